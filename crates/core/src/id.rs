@@ -1,0 +1,177 @@
+//! Names that people choose and ids that jeton makes.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::entropy::Entropy;
+use crate::time::Timestamp;
+
+/// A name was refused; the message says which rule it broke.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the name {name:?} is not usable: 1 to 64 of a-z, 0-9, '-', '_' and '.', beginning with a letter or digit"
+)]
+pub struct InvalidName {
+    /// What was given.
+    pub name: String,
+}
+
+fn check_name(name: &str) -> Result<(), InvalidName> {
+    let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let ok = (1..=64).contains(&name.len())
+        && name.bytes().next().is_some_and(plain)
+        && name.bytes().all(|c| plain(c) || matches!(c, b'-' | b'_' | b'.'));
+    if ok { Ok(()) } else { Err(InvalidName { name: name.chars().take(80).collect() }) }
+}
+
+macro_rules! name_type {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidName;
+
+            fn from_str(name: &str) -> Result<Self, InvalidName> {
+                check_name(name).map(|()| Self(name.to_owned()))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+name_type! {
+    /// What people call a connection, such as `acme`; it appears in URLs, so its alphabet is small.
+    ConnectionName
+}
+name_type! {
+    /// What people call a provider, such as `amocrm`: the name of its file.
+    ProviderName
+}
+
+macro_rules! id_type {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(uuid::Uuid);
+
+        impl $name {
+            /// Makes a new id that sorts by time (RFC 9562, version 7).
+            pub fn generate(now: Timestamp, entropy: &dyn Entropy) -> Self {
+                let mut random = [0; 10];
+                entropy.fill(&mut random);
+                let millis = u64::try_from(now.as_micros() / 1_000).unwrap_or(0);
+                Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
+            }
+
+            /// The id as the 16 bytes that stores keep.
+            pub fn as_bytes(&self) -> &[u8; 16] {
+                self.0.as_bytes()
+            }
+
+            /// The id that those 16 bytes are.
+            pub fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(uuid::Uuid::from_bytes(bytes))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = uuid::Error;
+
+            fn from_str(text: &str) -> Result<Self, uuid::Error> {
+                text.parse().map(Self)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+id_type! {
+    /// One row of the refresh log.
+    AttemptId
+}
+id_type! {
+    /// One write to a store. A write that is sent again under the same id gets the first answer again, so that an
+    /// unknown COMMIT is never mistaken for a rival's work.
+    OperationId
+}
+id_type! {
+    /// One consent: it stays the same through all refreshes and changes when a connection is connected anew.
+    GrantId
+}
+id_type! {
+    /// One running process.
+    NodeId
+}
+id_type! {
+    /// One installation. A copied or restored database carries an id that its data directory does not know.
+    InstanceId
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entropy::SystemEntropy;
+
+    #[test]
+    fn names_that_could_not_stand_in_a_url_are_refused() {
+        for bad in ["", "Acme", "a b", "../x", "-a", &"a".repeat(65), "é"] {
+            assert!(bad.parse::<ConnectionName>().is_err(), "{bad:?}");
+        }
+        assert_eq!("acme-2.eu_1".parse::<ConnectionName>().unwrap().as_str(), "acme-2.eu_1");
+    }
+
+    #[test]
+    fn ids_sort_by_the_instant_they_were_made() {
+        let early = AttemptId::generate(Timestamp::from_secs(1), &SystemEntropy);
+        let late = AttemptId::generate(Timestamp::from_secs(2), &SystemEntropy);
+        assert!(early < late);
+        assert_eq!(early.to_string().parse::<AttemptId>().unwrap(), early);
+        assert_eq!(AttemptId::from_bytes(*early.as_bytes()), early);
+    }
+}

@@ -1,0 +1,21 @@
+//! Keeping the tokens that we use to call others.
+//!
+//! * [`provider`]: a kind of token endpoint, described as data.
+//! * [`connection`]: one grant that we hold at a provider, as its store row says it.
+//! * [`attempt`]: one row of the refresh log.
+//! * [`claim`]: who may spend a refresh token now.
+//! * [`rejection`]: what follows when a caller says that a token was refused.
+//! * [`due`]: when a token set must be refreshed, and what becomes of an attempt whose outcome is not known.
+//! * [`plan`]: what to do next for a connection.
+//! * [`ports`]: what a store must be able to do.
+
+pub mod attempt;
+pub mod claim;
+pub mod connection;
+pub mod due;
+#[cfg(test)]
+mod fixture;
+pub mod plan;
+pub mod ports;
+pub mod provider;
+pub mod rejection;

@@ -1,0 +1,268 @@
+//! One grant that we hold at a provider.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{AttemptId, ConnectionName, GrantId, NodeId, ProviderName};
+use crate::seal::{Fingerprint, Place};
+use crate::time::Timestamp;
+
+use super::attempt::Trigger;
+
+/// Counts the token sets of a connection. It never goes back, not even when the connection is connected anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Generation(pub u64);
+
+impl Generation {
+    /// The generation after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// Counts the changes of a whole store; every change of a row gives it the next number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Revision(pub u64);
+
+/// What became of the grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GrantState {
+    /// There is no token set yet, or it was given up by `disconnect`.
+    None,
+    /// The grant works as far as we know.
+    Live,
+    /// The provider says that the account is suspended; retried at a slow pace.
+    Suspended,
+    /// The provider says that the grant is no more: a person must consent again.
+    Dead,
+}
+
+impl GrantState {
+    /// The name that stores keep and people see.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Live => "live",
+            Self::Suspended => "suspended",
+            Self::Dead => "dead",
+        }
+    }
+
+    /// Reads the name again.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::None, Self::Live, Self::Suspended, Self::Dead].into_iter().find(|state| state.as_str() == name)
+    }
+}
+
+/// A token set as a store keeps it: sealed by the keeper, opaque to the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedTokens {
+    /// The access token, sealed at [`access_place`]. Absent when only a refresh token was taken over.
+    #[serde(with = "crate::seal::text")]
+    pub access: Option<Vec<u8>>,
+    /// The refresh token, sealed at [`refresh_place`].
+    #[serde(with = "crate::seal::text")]
+    pub refresh: Option<Vec<u8>>,
+    /// What else the reply gave, such as captured variables, sealed at [`extras_place`].
+    #[serde(with = "crate::seal::text")]
+    pub extras: Option<Vec<u8>>,
+    /// Names the access token in records and in reports of rejection.
+    pub access_fingerprint: Option<Fingerprint>,
+    /// Names the refresh token in records and in the compare-and-set of a commit.
+    pub refresh_fingerprint: Option<Fingerprint>,
+    /// The instant before the request that brought this set was sent.
+    pub obtained_at: Timestamp,
+    /// When the access token dies; absent when the provider does not say.
+    pub access_expires_at: Option<Timestamp>,
+    /// When the refresh token dies; absent when the provider does not say.
+    pub refresh_expires_at: Option<Timestamp>,
+}
+
+fn place<'a>(connection: &'a ConnectionName, field: &'a str, generation: Generation) -> Place<'a> {
+    Place { table: "connections", row: connection.as_str(), field, generation: generation.0 }
+}
+
+/// Where the access token of a connection is sealed.
+pub fn access_place(connection: &ConnectionName, generation: Generation) -> Place<'_> {
+    place(connection, "access", generation)
+}
+
+/// Where the refresh token of a connection is sealed.
+pub fn refresh_place(connection: &ConnectionName, generation: Generation) -> Place<'_> {
+    place(connection, "refresh", generation)
+}
+
+/// Where the captured variables of a connection are sealed.
+pub fn extras_place(connection: &ConnectionName, generation: Generation) -> Place<'_> {
+    place(connection, "extras", generation)
+}
+
+/// Who may redeem now, and until when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The attempt that the lease was given to.
+    pub attempt: AttemptId,
+    /// The process that holds it.
+    pub node: NodeId,
+    /// When it lapses, by the clock of the store.
+    pub until: Timestamp,
+}
+
+/// The brake that holds when refreshing did not cure a rejection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Brake {
+    /// The generation that was rejected though it came from a refresh for a rejection.
+    pub generation: Generation,
+    /// Until when rejections refresh nothing.
+    pub until: Timestamp,
+    /// How long it holds now; doubled the next time.
+    pub step: Duration,
+}
+
+/// A reply that came too late to be committed: the generation had moved. It is kept, because it may be the only
+/// living refresh token of the grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stray {
+    /// The attempt that got the reply.
+    pub attempt: AttemptId,
+    /// The grant it belongs to; strays of another grant are never used.
+    pub grant: GrantId,
+    /// The generation that its values are sealed for.
+    pub generation: Generation,
+    /// The reply.
+    pub tokens: SealedTokens,
+}
+
+/// One connection as its row in the store says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// What people call it.
+    pub name: ConnectionName,
+    /// Its provider at the time it was connected.
+    pub provider: ProviderName,
+    /// The consent that the token set comes from.
+    pub grant: GrantId,
+    /// What became of the grant.
+    pub state: GrantState,
+    /// Why the grant is in that state: a stable code such as `invalid_grant` or `interrupted`.
+    pub state_code: Option<String>,
+    /// An operator asked that nothing be spent.
+    pub paused: bool,
+    /// Counts the token sets; 0 before the first.
+    pub generation: Generation,
+    /// The change of the store that wrote this row.
+    pub revision: Revision,
+    /// The token set of `generation`.
+    pub tokens: Option<SealedTokens>,
+    /// What asked for the refresh that brought the token set.
+    pub born_of: Option<Trigger>,
+    /// The lease, live or lapsed; absent when nobody redeems.
+    pub lease: Option<Lease>,
+    /// The attempt whose outcome is not known: the refresh token of this generation may have been accepted.
+    ///
+    /// Under a live lease it is simply the attempt under way.
+    pub open_attempt: Option<AttemptId>,
+    /// When the keeper must look at this connection next.
+    pub due_at: Option<Timestamp>,
+    /// Until when nothing is tried after a failure.
+    pub cooling_until: Option<Timestamp>,
+    /// Failures in a row.
+    pub failures: u32,
+    /// The code of the last failure since the last success.
+    pub last_error: Option<String>,
+    /// The brake on rejections.
+    pub brake: Option<Brake>,
+    /// Replies that came too late, oldest first.
+    pub strays: Vec<Stray>,
+    /// When the row was made.
+    pub created_at: Timestamp,
+}
+
+impl Connection {
+    /// The lease, if it still runs at `now` by the clock of the store.
+    pub fn live_lease(&self, now: Timestamp) -> Option<&Lease> {
+        self.lease.as_ref().filter(|lease| now < lease.until)
+    }
+
+    /// The attempt whose outcome nobody knows at `now`: it is open and no lease runs.
+    pub fn interrupted_attempt(&self, now: Timestamp) -> Option<AttemptId> {
+        if self.live_lease(now).is_some() { None } else { self.open_attempt }
+    }
+
+    /// The oldest stray of the present grant.
+    pub fn usable_stray(&self) -> Option<&Stray> {
+        self.strays.iter().find(|stray| stray.grant == self.grant)
+    }
+
+    /// Whether the access token is there and lives at `now` for at least `ttl` more.
+    pub fn lives(&self, now: Timestamp, ttl: Duration) -> bool {
+        self.tokens.as_ref().is_some_and(|tokens| {
+            tokens.access.is_some() && tokens.access_expires_at.is_none_or(|expiry| now + ttl < expiry)
+        })
+    }
+
+    /// The word that people see for this connection.
+    pub fn condition(&self, now: Timestamp) -> Condition {
+        if self.live_lease(now).is_some() {
+            return Condition::Refreshing;
+        }
+        if self.open_attempt.is_some() {
+            return Condition::Interrupted;
+        }
+        match self.state {
+            GrantState::None => Condition::Pending,
+            GrantState::Dead => Condition::Dead,
+            _ if self.paused => Condition::Paused,
+            GrantState::Suspended => Condition::Suspended,
+            GrantState::Live if self.failures > 0 => Condition::Failing,
+            GrantState::Live if self.lives(now, Duration::ZERO) => Condition::Live,
+            GrantState::Live => Condition::Stale,
+        }
+    }
+}
+
+/// The condition of a connection in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// Nothing is connected yet.
+    Pending,
+    /// The access token lives and the last refresh succeeded.
+    Live,
+    /// A refresh is under way.
+    Refreshing,
+    /// The access token is absent or dead, and no attempt has failed: it will be refreshed.
+    Stale,
+    /// The last attempt failed; it will be tried again.
+    Failing,
+    /// It is not known whether the last attempt spent the refresh token.
+    Interrupted,
+    /// An operator asked that nothing be spent.
+    Paused,
+    /// The provider says that the account is suspended.
+    Suspended,
+    /// A person must consent again.
+    Dead,
+}
+
+impl Condition {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Live => "live",
+            Self::Refreshing => "refreshing",
+            Self::Stale => "stale",
+            Self::Failing => "failing",
+            Self::Interrupted => "interrupted",
+            Self::Paused => "paused",
+            Self::Suspended => "suspended",
+            Self::Dead => "dead",
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! When a token set must be refreshed, and what becomes of an attempt whose outcome is not known.
+
+use std::time::Duration;
+
+use crate::time::Timestamp;
+
+use super::attempt::{Act, Attempt};
+use super::connection::SealedTokens;
+
+/// The longest margin that is kept before an access token dies, unless the provider asks for more.
+pub const LONGEST_MARGIN: Duration = Duration::from_mins(5);
+
+/// The longest that is kept before a refresh token dies.
+const LONGEST_REFRESH_MARGIN: Duration = Duration::from_hours(24);
+
+/// The shortest time between two refreshes that nobody asks for: a provider that gives tokens with no life at all must
+/// not be asked without a pause.
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What the provider and the settings say about timing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// How long before its expiry an access token is refreshed; by default the smaller of 5 minutes and a fifth of
+    /// its life.
+    pub margin: Option<Duration>,
+    /// The provider refuses to refresh sooner than this long before the expiry.
+    pub earliest: Option<Duration>,
+    /// A refresh token that is not used for this long dies.
+    pub refresh_idle_ttl: Option<Duration>,
+    /// Refresh at least this often, needed or not, so that the grant is not thought to be abandoned.
+    pub idle_keepalive: Option<Duration>,
+    /// Every connection is looked at this often.
+    pub visit: Duration,
+}
+
+/// How long before its expiry an access token that lives for `life` is refreshed.
+pub fn margin(life: Duration, pace: &Pace) -> Duration {
+    let usual = LONGEST_MARGIN.min(life / 5);
+    // A margin as long as the life would refresh for ever.
+    let margin = pace.margin.unwrap_or(usual).min(life / 5 * 4);
+    pace.earliest.map_or(margin, |earliest| margin.min(earliest))
+}
+
+/// When the token set must be refreshed; absent when nothing asks for it.
+pub fn refresh_at(tokens: &SealedTokens, pace: &Pace) -> Option<Timestamp> {
+    if tokens.access.is_none() {
+        return Some(tokens.obtained_at);
+    }
+    let access =
+        tokens.access_expires_at.map(|expiry| expiry - margin(expiry.since(tokens.obtained_at), pace));
+    if tokens.refresh.is_none() {
+        // Nothing but its own expiry can be done about a token that was acquired.
+        return access;
+    }
+    let hard = tokens
+        .refresh_expires_at
+        .map(|expiry| expiry - LONGEST_REFRESH_MARGIN.min(expiry.since(tokens.obtained_at) / 10));
+    let idle =
+        pace.refresh_idle_ttl.map(|ttl| tokens.obtained_at + ttl - LONGEST_REFRESH_MARGIN.min(ttl / 10));
+    let keepalive = pace.idle_keepalive.map(|every| tokens.obtained_at + every);
+    let wanted = [access, hard, idle, keepalive].into_iter().flatten().min()?;
+    match (tokens.access_expires_at, pace.earliest) {
+        (Some(expiry), Some(earliest)) => Some(wanted.max(expiry - earliest)),
+        _ => Some(wanted),
+    }
+}
+
+/// When the keeper must look at a connection next: before the refresh is needed, and at every visit.
+///
+/// `jitter` in `[0, 1)` moves the refresh earlier by up to a quarter of its margin, so that token sets that were born
+/// together are not refreshed together for ever.
+pub fn due_at(tokens: &SealedTokens, pace: &Pace, visited_at: Timestamp, jitter: f64) -> Timestamp {
+    let visit = visited_at + pace.visit;
+    let Some(refresh) = refresh_at(tokens, pace) else { return visit };
+    let life = tokens.access_expires_at.map_or(LONGEST_MARGIN * 5, |expiry| expiry.since(tokens.obtained_at));
+    let early = (margin(life, pace) / 4).mul_f64(jitter.clamp(0.0, 1.0));
+    let soonest = match &tokens.access {
+        Some(_) => tokens.obtained_at + SHORTEST_INTERVAL,
+        None => tokens.obtained_at,
+    };
+    let earliest = match (tokens.access_expires_at, pace.earliest) {
+        (Some(expiry), Some(earliest)) => soonest.max(expiry - earliest),
+        _ => soonest,
+    };
+    visit.min((refresh - early).max(earliest))
+}
+
+/// Whether a look at `now` must refresh. It allows for the jitter that [`due_at`] subtracted.
+pub fn is_due(tokens: &SealedTokens, pace: &Pace, now: Timestamp) -> bool {
+    due_at(tokens, &Pace { visit: Duration::MAX, ..*pace }, now, 1.0) <= now
+}
+
+/// What policy says about attempts whose outcome is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecoveryPolicy {
+    /// How long to wait before the token is sent once more: a late reply may still come.
+    pub hold: Duration,
+    /// How long after its use the provider still accepts a refresh token again.
+    pub reuse_grace: Duration,
+    /// What follows the hold.
+    pub then: Then,
+}
+
+/// What follows the hold of an attempt whose outcome is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// Send the refresh token once more: the one recorded recovery.
+    Resend,
+    /// Get a new token set with no refresh token.
+    Acquire,
+    /// Ask a person.
+    Ask,
+}
+
+/// What to do about an attempt whose outcome is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recovery {
+    /// Wait until then.
+    Wait(Timestamp),
+    /// Do the same again: it spends nothing, or the provider accepts it again.
+    Again,
+    /// Send the refresh token once more; if that outcome is not known either, ask a person.
+    ResendOnce,
+    /// Get a new token set with no refresh token.
+    Acquire,
+    /// Only a person can help.
+    Ask,
+}
+
+/// What to do at `now` about `open`, the attempt whose outcome is not known; `first` is the attempt that began its
+/// chain of recoveries, and `open` itself where it recovers nothing.
+pub fn recovery(open: &Attempt, first: &Attempt, policy: &RecoveryPolicy, now: Timestamp) -> Recovery {
+    if open.fingerprint.is_none() || matches!(open.act, Act::Stray | Act::Acquire | Act::Visit | Act::Connect)
+    {
+        return Recovery::Again;
+    }
+    // The attempt is recorded before its token is sent, so the grace runs at least until then.
+    if now < first.started_at + policy.reuse_grace {
+        return Recovery::Again;
+    }
+    match policy.then {
+        Then::Acquire => Recovery::Acquire,
+        Then::Ask => Recovery::Ask,
+        Then::Resend if open.recovers.is_some() => Recovery::Ask,
+        Then::Resend => {
+            let unknown_since = open.completed_at.or(open.lease_until).unwrap_or(open.started_at);
+            let until = unknown_since + policy.hold;
+            if now < until { Recovery::Wait(until) } else { Recovery::ResendOnce }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::attempt::AttemptStatus;
+    use super::super::fixture::{at, attempt_id, redeem, tokens};
+    use super::*;
+
+    const PACE: Pace = Pace {
+        margin: None,
+        earliest: None,
+        refresh_idle_ttl: None,
+        idle_keepalive: None,
+        visit: Duration::from_secs(12 * 3600),
+    };
+    const POLICY: RecoveryPolicy =
+        RecoveryPolicy { hold: Duration::from_secs(60), reuse_grace: Duration::ZERO, then: Then::Resend };
+
+    #[test]
+    fn the_margin_is_five_minutes_or_a_fifth_of_a_short_life() {
+        assert_eq!(refresh_at(&tokens(86_400), &PACE), Some(at(86_100)));
+        assert_eq!(refresh_at(&tokens(60), &PACE), Some(at(48)));
+    }
+
+    #[test]
+    fn a_provider_that_refuses_early_refreshes_is_not_asked_early() {
+        let pace = Pace { earliest: Some(Duration::from_secs(30)), ..PACE };
+        assert_eq!(refresh_at(&tokens(600), &pace), Some(at(570)));
+        assert_eq!(due_at(&tokens(600), &pace, at(0), 0.99), at(570));
+    }
+
+    #[test]
+    fn a_refresh_token_that_would_die_idle_is_used_before() {
+        let idle = Pace { refresh_idle_ttl: Some(Duration::from_secs(1000)), ..PACE };
+        assert_eq!(refresh_at(&tokens(86_400), &idle), Some(at(900)));
+        let keepalive = Pace { idle_keepalive: Some(Duration::from_secs(500)), ..PACE };
+        assert_eq!(refresh_at(&tokens(86_400), &keepalive), Some(at(500)));
+        let hard = SealedTokens { refresh_expires_at: Some(at(2000)), ..tokens(86_400) };
+        assert_eq!(refresh_at(&hard, &PACE), Some(at(1800)));
+    }
+
+    #[test]
+    fn a_token_without_expiry_is_only_visited() {
+        let tokens = SealedTokens { access_expires_at: None, ..tokens(0) };
+        assert_eq!(refresh_at(&tokens, &PACE), None);
+        assert_eq!(due_at(&tokens, &PACE, at(5), 0.5), at(5) + PACE.visit);
+        assert!(!is_due(&tokens, &PACE, at(1_000_000)));
+    }
+
+    #[test]
+    fn a_token_that_is_born_dead_is_not_refreshed_without_a_pause() {
+        assert_eq!(due_at(&tokens(0), &PACE, at(0), 0.9), at(1));
+        assert_eq!(due_at(&tokens(-60), &PACE, at(0), 0.0), at(1));
+    }
+
+    #[test]
+    fn a_refresh_token_that_was_taken_over_alone_is_due_at_once() {
+        let tokens = SealedTokens { access: None, access_expires_at: None, ..tokens(0) };
+        assert!(is_due(&tokens, &PACE, at(0)));
+    }
+
+    #[test]
+    fn an_unknown_outcome_is_held_then_resent_once_then_a_person_is_asked() {
+        let open = redeem();
+        assert_eq!(recovery(&open, &open, &POLICY, at(50)), Recovery::Wait(at(105)));
+        assert_eq!(recovery(&open, &open, &POLICY, at(105)), Recovery::ResendOnce);
+        let recovered = Attempt { recovers: Some(attempt_id()), started_at: at(110), ..redeem() };
+        assert_eq!(recovery(&recovered, &open, &POLICY, at(999)), Recovery::Ask);
+        let told = Attempt { status: AttemptStatus::Interrupted, completed_at: Some(at(3)), ..redeem() };
+        assert_eq!(recovery(&told, &told, &POLICY, at(4)), Recovery::Wait(at(63)));
+    }
+
+    #[test]
+    fn inside_the_grace_of_the_first_send_the_same_token_is_sent_at_once() {
+        let policy = RecoveryPolicy { reuse_grace: Duration::from_secs(100), ..POLICY };
+        let open = redeem();
+        assert_eq!(recovery(&open, &open, &policy, at(99)), Recovery::Again);
+        let later = Attempt { recovers: Some(open.id), started_at: at(90), ..redeem() };
+        assert_eq!(recovery(&later, &open, &policy, at(99)), Recovery::Again);
+        assert_eq!(recovery(&later, &open, &policy, at(100)), Recovery::Ask, "the grace is the first send's");
+    }
+
+    #[test]
+    fn what_spends_nothing_is_done_again_and_policy_may_acquire_or_ask() {
+        let acquire = Attempt { act: Act::Acquire, fingerprint: None, ..redeem() };
+        assert_eq!(recovery(&acquire, &acquire, &POLICY, at(46)), Recovery::Again);
+        let open = redeem();
+        let ask = RecoveryPolicy { then: Then::Ask, ..POLICY };
+        assert_eq!(recovery(&open, &open, &ask, at(46)), Recovery::Ask);
+        let acquire = RecoveryPolicy { then: Then::Acquire, ..POLICY };
+        assert_eq!(recovery(&open, &open, &acquire, at(46)), Recovery::Acquire);
+    }
+
+    proptest! {
+        #[test]
+        fn a_token_is_due_before_it_dies_and_never_before_it_is_born(
+            life in 1i64..10_000_000,
+            jitter in 0.0f64..1.0,
+            margin in prop::option::of(0u64..1_000_000),
+        ) {
+            let pace = Pace { margin: margin.map(Duration::from_secs), visit: Duration::from_secs(1 << 40), ..PACE };
+            let due = due_at(&tokens(life), &pace, at(0), jitter);
+            prop_assert!(due >= at(0));
+            prop_assert!(due <= at(life));
+            prop_assert!(is_due(&tokens(life), &pace, due), "a look at the due time finds it due");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Rows to try the rules on.
+
+use crate::entropy::SystemEntropy;
+use crate::id::{AttemptId, GrantId, NodeId};
+use crate::seal::Fingerprint;
+use crate::time::Timestamp;
+
+use super::attempt::{Act, Attempt, AttemptStatus, Trigger};
+use super::claim::Claim;
+use super::connection::{Connection, Generation, GrantState, Lease, Revision, SealedTokens};
+
+use std::time::Duration;
+
+pub(super) fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_secs(1_000_000 + seconds)
+}
+
+pub(super) fn fingerprint(number: u8) -> Fingerprint {
+    Fingerprint::from_bytes([number; 16])
+}
+
+pub(super) fn attempt_id() -> AttemptId {
+    AttemptId::generate(at(0), &SystemEntropy)
+}
+
+/// A token set obtained at 0 that lives for `life` seconds.
+pub(super) fn tokens(life: i64) -> SealedTokens {
+    SealedTokens {
+        access: Some(vec![1]),
+        refresh: Some(vec![2]),
+        extras: None,
+        access_fingerprint: Some(fingerprint(1)),
+        refresh_fingerprint: Some(fingerprint(2)),
+        obtained_at: at(0),
+        access_expires_at: Some(at(life)),
+        refresh_expires_at: None,
+    }
+}
+
+/// A living connection of generation 3 whose token set lives for an hour.
+pub(super) fn live() -> Connection {
+    Connection {
+        name: "acme".parse().unwrap(),
+        provider: "oauth2".parse().unwrap(),
+        grant: GrantId::generate(at(0), &SystemEntropy),
+        state: GrantState::Live,
+        state_code: None,
+        paused: false,
+        generation: Generation(3),
+        revision: Revision(7),
+        tokens: Some(tokens(3600)),
+        born_of: Some(Trigger::Automatic),
+        lease: None,
+        open_attempt: None,
+        due_at: None,
+        cooling_until: None,
+        failures: 0,
+        last_error: None,
+        brake: None,
+        strays: Vec::new(),
+        created_at: at(0),
+    }
+}
+
+pub(super) fn claim(row: &Connection) -> Claim {
+    Claim {
+        connection: row.name.clone(),
+        attempt: attempt_id(),
+        node: NodeId::generate(at(0), &SystemEntropy),
+        trigger: Trigger::Automatic,
+        act: Act::Redeem,
+        generation: row.generation,
+        spends: Some(fingerprint(2)),
+        lease_ttl: Duration::from_secs(45),
+        through_cooldown: false,
+        recovers: None,
+    }
+}
+
+pub(super) fn leased(mut row: Connection, attempt: AttemptId, until: Timestamp) -> Connection {
+    row.lease = Some(Lease { attempt, node: NodeId::generate(at(0), &SystemEntropy), until });
+    row.open_attempt = Some(attempt);
+    row
+}
+
+/// A redeem that began at 0 and whose lease lapses at 45.
+pub(super) fn redeem() -> Attempt {
+    let row = live();
+    Attempt {
+        id: attempt_id(),
+        connection: row.name,
+        provider: row.provider,
+        trigger: Trigger::Automatic,
+        act: Act::Redeem,
+        status: AttemptStatus::Running,
+        node: NodeId::generate(at(0), &SystemEntropy),
+        generation: row.generation,
+        new_generation: None,
+        fingerprint: Some(fingerprint(2)),
+        recovers: None,
+        started_at: at(0),
+        completed_at: None,
+        lease_until: Some(at(45)),
+        code: None,
+        http_status: None,
+        message: None,
+        old_expires_at: None,
+        new_expires_at: None,
+    }
+}

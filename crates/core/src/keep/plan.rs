@@ -1,0 +1,253 @@
+//! What to do next for a connection: a pure decision over its row, its policy and what was asked for.
+
+use std::time::Duration;
+
+use crate::id::AttemptId;
+use crate::seal::Fingerprint;
+use crate::time::Timestamp;
+
+use super::attempt::{Act, Attempt};
+use super::connection::{Connection, Generation, GrantState};
+use super::due::{self, Pace, Recovery, RecoveryPolicy};
+
+/// The most of its life that a caller may ask a token to have left, in percent: more could never be satisfied for long.
+const MOST_OF_LIFE_PERCENT: u32 = 80;
+
+/// What would satisfy whoever asked for a refresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// That the token set is not due, and no attempt is open.
+    NotDue,
+    /// A token set later than this one.
+    Beyond(Generation),
+    /// An access token that lives for `ttl`, or one that was born after `asked_at`, however short its life.
+    Living {
+        /// How long it must live.
+        ttl: Duration,
+        /// When it was asked for.
+        asked_at: Timestamp,
+    },
+    /// Another access token than this one, which the API refused.
+    Other(Fingerprint),
+}
+
+impl Wish {
+    /// Whether the row as it is satisfies the wish.
+    pub fn is_satisfied_by(self, row: &Connection, pace: &Pace, now: Timestamp) -> bool {
+        let Some(tokens) = row.tokens.as_ref().filter(|tokens| tokens.access.is_some()) else { return false };
+        match self {
+            // An attempt whose outcome is not known is settled while the token still lives.
+            Self::NotDue => row.open_attempt.is_none() && !due::is_due(tokens, pace, now),
+            Self::Beyond(generation) => row.generation > generation,
+            Self::Living { ttl, asked_at } => {
+                tokens.obtained_at >= asked_at || row.lives(now, capped(ttl, row))
+            }
+            Self::Other(refused) => {
+                tokens.access_fingerprint != Some(refused) && row.lives(now, Duration::ZERO)
+            }
+        }
+    }
+}
+
+/// What is left of `ttl` when it is capped at [`MOST_OF_LIFE_PERCENT`] of the life of the token set.
+fn capped(ttl: Duration, row: &Connection) -> Duration {
+    let life =
+        row.tokens.as_ref().and_then(|tokens| Some(tokens.access_expires_at?.since(tokens.obtained_at)));
+    life.map_or(ttl, |life| ttl.min(life * MOST_OF_LIFE_PERCENT / 100))
+}
+
+/// When a token set is acquired with no refresh token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acquiring {
+    /// Never: the provider has no `acquire` step.
+    Never,
+    /// Where there is no refresh token to redeem.
+    WithoutGrant,
+    /// There, and in place of a grant that is dead.
+    WhenDead,
+}
+
+/// What the connection is able to do and may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Means {
+    /// The provider has a `refresh` step.
+    pub can_redeem: bool,
+    /// When a token set is acquired with no refresh token.
+    pub acquire: Acquiring,
+    /// The refresh token was refused as dead a moment ago, in this very refresh.
+    pub refused_as_dead: bool,
+    /// A person asked, and so decided, to send a token whose fate is not known.
+    pub person_decides: bool,
+}
+
+/// What is known of an attempt whose outcome is not known.
+#[derive(Clone, Copy, Debug)]
+pub struct Interrupted<'a> {
+    /// The open attempt.
+    pub open: &'a Attempt,
+    /// The attempt that began its chain of recoveries.
+    pub first: &'a Attempt,
+    /// The policy.
+    pub policy: RecoveryPolicy,
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// Claim, and do this.
+    Do {
+        /// What to do upstream.
+        act: Act,
+        /// The attempt that it recovers.
+        recovers: Option<AttemptId>,
+    },
+    /// An interrupted attempt holds until then.
+    Hold {
+        /// The attempt.
+        attempt: AttemptId,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// An interrupted attempt needs a person.
+    AskAbout {
+        /// The attempt.
+        attempt: AttemptId,
+    },
+    /// The grant is dead and a person must consent again.
+    Dead,
+    /// Nothing is connected.
+    NotConnected,
+    /// An operator paused it.
+    Paused,
+}
+
+/// What to do next for a row whose wish is not satisfied yet.
+pub fn next(row: &Connection, means: Means, interrupted: Option<Interrupted<'_>>, now: Timestamp) -> Plan {
+    if row.paused {
+        return Plan::Paused;
+    }
+    match interrupted {
+        Some(interrupted) => recover(row, means, interrupted, now),
+        None => fresh(row, means).map_or_else(|plan| plan, |act| Plan::Do { act, recovers: None }),
+    }
+}
+
+fn recover(row: &Connection, means: Means, interrupted: Interrupted<'_>, now: Timestamp) -> Plan {
+    let attempt = interrupted.open.id;
+    let again =
+        || fresh(row, means).map_or_else(|plan| plan, |act| Plan::Do { act, recovers: Some(attempt) });
+    match due::recovery(interrupted.open, interrupted.first, &interrupted.policy, now) {
+        Recovery::Again | Recovery::ResendOnce => again(),
+        Recovery::Wait(_) | Recovery::Ask if means.person_decides => again(),
+        Recovery::Acquire => Plan::Do { act: Act::Acquire, recovers: Some(attempt) },
+        Recovery::Wait(until) => Plan::Hold { attempt, until },
+        Recovery::Ask => Plan::AskAbout { attempt },
+    }
+}
+
+/// The act for a row with no open attempt, or why there is none.
+fn fresh(row: &Connection, means: Means) -> Result<Act, Plan> {
+    let has_refresh = row.tokens.as_ref().is_some_and(|tokens| tokens.refresh.is_some());
+    if means.refused_as_dead || row.state == GrantState::Dead {
+        if row.usable_stray().is_some() {
+            return Ok(Act::Stray);
+        }
+        return if means.acquire == Acquiring::WhenDead { Ok(Act::Acquire) } else { Err(Plan::Dead) };
+    }
+    if means.can_redeem && has_refresh && row.state != GrantState::None {
+        return Ok(Act::Redeem);
+    }
+    if means.acquire != Acquiring::Never {
+        return Ok(Act::Acquire);
+    }
+    Err(if row.state == GrantState::None { Plan::NotConnected } else { Plan::Dead })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::connection::Stray;
+    use super::super::due::Then;
+    use super::super::fixture::{at, attempt_id, fingerprint, live, redeem, tokens};
+    use super::*;
+
+    const PACE: Pace = Pace {
+        margin: None,
+        earliest: None,
+        refresh_idle_ttl: None,
+        idle_keepalive: None,
+        visit: Duration::from_secs(12 * 3600),
+    };
+    const REDEEMS: Means =
+        Means { can_redeem: true, acquire: Acquiring::Never, refused_as_dead: false, person_decides: false };
+
+    fn act(act: Act) -> Plan {
+        Plan::Do { act, recovers: None }
+    }
+
+    #[test]
+    fn a_wish_for_life_is_capped_at_four_fifths_of_it() {
+        let row = live();
+        let wish = |ttl| Wish::Living { ttl: Duration::from_secs(ttl), asked_at: at(1) };
+        assert!(wish(2800).is_satisfied_by(&row, &PACE, at(600)));
+        assert!(!wish(3000).is_satisfied_by(&row, &PACE, at(800)));
+        assert!(wish(9999).is_satisfied_by(&row, &PACE, at(600)), "nobody can have more than 80 % of it");
+    }
+
+    #[test]
+    fn a_set_born_after_the_request_satisfies_it_however_short_its_life() {
+        let row = Connection { tokens: Some(tokens(2)), ..live() };
+        let wish = Wish::Living { ttl: Duration::from_secs(60), asked_at: at(0) };
+        assert!(wish.is_satisfied_by(&row, &PACE, at(1)));
+        let later = Wish::Living { ttl: Duration::from_secs(60), asked_at: at(1) };
+        assert!(!later.is_satisfied_by(&row, &PACE, at(2)), "one that was there before does not");
+    }
+
+    #[test]
+    fn a_rejected_token_is_satisfied_by_any_other_living_one() {
+        let row = live();
+        assert!(Wish::Other(fingerprint(9)).is_satisfied_by(&row, &PACE, at(1)));
+        assert!(!Wish::Other(fingerprint(1)).is_satisfied_by(&row, &PACE, at(1)));
+        assert!(Wish::Beyond(Generation(2)).is_satisfied_by(&row, &PACE, at(1)));
+        assert!(!Wish::Beyond(Generation(3)).is_satisfied_by(&row, &PACE, at(1)));
+    }
+
+    #[test]
+    fn a_stray_of_the_same_grant_is_used_before_the_grant_is_given_up() {
+        let mut row = live();
+        let refused = Means { refused_as_dead: true, ..REDEEMS };
+        assert_eq!(next(&row, refused, None, at(0)), Plan::Dead);
+        let stray =
+            Stray { attempt: attempt_id(), grant: row.grant, generation: Generation(3), tokens: tokens(60) };
+        row.strays = vec![stray.clone()];
+        assert_eq!(next(&row, refused, None, at(0)), act(Act::Stray));
+        row.strays = vec![Stray { grant: live().grant, ..stray }];
+        assert_eq!(next(&row, refused, None, at(0)), Plan::Dead, "a stray of another grant is nobody's");
+    }
+
+    #[test]
+    fn a_dead_grant_is_acquired_anew_where_that_can_be_done() {
+        let row = Connection { state: GrantState::Dead, ..live() };
+        assert_eq!(next(&row, REDEEMS, None, at(0)), Plan::Dead);
+        let acquires = Means { acquire: Acquiring::WhenDead, ..REDEEMS };
+        assert_eq!(next(&row, acquires, None, at(0)), act(Act::Acquire));
+        let none = Connection { state: GrantState::None, tokens: None, ..live() };
+        assert_eq!(next(&none, acquires, None, at(0)), act(Act::Acquire));
+        assert_eq!(next(&none, REDEEMS, None, at(0)), Plan::NotConnected);
+        let paused = Connection { paused: true, ..live() };
+        assert_eq!(next(&paused, acquires, None, at(0)), Plan::Paused);
+    }
+
+    #[test]
+    fn a_person_may_decide_what_policy_would_hold() {
+        let open = redeem();
+        let policy =
+            RecoveryPolicy { hold: Duration::from_secs(60), reuse_grace: Duration::ZERO, then: Then::Resend };
+        let interrupted = Some(Interrupted { open: &open, first: &open, policy });
+        let hold = Plan::Hold { attempt: open.id, until: at(105) };
+        assert_eq!(next(&live(), REDEEMS, interrupted, at(50)), hold);
+        let person = Means { person_decides: true, ..REDEEMS };
+        let resend = Plan::Do { act: Act::Redeem, recovers: Some(open.id) };
+        assert_eq!(next(&live(), person, interrupted, at(50)), resend);
+        assert_eq!(next(&live(), REDEEMS, interrupted, at(200)), resend);
+    }
+}

@@ -1,0 +1,333 @@
+//! What a store must be able to do for the keeper.
+//!
+//! Every method is one use case and one transaction. Ids, durations and sealed bytes come in as arguments; instants
+//! that decide leases and due times are read by the store from its one clock. Every write carries an id (of the
+//! attempt, or an operation of its own) that is kept in the row: sent again after an unknown COMMIT, it gets the
+//! first answer again.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::id::{AttemptId, ConnectionName, GrantId, InstanceId, NodeId, OperationId, ProviderName};
+use crate::seal::Fingerprint;
+use crate::time::Timestamp;
+
+use super::attempt::{Attempt, AttemptStatus, Trigger};
+use super::claim::{Claim, ClaimAnswer};
+use super::connection::{Connection, Generation, GrantState, Revision, SealedTokens};
+use super::rejection::{Rejection, RejectionAnswer};
+
+/// Why a store could not do what was asked. The text names what is wrong and the cure, and holds no secret.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be reached, is busy for too long or failed in a way that may pass.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// It cannot be written: no space left, or read-only.
+    #[error("the store cannot be written: {0}")]
+    Unwritable(String),
+    /// A row says what no row can say.
+    #[error("the store is inconsistent: {table}.{column} of {row}: {what}")]
+    Inconsistent {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+        /// The key of the row.
+        row: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// It will not be opened as it is: a newer schema, a network file system, wrong permissions.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Unwritable(_))
+    }
+}
+
+/// Puts a grant into a connection: a new one, one that replaces another, or none yet for a provider that acquires.
+#[derive(Clone, Debug)]
+pub struct Connect {
+    /// The connection; its row is made when it is missing.
+    pub connection: ConnectionName,
+    /// Its provider.
+    pub provider: ProviderName,
+    /// The new grant.
+    pub grant: GrantId,
+    /// The generation that the caller saw, 0 for a connection that is not there: `tokens` are sealed for the next.
+    pub generation: Generation,
+    /// The token set; absent for a provider that acquires its own.
+    pub tokens: Option<SealedTokens>,
+    /// Whether the refresh token may be spent only once: then one that this store has seen spent is refused.
+    pub single_use: bool,
+    /// When the keeper must look at it first.
+    pub due_at: Timestamp,
+    /// The row of the refresh log, which is also the operation id.
+    pub attempt: AttemptId,
+    /// The process that does it.
+    pub node: NodeId,
+}
+
+/// The answer to [`Connect`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectAnswer {
+    /// It is stored under this generation. An attempt under way on the old grant will find that it moved.
+    Connected {
+        /// The generation now.
+        generation: Generation,
+    },
+    /// The row has another generation than the caller saw: look again.
+    Moved {
+        /// The generation now.
+        generation: Generation,
+    },
+    /// The connection holds this very refresh token already; nothing was changed.
+    Unchanged,
+    /// That attempt spent this refresh token, or may have: it must not be sent again.
+    Spent {
+        /// The attempt.
+        attempt: AttemptId,
+    },
+}
+
+/// Stores the token set that an attempt brought.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Commit {
+    /// The connection.
+    pub connection: ConnectionName,
+    /// The attempt, which is also the operation id.
+    pub attempt: AttemptId,
+    /// The generation it began from; `tokens` are sealed for the next.
+    pub generation: Generation,
+    /// The refresh token of the row when the attempt was claimed: compared and set together with the generation.
+    pub replaces: Option<Fingerprint>,
+    /// The new token set.
+    pub tokens: SealedTokens,
+    /// When the keeper must look next.
+    pub due_at: Option<Timestamp>,
+    /// The stray that this commit uses up.
+    pub stray: Option<AttemptId>,
+    /// One sentence for people.
+    pub message: Option<String>,
+}
+
+/// The answer to [`Commit`]. A lapsed lease does not refuse it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitAnswer {
+    /// It is stored under this generation.
+    Committed {
+        /// The generation now.
+        generation: Generation,
+    },
+    /// The generation had moved: the reply is kept beside the connection.
+    Stray {
+        /// The generation now.
+        generation: Generation,
+    },
+}
+
+/// What a failed attempt does to its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// Nothing was spent: try again after the cool-down.
+    Retry,
+    /// It is not known whether the refresh token was accepted: the attempt stays open.
+    Unknown,
+    /// The grant takes this state; [`GrantState::Dead`] ends it.
+    State(GrantState),
+}
+
+/// Records that an attempt failed. It touches the connection only while the generation is still the one it began from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fail {
+    /// The connection.
+    pub connection: ConnectionName,
+    /// The attempt, which is also the operation id.
+    pub attempt: AttemptId,
+    /// The generation it began from.
+    pub generation: Generation,
+    /// What it does to the connection.
+    pub verdict: Verdict,
+    /// Stable code of the failure; also the code of the state that the verdict gives.
+    pub code: String,
+    /// HTTP status, where there was a reply.
+    pub http_status: Option<u16>,
+    /// One sentence for people, with no secret.
+    pub message: String,
+    /// How long nothing is tried now.
+    pub cooldown: Duration,
+    /// How long until the keeper must look again; absent when only a person can help.
+    pub due_in: Option<Duration>,
+    /// A 2xx reply that could not be read, sealed: it is read again when the provider file is mended.
+    #[serde(with = "crate::seal::text")]
+    pub kept_reply: Option<Vec<u8>>,
+}
+
+/// A visit found nothing due: leaves its row in the log and sets the next visit.
+#[derive(Clone, Debug)]
+pub struct Skip {
+    /// The connection.
+    pub connection: ConnectionName,
+    /// The row of the refresh log, which is also the operation id.
+    pub attempt: AttemptId,
+    /// The generation that was looked at; when it has moved, nothing is written.
+    pub generation: Generation,
+    /// What asked for it.
+    pub trigger: Trigger,
+    /// The process that looked.
+    pub node: NodeId,
+    /// One sentence for people.
+    pub message: String,
+    /// When the keeper must look next.
+    pub due_at: Timestamp,
+}
+
+/// What an operator does to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Administer {
+    /// Spend nothing until `Resume`.
+    Pause,
+    /// Go on, now.
+    Resume,
+    /// Give the grant up: its tokens are wiped, its row and its log stay.
+    Disconnect,
+}
+
+/// A connection that must be looked at, and since when.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Due {
+    /// Since when.
+    pub due_at: Timestamp,
+    /// The connection.
+    pub connection: ConnectionName,
+}
+
+/// The connections of an installation.
+#[async_trait]
+pub trait ConnectionStore: Send + Sync {
+    /// The connection of that name.
+    async fn find(&self, name: &ConnectionName) -> Result<Option<Connection>, StoreError>;
+
+    /// Up to `limit` connections by name, after `after`.
+    async fn list(&self, after: Option<&ConnectionName>, limit: usize)
+    -> Result<Vec<Connection>, StoreError>;
+
+    /// Up to `limit` connections, after `after`, that are due within `horizon` from now, the longest due first;
+    /// and the instant by the clock of the store. Connections that are paused or under a live lease are left out.
+    async fn due(
+        &self,
+        horizon: Duration,
+        after: Option<&Due>,
+        limit: usize,
+    ) -> Result<(Timestamp, Vec<Due>), StoreError>;
+
+    /// Puts a grant into a connection and leaves a row in the log.
+    async fn connect(&self, connect: Connect) -> Result<ConnectAnswer, StoreError>;
+
+    /// Takes the lease and opens the attempt, by the rule of [`super::claim::answer`]. An attempt that is recovered
+    /// is closed as interrupted in the same transaction.
+    async fn claim(&self, claim: Claim) -> Result<ClaimAnswer, StoreError>;
+
+    /// Stores a new token set, closes the attempt and gives the lease back.
+    async fn commit(&self, commit: Commit) -> Result<CommitAnswer, StoreError>;
+
+    /// Records a failure, and gives the lease back if this attempt has it.
+    async fn fail(&self, fail: Fail) -> Result<(), StoreError>;
+
+    /// Records that nothing was due.
+    async fn skip(&self, skip: Skip) -> Result<(), StoreError>;
+
+    /// Judges a report of rejection by [`super::rejection::answer`].
+    async fn reject(&self, rejection: Rejection) -> Result<RejectionAnswer, StoreError>;
+
+    /// Does what an operator asked for; answers whether there is such a connection.
+    async fn administer(
+        &self,
+        name: &ConnectionName,
+        act: Administer,
+        operation: OperationId,
+    ) -> Result<bool, StoreError>;
+}
+
+/// How a process learns what others changed.
+#[async_trait]
+pub trait ChangeFeed: Send + Sync {
+    /// The last change of the store.
+    async fn revision(&self) -> Result<Revision, StoreError>;
+
+    /// Up to `limit` connections changed after `seen`, in the order of their changes.
+    async fn changed_since(&self, seen: Revision, limit: usize) -> Result<Vec<Connection>, StoreError>;
+
+    /// Returns soon after the store has changed beyond `seen`, whoever changed it.
+    async fn wait_for_change(&self, seen: Revision);
+}
+
+/// Which attempts to list.
+#[derive(Clone, Debug, Default)]
+pub struct AttemptFilter {
+    /// Only of this connection.
+    pub connection: Option<ConnectionName>,
+    /// Only of this provider.
+    pub provider: Option<ProviderName>,
+    /// Only with this status, as recorded.
+    pub status: Option<AttemptStatus>,
+    /// Only failed and interrupted ones.
+    pub failed_only: bool,
+    /// Only of this trigger.
+    pub trigger: Option<Trigger>,
+    /// Only started at or after this instant.
+    pub since: Option<Timestamp>,
+    /// Only ones before this id, for the next page.
+    pub before: Option<AttemptId>,
+}
+
+/// The refresh log.
+#[async_trait]
+pub trait AttemptLog: Send + Sync {
+    /// The attempt of that id.
+    async fn find_attempt(&self, id: AttemptId) -> Result<Option<Attempt>, StoreError>;
+
+    /// Up to `limit` attempts, newest first.
+    async fn list_attempts(&self, filter: &AttemptFilter, limit: usize) -> Result<Vec<Attempt>, StoreError>;
+
+    /// The sealed reply that was kept with an attempt because it could not be read.
+    async fn kept_reply(&self, id: AttemptId) -> Result<Option<Vec<u8>>, StoreError>;
+}
+
+/// What makes a store the store of one installation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The installation; also kept in the data directory.
+    pub instance: InstanceId,
+    /// The key check value of [`crate::seal::Sealer`].
+    pub key_check: Vec<u8>,
+}
+
+/// What a store needs besides its daily work.
+#[async_trait]
+pub trait Maintenance: Send + Sync {
+    /// The identity, once there is one.
+    async fn identity(&self) -> Result<Option<Identity>, StoreError>;
+
+    /// Gives a new store its identity; the first caller wins, and everyone gets the winner's.
+    async fn found(&self, identity: Identity) -> Result<Identity, StoreError>;
+
+    /// Gives the installation a new instance id: a copied database is taken over on purpose.
+    async fn adopt(&self, instance: InstanceId) -> Result<(), StoreError>;
+
+    /// The instant by the clock of the store.
+    async fn now(&self) -> Result<Timestamp, StoreError>;
+
+    /// The value kept under a name, such as the hash of the first API key.
+    async fn setting(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Keeps a value under a name unless there is one; answers the one that is kept.
+    async fn keep_setting(&self, name: &str, value: Vec<u8>) -> Result<Vec<u8>, StoreError>;
+}

@@ -1,0 +1,70 @@
+//! Providers are data: a kind of token endpoint is one TOML file, and this module is all that reads it.
+//!
+//! A [`Provider`] is a file that was loaded and found right. With an operator's variables and client credentials it
+//! becomes a [`Definition`], which makes requests ([`Definition::request`]) and reads replies
+//! ([`Definition::read`]). Nothing here does I/O: callers pass the text of files, send the requests and hand in the
+//! replies.
+//!
+//! * Which key? [`schema`](Provider::from_toml), described in `docs/reference/provider-format.md`.
+//! * What is sent, and where may it go? `address`, `hosts`, `template`, `request`.
+//! * What does the reply mean? `read`, `expiry`, `classify`.
+//! * Are the files right? `vectors`, run by [`Provider::run_tests`].
+
+mod address;
+mod api;
+mod body;
+mod capture;
+mod catalogue;
+mod class;
+mod classify;
+mod compare;
+mod condition;
+mod define;
+mod duration;
+#[cfg(test)]
+mod example_tests;
+mod exchange;
+mod expiry;
+mod fault;
+#[cfg(test)]
+mod file_tests;
+mod hosts;
+mod load;
+mod locate;
+mod payload;
+mod policy;
+mod read;
+#[cfg(test)]
+mod reply_tests;
+mod request;
+mod rule;
+mod schema;
+mod sense;
+mod slots;
+mod spelling;
+mod step;
+pub mod suggest;
+mod take;
+mod template;
+mod vars;
+mod vector_schema;
+mod vectors;
+
+pub use capture::CaptureError;
+pub use catalogue::{Catalogue, UnknownProvider};
+pub use class::ErrorClass;
+pub use define::{Client, ClientAuth, Definition, Setup};
+pub use duration::{DurationText, InvalidDuration};
+pub use exchange::{
+    ApiBase, CallbackParams, Failure, Injection, Introspection, Method, OutboundRequest, Outcome, Reply,
+    TokenReply,
+};
+pub use fault::{DefineError, FileError};
+pub use load::{Provider, Rate};
+pub use policy::{Budget, BudgetPer, OldAccess, OnDead, OnUnknown, Policy, PolicyOverrides, Rotation};
+pub use request::RequestError;
+pub use schema::Confidence;
+pub use slots::{Slots, VarValue, Vars};
+pub use step::Step;
+pub use vars::{Capture, Var};
+pub use vectors::{Difference, VectorResult};

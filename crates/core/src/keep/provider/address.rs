@@ -1,0 +1,252 @@
+//! URLs with holes, filled so that no value can move a secret to another host or another path.
+
+use std::fmt::Write;
+
+use url::Url;
+use zeroize::Zeroizing;
+
+use super::fault::Flaw;
+use super::hosts::{self, HostFrom, HostPattern};
+use super::template::{Known, Name, Part, Template};
+
+/// Who gave a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The `default` of the provider file.
+    File,
+    /// The connection's settings.
+    Operator,
+    /// A callback or a reply.
+    Captured,
+}
+
+/// A value and who gave it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Given<'v> {
+    pub(super) text: &'v str,
+    pub(super) source: Source,
+}
+
+/// Where in a URL a hole stands, which decides what its value may be and how it is escaped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// At the very beginning: a whole URL, which the template may go on below.
+    Base,
+    /// The whole host.
+    Host,
+    /// A part of the host.
+    HostPart,
+    Path,
+    Query,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Piece {
+    Text(String),
+    Hole { name: Name, optional: bool, place: Place },
+}
+
+/// A URL with holes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct UrlTemplate {
+    pieces: Vec<Piece>,
+}
+
+/// A filled URL that passed the checks of `hosts`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) url: Url,
+    pub(super) captured_host: bool,
+}
+
+/// Why a URL could not be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum UrlFault {
+    Unfilled(Name),
+    /// The value of that variable, or the URL as a whole, is not usable.
+    Bad(Option<Name>, String),
+}
+
+impl UrlTemplate {
+    /// Parses a template whose holes must not be secret: what is secret goes into query, headers or body, because
+    /// paths and hosts are written to logs.
+    pub(super) fn parse(text: &str, known: Known<'_>) -> Result<Self, Flaw> {
+        let parts = Template::parse(text, known)?.parts;
+        if text.contains('#') {
+            return Err(Flaw::new("a URL that is requested has no `#` part"));
+        }
+        let mut pieces = Vec::with_capacity(parts.len());
+        let mut before = String::new();
+        for (index, part) in parts.iter().enumerate() {
+            match part {
+                Part::Text(plain) => {
+                    before.push_str(plain);
+                    pieces.push(Piece::Text(plain.clone()));
+                }
+                Part::Hole { name, optional } => {
+                    let next = parts.get(index + 1);
+                    let place = place_of(&before, index == 0, next)?;
+                    // Stands for the value, so that the next hole sees where it is.
+                    before.push_str(if place == Place::Base { "https://base/" } else { "x" });
+                    pieces.push(Piece::Hole { name: name.clone(), optional: *optional, place });
+                }
+            }
+        }
+        let starts_whole = matches!(pieces.first(), Some(Piece::Hole { place: Place::Base, .. }));
+        if !starts_whole && !before.starts_with("https://") && !before.starts_with("http://") {
+            return Err(Flaw::new("a URL begins with `https://` or with a variable that holds a whole URL"));
+        }
+        if authority(&before).contains('@') {
+            return Err(Flaw::new("a URL must not carry a user name or password"));
+        }
+        Ok(Self { pieces })
+    }
+
+    /// The names of all holes.
+    pub(super) fn names(&self) -> impl Iterator<Item = (&Name, bool)> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Hole { name, optional, .. } => Some((name, *optional)),
+            Piece::Text(_) => None,
+        })
+    }
+
+    /// The holes that decide the host.
+    pub(super) fn host_names(&self) -> impl Iterator<Item = &Name> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Hole { name, place: Place::Base | Place::Host | Place::HostPart, .. } => Some(name),
+            _ => None,
+        })
+    }
+
+    /// Fills the holes and checks the result: `None` when an optional hole has no value.
+    pub(super) fn fill<'v>(
+        &self,
+        value: impl Fn(&Name) -> Option<Given<'v>>,
+        allowed: &[HostPattern],
+    ) -> Result<Option<Target>, UrlFault> {
+        let mut text = Zeroizing::new(String::new());
+        let mut from = HostFrom::File;
+        let mut decided_by = None;
+        for (index, piece) in self.pieces.iter().enumerate() {
+            let (name, optional, place) = match piece {
+                Piece::Text(plain) => {
+                    text.push_str(plain);
+                    continue;
+                }
+                Piece::Hole { name, optional, place } => (name, *optional, *place),
+            };
+            let Some(given) = value(name) else {
+                return if optional { Ok(None) } else { Err(UrlFault::Unfilled(name.clone())) };
+            };
+            let last = index + 1 == self.pieces.len();
+            append(&mut text, given, place, last)
+                .map_err(|problem| UrlFault::Bad(Some(name.clone()), problem))?;
+            if matches!(place, Place::Base | Place::Host | Place::HostPart) {
+                from = stronger(from, given.source, place);
+                decided_by = Some(name.clone());
+            }
+        }
+        let url =
+            Url::parse(&text).map_err(|e| UrlFault::Bad(decided_by.clone(), format!("not a URL: {e}")))?;
+        hosts::check(&url, from, allowed).map_err(|problem| UrlFault::Bad(decided_by, problem))?;
+        Ok(Some(Target { url, captured_host: from == HostFrom::Captured }))
+    }
+}
+
+fn authority(text: &str) -> &str {
+    let after = text.split_once("://").map_or("", |(_, after)| after);
+    after.split(['/', '?']).next().unwrap_or_default()
+}
+
+fn place_of(before: &str, first: bool, next: Option<&Part>) -> Result<Place, Flaw> {
+    let next_char = match next {
+        Some(Part::Text(text)) => text.chars().next(),
+        Some(Part::Hole { .. }) => Some('$'),
+        None => None,
+    };
+    if first {
+        return match next_char {
+            None | Some('/') => Ok(Place::Base),
+            Some(_) => Err(Flaw::new("a variable that holds a whole URL is followed by `/` or by nothing")),
+        };
+    }
+    let Some((_, after)) = before.split_once("://") else {
+        return Err(Flaw::new("a URL begins with `https://` or with a variable that holds a whole URL"));
+    };
+    if after.contains('?') {
+        return Ok(Place::Query);
+    }
+    if after.contains('/') {
+        return Ok(Place::Path);
+    }
+    let whole = after.is_empty() && matches!(next_char, None | Some('/' | '?'));
+    Ok(if whole { Place::Host } else { Place::HostPart })
+}
+
+/// What is said of the host after one more of its parts: anything from outside makes it captured, and only an
+/// operator who wrote all of it answers for it.
+fn stronger(from: HostFrom, source: Source, place: Place) -> HostFrom {
+    match (source, place) {
+        _ if from == HostFrom::Captured => HostFrom::Captured,
+        (Source::Captured, _) => HostFrom::Captured,
+        (Source::Operator, Place::Base | Place::Host) => HostFrom::Operator,
+        _ => from,
+    }
+}
+
+fn append(text: &mut String, given: Given<'_>, place: Place, last: bool) -> Result<(), String> {
+    match place {
+        Place::Base => text.push_str(&base_url(given.text, last)?),
+        Place::Host | Place::HostPart => {
+            let (host, port) = match given.text.split_once(':') {
+                Some((host, port)) if place == Place::Host && given.source == Source::Operator => {
+                    (host, Some(port))
+                }
+                _ => (given.text, None),
+            };
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+            let digits = |port: &str| !port.is_empty() && port.chars().all(|c| c.is_ascii_digit());
+            if host.is_empty() || !host.chars().all(plain) || !port.is_none_or(digits) {
+                return Err("not a host name: write it without scheme, path or user name".to_owned());
+            }
+            text.push_str(given.text);
+        }
+        Place::Path if given.text.chars().all(|c| c == '.') => {
+            return Err("empty or made of dots alone, which would change the path of the URL".to_owned());
+        }
+        Place::Path | Place::Query => percent_encode(given.text, text),
+    }
+    Ok(())
+}
+
+fn base_url(given: &str, last: bool) -> Result<String, String> {
+    let shape = "not a whole URL: write it with scheme and host, such as https://api.example.com";
+    let url = Url::parse(given).map_err(|_| shape.to_owned())?;
+    if !url.has_host() {
+        return Err(shape.to_owned());
+    }
+    if url.fragment().is_some() || (!last && url.query().is_some()) {
+        return Err("must end with its path: leave `?` and `#` parts out".to_owned());
+    }
+    if given.contains('\\') || given.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err("must not hold spaces or backslashes".to_owned());
+    }
+    let text = url.as_str();
+    // The template goes on with `/`; a base with no path of its own would double it.
+    Ok(if last { text } else { text.trim_end_matches('/') }.to_owned())
+}
+
+/// Escapes everything but the unreserved characters of RFC 3986, section 2.3.
+fn percent_encode(value: &str, text: &mut String) {
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            text.push(char::from(byte));
+        } else {
+            write!(text, "%{byte:02X}").expect("writing to a String cannot fail");
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "address_tests.rs"]
+mod tests;

@@ -1,0 +1,65 @@
+//! Calls to a provider's API: where it is, how a token is put in, and which replies mean that the token died.
+
+use super::body::{self, Body};
+use super::define::Definition;
+use super::exchange::{ApiBase, Injection};
+use super::load::{InjectTemplate, Rate};
+use super::request::{Filler, RequestError, check_header_value};
+use super::slots::{Slots, Vars};
+
+impl Definition {
+    /// What to put into a call to the API, and where.
+    pub fn inject(&self, slots: &Slots) -> Result<Vec<Injection>, RequestError> {
+        let filler = Filler { definition: self, slots, step: "api" };
+        let mut made = Vec::with_capacity(self.provider.inject.len());
+        for template in &self.provider.inject {
+            match template {
+                InjectTemplate::Header(name, template) => {
+                    if let Some(value) = filler.text(template)? {
+                        check_header_value(&value)
+                            .map_err(|problem| filler.refused(format!("the header `{name}` {problem}")))?;
+                        made.push(Injection::Header(name.clone(), value));
+                    }
+                }
+                InjectTemplate::Query(name, template) => {
+                    if let Some(value) = filler.text(template)? {
+                        made.push(Injection::Query(name.clone(), value));
+                    }
+                }
+            }
+        }
+        Ok(made)
+    }
+
+    /// Where the API is; `None` where the provider does not say, or its optional variable is not set.
+    pub fn api_base(&self, captured: &Vars) -> Result<Option<ApiBase>, RequestError> {
+        let Some(api) = &self.provider.api else { return Ok(None) };
+        let slots = Slots { captured: captured.clone(), ..Slots::default() };
+        let filler = Filler { definition: self, slots: &slots, step: "api" };
+        let target = filler.url(&api.base)?;
+        Ok(target.map(|target| ApiBase { url: target.url, captured_host: target.captured_host }))
+    }
+
+    /// Whether an API reply of that status may mean that the access token died, but only its JSON body can tell. A
+    /// caller that streams bodies needs to hold back no others.
+    pub fn api_wants_body(&self, status: u16) -> bool {
+        self.expired_signals().any(|signal| signal.admits_status(status) && signal.looks_at_body())
+    }
+
+    /// Whether an API reply means that the access token it was asked with is not accepted; a body that is not given
+    /// has nothing in it.
+    pub fn api_expired(&self, status: u16, raw: Option<&[u8]>) -> bool {
+        let raw = raw.unwrap_or_default();
+        let body = Body { raw, value: body::parse(raw, Some("application/json")) };
+        self.expired_signals().any(|signal| signal.holds(status, &body))
+    }
+
+    /// How many calls the API allows.
+    pub fn api_rate(&self) -> Option<Rate> {
+        self.provider.api.as_ref().and_then(|api| api.rate)
+    }
+
+    fn expired_signals(&self) -> impl Iterator<Item = &super::condition::Condition> {
+        self.provider.api.iter().flat_map(|api| &api.expired)
+    }
+}

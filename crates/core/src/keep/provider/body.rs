@@ -1,0 +1,176 @@
+//! The body of a reply, read leniently, and paths into it.
+
+use serde_json::{Map, Value};
+
+use super::exchange::Reply;
+use super::fault::Flaw;
+
+/// The longest body that is read; token replies are a few KiB.
+const MAX_BODY: usize = 1 << 20;
+
+/// A path such as `result.value`, `errors.0.code` or `errors.*.code`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct JsonPath(Vec<String>);
+
+impl JsonPath {
+    /// Reads a dotted path.
+    pub(super) fn parse(text: &str) -> Result<Self, Flaw> {
+        let keys: Vec<_> = text.split('.').map(str::to_owned).collect();
+        if keys.iter().any(String::is_empty) {
+            return Err(Flaw::new(format!(
+                "`{text}` is not a path: write keys joined by dots, such as `result.value`"
+            )));
+        }
+        Ok(Self(keys))
+    }
+
+    /// A path of one key, which is always well formed.
+    pub(super) fn key(name: &str) -> Self {
+        Self(vec![name.to_owned()])
+    }
+
+    /// Everything the path leads to, without nulls: more than one value only through `*`.
+    pub(super) fn find<'v>(&self, body: &'v Value) -> Vec<&'v Value> {
+        let mut found = vec![body];
+        for key in &self.0 {
+            found = found.into_iter().flat_map(|value| step_into(value, key)).collect();
+        }
+        found.retain(|value| !value.is_null());
+        found
+    }
+
+    /// The first value the path leads to.
+    pub(super) fn first<'v>(&self, body: &'v Value) -> Option<&'v Value> {
+        self.find(body).into_iter().next()
+    }
+
+    /// The first value as text that is not empty.
+    pub(super) fn text<'v>(&self, body: &'v Value) -> Option<&'v str> {
+        self.first(body).and_then(Value::as_str).filter(|text| !text.is_empty())
+    }
+}
+
+impl std::fmt::Display for JsonPath {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.join("."))
+    }
+}
+
+fn step_into<'v>(value: &'v Value, key: &str) -> Vec<&'v Value> {
+    match value {
+        Value::Object(map) if key == "*" => map.values().collect(),
+        Value::Array(items) if key == "*" => items.iter().collect(),
+        Value::Object(map) => map.get(key).into_iter().collect(),
+        Value::Array(items) => {
+            key.parse::<usize>().ok().and_then(|index| items.get(index)).into_iter().collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// A body: its bytes, and what they say if that can be read.
+pub(super) struct Body<'r> {
+    pub(super) raw: &'r [u8],
+    pub(super) value: Option<Value>,
+}
+
+impl<'r> Body<'r> {
+    /// Reads JSON, whatever the media type claims; or a form, where the media type names one or is silent or plain
+    /// text. Longer bodies than 1 MiB and JSON nested deeper than 128 levels are not read.
+    pub(super) fn read(reply: &'r Reply) -> Self {
+        let raw = reply.body.as_slice();
+        Self { raw, value: parse(raw, reply.content_type.as_deref()) }
+    }
+
+    /// The body as text, for a regular expression over all of it.
+    pub(super) fn text(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.raw[..self.raw.len().min(MAX_BODY)])
+    }
+}
+
+/// Reads a body of that media type; `None` when it is neither JSON nor a form.
+pub(super) fn parse(raw: &[u8], content_type: Option<&str>) -> Option<Value> {
+    if raw.len() > MAX_BODY {
+        return None;
+    }
+    let raw = raw.strip_prefix("\u{feff}".as_bytes()).unwrap_or(raw);
+    if let Ok(value) = serde_json::from_slice(raw) {
+        return Some(value);
+    }
+    let media_type =
+        content_type.and_then(|full| full.split(';').next()).map(|kind| kind.trim().to_ascii_lowercase());
+    let may_be_form =
+        matches!(media_type.as_deref(), None | Some("" | "text/plain" | "application/x-www-form-urlencoded"));
+    let text = std::str::from_utf8(raw).ok()?.trim();
+    let looks_like_form =
+        text.contains('=') && !text.starts_with(['{', '[', '<', '"']) && !text.contains(['\n', ' ']);
+    if !may_be_form || !looks_like_form {
+        return None;
+    }
+    let mut form = Map::new();
+    for (key, value) in url::form_urlencoded::parse(text.as_bytes()) {
+        form.insert(key.into_owned(), Value::String(value.into_owned()));
+    }
+    Some(Value::Object(form))
+}
+
+/// A scalar as text, so that `true` and `"true"`, or `200` and `"200"`, compare equal.
+pub(super) fn scalar_text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn json_is_read_whatever_the_media_type_claims() {
+        for kind in [Some("text/html"), Some("application/json; charset=utf-8"), None] {
+            assert_eq!(parse("\u{feff}{\"a\":1}".as_bytes(), kind), Some(json!({"a": 1})));
+        }
+    }
+
+    #[test]
+    fn a_form_is_read_where_it_may_be_one() {
+        let body = b"access_token=a%2Bb&expires_in=60";
+        let expected = Some(json!({"access_token": "a+b", "expires_in": "60"}));
+        assert_eq!(parse(body, Some("application/x-www-form-urlencoded; charset=utf-8")), expected);
+        assert_eq!(parse(body, Some("text/plain")), expected);
+        assert_eq!(parse(body, Some("text/html")), None);
+        assert_eq!(parse(b"<html a=b>", None), None);
+        assert_eq!(parse(b"{\"access_token\":\"a=b", None), None);
+    }
+
+    #[test]
+    fn deep_and_huge_bodies_are_not_read() {
+        assert_eq!(parse("[".repeat(100_000).as_bytes(), None), None);
+        assert_eq!(parse(format!("\"{}\"", "a".repeat(MAX_BODY)).as_bytes(), None), None);
+    }
+
+    #[test]
+    fn paths_lead_through_keys_indexes_and_stars() {
+        let body = json!({"errors": [{"code": "a"}, {"code": null}, {"code": "b"}], "x": {"0": 7}});
+        let find =
+            |path: &str| JsonPath::parse(path).unwrap().find(&body).into_iter().cloned().collect::<Vec<_>>();
+        assert_eq!(find("errors.*.code"), [json!("a"), json!("b")]);
+        assert_eq!(find("errors.2.code"), [json!("b")]);
+        assert_eq!(find("x.0"), [json!(7)]);
+        assert!(find("errors.code").is_empty() && find("errors.9").is_empty() && find("x.0.y").is_empty());
+        assert!(JsonPath::parse("a..b").is_err() && JsonPath::parse("").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_the_reader_panic(raw in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse(&raw, None);
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Conditions on a reply: `{ status = "4xx", path = "error", in = ["invalid_grant"] }`.
+
+use regex_lite::Regex;
+
+use super::body::{Body, JsonPath, scalar_text};
+use super::fault::{Flaw, Under};
+use super::schema;
+use super::spelling::OneOrMany;
+
+/// A span of status codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct StatusSpan {
+    first: u16,
+    last: u16,
+}
+
+impl StatusSpan {
+    pub(super) const SUCCESS: Self = Self { first: 200, last: 299 };
+
+    pub(super) fn holds(self, status: u16) -> bool {
+        (self.first..=self.last).contains(&status)
+    }
+}
+
+/// Reads `status = 401`, `status = "4xx"` or a list of such.
+pub(super) fn statuses(written: &OneOrMany<schema::Status>) -> Result<Vec<StatusSpan>, Flaw> {
+    let read = |status: &schema::Status| match status {
+        schema::Status::Code(code) if (100..=599).contains(code) => {
+            Ok(StatusSpan { first: *code, last: *code })
+        }
+        schema::Status::Class(class) => match class.as_bytes() {
+            [digit @ b'1'..=b'5', b'x', b'x'] => {
+                let first = u16::from(digit - b'0') * 100;
+                Ok(StatusSpan { first, last: first + 99 })
+            }
+            _ => Err(Flaw::new(format!("`{class}` is not a class of status codes: write `4xx`"))),
+        },
+        schema::Status::Code(code) => Err(Flaw::new(format!("{code} is not a status code (100 to 599)"))),
+    };
+    written.0.iter().map(read).collect()
+}
+
+/// A condition; everything that is written must hold.
+#[derive(Clone, Debug)]
+pub(super) struct Condition {
+    status: Option<Vec<StatusSpan>>,
+    path: Option<JsonPath>,
+    one_of: Option<Vec<String>>,
+    exists: Option<bool>,
+    regex: Option<Regex>,
+}
+
+impl Condition {
+    pub(super) fn compile(written: &schema::Condition) -> Result<Self, Flaw> {
+        let path = written.path.as_deref().map(JsonPath::parse).transpose().under("path")?;
+        if written.eq.is_some() && written.one_of.is_some() {
+            return Err(Flaw::new("write `eq` or `in`, not both"));
+        }
+        let one_of = match (&written.eq, &written.one_of) {
+            (Some(value), _) => Some(vec![scalar(value).under("eq")?]),
+            (None, Some(values)) => Some(values.iter().map(scalar).collect::<Result<_, _>>().under("in")?),
+            (None, None) => None,
+        };
+        let status = written.status.as_ref().map(statuses).transpose().under("status")?;
+        let regex = written.regex.as_deref().map(pattern).transpose().under("regex")?;
+        let compares = one_of.is_some() || written.exists.is_some();
+        if path.is_none() && compares {
+            return Err(Flaw::new("`eq`, `in` and `exists` need a `path` to look at"));
+        }
+        if path.is_some() && !compares && regex.is_none() {
+            return Err(Flaw::new("say what must hold at `path`: `eq`, `in`, `exists` or `regex`"));
+        }
+        if path.is_none() && regex.is_none() && status.is_none() {
+            return Err(Flaw::new("an empty condition holds always: write `status`, `path` or `regex`"));
+        }
+        Ok(Self { status, path, one_of, exists: written.exists, regex })
+    }
+
+    /// Holds for every reply of that status.
+    pub(super) fn on_status(status: u16) -> Self {
+        let span = StatusSpan { first: status, last: status };
+        Self { status: Some(vec![span]), path: None, one_of: None, exists: None, regex: None }
+    }
+
+    pub(super) fn compile_all(written: &[schema::Condition]) -> Result<Vec<Self>, Flaw> {
+        written.iter().enumerate().map(|(index, one)| Self::compile(one).under(index)).collect()
+    }
+
+    /// Whether it could hold for a reply of that status.
+    pub(super) fn admits_status(&self, status: u16) -> bool {
+        self.status.as_ref().is_none_or(|spans| spans.iter().any(|span| span.holds(status)))
+    }
+
+    /// Whether the body must be seen to decide.
+    pub(super) fn looks_at_body(&self) -> bool {
+        self.path.is_some() || self.regex.is_some()
+    }
+
+    /// Whether it holds; a body that cannot be read has nothing at any path.
+    pub(super) fn holds(&self, status: u16, body: &Body<'_>) -> bool {
+        if !self.admits_status(status) {
+            return false;
+        }
+        let Some(path) = &self.path else {
+            return self.regex.as_ref().is_none_or(|regex| regex.is_match(&body.text()));
+        };
+        let found = body.value.as_ref().map(|value| path.find(value)).unwrap_or_default();
+        if self.exists.is_some_and(|expected| expected == found.is_empty()) {
+            return false;
+        }
+        let texts: Vec<_> = found.into_iter().filter_map(scalar_text).collect();
+        let listed = self.one_of.as_ref().is_none_or(|listed| texts.iter().any(|text| listed.contains(text)));
+        listed && self.regex.as_ref().is_none_or(|regex| texts.iter().any(|text| regex.is_match(text)))
+    }
+}
+
+/// Compiles a regular expression.
+pub(super) fn pattern(text: &str) -> Result<Regex, Flaw> {
+    Regex::new(text).map_err(|error| Flaw::new(format!("not a regular expression: {error}")))
+}
+
+fn scalar(value: &toml::Value) -> Result<String, Flaw> {
+    match value {
+        toml::Value::String(text) => Ok(text.clone()),
+        toml::Value::Integer(number) => Ok(number.to_string()),
+        toml::Value::Float(number) => Ok(number.to_string()),
+        toml::Value::Boolean(flag) => Ok(flag.to_string()),
+        _ => Err(Flaw::new("compare with text, a number, true or false")),
+    }
+}
+
+/// When a reply is a success.
+#[derive(Clone, Debug)]
+pub(super) struct Success {
+    status: Vec<StatusSpan>,
+    all: Vec<Condition>,
+    any: Vec<Condition>,
+    none: Vec<Condition>,
+}
+
+impl Success {
+    pub(super) fn compile(written: &schema::Ok) -> Result<Self, Flaw> {
+        Ok(Self {
+            status: match &written.status {
+                Some(written) => statuses(written).under("status")?,
+                None => vec![StatusSpan::SUCCESS],
+            },
+            all: Condition::compile_all(&written.all).under("all")?,
+            any: Condition::compile_all(&written.any).under("any")?,
+            none: Condition::compile_all(&written.none).under("none")?,
+        })
+    }
+
+    /// Whether the status alone says yes.
+    pub(super) fn status_holds(&self, status: u16) -> bool {
+        self.status.iter().any(|span| span.holds(status))
+    }
+
+    /// Whether status and body say yes.
+    pub(super) fn holds(&self, status: u16, body: &Body<'_>) -> bool {
+        let holds = |condition: &Condition| condition.holds(status, body);
+        self.status_holds(status)
+            && self.all.iter().all(holds)
+            && (self.any.is_empty() || self.any.iter().any(holds))
+            && !self.none.iter().any(holds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keep::provider::exchange::Reply;
+
+    fn holds(condition: &str, status: u16, body: &str) -> bool {
+        let written: schema::Condition = toml::from_str(condition).unwrap();
+        let reply = Reply { status, body: body.as_bytes().to_vec().into(), ..Reply::default() };
+        Condition::compile(&written).unwrap().holds(status, &Body::read(&reply))
+    }
+
+    #[test]
+    fn everything_written_in_a_condition_must_hold() {
+        let condition = "status = ['4xx', 200]\npath = 'error'\nin = ['a', 'b']";
+        assert!(holds(condition, 401, r#"{"error":"b"}"#));
+        assert!(holds(condition, 200, r#"{"error":"a"}"#));
+        assert!(!holds(condition, 500, r#"{"error":"b"}"#));
+        assert!(!holds(condition, 400, r#"{"error":"c"}"#));
+        assert!(!holds(condition, 400, "not json"));
+    }
+
+    #[test]
+    fn scalars_compare_as_text_and_a_star_means_any() {
+        assert!(holds("path = 'ok'\neq = true", 200, r#"{"ok":"true"}"#));
+        assert!(holds("path = 'errors.*.code'\neq = 7", 200, r#"{"errors":[{"code":"6"},{"code":7}]}"#));
+        assert!(holds("path = 'x'\nexists = false", 200, r#"{"x":null}"#));
+        assert!(!holds("path = 'x'\nexists = true", 200, "[]"));
+        assert!(holds("regex = 'INVALID_SESSION'", 403, r#"[{"errorCode":"INVALID_SESSION_ID"}]"#));
+        assert!(holds("path = 'd'\nregex = '(?i)too many'", 400, r#"{"d":"Too many requests"}"#));
+    }
+
+    #[test]
+    fn conditions_that_mean_nothing_are_refused() {
+        for bad in [
+            "",
+            "eq = 1",
+            "path = 'x'",
+            "path = 'x'\neq = 1\nin = [2]",
+            "regex = '('",
+            "status = 99",
+            "status = '9xx'",
+        ] {
+            let written: schema::Condition = toml::from_str(bad).unwrap();
+            assert!(Condition::compile(&written).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! A provider with a connection's variables and client credentials.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::address::{Given, Source, UrlFault};
+use super::fault::DefineError;
+use super::load::Provider;
+use super::policy::{self, Policy, PolicyOverrides, Rotation};
+use super::slots::{Slots, VarValue, Vars};
+use super::step::{AuthChoice, Step, StepSpec};
+use super::suggest;
+use super::template::Name;
+use crate::secret::Secret;
+
+/// How our own credentials are sent to a token endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuth {
+    /// They are not, beyond what the file writes itself; where a client id is set and the file does not write it, it
+    /// is sent as `client_id` in the body, as public clients must (RFC 6749, section 3.2.1).
+    None,
+    /// As `client_id` and `client_secret` in the body.
+    Post,
+    /// In an `Authorization: Basic` header, both form-encoded first (RFC 6749, section 2.3.1).
+    Basic,
+}
+
+impl ClientAuth {
+    /// The way of that name.
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "none" => Some(Self::None),
+            "post" => Some(Self::Post),
+            "basic" => Some(Self::Basic),
+            _ => None,
+        }
+    }
+}
+
+/// Our own credentials at a provider.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Client {
+    /// `client_id`.
+    pub id: Option<String>,
+    /// `client_secret`.
+    pub secret: Option<Secret>,
+    /// Where callbacks of this client come in.
+    pub redirect_uri: Option<String>,
+}
+
+/// What a connection adds to its provider.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Setup {
+    /// Variables by name.
+    pub vars: BTreeMap<String, Secret>,
+    /// Client credentials.
+    pub client: Client,
+    /// Settings of `policy` that differ from the provider's file.
+    pub policy: PolicyOverrides,
+}
+
+/// A provider with a connection's variables and client credentials: everything about a connection but its tokens.
+#[derive(Clone)]
+pub struct Definition {
+    pub(super) provider: Arc<Provider>,
+    pub(super) vars: Vars,
+    pub(super) client: Client,
+    policy: Policy,
+}
+
+impl fmt::Debug for Definition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Definition")
+            .field("provider", self.provider.name())
+            .field("vars", &self.vars)
+            .field("client", &self.client)
+            .field("policy", &self.policy)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Provider {
+    /// Makes the definition of a connection, if its settings fit.
+    pub fn define(self: &Arc<Self>, setup: Setup) -> Result<Definition, DefineError> {
+        let mut vars = Vars::new();
+        for (name, value) in &setup.vars {
+            vars.insert(name.clone(), self.operator_var(name, value)?);
+        }
+        let has_acquire = self.steps.contains_key(&Step::Acquire);
+        if let Some((key, problem)) =
+            policy::contradiction(&setup.policy.clone().over(self.policy.clone()), has_acquire)
+        {
+            return Err(DefineError::new(format!("policy.{key}"), problem));
+        }
+        let policy = Policy::from_written(setup.policy.over(self.policy.clone()), has_acquire);
+        let definition = Definition { provider: Arc::clone(self), vars, client: setup.client, policy };
+        definition.check_mandatory()?;
+        definition.check_client()?;
+        definition.check_urls()?;
+        Ok(definition)
+    }
+
+    fn operator_var(&self, name: &str, value: &Secret) -> Result<VarValue, DefineError> {
+        let field = || format!("vars.{name}");
+        let Some(var) = self.vars.get(name) else {
+            let cure = suggest::cure(name, self.vars.keys().map(String::as_str));
+            let problem = format!("the provider `{}` has no variable `{name}`; {cure}", self.name());
+            return Err(DefineError::new(field(), problem));
+        };
+        var.check(value.reveal()).map_err(|problem| DefineError::new(field(), problem))?;
+        Ok(var.wrap(value.reveal()))
+    }
+}
+
+impl Definition {
+    /// Its provider.
+    pub fn provider(&self) -> &Arc<Provider> {
+        &self.provider
+    }
+
+    /// How its tokens behave, overrides and defaults included.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Its client credentials.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The variables that the connection sets.
+    pub fn vars(&self) -> &Vars {
+        &self.vars
+    }
+
+    /// Whether the step can be requested: the provider has it, and every optional variable that its URL hangs on is
+    /// set or may be captured.
+    pub fn has(&self, step: Step) -> bool {
+        self.provider.steps.get(&step).is_some_and(|spec| {
+            spec.url.names().all(|(name, optional)| {
+                let Name::Var(var) = name else { return true };
+                let capturable = self.provider.vars.get(var).is_some_and(|var| var.capture().is_some());
+                !optional || capturable || self.value(name, &Slots::default()).is_some()
+            })
+        })
+    }
+
+    /// Whether the step spends what it sends: after it was sent, nobody may send the same again.
+    pub fn spends(&self, step: Step) -> bool {
+        let Some(spec) = self.provider.steps.get(&step) else { return false };
+        match step {
+            // An operator who knows that tokens rotate is believed over a file that says they do not.
+            Step::Refresh if self.policy.rotation != Rotation::None => true,
+            Step::Refresh => spec.spends.unwrap_or(false),
+            Step::Exchange => spec.spends.unwrap_or(true),
+            _ => false,
+        }
+    }
+
+    /// How our credentials are sent with that step.
+    pub fn client_auth(&self, step: Step) -> ClientAuth {
+        if !step.authenticates_client() {
+            return ClientAuth::None;
+        }
+        let own = self.provider.steps.get(&step).and_then(|spec| spec.auth.as_ref());
+        match own.unwrap_or(&self.provider.auth) {
+            AuthChoice::Fixed(auth) => *auth,
+            AuthChoice::Var(var) => {
+                let slots = Slots::default();
+                let value = self.value(&Name::Var(var.clone()), &slots);
+                value.and_then(|given| ClientAuth::from_name(given.text)).unwrap_or(ClientAuth::Basic)
+            }
+        }
+    }
+
+    /// What a hole is filled with: the operator's word, else what was captured, else the file's default.
+    pub(super) fn value<'v>(&'v self, name: &Name, slots: &'v Slots) -> Option<Given<'v>> {
+        let given = |text, source| Some(Given { text, source });
+        let secret = |secret: &'v Option<Secret>| {
+            secret.as_ref().map(|s| Given { text: s.reveal(), source: Source::Operator })
+        };
+        let plain =
+            |text: &'v Option<String>| text.as_deref().map(|text| Given { text, source: Source::Operator });
+        match name {
+            Name::Var(var) => {
+                if let Some(value) = self.vars.get(var) {
+                    return given(value.reveal(), Source::Operator);
+                }
+                // A variable that is no longer captured by its file is not taken from an old capture either.
+                let var = self.provider.vars.get(var)?;
+                if let Some(value) = slots.captured.get(var.name()).filter(|_| var.capture().is_some()) {
+                    return given(value.reveal(), Source::Captured);
+                }
+                var.default_value().and_then(|text| given(text, Source::File))
+            }
+            Name::ClientId => plain(&self.client.id),
+            Name::RedirectUri => plain(&self.client.redirect_uri),
+            Name::ClientSecret => secret(&self.client.secret),
+            Name::Access => secret(&slots.access),
+            Name::Refresh => secret(&slots.refresh),
+            Name::Code => secret(&slots.code),
+            Name::State => secret(&slots.state),
+            Name::CodeChallenge => secret(&slots.code_challenge),
+            Name::CodeVerifier => secret(&slots.code_verifier),
+        }
+    }
+
+    fn check_mandatory(&self) -> Result<(), DefineError> {
+        let missing =
+            self.provider.vars().find(|var| var.is_mandatory() && !self.vars.contains_key(var.name()));
+        let Some(var) = missing else { return Ok(()) };
+        let about = var.about().map(|about| format!(" ({about})")).unwrap_or_default();
+        let problem = format!("the provider `{}` cannot do without it{about}: set it", self.provider.name());
+        Err(DefineError::new(format!("vars.{}", var.name()), problem))
+    }
+
+    fn check_client(&self) -> Result<(), DefineError> {
+        let empty_id = self.client.id.as_deref().is_some_and(str::is_empty);
+        if empty_id || self.client.secret.as_ref().is_some_and(Secret::is_empty) {
+            let field = if empty_id { "client.id" } else { "client.secret" };
+            return Err(DefineError::new(field, "is empty: give it a value or leave it out"));
+        }
+        for (step, spec) in &self.provider.steps {
+            // Consent may be set up later, or never where a grant is taken over: its own needs are checked then.
+            if matches!(step, Step::Authorize | Step::Exchange | Step::Probe) || !self.has(*step) {
+                continue;
+            }
+            let auth = self.client_auth(*step);
+            self.check_credential("client.id", self.client.id.is_some(), spec, &Name::ClientId, auth)?;
+            self.check_credential(
+                "client.secret",
+                self.client.secret.is_some(),
+                spec,
+                &Name::ClientSecret,
+                auth,
+            )?;
+            let redirect = self.client.redirect_uri.is_some();
+            self.check_credential(
+                "client.redirect_uri",
+                redirect,
+                spec,
+                &Name::RedirectUri,
+                ClientAuth::None,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn check_credential(
+        &self,
+        field: &str,
+        present: bool,
+        spec: &StepSpec,
+        name: &Name,
+        auth: ClientAuth,
+    ) -> Result<(), DefineError> {
+        let written = spec.names().iter().any(|(hole, optional)| *hole == name && !optional);
+        if present || !(written || matches!(auth, ClientAuth::Basic | ClientAuth::Post)) {
+            return Ok(());
+        }
+        let problem =
+            format!("the provider `{}` needs it for its token requests: set it", self.provider.name());
+        Err(DefineError::new(field, problem))
+    }
+
+    /// Checks every URL as far as it can be filled before anything is captured or any token is there.
+    fn check_urls(&self) -> Result<(), DefineError> {
+        if let Some(redirect) = &self.client.redirect_uri
+            && !url::Url::parse(redirect).is_ok_and(|url| url.fragment().is_none())
+        {
+            return Err(DefineError::new("client.redirect_uri", "not an absolute URL without a `#` part"));
+        }
+        let slots = Slots::default();
+        for (key, url) in self.provider.urls() {
+            match url.fill(|name| self.value(name, &slots), &self.provider.hosts) {
+                Err(UrlFault::Bad(Some(name), problem)) => {
+                    return Err(DefineError::new(format!("vars.{name}"), problem));
+                }
+                Err(UrlFault::Bad(None, problem)) => {
+                    return Err(DefineError::new(format!("{key} URL"), problem));
+                }
+                Ok(_) | Err(UrlFault::Unfilled(_)) => {}
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,234 @@
+//! Loading a provider file: reading it, and checking all that can be checked without a connection.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use super::address::UrlTemplate;
+use super::condition::Condition;
+use super::define::ClientAuth;
+use super::fault::{FileError, Flaw, Under};
+use super::hosts::HostPattern;
+use super::locate;
+use super::payload::check_header_name;
+use super::policy::{Policy, PolicyOverrides};
+use super::rule::Rule;
+use super::schema::{self, Confidence};
+use super::step::{AuthChoice, Step, StepSpec, Surroundings};
+use super::template::{Known, Name, Template};
+use super::vars::Var;
+use super::vector_schema::Vector;
+use crate::id::ProviderName;
+
+/// At most `max` calls in any span of `within`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many.
+    pub max: u32,
+    /// In how long a span.
+    pub within: Duration,
+}
+
+/// Where an access token is put in a call to the API.
+#[derive(Clone, Debug)]
+pub(super) enum InjectTemplate {
+    Header(String, Template),
+    Query(String, Template),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Api {
+    pub(super) base: UrlTemplate,
+    pub(super) expired: Vec<Condition>,
+    pub(super) rate: Option<Rate>,
+}
+
+/// A provider file that was loaded and found right.
+pub struct Provider {
+    name: ProviderName,
+    title: String,
+    about: Option<String>,
+    host_names: Vec<String>,
+    pub(super) hosts: Vec<HostPattern>,
+    pub(super) vars: BTreeMap<String, Var>,
+    pub(super) auth: AuthChoice,
+    pub(super) steps: BTreeMap<Step, StepSpec>,
+    pub(super) errors: Vec<Rule>,
+    pub(super) policy: PolicyOverrides,
+    pub(super) inject: Vec<InjectTemplate>,
+    pub(super) api: Option<Api>,
+    pub(super) confidence: BTreeMap<String, Confidence>,
+    /// Each with the line it begins on.
+    pub(super) vectors: Vec<(Option<usize>, Vector)>,
+}
+
+impl fmt::Debug for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Provider").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Provider {
+    /// Loads the text of a provider file. `file` is its name as messages should show it; where it ends in `.toml`,
+    /// its stem must be the provider's name.
+    pub fn from_toml(file: &str, text: &str) -> Result<Self, FileError> {
+        let written: schema::File =
+            toml::from_str(text).map_err(|error| locate::syntax(file, text, &error))?;
+        Self::compile(file, text, written).map_err(|flaw| locate::flaw(file, text, &flaw))
+    }
+
+    fn compile(file: &str, text: &str, written: schema::File) -> Result<Self, Flaw> {
+        let name = check_name(file, &written.name).under("name")?;
+        let hosts =
+            written.hosts.iter().enumerate().map(|(index, host)| HostPattern::parse(host).under(index));
+        let hosts: Vec<_> = hosts.collect::<Result<_, _>>().under("hosts")?;
+        let mut vars = BTreeMap::new();
+        for (var_name, var) in written.vars {
+            let var = Var::compile(&var_name, var).under(&var_name).under("vars")?;
+            vars.insert(var_name, var);
+        }
+        let names: BTreeSet<String> = vars.keys().cloned().collect();
+        let auth = match &written.client.auth {
+            Some(text) => AuthChoice::compile(text, &vars).under("auth").under("client")?,
+            None => AuthChoice::Fixed(ClientAuth::Basic),
+        };
+        let around =
+            Surroundings { vars: &vars, names: &names, ok: written.ok.as_ref(), take: written.take.as_ref() };
+        let tables = [
+            (Step::Authorize, &written.authorize),
+            (Step::Exchange, &written.exchange),
+            (Step::Acquire, &written.acquire),
+            (Step::Refresh, &written.refresh),
+            (Step::Introspect, &written.introspect),
+            (Step::Revoke, &written.revoke),
+            (Step::Probe, &written.probe),
+        ];
+        let mut steps = BTreeMap::new();
+        for (step, table) in tables {
+            if let Some(table) = table {
+                steps.insert(step, StepSpec::compile(step, table, around).under(step)?);
+            }
+        }
+        let provider = Self {
+            name,
+            title: written.title,
+            about: written.about,
+            host_names: written.hosts,
+            inject: inject(written.inject, &names).under("inject")?,
+            api: written.api.map(|table| api(table, &names, &vars)).transpose().under("api")?,
+            hosts,
+            vars,
+            auth,
+            steps,
+            errors: Rule::compile_all(&written.errors).under("errors")?,
+            policy: written.policy,
+            confidence: written.confidence,
+            vectors: locate::each_line(text, "tests").into_iter().zip(written.tests).collect(),
+        };
+        provider.check_sense()?;
+        Ok(provider)
+    }
+
+    /// The name that connections use.
+    pub fn name(&self) -> &ProviderName {
+        &self.name
+    }
+
+    /// The name that people read.
+    pub fn title(&self) -> &str {
+        &self.title
+    }
+
+    /// What it is, in words.
+    pub fn about(&self) -> Option<&str> {
+        self.about.as_deref()
+    }
+
+    /// The closed list of hosts as written.
+    pub fn hosts(&self) -> &[String] {
+        &self.host_names
+    }
+
+    /// Its variables, by name.
+    pub fn vars(&self) -> impl Iterator<Item = &Var> {
+        self.vars.values()
+    }
+
+    /// Its steps; one whose URL hangs on an optional variable may still be missing from a connection, see
+    /// [`Definition::has`](super::Definition::has).
+    pub fn steps(&self) -> impl Iterator<Item = Step> {
+        self.steps.keys().copied()
+    }
+
+    /// Its policy, with every default filled in.
+    pub fn policy(&self) -> Policy {
+        Policy::from_written(self.policy.clone(), self.steps.contains_key(&Step::Acquire))
+    }
+
+    /// How well single statements of the file are known to be true, by dotted key.
+    pub fn confidence(&self) -> &BTreeMap<String, Confidence> {
+        &self.confidence
+    }
+
+    /// How many golden vectors the file has.
+    pub fn test_count(&self) -> usize {
+        self.vectors.len()
+    }
+
+    /// Every URL that tokens or credentials may go to, with the key of its table.
+    pub(super) fn urls(&self) -> impl Iterator<Item = (&'static str, &UrlTemplate)> {
+        let steps = self.steps.iter().map(|(step, spec)| (step.as_str(), &spec.url));
+        steps.chain(self.api.iter().map(|api| ("api", &api.base)))
+    }
+}
+
+fn check_name(file: &str, name: &str) -> Result<ProviderName, Flaw> {
+    let parsed: ProviderName =
+        name.parse().map_err(|error: crate::id::InvalidName| Flaw::new(error.to_string()))?;
+    let base = file.rsplit(['/', '\\']).next().unwrap_or(file);
+    if let Some(stem) = base.strip_suffix(".toml")
+        && stem != name
+    {
+        return Err(Flaw::new(format!(
+            "the file is called `{base}` and must name itself `{stem}`, not `{name}`"
+        )));
+    }
+    Ok(parsed)
+}
+
+fn inject(
+    written: Option<Vec<schema::Inject>>,
+    names: &BTreeSet<String>,
+) -> Result<Vec<InjectTemplate>, Flaw> {
+    let known = Known { vars: names, built_in: &[Name::Access, Name::ClientId] };
+    let Some(written) = written else {
+        let bearer = Template::parse("Bearer ${access}", known)?;
+        return Ok(vec![InjectTemplate::Header("authorization".to_owned(), bearer)]);
+    };
+    let one = |entry: schema::Inject| {
+        let value = Template::parse(&entry.value, known).under("value")?;
+        match (entry.header, entry.query) {
+            (Some(header), None) => {
+                Ok(InjectTemplate::Header(check_header_name(&header).under("header")?, value))
+            }
+            (None, Some(query)) => Ok(InjectTemplate::Query(query, value)),
+            _ => Err(Flaw::new("write where the value goes: `header` or `query`")),
+        }
+    };
+    written.into_iter().enumerate().map(|(index, entry)| one(entry).under(index)).collect()
+}
+
+fn api(table: schema::Api, names: &BTreeSet<String>, vars: &BTreeMap<String, Var>) -> Result<Api, Flaw> {
+    let base = UrlTemplate::parse(&table.base, Known { vars: names, built_in: &[] }).under("base")?;
+    if base
+        .names()
+        .any(|(name, _)| matches!(name, Name::Var(var) if vars.get(var).is_some_and(Var::is_secret)))
+    {
+        return Err(Flaw::new("a URL is logged and must not hold a secret: use `inject`").under("base"));
+    }
+    let expired = match &table.expired {
+        Some(written) => Condition::compile_all(written).under("expired")?,
+        None => vec![Condition::on_status(401)],
+    };
+    Ok(Api { base, expired, rate: table.rate.map(|rate| Rate { max: rate.max, within: rate.within.0 }) })
+}

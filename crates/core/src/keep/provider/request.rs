@@ -1,0 +1,300 @@
+//! Making the requests of a connection.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value};
+use url::form_urlencoded;
+use zeroize::Zeroizing;
+
+use super::address::{Given, Target, UrlFault, UrlTemplate};
+use super::define::{ClientAuth, Definition};
+use super::exchange::{Method, OutboundRequest};
+use super::payload::{BodyTemplate, Fields, JsonTemplate};
+use super::slots::Slots;
+use super::step::{Step, StepSpec};
+use super::template::{Name, Template, Unfilled};
+use super::vars::Capture;
+use crate::secret::Secret;
+
+/// A request cannot be made; nothing was sent, so nothing was spent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// The provider has no such step, or its URL hangs on an optional variable that is not set.
+    #[error("the provider `{provider}` has no `{step}` step{cure}")]
+    NoStep {
+        /// The provider.
+        provider: String,
+        /// The step.
+        step: Step,
+        /// What would give it one; begins with a semicolon, or is empty.
+        cure: String,
+    },
+    /// Something the request needs has no value.
+    #[error("the `{step}` request needs `{name}`, which is not known{cure}")]
+    Missing {
+        /// The step, or `api`.
+        step: String,
+        /// What is missing, as a provider file calls it.
+        name: String,
+        /// Where it would come from; begins with a colon.
+        cure: String,
+    },
+    /// A value makes a URL or header that must not be sent.
+    #[error("the `{step}` request cannot be made: {problem}")]
+    Refused {
+        /// The step, or `api`.
+        step: String,
+        /// What is wrong, with no secret.
+        problem: String,
+    },
+    /// The refresh token cannot be one of this provider's; sending it would only burn an attempt.
+    #[error(
+        "the refresh token has {length} bytes and one of `{provider}` has at least {least}: connect again with the whole token"
+    )]
+    RefreshTooShort {
+        /// The provider.
+        provider: String,
+        /// Its length in bytes.
+        length: usize,
+        /// `policy.min_refresh_length`.
+        least: usize,
+    },
+}
+
+impl Definition {
+    /// Makes the request of a step. Nothing is sent; the caller sends it once, to the URL as it is.
+    pub fn request(&self, step: Step, slots: &Slots) -> Result<OutboundRequest, RequestError> {
+        let no_step =
+            |cure: String| RequestError::NoStep { provider: self.provider.name().to_string(), step, cure };
+        let spec = self.provider.steps.get(&step).ok_or_else(|| no_step(String::new()))?;
+        let least = self.policy().min_refresh_length;
+        if let (Step::Refresh, Some(refresh)) = (step, &slots.refresh)
+            && refresh.len() < least
+        {
+            let provider = self.provider.name().to_string();
+            return Err(RequestError::RefreshTooShort { provider, length: refresh.len(), least });
+        }
+        let filler = Filler { definition: self, slots, step: step.as_str() };
+        let Some(target) = filler.url(&spec.url)? else {
+            let optional =
+                spec.url.names().find(|(name, optional)| *optional && filler.value(name).is_none());
+            let cure =
+                optional.map(|(name, _)| format!("; set vars.{name} to give it one")).unwrap_or_default();
+            return Err(no_step(cure));
+        };
+        let mut url = target.url;
+        let query = filler.fields(&spec.query)?;
+        if !query.is_empty() {
+            let mut pairs = url.query_pairs_mut();
+            for (name, value) in &query {
+                pairs.append_pair(name, value.reveal());
+            }
+        }
+        let mut headers = vec![("accept".to_owned(), Secret::new("application/json"))];
+        let auth = self.authenticate(step, spec, &filler)?;
+        if let Some(basic) = auth.basic {
+            headers.push(("authorization".to_owned(), basic));
+        }
+        for (name, value) in filler.fields(&spec.headers)? {
+            check_header_value(&value)
+                .map_err(|problem| filler.refused(format!("the header `{name}` {problem}")))?;
+            headers.retain(|(written, _)| *written != name);
+            headers.push((name, value));
+        }
+        let (body, content_type) = filler.body(spec, auth.fields)?;
+        if let Some(content_type) = content_type {
+            headers.push(("content-type".to_owned(), Secret::new(content_type)));
+        }
+        Ok(OutboundRequest {
+            method: spec.method,
+            url,
+            headers,
+            body,
+            content_type,
+            captured_host: target.captured_host,
+        })
+    }
+
+    fn authenticate(&self, step: Step, spec: &StepSpec, filler: &Filler<'_>) -> Result<Added, RequestError> {
+        let auth = self.client_auth(step);
+        let mut added = Added::default();
+        if !step.authenticates_client() {
+            return Ok(added);
+        }
+        match auth {
+            ClientAuth::Basic => {
+                let id = filler.required(&Name::ClientId)?;
+                let secret = filler.required(&Name::ClientSecret)?;
+                added.basic = Some(basic(id.text, secret.text));
+            }
+            ClientAuth::Post => {
+                if !spec.mentions(&Name::ClientId) {
+                    added.fields.push(("client_id", Secret::new(filler.required(&Name::ClientId)?.text)));
+                }
+                if !spec.mentions(&Name::ClientSecret) {
+                    added
+                        .fields
+                        .push(("client_secret", Secret::new(filler.required(&Name::ClientSecret)?.text)));
+                }
+            }
+            ClientAuth::None => {
+                if let (false, Some(id)) = (spec.mentions(&Name::ClientId), filler.value(&Name::ClientId)) {
+                    added.fields.push(("client_id", Secret::new(id.text)));
+                }
+            }
+        }
+        let bodiless = matches!(spec.method, Method::Get | Method::Delete);
+        if auth == ClientAuth::Post && bodiless && !added.fields.is_empty() {
+            return Err(filler
+                .refused("a request without a body cannot carry client credentials as `post`".to_owned()));
+        }
+        if bodiless {
+            added.fields.clear();
+        }
+        Ok(added)
+    }
+}
+
+/// What client authentication adds to a request.
+#[derive(Default)]
+struct Added {
+    basic: Option<Secret>,
+    fields: Vec<(&'static str, Secret)>,
+}
+
+fn basic(id: &str, secret: &str) -> Secret {
+    let mut pair = Zeroizing::new(String::new());
+    pair.extend(form_urlencoded::byte_serialize(id.as_bytes()));
+    pair.push(':');
+    pair.extend(form_urlencoded::byte_serialize(secret.as_bytes()));
+    let encoded = Zeroizing::new(STANDARD.encode(pair.as_bytes()));
+    Secret::new(format!("Basic {}", encoded.as_str()))
+}
+
+pub(super) fn check_header_value(value: &Secret) -> Result<(), &'static str> {
+    let visible = value.reveal().bytes().all(|byte| (0x20..=0x7e).contains(&byte));
+    if visible { Ok(()) } else { Err("would hold a character that headers cannot carry") }
+}
+
+/// Fills the templates of one request.
+pub(super) struct Filler<'a> {
+    pub(super) definition: &'a Definition,
+    pub(super) slots: &'a Slots,
+    /// What messages call the request.
+    pub(super) step: &'a str,
+}
+
+impl<'a> Filler<'a> {
+    fn value(&self, name: &Name) -> Option<Given<'a>> {
+        self.definition.value(name, self.slots)
+    }
+
+    fn required(&self, name: &Name) -> Result<Given<'a>, RequestError> {
+        self.value(name).ok_or_else(|| self.missing(name))
+    }
+
+    pub(super) fn text(&self, template: &Template) -> Result<Option<Secret>, RequestError> {
+        let filled = template.fill(|name| self.value(name).map(|given| given.text));
+        filled.map_err(|Unfilled(name)| self.missing(&name))
+    }
+
+    fn fields(&self, fields: &Fields) -> Result<Vec<(String, Secret)>, RequestError> {
+        let mut filled = Vec::with_capacity(fields.len());
+        for (name, template) in fields {
+            if let Some(value) = self.text(template)? {
+                filled.push((name.clone(), value));
+            }
+        }
+        Ok(filled)
+    }
+
+    pub(super) fn url(&self, url: &UrlTemplate) -> Result<Option<Target>, RequestError> {
+        url.fill(|name| self.value(name), &self.definition.provider.hosts).map_err(|fault| match fault {
+            UrlFault::Unfilled(name) => self.missing(&name),
+            UrlFault::Bad(Some(name), problem) => self.refused(format!("vars.{name}: {problem}")),
+            UrlFault::Bad(None, problem) => self.refused(problem),
+        })
+    }
+
+    fn body(
+        &self,
+        spec: &StepSpec,
+        added: Vec<(&'static str, Secret)>,
+    ) -> Result<(Zeroizing<Vec<u8>>, Option<&'static str>), RequestError> {
+        match &spec.body {
+            BodyTemplate::Json(template) => {
+                let mut value = self.json(template)?.unwrap_or_else(|| Value::Object(Map::new()));
+                if let Value::Object(object) = &mut value {
+                    for (name, secret) in added {
+                        object.entry(name).or_insert_with(|| Value::String(secret.reveal().to_owned()));
+                    }
+                }
+                Ok((value.to_string().into_bytes().into(), Some("application/json")))
+            }
+            BodyTemplate::None if added.is_empty() => Ok((Zeroizing::default(), None)),
+            BodyTemplate::None => Ok((form(&[], &added), Some(FORM))),
+            BodyTemplate::Form(fields) => Ok((form(&self.fields(fields)?, &added), Some(FORM))),
+        }
+    }
+
+    fn json(&self, template: &JsonTemplate) -> Result<Option<Value>, RequestError> {
+        match template {
+            JsonTemplate::Literal(value) => Ok(Some(value.clone())),
+            JsonTemplate::Text(template) => {
+                Ok(self.text(template)?.map(|text| Value::String(text.reveal().to_owned())))
+            }
+            JsonTemplate::Array(items) => {
+                let items: Result<Vec<_>, _> = items.iter().map(|item| self.json(item)).collect();
+                Ok(Some(Value::Array(items?.into_iter().flatten().collect())))
+            }
+            JsonTemplate::Object(fields) => {
+                let mut object = Map::new();
+                for (name, template) in fields {
+                    if let Some(value) = self.json(template)? {
+                        object.insert(name.clone(), value);
+                    }
+                }
+                Ok(Some(Value::Object(object)))
+            }
+        }
+    }
+
+    pub(super) fn refused(&self, problem: String) -> RequestError {
+        RequestError::Refused { step: self.step.to_owned(), problem }
+    }
+
+    fn missing(&self, name: &Name) -> RequestError {
+        let cure = match name {
+            Name::Var(var) => match self.definition.provider.vars.get(var).and_then(|var| var.capture()) {
+                Some(Capture::Callback(parameter)) => {
+                    format!(": it comes with the consent (`{parameter}`); connect again, or set vars.{var}")
+                }
+                Some(Capture::Take) => {
+                    format!(": it comes with a token reply; refresh the connection, or set vars.{var}")
+                }
+                None => format!(": set vars.{var}"),
+            },
+            Name::ClientId | Name::ClientSecret | Name::RedirectUri => format!(": set {name}"),
+            Name::Access | Name::Refresh => ": connect the connection first".to_owned(),
+            Name::Code | Name::State | Name::CodeChallenge | Name::CodeVerifier => {
+                ": begin the consent again".to_owned()
+            }
+        };
+        RequestError::Missing { step: self.step.to_owned(), name: name.to_string(), cure }
+    }
+}
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+fn form(fields: &[(String, Secret)], added: &[(&'static str, Secret)]) -> Zeroizing<Vec<u8>> {
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in fields {
+        form.append_pair(name, value.reveal());
+    }
+    for (name, value) in added {
+        if !fields.iter().any(|(written, _)| written == name) {
+            form.append_pair(name, value.reveal());
+        }
+    }
+    form.finish().into_bytes().into()
+}

@@ -1,0 +1,224 @@
+//! A provider file exactly as it is written, before anything is checked but names and types.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::class::ErrorClass;
+use super::duration::DurationText;
+use super::exchange::Method;
+use super::policy::PolicyOverrides;
+use super::spelling::{OneOrMany, TextOr};
+use super::vector_schema::Vector;
+
+/// How well a statement of a provider file is known to be true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Confidence {
+    /// The provider's own documentation says so.
+    Documented,
+    /// Public code that talks to the provider does so.
+    Source,
+    /// Users report so in public.
+    Reported,
+    /// Common knowledge, confirmed nowhere: a default to be changed where it is wrong.
+    Assumed,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) name: String,
+    pub(super) title: String,
+    pub(super) about: Option<String>,
+    #[serde(default)]
+    pub(super) hosts: Vec<String>,
+    #[serde(default)]
+    pub(super) vars: BTreeMap<String, Var>,
+    #[serde(default)]
+    pub(super) client: ClientTable,
+    pub(super) ok: Option<Ok>,
+    pub(super) take: Option<Take>,
+    pub(super) authorize: Option<StepTable>,
+    pub(super) exchange: Option<StepTable>,
+    pub(super) acquire: Option<StepTable>,
+    pub(super) refresh: Option<StepTable>,
+    pub(super) introspect: Option<StepTable>,
+    pub(super) revoke: Option<StepTable>,
+    pub(super) probe: Option<StepTable>,
+    #[serde(default)]
+    pub(super) errors: Vec<Rule>,
+    #[serde(default)]
+    pub(super) policy: PolicyOverrides,
+    pub(super) inject: Option<Vec<Inject>>,
+    pub(super) api: Option<Api>,
+    #[serde(default)]
+    pub(super) confidence: BTreeMap<String, Confidence>,
+    #[serde(default)]
+    pub(super) tests: Vec<Vector>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Var {
+    pub(super) about: Option<String>,
+    pub(super) capture: Option<String>,
+    pub(super) pattern: Option<String>,
+    #[serde(default)]
+    pub(super) secret: bool,
+    #[serde(rename = "enum")]
+    pub(super) one_of: Option<Vec<String>>,
+    pub(super) default: Option<String>,
+    #[serde(default)]
+    pub(super) optional: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClientTable {
+    pub(super) auth: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StepTable {
+    pub(super) method: Option<Method>,
+    pub(super) url: String,
+    pub(super) auth: Option<String>,
+    #[serde(default)]
+    pub(super) query: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) headers: BTreeMap<String, String>,
+    pub(super) form: Option<BTreeMap<String, String>>,
+    pub(super) json: Option<toml::Table>,
+    pub(super) spends: Option<Vec<Spent>>,
+    pub(super) ok: Option<Ok>,
+    pub(super) take: Option<Take>,
+    #[serde(default)]
+    pub(super) errors: Vec<Rule>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Spent {
+    Refresh,
+    Code,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Ok {
+    pub(super) status: Option<OneOrMany<Status>>,
+    #[serde(default)]
+    pub(super) all: Vec<Condition>,
+    #[serde(default)]
+    pub(super) any: Vec<Condition>,
+    #[serde(default)]
+    pub(super) none: Vec<Condition>,
+}
+
+/// A status code, or a class of them written as `4xx`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a status code such as 401, or a class such as \"4xx\"")]
+pub(super) enum Status {
+    Code(u16),
+    Class(String),
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Condition {
+    pub(super) status: Option<OneOrMany<Status>>,
+    pub(super) path: Option<String>,
+    pub(super) eq: Option<toml::Value>,
+    #[serde(rename = "in")]
+    pub(super) one_of: Option<Vec<toml::Value>>,
+    pub(super) exists: Option<bool>,
+    pub(super) regex: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Take {
+    pub(super) access: Option<String>,
+    pub(super) refresh: Option<TextOr<TakeRefresh>>,
+    pub(super) expires: Option<OneOrMany<TextOr<Expiry>>>,
+    pub(super) refresh_expires: Option<OneOrMany<TextOr<Expiry>>>,
+    pub(super) scope: Option<String>,
+    pub(super) token_type: Option<String>,
+    pub(super) active: Option<String>,
+    #[serde(default)]
+    pub(super) vars: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TakeRefresh {
+    pub(super) path: String,
+    pub(super) absent: Option<Absent>,
+}
+
+/// What it means that a reply brings no refresh token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Absent {
+    Keep,
+    Clear,
+    Error,
+}
+
+/// One way of learning an expiry; exactly one of `path`, `jwt`, `introspect`, `fixed` and `none` is written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Expiry {
+    pub(super) path: Option<String>,
+    #[serde(rename = "as")]
+    pub(super) unit: Option<Unit>,
+    pub(super) jwt: Option<String>,
+    pub(super) introspect: Option<bool>,
+    pub(super) fixed: Option<DurationText>,
+    pub(super) none: Option<bool>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Unit {
+    S,
+    Ms,
+    EpochS,
+    EpochMs,
+    Rfc3339,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rule {
+    pub(super) when: Condition,
+    pub(super) class: ErrorClass,
+    pub(super) code: Option<String>,
+    pub(super) retry_after: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Inject {
+    pub(super) header: Option<String>,
+    pub(super) query: Option<String>,
+    pub(super) value: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Api {
+    pub(super) base: String,
+    pub(super) expired: Option<Vec<Condition>>,
+    pub(super) rate: Option<RateTable>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RateTable {
+    pub(super) max: u32,
+    #[serde(rename = "in")]
+    pub(super) within: DurationText,
+}

@@ -1,0 +1,247 @@
+//! Steps: the requests that a provider knows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::address::UrlTemplate;
+use super::condition::Success;
+use super::define::ClientAuth;
+use super::exchange::Method;
+use super::fault::{Flaw, Under};
+use super::payload::{self, BodyTemplate, Fields};
+use super::rule::Rule;
+use super::schema::{self, Spent};
+use super::take::Take;
+use super::template::{Known, Name};
+use super::vars::Var;
+
+/// A request that a provider knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// The page a person consents on; a URL for a browser, never sent by us.
+    Authorize,
+    /// Turns the code of a callback into a token set.
+    Exchange,
+    /// Gets a token set with no refresh token.
+    Acquire,
+    /// Redeems a refresh token.
+    Refresh,
+    /// Asks what a token is worth (RFC 7662).
+    Introspect,
+    /// Ends a grant (RFC 7009).
+    Revoke,
+    /// A harmless call that shows whether the access token works.
+    Probe,
+}
+
+impl Step {
+    /// Every step.
+    pub const ALL: [Self; 7] = [
+        Self::Authorize,
+        Self::Exchange,
+        Self::Acquire,
+        Self::Refresh,
+        Self::Introspect,
+        Self::Revoke,
+        Self::Probe,
+    ];
+
+    /// The name used in provider files and records.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Authorize => "authorize",
+            Self::Exchange => "exchange",
+            Self::Acquire => "acquire",
+            Self::Refresh => "refresh",
+            Self::Introspect => "introspect",
+            Self::Revoke => "revoke",
+            Self::Probe => "probe",
+        }
+    }
+
+    /// Whether its reply brings a token set.
+    pub const fn gives_tokens(self) -> bool {
+        matches!(self, Self::Exchange | Self::Acquire | Self::Refresh)
+    }
+
+    /// Whether the provider expects our client credentials with it.
+    pub(super) const fn authenticates_client(self) -> bool {
+        !matches!(self, Self::Authorize | Self::Probe)
+    }
+
+    /// The built-in names that have a value in it.
+    const fn built_in(self) -> &'static [Name] {
+        match self {
+            Self::Authorize => &[Name::ClientId, Name::RedirectUri, Name::State, Name::CodeChallenge],
+            Self::Exchange => {
+                &[Name::ClientId, Name::ClientSecret, Name::RedirectUri, Name::Code, Name::CodeVerifier]
+            }
+            Self::Acquire => &[Name::ClientId, Name::ClientSecret, Name::RedirectUri],
+            Self::Refresh | Self::Introspect | Self::Revoke => {
+                &[Name::ClientId, Name::ClientSecret, Name::RedirectUri, Name::Access, Name::Refresh]
+            }
+            Self::Probe => &[Name::Access],
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How client credentials are sent, or the variable that says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum AuthChoice {
+    Fixed(ClientAuth),
+    Var(String),
+}
+
+impl AuthChoice {
+    pub(super) fn compile(text: &str, vars: &BTreeMap<String, Var>) -> Result<Self, Flaw> {
+        if let Some(auth) = ClientAuth::from_name(text) {
+            return Ok(Self::Fixed(auth));
+        }
+        let var =
+            text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')).and_then(|name| vars.get(name));
+        let Some(var) = var else {
+            return Err(Flaw::new(format!(
+                "`{text}` is no way to authenticate: write `basic`, `post`, `none` or `${{VARIABLE}}`"
+            )));
+        };
+        let listed =
+            var.one_of().is_some_and(|listed| listed.iter().all(|one| ClientAuth::from_name(one).is_some()));
+        let valued = var.default_value().is_some() || var.is_mandatory();
+        if !listed || !valued {
+            return Err(Flaw::new(format!(
+                "the variable `{}` needs an `enum` of `basic`, `post` and `none`, and a `default` or to be mandatory",
+                var.name()
+            )));
+        }
+        Ok(Self::Var(var.name().to_owned()))
+    }
+}
+
+/// A step, compiled.
+#[derive(Clone, Debug)]
+pub(super) struct StepSpec {
+    pub(super) method: Method,
+    pub(super) url: UrlTemplate,
+    pub(super) auth: Option<AuthChoice>,
+    pub(super) query: Fields,
+    pub(super) headers: Fields,
+    pub(super) body: BodyTemplate,
+    /// `None` where the file leaves it to the rule: a refresh spends unless nothing rotates, an exchange spends.
+    pub(super) spends: Option<bool>,
+    pub(super) ok: Success,
+    pub(super) take: Take,
+    pub(super) errors: Vec<Rule>,
+}
+
+/// What a step is compiled with.
+#[derive(Clone, Copy)]
+pub(super) struct Surroundings<'a> {
+    pub(super) vars: &'a BTreeMap<String, Var>,
+    pub(super) names: &'a BTreeSet<String>,
+    pub(super) ok: Option<&'a schema::Ok>,
+    pub(super) take: Option<&'a schema::Take>,
+}
+
+impl StepSpec {
+    pub(super) fn compile(
+        step: Step,
+        written: &schema::StepTable,
+        around: Surroundings<'_>,
+    ) -> Result<Self, Flaw> {
+        let known = Known { vars: around.names, built_in: step.built_in() };
+        let default_method =
+            if matches!(step, Step::Authorize | Step::Probe) { Method::Get } else { Method::Post };
+        let shared_ok = around.ok.filter(|_| step.gives_tokens());
+        let shared_take = around.take.filter(|_| step.gives_tokens());
+        let spec = Self {
+            method: written.method.unwrap_or(default_method),
+            url: UrlTemplate::parse(&written.url, known).under("url")?,
+            auth: written
+                .auth
+                .as_deref()
+                .map(|auth| AuthChoice::compile(auth, around.vars))
+                .transpose()
+                .under("auth")?,
+            query: payload::fields(&written.query, known).under("query")?,
+            headers: payload::headers(&written.headers, known).under("headers")?,
+            body: payload::body(written, known)?,
+            spends: spends(step, written.spends.as_deref()).under("spends")?,
+            ok: Success::compile(written.ok.as_ref().or(shared_ok).unwrap_or(&schema::Ok::default()))
+                .under("ok")?,
+            take: Take::compile(
+                written.take.as_ref().or(shared_take).unwrap_or(&schema::Take::default()),
+                step == Step::Introspect,
+            )
+            .under("take")?,
+            errors: Rule::compile_all(&written.errors).under("errors")?,
+        };
+        if step == Step::Authorize && (spec.method != Method::Get || !matches!(spec.body, BodyTemplate::None))
+        {
+            return Err(Flaw::new("a browser opens this URL with GET: put everything into `query`"));
+        }
+        if spec.method == Method::Get && !matches!(spec.body, BodyTemplate::None) {
+            return Err(Flaw::new("a GET has no body: use `query`, or another `method`"));
+        }
+        spec.refuse_secrets(step, around.vars)?;
+        Ok(spec)
+    }
+
+    /// Paths reach logs and authorize URLs reach browsers: neither may hold a secret.
+    fn refuse_secrets(&self, step: Step, vars: &BTreeMap<String, Var>) -> Result<(), Flaw> {
+        let secret = |name: &&Name| match name {
+            Name::Var(var) => vars.get(var).is_some_and(Var::is_secret),
+            Name::ClientId | Name::RedirectUri | Name::State | Name::CodeChallenge => false,
+            _ => true,
+        };
+        if let Some(name) = self.url.names().map(|(name, _)| name).find(secret) {
+            let problem = format!(
+                "`${{{name}}}` is secret and the path of a URL is logged: use query, headers or body"
+            );
+            return Err(Flaw::new(problem).under("url"));
+        }
+        let shown = self.query.iter().chain(&self.headers).flat_map(|(_, template)| template.names());
+        if let Some(name) = shown.filter(|_| step == Step::Authorize).find(|name| secret(name)) {
+            return Err(Flaw::new(format!("`${{{name}}}` is secret and this URL passes through a browser"))
+                .under("query"));
+        }
+        Ok(())
+    }
+
+    /// Whether any field is filled with that.
+    pub(super) fn mentions(&self, wanted: &Name) -> bool {
+        self.names().iter().any(|(name, _)| *name == wanted)
+    }
+
+    /// Every hole of the request, and whether it is optional.
+    pub(super) fn names(&self) -> Vec<(&Name, bool)> {
+        let mut found: Vec<(&Name, bool)> = self.url.names().collect();
+        found.extend(self.query.iter().chain(&self.headers).flat_map(|(_, template)| template.holes()));
+        found.extend(self.body.holes());
+        found
+    }
+}
+
+fn spends(step: Step, written: Option<&[Spent]>) -> Result<Option<bool>, Flaw> {
+    let Some(written) = written else { return Ok(None) };
+    let right = match step {
+        Step::Refresh => Some(Spent::Refresh),
+        Step::Exchange => Some(Spent::Code),
+        _ => None,
+    };
+    if written.iter().all(|spent| Some(*spent) == right) {
+        Ok(Some(!written.is_empty()))
+    } else {
+        Err(Flaw::new(
+            "a refresh spends `refresh`, an exchange spends `code`, and no other step spends anything",
+        ))
+    }
+}

@@ -1,0 +1,132 @@
+//! What follows when a caller says that the API refused a token: compare, and refresh at most once.
+
+use std::time::Duration;
+
+use crate::id::ConnectionName;
+use crate::seal::Fingerprint;
+use crate::time::Timestamp;
+
+use super::attempt::Trigger;
+use super::connection::{Brake, Connection};
+
+/// How long the brake holds the first time.
+pub const FIRST_BRAKE: Duration = Duration::from_mins(1);
+
+/// The longest that the brake holds, and the age at which a token is no longer fresh from its refresh.
+pub const LONGEST_BRAKE: Duration = Duration::from_hours(1);
+
+/// A caller's report that a token was refused.
+#[derive(Clone, Debug)]
+pub struct Rejection {
+    /// The connection.
+    pub connection: ConnectionName,
+    /// Names the access token that was refused.
+    pub fingerprint: Fingerprint,
+}
+
+/// What to do about a rejection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RejectionAnswer {
+    /// The stored token is another one: hand that out.
+    Differs,
+    /// The stored token is the refused one: refresh.
+    Refresh,
+    /// Refreshing did not help a moment ago: pass the API's own answer through and spend nothing.
+    Braked {
+        /// Until when.
+        until: Timestamp,
+    },
+    /// There is no such connection.
+    Unknown,
+}
+
+/// The answer to a rejection, and the brake to be written with it, if it changes.
+///
+/// A token that came from a `rejected` refresh and is refused while it is fresh shows that refreshing does not cure
+/// this refusal; an API that answers 401 for a missing permission would otherwise burn one refresh a call.
+pub fn answer(
+    row: Option<&Connection>,
+    rejection: &Rejection,
+    now: Timestamp,
+) -> (RejectionAnswer, Option<Brake>) {
+    let Some(row) = row else { return (RejectionAnswer::Unknown, None) };
+    let Some(tokens) = row.tokens.as_ref() else { return (RejectionAnswer::Refresh, None) };
+    if tokens.access_fingerprint != Some(rejection.fingerprint) {
+        return (RejectionAnswer::Differs, None);
+    }
+    if let Some(brake) = row.brake.filter(|brake| now < brake.until) {
+        return (RejectionAnswer::Braked { until: brake.until }, None);
+    }
+    let fresh = row.born_of == Some(Trigger::Rejected) && now.since(tokens.obtained_at) < LONGEST_BRAKE;
+    let braked_before = row.brake.filter(|brake| brake.generation == row.generation);
+    if !fresh || braked_before.is_some() {
+        // Once the brake has run out, one more refresh is tried; if that does not help either, the brake doubles.
+        return (RejectionAnswer::Refresh, None);
+    }
+    let step = row.brake.map_or(FIRST_BRAKE, |brake| (brake.step * 2).min(LONGEST_BRAKE));
+    let brake = Brake { generation: row.generation, until: now + step, step };
+    (RejectionAnswer::Braked { until: brake.until }, Some(brake))
+}
+
+/// The brake that stays when a token set born of `trigger` is committed: only a chain of rejections keeps it.
+pub fn brake_after_commit(brake: Option<Brake>, trigger: Trigger) -> Option<Brake> {
+    brake.filter(|_| trigger == Trigger::Rejected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::connection::Generation;
+    use super::super::fixture::{at, fingerprint, live};
+    use super::*;
+
+    fn rejection(number: u8) -> Rejection {
+        Rejection { connection: live().name, fingerprint: fingerprint(number) }
+    }
+
+    #[test]
+    fn a_newer_stored_token_is_handed_out_and_nothing_is_spent() {
+        assert_eq!(answer(Some(&live()), &rejection(9), at(1)), (RejectionAnswer::Differs, None));
+        assert_eq!(answer(None, &rejection(9), at(1)), (RejectionAnswer::Unknown, None));
+    }
+
+    #[test]
+    fn the_stored_token_is_refreshed_though_it_has_not_expired() {
+        assert_eq!(answer(Some(&live()), &rejection(1), at(1)), (RejectionAnswer::Refresh, None));
+    }
+
+    #[test]
+    fn a_token_fresh_from_a_rejection_pulls_the_brake_which_doubles_up_to_an_hour() {
+        let mut row = Connection { born_of: Some(Trigger::Rejected), ..live() };
+        let mut steps = Vec::new();
+        for generation in 4..12 {
+            let (judged, brake) = answer(Some(&row), &rejection(1), at(1));
+            let brake = brake.expect("the brake is pulled");
+            assert_eq!(judged, RejectionAnswer::Braked { until: brake.until });
+            steps.push(brake.step.as_secs());
+            // While it holds, and once it has run out.
+            row.brake = Some(brake);
+            assert_eq!(answer(Some(&row), &rejection(1), at(2)), (judged, None));
+            let after = brake.until;
+            let refreshed = answer(Some(&row), &rejection(1), after);
+            assert_eq!(refreshed, (RejectionAnswer::Refresh, None));
+            // That refresh does not help either.
+            row.brake =
+                brake_after_commit(row.brake, Trigger::Rejected).map(|brake| Brake { until: at(0), ..brake });
+            row.generation = Generation(generation);
+        }
+        assert_eq!(steps, [60, 120, 240, 480, 960, 1920, 3600, 3600]);
+    }
+
+    #[test]
+    fn a_refresh_that_nobody_rejected_lets_the_brake_go() {
+        let brake = Brake { generation: Generation(3), until: at(60), step: FIRST_BRAKE };
+        assert_eq!(brake_after_commit(Some(brake), Trigger::Automatic), None);
+        assert_eq!(brake_after_commit(Some(brake), Trigger::Rejected), Some(brake));
+    }
+
+    #[test]
+    fn an_old_token_that_came_from_a_rejection_is_refreshed_again() {
+        let row = Connection { born_of: Some(Trigger::Rejected), ..live() };
+        assert_eq!(answer(Some(&row), &rejection(1), at(3600)), (RejectionAnswer::Refresh, None));
+    }
+}
