@@ -1,0 +1,194 @@
+//! `POST /token`: from the request that was read to the answer, through the temper.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use serde_json::json;
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+
+use crate::form::{self, BadForm, Form};
+use crate::grants::Issued;
+use crate::ledger::Ledger;
+use crate::record::Outcome;
+use crate::reply::{Cut, ReplyBody, error, json, text};
+use crate::settings::Settings;
+use crate::socket::{Delivery, closed_by_peer};
+use crate::temper::{Ending, Mood};
+
+/// What one connection needs to answer a token request.
+pub(crate) struct Exchange {
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) stream: Arc<TcpStream>,
+    pub(crate) delivery: Arc<Delivery>,
+}
+
+/// Answers a token request. A request that has been read is carried through even if its client leaves meanwhile, as
+/// servers do: that is how a token is spent by somebody who never learns of it.
+pub(crate) async fn token(
+    exchange: &Exchange,
+    request: Request<Incoming>,
+) -> Result<Response<ReplyBody>, Cut> {
+    let form = form::read(request).await;
+    let presented = form.as_ref().ok().and_then(|form| form.field("refresh_token"));
+    let (sequence, mood) = exchange.ledger.open(presented);
+    exchange.delivery.belongs_to(sequence, presented);
+    let answer = answer(exchange, sequence, mood, form.as_ref());
+    tokio::pin!(answer);
+    let answer = tokio::select! {
+        biased;
+        answer = &mut answer => answer,
+        () = closed_by_peer(&exchange.stream) => {
+            exchange.delivery.client_left();
+            answer.await
+        }
+    };
+    let mut answer = answer?;
+    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    Ok(answer.map(|body| body.tracked(Arc::clone(&exchange.delivery))))
+}
+
+async fn answer(
+    exchange: &Exchange,
+    sequence: u64,
+    mood: Mood,
+    form: Result<&Form, &BadForm>,
+) -> Result<Response<ReplyBody>, Cut> {
+    pause(mood.delay_before).await;
+    if !mood.ending.accepts() {
+        exchange.ledger.decide(sequence, Outcome::NotAccepted);
+        return refuse(&exchange.ledger, mood.ending);
+    }
+    let (outcome, reply) = match form {
+        Ok(form) => redeem(exchange, sequence, form),
+        Err(BadForm(why)) => {
+            exchange.ledger.decide(sequence, Outcome::BadRequest);
+            (Outcome::BadRequest, error(StatusCode::BAD_REQUEST, "invalid_request", why))
+        }
+    };
+    pause(mood.delay_after).await;
+    spoil(mood.ending, outcome, reply)
+}
+
+async fn pause(duration: Duration) {
+    if !duration.is_zero() {
+        sleep(duration).await;
+    }
+}
+
+/// The rules of RFC 6749: who is asking, for what, and is it given?
+fn redeem(exchange: &Exchange, sequence: u64, form: &Form) -> (Outcome, Response<ReplyBody>) {
+    let ledger = &exchange.ledger;
+    let refuse = |outcome, reply| {
+        ledger.decide(sequence, outcome);
+        (outcome, reply)
+    };
+    if !form.client_is(&exchange.settings) {
+        return refuse(Outcome::BadClient, invalid_client());
+    }
+    let bad = |code, why| error(StatusCode::BAD_REQUEST, code, why);
+    match (form.field("grant_type"), form.field("refresh_token")) {
+        (Some("refresh_token"), Some(presented)) => {
+            let redeemed = ledger.redeem(sequence, presented);
+            let reply = match &redeemed.issued {
+                Some(issued) => token_reply(issued),
+                None => bad("invalid_grant", why_invalid(redeemed.outcome)),
+            };
+            (redeemed.outcome, reply)
+        }
+        (Some("client_credentials"), _) => {
+            let issued = ledger.lock().grants.issue_to_client(ledger.now());
+            refuse(Outcome::Issued, token_reply(&issued))
+        }
+        (Some("refresh_token"), None) => {
+            refuse(Outcome::BadRequest, bad("invalid_request", "refresh_token is missing"))
+        }
+        (Some(_), _) => {
+            let why = "only refresh_token and client_credentials are known here";
+            refuse(Outcome::BadRequest, bad("unsupported_grant_type", why))
+        }
+        (None, _) => refuse(Outcome::BadRequest, bad("invalid_request", "grant_type is missing")),
+    }
+}
+
+fn why_invalid(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Reuse => "the refresh token has been used before; the grant is revoked",
+        Outcome::ExpiredToken => "the refresh token has expired",
+        Outcome::DeadGrant => "the grant is revoked",
+        _ => "the refresh token is not known",
+    }
+}
+
+fn token_reply(issued: &Issued) -> Response<ReplyBody> {
+    let mut members = json!({
+        "access_token": issued.access.reveal(),
+        "token_type": "Bearer",
+        "expires_in": issued.expires_in.as_secs(),
+        "expires_in_ms": u64::try_from(issued.expires_in.as_millis()).unwrap_or(u64::MAX),
+    });
+    if let Some(refresh) = &issued.refresh {
+        members["refresh_token"] = refresh.reveal().into();
+    }
+    json(StatusCode::OK, &members)
+}
+
+/// A 401 as RFC 6749, section 5.2, shapes it.
+pub(crate) fn invalid_client() -> Response<ReplyBody> {
+    let mut reply = error(StatusCode::UNAUTHORIZED, "invalid_client", "the client did not prove who it is");
+    reply.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"token\""));
+    reply
+}
+
+/// The answer of a mood that accepts nothing.
+fn refuse(ledger: &Ledger, ending: Ending) -> Result<Response<ReplyBody>, Cut> {
+    let unavailable = "temporarily_unavailable";
+    Ok(match ending {
+        Ending::ErrorIn200 => {
+            error(StatusCode::OK, "server_error", "an error in a 200: nothing was accepted")
+        }
+        Ending::RateLimited { retry_after_secs } => {
+            let mut reply = error(StatusCode::TOO_MANY_REQUESTS, unavailable, "too many requests");
+            reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after_secs));
+            reply
+        }
+        Ending::FailBefore { status } => error(status_or_503(status), unavailable, "nothing was accepted"),
+        Ending::Redirect => {
+            let mut reply = error(StatusCode::FOUND, unavailable, "moved");
+            reply.headers_mut().insert(header::LOCATION, HeaderValue::from_static("/elsewhere"));
+            reply
+        }
+        Ending::WrongClient => {
+            ledger.lock().stats.invalid_client += 1;
+            invalid_client()
+        }
+        _ => return Err(Cut),
+    })
+}
+
+/// What a mood makes of an answer. A refusal is delivered by the same road but says what it says.
+fn spoil(ending: Ending, outcome: Outcome, reply: Response<ReplyBody>) -> Result<Response<ReplyBody>, Cut> {
+    Ok(match ending {
+        Ending::LoseReply => return Err(Cut),
+        Ending::CutReply => reply.map(ReplyBody::cut_half_way),
+        Ending::Trickle { pause_ms } => reply.map(|body| body.trickle(Duration::from_millis(pause_ms))),
+        _ if !outcome.is_accepted() => reply,
+        Ending::FailAfter { status } => {
+            error(status_or_503(status), "server_error", "something broke after the token had been accepted")
+        }
+        Ending::Garbage => text(StatusCode::OK, "text/html", "<html><body>It works!</body></html>"),
+        Ending::NoAccessToken => json(StatusCode::OK, &json!({ "token_type": "Bearer", "expires_in": 3600 })),
+        Ending::Huge { size_bytes } => reply.map(|body| body.padded(size_bytes)),
+        _ => reply,
+    })
+}
+
+fn status_or_503(status: u16) -> StatusCode {
+    StatusCode::from_u16(status)
+        .ok()
+        .filter(StatusCode::is_server_error)
+        .unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
+}

@@ -1,0 +1,44 @@
+//! A provider to try on: a strict, ill-tempered OAuth 2 token endpoint on loopback.
+//!
+//! It is *strict* where real servers are strict: a refresh token buys one successor, and a second use outside the
+//! grace kills the whole grant with all its tokens (RFC 9700, section 4.14.2). It is *ill-tempered* where real networks
+//! are: replies come late, half, as garbage or not at all, after the token has been spent.
+//!
+//! And it keeps a record of each request: whether it *accepted* the token and whether the reply was *written* to the last
+//! byte, so that every loss that a client suffers is explained or is a bug of that client.
+//!
+//! ```
+//! use jeton_emulator::{Emulator, Mood, Settings, Temper};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! let emulator = Emulator::start(Settings::default()).await?;
+//! let refresh_token = emulator.mint(1).remove(0);
+//! emulator.set_temper(Temper::next([Mood::lose_reply()]));
+//! println!("POST {} with {} characters", emulator.token_url(), refresh_token.len());
+//! emulator.shutdown().await;
+//! # Ok(())
+//! # })
+//! # }
+//! ```
+#![warn(missing_docs)]
+
+mod emulator;
+mod endpoint;
+mod form;
+mod grants;
+mod ledger;
+mod random;
+mod record;
+mod reply;
+mod server;
+mod settings;
+mod socket;
+mod temper;
+
+pub use emulator::Emulator;
+pub use grants::{GrantEnd, GrantId, GrantState};
+pub use random::SeededEntropy;
+pub use record::{Outcome, Record, Stats, short_hash};
+pub use settings::{ClientAuth, OldAccess, Rotation, Settings};
+pub use temper::{Chance, Ending, Mood, Temper};

@@ -1,0 +1,185 @@
+//! Listening, and which path answers what.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioTimer;
+use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::endpoint::{self, Exchange};
+use crate::form;
+use crate::ledger::Ledger;
+use crate::reply::{Cut, ReplyBody, error, json};
+use crate::settings::Settings;
+use crate::socket::{Delivery, Socket};
+
+/// How the port stands.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    Open,
+    Closed,
+    /// It could not be opened again; the text says why.
+    Stuck(String),
+}
+
+/// Everything a running server shares.
+#[derive(Clone)]
+pub(crate) struct Server {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Server {
+    /// Accepts until it is stopped. While `open` says false the port is closed, so that connections are refused by the
+    /// system itself; `is_open` says how it stands.
+    pub(crate) async fn listen(
+        self,
+        mut listener: TcpListener,
+        mut open: watch::Receiver<bool>,
+        is_open: watch::Sender<Door>,
+    ) {
+        let Ok(address) = listener.local_addr() else { return };
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => self.connection(stream),
+                    Err(error) => tracing::warn!(%error, "the emulator could not accept a connection"),
+                },
+                changed = open.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    if !*open.borrow_and_update() {
+                        drop(listener);
+                        listener = match self.reopened(address, &mut open, &is_open).await {
+                            Some(listener) => listener,
+                            None => return,
+                        };
+                    }
+                }
+            }
+        }
+    }
+
+    async fn reopened(
+        &self,
+        address: SocketAddr,
+        open: &mut watch::Receiver<bool>,
+        is_open: &watch::Sender<Door>,
+    ) -> Option<TcpListener> {
+        is_open.send_replace(Door::Closed);
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return None,
+                wanted = open.wait_for(|wanted| *wanted) => { wanted.ok()?; }
+            }
+            match TcpListener::bind(address).await {
+                Ok(listener) => {
+                    is_open.send_replace(Door::Open);
+                    return Some(listener);
+                }
+                Err(error) => {
+                    is_open.send_replace(Door::Stuck(error.to_string()));
+                    open.changed().await.ok()?;
+                }
+            }
+        }
+    }
+
+    fn connection(&self, stream: TcpStream) {
+        let stream = Arc::new(stream);
+        let delivery = Arc::new(Delivery::new(Arc::clone(&self.ledger)));
+        let socket = Socket::new(Arc::clone(&stream), Arc::clone(&delivery));
+        let exchange = Arc::new(Exchange {
+            ledger: Arc::clone(&self.ledger),
+            settings: Arc::clone(&self.settings),
+            stream,
+            delivery,
+        });
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            let service = service_fn(|request| {
+                let exchange = Arc::clone(&exchange);
+                async move { route(&exchange, request).await }
+            });
+            // A client that has closed its half is still served: it may only be impatient, and its token is spent.
+            let mut builder = http1::Builder::new();
+            let connection =
+                builder.timer(TokioTimer::new()).half_close(true).serve_connection(socket, service);
+            tokio::select! {
+                () = stop.cancelled() => {}
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection to the emulator ended early");
+                },
+            }
+        });
+    }
+}
+
+async fn route(exchange: &Exchange, request: Request<Incoming>) -> Result<Response<ReplyBody>, Cut> {
+    let path = request.uri().path();
+    match (request.method(), path) {
+        (&Method::POST, "/token") => endpoint::token(exchange, request).await,
+        (&Method::POST, "/revoke") => {
+            Ok(revoke(exchange, request).await.unwrap_or_else(|never| match never {}))
+        }
+        (_, "/token" | "/revoke") => {
+            let mut reply = error(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", "use POST");
+            reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+            Ok(reply)
+        }
+        (_, path) if path == "/api" || path.starts_with("/api/") => Ok(resource(exchange, &request)),
+        _ => Ok(error(StatusCode::NOT_FOUND, "not_found", "there are /token, /revoke and /api/* here")),
+    }
+}
+
+/// Revocation (RFC 7009): an unknown token is no error; revoking a refresh token ends its grant.
+async fn revoke(exchange: &Exchange, request: Request<Incoming>) -> Result<Response<ReplyBody>, Infallible> {
+    let form = match form::read(request).await {
+        Ok(form) => form,
+        Err(bad) => return Ok(error(StatusCode::BAD_REQUEST, "invalid_request", bad.0)),
+    };
+    if !form.client_is(&exchange.settings) {
+        return Ok(endpoint::invalid_client());
+    }
+    let Some(token) = form.field("token") else {
+        return Ok(error(StatusCode::BAD_REQUEST, "invalid_request", "token is missing"));
+    };
+    let mut state = exchange.ledger.lock();
+    let ended = state.grants.revoke_refresh(token) || state.grants.revoke_access(token);
+    state.stats.revocations += u64::from(ended);
+    Ok(json(StatusCode::OK, &json!({})))
+}
+
+/// The protected resource (RFC 6750): says what was asked when the bearer token lives.
+fn resource(exchange: &Exchange, request: &Request<Incoming>) -> Response<ReplyBody> {
+    let bearer = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let bearer =
+        bearer.and_then(|text| text.split_once(' ')).filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"));
+    let now = exchange.ledger.now();
+    let mut state = exchange.ledger.lock();
+    if bearer.is_some_and(|(_, token)| state.grants.accepts(token.trim(), now)) {
+        state.stats.api_ok += 1;
+        let said = json!({ "ok": true, "method": request.method().as_str(), "path": request.uri().path() });
+        return json(StatusCode::OK, &said);
+    }
+    state.stats.api_401 += 1;
+    let mut reply =
+        error(StatusCode::UNAUTHORIZED, "invalid_token", "the access token is missing, expired or revoked");
+    // Without credentials the challenge names no error (RFC 6750, section 3.1).
+    let challenge = if bearer.is_some() { "Bearer error=\"invalid_token\"" } else { "Bearer" };
+    reply.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    reply
+}

@@ -1,0 +1,6 @@
+//! The emulator as a client on the wire sees it.
+
+mod client;
+mod records;
+mod strict;
+mod tempers;
