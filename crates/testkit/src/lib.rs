@@ -1,0 +1,25 @@
+//! For tests only: real processes, real servers, and a client that says what happened.
+//!
+//! * [`TempHome`] is a data directory with its `jeton.toml`; [`Command`] and [`Running`] are the binary run in it.
+//! * [`Client`] speaks JSON over HTTP to whatever is on loopback.
+//! * [`OidcRig`] is an OAuth server that others wrote.
+//! * [`grep_tree`] looks for secrets in everything that was written.
+#![warn(missing_docs)]
+
+mod client;
+mod command;
+mod home;
+mod leaks;
+mod oidc;
+mod place;
+mod port;
+mod running;
+
+pub use client::{Client, Reply};
+pub use command::{Command, Finished};
+pub use home::{Connection, TempHome};
+pub use leaks::{Leak, grep_tree};
+pub use oidc::{Fault, OidcRig, OidcSettings, OidcStats};
+pub use place::{jeton_binary, project_root, rig_directory};
+pub use port::FreePort;
+pub use running::Running;

@@ -1,0 +1,241 @@
+//! An OAuth server that others wrote: npm `oidc-provider` on loopback.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use jeton_core::secret::Secret;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tempfile::{NamedTempFile, TempDir};
+use tokio::time::{Instant, sleep};
+
+use crate::client::Client;
+use crate::home::Connection;
+use crate::place::{project_root, rig_directory};
+use crate::port::FreePort;
+
+const NAME: &str = "oidc-provider";
+const PROGRAM: [&str; 2] = ["server.mjs", "memory.mjs"];
+
+/// How the server behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct OidcSettings {
+    /// Life of an access token, in whole seconds.
+    pub access_ttl: Duration,
+    /// Life of a refresh token, in whole seconds.
+    pub refresh_ttl: Duration,
+    /// Access tokens are JWTs, not opaque text.
+    pub jwt: bool,
+    /// Refresh tokens are used once.
+    pub rotate: bool,
+}
+
+impl Default for OidcSettings {
+    fn default() -> Self {
+        Self {
+            access_ttl: Duration::from_mins(1),
+            refresh_ttl: Duration::from_hours(24),
+            jwt: false,
+            rotate: true,
+        }
+    }
+}
+
+/// What the server counted since its start or the last reset.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct OidcStats {
+    /// Requests to the token endpoint.
+    pub token_requests: u64,
+    /// Refresh tokens that were accepted.
+    pub refresh_ok: u64,
+    /// Tokens given to clients themselves.
+    pub client_credentials_ok: u64,
+    /// Codes that were exchanged.
+    pub code_ok: u64,
+    /// Refusals by error code.
+    pub grant_errors: BTreeMap<String, u64>,
+    /// Grants that were revoked, by reuse or otherwise.
+    pub grants_revoked: u64,
+    /// Answers dropped by [`Fault::drop_after`].
+    pub dropped: u64,
+    /// Requests refused by [`Fault::fail`].
+    pub failed: u64,
+    /// Calls to the resource with a living token.
+    pub api_ok: u64,
+    /// Calls to the resource without one.
+    pub api_401: u64,
+}
+
+/// What goes wrong at the token endpoint from now on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fault {
+    /// Each request waits this long before it is looked at.
+    pub delay_before: Duration,
+    /// Each answer waits this long.
+    pub delay_after: Duration,
+    /// How many requests are refused before acceptance.
+    pub fail: u32,
+    /// With which status; 503 when zero.
+    pub status: u16,
+    /// With which `Retry-After`, in seconds; none when zero.
+    pub retry_after_secs: u32,
+    /// How many answers are lost after acceptance.
+    pub drop_after: u32,
+}
+
+/// A running server. It is killed when the value is dropped.
+#[derive(Debug)]
+pub struct OidcRig {
+    child: Child,
+    port: FreePort,
+    client: Client,
+    _outputs: TempDir,
+}
+
+impl OidcRig {
+    /// Starts the server and waits until it answers.
+    ///
+    /// # Errors
+    /// Its packages are not installed (`cargo xtask rig` installs them), or it does not start.
+    pub async fn start(settings: OidcSettings) -> Result<Self> {
+        let directory = rig_directory(NAME);
+        ensure!(
+            directory.join("node_modules").join(NAME).is_dir(),
+            "the packages of rigs/{NAME} are not installed: run `cargo xtask rig` once"
+        );
+        place_program(&directory)?;
+        let port = FreePort::find()?;
+        let outputs = tempfile::tempdir().context("making a folder for the server's output")?;
+        let log = outputs.path().join("log");
+        let output = File::create(&log)?;
+        let flag = |on: bool| if on { "1" } else { "0" };
+        let child = Command::new("node")
+            .arg("server.mjs")
+            .current_dir(&directory)
+            .env("PORT", port.number().to_string())
+            .env("ACCESS_TTL_S", settings.access_ttl.as_secs().to_string())
+            .env("REFRESH_TTL_S", settings.refresh_ttl.as_secs().to_string())
+            .env("ACCESS_FORMAT", if settings.jwt { "jwt" } else { "opaque" })
+            .env("ROTATE", flag(settings.rotate))
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .context("starting `node server.mjs`; is Node.js installed?")?;
+        let client = Client::new(&port.base_url());
+        let mut rig = Self { child, port, client, _outputs: outputs };
+        rig.answers(&log).await?;
+        Ok(rig)
+    }
+
+    async fn answers(&mut self, log: &Path) -> Result<()> {
+        let begun = Instant::now();
+        while self.client.get("/dev/stats").await.is_err() {
+            let ended = self.child.try_wait()?;
+            if ended.is_some() || begun.elapsed() > Duration::from_secs(30) {
+                bail!("{NAME} did not start ({ended:?}):\n{}", fs::read_to_string(log)?);
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
+    /// The issuer, which is also the base URL.
+    pub fn base_url(&self) -> String {
+        self.port.base_url()
+    }
+
+    /// A connection to it for a settings file, as the client `vault`.
+    pub fn connection(&self) -> Connection {
+        let base = self.base_url();
+        Connection::oauth2(&format!("{base}/token"), &format!("{base}/api"), "vault", "vault-secret")
+    }
+
+    /// Makes this many grants of the client `vault`; answers the refresh token of each.
+    ///
+    /// # Errors
+    /// The server did not answer.
+    pub async fn mint(&self, count: usize) -> Result<Vec<Secret>> {
+        let reply = self.client.post(&format!("/dev/mint?n={count}"), &json!({})).await?;
+        ensure!(reply.status == 200, "minting answered {}", reply.status);
+        Ok(reply.text().lines().map(Secret::from).collect())
+    }
+
+    /// What it counted.
+    ///
+    /// # Errors
+    /// The server did not answer.
+    pub async fn stats(&self) -> Result<OidcStats> {
+        serde_json::from_value(self.client.get_json("/dev/stats").await?).context("reading the counts")
+    }
+
+    /// Counts from zero again, and ends all faults.
+    ///
+    /// # Errors
+    /// The server did not answer.
+    pub async fn reset(&self) -> Result<()> {
+        self.control("/dev/reset").await.map(drop)
+    }
+
+    /// Sets the faults of the token endpoint.
+    ///
+    /// # Errors
+    /// The server did not answer.
+    pub async fn fault(&self, fault: Fault) -> Result<()> {
+        let path = format!(
+            "/dev/fault?delay_before={}&delay_after={}&fail={}&status={}&retry_after={}&drop_after={}",
+            fault.delay_before.as_millis(),
+            fault.delay_after.as_millis(),
+            fault.fail,
+            fault.status,
+            fault.retry_after_secs,
+            fault.drop_after
+        );
+        self.control(&path).await.map(drop)
+    }
+
+    async fn control(&self, path: &str) -> Result<Value> {
+        let reply = self.client.post(path, &json!({})).await?;
+        ensure!(reply.status == 200, "POST {path} answered {}", reply.status);
+        reply.json()
+    }
+
+    /// The status of a call to its resource with this access token.
+    ///
+    /// # Errors
+    /// The server did not answer.
+    pub async fn call(&self, access_token: &str) -> Result<u16> {
+        let client = self.client.clone().with_header("authorization", &format!("Bearer {access_token}"));
+        Ok(client.get("/api/account").await?.status.as_u16())
+    }
+}
+
+impl Drop for OidcRig {
+    fn drop(&mut self) {
+        if self.child.kill().is_ok() {
+            // Nobody is there to be told of an error; the process is gone either way.
+            let _status = self.child.wait();
+        }
+    }
+}
+
+/// Puts the program beside its packages, where Node.js looks for them. Several tests may do so at once: each file is replaced
+/// in one step.
+fn place_program(directory: &Path) -> Result<()> {
+    for name in PROGRAM {
+        let source = fs::read(project_root().join("rigs").join(NAME).join(name))
+            .context("reading the rig's program")?;
+        let place = directory.join(name);
+        if fs::read(&place).is_ok_and(|present| present == source) {
+            continue;
+        }
+        let file = NamedTempFile::new_in(directory).context("writing the rig's program")?;
+        fs::write(file.path(), source)?;
+        file.persist(&place).context("placing the rig's program")?;
+    }
+    Ok(())
+}
