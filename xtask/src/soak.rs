@@ -1,0 +1,117 @@
+//! `cargo xtask soak`: real processes on one database, killed and paused at random moments while a strict provider rotates
+//! their tokens; afterwards every loss is explained or is a bug.
+
+mod attempts;
+mod callers;
+mod judge;
+#[cfg(test)]
+mod judge_tests;
+mod scene;
+mod script;
+mod status;
+mod summary;
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+use jeton_testkit::project_root;
+
+use crate::report;
+use script::Act;
+use summary::Summary;
+
+/// What the provider forgives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// Nothing: a token that was spent in silence is lost, and must be named.
+    Strict,
+    /// A second use inside a documented grace: nothing may be lost.
+    Grace,
+    /// One after the other, half of the rounds each.
+    Both,
+}
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Decides the weather, the moments and the victims
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many times something is done to a process
+    #[arg(long, default_value_t = 200, conflicts_with = "minutes")]
+    rounds: u32,
+    /// Go on for so many minutes instead
+    #[arg(long)]
+    minutes: Option<u32>,
+    /// How many connections are kept
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=500))]
+    connections: u16,
+    /// How many processes share the database
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
+    processes: u8,
+    /// What the provider forgives
+    #[arg(long, value_enum, default_value = "both")]
+    mode: Mode,
+}
+
+impl Options {
+    /// What the test command runs.
+    pub(crate) fn short() -> Self {
+        Self { seed: 1, rounds: 12, minutes: None, connections: 4, processes: 2, mode: Mode::Both }
+    }
+
+    fn acts(&self) -> Vec<Act> {
+        let graces = match self.mode {
+            Mode::Strict => vec![false],
+            Mode::Grace => vec![true],
+            Mode::Both => vec![false, true],
+        };
+        let share = u32::try_from(graces.len()).expect("there are one or two acts");
+        let act = |grace| Act {
+            grace,
+            seed: self.seed,
+            rounds: self.minutes.is_none().then(|| self.rounds.div_ceil(share)),
+            length: self.minutes.map(|minutes| Duration::from_mins(u64::from(minutes)) / share),
+            connections: self.connections,
+            processes: self.processes,
+        };
+        graces.into_iter().map(act).collect()
+    }
+}
+
+/// Runs the acts, says what happened, and keeps the figures below the target folder.
+///
+/// # Errors
+/// A process could not be run, or the judge found something that no rule explains.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    let mut unexplained = 0;
+    for act in options.acts() {
+        let name = act.name();
+        let (summary, findings) = runtime.block_on(act.play()).with_context(|| format!("soak, {name}"))?;
+        for line in summary.lines() {
+            report::line(&format!("      {name}: {line}"));
+        }
+        for finding in &findings {
+            report::line(&format!("      {name}: FOUND {finding}"));
+        }
+        keep(&name, &summary)?;
+        unexplained += findings.len();
+    }
+    match unexplained {
+        0 => Ok(()),
+        count => bail!("the judge found {count} things that no rule explains (seed {})", options.seed),
+    }
+}
+
+/// Writes the figures as JSON.
+fn keep(name: &str, summary: &Summary) -> Result<()> {
+    let folder: PathBuf = project_root().join("target").join("soak");
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    let path = folder.join(format!("{}.json", name.replace([' ', ','], "-")));
+    fs::write(&path, serde_json::to_string_pretty(summary)?)
+        .with_context(|| format!("writing {}", path.display()))
+}

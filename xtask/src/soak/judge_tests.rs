@@ -1,0 +1,195 @@
+//! The judge is shown to find each thing it looks for.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use jeton_core::id::AttemptId;
+use jeton_core::time::Timestamp;
+use jeton_emulator::{Emulator, Ending, Mood, Outcome, Record, SeededEntropy, Settings};
+
+use super::attempts::Attempt;
+use super::judge::{Evidence, Span, Verdict, judge};
+
+const START: Timestamp = Timestamp::from_secs(1_700_000_000);
+
+fn at(millis: u64) -> Timestamp {
+    START + Duration::from_millis(millis)
+}
+
+fn attempt(millis: u64, status: &str) -> Attempt {
+    let id = AttemptId::generate(at(millis), &SeededEntropy::new(millis));
+    let (connection, act) = ("c".to_owned(), "redeem".to_owned());
+    Attempt { id, connection, act, status: status.to_owned(), code: None, recovers: None }
+}
+
+fn recovery(millis: u64, status: &str, of: &Attempt) -> Attempt {
+    Attempt { recovers: Some(of.id), ..attempt(millis, status) }
+}
+
+/// A record as the emulator writes it for a first, honest, whole exchange, at another time and of the grant of connection `c`.
+struct Provider {
+    sample: Record,
+}
+
+impl Provider {
+    fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let sample = runtime.block_on(async {
+            let emulator = Emulator::start(Settings::default()).await.unwrap();
+            let token = emulator.mint(1).remove(0);
+            let form = [
+                ("grant_type", "refresh_token"),
+                ("refresh_token", token.reveal()),
+                ("client_id", "emulated"),
+                ("client_secret", "emulated-secret"),
+            ];
+            jeton_testkit::Client::new(&emulator.base_url()).post_form("/token", &form).await.unwrap();
+            assert!(emulator.settled(Duration::from_secs(5)).await);
+            emulator.records().remove(0)
+        });
+        Self { sample }
+    }
+
+    fn rotated(&self, millis: u64, token: &str) -> Record {
+        let finished_at = Some(at(millis + 5));
+        Record { at: at(millis), finished_at, presented: Some(token.to_owned()), ..self.sample.clone() }
+    }
+
+    fn lost(&self, millis: u64, token: &str) -> Record {
+        let ending = Mood::lose_reply().ending;
+        Record { ending, reply_written: false, ..self.rotated(millis, token) }
+    }
+
+    fn refused(&self, millis: u64, token: &str, outcome: Outcome) -> Record {
+        Record { outcome, accepted: false, ..self.rotated(millis, token) }
+    }
+
+    fn verdict(&self, records: Vec<Record>, attempts: Vec<Attempt>, disturbances: Vec<Span>) -> Verdict {
+        judge(&Evidence { disturbances, ..self.evidence(records, attempts) })
+    }
+
+    fn evidence(&self, records: Vec<Record>, attempts: Vec<Attempt>) -> Evidence {
+        let owners = HashMap::from([(self.sample.grant.unwrap(), "c".to_owned())]);
+        Evidence { records, attempts, owners, ..Evidence::default() }
+    }
+}
+
+#[track_caller]
+fn finds(verdict: &Verdict, what: &str) {
+    let found = verdict.findings.iter().filter(|finding| finding.contains(what)).count();
+    assert_eq!((found, verdict.findings.len()), (1, 1), "{:#?}", verdict.findings);
+}
+
+#[test]
+fn a_spend_whose_reply_is_stored_needs_no_word() {
+    let provider = Provider::new();
+    let verdict = provider.verdict(
+        vec![provider.rotated(10, "t1"), provider.rotated(1_010, "t2")],
+        vec![attempt(9, "success"), attempt(1_009, "success")],
+        vec![],
+    );
+    assert_eq!(verdict.findings, Vec::<String>::new());
+    assert_eq!((verdict.losses_named, verdict.recoveries), (0, 0));
+}
+
+#[test]
+fn a_lost_reply_that_is_named_and_recovered_once_is_explained() {
+    let provider = Provider::new();
+    let first = attempt(9, "interrupted");
+    let second = recovery(2_009, "failed", &first);
+    let records = vec![provider.lost(10, "t1"), provider.refused(2_010, "t1", Outcome::Reuse)];
+    let verdict = provider.verdict(records, vec![first, second], vec![]);
+    assert_eq!(verdict.findings, Vec::<String>::new());
+    assert_eq!((verdict.losses_named, verdict.recoveries), (1, 1));
+}
+
+#[test]
+fn a_lost_reply_that_is_called_a_failure_is_found() {
+    let provider = Provider::new();
+    finds(
+        &provider.verdict(vec![provider.lost(10, "t1")], vec![attempt(9, "failed")], vec![]),
+        "not named interrupted",
+    );
+}
+
+#[test]
+fn a_whole_reply_that_is_not_stored_is_found_unless_the_process_was_killed_at_that_moment() {
+    let provider = Provider::new();
+    let evidence = || (vec![provider.rotated(10, "t1")], vec![attempt(9, "interrupted")]);
+    let (records, attempts) = evidence();
+    finds(&provider.verdict(records, attempts, vec![]), "nobody was killed");
+    let (records, attempts) = evidence();
+    let long_after = Span { from: at(5_000), to: at(5_010) };
+    finds(&provider.verdict(records, attempts, vec![long_after]), "nobody was killed");
+    let (records, attempts) = evidence();
+    let verdict = provider.verdict(records, attempts, vec![Span { from: at(16), to: at(30) }]);
+    assert_eq!((verdict.findings.len(), verdict.losses_named), (0, 1));
+}
+
+#[test]
+fn a_spend_with_no_attempt_on_record_is_found() {
+    let provider = Provider::new();
+    finds(&provider.verdict(vec![provider.rotated(10, "t1")], vec![], vec![]), "no attempt on record");
+    let later = vec![attempt(500, "success")];
+    let verdict = provider.verdict(vec![provider.rotated(10, "t1")], later, vec![]);
+    assert!(verdict.findings.iter().any(|finding| finding.contains("no attempt on record")));
+}
+
+#[test]
+fn a_token_sent_again_without_a_recovery_is_found_and_so_is_a_third_send() {
+    let provider = Provider::new();
+    let sent = || vec![provider.lost(10, "t1"), provider.refused(2_010, "t1", Outcome::Reuse)];
+    let verdict = provider.verdict(sent(), vec![attempt(9, "interrupted"), attempt(2_009, "failed")], vec![]);
+    finds(&verdict, "no recovery is on record");
+
+    let first = attempt(9, "interrupted");
+    let (second, third) = (recovery(2_009, "interrupted", &first), recovery(4_009, "failed", &first));
+    let cut = Record { ending: Ending::CutBefore, ..provider.refused(2_010, "t1", Outcome::NotAccepted) };
+    let records = vec![provider.lost(10, "t1"), cut, provider.refused(4_010, "t1", Outcome::Reuse)];
+    finds(&provider.verdict(records, vec![first, second, third], vec![]), "a third time");
+}
+
+#[test]
+fn a_token_that_was_clearly_refused_may_be_sent_again() {
+    let provider = Provider::new();
+    let limited = Ending::RateLimited { retry_after_secs: 1 };
+    let refused = Record { ending: limited, ..provider.refused(10, "t1", Outcome::NotAccepted) };
+    let records = vec![refused, provider.rotated(2_010, "t1")];
+    let verdict = provider.verdict(records, vec![attempt(9, "failed"), attempt(2_009, "success")], vec![]);
+    assert_eq!(verdict.findings, Vec::<String>::new());
+}
+
+#[test]
+fn an_overlap_is_found() {
+    let provider = Provider::new();
+    let record = Record { overlapping: true, ..provider.rotated(10, "t1") };
+    finds(&provider.verdict(vec![record], vec![attempt(9, "success")], vec![]), "overlap");
+}
+
+#[test]
+fn a_success_that_no_provider_gave_is_found() {
+    let provider = Provider::new();
+    finds(&provider.verdict(vec![], vec![attempt(9, "success")], vec![]), "no token was given");
+    finds(
+        &provider.verdict(vec![provider.lost(10, "t1")], vec![attempt(9, "success")], vec![]),
+        "no token was given",
+    );
+}
+
+#[test]
+fn with_a_grace_a_dead_grant_is_found() {
+    let provider = Provider::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let grants = runtime.block_on(async {
+        let emulator = Emulator::start(Settings::default()).await.unwrap();
+        let token = emulator.mint(1).remove(0);
+        assert!(emulator.revoke_grant(token.reveal()));
+        emulator.grants()
+    });
+    let strict = Evidence { grants: grants.clone(), ..provider.evidence(vec![], vec![]) };
+    assert_eq!(judge(&strict).findings, Vec::<String>::new());
+    finds(
+        &judge(&Evidence { grants, grace: true, ..provider.evidence(vec![], vec![]) }),
+        "although the provider forgives",
+    );
+}

@@ -1,0 +1,180 @@
+//! What is done, and when: one act from its first connection to its verdict.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use jeton_core::time::{Clock, SystemClock};
+use jeton_emulator::{Ending, Mood, SeededEntropy, Temper};
+use tokio::time::{Instant, sleep};
+
+use super::callers::Callers;
+use super::judge::{Evidence, Span, judge};
+use super::scene::{LEASE, Scene};
+use super::summary::Summary;
+
+const CALLERS: u64 = 8;
+/// How long the last unknown outcomes may take to be settled once the weather is calm.
+const SETTLING: Duration = Duration::from_secs(30);
+
+/// One act: a provider that forgives or one that does not.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Act {
+    pub(super) grace: bool,
+    pub(super) seed: u64,
+    /// How many rounds; `None` goes by `length`.
+    pub(super) rounds: Option<u32>,
+    pub(super) length: Option<Duration>,
+    pub(super) connections: u16,
+    pub(super) processes: u8,
+}
+
+impl Act {
+    pub(super) fn name(&self) -> String {
+        format!("seed {}, {}", self.seed, if self.grace { "grace" } else { "strict" })
+    }
+
+    /// Plays it; answers the figures and what no rule explains.
+    pub(super) async fn play(&self) -> Result<(Summary, Vec<String>)> {
+        let begun = Instant::now();
+        let mut scene = Scene::set(self).await?;
+        let mut summary = Summary {
+            seed: self.seed,
+            grace: self.grace,
+            connections: self.connections,
+            processes: self.processes,
+            ..Summary::default()
+        };
+        let random = SeededEntropy::new(self.seed ^ u64::from(self.grace));
+        let (mut disturbances, mut given_up) = (Vec::new(), Vec::new());
+        scene.emulator.set_temper(weather());
+        while self.goes_on(summary.rounds, begun) {
+            summary.rounds += 1;
+            let (names, doors) = scene.doors();
+            let callers = Callers::start(CALLERS, random.bits(), &names, &doors, &scene.emulator);
+            sleep(Duration::from_millis(random.between(200, 1_500))).await;
+            let disturbed = disturb(&mut scene, &random, &mut summary).await;
+            summary.callers.add(&callers.stop().await);
+            disturbances.push(disturbed?);
+            reconnect(&mut scene, &mut summary, &mut given_up).await?;
+        }
+        settle(&mut scene, &mut summary, &mut given_up).await?;
+        scene.end_processes().await?;
+        anyhow::ensure!(
+            scene.emulator.settled(SETTLING).await,
+            "token requests are still under way at the end"
+        );
+        let evidence = Evidence {
+            records: scene.emulator.records(),
+            attempts: scene.attempts().await?,
+            owners: scene.owners.clone(),
+            disturbances,
+            grants: scene.emulator.grants(),
+            grace: self.grace,
+        };
+        let mut verdict = judge(&evidence);
+        if summary.callers.dead > 0 {
+            verdict
+                .findings
+                .push(format!("{} callers were given dead tokens of living grants", summary.callers.dead));
+        }
+        if self.grace {
+            let asked = |name| format!("{name} was given up for a person though the provider forgives");
+            verdict.findings.extend(given_up.iter().map(asked));
+        }
+        summary.provider = scene.emulator.stats();
+        summary.losses_named = verdict.losses_named;
+        summary.recoveries = verdict.recoveries;
+        summary.findings = verdict.findings.len();
+        summary.seconds = begun.elapsed().as_secs_f64();
+        Ok((summary, verdict.findings))
+    }
+
+    fn goes_on(&self, rounds: u32, begun: Instant) -> bool {
+        self.rounds.is_some_and(|limit| rounds < limit)
+            || self.length.is_some_and(|length| begun.elapsed() < length)
+    }
+}
+
+/// What the provider does of its own accord.
+fn weather() -> Temper {
+    let slow = |millis| Mood::default().slow_after(Duration::from_millis(millis));
+    Temper::calm()
+        .with_chance(0.20, slow(60))
+        .with_chance(0.10, slow(400))
+        .with_chance(0.05, Mood::default().slow_before(Duration::from_millis(150)))
+        .with_chance(0.04, Mood::lose_reply())
+        .with_chance(0.03, Mood::ending(Ending::CutReply))
+        .with_chance(0.02, Mood::ending(Ending::FailAfter { status: 502 }))
+        .with_chance(0.02, Mood::ending(Ending::FailBefore { status: 503 }))
+        .with_chance(0.02, Mood::ending(Ending::CutBefore))
+        .with_chance(0.02, Mood::ending(Ending::RateLimited { retry_after_secs: 1 }))
+        .with_chance(0.02, Mood::ending(Ending::Trickle { pause_ms: 2 }))
+}
+
+/// Kills, pauses or ends one process, and leaves as many running as there were.
+async fn disturb(scene: &mut Scene, random: &SeededEntropy, summary: &mut Summary) -> Result<Span> {
+    let kind = random.between(0, 10);
+    let (place, process) = scene.pick(random);
+    let from = SystemClock.now();
+    match kind {
+        0..=6 => {
+            process.kill().await?;
+            summary.kills += 1;
+        }
+        7..=8 => {
+            process.pause()?;
+            sleep(LEASE + Duration::from_millis(random.between(200, 1_500))).await;
+            process.resume()?;
+            summary.pauses += 1;
+        }
+        _ => {
+            process.terminate()?;
+            let status = process.wait(Duration::from_mins(1)).await?;
+            anyhow::ensure!(
+                status.success(),
+                "a process ended with {status} after SIGTERM\n{}",
+                process.written()?
+            );
+            summary.ends += 1;
+        }
+    }
+    let to = SystemClock.now();
+    if !(7..=8).contains(&kind) {
+        scene.replace(place).await?;
+    }
+    Ok(Span { from, to })
+}
+
+/// Gives new grants to the connections that need them, and writes their names down.
+async fn reconnect(scene: &mut Scene, summary: &mut Summary, given_up: &mut Vec<String>) -> Result<usize> {
+    let dead = scene.reconnect_the_dead().await?;
+    summary.reconnects += u32::try_from(dead.len()).unwrap_or(u32::MAX);
+    let count = dead.len();
+    given_up.extend(dead);
+    Ok(count)
+}
+
+/// Calm weather until every connection works again, with callers at work.
+async fn settle(scene: &mut Scene, summary: &mut Summary, given_up: &mut Vec<String>) -> Result<()> {
+    scene.emulator.set_temper(Temper::calm());
+    let begun = Instant::now();
+    loop {
+        let (names, doors) = scene.doors();
+        let rotations = scene.emulator.stats().rotations;
+        let callers = Callers::start(CALLERS, summary.seed, &names, &doors, &scene.emulator);
+        sleep(Duration::from_secs(4)).await;
+        let calls = callers.stop().await;
+        summary.callers.add(&calls);
+        let reconnected = reconnect(scene, summary, given_up).await?;
+        // Settled when a whole life of an access token has passed with good answers only, and rotations went on.
+        let quiet = calls.errors.is_empty() && calls.killed == 0 && calls.unanswered == 0;
+        if quiet && reconnected == 0 && scene.emulator.stats().rotations > rotations {
+            return Ok(());
+        }
+        anyhow::ensure!(
+            begun.elapsed() < SETTLING,
+            "{:?} after the weather turned calm, callers are still answered {calls:?}",
+            begun.elapsed()
+        );
+    }
+}

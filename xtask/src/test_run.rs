@@ -1,0 +1,93 @@
+//! The one test command: what `cargo xtask test` runs, in which order.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use jeton_core::time::{Clock, SystemClock};
+use jeton_testkit::project_root;
+
+use crate::tools::{cargo, run as run_command};
+use crate::{arch, report, rig, soak, tools};
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Only the steps with these names
+    #[arg(long, value_name = "STEP")]
+    only: Vec<String>,
+}
+
+struct Step {
+    name: &'static str,
+    act: fn() -> Result<()>,
+}
+
+const STEPS: [Step; 10] = [
+    Step { name: "tools", act: || tools::node().and_then(|()| tools::nextest()) },
+    Step { name: "fmt", act: || run_command(cargo(&["fmt", "--all", "--check"])) },
+    Step { name: "clippy", act: clippy },
+    Step { name: "build", act: || run_command(cargo(&["build", "--quiet", "--workspace", "--bins"])) },
+    Step { name: "rig", act: rig::install },
+    Step { name: "nextest", act: || run_command(cargo(&["nextest", "run", "--workspace"])) },
+    Step { name: "doc", act: || run_command(cargo(&["test", "--quiet", "--doc", "--workspace"])) },
+    Step { name: "vectors", act: vectors },
+    Step { name: "check-arch", act: || arch::run(project_root()) },
+    Step { name: "soak", act: || soak::run(&soak::Options::short()) },
+];
+
+/// Runs the steps in order; the first that fails ends the run.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let steps = chosen(&options.only)?;
+    let (clock, count) = (SystemClock, steps.len());
+    let begun = clock.uptime();
+    for (place, step) in (1..).zip(steps) {
+        let name = step.name;
+        report::line(&format!("[{place}/{count}] {name}"));
+        let from = clock.uptime();
+        let done = (step.act)();
+        let took = seconds(clock.uptime().saturating_sub(from));
+        let verdict = if done.is_ok() { "ok" } else { "FAILED" };
+        report::line(&format!("[{place}/{count}] {name}: {verdict} in {took}"));
+        done.with_context(|| {
+            format!("the step `{name}` failed; `cargo xtask test --only {name}` runs it alone")
+        })?;
+    }
+    report::line(&format!("all {count} steps ok in {}", seconds(clock.uptime().saturating_sub(begun))));
+    Ok(())
+}
+
+fn chosen(only: &[String]) -> Result<Vec<&'static Step>> {
+    if let Some(unknown) = only.iter().find(|name| STEPS.iter().all(|step| step.name != **name)) {
+        let names: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
+        bail!("there is no step `{unknown}`; there are {}", names.join(", "));
+    }
+    Ok(STEPS.iter().filter(|step| only.is_empty() || only.iter().any(|name| name == step.name)).collect())
+}
+
+fn clippy() -> Result<()> {
+    run_command(cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+}
+
+/// The golden vectors of every provider file, by the binary that users have.
+fn vectors() -> Result<()> {
+    let binary = jeton_testkit::jeton_binary()?;
+    run_command(tools::command(binary, &["provider", "test"]))
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chosen_steps_keep_their_order_and_an_unknown_one_is_named() {
+        let steps = chosen(&["soak".to_owned(), "fmt".to_owned()]).unwrap();
+        assert_eq!(steps.iter().map(|step| step.name).collect::<Vec<_>>(), ["fmt", "soak"]);
+        assert_eq!(chosen(&[]).unwrap().len(), STEPS.len());
+        let error = chosen(&["fnt".to_owned()]).err().unwrap().to_string();
+        assert!(error.contains("`fnt`") && error.contains("fmt, clippy"), "{error}");
+    }
+}
