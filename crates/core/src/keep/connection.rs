@@ -206,6 +206,12 @@ impl Connection {
         })
     }
 
+    /// Whether a refresh brought the token set that was asked for at `instant` or later. One that was taken over at
+    /// that time is as old as it was before.
+    pub fn born_since(&self, instant: Timestamp) -> bool {
+        self.born_of.is_some() && self.tokens.as_ref().is_some_and(|tokens| tokens.obtained_at >= instant)
+    }
+
     /// The word that people see for this connection.
     pub fn condition(&self, now: Timestamp) -> Condition {
         if self.live_lease(now).is_some() {

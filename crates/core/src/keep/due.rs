@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::time::Timestamp;
 
-use super::attempt::{Act, Attempt};
+use super::attempt::Attempt;
 use super::connection::SealedTokens;
 
 /// The longest margin that is kept before an access token dies, unless the provider asks for more.
@@ -127,13 +127,12 @@ pub enum Recovery {
     Ask,
 }
 
-/// What to do at `now` about `open`, the attempt whose outcome is not known; `first` is the attempt that began its
-/// chain of recoveries, and `open` itself where it recovers nothing.
-pub fn recovery(open: &Attempt, first: &Attempt, policy: &RecoveryPolicy, now: Timestamp) -> Recovery {
-    if open.fingerprint.is_none() || matches!(open.act, Act::Stray | Act::Acquire | Act::Visit | Act::Connect)
-    {
-        return Recovery::Again;
-    }
+/// What to do at `now` about an attempt whose outcome is not known. `chain` is that attempt, the one that it was to
+/// recover, and so on back to the one that began it.
+pub fn recovery(chain: &[Attempt], policy: &RecoveryPolicy, now: Timestamp) -> Recovery {
+    let sends: Vec<_> = chain.iter().filter(|attempt| attempt.fingerprint.is_some()).collect();
+    // What never sent a refresh token that can be used up can simply be done again.
+    let (Some(last), Some(first)) = (sends.first(), sends.last()) else { return Recovery::Again };
     // The attempt is recorded before its token is sent, so the grace runs at least until then.
     if now < first.started_at + policy.reuse_grace {
         return Recovery::Again;
@@ -141,10 +140,11 @@ pub fn recovery(open: &Attempt, first: &Attempt, policy: &RecoveryPolicy, now: T
     match policy.then {
         Then::Acquire => Recovery::Acquire,
         Then::Ask => Recovery::Ask,
-        Then::Resend if open.recovers.is_some() => Recovery::Ask,
+        Then::Resend if sends.len() > 1 => Recovery::Ask,
         Then::Resend => {
-            let unknown_since = open.completed_at.or(open.lease_until).unwrap_or(open.started_at);
-            let until = unknown_since + policy.hold;
+            // An attempt whose recovery could not be sent was closed by it, and has been unknown for longer than that.
+            let known = [last.completed_at, last.lease_until].into_iter().flatten().min();
+            let until = known.unwrap_or(last.started_at) + policy.hold;
             if now < until { Recovery::Wait(until) } else { Recovery::ResendOnce }
         }
     }
@@ -154,8 +154,8 @@ pub fn recovery(open: &Attempt, first: &Attempt, policy: &RecoveryPolicy, now: T
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::attempt::AttemptStatus;
-    use super::super::fixture::{at, attempt_id, redeem, tokens};
+    use super::super::attempt::{Act, AttemptStatus};
+    use super::super::fixture::{at, redeem, tokens};
     use super::*;
 
     const PACE: Pace = Pace {
@@ -214,33 +214,45 @@ mod tests {
     #[test]
     fn an_unknown_outcome_is_held_then_resent_once_then_a_person_is_asked() {
         let open = redeem();
-        assert_eq!(recovery(&open, &open, &POLICY, at(50)), Recovery::Wait(at(105)));
-        assert_eq!(recovery(&open, &open, &POLICY, at(105)), Recovery::ResendOnce);
-        let recovered = Attempt { recovers: Some(attempt_id()), started_at: at(110), ..redeem() };
-        assert_eq!(recovery(&recovered, &open, &POLICY, at(999)), Recovery::Ask);
+        let chain = [open.clone()];
+        assert_eq!(recovery(&chain, &POLICY, at(50)), Recovery::Wait(at(105)));
+        assert_eq!(recovery(&chain, &POLICY, at(105)), Recovery::ResendOnce);
+        let resent = Attempt { recovers: Some(open.id), started_at: at(110), ..redeem() };
+        assert_eq!(recovery(&[resent, open], &POLICY, at(999)), Recovery::Ask);
         let told = Attempt { status: AttemptStatus::Interrupted, completed_at: Some(at(3)), ..redeem() };
-        assert_eq!(recovery(&told, &told, &POLICY, at(4)), Recovery::Wait(at(63)));
+        assert_eq!(recovery(&[told], &POLICY, at(4)), Recovery::Wait(at(63)));
     }
 
     #[test]
     fn inside_the_grace_of_the_first_send_the_same_token_is_sent_at_once() {
         let policy = RecoveryPolicy { reuse_grace: Duration::from_secs(100), ..POLICY };
         let open = redeem();
-        assert_eq!(recovery(&open, &open, &policy, at(99)), Recovery::Again);
+        assert_eq!(recovery(&[open.clone()], &policy, at(99)), Recovery::Again);
         let later = Attempt { recovers: Some(open.id), started_at: at(90), ..redeem() };
-        assert_eq!(recovery(&later, &open, &policy, at(99)), Recovery::Again);
-        assert_eq!(recovery(&later, &open, &policy, at(100)), Recovery::Ask, "the grace is the first send's");
+        let chain = [later, open];
+        assert_eq!(recovery(&chain, &policy, at(99)), Recovery::Again);
+        assert_eq!(recovery(&chain, &policy, at(100)), Recovery::Ask, "the grace is the first send's");
     }
 
     #[test]
     fn what_spends_nothing_is_done_again_and_policy_may_acquire_or_ask() {
         let acquire = Attempt { act: Act::Acquire, fingerprint: None, ..redeem() };
-        assert_eq!(recovery(&acquire, &acquire, &POLICY, at(46)), Recovery::Again);
+        assert_eq!(recovery(&[acquire], &POLICY, at(46)), Recovery::Again);
         let open = redeem();
         let ask = RecoveryPolicy { then: Then::Ask, ..POLICY };
-        assert_eq!(recovery(&open, &open, &ask, at(46)), Recovery::Ask);
+        assert_eq!(recovery(&[open.clone()], &ask, at(46)), Recovery::Ask);
         let acquire = RecoveryPolicy { then: Then::Acquire, ..POLICY };
-        assert_eq!(recovery(&open, &open, &acquire, at(46)), Recovery::Acquire);
+        assert_eq!(recovery(&[open], &acquire, at(46)), Recovery::Acquire);
+    }
+
+    #[test]
+    fn an_interrupted_acquiring_does_not_make_a_token_of_unknown_fate_fresh_again() {
+        let open = redeem();
+        let acquire = Attempt { act: Act::Acquire, fingerprint: None, recovers: Some(open.id), ..redeem() };
+        let chain = [acquire, open];
+        let policy = RecoveryPolicy { then: Then::Acquire, ..POLICY };
+        assert_eq!(recovery(&chain, &policy, at(999)), Recovery::Acquire);
+        assert_eq!(recovery(&chain, &POLICY, at(50)), Recovery::Wait(at(105)));
     }
 
     proptest! {

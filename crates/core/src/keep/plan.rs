@@ -39,9 +39,7 @@ impl Wish {
             // An attempt whose outcome is not known is settled while the token still lives.
             Self::NotDue => row.open_attempt.is_none() && !due::is_due(tokens, pace, now),
             Self::Beyond(generation) => row.generation > generation,
-            Self::Living { ttl, asked_at } => {
-                tokens.obtained_at >= asked_at || row.lives(now, capped(ttl, row))
-            }
+            Self::Living { ttl, asked_at } => row.born_since(asked_at) || row.lives(now, capped(ttl, row)),
             Self::Other(refused) => {
                 tokens.access_fingerprint != Some(refused) && row.lives(now, Duration::ZERO)
             }
@@ -84,9 +82,9 @@ pub struct Means {
 #[derive(Clone, Copy, Debug)]
 pub struct Interrupted<'a> {
     /// The open attempt.
-    pub open: &'a Attempt,
-    /// The attempt that began its chain of recoveries.
-    pub first: &'a Attempt,
+    pub open: AttemptId,
+    /// The open attempt, the one that it was to recover, and so on back to the one that began it.
+    pub chain: &'a [Attempt],
     /// The policy.
     pub policy: RecoveryPolicy,
 }
@@ -133,10 +131,10 @@ pub fn next(row: &Connection, means: Means, interrupted: Option<Interrupted<'_>>
 }
 
 fn recover(row: &Connection, means: Means, interrupted: Interrupted<'_>, now: Timestamp) -> Plan {
-    let attempt = interrupted.open.id;
+    let attempt = interrupted.open;
     let again =
         || fresh(row, means).map_or_else(|plan| plan, |act| Plan::Do { act, recovers: Some(attempt) });
-    match due::recovery(interrupted.open, interrupted.first, &interrupted.policy, now) {
+    match due::recovery(interrupted.chain, &interrupted.policy, now) {
         Recovery::Again | Recovery::ResendOnce => again(),
         Recovery::Wait(_) | Recovery::Ask if means.person_decides => again(),
         Recovery::Acquire => Plan::Do { act: Act::Acquire, recovers: Some(attempt) },
@@ -242,7 +240,7 @@ mod tests {
         let open = redeem();
         let policy =
             RecoveryPolicy { hold: Duration::from_secs(60), reuse_grace: Duration::ZERO, then: Then::Resend };
-        let interrupted = Some(Interrupted { open: &open, first: &open, policy });
+        let interrupted = Some(Interrupted { open: open.id, chain: std::slice::from_ref(&open), policy });
         let hold = Plan::Hold { attempt: open.id, until: at(105) };
         assert_eq!(next(&live(), REDEEMS, interrupted, at(50)), hold);
         let person = Means { person_decides: true, ..REDEEMS };

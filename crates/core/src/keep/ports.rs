@@ -65,7 +65,8 @@ pub struct Connect {
     pub generation: Generation,
     /// The token set; absent for a provider that acquires its own.
     pub tokens: Option<SealedTokens>,
-    /// Whether the refresh token may be spent only once: then one that this store has seen spent is refused.
+    /// Whether the refresh token may be spent only once: then one that this store has seen spent, or that another
+    /// connection holds, is refused.
     pub single_use: bool,
     /// When the keeper must look at it first.
     pub due_at: Timestamp,
@@ -76,7 +77,7 @@ pub struct Connect {
 }
 
 /// The answer to [`Connect`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConnectAnswer {
     /// It is stored under this generation. An attempt under way on the old grant will find that it moved.
     Connected {
@@ -90,6 +91,11 @@ pub enum ConnectAnswer {
     },
     /// The connection holds this very refresh token already; nothing was changed.
     Unchanged,
+    /// Another connection holds this single-use refresh token: two owners would spend it twice.
+    HeldBy {
+        /// That connection.
+        connection: ConnectionName,
+    },
     /// That attempt spent this refresh token, or may have: it must not be sent again.
     Spent {
         /// The attempt.
@@ -136,11 +142,12 @@ pub enum CommitAnswer {
 /// What a failed attempt does to its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
-    /// Nothing was spent: try again after the cool-down.
+    /// This attempt spent nothing: try again after the cool-down. Where it was a recovery, the attempt that it
+    /// recovers is open again, for its outcome is as unknown as before.
     Retry,
     /// It is not known whether the refresh token was accepted: the attempt stays open.
     Unknown,
-    /// The grant takes this state; [`GrantState::Dead`] ends it.
+    /// The grant takes this state; [`GrantState::Dead`] ends it, any other is as [`Verdict::Retry`] besides.
     State(GrantState),
 }
 

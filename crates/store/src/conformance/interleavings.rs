@@ -1,0 +1,307 @@
+//! Any order of anything: several actors over one connection, against a model that is plainly right, and against
+//! three promises that hold whatever the model says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jeton_core::id::AttemptId;
+use jeton_core::keep::attempt::{Act, AttemptStatus, Trigger};
+use jeton_core::keep::claim::{Claim, ClaimAnswer};
+use jeton_core::keep::connection::{Connection, Generation, GrantState};
+use jeton_core::keep::ports::{Administer, Commit, CommitAnswer, Fail, StoreError, Verdict};
+use jeton_core::keep::rejection::Rejection;
+use jeton_core::seal::Fingerprint;
+use jeton_core::time::Timestamp;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use super::model::Model;
+use super::stand::{LEASE, Stand, access_print, failure, name, node};
+
+/// One thing that somebody does. Numbers choose among what is there, so that every sequence means something.
+#[derive(Clone, Debug)]
+enum Step {
+    Connect { old: Option<usize>, stale: bool },
+    Claim { process: bool, stale: bool, recovering: bool, act: Act, insist: bool, trigger: Trigger },
+    ClaimAgain(usize),
+    Commit { won: usize, process: bool },
+    CommitAgain(usize),
+    Fail { won: usize, verdict: Verdict },
+    Reject { number: usize },
+    Order(Administer),
+    Pass { secs: u64 },
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let verdict = prop_oneof![
+        4 => Just(Verdict::Retry),
+        5 => Just(Verdict::Unknown),
+        1 => Just(Verdict::State(GrantState::Dead)),
+        1 => Just(Verdict::State(GrantState::Suspended)),
+    ];
+    let order = prop_oneof![1 => Just(Administer::Pause), 6 => Just(Administer::Resume), 1 => Just(Administer::Disconnect)];
+    let act = prop_oneof![6 => Just(Act::Redeem), 1 => Just(Act::Stray), 1 => Just(Act::Acquire)];
+    let trigger = prop_oneof![Just(Trigger::Automatic), Just(Trigger::Rejected)];
+    let recovering = prop::bool::weighted(0.6);
+    let claim = (any::<bool>(), prop::bool::weighted(0.05), recovering, act, any::<bool>(), trigger);
+    prop_oneof![
+        1 => (prop::option::weighted(0.2, any::<usize>()), prop::bool::weighted(0.1))
+            .prop_map(|(old, stale)| Step::Connect { old, stale }),
+        8 => claim.prop_map(|(process, stale, recovering, act, insist, trigger)| {
+            Step::Claim { process, stale, recovering, act, insist, trigger }
+        }),
+        1 => any::<usize>().prop_map(Step::ClaimAgain),
+        4 => (any::<usize>(), any::<bool>()).prop_map(|(won, process)| Step::Commit { won, process }),
+        1 => any::<usize>().prop_map(Step::CommitAgain),
+        4 => (any::<usize>(), verdict).prop_map(|(won, verdict)| Step::Fail { won, verdict }),
+        1 => any::<usize>().prop_map(|number| Step::Reject { number }),
+        1 => order.prop_map(Step::Order),
+        4 => prop_oneof![1 => Just(1_u64), 2 => Just(5), 4 => Just(45), 1 => Just(4000)].prop_map(|secs| Step::Pass { secs }),
+    ]
+}
+
+/// Plays random sequences, each on a store of its own.
+///
+/// # Panics
+/// When a store and the model differ, or a promise is broken, with the shortest sequence that shows it.
+pub fn random_interleavings_follow_the_rules(open: fn() -> Stand) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime can be made");
+    let config = Config { cases: 160, failure_persistence: None, ..Config::default() };
+    let played = TestRunner::new(config).run(&vec(any_step(), 1..100), |steps| {
+        let told = runtime.block_on(Play::on(open()).all(steps));
+        told.map_err(|error| TestCaseError::fail(error.to_string()))
+    });
+    if let Err(failure) = played {
+        panic!("{failure}");
+    }
+}
+
+/// A claim that won, and the refresh token that the row held then.
+#[derive(Clone, Debug)]
+struct Won {
+    claim: Claim,
+    held: Option<Fingerprint>,
+}
+
+struct Play {
+    stand: Stand,
+    elsewhere: std::sync::Arc<dyn crate::Store>,
+    model: Model,
+    won: Vec<Won>,
+    committed: Vec<Commit>,
+    /// The number of the last token set that the provider gave.
+    newest: u8,
+    promises: Promises,
+}
+
+impl Play {
+    fn on(stand: Stand) -> Self {
+        let elsewhere = stand.another_process();
+        Self {
+            stand,
+            elsewhere,
+            model: Model::default(),
+            won: Vec::new(),
+            committed: Vec::new(),
+            newest: 0,
+            promises: Promises::default(),
+        }
+    }
+
+    async fn all(mut self, steps: Vec<Step>) -> Result<(), StoreError> {
+        let begin = Step::Connect { old: None, stale: false };
+        for step in std::iter::once(begin).chain(steps) {
+            self.step(step).await?;
+            let stored = self.stand.store.find(&name("acme")).await?;
+            if let (Some(stored), Some(row)) = (&stored, &mut self.model.row) {
+                // How changes are numbered is another chapter.
+                row.revision = stored.revision;
+            }
+            assert_eq!(stored, self.model.row);
+            self.promises.generation_does_not_go_back(stored.as_ref());
+            for (id, noted) in &self.model.attempts {
+                assert_eq!(self.stand.attempt(*id).await?.status, noted.status, "{id}");
+            }
+        }
+        Ok(())
+    }
+
+    async fn step(&mut self, step: Step) -> Result<(), StoreError> {
+        let now = self.stand.now();
+        match step {
+            Step::Connect { old, stale } => self.connect(old, stale).await?,
+            Step::Claim { .. } => self.claim(step).await?,
+            Step::ClaimAgain(which) => {
+                if let Some(Won { claim, .. }) = pick(&self.won, which) {
+                    let answer = self.stand.store.claim(claim.clone()).await?;
+                    assert_eq!(answer, self.model.claim(&claim, now));
+                }
+            }
+            Step::Commit { won, process } => self.commit(won, process).await?,
+            Step::CommitAgain(which) => {
+                if let Some(commit) = pick(&self.committed, which) {
+                    assert_eq!(self.stand.store.commit(commit.clone()).await?, self.model.commit(&commit));
+                }
+            }
+            Step::Fail { won, verdict } => {
+                if let Some(Won { claim, .. }) = pick(&self.won, won) {
+                    let fail = failure(&claim, verdict, "broken");
+                    self.stand.store.fail(fail.clone()).await?;
+                    self.model.fail(&fail, now);
+                    self.promises.fate_is_known(&fail);
+                }
+            }
+            Step::Reject { number } => {
+                let number = u8::try_from(number % (usize::from(self.newest) + 1)).unwrap_or(0);
+                let rejection = Rejection { connection: name("acme"), fingerprint: access_print(number) };
+                let answer = self.stand.store.reject(rejection.clone()).await?;
+                assert_eq!(answer, self.model.reject(&rejection, now));
+            }
+            Step::Order(act) => {
+                let operation = self.stand.operation_id();
+                for _ in 0..2 {
+                    let there = self.stand.store.administer(&name("acme"), act, operation).await?;
+                    assert_eq!(there, self.model.row.is_some());
+                }
+                self.model.administer(act, operation, now);
+            }
+            Step::Pass { secs } => self.stand.clock.step(Duration::from_secs(secs)),
+        }
+        Ok(())
+    }
+
+    async fn connect(&mut self, old: Option<usize>, stale: bool) -> Result<(), StoreError> {
+        let number = match old {
+            Some(old) => u8::try_from(old % (usize::from(self.newest) + 1)).unwrap_or(0),
+            None => self.next_number(),
+        };
+        let seen = self.model.row.as_ref().map_or(0, |row| row.generation.0);
+        let generation = Generation(if stale { seen + 1 } else { seen });
+        let connect = self.stand.connect("acme", number, generation);
+        for _ in 0..2 {
+            let answer = self.stand.store.connect(connect.clone()).await?;
+            assert_eq!(answer, self.model.connect(&connect, self.stand.now()));
+        }
+        Ok(())
+    }
+
+    fn next_number(&mut self) -> u8 {
+        self.newest += 1;
+        self.newest
+    }
+
+    async fn claim(&mut self, step: Step) -> Result<(), StoreError> {
+        let Step::Claim { process, stale, recovering, act, insist, trigger } = step else { return Ok(()) };
+        let Some(row) = self.model.row.clone() else { return Ok(()) };
+        let held = row.tokens.as_ref().and_then(|tokens| tokens.refresh_fingerprint);
+        let seen = if stale { row.generation.next() } else { row.generation };
+        let claim = Claim {
+            act,
+            trigger,
+            generation: seen,
+            node: node(u8::from(process)),
+            through_cooldown: insist,
+            recovers: row.open_attempt.filter(|_| recovering),
+            spends: held.filter(|_| act == Act::Redeem),
+            ..self.stand.claim(&row)
+        };
+        let store = if process { &self.stand.store } else { &self.elsewhere };
+        let answer = store.claim(claim.clone()).await?;
+        assert_eq!(answer, self.model.claim(&claim, self.stand.now()));
+        if let ClaimAnswer::Won { until } = answer {
+            self.promises.nothing_is_spent_twice(&claim, until, self.stand.now());
+            self.won.push(Won { claim, held });
+        }
+        Ok(())
+    }
+
+    async fn commit(&mut self, won: usize, process: bool) -> Result<(), StoreError> {
+        let Some(Won { claim, held }) = pick(&self.won, won) else { return Ok(()) };
+        if self.model.attempts.get(&claim.attempt).is_some_and(|noted| noted.status == AttemptStatus::Failed)
+        {
+            // It was known that the provider gave nothing.
+            return Ok(());
+        }
+        let row = self.model.row.clone().expect("it was claimed");
+        let stray = row.usable_stray().filter(|_| claim.act == Act::Stray);
+        let commit = Commit {
+            replaces: held,
+            stray: stray.map(|stray| stray.attempt),
+            ..self.stand.commit(&claim, 0)
+        };
+        let number = self.next_number();
+        let commit = Commit { tokens: self.stand.tokens(number), ..commit };
+        let store = if process { &self.stand.store } else { &self.elsewhere };
+        let answer = store.commit(commit.clone()).await?;
+        assert_eq!(answer, self.model.commit(&commit));
+        self.promises.is_spent(&claim, answer);
+        self.committed.push(commit);
+        Ok(())
+    }
+}
+
+fn pick<T: Clone>(from: &[T], which: usize) -> Option<T> {
+    // Mostly the latest: sequences that go on with what was begun tell more.
+    let back = (which % 12).saturating_sub(8).min(from.len().checked_sub(1)?);
+    from.get(from.len() - 1 - back).cloned()
+}
+
+/// What must hold, told without the rules that the stores follow.
+#[derive(Debug, Default)]
+struct Promises {
+    generation: Generation,
+    /// Refresh tokens whose reply arrived.
+    spent: BTreeSet<Fingerprint>,
+    /// Attempts whose fate nobody knows: the token they may have spent, and until when they may be sending it.
+    open: BTreeMap<AttemptId, (Fingerprint, Timestamp)>,
+    /// Which attempt was to recover which.
+    recovers: BTreeMap<AttemptId, AttemptId>,
+}
+
+impl Promises {
+    fn generation_does_not_go_back(&mut self, row: Option<&Connection>) {
+        let generation = row.map_or(Generation(0), |row| row.generation);
+        assert!(generation >= self.generation, "{generation:?} after {:?}", self.generation);
+        self.generation = generation;
+    }
+
+    fn nothing_is_spent_twice(&mut self, claim: &Claim, until: Timestamp, now: Timestamp) {
+        assert!(until.since(now) <= LEASE);
+        self.recovers.extend(claim.recovers.map(|attempt| (claim.attempt, attempt)));
+        let Some(spends) = claim.spends else { return };
+        assert!(!self.spent.contains(&spends), "a spent token was claimed");
+        let recovered: BTreeSet<_> =
+            std::iter::successors(claim.recovers, |attempt| self.recovers.get(attempt).copied()).collect();
+        for (attempt, (fingerprint, lease)) in &self.open {
+            if *fingerprint == spends {
+                assert!(*lease <= now, "two live leases over one token");
+                assert!(recovered.contains(attempt), "claimed again, and not as its recovery");
+            }
+        }
+        self.open.insert(claim.attempt, (spends, until));
+    }
+
+    fn fate_is_known(&mut self, fail: &Fail) {
+        let Some((fingerprint, _)) = self.open.get(&fail.attempt).copied() else { return };
+        if fail.verdict == Verdict::Unknown {
+            // It is not being sent any more, but it may have been accepted.
+            self.open.insert(fail.attempt, (fingerprint, Timestamp::default()));
+        } else {
+            self.open.remove(&fail.attempt);
+        }
+    }
+
+    fn is_spent(&mut self, claim: &Claim, answer: CommitAnswer) {
+        self.open.remove(&claim.attempt);
+        if let (Some(spends), CommitAnswer::Committed { .. } | CommitAnswer::Stray { .. }) =
+            (claim.spends, answer)
+        {
+            self.spent.insert(spends);
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The one story that every store must be able to tell: what the ports promise, chapter by chapter.
+//!
+//! A store joins with one line in its tests, naming a function that opens a new, empty store:
+//!
+//! ```ignore
+//! jeton_store::tell_the_story!(open_an_empty_store);
+//! ```
+//!
+//! where `fn open_an_empty_store() -> jeton_store::conformance::Stand`. Each chapter becomes one test.
+//! A chapter panics where the store breaks a rule, and passes on the errors of the store.
+
+pub mod claims;
+pub mod commits;
+pub mod failures;
+pub mod grants;
+pub mod interleavings;
+pub mod lists;
+pub mod logs;
+mod model;
+pub mod orders;
+pub mod rivals;
+mod stand;
+
+pub use stand::{Stand, SteppedClock, Told};
+
+/// Makes one test of each chapter, for the store that `$open` opens.
+#[macro_export]
+macro_rules! tell_the_story {
+    ($open:path) => {
+        $crate::tell_the_story! { @chapters $open;
+            claims::the_first_claim_wins_and_opens_the_attempt,
+            claims::a_second_claim_is_held_until_the_lease_lapses,
+            claims::a_claim_that_is_sent_again_gets_the_first_answer,
+            claims::an_attempt_that_is_over_is_never_opened_again,
+            claims::a_claim_of_a_generation_that_moved_spends_nothing,
+            claims::a_claim_is_cooling_down_after_a_failure_unless_a_person_insists,
+            claims::an_open_attempt_under_a_lapsed_lease_is_interrupted_whoever_finds_it,
+            claims::a_recovery_closes_the_interrupted_attempt_in_its_own_claim,
+            claims::only_the_open_attempt_can_be_recovered,
+            claims::what_is_missing_paused_or_dead_is_closed,
+            claims::an_attempt_whose_process_died_makes_its_connection_due_when_the_lease_lapses,
+            commits::a_commit_stores_the_tokens_closes_the_attempt_and_gives_the_lease_back,
+            commits::a_lapsed_lease_does_not_refuse_a_commit,
+            commits::a_commit_that_is_sent_again_gets_the_first_answer,
+            commits::a_commit_after_a_new_grant_is_a_stray_of_the_old_one,
+            commits::a_commit_whose_refresh_token_is_not_the_one_it_spent_is_a_stray,
+            commits::a_late_reply_beats_the_recovery_that_was_still_under_way,
+            commits::the_reply_of_a_beaten_recovery_is_kept_as_a_stray_of_the_same_grant,
+            commits::using_a_stray_takes_it_away,
+            commits::a_stray_that_comes_too_late_itself_is_not_kept_twice,
+            commits::a_success_ends_the_trouble_before_it,
+            commits::a_commit_of_a_connection_that_is_not_there_is_an_error,
+            commits::a_commit_whose_attempt_the_log_lost_is_stored_all_the_same,
+            failures::a_failure_that_spent_nothing_cools_down_and_counts,
+            failures::an_unknown_outcome_keeps_the_attempt_open_and_gives_the_lease_back,
+            failures::a_dead_grant_is_not_due_and_keeps_its_tokens,
+            failures::a_suspended_grant_stays_due,
+            failures::a_failure_that_is_sent_again_counts_once,
+            failures::a_failure_after_the_generation_moved_touches_only_the_log,
+            failures::a_failure_after_a_recovery_began_touches_only_the_log,
+            failures::a_recovery_that_spent_nothing_leaves_the_first_attempt_open,
+            failures::an_unknown_outcome_may_be_settled_later,
+            failures::a_failure_never_undoes_a_success,
+            failures::a_reply_that_could_not_be_read_is_kept_until_it_is,
+            failures::a_skip_leaves_a_row_and_the_next_visit_and_only_once,
+            failures::a_skip_of_a_generation_that_moved_or_of_a_dead_grant_sets_no_visit,
+            grants::connecting_makes_the_row_with_its_first_generation,
+            grants::connecting_again_replaces_the_grant_and_never_goes_back,
+            grants::a_connect_that_is_sent_again_gets_the_first_answer,
+            grants::connecting_over_a_generation_that_moved_changes_nothing,
+            grants::the_refresh_token_that_is_held_already_changes_nothing,
+            grants::a_single_use_refresh_token_that_was_spent_is_refused_everywhere,
+            grants::a_single_use_refresh_token_that_another_connection_holds_is_refused,
+            grants::a_refresh_token_of_a_failed_attempt_may_be_connected_again,
+            grants::connecting_supersedes_the_attempt_under_way,
+            grants::connecting_without_tokens_waits_for_the_first_acquire,
+            grants::connecting_without_tokens_leaves_a_working_grant_alone,
+            grants::connecting_without_tokens_to_another_provider_gives_the_old_tokens_up,
+            orders::a_paused_connection_is_neither_due_nor_claimed_until_it_is_resumed,
+            orders::resuming_makes_it_due_now_and_ends_the_cooling,
+            orders::disconnecting_wipes_the_tokens_and_what_comes_late_is_never_used,
+            orders::an_order_that_is_given_again_is_done_once,
+            orders::an_order_for_nobody_is_answered_so,
+            orders::a_rejection_of_another_token_differs,
+            orders::a_rejection_of_a_token_born_of_a_rejection_brakes_and_the_brake_is_kept,
+            orders::a_rejection_of_an_unknown_connection_is_unknown,
+            lists::connections_are_listed_by_name_page_by_page,
+            lists::what_is_due_comes_longest_first_and_page_by_page,
+            lists::what_is_leased_or_paused_or_far_away_is_not_due,
+            lists::every_change_gets_the_next_revision_and_shows_in_the_feed,
+            lists::an_answer_that_changes_nothing_makes_no_revision,
+            lists::waiting_ends_when_this_process_changes_something,
+            lists::waiting_ends_when_another_process_changes_something,
+            lists::waiting_for_what_has_happened_ends_at_once,
+            logs::attempts_are_listed_newest_first_page_by_page,
+            logs::attempts_are_filtered_by_every_field,
+            logs::an_attempt_whose_lease_lapsed_counts_as_failed,
+            logs::a_new_store_takes_one_identity_and_keeps_it,
+            logs::adopting_changes_the_instance_alone,
+            logs::the_first_value_of_a_setting_stays,
+            logs::what_is_written_is_there_after_opening_again,
+            rivals::of_many_claims_in_two_processes_exactly_one_wins_each_generation,
+            rivals::calls_of_many_connections_do_not_mix,
+        }
+
+        #[test]
+        fn random_interleavings_follow_the_rules() {
+            $crate::conformance::interleavings::random_interleavings_follow_the_rules($open);
+        }
+    };
+    (@chapters $open:path; $($part:ident :: $chapter:ident),* $(,)?) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $chapter() {
+                $crate::conformance::$part::$chapter(&$open()).await.unwrap();
+            }
+        )*
+    };
+}

@@ -1,0 +1,21 @@
+//! Which SQL: the stores behind the ports of `jeton_core::keep::ports`.
+//!
+//! * [`sqlite`]: the store inside the binary, for one machine and any number of its processes.
+//! * [`migration`]: numbered schema changes, whose numbers all stores share.
+//! * [`conformance`] (feature `conformance`): the one story that every store must be able to tell.
+#![warn(missing_docs)]
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod migration;
+mod rules;
+pub mod sqlite;
+
+use jeton_core::keep::ports::{AttemptLog, ChangeFeed, ConnectionStore, Maintenance};
+
+pub use sqlite::{SqliteOptions, SqliteStore};
+
+/// All ports of one store together. Only what composes a program, and the conformance story, sees the whole.
+pub trait Store: ConnectionStore + ChangeFeed + AttemptLog + Maintenance {}
+
+impl<S: ConnectionStore + ChangeFeed + AttemptLog + Maintenance> Store for S {}

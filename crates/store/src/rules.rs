@@ -1,0 +1,258 @@
+//! What each write does to a row, apart from how a database stores it.
+//!
+//! Who may claim and what a rejection means is decided by core ([`jeton_core::keep::claim::answer`],
+//! [`jeton_core::keep::rejection::answer`]); this is what follows once it is decided.
+
+use jeton_core::id::{AttemptId, GrantId, OperationId};
+use jeton_core::keep::attempt::{Act, AttemptStatus, Trigger};
+use jeton_core::keep::claim::Claim;
+use jeton_core::keep::connection::{Connection, Generation, GrantState, Lease, Revision, Stray};
+use jeton_core::keep::ports::{Administer, Commit, Connect, Fail, Verdict};
+use jeton_core::keep::rejection::brake_after_commit;
+use jeton_core::time::Timestamp;
+
+/// Code of an attempt that was given up as of unknown outcome by its recovery.
+pub(crate) const INTERRUPTED: &str = "interrupted";
+/// Code of an attempt that lost its connection to a new grant, to a disconnect or to a reply that came late.
+pub(crate) const SUPERSEDED: &str = "superseded";
+/// Code of an attempt whose reply is kept as a stray.
+pub(crate) const STRAY: &str = "stray";
+/// Code of an attempt that found the generation moved and had spent nothing.
+pub(crate) const MOVED: &str = "moved";
+
+/// An attempt that must be closed as interrupted, and the code it gets unless it has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Closing {
+    pub(crate) attempt: AttemptId,
+    pub(crate) code: &'static str,
+}
+
+fn supersede(row: &mut Connection, by: AttemptId) -> Option<Closing> {
+    row.lease = None;
+    row.open_attempt.take().filter(|open| *open != by).map(|attempt| Closing { attempt, code: SUPERSEDED })
+}
+
+/// The claim is won: the lease is given and the attempt opened. Answers the attempt that is recovered.
+///
+/// The connection is due again when the lease lapses, so that an attempt whose process died is found, however far
+/// away the next refresh was.
+pub(crate) fn take_lease(row: &mut Connection, claim: &Claim, until: Timestamp) -> Option<Closing> {
+    row.lease = Some(Lease { attempt: claim.attempt, node: claim.node, until });
+    row.due_at = Some(row.due_at.map_or(until, |due| due.min(until)));
+    row.open_attempt.replace(claim.attempt).map(|attempt| Closing { attempt, code: INTERRUPTED })
+}
+
+/// Whether the row is still the one that the attempt began from: its generation *and* its refresh token.
+pub(crate) fn is_as_claimed(row: &Connection, commit: &Commit) -> bool {
+    let held = row.tokens.as_ref().and_then(|tokens| tokens.refresh_fingerprint);
+    row.generation == commit.generation && held == commit.replaces
+}
+
+/// The new token set takes its place. Answers an attempt that this one came before: its recovery, still under way.
+pub(crate) fn commit(row: &mut Connection, commit: Commit, trigger: Option<Trigger>) -> Option<Closing> {
+    row.generation = row.generation.next();
+    row.tokens = Some(commit.tokens);
+    row.state = GrantState::Live;
+    row.state_code = None;
+    row.born_of = trigger;
+    row.brake = trigger.and_then(|trigger| brake_after_commit(row.brake, trigger));
+    row.due_at = commit.due_at;
+    row.cooling_until = None;
+    row.failures = 0;
+    row.last_error = None;
+    row.strays.retain(|stray| Some(stray.attempt) != commit.stray);
+    supersede(row, commit.attempt)
+}
+
+/// The reply came too late and is kept beside the connection; an attempt that used a stray brought nothing new.
+pub(crate) fn keep_stray(row: &mut Connection, commit: Commit, grant: GrantId) {
+    give_back(row, commit.attempt);
+    if commit.stray.is_none() && row.strays.iter().all(|stray| stray.attempt != commit.attempt) {
+        let generation = commit.generation.next();
+        row.strays.push(Stray { attempt: commit.attempt, grant, generation, tokens: commit.tokens });
+        row.strays.sort_by_key(|stray| stray.attempt);
+    }
+}
+
+fn give_back(row: &mut Connection, attempt: AttemptId) {
+    row.lease = row.lease.filter(|lease| lease.attempt != attempt);
+    row.open_attempt = row.open_attempt.filter(|open| *open != attempt);
+}
+
+/// Whether a failure concerns the row, or only its own entry in the log.
+///
+/// It does while the attempt has the lease, and later only to say at last what became of the open attempt.
+pub(crate) fn failure_counts(row: &Connection, fail: &Fail) -> bool {
+    let leased = row.lease.is_some_and(|lease| lease.attempt == fail.attempt);
+    row.generation == fail.generation
+        && row.open_attempt == Some(fail.attempt)
+        && (leased || fail.verdict != Verdict::Unknown)
+}
+
+/// The failure as the row shows it. `reopens` is the attempt that the failed one was to recover: when the recovery has
+/// spent nothing, it is as unknown as before whether that one did.
+pub(crate) fn fail(row: &mut Connection, fail: &Fail, reopens: Option<AttemptId>, now: Timestamp) {
+    row.lease = None;
+    row.failures = row.failures.saturating_add(1);
+    row.last_error = Some(fail.code.clone());
+    row.cooling_until = (!fail.cooldown.is_zero()).then(|| now + fail.cooldown);
+    row.due_at = fail.due_in.map(|due_in| now + due_in);
+    if fail.verdict != Verdict::Unknown {
+        row.open_attempt = reopens;
+    }
+    if let Verdict::State(state) = fail.verdict {
+        row.state = state;
+        row.state_code = Some(fail.code.clone());
+        if state == GrantState::Dead {
+            row.open_attempt = None;
+            row.due_at = None;
+        }
+    }
+}
+
+/// The nearest attempt, along a chain of recoveries that begins at `recovers`, of which it is still not known whether
+/// it spent the refresh token. `look` answers the status of an attempt, and which one it was to recover.
+pub(crate) fn still_unknown<E>(
+    recovers: Option<AttemptId>,
+    mut look: impl FnMut(AttemptId) -> Result<Option<(AttemptStatus, Option<AttemptId>)>, E>,
+) -> Result<Option<AttemptId>, E> {
+    let mut next = recovers;
+    while let Some(attempt) = next {
+        next = match look(attempt)? {
+            Some((AttemptStatus::Running | AttemptStatus::Interrupted, _)) => return Ok(Some(attempt)),
+            // A recovery is younger than what it recovers: the chain ends, even in a database that says otherwise.
+            Some((AttemptStatus::Failed, before)) => before.filter(|before| *before < attempt),
+            _ => None,
+        };
+    }
+    Ok(None)
+}
+
+/// The status of a failed attempt in the log.
+pub(crate) fn failed_status(verdict: Verdict) -> AttemptStatus {
+    match verdict {
+        Verdict::Unknown => AttemptStatus::Interrupted,
+        Verdict::Retry | Verdict::State(_) => AttemptStatus::Failed,
+    }
+}
+
+/// The row of a connection that was not there.
+pub(crate) fn first_row(connect: &Connect, now: Timestamp) -> Connection {
+    Connection {
+        name: connect.connection.clone(),
+        provider: connect.provider.clone(),
+        grant: connect.grant,
+        state: GrantState::None,
+        state_code: None,
+        paused: false,
+        generation: Generation(0),
+        revision: Revision(0),
+        tokens: None,
+        born_of: None,
+        lease: None,
+        open_attempt: None,
+        due_at: None,
+        cooling_until: None,
+        failures: 0,
+        last_error: None,
+        brake: None,
+        strays: Vec::new(),
+        created_at: now,
+    }
+}
+
+/// Whether the row has already what `connect` brings: the same refresh token, or, when it brings none, a grant of
+/// the same provider that works.
+pub(crate) fn has_already(row: &Connection, connect: &Connect) -> bool {
+    let works =
+        matches!(row.state, GrantState::Live | GrantState::Suspended) && row.provider == connect.provider;
+    let same = match &connect.tokens {
+        None => row.tokens.is_some(),
+        Some(new) => {
+            let held = row.tokens.as_ref().and_then(|tokens| tokens.refresh_fingerprint);
+            held.is_some() && held == new.refresh_fingerprint
+        }
+    };
+    works && same
+}
+
+/// The grant takes its place. Answers the attempt that was under way on the old one.
+///
+/// With no tokens to put in, what the row held of another provider or of a dead grant goes, so that a row with no
+/// grant has no tokens either.
+pub(crate) fn connect(row: &mut Connection, connect: Connect, now: Timestamp) -> Option<Closing> {
+    row.provider = connect.provider;
+    row.grant = connect.grant;
+    if connect.tokens.is_some() || row.tokens.is_some() {
+        row.generation = row.generation.next();
+    }
+    let brings_tokens = connect.tokens.is_some();
+    row.state = if brings_tokens { GrantState::Live } else { GrantState::None };
+    row.due_at = Some(if brings_tokens { connect.due_at } else { connect.due_at.min(now) });
+    row.tokens = connect.tokens;
+    forget_troubles(row);
+    supersede(row, connect.attempt)
+}
+
+fn forget_troubles(row: &mut Connection) {
+    row.state_code = None;
+    row.born_of = None;
+    row.cooling_until = None;
+    row.failures = 0;
+    row.last_error = None;
+    row.brake = None;
+}
+
+/// What an operator ordered. Answers the attempt that was under way on a grant that is given up.
+pub(crate) fn administer(
+    row: &mut Connection,
+    act: Administer,
+    operation: OperationId,
+    now: Timestamp,
+) -> Option<Closing> {
+    match act {
+        Administer::Pause => row.paused = true,
+        Administer::Resume => {
+            row.paused = false;
+            row.cooling_until = None;
+            if row.state != GrantState::Dead {
+                // A dead grant is not looked at again, whoever asks: a person must connect it anew.
+                row.due_at = Some(now);
+            }
+        }
+        Administer::Disconnect => {
+            row.generation = row.generation.next();
+            // Named by the operation, so that a reply that is still under way belongs to no grant of this row.
+            row.grant = GrantId::from_bytes(*operation.as_bytes());
+            row.state = GrantState::None;
+            row.tokens = None;
+            row.strays.clear();
+            row.due_at = None;
+            forget_troubles(row);
+            let lease = row.lease.map(|lease| lease.attempt);
+            let open = row.open_attempt.take().or(lease);
+            row.lease = None;
+            return open.map(|attempt| Closing { attempt, code: SUPERSEDED });
+        }
+    }
+    None
+}
+
+/// The name that stores keep of an operator's act.
+pub(crate) fn act_name(act: Administer) -> &'static str {
+    match act {
+        Administer::Pause => "pause",
+        Administer::Resume => "resume",
+        Administer::Disconnect => "disconnect",
+    }
+}
+
+/// How the log shows an attempt whose reply came too late: the reply is kept; one that merely used a stray spent
+/// nothing and brought nothing.
+pub(crate) fn late_status(act: Act, used_stray: bool) -> (AttemptStatus, &'static str) {
+    if used_stray || act == Act::Stray {
+        (AttemptStatus::Failed, MOVED)
+    } else {
+        (AttemptStatus::Success, STRAY)
+    }
+}

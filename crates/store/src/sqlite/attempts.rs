@@ -1,0 +1,71 @@
+//! The port `AttemptLog`.
+
+use async_trait::async_trait;
+use jeton_core::id::AttemptId;
+use jeton_core::keep::attempt::Attempt;
+use jeton_core::keep::ports::{AttemptFilter, AttemptLog, StoreError};
+use jeton_core::time::Timestamp;
+use rusqlite::types::Value;
+use rusqlite::{OptionalExtension as _, params, params_from_iter};
+
+use super::connections::capped;
+use super::errors::Failure;
+use super::log::{self, ATTEMPT_COLUMNS};
+use super::{SqliteStore, table};
+
+/// The conditions of a filter and their parameters, in the same order.
+fn conditions(filter: &AttemptFilter, now: Timestamp) -> (Vec<&'static str>, Vec<Value>) {
+    let mut conditions = Vec::new();
+    let mut values = Vec::new();
+    let mut add = |condition, value: Option<Value>| {
+        if let Some(value) = value {
+            conditions.push(condition);
+            values.push(value);
+        }
+    };
+    let text = |text: &str| Value::Text(text.to_owned());
+    add("connection = ?", filter.connection.as_ref().map(|name| text(name.as_str())));
+    add("provider = ?", filter.provider.as_ref().map(|name| text(name.as_str())));
+    add("status = ?", filter.status.map(|status| text(status.as_str())));
+    add("trigger = ?", filter.trigger.map(|trigger| text(trigger.as_str())));
+    add("started_at >= ?", filter.since.map(|since| Value::Integer(since.as_micros())));
+    add("id < ?", filter.before.map(|before| Value::Blob(before.as_bytes().to_vec())));
+    // What still runs under a lapsed lease is interrupted, though nobody has recorded it yet.
+    let failed = "(status IN ('failed', 'interrupted') OR (status = 'running' AND lease_until <= ?))";
+    add(failed, filter.failed_only.then_some(Value::Integer(now.as_micros())));
+    (conditions, values)
+}
+
+fn list(
+    conn: &rusqlite::Connection,
+    filter: &AttemptFilter,
+    limit: usize,
+    now: Timestamp,
+) -> Result<Vec<Attempt>, Failure> {
+    let (conditions, mut values) = conditions(filter, now);
+    let filtered = if conditions.is_empty() { "1".to_owned() } else { conditions.join(" AND ") };
+    values.push(Value::Integer(capped(limit)));
+    let sql = format!("SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE {filtered} ORDER BY id DESC LIMIT ?");
+    table::all(conn, &sql, params_from_iter(values), log::attempt)
+}
+
+#[async_trait]
+impl AttemptLog for SqliteStore {
+    async fn find_attempt(&self, id: AttemptId) -> Result<Option<Attempt>, StoreError> {
+        self.readers.read(move |conn| Ok(log::find(conn, id)?.map(|(attempt, _)| attempt))).await
+    }
+
+    async fn list_attempts(&self, filter: &AttemptFilter, limit: usize) -> Result<Vec<Attempt>, StoreError> {
+        let filter = filter.clone();
+        let now = self.shared.clock.now();
+        self.readers.read(move |conn| list(conn, &filter, limit, now)).await
+    }
+
+    async fn kept_reply(&self, id: AttemptId) -> Result<Option<Vec<u8>>, StoreError> {
+        let look = move |conn: &rusqlite::Connection| {
+            let mut statement = conn.prepare_cached("SELECT reply FROM kept_replies WHERE attempt = ?")?;
+            Ok(statement.query_row(params![id.as_bytes()], |row| row.get(0)).optional()?)
+        };
+        self.readers.read(look).await
+    }
+}

@@ -1,0 +1,57 @@
+//! The port `ChangeFeed`: this process's commits wake at once, those of others within one poll of the writer.
+
+use std::sync::atomic::Ordering;
+
+use async_trait::async_trait;
+use jeton_core::keep::connection::{Connection, Revision};
+use jeton_core::keep::ports::{ChangeFeed, StoreError};
+
+use super::connections::capped;
+use super::rows::{CONNECTION_COLUMNS, signed};
+use super::writer::{Order, Shared, read_revision};
+use super::{SqliteStore, table};
+
+/// The rows that changed after a revision, in the order of their changes.
+pub(super) fn changed_sql() -> String {
+    format!("SELECT {CONNECTION_COLUMNS} FROM connections WHERE revision > ? ORDER BY revision LIMIT ?")
+}
+
+/// Counts one watcher for as long as it lives.
+struct Watching<'s>(&'s Shared);
+
+impl<'s> Watching<'s> {
+    fn begin(shared: &'s Shared) -> Self {
+        shared.watchers.fetch_add(1, Ordering::SeqCst);
+        Self(shared)
+    }
+}
+
+impl Drop for Watching<'_> {
+    fn drop(&mut self) {
+        self.0.watchers.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl ChangeFeed for SqliteStore {
+    async fn revision(&self) -> Result<Revision, StoreError> {
+        self.readers.read(|conn| Ok(read_revision(conn)?)).await
+    }
+
+    async fn changed_since(&self, seen: Revision, limit: usize) -> Result<Vec<Connection>, StoreError> {
+        let parameters = (signed(seen.0), capped(limit));
+        self.readers.read(move |conn| table::select(conn, &changed_sql(), parameters)).await
+    }
+
+    async fn wait_for_change(&self, seen: Revision) {
+        let _watching = Watching::begin(&self.shared);
+        let mut revision = self.shared.revision.subscribe();
+        if *revision.borrow() <= seen {
+            // The writer may be at its slow pace. When its queue is full it is busy, and looks with every batch.
+            drop(self.order(Order::Look));
+        }
+        if revision.wait_for(|now| *now > seen).await.is_err() {
+            unreachable!("the sender lives as long as the store, which is borrowed here");
+        }
+    }
+}

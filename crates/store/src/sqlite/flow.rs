@@ -1,0 +1,199 @@
+//! Claim, commit, fail, skip: the course of one refresh, each step one call inside a transaction.
+
+use jeton_core::id::{AttemptId, ConnectionName, GrantId};
+use jeton_core::keep::attempt::{Act, Attempt, AttemptStatus};
+use jeton_core::keep::claim::{self, Claim, ClaimAnswer};
+use jeton_core::keep::connection::{Connection, GrantState};
+use jeton_core::keep::ports::{Commit, CommitAnswer, Fail, Skip, StoreError, Verdict};
+use jeton_core::time::Timestamp;
+
+use super::errors::Failure;
+use super::writer::Writing;
+use super::{log, table};
+use crate::rules;
+
+fn expiry(row: &Connection) -> Option<Timestamp> {
+    row.tokens.as_ref().and_then(|tokens| tokens.access_expires_at)
+}
+
+pub(super) fn claim(writing: &Writing<'_>, claim: &Claim) -> Result<ClaimAnswer, Failure> {
+    let row = table::find(writing.conn, &claim.connection)?;
+    let answer = claim::answer(row.as_ref(), claim, writing.now);
+    let (ClaimAnswer::Won { until }, Some(before)) = (answer, row) else { return Ok(answer) };
+    if before.lease.is_some_and(|lease| lease.attempt == claim.attempt) {
+        return Ok(answer);
+    }
+    if log::find(writing.conn, claim.attempt)?.is_some() {
+        // It was claimed before and is over by now: an attempt is never opened twice.
+        return Ok(ClaimAnswer::Moved { generation: before.generation });
+    }
+    let mut row = before.clone();
+    if let Some(recovered) = rules::take_lease(&mut row, claim, until) {
+        log::close(writing, recovered)?;
+    }
+    let attempt = Attempt {
+        id: claim.attempt,
+        connection: row.name.clone(),
+        provider: row.provider.clone(),
+        trigger: claim.trigger,
+        act: claim.act,
+        status: AttemptStatus::Running,
+        node: claim.node,
+        generation: row.generation,
+        new_generation: None,
+        fingerprint: claim.spends,
+        recovers: claim.recovers,
+        started_at: writing.now,
+        completed_at: None,
+        lease_until: Some(until),
+        code: None,
+        http_status: None,
+        message: None,
+        old_expires_at: expiry(&row),
+        new_expires_at: None,
+    };
+    log::write(writing, &attempt, row.grant)?;
+    table::save(writing, Some(&before), row, None)?;
+    Ok(answer)
+}
+
+/// The row and what the log has of the attempt. A store restored from a backup may lack the attempt.
+type Found = (Connection, Option<(Attempt, GrantId)>);
+
+fn look_up(writing: &Writing<'_>, name: &ConnectionName, attempt: AttemptId) -> Result<Found, Failure> {
+    let row = table::find(writing.conn, name)?;
+    let row = row.ok_or_else(|| missing("connections", "name", name.to_string()))?;
+    Ok((row, log::find(writing.conn, attempt)?))
+}
+
+fn missing(table: &'static str, column: &'static str, row: String) -> StoreError {
+    let what =
+        "is not there, though an attempt was made on it: was the database restored from a backup?".into();
+    StoreError::Inconsistent { table, column, row, what }
+}
+
+pub(super) fn commit(writing: &Writing<'_>, commit: &Commit) -> Result<CommitAnswer, Failure> {
+    let (before, found) = look_up(writing, &commit.connection, commit.attempt)?;
+    if let Some(answer) = answered(writing, &before, found.as_ref(), commit)? {
+        return Ok(answer);
+    }
+    // An attempt that the log lacks has a grant of its own, so that its reply is kept and never used for another's.
+    let grant = found.as_ref().map_or(GrantId::from_bytes(*commit.attempt.as_bytes()), |(_, grant)| *grant);
+    let mut attempt = found.map(|(attempt, _)| attempt);
+    let mut row = before.clone();
+    let answer = if rules::is_as_claimed(&row, commit) {
+        let trigger = attempt.as_ref().map(|attempt| attempt.trigger);
+        if let Some(closing) = rules::commit(&mut row, commit.clone(), trigger) {
+            log::close(writing, closing)?;
+        }
+        if let Some(attempt) = &mut attempt {
+            attempt.status = AttemptStatus::Success;
+            attempt.new_generation = Some(row.generation);
+            attempt.new_expires_at = expiry(&row);
+            attempt.code = None;
+        }
+        CommitAnswer::Committed { generation: row.generation }
+    } else {
+        rules::keep_stray(&mut row, commit.clone(), grant);
+        if let Some(attempt) = &mut attempt {
+            let (status, code) = rules::late_status(attempt.act, commit.stray.is_some());
+            attempt.status = status;
+            attempt.code = Some(code.to_owned());
+        }
+        CommitAnswer::Stray { generation: row.generation }
+    };
+    if let Some(mut attempt) = attempt {
+        attempt.completed_at = Some(writing.now);
+        attempt.message.clone_from(&commit.message);
+        log::write(writing, &attempt, grant)?;
+        log::drop_reply(writing, attempt.id)?;
+    }
+    table::save(writing, Some(&before), row, Some(commit.attempt))?;
+    Ok(answer)
+}
+
+/// The first answer, when this commit was done before.
+fn answered(
+    writing: &Writing<'_>,
+    row: &Connection,
+    found: Option<&(Attempt, GrantId)>,
+    commit: &Commit,
+) -> Result<Option<CommitAnswer>, Failure> {
+    let generation = row.generation;
+    let (status, brought) =
+        found.map_or((None, None), |(attempt, _)| (Some(attempt.status), attempt.new_generation));
+    Ok(match (status, brought) {
+        (Some(AttemptStatus::Success), Some(generation)) => Some(CommitAnswer::Committed { generation }),
+        (Some(AttemptStatus::Success), None) => Some(CommitAnswer::Stray { generation }),
+        (None, _) if table::origin(writing, &row.name)? == Some(commit.attempt) => {
+            Some(CommitAnswer::Committed { generation })
+        }
+        _ => None,
+    })
+}
+
+pub(super) fn fail(writing: &Writing<'_>, fail: &Fail) -> Result<(), Failure> {
+    let (before, found) = look_up(writing, &fail.connection, fail.attempt)?;
+    let (mut attempt, grant) = found.ok_or_else(|| missing("attempts", "id", fail.attempt.to_string()))?;
+    if !matches!(attempt.status, AttemptStatus::Running | AttemptStatus::Interrupted) {
+        // Its outcome is on record: this is the same order again, or a failure that a later success has overtaken.
+        return Ok(());
+    }
+    let mut row = before.clone();
+    if rules::failure_counts(&row, fail) {
+        let reopens = rules::still_unknown(attempt.recovers, |id| -> Result<_, Failure> {
+            Ok(log::find(writing.conn, id)?.map(|(attempt, _)| (attempt.status, attempt.recovers)))
+        })?;
+        rules::fail(&mut row, fail, reopens, writing.now);
+    }
+    attempt.status = rules::failed_status(fail.verdict);
+    attempt.completed_at = attempt.completed_at.or(Some(writing.now));
+    attempt.code = Some(fail.code.clone());
+    attempt.http_status = fail.http_status;
+    attempt.message = Some(fail.message.clone());
+    log::write(writing, &attempt, grant)?;
+    match &fail.kept_reply {
+        Some(reply) => log::keep_reply(writing, attempt.id, &row.name, reply)?,
+        None if fail.verdict != Verdict::Unknown => {
+            log::drop_reply(writing, attempt.id)?;
+        }
+        None => {}
+    }
+    table::save(writing, Some(&before), row, None)
+}
+
+pub(super) fn skip(writing: &Writing<'_>, skip: &Skip) -> Result<(), Failure> {
+    let Some(before) = table::find(writing.conn, &skip.connection)? else { return Ok(()) };
+    if before.generation != skip.generation || log::find(writing.conn, skip.attempt)?.is_some() {
+        return Ok(());
+    }
+    let attempt = Attempt {
+        id: skip.attempt,
+        connection: before.name.clone(),
+        provider: before.provider.clone(),
+        trigger: skip.trigger,
+        act: Act::Visit,
+        status: AttemptStatus::Skipped,
+        node: skip.node,
+        generation: before.generation,
+        new_generation: None,
+        fingerprint: None,
+        recovers: None,
+        started_at: writing.now,
+        completed_at: Some(writing.now),
+        lease_until: None,
+        code: None,
+        http_status: None,
+        message: Some(skip.message.clone()),
+        old_expires_at: expiry(&before),
+        new_expires_at: None,
+    };
+    log::write(writing, &attempt, before.grant)?;
+    if before.state == GrantState::Dead {
+        // It died meanwhile: nothing makes it due again but a new grant.
+        return Ok(());
+    }
+    let mut row = before.clone();
+    row.due_at = Some(skip.due_at);
+    table::save(writing, Some(&before), row, None)
+}

@@ -1,0 +1,173 @@
+//! The rows of the refresh log, as the writing calls use them.
+
+use jeton_core::id::{AttemptId, ConnectionName, GrantId, NodeId, OperationId};
+use jeton_core::keep::attempt::{Act, Attempt, AttemptStatus, Trigger};
+use jeton_core::keep::connection::Generation;
+use jeton_core::seal::Fingerprint;
+use jeton_core::time::Timestamp;
+use rusqlite::{OptionalExtension as _, Row, named_params, params};
+
+use super::errors::Failure;
+use super::rows::{Columns, signed};
+use super::table::first;
+use super::writer::Writing;
+use crate::rules::Closing;
+
+/// The columns of an attempt, in the order that [`attempt`] reads them.
+pub(super) const ATTEMPT_COLUMNS: &str = "id, connection, provider, trigger, act, status, node, generation, \
+    new_generation, fingerprint, recovers, started_at, completed_at, lease_until, code, http_status, message, \
+    old_expires_at, new_expires_at";
+
+/// Reads [`ATTEMPT_COLUMNS`].
+pub(super) fn attempt(row: &Row<'_>) -> Result<Attempt, Failure> {
+    let mut columns = Columns::new(row, "attempts");
+    let id = columns.bytes("id", AttemptId::from_bytes)?;
+    let mut columns = columns.keyed(&id);
+    Ok(Attempt {
+        id,
+        connection: columns.named("connection", |name| name.parse().ok())?,
+        provider: columns.named("provider", |name| name.parse().ok())?,
+        trigger: columns.named("trigger", Trigger::parse)?,
+        act: columns.named("act", Act::parse)?,
+        status: columns.named("status", AttemptStatus::parse)?,
+        node: columns.bytes("node", NodeId::from_bytes)?,
+        generation: Generation(columns.count("generation")?),
+        new_generation: columns.count_or_null("new_generation")?.map(Generation),
+        fingerprint: columns.bytes_or_null("fingerprint", Fingerprint::from_bytes)?,
+        recovers: columns.bytes_or_null("recovers", AttemptId::from_bytes)?,
+        started_at: columns.instant("started_at")?,
+        completed_at: columns.instant_or_null("completed_at")?,
+        lease_until: columns.instant_or_null("lease_until")?,
+        code: columns.plain("code")?,
+        http_status: columns.plain("http_status")?,
+        message: columns.plain("message")?,
+        old_expires_at: columns.instant_or_null("old_expires_at")?,
+        new_expires_at: columns.instant_or_null("new_expires_at")?,
+    })
+}
+
+/// The attempt of that id, and the grant that it was made under.
+pub(super) fn find(
+    conn: &rusqlite::Connection,
+    id: AttemptId,
+) -> Result<Option<(Attempt, GrantId)>, Failure> {
+    let sql = format!("SELECT {ATTEMPT_COLUMNS}, grant_id FROM attempts WHERE id = ?");
+    first(conn, &sql, params![id.as_bytes()], |row| {
+        let grant: [u8; 16] = row.get("grant_id")?;
+        Ok((attempt(row)?, GrantId::from_bytes(grant)))
+    })
+}
+
+/// Writes an attempt, new or changed.
+pub(super) fn write(writing: &Writing<'_>, attempt: &Attempt, grant: GrantId) -> Result<(), Failure> {
+    writing
+        .conn
+        .prepare_cached(
+            "INSERT INTO attempts (id, connection, provider, grant_id, trigger, act, status, node, generation,
+                new_generation, fingerprint, recovers, started_at, completed_at, lease_until, code, http_status,
+                message, old_expires_at, new_expires_at)
+             VALUES (:id, :connection, :provider, :grant_id, :trigger, :act, :status, :node, :generation,
+                :new_generation, :fingerprint, :recovers, :started_at, :completed_at, :lease_until, :code, :http_status,
+                :message, :old_expires_at, :new_expires_at)
+             ON CONFLICT (id) DO UPDATE SET status = excluded.status, new_generation = excluded.new_generation,
+                completed_at = excluded.completed_at, code = excluded.code, http_status = excluded.http_status,
+                message = excluded.message, new_expires_at = excluded.new_expires_at",
+        )?
+        .execute(named_params! {
+            ":id": attempt.id.as_bytes(),
+            ":connection": attempt.connection.as_str(),
+            ":provider": attempt.provider.as_str(),
+            ":grant_id": grant.as_bytes(),
+            ":trigger": attempt.trigger.as_str(),
+            ":act": attempt.act.as_str(),
+            ":status": attempt.status.as_str(),
+            ":node": attempt.node.as_bytes(),
+            ":generation": signed(attempt.generation.0),
+            ":new_generation": attempt.new_generation.map(|generation| signed(generation.0)),
+            ":fingerprint": attempt.fingerprint.as_ref().map(Fingerprint::as_bytes),
+            ":recovers": attempt.recovers.as_ref().map(AttemptId::as_bytes),
+            ":started_at": attempt.started_at.as_micros(),
+            ":completed_at": attempt.completed_at.map(Timestamp::as_micros),
+            ":lease_until": attempt.lease_until.map(Timestamp::as_micros),
+            ":code": attempt.code,
+            ":http_status": attempt.http_status,
+            ":message": attempt.message,
+            ":old_expires_at": attempt.old_expires_at.map(Timestamp::as_micros),
+            ":new_expires_at": attempt.new_expires_at.map(Timestamp::as_micros),
+        })?;
+    Ok(())
+}
+
+/// Closes an attempt that is under way or open as interrupted. What is known of it stays.
+pub(super) fn close(writing: &Writing<'_>, closing: Closing) -> Result<(), Failure> {
+    writing
+        .conn
+        .prepare_cached(
+            "UPDATE attempts SET status = 'interrupted', completed_at = coalesce(completed_at, :now),
+                code = coalesce(code, :code)
+             WHERE id = :id AND status IN ('running', 'interrupted')",
+        )?
+        .execute(named_params! {
+            ":id": closing.attempt.as_bytes(),
+            ":code": closing.code,
+            ":now": writing.now.as_micros(),
+        })?;
+    Ok(())
+}
+
+/// The last attempt, of whatever connection, that spent this refresh token or may have.
+pub(super) fn spender(writing: &Writing<'_>, fingerprint: Fingerprint) -> Result<Option<AttemptId>, Failure> {
+    let found: Option<[u8; 16]> = writing
+        .conn
+        .prepare_cached(
+            "SELECT id FROM attempts WHERE fingerprint = ? AND status IN ('running', 'interrupted', 'success')
+             ORDER BY id DESC LIMIT 1",
+        )?
+        .query_row(params![fingerprint.as_bytes()], |row| row.get(0))
+        .optional()?;
+    Ok(found.map(AttemptId::from_bytes))
+}
+
+/// Keeps a sealed reply with its attempt.
+pub(super) fn keep_reply(
+    writing: &Writing<'_>,
+    attempt: AttemptId,
+    connection: &ConnectionName,
+    reply: &[u8],
+) -> Result<(), Failure> {
+    writing
+        .conn
+        .prepare_cached("INSERT OR REPLACE INTO kept_replies (attempt, connection, reply) VALUES (?, ?, ?)")?
+        .execute(params![attempt.as_bytes(), connection.as_str(), reply])?;
+    Ok(())
+}
+
+/// The reply of an attempt was read after all.
+pub(super) fn drop_reply(writing: &Writing<'_>, attempt: AttemptId) -> Result<(), Failure> {
+    let mut statement = writing.conn.prepare_cached("DELETE FROM kept_replies WHERE attempt = ?")?;
+    statement.execute(params![attempt.as_bytes()])?;
+    Ok(())
+}
+
+/// A grant is given up, and with it what its replies held.
+pub(super) fn drop_replies(writing: &Writing<'_>, connection: &ConnectionName) -> Result<(), Failure> {
+    let mut statement = writing.conn.prepare_cached("DELETE FROM kept_replies WHERE connection = ?")?;
+    statement.execute(params![connection.as_str()])?;
+    Ok(())
+}
+
+/// Records an operator's order. Answers whether it is new.
+pub(super) fn record_operation(
+    writing: &Writing<'_>,
+    operation: OperationId,
+    connection: &ConnectionName,
+    act: &'static str,
+) -> Result<bool, Failure> {
+    let inserted = writing
+        .conn
+        .prepare_cached(
+            "INSERT OR IGNORE INTO operations (id, connection, act, done_at) VALUES (?, ?, ?, ?)",
+        )?
+        .execute(params![operation.as_bytes(), connection.as_str(), act, writing.now.as_micros()])?;
+    Ok(inserted == 1)
+}

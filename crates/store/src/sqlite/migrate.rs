@@ -1,0 +1,79 @@
+//! Bringing the schema up to date, whoever else is starting at the same time.
+
+use std::path::Path;
+use std::time::Duration;
+
+use jeton_core::keep::ports::StoreError;
+use jeton_core::time::Timestamp;
+use rusqlite::{Connection, params};
+
+use super::errors::Failure;
+use super::opening::patiently;
+use crate::migration::{Applied, Migration, missing};
+
+/// The migrations of SQLite.
+pub(super) const MIGRATIONS: &[Migration] =
+    &[Migration { number: 1, name: "keep", sql: include_str!("../../migrations/sqlite/0001_keep.sql") }];
+
+/// Marks the file as ours (`PRAGMA application_id`): "jetn".
+const APPLICATION_ID: i64 = 0x6a65_746e;
+
+/// Applies what the database lacks, all in one transaction.
+pub(super) fn migrate(
+    conn: &Connection,
+    path: &Path,
+    now: Timestamp,
+    busy_timeout: Duration,
+) -> Result<(), Failure> {
+    patiently(busy_timeout, || conn.execute_batch("BEGIN IMMEDIATE"))?;
+    let done = apply_missing(conn, path, now);
+    let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    let ended = conn.execute_batch(end);
+    done.and_then(|()| Ok(ended?))
+}
+
+fn apply_missing(conn: &Connection, path: &Path, now: Timestamp) -> Result<(), Failure> {
+    check_owner(conn, path)?;
+    conn.execute_batch(
+        "CREATE TABLE IF NOT EXISTS migrations (
+            number     INTEGER PRIMARY KEY NOT NULL,
+            name       TEXT NOT NULL,
+            checksum   TEXT NOT NULL,
+            applied_at INTEGER NOT NULL
+        ) STRICT",
+    )?;
+    let applied = conn
+        .prepare("SELECT number, checksum FROM migrations ORDER BY number")?
+        .query_map((), |row| Ok(Applied { number: row.get(0)?, checksum: row.get(1)? }))?
+        .collect::<Result<Vec<_>, _>>()?;
+    let missing = missing(MIGRATIONS, &applied)
+        .map_err(|what| StoreError::Refused(format!("the database {} {what}", path.display())))?;
+    for migration in missing {
+        conn.execute_batch(migration.sql)?;
+        conn.execute(
+            "INSERT INTO migrations (number, name, checksum, applied_at) VALUES (?, ?, ?, ?)",
+            params![migration.number, migration.name, migration.checksum(), now.as_micros()],
+        )?;
+        tracing::info!(
+            number = migration.number,
+            name = migration.name,
+            "the schema of the store is migrated"
+        );
+    }
+    Ok(())
+}
+
+/// A database that has tables and is not ours belongs to another program.
+fn check_owner(conn: &Connection, path: &Path) -> Result<(), Failure> {
+    let id: i64 = conn.query_row("PRAGMA application_id", (), |row| row.get(0))?;
+    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))?;
+    if id == APPLICATION_ID {
+        return Ok(());
+    }
+    if tables > 0 || id != 0 {
+        let text = format!("{} is the database of another program: name another file", path.display());
+        return Err(StoreError::Refused(text).into());
+    }
+    conn.execute_batch(&format!("PRAGMA application_id = {APPLICATION_ID}"))?;
+    Ok(())
+}

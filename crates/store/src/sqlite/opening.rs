@@ -1,0 +1,79 @@
+//! Opening connections: what every one of them is told, and how long they wait for each other.
+
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use jeton_core::keep::ports::StoreError;
+use rusqlite::{Connection, OpenFlags};
+
+use super::errors::{Failure, is_busy};
+
+/// The longest sleep between two tries for a lock: short, because whoever holds it holds it for one group commit.
+const LONGEST_NAP: Duration = Duration::from_millis(5);
+
+/// Prepared statements that a connection keeps.
+const STATEMENTS: usize = 96;
+
+/// Tries again while another process holds the lock, for as long as `limit`.
+pub(super) fn patiently<T>(
+    limit: Duration,
+    mut attempt: impl FnMut() -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let mut waited = Duration::ZERO;
+    let mut nap = Duration::from_micros(500);
+    loop {
+        match attempt() {
+            Err(error) if is_busy(&error) && waited < limit => {
+                thread::sleep(nap);
+                waited += nap;
+                nap = (nap * 2).min(LONGEST_NAP);
+            }
+            done => return done,
+        }
+    }
+}
+
+/// The connection that writes. The file must be there.
+pub(super) fn writer(path: &Path, busy_timeout: Duration) -> Result<Connection, Failure> {
+    let conn = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_EXRESCODE,
+    )?;
+    // We wait ourselves, with shorter naps than SQLite's.
+    conn.busy_timeout(Duration::ZERO)?;
+    let mode: String =
+        patiently(busy_timeout, || conn.query_row("PRAGMA journal_mode = WAL", (), |row| row.get(0)))?;
+    if mode != "wal" {
+        let text = format!(
+            "the database {} cannot have a write-ahead log (its journal mode stays {mode:?}): put it on a local disk",
+            path.display()
+        );
+        return Err(StoreError::Refused(text).into());
+    }
+    conn.execute_batch(
+        "PRAGMA synchronous = FULL;
+         PRAGMA foreign_keys = ON;
+         PRAGMA secure_delete = ON;
+         PRAGMA trusted_schema = OFF;
+         PRAGMA cell_size_check = ON;
+         PRAGMA temp_store = MEMORY;
+         PRAGMA journal_size_limit = 67108864;",
+    )?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(conn)
+}
+
+/// A connection that only reads.
+pub(super) fn reader(path: &Path, busy_timeout: Duration) -> Result<Connection, Failure> {
+    let conn = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE,
+    )?;
+    conn.busy_timeout(busy_timeout)?;
+    conn.execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;")?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(conn)
+}

@@ -1,0 +1,249 @@
+//! Loading and saving one connection with its token set and its strays, inside one transaction.
+
+use jeton_core::id::{AttemptId, ConnectionName};
+use jeton_core::keep::attempt::Trigger;
+use jeton_core::keep::connection::{Connection, Revision, SealedTokens, Stray};
+use jeton_core::keep::ports::StoreError;
+use jeton_core::seal::Fingerprint;
+use jeton_core::time::Timestamp;
+use rusqlite::{OptionalExtension as _, Row, named_params, params};
+
+use super::errors::Failure;
+use super::rows::{self, CONNECTION_COLUMNS, Columns, TOKEN_COLUMNS, signed};
+use super::writer::Writing;
+
+/// The connection of that name.
+pub(super) fn find(
+    conn: &rusqlite::Connection,
+    name: &ConnectionName,
+) -> Result<Option<Connection>, Failure> {
+    let sql = format!("SELECT {CONNECTION_COLUMNS} FROM connections WHERE name = ?");
+    let found = first(conn, &sql, params![name.as_str()], rows::connection)?;
+    found.map(|row| complete(conn, row)).transpose()
+}
+
+/// Another connection than `name` that holds the refresh token of that fingerprint.
+pub(super) fn other_holder(
+    conn: &rusqlite::Connection,
+    refresh: Fingerprint,
+    name: &ConnectionName,
+) -> Result<Option<ConnectionName>, Failure> {
+    let sql = "SELECT connection FROM tokens WHERE refresh_fingerprint = ? AND connection <> ? LIMIT 1";
+    let bound = params![refresh.as_bytes(), name.as_str()];
+    first(conn, sql, bound, |row| {
+        Columns::new(row, "tokens").named("connection", |holder| holder.parse().ok())
+    })
+}
+
+/// The connections that a SELECT of [`CONNECTION_COLUMNS`] finds.
+pub(super) fn select(
+    conn: &rusqlite::Connection,
+    sql: &str,
+    params: impl rusqlite::Params,
+) -> Result<Vec<Connection>, Failure> {
+    let found = all(conn, sql, params, rows::connection)?;
+    found.into_iter().map(|row| complete(conn, row)).collect()
+}
+
+/// The first row that a SELECT finds.
+pub(super) fn first<T>(
+    conn: &rusqlite::Connection,
+    sql: &str,
+    params: impl rusqlite::Params,
+    read: impl FnOnce(&Row<'_>) -> Result<T, Failure>,
+) -> Result<Option<T>, Failure> {
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query(params)?;
+    rows.next()?.map(read).transpose()
+}
+
+/// All rows that a SELECT finds; its LIMIT bounds them.
+pub(super) fn all<T>(
+    conn: &rusqlite::Connection,
+    sql: &str,
+    params: impl rusqlite::Params,
+    read: impl Fn(&Row<'_>) -> Result<T, Failure>,
+) -> Result<Vec<T>, Failure> {
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query(params)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(read(row)?);
+    }
+    Ok(found)
+}
+
+fn complete(conn: &rusqlite::Connection, mut row: Connection) -> Result<Connection, Failure> {
+    let sql = format!("SELECT generation, {TOKEN_COLUMNS} FROM tokens WHERE connection = ?");
+    let tokens = first(conn, &sql, params![row.name.as_str()], |found| {
+        let mut columns = Columns::new(found, "tokens").keyed(&row.name);
+        Ok((columns.count("generation")?, columns.tokens()?))
+    })?;
+    if let Some((generation, tokens)) = tokens {
+        if generation != row.generation.0 {
+            return Err(StoreError::Inconsistent {
+                table: "tokens",
+                column: "generation",
+                row: row.name.to_string(),
+                what: format!("is {generation}, and the connection has {}", row.generation.0),
+            }
+            .into());
+        }
+        row.tokens = Some(tokens);
+    }
+    let sql = format!(
+        "SELECT attempt, grant_id, generation, {TOKEN_COLUMNS} FROM strays WHERE connection = ? ORDER BY attempt"
+    );
+    row.strays = all(conn, &sql, params![row.name.as_str()], rows::stray)?;
+    Ok(row)
+}
+
+/// Writes what changed between `before` and `row` under the next revision; nothing, when nothing did.
+///
+/// `attempt` is named as the origin of a token set that is new.
+pub(super) fn save(
+    writing: &Writing<'_>,
+    before: Option<&Connection>,
+    mut row: Connection,
+    attempt: Option<AttemptId>,
+) -> Result<(), Failure> {
+    if before == Some(&row) {
+        return Ok(());
+    }
+    row.revision = next_revision(writing)?;
+    write_row(writing, &row)?;
+    let tokens_before = before.and_then(|before| before.tokens.as_ref());
+    // A generation names one token set: either both change or neither does.
+    if tokens_before != row.tokens.as_ref() || before.is_none_or(|before| before.generation != row.generation)
+    {
+        write_tokens(writing, &row, attempt)?;
+    }
+    let strays_before = before.map_or(&[][..], |before| &before.strays);
+    write_strays(writing, strays_before, &row)
+}
+
+fn next_revision(writing: &Writing<'_>) -> Result<Revision, Failure> {
+    let revision: i64 = writing
+        .conn
+        .prepare_cached("UPDATE store SET revision = revision + 1 RETURNING revision")?
+        .query_row((), |row| row.get(0))?;
+    Ok(Revision(revision.unsigned_abs()))
+}
+
+fn write_row(writing: &Writing<'_>, row: &Connection) -> Result<(), Failure> {
+    writing
+        .conn
+        .prepare_cached(
+            "INSERT INTO connections (name, provider, grant_id, state, state_code, paused, generation, revision,
+                born_of, lease_attempt, lease_node, lease_until, open_attempt, due_at, cooling_until, failures,
+                last_error, brake_generation, brake_until, brake_step, created_at)
+             VALUES (:name, :provider, :grant_id, :state, :state_code, :paused, :generation, :revision,
+                :born_of, :lease_attempt, :lease_node, :lease_until, :open_attempt, :due_at, :cooling_until, :failures,
+                :last_error, :brake_generation, :brake_until, :brake_step, :created_at)
+             ON CONFLICT (name) DO UPDATE SET provider = excluded.provider, grant_id = excluded.grant_id,
+                state = excluded.state, state_code = excluded.state_code, paused = excluded.paused,
+                generation = excluded.generation, revision = excluded.revision, born_of = excluded.born_of,
+                lease_attempt = excluded.lease_attempt, lease_node = excluded.lease_node,
+                lease_until = excluded.lease_until, open_attempt = excluded.open_attempt, due_at = excluded.due_at,
+                cooling_until = excluded.cooling_until, failures = excluded.failures, last_error = excluded.last_error,
+                brake_generation = excluded.brake_generation, brake_until = excluded.brake_until,
+                brake_step = excluded.brake_step",
+        )?
+        .execute(named_params! {
+            ":name": row.name.as_str(),
+            ":provider": row.provider.as_str(),
+            ":grant_id": row.grant.as_bytes(),
+            ":state": row.state.as_str(),
+            ":state_code": row.state_code,
+            ":paused": row.paused,
+            ":generation": signed(row.generation.0),
+            ":revision": signed(row.revision.0),
+            ":born_of": row.born_of.map(Trigger::as_str),
+            ":lease_attempt": row.lease.as_ref().map(|lease| lease.attempt.as_bytes()),
+            ":lease_node": row.lease.as_ref().map(|lease| lease.node.as_bytes()),
+            ":lease_until": row.lease.map(|lease| lease.until.as_micros()),
+            ":open_attempt": row.open_attempt.as_ref().map(AttemptId::as_bytes),
+            ":due_at": row.due_at.map(Timestamp::as_micros),
+            ":cooling_until": row.cooling_until.map(Timestamp::as_micros),
+            ":failures": row.failures,
+            ":last_error": row.last_error,
+            ":brake_generation": row.brake.map(|brake| signed(brake.generation.0)),
+            ":brake_until": row.brake.map(|brake| brake.until.as_micros()),
+            ":brake_step": row.brake.map(|brake| rows::micros(brake.step)),
+            ":created_at": row.created_at.as_micros(),
+        })?;
+    Ok(())
+}
+
+fn write_tokens(writing: &Writing<'_>, row: &Connection, attempt: Option<AttemptId>) -> Result<(), Failure> {
+    let Some(tokens) = &row.tokens else {
+        let mut wipe = writing.conn.prepare_cached("DELETE FROM tokens WHERE connection = ?")?;
+        wipe.execute(params![row.name.as_str()])?;
+        return Ok(());
+    };
+    let attempt = attempt.ok_or_else(|| StoreError::Inconsistent {
+        table: "tokens",
+        column: "attempt",
+        row: row.name.to_string(),
+        what: "a new token set comes from no attempt".into(),
+    })?;
+    // REPLACE deletes the row before: with secure_delete its bytes are overwritten.
+    let sql = format!(
+        "INSERT OR REPLACE INTO tokens (connection, generation, attempt, {TOKEN_COLUMNS})
+         VALUES (:connection, :generation, :attempt, {TOKEN_VALUES})"
+    );
+    let mut statement = writing.conn.prepare_cached(&sql)?;
+    statement.raw_bind_parameter(":connection", row.name.as_str())?;
+    statement.raw_bind_parameter(":generation", signed(row.generation.0))?;
+    statement.raw_bind_parameter(":attempt", attempt.as_bytes())?;
+    bind_tokens(&mut statement, tokens)?;
+    statement.raw_execute()?;
+    Ok(())
+}
+
+/// The parameters that [`bind_tokens`] gives, in the order of [`TOKEN_COLUMNS`].
+const TOKEN_VALUES: &str = ":access, :refresh, :extras, :access_fingerprint, :refresh_fingerprint, :obtained_at, \
+    :access_expires_at, :refresh_expires_at";
+
+fn bind_tokens(statement: &mut rusqlite::Statement<'_>, tokens: &SealedTokens) -> rusqlite::Result<()> {
+    let fingerprint = |of: &Option<Fingerprint>| of.map(|of| *of.as_bytes());
+    statement.raw_bind_parameter(":access", &tokens.access)?;
+    statement.raw_bind_parameter(":refresh", &tokens.refresh)?;
+    statement.raw_bind_parameter(":extras", &tokens.extras)?;
+    statement.raw_bind_parameter(":access_fingerprint", fingerprint(&tokens.access_fingerprint))?;
+    statement.raw_bind_parameter(":refresh_fingerprint", fingerprint(&tokens.refresh_fingerprint))?;
+    statement.raw_bind_parameter(":obtained_at", tokens.obtained_at.as_micros())?;
+    statement.raw_bind_parameter(":access_expires_at", tokens.access_expires_at.map(Timestamp::as_micros))?;
+    statement.raw_bind_parameter(":refresh_expires_at", tokens.refresh_expires_at.map(Timestamp::as_micros))
+}
+
+fn write_strays(writing: &Writing<'_>, before: &[Stray], row: &Connection) -> Result<(), Failure> {
+    for gone in before.iter().filter(|stray| !row.strays.contains(stray)) {
+        let mut wipe = writing.conn.prepare_cached("DELETE FROM strays WHERE attempt = ?")?;
+        wipe.execute(params![gone.attempt.as_bytes()])?;
+    }
+    for stray in row.strays.iter().filter(|stray| !before.contains(stray)) {
+        let sql = format!(
+            "INSERT INTO strays (attempt, connection, grant_id, generation, {TOKEN_COLUMNS})
+             VALUES (:attempt, :connection, :grant_id, :generation, {TOKEN_VALUES})"
+        );
+        let mut statement = writing.conn.prepare_cached(&sql)?;
+        statement.raw_bind_parameter(":attempt", stray.attempt.as_bytes())?;
+        statement.raw_bind_parameter(":connection", row.name.as_str())?;
+        statement.raw_bind_parameter(":grant_id", stray.grant.as_bytes())?;
+        statement.raw_bind_parameter(":generation", signed(stray.generation.0))?;
+        bind_tokens(&mut statement, &stray.tokens)?;
+        statement.raw_execute()?;
+    }
+    Ok(())
+}
+
+/// The attempt that brought the token set of a connection.
+pub(super) fn origin(writing: &Writing<'_>, name: &ConnectionName) -> Result<Option<AttemptId>, Failure> {
+    let found: Option<[u8; 16]> = writing
+        .conn
+        .prepare_cached("SELECT attempt FROM tokens WHERE connection = ?")?
+        .query_row(params![name.as_str()], |row| row.get(0))
+        .optional()?;
+    Ok(found.map(AttemptId::from_bytes))
+}

@@ -1,0 +1,271 @@
+//! The one thread that writes. Calls that wait are committed together: one fsync serves up to 256 of them.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use jeton_core::keep::connection::Revision;
+use jeton_core::keep::ports::StoreError;
+use jeton_core::time::{Clock, Timestamp};
+use rusqlite::Connection;
+use tokio::sync::{oneshot, watch};
+
+use super::errors::{Failure, copy};
+use super::faults::{Applied, Faults, Hooks};
+use super::opening::{self, patiently};
+
+/// The most calls that one COMMIT serves.
+const MOST_CALLS: usize = 256;
+
+/// How often the work of other processes is looked for while somebody waits for it.
+const POLL: Duration = Duration::from_millis(50);
+
+/// How often it is looked for while nobody waits.
+const IDLE_POLL: Duration = Duration::from_secs(2);
+
+/// What the writer is asked to do.
+pub(super) enum Order {
+    /// Run a call in the next transaction.
+    Call(Box<dyn Call>),
+    /// Somebody begins to wait for changes: look now, and often from now on.
+    Look,
+}
+
+/// One waiting call.
+pub(super) trait Call: Send {
+    /// Does the work and keeps the result; an error rolls back this call alone.
+    fn run(&mut self, writing: &Writing<'_>) -> Result<(), Failure>;
+    /// Sends the answer.
+    fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
+}
+
+/// What a call works with: the connection, inside a transaction, and the instant by the clock of the store.
+pub(super) struct Writing<'c> {
+    pub(super) conn: &'c Connection,
+    pub(super) now: Timestamp,
+}
+
+/// A call with its result and whoever waits for it.
+pub(super) struct Waiting<T, F> {
+    work: F,
+    result: Option<T>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T, F> Waiting<T, F> {
+    pub(super) fn new(work: F, reply: oneshot::Sender<Result<T, StoreError>>) -> Self {
+        Self { work, result: None, reply }
+    }
+}
+
+impl<T, F> Call for Waiting<T, F>
+where
+    T: Send,
+    F: FnMut(&Writing<'_>) -> Result<T, Failure> + Send,
+{
+    fn run(&mut self, writing: &Writing<'_>) -> Result<(), Failure> {
+        self.result = Some((self.work)(writing)?);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {
+        let Self { result, reply, .. } = *self;
+        let unanswered = || StoreError::Unavailable("the call was not run".into());
+        let answer = outcome.and_then(|()| result.ok_or_else(unanswered));
+        // Nobody waits any more: what was done stays done, and its id tells whoever asks again.
+        drop(reply.send(answer));
+    }
+}
+
+/// What the writer and the store share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) path: PathBuf,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) busy_timeout: Duration,
+    pub(super) hooks: Arc<dyn Hooks>,
+    pub(super) faults: Faults,
+    /// The last revision that this process knows.
+    pub(super) revision: watch::Sender<Revision>,
+    /// How many wait for a change now.
+    pub(super) watchers: AtomicUsize,
+}
+
+/// The writer, on its own thread.
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    conn: Option<Connection>,
+    applied: Applied,
+    /// SQLite's mark of what others committed, as last seen.
+    data_version: i64,
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, conn: Connection) -> Self {
+        Self { shared, conn: Some(conn), applied: Applied::default(), data_version: 0 }
+    }
+
+    /// Works until the store is dropped; what was ordered before that is still done.
+    pub(super) fn run(mut self, orders: &Receiver<Order>) {
+        loop {
+            let watched = self.shared.watchers.load(Ordering::SeqCst) > 0;
+            let mut look = false;
+            match orders.recv_timeout(if watched { POLL } else { IDLE_POLL }) {
+                Ok(first) => {
+                    let mut calls = Vec::new();
+                    for order in std::iter::once(first).chain(orders.try_iter().take(MOST_CALLS - 1)) {
+                        match order {
+                            Order::Call(call) => calls.push(call),
+                            Order::Look => look = true,
+                        }
+                    }
+                    self.serve(calls, orders);
+                }
+                Err(RecvTimeoutError::Timeout) => look = true,
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if look {
+                self.look();
+            }
+        }
+    }
+
+    fn serve(&mut self, mut calls: Vec<Box<dyn Call>>, orders: &Receiver<Order>) {
+        if calls.is_empty() {
+            return;
+        }
+        let outcomes = match self.commit_together(&mut calls) {
+            Ok(outcomes) => outcomes,
+            Err(failure) => {
+                let locked_out = matches!(&failure, Failure::Sql(error) if super::errors::is_busy(error));
+                self.recover_connection(&failure);
+                if locked_out {
+                    // The lock was not to be had for the whole time that anyone may wait: nobody waits it out twice.
+                    calls.extend(orders.try_iter().filter_map(|order| match order {
+                        Order::Call(call) => Some(call),
+                        Order::Look => None,
+                    }));
+                }
+                let error = failure.into_store_error(&self.shared.path);
+                tracing::warn!(calls = calls.len(), %error, "a batch of the store failed");
+                calls.iter().map(|_| Err(copy(&error))).collect()
+            }
+        };
+        for (call, outcome) in calls.into_iter().zip(outcomes) {
+            call.answer(outcome);
+        }
+    }
+
+    /// Runs the calls in one transaction, and answers the outcome of each. An error is the outcome of them all.
+    fn commit_together(
+        &mut self,
+        calls: &mut [Box<dyn Call>],
+    ) -> Result<Vec<Result<(), StoreError>>, Failure> {
+        let shared = Arc::clone(&self.shared);
+        self.reopen_if_broken()?;
+        let conn = self.conn.as_ref().expect("it was opened in the line above");
+        shared.faults.apply(conn, &mut self.applied)?;
+        patiently(shared.busy_timeout, || run_cached(conn, "BEGIN IMMEDIATE"))?;
+        let changes_before = conn.total_changes();
+        let mut outcomes = Vec::with_capacity(calls.len());
+        for call in calls {
+            let writing = Writing { conn, now: shared.clock.now() };
+            let outcome = run_in_savepoint(&writing, call.as_mut())?;
+            outcomes.push(outcome.map_err(|failure| failure.into_store_error(&shared.path)));
+        }
+        if conn.total_changes() != changes_before {
+            self.applied.exhaust(conn)?;
+        }
+        shared.hooks.before_commit()?;
+        run_cached(conn, "COMMIT")?;
+        let unknown = shared.hooks.after_commit();
+        match read_revision(conn) {
+            Ok(revision) => publish(&shared, revision),
+            // The work is done and stays done; the next look finds the revision.
+            Err(_) => self.data_version = 0,
+        }
+        unknown?;
+        Ok(outcomes)
+    }
+
+    fn reopen_if_broken(&mut self) -> Result<(), Failure> {
+        if self.conn.is_none() {
+            self.conn = Some(opening::writer(&self.shared.path, self.shared.busy_timeout)?);
+            self.applied = Applied::default();
+            self.data_version = 0;
+        }
+        Ok(())
+    }
+
+    fn recover_connection(&mut self, failure: &Failure) {
+        let Some(conn) = &self.conn else { return };
+        let rolled_back = conn.is_autocommit() || conn.execute_batch("ROLLBACK").is_ok();
+        if !rolled_back || failure.breaks_connection() {
+            self.conn = None;
+        }
+    }
+
+    /// Notices what other processes committed.
+    fn look(&mut self) {
+        let looked = self.reopen_if_broken().and_then(|()| {
+            let conn = self.conn.as_ref().expect("it was opened in the line above");
+            let version = conn
+                .prepare_cached("SELECT data_version FROM pragma_data_version")?
+                .query_row((), |row| row.get(0))?;
+            if version != self.data_version {
+                let revision = read_revision(conn)?;
+                self.data_version = version;
+                publish(&self.shared, revision);
+            }
+            Ok(())
+        });
+        if let Err(failure) = looked {
+            self.recover_connection(&failure);
+            let error = failure.into_store_error(&self.shared.path);
+            tracing::warn!(%error, "the store could not be looked at for changes of other processes");
+        }
+    }
+}
+
+/// Runs one call so that its failure undoes only what it did. The outer error says that the whole transaction is lost.
+fn run_in_savepoint(writing: &Writing<'_>, call: &mut dyn Call) -> Result<Result<(), Failure>, Failure> {
+    run_cached(writing.conn, "SAVEPOINT one_call")?;
+    // A panic is a fault of ours in one call; the other callers of the batch have nothing to do with it.
+    let outcome = catch_unwind(AssertUnwindSafe(|| call.run(writing))).unwrap_or_else(|_| {
+        Err(StoreError::Unavailable("a call of the store broke off; the log has the place".into()).into())
+    });
+    match outcome {
+        Ok(()) => {
+            run_cached(writing.conn, "RELEASE one_call")?;
+            Ok(Ok(()))
+        }
+        // Some errors end the whole transaction, such as a full disk: then there is nothing to go back to.
+        Err(failure) if writing.conn.is_autocommit() || failure.breaks_connection() => Err(failure),
+        Err(failure) => {
+            run_cached(writing.conn, "ROLLBACK TO one_call")?;
+            run_cached(writing.conn, "RELEASE one_call")?;
+            Ok(Err(failure))
+        }
+    }
+}
+
+fn run_cached(conn: &Connection, sql: &str) -> rusqlite::Result<()> {
+    conn.prepare_cached(sql)?.execute(()).map(|_| ())
+}
+
+/// The last change that is committed or, inside a transaction, written.
+pub(super) fn read_revision(conn: &Connection) -> rusqlite::Result<Revision> {
+    let revision: i64 = conn.prepare_cached("SELECT revision FROM store")?.query_row((), |row| row.get(0))?;
+    Ok(Revision(revision.unsigned_abs()))
+}
+
+fn publish(shared: &Shared, revision: Revision) {
+    shared.revision.send_if_modified(|known| {
+        let newer = revision > *known;
+        *known = revision.max(*known);
+        newer
+    });
+}

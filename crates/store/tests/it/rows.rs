@@ -1,0 +1,39 @@
+//! What it says of rows that somebody else has changed, and of its clock.
+
+use jeton_core::keep::ports::{ConnectionStore as _, Maintenance as _};
+use jeton_core::time::{Clock as _, SystemClock};
+
+use super::stand::{claim, connect, folder, open};
+
+#[tokio::test]
+async fn a_row_that_says_what_no_row_can_say_names_its_table_and_column() {
+    let (_folder, path) = folder();
+    let store = open(&path);
+    store.connect(connect("acme", 1)).await.unwrap();
+    let vandal = rusqlite::Connection::open(&path).unwrap();
+    vandal.execute("UPDATE connections SET state = 'wonderful'", ()).unwrap();
+    let error = store.find(&"acme".parse().unwrap()).await.unwrap_err().to_string();
+    assert!(error.contains("connections.state of acme") && error.contains("wonderful"), "{error}");
+    vandal.execute("UPDATE connections SET state = 'live'", ()).unwrap();
+    vandal.execute("UPDATE tokens SET generation = 7", ()).unwrap();
+    let error = store.claim(claim("acme", 1)).await.unwrap_err().to_string();
+    assert!(error.contains("tokens.generation of acme"), "{error}");
+}
+
+#[tokio::test]
+async fn the_database_itself_refuses_a_generation_that_goes_back() {
+    let (_folder, path) = folder();
+    let store = open(&path);
+    store.connect(connect("acme", 1)).await.unwrap();
+    let vandal = rusqlite::Connection::open(&path).unwrap();
+    let refused = vandal.execute("UPDATE connections SET generation = 0", ()).unwrap_err();
+    assert!(refused.to_string().contains("never goes back"));
+}
+
+#[tokio::test]
+async fn the_instant_of_the_store_is_that_of_its_clock() {
+    let (_folder, path) = folder();
+    let store = open(&path);
+    let before = SystemClock.now();
+    assert!(store.now().await.unwrap() >= before);
+}
