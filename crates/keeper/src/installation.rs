@@ -1,0 +1,257 @@
+//! What a data directory and a store must agree on before anything is spent.
+
+use std::fmt;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use jeton_core::entropy::Entropy;
+use jeton_core::id::InstanceId;
+use jeton_core::keep::ports::{Identity, Maintenance, StoreError};
+use jeton_core::seal::{KeyRing, SealError, Sealer};
+use jeton_core::secret::Secret;
+use jeton_core::time::Clock;
+
+const INSTANCE_FILE: &str = "instance";
+
+/// Where the sealing keys come from.
+#[derive(Clone, Debug)]
+pub enum KeySource {
+    /// A file; it is made, mode 0600, when the store is made.
+    File(PathBuf),
+    /// Text, from the environment.
+    Text(Secret),
+}
+
+impl fmt::Display for KeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "the key file {}", path.display()),
+            Self::Text(_) => f.write_str("the key in JETON__KEY"),
+        }
+    }
+}
+
+/// Why an installation cannot be opened. Nothing was spent and nothing was lost.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallationError {
+    /// A file or directory cannot be used.
+    #[error("{} cannot be used: {source}; {cure}", .path.display())]
+    File {
+        /// The path.
+        path: PathBuf,
+        /// What to do.
+        cure: &'static str,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// The key file can be read by others.
+    #[error("{} can be read by others; run `chmod 600 {}` and think about who has read it", .path.display(), .path.display())]
+    KeyExposed {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The store was made with a key that is not there.
+    #[error(
+        "the store is sealed, and {key} is missing; put the key back from your backup, a new one would open nothing"
+    )]
+    KeyMissing {
+        /// Where it should be.
+        key: String,
+    },
+    /// The key is not the one that the store was made with.
+    #[error(
+        "{key} is not the one this store was sealed with ({source}); put the right one back, nothing was changed"
+    )]
+    KeyDiffers {
+        /// Where it is.
+        key: String,
+        /// What opening said.
+        source: SealError,
+    },
+    /// The key cannot be read as one.
+    #[error("{key} cannot be read: {source}")]
+    KeyMalformed {
+        /// Where it is.
+        key: String,
+        /// What is wrong.
+        source: SealError,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// An installation whose store, data directory and sealing key belong together.
+#[derive(Debug)]
+pub struct Installation {
+    pub(crate) sealer: Sealer,
+    pub(crate) data_dir: PathBuf,
+    on_hold: bool,
+}
+
+impl Installation {
+    /// Opens an installation, and makes it where there is none: the data directory (0700), the key file (0600), the
+    /// instance id in both places.
+    ///
+    /// A store whose instance id the data directory does not know was copied or restored: the installation is opened
+    /// *on hold*, which serves what lives and spends nothing until [`Installation::adopt`].
+    pub async fn open(
+        store: &dyn Maintenance,
+        data_dir: &Path,
+        key: &KeySource,
+        clock: &dyn Clock,
+        entropy: &dyn Entropy,
+    ) -> Result<Self, InstallationError> {
+        make_directory(data_dir, entropy)?;
+        let known = match store.identity().await? {
+            Some(identity) => identity,
+            None => found(store, data_dir, key, clock, entropy).await?,
+        };
+        let ring = read_ring(key)?.ok_or_else(|| InstallationError::KeyMissing { key: key.to_string() })?;
+        let sealer = Sealer::open_with(ring, &known.key_check)
+            .map_err(|source| InstallationError::KeyDiffers { key: key.to_string(), source })?;
+        let on_hold = read_instance(data_dir)? != Some(known.instance);
+        Ok(Self { sealer, data_dir: data_dir.to_owned(), on_hold })
+    }
+
+    /// Takes a copied or restored database over: store and data directory get a new instance id in common, so that
+    /// the original, if it still runs elsewhere, is the one that no longer matches its copy.
+    pub async fn adopt(
+        &mut self,
+        store: &dyn Maintenance,
+        clock: &dyn Clock,
+        entropy: &dyn Entropy,
+    ) -> Result<(), InstallationError> {
+        let instance = InstanceId::generate(clock.now(), entropy);
+        store.adopt(instance).await?;
+        let path = self.data_dir.join(INSTANCE_FILE);
+        publish(&path, format!("{instance}\n").as_bytes(), Publish::Replace, entropy)?;
+        self.on_hold = false;
+        Ok(())
+    }
+
+    /// Whether nothing may be spent.
+    pub fn on_hold(&self) -> bool {
+        self.on_hold
+    }
+}
+
+/// Makes key, instance file and identity of a new installation. Several processes may do so at once: the first to
+/// publish each of them wins, and all of them go on with the winner's.
+async fn found(
+    store: &dyn Maintenance,
+    data_dir: &Path,
+    key: &KeySource,
+    clock: &dyn Clock,
+    entropy: &dyn Entropy,
+) -> Result<Identity, InstallationError> {
+    if let KeySource::File(path) = key {
+        publish(
+            path,
+            KeyRing::generate(entropy).to_text().reveal().as_bytes(),
+            Publish::UnlessThere,
+            entropy,
+        )?;
+    }
+    let ring = read_ring(key)?.ok_or_else(|| InstallationError::KeyMissing { key: key.to_string() })?;
+    let instance = InstanceId::generate(clock.now(), entropy);
+    let path = data_dir.join(INSTANCE_FILE);
+    publish(&path, format!("{instance}\n").as_bytes(), Publish::UnlessThere, entropy)?;
+    let instance = read_instance(data_dir)?.unwrap_or(instance);
+    let (_, key_check) = Sealer::create(ring, entropy);
+    Ok(store.found(Identity { instance, key_check }).await?)
+}
+
+fn read_ring(key: &KeySource) -> Result<Option<KeyRing>, InstallationError> {
+    let malformed = |source| InstallationError::KeyMalformed { key: key.to_string(), source };
+    match key {
+        KeySource::Text(text) => KeyRing::parse(text.reveal()).map(Some).map_err(malformed),
+        KeySource::File(path) => {
+            let unusable = |source| InstallationError::File {
+                path: path.clone(),
+                cure: "jeton must be able to read its key",
+                source,
+            };
+            let metadata = match fs::metadata(path) {
+                Ok(metadata) => metadata,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(unusable(error)),
+            };
+            if metadata.permissions().mode() & 0o077 != 0 {
+                return Err(InstallationError::KeyExposed { path: path.clone() });
+            }
+            let text = Secret::from(fs::read_to_string(path).map_err(unusable)?);
+            KeyRing::parse(text.reveal()).map(Some).map_err(malformed)
+        }
+    }
+}
+
+fn read_instance(data_dir: &Path) -> Result<Option<InstanceId>, InstallationError> {
+    let path = data_dir.join(INSTANCE_FILE);
+    match fs::read_to_string(&path) {
+        // A file that holds no id says nothing about this store: the installation is on hold, as without the file.
+        Ok(text) => Ok(text.trim().parse().ok()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(InstallationError::File { path, cure: "jeton must be able to read it", source }),
+    }
+}
+
+fn make_directory(path: &Path, entropy: &dyn Entropy) -> Result<(), InstallationError> {
+    let cure = "give the data directory a path that jeton may write to (`data_dir`, or JETON__DATA_DIR)";
+    let unusable = |source| InstallationError::File { path: path.to_owned(), cure, source };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
+    // Only writing shows that it can be written: modes, read-only mounts and full disks differ.
+    let probe = path.join(format!(".probe-{}", unlike_any_other(entropy)));
+    write_private(&probe, b"probe").map_err(unusable)?;
+    fs::remove_file(&probe).map_err(unusable)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Publish {
+    UnlessThere,
+    Replace,
+}
+
+/// Puts a file in place whole or not at all, mode 0600 from its creation, durable before it returns.
+fn publish(
+    path: &Path,
+    content: &[u8],
+    how: Publish,
+    entropy: &dyn Entropy,
+) -> Result<(), InstallationError> {
+    let cure = "jeton must be able to write there";
+    let unusable = |source| InstallationError::File { path: path.to_owned(), cure, source };
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(format!(".{}.draft", unlike_any_other(entropy)));
+    let draft = PathBuf::from(draft);
+    write_private(&draft, content).map_err(unusable)?;
+    let placed = match how {
+        Publish::Replace => fs::rename(&draft, path),
+        Publish::UnlessThere => {
+            let linked = fs::hard_link(&draft, path);
+            fs::remove_file(&draft).map_err(unusable)?;
+            match linked {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+                other => other,
+            }
+        }
+    };
+    placed.map_err(unusable)?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::File::open(parent).and_then(|directory| directory.sync_all()).map_err(unusable)
+}
+
+/// Part of a file name. The id of the process would not do: in two containers that share a folder it may be the same.
+fn unlike_any_other(entropy: &dyn Entropy) -> String {
+    let mut bytes = [0; 8];
+    entropy.fill(&mut bytes);
+    format!("{:016x}", u64::from_le_bytes(bytes))
+}
+
+fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}

@@ -1,0 +1,38 @@
+//! How connections stay alive.
+//!
+//! The flow of one refresh: due, asked for, or rejected -> join this process's [flight](flight) for the connection ->
+//! *claim* in the store -> *redeem* upstream, in a detached task -> *commit* -> publish to memory and waiters.
+//!
+//! * [`Vault`]: the way in. It gives living tokens, and refreshes them.
+//! * [`Installation`]: what a data directory and a store must agree on before anything is spent.
+//! * [`Settings`]: the times and limits.
+#![warn(missing_docs)]
+
+mod connect;
+mod error;
+mod extras;
+mod flight;
+mod follow;
+mod installation;
+mod memory;
+mod operate;
+mod outbound;
+mod reconciler;
+mod redeem;
+mod refresh;
+mod sealed;
+mod serve;
+mod settings;
+mod shared;
+mod spill;
+mod status;
+mod token;
+mod vault;
+
+pub use error::TokenError;
+pub use installation::{Installation, InstallationError, KeySource};
+pub use settings::Settings;
+pub use shared::{Ports, VaultError};
+pub use status::Status;
+pub use token::{Connected, Grant, Refreshed, Token, TokenRequest};
+pub use vault::Vault;

@@ -1,0 +1,102 @@
+//! The living tokens, in memory: what callers get without waiting on anybody.
+
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+
+use jeton_core::id::ConnectionName;
+use jeton_core::keep::connection::Connection;
+use jeton_core::secret::Secret;
+use jeton_core::time::Timestamp;
+use tokio::sync::watch;
+
+/// A connection as memory holds it: its row, and the access token opened.
+#[derive(Debug)]
+pub(crate) struct Known {
+    /// The row.
+    pub(crate) row: Connection,
+    /// The access token in clear.
+    pub(crate) access: Option<Secret>,
+    /// Its type as the provider says it.
+    pub(crate) token_type: String,
+    /// When the row was read, by the clock that counts suspension.
+    pub(crate) read_at: Duration,
+}
+
+impl Known {
+    /// How long the access token lives as a whole.
+    pub(crate) fn life(&self) -> Option<Duration> {
+        let tokens = self.row.tokens.as_ref()?;
+        Some(tokens.access_expires_at?.since(tokens.obtained_at))
+    }
+
+    /// Whether the token set was born after `instant`: then it is the best that can be had, whatever its life.
+    pub(crate) fn born_since(&self, instant: Timestamp) -> bool {
+        self.access.is_some() && self.row.born_since(instant)
+    }
+
+    /// Whether the access token is there and lives for at least `ttl` after `now`.
+    pub(crate) fn lives(&self, now: Timestamp, ttl: Duration) -> bool {
+        self.access.is_some() && self.row.lives(now, ttl)
+    }
+}
+
+/// The place of one connection in memory.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    known: ArcSwapOption<Known>,
+    changed: watch::Sender<u64>,
+}
+
+impl Slot {
+    fn new() -> Self {
+        Self { known: ArcSwapOption::empty(), changed: watch::Sender::new(0) }
+    }
+
+    /// What is known, without waiting.
+    pub(crate) fn known(&self) -> Option<Arc<Known>> {
+        self.known.load_full()
+    }
+
+    /// Wakes up when what is known changes.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Puts a row in place, unless a later one is there. The row as it stands afterwards is the answer.
+    pub(crate) fn publish(&self, known: Known) -> Arc<Known> {
+        let known = Arc::new(known);
+        let before = self.known.rcu(|present| match present {
+            Some(present) if present.row.revision > known.row.revision => Some(Arc::clone(present)),
+            _ => Some(Arc::clone(&known)),
+        });
+        if before.is_none_or(|before| before.row.revision < known.row.revision) {
+            self.changed.send_modify(|count| *count = count.wrapping_add(1));
+        }
+        self.known().unwrap_or(known)
+    }
+}
+
+/// All slots by name.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    slots: RwLock<HashMap<String, Arc<Slot>>>,
+}
+
+impl Memory {
+    /// The slot of a connection, where there is one.
+    pub(crate) fn find(&self, name: &str) -> Option<Arc<Slot>> {
+        self.slots.read().expect("no panic happens under this lock").get(name).cloned()
+    }
+
+    /// The slot of a connection; made where there is none.
+    pub(crate) fn slot(&self, name: &ConnectionName) -> Arc<Slot> {
+        if let Some(slot) = self.find(name.as_str()) {
+            return slot;
+        }
+        let mut slots = self.slots.write().expect("no panic happens under this lock");
+        Arc::clone(slots.entry(name.as_str().to_owned()).or_insert_with(|| Arc::new(Slot::new())))
+    }
+}

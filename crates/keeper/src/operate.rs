@@ -1,0 +1,125 @@
+//! What operators do to connections, and what they see of them.
+
+use std::collections::BTreeMap;
+
+use jeton_core::id::{ConnectionName, OperationId};
+use jeton_core::keep::attempt::{Attempt, Trigger};
+use jeton_core::keep::connection::Generation;
+use jeton_core::keep::plan::Wish;
+use jeton_core::keep::ports::{Administer, AttemptFilter};
+use tokio::time::Instant;
+
+use crate::connect;
+use crate::error::TokenError;
+use crate::refresh::Order;
+use crate::status::Status;
+use crate::token::{Connected, Grant, Refreshed};
+use crate::vault::Vault;
+
+impl Vault {
+    /// Refreshes a connection because a person asks for it: [`Trigger::Forced`] though it is not due, else if it is.
+    pub async fn refresh(&self, name: &str, trigger: Trigger) -> Result<Refreshed, TokenError> {
+        let defined = self.shared.defined(name)?;
+        let before = self.shared.look(&defined.name).await?;
+        let generation = before.as_ref().map_or(Generation::default(), |known| known.row.generation);
+        let wish = if trigger == Trigger::Forced { Wish::Beyond(generation) } else { Wish::NotDue };
+        let deadline = Instant::now() + self.shared.settings.wait + self.shared.settings.claim_wait;
+        let asked_at = self.shared.clock.now();
+        let known = self.wait_until(defined, Order { wish, trigger }, deadline, asked_at).await?;
+        let expires_at = known.row.tokens.as_ref().and_then(|tokens| tokens.access_expires_at);
+        if known.row.generation > generation {
+            Ok(Refreshed::Done { generation: known.row.generation, expires_at })
+        } else {
+            Ok(Refreshed::NotDue { expires_at })
+        }
+    }
+
+    /// Takes a grant over, or makes a connection whose provider acquires its own.
+    pub async fn connect(&self, name: &str, grant: Grant) -> Result<Connected, TokenError> {
+        let defined = self.shared.defined(name)?;
+        connect::connect(&self.shared, defined, grant).await
+    }
+
+    /// Pauses, resumes or disconnects.
+    pub async fn administer(&self, name: &str, act: Administer) -> Result<(), TokenError> {
+        let name = self.any_name(name).await?;
+        let operation = OperationId::generate(self.shared.clock.now(), &*self.shared.entropy);
+        let done =
+            self.shared.patiently(|| self.shared.ports.connections.administer(&name, act, operation)).await?;
+        if !done {
+            return Err(TokenError::NotConnected { name });
+        }
+        self.shared.look(&name).await?;
+        Ok(())
+    }
+
+    /// The status of one connection, defined or orphaned.
+    pub async fn status(&self, name: &str) -> Result<Status, TokenError> {
+        let name = self.any_name(name).await?;
+        let now = self.shared.clock.now();
+        let defined = self.shared.definitions.get(name.as_str());
+        match (self.shared.look(&name).await?, defined) {
+            (Some(known), _) => Ok(Status::of(&known.row, now, defined.is_none())),
+            (None, Some(defined)) => Ok(Status::unconnected(name, defined.provider.clone())),
+            (None, None) => Err(self.unknown(name.as_str())),
+        }
+    }
+
+    /// Up to `limit` connections by name after `after`: what is defined, and what is stored without a definition.
+    pub async fn statuses(
+        &self,
+        after: Option<&ConnectionName>,
+        limit: usize,
+    ) -> Result<Vec<Status>, TokenError> {
+        let now = self.shared.clock.now();
+        let rows = self.shared.patiently(|| self.shared.ports.connections.list(after, limit)).await?;
+        let mut statuses: BTreeMap<ConnectionName, Status> = self
+            .shared
+            .definitions
+            .values()
+            .filter(|defined| after.is_none_or(|after| defined.name > *after))
+            .map(|defined| {
+                (defined.name.clone(), Status::unconnected(defined.name.clone(), defined.provider.clone()))
+            })
+            .collect();
+        // Beyond the last row of a full page the store has more to say: those definitions belong to later pages.
+        if let Some(last) = rows.last().filter(|_| rows.len() == limit) {
+            statuses.retain(|name, _| *name <= last.name);
+        }
+        for row in rows {
+            let orphaned = !self.shared.definitions.contains_key(row.name.as_str());
+            statuses.insert(row.name.clone(), Status::of(&row, now, orphaned));
+        }
+        Ok(statuses.into_values().take(limit).collect())
+    }
+
+    /// Up to `limit` attempts, newest first, with their status as it is now.
+    pub async fn attempts(&self, filter: &AttemptFilter, limit: usize) -> Result<Vec<Attempt>, TokenError> {
+        let now = self.shared.clock.now();
+        let mut attempts =
+            self.shared.patiently(|| self.shared.ports.log.list_attempts(filter, limit)).await?;
+        for attempt in &mut attempts {
+            attempt.status = attempt.status_at(now);
+        }
+        Ok(attempts)
+    }
+
+    /// A name that is defined, or that has a row: an orphan can still be looked at and disconnected.
+    async fn any_name(&self, name: &str) -> Result<ConnectionName, TokenError> {
+        if let Ok(defined) = self.shared.defined(name) {
+            return Ok(defined.name.clone());
+        }
+        let parsed: ConnectionName = name.parse().map_err(|_| self.unknown(name))?;
+        match self.shared.look(&parsed).await? {
+            Some(_) => Ok(parsed),
+            None => Err(self.unknown(name)),
+        }
+    }
+
+    fn unknown(&self, name: &str) -> TokenError {
+        match self.shared.defined(name) {
+            Err(error) => error,
+            Ok(defined) => TokenError::NotConnected { name: defined.name.clone() },
+        }
+    }
+}

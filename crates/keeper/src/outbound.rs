@@ -1,0 +1,167 @@
+//! One exchange with a token endpoint: on a fresh connection, sent once, and never sent late.
+
+mod dial;
+mod guard;
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_util::rt::TokioIo;
+use jeton_core::keep::provider::{OutboundRequest, Reply};
+use jeton_core::time::Clock;
+use tokio::time::{Instant, timeout_at};
+use zeroize::Zeroizing;
+
+use guard::{GuardedStream, Wire};
+
+/// The longest reply that is read, in bytes.
+pub(crate) const LONGEST_REPLY: usize = 1024 * 1024;
+
+/// What became of an exchange.
+#[derive(Debug)]
+pub(crate) enum Exchange {
+    /// A whole reply came.
+    Replied(Reply),
+    /// Not a byte of the request was written.
+    NotSent(String),
+    /// Something was written, and no whole reply came.
+    Broken(String),
+}
+
+/// Sends requests to token endpoints.
+#[derive(Debug)]
+pub(crate) struct Outbound {
+    tls: Arc<rustls::ClientConfig>,
+    clock: Arc<dyn Clock>,
+    allow_private_captured_hosts: bool,
+}
+
+impl Outbound {
+    pub(crate) fn new(clock: Arc<dyn Clock>, allow_private_captured_hosts: bool) -> Self {
+        let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("the crypto provider supports TLS 1.2 and 1.3")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        // HTTP/1.1 only: an HTTP/2 connection may be shared and its requests re-sent by layers below us.
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Self { tls: Arc::new(tls), clock, allow_private_captured_hosts }
+    }
+
+    /// Sends `request` once, within `timeout`. No byte of it is written once the clock that counts suspension has
+    /// reached `write_until`.
+    pub(crate) async fn exchange(
+        &self,
+        request: OutboundRequest,
+        timeout: Duration,
+        write_until: Duration,
+    ) -> Exchange {
+        let wire = Arc::new(Wire::new(Arc::clone(&self.clock), write_until));
+        let deadline = Instant::now() + timeout;
+        let outcome = match timeout_at(deadline, self.send(request, &wire)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(format!("no whole reply within {} s", timeout.as_secs_f32())),
+        };
+        match outcome {
+            Ok(reply) => Exchange::Replied(reply),
+            Err(why) if wire.untouched() => Exchange::NotSent(why),
+            Err(why) => Exchange::Broken(why),
+        }
+    }
+
+    async fn send(&self, request: OutboundRequest, wire: &Arc<Wire>) -> Result<Reply, String> {
+        let stream = self.dial(&request).await?;
+        let guarded = GuardedStream::new(stream, Arc::clone(wire));
+        let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+            .max_buf_size(64 * 1024)
+            .handshake::<_, Full<Bytes>>(TokioIo::new(guarded))
+            .await
+            .map_err(|error| describe(&error))?;
+        let request = outgoing(&request)?;
+        let mut exchange = pin!(async move {
+            let response = sender.send_request(request).await.map_err(|error| describe(&error))?;
+            read_reply(response).await
+        });
+        let connection = pin!(connection);
+        tokio::select! {
+            biased;
+            reply = &mut exchange => reply,
+            // The connection is done first when the server closes it behind its reply; what it read is still there.
+            _ = connection => exchange.await,
+        }
+    }
+}
+
+fn outgoing(request: &OutboundRequest) -> Result<hyper::Request<Full<Bytes>>, String> {
+    let mut path = request.url.path().to_owned();
+    if let Some(query) = request.url.query() {
+        path.push('?');
+        path.push_str(query);
+    }
+    let mut builder = hyper::Request::builder()
+        .method(request.method.as_str())
+        .uri(path)
+        .header("host", host_header(&request.url))
+        .header("user-agent", concat!("jeton/", env!("CARGO_PKG_VERSION")))
+        // One request per connection: a connection that was idle may be gone, and then nobody knows what arrived.
+        .header("connection", "close");
+    for (name, value) in &request.headers {
+        let mut value = http::HeaderValue::from_str(value.reveal()).map_err(|_| {
+            format!("the value of the header `{name}` holds a character that headers cannot hold")
+        })?;
+        value.set_sensitive(true);
+        builder = builder.header(name, value);
+    }
+    builder
+        .body(Full::new(Bytes::copy_from_slice(&request.body)))
+        .map_err(|error| format!("the request cannot be built: {error}"))
+}
+
+fn host_header(url: &url::Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+async fn read_reply(response: hyper::Response<hyper::body::Incoming>) -> Result<Reply, String> {
+    let header = |name: http::HeaderName| {
+        response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+    };
+    let mut reply = Reply {
+        status: response.status().as_u16(),
+        retry_after: header(http::header::RETRY_AFTER),
+        content_type: header(http::header::CONTENT_TYPE),
+        date: header(http::header::DATE),
+        body: Zeroizing::default(),
+    };
+    let mut body = Limited::new(response.into_body(), LONGEST_REPLY);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            if error.is::<http_body_util::LengthLimitError>() {
+                format!("the reply is longer than {LONGEST_REPLY} bytes")
+            } else {
+                "the reply broke off".to_owned()
+            }
+        })?;
+        if let Some(piece) = frame.data_ref() {
+            reply.body.extend_from_slice(piece);
+        }
+    }
+    Ok(reply)
+}
+
+/// What went wrong, in words that hold nothing of the request.
+fn describe(error: &hyper::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

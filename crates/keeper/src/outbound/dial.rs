@@ -1,0 +1,182 @@
+//! Reaching the host of a token endpoint, and no other.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use jeton_core::keep::provider::OutboundRequest;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::Outbound;
+
+/// How long one address may take to accept a connection before the next is tried.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Outbound {
+    /// A fresh connection to the host of `request`, with TLS where its scheme says so.
+    pub(super) async fn dial(&self, request: &OutboundRequest) -> Result<Stream, String> {
+        let host = request.url.host_str().ok_or("the URL names no host")?;
+        let port = request.url.port_or_known_default().ok_or("the URL names no port")?;
+        let addresses = self.resolve(host, port, request.captured_host).await?;
+        let tcp = connect(&addresses, host).await?;
+        tcp.set_nodelay(true).map_err(|error| format!("{host}: {error}"))?;
+        if request.url.scheme() != "https" {
+            return Ok(Stream::Plain(tcp));
+        }
+        let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
+            .map_err(|_| format!("{host} is not a name that a certificate can have"))?;
+        let tls = tokio_rustls::TlsConnector::from(Arc::clone(&self.tls))
+            .connect(name, tcp)
+            .await
+            .map_err(|error| format!("no TLS with {host}: {error}"))?;
+        Ok(Stream::Tls(Box::new(tls)))
+    }
+
+    async fn resolve(&self, host: &str, port: u16, captured: bool) -> Result<Vec<SocketAddr>, String> {
+        let plain = host.trim_matches(['[', ']']);
+        let found = tokio::net::lookup_host((plain, port))
+            .await
+            .map_err(|error| format!("the host {host} is not known: {error}"))?;
+        let public_only = captured && !self.allow_private_captured_hosts;
+        let addresses: Vec<_> = found.filter(|address| !public_only || is_public(address.ip())).collect();
+        if addresses.is_empty() {
+            return Err(format!("the host {host} has no public address"));
+        }
+        Ok(addresses)
+    }
+}
+
+async fn connect(addresses: &[SocketAddr], host: &str) -> Result<TcpStream, String> {
+    let mut last = format!("the host {host} has no address");
+    for address in addresses {
+        match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
+            Ok(Ok(tcp)) => return Ok(tcp),
+            Ok(Err(error)) => last = format!("no connection to {host} at {address}: {error}"),
+            Err(_) => last = format!("no connection to {host} at {address} within {CONNECT_TIMEOUT:?}"),
+        }
+    }
+    Err(last)
+}
+
+/// Whether an address is on the public internet. A name that came from outside must not lead a client secret to
+/// this machine, to its neighbours, or to a cloud's metadata service.
+fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => is_public_v4(address),
+        IpAddr::V6(address) => match address.to_ipv4_mapped().or_else(|| translated(address)) {
+            Some(inner) => is_public_v4(inner),
+            None => is_public_v6(address),
+        },
+    }
+}
+
+/// Ranges of the IANA special-purpose registry (RFC 6890 and its updates).
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    let [a, b, c, _] = address.octets();
+    !(address.is_private()
+        || address.is_loopback()
+        || address.is_link_local()
+        || address.is_multicast()
+        || address.is_broadcast()
+        || address.is_documentation()
+        || a == 0
+        || a >= 240
+        || (a == 100 && (64..128).contains(&b))
+        || (a == 192 && b == 0 && c == 0)
+        || (a == 192 && b == 88 && c == 99)
+        || (a == 198 && (18..20).contains(&b)))
+}
+
+fn is_public_v6(address: Ipv6Addr) -> bool {
+    let [first, second, ..] = address.segments();
+    // Global unicast is 2000::/3; within it, the documentation, benchmarking and tunnelling prefixes are not hosts.
+    (first & 0xe000) == 0x2000
+        && first != 0x2002
+        && !(first == 0x2001 && (second < 0x0200 || second == 0x0db8))
+        && !(first == 0x3fff && second < 0x1000)
+}
+
+/// The IPv4 address inside one of the well-known translation prefix (`64:ff9b::/96`, RFC 6052).
+fn translated(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let octets = address.octets();
+    let prefix = [0x00, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0];
+    (octets[..12] == prefix).then(|| Ipv4Addr::new(octets[12], octets[13], octets[14], octets[15]))
+}
+
+/// A connection to a token endpoint.
+#[derive(Debug)]
+pub(super) enum Stream {
+    Plain(TcpStream),
+    Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_public;
+
+    #[test]
+    fn a_captured_host_never_leads_to_this_machine_its_neighbours_or_a_metadata_service() {
+        for private in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.0.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "0.0.0.0",
+            "255.255.255.255",
+            "224.0.0.1",
+            "::1",
+            "::",
+            "fe80::1",
+            "fd00::1",
+            "::ffff:127.0.0.1",
+            "64:ff9b::7f00:1",
+            "2002:7f00:1::",
+            "2001:db8::1",
+        ] {
+            assert!(!is_public(private.parse().unwrap()), "{private}");
+        }
+        for public in ["1.1.1.1", "93.184.216.34", "2606:4700:4700::1111", "64:ff9b::101:101"] {
+            assert!(is_public(public.parse().unwrap()), "{public}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Spending a refresh token upstream, or acquiring a token set with none: one exchange, and what it means.
+
+use std::time::Duration;
+
+use jeton_core::keep::attempt::Act;
+use jeton_core::keep::provider::{
+    ErrorClass, Failure, OutboundRequest, Outcome, Reply, Slots, Step, TokenReply,
+};
+use jeton_core::time::Timestamp;
+use zeroize::Zeroizing;
+
+use crate::outbound::Exchange;
+use crate::shared::{Defined, Shared};
+
+/// What an exchange brought.
+#[derive(Debug)]
+pub(crate) enum Redeemed {
+    /// A token set; `sent_at` is the instant before the request was sent.
+    Tokens { reply: Box<TokenReply>, sent_at: Timestamp },
+    /// None, and why.
+    Failed(Refusal),
+}
+
+/// Why there is no token set.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) class: ErrorClass,
+    pub(crate) code: String,
+    pub(crate) status: Option<u16>,
+    pub(crate) message: String,
+    pub(crate) retry_after: Option<Duration>,
+    /// A 2xx reply that could not be read.
+    pub(crate) unread: Option<Zeroizing<Vec<u8>>>,
+}
+
+/// The step of the provider file that an act goes through.
+pub(crate) fn step_of(act: Act) -> Step {
+    if act == Act::Acquire { Step::Acquire } else { Step::Refresh }
+}
+
+/// Sends `request` once. Nothing is written once `write_until`, by the clock that counts suspension, has come.
+pub(crate) async fn redeem(
+    shared: &Shared,
+    defined: &Defined,
+    act: Act,
+    request: OutboundRequest,
+    slots: &Slots,
+    write_until: Duration,
+) -> Redeemed {
+    let host = request.url.host_str().unwrap_or_default().to_owned();
+    tracing::info!(connection = %defined.name, host, act = act.as_str(), "refresh started");
+    let sent_at = shared.clock.now();
+    let spends = act == Act::Redeem && defined.spends();
+    match shared.outbound.exchange(request, shared.settings.redeem_timeout, write_until).await {
+        Exchange::Replied(reply) => read(defined, act, reply, slots, sent_at),
+        Exchange::NotSent(why) => Redeemed::Failed(not_sent(&why)),
+        Exchange::Broken(why) => Redeemed::Failed(broken(&why, spends)),
+    }
+}
+
+fn read(defined: &Defined, act: Act, reply: Reply, slots: &Slots, sent_at: Timestamp) -> Redeemed {
+    match defined.definition.read(step_of(act), &reply, sent_at, slots) {
+        Outcome::Tokens(tokens) => Redeemed::Tokens { reply: tokens, sent_at },
+        Outcome::Failed(failure) => Redeemed::Failed(refused(failure, reply)),
+        Outcome::Introspection(_) | Outcome::Done => Redeemed::Failed(Refusal {
+            class: ErrorClass::Unknown,
+            code: "not_a_token_step".to_owned(),
+            status: Some(reply.status),
+            message: "the provider file reads no token set from this step".to_owned(),
+            retry_after: None,
+            unread: Some(reply.body),
+        }),
+    }
+}
+
+fn refused(failure: Failure, reply: Reply) -> Refusal {
+    Refusal {
+        class: failure.class,
+        code: failure.code,
+        status: Some(failure.status),
+        message: failure.message,
+        retry_after: failure.retry_after,
+        unread: failure.keep_reply.then_some(reply.body),
+    }
+}
+
+fn not_sent(why: &str) -> Refusal {
+    Refusal {
+        class: ErrorClass::Transient,
+        code: "not_sent".to_owned(),
+        status: None,
+        message: format!("nothing was sent: {why}"),
+        retry_after: None,
+        unread: None,
+    }
+}
+
+fn broken(why: &str, spends: bool) -> Refusal {
+    let (class, code) =
+        if spends { (ErrorClass::Ambiguous, "no_reply") } else { (ErrorClass::Transient, "no_reply") };
+    Refusal {
+        class,
+        code: code.to_owned(),
+        status: None,
+        message: format!("the request was sent and no whole reply came: {why}"),
+        retry_after: None,
+        unread: None,
+    }
+}

@@ -1,0 +1,197 @@
+//! The whole act of a refresh: look, claim, redeem, commit, and again until what was asked for is there.
+//!
+//! It runs in a task of its own. Whoever asked for it may go away; it goes on.
+
+mod attempt;
+mod consequence;
+pub(crate) mod record;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jeton_core::id::AttemptId;
+use jeton_core::keep::attempt::{Attempt, Trigger};
+use jeton_core::keep::connection::Connection;
+use jeton_core::keep::due;
+use jeton_core::keep::plan::{self, Interrupted, Means, Plan, Wish};
+use jeton_core::keep::ports::Skip;
+use jeton_core::time::Timestamp;
+use tokio::time::timeout;
+
+use crate::error::TokenError;
+use crate::flight::{Landing, Passenger, Seat};
+use crate::memory::Known;
+use crate::shared::{Defined, Shared};
+
+/// More attempts than any honest course of events needs: rules that contradict each other end here, and do not spin.
+const MOST_ROUNDS: usize = 32;
+
+/// What a flight is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Order {
+    /// What satisfies it.
+    pub(crate) wish: Wish,
+    /// What asked for it.
+    pub(crate) trigger: Trigger,
+}
+
+/// Joins the flight of a connection, or begins one in a task of its own.
+pub(crate) fn begin(shared: &Arc<Shared>, defined: &Arc<Defined>, order: Order) -> Passenger {
+    match shared.flights.join(&defined.name) {
+        Seat::Passenger(passenger) => {
+            tracing::debug!(connection = %defined.name, "a refresh is under way already");
+            passenger
+        }
+        Seat::Pilot(pilot, passenger) => {
+            let (shared, defined) = (Arc::clone(shared), Arc::clone(defined));
+            let tracker = shared.tracker.clone();
+            tracker.spawn(async move {
+                let refresh = Refresh::new(&shared, &defined, order);
+                pilot.land(refresh.run().await);
+            });
+            passenger
+        }
+    }
+}
+
+/// One refresh under way.
+struct Refresh<'a> {
+    shared: &'a Shared,
+    defined: &'a Defined,
+    order: Order,
+    /// The refresh token was refused as dead: a stray or acquiring may still help.
+    refused_as_dead: bool,
+    /// A new token set is stored. Whatever its life, one flight spends no more than one token for it.
+    committed: bool,
+    /// The outcome of an attempt of this very flight is not known: whoever forced the flight did not decide about that.
+    left_unknown: bool,
+}
+
+/// How a round ended.
+enum Round {
+    /// Look again, at once.
+    Again,
+    /// Look again when something has changed, or after a moment.
+    After(Duration),
+}
+
+impl<'a> Refresh<'a> {
+    fn new(shared: &'a Shared, defined: &'a Defined, order: Order) -> Self {
+        Self { shared, defined, order, refused_as_dead: false, committed: false, left_unknown: false }
+    }
+
+    async fn run(mut self) -> Landing {
+        let mut rounds = 0;
+        while rounds < MOST_ROUNDS {
+            let known = self.look().await?;
+            let row = &known.row;
+            let now = self.shared.clock.now();
+            if self.committed {
+                return Ok(());
+            }
+            if !self.refused_as_dead && self.order.wish.is_satisfied_by(row, &self.defined.pace, now) {
+                return self.satisfied(row, now).await;
+            }
+            if self.shared.is_closing() {
+                return Err(TokenError::ShuttingDown);
+            }
+            if let Some(lease) = row.live_lease(now) {
+                self.wait(&known, lease.until.since(now).min(self.shared.settings.poll)).await;
+                continue;
+            }
+            rounds += 1;
+            let plan = self.plan(row, now).await?;
+            match self.follow(plan, row, now).await? {
+                Round::Again => {}
+                Round::After(pause) => self.wait(&known, pause).await,
+            }
+        }
+        Err(TokenError::Busy { what: "changes of one connection" })
+    }
+
+    async fn look(&self) -> Result<Arc<Known>, TokenError> {
+        self.shared
+            .look(&self.defined.name)
+            .await?
+            .ok_or_else(|| TokenError::NotConnected { name: self.defined.name.clone() })
+    }
+
+    /// Waits until the row changes in memory, or for `pause`.
+    async fn wait(&self, known: &Known, pause: Duration) {
+        let slot = self.shared.memory.slot(&self.defined.name);
+        let mut changes = slot.subscribe();
+        if slot.known().is_some_and(|now| now.row.revision > known.row.revision) {
+            return;
+        }
+        // A timeout is as good as a change: either way the store is looked at again.
+        drop(timeout(pause, changes.changed()).await);
+    }
+
+    /// Nothing needs to be spent; a visit leaves its row in the log and sets the next one.
+    async fn satisfied(&self, row: &Connection, now: Timestamp) -> Landing {
+        let visit = row.due_at.is_some_and(|due_at| due_at <= now) || self.order.trigger == Trigger::Manual;
+        if let (Wish::NotDue, true, Some(tokens)) = (self.order.wish, visit, &row.tokens) {
+            let skip = Skip {
+                connection: row.name.clone(),
+                attempt: AttemptId::generate(now, &*self.shared.entropy),
+                generation: row.generation,
+                trigger: self.order.trigger,
+                node: self.shared.node,
+                message: "Token doesn't need refresh yet".to_owned(),
+                due_at: due::due_at(tokens, &self.defined.pace, now, self.jitter()),
+            };
+            self.shared.ports.connections.skip(skip).await?;
+        }
+        Ok(())
+    }
+
+    fn jitter(&self) -> f64 {
+        jeton_core::entropy::unit_fraction(&*self.shared.entropy)
+    }
+
+    async fn plan(&self, row: &Connection, now: Timestamp) -> Result<Plan, TokenError> {
+        let means = Means {
+            can_redeem: self.defined.can_redeem(),
+            acquire: self.defined.acquiring(),
+            refused_as_dead: self.refused_as_dead,
+            person_decides: self.order.trigger == Trigger::Forced && !self.left_unknown,
+        };
+        let Some(open) = row.interrupted_attempt(now) else { return Ok(plan::next(row, means, None, now)) };
+        let chain = self.chain(open).await?;
+        let interrupted = Interrupted { open, chain: &chain, policy: self.defined.recovery };
+        Ok(plan::next(row, means, Some(interrupted), now))
+    }
+
+    /// The attempt `open`, the one that it was to recover, and so on back to the one that began it.
+    async fn chain(&self, open: AttemptId) -> Result<Vec<Attempt>, TokenError> {
+        let mut chain = Vec::new();
+        let mut next = Some(open);
+        while let Some(id) = next {
+            let found = self.shared.patiently(|| self.shared.ports.log.find_attempt(id)).await?;
+            let attempt = found.ok_or_else(|| TokenError::Store {
+                message: format!("the attempt {id} is not in the refresh log"),
+            })?;
+            next = attempt.recovers;
+            chain.push(attempt);
+        }
+        Ok(chain)
+    }
+
+    async fn follow(&mut self, plan: Plan, row: &Connection, now: Timestamp) -> Result<Round, TokenError> {
+        let name = || self.defined.name.clone();
+        match plan {
+            Plan::Do { act, recovers } => self.attempt(row, act, recovers).await,
+            Plan::Hold { attempt, until } => {
+                tracing::debug!(connection = %name(), %attempt, %until, now = %now, "an interrupted attempt is on hold");
+                Err(TokenError::Interrupted { name: name(), attempt, until: Some(until) })
+            }
+            Plan::AskAbout { attempt } => Err(TokenError::Interrupted { name: name(), attempt, until: None }),
+            Plan::Dead => {
+                let code = row.state_code.clone().or_else(|| row.last_error.clone());
+                Err(TokenError::Dead { name: name(), code: code.unwrap_or_else(|| "dead_grant".to_owned()) })
+            }
+            Plan::NotConnected => Err(TokenError::NotConnected { name: name() }),
+            Plan::Paused => Err(TokenError::Paused { name: name() }),
+        }
+    }
+}

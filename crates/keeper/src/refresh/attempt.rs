@@ -1,0 +1,219 @@
+//! One attempt: prepare, claim, redeem, and record what came of it.
+
+use std::time::Duration;
+
+use jeton_core::id::AttemptId;
+use jeton_core::keep::attempt::{Act, Trigger};
+use jeton_core::keep::claim::{Claim, ClaimAnswer};
+use jeton_core::keep::connection::Connection;
+use jeton_core::keep::provider::{OutboundRequest, Slots};
+use tokio::time::{Instant, sleep};
+
+use super::consequence::{self, Circumstances, Consequence, Next};
+use super::record::Record;
+use super::{Refresh, Round};
+use crate::error::TokenError;
+use crate::extras::Extras;
+use crate::reconciler;
+use crate::redeem::{Redeemed, Refusal, redeem, step_of};
+use crate::sealed::{Opened, open_tokens};
+use crate::spill;
+
+/// How long a resend inside the provider's grace waits for the one before it.
+const GRACE_PAUSE: Duration = Duration::from_millis(500);
+
+/// What is needed to attempt an act.
+struct Prepared {
+    act: Act,
+    recovers: Option<AttemptId>,
+    opened: Opened,
+    slots: Slots,
+    extras: Extras,
+    /// Absent for an act that calls nobody.
+    request: Option<OutboundRequest>,
+}
+
+impl<'a> Refresh<'a> {
+    pub(super) async fn attempt(
+        &mut self,
+        row: &Connection,
+        act: Act,
+        recovers: Option<AttemptId>,
+    ) -> Result<Round, TokenError> {
+        if self.shared.on_hold {
+            return Err(TokenError::OnHold);
+        }
+        let prepared = self.prepare(row, act, recovers)?;
+        let _permit = self.defined.gate.acquire().await.map_err(|_| TokenError::ShuttingDown)?;
+        if recovers.is_some() {
+            // The process that was interrupted may have left its reply in a slot: then the claim finds that it moved.
+            reconciler::return_spills(self.shared).await;
+        }
+        let slot = self.reserve_slot().await?;
+        if self.shared.is_closing() {
+            // Waiting for a turn takes a while.
+            return Err(TokenError::ShuttingDown);
+        }
+        let attempt = AttemptId::generate(self.shared.clock.now(), &*self.shared.entropy);
+        // Taken before the claim, so that our idea of the lease ends no later than the store's.
+        let write_until = self.shared.clock.uptime() + self.shared.settings.lease;
+        let claim = self.claim(row, &prepared, attempt);
+        let answer = self.shared.patiently(|| self.shared.ports.connections.claim(claim.clone())).await?;
+        match answer {
+            ClaimAnswer::Won { .. } => self.won(row, prepared, attempt, write_until, slot).await,
+            ClaimAnswer::Held { .. } => Ok(Round::After(self.shared.settings.poll)),
+            ClaimAnswer::Moved { .. } | ClaimAnswer::Interrupted { .. } | ClaimAnswer::Closed => {
+                Ok(Round::Again)
+            }
+            ClaimAnswer::CoolingDown { until } => Err(TokenError::CoolingDown {
+                name: self.defined.name.clone(),
+                code: row.last_error.clone().unwrap_or_else(|| "failed".to_owned()),
+                retry_after: until.since(self.shared.clock.now()),
+            }),
+        }
+    }
+
+    fn claim(&self, row: &Connection, prepared: &Prepared, attempt: AttemptId) -> Claim {
+        let spends = prepared.act == Act::Redeem && self.defined.spends();
+        Claim {
+            connection: row.name.clone(),
+            attempt,
+            node: self.shared.node,
+            trigger: self.order.trigger,
+            act: prepared.act,
+            generation: row.generation,
+            spends: row.tokens.as_ref().filter(|_| spends).and_then(|tokens| tokens.refresh_fingerprint),
+            lease_ttl: self.shared.settings.lease,
+            through_cooldown: matches!(self.order.trigger, Trigger::Manual | Trigger::Forced),
+            recovers: prepared.recovers,
+        }
+    }
+
+    /// Everything that can fail without anything being spent, before anything is claimed.
+    fn prepare(
+        &self,
+        row: &Connection,
+        act: Act,
+        recovers: Option<AttemptId>,
+    ) -> Result<Prepared, TokenError> {
+        let unusable = |message: String| TokenError::Definition { name: self.defined.name.clone(), message };
+        let (generation, tokens) = match row.usable_stray().filter(|_| act == Act::Stray) {
+            Some(stray) => (stray.generation, Some(&stray.tokens)),
+            None => (row.generation, row.tokens.as_ref()),
+        };
+        let opened = match tokens {
+            Some(tokens) => open_tokens(&self.shared.sealer, &row.name, generation, tokens)
+                .map_err(|error| unusable(format!("a stored token does not open: {error}")))?,
+            None => Opened::default(),
+        };
+        let shortest = self.defined.definition.policy().min_refresh_length;
+        if act == Act::Redeem && opened.refresh.as_ref().is_none_or(|refresh| refresh.len() < shortest) {
+            return Err(unusable(format!(
+                "its refresh token is shorter than the {shortest} characters that this provider's tokens have, so it \
+                 was not sent; `jeton connect {}` replaces it",
+                self.defined.name
+            )));
+        }
+        let extras = Extras::from_text(opened.extras.as_ref());
+        let slots = Slots {
+            access: opened.access.clone(),
+            refresh: opened.refresh.clone(),
+            refresh_expires_at: tokens.and_then(|tokens| tokens.refresh_expires_at),
+            captured: extras.vars.clone(),
+            ..Slots::default()
+        };
+        let request = match act {
+            Act::Stray => None,
+            _ => Some(
+                self.defined
+                    .definition
+                    .request(step_of(act), &slots)
+                    .map_err(|error| unusable(error.to_string()))?,
+            ),
+        };
+        Ok(Prepared { act, recovers, opened, slots, extras, request })
+    }
+
+    /// A spill slot, waiting for one for at most `claim_wait`: without one, nothing may be spent.
+    async fn reserve_slot(&self) -> Result<spill::Slot<'a>, TokenError> {
+        let shared = self.shared;
+        let deadline = Instant::now() + self.shared.settings.claim_wait;
+        loop {
+            let reserved = shared.slots.reserve().map_err(|error| TokenError::Store {
+                message: format!("a spill slot cannot be reserved: {error}"),
+            })?;
+            match reserved {
+                Some(slot) => return Ok(slot),
+                None if Instant::now() >= deadline => {
+                    return Err(TokenError::Busy { what: "refreshes (every spill slot is taken)" });
+                }
+                None => sleep(shared.settings.poll).await,
+            }
+        }
+    }
+
+    /// The lease is ours: redeem, and record what came of it.
+    async fn won(
+        &mut self,
+        row: &Connection,
+        prepared: Prepared,
+        attempt: AttemptId,
+        write_until: Duration,
+        slot: spill::Slot<'_>,
+    ) -> Result<Round, TokenError> {
+        let Prepared { act, recovers, opened, slots, extras, request } = prepared;
+        let record = Record { shared: self.shared, defined: self.defined, row, attempt, act };
+        let Some(request) = request else {
+            record.stray(&opened, slot).await?;
+            self.refused_as_dead = false;
+            return Ok(Round::Again);
+        };
+        match redeem(self.shared, self.defined, act, request, &slots, write_until).await {
+            Redeemed::Tokens { reply, sent_at } => {
+                self.committed = record.tokens(&reply, sent_at, extras, slot, self.jitter()).await?;
+                self.refused_as_dead = false;
+                Ok(Round::Again)
+            }
+            Redeemed::Failed(refusal) => {
+                let circumstances = Circumstances {
+                    pause: self.shared.settings.cooldown,
+                    failures: row.failures,
+                    recovery: recovers.is_some(),
+                    has_stray: act == Act::Redeem && row.usable_stray().is_some(),
+                };
+                let consequence = consequence::of(&refusal, self.defined, circumstances);
+                record.failure(&refusal, &consequence, slot).await?;
+                self.after_failure(refusal, consequence, attempt).await
+            }
+        }
+    }
+
+    async fn after_failure(
+        &mut self,
+        refusal: Refusal,
+        consequence: Consequence,
+        attempt: AttemptId,
+    ) -> Result<Round, TokenError> {
+        let name = self.defined.name.clone();
+        match consequence.next {
+            Next::UseStray | Next::Acquire => {
+                self.refused_as_dead = true;
+                Ok(Round::Again)
+            }
+            Next::Resolve => {
+                self.left_unknown = true;
+                tracing::warn!(connection = %name, %attempt, "the outcome is not known; policy decides");
+                sleep(GRACE_PAUSE).await;
+                Ok(Round::Again)
+            }
+            Next::GiveUp if consequence.is_dead() => Err(TokenError::Dead { name, code: consequence.code }),
+            Next::GiveUp => Err(TokenError::Failed {
+                name,
+                class: refusal.class,
+                code: refusal.code,
+                message: refusal.message,
+                retry_after: Some(consequence.cooldown),
+            }),
+        }
+    }
+}

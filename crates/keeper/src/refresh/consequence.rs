@@ -1,0 +1,124 @@
+//! What a failed exchange means for its connection: by the class of the failure alone.
+
+use std::time::Duration;
+
+use jeton_core::keep::connection::GrantState;
+use jeton_core::keep::plan::Acquiring;
+use jeton_core::keep::ports::Verdict;
+use jeton_core::keep::provider::ErrorClass;
+
+use crate::redeem::Refusal;
+use crate::shared::Defined;
+
+/// The longest that automatic attempts are apart after failures.
+const LONGEST_BACKOFF: Duration = Duration::from_mins(5);
+
+/// How long nobody tries after a refusal of our credentials: it fails every connection of the client alike, and
+/// some providers block a whole address for it.
+const BAD_CLIENT_PAUSE: Duration = Duration::from_mins(1);
+
+/// How long a suspended account is left alone.
+const SUSPENDED_PAUSE: Duration = Duration::from_hours(1);
+
+/// How long a rate limit is obeyed that does not say how long.
+const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(30);
+
+/// How the refresh goes on after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// It does not.
+    GiveUp,
+    /// A reply that came too late once may still hold a living token.
+    UseStray,
+    /// A new token set is acquired.
+    Acquire,
+    /// The outcome is not known; the plan for interrupted attempts decides.
+    Resolve,
+}
+
+/// What a failure means for its connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Consequence {
+    pub(super) verdict: Verdict,
+    pub(super) code: String,
+    /// How long nothing is tried now.
+    pub(super) cooldown: Duration,
+    /// How long until the keeper tries by itself; absent when only a person can help.
+    pub(super) due_in: Option<Duration>,
+    pub(super) next: Next,
+}
+
+impl Consequence {
+    pub(super) fn is_dead(&self) -> bool {
+        self.verdict == Verdict::State(GrantState::Dead)
+    }
+}
+
+/// Under which circumstances an attempt failed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Circumstances {
+    /// How long nothing is tried after an ordinary failure.
+    pub(super) pause: Duration,
+    /// How many failures in a row there were before.
+    pub(super) failures: u32,
+    /// The attempt was the recovery of an interrupted one: a grant that is dead then died of the interruption, and is
+    /// named so.
+    pub(super) recovery: bool,
+    /// A reply that came too late lies beside the connection.
+    pub(super) has_stray: bool,
+}
+
+/// What `refusal` means for its connection.
+pub(super) fn of(refusal: &Refusal, defined: &Defined, circumstances: Circumstances) -> Consequence {
+    let Circumstances { pause, failures, recovery, has_stray } = circumstances;
+    let asked = refusal.retry_after;
+    let retry = |cooldown: Duration, due_in: Duration| Consequence {
+        verdict: Verdict::Retry,
+        code: refusal.code.clone(),
+        cooldown,
+        due_in: Some(due_in.max(cooldown)),
+        next: Next::GiveUp,
+    };
+    let grown = backoff(pause, failures);
+    match refusal.class {
+        ErrorClass::DeadGrant if has_stray => {
+            Consequence { next: Next::UseStray, ..retry(Duration::ZERO, Duration::ZERO) }
+        }
+        ErrorClass::DeadGrant if defined.acquiring() == Acquiring::WhenDead => {
+            Consequence { next: Next::Acquire, ..retry(Duration::ZERO, Duration::ZERO) }
+        }
+        ErrorClass::DeadGrant => Consequence {
+            verdict: Verdict::State(GrantState::Dead),
+            code: if recovery { "interrupted".to_owned() } else { refusal.code.clone() },
+            cooldown: Duration::ZERO,
+            due_in: None,
+            next: Next::GiveUp,
+        },
+        ErrorClass::BadClient => {
+            retry(asked.unwrap_or(BAD_CLIENT_PAUSE), backoff(BAD_CLIENT_PAUSE, failures))
+        }
+        ErrorClass::Suspended => Consequence {
+            verdict: Verdict::State(GrantState::Suspended),
+            ..retry(asked.unwrap_or(BAD_CLIENT_PAUSE), SUSPENDED_PAUSE)
+        },
+        ErrorClass::RateLimited => {
+            let wait = asked.unwrap_or(RATE_LIMIT_PAUSE);
+            retry(wait, wait)
+        }
+        ErrorClass::TooEarly | ErrorClass::Transient | ErrorClass::Unknown => {
+            retry(asked.unwrap_or(pause), asked.unwrap_or(grown))
+        }
+        ErrorClass::Ambiguous => Consequence {
+            verdict: Verdict::Unknown,
+            code: refusal.code.clone(),
+            cooldown: Duration::ZERO,
+            due_in: Some(defined.recovery.hold),
+            next: Next::Resolve,
+        },
+    }
+}
+
+/// `first`, doubled with every failure in a row, up to [`LONGEST_BACKOFF`].
+fn backoff(first: Duration, failures: u32) -> Duration {
+    first.saturating_mul(1 << failures.min(16)).min(LONGEST_BACKOFF.max(first))
+}

@@ -1,0 +1,233 @@
+//! Recording what an attempt brought: in the store, or in its spill slot until the store takes it.
+
+use std::time::Duration;
+
+use jeton_core::id::AttemptId;
+use jeton_core::keep::attempt::Act;
+use jeton_core::keep::connection::{Connection, SealedTokens};
+use jeton_core::keep::due;
+use jeton_core::keep::ports::{Commit, CommitAnswer, Fail, StoreError};
+use jeton_core::keep::provider::TokenReply;
+use jeton_core::seal::Place;
+use jeton_core::time::Timestamp;
+use tokio::time::sleep;
+
+use super::consequence::Consequence;
+use crate::error::TokenError;
+use crate::extras::Extras;
+use crate::redeem::Refusal;
+use crate::sealed::{Opened, seal_tokens};
+use crate::shared::{Defined, Shared};
+use crate::spill::{Slot, Write};
+
+/// The longest pause between two offers of a spilled write to the store.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// One attempt whose lease is ours.
+pub(super) struct Record<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) defined: &'a Defined,
+    pub(super) row: &'a Connection,
+    pub(super) attempt: AttemptId,
+    pub(super) act: Act,
+}
+
+impl Record<'_> {
+    /// Stores the token set of a reply; answers whether it is the present one now, and not a stray.
+    pub(super) async fn tokens(
+        &self,
+        reply: &TokenReply,
+        sent_at: Timestamp,
+        extras: Extras,
+        slot: Slot<'_>,
+        jitter: f64,
+    ) -> Result<bool, TokenError> {
+        for warning in &reply.warnings {
+            tracing::warn!(connection = %self.row.name, warning, "the token reply is strange");
+        }
+        let opened = Opened {
+            access: Some(reply.access.clone()),
+            refresh: reply.refresh.clone(),
+            extras: Some(extras.after(reply).to_text()),
+        };
+        let tokens = SealedTokens {
+            access_expires_at: reply.expires_at,
+            refresh_expires_at: reply.refresh_expires_at,
+            ..self.seal(&opened, sent_at)
+        };
+        let commit = self.commit(tokens, None, jitter, reply.warnings.first().cloned());
+        self.finish(commit, slot).await
+    }
+
+    /// Stores the token set of a stray as the present one: its refresh token is due at once.
+    pub(super) async fn stray(&self, opened: &Opened, slot: Slot<'_>) -> Result<bool, TokenError> {
+        let Some(stray) = self.row.usable_stray() else { return Ok(false) };
+        let tokens = SealedTokens {
+            access_expires_at: stray.tokens.access_expires_at,
+            refresh_expires_at: stray.tokens.refresh_expires_at,
+            ..self.seal(opened, stray.tokens.obtained_at)
+        };
+        let message = format!("the reply of attempt {} came too late then and is used now", stray.attempt);
+        let commit = self.commit(tokens, Some(stray.attempt), 0.0, Some(message));
+        self.finish(commit, slot).await
+    }
+
+    fn commit(
+        &self,
+        tokens: SealedTokens,
+        stray: Option<AttemptId>,
+        jitter: f64,
+        message: Option<String>,
+    ) -> Commit {
+        let due_at = due::due_at(&tokens, &self.defined.pace, tokens.obtained_at, jitter);
+        Commit {
+            connection: self.row.name.clone(),
+            attempt: self.attempt,
+            generation: self.row.generation,
+            replaces: self.row.tokens.as_ref().and_then(|tokens| tokens.refresh_fingerprint),
+            tokens,
+            due_at: Some(due_at),
+            stray,
+            message,
+        }
+    }
+
+    async fn finish(&self, commit: Commit, slot: Slot<'_>) -> Result<bool, TokenError> {
+        let expires_at = commit.tokens.access_expires_at;
+        let name = &self.row.name;
+        match self.store(Write::Commit(commit), slot).await? {
+            Some(CommitAnswer::Committed { generation }) => {
+                let expires_at = expires_at.map_or_else(|| "unknown".to_owned(), |at| at.to_string());
+                tracing::info!(connection = %name, generation = generation.0, expires_at, "refreshed");
+                Ok(true)
+            }
+            Some(CommitAnswer::Stray { generation }) => {
+                tracing::warn!(
+                    connection = %name, attempt = %self.attempt, generation = generation.0,
+                    "the reply came too late: another token set was stored meanwhile; it is kept beside the connection"
+                );
+                Ok(false)
+            }
+            None => Ok(false),
+        }
+    }
+
+    /// Records a failure, with the reply if it could not be read.
+    pub(super) async fn failure(
+        &self,
+        refusal: &Refusal,
+        consequence: &Consequence,
+        slot: Slot<'_>,
+    ) -> Result<(), TokenError> {
+        self.say(refusal, consequence);
+        let attempt = self.attempt.to_string();
+        let place = Place { table: "attempts", row: &attempt, field: "kept_reply", generation: 0 };
+        let kept_reply =
+            refusal.unread.as_ref().map(|body| self.shared.sealer.seal(body, place, &*self.shared.entropy));
+        let fail = Fail {
+            connection: self.row.name.clone(),
+            attempt: self.attempt,
+            generation: self.row.generation,
+            verdict: consequence.verdict,
+            code: consequence.code.clone(),
+            http_status: refusal.status,
+            message: refusal.message.clone(),
+            cooldown: consequence.cooldown,
+            due_in: consequence.due_in,
+            kept_reply,
+        };
+        self.store(Write::Fail(fail), slot).await.map(|_| ())
+    }
+
+    fn say(&self, refusal: &Refusal, consequence: &Consequence) {
+        let name = &self.row.name;
+        let (code, class, message) = (&consequence.code, refusal.class.as_str(), &refusal.message);
+        let status = refusal.status.unwrap_or_default();
+        if consequence.is_dead() {
+            tracing::error!(
+                connection = %name, code, class, status, message,
+                "CRITICAL: refresh token revoked, manual re-authorization required"
+            );
+        } else {
+            tracing::warn!(connection = %name, act = self.act.as_str(), code, class, status, message, "refresh failed");
+        }
+    }
+
+    fn seal(&self, opened: &Opened, obtained_at: Timestamp) -> SealedTokens {
+        let generation = self.row.generation.next();
+        seal_tokens(
+            &self.shared.sealer,
+            &*self.shared.entropy,
+            &self.row.name,
+            generation,
+            opened,
+            obtained_at,
+        )
+    }
+
+    /// Gives a write to the store. While the store does not take it, it is durable in its spill slot, and is offered
+    /// again and again; when the process must end, it stays there for whoever looks next.
+    async fn store(&self, write: Write, mut slot: Slot<'_>) -> Result<Option<CommitAnswer>, TokenError> {
+        let mut pause = self.shared.settings.poll;
+        let mut spilled = false;
+        loop {
+            let error = match offer(self.shared, &write).await {
+                Ok(answer) => {
+                    if spilled {
+                        clear(&mut slot);
+                    }
+                    if let Err(error) = self.shared.look(&self.row.name).await {
+                        // It is stored; memory learns of it from the change feed.
+                        tracing::debug!(%error, "the stored row could not be read back at once");
+                    }
+                    return Ok(answer);
+                }
+                Err(error) => error,
+            };
+            if !spilled {
+                spilled = fill(&mut slot, &write, &error, &self.row.name);
+            }
+            if spilled && (self.shared.is_closing() || !error.may_pass()) {
+                return Err(error.into());
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+/// Offers a write to the store once.
+pub(crate) async fn offer(shared: &Shared, write: &Write) -> Result<Option<CommitAnswer>, StoreError> {
+    match write {
+        Write::Commit(commit) => shared.ports.connections.commit(commit.clone()).await.map(Some),
+        Write::Fail(fail) => shared.ports.connections.fail(fail.clone()).await.map(|()| None),
+    }
+}
+
+fn fill(
+    slot: &mut Slot<'_>,
+    write: &Write,
+    cause: &StoreError,
+    name: &jeton_core::id::ConnectionName,
+) -> bool {
+    match slot.fill(write) {
+        Ok(()) => {
+            tracing::error!(connection = %name, error = %cause, "the store did not take a token reply; it is spilled");
+            true
+        }
+        Err(error) => {
+            tracing::error!(
+                connection = %name, store = %cause, spill = %error,
+                "CRITICAL: neither the store nor the spill slot takes a token reply; it is held in memory"
+            );
+            false
+        }
+    }
+}
+
+/// Frees a slot whose write the store has taken. A slot that cannot be freed is offered again, which changes nothing.
+pub(crate) fn clear(slot: &mut Slot<'_>) {
+    if let Err(error) = slot.clear() {
+        tracing::warn!(%error, "a spill slot could not be freed");
+    }
+}

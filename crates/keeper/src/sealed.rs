@@ -1,0 +1,61 @@
+//! Token sets between their sealed form in a store and their clear form in memory.
+
+use jeton_core::entropy::Entropy;
+use jeton_core::id::ConnectionName;
+use jeton_core::keep::connection::{Generation, SealedTokens, access_place, extras_place, refresh_place};
+use jeton_core::seal::{SealError, Sealer};
+use jeton_core::secret::Secret;
+use jeton_core::time::Timestamp;
+
+/// The secrets of a token set in clear.
+#[derive(Debug, Default)]
+pub(crate) struct Opened {
+    pub(crate) access: Option<Secret>,
+    pub(crate) refresh: Option<Secret>,
+    pub(crate) extras: Option<Secret>,
+}
+
+/// Opens a token set that was sealed for `generation` of `name`.
+pub(crate) fn open_tokens(
+    sealer: &Sealer,
+    name: &ConnectionName,
+    generation: Generation,
+    tokens: &SealedTokens,
+) -> Result<Opened, SealError> {
+    let open = |sealed: &Option<Vec<u8>>, place| -> Result<Option<Secret>, SealError> {
+        sealed.as_deref().map(|sealed| sealer.open(sealed, place).and_then(|bytes| text(&bytes))).transpose()
+    };
+    Ok(Opened {
+        access: open(&tokens.access, access_place(name, generation))?,
+        refresh: open(&tokens.refresh, refresh_place(name, generation))?,
+        extras: open(&tokens.extras, extras_place(name, generation))?,
+    })
+}
+
+fn text(bytes: &[u8]) -> Result<Secret, SealError> {
+    std::str::from_utf8(bytes).map(Secret::new).map_err(|_| SealError::DoesNotOpen)
+}
+
+/// Seals a token set for `generation` of `name`. Expiries are unknown until the caller sets them.
+pub(crate) fn seal_tokens(
+    sealer: &Sealer,
+    entropy: &dyn Entropy,
+    name: &ConnectionName,
+    generation: Generation,
+    opened: &Opened,
+    obtained_at: Timestamp,
+) -> SealedTokens {
+    let seal = |secret: &Option<Secret>, place| {
+        secret.as_ref().map(|secret| sealer.seal(secret.reveal().as_bytes(), place, entropy))
+    };
+    SealedTokens {
+        access: seal(&opened.access, access_place(name, generation)),
+        refresh: seal(&opened.refresh, refresh_place(name, generation)),
+        extras: seal(&opened.extras, extras_place(name, generation)),
+        access_fingerprint: opened.access.as_ref().map(|access| sealer.fingerprint(access)),
+        refresh_fingerprint: opened.refresh.as_ref().map(|refresh| sealer.fingerprint(refresh)),
+        obtained_at,
+        access_expires_at: None,
+        refresh_expires_at: None,
+    }
+}

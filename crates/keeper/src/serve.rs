@@ -1,0 +1,255 @@
+//! What callers get: a living token, at once wherever there is one.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use jeton_core::keep::attempt::Trigger;
+use jeton_core::keep::connection::GrantState;
+use jeton_core::keep::due;
+use jeton_core::keep::plan::Wish;
+use jeton_core::keep::rejection::{Rejection, RejectionAnswer};
+use jeton_core::seal::Fingerprint;
+use jeton_core::time::Timestamp;
+use tokio::time::{Instant, timeout_at};
+
+use crate::error::TokenError;
+use crate::flight::Landing;
+use crate::memory::Known;
+use crate::refresh::{self, Order};
+use crate::shared::{Defined, Shared};
+use crate::token::{Token, TokenRequest};
+use crate::vault::Vault;
+
+/// The longest that a token must live for a caller who says nothing: long enough to reach the API with it.
+const USUAL_MIN_TTL: Duration = Duration::from_secs(30);
+
+impl Vault {
+    /// A living access token, from memory wherever it lives long enough.
+    pub async fn token(&self, name: &str, request: TokenRequest) -> Result<Token, TokenError> {
+        let defined = self.shared.defined(name)?;
+        let asked_at = self.shared.clock.now();
+        let known = self.known(defined).await?;
+        if let Some(token) = self.served_from_memory(defined, known.as_deref(), request, asked_at) {
+            return Ok(token);
+        }
+        let wish = Wish::Living { ttl: min_ttl(request, known.as_deref()), asked_at };
+        self.wait_for(defined, Order { wish, trigger: Trigger::OnDemand }, request, asked_at).await
+    }
+
+    /// What memory says, or the store where memory is too old for this provider or says nothing.
+    async fn known(&self, defined: &Defined) -> Result<Option<Arc<Known>>, TokenError> {
+        let known = self.shared.memory.find(defined.name.as_str()).and_then(|slot| slot.known());
+        let fresh = known.as_ref().is_some_and(|known| {
+            !defined.old_access_dies()
+                || self.shared.clock.uptime().saturating_sub(known.read_at) <= self.shared.settings.memory_age
+        });
+        if fresh {
+            return Ok(known);
+        }
+        if known.is_none() {
+            return self.shared.look(&defined.name).await;
+        }
+        match self.shared.look_once(&defined.name).await {
+            Ok(found) => Ok(found),
+            // A living token goes on being served while the store is away, and nobody waits for the store.
+            Err(error) => {
+                tracing::warn!(connection = %defined.name, %error, "memory is older than it should be");
+                Ok(known)
+            }
+        }
+    }
+
+    fn served_from_memory(
+        &self,
+        defined: &Arc<Defined>,
+        known: Option<&Known>,
+        request: TokenRequest,
+        now: Timestamp,
+    ) -> Option<Token> {
+        let known = known?;
+        let wish = Wish::Living { ttl: min_ttl(request, Some(known)), asked_at: now };
+        if !wish.is_satisfied_by(&known.row, &defined.pace, now) {
+            return None;
+        }
+        if may_refresh_behind(known, defined, now) {
+            // The caller is served at once; the refresh goes on behind its back.
+            refresh::begin(&self.shared, defined, Order { wish: Wish::NotDue, trigger: Trigger::OnDemand });
+        }
+        token_of(known, now, shorter_than_asked(known, request, now))
+    }
+
+    /// A caller's token was refused by the API: gives a newer one if there is one, else refreshes, at most once.
+    pub async fn reject(
+        &self,
+        name: &str,
+        fingerprint: Fingerprint,
+        request: TokenRequest,
+    ) -> Result<Token, TokenError> {
+        let defined = self.shared.defined(name)?;
+        let asked_at = self.shared.clock.now();
+        let rejection = Rejection { connection: defined.name.clone(), fingerprint };
+        let answer =
+            self.shared.patiently(|| self.shared.ports.connections.reject(rejection.clone())).await?;
+        match answer {
+            RejectionAnswer::Unknown => Err(TokenError::NotConnected { name: defined.name.clone() }),
+            RejectionAnswer::Braked { until } => Err(TokenError::Braked {
+                name: defined.name.clone(),
+                retry_after: until.since(self.shared.clock.now()),
+            }),
+            RejectionAnswer::Differs => {
+                self.shared.look(&defined.name).await?;
+                self.token(name, request).await
+            }
+            RejectionAnswer::Refresh => {
+                let order = Order { wish: Wish::Other(fingerprint), trigger: Trigger::Rejected };
+                self.wait_for(defined, order, request, asked_at).await
+            }
+        }
+    }
+
+    async fn wait_for(
+        &self,
+        defined: &Arc<Defined>,
+        order: Order,
+        request: TokenRequest,
+        asked_at: Timestamp,
+    ) -> Result<Token, TokenError> {
+        let deadline = Instant::now() + request.wait.unwrap_or(self.shared.settings.wait);
+        let waited = self.wait_until(defined, order, deadline, asked_at).await;
+        let now = self.shared.clock.now();
+        match waited {
+            Ok(known) => {
+                let short = shorter_than_asked(&known, request, now);
+                token_of(&known, now, short)
+                    .ok_or_else(|| TokenError::NotConnected { name: defined.name.clone() })
+            }
+            Err(error) => self.current_instead(defined, order, error, asked_at),
+        }
+    }
+
+    /// After a failure or a timeout: the current token if it still lives, with a warning, else the error.
+    fn current_instead(
+        &self,
+        defined: &Defined,
+        order: Order,
+        error: TokenError,
+        asked_at: Timestamp,
+    ) -> Result<Token, TokenError> {
+        // A token that the API has just refused is no help to the caller who said so.
+        if matches!(order.wish, Wish::Other(_)) {
+            return Err(error);
+        }
+        let known = self.shared.memory.find(defined.name.as_str()).and_then(|slot| slot.known());
+        let now = self.shared.clock.now().max(asked_at);
+        let living = known
+            .filter(|known| known.lives(now, Duration::ZERO) && known.row.state != GrantState::None)
+            .and_then(|known| token_of(&known, now, Some(format!("the current token is given: {error}"))));
+        match living {
+            Some(token) => {
+                tracing::warn!(connection = %defined.name, %error, "going on with the current token");
+                Ok(token)
+            }
+            None => Err(error),
+        }
+    }
+
+    /// Flies, or waits for whoever flies, until the wish is satisfied.
+    pub(crate) async fn wait_until(
+        &self,
+        defined: &Arc<Defined>,
+        order: Order,
+        deadline: Instant,
+        asked_at: Timestamp,
+    ) -> Result<Arc<Known>, TokenError> {
+        let started = Instant::now();
+        let _waiting = Waiting::enter(&self.shared)?;
+        loop {
+            let passenger = refresh::begin(&self.shared, defined, order);
+            let Ok(landed) = timeout_at(deadline, passenger.landed()).await else {
+                tracing::warn!(connection = %defined.name, "waiting for the refresh took too long");
+                let waited = started.elapsed();
+                return Err(TokenError::WaitTimeout { name: defined.name.clone(), waited });
+            };
+            self.check(landed, defined)?;
+            let known = self.shared.memory.find(defined.name.as_str()).and_then(|slot| slot.known());
+            let now = self.shared.clock.now();
+            // The flight may have been begun for another wish than ours: then ours needs one more.
+            if let Some(known) = known.filter(|known| {
+                known.born_since(asked_at) || order.wish.is_satisfied_by(&known.row, &defined.pace, now)
+            }) {
+                return Ok(known);
+            }
+        }
+    }
+
+    fn check(&self, landed: Option<Landing>, defined: &Defined) -> Landing {
+        match landed {
+            Some(landing) => landing,
+            None if self.shared.is_closing() => Err(TokenError::ShuttingDown),
+            None => {
+                tracing::error!(connection = %defined.name, "a refresh ended without an answer");
+                Err(TokenError::Busy { what: "trouble in this process" })
+            }
+        }
+    }
+}
+
+/// Counts a caller who waits, and refuses one too many.
+struct Waiting<'a>(&'a Shared);
+
+impl<'a> Waiting<'a> {
+    fn enter(shared: &'a Shared) -> Result<Self, TokenError> {
+        let before = shared.waiting.fetch_add(1, Ordering::AcqRel);
+        let waiting = Self(shared);
+        if before >= shared.settings.waiters {
+            return Err(TokenError::Busy { what: "waiting callers" });
+        }
+        Ok(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Whether a token that is served now should be refreshed behind the caller's back.
+fn may_refresh_behind(known: &Known, defined: &Defined, now: Timestamp) -> bool {
+    let row = &known.row;
+    let due = row.tokens.as_ref().is_some_and(|tokens| due::is_due(tokens, &defined.pace, now));
+    // An attempt under way or interrupted, a cool-down and a dead grant have their own pace.
+    due && row.state == GrantState::Live
+        && !row.paused
+        && row.open_attempt.is_none()
+        && row.cooling_until.is_none_or(|until| until <= now)
+}
+
+/// What a caller who says nothing needs: the smaller of 30 s and a tenth of the life.
+fn min_ttl(request: TokenRequest, known: Option<&Known>) -> Duration {
+    request.min_ttl.unwrap_or_else(|| {
+        known.and_then(Known::life).map_or(USUAL_MIN_TTL, |life| USUAL_MIN_TTL.min(life / 10))
+    })
+}
+
+fn shorter_than_asked(known: &Known, request: TokenRequest, now: Timestamp) -> Option<String> {
+    if !known.lives(now, Duration::ZERO) {
+        return Some("the token is past its expiry already: the provider gave it hardly any life".to_owned());
+    }
+    let asked = request.min_ttl.filter(|ttl| !known.lives(now, *ttl))?;
+    Some(format!("the token lives shorter than the {} s that were asked for", asked.as_secs()))
+}
+
+fn token_of(known: &Known, now: Timestamp, warning: Option<String>) -> Option<Token> {
+    let tokens = known.row.tokens.as_ref()?;
+    Some(Token {
+        access: known.access.clone()?,
+        token_type: known.token_type.clone(),
+        expires_at: tokens.access_expires_at,
+        expires_in: tokens.access_expires_at.map(|expiry| expiry.since(now)),
+        generation: known.row.generation,
+        fingerprint: tokens.access_fingerprint?,
+        warning,
+    })
+}

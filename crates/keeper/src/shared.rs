@@ -1,0 +1,292 @@
+//! What the parts of one keeper have in common.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use jeton_core::entropy::Entropy;
+use jeton_core::id::{ConnectionName, NodeId, ProviderName};
+use jeton_core::keep::connection::Connection;
+use jeton_core::keep::due::{Pace, RecoveryPolicy, Then};
+use jeton_core::keep::plan::Acquiring;
+use jeton_core::keep::ports::{AttemptLog, ChangeFeed, ConnectionStore, StoreError};
+use jeton_core::keep::provider::{Definition, OldAccess, OnDead, OnUnknown, Step, suggest};
+use jeton_core::seal::Sealer;
+use jeton_core::time::Clock;
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::error::TokenError;
+use crate::extras::Extras;
+use crate::flight::Flights;
+use crate::installation::Installation;
+use crate::memory::{Known, Memory};
+use crate::outbound::Outbound;
+use crate::sealed::{Opened, open_tokens};
+use crate::settings::Settings;
+use crate::spill::Slots;
+
+/// The store, by the journeys that the keeper makes.
+#[derive(Clone)]
+pub struct Ports {
+    /// Connections.
+    pub connections: Arc<dyn ConnectionStore>,
+    /// Changes that others made.
+    pub feed: Arc<dyn ChangeFeed>,
+    /// The refresh log.
+    pub log: Arc<dyn AttemptLog>,
+}
+
+impl std::fmt::Debug for Ports {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ports")
+    }
+}
+
+/// Why a vault cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    /// The spill slots cannot be made: without one, nothing may be spent.
+    #[error(
+        "the spill slots below {} cannot be made: {source}; they need {mib} MiB of space, see `keeper.spill_slots`",
+        .data_dir.display()
+    )]
+    SpillSlots {
+        /// The data directory.
+        data_dir: std::path::PathBuf,
+        /// How much they need.
+        mib: usize,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A defined connection, with what follows from its definition.
+#[derive(Debug)]
+pub(crate) struct Defined {
+    pub(crate) name: ConnectionName,
+    pub(crate) definition: Definition,
+    pub(crate) provider: ProviderName,
+    pub(crate) pace: Pace,
+    pub(crate) recovery: RecoveryPolicy,
+    /// Bounds how many redeems run at once at this provider.
+    pub(crate) gate: Arc<Semaphore>,
+}
+
+impl Defined {
+    pub(crate) fn acquiring(&self) -> Acquiring {
+        if !self.definition.has(Step::Acquire) {
+            return Acquiring::Never;
+        }
+        match self.definition.policy().on_dead {
+            OnDead::Acquire => Acquiring::WhenDead,
+            OnDead::Ask => Acquiring::WithoutGrant,
+        }
+    }
+
+    pub(crate) fn can_redeem(&self) -> bool {
+        self.definition.has(Step::Refresh)
+    }
+
+    pub(crate) fn old_access_dies(&self) -> bool {
+        self.definition.policy().old_access == OldAccess::Dies
+    }
+
+    /// Whether sending the refresh token may use it up.
+    pub(crate) fn spends(&self) -> bool {
+        self.definition.spends(Step::Refresh)
+    }
+}
+
+/// What the parts of one keeper have in common.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) ports: Ports,
+    pub(crate) sealer: Sealer,
+    pub(crate) settings: Settings,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) node: NodeId,
+    pub(crate) on_hold: bool,
+    pub(crate) definitions: HashMap<String, Arc<Defined>>,
+    pub(crate) memory: Memory,
+    pub(crate) flights: Arc<Flights>,
+    pub(crate) outbound: Outbound,
+    pub(crate) slots: Slots,
+    /// Flights: shutdown waits for them.
+    pub(crate) tracker: TaskTracker,
+    /// Tasks that run until the vault closes.
+    pub(crate) background: TaskTracker,
+    pub(crate) waiting: AtomicUsize,
+    /// Wakes the reconciler when others changed something.
+    pub(crate) stirred: Notify,
+    closing: CancellationToken,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        ports: Ports,
+        installation: Installation,
+        definitions: BTreeMap<ConnectionName, Definition>,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, VaultError> {
+        let on_hold = installation.on_hold();
+        let slots = Slots::open(&installation.data_dir, settings.spill_slots).map_err(|source| {
+            VaultError::SpillSlots {
+                data_dir: installation.data_dir.clone(),
+                mib: settings.spill_slots * 2,
+                source,
+            }
+        })?;
+        Ok(Self {
+            ports,
+            sealer: installation.sealer,
+            node: NodeId::generate(clock.now(), &*entropy),
+            on_hold,
+            definitions: define(definitions, &settings),
+            memory: Memory::default(),
+            flights: Arc::default(),
+            outbound: Outbound::new(Arc::clone(&clock), settings.allow_private_captured_hosts),
+            slots,
+            tracker: TaskTracker::new(),
+            background: TaskTracker::new(),
+            waiting: AtomicUsize::new(0),
+            stirred: Notify::new(),
+            closing: CancellationToken::new(),
+            settings,
+            clock,
+            entropy,
+        })
+    }
+
+    pub(crate) fn defined(&self, name: &str) -> Result<&Arc<Defined>, TokenError> {
+        self.definitions.get(name).ok_or_else(|| TokenError::UnknownConnection {
+            name: name.chars().take(64).collect(),
+            near: self.near(name),
+        })
+    }
+
+    fn near(&self, name: &str) -> Vec<String> {
+        suggest::nearest(name, self.definitions.keys().map(String::as_str))
+            .map(str::to_owned)
+            .into_iter()
+            .collect()
+    }
+
+    /// Puts a row into memory, with its access token opened.
+    pub(crate) fn publish(&self, row: Connection) -> Arc<Known> {
+        let opened =
+            row.tokens.as_ref().map(|tokens| open_tokens(&self.sealer, &row.name, row.generation, tokens));
+        let opened = opened.transpose().unwrap_or_else(|error| {
+            tracing::error!(connection = %row.name, %error, "the stored tokens do not open");
+            None
+        });
+        let Opened { access, extras, .. } = opened.unwrap_or_default();
+        let token_type = Extras::from_text(extras.as_ref()).token_type.unwrap_or_else(|| "Bearer".to_owned());
+        let slot = self.memory.slot(&row.name);
+        slot.publish(Known { access, token_type, read_at: self.clock.uptime(), row })
+    }
+
+    /// Looks at the store, for at most `claim_wait`, and publishes what is there.
+    pub(crate) async fn look(&self, name: &ConnectionName) -> Result<Option<Arc<Known>>, TokenError> {
+        let row = self.patiently(|| self.ports.connections.find(name)).await?;
+        Ok(row.map(|row| self.publish(row)))
+    }
+
+    /// Looks at the store once, and publishes what is there.
+    pub(crate) async fn look_once(&self, name: &ConnectionName) -> Result<Option<Arc<Known>>, TokenError> {
+        let row = self.ports.connections.find(name).await?;
+        Ok(row.map(|row| self.publish(row)))
+    }
+
+    /// Asks the store until it answers, for at most `claim_wait`.
+    pub(crate) async fn patiently<T, F, Fut>(&self, ask: F) -> Result<T, StoreError>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<T, StoreError>>,
+    {
+        let deadline = tokio::time::Instant::now() + self.settings.claim_wait;
+        loop {
+            match ask().await {
+                Err(error) if error.may_pass() && tokio::time::Instant::now() < deadline => {
+                    tracing::debug!(%error, "the store is asked again");
+                    tokio::time::sleep(self.settings.poll).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    /// No new attempt is begun from now on.
+    pub(crate) fn close(&self) {
+        self.closing.cancel();
+    }
+
+    /// Waits for `pause`; answers whether the vault is still open.
+    pub(crate) async fn pause(&self, pause: Duration) -> bool {
+        tokio::time::timeout(pause, self.closing.cancelled()).await.is_err()
+    }
+
+    /// Completes when the vault closes.
+    pub(crate) async fn closed(&self) {
+        self.closing.cancelled().await;
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.is_cancelled()
+    }
+}
+
+fn define(
+    definitions: BTreeMap<ConnectionName, Definition>,
+    settings: &Settings,
+) -> HashMap<String, Arc<Defined>> {
+    let mut gates: HashMap<ProviderName, Arc<Semaphore>> = HashMap::new();
+    let of = |(name, definition): (ConnectionName, Definition)| {
+        let provider = definition.provider().name().clone();
+        let gate = gates
+            .entry(provider.clone())
+            .or_insert_with(|| Arc::new(Semaphore::new(settings.provider_concurrency)));
+        let defined = Defined {
+            pace: pace(&definition, settings.visit),
+            recovery: recovery(&definition),
+            gate: Arc::clone(gate),
+            provider,
+            definition,
+            name: name.clone(),
+        };
+        (name.as_str().to_owned(), Arc::new(defined))
+    };
+    definitions.into_iter().map(of).collect()
+}
+
+fn pace(definition: &Definition, visit: Duration) -> Pace {
+    let policy = definition.policy();
+    Pace {
+        margin: policy.margin,
+        earliest: policy.earliest,
+        refresh_idle_ttl: policy.refresh_idle_ttl,
+        idle_keepalive: policy.idle_keepalive,
+        visit,
+    }
+}
+
+fn recovery(definition: &Definition) -> RecoveryPolicy {
+    let policy = definition.policy();
+    RecoveryPolicy {
+        hold: policy.unknown_hold,
+        reuse_grace: policy.reuse_grace,
+        then: match policy.on_unknown {
+            OnUnknown::ResendOnce => Then::Resend,
+            OnUnknown::Ask => Then::Ask,
+            OnUnknown::Acquire => Then::Acquire,
+        },
+    }
+}

@@ -1,0 +1,196 @@
+//! Where a token reply goes when the store cannot take it.
+//!
+//! Before a refresh token is spent, a *spill slot* is reserved: a file of the data directory whose blocks are already
+//! allocated, so that writing it needs no space. If the store is full, read-only or down when the reply arrives, the
+//! write that the store refused goes into the slot, sealed as it is and made durable; it is offered to the store
+//! again until the store has taken it. The write carries its attempt's id, so that offering it twice does it once.
+//!
+//! Slots are shared by all processes of a data directory; a slot is held through a lock of the operating system,
+//! which dies with its holder. What a dead process left in a slot is returned by whoever looks next.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use jeton_core::id::{AttemptId, ConnectionName};
+use jeton_core::keep::ports::{Commit, Fail};
+use serde::{Deserialize, Serialize};
+
+use crate::outbound::LONGEST_REPLY;
+
+/// Room for the longest reply, sealed and in base64, with what surrounds it.
+const SLOT_BYTES: u64 = LONGEST_REPLY as u64 * 2;
+
+/// Length of the spilled text, in front of it; zero means that the slot is free.
+const LENGTH_BYTES: usize = 8;
+
+/// A write that the store has not taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Write {
+    /// A new token set.
+    Commit(Commit),
+    /// A failure, with a reply that could not be read.
+    Fail(Fail),
+}
+
+/// The spill slots of a data directory.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    slots: Vec<Mutex<Option<File>>>,
+}
+
+/// A reserved slot. Dropping it frees the slot, unless it was filled: then it stays filled for whoever returns it.
+#[derive(Debug)]
+pub(crate) struct Slot<'a> {
+    home: &'a Mutex<Option<File>>,
+    file: Option<File>,
+}
+
+impl Slots {
+    /// Opens `count` slots below `data_dir` and allocates what is not allocated yet.
+    pub(crate) fn open(data_dir: &Path, count: usize) -> io::Result<Self> {
+        let directory = data_dir.join("spill");
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
+        let slots = (0..count)
+            .map(|index| {
+                open_slot(&directory.join(format!("slot-{index:02}"))).map(|file| Mutex::new(Some(file)))
+            })
+            .collect::<io::Result<_>>()?;
+        File::open(&directory)?.sync_all()?;
+        Ok(Self { slots })
+    }
+
+    /// A free slot, or none while all of them are taken or filled.
+    pub(crate) fn reserve(&self) -> io::Result<Option<Slot<'_>>> {
+        for slot in self.locked() {
+            let mut slot = slot?;
+            if slot.length()? == 0 {
+                return Ok(Some(slot));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Slots that hold a write and that nobody else holds.
+    pub(crate) fn filled(&self) -> io::Result<Vec<(Slot<'_>, Write)>> {
+        let mut filled = Vec::new();
+        for slot in self.locked() {
+            let mut slot = slot?;
+            match slot.read() {
+                Ok(Some(write)) => filled.push((slot, write)),
+                Ok(None) => {}
+                // One damaged slot must not keep the others from being returned; it stays as it is, for a person.
+                Err(error) => tracing::error!(%error, "a spill slot cannot be read"),
+            }
+        }
+        Ok(filled)
+    }
+
+    /// The slots that could be locked now, each unlocked when it is dropped.
+    fn locked(&self) -> impl Iterator<Item = io::Result<Slot<'_>>> {
+        self.slots.iter().filter_map(|home| {
+            let file = home.lock().expect("no panic happens under this lock").take()?;
+            // From here on, dropping the slot puts the file back.
+            let mut slot = Slot { home, file: Some(file) };
+            match slot.file().try_lock() {
+                Ok(()) => Some(Ok(slot)),
+                Err(TryLockError::WouldBlock) => None,
+                Err(TryLockError::Error(error)) => Some(Err(error)),
+            }
+        })
+    }
+}
+
+impl Slot<'_> {
+    fn file(&mut self) -> &mut File {
+        self.file.as_mut().expect("the file is taken only when the slot is dropped")
+    }
+
+    fn length(&mut self) -> io::Result<u64> {
+        let mut length = [0; LENGTH_BYTES];
+        let file = self.file();
+        file.seek(SeekFrom::Start(0))?;
+        file.read_exact(&mut length)?;
+        Ok(u64::from_be_bytes(length))
+    }
+
+    /// Makes `write` durable in this slot. The length is written last: a slot that was being filled when the machine
+    /// went down is free.
+    pub(crate) fn fill(&mut self, write: &Write) -> io::Result<()> {
+        let text = serde_json::to_vec(write)?;
+        let length = text.len() as u64;
+        if length + LENGTH_BYTES as u64 > SLOT_BYTES {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the write is larger than a spill slot"));
+        }
+        let file = self.file();
+        file.seek(SeekFrom::Start(LENGTH_BYTES as u64))?;
+        file.write_all(&text)?;
+        file.sync_data()?;
+        file.seek(SeekFrom::Start(0))?;
+        file.write_all(&length.to_be_bytes())?;
+        file.sync_data()
+    }
+
+    fn read(&mut self) -> io::Result<Option<Write>> {
+        let length = self.length()?;
+        if length == 0 {
+            return Ok(None);
+        }
+        if length > SLOT_BYTES {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a spill slot is damaged: its length is absurd",
+            ));
+        }
+        let mut text = vec![0; usize::try_from(length).unwrap_or(0)];
+        self.file().read_exact(&mut text)?;
+        serde_json::from_slice(&text).map(Some).map_err(io::Error::from)
+    }
+
+    /// Frees the slot for good: the store has taken the write.
+    pub(crate) fn clear(&mut self) -> io::Result<()> {
+        let length = self.length()?;
+        let file = self.file();
+        file.seek(SeekFrom::Start(0))?;
+        file.write_all(&[0; LENGTH_BYTES])?;
+        let text = usize::try_from(length.min(SLOT_BYTES - LENGTH_BYTES as u64)).unwrap_or(0);
+        file.write_all(&vec![0; text])?;
+        file.sync_data()
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        if let Some(file) = self.file.take() {
+            // An unlock that fails leaves the slot locked until the process ends: it is missing then, never shared.
+            if let Err(error) = file.unlock() {
+                tracing::warn!(%error, "a spill slot could not be unlocked");
+            }
+            *self.home.lock().expect("no panic happens under this lock") = Some(file);
+        }
+    }
+}
+
+fn open_slot(path: &PathBuf) -> io::Result<File> {
+    let file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    if file.metadata()?.len() < SLOT_BYTES {
+        // Allocating does not change what is there, so a slot that another process has filled meanwhile stays filled.
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, SLOT_BYTES)?;
+        file.sync_all()?;
+    }
+    Ok(file)
+}
+
+impl Write {
+    /// The connection and the attempt that it belongs to.
+    pub(crate) fn names(&self) -> (&ConnectionName, AttemptId) {
+        match self {
+            Self::Commit(commit) => (&commit.connection, commit.attempt),
+            Self::Fail(fail) => (&fail.connection, fail.attempt),
+        }
+    }
+}

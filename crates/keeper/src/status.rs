@@ -1,0 +1,91 @@
+//! What people see of a connection.
+
+use jeton_core::id::{AttemptId, ConnectionName, ProviderName};
+use jeton_core::keep::connection::{Condition, Connection, Generation};
+use jeton_core::seal::Fingerprint;
+use jeton_core::time::Timestamp;
+use serde::Serialize;
+
+/// The state of one connection; it holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// What people call it.
+    pub name: ConnectionName,
+    /// Its provider.
+    pub provider: ProviderName,
+    /// Its condition in one word.
+    pub condition: Condition,
+    /// Why it is in that condition, such as `invalid_grant` or `interrupted`.
+    pub code: Option<String>,
+    /// An operator asked that nothing be spent.
+    pub paused: bool,
+    /// Its definition was removed; the grant is kept.
+    pub orphaned: bool,
+    /// Counts its token sets.
+    pub generation: Generation,
+    /// Names the access token.
+    pub fingerprint: Option<Fingerprint>,
+    /// The instant before the request that brought the token set was sent.
+    pub obtained_at: Option<Timestamp>,
+    /// When the access token dies.
+    pub expires_at: Option<Timestamp>,
+    /// When the refresh token dies.
+    pub refresh_expires_at: Option<Timestamp>,
+    /// When the keeper looks at it next.
+    pub due_at: Option<Timestamp>,
+    /// Failures in a row.
+    pub failures: u32,
+    /// The code of the last failure since the last success.
+    pub last_error: Option<String>,
+    /// The attempt whose outcome is not known.
+    pub interrupted_attempt: Option<AttemptId>,
+    /// Replies that came too late and are kept.
+    pub strays: usize,
+}
+
+impl Status {
+    /// The status of a row at `now`.
+    pub(crate) fn of(row: &Connection, now: Timestamp, orphaned: bool) -> Self {
+        let tokens = row.tokens.as_ref();
+        Self {
+            name: row.name.clone(),
+            provider: row.provider.clone(),
+            condition: row.condition(now),
+            code: row.state_code.clone(),
+            paused: row.paused,
+            orphaned,
+            generation: row.generation,
+            fingerprint: tokens.and_then(|tokens| tokens.access_fingerprint),
+            obtained_at: tokens.map(|tokens| tokens.obtained_at),
+            expires_at: tokens.and_then(|tokens| tokens.access_expires_at),
+            refresh_expires_at: tokens.and_then(|tokens| tokens.refresh_expires_at),
+            due_at: row.due_at,
+            failures: row.failures,
+            last_error: row.last_error.clone(),
+            interrupted_attempt: row.interrupted_attempt(now),
+            strays: row.strays.len(),
+        }
+    }
+
+    /// The status of a connection that is defined and has no row yet.
+    pub(crate) fn unconnected(name: ConnectionName, provider: ProviderName) -> Self {
+        Self {
+            name,
+            provider,
+            condition: Condition::Pending,
+            code: None,
+            paused: false,
+            orphaned: false,
+            generation: Generation::default(),
+            fingerprint: None,
+            obtained_at: None,
+            expires_at: None,
+            refresh_expires_at: None,
+            due_at: None,
+            failures: 0,
+            last_error: None,
+            interrupted_attempt: None,
+            strays: 0,
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What callers ask for and what they get.
+
+use std::time::Duration;
+
+use jeton_core::keep::connection::Generation;
+use jeton_core::seal::Fingerprint;
+use jeton_core::secret::Secret;
+use jeton_core::time::Timestamp;
+
+/// A living access token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// The access token.
+    pub access: Secret,
+    /// Its type as the provider says it, `Bearer` where it says nothing.
+    pub token_type: String,
+    /// When it dies; absent when the provider does not say.
+    pub expires_at: Option<Timestamp>,
+    /// How long it lives from the moment it was handed out.
+    pub expires_in: Option<Duration>,
+    /// Which token set of the connection it belongs to.
+    pub generation: Generation,
+    /// Names it in reports of rejection.
+    pub fingerprint: Fingerprint,
+    /// Why it is not all that was asked for: it lives shorter than `min_ttl`, or its refresh failed.
+    pub warning: Option<String>,
+}
+
+/// How a caller wants its token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TokenRequest {
+    /// How long the token must live at least; capped at 80 % of the life of a token set.
+    pub min_ttl: Option<Duration>,
+    /// How long to wait for a refresh under way; by default as the settings say.
+    pub wait: Option<Duration>,
+}
+
+/// A grant to take over: a refresh token, an access token, or both.
+#[derive(Clone, Debug, Default)]
+pub struct Grant {
+    /// The refresh token.
+    pub refresh: Option<Secret>,
+    /// An access token that may still live.
+    pub access: Option<Secret>,
+    /// When that access token dies.
+    pub access_expires_at: Option<Timestamp>,
+    /// When the refresh token dies, where it is known.
+    pub refresh_expires_at: Option<Timestamp>,
+}
+
+/// What became of a refresh that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refreshed {
+    /// A new token set is stored.
+    Done {
+        /// The generation now.
+        generation: Generation,
+        /// When its access token dies.
+        expires_at: Option<Timestamp>,
+    },
+    /// Nothing was due, and it was not forced.
+    NotDue {
+        /// When the access token dies.
+        expires_at: Option<Timestamp>,
+    },
+}
+
+/// What became of a grant that was given to be taken over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connected {
+    /// It is stored.
+    Stored {
+        /// The generation now.
+        generation: Generation,
+    },
+    /// The connection held this very refresh token already.
+    Unchanged,
+}

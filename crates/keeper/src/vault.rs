@@ -1,0 +1,118 @@
+//! The way in, from opening to draining. What callers get is in `serve`; what operators do is in `operate`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jeton_core::entropy::Entropy;
+use jeton_core::id::ConnectionName;
+use jeton_core::keep::provider::Definition;
+use jeton_core::seal::Fingerprint;
+use jeton_core::secret::Secret;
+use jeton_core::time::Clock;
+use tokio::time::{Instant, timeout_at};
+
+use crate::error::TokenError;
+use crate::installation::Installation;
+use crate::settings::Settings;
+use crate::shared::{Ports, Shared, VaultError};
+use crate::{follow, reconciler};
+
+/// How many rows are read at once when everything is read.
+const PAGE: usize = 500;
+
+/// Gives living tokens, and keeps them alive. Cheap to clone; all clones are one vault.
+#[derive(Clone, Debug)]
+pub struct Vault {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Vault {
+    /// Opens a vault over a store, and gives the store what lies in spill slots. Nothing is spent.
+    pub async fn open(
+        ports: Ports,
+        installation: Installation,
+        definitions: BTreeMap<ConnectionName, Definition>,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, VaultError> {
+        let shared = Shared::new(ports, installation, definitions, settings, clock, entropy)?;
+        let vault = Self { shared: Arc::new(shared) };
+        reconciler::return_spills(&vault.shared).await;
+        Ok(vault)
+    }
+
+    /// Begins to keep every connection alive by itself: looks at what is due, follows what others change, returns
+    /// what was spilled. Until [`Vault::drain`].
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn start(&self) -> Result<(), VaultError> {
+        let seen = self.shared.ports.feed.revision().await?;
+        self.load().await?;
+        let shared = Arc::clone(&self.shared);
+        self.shared.background.spawn(async move { follow::follow(&shared, seen).await });
+        let shared = Arc::clone(&self.shared);
+        self.shared.background.spawn(async move { reconciler::reconcile(&shared).await });
+        let shared = Arc::clone(&self.shared);
+        self.shared.background.spawn(async move { reconciler::keep_returning_spills(&shared).await });
+        Ok(())
+    }
+
+    async fn load(&self) -> Result<(), VaultError> {
+        let mut after = None;
+        loop {
+            let rows = self.shared.ports.connections.list(after.as_ref(), PAGE).await?;
+            after = rows.last().map(|row| row.name.clone());
+            let last_page = rows.len() < PAGE;
+            for row in rows {
+                self.shared.publish(row);
+            }
+            if last_page {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Begins no new attempt, waits for those under way, and leaves what the store does not take in its spill slots.
+    pub async fn drain(&self) {
+        self.shared.close();
+        self.shared.tracker.close();
+        self.shared.background.close();
+        let deadline = Instant::now() + self.shared.settings.drain;
+        if timeout_at(deadline, self.shared.tracker.wait()).await.is_err() {
+            tracing::warn!(
+                "some refreshes did not end in time; their attempts are recorded and will be recovered"
+            );
+        }
+        // The background tasks hold nothing: they notice the closing at their next step.
+        drop(timeout_at(deadline, self.shared.background.wait()).await);
+    }
+
+    /// The names that are defined, in order.
+    pub fn names(&self) -> Vec<ConnectionName> {
+        let mut names: Vec<_> =
+            self.shared.definitions.values().map(|defined| defined.name.clone()).collect();
+        names.sort();
+        names
+    }
+
+    /// Whether nothing may be spent because the database was copied or restored.
+    pub fn on_hold(&self) -> bool {
+        self.shared.on_hold
+    }
+
+    /// The fingerprint by which records name a token.
+    pub fn fingerprint(&self, token: &Secret) -> Fingerprint {
+        self.shared.sealer.fingerprint(token)
+    }
+
+    /// Asks the store for a sign of life.
+    ///
+    /// # Errors
+    /// [`TokenError::Store`] when it gives none.
+    pub async fn ping(&self) -> Result<(), TokenError> {
+        self.shared.ports.feed.revision().await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,175 @@
+//! What each class of failure does to a connection.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use jeton_core::keep::attempt::AttemptStatus;
+use jeton_core::keep::connection::{Condition, GrantState};
+use jeton_core::keep::provider::ErrorClass;
+use jeton_emulator::{Ending, Mood};
+use jeton_keeper::{Grant, TokenError};
+use jeton_store::sqlite::faults::NoHooks;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
+
+use crate::world::{ACME, Shape, World};
+
+fn class_of<T: std::fmt::Debug>(answer: Result<T, TokenError>) -> ErrorClass {
+    match answer {
+        Err(TokenError::Failed { class, .. }) => class,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn retry_after_of_a_429_is_obeyed() {
+    let (world, process) = World::usual().await;
+    process.connect(ACME, world.expired_grant()).await;
+    world.emulator.enqueue([Mood::ending(Ending::RateLimited { retry_after_secs: 40 })]);
+    let failed = process.token(ACME).await;
+    let after = failed.as_ref().unwrap_err().retry_after().unwrap();
+    assert!(after > Duration::from_secs(38), "{after:?}");
+    assert_eq!(class_of(failed), ErrorClass::RateLimited);
+    for _ in 0..3 {
+        world.clock.pass(Duration::from_secs(12));
+        let cooling = process.token(ACME).await;
+        assert!(matches!(cooling, Err(TokenError::CoolingDown { .. })), "{cooling:?}");
+    }
+    assert_eq!(world.requests(), 1);
+    world.clock.pass(Duration::from_secs(5));
+    assert!(process.token(ACME).await.is_ok());
+    assert_eq!((world.requests(), world.emulator.stats().rotations), (2, 1));
+}
+
+#[tokio::test]
+async fn wrong_credentials_never_kill_the_grant_and_cool_down_for_a_minute() {
+    let (world, process) = World::usual().await;
+    process.connect(ACME, world.expired_grant()).await;
+    world.emulator.enqueue([Mood::ending(Ending::WrongClient)]);
+    let failed = process.token(ACME).await;
+    assert_eq!(failed.as_ref().unwrap_err().retry_after(), Some(Duration::from_secs(60)));
+    assert_eq!(class_of(failed), ErrorClass::BadClient);
+    world.clock.pass(Duration::from_secs(50));
+    assert!(matches!(process.token(ACME).await, Err(TokenError::CoolingDown { .. })));
+    assert_eq!(world.requests(), 1);
+    assert_eq!(process.row(ACME).await.state, GrantState::Live);
+    world.clock.pass(Duration::from_secs(11));
+    assert!(process.token(ACME).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_dead_grant_is_said_to_be_dead_and_nothing_is_sent_any_more() {
+    let (world, process) = World::usual().await;
+    let grant = world.expired_grant();
+    process.connect(ACME, grant.clone()).await;
+    assert!(world.emulator.revoke_grant(grant.refresh.as_ref().unwrap().reveal()));
+    for _ in 0..5 {
+        let dead = process.token(ACME).await;
+        assert!(matches!(&dead, Err(TokenError::Dead { code, .. }) if code == "invalid_grant"), "{dead:?}");
+        world.clock.pass(Duration::from_secs(3_600));
+    }
+    assert!(matches!(process.force(ACME).await, Err(TokenError::Dead { .. })));
+    assert_eq!(world.requests(), 1);
+    let status = process.vault.status(ACME).await.unwrap();
+    assert_eq!((status.condition, status.due_at), (Condition::Dead, None));
+    // A new consent revives it.
+    process.connect(ACME, world.expired_grant()).await;
+    assert!(process.token(ACME).await.is_ok());
+}
+
+#[tokio::test]
+async fn the_access_token_of_a_dead_grant_is_served_as_long_as_it_lives() {
+    let (world, process) = World::usual().await;
+    let grant = world.living_grant(Duration::from_secs(600));
+    process.connect(ACME, grant.clone()).await;
+    world.emulator.revoke_grant(grant.refresh.unwrap().reveal());
+    assert!(matches!(process.force(ACME).await, Err(TokenError::Dead { .. })));
+    assert!(process.token(ACME).await.is_ok());
+    world.clock.pass(Duration::from_secs(601));
+    assert!(matches!(process.token(ACME).await, Err(TokenError::Dead { .. })));
+    assert_eq!(world.requests(), 1);
+}
+
+#[tokio::test]
+async fn no_class_of_failure_deletes_a_refresh_token() {
+    let endings = [
+        Ending::CutBefore,
+        Ending::ErrorIn200,
+        Ending::RateLimited { retry_after_secs: 1 },
+        Ending::FailBefore { status: 503 },
+        Ending::Redirect,
+        Ending::WrongClient,
+        Ending::LoseReply,
+        Ending::CutReply,
+        Ending::FailAfter { status: 500 },
+        Ending::Garbage,
+        Ending::NoAccessToken,
+    ];
+    for ending in endings {
+        let (world, process) = World::usual().await;
+        let grant = world.expired_grant();
+        process.connect(ACME, grant.clone()).await;
+        world.emulator.enqueue([Mood::ending(ending)]);
+        assert!(process.token(ACME).await.is_err(), "{ending:?}");
+        assert_eq!(world.held_refresh(&process, ACME).await, grant.refresh, "{ending:?}");
+        let status = process.last_attempt(ACME).await.status;
+        assert!(
+            matches!(status, AttemptStatus::Failed | AttemptStatus::Interrupted),
+            "{ending:?}: {status:?}"
+        );
+    }
+    let (world, process) = World::usual().await;
+    let grant = world.expired_grant();
+    process.connect(ACME, grant.clone()).await;
+    world.emulator.revoke_grant(grant.refresh.as_ref().unwrap().reveal());
+    assert!(matches!(process.token(ACME).await, Err(TokenError::Dead { .. })));
+    assert_eq!(world.held_refresh(&process, ACME).await, grant.refresh);
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed_and_no_layer_sends_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let seen = Arc::new(AtomicUsize::new(0));
+    let tasks = TaskTracker::new();
+    let count = Arc::clone(&seen);
+    tasks.spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            count.fetch_add(1, Ordering::SeqCst);
+            let mut request = [0; 4096];
+            let _read = stream.read(&mut request).await;
+            let reply = format!(
+                "HTTP/1.1 307 Temporary Redirect\r\nLocation: http://{address}/again\r\nContent-Length: 0\r\n\r\n"
+            );
+            let _written = stream.write_all(reply.as_bytes()).await;
+        }
+    });
+    let token_url = Some(format!("http://{address}/token"));
+    let (world, process) = World::shaped(Shape { token_url, ..Shape::default() }).await;
+    process.connect(ACME, world.expired_grant()).await;
+    assert_eq!(class_of(process.token(ACME).await), ErrorClass::Unknown);
+    assert_eq!(seen.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_refresh_token_that_is_too_short_is_neither_taken_over_nor_sent() {
+    let policy = jeton_core::keep::provider::PolicyOverrides {
+        min_refresh_length: Some(50),
+        ..jeton_core::keep::provider::PolicyOverrides::default()
+    };
+    let (world, process) = World::shaped(Shape { policy, ..Shape::default() }).await;
+    let short = Grant { refresh: Some("too-short".into()), ..Grant::default() };
+    let refused = process.vault.connect(ACME, short.clone()).await.unwrap_err();
+    assert!(refused.to_string().contains("has 9 characters"), "{refused}");
+
+    // It came in before the rule was there.
+    let lax = World::start(Shape::default()).await;
+    let before = lax.process_at(&world.place(), lax.shape.settings.clone(), Arc::new(NoHooks)).await.unwrap();
+    before.connect(ACME, short).await;
+    let unusable = process.token(ACME).await;
+    assert!(matches!(unusable, Err(TokenError::Definition { .. })), "{unusable:?}");
+    assert_eq!((world.requests(), lax.requests()), (0, 0));
+    assert!(process.row(ACME).await.open_attempt.is_none());
+}

@@ -1,0 +1,286 @@
+//! Commit is a compare-and-set; what comes too late is kept.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use jeton_core::entropy::SystemEntropy;
+use jeton_core::id::{AttemptId, NodeId};
+use jeton_core::keep::attempt::{Act, AttemptStatus, Trigger};
+use jeton_core::keep::claim::{Claim, ClaimAnswer};
+use jeton_core::keep::connection::{Generation, SealedTokens, access_place, refresh_place};
+use jeton_core::keep::ports::{Administer, Commit, CommitAnswer, ConnectionStore as _, StoreError};
+use jeton_core::secret::Secret;
+use jeton_core::time::Clock as _;
+use jeton_emulator::Mood;
+use jeton_keeper::{Connected, Settings, TokenError};
+use jeton_store::sqlite::faults::{Hooks, NoHooks};
+use tokio::time::sleep;
+
+use crate::world::{ACME, Process, Shape, World, graceful, short_settings};
+
+/// A lease that lapses while the redeem is still under way.
+fn short_lease() -> Settings {
+    Settings { lease: Duration::from_millis(200), ..short_settings() }
+}
+
+#[tokio::test]
+async fn a_lapsed_lease_does_not_refuse_a_commit() {
+    let world = World::start(Shape::default()).await;
+    let process = world.process_with(short_lease(), Arc::new(NoHooks)).await;
+    process.connect(ACME, world.expired_grant()).await;
+    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(600))]);
+    let other = world.process().await;
+    let watch = async {
+        sleep(Duration::from_millis(350)).await;
+        assert!(matches!(other.token(ACME).await, Err(TokenError::Interrupted { .. })));
+    };
+    let (token, ()) = tokio::join!(process.token(ACME), watch);
+    let token = token.unwrap();
+    assert_eq!(other.token(ACME).await.unwrap().access, token.access);
+    let row = process.row(ACME).await;
+    assert_eq!((row.generation.0, row.open_attempt, row.strays.len()), (2, None, 0));
+    assert_eq!(process.last_attempt(ACME).await.status, AttemptStatus::Success);
+    world.assert_spent_once();
+}
+
+#[tokio::test]
+async fn a_reply_that_a_recovery_has_overtaken_is_kept_as_a_stray() {
+    let emulator = jeton_emulator::Settings { reuse_grace: Duration::from_secs(10), ..Default::default() };
+    let policy = graceful(Duration::from_secs(8));
+    let world = World::start(Shape { emulator, policy, ..Shape::default() }).await;
+    let slow = world.process_with(short_lease(), Arc::new(NoHooks)).await;
+    let quick = world.process().await;
+    slow.connect(ACME, world.expired_grant()).await;
+    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(600))]);
+    let recover = async {
+        sleep(Duration::from_millis(350)).await;
+        quick.token(ACME).await.unwrap()
+    };
+    let (late, recovered) = tokio::join!(slow.token(ACME), recover);
+    assert_eq!(late.unwrap().access, recovered.access, "the loser gives what the winner stored");
+    sleep(Duration::from_millis(400)).await;
+    let row = slow.row(ACME).await;
+    assert_eq!((row.generation.0, row.strays.len()), (2, 1));
+    assert_eq!(row.strays[0].grant, row.grant);
+    let attempts = slow.attempts(ACME).await;
+    assert_eq!(attempts[0].code.as_deref(), Some("stray"));
+    assert_eq!(row.strays[0].attempt, attempts[0].id);
+}
+
+#[tokio::test]
+async fn a_reply_for_a_grant_that_was_replaced_is_kept_and_never_used() {
+    let (world, process) = World::usual().await;
+    process.connect(ACME, world.expired_grant()).await;
+    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(300))]);
+    let second = world.expired_grant();
+    let replace = async {
+        world.until_accepted(1).await;
+        process.connect(ACME, second.clone()).await;
+    };
+    let (token, ()) = tokio::join!(process.token(ACME), replace);
+    let row = process.row(ACME).await;
+    assert_eq!(row.strays.len(), 1);
+    assert_ne!(row.strays[0].grant, row.grant);
+    assert!(row.usable_stray().is_none());
+    let grants = world.emulator.grants();
+    assert_eq!((grants[0].generation, grants[1].generation), (1, 1), "each token was spent once");
+    assert!(world.emulator.accepts(token.unwrap().access.reveal()));
+
+    // The second grant dies, and the reply for the first is still no answer.
+    let held = world.held_refresh(&process, ACME).await.unwrap();
+    assert!(world.emulator.revoke_grant(held.reveal()));
+    assert!(matches!(process.force(ACME).await, Err(TokenError::Dead { .. })));
+    assert_eq!(process.row(ACME).await.strays.len(), 1);
+}
+
+#[tokio::test]
+async fn a_reply_for_a_grant_that_was_given_up_revives_nothing() {
+    let (world, process) = World::usual().await;
+    process.connect(ACME, world.expired_grant()).await;
+    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(300))]);
+    let give_up = async {
+        world.until_accepted(1).await;
+        process.vault.administer(ACME, Administer::Disconnect).await.unwrap();
+    };
+    let (token, ()) = tokio::join!(process.token(ACME), give_up);
+    assert!(matches!(token, Err(TokenError::NotConnected { .. })), "{token:?}");
+    let row = process.row(ACME).await;
+    assert!(row.tokens.is_none() && row.usable_stray().is_none());
+}
+
+/// Spends `refresh` at the provider as somebody does who keeps the reply to himself.
+async fn redeem_elsewhere(world: &World, refresh: Secret) -> (Secret, Secret) {
+    let elsewhere = crate::world::Place {
+        database: world.home.path().join("elsewhere.db"),
+        data_dir: world.home.path().join("elsewhere"),
+        key: world.place().key,
+    };
+    let process = world.process_at(&elsewhere, short_settings(), Arc::new(NoHooks)).await.unwrap();
+    let grant = jeton_keeper::Grant { refresh: Some(refresh), ..jeton_keeper::Grant::default() };
+    process.connect(ACME, grant).await;
+    let token = process.token(ACME).await.unwrap();
+    (token.access, world.held_refresh(&process, ACME).await.unwrap())
+}
+
+/// Tokens as the keeper seals them.
+async fn sealed(
+    world: &World,
+    process: &Process,
+    access: &Secret,
+    refresh: &Secret,
+    life: Duration,
+) -> SealedTokens {
+    let sealer = world.sealer(process).await;
+    let row = process.row(ACME).await;
+    let generation: Generation = row.generation.next();
+    let now = world.clock.now();
+    let seal = |secret: &Secret, place| Some(sealer.seal(secret.reveal().as_bytes(), place, &SystemEntropy));
+    SealedTokens {
+        access: seal(access, access_place(&row.name, generation)),
+        refresh: seal(refresh, refresh_place(&row.name, generation)),
+        extras: None,
+        access_fingerprint: Some(sealer.fingerprint(access)),
+        refresh_fingerprint: Some(sealer.fingerprint(refresh)),
+        obtained_at: now,
+        access_expires_at: Some(now + life),
+        refresh_expires_at: None,
+    }
+}
+
+async fn claim(world: &World, process: &Process, recovers: Option<AttemptId>) -> AttemptId {
+    let row = process.row(ACME).await;
+    let attempt = AttemptId::generate(world.clock.now(), &SystemEntropy);
+    let claim = Claim {
+        connection: row.name.clone(),
+        attempt,
+        node: NodeId::generate(world.clock.now(), &SystemEntropy),
+        trigger: Trigger::Automatic,
+        act: Act::Redeem,
+        generation: row.generation,
+        spends: row.tokens.as_ref().and_then(|tokens| tokens.refresh_fingerprint),
+        lease_ttl: Duration::from_secs(2),
+        through_cooldown: true,
+        recovers,
+    };
+    let answer = process.store.claim(claim).await.unwrap();
+    assert!(matches!(answer, ClaimAnswer::Won { .. }), "{answer:?}");
+    attempt
+}
+
+#[tokio::test]
+async fn a_stray_of_the_same_grant_is_used_before_the_grant_is_declared_dead() {
+    let (world, process) = World::usual().await;
+    let grant = world.expired_grant();
+    process.connect(ACME, grant.clone()).await;
+    let before = process.row(ACME).await;
+    let replaces = before.tokens.as_ref().unwrap().refresh_fingerprint;
+
+    // One process redeems and is slow to say so; another recovers it meanwhile, with a reply that is worth nothing.
+    let slow = claim(&world, &process, None).await;
+    let (access, refresh) = redeem_elsewhere(&world, grant.refresh.unwrap()).await;
+    let late = sealed(&world, &process, &access, &refresh, Duration::from_secs(60)).await;
+    let worthless = Secret::new("a-refresh-token-that-the-provider-does-not-know");
+    let useless =
+        sealed(&world, &process, &"useless-access".into(), &worthless, Duration::from_secs(1)).await;
+    world.clock.pass(Duration::from_secs(3));
+    let quick = claim(&world, &process, Some(slow)).await;
+    let commit = |attempt, tokens| Commit {
+        connection: before.name.clone(),
+        attempt,
+        generation: before.generation,
+        replaces,
+        tokens,
+        due_at: None,
+        stray: None,
+        message: None,
+    };
+    let first = process.store.commit(commit(quick, useless)).await.unwrap();
+    assert_eq!(first, CommitAnswer::Committed { generation: Generation(2) });
+    let second = process.store.commit(commit(slow, late)).await.unwrap();
+    assert_eq!(second, CommitAnswer::Stray { generation: Generation(2) });
+
+    let token = process.token(ACME).await.unwrap();
+    assert_eq!(token.access, access);
+    let row = process.row(ACME).await;
+    assert!(row.strays.is_empty());
+    let attempts = process.attempts(ACME).await;
+    assert_eq!(attempts.last().unwrap().act, Act::Stray);
+    // And the chain goes on from it.
+    process.force(ACME).await.unwrap();
+    assert_eq!(world.emulator.stats().reuse_kills, 0);
+}
+
+#[tokio::test]
+async fn connecting_a_token_that_was_spent_is_refused_and_connecting_the_same_one_changes_nothing() {
+    let (world, process) = World::usual().await;
+    let grant = world.expired_grant();
+    process.connect(ACME, grant.clone()).await;
+    assert_eq!(process.connect(ACME, grant.clone()).await, Connected::Unchanged);
+    process.token(ACME).await.unwrap();
+    let refused = process.vault.connect(ACME, grant).await.unwrap_err();
+    let attempt = process.last_attempt(ACME).await.id;
+    assert!(
+        matches!(&refused, TokenError::GrantRefused { message, .. } if message.contains(&attempt.to_string()))
+    );
+    assert!(process.token(ACME).await.is_ok());
+    assert_eq!(process.row(ACME).await.generation.0, 2);
+}
+
+#[tokio::test]
+async fn a_token_of_unknown_fate_cannot_be_connected_again() {
+    let (world, process) = World::usual().await;
+    let grant = world.expired_grant();
+    process.connect(ACME, grant.clone()).await;
+    world.emulator.enqueue([Mood::lose_reply()]);
+    assert!(process.token(ACME).await.is_err());
+    let again = process.vault.connect(ACME, grant).await;
+    assert!(matches!(again, Ok(Connected::Unchanged) | Err(TokenError::GrantRefused { .. })), "{again:?}");
+    assert!(matches!(process.token(ACME).await, Err(TokenError::Interrupted { .. })));
+    assert_eq!(world.requests(), 1);
+}
+
+/// Says of the next COMMIT, once armed, that nobody knows whether it was done.
+#[derive(Debug, Default)]
+struct UnknownCommit {
+    armed: AtomicBool,
+}
+
+impl Hooks for UnknownCommit {
+    fn after_commit(&self) -> Result<(), StoreError> {
+        if self.armed.swap(false, Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("the answer to COMMIT was lost".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_commit_of_unknown_outcome_finds_its_own_work_and_not_a_rivals() {
+    let world = World::start(Shape::default()).await;
+    let hooks = Arc::new(UnknownCommit::default());
+    let process = world.process_with(short_settings(), Arc::clone(&hooks) as _).await;
+    process.connect(ACME, world.expired_grant()).await;
+    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(100))]);
+    let arm = async {
+        world.until_accepted(1).await;
+        hooks.armed.store(true, Ordering::SeqCst);
+    };
+    let (token, ()) = tokio::join!(process.token(ACME), arm);
+    assert!(world.emulator.accepts(token.unwrap().access.reveal()));
+    let row = process.row(ACME).await;
+    assert_eq!((row.generation.0, row.strays.len(), row.lease), (2, 0, None));
+    assert_eq!(world.requests(), 1);
+}
+
+#[tokio::test]
+async fn a_claim_of_unknown_outcome_finds_its_own_lease_and_not_a_rivals() {
+    let world = World::start(Shape::default()).await;
+    let hooks = Arc::new(UnknownCommit::default());
+    let process = world.process_with(short_settings(), Arc::clone(&hooks) as _).await;
+    process.connect(ACME, world.expired_grant()).await;
+    hooks.armed.store(true, Ordering::SeqCst);
+    assert!(process.token(ACME).await.is_ok());
+    assert_eq!(process.attempts(ACME).await.len(), 1);
+    world.assert_spent_once();
+}

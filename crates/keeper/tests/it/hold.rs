@@ -1,0 +1,208 @@
+//! Store, data directory and key must belong together.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jeton_core::entropy::SystemEntropy;
+use jeton_core::keep::ports::Maintenance as _;
+use jeton_core::seal::KeyRing;
+use jeton_core::secret::Secret;
+use jeton_keeper::{Installation, InstallationError, KeySource, TokenError};
+use jeton_store::sqlite::faults::NoHooks;
+
+use crate::world::{ACME, Place, Shape, World, short_settings};
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+/// The database as a backup has it, with the key, in another data directory.
+fn copied(world: &World) -> Place {
+    let original = world.place();
+    let home = world.home.path().join("copy");
+    let copy =
+        Place { database: home.join("jeton.db"), data_dir: home.join("data"), key: home.join("data/key") };
+    fs::create_dir_all(&copy.data_dir).unwrap();
+    for suffix in ["", "-wal", "-shm"] {
+        let with = |path: &Path| std::path::PathBuf::from(format!("{}{suffix}", path.display()));
+        if with(&original.database).exists() {
+            fs::copy(with(&original.database), with(&copy.database)).unwrap();
+        }
+    }
+    fs::copy(&original.key, &copy.key).unwrap();
+    copy
+}
+
+#[tokio::test]
+async fn a_copied_database_serves_what_lives_and_spends_nothing_until_it_is_adopted() {
+    let world = World::start(Shape { names: crate::world::names(2), ..Shape::default() }).await;
+    {
+        let original = world.process().await;
+        original.connect("c0", world.living_grant(Duration::from_secs(600))).await;
+        original.connect("c1", world.expired_grant()).await;
+    }
+    let copy = copied(&world);
+    let process = world.process_at(&copy, short_settings(), Arc::new(NoHooks)).await.unwrap();
+    assert!(process.vault.on_hold());
+    process.vault.start().await.unwrap();
+    assert!(process.token("c0").await.is_ok());
+    assert_eq!(process.token("c1").await, Err(TokenError::OnHold));
+    assert_eq!(process.force("c0").await, Err(TokenError::OnHold));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(world.requests(), 0);
+    process.vault.drain().await;
+
+    let store = Arc::new(world.store_at(&copy, Arc::new(NoHooks)));
+    let key = KeySource::File(copy.key.clone());
+    let open = || Installation::open(&*store, &copy.data_dir, &key, &*world.clock, &SystemEntropy);
+    let mut installation = open().await.unwrap();
+    assert!(installation.on_hold());
+    installation.adopt(&*store, &*world.clock, &SystemEntropy).await.unwrap();
+    assert!(!installation.on_hold());
+    assert!(!open().await.unwrap().on_hold());
+    let adopted = world.process_of(Arc::clone(&store), installation, short_settings()).await;
+    assert!(adopted.token("c1").await.is_ok());
+    assert_eq!(world.requests(), 1);
+}
+
+#[tokio::test]
+async fn a_restored_database_beside_the_original_data_directory_is_no_stranger() {
+    let (world, process) = World::usual().await;
+    assert!(!process.vault.on_hold());
+    assert!(!world.process().await.vault.on_hold());
+}
+
+#[tokio::test]
+async fn everything_that_is_made_is_private_from_its_creation() {
+    let (world, process) = World::usual().await;
+    process.connect(ACME, world.expired_grant()).await;
+    process.token(ACME).await.unwrap();
+    let place = world.place();
+    assert_eq!(mode(&place.data_dir), 0o700);
+    assert_eq!(mode(&place.key), 0o600);
+    assert_eq!(mode(&place.data_dir.join("instance")), 0o600);
+    assert_eq!(mode(&place.data_dir.join("spill")), 0o700);
+    assert_eq!(mode(&place.database), 0o600);
+    for suffix in ["-wal", "-shm"] {
+        assert_eq!(mode(Path::new(&format!("{}{suffix}", place.database.display()))), 0o600);
+    }
+    for entry in fs::read_dir(place.data_dir.join("spill")).unwrap() {
+        assert_eq!(mode(&entry.unwrap().path()), 0o600);
+    }
+}
+
+/// What opening says, after `spoil` has been at the key file.
+async fn refusal(spoil: impl FnOnce(&Path)) -> (World, InstallationError) {
+    let world = World::start(Shape::default()).await;
+    {
+        let process = world.process().await;
+        process.connect(ACME, world.expired_grant()).await;
+    }
+    let place = world.place();
+    spoil(&place.key);
+    let store = world.store_at(&place, Arc::new(NoHooks));
+    let identity = store.identity().await.unwrap();
+    let key = KeySource::File(place.key.clone());
+    let error =
+        Installation::open(&store, &place.data_dir, &key, &*world.clock, &SystemEntropy).await.unwrap_err();
+    assert_eq!(store.identity().await.unwrap(), identity, "nothing was changed");
+    (world, error)
+}
+
+#[tokio::test]
+async fn a_missing_key_is_named_and_never_replaced_by_a_new_one() {
+    let (world, error) = refusal(|key| fs::remove_file(key).unwrap()).await;
+    assert!(matches!(error, InstallationError::KeyMissing { .. }));
+    assert!(error.to_string().contains("is missing; put the key back from your backup"), "{error}");
+    assert!(!world.place().key.exists());
+}
+
+#[tokio::test]
+async fn another_key_is_refused() {
+    let other = KeyRing::generate(&SystemEntropy).to_text();
+    let (_world, error) = refusal(|key| fs::write(key, other.reveal()).unwrap()).await;
+    assert!(matches!(error, InstallationError::KeyDiffers { .. }));
+    assert!(error.to_string().contains("is not the one this store was sealed with"), "{error}");
+    assert!(!error.to_string().contains(other.reveal().trim()));
+}
+
+#[tokio::test]
+async fn a_key_that_others_can_read_is_refused_with_the_cure() {
+    let (_world, error) =
+        refusal(|key| fs::set_permissions(key, fs::Permissions::from_mode(0o644)).unwrap()).await;
+    assert!(matches!(error, InstallationError::KeyExposed { .. }));
+    assert!(error.to_string().contains("chmod 600"), "{error}");
+}
+
+#[tokio::test]
+async fn a_key_that_is_no_key_is_refused_with_its_line() {
+    let (_world, error) = refusal(|key| fs::write(key, "not a key\n").unwrap()).await;
+    assert!(matches!(error, InstallationError::KeyMalformed { .. }));
+    assert!(error.to_string().contains("line 1"), "{error}");
+}
+
+#[tokio::test]
+async fn a_data_directory_that_cannot_be_made_is_named_with_the_cure() {
+    let world = World::start(Shape::default()).await;
+    let store = world.store_at(&world.place(), Arc::new(NoHooks));
+    let file = world.home.path().join("a-file");
+    fs::write(&file, "in the way").unwrap();
+    let key = KeySource::File(file.join("key"));
+    let error = Installation::open(&store, &file.join("data"), &key, &*world.clock, &SystemEntropy).await;
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("a-file/data") && error.contains("JETON__DATA_DIR"), "{error}");
+}
+
+#[tokio::test]
+async fn a_key_from_the_environment_serves_as_well_and_its_text_is_never_shown() {
+    let world = World::start(Shape::default()).await;
+    let place = world.place();
+    let store = world.store_at(&place, Arc::new(NoHooks));
+    let text = KeyRing::generate(&SystemEntropy).to_text();
+    let open = |key: KeySource| {
+        let (store, place, clock) = (&store, &place, &world.clock);
+        async move { Installation::open(store, &place.data_dir, &key, &**clock, &SystemEntropy).await }
+    };
+    let key = KeySource::Text(text.clone());
+    assert!(!format!("{key:?} {key}").contains(text.reveal().trim()));
+    assert!(!open(key.clone()).await.unwrap().on_hold());
+    assert!(!open(key).await.unwrap().on_hold());
+    let other = KeySource::Text(KeyRing::generate(&SystemEntropy).to_text());
+    assert!(matches!(open(other).await, Err(InstallationError::KeyDiffers { .. })));
+    let empty = open(KeySource::Text(Secret::new(""))).await.unwrap_err();
+    assert!(matches!(empty, InstallationError::KeyMalformed { .. }), "{empty}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn processes_that_found_one_installation_at_once_agree() {
+    for _ in 0..5 {
+        let world = World::start(Shape::default()).await;
+        let opened = futures_util::future::join_all((0..8).map(|_| async {
+            let (place, clock) = (world.place(), Arc::clone(&world.clock));
+            let store = world.store_at(&place, Arc::new(NoHooks));
+            let key = KeySource::File(place.key.clone());
+            tokio::task::spawn_blocking(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(async {
+                    let opened =
+                        Installation::open(&store, &place.data_dir, &key, &*clock, &SystemEntropy).await;
+                    let on_hold = opened.map(|installation| installation.on_hold());
+                    (on_hold.unwrap(), store.identity().await.unwrap().unwrap())
+                })
+            })
+            .await
+            .unwrap()
+        }))
+        .await;
+        assert!(opened.iter().all(|(on_hold, identity)| !on_hold && *identity == opened[0].1));
+        let leftovers: Vec<_> = fs::read_dir(world.place().data_dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.contains("draft") || name.contains("probe"))
+            .collect();
+        assert_eq!(leftovers, Vec::<String>::new());
+    }
+}

@@ -1,0 +1,22 @@
+//! The keeper over the real store, a real provider on loopback, and as many processes as a rule needs: each rule of
+//! keeping is a test whose name says it.
+//!
+//! A *process* here is a vault with a store of its own on the same database file and the same data directory: nothing
+//! is shared but what real processes share. Time comes from one clock that tests can move.
+
+mod classes;
+mod clock;
+mod commit;
+mod flight;
+mod hold;
+mod memory;
+mod not_sent;
+mod reconciler;
+mod rejection;
+mod schedule;
+mod secrets;
+mod spill;
+mod tap;
+mod unknown;
+mod waiting;
+mod world;

@@ -1,0 +1,110 @@
+//! Living tokens come from memory, and wait on nobody.
+
+use std::time::Duration;
+
+use jeton_core::keep::provider::{OldAccess, PolicyOverrides};
+use jeton_emulator::Mood;
+use tokio::time::{Instant, sleep};
+
+use crate::world::{ACME, Shape, World, eventually};
+
+fn old_access_dies() -> Shape {
+    let policy = PolicyOverrides { old_access: Some(OldAccess::Dies), ..PolicyOverrides::default() };
+    let emulator =
+        jeton_emulator::Settings { old_access: jeton_emulator::OldAccess::Dies, ..Default::default() };
+    Shape { policy, emulator, ..Shape::default() }
+}
+
+#[tokio::test]
+async fn a_token_that_lives_long_enough_is_given_with_no_look_at_the_store() {
+    let (world, process) = World::usual().await;
+    process.connect(ACME, world.expired_grant()).await;
+    let first = process.token(ACME).await.unwrap();
+    process.tap.set_closed(true);
+    process.store.faults().set_read_only(true);
+    let before = process.tap.calls();
+    for _ in 0..1_000 {
+        assert_eq!(process.token(ACME).await.unwrap().access, first.access);
+    }
+    assert_eq!(process.tap.calls(), before);
+}
+
+#[tokio::test]
+async fn nobody_waits_on_the_refresh_of_a_token_that_still_lives() {
+    let (world, process) = World::usual().await;
+    process.connect(ACME, world.expired_grant()).await;
+    let old = process.token(ACME).await.unwrap();
+    world.clock.pass(Duration::from_secs(50));
+    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(400))]);
+    let started = Instant::now();
+    for _ in 0..100 {
+        assert_eq!(process.token(ACME).await.unwrap().access, old.access);
+    }
+    assert!(started.elapsed() < Duration::from_millis(300), "{:?}", started.elapsed());
+    while process.token(ACME).await.unwrap().access == old.access {
+        assert!(started.elapsed() < Duration::from_secs(2), "the refresh went on behind the callers' backs");
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(world.requests(), 2);
+}
+
+#[tokio::test]
+async fn where_the_old_token_dies_the_refresh_of_another_process_is_noticed_within_the_age_of_memory() {
+    let (world, one) = World::shaped(old_access_dies()).await;
+    let two = world.process().await;
+    one.connect(ACME, world.expired_grant()).await;
+    let old = one.token(ACME).await.unwrap();
+    assert_eq!(two.token(ACME).await.unwrap().access, old.access);
+    one.force(ACME).await.unwrap();
+    assert!(!world.emulator.accepts(old.access.reveal()));
+    sleep(world.shape.settings.memory_age + Duration::from_millis(5)).await;
+    let new = two.token(ACME).await.unwrap();
+    assert!(world.emulator.accepts(new.access.reveal()));
+    assert_eq!(world.requests(), 2);
+}
+
+#[tokio::test]
+async fn where_the_old_token_dies_a_store_out_of_reach_costs_a_look_and_no_wait() {
+    let (world, process) = World::shaped(old_access_dies()).await;
+    process.connect(ACME, world.expired_grant()).await;
+    let token = process.token(ACME).await.unwrap();
+    sleep(world.shape.settings.memory_age + Duration::from_millis(5)).await;
+    process.tap.set_closed(true);
+    let started = Instant::now();
+    assert_eq!(process.token(ACME).await.unwrap().access, token.access);
+    assert!(started.elapsed() < Duration::from_millis(300), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn where_the_old_token_lives_the_refresh_of_another_process_is_noticed_by_the_change_feed() {
+    let (world, one) = World::usual().await;
+    let two = world.process().await;
+    one.connect(ACME, world.expired_grant()).await;
+    let old = one.token(ACME).await.unwrap();
+    two.vault.start().await.unwrap();
+    assert_eq!(two.token(ACME).await.unwrap().access, old.access);
+    one.force(ACME).await.unwrap();
+    let started = Instant::now();
+    loop {
+        if two.token(ACME).await.unwrap().access != old.access {
+            break;
+        }
+        assert!(started.elapsed() < Duration::from_secs(1), "the change was not noticed");
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(world.requests(), 2);
+    two.vault.drain().await;
+}
+
+#[tokio::test]
+async fn a_started_vault_serves_from_memory_what_it_never_asked_for() {
+    let (world, one) = World::usual().await;
+    one.connect(ACME, world.expired_grant()).await;
+    let token = one.token(ACME).await.unwrap();
+    let two = world.process().await;
+    two.vault.start().await.unwrap();
+    eventually("the first look is over", || two.tap.calls() >= 2).await;
+    two.tap.set_closed(true);
+    assert_eq!(two.token(ACME).await.unwrap().access, token.access);
+    two.vault.drain().await;
+}

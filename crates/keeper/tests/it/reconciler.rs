@@ -1,0 +1,266 @@
+//! Everything stays alive with nobody asking.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use jeton_core::keep::attempt::{AttemptStatus, Trigger};
+use jeton_core::keep::ports::Administer;
+use jeton_core::keep::provider::{DurationText, PolicyOverrides};
+use jeton_emulator::{Ending, Mood, Record};
+use jeton_keeper::{Grant, Settings, TokenError};
+use tokio::time::{Instant, sleep};
+
+use crate::world::{ACME, Shape, World, eventually, names, short_settings};
+
+/// Tokens that live for two seconds and are refreshed a second after their birth.
+fn hectic() -> Shape {
+    let emulator = jeton_emulator::Settings { access_ttl: Duration::from_secs(2), ..Default::default() };
+    let policy = PolicyOverrides {
+        margin: Some(DurationText(Duration::from_millis(1_600))),
+        ..PolicyOverrides::default()
+    };
+    Shape { emulator, policy, ..Shape::default() }
+}
+
+#[tokio::test]
+async fn a_connection_is_kept_alive_with_nobody_asking() {
+    let (world, process) = World::shaped(hectic()).await;
+    process.connect(ACME, world.expired_grant()).await;
+    process.vault.start().await.unwrap();
+    process.until_generation(ACME, 2).await;
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_millis(2_600) {
+        // Looking changes nothing: no caller waits here.
+        let held = world.held_access(&process, ACME).await.unwrap();
+        assert!(world.emulator.accepts(held.reveal()));
+        sleep(Duration::from_millis(20)).await;
+    }
+    process.vault.drain().await;
+    world.assert_spent_once();
+    assert_eq!(world.emulator.stats().rotations, 3, "it refreshes when it is due, and not before");
+    let attempts = process.attempts(ACME).await;
+    assert!(attempts.iter().all(|attempt| attempt.trigger == Trigger::Automatic));
+}
+
+#[tokio::test]
+async fn ten_rotations_come_when_they_are_due_and_each_spends_a_fresh_token() {
+    let (world, process) = World::shaped(Shape { names: names(2), ..Shape::default() }).await;
+    let other = world.process().await;
+    process.connect("c0", world.expired_grant()).await;
+    process.vault.start().await.unwrap();
+    for generation in 2..12 {
+        process.until_generation("c0", generation).await;
+        // The machine sleeps; what another process does to another connection makes the keeper look at the clock.
+        for (pass, due) in [(40, false), (8, true)] {
+            world.clock.pass(Duration::from_secs(pass));
+            let stir =
+                Grant { access: Some("a-token".into()), ..world.living_grant(Duration::from_secs(86_400)) };
+            other.connect("c1", stir).await;
+            if due {
+                process.until_generation("c0", generation + 1).await;
+            } else {
+                sleep(Duration::from_millis(80)).await;
+                assert_eq!(process.row("c0").await.generation.0, generation, "it was not due yet");
+            }
+        }
+    }
+    process.vault.drain().await;
+    world.assert_spent_once();
+}
+
+#[tokio::test]
+async fn two_processes_share_the_work_with_no_double_spend() {
+    let (world, one) = World::shaped(Shape { names: names(6), ..hectic() }).await;
+    let two = world.process().await;
+    for name in names(6) {
+        one.connect(&name, world.expired_grant()).await;
+    }
+    one.vault.start().await.unwrap();
+    two.vault.start().await.unwrap();
+    eventually("everything was rotated several times", || world.emulator.stats().rotations >= 18).await;
+    join_all([one.vault.drain(), two.vault.drain()]).await;
+    world.assert_spent_once();
+    let grants = world.emulator.grants();
+    assert!(grants.iter().all(|grant| grant.is_alive() && grant.generation >= 2), "{grants:?}");
+}
+
+/// The most requests that were under way at once.
+fn most_at_once(records: &[Record]) -> usize {
+    let at_once = |instant| {
+        let under_way = |record: &&Record| {
+            record.at <= instant && record.finished_at.is_none_or(|finished| finished > instant)
+        };
+        records.iter().filter(under_way).count()
+    };
+    records.iter().map(|record| at_once(record.at)).max().unwrap_or(0)
+}
+
+#[tokio::test]
+async fn no_more_redeems_run_at_once_at_one_provider_than_the_settings_allow() {
+    let settings = Settings { provider_concurrency: 2, spill_slots: 8, ..short_settings() };
+    let (world, process) = World::shaped(Shape { settings, names: names(8), ..Shape::default() }).await;
+    for name in names(8) {
+        process.connect(&name, world.expired_grant()).await;
+    }
+    let slow = Mood::default().slow_before(Duration::from_millis(100));
+    world.emulator.enqueue(std::iter::repeat_n(slow, 8));
+    process.vault.start().await.unwrap();
+    // Callers are bound by it as well.
+    let callers = names(8);
+    let answers = join_all(callers.iter().map(|name| process.token(name))).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    process.vault.drain().await;
+    assert_eq!(most_at_once(&world.emulator.records()), 2);
+    world.assert_spent_once();
+}
+
+#[tokio::test]
+async fn a_paused_connection_is_left_alone_until_it_is_resumed() {
+    let (world, process) = World::shaped(hectic()).await;
+    process.connect(ACME, world.expired_grant()).await;
+    process.vault.administer(ACME, Administer::Pause).await.unwrap();
+    process.vault.start().await.unwrap();
+    sleep(Duration::from_millis(400)).await;
+    let paused = process.token(ACME).await;
+    assert!(matches!(paused, Err(TokenError::Paused { .. })), "{paused:?}");
+    assert!(matches!(process.force(ACME).await, Err(TokenError::Paused { .. })));
+    assert_eq!(world.requests(), 0);
+    process.vault.administer(ACME, Administer::Resume).await.unwrap();
+    let resumed = Instant::now();
+    process.until_generation(ACME, 2).await;
+    assert!(resumed.elapsed() < Duration::from_secs(1), "{:?}", resumed.elapsed());
+    process.vault.drain().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_is_connected_while_the_keeper_sleeps_is_looked_at_soon() {
+    let (world, process) = World::usual().await;
+    let other = world.process().await;
+    process.vault.start().await.unwrap();
+    sleep(Duration::from_millis(150)).await;
+    // Another process does it, as the command line does beside a server.
+    other.connect(ACME, Grant { refresh: Some(world.emulator.mint(1).remove(0)), ..Grant::default() }).await;
+    let connected = Instant::now();
+    process.until_generation(ACME, 2).await;
+    assert!(connected.elapsed() < Duration::from_secs(1), "{:?}", connected.elapsed());
+    process.vault.drain().await;
+}
+
+#[tokio::test]
+async fn a_failure_is_tried_again_when_its_cool_down_is_over_and_not_much_later() {
+    let (mut world, process) = World::usual().await;
+    world.emulator.refuse_connections().await.unwrap();
+    process.connect(ACME, world.expired_grant()).await;
+    process.vault.start().await.unwrap();
+    let failed = async {
+        while process.row(ACME).await.failures == 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    failed.await;
+    world.emulator.accept_connections().await.unwrap();
+    let mended = Instant::now();
+    process.until_generation(ACME, 2).await;
+    assert!(mended.elapsed() < Duration::from_millis(1_800), "{:?}", mended.elapsed());
+    process.vault.drain().await;
+}
+
+#[tokio::test]
+async fn failures_in_a_row_are_tried_at_growing_distances() {
+    let (mut world, process) = World::usual().await;
+    process.connect(ACME, world.expired_grant()).await;
+    world.emulator.refuse_connections().await.unwrap();
+    let mut distances = Vec::new();
+    for _ in 0..4 {
+        assert!(process.force(ACME).await.is_err());
+        let row = process.row(ACME).await;
+        distances.push(row.due_at.unwrap().since(row.cooling_until.unwrap()));
+    }
+    assert!(distances.is_sorted() && distances[3] > distances[0], "{distances:?}");
+    world.emulator.accept_connections().await.unwrap();
+}
+
+#[tokio::test]
+async fn draining_waits_for_a_redeem_under_way_and_loses_nothing() {
+    let (world, process) = World::usual().await;
+    process.connect(ACME, world.expired_grant()).await;
+    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(400))]);
+    process.vault.start().await.unwrap();
+    world.until_accepted(1).await;
+    process.vault.drain().await;
+    let row = process.row(ACME).await;
+    assert_eq!((row.generation.0, row.lease, row.open_attempt), (2, None, None));
+    assert!(process.token(ACME).await.is_ok(), "what is in memory is still served");
+    assert_eq!(process.force(ACME).await, Err(TokenError::ShuttingDown));
+    assert_eq!(world.requests(), 1);
+}
+
+#[tokio::test]
+async fn draining_begins_no_attempt_that_was_still_waiting_for_its_turn() {
+    let settings = Settings { provider_concurrency: 1, ..short_settings() };
+    let (world, process) = World::shaped(Shape { settings, names: names(2), ..Shape::default() }).await;
+    process.connect("c0", world.expired_grant()).await;
+    process.connect("c1", world.expired_grant()).await;
+    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(400))]);
+    let close = async {
+        world.until_accepted(1).await;
+        sleep(Duration::from_millis(50)).await;
+        process.vault.drain().await;
+    };
+    let second = async {
+        world.until_accepted(1).await;
+        process.token("c1").await
+    };
+    let (first, second, ()) = tokio::join!(process.token("c0"), second, close);
+    first.unwrap();
+    assert_eq!(second, Err(TokenError::ShuttingDown));
+    assert_eq!(world.requests(), 1);
+    assert!(process.attempts("c1").await.is_empty());
+}
+
+#[tokio::test]
+async fn a_visit_that_finds_nothing_due_leaves_a_skipped_row() {
+    let settings = Settings { visit: Duration::from_millis(300), ..short_settings() };
+    let (world, process) = World::shaped(Shape { settings, ..Shape::default() }).await;
+    process.connect(ACME, world.living_grant(Duration::from_secs(3_600))).await;
+    process.vault.start().await.unwrap();
+    sleep(Duration::from_millis(1_100)).await;
+    process.vault.drain().await;
+    let attempts = process.attempts(ACME).await;
+    assert!((2..=5).contains(&attempts.len()), "{}", attempts.len());
+    for attempt in attempts {
+        assert_eq!((attempt.status, attempt.trigger), (AttemptStatus::Skipped, Trigger::Automatic));
+        assert_eq!(attempt.message.as_deref(), Some("Token doesn't need refresh yet"));
+    }
+    assert_eq!(world.requests(), 0);
+}
+
+#[tokio::test]
+async fn a_dead_connection_costs_the_keeper_nothing() {
+    let (world, process) = World::usual().await;
+    let grant = world.expired_grant();
+    process.connect(ACME, grant.clone()).await;
+    world.emulator.revoke_grant(grant.refresh.unwrap().reveal());
+    process.vault.start().await.unwrap();
+    eventually("the grant is found dead", || world.requests() == 1).await;
+    sleep(Duration::from_millis(100)).await;
+    let before = process.tap.calls();
+    sleep(Duration::from_millis(500)).await;
+    assert!(process.tap.calls() - before <= 2, "{} calls", process.tap.calls() - before);
+    assert_eq!(world.requests(), 1);
+    process.vault.drain().await;
+}
+
+#[tokio::test]
+async fn a_rate_limited_provider_is_not_asked_before_its_time_by_the_keeper_either() {
+    let (world, process) = World::usual().await;
+    process.connect(ACME, world.expired_grant()).await;
+    world.emulator.enqueue([Mood::ending(Ending::RateLimited { retry_after_secs: 1 })]);
+    process.vault.start().await.unwrap();
+    process.until_generation(ACME, 2).await;
+    let records = world.emulator.records();
+    assert_eq!(records.len(), 2);
+    let distance = records[1].at.since(records[0].at);
+    assert!(distance >= Duration::from_secs(1) && distance < Duration::from_millis(2_600), "{distance:?}");
+    process.vault.drain().await;
+}

@@ -1,0 +1,175 @@
+//! No token and no client secret in anything that is written or shown.
+
+use std::fmt::Write as _;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jeton_core::keep::ports::Administer;
+use jeton_core::keep::provider::{DurationText, PolicyOverrides};
+use jeton_core::secret::Secret;
+use jeton_emulator::{Ending, Mood};
+use jeton_keeper::{Grant, TokenRequest};
+use jeton_testkit::grep_tree;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::world::{ACME, Process, Shape, World};
+
+const CLIENT_SECRET: &str = "planted-client-secret-5f2c";
+const PLANTED_ACCESS: &str = "planted-access-token-91bd";
+
+/// Everything that is logged.
+#[derive(Clone, Debug, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn text(&self) -> String {
+        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// Notes what anyone might print of an answer.
+fn note<T: std::fmt::Debug, E: std::fmt::Debug + std::fmt::Display>(
+    shown: &mut String,
+    answer: &Result<T, E>,
+) {
+    writeln!(shown, "{answer:?}").expect("text can be written to text");
+    if let Err(error) = answer {
+        writeln!(shown, "{error} {error:#?}").expect("text can be written to text");
+    }
+}
+
+async fn live_through_everything(world: &World, process: &Process, shown: &mut String) {
+    let endings = [
+        Ending::Honest,
+        Ending::ErrorIn200,
+        Ending::RateLimited { retry_after_secs: 1 },
+        Ending::FailBefore { status: 503 },
+        Ending::Redirect,
+        Ending::WrongClient,
+        Ending::Garbage,
+        Ending::NoAccessToken,
+        Ending::CutReply,
+        Ending::Huge { size_bytes: 64 * 1024 },
+        Ending::Huge { size_bytes: 2 * 1024 * 1024 },
+        Ending::LoseReply,
+        Ending::CutBefore,
+    ];
+    for ending in endings {
+        let grant = world.living_grant(Duration::from_secs(5));
+        let grant = Grant { access: Some(PLANTED_ACCESS.into()), ..grant };
+        writeln!(shown, "{grant:?}").expect("text can be written to text");
+        note(shown, &process.vault.connect(ACME, grant.clone()).await);
+        world.emulator.enqueue([Mood::ending(ending)]);
+        let token = process.token(ACME).await;
+        note(shown, &token);
+        note(shown, &process.force(ACME).await);
+        if let Ok(token) = &token {
+            note(shown, &process.reject(ACME, token).await);
+        }
+        note(shown, &process.vault.status(ACME).await);
+        note(shown, &process.vault.statuses(None, 100).await);
+        writeln!(shown, "{:?}", process.attempts(ACME).await).expect("text can be written to text");
+        writeln!(shown, "{:?}", process.row(ACME).await).expect("text can be written to text");
+        if let Err(error) = process.token(ACME).await {
+            let problem = error.problem();
+            writeln!(shown, "{problem:?}").expect("text can be written to text");
+        }
+        note(shown, &process.vault.connect(ACME, grant).await);
+        world.clock.pass(Duration::from_secs(120));
+        note(shown, &process.vault.token(ACME, TokenRequest::default()).await);
+        world.clock.pass(Duration::from_secs(120));
+    }
+    note(
+        shown,
+        &process
+            .vault
+            .connect(ACME, Grant { refresh: Some("bad\ntoken-planted".into()), ..Grant::default() })
+            .await,
+    );
+    note(shown, &process.vault.administer(ACME, Administer::Pause).await);
+    note(shown, &process.vault.administer(ACME, Administer::Disconnect).await);
+}
+
+#[tokio::test]
+async fn no_token_and_no_client_secret_is_ever_shown() {
+    let log = Log::default();
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(log.clone())
+        .finish()
+        .init();
+    let emulator =
+        jeton_emulator::Settings { client_secret: Secret::new(CLIENT_SECRET), ..Default::default() };
+    let policy = PolicyOverrides {
+        unknown_hold: Some(DurationText(Duration::from_secs(10))),
+        ..PolicyOverrides::default()
+    };
+    let (world, process) = World::shaped(Shape { emulator, policy, ..Shape::default() }).await;
+    let mut shown = String::new();
+    process.vault.start().await.unwrap();
+    live_through_everything(&world, &process, &mut shown).await;
+    writeln!(shown, "{:?} {:?}", process.vault, world.definition()).unwrap();
+    process.vault.drain().await;
+
+    let logged = log.text();
+    assert!(logged.contains("refresh started") && logged.contains("refresh failed"), "the log was heard");
+    assert!(logged.contains("TRACE") || logged.contains("DEBUG"), "all levels were heard");
+    // Every token of the provider begins with one of these.
+    for secret in ["emr_", "ema_", CLIENT_SECRET, PLANTED_ACCESS, "token-planted"] {
+        for (what, text) in [("log", &logged), ("answers", &shown)] {
+            if let Some(at) = text.find(secret) {
+                let line = text[..at].rfind('\n').map_or(0, |end| end + 1);
+                panic!("{secret} stands in the {what}: {}", text[line..].lines().next().unwrap());
+            }
+        }
+    }
+    assert!(world.emulator.stats().rotations > 5);
+    for secret in [CLIENT_SECRET, PLANTED_ACCESS, "ema_", "emr_"] {
+        // Four characters are found by chance in sealed bytes; what follows them is never by chance.
+        let found = if secret.len() < 8 { Vec::new() } else { grep_tree(world.home.path(), secret).unwrap() };
+        assert_eq!(found, [], "{secret}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_on_disk_holds_a_token_in_clear() {
+    let (world, process) = World::usual().await;
+    let grant = world.expired_grant();
+    process.connect(ACME, grant.clone()).await;
+    let mut secrets = vec![grant.refresh.unwrap(), grant.access.unwrap()];
+    for _ in 0..3 {
+        process.force(ACME).await.unwrap();
+        secrets.push(process.token(ACME).await.unwrap().access);
+        secrets.push(world.held_refresh(&process, ACME).await.unwrap());
+    }
+    assert_eq!(
+        world.held_access(&process, ACME).await.as_ref(),
+        Some(&process.token(ACME).await.unwrap().access)
+    );
+    for secret in secrets {
+        assert_eq!(grep_tree(world.home.path(), secret.reveal()).unwrap(), []);
+    }
+}

@@ -1,0 +1,204 @@
+//! A reply that the store cannot take is durable all the same.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jeton_core::keep::attempt::AttemptStatus;
+use jeton_emulator::Mood;
+use jeton_keeper::{Settings, TokenError};
+use jeton_store::sqlite::faults::NoHooks;
+use tokio::time::{Instant, sleep};
+
+use crate::world::{ACME, Process, Shape, World, eventually, holding, names, short_settings};
+
+/// The spill slots and what they hold; a free one begins with eight zeros.
+fn filled_slots(world: &World) -> Vec<(PathBuf, Vec<u8>)> {
+    let folder = world.place().data_dir.join("spill");
+    let mut filled = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("the slots were made") {
+        let path = entry.expect("the folder can be read").path();
+        let bytes = std::fs::read(&path).expect("the slot can be read");
+        if bytes[..8] != [0; 8] {
+            filled.push((path, bytes));
+        }
+    }
+    filled
+}
+
+fn holds(bytes: &[u8], needle: &str) -> bool {
+    bytes.windows(needle.len()).any(|window| window == needle.as_bytes())
+}
+
+/// Takes the store away from a process between the claim and the reply.
+async fn lose_the_store(world: &World, process: &Process, full: bool) {
+    world.until_accepted(1).await;
+    if full {
+        process.store.faults().set_full(true);
+    } else {
+        process.store.faults().set_read_only(true);
+    }
+    eventually("the reply is spilled", || !filled_slots(world).is_empty()).await;
+}
+
+async fn a_spilled_reply_comes_back(full: bool) {
+    let (world, process) = World::usual().await;
+    process.connect(ACME, world.expired_grant()).await;
+    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(150))]);
+    let watch = async {
+        lose_the_store(&world, &process, full).await;
+        let slots = filled_slots(&world);
+        let (path, bytes) = &slots[0];
+        assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(!holds(bytes, "emr_") && !holds(bytes, "ema_"), "the slot holds a token in clear");
+        assert_eq!(process.row(ACME).await.generation.0, 1);
+        process.store.faults().set_full(false);
+        process.store.faults().set_read_only(false);
+    };
+    let (token, ()) = tokio::join!(process.token(ACME), watch);
+    assert!(world.emulator.accepts(token.unwrap().access.reveal()));
+    assert_eq!(process.row(ACME).await.generation.0, 2);
+    assert_eq!(filled_slots(&world), []);
+    world.assert_spent_once();
+    // The chain goes on.
+    process.force(ACME).await.unwrap();
+    world.assert_spent_once();
+}
+
+#[tokio::test]
+async fn a_reply_that_a_read_only_store_refuses_is_spilled_sealed_and_comes_back_by_itself() {
+    a_spilled_reply_comes_back(false).await;
+}
+
+#[tokio::test]
+async fn a_reply_that_a_full_disk_refuses_is_spilled_sealed_and_comes_back_by_itself() {
+    a_spilled_reply_comes_back(true).await;
+}
+
+#[tokio::test]
+async fn callers_get_the_living_token_while_a_reply_is_spilled() {
+    let (world, process) = World::usual().await;
+    process.connect(ACME, world.expired_grant()).await;
+    let old = process.token(ACME).await.unwrap();
+    world.clock.pass(Duration::from_secs(50));
+    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(150))]);
+    assert_eq!(process.token(ACME).await.unwrap().access, old.access);
+    world.until_accepted(2).await;
+    process.store.faults().set_read_only(true);
+    eventually("the reply is spilled", || !filled_slots(&world).is_empty()).await;
+    let started = Instant::now();
+    assert_eq!(process.token(ACME).await.unwrap().access, old.access);
+    assert!(started.elapsed() < Duration::from_millis(200));
+    process.store.faults().set_read_only(false);
+    process.until_generation(ACME, 3).await;
+}
+
+/// A process in a runtime of its own, which dies with a spilled reply.
+fn die_with_a_filled_slot(world: &Arc<World>) {
+    let world = Arc::clone(world);
+    let dying = std::thread::spawn(move || {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let process = world.process().await;
+            process.connect(ACME, world.expired_grant()).await;
+            world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(100))]);
+            let brief = Duration::from_millis(20);
+            assert!(matches!(process.token_within(ACME, brief).await, Err(TokenError::WaitTimeout { .. })));
+            lose_the_store(&world, &process, false).await;
+        });
+        // Every task is dropped where it stands.
+        runtime.shutdown_timeout(Duration::from_secs(1));
+    });
+    dying.join().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_dead_process_left_in_a_slot_is_returned_when_another_opens() {
+    let world = Arc::new(World::start(Shape::default()).await);
+    let dying = Arc::clone(&world);
+    tokio::task::spawn_blocking(move || die_with_a_filled_slot(&dying)).await.unwrap();
+    assert_eq!(filled_slots(&world).len(), 1);
+    let process = world.process().await;
+    assert_eq!(process.row(ACME).await.generation.0, 2);
+    assert_eq!(filled_slots(&world), []);
+    assert!(world.emulator.accepts(process.token(ACME).await.unwrap().access.reveal()));
+    assert_eq!(process.last_attempt(ACME).await.status, AttemptStatus::Success);
+    world.assert_spent_once();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recovery_looks_into_the_slots_before_it_sends_a_token_again() {
+    let policy = holding(Duration::from_secs(60));
+    let emulator = jeton_emulator::Settings { access_ttl: Duration::from_secs(600), ..Default::default() };
+    let world = Arc::new(World::start(Shape { policy, emulator, ..Shape::default() }).await);
+    // It is open already, so it has looked once; and it is not started, so it does not look by itself.
+    let process = world.process().await;
+    let dying = Arc::clone(&world);
+    tokio::task::spawn_blocking(move || die_with_a_filled_slot(&dying)).await.unwrap();
+    world.clock.pass(Duration::from_secs(63));
+    let token = process.token(ACME).await;
+    assert_eq!(world.requests(), 1, "the reply was there all the time: {token:?}");
+    assert!(world.emulator.accepts(token.unwrap().access.reveal()));
+    assert_eq!(process.row(ACME).await.generation.0, 2);
+    assert_eq!(filled_slots(&world), []);
+}
+
+#[tokio::test]
+async fn closing_with_the_store_down_leaves_the_reply_in_its_slot() {
+    let (world, process) = World::usual().await;
+    process.connect(ACME, world.expired_grant()).await;
+    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(100))]);
+    let close = async {
+        lose_the_store(&world, &process, false).await;
+        process.vault.drain().await;
+    };
+    let (token, ()) = tokio::join!(process.token(ACME), close);
+    assert!(token.is_err());
+    assert_eq!(filled_slots(&world).len(), 1);
+    let next = world.process().await;
+    assert_eq!(next.row(ACME).await.generation.0, 2);
+    assert_eq!(filled_slots(&world), []);
+    world.assert_spent_once();
+}
+
+#[tokio::test]
+async fn with_no_free_slot_nothing_is_spent() {
+    let settings = Settings { spill_slots: 1, claim_wait: Duration::from_millis(300), ..short_settings() };
+    let (world, process) = World::shaped(Shape { settings, names: names(2), ..Shape::default() }).await;
+    process.connect("c0", world.expired_grant()).await;
+    process.connect("c1", world.expired_grant()).await;
+    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(800))]);
+    let second = async {
+        world.until_accepted(1).await;
+        let busy = process.token("c1").await;
+        assert!(matches!(busy, Err(TokenError::Busy { .. })), "{busy:?}");
+        assert_eq!(world.requests(), 1);
+        assert!(process.row("c1").await.open_attempt.is_none());
+    };
+    let (first, ()) = tokio::join!(process.token("c0"), second);
+    first.unwrap();
+    assert!(process.token("c1").await.is_ok());
+    world.assert_spent_once();
+}
+
+#[tokio::test]
+async fn a_slot_that_another_process_holds_is_not_taken_for_a_dead_ones() {
+    let (world, process) = World::usual().await;
+    process.connect(ACME, world.expired_grant()).await;
+    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(100))]);
+    let other = async {
+        lose_the_store(&world, &process, false).await;
+        // Its own store works, and the slot is full: but whoever filled it still lives.
+        let other = world.process_with(short_settings(), Arc::new(NoHooks)).await;
+        sleep(Duration::from_millis(50)).await;
+        assert_eq!(filled_slots(&world).len(), 1);
+        assert_eq!(other.row(ACME).await.generation.0, 1);
+        process.store.faults().set_read_only(false);
+    };
+    let (token, ()) = tokio::join!(process.token(ACME), other);
+    token.unwrap();
+    assert_eq!(process.row(ACME).await.generation.0, 2);
+    assert_eq!(process.attempts(ACME).await.len(), 1);
+}

@@ -1,0 +1,120 @@
+//! A tap between a vault and its store: it counts the calls, and it can be closed, as when a store is out of reach.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jeton_core::id::{ConnectionName, OperationId};
+use jeton_core::keep::claim::{Claim, ClaimAnswer};
+use jeton_core::keep::connection::{Connection, Generation, SealedTokens};
+use jeton_core::keep::ports::{
+    Administer, Commit, CommitAnswer, Connect, ConnectAnswer, ConnectionStore, Due, Fail, Skip, StoreError,
+};
+use jeton_core::keep::rejection::{Rejection, RejectionAnswer};
+use jeton_core::time::Timestamp;
+use jeton_store::SqliteStore;
+
+/// The real store behind a tap.
+#[derive(Debug)]
+pub(crate) struct Tap {
+    store: Arc<SqliteStore>,
+    closed: AtomicBool,
+    calls: AtomicU64,
+    sealed: Mutex<Vec<(ConnectionName, Generation, SealedTokens)>>,
+}
+
+impl Tap {
+    pub(crate) fn new(store: Arc<SqliteStore>) -> Self {
+        Self { store, closed: AtomicBool::new(false), calls: AtomicU64::new(0), sealed: Mutex::default() }
+    }
+
+    /// Every call fails while the tap is closed.
+    pub(crate) fn set_closed(&self, closed: bool) {
+        self.closed.store(closed, Ordering::SeqCst);
+    }
+
+    /// How many calls were made, whether they failed or not.
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    /// Every token set that was brought here to be stored, and the generation that it is sealed for.
+    pub(crate) fn sealed(&self) -> Vec<(ConnectionName, Generation, SealedTokens)> {
+        self.sealed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, name: &ConnectionName, before: Generation, tokens: &SealedTokens) {
+        let mut sealed = self.sealed.lock().unwrap_or_else(PoisonError::into_inner);
+        sealed.push((name.clone(), before.next(), tokens.clone()));
+    }
+
+    fn through(&self) -> Result<&SqliteStore, StoreError> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("the tap is closed".to_owned()));
+        }
+        Ok(&self.store)
+    }
+}
+
+#[async_trait]
+impl ConnectionStore for Tap {
+    async fn find(&self, name: &ConnectionName) -> Result<Option<Connection>, StoreError> {
+        self.through()?.find(name).await
+    }
+
+    async fn list(
+        &self,
+        after: Option<&ConnectionName>,
+        limit: usize,
+    ) -> Result<Vec<Connection>, StoreError> {
+        self.through()?.list(after, limit).await
+    }
+
+    async fn due(
+        &self,
+        horizon: Duration,
+        after: Option<&Due>,
+        limit: usize,
+    ) -> Result<(Timestamp, Vec<Due>), StoreError> {
+        self.through()?.due(horizon, after, limit).await
+    }
+
+    async fn connect(&self, connect: Connect) -> Result<ConnectAnswer, StoreError> {
+        if let Some(tokens) = &connect.tokens {
+            self.note(&connect.connection, connect.generation, tokens);
+        }
+        self.through()?.connect(connect).await
+    }
+
+    async fn claim(&self, claim: Claim) -> Result<ClaimAnswer, StoreError> {
+        self.through()?.claim(claim).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<CommitAnswer, StoreError> {
+        self.note(&commit.connection, commit.generation, &commit.tokens);
+        self.through()?.commit(commit).await
+    }
+
+    async fn fail(&self, fail: Fail) -> Result<(), StoreError> {
+        self.through()?.fail(fail).await
+    }
+
+    async fn skip(&self, skip: Skip) -> Result<(), StoreError> {
+        self.through()?.skip(skip).await
+    }
+
+    async fn reject(&self, rejection: Rejection) -> Result<RejectionAnswer, StoreError> {
+        self.through()?.reject(rejection).await
+    }
+
+    async fn administer(
+        &self,
+        name: &ConnectionName,
+        act: Administer,
+        operation: OperationId,
+    ) -> Result<bool, StoreError> {
+        self.through()?.administer(name, act, operation).await
+    }
+}

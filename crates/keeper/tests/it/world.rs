@@ -1,0 +1,359 @@
+//! One provider, one database file, one data directory, and any number of processes on them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jeton_core::entropy::SystemEntropy;
+use jeton_core::keep::attempt::{Attempt, Trigger};
+use jeton_core::keep::connection::{Connection, access_place, refresh_place};
+use jeton_core::keep::ports::{AttemptFilter, ConnectionStore as _, Maintenance as _};
+use jeton_core::keep::provider::{Catalogue, Client, Definition, DurationText, PolicyOverrides, Setup};
+use jeton_core::seal::{KeyRing, Sealer};
+use jeton_core::secret::Secret;
+use jeton_core::time::Clock as _;
+use jeton_emulator::{Emulator, Record};
+use jeton_keeper::{
+    Connected, Grant, Installation, InstallationError, KeySource, Ports, Refreshed, Settings, Token,
+    TokenError, TokenRequest, Vault,
+};
+use jeton_store::sqlite::faults::{Hooks, NoHooks};
+use jeton_store::{SqliteOptions, SqliteStore};
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+use crate::clock::MovableClock;
+use crate::tap::Tap;
+
+/// The one connection that most tests are about.
+pub(crate) const ACME: &str = "acme";
+
+/// How a world is made.
+#[derive(Clone, Debug)]
+pub(crate) struct Shape {
+    pub(crate) emulator: jeton_emulator::Settings,
+    pub(crate) settings: Settings,
+    pub(crate) policy: PolicyOverrides,
+    pub(crate) names: Vec<String>,
+    /// Instead of the emulator's own.
+    pub(crate) token_url: Option<String>,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self {
+            emulator: jeton_emulator::Settings::default(),
+            settings: short_settings(),
+            policy: PolicyOverrides::default(),
+            names: vec![ACME.to_owned()],
+            token_url: None,
+        }
+    }
+}
+
+/// Everything as in earnest, but in a hurry.
+pub(crate) fn short_settings() -> Settings {
+    Settings {
+        lease: Duration::from_secs(2),
+        redeem_timeout: Duration::from_millis(1_500),
+        claim_wait: Duration::from_secs(1),
+        wait: Duration::from_millis(2_500),
+        poll: Duration::from_millis(10),
+        cooldown: Duration::from_millis(300),
+        spill_slots: 3,
+        drain: Duration::from_secs(3),
+        ..Settings::default()
+    }
+}
+
+/// A policy that waits this long before it acts on an unknown outcome.
+pub(crate) fn holding(hold: Duration) -> PolicyOverrides {
+    PolicyOverrides { unknown_hold: Some(DurationText(hold)), ..PolicyOverrides::default() }
+}
+
+/// A policy that counts on a grace of the provider.
+pub(crate) fn graceful(grace: Duration) -> PolicyOverrides {
+    PolicyOverrides { reuse_grace: Some(DurationText(grace)), ..PolicyOverrides::default() }
+}
+
+/// `count` names: `c0`, `c1` and so on.
+pub(crate) fn names(count: usize) -> Vec<String> {
+    (0..count).map(|index| format!("c{index}")).collect()
+}
+
+/// One provider, one database file, one data directory.
+pub(crate) struct World {
+    pub(crate) emulator: Emulator,
+    pub(crate) clock: Arc<MovableClock>,
+    pub(crate) home: TempDir,
+    pub(crate) shape: Shape,
+}
+
+/// What stands in a process, but is not the vault itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) database: PathBuf,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+impl World {
+    pub(crate) async fn start(shape: Shape) -> Self {
+        let clock = Arc::new(MovableClock::default());
+        let emulator = Emulator::start_with_clock(shape.emulator.clone(), Arc::clone(&clock) as _)
+            .await
+            .expect("a port is free on loopback");
+        let home = tempfile::tempdir().expect("there is room for a temporary folder");
+        Self { emulator, clock, home, shape }
+    }
+
+    /// A world as it usually is, with one process.
+    pub(crate) async fn usual() -> (Self, Process) {
+        Self::shaped(Shape::default()).await
+    }
+
+    /// A world of that shape, with one process.
+    pub(crate) async fn shaped(shape: Shape) -> (Self, Process) {
+        let world = Self::start(shape).await;
+        let process = world.process().await;
+        (world, process)
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        let home = self.home.path();
+        Place {
+            database: home.join("jeton.db"),
+            data_dir: home.join("data"),
+            key: home.join("data").join("key"),
+        }
+    }
+
+    /// One more process.
+    pub(crate) async fn process(&self) -> Process {
+        self.process_with(self.shape.settings.clone(), Arc::new(NoHooks)).await
+    }
+
+    pub(crate) async fn process_with(&self, settings: Settings, hooks: Arc<dyn Hooks>) -> Process {
+        self.process_at(&self.place(), settings, hooks).await.expect("the installation is in order")
+    }
+
+    pub(crate) async fn process_at(
+        &self,
+        place: &Place,
+        settings: Settings,
+        hooks: Arc<dyn Hooks>,
+    ) -> Result<Process, InstallationError> {
+        let store = Arc::new(self.store_at(place, hooks));
+        let key = KeySource::File(place.key.clone());
+        let installation =
+            Installation::open(&*store, &place.data_dir, &key, &*self.clock, &SystemEntropy).await?;
+        Ok(self.process_of(store, installation, settings).await)
+    }
+
+    pub(crate) fn store_at(&self, place: &Place, hooks: Arc<dyn Hooks>) -> SqliteStore {
+        let mut options = SqliteOptions::new(Arc::clone(&self.clock) as _);
+        options.hooks = hooks;
+        options.busy_timeout = Duration::from_secs(2);
+        SqliteStore::open(&place.database, options).expect("the database opens")
+    }
+
+    pub(crate) async fn process_of(
+        &self,
+        store: Arc<SqliteStore>,
+        installation: Installation,
+        settings: Settings,
+    ) -> Process {
+        let tap = Arc::new(Tap::new(Arc::clone(&store)));
+        let ports = Ports {
+            connections: Arc::clone(&tap) as _,
+            feed: Arc::clone(&store) as _,
+            log: Arc::clone(&store) as _,
+        };
+        let clock = Arc::clone(&self.clock) as _;
+        let vault =
+            Vault::open(ports, installation, self.definitions(), settings, clock, Arc::new(SystemEntropy))
+                .await
+                .expect("the vault opens");
+        Process { vault, store, tap }
+    }
+
+    fn definitions(&self) -> BTreeMap<jeton_core::id::ConnectionName, Definition> {
+        let define = |name: &String| (name.parse().expect("a usable name"), self.definition());
+        self.shape.names.iter().map(define).collect()
+    }
+
+    pub(crate) fn definition(&self) -> Definition {
+        let token_url = self.shape.token_url.clone().unwrap_or_else(|| self.emulator.token_url());
+        let client = Client {
+            id: Some(self.shape.emulator.client_id.clone()),
+            secret: Some(self.shape.emulator.client_secret.clone()),
+            redirect_uri: None,
+        };
+        let vars = BTreeMap::from([("token_url".to_owned(), Secret::new(token_url))]);
+        let setup = Setup { vars, client, policy: self.shape.policy.clone() };
+        let catalogue = Catalogue::builtin();
+        let provider = catalogue.get("oauth2").expect("it is built in");
+        provider.define(setup).expect("the connection is defined rightly")
+    }
+
+    /// A new grant whose access token has died.
+    pub(crate) fn expired_grant(&self) -> Grant {
+        Grant {
+            refresh: Some(self.emulator.mint(1).remove(0)),
+            access: Some(Secret::new("an-access-token-that-died")),
+            access_expires_at: Some(self.clock.now() - Duration::from_secs(60)),
+            refresh_expires_at: None,
+        }
+    }
+
+    /// A new grant with an access token that lives for `life`.
+    pub(crate) fn living_grant(&self, life: Duration) -> Grant {
+        Grant {
+            access: Some(Secret::new("an-access-token-that-lives")),
+            access_expires_at: Some(self.clock.now() + life),
+            ..self.expired_grant()
+        }
+    }
+
+    /// What opens what the keeper has sealed.
+    pub(crate) async fn sealer(&self, process: &Process) -> Sealer {
+        let text = std::fs::read_to_string(self.place().key).expect("the key file is there");
+        let ring = KeyRing::parse(&text).expect("it holds a key");
+        let identity = process.store.identity().await.expect("the store answers").expect("it was founded");
+        Sealer::open_with(ring, &identity.key_check).expect("the key is the right one")
+    }
+
+    /// The refresh token that the row holds, opened.
+    pub(crate) async fn held_refresh(&self, process: &Process, name: &str) -> Option<Secret> {
+        let sealer = self.sealer(process).await;
+        let row = process.row(name).await;
+        let sealed = row.tokens.as_ref()?.refresh.as_deref()?;
+        let opened = sealer.open(sealed, refresh_place(&row.name, row.generation)).expect("it opens");
+        Some(Secret::new(std::str::from_utf8(&opened).expect("a token is text")))
+    }
+
+    /// The access token that the row holds, opened.
+    pub(crate) async fn held_access(&self, process: &Process, name: &str) -> Option<Secret> {
+        let sealer = self.sealer(process).await;
+        let row = process.row(name).await;
+        let sealed = row.tokens.as_ref()?.access.as_deref()?;
+        let opened = sealer.open(sealed, access_place(&row.name, row.generation)).expect("it opens");
+        Some(Secret::new(std::str::from_utf8(&opened).expect("a token is text")))
+    }
+
+    /// How many token requests have arrived.
+    pub(crate) fn requests(&self) -> usize {
+        self.emulator.records().len()
+    }
+
+    /// Waits until a request is under way.
+    pub(crate) async fn until_a_request_is_under_way(&self) {
+        eventually("a request is under way", || self.emulator.stats().in_flight > 0).await;
+    }
+
+    /// Waits until the first request has arrived.
+    pub(crate) async fn until_a_request_is_under_way_or_over(&self) {
+        eventually("a request has arrived", || self.requests() > 0).await;
+    }
+
+    /// Waits until a token has been accepted whose reply is not there yet.
+    pub(crate) async fn until_accepted(&self, count: u64) {
+        eventually("a token is accepted", || self.emulator.stats().accepted >= count).await;
+    }
+
+    /// Every refresh token was presented at most once, and none was refused as spent.
+    pub(crate) fn assert_spent_once(&self) {
+        let records = self.emulator.records();
+        let mut presented: Vec<&String> =
+            records.iter().filter_map(|record| record.presented.as_ref()).collect();
+        let all = presented.len();
+        presented.sort();
+        presented.dedup();
+        assert_eq!(presented.len(), all, "a refresh token was presented twice: {records:#?}");
+        let stats = self.emulator.stats();
+        assert_eq!((stats.overlaps, stats.reuse_kills, stats.invalid_grant), (0, 0, 0), "{stats:?}");
+    }
+
+    pub(crate) fn last_record(&self) -> Record {
+        self.emulator.records().pop().expect("a request was made")
+    }
+}
+
+/// A vault with a store of its own on the file.
+#[derive(Clone)]
+pub(crate) struct Process {
+    pub(crate) vault: Vault,
+    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) tap: Arc<Tap>,
+}
+
+impl Process {
+    pub(crate) async fn token(&self, name: &str) -> Result<Token, TokenError> {
+        self.vault.token(name, TokenRequest::default()).await
+    }
+
+    /// A token, for a caller who waits no longer than `wait`.
+    pub(crate) async fn token_within(&self, name: &str, wait: Duration) -> Result<Token, TokenError> {
+        self.vault.token(name, TokenRequest { wait: Some(wait), min_ttl: None }).await
+    }
+
+    pub(crate) async fn token_for(&self, name: &str, min_ttl: Duration) -> Result<Token, TokenError> {
+        self.vault.token(name, TokenRequest { wait: None, min_ttl: Some(min_ttl) }).await
+    }
+
+    pub(crate) async fn reject(&self, name: &str, token: &Token) -> Result<Token, TokenError> {
+        self.vault.reject(name, token.fingerprint, TokenRequest::default()).await
+    }
+
+    pub(crate) async fn force(&self, name: &str) -> Result<Refreshed, TokenError> {
+        self.vault.refresh(name, Trigger::Forced).await
+    }
+
+    pub(crate) async fn connect(&self, name: &str, grant: Grant) -> Connected {
+        self.vault.connect(name, grant).await.expect("the grant is taken over")
+    }
+
+    /// The row as this process's store has it, whatever its vault remembers.
+    pub(crate) async fn row(&self, name: &str) -> Connection {
+        let name = name.parse().expect("a usable name");
+        self.store.find(&name).await.expect("the store answers").expect("it is connected")
+    }
+
+    /// The attempts of a connection that went upstream or ought to have, oldest first.
+    pub(crate) async fn attempts(&self, name: &str) -> Vec<Attempt> {
+        use jeton_core::keep::attempt::Act;
+        let filter = AttemptFilter {
+            connection: Some(name.parse().expect("a usable name")),
+            ..AttemptFilter::default()
+        };
+        let mut attempts = self.vault.attempts(&filter, 1_000).await.expect("the store answers");
+        attempts.retain(|attempt| !matches!(attempt.act, Act::Connect));
+        attempts.reverse();
+        attempts
+    }
+
+    pub(crate) async fn last_attempt(&self, name: &str) -> Attempt {
+        self.attempts(name).await.pop().expect("there was an attempt")
+    }
+
+    pub(crate) async fn until_generation(&self, name: &str, generation: u64) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.row(name).await.generation.0 < generation {
+            assert!(Instant::now() < deadline, "{name} did not reach generation {generation}");
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// How long anything may take that must happen by itself.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Waits until `condition` holds, or fails saying what did not come about.
+pub(crate) async fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "this did not come about in time: {what}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
