@@ -1,0 +1,6 @@
+//! The doors: one function each.
+
+pub(crate) mod connections;
+pub(crate) mod health;
+pub(crate) mod refresh;
+pub(crate) mod token;

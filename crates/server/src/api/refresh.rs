@@ -1,0 +1,56 @@
+//! Refreshing because a person asks for it.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use jeton_core::keep::attempt::Trigger;
+use jeton_core::keep::connection::Generation;
+use jeton_core::time::Timestamp;
+use jeton_keeper::Refreshed;
+use serde::{Deserialize, Serialize};
+
+use crate::answer::Refusal;
+use crate::intake::{Expected, Named, Sent};
+use crate::router::Doors;
+
+/// Whether to refresh what is not due.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RefreshAsked {
+    force: bool,
+}
+
+impl Expected for RefreshAsked {
+    const SHAPE: &'static str = "nothing, or an object with `force` (true or false)";
+}
+
+/// What became of it.
+#[derive(Serialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub(crate) enum RefreshAnswer {
+    /// A new token set is stored.
+    Done { generation: Generation, expires_at: Option<Timestamp> },
+    /// Nothing was due, and it was not forced: nothing was spent.
+    NotDue { expires_at: Option<Timestamp> },
+}
+
+impl From<Refreshed> for RefreshAnswer {
+    fn from(refreshed: Refreshed) -> Self {
+        match refreshed {
+            Refreshed::Done { generation, expires_at } => Self::Done { generation, expires_at },
+            Refreshed::NotDue { expires_at } => Self::NotDue { expires_at },
+        }
+    }
+}
+
+/// `POST /api/v1/connections/{name}/refresh`: refreshes now, if it is due or forced, and waits for the outcome.
+pub(crate) async fn refresh(
+    State(doors): State<Arc<Doors>>,
+    Named(name): Named,
+    Sent(asked): Sent<RefreshAsked>,
+) -> Result<Json<RefreshAnswer>, Refusal> {
+    let forced = asked.unwrap_or_default().force;
+    let trigger = if forced { Trigger::Forced } else { Trigger::Manual };
+    Ok(Json(doors.vault.refresh(&name, trigger).await?.into()))
+}

@@ -1,0 +1,190 @@
+//! What comes in with a request: names, queries, bodies.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use jeton_core::keep::provider::DurationText;
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+
+use crate::answer::Refusal;
+use crate::fault::Fault;
+
+/// The largest body that a door takes.
+const BODY_LIMIT: usize = 64 * 1024;
+
+/// How long a body may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(10);
+
+/// The longest that a caller may wait for a refresh.
+const LONGEST_WAIT: Duration = Duration::from_mins(10);
+
+/// What a door expects, in words: it completes "which takes ..." or stands alone.
+pub(crate) trait Expected: DeserializeOwned {
+    /// The words.
+    const SHAPE: &'static str;
+}
+
+/// The connection that a URL names. Whether there is one, the keeper knows.
+pub(crate) struct Named(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let Path(name) =
+            Path::<String>::from_request_parts(parts, state).await.map_err(|_| Fault::NoSuchUrl)?;
+        Ok(Self(name))
+    }
+}
+
+/// A query, whose fields are texts.
+pub(crate) struct Asked<Q>(pub(crate) Q);
+
+impl<S: Send + Sync, Q: Expected> FromRequestParts<S> for Asked<Q> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        let Query(query) = Query::<Q>::try_from_uri(&parts.uri).map_err(|_| Fault::Query(Q::SHAPE))?;
+        Ok(Self(query))
+    }
+}
+
+/// A JSON body; absent where none was sent.
+pub(crate) struct Sent<B>(pub(crate) Option<B>);
+
+impl<S: Send + Sync, B: Expected> FromRequest<S> for Sent<B> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
+        let (parts, body) = request.into_parts();
+        let bytes = collect(&parts.headers, body).await?;
+        if bytes.is_empty() {
+            return Ok(Self(None));
+        }
+        if !is_json(&parts.headers) {
+            return Err(Fault::NotMarkedAsJson.into());
+        }
+        match serde_json::from_slice(&bytes) {
+            // Read as a struct, a list is taken for its fields in their order: nobody means that.
+            Ok(_) if !is_object(&bytes) => Err(Fault::BodyMisfit(B::SHAPE).into()),
+            Ok(sent) => Ok(Self(Some(sent))),
+            // The text of such an error repeats values, and a value may be a token.
+            Err(error) if error.classify() == Category::Data => Err(Fault::BodyMisfit(B::SHAPE).into()),
+            Err(error) => Err(Fault::NotJson { line: error.line(), column: error.column() }.into()),
+        }
+    }
+}
+
+async fn collect(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Fault> {
+    let too_large = Fault::BodyTooLarge { limit: BODY_LIMIT };
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length: u64| length > BODY_LIMIT as u64) {
+        return Err(too_large);
+    }
+    match tokio::time::timeout(BODY_TIME, Limited::new(body, BODY_LIMIT).collect()).await {
+        Err(_) => Err(Fault::BodyTooSlow(BODY_TIME)),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large),
+        Ok(Err(_)) => Err(Fault::BodyBroken),
+        Ok(Ok(whole)) => Ok(whole.to_bytes().into()),
+    }
+}
+
+/// Whether bytes that are JSON are an object.
+fn is_object(json: &[u8]) -> bool {
+    json.trim_ascii_start().first() == Some(&b'{')
+}
+
+/// `application/json` or `application/...+json`, with or without parameters.
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence.strip_prefix("application/").is_some_and(|sub| sub == "json" || sub.ends_with("+json"))
+}
+
+/// Reads `60`, which is seconds, or `60s`, `5m`, `250ms`.
+fn duration(text: &str) -> Option<Duration> {
+    match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => text.parse::<DurationText>().ok().map(|DurationText(duration)| duration),
+    }
+}
+
+/// How long a token must live at least.
+pub(crate) fn min_ttl(text: &str) -> Result<Duration, Fault> {
+    duration(text).ok_or(Fault::Query("`min_ttl` is seconds such as 60, or a duration such as 60s or 5m"))
+}
+
+/// How long a caller waits for a refresh that is under way.
+pub(crate) fn wait(text: &str) -> Result<Duration, Fault> {
+    let wait = duration(text).filter(|wait| *wait <= LONGEST_WAIT);
+    wait.ok_or(Fault::Query("`wait` is seconds such as 10, or a duration such as 10s, up to 10m"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use axum::body::Bytes;
+    use axum::http::HeaderValue;
+    use futures_util::stream;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn durations_are_seconds_or_have_a_unit() {
+        for (text, millis) in [("60", 60_000), ("60s", 60_000), ("5m", 300_000), ("250ms", 250), ("0", 0)] {
+            assert_eq!(min_ttl(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for bad in ["", "-1", "1.5", "soon", "99999999999999999999"] {
+            assert!(min_ttl(bad).is_err(), "{bad}");
+        }
+        assert!(wait("600").is_ok());
+        assert!(wait("601s").is_err());
+    }
+
+    #[test]
+    fn bodies_are_json_when_they_are_marked_so() {
+        for (kind, json) in [
+            ("application/json", true),
+            ("Application/JSON; charset=utf-8", true),
+            ("application/merge-patch+json", true),
+            ("text/json", false),
+            ("application/x-www-form-urlencoded", false),
+            ("", false),
+        ] {
+            let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))]);
+            assert_eq!(is_json(&headers), json, "{kind}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_never_ends_is_given_up() {
+        let body = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
+        assert_eq!(collect(&HeaderMap::new(), body).await, Err(Fault::BodyTooSlow(BODY_TIME)));
+    }
+
+    #[tokio::test]
+    async fn a_body_of_the_largest_size_is_taken_and_one_byte_more_is_not() {
+        let of_size = |size| {
+            let halves = [Bytes::from(vec![b' '; size / 2]), Bytes::from(vec![b' '; size - size / 2])];
+            Body::from_stream(stream::iter(halves.map(Ok::<_, Infallible>)))
+        };
+        assert_eq!(collect(&HeaderMap::new(), of_size(BODY_LIMIT)).await.unwrap().len(), BODY_LIMIT);
+        let too_large = Err(Fault::BodyTooLarge { limit: BODY_LIMIT });
+        assert_eq!(collect(&HeaderMap::new(), of_size(BODY_LIMIT + 1)).await, too_large);
+    }
+
+    proptest! {
+        #[test]
+        fn no_error_repeats_what_the_caller_wrote(text in "[a-z]{12,40}") {
+            prop_assert!(!min_ttl(&text).unwrap_err().to_string().contains(&text));
+            prop_assert!(!wait(&text).unwrap_err().to_string().contains(&text));
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Which URL leads where.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{get, post};
+use jeton_keeper::Vault;
+
+use crate::access::{self, ApiKey};
+use crate::api::{connections, health, refresh, token};
+use crate::{fault, passage};
+
+/// What the doors open on.
+#[derive(Clone, Debug)]
+pub struct Doors {
+    /// Where the tokens are.
+    pub vault: Vault,
+    /// Who may come in.
+    pub api_key: ApiKey,
+}
+
+/// Every URL, and the function behind it.
+pub fn router(doors: Doors) -> Router {
+    let doors = Arc::new(doors);
+
+    // With the header X-API-KEY.
+    let kept = Router::new()
+        .route("/api/v1/connections", get(connections::list))
+        .route("/api/v1/connections/{name}", get(connections::show).delete(connections::disconnect))
+        .route("/api/v1/connections/{name}/pause", post(connections::pause))
+        .route("/api/v1/connections/{name}/resume", post(connections::resume))
+        .route("/api/v1/connections/{name}/token", get(token::current))
+        .route("/api/v1/connections/{name}/token/reject", post(token::reject))
+        .route("/api/v1/connections/{name}/refresh", post(refresh::refresh))
+        .route_layer(from_fn_with_state(Arc::clone(&doors), access::require_key));
+
+    // Open to everyone who can reach the port.
+    let open = Router::new()
+        .route("/health", get(health::gateway_is_running))
+        .route("/healthz", get(health::process_lives))
+        .route("/readyz", get(health::ready));
+
+    dress(kept.merge(open)).with_state(doors)
+}
+
+/// What every answer has in common, also where there is no such URL. The last layer is the outermost.
+pub(crate) fn dress<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
+    router
+        .fallback(fault::no_such_url)
+        .method_not_allowed_fallback(fault::no_such_method)
+        .layer(from_fn(passage::catch_panic))
+        .layer(from_fn(passage::common_headers))
+        .layer(from_fn(passage::log))
+}

@@ -1,0 +1,157 @@
+//! One jeton in this process, with everything real but the provider's temper.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jeton_core::entropy::SystemEntropy;
+use jeton_core::id::ConnectionName;
+use jeton_core::keep::ports::ChangeFeed;
+use jeton_core::keep::provider::{Catalogue, Client as ProviderClient, Definition, Setup};
+use jeton_core::secret::Secret;
+use jeton_core::time::SystemClock;
+use jeton_emulator::Emulator;
+use jeton_keeper::{Grant, Installation, KeySource, Ports, Settings, Vault};
+use jeton_server::{ApiKey, Doors, Limits, router, serve};
+use jeton_store::{SqliteOptions, SqliteStore};
+use jeton_testkit::Client;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub(crate) const API_KEY: &str = "the-key-of-this-house-0123456789";
+
+/// A provider and a place on disk; houses are opened in it.
+pub(crate) struct Ground {
+    pub(crate) home: TempDir,
+    pub(crate) emulator: Emulator,
+}
+
+impl Ground {
+    pub(crate) async fn new() -> Self {
+        let emulator = Emulator::start(jeton_emulator::Settings::default()).await.unwrap();
+        Self { home: tempfile::tempdir().unwrap(), emulator }
+    }
+
+    fn definition(&self) -> Definition {
+        let vars = [("token_url", self.emulator.token_url()), ("api_base", self.emulator.api_base())];
+        let setup = Setup {
+            vars: vars.map(|(name, value)| (name.to_owned(), Secret::from(value))).into(),
+            client: ProviderClient {
+                id: Some("emulated".to_owned()),
+                secret: Some("emulated-secret".into()),
+                redirect_uri: None,
+            },
+            ..Setup::default()
+        };
+        Catalogue::builtin().get("oauth2").unwrap().define(setup).unwrap()
+    }
+
+    fn store(&self, file: &str) -> SqliteStore {
+        SqliteStore::open(&self.home.path().join(file), SqliteOptions::new(Arc::new(SystemClock))).unwrap()
+    }
+
+    /// A feed that cannot be read: its database is gone.
+    pub(crate) fn broken_feed(&self) -> Arc<dyn ChangeFeed> {
+        let store = self.store("gone.sqlite");
+        std::fs::remove_file(self.home.path().join("gone.sqlite")).unwrap();
+        Arc::new(store)
+    }
+
+    /// Where the data directory of a house is.
+    pub(crate) fn data_dir(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    /// A vault on the one database of this ground.
+    pub(crate) async fn vault(
+        &self,
+        data_dir: &Path,
+        feed: Option<Arc<dyn ChangeFeed>>,
+        names: &[&str],
+    ) -> Vault {
+        let store = Arc::new(self.store("jeton.sqlite"));
+        let key = KeySource::File(self.home.path().join("jeton.key"));
+        let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
+        let installation = Installation::open(&*store, data_dir, &key, &*clock, &*entropy).await.unwrap();
+        let ports = Ports {
+            connections: store.clone(),
+            feed: feed.unwrap_or_else(|| store.clone()),
+            log: store.clone(),
+        };
+        let definitions: BTreeMap<ConnectionName, Definition> =
+            names.iter().map(|name| (name.parse().unwrap(), self.definition())).collect();
+        let settings = Settings { spill_slots: 2, ..Settings::default() };
+        Vault::open(ports, installation, definitions, settings, clock, entropy).await.unwrap()
+    }
+
+    /// A house with `names` defined.
+    pub(crate) async fn house(&self, names: &[&str], limits: Limits) -> House {
+        let vault = self.vault(&self.data_dir("data"), None, names).await;
+        House::open(vault, limits).await
+    }
+}
+
+/// A running server.
+pub(crate) struct House {
+    pub(crate) vault: Vault,
+    pub(crate) address: SocketAddr,
+    stop: CancellationToken,
+    ended: oneshot::Receiver<io::Result<()>>,
+}
+
+impl House {
+    pub(crate) async fn open(vault: Vault, limits: Limits) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let api_key = ApiKey::from_raw(&API_KEY.into()).unwrap();
+        let router = router(Doors { vault: vault.clone(), api_key });
+        let stop = CancellationToken::new();
+        let (tell, ended) = oneshot::channel();
+        let shutdown = stop.clone().cancelled_owned();
+        TaskTracker::new().spawn(async move { tell.send(serve(listener, router, limits, shutdown).await) });
+        Self { vault, address, stop, ended }
+    }
+
+    /// A client with the right key.
+    pub(crate) fn client(&self) -> Client {
+        self.stranger().with_header("x-api-key", API_KEY)
+    }
+
+    /// A client with no key.
+    pub(crate) fn stranger(&self) -> Client {
+        Client::new(&format!("http://{}", self.address))
+    }
+
+    /// Connects `name` with a grant of the provider; gives its refresh token.
+    pub(crate) async fn connect(&self, ground: &Ground, name: &str) -> Secret {
+        let refresh = ground.emulator.mint(1).remove(0);
+        let grant = Grant { refresh: Some(refresh.clone()), ..Grant::default() };
+        self.vault.connect(name, grant).await.unwrap();
+        refresh
+    }
+
+    /// Sends bytes as they are, and reads until the server closes.
+    pub(crate) async fn raw(&self, bytes: impl AsRef<[u8]>) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(bytes.as_ref()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        String::from_utf8(answer).unwrap()
+    }
+
+    /// Tells the server to stop.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Waits until the server has stopped.
+    pub(crate) async fn ended(self) -> io::Result<()> {
+        self.ended.await.unwrap()
+    }
+}

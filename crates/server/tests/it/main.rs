@@ -1,0 +1,11 @@
+//! The doors, over real connections: a real vault on a real store, and a provider that really rotates.
+#![expect(
+    clippy::unwrap_used,
+    reason = "the functions beside the tests are test code too: what goes wrong there fails the test"
+)]
+
+mod doors;
+mod house;
+mod limits;
+mod logs;
+mod refusals;
