@@ -316,15 +316,15 @@ mod tests {
     #[test]
     fn a_sealed_value_opens_in_its_place_and_nowhere_else() {
         let (sealer, check) = Sealer::create(KeyRing::generate(&SystemEntropy), &SystemEntropy);
-        let sealed = sealer.seal(b"token", PLACE, &SystemEntropy);
-        assert_eq!(&**sealer.open(&sealed, PLACE).unwrap(), b"token");
+        let value = sealer.seal(b"token", PLACE, &SystemEntropy);
+        assert_eq!(&**sealer.open(&value, PLACE).unwrap(), b"token");
         for elsewhere in [
             Place { table: "strays", ..PLACE },
             Place { row: "acm", ..PLACE },
             Place { field: "refresh", ..PLACE },
             Place { generation: 4, ..PLACE },
         ] {
-            assert_eq!(sealer.open(&sealed, elsewhere).unwrap_err(), SealError::DoesNotOpen);
+            assert_eq!(sealer.open(&value, elsewhere).unwrap_err(), SealError::DoesNotOpen);
         }
         let again = Sealer::open_with(sealer.ring.clone(), &check).unwrap();
         assert_eq!(again.fingerprint(&"a".into()), sealer.fingerprint(&"a".into()));
@@ -342,11 +342,11 @@ mod tests {
     fn a_new_key_seals_and_the_old_one_still_opens() {
         let old = KeyRing::generate(&SystemEntropy);
         let (sealer, check) = Sealer::create(old.clone(), &SystemEntropy);
-        let sealed = sealer.seal(b"token", PLACE, &SystemEntropy);
+        let value = sealer.seal(b"token", PLACE, &SystemEntropy);
         let second = KeyRing::generate(&SystemEntropy).to_text().reveal().replacen("1:", "2:", 1);
         let both = KeyRing::parse(&format!("# rotated\n{}{second}", old.to_text().reveal())).unwrap();
         let rotated = Sealer::open_with(both, &check).unwrap();
-        assert_eq!(&**rotated.open(&sealed, PLACE).unwrap(), b"token");
+        assert_eq!(&**rotated.open(&value, PLACE).unwrap(), b"token");
         assert_eq!(
             sealer.open(&rotated.seal(b"x", PLACE, &SystemEntropy), PLACE).unwrap_err(),
             SealError::UnknownKey { kid: 2 }
@@ -356,12 +356,12 @@ mod tests {
     #[test]
     fn a_damaged_value_does_not_open_and_a_bad_key_file_names_its_line() {
         let (sealer, _) = Sealer::create(KeyRing::generate(&SystemEntropy), &SystemEntropy);
-        let mut sealed = sealer.seal(b"token", PLACE, &SystemEntropy);
-        for cut in 0..sealed.len() {
-            assert!(sealer.open(&sealed[..cut], PLACE).is_err());
+        let mut value = sealer.seal(b"token", PLACE, &SystemEntropy);
+        for cut in 0..value.len() {
+            assert!(sealer.open(&value[..cut], PLACE).is_err());
         }
-        *sealed.last_mut().unwrap() ^= 1;
-        assert_eq!(sealer.open(&sealed, PLACE).unwrap_err(), SealError::DoesNotOpen);
+        *value.last_mut().unwrap() ^= 1;
+        assert_eq!(sealer.open(&value, PLACE).unwrap_err(), SealError::DoesNotOpen);
         assert_eq!(KeyRing::parse("\n1:short").unwrap_err(), SealError::Malformed { line: 2 });
         assert_eq!(KeyRing::parse("# none\n").unwrap_err(), SealError::NoKey);
     }

@@ -8,11 +8,13 @@
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod migration;
+mod network;
 mod rules;
 pub mod sqlite;
 
 use jeton_core::keep::ports::{AttemptLog, ChangeFeed, ConnectionStore, Maintenance};
 
+pub use network::network_file_system;
 pub use sqlite::{SqliteOptions, SqliteStore};
 
 /// All ports of one store together. Only what composes a program, and the conformance story, sees the whole.

@@ -163,10 +163,10 @@ mod tests {
         earliest: None,
         refresh_idle_ttl: None,
         idle_keepalive: None,
-        visit: Duration::from_secs(12 * 3600),
+        visit: Duration::from_hours(12),
     };
     const POLICY: RecoveryPolicy =
-        RecoveryPolicy { hold: Duration::from_secs(60), reuse_grace: Duration::ZERO, then: Then::Resend };
+        RecoveryPolicy { hold: Duration::from_mins(1), reuse_grace: Duration::ZERO, then: Then::Resend };
 
     #[test]
     fn the_margin_is_five_minutes_or_a_fifth_of_a_short_life() {
@@ -227,7 +227,7 @@ mod tests {
     fn inside_the_grace_of_the_first_send_the_same_token_is_sent_at_once() {
         let policy = RecoveryPolicy { reuse_grace: Duration::from_secs(100), ..POLICY };
         let open = redeem();
-        assert_eq!(recovery(&[open.clone()], &policy, at(99)), Recovery::Again);
+        assert_eq!(recovery(std::slice::from_ref(&open), &policy, at(99)), Recovery::Again);
         let later = Attempt { recovers: Some(open.id), started_at: at(90), ..redeem() };
         let chain = [later, open];
         assert_eq!(recovery(&chain, &policy, at(99)), Recovery::Again);
@@ -240,7 +240,7 @@ mod tests {
         assert_eq!(recovery(&[acquire], &POLICY, at(46)), Recovery::Again);
         let open = redeem();
         let ask = RecoveryPolicy { then: Then::Ask, ..POLICY };
-        assert_eq!(recovery(&[open.clone()], &ask, at(46)), Recovery::Ask);
+        assert_eq!(recovery(std::slice::from_ref(&open), &ask, at(46)), Recovery::Ask);
         let acquire = RecoveryPolicy { then: Then::Acquire, ..POLICY };
         assert_eq!(recovery(&[open], &acquire, at(46)), Recovery::Acquire);
     }

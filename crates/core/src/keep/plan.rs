@@ -173,7 +173,7 @@ mod tests {
         earliest: None,
         refresh_idle_ttl: None,
         idle_keepalive: None,
-        visit: Duration::from_secs(12 * 3600),
+        visit: Duration::from_hours(12),
     };
     const REDEEMS: Means =
         Means { can_redeem: true, acquire: Acquiring::Never, refused_as_dead: false, person_decides: false };
@@ -194,9 +194,9 @@ mod tests {
     #[test]
     fn a_set_born_after_the_request_satisfies_it_however_short_its_life() {
         let row = Connection { tokens: Some(tokens(2)), ..live() };
-        let wish = Wish::Living { ttl: Duration::from_secs(60), asked_at: at(0) };
+        let wish = Wish::Living { ttl: Duration::from_mins(1), asked_at: at(0) };
         assert!(wish.is_satisfied_by(&row, &PACE, at(1)));
-        let later = Wish::Living { ttl: Duration::from_secs(60), asked_at: at(1) };
+        let later = Wish::Living { ttl: Duration::from_mins(1), asked_at: at(1) };
         assert!(!later.is_satisfied_by(&row, &PACE, at(2)), "one that was there before does not");
     }
 
@@ -239,7 +239,7 @@ mod tests {
     fn a_person_may_decide_what_policy_would_hold() {
         let open = redeem();
         let policy =
-            RecoveryPolicy { hold: Duration::from_secs(60), reuse_grace: Duration::ZERO, then: Then::Resend };
+            RecoveryPolicy { hold: Duration::from_mins(1), reuse_grace: Duration::ZERO, then: Then::Resend };
         let interrupted = Some(Interrupted { open: open.id, chain: std::slice::from_ref(&open), policy });
         let hold = Plan::Hold { attempt: open.id, until: at(105) };
         assert_eq!(next(&live(), REDEEMS, interrupted, at(50)), hold);

@@ -65,11 +65,14 @@ impl<'a> Refresh<'a> {
             ClaimAnswer::Moved { .. } | ClaimAnswer::Interrupted { .. } | ClaimAnswer::Closed => {
                 Ok(Round::Again)
             }
-            ClaimAnswer::CoolingDown { until } => Err(TokenError::CoolingDown {
-                name: self.defined.name.clone(),
-                code: row.last_error.clone().unwrap_or_else(|| "failed".to_owned()),
-                retry_after: until.since(self.shared.clock.now()),
-            }),
+            ClaimAnswer::CoolingDown { until } => {
+                tracing::debug!(connection = %self.defined.name, %until, "the last attempt failed too recently");
+                Err(TokenError::CoolingDown {
+                    name: self.defined.name.clone(),
+                    code: row.last_error.clone().unwrap_or_else(|| "failed".to_owned()),
+                    retry_after: until.since(self.shared.clock.now()),
+                })
+            }
         }
     }
 

@@ -141,15 +141,15 @@ impl Record<'_> {
 
     fn say(&self, refusal: &Refusal, consequence: &Consequence) {
         let name = &self.row.name;
-        let (code, class, message) = (&consequence.code, refusal.class.as_str(), &refusal.message);
+        let (code, class, reason) = (&consequence.code, refusal.class.as_str(), &refusal.message);
         let status = refusal.status.unwrap_or_default();
         if consequence.is_dead() {
             tracing::error!(
-                connection = %name, code, class, status, message,
+                connection = %name, code, class, status, reason,
                 "CRITICAL: refresh token revoked, manual re-authorization required"
             );
         } else {
-            tracing::warn!(connection = %name, act = self.act.as_str(), code, class, status, message, "refresh failed");
+            tracing::warn!(connection = %name, act = self.act.as_str(), code, class, status, reason, "refresh failed");
         }
     }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use jeton_core::keep::ports::StoreError;
 use rustix::fs::Access;
 
-use super::network::network_file_system;
+use crate::network::network_file_system;
 
 /// Only the owner may read and write.
 const PRIVATE: u32 = 0o600;

@@ -1,7 +1,7 @@
 //! The store inside the binary: one SQLite file with a write-ahead log, for any number of processes of one machine.
 //!
 //! * One thread writes, and calls that wait share one COMMIT (`writer`); reads go to a small pool (`readers`).
-//! * Before SQLite sees the file: `guard`, `network`. Opening connections: `opening`. The schema: `migrate`.
+//! * Before SQLite sees the file: `guard`. Opening connections: `opening`. The schema: `migrate`.
 //! * The ports: `connections` (with `flow` for claim, commit, fail and skip, and `grants` for what people do),
 //!   `attempts`, `feed`, `maintenance`. Rows: `table`, `log`, `rows`.
 //! * Where tests make it fail: [`faults`].
@@ -17,7 +17,6 @@ mod guard;
 mod log;
 mod maintenance;
 mod migrate;
-mod network;
 mod opening;
 mod readers;
 mod rows;

@@ -47,8 +47,11 @@ const BEHIND_FUSE: &[&str] = &[
 
 const FUSE_MAGIC: u32 = 0x6573_5546;
 
-/// The name of the network file system that `folder` is on.
-pub(super) fn network_file_system(folder: &Path) -> std::io::Result<Option<String>> {
+/// The name of the network file system that `folder` is on; `None` where it is on a local one.
+///
+/// # Errors
+/// The folder, or the list of mounts, cannot be read.
+pub fn network_file_system(folder: &Path) -> std::io::Result<Option<String>> {
     let magic = magic_number(folder)?;
     let fuse_type = if magic == FUSE_MAGIC {
         let device = fs::metadata(folder)?.dev();

@@ -1,0 +1,68 @@
+//! The stable codes of failures that the command line finds by itself. Those of the keeper have their pages under
+//! `docs/errors/`; these stand in `docs/reference/command-line.md`, which is made from here.
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident = $code:literal, $title:literal, $advice:literal;)*) => {
+        /// A stable code, what it means in general, and what to do.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Code {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Code {
+            /// All of them.
+            pub(crate) const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The code as it stands in a problem document.
+            pub(crate) fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $code,)*
+                }
+            }
+
+            /// The kind of problem in words.
+            pub(crate) fn title(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $title,)*
+                }
+            }
+
+            /// What to do.
+            pub(crate) fn advice(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $advice,)*
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The one code with the exit code 2.
+    WrongUse = "WRONG_USE", "The command was not used as it must be",
+        "`detail` says what is expected; `jeton COMMAND --help`, or this page";
+    SettingsInvalid = "SETTINGS_INVALID", "The settings cannot be used",
+        "`faults` names each setting, where it stands and what is wrong; `jeton config check` finds them all";
+    InstallationUnusable = "INSTALLATION_UNUSABLE", "The installation cannot be used as it is",
+        "data directory, sealing key and database do not fit or cannot be used; nothing was changed or spent";
+    StoreUnavailable = "STORE_UNAVAILABLE", "The store is not available",
+        "the database cannot be opened, read or written; nothing is spent until it can be";
+    ListeningFailed = "LISTENING_FAILED", "The port cannot be listened at",
+        "free the port, or give `server.listen` another";
+    GrantRefused = "GRANT_REFUSED", "The grant cannot be taken over",
+        "the file of `--import` holds no usable tokens; the connection is as it was";
+    UnknownConnection = "UNKNOWN_CONNECTION", "Unknown connection",
+        "no connection is meant; `jeton status` lists them";
+    UnknownProvider = "UNKNOWN_PROVIDER", "Unknown provider",
+        "`jeton provider list` lists them; `providers.paths` adds more";
+    ProviderFileInvalid = "PROVIDER_FILE_INVALID", "The provider file cannot be used",
+        "`detail` names the line; docs/reference/provider-format.md describes the format";
+    VectorsFailed = "VECTORS_FAILED", "A provider file breaks its promises",
+        "the answer names each golden vector that came out differently";
+    RefreshFailed = "REFRESH_FAILED", "A refresh failed",
+        "the answer names each connection and why; `jeton logs --failed`";
+    Stopped = "STOPPED", "Stopped by a signal",
+        "`jeton logs` says what became of refreshes that were under way";
+    SystemRefused = "SYSTEM_REFUSED", "The operating system refuses",
+        "`detail` says what it refuses, such as a thread or an output";
+}

@@ -1,0 +1,106 @@
+//! What each command does: one file a command.
+
+pub(crate) mod adopt;
+pub(crate) mod config;
+pub(crate) mod connect;
+pub(crate) mod disconnect;
+pub(crate) mod docs;
+mod import;
+pub(crate) mod logs;
+pub(crate) mod pause;
+pub(crate) mod provider;
+pub(crate) mod refresh;
+pub(crate) mod resume;
+pub(crate) mod serve;
+pub(crate) mod status;
+pub(crate) mod token;
+
+use jeton_core::keep::ports::Administer;
+use serde_json::json;
+
+use crate::arguments::Command;
+use crate::code::Code;
+use crate::compose::{self, House, Machine};
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::settings::{self, Loaded, Settings, Sources};
+use crate::signals::Endings;
+use crate::telemetry::{self, Level};
+
+/// Runs one command to its end.
+pub(crate) async fn run(command: Command, sources: &Sources, output: Output) -> Result<(), Failure> {
+    let is_server = command.is_server();
+    let load = || settings::load(sources);
+    match command {
+        Command::Docs(docs) => docs.run(),
+        Command::Config(config) => config.run(&load(), &sources.environment, output),
+        Command::Provider(provider) => provider.run(&load(), output),
+        Command::Serve(serve) => serve.run(ready(load(), is_server)?, output).await,
+        Command::Connect(connect) => connect.run(ready(load(), is_server)?, output).await,
+        Command::Disconnect(disconnect) => disconnect.run(ready(load(), is_server)?, output).await,
+        Command::Pause(pause) => pause.run(ready(load(), is_server)?, output).await,
+        Command::Resume(resume) => resume.run(ready(load(), is_server)?, output).await,
+        Command::Token(token) => token.run(ready(load(), is_server)?, output).await,
+        Command::Refresh(refresh) => refresh.run(ready(load(), is_server)?, output).await,
+        Command::Status(status) => status.run(ready(load(), is_server)?, output).await,
+        Command::Logs(logs) => logs.run(ready(load(), is_server)?, output).await,
+        Command::Adopt(adopt) => adopt.run(&ready(load(), is_server)?, output).await,
+    }
+}
+
+/// The settings, once all of them are right; log lines are written from here on.
+fn ready(loaded: Loaded, is_server: bool) -> Result<Settings, Failure> {
+    let settings = loaded.settings?;
+    let level = if is_server || settings.level_asked { &settings.level } else { &Level::ERRORS };
+    telemetry::begin(level, settings.format).map_err(|error| {
+        Failure::new(Code::SystemRefused, format!("log lines cannot be written: {error}"))
+    })?;
+    if is_server {
+        loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    }
+    Ok(settings)
+}
+
+/// Opens the house, does `act` in it, and leaves in order: a refresh under way goes to its end, also when the person at
+/// the terminal does not want to wait for it. A second signal ends the process at once; what it did is on record.
+async fn at_home(
+    settings: Settings,
+    act: impl AsyncFnOnce(&House) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut endings = listen()?;
+    let house = compose::house(settings, Machine::this()).await?;
+    let ended = tokio::select! {
+        ended = act(&house) => ended,
+        signal = endings.next() => Err(stopped(signal)),
+    };
+    tokio::select! {
+        () = house.vault.drain() => ended,
+        signal = endings.next() => ended.and(Err(stopped(signal))),
+    }
+}
+
+fn listen() -> Result<Endings, Failure> {
+    Endings::listen()
+        .map_err(|error| Failure::new(Code::SystemRefused, format!("signals cannot be heard: {error}")))
+}
+
+fn stopped(signal: &str) -> Failure {
+    let text = format!("stopped by {signal}; `jeton logs` says what became of refreshes that were under way");
+    Failure::new(Code::Stopped, text)
+}
+
+/// Pauses, resumes or disconnects, and says so.
+async fn administer(
+    settings: Settings,
+    output: Output,
+    name: String,
+    act: Administer,
+    (result, said): (&str, &str),
+) -> Result<(), Failure> {
+    at_home(settings, async |house| {
+        house.vault.administer(&name, act).await?;
+        let text = format!("`{name}` is {result}: {said}");
+        Ok(output.either(&text, &json!({ "connection": name, "result": result }))?)
+    })
+    .await
+}

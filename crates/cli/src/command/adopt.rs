@@ -1,0 +1,30 @@
+//! `jeton adopt`.
+
+use serde_json::json;
+
+use crate::compose::{self, Machine};
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::settings::Settings;
+
+/// Take over a database that was copied or restored, once the original no longer runs
+#[derive(Debug, clap::Args)]
+pub(crate) struct Adopt {}
+
+impl Adopt {
+    pub(crate) async fn run(self, settings: &Settings, output: Output) -> Result<(), Failure> {
+        let machine = Machine::this();
+        let (store, mut installation) = compose::installation(settings, &machine).await?;
+        let on_hold = installation.on_hold();
+        if on_hold {
+            installation.adopt(&*store, &*machine.clock, &*machine.entropy).await?;
+        }
+        let text = if on_hold {
+            "this installation has taken the database over and keeps its connections alive from now on; start \
+             `jeton serve` again if it runs"
+        } else {
+            "the database belongs to this installation already; nothing was changed"
+        };
+        Ok(output.either(text, &json!({ "adopted": on_hold }))?)
+    }
+}

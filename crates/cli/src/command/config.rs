@@ -1,0 +1,76 @@
+//! `jeton config`.
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use crate::code::Code;
+use crate::environment::Environment;
+use crate::failure::Failure;
+use crate::output::{self, Output};
+use crate::settings::{Fault, Loaded, show};
+
+/// Look at the settings
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Check all settings, provider files and connections, and say what is wrong where
+    Check,
+    /// Print what is in force and where each value came from; secrets are hidden
+    Show,
+}
+
+impl Config {
+    pub(crate) fn run(
+        self,
+        loaded: &Loaded,
+        environment: &Environment,
+        output: Output,
+    ) -> Result<(), Failure> {
+        match self {
+            Self::Check => check(loaded, output),
+            Self::Show => show(loaded, environment, output),
+        }
+    }
+}
+
+fn check(loaded: &Loaded, output: Output) -> Result<(), Failure> {
+    let faults = faults(loaded);
+    if output.json {
+        Output::json(&json!({
+            "ok": faults.is_empty(),
+            "faults": faults.iter().map(Fault::to_json).collect::<Vec<_>>(),
+            "warnings": loaded.warnings,
+        }))?;
+    } else {
+        loaded.warnings.iter().try_for_each(|warning| output::remark(&format!("warning: {warning}")))?;
+    }
+    match &loaded.settings {
+        Err(_) if output.json => Err(Failure::reported(Code::SettingsInvalid)),
+        Err(faults) => Err(faults.clone().into()),
+        Ok(_) if output.json => Ok(()),
+        Ok(settings) => Ok(Output::line(&format!("OK (connections: {})", settings.definitions.len()))?),
+    }
+}
+
+/// Prints what was read, also where it is wrong: that is when a person wants to see it.
+fn show(loaded: &Loaded, environment: &Environment, output: Output) -> Result<(), Failure> {
+    let shown = show::shown(&loaded.values, &loaded.catalogue, environment);
+    if output.json {
+        Output::json(&shown.iter().map(show::Shown::to_json).collect::<Vec<Value>>())?;
+    } else {
+        let lines: Vec<_> =
+            shown.iter().map(|one| (format!("{} = {}", one.name, one.text()), &one.origin)).collect();
+        let width =
+            lines.iter().map(|(line, _)| line.chars().count()).filter(|width| *width < 72).max().unwrap_or(0);
+        let text: Vec<_> =
+            lines.iter().map(|(line, origin)| format!("{line:width$}  # {origin}\n")).collect();
+        Output::text(&text.concat())?;
+    }
+    match &loaded.settings {
+        Ok(_) => Ok(()),
+        Err(faults) => Err(faults.clone().into()),
+    }
+}
+
+fn faults(loaded: &Loaded) -> &[Fault] {
+    loaded.settings.as_ref().err().map_or(&[], Vec::as_slice)
+}

@@ -1,0 +1,67 @@
+//! `jeton logs`.
+
+use jeton_core::id::ConnectionName;
+use jeton_core::keep::attempt::Attempt;
+use jeton_core::keep::ports::AttemptFilter;
+
+use crate::failure::Failure;
+use crate::moment::to_the_second;
+use crate::output::{Output, Table};
+use crate::settings::Settings;
+
+/// Show the refresh log, newest first
+#[derive(Debug, clap::Args)]
+pub(crate) struct Logs {
+    /// How many rows at most
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    lines: u16,
+    /// Only what failed or was interrupted
+    #[arg(long)]
+    failed: bool,
+    /// Only of this connection
+    #[arg(long, value_name = "NAME")]
+    connection: Option<ConnectionName>,
+}
+
+impl Logs {
+    pub(crate) async fn run(self, settings: Settings, output: Output) -> Result<(), Failure> {
+        let filter = AttemptFilter {
+            connection: self.connection,
+            failed_only: self.failed,
+            ..AttemptFilter::default()
+        };
+        super::at_home(settings, async |house| {
+            let attempts = house.vault.attempts(&filter, usize::from(self.lines)).await?;
+            let mut table = Table::new(
+                ["STARTED", "CONNECTION", "TRIGGER", "ACT", "STATUS", "GENERATION", "MESSAGE"],
+                "nothing is on record",
+            );
+            for attempt in &attempts {
+                table.row(row(attempt));
+            }
+            Ok(output.rows(&table, &attempts)?)
+        })
+        .await
+    }
+}
+
+fn row(attempt: &Attempt) -> [String; 7] {
+    let generation = match attempt.new_generation {
+        Some(new) => format!("{} -> {}", attempt.generation.0, new.0),
+        None => attempt.generation.0.to_string(),
+    };
+    let parts = [
+        attempt.code.clone(),
+        attempt.http_status.map(|status| format!("HTTP {status}")),
+        attempt.message.clone(),
+    ];
+    [
+        to_the_second(attempt.started_at),
+        attempt.connection.to_string(),
+        attempt.trigger.as_str().to_owned(),
+        attempt.act.as_str().to_owned(),
+        attempt.status.as_str().to_owned(),
+        generation,
+        parts.into_iter().flatten().collect::<Vec<_>>().join(", "),
+    ]
+}

@@ -1,0 +1,175 @@
+//! `jeton provider`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::Subcommand;
+use jeton_core::keep::provider::{Capture, Catalogue, Provider as File, Step, Var, VectorResult};
+use serde_json::{Value, json};
+
+use crate::code::Code;
+use crate::failure::Failure;
+use crate::output::{self, Output, Table};
+use crate::settings::{self, Loaded};
+
+/// Look at the providers, built in and your own
+#[derive(Debug, Subcommand)]
+pub(crate) enum Provider {
+    /// List the providers
+    List,
+    /// Show what a provider is and what a connection to it needs
+    Show {
+        /// The provider
+        name: String,
+    },
+    /// Run the golden vectors of provider files
+    Test {
+        /// Providers by name, or paths of provider files; all providers if none is given
+        what: Vec<String>,
+    },
+}
+
+impl Provider {
+    pub(crate) fn run(self, loaded: &Loaded, output: Output) -> Result<(), Failure> {
+        // What is wrong with connections does not concern providers, but a provider file that is wrong is missing here.
+        for fault in loaded.settings.as_ref().err().into_iter().flatten() {
+            output::remark(&format!("warning: {fault}"))?;
+        }
+        match self {
+            Self::List => list(loaded, output),
+            Self::Show { name } => show(find(&loaded.catalogue, &name)?, output),
+            Self::Test { what } => test(loaded, &what, output),
+        }
+    }
+}
+
+fn find<'c>(catalogue: &'c Catalogue, name: &str) -> Result<&'c Arc<File>, Failure> {
+    catalogue.get(name).map_err(|error| Failure::new(Code::UnknownProvider, error.to_string()))
+}
+
+fn list(loaded: &Loaded, output: Output) -> Result<(), Failure> {
+    let mut table = Table::new(["NAME", "TITLE", "FROM", "STEPS"], "there are no providers");
+    let mut rows = Vec::new();
+    for provider in loaded.catalogue.iter() {
+        let added = loaded.added_providers.iter().any(|name| name == provider.name().as_str());
+        let from = if added { "file" } else { "built in" };
+        let steps: Vec<_> = provider.steps().map(Step::as_str).collect();
+        table.row([
+            provider.name().to_string(),
+            provider.title().to_owned(),
+            from.to_owned(),
+            steps.join(" "),
+        ]);
+        rows.push(json!({
+            "name": provider.name(),
+            "title": provider.title(),
+            "built_in": !added,
+            "steps": steps,
+            "tests": provider.test_count(),
+        }));
+    }
+    Ok(output.rows(&table, &rows)?)
+}
+
+fn show(provider: &Arc<File>, output: Output) -> Result<(), Failure> {
+    let steps: Vec<_> = provider.steps().map(Step::as_str).collect();
+    if output.json {
+        return Ok(Output::json(&json!({
+            "name": provider.name(),
+            "title": provider.title(),
+            "about": provider.about(),
+            "hosts": provider.hosts(),
+            "steps": steps,
+            "vars": provider.vars().map(var_json).collect::<Vec<_>>(),
+            "tests": provider.test_count(),
+        }))?);
+    }
+    Output::line(&format!("{}: {}", provider.name(), provider.title()))?;
+    provider.about().map_or(Ok(()), Output::line)?;
+    Output::line(&format!("\nsteps: {}", steps.join(" ")))?;
+    if !provider.hosts().is_empty() {
+        Output::line(&format!("hosts: {}", provider.hosts().join(" ")))?;
+    }
+    let name = provider.name();
+    Output::line(&format!("\n[connections.NAME]\nprovider = \"{name}\"\n\n[connections.NAME.vars]"))?;
+    let mut table = Table::new(["VARIABLE", "NEEDED", "DEFAULT", "MEANING"], "none");
+    for var in provider.vars() {
+        let default = var.default_value().unwrap_or("-").to_owned();
+        table.row([var.name().to_owned(), need(var).to_owned(), default, meaning(var)]);
+    }
+    Ok(output.rows(&table, &())?)
+}
+
+fn need(var: &Var) -> &'static str {
+    match var.capture() {
+        _ if var.is_mandatory() => "yes",
+        Some(_) => "else captured",
+        None => "no",
+    }
+}
+
+fn meaning(var: &Var) -> String {
+    let secret = var.is_secret().then(|| "a secret".to_owned());
+    let values = var.one_of().map(|values| format!("one of {}", values.join(", ")));
+    [var.about().map(str::to_owned), values, secret].into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+fn var_json(var: &Var) -> Value {
+    json!({
+        "name": var.name(),
+        "about": var.about(),
+        "mandatory": var.is_mandatory(),
+        "captured": var.capture().is_some_and(|capture| !matches!(capture, Capture::Take)),
+        "taken_from_replies": var.capture().is_some_and(|capture| matches!(capture, Capture::Take)),
+        "secret": var.is_secret(),
+        "values": var.one_of(),
+        "pattern": var.pattern(),
+        "default": var.default_value(),
+    })
+}
+
+fn test(loaded: &Loaded, what: &[String], output: Output) -> Result<(), Failure> {
+    let providers = match what {
+        [] => loaded.catalogue.iter().cloned().collect(),
+        what => what.iter().map(|what| one(&loaded.catalogue, what)).collect::<Result<Vec<_>, _>>()?,
+    };
+    let mut failed = 0;
+    let mut results = Vec::new();
+    for provider in providers {
+        let vectors = provider.run_tests();
+        failed += vectors.iter().filter(|vector| !vector.passed()).count();
+        if !output.json {
+            for vector in &vectors {
+                Output::line(&format!("{}: {vector}", provider.name()))?;
+            }
+        }
+        results.extend(vectors.iter().map(|vector| vector_json(&provider, vector)));
+    }
+    let summary = format!("{} vectors, {failed} wrong", results.len());
+    output.either(&summary, &results)?;
+    if failed == 0 { Ok(()) } else { Err(Failure::reported(Code::VectorsFailed)) }
+}
+
+/// A provider by name, or the provider of a file.
+fn one(catalogue: &Catalogue, what: &str) -> Result<Arc<File>, Failure> {
+    if !what.contains('/') && Path::new(what).extension().is_none_or(|end| end != "toml") {
+        return find(catalogue, what).cloned();
+    }
+    let mut alone = Catalogue::default();
+    let name = settings::add_provider(&mut alone, Path::new(what))
+        .map_err(|problem| Failure::new(Code::ProviderFileInvalid, problem))?;
+    find(&alone, &name).cloned()
+}
+
+fn vector_json(provider: &File, vector: &VectorResult) -> Value {
+    let differences = vector.differences.iter().map(|difference| {
+        json!({ "field": difference.field, "expected": difference.expected, "got": difference.got })
+    });
+    json!({
+        "provider": provider.name(),
+        "test": vector.name,
+        "line": vector.line,
+        "passed": vector.passed(),
+        "differences": differences.collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,172 @@
+//! `jeton serve`.
+
+use std::io;
+use std::net::SocketAddr;
+
+use jeton_core::keep::connection::Condition;
+use jeton_core::keep::ports::Maintenance as _;
+use jeton_server::{ApiKey, Doors, Limits};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::code::Code;
+use crate::compose::{self, House, Machine};
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::settings::Settings;
+use crate::signals::Endings;
+
+/// Under which name the store keeps the hash of a key that was made here.
+const API_KEY_HASH: &str = "api_key_hash";
+
+/// Keep every connection alive and answer the API, until SIGTERM or SIGINT
+///
+/// Where `API_KEY` is not set, an API key is made at the first start and printed once. A second signal ends the process at
+/// once.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Serve {
+    /// Listen here instead of at `server.listen`
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+}
+
+impl Serve {
+    /// The flag that is a setting.
+    pub(crate) fn setting(&self) -> Option<(&'static str, String, String)> {
+        self.listen.as_ref().map(|address| ("--listen", "server.listen".to_owned(), address.clone()))
+    }
+
+    pub(crate) async fn run(self, settings: Settings, output: Output) -> Result<(), Failure> {
+        let mut endings = super::listen()?;
+        let address = settings.listen;
+        let chosen = settings.api_key;
+        let house = compose::house(settings, Machine::this()).await?;
+        let listener = bind(address).await?;
+        let api_key = match chosen {
+            Some(key) => key,
+            None => kept_key(&house, output).await?,
+        };
+        house.vault.start().await?;
+        announce(&house, listener.local_addr().unwrap_or(address)).await?;
+        serve(&house, listener, api_key, &mut endings).await
+    }
+}
+
+/// Serves until a signal comes; then accepts nothing more, answers what is under way and drains the vault.
+async fn serve(
+    house: &House,
+    listener: TcpListener,
+    api_key: ApiKey,
+    endings: &mut Endings,
+) -> Result<(), Failure> {
+    let stop = CancellationToken::new();
+    let router = jeton_server::router(Doors { vault: house.vault.clone(), api_key });
+    let serving = async {
+        let ended = jeton_server::serve(listener, router, Limits::default(), stop.cancelled()).await;
+        stop.cancel();
+        ended
+    };
+    let draining = async {
+        stop.cancelled().await;
+        house.vault.drain().await;
+    };
+    let watching = async {
+        tracing::info!(signal = endings.next().await, "shutting down: refreshes under way go to their end");
+        stop.cancel();
+        endings.next().await
+    };
+    tokio::select! {
+        (served, ()) = futures_util::future::join(serving, draining) => served.map_err(|error| {
+            let text = format!("the port stopped listening: {error}; start `jeton serve` again");
+            Failure::new(Code::ListeningFailed, text)
+        }),
+        signal = watching => Err(super::stopped(signal)),
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let (ip, port) = (address.ip(), address.port());
+        let text = match error.kind() {
+            io::ErrorKind::AddrInUse => format!(
+                "port {port} of {ip} is taken; stop what listens there, or give `server.listen` another port"
+            ),
+            io::ErrorKind::PermissionDenied => format!(
+                "port {port} of {ip} needs rights that this user lacks; give `server.listen` a port above 1023"
+            ),
+            io::ErrorKind::AddrNotAvailable => {
+                format!("{ip} is no address of this machine; give `server.listen` one that is, such as 127.0.0.1")
+            }
+            _ => format!("nothing can listen at {address} ({error}); see `server.listen`"),
+        };
+        Failure::new(Code::ListeningFailed, text)
+    })
+}
+
+/// The key whose hash the store keeps; the first start makes it, and shows it this once.
+async fn kept_key(house: &House, output: Output) -> Result<ApiKey, Failure> {
+    if let Some(hash) = house.store.setting(API_KEY_HASH).await? {
+        return Ok(ApiKey::from_hash(read_hash(&hash)?));
+    }
+    let (text, key) = ApiKey::generate(&*house.machine.entropy);
+    let kept = read_hash(&house.store.keep_setting(API_KEY_HASH, key.hash().to_vec()).await?)?;
+    // Another process may have been first; then its key is the one, and it has shown it.
+    if kept == key.hash() {
+        let said = format!(
+            "The API key of this installation, shown this once and kept as a hash only:\n\n    {}\n\nSend it as the header \
+             X-API-KEY. If it is lost, set a key of your own in the environment as API_KEY: that one counts instead.",
+            text.reveal()
+        );
+        output.either(&said, &json!({ "api_key": text.reveal() }))?;
+    }
+    Ok(ApiKey::from_hash(kept))
+}
+
+fn read_hash(bytes: &[u8]) -> Result<[u8; 32], Failure> {
+    bytes.try_into().map_err(|_| {
+        let text = format!(
+            "the store keeps {} bytes as `{API_KEY_HASH}`, which is no SHA-256; set API_KEY instead",
+            bytes.len()
+        );
+        Failure::new(Code::StoreUnavailable, text)
+    })
+}
+
+/// Says where the server listens, and what a person should look at.
+async fn announce(house: &House, address: SocketAddr) -> Result<(), Failure> {
+    if house.vault.on_hold() {
+        tracing::warn!(
+            "on hold: the database was copied or restored, so living tokens are served and nothing is spent; if the \
+             original no longer runs, `jeton adopt` takes it over"
+        );
+    }
+    let states = super::status::all(&house.vault).await?;
+    for state in &states {
+        let connection = &state.name;
+        match (state.condition, state.interrupted_attempt) {
+            (Condition::Interrupted, Some(attempt)) => tracing::warn!(
+                %connection,
+                %attempt,
+                "an attempt was interrupted after its refresh token may have been spent; policy goes on with it"
+            ),
+            (Condition::Dead, _) => {
+                tracing::warn!(%connection, "the grant is dead: `jeton connect` replaces it");
+            }
+            (Condition::Pending, _) => {
+                tracing::warn!(%connection, "defined and not connected: `jeton connect`");
+            }
+            _ if state.orphaned => {
+                tracing::warn!(%connection, "its definition was removed: the grant is kept, and not kept alive");
+            }
+            _ => {}
+        }
+    }
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        address = %address,
+        connections = house.vault.names().len(),
+        "listening"
+    );
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! `jeton status`.
+
+use jeton_core::id::ConnectionName;
+use jeton_core::keep::connection::Condition;
+use jeton_core::time::Timestamp;
+use jeton_keeper::{Status as State, Vault};
+
+use crate::failure::Failure;
+use crate::moment::relative;
+use crate::output::{self, Output, Table};
+use crate::settings::Settings;
+
+const PAGE: usize = 500;
+
+/// Show how connections are
+#[derive(Debug, clap::Args)]
+pub(crate) struct Status {
+    /// Only this connection
+    name: Option<String>,
+}
+
+impl Status {
+    pub(crate) async fn run(self, settings: Settings, output: Output) -> Result<(), Failure> {
+        super::at_home(settings, async |house| {
+            let states = match &self.name {
+                Some(name) => vec![house.vault.status(name).await?],
+                None => all(&house.vault).await?,
+            };
+            if house.vault.on_hold() && !output.json {
+                output::remark(
+                    "this installation is on hold because its database was copied or restored: nothing is spent until \
+                     `jeton adopt`",
+                )?;
+            }
+            let now = house.machine.clock.now();
+            let mut table = Table::new(
+                ["NAME", "PROVIDER", "CONDITION", "EXPIRES", "NEXT LOOK", "GENERATION", "NOTE"],
+                "no connection is defined; write [connections.NAME] into jeton.toml",
+            );
+            for state in &states {
+                table.row(row(state, now));
+            }
+            Ok(output.rows(&table, &states)?)
+        })
+        .await
+    }
+}
+
+/// The status of every connection that is defined or stored.
+pub(super) async fn all(vault: &Vault) -> Result<Vec<State>, Failure> {
+    let mut states: Vec<State> = Vec::new();
+    loop {
+        let after: Option<ConnectionName> = states.last().map(|state| state.name.clone());
+        let page = vault.statuses(after.as_ref(), PAGE).await?;
+        let last = page.len() < PAGE;
+        states.extend(page);
+        if last {
+            return Ok(states);
+        }
+    }
+}
+
+fn row(state: &State, now: Timestamp) -> [String; 7] {
+    [
+        state.name.to_string(),
+        state.provider.to_string(),
+        state.condition.as_str().to_owned(),
+        relative(state.expires_at, now),
+        relative(state.due_at, now),
+        state.generation.0.to_string(),
+        note(state),
+    ]
+}
+
+/// What a person should know, and do.
+fn note(state: &State) -> String {
+    let mut notes = Vec::new();
+    if state.orphaned {
+        notes.push("its definition was removed, the grant is kept".to_owned());
+    }
+    match (state.condition, state.interrupted_attempt) {
+        (Condition::Pending, _) => notes.push(format!("`jeton connect {}`", state.name)),
+        (Condition::Dead, _) => {
+            notes.push(format!("connect again ({})", state.code.as_deref().unwrap_or("dead")));
+        }
+        (Condition::Interrupted, Some(attempt)) => {
+            notes.push(format!("attempt {attempt} may have spent the token"));
+        }
+        _ if state.failures > 0 => {
+            let code = state.last_error.as_deref().unwrap_or("unknown");
+            notes.push(format!("{code}, {} in a row", state.failures));
+        }
+        _ => {}
+    }
+    if state.paused && state.condition != Condition::Paused {
+        notes.push("paused".to_owned());
+    }
+    notes.join("; ")
+}

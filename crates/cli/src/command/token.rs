@@ -1,0 +1,77 @@
+//! `jeton token`.
+
+use clap::ValueEnum;
+use jeton_core::keep::provider::DurationText;
+use jeton_keeper::{Token as Given, TokenRequest};
+use serde_json::{Value, json};
+
+use crate::failure::Failure;
+use crate::output::{self, Output};
+use crate::settings::Settings;
+
+/// Print a living access token; it is refreshed first where that is needed
+#[derive(Debug, clap::Args)]
+pub(crate) struct Token {
+    /// The connection
+    name: String,
+    /// How long the token must live at least, such as 60s
+    #[arg(long, value_name = "DURATION")]
+    min_ttl: Option<DurationText>,
+    /// What is printed: the token alone, all about it, or a header line [default: raw]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    format: Option<Form>,
+}
+
+/// What is printed of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// The token and a line end
+    Raw,
+    /// Everything about it, as JSON; --json is the same
+    Json,
+    /// `Authorization: Bearer TOKEN`
+    Header,
+}
+
+impl Token {
+    pub(crate) async fn run(self, settings: Settings, output: Output) -> Result<(), Failure> {
+        let form = self.format.unwrap_or(if output.json { Form::Json } else { Form::Raw });
+        let request = TokenRequest { min_ttl: self.min_ttl.map(|text| text.0), wait: None };
+        super::at_home(settings, async |house| {
+            let token = house.vault.token(&self.name, request).await?;
+            if let (Some(warning), false) = (&token.warning, form == Form::Json) {
+                output::remark(&format!("warning: {warning}"))?;
+            }
+            match form {
+                Form::Raw => Output::line(token.access.reveal())?,
+                Form::Header => {
+                    Output::line(&format!("Authorization: {} {}", scheme(&token), token.access.reveal()))?;
+                }
+                Form::Json => Output::json(&to_json(&token))?,
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Some providers write `bearer`, and some APIs accept only `Bearer`.
+fn scheme(token: &Given) -> &str {
+    if token.token_type.eq_ignore_ascii_case("bearer") { "Bearer" } else { &token.token_type }
+}
+
+/// The members that the API answers with, too.
+fn to_json(token: &Given) -> Value {
+    let mut value = json!({
+        "access_token": token.access.reveal(),
+        "token_type": token.token_type,
+        "expires_at": token.expires_at,
+        "expires_in": token.expires_in.map(|left| left.as_secs()),
+        "generation": token.generation,
+        "fingerprint": token.fingerprint,
+    });
+    if let Some(warning) = &token.warning {
+        value["warning"] = warning.as_str().into();
+    }
+    value
+}

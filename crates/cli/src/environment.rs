@@ -1,0 +1,49 @@
+//! The environment, read once at start and passed on as values.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+
+use jeton_core::secret::Secret;
+
+/// What names of settings begin with.
+const PREFIX: &str = "JETON__";
+
+/// The variables of the environment. Any of them may hold a secret, so their values do not show.
+#[derive(Clone, Default)]
+pub(crate) struct Environment(BTreeMap<String, OsString>);
+
+impl Environment {
+    /// The environment of this process.
+    pub(crate) fn of_process() -> Self {
+        let named = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+        Self(named.collect())
+    }
+
+    /// The value of a variable.
+    ///
+    /// # Errors
+    /// It is not text; the message begins with "is".
+    pub(crate) fn get(&self, name: &str) -> Result<Option<Secret>, &'static str> {
+        let Some(value) = self.0.get(name) else { return Ok(None) };
+        value.to_str().map(|text| Some(Secret::new(text))).ok_or("is not text in UTF-8")
+    }
+
+    /// The names of all variables that are settings, with the part after `JETON__`.
+    pub(crate) fn settings(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.keys().filter_map(|name| Some((name.as_str(), name.strip_prefix(PREFIX)?)))
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.keys()).finish()
+    }
+}
+
+#[cfg(test)]
+impl<const N: usize> From<[(&str, &str); N]> for Environment {
+    fn from(variables: [(&str, &str); N]) -> Self {
+        Self(variables.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect())
+    }
+}

@@ -1,0 +1,135 @@
+//! How a command fails: what it says, and its exit code.
+
+use std::fmt::{self, Write as _};
+
+use jeton_core::keep::ports::StoreError;
+use jeton_core::problem::Problem;
+use jeton_keeper::{InstallationError, TokenError, VaultError};
+use serde_json::Value;
+
+use crate::code::Code;
+use crate::settings::Fault;
+
+/// The exit codes besides 0 for what is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// It could not be done.
+    Failed = 1,
+    /// It was not asked for in the right way.
+    WrongUse = 2,
+}
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: Exit,
+    problem: Box<Problem>,
+    /// One sentence each; most failures have one.
+    sentences: Vec<String>,
+    broken_pipe: bool,
+}
+
+impl Failure {
+    /// It could not be done; `sentence` says why and what to do.
+    pub(crate) fn new(code: Code, sentence: impl Into<String>) -> Self {
+        Self::of(Problem::new(500, code.as_str(), code.title(), sentence))
+    }
+
+    /// It was not asked for in the right way.
+    pub(crate) fn wrong_use(sentence: impl Into<String>) -> Self {
+        let code = Code::WrongUse;
+        let problem = Problem::new(400, code.as_str(), code.title(), sentence);
+        Self { exit: Exit::WrongUse, ..Self::of(problem) }
+    }
+
+    /// What a command found was wrong, and was said by its output already.
+    pub(crate) fn reported(code: Code) -> Self {
+        Self { sentences: Vec::new(), ..Self::new(code, code.title()) }
+    }
+
+    fn of(problem: Problem) -> Self {
+        let sentences = vec![problem.detail.clone()];
+        Self { exit: Exit::Failed, sentences, problem: Box::new(problem), broken_pipe: false }
+    }
+
+    /// The exit code.
+    pub(crate) fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// Whether nothing is left to say.
+    pub(crate) fn is_said(&self) -> bool {
+        self.sentences.is_empty()
+    }
+
+    /// Whether it failed because nobody reads its output any more.
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        self.broken_pipe
+    }
+
+    /// As a problem document (RFC 9457).
+    pub(crate) fn problem(&self) -> &Problem {
+        &self.problem
+    }
+}
+
+impl fmt::Display for Failure {
+    /// One line for each sentence, `error: ` before it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.sentences.iter().try_for_each(|sentence| writeln!(f, "error: {sentence}"))
+    }
+}
+
+impl From<TokenError> for Failure {
+    fn from(error: TokenError) -> Self {
+        Self::of(error.problem())
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::new(Code::StoreUnavailable, error.to_string())
+    }
+}
+
+impl From<InstallationError> for Failure {
+    fn from(error: InstallationError) -> Self {
+        match error {
+            InstallationError::Store(error) => error.into(),
+            error => Self::new(Code::InstallationUnusable, error.to_string()),
+        }
+    }
+}
+
+impl From<VaultError> for Failure {
+    fn from(error: VaultError) -> Self {
+        match error {
+            VaultError::Store(error) => error.into(),
+            error @ VaultError::SpillSlots { .. } => Self::new(Code::InstallationUnusable, error.to_string()),
+        }
+    }
+}
+
+impl From<Vec<Fault>> for Failure {
+    fn from(faults: Vec<Fault>) -> Self {
+        let mut detail = String::new();
+        for fault in &faults {
+            let separator = if detail.is_empty() { "" } else { "; " };
+            write!(detail, "{separator}{fault}").expect("a String takes everything");
+        }
+        let list: Vec<Value> = faults.iter().map(Fault::to_json).collect();
+        let code = Code::SettingsInvalid;
+        let problem = Problem::new(500, code.as_str(), code.title(), detail);
+        let sentences = faults.iter().map(ToString::to_string).collect();
+        Self { sentences, ..Self::of(problem.with("faults", list)) }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    /// An error of writing an answer; all other errors of input and output are told in sentences of their own.
+    fn from(error: std::io::Error) -> Self {
+        let text = format!("the answer cannot be written: {error}");
+        let broken_pipe = error.kind() == std::io::ErrorKind::BrokenPipe;
+        Self { broken_pipe, ..Self::new(Code::SystemRefused, text) }
+    }
+}

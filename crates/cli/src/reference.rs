@@ -1,0 +1,35 @@
+//! Reference pages, made from what the program itself reads: `cargo run -- docs settings > docs/reference/settings.md`.
+
+pub(crate) mod command_line;
+pub(crate) mod settings;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    /// The page as it stands in the repository.
+    fn written(name: &str) -> String {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference").join(name);
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    #[test]
+    fn the_page_on_settings_says_what_the_defaults_say() {
+        assert_eq!(
+            written("settings.md"),
+            super::settings::page(),
+            "run `jeton docs settings > docs/reference/settings.md`"
+        );
+    }
+
+    #[test]
+    fn the_page_on_the_command_line_says_what_the_help_says() {
+        let page = super::command_line::page();
+        assert_eq!(
+            written("command-line.md"),
+            page,
+            "run `jeton docs command-line > docs/reference/command-line.md`"
+        );
+    }
+}

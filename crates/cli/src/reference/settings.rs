@@ -1,0 +1,121 @@
+//! `docs/reference/settings.md`, from `config.default.toml`.
+
+use std::fmt::Write as _;
+
+use crate::settings::DEFAULTS;
+
+const HEAD: &str =
+    "# Settings\n\n<!-- Made from config.default.toml by `jeton docs settings`; change it there. -->\n\n";
+
+const SECRETS: &str = "## Secrets of the environment\n\n\
+    | variable | meaning |\n| --- | --- |\n\
+    | `API_KEY` | the key that callers of the API send as `X-API-KEY`; without it one is made at the first start, \
+    printed once and kept as a hash |\n\
+    | `JETON__KEY` | the sealing keys, as in `key_file`, lines separated by commas; used instead of that file |\n";
+
+/// A part of the file, as it is read from top to bottom.
+#[derive(Debug, PartialEq, Eq)]
+enum Part<'a> {
+    /// Comment that belongs to no setting.
+    Prose(String),
+    Section {
+        name: &'a str,
+        about: String,
+    },
+    Setting {
+        name: &'a str,
+        default: Option<&'a str>,
+        about: String,
+    },
+}
+
+/// The whole page.
+pub(crate) fn page() -> String {
+    let mut page = HEAD.to_owned();
+    let mut section = "";
+    let mut in_table = false;
+    for part in parts(DEFAULTS) {
+        let text = match &part {
+            Part::Prose(text) => format!("{text}\n\n"),
+            Part::Section { name, about } => {
+                section = *name;
+                let about = if about.is_empty() { String::new() } else { format!("{about}\n\n") };
+                format!("## `[{name}]`\n\n{about}")
+            }
+            Part::Setting { name, default, about } => {
+                let default = default.map_or_else(|| "-".to_owned(), |default| format!("`{default}`"));
+                let head = if in_table {
+                    ""
+                } else {
+                    "| setting | default | environment | meaning |\n| --- | --- | --- | --- |\n"
+                };
+                format!(
+                    "{head}| `{name}` | {default} | `{}` | {} |\n",
+                    variable(section, name),
+                    about.replace('|', "\\|")
+                )
+            }
+        };
+        let is_setting = matches!(part, Part::Setting { .. });
+        if in_table && !is_setting {
+            page.push('\n');
+        }
+        in_table = is_setting;
+        page.push_str(&text);
+    }
+    write!(page, "\n{SECRETS}").expect("a String takes everything");
+    page
+}
+
+fn variable(section: &str, name: &str) -> String {
+    let path = if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") };
+    format!("JETON__{}", path.replace('.', "__").to_uppercase())
+}
+
+/// Reads the comments, sections and settings of the file. What stands behind a `#` without a space is a section or a
+/// setting that has no default.
+fn parts(text: &str) -> Vec<Part<'_>> {
+    let mut parts = Vec::new();
+    let mut comment: Vec<&str> = Vec::new();
+    for line in text.lines() {
+        if let Some(words) = line.strip_prefix("# ").or_else(|| (line == "#").then_some("")) {
+            comment.push(words);
+            continue;
+        }
+        let (line, has_default) = line.strip_prefix('#').map_or((line, true), |line| (line, false));
+        let about = prose(&std::mem::take(&mut comment));
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            parts.push(Part::Section { name, about });
+        } else if let Some((name, value)) = line.split_once(" = ") {
+            parts.push(Part::Setting { name, default: has_default.then_some(value), about });
+        } else if !about.is_empty() {
+            parts.push(Part::Prose(about));
+        }
+    }
+    parts
+}
+
+/// The lines of a comment as paragraphs.
+fn prose(lines: &[&str]) -> String {
+    let paragraphs = lines.split(|line| line.is_empty()).map(|lines| lines.join(" "));
+    paragraphs.collect::<Vec<_>>().join("\n\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_belong_to_what_follows_them_and_stand_alone_before_an_empty_line() {
+        let text = "# All\n# of it.\n#\n# More.\n\n# Where.\n[server]\n# Port.\nlisten = \"x\"\n\n# Name.\n#url = \"y\"\n";
+        assert_eq!(
+            parts(text),
+            [
+                Part::Prose("All of it.\n\nMore.".to_owned()),
+                Part::Section { name: "server", about: "Where.".to_owned() },
+                Part::Setting { name: "listen", default: Some("\"x\""), about: "Port.".to_owned() },
+                Part::Setting { name: "url", default: None, about: "Name.".to_owned() },
+            ]
+        );
+    }
+}

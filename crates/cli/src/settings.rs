@@ -1,0 +1,180 @@
+//! Settings: built-in defaults, then the settings file, the environment and flags, each value with its origin.
+//!
+//! * Which setting? `config.default.toml` at the root of the repository.
+//! * What does it take? [`schema`]. Where was it written? [`document`], [`values`], [`origin`].
+//! * What does it become? [`assemble`], [`connections`].
+
+mod assemble;
+mod catalogue;
+mod connections;
+mod document;
+mod fault;
+mod origin;
+mod reader;
+mod schema;
+pub(crate) mod show;
+mod store_url;
+mod values;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use jeton_core::id::ConnectionName;
+use jeton_core::keep::provider::{Catalogue, Definition};
+use jeton_core::secret::Secret;
+use jeton_keeper::KeySource;
+use jeton_server::ApiKey;
+
+pub(crate) use catalogue::add as add_provider;
+pub(crate) use fault::Fault;
+pub(crate) use origin::Origin;
+pub(crate) use values::Values;
+
+use crate::environment::Environment;
+use crate::telemetry::{Format, Level};
+use schema::Place;
+
+/// Every setting with its default and its description.
+pub(crate) const DEFAULTS: &str = include_str!("../../../config.default.toml");
+
+/// The settings file that is read where none is named.
+const USUAL_FILE: &str = "jeton.toml";
+
+/// The variable that holds sealing keys in place of the key file.
+pub(crate) const KEY_VARIABLE: &str = "JETON__KEY";
+
+/// The variable that holds the key of the API.
+pub(crate) const API_KEY_VARIABLE: &str = "API_KEY";
+
+/// What a run of jeton is told.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) key: KeySource,
+    pub(crate) database: PathBuf,
+    pub(crate) listen: SocketAddr,
+    pub(crate) api_key: Option<ApiKey>,
+    pub(crate) level: Level,
+    /// Whether somebody asked for this level, beyond the settings of the server.
+    pub(crate) level_asked: bool,
+    pub(crate) format: Format,
+    pub(crate) keeper: jeton_keeper::Settings,
+    pub(crate) definitions: BTreeMap<ConnectionName, Definition>,
+}
+
+/// Where settings come from besides the defaults.
+#[derive(Debug, Default)]
+pub(crate) struct Sources {
+    /// The file that `--config` names.
+    pub(crate) config: Option<PathBuf>,
+    /// Flags that are settings: the flag, the setting, its text.
+    pub(crate) flags: Vec<(&'static str, String, String)>,
+    pub(crate) environment: Environment,
+}
+
+/// What was read, right or wrong.
+pub(crate) struct Loaded {
+    pub(crate) values: Values,
+    pub(crate) catalogue: Catalogue,
+    /// The names of providers that come from files of the operator.
+    pub(crate) added_providers: Vec<String>,
+    pub(crate) warnings: Vec<String>,
+    /// The settings, or everything that is wrong with them.
+    pub(crate) settings: Result<Settings, Vec<Fault>>,
+}
+
+/// Reads all settings. Nothing is opened but the files that the settings name.
+pub(crate) fn load(sources: &Sources) -> Loaded {
+    let (mut values, mut faults) = (Values::default(), Vec::new());
+    document::read(DEFAULTS, &|_| Origin::Default, &mut values, &mut faults);
+    let file = read_file(sources.config.as_deref(), &mut values, &mut faults);
+    read_environment(&sources.environment, &mut values, &mut faults);
+    read_flags(&sources.flags, &mut values, &mut faults);
+    let folder = file.as_deref().and_then(Path::parent).map(Path::to_owned).unwrap_or_default();
+    let warnings = file.iter().filter_map(|file| exposed_secret(file, &values)).collect();
+    let assembled = assemble::assemble(&values, faults, folder, &sources.environment);
+    Loaded {
+        values,
+        catalogue: assembled.catalogue,
+        added_providers: assembled.added_providers,
+        warnings,
+        settings: assembled.settings,
+    }
+}
+
+/// Reads the settings file, if there is one; gives its path.
+fn read_file(named: Option<&Path>, values: &mut Values, faults: &mut Vec<Fault>) -> Option<PathBuf> {
+    let path = named.unwrap_or(Path::new(USUAL_FILE));
+    let shown = path.display().to_string();
+    match fs::read_to_string(path) {
+        Ok(text) => {
+            let origin = |line| Origin::File { path: shown.clone(), line };
+            document::read(&text, &origin, values, faults);
+            Some(path.to_owned())
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound && named.is_none() => None,
+        Err(error) => {
+            let problem =
+                format!("the settings file {shown} cannot be read ({error}); name another with --config");
+            faults.push(Fault::new(None, "", problem));
+            None
+        }
+    }
+}
+
+fn read_environment(environment: &Environment, values: &mut Values, faults: &mut Vec<Fault>) {
+    for (variable, name) in environment.settings() {
+        if variable == KEY_VARIABLE {
+            continue;
+        }
+        let origin = Origin::Environment(variable.to_owned());
+        let mut path = values::path(&name.to_lowercase().replace("__", "."));
+        if let [section, connection, ..] = path.as_mut_slice()
+            && section == "connections"
+            && let Some(right) =
+                values.connections().into_iter().find(|known| known.replace(['-', '.'], "_") == *connection)
+        {
+            *connection = right;
+        }
+        let taken = match environment.get(variable) {
+            Ok(text) => set_text(path, text.unwrap_or_else(|| Secret::new("")).reveal(), origin, values),
+            Err(problem) => Err(Fault::new(Some(origin), path.join("."), problem)),
+        };
+        faults.extend(taken.err());
+    }
+}
+
+fn read_flags(flags: &[(&'static str, String, String)], values: &mut Values, faults: &mut Vec<Fault>) {
+    for (flag, name, text) in flags {
+        faults.extend(set_text(values::path(name), text, Origin::Flag(flag), values).err());
+    }
+}
+
+fn set_text(path: Vec<String>, text: &str, origin: Origin, values: &mut Values) -> Result<(), Fault> {
+    let value = match schema::place(&path) {
+        Place::Setting(kind) => schema::from_text(kind, text),
+        _ => text.into(),
+    };
+    values.set(path, value, origin)
+}
+
+/// A settings file with a secret in it that others can read.
+fn exposed_secret(file: &Path, values: &Values) -> Option<String> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = fs::metadata(file).ok()?.permissions().mode();
+    let secret = values.iter().find(|(path, found)| {
+        path.last().is_some_and(|key| key == "secret") && matches!(found.origin, Origin::File { .. })
+    });
+    let (path, _) = secret.filter(|_| mode & 0o007 != 0)?;
+    Some(format!(
+        "{file} holds {} and can be read by others; run `chmod 600 {file}`, or move the secret to a `secret_file`",
+        path.join("."),
+        file = file.display()
+    ))
+}
+
+#[cfg(test)]
+mod tests;

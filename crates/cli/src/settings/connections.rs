@@ -1,0 +1,172 @@
+//! `[connections.NAME]`: from what is written to definitions.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use jeton_core::id::ConnectionName;
+use jeton_core::keep::provider::{Catalogue, Client, Definition, PolicyOverrides, Setup};
+use jeton_core::secret::Secret;
+use toml::{Table, Value};
+use url::Url;
+
+use super::reader::{Reader, expected, text};
+use crate::environment::Environment;
+
+/// What definitions are made with besides what is written of them.
+pub(crate) struct Around<'a> {
+    pub(crate) catalogue: &'a Catalogue,
+    pub(crate) environment: &'a Environment,
+    /// Where callbacks come in, for clients that do not say.
+    pub(crate) callback: Option<&'a Url>,
+}
+
+/// The definitions of all connections that are right.
+pub(crate) fn definitions(
+    reader: &mut Reader<'_>,
+    around: &Around<'_>,
+) -> BTreeMap<ConnectionName, Definition> {
+    let mut definitions = BTreeMap::new();
+    for name in reader.values.connections() {
+        let at = vec!["connections".to_owned(), name.clone()];
+        match name.parse::<ConnectionName>() {
+            Err(error) => reader.fault(&at, error.to_string()),
+            Ok(parsed) => {
+                if let Some(definition) = definition(reader, around, &at) {
+                    definitions.insert(parsed, definition);
+                }
+            }
+        }
+    }
+    definitions
+}
+
+fn definition(reader: &mut Reader<'_>, around: &Around<'_>, at: &[String]) -> Option<Definition> {
+    let faults = reader.faults.len();
+    let provider = below(at, &["provider"]);
+    if reader.found(&provider).is_none() {
+        let names: Vec<_> = around.catalogue.names().map(|name| format!("`{name}`")).collect();
+        reader.fault(&provider, format!("is missing: name the provider, one of {}", names.join(", ")));
+    }
+    let provider = reader.read_at(&provider, |value| {
+        let name = text(value)?;
+        around.catalogue.get(&name).cloned().map_err(|error| error.to_string())
+    });
+    let setup =
+        Setup { vars: vars(reader, at), client: client(reader, around, at), policy: policy(reader, at) };
+    let provider = provider?;
+    // A setting that could not be read is missing from the set-up: only its own fault is worth saying.
+    if reader.faults.len() > faults {
+        return None;
+    }
+    provider
+        .define(setup)
+        .map_err(|error| {
+            let mut field: Vec<&str> = error.field.split('.').collect();
+            let mut problem = error.problem;
+            if error.field == "client.secret" {
+                problem.push_str(", as `secret_file`, `secret_env` or `secret`");
+            }
+            // What is no setting, such as the URL of a step, belongs to the connection as a whole.
+            if field.iter().any(|key| key.contains(' ')) {
+                problem = format!("{}: {problem}", error.field);
+                field.clear();
+            }
+            reader.fault(&below(at, &field), problem);
+        })
+        .ok()
+}
+
+fn vars(reader: &mut Reader<'_>, at: &[String]) -> BTreeMap<String, Secret> {
+    let section = below(at, &["vars"]);
+    let mut vars = BTreeMap::new();
+    for name in reader.values.below(&section).into_keys() {
+        let read = reader.read_at(&below(&section, &[&name]), |value| match value {
+            Value::String(text) => Ok(Secret::new(text.as_str())),
+            other => Err(expected("text in quotes", other)),
+        });
+        vars.extend(read.map(|value| (name, value)));
+    }
+    vars
+}
+
+fn client(reader: &mut Reader<'_>, around: &Around<'_>, at: &[String]) -> Client {
+    let section = below(at, &["client"]);
+    let redirect_uri = reader.read_at(&below(&section, &["redirect_uri"]), text);
+    Client {
+        id: reader.read_at(&below(&section, &["id"]), text),
+        secret: secret(reader, around.environment, &section),
+        redirect_uri: redirect_uri.or_else(|| around.callback.map(Url::to_string)),
+    }
+}
+
+/// The client secret, from the one place that is given.
+fn secret(reader: &mut Reader<'_>, environment: &Environment, section: &[String]) -> Option<Secret> {
+    let places = ["secret", "secret_env", "secret_file"];
+    let written: Vec<&str> =
+        places.into_iter().filter(|place| reader.found(&below(section, &[place])).is_some()).collect();
+    let [place] = written.as_slice() else {
+        if let [one, another, ..] = written.as_slice() {
+            reader.fault(&below(section, &[another]), format!("`{one}` is set too; keep one of the two"));
+        }
+        return None;
+    };
+    let path = below(section, &[place]);
+    match *place {
+        "secret" => reader.read_at(&path, |value| text(value).map(Secret::from)),
+        "secret_env" => reader.read_at(&path, |value| from_environment(environment, &text(value)?)),
+        _ => {
+            let found = reader.found(&path)?;
+            let file = found.value.as_str().map(|file| reader.resolve(file, Some(&found.origin)));
+            reader.read_at(&path, |value| {
+                let file = file.ok_or_else(|| expected("a path in quotes", value))?;
+                from_file(&file)
+            })
+        }
+    }
+}
+
+fn from_environment(environment: &Environment, name: &str) -> Result<Secret, String> {
+    match environment.get(name) {
+        Ok(Some(secret)) if !secret.is_empty() => Ok(secret),
+        Ok(_) => Err(format!("the environment variable {name} is not set; set it to the client secret")),
+        Err(problem) => Err(format!("the environment variable {name} {problem}")),
+    }
+}
+
+fn from_file(file: &Path) -> Result<Secret, String> {
+    let shown = file.display();
+    let unreadable = |error| format!("{shown} cannot be read ({error}); write the client secret into it");
+    let mode = fs::metadata(file).map_err(unreadable)?.permissions().mode();
+    if mode & 0o007 != 0 {
+        return Err(format!("{shown} can be read by others; run `chmod 600 {shown}`"));
+    }
+    let text = Secret::from(fs::read_to_string(file).map_err(unreadable)?);
+    let secret = text.reveal().trim_end_matches(['\r', '\n']);
+    if secret.is_empty() {
+        Err(format!("{shown} is empty; write the client secret into it"))
+    } else {
+        Ok(secret.into())
+    }
+}
+
+/// Reads each setting of a policy by itself, so that a fault has its own line.
+fn policy(reader: &mut Reader<'_>, at: &[String]) -> PolicyOverrides {
+    let section = below(at, &["policy"]);
+    let mut whole = PolicyOverrides::default();
+    for name in reader.values.below(&section).into_keys() {
+        let read = reader.read_at(&below(&section, &[&name]), |value| {
+            let alone = Table::from_iter([(name.clone(), value.clone())]);
+            alone
+                .try_into::<PolicyOverrides>()
+                .map_err(|error| error.message().lines().collect::<Vec<_>>().join(", "))
+        });
+        whole = read.map(|one| one.over(whole.clone())).unwrap_or(whole);
+    }
+    whole
+}
+
+fn below(at: &[String], keys: &[&str]) -> Vec<String> {
+    at.iter().cloned().chain(keys.iter().map(|key| (*key).to_owned())).collect()
+}

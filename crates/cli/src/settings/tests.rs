@@ -1,0 +1,349 @@
+//! What settings mean together: layers, provenance, and every sentence about what is wrong.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::*;
+
+/// A folder with a settings file.
+struct Folder(TempDir);
+
+impl Folder {
+    fn new(text: &str) -> Self {
+        let folder = Self(tempfile::tempdir().unwrap());
+        folder.write("jeton.toml", text, 0o600);
+        folder
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str, mode: u32) {
+        fs::write(self.path(name), text).unwrap();
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn load(&self, environment: Environment) -> Loaded {
+        load(&Sources { config: Some(self.path("jeton.toml")), flags: Vec::new(), environment })
+    }
+
+    /// Every fault as one sentence, without the path of the folder.
+    fn faults(&self, environment: Environment) -> Vec<String> {
+        let faults = self.load(environment).settings.expect_err("something is wrong");
+        let folder = format!("{}/", self.0.path().display());
+        faults.iter().map(|fault| fault.to_string().replace(&folder, "")).collect()
+    }
+}
+
+fn faults(text: &str) -> Vec<String> {
+    Folder::new(text).faults(Environment::default())
+}
+
+const ACME: &str = "[connections.acme]\nprovider = 'oauth2'\n[connections.acme.vars]\ntoken_url = 'https://login.example.com/token'\n";
+
+#[test]
+fn the_defaults_are_those_of_the_keeper_and_name_every_setting() {
+    let settings =
+        load(&Sources { config: Some("/dev/null".into()), ..Sources::default() }).settings.unwrap();
+    assert_eq!(settings.keeper, jeton_keeper::Settings::default());
+    assert_eq!(settings.database, Path::new("/dev/jeton-data/jeton.sqlite"));
+    assert_eq!(settings.listen.to_string(), "127.0.0.1:9095");
+
+    // Settings without a default stand behind a `#` without a space.
+    let full: String = DEFAULTS
+        .lines()
+        .map(|line| {
+            line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line).to_owned() + "\n"
+        })
+        .collect();
+    let (mut values, mut faults) = (Values::default(), Vec::new());
+    document::read(&full, &|_| Origin::Default, &mut values, &mut faults);
+    assert_eq!(faults, []);
+    let written: Vec<String> = values.iter().map(|(path, _)| path.join(".")).collect();
+    for (name, _) in schema::SETTINGS {
+        let name = name.replace("vars.*", "vars.VARIABLE").replace('*', "NAME");
+        assert!(written.contains(&name), "config.default.toml does not say {name}");
+    }
+    assert_eq!(written.len(), schema::SETTINGS.len());
+}
+
+#[test]
+fn later_places_cover_earlier_ones_and_each_value_knows_where_it_came_from() {
+    let folder = Folder::new("data_dir = 'd'\n[log]\nlevel = 'warn'\n[keeper]\nwait = '1s'\n");
+    let loaded = load(&Sources {
+        config: Some(folder.path("jeton.toml")),
+        flags: vec![("--set", "keeper.wait".to_owned(), "3s".to_owned())],
+        environment: [("JETON__KEEPER__WAIT", "2s"), ("JETON__LOG__LEVEL", "debug"), ("OTHER", "x")].into(),
+    });
+    let origin = |name: &str| loaded.values.origin(&values::path(name)).unwrap().to_string();
+    assert_eq!(origin("keeper.wait"), "--set");
+    assert_eq!(origin("log.level"), "environment JETON__LOG__LEVEL");
+    assert_eq!(origin("data_dir"), format!("{}:1", folder.path("jeton.toml").display()));
+    assert_eq!(origin("keeper.lease"), "default");
+    let settings = loaded.settings.unwrap();
+    assert_eq!(settings.keeper.wait, Duration::from_secs(3));
+    assert_eq!(settings.data_dir, folder.path("d"));
+    assert!(settings.level_asked);
+}
+
+#[test]
+fn a_connection_can_be_set_up_by_the_environment_alone() {
+    let folder = Folder::new("");
+    let settings = folder.load(
+        [
+            ("JETON__CONNECTIONS__ACME__PROVIDER", "oauth2"),
+            ("JETON__CONNECTIONS__ACME__VARS__TOKEN_URL", "https://login.example.com/token"),
+            ("JETON__CONNECTIONS__ACME__CLIENT__ID", "me"),
+            ("JETON__CONNECTIONS__ACME__CLIENT__SECRET", "hush"),
+            ("JETON__CONNECTIONS__ACME__POLICY__MIN_REFRESH_LENGTH", "9"),
+            ("JETON__CONNECTIONS__ACME__POLICY__MARGIN", "9s"),
+        ]
+        .into(),
+    );
+    let definitions = settings.settings.unwrap().definitions;
+    let acme = &definitions[&"acme".parse().unwrap()];
+    assert_eq!(acme.policy().min_refresh_length, 9);
+    assert_eq!(acme.policy().margin, Some(Duration::from_secs(9)));
+    assert!(!format!("{acme:?}").contains("hush"));
+}
+
+#[test]
+fn a_name_that_no_variable_can_spell_is_matched_by_underscores() {
+    let folder = Folder::new(&ACME.replace("acme", "my-shop"));
+    let environment = [
+        ("JETON__CONNECTIONS__MY_SHOP__CLIENT__ID", "me"),
+        ("JETON__CONNECTIONS__MY_SHOP__CLIENT__SECRET", "hush"),
+    ];
+    assert!(
+        folder
+            .load(environment.into())
+            .settings
+            .unwrap()
+            .definitions
+            .contains_key(&"my-shop".parse().unwrap())
+    );
+}
+
+#[test]
+fn an_unknown_name_in_the_environment_is_named_with_the_nearest_right_one() {
+    assert_eq!(
+        Folder::new("").faults([("JETON__STORE__URI", "x")].into()),
+        ["environment JETON__STORE__URI: store.uri: there is no such setting; did you mean `url`?"]
+    );
+}
+
+#[test]
+fn wrong_values_say_where_they_stand_and_what_is_expected() {
+    assert_eq!(
+        faults(
+            "[server]\nlisten = 'localhost'\npublic_url = 'ftp://x'\n[store]\nurl = 'mysql://u:hunter2@h/d'\n\
+             [log]\nlevel = 'inof'\n[keeper]\nwait = 30\nwaiters = 'many'\nspill_slots = 0\npoll = '0s'\ncooldown = '5 s'\n"
+        ),
+        [
+            "jeton.toml:3: server.public_url: the scheme must be https, or http, and is `ftp`",
+            "jeton.toml:5: store.url: the scheme of a store must be `sqlite`, and `mysql` is not one; write sqlite:PATH",
+            "jeton.toml:2: server.listen: \"localhost\" is not an address with a port; write one such as 127.0.0.1:9095",
+            "jeton.toml:7: log.level: `inof` is not a level; did you mean `info`?",
+            "jeton.toml:9: keeper.wait: expected a duration in quotes, such as \"45s\", found a number",
+            "jeton.toml:12: keeper.poll: must be 1ms or more",
+            "jeton.toml:13: keeper.cooldown: \"5 s\" is not a duration: write whole numbers with a unit, such as 250ms, \
+             30s, 10m, 12h, 90d or 1h30m",
+            "jeton.toml:11: keeper.spill_slots: must be from 1 to 1000, and is 0",
+            "jeton.toml:10: keeper.waiters: expected a whole number, found a text",
+        ]
+    );
+}
+
+#[test]
+fn a_lease_that_a_refresh_could_outlive_is_refused() {
+    let faults = faults("[keeper]\nlease = '30s'\n");
+    assert_eq!(faults.len(), 1);
+    assert!(
+        faults[0].starts_with("jeton.toml:2: keeper.lease: must be longer than `keeper.redeem_timeout`"),
+        "{faults:?}"
+    );
+}
+
+#[test]
+fn a_misspelt_variable_is_named_with_its_line_and_the_nearest_right_name() {
+    let text = format!("{ACME}scpoe = 'a'\n[connections.acme.client]\nid = 'me'\nsecret = 'hush'\n");
+    assert_eq!(
+        faults(&text),
+        [
+            "jeton.toml:5: connections.acme.vars.scpoe: the provider `oauth2` has no variable `scpoe`; did you mean `scope`?"
+        ]
+    );
+}
+
+#[test]
+fn a_missing_or_unknown_provider_is_named() {
+    let missing = faults("[connections.acme]\n");
+    assert!(
+        missing[0].starts_with("jeton.toml:1: connections.acme.provider: is missing: name the provider"),
+        "{missing:?}"
+    );
+    let unknown = faults("[connections.acme]\nprovider = 'oauth'\n");
+    assert_eq!(
+        unknown,
+        ["jeton.toml:2: connections.acme.provider: there is no provider `oauth`; did you mean `oauth2`?"]
+    );
+    let name = faults("[connections.Acme]\nprovider = 'oauth2'\n");
+    assert!(
+        name[0].starts_with("jeton.toml:1: connections.Acme: the name \"Acme\" is not usable"),
+        "{name:?}"
+    );
+}
+
+#[test]
+fn a_token_url_with_a_wrong_scheme_is_refused() {
+    let text = ACME.replace("https:", "ftp:") + "[connections.acme.client]\nid = 'me'\nsecret = 'hush'\n";
+    let faults = faults(&text);
+    assert_eq!(faults.len(), 1);
+    assert!(faults[0].starts_with("jeton.toml:4: connections.acme.vars.token_url: "), "{faults:?}");
+    assert!(faults[0].contains("https"), "{faults:?}");
+}
+
+#[test]
+fn a_missing_client_secret_says_how_to_give_one() {
+    let faults = faults(&format!("{ACME}[connections.acme.client]\nid = 'me'\n"));
+    assert_eq!(
+        faults,
+        [
+            "jeton.toml:5: connections.acme.client.secret: the provider `oauth2` needs it for its token requests: set it, as \
+             `secret_file`, `secret_env` or `secret`"
+        ]
+    );
+}
+
+#[test]
+fn a_client_secret_comes_from_exactly_one_place() {
+    let with = |client: &str| Folder::new(&format!("{ACME}[connections.acme.client]\nid = 'me'\n{client}\n"));
+    let secret = |folder: &Folder, environment: Environment| {
+        let definitions = folder.load(environment).settings.unwrap().definitions;
+        definitions[&"acme".parse().unwrap()].client().secret.as_ref().unwrap().reveal().to_owned()
+    };
+    let folder = with("secret_file = 's'");
+    folder.write("s", "from-file\n", 0o600);
+    assert_eq!(secret(&folder, Environment::default()), "from-file");
+    assert_eq!(secret(&with("secret_env = 'S'"), [("S", "from-env")].into()), "from-env");
+    assert_eq!(
+        with("secret = 'a'\nsecret_env = 'S'").faults(Environment::default()),
+        ["jeton.toml:8: connections.acme.client.secret_env: `secret` is set too; keep one of the two"]
+    );
+    assert_eq!(
+        with("secret_env = 'S'").faults(Environment::default()),
+        [
+            "jeton.toml:7: connections.acme.client.secret_env: the environment variable S is not set; set it to the client secret"
+        ]
+    );
+    folder.write("s", "", 0o600);
+    assert!(folder.faults(Environment::default())[0].contains("s is empty; write the client secret into it"));
+}
+
+#[test]
+fn a_secret_file_that_others_can_read_is_refused_with_the_cure() {
+    let folder = Folder::new(&format!("{ACME}[connections.acme.client]\nid = 'me'\nsecret_file = 's'\n"));
+    folder.write("s", "hush", 0o644);
+    assert_eq!(
+        folder.faults(Environment::default()),
+        ["jeton.toml:7: connections.acme.client.secret_file: s can be read by others; run `chmod 600 s`"]
+    );
+}
+
+#[test]
+fn a_settings_file_with_a_secret_that_others_can_read_is_warned_of() {
+    let folder = Folder::new(&format!("{ACME}[connections.acme.client]\nid = 'me'\nsecret = 'hush'\n"));
+    assert_eq!(folder.load(Environment::default()).warnings, [] as [&str; 0]);
+    fs::set_permissions(folder.path("jeton.toml"), fs::Permissions::from_mode(0o644)).unwrap();
+    let warnings = folder.load(Environment::default()).warnings;
+    assert!(warnings[0].contains("can be read by others; run `chmod 600"), "{warnings:?}");
+}
+
+#[test]
+fn a_policy_is_read_setting_by_setting() {
+    let text = format!(
+        "{ACME}[connections.acme.client]\nid = 'me'\nsecret = 'x'\n[connections.acme.policy]\nmargin = 5\nrotation = 'never'\n"
+    );
+    let faults = faults(&text);
+    assert_eq!(faults.len(), 2, "{faults:?}");
+    assert!(faults[0].starts_with("jeton.toml:9: connections.acme.policy.margin: "), "{faults:?}");
+    assert!(faults[1].starts_with("jeton.toml:10: connections.acme.policy.rotation: "), "{faults:?}");
+}
+
+#[test]
+fn callbacks_come_in_below_the_public_url() {
+    let folder = Folder::new(&format!(
+        "[server]\npublic_url = 'https://tokens.example.com/jeton/'\n{ACME}[connections.acme.client]\nid = 'me'\nsecret = 'x'\n"
+    ));
+    let definitions = folder.load(Environment::default()).settings.unwrap().definitions;
+    assert_eq!(
+        definitions[&"acme".parse().unwrap()].client().redirect_uri.as_deref(),
+        Some("https://tokens.example.com/jeton/oauth/callback")
+    );
+}
+
+#[test]
+fn provider_files_of_the_operator_join_the_catalogue() {
+    let folder = Folder::new("[providers]\npaths = ['more', 'gone.toml']\n");
+    fs::create_dir(folder.path("more")).unwrap();
+    folder.write(
+        "more/mine.toml",
+        "name = 'mine'\ntitle = 'Mine'\nhosts = ['login.example.com']\n[refresh]\nurl = 'https://login.example.com/t'\n\
+         form = { grant_type = 'refresh_token', refresh_token = '${refresh}' }\n[take]\naccess = 'access_token'\n",
+        0o644,
+    );
+    folder.write("more/broken.toml", "name = 'broken'\nttle = 'x'\n", 0o644);
+    folder.write("more/notes.txt", "not a provider", 0o644);
+    let loaded = folder.load(Environment::default());
+    assert_eq!(loaded.added_providers, ["mine"]);
+    let faults = folder.faults(Environment::default());
+    assert_eq!(faults.len(), 2, "{faults:?}");
+    assert!(
+        faults[0].starts_with("more/broken.toml:2: ttle: ") && faults[0].contains("`title`"),
+        "{faults:?}"
+    );
+    assert!(faults[1].starts_with("jeton.toml:2: providers.paths: gone.toml cannot be read"), "{faults:?}");
+}
+
+#[test]
+fn what_is_shown_hides_every_secret() {
+    let folder = Folder::new(&format!("{ACME}[connections.acme.client]\nid = 'me'\nsecret = 'hush'\n"));
+    let environment = Environment::from([("API_KEY", "hush"), ("JETON__KEY", "hush")]);
+    let loaded = folder.load(environment.clone());
+    let shown: Vec<_> = show::shown(&loaded.values, &loaded.catalogue, &environment)
+        .into_iter()
+        .map(|one| (one.name.clone(), one.text()))
+        .collect();
+    assert!(shown.contains(&("connections.acme.client.secret".to_owned(), "[hidden]".to_owned())));
+    assert!(shown.contains(&("connections.acme.client.id".to_owned(), "\"me\"".to_owned())));
+    assert!(
+        shown
+            .iter()
+            .any(|(name, text)| name == "connections.acme.vars.token_url" && text.contains("https://"))
+    );
+    assert!(shown.contains(&("JETON__KEY".to_owned(), "[hidden]".to_owned())));
+    assert!(shown.iter().all(|(_, text)| !text.contains("hush")));
+}
+
+#[test]
+fn an_empty_key_in_the_environment_is_no_key() {
+    assert_eq!(
+        Folder::new("").faults([("JETON__KEY", " ")].into()),
+        ["environment JETON__KEY: is empty: give it a value or leave it out"]
+    );
+}
+
+#[test]
+fn a_settings_file_that_is_named_must_be_there() {
+    let loaded = load(&Sources { config: Some("/nowhere/jeton.toml".into()), ..Sources::default() });
+    let faults = loaded.settings.unwrap_err();
+    assert!(
+        faults[0].to_string().contains("the settings file /nowhere/jeton.toml cannot be read"),
+        "{faults:?}"
+    );
+}

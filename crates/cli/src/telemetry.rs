@@ -1,0 +1,134 @@
+//! Log lines: how much, in which form, and never what libraries of others would say of requests and replies.
+
+use std::fmt;
+use std::io::{self, IsTerminal as _};
+use std::str::FromStr;
+
+use jeton_core::keep::provider::suggest;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+
+/// Where all of our own targets begin.
+const OURS: &str = "jeton";
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// How much is logged: a level, and levels of single parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Level {
+    all: LevelFilter,
+    parts: Vec<(String, LevelFilter)>,
+}
+
+impl Level {
+    /// Errors alone.
+    pub(crate) const ERRORS: Self = Self { all: LevelFilter::ERROR, parts: Vec::new() };
+
+    fn targets(&self) -> Targets {
+        Targets::new().with_default(self.all).with_targets(self.parts.iter().cloned())
+    }
+}
+
+impl Default for Level {
+    fn default() -> Self {
+        Self { all: LevelFilter::INFO, parts: Vec::new() }
+    }
+}
+
+impl FromStr for Level {
+    type Err = String;
+
+    /// Reads `info`, or `info,jeton_keeper=debug`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut level = Self::default();
+        for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+            match item.split_once('=') {
+                None => level.all = read_level(item)?,
+                Some((part, name)) => level.parts.push((part.trim().to_owned(), read_level(name.trim())?)),
+            }
+        }
+        Ok(level)
+    }
+}
+
+fn read_level(name: &str) -> Result<LevelFilter, String> {
+    let known = LEVELS.iter().find(|level| level.eq_ignore_ascii_case(name));
+    known.and_then(|level| level.parse().ok()).ok_or_else(|| {
+        let name: String = name.chars().take(40).collect();
+        format!("`{name}` is not a level; {}", suggest::cure(&name, LEVELS))
+    })
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            other => {
+                let other: String = other.chars().take(40).collect();
+                Err(format!("`{other}` is not a format; {}", suggest::cure(&other, ["text", "json"])))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        })
+    }
+}
+
+/// Writes log lines to standard error from now on.
+///
+/// Libraries of others are held at `info` whatever is asked for: below it some of them print headers and URLs, which
+/// may hold secrets, and no filter of ours could tell.
+///
+/// # Errors
+/// This process logs already.
+pub(crate) fn begin(level: &Level, format: Format) -> Result<(), TryInitError> {
+    let cap = Targets::new().with_default(LevelFilter::INFO).with_target(OURS, LevelFilter::TRACE);
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let registry = tracing_subscriber::registry().with(cap).with(level.targets());
+    match format {
+        Format::Text => registry.with(lines.with_ansi(io::stderr().is_terminal())).try_init(),
+        Format::Json => registry.with(lines.json().flatten_event(true)).try_init(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_may_differ_for_single_parts() {
+        let level: Level = "warn, jeton_keeper=TRACE".parse().unwrap();
+        assert_eq!(level.all, LevelFilter::WARN);
+        assert_eq!(level.parts, [("jeton_keeper".to_owned(), LevelFilter::TRACE)]);
+    }
+
+    #[test]
+    fn a_misspelt_level_is_refused_and_not_taken_for_the_name_of_a_part() {
+        assert_eq!("inof".parse::<Level>().unwrap_err(), "`inof` is not a level; did you mean `info`?");
+        assert_eq!(
+            "info,jeton=deubg".parse::<Level>().unwrap_err(),
+            "`deubg` is not a level; did you mean `debug`?"
+        );
+        assert_eq!("jsno".parse::<Format>().unwrap_err(), "`jsno` is not a format; did you mean `json`?");
+    }
+}

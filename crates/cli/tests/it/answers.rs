@@ -1,0 +1,123 @@
+//! The shapes of JSON answers: programs are written against them.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use serde_json::Value;
+
+use crate::house::{House, PATIENCE, run};
+
+fn members(value: &Value) -> BTreeSet<&str> {
+    value.as_object().unwrap_or_else(|| panic!("{value}")).keys().map(String::as_str).collect()
+}
+
+#[tokio::test]
+async fn the_members_of_every_answer_are_these() {
+    let (house, _) = House::connected().await;
+    let token = house.run(["token", "acme", "--json"]).await.json().unwrap();
+    let expected = ["access_token", "expires_at", "expires_in", "fingerprint", "generation", "token_type"];
+    assert_eq!(members(&token), expected.into());
+
+    let status = house.run(["status", "--json"]).await.json().unwrap();
+    let expected = [
+        "name",
+        "provider",
+        "condition",
+        "code",
+        "paused",
+        "orphaned",
+        "generation",
+        "fingerprint",
+        "obtained_at",
+        "expires_at",
+        "refresh_expires_at",
+        "due_at",
+        "failures",
+        "last_error",
+        "interrupted_attempt",
+        "strays",
+    ];
+    assert_eq!(members(&status[0]), expected.into());
+    assert_eq!(status[0]["condition"], "live");
+    assert_eq!(status[0]["generation"], token["generation"]);
+
+    let logs = house.run(["logs", "--json", "--lines", "1"]).await.json().unwrap();
+    assert_eq!(logs.as_array().unwrap().len(), 1);
+    assert_eq!(
+        (&logs[0]["act"], &logs[0]["status"], &logs[0]["trigger"]),
+        (&"redeem".into(), &"success".into(), &"on_demand".into())
+    );
+
+    let refreshed = house.run(["refresh", "--force", "--json"]).await.json().unwrap();
+    assert_eq!(members(&refreshed[0]), ["connection", "expires_at", "generation", "status"].into());
+    assert_eq!(refreshed[0]["status"], "done");
+    let refreshed = house.run(["refresh", "--json"]).await.json().unwrap();
+    assert_eq!(refreshed[0]["status"], "not_due");
+
+    let paused = house.run(["pause", "acme", "--json"]).await.json().unwrap();
+    assert_eq!(paused, serde_json::json!({ "connection": "acme", "result": "paused" }));
+    let checked = house.run(["config", "check", "--json"]).await.json().unwrap();
+    assert_eq!(members(&checked), ["faults", "ok", "warnings"].into());
+    assert_eq!(checked["ok"], true);
+}
+
+#[tokio::test]
+async fn an_error_is_a_problem_document_on_standard_error() {
+    let house = House::new().await;
+    let finished = house.run(["token", "acme", "--json"]).await;
+    assert_eq!((finished.code, finished.stdout.as_str()), (Some(1), ""));
+    let problem: Value = serde_json::from_str(&finished.stderr).unwrap();
+    assert_eq!(problem["code"], "NOT_CONNECTED");
+    assert_eq!(problem["type"], "urn:jeton:error:NOT_CONNECTED");
+    assert!(problem["detail"].as_str().unwrap().contains("`jeton connect acme`"));
+}
+
+#[tokio::test]
+async fn what_is_in_force_is_shown_with_its_origin_and_without_secrets() {
+    let house = House::new().await;
+    let show = house.home.command(["config", "show", "--json"]).unwrap().env("JETON__KEEPER__WAIT", "7s");
+    let finished = show.run(PATIENCE).await.unwrap();
+    assert!(!finished.stdout.contains("emulated-secret"));
+    let shown = finished.json().unwrap();
+    let find = |name: &str| shown.as_array().unwrap().iter().find(|one| one["name"] == name).unwrap();
+    let wait = find("keeper.wait");
+    assert_eq!((&wait["value"], &wait["origin"]["variable"]), (&"7s".into(), &"JETON__KEEPER__WAIT".into()));
+    let secret = find("connections.acme.client.secret");
+    assert_eq!((&secret["value"], &secret["hidden"]), (&Value::Null, &true.into()));
+    assert_eq!(secret["origin"]["source"], "file");
+    assert_eq!(find("API_KEY")["hidden"], true);
+    let text = house.run(["config", "show"]).await.success().unwrap();
+    assert!(
+        text.contains("connections.acme.client.secret = [hidden]") && !text.contains("emulated-secret"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn provider_files_are_listed_shown_and_tested() {
+    let mut home = jeton_testkit::TempHome::new().unwrap();
+    let listed = run(&home, ["provider", "list", "--json"]).await.json().unwrap();
+    let names: Vec<_> = listed.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert!(names.contains(&"amocrm") && names.contains(&"oauth2"), "{names:?}");
+    let shown = run(&home, ["provider", "show", "amocrm", "--json"]).await.json().unwrap();
+    assert!(shown["hosts"].as_array().unwrap().contains(&"*.amocrm.ru".into()));
+    let tested = run(&home, ["provider", "test", "--json"]).await.json().unwrap();
+    assert!(
+        tested.as_array().unwrap().len() > 20
+            && tested.as_array().unwrap().iter().all(|one| one["passed"] == true)
+    );
+
+    let file = home.path().join("mine.toml");
+    let text = "name = 'mine'\ntitle = 'Mine'\nhosts = ['login.example.com']\n[refresh]\nurl = 'https://login.example.com/t'\n\
+                form = { grant_type = 'refresh_token', refresh_token = '${refresh}' }\n[client]\nauth = 'none'\n\
+                [[tests]]\nname = 'a promise'\nstep = 'refresh'\nslots = { refresh = 'r' }\n\
+                reply = { status = 400, json = { error = 'invalid_grant' } }\nexpect = { outcome = 'tokens' }\n";
+    fs::write(&file, text).unwrap();
+    let broken = run(&home, ["provider", "test", file.to_str().unwrap()]).await;
+    assert_eq!(broken.code, Some(1), "{broken:?}");
+    assert!(broken.stdout.contains("mine: wrong: a promise (line 9)"), "{broken:?}");
+    assert!(broken.stdout.ends_with("1 vectors, 1 wrong\n"), "{broken:?}");
+    home.set("providers", "paths", vec![toml::Value::from("mine.toml")]).unwrap();
+    let listed = run(&home, ["provider", "list"]).await.success().unwrap();
+    assert!(listed.lines().any(|line| line.starts_with("mine ") && line.contains(" file ")), "{listed}");
+}

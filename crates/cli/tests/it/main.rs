@@ -1,0 +1,10 @@
+//! The real binary in real processes, against a real token endpoint.
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
+
+mod answers;
+mod bad_installation;
+mod bad_settings;
+mod house;
+mod journeys;
+mod secrets;
+mod serve;

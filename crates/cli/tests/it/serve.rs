@@ -1,0 +1,134 @@
+//! `jeton serve`: the key, the signals, and commands beside it.
+
+use std::time::Duration;
+
+use jeton_emulator::{Mood, Settings, Temper};
+use jeton_testkit::{Client, grep_tree};
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use crate::house::{House, PATIENCE};
+
+async fn token(client: &Client) -> Option<Value> {
+    let reply = client.get("/api/v1/connections/acme/token").await.unwrap();
+    reply.status.is_success().then(|| reply.json().unwrap())
+}
+
+#[tokio::test]
+async fn what_is_connected_beside_a_running_server_is_served_by_it() {
+    let house = House::new().await;
+    let mut server = house.home.command(["serve"]).unwrap().serve().unwrap();
+    server.ready(PATIENCE).await.unwrap();
+    assert_eq!(token(&server.client()).await, None);
+    house.connect("acme").await;
+    let begun = Instant::now();
+    let given = loop {
+        if let Some(given) = token(&server.client()).await {
+            break given;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{}", server.written().unwrap());
+        sleep(Duration::from_millis(20)).await;
+    };
+    assert!(house.emulator.accepts(given["access_token"].as_str().unwrap()));
+    let printed = house.run(["token", "acme"]).await.success().unwrap();
+    assert_eq!(
+        printed.trim_end(),
+        given["access_token"],
+        "the command finds the token that the server fetched"
+    );
+    assert_eq!(house.spent(), 1);
+}
+
+#[tokio::test]
+async fn connections_are_kept_alive_with_nobody_asking() {
+    let settings = Settings { access_ttl: Duration::from_secs(2), ..Settings::default() };
+    let house = House::with(settings).await;
+    house.connect("acme").await;
+    let mut server = house.home.command(["serve"]).unwrap().serve().unwrap();
+    server.ready(PATIENCE).await.unwrap();
+    let begun = Instant::now();
+    while house.spent() < 3 {
+        assert!(begun.elapsed() < PATIENCE, "{}", server.written().unwrap());
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(house.emulator.stats().accepted, house.spent());
+}
+
+#[tokio::test]
+async fn a_key_is_made_at_the_first_start_shown_once_and_kept_as_a_hash() {
+    let (house, _) = House::connected().await;
+    let start = || house.home.command(["serve"]).unwrap().without_env("API_KEY").serve().unwrap();
+    let mut server = start();
+    server.ready(PATIENCE).await.unwrap();
+    let written = server.written().unwrap();
+    let key = written
+        .split_whitespace()
+        .find(|word| word.starts_with("jtk_"))
+        .expect("the key is shown")
+        .to_owned();
+    let client = |key: &str, base: &str| Client::new(base).with_header("x-api-key", key);
+    let get =
+        async |key: &str, base: &str| client(key, base).get("/api/v1/connections").await.unwrap().status;
+    assert_eq!(get(&key, &server.base_url()).await, 200);
+    assert_eq!(get("jtk_wrong", &server.base_url()).await, 401);
+    server.terminate().unwrap();
+    server.wait(PATIENCE).await.unwrap();
+
+    let mut server = start();
+    server.ready(PATIENCE).await.unwrap();
+    assert!(!server.written().unwrap().contains("jtk_"), "it is shown once");
+    assert_eq!(get(&key, &server.base_url()).await, 200);
+    assert_eq!(grep_tree(&house.home.data_dir(), &key).unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_key_that_no_header_can_carry_is_refused() {
+    let house = House::new().await;
+    let serve = house.home.command(["serve"]).unwrap().env("API_KEY", "with spaces");
+    let sentence = crate::house::complaint(&serve.run(PATIENCE).await.unwrap(), 1);
+    assert!(
+        sentence.starts_with("environment API_KEY: an API key is one or more visible ASCII characters"),
+        "{sentence}"
+    );
+}
+
+#[tokio::test]
+async fn a_refresh_under_way_goes_to_its_end_before_the_server_ends() {
+    let (house, _) = House::connected().await;
+    house.emulator.set_temper(Temper::next([Mood::default().slow_after(Duration::from_millis(1500))]));
+    let mut server = house.home.command(["serve"]).unwrap().serve().unwrap();
+    under_way(&house).await;
+    server.terminate().unwrap();
+    let status = server.wait(PATIENCE).await.unwrap();
+    assert_eq!(status.code(), Some(0), "{}", server.written().unwrap());
+    let state = house.run(["status", "acme", "--json"]).await.json().unwrap();
+    assert_eq!((&state[0]["condition"], &state[0]["generation"]), (&"live".into(), &2.into()), "{state}");
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_the_server_at_once_and_the_attempt_stays_on_record() {
+    let (house, _) = House::connected().await;
+    house.emulator.set_temper(Temper::next([Mood::default().slow_after(Duration::from_secs(25))]));
+    let mut server = house.home.command(["serve"]).unwrap().serve().unwrap();
+    under_way(&house).await;
+    server.terminate().unwrap();
+    let begun = Instant::now();
+    while !server.written().unwrap().contains("shutting down") {
+        assert!(begun.elapsed() < PATIENCE, "{}", server.written().unwrap());
+        sleep(Duration::from_millis(10)).await;
+    }
+    server.terminate().unwrap();
+    let status = server.wait(Duration::from_secs(5)).await.unwrap();
+    assert_eq!(status.code(), Some(1), "{}", server.written().unwrap());
+    let logs = house.run(["logs", "--json"]).await.json().unwrap();
+    assert_eq!(logs[0]["status"], "running", "its lease still runs: {logs}");
+}
+
+/// Waits until the provider has a request in its hands.
+async fn under_way(house: &House) {
+    let begun = Instant::now();
+    while house.emulator.stats().in_flight == 0 {
+        assert!(begun.elapsed() < PATIENCE, "no refresh began");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
