@@ -17,11 +17,12 @@ use jeton_keeper::{Connected, Settings, TokenError};
 use jeton_store::sqlite::faults::{Hooks, NoHooks};
 use tokio::time::sleep;
 
-use crate::world::{ACME, Process, Shape, World, graceful, short_settings};
+use crate::process::Process;
+use crate::world::{ACME, Shape, World, graceful, short_settings};
 
 /// A lease that lapses while the redeem is still under way.
 fn short_lease() -> Settings {
-    Settings { lease: Duration::from_millis(200), ..short_settings() }
+    Settings { lease: Duration::from_millis(600), ..short_settings() }
 }
 
 #[tokio::test]
@@ -29,10 +30,10 @@ async fn a_lapsed_lease_does_not_refuse_a_commit() {
     let world = World::start(Shape::default()).await;
     let process = world.process_with(short_lease(), Arc::new(NoHooks)).await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(600))]);
+    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(1_600))]);
     let other = world.process().await;
     let watch = async {
-        sleep(Duration::from_millis(350)).await;
+        sleep(Duration::from_millis(800)).await;
         assert!(matches!(other.token(ACME).await, Err(TokenError::Interrupted { .. })));
     };
     let (token, ()) = tokio::join!(process.token(ACME), watch);
@@ -52,14 +53,16 @@ async fn a_reply_that_a_recovery_has_overtaken_is_kept_as_a_stray() {
     let slow = world.process_with(short_lease(), Arc::new(NoHooks)).await;
     let quick = world.process().await;
     slow.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(600))]);
+    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(1_600))]);
     let recover = async {
-        sleep(Duration::from_millis(350)).await;
+        sleep(Duration::from_millis(800)).await;
         quick.token(ACME).await.unwrap()
     };
     let (late, recovered) = tokio::join!(slow.token(ACME), recover);
     assert_eq!(late.unwrap().access, recovered.access, "the loser gives what the winner stored");
-    sleep(Duration::from_millis(400)).await;
+    while slow.row(ACME).await.strays.is_empty() {
+        sleep(Duration::from_millis(20)).await;
+    }
     let row = slow.row(ACME).await;
     assert_eq!((row.generation.0, row.strays.len()), (2, 1));
     assert_eq!(row.strays[0].grant, row.grant);
@@ -72,7 +75,7 @@ async fn a_reply_that_a_recovery_has_overtaken_is_kept_as_a_stray() {
 async fn a_reply_for_a_grant_that_was_replaced_is_kept_and_never_used() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(300))]);
+    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(900))]);
     let second = world.expired_grant();
     let replace = async {
         world.until_accepted(1).await;
@@ -98,7 +101,7 @@ async fn a_reply_for_a_grant_that_was_replaced_is_kept_and_never_used() {
 async fn a_reply_for_a_grant_that_was_given_up_revives_nothing() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(300))]);
+    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(900))]);
     let give_up = async {
         world.until_accepted(1).await;
         process.vault.administer(ACME, Administer::Disconnect).await.unwrap();
@@ -116,11 +119,12 @@ async fn redeem_elsewhere(world: &World, refresh: Secret) -> (Secret, Secret) {
         data_dir: world.home.path().join("elsewhere"),
         key: world.place().key,
     };
-    let process = world.process_at(&elsewhere, short_settings(), Arc::new(NoHooks)).await.unwrap();
+    let process =
+        world.process_at(&elsewhere, short_settings(), Arc::new(NoHooks)).await.expect("the scene is set");
     let grant = jeton_keeper::Grant { refresh: Some(refresh), ..jeton_keeper::Grant::default() };
     process.connect(ACME, grant).await;
-    let token = process.token(ACME).await.unwrap();
-    (token.access, world.held_refresh(&process, ACME).await.unwrap())
+    let token = process.token(ACME).await.expect("the scene is set");
+    (token.access, world.held_refresh(&process, ACME).await.expect("the scene is set"))
 }
 
 /// Tokens as the keeper seals them.
@@ -163,7 +167,7 @@ async fn claim(world: &World, process: &Process, recovers: Option<AttemptId>) ->
         through_cooldown: true,
         recovers,
     };
-    let answer = process.store.claim(claim).await.unwrap();
+    let answer = process.store.claim(claim).await.expect("the scene is set");
     assert!(matches!(answer, ClaimAnswer::Won { .. }), "{answer:?}");
     attempt
 }
@@ -179,11 +183,11 @@ async fn a_stray_of_the_same_grant_is_used_before_the_grant_is_declared_dead() {
     // One process redeems and is slow to say so; another recovers it meanwhile, with a reply that is worth nothing.
     let slow = claim(&world, &process, None).await;
     let (access, refresh) = redeem_elsewhere(&world, grant.refresh.unwrap()).await;
-    let late = sealed(&world, &process, &access, &refresh, Duration::from_secs(60)).await;
+    let late = sealed(&world, &process, &access, &refresh, Duration::from_mins(1)).await;
     let worthless = Secret::new("a-refresh-token-that-the-provider-does-not-know");
     let useless =
         sealed(&world, &process, &"useless-access".into(), &worthless, Duration::from_secs(1)).await;
-    world.clock.pass(Duration::from_secs(3));
+    world.clock.pass(Duration::from_secs(5));
     let quick = claim(&world, &process, Some(slow)).await;
     let commit = |attempt, tokens| Commit {
         connection: before.name.clone(),
@@ -240,6 +244,18 @@ async fn a_token_of_unknown_fate_cannot_be_connected_again() {
     assert_eq!(world.requests(), 1);
 }
 
+#[tokio::test]
+async fn expiry_counts_from_the_instant_before_the_request_was_sent() {
+    let (world, process) = World::usual().await;
+    process.connect(ACME, world.expired_grant()).await;
+    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(700))]);
+    let before = world.clock.now();
+    let token = process.token(ACME).await.unwrap();
+    let life = token.expires_at.unwrap().since(before);
+    assert!(life < Duration::from_millis(60_500), "{life:?}");
+    assert!(token.expires_in.unwrap() < Duration::from_millis(59_350), "{token:?}");
+}
+
 /// Says of the next COMMIT, once armed, that nobody knows whether it was done.
 #[derive(Debug, Default)]
 struct UnknownCommit {
@@ -261,7 +277,7 @@ async fn a_commit_of_unknown_outcome_finds_its_own_work_and_not_a_rivals() {
     let hooks = Arc::new(UnknownCommit::default());
     let process = world.process_with(short_settings(), Arc::clone(&hooks) as _).await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(100))]);
+    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(300))]);
     let arm = async {
         world.until_accepted(1).await;
         hooks.armed.store(true, Ordering::SeqCst);

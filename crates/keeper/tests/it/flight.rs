@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use jeton_core::keep::connection::Condition;
 use jeton_emulator::{Ending, Mood};
 use jeton_keeper::TokenError;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::world::{ACME, Shape, World, names};
 
@@ -53,8 +53,12 @@ async fn whoever_wins_the_claim_after_somebody_refreshed_spends_nothing() {
 async fn a_caller_that_goes_away_does_not_cancel_the_redeem() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(250))]);
-    assert!(timeout(Duration::from_millis(100), process.token(ACME)).await.is_err(), "the caller has gone");
+    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(400))]);
+    tokio::select! {
+        _ = process.token(ACME) => panic!("the reply is not there yet"),
+        () = world.until_accepted(1) => {}
+    }
+    // The caller has gone.
     process.until_generation(ACME, 2).await;
     let token = process.token(ACME).await.unwrap();
     assert!(world.emulator.accepts(token.access.reveal()));
@@ -80,13 +84,13 @@ async fn a_slow_connection_makes_no_other_wait() {
     let (world, process) = World::shaped(Shape { names: names(2), ..Shape::default() }).await;
     process.connect("c0", world.expired_grant()).await;
     process.connect("c1", world.expired_grant()).await;
-    world.emulator.enqueue([Mood::default().slow_before(Duration::from_millis(800))]);
+    world.emulator.enqueue([Mood::default().slow_before(Duration::from_millis(1_500))]);
     let slow = process.token("c0");
     let quick = async {
         world.until_a_request_is_under_way().await;
         let started = Instant::now();
         let token = process.token("c1").await.unwrap();
-        assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
+        assert!(started.elapsed() < Duration::from_millis(1_200), "{:?}", started.elapsed());
         token
     };
     let (slow, quick) = tokio::join!(slow, quick);
@@ -109,12 +113,12 @@ async fn a_failure_of_one_connection_touches_no_other() {
 async fn looking_at_the_state_never_waits_on_the_refresh() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(500))]);
+    world.emulator.enqueue([Mood::default().slow_after(Duration::from_secs(1))]);
     let look = async {
         world.until_accepted(1).await;
         let started = Instant::now();
         let status = process.vault.status(ACME).await.unwrap();
-        assert!(started.elapsed() < Duration::from_millis(300));
+        assert!(started.elapsed() < Duration::from_millis(700));
         assert_eq!(status.condition, Condition::Refreshing);
     };
     let (token, ()) = tokio::join!(process.token(ACME), look);

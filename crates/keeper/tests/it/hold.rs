@@ -16,7 +16,7 @@ use jeton_store::sqlite::faults::NoHooks;
 use crate::world::{ACME, Place, Shape, World, short_settings};
 
 fn mode(path: &Path) -> u32 {
-    fs::metadata(path).unwrap().permissions().mode() & 0o777
+    fs::metadata(path).expect("the scene is set").permissions().mode() & 0o777
 }
 
 /// The database as a backup has it, with the key, in another data directory.
@@ -25,14 +25,14 @@ fn copied(world: &World) -> Place {
     let home = world.home.path().join("copy");
     let copy =
         Place { database: home.join("jeton.db"), data_dir: home.join("data"), key: home.join("data/key") };
-    fs::create_dir_all(&copy.data_dir).unwrap();
+    fs::create_dir_all(&copy.data_dir).expect("the scene is set");
     for suffix in ["", "-wal", "-shm"] {
         let with = |path: &Path| std::path::PathBuf::from(format!("{}{suffix}", path.display()));
         if with(&original.database).exists() {
-            fs::copy(with(&original.database), with(&copy.database)).unwrap();
+            fs::copy(with(&original.database), with(&copy.database)).expect("the scene is set");
         }
     }
-    fs::copy(&original.key, &copy.key).unwrap();
+    fs::copy(&original.key, &copy.key).expect("the scene is set");
     copy
 }
 
@@ -41,7 +41,7 @@ async fn a_copied_database_serves_what_lives_and_spends_nothing_until_it_is_adop
     let world = World::start(Shape { names: crate::world::names(2), ..Shape::default() }).await;
     {
         let original = world.process().await;
-        original.connect("c0", world.living_grant(Duration::from_secs(600))).await;
+        original.connect("c0", world.living_grant(Duration::from_mins(10))).await;
         original.connect("c1", world.expired_grant()).await;
     }
     let copy = copied(&world);
@@ -104,11 +104,12 @@ async fn refusal(spoil: impl FnOnce(&Path)) -> (World, InstallationError) {
     let place = world.place();
     spoil(&place.key);
     let store = world.store_at(&place, Arc::new(NoHooks));
-    let identity = store.identity().await.unwrap();
+    let identity = store.identity().await.expect("the scene is set");
     let key = KeySource::File(place.key.clone());
-    let error =
-        Installation::open(&store, &place.data_dir, &key, &*world.clock, &SystemEntropy).await.unwrap_err();
-    assert_eq!(store.identity().await.unwrap(), identity, "nothing was changed");
+    let error = Installation::open(&store, &place.data_dir, &key, &*world.clock, &SystemEntropy)
+        .await
+        .expect_err("it is refused");
+    assert_eq!(store.identity().await.expect("the scene is set"), identity, "nothing was changed");
     (world, error)
 }
 

@@ -4,6 +4,7 @@
 //! A *process* here is a vault with a store of its own on the same database file and the same data directory: nothing
 //! is shared but what real processes share. Time comes from one clock that tests can move.
 
+mod acquire;
 mod classes;
 mod clock;
 mod commit;
@@ -11,7 +12,9 @@ mod flight;
 mod hold;
 mod memory;
 mod not_sent;
+mod process;
 mod reconciler;
+mod recovery;
 mod rejection;
 mod schedule;
 mod secrets;

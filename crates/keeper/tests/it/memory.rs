@@ -12,7 +12,7 @@ fn old_access_dies() -> Shape {
     let policy = PolicyOverrides { old_access: Some(OldAccess::Dies), ..PolicyOverrides::default() };
     let emulator =
         jeton_emulator::Settings { old_access: jeton_emulator::OldAccess::Dies, ..Default::default() };
-    Shape { policy, emulator, ..Shape::default() }
+    Shape { emulator, policy, ..Shape::default() }
 }
 
 #[tokio::test]
@@ -35,14 +35,14 @@ async fn nobody_waits_on_the_refresh_of_a_token_that_still_lives() {
     process.connect(ACME, world.expired_grant()).await;
     let old = process.token(ACME).await.unwrap();
     world.clock.pass(Duration::from_secs(50));
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(400))]);
+    world.emulator.enqueue([Mood::default().slow_after(Duration::from_secs(1))]);
     let started = Instant::now();
     for _ in 0..100 {
         assert_eq!(process.token(ACME).await.unwrap().access, old.access);
     }
-    assert!(started.elapsed() < Duration::from_millis(300), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_millis(800), "{:?}", started.elapsed());
     while process.token(ACME).await.unwrap().access == old.access {
-        assert!(started.elapsed() < Duration::from_secs(2), "the refresh went on behind the callers' backs");
+        assert!(started.elapsed() < Duration::from_secs(8), "the refresh went on behind the callers' backs");
         sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(world.requests(), 2);
@@ -72,7 +72,7 @@ async fn where_the_old_token_dies_a_store_out_of_reach_costs_a_look_and_no_wait(
     process.tap.set_closed(true);
     let started = Instant::now();
     assert_eq!(process.token(ACME).await.unwrap().access, token.access);
-    assert!(started.elapsed() < Duration::from_millis(300), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_millis(800), "{:?}", started.elapsed());
 }
 
 #[tokio::test]
@@ -89,7 +89,7 @@ async fn where_the_old_token_lives_the_refresh_of_another_process_is_noticed_by_
         if two.token(ACME).await.unwrap().access != old.access {
             break;
         }
-        assert!(started.elapsed() < Duration::from_secs(1), "the change was not noticed");
+        assert!(started.elapsed() < Duration::from_secs(4), "the change was not noticed");
         sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(world.requests(), 2);

@@ -12,7 +12,8 @@ use jeton_store::sqlite::faults::Hooks;
 use tokio::net::TcpListener;
 
 use crate::clock::MovableClock;
-use crate::world::{ACME, Process, Shape, World, short_settings};
+use crate::process::Process;
+use crate::world::{ACME, Shape, World, short_settings};
 
 async fn assert_not_sent(process: &Process) {
     let failed = process.token(ACME).await;
@@ -52,7 +53,7 @@ async fn a_tls_handshake_that_never_answers_ends_at_the_deadline_and_leaves_the_
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let token_url = Some(format!("https://{}/token", silent.local_addr().unwrap()));
     let settings = jeton_keeper::Settings { redeem_timeout: Duration::from_millis(300), ..short_settings() };
-    let (world, process) = World::shaped(Shape { token_url, settings, ..Shape::default() }).await;
+    let (world, process) = World::shaped(Shape { settings, token_url, ..Shape::default() }).await;
     process.connect(ACME, world.expired_grant()).await;
     assert_not_sent(&process).await;
     drop(silent);
@@ -68,7 +69,7 @@ struct SleepAfterCommit {
 impl Hooks for SleepAfterCommit {
     fn after_commit(&self) -> Result<(), StoreError> {
         if self.armed.swap(false, Ordering::SeqCst) {
-            self.clock.pass(Duration::from_secs(120));
+            self.clock.pass(Duration::from_mins(2));
         }
         Ok(())
     }

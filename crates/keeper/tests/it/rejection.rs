@@ -7,12 +7,13 @@ use jeton_core::keep::ports::Administer;
 use jeton_emulator::Mood;
 use jeton_keeper::TokenError;
 
-use crate::world::{ACME, Process, Shape, World};
+use crate::process::Process;
+use crate::world::{ACME, Shape, World};
 
 /// Tokens that outlive every brake.
 async fn long_lived() -> (World, Process) {
     let emulator =
-        jeton_emulator::Settings { access_ttl: Duration::from_secs(30 * 86_400), ..Default::default() };
+        jeton_emulator::Settings { access_ttl: Duration::from_hours(30 * 24), ..Default::default() };
     let (world, process) = World::shaped(Shape { emulator, ..Shape::default() }).await;
     process.connect(ACME, world.expired_grant()).await;
     (world, process)

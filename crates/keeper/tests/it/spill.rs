@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jeton_core::keep::attempt::AttemptStatus;
-use jeton_emulator::Mood;
+use jeton_core::keep::ports::AttemptLog as _;
+use jeton_emulator::{Ending, Mood};
 use jeton_keeper::{Settings, TokenError};
 use jeton_store::sqlite::faults::NoHooks;
 use tokio::time::{Instant, sleep};
 
-use crate::world::{ACME, Process, Shape, World, eventually, holding, names, short_settings};
+use crate::process::Process;
+use crate::world::{ACME, Shape, World, eventually, holding, names, short_settings};
 
 /// The spill slots and what they hold; a free one begins with eight zeros.
 fn filled_slots(world: &World) -> Vec<(PathBuf, Vec<u8>)> {
@@ -45,24 +47,24 @@ async fn lose_the_store(world: &World, process: &Process, full: bool) {
 async fn a_spilled_reply_comes_back(full: bool) {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(150))]);
+    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(400))]);
     let watch = async {
         lose_the_store(&world, &process, full).await;
         let slots = filled_slots(&world);
         let (path, bytes) = &slots[0];
-        assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::metadata(path).expect("the scene is set").permissions().mode() & 0o777, 0o600);
         assert!(!holds(bytes, "emr_") && !holds(bytes, "ema_"), "the slot holds a token in clear");
         assert_eq!(process.row(ACME).await.generation.0, 1);
         process.store.faults().set_full(false);
         process.store.faults().set_read_only(false);
     };
     let (token, ()) = tokio::join!(process.token(ACME), watch);
-    assert!(world.emulator.accepts(token.unwrap().access.reveal()));
+    assert!(world.emulator.accepts(token.expect("the scene is set").access.reveal()));
     assert_eq!(process.row(ACME).await.generation.0, 2);
     assert_eq!(filled_slots(&world), []);
     world.assert_spent_once();
     // The chain goes on.
-    process.force(ACME).await.unwrap();
+    process.force(ACME).await.expect("the scene is set");
     world.assert_spent_once();
 }
 
@@ -77,19 +79,39 @@ async fn a_reply_that_a_full_disk_refuses_is_spilled_sealed_and_comes_back_by_it
 }
 
 #[tokio::test]
+async fn a_reply_that_cannot_be_read_is_spilled_too_and_kept_when_the_store_is_back() {
+    let (world, process) = World::usual().await;
+    process.connect(ACME, world.expired_grant()).await;
+    let late = Mood::ending(Ending::Garbage).slow_after(Duration::from_millis(400));
+    world.emulator.enqueue([late]);
+    let watch = async {
+        lose_the_store(&world, &process, false).await;
+        let slots = filled_slots(&world);
+        assert!(!holds(&slots[0].1, "It works!"), "what cannot be read may hold a token");
+        process.store.faults().set_read_only(false);
+    };
+    let (token, ()) = tokio::join!(process.token(ACME), watch);
+    assert!(matches!(token, Err(TokenError::Interrupted { .. })), "{token:?}");
+    let attempt = process.last_attempt(ACME).await;
+    assert_eq!(attempt.status, AttemptStatus::Interrupted);
+    assert!(process.store.kept_reply(attempt.id).await.unwrap().is_some());
+    assert_eq!(filled_slots(&world), []);
+}
+
+#[tokio::test]
 async fn callers_get_the_living_token_while_a_reply_is_spilled() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
     let old = process.token(ACME).await.unwrap();
     world.clock.pass(Duration::from_secs(50));
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(150))]);
+    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(400))]);
     assert_eq!(process.token(ACME).await.unwrap().access, old.access);
     world.until_accepted(2).await;
     process.store.faults().set_read_only(true);
     eventually("the reply is spilled", || !filled_slots(&world).is_empty()).await;
     let started = Instant::now();
     assert_eq!(process.token(ACME).await.unwrap().access, old.access);
-    assert!(started.elapsed() < Duration::from_millis(200));
+    assert!(started.elapsed() < Duration::from_millis(800));
     process.store.faults().set_read_only(false);
     process.until_generation(ACME, 3).await;
 }
@@ -98,12 +120,15 @@ async fn callers_get_the_living_token_while_a_reply_is_spilled() {
 fn die_with_a_filled_slot(world: &Arc<World>) {
     let world = Arc::clone(world);
     let dying = std::thread::spawn(move || {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("the scene is set");
         runtime.block_on(async {
             let process = world.process().await;
             process.connect(ACME, world.expired_grant()).await;
-            world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(100))]);
+            world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(400))]);
             let brief = Duration::from_millis(20);
             assert!(matches!(process.token_within(ACME, brief).await, Err(TokenError::WaitTimeout { .. })));
             lose_the_store(&world, &process, false).await;
@@ -111,7 +136,7 @@ fn die_with_a_filled_slot(world: &Arc<World>) {
         // Every task is dropped where it stands.
         runtime.shutdown_timeout(Duration::from_secs(1));
     });
-    dying.join().unwrap();
+    dying.join().expect("the scene is set");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,14 +155,14 @@ async fn what_a_dead_process_left_in_a_slot_is_returned_when_another_opens() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recovery_looks_into_the_slots_before_it_sends_a_token_again() {
-    let policy = holding(Duration::from_secs(60));
-    let emulator = jeton_emulator::Settings { access_ttl: Duration::from_secs(600), ..Default::default() };
-    let world = Arc::new(World::start(Shape { policy, emulator, ..Shape::default() }).await);
+    let policy = holding(Duration::from_mins(1));
+    let emulator = jeton_emulator::Settings { access_ttl: Duration::from_mins(10), ..Default::default() };
+    let world = Arc::new(World::start(Shape { emulator, policy, ..Shape::default() }).await);
     // It is open already, so it has looked once; and it is not started, so it does not look by itself.
     let process = world.process().await;
     let dying = Arc::clone(&world);
     tokio::task::spawn_blocking(move || die_with_a_filled_slot(&dying)).await.unwrap();
-    world.clock.pass(Duration::from_secs(63));
+    world.clock.pass(Duration::from_secs(70));
     let token = process.token(ACME).await;
     assert_eq!(world.requests(), 1, "the reply was there all the time: {token:?}");
     assert!(world.emulator.accepts(token.unwrap().access.reveal()));
@@ -149,7 +174,7 @@ async fn a_recovery_looks_into_the_slots_before_it_sends_a_token_again() {
 async fn closing_with_the_store_down_leaves_the_reply_in_its_slot() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(100))]);
+    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(400))]);
     let close = async {
         lose_the_store(&world, &process, false).await;
         process.vault.drain().await;
@@ -169,7 +194,7 @@ async fn with_no_free_slot_nothing_is_spent() {
     let (world, process) = World::shaped(Shape { settings, names: names(2), ..Shape::default() }).await;
     process.connect("c0", world.expired_grant()).await;
     process.connect("c1", world.expired_grant()).await;
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(800))]);
+    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(1_500))]);
     let second = async {
         world.until_accepted(1).await;
         let busy = process.token("c1").await;
@@ -187,7 +212,7 @@ async fn with_no_free_slot_nothing_is_spent() {
 async fn a_slot_that_another_process_holds_is_not_taken_for_a_dead_ones() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(100))]);
+    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(400))]);
     let other = async {
         lose_the_store(&world, &process, false).await;
         // Its own store works, and the slot is full: but whoever filled it still lives.

@@ -5,20 +5,20 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use jeton_emulator::{Ending, Mood};
 use jeton_keeper::{Settings, TokenError};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-use crate::unknown::claim_and_die;
+use crate::recovery::claim_and_die;
 use crate::world::{ACME, Shape, World, short_settings};
 
 #[tokio::test]
 async fn waiting_on_a_refresh_is_bounded_by_the_caller() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(600))]);
+    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(1_500))]);
     let started = Instant::now();
     let answer = process.token_within(ACME, Duration::from_millis(150)).await;
     assert!(matches!(answer, Err(TokenError::WaitTimeout { .. })), "{answer:?}");
-    assert!(started.elapsed() < Duration::from_millis(400), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_millis(1_200), "{:?}", started.elapsed());
     // A caller with more patience gets the token of that same refresh.
     assert!(process.token(ACME).await.is_ok());
     assert_eq!(world.requests(), 1);
@@ -47,7 +47,7 @@ async fn after_the_wait_a_token_that_still_lives_is_given_with_a_warning() {
     process.connect(ACME, world.expired_grant()).await;
     let old = process.token(ACME).await.unwrap();
     world.clock.pass(Duration::from_secs(30));
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(600))]);
+    world.emulator.enqueue([Mood::default().slow_after(Duration::from_secs(1))]);
     let request = jeton_keeper::TokenRequest {
         min_ttl: Some(Duration::from_secs(40)),
         wait: Some(Duration::from_millis(100)),
@@ -74,16 +74,16 @@ async fn after_a_failure_a_token_that_still_lives_is_given_with_a_warning_and_th
 async fn min_ttl_is_capped_at_four_fifths_of_the_life() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
-    let first = process.token_for(ACME, Duration::from_secs(3_600)).await.unwrap();
+    let first = process.token_for(ACME, Duration::from_hours(1)).await.unwrap();
     assert!(first.warning.as_ref().unwrap().contains("shorter"), "{first:?}");
     world.clock.pass(Duration::from_secs(10));
     // 50 of 60 seconds are left: more cannot be asked for, and the caller is told.
-    let second = process.token_for(ACME, Duration::from_secs(3_600)).await.unwrap();
+    let second = process.token_for(ACME, Duration::from_hours(1)).await.unwrap();
     assert_eq!(second.access, first.access);
     assert!(second.warning.is_some());
     assert_eq!(process.token_for(ACME, Duration::from_secs(45)).await.unwrap().warning, None);
     world.clock.pass(Duration::from_secs(5));
-    let third = process.token_for(ACME, Duration::from_secs(3_600)).await.unwrap();
+    let third = process.token_for(ACME, Duration::from_hours(1)).await.unwrap();
     assert_ne!(third.access, first.access);
     assert_eq!(world.requests(), 2);
 }
@@ -121,7 +121,8 @@ async fn a_token_that_was_taken_over_dead_is_not_taken_for_a_newborn() {
 
 #[tokio::test]
 async fn a_failure_cools_down_for_as_long_as_the_settings_say_and_every_process_sees_it() {
-    let (mut world, one) = World::usual().await;
+    let settings = Settings { cooldown: Duration::from_secs(10), ..short_settings() };
+    let (mut world, one) = World::shaped(Shape { settings, ..Shape::default() }).await;
     let two = world.process().await;
     one.connect(ACME, world.expired_grant()).await;
     world.emulator.refuse_connections().await.unwrap();
@@ -132,7 +133,7 @@ async fn a_failure_cools_down_for_as_long_as_the_settings_say_and_every_process_
     assert!(matches!(&cooling, TokenError::CoolingDown { code, .. } if code == "not_sent"), "{cooling:?}");
     assert!(cooling.retry_after().unwrap() <= world.shape.settings.cooldown);
     assert_eq!(world.requests(), 0);
-    sleep(world.shape.settings.cooldown).await;
+    world.clock.pass(world.shape.settings.cooldown);
     assert!(two.token(ACME).await.is_ok());
 }
 
@@ -168,7 +169,7 @@ async fn a_store_that_takes_no_claim_is_an_error_after_the_claim_wait_and_nothin
     assert!(matches!(answer, Err(TokenError::Store { .. })), "{answer:?}");
     let waited = started.elapsed();
     let patience = world.shape.settings.claim_wait;
-    assert!(waited >= patience && waited < patience + Duration::from_millis(700), "{waited:?}");
+    assert!(waited >= patience && waited < patience + Duration::from_secs(2), "{waited:?}");
     assert_eq!(world.requests(), 0);
     process.store.faults().set_read_only(false);
     assert!(process.token(ACME).await.is_ok());
@@ -181,7 +182,7 @@ async fn a_store_out_of_reach_is_an_error_after_the_claim_wait() {
     process.tap.set_closed(true);
     let started = Instant::now();
     assert!(matches!(process.token(ACME).await, Err(TokenError::Store { .. })));
-    assert!(started.elapsed() < world.shape.settings.claim_wait + Duration::from_millis(700));
+    assert!(started.elapsed() < world.shape.settings.claim_wait + Duration::from_secs(2));
     assert_eq!(world.requests(), 0);
 }
 
@@ -209,7 +210,7 @@ async fn whoever_waits_for_a_lease_of_a_dead_process_learns_of_it_when_the_lease
     let answer = process.token(ACME).await;
     assert!(matches!(answer, Err(TokenError::Interrupted { attempt: found, .. }) if found == attempt));
     let waited = started.elapsed();
-    assert!(waited > Duration::from_millis(250) && waited < Duration::from_millis(900), "{waited:?}");
+    assert!(waited > Duration::from_millis(250) && waited < Duration::from_secs(2), "{waited:?}");
 }
 
 #[tokio::test]
@@ -220,5 +221,5 @@ async fn an_unknown_name_is_refused_with_the_nearest_right_one_and_an_unconnecte
     let started = Instant::now();
     let unconnected = process.token(ACME).await.unwrap_err().to_string();
     assert!(unconnected.contains("jeton connect acme"), "{unconnected}");
-    assert!(started.elapsed() < Duration::from_millis(300));
+    assert!(started.elapsed() < Duration::from_millis(800));
 }

@@ -6,24 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jeton_core::entropy::SystemEntropy;
-use jeton_core::keep::attempt::{Attempt, Trigger};
-use jeton_core::keep::connection::{Connection, access_place, refresh_place};
-use jeton_core::keep::ports::{AttemptFilter, ConnectionStore as _, Maintenance as _};
+use jeton_core::keep::connection::{access_place, refresh_place};
+use jeton_core::keep::ports::Maintenance as _;
 use jeton_core::keep::provider::{Catalogue, Client, Definition, DurationText, PolicyOverrides, Setup};
 use jeton_core::seal::{KeyRing, Sealer};
 use jeton_core::secret::Secret;
 use jeton_core::time::Clock as _;
 use jeton_emulator::{Emulator, Record};
-use jeton_keeper::{
-    Connected, Grant, Installation, InstallationError, KeySource, Ports, Refreshed, Settings, Token,
-    TokenError, TokenRequest, Vault,
-};
+use jeton_keeper::{Grant, Installation, InstallationError, KeySource, Ports, Settings, Vault};
 use jeton_store::sqlite::faults::{Hooks, NoHooks};
 use jeton_store::{SqliteOptions, SqliteStore};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use crate::clock::MovableClock;
+use crate::process::Process;
 use crate::tap::Tap;
 
 /// The one connection that most tests are about.
@@ -38,6 +35,8 @@ pub(crate) struct Shape {
     pub(crate) names: Vec<String>,
     /// Instead of the emulator's own.
     pub(crate) token_url: Option<String>,
+    /// The file of a provider, instead of `oauth2`.
+    pub(crate) provider: Option<&'static str>,
 }
 
 impl Default for Shape {
@@ -48,6 +47,7 @@ impl Default for Shape {
             policy: PolicyOverrides::default(),
             names: vec![ACME.to_owned()],
             token_url: None,
+            provider: None,
         }
     }
 }
@@ -55,14 +55,14 @@ impl Default for Shape {
 /// Everything as in earnest, but in a hurry.
 pub(crate) fn short_settings() -> Settings {
     Settings {
-        lease: Duration::from_secs(2),
-        redeem_timeout: Duration::from_millis(1_500),
+        lease: Duration::from_secs(4),
+        redeem_timeout: Duration::from_secs(3),
         claim_wait: Duration::from_secs(1),
-        wait: Duration::from_millis(2_500),
+        wait: Duration::from_secs(5),
         poll: Duration::from_millis(10),
         cooldown: Duration::from_millis(300),
         spill_slots: 3,
-        drain: Duration::from_secs(3),
+        drain: Duration::from_secs(5),
         ..Settings::default()
     }
 }
@@ -192,8 +192,11 @@ impl World {
         };
         let vars = BTreeMap::from([("token_url".to_owned(), Secret::new(token_url))]);
         let setup = Setup { vars, client, policy: self.shape.policy.clone() };
-        let catalogue = Catalogue::builtin();
-        let provider = catalogue.get("oauth2").expect("it is built in");
+        let mut catalogue = Catalogue::builtin();
+        let name = self.shape.provider.map_or("oauth2".to_owned(), |text| {
+            catalogue.add_file("own.toml", text).expect("the file is right").to_string()
+        });
+        let provider = catalogue.get(&name).expect("it is in the catalogue");
         provider.define(setup).expect("the connection is defined rightly")
     }
 
@@ -202,7 +205,7 @@ impl World {
         Grant {
             refresh: Some(self.emulator.mint(1).remove(0)),
             access: Some(Secret::new("an-access-token-that-died")),
-            access_expires_at: Some(self.clock.now() - Duration::from_secs(60)),
+            access_expires_at: Some(self.clock.now() - Duration::from_mins(1)),
             refresh_expires_at: None,
         }
     }
@@ -228,8 +231,8 @@ impl World {
     pub(crate) async fn held_refresh(&self, process: &Process, name: &str) -> Option<Secret> {
         let sealer = self.sealer(process).await;
         let row = process.row(name).await;
-        let sealed = row.tokens.as_ref()?.refresh.as_deref()?;
-        let opened = sealer.open(sealed, refresh_place(&row.name, row.generation)).expect("it opens");
+        let held = row.tokens.as_ref()?.refresh.as_deref()?;
+        let opened = sealer.open(held, refresh_place(&row.name, row.generation)).expect("it opens");
         Some(Secret::new(std::str::from_utf8(&opened).expect("a token is text")))
     }
 
@@ -237,8 +240,8 @@ impl World {
     pub(crate) async fn held_access(&self, process: &Process, name: &str) -> Option<Secret> {
         let sealer = self.sealer(process).await;
         let row = process.row(name).await;
-        let sealed = row.tokens.as_ref()?.access.as_deref()?;
-        let opened = sealer.open(sealed, access_place(&row.name, row.generation)).expect("it opens");
+        let held = row.tokens.as_ref()?.access.as_deref()?;
+        let opened = sealer.open(held, access_place(&row.name, row.generation)).expect("it opens");
         Some(Secret::new(std::str::from_utf8(&opened).expect("a token is text")))
     }
 
@@ -280,74 +283,8 @@ impl World {
     }
 }
 
-/// A vault with a store of its own on the file.
-#[derive(Clone)]
-pub(crate) struct Process {
-    pub(crate) vault: Vault,
-    pub(crate) store: Arc<SqliteStore>,
-    pub(crate) tap: Arc<Tap>,
-}
-
-impl Process {
-    pub(crate) async fn token(&self, name: &str) -> Result<Token, TokenError> {
-        self.vault.token(name, TokenRequest::default()).await
-    }
-
-    /// A token, for a caller who waits no longer than `wait`.
-    pub(crate) async fn token_within(&self, name: &str, wait: Duration) -> Result<Token, TokenError> {
-        self.vault.token(name, TokenRequest { wait: Some(wait), min_ttl: None }).await
-    }
-
-    pub(crate) async fn token_for(&self, name: &str, min_ttl: Duration) -> Result<Token, TokenError> {
-        self.vault.token(name, TokenRequest { wait: None, min_ttl: Some(min_ttl) }).await
-    }
-
-    pub(crate) async fn reject(&self, name: &str, token: &Token) -> Result<Token, TokenError> {
-        self.vault.reject(name, token.fingerprint, TokenRequest::default()).await
-    }
-
-    pub(crate) async fn force(&self, name: &str) -> Result<Refreshed, TokenError> {
-        self.vault.refresh(name, Trigger::Forced).await
-    }
-
-    pub(crate) async fn connect(&self, name: &str, grant: Grant) -> Connected {
-        self.vault.connect(name, grant).await.expect("the grant is taken over")
-    }
-
-    /// The row as this process's store has it, whatever its vault remembers.
-    pub(crate) async fn row(&self, name: &str) -> Connection {
-        let name = name.parse().expect("a usable name");
-        self.store.find(&name).await.expect("the store answers").expect("it is connected")
-    }
-
-    /// The attempts of a connection that went upstream or ought to have, oldest first.
-    pub(crate) async fn attempts(&self, name: &str) -> Vec<Attempt> {
-        use jeton_core::keep::attempt::Act;
-        let filter = AttemptFilter {
-            connection: Some(name.parse().expect("a usable name")),
-            ..AttemptFilter::default()
-        };
-        let mut attempts = self.vault.attempts(&filter, 1_000).await.expect("the store answers");
-        attempts.retain(|attempt| !matches!(attempt.act, Act::Connect));
-        attempts.reverse();
-        attempts
-    }
-
-    pub(crate) async fn last_attempt(&self, name: &str) -> Attempt {
-        self.attempts(name).await.pop().expect("there was an attempt")
-    }
-
-    pub(crate) async fn until_generation(&self, name: &str, generation: u64) {
-        let deadline = Instant::now() + PATIENCE;
-        while self.row(name).await.generation.0 < generation {
-            assert!(Instant::now() < deadline, "{name} did not reach generation {generation}");
-            sleep(Duration::from_millis(5)).await;
-        }
-    }
-}
-
 /// How long anything may take that must happen by itself.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Waits until `condition` holds, or fails saying what did not come about.
 pub(crate) async fn eventually(what: &str, condition: impl Fn() -> bool) {

@@ -1,0 +1,114 @@
+//! Providers that give a token set for client credentials alone.
+
+use std::time::Duration;
+
+use jeton_core::keep::attempt::{Act, AttemptStatus};
+use jeton_core::keep::provider::{OnUnknown, PolicyOverrides};
+use jeton_emulator::{Ending, Mood};
+use jeton_keeper::{Connected, Grant, TokenError};
+
+use crate::world::{ACME, Shape, World};
+
+/// Nothing but client credentials.
+const MACHINE: &str = r#"
+name = "own"
+title = "Machine"
+about = "client credentials alone"
+hosts = []
+[vars.token_url]
+about = "the token endpoint"
+[client]
+auth = "basic"
+[acquire]
+url = "${token_url}"
+form = { grant_type = "client_credentials" }
+"#;
+
+/// A grant where there is one, client credentials where there is none.
+const EITHER: &str = r#"
+name = "own"
+title = "Either"
+about = "a grant, or client credentials"
+hosts = []
+[vars.token_url]
+about = "the token endpoint"
+[client]
+auth = "basic"
+[refresh]
+url = "${token_url}"
+form = { grant_type = "refresh_token", refresh_token = "${refresh}" }
+[acquire]
+url = "${token_url}"
+form = { grant_type = "client_credentials" }
+[policy]
+rotation = "single_use"
+"#;
+
+fn shape(provider: &'static str) -> Shape {
+    Shape { provider: Some(provider), ..Shape::default() }
+}
+
+#[tokio::test]
+async fn a_provider_that_acquires_needs_nothing_but_to_be_connected() {
+    let (world, process) = World::shaped(shape(MACHINE)).await;
+    assert!(matches!(process.token(ACME).await, Err(TokenError::NotConnected { .. })));
+    assert!(matches!(process.connect(ACME, Grant::default()).await, Connected::Stored { .. }));
+    let token = process.token(ACME).await.unwrap();
+    assert!(world.emulator.accepts(token.access.reveal()));
+    world.clock.pass(Duration::from_secs(61));
+    assert_ne!(process.token(ACME).await.unwrap().access, token.access);
+    assert!(process.attempts(ACME).await.iter().all(|attempt| attempt.act == Act::Acquire));
+    assert_eq!(world.requests(), 2);
+}
+
+#[tokio::test]
+async fn an_acquiring_that_was_interrupted_is_simply_done_again() {
+    let (world, process) = World::shaped(shape(MACHINE)).await;
+    process.connect(ACME, Grant::default()).await;
+    world.emulator.enqueue([Mood::lose_reply()]);
+    let failed = process.token(ACME).await;
+    assert!(matches!(failed, Err(TokenError::Failed { .. })), "it spends nothing: {failed:?}");
+    world.clock.pass(Duration::from_secs(10));
+    assert!(process.token(ACME).await.is_ok());
+}
+
+#[tokio::test]
+async fn in_place_of_a_dead_grant_a_token_set_is_acquired_and_the_caller_does_not_notice() {
+    let (world, process) = World::shaped(shape(EITHER)).await;
+    let grant = world.expired_grant();
+    process.connect(ACME, grant.clone()).await;
+    world.emulator.revoke_grant(grant.refresh.unwrap().reveal());
+    let token = process.token(ACME).await.unwrap();
+    assert!(world.emulator.accepts(token.access.reveal()));
+    let attempts = process.attempts(ACME).await;
+    let course: Vec<_> = attempts.iter().map(|attempt| (attempt.act, attempt.status)).collect();
+    assert_eq!(course, [(Act::Redeem, AttemptStatus::Failed), (Act::Acquire, AttemptStatus::Success)]);
+}
+
+#[tokio::test]
+async fn in_place_of_a_token_of_unknown_fate_a_token_set_is_acquired_at_once() {
+    let (world, process) = World::shaped(shape(EITHER)).await;
+    process.connect(ACME, world.expired_grant()).await;
+    world.emulator.enqueue([Mood::lose_reply()]);
+    let token = process.token(ACME).await.unwrap();
+    assert!(world.emulator.accepts(token.access.reveal()));
+    assert_eq!(process.last_attempt(ACME).await.act, Act::Acquire);
+    assert_eq!(world.emulator.stats().reuse_kills, 0, "the token is not sent again");
+}
+
+#[tokio::test]
+async fn where_policy_says_ask_nobody_but_a_person_sends_a_token_of_unknown_fate() {
+    let policy = PolicyOverrides { on_unknown: Some(OnUnknown::Ask), ..PolicyOverrides::default() };
+    let (world, process) = World::shaped(Shape { policy, ..Shape::default() }).await;
+    process.connect(ACME, world.expired_grant()).await;
+    world.emulator.enqueue([Mood::ending(Ending::CutBefore)]);
+    for _ in 0..3 {
+        let asked = process.token(ACME).await;
+        assert!(matches!(asked, Err(TokenError::Interrupted { until: None, .. })), "{asked:?}");
+        world.clock.pass(Duration::from_hours(1));
+    }
+    assert_eq!(world.requests(), 1);
+    process.force(ACME).await.unwrap();
+    world.clock.pass(Duration::from_secs(61));
+    process.token(ACME).await.unwrap();
+}

@@ -1,0 +1,278 @@
+//! Attempts whose outcome nobody knows, and what follows.
+
+use std::time::Duration;
+
+use jeton_core::entropy::SystemEntropy;
+use jeton_core::id::{AttemptId, NodeId};
+use jeton_core::keep::attempt::{Act, AttemptStatus, Trigger};
+use jeton_core::keep::claim::{Claim, ClaimAnswer};
+use jeton_core::keep::connection::Condition;
+use jeton_core::keep::ports::ConnectionStore as _;
+use jeton_core::keep::provider::{PolicyOverrides, Rotation};
+use jeton_core::time::Clock as _;
+use jeton_emulator::{Ending, Mood, Outcome};
+use jeton_keeper::TokenError;
+use tokio::time::{Instant, sleep};
+
+use crate::process::Process;
+use crate::world::{ACME, Shape, World, graceful, holding};
+
+/// The hold where nothing else is said.
+const USUAL_HOLD: Duration = Duration::from_mins(1);
+
+pub(crate) fn assert_interrupted<T: std::fmt::Debug>(answer: &Result<T, TokenError>) {
+    assert!(matches!(answer, Err(TokenError::Interrupted { .. })), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_reply_lost_after_acceptance_is_held_then_sent_once_more_as_the_recorded_recovery_and_never_again()
+{
+    let (world, process) = World::usual().await;
+    process.connect(ACME, world.expired_grant()).await;
+    world.emulator.enqueue([Mood::lose_reply()]);
+    assert_interrupted(&process.token(ACME).await);
+    let first = process.last_attempt(ACME).await;
+    assert_eq!(first.status, AttemptStatus::Interrupted);
+    assert_eq!(process.vault.status(ACME).await.unwrap().condition, Condition::Interrupted);
+
+    world.clock.pass(USUAL_HOLD / 2);
+    assert_interrupted(&process.token(ACME).await);
+    assert_eq!(world.requests(), 1, "nothing is sent while it is held");
+
+    world.clock.pass(USUAL_HOLD / 2 + Duration::from_secs(1));
+    let dead = process.token(ACME).await;
+    assert!(matches!(&dead, Err(TokenError::Dead { code, .. }) if code == "interrupted"), "{dead:?}");
+    assert_eq!(world.last_record().outcome, Outcome::Reuse);
+    let recovery = process.last_attempt(ACME).await;
+    assert_eq!(recovery.recovers, Some(first.id));
+
+    for _ in 0..3 {
+        world.clock.pass(Duration::from_hours(1));
+        assert!(matches!(process.token(ACME).await, Err(TokenError::Dead { .. })));
+        assert!(process.force(ACME).await.is_err());
+    }
+    assert_eq!(world.requests(), 2, "there is no third time");
+    let status = process.vault.status(ACME).await.unwrap();
+    assert_eq!((status.condition, status.code.as_deref()), (Condition::Dead, Some("interrupted")));
+}
+
+#[tokio::test]
+async fn a_recovery_revives_a_grant_whose_token_was_not_accepted() {
+    let (world, process) = World::usual().await;
+    process.connect(ACME, world.expired_grant()).await;
+    world.emulator.enqueue([Mood::ending(Ending::CutBefore)]);
+    assert_interrupted(&process.token(ACME).await);
+    world.clock.pass(USUAL_HOLD + Duration::from_secs(1));
+    assert!(process.token(ACME).await.is_ok());
+    let attempts = process.attempts(ACME).await;
+    assert_eq!(attempts[0].status, AttemptStatus::Interrupted);
+    assert_eq!(attempts[1].status, AttemptStatus::Success);
+    assert_eq!(attempts[1].recovers, Some(attempts[0].id));
+    assert_eq!(attempts[1].fingerprint, attempts[0].fingerprint);
+    assert_eq!(process.row(ACME).await.open_attempt, None);
+}
+
+#[tokio::test]
+async fn whoever_forces_a_refresh_has_not_decided_about_the_outcome_of_that_very_attempt() {
+    let (world, process) = World::usual().await;
+    process.connect(ACME, world.living_grant(Duration::from_mins(10))).await;
+    world.emulator.enqueue([Mood::ending(Ending::CutBefore)]);
+    assert_interrupted(&process.force(ACME).await);
+    assert_eq!(world.requests(), 1);
+    // Asked again, now that the outcome is on record, a person does decide.
+    process.force(ACME).await.unwrap();
+    let attempts = process.attempts(ACME).await;
+    assert_eq!(attempts[1].recovers, Some(attempts[0].id));
+}
+
+#[tokio::test]
+async fn a_recovery_that_was_refused_or_could_not_be_sent_leaves_the_outcome_unknown() {
+    let (mut world, process) = World::usual().await;
+    process.connect(ACME, world.expired_grant()).await;
+    world.emulator.enqueue([Mood::lose_reply(), Mood::ending(Ending::RateLimited { retry_after_secs: 1 })]);
+    assert_interrupted(&process.token(ACME).await);
+    let first = process.last_attempt(ACME).await.id;
+    world.clock.pass(USUAL_HOLD + Duration::from_secs(1));
+    assert!(matches!(process.token(ACME).await, Err(TokenError::Failed { .. })));
+    assert_eq!(process.row(ACME).await.open_attempt, Some(first));
+    world.clock.pass(Duration::from_secs(2));
+    world.emulator.refuse_connections().await.unwrap();
+    assert!(matches!(process.token(ACME).await, Err(TokenError::Failed { .. })));
+    assert_eq!(process.row(ACME).await.open_attempt, Some(first));
+    world.emulator.accept_connections().await.unwrap();
+    world.clock.pass(Duration::from_secs(2));
+    // The loss is named what it is, however many recoveries did not come through.
+    let dead = process.token(ACME).await;
+    assert!(matches!(&dead, Err(TokenError::Dead { code, .. }) if code == "interrupted"), "{dead:?}");
+}
+
+#[tokio::test]
+async fn a_recovery_whose_outcome_is_not_known_either_is_for_a_person() {
+    let (world, process) = World::usual().await;
+    process.connect(ACME, world.expired_grant()).await;
+    world.emulator.enqueue([Mood::ending(Ending::CutBefore), Mood::ending(Ending::CutBefore)]);
+    assert_interrupted(&process.token(ACME).await);
+    world.clock.pass(USUAL_HOLD + Duration::from_secs(1));
+    assert_interrupted(&process.token(ACME).await);
+    assert_eq!(world.requests(), 2);
+    for _ in 0..3 {
+        world.clock.pass(Duration::from_hours(1));
+        let asked = process.token(ACME).await;
+        assert!(matches!(asked, Err(TokenError::Interrupted { until: None, .. })), "{asked:?}");
+    }
+    assert_eq!(world.requests(), 2, "nobody but a person sends it a third time");
+    process.force(ACME).await.unwrap();
+    assert_eq!(world.emulator.stats().rotations, 1);
+}
+
+#[tokio::test]
+async fn inside_the_reuse_grace_a_lost_reply_is_asked_for_again_at_once_and_nobody_notices() {
+    let emulator = jeton_emulator::Settings { reuse_grace: Duration::from_secs(10), ..Default::default() };
+    let policy = graceful(Duration::from_secs(8));
+    let (world, process) = World::shaped(Shape { emulator, policy, ..Shape::default() }).await;
+    process.connect(ACME, world.expired_grant()).await;
+    world.emulator.enqueue([Mood::lose_reply(), Mood::lose_reply()]);
+    let started = Instant::now();
+    let token = process.token(ACME).await.unwrap();
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+    assert!(world.emulator.accepts(token.access.reveal()));
+    let attempts = process.attempts(ACME).await;
+    assert_eq!(attempts.len(), 3);
+    assert_eq!(attempts[1].recovers, Some(attempts[0].id));
+    assert_eq!(attempts[2].recovers, Some(attempts[1].id));
+    let stats = world.emulator.stats();
+    assert_eq!((stats.rotations, stats.replays, stats.reuse_kills, stats.overlaps), (1, 2, 0, 0));
+    // The chain goes on from the successor.
+    process.force(ACME).await.unwrap();
+    assert_eq!(world.emulator.stats().rotations, 2);
+}
+
+#[tokio::test]
+async fn where_refresh_tokens_last_a_lost_reply_is_a_passing_failure() {
+    let emulator =
+        jeton_emulator::Settings { rotation: jeton_emulator::Rotation::None, ..Default::default() };
+    let policy = PolicyOverrides { rotation: Some(Rotation::None), ..PolicyOverrides::default() };
+    let (world, process) = World::shaped(Shape { emulator, policy, ..Shape::default() }).await;
+    let grant = world.expired_grant();
+    process.connect(ACME, grant.clone()).await;
+    for ending in [Ending::LoseReply, Ending::FailAfter { status: 503 }, Ending::Garbage] {
+        world.emulator.enqueue([Mood::ending(ending)]);
+        let failed = process.token(ACME).await;
+        assert!(matches!(failed, Err(TokenError::Failed { .. })), "{ending:?}: {failed:?}");
+        world.clock.pass(Duration::from_secs(10));
+    }
+    process.token(ACME).await.unwrap();
+    process.force(ACME).await.unwrap();
+    assert_eq!(world.held_refresh(&process, ACME).await, grant.refresh);
+    assert!(process.attempts(ACME).await.iter().all(|attempt| attempt.fingerprint.is_none()));
+    assert_eq!((world.requests(), world.emulator.stats().invalid_grant), (5, 0));
+}
+
+#[tokio::test]
+async fn after_the_reuse_grace_a_chain_of_resends_ends_with_a_person() {
+    let policy = graceful(Duration::from_secs(5));
+    let (world, process) = World::shaped(Shape { policy, ..Shape::default() }).await;
+    process.connect(ACME, world.expired_grant()).await;
+    world.emulator.enqueue([Mood::ending(Ending::CutBefore), Mood::ending(Ending::CutBefore)]);
+    let wait = Duration::from_millis(800);
+    // The grace of the policy is over before the second resend is made.
+    let ask = async {
+        while world.requests() < 2 {
+            sleep(Duration::from_millis(5)).await;
+        }
+        world.clock.pass(Duration::from_secs(6));
+    };
+    let (_, ()) = tokio::join!(process.token_within(ACME, wait), ask);
+    world.clock.pass(USUAL_HOLD * 2);
+    sleep(Duration::from_millis(600)).await;
+    assert_interrupted(&process.token(ACME).await);
+    assert_eq!(world.requests(), 2);
+}
+
+/// Claims as a process does that is killed before it says how its attempt ended.
+pub(crate) async fn claim_and_die(world: &World, process: &Process, lease: Duration) -> AttemptId {
+    let row = process.row(ACME).await;
+    let now = world.clock.now();
+    let attempt = AttemptId::generate(now, &SystemEntropy);
+    let claim = Claim {
+        connection: row.name.clone(),
+        attempt,
+        node: NodeId::generate(now, &SystemEntropy),
+        trigger: Trigger::Automatic,
+        act: Act::Redeem,
+        generation: row.generation,
+        spends: row.tokens.as_ref().and_then(|tokens| tokens.refresh_fingerprint),
+        lease_ttl: lease,
+        through_cooldown: false,
+        recovers: None,
+    };
+    let answer = process.store.claim(claim).await.expect("the scene is set");
+    assert!(matches!(answer, ClaimAnswer::Won { .. }), "{answer:?}");
+    attempt
+}
+
+#[tokio::test]
+async fn an_attempt_of_a_process_that_died_is_found_interrupted_by_whoever_looks_after_its_lease() {
+    let (world, process) = World::shaped(Shape { policy: holding(USUAL_HOLD), ..Shape::default() }).await;
+    process.connect(ACME, world.expired_grant()).await;
+    let attempt = claim_and_die(&world, &process, Duration::from_millis(300)).await;
+    assert_eq!(
+        process.last_attempt(ACME).await.status,
+        AttemptStatus::Running,
+        "its lease runs: nobody judges it"
+    );
+    let asked = process.token(ACME).await;
+    assert!(
+        matches!(asked, Err(TokenError::Interrupted { attempt: found, .. }) if found == attempt),
+        "{asked:?}"
+    );
+    assert_eq!(process.last_attempt(ACME).await.status, AttemptStatus::Interrupted);
+    assert_eq!(world.requests(), 0);
+    world.clock.pass(USUAL_HOLD + Duration::from_secs(1));
+    process.token(ACME).await.unwrap();
+    assert_eq!(process.last_attempt(ACME).await.recovers, Some(attempt));
+    world.assert_spent_once();
+}
+
+#[tokio::test]
+async fn the_living_token_goes_on_being_served_while_an_outcome_is_unknown() {
+    let (world, process) = World::usual().await;
+    process.connect(ACME, world.living_grant(Duration::from_mins(10))).await;
+    world.emulator.enqueue([Mood::lose_reply()]);
+    assert_interrupted(&process.force(ACME).await);
+    let started = Instant::now();
+    let token = process.token(ACME).await.unwrap();
+    assert_eq!(token.access.reveal(), "an-access-token-that-lives");
+    assert!(started.elapsed() < Duration::from_millis(800));
+    // The same after a restart.
+    let other = world.process().await;
+    assert_eq!(other.token(ACME).await.unwrap().access, token.access);
+    assert_eq!(world.requests(), 1);
+}
+
+#[tokio::test]
+async fn the_keeper_recovers_by_itself_after_the_hold() {
+    let policy = holding(Duration::from_millis(300));
+    let (world, process) = World::shaped(Shape { policy, ..Shape::default() }).await;
+    process.vault.start().await.unwrap();
+    world.emulator.enqueue([Mood::ending(Ending::CutBefore)]);
+    process.connect(ACME, world.expired_grant()).await;
+    process.until_generation(ACME, 2).await;
+    assert_eq!(world.requests(), 2);
+    process.vault.drain().await;
+}
+
+#[tokio::test]
+async fn an_interrupted_attempt_on_a_token_that_is_not_due_is_recovered_too_and_not_looked_at_all_the_time() {
+    let policy = holding(Duration::from_millis(1_500));
+    let (world, process) = World::shaped(Shape { policy, ..Shape::default() }).await;
+    process.connect(ACME, world.living_grant(Duration::from_mins(10))).await;
+    process.vault.start().await.unwrap();
+    world.emulator.enqueue([Mood::ending(Ending::CutBefore)]);
+    assert_interrupted(&process.force(ACME).await);
+    let before = process.tap.calls();
+    process.until_generation(ACME, 2).await;
+    let calls = process.tap.calls() - before;
+    assert!(calls < 60, "{calls} calls of the store for one recovery");
+    process.vault.drain().await;
+}
