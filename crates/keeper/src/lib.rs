@@ -8,6 +8,7 @@
 //! * [`Settings`]: the times and limits.
 #![warn(missing_docs)]
 
+mod budget;
 mod connect;
 mod error;
 mod extras;

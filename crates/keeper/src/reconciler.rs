@@ -130,7 +130,7 @@ impl Round<'_> {
         self.busy.insert(name.clone(), None);
         self.flights += 1;
         let order = Order { wish: Wish::NotDue, trigger: Trigger::Automatic };
-        let passenger = refresh::begin(self.shared, defined, order);
+        let passenger = refresh::begin(self.shared, defined, order).passenger;
         let (ended, name, now) = (self.ended.clone(), name.clone(), self.shared.clock.now());
         self.shared.tracker.spawn(async move {
             let pause = match passenger.landed().await {

@@ -5,6 +5,7 @@
 mod attempt;
 mod consequence;
 pub(crate) mod record;
+mod reread;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,12 +36,20 @@ pub(crate) struct Order {
     pub(crate) trigger: Trigger,
 }
 
+/// A place on a flight.
+#[derive(Debug)]
+pub(crate) struct Boarding {
+    pub(crate) passenger: Passenger,
+    /// The flight was begun for this order, and not for another one.
+    pub(crate) own: bool,
+}
+
 /// Joins the flight of a connection, or begins one in a task of its own.
-pub(crate) fn begin(shared: &Arc<Shared>, defined: &Arc<Defined>, order: Order) -> Passenger {
+pub(crate) fn begin(shared: &Arc<Shared>, defined: &Arc<Defined>, order: Order) -> Boarding {
     match shared.flights.join(&defined.name) {
         Seat::Passenger(passenger) => {
             tracing::debug!(connection = %defined.name, "a refresh is under way already");
-            passenger
+            Boarding { passenger, own: false }
         }
         Seat::Pilot(pilot, passenger) => {
             let (shared, defined) = (Arc::clone(shared), Arc::clone(defined));
@@ -49,7 +58,7 @@ pub(crate) fn begin(shared: &Arc<Shared>, defined: &Arc<Defined>, order: Order) 
                 let refresh = Refresh::new(&shared, &defined, order);
                 pilot.land(refresh.run().await);
             });
-            passenger
+            Boarding { passenger, own: true }
         }
     }
 }
@@ -100,7 +109,11 @@ impl<'a> Refresh<'a> {
                 continue;
             }
             rounds += 1;
-            let plan = self.plan(row, now).await?;
+            let chain = self.chain(row.interrupted_attempt(now)).await?;
+            if !self.shared.on_hold && self.reread(row, &chain).await? {
+                continue;
+            }
+            let plan = self.plan(row, &chain, now);
             match self.follow(plan, row, now).await? {
                 Round::Again => {}
                 Round::After(pause) => self.wait(&known, pause).await,
@@ -149,23 +162,22 @@ impl<'a> Refresh<'a> {
         jeton_core::entropy::unit_fraction(&*self.shared.entropy)
     }
 
-    async fn plan(&self, row: &Connection, now: Timestamp) -> Result<Plan, TokenError> {
+    fn plan(&self, row: &Connection, chain: &[Attempt], now: Timestamp) -> Plan {
         let means = Means {
             can_redeem: self.defined.can_redeem(),
             acquire: self.defined.acquiring(),
             refused_as_dead: self.refused_as_dead,
             person_decides: self.order.trigger == Trigger::Forced && !self.left_unknown,
         };
-        let Some(open) = row.interrupted_attempt(now) else { return Ok(plan::next(row, means, None, now)) };
-        let chain = self.chain(open).await?;
-        let interrupted = Interrupted { open, chain: &chain, policy: self.defined.recovery };
-        Ok(plan::next(row, means, Some(interrupted), now))
+        let interrupted =
+            chain.first().map(|open| Interrupted { open: open.id, chain, policy: self.defined.recovery });
+        plan::next(row, means, interrupted, now)
     }
 
-    /// The attempt `open`, the one that it was to recover, and so on back to the one that began it.
-    async fn chain(&self, open: AttemptId) -> Result<Vec<Attempt>, TokenError> {
+    /// The attempt whose outcome is not known, the one that it was to recover, and so on back to the one that began it.
+    async fn chain(&self, open: Option<AttemptId>) -> Result<Vec<Attempt>, TokenError> {
         let mut chain = Vec::new();
-        let mut next = Some(open);
+        let mut next = open;
         while let Some(id) = next {
             let found = self.shared.patiently(|| self.shared.ports.log.find_attempt(id)).await?;
             let attempt = found.ok_or_else(|| TokenError::Store {

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::error::TokenError;
 use crate::flight::Landing;
 use crate::memory::Known;
-use crate::refresh::{self, Order};
+use crate::refresh::{self, Boarding, Order};
 use crate::shared::{Defined, Shared};
 use crate::token::{Token, TokenRequest};
 use crate::vault::Vault;
@@ -165,13 +165,18 @@ impl Vault {
         let started = Instant::now();
         let _waiting = Waiting::enter(&self.shared)?;
         loop {
-            let passenger = refresh::begin(&self.shared, defined, order);
+            let Boarding { passenger, own } = refresh::begin(&self.shared, defined, order);
             let Ok(landed) = timeout_at(deadline, passenger.landed()).await else {
                 tracing::warn!(connection = %defined.name, "waiting for the refresh took too long");
                 let waited = started.elapsed();
                 return Err(TokenError::WaitTimeout { name: defined.name.clone(), waited });
             };
-            self.check(landed, defined)?;
+            let person = matches!(order.trigger, Trigger::Manual | Trigger::Forced);
+            match self.check(landed, defined) {
+                // What stopped another's flight, such as a cool-down, need not stop a person's.
+                Err(_) if person && !own => continue,
+                landing => landing?,
+            }
             let known = self.shared.memory.find(defined.name.as_str()).and_then(|slot| slot.known());
             let now = self.shared.clock.now();
             // The flight may have been begun for another wish than ours: then ours needs one more.

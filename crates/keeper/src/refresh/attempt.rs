@@ -6,12 +6,13 @@ use jeton_core::id::AttemptId;
 use jeton_core::keep::attempt::{Act, Trigger};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
 use jeton_core::keep::connection::Connection;
-use jeton_core::keep::provider::{OutboundRequest, Slots};
+use jeton_core::keep::provider::{ErrorClass, OutboundRequest, Slots};
 use tokio::time::{Instant, sleep};
 
 use super::consequence::{self, Circumstances, Consequence, Next};
 use super::record::Record;
 use super::{Refresh, Round};
+use crate::budget::{self, UsedUp};
 use crate::error::TokenError;
 use crate::extras::Extras;
 use crate::reconciler;
@@ -26,11 +27,16 @@ const GRACE_PAUSE: Duration = Duration::from_millis(500);
 struct Prepared {
     act: Act,
     recovers: Option<AttemptId>,
-    opened: Opened,
-    slots: Slots,
-    extras: Extras,
+    opening: Opening,
     /// Absent for an act that calls nobody.
     request: Option<OutboundRequest>,
+}
+
+/// What is stored, in clear.
+pub(super) struct Opening {
+    opened: Opened,
+    pub(super) slots: Slots,
+    pub(super) extras: Extras,
 }
 
 impl<'a> Refresh<'a> {
@@ -43,6 +49,7 @@ impl<'a> Refresh<'a> {
         if self.shared.on_hold {
             return Err(TokenError::OnHold);
         }
+        self.check_budget(act).await?;
         let prepared = self.prepare(row, act, recovers)?;
         let _permit = self.defined.gate.acquire().await.map_err(|_| TokenError::ShuttingDown)?;
         if recovers.is_some() {
@@ -76,6 +83,27 @@ impl<'a> Refresh<'a> {
         }
     }
 
+    /// Whether the provider allows one more request now, for all we have asked of it.
+    async fn check_budget(&self, act: Act) -> Result<(), TokenError> {
+        if act == Act::Stray {
+            return Ok(());
+        }
+        let now = self.shared.clock.now();
+        let used_up = self.shared.patiently(|| budget::used_up(self.shared, self.defined, now)).await?;
+        used_up.map_or(Ok(()), |UsedUp { budget, rest }| {
+            Err(TokenError::Failed {
+                name: self.defined.name.clone(),
+                class: ErrorClass::RateLimited,
+                code: "budget".to_owned(),
+                message: format!(
+                    "the provider allows {} token requests in {}, and they are used up",
+                    budget.max, budget.within
+                ),
+                retry_after: Some(rest),
+            })
+        })
+    }
+
     fn claim(&self, row: &Connection, prepared: &Prepared, attempt: AttemptId) -> Claim {
         let spends = prepared.act == Act::Redeem && self.defined.spends();
         Claim {
@@ -99,24 +127,43 @@ impl<'a> Refresh<'a> {
         act: Act,
         recovers: Option<AttemptId>,
     ) -> Result<Prepared, TokenError> {
-        let unusable = |message: String| TokenError::Definition { name: self.defined.name.clone(), message };
+        let opening = self.open(row, act)?;
+        let shortest = self.defined.definition.policy().min_refresh_length;
+        if act == Act::Redeem && opening.slots.refresh.as_ref().is_none_or(|refresh| refresh.len() < shortest)
+        {
+            return Err(self.unusable(format!(
+                "its refresh token is shorter than the {shortest} characters that this provider's tokens have, so it \
+                 was not sent; `jeton connect {}` replaces it",
+                self.defined.name
+            )));
+        }
+        let request = match act {
+            Act::Stray => None,
+            _ => Some(
+                self.defined
+                    .definition
+                    .request(step_of(act), &opening.slots)
+                    .map_err(|error| self.unusable(error.to_string()))?,
+            ),
+        };
+        Ok(Prepared { act, recovers, opening, request })
+    }
+
+    fn unusable(&self, message: String) -> TokenError {
+        TokenError::Definition { name: self.defined.name.clone(), message }
+    }
+
+    /// Opens what the act works with: the stored token set, or that of a stray.
+    pub(super) fn open(&self, row: &Connection, act: Act) -> Result<Opening, TokenError> {
         let (generation, tokens) = match row.usable_stray().filter(|_| act == Act::Stray) {
             Some(stray) => (stray.generation, Some(&stray.tokens)),
             None => (row.generation, row.tokens.as_ref()),
         };
         let opened = match tokens {
             Some(tokens) => open_tokens(&self.shared.sealer, &row.name, generation, tokens)
-                .map_err(|error| unusable(format!("a stored token does not open: {error}")))?,
+                .map_err(|error| self.unusable(format!("a stored token does not open: {error}")))?,
             None => Opened::default(),
         };
-        let shortest = self.defined.definition.policy().min_refresh_length;
-        if act == Act::Redeem && opened.refresh.as_ref().is_none_or(|refresh| refresh.len() < shortest) {
-            return Err(unusable(format!(
-                "its refresh token is shorter than the {shortest} characters that this provider's tokens have, so it \
-                 was not sent; `jeton connect {}` replaces it",
-                self.defined.name
-            )));
-        }
         let extras = Extras::from_text(opened.extras.as_ref());
         let slots = Slots {
             access: opened.access.clone(),
@@ -125,20 +172,11 @@ impl<'a> Refresh<'a> {
             captured: extras.vars.clone(),
             ..Slots::default()
         };
-        let request = match act {
-            Act::Stray => None,
-            _ => Some(
-                self.defined
-                    .definition
-                    .request(step_of(act), &slots)
-                    .map_err(|error| unusable(error.to_string()))?,
-            ),
-        };
-        Ok(Prepared { act, recovers, opened, slots, extras, request })
+        Ok(Opening { opened, slots, extras })
     }
 
     /// A spill slot, waiting for one for at most `claim_wait`: without one, nothing may be spent.
-    async fn reserve_slot(&self) -> Result<spill::Slot<'a>, TokenError> {
+    pub(super) async fn reserve_slot(&self) -> Result<spill::Slot<'a>, TokenError> {
         let shared = self.shared;
         let deadline = Instant::now() + self.shared.settings.claim_wait;
         loop {
@@ -164,7 +202,7 @@ impl<'a> Refresh<'a> {
         write_until: Duration,
         slot: spill::Slot<'_>,
     ) -> Result<Round, TokenError> {
-        let Prepared { act, recovers, opened, slots, extras, request } = prepared;
+        let Prepared { act, recovers, opening: Opening { opened, slots, extras }, request } = prepared;
         let record = Record { shared: self.shared, defined: self.defined, row, attempt, act };
         let Some(request) = request else {
             record.stray(&opened, slot).await?;

@@ -23,6 +23,11 @@ use crate::spill::{Slot, Write};
 /// The longest pause between two offers of a spilled write to the store.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// Where the reply is sealed that is kept with an attempt.
+pub(super) fn kept_reply_place(attempt: &str) -> Place<'_> {
+    Place { table: "attempts", row: attempt, field: "kept_reply", generation: 0 }
+}
+
 /// One attempt whose lease is ours.
 pub(super) struct Record<'a> {
     pub(super) shared: &'a Shared,
@@ -121,7 +126,7 @@ impl Record<'_> {
     ) -> Result<(), TokenError> {
         self.say(refusal, consequence);
         let attempt = self.attempt.to_string();
-        let place = Place { table: "attempts", row: &attempt, field: "kept_reply", generation: 0 };
+        let place = kept_reply_place(&attempt);
         let kept_reply =
             refusal.unread.as_ref().map(|body| self.shared.sealer.seal(body, place, &*self.shared.entropy));
         let fail = Fail {

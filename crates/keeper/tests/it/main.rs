@@ -5,6 +5,7 @@
 //! is shared but what real processes share. Time comes from one clock that tests can move.
 
 mod acquire;
+mod budget;
 mod classes;
 mod clock;
 mod commit;
@@ -16,6 +17,7 @@ mod process;
 mod reconciler;
 mod recovery;
 mod rejection;
+mod reread;
 mod schedule;
 mod secrets;
 mod spill;

@@ -1,0 +1,46 @@
+//! Replies that could not be read, once the provider file is mended.
+
+use jeton_core::keep::attempt::AttemptStatus;
+use jeton_core::keep::connection::Condition;
+use jeton_keeper::TokenError;
+
+use crate::world::{ACME, Shape, World};
+
+/// Looks for the access token where this provider does not put it.
+const MISTAKEN: &str = r#"
+name = "own"
+title = "Own"
+about = "a file with a mistake"
+hosts = []
+[vars.token_url]
+about = "the token endpoint"
+[client]
+auth = "basic"
+[refresh]
+url = "${token_url}"
+form = { grant_type = "refresh_token", refresh_token = "${refresh}" }
+take = { access = "data.access_token" }
+[policy]
+rotation = "single_use"
+"#;
+
+#[tokio::test]
+async fn a_kept_reply_is_read_again_when_the_provider_file_is_mended_and_nothing_is_sent() {
+    let (mut world, mistaken) = World::shaped(Shape { provider: Some(MISTAKEN), ..Shape::default() }).await;
+    mistaken.connect(ACME, world.expired_grant()).await;
+    let unread = mistaken.token(ACME).await;
+    assert!(matches!(unread, Err(TokenError::Interrupted { .. })), "{unread:?}");
+    assert!(mistaken.token(ACME).await.is_err(), "the same file reads the same reply no better");
+
+    let file = MISTAKEN.replace("data.access_token", "access_token");
+    world.shape.provider = Some(file.leak());
+    let mended = world.process().await;
+    let token = mended.token(ACME).await.unwrap();
+    assert!(world.emulator.accepts(token.access.reveal()));
+    assert_eq!(world.requests(), 1, "the token was spent once");
+    let attempts = mended.attempts(ACME).await;
+    assert_eq!(attempts.iter().map(|attempt| attempt.status).collect::<Vec<_>>(), [AttemptStatus::Success]);
+    assert_eq!(mended.vault.status(ACME).await.unwrap().condition, Condition::Live);
+
+    mended.force(ACME).await.expect("the refresh token of that reply is the living one");
+}
