@@ -24,6 +24,9 @@ use crate::vault::Vault;
 /// The longest that a token must live for a caller who says nothing: long enough to reach the API with it.
 const USUAL_MIN_TTL: Duration = Duration::from_secs(30);
 
+/// The least that it must live: servers count in whole seconds, so a token may die a second before it was said to.
+const LEAST_MIN_TTL: Duration = Duration::from_secs(1);
+
 impl Vault {
     /// A living access token, from memory wherever it lives long enough.
     pub async fn token(&self, name: &str, request: TokenRequest) -> Result<Token, TokenError> {
@@ -231,10 +234,12 @@ fn may_refresh_behind(known: &Known, defined: &Defined, now: Timestamp) -> bool 
         && row.cooling_until.is_none_or(|until| until <= now)
 }
 
-/// What a caller who says nothing needs: the smaller of 30 s and a tenth of the life.
+/// What a caller who says nothing needs: a tenth of the life, between a second and 30 s.
 fn min_ttl(request: TokenRequest, known: Option<&Known>) -> Duration {
     request.min_ttl.unwrap_or_else(|| {
-        known.and_then(Known::life).map_or(USUAL_MIN_TTL, |life| USUAL_MIN_TTL.min(life / 10))
+        known
+            .and_then(Known::life)
+            .map_or(USUAL_MIN_TTL, |life| (life / 10).clamp(LEAST_MIN_TTL, USUAL_MIN_TTL))
     })
 }
 
