@@ -1,11 +1,17 @@
-//! What the project does to itself: `cargo xtask test`, `check-arch`, `soak`, `rig`.
+//! What the project does to itself: `cargo xtask test`, `check-arch`, `rig`, and the proofs: `keep-alive`, `stampede`, `soak`,
+//! `vend`.
 
 mod arch;
+mod keep_alive;
+mod load;
+mod proof;
 mod report;
 mod rig;
 mod soak;
+mod stampede;
 mod test_run;
 mod tools;
+mod vend;
 
 use std::process::ExitCode;
 
@@ -26,6 +32,12 @@ enum Task {
     CheckArch,
     /// Kills, pauses and restarts real processes while a strict provider rotates their tokens, then judges every loss
     Soak(soak::Options),
+    /// Rotates a one-time refresh token of a server that others wrote, while many clients use the access token
+    KeepAlive(keep_alive::Options),
+    /// Lets many tasks in several processes ask for an expired token at once: it is spent once
+    Stampede(stampede::Options),
+    /// Measures what it costs to be given a token from memory
+    Vend(vend::Options),
     /// Installs the packages of the OAuth server that others wrote, which tests start
     Rig,
 }
@@ -35,6 +47,9 @@ fn main() -> ExitCode {
         Task::Test(options) => test_run::run(&options),
         Task::CheckArch => arch::run(jeton_testkit::project_root()),
         Task::Soak(options) => soak::run(&options),
+        Task::KeepAlive(options) => keep_alive::run(&options),
+        Task::Stampede(options) => stampede::run(&options),
+        Task::Vend(options) => vend::run(&options),
         Task::Rig => rig::install(),
     };
     match done {

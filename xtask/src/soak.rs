@@ -11,17 +11,14 @@ mod script;
 mod status;
 mod summary;
 
-use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use jeton_testkit::project_root;
+use jeton_core::keep::provider::DurationText;
 
-use crate::report;
+use crate::proof;
 use script::Act;
-use summary::Summary;
 
 /// What the provider forgives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -54,12 +51,23 @@ pub(crate) struct Options {
     /// What the provider forgives
     #[arg(long, value_enum, default_value = "both")]
     mode: Mode,
+    /// How long an access token lives; however long, it is refreshed every few seconds
+    #[arg(long, default_value = "4s")]
+    life: DurationText,
 }
 
 impl Options {
     /// What the test command runs.
     pub(crate) fn short() -> Self {
-        Self { seed: 1, rounds: 12, minutes: None, connections: 4, processes: 2, mode: Mode::Both }
+        Self {
+            seed: 1,
+            rounds: 12,
+            minutes: None,
+            connections: 4,
+            processes: 2,
+            mode: Mode::Both,
+            life: DurationText(Duration::from_secs(4)),
+        }
     }
 
     fn acts(&self) -> Vec<Act> {
@@ -76,6 +84,7 @@ impl Options {
             length: self.minutes.map(|minutes| Duration::from_mins(u64::from(minutes)) / share),
             connections: self.connections,
             processes: self.processes,
+            life: self.life.0,
         };
         graces.into_iter().map(act).collect()
     }
@@ -86,32 +95,17 @@ impl Options {
 /// # Errors
 /// A process could not be run, or the judge found something that no rule explains.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
-    let mut unexplained = 0;
+    proof::build()?;
+    let runtime = proof::runtime()?;
+    let mut findings = Vec::new();
     for act in options.acts() {
         let name = act.name();
-        let (summary, findings) = runtime.block_on(act.play()).with_context(|| format!("soak, {name}"))?;
-        for line in summary.lines() {
-            report::line(&format!("      {name}: {line}"));
+        let (summary, found) = runtime.block_on(act.play()).with_context(|| format!("soak, {name}"))?;
+        if let Err(error) =
+            proof::end(&format!("soak, {name}"), &summary.lines(), &summary, &found, options.seed)
+        {
+            findings.push(error);
         }
-        for finding in &findings {
-            report::line(&format!("      {name}: FOUND {finding}"));
-        }
-        keep(&name, &summary)?;
-        unexplained += findings.len();
     }
-    match unexplained {
-        0 => Ok(()),
-        count => bail!("the judge found {count} things that no rule explains (seed {})", options.seed),
-    }
-}
-
-/// Writes the figures as JSON.
-fn keep(name: &str, summary: &Summary) -> Result<()> {
-    let folder: PathBuf = project_root().join("target").join("soak");
-    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-    let path = folder.join(format!("{}.json", name.replace([' ', ','], "-")));
-    fs::write(&path, serde_json::to_string_pretty(summary)?)
-        .with_context(|| format!("writing {}", path.display()))
+    findings.into_iter().next().map_or(Ok(()), Err)
 }

@@ -8,7 +8,7 @@ use jeton_core::time::{Clock, SystemClock};
 use jeton_testkit::project_root;
 
 use crate::tools::{cargo, run as run_command};
-use crate::{arch, report, rig, soak, tools};
+use crate::{arch, keep_alive, report, rig, soak, stampede, tools};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -22,7 +22,7 @@ struct Step {
     act: fn() -> Result<()>,
 }
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 12] = [
     Step { name: "tools", act: || tools::node().and_then(|()| tools::nextest()) },
     Step { name: "fmt", act: || run_command(cargo(&["fmt", "--all", "--check"])) },
     Step { name: "clippy", act: clippy },
@@ -32,6 +32,8 @@ const STEPS: [Step; 10] = [
     Step { name: "doc", act: || run_command(cargo(&["test", "--quiet", "--doc", "--workspace"])) },
     Step { name: "vectors", act: vectors },
     Step { name: "check-arch", act: || arch::run(project_root()) },
+    Step { name: "keep-alive", act: || keep_alive::run(&keep_alive::Options::short()) },
+    Step { name: "stampede", act: || stampede::run(&stampede::Options::short()) },
     Step { name: "soak", act: || soak::run(&soak::Options::short()) },
 ];
 

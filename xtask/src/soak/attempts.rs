@@ -1,6 +1,8 @@
 //! The refresh log as `jeton --json logs` prints it.
 
-use anyhow::{Context, Result};
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, ensure};
 use jeton_core::id::AttemptId;
 use jeton_core::time::Timestamp;
 use serde::Deserialize;
@@ -12,27 +14,19 @@ pub(super) struct Attempt {
     pub(super) id: AttemptId,
     pub(super) connection: String,
     /// `redeem` spends a token; the others call nobody.
-    #[serde(default = "redeem")]
     pub(super) act: String,
     pub(super) status: String,
-    #[serde(default)]
     pub(super) code: Option<String>,
     /// The interrupted attempt whose recovery this one is.
-    #[serde(default)]
     pub(super) recovers: Option<AttemptId>,
-}
-
-fn redeem() -> String {
-    "redeem".to_owned()
+    /// The generation that it brought.
+    pub(super) new_generation: Option<u64>,
+    /// When it was claimed, by the clock of the store. Its id tells when it was thought of, which may be long before: a process
+    /// can be paused in between.
+    pub(super) started_at: Timestamp,
 }
 
 impl Attempt {
-    /// When it was claimed, to the millisecond: its id is a UUID of version 7, which begins with that (RFC 9562).
-    pub(super) fn started_at(&self) -> Timestamp {
-        let millis = self.id.as_bytes()[..6].iter().fold(0_i64, |sum, byte| (sum << 8) | i64::from(*byte));
-        Timestamp::from_micros(millis * 1_000)
-    }
-
     pub(super) fn redeems(&self) -> bool {
         self.act == "redeem"
     }
@@ -48,13 +42,52 @@ impl Attempt {
     }
 }
 
-/// Reads the log, oldest first.
-pub(super) fn read(printed: &Value) -> Result<Vec<Attempt>> {
-    let rows = printed.get("attempts").or_else(|| printed.get("items")).unwrap_or(printed);
-    let mut attempts: Vec<Attempt> =
-        serde_json::from_value(rows.clone()).context("reading the refresh log")?;
-    attempts.sort_by_key(|attempt| attempt.id);
-    Ok(attempts)
+/// The refresh log, gathered page by page: one page has an end, and a long act fills many.
+#[derive(Debug, Default)]
+pub(super) struct Log(BTreeMap<AttemptId, Attempt>);
+
+/// How many rows `jeton logs` prints at most.
+pub(super) const PAGE: usize = 1_000;
+
+impl Log {
+    /// Takes a page, newest first, as it is printed. What was known of an attempt is replaced.
+    ///
+    /// # Errors
+    /// It is no page, or rows are missing between it and those before it.
+    pub(super) fn take(&mut self, printed: Value) -> Result<()> {
+        let page: Vec<Attempt> = serde_json::from_value(printed).context("reading the refresh log")?;
+        let joins = self.0.is_empty() || page.iter().any(|attempt| self.0.contains_key(&attempt.id));
+        ensure!(
+            page.len() < PAGE || joins,
+            "more than {PAGE} attempts were made between two looks at the refresh log: keep fewer connections"
+        );
+        self.put(page);
+        Ok(())
+    }
+
+    /// Takes a page of one connection.
+    ///
+    /// # Errors
+    /// It is no page.
+    pub(super) fn take_over(&mut self, printed: Value) -> Result<()> {
+        self.put(serde_json::from_value(printed).context("reading the refresh log")?);
+        Ok(())
+    }
+
+    fn put(&mut self, page: Vec<Attempt>) {
+        self.0.extend(page.into_iter().map(|attempt| (attempt.id, attempt)));
+    }
+
+    pub(super) fn find(&self, id: AttemptId) -> Option<&Attempt> {
+        self.0.get(&id)
+    }
+
+    /// All of them, oldest first.
+    pub(super) fn attempts(self) -> Vec<Attempt> {
+        let mut attempts: Vec<Attempt> = self.0.into_values().collect();
+        attempts.sort_by_key(|attempt| (attempt.started_at, attempt.id));
+        attempts
+    }
 }
 
 #[cfg(test)]
@@ -63,14 +96,32 @@ mod tests {
 
     use super::*;
 
+    fn row(number: usize, status: &str, started_at: &str) -> Value {
+        let id = format!("019aa3f0-0000-7000-8000-{number:012x}");
+        json!({"id": id, "connection": "c", "act": "redeem", "status": status, "started_at": started_at, "node": "x",
+            "code": null, "recovers": null, "new_generation": null})
+    }
+
     #[test]
-    fn the_log_is_read_oldest_first_and_an_id_tells_the_instant() {
-        let row = |id: &str, status: &str| json!({"id": id, "connection": "c", "status": status, "trigger": "automatic"});
-        let (late, early) = ("019aa3f0-0001-7000-8000-000000000000", "019aa3f0-0000-7000-8000-000000000000");
-        let attempts = read(&json!([row(late, "success"), row(early, "interrupted")])).unwrap();
-        assert_eq!(attempts[0].id.to_string(), early);
-        assert_eq!(attempts[0].started_at(), Timestamp::from_micros(0x019a_a3f0_0000 * 1_000));
-        assert!(attempts[0].is_named_interrupted() && attempts[1].succeeded() && attempts[1].redeems());
-        assert!(read(&json!({"error": "x"})).is_err());
+    fn pages_are_joined_and_the_log_is_told_in_the_order_of_claims() {
+        let mut log = Log::default();
+        log.take(json!([row(1, "running", "2026-11-21T08:00:02Z")])).unwrap();
+        let (late, early) =
+            (row(1, "interrupted", "2026-11-21T08:00:02Z"), row(2, "success", "2026-11-21T08:00:01Z"));
+        log.take(json!([late, early])).unwrap();
+        let attempts = log.attempts();
+        assert!(attempts[0].succeeded() && attempts[0].redeems());
+        assert!(attempts[1].is_named_interrupted() && attempts.len() == 2);
+    }
+
+    #[test]
+    fn a_gap_between_two_pages_is_an_error_and_so_is_anything_but_a_page() {
+        let mut log = Log::default();
+        log.take(json!([row(PAGE, "success", "2026-11-21T08:00:00Z")])).unwrap();
+        let full: Vec<Value> =
+            (0..PAGE).map(|number| row(number, "success", "2026-11-21T08:00:00Z")).collect();
+        let error = log.take(json!(full)).unwrap_err().to_string();
+        assert!(error.contains("between two looks"), "{error}");
+        assert!(log.take(json!({"error": "x"})).is_err());
     }
 }

@@ -67,7 +67,7 @@ impl Caller {
         loop {
             let name = self.any(&self.names);
             let reply = self.any(&self.doors).get(&format!("/api/v1/connections/{name}/token")).await;
-            self.count(reply.ok());
+            self.count(name, reply.ok());
             sleep(Duration::from_millis(self.random.between(1, 40))).await;
         }
     }
@@ -77,7 +77,7 @@ impl Caller {
         &items[usize::try_from(self.random.between(0, count)).expect("below the count")]
     }
 
-    fn count(&self, reply: Option<Reply>) {
+    fn count(&self, name: &str, reply: Option<Reply>) {
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(reply) = reply else {
             calls.unanswered += 1;
@@ -88,7 +88,18 @@ impl Caller {
             Some(token) if self.emulator.accepts(token) || is_expired(&said) => calls.good += 1,
             // Nobody can know that a grant was killed before trying.
             Some(token) if self.emulator.died_with_grant(token) => calls.killed += 1,
-            Some(_) => calls.dead += 1,
+            Some(_) => {
+                calls.dead += 1;
+                let said = |member: &str| said[member].to_string();
+                let example = format!(
+                    "{name}, generation {}, expires_at {}, fingerprint {}, at {}",
+                    said("generation"),
+                    said("expires_at"),
+                    said("fingerprint"),
+                    SystemClock.now()
+                );
+                calls.first_dead.get_or_insert(example);
+            }
             None => {
                 let code = said["code"].as_str().map_or_else(|| reply.status.to_string(), str::to_owned);
                 *calls.errors.entry(code).or_default() += 1;
@@ -100,6 +111,5 @@ impl Caller {
 /// Whether the token has died of age between the answer and the try.
 fn is_expired(said: &Value) -> bool {
     let expires_at = said["expires_at"].as_str().and_then(Timestamp::parse_rfc3339);
-    // Instants are told to the second, rounded down.
-    expires_at.is_some_and(|expires_at| expires_at <= SystemClock.now() + Duration::from_secs(1))
+    expires_at.is_some_and(|expires_at| expires_at <= SystemClock.now())
 }

@@ -1,6 +1,6 @@
 //! What the two records, the provider's and jeton's, say of each other.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use jeton_core::time::Timestamp;
@@ -41,6 +41,8 @@ pub(super) struct Evidence {
 pub(super) struct Verdict {
     /// Tokens that were spent and whose successor is not in the store, each explained and named.
     pub(super) losses_named: u64,
+    /// Those among them whose whole reply had left the provider: the process was killed or paused before it was stored.
+    pub(super) losses_of_disturbed: u64,
     /// Sends of a token that may have been accepted before, each recorded as the recovery of an interrupted attempt.
     pub(super) recoveries: u64,
     /// What no rule explains.
@@ -61,6 +63,7 @@ pub(super) fn judge(evidence: &Evidence) -> Verdict {
         case.is_sent_again_only_as_recovery(place, &mut verdict);
     }
     case.successes_were_given(&mut verdict);
+    case.nothing_was_overwritten(&mut verdict);
     case.grace_loses_nothing(&mut verdict);
     verdict
 }
@@ -75,7 +78,7 @@ struct Case<'a> {
 /// connection follow one another, because each holds the lease.
 fn attempt_of(evidence: &Evidence, record: &Record) -> Option<usize> {
     let connection = evidence.owners.get(&record.grant?)?;
-    let before = |a: &Attempt| a.redeems() && a.connection == *connection && a.started_at() <= record.at;
+    let before = |a: &Attempt| a.redeems() && a.connection == *connection && a.started_at <= record.at;
     evidence.attempts.iter().rposition(before)
 }
 
@@ -115,6 +118,7 @@ impl Case<'_> {
             ));
         } else if attempt.is_named_interrupted() {
             verdict.losses_named += 1;
+            verdict.losses_of_disturbed += u64::from(!is_withheld(record));
         } else {
             verdict.findings.push(format!(
                 "a loss is not named interrupted: the attempt {} is {} ({}): {}",
@@ -167,6 +171,20 @@ impl Case<'_> {
                 verdict
                     .findings
                     .push(format!("the attempt {} says success, and no token was given", attempt.id));
+            }
+        }
+    }
+
+    /// No two attempts brought the same generation: a reply that comes late is kept beside the newer token set.
+    fn nothing_was_overwritten(&self, verdict: &mut Verdict) {
+        let mut brought = HashSet::new();
+        for attempt in &self.evidence.attempts {
+            let Some(generation) = attempt.new_generation else { continue };
+            if !brought.insert((attempt.connection.as_str(), generation)) {
+                verdict.findings.push(format!(
+                    "the attempt {} of {} brought generation {generation}, which was there",
+                    attempt.id, attempt.connection
+                ));
             }
         }
     }

@@ -19,7 +19,17 @@ fn at(millis: u64) -> Timestamp {
 fn attempt(millis: u64, status: &str) -> Attempt {
     let id = AttemptId::generate(at(millis), &SeededEntropy::new(millis));
     let (connection, act) = ("c".to_owned(), "redeem".to_owned());
-    Attempt { id, connection, act, status: status.to_owned(), code: None, recovers: None }
+    let status = status.to_owned();
+    Attempt {
+        id,
+        connection,
+        act,
+        status,
+        code: None,
+        recovers: None,
+        new_generation: None,
+        started_at: at(millis),
+    }
 }
 
 fn recovery(millis: u64, status: &str, of: &Attempt) -> Attempt {
@@ -100,7 +110,7 @@ fn a_lost_reply_that_is_named_and_recovered_once_is_explained() {
     let records = vec![provider.lost(10, "t1"), provider.refused(2_010, "t1", Outcome::Reuse)];
     let verdict = provider.verdict(records, vec![first, second], vec![]);
     assert_eq!(verdict.findings, Vec::<String>::new());
-    assert_eq!((verdict.losses_named, verdict.recoveries), (1, 1));
+    assert_eq!((verdict.losses_named, verdict.losses_of_disturbed, verdict.recoveries), (1, 0, 1));
 }
 
 #[test]
@@ -123,7 +133,8 @@ fn a_whole_reply_that_is_not_stored_is_found_unless_the_process_was_killed_at_th
     finds(&provider.verdict(records, attempts, vec![long_after]), "nobody was killed");
     let (records, attempts) = evidence();
     let verdict = provider.verdict(records, attempts, vec![Span { from: at(16), to: at(30) }]);
-    assert_eq!((verdict.findings.len(), verdict.losses_named), (0, 1));
+    let counted = (verdict.findings.len(), verdict.losses_named, verdict.losses_of_disturbed);
+    assert_eq!(counted, (0, 1, 1));
 }
 
 #[test]
@@ -174,6 +185,19 @@ fn a_success_that_no_provider_gave_is_found() {
         &provider.verdict(vec![provider.lost(10, "t1")], vec![attempt(9, "success")], vec![]),
         "no token was given",
     );
+}
+
+#[test]
+fn a_generation_that_two_attempts_brought_is_found() {
+    let provider = Provider::new();
+    let brought = |millis| Attempt { new_generation: Some(2), ..attempt(millis, "success") };
+    let records = || vec![provider.rotated(10, "t1"), provider.rotated(1_010, "t2")];
+    finds(
+        &provider.verdict(records(), vec![brought(9), brought(1_009)], vec![]),
+        "generation 2, which was there",
+    );
+    let other = Attempt { new_generation: Some(3), ..brought(1_009) };
+    assert_eq!(provider.verdict(records(), vec![brought(9), other], vec![]).findings, Vec::<String>::new());
 }
 
 #[test]

@@ -8,12 +8,12 @@ use anyhow::{Context, Result};
 use jeton_emulator::{Emulator, GrantId, SeededEntropy, Settings};
 use jeton_testkit::{Client, Connection, Running, TempHome};
 
-use super::attempts::{self, Attempt};
+use super::attempts::{Attempt, Log, PAGE};
 use super::script::Act;
 use super::status;
 
-/// How long an access token lives here: short, so that something is always due.
-const ACCESS_TTL: Duration = Duration::from_secs(4);
+/// About how often each connection is refreshed.
+const EVERY: Duration = Duration::from_secs(4);
 /// How long the provider forgives, where it does.
 const GRACE: Duration = Duration::from_mins(2);
 /// How long a token of unknown fate is left alone.
@@ -31,16 +31,17 @@ pub(super) struct Scene {
     home: TempHome,
     processes: Vec<Running>,
     names: Vec<String>,
+    grace: bool,
     /// Which connection each grant was given to.
     pub(super) owners: HashMap<GrantId, String>,
+    log: Log,
 }
 
 impl Scene {
     /// Starts the provider, connects everything and starts the processes.
     pub(super) async fn set(act: &Act) -> Result<Self> {
         let reuse_grace = if act.grace { GRACE } else { Duration::ZERO };
-        let settings =
-            Settings { access_ttl: ACCESS_TTL, reuse_grace, seed: act.seed, ..Settings::default() };
+        let settings = Settings { access_ttl: act.life, reuse_grace, seed: act.seed, ..Settings::default() };
         let (id, secret) = (settings.client_id.clone(), settings.client_secret.clone());
         let emulator = Emulator::start(settings).await.context("starting the emulator")?;
         let mut home = TempHome::new()?;
@@ -51,12 +52,20 @@ impl Scene {
         for name in &names {
             let connection =
                 Connection::oauth2(&emulator.token_url(), &emulator.api_base(), &id, secret.reveal())
+                    .with_policy("margin", &seconds(margin(act.life)))
                     .with_policy("unknown_hold", &seconds(UNKNOWN_HOLD))
                     .with_policy("reuse_grace", &seconds(reuse_grace));
             home.connect(name, connection)?;
         }
-        let mut scene =
-            Self { emulator: Arc::new(emulator), home, processes: Vec::new(), names, owners: HashMap::new() };
+        let mut scene = Self {
+            emulator: Arc::new(emulator),
+            home,
+            processes: Vec::new(),
+            names,
+            grace: act.grace,
+            owners: HashMap::new(),
+            log: Log::default(),
+        };
         for name in scene.names.clone() {
             scene.connect(&name).await?;
         }
@@ -97,11 +106,13 @@ impl Scene {
         self.names.iter().filter(|name| !kept.contains(name)).cloned().collect()
     }
 
-    /// The connections that jeton calls dead, for a person to connect again.
-    pub(super) async fn asking(&self) -> Result<Vec<String>> {
+    /// The connections for which jeton asks a person.
+    pub(super) async fn asking(&mut self) -> Result<Vec<String>> {
         let printed = self.home.command(["--json", "status"])?.run(SHORT_RUN).await?.json()?;
-        let dead = status::read(&printed)?.into_iter().filter(|connection| connection.state == "dead");
-        Ok(dead.map(|connection| connection.name).collect())
+        self.look_at_log().await?;
+        let asking =
+            status::read(printed)?.into_iter().filter(|connection| connection.asks(&self.log, self.grace));
+        Ok(asking.map(|connection| connection.name).collect())
     }
 
     async fn start_process(&self) -> Result<Running> {
@@ -145,10 +156,26 @@ impl Scene {
     }
 
     /// The whole refresh log.
-    pub(super) async fn attempts(&self) -> Result<Vec<Attempt>> {
-        let command = self.home.command(["--json", "logs", "--lines", "1000000"])?;
-        attempts::read(&command.run(SHORT_RUN).await?.json()?)
+    pub(super) async fn attempts(&mut self) -> Result<Vec<Attempt>> {
+        // Of each connection, because an early attempt may have been closed late.
+        for name in self.names.clone() {
+            let page = PAGE.to_string();
+            let command = self.home.command(["--json", "logs", "--lines", &page, "--connection", &name])?;
+            self.log.take_over(command.run(SHORT_RUN).await?.json()?)?;
+        }
+        Ok(std::mem::take(&mut self.log).attempts())
     }
+
+    async fn look_at_log(&mut self) -> Result<()> {
+        let page = PAGE.to_string();
+        let command = self.home.command(["--json", "logs", "--lines", &page])?;
+        self.log.take(command.run(SHORT_RUN).await?.json()?)
+    }
+}
+
+/// How long before its death an access token is refreshed, so that something is always due.
+fn margin(life: Duration) -> Duration {
+    life.saturating_sub(EVERY).max(Duration::from_secs(1))
 }
 
 fn seconds(duration: Duration) -> String {

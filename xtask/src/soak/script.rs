@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use jeton_core::time::{Clock, SystemClock};
-use jeton_emulator::{Ending, Mood, SeededEntropy, Temper};
+use jeton_emulator::{Emulator, Ending, Mood, SeededEntropy, Temper};
 use tokio::time::{Instant, sleep};
 
 use super::callers::Callers;
@@ -16,6 +16,9 @@ const CALLERS: u64 = 8;
 /// How long the last unknown outcomes may take to be settled once the weather is calm.
 const SETTLING: Duration = Duration::from_secs(30);
 
+/// How long a moment that hurts is waited for.
+const LONGEST_AIM: Duration = Duration::from_secs(2);
+
 /// One act: a provider that forgives or one that does not.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Act {
@@ -26,6 +29,7 @@ pub(super) struct Act {
     pub(super) length: Option<Duration>,
     pub(super) connections: u16,
     pub(super) processes: u8,
+    pub(super) life: Duration,
 }
 
 impl Act {
@@ -42,6 +46,7 @@ impl Act {
             grace: self.grace,
             connections: self.connections,
             processes: self.processes,
+            life_seconds: self.life.as_secs(),
             ..Summary::default()
         };
         let random = SeededEntropy::new(self.seed ^ u64::from(self.grace));
@@ -72,10 +77,9 @@ impl Act {
             grace: self.grace,
         };
         let mut verdict = judge(&evidence);
-        if summary.callers.dead > 0 {
-            verdict
-                .findings
-                .push(format!("{} callers were given dead tokens of living grants", summary.callers.dead));
+        if let Some(first) = &summary.callers.first_dead {
+            let count = summary.callers.dead;
+            verdict.findings.push(format!("{count} dead tokens of living grants were given, first: {first}"));
         }
         if self.grace {
             let asked = |name| format!("{name} was given up for a person though the provider forgives");
@@ -83,6 +87,7 @@ impl Act {
         }
         summary.provider = scene.emulator.stats();
         summary.losses_named = verdict.losses_named;
+        summary.losses_of_disturbed = verdict.losses_of_disturbed;
         summary.recoveries = verdict.recoveries;
         summary.findings = verdict.findings.len();
         summary.seconds = begun.elapsed().as_secs_f64();
@@ -111,23 +116,45 @@ fn weather() -> Temper {
         .with_chance(0.02, Mood::ending(Ending::Trickle { pause_ms: 2 }))
 }
 
+/// What is done to a process.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Deed {
+    Kill,
+    Pause,
+    End,
+}
+
+impl Deed {
+    /// Every fifth is a pause, so that the shortest act has one; of the others most are kills.
+    fn of(round: u32, random: &SeededEntropy) -> Self {
+        match random.between(0, 8) {
+            _ if round % 5 == 3 => Self::Pause,
+            0 => Self::End,
+            _ => Self::Kill,
+        }
+    }
+}
+
 /// Kills, pauses or ends one process, and leaves as many running as there were.
 async fn disturb(scene: &mut Scene, random: &SeededEntropy, summary: &mut Summary) -> Result<Span> {
-    let kind = random.between(0, 10);
+    let deed = Deed::of(summary.rounds, random);
+    if random.between(0, 4) > 0 {
+        aim(&scene.emulator, random).await;
+    }
     let (place, process) = scene.pick(random);
     let from = SystemClock.now();
-    match kind {
-        0..=6 => {
+    match deed {
+        Deed::Kill => {
             process.kill().await?;
             summary.kills += 1;
         }
-        7..=8 => {
+        Deed::Pause => {
             process.pause()?;
             sleep(LEASE + Duration::from_millis(random.between(200, 1_500))).await;
             process.resume()?;
             summary.pauses += 1;
         }
-        _ => {
+        Deed::End => {
             process.terminate()?;
             let status = process.wait(Duration::from_mins(1)).await?;
             anyhow::ensure!(
@@ -139,10 +166,19 @@ async fn disturb(scene: &mut Scene, random: &SeededEntropy, summary: &mut Summar
         }
     }
     let to = SystemClock.now();
-    if !(7..=8).contains(&kind) {
+    if deed != Deed::Pause {
         scene.replace(place).await?;
     }
     Ok(Span { from, to })
+}
+
+/// Waits for a moment that hurts: a token request is under way, or its reply is on its way into the store.
+async fn aim(emulator: &Emulator, random: &SeededEntropy) {
+    let begun = Instant::now();
+    while emulator.stats().in_flight == 0 && begun.elapsed() < LONGEST_AIM {
+        sleep(Duration::from_millis(1)).await;
+    }
+    sleep(Duration::from_millis(random.between(0, 60))).await;
 }
 
 /// Gives new grants to the connections that need them, and writes their names down.
@@ -166,7 +202,7 @@ async fn settle(scene: &mut Scene, summary: &mut Summary, given_up: &mut Vec<Str
         let calls = callers.stop().await;
         summary.callers.add(&calls);
         let reconnected = reconnect(scene, summary, given_up).await?;
-        // Settled when a whole life of an access token has passed with good answers only, and rotations went on.
+        // Settled when the time in which everything is refreshed has passed with good answers only, and rotations went on.
         let quiet = calls.errors.is_empty() && calls.killed == 0 && calls.unanswered == 0;
         if quiet && reconnected == 0 && scene.emulator.stats().rotations > rotations {
             return Ok(());

@@ -1,21 +1,35 @@
 //! The connections as `jeton --json status` prints them.
 
 use anyhow::{Context, Result};
+use jeton_core::id::AttemptId;
+use jeton_core::keep::connection::Condition;
 use serde::Deserialize;
 use serde_json::Value;
+
+use super::attempts::Log;
 
 /// What the script needs of one connection.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct Connection {
     pub(super) name: String,
-    /// `dead` asks a person to connect it again.
-    pub(super) state: String,
+    condition: Condition,
+    interrupted_attempt: Option<AttemptId>,
+}
+
+impl Connection {
+    /// Whether it waits for a person: its grant is dead, or the outcome of the recovery of an interrupted attempt is not known
+    /// either. With a grace there is one recovery after the other, and nobody is asked.
+    pub(super) fn asks(&self, log: &Log, grace: bool) -> bool {
+        let open = self.interrupted_attempt.and_then(|id| log.find(id));
+        let given_up =
+            self.condition == Condition::Interrupted && open.is_some_and(|open| open.recovers.is_some());
+        self.condition == Condition::Dead || (given_up && !grace)
+    }
 }
 
 /// Reads the list.
-pub(super) fn read(printed: &Value) -> Result<Vec<Connection>> {
-    let rows = printed.get("connections").or_else(|| printed.get("items")).unwrap_or(printed);
-    serde_json::from_value(rows.clone()).context("reading the status")
+pub(super) fn read(printed: Value) -> Result<Vec<Connection>> {
+    serde_json::from_value(printed).context("reading the status")
 }
 
 #[cfg(test)]
@@ -25,11 +39,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_list_is_read_bare_or_named() {
-        let row = json!([{ "name": "a", "state": "live", "generation": 3 }]);
-        let read_row = read(&row).unwrap();
-        assert_eq!(read_row, [Connection { name: "a".to_owned(), state: "live".to_owned() }]);
-        assert_eq!(read(&json!({ "connections": row })).unwrap(), read_row);
-        assert!(read(&json!({ "error": "x" })).is_err());
+    fn a_dead_grant_asks_and_an_interrupted_attempt_only_when_it_was_the_recovery() {
+        let (first, second) =
+            ("019aa3f0-0000-7000-8000-000000000001", "019aa3f0-0000-7000-8000-000000000002");
+        let row = |id: &str, recovers: Option<&str>| {
+            json!({"id": id, "connection": "a", "act": "redeem", "status": "interrupted", "code": "no_reply",
+                "recovers": recovers, "new_generation": null, "started_at": "2026-11-21T08:00:00Z"})
+        };
+        let mut log = Log::default();
+        log.take(json!([row(second, Some(first)), row(first, None)])).unwrap();
+        let asks = |condition: &str, attempt: Option<&str>| {
+            let printed = json!([{"name": "a", "condition": condition, "interrupted_attempt": attempt}]);
+            [false, true].map(|grace| read(printed.clone()).unwrap()[0].asks(&log, grace))
+        };
+        assert_eq!(asks("dead", None), [true, true]);
+        assert_eq!(asks("interrupted", Some(second)), [true, false]);
+        for (condition, attempt) in
+            [("live", None), ("interrupted", Some(first)), ("refreshing", Some(second))]
+        {
+            assert_eq!(asks(condition, attempt), [false, false], "{condition}");
+        }
+        assert!(read(json!({"error": "x"})).is_err());
     }
 }

@@ -14,6 +14,7 @@ pub(super) struct Summary {
     pub(super) rounds: u32,
     pub(super) connections: u16,
     pub(super) processes: u8,
+    pub(super) life_seconds: u64,
     /// `kill -9`.
     pub(super) kills: u32,
     /// `SIGSTOP` for longer than the lease, then `SIGCONT`.
@@ -24,6 +25,8 @@ pub(super) struct Summary {
     pub(super) reconnects: u32,
     pub(super) provider: Stats,
     pub(super) losses_named: u64,
+    /// Those among them that a kill or a pause caused, and not the provider.
+    pub(super) losses_of_disturbed: u64,
     pub(super) recoveries: u64,
     pub(super) findings: usize,
     pub(super) callers: Calls,
@@ -36,6 +39,8 @@ pub(super) struct Calls {
     pub(super) good: u64,
     /// A token that the provider did not accept though its grant lived and it had not expired.
     pub(super) dead: u64,
+    /// The first of those.
+    pub(super) first_dead: Option<String>,
     /// A token whose grant the provider had killed a moment before.
     pub(super) killed: u64,
     /// No answer, because the process had been killed or paused.
@@ -48,6 +53,9 @@ impl Calls {
     pub(super) fn add(&mut self, other: &Self) {
         self.good += other.good;
         self.dead += other.dead;
+        if self.first_dead.is_none() {
+            self.first_dead.clone_from(&other.first_dead);
+        }
         self.killed += other.killed;
         self.unanswered += other.unanswered;
         for (code, count) in &other.errors {
@@ -73,8 +81,9 @@ impl Summary {
                 p.requests, p.rotations, p.lost, p.overlaps, p.replays, p.reuse_kills
             ),
             format!(
-                "jeton: {} losses, all named interrupted but for {} findings; {} recoveries on record",
-                self.losses_named, self.findings, self.recoveries
+                "jeton: {} replies not stored ({} of them by a kill or a pause), all explained and named interrupted but \
+                 for {} findings; {} recoveries on record",
+                self.losses_named, self.losses_of_disturbed, self.findings, self.recoveries
             ),
             format!(
                 "callers: {} good answers, {} dead tokens, {} of grants just killed, {} unanswered; errors: {errors}",

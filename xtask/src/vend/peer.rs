@@ -1,0 +1,66 @@
+//! A server that others wrote and that answers a short JSON text from memory: what the same machine does at best with a
+//! runtime that people know.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use jeton_testkit::{Client, FreePort};
+use tokio::time::{Instant, sleep};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// As long as an answer with a token.
+const PROGRAM: &str = r"
+const body = JSON.stringify({ access_token: 'x'.repeat(44), token_type: 'Bearer', filling: 'y'.repeat(150) });
+const headers = { 'content-type': 'application/json', 'content-length': body.length };
+require('node:http').createServer((_, res) => { res.writeHead(200, headers); res.end(body); })
+  .listen(Number(process.env.PORT), '127.0.0.1');
+";
+
+/// What it is called in the figures.
+pub(super) const NAME: &str = "static answer of node:http";
+
+/// A running peer. It is killed when the value is dropped.
+pub(super) struct Peer {
+    child: Child,
+    port: FreePort,
+}
+
+impl Peer {
+    /// Starts it; `None` when Node.js is not installed.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub(super) async fn start() -> Result<Option<Self>> {
+        let port = FreePort::find()?;
+        let mut command = Command::new("node");
+        command.args(["-e", PROGRAM]).env("PORT", port.number().to_string()).stdin(Stdio::null());
+        let child = match command.spawn() {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            child => child.context("starting `node`")?,
+        };
+        let peer = Self { child, port };
+        let (client, begun) = (Client::new(&peer.base_url()), Instant::now());
+        while let Err(error) = client.get("/").await {
+            if begun.elapsed() > PATIENCE {
+                bail!("the peer does not answer: {error:#}");
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        Ok(Some(peer))
+    }
+
+    pub(super) fn base_url(&self) -> String {
+        self.port.base_url()
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        if self.child.kill().is_ok() {
+            // Nobody is there to be told of an error; the process is gone either way.
+            let _status = self.child.wait();
+        }
+    }
+}
