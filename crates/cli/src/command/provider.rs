@@ -1,10 +1,12 @@
 //! `jeton provider`.
 
+mod emulate;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use clap::Subcommand;
-use jeton_core::keep::provider::{Capture, Catalogue, Provider as File, Step, Var, VectorResult};
+use jeton_core::keep::provider::{Capture, Catalogue, Confidence, Provider as File, Step, Var, VectorResult};
 use serde_json::{Value, json};
 
 use crate::code::Code;
@@ -22,6 +24,7 @@ pub(crate) enum Provider {
         /// The provider
         name: String,
     },
+    Emulate(emulate::Emulate),
     /// Run the golden vectors of provider files
     Test {
         /// Providers by name, or paths of provider files; all providers if none is given
@@ -30,7 +33,7 @@ pub(crate) enum Provider {
 }
 
 impl Provider {
-    pub(crate) fn run(self, loaded: &Loaded, output: Output) -> Result<(), Failure> {
+    pub(crate) async fn run(self, loaded: &Loaded, output: Output) -> Result<(), Failure> {
         // What is wrong with connections does not concern providers, but a provider file that is wrong is missing here.
         for fault in loaded.settings.as_ref().err().into_iter().flatten() {
             output::remark(&format!("warning: {fault}"))?;
@@ -38,6 +41,7 @@ impl Provider {
         match self {
             Self::List => list(loaded, output),
             Self::Show { name } => show(find(&loaded.catalogue, &name)?, output),
+            Self::Emulate(emulate) => emulate.run(loaded, output).await,
             Self::Test { what } => test(loaded, &what, output),
         }
     }
@@ -81,6 +85,7 @@ fn show(provider: &Arc<File>, output: Output) -> Result<(), Failure> {
             "hosts": provider.hosts(),
             "steps": steps,
             "vars": provider.vars().map(var_json).collect::<Vec<_>>(),
+            "confidence": provider.confidence(),
             "tests": provider.test_count(),
         }))?);
     }
@@ -89,6 +94,13 @@ fn show(provider: &Arc<File>, output: Output) -> Result<(), Failure> {
     Output::line(&format!("\nsteps: {}", steps.join(" ")))?;
     if !provider.hosts().is_empty() {
         Output::line(&format!("hosts: {}", provider.hosts().join(" ")))?;
+    }
+    for confidence in Confidence::ALL {
+        let known = provider.confidence().iter().filter(|(_, how)| **how == confidence);
+        let keys: Vec<_> = known.map(|(key, _)| key.as_str()).collect();
+        if !keys.is_empty() {
+            Output::line(&format!("{confidence}: {}", keys.join(" ")))?;
+        }
     }
     let name = provider.name();
     Output::line(&format!("\n[connections.NAME]\nprovider = \"{name}\"\n\n[connections.NAME.vars]"))?;

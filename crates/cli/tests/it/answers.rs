@@ -101,6 +101,10 @@ async fn provider_files_are_listed_shown_and_tested() {
     assert!(names.contains(&"amocrm") && names.contains(&"oauth2"), "{names:?}");
     let shown = run(&home, ["provider", "show", "amocrm", "--json"]).await.json().unwrap();
     assert!(shown["hosts"].as_array().unwrap().contains(&"*.amocrm.ru".into()));
+    assert_eq!(shown["confidence"]["policy.idle_keepalive"], "unverified");
+    let shown = run(&home, ["provider", "show", "amocrm"]).await.success().unwrap();
+    let unsure = shown.lines().find(|line| line.starts_with("unverified: ")).unwrap();
+    assert!(unsure.contains("policy.idle_keepalive") && !unsure.contains("policy.rotation"), "{shown}");
     let tested = run(&home, ["provider", "test", "--json"]).await.json().unwrap();
     assert!(
         tested.as_array().unwrap().len() > 20

@@ -9,20 +9,23 @@
 //! * What is sent, and where may it go? `address`, `hosts`, `template`, `request`.
 //! * What does the reply mean? `read`, `expiry`, `classify`.
 //! * Are the files right? `vectors`, run by [`Provider::run_tests`].
+//! * What would the provider's own server answer? [`Emulation`].
 
 mod address;
 mod api;
 mod body;
 mod capture;
 mod catalogue;
+#[cfg(test)]
+mod catalogue_tests;
 mod class;
 mod classify;
 mod compare;
 mod condition;
 mod define;
 mod duration;
-#[cfg(test)]
-mod example_tests;
+mod emulation;
+mod example;
 mod exchange;
 mod expiry;
 mod fault;
@@ -55,9 +58,10 @@ pub use catalogue::{Catalogue, UnknownProvider};
 pub use class::ErrorClass;
 pub use define::{Client, ClientAuth, Definition, Setup};
 pub use duration::{DurationText, InvalidDuration};
+pub use emulation::{Emulation, Issued, TokenKind};
 pub use exchange::{
-    ApiBase, CallbackParams, Failure, Injection, Introspection, Method, OutboundRequest, Outcome, Reply,
-    TokenReply,
+    ApiBase, CallbackParams, Endpoint, Failure, Injection, Introspection, Method, OutboundRequest, Outcome,
+    Reply, TokenReply,
 };
 pub use fault::{DefineError, FileError};
 pub use load::{Provider, Rate};

@@ -2,10 +2,11 @@
 
 use super::body::{self, Body};
 use super::define::Definition;
-use super::exchange::{ApiBase, Injection};
+use super::exchange::{ApiBase, Endpoint, Injection};
 use super::load::{InjectTemplate, Rate};
 use super::request::{Filler, RequestError, check_header_value};
 use super::slots::{Slots, Vars};
+use super::step::Step;
 
 impl Definition {
     /// What to put into a call to the API, and where.
@@ -38,6 +39,19 @@ impl Definition {
         let filler = Filler { definition: self, slots: &slots, step: "api" };
         let target = filler.url(&api.base)?;
         Ok(target.map(|target| ApiBase { url: target.url, captured_host: target.captured_host }))
+    }
+
+    /// Where a step is requested, as far as that is known before there are tokens; `None` where the connection has no
+    /// such step.
+    ///
+    /// # Errors
+    /// The host comes with a consent or a reply that `captured` does not have.
+    pub fn endpoint(&self, step: Step, captured: &Vars) -> Result<Option<Endpoint>, RequestError> {
+        let Some(spec) = self.provider.steps.get(&step) else { return Ok(None) };
+        let slots = Slots { captured: captured.clone(), ..Slots::default() };
+        let filler = Filler { definition: self, slots: &slots, step: step.as_str() };
+        let target = filler.url(&spec.url)?;
+        Ok(target.map(|target| Endpoint { url: target.url, captured_host: target.captured_host }))
     }
 
     /// Whether an API reply of that status may mean that the access token died, but only its JSON body can tell. A

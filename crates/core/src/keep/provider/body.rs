@@ -44,6 +44,36 @@ impl JsonPath {
         self.find(body).into_iter().next()
     }
 
+    /// Puts a value where the path leads, making what is missing on the way; a `*` is the first place there. What stands
+    /// on the way and holds nothing gives way.
+    pub(super) fn put(&self, body: &mut Value, value: Value) {
+        let mut place = body;
+        for key in &self.0 {
+            place = step_or_make(place, key);
+        }
+        *place = value;
+    }
+
+    /// Takes away what the path leads to.
+    pub(super) fn remove(&self, body: &mut Value) {
+        let Some((last, above)) = self.0.split_last() else { return };
+        let mut place = body;
+        for key in above {
+            let next = match place {
+                Value::Object(map) => map.get_mut(key),
+                Value::Array(items) => key.parse().ok().and_then(|index: usize| items.get_mut(index)),
+                _ => None,
+            };
+            match next {
+                Some(next) => place = next,
+                None => return,
+            }
+        }
+        if let Value::Object(map) = place {
+            map.remove(last);
+        }
+    }
+
     /// The first value as text that is not empty.
     pub(super) fn text<'v>(&self, body: &'v Value) -> Option<&'v str> {
         self.first(body).and_then(Value::as_str).filter(|text| !text.is_empty())
@@ -53,6 +83,25 @@ impl JsonPath {
 impl std::fmt::Display for JsonPath {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0.join("."))
+    }
+}
+
+fn step_or_make<'v>(place: &'v mut Value, key: &str) -> &'v mut Value {
+    let index = if key == "*" { Some(0) } else { key.parse::<usize>().ok() };
+    match (place.is_object(), place.is_array(), index) {
+        (true, ..) | (_, true, Some(_)) => {}
+        (_, _, Some(_)) => *place = Value::Array(Vec::new()),
+        (_, _, None) => *place = Value::Object(Map::new()),
+    }
+    match place {
+        Value::Array(items) => {
+            let index = index.unwrap_or_default();
+            if items.len() <= index {
+                items.resize(index + 1, Value::Null);
+            }
+            &mut items[index]
+        }
+        place => &mut place[key],
     }
 }
 
@@ -165,6 +214,27 @@ mod tests {
         assert_eq!(find("x.0"), [json!(7)]);
         assert!(find("errors.code").is_empty() && find("errors.9").is_empty() && find("x.0.y").is_empty());
         assert!(JsonPath::parse("a..b").is_err() && JsonPath::parse("").is_err());
+    }
+
+    #[test]
+    fn what_is_put_at_a_path_is_found_there_and_can_be_taken_away() {
+        let mut body = json!({"ok": true, "errors": "none"});
+        for path in ["access", "authed_user.token", "errors.*.code", "errors.1.code", "ok"] {
+            let path = JsonPath::parse(path).unwrap();
+            path.put(&mut body, json!("put"));
+            assert_eq!(path.text(&body), Some("put"), "{path}: {body}");
+        }
+        let expected = json!({
+            "ok": "put", "access": "put", "authed_user": {"token": "put"},
+            "errors": [{"code": "put"}, {"code": "put"}],
+        });
+        assert_eq!(body, expected);
+        for path in ["authed_user.token", "errors.1.code", "nothing.there", "ok.0"] {
+            let path = JsonPath::parse(path).unwrap();
+            path.remove(&mut body);
+            assert_eq!(path.first(&body), None, "{path}: {body}");
+        }
+        assert_eq!(body["authed_user"], json!({}));
     }
 
     proptest! {

@@ -8,10 +8,37 @@ use super::load::Provider;
 use super::suggest;
 use crate::id::ProviderName;
 
-/// The files that are part of the binary.
-const BUILT_IN: [(&str, &str); 2] = [
-    ("amocrm.toml", include_str!("../../../../../providers/amocrm.toml")),
-    ("oauth2.toml", include_str!("../../../../../providers/oauth2.toml")),
+macro_rules! provider_files {
+    ($($file:literal),+ $(,)?) => {
+        [$(($file, include_str!(concat!("../../../../../providers/", $file)))),+]
+    };
+}
+
+/// The files that are part of the binary, in alphabetical order. Adding a provider is adding its file here.
+pub(super) const BUILT_IN: [(&str, &str); 23] = provider_files![
+    "amocrm.toml",
+    "atlassian.toml",
+    "box.toml",
+    "dropbox.toml",
+    "finnotech-code.toml",
+    "finnotech.toml",
+    "github-app.toml",
+    "google.toml",
+    "hubspot.toml",
+    "jibit-ide.toml",
+    "jibit-ppg.toml",
+    "jibit-trf.toml",
+    "kommo.toml",
+    "microsoft.toml",
+    "notion.toml",
+    "oauth2.toml",
+    "quickbooks.toml",
+    "salesforce.toml",
+    "shopify.toml",
+    "slack-user.toml",
+    "slack.toml",
+    "xero.toml",
+    "zoho.toml",
 ];
 
 /// There is no provider of that name.

@@ -1,6 +1,7 @@
 //! Conditions on a reply: `{ status = "4xx", path = "error", in = ["invalid_grant"] }`.
 
 use regex_lite::Regex;
+use serde_json::Value;
 
 use super::body::{Body, JsonPath, scalar_text};
 use super::fault::{Flaw, Under};
@@ -44,7 +45,8 @@ pub(super) fn statuses(written: &OneOrMany<schema::Status>) -> Result<Vec<Status
 #[derive(Clone, Debug)]
 pub(super) struct Condition {
     status: Option<Vec<StatusSpan>>,
-    path: Option<JsonPath>,
+    /// All the places that are looked at.
+    paths: Option<Vec<JsonPath>>,
     one_of: Option<Vec<String>>,
     exists: Option<bool>,
     regex: Option<Regex>,
@@ -52,7 +54,7 @@ pub(super) struct Condition {
 
 impl Condition {
     pub(super) fn compile(written: &schema::Condition) -> Result<Self, Flaw> {
-        let path = written.path.as_deref().map(JsonPath::parse).transpose().under("path")?;
+        let paths = written.path.as_ref().map(paths).transpose().under("path")?;
         if written.eq.is_some() && written.one_of.is_some() {
             return Err(Flaw::new("write `eq` or `in`, not both"));
         }
@@ -64,22 +66,22 @@ impl Condition {
         let status = written.status.as_ref().map(statuses).transpose().under("status")?;
         let regex = written.regex.as_deref().map(pattern).transpose().under("regex")?;
         let compares = one_of.is_some() || written.exists.is_some();
-        if path.is_none() && compares {
+        if paths.is_none() && compares {
             return Err(Flaw::new("`eq`, `in` and `exists` need a `path` to look at"));
         }
-        if path.is_some() && !compares && regex.is_none() {
+        if paths.is_some() && !compares && regex.is_none() {
             return Err(Flaw::new("say what must hold at `path`: `eq`, `in`, `exists` or `regex`"));
         }
-        if path.is_none() && regex.is_none() && status.is_none() {
+        if paths.is_none() && regex.is_none() && status.is_none() {
             return Err(Flaw::new("an empty condition holds always: write `status`, `path` or `regex`"));
         }
-        Ok(Self { status, path, one_of, exists: written.exists, regex })
+        Ok(Self { status, paths, one_of, exists: written.exists, regex })
     }
 
     /// Holds for every reply of that status.
     pub(super) fn on_status(status: u16) -> Self {
         let span = StatusSpan { first: status, last: status };
-        Self { status: Some(vec![span]), path: None, one_of: None, exists: None, regex: None }
+        Self { status: Some(vec![span]), paths: None, one_of: None, exists: None, regex: None }
     }
 
     pub(super) fn compile_all(written: &[schema::Condition]) -> Result<Vec<Self>, Flaw> {
@@ -93,7 +95,26 @@ impl Condition {
 
     /// Whether the body must be seen to decide.
     pub(super) fn looks_at_body(&self) -> bool {
-        self.path.is_some() || self.regex.is_some()
+        self.paths.is_some() || self.regex.is_some()
+    }
+
+    /// Makes a body hold what the condition asks for; gives the status to go with it. `None` where only a regular
+    /// expression says what to write, or where something must be absent.
+    pub(super) fn satisfy(&self, body: &mut Value) -> Option<u16> {
+        let status = self.status.as_ref().and_then(|spans| spans.first()).map_or(400, |span| span.first);
+        let Some(path) = self.paths.as_ref().and_then(|paths| paths.first()) else {
+            return self.regex.is_none().then_some(status);
+        };
+        let value = match (&self.one_of, self.exists, &self.regex) {
+            (Some(values), _, None) => values.first()?.clone(),
+            (None, Some(true), None) => "set".to_owned(),
+            _ => return None,
+        };
+        // Written as it would be compared: scalars are compared as text.
+        let scalar =
+            serde_json::from_str(&value).ok().filter(|value: &Value| value.is_boolean() || value.is_number());
+        path.put(body, scalar.unwrap_or(Value::String(value)));
+        Some(status)
     }
 
     /// Whether it holds; a body that cannot be read has nothing at any path.
@@ -101,10 +122,11 @@ impl Condition {
         if !self.admits_status(status) {
             return false;
         }
-        let Some(path) = &self.path else {
+        let Some(paths) = &self.paths else {
             return self.regex.as_ref().is_none_or(|regex| regex.is_match(&body.text()));
         };
-        let found = body.value.as_ref().map(|value| path.find(value)).unwrap_or_default();
+        let found: Vec<_> =
+            body.value.iter().flat_map(|value| paths.iter().flat_map(|path| path.find(value))).collect();
         if self.exists.is_some_and(|expected| expected == found.is_empty()) {
             return false;
         }
@@ -112,6 +134,13 @@ impl Condition {
         let listed = self.one_of.as_ref().is_none_or(|listed| texts.iter().any(|text| listed.contains(text)));
         listed && self.regex.as_ref().is_none_or(|regex| texts.iter().any(|text| regex.is_match(text)))
     }
+}
+
+fn paths(written: &OneOrMany<String>) -> Result<Vec<JsonPath>, Flaw> {
+    if written.0.is_empty() {
+        return Err(Flaw::new("an empty list looks at nothing: write a path such as `error`"));
+    }
+    written.0.iter().enumerate().map(|(index, text)| JsonPath::parse(text).under(index)).collect()
 }
 
 /// Compiles a regular expression.
@@ -156,6 +185,14 @@ impl Success {
         self.status.iter().any(|span| span.holds(status))
     }
 
+    /// Makes a body say yes, as far as its conditions can be met by writing; gives the status to go with it.
+    pub(super) fn satisfy(&self, body: &mut Value) -> u16 {
+        for condition in self.all.iter().chain(self.any.first()) {
+            condition.satisfy(body);
+        }
+        self.status.first().map_or(200, |span| span.first)
+    }
+
     /// Whether status and body say yes.
     pub(super) fn holds(&self, status: u16, body: &Body<'_>) -> bool {
         let holds = |condition: &Condition| condition.holds(status, body);
@@ -198,9 +235,22 @@ mod tests {
     }
 
     #[test]
+    fn of_several_paths_one_match_is_enough_and_absence_is_absence_from_all() {
+        let condition = "path = ['errors.*.code', 'code']\nin = ['gone']";
+        assert!(holds(condition, 400, r#"{"errors":[{"code":"other"},{"code":"gone"}]}"#));
+        assert!(holds(condition, 400, r#"{"code":"gone","errors":[]}"#));
+        assert!(!holds(condition, 400, r#"{"code":"other","errors":[{"kind":"gone"}]}"#));
+        let absent = "path = ['error', 'errors']\nexists = false";
+        assert!(holds(absent, 200, r#"{"error":null}"#));
+        assert!(!holds(absent, 200, r#"{"errors":[]}"#));
+    }
+
+    #[test]
     fn conditions_that_mean_nothing_are_refused() {
         for bad in [
             "",
+            "path = []\neq = 1",
+            "path = ['a', '']\neq = 1",
             "eq = 1",
             "path = 'x'",
             "path = 'x'\neq = 1\nin = [2]",

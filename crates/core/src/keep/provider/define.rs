@@ -5,9 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use super::address::{Given, Source, UrlFault};
 use super::fault::DefineError;
+use super::hosts;
 use super::load::Provider;
 use super::policy::{self, Policy, PolicyOverrides, Rotation};
 use super::slots::{Slots, VarValue, Vars};
@@ -70,6 +72,8 @@ pub struct Definition {
     pub(super) vars: Vars,
     pub(super) client: Client,
     policy: Policy,
+    /// Where every URL leads instead of its own host.
+    pub(super) emulator: Option<Url>,
 }
 
 impl fmt::Debug for Definition {
@@ -79,6 +83,7 @@ impl fmt::Debug for Definition {
             .field("vars", &self.vars)
             .field("client", &self.client)
             .field("policy", &self.policy)
+            .field("emulator", &self.emulator.as_ref().map(Url::as_str))
             .finish_non_exhaustive()
     }
 }
@@ -97,7 +102,8 @@ impl Provider {
             return Err(DefineError::new(format!("policy.{key}"), problem));
         }
         let policy = Policy::from_written(setup.policy.over(self.policy.clone()), has_acquire);
-        let definition = Definition { provider: Arc::clone(self), vars, client: setup.client, policy };
+        let definition =
+            Definition { provider: Arc::clone(self), vars, client: setup.client, policy, emulator: None };
         definition.check_mandatory()?;
         definition.check_client()?;
         definition.check_urls()?;
@@ -117,6 +123,23 @@ impl Provider {
 }
 
 impl Definition {
+    /// The same connection, kept at an emulated provider: every URL keeps its path and leads to `emulator`, which must
+    /// be on this machine, so that no secret can leave it.
+    pub fn emulated_at(mut self, emulator: Url) -> Result<Self, DefineError> {
+        let bare = matches!(emulator.path(), "" | "/") && emulator.query().is_none();
+        if emulator.scheme() != "http" || !hosts::is_loopback(&emulator) || !bare {
+            let problem = "an emulated provider is on this machine: write http://127.0.0.1:PORT";
+            return Err(DefineError::new("emulated_at", problem));
+        }
+        self.emulator = Some(emulator);
+        Ok(self)
+    }
+
+    /// Where the emulated provider is, if this connection is kept at one.
+    pub fn emulator(&self) -> Option<&Url> {
+        self.emulator.as_ref()
+    }
+
     /// Its provider.
     pub fn provider(&self) -> &Arc<Provider> {
         &self.provider
@@ -270,7 +293,7 @@ impl Definition {
     /// Checks every URL as far as it can be filled before anything is captured or any token is there.
     fn check_urls(&self) -> Result<(), DefineError> {
         if let Some(redirect) = &self.client.redirect_uri
-            && !url::Url::parse(redirect).is_ok_and(|url| url.fragment().is_none())
+            && !Url::parse(redirect).is_ok_and(|url| url.fragment().is_none())
         {
             return Err(DefineError::new("client.redirect_uri", "not an absolute URL without a `#` part"));
         }

@@ -115,6 +115,9 @@ pub struct TokenReply {
     pub expires_at: Option<Timestamp>,
     /// The file says that the `introspect` step knows the expiry better than [`TokenReply::expires_at`].
     pub ask_introspection: bool,
+    /// The reply said that the access token has expired already. That is not believed of a new token, and is the plain
+    /// truth of one that is given a second time.
+    pub over: bool,
     /// When the refresh token expires; `None` where nobody says so.
     pub refresh_expires_at: Option<Timestamp>,
     /// The scopes granted, separated by spaces; `None` where the reply is silent (then they are those asked for,
@@ -184,6 +187,15 @@ pub enum Injection {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiBase {
     /// Paths are joined below it.
+    pub url: Url,
+    /// See [`OutboundRequest::captured_host`].
+    pub captured_host: bool,
+}
+
+/// Where a step is requested, with nothing of what is sent there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The URL, without the step's query.
     pub url: Url,
     /// See [`OutboundRequest::captured_host`].
     pub captured_host: bool,

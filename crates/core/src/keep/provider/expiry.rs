@@ -106,6 +106,8 @@ pub(super) struct Reading {
     pub(super) at: Option<Timestamp>,
     /// Introspection is an earlier source than the one that gave `at`.
     pub(super) ask_introspection: bool,
+    /// A source said that it is over already, and no later one gave an instant.
+    pub(super) over: bool,
     pub(super) warnings: Vec<String>,
 }
 
@@ -145,13 +147,17 @@ pub(super) fn read(sources: &[ExpirySource], evidence: Evidence<'_>, what: &str)
         };
         match found {
             None => {}
-            Some(Err(problem)) => reading.warnings.push(format!("{what} {problem}")),
+            Some(Err(Disbelief { over, problem })) => {
+                reading.over |= over;
+                reading.warnings.push(format!("{what} {problem}"));
+            }
             Some(Ok(at)) => {
                 let latest = evidence.sent_at + LONGEST;
                 if at > latest {
                     reading.warnings.push(format!("{what} is more than 100 years away and was cut to that"));
                 }
                 reading.at = Some(at.min(latest));
+                reading.over = false;
                 return reading;
             }
         }
@@ -162,19 +168,33 @@ pub(super) fn read(sources: &[ExpirySource], evidence: Evidence<'_>, what: &str)
     reading
 }
 
-fn instant(value: &Value, unit: Unit, sent_at: Timestamp) -> Result<Timestamp, &'static str> {
+/// Why a value is as good as absent.
+struct Disbelief {
+    /// It is an instant, or the want of one, and it is over.
+    over: bool,
+    problem: &'static str,
+}
+
+fn unreadable(problem: &'static str) -> Disbelief {
+    Disbelief { over: false, problem }
+}
+
+fn instant(value: &Value, unit: Unit, sent_at: Timestamp) -> Result<Timestamp, Disbelief> {
     let at = if unit == Unit::Rfc3339 {
-        value.as_str().and_then(Timestamp::parse_rfc3339).ok_or("is not an RFC 3339 instant")?
+        value.as_str().and_then(Timestamp::parse_rfc3339).ok_or(unreadable("is not an RFC 3339 instant"))?
     } else {
-        let amount = number(value).ok_or("is not a number")?;
+        let amount = number(value).ok_or(unreadable("is not a number"))?;
         if amount <= 0.0 {
-            return Err("is zero or negative and was not believed");
+            return Err(Disbelief { over: true, problem: "is zero or negative and was not believed" });
         }
         let micros = whole(amount * if matches!(unit, Unit::Ms | Unit::EpochMs) { 1e3 } else { 1e6 });
         let relative = matches!(unit, Unit::S | Unit::Ms);
         Timestamp::from_micros(if relative { sent_at.as_micros().saturating_add(micros) } else { micros })
     };
-    if at <= sent_at { Err("is past already and was not believed") } else { Ok(at) }
+    if at <= sent_at {
+        return Err(Disbelief { over: true, problem: "is past already and was not believed" });
+    }
+    Ok(at)
 }
 
 #[expect(

@@ -129,7 +129,16 @@ fn what_cannot_be_kept_alive_or_contradicts_itself_is_refused() {
         ("take = { vars = { x = 'y' } }", "is not a variable with `capture = \"take\"`"),
         ("[policy]\non_dead = 'acquire'", "needs an `acquire` step"),
         ("[policy]\nmargin = '10m'\nearliest = '30s'", "at most that"),
-        ("[confidence]\n'polcy.rotation' = 'assumed'", "did you mean `policy`?"),
+        ("[policy]\nmargin = '1m'\n[confidence]\n'polcy.margin' = 'unverified'", "did you mean `policy`?"),
+        ("[policy]\nmargin = '1m'\n[confidence]\n'policy.mragin' = 'unverified'", "did you mean `margin`?"),
+        (
+            "[[errors]]\nwhen = { status = 402 }\nclass = 'suspended'\n[confidence]\n'errors.1' = 'reported'",
+            "1 entries",
+        ),
+        (
+            "[policy]\nmargin = '1m'\n[confidence]\n'policy.margin' = 'unverifed'",
+            "did you mean `unverified`?",
+        ),
         ("[authorize]\nurl = 'https://acme.com/a'\nquery = { s = '${client.secret}' }", "has no value here"),
         ("[vars.access]\noptional = true", "built-in name"),
         ("[vars.a]\nenum = ['x', 'y']\ndefault = 'z'", "not one of its values"),

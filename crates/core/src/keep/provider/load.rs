@@ -126,6 +126,7 @@ impl Provider {
             vectors: locate::each_line(text, "tests").into_iter().zip(written.tests).collect(),
         };
         provider.check_sense()?;
+        locate::all_written(text, provider.confidence.keys()).under("confidence")?;
         Ok(provider)
     }
 

@@ -44,6 +44,42 @@ pub(super) fn each_line(text: &str, array: &str) -> Vec<Option<usize>> {
         .unwrap_or_default()
 }
 
+/// Checks that dotted keys lead to things that are written in the file; names the nearest key for one that does not.
+pub(super) fn all_written<'k>(text: &str, keys: impl IntoIterator<Item = &'k String>) -> Result<(), Flaw> {
+    // Whoever asks has read the text as TOML before.
+    let Ok(file) = DeTable::parse(text) else { return Ok(()) };
+    keys.into_iter().try_for_each(|key| {
+        let words: Vec<_> = key.split('.').collect();
+        written(file.get_ref(), &words).map_err(|problem| Flaw::new(problem).under(key))
+    })
+}
+
+fn written(table: &DeTable<'_>, words: &[&str]) -> Result<(), String> {
+    let Some((first, rest)) = words.split_first() else { return Ok(()) };
+    if let Some(value) = table.get(*first) {
+        return written_in(value.get_ref(), rest);
+    }
+    let names: Vec<&str> = table.keys().map(|key| key.get_ref().as_ref()).collect();
+    Err(format!("`{first}` is not written in this file; {}", suggest::cure(first, names)))
+}
+
+fn written_in(value: &DeValue<'_>, words: &[&str]) -> Result<(), String> {
+    match (value, words) {
+        (_, []) => Ok(()),
+        (DeValue::Table(table), _) => written(table, words),
+        (DeValue::Array(items), [first, rest @ ..]) => {
+            match first.parse::<usize>().ok().and_then(|index| items.get(index)) {
+                Some(item) => written_in(item.get_ref(), rest),
+                None => Err(format!(
+                    "`{first}` is not written in this file; the list has {} entries, counted from 0",
+                    items.len()
+                )),
+            }
+        }
+        (_, [first, ..]) => Err(format!("`{first}` is not written in this file; a single value stands here")),
+    }
+}
+
 fn line_of(text: &str, offset: usize) -> usize {
     1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
 }

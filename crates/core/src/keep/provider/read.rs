@@ -83,6 +83,7 @@ impl Definition {
             rotated,
             expires_at: expires.at,
             ask_introspection: expires.ask_introspection,
+            over: expires.over,
             refresh_expires_at,
             scope,
             vars,

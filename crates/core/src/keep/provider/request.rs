@@ -209,11 +209,19 @@ impl<'a> Filler<'a> {
     }
 
     pub(super) fn url(&self, url: &UrlTemplate) -> Result<Option<Target>, RequestError> {
-        url.fill(|name| self.value(name), &self.definition.provider.hosts).map_err(|fault| match fault {
+        let filled = url.fill(|name| self.value(name), &self.definition.provider.hosts);
+        let target = filled.map_err(|fault| match fault {
             UrlFault::Unfilled(name) => self.missing(&name),
             UrlFault::Bad(Some(name), problem) => self.refused(format!("vars.{name}: {problem}")),
             UrlFault::Bad(None, problem) => self.refused(problem),
-        })
+        })?;
+        let Some(emulator) = &self.definition.emulator else { return Ok(target) };
+        Ok(target.map(|target| {
+            let mut moved = emulator.clone();
+            moved.set_path(target.url.path());
+            moved.set_query(target.url.query());
+            Target { url: moved, captured_host: false }
+        }))
     }
 
     fn body(

@@ -21,8 +21,29 @@ pub enum Confidence {
     Source,
     /// Users report so in public.
     Reported,
-    /// Common knowledge, confirmed nowhere: a default to be changed where it is wrong.
-    Assumed,
+    /// Nobody confirmed it: a default to be changed where it is wrong.
+    Unverified,
+}
+
+impl Confidence {
+    /// Every grade, the surest first.
+    pub const ALL: [Self; 4] = [Self::Documented, Self::Source, Self::Reported, Self::Unverified];
+
+    /// The name used in provider files.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Documented => "documented",
+            Self::Source => "source",
+            Self::Reported => "reported",
+            Self::Unverified => "unverified",
+        }
+    }
+}
+
+impl std::fmt::Display for Confidence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -129,7 +150,7 @@ pub(super) enum Status {
 #[serde(deny_unknown_fields)]
 pub(super) struct Condition {
     pub(super) status: Option<OneOrMany<Status>>,
-    pub(super) path: Option<String>,
+    pub(super) path: Option<OneOrMany<String>>,
     pub(super) eq: Option<toml::Value>,
     #[serde(rename = "in")]
     pub(super) one_of: Option<Vec<toml::Value>>,

@@ -16,8 +16,7 @@ impl Provider {
         self.check_tokens()?;
         self.check_policy()?;
         self.check_captures()?;
-        self.check_hosts()?;
-        self.check_confidence()
+        self.check_hosts()
     }
 
     fn check_tokens(&self) -> Result<(), Flaw> {
@@ -103,36 +102,6 @@ impl Provider {
                     None => Flaw::new(problem).under(if key == "api" { "base" } else { "url" }).under(key),
                 };
                 return Err(flaw);
-            }
-        }
-        Ok(())
-    }
-
-    fn check_confidence(&self) -> Result<(), Flaw> {
-        let sections = [
-            "hosts",
-            "vars",
-            "client",
-            "ok",
-            "take",
-            "authorize",
-            "exchange",
-            "acquire",
-            "refresh",
-            "introspect",
-            "revoke",
-            "probe",
-            "errors",
-            "policy",
-            "inject",
-            "api",
-        ];
-        for key in self.confidence.keys() {
-            let section = key.split('.').next().unwrap_or_default();
-            if !sections.contains(&section) {
-                let cure = suggest::cure(section, sections);
-                return Err(Flaw::new(format!("`{section}` is not a section of a provider file; {cure}"))
-                    .under("confidence"));
             }
         }
         Ok(())

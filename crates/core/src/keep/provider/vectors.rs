@@ -129,7 +129,7 @@ impl Provider {
     }
 
     /// The definition and slots of a vector, with what its callback captures.
-    fn prepare(self: &Arc<Self>, vector: &Vector) -> Result<(Definition, Slots), String> {
+    pub(super) fn prepare(self: &Arc<Self>, vector: &Vector) -> Result<(Definition, Slots), String> {
         let setup = Setup {
             vars: vector
                 .vars
@@ -178,7 +178,7 @@ fn instant(text: &str) -> Result<Timestamp, String> {
     Timestamp::parse_rfc3339(text).ok_or_else(|| format!("`{text}` is not an RFC 3339 instant"))
 }
 
-fn reply_of(written: &VectorReply) -> Result<Reply, String> {
+pub(super) fn reply_of(written: &VectorReply) -> Result<Reply, String> {
     let body = match (&written.json, &written.body) {
         (Some(json), None) => serde_json::to_vec(json).map_err(|error| error.to_string())?,
         (None, Some(text)) => text.clone().into_bytes(),

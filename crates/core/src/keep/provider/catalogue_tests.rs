@@ -1,25 +1,49 @@
-//! The files that are built in and five hard ones, each held to its own vectors.
+//! The files that are built in, each held to its own vectors.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::catalogue::BUILT_IN;
+use super::vector_schema::{ExpectedOutcome, Vector};
 use super::*;
 use crate::secret::Secret;
 
-/// Providers that stretch the format.
-pub(super) const EXAMPLES: [(&str, &str); 5] = [
-    ("slack.toml", include_str!("examples/slack.toml")),
-    ("salesforce.toml", include_str!("examples/salesforce.toml")),
-    ("zoho.toml", include_str!("examples/zoho.toml")),
-    ("finnotech.toml", include_str!("examples/finnotech.toml")),
-    ("jibit.toml", include_str!("examples/jibit.toml")),
-];
+/// The text of a file that is built in.
+fn text_of(file: &str) -> &'static str {
+    BUILT_IN.iter().find(|(name, _)| *name == file).unwrap().1
+}
 
-pub(super) fn catalogue() -> Catalogue {
-    let mut catalogue = Catalogue::builtin();
-    for (file, text) in EXAMPLES {
-        catalogue.add_file(file, text).unwrap_or_else(|error| panic!("{error}"));
-    }
-    catalogue
+/// A connection of every provider, in the order of their names. Variables have the values that the file's own vectors
+/// give them, so that no step is missing for want of one; those that are secret have `secret`.
+pub(super) fn every_definition(secret: &str) -> Vec<Definition> {
+    let catalogue = Catalogue::builtin();
+    let define_one = |provider: &Arc<Provider>| {
+        let open = provider.vars().filter(|var| var.default_value().is_none());
+        let value = |var: &Var| {
+            if var.is_secret() { Some(secret.to_owned()) } else { shown_value(provider, var) }
+        };
+        let vars: Vec<_> = open.filter_map(|var| Some((var.name(), value(var)?))).collect();
+        let vars: Vec<_> = vars.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        define(provider.name().as_str(), &vars)
+    };
+    catalogue.iter().map(define_one).collect()
+}
+
+/// The value that a vector of the file which is not about refusal gives a variable.
+fn shown_value(provider: &Provider, var: &Var) -> Option<String> {
+    let refused = |vector: &Vector| vector.expect.as_ref().is_some_and(|expect| expect.refused.is_some());
+    let vectors = provider.vectors.iter().map(|(_, vector)| vector).filter(|vector| !refused(vector));
+    let given = |vector: &Vector| {
+        let called_back = match var.capture() {
+            Some(Capture::Callback(parameter)) => {
+                vector.callback.as_ref().and_then(|callback| callback.get(parameter))
+            }
+            _ => None,
+        };
+        let own = vector.vars.get(var.name()).or_else(|| vector.captured.get(var.name()));
+        own.or(called_back).cloned()
+    };
+    vectors.into_iter().find_map(given)
 }
 
 pub(super) fn define(name: &str, vars: &[(&str, &str)]) -> Definition {
@@ -32,14 +56,13 @@ pub(super) fn define(name: &str, vars: &[(&str, &str)]) -> Definition {
         },
         policy: PolicyOverrides::default(),
     };
-    catalogue().get(name).unwrap().define(setup).unwrap()
+    Catalogue::builtin().get(name).unwrap().define(setup).unwrap()
 }
 
 #[test]
 fn every_provider_keeps_the_promises_of_its_own_file() {
-    for provider in catalogue().iter() {
+    for provider in Catalogue::builtin().iter() {
         let results = provider.run_tests();
-        assert!(results.len() >= 4, "{} has too few vectors", provider.name());
         let wrong: Vec<_> =
             results.iter().filter(|result| !result.passed()).map(ToString::to_string).collect();
         assert!(wrong.is_empty(), "{}:\n{}", provider.name(), wrong.join("\n"));
@@ -48,11 +71,50 @@ fn every_provider_keeps_the_promises_of_its_own_file() {
 }
 
 #[test]
+fn every_step_that_gives_tokens_is_shown_with_its_request_and_a_reply() {
+    for provider in Catalogue::builtin().iter() {
+        let vectors = || provider.vectors.iter().map(|(_, vector)| vector);
+        for step in provider.steps() {
+            let of_step = || vectors().filter(|vector| vector.step == step.as_str());
+            let asked = of_step().any(|vector| vector.request.as_ref().is_some_and(|one| one.url.is_some()));
+            assert!(asked, "{}: no vector shows where `{step}` goes", provider.name());
+            let tokens = |vector: &Vector| {
+                vector.expect.as_ref().and_then(|expect| expect.outcome) == Some(ExpectedOutcome::Tokens)
+            };
+            let read = of_step().any(tokens);
+            assert!(read || !step.gives_tokens(), "{}: no vector shows a reply to `{step}`", provider.name());
+        }
+    }
+}
+
+#[test]
+fn every_class_that_a_file_knows_is_shown_by_a_vector() {
+    for provider in Catalogue::builtin().iter() {
+        let own = provider.steps.values().flat_map(|spec| &spec.errors);
+        let known: BTreeSet<_> = own.chain(&provider.errors).map(|rule| rule.class).collect();
+        let shown: BTreeSet<_> =
+            provider.vectors.iter().filter_map(|(_, vector)| vector.expect.as_ref()?.class).collect();
+        let silent: Vec<_> = known.difference(&shown).collect();
+        assert!(silent.is_empty(), "{}: no vector shows {silent:?}", provider.name());
+    }
+}
+
+#[test]
+fn every_file_says_how_well_it_knows_what_becomes_of_refresh_tokens() {
+    for provider in Catalogue::builtin().iter() {
+        assert!(provider.confidence().contains_key("policy.rotation"), "{}", provider.name());
+    }
+}
+
+#[test]
 fn a_wrong_vector_says_what_came_out_differently_and_where() {
-    let text = EXAMPLES[0]
-        .1
-        .replace("2026-01-01T12:00:00Z", "2026-01-01T13:00:00Z")
-        .replace("client_secret = \"hush\" } }", "client_secret = \"hash\" } }");
+    let (before, vector) = text_of("slack.toml").split_once("the client goes into the form").unwrap();
+    let vector = vector.replacen("2026-01-01T12:00:00Z", "2026-01-01T13:00:00Z", 1).replacen(
+        "client_secret = \"hush\" } }",
+        "client_secret = \"hash\" } }",
+        1,
+    );
+    let text = format!("{before}the client goes into the form{vector}");
     let provider = Arc::new(Provider::from_toml("slack.toml", &text).unwrap());
     let results = provider.run_tests();
     let wrong: Vec<_> = results.iter().filter(|result| !result.passed()).collect();
@@ -78,7 +140,7 @@ fn vectors_that_promise_nothing_do_not_pass() {
         "step = 'refresh'\nreply = { status = 200 }\nexpect = { class = 'unknown' }",
         "step = 'refresh'\ncaptured = { x = 'y' }\nrequest = {}",
     ] {
-        let base = EXAMPLES[0].1.split("[[tests]]").next().unwrap();
+        let base = text_of("slack.toml").split("[[tests]]").next().unwrap();
         let client = "client = { id = 'a', secret = 'b' }\nslots = { refresh = 'c' }";
         let text = format!("{base}\n[[tests]]\nname = 'x'\n{client}\n{vector}\n");
         let provider = Arc::new(Provider::from_toml("slack.toml", &text).unwrap());
@@ -90,9 +152,11 @@ fn vectors_that_promise_nothing_do_not_pass() {
 fn a_catalogue_names_the_nearest_provider_and_lets_files_replace_built_in_ones() {
     let mut catalogue = Catalogue::builtin();
     let names: Vec<_> = catalogue.names().map(ToString::to_string).collect();
-    assert_eq!(names, ["amocrm", "oauth2"]);
+    let files: Vec<_> = BUILT_IN.iter().filter_map(|(file, _)| file.strip_suffix(".toml")).collect();
+    assert!(names.is_sorted() && names.len() == files.len(), "{names:?}");
+    assert!(files.iter().all(|file| names.iter().any(|name| name == file)), "{names:?}");
     assert!(catalogue.get("amocrn").unwrap_err().to_string().ends_with("did you mean `amocrm`?"));
-    let mended = include_str!("../../../../../providers/amocrm.toml").replace("amoCRM / Kommo", "Mended");
+    let mended = text_of("amocrm.toml").replace("amoCRM / Kommo", "Mended");
     catalogue.add_file("conf.d/amocrm.toml", &mended).unwrap();
     assert_eq!(catalogue.get("amocrm").unwrap().title(), "Mended");
 }
