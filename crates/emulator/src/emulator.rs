@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::grants::{GrantId, GrantState};
 use crate::ledger::Ledger;
+use crate::played::Played;
 use crate::record::{Record, Stats};
 use crate::server::{Door, Server};
 use crate::settings::Settings;
@@ -53,8 +54,10 @@ impl Emulator {
         let ledger = Arc::new(Ledger::new(&settings, clock));
         let (open, wanted) = watch::channel(true);
         let (opened, is_open) = watch::channel(Door::Open);
+        let played = settings.plays.clone().map(|emulation| Arc::new(Played::new(emulation)));
         let server = Server {
             settings: Arc::new(settings),
+            played,
             ledger: Arc::clone(&ledger),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),

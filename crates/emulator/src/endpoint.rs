@@ -12,6 +12,7 @@ use tokio::time::sleep;
 use crate::form::{self, BadForm, Form};
 use crate::grants::Issued;
 use crate::ledger::Ledger;
+use crate::played::Played;
 use crate::record::Outcome;
 use crate::reply::{Cut, ReplyBody, error, json, text};
 use crate::settings::Settings;
@@ -22,6 +23,7 @@ use crate::temper::{Ending, Mood};
 pub(crate) struct Exchange {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) settings: Arc<Settings>,
+    pub(crate) played: Option<Arc<Played>>,
     pub(crate) stream: Arc<TcpStream>,
     pub(crate) delivery: Arc<Delivery>,
 }
@@ -34,9 +36,25 @@ pub(crate) async fn token(
 ) -> Result<Response<ReplyBody>, Cut> {
     let form = form::read(request).await;
     let presented = form.as_ref().ok().and_then(|form| form.field("refresh_token"));
+    let judge = |sequence| match &form {
+        Ok(form) => redeem(exchange, sequence, form),
+        Err(BadForm(why)) => {
+            exchange.ledger.decide(sequence, Outcome::BadRequest);
+            (Outcome::BadRequest, error(StatusCode::BAD_REQUEST, "invalid_request", why))
+        }
+    };
+    carry(exchange, presented, judge).await
+}
+
+/// Carries a token request that has been read through the temper; `judge` decides it and makes its reply.
+pub(crate) async fn carry(
+    exchange: &Exchange,
+    presented: Option<&str>,
+    judge: impl FnOnce(u64) -> (Outcome, Response<ReplyBody>),
+) -> Result<Response<ReplyBody>, Cut> {
     let (sequence, mood) = exchange.ledger.open(presented);
     exchange.delivery.belongs_to(sequence, presented);
-    let answer = answer(exchange, sequence, mood, form.as_ref());
+    let answer = answer(exchange, sequence, mood, judge);
     tokio::pin!(answer);
     let answer = tokio::select! {
         biased;
@@ -55,20 +73,14 @@ async fn answer(
     exchange: &Exchange,
     sequence: u64,
     mood: Mood,
-    form: Result<&Form, &BadForm>,
+    judge: impl FnOnce(u64) -> (Outcome, Response<ReplyBody>),
 ) -> Result<Response<ReplyBody>, Cut> {
     pause(mood.delay_before).await;
     if !mood.ending.accepts() {
         exchange.ledger.decide(sequence, Outcome::NotAccepted);
         return refuse(&exchange.ledger, mood.ending);
     }
-    let (outcome, reply) = match form {
-        Ok(form) => redeem(exchange, sequence, form),
-        Err(BadForm(why)) => {
-            exchange.ledger.decide(sequence, Outcome::BadRequest);
-            (Outcome::BadRequest, error(StatusCode::BAD_REQUEST, "invalid_request", why))
-        }
-    };
+    let (outcome, reply) = judge(sequence);
     pause(mood.delay_after).await;
     spoil(mood.ending, outcome, reply)
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
+use jeton_core::keep::provider::TokenKind;
 use jeton_core::secret::Secret;
 use jeton_core::time::Timestamp;
 use serde::Serialize;
@@ -63,6 +64,8 @@ pub(crate) struct Issued {
     pub(crate) access: Secret,
     pub(crate) expires_in: Duration,
     pub(crate) refresh: Option<Secret>,
+    /// When the refresh token ends that is good from now on.
+    pub(crate) refresh_expires_at: Timestamp,
 }
 
 /// What became of a refresh token that was presented.
@@ -113,7 +116,7 @@ impl Grants {
 
     /// A new grant; answers its first refresh token.
     pub(crate) fn mint(&mut self, now: Timestamp) -> Secret {
-        let refresh = format!("emr_{}", self.random.text(60));
+        let refresh = self.refresh_text(now + self.settings.refresh_ttl);
         self.all.push(Grant {
             ended: None,
             generation: 0,
@@ -167,7 +170,7 @@ impl Grants {
     }
 
     fn rotate(&mut self, id: GrantId, now: Timestamp) -> Issued {
-        let successor = format!("emr_{}", self.random.text(60));
+        let successor = self.refresh_text(now + self.settings.refresh_ttl);
         let refresh_ttl = self.settings.refresh_ttl;
         let grant = self.grant_mut(id);
         grant.generation += 1;
@@ -180,12 +183,41 @@ impl Grants {
         Issued { refresh: Some(Secret::new(successor)), ..issued }
     }
 
+    /// A new grant with its first pair, for a client that needs no refresh token to begin with.
+    pub(crate) fn begin(&mut self, now: Timestamp) -> Issued {
+        let refresh = self.mint(now);
+        let id = GrantId(u64::try_from(self.all.len()).expect("a count of grants fits 64 bits"));
+        Issued { refresh: Some(refresh), ..self.issue_access(id, now) }
+    }
+
+    /// An authorization code.
+    pub(crate) fn code(&self) -> String {
+        format!("emc_{}", self.random.text(40))
+    }
+
+    fn refresh_text(&self, expires_at: Timestamp) -> String {
+        let Some(played) = &self.settings.plays else { return format!("emr_{}", self.random.text(60)) };
+        let least = played.definition().policy().min_refresh_length;
+        let random = format!("emr_{}", self.random.text(least.max(60)));
+        played.token(TokenKind::Refresh, &random, expires_at).reveal().to_owned()
+    }
+
+    fn access_text(&self, expires_at: Timestamp) -> String {
+        let random = format!("ema_{}", self.random.text(40));
+        match &self.settings.plays {
+            Some(played) => played.token(TokenKind::Access, &random, expires_at).reveal().to_owned(),
+            None => random,
+        }
+    }
+
     /// The pair of the last rotation once more. Where its access token was revoked meanwhile it comes back dead, as it
     /// would from a server that remembers its answer.
     fn replay(&self, id: GrantId, now: Timestamp) -> Issued {
         let grant = self.grant(id);
         let (access, expires_at) = grant.answered.clone().expect("a rotated grant has answered");
-        Issued { access, expires_in: expires_at.since(now), refresh: Some(grant.refresh.clone()) }
+        let refresh_expires_at = grant.refresh_expires_at;
+        let refresh = Some(grant.refresh.clone());
+        Issued { access, expires_in: expires_at.since(now), refresh, refresh_expires_at }
     }
 
     fn issue_access(&mut self, id: GrantId, now: Timestamp) -> Issued {
@@ -211,15 +243,25 @@ impl Grants {
     }
 
     fn new_access(&mut self, grant: Option<GrantId>, now: Timestamp) -> (Issued, String) {
-        let token = format!("ema_{}", self.random.text(40));
         let expires_in = self.settings.access_ttl;
+        let token = self.access_text(now + expires_in);
         self.access.insert(token.clone(), Access { grant, expires_at: now + expires_in, ended: false });
-        (Issued { access: Secret::new(token.clone()), expires_in, refresh: None }, token)
+        let refresh_expires_at = match grant {
+            Some(id) => self.grant(id).refresh_expires_at,
+            None => now + self.settings.refresh_ttl,
+        };
+        let access = Secret::new(token.clone());
+        (Issued { access, expires_in, refresh: None, refresh_expires_at }, token)
+    }
+
+    /// When an access token ends, if it is good now.
+    pub(crate) fn good_until(&self, access: &str, now: Timestamp) -> Option<Timestamp> {
+        self.access.get(access).filter(|a| now < a.expires_at && !a.ended).map(|a| a.expires_at)
     }
 
     /// Whether an access token is good now.
     pub(crate) fn accepts(&self, access: &str, now: Timestamp) -> bool {
-        self.access.get(access).is_some_and(|a| now < a.expires_at && !a.ended)
+        self.good_until(access, now).is_some()
     }
 
     /// Whether an access token died because its grant was ended.

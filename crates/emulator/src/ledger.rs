@@ -78,6 +78,7 @@ impl Ledger {
             grant,
             generation: None,
             outcome: Outcome::Undecided,
+            note: None,
             ending: mood.ending,
             accepted: false,
             accepted_at: None,
@@ -106,6 +107,12 @@ impl Ledger {
     pub(crate) fn decide(&self, sequence: u64, outcome: Outcome) {
         let now = self.now();
         self.lock().decide(sequence, outcome, now);
+    }
+
+    /// Writes down that a request was not what the provider asks for, and what was wrong with it.
+    pub(crate) fn refuse(&self, sequence: u64, outcome: Outcome, note: String) {
+        self.decide(sequence, outcome);
+        self.lock().amend(sequence, |record| record.note = Some(note));
     }
 
     /// The client closed its connection before the answer: from now on it no longer counts as a rival.

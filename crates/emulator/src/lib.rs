@@ -4,6 +4,8 @@
 //! grace kills the whole grant with all its tokens (RFC 9700, section 4.14.2). It is *ill-tempered* where real networks
 //! are: replies come late, half, as garbage or not at all, after the token has been spent.
 //!
+//! It can also play any provider from its file: see [`Settings::playing`].
+//!
 //! And it keeps a record of each request: whether it *accepted* the token and whether the reply was *written* to the last
 //! byte, so that every loss that a client suffers is explained or is a bug of that client.
 //!
@@ -28,6 +30,7 @@ mod endpoint;
 mod form;
 mod grants;
 mod ledger;
+mod played;
 mod random;
 mod record;
 mod reply;

@@ -60,6 +60,8 @@ pub struct Record {
     pub outcome: Outcome,
     /// How the reply was treated.
     pub ending: Ending,
+    /// What was wrong with a request that was not what the provider asks for; names of fields and no values.
+    pub note: Option<String>,
     /// Whether a token was given, to the best of the server's knowledge; with [`Outcome::Rotated`] the old one is spent.
     pub accepted: bool,
     /// When that was decided.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
 use hyper::body::{Body, Frame, SizeHint};
+use jeton_core::keep::provider::Reply;
 use serde_json::{Value, json};
 use tokio::time::{Sleep, sleep};
 
@@ -135,6 +136,24 @@ pub(crate) fn text(
 /// A JSON answer.
 pub(crate) fn json(status: StatusCode, value: &Value) -> Response<ReplyBody> {
     text(status, "application/json", value.to_string())
+}
+
+/// The answer that a played provider gives.
+pub(crate) fn own(reply: &Reply) -> Response<ReplyBody> {
+    // An empty body is never asked for, and white space says as little.
+    let body = if reply.body.is_empty() { b" ".to_vec() } else { reply.body.to_vec() };
+    let mut response = text(
+        StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        "application/json",
+        body,
+    );
+    let given = [(header::CONTENT_TYPE, &reply.content_type), (header::RETRY_AFTER, &reply.retry_after)];
+    for (name, value) in given {
+        if let Some(value) = value.as_deref().and_then(|value| http::HeaderValue::from_str(value).ok()) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
 }
 
 /// An error as RFC 6749, section 5.2, shapes it.

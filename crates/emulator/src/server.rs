@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::endpoint::{self, Exchange};
 use crate::form;
 use crate::ledger::Ledger;
+use crate::played::{self, Played};
 use crate::reply::{Cut, ReplyBody, error, json};
 use crate::settings::Settings;
 use crate::socket::{Delivery, Socket};
@@ -36,6 +37,7 @@ pub(crate) enum Door {
 pub(crate) struct Server {
     pub(crate) settings: Arc<Settings>,
     pub(crate) ledger: Arc<Ledger>,
+    pub(crate) played: Option<Arc<Played>>,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
 }
@@ -105,6 +107,7 @@ impl Server {
         let exchange = Arc::new(Exchange {
             ledger: Arc::clone(&self.ledger),
             settings: Arc::clone(&self.settings),
+            played: self.played.clone(),
             stream,
             delivery,
         });
@@ -129,6 +132,9 @@ impl Server {
 }
 
 async fn route(exchange: &Exchange, request: Request<Incoming>) -> Result<Response<ReplyBody>, Cut> {
+    if let Some(played) = &exchange.played {
+        return played::answer(exchange, played, request).await;
+    }
     let path = request.uri().path();
     match (request.method(), path) {
         (&Method::POST, "/token") => endpoint::token(exchange, request).await,

@@ -1,8 +1,10 @@
 //! What kind of provider the emulator plays.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
+use jeton_core::keep::provider::{Emulation, OldAccess as Old, Rotation as Rotates};
 use jeton_core::secret::Secret;
 
 /// What becomes of a refresh token that has been used.
@@ -60,6 +62,9 @@ pub struct Settings {
     pub client_id: String,
     /// Its secret.
     pub client_secret: Secret,
+    /// The provider that is played by its file, instead of one that follows RFC 6749 at `/token`. The client is the
+    /// provider's own then.
+    pub plays: Option<Arc<Emulation>>,
     /// From this come all tokens and all moods.
     pub seed: u64,
     /// How many records are kept; older ones are dropped, and counted.
@@ -78,8 +83,31 @@ impl Default for Settings {
             client_auth: ClientAuth::Either,
             client_id: "emulated".to_owned(),
             client_secret: Secret::new("emulated-secret"),
+            plays: None,
             seed: 1,
             max_records: 200_000,
         }
+    }
+}
+
+/// How long refresh tokens of a played provider live where its file does not say.
+const USUAL_REFRESH_LIFE: Duration = Duration::from_hours(90 * 24);
+
+/// As good as for ever.
+const ENDLESS: Duration = Duration::from_hours(100 * 365 * 24);
+
+impl Settings {
+    /// A provider that is played by its file, with the lives and habits that it says. `life` is how long access tokens
+    /// live where the file leaves it to the replies.
+    pub fn playing(emulation: Emulation, life: Duration) -> Self {
+        let policy = emulation.definition().policy();
+        // What may rotate is played as what does: that is the harder of the two.
+        let rotation = if policy.rotation == Rotates::None { Rotation::None } else { Rotation::SingleUse };
+        let old_access = if policy.old_access == Old::Dies { OldAccess::Dies } else { OldAccess::Lives };
+        let access_ttl = emulation.access_life(life).unwrap_or(ENDLESS);
+        let refresh_ttl = policy.refresh_ttl.or(policy.refresh_idle_ttl).unwrap_or(USUAL_REFRESH_LIFE);
+        let reuse_grace = policy.reuse_grace;
+        let plays = Some(Arc::new(emulation));
+        Self { access_ttl, refresh_ttl, rotation, reuse_grace, old_access, plays, ..Self::default() }
     }
 }

@@ -8,10 +8,15 @@ use std::path::{Path, PathBuf};
 
 use jeton_core::entropy::Entropy;
 use jeton_core::id::InstanceId;
+use jeton_core::keep::connection::Connection;
 use jeton_core::keep::ports::{Identity, Maintenance, StoreError};
+use jeton_core::keep::provider::Vars;
 use jeton_core::seal::{KeyRing, SealError, Sealer};
 use jeton_core::secret::Secret;
 use jeton_core::time::Clock;
+
+use crate::extras::Extras;
+use crate::sealed::open_tokens;
 
 const INSTANCE_FILE: &str = "instance";
 
@@ -109,11 +114,28 @@ impl Installation {
             Some(identity) => identity,
             None => found(store, data_dir, key, clock, entropy).await?,
         };
+        Self::of(&known, data_dir, key)
+    }
+
+    /// Opens the installation of a store that was founded, and writes nothing: to look at one that may be wrong.
+    ///
+    /// # Errors
+    /// The key is missing, is not the one of that store, or can be read by others; a file cannot be read.
+    pub fn of(known: &Identity, data_dir: &Path, key: &KeySource) -> Result<Self, InstallationError> {
         let ring = read_ring(key)?.ok_or_else(|| InstallationError::KeyMissing { key: key.to_string() })?;
         let sealer = Sealer::open_with(ring, &known.key_check)
             .map_err(|source| InstallationError::KeyDiffers { key: key.to_string(), source })?;
         let on_hold = read_instance(data_dir)? != Some(known.instance);
         Ok(Self { sealer, data_dir: data_dir.to_owned(), on_hold })
+    }
+
+    /// The variables that consents and replies of a connection have brought; none where they cannot be opened.
+    pub fn captured(&self, row: &Connection) -> Vars {
+        let opened = row
+            .tokens
+            .as_ref()
+            .and_then(|tokens| open_tokens(&self.sealer, &row.name, row.generation, tokens).ok());
+        Extras::from_text(opened.and_then(|opened| opened.extras).as_ref()).vars
     }
 
     /// Takes a copied or restored database over: store and data directory get a new instance id in common, so that

@@ -18,6 +18,7 @@ mod installation;
 mod memory;
 mod operate;
 mod outbound;
+mod reach;
 mod reconciler;
 mod redeem;
 mod refresh;
@@ -32,8 +33,10 @@ mod vault;
 
 pub use error::TokenError;
 pub use installation::{Installation, InstallationError, KeySource};
+pub use reach::Reach;
 pub use settings::Settings;
 pub use shared::{Ports, VaultError};
+pub use spill::{SlotState, look as look_at_spill_slots};
 pub use status::Status;
 pub use token::{Connected, Grant, Refreshed, Token, TokenRequest};
 pub use vault::Vault;

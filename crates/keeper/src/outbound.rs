@@ -75,7 +75,7 @@ impl Outbound {
     }
 
     async fn send(&self, request: OutboundRequest, wire: &Arc<Wire>) -> Result<Reply, String> {
-        let stream = self.dial(&request).await?;
+        let stream = self.dial(&request.url, request.captured_host).await?;
         let guarded = GuardedStream::new(stream, Arc::clone(wire));
         let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
             .max_buf_size(64 * 1024)

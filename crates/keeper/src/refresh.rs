@@ -68,12 +68,24 @@ struct Refresh<'a> {
     shared: &'a Shared,
     defined: &'a Defined,
     order: Order,
-    /// The refresh token was refused as dead: a stray or acquiring may still help.
-    refused_as_dead: bool,
-    /// A new token set is stored. Whatever its life, one flight spends no more than one token for it.
-    committed: bool,
+    progress: Progress,
     /// The outcome of an attempt of this very flight is not known: whoever forced the flight did not decide about that.
     left_unknown: bool,
+    /// When the attempt began that the present one recovers: a token given a second time may be as old as that.
+    recovers_since: Option<Timestamp>,
+}
+
+/// How far a flight has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// Nothing has come of it yet.
+    Begun,
+    /// The refresh token was refused as dead: a stray or acquiring may still help.
+    RefusedAsDead,
+    /// The pair that was recovered is past its end: its refresh token buys one that is not.
+    RecoveredTooLate,
+    /// A new token set is stored. Whatever its life, one flight spends no more than one token for it.
+    Committed,
 }
 
 /// How a round ended.
@@ -86,7 +98,7 @@ enum Round {
 
 impl<'a> Refresh<'a> {
     fn new(shared: &'a Shared, defined: &'a Defined, order: Order) -> Self {
-        Self { shared, defined, order, refused_as_dead: false, committed: false, left_unknown: false }
+        Self { shared, defined, order, progress: Progress::Begun, left_unknown: false, recovers_since: None }
     }
 
     async fn run(mut self) -> Landing {
@@ -95,10 +107,11 @@ impl<'a> Refresh<'a> {
             let known = self.look().await?;
             let row = &known.row;
             let now = self.shared.clock.now();
-            if self.committed {
+            if self.progress == Progress::Committed {
                 return Ok(());
             }
-            if !self.refused_as_dead && self.order.wish.is_satisfied_by(row, &self.defined.pace, now) {
+            let satisfied = self.order.wish.is_satisfied_by(row, &self.defined.pace, now);
+            if satisfied && self.progress == Progress::Begun {
                 return self.satisfied(row, now).await;
             }
             if self.shared.is_closing() {
@@ -113,6 +126,7 @@ impl<'a> Refresh<'a> {
             if !self.shared.on_hold && self.reread(row, &chain).await? {
                 continue;
             }
+            self.recovers_since = chain.last().map(|first| first.started_at);
             let plan = self.plan(row, &chain, now);
             match self.follow(plan, row, now).await? {
                 Round::Again => {}
@@ -166,7 +180,7 @@ impl<'a> Refresh<'a> {
         let means = Means {
             can_redeem: self.defined.can_redeem(),
             acquire: self.defined.acquiring(),
-            refused_as_dead: self.refused_as_dead,
+            refused_as_dead: self.progress == Progress::RefusedAsDead,
             person_decides: self.order.trigger == Trigger::Forced && !self.left_unknown,
         };
         let interrupted =

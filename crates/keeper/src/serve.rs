@@ -253,6 +253,9 @@ fn shorter_than_asked(known: &Known, request: TokenRequest, now: Timestamp) -> O
 
 fn token_of(known: &Known, now: Timestamp, warning: Option<String>) -> Option<Token> {
     let tokens = known.row.tokens.as_ref()?;
+    let last = (known.row.state == GrantState::Dead).then(|| {
+        "the grant is dead, and this is the last token of it; a person must consent again".to_owned()
+    });
     Some(Token {
         access: known.access.clone()?,
         token_type: known.token_type.clone(),
@@ -260,6 +263,6 @@ fn token_of(known: &Known, now: Timestamp, warning: Option<String>) -> Option<To
         expires_in: tokens.access_expires_at.map(|expiry| expiry.since(now)),
         generation: known.row.generation,
         fingerprint: tokens.access_fingerprint?,
-        warning,
+        warning: warning.or(last),
     })
 }

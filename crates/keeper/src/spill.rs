@@ -52,7 +52,7 @@ pub(crate) struct Slot<'a> {
 impl Slots {
     /// Opens `count` slots below `data_dir` and allocates what is not allocated yet.
     pub(crate) fn open(data_dir: &Path, count: usize) -> io::Result<Self> {
-        let directory = data_dir.join("spill");
+        let directory = directory(data_dir);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
         let slots = (0..count)
             .map(|index| {
@@ -110,11 +110,7 @@ impl Slot<'_> {
     }
 
     fn length(&mut self) -> io::Result<u64> {
-        let mut length = [0; LENGTH_BYTES];
-        let file = self.file();
-        file.seek(SeekFrom::Start(0))?;
-        file.read_exact(&mut length)?;
-        Ok(u64::from_be_bytes(length))
+        length_of(self.file())
     }
 
     /// Makes `write` durable in this slot. The length is written last: a slot that was being filled when the machine
@@ -136,18 +132,7 @@ impl Slot<'_> {
 
     fn read(&mut self) -> io::Result<Option<Write>> {
         let length = self.length()?;
-        if length == 0 {
-            return Ok(None);
-        }
-        if length > SLOT_BYTES {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "a spill slot is damaged: its length is absurd",
-            ));
-        }
-        let mut text = vec![0; usize::try_from(length).unwrap_or(0)];
-        self.file().read_exact(&mut text)?;
-        serde_json::from_slice(&text).map(Some).map_err(io::Error::from)
+        read_text(self.file(), length)
     }
 
     /// Frees the slot for good: the store has taken the write.
@@ -172,6 +157,92 @@ impl Drop for Slot<'_> {
             *self.home.lock().expect("no panic happens under this lock") = Some(file);
         }
     }
+}
+
+/// What a spill slot holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SlotState {
+    /// Nothing.
+    Free,
+    /// A reply that the store has not taken yet.
+    Filled {
+        /// The connection that it is for.
+        connection: ConnectionName,
+        /// The attempt that it belongs to.
+        attempt: AttemptId,
+    },
+    /// Something that is no reply.
+    Damaged {
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// Looks at the slots below `data_dir`, in the order of their names, and touches none; there are none where no process
+/// has made any. A slot that is being filled or emptied meanwhile is shown as it was before or after.
+///
+/// # Errors
+/// The folder or a slot cannot be read.
+pub fn look(data_dir: &Path) -> io::Result<Vec<(PathBuf, SlotState)>> {
+    let entries = match fs::read_dir(directory(data_dir)) {
+        Ok(entries) => entries.collect::<io::Result<Vec<_>>>()?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut paths: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
+    paths.sort();
+    paths
+        .into_iter()
+        .map(|path| {
+            let state = look_at(&mut File::open(&path)?)?;
+            Ok((path, state))
+        })
+        .collect()
+}
+
+fn look_at(file: &mut File) -> io::Result<SlotState> {
+    let length = length_of(file)?;
+    match read_text(file, length) {
+        Ok(None) => Ok(SlotState::Free),
+        Ok(Some(write)) => {
+            let (connection, attempt) = write.names();
+            Ok(SlotState::Filled { connection: connection.clone(), attempt })
+        }
+        // Emptied while it was read: the length goes first.
+        Err(_) if length_of(file)? == 0 => Ok(SlotState::Free),
+        Err(error) => Ok(SlotState::Damaged { why: error.to_string() }),
+    }
+}
+
+fn directory(data_dir: &Path) -> PathBuf {
+    data_dir.join("spill")
+}
+
+fn length_of(file: &mut File) -> io::Result<u64> {
+    let mut length = [0; LENGTH_BYTES];
+    file.seek(SeekFrom::Start(0))?;
+    match file.read_exact(&mut length) {
+        Ok(()) => Ok(u64::from_be_bytes(length)),
+        // Made a moment ago, and not allocated yet.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads the text behind a length that was just read.
+fn read_text(file: &mut File, length: u64) -> io::Result<Option<Write>> {
+    if length == 0 {
+        return Ok(None);
+    }
+    if length > SLOT_BYTES {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a spill slot is damaged: its length is absurd",
+        ));
+    }
+    let mut text = vec![0; usize::try_from(length).unwrap_or(0)];
+    file.read_exact(&mut text)?;
+    serde_json::from_slice(&text).map(Some).map_err(io::Error::from)
 }
 
 fn open_slot(path: &PathBuf) -> io::Result<File> {

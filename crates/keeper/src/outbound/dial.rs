@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use jeton_core::keep::provider::OutboundRequest;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use url::Url;
 
 use super::Outbound;
 
@@ -19,14 +19,14 @@ use super::Outbound;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Outbound {
-    /// A fresh connection to the host of `request`, with TLS where its scheme says so.
-    pub(super) async fn dial(&self, request: &OutboundRequest) -> Result<Stream, String> {
-        let host = request.url.host_str().ok_or("the URL names no host")?;
-        let port = request.url.port_or_known_default().ok_or("the URL names no port")?;
-        let addresses = self.resolve(host, port, request.captured_host).await?;
+    /// A fresh connection to the host of `url`, with TLS where its scheme says so.
+    pub(crate) async fn dial(&self, url: &Url, captured_host: bool) -> Result<Stream, String> {
+        let host = url.host_str().ok_or("the URL names no host")?;
+        let port = url.port_or_known_default().ok_or("the URL names no port")?;
+        let addresses = self.resolve(host, port, captured_host).await?;
         let tcp = connect(&addresses, host).await?;
         tcp.set_nodelay(true).map_err(|error| format!("{host}: {error}"))?;
-        if request.url.scheme() != "https" {
+        if url.scheme() != "https" {
             return Ok(Stream::Plain(tcp));
         }
         let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
@@ -111,7 +111,7 @@ fn translated(address: Ipv6Addr) -> Option<Ipv4Addr> {
 
 /// A connection to a token endpoint.
 #[derive(Debug)]
-pub(super) enum Stream {
+pub(crate) enum Stream {
     Plain(TcpStream),
     Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
 }

@@ -10,8 +10,8 @@ use jeton_core::keep::provider::{ErrorClass, OutboundRequest, Slots};
 use tokio::time::{Instant, sleep};
 
 use super::consequence::{self, Circumstances, Consequence, Next};
-use super::record::Record;
-use super::{Refresh, Round};
+use super::record::{Birth, Record};
+use super::{Progress, Refresh, Round};
 use crate::budget::{self, UsedUp};
 use crate::error::TokenError;
 use crate::extras::Extras;
@@ -206,13 +206,19 @@ impl<'a> Refresh<'a> {
         let record = Record { shared: self.shared, defined: self.defined, row, attempt, act };
         let Some(request) = request else {
             record.stray(&opened, slot).await?;
-            self.refused_as_dead = false;
+            self.progress = Progress::Begun;
             return Ok(Round::Again);
         };
         match redeem(self.shared, self.defined, act, request, &slots, write_until).await {
             Redeemed::Tokens { reply, sent_at } => {
-                self.committed = record.tokens(&reply, sent_at, extras, slot, self.jitter()).await?;
-                self.refused_as_dead = false;
+                let born_at = self.recovers_since.unwrap_or(sent_at);
+                let birth = Birth { sent_at, born_at };
+                let stored = record.tokens(&reply, birth, extras, slot, self.jitter()).await?;
+                self.progress = match stored {
+                    true if birth.is_over(&reply) => Progress::RecoveredTooLate,
+                    true => Progress::Committed,
+                    false => Progress::Begun,
+                };
                 Ok(Round::Again)
             }
             Redeemed::Failed(refusal) => {
@@ -238,7 +244,7 @@ impl<'a> Refresh<'a> {
         let name = self.defined.name.clone();
         match consequence.next {
             Next::UseStray | Next::Acquire => {
-                self.refused_as_dead = true;
+                self.progress = Progress::RefusedAsDead;
                 Ok(Round::Again)
             }
             Next::Resolve => {

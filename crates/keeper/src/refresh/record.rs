@@ -28,6 +28,22 @@ pub(super) fn kept_reply_place(attempt: &str) -> Place<'_> {
     Place { table: "attempts", row: attempt, field: "kept_reply", generation: 0 }
 }
 
+/// How old a token set is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Birth {
+    /// The instant before the request was sent that brought it.
+    pub(super) sent_at: Timestamp,
+    /// When it may have been issued: earlier, where the request recovers one whose reply was lost.
+    pub(super) born_at: Timestamp,
+}
+
+impl Birth {
+    /// Whether the set is past its end: one that is given a second time may be, and then says so.
+    pub(super) fn is_over(self, reply: &TokenReply) -> bool {
+        reply.over && self.born_at < self.sent_at
+    }
+}
+
 /// One attempt whose lease is ours.
 pub(super) struct Record<'a> {
     pub(super) shared: &'a Shared,
@@ -42,7 +58,7 @@ impl Record<'_> {
     pub(super) async fn tokens(
         &self,
         reply: &TokenReply,
-        sent_at: Timestamp,
+        birth: Birth,
         extras: Extras,
         slot: Slot<'_>,
         jitter: f64,
@@ -56,9 +72,9 @@ impl Record<'_> {
             extras: Some(extras.after(reply).to_text()),
         };
         let tokens = SealedTokens {
-            access_expires_at: reply.expires_at,
+            access_expires_at: reply.expires_at.or_else(|| birth.is_over(reply).then_some(birth.sent_at)),
             refresh_expires_at: reply.refresh_expires_at,
-            ..self.seal(&opened, sent_at)
+            ..self.seal(&opened, birth.born_at)
         };
         let commit = self.commit(tokens, None, jitter, reply.warnings.first().cloned());
         self.finish(commit, slot).await

@@ -7,8 +7,8 @@ use jeton_core::keep::attempt::Attempt;
 use jeton_core::keep::connection::Connection;
 use jeton_core::keep::provider::{Outcome, Reply};
 
-use super::Refresh;
-use super::record::{Record, kept_reply_place};
+use super::record::{Birth, Record, kept_reply_place};
+use super::{Progress, Refresh};
 use crate::error::TokenError;
 use crate::redeem::step_of;
 
@@ -30,8 +30,10 @@ impl Refresh<'_> {
             };
             tracing::info!(connection = %row.name, attempt = %attempt.id, "a kept reply can be read now");
             let slot = self.reserve_slot().await?;
-            let jitter = self.jitter();
-            self.committed = record.tokens(&tokens, attempt.started_at, opened.extras, slot, jitter).await?;
+            let birth = Birth { sent_at: attempt.started_at, born_at: attempt.started_at };
+            if record.tokens(&tokens, birth, opened.extras, slot, self.jitter()).await? {
+                self.progress = Progress::Committed;
+            }
             return Ok(true);
         }
         Ok(false)

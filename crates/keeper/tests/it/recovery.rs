@@ -148,6 +148,31 @@ async fn inside_the_reuse_grace_a_lost_reply_is_asked_for_again_at_once_and_nobo
 }
 
 #[tokio::test]
+async fn a_pair_that_is_given_a_second_time_after_its_end_is_not_taken_for_immortal() {
+    let emulator = jeton_emulator::Settings {
+        reuse_grace: Duration::from_mins(1),
+        access_ttl: Duration::from_secs(4),
+        ..Default::default()
+    };
+    let policy = graceful(Duration::from_secs(50));
+    let (world, process) = World::shaped(Shape { emulator, policy, ..Shape::default() }).await;
+    process.connect(ACME, world.expired_grant()).await;
+    world.emulator.enqueue([Mood::lose_reply()]);
+    let late = async {
+        while process.attempts(ACME).await.last().is_none_or(|it| it.status != AttemptStatus::Interrupted) {
+            sleep(Duration::from_millis(5)).await;
+        }
+        world.clock.pass(Duration::from_secs(6));
+    };
+    let (token, ()) = tokio::join!(process.token(ACME), late);
+    let token = token.unwrap();
+    assert!(world.emulator.accepts(token.access.reveal()), "the caller gets a token that lives");
+    assert!(token.expires_at.is_some());
+    let stats = world.emulator.stats();
+    assert_eq!((stats.rotations, stats.replays, stats.reuse_kills), (2, 1, 0));
+}
+
+#[tokio::test]
 async fn where_refresh_tokens_last_a_lost_reply_is_a_passing_failure() {
     let emulator =
         jeton_emulator::Settings { rotation: jeton_emulator::Rotation::None, ..Default::default() };

@@ -11,7 +11,7 @@ use super::errors::Failure;
 use super::rows::Columns;
 use super::table::first;
 
-fn identity(conn: &rusqlite::Connection) -> Result<Option<Identity>, Failure> {
+pub(super) fn identity(conn: &rusqlite::Connection) -> Result<Option<Identity>, Failure> {
     let found = first(conn, "SELECT instance, key_check FROM store", (), |row| {
         let mut columns = Columns::new(row, "store").keyed(&"the only row");
         let instance = columns.bytes_or_null("instance", InstanceId::from_bytes)?;

@@ -33,7 +33,9 @@ pub(super) fn migrate(
 }
 
 fn apply_missing(conn: &Connection, path: &Path, now: Timestamp) -> Result<(), Failure> {
-    check_owner(conn, path)?;
+    if is_new(conn, path)? {
+        conn.execute_batch(&format!("PRAGMA application_id = {APPLICATION_ID}"))?;
+    }
     conn.execute_batch(
         "CREATE TABLE IF NOT EXISTS migrations (
             number     INTEGER PRIMARY KEY NOT NULL,
@@ -42,13 +44,7 @@ fn apply_missing(conn: &Connection, path: &Path, now: Timestamp) -> Result<(), F
             applied_at INTEGER NOT NULL
         ) STRICT",
     )?;
-    let applied = conn
-        .prepare("SELECT number, checksum FROM migrations ORDER BY number")?
-        .query_map((), |row| Ok(Applied { number: row.get(0)?, checksum: row.get(1)? }))?
-        .collect::<Result<Vec<_>, _>>()?;
-    let missing = missing(MIGRATIONS, &applied)
-        .map_err(|what| StoreError::Refused(format!("the database {} {what}", path.display())))?;
-    for migration in missing {
+    for migration in lacking(conn, path)? {
         conn.execute_batch(migration.sql)?;
         conn.execute(
             "INSERT INTO migrations (number, name, checksum, applied_at) VALUES (?, ?, ?, ?)",
@@ -63,17 +59,27 @@ fn apply_missing(conn: &Connection, path: &Path, now: Timestamp) -> Result<(), F
     Ok(())
 }
 
-/// A database that has tables and is not ours belongs to another program.
-fn check_owner(conn: &Connection, path: &Path) -> Result<(), Failure> {
+/// The migrations that a database of ours lacks.
+pub(super) fn lacking(conn: &Connection, path: &Path) -> Result<&'static [Migration], Failure> {
+    let applied = conn
+        .prepare("SELECT number, checksum FROM migrations ORDER BY number")?
+        .query_map((), |row| Ok(Applied { number: row.get(0)?, checksum: row.get(1)? }))?
+        .collect::<Result<Vec<_>, _>>()?;
+    let missing = missing(MIGRATIONS, &applied)
+        .map_err(|what| StoreError::Refused(format!("the database {} {what}", path.display())))?;
+    Ok(missing)
+}
+
+/// Whether nobody has used the database yet. One that has tables and is not ours belongs to another program.
+pub(super) fn is_new(conn: &Connection, path: &Path) -> Result<bool, Failure> {
     let id: i64 = conn.query_row("PRAGMA application_id", (), |row| row.get(0))?;
     let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))?;
     if id == APPLICATION_ID {
-        return Ok(());
+        return Ok(false);
     }
     if tables > 0 || id != 0 {
         let text = format!("{} is the database of another program: name another file", path.display());
         return Err(StoreError::Refused(text).into());
     }
-    conn.execute_batch(&format!("PRAGMA application_id = {APPLICATION_ID}"))?;
-    Ok(())
+    Ok(true)
 }

@@ -4,6 +4,7 @@
 //! * Before SQLite sees the file: `guard`. Opening connections: `opening`. The schema: `migrate`.
 //! * The ports: `connections` (with `flow` for claim, commit, fail and skip, and `grants` for what people do),
 //!   `attempts`, `feed`, `maintenance`. Rows: `table`, `log`, `rows`.
+//! * Looking at a file that may be wrong: `inspect`.
 //! * Where tests make it fail: [`faults`].
 
 mod attempts;
@@ -14,6 +15,7 @@ mod feed;
 mod flow;
 mod grants;
 mod guard;
+mod inspect;
 mod log;
 mod maintenance;
 mod migrate;
@@ -33,6 +35,8 @@ use std::time::Duration;
 use jeton_core::keep::ports::StoreError;
 use jeton_core::time::Clock;
 use tokio::sync::{oneshot, watch};
+
+pub use inspect::{Inspection, inspect};
 
 use errors::Failure;
 use faults::{Faults, Hooks, NoHooks};

@@ -1,0 +1,247 @@
+//! A provider, played by its file: requests are those that the file describes, replies those that it understands.
+
+mod asked;
+mod shape;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use jeton_core::keep::provider::{Capture, Emulation, ErrorClass, Issued, Reply, Step};
+use jeton_core::secret::Secret;
+use jeton_core::time::Timestamp;
+use serde_json::json;
+use url::Url;
+
+use crate::endpoint::{Exchange, carry};
+use crate::grants;
+use crate::ledger::Ledger;
+use crate::record::Outcome;
+use crate::reply::{Cut, ReplyBody, error, json, own};
+use asked::Asked;
+use shape::{Api, Caught, Shape};
+
+/// A provider that is played.
+pub(crate) struct Played {
+    emulation: Arc<Emulation>,
+    /// What each step looks like; one with optional fields looks like several.
+    shapes: Vec<Shape>,
+    api: Option<Api>,
+    /// Codes that were given and not used.
+    codes: Mutex<HashSet<String>>,
+}
+
+/// What a request is.
+enum Recognised {
+    Step(Step, Caught),
+    /// It should be that step; these are the names of what is wrong with it, and whether only its credentials are.
+    Wrong(Step, String, bool),
+    /// A call to the API, with this access token.
+    Api(Option<String>),
+}
+
+impl Played {
+    pub(crate) fn new(emulation: Arc<Emulation>) -> Self {
+        let shapes = shape::of_all_steps(emulation.definition());
+        let api = Api::of(emulation.definition());
+        Self { emulation, shapes, api, codes: Mutex::default() }
+    }
+
+    fn recognise(&self, asked: &Asked) -> Recognised {
+        let mut nearest: Option<(Step, Vec<shape::Difference>)> = None;
+        for shape in self.shapes.iter().filter(|shape| shape.is_at(asked)) {
+            match shape.compare(asked) {
+                Ok(caught) => return Recognised::Step(shape.step, caught),
+                Err(differences) => {
+                    if nearest.as_ref().is_none_or(|(_, least)| differences.len() < least.len()) {
+                        nearest = Some((shape.step, differences));
+                    }
+                }
+            }
+        }
+        let Some((step, differences)) = nearest else {
+            return Recognised::Api(self.api.as_ref().and_then(|api| api.token(asked)));
+        };
+        let credentials = differences.iter().all(|difference| difference.credential);
+        let all: Vec<String> = differences.into_iter().map(|difference| difference.what).collect();
+        Recognised::Wrong(step, all.join(", "), credentials)
+    }
+
+    /// Decides a token request that is what the file describes.
+    fn give(
+        &self,
+        ledger: &Ledger,
+        sequence: u64,
+        step: Step,
+        caught: &Caught,
+    ) -> (Outcome, Response<ReplyBody>) {
+        let now = ledger.now();
+        let (outcome, issued) = match (step, &caught.refresh, &caught.code) {
+            (Step::Refresh, Some(refresh), _) => {
+                let redeemed = ledger.redeem(sequence, refresh);
+                (redeemed.outcome, redeemed.issued)
+            }
+            (Step::Exchange, _, code) => {
+                let known = code.as_ref().is_some_and(|code| self.codes().remove(code));
+                let outcome = if known { Outcome::Issued } else { Outcome::UnknownToken };
+                ledger.decide(sequence, outcome);
+                (outcome, known.then(|| ledger.lock().grants.begin(now)))
+            }
+            _ => {
+                ledger.decide(sequence, Outcome::Issued);
+                (Outcome::Issued, Some(ledger.lock().grants.begin(now)))
+            }
+        };
+        let reply = match issued {
+            Some(issued) => self.emulation.tokens(step, &self.in_full(step, issued, caught, now), now),
+            None => self.emulation.refusal(step, ErrorClass::DeadGrant, now),
+        };
+        (outcome, own(&reply))
+    }
+
+    /// What the reply of that step carries: a refresh token only where the provider's replies have one.
+    fn in_full(&self, step: Step, issued: grants::Issued, caught: &Caught, now: Timestamp) -> Issued {
+        let brings = self.emulation.brings_refresh(step);
+        let stays = caught.refresh.as_deref().map(Secret::new);
+        // A successor must be said, whatever the vectors show.
+        let rotated = step == Step::Refresh && issued.refresh.is_some();
+        Issued {
+            access: issued.access,
+            access_expires_at: now + issued.expires_in,
+            refresh: issued.refresh.or(stays).filter(|_| brings || rotated),
+            refresh_expires_at: issued.refresh_expires_at,
+        }
+    }
+
+    /// Consents at once, as a person would after a while, and goes back with a code.
+    fn consent(&self, ledger: &Ledger, caught: &Caught) -> Response<ReplyBody> {
+        let definition = self.emulation.definition();
+        let back = definition.client().redirect_uri.as_deref().and_then(|uri| uri.parse::<Url>().ok());
+        let Some(mut back) = back else {
+            let why = "the client has no redirect URI to go back to";
+            return error(StatusCode::BAD_REQUEST, "invalid_request", why);
+        };
+        let code = ledger.lock().grants.code();
+        self.codes().insert(code.clone());
+        let mut query = back.query_pairs_mut();
+        query.append_pair("code", &code);
+        if let Some(state) = &caught.state {
+            query.append_pair("state", state);
+        }
+        for var in definition.provider().vars() {
+            if let (Some(Capture::Callback(parameter)), Some(value)) =
+                (var.capture(), definition.vars().get(var.name()))
+            {
+                query.append_pair(parameter, value.reveal());
+            }
+        }
+        drop(query);
+        let mut reply = json(StatusCode::FOUND, &json!({ "consent": "given" }));
+        match HeaderValue::from_str(back.as_str()) {
+            Ok(location) => {
+                reply.headers_mut().insert(header::LOCATION, location);
+                reply
+            }
+            Err(_) => error(StatusCode::BAD_REQUEST, "invalid_request", "the redirect URI fits no header"),
+        }
+    }
+
+    fn codes(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        self.codes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Answers any request to a played provider.
+pub(crate) async fn answer(
+    exchange: &Exchange,
+    played: &Played,
+    request: Request<Incoming>,
+) -> Result<Response<ReplyBody>, Cut> {
+    let asked = match asked::read(request).await {
+        Ok(asked) => asked,
+        Err(why) => return Ok(error(StatusCode::BAD_REQUEST, "invalid_request", why)),
+    };
+    let (ledger, now) = (&*exchange.ledger, exchange.ledger.now());
+    match played.recognise(&asked) {
+        Recognised::Step(step, caught) if step.gives_tokens() => {
+            let presented = caught.refresh.as_deref().filter(|_| step == Step::Refresh);
+            carry(exchange, presented, |sequence| played.give(ledger, sequence, step, &caught)).await
+        }
+        Recognised::Step(Step::Authorize, caught) => Ok(played.consent(ledger, &caught)),
+        Recognised::Step(step, caught) => Ok(own(&about_a_token(ledger, &played.emulation, step, &caught))),
+        Recognised::Wrong(step, why, credentials) if step.gives_tokens() => {
+            let judge = |sequence| {
+                let outcome = if credentials { Outcome::BadClient } else { Outcome::BadRequest };
+                let reply = wrong(&played.emulation, step, &why, credentials, now);
+                ledger.refuse(sequence, outcome, why);
+                (outcome, reply)
+            };
+            carry(exchange, None, judge).await
+        }
+        Recognised::Wrong(step, why, credentials) => {
+            Ok(wrong(&played.emulation, step, &why, credentials, now))
+        }
+        Recognised::Api(token) => Ok(resource(ledger, token.as_deref())),
+    }
+}
+
+/// Introspection, revocation and the probe.
+fn about_a_token(ledger: &Ledger, emulation: &Emulation, step: Step, caught: &Caught) -> Reply {
+    let now = ledger.now();
+    let mut state = ledger.lock();
+    let until = caught.access.as_deref().and_then(|access| state.grants.good_until(access, now));
+    match step {
+        Step::Introspect => emulation.introspection(until, now),
+        Step::Revoke => {
+            let ended = caught.refresh.as_deref().is_some_and(|refresh| state.grants.revoke_refresh(refresh))
+                || caught.access.as_deref().is_some_and(|access| state.grants.revoke_access(access));
+            state.stats.revocations += u64::from(ended);
+            emulation.done(step)
+        }
+        _ if until.is_some() => {
+            state.stats.api_ok += 1;
+            emulation.done(step)
+        }
+        _ => {
+            state.stats.api_401 += 1;
+            Reply {
+                status: 401,
+                content_type: Some("application/json".to_owned()),
+                body: br#"{"error":"invalid_token"}"#.to_vec().into(),
+                ..Reply::default()
+            }
+        }
+    }
+}
+
+fn wrong(
+    emulation: &Emulation,
+    step: Step,
+    why: &str,
+    credentials: bool,
+    now: Timestamp,
+) -> Response<ReplyBody> {
+    if credentials {
+        own(&emulation.refusal(step, ErrorClass::BadClient, now))
+    } else {
+        let why = format!("the `{step}` request is not what the provider file describes: {why}");
+        error(StatusCode::BAD_REQUEST, "invalid_request", &why)
+    }
+}
+
+/// Every path that is no step is the API.
+fn resource(ledger: &Ledger, token: Option<&str>) -> Response<ReplyBody> {
+    let now = ledger.now();
+    let mut state = ledger.lock();
+    if token.is_some_and(|token| state.grants.accepts(token, now)) {
+        state.stats.api_ok += 1;
+        return json(StatusCode::OK, &json!({ "ok": true }));
+    }
+    state.stats.api_401 += 1;
+    error(
+        StatusCode::UNAUTHORIZED,
+        "invalid_token",
+        "there is no such step, and no living access token with it",
+    )
+}

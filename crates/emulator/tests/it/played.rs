@@ -1,0 +1,275 @@
+//! Every provider of the catalogue, played by its file: strict where the file says so, in words that the file understands.
+
+use std::time::Duration;
+
+use jeton_core::keep::provider::{
+    CallbackParams, Catalogue, Definition, Emulation, ErrorClass, OutboundRequest, Outcome, Reply, Setup,
+    Slots, Step, TokenReply,
+};
+use jeton_core::secret::Secret;
+use jeton_core::time::{Clock as _, SystemClock};
+use jeton_emulator::{Emulator, Outcome as Decided, Rotation, Settings};
+use url::Url;
+
+use crate::client::send;
+
+/// A provider that is played, and the connection to it.
+struct Stage {
+    emulator: Emulator,
+    definition: Definition,
+    settings: Settings,
+}
+
+async fn stage(provider: &str) -> Stage {
+    stage_with(provider, |setup| setup).await
+}
+
+/// The connection is made as `change` says; the provider knows it as it was.
+async fn stage_with(provider: &str, change: impl FnOnce(Setup) -> Setup) -> Stage {
+    let catalogue = Catalogue::builtin();
+    let provider = catalogue.get(provider).unwrap();
+    let setup = provider.example().unwrap();
+    let emulation = Emulation::of(provider.define(setup.clone()).unwrap());
+    let settings = Settings::playing(emulation, Duration::from_mins(1));
+    let emulator = Emulator::start(settings.clone()).await.unwrap();
+    let there = emulator.base_url().parse().unwrap();
+    let definition = provider.define(change(setup)).unwrap().emulated_at(there).unwrap();
+    Stage { emulator, definition, settings }
+}
+
+fn names() -> Vec<String> {
+    Catalogue::builtin().names().map(ToString::to_string).collect()
+}
+
+impl Stage {
+    async fn deliver(&self, request: &OutboundRequest) -> Reply {
+        let path = &request.url[url::Position::BeforePath..];
+        let body = std::str::from_utf8(&request.body).unwrap();
+        let method = request.method.as_str();
+        let answer = send(self.emulator.address(), method, path, &head(request), body).await.unwrap();
+        Reply {
+            status: answer.status,
+            content_type: answer.header("content-type").map(str::to_owned),
+            body: answer.body.into_bytes().into(),
+            ..Reply::default()
+        }
+    }
+
+    async fn ask(&self, step: Step, slots: &Slots) -> Outcome {
+        let request = self.definition.request(step, slots).unwrap();
+        let sent_at = SystemClock.now();
+        let reply = self.deliver(&request).await;
+        self.definition.read(step, &reply, sent_at, slots)
+    }
+
+    async fn tokens(&self, step: Step, slots: &Slots) -> TokenReply {
+        match self.ask(step, slots).await {
+            Outcome::Tokens(tokens) => *tokens,
+            other => panic!(
+                "{} {step}: {other:?}: {:?}",
+                self.definition.provider().name(),
+                self.emulator.records()
+            ),
+        }
+    }
+}
+
+fn holding(refresh: &Secret) -> Slots {
+    let access = Some(Secret::new("the-access-token-before"));
+    Slots { access, refresh: Some(refresh.clone()), ..Slots::default() }
+}
+
+fn head(request: &OutboundRequest) -> String {
+    let line = |(name, value): &(String, Secret)| format!("{name}: {}\r\n", value.reveal());
+    request.headers.iter().map(line).collect::<Vec<_>>().concat()
+}
+
+fn class(outcome: Outcome) -> ErrorClass {
+    match outcome {
+        Outcome::Failed(failure) => failure.class,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_rotates_is_spent_once_and_what_stays_stays_at_every_provider() {
+    for name in names() {
+        let stage = stage(&name).await;
+        if !stage.definition.has(Step::Refresh) {
+            assert!(!stage.tokens(Step::Acquire, &Slots::default()).await.access.is_empty());
+            continue;
+        }
+        let first = stage.emulator.mint(1).remove(0);
+        let second = stage.tokens(Step::Refresh, &holding(&first)).await;
+        assert!(stage.emulator.accepts(second.access.reveal()), "{name}");
+        let successor = second.refresh.expect("a grant goes on");
+        if stage.settings.rotation == Rotation::None {
+            assert_eq!(successor, first, "{name}");
+            stage.tokens(Step::Refresh, &holding(&first)).await;
+            continue;
+        }
+        assert!(second.rotated && successor != first, "{name}");
+        if stage.settings.reuse_grace.is_zero() {
+            let again = stage.ask(Step::Refresh, &holding(&first)).await;
+            assert_eq!(class(again), ErrorClass::DeadGrant, "{name}");
+            let dead = stage.ask(Step::Refresh, &holding(&successor)).await;
+            assert_eq!(class(dead), ErrorClass::DeadGrant, "{name}: reuse kills the grant");
+            assert_eq!(stage.emulator.stats().reuse_kills, 1, "{name}");
+        } else {
+            let again = stage.tokens(Step::Refresh, &holding(&first)).await;
+            assert_eq!(again.refresh, Some(successor), "{name}: inside the grace the same successor comes");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_is_not_the_right_one_is_refused_and_spends_nothing() {
+    for name in names() {
+        let stage = stage_with(&name, |mut setup| {
+            if setup.client.secret.is_some() {
+                setup.client.secret = Some(Secret::new("not-the-right-secret"));
+            }
+            let hidden = ["api_key", "secret_key"];
+            for (_, value) in setup.vars.iter_mut().filter(|(name, _)| hidden.contains(&name.as_str())) {
+                *value = Secret::new("not-the-right-secret");
+            }
+            setup
+        })
+        .await;
+        // Where the secret goes along with no token request there is nothing to be wrong.
+        let slots = holding(&stage.emulator.mint(1).remove(0));
+        for step in [Step::Refresh, Step::Acquire].into_iter().filter(|step| stage.definition.has(*step)) {
+            let right = Emulation::clone(stage.settings.plays.as_ref().unwrap());
+            let same = right.definition().request(step, &slots).unwrap();
+            let made = stage.definition.request(step, &slots).unwrap();
+            if (same.headers, same.body) == (made.headers, made.body) {
+                continue;
+            }
+            assert_eq!(class(stage.ask(step, &slots).await), ErrorClass::BadClient, "{name} {step}");
+            let record = stage.emulator.records().pop().unwrap();
+            assert_eq!((record.outcome, record.accepted), (Decided::BadClient, false), "{name} {step}");
+        }
+        assert_eq!(stage.emulator.stats().accepted, 0, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_not_what_the_file_describes_is_told_what_is_wrong_with_it() {
+    let stage = stage("amocrm").await;
+    let slots = holding(&stage.emulator.mint(1).remove(0));
+    let request = stage.definition.request(Step::Refresh, &slots).unwrap();
+    let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+    let with = |change: &dyn Fn(&mut serde_json::Map<String, serde_json::Value>)| {
+        let mut body = body.clone();
+        change(body.as_object_mut().unwrap());
+        OutboundRequest { body: body.to_string().into_bytes().into(), ..request.clone() }
+    };
+    for (wrong, why) in [
+        (with(&|body| drop(body.remove("redirect_uri"))), "body redirect_uri is missing"),
+        (with(&|body| drop(body.insert("scope".into(), "all".into()))), "body scope is sent"),
+        (
+            with(&|body| drop(body.insert("grant_type".into(), "refresh".into()))),
+            "body grant_type is another",
+        ),
+    ] {
+        let reply = stage.deliver(&wrong).await;
+        let said = String::from_utf8_lossy(&reply.body).into_owned();
+        assert!(reply.status == 400 && said.contains(why), "{said}");
+        let record = stage.emulator.records().pop().unwrap();
+        assert_eq!((record.outcome, record.note.as_deref()), (Decided::BadRequest, Some(why)));
+    }
+    let form = OutboundRequest { body: b"a=b".to_vec().into(), ..request.clone() };
+    assert_eq!(stage.deliver(&form).await.status, 400);
+    assert_eq!(stage.emulator.stats().accepted, 0);
+    stage.tokens(Step::Refresh, &slots).await;
+}
+
+#[tokio::test]
+async fn a_consent_gives_a_code_that_buys_one_pair_at_every_provider_that_asks_for_consent() {
+    let mut tried = 0;
+    for name in names() {
+        let stage = stage(&name).await;
+        if !(stage.definition.has(Step::Authorize) && stage.definition.has(Step::Exchange)) {
+            continue;
+        }
+        tried += 1;
+        let secret = |text: &str| Some(Secret::new(text));
+        let slots = Slots { state: secret("state-1"), code_challenge: secret("ch-1"), ..Slots::default() };
+        let page = stage.definition.request(Step::Authorize, &slots).unwrap();
+        let path = &page.url[url::Position::BeforePath..];
+        let answer = send(stage.emulator.address(), "GET", path, "", "").await.unwrap();
+        let back: Url =
+            answer.header("location").unwrap_or_else(|| panic!("{name}: {}", answer.raw)).parse().unwrap();
+        assert!(
+            back.as_str().starts_with(stage.definition.client().redirect_uri.as_deref().unwrap()),
+            "{back}"
+        );
+        let callback: CallbackParams = back.query_pairs().into_owned().collect();
+        assert_eq!(callback.get("state").map(String::as_str), Some("state-1"), "{name}");
+        let captured = stage.definition.capture(&callback).unwrap();
+        let slots = Slots {
+            code: secret(&callback["code"]),
+            code_verifier: secret("ve-1"),
+            captured,
+            ..Slots::default()
+        };
+        let tokens = stage.tokens(Step::Exchange, &slots).await;
+        assert!(stage.emulator.accepts(tokens.access.reveal()), "{name}");
+        assert!(
+            matches!(stage.ask(Step::Exchange, &slots).await, Outcome::Failed(_)),
+            "{name}: a code is good once"
+        );
+        if let Some(refresh) = tokens.refresh {
+            stage.tokens(Step::Refresh, &holding(&refresh)).await;
+        }
+    }
+    assert!(tried >= 10, "{tried}");
+}
+
+#[tokio::test]
+async fn tokens_are_introspected_probed_and_revoked_as_the_files_say() {
+    for name in names() {
+        let stage = stage(&name).await;
+        if !stage.definition.has(Step::Refresh) {
+            continue;
+        }
+        let refresh = stage.emulator.mint(1).remove(0);
+        let tokens = stage.tokens(Step::Refresh, &holding(&refresh)).await;
+        let slots = Slots {
+            access: Some(tokens.access.clone()),
+            refresh: tokens.refresh.clone(),
+            ..Slots::default()
+        };
+        let lost = Slots { access: Some(Secret::new("nobody-gave-this-one")), ..slots.clone() };
+        if stage.definition.has(Step::Introspect) {
+            for (slots, lives) in [(&slots, true), (&lost, false)] {
+                match stage.ask(Step::Introspect, slots).await {
+                    Outcome::Introspection(said) => assert_eq!(said.active, lives, "{name}"),
+                    other => panic!("{name}: {other:?}"),
+                }
+            }
+        }
+        if stage.definition.has(Step::Probe) {
+            assert_eq!(stage.ask(Step::Probe, &slots).await, Outcome::Done, "{name}");
+            assert!(matches!(stage.ask(Step::Probe, &lost).await, Outcome::Failed(_)), "{name}");
+        }
+        if stage.definition.has(Step::Revoke) {
+            assert_eq!(stage.ask(Step::Revoke, &slots).await, Outcome::Done, "{name}");
+            assert_eq!(stage.emulator.stats().revocations, 1, "{name}");
+            assert!(!stage.emulator.accepts(tokens.access.reveal()), "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_played_provider_has_its_moods_too() {
+    let stage = stage("amocrm").await;
+    let slots = holding(&stage.emulator.mint(1).remove(0));
+    stage.emulator.set_temper(jeton_emulator::Temper::next([jeton_emulator::Mood::lose_reply()]));
+    let request = stage.definition.request(Step::Refresh, &slots).unwrap();
+    let path = &request.url[url::Position::BeforePath..];
+    let body = std::str::from_utf8(&request.body).unwrap();
+    assert!(send(stage.emulator.address(), "POST", path, &head(&request), body).await.is_none());
+    assert!(stage.emulator.settled(Duration::from_secs(5)).await);
+    assert_eq!((stage.emulator.stats().accepted, stage.emulator.stats().lost), (1, 1));
+}

@@ -1,0 +1,69 @@
+//! Looking at a database that may be wrong, without changing anything about it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use jeton_core::keep::connection::Connection;
+use jeton_core::keep::ports::{Identity, StoreError};
+
+use super::errors::Failure;
+use super::rows::CONNECTION_COLUMNS;
+use super::{maintenance, migrate, opening, table};
+
+/// How many damages SQLite is asked to name.
+const MOST_DAMAGES: usize = 5;
+
+/// What a database says when it is looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspection {
+    /// What SQLite finds damaged, a few of it; empty when nothing is. A damaged database is not read any further.
+    pub damage: Vec<String>,
+    /// How many changes of the schema this binary would make first. Until then nothing else is read.
+    pub missing_migrations: usize,
+    /// Which installation it belongs to, once there is one.
+    pub identity: Option<Identity>,
+    /// All connections, by name.
+    pub connections: Vec<Connection>,
+}
+
+/// Opens the database read-only, checks it, and reads what it holds. Takes as long as reading the whole file does, on
+/// the thread that calls. `None` where there is no file.
+///
+/// # Errors
+/// As [`SqliteStore::open`](super::SqliteStore::open); also for rows that cannot be understood.
+pub fn inspect(path: &Path, busy_timeout: Duration) -> Result<Option<Inspection>, StoreError> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    look(path, busy_timeout).map(Some).map_err(|failure| failure.into_store_error(path))
+}
+
+fn look(path: &Path, busy_timeout: Duration) -> Result<Inspection, Failure> {
+    let conn = opening::reader(path, busy_timeout)?;
+    // One snapshot for everything: a server may be writing.
+    let snapshot = conn.unchecked_transaction()?;
+    let mut found =
+        Inspection { damage: Vec::new(), missing_migrations: 0, identity: None, connections: Vec::new() };
+    if migrate::is_new(&snapshot, path)? {
+        found.missing_migrations = migrate::MIGRATIONS.len();
+        return Ok(found);
+    }
+    found.damage = damage(&snapshot)?;
+    if !found.damage.is_empty() {
+        return Ok(found);
+    }
+    found.missing_migrations = migrate::lacking(&snapshot, path)?.len();
+    if found.missing_migrations == 0 {
+        found.identity = maintenance::identity(&snapshot)?;
+        let all = format!("SELECT {CONNECTION_COLUMNS} FROM connections ORDER BY name");
+        found.connections = table::select(&snapshot, &all, ())?;
+    }
+    snapshot.rollback()?;
+    Ok(found)
+}
+
+fn damage(conn: &rusqlite::Connection) -> Result<Vec<String>, Failure> {
+    let mut statement = conn.prepare(&format!("PRAGMA quick_check({MOST_DAMAGES})"))?;
+    let found = statement.query_map((), |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+    Ok(found.into_iter().filter(|line| line != "ok").collect())
+}
