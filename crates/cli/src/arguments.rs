@@ -47,6 +47,8 @@ fn setting(text: &str) -> Result<(String, String), &'static str> {
 /// What can be asked for.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Init(command::init::Init),
+    Demo(command::demo::Demo),
     Serve(command::serve::Serve),
     Connect(command::connect::Connect),
     Disconnect(command::disconnect::Disconnect),
@@ -61,6 +63,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Config(command::config::Config),
     Adopt(command::adopt::Adopt),
+    Doctor(command::doctor::Doctor),
     #[command(subcommand, hide = true)]
     Docs(command::docs::Docs),
 }

@@ -61,6 +61,10 @@ codes! {
         "the answer names each golden vector that came out differently";
     RefreshFailed = "REFRESH_FAILED", "A refresh failed",
         "the answer names each connection and why; `jeton logs --failed`";
+    FaultsFound = "FAULTS_FOUND", "The installation has faults",
+        "the answer names each fault and what to do about it";
+    PromiseBroken = "PROMISE_BROKEN", "The demo broke a promise of jeton",
+        "`detail` says which, and with which seed; it is a defect: please report it";
     Stopped = "STOPPED", "Stopped by a signal",
         "`jeton logs` says what became of refreshes that were under way";
     SystemRefused = "SYSTEM_REFUSED", "The operating system refuses",

@@ -3,9 +3,12 @@
 pub(crate) mod adopt;
 pub(crate) mod config;
 pub(crate) mod connect;
+pub(crate) mod demo;
 pub(crate) mod disconnect;
 pub(crate) mod docs;
+pub(crate) mod doctor;
 mod import;
+pub(crate) mod init;
 pub(crate) mod logs;
 pub(crate) mod pause;
 pub(crate) mod provider;
@@ -34,7 +37,10 @@ pub(crate) async fn run(command: Command, sources: &Sources, output: Output) -> 
     match command {
         Command::Docs(docs) => docs.run(),
         Command::Config(config) => config.run(&load(), &sources.environment, output),
-        Command::Provider(provider) => provider.run(&load(), output),
+        Command::Provider(provider) => provider.run(&load(), output).await,
+        Command::Init(init) => init.run(sources, output).await,
+        Command::Doctor(doctor) => doctor.run(load(), output).await,
+        Command::Demo(demo) => demo.run(sources, output).await,
         Command::Serve(serve) => serve.run(ready(load(), is_server)?, output).await,
         Command::Connect(connect) => connect.run(ready(load(), is_server)?, output).await,
         Command::Disconnect(disconnect) => disconnect.run(ready(load(), is_server)?, output).await,

@@ -28,7 +28,9 @@ use jeton_core::secret::Secret;
 use jeton_keeper::KeySource;
 use jeton_server::ApiKey;
 
+pub(crate) use assemble::public_callback;
 pub(crate) use catalogue::add as add_provider;
+pub(crate) use connections::from_file as secret_from_file;
 pub(crate) use fault::Fault;
 pub(crate) use origin::Origin;
 pub(crate) use values::Values;
@@ -86,16 +88,38 @@ pub(crate) struct Loaded {
     pub(crate) settings: Result<Settings, Vec<Fault>>,
 }
 
+/// The settings file that is meant, whether it is there or not.
+pub(crate) fn file(sources: &Sources) -> PathBuf {
+    sources.config.clone().unwrap_or_else(|| USUAL_FILE.into())
+}
+
 /// Reads all settings. Nothing is opened but the files that the settings name.
 pub(crate) fn load(sources: &Sources) -> Loaded {
+    load_with(sources, |values, faults| read_file(sources.config.as_deref(), values, faults))
+}
+
+/// Reads all settings as they would be if the settings file at `path` said `text`.
+pub(crate) fn load_text(sources: &Sources, path: &Path, text: &str) -> Loaded {
+    load_with(sources, |values, faults| {
+        let origin = |line| Origin::File { path: path.display().to_string(), line };
+        document::read(text, &origin, values, faults);
+        Some(path.to_owned())
+    })
+}
+
+fn load_with(
+    sources: &Sources,
+    read_file: impl FnOnce(&mut Values, &mut Vec<Fault>) -> Option<PathBuf>,
+) -> Loaded {
     let (mut values, mut faults) = (Values::default(), Vec::new());
     document::read(DEFAULTS, &|_| Origin::Default, &mut values, &mut faults);
-    let file = read_file(sources.config.as_deref(), &mut values, &mut faults);
+    let file = read_file(&mut values, &mut faults);
     read_environment(&sources.environment, &mut values, &mut faults);
     read_flags(&sources.flags, &mut values, &mut faults);
     let folder = file.as_deref().and_then(Path::parent).map(Path::to_owned).unwrap_or_default();
-    let warnings = file.iter().filter_map(|file| exposed_secret(file, &values)).collect();
     let assembled = assemble::assemble(&values, faults, folder, &sources.environment);
+    let warnings =
+        file.iter().filter_map(|file| exposed_secret(file, &values, &assembled.catalogue)).collect();
     Loaded {
         values,
         catalogue: assembled.catalogue,
@@ -161,12 +185,26 @@ fn set_text(path: Vec<String>, text: &str, origin: Origin, values: &mut Values) 
     values.set(path, value, origin)
 }
 
+/// Whether what stands at `path` is a secret itself: a client's, or a variable that the provider calls one.
+fn is_secret(path: &[String], values: &Values, catalogue: &Catalogue) -> bool {
+    match path {
+        [section, _, client, key] if section == "connections" && client == "client" => key == "secret",
+        [section, name, vars, key] if section == "connections" && vars == "vars" => {
+            let provider = [section.clone(), name.clone(), "provider".to_owned()];
+            let provider = values.get(&provider).and_then(|found| found.value.as_str());
+            let provider = provider.and_then(|name| catalogue.get(name).ok());
+            provider.is_some_and(|file| file.vars().any(|var| var.name() == key && var.is_secret()))
+        }
+        _ => false,
+    }
+}
+
 /// A settings file with a secret in it that others can read.
-fn exposed_secret(file: &Path, values: &Values) -> Option<String> {
+fn exposed_secret(file: &Path, values: &Values, catalogue: &Catalogue) -> Option<String> {
     use std::os::unix::fs::PermissionsExt as _;
     let mode = fs::metadata(file).ok()?.permissions().mode();
     let secret = values.iter().find(|(path, found)| {
-        path.last().is_some_and(|key| key == "secret") && matches!(found.origin, Origin::File { .. })
+        matches!(found.origin, Origin::File { .. }) && is_secret(path, values, catalogue)
     });
     let (path, _) = secret.filter(|_| mode & 0o007 != 0)?;
     Some(format!(

@@ -72,7 +72,9 @@ async fn serve(
         house.vault.drain().await;
     };
     let watching = async {
-        tracing::info!(signal = endings.next().await, "shutting down: refreshes under way go to their end");
+        // Not inside the macro: a level that leaves the line out would leave the waiting out.
+        let signal = endings.next().await;
+        tracing::info!(signal, "shutting down: refreshes under way go to their end");
         stop.cancel();
         endings.next().await
     };

@@ -128,10 +128,19 @@ fn callback(reader: &mut Reader<'_>) -> Option<Url> {
         }
         Ok(url)
     })?;
-    let mut callback = public;
+    Some(callback_of(public))
+}
+
+/// Where callbacks come in, if `server.public_url` is written and is a URL.
+pub(crate) fn public_callback(values: &Values) -> Option<String> {
+    let public: Url = values.get(&path("server.public_url"))?.value.as_str()?.parse().ok()?;
+    Some(callback_of(public).into())
+}
+
+fn callback_of(mut callback: Url) -> Url {
     let path = format!("{}/oauth/callback", callback.path().trim_end_matches('/'));
     callback.set_path(&path);
-    Some(callback)
+    callback
 }
 
 fn key(reader: &mut Reader<'_>, environment: &Environment, file: PathBuf) -> KeySource {

@@ -55,13 +55,22 @@ fn definition(reader: &mut Reader<'_>, around: &Around<'_>, at: &[String]) -> Op
     });
     let setup =
         Setup { vars: vars(reader, at), client: client(reader, around, at), policy: policy(reader, at) };
+    let emulator = reader.read_at(&below(at, &["emulated_at"]), |value| {
+        let problem =
+            "is not a URL; write the one that `jeton provider emulate` prints, such as http://127.0.0.1:9096";
+        text(value)?.parse::<Url>().map_err(|_| problem.to_owned())
+    });
     let provider = provider?;
     // A setting that could not be read is missing from the set-up: only its own fault is worth saying.
     if reader.faults.len() > faults {
         return None;
     }
-    provider
-        .define(setup)
+    let defined = provider.define(setup);
+    let defined = match emulator {
+        Some(emulator) => defined.and_then(|definition| definition.emulated_at(emulator)),
+        None => defined,
+    };
+    defined
         .map_err(|error| {
             let mut field: Vec<&str> = error.field.split('.').collect();
             let mut problem = error.problem;
@@ -135,7 +144,8 @@ fn from_environment(environment: &Environment, name: &str) -> Result<Secret, Str
     }
 }
 
-fn from_file(file: &Path) -> Result<Secret, String> {
+/// The client secret that a file holds alone.
+pub(crate) fn from_file(file: &Path) -> Result<Secret, String> {
     let shown = file.display();
     let unreadable = |error| format!("{shown} cannot be read ({error}); write the client secret into it");
     let mode = fs::metadata(file).map_err(unreadable)?.permissions().mode();

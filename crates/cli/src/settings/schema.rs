@@ -48,6 +48,7 @@ pub(crate) const SETTINGS: &[(&str, Kind)] = &[
     ("keeper.allow_private_captured_hosts", Kind::Switch),
     ("providers.paths", Kind::List),
     ("connections.*.provider", Kind::Text),
+    ("connections.*.emulated_at", Kind::Text),
     ("connections.*.vars.*", Kind::Secret),
     ("connections.*.client.id", Kind::Text),
     ("connections.*.client.secret", Kind::Secret),

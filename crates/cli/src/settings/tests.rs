@@ -265,6 +265,18 @@ fn a_settings_file_with_a_secret_that_others_can_read_is_warned_of() {
 }
 
 #[test]
+fn a_variable_that_is_a_secret_is_one_in_a_settings_file_too() {
+    let vars = "[connections.keys]\nprovider = 'jibit-ide'\n[connections.keys.vars]\napi_key = 'k'\nsecret_key = 'hush'\n";
+    let folder = Folder::new(vars);
+    fs::set_permissions(folder.path("jeton.toml"), fs::Permissions::from_mode(0o604)).unwrap();
+    let warnings = folder.load(Environment::default()).warnings;
+    assert!(warnings[0].contains("holds connections.keys.vars.api_key and can be read"), "{warnings:?}");
+    let folder = Folder::new(&format!("{ACME}[connections.acme.client]\nid = 'me'\nsecret_env = 'NONE'\n"));
+    fs::set_permissions(folder.path("jeton.toml"), fs::Permissions::from_mode(0o604)).unwrap();
+    assert_eq!(folder.load(Environment::default()).warnings, [] as [&str; 0]);
+}
+
+#[test]
 fn a_policy_is_read_setting_by_setting() {
     let text = format!(
         "{ACME}[connections.acme.client]\nid = 'me'\nsecret = 'x'\n[connections.acme.policy]\nmargin = 5\nrotation = 'never'\n"

@@ -4,7 +4,11 @@
 mod answers;
 mod bad_installation;
 mod bad_settings;
+mod demo;
+mod doctor;
+mod emulate;
 mod house;
+mod init;
 mod journeys;
 mod secrets;
 mod serve;

@@ -40,11 +40,12 @@ async fn what_is_connected_beside_a_running_server_is_served_by_it() {
 }
 
 #[tokio::test]
-async fn connections_are_kept_alive_with_nobody_asking() {
+async fn connections_are_kept_alive_with_nobody_asking_and_nothing_being_logged() {
     let settings = Settings { access_ttl: Duration::from_secs(2), ..Settings::default() };
     let house = House::with(settings).await;
     house.connect("acme").await;
-    let mut server = house.home.command(["serve"]).unwrap().serve().unwrap();
+    let serve = house.home.command(["serve"]).unwrap().env("JETON__LOG__LEVEL", "error");
+    let mut server = serve.serve().unwrap();
     server.ready(PATIENCE).await.unwrap();
     let begun = Instant::now();
     while house.spent() < 3 {

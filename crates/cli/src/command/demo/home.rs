@@ -1,0 +1,205 @@
+//! Where the demo lives: a temporary folder with settings that other commands can be pointed at, and a port.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+use super::cast::{CLIENT_ID, Player};
+use crate::code::Code;
+use crate::environment::Environment;
+use crate::failure::Failure;
+use crate::settings::{self, Settings, Sources};
+
+/// Where `jeton serve` listens by default, and the demo too unless something listens there already.
+pub(super) const USUAL_PORT: u16 = 9095;
+
+/// The temporary folder. It is removed with the value.
+#[derive(Debug)]
+pub(super) struct Home {
+    folder: TempDir,
+}
+
+impl Home {
+    /// Makes the folder, for its owner only.
+    pub(super) fn make() -> Result<Self, Failure> {
+        let folder = tempfile::Builder::new().prefix("jeton-demo-").tempdir().map_err(|error| {
+            let place = std::env::temp_dir();
+            let text = format!(
+                "no folder can be made below {} ({error}); name another in the environment as TMPDIR",
+                place.display()
+            );
+            Failure::new(Code::SystemRefused, text)
+        })?;
+        Ok(Self { folder })
+    }
+
+    /// The settings file.
+    pub(super) fn settings_file(&self) -> PathBuf {
+        self.folder.path().join("jeton.toml")
+    }
+
+    /// Writes the settings file and reads it, as every other command will.
+    pub(super) fn settle(
+        &self,
+        players: &[Player],
+        address: SocketAddr,
+        flags: &[(&'static str, String, String)],
+    ) -> Result<Settings, Failure> {
+        let file = self.settings_file();
+        write_private(&file, &settings_text(players, address)).map_err(|error| {
+            Failure::new(Code::SystemRefused, format!("{} cannot be written: {error}", file.display()))
+        })?;
+        // The environment belongs to the installation of whoever tries the demo, and is left out.
+        let sources =
+            Sources { config: Some(file), flags: flags.to_vec(), environment: Environment::default() };
+        Ok(settings::load(&sources).settings?)
+    }
+
+    /// Removes the folder.
+    pub(super) fn remove(self) -> Result<(), Failure> {
+        let path = self.folder.path().to_owned();
+        self.folder.close().map_err(|error| {
+            let text = format!("{} cannot be removed ({error}); nothing in it is of use", path.display());
+            Failure::new(Code::SystemRefused, text)
+        })
+    }
+}
+
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(text.as_bytes())
+}
+
+fn settings_text(players: &[Player], address: SocketAddr) -> String {
+    let mut text = format!(
+        "# The installation of `jeton demo`. It is removed when the demo ends.\n\
+         data_dir = \"data\"\n\n\
+         [server]\nlisten = \"{address}\"\n\n\
+         [keeper]\ncooldown = \"1s\"\nspill_slots = 8\n"
+    );
+    for player in players {
+        text.push_str(&connection_text(player));
+    }
+    text
+}
+
+fn connection_text(player: &Player) -> String {
+    let (role, secret) = (player.role, player.client_secret());
+    let (token_url, api_base) = (player.emulator.token_url(), player.emulator.api_base());
+    format!(
+        "\n# A provider that is not real: {}.\n\
+         [connections.{}]\n\
+         provider = \"oauth2\"\n\
+         vars = {{ token_url = \"{token_url}\", api_base = \"{api_base}\" }}\n\
+         client = {{ id = \"{CLIENT_ID}\", secret = \"{secret}\" }}\n\
+         policy = {}\n",
+        role.about, role.name, role.policy
+    )
+}
+
+/// The port of the demo, and what to say about it.
+#[derive(Debug)]
+pub(super) struct Port {
+    pub(super) listener: TcpListener,
+    pub(super) address: SocketAddr,
+    /// Why it is not the usual one.
+    pub(super) remark: Option<String>,
+}
+
+impl Port {
+    /// Listens where it was asked for; else at the usual port, or at a free one where that is taken.
+    pub(super) async fn open(asked: Option<SocketAddr>) -> Result<Self, Failure> {
+        let wanted = asked.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, USUAL_PORT)));
+        match TcpListener::bind(wanted).await {
+            Ok(listener) => Self::of(listener, None),
+            Err(error) if asked.is_none() && error.kind() == io::ErrorKind::AddrInUse => {
+                let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
+                let remark = format!("port {USUAL_PORT} is taken, so this is a free one");
+                Self::of(free.map_err(|error| refused(wanted, &error))?, Some(remark))
+            }
+            Err(error) => Err(refused(wanted, &error)),
+        }
+    }
+
+    fn of(listener: TcpListener, remark: Option<String>) -> Result<Self, Failure> {
+        let address = listener.local_addr().map_err(|error| {
+            Failure::new(Code::ListeningFailed, format!("the port does not say its number: {error}"))
+        })?;
+        Ok(Self { listener, address, remark })
+    }
+}
+
+fn refused(wanted: SocketAddr, error: &io::Error) -> Failure {
+    let cure = "give `--listen` another, such as 127.0.0.1:0 for any free port";
+    Failure::new(Code::ListeningFailed, format!("nothing can listen at {wanted} ({error}); {cure}"))
+}
+
+/// How a person calls this very program from the same folder.
+pub(super) fn program() -> String {
+    let Ok(own) = std::env::current_exe() else { return "jeton".to_owned() };
+    let own = fs::canonicalize(&own).unwrap_or(own);
+    let found = std::env::var_os("PATH").and_then(|path| {
+        std::env::split_paths(&path).map(|folder| folder.join("jeton")).find(|program| program.is_file())
+    });
+    if found.and_then(|found| fs::canonicalize(found).ok()).is_some_and(|found| found == own) {
+        return "jeton".to_owned();
+    }
+    let here = std::env::current_dir().and_then(fs::canonicalize).ok();
+    let below = here.as_deref().and_then(|here| own.strip_prefix(here).ok());
+    let shown = match below {
+        // A bare name would be looked for in the search path.
+        Some(below) if below.components().count() == 1 => Path::new(".").join(below),
+        Some(below) => below.to_owned(),
+        None => own,
+    };
+    quoted(&shown.to_string_lossy())
+}
+
+/// A word as a shell takes it.
+pub(super) fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-:=,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cast;
+    use super::*;
+
+    #[tokio::test]
+    async fn the_settings_file_defines_every_connection() {
+        let players = cast::enter(1).await.unwrap();
+        let home = Home::make().unwrap();
+        let address: SocketAddr = "127.0.0.1:4711".parse().unwrap();
+        let settings = home.settle(&players, address, &[]).unwrap();
+        assert_eq!(settings.listen, address);
+        assert!(settings.data_dir.starts_with(home.folder.path()));
+        assert_eq!(settings.definitions.len(), cast::ROLES.len());
+        let folder = home.folder.path().to_owned();
+        home.remove().unwrap();
+        assert!(!folder.exists());
+    }
+
+    #[tokio::test]
+    async fn a_port_that_is_asked_for_must_be_free() {
+        let taken = Port::open(Some("127.0.0.1:0".parse().unwrap())).await.unwrap();
+        assert_eq!(taken.remark, None);
+        let failure = Port::open(Some(taken.address)).await.unwrap_err();
+        assert!(failure.to_string().contains("give `--listen` another"), "{failure}");
+    }
+
+    #[test]
+    fn a_word_is_quoted_only_where_a_shell_needs_it() {
+        assert_eq!(quoted("/tmp/jeton-demo-x1/jeton.toml"), "/tmp/jeton-demo-x1/jeton.toml");
+        assert_eq!(quoted("/tmp/my files"), "'/tmp/my files'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+    }
+}

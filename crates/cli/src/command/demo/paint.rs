@@ -1,0 +1,236 @@
+//! Lines of coloured text that fit a terminal.
+
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
+use crate::environment::Environment;
+
+/// What the terminal is able to show and the person wants to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Look {
+    /// Colours are allowed.
+    pub(super) colour: bool,
+    /// The locale has more than ASCII.
+    pub(super) unicode: bool,
+}
+
+impl Look {
+    /// As the environment says: `NO_COLOR`, and the locale in the order in which it is looked up.
+    pub(super) fn of(environment: &Environment) -> Self {
+        let text = |name: &str| environment.get(name).ok().flatten().filter(|text| !text.is_empty());
+        let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(text);
+        let unicode = locale.is_some_and(|locale| {
+            let locale = locale.reveal().to_ascii_lowercase();
+            locale.contains("utf-8") || locale.contains("utf8")
+        });
+        Self { colour: text("NO_COLOR").is_none(), unicode }
+    }
+
+    fn cut_mark(self) -> &'static str {
+        if self.unicode { "…" } else { "~" }
+    }
+}
+
+/// What a piece of text means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Paint {
+    Plain,
+    Strong,
+    Faint,
+    Good,
+    Busy,
+    Trouble,
+    Bad,
+}
+
+impl Paint {
+    /// The code of "select graphic rendition" (ECMA-48), beyond the plain one.
+    fn code(self) -> Option<&'static str> {
+        match self {
+            Self::Plain => None,
+            Self::Strong => Some("1"),
+            Self::Faint => Some("2"),
+            Self::Good => Some("32"),
+            Self::Busy => Some("36"),
+            Self::Trouble => Some("33"),
+            Self::Bad => Some("31"),
+        }
+    }
+}
+
+/// One line of a screen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Line(Vec<(Paint, String)>);
+
+impl Line {
+    /// A line of one colour.
+    pub(super) fn of(paint: Paint, text: impl Into<String>) -> Self {
+        Self::default().and(paint, text)
+    }
+
+    /// The same line, with more at its end.
+    #[must_use]
+    pub(super) fn and(mut self, paint: Paint, text: impl Into<String>) -> Self {
+        self.0.push((paint, text.into()));
+        self
+    }
+
+    /// How many columns it takes.
+    pub(super) fn width(&self) -> usize {
+        self.0.iter().map(|(_, text)| text.width()).sum()
+    }
+
+    /// The line as a terminal takes it, cut to `width` columns.
+    pub(super) fn render(&self, width: usize, look: Look) -> String {
+        let mut left = width;
+        let mut rendered = String::new();
+        for (paint, text) in &self.0 {
+            let text = cut(text, left, look);
+            left -= text.width();
+            match paint.code().filter(|_| look.colour && !text.is_empty()) {
+                Some(code) => rendered.extend(["\x1b[", code, "m", &text, "\x1b[0m"]),
+                None => rendered.push_str(&text),
+            }
+        }
+        rendered
+    }
+}
+
+/// `text` in at most `width` columns, without control characters; what was cut off is marked.
+pub(super) fn cut(text: &str, width: usize, look: Look) -> String {
+    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if clean.width() <= width {
+        return clean;
+    }
+    let mark = look.cut_mark();
+    let Some(room) = width.checked_sub(mark.width()) else { return String::new() };
+    let mut taken = 0;
+    let fits = |c: &char| {
+        taken += c.width().unwrap_or_default();
+        taken <= room
+    };
+    clean.chars().take_while(fits).chain(mark.chars()).collect()
+}
+
+/// On which side a cell is filled up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Left,
+    Right,
+}
+
+/// `text` in exactly `width` columns, written at `side`.
+pub(super) fn cell(text: &str, width: usize, side: Side, look: Look) -> String {
+    let text = cut(text, width, look);
+    let gap = " ".repeat(width.saturating_sub(text.width()));
+    match side {
+        Side::Left => text + &gap,
+        Side::Right => gap + &text,
+    }
+}
+
+/// A bar of `width` columns, of which `share` (0 to 1) is filled, and what is left of it.
+pub(super) fn bar(share: f64, width: usize, look: Look) -> (String, String) {
+    const PARTS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+    let steps = if look.unicode { PARTS.len() } else { 1 };
+    let total = width * steps;
+    // What lives is never shown as empty, and what is filled is counted in steps, of which there are a few hundred.
+    let filled = (0..total).filter(|step| share * as_f64(total) > as_f64(*step)).count();
+    let (whole, part) = (filled / steps, filled % steps);
+    let (block, blank) = if look.unicode { ("█", "·") } else { ("#", ".") };
+    let full = block.repeat(whole) + PARTS[part];
+    let rest = blank.repeat(width - whole - usize::from(part > 0));
+    (full, rest)
+}
+
+fn as_f64(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+/// A count in at most `width` columns: with commas where they fit, in thousands where nothing else does.
+pub(super) fn count(number: u64, width: usize) -> String {
+    let plain = number.to_string();
+    let mut commas = String::new();
+    for (place, digit) in plain.chars().enumerate() {
+        if place > 0 && (plain.len() - place).is_multiple_of(3) {
+            commas.push(',');
+        }
+        commas.push(digit);
+    }
+    [commas, plain]
+        .into_iter()
+        .find(|text| text.len() <= width)
+        .unwrap_or_else(|| format!("{}k", number / 1_000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Look = Look { colour: false, unicode: true };
+    const ASCII: Look = Look { colour: false, unicode: false };
+
+    #[test]
+    fn text_is_cut_by_columns_and_not_by_characters() {
+        assert_eq!(cut("connection", 10, PLAIN), "connection");
+        assert_eq!(cut("connections", 10, PLAIN), "connectio…");
+        assert_eq!(cut("connections", 10, ASCII), "connectio~");
+        assert_eq!(cut("日本語の名前", 7, PLAIN), "日本語…");
+        assert_eq!(cut("日本語の名前", 6, PLAIN), "日本…");
+        assert_eq!(cut("abc", 0, PLAIN), "");
+        assert_eq!(cut("a\x1b[31m\nb", 9, PLAIN), "a [31m b");
+    }
+
+    #[test]
+    fn a_cell_takes_its_columns_exactly() {
+        assert_eq!(cell("7", 3, Side::Right, PLAIN), "  7");
+        assert_eq!(cell("日本", 5, Side::Left, PLAIN), "日本 ");
+        assert_eq!(cell("wrong-client", 5, Side::Left, PLAIN), "wron…");
+    }
+
+    #[test]
+    fn a_line_is_cut_across_its_colours() {
+        let line = Line::of(Paint::Good, "live").and(Paint::Plain, " and well");
+        assert_eq!(line.render(80, PLAIN), "live and well");
+        assert_eq!(line.render(8, PLAIN), "live an…");
+        let colour = Look { colour: true, ..PLAIN };
+        assert_eq!(line.render(8, colour), "\x1b[32mlive\x1b[0m an…");
+        assert_eq!(line.width(), 13);
+    }
+
+    #[test]
+    fn a_bar_moves_in_eighths_and_is_never_empty_while_something_is_left() {
+        let drawn = |share, look| {
+            let (full, rest) = bar(share, 4, look);
+            full + &rest
+        };
+        assert_eq!(drawn(1.0, PLAIN), "████");
+        assert_eq!(drawn(0.5, PLAIN), "██··");
+        assert_eq!(drawn(0.53, PLAIN), "██▏·");
+        assert_eq!(drawn(0.001, PLAIN), "▏···");
+        assert_eq!(drawn(0.0, PLAIN), "····");
+        assert_eq!(drawn(0.5, ASCII), "##..");
+        assert_eq!(drawn(0.001, ASCII), "#...");
+    }
+
+    #[test]
+    fn counts_have_commas_where_they_fit() {
+        assert_eq!(count(7, 6), "7");
+        assert_eq!(count(12_345, 6), "12,345");
+        assert_eq!(count(123_456, 6), "123456");
+        assert_eq!(count(12_345_678, 6), "12345k");
+    }
+
+    #[test]
+    fn colour_and_characters_are_as_the_environment_says() {
+        let look = |variables: &[(&str, &str)]| match variables {
+            [one] => Look::of(&Environment::from([*one])),
+            [one, two] => Look::of(&Environment::from([*one, *two])),
+            _ => Look::of(&Environment::default()),
+        };
+        assert_eq!(look(&[]), Look { colour: true, unicode: false });
+        assert_eq!(look(&[("LANG", "en_US.UTF-8")]), Look { colour: true, unicode: true });
+        assert_eq!(look(&[("LANG", "C.UTF-8"), ("LC_ALL", "C")]), Look { colour: true, unicode: false });
+        assert_eq!(look(&[("NO_COLOR", "1")]), Look { colour: false, unicode: false });
+        assert_eq!(look(&[("NO_COLOR", "")]), Look { colour: true, unicode: false });
+    }
+}

@@ -1,0 +1,142 @@
+//! The data directory and what lies in it: that it can be used, and by nobody else.
+
+use std::fs::{self, Metadata};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use jeton_keeper::KeySource;
+use rustix::fs::Access;
+
+use super::report::Report;
+use crate::settings::Settings;
+
+const DIRECTORY: &str = "data dir";
+const FILES: &str = "files";
+
+/// What others can do with what has these bits.
+const OTHERS_READ: u32 = 0o077;
+const OTHERS_WRITE: u32 = 0o022;
+
+pub(super) fn examine(settings: &Settings, report: &mut Report) {
+    if directory(&settings.data_dir, report) {
+        files(settings, report);
+    }
+}
+
+/// Looks at the data directory; says whether there is anything in it to look at.
+fn directory(path: &Path, report: &mut Report) -> bool {
+    let shown = path.display();
+    let found = match fs::metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let text =
+                format!("{shown} is not there yet; the first `jeton connect` or `jeton serve` makes it");
+            report.warning(DIRECTORY, text);
+            return false;
+        }
+        Err(error) => {
+            report.fault(DIRECTORY, format!("{shown} cannot be looked at ({error}); {CURE}"));
+            return false;
+        }
+    };
+    if !found.is_dir() {
+        report.fault(DIRECTORY, format!("{shown} is not a folder; {CURE}"));
+        return false;
+    }
+    match jeton_store::network_file_system(path) {
+        Ok(None) => {}
+        Ok(Some(network)) => {
+            let text = format!(
+                "{shown} is on a network file system ({network}), whose locks cannot be trusted; give `data_dir` a path \
+                 on a local disk"
+            );
+            report.fault(DIRECTORY, text);
+        }
+        Err(error) => report.warning(DIRECTORY, format!("the disk of {shown} cannot be told ({error})")),
+    }
+    if let Err(error) = rustix::fs::access(path, Access::WRITE_OK | Access::EXEC_OK) {
+        let error = io::Error::from(error);
+        report.fault(DIRECTORY, format!("{shown} cannot be written to ({error}); {CURE}"));
+        return true;
+    }
+    if !owned(path, &found, report) {
+        return true;
+    }
+    let mode = found.permissions().mode();
+    if mode & OTHERS_WRITE != 0 {
+        let text = format!("others can put files into {shown}; run `chmod 700 {shown}`");
+        report.fault(DIRECTORY, text);
+    } else if mode & OTHERS_READ != 0 {
+        report.warning(DIRECTORY, format!("others can look into {shown}; run `chmod 700 {shown}`"));
+    } else {
+        report.ok(DIRECTORY, format!("{shown} is private and can be written to"));
+    }
+    true
+}
+
+const CURE: &str = "give `data_dir` (or JETON__DATA_DIR) a folder that this user may write to";
+
+/// Files that root makes in the folder of another user are out of that user's reach afterwards.
+fn owned(path: &Path, found: &Metadata, report: &mut Report) -> bool {
+    let (owner, me) = (found.uid(), rustix::process::geteuid().as_raw());
+    if owner != me {
+        let text = format!(
+            "{} belongs to user {owner} and this command runs as user {me}; run every jeton of this installation as user \
+             {owner}, or files that one makes are closed to the other",
+            path.display()
+        );
+        report.warning(DIRECTORY, text);
+    }
+    owner == me
+}
+
+fn files(settings: &Settings, report: &mut Report) {
+    let mut all = Vec::new();
+    if let Err(error) = below(&settings.data_dir, &mut all) {
+        report.fault(FILES, format!("{} cannot be read: {error}", settings.data_dir.display()));
+        return;
+    }
+    for suffix in ["", "-wal", "-shm"] {
+        let mut path = settings.database.clone().into_os_string();
+        path.push(suffix);
+        all.push(PathBuf::from(path));
+    }
+    all.sort();
+    all.dedup();
+    // The key is judged together with the store that it opens.
+    if let KeySource::File(key) = &settings.key {
+        all.retain(|path| path != key);
+    }
+    let mut count = 0;
+    for path in all {
+        match fs::metadata(&path) {
+            Ok(found) if found.permissions().mode() & OTHERS_READ == 0 => count += 1,
+            Ok(_) => {
+                let shown = path.display();
+                let text = format!(
+                    "{shown} can be read by others; run `chmod 600 {shown}` and think about who has read it"
+                );
+                report.fault(FILES, text);
+                count += 1;
+            }
+            // Logs of the database come and go with the processes that use it.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => report.fault(FILES, format!("{} cannot be looked at: {error}", path.display())),
+        }
+    }
+    report.ok(FILES, format!("{count} files were looked at"));
+}
+
+/// The files of a folder and of the folders in it.
+fn below(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => below(&entry.path(), files)?,
+            Ok(kind) if kind.is_file() => files.push(entry.path()),
+            _ => {}
+        }
+    }
+    Ok(())
+}

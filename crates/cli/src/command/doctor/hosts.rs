@@ -1,0 +1,93 @@
+//! Whether the hosts of token endpoints can be reached.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use jeton_core::id::ConnectionName;
+use jeton_core::keep::provider::{Definition, Endpoint, Step, Vars};
+use jeton_keeper::Reach;
+
+use super::report::Report;
+use super::store::Found;
+use crate::compose::Machine;
+use crate::settings::Settings;
+
+/// How long one host may take.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// How many hosts are tried at once.
+const AT_ONCE: usize = 32;
+
+/// Steps that bring tokens, in the order in which a connection needs them.
+const STEPS: [Step; 3] = [Step::Refresh, Step::Acquire, Step::Exchange];
+
+/// A host, and who needs it.
+struct Host {
+    endpoint: Endpoint,
+    needed_by: Vec<ConnectionName>,
+}
+
+pub(super) async fn examine(settings: &Settings, found: &Found, machine: &Machine, report: &mut Report) {
+    let reach = Reach::new(Arc::clone(&machine.clock), settings.keeper.allow_private_captured_hosts);
+    let hosts = hosts(settings, found);
+    let mut tried: Vec<_> = stream::iter(hosts)
+        .map(|(origin, host)| {
+            let reach = &reach;
+            async move {
+                let reached = reach.reach(&host.endpoint, LIMIT).await;
+                (origin, host.needed_by, reached)
+            }
+        })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    tried.sort_by(|a, b| a.0.cmp(&b.0));
+    for (origin, needed_by, reached) in tried {
+        let who = who(&needed_by);
+        match reached {
+            Ok(()) => report.ok(HOST, format!("{origin} answers ({who})")),
+            Err(why) => {
+                let text = format!(
+                    "{origin} cannot be reached ({why}), and {who} cannot be refreshed; look at the name, at name \
+                     resolution and at the firewall of this machine"
+                );
+                report.fault(HOST, text);
+            }
+        }
+    }
+}
+
+const HOST: &str = "host";
+
+/// The connections in words; many of them share a host.
+fn who(names: &[ConnectionName]) -> String {
+    match names {
+        [first, _, _, _, ..] => format!("`{first}` and {} more", names.len() - 1),
+        names => names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// The hosts of all defined connections, each once, by origin. A host that comes with the consent is not known before.
+fn hosts(settings: &Settings, found: &Found) -> BTreeMap<String, Host> {
+    let mut hosts: BTreeMap<String, Host> = BTreeMap::new();
+    for (name, definition) in &settings.definitions {
+        let row = found.connections.iter().find(|row| row.name == *name);
+        let captured = row.zip(found.installation.as_ref()).map(|(row, house)| house.captured(row));
+        for endpoint in endpoints(definition, &captured.unwrap_or_default()) {
+            let origin = endpoint.url.origin().ascii_serialization();
+            let host = hosts.entry(origin).or_insert_with(|| Host { endpoint, needed_by: Vec::new() });
+            if host.needed_by.last() != Some(name) {
+                host.needed_by.push(name.clone());
+            }
+        }
+    }
+    hosts
+}
+
+fn endpoints(definition: &Definition, captured: &Vars) -> Vec<Endpoint> {
+    let known = |step| definition.endpoint(step, captured).ok().flatten();
+    STEPS.into_iter().filter_map(known).collect()
+}

@@ -1,0 +1,166 @@
+//! Putting files in place: whole or not at all, private, and never over what somebody else wrote.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
+use std::path::{Path, PathBuf};
+
+use jeton_core::entropy::{Entropy as _, SystemEntropy};
+use jeton_core::secret::Secret;
+
+use super::answers::Answers;
+use crate::code::Code;
+use crate::failure::Failure;
+
+/// The text of a settings file; nothing where there is none.
+pub(super) fn read(path: &Path) -> Result<Option<String>, Failure> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(path, &error)),
+    }
+}
+
+/// The value of a variable in a file of its own.
+pub(super) fn read_value(path: &Path) -> Result<Secret, Failure> {
+    let text = fs::read_to_string(path).map(Secret::from).map_err(|error| {
+        Failure::wrong_use(format!("{} cannot be read ({error}); give a file with the value", path.display()))
+    })?;
+    Ok(Secret::new(text.reveal().trim_end_matches(['\r', '\n'])))
+}
+
+/// How the settings at `settings` name `file`, which was given from the working directory.
+pub(super) fn as_written(settings: &Path, file: &Path) -> Result<PathBuf, Failure> {
+    if file.is_absolute() || folder(settings) == Path::new(".") {
+        return Ok(file.to_owned());
+    }
+    file.canonicalize().map_err(|error| failed(file, &error))
+}
+
+/// Writes the client secret that was typed into a file of its own beside the settings; answers the file's name.
+pub(super) fn secret_file(settings: &Path, name: &str, answers: &Answers) -> Result<String, Failure> {
+    let file = format!("{name}.secret");
+    let path = folder(settings).join(&file);
+    let secret = answers.client.secret.as_ref().map_or("", Secret::reveal);
+    write_new(&path, format!("{secret}\n").as_bytes()).map_err(|error| {
+        if error.kind() == ErrorKind::AlreadyExists {
+            let shown = path.display();
+            Failure::wrong_use(format!(
+                "{shown} is there already and was left as it is; give it with --client-secret-file, or move it away"
+            ))
+        } else {
+            failed(&path, &error)
+        }
+    })?;
+    Ok(file)
+}
+
+/// Takes the file of [`secret_file`] back, because the settings that name it were not written.
+pub(super) fn take_back(settings: &Path, file: &str) {
+    let path = folder(settings).join(file);
+    if let Err(error) = fs::remove_file(&path) {
+        tracing::warn!(path = %path.display(), %error, "a client secret that nothing names cannot be removed");
+    }
+}
+
+/// A file that is written and not in place yet. It is removed with the value.
+#[derive(Debug)]
+pub(super) struct Draft {
+    draft: PathBuf,
+    /// Where it is to go: behind any symbolic link.
+    place: PathBuf,
+}
+
+impl Draft {
+    /// Writes `text` beside `path`, for its owner only; or with owner and mode of the file `like`.
+    pub(super) fn write(path: &Path, text: &str, like: Option<&Path>) -> Result<Self, Failure> {
+        let place = match like {
+            Some(like) => like.canonicalize().map_err(|error| failed(like, &error))?,
+            None => path.to_owned(),
+        };
+        let mut name = OsString::from(".");
+        name.push(place.file_name().unwrap_or_default());
+        let mut random = [0; 8];
+        SystemEntropy.fill(&mut random);
+        name.push(format!(".{:016x}.draft", u64::from_le_bytes(random)));
+        let made = Self { draft: folder(&place).join(name), place };
+        made.fill(text, like).map_err(|error| failed(path, &error))?;
+        Ok(made)
+    }
+
+    fn fill(&self, text: &str, like: Option<&Path>) -> io::Result<()> {
+        write_new(&self.draft, text.as_bytes())?;
+        let Some(like) = like else { return Ok(()) };
+        let (known, mine) = (fs::metadata(like)?, fs::metadata(&self.draft)?);
+        if (known.uid(), known.gid()) != (mine.uid(), mine.gid()) {
+            fchown(File::open(&self.draft)?, Some(known.uid()), Some(known.gid()))?;
+        }
+        fs::set_permissions(&self.draft, fs::Permissions::from_mode(known.permissions().mode() & 0o777))
+    }
+
+    /// Puts it in place, unless a file has come to be there.
+    pub(super) fn put_where_nothing_is(self) -> Result<(), Failure> {
+        let placed = fs::hard_link(&self.draft, &self.place).and_then(|()| sync(&self.place));
+        placed.map_err(|error| {
+            if error.kind() == ErrorKind::AlreadyExists {
+                self.changed()
+            } else {
+                failed(&self.place, &error)
+            }
+        })
+    }
+
+    /// Puts it in place of a file that says `before`.
+    pub(super) fn replace(self, before: &str) -> Result<(), Failure> {
+        if fs::read_to_string(&self.place).map_err(|error| failed(&self.place, &error))? != before {
+            return Err(self.changed());
+        }
+        fs::rename(&self.draft, &self.place)
+            .and_then(|()| sync(&self.place))
+            .map_err(|error| failed(&self.place, &error))
+    }
+
+    fn changed(&self) -> Failure {
+        let text = format!(
+            "{} was changed by somebody else meanwhile and was left as it is; run this again",
+            self.place.display()
+        );
+        Failure::new(Code::SystemRefused, text)
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // After a rename it is gone already, which is as good.
+        if let Err(error) = fs::remove_file(&self.draft)
+            && error.kind() != ErrorKind::NotFound
+        {
+            tracing::warn!(path = %self.draft.display(), %error, "a draft cannot be removed");
+        }
+    }
+}
+
+fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+fn sync(path: &Path) -> io::Result<()> {
+    File::open(folder(path))?.sync_all()
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn failed(path: &Path, error: &io::Error) -> Failure {
+    let shown = path.display();
+    Failure::new(
+        Code::SystemRefused,
+        format!(
+            "{shown} cannot be read or written ({error}); give --config a path that this user may write to"
+        ),
+    )
+}

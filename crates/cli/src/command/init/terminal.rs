@@ -1,0 +1,129 @@
+//! Asking a person.
+
+use std::io::{self, BufRead as _, Write as _};
+use std::sync::Arc;
+
+use jeton_core::keep::provider::{Definition, Provider};
+use jeton_core::secret::Secret;
+use rustix::termios::{self, LocalModes, OptionalActions, Termios};
+use tokio::task::spawn_blocking;
+
+use super::answers::Answers;
+use crate::code::Code;
+use crate::failure::Failure;
+use crate::signals::Endings;
+
+/// A terminal that is left as it was found.
+#[derive(Clone, Debug)]
+pub(super) struct Terminal {
+    found: Termios,
+}
+
+impl Terminal {
+    /// Remembers how the terminal is.
+    pub(super) fn open() -> Result<Self, Failure> {
+        let found = termios::tcgetattr(io::stdin()).map_err(|error| broken(&error.into()))?;
+        Ok(Self { found })
+    }
+
+    /// Asks for one line; nothing where input has ended. What is typed to a `hidden` question is not shown.
+    fn ask(&self, question: &str, hidden: bool) -> io::Result<Option<Secret>> {
+        // Not held while waiting: whoever stops the waiting must be able to say so.
+        write!(io::stderr(), "{question}: ")?;
+        io::stderr().flush()?;
+        if hidden {
+            let mut silent = self.found.clone();
+            silent.local_modes.remove(LocalModes::ECHO);
+            silent.local_modes.insert(LocalModes::ECHONL);
+            termios::tcsetattr(io::stdin(), OptionalActions::Flush, &silent)?;
+        }
+        let mut line = String::new();
+        let read = io::stdin().lock().read_line(&mut line);
+        if hidden {
+            self.restore()?;
+        }
+        let line = Secret::from(line);
+        let answer = line.reveal().trim();
+        Ok((read? > 0).then(|| Secret::new(answer)))
+    }
+
+    fn restore(&self) -> io::Result<()> {
+        Ok(termios::tcsetattr(io::stdin(), OptionalActions::Flush, &self.found)?)
+    }
+}
+
+/// Asks for everything that is lacking, until nothing is.
+pub(super) async fn complete(
+    terminal: Terminal,
+    provider: Arc<Provider>,
+    answers: Answers,
+) -> Result<(Answers, Definition), Failure> {
+    let mut endings = Endings::listen().map_err(|error| broken(&error))?;
+    let asking = terminal.clone();
+    tokio::select! {
+        answered = spawn_blocking(move || ask_all(&asking, &provider, answers)) => {
+            answered.map_err(|error| broken(&io::Error::other(error)))?
+        }
+        signal = endings.next() => {
+            // Whoever was asking for a secret is not waited for: the echo comes back here.
+            terminal.restore().map_err(|error| broken(&error))?;
+            Err(Failure::new(Code::Stopped, format!("stopped by {signal}; nothing was written")))
+        }
+    }
+}
+
+fn ask_all(
+    terminal: &Terminal,
+    provider: &Arc<Provider>,
+    mut answers: Answers,
+) -> Result<(Answers, Definition), Failure> {
+    loop {
+        let lack = match answers.define(provider) {
+            Ok(definition) => return Ok((answers, definition)),
+            Err(lack) => lack,
+        };
+        let field = lack.error.field.clone();
+        let Some(question) = question(provider, &field) else { return Err(lack.refuse(provider)) };
+        if lack.given {
+            writeln!(io::stderr().lock(), "{}", lack.error.problem)?;
+            answers.forget(&field);
+        }
+        let answer = terminal.ask(&question.text, question.hidden).map_err(|error| broken(&error))?;
+        match answer {
+            Some(answer) => answers.take(&field, answer),
+            None => return Err(Failure::wrong_use("the input has ended; nothing was written")),
+        }
+    }
+}
+
+struct Question {
+    text: String,
+    hidden: bool,
+}
+
+/// How to ask for what is lacking; nothing for what no answer would give.
+fn question(provider: &Provider, field: &str) -> Option<Question> {
+    let shown = |text: String| Some(Question { text, hidden: false });
+    match field {
+        "client.id" => shown(format!("client id at {}", provider.title())),
+        "client.secret" => Some(Question { text: "client secret (is not shown)".to_owned(), hidden: true }),
+        "client.redirect_uri" => shown("redirect URI, exactly as it is registered there".to_owned()),
+        field => {
+            let var = provider.vars().find(|var| Some(var.name()) == field.strip_prefix("vars."))?;
+            let about = var.about().map(|about| format!(" ({about})")).unwrap_or_default();
+            let values = var.one_of().map(|values| format!(" [{}]", values.join(", "))).unwrap_or_default();
+            let hidden = if var.is_secret() { " (is not shown)" } else { "" };
+            let text = format!("{}{about}{values}{hidden}", var.name());
+            Some(Question { text, hidden: var.is_secret() })
+        }
+    }
+}
+
+fn broken(error: &io::Error) -> Failure {
+    Failure::new(
+        Code::SystemRefused,
+        format!(
+            "the terminal cannot be used ({error}); give what is needed by flags, see `jeton init --help`"
+        ),
+    )
+}

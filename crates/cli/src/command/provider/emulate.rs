@@ -1,0 +1,230 @@
+//! `jeton provider emulate`: plays a provider from its file, to try a connection on.
+
+use std::fmt::Write as _;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jeton_core::entropy::{Entropy, SystemEntropy};
+use jeton_core::id::ConnectionName;
+use jeton_core::keep::provider::{DurationText, Emulation, Provider, Setup, Step};
+use jeton_core::secret::Secret;
+use jeton_emulator::{Emulator, Record, Settings};
+use serde_json::{Map, Value, json};
+use tokio::time::sleep;
+
+use crate::code::Code;
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::settings::{self, Loaded};
+
+/// How often the requests that came in are looked for.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// How many requests are remembered until they are shown.
+const MOST_RECORDS: usize = 10_000;
+
+/// Play a provider on this machine as its file describes it, until SIGTERM or SIGINT
+///
+/// It is strict: a request must be what the file describes, refresh tokens that rotate are good once, and using one again
+/// ends the grant. Consents are given at once. It prints a connection to it, and a line for each token request.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Emulate {
+    /// The provider, or the path of a provider file
+    provider: String,
+    /// Where to listen, on this machine
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9096")]
+    listen: SocketAddr,
+    /// What the connection is called [default: the name of the provider]
+    #[arg(long, value_name = "NAME")]
+    name: Option<ConnectionName>,
+    /// A variable of the provider, where the values of the file's tests will not do; may be given several times
+    #[arg(long, value_name = "VARIABLE=VALUE", value_parser = pair)]
+    var: Vec<(String, String)>,
+    /// How long access tokens live, where the provider's replies say it
+    #[arg(long, value_name = "DURATION", default_value = "1m")]
+    life: DurationText,
+    /// From which all tokens are made [default: another one each time]
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+}
+
+fn pair(text: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = text.split_once('=').ok_or("write the name, `=` and the value")?;
+    Ok((name.trim().to_owned(), value.to_owned()))
+}
+
+impl Emulate {
+    pub(super) async fn run(self, loaded: &Loaded, output: Output) -> Result<(), Failure> {
+        let mut endings = crate::command::listen()?;
+        let provider = super::one(&loaded.catalogue, &self.provider)?;
+        let setup = self.setup(&provider, loaded);
+        let definition = provider.define(setup.clone()).map_err(|error| {
+            let cure = error.field.strip_prefix("vars.").map(|name| format!("; give --var {name}=VALUE"));
+            Failure::wrong_use(format!("{error}{}", cure.unwrap_or_default()))
+        })?;
+        let usual = || provider.name().as_str().parse::<ConnectionName>();
+        let name = match self.name {
+            Some(name) => name,
+            None => usual().map_err(|error| Failure::wrong_use(format!("{error}; give --name")))?,
+        };
+        let settings = Settings {
+            listen: self.listen,
+            seed: self.seed.unwrap_or_else(|| any_seed(&SystemEntropy)),
+            max_records: MOST_RECORDS,
+            ..Settings::playing(Emulation::of(definition.clone()), self.life.0)
+        };
+        let emulator = Emulator::start(settings).await.map_err(|error| refused(self.listen, &error))?;
+        let refresh = definition.has(Step::Refresh).then(|| emulator.mint(1).remove(0));
+        let stage = Stage { name: &name, provider: &provider, setup: &setup, emulator: &emulator };
+        stage.announce(refresh.as_ref(), definition.has(Step::Acquire), output)?;
+        let watched = tokio::select! {
+            watched = watch(&emulator, output) => watched,
+            _ = endings.next() => Ok(()),
+        };
+        emulator.shutdown().await;
+        watched
+    }
+
+    /// What the file's own tests show of a connection, with what the flags say over it.
+    fn setup(&self, provider: &Arc<Provider>, loaded: &Loaded) -> Setup {
+        let mut setup = provider.example().unwrap_or_default();
+        let given = self.var.iter().map(|(name, value)| (name.clone(), Secret::new(value.as_str())));
+        setup.vars.extend(given);
+        let client = &mut setup.client;
+        client.id.get_or_insert_with(|| "emulated".to_owned());
+        client.secret.get_or_insert_with(|| Secret::new("emulated-secret"));
+        // Browsers go back to this jeton, and not to where the tests of the file send them.
+        let listen =
+            loaded.settings.as_ref().map_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 9095)), |s| s.listen);
+        let own = settings::public_callback(&loaded.values);
+        client.redirect_uri = Some(own.unwrap_or_else(|| format!("http://{listen}/oauth/callback")));
+        setup
+    }
+}
+
+/// What is played, and for whom.
+struct Stage<'a> {
+    name: &'a ConnectionName,
+    provider: &'a Provider,
+    setup: &'a Setup,
+    emulator: &'a Emulator,
+}
+
+impl Stage<'_> {
+    fn announce(&self, refresh: Option<&Secret>, acquires: bool, output: Output) -> Result<(), Failure> {
+        let Self { name, provider, setup, emulator } = self;
+        let url = emulator.base_url();
+        if output.json {
+            let vars: Map<String, Value> =
+                setup.vars.iter().map(|(name, value)| (name.clone(), value.reveal().into())).collect();
+            let announced = json!({
+                "connection": name,
+                "provider": provider.name(),
+                "emulated_at": url,
+                "vars": vars,
+                "client": {
+                    "id": setup.client.id,
+                    "secret": setup.client.secret.as_ref().map(Secret::reveal),
+                    "redirect_uri": setup.client.redirect_uri,
+                },
+                "refresh_token": refresh.map(Secret::reveal),
+            });
+            return Ok(Output::line(&announced.to_string())?);
+        }
+        Output::text(&self.settings(&url))?;
+        if acquires {
+            Output::line(&format!("\n# It begins by itself:\n#   jeton connect {name}"))?;
+        }
+        if let Some(refresh) = refresh {
+            let refresh = refresh.reveal();
+            Output::line(&format!(
+                "\n# With a refresh token:\n#   echo {refresh} | jeton connect {name} --refresh-token-stdin"
+            ))?;
+        }
+        Ok(Output::line("\n# Token requests:")?)
+    }
+
+    /// The connection as it stands in a settings file. All its values are made up.
+    fn settings(&self, url: &str) -> String {
+        let Self { name, provider, setup, .. } = self;
+        let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
+        let key = if name.as_str().contains('.') { quoted(name.as_str()) } else { name.to_string() };
+        let mut text = format!(
+            "# {} is played at {url}. A connection to it, for jeton.toml:\n[connections.{key}]\nprovider = {}\nemulated_at = \
+             {}\n",
+            provider.title(),
+            quoted(provider.name().as_str()),
+            quoted(url)
+        );
+        let mut table = |title: &str, values: Vec<(&str, &str)>| {
+            if !values.is_empty() {
+                write!(text, "\n[connections.{key}.{title}]\n").expect("a String takes everything");
+            }
+            for (name, value) in values {
+                writeln!(text, "{name} = {}", quoted(value)).expect("a String takes everything");
+            }
+        };
+        table("vars", setup.vars.iter().map(|(name, value)| (name.as_str(), value.reveal())).collect());
+        let client = [
+            ("id", setup.client.id.as_deref()),
+            ("secret", setup.client.secret.as_ref().map(Secret::reveal)),
+            ("redirect_uri", setup.client.redirect_uri.as_deref()),
+        ];
+        table("client", client.into_iter().filter_map(|(name, value)| Some((name, value?))).collect());
+        text
+    }
+}
+
+/// Prints each token request once it is over.
+async fn watch(emulator: &Emulator, output: Output) -> Result<(), Failure> {
+    let mut shown = 0;
+    loop {
+        sleep(LOOK).await;
+        let records = emulator.records();
+        // In the order they came in: one that is under way is waited for.
+        let before = shown;
+        for record in records.iter().filter(|record| record.sequence > before) {
+            if record.finished_at.is_none() {
+                break;
+            }
+            shown = record.sequence;
+            if output.json {
+                Output::line(&serde_json::to_string(record).map_err(io::Error::from)?)?;
+            } else {
+                Output::line(&line(record))?;
+            }
+        }
+    }
+}
+
+fn line(record: &Record) -> String {
+    let outcome = serde_json::to_value(record.outcome).ok();
+    let outcome = outcome.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
+    let mut line = format!("{}  {outcome}", record.at.to_the_second());
+    if let (Some(grant), Some(generation)) = (record.grant, record.generation) {
+        write!(line, "  {grant}, generation {generation}").expect("a String takes everything");
+    }
+    if let Some(note) = &record.note {
+        write!(line, "  {note}").expect("a String takes everything");
+    }
+    line
+}
+
+/// Two providers that are played at once must not give the same tokens.
+fn any_seed(entropy: &dyn Entropy) -> u64 {
+    let mut bytes = [0; 8];
+    entropy.fill(&mut bytes);
+    u64::from_le_bytes(bytes)
+}
+
+fn refused(listen: SocketAddr, error: &io::Error) -> Failure {
+    let text = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("{listen} is taken; give --listen another port, or 127.0.0.1:0 for a free one")
+        }
+        _ => format!("{listen} cannot be listened at ({error}); give --listen an address of this machine"),
+    };
+    Failure::new(Code::ListeningFailed, text)
+}

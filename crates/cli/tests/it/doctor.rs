@@ -1,0 +1,253 @@
+//! `jeton doctor`: each thing that can be wrong with an installation, made wrong.
+
+use std::fs::{self, OpenOptions};
+use std::io::{Seek as _, SeekFrom, Write as _};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use jeton_testkit::{Connection, FreePort, TempHome};
+use rusqlite::Connection as Database;
+
+use crate::house::{House, PATIENCE, connection, run};
+
+/// What the doctor says, and its exit code.
+async fn examine(home: &TempHome) -> (Option<i32>, String) {
+    let finished = run(home, ["doctor"]).await;
+    assert_eq!(finished.stderr, "", "{finished:?}");
+    (finished.code, finished.stdout)
+}
+
+/// The only line of that verdict about that check.
+#[track_caller]
+fn line<'s>(said: &'s str, verdict: &str, check: &str) -> &'s str {
+    let wanted = |line: &&str| {
+        line.strip_prefix(verdict).is_some_and(|rest| rest.trim_start().starts_with(&format!("{check} ")))
+    };
+    let found: Vec<&str> = said.lines().filter(wanted).collect();
+    assert_eq!(found.len(), 1, "{verdict} {check}:\n{said}");
+    found[0]
+}
+
+/// The installation has one fault, and this is its line.
+async fn fault(home: &TempHome, check: &str) -> String {
+    let (code, said) = examine(home).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("\n1 fault, "), "{said}");
+    line(&said, "fault", check).to_owned()
+}
+
+fn chmod(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[tokio::test]
+async fn a_sound_installation_has_nothing_to_be_said_about_it_and_nothing_is_spent() {
+    let (house, _) = House::connected().await;
+    let (_, said) = examine(&house.home).await;
+    assert!(
+        line(&said, "warning", "settings").contains("holds connections.acme.client.secret and can be read"),
+        "{said}"
+    );
+    chmod(&house.home.settings(), 0o600);
+    let (code, said) = examine(&house.home).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.ends_with("\n0 faults, 0 warnings\n"), "{said}");
+    for check in
+        ["settings", "data dir", "files", "disk", "store", "key", "spill slots", "clock", "grants", "host"]
+    {
+        line(&said, "ok", check);
+    }
+    assert!(line(&said, "ok", "host").contains("answers (`acme`)"), "{said}");
+    assert_eq!(house.spent(), 0);
+    let found = house.run(["doctor", "--json"]).await.json().unwrap();
+    assert_eq!(found["ok"], true);
+    assert_eq!(found["findings"][0]["verdict"], "ok");
+}
+
+#[tokio::test]
+async fn where_nothing_is_yet_the_doctor_says_what_to_do_and_makes_nothing() {
+    let home = TempHome::new().unwrap();
+    let (code, said) = examine(&home).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(line(&said, "warning", "settings").contains("`jeton init --provider"), "{said}");
+    assert!(line(&said, "warning", "data dir").contains("`jeton serve` makes it"), "{said}");
+    assert!(line(&said, "warning", "store").contains("is not there yet"), "{said}");
+    assert!(!home.data_dir().exists());
+}
+
+#[tokio::test]
+async fn wrong_settings_are_faults_with_their_lines() {
+    let home = TempHome::new().unwrap();
+    home.write_settings("[server]\nlisen = '127.0.0.1:1'\n").unwrap();
+    let said = fault(&home, "settings").await;
+    assert!(
+        said.contains("jeton.toml:2: server.lisen: there is no such setting; did you mean `listen`?"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn a_key_that_is_missing_exposed_or_another_is_a_fault() {
+    let (house, _) = House::connected().await;
+    let (key, aside) = (house.home.data_dir().join("key"), house.home.path().join("aside"));
+    fs::rename(&key, &aside).unwrap();
+    assert!(fault(&house.home, "key").await.contains("is missing; put the key back"));
+    fs::write(&key, "1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
+    chmod(&key, 0o600);
+    assert!(fault(&house.home, "key").await.contains("is not the one this store was sealed with"));
+    fs::rename(&aside, &key).unwrap();
+    chmod(&key, 0o644);
+    assert!(fault(&house.home, "key").await.contains("can be read by others; run `chmod 600"));
+}
+
+#[tokio::test]
+async fn files_and_folders_that_others_can_use_are_faults_and_are_left_as_they_are() {
+    let (house, _) = House::connected().await;
+    chmod(&house.home.database(), 0o640);
+    let said = fault(&house.home, "files").await;
+    assert!(said.contains("jeton.sqlite can be read by others; run `chmod 600"), "{said}");
+    let mode = fs::metadata(house.home.database()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o640, "the doctor changes nothing");
+    chmod(&house.home.database(), 0o600);
+    chmod(&house.home.data_dir(), 0o770);
+    assert!(fault(&house.home, "data dir").await.contains("run `chmod 700"));
+    chmod(&house.home.data_dir(), 0o750);
+    let (code, said) = examine(&house.home).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(line(&said, "warning", "data dir").contains("others can look into"), "{said}");
+}
+
+#[tokio::test]
+async fn a_database_that_is_damaged_newer_or_somebody_elses_is_a_fault() {
+    let (house, _) = House::connected().await;
+    let path = house.home.database();
+    let newer = "INSERT INTO migrations (number, name, checksum, applied_at) VALUES (9999, 'later', 'x', 0)";
+    Database::open(&path).unwrap().execute(newer, ()).unwrap();
+    assert!(fault(&house.home, "store").await.contains("has schema 9999"));
+    Database::open(&path).unwrap().execute("DELETE FROM migrations WHERE number = 9999", ()).unwrap();
+
+    let sound = fs::read(&path).unwrap();
+    let mut file = OpenOptions::new().write(true).open(&path).unwrap();
+    file.seek(SeekFrom::Start(4096)).unwrap();
+    file.write_all(&vec![0xa5; sound.len() - 4096]).unwrap();
+    drop(file);
+    assert!(fault(&house.home, "store").await.contains("restore a backup"));
+
+    fs::remove_file(&path).unwrap();
+    Database::open(&path).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
+    chmod(&path, 0o600);
+    assert!(fault(&house.home, "store").await.contains("is the database of another program"));
+}
+
+#[tokio::test]
+async fn a_copied_database_is_on_hold_until_it_is_adopted() {
+    let (house, _) = House::connected().await;
+    fs::remove_file(house.home.data_dir().join("instance")).unwrap();
+    assert!(fault(&house.home, "hold").await.contains("`jeton adopt`"));
+    house.run(["adopt"]).await.success().unwrap();
+    assert_eq!(examine(&house.home).await.0, Some(0));
+}
+
+#[tokio::test]
+async fn a_spill_slot_that_holds_no_reply_is_a_fault() {
+    let (house, _) = House::connected().await;
+    let slot = house.home.data_dir().join("spill").join("slot-00");
+    let mut file = OpenOptions::new().write(true).open(slot).unwrap();
+    file.write_all(&5_u64.to_be_bytes()).unwrap();
+    file.write_all(b"hello").unwrap();
+    let said = fault(&house.home, "spill slots").await;
+    assert!(said.contains("slot-00 holds something that is no reply"), "{said}");
+}
+
+#[tokio::test]
+async fn a_clock_that_has_gone_back_is_a_fault() {
+    let (house, _) = House::connected().await;
+    let later = "UPDATE connections SET created_at = created_at + 3600 * 1000000";
+    Database::open(house.home.database()).unwrap().execute(later, ()).unwrap();
+    let said = fault(&house.home, "clock").await;
+    assert!(said.contains("something happened to `acme` at") && said.contains("NTP"), "{said}");
+}
+
+#[tokio::test]
+async fn hosts_that_refuse_or_never_answer_are_faults_and_are_not_tried_offline() {
+    let (mut house, _) = House::connected().await;
+    let refused = FreePort::find().unwrap();
+    let url = format!("http://127.0.0.1:{}/token", refused.number());
+    house.home.connect("gone", Connection::oauth2(&url, "http://127.0.0.1:1/api", "id", "secret")).unwrap();
+    // It takes connections, and never shakes hands.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}/token", silent.local_addr().unwrap());
+    house.home.connect("mute", Connection::oauth2(&url, "http://127.0.0.1:1/api", "id", "secret")).unwrap();
+    let (code, said) = examine(&house.home).await;
+    assert_eq!(code, Some(1), "{said}");
+    let faults: Vec<&str> = said.lines().filter(|line| line.starts_with("fault")).collect();
+    assert_eq!(faults.len(), 2, "{said}");
+    assert!(
+        faults[0].contains("cannot be reached") && faults[0].contains("and `gone` cannot be refreshed"),
+        "{said}"
+    );
+    assert!(faults[1].contains("no answer within 5 s") && faults[1].contains("`mute`"), "{said}");
+    assert!(line(&said, "ok", "host").contains("`acme`"), "{said}");
+    let offline = house.run(["doctor", "--offline"]).await.success().unwrap();
+    assert!(!offline.contains("  host "), "{offline}");
+}
+
+#[tokio::test]
+async fn grants_that_are_over_or_will_be_are_told_apart() {
+    let (mut house, _) = House::connected().await;
+    for name in ["dead", "orphan", "paused"] {
+        house.home.connect(name, connection(&house.emulator)).unwrap();
+    }
+    let lasting =
+        connection(&house.emulator).with_policy("rotation", "none").with_policy("refresh_ttl", "3d");
+    house.home.connect("ending", lasting).unwrap();
+    let dead = house.connect("dead").await;
+    for name in ["orphan", "paused", "ending"] {
+        house.connect(name).await;
+    }
+    house.emulator.revoke_grant(dead.reveal());
+    assert_eq!(house.run(["refresh", "--connection", "dead", "--force", "--sync"]).await.code, Some(1));
+    house.run(["pause", "paused"]).await.success().unwrap();
+    house.home.remove("orphan").unwrap();
+    house.home.connect("pending", connection(&house.emulator)).unwrap();
+    chmod(&house.home.settings(), 0o600);
+
+    let (code, said) = examine(&house.home).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        line(&said, "fault", "grant dead").contains("over (invalid_grant); `jeton connect dead`"),
+        "{said}"
+    );
+    assert!(line(&said, "warning", "grant orphan").contains("`jeton disconnect orphan`"), "{said}");
+    assert!(line(&said, "warning", "grant paused").contains("`jeton resume paused`"), "{said}");
+    assert!(line(&said, "warning", "grant pending").contains("`jeton connect pending`"), "{said}");
+    let ending = line(&said, "warning", "grant ending");
+    assert!(ending.contains("runs out in 2d 23h, and no refresh renews it"), "{said}");
+    assert!(line(&said, "ok", "grants").contains("1 of 5"), "{said}");
+    assert!(said.ends_with("\n1 fault, 4 warnings\n"), "{said}");
+}
+
+#[tokio::test]
+async fn faults_are_one_json_document_with_the_exit_code_of_failure() {
+    let (house, _) = House::connected().await;
+    fs::remove_file(house.home.data_dir().join("key")).unwrap();
+    let finished = house.run(["doctor", "--json"]).await;
+    assert_eq!((finished.code, finished.stderr.as_str()), (Some(1), ""), "{finished:?}");
+    let found: serde_json::Value = serde_json::from_str(&finished.stdout).unwrap();
+    assert_eq!(found["ok"], false);
+    let faults: Vec<_> =
+        found["findings"].as_array().unwrap().iter().filter(|one| one["verdict"] == "fault").collect();
+    assert_eq!(faults.len(), 1, "{found}");
+    assert_eq!(faults[0]["check"], "key");
+}
+
+#[tokio::test]
+async fn a_doctor_that_is_asked_wrongly_says_so() {
+    let home = TempHome::new().unwrap();
+    let finished = home.command(["doctor", "--ofline"]).unwrap().run(PATIENCE).await.unwrap();
+    assert_eq!(finished.code, Some(2), "{finished:?}");
+    fs::remove_file(home.settings()).unwrap();
+    let said = fault(&home, "settings").await;
+    assert!(said.contains("cannot be read") && said.contains("--config"), "{said}");
+}

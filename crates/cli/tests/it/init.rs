@@ -1,0 +1,261 @@
+//! `jeton init`: what it writes can be used at once, and what was there stays as it was.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use jeton_testkit::{TempHome, jeton_binary};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+use crate::house::{complaint, run};
+
+const ADD: [&str; 13] = [
+    "init",
+    "--provider",
+    "oauth2",
+    "--name",
+    "acme",
+    "--var",
+    "token_url=https://sso.example.com/token",
+    "--client-id",
+    "id-1",
+    "--client-secret-env",
+    "ACME_SECRET",
+    "--var",
+    "scope=read \"all\"",
+];
+
+/// A home without a settings file.
+fn bare() -> TempHome {
+    let home = TempHome::new().unwrap();
+    fs::remove_file(home.settings()).unwrap();
+    home
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+/// The names in the home, to see that nothing else was left there.
+fn names(home: &TempHome) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(home.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != "outputs")
+        .collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn a_new_file_is_private_right_and_never_written_over() {
+    let home = bare();
+    let said = run(&home, ["init"]).await.success().unwrap();
+    assert!(said.contains("next: jeton init --provider PROVIDER --name NAME"), "{said}");
+    assert_eq!(mode(&home.settings()), 0o600);
+    assert_eq!(run(&home, ["config", "check"]).await.success().unwrap(), "OK (connections: 0)\n");
+    let before = fs::read_to_string(home.settings()).unwrap();
+    let sentence = complaint(&run(&home, ["init"]).await, 2);
+    assert!(sentence.contains("is there already and was left as it is"), "{sentence}");
+    assert_eq!(fs::read_to_string(home.settings()).unwrap(), before);
+    assert_eq!(names(&home), ["jeton.toml"]);
+}
+
+#[tokio::test]
+async fn a_connection_is_added_below_what_is_there_and_can_be_used() {
+    let home = bare();
+    let before = "# mine\n[log]\nlevel   = \"warn\" # loud enough\n\n[connections.first]\nprovider = \"oauth2\"\n\
+                  vars = { token_url = \"https://x.example.com/t\" }\nclient = { id = \"a\", secret = \"b\" }";
+    home.write_settings(before).unwrap();
+    fs::set_permissions(home.settings(), fs::Permissions::from_mode(0o640)).unwrap();
+    let said = run(&home, ADD).await.success().unwrap();
+    assert!(
+        said.contains("has the connection `acme`; next: jeton connect acme --refresh-token-stdin"),
+        "{said}"
+    );
+    let after = fs::read_to_string(home.settings()).unwrap();
+    assert!(after.starts_with(&format!("{before}\n")), "{after}");
+    assert!(
+        after.contains("\n#introspect_url = \"...\"\n"),
+        "what was not given stands there as a comment: {after}"
+    );
+    assert_eq!(mode(&home.settings()), 0o640, "the mode stays");
+    let check = home.command(["config", "check"]).unwrap().env("ACME_SECRET", "s");
+    let check = check.run(crate::house::PATIENCE).await.unwrap();
+    assert_eq!(check.success().unwrap(), "OK (connections: 2)\n");
+    let shown = home.command(["config", "show", "--json"]).unwrap().env("ACME_SECRET", "s");
+    let shown = shown.run(crate::house::PATIENCE).await.unwrap().success().unwrap();
+    assert!(shown.contains("connections.acme.client.secret_env"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_connection_can_be_the_beginning_of_a_file_and_a_link_stays_a_link() {
+    let home = bare();
+    let said = run(&home, ADD).await.success().unwrap();
+    assert!(said.contains("is made, with the connection `acme`"), "{said}");
+    assert_eq!(mode(&home.settings()), 0o600);
+    let real = home.path().join("real.toml");
+    fs::rename(home.settings(), &real).unwrap();
+    symlink(&real, home.settings()).unwrap();
+    let mut other = ADD;
+    other[4] = "b.c";
+    run(&home, other).await.success().unwrap();
+    assert!(home.settings().is_symlink());
+    assert!(fs::read_to_string(real).unwrap().contains("[connections.\"b.c\"]"));
+    assert_eq!(names(&home), ["jeton.toml", "real.toml"]);
+}
+
+#[tokio::test]
+async fn what_is_wrong_or_missing_is_said_and_nothing_is_written() {
+    let home = bare();
+    for (arguments, why) in [
+        (vec!["--provider", "oauht2", "--name", "acme"], "did you mean `oauth2`?"),
+        (vec!["--provider", "oauth2", "--name", "Acme Inc"], "--name: "),
+        (
+            vec!["--provider", "oauth2", "--name", "acme"],
+            "vars.token_url: the provider `oauth2` cannot do without it",
+        ),
+        (vec!["--provider", "oauth2", "--name", "acme"], "give --var token_url=VALUE"),
+        (
+            vec!["--provider", "oauth2", "--name", "acme", "--var", "token_url=https://a.example.com/t"],
+            "give --client-id ID",
+        ),
+        (
+            vec!["--provider", "oauth2", "--name", "acme", "--var", "token_ulr=x"],
+            "vars.token_ulr: the provider `oauth2` has no variable `token_ulr`; did you mean `token_url`?",
+        ),
+        (
+            vec!["--provider", "amocrm", "--name", "acme", "--var", "domain=evil.example.com"],
+            "vars.domain: \"evil.example.com\" does not match the pattern",
+        ),
+        (
+            vec!["--provider", "oauth2", "--name", "acme", "--client-secret-file", "/nowhere"],
+            "/nowhere cannot be read",
+        ),
+    ] {
+        let all: Vec<&str> = ["init"].into_iter().chain(arguments.iter().copied()).collect();
+        let finished = home.command(all).unwrap().run(crate::house::PATIENCE).await.unwrap();
+        assert_eq!((finished.stdout.as_str(), names(&home).len()), ("", 0), "{finished:?}");
+        assert!(finished.stderr.contains(why), "{arguments:?}: {}", finished.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_take_the_connection_stays_as_it_was() {
+    let home = bare();
+    for (before, why) in [
+        ("connections = {}\n", "this is not TOML"),
+        ("[connections.acme]\nprovider = \"oauth2\"\n", "there is a connection `acme` already ("),
+    ] {
+        home.write_settings(before).unwrap();
+        let finished = run(&home, ADD).await;
+        assert_ne!(finished.code, Some(0), "{finished:?}");
+        assert!(finished.stderr.contains(why), "{finished:?}");
+        assert_eq!(fs::read_to_string(home.settings()).unwrap(), before);
+        assert_eq!(names(&home), ["jeton.toml"]);
+    }
+}
+
+/// A person at a terminal.
+struct Person {
+    keyboard: File,
+    screen: Receiver<u8>,
+    seen: String,
+}
+
+impl Person {
+    /// Sits down at a terminal in which jeton runs.
+    fn run(home: &TempHome, arguments: &[&str]) -> (Self, std::process::Child) {
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&terminal).unwrap();
+        unlockpt(&terminal).unwrap();
+        let name = ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
+        let end = || Stdio::from(OpenOptions::new().read(true).write(true).open(&name).unwrap());
+        let child = Command::new(jeton_binary().unwrap())
+            .arg("--config")
+            .arg(home.settings())
+            .args(arguments)
+            .current_dir(home.path())
+            .env_clear()
+            .stdin(end())
+            .stdout(end())
+            .stderr(end())
+            .spawn()
+            .unwrap();
+        let keyboard = File::from(terminal);
+        let mut glass = keyboard.try_clone().unwrap();
+        let (shown, screen) = channel();
+        std::thread::spawn(move || {
+            let mut byte = [0];
+            while matches!(glass.read(&mut byte), Ok(1)) && shown.send(byte[0]).is_ok() {}
+        });
+        (Self { keyboard, screen, seen: String::new() }, child)
+    }
+
+    /// Waits until the screen says this, beyond what was read before.
+    #[track_caller]
+    fn reads(&mut self, text: &str) {
+        let from = self.seen.len();
+        while !self.seen[from..].contains(text) {
+            match self.screen.recv_timeout(Duration::from_secs(20)) {
+                Ok(byte) => self.seen.push(char::from(byte)),
+                Err(error) => panic!("{text:?} is not shown ({error}): {}", self.seen),
+            }
+        }
+    }
+
+    fn types(&mut self, text: &str) {
+        self.keyboard.write_all(format!("{text}\n").as_bytes()).unwrap();
+    }
+}
+
+#[test]
+fn a_person_is_asked_for_what_is_needed_and_the_secret_is_not_shown() {
+    let home = bare();
+    let (mut person, mut child) = Person::run(&home, &["init", "--provider", "amocrm", "--name", "acme"]);
+    person.reads("client id at ");
+    person.types("");
+    person.reads("is empty");
+    person.reads("client id at ");
+    person.types("id-1");
+    person.reads("client secret (is not shown): ");
+    person.types("hush-hush-hush");
+    person.reads("redirect URI");
+    person.types("no url");
+    person.reads("not an absolute URL");
+    person.types("https://jeton.example.com/oauth/callback");
+    person.reads("is made, with the connection `acme`; next: jeton connect acme");
+    assert!(child.wait().unwrap().success());
+    assert!(!person.seen.contains("hush"), "{}", person.seen);
+    let secret = home.path().join("acme.secret");
+    assert_eq!((fs::read_to_string(&secret).unwrap().as_str(), mode(&secret)), ("hush-hush-hush\n", 0o600));
+    let settings = fs::read_to_string(home.settings()).unwrap();
+    assert!(settings.contains("secret_file = \"acme.secret\"") && !settings.contains("hush"), "{settings}");
+    let check = Command::new(jeton_binary().unwrap())
+        .args(["config", "check", "--config"])
+        .arg(home.settings())
+        .env_clear()
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&check.stdout), "OK (connections: 1)\n");
+}
+
+#[test]
+fn who_leaves_in_the_middle_leaves_nothing_behind() {
+    let home = bare();
+    let (mut person, mut child) = Person::run(&home, &["init", "--provider", "amocrm", "--name", "acme"]);
+    person.reads("client id at ");
+    person.types("id-1");
+    person.reads("client secret (is not shown): ");
+    let id = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+    person.reads("stopped by");
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    let modes = rustix::termios::tcgetattr(&person.keyboard).unwrap().local_modes;
+    assert!(modes.contains(rustix::termios::LocalModes::ECHO), "the terminal shows again what is typed");
+    assert_eq!(names(&home), [] as [&str; 0]);
+}
