@@ -90,8 +90,14 @@ pub(crate) fn failure_counts(row: &Connection, fail: &Fail) -> bool {
 }
 
 /// The failure as the row shows it. `reopens` is the attempt that the failed one was to recover: when the recovery has
-/// spent nothing, it is as unknown as before whether that one did.
-pub(crate) fn fail(row: &mut Connection, fail: &Fail, reopens: Option<AttemptId>, now: Timestamp) {
+/// spent nothing, it is as unknown as before whether that one did. `trigger` is what asked for the attempt.
+pub(crate) fn fail(
+    row: &mut Connection,
+    fail: &Fail,
+    reopens: Option<AttemptId>,
+    trigger: Trigger,
+    now: Timestamp,
+) {
     row.lease = None;
     row.failures = row.failures.saturating_add(1);
     row.last_error = Some(fail.code.clone());
@@ -106,7 +112,17 @@ pub(crate) fn fail(row: &mut Connection, fail: &Fail, reopens: Option<AttemptId>
         if state == GrantState::Dead {
             row.open_attempt = None;
             row.due_at = None;
+            if trigger == Trigger::Rejected {
+                end_access(row, now);
+            }
         }
+    }
+}
+
+/// The API refused the access token, and the grant that could have cured it is dead: so is the token.
+fn end_access(row: &mut Connection, now: Timestamp) {
+    if let Some(tokens) = &mut row.tokens {
+        tokens.access_expires_at = Some(tokens.access_expires_at.map_or(now, |expiry| expiry.min(now)));
     }
 }
 

@@ -108,3 +108,17 @@ async fn a_rejected_token_is_never_handed_out_again_in_answer_to_its_rejection()
     world.emulator.enqueue([Mood::ending(jeton_emulator::Ending::RateLimited { retry_after_secs: 9 })]);
     assert!(matches!(process.reject(ACME, &token).await, Err(TokenError::Failed { .. })));
 }
+
+#[tokio::test]
+async fn a_refused_token_of_a_grant_that_turns_out_dead_is_given_to_nobody_any_more() {
+    let (world, process) = World::usual().await;
+    let grant = world.living_grant(Duration::from_hours(1));
+    process.connect(ACME, grant.clone()).await;
+    let token = process.token(ACME).await.unwrap();
+    assert!(world.emulator.revoke_grant(grant.refresh.as_ref().unwrap().reveal()));
+    let rejected = process.reject(ACME, &token).await;
+    assert!(matches!(rejected, Err(TokenError::Dead { .. })), "{rejected:?}");
+    let later = process.token(ACME).await;
+    assert!(matches!(later, Err(TokenError::Dead { .. })), "{later:?}");
+    assert_eq!(world.requests(), 1);
+}

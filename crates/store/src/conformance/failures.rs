@@ -52,6 +52,18 @@ pub async fn an_unknown_outcome_keeps_the_attempt_open_and_gives_the_lease_back(
     Ok(())
 }
 
+/// Nobody is given a token that its API has refused, once nothing can cure that.
+pub async fn a_refused_access_token_dies_with_its_grant(stand: &Stand) -> Told {
+    let row = stand.connected("acme", 1).await?;
+    let claim = Claim { trigger: Trigger::Rejected, ..stand.claim(&row) };
+    let claim = stand.won(claim).await?;
+    stand.store.fail(failure(&claim, Verdict::State(GrantState::Dead), "invalid_grant")).await?;
+    let dead = stand.find("acme").await?;
+    assert!(!dead.lives(stand.now(), Duration::ZERO));
+    assert!(dead.tokens.is_some_and(|tokens| tokens.refresh.is_some()), "it is not deleted");
+    Ok(())
+}
+
 /// No class of error deletes a refresh token.
 pub async fn a_dead_grant_is_not_due_and_keeps_its_tokens(stand: &Stand) -> Told {
     let row = stand.connected("acme", 1).await?;

@@ -137,13 +137,13 @@ impl Model {
             return;
         }
         noted.status = rules::failed_status(fail.verdict);
-        let recovers = noted.recovers;
+        let (recovers, trigger) = (noted.recovers, noted.trigger);
         let attempts = &self.attempts;
         let look = |id: AttemptId| attempts.get(&id).map(|noted| (noted.status, noted.recovers));
         let Ok(reopens) = rules::still_unknown(recovers, |id| Ok::<_, Infallible>(look(id)));
         let row = self.row.as_mut().expect("an attempt was claimed on it");
         if rules::failure_counts(row, fail) {
-            rules::fail(row, fail, reopens, now);
+            rules::fail(row, fail, reopens, trigger, now);
         }
     }
 

@@ -144,7 +144,7 @@ pub(super) fn fail(writing: &Writing<'_>, fail: &Fail) -> Result<(), Failure> {
         let reopens = rules::still_unknown(attempt.recovers, |id| -> Result<_, Failure> {
             Ok(log::find(writing.conn, id)?.map(|(attempt, _)| (attempt.status, attempt.recovers)))
         })?;
-        rules::fail(&mut row, fail, reopens, writing.now);
+        rules::fail(&mut row, fail, reopens, attempt.trigger, writing.now);
     }
     attempt.status = rules::failed_status(fail.verdict);
     attempt.completed_at = attempt.completed_at.or(Some(writing.now));
@@ -159,7 +159,8 @@ pub(super) fn fail(writing: &Writing<'_>, fail: &Fail) -> Result<(), Failure> {
         }
         None => {}
     }
-    table::save(writing, Some(&before), row, None)
+    let origin = table::origin(writing, &row.name)?;
+    table::save(writing, Some(&before), row, origin)
 }
 
 pub(super) fn skip(writing: &Writing<'_>, skip: &Skip) -> Result<(), Failure> {
