@@ -1,6 +1,7 @@
 //! Reference pages, made from what the program itself reads: `cargo run -- docs settings > docs/reference/settings.md`.
 
 pub(crate) mod command_line;
+pub(crate) mod providers;
 pub(crate) mod settings;
 
 #[cfg(test)]
@@ -21,6 +22,12 @@ mod tests {
             super::settings::page(),
             "run `jeton docs settings > docs/reference/settings.md`"
         );
+    }
+
+    #[test]
+    fn the_page_on_providers_says_what_their_files_say() {
+        let page = super::providers::page();
+        assert_eq!(written("providers.md"), page, "run `jeton docs providers > docs/reference/providers.md`");
     }
 
     #[test]

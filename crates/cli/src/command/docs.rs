@@ -13,6 +13,8 @@ pub(crate) enum Docs {
     Settings,
     /// docs/reference/command-line.md
     CommandLine,
+    /// docs/reference/providers.md
+    Providers,
 }
 
 impl Docs {
@@ -20,6 +22,7 @@ impl Docs {
         let page = match self {
             Self::Settings => reference::settings::page(),
             Self::CommandLine => reference::command_line::page(),
+            Self::Providers => reference::providers::page(),
         };
         Ok(Output::text(&page)?)
     }
