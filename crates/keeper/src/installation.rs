@@ -1,10 +1,11 @@
 //! What a data directory and a store must agree on before anything is spent.
 
 use std::fmt;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, Metadata, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use jeton_core::entropy::Entropy;
 use jeton_core::id::InstanceId;
@@ -149,7 +150,7 @@ impl Installation {
         let instance = InstanceId::generate(clock.now(), entropy);
         store.adopt(instance).await?;
         let path = self.data_dir.join(INSTANCE_FILE);
-        publish(&path, format!("{instance}\n").as_bytes(), Publish::Replace, entropy)?;
+        publish(&path, |file| instance_text(instance, file), Publish::Replace, entropy)?;
         self.on_hold = false;
         Ok(())
     }
@@ -170,18 +171,19 @@ async fn found(
     entropy: &dyn Entropy,
 ) -> Result<Identity, InstallationError> {
     if let KeySource::File(path) = key {
-        publish(
-            path,
-            KeyRing::generate(entropy).to_text().reveal().as_bytes(),
-            Publish::UnlessThere,
-            entropy,
-        )?;
+        publish(path, |_| KeyRing::generate(entropy).to_text(), Publish::UnlessThere, entropy)?;
     }
     let ring = read_ring(key)?.ok_or_else(|| InstallationError::KeyMissing { key: key.to_string() })?;
     let instance = InstanceId::generate(clock.now(), entropy);
     let path = data_dir.join(INSTANCE_FILE);
-    publish(&path, format!("{instance}\n").as_bytes(), Publish::UnlessThere, entropy)?;
-    let instance = read_instance(data_dir)?.unwrap_or(instance);
+    publish(&path, |file| instance_text(instance, file), Publish::UnlessThere, entropy)?;
+    let instance = if let Some(found) = read_instance(data_dir)? {
+        found
+    } else {
+        // What lay there was copied from elsewhere, and its store did not come with it.
+        publish(&path, |file| instance_text(instance, file), Publish::Replace, entropy)?;
+        instance
+    };
     let (_, key_check) = Sealer::create(ring, entropy);
     Ok(store.found(Identity { instance, key_check }).await?)
 }
@@ -212,12 +214,25 @@ fn read_ring(key: &KeySource) -> Result<Option<KeyRing>, InstallationError> {
 
 fn read_instance(data_dir: &Path) -> Result<Option<InstanceId>, InstallationError> {
     let path = data_dir.join(INSTANCE_FILE);
-    match fs::read_to_string(&path) {
-        // A file that holds no id says nothing about this store: the installation is on hold, as without the file.
-        Ok(text) => Ok(text.trim().parse().ok()),
+    let read = fs::metadata(&path).and_then(|file| Ok((file, fs::read_to_string(&path)?)));
+    match read {
+        // A file that is not the one that was made here says nothing about this store: the installation is on hold, as
+        // without the file.
+        Ok((file, text)) => Ok(text
+            .split_whitespace()
+            .next()
+            .and_then(|id| id.parse().ok())
+            .filter(|id| instance_text(*id, &file).reveal() == text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(InstallationError::File { path, cure: "jeton must be able to read it", source }),
     }
+}
+
+/// What stands in the instance file: the id, and which very file it is. A copy of the whole data directory has the same
+/// id in another file, and so is known for a copy.
+fn instance_text(instance: InstanceId, file: &Metadata) -> Secret {
+    let made = file.created().ok().and_then(|made| made.duration_since(UNIX_EPOCH).ok());
+    Secret::from(format!("{instance} {} {}\n", file.ino(), made.unwrap_or_default().as_nanos()))
 }
 
 fn make_directory(path: &Path, entropy: &dyn Entropy) -> Result<(), InstallationError> {
@@ -226,7 +241,7 @@ fn make_directory(path: &Path, entropy: &dyn Entropy) -> Result<(), Installation
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
     // Only writing shows that it can be written: modes, read-only mounts and full disks differ.
     let probe = path.join(format!(".probe-{}", unlike_any_other(entropy)));
-    write_private(&probe, b"probe").map_err(unusable)?;
+    write_private(&probe, |_| Secret::new("probe")).map_err(unusable)?;
     fs::remove_file(&probe).map_err(unusable)
 }
 
@@ -239,7 +254,7 @@ enum Publish {
 /// Puts a file in place whole or not at all, mode 0600 from its creation, durable before it returns.
 fn publish(
     path: &Path,
-    content: &[u8],
+    content: impl FnOnce(&Metadata) -> Secret,
     how: Publish,
     entropy: &dyn Entropy,
 ) -> Result<(), InstallationError> {
@@ -272,8 +287,8 @@ fn unlike_any_other(entropy: &dyn Entropy) -> String {
     format!("{:016x}", u64::from_le_bytes(bytes))
 }
 
-fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+fn write_private(path: &Path, content: impl FnOnce(&Metadata) -> Secret) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(content)?;
+    file.write_all(content(&file.metadata()?).reveal().as_bytes())?;
     file.sync_all()
 }

@@ -155,7 +155,8 @@ fn left_alone_for(name: &ConnectionName, error: &TokenError) -> Duration {
         }
         // Only a person can help, and what the person does changes the row.
         TokenError::Interrupted { until: None, .. } => LONGEST_SLEEP,
-        error => error.retry_after().unwrap_or(RETRY).max(RETRY),
+        // The row says when it is due again; a person may change that at any moment.
+        error => error.retry_after().unwrap_or(RETRY).clamp(RETRY, LONGEST_SLEEP),
     }
 }
 

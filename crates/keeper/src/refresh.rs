@@ -69,8 +69,10 @@ struct Refresh<'a> {
     defined: &'a Defined,
     order: Order,
     progress: Progress,
-    /// The outcome of an attempt of this very flight is not known: whoever forced the flight did not decide about that.
-    left_unknown: bool,
+    /// How many attempts of this very flight have an unknown outcome: whoever forced it did not decide about those.
+    left_unknown: u32,
+    /// The attempt whose outcome is not known, and those that it was to recover.
+    chain: Vec<AttemptId>,
     /// When the attempt began that the present one recovers: a token given a second time may be as old as that.
     recovers_since: Option<Timestamp>,
 }
@@ -98,7 +100,15 @@ enum Round {
 
 impl<'a> Refresh<'a> {
     fn new(shared: &'a Shared, defined: &'a Defined, order: Order) -> Self {
-        Self { shared, defined, order, progress: Progress::Begun, left_unknown: false, recovers_since: None }
+        Self {
+            shared,
+            defined,
+            order,
+            progress: Progress::Begun,
+            left_unknown: 0,
+            chain: Vec::new(),
+            recovers_since: None,
+        }
     }
 
     async fn run(mut self) -> Landing {
@@ -126,6 +136,7 @@ impl<'a> Refresh<'a> {
             if !self.shared.on_hold && self.reread(row, &chain).await? {
                 continue;
             }
+            self.chain = chain.iter().map(|attempt| attempt.id).collect();
             self.recovers_since = chain.last().map(|first| first.started_at);
             let plan = self.plan(row, &chain, now);
             match self.follow(plan, row, now).await? {
@@ -181,7 +192,7 @@ impl<'a> Refresh<'a> {
             can_redeem: self.defined.can_redeem(),
             acquire: self.defined.acquiring(),
             refused_as_dead: self.progress == Progress::RefusedAsDead,
-            person_decides: self.order.trigger == Trigger::Forced && !self.left_unknown,
+            person_decides: self.order.trigger == Trigger::Forced && self.left_unknown == 0,
         };
         let interrupted =
             chain.first().map(|open| Interrupted { open: open.id, chain, policy: self.defined.recovery });

@@ -1,6 +1,7 @@
 //! What the parts of one keeper have in common.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
@@ -55,7 +56,7 @@ pub enum VaultError {
     )]
     SpillSlots {
         /// The data directory.
-        data_dir: std::path::PathBuf,
+        data_dir: PathBuf,
         /// How much they need.
         mib: usize,
         /// What the operating system says.
@@ -118,6 +119,7 @@ pub(crate) struct Shared {
     pub(crate) flights: Arc<Flights>,
     pub(crate) outbound: Outbound,
     pub(crate) slots: Slots,
+    pub(crate) data_dir: PathBuf,
     /// Flights: shutdown waits for them.
     pub(crate) tracker: TaskTracker,
     /// Tasks that run until the vault closes.
@@ -155,6 +157,7 @@ impl Shared {
             flights: Arc::default(),
             outbound: Outbound::new(Arc::clone(&clock), settings.allow_private_captured_hosts),
             slots,
+            data_dir: installation.data_dir,
             tracker: TaskTracker::new(),
             background: TaskTracker::new(),
             waiting: AtomicUsize::new(0),

@@ -40,6 +40,8 @@ pub(crate) enum Write {
 #[derive(Debug)]
 pub(crate) struct Slots {
     slots: Vec<Mutex<Option<File>>>,
+    /// Slots of a time when there were more of them: they are not reserved any more, and what is in them returns.
+    beyond: Vec<Mutex<Option<File>>>,
 }
 
 /// A reserved slot. Dropping it frees the slot, unless it was filled: then it stays filled for whoever returns it.
@@ -55,17 +57,16 @@ impl Slots {
         let directory = directory(data_dir);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
         let slots = (0..count)
-            .map(|index| {
-                open_slot(&directory.join(format!("slot-{index:02}"))).map(|file| Mutex::new(Some(file)))
-            })
+            .map(|index| open_slot(&slot_path(&directory, index)).map(|file| Mutex::new(Some(file))))
             .collect::<io::Result<_>>()?;
+        let beyond = slots_beyond(&directory, count)?;
         File::open(&directory)?.sync_all()?;
-        Ok(Self { slots })
+        Ok(Self { slots, beyond })
     }
 
     /// A free slot, or none while all of them are taken or filled.
     pub(crate) fn reserve(&self) -> io::Result<Option<Slot<'_>>> {
-        for slot in self.locked() {
+        for slot in locked(&self.slots) {
             let mut slot = slot?;
             if slot.length()? == 0 {
                 return Ok(Some(slot));
@@ -77,7 +78,7 @@ impl Slots {
     /// Slots that hold a write and that nobody else holds.
     pub(crate) fn filled(&self) -> io::Result<Vec<(Slot<'_>, Write)>> {
         let mut filled = Vec::new();
-        for slot in self.locked() {
+        for slot in locked(&self.slots).chain(locked(&self.beyond)) {
             let mut slot = slot?;
             match slot.read() {
                 Ok(Some(write)) => filled.push((slot, write)),
@@ -88,20 +89,37 @@ impl Slots {
         }
         Ok(filled)
     }
+}
 
-    /// The slots that could be locked now, each unlocked when it is dropped.
-    fn locked(&self) -> impl Iterator<Item = io::Result<Slot<'_>>> {
-        self.slots.iter().filter_map(|home| {
-            let file = home.lock().expect("no panic happens under this lock").take()?;
-            // From here on, dropping the slot puts the file back.
-            let mut slot = Slot { home, file: Some(file) };
-            match slot.file().try_lock() {
-                Ok(()) => Some(Ok(slot)),
-                Err(TryLockError::WouldBlock) => None,
-                Err(TryLockError::Error(error)) => Some(Err(error)),
-            }
-        })
+/// The slots that could be locked now, each unlocked when it is dropped.
+fn locked(slots: &[Mutex<Option<File>>]) -> impl Iterator<Item = io::Result<Slot<'_>>> {
+    slots.iter().filter_map(|home| {
+        let file = home.lock().expect("no panic happens under this lock").take()?;
+        // From here on, dropping the slot puts the file back.
+        let mut slot = Slot { home, file: Some(file) };
+        match slot.file().try_lock() {
+            Ok(()) => Some(Ok(slot)),
+            Err(TryLockError::WouldBlock) => None,
+            Err(TryLockError::Error(error)) => Some(Err(error)),
+        }
+    })
+}
+
+fn slot_path(directory: &Path, index: usize) -> PathBuf {
+    directory.join(format!("slot-{index:02}"))
+}
+
+/// The slots that there are besides the first `count`.
+fn slots_beyond(directory: &Path, count: usize) -> io::Result<Vec<Mutex<Option<File>>>> {
+    let used: Vec<_> = (0..count).map(|index| slot_path(directory, index)).collect();
+    let mut beyond = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if !used.contains(&path) {
+            beyond.push(Mutex::new(Some(open_slot(&path)?)));
+        }
     }
+    Ok(beyond)
 }
 
 impl Slot<'_> {

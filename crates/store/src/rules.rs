@@ -106,7 +106,11 @@ pub(crate) fn fail(
     if fail.verdict != Verdict::Unknown {
         row.open_attempt = reopens;
     }
-    if let Verdict::State(state) = fail.verdict {
+    // What failed to replace a dead grant does not bring it back to life.
+    let stays_dead = row.state == GrantState::Dead;
+    if let Verdict::State(state) = fail.verdict
+        && !stays_dead
+    {
         row.state = state;
         row.state_code = Some(fail.code.clone());
         if state == GrantState::Dead {

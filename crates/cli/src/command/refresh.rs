@@ -2,9 +2,10 @@
 
 use futures_util::{StreamExt as _, stream};
 use jeton_core::keep::attempt::Trigger;
+use jeton_core::keep::connection::Condition;
 use jeton_core::keep::provider::suggest;
 use jeton_core::time::Timestamp;
-use jeton_keeper::{Refreshed, TokenError, Vault};
+use jeton_keeper::{Refreshed, Status, TokenError, Vault};
 use serde_json::{Value, json};
 
 use super::status::all;
@@ -88,7 +89,9 @@ impl Refresh {
             return Ok(vec![name.clone()]);
         }
         let states = all(vault).await?;
-        let defined = states.iter().filter(|state| !state.orphaned);
+        // Sending a token of unknown fate once more is decided for one connection, by its name, and never for all.
+        let decided = |state: &&Status| !(self.force && state.condition == Condition::Interrupted);
+        let defined = states.iter().filter(|state| !state.orphaned).filter(decided);
         let Some(provider) = &self.provider else {
             return Ok(defined.map(|state| state.name.to_string()).collect());
         };

@@ -47,8 +47,8 @@ impl Serve {
             Some(key) => key,
             None => kept_key(&house, output).await?,
         };
-        house.vault.start().await?;
         announce(&house, listener.local_addr().unwrap_or(address)).await?;
+        house.vault.start().await?;
         serve(&house, listener, api_key, &mut endings).await
     }
 }

@@ -52,8 +52,10 @@ pub fn refresh_at(tokens: &SealedTokens, pace: &Pace) -> Option<Timestamp> {
         // Nothing but its own expiry can be done about a token that was acquired.
         return access;
     }
+    // An expiry that was over before this very set was obtained is wrong: believing it would refresh for ever.
     let hard = tokens
         .refresh_expires_at
+        .filter(|expiry| *expiry > tokens.obtained_at)
         .map(|expiry| expiry - LONGEST_REFRESH_MARGIN.min(expiry.since(tokens.obtained_at) / 10));
     let idle =
         pace.refresh_idle_ttl.map(|ttl| tokens.obtained_at + ttl - LONGEST_REFRESH_MARGIN.min(ttl / 10));

@@ -26,6 +26,8 @@ impl Outbound {
         let addresses = self.resolve(host, port, captured_host).await?;
         let tcp = connect(&addresses, host).await?;
         tcp.set_nodelay(true).map_err(|error| format!("{host}: {error}"))?;
+        // What is queued when we give up must not be sent by the kernel of its own accord, long after the lease.
+        tcp.set_zero_linger().map_err(|error| format!("{host}: {error}"))?;
         if url.scheme() != "https" {
             return Ok(Stream::Plain(tcp));
         }

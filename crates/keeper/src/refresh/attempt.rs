@@ -7,6 +7,7 @@ use jeton_core::keep::attempt::{Act, Trigger};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
 use jeton_core::keep::connection::Connection;
 use jeton_core::keep::provider::{ErrorClass, OutboundRequest, Slots};
+use jeton_core::time::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use super::consequence::{self, Circumstances, Consequence, Next};
@@ -18,9 +19,10 @@ use crate::extras::Extras;
 use crate::reconciler;
 use crate::redeem::{Redeemed, Refusal, redeem, step_of};
 use crate::sealed::{Opened, open_tokens};
-use crate::spill;
+use crate::spill::{self, SlotState};
 
-/// How long a resend inside the provider's grace waits for the one before it.
+/// How long the first resend inside the provider's grace waits for the send before it; each further one waits twice
+/// as long.
 const GRACE_PAUSE: Duration = Duration::from_millis(500);
 
 /// What is needed to attempt an act.
@@ -49,12 +51,14 @@ impl<'a> Refresh<'a> {
         if self.shared.on_hold {
             return Err(TokenError::OnHold);
         }
-        self.check_budget(act).await?;
+        self.check_provider(row)?;
         let prepared = self.prepare(row, act, recovers)?;
         let _permit = self.defined.gate.acquire().await.map_err(|_| TokenError::ShuttingDown)?;
+        self.check_budget(act).await?;
         if recovers.is_some() {
             // The process that was interrupted may have left its reply in a slot: then the claim finds that it moved.
             reconciler::return_spills(self.shared).await;
+            self.check_slots()?;
         }
         let slot = self.reserve_slot().await?;
         if self.shared.is_closing() {
@@ -81,6 +85,37 @@ impl<'a> Refresh<'a> {
                 })
             }
         }
+    }
+
+    /// What one provider gave is not shown to another: neither its refresh token nor its variables.
+    fn check_provider(&self, row: &Connection) -> Result<(), TokenError> {
+        if row.provider == self.defined.provider {
+            return Ok(());
+        }
+        Err(self.unusable(format!(
+            "it was connected at `{}` and is defined for `{}` now; `jeton connect {}` connects it anew",
+            row.provider, self.defined.provider, self.defined.name
+        )))
+    }
+
+    /// The reply of an interrupted attempt may lie in a slot that another process holds, or that the store does not take
+    /// yet: then nothing is sent again, for it will be back.
+    fn check_slots(&self) -> Result<(), TokenError> {
+        let store = |message: String| TokenError::Store { message };
+        let slots = spill::look(&self.shared.data_dir)
+            .map_err(|error| store(format!("the spill slots cannot be read: {error}")))?;
+        for (path, state) in slots {
+            match state {
+                SlotState::Filled { attempt, .. } if self.chain.contains(&attempt) => {
+                    return Err(store(format!("the reply of attempt {attempt} waits in {}", path.display())));
+                }
+                SlotState::Damaged { why } => {
+                    return Err(store(format!("{} cannot be read ({why})", path.display())));
+                }
+                SlotState::Filled { .. } | SlotState::Free => {}
+            }
+        }
+        Ok(())
     }
 
     /// Whether the provider allows one more request now, for all we have asked of it.
@@ -115,7 +150,7 @@ impl<'a> Refresh<'a> {
             generation: row.generation,
             spends: row.tokens.as_ref().filter(|_| spends).and_then(|tokens| tokens.refresh_fingerprint),
             lease_ttl: self.shared.settings.lease,
-            through_cooldown: matches!(self.order.trigger, Trigger::Manual | Trigger::Forced),
+            through_cooldown: self.order.trigger == Trigger::Forced,
             recovers: prepared.recovers,
         }
     }
@@ -211,7 +246,7 @@ impl<'a> Refresh<'a> {
         };
         match redeem(self.shared, self.defined, act, request, &slots, write_until).await {
             Redeemed::Tokens { reply, sent_at } => {
-                let born_at = self.recovers_since.unwrap_or(sent_at);
+                let born_at = self.may_be_born_at(act, sent_at);
                 let birth = Birth { sent_at, born_at };
                 let stored = record.tokens(&reply, birth, extras, slot, self.jitter()).await?;
                 self.progress = match stored {
@@ -226,6 +261,7 @@ impl<'a> Refresh<'a> {
                     pause: self.shared.settings.cooldown,
                     failures: row.failures,
                     recovery: recovers.is_some(),
+                    act,
                     has_stray: act == Act::Redeem && row.usable_stray().is_some(),
                 };
                 let consequence = consequence::of(&refusal, self.defined, circumstances);
@@ -233,6 +269,13 @@ impl<'a> Refresh<'a> {
                 self.after_failure(refusal, consequence, attempt).await
             }
         }
+    }
+
+    /// When a pair may have been issued that comes now: inside the provider's grace it may be one that was issued before.
+    fn may_be_born_at(&self, act: Act, sent_at: Timestamp) -> Timestamp {
+        let grace = self.defined.recovery.reuse_grace;
+        let earlier = self.recovers_since.filter(|since| act == Act::Redeem && sent_at < *since + grace);
+        earlier.unwrap_or(sent_at)
     }
 
     async fn after_failure(
@@ -248,9 +291,11 @@ impl<'a> Refresh<'a> {
                 Ok(Round::Again)
             }
             Next::Resolve => {
-                self.left_unknown = true;
+                self.left_unknown += 1;
                 tracing::warn!(connection = %name, %attempt, "the outcome is not known; policy decides");
-                sleep(GRACE_PAUSE).await;
+                let pause = GRACE_PAUSE * (1 << (self.left_unknown - 1).min(6));
+                // When the vault closes, the next look ends the flight.
+                self.shared.pause(pause).await;
                 Ok(Round::Again)
             }
             Next::GiveUp if consequence.is_dead() => Err(TokenError::Dead { name, code: consequence.code }),

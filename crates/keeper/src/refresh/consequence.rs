@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jeton_core::keep::attempt::Act;
 use jeton_core::keep::connection::GrantState;
 use jeton_core::keep::plan::Acquiring;
 use jeton_core::keep::ports::Verdict;
@@ -64,14 +65,17 @@ pub(super) struct Circumstances {
     /// The attempt was the recovery of an interrupted one: a grant that is dead then died of the interruption, and is
     /// named so.
     pub(super) recovery: bool,
+    /// What was attempted.
+    pub(super) act: Act,
     /// A reply that came too late lies beside the connection.
     pub(super) has_stray: bool,
 }
 
 /// What `refusal` means for its connection.
 pub(super) fn of(refusal: &Refusal, defined: &Defined, circumstances: Circumstances) -> Consequence {
-    let Circumstances { pause, failures, recovery, has_stray } = circumstances;
-    let asked = refusal.retry_after;
+    let Circumstances { pause, failures, recovery, act, has_stray } = circumstances;
+    // A provider that asks for no wait at all is not asked without one.
+    let asked = refusal.retry_after.map(|asked| asked.max(pause));
     let retry = |cooldown: Duration, due_in: Duration| Consequence {
         verdict: Verdict::Retry,
         code: refusal.code.clone(),
@@ -81,6 +85,10 @@ pub(super) fn of(refusal: &Refusal, defined: &Defined, circumstances: Circumstan
     };
     let grown = backoff(pause, failures);
     match refusal.class {
+        // Nothing was granted that could be dead: our own credentials were refused.
+        ErrorClass::DeadGrant if act == Act::Acquire => {
+            retry(asked.unwrap_or(BAD_CLIENT_PAUSE), backoff(BAD_CLIENT_PAUSE, failures))
+        }
         ErrorClass::DeadGrant if has_stray => {
             Consequence { next: Next::UseStray, ..retry(Duration::ZERO, Duration::ZERO) }
         }

@@ -10,7 +10,7 @@ use jeton_core::keep::ports::{Commit, CommitAnswer, Fail, StoreError};
 use jeton_core::keep::provider::TokenReply;
 use jeton_core::seal::Place;
 use jeton_core::time::Timestamp;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::consequence::Consequence;
 use crate::error::TokenError;
@@ -19,6 +19,9 @@ use crate::redeem::Refusal;
 use crate::sealed::{Opened, seal_tokens};
 use crate::shared::{Defined, Shared};
 use crate::spill::{Slot, Write};
+
+/// How long a reply that is durable nowhere waits for the store, before it goes to its spill slot as well.
+const FIRST_OFFER: Duration = Duration::from_millis(500);
 
 /// The longest pause between two offers of a spilled write to the store.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -38,9 +41,16 @@ pub(super) struct Birth {
 }
 
 impl Birth {
-    /// Whether the set is past its end: one that is given a second time may be, and then says so.
+    /// When the access token dies: a pair that is given a second time may repeat the life that it had the first time.
+    fn expiry(self, reply: &TokenReply) -> Option<Timestamp> {
+        let aged = self.sent_at.since(self.born_at);
+        let over = reply.over && !aged.is_zero();
+        reply.expires_at.map(|expiry| expiry - aged).or(over.then_some(self.sent_at))
+    }
+
+    /// Whether the set is past its end already, as one that is given a second time may be.
     pub(super) fn is_over(self, reply: &TokenReply) -> bool {
-        reply.over && self.born_at < self.sent_at
+        self.born_at < self.sent_at && self.expiry(reply).is_some_and(|expiry| expiry <= self.sent_at)
     }
 }
 
@@ -72,7 +82,7 @@ impl Record<'_> {
             extras: Some(extras.after(reply).to_text()),
         };
         let tokens = SealedTokens {
-            access_expires_at: reply.expires_at.or_else(|| birth.is_over(reply).then_some(birth.sent_at)),
+            access_expires_at: birth.expiry(reply),
             refresh_expires_at: reply.refresh_expires_at,
             ..self.seal(&opened, birth.born_at)
         };
@@ -186,13 +196,23 @@ impl Record<'_> {
         )
     }
 
+    /// Offers a write; as long as it is durable nowhere, a slow store is as good as none.
+    async fn offer_in_time(&self, write: &Write, spilled: bool) -> Result<Option<CommitAnswer>, StoreError> {
+        if spilled {
+            return offer(self.shared, write).await;
+        }
+        timeout(FIRST_OFFER, offer(self.shared, write)).await.unwrap_or_else(|_| {
+            Err(StoreError::Unavailable(format!("no answer within {} ms", FIRST_OFFER.as_millis())))
+        })
+    }
+
     /// Gives a write to the store. While the store does not take it, it is durable in its spill slot, and is offered
     /// again and again; when the process must end, it stays there for whoever looks next.
     async fn store(&self, write: Write, mut slot: Slot<'_>) -> Result<Option<CommitAnswer>, TokenError> {
         let mut pause = self.shared.settings.poll;
         let mut spilled = false;
         loop {
-            let error = match offer(self.shared, &write).await {
+            let error = match self.offer_in_time(&write, spilled).await {
                 Ok(answer) => {
                     if spilled {
                         clear(&mut slot);

@@ -173,3 +173,40 @@ async fn a_refresh_token_that_is_too_short_is_neither_taken_over_nor_sent() {
     assert_eq!((world.requests(), lax.requests()), (0, 0));
     assert!(process.row(ACME).await.open_attempt.is_none());
 }
+
+#[tokio::test]
+async fn a_provider_that_asks_for_no_wait_at_all_is_not_asked_without_one() {
+    let (world, process) = World::usual().await;
+    process.connect(ACME, world.expired_grant()).await;
+    world.emulator.enqueue([Mood::ending(Ending::RateLimited { retry_after_secs: 0 })]);
+    assert!(process.token(ACME).await.is_err());
+    assert!(matches!(process.token(ACME).await, Err(TokenError::CoolingDown { .. })));
+    assert_eq!(world.requests(), 1);
+}
+
+#[tokio::test]
+async fn what_one_provider_gave_is_not_shown_to_another() {
+    let (mut world, process) = World::usual().await;
+    process.connect(ACME, world.expired_grant()).await;
+    world.shape.provider = Some(
+        r#"
+name = "own"
+title = "Other"
+about = "another provider"
+hosts = []
+[vars.token_url]
+about = "the token endpoint"
+[client]
+auth = "basic"
+[refresh]
+url = "${token_url}"
+form = { grant_type = "refresh_token", refresh_token = "${refresh}" }
+[policy]
+rotation = "single_use"
+"#,
+    );
+    let redefined = world.process().await;
+    let refused = redefined.token(ACME).await;
+    assert!(matches!(refused, Err(TokenError::Definition { .. })), "{refused:?}");
+    assert_eq!(world.requests(), 0);
+}

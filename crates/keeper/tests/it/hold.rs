@@ -207,3 +207,18 @@ async fn processes_that_found_one_installation_at_once_agree() {
         assert_eq!(leftovers, Vec::<String>::new());
     }
 }
+
+#[tokio::test]
+async fn a_data_directory_that_is_copied_as_a_whole_is_on_hold_and_spends_nothing() {
+    let (world, process) = World::usual().await;
+    process.connect(ACME, world.expired_grant()).await;
+    drop(process);
+    let copy = copied(&world);
+    let instance = |place: &Place| place.data_dir.join("instance");
+    fs::copy(instance(&world.place()), instance(&copy)).unwrap();
+    let elsewhere = world.process_at(&copy, short_settings(), Arc::new(NoHooks)).await.unwrap();
+    assert!(elsewhere.vault.on_hold());
+    assert_eq!(elsewhere.token(ACME).await, Err(TokenError::OnHold));
+    assert_eq!(world.requests(), 0);
+    assert!(!world.process().await.vault.on_hold(), "the original goes on");
+}

@@ -52,6 +52,21 @@ pub async fn an_unknown_outcome_keeps_the_attempt_open_and_gives_the_lease_back(
     Ok(())
 }
 
+/// A refresh token that may have been spent is not fresh again because acquiring another one failed.
+pub async fn a_dead_grant_stays_dead_when_acquiring_in_its_place_fails(stand: &Stand) -> Told {
+    let row = stand.connected("acme", 1).await?;
+    let claim = stand.won(stand.claim(&row)).await?;
+    stand.store.fail(failure(&claim, Verdict::State(GrantState::Dead), "invalid_grant")).await?;
+    stand.clock.step(COOLDOWN);
+    let acquire = Claim { act: Act::Acquire, spends: None, ..stand.claim(&row) };
+    let acquire = stand.won(acquire).await?;
+    stand.store.fail(failure(&acquire, Verdict::State(GrantState::Suspended), "suspended")).await?;
+    assert_eq!(stand.find("acme").await?.state, GrantState::Dead);
+    stand.clock.step(COOLDOWN);
+    assert_eq!(stand.store.claim(stand.claim(&row)).await?, ClaimAnswer::Closed);
+    Ok(())
+}
+
 /// Nobody is given a token that its API has refused, once nothing can cure that.
 pub async fn a_refused_access_token_dies_with_its_grant(stand: &Stand) -> Told {
     let row = stand.connected("acme", 1).await?;

@@ -55,6 +55,7 @@ macro_rules! tell_the_story {
             failures::an_unknown_outcome_keeps_the_attempt_open_and_gives_the_lease_back,
             failures::a_dead_grant_is_not_due_and_keeps_its_tokens,
             failures::a_refused_access_token_dies_with_its_grant,
+            failures::a_dead_grant_stays_dead_when_acquiring_in_its_place_fails,
             failures::a_suspended_grant_stays_due,
             failures::a_failure_that_is_sent_again_counts_once,
             failures::a_failure_after_the_generation_moved_touches_only_the_log,

@@ -190,8 +190,9 @@ pub(super) fn skip(writing: &Writing<'_>, skip: &Skip) -> Result<(), Failure> {
         new_expires_at: None,
     };
     log::write(writing, &attempt, before.grant)?;
-    if before.state == GrantState::Dead {
-        // It died meanwhile: nothing makes it due again but a new grant.
+    if before.state == GrantState::Dead || before.open_attempt.is_some() {
+        // It died meanwhile, and nothing makes it due again but a new grant; or an attempt began, which must be found
+        // when its lease lapses.
         return Ok(());
     }
     let mut row = before.clone();

@@ -95,7 +95,11 @@ impl Definition {
             return (ErrorClass::BadClient, true);
         }
         let silent = code.is_none() && !body.value.as_ref().is_some_and(has_error);
-        if (200..=299).contains(&reply.status) && silent && self.spends(*step) {
+        // A yes that cannot be used was accepted, whatever else it says; one that fails the file's own `ok` was not.
+        let refused =
+            body.value.as_ref().and_then(|value| value.get("error")).is_some_and(|error| !error.is_null());
+        let accepted = silent || (refusal.unusable.is_some() && !refused);
+        if (200..=299).contains(&reply.status) && accepted && self.spends(*step) {
             return (ErrorClass::Ambiguous, false);
         }
         (ErrorClass::Unknown, false)

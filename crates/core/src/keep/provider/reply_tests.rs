@@ -153,6 +153,8 @@ fn a_class_follows_the_status_where_nothing_else_is_said() {
         (200, r#"{"access_token":""}"#, ErrorClass::Ambiguous),
         (200, r#"{"access_token":7}"#, ErrorClass::Ambiguous),
         (200, r#"{"error":"strange"}"#, ErrorClass::Unknown),
+        (200, r#"{"code":0,"msg":"ok","data":{"access_token":"a"}}"#, ErrorClass::Ambiguous),
+        (200, r#"{"errors":[],"result":{"access_token":"a"}}"#, ErrorClass::Ambiguous),
         (204, "", ErrorClass::Ambiguous),
     ] {
         assert_eq!(class(status, body), expected, "{status} {body}");
