@@ -2,6 +2,7 @@
 //
 // Environment (defaults in brackets):
 //   PORT [3101]  ACCESS_TTL_S [60]  REFRESH_TTL_S [86400]  ACCESS_FORMAT opaque|jwt [opaque]  ROTATE 1|0 [1]
+//   REDIRECT_URI [http://127.0.0.1:9/cb], where browsers are sent back to
 // Clients:
 //   vault / vault-secret      client_secret_basic        vaultpost / vault-secret   client_secret_post
 //   pub                       no secret, PKCE            cc / cc-secret             client_credentials
@@ -27,7 +28,7 @@ const jwt = env.ACCESS_FORMAT === 'jwt';
 const issuer = `http://127.0.0.1:${port}`;
 
 const code_client = {
-  redirect_uris: ['http://127.0.0.1:9/cb'],
+  redirect_uris: [env.REDIRECT_URI ?? 'http://127.0.0.1:9/cb'],
   response_types: ['code'],
   grant_types: ['authorization_code', 'refresh_token'],
   scope: 'openid offline_access api',

@@ -1,4 +1,5 @@
-//! The OAuth server that others wrote: its packages, installed once into the target folder.
+//! What others wrote and tests drive: an OAuth server, and what moves a browser. Their packages are installed once into
+//! the target folder.
 
 use std::fs;
 use std::path::Path;
@@ -9,22 +10,26 @@ use jeton_testkit::{project_root, rig_directory};
 
 use crate::{report, tools};
 
-const NAME: &str = "oidc-provider";
+const RIGS: [&str; 2] = ["oidc-provider", "browser"];
 const FILES: [&str; 3] = ["package.json", "package-lock.json", ".npmrc"];
 
-/// Installs the packages, unless just these versions are there.
+/// Installs the packages of every rig, unless just these versions are there.
 pub(crate) fn install() -> Result<()> {
     tools::node()?;
-    let (source, place) = (project_root().join("rigs").join(NAME), rig_directory(NAME));
+    RIGS.into_iter().try_for_each(install_one)
+}
+
+fn install_one(name: &str) -> Result<()> {
+    let (source, place) = (project_root().join("rigs").join(name), rig_directory(name));
     fs::create_dir_all(&place).with_context(|| format!("making {}", place.display()))?;
     if is_installed(&source, &place)? {
         return Ok(());
     }
     for file in FILES {
         fs::copy(source.join(file), place.join(file))
-            .with_context(|| format!("copying {file} of rigs/{NAME}"))?;
+            .with_context(|| format!("copying {file} of rigs/{name}"))?;
     }
-    report::line(&format!("      installing the packages of rigs/{NAME}"));
+    report::line(&format!("      installing the packages of rigs/{name}"));
     let mut npm = Command::new("npm");
     npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]).current_dir(&place);
     tools::run(npm)?;

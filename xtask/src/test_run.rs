@@ -23,7 +23,7 @@ struct Step {
 }
 
 const STEPS: [Step; 12] = [
-    Step { name: "tools", act: || tools::node().and_then(|()| tools::nextest()) },
+    Step { name: "tools", act: tools },
     Step { name: "fmt", act: || run_command(cargo(&["fmt", "--all", "--check"])) },
     Step { name: "clippy", act: clippy },
     Step { name: "build", act: || run_command(cargo(&["build", "--quiet", "--workspace", "--bins"])) },
@@ -64,6 +64,12 @@ fn chosen(only: &[String]) -> Result<Vec<&'static Step>> {
         bail!("there is no step `{unknown}`; there are {}", names.join(", "));
     }
     Ok(STEPS.iter().filter(|step| only.is_empty() || only.iter().any(|name| name == step.name)).collect())
+}
+
+fn tools() -> Result<()> {
+    tools::node()?;
+    tools::chromium()?;
+    tools::nextest()
 }
 
 fn clippy() -> Result<()> {

@@ -52,31 +52,48 @@ fn answers(mut command: Command) -> bool {
     command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
-/// Node.js and npm, which run the OAuth server that others wrote.
+/// Node.js and npm, which run the OAuth server that others wrote and drive the browser.
 ///
 /// # Errors
 /// They are missing and cannot be installed here.
 pub(crate) fn node() -> Result<()> {
     let present = || ["node", "npm"].iter().all(|program| answers(command(program, &["--version"])));
+    debian_packages("Node.js with npm", &["nodejs", "npm"], present)
+}
+
+/// Chromium, which the tests of the pages are driven in, and a font for it.
+///
+/// # Errors
+/// It is missing and cannot be installed here.
+pub(crate) fn chromium() -> Result<()> {
+    let present = || jeton_testkit::chromium().is_ok_and(|program| answers(command(program, &["--version"])));
+    debian_packages("Chromium", &["chromium", "fonts-dejavu-core"], present)
+}
+
+/// Installs Debian's packages of a program that is not present.
+///
+/// # Errors
+/// This is no Debian, we may not install, or it is missing even then.
+fn debian_packages(what: &str, packages: &[&str], present: impl Fn() -> bool) -> Result<()> {
     if present() {
         return Ok(());
     }
+    let names = packages.join(" ");
     let debian = Path::new("/etc/debian_version").exists() && answers(command("apt-get", &["--version"]));
     if !(debian && rustix::process::geteuid().is_root()) {
-        bail!(
-            "Node.js with npm is missing: install it (on Debian `apt-get install nodejs npm`), then run this again"
-        );
+        bail!("{what} is missing: install it (on Debian `apt-get install {names}`), then run this again");
     }
-    report::line("      Node.js is missing: installing the packages nodejs and npm");
-    let mut update = command("apt-get", &["update", "-q"]);
-    update.env("DEBIAN_FRONTEND", "noninteractive");
-    run(update)?;
-    let mut install =
-        command("apt-get", &["install", "-y", "-q", "--no-install-recommends", "nodejs", "npm"]);
-    install.env("DEBIAN_FRONTEND", "noninteractive");
-    run(install)?;
-    ensure!(present(), "nodejs and npm were installed, but `node --version` or `npm --version` still fails");
+    report::line(&format!("      {what} is missing: installing {names}"));
+    apt_get(&["update", "-q"])?;
+    apt_get(&[&["install", "-y", "-q", "--no-install-recommends"], packages].concat())?;
+    ensure!(present(), "{names} were installed, but {what} still does not answer");
     Ok(())
+}
+
+fn apt_get(arguments: &[&str]) -> Result<()> {
+    let mut apt = command("apt-get", arguments);
+    apt.env("DEBIAN_FRONTEND", "noninteractive");
+    run(apt)
 }
 
 /// The test runner.

@@ -51,6 +51,10 @@ codes! {
         "free the port, or give `server.listen` another";
     GrantRefused = "GRANT_REFUSED", "The grant cannot be taken over",
         "the file of `--import` holds no usable tokens; the connection is as it was";
+    ConsentFailed = "CONSENT_FAILED", "The consent did not come about",
+        "`detail` says whether it was refused, came too late or was not taken; the connection is as it was";
+    ServerAbsent = "SERVER_ABSENT", "No server answers",
+        "start `jeton serve`, or use `jeton connect NAME --code`, which needs none";
     UnknownConnection = "UNKNOWN_CONNECTION", "Unknown connection",
         "no connection is meant; `jeton status` lists them";
     UnknownProvider = "UNKNOWN_PROVIDER", "Unknown provider",

@@ -42,7 +42,9 @@ pub(crate) async fn run(command: Command, sources: &Sources, output: Output) -> 
         Command::Doctor(doctor) => doctor.run(load(), output).await,
         Command::Demo(demo) => demo.run(sources, output).await,
         Command::Serve(serve) => serve.run(ready(load(), is_server)?, output).await,
-        Command::Connect(connect) => connect.run(ready(load(), is_server)?, output).await,
+        Command::Connect(connect) => {
+            connect.run(ready(load(), is_server)?, &sources.environment, output).await
+        }
         Command::Disconnect(disconnect) => disconnect.run(ready(load(), is_server)?, output).await,
         Command::Pause(pause) => pause.run(ready(load(), is_server)?, output).await,
         Command::Resume(resume) => resume.run(ready(load(), is_server)?, output).await,

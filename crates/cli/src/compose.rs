@@ -56,7 +56,12 @@ pub(crate) async fn installation(
 /// Opens everything that commands on connections need.
 pub(crate) async fn house(settings: Settings, machine: Machine) -> Result<House, Failure> {
     let (store, installation) = installation(&settings, &machine).await?;
-    let ports = Ports { connections: store.clone(), feed: store.clone(), log: store.clone() };
+    let ports = Ports {
+        connections: store.clone(),
+        feed: store.clone(),
+        log: store.clone(),
+        consents: store.clone(),
+    };
     let (clock, entropy) = (Arc::clone(&machine.clock), Arc::clone(&machine.entropy));
     let vault =
         Vault::open(ports, installation, settings.definitions, settings.keeper, clock, entropy).await?;

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use jeton_core::keep::ports::StoreError;
 use jeton_core::problem::Problem;
-use jeton_keeper::{InstallationError, TokenError, VaultError};
+use jeton_keeper::{ConsentError, InstallationError, TokenError, VaultError};
 use serde_json::Value;
 
 use crate::code::Code;
@@ -83,6 +83,15 @@ impl fmt::Display for Failure {
 impl From<TokenError> for Failure {
     fn from(error: TokenError) -> Self {
         Self::of(error.problem())
+    }
+}
+
+impl From<ConsentError> for Failure {
+    fn from(error: ConsentError) -> Self {
+        match error {
+            ConsentError::Keeper(error) => error.into(),
+            error => Self::new(Code::ConsentFailed, error.to_string()),
+        }
     }
 }
 

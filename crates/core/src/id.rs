@@ -145,6 +145,10 @@ id_type! {
     GrantId
 }
 id_type! {
+    /// One asking of a person for consent, from the printed link to what came of it.
+    ConsentId
+}
+id_type! {
     /// One running process.
     NodeId
 }

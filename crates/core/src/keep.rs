@@ -4,6 +4,7 @@
 //! * [`connection`]: one grant that we hold at a provider, as its store row says it.
 //! * [`attempt`]: one row of the refresh log.
 //! * [`claim`]: who may spend a refresh token now.
+//! * [`consent`]: a person consents in a browser.
 //! * [`rejection`]: what follows when a caller says that a token was refused.
 //! * [`due`]: when a token set must be refreshed, and what becomes of an attempt whose outcome is not known.
 //! * [`plan`]: what to do next for a connection.
@@ -12,6 +13,7 @@
 pub mod attempt;
 pub mod claim;
 pub mod connection;
+pub mod consent;
 pub mod due;
 #[cfg(test)]
 mod fixture;

@@ -10,6 +10,8 @@
 
 mod budget;
 mod connect;
+mod consent;
+mod deliver;
 mod error;
 mod extras;
 mod flight;
@@ -31,6 +33,7 @@ mod status;
 mod token;
 mod vault;
 
+pub use consent::{Asking, ConsentError, ConsentStatus, Consented, Invitation, TerminalConsent};
 pub use error::TokenError;
 pub use installation::{Installation, InstallationError, KeySource};
 pub use reach::Reach;

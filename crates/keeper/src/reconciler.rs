@@ -14,8 +14,9 @@ use jeton_core::keep::ports::{Due, StoreError};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::deliver;
 use crate::error::TokenError;
-use crate::refresh::{self, Order, record};
+use crate::refresh::{self, Order};
 use crate::shared::Shared;
 
 /// How far ahead due connections are looked up.
@@ -178,10 +179,10 @@ pub(crate) async fn return_spills(shared: &Shared) {
     };
     for (mut slot, write) in filled {
         let (name, attempt) = write.names();
-        match record::offer(shared, &write).await {
+        match deliver::offer(shared, &write).await {
             Ok(_) => {
                 tracing::warn!(connection = %name, %attempt, "a spilled write is back in the store");
-                record::clear(&mut slot);
+                deliver::clear(&mut slot);
                 if let Err(error) = shared.look(name).await {
                     tracing::debug!(%error, "the stored row could not be read back at once");
                 }

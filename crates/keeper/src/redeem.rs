@@ -1,4 +1,4 @@
-//! Spending a refresh token upstream, or acquiring a token set with none: one exchange, and what it means.
+//! Spending a refresh token or a code upstream, or acquiring a token set with neither: one exchange, and what it means.
 
 use std::time::Duration;
 
@@ -35,7 +35,11 @@ pub(crate) struct Refusal {
 
 /// The step of the provider file that an act goes through.
 pub(crate) fn step_of(act: Act) -> Step {
-    if act == Act::Acquire { Step::Acquire } else { Step::Refresh }
+    match act {
+        Act::Acquire => Step::Acquire,
+        Act::Connect => Step::Exchange,
+        Act::Redeem | Act::Stray | Act::Visit => Step::Refresh,
+    }
 }
 
 /// Sends `request` once. Nothing is written once `write_until`, by the clock that counts suspension, has come.
@@ -48,9 +52,14 @@ pub(crate) async fn redeem(
     write_until: Duration,
 ) -> Redeemed {
     let host = request.url.host_str().unwrap_or_default().to_owned();
-    tracing::info!(connection = %defined.name, host, act = act.as_str(), "refresh started");
+    let what = if act == Act::Connect { "exchange of a code started" } else { "refresh started" };
+    tracing::info!(connection = %defined.name, host, act = act.as_str(), "{what}");
     let sent_at = shared.clock.now();
-    let spends = act == Act::Redeem && defined.spends();
+    let spends = match act {
+        Act::Redeem => defined.spends(),
+        Act::Connect => defined.definition.spends(Step::Exchange),
+        Act::Acquire | Act::Stray | Act::Visit => false,
+    };
     match shared.outbound.exchange(request, shared.settings.redeem_timeout, write_until).await {
         Exchange::Replied(reply) => read(defined, act, reply, slots, sent_at),
         Exchange::NotSent(why) => Redeemed::Failed(not_sent(&why)),

@@ -4,7 +4,7 @@
 
 mod attempt;
 mod consequence;
-pub(crate) mod record;
+mod record;
 mod reread;
 
 use std::sync::Arc;

@@ -11,7 +11,7 @@ use jeton_core::id::{ConnectionName, NodeId, ProviderName};
 use jeton_core::keep::connection::Connection;
 use jeton_core::keep::due::{Pace, RecoveryPolicy, Then};
 use jeton_core::keep::plan::Acquiring;
-use jeton_core::keep::ports::{AttemptLog, ChangeFeed, ConnectionStore, StoreError};
+use jeton_core::keep::ports::{AttemptLog, ChangeFeed, ConnectionStore, ConsentStore, StoreError};
 use jeton_core::keep::provider::{Definition, OldAccess, OnDead, OnUnknown, Step, suggest};
 use jeton_core::seal::Sealer;
 use jeton_core::time::Clock;
@@ -38,6 +38,8 @@ pub struct Ports {
     pub feed: Arc<dyn ChangeFeed>,
     /// The refresh log.
     pub log: Arc<dyn AttemptLog>,
+    /// People who consent.
+    pub consents: Arc<dyn ConsentStore>,
 }
 
 impl std::fmt::Debug for Ports {

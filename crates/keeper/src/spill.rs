@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use jeton_core::id::{AttemptId, ConnectionName};
-use jeton_core::keep::ports::{Commit, Fail};
+use jeton_core::keep::ports::{Commit, Connect, Fail};
 use serde::{Deserialize, Serialize};
 
 use crate::outbound::LONGEST_REPLY;
@@ -34,6 +34,8 @@ pub(crate) enum Write {
     Commit(Commit),
     /// A failure, with a reply that could not be read.
     Fail(Fail),
+    /// The grant that a code bought.
+    Connect(Connect),
 }
 
 /// The spill slots of a data directory.
@@ -280,6 +282,7 @@ impl Write {
         match self {
             Self::Commit(commit) => (&commit.connection, commit.attempt),
             Self::Fail(fail) => (&fail.connection, fail.attempt),
+            Self::Connect(connect) => (&connect.connection, connect.attempt),
         }
     }
 }

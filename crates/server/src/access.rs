@@ -98,11 +98,18 @@ pub(crate) async fn require_key(
     request: Request,
     next: Next,
 ) -> Result<Response, Refusal> {
-    let presented = presented(request.headers())?;
-    if !presented.is_some_and(|key| doors.api_key.admits(key.as_bytes())) {
-        return Err(Fault::Unauthorized.into());
-    }
+    check_key(&doors, request.headers())?;
     Ok(next.run(request).await)
+}
+
+/// Whether the headers of a request present the key.
+pub(crate) fn check_key(doors: &Doors, headers: &HeaderMap) -> Result<(), Fault> {
+    let key = presented(headers)?;
+    if key.is_some_and(|key| doors.api_key.admits(key.as_bytes())) {
+        Ok(())
+    } else {
+        Err(Fault::Unauthorized)
+    }
 }
 
 /// The key of a request. Two that differ are refused: a proxy may check one, and we the other.

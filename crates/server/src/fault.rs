@@ -27,6 +27,10 @@ pub(crate) enum Fault {
     BodyTooLarge { limit: usize },
     #[error("the body took longer than {} s to arrive", .0.as_secs())]
     BodyTooSlow(Duration),
+    #[error(
+        "no link has this ticket, or it was forgotten a week after its end; ask for a new one with `jeton connect NAME`"
+    )]
+    UnknownLink,
     #[error("no door has this URL; a connection's name is one path segment, and no URL ends in `/`")]
     NoSuchUrl,
     #[error("this URL has no such method; the header Allow lists those it has")]
@@ -46,6 +50,7 @@ impl Fault {
             Self::NotMarkedAsJson => "UNSUPPORTED_MEDIA_TYPE",
             Self::BodyTooLarge { .. } => "PAYLOAD_TOO_LARGE",
             Self::BodyTooSlow(_) => "REQUEST_TIMEOUT",
+            Self::UnknownLink => "UNKNOWN_LINK",
             Self::NoSuchUrl => "NOT_FOUND",
             Self::NoSuchMethod => "METHOD_NOT_ALLOWED",
             Self::Defect => "INTERNAL",
@@ -61,6 +66,7 @@ impl Fault {
             Self::NotMarkedAsJson => (415, "The body is not marked as JSON"),
             Self::BodyTooLarge { .. } => (413, "The body is too large"),
             Self::BodyTooSlow(_) => (408, "The body arrives too slowly"),
+            Self::UnknownLink => (404, "Unknown link"),
             Self::NoSuchUrl => (404, "No such URL"),
             Self::NoSuchMethod => (405, "No such method"),
             Self::Defect => (500, "A defect of jeton"),

@@ -6,7 +6,7 @@
 //!
 //! A request passes, outermost first: the access log, the headers that every answer carries, the net for panics, the
 //! API key (not for health), its door. Every error is a `jeton_core::problem::Problem` (RFC 9457) whose `code` has its
-//! page under `docs/errors/`. One kind of refusal has no body: what HTTP itself refuses, before there is a request, such
+//! page under `docs/errors/`; what people meet in a browser are pages ([`oauth`](router)), and say the same in words. One kind of refusal has no body: what HTTP itself refuses, before there is a request, such
 //! as headers beyond the limit (431) or bytes that are no HTTP (400).
 #![warn(missing_docs)]
 
@@ -15,6 +15,7 @@ mod answer;
 mod api;
 mod fault;
 mod intake;
+mod oauth;
 mod passage;
 mod router;
 mod serve;

@@ -9,6 +9,7 @@ use jeton_keeper::Vault;
 
 use crate::access::{self, ApiKey};
 use crate::api::{connections, health, refresh, token};
+use crate::oauth::{self, status};
 use crate::{fault, passage};
 
 /// What the doors open on.
@@ -41,7 +42,13 @@ pub fn router(doors: Doors) -> Router {
         .route("/healthz", get(health::process_lives))
         .route("/readyz", get(health::ready));
 
-    dress(kept.merge(open)).with_state(doors)
+    // Each has a proof of its own: the ticket of a link, the state and the cookie of the browser, the ticket or the key.
+    let consent = Router::new()
+        .route("/oauth/authorize", get(oauth::authorize))
+        .route("/oauth/callback", get(oauth::callback))
+        .route("/oauth/status", get(status::status));
+
+    dress(kept.merge(open).merge(consent)).with_state(doors)
 }
 
 /// What every answer has in common, also where there is no such URL. The last layer is the outermost.

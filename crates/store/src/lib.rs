@@ -12,12 +12,12 @@ mod network;
 mod rules;
 pub mod sqlite;
 
-use jeton_core::keep::ports::{AttemptLog, ChangeFeed, ConnectionStore, Maintenance};
+use jeton_core::keep::ports::{AttemptLog, ChangeFeed, ConnectionStore, ConsentStore, Maintenance};
 
 pub use network::network_file_system;
 pub use sqlite::{SqliteOptions, SqliteStore};
 
 /// All ports of one store together. Only what composes a program, and the conformance story, sees the whole.
-pub trait Store: ConnectionStore + ChangeFeed + AttemptLog + Maintenance {}
+pub trait Store: ConnectionStore + ChangeFeed + AttemptLog + ConsentStore + Maintenance {}
 
-impl<S: ConnectionStore + ChangeFeed + AttemptLog + Maintenance> Store for S {}
+impl<S: ConnectionStore + ChangeFeed + AttemptLog + ConsentStore + Maintenance> Store for S {}

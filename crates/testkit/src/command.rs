@@ -2,8 +2,8 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::path::PathBuf;
-use std::process::{Child, Command as Process, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command as Process, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::home::TempHome;
 use crate::place::jeton_binary;
+use crate::port::FreePort;
 use crate::running::{Running, wait_for_exit};
 
 static RUNS: AtomicU32 = AtomicU32::new(0);
@@ -108,14 +109,32 @@ impl Command {
     pub async fn run(self, patience: Duration) -> Result<Finished> {
         let (said, complained, name) = (self.said.clone(), self.complained.clone(), self.name.clone());
         let mut child = self.start()?;
-        let ended = wait_for_exit(&mut child, patience).await;
-        let read = |path: &PathBuf| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        let (stdout, stderr) = (read(&said)?, read(&complained)?);
-        let Some(status) = ended? else {
-            child.kill().and_then(|()| child.wait().map(drop)).context("killing a run that took too long")?;
-            anyhow::bail!("`{name}` did not end in {patience:?}\n{stdout}\n{stderr}");
-        };
-        Ok(Finished { code: status.code(), stdout, stderr })
+        finish(&mut child, patience, &said, &complained, &name).await
+    }
+
+    /// Where its standard error goes, to be read while it runs.
+    pub fn complaints(&self) -> PathBuf {
+        self.complained.clone()
+    }
+
+    /// Starts it with a pipe as its standard input, writes the line that `answer` comes to, and waits for its end; longer
+    /// than `patience` is an error, and kills it.
+    ///
+    /// # Errors
+    /// It cannot be started, or does not end in time.
+    pub async fn run_with_answer(
+        mut self,
+        patience: Duration,
+        answer: impl Future<Output = String>,
+    ) -> Result<Finished> {
+        self.stdin = Some(String::new());
+        let (said, complained, name) = (self.said.clone(), self.complained.clone(), self.name.clone());
+        let (mut child, pipe) = self.spawn()?;
+        let line = answer.await;
+        if let Some(mut pipe) = pipe {
+            writeln!(pipe, "{line}").context("writing to standard input")?;
+        }
+        finish(&mut child, patience, &said, &complained, &name).await
     }
 
     /// Starts it as a server that listens at a port of its own.
@@ -123,7 +142,15 @@ impl Command {
     /// # Errors
     /// It cannot be started, or no port is free.
     pub fn serve(self) -> Result<Running> {
-        Running::start(self)
+        Running::start(self, FreePort::find()?)
+    }
+
+    /// Starts it as a server that listens at this port, which others were told beforehand.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn serve_at(self, port: FreePort) -> Result<Running> {
+        Running::start(self, port)
     }
 
     pub(crate) fn outputs(&self) -> [PathBuf; 2] {
@@ -131,10 +158,9 @@ impl Command {
     }
 
     pub(crate) fn start(mut self) -> Result<Child> {
-        self.process.stdout(File::create(&self.said)?).stderr(File::create(&self.complained)?);
-        self.process.stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
-        let mut child = self.process.spawn().with_context(|| format!("starting `{}`", self.name))?;
-        if let (Some(text), Some(mut pipe)) = (self.stdin, child.stdin.take()) {
+        let text = self.stdin.clone();
+        let (child, pipe) = self.spawn()?;
+        if let (Some(text), Some(mut pipe)) = (text, pipe) {
             match pipe.write_all(text.as_bytes()) {
                 // It may end without reading; what it says then is what the test wants to see.
                 Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
@@ -143,4 +169,30 @@ impl Command {
         }
         Ok(child)
     }
+
+    fn spawn(&mut self) -> Result<(Child, Option<ChildStdin>)> {
+        self.process.stdout(File::create(&self.said)?).stderr(File::create(&self.complained)?);
+        self.process.stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
+        let mut child = self.process.spawn().with_context(|| format!("starting `{}`", self.name))?;
+        let pipe = child.stdin.take();
+        Ok((child, pipe))
+    }
+}
+
+/// Waits for the end of a run, and reads what it wrote.
+async fn finish(
+    child: &mut Child,
+    patience: Duration,
+    said: &Path,
+    complained: &Path,
+    name: &str,
+) -> Result<Finished> {
+    let ended = wait_for_exit(child, patience).await;
+    let read = |path: &Path| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let (stdout, stderr) = (read(said)?, read(complained)?);
+    let Some(status) = ended? else {
+        child.kill().and_then(|()| child.wait().map(drop)).context("killing a run that took too long")?;
+        anyhow::bail!("`{name}` did not end in {patience:?}\n{stdout}\n{stderr}");
+    };
+    Ok(Finished { code: status.code(), stdout, stderr })
 }

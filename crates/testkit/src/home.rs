@@ -16,6 +16,9 @@ use crate::command::Command;
 pub struct Connection {
     /// The provider's name.
     pub provider: String,
+    /// The emulated provider that it is kept at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub emulated_at: Option<String>,
     /// What the provider's variables are.
     pub vars: BTreeMap<String, String>,
     /// Id and secret at the provider, and how they are sent.
@@ -33,6 +36,7 @@ impl Connection {
         };
         Self {
             provider: "oauth2".to_owned(),
+            emulated_at: None,
             vars: text(&[("token_url", token_url), ("api_base", api_base)]),
             client: text(&[("id", client_id), ("secret", client_secret)]),
             policy: BTreeMap::new(),
@@ -110,6 +114,17 @@ impl TempHome {
     /// The file cannot be written.
     pub fn set(&mut self, section: &str, name: &str, value: impl Into<Value>) -> Result<()> {
         self.put(section, name, value);
+        self.write()
+    }
+
+    /// Takes `[section] name` out of the settings file.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn unset(&mut self, section: &str, name: &str) -> Result<()> {
+        if let Some(Value::Table(section)) = self.general.get_mut(section) {
+            section.remove(name);
+        }
         self.write()
     }
 

@@ -3,9 +3,11 @@
 //! * [`TempHome`] is a data directory with its `jeton.toml`; [`Command`] and [`Running`] are the binary run in it.
 //! * [`Client`] speaks JSON over HTTP to whatever is on loopback.
 //! * [`OidcRig`] is an OAuth server that others wrote.
+//! * [`Browser`] is a person's browser.
 //! * [`grep_tree`] looks for secrets in everything that was written.
 #![warn(missing_docs)]
 
+mod browser;
 mod client;
 mod command;
 mod home;
@@ -15,6 +17,7 @@ mod place;
 mod port;
 mod running;
 
+pub use browser::{Browser, Look, Seen, chromium};
 pub use client::{Client, Reply};
 pub use command::{Command, Finished};
 pub use home::{Connection, TempHome};

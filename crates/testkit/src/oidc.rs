@@ -10,19 +10,19 @@ use anyhow::{Context, Result, bail, ensure};
 use jeton_core::secret::Secret;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tempfile::{NamedTempFile, TempDir};
+use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use crate::client::Client;
 use crate::home::Connection;
-use crate::place::{project_root, rig_directory};
+use crate::place::{place_program, rig_directory};
 use crate::port::FreePort;
 
 const NAME: &str = "oidc-provider";
 const PROGRAM: [&str; 2] = ["server.mjs", "memory.mjs"];
 
 /// How the server behaves.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct OidcSettings {
     /// Life of an access token, in whole seconds.
     pub access_ttl: Duration,
@@ -32,6 +32,8 @@ pub struct OidcSettings {
     pub jwt: bool,
     /// Refresh tokens are used once.
     pub rotate: bool,
+    /// Where browsers are sent back to after a consent; nowhere by default.
+    pub redirect_uri: Option<String>,
 }
 
 impl Default for OidcSettings {
@@ -41,6 +43,7 @@ impl Default for OidcSettings {
             refresh_ttl: Duration::from_hours(24),
             jwt: false,
             rotate: true,
+            redirect_uri: None,
         }
     }
 }
@@ -107,13 +110,17 @@ impl OidcRig {
             directory.join("node_modules").join(NAME).is_dir(),
             "the packages of rigs/{NAME} are not installed: run `cargo xtask rig` once"
         );
-        place_program(&directory)?;
+        place_program(NAME, &PROGRAM)?;
         let port = FreePort::find()?;
         let outputs = tempfile::tempdir().context("making a folder for the server's output")?;
         let log = outputs.path().join("log");
         let output = File::create(&log)?;
         let flag = |on: bool| if on { "1" } else { "0" };
-        let child = Command::new("node")
+        let mut command = Command::new("node");
+        if let Some(redirect_uri) = &settings.redirect_uri {
+            command.env("REDIRECT_URI", redirect_uri);
+        }
+        let child = command
             .arg("server.mjs")
             .current_dir(&directory)
             .env("PORT", port.number().to_string())
@@ -153,6 +160,20 @@ impl OidcRig {
     pub fn connection(&self) -> Connection {
         let base = self.base_url();
         Connection::oauth2(&format!("{base}/token"), &format!("{base}/api"), "vault", "vault-secret")
+    }
+
+    /// The same connection, to which a person consents on the server's own pages.
+    pub fn consented_connection(&self) -> Connection {
+        let base = self.base_url();
+        let mut connection = self.connection();
+        for (name, value) in [
+            ("authorize_url", format!("{base}/auth?prompt=consent")),
+            ("issuer", base),
+            ("scope", "openid offline_access api".to_owned()),
+        ] {
+            connection.vars.insert(name.to_owned(), value);
+        }
+        connection
     }
 
     /// Makes this many grants of the client `vault`; answers the refresh token of each.
@@ -221,21 +242,4 @@ impl Drop for OidcRig {
             let _status = self.child.wait();
         }
     }
-}
-
-/// Puts the program beside its packages, where Node.js looks for them. Several tests may do so at once: each file is replaced
-/// in one step.
-fn place_program(directory: &Path) -> Result<()> {
-    for name in PROGRAM {
-        let source = fs::read(project_root().join("rigs").join(NAME).join(name))
-            .context("reading the rig's program")?;
-        let place = directory.join(name);
-        if fs::read(&place).is_ok_and(|present| present == source) {
-            continue;
-        }
-        let file = NamedTempFile::new_in(directory).context("writing the rig's program")?;
-        fs::write(file.path(), source)?;
-        file.persist(&place).context("placing the rig's program")?;
-    }
-    Ok(())
 }

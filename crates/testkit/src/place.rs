@@ -1,9 +1,11 @@
 //! Where things lie in the project.
 
 use std::env::consts::EXE_SUFFIX;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use tempfile::NamedTempFile;
 
 /// The folder of the workspace.
 pub fn project_root() -> &'static Path {
@@ -23,6 +25,24 @@ fn target_directory() -> PathBuf {
 /// Where a rig's packages are installed and where it runs.
 pub fn rig_directory(name: &str) -> PathBuf {
     target_directory().join("rigs").join(name)
+}
+
+/// Puts a rig's program beside its packages, where Node.js looks for them. Several tests may do so at once: each file is
+/// replaced in one step.
+pub(crate) fn place_program(rig: &str, files: &[&str]) -> Result<()> {
+    let directory = rig_directory(rig);
+    for name in files {
+        let source = fs::read(project_root().join("rigs").join(rig).join(name))
+            .context("reading the rig's program")?;
+        let place = directory.join(name);
+        if fs::read(&place).is_ok_and(|present| present == source) {
+            continue;
+        }
+        let file = NamedTempFile::new_in(&directory).context("writing the rig's program")?;
+        fs::write(file.path(), source)?;
+        file.persist(&place).context("placing the rig's program")?;
+    }
+    Ok(())
 }
 
 /// The `jeton` binary: what `JETON_BIN` names, or the one that lies beside the running test in its profile's folder.

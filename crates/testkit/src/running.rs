@@ -27,8 +27,7 @@ pub struct Running {
 }
 
 impl Running {
-    pub(crate) fn start(command: Command) -> Result<Self> {
-        let port = FreePort::find()?;
+    pub(crate) fn start(command: Command, port: FreePort) -> Result<Self> {
         let command = command.env("JETON__SERVER__LISTEN", &port.address().to_string());
         let outputs = command.outputs();
         let child = command.start()?;

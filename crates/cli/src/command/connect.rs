@@ -1,13 +1,19 @@
 //! `jeton connect`.
 
+mod link;
+mod server;
+mod terminal;
+
 use std::io::{self, IsTerminal as _, Read as _};
 use std::path::PathBuf;
 
+use jeton_core::keep::connection::Generation;
 use jeton_core::secret::Secret;
 use jeton_keeper::{Connected, Grant};
 use serde_json::json;
 
 use super::import;
+use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::output::{self, Output};
 use crate::settings::Settings;
@@ -15,9 +21,11 @@ use crate::settings::Settings;
 /// No refresh token is longer; more is a file that was piped by mistake.
 const LONGEST: u64 = 64 * 1024;
 
-/// Take a grant over, or begin with one: a refresh token, a tokens.json, or nothing where the provider acquires its own
+/// Give a connection its grant: by a person's consent in a browser, or by taking one over
 ///
-/// Connecting again replaces the grant. Nothing is sent upstream; the connection is refreshed when it is due.
+/// Where the provider asks a person, it prints a link that opens once, for 10 minutes, and waits until the consent is given,
+/// refused or over; `jeton serve` must be running. A refresh token or a tokens.json is taken over without asking anybody, and
+/// where the provider acquires its own tokens nothing is needed. Connecting again replaces the grant.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Connect {
     /// The connection, as it is called in the settings
@@ -28,11 +36,21 @@ pub(crate) struct Connect {
     /// Read `access_token`, `refresh_token` and `expires_at` (epoch seconds or RFC 3339) from a JSON file
     #[arg(long, value_name = "FILE")]
     import: Option<PathBuf>,
+    /// Consent without a browser on this machine: open the provider's page anywhere, and paste the address it ends on here
+    #[arg(long, conflicts_with_all = ["import", "refresh_token_stdin"])]
+    code: bool,
 }
 
 impl Connect {
-    pub(crate) async fn run(self, settings: Settings, output: Output) -> Result<(), Failure> {
+    pub(crate) async fn run(
+        self,
+        settings: Settings,
+        environment: &Environment,
+        output: Output,
+    ) -> Result<(), Failure> {
         let name = self.name;
+        let listen = settings.listen;
+        let takes_over = self.import.is_some() || self.refresh_token_stdin;
         let grant = match self.import {
             Some(file) => {
                 let (grant, remark) = import::read(&file)?;
@@ -45,6 +63,20 @@ impl Connect {
             None => Grant::default(),
         };
         super::at_home(settings, async |house| {
+            if !takes_over && house.vault.asks_for_consent(&name)? {
+                let asked = if self.code {
+                    terminal::consent(&house.vault, &name).await?
+                } else {
+                    link::consent(&house.vault, &name, listen, environment, output).await?
+                };
+                return Ok(asked.say(&name, output)?);
+            }
+            if self.code {
+                return Err(Failure::wrong_use(format!(
+                    "nobody is asked in a browser for `{name}`; leave `--code` out, or see `jeton provider show` for what its \
+                     provider needs"
+                )));
+            }
             let connected = house.vault.connect(&name, grant).await?;
             let (text, result) = match connected {
                 Connected::Stored { .. } => (format!("`{name}` is connected"), "stored"),
@@ -57,6 +89,28 @@ impl Connect {
                 .either(&text, &json!({ "connection": name, "result": result, "generation": generation }))?)
         })
         .await
+    }
+}
+
+/// What a consent brought.
+#[derive(Clone, Copy, Debug)]
+struct Connection {
+    generation: Generation,
+    /// Whether the provider gave what keeps it alive, where that is known.
+    renews: Option<bool>,
+}
+
+impl Connection {
+    fn say(self, name: &str, output: Output) -> io::Result<()> {
+        let text = match self.renews {
+            Some(false) => format!(
+                "`{name}` is connected, but the provider gave no refresh token, so it ends with its access token; ask the \
+                 provider for offline access, then connect again"
+            ),
+            _ => format!("`{name}` is connected"),
+        };
+        output
+            .either(&text, &json!({ "connection": name, "result": "stored", "generation": self.generation }))
     }
 }
 

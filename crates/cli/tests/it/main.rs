@@ -4,6 +4,7 @@
 mod answers;
 mod bad_installation;
 mod bad_settings;
+mod consent;
 mod demo;
 mod doctor;
 mod emulate;

@@ -5,6 +5,8 @@
 //! attempt, or an operation of its own) that is kept in the row: sent again after an unknown COMMIT, it gets the
 //! first answer again.
 
+mod consents;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,6 +20,11 @@ use super::attempt::{Attempt, AttemptStatus, Trigger};
 use super::claim::{Claim, ClaimAnswer};
 use super::connection::{Connection, Generation, GrantState, Revision, SealedTokens};
 use super::rejection::{Rejection, RejectionAnswer};
+
+pub use consents::{
+    CallBack, CallbackAnswer, ConsentKey, ConsentStore, FailExchange, FoundConsent, Invite, OpenAnswer,
+    Opening, Then,
+};
 
 /// Why a store could not do what was asked. The text names what is wrong and the cure, and holds no secret.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +60,10 @@ impl StoreError {
 }
 
 /// Puts a grant into a connection: a new one, one that replaces another, or none yet for a provider that acquires.
-#[derive(Clone, Debug)]
+///
+/// Its attempt may be under way already, as the exchange of a code: then the provider has just given this token set, and
+/// it is stored whatever is known of its refresh token, unless another connection holds that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connect {
     /// The connection; its row is made when it is missing.
     pub connection: ConnectionName,

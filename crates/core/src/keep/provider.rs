@@ -22,6 +22,7 @@ mod class;
 mod classify;
 mod compare;
 mod condition;
+mod consent;
 mod define;
 mod duration;
 mod emulation;

@@ -8,12 +8,12 @@ use jeton_core::keep::claim::{Claim, ClaimAnswer};
 use jeton_core::keep::connection::Connection;
 use jeton_core::keep::provider::{ErrorClass, OutboundRequest, Slots};
 use jeton_core::time::Timestamp;
-use tokio::time::{Instant, sleep};
 
 use super::consequence::{self, Circumstances, Consequence, Next};
 use super::record::{Birth, Record};
 use super::{Progress, Refresh, Round};
 use crate::budget::{self, UsedUp};
+use crate::deliver;
 use crate::error::TokenError;
 use crate::extras::Extras;
 use crate::reconciler;
@@ -41,7 +41,7 @@ pub(super) struct Opening {
     pub(super) extras: Extras,
 }
 
-impl<'a> Refresh<'a> {
+impl Refresh<'_> {
     pub(super) async fn attempt(
         &mut self,
         row: &Connection,
@@ -60,7 +60,7 @@ impl<'a> Refresh<'a> {
             reconciler::return_spills(self.shared).await;
             self.check_slots()?;
         }
-        let slot = self.reserve_slot().await?;
+        let slot = deliver::reserve(self.shared).await?;
         if self.shared.is_closing() {
             // Waiting for a turn takes a while.
             return Err(TokenError::ShuttingDown);
@@ -208,24 +208,6 @@ impl<'a> Refresh<'a> {
             ..Slots::default()
         };
         Ok(Opening { opened, slots, extras })
-    }
-
-    /// A spill slot, waiting for one for at most `claim_wait`: without one, nothing may be spent.
-    pub(super) async fn reserve_slot(&self) -> Result<spill::Slot<'a>, TokenError> {
-        let shared = self.shared;
-        let deadline = Instant::now() + self.shared.settings.claim_wait;
-        loop {
-            let reserved = shared.slots.reserve().map_err(|error| TokenError::Store {
-                message: format!("a spill slot cannot be reserved: {error}"),
-            })?;
-            match reserved {
-                Some(slot) => return Ok(slot),
-                None if Instant::now() >= deadline => {
-                    return Err(TokenError::Busy { what: "refreshes (every spill slot is taken)" });
-                }
-                None => sleep(shared.settings.poll).await,
-            }
-        }
     }
 
     /// The lease is ours: redeem, and record what came of it.

@@ -1,30 +1,22 @@
 //! Recording what an attempt brought: in the store, or in its spill slot until the store takes it.
 
-use std::time::Duration;
-
 use jeton_core::id::AttemptId;
 use jeton_core::keep::attempt::Act;
 use jeton_core::keep::connection::{Connection, SealedTokens};
 use jeton_core::keep::due;
-use jeton_core::keep::ports::{Commit, CommitAnswer, Fail, StoreError};
+use jeton_core::keep::ports::{Commit, CommitAnswer, Fail};
 use jeton_core::keep::provider::TokenReply;
 use jeton_core::seal::Place;
 use jeton_core::time::Timestamp;
-use tokio::time::{sleep, timeout};
 
 use super::consequence::Consequence;
+use crate::deliver::{Taken, deliver};
 use crate::error::TokenError;
 use crate::extras::Extras;
 use crate::redeem::Refusal;
 use crate::sealed::{Opened, seal_tokens};
 use crate::shared::{Defined, Shared};
 use crate::spill::{Slot, Write};
-
-/// How long a reply that is durable nowhere waits for the store, before it goes to its spill slot as well.
-const FIRST_OFFER: Duration = Duration::from_millis(500);
-
-/// The longest pause between two offers of a spilled write to the store.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Where the reply is sealed that is kept with an attempt.
 pub(super) fn kept_reply_place(attempt: &str) -> Place<'_> {
@@ -126,20 +118,20 @@ impl Record<'_> {
     async fn finish(&self, commit: Commit, slot: Slot<'_>) -> Result<bool, TokenError> {
         let expires_at = commit.tokens.access_expires_at;
         let name = &self.row.name;
-        match self.store(Write::Commit(commit), slot).await? {
-            Some(CommitAnswer::Committed { generation }) => {
+        match deliver(self.shared, &Write::Commit(commit), slot).await? {
+            Taken::Commit(CommitAnswer::Committed { generation }) => {
                 let expires_at = expires_at.map_or_else(|| "unknown".to_owned(), |at| at.to_string());
                 tracing::info!(connection = %name, generation = generation.0, expires_at, "refreshed");
                 Ok(true)
             }
-            Some(CommitAnswer::Stray { generation }) => {
+            Taken::Commit(CommitAnswer::Stray { generation }) => {
                 tracing::warn!(
                     connection = %name, attempt = %self.attempt, generation = generation.0,
                     "the reply came too late: another token set was stored meanwhile; it is kept beside the connection"
                 );
                 Ok(false)
             }
-            None => Ok(false),
+            Taken::Fail | Taken::Connect(_) => Ok(false),
         }
     }
 
@@ -167,7 +159,7 @@ impl Record<'_> {
             due_in: consequence.due_in,
             kept_reply,
         };
-        self.store(Write::Fail(fail), slot).await.map(|_| ())
+        deliver(self.shared, &Write::Fail(fail), slot).await.map(|_| ())
     }
 
     fn say(&self, refusal: &Refusal, consequence: &Consequence) {
@@ -194,81 +186,5 @@ impl Record<'_> {
             opened,
             obtained_at,
         )
-    }
-
-    /// Offers a write; as long as it is durable nowhere, a slow store is as good as none.
-    async fn offer_in_time(&self, write: &Write, spilled: bool) -> Result<Option<CommitAnswer>, StoreError> {
-        if spilled {
-            return offer(self.shared, write).await;
-        }
-        timeout(FIRST_OFFER, offer(self.shared, write)).await.unwrap_or_else(|_| {
-            Err(StoreError::Unavailable(format!("no answer within {} ms", FIRST_OFFER.as_millis())))
-        })
-    }
-
-    /// Gives a write to the store. While the store does not take it, it is durable in its spill slot, and is offered
-    /// again and again; when the process must end, it stays there for whoever looks next.
-    async fn store(&self, write: Write, mut slot: Slot<'_>) -> Result<Option<CommitAnswer>, TokenError> {
-        let mut pause = self.shared.settings.poll;
-        let mut spilled = false;
-        loop {
-            let error = match self.offer_in_time(&write, spilled).await {
-                Ok(answer) => {
-                    if spilled {
-                        clear(&mut slot);
-                    }
-                    if let Err(error) = self.shared.look(&self.row.name).await {
-                        // It is stored; memory learns of it from the change feed.
-                        tracing::debug!(%error, "the stored row could not be read back at once");
-                    }
-                    return Ok(answer);
-                }
-                Err(error) => error,
-            };
-            if !spilled {
-                spilled = fill(&mut slot, &write, &error, &self.row.name);
-            }
-            if spilled && (self.shared.is_closing() || !error.may_pass()) {
-                return Err(error.into());
-            }
-            sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-    }
-}
-
-/// Offers a write to the store once.
-pub(crate) async fn offer(shared: &Shared, write: &Write) -> Result<Option<CommitAnswer>, StoreError> {
-    match write {
-        Write::Commit(commit) => shared.ports.connections.commit(commit.clone()).await.map(Some),
-        Write::Fail(fail) => shared.ports.connections.fail(fail.clone()).await.map(|()| None),
-    }
-}
-
-fn fill(
-    slot: &mut Slot<'_>,
-    write: &Write,
-    cause: &StoreError,
-    name: &jeton_core::id::ConnectionName,
-) -> bool {
-    match slot.fill(write) {
-        Ok(()) => {
-            tracing::error!(connection = %name, error = %cause, "the store did not take a token reply; it is spilled");
-            true
-        }
-        Err(error) => {
-            tracing::error!(
-                connection = %name, store = %cause, spill = %error,
-                "CRITICAL: neither the store nor the spill slot takes a token reply; it is held in memory"
-            );
-            false
-        }
-    }
-}
-
-/// Frees a slot whose write the store has taken. A slot that cannot be freed is offered again, which changes nothing.
-pub(crate) fn clear(slot: &mut Slot<'_>) {
-    if let Err(error) = slot.clear() {
-        tracing::warn!(%error, "a spill slot could not be freed");
     }
 }

@@ -9,6 +9,7 @@ use jeton_core::keep::provider::{Outcome, Reply};
 
 use super::record::{Birth, Record, kept_reply_place};
 use super::{Progress, Refresh};
+use crate::deliver;
 use crate::error::TokenError;
 use crate::redeem::step_of;
 
@@ -29,7 +30,7 @@ impl Refresh<'_> {
                 act: attempt.act,
             };
             tracing::info!(connection = %row.name, attempt = %attempt.id, "a kept reply can be read now");
-            let slot = self.reserve_slot().await?;
+            let slot = deliver::reserve(self.shared).await?;
             let birth = Birth { sent_at: attempt.started_at, born_at: attempt.started_at };
             if record.tokens(&tokens, birth, opened.extras, slot, self.jitter()).await? {
                 self.progress = Progress::Committed;

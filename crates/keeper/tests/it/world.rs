@@ -169,6 +169,7 @@ impl World {
             connections: Arc::clone(&tap) as _,
             feed: Arc::clone(&store) as _,
             log: Arc::clone(&store) as _,
+            consents: Arc::clone(&store) as _,
         };
         let clock = Arc::clone(&self.clock) as _;
         let vault =

@@ -15,7 +15,7 @@ use crate::fault::Fault;
 use crate::intake::{Asked, Expected, Named};
 use crate::router::Doors;
 
-const USUAL_PAGE: usize = 100;
+pub(crate) const USUAL_PAGE: usize = 100;
 const LARGEST_PAGE: usize = 1_000;
 
 /// Which page of the list.
@@ -57,7 +57,7 @@ pub(crate) async fn list(
     Ok(Json(Page { items, next }))
 }
 
-fn page_size(text: &str) -> Result<usize, Fault> {
+pub(crate) fn page_size(text: &str) -> Result<usize, Fault> {
     let size = text.parse().ok().filter(|size| (1..=LARGEST_PAGE).contains(size));
     size.ok_or(Fault::Query("`limit` is a number from 1 to 1000"))
 }

@@ -11,7 +11,7 @@ use jeton_core::id::ConnectionName;
 use jeton_core::keep::ports::ChangeFeed;
 use jeton_core::keep::provider::{Catalogue, Client as ProviderClient, Definition, Setup};
 use jeton_core::secret::Secret;
-use jeton_core::time::SystemClock;
+use jeton_core::time::{Clock, SystemClock};
 use jeton_emulator::Emulator;
 use jeton_keeper::{Grant, Installation, KeySource, Ports, Settings, Vault};
 use jeton_server::{ApiKey, Doors, Limits, router, serve};
@@ -75,19 +75,8 @@ impl Ground {
         feed: Option<Arc<dyn ChangeFeed>>,
         names: &[&str],
     ) -> Vault {
-        let store = Arc::new(self.store("jeton.sqlite"));
-        let key = KeySource::File(self.home.path().join("jeton.key"));
-        let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
-        let installation = Installation::open(&*store, data_dir, &key, &*clock, &*entropy).await.unwrap();
-        let ports = Ports {
-            connections: store.clone(),
-            feed: feed.unwrap_or_else(|| store.clone()),
-            log: store.clone(),
-        };
-        let definitions: BTreeMap<ConnectionName, Definition> =
-            names.iter().map(|name| (name.parse().unwrap(), self.definition())).collect();
-        let settings = Settings { spill_slots: 2, ..Settings::default() };
-        Vault::open(ports, installation, definitions, settings, clock, entropy).await.unwrap()
+        let definitions = names.iter().map(|name| (name.parse().unwrap(), self.definition())).collect();
+        vault_of(self.home.path(), data_dir, feed, definitions, Arc::new(SystemClock)).await
     }
 
     /// A house with `names` defined.
@@ -95,6 +84,29 @@ impl Ground {
         let vault = self.vault(&self.data_dir("data"), None, names).await;
         House::open(vault, limits).await
     }
+}
+
+/// A vault on the one database of a folder.
+pub(crate) async fn vault_of(
+    home: &Path,
+    data_dir: &Path,
+    feed: Option<Arc<dyn ChangeFeed>>,
+    definitions: BTreeMap<ConnectionName, Definition>,
+    clock: Arc<dyn Clock>,
+) -> Vault {
+    let options = SqliteOptions::new(Arc::clone(&clock));
+    let store = Arc::new(SqliteStore::open(&home.join("jeton.sqlite"), options).unwrap());
+    let key = KeySource::File(home.join("jeton.key"));
+    let entropy = Arc::new(SystemEntropy);
+    let installation = Installation::open(&*store, data_dir, &key, &*clock, &*entropy).await.unwrap();
+    let ports = Ports {
+        connections: store.clone(),
+        feed: feed.unwrap_or_else(|| store.clone()),
+        log: store.clone(),
+        consents: store.clone(),
+    };
+    let settings = Settings { spill_slots: 2, ..Settings::default() };
+    Vault::open(ports, installation, definitions, settings, clock, entropy).await.unwrap()
 }
 
 /// A running server.

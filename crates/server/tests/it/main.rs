@@ -4,8 +4,11 @@
     reason = "the functions beside the tests are test code too: what goes wrong there fails the test"
 )]
 
+mod consent;
+mod consent_refusals;
 mod doors;
 mod house;
 mod limits;
 mod logs;
 mod refusals;
+mod scene;

@@ -11,6 +11,7 @@
 
 pub mod claims;
 pub mod commits;
+pub mod consents;
 pub mod failures;
 pub mod grants;
 pub mod interleavings;
@@ -51,6 +52,13 @@ macro_rules! tell_the_story {
             commits::a_success_ends_the_trouble_before_it,
             commits::a_commit_of_a_connection_that_is_not_there_is_an_error,
             commits::a_commit_whose_attempt_the_log_lost_is_stored_all_the_same,
+            consents::a_link_opens_once_and_in_time,
+            consents::an_answer_is_taken_once_and_opens_its_attempt,
+            consents::an_answer_that_does_not_fit_changes_nothing,
+            consents::a_refusal_ends_the_consent,
+            consents::an_exchange_that_succeeds_connects_under_its_attempt,
+            consents::an_exchange_that_fails_leaves_the_connection_alone,
+            consents::the_latest_consent_of_each_connection_is_listed_and_old_ones_are_forgotten,
             failures::a_failure_that_spent_nothing_cools_down_and_counts,
             failures::an_unknown_outcome_keeps_the_attempt_open_and_gives_the_lease_back,
             failures::a_dead_grant_is_not_due_and_keeps_its_tokens,

@@ -12,21 +12,24 @@ use super::{log, table};
 use crate::rules;
 
 pub(super) fn connect(writing: &Writing<'_>, connect: &Connect) -> Result<ConnectAnswer, Failure> {
-    if let Some((done, _)) = log::find(writing.conn, connect.attempt)? {
+    let known = log::find(writing.conn, connect.attempt)?.map(|(attempt, _)| attempt);
+    if let Some(done) = known.as_ref().filter(|attempt| attempt.status == AttemptStatus::Success) {
         let generation = done.new_generation.unwrap_or(done.generation);
         return Ok(ConnectAnswer::Connected { generation });
     }
+    // The provider has just given it for a code: then it lives, and is new even where its text is not.
+    let exchanged = known.is_some();
     let before = table::find(writing.conn, &connect.connection)?;
     let generation = before.as_ref().map_or(Generation(0), |row| row.generation);
     if generation != connect.generation {
         return Ok(ConnectAnswer::Moved { generation });
     }
-    if before.as_ref().is_some_and(|row| rules::has_already(row, connect)) {
+    if !exchanged && before.as_ref().is_some_and(|row| rules::has_already(row, connect)) {
         return Ok(ConnectAnswer::Unchanged);
     }
     let refresh = connect.tokens.as_ref().and_then(|tokens| tokens.refresh_fingerprint);
     if let Some(refresh) = refresh.filter(|_| connect.single_use) {
-        if let Some(attempt) = log::spender(writing, refresh)? {
+        if let Some(attempt) = log::spender(writing, refresh)?.filter(|_| !exchanged) {
             return Ok(ConnectAnswer::Spent { attempt });
         }
         if let Some(connection) = table::other_holder(writing.conn, refresh, &connect.connection)? {

@@ -12,8 +12,10 @@ use super::opening::patiently;
 use crate::migration::{Applied, Migration, missing};
 
 /// The migrations of SQLite.
-pub(super) const MIGRATIONS: &[Migration] =
-    &[Migration { number: 1, name: "keep", sql: include_str!("../../migrations/sqlite/0001_keep.sql") }];
+pub(super) const MIGRATIONS: &[Migration] = &[
+    Migration { number: 1, name: "keep", sql: include_str!("../../migrations/sqlite/0001_keep.sql") },
+    Migration { number: 2, name: "consents", sql: include_str!("../../migrations/sqlite/0002_consents.sql") },
+];
 
 /// Marks the file as ours (`PRAGMA application_id`): "jetn".
 const APPLICATION_ID: i64 = 0x6a65_746e;

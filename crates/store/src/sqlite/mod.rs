@@ -3,12 +3,13 @@
 //! * One thread writes, and calls that wait share one COMMIT (`writer`); reads go to a small pool (`readers`).
 //! * Before SQLite sees the file: `guard`. Opening connections: `opening`. The schema: `migrate`.
 //! * The ports: `connections` (with `flow` for claim, commit, fail and skip, and `grants` for what people do),
-//!   `attempts`, `feed`, `maintenance`. Rows: `table`, `log`, `rows`.
+//!   `attempts`, `consents`, `feed`, `maintenance`. Rows: `table`, `log`, `rows`.
 //! * Looking at a file that may be wrong: `inspect`.
 //! * Where tests make it fail: [`faults`].
 
 mod attempts;
 mod connections;
+mod consents;
 mod errors;
 pub mod faults;
 mod feed;

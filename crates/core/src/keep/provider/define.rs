@@ -273,7 +273,7 @@ impl Definition {
         Ok(())
     }
 
-    fn check_credential(
+    pub(super) fn check_credential(
         &self,
         field: &str,
         present: bool,

@@ -113,6 +113,7 @@ pub(super) struct StepTable {
     pub(super) form: Option<BTreeMap<String, String>>,
     pub(super) json: Option<toml::Table>,
     pub(super) spends: Option<Vec<Spent>>,
+    pub(super) issuer: Option<String>,
     pub(super) ok: Option<Ok>,
     pub(super) take: Option<Take>,
     #[serde(default)]

@@ -14,7 +14,7 @@ use super::payload::{self, BodyTemplate, Fields};
 use super::rule::Rule;
 use super::schema::{self, Spent};
 use super::take::Take;
-use super::template::{Known, Name};
+use super::template::{Known, Name, Template};
 use super::vars::Var;
 
 /// A request that a provider knows.
@@ -137,6 +137,8 @@ pub(super) struct StepSpec {
     pub(super) body: BodyTemplate,
     /// `None` where the file leaves it to the rule: a refresh spends unless nothing rotates, an exchange spends.
     pub(super) spends: Option<bool>,
+    /// Who the callback must say it comes from (RFC 9207); of `authorize` alone.
+    pub(super) issuer: Option<Template>,
     pub(super) ok: Success,
     pub(super) take: Take,
     pub(super) errors: Vec<Rule>,
@@ -175,6 +177,7 @@ impl StepSpec {
             headers: payload::headers(&written.headers, known).under("headers")?,
             body: payload::body(written, known)?,
             spends: spends(step, written.spends.as_deref()).under("spends")?,
+            issuer: issuer(step, written.issuer.as_deref(), around.names).under("issuer")?,
             ok: Success::compile(written.ok.as_ref().or(shared_ok).unwrap_or(&schema::Ok::default()))
                 .under("ok")?,
             take: Take::compile(
@@ -228,6 +231,13 @@ impl StepSpec {
         found.extend(self.body.holes());
         found
     }
+}
+
+fn issuer(step: Step, written: Option<&str>, vars: &BTreeSet<String>) -> Result<Option<Template>, Flaw> {
+    if written.is_some() && step != Step::Authorize {
+        return Err(Flaw::new("only a callback names its issuer: write it under [authorize]"));
+    }
+    written.map(|text| Template::parse(text, Known { vars, built_in: &[] })).transpose()
 }
 
 fn spends(step: Step, written: Option<&[Spent]>) -> Result<Option<bool>, Flaw> {

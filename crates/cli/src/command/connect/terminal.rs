@@ -1,0 +1,100 @@
+//! Consent without a browser on this machine.
+
+use std::io::{self, BufRead as _, Read as _};
+
+use jeton_core::keep::provider::CallbackParams;
+use jeton_keeper::{Consented, TerminalConsent, Vault};
+use tokio::task::spawn_blocking;
+use url::{Url, form_urlencoded};
+
+use super::Connection;
+use crate::code::Code;
+use crate::failure::Failure;
+use crate::output;
+
+/// The longest line that is read: no address is longer.
+const LONGEST: u64 = 16 * 1024;
+
+/// Shows the provider's page, and finishes with the address that a person brings back from it.
+pub(super) async fn consent(vault: &Vault, name: &str) -> Result<Connection, Failure> {
+    let TerminalConsent { id, url, until } = vault.ask_in_terminal(name).await?;
+    output::remark(&format!(
+        "Open this page in any browser and consent, until {}:\n\n    {url}\n\nThe browser then ends on a page whose address \
+         begins with the redirect URI; whether that page opens does not matter. Paste its whole address, or its `code`, here:",
+        until.to_the_second()
+    ))?;
+    let line = spawn_blocking(read_line).await.map_err(|error| unread(&io::Error::other(error)))?;
+    let params = parse(line.map_err(|error| unread(&error))?.trim()).map_err(Failure::wrong_use)?;
+    let Consented { generation, renews, .. } = vault.finish_in_terminal(id, params).await?;
+    Ok(Connection { generation, renews: Some(renews) })
+}
+
+fn read_line() -> io::Result<String> {
+    let mut line = String::new();
+    io::stdin().lock().take(LONGEST).read_line(&mut line)?;
+    Ok(line)
+}
+
+fn unread(error: &io::Error) -> Failure {
+    Failure::new(
+        Code::SystemRefused,
+        format!("what was pasted cannot be read ({error}); paste it as one line"),
+    )
+}
+
+/// The parameters of what was pasted: an address, its query, or a code alone.
+fn parse(pasted: &str) -> Result<CallbackParams, String> {
+    if pasted.is_empty() {
+        return Err("nothing was pasted; paste the whole address that the browser ended on".to_owned());
+    }
+    let query = match pasted.parse::<Url>() {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => url.query().unwrap_or_default().to_owned(),
+        _ if is_query(pasted) => pasted.trim_start_matches('?').to_owned(),
+        _ if pasted.contains(char::is_whitespace) => {
+            return Err("what was pasted is neither an address nor a code, which hold no spaces".to_owned());
+        }
+        _ => return Ok(CallbackParams::from([("code".to_owned(), pasted.to_owned())])),
+    };
+    let mut params = CallbackParams::new();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        if params.insert(name.into_owned(), value.into_owned()).is_some() {
+            return Err("a part of the address comes twice; paste it as the browser shows it".to_owned());
+        }
+    }
+    if params.contains_key("code") || params.contains_key("error") {
+        return Ok(params);
+    }
+    Err("the address holds no `code`; paste the one that the browser ended on after the consent".to_owned())
+}
+
+fn is_query(text: &str) -> bool {
+    let text = text.trim_start_matches('?');
+    ["code=", "state=", "error="]
+        .iter()
+        .any(|name| text.starts_with(name) || text.contains(&format!("&{name}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_its_query_and_a_bare_code_are_understood() {
+        let params = |pairs: &[(&str, &str)]| -> CallbackParams {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        let whole = params(&[("code", "a/b"), ("state", "s"), ("referer", "acme.amocrm.ru")]);
+        for text in [
+            "https://jeton.example.com/oauth/callback?code=a%2Fb&state=s&referer=acme.amocrm.ru",
+            "?code=a%2Fb&state=s&referer=acme.amocrm.ru",
+            "state=s&code=a%2Fb&referer=acme.amocrm.ru",
+        ] {
+            assert_eq!(parse(text).unwrap(), whole, "{text}");
+        }
+        assert_eq!(parse("4/0Ab_c-d").unwrap(), params(&[("code", "4/0Ab_c-d")]));
+        assert!(parse("http://x/cb?error=access_denied&state=s").unwrap().contains_key("error"));
+        for bad in ["", "http://x/cb", "http://x/cb?code=a&code=b", "two words"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What a store must be able to do for people who consent.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::id::{AttemptId, ConnectionName, ConsentId, GrantId, NodeId, ProviderName};
+use crate::keep::attempt::Attempt;
+use crate::keep::consent::{Bearer, ClosedLink, Consent, UnfitAnswer};
+use crate::seal::Fingerprint;
+use crate::time::Timestamp;
+
+use super::StoreError;
+
+/// Makes a link. Its id is also the operation id.
+#[derive(Clone, Debug)]
+pub struct Invite {
+    /// The consent.
+    pub id: ConsentId,
+    /// The connection.
+    pub connection: ConnectionName,
+    /// Its provider.
+    pub provider: ProviderName,
+    /// Names the ticket.
+    pub ticket: Fingerprint,
+    /// How long the link can be opened.
+    pub life: Duration,
+}
+
+/// Opens a link. The state is also the operation id.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// Names the ticket.
+    pub ticket: Fingerprint,
+    /// Names the state.
+    pub state: Fingerprint,
+    /// Names the cookie of the browser; absent where the terminal takes its place.
+    pub browser: Option<Fingerprint>,
+    /// The verifier, sealed.
+    pub verifier: Vec<u8>,
+    /// How long the answer is waited for.
+    pub life: Duration,
+}
+
+/// The answer to [`Opening`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenAnswer {
+    /// It is open; the answer counts until then.
+    Opened {
+        /// Until when.
+        until: Timestamp,
+    },
+    /// It stays closed.
+    Closed(ClosedLink),
+    /// There is no such link.
+    Unknown,
+}
+
+/// What is done with an answer of a provider.
+#[derive(Clone, Debug)]
+pub enum Then {
+    /// Its code will be exchanged: opens an attempt, which is also the operation id.
+    Exchange {
+        /// The attempt.
+        attempt: AttemptId,
+        /// The grant that it will bring.
+        grant: GrantId,
+        /// The process that makes it.
+        node: NodeId,
+        /// After which time without an outcome the attempt counts as interrupted.
+        lease_ttl: Duration,
+    },
+    /// It ends the consent.
+    Refuse {
+        /// A stable code.
+        code: String,
+        /// One sentence for people, with no secret.
+        message: String,
+    },
+}
+
+/// Uses the state of a consent up, once.
+#[derive(Clone, Debug)]
+pub struct CallBack {
+    /// Names the state.
+    pub state: Fingerprint,
+    /// Who brings the answer.
+    pub bearer: Bearer,
+    /// What is done with it.
+    pub then: Then,
+}
+
+/// The answer to [`CallBack`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallbackAnswer {
+    /// The state is used up, and what was to be done is recorded.
+    Taken,
+    /// Nothing was changed.
+    Unfit(UnfitAnswer),
+    /// There is no such state.
+    Unknown,
+}
+
+/// Records that the exchange of a code failed. No connection is touched.
+#[derive(Clone, Debug)]
+pub struct FailExchange {
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// The code may have been accepted: nobody knows.
+    pub unknown: bool,
+    /// Stable code of the failure.
+    pub code: String,
+    /// HTTP status, where there was a reply.
+    pub http_status: Option<u16>,
+    /// One sentence for people, with no secret.
+    pub message: String,
+}
+
+/// By what a consent is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConsentKey {
+    /// Its id.
+    Id(ConsentId),
+    /// Its ticket.
+    Ticket(Fingerprint),
+    /// Its state.
+    State(Fingerprint),
+}
+
+/// A consent with the attempt that exchanged its code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundConsent {
+    /// The consent.
+    pub consent: Consent,
+    /// The attempt, where there is one.
+    pub attempt: Option<Attempt>,
+}
+
+/// The consents of an installation.
+#[async_trait]
+pub trait ConsentStore: Send + Sync {
+    /// Makes a link; answers until when it can be opened. Consents that have been over for a week are forgotten.
+    async fn invite(&self, invite: Invite) -> Result<Timestamp, StoreError>;
+
+    /// Opens a link by the rule of [`crate::keep::consent::opens`].
+    async fn open_link(&self, opening: Opening) -> Result<OpenAnswer, StoreError>;
+
+    /// Uses a state up by the rule of [`crate::keep::consent::takes`], wipes the verifier, and records what follows.
+    async fn call_back(&self, callback: CallBack) -> Result<CallbackAnswer, StoreError>;
+
+    /// Records that an exchange failed, unless it has an outcome already. One that succeeds is recorded by
+    /// [`super::ConnectionStore::connect`] under the id of the same attempt.
+    async fn fail_exchange(&self, fail: FailExchange) -> Result<(), StoreError>;
+
+    /// The consent of that key.
+    async fn find_consent(&self, key: ConsentKey) -> Result<Option<FoundConsent>, StoreError>;
+
+    /// The latest consent of each connection, by name: up to `limit` after `after`.
+    async fn latest_consents(
+        &self,
+        after: Option<&ConnectionName>,
+        limit: usize,
+    ) -> Result<Vec<FoundConsent>, StoreError>;
+}

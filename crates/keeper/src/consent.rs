@@ -1,0 +1,358 @@
+//! A person consents: the link, the way to the provider and back, and what became of it.
+//!
+//! The rules stand in [`jeton_core::keep::consent`]; the exchange of the code is in `exchange`.
+
+mod error;
+mod exchange;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jeton_core::id::{ConnectionName, ConsentId, ProviderName};
+use jeton_core::keep::connection::Generation;
+use jeton_core::keep::consent::{
+    ANSWER_LIFE, Bearer, ClosedLink, Consent, LINK_LIFE, Progress, code_challenge, one_time_text, opens,
+    progress, takes, verifier_place,
+};
+use jeton_core::keep::ports::{ConsentKey, FoundConsent, Invite, OpenAnswer, Opening};
+use jeton_core::keep::provider::{CallbackParams, Slots, Step};
+use jeton_core::secret::Secret;
+use jeton_core::time::Timestamp;
+use serde::Serialize;
+use tokio::time::timeout;
+use url::Url;
+
+use crate::error::TokenError;
+use crate::shared::{Defined, Shared};
+use crate::vault::Vault;
+
+pub use error::ConsentError;
+
+/// Where callbacks come in, below the URL that browsers reach this server by.
+const CALLBACK_PATH: &str = "/oauth/callback";
+
+/// Where printed links lead.
+const LINK_PATH: &str = "/oauth/authorize";
+
+/// A link for the person who consents. It opens once.
+#[derive(Clone, Debug)]
+pub struct Invitation {
+    /// Names the consent.
+    pub id: ConsentId,
+    /// The link; whoever has it can give the grant.
+    pub link: Secret,
+    /// Until when it can be opened.
+    pub until: Timestamp,
+}
+
+/// What a browser that opened a link is sent on with.
+#[derive(Clone, Debug)]
+pub struct Asking {
+    /// The provider's page.
+    pub url: Url,
+    /// The state that is in it.
+    pub state: Secret,
+    /// What the browser must bring back, as a cookie.
+    pub browser: Secret,
+    /// Where the provider sends the browser back to.
+    pub callback: Url,
+    /// How long the answer is waited for.
+    pub life: Duration,
+}
+
+/// A consent whose answer a terminal waits for.
+#[derive(Clone, Debug)]
+pub struct TerminalConsent {
+    /// Names the consent.
+    pub id: ConsentId,
+    /// The provider's page.
+    pub url: Url,
+    /// Until when the answer counts.
+    pub until: Timestamp,
+}
+
+/// A connection that a person's consent has made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Consented {
+    /// The connection.
+    pub name: ConnectionName,
+    /// The generation that it brought.
+    pub generation: Generation,
+    /// When its access token dies.
+    pub expires_at: Option<Timestamp>,
+    /// Whether the connection can be kept alive beyond that.
+    pub renews: bool,
+}
+
+/// How far the consent to a connection has come; it holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ConsentStatus {
+    /// The connection.
+    pub connection: ConnectionName,
+    /// Its provider at that time.
+    pub provider: ProviderName,
+    /// When the link was made.
+    pub created_at: Timestamp,
+    /// How far it has come.
+    #[serde(flatten)]
+    pub progress: Progress,
+}
+
+impl ConsentStatus {
+    fn of(found: FoundConsent, now: Timestamp) -> Self {
+        let FoundConsent { consent, attempt } = found;
+        let progress = progress(&consent, attempt.as_ref(), now);
+        let Consent { connection, provider, created_at, .. } = consent;
+        Self { connection, provider, created_at, progress }
+    }
+}
+
+impl Vault {
+    /// Whether a person gives the grant of this connection in a browser.
+    pub fn asks_for_consent(&self, name: &str) -> Result<bool, TokenError> {
+        Ok(self.shared.defined(name)?.definition.asks_for_consent())
+    }
+
+    /// Makes a link for the person who consents to a connection.
+    pub async fn invite(&self, name: &str) -> Result<Invitation, ConsentError> {
+        let shared = &*self.shared;
+        let defined = ready(shared, name)?;
+        let ticket = one_time_text(&*shared.entropy);
+        let link = link(defined, &ticket)?;
+        let (id, until) = invite(shared, defined, &ticket).await?;
+        Ok(Invitation { id, link, until })
+    }
+
+    /// Opens a link: it can be opened once. The browser is to be sent to the provider with what this answers.
+    pub async fn open_link(&self, ticket: &Secret) -> Result<Asking, ConsentError> {
+        let shared = &*self.shared;
+        let ticket = shared.sealer.fingerprint(ticket);
+        let key = ConsentKey::Ticket(ticket);
+        let found = shared.patiently(|| shared.ports.consents.find_consent(key)).await?;
+        let Some(FoundConsent { consent, .. }) = found else { return Err(ConsentError::UnknownLink) };
+        let closed = |closed| ConsentError::of_closed(consent.connection.clone(), closed);
+        opens(&consent, shared.clock.now()).map_err(closed)?;
+        let defined = ready(shared, consent.connection.as_str())?;
+        let callback = callback(defined)?;
+        let browser = one_time_text(&*shared.entropy);
+        let Sent { url, state, .. } = send_off(shared, defined, &consent, Some(&browser)).await?;
+        Ok(Asking { url, state, browser, callback, life: ANSWER_LIFE })
+    }
+
+    /// Takes the answer that a provider sent a browser back with. The connection is made when this answers; a browser
+    /// that goes away meanwhile changes nothing.
+    pub async fn call_back(
+        &self,
+        params: CallbackParams,
+        browser: Option<&Secret>,
+    ) -> Result<Consented, ConsentError> {
+        let shared = &*self.shared;
+        let state = params.get("state").filter(|state| !state.is_empty()).ok_or(ConsentError::NoState)?;
+        let key = ConsentKey::State(shared.sealer.fingerprint(&Secret::new(state.as_str())));
+        let found = shared.patiently(|| shared.ports.consents.find_consent(key)).await?;
+        let found = found.ok_or(ConsentError::UnknownState)?;
+        let browser = browser.map(|browser| shared.sealer.fingerprint(browser));
+        self.go_on(found, Bearer::Browser(browser), params).await
+    }
+
+    /// Begins a consent without a browser at hand: the person opens the provider's page anywhere, and brings the
+    /// answer to the terminal.
+    pub async fn ask_in_terminal(&self, name: &str) -> Result<TerminalConsent, ConsentError> {
+        let shared = &*self.shared;
+        let defined = ready(shared, name)?;
+        let ticket = one_time_text(&*shared.entropy);
+        let (id, _) = invite(shared, defined, &ticket).await?;
+        let found = shared.patiently(|| shared.ports.consents.find_consent(ConsentKey::Id(id))).await?;
+        let FoundConsent { consent, .. } = found.ok_or(ConsentError::UnknownLink)?;
+        let Sent { url, until, .. } = send_off(shared, defined, &consent, None).await?;
+        Ok(TerminalConsent { id, url, until })
+    }
+
+    /// Takes the answer that a person brought to the terminal: all parameters of the callback, or its code alone.
+    pub async fn finish_in_terminal(
+        &self,
+        id: ConsentId,
+        params: CallbackParams,
+    ) -> Result<Consented, ConsentError> {
+        let shared = &*self.shared;
+        let found = shared.patiently(|| shared.ports.consents.find_consent(ConsentKey::Id(id))).await?;
+        let found = found.ok_or(ConsentError::UnknownState)?;
+        let own = found.consent.asked.as_ref().map(|asked| asked.state);
+        let brought =
+            params.get("state").map(|state| shared.sealer.fingerprint(&Secret::new(state.as_str())));
+        // The terminal itself is what ties a bare code to whoever asked, and the verifier ties it to this consent.
+        if brought.is_some() && brought != own {
+            return Err(ConsentError::UnknownState);
+        }
+        self.go_on(found, Bearer::Terminal, params).await
+    }
+
+    /// How far the consent with that id has come.
+    pub async fn consent(&self, id: ConsentId) -> Result<Option<ConsentStatus>, TokenError> {
+        self.consent_of(ConsentKey::Id(id)).await
+    }
+
+    /// How far the consent with that ticket has come.
+    pub async fn consent_by_ticket(&self, ticket: &Secret) -> Result<Option<ConsentStatus>, TokenError> {
+        self.consent_of(ConsentKey::Ticket(self.shared.sealer.fingerprint(ticket))).await
+    }
+
+    async fn consent_of(&self, key: ConsentKey) -> Result<Option<ConsentStatus>, TokenError> {
+        let shared = &*self.shared;
+        let found = shared.patiently(|| shared.ports.consents.find_consent(key)).await?;
+        Ok(found.map(|found| ConsentStatus::of(found, shared.clock.now())))
+    }
+
+    /// The latest consent of each connection, by name: up to `limit` after `after`.
+    pub async fn consents(
+        &self,
+        after: Option<&ConnectionName>,
+        limit: usize,
+    ) -> Result<Vec<ConsentStatus>, TokenError> {
+        let shared = &*self.shared;
+        let found = shared.patiently(|| shared.ports.consents.latest_consents(after, limit)).await?;
+        let now = shared.clock.now();
+        Ok(found.into_iter().map(|found| ConsentStatus::of(found, now)).collect())
+    }
+
+    /// Exchanges the code in a task of its own, which nobody who goes away can cancel.
+    async fn go_on(
+        &self,
+        found: FoundConsent,
+        bearer: Bearer,
+        params: CallbackParams,
+    ) -> Result<Consented, ConsentError> {
+        let now = self.shared.clock.now();
+        let FoundConsent { consent, attempt } = found;
+        takes(&consent, bearer, now).map_err(|unfit| {
+            let progress = progress(&consent, attempt.as_ref(), now);
+            ConsentError::of_unfit(consent.connection.clone(), unfit, progress)
+        })?;
+        let defined = Arc::clone(ready(&self.shared, consent.connection.as_str())?);
+        if defined.provider != consent.provider {
+            return Err(ConsentError::Foreign {
+                name: consent.connection,
+                message: format!("the link was made for the provider `{}`", consent.provider),
+            });
+        }
+        if self.shared.is_closing() {
+            return Err(TokenError::ShuttingDown.into());
+        }
+        let settings = &self.shared.settings;
+        let patience = settings.redeem_timeout + settings.claim_wait * 2;
+        let (shared, name) = (Arc::clone(&self.shared), defined.name.clone());
+        let task = self
+            .shared
+            .tracker
+            .spawn(async move { exchange::run(&shared, &defined, &consent, bearer, params).await });
+        match timeout(patience, task).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(TokenError::Busy { what: "trouble in this process" }.into()),
+            Err(_) => Err(TokenError::WaitTimeout { name, waited: patience }.into()),
+        }
+    }
+}
+
+/// A connection that consents can be asked for now.
+fn ready<'a>(shared: &'a Shared, name: &str) -> Result<&'a Arc<Defined>, TokenError> {
+    let defined = shared.defined(name)?;
+    if shared.on_hold {
+        return Err(TokenError::OnHold);
+    }
+    defined.definition.check_consent().map_err(|error| TokenError::Definition {
+        name: defined.name.clone(),
+        message: format!("{}: {}", error.field, error.problem),
+    })?;
+    Ok(defined)
+}
+
+async fn invite(
+    shared: &Shared,
+    defined: &Defined,
+    ticket: &Secret,
+) -> Result<(ConsentId, Timestamp), TokenError> {
+    let id = ConsentId::generate(shared.clock.now(), &*shared.entropy);
+    let order = Invite {
+        id,
+        connection: defined.name.clone(),
+        provider: defined.provider.clone(),
+        ticket: shared.sealer.fingerprint(ticket),
+        life: LINK_LIFE,
+    };
+    let until = shared.patiently(|| shared.ports.consents.invite(order.clone())).await?;
+    Ok((id, until))
+}
+
+/// Where a person was sent.
+struct Sent {
+    url: Url,
+    state: Secret,
+    until: Timestamp,
+}
+
+/// Opens a link in the store, and makes the URL of the provider's page.
+async fn send_off(
+    shared: &Shared,
+    defined: &Defined,
+    consent: &Consent,
+    browser: Option<&Secret>,
+) -> Result<Sent, ConsentError> {
+    let (state, verifier) = (one_time_text(&*shared.entropy), one_time_text(&*shared.entropy));
+    let slots = Slots {
+        state: Some(state.clone()),
+        code_challenge: Some(code_challenge(&verifier)),
+        ..Slots::default()
+    };
+    let request = defined.definition.request(Step::Authorize, &slots);
+    let url = request.map_err(|error| unusable(defined, error.to_string()))?.url;
+    let id = consent.id.to_string();
+    let opening = Opening {
+        ticket: consent.ticket,
+        state: shared.sealer.fingerprint(&state),
+        browser: browser.map(|browser| shared.sealer.fingerprint(browser)),
+        verifier: shared.sealer.seal(verifier.reveal().as_bytes(), verifier_place(&id), &*shared.entropy),
+        life: ANSWER_LIFE,
+    };
+    match shared.patiently(|| shared.ports.consents.open_link(opening.clone())).await? {
+        OpenAnswer::Opened { until } => {
+            tracing::info!(connection = %defined.name, consent = %id, "a person is asked for consent");
+            Ok(Sent { url, state, until })
+        }
+        OpenAnswer::Closed(closed) => Err(ConsentError::of_closed(defined.name.clone(), closed)),
+        OpenAnswer::Unknown => Err(ConsentError::UnknownLink),
+    }
+}
+
+fn unusable(defined: &Defined, message: String) -> TokenError {
+    TokenError::Definition { name: defined.name.clone(), message }
+}
+
+fn callback(defined: &Defined) -> Result<Url, TokenError> {
+    let written = defined.definition.client().redirect_uri.as_deref().unwrap_or_default();
+    written.parse().map_err(|error| unusable(defined, format!("client.redirect_uri is not a URL: {error}")))
+}
+
+/// The link lies beside the callback, so that the browser brings its cookie to both.
+fn link(defined: &Defined, ticket: &Secret) -> Result<Secret, TokenError> {
+    let mut url = callback(defined)?;
+    let Some(base) = url.path().strip_suffix(CALLBACK_PATH).map(str::to_owned) else {
+        let message = format!(
+            "its redirect URI {url} does not end in {CALLBACK_PATH}, so the browser would not come back to jeton; use \
+             `jeton connect {} --code`",
+            defined.name
+        );
+        return Err(unusable(defined, message));
+    };
+    url.set_path(&format!("{base}{LINK_PATH}"));
+    url.query_pairs_mut().clear().append_pair("ticket", ticket.reveal());
+    Ok(Secret::from(String::from(url)))
+}
+
+impl ConsentError {
+    fn of_closed(name: ConnectionName, closed: ClosedLink) -> Self {
+        match closed {
+            ClosedLink::Used => Self::UsedLink { name },
+            ClosedLink::Late => Self::LateLink { name },
+        }
+    }
+}

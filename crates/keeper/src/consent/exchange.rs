@@ -1,0 +1,274 @@
+//! The exchange of a code: checked, recorded, sent once, and what came of it.
+//!
+//! It goes the way of a refresh. Everything that can fail with nothing spent comes first; a spill slot is reserved; the
+//! attempt is on record before the code is sent; the code is never sent twice; the reply is durable before anybody is
+//! told. What the code is exchanged at was checked before: the host of a captured variable must be the provider's.
+
+use jeton_core::id::{AttemptId, GrantId};
+use jeton_core::keep::attempt::Act;
+use jeton_core::keep::connection::SealedTokens;
+use jeton_core::keep::consent::{Bearer, Consent, progress, verifier_place};
+use jeton_core::keep::due;
+use jeton_core::keep::plan::Acquiring;
+use jeton_core::keep::ports::{
+    CallBack, CallbackAnswer, Connect, ConnectAnswer, ConsentKey, FailExchange, Then,
+};
+use jeton_core::keep::provider::{CallbackParams, OutboundRequest, Slots, Step, TokenReply, Vars};
+use jeton_core::secret::Secret;
+use jeton_core::time::Timestamp;
+
+use super::{ConsentError, Consented};
+use crate::deliver::{self, Taken};
+use crate::error::TokenError;
+use crate::extras::Extras;
+use crate::redeem::{Redeemed, Refusal, redeem};
+use crate::sealed::{Opened, seal_tokens};
+use crate::shared::{Defined, Shared};
+use crate::spill::{Slot, Write};
+
+/// The longest code of a provider's error that is kept and shown.
+const LONGEST_CODE: usize = 64;
+
+/// Takes the answer of a provider to its end.
+pub(super) async fn run(
+    shared: &Shared,
+    defined: &Defined,
+    consent: &Consent,
+    bearer: Bearer,
+    params: CallbackParams,
+) -> Result<Consented, ConsentError> {
+    let answer = Answer { shared, defined, consent, bearer };
+    let (request, slots) = match answer.judge(&params) {
+        Ok(fit) => fit,
+        Err(refused) => return Err(answer.refuse(refused).await?),
+    };
+    let _permit = defined.gate.acquire().await.map_err(|_| TokenError::ShuttingDown)?;
+    let slot = deliver::reserve(shared).await?;
+    if shared.is_closing() {
+        // Waiting for a turn takes a while.
+        return Err(TokenError::ShuttingDown.into());
+    }
+    let now = shared.clock.now();
+    let attempt = AttemptId::generate(now, &*shared.entropy);
+    let grant = GrantId::generate(now, &*shared.entropy);
+    // Taken before the record, so that our idea of the lease ends no later than the store's.
+    let write_until = shared.clock.uptime() + shared.settings.lease;
+    let lease_ttl = shared.settings.lease;
+    answer.use_up(Then::Exchange { attempt, grant, node: shared.node, lease_ttl }).await?;
+    let captured = slots.captured.clone();
+    match redeem(shared, defined, Act::Connect, request, &slots, write_until).await {
+        Redeemed::Tokens { reply, sent_at } => {
+            let bought = Bought { attempt, grant, sent_at, captured };
+            answer.connect(&reply, bought, slot).await
+        }
+        Redeemed::Failed(refusal) => Err(answer.failed(attempt, refusal).await),
+    }
+}
+
+/// An answer that a provider sent back.
+struct Answer<'a> {
+    shared: &'a Shared,
+    defined: &'a Defined,
+    consent: &'a Consent,
+    bearer: Bearer,
+}
+
+/// What a code bought.
+struct Bought {
+    attempt: AttemptId,
+    grant: GrantId,
+    sent_at: Timestamp,
+    captured: Vars,
+}
+
+impl Answer<'_> {
+    /// Checks everything that can be checked before the code is spent, and makes the request that spends it.
+    fn judge(&self, params: &CallbackParams) -> Result<(OutboundRequest, Slots), ConsentError> {
+        let name = || self.defined.name.clone();
+        let foreign = |message: String| ConsentError::Foreign { name: name(), message };
+        let definition = &self.defined.definition;
+        definition.check_issuer(params).map_err(|error| foreign(error.to_string()))?;
+        if let Some(error) = params.get("error") {
+            return Err(ConsentError::Denied { name: name(), code: plain(error) });
+        }
+        let captured = definition.capture(params).map_err(|error| foreign(error.to_string()))?;
+        let failed = |code: &str, message: String| ConsentError::Failed {
+            name: name(),
+            code: code.to_owned(),
+            message,
+        };
+        let code = params.get("code").filter(|code| !code.is_empty());
+        let code = code.ok_or_else(|| failed("no_code", "the answer brings no code".to_owned()))?;
+        let slots = Slots {
+            code: Some(Secret::new(code.as_str())),
+            code_verifier: self.verifier(),
+            captured,
+            ..Slots::default()
+        };
+        let request = definition.request(Step::Exchange, &slots);
+        let request = request.map_err(|error| failed("not_sent", error.to_string()))?;
+        Ok((request, slots))
+    }
+
+    fn verifier(&self) -> Option<Secret> {
+        let id = self.consent.id.to_string();
+        let sealed = self.consent.asked.as_ref()?.verifier.as_ref()?;
+        let opened = self.shared.sealer.open(sealed, verifier_place(&id)).ok()?;
+        std::str::from_utf8(&opened).ok().map(Secret::new)
+    }
+
+    /// Ends the consent because of `refused`, which is the answer.
+    async fn refuse(&self, refused: ConsentError) -> Result<ConsentError, ConsentError> {
+        let code = match &refused {
+            ConsentError::Denied { code, .. } | ConsentError::Failed { code, .. } => code.clone(),
+            _ => "foreign".to_owned(),
+        };
+        tracing::warn!(connection = %self.defined.name, code, reason = %refused, "a consent came to nothing");
+        self.use_up(Then::Refuse { code, message: refused.to_string() }).await?;
+        Ok(refused)
+    }
+
+    /// Uses the state up: from here on, nobody else can bring this answer.
+    async fn use_up(&self, then: Then) -> Result<(), ConsentError> {
+        let state = self.consent.asked.as_ref().map(|asked| asked.state).ok_or(ConsentError::UnknownState)?;
+        let order = CallBack { state, bearer: self.bearer, then };
+        let store = &self.shared.ports.consents;
+        match self.shared.patiently(|| store.call_back(order.clone())).await? {
+            CallbackAnswer::Taken => Ok(()),
+            CallbackAnswer::Unknown => Err(ConsentError::UnknownState),
+            CallbackAnswer::Unfit(unfit) => {
+                let found = self.shared.patiently(|| store.find_consent(ConsentKey::State(state))).await?;
+                let found = found.ok_or(ConsentError::UnknownState)?;
+                let progress = progress(&found.consent, found.attempt.as_ref(), self.shared.clock.now());
+                Err(ConsentError::of_unfit(self.defined.name.clone(), unfit, progress))
+            }
+        }
+    }
+
+    /// Stores what the code bought as the grant of the connection.
+    async fn connect(
+        &self,
+        reply: &TokenReply,
+        bought: Bought,
+        slot: Slot<'_>,
+    ) -> Result<Consented, ConsentError> {
+        let (shared, defined) = (self.shared, self.defined);
+        for warning in &reply.warnings {
+            tracing::warn!(connection = %defined.name, warning, "the token reply is strange");
+        }
+        // Whatever generation is in the way by then, the grant is sealed anew for the one after it.
+        let generation = shared
+            .memory
+            .find(defined.name.as_str())
+            .and_then(|slot| slot.known())
+            .map(|known| known.row.generation)
+            .unwrap_or_default();
+        let extras = Extras { vars: bought.captured, ..Extras::default() };
+        let opened = Opened {
+            access: Some(reply.access.clone()),
+            refresh: reply.refresh.clone(),
+            extras: Some(extras.after(reply).to_text()),
+        };
+        let tokens = SealedTokens {
+            access_expires_at: reply.expires_at,
+            refresh_expires_at: reply.refresh_expires_at,
+            ..seal_tokens(
+                &shared.sealer,
+                &*shared.entropy,
+                &defined.name,
+                generation.next(),
+                &opened,
+                bought.sent_at,
+            )
+        };
+        let connect = Connect {
+            connection: defined.name.clone(),
+            provider: defined.provider.clone(),
+            grant: bought.grant,
+            generation,
+            due_at: due::due_at(&tokens, &defined.pace, bought.sent_at, 0.0),
+            tokens: Some(tokens),
+            single_use: defined.spends(),
+            attempt: bought.attempt,
+            node: shared.node,
+        };
+        let taken = deliver::deliver(shared, &Write::Connect(connect), slot).await?;
+        let renews =
+            (reply.refresh.is_some() && defined.can_redeem()) || defined.acquiring() != Acquiring::Never;
+        self.said(taken, reply.expires_at, renews)
+    }
+
+    fn said(
+        &self,
+        taken: Taken,
+        expires_at: Option<Timestamp>,
+        renews: bool,
+    ) -> Result<Consented, ConsentError> {
+        let name = self.defined.name.clone();
+        match taken {
+            Taken::Connect(ConnectAnswer::Connected { generation }) => {
+                tracing::info!(connection = %name, generation = generation.0, "connected by consent");
+                if !renews {
+                    tracing::warn!(connection = %name, "the provider gave no refresh token");
+                }
+                Ok(Consented { name, generation, expires_at, renews })
+            }
+            Taken::Connect(ConnectAnswer::HeldBy { connection }) => Err(ConsentError::Failed {
+                message: deliver::held_by(&connection),
+                code: deliver::HELD_BY.to_owned(),
+                name,
+            }),
+            other => {
+                tracing::error!(connection = %name, ?other, "the store gave a grant an answer that it cannot get");
+                Err(ConsentError::Unknown {
+                    name,
+                    message: "the store did not say what became of it".to_owned(),
+                })
+            }
+        }
+    }
+
+    /// Records that the exchange failed. The connection keeps the grant that it has.
+    async fn failed(&self, attempt: AttemptId, refusal: Refusal) -> ConsentError {
+        let name = self.defined.name.clone();
+        let unknown = refusal.class.may_have_spent();
+        let (code, class, reason) = (&refusal.code, refusal.class.as_str(), &refusal.message);
+        let status = refusal.status.unwrap_or_default();
+        tracing::warn!(connection = %name, %attempt, code, class, status, reason, "the exchange of a code failed");
+        let fail = FailExchange {
+            attempt,
+            unknown,
+            code: refusal.code.clone(),
+            http_status: refusal.status,
+            message: refusal.message.clone(),
+        };
+        let store = &self.shared.ports.consents;
+        if let Err(error) = self.shared.patiently(|| store.fail_exchange(fail.clone())).await {
+            // The attempt stays open and lapses: the log then says what is true, that its outcome is not on record.
+            tracing::error!(connection = %name, %attempt, %error, "the failure of an exchange could not be recorded");
+        }
+        if unknown {
+            ConsentError::Unknown { name, message: refusal.message }
+        } else {
+            ConsentError::Failed { name, code: refusal.code, message: refusal.message }
+        }
+    }
+}
+
+/// A provider's error code as it may be shown: it came through a browser, where anybody could have changed it.
+fn plain(code: &str) -> String {
+    let keep = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.') { c } else { '_' };
+    code.chars().take(LONGEST_CODE).map(keep).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_code_of_a_callback_is_cut_to_what_a_code_can_be() {
+        assert_eq!(plain("access_denied"), "access_denied");
+        assert_eq!(plain("<b>call 0800</b>"), "_b_call_0800__b_");
+        assert_eq!(plain(&"x".repeat(500)).len(), LONGEST_CODE);
+    }
+}

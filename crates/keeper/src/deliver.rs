@@ -1,0 +1,171 @@
+//! Giving a write to the store: again and again, and durable in its spill slot while the store does not take it.
+
+use std::time::Duration;
+
+use jeton_core::id::ConnectionName;
+use jeton_core::keep::connection::{Generation, SealedTokens};
+use jeton_core::keep::ports::{CommitAnswer, Connect, ConnectAnswer, FailExchange, StoreError};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::error::TokenError;
+use crate::sealed::{open_tokens, seal_tokens};
+use crate::shared::Shared;
+use crate::spill::{Slot, Write};
+
+/// How long a reply that is durable nowhere waits for the store, before it goes to its spill slot as well.
+const FIRST_OFFER: Duration = Duration::from_millis(500);
+
+/// The longest pause between two offers of a spilled write to the store.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The code of a grant that another connection holds already.
+pub(crate) const HELD_BY: &str = "held_by_another";
+
+/// Says so.
+pub(crate) fn held_by(connection: &ConnectionName) -> String {
+    format!(
+        "`{connection}` holds the very refresh token that the provider gave, and two owners would spend it twice; use \
+         that connection, or `jeton disconnect {connection}` first"
+    )
+}
+
+/// What the store answered to a write.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    /// To a commit.
+    Commit(CommitAnswer),
+    /// To a failure: it is recorded.
+    Fail,
+    /// To a grant that a code bought; never that it moved.
+    Connect(ConnectAnswer),
+}
+
+/// A spill slot, waiting for one for at most `claim_wait`: without one, nothing may be spent.
+pub(crate) async fn reserve(shared: &Shared) -> Result<Slot<'_>, TokenError> {
+    let deadline = Instant::now() + shared.settings.claim_wait;
+    loop {
+        let reserved = shared.slots.reserve().map_err(|error| TokenError::Store {
+            message: format!("a spill slot cannot be reserved: {error}"),
+        })?;
+        match reserved {
+            Some(slot) => return Ok(slot),
+            None if Instant::now() >= deadline => {
+                return Err(TokenError::Busy { what: "refreshes (every spill slot is taken)" });
+            }
+            None => sleep(shared.settings.poll).await,
+        }
+    }
+}
+
+/// Gives a write to the store. While the store does not take it, it is durable in its spill slot, and is offered
+/// again and again; when the process must end, it stays there for whoever looks next.
+pub(crate) async fn deliver(shared: &Shared, write: &Write, mut slot: Slot<'_>) -> Result<Taken, TokenError> {
+    let (name, _) = write.names();
+    let mut pause = shared.settings.poll;
+    let mut spilled = false;
+    loop {
+        let error = match offer_in_time(shared, write, spilled).await {
+            Ok(answer) => {
+                if spilled {
+                    clear(&mut slot);
+                }
+                if let Err(error) = shared.look(name).await {
+                    // It is stored; memory learns of it from the change feed.
+                    tracing::debug!(%error, "the stored row could not be read back at once");
+                }
+                return Ok(answer);
+            }
+            Err(error) => error,
+        };
+        if !spilled {
+            spilled = fill(&mut slot, write, &error, name);
+        }
+        if spilled && (shared.is_closing() || !error.may_pass()) {
+            return Err(error.into());
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Offers a write; as long as it is durable nowhere, a slow store is as good as none.
+async fn offer_in_time(shared: &Shared, write: &Write, spilled: bool) -> Result<Taken, StoreError> {
+    if spilled {
+        return offer(shared, write).await;
+    }
+    timeout(FIRST_OFFER, offer(shared, write)).await.unwrap_or_else(|_| {
+        Err(StoreError::Unavailable(format!("no answer within {} ms", FIRST_OFFER.as_millis())))
+    })
+}
+
+/// Offers a write to the store once.
+pub(crate) async fn offer(shared: &Shared, write: &Write) -> Result<Taken, StoreError> {
+    let store = &shared.ports.connections;
+    match write {
+        Write::Commit(commit) => store.commit(commit.clone()).await.map(Taken::Commit),
+        Write::Fail(fail) => store.fail(fail.clone()).await.map(|()| Taken::Fail),
+        Write::Connect(connect) => offer_grant(shared, connect.clone()).await.map(Taken::Connect),
+    }
+}
+
+/// Offers a grant that a code bought, whatever the generation has become meanwhile: the person who consented meant it
+/// to replace what is there.
+async fn offer_grant(shared: &Shared, mut connect: Connect) -> Result<ConnectAnswer, StoreError> {
+    loop {
+        match shared.ports.connections.connect(connect.clone()).await? {
+            ConnectAnswer::Moved { generation } => connect = sealed_for(shared, connect, generation)?,
+            ConnectAnswer::HeldBy { connection } => {
+                let fail = FailExchange {
+                    attempt: connect.attempt,
+                    unknown: false,
+                    code: HELD_BY.to_owned(),
+                    http_status: None,
+                    message: held_by(&connection),
+                };
+                shared.ports.consents.fail_exchange(fail).await?;
+                return Ok(ConnectAnswer::HeldBy { connection });
+            }
+            answer => return Ok(answer),
+        }
+    }
+}
+
+/// The same grant, sealed to follow `generation`.
+fn sealed_for(shared: &Shared, connect: Connect, generation: Generation) -> Result<Connect, StoreError> {
+    let Some(tokens) = &connect.tokens else { return Ok(Connect { generation, ..connect }) };
+    let name = &connect.connection;
+    let opened = open_tokens(&shared.sealer, name, connect.generation.next(), tokens).map_err(|error| {
+        StoreError::Refused(format!("a grant that was just sealed does not open: {error}"))
+    })?;
+    let sealed =
+        seal_tokens(&shared.sealer, &*shared.entropy, name, generation.next(), &opened, tokens.obtained_at);
+    let tokens = SealedTokens {
+        access_expires_at: tokens.access_expires_at,
+        refresh_expires_at: tokens.refresh_expires_at,
+        ..sealed
+    };
+    Ok(Connect { generation, tokens: Some(tokens), ..connect })
+}
+
+fn fill(slot: &mut Slot<'_>, write: &Write, cause: &StoreError, name: &ConnectionName) -> bool {
+    match slot.fill(write) {
+        Ok(()) => {
+            tracing::error!(connection = %name, error = %cause, "the store did not take a token reply; it is spilled");
+            true
+        }
+        Err(error) => {
+            tracing::error!(
+                connection = %name, store = %cause, spill = %error,
+                "CRITICAL: neither the store nor the spill slot takes a token reply; it is held in memory"
+            );
+            false
+        }
+    }
+}
+
+/// Frees a slot whose write the store has taken. A slot that cannot be freed is offered again, which changes nothing.
+pub(crate) fn clear(slot: &mut Slot<'_>) {
+    if let Err(error) = slot.clear() {
+        tracing::warn!(%error, "a spill slot could not be freed");
+    }
+}

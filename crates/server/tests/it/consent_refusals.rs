@@ -1,0 +1,220 @@
+//! What a consent must not become: each bad input is one page with one sentence, and no secret goes anywhere.
+
+use jeton_core::keep::attempt::{Act, AttemptStatus};
+use jeton_core::keep::ports::AttemptFilter;
+use jeton_emulator::{Ending, Mood};
+
+use crate::scene::{Return, Scene, page};
+
+async fn with_page() -> Scene {
+    Scene::with("oauth2", &[("authorize_url", "https://sso.example.com/authorize")]).await
+}
+
+/// Nothing was asked of the provider's token endpoint, and nothing is connected.
+async fn nothing_was_sent(scene: &Scene) {
+    assert_eq!(scene.emulator.stats().requests, 0);
+    assert_eq!(scene.condition().await, "pending");
+}
+
+#[tokio::test]
+async fn a_link_opens_once() {
+    let scene = with_page().await;
+    let link = scene.link().await;
+    assert_eq!(scene.open(&link).await.status, 303);
+    let sentence = page(&scene.open(&link).await, 410, "This link was used");
+    assert!(sentence.ends_with("ask for a new one with `jeton connect acme`."), "{sentence}");
+    let other = link.replace("ticket=", "ticket=x");
+    page(&scene.open(&other).await, 404, "Unknown link");
+    page(&scene.open("/oauth/authorize").await, 404, "Unknown link");
+}
+
+#[tokio::test]
+async fn a_link_expires() {
+    let scene = with_page().await;
+    let link = scene.link().await;
+    scene.clock.pass(600);
+    let sentence = page(&scene.open(&link).await, 410, "This link has expired");
+    assert!(sentence.contains("`jeton connect acme`"), "{sentence}");
+    assert_eq!(scene.progress().await["state"], "expired");
+}
+
+#[tokio::test]
+async fn programs_that_look_ahead_use_no_link_up() {
+    let scene = with_page().await;
+    let link = scene.link().await;
+    let ahead = scene.house.stranger().with_header("sec-purpose", "prefetch;prerender");
+    assert_eq!(ahead.get(&link).await.unwrap().status, 503);
+    let head = format!("HEAD {link} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    assert!(scene.house.raw(head).await.starts_with("HTTP/1.1 200"));
+    assert_eq!(scene.open(&link).await.status, 303);
+}
+
+#[tokio::test]
+async fn an_answer_in_another_browser_is_not_taken_and_the_right_one_goes_on() {
+    let scene = with_page().await;
+    let back = scene.consent().await;
+    let (name, _) = back.cookie.split_once('=').unwrap();
+    for stranger in ["x=y".to_owned(), format!("{name}=guessed"), format!("{name}=")] {
+        let reply = scene.come_back_as(&stranger, &back).await;
+        let sentence = page(&reply, 403, "Another browser began this");
+        assert!(sentence.contains("go on there, or begin again"), "{sentence}");
+    }
+    nothing_was_sent(&scene).await;
+    page(&scene.come_back(&back).await, 200, "Connected");
+}
+
+#[tokio::test]
+async fn a_replayed_answer_is_told_what_became_of_it_and_sends_nothing() {
+    let scene = with_page().await;
+    let back = scene.consent().await;
+    page(&scene.come_back(&back).await, 200, "Connected");
+    for replay in [back.clone(), back.clone().with("code", "another"), back.clone().with("error", "x")] {
+        let sentence = page(&scene.come_back(&replay).await, 409, "Taken before");
+        assert!(sentence.contains("`acme` was connected with it, and nothing is left to do"), "{sentence}");
+    }
+    page(&scene.come_back_as("a=b", &back).await, 403, "Another browser began this");
+    assert_eq!(scene.emulator.stats().requests, 1);
+}
+
+#[tokio::test]
+async fn answers_that_come_at_once_spend_the_code_once() {
+    let scene = with_page().await;
+    let back = scene.consent().await;
+    let replies = futures_util::future::join_all((0..5).map(|_| scene.come_back(&back))).await;
+    let connected = replies.iter().filter(|reply| reply.status == 200).count();
+    assert_eq!((connected, scene.emulator.stats().requests), (1, 1));
+    for reply in replies.iter().filter(|reply| reply.status != 200) {
+        page(reply, 409, "Taken before");
+    }
+}
+
+#[tokio::test]
+async fn a_late_answer_is_not_taken() {
+    let scene = with_page().await;
+    let back = scene.consent().await;
+    scene.clock.pass(600);
+    let sentence = page(&scene.come_back(&back).await, 410, "Too late");
+    assert!(sentence.contains("begin again with `jeton connect acme`"), "{sentence}");
+    nothing_was_sent(&scene).await;
+    assert_eq!(scene.progress().await["state"], "expired");
+}
+
+#[tokio::test]
+async fn an_answer_to_nothing_is_told_where_to_begin() {
+    let scene = with_page().await;
+    let back = scene.consent().await;
+    page(&scene.come_back(&back.clone().without("state")).await, 400, "Nothing to answer here");
+    page(&scene.come_back(&back.clone().with("state", "forged")).await, 400, "Unknown answer");
+    let twice = format!("{}&code=another", back.path());
+    let reply = scene.house.stranger().with_header("cookie", &back.cookie).get(&twice).await.unwrap();
+    page(&reply, 400, "Unreadable address");
+    nothing_was_sent(&scene).await;
+    page(&scene.come_back(&back).await, 200, "Connected");
+}
+
+#[tokio::test]
+async fn a_refused_consent_says_so_and_keeps_everything_as_it_was() {
+    let scene = with_page().await;
+    let back = scene.consent().await.without("code");
+    let denied = back.clone().with("error", "access_denied").with("error_description", "<b>call 0800</b>");
+    let reply = scene.come_back(&denied).await;
+    let sentence = page(&reply, 403, "Consent refused");
+    assert!(sentence.contains("`acme` is as it was"), "{sentence}");
+    assert!(!reply.text().contains("0800"), "a page repeats nothing that anybody can write into its address");
+    let progress = scene.progress().await;
+    assert_eq!((&progress["state"], &progress["code"]), (&"refused".into(), &"access_denied".into()));
+    let other = scene.consent().await.without("code").with("error", "invalid_scope");
+    let sentence = page(&scene.come_back(&other).await, 400, "The provider refused");
+    assert!(sentence.contains("`invalid_scope`"), "{sentence}");
+    let neither = scene.consent().await.without("code");
+    page(&scene.come_back(&neither).await, 502, "Not connected");
+    nothing_was_sent(&scene).await;
+}
+
+#[tokio::test]
+async fn a_captured_host_that_is_not_the_providers_gets_no_secret() {
+    let forge = |back: Return, name: &str, value: &str| back.with(name, value);
+    for (provider, parameter, evil) in [
+        ("amocrm", "referer", "acme.amocrm.ru.evil.example"),
+        ("amocrm", "referer", "evil.example"),
+        ("amocrm", "referer", "acme.amocrm.ru:8443"),
+        ("amocrm", "referer", "127.0.0.1"),
+        ("zoho", "accounts-server", "https://accounts.zoho.com.evil.example"),
+        ("zoho", "accounts-server", "http://accounts.zoho.com"),
+        ("quickbooks", "realmId", "../../evil"),
+    ] {
+        let scene = Scene::of(provider).await;
+        let back = forge(scene.consent().await, parameter, evil);
+        let sentence = page(&scene.come_back(&back).await, 400, "Answer not taken");
+        assert!(sentence.contains("no secret was sent"), "{sentence}");
+        assert!(sentence.contains(parameter), "{sentence}");
+        nothing_was_sent(&scene).await;
+        assert_eq!(scene.progress().await["code"], "foreign", "{provider}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_of_another_issuer_is_not_taken() {
+    let issuer = "https://sso.example.com";
+    let vars = [("authorize_url", "https://sso.example.com/authorize"), ("issuer", issuer)];
+    let scene = Scene::with("oauth2", &vars).await;
+    for forged in [scene.consent().await, scene.consent().await.with("iss", "https://evil.example")] {
+        let sentence = page(&scene.come_back(&forged).await, 400, "Answer not taken");
+        assert!(sentence.contains("`iss`"), "{sentence}");
+    }
+    nothing_was_sent(&scene).await;
+    let right = scene.consent().await.with("iss", issuer);
+    page(&scene.come_back(&right).await, 200, "Connected");
+}
+
+#[tokio::test]
+async fn a_code_that_was_sent_without_an_answer_is_never_sent_again() {
+    for ending in [Ending::LoseReply, Ending::Garbage, Ending::FailAfter { status: 502 }] {
+        let scene = with_page().await;
+        let back = scene.consent().await;
+        scene.emulator.enqueue([Mood::ending(ending)]);
+        let sentence = page(&scene.come_back(&back).await, 502, "No word from the provider");
+        assert!(sentence.contains("it is never sent twice"), "{sentence}");
+        page(&scene.come_back(&back).await, 409, "Taken before");
+        assert_eq!(scene.emulator.stats().requests, 1, "{ending:?}");
+        assert_eq!(scene.progress().await["state"], "unknown");
+        let log = scene.house.vault.attempts(&AttemptFilter::default(), 10).await.unwrap();
+        assert_eq!((log[0].act, log[0].status), (Act::Connect, AttemptStatus::Interrupted), "{ending:?}");
+        page(&scene.come_back(&scene.consent().await).await, 200, "Connected");
+    }
+}
+
+#[tokio::test]
+async fn an_exchange_that_the_provider_refuses_says_why() {
+    let scene = with_page().await;
+    scene.emulator.enqueue([Mood::ending(Ending::WrongClient)]);
+    let sentence = page(&scene.come_back(&scene.consent().await).await, 502, "Not connected");
+    assert!(sentence.starts_with("`acme` was not connected: "), "{sentence}");
+    let progress = scene.progress().await;
+    assert_eq!((&progress["state"], &progress["code"]), (&"failed".into(), &"invalid_client".into()));
+    let unknown = scene.consent().await.with("code", "invented");
+    page(&scene.come_back(&unknown).await, 502, "Not connected");
+    assert_eq!(scene.condition().await, "pending");
+}
+
+#[tokio::test]
+async fn no_page_and_no_log_row_repeats_a_secret_of_the_address() {
+    let scene = with_page().await;
+    let back = scene.consent().await;
+    let secrets: Vec<String> = vec![
+        back.params["code"].clone(),
+        back.params["state"].clone(),
+        back.cookie.split_once('=').unwrap().1.to_owned(),
+    ];
+    let mut seen = Vec::new();
+    for attempt in [back.clone(), back.clone(), back.clone().with("iss", "https://evil.example")] {
+        seen.push(scene.come_back(&attempt).await.text());
+    }
+    seen.push(scene.come_back_as("a=b", &back).await.text());
+    seen.push(scene.house.client().get_json("/oauth/status").await.unwrap().to_string());
+    let log = scene.house.vault.attempts(&AttemptFilter::default(), 10).await.unwrap();
+    seen.push(format!("{log:?}"));
+    for secret in &secrets {
+        assert!(seen.iter().all(|text| !text.contains(secret.as_str())), "{secret} is shown");
+    }
+}

@@ -1,0 +1,209 @@
+//! A person with a browser, a provider played from its file, and a jeton between them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use jeton_core::keep::provider::{Catalogue, Definition, Emulation, Setup};
+use jeton_core::secret::Secret;
+use jeton_core::time::{Clock, SystemClock, Timestamp};
+use jeton_emulator::Emulator;
+use jeton_server::Limits;
+use jeton_testkit::{Client, Reply};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::house::{House, vault_of};
+
+/// Under which URL browsers reach the jeton of a scene, as its provider knows it.
+const PUBLIC: &str = "https://jeton.example.com";
+
+/// A clock that can be moved ahead.
+#[derive(Debug, Default)]
+pub(crate) struct Ahead(AtomicU64);
+
+impl Ahead {
+    pub(crate) fn pass(&self, seconds: u64) {
+        self.0.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    fn ahead(&self) -> Duration {
+        Duration::from_secs(self.0.load(Ordering::SeqCst))
+    }
+}
+
+impl Clock for Ahead {
+    fn now(&self) -> Timestamp {
+        SystemClock.now() + self.ahead()
+    }
+
+    fn uptime(&self) -> Duration {
+        SystemClock.uptime() + self.ahead()
+    }
+}
+
+/// A provider played from its file, and a jeton with one connection `acme` to it.
+pub(crate) struct Scene {
+    pub(crate) emulator: Emulator,
+    pub(crate) house: House,
+    pub(crate) clock: Arc<Ahead>,
+    _home: TempDir,
+}
+
+/// An answer that a provider sent a browser away with.
+#[derive(Clone, Debug)]
+pub(crate) struct Return {
+    /// The cookie that the browser holds: `name=value`.
+    pub(crate) cookie: String,
+    pub(crate) params: BTreeMap<String, String>,
+}
+
+impl Return {
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
+        self.params.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.params.remove(name);
+        self
+    }
+
+    pub(crate) fn path(&self) -> String {
+        let pairs: Vec<String> =
+            self.params.iter().map(|(name, value)| format!("{name}={}", escaped(value))).collect();
+        format!("/oauth/callback?{}", pairs.join("&"))
+    }
+}
+
+fn escaped(value: &str) -> String {
+    value.bytes().fold(String::new(), |text, byte| {
+        let plain = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        text + &if plain { char::from(byte).to_string() } else { format!("%{byte:02X}") }
+    })
+}
+
+impl Scene {
+    pub(crate) async fn of(provider: &str) -> Self {
+        Self::with(provider, &[]).await
+    }
+
+    /// A scene whose connection sets these variables.
+    pub(crate) async fn with(provider: &str, vars: &[(&str, &str)]) -> Self {
+        let provider = Arc::clone(Catalogue::builtin().get(provider).unwrap());
+        let mut setup = provider.example().unwrap();
+        setup.client.redirect_uri = Some(format!("{PUBLIC}/oauth/callback"));
+        setup.vars.extend(vars.iter().map(|(name, value)| ((*name).to_owned(), Secret::new(*value))));
+        let emulation = Emulation::of(provider.define(setup.clone()).unwrap());
+        let settings = jeton_emulator::Settings::playing(emulation, Duration::from_mins(1));
+        let emulator = Emulator::start(settings).await.unwrap();
+        // What is captured at consent is not in the settings of anybody who has not consented yet.
+        let captured =
+            |name: &String| provider.vars().any(|var| var.name() == name && var.capture().is_some());
+        let own =
+            Setup { vars: setup.vars.into_iter().filter(|(name, _)| !captured(name)).collect(), ..setup };
+        let at = emulator.base_url().parse().unwrap();
+        let definition = provider.define(own).unwrap().emulated_at(at).unwrap();
+        Self::around(emulator, definition).await
+    }
+
+    async fn around(emulator: Emulator, definition: Definition) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let clock = Arc::new(Ahead::default());
+        let definitions = BTreeMap::from([("acme".parse().unwrap(), definition)]);
+        let data_dir = home.path().join("data");
+        let vault = vault_of(home.path(), &data_dir, None, definitions, clock.clone()).await;
+        let house = House::open(vault, Limits::default()).await;
+        Self { emulator, house, clock, _home: home }
+    }
+
+    /// A new link, as its path on the server.
+    pub(crate) async fn link(&self) -> String {
+        let link = self.house.vault.invite("acme").await.unwrap().link;
+        link.reveal().strip_prefix(PUBLIC).unwrap().to_owned()
+    }
+
+    /// A browser opens a link.
+    pub(crate) async fn open(&self, link: &str) -> Reply {
+        self.house.stranger().get(link).await.unwrap()
+    }
+
+    /// A browser opens a new link, and the person consents at the provider.
+    pub(crate) async fn consent(&self) -> Return {
+        let opened = self.open(&self.link().await).await;
+        assert_eq!(opened.status, 303, "{}", opened.text());
+        let cookie = opened.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+        let there = opened.headers["location"].to_str().unwrap();
+        let path = there.strip_prefix(&self.emulator.base_url()).unwrap();
+        let given = Client::new(&self.emulator.base_url()).get(path).await.unwrap();
+        assert_eq!(given.status, 302, "{}", given.text());
+        let back = given.headers["location"].to_str().unwrap();
+        let (_, query) = back.split_once('?').unwrap();
+        let params = query.split('&').map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap();
+            (name.to_owned(), unescaped(value))
+        });
+        Return { cookie, params: params.collect() }
+    }
+
+    /// A browser with that cookie comes back.
+    pub(crate) async fn come_back(&self, back: &Return) -> Reply {
+        self.come_back_as(&back.cookie, back).await
+    }
+
+    pub(crate) async fn come_back_as(&self, cookie: &str, back: &Return) -> Reply {
+        self.house.stranger().with_header("cookie", cookie).get(&back.path()).await.unwrap()
+    }
+
+    /// Where the latest consent stands.
+    pub(crate) async fn progress(&self) -> Value {
+        let all = self.house.client().get_json("/oauth/status").await.unwrap();
+        all["items"][0]["consent"].clone()
+    }
+
+    /// The condition of the connection.
+    pub(crate) async fn condition(&self) -> Value {
+        self.house.client().get_json("/api/v1/connections/acme").await.unwrap()["condition"].clone()
+    }
+}
+
+fn unescaped(value: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = value.bytes();
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'%' => {
+                let digits: Vec<u8> = rest.by_ref().take(2).collect();
+                let text = std::str::from_utf8(&digits).unwrap();
+                bytes.push(u8::from_str_radix(text, 16).unwrap());
+            }
+            b'+' => bytes.push(b' '),
+            byte => bytes.push(byte),
+        }
+    }
+    String::from_utf8(bytes).unwrap()
+}
+
+/// The one sentence of a page, as a person reads it; everything else that a page must be is checked.
+pub(crate) fn page(reply: &Reply, status: u16, title: &str) -> String {
+    let html = reply.text();
+    assert_eq!(reply.status, status, "{html}");
+    assert!(html.contains(&format!("<h1>{title}</h1>")), "{title}: {html}");
+    for (name, value) in [
+        ("content-type", "text/html; charset=utf-8"),
+        ("cache-control", "no-store"),
+        ("referrer-policy", "no-referrer"),
+        ("x-content-type-options", "nosniff"),
+        ("x-frame-options", "DENY"),
+    ] {
+        assert_eq!(reply.headers[name], value, "{name}");
+    }
+    let policy = reply.headers["content-security-policy"].to_str().unwrap();
+    assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
+    assert!(!policy.contains("unsafe") && !html.contains("<script"), "{policy}");
+    let (_, rest) = html.split_once("<p>").unwrap();
+    let (sentence, _) = rest.split_once("</p>").unwrap();
+    let plain = sentence.replace("<code>", "`").replace("</code>", "`").replace("&#39;", "'");
+    plain.replace("&#34;", "\"").replace("&quot;", "\"")
+}

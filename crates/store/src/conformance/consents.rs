@@ -1,0 +1,237 @@
+//! How a person's consent becomes a grant.
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "a chapter panics where the store breaks a rule: that is its purpose"
+)]
+
+use std::time::Duration;
+
+use jeton_core::id::{AttemptId, ConsentId};
+use jeton_core::keep::attempt::{Act, AttemptStatus};
+use jeton_core::keep::connection::Generation;
+use jeton_core::keep::consent::{Bearer, ClosedLink, Ending, Progress, UnfitAnswer, progress};
+use jeton_core::keep::ports::{
+    CallBack, CallbackAnswer, Connect, ConnectAnswer, ConsentKey, FailExchange, FoundConsent, Invite,
+    OpenAnswer, Opening, StoreError, Then,
+};
+use jeton_core::seal::Fingerprint;
+
+use super::stand::{LEASE, Stand, Told, name, node, provider};
+
+const LIFE: Duration = Duration::from_mins(10);
+
+fn print(kind: u8, number: u8) -> Fingerprint {
+    let mut bytes = [number; 16];
+    bytes[0] = kind;
+    Fingerprint::from_bytes(bytes)
+}
+
+fn id(number: u8) -> ConsentId {
+    ConsentId::from_bytes([number; 16])
+}
+
+fn invitation(connection: &str, number: u8) -> Invite {
+    Invite {
+        id: id(number),
+        connection: name(connection),
+        provider: provider("strict"),
+        ticket: print(1, number),
+        life: LIFE,
+    }
+}
+
+fn opening(number: u8) -> Opening {
+    Opening {
+        ticket: print(1, number),
+        state: print(2, number),
+        browser: Some(print(3, number)),
+        verifier: vec![number; 40],
+        life: LIFE,
+    }
+}
+
+fn exchange(stand: &Stand) -> (AttemptId, Then) {
+    let (attempt, grant) = (stand.attempt_id(), stand.grant_id());
+    (attempt, Then::Exchange { attempt, grant, node: node(1), lease_ttl: LEASE })
+}
+
+fn callback(number: u8, then: Then) -> CallBack {
+    CallBack { state: print(2, number), bearer: Bearer::Browser(Some(print(3, number))), then }
+}
+
+/// A link that was opened.
+async fn asked(stand: &Stand, number: u8) -> Result<(), StoreError> {
+    stand.store.invite(invitation("acme", number)).await?;
+    let answer = stand.store.open_link(opening(number)).await?;
+    assert!(matches!(answer, OpenAnswer::Opened { .. }), "{answer:?}");
+    Ok(())
+}
+
+async fn found(stand: &Stand, number: u8) -> Result<FoundConsent, StoreError> {
+    Ok(stand.store.find_consent(ConsentKey::Id(id(number))).await?.expect("the chapter has made it"))
+}
+
+async fn how_far(stand: &Stand, number: u8) -> Result<Progress, StoreError> {
+    let found = found(stand, number).await?;
+    Ok(progress(&found.consent, found.attempt.as_ref(), stand.now()))
+}
+
+/// A second opening would be another browser's.
+pub async fn a_link_opens_once_and_in_time(stand: &Stand) -> Told {
+    let until = stand.store.invite(invitation("acme", 1)).await?;
+    assert_eq!(until, stand.now() + LIFE);
+    assert_eq!(stand.store.invite(invitation("acme", 1)).await?, until, "sent again");
+    stand.clock.step(LIFE.saturating_sub(Duration::from_secs(1)));
+    let opened = OpenAnswer::Opened { until: stand.now() + LIFE };
+    assert_eq!(stand.store.open_link(opening(1)).await?, opened);
+    stand.clock.step(Duration::from_secs(5));
+    assert_eq!(stand.store.open_link(opening(1)).await?, opened, "sent again");
+    let another = Opening { state: print(2, 9), ..opening(1) };
+    assert_eq!(stand.another_process().open_link(another).await?, OpenAnswer::Closed(ClosedLink::Used));
+    stand.store.invite(invitation("acme", 2)).await?;
+    stand.clock.step(LIFE);
+    assert_eq!(stand.store.open_link(opening(2)).await?, OpenAnswer::Closed(ClosedLink::Late));
+    assert_eq!(stand.store.open_link(opening(3)).await?, OpenAnswer::Unknown);
+    let asked = found(stand, 1).await?.consent.asked.expect("it was opened");
+    assert_eq!((asked.state, asked.browser), (print(2, 1), Some(print(3, 1))));
+    assert_eq!(asked.verifier, Some(vec![1; 40]));
+    Ok(())
+}
+
+/// The attempt is on record before the code is sent, and the verifier is gone.
+pub async fn an_answer_is_taken_once_and_opens_its_attempt(stand: &Stand) -> Told {
+    asked(stand, 1).await?;
+    let (attempt, then) = exchange(stand);
+    let order = callback(1, then);
+    assert_eq!(stand.store.call_back(order.clone()).await?, CallbackAnswer::Taken);
+    assert_eq!(stand.store.call_back(order).await?, CallbackAnswer::Taken, "sent again");
+    let open = stand.attempt(attempt).await?;
+    assert_eq!((open.act, open.status), (Act::Connect, AttemptStatus::Running));
+    assert_eq!(open.lease_until, Some(stand.now() + LEASE));
+    let consent = found(stand, 1).await?.consent;
+    assert_eq!(consent.ending, Some(Ending::Exchange(attempt)));
+    assert_eq!(consent.asked.expect("it was opened").verifier, None);
+    assert_eq!(how_far(stand, 1).await?, Progress::Exchanging);
+    let replayed = callback(1, exchange(stand).1);
+    assert_eq!(stand.another_process().call_back(replayed).await?, CallbackAnswer::Unfit(UnfitAnswer::Used));
+    assert_eq!(stand.store.find(&name("acme")).await?, None, "no connection is made yet");
+    stand.clock.step(LEASE);
+    assert_eq!(how_far(stand, 1).await?, Progress::Unknown, "its process died");
+    Ok(())
+}
+
+/// What does not fit changes nothing, so that the right browser may still come.
+pub async fn an_answer_that_does_not_fit_changes_nothing(stand: &Stand) -> Told {
+    asked(stand, 1).await?;
+    let unknown = callback(2, exchange(stand).1);
+    assert_eq!(stand.store.call_back(unknown).await?, CallbackAnswer::Unknown);
+    for bearer in [Bearer::Browser(None), Bearer::Browser(Some(print(3, 9))), Bearer::Terminal] {
+        let stranger = CallBack { bearer, ..callback(1, exchange(stand).1) };
+        let unfit = CallbackAnswer::Unfit(UnfitAnswer::AnotherBrowser);
+        assert_eq!(stand.store.call_back(stranger).await?, unfit);
+    }
+    assert_eq!(found(stand, 1).await?.consent.ending, None);
+    stand.clock.step(LIFE);
+    let late = callback(1, exchange(stand).1);
+    assert_eq!(stand.store.call_back(late).await?, CallbackAnswer::Unfit(UnfitAnswer::Late));
+    assert_eq!(how_far(stand, 1).await?, Progress::Expired);
+    Ok(())
+}
+
+/// A refusal uses the state up, and no attempt is made.
+pub async fn a_refusal_ends_the_consent(stand: &Stand) -> Told {
+    asked(stand, 1).await?;
+    let refuse = Then::Refuse { code: "access_denied".into(), message: "The person said no.".into() };
+    assert_eq!(stand.store.call_back(callback(1, refuse)).await?, CallbackAnswer::Taken);
+    let refused = Progress::Refused { code: "access_denied".into(), message: "The person said no.".into() };
+    assert_eq!(how_far(stand, 1).await?, refused);
+    let late = callback(1, exchange(stand).1);
+    assert_eq!(stand.store.call_back(late).await?, CallbackAnswer::Unfit(UnfitAnswer::Used));
+    Ok(())
+}
+
+/// The grant takes its place under the attempt that was opened, whatever is known of its refresh token.
+pub async fn an_exchange_that_succeeds_connects_under_its_attempt(stand: &Stand) -> Told {
+    asked(stand, 1).await?;
+    let (attempt, then) = exchange(stand);
+    stand.store.call_back(callback(1, then)).await?;
+    let connect = Connect { attempt, ..stand.connect("acme", 1, Generation(0)) };
+    let connected = ConnectAnswer::Connected { generation: Generation(1) };
+    stand.clock.step(LEASE);
+    assert_eq!(stand.store.connect(connect.clone()).await?, connected, "a lapsed lease does not refuse it");
+    assert_eq!(stand.store.connect(connect).await?, connected, "sent again");
+    assert_eq!(how_far(stand, 1).await?, Progress::Done { generation: Generation(1) });
+    let row = stand.find("acme").await?;
+    assert_eq!(row.tokens.as_ref().and_then(|tokens| tokens.access.clone()), Some(vec![1, 1]));
+
+    // Some providers give the same refresh token again: the token set is new all the same.
+    let claim = stand.won(stand.claim(&row)).await?;
+    stand.store.commit(stand.commit(&claim, 1)).await?;
+    asked(stand, 2).await?;
+    let (attempt, then) = exchange(stand);
+    stand.store.call_back(callback(2, then)).await?;
+    let again = Connect { attempt, ..stand.connect("acme", 1, Generation(2)) };
+    let connected = ConnectAnswer::Connected { generation: Generation(3) };
+    assert_eq!(stand.store.connect(again).await?, connected);
+
+    // Two owners would spend it twice.
+    stand.store.invite(invitation("other", 3)).await?;
+    stand.store.open_link(opening(3)).await?;
+    let (attempt, then) = exchange(stand);
+    stand.store.call_back(callback(3, then)).await?;
+    let twice = Connect { attempt, ..stand.connect("other", 1, Generation(0)) };
+    assert_eq!(stand.store.connect(twice).await?, ConnectAnswer::HeldBy { connection: name("acme") });
+    Ok(())
+}
+
+/// A failure stands in the log and touches no connection.
+pub async fn an_exchange_that_fails_leaves_the_connection_alone(stand: &Stand) -> Told {
+    let row = stand.connected("acme", 1).await?;
+    for (number, unknown) in [(1, false), (2, true)] {
+        asked(stand, number).await?;
+        let (attempt, then) = exchange(stand);
+        stand.store.call_back(callback(number, then)).await?;
+        let fail = FailExchange {
+            attempt,
+            unknown,
+            code: "invalid_grant".into(),
+            http_status: Some(400),
+            message: "The provider refused the code.".into(),
+        };
+        stand.store.fail_exchange(fail.clone()).await?;
+        stand.store.fail_exchange(FailExchange { code: "again".into(), ..fail }).await?;
+        let logged = stand.attempt(attempt).await?;
+        assert_eq!((logged.code.as_deref(), logged.http_status), (Some("invalid_grant"), Some(400)));
+        let expected = if unknown {
+            Progress::Unknown
+        } else {
+            Progress::Failed {
+                code: "invalid_grant".into(),
+                message: "The provider refused the code.".into(),
+            }
+        };
+        assert_eq!(how_far(stand, number).await?, expected);
+    }
+    assert_eq!(stand.find("acme").await?, row);
+    Ok(())
+}
+
+/// For the page that shows how everything stands.
+pub async fn the_latest_consent_of_each_connection_is_listed_and_old_ones_are_forgotten(
+    stand: &Stand,
+) -> Told {
+    for (connection, number) in [("a", 1), ("b", 2), ("a", 3), ("c", 4)] {
+        stand.store.invite(invitation(connection, number)).await?;
+    }
+    let listed = async |after: Option<&str>, limit| -> Result<Vec<ConsentId>, StoreError> {
+        let after = after.map(name);
+        let found = stand.store.latest_consents(after.as_ref(), limit).await?;
+        Ok(found.into_iter().map(|found| found.consent.id).collect())
+    };
+    assert_eq!(listed(None, 10).await?, [id(3), id(2), id(4)]);
+    assert_eq!(listed(Some("a"), 1).await?, [id(2)]);
+    stand.clock.step(Duration::from_hours(8 * 24));
+    stand.store.invite(invitation("d", 5)).await?;
+    assert_eq!(listed(None, 10).await?, [id(5)]);
+    Ok(())
+}
