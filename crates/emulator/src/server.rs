@@ -1,6 +1,5 @@
 //! Listening, and which path answers what.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -138,35 +137,63 @@ async fn route(exchange: &Exchange, request: Request<Incoming>) -> Result<Respon
     let path = request.uri().path();
     match (request.method(), path) {
         (&Method::POST, "/token") => endpoint::token(exchange, request).await,
-        (&Method::POST, "/revoke") => {
-            Ok(revoke(exchange, request).await.unwrap_or_else(|never| match never {}))
+        (&Method::POST, "/revoke") => Ok(revoke(exchange, request).await.unwrap_or_else(|refusal| refusal)),
+        (&Method::POST, "/introspect") => {
+            Ok(introspect(exchange, request).await.unwrap_or_else(|refusal| refusal))
         }
-        (_, "/token" | "/revoke") => {
+        (_, "/token" | "/revoke" | "/introspect") => {
             let mut reply = error(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", "use POST");
             reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
             Ok(reply)
         }
         (_, path) if path == "/api" || path.starts_with("/api/") => Ok(resource(exchange, &request)),
-        _ => Ok(error(StatusCode::NOT_FOUND, "not_found", "there are /token, /revoke and /api/* here")),
+        _ => Ok(error(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "there are /token, /revoke, /introspect and /api/* here",
+        )),
     }
 }
 
 /// Revocation (RFC 7009): an unknown token is no error; revoking a refresh token ends its grant.
-async fn revoke(exchange: &Exchange, request: Request<Incoming>) -> Result<Response<ReplyBody>, Infallible> {
-    let form = match form::read(request).await {
-        Ok(form) => form,
-        Err(bad) => return Ok(error(StatusCode::BAD_REQUEST, "invalid_request", bad.0)),
-    };
-    if !form.client_is(&exchange.settings) {
-        return Ok(endpoint::invalid_client());
-    }
-    let Some(token) = form.field("token") else {
-        return Ok(error(StatusCode::BAD_REQUEST, "invalid_request", "token is missing"));
-    };
+async fn revoke(
+    exchange: &Exchange,
+    request: Request<Incoming>,
+) -> Result<Response<ReplyBody>, Response<ReplyBody>> {
+    let token = token_of_the_client(exchange, request).await?;
     let mut state = exchange.ledger.lock();
-    let ended = state.grants.revoke_refresh(token) || state.grants.revoke_access(token);
+    let ended = state.grants.revoke_refresh(&token) || state.grants.revoke_access(&token);
     state.stats.revocations += u64::from(ended);
     Ok(json(StatusCode::OK, &json!({})))
+}
+
+/// Introspection of access tokens (RFC 7662): one that is not good is not active, and nothing more is said.
+async fn introspect(
+    exchange: &Exchange,
+    request: Request<Incoming>,
+) -> Result<Response<ReplyBody>, Response<ReplyBody>> {
+    let token = token_of_the_client(exchange, request).await?;
+    let now = exchange.ledger.now();
+    let state = exchange.ledger.lock();
+    let said = match state.grants.good_until(&token, now) {
+        Some(until) => json!({ "active": true, "exp": until.as_secs(), "token_type": "Bearer" }),
+        None => json!({ "active": false }),
+    };
+    Ok(json(StatusCode::OK, &said))
+}
+
+/// The token that the client of this server asks about.
+async fn token_of_the_client(
+    exchange: &Exchange,
+    request: Request<Incoming>,
+) -> Result<String, Response<ReplyBody>> {
+    let form =
+        form::read(request).await.map_err(|bad| error(StatusCode::BAD_REQUEST, "invalid_request", bad.0))?;
+    if !form.client_is(&exchange.settings) {
+        return Err(endpoint::invalid_client());
+    }
+    let token = form.field("token").map(ToOwned::to_owned);
+    token.ok_or_else(|| error(StatusCode::BAD_REQUEST, "invalid_request", "token is missing"))
 }
 
 /// The protected resource (RFC 6750): says what was asked when the bearer token lives.

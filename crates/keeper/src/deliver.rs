@@ -57,12 +57,22 @@ pub(crate) async fn reserve(shared: &Shared) -> Result<Slot<'_>, TokenError> {
     }
 }
 
+/// Makes a write durable before it is offered to the store; answers whether it is. What [`deliver`] then offers may know
+/// more, and is the same write to the store: it has the same id.
+pub(crate) fn secure(slot: &mut Slot<'_>, write: &Write) -> bool {
+    let filled = slot.fill(write);
+    if let Err(error) = &filled {
+        tracing::error!(connection = %write.names().0, %error, "a spill slot does not take a token reply");
+    }
+    filled.is_ok()
+}
+
 /// Gives a write to the store. While the store does not take it, it is durable in its spill slot, and is offered
 /// again and again; when the process must end, it stays there for whoever looks next.
 pub(crate) async fn deliver(shared: &Shared, write: &Write, mut slot: Slot<'_>) -> Result<Taken, TokenError> {
     let (name, _) = write.names();
     let mut pause = shared.settings.poll;
-    let mut spilled = false;
+    let mut spilled = slot.is_filled();
     loop {
         let error = match offer_in_time(shared, write, spilled).await {
             Ok(answer) => {

@@ -17,6 +17,7 @@ mod extras;
 mod flight;
 mod follow;
 mod installation;
+mod introspect;
 mod memory;
 mod operate;
 mod outbound;

@@ -51,6 +51,8 @@ pub(crate) struct Slots {
 pub(crate) struct Slot<'a> {
     home: &'a Mutex<Option<File>>,
     file: Option<File>,
+    /// Whether it holds a write that was put there while it was reserved.
+    filled: bool,
 }
 
 impl Slots {
@@ -98,7 +100,7 @@ fn locked(slots: &[Mutex<Option<File>>]) -> impl Iterator<Item = io::Result<Slot
     slots.iter().filter_map(|home| {
         let file = home.lock().expect("no panic happens under this lock").take()?;
         // From here on, dropping the slot puts the file back.
-        let mut slot = Slot { home, file: Some(file) };
+        let mut slot = Slot { home, file: Some(file), filled: false };
         match slot.file().try_lock() {
             Ok(()) => Some(Ok(slot)),
             Err(TryLockError::WouldBlock) => None,
@@ -147,7 +149,14 @@ impl Slot<'_> {
         file.sync_data()?;
         file.seek(SeekFrom::Start(0))?;
         file.write_all(&length.to_be_bytes())?;
-        file.sync_data()
+        file.sync_data()?;
+        self.filled = true;
+        Ok(())
+    }
+
+    /// Whether [`Slot::fill`] has made a write durable here.
+    pub(crate) fn is_filled(&self) -> bool {
+        self.filled
     }
 
     fn read(&mut self) -> io::Result<Option<Write>> {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use jeton_core::time::{Clock as _, SystemClock};
 use jeton_emulator::{ClientAuth, Emulator, GrantEnd, Settings};
 use tokio::net::TcpStream;
 
@@ -142,6 +143,23 @@ async fn revoking_ends_an_access_token_alone_and_a_refresh_token_with_its_grant(
     assert_eq!(revoke("unknown".to_owned()).await, 200);
     assert_eq!((emulator.stats().revocations, emulator.stats().reuse_kills), (2, 0));
     assert_eq!(emulator.grants()[0].ended, Some(GrantEnd::Revoked));
+}
+
+#[tokio::test]
+async fn introspection_tells_the_client_how_long_a_living_token_lives_and_nothing_of_others() {
+    let (emulator, first) = start(Settings::default()).await;
+    let access = refresh(&emulator, &first).await.text("access_token");
+    let ask = async |credentials: &str, token: &str| {
+        let body = format!("token={token}");
+        send(emulator.address(), "POST", "/introspect", credentials, &body).await.unwrap()
+    };
+    let said = ask(&basic(), &access).await;
+    let left = said.json()["exp"].as_i64().unwrap() - SystemClock.now().as_secs();
+    assert_eq!((said.status, &said.json()["active"]), (200, &true.into()));
+    assert!((50..=60).contains(&left), "{left}");
+    let unknown = ask(&basic(), "unknown").await;
+    assert_eq!(unknown.json(), serde_json::json!({ "active": false }));
+    assert_eq!(ask(FORM, &access).await.status, 401);
 }
 
 #[tokio::test]

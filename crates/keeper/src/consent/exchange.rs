@@ -21,6 +21,7 @@ use super::{ConsentError, Consented};
 use crate::deliver::{self, Taken};
 use crate::error::TokenError;
 use crate::extras::Extras;
+use crate::introspect;
 use crate::redeem::{Redeemed, Refusal, redeem};
 use crate::sealed::{Opened, seal_tokens};
 use crate::shared::{Defined, Shared};
@@ -150,52 +151,66 @@ impl Answer<'_> {
         &self,
         reply: &TokenReply,
         bought: Bought,
-        slot: Slot<'_>,
+        mut slot: Slot<'_>,
     ) -> Result<Consented, ConsentError> {
         let (shared, defined) = (self.shared, self.defined);
         for warning in &reply.warnings {
             tracing::warn!(connection = %defined.name, warning, "the token reply is strange");
         }
-        // Whatever generation is in the way by then, the grant is sealed anew for the one after it.
-        let generation = shared
-            .memory
-            .find(defined.name.as_str())
-            .and_then(|slot| slot.known())
-            .map(|known| known.row.generation)
-            .unwrap_or_default();
-        let extras = Extras { vars: bought.captured, ..Extras::default() };
+        let extras = Extras { vars: bought.captured.clone(), ..Extras::default() };
         let opened = Opened {
             access: Some(reply.access.clone()),
             refresh: reply.refresh.clone(),
             extras: Some(extras.after(reply).to_text()),
         };
+        let mut expires_at = reply.expires_at;
+        let grant = |expires_at| Write::Connect(self.grant(reply, &bought, &opened, expires_at));
+        let mut write = grant(expires_at);
+        if reply.ask_introspection && deliver::secure(&mut slot, &write) {
+            match introspect::expiry(shared, defined, &opened).await {
+                Ok(at) => {
+                    expires_at = Some(at);
+                    write = grant(expires_at);
+                }
+                Err(why) => {
+                    tracing::warn!(connection = %defined.name, why, "the life of an access token is not known");
+                }
+            }
+        }
+        let taken = deliver::deliver(shared, &write, slot).await?;
+        let renews =
+            (reply.refresh.is_some() && defined.can_redeem()) || defined.acquiring() != Acquiring::Never;
+        self.said(taken, expires_at, renews)
+    }
+
+    /// Whatever generation is in the way by the time it is stored, it is sealed anew for the one after that.
+    fn grant(
+        &self,
+        reply: &TokenReply,
+        bought: &Bought,
+        opened: &Opened,
+        access_expires_at: Option<Timestamp>,
+    ) -> Connect {
+        let (shared, defined) = (self.shared, self.defined);
+        let known = shared.memory.find(defined.name.as_str()).and_then(|slot| slot.known());
+        let generation = known.map(|known| known.row.generation).unwrap_or_default();
+        let (name, next, sent_at) = (&defined.name, generation.next(), bought.sent_at);
         let tokens = SealedTokens {
-            access_expires_at: reply.expires_at,
+            access_expires_at,
             refresh_expires_at: reply.refresh_expires_at,
-            ..seal_tokens(
-                &shared.sealer,
-                &*shared.entropy,
-                &defined.name,
-                generation.next(),
-                &opened,
-                bought.sent_at,
-            )
+            ..seal_tokens(&shared.sealer, &*shared.entropy, name, next, opened, sent_at)
         };
-        let connect = Connect {
-            connection: defined.name.clone(),
+        Connect {
+            connection: name.clone(),
             provider: defined.provider.clone(),
             grant: bought.grant,
             generation,
-            due_at: due::due_at(&tokens, &defined.pace, bought.sent_at, 0.0),
+            due_at: due::due_at(&tokens, &defined.pace, sent_at, 0.0),
             tokens: Some(tokens),
             single_use: defined.spends(),
             attempt: bought.attempt,
             node: shared.node,
-        };
-        let taken = deliver::deliver(shared, &Write::Connect(connect), slot).await?;
-        let renews =
-            (reply.refresh.is_some() && defined.can_redeem()) || defined.acquiring() != Acquiring::Never;
-        self.said(taken, reply.expires_at, renews)
+        }
     }
 
     fn said(

@@ -10,9 +10,10 @@ use jeton_core::seal::Place;
 use jeton_core::time::Timestamp;
 
 use super::consequence::Consequence;
-use crate::deliver::{Taken, deliver};
+use crate::deliver::{Taken, deliver, secure};
 use crate::error::TokenError;
 use crate::extras::Extras;
+use crate::introspect;
 use crate::redeem::Refusal;
 use crate::sealed::{Opened, seal_tokens};
 use crate::shared::{Defined, Shared};
@@ -62,7 +63,7 @@ impl Record<'_> {
         reply: &TokenReply,
         birth: Birth,
         extras: Extras,
-        slot: Slot<'_>,
+        mut slot: Slot<'_>,
         jitter: f64,
     ) -> Result<bool, TokenError> {
         for warning in &reply.warnings {
@@ -78,8 +79,18 @@ impl Record<'_> {
             refresh_expires_at: reply.refresh_expires_at,
             ..self.seal(&opened, birth.born_at)
         };
-        let commit = self.commit(tokens, None, jitter, reply.warnings.first().cloned());
-        self.finish(commit, slot).await
+        let commit = |tokens, message| self.commit(tokens, None, jitter, message);
+        let mut write = commit(tokens.clone(), reply.warnings.first().cloned());
+        if reply.ask_introspection && secure(&mut slot, &Write::Commit(write.clone())) {
+            write = match introspect::expiry(self.shared, self.defined, &opened).await {
+                Ok(at) => commit(SealedTokens { access_expires_at: Some(at), ..tokens }, write.message),
+                Err(why) => {
+                    tracing::warn!(connection = %self.row.name, why, "the life of an access token is not known");
+                    Commit { message: Some(why), ..write }
+                }
+            };
+        }
+        self.finish(write, slot).await
     }
 
     /// Stores the token set of a stray as the present one: its refresh token is due at once.

@@ -11,6 +11,7 @@ mod clock;
 mod commit;
 mod flight;
 mod hold;
+mod introspection;
 mod memory;
 mod not_sent;
 mod process;

@@ -16,7 +16,7 @@ use crate::process::Process;
 use crate::world::{ACME, Shape, World, eventually, holding, names, short_settings};
 
 /// The spill slots and what they hold; a free one begins with eight zeros.
-fn filled_slots(world: &World) -> Vec<(PathBuf, Vec<u8>)> {
+pub(crate) fn filled_slots(world: &World) -> Vec<(PathBuf, Vec<u8>)> {
     let folder = world.place().data_dir.join("spill");
     let mut filled = Vec::new();
     for entry in std::fs::read_dir(folder).expect("the slots were made") {

@@ -67,15 +67,11 @@ impl Emulation {
     pub fn access_life(&self, asked: Duration) -> Option<Duration> {
         let steps = [Step::Refresh, Step::Acquire, Step::Exchange];
         let spec = steps.iter().find_map(|step| self.spec(*step))?;
-        for source in &spec.take.expires {
-            match source {
-                ExpirySource::Path(..) | ExpirySource::Jwt(..) => return Some(asked),
-                ExpirySource::Fixed(life) => return Some(*life),
-                ExpirySource::Never => return None,
-                ExpirySource::Introspect => {}
-            }
+        match spec.take.expires.first()? {
+            ExpirySource::Path(..) | ExpirySource::Jwt(..) | ExpirySource::Introspect => Some(asked),
+            ExpirySource::Fixed(life) => Some(*life),
+            ExpirySource::Never => None,
         }
-        None
     }
 
     /// The text of a token with `random` in it: a JWT where the file reads its expiry out of the token.

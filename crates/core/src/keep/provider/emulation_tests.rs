@@ -49,7 +49,14 @@ fn what_every_provider_would_reply_is_read_as_it_is_meant() {
             if rotates {
                 assert_eq!(read.refresh, issued.refresh, "{name} {step}");
             }
-            if emulation.access_life(LIFE).is_some() {
+            if read.ask_introspection {
+                let told = emulation.introspection(Some(issued.access_expires_at), NOW);
+                let Outcome::Introspection(told) = definition.read(Step::Introspect, &told, NOW, &sent)
+                else {
+                    panic!("{name} {step}: introspection tells nothing");
+                };
+                assert_eq!(told.expires_at, Some(issued.access_expires_at), "{name} {step}");
+            } else if emulation.access_life(LIFE).is_some() {
                 assert_eq!(read.expires_at, Some(issued.access_expires_at), "{name} {step}");
             } else {
                 assert_eq!(read.expires_at, None, "{name} {step}");

@@ -1,0 +1,52 @@
+//! Asking a provider how long a new access token lives, where its replies do not say it (RFC 7662).
+//!
+//! It spends nothing, and the token set is durable in its spill slot meanwhile: whatever happens here, nothing is lost,
+//! and the token lives by what the provider file says besides.
+
+use std::time::Duration;
+
+use jeton_core::keep::provider::{Introspection, Outcome, Slots, Step};
+use jeton_core::time::Timestamp;
+
+use crate::extras::Extras;
+use crate::outbound::Exchange;
+use crate::sealed::Opened;
+use crate::shared::{Defined, Shared};
+
+/// How long an answer is waited for: callers wait for it too.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// When the access token of `opened` expires by the word of the provider.
+///
+/// # Errors
+/// One sentence that says why it is not known.
+pub(crate) async fn expiry(shared: &Shared, defined: &Defined, opened: &Opened) -> Result<Timestamp, String> {
+    let Introspection { active, expires_at, .. } = ask(shared, defined, opened)
+        .await
+        .map_err(|why| format!("introspection did not tell how long the access token lives: {why}"))?;
+    match expires_at {
+        _ if !active => Err("introspection calls the new access token inactive".to_owned()),
+        Some(at) if at > shared.clock.now() => Ok(at),
+        Some(_) => Err("introspection says that the new access token has expired already".to_owned()),
+        None => Err("introspection does not say when the access token expires".to_owned()),
+    }
+}
+
+async fn ask(shared: &Shared, defined: &Defined, opened: &Opened) -> Result<Introspection, String> {
+    let captured = Extras::from_text(opened.extras.as_ref()).vars;
+    let slots = Slots { access: opened.access.clone(), captured, ..Slots::default() };
+    let definition = &defined.definition;
+    let request = definition.request(Step::Introspect, &slots).map_err(|error| error.to_string())?;
+    let asked_at = shared.clock.now();
+    let write_until = shared.clock.uptime() + PATIENCE;
+    match shared.outbound.exchange(request, PATIENCE, write_until).await {
+        Exchange::NotSent(why) | Exchange::Broken(why) => Err(why),
+        Exchange::Replied(reply) => match definition.read(Step::Introspect, &reply, asked_at, &slots) {
+            Outcome::Introspection(said) => Ok(said),
+            Outcome::Failed(failure) => Err(failure.message),
+            Outcome::Tokens(_) | Outcome::Done => {
+                Err("the provider file reads no introspection from this step".to_owned())
+            }
+        },
+    }
+}

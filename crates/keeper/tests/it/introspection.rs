@@ -1,0 +1,148 @@
+//! Providers whose replies do not say how long an access token lives, and whose introspection does.
+
+use std::future::pending;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jeton_core::keep::attempt::AttemptStatus;
+use jeton_core::time::Clock as _;
+use jeton_keeper::TokenError;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::task::TaskTracker;
+
+use crate::process::Process;
+use crate::spill::filled_slots;
+use crate::world::{ACME, Shape, World, eventually};
+
+/// How long access tokens really live.
+const LIFE: Duration = Duration::from_mins(17);
+
+/// A provider whose replies leave the expiry out, and that is asked for it at `url`.
+fn provider(url: &str) -> &'static str {
+    let file = format!(
+        r#"
+name = "own"
+title = "Own"
+hosts = []
+[vars.token_url]
+[refresh]
+url = "${{token_url}}"
+form = {{ grant_type = "refresh_token", refresh_token = "${{refresh}}" }}
+[take]
+expires = ["introspect", {{ fixed = "1h" }}]
+[introspect]
+url = "{url}"
+form = {{ token = "${{access}}" }}
+take = {{ active = "active", expires = {{ path = "exp", as = "epoch_s" }} }}
+[policy]
+rotation = "single_use"
+"#
+    );
+    Box::leak(file.into_boxed_str())
+}
+
+async fn world(url: &str) -> (World, Process) {
+    let emulator = jeton_emulator::Settings { access_ttl: LIFE, ..jeton_emulator::Settings::default() };
+    World::shaped(Shape { emulator, provider: Some(provider(url)), ..Shape::default() }).await
+}
+
+/// How long the token lives that the row holds.
+async fn believed_life(world: &World, process: &Process) -> Duration {
+    let tokens = process.row(ACME).await.tokens.expect("a token set is there");
+    tokens.access_expires_at.expect("some expiry is believed").since(world.clock.now())
+}
+
+#[tokio::test]
+async fn the_life_of_a_new_access_token_is_what_introspection_says() {
+    let (world, process) = world("${token_url}/../introspect").await;
+    process.connect(ACME, world.expired_grant()).await;
+    process.token(ACME).await.unwrap();
+    let life = believed_life(&world, &process).await;
+    assert!(life <= LIFE && life > Duration::from_mins(16), "{life:?}");
+    assert_eq!(process.last_attempt(ACME).await.message, None);
+    assert_eq!(filled_slots(&world), []);
+    world.assert_spent_once();
+}
+
+#[tokio::test]
+async fn where_introspection_fails_the_token_lives_by_what_the_file_says_besides_and_the_log_tells() {
+    for (url, why) in [
+        ("${token_url}/../nowhere", "introspection did not tell how long the access token lives: "),
+        // It says 200 and something else.
+        ("${token_url}/../api/", "introspection did not tell how long the access token lives: "),
+    ] {
+        let (world, process) = world(url).await;
+        process.connect(ACME, world.expired_grant()).await;
+        process.token(ACME).await.unwrap();
+        let life = believed_life(&world, &process).await;
+        assert!(life > Duration::from_mins(55), "{life:?}");
+        let attempt = process.last_attempt(ACME).await;
+        assert_eq!(attempt.status, AttemptStatus::Success);
+        assert!(attempt.message.as_deref().unwrap_or_default().starts_with(why), "{attempt:?}");
+        world.assert_spent_once();
+    }
+}
+
+/// A process in a runtime of its own, which dies while it waits for an introspection.
+fn die_while_asking(world: &Arc<World>) {
+    let world = Arc::clone(world);
+    let dying = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("the scene is set");
+        runtime.block_on(async {
+            let process = world.process().await;
+            process.connect(ACME, world.expired_grant()).await;
+            let brief = Duration::from_millis(20);
+            assert!(matches!(process.token_within(ACME, brief).await, Err(TokenError::WaitTimeout { .. })));
+            eventually("the reply is durable", || !filled_slots(&world).is_empty()).await;
+            assert_eq!(process.row(ACME).await.generation.0, 1, "and the provider has not answered yet");
+        });
+        runtime.shutdown_timeout(Duration::from_secs(1));
+    });
+    dying.join().expect("the scene is set");
+}
+
+/// A way to the emulator on which every request but one for tokens gets stuck.
+async fn stuck_but_for_tokens(emulator: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let address = listener.local_addr().expect("it is bound");
+    let tracker = TaskTracker::new();
+    let connections = tracker.clone();
+    tracker.spawn(async move {
+        while let Ok((mut from, _)) = listener.accept().await {
+            connections.spawn(async move {
+                let mut first = [0; 12];
+                while from.peek(&mut first).await? < first.len() {}
+                if first == *b"POST /token " {
+                    let mut to = TcpStream::connect(emulator).await?;
+                    copy_bidirectional(&mut from, &mut to).await?;
+                } else {
+                    pending::<()>().await;
+                }
+                std::io::Result::Ok(())
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_set_is_durable_while_introspection_is_waited_for() {
+    let mut world = World::start(Shape::default()).await;
+    let way = stuck_but_for_tokens(world.emulator.address()).await;
+    world.shape.token_url = Some(format!("http://{way}/token"));
+    world.shape.provider = Some(provider("${token_url}/../introspect"));
+    let world = Arc::new(world);
+    let dying = Arc::clone(&world);
+    tokio::task::spawn_blocking(move || die_while_asking(&dying)).await.unwrap();
+    let process = world.process().await;
+    assert_eq!(process.row(ACME).await.generation.0, 2);
+    assert_eq!(filled_slots(&world), []);
+    assert!(world.emulator.accepts(process.token(ACME).await.unwrap().access.reveal()));
+    world.assert_spent_once();
+}
