@@ -94,11 +94,26 @@ pub(crate) async fn vault_of(
     definitions: BTreeMap<ConnectionName, Definition>,
     clock: Arc<dyn Clock>,
 ) -> Vault {
-    let options = SqliteOptions::new(Arc::clone(&clock));
-    let store = Arc::new(SqliteStore::open(&home.join("jeton.sqlite"), options).unwrap());
+    let store = store_of(home, &clock);
+    vault_on(&store, home, data_dir, feed, definitions, clock).await
+}
+
+pub(crate) fn store_of(home: &Path, clock: &Arc<dyn Clock>) -> Arc<SqliteStore> {
+    let options = SqliteOptions::new(Arc::clone(clock));
+    Arc::new(SqliteStore::open(&home.join("jeton.sqlite"), options).unwrap())
+}
+
+pub(crate) async fn vault_on(
+    store: &Arc<SqliteStore>,
+    home: &Path,
+    data_dir: &Path,
+    feed: Option<Arc<dyn ChangeFeed>>,
+    definitions: BTreeMap<ConnectionName, Definition>,
+    clock: Arc<dyn Clock>,
+) -> Vault {
     let key = KeySource::File(home.join("jeton.key"));
     let entropy = Arc::new(SystemEntropy);
-    let installation = Installation::open(&*store, data_dir, &key, &*clock, &*entropy).await.unwrap();
+    let installation = Installation::open(&**store, data_dir, &key, &*clock, &*entropy).await.unwrap();
     let ports = Ports {
         connections: store.clone(),
         feed: feed.unwrap_or_else(|| store.clone()),

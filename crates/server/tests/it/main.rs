@@ -5,6 +5,7 @@
 )]
 
 mod consent;
+mod consent_exchange;
 mod consent_refusals;
 mod doors;
 mod house;

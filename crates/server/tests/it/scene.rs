@@ -10,11 +10,12 @@ use jeton_core::secret::Secret;
 use jeton_core::time::{Clock, SystemClock, Timestamp};
 use jeton_emulator::Emulator;
 use jeton_server::Limits;
+use jeton_store::SqliteStore;
 use jeton_testkit::{Client, Reply};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::house::{House, vault_of};
+use crate::house::{House, store_of, vault_on};
 
 /// Under which URL browsers reach the jeton of a scene, as its provider knows it.
 const PUBLIC: &str = "https://jeton.example.com";
@@ -48,6 +49,7 @@ pub(crate) struct Scene {
     pub(crate) emulator: Emulator,
     pub(crate) house: House,
     pub(crate) clock: Arc<Ahead>,
+    pub(crate) store: Arc<SqliteStore>,
     _home: TempDir,
 }
 
@@ -113,9 +115,10 @@ impl Scene {
         let clock = Arc::new(Ahead::default());
         let definitions = BTreeMap::from([("acme".parse().unwrap(), definition)]);
         let data_dir = home.path().join("data");
-        let vault = vault_of(home.path(), &data_dir, None, definitions, clock.clone()).await;
+        let store = store_of(home.path(), &(clock.clone() as _));
+        let vault = vault_on(&store, home.path(), &data_dir, None, definitions, clock.clone()).await;
         let house = House::open(vault, Limits::default()).await;
-        Self { emulator, house, clock, _home: home }
+        Self { emulator, house, clock, store, _home: home }
     }
 
     /// A new link, as its path on the server.
