@@ -33,6 +33,8 @@ pub(crate) struct House {
     pub(crate) store: Arc<SqliteStore>,
     pub(crate) vault: Vault,
     pub(crate) machine: Machine,
+    /// Where the tokens are stored, for people.
+    pub(crate) storage: String,
 }
 
 /// Opens the store and checks that data directory and key belong to it. Nothing is spent.
@@ -63,9 +65,10 @@ pub(crate) async fn house(settings: Settings, machine: Machine) -> Result<House,
         consents: store.clone(),
     };
     let (clock, entropy) = (Arc::clone(&machine.clock), Arc::clone(&machine.entropy));
+    let storage = settings.database.display().to_string();
     let vault =
         Vault::open(ports, installation, settings.definitions, settings.keeper, clock, entropy).await?;
-    Ok(House { store, vault, machine })
+    Ok(House { store, vault, machine, storage })
 }
 
 /// Refuses a data directory on a network file system: its locks cannot be trusted, and two machines would use one

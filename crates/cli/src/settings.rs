@@ -51,6 +51,16 @@ pub(crate) const KEY_VARIABLE: &str = "JETON__KEY";
 /// The variable that holds the key of the API.
 pub(crate) const API_KEY_VARIABLE: &str = "API_KEY";
 
+/// Names of variables that the amoCRM gateway of old was set up with, and the settings that they are: they make a
+/// connection `amocrm` with no settings file. A settings file counts more.
+const OLD_NAMES: [(&str, &str); 5] = [
+    ("AMO_DOMAIN", "connections.amocrm.vars.domain"),
+    ("AMO_CLIENT_ID", "connections.amocrm.client.id"),
+    ("AMO_CLIENT_SECRET", "connections.amocrm.client.secret"),
+    ("AMO_REDIRECT_URI", "connections.amocrm.client.redirect_uri"),
+    ("TOKEN_STORAGE_PATH", "connections.amocrm.import"),
+];
+
 /// What a run of jeton is told.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -65,6 +75,8 @@ pub(crate) struct Settings {
     pub(crate) format: Format,
     pub(crate) keeper: jeton_keeper::Settings,
     pub(crate) definitions: BTreeMap<ConnectionName, Definition>,
+    /// Files with tokens that connections begin with.
+    pub(crate) imports: BTreeMap<ConnectionName, PathBuf>,
 }
 
 /// Where settings come from besides the defaults.
@@ -113,6 +125,7 @@ fn load_with(
 ) -> Loaded {
     let (mut values, mut faults) = (Values::default(), Vec::new());
     document::read(DEFAULTS, &|_| Origin::Default, &mut values, &mut faults);
+    read_old_names(&sources.environment, &mut values, &mut faults);
     let file = read_file(&mut values, &mut faults);
     read_environment(&sources.environment, &mut values, &mut faults);
     read_flags(&sources.flags, &mut values, &mut faults);
@@ -146,6 +159,29 @@ fn read_file(named: Option<&Path>, values: &mut Values, faults: &mut Vec<Fault>)
             faults.push(Fault::new(None, "", problem));
             None
         }
+    }
+}
+
+fn read_old_names(environment: &Environment, values: &mut Values, faults: &mut Vec<Fault>) {
+    // The path alone sets nothing up: other programs have variables of that name too.
+    if !matches!(environment.get("AMO_CLIENT_ID"), Ok(Some(_))) {
+        return;
+    }
+    let provider = set_text(
+        values::path("connections.amocrm.provider"),
+        "amocrm",
+        Origin::Environment("AMO_CLIENT_ID".to_owned()),
+        values,
+    );
+    faults.extend(provider.err());
+    for (variable, setting) in OLD_NAMES {
+        let origin = Origin::Environment(variable.to_owned());
+        let taken = match environment.get(variable) {
+            Ok(Some(text)) => set_text(values::path(setting), text.reveal(), origin, values),
+            Ok(None) => Ok(()),
+            Err(problem) => Err(Fault::new(Some(origin), setting, problem)),
+        };
+        faults.extend(taken.err());
     }
 }
 

@@ -13,6 +13,7 @@ mod connect;
 mod consent;
 mod deliver;
 mod error;
+mod examine;
 mod extras;
 mod flight;
 mod follow;
@@ -36,6 +37,7 @@ mod vault;
 
 pub use consent::{Asking, ConsentError, ConsentStatus, Consented, Invitation, TerminalConsent};
 pub use error::TokenError;
+pub use examine::{Examination, Footing};
 pub use installation::{Installation, InstallationError, KeySource};
 pub use reach::Reach;
 pub use settings::Settings;

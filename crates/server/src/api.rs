@@ -1,6 +1,7 @@
 //! The doors: one function each.
 
 pub(crate) mod connections;
+pub(crate) mod diagnostics;
 pub(crate) mod health;
 pub(crate) mod refresh;
 pub(crate) mod token;

@@ -8,7 +8,7 @@ use axum::routing::{get, post};
 use jeton_keeper::Vault;
 
 use crate::access::{self, ApiKey};
-use crate::api::{connections, health, refresh, token};
+use crate::api::{connections, diagnostics, health, refresh, token};
 use crate::oauth::{self, status};
 use crate::{fault, passage};
 
@@ -19,6 +19,8 @@ pub struct Doors {
     pub vault: Vault,
     /// Who may come in.
     pub api_key: ApiKey,
+    /// Where the tokens are stored, for people; it holds no secret.
+    pub storage: String,
 }
 
 /// Every URL, and the function behind it.
@@ -34,6 +36,8 @@ pub fn router(doors: Doors) -> Router {
         .route("/api/v1/connections/{name}/token", get(token::current))
         .route("/api/v1/connections/{name}/token/reject", post(token::reject))
         .route("/api/v1/connections/{name}/refresh", post(refresh::refresh))
+        .route("/api/v1/diagnostics/token-status", get(diagnostics::token_status))
+        .route("/api/v1/diagnostics/config", get(diagnostics::config))
         .route_layer(from_fn_with_state(Arc::clone(&doors), access::require_key));
 
     // Open to everyone who can reach the port.

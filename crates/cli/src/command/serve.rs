@@ -1,15 +1,19 @@
 //! `jeton serve`.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
-use jeton_core::keep::connection::Condition;
+use jeton_core::id::ConnectionName;
+use jeton_core::keep::connection::{Condition, Generation};
 use jeton_core::keep::ports::Maintenance as _;
 use jeton_server::{ApiKey, Doors, Limits};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::import;
 use crate::code::Code;
 use crate::compose::{self, House, Machine};
 use crate::failure::Failure;
@@ -41,12 +45,14 @@ impl Serve {
         let mut endings = super::listen()?;
         let address = settings.listen;
         let chosen = settings.api_key;
+        let imports = settings.imports.clone();
         let house = compose::house(settings, Machine::this()).await?;
         let listener = bind(address).await?;
         let api_key = match chosen {
             Some(key) => key,
             None => kept_key(&house, output).await?,
         };
+        take_over(&house, &imports).await?;
         announce(&house, listener.local_addr().unwrap_or(address)).await?;
         house.vault.start().await?;
         serve(&house, listener, api_key, &mut endings).await
@@ -61,7 +67,8 @@ async fn serve(
     endings: &mut Endings,
 ) -> Result<(), Failure> {
     let stop = CancellationToken::new();
-    let router = jeton_server::router(Doors { vault: house.vault.clone(), api_key });
+    let router =
+        jeton_server::router(Doors { vault: house.vault.clone(), api_key, storage: house.storage.clone() });
     let serving = async {
         let ended = jeton_server::serve(listener, router, Limits::default(), stop.cancelled()).await;
         stop.cancel();
@@ -85,6 +92,36 @@ async fn serve(
         }),
         signal = watching => Err(super::stopped(signal)),
     }
+}
+
+/// Connects what has never been connected and has a file to begin with. One that is not there, or cannot be used, leaves
+/// its connection as it is, and does not keep the others waiting.
+async fn take_over(house: &House, imports: &BTreeMap<ConnectionName, PathBuf>) -> Result<(), Failure> {
+    for (connection, file) in imports {
+        let shown = file.display();
+        let status = house.vault.status(connection.as_str()).await?;
+        if status.generation != Generation::default() || !file.exists() {
+            continue;
+        }
+        let (grant, remark) = match import::read(file) {
+            Ok(read) => read,
+            Err(failure) => {
+                tracing::error!(%connection, %failure, "the tokens of a file were not taken over");
+                continue;
+            }
+        };
+        if let Some(remark) = remark {
+            tracing::warn!(%connection, remark, "a part of the file was not taken over");
+        }
+        match house.vault.connect(connection.as_str(), grant).await {
+            Ok(_) => tracing::warn!(
+                %connection, file = %shown,
+                "connected with the tokens of a file; whoever used it before must not use it again"
+            ),
+            Err(error) => tracing::error!(%connection, %error, "the tokens of a file were not taken over"),
+        }
+    }
+    Ok(())
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {

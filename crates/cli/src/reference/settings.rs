@@ -7,6 +7,15 @@ use crate::settings::DEFAULTS;
 const HEAD: &str =
     "# Settings\n\n<!-- Made from config.default.toml by `jeton docs settings`; change it there. -->\n\n";
 
+const OLD_NAMES: &str = "## Names of the amoCRM gateway\n\n\
+    Where `AMO_CLIENT_ID` is set, these make a connection `amocrm` with no settings file; a settings file counts more.\n\n\
+    | variable | setting |\n| --- | --- |\n\
+    | `AMO_DOMAIN` | `connections.amocrm.vars.domain` |\n\
+    | `AMO_CLIENT_ID` | `connections.amocrm.client.id` |\n\
+    | `AMO_CLIENT_SECRET` | `connections.amocrm.client.secret` |\n\
+    | `AMO_REDIRECT_URI` | `connections.amocrm.client.redirect_uri` |\n\
+    | `TOKEN_STORAGE_PATH` | `connections.amocrm.import` |\n\n";
+
 const SECRETS: &str = "## Secrets of the environment\n\n\
     | variable | meaning |\n| --- | --- |\n\
     | `API_KEY` | the key that callers of the API send as `X-API-KEY`; without it one is made at the first start, \
@@ -63,7 +72,7 @@ pub(crate) fn page() -> String {
         in_table = is_setting;
         page.push_str(&text);
     }
-    write!(page, "\n{SECRETS}").expect("a String takes everything");
+    write!(page, "\n{OLD_NAMES}{SECRETS}").expect("a String takes everything");
     page
 }
 

@@ -55,6 +55,7 @@ pub(super) fn assemble(
         format: reader.read("log.format", |value| text(value)?.parse::<Format>()).unwrap_or_default(),
         keeper: keeper(&mut reader),
         definitions: connections::definitions(&mut reader, &around),
+        imports: connections::imports(&mut reader),
         data_dir,
     };
     let faults = reader.faults;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::provider::{Catalogue, Client, Definition, PolicyOverrides, Setup};
@@ -40,6 +40,19 @@ pub(crate) fn definitions(
         }
     }
     definitions
+}
+
+/// The files with tokens that connections begin with.
+pub(crate) fn imports(reader: &mut Reader<'_>) -> BTreeMap<ConnectionName, PathBuf> {
+    let mut imports = BTreeMap::new();
+    for name in reader.values.connections() {
+        let path = vec!["connections".to_owned(), name.clone(), "import".to_owned()];
+        let origin = reader.found(&path).map(|found| found.origin.clone());
+        if let (Some(file), Ok(name)) = (reader.read_at(&path, text), name.parse()) {
+            imports.insert(name, reader.resolve(&file, origin.as_ref()));
+        }
+    }
+    imports
 }
 
 fn definition(reader: &mut Reader<'_>, around: &Around<'_>, at: &[String]) -> Option<Definition> {

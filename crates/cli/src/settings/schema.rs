@@ -48,6 +48,7 @@ pub(crate) const SETTINGS: &[(&str, Kind)] = &[
     ("keeper.allow_private_captured_hosts", Kind::Switch),
     ("providers.paths", Kind::List),
     ("connections.*.provider", Kind::Text),
+    ("connections.*.import", Kind::Text),
     ("connections.*.emulated_at", Kind::Text),
     ("connections.*.vars.*", Kind::Secret),
     ("connections.*.client.id", Kind::Text),
@@ -69,6 +70,7 @@ pub(crate) const SETTINGS: &[(&str, Kind)] = &[
     ("connections.*.policy.budget", Kind::Policy),
     ("connections.*.policy.ambiguous_5xx", Kind::Policy),
     ("connections.*.policy.min_refresh_length", Kind::Policy),
+    ("connections.*.policy.access_format", Kind::Policy),
 ];
 
 /// What a path leads to.

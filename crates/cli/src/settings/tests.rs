@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -110,6 +110,35 @@ fn a_connection_can_be_set_up_by_the_environment_alone() {
     assert_eq!(acme.policy().min_refresh_length, 9);
     assert_eq!(acme.policy().margin, Some(Duration::from_secs(9)));
     assert!(!format!("{acme:?}").contains("hush"));
+}
+
+#[test]
+fn the_names_of_the_old_gateway_set_up_a_connection_and_a_settings_file_counts_more() {
+    let old = || {
+        Environment::from([
+            ("AMO_DOMAIN", "acme.amocrm.ru"),
+            ("AMO_CLIENT_ID", "me"),
+            ("AMO_CLIENT_SECRET", "hush"),
+            ("AMO_REDIRECT_URI", "https://gw.example.com/oauth/callback"),
+            ("TOKEN_STORAGE_PATH", "/var/lib/gateway/tokens.json"),
+        ])
+    };
+    let settings = Folder::new("").load(old()).settings.unwrap();
+    let amocrm: ConnectionName = "amocrm".parse().unwrap();
+    let definition = &settings.definitions[&amocrm];
+    assert_eq!(definition.vars()["domain"].reveal(), "acme.amocrm.ru");
+    assert_eq!(definition.client().secret.as_ref().unwrap().reveal(), "hush");
+    assert_eq!(settings.imports[&amocrm], Path::new("/var/lib/gateway/tokens.json"));
+
+    let folder = Folder::new("[connections.amocrm.vars]\ndomain = 'other.kommo.com'\n");
+    let settings = folder.load(old()).settings.unwrap();
+    assert_eq!(settings.definitions[&amocrm].vars()["domain"].reveal(), "other.kommo.com");
+
+    let alone = Environment::from([("TOKEN_STORAGE_PATH", "/tmp/x"), ("AMO_DOMAIN", "acme.amocrm.ru")]);
+    assert!(Folder::new("").load(alone).settings.unwrap().definitions.is_empty());
+    let wrong = Environment::from([("AMO_CLIENT_ID", "me"), ("AMO_DOMAIN", "acme.example.com")]);
+    let faults = Folder::new("").faults(wrong);
+    assert!(faults[0].starts_with("environment AMO_DOMAIN: connections.amocrm.vars.domain: "), "{faults:?}");
 }
 
 #[test]

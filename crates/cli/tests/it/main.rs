@@ -11,5 +11,6 @@ mod emulate;
 mod house;
 mod init;
 mod journeys;
+mod old_gateway;
 mod secrets;
 mod serve;

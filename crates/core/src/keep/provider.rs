@@ -66,7 +66,9 @@ pub use exchange::{
 };
 pub use fault::{DefineError, FileError};
 pub use load::{Provider, Rate};
-pub use policy::{Budget, BudgetPer, OldAccess, OnDead, OnUnknown, Policy, PolicyOverrides, Rotation};
+pub use policy::{
+    AccessFormat, Budget, BudgetPer, OldAccess, OnDead, OnUnknown, Policy, PolicyOverrides, Rotation,
+};
 pub use request::RequestError;
 pub use schema::Confidence;
 pub use slots::{Slots, VarValue, Vars};

@@ -137,7 +137,7 @@ impl House {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let api_key = ApiKey::from_raw(&API_KEY.into()).unwrap();
-        let router = router(Doors { vault: vault.clone(), api_key });
+        let router = router(Doors { vault: vault.clone(), api_key, storage: "the-store".to_owned() });
         let stop = CancellationToken::new();
         let (tell, ended) = oneshot::channel();
         let shutdown = stop.clone().cancelled_owned();

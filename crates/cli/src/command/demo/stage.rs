@@ -80,7 +80,11 @@ impl Stage {
         let admitted = ApiKey::from_raw(&api_key).map_err(|error| {
             Failure::new(Code::SystemRefused, format!("the key of the demo cannot be used: {error}"))
         })?;
-        let router = jeton_server::router(Doors { vault: house.vault.clone(), api_key: admitted });
+        let router = jeton_server::router(Doors {
+            vault: house.vault.clone(),
+            api_key: admitted,
+            storage: house.storage.clone(),
+        });
         let stop = CancellationToken::new();
         let ending = stop.clone().cancelled_owned();
         let serving = TaskTracker::new()

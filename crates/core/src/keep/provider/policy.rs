@@ -51,6 +51,17 @@ pub enum OnDead {
     Acquire,
 }
 
+/// What access tokens look like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AccessFormat {
+    /// Nobody but the provider can say.
+    #[default]
+    Opaque,
+    /// A JWT: three parts with dots between them (RFC 7519, section 3).
+    Jwt,
+}
+
 /// Whose requests a [`Budget`] counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -121,6 +132,9 @@ pub struct PolicyOverrides {
     /// See [`Policy::min_refresh_length`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_refresh_length: Option<usize>,
+    /// See [`Policy::access_format`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_format: Option<AccessFormat>,
 }
 
 impl PolicyOverrides {
@@ -142,6 +156,7 @@ impl PolicyOverrides {
             budget: self.budget.or(below.budget),
             ambiguous_5xx: self.ambiguous_5xx.or(below.ambiguous_5xx),
             min_refresh_length: self.min_refresh_length.or(below.min_refresh_length),
+            access_format: self.access_format.or(below.access_format),
         }
     }
 }
@@ -182,6 +197,8 @@ pub struct Policy {
     /// The fewest bytes a refresh token of this provider has; shorter ones are refused before they are sent. 1 by
     /// default.
     pub min_refresh_length: usize,
+    /// What access tokens look like; one that looks different is given out all the same, and diagnostics say so.
+    pub access_format: AccessFormat,
 }
 
 /// Twice the deadline of a redeem.
@@ -211,6 +228,7 @@ impl Policy {
             budget: written.budget.unwrap_or_default(),
             ambiguous_5xx: written.ambiguous_5xx.unwrap_or(true),
             min_refresh_length: written.min_refresh_length.unwrap_or(1).max(1),
+            access_format: written.access_format.unwrap_or_default(),
         }
     }
 }

@@ -1,0 +1,105 @@
+//! Diagnostics in the words of the old gateway.
+
+use jeton_core::secret::Secret;
+use jeton_core::time::{Clock as _, SystemClock};
+use jeton_keeper::Grant;
+use jeton_server::Limits;
+use serde_json::{Value, json};
+
+use crate::house::Ground;
+use crate::scene::Scene;
+
+const STATUS: &str = "/api/v1/diagnostics/token-status";
+const CONFIG: &str = "/api/v1/diagnostics/config";
+
+fn keys(value: &Value) -> Vec<&str> {
+    value.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+#[tokio::test]
+async fn the_state_of_the_tokens_is_told_to_the_letter() {
+    let scene = Scene::of("amocrm").await;
+    let access = format!("{}.{}.{}", "eyJ0eXAiOiJKV1Qi", "b".repeat(40), "c".repeat(20));
+    let grant = Grant {
+        access: Some(Secret::new(access.clone())),
+        access_expires_at: Some(SystemClock.now() + std::time::Duration::from_hours(3)),
+        refresh: Some(Secret::new("r".repeat(60))),
+        refresh_expires_at: None,
+    };
+    scene.house.vault.connect("acme", grant).await.unwrap();
+    let answer = scene.house.client().get_json(STATUS).await.unwrap();
+    assert_eq!(keys(&answer), ["data", "success"]);
+    assert_eq!(answer["success"], true);
+    let data = &answer["data"];
+    let names = [
+        "access_token_preview",
+        "current_datetime",
+        "current_time",
+        "expires_datetime",
+        "refresh_token_length",
+        "storage_path",
+        "token_validation",
+    ];
+    assert_eq!(keys(data), names);
+    let validation = &data["token_validation"];
+    assert_eq!(keys(validation), ["expired", "expires_at", "expires_in", "valid"]);
+    assert_eq!((&validation["valid"], &validation["expired"]), (&json!(true), &json!(false)));
+    let (at, left) = (validation["expires_at"].as_i64().unwrap(), validation["expires_in"].as_i64().unwrap());
+    assert_eq!(at - left, data["current_time"].as_i64().unwrap());
+    assert!((10_700..=10_800).contains(&left), "{left}");
+    assert_eq!(data["access_token_preview"], "eyJ0eXAiOiJK...");
+    assert_eq!((&data["refresh_token_length"], &data["storage_path"]), (&json!(60), &json!("the-store")));
+    for name in ["current_datetime", "expires_datetime"] {
+        let shape: String = data[name].as_str().unwrap().replace(|c: char| c.is_ascii_digit(), "9");
+        assert_eq!(shape, "9999-99-99 99:99:99", "{name}");
+    }
+    assert!(!answer.to_string().contains(&access) && !answer.to_string().contains("rrrr"), "{answer}");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_tokens_is_listed() {
+    let scene = Scene::of("amocrm").await;
+    let grant = Grant {
+        access: Some(Secret::new("no-jwt-at-all-but-long-enough-to-be-cut")),
+        access_expires_at: Some(SystemClock.now() - std::time::Duration::from_mins(1)),
+        ..Grant::default()
+    };
+    scene.house.vault.connect("acme", grant).await.unwrap();
+    let answer = scene.house.client().get_json(STATUS).await.unwrap();
+    let validation = &answer["data"]["token_validation"];
+    assert_eq!((&validation["valid"], &validation["expired"]), (&json!(false), &json!(true)));
+    assert!(validation["expires_in"].as_i64().unwrap() < 0);
+    let wrong = ["the access token is no JWT of three parts", "there is no refresh token"];
+    assert_eq!(validation["errors"], json!(wrong));
+}
+
+#[tokio::test]
+async fn the_set_up_is_told_to_the_letter_and_without_secrets() {
+    let scene = Scene::of("amocrm").await;
+    let before = scene.house.client().get_json(CONFIG).await.unwrap();
+    assert_eq!(keys(&before["data"]), ["client_id", "domain", "redirect_uri", "token_storage_path"]);
+    crate::scene::page(&scene.come_back(&scene.consent().await).await, 200, "Connected");
+    let answer = scene.house.client().get_json(CONFIG).await.unwrap();
+    let data = &answer["data"];
+    assert_eq!(data["domain"], "acme.amocrm.ru", "as the callback captured it: {data}");
+    assert!(data["client_id"].as_str().unwrap().ends_with("..."), "{data}");
+    assert!(data["redirect_uri"].as_str().unwrap().ends_with("/oauth/callback"), "{data}");
+    assert_eq!(data["token_storage_path"], "the-store");
+    assert!(!answer.to_string().contains("hush"), "{answer}");
+}
+
+#[tokio::test]
+async fn with_more_than_one_connection_the_caller_says_which() {
+    let ground = Ground::new().await;
+    let house = ground.house(&["acme", "other"], Limits::default()).await;
+    house.connect(&ground, "other").await;
+    let asked = house.client().get(STATUS).await.unwrap();
+    assert_eq!(asked.status, 400);
+    assert!(asked.text().contains("?connection=NAME"), "{}", asked.text());
+    let named = house.client().get_json(&format!("{STATUS}?connection=other")).await.unwrap();
+    assert_eq!(named["data"]["token_validation"]["errors"], json!(["there is no access token"]));
+    let missing = house.client().get(&format!("{STATUS}?connection=acme")).await.unwrap();
+    assert_eq!(missing.json().unwrap()["code"], "NOT_CONNECTED");
+    assert_eq!(house.client().get(&format!("{CONFIG}?connection=nobody")).await.unwrap().status, 404);
+    assert_eq!(house.stranger().get(STATUS).await.unwrap().status, 401);
+}
