@@ -256,9 +256,7 @@ impl Vault {
 /// A connection that consents can be asked for now.
 fn ready<'a>(shared: &'a Shared, name: &str) -> Result<&'a Arc<Defined>, TokenError> {
     let defined = shared.defined(name)?;
-    if shared.on_hold {
-        return Err(TokenError::OnHold);
-    }
+    shared.check_hold()?;
     defined.definition.check_consent().map_err(|error| TokenError::Definition {
         name: defined.name.clone(),
         message: format!("{}: {}", error.field, error.problem),

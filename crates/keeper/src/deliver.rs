@@ -59,8 +59,8 @@ pub(crate) async fn reserve(shared: &Shared) -> Result<Slot<'_>, TokenError> {
 
 /// Makes a write durable before it is offered to the store; answers whether it is. What [`deliver`] then offers may know
 /// more, and is the same write to the store: it has the same id.
-pub(crate) fn secure(slot: &mut Slot<'_>, write: &Write) -> bool {
-    let filled = slot.fill(write);
+pub(crate) async fn secure(slot: &mut Slot<'_>, write: &Write) -> bool {
+    let filled = slot.fill(write).await;
     if let Err(error) = &filled {
         tracing::error!(connection = %write.names().0, %error, "a spill slot does not take a token reply");
     }
@@ -77,7 +77,7 @@ pub(crate) async fn deliver(shared: &Shared, write: &Write, mut slot: Slot<'_>) 
         let error = match offer_in_time(shared, write, spilled).await {
             Ok(answer) => {
                 if spilled {
-                    clear(&mut slot);
+                    clear(&mut slot).await;
                 }
                 if let Err(error) = shared.look(name).await {
                     // It is stored; memory learns of it from the change feed.
@@ -88,7 +88,7 @@ pub(crate) async fn deliver(shared: &Shared, write: &Write, mut slot: Slot<'_>) 
             Err(error) => error,
         };
         if !spilled {
-            spilled = fill(&mut slot, write, &error, name);
+            spilled = fill(&mut slot, write, &error, name).await;
         }
         if spilled && (shared.is_closing() || !error.may_pass()) {
             return Err(error.into());
@@ -157,8 +157,8 @@ fn sealed_for(shared: &Shared, connect: Connect, generation: Generation) -> Resu
     Ok(Connect { generation, tokens: Some(tokens), ..connect })
 }
 
-fn fill(slot: &mut Slot<'_>, write: &Write, cause: &StoreError, name: &ConnectionName) -> bool {
-    match slot.fill(write) {
+async fn fill(slot: &mut Slot<'_>, write: &Write, cause: &StoreError, name: &ConnectionName) -> bool {
+    match slot.fill(write).await {
         Ok(()) => {
             tracing::error!(connection = %name, error = %cause, "the store did not take a token reply; it is spilled");
             true
@@ -174,8 +174,8 @@ fn fill(slot: &mut Slot<'_>, write: &Write, cause: &StoreError, name: &Connectio
 }
 
 /// Frees a slot whose write the store has taken. A slot that cannot be freed is offered again, which changes nothing.
-pub(crate) fn clear(slot: &mut Slot<'_>) {
-    if let Err(error) = slot.clear() {
+pub(crate) async fn clear(slot: &mut Slot<'_>) {
+    if let Err(error) = slot.clear().await {
         tracing::warn!(%error, "a spill slot could not be freed");
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jeton_core::id::{AttemptId, ConnectionName};
+use jeton_core::keep::connection::Revision;
 use jeton_core::keep::ports::StoreError;
 use jeton_core::keep::provider::ErrorClass;
 use jeton_core::problem::Problem;
@@ -59,6 +60,18 @@ pub enum TokenError {
          `jeton adopt` takes it over"
     )]
     OnHold,
+    /// A backup was put in place of the database, and nothing is spent until a person says so.
+    #[error(
+        "the store went back in time: it is at change {}, and this installation has spent tokens up to change {}; put \
+         the newer database back, or `jeton adopt` goes on with this one, and what was spent since must be connected \
+         again", .found.0, .seen.0
+    )]
+    WentBack {
+        /// Where the store is.
+        found: Revision,
+        /// Where it had been.
+        seen: Revision,
+    },
     /// The refresh failed, and the current token is dead.
     #[error("`{name}` could not be refreshed: {message}")]
     Failed {
@@ -157,7 +170,7 @@ impl TokenError {
             Self::Dead { .. } => "REAUTHORIZATION_REQUIRED",
             Self::Interrupted { .. } => "INTERRUPTED",
             Self::Paused { .. } => "PAUSED",
-            Self::OnHold => "ON_HOLD",
+            Self::OnHold | Self::WentBack { .. } => "ON_HOLD",
             Self::Failed { .. } => "REFRESH_FAILED",
             Self::CoolingDown { .. } => "COOLING_DOWN",
             Self::WaitTimeout { .. } => "WAIT_TIMEOUT",
@@ -190,7 +203,7 @@ impl TokenError {
             Self::Dead { .. } => (424, "A person must consent again"),
             Self::Interrupted { .. } => (503, "The outcome of a refresh is not known"),
             Self::Paused { .. } => (409, "The connection is paused"),
-            Self::OnHold => (503, "The installation is on hold"),
+            Self::OnHold | Self::WentBack { .. } => (503, "The installation is on hold"),
             Self::Failed { .. } => (503, "The refresh failed"),
             Self::CoolingDown { .. } => (503, "The connection cools down after a failure"),
             Self::WaitTimeout { .. } => (504, "The refresh takes longer than the caller waits"),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jeton_core::keep::connection::Revision;
+use jeton_core::keep::ports::StoreError;
 
 use crate::shared::Shared;
 
@@ -12,25 +13,49 @@ const PAGE: usize = 500;
 /// How long a store that failed is left alone.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// How long a store may be silent before it is asked how far it has come: one that went back in time announces nothing.
+const SILENCE: Duration = Duration::from_secs(2);
+
 /// Puts every change after `seen` into memory, until the vault closes.
 pub(crate) async fn follow(shared: &Shared, mut seen: Revision) {
     while !shared.is_closing() {
-        tokio::select! {
-            () = shared.ports.feed.wait_for_change(seen) => {}
-            () = shared.closed() => return,
-        }
-        match shared.ports.feed.changed_since(seen, PAGE).await {
-            Ok(rows) => {
-                for row in rows {
-                    seen = seen.max(row.revision);
-                    shared.publish(row);
+        let changed = tokio::select! {
+            () = shared.ports.feed.wait_for_change(seen) => true,
+            open = shared.pause(SILENCE) => {
+                if !open {
+                    return;
                 }
-                shared.stirred.notify_one();
+                false
             }
+        };
+        let followed = if changed { changes(shared, seen).await } else { silence(shared, seen).await };
+        match followed {
+            Ok(revision) => seen = revision,
             Err(error) => {
                 tracing::warn!(%error, "changes cannot be followed");
                 shared.pause(PAUSE).await;
             }
         }
     }
+}
+
+/// Puts what changed after `seen` into memory; answers the last change of it.
+async fn changes(shared: &Shared, mut seen: Revision) -> Result<Revision, StoreError> {
+    let asked_at = shared.clock.uptime();
+    for row in shared.ports.feed.changed_since(seen, PAGE).await? {
+        seen = seen.max(row.revision);
+        shared.publish(row, asked_at);
+    }
+    shared.stirred.notify_one();
+    Ok(seen)
+}
+
+/// Nothing was announced: the store is where it was, or a backup is in its place now.
+async fn silence(shared: &Shared, seen: Revision) -> Result<Revision, StoreError> {
+    let found = shared.ports.feed.revision().await?;
+    if found < seen {
+        shared.went_back(found);
+        return Ok(found);
+    }
+    Ok(seen)
 }

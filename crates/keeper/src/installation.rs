@@ -9,7 +9,7 @@ use std::time::UNIX_EPOCH;
 
 use jeton_core::entropy::Entropy;
 use jeton_core::id::InstanceId;
-use jeton_core::keep::connection::Connection;
+use jeton_core::keep::connection::{Connection, Revision};
 use jeton_core::keep::ports::{Identity, Maintenance, StoreError};
 use jeton_core::keep::provider::Vars;
 use jeton_core::seal::{KeyRing, SealError, Sealer};
@@ -17,6 +17,7 @@ use jeton_core::secret::Secret;
 use jeton_core::time::Clock;
 
 use crate::extras::Extras;
+use crate::high_water::{self, Hold};
 use crate::sealed::open_tokens;
 
 const INSTANCE_FILE: &str = "instance";
@@ -94,15 +95,18 @@ pub enum InstallationError {
 pub struct Installation {
     pub(crate) sealer: Sealer,
     pub(crate) data_dir: PathBuf,
-    on_hold: bool,
+    /// A revision that the store has reached.
+    pub(crate) seen: Revision,
+    hold: Option<Hold>,
 }
 
 impl Installation {
     /// Opens an installation, and makes it where there is none: the data directory (0700), the key file (0600), the
     /// instance id in both places.
     ///
-    /// A store whose instance id the data directory does not know was copied or restored: the installation is opened
-    /// *on hold*, which serves what lives and spends nothing until [`Installation::adopt`].
+    /// A store whose instance id the data directory does not know was copied or restored, and one that is behind the
+    /// high-water mark of the data directory is a backup that was put back: the installation is opened *on hold*,
+    /// which serves what lives and spends nothing until [`Installation::adopt`].
     pub async fn open(
         store: &dyn Maintenance,
         data_dir: &Path,
@@ -115,19 +119,29 @@ impl Installation {
             Some(identity) => identity,
             None => found(store, data_dir, key, clock, entropy).await?,
         };
-        Self::of(&known, data_dir, key)
+        Self::of(&known, store.revision().await?, data_dir, key)
     }
 
-    /// Opens the installation of a store that was founded, and writes nothing: to look at one that may be wrong.
+    /// Opens the installation of a store that was founded and has come to `revision`, and writes nothing: to look at one
+    /// that may be wrong.
     ///
     /// # Errors
     /// The key is missing, is not the one of that store, or can be read by others; a file cannot be read.
-    pub fn of(known: &Identity, data_dir: &Path, key: &KeySource) -> Result<Self, InstallationError> {
+    pub fn of(
+        known: &Identity,
+        revision: Revision,
+        data_dir: &Path,
+        key: &KeySource,
+    ) -> Result<Self, InstallationError> {
         let ring = read_ring(key)?.ok_or_else(|| InstallationError::KeyMissing { key: key.to_string() })?;
         let sealer = Sealer::open_with(ring, &known.key_check)
             .map_err(|source| InstallationError::KeyDiffers { key: key.to_string(), source })?;
-        let on_hold = read_instance(data_dir)? != Some(known.instance);
-        Ok(Self { sealer, data_dir: data_dir.to_owned(), on_hold })
+        let copied = (read_instance(data_dir)? != Some(known.instance)).then_some(Hold::Copied);
+        let mark = high_water::read(data_dir).map_err(|source| unusable_mark(data_dir, source))?;
+        let went_back = mark.filter(|mark| revision < *mark);
+        let went_back = went_back.map(|seen| Hold::WentBack { found: revision, seen });
+        let hold = copied.or(went_back);
+        Ok(Self { sealer, data_dir: data_dir.to_owned(), seen: revision, hold })
     }
 
     /// The variables that consents and replies of a connection have brought; none where they cannot be opened.
@@ -140,7 +154,8 @@ impl Installation {
     }
 
     /// Takes a copied or restored database over: store and data directory get a new instance id in common, so that
-    /// the original, if it still runs elsewhere, is the one that no longer matches its copy.
+    /// the original, if it still runs elsewhere, is the one that no longer matches its copy. The high-water mark begins
+    /// anew where the store is.
     pub async fn adopt(
         &mut self,
         store: &dyn Maintenance,
@@ -151,13 +166,21 @@ impl Installation {
         store.adopt(instance).await?;
         let path = self.data_dir.join(INSTANCE_FILE);
         publish(&path, |file| instance_text(instance, file), Publish::Replace, entropy)?;
-        self.on_hold = false;
+        self.seen = store.revision().await?;
+        high_water::reset(&self.data_dir, self.seen)
+            .map_err(|source| unusable_mark(&self.data_dir, source))?;
+        self.hold = None;
         Ok(())
     }
 
     /// Whether nothing may be spent.
     pub fn on_hold(&self) -> bool {
-        self.on_hold
+        self.hold.is_some()
+    }
+
+    /// Why nothing may be spent, where that is so.
+    pub fn hold(&self) -> Option<Hold> {
+        self.hold
     }
 }
 
@@ -185,7 +208,18 @@ async fn found(
         instance
     };
     let (_, key_check) = Sealer::create(ring, entropy);
-    Ok(store.found(Identity { instance, key_check }).await?)
+    let ours = Identity { instance, key_check };
+    let known = store.found(ours.clone()).await?;
+    if known == ours {
+        // What was seen of an earlier store says nothing about this one, which is new and holds nothing.
+        high_water::reset(data_dir, Revision(0)).map_err(|source| unusable_mark(data_dir, source))?;
+    }
+    Ok(known)
+}
+
+fn unusable_mark(data_dir: &Path, source: io::Error) -> InstallationError {
+    let cure = "jeton must be able to read and write the high-water mark in its data directory";
+    InstallationError::File { path: data_dir.to_owned(), cure, source }
 }
 
 fn read_ring(key: &KeySource) -> Result<Option<KeyRing>, InstallationError> {
@@ -236,13 +270,24 @@ fn instance_text(instance: InstanceId, file: &Metadata) -> Secret {
 }
 
 fn make_directory(path: &Path, entropy: &dyn Entropy) -> Result<(), InstallationError> {
-    let cure = "give the data directory a path that jeton may write to (`data_dir`, or JETON__DATA_DIR)";
-    let unusable = |source| InstallationError::File { path: path.to_owned(), cure, source };
+    let unusable =
+        |source| InstallationError::File { path: path.to_owned(), cure: cure_for_directory(&source), source };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
     // Only writing shows that it can be written: modes, read-only mounts and full disks differ.
     let probe = path.join(format!(".probe-{}", unlike_any_other(entropy)));
     write_private(&probe, |_| Secret::new("probe")).map_err(unusable)?;
     fs::remove_file(&probe).map_err(unusable)
+}
+
+/// What helps against a data directory that cannot be written.
+fn cure_for_directory(error: &io::Error) -> &'static str {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    match error.kind() {
+        StorageFull | QuotaExceeded | FileTooLarge => {
+            "free space there, or raise the quota or limit of the user that jeton runs as"
+        }
+        _ => "give the data directory a path that jeton may write to (`data_dir`, or JETON__DATA_DIR)",
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -289,6 +334,57 @@ fn unlike_any_other(entropy: &dyn Entropy) -> String {
 
 fn write_private(path: &Path, content: impl FnOnce(&Metadata) -> Secret) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(content(&file.metadata()?).reveal().as_bytes())?;
-    file.sync_all()
+    let written = file
+        .metadata()
+        .and_then(|made| file.write_all(content(&made).reveal().as_bytes()))
+        .and_then(|()| file.sync_all());
+    if written.is_err()
+        && let Err(error) = fs::remove_file(path)
+    {
+        tracing::warn!(path = %path.display(), %error, "a file that could not be written whole stays behind");
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use std::env;
+    use std::process::Command;
+
+    use jeton_core::entropy::SystemEntropy;
+
+    use super::*;
+
+    /// Names the directory to the process of the test below that may not write.
+    const DIRECTORY: &str = "JETON_TEST_DIRECTORY";
+
+    #[test]
+    fn a_data_directory_with_no_room_is_told_to_have_none_and_nothing_is_left_in_it() {
+        if let Some(path) = env::var_os(DIRECTORY) {
+            let refused = make_directory(Path::new(&path), &SystemEntropy).unwrap_err().to_string();
+            assert!(refused.contains("; free space there, or raise"), "{refused}");
+            assert!(refused.starts_with(&*path.to_string_lossy()), "{refused}");
+            return;
+        }
+        let home = tempfile::tempdir().unwrap();
+        // A process that may make files and write nothing into them.
+        let written = Command::new("sh")
+            .args(["-c", r#"trap "" XFSZ && ulimit -f 0 && exec "$0" --exact "$1" --nocapture"#])
+            .arg(env::current_exe().unwrap())
+            .arg("installation::tests::a_data_directory_with_no_room_is_told_to_have_none_and_nothing_is_left_in_it")
+            .env(DIRECTORY, home.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&written.stdout);
+        assert!(written.status.success() && said.contains("1 passed"), "{written:?}");
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_data_directory_that_may_not_be_written_gets_another_cure_than_one_that_is_full() {
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap().write_all(b"x").unwrap_err();
+        assert!(cure_for_directory(&full).starts_with("free space"));
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        assert!(cure_for_directory(&denied).starts_with("give the data directory a path"));
+    }
 }

@@ -39,7 +39,7 @@ async fn ask(shared: &Shared, defined: &Defined, opened: &Opened) -> Result<Intr
     let request = definition.request(Step::Introspect, &slots).map_err(|error| error.to_string())?;
     let asked_at = shared.clock.now();
     let write_until = shared.clock.uptime() + PATIENCE;
-    match shared.outbound.exchange(request, PATIENCE, write_until).await {
+    match shared.outbound.exchange(request, PATIENCE, write_until, async { Ok(()) }).await {
         Exchange::NotSent(why) | Exchange::Broken(why) => Err(why),
         Exchange::Replied(reply) => match definition.read(Step::Introspect, &reply, asked_at, &slots) {
             Outcome::Introspection(said) => Ok(said),

@@ -21,8 +21,8 @@ pub(crate) struct Known {
     pub(crate) access: Option<Secret>,
     /// Its type as the provider says it.
     pub(crate) token_type: String,
-    /// When the row was read, by the clock that counts suspension.
-    pub(crate) read_at: Duration,
+    /// The instant before the store was asked for the row, by the clock that counts suspension.
+    pub(crate) asked_at: Duration,
 }
 
 impl Known {

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::connect;
 use crate::error::TokenError;
 use crate::refresh::Order;
+use crate::serve::Patience;
 use crate::status::Status;
 use crate::token::{Connected, Grant, Refreshed};
 use crate::vault::Vault;
@@ -23,9 +24,10 @@ impl Vault {
         let before = self.shared.look(&defined.name).await?;
         let generation = before.as_ref().map_or(Generation::default(), |known| known.row.generation);
         let wish = if trigger == Trigger::Forced { Wish::Beyond(generation) } else { Wish::NotDue };
-        let deadline = Instant::now() + self.shared.settings.wait + self.shared.settings.claim_wait;
-        let asked_at = self.shared.clock.now();
-        let known = self.wait_until(defined, Order { wish, trigger }, deadline, asked_at).await?;
+        let order = Order { wish, trigger, person_decides: trigger == Trigger::Forced };
+        let longest = self.shared.settings.wait + self.shared.settings.claim_wait;
+        let patience = Patience::new(Instant::now() + longest, self.shared.clock.now());
+        let known = self.wait_until(defined, order, patience).await?;
         let expires_at = known.row.tokens.as_ref().and_then(|tokens| tokens.access_expires_at);
         if known.row.generation > generation {
             Ok(Refreshed::Done { generation: known.row.generation, expires_at })

@@ -54,16 +54,17 @@ impl Outbound {
     }
 
     /// Sends `request` once, within `timeout`. No byte of it is written once the clock that counts suspension has
-    /// reached `write_until`.
+    /// reached `write_until`, nor when `last_look`, which runs once the connection is ready, objects.
     pub(crate) async fn exchange(
         &self,
         request: OutboundRequest,
         timeout: Duration,
         write_until: Duration,
+        last_look: impl Future<Output = Result<(), String>>,
     ) -> Exchange {
         let wire = Arc::new(Wire::new(Arc::clone(&self.clock), write_until));
         let deadline = Instant::now() + timeout;
-        let outcome = match timeout_at(deadline, self.send(request, &wire)).await {
+        let outcome = match timeout_at(deadline, self.send(request, deadline, &wire, last_look)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(format!("no whole reply within {} s", timeout.as_secs_f32())),
         };
@@ -74,8 +75,15 @@ impl Outbound {
         }
     }
 
-    async fn send(&self, request: OutboundRequest, wire: &Arc<Wire>) -> Result<Reply, String> {
-        let stream = self.dial(&request.url, request.captured_host).await?;
+    async fn send(
+        &self,
+        request: OutboundRequest,
+        deadline: Instant,
+        wire: &Arc<Wire>,
+        last_look: impl Future<Output = Result<(), String>>,
+    ) -> Result<Reply, String> {
+        let stream = self.dial(&request.url, request.captured_host, deadline).await?;
+        last_look.await?;
         let guarded = GuardedStream::new(stream, Arc::clone(wire));
         let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
             .max_buf_size(64 * 1024)

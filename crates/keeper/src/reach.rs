@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jeton_core::keep::provider::Endpoint;
 use jeton_core::time::Clock;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::outbound::Outbound;
 
@@ -26,7 +26,9 @@ impl Reach {
     /// # Errors
     /// What failed, in words, or that it took longer than `limit`.
     pub async fn reach(&self, endpoint: &Endpoint, limit: Duration) -> Result<(), String> {
-        match timeout(limit, self.outbound.dial(&endpoint.url, endpoint.captured_host)).await {
+        let deadline = Instant::now() + limit;
+        match timeout_at(deadline, self.outbound.dial(&endpoint.url, endpoint.captured_host, deadline)).await
+        {
             Ok(reached) => reached.map(drop),
             Err(_) => Err(format!("no answer within {} s", limit.as_secs_f32())),
         }

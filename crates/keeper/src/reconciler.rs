@@ -18,6 +18,7 @@ use crate::deliver;
 use crate::error::TokenError;
 use crate::refresh::{self, Order};
 use crate::shared::Shared;
+use crate::spill::{Aside, Slot, Write};
 
 /// How far ahead due connections are looked up.
 const HORIZON: Duration = Duration::from_mins(1);
@@ -125,18 +126,23 @@ impl Round<'_> {
     /// Begins a flight for a connection that is defined here and not under way or left alone.
     fn begin(&mut self, name: &ConnectionName) {
         let Some(defined) = self.shared.definitions.get(name.as_str()) else { return };
-        if self.shared.on_hold || self.busy.contains_key(name) || defined.gate.available_permits() == 0 {
+        if self.shared.hold().is_some()
+            || self.busy.contains_key(name)
+            || defined.gate.available_permits() == 0
+        {
             return;
         }
         self.busy.insert(name.clone(), None);
         self.flights += 1;
-        let order = Order { wish: Wish::NotDue, trigger: Trigger::Automatic };
+        let order = Order::new(Wish::NotDue, Trigger::Automatic);
         let passenger = refresh::begin(self.shared, defined, order).passenger;
         let (ended, name, now) = (self.ended.clone(), name.clone(), self.shared.clock.now());
         self.shared.tracker.spawn(async move {
             let pause = match passenger.landed().await {
                 Some(Ok(())) => Duration::ZERO,
-                Some(Err(TokenError::Interrupted { until: Some(until), .. })) => until.since(now).max(RETRY),
+                Some(Err(TokenError::Interrupted { until: Some(until), .. })) => {
+                    until.since(now).clamp(RETRY, LONGEST_SLEEP)
+                }
                 Some(Err(error)) => left_alone_for(&name, &error),
                 None => RETRY,
             };
@@ -168,8 +174,12 @@ pub(crate) async fn keep_returning_spills(shared: &Shared) {
     }
 }
 
-/// Offers what lies in spill slots to the store once. What the store does not take stays where it is.
+/// Offers what lies in spill slots to the store once. What the store does not take stays where it is, and on hold so
+/// does everything: a store that may be the wrong one must not take the only copy of a reply.
 pub(crate) async fn return_spills(shared: &Shared) {
+    if shared.hold().is_some() {
+        return;
+    }
     let filled = match shared.slots.filled() {
         Ok(filled) => filled,
         Err(error) => {
@@ -182,14 +192,32 @@ pub(crate) async fn return_spills(shared: &Shared) {
         match deliver::offer(shared, &write).await {
             Ok(_) => {
                 tracing::warn!(connection = %name, %attempt, "a spilled write is back in the store");
-                deliver::clear(&mut slot);
+                deliver::clear(&mut slot).await;
                 if let Err(error) = shared.look(name).await {
                     tracing::debug!(%error, "the stored row could not be read back at once");
                 }
+            }
+            Err(error @ StoreError::Inconsistent { .. }) => {
+                set_aside(shared, &mut slot, &write, &error).await;
             }
             Err(error) => {
                 tracing::error!(connection = %name, %attempt, %error, "a spilled write is not taken yet");
             }
         }
+    }
+}
+
+/// Frees a slot whose write contradicts what is stored: it would be refused as often as it is offered.
+async fn set_aside(shared: &Shared, slot: &mut Slot<'_>, write: &Write, refusal: &StoreError) {
+    let (name, attempt) = write.names();
+    match shared.slots.set_aside(slot, write).await {
+        Ok(Aside { path, count }) => tracing::error!(
+            connection = %name, %attempt, error = %refusal, kept = %path.display(), kept_in_all = count,
+            "CRITICAL: the store refuses a spilled write for good; it is kept, and a person must look at it"
+        ),
+        Err(error) => tracing::error!(
+            connection = %name, %attempt, refusal = %refusal, %error,
+            "a write that the store refuses for good cannot be set aside; it stays in its slot"
+        ),
     }
 }

@@ -42,14 +42,32 @@ pub(crate) fn step_of(act: Act) -> Step {
     }
 }
 
-/// Sends `request` once. Nothing is written once `write_until`, by the clock that counts suspension, has come.
+/// How long a claimed request may take, by the clock that counts suspension.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Nothing is written from then on.
+    pub(crate) write_until: Duration,
+    /// The reply is not waited for any longer: from then on others may judge the attempt.
+    pub(crate) lease_until: Duration,
+}
+
+impl Limits {
+    /// A request that may be written as long as its lease runs.
+    pub(crate) fn of_lease(lease_until: Duration) -> Self {
+        Self { write_until: lease_until, lease_until }
+    }
+}
+
+/// Sends `request` once, within `limits`. `last_look` runs when the connection is ready, before a byte of the request is
+/// written; what it objects to is not sent.
 pub(crate) async fn redeem(
     shared: &Shared,
     defined: &Defined,
     act: Act,
     request: OutboundRequest,
     slots: &Slots,
-    write_until: Duration,
+    limits: Limits,
+    last_look: impl Future<Output = Result<(), String>>,
 ) -> Redeemed {
     let host = request.url.host_str().unwrap_or_default().to_owned();
     let what = if act == Act::Connect { "exchange of a code started" } else { "refresh started" };
@@ -60,7 +78,9 @@ pub(crate) async fn redeem(
         Act::Connect => defined.definition.spends(Step::Exchange),
         Act::Acquire | Act::Stray | Act::Visit => false,
     };
-    match shared.outbound.exchange(request, shared.settings.redeem_timeout, write_until).await {
+    let left = limits.lease_until.saturating_sub(shared.clock.uptime());
+    let timeout = shared.settings.redeem_timeout.min(left);
+    match shared.outbound.exchange(request, timeout, limits.write_until, last_look).await {
         Exchange::Replied(reply) => read(defined, act, reply, slots, sent_at),
         Exchange::NotSent(why) => Redeemed::Failed(not_sent(&why)),
         Exchange::Broken(why) => Redeemed::Failed(broken(&why, spends)),

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use jeton_core::id::AttemptId;
 use jeton_core::keep::attempt::{Attempt, Trigger};
-use jeton_core::keep::connection::Connection;
+use jeton_core::keep::connection::{Connection, Generation};
 use jeton_core::keep::due;
 use jeton_core::keep::plan::{self, Interrupted, Means, Plan, Wish};
 use jeton_core::keep::ports::Skip;
@@ -34,6 +34,15 @@ pub(crate) struct Order {
     pub(crate) wish: Wish,
     /// What asked for it.
     pub(crate) trigger: Trigger,
+    /// A person decided that a token of unknown fate may be sent.
+    pub(crate) person_decides: bool,
+}
+
+impl Order {
+    /// What nobody decided about.
+    pub(crate) fn new(wish: Wish, trigger: Trigger) -> Self {
+        Self { wish, trigger, person_decides: false }
+    }
 }
 
 /// A place on a flight.
@@ -69,6 +78,8 @@ struct Refresh<'a> {
     defined: &'a Defined,
     order: Order,
     progress: Progress,
+    /// The generation that the progress is about; what is connected meanwhile knows nothing of it.
+    progress_of: Generation,
     /// How many attempts of this very flight have an unknown outcome: whoever forced it did not decide about those.
     left_unknown: u32,
     /// The attempt whose outcome is not known, and those that it was to recover.
@@ -105,6 +116,7 @@ impl<'a> Refresh<'a> {
             defined,
             order,
             progress: Progress::Begun,
+            progress_of: Generation::default(),
             left_unknown: 0,
             chain: Vec::new(),
             recovers_since: None,
@@ -120,6 +132,9 @@ impl<'a> Refresh<'a> {
             if self.progress == Progress::Committed {
                 return Ok(());
             }
+            if self.progress_of != row.generation {
+                self.advance(Progress::Begun, row.generation);
+            }
             let satisfied = self.order.wish.is_satisfied_by(row, &self.defined.pace, now);
             if satisfied && self.progress == Progress::Begun {
                 return self.satisfied(row, now).await;
@@ -133,7 +148,7 @@ impl<'a> Refresh<'a> {
             }
             rounds += 1;
             let chain = self.chain(row.interrupted_attempt(now)).await?;
-            if !self.shared.on_hold && self.reread(row, &chain).await? {
+            if self.shared.hold().is_none() && self.reread(row, &chain).await? {
                 continue;
             }
             self.chain = chain.iter().map(|attempt| attempt.id).collect();
@@ -145,6 +160,10 @@ impl<'a> Refresh<'a> {
             }
         }
         Err(TokenError::Busy { what: "changes of one connection" })
+    }
+
+    fn advance(&mut self, progress: Progress, of: Generation) {
+        (self.progress, self.progress_of) = (progress, of);
     }
 
     async fn look(&self) -> Result<Arc<Known>, TokenError> {
@@ -192,7 +211,7 @@ impl<'a> Refresh<'a> {
             can_redeem: self.defined.can_redeem(),
             acquire: self.defined.acquiring(),
             refused_as_dead: self.progress == Progress::RefusedAsDead,
-            person_decides: self.order.trigger == Trigger::Forced && self.left_unknown == 0,
+            person_decides: self.order.person_decides && self.left_unknown == 0,
         };
         let interrupted =
             chain.first().map(|open| Interrupted { open: open.id, chain, policy: self.defined.recovery });
@@ -217,7 +236,7 @@ impl<'a> Refresh<'a> {
     async fn follow(&mut self, plan: Plan, row: &Connection, now: Timestamp) -> Result<Round, TokenError> {
         let name = || self.defined.name.clone();
         match plan {
-            Plan::Do { act, recovers } => self.attempt(row, act, recovers).await,
+            Plan::Do { act, recovers, before } => self.attempt(row, act, recovers, before).await,
             Plan::Hold { attempt, until } => {
                 tracing::debug!(connection = %name(), %attempt, %until, now = %now, "an interrupted attempt is on hold");
                 Err(TokenError::Interrupted { name: name(), attempt, until: Some(until) })

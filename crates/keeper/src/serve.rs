@@ -24,6 +24,9 @@ use crate::vault::Vault;
 /// The longest that a token must live for a caller who says nothing: long enough to reach the API with it.
 const USUAL_MIN_TTL: Duration = Duration::from_secs(30);
 
+/// What the store is given to answer a look even where the caller hardly waits: without a look there is nothing to give.
+const LEAST_LOOK: Duration = Duration::from_millis(250);
+
 /// The least that it must live: servers count in whole seconds, so a token may die a second before it was said to.
 const LEAST_MIN_TTL: Duration = Duration::from_secs(1);
 
@@ -32,28 +35,37 @@ impl Vault {
     pub async fn token(&self, name: &str, request: TokenRequest) -> Result<Token, TokenError> {
         let defined = self.shared.defined(name)?;
         let asked_at = self.shared.clock.now();
-        let known = self.known(defined).await?;
+        let deadline = self.deadline(request);
+        let known = self.known(defined, deadline).await?;
         if let Some(token) = self.served_from_memory(defined, known.as_deref(), request, asked_at) {
             return Ok(token);
         }
         let wish = Wish::Living { ttl: min_ttl(request, known.as_deref()), asked_at };
-        self.wait_for(defined, Order { wish, trigger: Trigger::OnDemand }, request, asked_at).await
+        let order = Order::new(wish, Trigger::OnDemand);
+        self.wait_for(defined, order, request, Patience::new(deadline, asked_at)).await
+    }
+
+    /// Until when this caller waits.
+    fn deadline(&self, request: TokenRequest) -> Instant {
+        Instant::now() + request.wait.unwrap_or(self.shared.settings.wait)
     }
 
     /// What memory says, or the store where memory is too old for this provider or says nothing.
-    async fn known(&self, defined: &Defined) -> Result<Option<Arc<Known>>, TokenError> {
+    async fn known(&self, defined: &Defined, deadline: Instant) -> Result<Option<Arc<Known>>, TokenError> {
         let known = self.shared.memory.find(defined.name.as_str()).and_then(|slot| slot.known());
         let fresh = known.as_ref().is_some_and(|known| {
             !defined.old_access_dies()
-                || self.shared.clock.uptime().saturating_sub(known.read_at) <= self.shared.settings.memory_age
+                || self.shared.clock.uptime().saturating_sub(known.asked_at)
+                    <= self.shared.settings.memory_age
         });
         if fresh {
             return Ok(known);
         }
         if known.is_none() {
-            return self.shared.look(&defined.name).await;
+            return in_time(deadline, self.shared.look(&defined.name)).await;
         }
-        match self.shared.look_once(&defined.name).await {
+        let look = async { Ok(self.shared.look_once(&defined.name).await?) };
+        match in_time(deadline, look).await {
             Ok(found) => Ok(found),
             // A living token goes on being served while the store is away, and nobody waits for the store.
             Err(error) => {
@@ -77,7 +89,7 @@ impl Vault {
         }
         if may_refresh_behind(known, defined, now) {
             // The caller is served at once; the refresh goes on behind its back.
-            refresh::begin(&self.shared, defined, Order { wish: Wish::NotDue, trigger: Trigger::OnDemand });
+            refresh::begin(&self.shared, defined, Order::new(Wish::NotDue, Trigger::OnDemand));
         }
         token_of(known, now, shorter_than_asked(known, request, now))
     }
@@ -91,22 +103,40 @@ impl Vault {
     ) -> Result<Token, TokenError> {
         let defined = self.shared.defined(name)?;
         let asked_at = self.shared.clock.now();
+        let deadline = self.deadline(request);
         let rejection = Rejection { connection: defined.name.clone(), fingerprint };
-        let answer =
-            self.shared.patiently(|| self.shared.ports.connections.reject(rejection.clone())).await?;
-        match answer {
-            RejectionAnswer::Unknown => Err(TokenError::NotConnected { name: defined.name.clone() }),
-            RejectionAnswer::Braked { until } => Err(TokenError::Braked {
-                name: defined.name.clone(),
-                retry_after: until.since(self.shared.clock.now()),
-            }),
-            RejectionAnswer::Differs => {
-                self.shared.look(&defined.name).await?;
-                self.token(name, request).await
-            }
-            RejectionAnswer::Refresh => {
-                let order = Order { wish: Wish::Other(fingerprint), trigger: Trigger::Rejected };
-                self.wait_for(defined, order, request, asked_at).await
+        let order = Order::new(Wish::Other(fingerprint), Trigger::Rejected);
+        let patience = Patience::new(deadline, asked_at);
+        let mut waiting = None;
+        loop {
+            let judged = self.shared.patiently(|| self.shared.ports.connections.reject(rejection.clone()));
+            let answer = in_time(deadline, async { Ok(judged.await?) }).await?;
+            match answer {
+                RejectionAnswer::Unknown => {
+                    return Err(TokenError::NotConnected { name: defined.name.clone() });
+                }
+                RejectionAnswer::Braked { until } => {
+                    return Err(TokenError::Braked {
+                        name: defined.name.clone(),
+                        retry_after: until.since(self.shared.clock.now()),
+                    });
+                }
+                RejectionAnswer::Differs => {
+                    drop(waiting);
+                    in_time(deadline, self.shared.look(&defined.name)).await?;
+                    let wait = Some(deadline.saturating_duration_since(Instant::now()));
+                    return self.token(name, TokenRequest { wait, ..request }).await;
+                }
+                RejectionAnswer::Refresh => {
+                    if waiting.is_none() {
+                        waiting = Some(Waiting::enter(&self.shared)?);
+                    }
+                    // The current token is no help to a caller whom the API refused it: an error goes through.
+                    if let Some(known) = self.fly(defined, order, patience).await? {
+                        return self.given(defined, &known, request);
+                    }
+                    // A flight that brought the refused token once more is judged by the store before there is another.
+                }
             }
         }
     }
@@ -116,33 +146,27 @@ impl Vault {
         defined: &Arc<Defined>,
         order: Order,
         request: TokenRequest,
-        asked_at: Timestamp,
+        patience: Patience,
     ) -> Result<Token, TokenError> {
-        let deadline = Instant::now() + request.wait.unwrap_or(self.shared.settings.wait);
-        let waited = self.wait_until(defined, order, deadline, asked_at).await;
-        let now = self.shared.clock.now();
-        match waited {
-            Ok(known) => {
-                let short = shorter_than_asked(&known, request, now);
-                token_of(&known, now, short)
-                    .ok_or_else(|| TokenError::NotConnected { name: defined.name.clone() })
-            }
-            Err(error) => self.current_instead(defined, order, error, asked_at),
+        match self.wait_until(defined, order, patience).await {
+            Ok(known) => self.given(defined, &known, request),
+            Err(error) => self.current_instead(defined, error, patience.asked_at),
         }
+    }
+
+    fn given(&self, defined: &Defined, known: &Known, request: TokenRequest) -> Result<Token, TokenError> {
+        let now = self.shared.clock.now();
+        token_of(known, now, shorter_than_asked(known, request, now))
+            .ok_or_else(|| TokenError::NotConnected { name: defined.name.clone() })
     }
 
     /// After a failure or a timeout: the current token if it still lives, with a warning, else the error.
     fn current_instead(
         &self,
         defined: &Defined,
-        order: Order,
         error: TokenError,
         asked_at: Timestamp,
     ) -> Result<Token, TokenError> {
-        // A token that the API has just refused is no help to the caller who said so.
-        if matches!(order.wish, Wish::Other(_)) {
-            return Err(error);
-        }
         let known = self.shared.memory.find(defined.name.as_str()).and_then(|slot| slot.known());
         let now = self.shared.clock.now().max(asked_at);
         let living = known
@@ -162,33 +186,42 @@ impl Vault {
         &self,
         defined: &Arc<Defined>,
         order: Order,
-        deadline: Instant,
-        asked_at: Timestamp,
+        patience: Patience,
     ) -> Result<Arc<Known>, TokenError> {
-        let started = Instant::now();
         let _waiting = Waiting::enter(&self.shared)?;
         loop {
-            let Boarding { passenger, own } = refresh::begin(&self.shared, defined, order);
-            let Ok(landed) = timeout_at(deadline, passenger.landed()).await else {
-                tracing::warn!(connection = %defined.name, "waiting for the refresh took too long");
-                let waited = started.elapsed();
-                return Err(TokenError::WaitTimeout { name: defined.name.clone(), waited });
-            };
-            let person = matches!(order.trigger, Trigger::Manual | Trigger::Forced);
-            match self.check(landed, defined) {
-                // What stopped another's flight, such as a cool-down, need not stop a person's.
-                Err(_) if person && !own => continue,
-                landing => landing?,
-            }
-            let known = self.shared.memory.find(defined.name.as_str()).and_then(|slot| slot.known());
-            let now = self.shared.clock.now();
-            // The flight may have been begun for another wish than ours: then ours needs one more.
-            if let Some(known) = known.filter(|known| {
-                known.born_since(asked_at) || order.wish.is_satisfied_by(&known.row, &defined.pace, now)
-            }) {
+            if let Some(known) = self.fly(defined, order, patience).await? {
                 return Ok(known);
             }
         }
+    }
+
+    /// Flies once, or waits once for whoever flies; `None` where that did not satisfy the wish.
+    async fn fly(
+        &self,
+        defined: &Arc<Defined>,
+        order: Order,
+        patience: Patience,
+    ) -> Result<Option<Arc<Known>>, TokenError> {
+        let Boarding { passenger, own } = refresh::begin(&self.shared, defined, order);
+        let Ok(landed) = timeout_at(patience.deadline, passenger.landed()).await else {
+            tracing::warn!(connection = %defined.name, "waiting for the refresh took too long");
+            let waited = patience.started.elapsed();
+            return Err(TokenError::WaitTimeout { name: defined.name.clone(), waited });
+        };
+        let person = matches!(order.trigger, Trigger::Manual | Trigger::Forced);
+        match self.check(landed, defined) {
+            // What stopped another's flight, such as a cool-down, need not stop a person's.
+            Err(_) if person && !own => return Ok(None),
+            landing => landing?,
+        }
+        let known = self.shared.memory.find(defined.name.as_str()).and_then(|slot| slot.known());
+        let now = self.shared.clock.now();
+        // The flight may have been begun for another wish than ours: then ours needs one more.
+        Ok(known.filter(|known| {
+            let newborn = known.born_since(patience.asked_at) && !order.wish.refuses(&known.row);
+            newborn || order.wish.is_satisfied_by(&known.row, &defined.pace, now)
+        }))
     }
 
     fn check(&self, landed: Option<Landing>, defined: &Defined) -> Landing {
@@ -201,6 +234,32 @@ impl Vault {
             }
         }
     }
+}
+
+/// Since when a caller waits, until when, and when it asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    started: Instant,
+    deadline: Instant,
+    asked_at: Timestamp,
+}
+
+impl Patience {
+    /// From now until `deadline`.
+    pub(crate) fn new(deadline: Instant, asked_at: Timestamp) -> Self {
+        Self { started: Instant::now(), deadline, asked_at }
+    }
+}
+
+/// What the store answers, unless the caller waits no longer.
+async fn in_time<T>(
+    deadline: Instant,
+    asked: impl Future<Output = Result<T, TokenError>>,
+) -> Result<T, TokenError> {
+    timeout_at(deadline.max(Instant::now() + LEAST_LOOK), asked).await.unwrap_or_else(|_| {
+        let message = "the store did not answer as long as the caller waits".to_owned();
+        Err(TokenError::Store { message })
+    })
 }
 
 /// Counts a caller who waits, and refuses one too many.

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jeton_core::entropy::Entropy;
 use jeton_core::id::{ConnectionName, NodeId, ProviderName};
-use jeton_core::keep::connection::Connection;
+use jeton_core::keep::connection::{Connection, Revision};
 use jeton_core::keep::due::{Pace, RecoveryPolicy, Then};
 use jeton_core::keep::plan::Acquiring;
 use jeton_core::keep::ports::{AttemptLog, ChangeFeed, ConnectionStore, ConsentStore, StoreError};
@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use crate::error::TokenError;
 use crate::extras::Extras;
 use crate::flight::Flights;
+use crate::high_water::{HighWater, Hold};
 use crate::installation::Installation;
 use crate::memory::{Known, Memory};
 use crate::outbound::Outbound;
@@ -115,7 +116,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) node: NodeId,
-    pub(crate) on_hold: bool,
+    hold: OnceLock<Hold>,
+    pub(crate) high_water: HighWater,
     pub(crate) definitions: HashMap<String, Arc<Defined>>,
     pub(crate) memory: Memory,
     pub(crate) flights: Arc<Flights>,
@@ -141,7 +143,7 @@ impl Shared {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, VaultError> {
-        let on_hold = installation.on_hold();
+        let hold = installation.hold().map_or_else(OnceLock::new, OnceLock::from);
         let slots = Slots::open(&installation.data_dir, settings.spill_slots).map_err(|source| {
             VaultError::SpillSlots {
                 data_dir: installation.data_dir.clone(),
@@ -153,7 +155,8 @@ impl Shared {
             ports,
             sealer: installation.sealer,
             node: NodeId::generate(clock.now(), &*entropy),
-            on_hold,
+            hold,
+            high_water: HighWater::new(installation.data_dir.clone(), installation.seen),
             definitions: define(definitions, &settings),
             memory: Memory::default(),
             flights: Arc::default(),
@@ -185,8 +188,10 @@ impl Shared {
             .collect()
     }
 
-    /// Puts a row into memory, with its access token opened.
-    pub(crate) fn publish(&self, row: Connection) -> Arc<Known> {
+    /// Puts a row into memory, with its access token opened. `asked_at`, by the clock that counts suspension, is the
+    /// instant before the store was asked for it: a slow answer is as old as its question.
+    pub(crate) fn publish(&self, row: Connection, asked_at: Duration) -> Arc<Known> {
+        self.high_water.see(row.revision);
         let opened =
             row.tokens.as_ref().map(|tokens| open_tokens(&self.sealer, &row.name, row.generation, tokens));
         let opened = opened.transpose().unwrap_or_else(|error| {
@@ -196,19 +201,19 @@ impl Shared {
         let Opened { access, extras, .. } = opened.unwrap_or_default();
         let token_type = Extras::from_text(extras.as_ref()).token_type.unwrap_or_else(|| "Bearer".to_owned());
         let slot = self.memory.slot(&row.name);
-        slot.publish(Known { access, token_type, read_at: self.clock.uptime(), row })
+        slot.publish(Known { row, access, token_type, asked_at })
     }
 
     /// Looks at the store, for at most `claim_wait`, and publishes what is there.
     pub(crate) async fn look(&self, name: &ConnectionName) -> Result<Option<Arc<Known>>, TokenError> {
-        let row = self.patiently(|| self.ports.connections.find(name)).await?;
-        Ok(row.map(|row| self.publish(row)))
+        Ok(self.patiently(|| self.look_once(name)).await?)
     }
 
     /// Looks at the store once, and publishes what is there.
-    pub(crate) async fn look_once(&self, name: &ConnectionName) -> Result<Option<Arc<Known>>, TokenError> {
+    pub(crate) async fn look_once(&self, name: &ConnectionName) -> Result<Option<Arc<Known>>, StoreError> {
+        let asked_at = self.clock.uptime();
         let row = self.ports.connections.find(name).await?;
-        Ok(row.map(|row| self.publish(row)))
+        Ok(row.map(|row| self.publish(row, asked_at)))
     }
 
     /// Asks the store until it answers, for at most `claim_wait`.
@@ -229,6 +234,31 @@ impl Shared {
         }
     }
 
+    /// Why nothing may be spent, where that is so.
+    pub(crate) fn hold(&self) -> Option<Hold> {
+        self.hold.get().copied()
+    }
+
+    /// Refuses what would spend while the installation is on hold.
+    pub(crate) fn check_hold(&self) -> Result<(), TokenError> {
+        match self.hold() {
+            None => Ok(()),
+            Some(Hold::Copied) => Err(TokenError::OnHold),
+            Some(Hold::WentBack { found, seen }) => Err(TokenError::WentBack { found, seen }),
+        }
+    }
+
+    /// The store is at `found`, and was further before: nothing is spent from now on, and by no later process either.
+    pub(crate) fn went_back(&self, found: Revision) {
+        let hold = Hold::WentBack { found, seen: self.high_water.seen() };
+        self.high_water.mark(self.high_water.seen());
+        if self.hold.set(hold).is_ok() {
+            tracing::error!(
+                "on hold: {hold}; living tokens are served, and nothing is spent until `jeton adopt`"
+            );
+        }
+    }
+
     /// No new attempt is begun from now on.
     pub(crate) fn close(&self) {
         self.closing.cancel();
@@ -237,11 +267,6 @@ impl Shared {
     /// Waits for `pause`; answers whether the vault is still open.
     pub(crate) async fn pause(&self, pause: Duration) -> bool {
         tokio::time::timeout(pause, self.closing.cancelled()).await.is_err()
-    }
-
-    /// Completes when the vault closes.
-    pub(crate) async fn closed(&self) {
-        self.closing.cancelled().await;
     }
 
     pub(crate) fn is_closing(&self) -> bool {

@@ -7,9 +7,15 @@
 //!
 //! Slots are shared by all processes of a data directory; a slot is held through a lock of the operating system,
 //! which dies with its holder. What a dead process left in a slot is returned by whoever looks next.
+//!
+//! A write that the store refuses for good is set aside: it is kept in a file of its own beside the slots, and its slot
+//! is free again.
+
+mod contents;
+mod look;
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -17,14 +23,12 @@ use std::sync::Mutex;
 use jeton_core::id::{AttemptId, ConnectionName};
 use jeton_core::keep::ports::{Commit, Connect, Fail};
 use serde::{Deserialize, Serialize};
+use tokio::task::spawn_blocking;
 
-use crate::outbound::LONGEST_REPLY;
+use contents::{LENGTH_BYTES, Part, SLOT_BYTES, emptying, filling, length_of, open_slot, read_text};
+use look::{ASIDE, SLOT, directory, named};
 
-/// Room for the longest reply, sealed and in base64, with what surrounds it.
-const SLOT_BYTES: u64 = LONGEST_REPLY as u64 * 2;
-
-/// Length of the spilled text, in front of it; zero means that the slot is free.
-const LENGTH_BYTES: usize = 8;
+pub use look::{SlotState, look};
 
 /// A write that the store has not taken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +45,8 @@ pub(crate) enum Write {
 /// The spill slots of a data directory.
 #[derive(Debug)]
 pub(crate) struct Slots {
-    slots: Vec<Mutex<Option<File>>>,
+    directory: PathBuf,
+    usual: Vec<Mutex<Option<File>>>,
     /// Slots of a time when there were more of them: they are not reserved any more, and what is in them returns.
     beyond: Vec<Mutex<Option<File>>>,
 }
@@ -50,6 +55,8 @@ pub(crate) struct Slots {
 #[derive(Debug)]
 pub(crate) struct Slot<'a> {
     home: &'a Mutex<Option<File>>,
+    /// Absent when the slot is dropped, and while it is written: one that nobody waits for any more is missing until the
+    /// process ends, and never shared.
     file: Option<File>,
     /// Whether it holds a write that was put there while it was reserved.
     filled: bool,
@@ -60,17 +67,19 @@ impl Slots {
     pub(crate) fn open(data_dir: &Path, count: usize) -> io::Result<Self> {
         let directory = directory(data_dir);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
-        let slots = (0..count)
+        let usual = (0..count)
             .map(|index| open_slot(&slot_path(&directory, index)).map(|file| Mutex::new(Some(file))))
             .collect::<io::Result<_>>()?;
         let beyond = slots_beyond(&directory, count)?;
         File::open(&directory)?.sync_all()?;
-        Ok(Self { slots, beyond })
+        // The folder itself is an entry of its parent, and may be as new as the slots.
+        File::open(data_dir)?.sync_all()?;
+        Ok(Self { directory, usual, beyond })
     }
 
     /// A free slot, or none while all of them are taken or filled.
     pub(crate) fn reserve(&self) -> io::Result<Option<Slot<'_>>> {
-        for slot in locked(&self.slots) {
+        for slot in locked(&self.usual) {
             let mut slot = slot?;
             if slot.length()? == 0 {
                 return Ok(Some(slot));
@@ -82,7 +91,7 @@ impl Slots {
     /// Slots that hold a write and that nobody else holds.
     pub(crate) fn filled(&self) -> io::Result<Vec<(Slot<'_>, Write)>> {
         let mut filled = Vec::new();
-        for slot in locked(&self.slots).chain(locked(&self.beyond)) {
+        for slot in locked(&self.usual).chain(locked(&self.beyond)) {
             let mut slot = slot?;
             match slot.read() {
                 Ok(Some(write)) => filled.push((slot, write)),
@@ -93,15 +102,43 @@ impl Slots {
         }
         Ok(filled)
     }
+
+    /// Keeps the write of a slot, which the store will never take, in a file of its own, and frees the slot.
+    pub(crate) async fn set_aside(&self, slot: &mut Slot<'_>, write: &Write) -> io::Result<Aside> {
+        let (_, attempt) = write.names();
+        let path = self.directory.join(format!("{ASIDE}{attempt}"));
+        let parts = filling(serde_json::to_vec(write)?);
+        let kept = spawn_blocking(move || keep_aside(path, &parts)).await.map_err(io::Error::other)??;
+        slot.clear().await?;
+        Ok(kept)
+    }
+}
+
+/// Where a write was set aside.
+#[derive(Debug)]
+pub(crate) struct Aside {
+    pub(crate) path: PathBuf,
+    /// How many writes are set aside by now.
+    pub(crate) count: usize,
+}
+
+fn keep_aside(path: PathBuf, parts: &[Part]) -> io::Result<Aside> {
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+    parts.iter().try_for_each(|part| part.write(&file))?;
+    let directory = path.parent().expect("it was joined to the folder of the slots");
+    File::open(directory)?.sync_all()?;
+    let count = named(directory, ASIDE)?.len();
+    Ok(Aside { path, count })
 }
 
 /// The slots that could be locked now, each unlocked when it is dropped.
 fn locked(slots: &[Mutex<Option<File>>]) -> impl Iterator<Item = io::Result<Slot<'_>>> {
     slots.iter().filter_map(|home| {
         let file = home.lock().expect("no panic happens under this lock").take()?;
+        let locked = file.try_lock();
         // From here on, dropping the slot puts the file back.
-        let mut slot = Slot { home, file: Some(file), filled: false };
-        match slot.file().try_lock() {
+        let slot = Slot { home, file: Some(file), filled: false };
+        match locked {
             Ok(()) => Some(Ok(slot)),
             Err(TryLockError::WouldBlock) => None,
             Err(TryLockError::Error(error)) => Some(Err(error)),
@@ -110,46 +147,32 @@ fn locked(slots: &[Mutex<Option<File>>]) -> impl Iterator<Item = io::Result<Slot
 }
 
 fn slot_path(directory: &Path, index: usize) -> PathBuf {
-    directory.join(format!("slot-{index:02}"))
+    directory.join(format!("{SLOT}{index:02}"))
 }
 
 /// The slots that there are besides the first `count`.
 fn slots_beyond(directory: &Path, count: usize) -> io::Result<Vec<Mutex<Option<File>>>> {
     let used: Vec<_> = (0..count).map(|index| slot_path(directory, index)).collect();
-    let mut beyond = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        if !used.contains(&path) {
-            beyond.push(Mutex::new(Some(open_slot(&path)?)));
-        }
-    }
-    Ok(beyond)
+    let beyond = named(directory, SLOT)?.into_iter().filter(|path| !used.contains(path));
+    beyond.map(|path| open_slot(&path).map(|file| Mutex::new(Some(file)))).collect()
 }
 
 impl Slot<'_> {
-    fn file(&mut self) -> &mut File {
-        self.file.as_mut().expect("the file is taken only when the slot is dropped")
+    fn file(&mut self) -> io::Result<&mut File> {
+        self.file.as_mut().ok_or_else(lost)
     }
 
     fn length(&mut self) -> io::Result<u64> {
-        length_of(self.file())
+        length_of(self.file()?)
     }
 
-    /// Makes `write` durable in this slot. The length is written last: a slot that was being filled when the machine
-    /// went down is free.
-    pub(crate) fn fill(&mut self, write: &Write) -> io::Result<()> {
+    /// Makes `write` durable in this slot.
+    pub(crate) async fn fill(&mut self, write: &Write) -> io::Result<()> {
         let text = serde_json::to_vec(write)?;
-        let length = text.len() as u64;
-        if length + LENGTH_BYTES as u64 > SLOT_BYTES {
+        if (text.len() + LENGTH_BYTES) as u64 > SLOT_BYTES {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the write is larger than a spill slot"));
         }
-        let file = self.file();
-        file.seek(SeekFrom::Start(LENGTH_BYTES as u64))?;
-        file.write_all(&text)?;
-        file.sync_data()?;
-        file.seek(SeekFrom::Start(0))?;
-        file.write_all(&length.to_be_bytes())?;
-        file.sync_data()?;
+        self.write(filling(text)).await?;
         self.filled = true;
         Ok(())
     }
@@ -161,19 +184,30 @@ impl Slot<'_> {
 
     fn read(&mut self) -> io::Result<Option<Write>> {
         let length = self.length()?;
-        read_text(self.file(), length)
+        read_text(self.file()?, length)
     }
 
     /// Frees the slot for good: the store has taken the write.
-    pub(crate) fn clear(&mut self) -> io::Result<()> {
+    pub(crate) async fn clear(&mut self) -> io::Result<()> {
         let length = self.length()?;
-        let file = self.file();
-        file.seek(SeekFrom::Start(0))?;
-        file.write_all(&[0; LENGTH_BYTES])?;
-        let text = usize::try_from(length.min(SLOT_BYTES - LENGTH_BYTES as u64)).unwrap_or(0);
-        file.write_all(&vec![0; text])?;
-        file.sync_data()
+        self.write(emptying(length)).await
     }
+
+    /// Writes away from the tasks of the runtime: a disk that takes its time must not keep callers waiting.
+    async fn write(&mut self, parts: [Part; 2]) -> io::Result<()> {
+        let file = self.file.take().ok_or_else(lost)?;
+        let writing = spawn_blocking(move || {
+            let written = parts.iter().try_for_each(|part| part.write(&file));
+            (file, written)
+        });
+        let (file, written) = writing.await.map_err(io::Error::other)?;
+        self.file = Some(file);
+        written
+    }
+}
+
+fn lost() -> io::Error {
+    io::Error::other("the spill slot went down with the task that wrote it")
 }
 
 impl Drop for Slot<'_> {
@@ -188,103 +222,6 @@ impl Drop for Slot<'_> {
     }
 }
 
-/// What a spill slot holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SlotState {
-    /// Nothing.
-    Free,
-    /// A reply that the store has not taken yet.
-    Filled {
-        /// The connection that it is for.
-        connection: ConnectionName,
-        /// The attempt that it belongs to.
-        attempt: AttemptId,
-    },
-    /// Something that is no reply.
-    Damaged {
-        /// What is wrong with it.
-        why: String,
-    },
-}
-
-/// Looks at the slots below `data_dir`, in the order of their names, and touches none; there are none where no process
-/// has made any. A slot that is being filled or emptied meanwhile is shown as it was before or after.
-///
-/// # Errors
-/// The folder or a slot cannot be read.
-pub fn look(data_dir: &Path) -> io::Result<Vec<(PathBuf, SlotState)>> {
-    let entries = match fs::read_dir(directory(data_dir)) {
-        Ok(entries) => entries.collect::<io::Result<Vec<_>>>()?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let mut paths: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
-    paths.sort();
-    paths
-        .into_iter()
-        .map(|path| {
-            let state = look_at(&mut File::open(&path)?)?;
-            Ok((path, state))
-        })
-        .collect()
-}
-
-fn look_at(file: &mut File) -> io::Result<SlotState> {
-    let length = length_of(file)?;
-    match read_text(file, length) {
-        Ok(None) => Ok(SlotState::Free),
-        Ok(Some(write)) => {
-            let (connection, attempt) = write.names();
-            Ok(SlotState::Filled { connection: connection.clone(), attempt })
-        }
-        // Emptied while it was read: the length goes first.
-        Err(_) if length_of(file)? == 0 => Ok(SlotState::Free),
-        Err(error) => Ok(SlotState::Damaged { why: error.to_string() }),
-    }
-}
-
-fn directory(data_dir: &Path) -> PathBuf {
-    data_dir.join("spill")
-}
-
-fn length_of(file: &mut File) -> io::Result<u64> {
-    let mut length = [0; LENGTH_BYTES];
-    file.seek(SeekFrom::Start(0))?;
-    match file.read_exact(&mut length) {
-        Ok(()) => Ok(u64::from_be_bytes(length)),
-        // Made a moment ago, and not allocated yet.
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
-        Err(error) => Err(error),
-    }
-}
-
-/// Reads the text behind a length that was just read.
-fn read_text(file: &mut File, length: u64) -> io::Result<Option<Write>> {
-    if length == 0 {
-        return Ok(None);
-    }
-    if length > SLOT_BYTES {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "a spill slot is damaged: its length is absurd",
-        ));
-    }
-    let mut text = vec![0; usize::try_from(length).unwrap_or(0)];
-    file.read_exact(&mut text)?;
-    serde_json::from_slice(&text).map(Some).map_err(io::Error::from)
-}
-
-fn open_slot(path: &PathBuf) -> io::Result<File> {
-    let file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    if file.metadata()?.len() < SLOT_BYTES {
-        // Allocating does not change what is there, so a slot that another process has filled meanwhile stays filled.
-        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, SLOT_BYTES)?;
-        file.sync_all()?;
-    }
-    Ok(file)
-}
-
 impl Write {
     /// The connection and the attempt that it belongs to.
     pub(crate) fn names(&self) -> (&ConnectionName, AttemptId) {
@@ -293,5 +230,60 @@ impl Write {
             Self::Fail(fail) => (&fail.connection, fail.attempt),
             Self::Connect(connect) => (&connect.connection, connect.attempt),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use futures_util::poll;
+    use jeton_core::entropy::SystemEntropy;
+    use jeton_core::keep::connection::Generation;
+    use jeton_core::keep::ports::Verdict;
+    use jeton_core::time::Timestamp;
+
+    use super::*;
+
+    pub(super) fn write() -> Write {
+        Write::Fail(Fail {
+            connection: "acme".parse().unwrap(),
+            attempt: AttemptId::generate(Timestamp::from_secs(1), &SystemEntropy),
+            generation: Generation(1),
+            verdict: Verdict::Unknown,
+            code: "ambiguous".to_owned(),
+            http_status: Some(200),
+            message: "nobody knows".to_owned(),
+            cooldown: Duration::ZERO,
+            due_in: None,
+            kept_reply: Some(vec![7; 5_000]),
+        })
+    }
+
+    #[test]
+    fn a_slot_is_written_where_a_slow_disk_keeps_no_task_waiting() {
+        let home = tempfile::tempdir().unwrap();
+        let slots = Slots::open(home.path(), 1).unwrap();
+        let mut slot = slots.reserve().unwrap().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        let (release, busy) = mpsc::channel::<()>();
+        let write = write();
+        runtime.block_on(async {
+            // The one thread that may wait for a disk is as busy as a slow disk makes it.
+            let occupied = spawn_blocking(move || busy.recv().unwrap());
+            {
+                let mut fill = pin!(slot.fill(&write));
+                for _ in 0..10 {
+                    assert!(poll!(&mut fill).is_pending(), "the runtime itself waited for the disk");
+                    tokio::task::yield_now().await;
+                }
+                release.send(()).unwrap();
+                fill.await.unwrap();
+            }
+            occupied.await.unwrap();
+        });
+        assert_eq!(slot.read().unwrap(), Some(write));
     }
 }

@@ -12,6 +12,7 @@ use jeton_core::time::Clock;
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::TokenError;
+use crate::high_water::Hold;
 use crate::installation::Installation;
 use crate::settings::Settings;
 use crate::shared::{Ports, Shared, VaultError};
@@ -62,11 +63,12 @@ impl Vault {
     async fn load(&self) -> Result<(), VaultError> {
         let mut after = None;
         loop {
+            let asked_at = self.shared.clock.uptime();
             let rows = self.shared.ports.connections.list(after.as_ref(), PAGE).await?;
             after = rows.last().map(|row| row.name.clone());
             let last_page = rows.len() < PAGE;
             for row in rows {
-                self.shared.publish(row);
+                self.shared.publish(row, asked_at);
             }
             if last_page {
                 return Ok(());
@@ -97,9 +99,14 @@ impl Vault {
         names
     }
 
-    /// Whether nothing may be spent because the database was copied or restored.
+    /// Whether nothing may be spent.
     pub fn on_hold(&self) -> bool {
-        self.shared.on_hold
+        self.hold().is_some()
+    }
+
+    /// Why nothing may be spent, where that is so.
+    pub fn hold(&self) -> Option<Hold> {
+        self.shared.hold()
     }
 
     /// The fingerprint by which records name a token.

@@ -137,11 +137,13 @@ pub(crate) fn still_unknown<E>(
     mut look: impl FnMut(AttemptId) -> Result<Option<(AttemptStatus, Option<AttemptId>)>, E>,
 ) -> Result<Option<AttemptId>, E> {
     let mut next = recovers;
-    while let Some(attempt) = next {
+    // Ids are made by the clocks of many machines, and their order says nothing about who recovers whom; the links do.
+    let mut seen = Vec::new();
+    while let Some(attempt) = next.filter(|attempt| !seen.contains(attempt)) {
+        seen.push(attempt);
         next = match look(attempt)? {
             Some((AttemptStatus::Running | AttemptStatus::Interrupted, _)) => return Ok(Some(attempt)),
-            // A recovery is younger than what it recovers: the chain ends, even in a database that says otherwise.
-            Some((AttemptStatus::Failed, before)) => before.filter(|before| *before < attempt),
+            Some((AttemptStatus::Failed, before)) => before,
             _ => None,
         };
     }
@@ -274,5 +276,39 @@ pub(crate) fn late_status(act: Act, used_stray: bool) -> (AttemptStatus, &'stati
         (AttemptStatus::Failed, MOVED)
     } else {
         (AttemptStatus::Success, STRAY)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::convert::Infallible;
+
+    use super::*;
+
+    /// The answer for a log in which each attempt has this status and recovers that one.
+    fn answer(log: &[(u8, AttemptStatus, Option<u8>)], recovers: u8) -> Option<AttemptId> {
+        let id = |number: u8| AttemptId::from_bytes([number; 16]);
+        let log: BTreeMap<_, _> =
+            log.iter().map(|(number, status, before)| (id(*number), (*status, before.map(id)))).collect();
+        let Ok(found) = still_unknown(Some(id(recovers)), |id| Ok::<_, Infallible>(log.get(&id).copied()));
+        found
+    }
+
+    #[test]
+    fn an_attempt_of_unknown_outcome_is_found_whatever_clocks_made_the_ids_of_its_recoveries() {
+        use AttemptStatus::{Failed, Interrupted};
+        let unknown = Some(AttemptId::from_bytes([5; 16]));
+        assert_eq!(answer(&[(5, Interrupted, None), (7, Failed, Some(5))], 7), unknown);
+        // The recovery was made where the clock is behind.
+        assert_eq!(answer(&[(5, Interrupted, None), (3, Failed, Some(5))], 3), unknown);
+        assert_eq!(answer(&[(5, Interrupted, None), (3, Failed, Some(5)), (9, Failed, Some(3))], 9), unknown);
+    }
+
+    #[test]
+    fn a_chain_that_goes_in_a_circle_ends() {
+        use AttemptStatus::Failed;
+        assert_eq!(answer(&[(3, Failed, Some(5)), (5, Failed, Some(3))], 5), None);
+        assert_eq!(answer(&[(3, Failed, Some(3))], 3), None);
     }
 }

@@ -174,10 +174,10 @@ fn read_hash(bytes: &[u8]) -> Result<[u8; 32], Failure> {
 
 /// Says where the server listens, and what a person should look at.
 async fn announce(house: &House, address: SocketAddr) -> Result<(), Failure> {
-    if house.vault.on_hold() {
+    if let Some(hold) = house.vault.hold() {
         tracing::warn!(
-            "on hold: the database was copied or restored, so living tokens are served and nothing is spent; if the \
-             original no longer runs, `jeton adopt` takes it over"
+            "on hold: {hold}, so living tokens are served and nothing is spent; if the original no longer runs, \
+             `jeton adopt` takes it over"
         );
     }
     let states = super::status::all(&house.vault).await?;

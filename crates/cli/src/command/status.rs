@@ -26,11 +26,10 @@ impl Status {
                 Some(name) => vec![house.vault.status(name).await?],
                 None => all(&house.vault).await?,
             };
-            if house.vault.on_hold() && !output.json {
-                output::remark(
-                    "this installation is on hold because its database was copied or restored: nothing is spent until \
-                     `jeton adopt`",
-                )?;
+            if let Some(hold) = house.vault.hold().filter(|_| !output.json) {
+                output::remark(&format!(
+                    "this installation is on hold because {hold}: nothing is spent until `jeton adopt`"
+                ))?;
             }
             let now = house.machine.clock.now();
             let mut table = Table::new(

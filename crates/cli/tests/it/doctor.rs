@@ -161,6 +161,30 @@ async fn a_spill_slot_that_holds_no_reply_is_a_fault() {
 }
 
 #[tokio::test]
+async fn a_reply_that_the_database_contradicts_is_kept_and_told_until_a_person_has_looked_at_it() {
+    let (house, _) = House::connected().await;
+    let attempt = "01a1fcfe-c1e2-7b80-b058-2b068ee28f9d";
+    let text = format!(
+        r#"{{"fail": {{"connection": "ghost", "attempt": "{attempt}", "generation": 1, "verdict": "Unknown",
+            "code": "ambiguous", "http_status": 200, "message": "kept", "cooldown": {{"secs": 0, "nanos": 0}},
+            "due_in": null, "kept_reply": null}}}}"#
+    );
+    let slot = house.home.data_dir().join("spill").join("slot-00");
+    let mut file = OpenOptions::new().write(true).open(slot).unwrap();
+    file.write_all(&(text.len() as u64).to_be_bytes()).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    drop(file);
+    house.run(["status"]).await.success().unwrap();
+    let said = fault(&house.home, "spill slots").await;
+    let kept = house.home.data_dir().join("spill").join(format!("aside-{attempt}"));
+    assert!(said.contains(&format!("of `ghost`, which is kept in {}", kept.display())), "{said}");
+    let mode = fs::metadata(&kept).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    fs::remove_file(kept).unwrap();
+    assert_eq!(examine(&house.home).await.0, Some(0));
+}
+
+#[tokio::test]
 async fn a_clock_that_has_gone_back_is_a_fault() {
     let (house, _) = House::connected().await;
     let later = "UPDATE connections SET created_at = created_at + 3600 * 1000000";

@@ -14,3 +14,5 @@ mod journeys;
 mod old_gateway;
 mod secrets;
 mod serve;
+mod unknown_fate;
+mod went_back;

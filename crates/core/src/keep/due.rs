@@ -119,8 +119,10 @@ pub enum Then {
 pub enum Recovery {
     /// Wait until then.
     Wait(Timestamp),
-    /// Do the same again: it spends nothing, or the provider accepts it again.
+    /// Do the same again: it spends nothing.
     Again,
+    /// Send the refresh token again before then: inside its grace the provider accepts it again.
+    InGrace(Timestamp),
     /// Send the refresh token once more; if that outcome is not known either, ask a person.
     ResendOnce,
     /// Get a new token set with no refresh token.
@@ -136,8 +138,9 @@ pub fn recovery(chain: &[Attempt], policy: &RecoveryPolicy, now: Timestamp) -> R
     // What never sent a refresh token that can be used up can simply be done again.
     let (Some(last), Some(first)) = (sends.first(), sends.last()) else { return Recovery::Again };
     // The attempt is recorded before its token is sent, so the grace runs at least until then.
-    if now < first.started_at + policy.reuse_grace {
-        return Recovery::Again;
+    let grace_ends = first.started_at + policy.reuse_grace;
+    if now < grace_ends {
+        return Recovery::InGrace(grace_ends);
     }
     match policy.then {
         Then::Acquire => Recovery::Acquire,
@@ -229,10 +232,10 @@ mod tests {
     fn inside_the_grace_of_the_first_send_the_same_token_is_sent_at_once() {
         let policy = RecoveryPolicy { reuse_grace: Duration::from_secs(100), ..POLICY };
         let open = redeem();
-        assert_eq!(recovery(std::slice::from_ref(&open), &policy, at(99)), Recovery::Again);
+        assert_eq!(recovery(std::slice::from_ref(&open), &policy, at(99)), Recovery::InGrace(at(100)));
         let later = Attempt { recovers: Some(open.id), started_at: at(90), ..redeem() };
         let chain = [later, open];
-        assert_eq!(recovery(&chain, &policy, at(99)), Recovery::Again);
+        assert_eq!(recovery(&chain, &policy, at(99)), Recovery::InGrace(at(100)));
         assert_eq!(recovery(&chain, &policy, at(100)), Recovery::Ask, "the grace is the first send's");
     }
 

@@ -45,6 +45,12 @@ impl Wish {
             }
         }
     }
+
+    /// Whether the row has the very access token that the wish is to be rid of.
+    pub fn refuses(self, row: &Connection) -> bool {
+        let held = row.tokens.as_ref().and_then(|tokens| tokens.access_fingerprint);
+        matches!(self, Self::Other(refused) if held == Some(refused))
+    }
 }
 
 /// What is left of `ttl` when it is capped at [`MOST_OF_LIFE_PERCENT`] of the life of the token set.
@@ -98,6 +104,8 @@ pub enum Plan {
         act: Act,
         /// The attempt that it recovers.
         recovers: Option<AttemptId>,
+        /// It may only be sent before then.
+        before: Option<Timestamp>,
     },
     /// An interrupted attempt holds until then.
     Hold {
@@ -126,18 +134,23 @@ pub fn next(row: &Connection, means: Means, interrupted: Option<Interrupted<'_>>
     }
     match interrupted {
         Some(interrupted) => recover(row, means, interrupted, now),
-        None => fresh(row, means).map_or_else(|plan| plan, |act| Plan::Do { act, recovers: None }),
+        None => {
+            fresh(row, means).map_or_else(|plan| plan, |act| Plan::Do { act, recovers: None, before: None })
+        }
     }
 }
 
 fn recover(row: &Connection, means: Means, interrupted: Interrupted<'_>, now: Timestamp) -> Plan {
     let attempt = interrupted.open;
-    let again =
-        || fresh(row, means).map_or_else(|plan| plan, |act| Plan::Do { act, recovers: Some(attempt) });
+    let again = |before| {
+        let act = |act| Plan::Do { act, recovers: Some(attempt), before };
+        fresh(row, means).map_or_else(|plan| plan, act)
+    };
     match due::recovery(interrupted.chain, &interrupted.policy, now) {
-        Recovery::Again | Recovery::ResendOnce => again(),
-        Recovery::Wait(_) | Recovery::Ask if means.person_decides => again(),
-        Recovery::Acquire => Plan::Do { act: Act::Acquire, recovers: Some(attempt) },
+        Recovery::Again | Recovery::ResendOnce => again(None),
+        Recovery::InGrace(_) | Recovery::Wait(_) | Recovery::Ask if means.person_decides => again(None),
+        Recovery::InGrace(until) => again(Some(until)),
+        Recovery::Acquire => Plan::Do { act: Act::Acquire, recovers: Some(attempt), before: None },
         Recovery::Wait(until) => Plan::Hold { attempt, until },
         Recovery::Ask => Plan::AskAbout { attempt },
     }
@@ -179,7 +192,7 @@ mod tests {
         Means { can_redeem: true, acquire: Acquiring::Never, refused_as_dead: false, person_decides: false };
 
     fn act(act: Act) -> Plan {
-        Plan::Do { act, recovers: None }
+        Plan::Do { act, recovers: None, before: None }
     }
 
     #[test]
@@ -205,6 +218,8 @@ mod tests {
         let row = live();
         assert!(Wish::Other(fingerprint(9)).is_satisfied_by(&row, &PACE, at(1)));
         assert!(!Wish::Other(fingerprint(1)).is_satisfied_by(&row, &PACE, at(1)));
+        assert!(Wish::Other(fingerprint(1)).refuses(&row) && !Wish::Other(fingerprint(9)).refuses(&row));
+        assert!(!Wish::NotDue.refuses(&row));
         assert!(Wish::Beyond(Generation(2)).is_satisfied_by(&row, &PACE, at(1)));
         assert!(!Wish::Beyond(Generation(3)).is_satisfied_by(&row, &PACE, at(1)));
     }
@@ -244,8 +259,20 @@ mod tests {
         let hold = Plan::Hold { attempt: open.id, until: at(105) };
         assert_eq!(next(&live(), REDEEMS, interrupted, at(50)), hold);
         let person = Means { person_decides: true, ..REDEEMS };
-        let resend = Plan::Do { act: Act::Redeem, recovers: Some(open.id) };
+        let resend = Plan::Do { act: Act::Redeem, recovers: Some(open.id), before: None };
         assert_eq!(next(&live(), person, interrupted, at(50)), resend);
         assert_eq!(next(&live(), REDEEMS, interrupted, at(200)), resend);
+    }
+
+    #[test]
+    fn the_leave_that_a_grace_gives_ends_with_the_grace_unless_a_person_decides() {
+        let open = redeem();
+        let grace = Duration::from_secs(100);
+        let policy = RecoveryPolicy { hold: Duration::from_mins(1), reuse_grace: grace, then: Then::Ask };
+        let interrupted = Some(Interrupted { open: open.id, chain: std::slice::from_ref(&open), policy });
+        let resend = |before| Plan::Do { act: Act::Redeem, recovers: Some(open.id), before };
+        assert_eq!(next(&live(), REDEEMS, interrupted, at(50)), resend(Some(at(100))));
+        let person = Means { person_decides: true, ..REDEEMS };
+        assert_eq!(next(&live(), person, interrupted, at(50)), resend(None));
     }
 }

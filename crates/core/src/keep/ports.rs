@@ -276,7 +276,7 @@ pub trait ConnectionStore: Send + Sync {
 /// How a process learns what others changed.
 #[async_trait]
 pub trait ChangeFeed: Send + Sync {
-    /// The last change of the store.
+    /// The last change of the store. It goes back only when a backup is put in the place of the store.
     async fn revision(&self) -> Result<Revision, StoreError>;
 
     /// Up to `limit` connections changed after `seen`, in the order of their changes.
@@ -327,9 +327,9 @@ pub struct Identity {
     pub key_check: Vec<u8>,
 }
 
-/// What a store needs besides its daily work.
+/// What a store needs besides its daily work. How far it has come is told by [`ChangeFeed::revision`].
 #[async_trait]
-pub trait Maintenance: Send + Sync {
+pub trait Maintenance: ChangeFeed {
     /// The identity, once there is one.
     async fn identity(&self) -> Result<Option<Identity>, StoreError>;
 

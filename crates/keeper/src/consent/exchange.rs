@@ -22,7 +22,7 @@ use crate::deliver::{self, Taken};
 use crate::error::TokenError;
 use crate::extras::Extras;
 use crate::introspect;
-use crate::redeem::{Redeemed, Refusal, redeem};
+use crate::redeem::{Limits, Redeemed, Refusal, redeem};
 use crate::sealed::{Opened, seal_tokens};
 use crate::shared::{Defined, Shared};
 use crate::spill::{Slot, Write};
@@ -53,11 +53,13 @@ pub(super) async fn run(
     let attempt = AttemptId::generate(now, &*shared.entropy);
     let grant = GrantId::generate(now, &*shared.entropy);
     // Taken before the record, so that our idea of the lease ends no later than the store's.
-    let write_until = shared.clock.uptime() + shared.settings.lease;
+    let limits = Limits::of_lease(shared.clock.uptime() + shared.settings.lease);
     let lease_ttl = shared.settings.lease;
     answer.use_up(Then::Exchange { attempt, grant, node: shared.node, lease_ttl }).await?;
     let captured = slots.captured.clone();
-    match redeem(shared, defined, Act::Connect, request, &slots, write_until).await {
+    // A code is spent once whatever becomes of the connection meanwhile: there is nothing to look at.
+    let last_look = std::future::ready(Ok(()));
+    match redeem(shared, defined, Act::Connect, request, &slots, limits, last_look).await {
         Redeemed::Tokens { reply, sent_at } => {
             let bought = Bought { attempt, grant, sent_at, captured };
             answer.connect(&reply, bought, slot).await
@@ -166,7 +168,7 @@ impl Answer<'_> {
         let mut expires_at = reply.expires_at;
         let grant = |expires_at| Write::Connect(self.grant(reply, &bought, &opened, expires_at));
         let mut write = grant(expires_at);
-        if reply.ask_introspection && deliver::secure(&mut slot, &write) {
+        if reply.ask_introspection && deliver::secure(&mut slot, &write).await {
             match introspect::expiry(shared, defined, &opened).await {
                 Ok(at) => {
                     expires_at = Some(at);

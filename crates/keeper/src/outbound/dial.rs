@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use url::Url;
 
 use super::Outbound;
@@ -19,8 +19,14 @@ use super::Outbound;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Outbound {
-    /// A fresh connection to the host of `url`, with TLS where its scheme says so.
-    pub(crate) async fn dial(&self, url: &Url, captured_host: bool) -> Result<Stream, String> {
+    /// A fresh connection to the host of `url`, with TLS where its scheme says so. It is given up at `deadline`, by the
+    /// kernel too.
+    pub(crate) async fn dial(
+        &self,
+        url: &Url,
+        captured_host: bool,
+        deadline: Instant,
+    ) -> Result<Stream, String> {
         let host = url.host_str().ok_or("the URL names no host")?;
         let port = url.port_or_known_default().ok_or("the URL names no port")?;
         let addresses = self.resolve(host, port, captured_host).await?;
@@ -28,6 +34,7 @@ impl Outbound {
         tcp.set_nodelay(true).map_err(|error| format!("{host}: {error}"))?;
         // What is queued when we give up must not be sent by the kernel of its own accord, long after the lease.
         tcp.set_zero_linger().map_err(|error| format!("{host}: {error}"))?;
+        give_up_at(&tcp, deadline).map_err(|error| format!("{host}: {error}"))?;
         if url.scheme() != "https" {
             return Ok(Stream::Plain(tcp));
         }
@@ -52,6 +59,24 @@ impl Outbound {
         }
         Ok(addresses)
     }
+}
+
+/// What is queued on a broken path must not arrive after `deadline`, though the path heals and this process was stopped
+/// and closed nothing: the kernel itself drops the connection once something has been unacknowledged for that long
+/// (`TCP_USER_TIMEOUT`, RFC 5482).
+#[cfg(target_os = "linux")]
+fn give_up_at(tcp: &TcpStream, deadline: Instant) -> io::Result<()> {
+    let left = deadline.saturating_duration_since(Instant::now()).as_millis();
+    // Zero would mean the usual quarter of an hour.
+    let millis = u32::try_from(left).unwrap_or(u32::MAX).max(1);
+    Ok(rustix::net::sockopt::set_tcp_user_timeout(tcp, millis)?)
+}
+
+/// Other systems have no such option: there only closing the socket drops what is queued.
+#[cfg(not(target_os = "linux"))]
+#[expect(clippy::unnecessary_wraps, reason = "as on Linux")]
+fn give_up_at(_: &TcpStream, _: Instant) -> io::Result<()> {
+    Ok(())
 }
 
 async fn connect(addresses: &[SocketAddr], host: &str) -> Result<TcpStream, String> {
@@ -152,7 +177,22 @@ impl AsyncWrite for Stream {
 
 #[cfg(test)]
 mod tests {
-    use super::is_public;
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn the_kernel_gives_up_no_later_than_the_redeem_and_keeps_nothing_of_it() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/token", listener.local_addr().unwrap()).parse().unwrap();
+        let outbound = Outbound::new(Arc::new(jeton_core::time::SystemClock), false);
+        let dial = |left| outbound.dial(&url, false, Instant::now() + left);
+        let Stream::Plain(tcp) = dial(Duration::from_secs(7)).await.unwrap() else { panic!("no TLS") };
+        let millis = rustix::net::sockopt::tcp_user_timeout(&tcp).unwrap();
+        assert!((1..=7_000).contains(&millis) && millis > 5_000, "{millis}");
+        assert_eq!(rustix::net::sockopt::socket_linger(&tcp).unwrap(), Some(Duration::ZERO));
+        let Stream::Plain(tcp) = dial(Duration::ZERO).await.unwrap() else { panic!("no TLS") };
+        assert_eq!(rustix::net::sockopt::tcp_user_timeout(&tcp).unwrap(), 1, "0 would mean the usual one");
+    }
 
     #[test]
     fn a_captured_host_never_leads_to_this_machine_its_neighbours_or_a_metadata_service() {

@@ -2,7 +2,7 @@
 //!
 //! Between winning a lease and writing the request, a process may be stopped, or its machine may sleep, for longer
 //! than the lease. So the stream itself looks at the clock, right before every write: once the lease has lapsed,
-//! nothing goes out. It also knows whether anything ever went out, which decides between "not sent" and "nobody knows".
+//! nothing goes out; nor does what a layer below, such as TLS, has taken in and not sent yet. It also knows whether anything ever went out, which decides between "not sent" and "nobody knows".
 
 use std::io;
 use std::pin::Pin;
@@ -37,7 +37,7 @@ impl Wire {
         if self.clock.uptime() >= self.write_until {
             return Err(io::Error::new(
                 io::ErrorKind::TimedOut,
-                "the lease lapsed before the request was written",
+                "the time in which it may be sent ended before the request was written",
             ));
         }
         // Noted before the write, not after it: a task that is dropped in between must count as touched.
@@ -46,16 +46,30 @@ impl Wire {
     }
 }
 
-/// A stream that asks its [`Wire`] before every write.
+/// A stream that asks its [`Wire`] before every write, and before a flush that may write.
 #[derive(Debug)]
 pub(super) struct GuardedStream<S> {
     stream: S,
     wire: Arc<Wire>,
+    /// Something was written since the last flush, and may lie in a buffer below.
+    unflushed: bool,
 }
 
 impl<S> GuardedStream<S> {
     pub(super) fn new(stream: S, wire: Arc<Wire>) -> Self {
-        Self { stream, wire }
+        Self { stream, wire, unflushed: false }
+    }
+
+    fn permit_write(&mut self) -> io::Result<()> {
+        self.wire.permit()?;
+        self.unflushed = true;
+        Ok(())
+    }
+
+    /// With nothing left to flush, flushing and closing write no byte of the request: then neither a lapsed lease stands
+    /// in their way, nor do they make a request that never began look like one that did.
+    fn permit_flush(&self) -> io::Result<()> {
+        if self.unflushed { self.wire.permit() } else { Ok(()) }
     }
 }
 
@@ -68,16 +82,24 @@ impl<S: AsyncRead + Unpin> AsyncRead for GuardedStream<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.wire.permit()?;
+        this.permit_write()?;
         Pin::new(&mut this.stream).poll_write(cx, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        let this = self.get_mut();
+        this.permit_flush()?;
+        let flushed = Pin::new(&mut this.stream).poll_flush(cx);
+        if matches!(flushed, Poll::Ready(Ok(()))) {
+            this.unflushed = false;
+        }
+        flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        let this = self.get_mut();
+        this.permit_flush()?;
+        Pin::new(&mut this.stream).poll_shutdown(cx)
     }
 
     fn poll_write_vectored(
@@ -86,7 +108,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.wire.permit()?;
+        this.permit_write()?;
         Pin::new(&mut this.stream).poll_write_vectored(cx, pieces)
     }
 
@@ -99,7 +121,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
 mod tests {
     use super::*;
     use jeton_core::time::SystemClock;
-    use tokio::io::AsyncWriteExt as _;
+    use tokio::io::{AsyncWriteExt as _, BufWriter};
+    use tokio::time::sleep;
 
     fn wire(write_until: Duration) -> Arc<Wire> {
         Arc::new(Wire::new(Arc::new(SystemClock), write_until))
@@ -113,6 +136,54 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(wire.untouched());
         assert!(sent.is_empty());
+    }
+
+    /// A stream that has taken a token into its buffer, and whose lease lapses before any of it goes out.
+    async fn lapsed_with_a_full_buffer(sent: &mut Vec<u8>) -> GuardedStream<BufWriter<&mut Vec<u8>>> {
+        let life = Duration::from_millis(200);
+        let mut stream = GuardedStream::new(BufWriter::new(sent), wire(SystemClock.uptime() + life));
+        stream.write_all(b"token").await.unwrap();
+        sleep(life).await;
+        stream
+    }
+
+    #[tokio::test]
+    async fn what_a_layer_below_still_holds_is_not_flushed_once_the_lease_has_lapsed() {
+        let mut sent = Vec::new();
+        let refused = lapsed_with_a_full_buffer(&mut sent).await.flush().await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::TimedOut);
+        assert!(sent.is_empty());
+    }
+
+    #[tokio::test]
+    async fn closing_sends_nothing_once_the_lease_has_lapsed() {
+        let mut sent = Vec::new();
+        let refused = lapsed_with_a_full_buffer(&mut sent).await.shutdown().await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::TimedOut);
+        assert!(sent.is_empty());
+    }
+
+    #[tokio::test]
+    async fn with_nothing_to_flush_a_flush_neither_fails_nor_counts_as_a_write() {
+        let wire = wire(Duration::ZERO);
+        let mut sent = Vec::new();
+        let mut stream = GuardedStream::new(&mut sent, Arc::clone(&wire));
+        stream.flush().await.unwrap();
+        stream.shutdown().await.unwrap();
+        assert!(wire.untouched());
+    }
+
+    #[tokio::test]
+    async fn a_flush_after_the_request_has_gone_out_does_not_end_the_waiting_for_its_reply() {
+        let life = Duration::from_millis(200);
+        let mut sent = Vec::new();
+        let mut stream = GuardedStream::new(BufWriter::new(&mut sent), wire(SystemClock.uptime() + life));
+        stream.write_all(b"token").await.unwrap();
+        stream.flush().await.unwrap();
+        sleep(life).await;
+        stream.flush().await.unwrap();
+        drop(stream);
+        assert_eq!(sent, b"token");
     }
 
     #[tokio::test]

@@ -17,13 +17,16 @@ use crate::deliver;
 use crate::error::TokenError;
 use crate::extras::Extras;
 use crate::reconciler;
-use crate::redeem::{Redeemed, Refusal, redeem, step_of};
+use crate::redeem::{Limits, Redeemed, Refusal, redeem, step_of};
 use crate::sealed::{Opened, open_tokens};
 use crate::spill::{self, SlotState};
 
 /// How long the first resend inside the provider's grace waits for the send before it; each further one waits twice
 /// as long.
 const GRACE_PAUSE: Duration = Duration::from_millis(500);
+
+/// How long after its claim a request may be written without another look at its row.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// What is needed to attempt an act.
 struct Prepared {
@@ -47,10 +50,11 @@ impl Refresh<'_> {
         row: &Connection,
         act: Act,
         recovers: Option<AttemptId>,
+        before: Option<Timestamp>,
     ) -> Result<Round, TokenError> {
-        if self.shared.on_hold {
-            return Err(TokenError::OnHold);
-        }
+        self.shared.check_hold()?;
+        // Queueing and dialling take a while: the leave to send it ends when it ends, and not when it was planned.
+        let sendable_until = before.map(|before| self.uptime_at(before));
         self.check_provider(row)?;
         let prepared = self.prepare(row, act, recovers)?;
         let _permit = self.defined.gate.acquire().await.map_err(|_| TokenError::ShuttingDown)?;
@@ -67,11 +71,22 @@ impl Refresh<'_> {
         }
         let attempt = AttemptId::generate(self.shared.clock.now(), &*self.shared.entropy);
         // Taken before the claim, so that our idea of the lease ends no later than the store's.
-        let write_until = self.shared.clock.uptime() + self.shared.settings.lease;
+        let claimed_at = self.shared.clock.uptime();
+        if sendable_until.is_some_and(|until| until <= claimed_at) {
+            return Ok(Round::Again);
+        }
+        let lease_until = claimed_at + self.shared.settings.lease;
+        let write_until = sendable_until.map_or(lease_until, |until| until.min(lease_until));
+        let limits = Limits { write_until, lease_until };
         let claim = self.claim(row, &prepared, attempt);
+        let seen = self.shared.high_water.seen();
         let answer = self.shared.patiently(|| self.shared.ports.connections.claim(claim.clone())).await?;
         match answer {
-            ClaimAnswer::Won { .. } => self.won(row, prepared, attempt, write_until, slot).await,
+            ClaimAnswer::Won { .. } => {
+                // Whatever the store had come to before, the claim is at least one change more.
+                self.shared.high_water.mark(seen.next());
+                self.won(row, prepared, attempt, limits, slot).await
+            }
             ClaimAnswer::Held { .. } => Ok(Round::After(self.shared.settings.poll)),
             ClaimAnswer::Moved { .. } | ClaimAnswer::Interrupted { .. } | ClaimAnswer::Closed => {
                 Ok(Round::Again)
@@ -85,6 +100,11 @@ impl Refresh<'_> {
                 })
             }
         }
+    }
+
+    /// When it will be `instant`, by the clock that counts suspension.
+    fn uptime_at(&self, instant: Timestamp) -> Duration {
+        self.shared.clock.uptime() + instant.since(self.shared.clock.now())
     }
 
     /// What one provider gave is not shown to another: neither its refresh token nor its variables.
@@ -106,13 +126,15 @@ impl Refresh<'_> {
             .map_err(|error| store(format!("the spill slots cannot be read: {error}")))?;
         for (path, state) in slots {
             match state {
-                SlotState::Filled { attempt, .. } if self.chain.contains(&attempt) => {
+                SlotState::Filled { attempt, .. } | SlotState::SetAside { attempt, .. }
+                    if self.chain.contains(&attempt) =>
+                {
                     return Err(store(format!("the reply of attempt {attempt} waits in {}", path.display())));
                 }
                 SlotState::Damaged { why } => {
                     return Err(store(format!("{} cannot be read ({why})", path.display())));
                 }
-                SlotState::Filled { .. } | SlotState::Free => {}
+                SlotState::Filled { .. } | SlotState::SetAside { .. } | SlotState::Free => {}
             }
         }
         Ok(())
@@ -216,26 +238,28 @@ impl Refresh<'_> {
         row: &Connection,
         prepared: Prepared,
         attempt: AttemptId,
-        write_until: Duration,
+        limits: Limits,
         slot: spill::Slot<'_>,
     ) -> Result<Round, TokenError> {
         let Prepared { act, recovers, opening: Opening { opened, slots, extras }, request } = prepared;
         let record = Record { shared: self.shared, defined: self.defined, row, attempt, act };
         let Some(request) = request else {
             record.stray(&opened, slot).await?;
-            self.progress = Progress::Begun;
+            self.advance(Progress::Begun, row.generation);
             return Ok(Round::Again);
         };
-        match redeem(self.shared, self.defined, act, request, &slots, write_until).await {
+        let last_look = self.last_look(row, attempt, limits);
+        match redeem(self.shared, self.defined, act, request, &slots, limits, last_look).await {
             Redeemed::Tokens { reply, sent_at } => {
                 let born_at = self.may_be_born_at(act, sent_at);
                 let birth = Birth { sent_at, born_at };
                 let stored = record.tokens(&reply, birth, extras, slot, self.jitter()).await?;
-                self.progress = match stored {
-                    true if birth.is_over(&reply) => Progress::RecoveredTooLate,
-                    true => Progress::Committed,
-                    false => Progress::Begun,
+                let (progress, of) = match stored {
+                    true if birth.is_over(&reply) => (Progress::RecoveredTooLate, row.generation.next()),
+                    true => (Progress::Committed, row.generation.next()),
+                    false => (Progress::Begun, row.generation),
                 };
+                self.advance(progress, of);
                 Ok(Round::Again)
             }
             Redeemed::Failed(refusal) => {
@@ -248,9 +272,27 @@ impl Refresh<'_> {
                 };
                 let consequence = consequence::of(&refusal, self.defined, circumstances);
                 record.failure(&refusal, &consequence, slot).await?;
-                self.after_failure(refusal, consequence, attempt).await
+                self.after_failure(row, refusal, consequence, attempt).await
             }
         }
+    }
+
+    /// The last look before the token is sent: where reaching the provider took a while, the store is asked whether the
+    /// claim still stands. An undisturbed refresh asks nothing.
+    async fn last_look(&self, row: &Connection, attempt: AttemptId, limits: Limits) -> Result<(), String> {
+        let claimed_at = limits.lease_until.saturating_sub(self.shared.settings.lease);
+        if self.shared.clock.uptime().saturating_sub(claimed_at) <= LOOK_AGAIN {
+            return Ok(());
+        }
+        let found = self.shared.ports.connections.find(&row.name).await;
+        let found = found.map_err(|error| format!("the claim could not be looked at again: {error}"))?;
+        let stands = found.is_some_and(|now| {
+            now.generation == row.generation
+                && !now.paused
+                && now.lease.is_some_and(|lease| lease.attempt == attempt)
+        });
+        let fell = "the connection was paused, given up or taken over while its provider was being reached";
+        if stands { Ok(()) } else { Err(fell.to_owned()) }
     }
 
     /// When a pair may have been issued that comes now: inside the provider's grace it may be one that was issued before.
@@ -262,6 +304,7 @@ impl Refresh<'_> {
 
     async fn after_failure(
         &mut self,
+        row: &Connection,
         refusal: Refusal,
         consequence: Consequence,
         attempt: AttemptId,
@@ -269,7 +312,7 @@ impl Refresh<'_> {
         let name = self.defined.name.clone();
         match consequence.next {
             Next::UseStray | Next::Acquire => {
-                self.progress = Progress::RefusedAsDead;
+                self.advance(Progress::RefusedAsDead, row.generation);
                 Ok(Round::Again)
             }
             Next::Resolve => {

@@ -81,7 +81,7 @@ impl Record<'_> {
         };
         let commit = |tokens, message| self.commit(tokens, None, jitter, message);
         let mut write = commit(tokens.clone(), reply.warnings.first().cloned());
-        if reply.ask_introspection && secure(&mut slot, &Write::Commit(write.clone())) {
+        if reply.ask_introspection && secure(&mut slot, &Write::Commit(write.clone())).await {
             write = match introspect::expiry(self.shared, self.defined, &opened).await {
                 Ok(at) => commit(SealedTokens { access_expires_at: Some(at), ..tokens }, write.message),
                 Err(why) => {

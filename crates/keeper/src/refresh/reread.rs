@@ -33,7 +33,7 @@ impl Refresh<'_> {
             let slot = deliver::reserve(self.shared).await?;
             let birth = Birth { sent_at: attempt.started_at, born_at: attempt.started_at };
             if record.tokens(&tokens, birth, opened.extras, slot, self.jitter()).await? {
-                self.progress = Progress::Committed;
+                self.advance(Progress::Committed, row.generation.next());
             }
             return Ok(true);
         }

@@ -13,27 +13,27 @@ use jeton_core::keep::ports::{Administer, Commit, CommitAnswer, ConnectionStore 
 use jeton_core::secret::Secret;
 use jeton_core::time::Clock as _;
 use jeton_emulator::Mood;
-use jeton_keeper::{Connected, Settings, TokenError};
+use jeton_keeper::{Connected, TokenError};
 use jeton_store::sqlite::faults::{Hooks, NoHooks};
 use tokio::time::sleep;
 
 use crate::process::Process;
 use crate::world::{ACME, Shape, World, graceful, short_settings};
 
-/// A lease that lapses while the redeem is still under way.
-fn short_lease() -> Settings {
-    Settings { lease: Duration::from_millis(600), ..short_settings() }
+/// The machine sleeps while a redeem is under way, and its lease lapses.
+async fn sleep_through_the_lease(world: &World) {
+    sleep(Duration::from_millis(800)).await;
+    world.clock.pass(short_settings().lease);
 }
 
 #[tokio::test]
 async fn a_lapsed_lease_does_not_refuse_a_commit() {
-    let world = World::start(Shape::default()).await;
-    let process = world.process_with(short_lease(), Arc::new(NoHooks)).await;
+    let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
     world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(1_600))]);
     let other = world.process().await;
     let watch = async {
-        sleep(Duration::from_millis(800)).await;
+        sleep_through_the_lease(&world).await;
         assert!(matches!(other.token(ACME).await, Err(TokenError::Interrupted { .. })));
     };
     let (token, ()) = tokio::join!(process.token(ACME), watch);
@@ -50,12 +50,12 @@ async fn a_reply_that_a_recovery_has_overtaken_is_kept_as_a_stray() {
     let emulator = jeton_emulator::Settings { reuse_grace: Duration::from_secs(10), ..Default::default() };
     let policy = graceful(Duration::from_secs(8));
     let world = World::start(Shape { emulator, policy, ..Shape::default() }).await;
-    let slow = world.process_with(short_lease(), Arc::new(NoHooks)).await;
+    let slow = world.process().await;
     let quick = world.process().await;
     slow.connect(ACME, world.expired_grant()).await;
     world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(1_600))]);
     let recover = async {
-        sleep(Duration::from_millis(800)).await;
+        sleep_through_the_lease(&world).await;
         quick.token(ACME).await.unwrap()
     };
     let (late, recovered) = tokio::join!(slow.token(ACME), recover);

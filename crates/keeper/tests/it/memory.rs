@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jeton_core::keep::provider::{OldAccess, PolicyOverrides};
 use jeton_emulator::Mood;
+use jeton_keeper::{TokenError, TokenRequest};
 use tokio::time::{Instant, sleep};
 
 use crate::world::{ACME, Shape, World, eventually};
@@ -107,4 +108,56 @@ async fn a_started_vault_serves_from_memory_what_it_never_asked_for() {
     two.tap.set_closed(true);
     assert_eq!(two.token(ACME).await.unwrap().access, token.access);
     two.vault.drain().await;
+}
+
+#[tokio::test]
+async fn where_the_old_token_dies_an_answer_of_the_store_is_as_old_as_its_question() {
+    let (world, one) = World::shaped(old_access_dies()).await;
+    let two = world.process().await;
+    one.connect(ACME, world.expired_grant()).await;
+    let old = one.token(ACME).await.unwrap();
+    two.tap.set_late_by(world.shape.settings.memory_age + Duration::from_millis(100));
+    assert_eq!(two.token(ACME).await.unwrap().access, old.access);
+    one.force(ACME).await.unwrap();
+    two.tap.set_late_by(Duration::ZERO);
+    let new = two.token(ACME).await.unwrap();
+    assert!(
+        world.emulator.accepts(new.access.reveal()),
+        "what was read before the refresh is not believed after it"
+    );
+}
+
+#[tokio::test]
+async fn a_caller_waits_no_longer_for_the_first_look_at_the_store_than_it_said() {
+    let brief = Duration::from_millis(300);
+    let (world, process) = World::usual().await;
+    process.connect(ACME, world.living_grant(Duration::from_hours(1))).await;
+    let token = process.token(ACME).await.unwrap();
+    let fresh = world.process().await;
+    fresh.tap.set_late_by(Duration::from_secs(3));
+    let started = Instant::now();
+    let refused = fresh.token_within(ACME, brief).await;
+    assert!(matches!(refused, Err(TokenError::Store { .. })), "{refused:?}");
+    assert!(started.elapsed() < Duration::from_millis(800), "{:?}", started.elapsed());
+    fresh.tap.set_late_by(Duration::ZERO);
+    fresh.tap.set_closed(true);
+    let started = Instant::now();
+    let request = TokenRequest { wait: Some(brief), min_ttl: None };
+    let refused = fresh.vault.reject(ACME, token.fingerprint, request).await;
+    assert!(matches!(refused, Err(TokenError::Store { .. })), "{refused:?}");
+    assert!(started.elapsed() < Duration::from_millis(800), "{:?}", started.elapsed());
+    fresh.tap.set_closed(false);
+    assert_eq!(fresh.token_within(ACME, Duration::ZERO).await.unwrap().access, token.access);
+}
+
+#[tokio::test]
+async fn where_the_old_token_dies_a_store_that_hangs_keeps_a_caller_no_longer_than_it_waits() {
+    let (world, process) = World::shaped(old_access_dies()).await;
+    process.connect(ACME, world.expired_grant()).await;
+    let token = process.token(ACME).await.unwrap();
+    sleep(world.shape.settings.memory_age + Duration::from_millis(5)).await;
+    process.tap.set_late_by(Duration::from_secs(3));
+    let started = Instant::now();
+    assert_eq!(process.token_within(ACME, Duration::from_millis(300)).await.unwrap().access, token.access);
+    assert!(started.elapsed() < Duration::from_millis(800), "{:?}", started.elapsed());
 }

@@ -44,3 +44,19 @@ async fn a_kept_reply_is_read_again_when_the_provider_file_is_mended_and_nothing
 
     mended.force(ACME).await.expect("the refresh token of that reply is the living one");
 }
+
+#[tokio::test]
+async fn a_2xx_that_the_file_does_not_expect_is_kept_and_read_when_the_file_is_mended() {
+    let file = MISTAKEN.replace(r#"take = { access = "data.access_token" }"#, "ok = { status = 201 }");
+    let shape = Shape { provider: Some(file.clone().leak()), ..Shape::default() };
+    let (mut world, mistaken) = World::shaped(shape).await;
+    mistaken.connect(ACME, world.expired_grant()).await;
+    let unread = mistaken.token(ACME).await;
+    assert!(matches!(unread, Err(TokenError::Interrupted { .. })), "{unread:?}");
+
+    world.shape.provider = Some(file.replace("status = 201", "status = \"2xx\"").leak());
+    let mended = world.process().await;
+    let token = mended.token(ACME).await.unwrap();
+    assert!(world.emulator.accepts(token.access.reveal()));
+    assert_eq!(world.requests(), 1, "the token was spent once");
+}

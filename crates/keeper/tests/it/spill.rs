@@ -34,7 +34,7 @@ fn holds(bytes: &[u8], needle: &str) -> bool {
 }
 
 /// Takes the store away from a process between the claim and the reply.
-async fn lose_the_store(world: &World, process: &Process, full: bool) {
+pub(crate) async fn lose_the_store(world: &World, process: &Process, full: bool) {
     world.until_accepted(1).await;
     if full {
         process.store.faults().set_full(true);
@@ -125,7 +125,7 @@ async fn callers_get_the_living_token_while_a_reply_is_spilled() {
 }
 
 /// A process in a runtime of its own, which dies with a spilled reply.
-fn die_with_a_filled_slot(world: &Arc<World>) {
+pub(crate) fn die_with_a_filled_slot(world: &Arc<World>) {
     let world = Arc::clone(world);
     let dying = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread()

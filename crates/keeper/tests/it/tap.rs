@@ -1,4 +1,5 @@
-//! A tap between a vault and its store: it counts the calls, and it can be closed, as when a store is out of reach.
+//! A tap between a vault and its store: it counts the calls, it can be closed, as when a store is out of reach, and its
+//! answers can come late.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,24 +15,38 @@ use jeton_core::keep::ports::{
 use jeton_core::keep::rejection::{Rejection, RejectionAnswer};
 use jeton_core::time::Timestamp;
 use jeton_store::SqliteStore;
+use tokio::time::sleep;
 
 /// The real store behind a tap.
 #[derive(Debug)]
 pub(crate) struct Tap {
     store: Arc<SqliteStore>,
     closed: AtomicBool,
+    late_by_ms: AtomicU64,
     calls: AtomicU64,
     sealed: Mutex<Vec<(ConnectionName, Generation, SealedTokens)>>,
 }
 
 impl Tap {
     pub(crate) fn new(store: Arc<SqliteStore>) -> Self {
-        Self { store, closed: AtomicBool::new(false), calls: AtomicU64::new(0), sealed: Mutex::default() }
+        Self {
+            store,
+            closed: AtomicBool::new(false),
+            late_by_ms: AtomicU64::new(0),
+            calls: AtomicU64::new(0),
+            sealed: Mutex::default(),
+        }
     }
 
     /// Every call fails while the tap is closed.
     pub(crate) fn set_closed(&self, closed: bool) {
         self.closed.store(closed, Ordering::SeqCst);
+    }
+
+    /// What `find` has read arrives this much later.
+    pub(crate) fn set_late_by(&self, late_by: Duration) {
+        let ms = u64::try_from(late_by.as_millis()).expect("tests wait for seconds, not ages");
+        self.late_by_ms.store(ms, Ordering::SeqCst);
     }
 
     /// How many calls were made, whether they failed or not.
@@ -61,7 +76,9 @@ impl Tap {
 #[async_trait]
 impl ConnectionStore for Tap {
     async fn find(&self, name: &ConnectionName) -> Result<Option<Connection>, StoreError> {
-        self.through()?.find(name).await
+        let found = self.through()?.find(name).await;
+        sleep(Duration::from_millis(self.late_by_ms.load(Ordering::SeqCst))).await;
+        found
     }
 
     async fn list(

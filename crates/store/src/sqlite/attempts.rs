@@ -4,17 +4,17 @@ use async_trait::async_trait;
 use jeton_core::id::AttemptId;
 use jeton_core::keep::attempt::Attempt;
 use jeton_core::keep::ports::{AttemptFilter, AttemptLog, StoreError};
-use jeton_core::time::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{OptionalExtension as _, params, params_from_iter};
 
 use super::connections::capped;
 use super::errors::Failure;
 use super::log::{self, ATTEMPT_COLUMNS};
+use super::steady::Moment;
 use super::{SqliteStore, table};
 
 /// The conditions of a filter and their parameters, in the same order.
-fn conditions(filter: &AttemptFilter, now: Timestamp) -> (Vec<&'static str>, Vec<Value>) {
+fn conditions(filter: &AttemptFilter, moment: Moment) -> (Vec<&'static str>, Vec<Value>) {
     let mut conditions = Vec::new();
     let mut values = Vec::new();
     let mut add = |condition, value: Option<Value>| {
@@ -31,8 +31,9 @@ fn conditions(filter: &AttemptFilter, now: Timestamp) -> (Vec<&'static str>, Vec
     add("started_at >= ?", filter.since.map(|since| Value::Integer(since.as_micros())));
     add("id < ?", filter.before.map(|before| Value::Blob(before.as_bytes().to_vec())));
     // What still runs under a lapsed lease is interrupted, though nobody has recorded it yet.
-    let failed = "(status IN ('failed', 'interrupted') OR (status = 'running' AND lease_until <= ?))";
-    add(failed, filter.failed_only.then_some(Value::Integer(now.as_micros())));
+    let failed = "(status IN ('failed', 'interrupted') OR (status = 'running' AND lease_until + drift <= ?))";
+    let steady = moment.drift.steady(moment.now);
+    add(failed, filter.failed_only.then_some(Value::Integer(steady)));
     (conditions, values)
 }
 
@@ -40,25 +41,26 @@ fn list(
     conn: &rusqlite::Connection,
     filter: &AttemptFilter,
     limit: usize,
-    now: Timestamp,
+    moment: Moment,
 ) -> Result<Vec<Attempt>, Failure> {
-    let (conditions, mut values) = conditions(filter, now);
+    let (conditions, mut values) = conditions(filter, moment);
     let filtered = if conditions.is_empty() { "1".to_owned() } else { conditions.join(" AND ") };
     values.push(Value::Integer(capped(limit)));
     let sql = format!("SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE {filtered} ORDER BY id DESC LIMIT ?");
-    table::all(conn, &sql, params_from_iter(values), log::attempt)
+    table::all(conn, &sql, params_from_iter(values), |row| log::attempt(row, moment.drift))
 }
 
 #[async_trait]
 impl AttemptLog for SqliteStore {
     async fn find_attempt(&self, id: AttemptId) -> Result<Option<Attempt>, StoreError> {
-        self.readers.read(move |conn| Ok(log::find(conn, id)?.map(|(attempt, _)| attempt))).await
+        let drift = self.shared.steady.moment().drift;
+        self.readers.read(move |conn| Ok(log::find(conn, drift, id)?.map(|(attempt, _)| attempt))).await
     }
 
     async fn list_attempts(&self, filter: &AttemptFilter, limit: usize) -> Result<Vec<Attempt>, StoreError> {
         let filter = filter.clone();
-        let now = self.shared.clock.now();
-        self.readers.read(move |conn| list(conn, &filter, limit, now)).await
+        let moment = self.shared.steady.moment();
+        self.readers.read(move |conn| list(conn, &filter, limit, moment)).await
     }
 
     async fn kept_reply(&self, id: AttemptId) -> Result<Option<Vec<u8>>, StoreError> {

@@ -15,6 +15,7 @@ use rusqlite::named_params;
 
 use super::errors::Failure;
 use super::rows::{CONNECTION_COLUMNS, Columns};
+use super::steady::Moment;
 use super::{SqliteStore, flow, grants, table};
 
 /// The most rows that one call answers, whatever it asks for.
@@ -28,18 +29,18 @@ pub(super) fn capped(limit: usize) -> i64 {
 /// `paused = 0` and a bound on `due_at` are what lets SQLite use the index of that name.
 const DUE: &str = "SELECT due_at, name FROM connections
      WHERE paused = 0 AND due_at <= :horizon AND (due_at, name) > (:after_due, :after_name)
-        AND (lease_until IS NULL OR lease_until <= :now)
+        AND (lease_until IS NULL OR lease_until + drift <= :steady)
      ORDER BY due_at, name LIMIT :limit";
 
 fn due(
     conn: &rusqlite::Connection,
-    now: Timestamp,
+    Moment { now, drift }: Moment,
     horizon: Duration,
     after: Option<&Due>,
     limit: usize,
 ) -> Result<Vec<Due>, Failure> {
     let params = named_params! {
-        ":now": now.as_micros(),
+        ":steady": drift.steady(now),
         ":horizon": (now + horizon).as_micros(),
         ":after_due": after.map_or(i64::MIN, |after| after.due_at.as_micros()),
         ":after_name": after.map_or("", |after| after.connection.as_str()),
@@ -58,7 +59,8 @@ fn due(
 impl ConnectionStore for SqliteStore {
     async fn find(&self, name: &ConnectionName) -> Result<Option<Connection>, StoreError> {
         let name = name.clone();
-        self.readers.read(move |conn| table::find(conn, &name)).await
+        let drift = self.shared.steady.moment().drift;
+        self.readers.read(move |conn| table::find(conn, drift, &name)).await
     }
 
     async fn list(
@@ -67,10 +69,11 @@ impl ConnectionStore for SqliteStore {
         limit: usize,
     ) -> Result<Vec<Connection>, StoreError> {
         let after = after.map_or(String::new(), ToString::to_string);
+        let drift = self.shared.steady.moment().drift;
         let list = move |conn: &rusqlite::Connection| {
             let sql =
                 format!("SELECT {CONNECTION_COLUMNS} FROM connections WHERE name > ? ORDER BY name LIMIT ?");
-            table::select(conn, &sql, (after, capped(limit)))
+            table::select(conn, drift, &sql, (after, capped(limit)))
         };
         self.readers.read(list).await
     }
@@ -82,9 +85,9 @@ impl ConnectionStore for SqliteStore {
         limit: usize,
     ) -> Result<(Timestamp, Vec<Due>), StoreError> {
         let after = after.cloned();
-        let now = self.shared.clock.now();
-        let found = self.readers.read(move |conn| due(conn, now, horizon, after.as_ref(), limit)).await?;
-        Ok((now, found))
+        let moment = self.shared.steady.moment();
+        let look = move |conn: &rusqlite::Connection| due(conn, moment, horizon, after.as_ref(), limit);
+        Ok((moment.now, self.readers.read(look).await?))
     }
 
     async fn connect(&self, connect: Connect) -> Result<ConnectAnswer, StoreError> {
@@ -109,11 +112,10 @@ impl ConnectionStore for SqliteStore {
 
     async fn reject(&self, rejection: Rejection) -> Result<RejectionAnswer, StoreError> {
         // Most reports change nothing, and there may be one for every call of an API that is out of order.
-        let (row, rejection) = {
-            let name = rejection.connection.clone();
-            (self.readers.read(move |conn| table::find(conn, &name)).await?, rejection)
-        };
-        match rejection::answer(row.as_ref(), &rejection, self.shared.clock.now()) {
+        let Moment { now, drift } = self.shared.steady.moment();
+        let name = rejection.connection.clone();
+        let row = self.readers.read(move |conn| table::find(conn, drift, &name)).await?;
+        match rejection::answer(row.as_ref(), &rejection, now) {
             (answer, None) => Ok(answer),
             (_, Some(_)) => self.write(move |writing| grants::reject(writing, &rejection)).await,
         }

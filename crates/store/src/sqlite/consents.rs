@@ -19,6 +19,7 @@ use rusqlite::{Row, named_params, params};
 use super::connections::capped;
 use super::errors::Failure;
 use super::rows::Columns;
+use super::steady::Drift;
 use super::writer::Writing;
 use super::{SqliteStore, log, table};
 
@@ -72,22 +73,31 @@ fn find(conn: &rusqlite::Connection, key: ConsentKey) -> Result<Option<Consent>,
     table::first(conn, &sql, params![bytes], read)
 }
 
-fn with_attempt(conn: &rusqlite::Connection, consent: Consent) -> Result<FoundConsent, Failure> {
+fn with_attempt(
+    conn: &rusqlite::Connection,
+    drift: Drift,
+    consent: Consent,
+) -> Result<FoundConsent, Failure> {
     let attempt = match consent.ending {
-        Some(Ending::Exchange(attempt)) => log::find(conn, attempt)?.map(|(attempt, _)| attempt),
+        Some(Ending::Exchange(attempt)) => log::find(conn, drift, attempt)?.map(|(attempt, _)| attempt),
         _ => None,
     };
     Ok(FoundConsent { consent, attempt })
 }
 
-fn latest(conn: &rusqlite::Connection, after: &str, limit: usize) -> Result<Vec<FoundConsent>, Failure> {
+fn latest(
+    conn: &rusqlite::Connection,
+    drift: Drift,
+    after: &str,
+    limit: usize,
+) -> Result<Vec<FoundConsent>, Failure> {
     let sql = format!(
         "SELECT {CONSENT_COLUMNS} FROM consents WHERE connection > ? AND NOT EXISTS
             (SELECT 1 FROM consents AS later WHERE later.connection = consents.connection AND later.id > consents.id)
          ORDER BY connection LIMIT ?"
     );
     let found = table::all(conn, &sql, params![after, capped(limit)], read)?;
-    found.into_iter().map(|consent| with_attempt(conn, consent)).collect()
+    found.into_iter().map(|consent| with_attempt(conn, drift, consent)).collect()
 }
 
 fn invite(writing: &Writing<'_>, invite: &Invite) -> Result<Timestamp, Failure> {
@@ -167,7 +177,7 @@ fn call_back(writing: &Writing<'_>, callback: &CallBack) -> Result<CallbackAnswe
     )?;
     update.execute(params![attempt, code, message, consent.id.as_bytes()])?;
     if let Then::Exchange { attempt, grant, node, lease_ttl } = &callback.then {
-        let row = table::find(writing.conn, &consent.connection)?;
+        let row = table::find(writing.conn, writing.drift, &consent.connection)?;
         let attempt = Attempt {
             id: *attempt,
             connection: consent.connection,
@@ -195,7 +205,7 @@ fn call_back(writing: &Writing<'_>, callback: &CallBack) -> Result<CallbackAnswe
 }
 
 fn fail_exchange(writing: &Writing<'_>, fail: &FailExchange) -> Result<(), Failure> {
-    let Some((mut attempt, grant)) = log::find(writing.conn, fail.attempt)? else {
+    let Some((mut attempt, grant)) = log::find(writing.conn, writing.drift, fail.attempt)? else {
         let (what, row) =
             ("is not there, though a code was exchanged by it".into(), fail.attempt.to_string());
         return Err(StoreError::Inconsistent { table: "attempts", column: "id", row, what }.into());
@@ -230,8 +240,9 @@ impl ConsentStore for SqliteStore {
     }
 
     async fn find_consent(&self, key: ConsentKey) -> Result<Option<FoundConsent>, StoreError> {
+        let drift = self.shared.steady.moment().drift;
         let look = move |conn: &rusqlite::Connection| {
-            find(conn, key)?.map(|consent| with_attempt(conn, consent)).transpose()
+            find(conn, key)?.map(|consent| with_attempt(conn, drift, consent)).transpose()
         };
         self.readers.read(look).await
     }
@@ -242,6 +253,7 @@ impl ConsentStore for SqliteStore {
         limit: usize,
     ) -> Result<Vec<FoundConsent>, StoreError> {
         let after = after.map_or(String::new(), ToString::to_string);
-        self.readers.read(move |conn| latest(conn, &after, limit)).await
+        let drift = self.shared.steady.moment().drift;
+        self.readers.read(move |conn| latest(conn, drift, &after, limit)).await
     }
 }

@@ -40,7 +40,8 @@ impl ChangeFeed for SqliteStore {
 
     async fn changed_since(&self, seen: Revision, limit: usize) -> Result<Vec<Connection>, StoreError> {
         let parameters = (signed(seen.0), capped(limit));
-        self.readers.read(move |conn| table::select(conn, &changed_sql(), parameters)).await
+        let drift = self.shared.steady.moment().drift;
+        self.readers.read(move |conn| table::select(conn, drift, &changed_sql(), parameters)).await
     }
 
     async fn wait_for_change(&self, seen: Revision) {

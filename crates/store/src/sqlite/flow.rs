@@ -17,13 +17,13 @@ fn expiry(row: &Connection) -> Option<Timestamp> {
 }
 
 pub(super) fn claim(writing: &Writing<'_>, claim: &Claim) -> Result<ClaimAnswer, Failure> {
-    let row = table::find(writing.conn, &claim.connection)?;
+    let row = table::find(writing.conn, writing.drift, &claim.connection)?;
     let answer = claim::answer(row.as_ref(), claim, writing.now);
     let (ClaimAnswer::Won { until }, Some(before)) = (answer, row) else { return Ok(answer) };
     if before.lease.is_some_and(|lease| lease.attempt == claim.attempt) {
         return Ok(answer);
     }
-    if log::find(writing.conn, claim.attempt)?.is_some() {
+    if log::find(writing.conn, writing.drift, claim.attempt)?.is_some() {
         // It was claimed before and is over by now: an attempt is never opened twice.
         return Ok(ClaimAnswer::Moved { generation: before.generation });
     }
@@ -61,9 +61,9 @@ pub(super) fn claim(writing: &Writing<'_>, claim: &Claim) -> Result<ClaimAnswer,
 type Found = (Connection, Option<(Attempt, GrantId)>);
 
 fn look_up(writing: &Writing<'_>, name: &ConnectionName, attempt: AttemptId) -> Result<Found, Failure> {
-    let row = table::find(writing.conn, name)?;
+    let row = table::find(writing.conn, writing.drift, name)?;
     let row = row.ok_or_else(|| missing("connections", "name", name.to_string()))?;
-    Ok((row, log::find(writing.conn, attempt)?))
+    Ok((row, log::find(writing.conn, writing.drift, attempt)?))
 }
 
 fn missing(table: &'static str, column: &'static str, row: String) -> StoreError {
@@ -142,7 +142,8 @@ pub(super) fn fail(writing: &Writing<'_>, fail: &Fail) -> Result<(), Failure> {
     let mut row = before.clone();
     if rules::failure_counts(&row, fail) {
         let reopens = rules::still_unknown(attempt.recovers, |id| -> Result<_, Failure> {
-            Ok(log::find(writing.conn, id)?.map(|(attempt, _)| (attempt.status, attempt.recovers)))
+            Ok(log::find(writing.conn, writing.drift, id)?
+                .map(|(attempt, _)| (attempt.status, attempt.recovers)))
         })?;
         rules::fail(&mut row, fail, reopens, attempt.trigger, writing.now);
     }
@@ -164,8 +165,9 @@ pub(super) fn fail(writing: &Writing<'_>, fail: &Fail) -> Result<(), Failure> {
 }
 
 pub(super) fn skip(writing: &Writing<'_>, skip: &Skip) -> Result<(), Failure> {
-    let Some(before) = table::find(writing.conn, &skip.connection)? else { return Ok(()) };
-    if before.generation != skip.generation || log::find(writing.conn, skip.attempt)?.is_some() {
+    let Some(before) = table::find(writing.conn, writing.drift, &skip.connection)? else { return Ok(()) };
+    if before.generation != skip.generation || log::find(writing.conn, writing.drift, skip.attempt)?.is_some()
+    {
         return Ok(());
     }
     let attempt = Attempt {

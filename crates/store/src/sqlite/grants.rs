@@ -12,14 +12,14 @@ use super::{log, table};
 use crate::rules;
 
 pub(super) fn connect(writing: &Writing<'_>, connect: &Connect) -> Result<ConnectAnswer, Failure> {
-    let known = log::find(writing.conn, connect.attempt)?.map(|(attempt, _)| attempt);
+    let known = log::find(writing.conn, writing.drift, connect.attempt)?.map(|(attempt, _)| attempt);
     if let Some(done) = known.as_ref().filter(|attempt| attempt.status == AttemptStatus::Success) {
         let generation = done.new_generation.unwrap_or(done.generation);
         return Ok(ConnectAnswer::Connected { generation });
     }
     // The provider has just given it for a code: then it lives, and is new even where its text is not.
     let exchanged = known.is_some();
-    let before = table::find(writing.conn, &connect.connection)?;
+    let before = table::find(writing.conn, writing.drift, &connect.connection)?;
     let generation = before.as_ref().map_or(Generation(0), |row| row.generation);
     if generation != connect.generation {
         return Ok(ConnectAnswer::Moved { generation });
@@ -77,7 +77,7 @@ fn connect_attempt(
 }
 
 pub(super) fn reject(writing: &Writing<'_>, rejection: &Rejection) -> Result<RejectionAnswer, Failure> {
-    let before = table::find(writing.conn, &rejection.connection)?;
+    let before = table::find(writing.conn, writing.drift, &rejection.connection)?;
     let (answer, brake) = rejection::answer(before.as_ref(), rejection, writing.now);
     if let (Some(before), Some(brake)) = (before, brake) {
         let mut row = before.clone();
@@ -93,7 +93,7 @@ pub(super) fn administer(
     act: Administer,
     operation: OperationId,
 ) -> Result<bool, Failure> {
-    let Some(before) = table::find(writing.conn, name)? else { return Ok(false) };
+    let Some(before) = table::find(writing.conn, writing.drift, name)? else { return Ok(false) };
     if !log::record_operation(writing, operation, name, rules::act_name(act))? {
         return Ok(true);
     }

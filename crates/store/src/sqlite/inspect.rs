@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
-use jeton_core::keep::connection::Connection;
+use jeton_core::keep::connection::{Connection, Revision};
 use jeton_core::keep::ports::{Identity, StoreError};
+use jeton_core::time::SystemClock;
 
 use super::errors::Failure;
 use super::rows::CONNECTION_COLUMNS;
-use super::{maintenance, migrate, opening, table};
+use super::writer::read_revision;
+use super::{maintenance, migrate, opening, steady, table};
 
 /// How many damages SQLite is asked to name.
 const MOST_DAMAGES: usize = 5;
@@ -22,6 +24,8 @@ pub struct Inspection {
     pub missing_migrations: usize,
     /// Which installation it belongs to, once there is one.
     pub identity: Option<Identity>,
+    /// Its last change.
+    pub revision: Revision,
     /// All connections, by name.
     pub connections: Vec<Connection>,
 }
@@ -42,8 +46,13 @@ fn look(path: &Path, busy_timeout: Duration) -> Result<Inspection, Failure> {
     let conn = opening::reader(path, busy_timeout)?;
     // One snapshot for everything: a server may be writing.
     let snapshot = conn.unchecked_transaction()?;
-    let mut found =
-        Inspection { damage: Vec::new(), missing_migrations: 0, identity: None, connections: Vec::new() };
+    let mut found = Inspection {
+        damage: Vec::new(),
+        missing_migrations: 0,
+        identity: None,
+        revision: Revision::default(),
+        connections: Vec::new(),
+    };
     if migrate::is_new(&snapshot, path)? {
         found.missing_migrations = migrate::MIGRATIONS.len();
         return Ok(found);
@@ -55,8 +64,10 @@ fn look(path: &Path, busy_timeout: Duration) -> Result<Inspection, Failure> {
     found.missing_migrations = migrate::lacking(&snapshot, path)?.len();
     if found.missing_migrations == 0 {
         found.identity = maintenance::identity(&snapshot)?;
+        found.revision = read_revision(&snapshot)?;
         let all = format!("SELECT {CONNECTION_COLUMNS} FROM connections ORDER BY name");
-        found.connections = table::select(&snapshot, &all, ())?;
+        let drift = steady::drift(&snapshot, &SystemClock)?;
+        found.connections = table::select(&snapshot, drift, &all, ())?;
     }
     snapshot.rollback()?;
     Ok(found)

@@ -9,21 +9,23 @@ use rusqlite::{OptionalExtension as _, Row, named_params, params};
 
 use super::errors::Failure;
 use super::rows::{Columns, signed};
+use super::steady::Drift;
 use super::table::first;
 use super::writer::Writing;
 use crate::rules::Closing;
 
 /// The columns of an attempt, in the order that [`attempt`] reads them.
-pub(super) const ATTEMPT_COLUMNS: &str = "id, connection, provider, trigger, act, status, node, generation, \
+pub(super) const ATTEMPT_COLUMNS: &str = "id, drift, connection, provider, trigger, act, status, node, generation, \
     new_generation, fingerprint, recovers, started_at, completed_at, lease_until, code, http_status, message, \
     old_expires_at, new_expires_at";
 
-/// Reads [`ATTEMPT_COLUMNS`].
-pub(super) fn attempt(row: &Row<'_>) -> Result<Attempt, Failure> {
+/// Reads [`ATTEMPT_COLUMNS`] at the drift that there is now.
+pub(super) fn attempt(row: &Row<'_>, drift: Drift) -> Result<Attempt, Failure> {
     let mut columns = Columns::new(row, "attempts");
     let id = columns.bytes("id", AttemptId::from_bytes)?;
     let mut columns = columns.keyed(&id);
-    Ok(Attempt {
+    let written = Drift(columns.plain("drift")?);
+    let found = Attempt {
         id,
         connection: columns.named("connection", |name| name.parse().ok())?,
         provider: columns.named("provider", |name| name.parse().ok())?,
@@ -43,18 +45,30 @@ pub(super) fn attempt(row: &Row<'_>) -> Result<Attempt, Failure> {
         message: columns.plain("message")?,
         old_expires_at: columns.instant_or_null("old_expires_at")?,
         new_expires_at: columns.instant_or_null("new_expires_at")?,
+    };
+    if !matches!(found.status, AttemptStatus::Running | AttemptStatus::Interrupted) {
+        // Nothing hangs on its times any more: they are history, as the civil clock showed them then.
+        return Ok(found);
+    }
+    let rebased = |instant: Timestamp| drift.rebased(instant, written);
+    Ok(Attempt {
+        started_at: rebased(found.started_at),
+        completed_at: found.completed_at.map(rebased),
+        lease_until: found.lease_until.map(rebased),
+        ..found
     })
 }
 
 /// The attempt of that id, and the grant that it was made under.
 pub(super) fn find(
     conn: &rusqlite::Connection,
+    drift: Drift,
     id: AttemptId,
 ) -> Result<Option<(Attempt, GrantId)>, Failure> {
     let sql = format!("SELECT {ATTEMPT_COLUMNS}, grant_id FROM attempts WHERE id = ?");
     first(conn, &sql, params![id.as_bytes()], |row| {
         let grant: [u8; 16] = row.get("grant_id")?;
-        Ok((attempt(row)?, GrantId::from_bytes(grant)))
+        Ok((attempt(row, drift)?, GrantId::from_bytes(grant)))
     })
 }
 
@@ -65,13 +79,14 @@ pub(super) fn write(writing: &Writing<'_>, attempt: &Attempt, grant: GrantId) ->
         .prepare_cached(
             "INSERT INTO attempts (id, connection, provider, grant_id, trigger, act, status, node, generation,
                 new_generation, fingerprint, recovers, started_at, completed_at, lease_until, code, http_status,
-                message, old_expires_at, new_expires_at)
+                message, old_expires_at, new_expires_at, drift)
              VALUES (:id, :connection, :provider, :grant_id, :trigger, :act, :status, :node, :generation,
                 :new_generation, :fingerprint, :recovers, :started_at, :completed_at, :lease_until, :code, :http_status,
-                :message, :old_expires_at, :new_expires_at)
+                :message, :old_expires_at, :new_expires_at, :drift)
              ON CONFLICT (id) DO UPDATE SET status = excluded.status, new_generation = excluded.new_generation,
                 completed_at = excluded.completed_at, code = excluded.code, http_status = excluded.http_status,
-                message = excluded.message, new_expires_at = excluded.new_expires_at",
+                message = excluded.message, new_expires_at = excluded.new_expires_at,
+                started_at = excluded.started_at, lease_until = excluded.lease_until, drift = excluded.drift",
         )?
         .execute(named_params! {
             ":id": attempt.id.as_bytes(),
@@ -94,6 +109,7 @@ pub(super) fn write(writing: &Writing<'_>, attempt: &Attempt, grant: GrantId) ->
             ":message": attempt.message,
             ":old_expires_at": attempt.old_expires_at.map(Timestamp::as_micros),
             ":new_expires_at": attempt.new_expires_at.map(Timestamp::as_micros),
+            ":drift": writing.drift.0,
         })?;
     Ok(())
 }
@@ -103,14 +119,14 @@ pub(super) fn close(writing: &Writing<'_>, closing: Closing) -> Result<(), Failu
     writing
         .conn
         .prepare_cached(
-            "UPDATE attempts SET status = 'interrupted', completed_at = coalesce(completed_at, :now),
+            "UPDATE attempts SET status = 'interrupted', completed_at = coalesce(completed_at, :steady - drift),
                 code = coalesce(code, :code)
              WHERE id = :id AND status IN ('running', 'interrupted')",
         )?
         .execute(named_params! {
             ":id": closing.attempt.as_bytes(),
             ":code": closing.code,
-            ":now": writing.now.as_micros(),
+            ":steady": writing.drift.steady(writing.now),
         })?;
     Ok(())
 }

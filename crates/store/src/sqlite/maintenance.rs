@@ -62,7 +62,7 @@ impl Maintenance for SqliteStore {
     }
 
     async fn now(&self) -> Result<Timestamp, StoreError> {
-        Ok(self.shared.clock.now())
+        Ok(self.shared.steady.moment().now)
     }
 
     async fn setting(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {

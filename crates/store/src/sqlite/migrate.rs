@@ -15,6 +15,7 @@ use crate::migration::{Applied, Migration, missing};
 pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { number: 1, name: "keep", sql: include_str!("../../migrations/sqlite/0001_keep.sql") },
     Migration { number: 2, name: "consents", sql: include_str!("../../migrations/sqlite/0002_consents.sql") },
+    Migration { number: 3, name: "steady", sql: include_str!("../../migrations/sqlite/0003_steady.sql") },
 ];
 
 /// Marks the file as ours (`PRAGMA application_id`): "jetn".

@@ -4,6 +4,7 @@
 //! * Before SQLite sees the file: `guard`. Opening connections: `opening`. The schema: `migrate`.
 //! * The ports: `connections` (with `flow` for claim, commit, fail and skip, and `grants` for what people do),
 //!   `attempts`, `consents`, `feed`, `maintenance`. Rows: `table`, `log`, `rows`.
+//! * What runs for a duration, whoever sets the civil clock: `steady`.
 //! * Looking at a file that may be wrong: `inspect`.
 //! * Where tests make it fail: [`faults`].
 
@@ -23,6 +24,7 @@ mod migrate;
 mod opening;
 mod readers;
 mod rows;
+mod steady;
 mod table;
 mod writer;
 
@@ -49,6 +51,8 @@ use writer::{Order, Shared, Waiting, Writer, Writing};
 pub struct SqliteOptions {
     /// The clock of the store. All processes of one file read the clock of their one machine.
     pub clock: Arc<dyn Clock>,
+    /// Names this boot of the machine; without a name, leases and holds hang on the civil clock.
+    pub boot: Option<String>,
     /// How long a call waits while another process writes, before it gets [`StoreError::Unavailable`].
     pub busy_timeout: Duration,
     /// How many connections read at once.
@@ -64,6 +68,7 @@ impl SqliteOptions {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             clock,
+            boot: steady::boot(),
             busy_timeout: Duration::from_secs(10),
             readers: 4,
             most_waiting: 4096,
@@ -97,13 +102,15 @@ impl SqliteStore {
             let conn = opening::writer(&path, options.busy_timeout)?;
             migrate::migrate(&conn, &path, options.clock.now(), options.busy_timeout)?;
             let revision = writer::read_revision(&conn)?;
-            Ok((conn, revision))
+            let clock = Arc::clone(&options.clock);
+            let steady = steady::open(&conn, clock, options.boot.as_deref(), options.busy_timeout)?;
+            Ok((conn, revision, steady))
         };
-        let (conn, revision) = open().map_err(|failure| failure.into_store_error(&path))?;
+        let (conn, revision, steady) = open().map_err(|failure| failure.into_store_error(&path))?;
         let readers = Readers::new(path.clone(), options.readers, options.most_waiting, options.busy_timeout);
         let shared = Arc::new(Shared {
             path,
-            clock: options.clock,
+            steady,
             busy_timeout: options.busy_timeout,
             hooks: options.hooks,
             faults: Faults::default(),

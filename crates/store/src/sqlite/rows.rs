@@ -14,6 +14,7 @@ use rusqlite::Row;
 use rusqlite::types::FromSql;
 
 use super::errors::Failure;
+use super::steady::Drift;
 
 /// The columns of a token set, in the order that [`Columns::tokens`] reads them.
 pub(super) const TOKEN_COLUMNS: &str = "access, refresh, extras, access_fingerprint, refresh_fingerprint, \
@@ -130,15 +131,17 @@ impl<'r> Columns<'r> {
 }
 
 /// The columns of a connection without its tokens, in the order that [`connection`] reads them.
-pub(super) const CONNECTION_COLUMNS: &str = "name, provider, grant_id, state, state_code, paused, generation, \
+pub(super) const CONNECTION_COLUMNS: &str = "name, drift, provider, grant_id, state, state_code, paused, generation, \
     revision, born_of, lease_attempt, lease_node, lease_until, open_attempt, due_at, cooling_until, failures, \
     last_error, brake_generation, brake_until, brake_step, created_at";
 
-/// Reads [`CONNECTION_COLUMNS`]. Token set and strays come from their own tables.
-pub(super) fn connection(row: &Row<'_>) -> Result<Connection, Failure> {
+/// Reads [`CONNECTION_COLUMNS`] at the drift that there is now. Token set and strays come from their own tables.
+pub(super) fn connection(row: &Row<'_>, drift: Drift) -> Result<Connection, Failure> {
     let mut columns = Columns::new(row, "connections");
     let name: ConnectionName = columns.named("name", |name| name.parse().ok())?;
     let mut columns = columns.keyed(&name);
+    let written = Drift(columns.plain("drift")?);
+    let rebased = |until: Timestamp| drift.rebased(until, written);
     Ok(Connection {
         name,
         provider: columns.named("provider", |name| name.parse().ok())?,
@@ -150,13 +153,13 @@ pub(super) fn connection(row: &Row<'_>) -> Result<Connection, Failure> {
         revision: Revision(columns.count("revision")?),
         tokens: None,
         born_of: columns.named_or_null("born_of", Trigger::parse)?,
-        lease: lease(&mut columns)?,
+        lease: lease(&mut columns)?.map(|lease| Lease { until: rebased(lease.until), ..lease }),
         open_attempt: columns.bytes_or_null("open_attempt", AttemptId::from_bytes)?,
         due_at: columns.instant_or_null("due_at")?,
-        cooling_until: columns.instant_or_null("cooling_until")?,
+        cooling_until: columns.instant_or_null("cooling_until")?.map(rebased),
         failures: u32::try_from(columns.count("failures")?).unwrap_or(u32::MAX),
         last_error: columns.plain("last_error")?,
-        brake: brake(&mut columns)?,
+        brake: brake(&mut columns)?.map(|brake| Brake { until: rebased(brake.until), ..brake }),
         strays: Vec::new(),
         created_at: columns.instant("created_at")?,
     })

@@ -10,15 +10,17 @@ use rusqlite::{OptionalExtension as _, Row, named_params, params};
 
 use super::errors::Failure;
 use super::rows::{self, CONNECTION_COLUMNS, Columns, TOKEN_COLUMNS, signed};
+use super::steady::Drift;
 use super::writer::Writing;
 
 /// The connection of that name.
 pub(super) fn find(
     conn: &rusqlite::Connection,
+    drift: Drift,
     name: &ConnectionName,
 ) -> Result<Option<Connection>, Failure> {
     let sql = format!("SELECT {CONNECTION_COLUMNS} FROM connections WHERE name = ?");
-    let found = first(conn, &sql, params![name.as_str()], rows::connection)?;
+    let found = first(conn, &sql, params![name.as_str()], |row| rows::connection(row, drift))?;
     found.map(|row| complete(conn, row)).transpose()
 }
 
@@ -38,10 +40,11 @@ pub(super) fn other_holder(
 /// The connections that a SELECT of [`CONNECTION_COLUMNS`] finds.
 pub(super) fn select(
     conn: &rusqlite::Connection,
+    drift: Drift,
     sql: &str,
     params: impl rusqlite::Params,
 ) -> Result<Vec<Connection>, Failure> {
-    let found = all(conn, sql, params, rows::connection)?;
+    let found = all(conn, sql, params, |row| rows::connection(row, drift))?;
     found.into_iter().map(|row| complete(conn, row)).collect()
 }
 
@@ -136,10 +139,10 @@ fn write_row(writing: &Writing<'_>, row: &Connection) -> Result<(), Failure> {
         .prepare_cached(
             "INSERT INTO connections (name, provider, grant_id, state, state_code, paused, generation, revision,
                 born_of, lease_attempt, lease_node, lease_until, open_attempt, due_at, cooling_until, failures,
-                last_error, brake_generation, brake_until, brake_step, created_at)
+                last_error, brake_generation, brake_until, brake_step, created_at, drift)
              VALUES (:name, :provider, :grant_id, :state, :state_code, :paused, :generation, :revision,
                 :born_of, :lease_attempt, :lease_node, :lease_until, :open_attempt, :due_at, :cooling_until, :failures,
-                :last_error, :brake_generation, :brake_until, :brake_step, :created_at)
+                :last_error, :brake_generation, :brake_until, :brake_step, :created_at, :drift)
              ON CONFLICT (name) DO UPDATE SET provider = excluded.provider, grant_id = excluded.grant_id,
                 state = excluded.state, state_code = excluded.state_code, paused = excluded.paused,
                 generation = excluded.generation, revision = excluded.revision, born_of = excluded.born_of,
@@ -147,7 +150,7 @@ fn write_row(writing: &Writing<'_>, row: &Connection) -> Result<(), Failure> {
                 lease_until = excluded.lease_until, open_attempt = excluded.open_attempt, due_at = excluded.due_at,
                 cooling_until = excluded.cooling_until, failures = excluded.failures, last_error = excluded.last_error,
                 brake_generation = excluded.brake_generation, brake_until = excluded.brake_until,
-                brake_step = excluded.brake_step",
+                brake_step = excluded.brake_step, drift = excluded.drift",
         )?
         .execute(named_params! {
             ":name": row.name.as_str(),
@@ -171,6 +174,7 @@ fn write_row(writing: &Writing<'_>, row: &Connection) -> Result<(), Failure> {
             ":brake_until": row.brake.map(|brake| brake.until.as_micros()),
             ":brake_step": row.brake.map(|brake| rows::micros(brake.step)),
             ":created_at": row.created_at.as_micros(),
+            ":drift": writing.drift.0,
         })?;
     Ok(())
 }

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use jeton_core::keep::connection::Revision;
 use jeton_core::keep::ports::StoreError;
-use jeton_core::time::{Clock, Timestamp};
+use jeton_core::time::Timestamp;
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
 use super::errors::{Failure, copy};
 use super::faults::{Applied, Faults, Hooks};
 use super::opening::{self, patiently};
+use super::steady::{Drift, Moment, Steady};
 
 /// The most calls that one COMMIT serves.
 const MOST_CALLS: usize = 256;
@@ -46,6 +47,8 @@ pub(super) trait Call: Send {
 pub(super) struct Writing<'c> {
     pub(super) conn: &'c Connection,
     pub(super) now: Timestamp,
+    /// How far the steady clock is ahead of it.
+    pub(super) drift: Drift,
 }
 
 /// A call with its result and whoever waits for it.
@@ -84,7 +87,7 @@ where
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) path: PathBuf,
-    pub(super) clock: Arc<dyn Clock>,
+    pub(super) steady: Steady,
     pub(super) busy_timeout: Duration,
     pub(super) hooks: Arc<dyn Hooks>,
     pub(super) faults: Faults,
@@ -172,7 +175,8 @@ impl Writer {
         let changes_before = conn.total_changes();
         let mut outcomes = Vec::with_capacity(calls.len());
         for call in calls {
-            let writing = Writing { conn, now: shared.clock.now() };
+            let Moment { now, drift } = shared.steady.moment();
+            let writing = Writing { conn, now, drift };
             let outcome = run_in_savepoint(&writing, call.as_mut())?;
             outcomes.push(outcome.map_err(|failure| failure.into_store_error(&shared.path)));
         }
@@ -263,9 +267,6 @@ pub(super) fn read_revision(conn: &Connection) -> rusqlite::Result<Revision> {
 }
 
 fn publish(shared: &Shared, revision: Revision) {
-    shared.revision.send_if_modified(|known| {
-        let newer = revision > *known;
-        *known = revision.max(*known);
-        newer
-    });
+    // It may be lower than before: a backup was put in the place of the database.
+    shared.revision.send_if_modified(|known| std::mem::replace(known, revision) != revision);
 }

@@ -6,3 +6,4 @@ mod faults;
 mod files;
 mod rows;
 mod stand;
+mod steady;

@@ -79,12 +79,14 @@ fn installation(settings: &Settings, found: &Inspection, report: &mut Report) ->
         }
         return None;
     };
-    match Installation::of(identity, &settings.data_dir, &settings.key) {
+    match Installation::of(identity, found.revision, &settings.data_dir, &settings.key) {
         Ok(installation) => {
             report.ok(KEY, format!("{} opens the store; keep a copy apart from the database", settings.key));
-            if installation.on_hold() {
-                let text = "this installation is on hold because its database was copied or restored, and nothing is \
-                            refreshed; stop the original for good, then run `jeton adopt`";
+            if let Some(hold) = installation.hold() {
+                let text = format!(
+                    "this installation is on hold because {hold}, and nothing is refreshed; stop the original for good, \
+                     then run `jeton adopt`"
+                );
                 report.fault("hold", text);
             }
             Some(installation)
@@ -119,6 +121,15 @@ pub(super) fn spill_slots(data_dir: &Path, report: &mut Report) {
                      it in, once the database can be written"
                 );
                 report.warning(SPILL, text);
+            }
+            SlotState::SetAside { connection, attempt } => {
+                let text = format!(
+                    "the database contradicts the reply to attempt {attempt} of `{connection}`, which is kept in {}; \
+                     restore the right database, rename the file to slot-{attempt} and start jeton, or connect \
+                     `{connection}` anew and remove the file",
+                    path.display()
+                );
+                report.fault(SPILL, text);
             }
             SlotState::Damaged { why } => {
                 let text = format!(

@@ -1,0 +1,132 @@
+//! Flights that are joined, overtaken, or bring nothing new.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use jeton_core::keep::attempt::Act;
+use jeton_core::keep::ports::StoreError;
+use jeton_core::secret::Secret;
+use jeton_emulator::Mood;
+use jeton_keeper::{Grant, TokenError, TokenRequest};
+use jeton_store::sqlite::faults::Hooks;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+use crate::world::{ACME, Shape, World, eventually, short_settings};
+
+/// The access token that it gives to everybody, again and again.
+const SAME: &str = "the-same-access-token-again";
+
+/// A token endpoint that rotates refresh tokens and never the access token, and takes its time.
+async fn stubborn() -> (String, Arc<AtomicUsize>, tokio::task::JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let url = format!("http://{}/token", listener.local_addr().expect("it is bound"));
+    let requests = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&requests);
+    let mut server = tokio::task::JoinSet::new();
+    server.spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            if stream.read(&mut request).await.is_err() {
+                continue;
+            }
+            let number = counted.fetch_add(1, Ordering::SeqCst);
+            sleep(Duration::from_millis(400)).await;
+            let body = format!(
+                "{{\"access_token\":\"{SAME}\",\"token_type\":\"Bearer\",\"expires_in\":3600,\
+                 \"refresh_token\":\"a-refresh-token-{number}-that-is-long-enough\"}}"
+            );
+            let head =
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: ";
+            let reply = format!("{head}{}\r\n\r\n{body}", body.len());
+            drop(stream.write_all(reply.as_bytes()).await);
+        }
+    });
+    (url, requests, server)
+}
+
+#[tokio::test]
+async fn who_joins_a_flight_that_brings_the_refused_token_again_asks_the_store_and_does_not_spend_another() {
+    let (token_url, requests, _server) = stubborn().await;
+    let (world, process) = World::shaped(Shape { token_url: Some(token_url), ..Shape::default() }).await;
+    let access = Some(Secret::new(SAME));
+    process.connect(ACME, Grant { access, ..world.living_grant(Duration::from_hours(1)) }).await;
+    let token = process.token(ACME).await.unwrap();
+    let late = async {
+        eventually("the request is under way", || requests.load(Ordering::SeqCst) > 0).await;
+        process.reject(ACME, &token).await
+    };
+    let (first, late) = tokio::join!(process.reject(ACME, &token), late);
+    for answer in [first, late, process.reject(ACME, &token).await] {
+        assert!(matches!(answer, Err(TokenError::Braked { .. })), "{answer:?}");
+    }
+    assert_eq!(requests.load(Ordering::SeqCst), 1);
+    assert!(process.vault.token(ACME, TokenRequest::default()).await.is_ok());
+}
+
+/// A grant, or client credentials in place of one that is dead.
+const EITHER: &str = r#"
+name = "own"
+title = "Either"
+about = "a grant, or client credentials"
+hosts = []
+[vars.token_url]
+about = "the token endpoint"
+[client]
+auth = "basic"
+[refresh]
+url = "${token_url}"
+form = { grant_type = "refresh_token", refresh_token = "${refresh}" }
+[acquire]
+url = "${token_url}"
+form = { grant_type = "client_credentials" }
+[policy]
+rotation = "single_use"
+"#;
+
+/// Holds the writer up after the next COMMIT.
+#[derive(Debug, Default)]
+struct Stall {
+    armed: AtomicBool,
+    committed: Notify,
+}
+
+impl Hooks for Stall {
+    fn after_commit(&self) -> Result<(), StoreError> {
+        if self.armed.swap(false, Ordering::SeqCst) {
+            self.committed.notify_one();
+            std::thread::sleep(Duration::from_millis(400));
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_that_is_connected_meanwhile_is_not_taken_for_the_one_that_was_refused() {
+    let world = World::start(Shape { provider: Some(EITHER), ..Shape::default() }).await;
+    let stall = Arc::new(Stall::default());
+    let process = world.process_with(short_settings(), Arc::clone(&stall) as _).await;
+    let other = world.process().await;
+    let dead = world.expired_grant();
+    process.connect(ACME, dead.clone()).await;
+    world.emulator.revoke_grant(dead.refresh.expect("it has one").reveal());
+    world.emulator.enqueue([Mood::default().slow_before(Duration::from_millis(300))]);
+    let meanwhile = async {
+        world.until_a_request_is_under_way().await;
+        // What is committed next is that the grant was refused.
+        stall.armed.store(true, Ordering::SeqCst);
+        stall.committed.notified().await;
+        other.connect(ACME, world.expired_grant()).await;
+    };
+    let (token, ()) = tokio::join!(process.token(ACME), meanwhile);
+    assert!(world.emulator.accepts(token.unwrap().access.reveal()));
+    let acts: Vec<_> = process.attempts(ACME).await.iter().map(|attempt| attempt.act).collect();
+    assert_eq!(
+        acts,
+        [Act::Redeem, Act::Redeem],
+        "the new grant is used, and nothing is acquired in its place"
+    );
+}

@@ -1,0 +1,82 @@
+//! What the keeper leaves alone, and for how long.
+
+use std::time::Duration;
+
+use jeton_core::entropy::SystemEntropy;
+use jeton_core::id::{AttemptId, NodeId};
+use jeton_core::keep::attempt::Trigger;
+use jeton_core::keep::ports::{ConnectionStore as _, Skip};
+use jeton_core::time::Clock as _;
+use jeton_emulator::{Ending, Mood};
+
+use crate::process::Process;
+use crate::recovery::claim_and_die;
+use crate::world::{ACME, Shape, World, eventually, holding};
+
+/// Says that a visit found nothing due.
+async fn skip(world: &World, process: &Process) {
+    let (row, now) = (process.row(ACME).await, world.clock.now());
+    let skip = Skip {
+        connection: row.name,
+        attempt: AttemptId::generate(now, &SystemEntropy),
+        generation: row.generation,
+        trigger: Trigger::Automatic,
+        node: NodeId::generate(now, &SystemEntropy),
+        message: "Token doesn't need refresh yet".to_owned(),
+        due_at: now + Duration::from_hours(12),
+    };
+    process.store.skip(skip).await.expect("the scene is set");
+}
+
+#[tokio::test]
+async fn a_visit_that_comes_in_the_middle_of_an_attempt_puts_nothing_off() {
+    let (world, process) = World::usual().await;
+    process.connect(ACME, world.living_grant(Duration::from_hours(1))).await;
+    skip(&world, &process).await;
+    let visited = process.row(ACME).await;
+    assert!(
+        visited.due_at.unwrap() > world.clock.now() + Duration::from_hours(11),
+        "a visit sets the next one"
+    );
+
+    let lease = Duration::from_secs(5);
+    claim_and_die(&world, &process, lease).await;
+    let claimed = process.row(ACME).await;
+    skip(&world, &process).await;
+    assert_eq!(process.row(ACME).await, claimed, "under a live lease");
+    world.clock.pass(lease);
+    skip(&world, &process).await;
+    assert_eq!(process.row(ACME).await, claimed, "with an attempt of unknown outcome");
+    assert!(claimed.due_at.unwrap() <= world.clock.now(), "whoever looks finds it");
+}
+
+/// A person replaces the grant of a connection that the keeper had reason to leave alone for an hour.
+async fn a_new_grant_is_refreshed_soon(ending: Ending) {
+    let policy = holding(Duration::from_hours(1));
+    let (world, process) = World::shaped(Shape { policy, ..Shape::default() }).await;
+    process.connect(ACME, world.expired_grant()).await;
+    world.emulator.enqueue([Mood::ending(ending)]);
+    process.vault.start().await.expect("the scene is set");
+    eventually("the first attempt is over", || {
+        world.emulator.records().first().is_some_and(|record| record.finished_at.is_some())
+    })
+    .await;
+    while process.row(ACME).await.failures == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // The flight of it lands, and the keeper remembers.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    process.connect(ACME, world.expired_grant()).await;
+    process.until_generation(ACME, 3).await;
+    process.vault.drain().await;
+}
+
+#[tokio::test]
+async fn a_new_grant_is_refreshed_soon_though_the_provider_asked_for_an_hour() {
+    a_new_grant_is_refreshed_soon(Ending::RateLimited { retry_after_secs: 3_600 }).await;
+}
+
+#[tokio::test]
+async fn a_new_grant_is_refreshed_soon_though_the_old_one_was_on_hold_for_an_hour() {
+    a_new_grant_is_refreshed_soon(Ending::LoseReply).await;
+}

@@ -1,0 +1,155 @@
+//! A backup in place of the database: the instance id is right, and the tokens in it may be spent.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jeton_core::entropy::SystemEntropy;
+use jeton_keeper::{Hold, Installation, KeySource, TokenError};
+use jeton_store::sqlite::faults::NoHooks;
+use tokio::time::{Instant, sleep};
+
+use crate::process::Process;
+use crate::world::{ACME, PATIENCE, Shape, World, names};
+
+/// Ends a process, as a person would before touching its files: the write-ahead log is folded into the database.
+async fn end(world: &World, process: Process) {
+    process.vault.drain().await;
+    drop(process);
+    let database = world.place().database;
+    let log = PathBuf::from(format!("{}-wal", database.display()));
+    let deadline = Instant::now() + PATIENCE;
+    while log.exists() {
+        assert!(Instant::now() < deadline, "somebody still has the database open");
+        let conn = rusqlite::Connection::open(&database).expect("it is a database");
+        // The last connection that closes takes the log away.
+        conn.query_row("SELECT revision FROM store", (), |_| Ok(())).expect("it is ours");
+        drop(conn);
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Copies the database file, which nobody has open.
+fn backup_of(database: &Path) -> PathBuf {
+    let backup = database.with_extension("backup");
+    fs::copy(database, &backup).expect("there is room");
+    backup
+}
+
+#[tokio::test]
+async fn a_backup_put_back_in_place_of_the_database_is_on_hold_until_it_is_adopted() {
+    for rotations in [1, 2] {
+        let (world, process) = World::usual().await;
+        process.connect(ACME, world.living_grant(Duration::from_hours(1))).await;
+        process.force(ACME).await.unwrap();
+        end(&world, process).await;
+        let database = world.place().database;
+        let backup = backup_of(&database);
+
+        let process = world.process().await;
+        for _ in 0..rotations {
+            process.force(ACME).await.unwrap();
+        }
+        end(&world, process).await;
+        let sent = world.requests();
+        fs::copy(&backup, &database).unwrap();
+
+        let process = world.process().await;
+        let Some(Hold::WentBack { found, seen }) = process.vault.hold() else { panic!("it is on hold") };
+        assert!(found < seen);
+        process.vault.start().await.unwrap();
+        assert!(process.token(ACME).await.is_ok(), "what lives is served");
+        let refused = process.force(ACME).await.unwrap_err();
+        assert_eq!(refused, TokenError::WentBack { found, seen });
+        assert_eq!(refused.code(), "ON_HOLD");
+        let words = refused.to_string();
+        assert!(words.contains("the store went back in time") && words.contains("`jeton adopt`"), "{words}");
+        world.clock.pass(Duration::from_hours(2));
+        assert_eq!(process.token(ACME).await, Err(refused));
+        sleep(Duration::from_millis(200)).await;
+        assert_eq!(world.requests(), sent, "nothing was sent");
+        end(&world, process).await;
+
+        let store = world.store_at(&world.place(), Arc::new(NoHooks));
+        let (data_dir, key) = (world.place().data_dir, KeySource::File(world.place().key));
+        let open = || Installation::open(&store, &data_dir, &key, &*world.clock, &SystemEntropy);
+        let mut installation = open().await.unwrap();
+        installation.adopt(&store, &*world.clock, &SystemEntropy).await.unwrap();
+        assert_eq!(open().await.unwrap().hold(), None);
+        drop(store);
+        let process = world.process().await;
+        assert!(process.force(ACME).await.is_err(), "the provider knows that it was spent");
+        assert_eq!(world.requests(), sent + 1, "it goes on");
+    }
+}
+
+#[tokio::test]
+async fn a_rotation_of_one_connection_is_noticed_though_another_one_changed_last() {
+    let world = World::start(Shape { names: names(2), ..Shape::default() }).await;
+    let process = world.process().await;
+    for name in ["c0", "c1"] {
+        process.connect(name, world.living_grant(Duration::from_hours(1))).await;
+    }
+    process.force("c1").await.unwrap();
+    end(&world, process).await;
+    let database = world.place().database;
+    let backup = backup_of(&database);
+    let process = world.process().await;
+    process.force("c0").await.unwrap();
+    end(&world, process).await;
+    fs::copy(&backup, &database).unwrap();
+    assert!(matches!(world.process().await.vault.hold(), Some(Hold::WentBack { .. })));
+}
+
+#[tokio::test]
+async fn a_new_store_beside_an_old_data_directory_has_no_past_to_go_back_to() {
+    let (world, process) = World::usual().await;
+    process.connect(ACME, world.expired_grant()).await;
+    process.token(ACME).await.unwrap();
+    end(&world, process).await;
+    fs::remove_file(world.place().database).unwrap();
+    let process = world.process().await;
+    assert_eq!(process.vault.hold(), None);
+    process.connect(ACME, world.expired_grant()).await;
+    assert!(process.token(ACME).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_lost_or_torn_mark_stops_nobody() {
+    let (world, process) = World::usual().await;
+    process.connect(ACME, world.expired_grant()).await;
+    process.token(ACME).await.unwrap();
+    end(&world, process).await;
+    let mark = world.place().data_dir.join("high-water");
+    fs::write(&mark, "0000000000000000009").unwrap();
+    assert_eq!(world.process().await.vault.hold(), None);
+    fs::remove_file(&mark).unwrap();
+    assert_eq!(world.process().await.vault.hold(), None);
+}
+
+#[tokio::test]
+async fn a_running_process_whose_store_goes_back_spends_nothing_more() {
+    let (world, process) = World::usual().await;
+    process.connect(ACME, world.living_grant(Duration::from_hours(1))).await;
+    process.vault.start().await.unwrap();
+    process.force(ACME).await.unwrap();
+    let database = world.place().database;
+    let backup = database.with_extension("backup");
+    let silently = None::<fn(rusqlite::backup::Progress)>;
+    rusqlite::Connection::open(&database).unwrap().backup("main", &backup, silently).unwrap();
+    process.force(ACME).await.unwrap();
+    process.force(ACME).await.unwrap();
+    let sent = world.requests();
+    rusqlite::Connection::open(&database).unwrap().restore("main", &backup, silently).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while process.vault.hold().is_none() {
+        assert!(Instant::now() < deadline, "it did not notice");
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert!(process.token(ACME).await.is_ok(), "what lives is served");
+    assert!(matches!(process.force(ACME).await, Err(TokenError::WentBack { .. })));
+    assert_eq!(world.requests(), sent);
+    end(&world, process).await;
+    assert!(world.process().await.vault.on_hold(), "and so is every later process");
+}
