@@ -4,21 +4,22 @@
 
 mod error;
 mod exchange;
+mod progress;
+mod terminal;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use jeton_core::id::{ConnectionName, ConsentId, ProviderName};
+use jeton_core::id::{ConnectionName, ConsentId};
 use jeton_core::keep::connection::Generation;
 use jeton_core::keep::consent::{
-    ANSWER_LIFE, Bearer, ClosedLink, Consent, LINK_LIFE, Progress, code_challenge, one_time_text, opens,
-    progress, takes, verifier_place,
+    ANSWER_LIFE, Bearer, ClosedLink, Consent, LINK_LIFE, code_challenge, one_time_text, opens, takes,
+    verifier_place,
 };
 use jeton_core::keep::ports::{ConsentKey, FoundConsent, Invite, OpenAnswer, Opening};
-use jeton_core::keep::provider::{CallbackParams, Slots, Step};
+use jeton_core::keep::provider::{CallbackParams, Slots, Step, Vars};
 use jeton_core::secret::Secret;
 use jeton_core::time::Timestamp;
-use serde::Serialize;
 use tokio::time::timeout;
 use url::Url;
 
@@ -27,6 +28,8 @@ use crate::shared::{Defined, Shared};
 use crate::vault::Vault;
 
 pub use error::ConsentError;
+pub use progress::ConsentStatus;
+pub use terminal::{Brought, TerminalConsent};
 
 /// Where callbacks come in, below the URL that browsers reach this server by.
 const CALLBACK_PATH: &str = "/oauth/callback";
@@ -45,6 +48,21 @@ pub struct Invitation {
     pub until: Timestamp,
 }
 
+/// What a link asks for; looking at it opens nothing.
+#[derive(Clone, Debug)]
+pub struct Prospect {
+    /// The connection.
+    pub name: ConnectionName,
+    /// What people call its provider.
+    pub provider: String,
+    /// The host of the provider's page.
+    pub host: Option<String>,
+    /// Until when the link can be opened.
+    pub until: Timestamp,
+    /// Where the provider sends the browser back to. The link lies beside it.
+    pub callback: Url,
+}
+
 /// What a browser that opened a link is sent on with.
 #[derive(Clone, Debug)]
 pub struct Asking {
@@ -54,21 +72,12 @@ pub struct Asking {
     pub state: Secret,
     /// What the browser must bring back, as a cookie.
     pub browser: Secret,
+    /// What people call the provider.
+    pub provider: String,
     /// Where the provider sends the browser back to.
     pub callback: Url,
     /// How long the answer is waited for.
     pub life: Duration,
-}
-
-/// A consent whose answer a terminal waits for.
-#[derive(Clone, Debug)]
-pub struct TerminalConsent {
-    /// Names the consent.
-    pub id: ConsentId,
-    /// The provider's page.
-    pub url: Url,
-    /// Until when the answer counts.
-    pub until: Timestamp,
 }
 
 /// A connection that a person's consent has made.
@@ -82,29 +91,6 @@ pub struct Consented {
     pub expires_at: Option<Timestamp>,
     /// Whether the connection can be kept alive beyond that.
     pub renews: bool,
-}
-
-/// How far the consent to a connection has come; it holds no secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ConsentStatus {
-    /// The connection.
-    pub connection: ConnectionName,
-    /// Its provider at that time.
-    pub provider: ProviderName,
-    /// When the link was made.
-    pub created_at: Timestamp,
-    /// How far it has come.
-    #[serde(flatten)]
-    pub progress: Progress,
-}
-
-impl ConsentStatus {
-    fn of(found: FoundConsent, now: Timestamp) -> Self {
-        let FoundConsent { consent, attempt } = found;
-        let progress = progress(&consent, attempt.as_ref(), now);
-        let Consent { connection, provider, created_at, .. } = consent;
-        Self { connection, provider, created_at, progress }
-    }
 }
 
 impl Vault {
@@ -123,20 +109,40 @@ impl Vault {
         Ok(Invitation { id, link, until })
     }
 
+    /// What a link asks for. Everything is checked that opening it checks, and the link stays as it is.
+    pub async fn look_at_link(&self, ticket: &Secret) -> Result<Prospect, ConsentError> {
+        let (consent, defined) = self.closed_link(ticket).await?;
+        let page = defined.definition.endpoint(Step::Authorize, &Vars::new());
+        let page = page.map_err(|error| unusable(defined, error.to_string()))?;
+        Ok(Prospect {
+            name: consent.connection,
+            provider: title(defined),
+            host: page.and_then(|page| page.url.host_str().map(str::to_owned)),
+            until: consent.link_until,
+            callback: callback(defined)?,
+        })
+    }
+
     /// Opens a link: it can be opened once. The browser is to be sent to the provider with what this answers.
     pub async fn open_link(&self, ticket: &Secret) -> Result<Asking, ConsentError> {
         let shared = &*self.shared;
-        let ticket = shared.sealer.fingerprint(ticket);
-        let key = ConsentKey::Ticket(ticket);
+        let (consent, defined) = self.closed_link(ticket).await?;
+        let (callback, provider) = (callback(defined)?, title(defined));
+        let browser = one_time_text(&*shared.entropy);
+        let Sent { url, state, .. } = send_off(shared, defined, &consent, Some(&browser)).await?;
+        Ok(Asking { url, state, browser, provider, callback, life: ANSWER_LIFE })
+    }
+
+    /// The consent of a link that can be opened, and the connection that it is for.
+    async fn closed_link(&self, ticket: &Secret) -> Result<(Consent, &Arc<Defined>), ConsentError> {
+        let shared = &*self.shared;
+        let key = ConsentKey::Ticket(shared.sealer.fingerprint(ticket));
         let found = shared.patiently(|| shared.ports.consents.find_consent(key)).await?;
         let Some(FoundConsent { consent, .. }) = found else { return Err(ConsentError::UnknownLink) };
         let closed = |closed| ConsentError::of_closed(consent.connection.clone(), closed);
         opens(&consent, shared.clock.now()).map_err(closed)?;
-        let defined = ready(shared, consent.connection.as_str())?;
-        let callback = callback(defined)?;
-        let browser = one_time_text(&*shared.entropy);
-        let Sent { url, state, .. } = send_off(shared, defined, &consent, Some(&browser)).await?;
-        Ok(Asking { url, state, browser, callback, life: ANSWER_LIFE })
+        let defined = meant(shared, &consent)?;
+        Ok((consent, defined))
     }
 
     /// Takes the answer that a provider sent a browser back with. The connection is made when this answers; a browser
@@ -155,66 +161,6 @@ impl Vault {
         self.go_on(found, Bearer::Browser(browser), params).await
     }
 
-    /// Begins a consent without a browser at hand: the person opens the provider's page anywhere, and brings the
-    /// answer to the terminal.
-    pub async fn ask_in_terminal(&self, name: &str) -> Result<TerminalConsent, ConsentError> {
-        let shared = &*self.shared;
-        let defined = ready(shared, name)?;
-        let ticket = one_time_text(&*shared.entropy);
-        let (id, _) = invite(shared, defined, &ticket).await?;
-        let found = shared.patiently(|| shared.ports.consents.find_consent(ConsentKey::Id(id))).await?;
-        let FoundConsent { consent, .. } = found.ok_or(ConsentError::UnknownLink)?;
-        let Sent { url, until, .. } = send_off(shared, defined, &consent, None).await?;
-        Ok(TerminalConsent { id, url, until })
-    }
-
-    /// Takes the answer that a person brought to the terminal: all parameters of the callback, or its code alone.
-    pub async fn finish_in_terminal(
-        &self,
-        id: ConsentId,
-        params: CallbackParams,
-    ) -> Result<Consented, ConsentError> {
-        let shared = &*self.shared;
-        let found = shared.patiently(|| shared.ports.consents.find_consent(ConsentKey::Id(id))).await?;
-        let found = found.ok_or(ConsentError::UnknownState)?;
-        let own = found.consent.asked.as_ref().map(|asked| asked.state);
-        let brought =
-            params.get("state").map(|state| shared.sealer.fingerprint(&Secret::new(state.as_str())));
-        // The terminal itself is what ties a bare code to whoever asked, and the verifier ties it to this consent.
-        if brought.is_some() && brought != own {
-            return Err(ConsentError::UnknownState);
-        }
-        self.go_on(found, Bearer::Terminal, params).await
-    }
-
-    /// How far the consent with that id has come.
-    pub async fn consent(&self, id: ConsentId) -> Result<Option<ConsentStatus>, TokenError> {
-        self.consent_of(ConsentKey::Id(id)).await
-    }
-
-    /// How far the consent with that ticket has come.
-    pub async fn consent_by_ticket(&self, ticket: &Secret) -> Result<Option<ConsentStatus>, TokenError> {
-        self.consent_of(ConsentKey::Ticket(self.shared.sealer.fingerprint(ticket))).await
-    }
-
-    async fn consent_of(&self, key: ConsentKey) -> Result<Option<ConsentStatus>, TokenError> {
-        let shared = &*self.shared;
-        let found = shared.patiently(|| shared.ports.consents.find_consent(key)).await?;
-        Ok(found.map(|found| ConsentStatus::of(found, shared.clock.now())))
-    }
-
-    /// The latest consent of each connection, by name: up to `limit` after `after`.
-    pub async fn consents(
-        &self,
-        after: Option<&ConnectionName>,
-        limit: usize,
-    ) -> Result<Vec<ConsentStatus>, TokenError> {
-        let shared = &*self.shared;
-        let found = shared.patiently(|| shared.ports.consents.latest_consents(after, limit)).await?;
-        let now = shared.clock.now();
-        Ok(found.into_iter().map(|found| ConsentStatus::of(found, now)).collect())
-    }
-
     /// Exchanges the code in a task of its own, which nobody who goes away can cancel.
     async fn go_on(
         &self,
@@ -222,33 +168,29 @@ impl Vault {
         bearer: Bearer,
         params: CallbackParams,
     ) -> Result<Consented, ConsentError> {
-        let now = self.shared.clock.now();
-        let FoundConsent { consent, attempt } = found;
-        takes(&consent, bearer, now).map_err(|unfit| {
-            let progress = progress(&consent, attempt.as_ref(), now);
-            ConsentError::of_unfit(consent.connection.clone(), unfit, progress)
-        })?;
-        let defined = Arc::clone(ready(&self.shared, consent.connection.as_str())?);
-        if defined.provider != consent.provider {
-            return Err(ConsentError::Foreign {
-                name: consent.connection,
-                message: format!("the link was made for the provider `{}`", consent.provider),
-            });
+        if let Err(unfit) = takes(&found.consent, bearer, self.shared.clock.now()) {
+            let ConsentStatus { connection, progress, .. } = progress::of(&self.shared, found).await;
+            return Err(ConsentError::of_unfit(connection, unfit, progress));
         }
+        let consent = found.consent;
+        let defined = Arc::clone(meant(&self.shared, &consent)?);
         if self.shared.is_closing() {
             return Err(TokenError::ShuttingDown.into());
         }
         let settings = &self.shared.settings;
-        let patience = settings.redeem_timeout + settings.claim_wait * 2;
+        let waited = settings.redeem_timeout + settings.claim_wait * 2;
         let (shared, name) = (Arc::clone(&self.shared), defined.name.clone());
         let task = self
             .shared
             .tracker
             .spawn(async move { exchange::run(&shared, &defined, &consent, bearer, params).await });
-        match timeout(patience, task).await {
+        match timeout(waited, task).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(TokenError::Busy { what: "trouble in this process" }.into()),
-            Err(_) => Err(TokenError::WaitTimeout { name, waited: patience }.into()),
+            Ok(Err(error)) => {
+                tracing::error!(connection = %name, %error, "the exchange of a code met a defect");
+                Err(ConsentError::Defect { name })
+            }
+            Err(_) => Err(ConsentError::Slow { name, waited }),
         }
     }
 }
@@ -262,6 +204,23 @@ fn ready<'a>(shared: &'a Shared, name: &str) -> Result<&'a Arc<Defined>, TokenEr
         message: format!("{}: {}", error.field, error.problem),
     })?;
     Ok(defined)
+}
+
+/// The connection of a consent, if consents can be asked for now and it is still defined as it was.
+fn meant<'a>(shared: &'a Shared, consent: &Consent) -> Result<&'a Arc<Defined>, ConsentError> {
+    let defined = ready(shared, consent.connection.as_str())?;
+    if defined.provider == consent.provider {
+        return Ok(defined);
+    }
+    Err(ConsentError::Redefined {
+        name: consent.connection.clone(),
+        asked: consent.provider.clone(),
+        defined: defined.provider.clone(),
+    })
+}
+
+fn title(defined: &Defined) -> String {
+    defined.definition.provider().title().to_owned()
 }
 
 async fn invite(

@@ -9,8 +9,11 @@ use crate::extras::Extras;
 use crate::sealed::{Opened, open_tokens};
 use crate::vault::Vault;
 
-/// How much of an access token is shown: for a JWT it is the beginning of its header, which is no secret.
+/// How much of a JWT's header is shown; it is no secret.
 const PREVIEW: usize = 12;
+
+/// How the header of a JWT begins: `{"` in base64.
+const JWT_BEGINS: &str = "eyJ";
 
 /// The parts of a JWT in its compact form (RFC 7515, section 7.1).
 const JWT_PARTS: usize = 3;
@@ -24,7 +27,7 @@ pub struct Examination {
     pub expires_at: Option<Timestamp>,
     /// The instant at which all this was found.
     pub now: Timestamp,
-    /// The first characters of the access token.
+    /// How the header of the access token begins, if it is a JWT; of any other token nothing is shown.
     pub access_preview: Option<String>,
     /// How long the refresh token is, in bytes; zero where there is none.
     pub refresh_length: usize,
@@ -127,9 +130,11 @@ fn is_jwt(token: &Secret) -> bool {
         && parts.next().is_none()
 }
 
-/// The beginning of a token, and never more than a quarter of it.
+/// How the header of a JWT begins.
 fn preview(token: &Secret) -> String {
-    let shown: String = token.reveal().chars().take(PREVIEW.min(token.len() / 4)).collect();
+    let header =
+        token.reveal().split('.').next().filter(|part| is_jwt(token) && part.starts_with(JWT_BEGINS));
+    let shown: String = header.unwrap_or_default().chars().take(PREVIEW).collect();
     format!("{shown}...")
 }
 
@@ -146,10 +151,14 @@ mod tests {
     }
 
     #[test]
-    fn a_preview_shows_twelve_characters_at_most_and_less_of_short_tokens() {
-        let jwt = format!("eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9.{}", "x".repeat(60));
-        assert_eq!(preview(&Secret::new(jwt)), "eyJ0eXAiOiJK...");
-        assert_eq!(preview(&Secret::new("12345678")), "12...");
-        assert_eq!(preview(&Secret::new("")), "...");
+    fn a_preview_shows_the_header_of_a_jwt_and_nothing_of_any_other_token() {
+        let signed = |header: &str| format!("{header}.{}.{}", "x".repeat(60), "y".repeat(40));
+        assert_eq!(preview(&Secret::new(signed("eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9"))), "eyJ0eXAiOiJK...");
+        assert_eq!(preview(&Secret::new(signed("eyJ9"))), "eyJ9...", "and nothing of its claims");
+        let opaque =
+            ["ya29.a0AfB_byC-secret-of-a-service", "eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9", "", "12345678"];
+        for token in opaque.into_iter().map(str::to_owned).chain([signed("xoxb-secret")]) {
+            assert_eq!(preview(&Secret::new(token.clone())), "...", "{token}");
+        }
     }
 }

@@ -14,7 +14,7 @@ use crate::sealed::Opened;
 use crate::shared::{Defined, Shared};
 
 /// How long an answer is waited for: callers wait for it too.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// When the access token of `opened` expires by the word of the provider.
 ///

@@ -36,7 +36,9 @@ mod status;
 mod token;
 mod vault;
 
-pub use consent::{Asking, ConsentError, ConsentStatus, Consented, Invitation, TerminalConsent};
+pub use consent::{
+    Asking, Brought, ConsentError, ConsentStatus, Consented, Invitation, Prospect, TerminalConsent,
+};
 pub use error::TokenError;
 pub use examine::{Examination, Footing};
 pub use high_water::Hold;

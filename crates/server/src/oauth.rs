@@ -11,11 +11,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use jeton_core::keep::provider::CallbackParams;
 use jeton_core::secret::Secret;
-use jeton_keeper::{Asking, ConsentError};
+use jeton_keeper::{Asking, ConsentError, Prospect};
 
 use crate::router::Doors;
 use page::clothe;
@@ -23,21 +23,24 @@ use page::clothe;
 /// How many characters of the state name the cookie, so that consents in several tabs do not take each other's.
 const NAMING: usize = 12;
 
-/// Where the cookie is sent: to this folder of the server alone.
-const FOLDER: &str = "oauth";
-
-/// `GET /oauth/authorize?ticket=`: opens a link, once, and sends the browser to the provider.
-pub(crate) async fn authorize(
-    State(doors): State<Arc<Doors>>,
-    method: Method,
-    headers: HeaderMap,
-    uri: Uri,
-) -> Response {
-    if let Some(early) = not_a_person(&method, &headers) {
-        return early;
+/// `GET /oauth/authorize?ticket=`: says what a link asks for, with a button that opens it. The link stays as it is, so that
+/// programs which look at links before people do (of mail, of chats, of browsers that look ahead) use none up.
+pub(crate) async fn look(State(doors): State<Arc<Doors>>, uri: Uri) -> Response {
+    let Ok(ticket) = ticket(&uri) else { return words::unreadable().into_response() };
+    match doors.vault.look_at_link(&ticket).await {
+        Ok(prospect) => words::of_prospect(&prospect).into_response(),
+        Err(error) => words::of_error(&error).into_response(),
     }
-    let Ok(mut params) = parameters(&uri) else { return words::unreadable().into_response() };
-    let ticket = Secret::from(params.remove("ticket").unwrap_or_default());
+}
+
+/// `POST /oauth/authorize?ticket=`: opens a link, once, and sends the browser to the provider.
+pub(crate) async fn open(State(doors): State<Arc<Doors>>, headers: HeaderMap, uri: Uri) -> Response {
+    let Ok(ticket) = ticket(&uri) else { return words::unreadable().into_response() };
+    match doors.vault.look_at_link(&ticket).await {
+        Ok(prospect) if is_own_page(&headers, &prospect) => {}
+        Ok(_) => return words::from_elsewhere().into_response(),
+        Err(error) => return words::of_error(&error).into_response(),
+    }
     match doors.vault.open_link(&ticket).await {
         Ok(asking) => send_on(&asking),
         Err(error) => words::of_error(&error).into_response(),
@@ -67,18 +70,26 @@ pub(crate) async fn callback(
     }
 }
 
-/// Programs that look at links before people do (previews, prefetching browsers) must not use them up.
+/// Whether the button was pressed on our own page: every browser says where a request comes from, in one way or the other.
+fn is_own_page(headers: &HeaderMap, prospect: &Prospect) -> bool {
+    let said = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    match said(HeaderName::from_static("sec-fetch-site")) {
+        Some(site) => site == "same-origin",
+        None => said(header::ORIGIN) == Some(&prospect.callback.origin().ascii_serialization()),
+    }
+}
+
+/// Browsers that look ahead, and programs that ask for headers alone, must not use an answer up.
 fn not_a_person(method: &Method, headers: &HeaderMap) -> Option<Response> {
-    let ahead = ["sec-purpose", "purpose", "x-moz"].iter().any(|name| {
-        headers
-            .get(*name)
-            .and_then(|value| value.to_str().ok())
-            .is_some_and(|value| value.contains("prefetch"))
-    });
-    if ahead {
+    let ahead = headers.get("sec-purpose").and_then(|value| value.to_str().ok());
+    if ahead.is_some_and(|value| value.contains("prefetch")) {
         return Some(StatusCode::SERVICE_UNAVAILABLE.into_response());
     }
     (method == Method::HEAD).then(|| clothe(StatusCode::OK.into_response()))
+}
+
+fn ticket(uri: &Uri) -> Result<Secret, Unreadable> {
+    Ok(Secret::from(parameters(uri)?.remove("ticket").unwrap_or_default()))
 }
 
 /// A parameter came twice, or is no text.
@@ -96,26 +107,32 @@ fn parameters(uri: &Uri) -> Result<CallbackParams, Unreadable> {
     Ok(params)
 }
 
+/// A page that goes on by itself. It is no redirect: Chromium would hold the provider's page, and every page that this one
+/// redirects to, to the policy of the page with the button (`form-action`).
 fn send_on(asking: &Asking) -> Response {
-    let mut response = clothe(StatusCode::SEE_OTHER.into_response());
     let secure = asking.callback.scheme() == "https";
-    let folder = asking.callback.path().rsplit_once('/').map_or("/oauth", |(folder, _)| folder);
-    let set = format!(
-        "{}{}={}; Path={folder}; Max-Age={}; HttpOnly; SameSite=Lax{}",
-        if secure { "__Secure-" } else { "" },
-        cookie_name(asking.state.reveal()),
-        asking.browser.reveal(),
-        asking.life.as_secs(),
-        if secure { "; Secure" } else { "" },
-    );
-    let (Ok(location), Ok(set)) = (HeaderValue::from_str(asking.url.as_str()), HeaderValue::from_str(&set))
-    else {
+    let name = format!("{}{}", if secure { SECURE } else { "" }, cookie_name(asking.state.reveal()));
+    let set = cookie_line(&name, asking.browser.reveal(), asking.life.as_secs());
+    let refresh = HeaderValue::from_str(&format!("0; url={}", asking.url));
+    let (Ok(refresh), Ok(set)) = (refresh, HeaderValue::from_str(&set)) else {
         // A URL is ASCII, and so are cookies made of base64: what is left is a defect.
         return words::defect().into_response();
     };
-    response.headers_mut().insert(header::LOCATION, location);
+    let mut response = words::of_asking(asking).into_response();
+    response.headers_mut().insert(header::REFRESH, refresh);
     response.headers_mut().insert(header::SET_COOKIE, set);
     response
+}
+
+/// What the names of cookies begin with that browsers take over https alone.
+const SECURE: &str = "__Secure-";
+
+/// The cookie has no path, so that browsers keep it for the folder of the page that sets it, as they know it whatever a
+/// proxy makes of the path (RFC 6265, section 5.1.4). The link lies beside the callback: one folder for setting, reading
+/// and dismissing it.
+fn cookie_line(name: &str, value: &str, life: u64) -> String {
+    let secure = if name.starts_with(SECURE) { "; Secure" } else { "" };
+    format!("{name}={value}; Max-Age={life}; HttpOnly; SameSite=Lax{secure}")
 }
 
 fn cookie_name(state: &str) -> String {
@@ -128,7 +145,7 @@ fn cookie(headers: &HeaderMap, name: &str) -> Option<(String, Secret)> {
     let pairs = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     pairs.flat_map(|line| line.split(';')).find_map(|pair| {
         let (found, value) = pair.trim().split_once('=')?;
-        let own = found == name || found.strip_prefix("__Secure-") == Some(name);
+        let own = found == name || found.strip_prefix(SECURE) == Some(name);
         own.then(|| (found.to_owned(), Secret::new(value)))
     })
 }
@@ -136,9 +153,7 @@ fn cookie(headers: &HeaderMap, name: &str) -> Option<(String, Secret)> {
 /// The cookie has done what it was for.
 fn dismiss(mut response: Response, cookie: Option<&(String, Secret)>) -> Response {
     let Some((name, _)) = cookie else { return response };
-    let secure = if name.starts_with("__Secure-") { "; Secure" } else { "" };
-    let gone = format!("{name}=; Path=/{FOLDER}; Max-Age=0; HttpOnly; SameSite=Lax{secure}");
-    if let Ok(gone) = HeaderValue::from_str(&gone) {
+    if let Ok(gone) = HeaderValue::from_str(&cookie_line(name, "", 0)) {
         response.headers_mut().insert(header::SET_COOKIE, gone);
     }
     response

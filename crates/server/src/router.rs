@@ -48,7 +48,7 @@ pub fn router(doors: Doors) -> Router {
 
     // Each has a proof of its own: the ticket of a link, the state and the cookie of the browser, the ticket or the key.
     let consent = Router::new()
-        .route("/oauth/authorize", get(oauth::authorize))
+        .route("/oauth/authorize", get(oauth::look).post(oauth::open))
         .route("/oauth/callback", get(oauth::callback))
         .route("/oauth/status", get(status::status));
 

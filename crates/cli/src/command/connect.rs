@@ -96,21 +96,24 @@ impl Connect {
 #[derive(Clone, Copy, Debug)]
 struct Connection {
     generation: Generation,
-    /// Whether the provider gave what keeps it alive, where that is known.
-    renews: Option<bool>,
+    /// Whether the provider gave what keeps it alive.
+    renews: bool,
 }
 
 impl Connection {
     fn say(self, name: &str, output: Output) -> io::Result<()> {
-        let text = match self.renews {
-            Some(false) => format!(
+        let Self { generation, renews } = self;
+        let text = if renews {
+            format!("`{name}` is connected")
+        } else {
+            format!(
                 "`{name}` is connected, but the provider gave no refresh token, so it ends with its access token; ask the \
                  provider for offline access, then connect again"
-            ),
-            _ => format!("`{name}` is connected"),
+            )
         };
-        output
-            .either(&text, &json!({ "connection": name, "result": "stored", "generation": self.generation }))
+        let value =
+            json!({ "connection": name, "result": "stored", "generation": generation, "renews": renews });
+        output.either(&text, &value)
     }
 }
 

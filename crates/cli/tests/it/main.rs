@@ -5,6 +5,7 @@ mod answers;
 mod bad_installation;
 mod bad_settings;
 mod consent;
+mod consent_browser;
 mod demo;
 mod doctor;
 mod emulate;

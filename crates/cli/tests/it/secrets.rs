@@ -1,12 +1,19 @@
 //! No secret in anything that is written, at the most talkative level.
 
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jeton_emulator::{Ending, Mood, Settings, Temper};
-use jeton_testkit::{Client, TempHome, grep_tree};
+use jeton_testkit::{Client, FreePort, TempHome, grep_tree};
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
+use tokio_util::task::TaskTracker;
 
+use crate::consent::{connect_beside_at, consent_at, open, played, settled, split};
 use crate::house::{House, PATIENCE};
 
 #[tokio::test]
@@ -57,4 +64,112 @@ async fn ask(client: &Client) -> Option<String> {
     let token = reply.json().unwrap()["access_token"].as_str()?.to_owned();
     client.post("/api/v1/connections/acme/token/reject", &json!({ "access_token": token })).await.unwrap();
     Some(token)
+}
+
+/// A way to a provider on which everything that is sent to it is read along, and which lets questions about a token wait.
+async fn tapped(provider: SocketAddr) -> (String, Arc<Mutex<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let heard = Arc::new(Mutex::new(String::new()));
+    let (along, connections) = (Arc::clone(&heard), TaskTracker::new());
+    TaskTracker::new().spawn(async move {
+        while let Ok((mut from, _)) = listener.accept().await {
+            let along = Arc::clone(&along);
+            connections.spawn(async move {
+                let (mut to, mut bytes) = (TcpStream::connect(provider).await?, vec![0; 64 * 1024]);
+                loop {
+                    tokio::select! {
+                        asked = from.read(&mut bytes) => {
+                            let asked = &bytes[..asked?];
+                            along.lock().unwrap().push_str(&String::from_utf8_lossy(asked));
+                            if asked.windows(11).any(|window| window == b"/introspect") {
+                                sleep(Duration::from_secs(1)).await;
+                            }
+                            to.write_all(asked).await?;
+                            if asked.is_empty() {
+                                break;
+                            }
+                        }
+                        answered = to.read_u8() => from.write_u8(answered?).await?,
+                    }
+                }
+                std::io::Result::Ok(())
+            });
+        }
+    });
+    (base, heard)
+}
+
+/// Everything that was written below `home` holds none of `secrets`, but for the line that shows the link to a person.
+fn holds_none(home: &Path, said: &Path, secrets: &[(&str, String)]) {
+    let shown = std::fs::read_to_string(said).unwrap();
+    let besides: Vec<&str> = shown.lines().filter(|line| !line.starts_with("{\"link\":")).collect();
+    assert!(besides.len() < shown.lines().count(), "{shown}");
+    for (what, secret) in secrets {
+        let leaks = grep_tree(home, secret).unwrap();
+        assert!(leaks.iter().all(|leak| leak.file == said), "the {what} is written in clear: {leaks:?}");
+        assert!(
+            besides.iter().all(|line| !line.contains(secret)),
+            "the {what} is written in clear: {besides:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn no_secret_of_a_consent_is_written_at_trace_level() {
+    let port = FreePort::find().unwrap();
+    // It has PKCE, and its token waits in a spill slot until introspection has answered.
+    let (emulator, mut connection) = played("salesforce", &port.base_url()).await;
+    let (tap, heard) = tapped(emulator.address()).await;
+    connection.emulated_at = Some(tap);
+    let mut home = TempHome::new().unwrap();
+    home.connect("acme", connection).unwrap();
+    settled(&mut home, &port);
+    let trace = "trace,hyper=trace,rustls=trace";
+    let serve = home.command(["serve"]).unwrap().env("JETON__LOG__LEVEL", trace);
+    let mut server = serve.serve_at(port).unwrap();
+    server.ready(PATIENCE).await.unwrap();
+
+    let (mut secrets, mut said_at) = (Vec::new(), None);
+    let finished = connect_beside_at(&home, trace, async |link, said| {
+        said_at = Some(said.to_owned());
+        let (page, cookie) = open(&link).await;
+        let back = consent_at(&page).await;
+        let value = |url: &str, name: &str| {
+            let (_, rest) = url.split_once(&format!("{name}=")).unwrap();
+            rest.split('&').next().unwrap().to_owned()
+        };
+        secrets.push(("ticket", value(&link, "ticket")));
+        secrets.push(("state", value(&page, "state")));
+        secrets.push(("cookie", cookie.split_once('=').unwrap().1.to_owned()));
+        secrets.push(("code", value(&back, "code")));
+        let (base, path) = split(&back);
+        let client = Client::new(&base).with_header("cookie", &cookie);
+        let during = async {
+            let begun = Instant::now();
+            while !heard.lock().unwrap().contains("/introspect") {
+                assert!(begun.elapsed() < PATIENCE, "{}", server.written().unwrap());
+                sleep(Duration::from_millis(10)).await;
+            }
+            let heard = heard.lock().unwrap().clone();
+            assert!(heard.contains(&format!("code={}", secrets[3].1)), "the code was sent in this very text");
+            secrets.push(("verifier", value(&heard, "code_verifier")));
+            let (_, access) = heard.rsplit_once("token=").unwrap();
+            secrets.push(("access token", access.split('&').next().unwrap().to_owned()));
+            let slots = jeton_keeper::look_at_spill_slots(&home.data_dir()).unwrap();
+            assert!(slots.iter().any(|(_, state)| *state != jeton_keeper::SlotState::Free), "{slots:?}");
+            holds_none(home.path(), said, &secrets);
+        };
+        let (replied, ()) = tokio::join!(client.get(&path), during);
+        let replied = replied.unwrap();
+        assert_eq!(replied.status, 200, "{}", replied.text());
+    })
+    .await;
+    assert_eq!(finished.json().unwrap()["renews"], true);
+    assert_eq!(secrets.len(), 6);
+    server.terminate().unwrap();
+    server.wait(PATIENCE).await.unwrap();
+    let written = server.written().unwrap();
+    assert!(written.contains("connected by consent"), "the consent is in the log: {written}");
+    holds_none(home.path(), &said_at.unwrap(), &secrets);
 }

@@ -187,7 +187,7 @@ pub enum Progress {
         /// One sentence for people.
         message: String,
     },
-    /// The code was sent, and nobody knows what became of it.
+    /// The code may have been sent, and nobody knows what became of it.
     Unknown,
     /// Nobody opened the link, or no answer came, in time.
     Expired,

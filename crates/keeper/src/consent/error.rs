@@ -1,6 +1,8 @@
 //! Why a consent did not come about.
 
-use jeton_core::id::ConnectionName;
+use std::time::Duration;
+
+use jeton_core::id::{ConnectionName, ProviderName};
 use jeton_core::keep::consent::{Progress, UnfitAnswer};
 use jeton_core::keep::ports::StoreError;
 
@@ -65,6 +67,28 @@ pub enum ConsentError {
         /// The connection.
         name: ConnectionName,
     },
+    /// What was brought to the terminal does not say which consent it answers. Nothing was used up.
+    #[error(
+        "what was pasted does not say that it answers the consent for `{name}`; paste the whole address that the browser \
+         ended on, with its `code` and its `state`"
+    )]
+    Stateless {
+        /// The connection.
+        name: ConnectionName,
+    },
+    /// The connection is defined at another provider than when the consent was begun.
+    #[error(
+        "`{name}` was to be connected at the provider `{asked}`, and is defined at `{defined}` here; restart `jeton serve` \
+         where its definition was changed, and begin again with `jeton connect {name}`"
+    )]
+    Redefined {
+        /// The connection.
+        name: ConnectionName,
+        /// The provider that the consent was begun for.
+        asked: ProviderName,
+        /// The one of the definition.
+        defined: ProviderName,
+    },
     /// The provider answered with an error, such as that the person said no.
     #[error("{}", denied(.name, .code))]
     Denied {
@@ -93,16 +117,48 @@ pub enum ConsentError {
         /// What happened.
         message: String,
     },
-    /// The code was sent, and nobody knows what became of it. It is not sent again.
+    /// The code may have been sent, and nobody knows what became of it. It is not sent again.
     #[error(
-        "the code for `{name}` was sent and no usable answer came ({message}); it is never sent twice: begin again with \
-         `jeton connect {name}`"
+        "the code for `{name}` may have been sent, and no usable answer came ({message}); it is never sent twice: begin \
+         again with `jeton connect {name}`"
     )]
     Unknown {
         /// The connection.
         name: ConnectionName,
         /// What happened.
         message: String,
+    },
+    /// The code bought a grant, which is durable in a spill slot and not in the store yet.
+    #[error(
+        "the provider's answer for `{name}` is safe on the disk of this machine, and the store has not taken it yet \
+         ({message}); it is stored by itself as soon as the store can: do not begin again, and wait until `jeton status` \
+         shows `{name}` as live"
+    )]
+    Kept {
+        /// The connection.
+        name: ConnectionName,
+        /// What the store says.
+        message: String,
+    },
+    /// The exchange of the code takes longer than a browser waits, and goes on.
+    #[error(
+        "connecting `{name}` has taken longer than {} s, and goes on by itself; `jeton status` says when it is done",
+        .waited.as_secs()
+    )]
+    Slow {
+        /// The connection.
+        name: ConnectionName,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// The exchange of the code ended in a panic.
+    #[error(
+        "connecting `{name}` met a defect of jeton, which has logged it, and the code may have been sent; it is never sent \
+         twice: begin again with `jeton connect {name}`"
+    )]
+    Defect {
+        /// The connection.
+        name: ConnectionName,
     },
     /// What has nothing to do with the consent itself.
     #[error(transparent)]

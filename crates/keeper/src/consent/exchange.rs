@@ -7,9 +7,8 @@
 use jeton_core::id::{AttemptId, GrantId};
 use jeton_core::keep::attempt::Act;
 use jeton_core::keep::connection::SealedTokens;
-use jeton_core::keep::consent::{Bearer, Consent, progress, verifier_place};
+use jeton_core::keep::consent::{Bearer, Consent, verifier_place};
 use jeton_core::keep::due;
-use jeton_core::keep::plan::Acquiring;
 use jeton_core::keep::ports::{
     CallBack, CallbackAnswer, Connect, ConnectAnswer, ConsentKey, FailExchange, Then,
 };
@@ -17,7 +16,8 @@ use jeton_core::keep::provider::{CallbackParams, OutboundRequest, Slots, Step, T
 use jeton_core::secret::Secret;
 use jeton_core::time::Timestamp;
 
-use super::{ConsentError, Consented};
+use super::progress::{self, renews};
+use super::{ConsentError, ConsentStatus, Consented};
 use crate::deliver::{self, Taken};
 use crate::error::TokenError;
 use crate::extras::Extras;
@@ -142,8 +142,8 @@ impl Answer<'_> {
             CallbackAnswer::Unfit(unfit) => {
                 let found = self.shared.patiently(|| store.find_consent(ConsentKey::State(state))).await?;
                 let found = found.ok_or(ConsentError::UnknownState)?;
-                let progress = progress(&found.consent, found.attempt.as_ref(), self.shared.clock.now());
-                Err(ConsentError::of_unfit(self.defined.name.clone(), unfit, progress))
+                let ConsentStatus { connection, progress, .. } = progress::of(self.shared, found).await;
+                Err(ConsentError::of_unfit(connection, unfit, progress))
             }
         }
     }
@@ -179,10 +179,11 @@ impl Answer<'_> {
                 }
             }
         }
-        let taken = deliver::deliver(shared, &write, slot).await?;
-        let renews =
-            (reply.refresh.is_some() && defined.can_redeem()) || defined.acquiring() != Acquiring::Never;
-        self.said(taken, expires_at, renews)
+        // What ends this without an answer of the store leaves the write in its slot.
+        let kept =
+            |error: TokenError| ConsentError::Kept { name: defined.name.clone(), message: cause(error) };
+        let taken = deliver::deliver(shared, &write, slot).await.map_err(kept)?;
+        self.said(taken, expires_at, renews(defined, reply.refresh.is_some()))
     }
 
     /// Whatever generation is in the way by the time it is stored, it is sealed anew for the one after that.
@@ -269,6 +270,14 @@ impl Answer<'_> {
         } else {
             ConsentError::Failed { name, code: refusal.code, message: refusal.message }
         }
+    }
+}
+
+/// What the store says, without the advice for those who have spent nothing.
+fn cause(error: TokenError) -> String {
+    match error {
+        TokenError::Store { message } => message,
+        other => other.to_string(),
     }
 }
 

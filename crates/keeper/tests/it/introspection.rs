@@ -10,6 +10,7 @@ use jeton_core::time::Clock as _;
 use jeton_keeper::TokenError;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::process::Process;
@@ -144,5 +145,21 @@ async fn a_token_set_is_durable_while_introspection_is_waited_for() {
     assert_eq!(process.row(ACME).await.generation.0, 2);
     assert_eq!(filled_slots(&world), []);
     assert!(world.emulator.accepts(process.token(ACME).await.unwrap().access.reveal()));
+    world.assert_spent_once();
+}
+
+#[tokio::test]
+async fn callers_wait_two_seconds_at_most_for_an_introspection_that_gets_stuck() {
+    let mut world = World::start(Shape::default()).await;
+    let way = stuck_but_for_tokens(world.emulator.address()).await;
+    world.shape.token_url = Some(format!("http://{way}/token"));
+    world.shape.provider = Some(provider("${token_url}/../introspect"));
+    let process = world.process().await;
+    process.connect(ACME, world.expired_grant()).await;
+    let asked = Instant::now();
+    process.token(ACME).await.unwrap();
+    assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
+    let attempt = process.last_attempt(ACME).await;
+    assert!(attempt.message.unwrap().starts_with("introspection did not tell"), "the life is the file's");
     world.assert_spent_once();
 }

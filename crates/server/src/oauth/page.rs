@@ -13,23 +13,39 @@ use base64::engine::general_purpose::STANDARD;
 const STYLE: &str = include_str!("../../templates/page.css");
 
 /// Nothing but that very style.
-static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
+static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| policy("'none'"));
+
+/// The same, and a button that leads to the page itself.
+static POLICY_OF_BUTTON: LazyLock<HeaderValue> = LazyLock::new(|| policy("'self'"));
+
+fn policy(form_action: &str) -> HeaderValue {
     let hash = STANDARD.encode(digest(&SHA256, STYLE.as_bytes()));
     let policy = format!(
-        "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action {form_action}; frame-ancestors 'none'"
     );
     HeaderValue::from_str(&policy).expect("base64 and the words of a policy are ASCII")
-});
+}
 
 /// How a page feels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tone {
+    /// The person decides.
+    Ask,
     /// It is done.
     Done,
     /// Something is left to do.
     Wait,
     /// It came to nothing.
     Stop,
+}
+
+/// The way on from a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// A button that asks for the address of the page itself with `POST`.
+    Press { label: String },
+    /// A link.
+    Follow { label: String, url: String },
 }
 
 /// A piece of a sentence.
@@ -49,18 +65,25 @@ pub(super) struct Page {
     pub(super) title: &'static str,
     sentence: Vec<Piece>,
     facts: Vec<(&'static str, String)>,
+    way: Option<Way>,
     style: &'static str,
 }
 
 impl Page {
     /// A page that says `sentence`; what stands between backticks is shown as code.
     pub(super) fn new(status: u16, tone: Tone, title: &'static str, sentence: &str) -> Self {
-        Self { status, tone, title, sentence: pieces(sentence), facts: Vec::new(), style: STYLE }
+        Self { status, tone, title, sentence: pieces(sentence), facts: Vec::new(), way: None, style: STYLE }
     }
 
     /// Adds a fact below the sentence.
     pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.facts.push((name, value.into()));
+        self
+    }
+
+    /// Adds the way on.
+    pub(super) fn leading(mut self, way: Way) -> Self {
+        self.way = Some(way);
         self
     }
 }
@@ -69,7 +92,16 @@ impl IntoResponse for Page {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         match self.render() {
-            Ok(html) => clothe((status, Html(html)).into_response()),
+            Ok(html) => {
+                let mut response = clothe((status, Html(html)).into_response());
+                if let Some(Way::Press { .. }) = self.way {
+                    let headers = response.headers_mut();
+                    headers.insert(header::CONTENT_SECURITY_POLICY, POLICY_OF_BUTTON.clone());
+                    // Without a referrer, the button would not say which page it is on either. No other server is told.
+                    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+                }
+                response
+            }
             Err(error) => {
                 tracing::error!(%error, "a page cannot be written");
                 clothe(StatusCode::INTERNAL_SERVER_ERROR.into_response())

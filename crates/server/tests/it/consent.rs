@@ -1,17 +1,16 @@
 //! A person consents in a browser, and a connection is alive.
 
+use std::time::Duration;
+
 use jeton_core::keep::attempt::{Act, AttemptStatus, Trigger};
 use jeton_core::keep::ports::AttemptFilter;
+use jeton_core::keep::provider::{Slots, Step};
+use jeton_core::time::Clock as _;
+use jeton_keeper::{SlotState, look_at_spill_slots};
 use jeton_testkit::Client;
 use serde_json::Value;
 
-use crate::scene::{Scene, page};
-
-/// What every answer to a browser carries.
-fn leaks_nothing(reply: &jeton_testkit::Reply) {
-    assert_eq!(reply.headers["referrer-policy"], "no-referrer");
-    assert_eq!(reply.headers["cache-control"], "no-store");
-}
+use crate::scene::{Scene, onward, page, set_cookie};
 
 #[tokio::test]
 async fn a_consent_ends_in_a_connection_that_refreshes() {
@@ -33,17 +32,39 @@ async fn a_consent_ends_in_a_connection_that_refreshes() {
 }
 
 #[tokio::test]
+async fn a_link_shows_what_it_asks_for_and_a_button_opens_it() {
+    let scene = Scene::of("amocrm").await;
+    let link = scene.link().await;
+    let asked = scene.house.stranger().get(&link).await.unwrap();
+    let sentence = page(&asked, 200, "Connect an account");
+    assert!(
+        sentence.starts_with("Go on to amoCRM / Kommo, sign in with the account that `acme` is to use"),
+        "{sentence}"
+    );
+    let html = asked.text();
+    assert!(
+        html.contains(
+            "<form method=\"post\"><button type=\"submit\">Go on to amoCRM / Kommo</button></form>"
+        ),
+        "{html}"
+    );
+    assert!(!asked.headers.contains_key("set-cookie") && !asked.headers.contains_key("refresh"));
+    let (_, ticket) = link.split_once("ticket=").unwrap();
+    assert!(!html.contains(ticket), "{html}");
+    assert_eq!(scene.progress().await["state"], "waiting");
+    onward(&scene.open(&link).await);
+}
+
+#[tokio::test]
 async fn the_browser_is_sent_on_with_a_state_a_challenge_and_a_cookie_of_its_own() {
     let scene = Scene::with("oauth2", &[("authorize_url", "https://sso.example.com/authorize")]).await;
     let opened = scene.open(&scene.link().await).await;
-    assert_eq!(opened.status, 303);
-    leaks_nothing(&opened);
-    let cookie = opened.headers["set-cookie"].to_str().unwrap();
+    let cookie = set_cookie(&opened);
     assert!(cookie.starts_with("__Secure-jeton-"), "{cookie}");
-    for part in ["; Path=/oauth", "; Max-Age=600", "; HttpOnly", "; SameSite=Lax", "; Secure"] {
+    for part in ["; Max-Age=600", "; HttpOnly", "; SameSite=Lax", "; Secure"] {
         assert!(cookie.contains(part), "{part}: {cookie}");
     }
-    let location = opened.headers["location"].to_str().unwrap();
+    let location = onward(&opened);
     for part in
         ["response_type=code", "code_challenge_method=S256", "code_challenge=", "state=", "redirect_uri="]
     {
@@ -52,16 +73,76 @@ async fn the_browser_is_sent_on_with_a_state_a_challenge_and_a_cookie_of_its_own
     assert_eq!(scene.progress().await["state"], "asked");
 }
 
+/// The folder that a browser keeps a cookie for, which came with the page at `address` (RFC 6265, section 5.1.4).
+fn kept_for(cookie: &str, address: &str) -> String {
+    let path = cookie.split("; ").find_map(|part| part.strip_prefix("Path="));
+    let (folder, _) = address.split(['?', '#']).next().unwrap().rsplit_once('/').unwrap();
+    path.unwrap_or(folder).to_owned()
+}
+
+#[tokio::test]
+async fn the_cookie_is_dismissed_from_the_folder_it_was_set_for_once_it_has_served() {
+    let scene = Scene::of("amocrm").await;
+    // A proxy takes `/tokens` away: what browsers know is not what this server sees.
+    let (authorize, callback) = ("/tokens/oauth/authorize?ticket=x", "/tokens/oauth/callback?state=x");
+    for (refused, title, status) in [(false, "Connected", 200), (true, "Consent refused", 403)] {
+        let opened = scene.open(&scene.link().await).await;
+        let set = set_cookie(&opened).to_owned();
+        let mut back = scene.back_from(&onward(&opened), &set).await;
+        if refused {
+            back = back.without("code").with("error", "access_denied");
+        }
+        let reply = scene.come_back(&back).await;
+        page(&reply, status, title);
+        let gone = set_cookie(&reply);
+        assert_eq!(gone.split_once('=').unwrap().0, set.split_once('=').unwrap().0, "the same name");
+        assert!(gone.contains("=; Max-Age=0; HttpOnly; SameSite=Lax; Secure"), "{gone}");
+        assert_eq!(kept_for(&set, authorize), "/tokens/oauth");
+        assert_eq!(kept_for(gone, callback), "/tokens/oauth");
+    }
+    // One that has not served stays.
+    let back = scene.consent().await;
+    let other = scene.come_back_as(&format!("{}x", back.cookie), &back).await;
+    page(&other, 403, "Another browser began this");
+    assert!(!other.headers.contains_key("set-cookie"));
+}
+
 #[tokio::test]
 async fn what_a_callback_captures_decides_where_the_code_goes() {
-    for (provider, parameter) in [("amocrm", "referer"), ("quickbooks", "realmId"), ("zoho", "code")] {
+    for (provider, parameter, value, host) in [
+        ("amocrm", "referer", None, "acme.amocrm.ru"),
+        ("quickbooks", "realmId", None, "oauth.platform.intuit.com"),
+        ("zoho", "accounts-server", Some("https://accounts.zoho.eu"), "accounts.zoho.eu"),
+        ("zoho", "accounts-server", Some("https://accounts.zoho.in"), "accounts.zoho.in"),
+    ] {
         let scene = Scene::of(provider).await;
-        let back = scene.consent().await;
+        let mut back = scene.consent().await;
+        if let Some(value) = value {
+            back = back.with(parameter, value);
+        }
         assert!(back.params.contains_key(parameter), "{provider}: {back:?}");
+        let captured = scene.real.capture(&back.params).unwrap();
+        let code = Some(back.params["code"].as_str().into());
+        let request =
+            scene.real.request(Step::Exchange, &Slots { code, captured, ..Slots::default() }).unwrap();
+        assert_eq!(request.url.host_str(), Some(host), "{provider}");
         page(&scene.come_back(&back).await, 200, "Connected");
         assert_eq!(scene.condition().await, "live", "{provider}");
         assert_eq!(scene.emulator.stats().accepted, 1, "{provider}");
     }
+}
+
+#[tokio::test]
+async fn a_new_token_lives_as_long_as_introspection_says() {
+    let scene = Scene::of("salesforce").await;
+    let before = scene.clock.now();
+    page(&scene.come_back(&scene.consent().await).await, 200, "Connected");
+    let status = scene.house.vault.status("acme").await.unwrap();
+    let life = status.expires_at.unwrap().since(before);
+    // The provider's file says an hour where introspection says nothing.
+    assert!(life > Duration::from_secs(50) && life < Duration::from_secs(70), "{life:?}");
+    let slots = look_at_spill_slots(&scene.data_dir()).unwrap();
+    assert!(slots.iter().all(|(_, state)| *state == SlotState::Free), "{slots:?}");
 }
 
 #[tokio::test]

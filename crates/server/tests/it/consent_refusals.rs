@@ -1,10 +1,12 @@
 //! What a consent must not become: each bad input is one page with one sentence, and no secret goes anywhere.
 
+use std::collections::BTreeMap;
+
 use jeton_core::keep::attempt::{Act, AttemptStatus};
 use jeton_core::keep::ports::AttemptFilter;
 use jeton_emulator::{Ending, Mood};
 
-use crate::scene::{Return, Scene, page};
+use crate::scene::{ORIGIN, Return, Scene, onward, page, set_cookie, usual};
 
 async fn with_page() -> Scene {
     Scene::with("oauth2", &[("authorize_url", "https://sso.example.com/authorize")]).await
@@ -20,12 +22,17 @@ async fn nothing_was_sent(scene: &Scene) {
 async fn a_link_opens_once() {
     let scene = with_page().await;
     let link = scene.link().await;
-    assert_eq!(scene.open(&link).await.status, 303);
-    let sentence = page(&scene.open(&link).await, 410, "This link was used");
-    assert!(sentence.ends_with("ask for a new one with `jeton connect acme`."), "{sentence}");
+    onward(&scene.open(&link).await);
+    let look = scene.house.stranger().get(&link).await.unwrap();
+    for used in [scene.open(&link).await, look] {
+        let sentence = page(&used, 410, "This link was used");
+        assert!(sentence.ends_with("ask for a new one with `jeton connect acme`."), "{sentence}");
+    }
     let other = link.replace("ticket=", "ticket=x");
-    page(&scene.open(&other).await, 404, "Unknown link");
-    page(&scene.open("/oauth/authorize").await, 404, "Unknown link");
+    for unknown in [other.as_str(), "/oauth/authorize"] {
+        page(&scene.open(unknown).await, 404, "Unknown link");
+        page(&scene.house.stranger().get(unknown).await.unwrap(), 404, "Unknown link");
+    }
 }
 
 #[tokio::test]
@@ -33,20 +40,78 @@ async fn a_link_expires() {
     let scene = with_page().await;
     let link = scene.link().await;
     scene.clock.pass(600);
-    let sentence = page(&scene.open(&link).await, 410, "This link has expired");
-    assert!(sentence.contains("`jeton connect acme`"), "{sentence}");
+    let look = scene.house.stranger().get(&link).await.unwrap();
+    for late in [scene.open(&link).await, look] {
+        let sentence = page(&late, 410, "This link has expired");
+        assert!(sentence.contains("`jeton connect acme`"), "{sentence}");
+    }
     assert_eq!(scene.progress().await["state"], "expired");
 }
 
 #[tokio::test]
-async fn programs_that_look_ahead_use_no_link_up() {
+async fn programs_that_look_at_links_and_answers_use_none_up() {
     let scene = with_page().await;
     let link = scene.link().await;
-    let ahead = scene.house.stranger().with_header("sec-purpose", "prefetch;prerender");
-    assert_eq!(ahead.get(&link).await.unwrap().status, 503);
-    let head = format!("HEAD {link} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    for _ in 0..3 {
+        // As scanners of mail and previews of chats do.
+        page(&scene.house.stranger().get(&link).await.unwrap(), 200, "Connect an account");
+    }
+    let head = |path: &str| format!("HEAD {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    assert!(scene.house.raw(head(&link)).await.starts_with("HTTP/1.1 200"));
+    let opened = scene.open(&link).await;
+    let back = scene.back_from(&onward(&opened), set_cookie(&opened)).await;
+    let own = scene.house.stranger().with_header("cookie", &back.cookie);
+    let ahead = own.with_header("sec-purpose", "prefetch;prerender");
+    assert_eq!(ahead.get(&back.path()).await.unwrap().status, 503);
+    let head = head(&back.path()).replace("Host: x", &format!("Host: x\r\nCookie: {}", back.cookie));
     assert!(scene.house.raw(head).await.starts_with("HTTP/1.1 200"));
-    assert_eq!(scene.open(&link).await.status, 303);
+    nothing_was_sent(&scene).await;
+    page(&scene.come_back(&back).await, 200, "Connected");
+}
+
+#[tokio::test]
+async fn a_button_that_is_not_on_our_own_page_opens_nothing() {
+    let scene = with_page().await;
+    let link = scene.link().await;
+    let press = async |headers: &[(&str, &str)]| {
+        let stranger = scene.house.stranger();
+        let from = headers.iter().fold(stranger, |client, (name, value)| client.with_header(name, value));
+        from.post_form(&link, &[]).await.unwrap()
+    };
+    for elsewhere in [
+        &[][..],
+        &[("origin", "https://evil.example")],
+        &[("origin", "null")],
+        &[("origin", "http://jeton.example.com")],
+        &[("sec-fetch-site", "cross-site"), ("origin", ORIGIN)],
+        &[("sec-fetch-site", "same-site"), ("origin", ORIGIN)],
+        &[("sec-fetch-site", "none")],
+    ] {
+        let sentence = page(&press(elsewhere).await, 403, "Not from this page");
+        assert!(sentence.contains("nothing was opened"), "{sentence}");
+        assert_eq!(scene.progress().await["state"], "waiting", "{elsewhere:?}");
+    }
+    onward(&press(&[("sec-fetch-site", "same-origin")]).await);
+    assert_eq!(scene.progress().await["state"], "asked");
+}
+
+#[tokio::test]
+async fn a_jeton_that_defines_the_connection_otherwise_shows_no_button() {
+    let scene = with_page().await;
+    let back = scene.consent().await;
+    let link = scene.link().await;
+    let unknowing = scene.place().open_defining(usual(), BTreeMap::new()).await;
+    page(&unknowing.house.stranger().get(&link).await.unwrap(), 404, "jeton cannot go on now");
+    let other = Scene::of("amocrm").await.real.clone();
+    let otherwise = BTreeMap::from([("acme".parse().unwrap(), other)]);
+    let otherwise = scene.place().open_defining(usual(), otherwise).await;
+    let looked = otherwise.house.stranger().get(&link).await.unwrap();
+    for reply in [looked, otherwise.open(&link).await, otherwise.come_back(&back).await] {
+        let sentence = page(&reply, 409, "Defined anew");
+        assert!(sentence.contains("restart `jeton serve`"), "{sentence}");
+    }
+    nothing_was_sent(&scene).await;
+    page(&scene.come_back(&back).await, 200, "Connected");
 }
 
 #[tokio::test]
@@ -174,6 +239,7 @@ async fn a_code_that_was_sent_without_an_answer_is_never_sent_again() {
         let back = scene.consent().await;
         scene.emulator.enqueue([Mood::ending(ending)]);
         let sentence = page(&scene.come_back(&back).await, 502, "No word from the provider");
+        assert!(sentence.contains("may have been sent, and no usable answer came"), "{sentence}");
         assert!(sentence.contains("it is never sent twice"), "{sentence}");
         page(&scene.come_back(&back).await, 409, "Taken before");
         assert_eq!(scene.emulator.stats().requests, 1, "{ending:?}");
@@ -201,15 +267,22 @@ async fn an_exchange_that_the_provider_refuses_says_why() {
 async fn no_page_and_no_log_row_repeats_a_secret_of_the_address() {
     let scene = with_page().await;
     let back = scene.consent().await;
-    let secrets: Vec<String> = vec![
-        back.params["code"].clone(),
-        back.params["state"].clone(),
-        back.cookie.split_once('=').unwrap().1.to_owned(),
-    ];
+    let forged = scene.consent().await.with("iss", "https://evil.example");
     let mut seen = Vec::new();
-    for attempt in [back.clone(), back.clone(), back.clone().with("iss", "https://evil.example")] {
-        seen.push(scene.come_back(&attempt).await.text());
+    for (answer, status, title) in
+        [(&back, 200, "Connected"), (&back, 409, "Taken before"), (&forged, 400, "Answer not taken")]
+    {
+        let reply = scene.come_back(answer).await;
+        page(&reply, status, title);
+        seen.push(reply.text());
     }
+    let secrets: Vec<String> = [&back, &forged]
+        .into_iter()
+        .flat_map(|back| {
+            let cookie = back.cookie.split_once('=').unwrap().1.to_owned();
+            [back.params["code"].clone(), back.params["state"].clone(), cookie]
+        })
+        .collect();
     seen.push(scene.come_back_as("a=b", &back).await.text());
     seen.push(scene.house.client().get_json("/oauth/status").await.unwrap().to_string());
     let log = scene.house.vault.attempts(&AttemptFilter::default(), 10).await.unwrap();

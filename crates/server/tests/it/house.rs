@@ -95,7 +95,8 @@ pub(crate) async fn vault_of(
     clock: Arc<dyn Clock>,
 ) -> Vault {
     let store = store_of(home, &clock);
-    vault_on(&store, home, data_dir, feed, definitions, clock).await
+    let settings = Settings { spill_slots: 2, ..Settings::default() };
+    vault_on(&store, home, data_dir, feed, definitions, clock, settings).await
 }
 
 pub(crate) fn store_of(home: &Path, clock: &Arc<dyn Clock>) -> Arc<SqliteStore> {
@@ -110,6 +111,7 @@ pub(crate) async fn vault_on(
     feed: Option<Arc<dyn ChangeFeed>>,
     definitions: BTreeMap<ConnectionName, Definition>,
     clock: Arc<dyn Clock>,
+    settings: Settings,
 ) -> Vault {
     let key = KeySource::File(home.join("jeton.key"));
     let entropy = Arc::new(SystemEntropy);
@@ -120,7 +122,6 @@ pub(crate) async fn vault_on(
         log: store.clone(),
         consents: store.clone(),
     };
-    let settings = Settings { spill_slots: 2, ..Settings::default() };
     Vault::open(ports, installation, definitions, settings, clock, entropy).await.unwrap()
 }
 

@@ -1,14 +1,18 @@
 //! A person with a browser, a provider played from its file, and a jeton between them.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use jeton_core::id::ConnectionName;
 use jeton_core::keep::provider::{Catalogue, Definition, Emulation, Setup};
 use jeton_core::secret::Secret;
 use jeton_core::time::{Clock, SystemClock, Timestamp};
 use jeton_emulator::Emulator;
+use jeton_keeper::Settings;
 use jeton_server::Limits;
 use jeton_store::SqliteStore;
 use jeton_testkit::{Client, Reply};
@@ -17,8 +21,11 @@ use tempfile::TempDir;
 
 use crate::house::{House, store_of, vault_on};
 
-/// Under which URL browsers reach the jeton of a scene, as its provider knows it.
-const PUBLIC: &str = "https://jeton.example.com";
+/// Where browsers reach the jeton of a scene, as its provider knows it; a proxy takes the path away.
+const PUBLIC: &str = "https://jeton.example.com/tokens";
+
+/// What browsers call the origin of its pages.
+pub(crate) const ORIGIN: &str = "https://jeton.example.com";
 
 /// A clock that can be moved ahead.
 #[derive(Debug, Default)]
@@ -44,13 +51,29 @@ impl Clock for Ahead {
     }
 }
 
-/// A provider played from its file, and a jeton with one connection `acme` to it.
-pub(crate) struct Scene {
+/// A provider played from its file, and where a jeton with one connection `acme` to it lives.
+pub(crate) struct Place {
     pub(crate) emulator: Emulator,
-    pub(crate) house: House,
     pub(crate) clock: Arc<Ahead>,
+    /// The connection as it is at the real provider.
+    pub(crate) real: Definition,
+    definition: Definition,
+    home: TempDir,
+}
+
+/// A place, and a jeton that runs in it.
+pub(crate) struct Scene {
+    place: Arc<Place>,
+    pub(crate) house: House,
     pub(crate) store: Arc<SqliteStore>,
-    _home: TempDir,
+}
+
+impl Deref for Scene {
+    type Target = Place;
+
+    fn deref(&self) -> &Place {
+        &self.place
+    }
 }
 
 /// An answer that a provider sent a browser away with.
@@ -86,13 +109,9 @@ fn escaped(value: &str) -> String {
     })
 }
 
-impl Scene {
-    pub(crate) async fn of(provider: &str) -> Self {
-        Self::with(provider, &[]).await
-    }
-
-    /// A scene whose connection sets these variables.
-    pub(crate) async fn with(provider: &str, vars: &[(&str, &str)]) -> Self {
+impl Place {
+    /// A place whose connection sets these variables.
+    pub(crate) async fn with(provider: &str, vars: &[(&str, &str)]) -> Arc<Self> {
         let provider = Arc::clone(Catalogue::builtin().get(provider).unwrap());
         let mut setup = provider.example().unwrap();
         setup.client.redirect_uri = Some(format!("{PUBLIC}/oauth/callback"));
@@ -106,19 +125,53 @@ impl Scene {
         let own =
             Setup { vars: setup.vars.into_iter().filter(|(name, _)| !captured(name)).collect(), ..setup };
         let at = emulator.base_url().parse().unwrap();
-        let definition = provider.define(own).unwrap().emulated_at(at).unwrap();
-        Self::around(emulator, definition).await
+        let real = provider.define(own).unwrap();
+        let definition = real.clone().emulated_at(at).unwrap();
+        let home = tempfile::tempdir().unwrap();
+        Arc::new(Self { emulator, clock: Arc::default(), real, definition, home })
     }
 
-    async fn around(emulator: Emulator, definition: Definition) -> Self {
-        let home = tempfile::tempdir().unwrap();
-        let clock = Arc::new(Ahead::default());
-        let definitions = BTreeMap::from([("acme".parse().unwrap(), definition)]);
-        let data_dir = home.path().join("data");
-        let store = store_of(home.path(), &(clock.clone() as _));
-        let vault = vault_on(&store, home.path(), &data_dir, None, definitions, clock.clone()).await;
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.home.path().join("data")
+    }
+
+    /// A jeton opens in it; others may have been there before.
+    pub(crate) async fn open(self: &Arc<Self>, settings: Settings) -> Scene {
+        let definitions = BTreeMap::from([("acme".parse().unwrap(), self.definition.clone())]);
+        self.open_defining(settings, definitions).await
+    }
+
+    pub(crate) async fn open_defining(
+        self: &Arc<Self>,
+        settings: Settings,
+        definitions: BTreeMap<ConnectionName, Definition>,
+    ) -> Scene {
+        let (home, clock) = (self.home.path(), self.clock.clone() as Arc<dyn Clock>);
+        let store = store_of(home, &clock);
+        let vault = vault_on(&store, home, &self.data_dir(), None, definitions, clock, settings).await;
         let house = House::open(vault, Limits::default()).await;
-        Self { emulator, house, clock, store, _home: home }
+        Scene { place: Arc::clone(self), house, store }
+    }
+}
+
+/// The settings of most scenes.
+pub(crate) fn usual() -> Settings {
+    Settings { spill_slots: 2, ..Settings::default() }
+}
+
+impl Scene {
+    pub(crate) async fn of(provider: &str) -> Self {
+        Self::with(provider, &[]).await
+    }
+
+    /// A scene whose connection sets these variables.
+    pub(crate) async fn with(provider: &str, vars: &[(&str, &str)]) -> Self {
+        Place::with(provider, vars).await.open(usual()).await
+    }
+
+    /// The place of the scene, where another jeton may open.
+    pub(crate) fn place(&self) -> &Arc<Place> {
+        &self.place
     }
 
     /// A new link, as its path on the server.
@@ -127,17 +180,20 @@ impl Scene {
         link.reveal().strip_prefix(PUBLIC).unwrap().to_owned()
     }
 
-    /// A browser opens a link.
+    /// A person opens a link, and presses the button on its page.
     pub(crate) async fn open(&self, link: &str) -> Reply {
-        self.house.stranger().get(link).await.unwrap()
+        self.house.stranger().with_header("origin", ORIGIN).post_form(link, &[]).await.unwrap()
     }
 
     /// A browser opens a new link, and the person consents at the provider.
     pub(crate) async fn consent(&self) -> Return {
         let opened = self.open(&self.link().await).await;
-        assert_eq!(opened.status, 303, "{}", opened.text());
-        let cookie = opened.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
-        let there = opened.headers["location"].to_str().unwrap();
+        self.back_from(&onward(&opened), set_cookie(&opened)).await
+    }
+
+    /// The person consents on a page of the provider, in a browser that was given that cookie.
+    pub(crate) async fn back_from(&self, there: &str, set_cookie: &str) -> Return {
+        let cookie = set_cookie.split(';').next().unwrap().to_owned();
         let path = there.strip_prefix(&self.emulator.base_url()).unwrap();
         let given = Client::new(&self.emulator.base_url()).get(path).await.unwrap();
         assert_eq!(given.status, 302, "{}", given.text());
@@ -171,6 +227,24 @@ impl Scene {
     }
 }
 
+/// Where a page sends a browser by itself.
+pub(crate) fn onward(reply: &Reply) -> String {
+    page(reply, 200, "On the way");
+    let refresh = reply.headers["refresh"].to_str().unwrap();
+    let url = refresh.strip_prefix("0; url=").unwrap().to_owned();
+    let link = format!("href=\"{}\"", url.replace('&', "&#38;"));
+    assert!(
+        reply.text().contains(&link),
+        "where no browser goes on by itself, the person does: {}",
+        reply.text()
+    );
+    url
+}
+
+pub(crate) fn set_cookie(reply: &Reply) -> &str {
+    reply.headers["set-cookie"].to_str().unwrap()
+}
+
 fn unescaped(value: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = value.bytes();
@@ -193,10 +267,12 @@ pub(crate) fn page(reply: &Reply, status: u16, title: &str) -> String {
     let html = reply.text();
     assert_eq!(reply.status, status, "{html}");
     assert!(html.contains(&format!("<h1>{title}</h1>")), "{title}: {html}");
+    // The page with the button leads to itself, and tells itself alone where it was pressed.
+    let asks = html.contains("<form");
     for (name, value) in [
         ("content-type", "text/html; charset=utf-8"),
         ("cache-control", "no-store"),
-        ("referrer-policy", "no-referrer"),
+        ("referrer-policy", if asks { "same-origin" } else { "no-referrer" }),
         ("x-content-type-options", "nosniff"),
         ("x-frame-options", "DENY"),
     ] {
@@ -204,6 +280,8 @@ pub(crate) fn page(reply: &Reply, status: u16, title: &str) -> String {
     }
     let policy = reply.headers["content-security-policy"].to_str().unwrap();
     assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
+    let action = if asks { "; form-action 'self'; " } else { "; form-action 'none'; " };
+    assert!(policy.contains(action), "{policy}");
     assert!(!policy.contains("unsafe") && !html.contains("<script"), "{policy}");
     let (_, rest) = html.split_once("<p>").unwrap();
     let (sentence, _) = rest.split_once("</p>").unwrap();

@@ -35,6 +35,7 @@ pub(super) async fn consent(
 ) -> Result<Connection, Failure> {
     server::is_there(listen, name).await?;
     let invitation = vault.invite(name).await?;
+    server::opens(listen, &invitation.link, name).await?;
     show(&invitation.link, invitation.until, output)?;
     if !output.json && io::stdout().is_terminal() && has_desktop(environment) {
         open_browser(&invitation.link)?;
@@ -48,7 +49,9 @@ pub(super) async fn consent(
                 output::remark("the link was opened; waiting for the provider's answer")?;
             }
             Some(Progress::Waiting { .. } | Progress::Asked { .. } | Progress::Exchanging) => {}
-            Some(Progress::Done { generation }) => return Ok(Connection { generation, renews: None }),
+            Some(Progress::Done { generation }) => {
+                return Ok(Connection { generation, renews: vault.renews(name).await? });
+            }
             Some(over) => return Err(Failure::new(Code::ConsentFailed, said(name, over, opened))),
             None => {
                 let text =
@@ -79,8 +82,8 @@ fn said(name: &str, progress: Progress, opened: bool) -> String {
         Progress::Refused { message, .. } => message,
         Progress::Failed { message, .. } => format!("`{name}` was not connected: {message}; {again}"),
         Progress::Unknown => format!(
-            "the code for `{name}` was sent and no usable answer came; `jeton logs` says more, and it is never sent twice: \
-             {again}"
+            "the code for `{name}` may have been sent, and no usable answer came; `jeton logs` says more, and it is never \
+             sent twice: {again}"
         ),
         _ if opened => format!("no answer came from the provider within 10 minutes; {again}"),
         _ => format!("nobody opened the link within 10 minutes; {again}"),

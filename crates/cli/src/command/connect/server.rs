@@ -3,9 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use jeton_core::secret::Secret;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use url::Url;
 
 use crate::code::Code;
 use crate::failure::Failure;
@@ -29,6 +31,25 @@ pub(super) async fn is_there(listen: SocketAddr, name: &str) -> Result<(), Failu
     Err(Failure::new(Code::ServerAbsent, text))
 }
 
+/// Asks the server at `server.listen` for the page of a link, as a browser would; that opens nothing.
+///
+/// # Errors
+/// It does not show it: whoever opened the link would come to nothing.
+pub(super) async fn opens(listen: SocketAddr, link: &Secret, name: &str) -> Result<(), Failure> {
+    let address = reachable(listen);
+    let query = link.reveal().parse::<Url>().ok().and_then(|link| link.query().map(Secret::new));
+    let path = Secret::from(format!("/oauth/authorize?{}", query.as_ref().map_or("", Secret::reveal)));
+    if matches!(timeout(PATIENCE, ask(address, &path)).await, Ok(Ok(answer)) if answer.starts_with(OK)) {
+        return Ok(());
+    }
+    let text = format!(
+        "the server at http://{address} does not know `{name}` as these settings define it, so nobody could open the link; \
+         restart `jeton serve`, which started before `{name}` was defined or with other settings, then \
+         `jeton connect {name}` again"
+    );
+    Err(Failure::new(Code::ConsentFailed, text))
+}
+
 /// An address that stands for all of a machine's is reached at its own.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     match listen.ip() {
@@ -39,12 +60,24 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
 }
 
 async fn answers(address: SocketAddr) -> std::io::Result<bool> {
+    let answer = ask(address, &"/healthz".into()).await?;
+    Ok(answer.starts_with(OK) && answer.ends_with(br#"{"status":"ok"}"#))
+}
+
+/// How a good answer begins.
+const OK: &[u8] = b"HTTP/1.1 200 ";
+
+/// The beginning of what a server answers.
+async fn ask(address: SocketAddr, path: &Secret) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(address).await?;
-    let request = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
+    let request = Secret::from(format!(
+        "GET {} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n",
+        path.reveal()
+    ));
+    stream.write_all(request.reveal().as_bytes()).await?;
     let mut answer = Vec::new();
     stream.take(4096).read_to_end(&mut answer).await?;
-    Ok(answer.starts_with(b"HTTP/1.1 200 ") && answer.ends_with(br#"{"status":"ok"}"#))
+    Ok(answer)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead as _, Read as _};
 
 use jeton_core::keep::provider::CallbackParams;
-use jeton_keeper::{Consented, TerminalConsent, Vault};
+use jeton_keeper::{Brought, ConsentError, Consented, TerminalConsent, Vault};
 use tokio::task::spawn_blocking;
 use url::{Url, form_urlencoded};
 
@@ -15,18 +15,42 @@ use crate::output;
 /// The longest line that is read: no address is longer.
 const LONGEST: u64 = 16 * 1024;
 
-/// Shows the provider's page, and finishes with the address that a person brings back from it.
+/// Shows the provider's page, and finishes with what a person brings back from it. What was pasted by mistake uses nothing
+/// up, and is asked for again.
 pub(super) async fn consent(vault: &Vault, name: &str) -> Result<Connection, Failure> {
-    let TerminalConsent { id, url, until } = vault.ask_in_terminal(name).await?;
+    let TerminalConsent { id, url, until, takes_code } = vault.ask_in_terminal(name).await?;
+    let or_code = if takes_code { ", or its `code` alone" } else { "" };
     output::remark(&format!(
         "Open this page in any browser and consent, until {}:\n\n    {url}\n\nThe browser then ends on a page whose address \
-         begins with the redirect URI; whether that page opens does not matter. Paste its whole address, or its `code`, here:",
+         begins with the redirect URI; whether that page opens does not matter. Paste its whole address{or_code} here:",
         until.to_the_second()
     ))?;
-    let line = spawn_blocking(read_line).await.map_err(|error| unread(&io::Error::other(error)))?;
-    let params = parse(line.map_err(|error| unread(&error))?.trim()).map_err(Failure::wrong_use)?;
-    let Consented { generation, renews, .. } = vault.finish_in_terminal(id, params).await?;
-    Ok(Connection { generation, renews: Some(renews) })
+    let mut mistake =
+        Failure::wrong_use("nothing was pasted; paste the whole address that the browser ended on");
+    loop {
+        let line = spawn_blocking(read_line).await.map_err(|error| unread(&io::Error::other(error)))?;
+        let line = line.map_err(|error| unread(&error))?;
+        if line.is_empty() {
+            // Nobody is there to paste anything more.
+            return Err(mistake);
+        }
+        let brought = match parse(line.trim()) {
+            Ok(brought) => brought,
+            Err(sentence) => {
+                output::remark(&format!("{sentence}:"))?;
+                mistake = Failure::wrong_use(sentence);
+                continue;
+            }
+        };
+        match vault.finish_in_terminal(id, brought).await {
+            Ok(Consented { generation, renews, .. }) => return Ok(Connection { generation, renews }),
+            Err(error @ ConsentError::Stateless { .. }) => {
+                output::remark(&format!("{error}:"))?;
+                mistake = error.into();
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 fn read_line() -> io::Result<String> {
@@ -42,8 +66,8 @@ fn unread(error: &io::Error) -> Failure {
     )
 }
 
-/// The parameters of what was pasted: an address, its query, or a code alone.
-fn parse(pasted: &str) -> Result<CallbackParams, String> {
+/// What was pasted: an address, its query, or a code alone.
+fn parse(pasted: &str) -> Result<Brought, String> {
     if pasted.is_empty() {
         return Err("nothing was pasted; paste the whole address that the browser ended on".to_owned());
     }
@@ -53,7 +77,7 @@ fn parse(pasted: &str) -> Result<CallbackParams, String> {
         _ if pasted.contains(char::is_whitespace) => {
             return Err("what was pasted is neither an address nor a code, which hold no spaces".to_owned());
         }
-        _ => return Ok(CallbackParams::from([("code".to_owned(), pasted.to_owned())])),
+        _ => return Ok(Brought::Code(pasted.into())),
     };
     let mut params = CallbackParams::new();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -62,7 +86,7 @@ fn parse(pasted: &str) -> Result<CallbackParams, String> {
         }
     }
     if params.contains_key("code") || params.contains_key("error") {
-        return Ok(params);
+        return Ok(Brought::Address(params));
     }
     Err("the address holds no `code`; paste the one that the browser ended on after the consent".to_owned())
 }
@@ -80,19 +104,19 @@ mod tests {
 
     #[test]
     fn an_address_its_query_and_a_bare_code_are_understood() {
-        let params = |pairs: &[(&str, &str)]| -> CallbackParams {
-            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-        };
-        let whole = params(&[("code", "a/b"), ("state", "s"), ("referer", "acme.amocrm.ru")]);
+        let whole = [("code", "a/b"), ("state", "s"), ("referer", "acme.amocrm.ru")];
+        let whole: CallbackParams =
+            whole.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         for text in [
             "https://jeton.example.com/oauth/callback?code=a%2Fb&state=s&referer=acme.amocrm.ru",
             "?code=a%2Fb&state=s&referer=acme.amocrm.ru",
             "state=s&code=a%2Fb&referer=acme.amocrm.ru",
         ] {
-            assert_eq!(parse(text).unwrap(), whole, "{text}");
+            assert!(matches!(parse(text).unwrap(), Brought::Address(params) if params == whole), "{text}");
         }
-        assert_eq!(parse("4/0Ab_c-d").unwrap(), params(&[("code", "4/0Ab_c-d")]));
-        assert!(parse("http://x/cb?error=access_denied&state=s").unwrap().contains_key("error"));
+        assert!(matches!(parse("4/0Ab_c-d").unwrap(), Brought::Code(code) if code.reveal() == "4/0Ab_c-d"));
+        let refusal = parse("http://x/cb?error=access_denied&state=s").unwrap();
+        assert!(matches!(refusal, Brought::Address(params) if params.contains_key("error")));
         for bad in ["", "http://x/cb", "http://x/cb?code=a&code=b", "two words"] {
             assert!(parse(bad).is_err(), "{bad}");
         }

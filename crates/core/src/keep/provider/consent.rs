@@ -4,10 +4,11 @@ use super::capture::CaptureError;
 use super::define::Definition;
 use super::exchange::CallbackParams;
 use super::fault::DefineError;
-use super::request::Filler;
+use super::request::{Filler, RequestError};
 use super::slots::Slots;
 use super::step::Step;
 use super::template::Name;
+use super::vars::{Capture, Var};
 use crate::secret::Secret;
 
 /// The parameter by which a callback says where it comes from (RFC 9207, section 2).
@@ -44,14 +45,60 @@ impl Definition {
             return Err(DefineError::new("authorize step", problem));
         }
         let request = self.request(Step::Authorize, &placeholders());
-        request.map(drop).map_err(|error| DefineError::new("authorize step", error.to_string()))
+        request.map_err(|error| DefineError::new("authorize step", error.to_string()))?;
+        self.check_exchange()
     }
 
-    /// Checks where a callback says it comes from, so that one provider's answer is never taken for another's
-    /// (RFC 9207, section 2.4; RFC 9700, section 4.4).
+    /// Checks that the request which spends a code can be made of what is known, and of what its callback brings.
+    fn check_exchange(&self) -> Result<(), DefineError> {
+        let slots = placeholders();
+        let spec = self.provider.steps.get(&Step::Exchange);
+        let holes = spec.into_iter().flat_map(|spec| spec.names());
+        let needed = holes.filter(|(name, optional)| !optional && self.value(name, &slots).is_none());
+        if let Some(unknown) = needed.map(|(name, _)| name).find(|name| !self.is_brought(name)) {
+            let field = match unknown {
+                Name::Var(var) => format!("vars.{var}"),
+                other => other.to_string(),
+            };
+            let problem =
+                format!("the provider `{}` needs it to exchange a code: set it", self.provider.name());
+            return Err(DefineError::new(field, problem));
+        }
+        match self.request(Step::Exchange, &slots) {
+            // What is missing now was found above to come with the callback.
+            Ok(_) | Err(RequestError::Missing { .. }) => Ok(()),
+            Err(error) => Err(DefineError::new("exchange step", error.to_string())),
+        }
+    }
+
+    fn is_brought(&self, name: &Name) -> bool {
+        let Name::Var(var) = name else { return false };
+        self.provider.vars.get(var).is_some_and(|var| self.is_brought_by_callback(var))
+    }
+
+    /// Whether the callback is where the value of a variable comes from.
+    fn is_brought_by_callback(&self, var: &Var) -> bool {
+        matches!(var.capture(), Some(Capture::Callback(_))) && !self.vars.contains_key(var.name())
+    }
+
+    /// Whether a person may bring the code of a callback alone, without its `state`: what ties it to this consent is PKCE
+    /// then (RFC 7636), by which a provider that keeps to it gives nothing for a code of another consent; and nothing else of
+    /// the callback is needed.
+    pub fn takes_bare_code(&self) -> bool {
+        let mentions = |step, name| self.provider.steps.get(&step).is_some_and(|spec| spec.mentions(name));
+        mentions(Step::Authorize, &Name::CodeChallenge)
+            && mentions(Step::Exchange, &Name::CodeVerifier)
+            && self.issuer().is_none()
+            && !self.provider.vars().any(|var| self.is_brought_by_callback(var))
+    }
+
+    /// Checks where a callback says it comes from (RFC 9207, section 2.4; RFC 9700, section 4.4).
     ///
-    /// Where the file knows the issuer, the callback must name just that. Where it does not, a callback that names one
-    /// must name the host that the person was sent to.
+    /// Where the issuer is known, the callback must name just that, and one provider's answer is never taken for another's.
+    /// Where it is not known, a callback that names one must name the host that the person was sent to; a callback that
+    /// names none is taken. So between two providers that send no `iss`, one of which is hostile, a mix-up is not found
+    /// here: the state says which connection was asked for, and nothing says who answered. The host that the code goes to
+    /// is that of the connection all the same.
     pub fn check_issuer(&self, callback: &CallbackParams) -> Result<(), CaptureError> {
         let refuse = |problem: String| Err(CaptureError { parameter: ISSUER.to_owned(), problem });
         let named = callback.get(ISSUER).map(String::as_str);
@@ -63,7 +110,8 @@ impl Definition {
                 expected.reveal()
             )),
             (Some(expected), None) => refuse(format!(
-                "it is missing, and the provider {:?} always sends it; if yours does not, leave the issuer out of the settings",
+                "it is missing, and {:?}, the issuer that the settings name, sends it with every answer; if yours sends none, \
+                 leave the issuer out of the settings",
                 expected.reveal()
             )),
             (None, None) => Ok(()),
@@ -97,7 +145,7 @@ impl Definition {
 /// What stands for the values of a consent that has not begun.
 fn placeholders() -> Slots {
     let text = || Some(Secret::new("x"));
-    Slots { state: text(), code_challenge: text(), ..Slots::default() }
+    Slots { state: text(), code_challenge: text(), code: text(), code_verifier: text(), ..Slots::default() }
 }
 
 fn clip(text: &str) -> String {
@@ -107,9 +155,10 @@ fn clip(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::sync::Arc;
 
     use super::super::define::{Client, Setup};
-    use super::super::{Catalogue, Definition};
+    use super::super::{Catalogue, Definition, Provider};
     use super::*;
 
     fn definition(provider: &str, vars: &[(&str, &str)], client: Client) -> Definition {
@@ -143,6 +192,109 @@ mod tests {
         let no_page = definition("oauth2", &OAUTH2[..1], client());
         assert!(!no_page.asks_for_consent());
         assert!(no_page.check_consent().is_err());
+    }
+
+    /// A definition of a file of its own, whose exchange is given.
+    fn own(vars: &str, exchange: &str, set: &[(&str, &str)]) -> Definition {
+        let file = format!(
+            r#"
+name = "own"
+title = "Own"
+hosts = ["sso.example.com"]
+{vars}
+[authorize]
+url = "https://sso.example.com/auth"
+query = {{ client_id = "${{client.id}}", state = "${{state}}" }}
+[exchange]
+url = "https://sso.example.com/token"
+{exchange}
+[refresh]
+url = "https://sso.example.com/token"
+form = {{ refresh_token = "${{refresh}}" }}
+"#
+        );
+        let provider = Arc::new(Provider::from_toml("own.toml", &file).unwrap());
+        let vars = set.iter().map(|(name, value)| ((*name).to_owned(), Secret::new(*value))).collect();
+        provider.define(Setup { vars, client: client(), ..Setup::default() }).unwrap()
+    }
+
+    #[test]
+    fn what_the_exchange_lacks_is_found_before_anybody_is_asked() {
+        let form = r#"form = { code = "${code}", account = "${account}" }"#;
+        // A token reply would bring it, and there has been none.
+        let late = "[vars.account]\ncapture = \"take\"";
+        let error = own(late, form, &[]).check_consent().unwrap_err();
+        assert_eq!(error.field, "vars.account");
+        assert!(error.problem.ends_with("needs it to exchange a code: set it"), "{error:?}");
+        own(late, form, &[("account", "7")]).check_consent().unwrap();
+        own("[vars.account]\ncapture = \"callback.account\"", form, &[]).check_consent().unwrap();
+        own("[vars.account]\ncapture = \"take\"\ndefault = \"0\"", form, &[]).check_consent().unwrap();
+        // A value that no header can carry.
+        let header = "headers = { X-Account = \"${account}\" }\nform = { code = \"${code}\" }";
+        let error = own("[vars.account]", header, &[("account", "caf\u{e9}")]).check_consent().unwrap_err();
+        assert_eq!(error.field, "exchange step");
+        assert!(error.problem.contains("x-account"), "{error:?}");
+    }
+
+    #[test]
+    fn a_code_alone_is_enough_where_pkce_ties_it_and_nothing_else_is_needed() {
+        let scope = ("scope", "openid");
+        let oauth2 = |vars: &[(&str, &str)]| definition("oauth2", &[&OAUTH2, vars].concat(), client());
+        assert!(oauth2(&[scope]).takes_bare_code());
+        assert!(!oauth2(&[("issuer", "https://sso.example.com")]).takes_bare_code(), "`iss` must be seen");
+        for (provider, takes) in [("google", true), ("dropbox", true), ("box", false), ("amocrm", false)] {
+            assert_eq!(definition(provider, &[], client()).takes_bare_code(), takes, "{provider}");
+        }
+        let pkce = r#"form = { code = "${code}", code_verifier = "${code_verifier}", at = "${account?}" }"#;
+        let no_challenge = own("[vars.account]\noptional = true", pkce, &[]);
+        assert!(!no_challenge.takes_bare_code(), "a verifier of which the provider was told nothing");
+    }
+
+    #[test]
+    fn every_built_in_provider_that_asks_for_consent_can_exchange_the_code() {
+        let catalogue = Catalogue::builtin();
+        let mut checked = 0;
+        for name in catalogue.names() {
+            let provider = catalogue.get(name.as_str()).unwrap();
+            let Some(mut setup) = provider.example() else { continue };
+            setup.client = client();
+            let callback = |name: &String| {
+                let var = provider.vars().find(|var| var.name() == name);
+                var.is_some_and(|var| matches!(var.capture(), Some(Capture::Callback(_))))
+            };
+            let mandatory = provider.steps.get(&Step::Authorize);
+            let asked = |name: &String| mandatory.is_some_and(|spec| spec.mentions(&Name::Var(name.clone())));
+            setup.vars.retain(|name, _| !callback(name) || asked(name));
+            let definition = provider.define(setup).unwrap();
+            if definition.asks_for_consent() {
+                definition.check_consent().unwrap_or_else(|error| panic!("{name}: {error}"));
+                checked += 1;
+            }
+        }
+        assert!(checked > 5, "{checked}");
+    }
+
+    #[test]
+    fn the_host_of_the_exchange_is_the_one_that_the_callback_names() {
+        for (provider, parameter, value, host) in [
+            ("amocrm", "referer", "acme.amocrm.ru", "acme.amocrm.ru"),
+            ("kommo", "referer", "acme.kommo.com", "acme.kommo.com"),
+            ("zoho", "accounts-server", "https://accounts.zoho.eu", "accounts.zoho.eu"),
+            ("zoho", "accounts-server", "https://accounts.zoho.com.au", "accounts.zoho.com.au"),
+            ("zoho", "other", "https://accounts.zoho.eu", "accounts.zoho.com"),
+            ("quickbooks", "realmId", "4620816365", "oauth.platform.intuit.com"),
+        ] {
+            let setup = Catalogue::builtin().get(provider).unwrap().example().unwrap();
+            let scope = setup.vars.get("scope").map(|scope| ("scope", scope.reveal()));
+            let definition = definition(provider, scope.as_slice(), client());
+            let callback = [("code", "c-1"), (parameter, value)];
+            let callback = callback.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            let captured = definition.capture(&CallbackParams::from(callback)).unwrap();
+            let request = definition.request(Step::Exchange, &Slots { captured, ..placeholders() }).unwrap();
+            assert_eq!(request.url.host_str(), Some(host), "{provider} {value}");
+            let decides = value.contains(host);
+            assert_eq!(request.captured_host, decides, "{provider} {value}");
+        }
     }
 
     #[test]
