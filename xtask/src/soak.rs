@@ -6,6 +6,7 @@ mod callers;
 mod judge;
 #[cfg(test)]
 mod judge_tests;
+mod nodes;
 mod scene;
 mod script;
 mod status;
@@ -31,42 +32,75 @@ enum Mode {
     Both,
 }
 
+/// What the processes have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Store {
+    /// One file, and a strict emulator that is judged for every token.
+    Sqlite,
+    /// One PostgreSQL under several nodes, and a server that others wrote, judged by its own count.
+    Postgres,
+}
+
 #[derive(Args)]
 pub(crate) struct Options {
+    /// What the processes have in common
+    #[arg(long, value_enum, default_value = "sqlite")]
+    store: Store,
+    /// How many nodes share the PostgreSQL
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(2..=16))]
+    nodes: u8,
+    /// How many callers ask the nodes
+    #[arg(long, default_value_t = 200)]
+    callers: u16,
     /// Decides the weather, the moments and the victims
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// How many times something is done to a process
     #[arg(long, default_value_t = 200, conflicts_with = "minutes")]
     rounds: u32,
-    /// Go on for so many minutes instead
+    /// Go on for so many minutes instead; on PostgreSQL 10 by default
     #[arg(long)]
     minutes: Option<u32>,
-    /// How many connections are kept
-    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=500))]
-    connections: u16,
+    /// How many connections are kept [default: 6, on PostgreSQL 100]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=500))]
+    connections: Option<u16>,
     /// How many processes share the database
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
     processes: u8,
     /// What the provider forgives
     #[arg(long, value_enum, default_value = "both")]
     mode: Mode,
-    /// How long an access token lives; however long, it is refreshed every few seconds
-    #[arg(long, default_value = "4s")]
-    life: DurationText,
+    /// How long an access token lives; however long, it is refreshed every few seconds [default: 4s, on PostgreSQL 10s]
+    #[arg(long)]
+    life: Option<DurationText>,
 }
 
 impl Options {
     /// What the test command runs.
     pub(crate) fn short() -> Self {
         Self {
+            store: Store::Sqlite,
+            nodes: 4,
+            callers: 200,
             seed: 1,
             rounds: 12,
             minutes: None,
-            connections: 4,
+            connections: Some(4),
             processes: 2,
             mode: Mode::Both,
-            life: DurationText(Duration::from_secs(4)),
+            life: None,
+        }
+    }
+
+    /// The run on PostgreSQL.
+    fn plan(&self) -> nodes::Plan {
+        nodes::Plan {
+            seed: self.seed,
+            nodes: self.nodes,
+            connections: self.connections.unwrap_or(100),
+            callers: self.callers,
+            life: self.life.map_or(Duration::from_secs(10), |life| life.0),
+            length: Duration::from_mins(self.minutes.unwrap_or(10).into()),
         }
     }
 
@@ -82,12 +116,21 @@ impl Options {
             seed: self.seed,
             rounds: self.minutes.is_none().then(|| self.rounds.div_ceil(share)),
             length: self.minutes.map(|minutes| Duration::from_mins(u64::from(minutes)) / share),
-            connections: self.connections,
+            connections: self.connections.unwrap_or(6),
             processes: self.processes,
-            life: self.life.0,
+            life: self.life.map_or(Duration::from_secs(4), |life| life.0),
         };
         graces.into_iter().map(act).collect()
     }
+}
+
+/// What the test command runs on PostgreSQL: half a minute of it, for whatever part of the callers this machine can feed.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn run_short_on_postgres() -> Result<()> {
+    let plan = Options { store: Store::Postgres, ..Options::short() }.plan();
+    nodes::run(nodes::Plan { connections: 40, callers: 60, length: Duration::from_secs(30), ..plan })
 }
 
 /// Runs the acts, says what happened, and keeps the figures below the target folder.
@@ -95,6 +138,9 @@ impl Options {
 /// # Errors
 /// A process could not be run, or the judge found something that no rule explains.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if options.store == Store::Postgres {
+        return nodes::run(options.plan());
+    }
     proof::build()?;
     let runtime = proof::runtime()?;
     let mut findings = Vec::new();

@@ -22,19 +22,21 @@ struct Step {
     act: fn() -> Result<()>,
 }
 
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 14] = [
     Step { name: "tools", act: tools },
     Step { name: "fmt", act: || run_command(cargo(&["fmt", "--all", "--check"])) },
     Step { name: "clippy", act: clippy },
     Step { name: "build", act: || run_command(cargo(&["build", "--quiet", "--workspace", "--bins"])) },
     Step { name: "rig", act: rig::install },
     Step { name: "nextest", act: || run_command(cargo(&["nextest", "run", "--workspace"])) },
+    Step { name: "nextest-postgres", act: nextest_postgres },
     Step { name: "doc", act: || run_command(cargo(&["test", "--quiet", "--doc", "--workspace"])) },
     Step { name: "vectors", act: vectors },
     Step { name: "check-arch", act: || arch::run(project_root()) },
     Step { name: "keep-alive", act: || keep_alive::run(&keep_alive::Options::short()) },
     Step { name: "stampede", act: || stampede::run(&stampede::Options::short()) },
     Step { name: "soak", act: || soak::run(&soak::Options::short()) },
+    Step { name: "soak-postgres", act: soak::run_short_on_postgres },
 ];
 
 /// Runs the steps in order; the first that fails ends the run.
@@ -69,7 +71,15 @@ fn chosen(only: &[String]) -> Result<Vec<&'static Step>> {
 fn tools() -> Result<()> {
     tools::node()?;
     tools::chromium()?;
+    tools::postgres()?;
     tools::nextest()
+}
+
+/// The tests that leave open which store they stand on, once more on PostgreSQL.
+fn nextest_postgres() -> Result<()> {
+    let mut command = cargo(&["nextest", "run", "--workspace", "--profile", "postgres"]);
+    command.env("JETON_TEST_STORE", "postgres");
+    run_command(command)
 }
 
 fn clippy() -> Result<()> {

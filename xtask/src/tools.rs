@@ -1,6 +1,9 @@
 //! Programs that the test run needs besides Rust: found, or installed where that can be done without asking.
 
 use std::ffi::OsStr;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -68,6 +71,50 @@ pub(crate) fn node() -> Result<()> {
 pub(crate) fn chromium() -> Result<()> {
     let present = || jeton_testkit::chromium().is_ok_and(|program| answers(command(program, &["--version"])));
     debian_packages("Chromium", &["chromium", "fonts-dejavu-core"], present)
+}
+
+/// PostgreSQL and PgBouncer, which tests start as clusters of their own: no server of the system is made or started.
+///
+/// # Errors
+/// They are missing and cannot be installed here.
+pub(crate) fn postgres() -> Result<()> {
+    let present =
+        || jeton_testkit::postgres_programs().is_some() && jeton_testkit::pgbouncer_program().is_some();
+    if present() {
+        return Ok(());
+    }
+    // A user who may not write there may not install either, and is told so below.
+    let _no_cluster = Aside::put(
+        "/etc/postgresql-common/createcluster.d/jeton.conf",
+        "create_main_cluster = false\n",
+        0o644,
+    );
+    let _no_service = Aside::put("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", 0o755);
+    debian_packages("PostgreSQL with PgBouncer", &["postgresql", "pgbouncer"], present)
+}
+
+/// A file that says something to Debian's installer for as long as the value lives, unless there was one.
+struct Aside(&'static Path);
+
+impl Aside {
+    fn put(path: &'static str, text: &str, mode: u32) -> Option<Self> {
+        let path = Path::new(path);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).ok()?;
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).ok()?;
+        let aside = Self(path);
+        file.write_all(text.as_bytes()).ok()?;
+        Some(aside)
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(self.0) {
+            report::line(&format!("      {} cannot be removed ({error}): remove it", self.0.display()));
+        }
+    }
 }
 
 /// Installs Debian's packages of a program that is not present.

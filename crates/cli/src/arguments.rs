@@ -62,6 +62,7 @@ pub(crate) enum Command {
     Provider(command::provider::Provider),
     #[command(subcommand)]
     Config(command::config::Config),
+    Migrate(command::migrate::Migrate),
     Adopt(command::adopt::Adopt),
     Doctor(command::doctor::Doctor),
     #[command(subcommand, hide = true)]

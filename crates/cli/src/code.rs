@@ -47,6 +47,8 @@ codes! {
         "data directory, sealing key and database do not fit or cannot be used; nothing was changed or spent";
     StoreUnavailable = "STORE_UNAVAILABLE", "The store is not available",
         "the database cannot be opened, read or written; nothing is spent until it can be";
+    SchemaOutdated = "SCHEMA_OUTDATED", "The schema is not up to date",
+        "`jeton migrate` brings it up to date, after a backup";
     ListeningFailed = "LISTENING_FAILED", "The port cannot be listened at",
         "free the port, or give `server.listen` another";
     GrantRefused = "GRANT_REFUSED", "The grant cannot be taken over",

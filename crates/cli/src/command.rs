@@ -10,6 +10,7 @@ pub(crate) mod doctor;
 mod import;
 pub(crate) mod init;
 pub(crate) mod logs;
+pub(crate) mod migrate;
 pub(crate) mod pause;
 pub(crate) mod provider;
 pub(crate) mod refresh;
@@ -52,6 +53,7 @@ pub(crate) async fn run(command: Command, sources: &Sources, output: Output) -> 
         Command::Refresh(refresh) => refresh.run(ready(load(), is_server)?, output).await,
         Command::Status(status) => status.run(ready(load(), is_server)?, output).await,
         Command::Logs(logs) => logs.run(ready(load(), is_server)?, output).await,
+        Command::Migrate(migrate) => migrate.run(&ready(load(), is_server)?, output).await,
         Command::Adopt(adopt) => adopt.run(&ready(load(), is_server)?, output).await,
     }
 }

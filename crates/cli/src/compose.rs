@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use jeton_core::entropy::{Entropy, SystemEntropy};
 use jeton_core::time::{Clock, SystemClock};
-use jeton_keeper::{Installation, Ports, Vault};
-use jeton_store::{SqliteOptions, SqliteStore};
+use jeton_keeper::{Installation, Joining, Ports, Vault};
+use jeton_store::{PostgresStore, SqliteOptions, SqliteStore, Store};
 
 use crate::code::Code;
 use crate::failure::Failure;
-use crate::settings::Settings;
+use crate::settings::{Settings, StoreSettings};
 
 /// Time and randomness of this machine.
 #[derive(Clone)]
@@ -30,7 +30,7 @@ impl Machine {
 
 /// An installation that can be worked with.
 pub(crate) struct House {
-    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) vault: Vault,
     pub(crate) machine: Machine,
     /// Where the tokens are stored, for people.
@@ -41,18 +41,30 @@ pub(crate) struct House {
 pub(crate) async fn installation(
     settings: &Settings,
     machine: &Machine,
-) -> Result<(Arc<SqliteStore>, Installation), Failure> {
+) -> Result<(Arc<dyn Store>, Installation), Failure> {
     make_private(&settings.data_dir, "data_dir", "JETON__DATA_DIR")?;
     refuse_network(&settings.data_dir)?;
-    if let Some(folder) = settings.database.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        make_private(folder, "store.url", "JETON__STORE__URL")?;
+    let store = store(settings, machine).await?;
+    if matches!(settings.store, StoreSettings::Postgres(_)) {
+        Installation::join(&*store, &settings.data_dir, Joining::IfNew, &*machine.entropy).await?;
     }
-    let store =
-        Arc::new(SqliteStore::open(&settings.database, SqliteOptions::new(Arc::clone(&machine.clock)))?);
     let installation =
         Installation::open(&*store, &settings.data_dir, &settings.key, &*machine.clock, &*machine.entropy)
             .await?;
     Ok((store, installation))
+}
+
+/// Opens the store and brings its schema up to date.
+pub(crate) async fn store(settings: &Settings, machine: &Machine) -> Result<Arc<dyn Store>, Failure> {
+    match &settings.store {
+        StoreSettings::Sqlite(database) => {
+            if let Some(folder) = database.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+                make_private(folder, "store.url", "JETON__STORE__URL")?;
+            }
+            Ok(Arc::new(SqliteStore::open(database, SqliteOptions::new(Arc::clone(&machine.clock)))?))
+        }
+        StoreSettings::Postgres(settings) => Ok(Arc::new(PostgresStore::open(settings.options()).await?)),
+    }
 }
 
 /// Opens everything that commands on connections need.
@@ -65,7 +77,7 @@ pub(crate) async fn house(settings: Settings, machine: Machine) -> Result<House,
         consents: store.clone(),
     };
     let (clock, entropy) = (Arc::clone(&machine.clock), Arc::clone(&machine.entropy));
-    let storage = settings.database.display().to_string();
+    let storage = settings.store.shown();
     let vault =
         Vault::open(ports, installation, settings.definitions, settings.keeper, clock, entropy).await?;
     Ok(House { store, vault, machine, storage })

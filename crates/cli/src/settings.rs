@@ -13,6 +13,7 @@ mod origin;
 mod reader;
 mod schema;
 pub(crate) mod show;
+mod store;
 mod store_url;
 mod values;
 
@@ -33,6 +34,7 @@ pub(crate) use catalogue::add as add_provider;
 pub(crate) use connections::from_file as secret_from_file;
 pub(crate) use fault::Fault;
 pub(crate) use origin::Origin;
+pub(crate) use store::{PostgresSettings, StoreSettings};
 pub(crate) use values::Values;
 
 use crate::environment::Environment;
@@ -66,7 +68,7 @@ const OLD_NAMES: [(&str, &str); 5] = [
 pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
     pub(crate) key: KeySource,
-    pub(crate) database: PathBuf,
+    pub(crate) store: StoreSettings,
     pub(crate) listen: SocketAddr,
     pub(crate) api_key: Option<ApiKey>,
     pub(crate) level: Level,
@@ -221,9 +223,14 @@ fn set_text(path: Vec<String>, text: &str, origin: Origin, values: &mut Values) 
     values.set(path, value, origin)
 }
 
-/// Whether what stands at `path` is a secret itself: a client's, or a variable that the provider calls one.
+/// Whether what stands at `path` is a secret itself, or holds one: a client's, a variable that the provider calls one, or
+/// the URL of a store with a password in it.
 fn is_secret(path: &[String], values: &Values, catalogue: &Catalogue) -> bool {
     match path {
+        [section, url] if section == "store" && url == "url" => {
+            let written = values.get(path).and_then(|found| found.value.as_str());
+            written.is_some_and(store_url::holds_password)
+        }
         [section, _, client, key] if section == "connections" && client == "client" => key == "secret",
         [section, name, vars, key] if section == "connections" && vars == "vars" => {
             let provider = [section.clone(), name.clone(), "provider".to_owned()];
@@ -244,7 +251,7 @@ fn exposed_secret(file: &Path, values: &Values, catalogue: &Catalogue) -> Option
     });
     let (path, _) = secret.filter(|_| mode & 0o007 != 0)?;
     Some(format!(
-        "{file} holds {} and can be read by others; run `chmod 600 {file}`, or move the secret to a `secret_file`",
+        "{file} holds {} and can be read by others; run `chmod 600 {file}`, or move the secret to a file of its own",
         path.join("."),
         file = file.display()
     ))

@@ -90,6 +90,15 @@ pub enum InstallationError {
     Store(#[from] StoreError),
 }
 
+/// Which data directories join a store that many machines share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Joining {
+    /// Those that belong to no store yet: of new nodes.
+    IfNew,
+    /// Also one that belongs to another store, because an operator says so.
+    InAnyCase,
+}
+
 /// An installation whose store, data directory and sealing key belong together.
 #[derive(Debug)]
 pub struct Installation {
@@ -122,6 +131,24 @@ impl Installation {
         Self::of(&known, store.revision().await?, data_dir, key)
     }
 
+    /// Makes this data directory one of those of a store that many machines share; [`Installation::open`] is for
+    /// afterwards, and for a store that is new.
+    pub async fn join(
+        store: &dyn Maintenance,
+        data_dir: &Path,
+        joining: Joining,
+        entropy: &dyn Entropy,
+    ) -> Result<(), InstallationError> {
+        let Some(identity) = store.identity().await? else { return Ok(()) };
+        make_directory(data_dir, entropy)?;
+        let how = match joining {
+            Joining::IfNew => Publish::UnlessThere,
+            Joining::InAnyCase => Publish::Replace,
+        };
+        let path = data_dir.join(INSTANCE_FILE);
+        publish(&path, |file| instance_text(identity.instance, file), how, entropy)
+    }
+
     /// Opens the installation of a store that was founded and has come to `revision`, and writes nothing: to look at one
     /// that may be wrong.
     ///
@@ -142,6 +169,11 @@ impl Installation {
         let went_back = went_back.map(|seen| Hold::WentBack { found: revision, seen });
         let hold = copied.or(went_back);
         Ok(Self { sealer, data_dir: data_dir.to_owned(), seen: revision, hold })
+    }
+
+    /// Whether this data directory belongs to a store already, whichever.
+    pub fn is_settled(data_dir: &Path) -> bool {
+        data_dir.join(INSTANCE_FILE).exists()
     }
 
     /// The variables that consents and replies of a connection have brought; none where they cannot be opened.

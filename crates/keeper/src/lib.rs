@@ -21,6 +21,7 @@ mod high_water;
 mod installation;
 mod introspect;
 mod memory;
+mod node;
 mod operate;
 mod outbound;
 mod reach;
@@ -42,7 +43,8 @@ pub use consent::{
 pub use error::TokenError;
 pub use examine::{Examination, Footing};
 pub use high_water::Hold;
-pub use installation::{Installation, InstallationError, KeySource};
+pub use installation::{Installation, InstallationError, Joining, KeySource};
+pub use node::Neighbours;
 pub use reach::Reach;
 pub use settings::Settings;
 pub use shared::{Ports, VaultError};

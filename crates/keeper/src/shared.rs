@@ -269,6 +269,11 @@ impl Shared {
         tokio::time::timeout(pause, self.closing.cancelled()).await.is_err()
     }
 
+    /// Returns once the vault closes.
+    pub(crate) async fn closed(&self) {
+        self.closing.cancelled().await;
+    }
+
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.is_cancelled()
     }

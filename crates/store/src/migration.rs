@@ -3,18 +3,24 @@
 //! A change that is out is never edited: its checksum is kept in every database that has it. Changes *expand* first
 //! (add what the new binary needs, keep what the old one reads) and *contract* in a later release.
 
-/// One change of a schema.
+/// One change of a schema. A number that is about another store alone stands in the list with no statements, so that the
+/// numbers of every store go on without gaps.
 #[derive(Clone, Copy, Debug)]
 pub struct Migration {
     /// Its number, counted from 1 without gaps.
     pub number: u32,
     /// What it is about: the rest of its file name.
     pub name: &'static str,
-    /// The statements.
+    /// The statements; empty where this store has nothing to change.
     pub sql: &'static str,
 }
 
 impl Migration {
+    /// A number that is about another store alone.
+    pub(crate) const fn elsewhere(number: u32, name: &'static str) -> Self {
+        Self { number, name, sql: "" }
+    }
+
     /// Tells whether the SQL is still what it was when it was applied (64-bit FNV-1a: it guards against slips, not
     /// against forgers, who could change the schema itself).
     pub fn checksum(&self) -> String {

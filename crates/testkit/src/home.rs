@@ -3,13 +3,17 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command as Process;
+use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use tempfile::TempDir;
 use toml::{Table, Value};
 
 use crate::command::Command;
+use crate::place::jeton_binary;
+use crate::postgres::{PgCluster, PgDatabase, test_store_is_postgres};
 
 /// One `[connections.NAME]` of a settings file.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -51,7 +55,8 @@ impl Connection {
     }
 }
 
-/// A temporary home: everything that a jeton writes lies below it, and it is removed with the value.
+/// A temporary home: everything that a jeton writes lies below it, or in a database of PostgreSQL, and is removed with the
+/// value.
 ///
 /// Several processes may live in one home at a time; each takes its own port.
 #[derive(Debug)]
@@ -60,23 +65,71 @@ pub struct TempHome {
     /// Settings outside `connections`.
     general: Table,
     connections: BTreeMap<String, Connection>,
+    /// The store, where it is not a file of this home.
+    postgres: Option<Arc<PgDatabase>>,
 }
 
 impl TempHome {
     /// What `API_KEY` is for every process of a home.
     pub const API_KEY: &'static str = "testkit-api-key-7c1f0a5e9d3b4826";
 
-    /// An empty home with a settings file that names no connection.
+    /// An empty home with a settings file that names no connection. Its store is the one that this test run is about.
+    ///
+    /// # Errors
+    /// It cannot be written, or there is no PostgreSQL where one is needed.
+    pub fn new() -> Result<Self> {
+        if test_store_is_postgres() { Self::on_postgres() } else { Self::with_store(None) }
+    }
+
+    /// A home whose store is PostgreSQL in any case.
+    ///
+    /// # Errors
+    /// It cannot be written, or there is no PostgreSQL.
+    pub fn on_postgres() -> Result<Self> {
+        let binary = jeton_binary()?;
+        let program = binary.clone();
+        let migrate = |url: String| async move { migrate(&program, &url) };
+        let database = PgCluster::shared()?.database(&binary, migrate)?;
+        Self::on_database(database)
+    }
+
+    /// A home whose store is this database.
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn new() -> Result<Self> {
+    pub fn on_database(database: PgDatabase) -> Result<Self> {
+        Self::with_store(Some(Arc::new(database)))
+    }
+
+    /// The home of one more node on the store of this one, which is PostgreSQL: with a data directory of its own, the same
+    /// key and the same connections.
+    ///
+    /// # Errors
+    /// It cannot be written, or this home's store is a file.
+    pub fn another_node(&self) -> Result<Self> {
+        ensure!(self.postgres.is_some(), "nodes share a store of PostgreSQL, and this one is a file");
+        let mut home = Self::with_store(self.postgres.clone())?;
+        let key = self.data_dir().join("key").display().to_string();
+        let (data_dir, url) = (home.general["data_dir"].clone(), home.general["store"].clone());
+        home.general.clone_from(&self.general);
+        home.general.extend([("data_dir".to_owned(), data_dir), ("store".to_owned(), url)]);
+        home.general.insert("key_file".to_owned(), key.into());
+        home.connections.clone_from(&self.connections);
+        home.write()?;
+        Ok(home)
+    }
+
+    fn with_store(postgres: Option<Arc<PgDatabase>>) -> Result<Self> {
         let directory =
             tempfile::Builder::new().prefix("jeton-home-").tempdir().context("making a temporary home")?;
-        let mut home = Self { directory, general: Table::new(), connections: BTreeMap::new() };
-        let (data_dir, database) = (home.data_dir(), home.database());
+        let mut home = Self { directory, general: Table::new(), connections: BTreeMap::new(), postgres };
+        let data_dir = home.data_dir();
         home.general.insert("data_dir".to_owned(), data_dir.display().to_string().into());
-        home.put("store", "url", format!("sqlite:{}", database.display()));
+        let url = match &home.postgres {
+            Some(database) => database.url().to_owned(),
+            None => format!("sqlite:{}", home.database().display()),
+        };
+        home.put("store", "url", url);
         home.put("log", "level", "debug");
         fs::create_dir(home.outputs()).context("making the folder of outputs")?;
         home.write()?;
@@ -93,7 +146,12 @@ impl TempHome {
         self.path().join("data")
     }
 
-    /// The database.
+    /// Its database of PostgreSQL, if it has one.
+    pub fn postgres(&self) -> Option<&PgDatabase> {
+        self.postgres.as_deref()
+    }
+
+    /// The file that the database is, where it is one.
     pub fn database(&self) -> PathBuf {
         self.data_dir().join("jeton.sqlite")
     }
@@ -177,6 +235,15 @@ impl TempHome {
         );
         self.write_settings(&toml::to_string(&file).context("writing settings as TOML")?)
     }
+}
+
+/// Brings an empty database to the schema of a build.
+fn migrate(binary: &Path, url: &str) -> Result<()> {
+    let mut process = Process::new(binary);
+    process.current_dir(std::env::temp_dir()).env_clear();
+    let output = process.args(["--set", &format!("store.url={url}"), "migrate"]).output()?;
+    ensure!(output.status.success(), "`jeton migrate` failed: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! * [`TempHome`] is a data directory with its `jeton.toml`; [`Command`] and [`Running`] are the binary run in it.
 //! * [`Client`] speaks JSON over HTTP to whatever is on loopback.
 //! * [`OidcRig`] is an OAuth server that others wrote.
+//! * [`PgCluster`] is a PostgreSQL of the tests' own, and [`PgDatabase`] a fresh database of one test.
 //! * [`Browser`] is a person's browser.
 //! * [`grep_tree`] looks for secrets in everything that was written.
 #![warn(missing_docs)]
@@ -15,6 +16,7 @@ mod leaks;
 mod oidc;
 mod place;
 mod port;
+mod postgres;
 mod running;
 
 pub use browser::{Browser, Look, Seen, chromium};
@@ -25,4 +27,7 @@ pub use leaks::{Leak, grep_tree};
 pub use oidc::{Fault, OidcRig, OidcSettings, OidcStats};
 pub use place::{jeton_binary, project_root, rig_directory};
 pub use port::FreePort;
+pub use postgres::{
+    PgBouncer, PgCluster, PgDatabase, pgbouncer_program, postgres_programs, test_store_is_postgres,
+};
 pub use running::Running;

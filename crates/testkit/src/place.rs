@@ -15,7 +15,7 @@ pub fn project_root() -> &'static Path {
 }
 
 /// The target folder that the running executable was built into, or the usual one.
-fn target_directory() -> PathBuf {
+pub(crate) fn target_directory() -> PathBuf {
     match std::env::var_os("CARGO_TARGET_DIR") {
         Some(directory) => project_root().join(directory),
         None => project_root().join("target"),

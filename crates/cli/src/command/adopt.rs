@@ -1,11 +1,12 @@
 //! `jeton adopt`.
 
+use jeton_keeper::{Installation, Joining};
 use serde_json::json;
 
 use crate::compose::{self, Machine};
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::settings::Settings;
+use crate::settings::{Settings, StoreSettings};
 
 /// Take over a database that was copied or restored, once the original no longer runs
 #[derive(Debug, clap::Args)]
@@ -16,8 +17,16 @@ impl Adopt {
         let machine = Machine::this();
         let (store, mut installation) = compose::installation(settings, &machine).await?;
         let on_hold = installation.on_hold();
-        if on_hold {
-            installation.adopt(&*store, &*machine.clock, &*machine.entropy).await?;
+        match &settings.store {
+            _ if !on_hold => {}
+            StoreSettings::Sqlite(_) => {
+                installation.adopt(&*store, &*machine.clock, &*machine.entropy).await?;
+            }
+            // Other nodes belong to this database already: it stays what it is, and this data directory follows it.
+            StoreSettings::Postgres(_) => {
+                let joining = Joining::InAnyCase;
+                Installation::join(&*store, &settings.data_dir, joining, &*machine.entropy).await?;
+            }
         }
         let text = if on_hold {
             "this installation has taken the database over and keeps its connections alive from now on; start \

@@ -1,7 +1,7 @@
 //! `jeton demo`: what jeton does, to be watched. Everything is real but the providers.
 //!
 //! * Who takes part? [`cast`]; how do their providers behave? [`weather`].
-//! * What runs? [`stage`], in its [`home`], with [`callers`].
+//! * What runs? [`stage`], in its [`home`] and [`scratch`] schema, with [`callers`].
 //! * What is seen? [`watch`], told by [`story`], shown by [`face`]: [`view`] and [`table`] on a [`screen`].
 //! * Was it good? [`verdict`].
 
@@ -11,6 +11,7 @@ mod face;
 mod home;
 mod line;
 mod paint;
+mod scratch;
 mod screen;
 mod stage;
 mod story;
@@ -25,13 +26,16 @@ use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use jeton_core::entropy::SystemEntropy;
 use jeton_core::keep::provider::DurationText;
+use jeton_core::secret::Secret;
 use jeton_emulator::SeededEntropy;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use self::face::{Face, remember};
 use self::paint::Look;
+use self::scratch::Scratch;
 use self::stage::Stage;
 use self::story::Event;
 use self::verdict::Verdict;
@@ -66,6 +70,9 @@ pub(crate) struct Demo {
     /// Listen here [default: 127.0.0.1:9095, or a free port where that is taken]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
+    /// Keep the tokens in this database of PostgreSQL, in a schema that is removed in the end [default: a file]
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
 }
 
 impl Demo {
@@ -76,12 +83,35 @@ impl Demo {
         }
         let mut signals = Signals::listen()?;
         let quiet = Face::is_drawn(output, &sources.environment) && io::stderr().is_terminal();
-        let mut stage = Stage::open(self.seed, self.listen, &sources.flags, quiet).await?;
-        let shown = self.show(&mut stage, &mut signals, sources, output).await;
+        let scratch = match &self.store {
+            Some(url) => Some(Scratch::make(url, &SystemEntropy).await?),
+            None => None,
+        };
+        let url = scratch.as_ref().map(Scratch::url);
+        let played = self.play(url.as_ref(), quiet, &mut signals, sources, output).await;
+        let removed = match scratch {
+            Some(scratch) => scratch.remove().await,
+            None => Ok(()),
+        };
+        let verdict = played?;
+        removed?;
+        verdict.into_result()
+    }
+
+    async fn play(
+        &self,
+        store: Option<&Secret>,
+        quiet: bool,
+        signals: &mut Signals,
+        sources: &Sources,
+        output: Output,
+    ) -> Result<Verdict, Failure> {
+        let mut stage = Stage::open(self.seed, self.listen, store, &sources.flags, quiet).await?;
+        let shown = self.show(&mut stage, signals, sources, output).await;
         let cleared = stage.clear();
         let verdict = shown?;
         cleared?;
-        verdict.into_result()
+        Ok(verdict)
     }
 
     /// Shows what runs until it is time to end, ends it, and says how it was.

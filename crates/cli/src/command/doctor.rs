@@ -1,14 +1,15 @@
 //! `jeton doctor`: looks at everything that an installation needs, changes nothing, and says what to do.
 //!
 //! * What is said, and how? [`report`].
-//! * Folders, files and their modes: [`files`]. Database, key, hold and spill slots: [`store`]. Disk and clock:
-//!   [`machine`].
+//! * Folders, files and their modes: [`files`]. Database, key, hold and spill slots: [`store`], [`postgres`]. Disk
+//!   and clock: [`machine`].
 //! * Grants that are over or will be: [`grants`]. Hosts that cannot be reached: [`hosts`].
 
 mod files;
 mod grants;
 mod hosts;
 mod machine;
+mod postgres;
 mod report;
 mod store;
 
@@ -55,7 +56,7 @@ impl Doctor {
         definitions(settings, report);
         files::examine(settings, report);
         machine::disk(&settings.data_dir, report);
-        let found = store::examine(settings, report).await;
+        let found = store::examine(settings, &machine, report).await;
         store::spill_slots(&settings.data_dir, report);
         machine::clock(now, &found.connections, report);
         grants::examine(settings, &found.connections, now, report);

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::connection::{Condition, Generation};
-use jeton_core::keep::ports::Maintenance as _;
 use jeton_server::{ApiKey, Doors, Limits};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -55,8 +54,15 @@ impl Serve {
         take_over(&house, &imports).await?;
         announce(&house, listener.local_addr().unwrap_or(address)).await?;
         house.vault.start().await?;
+        house.vault.live_among(house.store.clone(), &node_name());
         serve(&house, listener, api_key, &mut endings).await
     }
+}
+
+/// What people call this process: its machine, and its number there.
+fn node_name() -> String {
+    let machine = rustix::system::uname();
+    format!("{}/{}", machine.nodename().to_string_lossy(), std::process::id())
 }
 
 /// Serves until a signal comes; then accepts nothing more, answers what is under way and drains the vault.

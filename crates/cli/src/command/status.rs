@@ -2,8 +2,10 @@
 
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::connection::Condition;
+use jeton_core::keep::ports::LiveNode;
 use jeton_core::time::Timestamp;
-use jeton_keeper::{Status as State, Vault};
+use jeton_keeper::{Neighbours, Status as State, Vault};
+use serde_json::{Value, json};
 
 use crate::failure::Failure;
 use crate::moment::relative;
@@ -17,11 +19,22 @@ const PAGE: usize = 500;
 pub(crate) struct Status {
     /// Only this connection
     name: Option<String>,
+    /// The processes that keep the connections alive, in place of the connections
+    #[arg(long, conflicts_with = "name")]
+    nodes: bool,
 }
 
 impl Status {
     pub(crate) async fn run(self, settings: Settings, output: Output) -> Result<(), Failure> {
         super::at_home(settings, async |house| {
+            let now = house.machine.clock.now();
+            let Neighbours { nodes, warnings } = house.vault.nodes(&*house.store).await?;
+            if !output.json {
+                warnings.iter().try_for_each(|warning| output::remark(&format!("warning: {warning}")))?;
+            }
+            if self.nodes {
+                return show_nodes(&nodes, now, output);
+            }
             let states = match &self.name {
                 Some(name) => vec![house.vault.status(name).await?],
                 None => all(&house.vault).await?,
@@ -31,7 +44,6 @@ impl Status {
                     "this installation is on hold because {hold}: nothing is spent until `jeton adopt`"
                 ))?;
             }
-            let now = house.machine.clock.now();
             let mut table = Table::new(
                 ["NAME", "PROVIDER", "CONDITION", "EXPIRES", "NEXT LOOK", "GENERATION", "NOTE"],
                 "no connection is defined; write [connections.NAME] into jeton.toml",
@@ -43,6 +55,32 @@ impl Status {
         })
         .await
     }
+}
+
+fn show_nodes(nodes: &[LiveNode], now: Timestamp, output: Output) -> Result<(), Failure> {
+    let mut table = Table::new(
+        ["NODE", "NAME", "VERSION", "STARTED", "LAST SEEN"],
+        "no `jeton serve` runs on this store",
+    );
+    for node in nodes {
+        table.row([
+            node.node.to_string(),
+            node.name.clone(),
+            node.version.clone(),
+            relative(Some(node.started_at), now),
+            relative(Some(node.seen_at), now),
+        ]);
+    }
+    let listed: Vec<Value> = nodes
+        .iter()
+        .map(|node| {
+            json!({
+                "node": node.node.to_string(), "name": node.name, "version": node.version,
+                "started_at": node.started_at, "seen_at": node.seen_at,
+            })
+        })
+        .collect();
+    Ok(output.rows(&table, &listed)?)
 }
 
 /// The status of every connection that is defined or stored.

@@ -14,7 +14,7 @@ use super::connections::{self, Around};
 use super::fault::Fault;
 use super::origin::Origin;
 use super::reader::{Reader, join, text};
-use super::store_url::sqlite_path;
+use super::store::store;
 use super::values::{Values, path};
 use super::{API_KEY_VARIABLE, KEY_VARIABLE, Settings, catalogue};
 use crate::environment::Environment;
@@ -44,7 +44,7 @@ pub(super) fn assemble(
     let around = Around { catalogue: &catalogue, environment, callback: callback.as_ref() };
     let settings = Settings {
         key: key(&mut reader, environment, key_file),
-        database: database(&mut reader, &data_dir),
+        store: store(&mut reader, &data_dir),
         listen: listen(&mut reader),
         api_key: api_key(&mut reader, environment),
         level: reader.read("log.level", |value| text(value)?.parse::<Level>()).unwrap_or_default(),
@@ -99,11 +99,6 @@ fn place(reader: &mut Reader<'_>, name: &str) -> PathBuf {
 
 fn relative_to(reader: &mut Reader<'_>, name: &str, folder: &Path) -> PathBuf {
     join(folder, Path::new(&reader.read(name, text).unwrap_or_default()))
-}
-
-fn database(reader: &mut Reader<'_>, data_dir: &Path) -> PathBuf {
-    let path = reader.read("store.url", |value| sqlite_path(&text(value)?));
-    join(data_dir, &path.unwrap_or_default())
 }
 
 fn listen(reader: &mut Reader<'_>) -> SocketAddr {

@@ -157,10 +157,10 @@ fn from_environment(environment: &Environment, name: &str) -> Result<Secret, Str
     }
 }
 
-/// The client secret that a file holds alone.
+/// The secret that a file holds alone.
 pub(crate) fn from_file(file: &Path) -> Result<Secret, String> {
     let shown = file.display();
-    let unreadable = |error| format!("{shown} cannot be read ({error}); write the client secret into it");
+    let unreadable = |error| format!("{shown} cannot be read ({error}); write the secret into it");
     let mode = fs::metadata(file).map_err(unreadable)?.permissions().mode();
     if mode & 0o007 != 0 {
         return Err(format!("{shown} can be read by others; run `chmod 600 {shown}`"));
@@ -168,7 +168,7 @@ pub(crate) fn from_file(file: &Path) -> Result<Secret, String> {
     let text = Secret::from(fs::read_to_string(file).map_err(unreadable)?);
     let secret = text.reveal().trim_end_matches(['\r', '\n']);
     if secret.is_empty() {
-        Err(format!("{shown} is empty; write the client secret into it"))
+        Err(format!("{shown} is empty; write the secret into it"))
     } else {
         Ok(secret.into())
     }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::origin::Origin;
 use super::schema::{self, Kind, Place};
+use super::store_url;
 use super::values::{Found, Values};
 use super::{API_KEY_VARIABLE, KEY_VARIABLE};
 use crate::environment::Environment;
@@ -36,7 +37,7 @@ impl Shown {
 pub(crate) fn shown(values: &Values, catalogue: &Catalogue, environment: &Environment) -> Vec<Shown> {
     let settings = values.iter().map(|(path, found)| Shown {
         name: dotted(path),
-        value: may_be_shown(path, values, catalogue).then(|| found.value.clone()),
+        value: may_be_shown(path, values, catalogue).then(|| without_password(path, &found.value)),
         origin: found.origin.clone(),
     });
     let secrets = [API_KEY_VARIABLE, KEY_VARIABLE]
@@ -48,6 +49,14 @@ pub(crate) fn shown(values: &Values, catalogue: &Catalogue, environment: &Enviro
         origin: Origin::Environment(name.to_owned()),
     });
     settings.chain(secrets).collect()
+}
+
+/// The value, with the password of a store's URL hidden.
+fn without_password(path: &[String], value: &toml::Value) -> toml::Value {
+    match value.as_str() {
+        Some(url) if path == ["store", "url"] => store_url::shown(url).into(),
+        _ => value.clone(),
+    }
 }
 
 /// Variables may be shown when their provider says that they are no secret.

@@ -51,7 +51,9 @@ fn the_defaults_are_those_of_the_keeper_and_name_every_setting() {
     let settings =
         load(&Sources { config: Some("/dev/null".into()), ..Sources::default() }).settings.unwrap();
     assert_eq!(settings.keeper, jeton_keeper::Settings::default());
-    assert_eq!(settings.database, Path::new("/dev/jeton-data/jeton.sqlite"));
+    assert!(
+        matches!(&settings.store, StoreSettings::Sqlite(path) if path == Path::new("/dev/jeton-data/jeton.sqlite"))
+    );
     assert_eq!(settings.listen.to_string(), "127.0.0.1:9095");
 
     // Settings without a default stand behind a `#` without a space.
@@ -175,7 +177,7 @@ fn wrong_values_say_where_they_stand_and_what_is_expected() {
         ),
         [
             "jeton.toml:3: server.public_url: the scheme must be https, or http, and is `ftp`",
-            "jeton.toml:5: store.url: the scheme of a store must be `sqlite`, and `mysql` is not one; write sqlite:PATH",
+            "jeton.toml:5: store.url: the scheme of a store must be `sqlite` or `postgres`, and `mysql` is not one; write sqlite:PATH or postgres://USER@HOST/DATABASE",
             "jeton.toml:2: server.listen: \"localhost\" is not an address with a port; write one such as 127.0.0.1:9095",
             "jeton.toml:7: log.level: `inof` is not a level; did you mean `info`?",
             "jeton.toml:9: keeper.wait: expected a duration in quotes, such as \"45s\", found a number",
@@ -271,7 +273,7 @@ fn a_client_secret_comes_from_exactly_one_place() {
         ]
     );
     folder.write("s", "", 0o600);
-    assert!(folder.faults(Environment::default())[0].contains("s is empty; write the client secret into it"));
+    assert!(folder.faults(Environment::default())[0].contains("s is empty; write the secret into it"));
 }
 
 #[test]

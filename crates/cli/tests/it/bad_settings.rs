@@ -55,7 +55,7 @@ async fn a_url_with_the_wrong_scheme_is_refused() {
     assert!(sentence.contains("https"), "{sentence}");
     assert_eq!(
         said(&home, "[store]\nurl = \"mysql://root:hunter2@db/jeton\"\n").await,
-        "jeton.toml:3: store.url: the scheme of a store must be `sqlite`, and `mysql` is not one; write sqlite:PATH"
+        "jeton.toml:3: store.url: the scheme of a store must be `sqlite` or `postgres`, and `mysql` is not one; write sqlite:PATH or postgres://USER@HOST/DATABASE"
     );
 }
 

@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::{Output, Stdio};
 
-use jeton_testkit::{Client, jeton_binary};
+use jeton_testkit::{Client, PgCluster, jeton_binary};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
@@ -201,4 +201,33 @@ async fn a_reader_that_leaves_early_ends_it_in_order() {
     let status = timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
     assert_eq!(status.code(), Some(0));
     assert_nothing_is_left(&place);
+}
+
+#[tokio::test]
+async fn on_postgres_it_keeps_to_a_schema_of_its_own_and_removes_it() {
+    let database = PgCluster::shared().unwrap().empty_database().unwrap();
+    let count =
+        |what: &str| database.query(&format!("SELECT count(*) FROM {what}")).unwrap()[0][0].clone().unwrap();
+    let schemas = "pg_namespace WHERE nspname LIKE 'jeton%'";
+    let place = tempfile::tempdir().unwrap();
+    let during = async {
+        let begun = tokio::time::Instant::now();
+        while count(schemas) != "1" {
+            assert!(begun.elapsed() < PATIENCE, "no schema is made");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    let arguments = ["--for", "5s", "--store", database.url()];
+    let (ended, ()) = tokio::join!(run(place.path(), arguments), during);
+    let (out, err) = (String::from_utf8(ended.stdout).unwrap(), String::from_utf8(ended.stderr).unwrap());
+    assert_eq!((ended.status.code(), err.as_str()), (Some(0), ""), "{out}");
+    assert!(number(&out, "spends") > 0, "{out}");
+    assert_eq!(count(schemas), "0", "it is removed");
+    assert_eq!(count("pg_tables WHERE schemaname = 'public'"), "0", "the rest is left alone");
+    assert_nothing_is_left(&place);
+
+    let url = format!("{}?options=-c%20x", database.url());
+    let refused = run(place.path(), ["--store", &url]).await;
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("leave `options` out"));
 }

@@ -59,7 +59,7 @@ async fn its_environment_and_its_tokens_are_enough_to_go_on() {
     assert!(old.emulator.accepts(given["access_token"].as_str().unwrap()));
     let found = client.get_json("/api/v1/diagnostics/token-status").await.unwrap();
     assert_eq!(found["data"]["token_validation"]["expired"], false);
-    assert!(found["data"]["storage_path"].as_str().unwrap().ends_with(".sqlite"), "{found}");
+    assert!(found["data"]["storage_path"].as_str().is_some_and(|path| !path.is_empty()), "{found}");
     server.terminate().unwrap();
     server.wait(PATIENCE).await.unwrap();
 

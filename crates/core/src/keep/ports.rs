@@ -6,6 +6,7 @@
 //! first answer again.
 
 mod consents;
+mod nodes;
 
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ pub use consents::{
     CallBack, CallbackAnswer, ConsentKey, ConsentStore, FailExchange, FoundConsent, Invite, OpenAnswer,
     Opening, Then,
 };
+pub use nodes::{Beat, CLOCK_TOLERANCE, Heard, LiveNode, NodeStore};
 
 /// Why a store could not do what was asked. The text names what is wrong and the cure, and holds no secret.
 #[derive(Debug, thiserror::Error)]
@@ -273,16 +275,22 @@ pub trait ConnectionStore: Send + Sync {
     ) -> Result<bool, StoreError>;
 }
 
-/// How a process learns what others changed.
+/// How a process learns what others changed. An opened store is followed by one consumer, from the revision that it had
+/// when it was opened, or later.
 #[async_trait]
 pub trait ChangeFeed: Send + Sync {
     /// The last change of the store. It goes back only when a backup is put in the place of the store.
     async fn revision(&self) -> Result<Revision, StoreError>;
 
     /// Up to `limit` connections changed after `seen`, in the order of their changes.
+    ///
+    /// Where writers do not wait for each other, a change may become visible after later ones: such a row comes with
+    /// them, though its own revision is not above `seen`. So a consumer takes for `seen` the highest revision that it
+    /// got. It may get one revision of a row twice, after the store was out of reach for instance, and none but the
+    /// latest of several: what it does with a row must be harmless the second time.
     async fn changed_since(&self, seen: Revision, limit: usize) -> Result<Vec<Connection>, StoreError>;
 
-    /// Returns soon after the store has changed beyond `seen`, whoever changed it.
+    /// Returns soon after [`ChangeFeed::changed_since`] has something for whoever has seen `seen`, whoever changed it.
     async fn wait_for_change(&self, seen: Revision);
 }
 

@@ -9,7 +9,7 @@ use jeton_core::id::{AttemptId, NodeId};
 use jeton_core::keep::attempt::{Act, AttemptStatus, Trigger};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
 use jeton_core::keep::connection::{Generation, SealedTokens, access_place, refresh_place};
-use jeton_core::keep::ports::{Administer, Commit, CommitAnswer, ConnectionStore as _, StoreError};
+use jeton_core::keep::ports::{Administer, Commit, CommitAnswer, StoreError};
 use jeton_core::secret::Secret;
 use jeton_core::time::Clock as _;
 use jeton_emulator::Mood;
@@ -18,6 +18,7 @@ use jeton_store::sqlite::faults::{Hooks, NoHooks};
 use tokio::time::sleep;
 
 use crate::process::Process;
+use crate::stores::Database;
 use crate::world::{ACME, Shape, World, graceful, short_settings};
 
 /// The machine sleeps while a redeem is under way, and its lease lapses.
@@ -115,7 +116,7 @@ async fn a_reply_for_a_grant_that_was_given_up_revives_nothing() {
 /// Spends `refresh` at the provider as somebody does who keeps the reply to himself.
 async fn redeem_elsewhere(world: &World, refresh: Secret) -> (Secret, Secret) {
     let elsewhere = crate::world::Place {
-        database: world.home.path().join("elsewhere.db"),
+        database: Database::new(world.home.path().join("elsewhere.db")).await,
         data_dir: world.home.path().join("elsewhere"),
         key: world.place().key,
     };

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jeton_core::entropy::SystemEntropy;
-use jeton_core::keep::ports::Maintenance as _;
 use jeton_core::seal::KeyRing;
 use jeton_core::secret::Secret;
 use jeton_keeper::{Installation, InstallationError, KeySource, TokenError};
 use jeton_store::sqlite::faults::NoHooks;
 
+use crate::stores::Database;
 use crate::world::{ACME, Place, Shape, World, short_settings};
 
 fn mode(path: &Path) -> u32 {
@@ -23,15 +23,10 @@ fn mode(path: &Path) -> u32 {
 fn copied(world: &World) -> Place {
     let original = world.place();
     let home = world.home.path().join("copy");
-    let copy =
-        Place { database: home.join("jeton.db"), data_dir: home.join("data"), key: home.join("data/key") };
-    fs::create_dir_all(&copy.data_dir).expect("the scene is set");
-    for suffix in ["", "-wal", "-shm"] {
-        let with = |path: &Path| std::path::PathBuf::from(format!("{}{suffix}", path.display()));
-        if with(&original.database).exists() {
-            fs::copy(with(&original.database), with(&copy.database)).expect("the scene is set");
-        }
-    }
+    let data_dir = home.join("data");
+    fs::create_dir_all(&data_dir).expect("the scene is set");
+    let database = original.database.copy(home.join("jeton.db"));
+    let copy = Place { database, key: data_dir.join("key"), data_dir };
     fs::copy(&original.key, &copy.key).expect("the scene is set");
     copy
 }
@@ -55,7 +50,7 @@ async fn a_copied_database_serves_what_lives_and_spends_nothing_until_it_is_adop
     assert_eq!(world.requests(), 0);
     process.vault.drain().await;
 
-    let store = Arc::new(world.store_at(&copy, Arc::new(NoHooks)));
+    let store = world.store_at(&copy, Arc::new(NoHooks)).await;
     let key = KeySource::File(copy.key.clone());
     let open = || Installation::open(&*store, &copy.data_dir, &key, &*world.clock, &SystemEntropy);
     let mut installation = open().await.unwrap();
@@ -63,7 +58,7 @@ async fn a_copied_database_serves_what_lives_and_spends_nothing_until_it_is_adop
     installation.adopt(&*store, &*world.clock, &SystemEntropy).await.unwrap();
     assert!(!installation.on_hold());
     assert!(!open().await.unwrap().on_hold());
-    let adopted = world.process_of(Arc::clone(&store), installation, short_settings()).await;
+    let adopted = world.process_of(store.clone(), installation, short_settings()).await;
     assert!(adopted.token("c1").await.is_ok());
     assert_eq!(world.requests(), 1);
 }
@@ -85,9 +80,10 @@ async fn everything_that_is_made_is_private_from_its_creation() {
     assert_eq!(mode(&place.key), 0o600);
     assert_eq!(mode(&place.data_dir.join("instance")), 0o600);
     assert_eq!(mode(&place.data_dir.join("spill")), 0o700);
-    assert_eq!(mode(&place.database), 0o600);
-    for suffix in ["-wal", "-shm"] {
-        assert_eq!(mode(Path::new(&format!("{}{suffix}", place.database.display()))), 0o600);
+    if let Database::File(file) = &place.database {
+        for suffix in ["", "-wal", "-shm"] {
+            assert_eq!(mode(Path::new(&format!("{}{suffix}", file.display()))), 0o600);
+        }
     }
     for entry in fs::read_dir(place.data_dir.join("spill")).unwrap() {
         assert_eq!(mode(&entry.unwrap().path()), 0o600);
@@ -103,10 +99,10 @@ async fn refusal(spoil: impl FnOnce(&Path)) -> (World, InstallationError) {
     }
     let place = world.place();
     spoil(&place.key);
-    let store = world.store_at(&place, Arc::new(NoHooks));
+    let store = world.store_at(&place, Arc::new(NoHooks)).await;
     let identity = store.identity().await.expect("the scene is set");
     let key = KeySource::File(place.key.clone());
-    let error = Installation::open(&store, &place.data_dir, &key, &*world.clock, &SystemEntropy)
+    let error = Installation::open(&*store, &place.data_dir, &key, &*world.clock, &SystemEntropy)
         .await
         .expect_err("it is refused");
     assert_eq!(store.identity().await.expect("the scene is set"), identity, "nothing was changed");
@@ -148,11 +144,11 @@ async fn a_key_that_is_no_key_is_refused_with_its_line() {
 #[tokio::test]
 async fn a_data_directory_that_cannot_be_made_is_named_with_the_cure() {
     let world = World::start(Shape::default()).await;
-    let store = world.store_at(&world.place(), Arc::new(NoHooks));
+    let store = world.store_at(&world.place(), Arc::new(NoHooks)).await;
     let file = world.home.path().join("a-file");
     fs::write(&file, "in the way").unwrap();
     let key = KeySource::File(file.join("key"));
-    let error = Installation::open(&store, &file.join("data"), &key, &*world.clock, &SystemEntropy).await;
+    let error = Installation::open(&*store, &file.join("data"), &key, &*world.clock, &SystemEntropy).await;
     let error = error.unwrap_err().to_string();
     assert!(error.contains("a-file/data") && error.contains("JETON__DATA_DIR"), "{error}");
 }
@@ -161,11 +157,11 @@ async fn a_data_directory_that_cannot_be_made_is_named_with_the_cure() {
 async fn a_key_from_the_environment_serves_as_well_and_its_text_is_never_shown() {
     let world = World::start(Shape::default()).await;
     let place = world.place();
-    let store = world.store_at(&place, Arc::new(NoHooks));
+    let store = world.store_at(&place, Arc::new(NoHooks)).await;
     let text = KeyRing::generate(&SystemEntropy).to_text();
     let open = |key: KeySource| {
         let (store, place, clock) = (&store, &place, &world.clock);
-        async move { Installation::open(store, &place.data_dir, &key, &**clock, &SystemEntropy).await }
+        async move { Installation::open(&**store, &place.data_dir, &key, &**clock, &SystemEntropy).await }
     };
     let key = KeySource::Text(text.clone());
     assert!(!format!("{key:?} {key}").contains(text.reveal().trim()));
@@ -183,13 +179,13 @@ async fn processes_that_found_one_installation_at_once_agree() {
         let world = World::start(Shape::default()).await;
         let opened = futures_util::future::join_all((0..8).map(|_| async {
             let (place, clock) = (world.place(), Arc::clone(&world.clock));
-            let store = world.store_at(&place, Arc::new(NoHooks));
+            let store = world.store_at(&place, Arc::new(NoHooks)).await;
             let key = KeySource::File(place.key.clone());
             tokio::task::spawn_blocking(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 runtime.block_on(async {
                     let opened =
-                        Installation::open(&store, &place.data_dir, &key, &*clock, &SystemEntropy).await;
+                        Installation::open(&*store, &place.data_dir, &key, &*clock, &SystemEntropy).await;
                     let on_hold = opened.map(|installation| installation.on_hold());
                     (on_hold.unwrap(), store.identity().await.unwrap().unwrap())
                 })

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jeton_core::entropy::SystemEntropy;
 use jeton_core::id::OperationId;
 use jeton_core::keep::attempt::AttemptStatus;
-use jeton_core::keep::ports::{Administer, ConnectionStore as _, StoreError};
+use jeton_core::keep::ports::{Administer, StoreError};
 use jeton_core::time::Clock as _;
 use jeton_emulator::Mood;
 use jeton_keeper::{Settings, TokenError};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jeton_core::entropy::SystemEntropy;
 use jeton_core::id::{AttemptId, NodeId};
 use jeton_core::keep::attempt::Trigger;
-use jeton_core::keep::ports::{ConnectionStore as _, Skip};
+use jeton_core::keep::ports::Skip;
 use jeton_core::time::Clock as _;
 use jeton_emulator::{Ending, Mood};
 

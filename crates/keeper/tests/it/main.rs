@@ -1,7 +1,7 @@
 //! The keeper over the real store, a real provider on loopback, and as many processes as a rule needs: each rule of
 //! keeping is a test whose name says it.
 //!
-//! A *process* here is a vault with a store of its own on the same database file and the same data directory: nothing
+//! A *process* here is a vault with a store of its own on the same database and the same data directory: nothing
 //! is shared but what real processes share. Time comes from one clock that tests can move.
 
 mod acquire;
@@ -17,6 +17,7 @@ mod joined;
 mod late;
 mod left_alone;
 mod memory;
+mod nodes;
 mod not_sent;
 mod policies;
 mod process;
@@ -28,6 +29,7 @@ mod schedule;
 mod secrets;
 mod slots;
 mod spill;
+mod stores;
 mod tap;
 mod unknown;
 mod waiting;

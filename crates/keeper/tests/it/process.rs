@@ -5,19 +5,19 @@ use std::time::Duration;
 
 use jeton_core::keep::attempt::{Attempt, Trigger};
 use jeton_core::keep::connection::Connection;
-use jeton_core::keep::ports::{AttemptFilter, ConnectionStore as _};
+use jeton_core::keep::ports::AttemptFilter;
 use jeton_keeper::{Connected, Grant, Refreshed, Token, TokenError, TokenRequest, Vault};
-use jeton_store::SqliteStore;
 use tokio::time::{Instant, sleep};
 
+use crate::stores::Kept;
 use crate::tap::Tap;
 use crate::world::PATIENCE;
 
-/// A vault with a store of its own on the file.
+/// A vault with a store of its own on the database.
 #[derive(Clone)]
 pub(crate) struct Process {
     pub(crate) vault: Vault,
-    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) store: Kept,
     pub(crate) tap: Arc<Tap>,
 }
 

@@ -7,7 +7,6 @@ use jeton_core::id::{AttemptId, NodeId};
 use jeton_core::keep::attempt::{Act, AttemptStatus, Trigger};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
 use jeton_core::keep::connection::Condition;
-use jeton_core::keep::ports::ConnectionStore as _;
 use jeton_core::keep::provider::{PolicyOverrides, Rotation};
 use jeton_core::time::Clock as _;
 use jeton_emulator::{Ending, Mood, Outcome};

@@ -137,7 +137,7 @@ async fn on_hold_a_reply_stays_in_its_slot_and_returns_once_the_database_is_know
     assert_eq!(process.row(ACME).await.generation.0, 1);
     assert_eq!(filled_slots(&world).len(), 1);
 
-    let store = Arc::new(world.store_at(&place, Arc::new(NoHooks)));
+    let store = world.store_at(&place, Arc::new(NoHooks)).await;
     let key = KeySource::File(place.key.clone());
     let opened = Installation::open(&*store, &place.data_dir, &key, &*world.clock, &SystemEntropy).await;
     let mut installation = opened.unwrap();

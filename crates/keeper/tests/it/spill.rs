@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jeton_core::keep::attempt::AttemptStatus;
-use jeton_core::keep::ports::AttemptLog as _;
 use jeton_emulator::{Ending, Mood};
 use jeton_keeper::{Settings, SlotState, TokenError, look_at_spill_slots};
 use jeton_store::sqlite::faults::NoHooks;

@@ -2,7 +2,7 @@
 //! answers can come late.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,13 +14,15 @@ use jeton_core::keep::ports::{
 };
 use jeton_core::keep::rejection::{Rejection, RejectionAnswer};
 use jeton_core::time::Timestamp;
-use jeton_store::SqliteStore;
+use jeton_store::Store;
 use tokio::time::sleep;
+
+use crate::stores::Kept;
 
 /// The real store behind a tap.
 #[derive(Debug)]
 pub(crate) struct Tap {
-    store: Arc<SqliteStore>,
+    store: Kept,
     closed: AtomicBool,
     late_by_ms: AtomicU64,
     calls: AtomicU64,
@@ -28,7 +30,7 @@ pub(crate) struct Tap {
 }
 
 impl Tap {
-    pub(crate) fn new(store: Arc<SqliteStore>) -> Self {
+    pub(crate) fn new(store: Kept) -> Self {
         Self {
             store,
             closed: AtomicBool::new(false),
@@ -64,12 +66,12 @@ impl Tap {
         sealed.push((name.clone(), before.next(), tokens.clone()));
     }
 
-    fn through(&self) -> Result<&SqliteStore, StoreError> {
+    fn through(&self) -> Result<&dyn Store, StoreError> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         if self.closed.load(Ordering::SeqCst) {
             return Err(StoreError::Unavailable("the tap is closed".to_owned()));
         }
-        Ok(&self.store)
+        Ok(&*self.store)
     }
 }
 

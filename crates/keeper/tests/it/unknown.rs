@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use jeton_core::keep::attempt::AttemptStatus;
-use jeton_core::keep::ports::AttemptLog as _;
 use jeton_core::seal::Place;
 use jeton_core::time::Clock as _;
 use jeton_emulator::{Ending, Mood};

@@ -1,7 +1,6 @@
 //! A backup in place of the database: the instance id is right, and the tokens in it may be spent.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,49 +10,35 @@ use jeton_store::sqlite::faults::NoHooks;
 use tokio::time::{Instant, sleep};
 
 use crate::process::Process;
+use crate::stores::Database;
 use crate::world::{ACME, PATIENCE, Shape, World, names};
 
-/// Ends a process, as a person would before touching its files: the write-ahead log is folded into the database.
-async fn end(world: &World, process: Process) {
+/// Ends a process, as a person would before touching the database.
+async fn end(process: Process) {
     process.vault.drain().await;
-    drop(process);
-    let database = world.place().database;
-    let log = PathBuf::from(format!("{}-wal", database.display()));
-    let deadline = Instant::now() + PATIENCE;
-    while log.exists() {
-        assert!(Instant::now() < deadline, "somebody still has the database open");
-        let conn = rusqlite::Connection::open(&database).expect("it is a database");
-        // The last connection that closes takes the log away.
-        conn.query_row("SELECT revision FROM store", (), |_| Ok(())).expect("it is ours");
-        drop(conn);
-        sleep(Duration::from_millis(5)).await;
-    }
 }
 
-/// Copies the database file, which nobody has open.
-fn backup_of(database: &Path) -> PathBuf {
-    let backup = database.with_extension("backup");
-    fs::copy(database, &backup).expect("there is room");
-    backup
+/// The database as it is now, which nobody has open.
+fn backup_of(world: &World) -> Database {
+    world.place().database.copy(world.home.path().join("backup.db"))
 }
 
 #[tokio::test]
 async fn a_backup_put_back_in_place_of_the_database_is_on_hold_until_it_is_adopted() {
     for rotations in [1, 2] {
-        let (world, process) = World::usual().await;
+        let (mut world, process) = World::usual().await;
         process.connect(ACME, world.living_grant(Duration::from_hours(1))).await;
         process.force(ACME).await.unwrap();
-        end(&world, process).await;
-        let database = world.place().database;
-        let backup = backup_of(&database);
+        end(process).await;
+        let backup = backup_of(&world);
 
         let process = world.process().await;
         for _ in 0..rotations {
             process.force(ACME).await.unwrap();
         }
-        end(&world, process).await;
+        end(process).await;
         let sent = world.requests();
-        fs::copy(&backup, &database).unwrap();
+        world.database = backup;
 
         let process = world.process().await;
         let Some(Hold::WentBack { found, seen }) = process.vault.hold() else { panic!("it is on hold") };
@@ -69,13 +54,13 @@ async fn a_backup_put_back_in_place_of_the_database_is_on_hold_until_it_is_adopt
         assert_eq!(process.token(ACME).await, Err(refused));
         sleep(Duration::from_millis(200)).await;
         assert_eq!(world.requests(), sent, "nothing was sent");
-        end(&world, process).await;
+        end(process).await;
 
-        let store = world.store_at(&world.place(), Arc::new(NoHooks));
+        let store = world.store_at(&world.place(), Arc::new(NoHooks)).await;
         let (data_dir, key) = (world.place().data_dir, KeySource::File(world.place().key));
-        let open = || Installation::open(&store, &data_dir, &key, &*world.clock, &SystemEntropy);
+        let open = || Installation::open(&*store, &data_dir, &key, &*world.clock, &SystemEntropy);
         let mut installation = open().await.unwrap();
-        installation.adopt(&store, &*world.clock, &SystemEntropy).await.unwrap();
+        installation.adopt(&*store, &*world.clock, &SystemEntropy).await.unwrap();
         assert_eq!(open().await.unwrap().hold(), None);
         drop(store);
         let process = world.process().await;
@@ -86,29 +71,28 @@ async fn a_backup_put_back_in_place_of_the_database_is_on_hold_until_it_is_adopt
 
 #[tokio::test]
 async fn a_rotation_of_one_connection_is_noticed_though_another_one_changed_last() {
-    let world = World::start(Shape { names: names(2), ..Shape::default() }).await;
+    let mut world = World::start(Shape { names: names(2), ..Shape::default() }).await;
     let process = world.process().await;
     for name in ["c0", "c1"] {
         process.connect(name, world.living_grant(Duration::from_hours(1))).await;
     }
     process.force("c1").await.unwrap();
-    end(&world, process).await;
-    let database = world.place().database;
-    let backup = backup_of(&database);
+    end(process).await;
+    let backup = backup_of(&world);
     let process = world.process().await;
     process.force("c0").await.unwrap();
-    end(&world, process).await;
-    fs::copy(&backup, &database).unwrap();
+    end(process).await;
+    world.database = backup;
     assert!(matches!(world.process().await.vault.hold(), Some(Hold::WentBack { .. })));
 }
 
 #[tokio::test]
 async fn a_new_store_beside_an_old_data_directory_has_no_past_to_go_back_to() {
-    let (world, process) = World::usual().await;
+    let (mut world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
     process.token(ACME).await.unwrap();
-    end(&world, process).await;
-    fs::remove_file(world.place().database).unwrap();
+    end(process).await;
+    world.database = Database::new(world.home.path().join("new.db")).await;
     let process = world.process().await;
     assert_eq!(process.vault.hold(), None);
     process.connect(ACME, world.expired_grant()).await;
@@ -120,7 +104,7 @@ async fn a_lost_or_torn_mark_stops_nobody() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
     process.token(ACME).await.unwrap();
-    end(&world, process).await;
+    end(process).await;
     let mark = world.place().data_dir.join("high-water");
     fs::write(&mark, "0000000000000000009").unwrap();
     assert_eq!(world.process().await.vault.hold(), None);
@@ -134,7 +118,7 @@ async fn a_running_process_whose_store_goes_back_spends_nothing_more() {
     process.connect(ACME, world.living_grant(Duration::from_hours(1))).await;
     process.vault.start().await.unwrap();
     process.force(ACME).await.unwrap();
-    let database = world.place().database;
+    let Database::File(database) = world.place().database else { panic!("a file is put back under a process") };
     let backup = database.with_extension("backup");
     let silently = None::<fn(rusqlite::backup::Progress)>;
     rusqlite::Connection::open(&database).unwrap().backup("main", &backup, silently).unwrap();
@@ -150,6 +134,6 @@ async fn a_running_process_whose_store_goes_back_spends_nothing_more() {
     assert!(process.token(ACME).await.is_ok(), "what lives is served");
     assert!(matches!(process.force(ACME).await, Err(TokenError::WentBack { .. })));
     assert_eq!(world.requests(), sent);
-    end(&world, process).await;
+    end(process).await;
     assert!(world.process().await.vault.on_hold(), "and so is every later process");
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use jeton_core::entropy::SystemEntropy;
 use jeton_core::keep::connection::{access_place, refresh_place};
-use jeton_core::keep::ports::Maintenance as _;
 use jeton_core::keep::provider::{Catalogue, Client, Definition, DurationText, PolicyOverrides, Setup};
 use jeton_core::seal::{KeyRing, Sealer};
 use jeton_core::secret::Secret;
@@ -15,12 +14,12 @@ use jeton_core::time::Clock as _;
 use jeton_emulator::{Emulator, Record};
 use jeton_keeper::{Grant, Installation, InstallationError, KeySource, Ports, Settings, Vault};
 use jeton_store::sqlite::faults::{Hooks, NoHooks};
-use jeton_store::{SqliteOptions, SqliteStore};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use crate::clock::MovableClock;
 use crate::process::Process;
+use crate::stores::{Database, Kept};
 use crate::tap::Tap;
 
 /// The one connection that most tests are about.
@@ -82,18 +81,19 @@ pub(crate) fn names(count: usize) -> Vec<String> {
     (0..count).map(|index| format!("c{index}")).collect()
 }
 
-/// One provider, one database file, one data directory.
+/// One provider, one database, one data directory.
 pub(crate) struct World {
     pub(crate) emulator: Emulator,
     pub(crate) clock: Arc<MovableClock>,
     pub(crate) home: TempDir,
+    pub(crate) database: Database,
     pub(crate) shape: Shape,
 }
 
 /// What stands in a process, but is not the vault itself.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
-    pub(crate) database: PathBuf,
+    pub(crate) database: Database,
     pub(crate) data_dir: PathBuf,
     pub(crate) key: PathBuf,
 }
@@ -105,7 +105,8 @@ impl World {
             .await
             .expect("a port is free on loopback");
         let home = tempfile::tempdir().expect("there is room for a temporary folder");
-        Self { emulator, clock, home, shape }
+        let database = Database::new(home.path().join("jeton.db")).await;
+        Self { emulator, clock, home, database, shape }
     }
 
     /// A world as it usually is, with one process.
@@ -123,7 +124,7 @@ impl World {
     pub(crate) fn place(&self) -> Place {
         let home = self.home.path();
         Place {
-            database: home.join("jeton.db"),
+            database: self.database.clone(),
             data_dir: home.join("data"),
             key: home.join("data").join("key"),
         }
@@ -144,32 +145,29 @@ impl World {
         settings: Settings,
         hooks: Arc<dyn Hooks>,
     ) -> Result<Process, InstallationError> {
-        let store = Arc::new(self.store_at(place, hooks));
+        let store = self.store_at(place, hooks).await;
         let key = KeySource::File(place.key.clone());
         let installation =
             Installation::open(&*store, &place.data_dir, &key, &*self.clock, &SystemEntropy).await?;
         Ok(self.process_of(store, installation, settings).await)
     }
 
-    pub(crate) fn store_at(&self, place: &Place, hooks: Arc<dyn Hooks>) -> SqliteStore {
-        let mut options = SqliteOptions::new(Arc::clone(&self.clock) as _);
-        options.hooks = hooks;
-        options.busy_timeout = Duration::from_secs(2);
-        SqliteStore::open(&place.database, options).expect("the database opens")
+    pub(crate) async fn store_at(&self, place: &Place, hooks: Arc<dyn Hooks>) -> Kept {
+        place.database.open(Arc::clone(&self.clock) as _, hooks).await
     }
 
     pub(crate) async fn process_of(
         &self,
-        store: Arc<SqliteStore>,
+        store: Kept,
         installation: Installation,
         settings: Settings,
     ) -> Process {
-        let tap = Arc::new(Tap::new(Arc::clone(&store)));
+        let tap = Arc::new(Tap::new(store.clone()));
         let ports = Ports {
             connections: Arc::clone(&tap) as _,
-            feed: Arc::clone(&store) as _,
-            log: Arc::clone(&store) as _,
-            consents: Arc::clone(&store) as _,
+            feed: store.shared(),
+            log: store.shared(),
+            consents: store.shared(),
         };
         let clock = Arc::clone(&self.clock) as _;
         let vault =

@@ -100,7 +100,7 @@ pub async fn an_open_attempt_under_a_lapsed_lease_is_interrupted_whoever_finds_i
     stand.clock.step(LEASE);
     let found = ClaimAnswer::Interrupted { attempt: lost.attempt };
     assert_eq!(stand.store.claim(stand.claim(&row)).await?, found);
-    let elsewhere = stand.another_process();
+    let elsewhere = stand.another_process().await;
     assert_eq!(elsewhere.claim(Claim { node: node(2), ..stand.claim(&row) }).await?, found);
     let attempt = stand.attempt(lost.attempt).await?;
     assert_eq!(attempt.status, AttemptStatus::Running, "no one judges it by looking");

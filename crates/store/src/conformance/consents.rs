@@ -87,7 +87,7 @@ pub async fn a_link_opens_once_and_in_time(stand: &Stand) -> Told {
     stand.clock.step(Duration::from_secs(5));
     assert_eq!(stand.store.open_link(opening(1)).await?, opened, "sent again");
     let another = Opening { state: print(2, 9), ..opening(1) };
-    assert_eq!(stand.another_process().open_link(another).await?, OpenAnswer::Closed(ClosedLink::Used));
+    assert_eq!(stand.another_process().await.open_link(another).await?, OpenAnswer::Closed(ClosedLink::Used));
     stand.store.invite(invitation("acme", 2)).await?;
     stand.clock.step(LIFE);
     assert_eq!(stand.store.open_link(opening(2)).await?, OpenAnswer::Closed(ClosedLink::Late));
@@ -113,7 +113,10 @@ pub async fn an_answer_is_taken_once_and_opens_its_attempt(stand: &Stand) -> Tol
     assert_eq!(consent.asked.expect("it was opened").verifier, None);
     assert_eq!(how_far(stand, 1).await?, Progress::Exchanging);
     let replayed = callback(1, exchange(stand).1);
-    assert_eq!(stand.another_process().call_back(replayed).await?, CallbackAnswer::Unfit(UnfitAnswer::Used));
+    assert_eq!(
+        stand.another_process().await.call_back(replayed).await?,
+        CallbackAnswer::Unfit(UnfitAnswer::Used)
+    );
     assert_eq!(stand.store.find(&name("acme")).await?, None, "no connection is made yet");
     stand.clock.step(LEASE);
     assert_eq!(how_far(stand, 1).await?, Progress::Unknown, "its process died");

@@ -8,7 +8,7 @@ use jeton_core::id::AttemptId;
 use jeton_core::keep::attempt::{Act, AttemptStatus, Trigger};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
 use jeton_core::keep::connection::{Connection, Generation, GrantState};
-use jeton_core::keep::ports::{Administer, Commit, CommitAnswer, Fail, StoreError, Verdict};
+use jeton_core::keep::ports::{Administer, AttemptFilter, Commit, CommitAnswer, Fail, StoreError, Verdict};
 use jeton_core::keep::rejection::Rejection;
 use jeton_core::seal::Fingerprint;
 use jeton_core::time::Timestamp;
@@ -65,7 +65,7 @@ fn any_step() -> impl Strategy<Value = Step> {
 ///
 /// # Panics
 /// When a store and the model differ, or a promise is broken, with the shortest sequence that shows it.
-pub fn random_interleavings_follow_the_rules(open: fn() -> Stand) {
+pub fn random_interleavings_follow_the_rules<F: Future<Output = Stand>>(open: impl Fn() -> F) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -73,7 +73,7 @@ pub fn random_interleavings_follow_the_rules(open: fn() -> Stand) {
         .expect("a runtime can be made");
     let config = Config { cases: 160, failure_persistence: None, ..Config::default() };
     let played = TestRunner::new(config).run(&vec(any_step(), 1..100), |steps| {
-        let told = runtime.block_on(Play::on(open()).all(steps));
+        let told = runtime.block_on(async { Play::on(open().await).await.all(steps).await });
         told.map_err(|error| TestCaseError::fail(error.to_string()))
     });
     if let Err(failure) = played {
@@ -100,8 +100,8 @@ struct Play {
 }
 
 impl Play {
-    fn on(stand: Stand) -> Self {
-        let elsewhere = stand.another_process();
+    async fn on(stand: Stand) -> Self {
+        let elsewhere = stand.another_process().await;
         Self {
             stand,
             elsewhere,
@@ -124,9 +124,10 @@ impl Play {
             }
             assert_eq!(stored, self.model.row);
             self.promises.generation_does_not_go_back(stored.as_ref());
-            for (id, noted) in &self.model.attempts {
-                assert_eq!(self.stand.attempt(*id).await?.status, noted.status, "{id}");
-            }
+            let logged = self.stand.store.list_attempts(&AttemptFilter::default(), 1000).await?;
+            let logged: BTreeMap<_, _> = logged.iter().map(|attempt| (attempt.id, attempt.status)).collect();
+            let noted = self.model.attempts.iter().map(|(id, noted)| (*id, noted.status)).collect();
+            assert_eq!(logged, noted);
         }
         Ok(())
     }

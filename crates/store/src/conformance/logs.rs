@@ -83,7 +83,7 @@ fn identity(number: u8) -> Identity {
 pub async fn a_new_store_takes_one_identity_and_keeps_it(stand: &Stand) -> Told {
     assert_eq!(stand.store.identity().await?, None);
     assert_eq!(stand.store.found(identity(1)).await?, identity(1));
-    assert_eq!(stand.another_process().found(identity(2)).await?, identity(1));
+    assert_eq!(stand.another_process().await.found(identity(2)).await?, identity(1));
     assert_eq!(stand.store.identity().await?, Some(identity(1)));
     Ok(())
 }
@@ -103,7 +103,7 @@ pub async fn adopting_changes_the_instance_alone(stand: &Stand) -> Told {
 pub async fn the_first_value_of_a_setting_stays(stand: &Stand) -> Told {
     assert_eq!(stand.store.setting("api-key").await?, None);
     assert_eq!(stand.store.keep_setting("api-key", vec![1]).await?, [1]);
-    assert_eq!(stand.another_process().keep_setting("api-key", vec![2]).await?, [1]);
+    assert_eq!(stand.another_process().await.keep_setting("api-key", vec![2]).await?, [1]);
     assert_eq!(stand.store.setting("api-key").await?, Some(vec![1]));
     assert_eq!(stand.store.setting("other").await?, None);
     Ok(())
@@ -125,7 +125,7 @@ pub async fn what_is_written_is_there_after_opening_again(stand: &Stand) -> Told
     assert!(row.brake.is_some() && row.strays.len() == 1);
     let claim = stand.won(stand.claim(&row)).await?;
     let row = stand.find("acme").await?;
-    let again = stand.another_process();
+    let again = stand.another_process().await;
     assert_eq!(again.find(&row.name).await?, Some(row));
     assert_eq!(again.find_attempt(claim.attempt).await?, Some(stand.attempt(claim.attempt).await?));
     assert_eq!(again.revision().await?, stand.store.revision().await?);

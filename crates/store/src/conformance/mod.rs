@@ -6,7 +6,8 @@
 //! jeton_store::tell_the_story!(open_an_empty_store);
 //! ```
 //!
-//! where `fn open_an_empty_store() -> jeton_store::conformance::Stand`. Each chapter becomes one test.
+//! where `async fn open_an_empty_store() -> jeton_store::conformance::Stand`. Each chapter becomes one test. Where a new
+//! database costs much, a second function may empty one for each of the many plays of the last chapter.
 //! A chapter panics where the store breaks a rule, and passes on the errors of the store.
 
 pub mod claims;
@@ -18,6 +19,7 @@ pub mod interleavings;
 pub mod lists;
 pub mod logs;
 mod model;
+pub mod nodes;
 pub mod orders;
 pub mod rivals;
 mod stand;
@@ -28,6 +30,9 @@ pub use stand::{Stand, SteppedClock, Told};
 #[macro_export]
 macro_rules! tell_the_story {
     ($open:path) => {
+        $crate::tell_the_story!($open, $open);
+    };
+    ($open:path, $often:path) => {
         $crate::tell_the_story! { @chapters $open;
             claims::the_first_claim_wins_and_opens_the_attempt,
             claims::a_second_claim_is_held_until_the_lease_lapses,
@@ -97,7 +102,7 @@ macro_rules! tell_the_story {
             lists::connections_are_listed_by_name_page_by_page,
             lists::what_is_due_comes_longest_first_and_page_by_page,
             lists::what_is_leased_or_paused_or_far_away_is_not_due,
-            lists::every_change_gets_the_next_revision_and_shows_in_the_feed,
+            lists::every_change_gets_a_higher_revision_and_shows_in_the_feed,
             lists::an_answer_that_changes_nothing_makes_no_revision,
             lists::waiting_ends_when_this_process_changes_something,
             lists::waiting_ends_when_another_process_changes_something,
@@ -109,20 +114,22 @@ macro_rules! tell_the_story {
             logs::adopting_changes_the_instance_alone,
             logs::the_first_value_of_a_setting_stays,
             logs::what_is_written_is_there_after_opening_again,
+            nodes::a_node_hears_of_the_others_that_live,
+            nodes::a_node_that_ends_is_forgotten,
             rivals::of_many_claims_in_two_processes_exactly_one_wins_each_generation,
             rivals::calls_of_many_connections_do_not_mix,
         }
 
         #[test]
         fn random_interleavings_follow_the_rules() {
-            $crate::conformance::interleavings::random_interleavings_follow_the_rules($open);
+            $crate::conformance::interleavings::random_interleavings_follow_the_rules($often);
         }
     };
     (@chapters $open:path; $($part:ident :: $chapter:ident),* $(,)?) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $chapter() {
-                $crate::conformance::$part::$chapter(&$open()).await.unwrap();
+                $crate::conformance::$part::$chapter(&$open().await).await.unwrap();
             }
         )*
     };

@@ -106,7 +106,7 @@ pub async fn a_rejection_of_a_token_born_of_a_rejection_brakes_and_the_brake_is_
         let until = stand.now() + step;
         let braked = RejectionAnswer::Braked { until };
         assert_eq!(stand.store.reject(rejection(number)).await?, braked);
-        assert_eq!(stand.another_process().reject(rejection(number)).await?, braked);
+        assert_eq!(stand.another_process().await.reject(rejection(number)).await?, braked);
         row = stand.find("acme").await?;
         assert_eq!(row.brake.map(|brake| (brake.until, brake.step)), Some((until, step)));
         stand.clock.step(step);

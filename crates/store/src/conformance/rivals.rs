@@ -13,7 +13,7 @@ use super::stand::{Stand, Told, node};
 
 /// Promise 1, as the store keeps it.
 pub async fn of_many_claims_in_two_processes_exactly_one_wins_each_generation(stand: &Stand) -> Told {
-    let elsewhere = stand.another_process();
+    let elsewhere = stand.another_process().await;
     let mut row = stand.connected("acme", 1).await?;
     for round in 2..=12 {
         let claims = (0..64).map(|number| {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use jeton_core::id::{AttemptId, ConnectionName, GrantId, NodeId, OperationId, ProviderName};
 use jeton_core::keep::attempt::{Act, Attempt, Trigger};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
@@ -60,7 +61,7 @@ pub struct Stand {
     pub store: Arc<dyn Store>,
     /// Its clock.
     pub clock: Arc<SteppedClock>,
-    open_again: Box<dyn Fn() -> Arc<dyn Store> + Send + Sync>,
+    open_again: Box<dyn Fn() -> BoxFuture<'static, Arc<dyn Store>> + Send + Sync>,
     ids: AtomicU64,
     _holds: Box<dyn Any + Send + Sync>,
 }
@@ -77,7 +78,7 @@ impl Stand {
     pub fn new(
         store: Arc<dyn Store>,
         clock: Arc<SteppedClock>,
-        open_again: impl Fn() -> Arc<dyn Store> + Send + Sync + 'static,
+        open_again: impl Fn() -> BoxFuture<'static, Arc<dyn Store>> + Send + Sync + 'static,
         holds: impl Any + Send + Sync,
     ) -> Self {
         Self {
@@ -90,8 +91,8 @@ impl Stand {
     }
 
     /// The same database, opened by another process.
-    pub(super) fn another_process(&self) -> Arc<dyn Store> {
-        (self.open_again)()
+    pub(super) async fn another_process(&self) -> Arc<dyn Store> {
+        (self.open_again)().await
     }
 
     pub(super) fn now(&self) -> Timestamp {

@@ -9,9 +9,8 @@ use rusqlite::{OptionalExtension as _, params, params_from_iter};
 
 use super::connections::capped;
 use super::errors::Failure;
-use super::log::{self, ATTEMPT_COLUMNS};
 use super::steady::Moment;
-use super::{SqliteStore, table};
+use super::{SqliteStore, log, table};
 
 /// The conditions of a filter and their parameters, in the same order.
 fn conditions(filter: &AttemptFilter, moment: Moment) -> (Vec<&'static str>, Vec<Value>) {
@@ -46,8 +45,10 @@ fn list(
     let (conditions, mut values) = conditions(filter, moment);
     let filtered = if conditions.is_empty() { "1".to_owned() } else { conditions.join(" AND ") };
     values.push(Value::Integer(capped(limit)));
-    let sql = format!("SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE {filtered} ORDER BY id DESC LIMIT ?");
-    table::all(conn, &sql, params_from_iter(values), |row| log::attempt(row, moment.drift))
+    let sql = format!("SELECT {} FROM attempts WHERE {filtered} ORDER BY id DESC LIMIT ?", log::columns());
+    table::all(conn, &sql, params_from_iter(values), |row| {
+        log::attempt(row, moment.drift).map(|(attempt, _)| attempt)
+    })
 }
 
 #[async_trait]

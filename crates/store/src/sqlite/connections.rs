@@ -14,9 +14,10 @@ use jeton_core::time::Timestamp;
 use rusqlite::named_params;
 
 use super::errors::Failure;
-use super::rows::{CONNECTION_COLUMNS, Columns};
 use super::steady::Moment;
-use super::{SqliteStore, flow, grants, table};
+use super::{SqliteStore, table};
+use crate::rows::Columns;
+use crate::{flow, grants};
 
 /// The most rows that one call answers, whatever it asks for.
 const MOST_ROWS: usize = 10_000;
@@ -72,7 +73,7 @@ impl ConnectionStore for SqliteStore {
         let drift = self.shared.steady.moment().drift;
         let list = move |conn: &rusqlite::Connection| {
             let sql =
-                format!("SELECT {CONNECTION_COLUMNS} FROM connections WHERE name > ? ORDER BY name LIMIT ?");
+                format!("SELECT {} FROM connections WHERE name > ? ORDER BY name LIMIT ?", table::columns());
             table::select(conn, drift, &sql, (after, capped(limit)))
         };
         self.readers.read(list).await

@@ -1,67 +1,23 @@
 //! The port `ConsentStore`.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
-use jeton_core::id::{AttemptId, ConnectionName, ConsentId};
-use jeton_core::keep::attempt::{Act, Attempt, AttemptStatus, Trigger};
-use jeton_core::keep::connection::Generation;
-use jeton_core::keep::consent::{self, Asked, Consent, Ending};
+use jeton_core::id::{AttemptId, ConnectionName};
+use jeton_core::keep::consent::{Consent, Ending};
 use jeton_core::keep::ports::{
     CallBack, CallbackAnswer, ConsentKey, ConsentStore, FailExchange, FoundConsent, Invite, OpenAnswer,
     Opening, StoreError, Then,
 };
 use jeton_core::seal::Fingerprint;
 use jeton_core::time::Timestamp;
-use rusqlite::types::Value;
-use rusqlite::{Row, named_params, params};
+use rusqlite::{named_params, params};
 
 use super::connections::capped;
 use super::errors::Failure;
-use super::rows::Columns;
 use super::steady::Drift;
 use super::writer::Writing;
 use super::{SqliteStore, log, table};
-
-/// How long consents are remembered after their links have lapsed.
-const REMEMBERED: Duration = Duration::from_hours(7 * 24);
-
-/// The columns of a consent, in the order that [`read`] reads them.
-const CONSENT_COLUMNS: &str = "id, connection, provider, ticket, created_at, link_until, state, browser, verifier, \
-    asked_at, asked_until, attempt, refused_code, refused_message";
-
-fn read(row: &Row<'_>) -> Result<Consent, Failure> {
-    let mut columns = Columns::new(row, "consents");
-    let id = columns.bytes("id", ConsentId::from_bytes)?;
-    let mut columns = columns.keyed(&id);
-    Ok(Consent {
-        id,
-        connection: columns.named("connection", |name| name.parse().ok())?,
-        provider: columns.named("provider", |name| name.parse().ok())?,
-        ticket: columns.bytes("ticket", Fingerprint::from_bytes)?,
-        created_at: columns.instant("created_at")?,
-        link_until: columns.instant("link_until")?,
-        asked: asked(&mut columns)?,
-        ending: ending(&mut columns)?,
-    })
-}
-
-fn asked(columns: &mut Columns<'_>) -> Result<Option<Asked>, Failure> {
-    let state = columns.bytes_or_null("state", Fingerprint::from_bytes)?;
-    let browser = columns.bytes_or_null("browser", Fingerprint::from_bytes)?;
-    let verifier: Option<Vec<u8>> = columns.plain("verifier")?;
-    let at = columns.instant_or_null("asked_at")?;
-    let until = columns.instant_or_null("asked_until")?;
-    Ok(state.zip(at).zip(until).map(|((state, at), until)| Asked { state, browser, verifier, at, until }))
-}
-
-fn ending(columns: &mut Columns<'_>) -> Result<Option<Ending>, Failure> {
-    let attempt = columns.bytes_or_null("attempt", AttemptId::from_bytes)?;
-    let code: Option<String> = columns.plain("refused_code")?;
-    let message: Option<String> = columns.plain("refused_message")?;
-    let refused = code.zip(message).map(|(code, message)| Ending::Refused { code, message });
-    Ok(attempt.map(Ending::Exchange).or(refused))
-}
+use crate::consents::{self, REMEMBERED};
+use crate::rows::{self, CONSENT_COLUMNS};
 
 fn find(conn: &rusqlite::Connection, key: ConsentKey) -> Result<Option<Consent>, Failure> {
     let (column, bytes) = match key {
@@ -70,7 +26,7 @@ fn find(conn: &rusqlite::Connection, key: ConsentKey) -> Result<Option<Consent>,
         ConsentKey::State(state) => ("state", *state.as_bytes()),
     };
     let sql = format!("SELECT {CONSENT_COLUMNS} FROM consents WHERE {column} = ?");
-    table::first(conn, &sql, params![bytes], read)
+    table::first(conn, &sql, params![bytes], |row| rows::consent(row))
 }
 
 fn with_attempt(
@@ -96,7 +52,7 @@ fn latest(
             (SELECT 1 FROM consents AS later WHERE later.connection = consents.connection AND later.id > consents.id)
          ORDER BY connection LIMIT ?"
     );
-    let found = table::all(conn, &sql, params![after, capped(limit)], read)?;
+    let found = table::all(conn, &sql, params![after, capped(limit)], |row| rows::consent(row))?;
     found.into_iter().map(|consent| with_attempt(conn, drift, consent)).collect()
 }
 
@@ -123,17 +79,11 @@ fn invite(writing: &Writing<'_>, invite: &Invite) -> Result<Timestamp, Failure> 
 }
 
 fn open(writing: &Writing<'_>, opening: &Opening) -> Result<OpenAnswer, Failure> {
-    let Some(consent) = find(writing.conn, ConsentKey::Ticket(opening.ticket))? else {
-        return Ok(OpenAnswer::Unknown);
-    };
-    match &consent.asked {
-        // The same order again, after an unknown COMMIT.
-        Some(asked) if asked.state == opening.state => return Ok(OpenAnswer::Opened { until: asked.until }),
-        _ => {}
+    let found = find(writing.conn, ConsentKey::Ticket(opening.ticket))?;
+    if let Some(answer) = consents::stays(found.as_ref(), opening, writing.now) {
+        return Ok(answer);
     }
-    if let Err(closed) = consent::opens(&consent, writing.now) {
-        return Ok(OpenAnswer::Closed(closed));
-    }
+    let Some(consent) = found else { return Ok(OpenAnswer::Unknown) };
     let until = writing.now + opening.life;
     let mut update = writing.conn.prepare_cached(
         "UPDATE consents SET state = :state, browser = :browser, verifier = :verifier, asked_at = :at,
@@ -152,73 +102,37 @@ fn open(writing: &Writing<'_>, opening: &Opening) -> Result<OpenAnswer, Failure>
 }
 
 fn call_back(writing: &Writing<'_>, callback: &CallBack) -> Result<CallbackAnswer, Failure> {
-    let Some(consent) = find(writing.conn, ConsentKey::State(callback.state))? else {
-        return Ok(CallbackAnswer::Unknown);
-    };
-    match (&consent.ending, &callback.then) {
-        (Some(Ending::Exchange(done)), Then::Exchange { attempt, .. }) if done == attempt => {
-            return Ok(CallbackAnswer::Taken);
-        }
-        _ => {}
+    let found = find(writing.conn, ConsentKey::State(callback.state))?;
+    if let Some(answer) = consents::unfit(found.as_ref(), callback, writing.now) {
+        return Ok(answer);
     }
-    if let Err(unfit) = consent::takes(&consent, callback.bearer, writing.now) {
-        return Ok(CallbackAnswer::Unfit(unfit));
-    }
-    let (attempt, code, message) = match &callback.then {
-        Then::Exchange { attempt, .. } => {
-            (Value::Blob(attempt.as_bytes().to_vec()), Value::Null, Value::Null)
-        }
-        Then::Refuse { code, message } => {
-            (Value::Null, Value::Text(code.clone()), Value::Text(message.clone()))
-        }
-    };
+    let Some(consent) = found else { return Ok(CallbackAnswer::Unknown) };
+    let (attempt, code, message) = consents::ending(&callback.then);
     let mut update = writing.conn.prepare_cached(
         "UPDATE consents SET attempt = ?, refused_code = ?, refused_message = ?, verifier = NULL WHERE id = ?",
     )?;
-    update.execute(params![attempt, code, message, consent.id.as_bytes()])?;
-    if let Then::Exchange { attempt, grant, node, lease_ttl } = &callback.then {
+    update.execute(params![
+        attempt.as_ref().map(AttemptId::as_bytes),
+        code,
+        message,
+        consent.id.as_bytes()
+    ])?;
+    if let Then::Exchange { grant, .. } = &callback.then {
         let row = table::find(writing.conn, writing.drift, &consent.connection)?;
-        let attempt = Attempt {
-            id: *attempt,
-            connection: consent.connection,
-            provider: consent.provider,
-            trigger: Trigger::Manual,
-            act: Act::Connect,
-            status: AttemptStatus::Running,
-            node: *node,
-            generation: row.as_ref().map_or(Generation(0), |row| row.generation),
-            new_generation: None,
-            fingerprint: None,
-            recovers: None,
-            started_at: writing.now,
-            completed_at: None,
-            lease_until: Some(writing.now + *lease_ttl),
-            code: None,
-            http_status: None,
-            message: None,
-            old_expires_at: row.and_then(|row| row.tokens?.access_expires_at),
-            new_expires_at: None,
-        };
-        log::write(writing, &attempt, *grant)?;
+        if let Some(attempt) = consents::exchange(consent, &callback.then, row, writing.now) {
+            log::write(writing, &attempt, *grant)?;
+        }
     }
     Ok(CallbackAnswer::Taken)
 }
 
 fn fail_exchange(writing: &Writing<'_>, fail: &FailExchange) -> Result<(), Failure> {
-    let Some((mut attempt, grant)) = log::find(writing.conn, writing.drift, fail.attempt)? else {
-        let (what, row) =
-            ("is not there, though a code was exchanged by it".into(), fail.attempt.to_string());
-        return Err(StoreError::Inconsistent { table: "attempts", column: "id", row, what }.into());
-    };
-    if attempt.status != AttemptStatus::Running {
-        return Ok(());
+    let found = log::find(writing.conn, writing.drift, fail.attempt)?;
+    let (mut attempt, grant) = found.ok_or_else(|| consents::no_attempt(fail.attempt))?;
+    if consents::fail(&mut attempt, fail, writing.now) {
+        log::write(writing, &attempt, grant)?;
     }
-    attempt.status = if fail.unknown { AttemptStatus::Interrupted } else { AttemptStatus::Failed };
-    attempt.completed_at = Some(writing.now);
-    attempt.code = Some(fail.code.clone());
-    attempt.http_status = fail.http_status;
-    attempt.message = Some(fail.message.clone());
-    log::write(writing, &attempt, grant)
+    Ok(())
 }
 
 #[async_trait]

@@ -7,13 +7,13 @@ use jeton_core::keep::connection::{Connection, Revision};
 use jeton_core::keep::ports::{ChangeFeed, StoreError};
 
 use super::connections::capped;
-use super::rows::{CONNECTION_COLUMNS, signed};
 use super::writer::{Order, Shared, read_revision};
 use super::{SqliteStore, table};
+use crate::rows::signed;
 
 /// The rows that changed after a revision, in the order of their changes.
 pub(super) fn changed_sql() -> String {
-    format!("SELECT {CONNECTION_COLUMNS} FROM connections WHERE revision > ? ORDER BY revision LIMIT ?")
+    format!("SELECT {} FROM connections WHERE revision > ? ORDER BY revision LIMIT ?", table::columns())
 }
 
 /// Counts one watcher for as long as it lives.

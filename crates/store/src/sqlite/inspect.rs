@@ -8,7 +8,6 @@ use jeton_core::keep::ports::{Identity, StoreError};
 use jeton_core::time::SystemClock;
 
 use super::errors::Failure;
-use super::rows::CONNECTION_COLUMNS;
 use super::writer::read_revision;
 use super::{maintenance, migrate, opening, steady, table};
 
@@ -65,7 +64,7 @@ fn look(path: &Path, busy_timeout: Duration) -> Result<Inspection, Failure> {
     if found.missing_migrations == 0 {
         found.identity = maintenance::identity(&snapshot)?;
         found.revision = read_revision(&snapshot)?;
-        let all = format!("SELECT {CONNECTION_COLUMNS} FROM connections ORDER BY name");
+        let all = format!("SELECT {} FROM connections ORDER BY name", table::columns());
         let drift = steady::drift(&snapshot, &SystemClock)?;
         found.connections = table::select(&snapshot, drift, &all, ())?;
     }

@@ -1,62 +1,40 @@
 //! The rows of the refresh log, as the writing calls use them.
 
-use jeton_core::id::{AttemptId, ConnectionName, GrantId, NodeId, OperationId};
-use jeton_core::keep::attempt::{Act, Attempt, AttemptStatus, Trigger};
-use jeton_core::keep::connection::Generation;
+use jeton_core::id::{AttemptId, ConnectionName, GrantId, OperationId};
+use jeton_core::keep::attempt::{Attempt, AttemptStatus};
+use jeton_core::keep::ports::StoreError;
 use jeton_core::seal::Fingerprint;
 use jeton_core::time::Timestamp;
 use rusqlite::{OptionalExtension as _, Row, named_params, params};
 
 use super::errors::Failure;
-use super::rows::{Columns, signed};
 use super::steady::Drift;
 use super::table::first;
 use super::writer::Writing;
+use crate::rows::{self, ATTEMPT_COLUMNS, signed};
 use crate::rules::Closing;
 
-/// The columns of an attempt, in the order that [`attempt`] reads them.
-pub(super) const ATTEMPT_COLUMNS: &str = "id, drift, connection, provider, trigger, act, status, node, generation, \
-    new_generation, fingerprint, recovers, started_at, completed_at, lease_until, code, http_status, message, \
-    old_expires_at, new_expires_at";
+/// The columns of an attempt, in the order that [`rows::attempt`] reads them, with the drift that they were written at.
+pub(super) fn columns() -> String {
+    format!("{ATTEMPT_COLUMNS}, drift")
+}
 
-/// Reads [`ATTEMPT_COLUMNS`] at the drift that there is now.
-pub(super) fn attempt(row: &Row<'_>, drift: Drift) -> Result<Attempt, Failure> {
-    let mut columns = Columns::new(row, "attempts");
-    let id = columns.bytes("id", AttemptId::from_bytes)?;
-    let mut columns = columns.keyed(&id);
-    let written = Drift(columns.plain("drift")?);
-    let found = Attempt {
-        id,
-        connection: columns.named("connection", |name| name.parse().ok())?,
-        provider: columns.named("provider", |name| name.parse().ok())?,
-        trigger: columns.named("trigger", Trigger::parse)?,
-        act: columns.named("act", Act::parse)?,
-        status: columns.named("status", AttemptStatus::parse)?,
-        node: columns.bytes("node", NodeId::from_bytes)?,
-        generation: Generation(columns.count("generation")?),
-        new_generation: columns.count_or_null("new_generation")?.map(Generation),
-        fingerprint: columns.bytes_or_null("fingerprint", Fingerprint::from_bytes)?,
-        recovers: columns.bytes_or_null("recovers", AttemptId::from_bytes)?,
-        started_at: columns.instant("started_at")?,
-        completed_at: columns.instant_or_null("completed_at")?,
-        lease_until: columns.instant_or_null("lease_until")?,
-        code: columns.plain("code")?,
-        http_status: columns.plain("http_status")?,
-        message: columns.plain("message")?,
-        old_expires_at: columns.instant_or_null("old_expires_at")?,
-        new_expires_at: columns.instant_or_null("new_expires_at")?,
-    };
+/// Reads [`columns`] at the drift that there is now.
+pub(super) fn attempt(row: &Row<'_>, drift: Drift) -> Result<(Attempt, GrantId), StoreError> {
+    let (found, grant) = rows::attempt(row)?;
     if !matches!(found.status, AttemptStatus::Running | AttemptStatus::Interrupted) {
         // Nothing hangs on its times any more: they are history, as the civil clock showed them then.
-        return Ok(found);
+        return Ok((found, grant));
     }
+    let written = Drift::of_row(row, "attempts", &found.id)?;
     let rebased = |instant: Timestamp| drift.rebased(instant, written);
-    Ok(Attempt {
+    let found = Attempt {
         started_at: rebased(found.started_at),
         completed_at: found.completed_at.map(rebased),
         lease_until: found.lease_until.map(rebased),
         ..found
-    })
+    };
+    Ok((found, grant))
 }
 
 /// The attempt of that id, and the grant that it was made under.
@@ -65,11 +43,8 @@ pub(super) fn find(
     drift: Drift,
     id: AttemptId,
 ) -> Result<Option<(Attempt, GrantId)>, Failure> {
-    let sql = format!("SELECT {ATTEMPT_COLUMNS}, grant_id FROM attempts WHERE id = ?");
-    first(conn, &sql, params![id.as_bytes()], |row| {
-        let grant: [u8; 16] = row.get("grant_id")?;
-        Ok((attempt(row, drift)?, GrantId::from_bytes(grant)))
-    })
+    let sql = format!("SELECT {} FROM attempts WHERE id = ?", columns());
+    first(conn, &sql, params![id.as_bytes()], |row| attempt(row, drift))
 }
 
 /// Writes an attempt, new or changed.

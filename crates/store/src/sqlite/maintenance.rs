@@ -8,14 +8,14 @@ use rusqlite::{OptionalExtension as _, params};
 
 use super::SqliteStore;
 use super::errors::Failure;
-use super::rows::Columns;
 use super::table::first;
+use crate::rows::Columns;
 
 pub(super) fn identity(conn: &rusqlite::Connection) -> Result<Option<Identity>, Failure> {
     let found = first(conn, "SELECT instance, key_check FROM store", (), |row| {
         let mut columns = Columns::new(row, "store").keyed(&"the only row");
         let instance = columns.bytes_or_null("instance", InstanceId::from_bytes)?;
-        let key_check: Option<Vec<u8>> = columns.plain("key_check")?;
+        let key_check = columns.blob_or_null("key_check")?;
         Ok(instance.zip(key_check).map(|(instance, key_check)| Identity { instance, key_check }))
     })?;
     found.ok_or_else(|| {

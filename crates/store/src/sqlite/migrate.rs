@@ -16,6 +16,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { number: 1, name: "keep", sql: include_str!("../../migrations/sqlite/0001_keep.sql") },
     Migration { number: 2, name: "consents", sql: include_str!("../../migrations/sqlite/0002_consents.sql") },
     Migration { number: 3, name: "steady", sql: include_str!("../../migrations/sqlite/0003_steady.sql") },
+    Migration { number: 4, name: "nodes", sql: include_str!("../../migrations/sqlite/0004_nodes.sql") },
 ];
 
 /// Marks the file as ours (`PRAGMA application_id`): "jetn".

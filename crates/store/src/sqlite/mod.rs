@@ -2,28 +2,28 @@
 //!
 //! * One thread writes, and calls that wait share one COMMIT (`writer`); reads go to a small pool (`readers`).
 //! * Before SQLite sees the file: `guard`. Opening connections: `opening`. The schema: `migrate`.
-//! * The ports: `connections` (with `flow` for claim, commit, fail and skip, and `grants` for what people do),
-//!   `attempts`, `consents`, `feed`, `maintenance`. Rows: `table`, `log`, `rows`.
+//! * The ports: `connections`, `attempts`, `consents`, `feed`, `maintenance`, `nodes`. Rows: `table`, `log`, `cells`; as a
+//!   transaction for the courses that all stores share: `desk`.
 //! * What runs for a duration, whoever sets the civil clock: `steady`.
 //! * Looking at a file that may be wrong: `inspect`.
 //! * Where tests make it fail: [`faults`].
 
 mod attempts;
+mod cells;
 mod connections;
 mod consents;
+mod desk;
 mod errors;
 pub mod faults;
 mod feed;
-mod flow;
-mod grants;
 mod guard;
 mod inspect;
 mod log;
 mod maintenance;
 mod migrate;
+mod nodes;
 mod opening;
 mod readers;
-mod rows;
 mod steady;
 mod table;
 mod writer;

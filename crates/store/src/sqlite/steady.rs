@@ -15,8 +15,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use jeton_core::keep::ports::StoreError;
 use jeton_core::time::{Clock, Timestamp};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::opening::patiently;
 
@@ -34,6 +35,20 @@ const NEWEST: i64 = 1_000;
 pub(super) struct Drift(pub(super) i64);
 
 impl Drift {
+    /// What the column `drift` of a row says.
+    pub(super) fn of_row(
+        row: &Row<'_>,
+        table: &'static str,
+        key: &impl ToString,
+    ) -> Result<Self, StoreError> {
+        row.get("drift").map(Self).map_err(|error| StoreError::Inconsistent {
+            table,
+            column: "drift",
+            row: key.to_string(),
+            what: error.to_string(),
+        })
+    }
+
     /// An instant of a row that was written at the drift `written`, as the civil clock would show it now.
     pub(super) fn rebased(self, instant: Timestamp, written: Self) -> Timestamp {
         let moved = written.0.saturating_sub(self.0);

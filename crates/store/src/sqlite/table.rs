@@ -2,16 +2,35 @@
 
 use jeton_core::id::{AttemptId, ConnectionName};
 use jeton_core::keep::attempt::Trigger;
-use jeton_core::keep::connection::{Connection, Revision, SealedTokens, Stray};
+use jeton_core::keep::connection::{Brake, Connection, Lease, Revision, SealedTokens, Stray};
 use jeton_core::keep::ports::StoreError;
 use jeton_core::seal::Fingerprint;
 use jeton_core::time::Timestamp;
 use rusqlite::{OptionalExtension as _, Row, named_params, params};
 
 use super::errors::Failure;
-use super::rows::{self, CONNECTION_COLUMNS, Columns, TOKEN_COLUMNS, signed};
 use super::steady::Drift;
 use super::writer::Writing;
+use crate::rows::{self, CONNECTION_COLUMNS, Columns, TOKEN_COLUMNS, signed};
+
+/// The columns of a connection, in the order that [`rows::connection`] reads them, with the drift that they were written
+/// at.
+pub(super) fn columns() -> String {
+    format!("{CONNECTION_COLUMNS}, drift")
+}
+
+/// Reads [`columns`] at the drift that there is now.
+pub(super) fn connection(row: &Row<'_>, drift: Drift) -> Result<Connection, StoreError> {
+    let found = rows::connection(row)?;
+    let written = Drift::of_row(row, "connections", &found.name)?;
+    let rebased = |until: Timestamp| drift.rebased(until, written);
+    Ok(Connection {
+        lease: found.lease.map(|lease| Lease { until: rebased(lease.until), ..lease }),
+        cooling_until: found.cooling_until.map(rebased),
+        brake: found.brake.map(|brake| Brake { until: rebased(brake.until), ..brake }),
+        ..found
+    })
+}
 
 /// The connection of that name.
 pub(super) fn find(
@@ -19,8 +38,8 @@ pub(super) fn find(
     drift: Drift,
     name: &ConnectionName,
 ) -> Result<Option<Connection>, Failure> {
-    let sql = format!("SELECT {CONNECTION_COLUMNS} FROM connections WHERE name = ?");
-    let found = first(conn, &sql, params![name.as_str()], |row| rows::connection(row, drift))?;
+    let sql = format!("SELECT {} FROM connections WHERE name = ?", columns());
+    let found = first(conn, &sql, params![name.as_str()], |row| connection(row, drift))?;
     found.map(|row| complete(conn, row)).transpose()
 }
 
@@ -37,14 +56,14 @@ pub(super) fn other_holder(
     })
 }
 
-/// The connections that a SELECT of [`CONNECTION_COLUMNS`] finds.
+/// The connections that a SELECT of [`columns`] finds.
 pub(super) fn select(
     conn: &rusqlite::Connection,
     drift: Drift,
     sql: &str,
     params: impl rusqlite::Params,
 ) -> Result<Vec<Connection>, Failure> {
-    let found = all(conn, sql, params, |row| rows::connection(row, drift))?;
+    let found = all(conn, sql, params, |row| connection(row, drift))?;
     found.into_iter().map(|row| complete(conn, row)).collect()
 }
 
@@ -53,11 +72,11 @@ pub(super) fn first<T>(
     conn: &rusqlite::Connection,
     sql: &str,
     params: impl rusqlite::Params,
-    read: impl FnOnce(&Row<'_>) -> Result<T, Failure>,
+    read: impl FnOnce(&Row<'_>) -> Result<T, StoreError>,
 ) -> Result<Option<T>, Failure> {
     let mut statement = conn.prepare_cached(sql)?;
     let mut rows = statement.query(params)?;
-    rows.next()?.map(read).transpose()
+    Ok(rows.next()?.map(read).transpose()?)
 }
 
 /// All rows that a SELECT finds; its LIMIT bounds them.
@@ -65,7 +84,7 @@ pub(super) fn all<T>(
     conn: &rusqlite::Connection,
     sql: &str,
     params: impl rusqlite::Params,
-    read: impl Fn(&Row<'_>) -> Result<T, Failure>,
+    read: impl Fn(&Row<'_>) -> Result<T, StoreError>,
 ) -> Result<Vec<T>, Failure> {
     let mut statement = conn.prepare_cached(sql)?;
     let mut rows = statement.query(params)?;
@@ -97,7 +116,7 @@ fn complete(conn: &rusqlite::Connection, mut row: Connection) -> Result<Connecti
     let sql = format!(
         "SELECT attempt, grant_id, generation, {TOKEN_COLUMNS} FROM strays WHERE connection = ? ORDER BY attempt"
     );
-    row.strays = all(conn, &sql, params![row.name.as_str()], rows::stray)?;
+    row.strays = all(conn, &sql, params![row.name.as_str()], |row| rows::stray(row))?;
     Ok(row)
 }
 

@@ -1,9 +1,6 @@
-//! SQLite: the conformance story, and what only SQLite must show.
+//! The conformance story of both stores, and what only one of them must show.
 #![cfg(test)]
 
-mod conformance;
-mod faults;
-mod files;
-mod rows;
-mod stand;
-mod steady;
+mod orders;
+mod postgres;
+mod sqlite;

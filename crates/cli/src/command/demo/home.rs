@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use jeton_core::secret::Secret;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
@@ -48,10 +49,11 @@ impl Home {
         &self,
         players: &[Player],
         address: SocketAddr,
+        store: Option<&Secret>,
         flags: &[(&'static str, String, String)],
     ) -> Result<Settings, Failure> {
         let file = self.settings_file();
-        write_private(&file, &settings_text(players, address)).map_err(|error| {
+        write_private(&file, &settings_text(players, address, store)).map_err(|error| {
             Failure::new(Code::SystemRefused, format!("{} cannot be written: {error}", file.display()))
         })?;
         // The environment belongs to the installation of whoever tries the demo, and is left out.
@@ -74,13 +76,17 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(text.as_bytes())
 }
 
-fn settings_text(players: &[Player], address: SocketAddr) -> String {
+fn settings_text(players: &[Player], address: SocketAddr, store: Option<&Secret>) -> String {
     let mut text = format!(
         "# The installation of `jeton demo`. It is removed when the demo ends.\n\
          data_dir = \"data\"\n\n\
          [server]\nlisten = \"{address}\"\n\n\
          [keeper]\ncooldown = \"1s\"\nspill_slots = 8\n"
     );
+    if let Some(url) = store {
+        // Written by the writer of TOML, which knows what to escape.
+        text.extend(["\n[store]\nurl = ", &toml::Value::from(url.reveal()).to_string(), "\n"]);
+    }
     for player in players {
         text.push_str(&connection_text(player));
     }
@@ -179,7 +185,7 @@ mod tests {
         let players = cast::enter(1).await.unwrap();
         let home = Home::make().unwrap();
         let address: SocketAddr = "127.0.0.1:4711".parse().unwrap();
-        let settings = home.settle(&players, address, &[]).unwrap();
+        let settings = home.settle(&players, address, None, &[]).unwrap();
         assert_eq!(settings.listen, address);
         assert!(settings.data_dir.starts_with(home.folder.path()));
         assert_eq!(settings.definitions.len(), cast::ROLES.len());

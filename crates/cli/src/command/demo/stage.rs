@@ -51,6 +51,7 @@ impl Stage {
     pub(super) async fn open(
         seed: Option<u64>,
         listen: Option<SocketAddr>,
+        store: Option<&Secret>,
         flags: &[(&'static str, String, String)],
         quiet: bool,
     ) -> Result<Self, Failure> {
@@ -62,7 +63,7 @@ impl Stage {
         })?;
         let Port { listener, address, remark } = Port::open(listen).await?;
         let home = Home::make()?;
-        let settings = home.settle(&players, address, flags)?;
+        let settings = home.settle(&players, address, store, flags)?;
         // What goes wrong is shown by the demo itself, and much does: log lines are for those who ask for them.
         if settings.level_asked && !quiet {
             telemetry::begin(&settings.level, settings.format).map_err(|error| {

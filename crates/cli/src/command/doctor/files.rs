@@ -9,7 +9,7 @@ use jeton_keeper::KeySource;
 use rustix::fs::Access;
 
 use super::report::Report;
-use crate::settings::Settings;
+use crate::settings::{Settings, StoreSettings};
 
 const DIRECTORY: &str = "data dir";
 const FILES: &str = "files";
@@ -97,10 +97,12 @@ fn files(settings: &Settings, report: &mut Report) {
         report.fault(FILES, format!("{} cannot be read: {error}", settings.data_dir.display()));
         return;
     }
-    for suffix in ["", "-wal", "-shm"] {
-        let mut path = settings.database.clone().into_os_string();
-        path.push(suffix);
-        all.push(PathBuf::from(path));
+    if let StoreSettings::Sqlite(database) = &settings.store {
+        for suffix in ["", "-wal", "-shm"] {
+            let mut path = database.clone().into_os_string();
+            path.push(suffix);
+            all.push(PathBuf::from(path));
+        }
     }
     all.sort();
     all.dedup();

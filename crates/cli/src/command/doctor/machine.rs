@@ -44,7 +44,7 @@ fn judge_room(free: u64) -> (Verdict, String) {
 }
 
 /// Looks for something that happened in what the clock calls the future. Lease and due times of SQLite are by this very
-/// clock, so that it cannot differ from the store's.
+/// clock, so that it cannot differ from the store's; that of PostgreSQL is looked at with the database.
 pub(super) fn clock(now: Timestamp, connections: &[Connection], report: &mut Report) {
     let of_rows = connections.iter().flat_map(|row| {
         let obtained = row.tokens.as_ref().map(|tokens| tokens.obtained_at);

@@ -3,15 +3,18 @@
 use std::path::Path;
 use std::time::Duration;
 
-use jeton_core::keep::connection::Connection;
-use jeton_keeper::{Installation, InstallationError, SlotState, look_at_spill_slots};
-use jeton_store::sqlite::{Inspection, inspect};
+use jeton_core::keep::connection::{Connection, Revision};
+use jeton_core::keep::ports::Identity;
+use jeton_keeper::{Hold, Installation, InstallationError, SlotState, look_at_spill_slots};
+use jeton_store::sqlite::inspect;
 use tokio::task::spawn_blocking;
 
+use super::postgres;
 use super::report::Report;
-use crate::settings::Settings;
+use crate::compose::Machine;
+use crate::settings::{Settings, StoreSettings};
 
-const STORE: &str = "store";
+pub(super) const STORE: &str = "store";
 const KEY: &str = "key";
 const SPILL: &str = "spill slots";
 
@@ -26,69 +29,86 @@ pub(super) struct Found {
     pub(super) installation: Option<Installation>,
 }
 
-pub(super) async fn examine(settings: &Settings, report: &mut Report) -> Found {
-    let database = settings.database.clone();
-    let looked = spawn_blocking(move || inspect(&database, PATIENCE)).await;
-    let inspection = match looked {
-        Ok(Ok(Some(inspection))) => inspection,
+/// What was read of a store that can be read.
+struct Sound {
+    connections: Vec<Connection>,
+    /// The last change.
+    revision: Revision,
+    /// Which installation it belongs to, once there is one.
+    identity: Option<Identity>,
+}
+
+pub(super) async fn examine(settings: &Settings, machine: &Machine, report: &mut Report) -> Found {
+    let sound = match &settings.store {
+        StoreSettings::Sqlite(database) => sqlite(database, report).await,
+        StoreSettings::Postgres(postgres) => {
+            postgres::examine(postgres, machine, report).await.map(|found| Sound {
+                connections: found.connections,
+                revision: found.revision,
+                identity: found.identity,
+            })
+        }
+    };
+    let Some(sound) = sound else { return Found::default() };
+    let installation = installation(settings, &sound, report);
+    Found { connections: sound.connections, installation }
+}
+
+async fn sqlite(database: &Path, report: &mut Report) -> Option<Sound> {
+    let file = database.to_owned();
+    let shown = database.display();
+    let found = match spawn_blocking(move || inspect(&file, PATIENCE)).await {
+        Ok(Ok(Some(found))) => found,
         Ok(Ok(None)) => {
-            let database = settings.database.display();
             let text = format!(
-                "the database {database} is not there yet; the first `jeton connect` or `jeton serve` makes it"
+                "the database {shown} is not there yet; the first `jeton connect` or `jeton serve` makes it"
             );
             report.warning(STORE, text);
-            return Found::default();
+            return None;
         }
         Ok(Err(error)) => {
             report.fault(STORE, error.to_string());
-            return Found::default();
+            return None;
         }
         Err(error) => {
             report.fault(STORE, format!("looking at the database broke off ({error}); please report it"));
-            return Found::default();
+            return None;
         }
     };
-    state(settings, &inspection, report);
-    let installation = installation(settings, &inspection, report);
-    Found { connections: inspection.connections, installation }
-}
-
-fn state(settings: &Settings, found: &Inspection, report: &mut Report) {
-    let database = settings.database.display();
     if let [first, rest @ ..] = found.damage.as_slice() {
         let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
         let text = format!(
-            "the database {database} is damaged ({first}{more}); stop jeton, keep the file, and restore a backup"
+            "the database {shown} is damaged ({first}{more}); stop jeton, keep the file, and restore a backup"
         );
         report.fault(STORE, text);
-    } else if found.missing_migrations > 0 {
-        let text = format!(
-            "the database {database} has an older schema; the next `jeton serve` brings it up to date: make a backup first"
-        );
-        report.warning(STORE, text);
-    } else {
-        let count = found.connections.len();
-        report.ok(STORE, format!("{database} is sound and holds {count} of the connections"));
+        return None;
     }
+    if found.missing_migrations > 0 {
+        report.warning(STORE, outdated(&shown.to_string()));
+        return None;
+    }
+    let count = found.connections.len();
+    report.ok(STORE, format!("{shown} is sound and holds {count} of the connections"));
+    Some(Sound { connections: found.connections, revision: found.revision, identity: found.identity })
 }
 
-fn installation(settings: &Settings, found: &Inspection, report: &mut Report) -> Option<Installation> {
-    let Some(identity) = &found.identity else {
-        if found.damage.is_empty() && found.missing_migrations == 0 {
-            report.warning(KEY, "the database is new and has no key yet; the next start makes one");
-        }
+/// The sentence about a schema that is not up to date.
+pub(super) fn outdated(shown: &str) -> String {
+    format!(
+        "the database {shown} has an older schema; the next `jeton serve` or `jeton migrate` brings it up to date: make a \
+         backup first"
+    )
+}
+
+fn installation(settings: &Settings, sound: &Sound, report: &mut Report) -> Option<Installation> {
+    let Some(identity) = &sound.identity else {
+        report.warning(KEY, "the database is new and has no key yet; the next start makes one");
         return None;
     };
-    match Installation::of(identity, found.revision, &settings.data_dir, &settings.key) {
+    match Installation::of(identity, sound.revision, &settings.data_dir, &settings.key) {
         Ok(installation) => {
             report.ok(KEY, format!("{} opens the store; keep a copy apart from the database", settings.key));
-            if let Some(hold) = installation.hold() {
-                let text = format!(
-                    "this installation is on hold because {hold}, and nothing is refreshed; stop the original for good, \
-                     then run `jeton adopt`"
-                );
-                report.fault("hold", text);
-            }
+            hold(settings, &installation, report);
             Some(installation)
         }
         Err(error) => {
@@ -97,6 +117,25 @@ fn installation(settings: &Settings, found: &Inspection, report: &mut Report) ->
             None
         }
     }
+}
+
+fn hold(settings: &Settings, installation: &Installation, report: &mut Report) {
+    let Some(hold) = installation.hold() else { return };
+    let text = match (&settings.store, hold) {
+        // A new node joins by itself when it starts.
+        (StoreSettings::Postgres(_), Hold::Copied) if !Installation::is_settled(&settings.data_dir) => return,
+        (StoreSettings::Postgres(_), Hold::Copied) => {
+            "this node is on hold because its data directory belongs to another database, or is a copy of another \
+             node's, and nothing is refreshed; put `data_dir` or `store.url` right, or run `jeton adopt` to make it a node \
+             of this database"
+                .to_owned()
+        }
+        _ => format!(
+            "this installation is on hold because {hold}, and nothing is refreshed; stop the original for good, then run \
+             `jeton adopt`"
+        ),
+    };
+    report.fault("hold", text);
 }
 
 pub(super) fn spill_slots(data_dir: &Path, report: &mut Report) {

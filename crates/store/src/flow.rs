@@ -7,29 +7,27 @@ use jeton_core::keep::connection::{Connection, GrantState};
 use jeton_core::keep::ports::{Commit, CommitAnswer, Fail, Skip, StoreError, Verdict};
 use jeton_core::time::Timestamp;
 
-use super::errors::Failure;
-use super::writer::Writing;
-use super::{log, table};
+use crate::desk::Desk;
 use crate::rules;
 
 fn expiry(row: &Connection) -> Option<Timestamp> {
     row.tokens.as_ref().and_then(|tokens| tokens.access_expires_at)
 }
 
-pub(super) fn claim(writing: &Writing<'_>, claim: &Claim) -> Result<ClaimAnswer, Failure> {
-    let row = table::find(writing.conn, writing.drift, &claim.connection)?;
-    let answer = claim::answer(row.as_ref(), claim, writing.now);
+pub(crate) fn claim<D: Desk>(desk: &D, claim: &Claim) -> Result<ClaimAnswer, D::Failure> {
+    let row = desk.find(&claim.connection)?;
+    let answer = claim::answer(row.as_ref(), claim, desk.now());
     let (ClaimAnswer::Won { until }, Some(before)) = (answer, row) else { return Ok(answer) };
     if before.lease.is_some_and(|lease| lease.attempt == claim.attempt) {
         return Ok(answer);
     }
-    if log::find(writing.conn, writing.drift, claim.attempt)?.is_some() {
+    if desk.attempt(claim.attempt)?.is_some() {
         // It was claimed before and is over by now: an attempt is never opened twice.
         return Ok(ClaimAnswer::Moved { generation: before.generation });
     }
     let mut row = before.clone();
     if let Some(recovered) = rules::take_lease(&mut row, claim, until) {
-        log::close(writing, recovered)?;
+        desk.close(recovered)?;
     }
     let attempt = Attempt {
         id: claim.attempt,
@@ -43,7 +41,7 @@ pub(super) fn claim(writing: &Writing<'_>, claim: &Claim) -> Result<ClaimAnswer,
         new_generation: None,
         fingerprint: claim.spends,
         recovers: claim.recovers,
-        started_at: writing.now,
+        started_at: desk.now(),
         completed_at: None,
         lease_until: Some(until),
         code: None,
@@ -52,18 +50,18 @@ pub(super) fn claim(writing: &Writing<'_>, claim: &Claim) -> Result<ClaimAnswer,
         old_expires_at: expiry(&row),
         new_expires_at: None,
     };
-    log::write(writing, &attempt, row.grant)?;
-    table::save(writing, Some(&before), row, None)?;
+    desk.write(&attempt, row.grant)?;
+    desk.save(Some(&before), row, None)?;
     Ok(answer)
 }
 
 /// The row and what the log has of the attempt. A store restored from a backup may lack the attempt.
 type Found = (Connection, Option<(Attempt, GrantId)>);
 
-fn look_up(writing: &Writing<'_>, name: &ConnectionName, attempt: AttemptId) -> Result<Found, Failure> {
-    let row = table::find(writing.conn, writing.drift, name)?;
+fn look_up<D: Desk>(desk: &D, name: &ConnectionName, attempt: AttemptId) -> Result<Found, D::Failure> {
+    let row = desk.find(name)?;
     let row = row.ok_or_else(|| missing("connections", "name", name.to_string()))?;
-    Ok((row, log::find(writing.conn, writing.drift, attempt)?))
+    Ok((row, desk.attempt(attempt)?))
 }
 
 fn missing(table: &'static str, column: &'static str, row: String) -> StoreError {
@@ -72,9 +70,9 @@ fn missing(table: &'static str, column: &'static str, row: String) -> StoreError
     StoreError::Inconsistent { table, column, row, what }
 }
 
-pub(super) fn commit(writing: &Writing<'_>, commit: &Commit) -> Result<CommitAnswer, Failure> {
-    let (before, found) = look_up(writing, &commit.connection, commit.attempt)?;
-    if let Some(answer) = answered(writing, &before, found.as_ref(), commit)? {
+pub(crate) fn commit<D: Desk>(desk: &D, commit: &Commit) -> Result<CommitAnswer, D::Failure> {
+    let (before, found) = look_up(desk, &commit.connection, commit.attempt)?;
+    if let Some(answer) = answered(desk, &before, found.as_ref(), commit)? {
         return Ok(answer);
     }
     // An attempt that the log lacks has a grant of its own, so that its reply is kept and never used for another's.
@@ -84,7 +82,7 @@ pub(super) fn commit(writing: &Writing<'_>, commit: &Commit) -> Result<CommitAns
     let answer = if rules::is_as_claimed(&row, commit) {
         let trigger = attempt.as_ref().map(|attempt| attempt.trigger);
         if let Some(closing) = rules::commit(&mut row, commit.clone(), trigger) {
-            log::close(writing, closing)?;
+            desk.close(closing)?;
         }
         if let Some(attempt) = &mut attempt {
             attempt.status = AttemptStatus::Success;
@@ -103,37 +101,37 @@ pub(super) fn commit(writing: &Writing<'_>, commit: &Commit) -> Result<CommitAns
         CommitAnswer::Stray { generation: row.generation }
     };
     if let Some(mut attempt) = attempt {
-        attempt.completed_at = Some(writing.now);
+        attempt.completed_at = Some(desk.now());
         attempt.message.clone_from(&commit.message);
-        log::write(writing, &attempt, grant)?;
-        log::drop_reply(writing, attempt.id)?;
+        desk.write(&attempt, grant)?;
+        desk.drop_reply(attempt.id)?;
     }
-    table::save(writing, Some(&before), row, Some(commit.attempt))?;
+    desk.save(Some(&before), row, Some(commit.attempt))?;
     Ok(answer)
 }
 
 /// The first answer, when this commit was done before.
-fn answered(
-    writing: &Writing<'_>,
+fn answered<D: Desk>(
+    desk: &D,
     row: &Connection,
     found: Option<&(Attempt, GrantId)>,
     commit: &Commit,
-) -> Result<Option<CommitAnswer>, Failure> {
+) -> Result<Option<CommitAnswer>, D::Failure> {
     let generation = row.generation;
     let (status, brought) =
         found.map_or((None, None), |(attempt, _)| (Some(attempt.status), attempt.new_generation));
     Ok(match (status, brought) {
         (Some(AttemptStatus::Success), Some(generation)) => Some(CommitAnswer::Committed { generation }),
         (Some(AttemptStatus::Success), None) => Some(CommitAnswer::Stray { generation }),
-        (None, _) if table::origin(writing, &row.name)? == Some(commit.attempt) => {
+        (None, _) if desk.origin(&row.name)? == Some(commit.attempt) => {
             Some(CommitAnswer::Committed { generation })
         }
         _ => None,
     })
 }
 
-pub(super) fn fail(writing: &Writing<'_>, fail: &Fail) -> Result<(), Failure> {
-    let (before, found) = look_up(writing, &fail.connection, fail.attempt)?;
+pub(crate) fn fail<D: Desk>(desk: &D, fail: &Fail) -> Result<(), D::Failure> {
+    let (before, found) = look_up(desk, &fail.connection, fail.attempt)?;
     let (mut attempt, grant) = found.ok_or_else(|| missing("attempts", "id", fail.attempt.to_string()))?;
     if !matches!(attempt.status, AttemptStatus::Running | AttemptStatus::Interrupted) {
         // Its outcome is on record: this is the same order again, or a failure that a later success has overtaken.
@@ -141,33 +139,31 @@ pub(super) fn fail(writing: &Writing<'_>, fail: &Fail) -> Result<(), Failure> {
     }
     let mut row = before.clone();
     if rules::failure_counts(&row, fail) {
-        let reopens = rules::still_unknown(attempt.recovers, |id| -> Result<_, Failure> {
-            Ok(log::find(writing.conn, writing.drift, id)?
-                .map(|(attempt, _)| (attempt.status, attempt.recovers)))
+        let reopens = rules::still_unknown(attempt.recovers, |id| -> Result<_, D::Failure> {
+            Ok(desk.attempt(id)?.map(|(attempt, _)| (attempt.status, attempt.recovers)))
         })?;
-        rules::fail(&mut row, fail, reopens, attempt.trigger, writing.now);
+        rules::fail(&mut row, fail, reopens, attempt.trigger, desk.now());
     }
     attempt.status = rules::failed_status(fail.verdict);
-    attempt.completed_at = attempt.completed_at.or(Some(writing.now));
+    attempt.completed_at = attempt.completed_at.or(Some(desk.now()));
     attempt.code = Some(fail.code.clone());
     attempt.http_status = fail.http_status;
     attempt.message = Some(fail.message.clone());
-    log::write(writing, &attempt, grant)?;
+    desk.write(&attempt, grant)?;
     match &fail.kept_reply {
-        Some(reply) => log::keep_reply(writing, attempt.id, &row.name, reply)?,
+        Some(reply) => desk.keep_reply(attempt.id, &row.name, reply)?,
         None if fail.verdict != Verdict::Unknown => {
-            log::drop_reply(writing, attempt.id)?;
+            desk.drop_reply(attempt.id)?;
         }
         None => {}
     }
-    let origin = table::origin(writing, &row.name)?;
-    table::save(writing, Some(&before), row, origin)
+    let origin = desk.origin(&row.name)?;
+    desk.save(Some(&before), row, origin)
 }
 
-pub(super) fn skip(writing: &Writing<'_>, skip: &Skip) -> Result<(), Failure> {
-    let Some(before) = table::find(writing.conn, writing.drift, &skip.connection)? else { return Ok(()) };
-    if before.generation != skip.generation || log::find(writing.conn, writing.drift, skip.attempt)?.is_some()
-    {
+pub(crate) fn skip<D: Desk>(desk: &D, skip: &Skip) -> Result<(), D::Failure> {
+    let Some(before) = desk.find(&skip.connection)? else { return Ok(()) };
+    if before.generation != skip.generation || desk.attempt(skip.attempt)?.is_some() {
         return Ok(());
     }
     let attempt = Attempt {
@@ -182,8 +178,8 @@ pub(super) fn skip(writing: &Writing<'_>, skip: &Skip) -> Result<(), Failure> {
         new_generation: None,
         fingerprint: None,
         recovers: None,
-        started_at: writing.now,
-        completed_at: Some(writing.now),
+        started_at: desk.now(),
+        completed_at: Some(desk.now()),
         lease_until: None,
         code: None,
         http_status: None,
@@ -191,7 +187,7 @@ pub(super) fn skip(writing: &Writing<'_>, skip: &Skip) -> Result<(), Failure> {
         old_expires_at: expiry(&before),
         new_expires_at: None,
     };
-    log::write(writing, &attempt, before.grant)?;
+    desk.write(&attempt, before.grant)?;
     if before.state == GrantState::Dead || before.open_attempt.is_some() {
         // It died meanwhile, and nothing makes it due again but a new grant; or an attempt began, which must be found
         // when its lease lapses.
@@ -199,5 +195,5 @@ pub(super) fn skip(writing: &Writing<'_>, skip: &Skip) -> Result<(), Failure> {
     }
     let mut row = before.clone();
     row.due_at = Some(skip.due_at);
-    table::save(writing, Some(&before), row, None)
+    desk.save(Some(&before), row, None)
 }

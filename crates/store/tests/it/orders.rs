@@ -1,7 +1,5 @@
 //! The shortest way to say each call.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use jeton_core::entropy::SystemEntropy;
@@ -12,24 +10,8 @@ use jeton_core::keep::connection::{Generation, SealedTokens};
 use jeton_core::keep::ports::{Commit, Connect};
 use jeton_core::seal::Fingerprint;
 use jeton_core::time::{Clock as _, SystemClock, Timestamp};
-use jeton_store::{SqliteOptions, SqliteStore};
-use tempfile::TempDir;
 
-pub(super) fn options() -> SqliteOptions {
-    SqliteOptions::new(Arc::new(SystemClock))
-}
-
-pub(super) fn folder() -> (TempDir, PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("jeton.db");
-    (folder, path)
-}
-
-pub(super) fn open(path: &Path) -> SqliteStore {
-    SqliteStore::open(path, options()).unwrap()
-}
-
-pub(super) fn tokens(number: u8) -> SealedTokens {
+pub(crate) fn tokens(number: u8) -> SealedTokens {
     SealedTokens {
         access: Some(vec![number; 64]),
         refresh: Some(vec![number; 64]),
@@ -46,7 +28,7 @@ fn attempt_id() -> AttemptId {
     AttemptId::generate(SystemClock.now(), &SystemEntropy)
 }
 
-pub(super) fn connect(name: &str, number: u8) -> Connect {
+pub(crate) fn connect(name: &str, number: u8) -> Connect {
     Connect {
         connection: name.parse().unwrap(),
         provider: "strict".parse().unwrap(),
@@ -60,7 +42,7 @@ pub(super) fn connect(name: &str, number: u8) -> Connect {
     }
 }
 
-pub(super) fn claim(name: &str, number: u8) -> Claim {
+pub(crate) fn claim(name: &str, number: u8) -> Claim {
     Claim {
         connection: name.parse().unwrap(),
         attempt: attempt_id(),
@@ -75,7 +57,7 @@ pub(super) fn claim(name: &str, number: u8) -> Claim {
     }
 }
 
-pub(super) fn commit(claim: &Claim, number: u8) -> Commit {
+pub(crate) fn commit(claim: &Claim, number: u8) -> Commit {
     Commit {
         connection: claim.connection.clone(),
         attempt: claim.attempt,

@@ -61,6 +61,20 @@ async fn calls_that_wait_share_one_commit() {
 }
 
 #[tokio::test]
+async fn a_claim_and_a_commit_cost_one_transaction_each() {
+    let (_folder, path) = folder();
+    let (store, hooks) = scripted(&path);
+    store.connect(connect("acme", 1)).await.unwrap();
+    let claim = claim("acme", 1);
+    store.claim(claim.clone()).await.unwrap();
+    assert_eq!(hooks.commits.load(Ordering::SeqCst), 2);
+    store.commit(commit(&claim, 2)).await.unwrap();
+    assert_eq!(hooks.commits.load(Ordering::SeqCst), 3);
+    store.find(&claim.connection).await.unwrap();
+    assert_eq!(hooks.commits.load(Ordering::SeqCst), 3, "a look costs none");
+}
+
+#[tokio::test]
 async fn a_failed_commit_fails_every_call_of_its_batch_and_writes_nothing() {
     let (_folder, path) = folder();
     let (store, hooks) = scripted(&path);

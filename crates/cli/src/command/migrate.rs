@@ -1,0 +1,103 @@
+//! `jeton migrate`.
+
+use std::time::Duration;
+
+use jeton_store::PostgresStore;
+use jeton_store::sqlite;
+use serde_json::json;
+use tokio::task::spawn_blocking;
+
+use crate::code::Code;
+use crate::compose::{self, Machine};
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::settings::{Settings, StoreSettings};
+
+/// How long to wait for a file that others are writing to.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Bring the schema of the database up to date
+///
+/// Older nodes may go on running meanwhile: a change of the schema takes nothing away that the version before uses.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Migrate {
+    /// Change nothing; fail if the schema is not up to date
+    #[arg(long)]
+    check: bool,
+}
+
+impl Migrate {
+    pub(crate) async fn run(self, settings: &Settings, output: Output) -> Result<(), Failure> {
+        let shown = settings.store.shown();
+        if self.check {
+            let missing = missing(settings).await?;
+            let text = match missing {
+                0 => format!("the schema of {shown} is up to date"),
+                count => {
+                    format!("the schema of {shown} lacks {}; `jeton migrate` makes them", changes(count))
+                }
+            };
+            output.either(&text, &json!({ "missing": missing }))?;
+            return if missing == 0 { Ok(()) } else { Err(Failure::reported(Code::SchemaOutdated)) };
+        }
+        let before = migrate(settings).await?;
+        let text = match before {
+            Before::NoFile => format!("the database {shown} was made, with the schema of this jeton"),
+            Before::Lacked(0) => format!("the schema of {shown} was up to date; nothing was changed"),
+            Before::Lacked(count) => format!("the schema of {shown} is up to date after {}", changes(count)),
+        };
+        let made = before == Before::NoFile;
+        let applied = if let Before::Lacked(count) = before { Some(count) } else { None };
+        Ok(output.either(&text, &json!({ "made": made, "applied": applied }))?)
+    }
+}
+
+fn changes(count: usize) -> String {
+    if count == 1 { "1 change".to_owned() } else { format!("{count} changes") }
+}
+
+/// How many changes the schema lacks.
+async fn missing(settings: &Settings) -> Result<usize, Failure> {
+    match &settings.store {
+        StoreSettings::Postgres(settings) => Ok(PostgresStore::pending(&settings.options()).await?.len()),
+        StoreSettings::Sqlite(database) => {
+            let file = database.clone();
+            let looked = spawn_blocking(move || sqlite::inspect(&file, PATIENCE)).await;
+            let looked = looked.map_err(|error| {
+                Failure::new(Code::SystemRefused, format!("looking at the database broke off: {error}"))
+            })??;
+            let found = looked.ok_or_else(|| {
+                let text = format!(
+                    "the database {} is not there yet; `jeton migrate` without --check makes it",
+                    database.display()
+                );
+                Failure::new(Code::StoreUnavailable, text)
+            })?;
+            Ok(found.missing_migrations)
+        }
+    }
+}
+
+/// How the database was before its schema was brought up to date.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Before {
+    /// Not there.
+    NoFile,
+    /// So many changes behind.
+    Lacked(usize),
+}
+
+/// Makes the changes.
+async fn migrate(settings: &Settings) -> Result<Before, Failure> {
+    match &settings.store {
+        StoreSettings::Postgres(settings) => {
+            Ok(Before::Lacked(PostgresStore::migrate(&settings.options()).await?.len()))
+        }
+        StoreSettings::Sqlite(database) => {
+            let before =
+                if database.exists() { Before::Lacked(missing(settings).await?) } else { Before::NoFile };
+            compose::store(settings, &Machine::this()).await?;
+            Ok(before)
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! A store of PostgreSQL: what is said when it cannot be used, its schema, its password.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use jeton_testkit::{FreePort, PgCluster, PgDatabase, TempHome};
+
+use crate::house::{complaint, run};
+
+fn empty_database() -> PgDatabase {
+    PgCluster::shared().unwrap().empty_database().unwrap()
+}
+
+/// A home whose store is this database.
+fn home_on(url: &str) -> TempHome {
+    let mut home = TempHome::new().unwrap();
+    home.set("store", "url", url).unwrap();
+    fs::set_permissions(home.settings(), fs::Permissions::from_mode(0o600)).unwrap();
+    home
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_used_is_one_sentence_with_the_cure_and_without_the_password() {
+    let database = empty_database();
+    let (right, free) = (database.tcp_url(), FreePort::find().unwrap());
+    let port = PgCluster::shared().unwrap().port();
+    for (url, why, cure) in [
+        (right.replace(PgCluster::PASSWORD, "hunter2-hunter2"), "password", "store.url"),
+        (right.replace(database.name(), "no_such_database"), "no database", "createdb"),
+        (right.replace(&port.to_string(), &free.number().to_string()), "cannot be reached", "runs there"),
+        (format!("{right}?sslmode=require"), "TLS", "sslmode"),
+    ] {
+        let mut home = home_on(&url);
+        home.set("store", "patience", "1s").unwrap();
+        let finished = run(&home, ["status"]).await;
+        let said = complaint(&finished, 1);
+        assert!(said.contains(why) && said.contains(cure), "{url}: {said}");
+        assert!(!said.contains("hunter2") && !said.contains(PgCluster::PASSWORD), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn the_password_may_stand_in_a_file_and_is_never_shown() {
+    let database = empty_database();
+    let (with, without) =
+        (database.tcp_url(), database.tcp_url().replace(&format!(":{}", PgCluster::PASSWORD), ""));
+    let mut home = home_on(&without);
+    let file = home.path().join("password");
+    fs::write(&file, format!("{}\n", PgCluster::PASSWORD)).unwrap();
+    home.set("store", "password_file", file.display().to_string()).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let said = complaint(&run(&home, ["status"]).await, 1);
+    assert!(said.contains("store.password_file") && said.contains("chmod 600"), "{said}");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    run(&home, ["status"]).await.success().unwrap();
+
+    home.set("store", "url", with).unwrap();
+    let said = complaint(&run(&home, ["status"]).await, 1);
+    assert!(said.contains("store.password_file") && said.contains("are both set"), "{said}");
+    home.unset("store", "password_file").unwrap();
+    run(&home, ["status"]).await.success().unwrap();
+    for arguments in [["config", "show"], ["config", "check"]] {
+        let finished = run(&home, arguments).await;
+        let all = format!("{}{}", finished.stdout, finished.stderr);
+        assert!(!all.contains(PgCluster::PASSWORD), "{all}");
+    }
+    let shown = run(&home, ["config", "show"]).await.success().unwrap();
+    assert!(shown.contains("postgres://jeton:[hidden]@127.0.0.1"), "{shown}");
+    fs::set_permissions(home.settings(), fs::Permissions::from_mode(0o644)).unwrap();
+    let warned = run(&home, ["config", "check"]).await.stderr;
+    assert!(warned.contains("holds store.url and can be read by others"), "{warned}");
+}
+
+#[tokio::test]
+async fn migrate_says_what_is_missing_and_makes_it_once() {
+    let database = empty_database();
+    let mut home = home_on(database.url());
+    let check = run(&home, ["migrate", "--check"]).await;
+    assert_eq!(check.code, Some(1), "{check:?}");
+    assert!(check.stdout.contains("lacks") && check.stdout.contains("`jeton migrate`"), "{check:?}");
+    home.set("store", "migrate", false).unwrap();
+    let said = complaint(&run(&home, ["status"]).await, 1);
+    assert!(said.contains("jeton migrate"), "{said}");
+    let made = run(&home, ["migrate", "--json"]).await.json().unwrap();
+    assert!(made["applied"].as_u64().unwrap() >= 1, "{made}");
+    let again = run(&home, ["migrate", "--json"]).await.json().unwrap();
+    assert_eq!(again["applied"], 0, "{again}");
+    run(&home, ["migrate", "--check"]).await.success().unwrap();
+    run(&home, ["status"]).await.success().unwrap();
+}
+
+#[tokio::test]
+async fn migrate_makes_a_file_of_sqlite_too_and_says_so() {
+    let mut home = TempHome::new().unwrap();
+    let file = home.path().join("own.sqlite");
+    home.set("store", "url", format!("sqlite:{}", file.display())).unwrap();
+    let said = complaint(&run(&home, ["migrate", "--check"]).await, 1);
+    assert!(said.contains("is not there yet") && !file.exists(), "{said}");
+    let made = run(&home, ["migrate"]).await.success().unwrap();
+    assert!(made.contains("was made") && file.exists(), "{made}");
+    run(&home, ["migrate", "--check"]).await.success().unwrap();
+    let again = run(&home, ["migrate"]).await.success().unwrap();
+    assert!(again.contains("nothing was changed"), "{again}");
+}
+
+#[tokio::test]
+async fn a_database_newer_than_the_binary_is_refused_in_words() {
+    let home = TempHome::on_postgres().unwrap();
+    let database = home.postgres().unwrap();
+    database
+        .query("INSERT INTO jeton_migrations (number, name, checksum) VALUES (9999, 'later', 'x')")
+        .unwrap();
+    for arguments in [["status", "--json"], ["migrate", "--check"], ["doctor", "--offline"]] {
+        let finished = run(&home, arguments).await;
+        assert_eq!(finished.code, Some(1), "{finished:?}");
+        let all = format!("{}{}", finished.stdout, finished.stderr);
+        assert!(all.contains("has schema 9999"), "{all}");
+    }
+}
+
+#[tokio::test]
+async fn the_doctor_looks_at_the_database_and_at_its_clock() {
+    let home = TempHome::on_postgres().unwrap();
+    fs::set_permissions(home.settings(), fs::Permissions::from_mode(0o600)).unwrap();
+    let new = run(&home, ["doctor", "--offline"]).await.success().unwrap();
+    assert!(new.contains("the database is new and has no key yet"), "{new}");
+    run(&home, ["status"]).await.success().unwrap();
+    let said = run(&home, ["doctor", "--offline"]).await.success().unwrap();
+    for part in
+        ["(PostgreSQL ", "answers and holds 0 of the connections", "agree about the time", "opens the store"]
+    {
+        assert!(said.contains(part), "{said}");
+    }
+    assert!(!said.contains("hold "), "{said}");
+    // A node that is new, with the same key, joins when it starts: nothing is wrong with it before.
+    let node = home.another_node().unwrap();
+    fs::set_permissions(node.settings(), fs::Permissions::from_mode(0o600)).unwrap();
+    let said = run(&node, ["doctor", "--offline"]).await.success().unwrap();
+    assert!(!said.contains("on hold"), "{said}");
+}

@@ -1,0 +1,100 @@
+//! What a store must be able to do for processes that work side by side.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::id::NodeId;
+use crate::time::Timestamp;
+
+use super::StoreError;
+
+/// How far the clock of a node may be from the clock of its store before people are told.
+pub const CLOCK_TOLERANCE: Duration = Duration::from_mins(1);
+
+/// A sign of life. Each one replaces the last of the same node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beat {
+    /// The process.
+    pub node: NodeId,
+    /// What people call it, such as its host name.
+    pub name: String,
+    /// Its version of jeton.
+    pub version: String,
+    /// A digest of what it defines: nodes whose digests differ do not keep the same connections alive.
+    pub definitions: String,
+    /// How long a node counts as live after its last beat.
+    pub life: Duration,
+}
+
+/// A node as its last beat left it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveNode {
+    /// The process.
+    pub node: NodeId,
+    /// What people call it.
+    pub name: String,
+    /// Its version of jeton.
+    pub version: String,
+    /// The digest of what it defines.
+    pub definitions: String,
+    /// Its first beat, by the clock of the store.
+    pub started_at: Timestamp,
+    /// Its last beat, by the clock of the store.
+    pub seen_at: Timestamp,
+}
+
+/// The answer to a [`Beat`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// The instant by the clock of the store.
+    pub now: Timestamp,
+    /// The other nodes that are alive, by id.
+    pub others: Vec<LiveNode>,
+}
+
+impl Heard {
+    /// One sentence when the clock of this node, read before and after the beat, is more than [`CLOCK_TOLERANCE`] off
+    /// the clock of the store.
+    pub fn clock_warning(&self, before: Timestamp, after: Timestamp) -> Option<String> {
+        let (off, way) = if self.now < before {
+            (before.since(self.now), "ahead of")
+        } else {
+            (self.now.since(after), "behind")
+        };
+        (off > CLOCK_TOLERANCE).then(|| {
+            format!(
+                "the clock of this machine is {} s {way} the clock of the store, which decides leases and due times: \
+                 let both follow NTP",
+                off.as_secs()
+            )
+        })
+    }
+}
+
+/// The nodes of an installation. They are equal: a node that is gone leaves nothing behind but its leases, which lapse.
+#[async_trait]
+pub trait NodeStore: Send + Sync {
+    /// Records that a node lives, and answers who else does. Nodes that were silent for a day are forgotten.
+    async fn beat(&self, beat: Beat) -> Result<Heard, StoreError>;
+
+    /// Forgets a node that ends.
+    async fn forget(&self, node: NodeId) -> Result<(), StoreError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_minutes_off_is_told_with_its_cure() {
+        let heard = Heard { now: Timestamp::from_secs(1000), others: Vec::new() };
+        let told =
+            |before, after| heard.clock_warning(Timestamp::from_secs(before), Timestamp::from_secs(after));
+        assert_eq!(told(999, 1001), None);
+        assert_eq!(told(1060, 1070), None, "a minute is borne");
+        assert_eq!(told(900, 960), None, "the beat may have taken long");
+        assert!(told(1200, 1201).unwrap().contains("200 s ahead of"));
+        assert!(told(699, 700).unwrap().contains("300 s behind"));
+    }
+}

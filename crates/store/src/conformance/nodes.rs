@@ -1,0 +1,62 @@
+//! Processes that work side by side.
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "a chapter panics where the store breaks a rule: that is its purpose"
+)]
+
+use std::time::Duration;
+
+use jeton_core::keep::ports::{Beat, Heard, LiveNode};
+
+use super::stand::{Stand, Told, node};
+
+const LIFE: Duration = Duration::from_secs(30);
+
+fn beat(number: u8) -> Beat {
+    Beat {
+        node: node(number),
+        name: format!("host-{number}"),
+        version: "0.1.0".into(),
+        definitions: format!("digest-{number}"),
+        life: LIFE,
+    }
+}
+
+/// Nodes are told apart by what they define, and each hears the instant that decides leases.
+pub async fn a_node_hears_of_the_others_that_live(stand: &Stand) -> Told {
+    let began = stand.now();
+    assert_eq!(stand.store.beat(beat(1)).await?, Heard { now: began, others: Vec::new() });
+    stand.clock.step(LIFE.saturating_sub(Duration::from_secs(1)));
+    let first = LiveNode {
+        node: node(1),
+        name: "host-1".into(),
+        version: "0.1.0".into(),
+        definitions: "digest-1".into(),
+        started_at: began,
+        seen_at: began,
+    };
+    let elsewhere = stand.another_process().await;
+    assert_eq!(elsewhere.beat(beat(2)).await?, Heard { now: stand.now(), others: vec![first.clone()] });
+    let changed = Beat { definitions: "other".into(), ..beat(1) };
+    let heard = stand.store.beat(changed).await?;
+    assert_eq!(heard.others.iter().map(|other| other.node).collect::<Vec<_>>(), [node(2)]);
+    let heard = elsewhere.beat(beat(2)).await?;
+    let again = LiveNode { definitions: "other".into(), seen_at: stand.now(), ..first };
+    assert_eq!(heard.others, [again]);
+    stand.clock.step(LIFE);
+    assert!(elsewhere.beat(beat(2)).await?.others.is_empty(), "the first fell silent");
+    Ok(())
+}
+
+/// A node that is stopped in order is not taken for one that fell silent.
+pub async fn a_node_that_ends_is_forgotten(stand: &Stand) -> Told {
+    stand.store.beat(beat(1)).await?;
+    stand.store.forget(node(1)).await?;
+    assert!(stand.store.beat(beat(2)).await?.others.is_empty());
+    let began = stand.now();
+    stand.clock.step(Duration::from_secs(1));
+    stand.store.beat(beat(1)).await?;
+    let heard = stand.store.beat(beat(2)).await?;
+    assert_eq!(heard.others[0].started_at, began + Duration::from_secs(1), "it came anew");
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! The course of a consent, apart from how a database stores it. Who may open and answer is decided by core
+//! ([`jeton_core::keep::consent`]).
+
+use std::time::Duration;
+
+use jeton_core::id::AttemptId;
+use jeton_core::keep::attempt::{Act, Attempt, AttemptStatus, Trigger};
+use jeton_core::keep::connection::{Connection, Generation};
+use jeton_core::keep::consent::{self, Consent, Ending};
+use jeton_core::keep::ports::{
+    CallBack, CallbackAnswer, FailExchange, OpenAnswer, Opening, StoreError, Then,
+};
+use jeton_core::time::Timestamp;
+
+/// How long consents are remembered after their links have lapsed.
+pub(crate) const REMEMBERED: Duration = Duration::from_hours(7 * 24);
+
+/// What an opening comes to when nothing is to be written.
+pub(crate) fn stays(consent: Option<&Consent>, opening: &Opening, now: Timestamp) -> Option<OpenAnswer> {
+    let Some(consent) = consent else { return Some(OpenAnswer::Unknown) };
+    match &consent.asked {
+        // The same order again, after an unknown COMMIT.
+        Some(asked) if asked.state == opening.state => Some(OpenAnswer::Opened { until: asked.until }),
+        _ => consent::opens(consent, now).err().map(OpenAnswer::Closed),
+    }
+}
+
+/// What an answer of a provider comes to when nothing is to be written.
+pub(crate) fn unfit(
+    consent: Option<&Consent>,
+    callback: &CallBack,
+    now: Timestamp,
+) -> Option<CallbackAnswer> {
+    let Some(consent) = consent else { return Some(CallbackAnswer::Unknown) };
+    match (&consent.ending, &callback.then) {
+        // The same order again.
+        (Some(Ending::Exchange(done)), Then::Exchange { attempt, .. }) if done == attempt => {
+            Some(CallbackAnswer::Taken)
+        }
+        _ => consent::takes(consent, callback.bearer, now).err().map(CallbackAnswer::Unfit),
+    }
+}
+
+/// How a consent ends, as its columns say it: the attempt, or the code and the message of a refusal.
+pub(crate) fn ending(then: &Then) -> (Option<AttemptId>, Option<&str>, Option<&str>) {
+    match then {
+        Then::Exchange { attempt, .. } => (Some(*attempt), None, None),
+        Then::Refuse { code, message } => (None, Some(code), Some(message)),
+    }
+}
+
+/// The attempt that will exchange the code, while it is under way. `row` is the connection, where there is one.
+pub(crate) fn exchange(
+    consent: Consent,
+    then: &Then,
+    row: Option<Connection>,
+    now: Timestamp,
+) -> Option<Attempt> {
+    let Then::Exchange { attempt, node, lease_ttl, .. } = then else { return None };
+    Some(Attempt {
+        id: *attempt,
+        connection: consent.connection,
+        provider: consent.provider,
+        trigger: Trigger::Manual,
+        act: Act::Connect,
+        status: AttemptStatus::Running,
+        node: *node,
+        generation: row.as_ref().map_or(Generation(0), |row| row.generation),
+        new_generation: None,
+        fingerprint: None,
+        recovers: None,
+        started_at: now,
+        completed_at: None,
+        lease_until: Some(now + *lease_ttl),
+        code: None,
+        http_status: None,
+        message: None,
+        old_expires_at: row.and_then(|row| row.tokens?.access_expires_at),
+        new_expires_at: None,
+    })
+}
+
+/// Puts a failure into the attempt; answers whether it is to be written.
+pub(crate) fn fail(attempt: &mut Attempt, fail: &FailExchange, now: Timestamp) -> bool {
+    if attempt.status != AttemptStatus::Running {
+        return false;
+    }
+    attempt.status = if fail.unknown { AttemptStatus::Interrupted } else { AttemptStatus::Failed };
+    attempt.completed_at = Some(now);
+    attempt.code = Some(fail.code.clone());
+    attempt.http_status = fail.http_status;
+    attempt.message = Some(fail.message.clone());
+    true
+}
+
+/// An exchange failed whose attempt is not in the log.
+pub(crate) fn no_attempt(attempt: AttemptId) -> StoreError {
+    let (what, row) = ("is not there, though a code was exchanged by it".into(), attempt.to_string());
+    StoreError::Inconsistent { table: "attempts", column: "id", row, what }
+}

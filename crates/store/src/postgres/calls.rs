@@ -1,0 +1,210 @@
+//! Calls that wait to be written, and who may go together: several batches are under way at once, never two of them over one
+//! connection.
+
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jeton_core::id::{AttemptId, ConnectionName, OperationId};
+use jeton_core::keep::ports::StoreError;
+use jeton_core::seal::Fingerprint;
+use tokio::sync::oneshot;
+
+use super::desk::Batch;
+use super::errors::Failure;
+use super::{Shared, batch};
+
+/// The most calls that one COMMIT serves.
+const MOST_CALLS: usize = 64;
+
+/// What a call works on: what is locked and loaded for it.
+#[derive(Clone, Debug)]
+pub(super) struct Needs {
+    pub(super) connection: ConnectionName,
+    pub(super) attempt: Option<AttemptId>,
+    pub(super) operation: Option<OperationId>,
+    /// It puts a grant in: such calls wait for each other, in all processes, so that two connections never take one refresh
+    /// token at the same time.
+    pub(super) connects: bool,
+    /// The single-use refresh token that it brings.
+    pub(super) brings: Option<Fingerprint>,
+}
+
+impl Needs {
+    pub(super) fn of(connection: &ConnectionName) -> Self {
+        Self { connection: connection.clone(), attempt: None, operation: None, connects: false, brings: None }
+    }
+}
+
+/// One waiting call.
+pub(super) trait Call: Send {
+    /// What it works on.
+    fn needs(&self) -> &Needs;
+    /// Does the work and keeps the result. It may be run again, on another desk.
+    fn run(&mut self, desk: &Batch) -> Result<(), Failure>;
+    /// Sends the answer.
+    fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
+}
+
+/// A call with its result and whoever waits for it.
+pub(super) struct Waiting<T, F> {
+    needs: Needs,
+    work: F,
+    result: Option<T>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T, F> Waiting<T, F> {
+    pub(super) fn new(needs: Needs, work: F, reply: oneshot::Sender<Result<T, StoreError>>) -> Self {
+        Self { needs, work, result: None, reply }
+    }
+}
+
+impl<T, F> Call for Waiting<T, F>
+where
+    T: Send,
+    F: FnMut(&Batch) -> Result<T, Failure> + Send,
+{
+    fn needs(&self) -> &Needs {
+        &self.needs
+    }
+
+    fn run(&mut self, desk: &Batch) -> Result<(), Failure> {
+        // A panic is a fault of ours in one call; the other callers of the batch have nothing to do with it.
+        let outcome = catch_unwind(AssertUnwindSafe(|| (self.work)(desk))).unwrap_or_else(|_| {
+            let text = "a call of the store broke off, which is a fault of jeton; the log has the place";
+            Err(StoreError::Refused(text.into()).into())
+        });
+        self.result = Some(outcome?);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {
+        let Self { result, reply, .. } = *self;
+        let unanswered = || StoreError::Unavailable("the call was not run".into());
+        let answer = outcome.and_then(|()| result.ok_or_else(unanswered));
+        // Nobody waits any more: what was done stays done, and its id tells whoever asks again.
+        drop(reply.send(answer));
+    }
+}
+
+/// Calls in the order in which they came, and what is under way.
+#[derive(Default)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Box<dyn Call>>,
+    busy: HashSet<ConnectionName>,
+    running: usize,
+}
+
+impl Queue {
+    fn locked(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Puts a call into the queue and begins it when nothing stands in its way.
+pub(super) fn order(shared: &Arc<Shared>, call: Box<dyn Call>) -> Result<(), StoreError> {
+    {
+        let mut state = shared.queue.locked();
+        if state.waiting.len() >= shared.most_waiting {
+            return Err(StoreError::Unavailable("too many calls wait to write to it: try again".into()));
+        }
+        state.waiting.push_back(call);
+    }
+    begin(shared);
+    Ok(())
+}
+
+/// Begins as many batches as there are writers free and calls that may go.
+fn begin(shared: &Arc<Shared>) {
+    let mut state = shared.queue.locked();
+    while state.running < shared.writers {
+        let calls = state.next_batch();
+        if calls.is_empty() {
+            return;
+        }
+        state.running += 1;
+        let shared = Arc::clone(shared);
+        let tasks = shared.tasks.clone();
+        tasks.spawn(async move {
+            let names: Vec<_> = calls.iter().map(|call| call.needs().connection.clone()).collect();
+            batch::serve(&shared, calls).await;
+            {
+                let mut state = shared.queue.locked();
+                state.running -= 1;
+                for name in &names {
+                    state.busy.remove(name);
+                }
+            }
+            begin(&shared);
+        });
+    }
+}
+
+impl State {
+    /// The calls that may go now, oldest first. The calls of one connection keep their order, and those that put a grant in
+    /// go with their like alone: what they ask about other connections is asked before they run.
+    fn next_batch(&mut self) -> Vec<Box<dyn Call>> {
+        let mut calls: Vec<Box<dyn Call>> = Vec::new();
+        let mut rest = VecDeque::new();
+        let mut passed_over: BTreeSet<ConnectionName> = BTreeSet::new();
+        for call in self.waiting.drain(..) {
+            let needs = call.needs();
+            let alike = calls.first().is_none_or(|first| first.needs().connects == needs.connects);
+            let free = !self.busy.contains(&needs.connection) && !passed_over.contains(&needs.connection);
+            if calls.len() < MOST_CALLS && alike && free {
+                calls.push(call);
+            } else {
+                passed_over.insert(needs.connection.clone());
+                rest.push_back(call);
+            }
+        }
+        self.waiting = rest;
+        self.busy.extend(calls.iter().map(|call| call.needs().connection.clone()));
+        calls
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiting(name: &str, connects: bool) -> Box<dyn Call> {
+        let needs = Needs { connects, ..Needs::of(&name.parse().unwrap()) };
+        Box::new(Waiting::new(needs, |_: &Batch| Ok(()), oneshot::channel().0))
+    }
+
+    fn names(calls: &[Box<dyn Call>]) -> Vec<&str> {
+        calls.iter().map(|call| call.needs().connection.as_str()).collect()
+    }
+
+    #[test]
+    fn calls_of_one_connection_keep_their_order_and_never_run_side_by_side() {
+        let mut state = State::default();
+        state.waiting.extend([
+            waiting("a", false),
+            waiting("b", true),
+            waiting("a", false),
+            waiting("b", false),
+        ]);
+        assert_eq!(names(&state.next_batch()), ["a", "a"], "b must wait for its connect");
+        state.waiting.push_back(waiting("a", true));
+        assert_eq!(names(&state.next_batch()), ["b"], "a is under way");
+        assert!(state.next_batch().is_empty());
+        state.busy.clear();
+        assert_eq!(names(&state.next_batch()), ["b"]);
+        assert_eq!(names(&state.next_batch()), ["a"]);
+    }
+
+    #[test]
+    fn a_batch_is_bounded() {
+        let mut state = State::default();
+        state.waiting.extend((0..100).map(|number| waiting(&format!("c{number}"), false)));
+        assert_eq!((state.next_batch().len(), state.next_batch().len()), (MOST_CALLS, 100 - MOST_CALLS));
+    }
+}

@@ -1,0 +1,251 @@
+//! What PostgreSQL and the way to it say, in the words of the ports.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use deadpool_postgres::{PoolError, TimeoutType};
+use jeton_core::id::AttemptId;
+use jeton_core::keep::ports::StoreError;
+use tokio_postgres::error::{DbError, SqlState};
+
+use super::address::Address;
+
+/// Why a call on a connection failed, before it is put into the words of the ports.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// PostgreSQL or the connection says so.
+    Sql(tokio_postgres::Error),
+    /// All connections were busy for that long.
+    Busy(Duration),
+    /// There was no answer for that long.
+    Silent(Duration),
+    /// The connection was lost around a COMMIT, for tests.
+    Lost,
+    /// A call needs this attempt, which was not loaded.
+    Unloaded(AttemptId),
+    /// We say so.
+    Store(StoreError),
+}
+
+impl From<tokio_postgres::Error> for Failure {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Failure {
+    pub(super) fn of_pool(error: PoolError, waited: Duration) -> Self {
+        match error {
+            PoolError::Backend(error) => Self::Sql(error),
+            PoolError::Timeout(TimeoutType::Wait) => Self::Busy(waited),
+            PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle) => Self::Silent(waited),
+            PoolError::Closed | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => {
+                Self::Store(StoreError::Unavailable("the store is closed: start the program anew".into()))
+            }
+        }
+    }
+
+    fn state(&self) -> Option<&SqlState> {
+        match self {
+            Self::Sql(error) => error.code(),
+            _ => None,
+        }
+    }
+
+    /// Whether the same work, sent again on another connection, may well succeed in a moment. Whether it was done
+    /// already is not known; its ids make sending it again harmless.
+    pub(super) fn passes(&self) -> bool {
+        match self {
+            Self::Silent(_) | Self::Lost => true,
+            Self::Sql(error) => match error.code() {
+                Some(state) => {
+                    let class = &state.code()[..2];
+                    class == "08"
+                        || [
+                            SqlState::ADMIN_SHUTDOWN,
+                            SqlState::CRASH_SHUTDOWN,
+                            SqlState::CANNOT_CONNECT_NOW,
+                            SqlState::T_R_DEADLOCK_DETECTED,
+                            SqlState::T_R_SERIALIZATION_FAILURE,
+                            SqlState::LOCK_NOT_AVAILABLE,
+                            SqlState::TOO_MANY_CONNECTIONS,
+                            SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+                        ]
+                        .contains(state)
+                            && !is_setup(error)
+                }
+                None => error.is_closed() || is_io(error),
+            },
+            Self::Busy(_) | Self::Unloaded(_) | Self::Store(_) => false,
+        }
+    }
+
+    /// Whether the connection is still there, with a transaction to be undone.
+    pub(super) fn leaves_the_connection(&self) -> bool {
+        matches!(self, Self::Store(_) | Self::Unloaded(_)) || self.state().is_some()
+    }
+
+    /// Whether one call of a batch alone may be to blame.
+    pub(super) fn may_be_of_one_call(&self) -> bool {
+        match self {
+            Self::Store(error) => !error.may_pass(),
+            _ => self.state().is_some_and(|state| matches!(&state.code()[..2], "22" | "23")),
+        }
+    }
+
+    /// The error that callers get. It names the database without its password, and the cure.
+    pub(super) fn into_store_error(self, address: &Address) -> StoreError {
+        let place = &address.shown;
+        match self {
+            Self::Store(error) => error,
+            Self::Sql(error) => explain(&error, address),
+            Self::Busy(waited) => StoreError::Unavailable(format!(
+                "all connections to {place} were busy for {} s: raise `pool` in [store], or look for slow \
+                 statements in the database",
+                waited.as_secs()
+            )),
+            Self::Silent(waited) => StoreError::Unavailable(format!(
+                "{place} did not answer for {} s: look at the server and at the network between",
+                waited.as_secs()
+            )),
+            Self::Lost => StoreError::Unavailable(format!("the connection to {place} was lost: try again")),
+            Self::Unloaded(attempt) => StoreError::Unavailable(format!(
+                "the attempt {attempt} was looked for in vain, which is a fault of jeton: try again"
+            )),
+        }
+    }
+}
+
+fn is_io(error: &tokio_postgres::Error) -> bool {
+    !is_tls(error) && causes(error).any(<dyn std::error::Error + 'static>::is::<std::io::Error>)
+}
+
+fn is_tls(error: &tokio_postgres::Error) -> bool {
+    error.to_string().starts_with("error performing TLS handshake")
+}
+
+/// A pooler refuses what we say at the beginning.
+fn is_setup(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|said| said.message().contains("unsupported startup parameter"))
+}
+
+fn causes(error: &tokio_postgres::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(error.source(), |cause: &&(dyn std::error::Error + 'static)| (*cause).source())
+}
+
+fn explain(error: &tokio_postgres::Error, address: &Address) -> StoreError {
+    let place = &address.shown;
+    if let Some(said) = error.as_db_error() {
+        return explain_state(said, address);
+    }
+    // The driver says what it was doing; the innermost cause says what was wrong.
+    let why = causes(error).last().map_or_else(|| error.to_string(), ToString::to_string);
+    if is_tls(error) {
+        return StoreError::Refused(format!(
+            "{place} cannot be reached by TLS ({why}): mend the certificates, or sslmode and sslrootcert in store.url"
+        ));
+    }
+    if error.is_closed() || is_io(error) {
+        return StoreError::Unavailable(format!(
+            "{place} cannot be reached ({why}): see that PostgreSQL runs there and that store.url names its host and port"
+        ));
+    }
+    let text = error.to_string();
+    if text.contains("authentication") || why.contains("password missing") {
+        return StoreError::Refused(format!(
+            "{place} asks for a password that store.url does not give ({why}): write it there, or mend pg_hba.conf"
+        ));
+    }
+    StoreError::Unavailable(format!("{place} failed ({text}: {why})"))
+}
+
+fn explain_state(said: &DbError, address: &Address) -> StoreError {
+    let (place, user, database) = (&address.shown, address.user(), address.database());
+    let (state, message) = (said.code(), said.message());
+    if *state == SqlState::INVALID_PASSWORD || *state == SqlState::INVALID_AUTHORIZATION_SPECIFICATION {
+        return StoreError::Refused(format!(
+            "{place} does not let the user {user} in ({message}): mend user and password in store.url, or pg_hba.conf"
+        ));
+    }
+    if *state == SqlState::INVALID_CATALOG_NAME {
+        return StoreError::Refused(format!(
+            "there is no database {database:?} at {place}: create it with `createdb --owner {user} {database}`, or mend \
+             its name in store.url"
+        ));
+    }
+    if *state == SqlState::INSUFFICIENT_PRIVILEGE {
+        return StoreError::Refused(format!(
+            "the user {user} lacks a right in {place} ({message}): as an administrator run `ALTER DATABASE {database} OWNER TO \
+             {user}` there, and `REASSIGN OWNED` where the tables are somebody else's"
+        ));
+    }
+    if *state == SqlState::READ_ONLY_SQL_TRANSACTION {
+        return read_only(place);
+    }
+    if *state == SqlState::TOO_MANY_CONNECTIONS || *state == SqlState::CONFIGURATION_LIMIT_EXCEEDED {
+        return StoreError::Unavailable(format!(
+            "{place} takes no more connections ({message}): raise max_connections there, lower `pool` in [store], or put PgBouncer between"
+        ));
+    }
+    if *state == SqlState::DISK_FULL {
+        return StoreError::Unwritable(format!(
+            "no space is left for {place}: free some on the disk of the server"
+        ));
+    }
+    if *state == SqlState::LOCK_NOT_AVAILABLE || *state == SqlState::QUERY_CANCELED {
+        return StoreError::Unavailable(format!(
+            "{place} took too long ({message}): look for long transactions in pg_stat_activity"
+        ));
+    }
+    if *state == SqlState::UNDEFINED_TABLE || *state == SqlState::UNDEFINED_COLUMN {
+        return StoreError::Refused(format!(
+            "the schema of {place} is not whole ({message}): run `jeton migrate`, and if it does not help restore a backup"
+        ));
+    }
+    if message.contains("unsupported startup parameter") {
+        return StoreError::Refused(format!(
+            "{place} is a pooler ({message}): say so with `pooler = true` in [store]"
+        ));
+    }
+    match &state.code()[..2] {
+        "08" | "57" | "53" | "40" => {
+            StoreError::Unavailable(format!("{place} is not available ({message}): try again"))
+        }
+        "22" | "23" => StoreError::Refused(format!(
+            "{place} refused a row that breaks its rules, which is a fault of jeton: {message}"
+        )),
+        "XX" | "58" => StoreError::Refused(format!(
+            "{place} is damaged or its disk fails ({message}): look at the log of the server, and restore a backup if need be"
+        )),
+        "0A" | "42" => StoreError::Refused(format!(
+            "{place} does not understand a statement of ours ({message}): jeton needs PostgreSQL 14 or later, with no other \
+             program's tables under our names"
+        )),
+        code => StoreError::Unavailable(format!("{place} failed ({code}: {message})")),
+    }
+}
+
+/// The server is a standby, or somebody switched writing off.
+pub(super) fn read_only(place: &str) -> StoreError {
+    StoreError::Unwritable(format!(
+        "{place} is read-only, as a standby is: name the primary in store.url, or promote this server"
+    ))
+}
+
+/// The same error for another caller of the same batch.
+pub(super) fn copy(error: &StoreError) -> StoreError {
+    match error {
+        StoreError::Unavailable(text) => StoreError::Unavailable(text.clone()),
+        StoreError::Unwritable(text) => StoreError::Unwritable(text.clone()),
+        StoreError::Refused(text) => StoreError::Refused(text.clone()),
+        StoreError::Inconsistent { table, column, row, what } => {
+            StoreError::Inconsistent { table, column, row: row.clone(), what: what.clone() }
+        }
+    }
+}

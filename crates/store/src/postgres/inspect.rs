@@ -1,0 +1,66 @@
+//! Looking at a database that may be wrong, without changing anything about it.
+
+use jeton_core::keep::connection::{Connection, Revision};
+use jeton_core::keep::ports::{Identity, StoreError};
+use jeton_core::time::Timestamp;
+
+use super::address::Address;
+use super::errors::Failure;
+use super::maintenance::{IDENTITY, read_identity};
+use super::session::Sessions;
+use super::statement::Statement;
+use super::{PostgresOptions, migrate, table};
+
+/// What a database says when it is looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspection {
+    /// The version of the server, as it says itself.
+    pub server_version: String,
+    /// The URL without its password.
+    pub shown_url: String,
+    /// Whether the connection to it is encrypted.
+    pub encrypted: bool,
+    /// The instant by its clock, which decides leases and due times.
+    pub now: Timestamp,
+    /// How many changes of the schema this binary would make first. Until then nothing else is read.
+    pub missing_migrations: usize,
+    /// Which installation it belongs to, once there is one.
+    pub identity: Option<Identity>,
+    /// All connections, by name.
+    pub connections: Vec<Connection>,
+    /// The last change.
+    pub revision: Revision,
+}
+
+/// Connects and reads what the database holds.
+///
+/// # Errors
+/// As [`PostgresStore::open`](super::PostgresStore::open); also for rows that cannot be understood.
+pub async fn inspect(options: &PostgresOptions) -> Result<Inspection, StoreError> {
+    let address = Address::of(options)?;
+    let sessions = Sessions::new(&address, options)?;
+    let found = look(&sessions, &address).await;
+    sessions.close();
+    found.map_err(|failure| failure.into_store_error(&address))
+}
+
+async fn look(sessions: &Sessions, address: &Address) -> Result<Inspection, Failure> {
+    let server = migrate::check_server(sessions, address).await?;
+    let mut found = Inspection {
+        server_version: server.version,
+        shown_url: address.shown.clone(),
+        encrypted: server.encrypted,
+        now: table::instant(&sessions.rows(&Statement::new(table::INSTANT)).await?)?,
+        missing_migrations: migrate::lacking(sessions, address).await?.len(),
+        identity: None,
+        connections: Vec::new(),
+        revision: Revision::default(),
+    };
+    if found.missing_migrations == 0 {
+        found.identity = read_identity(&sessions.rows(&Statement::new(IDENTITY)).await?)?;
+        let all = Statement::new(table::select("SELECT * FROM connections", "name"));
+        found.connections = table::read_rows(&sessions.rows(&all).await?)?;
+        found.revision = found.connections.iter().map(|row| row.revision).max().unwrap_or_default();
+    }
+    Ok(found)
+}

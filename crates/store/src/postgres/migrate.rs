@@ -1,0 +1,222 @@
+//! Bringing the schema up to date, whoever else is starting at the same time, and telling what stands in the way.
+
+use std::time::Duration;
+
+use jeton_core::keep::ports::StoreError;
+use tokio::time::{Instant, sleep};
+use tokio_postgres::Row;
+
+use super::address::Address;
+use super::errors::{Failure, read_only};
+use super::session::{Session, Sessions};
+use super::statement::Statement;
+use crate::migration::{Applied, Migration, missing};
+use crate::rows::Columns;
+
+/// The migrations of PostgreSQL.
+pub(super) const MIGRATIONS: &[Migration] = &[
+    Migration { number: 1, name: "keep", sql: include_str!("../../migrations/postgres/0001_keep.sql") },
+    Migration {
+        number: 2,
+        name: "consents",
+        sql: include_str!("../../migrations/postgres/0002_consents.sql"),
+    },
+    Migration::elsewhere(3, "steady_clock"),
+    Migration { number: 4, name: "nodes", sql: include_str!("../../migrations/postgres/0004_nodes.sql") },
+];
+
+/// The tables that a whole schema has.
+const TABLES: &str =
+    "attempts, connections, consents, kept_replies, nodes, operations, settings, store, strays, tokens";
+
+/// The oldest PostgreSQL that is served, as `server_version_num` counts.
+const OLDEST: i64 = 140_000;
+
+/// How long a process waits for another one that migrates.
+const MIGRATING: Duration = Duration::from_mins(5);
+
+/// Held while a migration is applied, to the end of its transaction: "jeton" in ASCII.
+const LOCK: &str = "SELECT pg_try_advisory_xact_lock(456382213998)";
+
+/// What the server says of itself.
+pub(super) struct Server {
+    pub(super) version: String,
+    pub(super) encrypted: bool,
+}
+
+/// Sees that the server can be the store, and is not a standby.
+pub(super) async fn check_server(sessions: &Sessions, address: &Address) -> Result<Server, Failure> {
+    let about = Statement::new(
+        "SELECT current_setting('server_version'), current_setting('server_version_num')::bigint,
+            pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean,
+            coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false)",
+    );
+    let rows = sessions.rows(&about).await?;
+    let row = rows.first().ok_or(Failure::Lost)?;
+    let mut columns = Columns::new(row, "(server)");
+    let version = columns.text_or_null("server_version")?.unwrap_or_default();
+    let number = columns.count("server_version_num")?;
+    if i64::try_from(number).is_ok_and(|number| number < OLDEST) {
+        return Err(StoreError::Refused(format!(
+            "{} is PostgreSQL {version}, and jeton needs 14 or later: upgrade the server",
+            address.shown
+        ))
+        .into());
+    }
+    if columns.truth("pg_is_in_recovery")? {
+        return Err(read_only(&address.shown).into());
+    }
+    Ok(Server { version, encrypted: columns.truth("ssl")? })
+}
+
+/// The migrations that the database lacks.
+pub(super) async fn lacking(sessions: &Sessions, address: &Address) -> Result<&'static [Migration], Failure> {
+    let tables = Statement::new(
+        "SELECT to_regclass('jeton_migrations') IS NOT NULL, ARRAY(SELECT wanted FROM unnest($1) AS wanted
+            WHERE to_regclass(wanted) IS NULL)",
+    );
+    let rows = sessions.rows(&tables.texts(TABLES.split(", ").map(Some))).await?;
+    let row = rows.first().ok_or(Failure::Lost)?;
+    let recorded: bool = row.try_get(0)?;
+    let absent: Vec<String> = row.try_get(1)?;
+    if !recorded {
+        if absent.len() < TABLES.split(", ").count() {
+            return Err(
+                half_migrated(address, "it has tables under our names and no record of migrations").into()
+            );
+        }
+        return Ok(MIGRATIONS);
+    }
+    let rows = sessions.rows(&Statement::new(APPLIED)).await?;
+    let lacking = lacking_after(&rows, address)?;
+    if lacking.is_empty() && !absent.is_empty() {
+        let what = format!("its record of migrations is complete, and it lacks {}", absent.join(", "));
+        return Err(half_migrated(address, &what).into());
+    }
+    Ok(lacking)
+}
+
+fn half_migrated(address: &Address, what: &str) -> StoreError {
+    StoreError::Refused(format!(
+        "the schema of {} is not whole ({what}): finish the restore that made it, or name an empty database",
+        address.shown
+    ))
+}
+
+const APPLIED: &str = "SELECT number, checksum FROM jeton_migrations ORDER BY number";
+
+fn lacking_after(rows: &[Row], address: &Address) -> Result<&'static [Migration], StoreError> {
+    let applied = rows
+        .iter()
+        .map(|row| {
+            let mut columns = Columns::new(row, "jeton_migrations");
+            let number = u32::try_from(columns.count("number")?).unwrap_or(u32::MAX);
+            Ok(Applied { number, checksum: columns.text_or_null("checksum")?.unwrap_or_default() })
+        })
+        .collect::<Result<Vec<_>, StoreError>>()?;
+    missing(MIGRATIONS, &applied)
+        .map_err(|what| StoreError::Refused(format!("the database {} {what}", address.shown)))
+}
+
+/// Applies what the database lacks, each migration in a transaction of its own; answers what it applied.
+pub(super) async fn migrate(sessions: &Sessions, address: &Address) -> Result<Vec<Migration>, Failure> {
+    let mut done = Vec::new();
+    if lacking(sessions, address).await?.is_empty() {
+        return Ok(done);
+    }
+    let deadline = Instant::now() + MIGRATING;
+    loop {
+        let mut session = sessions.lend().await?;
+        let step = one_step(sessions, address, &mut session).await;
+        match step {
+            Ok(Step::Applied(migration)) => {
+                session.settle();
+                let (number, name) = (migration.number, migration.name);
+                tracing::info!(number, name, "the schema of the store is migrated");
+                done.push(*migration);
+            }
+            Ok(Step::Complete) => {
+                session.undo().await;
+                return Ok(done);
+            }
+            Ok(Step::Locked) => {
+                session.undo().await;
+                if Instant::now() > deadline {
+                    let text = format!(
+                        "another process has been migrating {} for minutes: wait for it, or look for it in pg_stat_activity",
+                        address.shown
+                    );
+                    return Err(StoreError::Unavailable(text).into());
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+            Err(failure) => {
+                session.undo().await;
+                return Err(failure);
+            }
+        }
+    }
+}
+
+enum Step {
+    /// Another process migrates now.
+    Locked,
+    Applied(&'static Migration),
+    /// Nothing is lacking any more.
+    Complete,
+}
+
+/// Begins a transaction, and commits it only with a migration in it.
+async fn one_step(
+    sessions: &Sessions,
+    address: &Address,
+    session: &mut Session<'_>,
+) -> Result<Step, Failure> {
+    let mut statements: Vec<_> = sessions.begin().collect();
+    // A migration may take long; waiting for a lock of its own is still cut short, so that nobody waits behind it.
+    statements.push(Statement::new("SELECT set_config('statement_timeout', '10min', true)"));
+    statements.push(Statement::new(LOCK));
+    let answers = session.together(&statements).await?;
+    let locked = answers.last().and_then(|rows| rows.first()).is_some_and(|row| row.get::<_, bool>(0));
+    if !locked {
+        return Ok(Step::Locked);
+    }
+    session
+        .script(
+            "CREATE TABLE IF NOT EXISTS jeton_migrations (
+                number     bigint PRIMARY KEY,
+                name       text NOT NULL,
+                checksum   text NOT NULL,
+                applied_at timestamptz NOT NULL DEFAULT now()
+            )",
+        )
+        .await?;
+    let answers = session.together(&[Statement::new(APPLIED)]).await?;
+    let applied = answers.first().map_or(&[][..], Vec::as_slice);
+    let Some(next) = lacking_after(applied, address)?.first() else { return Ok(Step::Complete) };
+    session.script(next.sql).await?;
+    let record = Statement::new("INSERT INTO jeton_migrations (number, name, checksum) VALUES ($1, $2, $3)")
+        .number(i64::from(next.number))
+        .text(next.name)
+        .text(next.checksum().as_str());
+    session.together(&[record, Statement::new("COMMIT")]).await?;
+    Ok(Step::Applied(next))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_go_on_without_gaps_and_every_table_is_known() {
+        let numbers: Vec<_> = MIGRATIONS.iter().map(|migration| migration.number).collect();
+        assert_eq!(numbers, (1..=u32::try_from(MIGRATIONS.len()).unwrap()).collect::<Vec<_>>());
+        let made = MIGRATIONS.iter().flat_map(|migration| migration.sql.lines());
+        let mut made: Vec<_> = made
+            .filter_map(|line| line.strip_prefix("CREATE TABLE "))
+            .filter_map(|rest| rest.split(' ').next())
+            .collect();
+        made.sort_unstable();
+        assert_eq!(made.join(", "), TABLES);
+    }
+}

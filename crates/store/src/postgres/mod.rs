@@ -1,0 +1,306 @@
+//! The store under any number of nodes: one PostgreSQL, 14 or later.
+//!
+//! * Calls that write wait in `calls`, and are served together by `batch`: two round trips, one transaction. What they do to
+//!   rows they do in memory (`desk`), by the courses that all stores share; `writes` puts it into statements.
+//! * The ports: `connections`, `attempts`, `consents`, `feed`, `maintenance`, `nodes`. Rows: `table`, `cells`.
+//! * Other nodes are told of changes, and listened to, by `watch`; what came late is kept by `late`.
+//! * The way to the database: `options`, `address`, `tls`, `session`, `statement`, `errors`. The schema: `migrate`.
+//! * Looking at a database that may be wrong: `inspect`. Where tests make it fail: [`faults`].
+
+mod address;
+mod attempts;
+mod batch;
+mod calls;
+mod cells;
+mod connections;
+mod consents;
+mod desk;
+mod errors;
+pub mod faults;
+mod feed;
+mod inspect;
+mod late;
+mod maintenance;
+mod migrate;
+mod nodes;
+mod options;
+mod scratch;
+mod session;
+mod statement;
+mod table;
+mod tls;
+mod watch;
+mod writes;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jeton_core::entropy::{Entropy as _, SystemEntropy};
+use jeton_core::keep::ports::StoreError;
+use jeton_core::time::{Clock, Timestamp};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_postgres::Row;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use inspect::{Inspection, inspect};
+pub use options::PostgresOptions;
+pub use session::Counts;
+
+use crate::migration::Migration;
+use address::Address;
+use batch::Changed;
+use calls::{Needs, Queue, Waiting};
+use desk::Batch;
+use errors::Failure;
+use faults::Hooks;
+use late::Feed;
+use session::Sessions;
+use statement::Statement;
+use watch::Announcements;
+
+/// How long closing waits until other nodes are told of the last changes.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// What the store and its tasks share.
+struct Shared {
+    address: Address,
+    sessions: Sessions,
+    queue: Queue,
+    feed: Feed,
+    announcements: Announcements,
+    /// Tells our own announcements from those of others.
+    tag: String,
+    clock: Option<Arc<dyn Clock>>,
+    hooks: Arc<dyn Hooks>,
+    patience: Duration,
+    most_waiting: usize,
+    /// How many batches may be under way.
+    writers: usize,
+    /// Batches under way.
+    tasks: TaskTracker,
+    /// What goes on in the background.
+    watchers: TaskTracker,
+    ended: CancellationToken,
+}
+
+impl Shared {
+    /// Does the work again and again while what stops it may pass.
+    async fn patiently<T, F>(&self, mut work: impl FnMut() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let deadline = Instant::now() + self.patience;
+        let mut pause = batch::FIRST_PAUSE;
+        loop {
+            match work().await {
+                Err(failure) if failure.passes() && Instant::now() + pause < deadline => {
+                    sleep(pause).await;
+                    pause = (pause * 2).min(batch::LONGEST_PAUSE);
+                }
+                done => return done.map_err(|failure| failure.into_store_error(&self.address)),
+            }
+        }
+    }
+
+    /// These rows were committed here: whoever follows this store or another of the same database is told.
+    fn announce(&self, changed: Changed) {
+        self.feed.told(&changed);
+        self.announcements.add(changed);
+    }
+}
+
+/// A store in a PostgreSQL database. It must be used within the tokio runtime that opened it.
+///
+/// Dropping it ends its background work; what was ordered before is still done as long as the runtime lives.
+pub struct PostgresStore {
+    shared: Arc<Shared>,
+}
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresStore").field("url", &self.shared.address.shown).finish_non_exhaustive()
+    }
+}
+
+impl PostgresStore {
+    /// Connects, sees that the server can be the store, brings the schema up to date, and begins to listen.
+    ///
+    /// # Errors
+    /// One sentence with the cure. [`StoreError::Refused`] for what does not pass by itself: a URL that cannot be read, a
+    /// wrong password or name of the database, TLS that fails, a server before PostgreSQL 14, missing rights, a schema that
+    /// is newer than this binary or not whole. [`StoreError::Unavailable`] for a server that cannot be reached or takes no
+    /// more connections, [`StoreError::Unwritable`] for a standby.
+    pub async fn open(options: PostgresOptions) -> Result<Self, StoreError> {
+        let address = Address::of(&options)?;
+        let sessions = Sessions::new(&address, &options)?;
+        if let Some(lacking) = lacking(&sessions, &address).await?.first() {
+            if !options.migrate {
+                return Err(StoreError::Refused(format!(
+                    "the schema of {} lacks migration {} ({}): run `jeton migrate`",
+                    address.shown, lacking.number, lacking.name
+                )));
+            }
+            Self::migrate(&options).await?;
+        }
+        let mut tag = [0; 8];
+        SystemEntropy.fill(&mut tag);
+        let shared = Arc::new(Shared {
+            sessions,
+            address,
+            queue: Queue::default(),
+            feed: Feed::default(),
+            announcements: Announcements::default(),
+            tag: format!("{:016x}", u64::from_be_bytes(tag)),
+            clock: options.clock,
+            hooks: options.hooks,
+            patience: options.patience,
+            most_waiting: options.most_waiting,
+            writers: (options.pool / 2).max(1),
+            tasks: TaskTracker::new(),
+            watchers: TaskTracker::new(),
+            ended: CancellationToken::new(),
+        });
+        watch::begin(&shared);
+        Ok(Self { shared })
+    }
+
+    /// Brings the schema up to date; answers what was missing. Any number of processes may do it at once, and older ones may
+    /// go on working meanwhile.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::open`].
+    pub async fn migrate(options: &PostgresOptions) -> Result<Vec<Migration>, StoreError> {
+        let address = Address::of(options)?;
+        // A statement of a migration may take long.
+        let patient =
+            PostgresOptions { patience: options.patience.max(Duration::from_mins(10)), ..options.clone() };
+        let sessions = Sessions::new(&address, &patient)?;
+        let work = async {
+            migrate::check_server(&sessions, &address).await?;
+            migrate::migrate(&sessions, &address).await
+        };
+        let done = work.await.map_err(|failure| failure.into_store_error(&address));
+        sessions.close();
+        done
+    }
+
+    /// What the schema lacks, with nothing changed; everything, for an empty database.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::open`].
+    pub async fn pending(options: &PostgresOptions) -> Result<Vec<Migration>, StoreError> {
+        let address = Address::of(options)?;
+        let sessions = Sessions::new(&address, options)?;
+        let lacking = lacking(&sessions, &address).await;
+        sessions.close();
+        lacking.map(<[Migration]>::to_vec)
+    }
+
+    /// Does what was ordered before, tells other nodes, and closes the connections.
+    pub async fn close(self) {
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+        self.shared.ended.cancel();
+        self.shared.watchers.close();
+        // Nodes that are not told in time find it by themselves.
+        drop(timeout(FAREWELL, self.shared.watchers.wait()).await);
+        self.shared.sessions.close();
+    }
+
+    /// What was sent to the database since the store was opened, background work left out.
+    pub fn counts(&self) -> Counts {
+        self.shared.sessions.counters.now()
+    }
+
+    /// The URL without its password.
+    pub fn shown_url(&self) -> &str {
+        &self.shared.address.shown
+    }
+
+    /// The instant that a test has set in place of the database's.
+    fn told_instant(&self) -> Option<i64> {
+        self.shared.clock.as_ref().map(|clock| clock.now().as_micros())
+    }
+
+    /// The rows that one statement finds.
+    async fn rows(&self, statement: &Statement) -> Result<Vec<Row>, StoreError> {
+        let shared = &*self.shared;
+        shared.patiently(|| shared.sessions.rows(statement)).await
+    }
+
+    /// The rows that one statement finds, and the instant by the clock of the store.
+    async fn rows_and_now(&self, statement: Statement) -> Result<(Vec<Row>, Timestamp), StoreError> {
+        let statements = [statement, Statement::new(table::INSTANT)];
+        let (shared, statements) = (&*self.shared, &statements[..]);
+        let look = || async move {
+            let mut session = shared.sessions.lend().await?;
+            let found = session.together(statements).await?;
+            session.settle();
+            Ok(found)
+        };
+        let mut answers = shared.patiently(look).await?;
+        let instant = answers.pop().unwrap_or_default();
+        let now = match self.told_instant() {
+            Some(told) => Timestamp::from_micros(told),
+            None => table::instant(&instant)?,
+        };
+        Ok((answers.pop().unwrap_or_default(), now))
+    }
+
+    /// Runs statements that need nothing from each other as one transaction, in one round trip. They may be sent again.
+    async fn write_all(&self, statements: Vec<Statement>) -> Result<Vec<Vec<Row>>, StoreError> {
+        let shared = &*self.shared;
+        let count = statements.len();
+        let mut all: Vec<_> = shared.sessions.begin().collect();
+        all.extend(statements);
+        all.push(Statement::new("COMMIT"));
+        let all = &all[..];
+        let write = || async move {
+            let mut session = shared.sessions.lend().await?;
+            let answers = session.together(all).await?;
+            session.settle();
+            Ok(answers)
+        };
+        let mut answers = shared.patiently(write).await?;
+        answers.pop();
+        Ok(answers.split_off(answers.len().saturating_sub(count)))
+    }
+
+    /// Runs one statement that writes and may be sent again; answers its rows.
+    async fn write_one(&self, statement: Statement) -> Result<Vec<Row>, StoreError> {
+        Ok(self.write_all(vec![statement]).await?.pop().unwrap_or_default())
+    }
+
+    /// Runs `work` in a transaction, together with other calls that wait.
+    ///
+    /// The work goes on when the caller stops waiting.
+    async fn write<T: Send + 'static>(
+        &self,
+        needs: Needs,
+        work: impl FnMut(&Batch) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        calls::order(&self.shared, Box::new(Waiting::new(needs, work, reply)))?;
+        answer.await.unwrap_or_else(|_| {
+            Err(StoreError::Unavailable("the store ended before the call did: start the program anew".into()))
+        })
+    }
+}
+
+/// Sees that the server can be the store; answers what its schema lacks.
+async fn lacking(sessions: &Sessions, address: &Address) -> Result<&'static [Migration], StoreError> {
+    let work = async {
+        migrate::check_server(sessions, address).await?;
+        migrate::lacking(sessions, address).await
+    };
+    work.await.map_err(|failure| failure.into_store_error(address))
+}
+
+impl Drop for PostgresStore {
+    fn drop(&mut self) {
+        self.shared.ended.cancel();
+    }
+}

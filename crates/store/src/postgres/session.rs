@@ -1,0 +1,181 @@
+//! Connections and the pool that lends them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use futures_util::future::join_all;
+use jeton_core::keep::ports::StoreError;
+use tokio::time::timeout;
+use tokio_postgres::Row;
+
+use super::address::Address;
+use super::errors::Failure;
+use super::statement::Statement;
+use super::{PostgresOptions, tls};
+
+/// The most statements that are sent together; the driver sends so many in their order.
+const MOST_TOGETHER: usize = 30;
+
+/// What was sent to the database so far.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) transactions: AtomicU64,
+    pub(super) statements: AtomicU64,
+    pub(super) round_trips: AtomicU64,
+}
+
+/// What was sent to the database by one opened store, without its listening connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Transactions that wrote, begun.
+    pub transactions: u64,
+    /// Statements, BEGIN and COMMIT among them.
+    pub statements: u64,
+    /// How often an answer was waited for.
+    pub round_trips: u64,
+}
+
+impl Counters {
+    pub(super) fn now(&self) -> Counts {
+        Counts {
+            transactions: self.transactions.load(Ordering::Relaxed),
+            statements: self.statements.load(Ordering::Relaxed),
+            round_trips: self.round_trips.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// The pool.
+pub(super) struct Sessions {
+    pool: Pool,
+    patience: Duration,
+    begin: Vec<&'static str>,
+    pub(super) counters: Counters,
+}
+
+impl Sessions {
+    pub(super) fn new(address: &Address, options: &PostgresOptions) -> Result<Self, StoreError> {
+        let manager = Manager::from_config(
+            address.config.clone(),
+            tls::connector(address)?,
+            ManagerConfig { recycling_method: RecyclingMethod::Fast },
+        );
+        let pool = Pool::builder(manager)
+            .max_size(options.pool.max(2))
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(options.patience))
+            .create_timeout(Some(options.patience))
+            .recycle_timeout(Some(options.patience))
+            .build()
+            .map_err(|error| StoreError::Unavailable(format!("no pool can be made: {error}")))?;
+        let begin = if address.pooler { vec![BEGIN, SET_LOCALLY] } else { vec![BEGIN] };
+        Ok(Self { pool, patience: options.patience, begin, counters: Counters::default() })
+    }
+
+    /// A connection that answered a moment ago, or a new one.
+    pub(super) async fn lend(&self) -> Result<Session<'_>, Failure> {
+        let lent = self.pool.get().await.map_err(|error| Failure::of_pool(error, self.patience))?;
+        Ok(Session { client: Some(lent), sessions: self, counted: true })
+    }
+
+    /// The same, for what goes on in the background whatever is asked of the store: it is not counted.
+    pub(super) async fn lend_uncounted(&self) -> Result<Session<'_>, Failure> {
+        let mut session = self.lend().await?;
+        session.counted = false;
+        Ok(session)
+    }
+
+    /// What begins a transaction that writes.
+    pub(super) fn begin(&self) -> impl Iterator<Item = Statement> + '_ {
+        self.counters.transactions.fetch_add(1, Ordering::Relaxed);
+        self.begin.iter().map(|sql| Statement::new(*sql))
+    }
+
+    /// The rows that one statement finds.
+    pub(super) async fn rows(&self, statement: &Statement) -> Result<Vec<Row>, Failure> {
+        let mut session = self.lend().await?;
+        let found = session.together(std::slice::from_ref(statement)).await?.pop().unwrap_or_default();
+        session.settle();
+        Ok(found)
+    }
+
+    pub(super) fn close(&self) {
+        self.pool.close();
+    }
+}
+
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+
+/// Behind a pooler a session belongs to nobody: what it is told holds for one transaction. The values are [`SESSION`].
+const SET_LOCALLY: &str = "SELECT set_config('synchronous_commit', 'on', true), set_config('statement_timeout', '5s', \
+    true), set_config('lock_timeout', '3s', true), set_config('idle_in_transaction_session_timeout', '5s', true)";
+
+/// A connection that is lent. Dropped before it is settled, it is closed, so that nobody finds a transaction of ours open.
+pub(super) struct Session<'s> {
+    client: Option<Object>,
+    sessions: &'s Sessions,
+    counted: bool,
+}
+
+impl Session<'_> {
+    /// Sends the statements in one go, and answers the rows of each. The first error is the one that counts: those after it
+    /// only say that the transaction is lost.
+    pub(super) async fn together(&mut self, statements: &[Statement]) -> Result<Vec<Vec<Row>>, Failure> {
+        debug_assert!(statements.len() <= MOST_TOGETHER, "more would be sent out of order");
+        let client = self.client.as_ref().ok_or(Failure::Lost)?;
+        let counters = &self.sessions.counters;
+        if self.counted {
+            counters.statements.fetch_add(u64::try_from(statements.len()).unwrap_or(0), Ordering::Relaxed);
+            counters.round_trips.fetch_add(1, Ordering::Relaxed);
+        }
+        let sent = statements.iter().map(|statement| async move {
+            let parameters = statement.parameters();
+            client.query_typed(&statement.sql, &parameters).await
+        });
+        let patience = self.sessions.patience;
+        let answers = timeout(patience, join_all(sent)).await.map_err(|_| Failure::Silent(patience))?;
+        let answers: Result<Vec<_>, _> = answers.into_iter().collect();
+        Ok(answers?)
+    }
+
+    /// Sends text that holds no parameters, several statements of it as one transaction.
+    pub(super) async fn script(&mut self, sql: &str) -> Result<(), Failure> {
+        let client = self.client.as_ref().ok_or(Failure::Lost)?;
+        let patience = self.sessions.patience;
+        Ok(timeout(patience, client.batch_execute(sql)).await.map_err(|_| Failure::Silent(patience))??)
+    }
+
+    /// Undoes what the transaction did and gives the connection back.
+    pub(super) async fn undo(mut self) {
+        if self.script("ROLLBACK").await.is_ok() {
+            self.settle();
+        }
+    }
+
+    /// No transaction is open: the connection goes back to the pool.
+    pub(super) fn settle(mut self) {
+        drop(self.client.take());
+    }
+}
+
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        if let Some(unsettled) = self.client.take() {
+            drop(Object::take(unsettled));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::address::SESSION;
+    use super::*;
+
+    #[test]
+    fn behind_a_pooler_a_transaction_is_told_what_a_session_is_told_else() {
+        for (name, value) in SESSION {
+            assert!(SET_LOCALLY.contains(&format!("set_config('{name}', '{value}', true)")), "{name}");
+        }
+    }
+}

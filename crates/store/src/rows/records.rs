@@ -1,0 +1,182 @@
+//! The records of a store, each read from the columns of its SELECT.
+
+use std::time::Duration;
+
+use jeton_core::id::{AttemptId, ConnectionName, ConsentId, GrantId, NodeId};
+use jeton_core::keep::attempt::{Act, Attempt, AttemptStatus, Trigger};
+use jeton_core::keep::connection::{Brake, Connection, Generation, GrantState, Lease, Revision, Stray};
+use jeton_core::keep::consent::{Asked, Consent, Ending};
+use jeton_core::keep::ports::{LiveNode, StoreError};
+use jeton_core::seal::Fingerprint;
+
+#[cfg(doc)]
+use super::TOKEN_COLUMNS;
+use super::{Cells, Columns};
+
+/// The columns of a connection without its tokens, in the order that [`connection`] reads them.
+pub(crate) const CONNECTION_COLUMNS: &str = "name, provider, grant_id, state, state_code, paused, generation, \
+    revision, born_of, lease_attempt, lease_node, lease_until, open_attempt, due_at, cooling_until, failures, \
+    last_error, brake_generation, brake_until, brake_step, created_at";
+
+/// Reads [`CONNECTION_COLUMNS`]. Token set and strays come from their own tables.
+pub(crate) fn connection(row: &dyn Cells) -> Result<Connection, StoreError> {
+    Ok(connection_and_more(row)?.0)
+}
+
+/// Reads [`CONNECTION_COLUMNS`], and leaves the columns that follow to the caller.
+pub(crate) fn connection_and_more(row: &dyn Cells) -> Result<(Connection, Columns<'_>), StoreError> {
+    let mut columns = Columns::new(row, "connections");
+    let name: ConnectionName = columns.named("name", |name| name.parse().ok())?;
+    let mut columns = columns.keyed(&name);
+    let connection = Connection {
+        name,
+        provider: columns.named("provider", |name| name.parse().ok())?,
+        grant: columns.bytes("grant_id", GrantId::from_bytes)?,
+        state: columns.named("state", GrantState::parse)?,
+        state_code: columns.text_or_null("state_code")?,
+        paused: columns.truth("paused")?,
+        generation: Generation(columns.count("generation")?),
+        revision: Revision(columns.count("revision")?),
+        tokens: None,
+        born_of: columns.named_or_null("born_of", Trigger::parse)?,
+        lease: lease(&mut columns)?,
+        open_attempt: columns.bytes_or_null("open_attempt", AttemptId::from_bytes)?,
+        due_at: columns.instant_or_null("due_at")?,
+        cooling_until: columns.instant_or_null("cooling_until")?,
+        failures: u32::try_from(columns.count("failures")?).unwrap_or(u32::MAX),
+        last_error: columns.text_or_null("last_error")?,
+        brake: brake(&mut columns)?,
+        strays: Vec::new(),
+        created_at: columns.instant("created_at")?,
+    };
+    Ok((connection, columns))
+}
+
+fn lease(columns: &mut Columns<'_>) -> Result<Option<Lease>, StoreError> {
+    let attempt = columns.bytes_or_null("lease_attempt", AttemptId::from_bytes)?;
+    let node = columns.bytes_or_null("lease_node", NodeId::from_bytes)?;
+    let until = columns.instant_or_null("lease_until")?;
+    Ok(attempt.zip(node).zip(until).map(|((attempt, node), until)| Lease { attempt, node, until }))
+}
+
+fn brake(columns: &mut Columns<'_>) -> Result<Option<Brake>, StoreError> {
+    let generation = columns.count_or_null("brake_generation")?.map(Generation);
+    let until = columns.instant_or_null("brake_until")?;
+    let step = columns.count_or_null("brake_step")?.map(Duration::from_micros);
+    Ok(generation.zip(until).zip(step).map(|((generation, until), step)| Brake { generation, until, step }))
+}
+
+/// Reads `attempt, grant_id, generation,` and [`TOKEN_COLUMNS`].
+pub(crate) fn stray(row: &dyn Cells) -> Result<Stray, StoreError> {
+    let mut columns = Columns::new(row, "strays");
+    let attempt = columns.bytes("attempt", AttemptId::from_bytes)?;
+    stray_of(attempt, &mut columns.keyed(&attempt))
+}
+
+/// Reads what follows the attempt of a stray: `grant_id, generation,` and [`TOKEN_COLUMNS`].
+pub(crate) fn stray_of(attempt: AttemptId, columns: &mut Columns<'_>) -> Result<Stray, StoreError> {
+    Ok(Stray {
+        attempt,
+        grant: columns.bytes("grant_id", GrantId::from_bytes)?,
+        generation: Generation(columns.count("generation")?),
+        tokens: columns.tokens()?,
+    })
+}
+
+/// The columns of an attempt, in the order that [`attempt`] reads them.
+pub(crate) const ATTEMPT_COLUMNS: &str = "id, connection, provider, trigger, act, status, node, generation, \
+    new_generation, fingerprint, recovers, started_at, completed_at, lease_until, code, http_status, message, \
+    old_expires_at, new_expires_at, grant_id";
+
+/// Reads [`ATTEMPT_COLUMNS`]: the attempt, and the grant that it was made under.
+pub(crate) fn attempt(row: &dyn Cells) -> Result<(Attempt, GrantId), StoreError> {
+    let mut columns = Columns::new(row, "attempts");
+    let id = columns.bytes("id", AttemptId::from_bytes)?;
+    let mut columns = columns.keyed(&id);
+    let attempt = Attempt {
+        id,
+        connection: columns.named("connection", |name| name.parse().ok())?,
+        provider: columns.named("provider", |name| name.parse().ok())?,
+        trigger: columns.named("trigger", Trigger::parse)?,
+        act: columns.named("act", Act::parse)?,
+        status: columns.named("status", AttemptStatus::parse)?,
+        node: columns.bytes("node", NodeId::from_bytes)?,
+        generation: Generation(columns.count("generation")?),
+        new_generation: columns.count_or_null("new_generation")?.map(Generation),
+        fingerprint: columns.bytes_or_null("fingerprint", Fingerprint::from_bytes)?,
+        recovers: columns.bytes_or_null("recovers", AttemptId::from_bytes)?,
+        started_at: columns.instant("started_at")?,
+        completed_at: columns.instant_or_null("completed_at")?,
+        lease_until: columns.instant_or_null("lease_until")?,
+        code: columns.text_or_null("code")?,
+        http_status: columns.count_or_null("http_status")?.and_then(|status| u16::try_from(status).ok()),
+        message: columns.text_or_null("message")?,
+        old_expires_at: columns.instant_or_null("old_expires_at")?,
+        new_expires_at: columns.instant_or_null("new_expires_at")?,
+    };
+    Ok((attempt, columns.bytes("grant_id", GrantId::from_bytes)?))
+}
+
+/// The attempt alone.
+pub(crate) fn attempt_alone(row: &dyn Cells) -> Result<Attempt, StoreError> {
+    Ok(attempt(row)?.0)
+}
+
+/// The columns of a consent, in the order that [`consent`] reads them.
+pub(crate) const CONSENT_COLUMNS: &str = "id, connection, provider, ticket, created_at, link_until, state, browser, verifier, \
+    asked_at, asked_until, attempt, refused_code, refused_message";
+
+pub(crate) fn consent(row: &dyn Cells) -> Result<Consent, StoreError> {
+    let mut columns = Columns::new(row, "consents");
+    let id = columns.bytes("id", ConsentId::from_bytes)?;
+    let mut columns = columns.keyed(&id);
+    Ok(Consent {
+        id,
+        connection: columns.named("connection", |name| name.parse().ok())?,
+        provider: columns.named("provider", |name| name.parse().ok())?,
+        ticket: columns.bytes("ticket", Fingerprint::from_bytes)?,
+        created_at: columns.instant("created_at")?,
+        link_until: columns.instant("link_until")?,
+        asked: asked(&mut columns)?,
+        ending: ending(&mut columns)?,
+    })
+}
+
+fn asked(columns: &mut Columns<'_>) -> Result<Option<Asked>, StoreError> {
+    let state = columns.bytes_or_null("state", Fingerprint::from_bytes)?;
+    let browser = columns.bytes_or_null("browser", Fingerprint::from_bytes)?;
+    let verifier = columns.blob_or_null("verifier")?;
+    let at = columns.instant_or_null("asked_at")?;
+    let until = columns.instant_or_null("asked_until")?;
+    Ok(state.zip(at).zip(until).map(|((state, at), until)| Asked { state, browser, verifier, at, until }))
+}
+
+fn ending(columns: &mut Columns<'_>) -> Result<Option<Ending>, StoreError> {
+    let attempt = columns.bytes_or_null("attempt", AttemptId::from_bytes)?;
+    let code = columns.text_or_null("refused_code")?;
+    let message = columns.text_or_null("refused_message")?;
+    let refused = code.zip(message).map(|(code, message)| Ending::Refused { code, message });
+    Ok(attempt.map(Ending::Exchange).or(refused))
+}
+
+/// How long a silent node is remembered.
+pub(crate) const NODES_REMEMBERED: Duration = Duration::from_hours(24);
+
+/// The columns of a node, in the order that [`live_node`] reads them.
+pub(crate) const LIVE_NODE_COLUMNS: &str = "id, name, version, definitions, started_at, seen_at";
+
+/// Reads [`LIVE_NODE_COLUMNS`].
+pub(crate) fn live_node(row: &dyn Cells) -> Result<LiveNode, StoreError> {
+    let mut columns = Columns::new(row, "nodes");
+    let node = columns.bytes("id", NodeId::from_bytes)?;
+    let mut columns = columns.keyed(&node);
+    let text = |found: &str| Some(found.to_owned());
+    Ok(LiveNode {
+        node,
+        name: columns.named("name", text)?,
+        version: columns.named("version", text)?,
+        definitions: columns.named("definitions", text)?,
+        started_at: columns.instant("started_at")?,
+        seen_at: columns.instant("seen_at")?,
+    })
+}

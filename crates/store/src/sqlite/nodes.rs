@@ -1,0 +1,52 @@
+//! The port `NodeStore`: the processes that share this file.
+
+use async_trait::async_trait;
+use jeton_core::id::NodeId;
+use jeton_core::keep::ports::{Beat, Heard, NodeStore, StoreError};
+use rusqlite::{named_params, params};
+
+use super::errors::Failure;
+use super::writer::Writing;
+use super::{SqliteStore, table};
+use crate::rows::{self, LIVE_NODE_COLUMNS, NODES_REMEMBERED};
+
+fn beat(writing: &Writing<'_>, beat: &Beat) -> Result<Heard, Failure> {
+    let mut forget = writing.conn.prepare_cached("DELETE FROM nodes WHERE seen_at < ?")?;
+    forget.execute(params![(writing.now - NODES_REMEMBERED).as_micros()])?;
+    let mut upsert = writing.conn.prepare_cached(
+        "INSERT INTO nodes (id, name, version, definitions, started_at, seen_at, live_until)
+         VALUES (:id, :name, :version, :definitions, :now, :now, :live_until)
+         ON CONFLICT (id) DO UPDATE SET name = excluded.name, version = excluded.version,
+            definitions = excluded.definitions, seen_at = excluded.seen_at, live_until = excluded.live_until",
+    )?;
+    upsert.execute(named_params! {
+        ":id": beat.node.as_bytes(),
+        ":name": beat.name,
+        ":version": beat.version,
+        ":definitions": beat.definitions,
+        ":now": writing.now.as_micros(),
+        ":live_until": (writing.now + beat.life).as_micros(),
+    })?;
+    let sql = format!(
+        "SELECT {LIVE_NODE_COLUMNS} FROM nodes WHERE id <> ? AND live_until > ? ORDER BY id LIMIT 1000"
+    );
+    let bound = params![beat.node.as_bytes(), writing.now.as_micros()];
+    let others = table::all(writing.conn, &sql, bound, |row| rows::live_node(row))?;
+    Ok(Heard { now: writing.now, others })
+}
+
+#[async_trait]
+impl NodeStore for SqliteStore {
+    async fn beat(&self, order: Beat) -> Result<Heard, StoreError> {
+        self.write(move |writing| beat(writing, &order)).await
+    }
+
+    async fn forget(&self, node: NodeId) -> Result<(), StoreError> {
+        let forget = move |writing: &Writing<'_>| {
+            let mut statement = writing.conn.prepare_cached("DELETE FROM nodes WHERE id = ?")?;
+            statement.execute(params![node.as_bytes()])?;
+            Ok(())
+        };
+        self.write(forget).await
+    }
+}

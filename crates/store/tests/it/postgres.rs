@@ -1,0 +1,9 @@
+//! PostgreSQL: the conformance story, and what only PostgreSQL must show.
+
+mod bouncer;
+mod conformance;
+mod faults;
+mod feed;
+mod schema;
+mod stand;
+mod words;

@@ -1,0 +1,38 @@
+//! PostgreSQL tells the conformance story.
+
+use std::any::Any;
+use std::sync::{Arc, LazyLock};
+
+use futures_util::future::BoxFuture;
+use jeton_store::conformance::{Stand, SteppedClock};
+use jeton_store::{PostgresOptions, PostgresStore, Store};
+use jeton_testkit::PgDatabase;
+
+use super::stand::{database, options};
+
+async fn open_postgres() -> Stand {
+    let database = database();
+    let url = database.url().to_owned();
+    stand(&url, database).await
+}
+
+/// The same database for each play, emptied before it.
+async fn open_postgres_often() -> Stand {
+    static DATABASE: LazyLock<PgDatabase> = LazyLock::new(database);
+    let empty = "TRUNCATE connections, tokens, strays, attempts, kept_replies, operations";
+    DATABASE.query(empty).unwrap();
+    stand(DATABASE.url(), ()).await
+}
+
+async fn stand(url: &str, holds: impl Any + Send + Sync) -> Stand {
+    let clock = Arc::new(SteppedClock::default());
+    // Two processes of a story, and as many stories at once as there are processors.
+    let options = PostgresOptions { clock: Some(clock.clone()), pool: 4, ..options(url) };
+    let open = move || -> BoxFuture<'static, Arc<dyn Store>> {
+        let options = options.clone();
+        Box::pin(async move { Arc::new(PostgresStore::open(options).await.unwrap()) as Arc<dyn Store> })
+    };
+    Stand::new(open().await, clock, open, holds)
+}
+
+jeton_store::tell_the_story!(open_postgres, open_postgres_often);

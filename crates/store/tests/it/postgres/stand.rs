@@ -1,0 +1,30 @@
+//! Databases of the tests, and the shortest way to open them.
+
+use jeton_core::secret::Secret;
+use jeton_store::{PostgresOptions, PostgresStore};
+use jeton_testkit::{PgCluster, PgDatabase};
+
+pub(super) use crate::orders::{claim, commit, connect};
+
+/// A fresh database with the schema in it.
+pub(super) fn database() -> PgDatabase {
+    database_of(PgCluster::shared().unwrap())
+}
+
+/// The same in another cluster.
+pub(super) fn database_of(cluster: &PgCluster) -> PgDatabase {
+    let program = std::env::current_exe().unwrap();
+    let migrate = |url: String| async move {
+        PostgresStore::migrate(&options(&url)).await?;
+        Ok(())
+    };
+    cluster.database(&program, migrate).unwrap()
+}
+
+pub(super) fn options(url: &str) -> PostgresOptions {
+    PostgresOptions::new(Secret::new(url))
+}
+
+pub(super) async fn open(url: &str) -> PostgresStore {
+    PostgresStore::open(options(url)).await.unwrap()
+}

@@ -1,0 +1,9 @@
+//! SQLite: the conformance story, and what only SQLite must show.
+
+mod conformance;
+mod faults;
+mod files;
+mod rows;
+mod size;
+mod stand;
+mod steady;

@@ -1,0 +1,190 @@
+//! One server process and its folder.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::programs::{User, postgres_programs};
+use super::{PgCluster, sql};
+use crate::port::FreePort;
+
+/// Whom `initdb` makes.
+pub(super) const SUPERUSER: &str = "postgres";
+
+/// What every cluster is set to, unless its test says otherwise: quick, roomy, and of no use after a power cut.
+const USUAL: [(&str, &str); 10] = [
+    ("listen_addresses", "127.0.0.1"),
+    ("max_connections", "400"),
+    ("shared_buffers", "64MB"),
+    ("fsync", "off"),
+    ("full_page_writes", "off"),
+    ("autovacuum", "off"),
+    ("checkpoint_timeout", "1h"),
+    ("max_wal_size", "2GB"),
+    ("log_min_messages", "warning"),
+    ("password_encryption", "scram-sha-256"),
+];
+
+#[derive(Clone, Debug)]
+pub(super) struct Server {
+    pub(super) folder: PathBuf,
+    pub(super) port: u16,
+    programs: PathBuf,
+    user: User,
+}
+
+impl Server {
+    /// A server that will live in this folder, which is there, at a port that is free.
+    pub(super) fn found(folder: &Path) -> Result<Self> {
+        // The port is kept by the server itself from its start on.
+        let port = FreePort::find()?.number();
+        let server = Self::at(folder, port)?;
+        fs::set_permissions(folder, Permissions::from_mode(0o700))?;
+        server.user.own(folder)?;
+        Ok(server)
+    }
+
+    /// The server of this folder and port.
+    pub(super) fn at(folder: &Path, port: u16) -> Result<Self> {
+        let programs = postgres_programs().context(
+            "PostgreSQL is not installed: `cargo xtask test --only tools` installs it on Debian; elsewhere install its \
+             server, and put the folder of `initdb` in the search path",
+        )?;
+        let socket = folder.join(".s.PGSQL.65535");
+        ensure!(
+            socket.as_os_str().len() <= 107,
+            "{} is too long a path for a socket: set TMPDIR to a shorter one",
+            socket.display()
+        );
+        Ok(Self { folder: folder.to_owned(), port, programs, user: User::ordinary()? })
+    }
+
+    pub(super) fn user(&self) -> User {
+        self.user
+    }
+
+    pub(super) fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    pub(super) fn socket_url(&self, user: &str, database: &str) -> String {
+        let folder = self.folder.display().to_string().replace('/', "%2F");
+        format!("postgres://{user}@{folder}:{}/{database}", self.port)
+    }
+
+    /// Makes the cluster and its settings.
+    pub(super) fn create(&self, settings: &[(&str, &str)], files: &[(&str, &[u8])]) -> Result<()> {
+        let data = self.data();
+        self.run(
+            "initdb",
+            &["--username", SUPERUSER, "--auth-local=trust", "--auth-host=scram-sha-256"],
+            &["--no-sync", "--encoding=UTF8", "--locale=C", "--no-instructions"],
+        )?;
+        let mut conf = fs::read_to_string(data.join("postgresql.conf")).context("reading postgresql.conf")?;
+        let own = [("port", self.port.to_string()), ("unix_socket_directories", text_of(&self.folder))];
+        let own = own.iter().map(|(name, value)| (*name, value.as_str()));
+        for (name, value) in USUAL.into_iter().chain(own).chain(settings.iter().copied()) {
+            conf.extend(["\n", name, " = '", &value.replace('\'', "''"), "'"]);
+        }
+        conf.push('\n');
+        let conf = ("postgresql.conf", conf.as_bytes());
+        for (name, content) in std::iter::once(&conf).chain(files) {
+            let path = data.join(name);
+            fs::write(&path, content).with_context(|| format!("writing {}", path.display()))?;
+            fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+            self.user.own(&path)?;
+        }
+        Ok(())
+    }
+
+    /// Starts it, and makes the ordinary role where there is none yet.
+    pub(super) fn start(&self) -> Result<()> {
+        let log = text_of(&self.log());
+        self.run("pg_ctl", &["-w", "-t", "60", "-l", &log, "start"], &[]).with_context(|| {
+            let said = fs::read_to_string(self.log()).unwrap_or_default();
+            format!("PostgreSQL does not start; its log says:\n{said}")
+        })?;
+        let role = format!(
+            "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{0}') THEN CREATE ROLE {0} LOGIN PASSWORD \
+             '{1}'; END IF; END $$",
+            PgCluster::USER,
+            PgCluster::PASSWORD
+        );
+        sql::run(&self.socket_url(SUPERUSER, "postgres"), &role).map(drop)
+    }
+
+    pub(super) fn stop(&self, mode: &str) -> Result<()> {
+        self.run("pg_ctl", &["-w", "-t", "60", "-m", mode, "stop"], &[])
+    }
+
+    pub(super) fn kill(&self) -> Result<()> {
+        let killed = self.signal(Signal::KILL)?;
+        let gone = || killed.iter().all(|pid| rustix::process::test_kill_process(*pid).is_err());
+        for _ in 0..500 {
+            if gone() {
+                return Ok(());
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        bail!("PostgreSQL is still there 5 s after it was killed")
+    }
+
+    /// Signals the server and all its children; answers who they were.
+    pub(super) fn signal(&self, signal: Signal) -> Result<Vec<Pid>> {
+        let file = self.data().join("postmaster.pid");
+        let text = fs::read_to_string(&file).context("PostgreSQL does not run")?;
+        let server = text.lines().next().and_then(|line| Pid::from_raw(line.trim().parse().ok()?));
+        let server = server.context("postmaster.pid holds no number")?;
+        let mut all = vec![server];
+        all.extend(children(server));
+        for pid in &all {
+            match kill_process(*pid, signal) {
+                // A session that has just ended.
+                Err(rustix::io::Errno::SRCH) if *pid != server => {}
+                done => done.context("signalling PostgreSQL")?,
+            }
+        }
+        Ok(all)
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.join("log")
+    }
+
+    fn run(&self, program: &str, first: &[&str], then: &[&str]) -> Result<()> {
+        let mut command = self.user.command(&self.programs.join(program), &self.folder);
+        command.arg("-D").arg(self.data()).args(first).args(then);
+        // A server keeps what it inherits: with a pipe for its output, whoever reads that would wait for its end.
+        let said = self.folder.join(format!("{program}.out"));
+        let output = fs::File::create(&said).with_context(|| format!("making {}", said.display()))?;
+        command.stdout(output.try_clone()?).stderr(Stdio::from(output));
+        let status = command.status().with_context(|| format!("starting `{program}`"))?;
+        ensure!(
+            status.success(),
+            "`{program}` failed ({status})\n{}",
+            fs::read_to_string(&said).unwrap_or_default()
+        );
+        Ok(())
+    }
+}
+
+fn text_of(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// The processes whose parent this is.
+fn children(parent: Pid) -> Vec<Pid> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let of_parent = |number: &i32| {
+        // `NUMBER (NAME) STATE PARENT ..`, where the name may hold anything.
+        let stat = fs::read_to_string(format!("/proc/{number}/stat")).unwrap_or_default();
+        let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
+        after.split_whitespace().nth(1) == Some(parent.as_raw_nonzero().get().to_string().as_str())
+    };
+    numbers.filter(of_parent).filter_map(Pid::from_raw).collect()
+}
