@@ -1,12 +1,14 @@
 //! What the project does to itself: `cargo xtask test`, `check-arch`, `rig`, and the proofs: `keep-alive`, `stampede`, `soak`,
-//! `vend`.
+//! `rotation`, `vend`, `gateway`.
 
 mod arch;
+mod gateway;
 mod keep_alive;
 mod load;
 mod proof;
 mod report;
 mod rig;
+mod rotation;
 mod soak;
 mod stampede;
 mod test_run;
@@ -36,8 +38,12 @@ enum Task {
     KeepAlive(keep_alive::Options),
     /// Lets many tasks in several processes ask for an expired token at once: it is spent once
     Stampede(stampede::Options),
+    /// Rotates a service token again and again while its service calls: no call is refused
+    Rotation(rotation::Options),
     /// Measures what it costs to be given a token from memory
     Vend(vend::Options),
+    /// Lets tokens die early under many callers of the gateway, sends large bodies through it, and measures what a call costs
+    Gateway(gateway::Options),
     /// Installs the packages of the OAuth server that others wrote, which tests start
     Rig,
 }
@@ -49,7 +55,9 @@ fn main() -> ExitCode {
         Task::Soak(options) => soak::run(&options),
         Task::KeepAlive(options) => keep_alive::run(&options),
         Task::Stampede(options) => stampede::run(&options),
+        Task::Rotation(options) => rotation::run(&options),
         Task::Vend(options) => vend::run(&options),
+        Task::Gateway(options) => gateway::run(&options),
         Task::Rig => rig::install(),
     };
     match done {

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use jeton_core::time::{Clock, SystemClock, Timestamp};
 use jeton_emulator::{Emulator, Mood, Settings, Temper};
-use jeton_testkit::{Connection, Running, TempHome};
+use jeton_testkit::{Client, Connection, Running, TempHome};
 use serde_json::{Value, json};
 use tokio::sync::{Barrier, mpsc};
 use tokio::time::Instant;
@@ -65,6 +65,7 @@ async fn play(options: &Options) -> Result<Evidence> {
     let connection = Connection::oauth2(&emulator.token_url(), &emulator.api_base(), &id, secret.reveal());
     home.connect(NAME, connection)?;
     connect_expired(&home, &emulator).await?;
+    let admin = home.service_token("stampede", &["admin"]).await?;
     let mut processes = Vec::new();
     for _ in 0..options.processes {
         let mut process = home.command(["serve"])?.serve()?;
@@ -73,7 +74,7 @@ async fn play(options: &Options) -> Result<Evidence> {
     }
 
     emulator.set_temper(Temper::next([Mood::default().slow_before(THOUGHT)]));
-    let answers = ask(options, &processes).await?;
+    let answers = ask(options, &processes, &admin).await?;
     for process in &mut processes {
         process.terminate()?;
         let status = process.wait(PATIENCE).await?;
@@ -120,7 +121,7 @@ pub(super) struct Answer {
 }
 
 /// Lets every task open its connection, ends the pause, and lets all of them ask at once.
-async fn ask(options: &Options, processes: &[Running]) -> Result<Vec<Answer>> {
+async fn ask(options: &Options, processes: &[Running], admin: &str) -> Result<Vec<Answer>> {
     let tasks = TaskTracker::new();
     let start = Arc::new(Barrier::new(usize::from(options.tasks) + 1));
     let (answered, mut answers) = mpsc::unbounded_channel();
@@ -134,8 +135,8 @@ async fn ask(options: &Options, processes: &[Running]) -> Result<Vec<Answer>> {
         });
     }
     drop(answered);
-    let resumed =
-        processes[0].client().post(&format!("/api/v1/connections/{NAME}/resume"), &json!({})).await?;
+    let admin = Client::new(&processes[0].base_url()).with_header("x-service-token", admin);
+    let resumed = admin.post(&format!("/api/v1/connections/{NAME}/resume"), &json!({})).await?;
     ensure!(resumed.status == 200, "resuming answered {}: {}", resumed.status, resumed.text());
     start.wait().await;
     let mut all = Vec::new();

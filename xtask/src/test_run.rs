@@ -8,7 +8,7 @@ use jeton_core::time::{Clock, SystemClock};
 use jeton_testkit::project_root;
 
 use crate::tools::{cargo, run as run_command};
-use crate::{arch, keep_alive, report, rig, soak, stampede, tools};
+use crate::{arch, gateway, keep_alive, report, rig, rotation, soak, stampede, tools};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -22,7 +22,7 @@ struct Step {
     act: fn() -> Result<()>,
 }
 
-const STEPS: [Step; 14] = [
+const STEPS: [Step; 16] = [
     Step { name: "tools", act: tools },
     Step { name: "fmt", act: || run_command(cargo(&["fmt", "--all", "--check"])) },
     Step { name: "clippy", act: clippy },
@@ -35,6 +35,8 @@ const STEPS: [Step; 14] = [
     Step { name: "check-arch", act: || arch::run(project_root()) },
     Step { name: "keep-alive", act: || keep_alive::run(&keep_alive::Options::short()) },
     Step { name: "stampede", act: || stampede::run(&stampede::Options::short()) },
+    Step { name: "rotation", act: || rotation::run(&rotation::Options::short()) },
+    Step { name: "gateway", act: || gateway::run(&gateway::Options::short()) },
     Step { name: "soak", act: || soak::run(&soak::Options::short()) },
     Step { name: "soak-postgres", act: soak::run_short_on_postgres },
 ];
@@ -72,6 +74,8 @@ fn tools() -> Result<()> {
     tools::node()?;
     tools::chromium()?;
     tools::postgres()?;
+    tools::nginx()?;
+    tools::python()?;
     tools::nextest()
 }
 

@@ -13,6 +13,8 @@ use crate::report;
 
 const NEXTEST: &str = "0.9.143";
 
+const REQUESTS: &str = "requests==2.34.2";
+
 /// A command in the project's folder.
 pub(crate) fn command(program: impl AsRef<OsStr>, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
@@ -73,6 +75,15 @@ pub(crate) fn chromium() -> Result<()> {
     debian_packages("Chromium", &["chromium", "fonts-dejavu-core"], present)
 }
 
+/// nginx, behind which the tests put a site that asks jeton whom to let in.
+///
+/// # Errors
+/// It is missing and cannot be installed here.
+pub(crate) fn nginx() -> Result<()> {
+    let present = || jeton_testkit::nginx().is_ok_and(|program| answers(command(program, &["-v"])));
+    debian_packages("nginx", &["nginx"], present)
+}
+
 /// PostgreSQL and PgBouncer, which tests start as clusters of their own: no server of the system is made or started.
 ///
 /// # Errors
@@ -115,6 +126,25 @@ impl Drop for Aside {
             report::line(&format!("      {} cannot be removed ({error}): remove it", self.0.display()));
         }
     }
+}
+
+/// A Python of the project's own in the target folder, with the package by which callers in that language call.
+///
+/// # Errors
+/// There is no Python to make it with, or the package cannot be installed.
+pub(crate) fn python() -> Result<()> {
+    let python = jeton_testkit::python();
+    if answers(command(&python, &["-c", "import requests"])) {
+        return Ok(());
+    }
+    let able = || answers(command("python3", &["-c", "import ensurepip, venv"]));
+    debian_packages("Python with venv", &["python3", "python3-venv"], able)?;
+    report::line("      installing Python's package requests into the target folder");
+    let folder = python.ancestors().nth(2).context("a program lies in the folder bin of its own")?;
+    let mut make = command("python3", &["-m", "venv", "--clear"]);
+    make.arg(folder);
+    run(make)?;
+    run(command(&python, &["-m", "pip", "install", "--quiet", "--disable-pip-version-check", REQUESTS]))
 }
 
 /// Installs Debian's packages of a program that is not present.

@@ -1,6 +1,6 @@
 //! `cargo xtask vend`: what it costs to be given a token from memory, what an idle server weighs, how soon it answers.
 
-mod load;
+pub(crate) mod load;
 mod peer;
 mod server;
 

@@ -59,6 +59,8 @@ pub(crate) enum Command {
     Status(command::status::Status),
     Logs(command::logs::Logs),
     #[command(subcommand)]
+    ServiceToken(command::service_token::ServiceToken),
+    #[command(subcommand)]
     Provider(command::provider::Provider),
     #[command(subcommand)]
     Config(command::config::Config),

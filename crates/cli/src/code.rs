@@ -59,6 +59,8 @@ codes! {
         "start `jeton serve`, or use `jeton connect NAME --code`, which needs none";
     UnknownConnection = "UNKNOWN_CONNECTION", "Unknown connection",
         "no connection is meant; `jeton status` lists them";
+    UnknownServiceToken = "UNKNOWN_SERVICE_TOKEN", "Unknown service token",
+        "`jeton service-token list` shows those there are";
     UnknownProvider = "UNKNOWN_PROVIDER", "Unknown provider",
         "`jeton provider list` lists them; `providers.paths` adds more";
     ProviderFileInvalid = "PROVIDER_FILE_INVALID", "The provider file cannot be used",

@@ -16,6 +16,7 @@ pub(crate) mod provider;
 pub(crate) mod refresh;
 pub(crate) mod resume;
 pub(crate) mod serve;
+pub(crate) mod service_token;
 pub(crate) mod status;
 pub(crate) mod token;
 
@@ -54,6 +55,7 @@ pub(crate) async fn run(command: Command, sources: &Sources, output: Output) -> 
         Command::Status(status) => status.run(ready(load(), is_server)?, output).await,
         Command::Logs(logs) => logs.run(ready(load(), is_server)?, output).await,
         Command::Migrate(migrate) => migrate.run(&ready(load(), is_server)?, output).await,
+        Command::ServiceToken(token) => token.run(&ready(load(), is_server)?, output).await,
         Command::Adopt(adopt) => adopt.run(&ready(load(), is_server)?, output).await,
     }
 }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use jeton_core::entropy::{Entropy, SystemEntropy};
 use jeton_core::time::{Clock, SystemClock};
+use jeton_issuer::{Access, Environment};
 use jeton_keeper::{Installation, Joining, Ports, Vault};
-use jeton_store::{PostgresStore, SqliteOptions, SqliteStore, Store};
+use jeton_store::{PostgresStore, ServerStore, SqliteOptions, SqliteStore};
 
 use crate::code::Code;
 use crate::failure::Failure;
@@ -30,7 +31,7 @@ impl Machine {
 
 /// An installation that can be worked with.
 pub(crate) struct House {
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) store: Arc<dyn ServerStore>,
     pub(crate) vault: Vault,
     pub(crate) machine: Machine,
     /// Where the tokens are stored, for people.
@@ -41,7 +42,7 @@ pub(crate) struct House {
 pub(crate) async fn installation(
     settings: &Settings,
     machine: &Machine,
-) -> Result<(Arc<dyn Store>, Installation), Failure> {
+) -> Result<(Arc<dyn ServerStore>, Installation), Failure> {
     make_private(&settings.data_dir, "data_dir", "JETON__DATA_DIR")?;
     refuse_network(&settings.data_dir)?;
     let store = store(settings, machine).await?;
@@ -55,7 +56,7 @@ pub(crate) async fn installation(
 }
 
 /// Opens the store and brings its schema up to date.
-pub(crate) async fn store(settings: &Settings, machine: &Machine) -> Result<Arc<dyn Store>, Failure> {
+pub(crate) async fn store(settings: &Settings, machine: &Machine) -> Result<Arc<dyn ServerStore>, Failure> {
     match &settings.store {
         StoreSettings::Sqlite(database) => {
             if let Some(folder) = database.parent().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -81,6 +82,17 @@ pub(crate) async fn house(settings: Settings, machine: Machine) -> Result<House,
     let vault =
         Vault::open(ports, installation, settings.definitions, settings.keeper, clock, entropy).await?;
     Ok(House { store, vault, machine, storage })
+}
+
+/// Reads who may come in. Nothing is followed yet.
+pub(crate) async fn access(
+    store: &Arc<dyn ServerStore>,
+    environment: Environment,
+    limits: jeton_issuer::Settings,
+    machine: &Machine,
+) -> Result<Access, Failure> {
+    let (clock, entropy) = (Arc::clone(&machine.clock), Arc::clone(&machine.entropy));
+    Ok(Access::open(store.clone(), environment, limits, clock, entropy).await?)
 }
 
 /// Refuses a data directory on a network file system: its locks cannot be trusted, and two machines would use one

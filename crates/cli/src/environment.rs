@@ -29,6 +29,11 @@ impl Environment {
         value.to_str().map(|text| Some(Secret::new(text))).ok_or("is not text in UTF-8")
     }
 
+    /// The names of all variables.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     /// The names of all variables that are settings, with the part after `JETON__`.
     pub(crate) fn settings(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.keys().filter_map(|name| Some((name.as_str(), name.strip_prefix(PREFIX)?)))

@@ -4,6 +4,7 @@ use std::fmt::{self, Write as _};
 
 use jeton_core::keep::ports::StoreError;
 use jeton_core::problem::Problem;
+use jeton_issuer::OrderError;
 use jeton_keeper::{ConsentError, InstallationError, TokenError, VaultError};
 use serde_json::Value;
 
@@ -98,6 +99,12 @@ impl From<ConsentError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         Self::new(Code::StoreUnavailable, error.to_string())
+    }
+}
+
+impl From<OrderError> for Failure {
+    fn from(error: OrderError) -> Self {
+        Self::of(error.problem())
     }
 }
 

@@ -4,11 +4,13 @@
 //! * What does it take? [`schema`]. Where was it written? [`document`], [`values`], [`origin`].
 //! * What does it become? [`assemble`], [`connections`].
 
+mod access;
 mod assemble;
 mod catalogue;
 mod connections;
 mod document;
 mod fault;
+mod gateway;
 mod origin;
 mod reader;
 mod schema;
@@ -26,9 +28,10 @@ use std::path::{Path, PathBuf};
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::provider::{Catalogue, Definition};
 use jeton_core::secret::Secret;
+use jeton_gateway::AliasOf;
 use jeton_keeper::KeySource;
-use jeton_server::ApiKey;
 
+pub(crate) use access::{Access, variables as access_variables};
 pub(crate) use assemble::public_callback;
 pub(crate) use catalogue::add as add_provider;
 pub(crate) use connections::from_file as secret_from_file;
@@ -70,12 +73,14 @@ pub(crate) struct Settings {
     pub(crate) key: KeySource,
     pub(crate) store: StoreSettings,
     pub(crate) listen: SocketAddr,
-    pub(crate) api_key: Option<ApiKey>,
+    pub(crate) access: Access,
     pub(crate) level: Level,
     /// Whether somebody asked for this level, beyond the settings of the server.
     pub(crate) level_asked: bool,
     pub(crate) format: Format,
     pub(crate) keeper: jeton_keeper::Settings,
+    pub(crate) gateway: jeton_gateway::Settings,
+    pub(crate) aliases: Vec<AliasOf>,
     pub(crate) definitions: BTreeMap<ConnectionName, Definition>,
     /// Files with tokens that connections begin with.
     pub(crate) imports: BTreeMap<ConnectionName, PathBuf>,

@@ -70,6 +70,10 @@ name_type! {
     /// What people call a provider, such as `amocrm`: the name of its file.
     ProviderName
 }
+name_type! {
+    /// What people call a program that calls jeton, such as `bot1`.
+    ServiceName
+}
 
 macro_rules! id_type {
     ($(#[$doc:meta])* $name:ident) => {
@@ -147,6 +151,10 @@ id_type! {
 id_type! {
     /// One asking of a person for consent, from the printed link to what came of it.
     ConsentId
+}
+id_type! {
+    /// One service token.
+    ServiceTokenId
 }
 id_type! {
     /// One running process.

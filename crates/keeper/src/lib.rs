@@ -9,6 +9,7 @@
 #![warn(missing_docs)]
 
 mod budget;
+mod call;
 mod connect;
 mod consent;
 mod deliver;
@@ -37,6 +38,7 @@ mod status;
 mod token;
 mod vault;
 
+pub use call::Call;
 pub use consent::{
     Asking, Brought, ConsentError, ConsentStatus, Consented, Invitation, Prospect, TerminalConsent,
 };
@@ -45,6 +47,7 @@ pub use examine::{Examination, Footing};
 pub use high_water::Hold;
 pub use installation::{Installation, InstallationError, Joining, KeySource};
 pub use node::Neighbours;
+pub use outbound::Line;
 pub use reach::Reach;
 pub use settings::Settings;
 pub use shared::{Ports, VaultError};

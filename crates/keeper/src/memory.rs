@@ -8,6 +8,7 @@ use arc_swap::ArcSwapOption;
 
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::connection::Connection;
+use jeton_core::keep::provider::Vars;
 use jeton_core::secret::Secret;
 use jeton_core::time::Timestamp;
 use tokio::sync::watch;
@@ -21,6 +22,8 @@ pub(crate) struct Known {
     pub(crate) access: Option<Secret>,
     /// Its type as the provider says it.
     pub(crate) token_type: String,
+    /// The variables that consents and replies brought.
+    pub(crate) captured: Vars,
     /// The instant before the store was asked for the row, by the clock that counts suspension.
     pub(crate) asked_at: Duration,
 }

@@ -15,6 +15,8 @@ use jeton_core::time::Clock;
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
+pub use dial::Line;
+pub(crate) use dial::Unsent;
 use guard::{GuardedStream, Wire};
 
 /// The longest reply that is read, in bytes.
@@ -82,7 +84,8 @@ impl Outbound {
         wire: &Arc<Wire>,
         last_look: impl Future<Output = Result<(), String>>,
     ) -> Result<Reply, String> {
-        let stream = self.dial(&request.url, request.captured_host, deadline).await?;
+        let unsent = Unsent::DroppedAt(deadline);
+        let stream = self.dial(&request.url, request.captured_host, unsent).await?;
         last_look.await?;
         let guarded = GuardedStream::new(stream, Arc::clone(wire));
         let (mut sender, connection) = hyper::client::conn::http1::Builder::new()

@@ -1,15 +1,16 @@
-//! Whether the host of a token endpoint can be reached, without telling it anything.
+//! Reaching hosts of providers, without telling them anything.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jeton_core::keep::provider::Endpoint;
 use jeton_core::time::Clock;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout;
+use url::Url;
 
-use crate::outbound::Outbound;
+use crate::outbound::{Line, Outbound, Unsent};
 
-/// Reaches hosts of token endpoints the way a redeem does, and goes away again.
+/// Reaches hosts of providers the way a redeem does, by the same rules.
 #[derive(Debug)]
 pub struct Reach {
     outbound: Outbound,
@@ -26,11 +27,41 @@ impl Reach {
     /// # Errors
     /// What failed, in words, or that it took longer than `limit`.
     pub async fn reach(&self, endpoint: &Endpoint, limit: Duration) -> Result<(), String> {
-        let deadline = Instant::now() + limit;
-        match timeout_at(deadline, self.outbound.dial(&endpoint.url, endpoint.captured_host, deadline)).await
-        {
+        match timeout(limit, self.dial(&endpoint.url, endpoint.captured_host)).await {
             Ok(reached) => reached.map(drop),
             Err(_) => Err(format!("no answer within {} s", limit.as_secs_f32())),
+        }
+    }
+
+    /// A fresh connection to the host of `url`, with TLS where its scheme says so. A host that was captured must be a
+    /// public one.
+    ///
+    /// # Errors
+    /// What failed, in words.
+    pub async fn dial(&self, url: &Url, captured_host: bool) -> Result<Line, String> {
+        self.outbound.dial(url, captured_host, Unsent::Sent).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jeton_core::time::SystemClock;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_captured_host_is_dialled_only_where_it_is_public_whatever_its_name_says() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        for host in ["localhost", "127.0.0.1", "[::ffff:127.0.0.1]"] {
+            let url: Url = format!("http://{host}:{port}/").parse().unwrap();
+            let strict = Reach::new(Arc::new(SystemClock), false);
+            let refused = strict.dial(&url, true).await.unwrap_err();
+            assert!(refused.contains("has no public address"), "{refused}");
+            let lenient = Reach::new(Arc::new(SystemClock), true);
+            assert!(lenient.dial(&url, true).await.is_ok(), "{host}");
+            assert!(strict.dial(&url, false).await.is_ok(), "{host}");
         }
     }
 }

@@ -101,10 +101,31 @@ impl Vault {
         fingerprint: Fingerprint,
         request: TokenRequest,
     ) -> Result<Token, TokenError> {
+        self.rejected(name, fingerprint, request, false).await
+    }
+
+    /// The same for a token that came from a rejection and was accepted then. However fresh it is, it has really died
+    /// since; whoever does not know that finds the brake pulled.
+    pub async fn reject_what_helped(
+        &self,
+        name: &str,
+        fingerprint: Fingerprint,
+        request: TokenRequest,
+    ) -> Result<Token, TokenError> {
+        self.rejected(name, fingerprint, request, true).await
+    }
+
+    async fn rejected(
+        &self,
+        name: &str,
+        fingerprint: Fingerprint,
+        request: TokenRequest,
+        helped_before: bool,
+    ) -> Result<Token, TokenError> {
         let defined = self.shared.defined(name)?;
         let asked_at = self.shared.clock.now();
         let deadline = self.deadline(request);
-        let rejection = Rejection { connection: defined.name.clone(), fingerprint };
+        let rejection = Rejection { connection: defined.name.clone(), fingerprint, helped_before };
         let order = Order::new(Wish::Other(fingerprint), Trigger::Rejected);
         let patience = Patience::new(deadline, asked_at);
         let mut waiting = None;

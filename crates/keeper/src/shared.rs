@@ -199,9 +199,10 @@ impl Shared {
             None
         });
         let Opened { access, extras, .. } = opened.unwrap_or_default();
-        let token_type = Extras::from_text(extras.as_ref()).token_type.unwrap_or_else(|| "Bearer".to_owned());
+        let extras = Extras::from_text(extras.as_ref());
+        let token_type = extras.token_type.unwrap_or_else(|| "Bearer".to_owned());
         let slot = self.memory.slot(&row.name);
-        slot.publish(Known { row, access, token_type, asked_at })
+        slot.publish(Known { row, access, token_type, captured: extras.vars, asked_at })
     }
 
     /// Looks at the store, for at most `claim_wait`, and publishes what is there.

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use jeton_core::problem::Problem;
+use jeton_issuer::{AccessError, OrderError};
 use jeton_keeper::TokenError;
 use serde_json::Value;
 
@@ -25,6 +26,26 @@ impl From<TokenError> for Refusal {
     }
 }
 
+impl From<AccessError> for Refusal {
+    fn from(error: AccessError) -> Self {
+        Self(Box::new(error.problem()))
+    }
+}
+
+impl From<OrderError> for Refusal {
+    fn from(error: OrderError) -> Self {
+        Self(Box::new(error.problem()))
+    }
+}
+
+impl Refusal {
+    /// The same with another status, for a door whose callers understand only a few.
+    pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
+        self.0.status = status.as_u16();
+        self
+    }
+}
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let problem = self.0;
@@ -35,11 +56,6 @@ impl IntoResponse for Refusal {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        // A 401 names how to do better (RFC 9110, section 15.5.2); no registered scheme is a key in its own header.
-        if status == StatusCode::UNAUTHORIZED {
-            let challenge = HeaderValue::from_static(r#"ApiKey realm="jeton", header="X-API-KEY""#);
-            headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
         response
     }
@@ -91,6 +107,9 @@ mod tests {
         let crates = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
         let mut codes = codes_in(&crates.join("keeper/src/error.rs"));
         assert!(codes.contains("UNKNOWN_CONNECTION"), "the codes of the keeper have moved: {codes:?}");
+        codes.extend(codes_in(&crates.join("issuer/src/error.rs")));
+        assert!(codes.contains("SCOPE_INSUFFICIENT"), "the codes of the issuer have moved: {codes:?}");
+        codes.extend(codes_in(&crates.join("gateway/src/fault.rs")));
         codes.extend(codes_in(&crates.join("server/src/fault.rs")));
 
         let mut pages = BTreeSet::new();

@@ -4,4 +4,6 @@ pub(crate) mod connections;
 pub(crate) mod diagnostics;
 pub(crate) mod health;
 pub(crate) mod refresh;
+pub(crate) mod service_tokens;
 pub(crate) mod token;
+pub(crate) mod verify;

@@ -9,10 +9,6 @@ use crate::answer::Refusal;
 /// A request that does not reach the keeper. No text repeats what the caller sent: it may be a token in a wrong place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Fault {
-    #[error("send the API key of this installation in the header X-API-KEY")]
-    Unauthorized,
-    #[error("the request carries two X-API-KEY headers that differ; send one")]
-    ConflictingCredentials,
     #[error("the query cannot be read: {0}")]
     Query(&'static str),
     #[error("the body is not JSON: it breaks off or goes wrong at line {line}, column {column}")]
@@ -31,6 +27,8 @@ pub(crate) enum Fault {
         "no link has this ticket, or it was forgotten a week after its end; ask for a new one with `jeton connect NAME`"
     )]
     UnknownLink,
+    #[error("no service token has this id; `jeton service-token list` shows those there are")]
+    NoSuchToken,
     #[error("no door has this URL; a connection's name is one path segment, and no URL ends in `/`")]
     NoSuchUrl,
     #[error("this URL has no such method; the header Allow lists those it has")]
@@ -43,14 +41,13 @@ impl Fault {
     /// The stable code, which has its page under `docs/errors/`.
     fn code(self) -> &'static str {
         match self {
-            Self::Unauthorized => "UNAUTHORIZED",
-            Self::ConflictingCredentials => "CONFLICTING_CREDENTIALS",
             Self::Query(_) | Self::NotJson { .. } | Self::BodyBroken => "BAD_REQUEST",
             Self::BodyMisfit(_) => "UNPROCESSABLE_BODY",
             Self::NotMarkedAsJson => "UNSUPPORTED_MEDIA_TYPE",
             Self::BodyTooLarge { .. } => "PAYLOAD_TOO_LARGE",
             Self::BodyTooSlow(_) => "REQUEST_TIMEOUT",
             Self::UnknownLink => "UNKNOWN_LINK",
+            Self::NoSuchToken => "UNKNOWN_SERVICE_TOKEN",
             Self::NoSuchUrl => "NOT_FOUND",
             Self::NoSuchMethod => "METHOD_NOT_ALLOWED",
             Self::Defect => "INTERNAL",
@@ -59,14 +56,13 @@ impl Fault {
 
     pub(crate) fn problem(self) -> Problem {
         let (status, title) = match self {
-            Self::Unauthorized => (401, "An API key is needed"),
-            Self::ConflictingCredentials => (400, "Credentials that differ"),
             Self::Query(_) | Self::NotJson { .. } | Self::BodyBroken => (400, "The request cannot be read"),
             Self::BodyMisfit(_) => (422, "The body does not fit"),
             Self::NotMarkedAsJson => (415, "The body is not marked as JSON"),
             Self::BodyTooLarge { .. } => (413, "The body is too large"),
             Self::BodyTooSlow(_) => (408, "The body arrives too slowly"),
             Self::UnknownLink => (404, "Unknown link"),
+            Self::NoSuchToken => (404, "Unknown service token"),
             Self::NoSuchUrl => (404, "No such URL"),
             Self::NoSuchMethod => (405, "No such method"),
             Self::Defect => (500, "A defect of jeton"),

@@ -1,11 +1,11 @@
 //! Which URL: the doors of a running jeton.
 //!
 //! * [`router`] lists every URL and what stands behind it.
-//! * [`ApiKey`] says who may come in.
+//! * [`access`] says who may come in, and through which doors.
 //! * [`serve`] accepts connections, within [`Limits`].
 //!
 //! A request passes, outermost first: the access log, the headers that every answer carries, the net for panics, the
-//! API key (not for health), its door. Every error is a `jeton_core::problem::Problem` (RFC 9457) whose `code` has its
+//! guard (not for health), its door. Every error is a `jeton_core::problem::Problem` (RFC 9457) whose `code` has its
 //! page under `docs/errors/`; what people meet in a browser are pages ([`oauth`](router)), and say the same in words. One kind of refusal has no body: what HTTP itself refuses, before there is a request, such
 //! as headers beyond the limit (431) or bytes that are no HTTP (400).
 #![warn(missing_docs)]
@@ -21,6 +21,5 @@ mod router;
 mod serve;
 mod stall;
 
-pub use access::{ApiKey, UnusableKey};
 pub use router::{Doors, router};
 pub use serve::{Limits, serve};

@@ -7,6 +7,7 @@ use axum::http::{HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
+use jeton_issuer::Caller;
 use tokio::time::Instant;
 
 use crate::answer::Refusal;
@@ -15,16 +16,19 @@ use crate::fault::Fault;
 /// The path of a request that no door matched. What was really asked for may hold a token, so it is not logged.
 const NOWHERE: &str = "-";
 
-/// One line in the access log: method, the pattern of the route (never the path or query as sent), status, duration.
+/// One line in the access log: method, the pattern of the route (never the path or query as sent), status, the service that was
+/// let in, duration.
 pub(crate) async fn log(request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let response = next.run(request).await;
+    let caller = response.extensions().get::<Caller>();
     tracing::info!(
         method = if method_is_known(&method) { method.as_str() } else { NOWHERE },
         route = route.as_ref().map_or(NOWHERE, MatchedPath::as_str),
         status = response.status().as_u16(),
+        service = caller.map_or(NOWHERE, |caller| caller.service().as_str()),
         ms = started.elapsed().as_millis(),
         "request"
     );

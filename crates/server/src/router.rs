@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
+use jeton_issuer::Access;
 use jeton_keeper::Vault;
 
-use crate::access::{self, ApiKey};
-use crate::api::{connections, diagnostics, health, refresh, token};
+use crate::access::{Asks, guard};
+use crate::api::{connections, diagnostics, health, refresh, service_tokens, token, verify};
 use crate::oauth::{self, status};
 use crate::{fault, passage};
 
@@ -18,7 +19,7 @@ pub struct Doors {
     /// Where the tokens are.
     pub vault: Vault,
     /// Who may come in.
-    pub api_key: ApiKey,
+    pub access: Access,
     /// Where the tokens are stored, for people; it holds no secret.
     pub storage: String,
 }
@@ -27,21 +28,36 @@ pub struct Doors {
 pub fn router(doors: Doors) -> Router {
     let doors = Arc::new(doors);
 
-    // With the header X-API-KEY.
-    let kept = Router::new()
+    let asking = |asks| from_fn_with_state((Arc::clone(&doors), asks), guard);
+
+    // With the scope `read`.
+    let reading = Router::new()
         .route("/api/v1/connections", get(connections::list))
-        .route("/api/v1/connections/{name}", get(connections::show).delete(connections::disconnect))
-        .route("/api/v1/connections/{name}/pause", post(connections::pause))
-        .route("/api/v1/connections/{name}/resume", post(connections::resume))
+        .route("/api/v1/connections/{name}", get(connections::show))
+        .route("/api/v1/diagnostics/token-status", get(diagnostics::token_status))
+        .route("/api/v1/diagnostics/config", get(diagnostics::config))
+        .route_layer(asking(Asks::Read));
+
+    // With the scope `token:NAME`.
+    let tokens = Router::new()
         .route("/api/v1/connections/{name}/token", get(token::current))
         .route("/api/v1/connections/{name}/token/reject", post(token::reject))
         .route("/api/v1/connections/{name}/refresh", post(refresh::refresh))
-        .route("/api/v1/diagnostics/token-status", get(diagnostics::token_status))
-        .route("/api/v1/diagnostics/config", get(diagnostics::config))
-        .route_layer(from_fn_with_state(Arc::clone(&doors), access::require_key));
+        .route_layer(asking(Asks::Token));
 
-    // Open to everyone who can reach the port.
+    // With the scope `admin`, which the API key has not.
+    let administering = Router::new()
+        .route("/api/v1/connections/{name}", delete(connections::disconnect))
+        .route("/api/v1/connections/{name}/pause", post(connections::pause))
+        .route("/api/v1/connections/{name}/resume", post(connections::resume))
+        .route("/api/v1/service-tokens", get(service_tokens::list).post(service_tokens::create))
+        .route("/api/v1/service-tokens/{id}", delete(service_tokens::revoke))
+        .route("/api/v1/service-tokens/{id}/rotate", post(service_tokens::rotate))
+        .route_layer(asking(Asks::Admin));
+
+    // Open to everyone who can reach the port; what is verified is what the caller presents.
     let open = Router::new()
+        .route("/api/v1/verify", get(verify::verify))
         .route("/health", get(health::gateway_is_running))
         .route("/healthz", get(health::process_lives))
         .route("/readyz", get(health::ready));
@@ -52,7 +68,7 @@ pub fn router(doors: Doors) -> Router {
         .route("/oauth/callback", get(oauth::callback))
         .route("/oauth/status", get(status::status));
 
-    dress(kept.merge(open).merge(consent)).with_state(doors)
+    dress(reading.merge(tokens).merge(administering).merge(open).merge(consent)).with_state(doors)
 }
 
 /// What every answer has in common, also where there is no such URL. The last layer is the outermost.

@@ -130,7 +130,7 @@ impl House {
             tracing::debug!(%error, "small writes of a connection are delayed");
         }
         let io = TokioIo::new(Impatient::new(stream, self.limits.write_stall));
-        let connection = self.protocol.serve_connection(io, self.router.clone());
+        let connection = self.protocol.serve_connection(io, self.router.clone()).with_upgrades();
         let (closing, closed) = (self.closing.clone(), self.closed.clone());
         self.guests.spawn(async move {
             let _place = place;
@@ -152,7 +152,7 @@ impl House {
     }
 }
 
-type Guest<S> = http1::Connection<TokioIo<Impatient<TcpStream>>, S>;
+type Guest<S> = http1::UpgradeableConnection<TokioIo<Impatient<TcpStream>>, S>;
 
 async fn attend<S>(connection: Guest<S>, closing: CancellationToken, closed: CancellationToken)
 where

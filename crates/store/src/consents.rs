@@ -41,14 +41,6 @@ pub(crate) fn unfit(
     }
 }
 
-/// How a consent ends, as its columns say it: the attempt, or the code and the message of a refusal.
-pub(crate) fn ending(then: &Then) -> (Option<AttemptId>, Option<&str>, Option<&str>) {
-    match then {
-        Then::Exchange { attempt, .. } => (Some(*attempt), None, None),
-        Then::Refuse { code, message } => (None, Some(code), Some(message)),
-    }
-}
-
 /// The attempt that will exchange the code, while it is under way. `row` is the connection, where there is one.
 pub(crate) fn exchange(
     consent: Consent,

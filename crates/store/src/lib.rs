@@ -2,6 +2,8 @@
 //!
 //! * [`sqlite`]: the store inside the binary, for one machine and any number of its processes.
 //! * [`postgres`]: the store under any number of nodes.
+//! * [`mod@file`]: one `tokens.json` for the processes of a machine, with no database.
+//! * [`memory`]: no longer than its process; for tests and short programs.
 //! * [`migration`]: numbered schema changes, whose numbers all stores share.
 //! * [`conformance`] (feature `conformance`): the one story that every store must be able to tell.
 #![warn(missing_docs)]
@@ -10,24 +12,40 @@
 pub mod conformance;
 mod consents;
 mod desk;
+pub mod file;
 mod flow;
 mod grants;
+pub mod memory;
 pub mod migration;
 mod network;
+#[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod rows;
 mod rules;
+#[cfg(feature = "sqlite")]
 pub mod sqlite;
 
+use jeton_core::access::ServiceTokenStore;
 use jeton_core::keep::ports::{
     AttemptLog, ChangeFeed, ConnectionStore, ConsentStore, Maintenance, NodeStore,
 };
 
+pub use file::{FileOptions, FileStore};
+pub use memory::MemoryStore;
 pub use network::network_file_system;
+#[cfg(feature = "postgres")]
 pub use postgres::{PostgresOptions, PostgresStore};
+#[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteOptions, SqliteStore};
 
 /// All ports of one store together. Only what composes a program, and the conformance story, sees the whole.
 pub trait Store: ConnectionStore + ChangeFeed + AttemptLog + ConsentStore + Maintenance + NodeStore {}
 
 impl<S: ConnectionStore + ChangeFeed + AttemptLog + ConsentStore + Maintenance + NodeStore> Store for S {}
+
+/// What a server needs of a store: connections, and the service tokens of the programs that call it. The memory and file stores
+/// keep no service tokens; what a server is told by its environment alone needs none of them.
+pub trait ServerStore: Store + ServiceTokenStore {}
+
+impl<S: Store + ServiceTokenStore> ServerStore for S {}

@@ -10,8 +10,9 @@ use jeton_core::seal::Fingerprint;
 use jeton_core::time::Timestamp;
 
 pub(crate) use records::{
-    ATTEMPT_COLUMNS, CONNECTION_COLUMNS, CONSENT_COLUMNS, LIVE_NODE_COLUMNS, NODES_REMEMBERED, attempt,
-    attempt_alone, connection, connection_and_more, consent, live_node, stray, stray_of,
+    ATTEMPT_COLUMNS, CONNECTION_COLUMNS, CONSENT_COLUMNS, LIVE_NODE_COLUMNS, NEXT_TOKEN_REVISION,
+    SERVICE_TOKEN_COLUMNS, attempt, connection, consent, ending_columns, live_node, lost_token,
+    service_token, stray,
 };
 
 /// The columns of a token set, in the order that [`Columns::tokens`] reads them.
@@ -50,12 +51,14 @@ impl<'r> Columns<'r> {
     }
 
     /// The columns that follow are of another table.
+    #[cfg(feature = "postgres")]
     pub(crate) fn of(mut self, table: &'static str) -> Self {
         self.table = table;
         self
     }
 
     /// Passes over columns that say nothing here.
+    #[cfg(feature = "postgres")]
     pub(crate) fn skip(&mut self, count: usize) {
         self.at += count;
     }
@@ -111,25 +114,25 @@ impl<'r> Columns<'r> {
             .ok_or_else(|| self.wrong(column, format!("{name:?} is not a name that it can have")))
     }
 
-    /// The next column, 16 bytes.
-    pub(crate) fn bytes<T>(
+    /// The next column, as many bytes as `make` takes.
+    pub(crate) fn bytes<const N: usize, T>(
         &mut self,
         column: &'static str,
-        make: impl FnOnce([u8; 16]) -> T,
+        make: impl FnOnce([u8; N]) -> T,
     ) -> Result<T, StoreError> {
         self.bytes_or_null(column, make)?.ok_or_else(|| self.wrong(column, "is empty"))
     }
 
-    /// The next column, 16 bytes or nothing.
-    pub(crate) fn bytes_or_null<T>(
+    /// The next column, as many bytes as `make` takes, or nothing.
+    pub(crate) fn bytes_or_null<const N: usize, T>(
         &mut self,
         column: &'static str,
-        make: impl FnOnce([u8; 16]) -> T,
+        make: impl FnOnce([u8; N]) -> T,
     ) -> Result<Option<T>, StoreError> {
         let Some(found) = self.blob_or_null(column)? else { return Ok(None) };
         let length = found.len();
         let found =
-            found.try_into().map_err(|_| self.wrong(column, format!("has {length} bytes, not 16")))?;
+            found.try_into().map_err(|_| self.wrong(column, format!("has {length} bytes, not {N}")))?;
         Ok(Some(make(found)))
     }
 

@@ -3,6 +3,8 @@
 //! Who may claim and what a rejection means is decided by core ([`jeton_core::keep::claim::answer`],
 //! [`jeton_core::keep::rejection::answer`]); this is what follows once it is decided.
 
+use std::time::Duration;
+
 use jeton_core::id::{AttemptId, GrantId, OperationId};
 use jeton_core::keep::attempt::{Act, AttemptStatus, Trigger};
 use jeton_core::keep::claim::Claim;
@@ -19,6 +21,9 @@ pub(crate) const SUPERSEDED: &str = "superseded";
 pub(crate) const STRAY: &str = "stray";
 /// Code of an attempt that found the generation moved and had spent nothing.
 pub(crate) const MOVED: &str = "moved";
+
+/// How long a silent node is remembered.
+pub(crate) const NODES_REMEMBERED: Duration = Duration::from_hours(24);
 
 /// An attempt that must be closed as interrupted, and the code it gets unless it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,19 +13,22 @@ mod client;
 mod command;
 mod home;
 mod leaks;
+mod nginx;
 mod oidc;
 mod place;
 mod port;
 mod postgres;
 mod running;
+mod service_token;
 
 pub use browser::{Browser, Look, Seen, chromium};
 pub use client::{Client, Reply};
 pub use command::{Command, Finished};
 pub use home::{Connection, TempHome};
 pub use leaks::{Leak, grep_tree};
+pub use nginx::nginx;
 pub use oidc::{Fault, OidcRig, OidcSettings, OidcStats};
-pub use place::{jeton_binary, project_root, rig_directory};
+pub use place::{jeton_binary, project_root, python, rig_directory};
 pub use port::FreePort;
 pub use postgres::{
     PgBouncer, PgCluster, PgDatabase, pgbouncer_program, postgres_programs, test_store_is_postgres,

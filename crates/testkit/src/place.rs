@@ -27,6 +27,11 @@ pub fn rig_directory(name: &str) -> PathBuf {
     target_directory().join("rigs").join(name)
 }
 
+/// The Python that runs callers in that language: one of its own, with the package that they use.
+pub fn python() -> PathBuf {
+    target_directory().join("python").join("bin").join("python3")
+}
+
 /// Puts a rig's program beside its packages, where Node.js looks for them. Several tests may do so at once: each file is
 /// replaced in one step.
 pub(crate) fn place_program(rig: &str, files: &[&str]) -> Result<()> {

@@ -15,7 +15,7 @@ use crate::load::{Latencies, Line, Quantiles};
 const WARM_UP: Duration = Duration::from_millis(500);
 
 /// One URL and what asking it has given so far.
-pub(super) struct Course {
+pub(crate) struct Course {
     name: &'static str,
     base_url: String,
     path: &'static str,
@@ -26,17 +26,17 @@ pub(super) struct Course {
 
 /// The figures of one course.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Figures {
+pub(crate) struct Figures {
     name: &'static str,
     requests: usize,
     seconds: f64,
-    pub(super) per_second: f64,
+    pub(crate) per_second: f64,
     #[serde(flatten)]
     quantiles: Quantiles,
 }
 
 impl Course {
-    pub(super) fn new(
+    pub(crate) fn new(
         name: &'static str,
         base_url: &str,
         path: &'static str,
@@ -50,7 +50,7 @@ impl Course {
     ///
     /// # Errors
     /// An answer was missing, or was no 200.
-    pub(super) async fn run(&mut self, connections: u16, length: Duration) -> Result<()> {
+    pub(crate) async fn run(&mut self, connections: u16, length: Duration) -> Result<()> {
         let tasks = TaskTracker::new();
         let (done, mut results) = mpsc::unbounded_channel();
         let from = Instant::now() + WARM_UP;
@@ -72,7 +72,7 @@ impl Course {
         Ok(())
     }
 
-    pub(super) fn figures(self) -> Figures {
+    pub(crate) fn figures(self) -> Figures {
         let (requests, seconds) = (self.latencies.len(), self.asked_for.as_secs_f64());
         let per_second = f64::from(u32::try_from(requests).unwrap_or(u32::MAX)) / seconds;
         Figures { name: self.name, requests, seconds, per_second, quantiles: self.latencies.quantiles() }
@@ -104,7 +104,7 @@ async fn ask_until(
 
 impl Figures {
     /// For people.
-    pub(super) fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         format!(
             "{}: {:.0} requests/s, p50 {:.2} ms, p99 {:.2} ms ({} requests in {:.0} s)",
             self.name, self.per_second, self.quantiles.p50, self.quantiles.p99, self.requests, self.seconds

@@ -5,9 +5,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use jeton_core::access::{TokenHash, raw};
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::connection::{Condition, Generation};
-use jeton_server::{ApiKey, Doors, Limits};
+use jeton_gateway::Gateway;
+use jeton_issuer::Access;
+use jeton_server::{Doors, Limits};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -43,19 +46,24 @@ impl Serve {
     pub(crate) async fn run(self, settings: Settings, output: Output) -> Result<(), Failure> {
         let mut endings = super::listen()?;
         let address = settings.listen;
-        let chosen = settings.api_key;
-        let imports = settings.imports.clone();
+        let (access, imports) = (settings.access.clone(), settings.imports.clone());
+        let (aliases, call_limits) = (settings.aliases.clone(), settings.gateway.clone());
         let house = compose::house(settings, Machine::this()).await?;
         let listener = bind(address).await?;
-        let api_key = match chosen {
+        let api_key = match access.api_key {
             Some(key) => key,
             None => kept_key(&house, output).await?,
         };
+        let limits = access.limits;
+        let access = compose::access(&house.store, access.with_key(api_key), limits, &house.machine).await?;
         take_over(&house, &imports).await?;
         announce(&house, listener.local_addr().unwrap_or(address)).await?;
         house.vault.start().await?;
         house.vault.live_among(house.store.clone(), &node_name());
-        serve(&house, listener, api_key, &mut endings).await
+        access.start();
+        let clock = std::sync::Arc::clone(&house.machine.clock);
+        let gateway = Gateway::new(house.vault.clone(), access.clone(), aliases, call_limits, clock);
+        serve(&house, listener, &access, &gateway, &mut endings).await
     }
 }
 
@@ -69,12 +77,17 @@ fn node_name() -> String {
 async fn serve(
     house: &House,
     listener: TcpListener,
-    api_key: ApiKey,
+    access: &Access,
+    gateway: &Gateway,
     endings: &mut Endings,
 ) -> Result<(), Failure> {
     let stop = CancellationToken::new();
-    let router =
-        jeton_server::router(Doors { vault: house.vault.clone(), api_key, storage: house.storage.clone() });
+    let router = jeton_server::router(Doors {
+        vault: house.vault.clone(),
+        access: access.clone(),
+        storage: house.storage.clone(),
+    });
+    let router = router.merge(gateway.router());
     let serving = async {
         let ended = jeton_server::serve(listener, router, Limits::default(), stop.cancelled()).await;
         stop.cancel();
@@ -82,7 +95,8 @@ async fn serve(
     };
     let draining = async {
         stop.cancelled().await;
-        house.vault.drain().await;
+        futures_util::future::join(gateway.drain(), house.vault.drain()).await;
+        access.drain().await;
     };
     let watching = async {
         // Not inside the macro: a level that leaves the line out would leave the waiting out.
@@ -150,14 +164,14 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
 }
 
 /// The key whose hash the store keeps; the first start makes it, and shows it this once.
-async fn kept_key(house: &House, output: Output) -> Result<ApiKey, Failure> {
+async fn kept_key(house: &House, output: Output) -> Result<TokenHash, Failure> {
     if let Some(hash) = house.store.setting(API_KEY_HASH).await? {
-        return Ok(ApiKey::from_hash(read_hash(&hash)?));
+        return read_hash(&hash);
     }
-    let (text, key) = ApiKey::generate(&*house.machine.entropy);
-    let kept = read_hash(&house.store.keep_setting(API_KEY_HASH, key.hash().to_vec()).await?)?;
+    let (text, key) = raw::generate_api_key(&*house.machine.entropy);
+    let kept = read_hash(&house.store.keep_setting(API_KEY_HASH, key.as_bytes().to_vec()).await?)?;
     // Another process may have been first; then its key is the one, and it has shown it.
-    if kept == key.hash() {
+    if kept == key {
         let said = format!(
             "The API key of this installation, shown this once and kept as a hash only:\n\n    {}\n\nSend it as the header \
              X-API-KEY. If it is lost, set a key of your own in the environment as API_KEY: that one counts instead.",
@@ -165,11 +179,11 @@ async fn kept_key(house: &House, output: Output) -> Result<ApiKey, Failure> {
         );
         output.either(&said, &json!({ "api_key": text.reveal() }))?;
     }
-    Ok(ApiKey::from_hash(kept))
+    Ok(kept)
 }
 
-fn read_hash(bytes: &[u8]) -> Result<[u8; 32], Failure> {
-    bytes.try_into().map_err(|_| {
+fn read_hash(bytes: &[u8]) -> Result<TokenHash, Failure> {
+    bytes.try_into().map(TokenHash::from_bytes).map_err(|_| {
         let text = format!(
             "the store keeps {} bytes as `{API_KEY_HASH}`, which is no SHA-256; set API_KEY instead",
             bytes.len()

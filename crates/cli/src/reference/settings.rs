@@ -19,7 +19,11 @@ const OLD_NAMES: &str = "## Names of the amoCRM gateway\n\n\
 const SECRETS: &str = "## Secrets of the environment\n\n\
     | variable | meaning |\n| --- | --- |\n\
     | `API_KEY` | the key that callers of the API send as `X-API-KEY`; without it one is made at the first start, \
-    printed once and kept as a hash |\n\
+    printed once and kept as a hash. It names the service `api-key`, which has every scope but `admin` |\n\
+    | `SERVICE_TOKEN_<NAME>_HASH` | the SHA-256, in hexadecimal digits, of the token of the service NAME in lower case, \
+    such as `SERVICE_TOKEN_BOT1_HASH` for `bot1`; `echo -n RAW \\| sha256sum` prints it |\n\
+    | `SERVICE_TOKEN_<NAME>_SCOPES` | what that service may do, scopes with spaces between them; without it every scope but \
+    `admin` |\n\
     | `JETON__KEY` | the sealing keys, as in `key_file`, lines separated by commas; used instead of that file |\n";
 
 /// A part of the file, as it is read from top to bottom.
@@ -59,7 +63,7 @@ pub(crate) fn page() -> String {
                     "| setting | default | environment | meaning |\n| --- | --- | --- | --- |\n"
                 };
                 format!(
-                    "{head}| `{name}` | {default} | `{}` | {} |\n",
+                    "{head}| `{name}` | {default} | {} | {} |\n",
                     variable(section, name),
                     about.replace('|', "\\|")
                 )
@@ -77,8 +81,12 @@ pub(crate) fn page() -> String {
 }
 
 fn variable(section: &str, name: &str) -> String {
+    // Tables of a list have no names of their own, and are written in the file.
+    if section.starts_with('[') {
+        return "-".to_owned();
+    }
     let path = if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") };
-    format!("JETON__{}", path.replace('.', "__").to_uppercase())
+    format!("`JETON__{}`", path.replace('.', "__").to_uppercase())
 }
 
 /// Reads the comments, sections and settings of the file. What stands behind a `#` without a space is a section or a

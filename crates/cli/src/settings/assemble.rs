@@ -7,7 +7,6 @@ use std::time::Duration;
 use jeton_core::keep::provider::Catalogue;
 use jeton_core::secret::Secret;
 use jeton_keeper::KeySource;
-use jeton_server::ApiKey;
 use url::Url;
 
 use super::connections::{self, Around};
@@ -16,7 +15,7 @@ use super::origin::Origin;
 use super::reader::{Reader, join, text};
 use super::store::store;
 use super::values::{Values, path};
-use super::{API_KEY_VARIABLE, KEY_VARIABLE, Settings, catalogue};
+use super::{KEY_VARIABLE, Settings, access, catalogue, gateway};
 use crate::environment::Environment;
 use crate::telemetry::{Format, Level};
 
@@ -42,11 +41,12 @@ pub(super) fn assemble(
     let key_file = relative_to(&mut reader, "key_file", &data_dir);
     let callback = callback(&mut reader);
     let around = Around { catalogue: &catalogue, environment, callback: callback.as_ref() };
+    let definitions = connections::definitions(&mut reader, &around);
     let settings = Settings {
         key: key(&mut reader, environment, key_file),
         store: store(&mut reader, &data_dir),
         listen: listen(&mut reader),
-        api_key: api_key(&mut reader, environment),
+        access: access::access(&mut reader, environment),
         level: reader.read("log.level", |value| text(value)?.parse::<Level>()).unwrap_or_default(),
         level_asked: matches!(
             values.origin(&path("log.level")),
@@ -54,7 +54,9 @@ pub(super) fn assemble(
         ),
         format: reader.read("log.format", |value| text(value)?.parse::<Format>()).unwrap_or_default(),
         keeper: keeper(&mut reader),
-        definitions: connections::definitions(&mut reader, &around),
+        gateway: gateway::gateway(&mut reader),
+        aliases: gateway::aliases(&mut reader, &definitions),
+        definitions,
         imports: connections::imports(&mut reader),
         data_dir,
     };
@@ -143,14 +145,8 @@ fn key(reader: &mut Reader<'_>, environment: &Environment, file: PathBuf) -> Key
     variable(reader, environment, KEY_VARIABLE).map_or(KeySource::File(file), KeySource::Text)
 }
 
-fn api_key(reader: &mut Reader<'_>, environment: &Environment) -> Option<ApiKey> {
-    let key = ApiKey::from_raw(&variable(reader, environment, API_KEY_VARIABLE)?);
-    let origin = Origin::Environment(API_KEY_VARIABLE.to_owned());
-    key.map_err(|error| reader.faults.push(Fault::new(Some(origin), "", error.to_string()))).ok()
-}
-
 /// A secret that only the environment may hold.
-fn variable(reader: &mut Reader<'_>, environment: &Environment, name: &str) -> Option<Secret> {
+pub(super) fn variable(reader: &mut Reader<'_>, environment: &Environment, name: &str) -> Option<Secret> {
     let origin = || Some(Origin::Environment(name.to_owned()));
     match environment.get(name) {
         Ok(Some(secret)) if secret.reveal().trim().is_empty() => {

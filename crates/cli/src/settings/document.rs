@@ -5,7 +5,7 @@ use toml::{Spanned, Table, Value};
 
 use super::fault::Fault;
 use super::origin::Origin;
-use super::schema::{self, Place};
+use super::schema::{self, Kind, Place};
 use super::values::{Values, unknown};
 
 /// Adds what a file says to `values`, and what is wrong with it to `faults`. `origin` makes the origin of a line.
@@ -52,11 +52,26 @@ impl Document<'_> {
                 self.walk(places, table, &path);
                 return;
             }
+            // A list of tables: each has its place in the list for a name, and a line of its own.
+            (Place::Section, Value::Array(items), DeValue::Array(places)) if is_list(&path) => {
+                for (index, (item, place)) in items.into_iter().zip(places).enumerate() {
+                    let origin = (self.origin)(line_of(self.text, place.span().start));
+                    let path = path.iter().cloned().chain([index.to_string()]).collect();
+                    self.faults.extend(self.values.set(path, item, origin).err());
+                }
+                return;
+            }
             (Place::Unknown, ..) => Err(unknown(&path, origin)),
             (_, value, _) => self.values.set(path, value, origin),
         };
         self.faults.extend(fault.err());
     }
+}
+
+/// Whether what is below `path` is a list of tables.
+fn is_list(path: &[String]) -> bool {
+    let first: Vec<String> = path.iter().cloned().chain(["0".to_owned()]).collect();
+    schema::place(&first) == Place::Setting(Kind::Entry)
 }
 
 fn line_of(text: &str, offset: usize) -> usize {

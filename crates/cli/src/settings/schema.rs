@@ -19,6 +19,8 @@ pub(crate) enum Kind {
     List,
     /// Whatever the policy of a provider takes under this name.
     Policy,
+    /// A table of a list of tables.
+    Entry,
 }
 
 /// Stands for any name at its place in a path.
@@ -38,6 +40,7 @@ pub(crate) const SETTINGS: &[(&str, Kind)] = &[
     ("store.migrate", Kind::Switch),
     ("log.level", Kind::Text),
     ("log.format", Kind::Text),
+    ("access.max_staleness", Kind::Text),
     ("keeper.lease", Kind::Text),
     ("keeper.redeem_timeout", Kind::Text),
     ("keeper.claim_wait", Kind::Text),
@@ -51,10 +54,17 @@ pub(crate) const SETTINGS: &[(&str, Kind)] = &[
     ("keeper.waiters", Kind::Count),
     ("keeper.drain", Kind::Text),
     ("keeper.allow_private_captured_hosts", Kind::Switch),
+    ("gateway.connect_timeout", Kind::Text),
+    ("gateway.first_byte_timeout", Kind::Text),
+    ("gateway.idle_timeout", Kind::Text),
+    ("gateway.tunnel_idle_timeout", Kind::Text),
+    ("gateway.replay_body", Kind::Count),
+    ("alias.*", Kind::Entry),
     ("providers.paths", Kind::List),
     ("connections.*.provider", Kind::Text),
     ("connections.*.import", Kind::Text),
     ("connections.*.emulated_at", Kind::Text),
+    ("connections.*.aliases", Kind::Switch),
     ("connections.*.vars.*", Kind::Secret),
     ("connections.*.client.id", Kind::Text),
     ("connections.*.client.secret", Kind::Secret),
@@ -146,7 +156,7 @@ pub(crate) fn from_text(kind: Kind, text: &str) -> Value {
             Value::Array(items.map(|item| Value::String(item.to_owned())).collect())
         }
         // `10s` is no TOML value and stays text; `true`, `5` and `[{ ... }]` are.
-        Kind::Policy => {
+        Kind::Policy | Kind::Entry => {
             let table: Result<toml::Table, _> = format!("value = {text}").parse();
             table.ok().and_then(|mut table| table.remove("value")).unwrap_or_else(plain)
         }

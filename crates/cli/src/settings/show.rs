@@ -7,7 +7,7 @@ use super::origin::Origin;
 use super::schema::{self, Kind, Place};
 use super::store_url;
 use super::values::{Found, Values};
-use super::{API_KEY_VARIABLE, KEY_VARIABLE};
+use super::{API_KEY_VARIABLE, KEY_VARIABLE, access_variables};
 use crate::environment::Environment;
 
 /// One setting as it may be shown.
@@ -42,6 +42,7 @@ pub(crate) fn shown(values: &Values, catalogue: &Catalogue, environment: &Enviro
     });
     let secrets = [API_KEY_VARIABLE, KEY_VARIABLE]
         .into_iter()
+        .chain(access_variables(environment))
         .filter(|name| !matches!(environment.get(name), Ok(None)));
     let secrets = secrets.map(|name| Shown {
         name: name.to_owned(),

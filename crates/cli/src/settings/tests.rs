@@ -51,6 +51,8 @@ fn the_defaults_are_those_of_the_keeper_and_name_every_setting() {
     let settings =
         load(&Sources { config: Some("/dev/null".into()), ..Sources::default() }).settings.unwrap();
     assert_eq!(settings.keeper, jeton_keeper::Settings::default());
+    assert_eq!(settings.gateway, jeton_gateway::Settings::default());
+    assert_eq!(settings.aliases, []);
     assert!(
         matches!(&settings.store, StoreSettings::Sqlite(path) if path == Path::new("/dev/jeton-data/jeton.sqlite"))
     );
@@ -68,7 +70,7 @@ fn the_defaults_are_those_of_the_keeper_and_name_every_setting() {
     assert_eq!(faults, []);
     let written: Vec<String> = values.iter().map(|(path, _)| path.join(".")).collect();
     for (name, _) in schema::SETTINGS {
-        let name = name.replace("vars.*", "vars.VARIABLE").replace('*', "NAME");
+        let name = name.replace("vars.*", "vars.VARIABLE").replace("alias.*", "alias.0").replace('*', "NAME");
         assert!(written.contains(&name), "config.default.toml does not say {name}");
     }
     assert_eq!(written.len(), schema::SETTINGS.len());
@@ -388,5 +390,63 @@ fn a_settings_file_that_is_named_must_be_there() {
     assert!(
         faults[0].to_string().contains("the settings file /nowhere/jeton.toml cannot be read"),
         "{faults:?}"
+    );
+}
+
+const CLIENT: &str = "[connections.acme.client]\nid = 'a'\nsecret = 'b'\n";
+
+#[test]
+fn aliases_are_those_that_are_written_and_those_that_a_connection_wants() {
+    let amocrm = "[connections.crm]\nprovider = 'amocrm'\naliases = true\n[connections.crm.vars]\ndomain = 'acme.amocrm.ru'\n\
+                  [connections.crm.client]\nid = 'a'\nsecret = 'b'\nredirect_uri = 'https://jeton.example.com/oauth/callback'\n";
+    let own = "[[alias]]\npath = '/crm/{id}'\nconnection = 'crm'\nupstream = '/api/v4/leads/{id}'\n";
+    let loaded = Folder::new(&format!("{own}{amocrm}")).load(Environment::default());
+    let aliases = loaded.settings.unwrap().aliases;
+    let paths: Vec<_> = aliases.iter().map(|alias| alias.alias.path()).collect();
+    assert_eq!(
+        paths,
+        [
+            "/crm/{id}",
+            "/api/v1/info/account",
+            "/api/v1/info/pipelines",
+            "/api/v1/info/pipelines/{id}",
+            "/api/v1/info/lead-fields",
+            "/api/v1/info/contact-fields"
+        ]
+    );
+    assert!(aliases.iter().all(|alias| alias.connection.as_str() == "crm"));
+}
+
+#[test]
+fn each_alias_that_cannot_be_served_is_named_with_its_line() {
+    let text = "[[alias]]\npath = '/a'\nconnection = 'nobody'\nupstream = '/x'\n\
+                [[alias]]\npath = '/a'\nupstream = '/x'\n\
+                [[alias]]\npath = '/a'\nconnection = 'acme'\nupstream = '../x'\n\
+                [[alias]]\npath = '/a'\nconnection = 'acme'\nupstraem = '/x'\n\
+                [[alias]]\npath = '/api/v1/connections/x'\nconnection = 'acme'\nupstream = '/x'\n\
+                [[alias]]\npath = '/b/{one}'\nconnection = 'acme'\nupstream = '/x'\n\
+                [[alias]]\npath = '/b/{other}'\nconnection = 'acme'\nupstream = '/y'\n";
+    let faults = faults(&format!("{text}{ACME}{CLIENT}"));
+    let expected = [
+        "jeton.toml:1: alias.0: there is no [connections.nobody]",
+        "jeton.toml:5: alias.1: `connection` is missing",
+        "jeton.toml:8: alias.2: upstream: must begin with `/`",
+        "jeton.toml:12: alias.3: unknown field `upstraem`",
+        "jeton.toml:16: alias.4: `/api/v1/connections/x` is among the URLs of jeton itself",
+        "jeton.toml:24: alias.6: `/b/{other}` stands for a call of `acme` already",
+    ];
+    assert_eq!(faults.len(), expected.len(), "{faults:#?}");
+    for (fault, expected) in faults.iter().zip(expected) {
+        assert!(fault.starts_with(expected), "{fault}");
+    }
+}
+
+#[test]
+fn a_provider_without_aliases_has_none_to_serve() {
+    let text = ACME.replace("provider = 'oauth2'\n", "provider = 'oauth2'\naliases = true\n");
+    let faults = faults(&format!("{text}{CLIENT}"));
+    assert_eq!(
+        faults,
+        ["jeton.toml:3: connections.acme.aliases: the provider `oauth2` has no aliases: leave it out"]
     );
 }

@@ -71,7 +71,7 @@ async fn a_key_is_made_at_the_first_start_shown_once_and_kept_as_a_hash() {
     let get =
         async |key: &str, base: &str| client(key, base).get("/api/v1/connections").await.unwrap().status;
     assert_eq!(get(&key, &server.base_url()).await, 200);
-    assert_eq!(get("jtk_wrong", &server.base_url()).await, 401);
+    assert_eq!(get("jtk_wrong", &server.base_url()).await, 403);
     server.terminate().unwrap();
     server.wait(PATIENCE).await.unwrap();
 
@@ -88,7 +88,9 @@ async fn a_key_that_no_header_can_carry_is_refused() {
     let serve = house.home.command(["serve"]).unwrap().env("API_KEY", "with spaces");
     let sentence = crate::house::complaint(&serve.run(PATIENCE).await.unwrap(), 1);
     assert!(
-        sentence.starts_with("environment API_KEY: an API key is one or more visible ASCII characters"),
+        sentence.starts_with(
+            "environment API_KEY: a key or service token is one or more visible ASCII characters"
+        ),
         "{sentence}"
     );
 }

@@ -12,6 +12,7 @@
 //! * What would the provider's own server answer? [`Emulation`].
 
 mod address;
+mod alias;
 mod api;
 mod body;
 mod capture;
@@ -54,9 +55,11 @@ mod vars;
 mod vector_schema;
 mod vectors;
 
+pub use alias::{Alias, AliasFault};
 pub use capture::CaptureError;
 pub use catalogue::{Catalogue, UnknownProvider};
 pub use class::ErrorClass;
+pub use classify::read_retry_after;
 pub use define::{Client, ClientAuth, Definition, Setup};
 pub use duration::{DurationText, InvalidDuration};
 pub use emulation::{Emulation, Issued, TokenKind};

@@ -22,6 +22,9 @@ pub struct Rejection {
     pub connection: ConnectionName,
     /// Names the access token that was refused.
     pub fingerprint: Fingerprint,
+    /// Whoever reports it knows that this token came from a refresh after a rejection, and was accepted then: such a
+    /// refresh helps, and the token has really died since.
+    pub helped_before: bool,
 }
 
 /// What to do about a rejection.
@@ -57,7 +60,9 @@ pub fn answer(
     if let Some(brake) = row.brake.filter(|brake| now < brake.until) {
         return (RejectionAnswer::Braked { until: brake.until }, None);
     }
-    let fresh = row.born_of == Some(Trigger::Rejected) && now.since(tokens.obtained_at) < LONGEST_BRAKE;
+    let fresh = row.born_of == Some(Trigger::Rejected)
+        && !rejection.helped_before
+        && now.since(tokens.obtained_at) < LONGEST_BRAKE;
     let braked_before = row.brake.filter(|brake| brake.generation == row.generation);
     if !fresh || braked_before.is_some() {
         // Once the brake has run out, one more refresh is tried; if that does not help either, the brake doubles.
@@ -80,7 +85,7 @@ mod tests {
     use super::*;
 
     fn rejection(number: u8) -> Rejection {
-        Rejection { connection: live().name, fingerprint: fingerprint(number) }
+        Rejection { connection: live().name, fingerprint: fingerprint(number), helped_before: false }
     }
 
     #[test]
@@ -115,6 +120,16 @@ mod tests {
             row.generation = Generation(generation);
         }
         assert_eq!(steps, [60, 120, 240, 480, 960, 1920, 3600, 3600]);
+    }
+
+    #[test]
+    fn a_token_that_helped_and_died_early_is_refreshed_however_fresh_it_is_unless_the_brake_holds() {
+        let row = Connection { born_of: Some(Trigger::Rejected), ..live() };
+        let helped = Rejection { helped_before: true, ..rejection(1) };
+        assert_eq!(answer(Some(&row), &helped, at(1)), (RejectionAnswer::Refresh, None));
+        let (braked, brake) = answer(Some(&row), &rejection(1), at(1));
+        let row = Connection { brake, ..row };
+        assert_eq!(answer(Some(&row), &helped, at(2)), (braked, None));
     }
 
     #[test]

@@ -22,6 +22,15 @@ pub(super) struct Asked {
     pub(super) body: Fields,
 }
 
+impl Asked {
+    /// The cookie of that name (RFC 6265, section 4.2.1).
+    pub(super) fn cookie(&self, name: &str) -> Option<&str> {
+        let lines = self.headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
+        let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        pairs.find(|(found, _)| *found == name).map(|(_, value)| value)
+    }
+}
+
 /// Reads a request to its end.
 ///
 /// # Errors

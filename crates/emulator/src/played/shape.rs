@@ -227,6 +227,8 @@ impl Api {
                     (value, asked.headers.get(name).and_then(|value| value.to_str().ok()))
                 }
                 Injection::Query(name, value) => (value, asked.query.get(name).map(String::as_str)),
+                Injection::Cookie(name, value) => (value, asked.cookie(name)),
+                Injection::Body(name, value) => (value, asked.body.get(name).map(String::as_str)),
             };
             match catch(expected.reveal(), found?) {
                 Match::Caught(Mark::Access, text) => Some(text.to_owned()),

@@ -1,4 +1,4 @@
-//! Reaching the host of a token endpoint, and no other.
+//! Reaching the hosts of a provider, and no others.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -19,24 +19,19 @@ use super::Outbound;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Outbound {
-    /// A fresh connection to the host of `url`, with TLS where its scheme says so. It is given up at `deadline`, by the
-    /// kernel too.
-    pub(crate) async fn dial(
-        &self,
-        url: &Url,
-        captured_host: bool,
-        deadline: Instant,
-    ) -> Result<Stream, String> {
+    /// A fresh connection to the host of `url`, with TLS where its scheme says so.
+    pub(crate) async fn dial(&self, url: &Url, captured_host: bool, unsent: Unsent) -> Result<Line, String> {
         let host = url.host_str().ok_or("the URL names no host")?;
         let port = url.port_or_known_default().ok_or("the URL names no port")?;
         let addresses = self.resolve(host, port, captured_host).await?;
         let tcp = connect(&addresses, host).await?;
         tcp.set_nodelay(true).map_err(|error| format!("{host}: {error}"))?;
-        // What is queued when we give up must not be sent by the kernel of its own accord, long after the lease.
-        tcp.set_zero_linger().map_err(|error| format!("{host}: {error}"))?;
-        give_up_at(&tcp, deadline).map_err(|error| format!("{host}: {error}"))?;
+        if let Unsent::DroppedAt(deadline) = unsent {
+            tcp.set_zero_linger().map_err(|error| format!("{host}: {error}"))?;
+            give_up_at(&tcp, deadline).map_err(|error| format!("{host}: {error}"))?;
+        }
         if url.scheme() != "https" {
-            return Ok(Stream::Plain(tcp));
+            return Ok(Line(Stream::Plain(tcp)));
         }
         let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
             .map_err(|_| format!("{host} is not a name that a certificate can have"))?;
@@ -44,7 +39,7 @@ impl Outbound {
             .connect(name, tcp)
             .await
             .map_err(|error| format!("no TLS with {host}: {error}"))?;
-        Ok(Stream::Tls(Box::new(tls)))
+        Ok(Line(Stream::Tls(Box::new(tls))))
     }
 
     async fn resolve(&self, host: &str, port: u16, captured: bool) -> Result<Vec<SocketAddr>, String> {
@@ -136,41 +131,72 @@ fn translated(address: Ipv6Addr) -> Option<Ipv4Addr> {
     (octets[..12] == prefix).then(|| Ipv4Addr::new(octets[12], octets[13], octets[14], octets[15]))
 }
 
-/// A connection to a token endpoint.
+/// What becomes of bytes that are queued when a connection is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unsent {
+    /// They are dropped, at the latest at this instant: the kernel must not send a refresh token of its own accord, long
+    /// after the lease.
+    DroppedAt(Instant),
+    /// The kernel sends them.
+    Sent,
+}
+
+/// A connection to a host of a provider.
 #[derive(Debug)]
-pub(crate) enum Stream {
+pub struct Line(Stream);
+
+#[derive(Debug)]
+enum Stream {
     Plain(TcpStream),
     Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for Line {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        match &mut self.get_mut().0 {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for Line {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        match &mut self.get_mut().0 {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        match &mut self.get_mut().0 {
+            Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        match &mut self.get_mut().0 {
+            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().0 {
+            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.0 {
+            Stream::Plain(stream) => stream.is_write_vectored(),
+            Stream::Tls(stream) => stream.is_write_vectored(),
         }
     }
 }
@@ -185,12 +211,12 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/token", listener.local_addr().unwrap()).parse().unwrap();
         let outbound = Outbound::new(Arc::new(jeton_core::time::SystemClock), false);
-        let dial = |left| outbound.dial(&url, false, Instant::now() + left);
-        let Stream::Plain(tcp) = dial(Duration::from_secs(7)).await.unwrap() else { panic!("no TLS") };
+        let dial = |left| outbound.dial(&url, false, Unsent::DroppedAt(Instant::now() + left));
+        let Line(Stream::Plain(tcp)) = dial(Duration::from_secs(7)).await.unwrap() else { panic!("no TLS") };
         let millis = rustix::net::sockopt::tcp_user_timeout(&tcp).unwrap();
         assert!((1..=7_000).contains(&millis) && millis > 5_000, "{millis}");
         assert_eq!(rustix::net::sockopt::socket_linger(&tcp).unwrap(), Some(Duration::ZERO));
-        let Stream::Plain(tcp) = dial(Duration::ZERO).await.unwrap() else { panic!("no TLS") };
+        let Line(Stream::Plain(tcp)) = dial(Duration::ZERO).await.unwrap() else { panic!("no TLS") };
         assert_eq!(rustix::net::sockopt::tcp_user_timeout(&tcp).unwrap(), 1, "0 would mean the usual one");
     }
 

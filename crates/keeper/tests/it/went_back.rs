@@ -118,7 +118,9 @@ async fn a_running_process_whose_store_goes_back_spends_nothing_more() {
     process.connect(ACME, world.living_grant(Duration::from_hours(1))).await;
     process.vault.start().await.unwrap();
     process.force(ACME).await.unwrap();
-    let Database::File(database) = world.place().database else { panic!("a file is put back under a process") };
+    let Database::File(database) = world.place().database else {
+        panic!("a file is put back under a process")
+    };
     let backup = database.with_extension("backup");
     let silently = None::<fn(rusqlite::backup::Progress)>;
     rusqlite::Connection::open(&database).unwrap().backup("main", &backup, silently).unwrap();

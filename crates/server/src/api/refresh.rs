@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
+use axum::{Extension, Json};
 use jeton_core::keep::attempt::Trigger;
 use jeton_core::keep::connection::Generation;
 use jeton_core::time::Timestamp;
+use jeton_issuer::Caller;
 use jeton_keeper::Refreshed;
 use serde::{Deserialize, Serialize};
 
+use crate::access::tell;
 use crate::answer::Refusal;
 use crate::intake::{Expected, Named, Sent};
 use crate::router::Doors;
@@ -47,10 +49,12 @@ impl From<Refreshed> for RefreshAnswer {
 /// `POST /api/v1/connections/{name}/refresh`: refreshes now, if it is due or forced, and waits for the outcome.
 pub(crate) async fn refresh(
     State(doors): State<Arc<Doors>>,
+    Extension(caller): Extension<Caller>,
     Named(name): Named,
     Sent(asked): Sent<RefreshAsked>,
 ) -> Result<Json<RefreshAnswer>, Refusal> {
     let forced = asked.unwrap_or_default().force;
     let trigger = if forced { Trigger::Forced } else { Trigger::Manual };
-    Ok(Json(doors.vault.refresh(&name, trigger).await?.into()))
+    let refreshed = doors.vault.refresh(&name, trigger).await;
+    Ok(Json(refreshed.map_err(|error| tell(&doors.vault, &caller, error))?.into()))
 }

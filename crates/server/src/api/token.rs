@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
+use axum::{Extension, Json};
 use jeton_core::keep::connection::Generation;
 use jeton_core::seal::Fingerprint;
 use jeton_core::secret::{self, Secret};
 use jeton_core::time::Timestamp;
+use jeton_issuer::Caller;
 use jeton_keeper::{Token, TokenRequest};
 use serde::{Deserialize, Serialize};
 
+use crate::access::tell;
 use crate::answer::Refusal;
 use crate::fault::Fault;
 use crate::intake::{self, Asked, Expected, Named, Sent};
@@ -70,11 +72,12 @@ impl From<Token> for TokenGiven {
 /// `GET /api/v1/connections/{name}/token?min_ttl=&wait=`: a living token.
 pub(crate) async fn current(
     State(doors): State<Arc<Doors>>,
+    Extension(caller): Extension<Caller>,
     Named(name): Named,
     Asked(asked): Asked<TokenAsked>,
 ) -> Result<Json<TokenGiven>, Refusal> {
-    let token = doors.vault.token(&name, asked.request()?).await?;
-    Ok(Json(token.into()))
+    let token = doors.vault.token(&name, asked.request()?).await;
+    Ok(Json(token.map_err(|error| tell(&doors.vault, &caller, error))?.into()))
 }
 
 /// The token that an API refused: by its fingerprint, or itself.
@@ -92,6 +95,7 @@ impl Expected for Refused {
 /// `POST /api/v1/connections/{name}/token/reject`: an API refused this token; gives a newer one, refreshing at most once.
 pub(crate) async fn reject(
     State(doors): State<Arc<Doors>>,
+    Extension(caller): Extension<Caller>,
     Named(name): Named,
     Asked(asked): Asked<TokenAsked>,
     Sent(refused): Sent<Refused>,
@@ -101,6 +105,6 @@ pub(crate) async fn reject(
         Some(Refused { fingerprint: None, access_token: Some(token) }) => doors.vault.fingerprint(&token),
         _ => return Err(Fault::BodyMisfit(Refused::SHAPE).into()),
     };
-    let token = doors.vault.reject(&name, fingerprint, asked.request()?).await?;
-    Ok(Json(token.into()))
+    let token = doors.vault.reject(&name, fingerprint, asked.request()?).await;
+    Ok(Json(token.map_err(|error| tell(&doors.vault, &caller, error))?.into()))
 }

@@ -13,7 +13,7 @@ use jeton_core::secret::Secret;
 use jeton_keeper::{ConsentStatus, Status};
 use serde::{Deserialize, Serialize};
 
-use crate::access::check_key;
+use crate::access::may_read;
 use crate::answer::Refusal;
 use crate::api::connections::{USUAL_PAGE, page_size};
 use crate::fault::Fault;
@@ -34,7 +34,7 @@ pub(crate) struct StatusAsked {
 
 impl Expected for StatusAsked {
     const SHAPE: &'static str =
-        "this door knows `ticket`, or with the API key `after` and `limit`, each once";
+        "this door knows `ticket`, or with the scope `read` `after` and `limit`, each once";
 }
 
 /// One connection, and the latest consent that was asked for it.
@@ -54,8 +54,8 @@ struct Page {
     next: Option<ConnectionName>,
 }
 
-/// `GET /oauth/status?ticket=`: how far the consent of that link has come. With the API key in place of a ticket: how all
-/// connections stand.
+/// `GET /oauth/status?ticket=`: how far the consent of that link has come. With the scope `read` in place of a ticket: how
+/// all connections stand.
 pub(crate) async fn status(
     State(doors): State<Arc<Doors>>,
     headers: HeaderMap,
@@ -65,7 +65,7 @@ pub(crate) async fn status(
         let found = doors.vault.consent_by_ticket(&ticket).await?;
         return Ok(Json(found.ok_or(Fault::UnknownLink)?).into_response());
     }
-    check_key(&doors, &headers)?;
+    may_read(&doors, &headers).await?;
     let after = asked.after.map(|after| after.parse::<ConnectionName>()).transpose();
     let after = after.map_err(|_| Fault::Query("`after` is the name of a connection, as `next` gives it"))?;
     let limit = asked.limit.as_deref().map(page_size).transpose()?.unwrap_or(USUAL_PAGE);

@@ -177,7 +177,7 @@ async fn the_state_of_consents_is_told_to_the_key_and_to_the_ticket() {
     assert_eq!(all["next"], Value::Null);
     assert!(!all.to_string().contains(ticket));
 
-    assert_eq!(stranger.get("/oauth/status").await.unwrap().status, 401);
+    assert_eq!(stranger.get("/oauth/status").await.unwrap().status, 403);
     let unknown = stranger.get("/oauth/status?ticket=none").await.unwrap();
     assert_eq!((unknown.status.as_u16(), &unknown.json().unwrap()["code"]), (404, &"UNKNOWN_LINK".into()));
     assert_eq!(scene.house.client().get("/oauth/status?tiket=x").await.unwrap().status, 400);

@@ -101,5 +101,5 @@ async fn with_more_than_one_connection_the_caller_says_which() {
     let missing = house.client().get(&format!("{STATUS}?connection=acme")).await.unwrap();
     assert_eq!(missing.json().unwrap()["code"], "NOT_CONNECTED");
     assert_eq!(house.client().get(&format!("{CONFIG}?connection=nobody")).await.unwrap().status, 404);
-    assert_eq!(house.stranger().get(STATUS).await.unwrap().status, 401);
+    assert_eq!(house.stranger().get(STATUS).await.unwrap().status, 403);
 }

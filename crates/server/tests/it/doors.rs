@@ -36,7 +36,7 @@ async fn health_answers_in_the_words_of_the_old_gateway() {
 async fn it_is_not_ready_while_the_store_does_not_answer() {
     let ground = Ground::new().await;
     let vault = ground.vault(&ground.data_dir("data"), Some(ground.broken_feed()), &[]).await;
-    let client = House::open(vault, Limits::default()).await.stranger();
+    let client = House::open(vault, ground.access().await, Limits::default()).await.stranger();
     let ready = client.get("/readyz").await.unwrap();
     assert_eq!(ready.status, 503);
     assert_eq!(ready.json().unwrap()["code"], "STORE_UNAVAILABLE");
@@ -52,7 +52,7 @@ async fn an_installation_on_hold_serves_living_tokens_spends_nothing_and_is_read
     let given = ok(&original.client().get(TOKEN).await.unwrap());
 
     let copy = ground.vault(&ground.data_dir("elsewhere"), None, &["acme"]).await;
-    let copy = House::open(copy, Limits::default()).await;
+    let copy = House::open(copy, ground.access().await, Limits::default()).await;
     let ready = ok(&copy.stranger().get("/readyz").await.unwrap());
     assert_eq!(ready, json!({"status": "ok", "hold": true}));
     assert_eq!(ok(&copy.client().get(TOKEN).await.unwrap())["access_token"], given["access_token"]);
@@ -164,21 +164,21 @@ async fn an_operator_pauses_resumes_and_disconnects() {
     let ground = Ground::new().await;
     let house = ground.house(&["acme"], Limits::default()).await;
     house.connect(&ground, "acme").await;
-    let client = house.client();
+    let (client, operator) = (house.client(), house.admin().await);
     let one = "/api/v1/connections/acme";
 
-    let paused = ok(&client.post(&format!("{one}/pause"), &json!({})).await.unwrap());
+    let paused = ok(&operator.post(&format!("{one}/pause"), &json!({})).await.unwrap());
     assert_eq!(paused["paused"], true);
     let refused = client.get(TOKEN).await.unwrap();
     assert_eq!((refused.status.as_u16(), text(&refused.json().unwrap()["code"])), (409, "PAUSED"));
     assert_eq!(ground.emulator.stats().accepted, 0);
 
-    let resumed = ok(&client.post(&format!("{one}/resume"), &json!({})).await.unwrap());
+    let resumed = ok(&operator.post(&format!("{one}/resume"), &json!({})).await.unwrap());
     assert_eq!(resumed["paused"], false);
     ok(&client.get(TOKEN).await.unwrap());
     assert_eq!(ok(&client.get(one).await.unwrap())["condition"], "live");
 
-    let gone = client.delete(one).await.unwrap();
+    let gone = operator.delete(one).await.unwrap();
     assert_eq!((gone.status.as_u16(), gone.text().as_str()), (204, ""));
     assert_eq!(ok(&client.get(one).await.unwrap())["condition"], "pending");
     let refused = client.get(TOKEN).await.unwrap();

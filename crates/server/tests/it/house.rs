@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jeton_core::access::{ServiceTokenStore, TokenHash};
 use jeton_core::entropy::SystemEntropy;
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::ports::ChangeFeed;
@@ -13,8 +14,9 @@ use jeton_core::keep::provider::{Catalogue, Client as ProviderClient, Definition
 use jeton_core::secret::Secret;
 use jeton_core::time::{Clock, SystemClock};
 use jeton_emulator::Emulator;
+use jeton_issuer::{Access, Environment, NewToken};
 use jeton_keeper::{Grant, Installation, KeySource, Ports, Settings, Vault};
-use jeton_server::{ApiKey, Doors, Limits, router, serve};
+use jeton_server::{Doors, Limits, router, serve};
 use jeton_store::{SqliteOptions, SqliteStore};
 use jeton_testkit::Client;
 use tempfile::TempDir;
@@ -82,8 +84,23 @@ impl Ground {
     /// A house with `names` defined.
     pub(crate) async fn house(&self, names: &[&str], limits: Limits) -> House {
         let vault = self.vault(&self.data_dir("data"), None, names).await;
-        House::open(vault, limits).await
+        House::open(vault, self.access().await, limits).await
     }
+
+    /// Who may come in, by the one database of this ground.
+    pub(crate) async fn access(&self) -> Access {
+        access_of(self.home.path(), Arc::new(SystemClock)).await
+    }
+}
+
+/// Who may come in, by the one database of a folder.
+pub(crate) async fn access_of(home: &Path, clock: Arc<dyn Clock>) -> Access {
+    let store =
+        SqliteStore::open(&home.join("jeton.sqlite"), SqliteOptions::new(Arc::clone(&clock))).unwrap();
+    let store: Arc<dyn ServiceTokenStore> = Arc::new(store);
+    let environment = Environment::with_api_key(TokenHash::of(API_KEY.as_bytes()));
+    let settings = jeton_issuer::Settings::default();
+    Access::open(store, environment, settings, clock, Arc::new(SystemEntropy)).await.unwrap()
 }
 
 /// A vault on the one database of a folder.
@@ -128,27 +145,41 @@ pub(crate) async fn vault_on(
 /// A running server.
 pub(crate) struct House {
     pub(crate) vault: Vault,
+    pub(crate) access: Access,
     pub(crate) address: SocketAddr,
     stop: CancellationToken,
     ended: oneshot::Receiver<io::Result<()>>,
 }
 
 impl House {
-    pub(crate) async fn open(vault: Vault, limits: Limits) -> Self {
+    pub(crate) async fn open(vault: Vault, access: Access, limits: Limits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let api_key = ApiKey::from_raw(&API_KEY.into()).unwrap();
-        let router = router(Doors { vault: vault.clone(), api_key, storage: "the-store".to_owned() });
+        let storage = "the-store".to_owned();
+        let router = router(Doors { vault: vault.clone(), access: access.clone(), storage });
         let stop = CancellationToken::new();
         let (tell, ended) = oneshot::channel();
         let shutdown = stop.clone().cancelled_owned();
         TaskTracker::new().spawn(async move { tell.send(serve(listener, router, limits, shutdown).await) });
-        Self { vault, address, stop, ended }
+        Self { vault, access, address, stop, ended }
     }
 
     /// A client with the right key.
     pub(crate) fn client(&self) -> Client {
         self.stranger().with_header("x-api-key", API_KEY)
+    }
+
+    /// A client with a new service token that has these scopes.
+    pub(crate) async fn service(&self, name: &str, scopes: &str) -> Client {
+        let (service, scopes) = (name.parse().unwrap(), scopes.parse().unwrap());
+        let new = NewToken { service, scopes, notes: None, life: None, hash: None };
+        let raw = self.access.create(new).await.unwrap().raw.unwrap();
+        self.stranger().with_header("x-service-token", raw.reveal())
+    }
+
+    /// A client that may administer.
+    pub(crate) async fn admin(&self) -> Client {
+        self.service("operator", "admin").await
     }
 
     /// A client with no key.

@@ -58,21 +58,21 @@ async fn the_access_log_says_what_was_asked_and_no_secret() {
     let newer =
         client.post("/api/v1/connections/acme/token/reject", &rejected).await.unwrap().json().unwrap();
     let wrong = house.stranger().with_header("x-api-key", "planted-key-77aa");
-    assert_eq!(wrong.get("/api/v1/connections").await.unwrap().status, 401);
+    assert_eq!(wrong.get("/api/v1/connections").await.unwrap().status, 403);
     assert_eq!(client.get("/planted-path-77aa?q=planted-query-77aa").await.unwrap().status, 404);
 
     let log = captured.text();
-    let line = |route: &str, status: u16| {
+    let line = |route: &str, status: u16, service: &str| {
         log.lines().any(|line| {
             line.contains(" INFO ")
-                && line.contains(&format!("route=\"{route}\" status={status} ms="))
+                && line.contains(&format!("route=\"{route}\" status={status} service=\"{service}\" ms="))
                 && line.contains("method=\"")
         })
     };
-    assert!(line("/api/v1/connections/{name}/token", 200), "{log}");
-    assert!(line("/api/v1/connections/{name}/token/reject", 200), "{log}");
-    assert!(line("/api/v1/connections", 401), "{log}");
-    assert!(line("-", 404), "{log}");
+    assert!(line("/api/v1/connections/{name}/token", 200, "api-key"), "{log}");
+    assert!(line("/api/v1/connections/{name}/token/reject", 200, "api-key"), "{log}");
+    assert!(line("/api/v1/connections", 403, "-"), "{log}");
+    assert!(line("-", 404, "-"), "{log}");
     let newer = newer["access_token"].as_str().unwrap();
     for secret in [access.as_str(), newer, refresh.reveal(), API_KEY, "emulated-secret", "77aa"] {
         assert!(!log.contains(secret), "{secret} is in the log");

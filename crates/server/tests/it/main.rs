@@ -12,5 +12,8 @@ mod doors;
 mod house;
 mod limits;
 mod logs;
+mod nginx;
 mod refusals;
 mod scene;
+mod service_tokens;
+mod verify;

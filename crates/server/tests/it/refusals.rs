@@ -56,15 +56,19 @@ const REFRESH: &str = "/api/v1/connections/acme/refresh";
 
 fn without_a_way_in() -> Vec<Case> {
     vec![
-        case("GET", TOKEN, 401, "UNAUTHORIZED").headers(&[]),
-        case("GET", TOKEN, 401, "UNAUTHORIZED").headers(&[("x-api-key", PLANTED)]),
-        case("GET", TOKEN, 401, "UNAUTHORIZED").headers(&[("x-api-key", "")]),
-        case("GET", "/api/v1/connections", 401, "UNAUTHORIZED").headers(&[]),
-        case("DELETE", "/api/v1/connections/acme", 401, "UNAUTHORIZED").headers(&[]),
+        case("GET", TOKEN, 403, "SERVICE_TOKEN_REQUIRED").headers(&[]),
+        case("GET", TOKEN, 403, "SERVICE_TOKEN_INVALID").headers(&[("x-api-key", PLANTED)]),
+        case("GET", TOKEN, 403, "SERVICE_TOKEN_REQUIRED").headers(&[("x-api-key", "")]),
+        case("GET", "/api/v1/connections", 403, "SERVICE_TOKEN_REQUIRED").headers(&[]),
+        case("DELETE", "/api/v1/connections/acme", 403, "SERVICE_TOKEN_REQUIRED").headers(&[]),
         case("GET", TOKEN, 400, "CONFLICTING_CREDENTIALS")
             .headers(&[("x-api-key", API_KEY), ("x-api-key", PLANTED)]),
         case("GET", TOKEN, 400, "CONFLICTING_CREDENTIALS")
             .headers(&[("x-api-key", PLANTED), ("x-api-key", API_KEY)]),
+        case("GET", TOKEN, 400, "CONFLICTING_CREDENTIALS")
+            .headers(&[("x-api-key", API_KEY), ("authorization", "Bearer planted-secret-5f1c")]),
+        case("GET", TOKEN, 400, "CONFLICTING_CREDENTIALS")
+            .headers(&[("x-service-token", PLANTED), ("x-api-key", API_KEY)]),
         // The same key twice is no conflict.
         case("GET", TOKEN, 424, "NOT_CONNECTED").headers(&[("x-api-key", API_KEY), ("x-api-key", API_KEY)]),
     ]
@@ -79,7 +83,11 @@ fn without_a_door() -> Vec<Case> {
         case("GET", "/api/v1/connections/%ff/token", 404, "NOT_FOUND"),
         case("GET", "/api/v1/connections/acmee/token", 404, "UNKNOWN_CONNECTION"),
         case("GET", "/api/v1/connections/ACME", 404, "UNKNOWN_CONNECTION"),
-        case("POST", "/api/v1/connections/..%2f..%2fetc/pause", 404, "UNKNOWN_CONNECTION"),
+        case("POST", "/api/v1/connections/..%2f..%2fetc/refresh", 404, "UNKNOWN_CONNECTION"),
+        // The API key has every scope but `admin`.
+        case("POST", "/api/v1/connections/acme/pause", 403, "SCOPE_INSUFFICIENT"),
+        case("DELETE", "/api/v1/connections/acme", 403, "SCOPE_INSUFFICIENT"),
+        case("GET", "/api/v1/service-tokens", 403, "SCOPE_INSUFFICIENT"),
         case("POST", TOKEN, 405, "METHOD_NOT_ALLOWED"),
         case("GET", REFRESH, 405, "METHOD_NOT_ALLOWED"),
         case("PLANTED", "/health", 405, "METHOD_NOT_ALLOWED"),

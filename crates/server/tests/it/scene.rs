@@ -19,7 +19,7 @@ use jeton_testkit::{Client, Reply};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::house::{House, store_of, vault_on};
+use crate::house::{House, access_of, store_of, vault_on};
 
 /// Where browsers reach the jeton of a scene, as its provider knows it; a proxy takes the path away.
 const PUBLIC: &str = "https://jeton.example.com/tokens";
@@ -149,7 +149,7 @@ impl Place {
         let (home, clock) = (self.home.path(), self.clock.clone() as Arc<dyn Clock>);
         let store = store_of(home, &clock);
         let vault = vault_on(&store, home, &self.data_dir(), None, definitions, clock, settings).await;
-        let house = House::open(vault, Limits::default()).await;
+        let house = House::open(vault, access_of(home, self.clock.clone()).await, Limits::default()).await;
         Scene { place: Arc::clone(self), house, store }
     }
 }

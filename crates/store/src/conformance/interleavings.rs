@@ -159,7 +159,11 @@ impl Play {
             }
             Step::Reject { number } => {
                 let number = u8::try_from(number % (usize::from(self.newest) + 1)).unwrap_or(0);
-                let rejection = Rejection { connection: name("acme"), fingerprint: access_print(number) };
+                let rejection = Rejection {
+                    connection: name("acme"),
+                    fingerprint: access_print(number),
+                    helped_before: false,
+                };
                 let answer = self.stand.store.reject(rejection.clone()).await?;
                 assert_eq!(answer, self.model.reject(&rejection, now));
             }

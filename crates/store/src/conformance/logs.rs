@@ -118,8 +118,11 @@ pub async fn what_is_written_is_there_after_opening_again(stand: &Stand) -> Told
     stand.store.commit(stand.commit(&late, 2)).await?;
     stand.store.commit(stand.commit(&recovery, 3)).await?;
     let rejected = super::stand::access_print(2);
-    let rejection =
-        jeton_core::keep::rejection::Rejection { connection: row.name.clone(), fingerprint: rejected };
+    let rejection = jeton_core::keep::rejection::Rejection {
+        connection: row.name.clone(),
+        fingerprint: rejected,
+        helped_before: false,
+    };
     stand.store.reject(rejection).await?;
     let row = stand.find("acme").await?;
     assert!(row.brake.is_some() && row.strays.len() == 1);

@@ -22,6 +22,7 @@ mod model;
 pub mod nodes;
 pub mod orders;
 pub mod rivals;
+pub mod service_tokens;
 mod stand;
 
 pub use stand::{Stand, SteppedClock, Told};

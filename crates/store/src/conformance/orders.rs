@@ -86,7 +86,7 @@ pub async fn an_order_for_nobody_is_answered_so(stand: &Stand) -> Told {
 }
 
 fn rejection(number: u8) -> Rejection {
-    Rejection { connection: name("acme"), fingerprint: access_print(number) }
+    Rejection { connection: name("acme"), fingerprint: access_print(number), helped_before: false }
 }
 
 /// Somebody refreshed meanwhile: hand the stored one out.

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use jeton_core::id::AttemptId;
 use jeton_core::keep::attempt::Attempt;
 use jeton_core::keep::ports::{AttemptFilter, AttemptLog, StoreError};
+use tokio_postgres::Row;
 
 use super::PostgresStore;
 use super::statement::Statement;
@@ -57,17 +58,22 @@ fn list(filter: &AttemptFilter, now: Option<i64>, limit: usize) -> Statement {
     statement
 }
 
+/// The attempt in a row of [`ATTEMPT_COLUMNS`], without its grant.
+pub(super) fn alone(row: &Row) -> Result<Attempt, StoreError> {
+    rows::attempt(row).map(|(attempt, _)| attempt)
+}
+
 #[async_trait]
 impl AttemptLog for PostgresStore {
     async fn find_attempt(&self, id: AttemptId) -> Result<Option<Attempt>, StoreError> {
         let find = Statement::new(format!("SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE id = $1"));
         let rows = self.rows(&find.bytes(&id.as_bytes()[..])).await?;
-        rows.first().map(|row| rows::attempt_alone(row)).transpose()
+        rows.first().map(alone).transpose()
     }
 
     async fn list_attempts(&self, filter: &AttemptFilter, limit: usize) -> Result<Vec<Attempt>, StoreError> {
         let rows = self.rows(&list(filter, self.told_instant(), limit)).await?;
-        rows.iter().map(|row| rows::attempt_alone(row)).collect()
+        rows.iter().map(alone).collect()
     }
 
     async fn kept_reply(&self, id: AttemptId) -> Result<Option<Vec<u8>>, StoreError> {

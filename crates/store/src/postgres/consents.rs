@@ -11,10 +11,10 @@ use jeton_core::time::Timestamp;
 use tokio_postgres::Row;
 
 use super::errors::Failure;
-use super::session::Session;
 use super::statement::Statement;
 use super::table::{self, STATEMENT_INSTANT, capped};
-use super::{PostgresStore, Shared, writes};
+use super::transaction::{end, locked};
+use super::{PostgresStore, Shared, attempts, writes};
 use crate::consents::{self, REMEMBERED};
 use crate::rows::{self, ATTEMPT_COLUMNS, CONSENT_COLUMNS, Columns, micros};
 
@@ -28,35 +28,10 @@ fn find(key: ConsentKey, lock: &str) -> Statement {
         .bytes(&bytes[..])
 }
 
-/// Locks a row, and reads it and the instant.
-async fn locked(
-    shared: &Shared,
-    session: &mut Session<'_>,
-    row: Statement,
-) -> Result<(Vec<Row>, Timestamp), Failure> {
-    let mut statements: Vec<_> = shared.sessions.begin().collect();
-    statements.extend([row, Statement::new(table::INSTANT)]);
-    let mut answers = session.together(&statements).await?;
-    let instant = answers.pop().unwrap_or_default();
-    let now = match &shared.clock {
-        Some(clock) => clock.now(),
-        None => table::instant(&instant)?,
-    };
-    Ok((answers.pop().unwrap_or_default(), now))
-}
-
-/// Writes, ends the transaction and gives the connection back.
-async fn end(mut session: Session<'_>, mut statements: Vec<Statement>) -> Result<(), Failure> {
-    statements.push(Statement::new("COMMIT"));
-    session.together(&statements).await?;
-    session.settle();
-    Ok(())
-}
-
 async fn open(shared: &Shared, opening: &Opening) -> Result<OpenAnswer, Failure> {
     let mut session = shared.sessions.lend().await?;
     let row = find(ConsentKey::Ticket(opening.ticket), "FOR UPDATE");
-    let (rows, now) = locked(shared, &mut session, row).await?;
+    let (rows, now) = locked(shared, &mut session, [row]).await?;
     let found = rows.first().map(|row| rows::consent(row)).transpose()?;
     let stays = consents::stays(found.as_ref(), opening, now);
     let (Some(consent), None) = (found, stays) else {
@@ -80,14 +55,14 @@ async fn open(shared: &Shared, opening: &Opening) -> Result<OpenAnswer, Failure>
 async fn call_back(shared: &Shared, callback: &CallBack) -> Result<CallbackAnswer, Failure> {
     let mut session = shared.sessions.lend().await?;
     let row = find(ConsentKey::State(callback.state), "FOR UPDATE");
-    let (rows, now) = locked(shared, &mut session, row).await?;
+    let (rows, now) = locked(shared, &mut session, [row]).await?;
     let found = rows.first().map(|row| rows::consent(row)).transpose()?;
     let unfit = consents::unfit(found.as_ref(), callback, now);
     let (Some(consent), None) = (found, unfit) else {
         end(session, Vec::new()).await?;
         return Ok(unfit.unwrap_or(CallbackAnswer::Unknown));
     };
-    let (attempt, code, message) = consents::ending(&callback.then);
+    let (attempt, code, message) = rows::ending_columns(&callback.then);
     let take = Statement::new(
         "UPDATE consents SET attempt = $2, refused_code = $3, refused_message = $4, verifier = NULL WHERE id = $1",
     )
@@ -111,7 +86,7 @@ async fn call_back(shared: &Shared, callback: &CallBack) -> Result<CallbackAnswe
 async fn fail_exchange(shared: &Shared, fail: &FailExchange) -> Result<(), Failure> {
     let mut session = shared.sessions.lend().await?;
     let row = Statement::new(format!("SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE id = $1 FOR UPDATE"));
-    let (rows, now) = locked(shared, &mut session, row.bytes(&fail.attempt.as_bytes()[..])).await?;
+    let (rows, now) = locked(shared, &mut session, [row.bytes(&fail.attempt.as_bytes()[..])]).await?;
     let Some(found) = rows.first().map(|row| rows::attempt(row)).transpose()? else {
         end(session, Vec::new()).await?;
         return Err(consents::no_attempt(fail.attempt).into());
@@ -122,7 +97,8 @@ async fn fail_exchange(shared: &Shared, fail: &FailExchange) -> Result<(), Failu
     } else {
         Vec::new()
     };
-    end(session, statements).await
+    end(session, statements).await?;
+    Ok(())
 }
 
 fn invite(invite: &Invite, now: Option<i64>) -> Vec<Statement> {
@@ -152,16 +128,16 @@ impl PostgresStore {
             _ => None,
         };
         let ids: Vec<AttemptId> = found.iter().filter_map(of).collect();
-        let mut attempts = Vec::new();
+        let mut made = Vec::new();
         if !ids.is_empty() {
             let find = Statement::new(format!("SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE id = ANY ($1)"));
             let rows = self.rows(&find.blobs(ids.iter().map(|id| Some(&id.as_bytes()[..])))).await?;
-            attempts = rows.iter().map(|row| rows::attempt_alone(row)).collect::<Result<_, _>>()?;
+            made = rows.iter().map(attempts::alone).collect::<Result<_, _>>()?;
         }
         Ok(found
             .into_iter()
             .map(|consent| {
-                let attempt = attempts.iter().find(|attempt| Some(attempt.id) == of(&consent)).cloned();
+                let attempt = made.iter().find(|attempt| Some(attempt.id) == of(&consent)).cloned();
                 FoundConsent { consent, attempt }
             })
             .collect())

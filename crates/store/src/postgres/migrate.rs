@@ -21,13 +21,18 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         name: "consents",
         sql: include_str!("../../migrations/postgres/0002_consents.sql"),
     },
-    Migration::elsewhere(3, "steady_clock"),
+    Migration::elsewhere(3, "steady"),
     Migration { number: 4, name: "nodes", sql: include_str!("../../migrations/postgres/0004_nodes.sql") },
+    Migration {
+        number: 5,
+        name: "service_tokens",
+        sql: include_str!("../../migrations/postgres/0005_service_tokens.sql"),
+    },
 ];
 
 /// The tables that a whole schema has.
-const TABLES: &str =
-    "attempts, connections, consents, kept_replies, nodes, operations, settings, store, strays, tokens";
+const TABLES: &str = "attempts, connections, consents, kept_replies, nodes, operations, service_tokens, settings, store, \
+    strays, tokens";
 
 /// The oldest PostgreSQL that is served, as `server_version_num` counts.
 const OLDEST: i64 = 140_000;

@@ -2,7 +2,8 @@
 //!
 //! * Calls that write wait in `calls`, and are served together by `batch`: two round trips, one transaction. What they do to
 //!   rows they do in memory (`desk`), by the courses that all stores share; `writes` puts it into statements.
-//! * The ports: `connections`, `attempts`, `consents`, `feed`, `maintenance`, `nodes`. Rows: `table`, `cells`.
+//! * The ports: `connections`, `attempts`, `consents`, `service_tokens`, `feed`, `maintenance`, `nodes`. What two of them
+//!   decide under a lock: `transaction`. Rows: `table`, `cells`.
 //! * Other nodes are told of changes, and listened to, by `watch`; what came late is kept by `late`.
 //! * The way to the database: `options`, `address`, `tls`, `session`, `statement`, `errors`. The schema: `migrate`.
 //! * Looking at a database that may be wrong: `inspect`. Where tests make it fail: [`faults`].
@@ -25,10 +26,12 @@ mod migrate;
 mod nodes;
 mod options;
 mod scratch;
+mod service_tokens;
 mod session;
 mod statement;
 mod table;
 mod tls;
+mod transaction;
 mod watch;
 mod writes;
 

@@ -7,7 +7,8 @@ use jeton_core::keep::ports::{Beat, Heard, NodeStore, StoreError};
 use super::PostgresStore;
 use super::statement::Statement;
 use super::table::{self, STATEMENT_INSTANT};
-use crate::rows::{self, LIVE_NODE_COLUMNS, NODES_REMEMBERED, micros};
+use crate::rows::{self, LIVE_NODE_COLUMNS, micros};
+use crate::rules::NODES_REMEMBERED;
 
 fn beat(beat: &Beat, now: Option<i64>) -> Statement {
     Statement::new(format!(

@@ -77,7 +77,7 @@ pub(super) fn by_name<'n>(names: impl Iterator<Item = &'n str>) -> Statement {
 pub(super) fn read(rows: &[Row]) -> Result<Vec<Held>, StoreError> {
     let mut found: Vec<Held> = Vec::new();
     for row in rows {
-        let (mut connection, columns) = rows::connection_and_more(row)?;
+        let (mut connection, columns) = rows::connection(row)?;
         let mut columns = columns.of("tokens");
         let generation = columns.count_or_null("generation")?;
         let origin = columns.bytes_or_null("attempt", AttemptId::from_bytes)?;
@@ -96,7 +96,7 @@ pub(super) fn read(rows: &[Row]) -> Result<Vec<Held>, StoreError> {
         }
         let mut columns = columns.of("strays");
         let attempt = columns.bytes_or_null("attempt", AttemptId::from_bytes)?;
-        let stray = attempt.map(|attempt| rows::stray_of(attempt, &mut columns)).transpose()?;
+        let stray = attempt.map(|attempt| rows::stray(attempt, &mut columns)).transpose()?;
         match found.last_mut() {
             Some(last) if last.row.name == connection.name => last.row.strays.extend(stray),
             _ => {

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use jeton_core::access::{ServiceToken, ServiceTokenId, TokenHash, TokenRevision};
 use jeton_core::id::{AttemptId, ConnectionName, ConsentId, GrantId, NodeId};
 use jeton_core::keep::attempt::{Act, Attempt, AttemptStatus, Trigger};
 use jeton_core::keep::connection::{Brake, Connection, Generation, GrantState, Lease, Revision, Stray};
 use jeton_core::keep::consent::{Asked, Consent, Ending};
-use jeton_core::keep::ports::{LiveNode, StoreError};
+use jeton_core::keep::ports::{LiveNode, StoreError, Then};
 use jeton_core::seal::Fingerprint;
 
 #[cfg(doc)]
@@ -18,13 +19,9 @@ pub(crate) const CONNECTION_COLUMNS: &str = "name, provider, grant_id, state, st
     revision, born_of, lease_attempt, lease_node, lease_until, open_attempt, due_at, cooling_until, failures, \
     last_error, brake_generation, brake_until, brake_step, created_at";
 
-/// Reads [`CONNECTION_COLUMNS`]. Token set and strays come from their own tables.
-pub(crate) fn connection(row: &dyn Cells) -> Result<Connection, StoreError> {
-    Ok(connection_and_more(row)?.0)
-}
-
-/// Reads [`CONNECTION_COLUMNS`], and leaves the columns that follow to the caller.
-pub(crate) fn connection_and_more(row: &dyn Cells) -> Result<(Connection, Columns<'_>), StoreError> {
+/// Reads [`CONNECTION_COLUMNS`], and leaves the columns that follow to the caller. Token set and strays come from their own
+/// tables.
+pub(crate) fn connection(row: &dyn Cells) -> Result<(Connection, Columns<'_>), StoreError> {
     let mut columns = Columns::new(row, "connections");
     let name: ConnectionName = columns.named("name", |name| name.parse().ok())?;
     let mut columns = columns.keyed(&name);
@@ -66,15 +63,8 @@ fn brake(columns: &mut Columns<'_>) -> Result<Option<Brake>, StoreError> {
     Ok(generation.zip(until).zip(step).map(|((generation, until), step)| Brake { generation, until, step }))
 }
 
-/// Reads `attempt, grant_id, generation,` and [`TOKEN_COLUMNS`].
-pub(crate) fn stray(row: &dyn Cells) -> Result<Stray, StoreError> {
-    let mut columns = Columns::new(row, "strays");
-    let attempt = columns.bytes("attempt", AttemptId::from_bytes)?;
-    stray_of(attempt, &mut columns.keyed(&attempt))
-}
-
 /// Reads what follows the attempt of a stray: `grant_id, generation,` and [`TOKEN_COLUMNS`].
-pub(crate) fn stray_of(attempt: AttemptId, columns: &mut Columns<'_>) -> Result<Stray, StoreError> {
+pub(crate) fn stray(attempt: AttemptId, columns: &mut Columns<'_>) -> Result<Stray, StoreError> {
     Ok(Stray {
         attempt,
         grant: columns.bytes("grant_id", GrantId::from_bytes)?,
@@ -117,11 +107,6 @@ pub(crate) fn attempt(row: &dyn Cells) -> Result<(Attempt, GrantId), StoreError>
     Ok((attempt, columns.bytes("grant_id", GrantId::from_bytes)?))
 }
 
-/// The attempt alone.
-pub(crate) fn attempt_alone(row: &dyn Cells) -> Result<Attempt, StoreError> {
-    Ok(attempt(row)?.0)
-}
-
 /// The columns of a consent, in the order that [`consent`] reads them.
 pub(crate) const CONSENT_COLUMNS: &str = "id, connection, provider, ticket, created_at, link_until, state, browser, verifier, \
     asked_at, asked_until, attempt, refused_code, refused_message";
@@ -159,8 +144,13 @@ fn ending(columns: &mut Columns<'_>) -> Result<Option<Ending>, StoreError> {
     Ok(attempt.map(Ending::Exchange).or(refused))
 }
 
-/// How long a silent node is remembered.
-pub(crate) const NODES_REMEMBERED: Duration = Duration::from_hours(24);
+/// How a consent ends, as its columns `attempt, refused_code, refused_message` say it.
+pub(crate) fn ending_columns(then: &Then) -> (Option<AttemptId>, Option<&str>, Option<&str>) {
+    match then {
+        Then::Exchange { attempt, .. } => (Some(*attempt), None, None),
+        Then::Refuse { code, message } => (None, Some(code), Some(message)),
+    }
+}
 
 /// The columns of a node, in the order that [`live_node`] reads them.
 pub(crate) const LIVE_NODE_COLUMNS: &str = "id, name, version, definitions, started_at, seen_at";
@@ -179,4 +169,38 @@ pub(crate) fn live_node(row: &dyn Cells) -> Result<LiveNode, StoreError> {
         started_at: columns.instant("started_at")?,
         seen_at: columns.instant("seen_at")?,
     })
+}
+
+/// The columns of a service token, in the order that [`service_token`] reads them.
+pub(crate) const SERVICE_TOKEN_COLUMNS: &str = "id, service, hash, scopes, notes, created_at, expires_at, revoked_at, \
+    successor, last_used_at, revision";
+
+/// Reads [`SERVICE_TOKEN_COLUMNS`].
+pub(crate) fn service_token(row: &dyn Cells) -> Result<ServiceToken, StoreError> {
+    let mut columns = Columns::new(row, "service_tokens");
+    let id = columns.bytes("id", ServiceTokenId::from_bytes)?;
+    let mut columns = columns.keyed(&id);
+    Ok(ServiceToken {
+        id,
+        service: columns.named("service", |name| name.parse().ok())?,
+        hash: columns.bytes("hash", TokenHash::from_bytes)?,
+        scopes: columns.named("scopes", |scopes| scopes.parse().ok())?,
+        notes: columns.text_or_null("notes")?,
+        created_at: columns.instant("created_at")?,
+        expires_at: columns.instant_or_null("expires_at")?,
+        revoked_at: columns.instant_or_null("revoked_at")?,
+        successor: columns.bytes_or_null("successor", ServiceTokenId::from_bytes)?,
+        last_used_at: columns.instant_or_null("last_used_at")?,
+        revision: TokenRevision(columns.count("revision")?),
+    })
+}
+
+/// The next revision of a service token, in SQL, for a transaction beside which no other changes them. No row is ever deleted,
+/// so that the largest is the last.
+pub(crate) const NEXT_TOKEN_REVISION: &str = "(SELECT coalesce(max(revision), 0) + 1 FROM service_tokens)";
+
+/// A service token that was written a moment ago is not found.
+pub(crate) fn lost_token(id: ServiceTokenId) -> StoreError {
+    let (what, row) = ("is not there, though it was written".into(), id.to_string());
+    StoreError::Inconsistent { table: "service_tokens", column: "id", row, what }
 }

@@ -107,7 +107,7 @@ fn call_back(writing: &Writing<'_>, callback: &CallBack) -> Result<CallbackAnswe
         return Ok(answer);
     }
     let Some(consent) = found else { return Ok(CallbackAnswer::Unknown) };
-    let (attempt, code, message) = consents::ending(&callback.then);
+    let (attempt, code, message) = rows::ending_columns(&callback.then);
     let mut update = writing.conn.prepare_cached(
         "UPDATE consents SET attempt = ?, refused_code = ?, refused_message = ?, verifier = NULL WHERE id = ?",
     )?;

@@ -17,6 +17,11 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { number: 2, name: "consents", sql: include_str!("../../migrations/sqlite/0002_consents.sql") },
     Migration { number: 3, name: "steady", sql: include_str!("../../migrations/sqlite/0003_steady.sql") },
     Migration { number: 4, name: "nodes", sql: include_str!("../../migrations/sqlite/0004_nodes.sql") },
+    Migration {
+        number: 5,
+        name: "service_tokens",
+        sql: include_str!("../../migrations/sqlite/0005_service_tokens.sql"),
+    },
 ];
 
 /// Marks the file as ours (`PRAGMA application_id`): "jetn".

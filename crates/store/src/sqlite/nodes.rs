@@ -8,7 +8,8 @@ use rusqlite::{named_params, params};
 use super::errors::Failure;
 use super::writer::Writing;
 use super::{SqliteStore, table};
-use crate::rows::{self, LIVE_NODE_COLUMNS, NODES_REMEMBERED};
+use crate::rows::{self, LIVE_NODE_COLUMNS};
+use crate::rules::NODES_REMEMBERED;
 
 fn beat(writing: &Writing<'_>, beat: &Beat) -> Result<Heard, Failure> {
     let mut forget = writing.conn.prepare_cached("DELETE FROM nodes WHERE seen_at < ?")?;

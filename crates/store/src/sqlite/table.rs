@@ -21,7 +21,7 @@ pub(super) fn columns() -> String {
 
 /// Reads [`columns`] at the drift that there is now.
 pub(super) fn connection(row: &Row<'_>, drift: Drift) -> Result<Connection, StoreError> {
-    let found = rows::connection(row)?;
+    let (found, _) = rows::connection(row)?;
     let written = Drift::of_row(row, "connections", &found.name)?;
     let rebased = |until: Timestamp| drift.rebased(until, written);
     Ok(Connection {
@@ -116,7 +116,11 @@ fn complete(conn: &rusqlite::Connection, mut row: Connection) -> Result<Connecti
     let sql = format!(
         "SELECT attempt, grant_id, generation, {TOKEN_COLUMNS} FROM strays WHERE connection = ? ORDER BY attempt"
     );
-    row.strays = all(conn, &sql, params![row.name.as_str()], |row| rows::stray(row))?;
+    row.strays = all(conn, &sql, params![row.name.as_str()], |found| {
+        let mut columns = Columns::new(found, "strays");
+        let attempt = columns.bytes("attempt", AttemptId::from_bytes)?;
+        rows::stray(attempt, &mut columns.keyed(&attempt))
+    })?;
     Ok(row)
 }
 

@@ -1,6 +1,8 @@
-//! The conformance story of both stores, and what only one of them must show.
+//! The conformance story of all stores, and what only one of them must show.
 #![cfg(test)]
 
+mod file;
+mod memory;
 mod orders;
 mod postgres;
 mod sqlite;

@@ -5,11 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jeton_core::access::{TokenHash, raw};
 use jeton_core::entropy::Entropy;
 use jeton_core::secret::Secret;
 use jeton_core::time::Timestamp;
+use jeton_issuer::{Access, Environment};
 use jeton_keeper::Grant;
-use jeton_server::{ApiKey, Doors, Limits};
+use jeton_server::{Doors, Limits};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -33,6 +35,7 @@ const SETTLING: Duration = Duration::from_secs(10);
 pub(super) struct Stage {
     pub(super) players: Vec<Arc<Player>>,
     pub(super) house: House,
+    access: Access,
     pub(super) callers: Callers,
     pub(super) address: SocketAddr,
     pub(super) seed: u64,
@@ -78,14 +81,13 @@ impl Stage {
             let grant = Grant { refresh: Some(player.refresh.clone()), ..Grant::default() };
             house.vault.connect(player.name.as_str(), grant).await?;
         }
-        let admitted = ApiKey::from_raw(&api_key).map_err(|error| {
-            Failure::new(Code::SystemRefused, format!("the key of the demo cannot be used: {error}"))
-        })?;
+        let access = access(&house, &api_key).await?;
         let router = jeton_server::router(Doors {
             vault: house.vault.clone(),
-            api_key: admitted,
+            access: access.clone(),
             storage: house.storage.clone(),
         });
+        access.start();
         let stop = CancellationToken::new();
         let ending = stop.clone().cancelled_owned();
         let serving = TaskTracker::new()
@@ -98,6 +100,7 @@ impl Stage {
         Ok(Self {
             players,
             house,
+            access,
             callers,
             address: near,
             seed,
@@ -128,6 +131,7 @@ impl Stage {
         served.map_err(io::Error::other).flatten().map_err(|error| {
             Failure::new(Code::ListeningFailed, format!("the port stopped listening: {error}"))
         })?;
+        self.access.drain().await;
         for player in &self.players {
             player.emulator.settled(SETTLING).await;
         }
@@ -149,7 +153,14 @@ fn draw(entropy: &dyn Entropy) -> u64 {
 
 /// Others who reach the port shall not know the key.
 fn api_key(address: SocketAddr, entropy: &dyn Entropy) -> Secret {
-    if address.ip().is_loopback() { EASY_KEY.into() } else { ApiKey::generate(entropy).0 }
+    if address.ip().is_loopback() { EASY_KEY.into() } else { raw::generate_api_key(entropy).0 }
+}
+
+/// Lets in whoever has the key of the demo.
+async fn access(house: &House, api_key: &Secret) -> Result<Access, Failure> {
+    let key = TokenHash::of(api_key.reveal().as_bytes());
+    let environment = Environment::with_api_key(key);
+    compose::access(&house.store, environment, jeton_issuer::Settings::default(), &house.machine).await
 }
 
 /// Where callers on this machine find what listens at `address`.

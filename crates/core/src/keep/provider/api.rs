@@ -8,6 +8,12 @@ use super::request::{Filler, RequestError, check_header_value};
 use super::slots::{Slots, Vars};
 use super::step::Step;
 
+/// The characters of a cookie's value (RFC 6265, section 4.1.1).
+fn check_cookie_value(value: &str) -> Result<(), &'static str> {
+    let octet = |b: u8| b.is_ascii_graphic() && !b"\",;\\".contains(&b);
+    if value.bytes().all(octet) { Ok(()) } else { Err("holds a character that cookies cannot hold") }
+}
+
 impl Definition {
     /// What to put into a call to the API, and where.
     pub fn inject(&self, slots: &Slots) -> Result<Vec<Injection>, RequestError> {
@@ -25,6 +31,18 @@ impl Definition {
                 InjectTemplate::Query(name, template) => {
                     if let Some(value) = filler.text(template)? {
                         made.push(Injection::Query(name.clone(), value));
+                    }
+                }
+                InjectTemplate::Cookie(name, template) => {
+                    if let Some(value) = filler.text(template)? {
+                        check_cookie_value(value.reveal())
+                            .map_err(|problem| filler.refused(format!("the cookie `{name}` {problem}")))?;
+                        made.push(Injection::Cookie(name.clone(), value));
+                    }
+                }
+                InjectTemplate::Body(name, template) => {
+                    if let Some(value) = filler.text(template)? {
+                        made.push(Injection::Body(name.clone(), value));
                     }
                 }
             }
@@ -58,6 +76,11 @@ impl Definition {
     /// caller that streams bodies needs to hold back no others.
     pub fn api_wants_body(&self, status: u16) -> bool {
         self.expired_signals().any(|signal| signal.admits_status(status) && signal.looks_at_body())
+    }
+
+    /// Whether some replies tell only by their JSON body that the access token died.
+    pub fn api_reads_bodies(&self) -> bool {
+        self.expired_signals().any(super::condition::Condition::looks_at_body)
     }
 
     /// Whether an API reply means that the access token it was asked with is not accepted; a body that is not given

@@ -181,13 +181,19 @@ fn shares_piece(text: &str, secret: &str) -> bool {
 }
 
 fn retry_after(reply: &Reply, sent_at: Timestamp) -> Option<Duration> {
-    let text = reply.retry_after.as_deref()?.trim();
+    read_retry_after(reply.retry_after.as_deref()?, reply.date.as_deref(), sent_at)
+}
+
+/// How long a `Retry-After` asks to wait (RFC 9110, section 10.2.3): seconds, or a date, which is counted from the
+/// `Date` of the same reply, else from `now`.
+pub fn read_retry_after(text: &str, date: Option<&str>, now: Timestamp) -> Option<Duration> {
+    let text = text.trim();
     if let Ok(seconds) = text.parse::<u64>() {
         return Some(Duration::from_secs(seconds));
     }
     let until = http_date(text)?;
     // The provider counts by its own clock, which its `Date` shows.
-    let now = reply.date.as_deref().and_then(http_date).unwrap_or(sent_at);
+    let now = date.and_then(http_date).unwrap_or(now);
     Some(until.since(now))
 }
 

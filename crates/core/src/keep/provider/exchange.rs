@@ -181,6 +181,10 @@ pub enum Injection {
     Header(String, Secret),
     /// A query parameter, replacing any the caller wrote.
     Query(String, Secret),
+    /// A cookie; those of the caller go nowhere.
+    Cookie(String, Secret),
+    /// A field of the body, which is a JSON object or a form, replacing any the caller wrote.
+    Body(String, Secret),
 }
 
 /// Where a connection's API is.

@@ -227,6 +227,7 @@ fn the_reference_page_describes_every_key() {
         keys_of::<schema::Rule>(),
         keys_of::<schema::Inject>(),
         keys_of::<schema::Api>(),
+        keys_of::<Alias>(),
         keys_of::<PolicyOverrides>(),
         keys_of::<vector_schema::Vector>(),
         keys_of::<vector_schema::VectorSlots>(),

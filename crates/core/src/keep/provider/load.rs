@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::address::UrlTemplate;
+use super::alias::{self, Alias};
 use super::condition::Condition;
 use super::define::ClientAuth;
 use super::fault::{FileError, Flaw, Under};
@@ -34,6 +35,8 @@ pub struct Rate {
 pub(super) enum InjectTemplate {
     Header(String, Template),
     Query(String, Template),
+    Cookie(String, Template),
+    Body(String, Template),
 }
 
 #[derive(Clone, Debug)]
@@ -57,6 +60,7 @@ pub struct Provider {
     pub(super) policy: PolicyOverrides,
     pub(super) inject: Vec<InjectTemplate>,
     pub(super) api: Option<Api>,
+    aliases: Vec<Alias>,
     pub(super) confidence: BTreeMap<String, Confidence>,
     /// Each with the line it begins on.
     pub(super) vectors: Vec<(Option<usize>, Vector)>,
@@ -116,6 +120,7 @@ impl Provider {
             host_names: written.hosts,
             inject: inject(written.inject, &names).under("inject")?,
             api: written.api.map(|table| api(table, &names, &vars)).transpose().under("api")?,
+            aliases: alias::check_all(written.alias).under("alias")?,
             hosts,
             vars,
             auth,
@@ -166,6 +171,11 @@ impl Provider {
         Policy::from_written(self.policy.clone(), self.steps.contains_key(&Step::Acquire))
     }
 
+    /// Paths of the gateway that stand for calls to its API, for connections that want them.
+    pub fn aliases(&self) -> &[Alias] {
+        &self.aliases
+    }
+
     /// How well single statements of the file are known to be true, by dotted key.
     pub fn confidence(&self) -> &BTreeMap<String, Confidence> {
         &self.confidence
@@ -208,12 +218,18 @@ fn inject(
     };
     let one = |entry: schema::Inject| {
         let value = Template::parse(&entry.value, known).under("value")?;
-        match (entry.header, entry.query) {
-            (Some(header), None) => {
+        match (entry.header, entry.query, entry.cookie, entry.body) {
+            (Some(header), None, None, None) => {
                 Ok(InjectTemplate::Header(check_header_name(&header).under("header")?, value))
             }
-            (None, Some(query)) => Ok(InjectTemplate::Query(query, value)),
-            _ => Err(Flaw::new("write where the value goes: `header` or `query`")),
+            (None, Some(query), None, None) => Ok(InjectTemplate::Query(query, value)),
+            // The name of a cookie has the characters of a header's name (RFC 6265, section 4.1.1).
+            (None, None, Some(cookie), None) => {
+                check_header_name(&cookie).under("cookie")?;
+                Ok(InjectTemplate::Cookie(cookie, value))
+            }
+            (None, None, None, Some(body)) => Ok(InjectTemplate::Body(body, value)),
+            _ => Err(Flaw::new("write where the value goes: one of `header`, `query`, `cookie` and `body`")),
         }
     };
     written.into_iter().enumerate().map(|(index, entry)| one(entry).under(index)).collect()

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::alias::Alias;
 use super::class::ErrorClass;
 use super::duration::DurationText;
 use super::exchange::Method;
@@ -73,6 +74,8 @@ pub(super) struct File {
     pub(super) policy: PolicyOverrides,
     pub(super) inject: Option<Vec<Inject>>,
     pub(super) api: Option<Api>,
+    #[serde(default)]
+    pub(super) alias: Vec<Alias>,
     #[serde(default)]
     pub(super) confidence: BTreeMap<String, Confidence>,
     #[serde(default)]
@@ -226,6 +229,8 @@ pub(super) struct Rule {
 pub(super) struct Inject {
     pub(super) header: Option<String>,
     pub(super) query: Option<String>,
+    pub(super) cookie: Option<String>,
+    pub(super) body: Option<String>,
     pub(super) value: String,
 }
 

@@ -56,7 +56,7 @@ async fn an_empty_database_is_migrated_through_it() {
     let database = PgCluster::shared().unwrap().empty_database().unwrap();
     let bouncer = PgBouncer::start(PgCluster::shared().unwrap(), &database, SESSIONS).unwrap();
     let options = PostgresOptions { pooler: true, ..options(&bouncer.url()) };
-    assert_eq!(PostgresStore::migrate(&options).await.unwrap().len(), 4);
+    assert_eq!(PostgresStore::migrate(&options).await.unwrap().len(), 5);
     PostgresStore::open(options).await.unwrap().close().await;
 }
 

@@ -36,3 +36,25 @@ async fn stand(url: &str, holds: impl Any + Send + Sync) -> Stand {
 }
 
 jeton_store::tell_the_story!(open_postgres, open_postgres_often);
+
+mod service_tokens {
+    use jeton_core::access::ServiceTokenStore;
+    use jeton_store::conformance::service_tokens::{Desk, Opening};
+
+    use super::*;
+
+    async fn open_postgres() -> Desk {
+        let database = database();
+        let clock = Arc::new(SteppedClock::default());
+        let options = PostgresOptions { clock: Some(clock.clone()), pool: 4, ..options(database.url()) };
+        let open = move || -> Opening {
+            let options = options.clone();
+            Box::pin(async move {
+                Arc::new(PostgresStore::open(options).await.unwrap()) as Arc<dyn ServiceTokenStore>
+            })
+        };
+        Desk::new(open().await, clock, open, database)
+    }
+
+    jeton_store::tell_the_story_of_service_tokens!(open_postgres);
+}

@@ -210,7 +210,7 @@ async fn the_brake_on_rejections_holds_its_time_whoever_sets_the_clock() {
         brought.access_fingerprint = Some(access);
         brought.obtained_at = machine.now();
         one.commit(Commit { tokens: brought, ..commit(&first, 2) }).await.unwrap();
-        let rejection = Rejection { connection: name(), fingerprint: access };
+        let rejection = Rejection { connection: name(), fingerprint: access, helped_before: false };
         let reject = async |store: &SqliteStore| store.reject(rejection.clone()).await.unwrap();
         let braked = |left| RejectionAnswer::Braked { until: machine.now() + Duration::from_secs(left) };
         assert_eq!(reject(&one).await, braked(60));

@@ -1,0 +1,264 @@
+//! `jeton service-token`.
+
+use std::io::Read as _;
+use std::time::Duration;
+
+use clap::Subcommand;
+use jeton_core::access::{
+    Scope, Scopes, ServiceName, ServiceToken as Row, ServiceTokenId, Standing, TokenHash,
+};
+use jeton_core::keep::provider::DurationText;
+use jeton_core::secret::Secret;
+use jeton_issuer::{Access, Environment, NewToken, Rotated, Shown};
+use serde_json::json;
+
+use crate::code::Code;
+use crate::compose::{self, Machine};
+use crate::failure::Failure;
+use crate::moment::{relative, to_the_second};
+use crate::output::{Output, Table};
+use crate::settings::Settings;
+
+/// How many rows are read at once.
+const PAGE: usize = 500;
+
+/// The longest raw token that is read from standard input.
+const LONGEST_RAW: u64 = 64 * 1024;
+
+/// Make, list, rotate and revoke the tokens by which programs call jeton
+#[derive(Debug, Subcommand)]
+pub(crate) enum ServiceToken {
+    Create(Create),
+    /// List all service tokens, those that have ended too
+    List,
+    Rotate(Rotate),
+    /// Revoke service tokens for good; running servers refuse them within 5 s
+    Revoke {
+        /// A service, whose tokens are all revoked, or the id of one token
+        which: String,
+    },
+    /// Print the SHA-256 of a raw token read from standard input, for `SERVICE_TOKEN_<NAME>_HASH`
+    Hash,
+}
+
+/// Make a service token, and show it this once
+#[derive(Debug, clap::Args)]
+pub(crate) struct Create {
+    /// The service that it names; it may have several tokens
+    name: ServiceName,
+    /// What it grants: token:NAME, proxy:NAME, proxy:NAME:GET,HEAD:/api/**, read, sessions or admin; may be given several
+    /// times. `*` in NAME is any run of characters. Without a scope it only says who the service is
+    #[arg(long = "scope", value_name = "SCOPE")]
+    scopes: Vec<Scope>,
+    /// How long it lives, such as 90d [default: for good]
+    #[arg(long, value_name = "DURATION")]
+    expires: Option<DurationText>,
+    /// What people should know about it
+    #[arg(long, value_name = "TEXT")]
+    notes: Option<String>,
+    /// Take over a raw token that the service has already, by its SHA-256 as `jeton service-token hash` prints it
+    #[arg(long, value_name = "HEX", value_parser = TokenHash::from_hex)]
+    hash: Option<TokenHash>,
+}
+
+/// Make a token in place of another, and show it this once; for a while both are let in
+#[derive(Debug, clap::Args)]
+pub(crate) struct Rotate {
+    /// A service with one living token, or the id of a token
+    which: String,
+    /// How long the old token still counts
+    #[arg(long, value_name = "DURATION", default_value = "24h")]
+    overlap: DurationText,
+    /// How long the new one lives [default: as long as the old one was given]
+    #[arg(long, value_name = "DURATION")]
+    expires: Option<DurationText>,
+}
+
+impl ServiceToken {
+    pub(crate) async fn run(self, settings: &Settings, output: Output) -> Result<(), Failure> {
+        if matches!(self, Self::Hash) {
+            return hash(output);
+        }
+        let machine = Machine::this();
+        let (store, _) = compose::installation(settings, &machine).await?;
+        let access =
+            compose::access(&store, Environment::default(), settings.access.limits, &machine).await?;
+        match self {
+            Self::Create(create) => create.run(&access, output).await,
+            Self::List => list(&access, &machine, output).await,
+            Self::Rotate(rotate) => rotate.run(&access, output).await,
+            Self::Revoke { which } => revoke(&access, &which, output).await,
+            Self::Hash => hash(output),
+        }
+    }
+}
+
+impl Create {
+    async fn run(self, access: &Access, output: Output) -> Result<(), Failure> {
+        let new = NewToken {
+            service: self.name,
+            scopes: Scopes::new(self.scopes).map_err(|error| Failure::wrong_use(error.to_string()))?,
+            notes: self.notes,
+            life: self.expires.map(|life| life.0),
+            hash: self.hash,
+        };
+        let shown = access.show_issued(access.create(new).await?);
+        Ok(output.either(&told(&shown), &shown)?)
+    }
+}
+
+/// A new token, for people.
+fn told(shown: &Shown) -> String {
+    let name = &shown.name;
+    let text = match &shown.token {
+        Some(token) => format!(
+            "The service token of `{name}`, shown this once and kept as a hash only:\n\n    {}\n\nSend it as the header \
+             X-SERVICE-TOKEN.",
+            token.0.reveal()
+        ),
+        None => format!("The raw token of `{name}` with this hash is let in from now on."),
+    };
+    let until = shown.expires_at.map_or("for good".to_owned(), |end| format!("until {}", to_the_second(end)));
+    let scopes = if shown.scopes.is_empty() { "nothing".to_owned() } else { shown.scopes.to_string() };
+    format!("{text} It counts {until}, grants {scopes}, and has the id {}.", shown.id)
+}
+
+async fn list(access: &Access, machine: &Machine, output: Output) -> Result<(), Failure> {
+    let mut all = Vec::new();
+    loop {
+        let page = access.tokens(all.last().map(|last: &Row| last.id), PAGE).await?;
+        let last_page = page.len() < PAGE;
+        all.extend(page);
+        if last_page {
+            break;
+        }
+    }
+    let now = machine.clock.now();
+    let head = ["NAME", "ID", "STANDING", "EXPIRES", "LAST USED", "SCOPES", "NOTES"];
+    let mut table =
+        Table::new(head, "there are no service tokens; `jeton service-token create NAME` makes one");
+    for token in &all {
+        table.row([
+            token.service.to_string(),
+            token.id.to_string(),
+            token.standing(now).to_string(),
+            relative(token.expires_at, now),
+            relative(token.last_used_at, now),
+            token.scopes.to_string(),
+            token.notes.clone().unwrap_or_default(),
+        ]);
+    }
+    let shown: Vec<Shown> = all.into_iter().map(|token| access.show(token)).collect();
+    Ok(output.rows(&table, &shown)?)
+}
+
+impl Rotate {
+    async fn run(self, access: &Access, output: Output) -> Result<(), Failure> {
+        let id = one(access, &self.which)?;
+        let life: Option<Duration> = self.expires.map(|life| life.0);
+        let Rotated { old, new } = access.rotate(id, self.overlap.0, life).await?;
+        let (shown, replaces) = (access.show_issued(new), access.show(old));
+        let end = replaces.expires_at.map_or_else(|| "-".to_owned(), to_the_second);
+        let text = format!("{}\nThe old one, {}, counts until {end}.", told(&shown), replaces.id);
+        let mut value = serde_json::to_value(&shown).map_err(std::io::Error::from)?;
+        value["replaces"] = serde_json::to_value(&replaces).map_err(std::io::Error::from)?;
+        Ok(output.either(&text, &value)?)
+    }
+}
+
+/// The one token that is meant: by its id, or by a service that has one to rotate.
+fn one(access: &Access, which: &str) -> Result<ServiceTokenId, Failure> {
+    if let Ok(id) = which.parse() {
+        return Ok(id);
+    }
+    let tokens = of(access, which)?.into_iter();
+    let living: Vec<Row> = tokens
+        .filter(|token| access.show(token.clone()).standing == Standing::Live && token.successor.is_none())
+        .collect();
+    match living.as_slice() {
+        [token] => Ok(token.id),
+        [] => Err(Failure::new(
+            Code::UnknownServiceToken,
+            format!("`{which}` has no living token; `jeton service-token create {which}` makes one"),
+        )),
+        several => {
+            let ids: Vec<String> = several.iter().map(|token| token.id.to_string()).collect();
+            Err(Failure::wrong_use(format!(
+                "`{which}` has {} tokens; name one: {}",
+                ids.len(),
+                ids.join(", ")
+            )))
+        }
+    }
+}
+
+/// The tokens of a service that has some.
+fn of(access: &Access, which: &str) -> Result<Vec<Row>, Failure> {
+    let service = which.parse::<ServiceName>().map_err(|error| Failure::wrong_use(error.to_string()))?;
+    let tokens = access.tokens_of(&service);
+    if tokens.is_empty() {
+        let text = format!(
+            "no service token of the store names `{which}`; `jeton service-token list` shows those there are, and one of the \
+             environment goes with its SERVICE_TOKEN_<NAME>_HASH"
+        );
+        return Err(Failure::new(Code::UnknownServiceToken, text));
+    }
+    Ok(tokens)
+}
+
+async fn revoke(access: &Access, which: &str, output: Output) -> Result<(), Failure> {
+    let ids: Vec<ServiceTokenId> = if let Ok(id) = which.parse() {
+        vec![id]
+    } else {
+        let tokens = of(access, which)?;
+        tokens.iter().filter(|token| token.revoked_at.is_none()).map(|token| token.id).collect()
+    };
+    let mut revoked: Vec<Shown> = Vec::new();
+    for id in ids {
+        revoked.push(access.show(access.revoke(id).await?));
+    }
+    let names: Vec<String> =
+        revoked.iter().map(|token| format!("{} of `{}`", token.id, token.name)).collect();
+    let text = if names.is_empty() {
+        format!("every token of `{which}` was revoked before")
+    } else {
+        format!("revoked: {}; running servers refuse it within 5 s", names.join(", "))
+    };
+    Ok(output.either(&text, &json!({ "revoked": revoked }))?)
+}
+
+/// The line end that `echo` adds is no part of the token.
+fn hash(output: Output) -> Result<(), Failure> {
+    let mut text = String::new();
+    let read = std::io::stdin().lock().take(LONGEST_RAW).read_to_string(&mut text);
+    let raw = Secret::from(text);
+    read.map_err(|error| {
+        Failure::wrong_use(format!("standard input cannot be read ({error}); give it the raw token as text"))
+    })?;
+    let line = raw.reveal().strip_suffix('\n').unwrap_or(raw.reveal());
+    let line = Secret::new(line.strip_suffix('\r').unwrap_or(line));
+    let hash = TokenHash::of_presentable(&line).map_err(|error| {
+        Failure::wrong_use(format!("what standard input holds cannot be a token: {error}"))
+    })?;
+    Ok(output.either(&hash.to_hex(), &json!({ "hash": hash.to_hex() }))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use crate::arguments::Arguments;
+
+    fn refused(arguments: &[&str]) -> String {
+        let words = ["jeton", "service-token"].iter().chain(arguments);
+        Arguments::try_parse_from(words).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_the_cure() {
+        assert!(refused(&["create", "Bot"]).contains("1 to 64 of a-z"));
+        assert!(refused(&["create", "bot1", "--scope", "root"]).contains("write token:NAME"));
+        assert!(refused(&["create", "bot1", "--expires", "90"]).contains("such as 250ms"));
+        assert!(refused(&["create", "bot1", "--hash", "12"]).contains("sha256sum"));
+    }
+}

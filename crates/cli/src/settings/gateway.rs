@@ -1,0 +1,100 @@
+//! The gateway: its times and limits, and the paths that stand for calls.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jeton_core::id::ConnectionName;
+use jeton_core::keep::provider::{Alias, Definition};
+use jeton_gateway::{AliasOf, Settings, is_a_door};
+use toml::{Table, Value};
+
+use super::reader::{Reader, expected, text};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// The largest body that is kept for a second sending, for each call under way.
+const LARGEST_REPLAY: usize = 64 * 1024 * 1024;
+
+/// The times and limits of the gateway.
+pub(super) fn gateway(reader: &mut Reader<'_>) -> Settings {
+    Settings {
+        connect_timeout: reader.duration("gateway.connect_timeout", MS),
+        first_byte_timeout: reader.duration("gateway.first_byte_timeout", MS),
+        idle_timeout: reader.duration("gateway.idle_timeout", MS),
+        tunnel_idle_timeout: reader.duration("gateway.tunnel_idle_timeout", MS),
+        replay_body: reader.count("gateway.replay_body", LARGEST_REPLAY),
+        // One answer for both: a host that may be given a client secret may be given a token.
+        allow_private_captured_hosts: reader.switch("keeper.allow_private_captured_hosts"),
+    }
+}
+
+/// The aliases that are written out, and those of providers that connections ask for.
+pub(super) fn aliases(
+    reader: &mut Reader<'_>,
+    definitions: &BTreeMap<ConnectionName, Definition>,
+) -> Vec<AliasOf> {
+    let mut found: Vec<(Vec<String>, AliasOf)> = Vec::new();
+    let connections = reader.values.connections();
+    for index in reader.values.below(&["alias".to_owned()]).into_keys() {
+        let at = vec!["alias".to_owned(), index];
+        let read = reader.read_at(&at, |value| {
+            let of = alias(value)?;
+            let known = connections.iter().any(|name| name == of.connection.as_str());
+            if known { Ok(of) } else { Err(format!("there is no [connections.{}]", of.connection)) }
+        });
+        found.extend(read.map(|alias| (at, alias)));
+    }
+    for name in &connections {
+        let at = ["connections", name, "aliases"].map(str::to_owned);
+        let wanted = reader
+            .read_at(&at, |value| value.as_bool().ok_or_else(|| expected("true or false", value)))
+            .unwrap_or_default();
+        let defined = name.parse::<ConnectionName>().ok().filter(|_| wanted);
+        let Some((connection, definition)) = defined.and_then(|name| definitions.get_key_value(&name)) else {
+            continue;
+        };
+        let provider = definition.provider();
+        if provider.aliases().is_empty() {
+            reader.fault(&at, format!("the provider `{}` has no aliases: leave it out", provider.name()));
+        }
+        let of = |alias: &Alias| AliasOf { connection: connection.clone(), alias: alias.clone() };
+        found.extend(provider.aliases().iter().map(|alias| (at.to_vec(), of(alias))));
+    }
+    check_each_other(reader, &found);
+    found.into_iter().map(|(_, alias)| alias).collect()
+}
+
+fn alias(value: &Value) -> Result<AliasOf, String> {
+    let Value::Table(table) = value else { return Err(expected("a table", value)) };
+    let mut rest: Table = table.clone();
+    let connection =
+        rest.remove("connection").ok_or("`connection` is missing: name the connection that is called")?;
+    let connection =
+        text(&connection).and_then(|name| name.parse::<ConnectionName>().map_err(|error| error.to_string()));
+    let connection = connection.map_err(|problem| format!("connection: {problem}"))?;
+    let alias: Alias = rest
+        .try_into()
+        .map_err(|error: toml::de::Error| error.message().lines().collect::<Vec<_>>().join(", "))?;
+    alias.check().map_err(|fault| fault.to_string())?;
+    Ok(AliasOf { connection, alias })
+}
+
+fn check_each_other(reader: &mut Reader<'_>, found: &[(Vec<String>, AliasOf)]) {
+    for (index, (at, alias)) in found.iter().enumerate() {
+        let path = alias.alias.path();
+        if is_a_door(path) {
+            reader.fault(
+                at,
+                format!("`{path}` is among the URLs of jeton itself; give the alias another path"),
+            );
+        } else if let Some((_, other)) =
+            found[..index].iter().find(|(_, other)| other.alias.collides_with(&alias.alias))
+        {
+            let problem = format!(
+                "`{path}` stands for a call of `{}` already; give each alias its own path",
+                other.connection
+            );
+            reader.fault(at, problem);
+        }
+    }
+}

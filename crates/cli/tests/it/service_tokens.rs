@@ -1,0 +1,234 @@
+//! Service tokens by the command line, beside servers that run.
+
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use jeton_testkit::{Client, Running, TempHome, grep_tree};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use crate::house::{House, PATIENCE, complaint, run};
+
+const LIST: &str = "/api/v1/connections";
+
+async fn serve(house: &House) -> Running {
+    let mut server = house.home.command(["serve"]).unwrap().serve().unwrap();
+    server.ready(PATIENCE).await.unwrap();
+    server
+}
+
+fn bot(server: &Running, raw: &str) -> Client {
+    Client::new(&server.base_url()).with_header("x-service-token", raw)
+}
+
+async fn status(client: &Client) -> u16 {
+    client.get(LIST).await.unwrap().status.as_u16()
+}
+
+/// How long it takes until a client is refused.
+async fn until_refused(client: &Client) -> Duration {
+    let begun = Instant::now();
+    while status(client).await != 403 {
+        assert!(begun.elapsed() < PATIENCE, "it is still let in");
+        sleep(Duration::from_millis(50)).await;
+    }
+    begun.elapsed()
+}
+
+#[tokio::test]
+async fn a_token_is_made_shown_once_and_kept_as_a_hash() {
+    let house = House::new().await;
+    let create = [
+        "service-token",
+        "create",
+        "bot1",
+        "--scope",
+        "token:*",
+        "--scope",
+        "proxy:acme",
+        "--expires",
+        "90d",
+        "--json",
+    ];
+    let made = house.run(create).await.json().unwrap();
+    assert_eq!(
+        (&made["name"], &made["scopes"]),
+        (&"bot1".into(), &json!(["token:*", "proxy:acme"])),
+        "{made}"
+    );
+    let raw = made["token"].as_str().unwrap();
+    assert!(raw.starts_with("jts_") && raw.len() == 50, "{raw}");
+    assert!(made["expires_at"].is_string() && made["id"].is_string(), "{made}");
+    std::fs::remove_dir_all(house.home.path().join("outputs")).unwrap();
+    std::fs::create_dir(house.home.path().join("outputs")).unwrap();
+    assert_eq!(grep_tree(house.home.path(), raw).unwrap(), [], "nothing keeps its text");
+
+    let listed = house.run(["service-token", "list", "--json"]).await.json().unwrap();
+    assert_eq!((&listed[0]["id"], &listed[0]["active"]), (&made["id"], &true.into()), "{listed}");
+    assert!(listed[0].get("token").is_none());
+    let table = house.run(["service-token", "list"]).await.success().unwrap();
+    assert!(
+        table.contains("bot1") && table.contains("live") && table.contains("token:* proxy:acme"),
+        "{table}"
+    );
+    let said = house.run(["service-token", "create", "bot2"]).await.success().unwrap();
+    assert!(said.contains("shown this once") && said.contains("grants nothing"), "{said}");
+}
+
+#[tokio::test]
+async fn the_hash_of_a_raw_token_is_what_sha256sum_prints() {
+    let house = House::new().await;
+    for text in ["my-secure-bot1-token-2024", "my-secure-bot1-token-2024\n", "my-secure-bot1-token-2024\r\n"]
+    {
+        let hash = house.home.command(["service-token", "hash"]).unwrap().stdin(text);
+        let said = hash.run(PATIENCE).await.unwrap().success().unwrap();
+        assert_eq!(said, "dea244adcea81f0e1c11ce64497e369c808a1812ace2398b4a85c0b8a68b214c\n", "{text:?}");
+    }
+    let empty =
+        house.home.command(["service-token", "hash"]).unwrap().stdin("\n").run(PATIENCE).await.unwrap();
+    assert!(complaint(&empty, 2).contains("cannot be a token"));
+}
+
+#[tokio::test]
+async fn the_old_procedure_with_a_hash_in_the_environment_works() {
+    let house = House::new().await;
+    let printed =
+        Command::new("sh").args(["-c", "echo -n 'my-secure-bot1-token-2024' | sha256sum"]).output().unwrap();
+    // With all that sha256sum writes, as a careless `$( )` would pass it on.
+    let line = String::from_utf8(printed.stdout).unwrap();
+    let command = house.home.command(["serve"]).unwrap().env("SERVICE_TOKEN_BOT1_HASH", &line);
+    let limited = "dea244adcea81f0e1c11ce64497e369c808a1812ace2398b4a85c0b8a68b214d";
+    let command =
+        command.env("SERVICE_TOKEN_BOT_2_HASH", limited).env("SERVICE_TOKEN_BOT_2_SCOPES", "token:acme");
+    let mut server = command.serve().unwrap();
+    server.ready(PATIENCE).await.unwrap();
+    let old = bot(&server, "my-secure-bot1-token-2024");
+    assert_eq!(status(&old).await, 200);
+    let verified = old.get("/api/v1/verify?service=bot1").await.unwrap();
+    assert_eq!(
+        (verified.status.as_u16(), &verified.headers["x-jeton-service"]),
+        (204, &"bot1".parse().unwrap())
+    );
+    assert_eq!(status(&bot(&server, "another")).await, 403);
+
+    // Taken over into the store and revoked there, the hash of the environment counts no more.
+    let hash = &line[..64];
+    let made = house
+        .run(["service-token", "create", "bot1", "--hash", hash, "--scope", "read", "--json"])
+        .await
+        .json()
+        .unwrap();
+    assert!(made.get("token").is_none(), "{made}");
+    house.run(["service-token", "revoke", "bot1"]).await.success().unwrap();
+    assert!(until_refused(&old).await < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn what_is_wrong_in_the_environment_is_said_with_its_name_and_cure() {
+    let house = House::new().await;
+    let hash = "dea244adcea81f0e1c11ce64497e369c808a1812ace2398b4a85c0b8a68b214c";
+    for (variables, expected) in [
+        (
+            vec![("SERVICE_TOKEN_BOT1_HASH", "my-secure-bot1-token-2024")],
+            "environment SERVICE_TOKEN_BOT1_HASH: is not a SHA-256",
+        ),
+        (vec![("SERVICE_TOKEN_BOT1_SCOPES", "read")], "set SERVICE_TOKEN_BOT1_HASH too"),
+        (vec![("SERVICE_TOKEN__HASH", hash)], "the name \"\" is not usable"),
+        (vec![("SERVICE_TOKEN_API-KEY_HASH", hash)], "takes the name of the API key"),
+        (
+            vec![("SERVICE_TOKEN_A_HASH", hash), ("SERVICE_TOKEN_B_HASH", hash)],
+            "has the hash of another service",
+        ),
+        (
+            vec![("SERVICE_TOKEN_A_HASH", hash), ("SERVICE_TOKEN_A_SCOPES", "all")],
+            "the scope \"all\" is not known",
+        ),
+    ] {
+        let check = house.home.command(["serve"]).unwrap();
+        let check = variables.iter().fold(check, |check, (name, value)| check.env(name, value));
+        let finished = check.run(PATIENCE).await.unwrap();
+        let sentence = complaint(&finished, 1);
+        assert!(sentence.contains(expected), "{sentence}");
+        assert!(!sentence.contains("my-secure"), "{sentence}");
+    }
+    let show = house.home.command(["config", "show"]).unwrap().env("SERVICE_TOKEN_BOT1_HASH", hash);
+    let shown = show.run(PATIENCE).await.unwrap().success().unwrap();
+    assert!(shown.contains("SERVICE_TOKEN_BOT1_HASH") && !shown.contains(hash), "{shown}");
+}
+
+#[tokio::test]
+async fn a_token_made_beside_two_servers_comes_in_at_once_and_a_revoked_one_is_refused_within_five_seconds() {
+    let house = House::new().await;
+    let (one, two) = (serve(&house).await, serve(&house).await);
+    let raw = house.home.service_token("bot1", &["read"]).await.unwrap();
+    assert_eq!(status(&bot(&one, &raw)).await, 200);
+    assert_eq!(status(&bot(&two, &raw)).await, 200);
+    house.run(["service-token", "revoke", "bot1"]).await.success().unwrap();
+    let (at_one, at_two) = (bot(&one, &raw), bot(&two, &raw));
+    let (first, second) = tokio::join!(until_refused(&at_one), until_refused(&at_two));
+    assert!(first.max(second) < Duration::from_secs(5), "{first:?} {second:?}");
+
+    // Over HTTP it counts at once in the process that was told, and soon in the other.
+    let raw = house.home.service_token("bot2", &["read"]).await.unwrap();
+    let admin = bot(&one, &house.home.service_token("operator", &["admin"]).await.unwrap());
+    let (at_one, at_two) = (bot(&one, &raw), bot(&two, &raw));
+    assert_eq!((status(&at_one).await, status(&at_two).await), (200, 200));
+    let all = admin.get_json("/api/v1/service-tokens").await.unwrap();
+    let id =
+        all["items"].as_array().unwrap().iter().find(|token| token["name"] == "bot2").unwrap()["id"].clone();
+    let revoke = format!("/api/v1/service-tokens/{}", id.as_str().unwrap());
+    assert_eq!(admin.delete(&revoke).await.unwrap().status, 204);
+    assert_eq!(status(&at_one).await, 403);
+    assert!(until_refused(&at_two).await < Duration::from_secs(5));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_a_service_that_is_rotated_while_it_calls_two_servers_no_call_is_refused() {
+    let house = House::new().await;
+    let servers = [serve(&house).await, serve(&house).await];
+    let held = Arc::new(RwLock::new(house.home.service_token("bot1", &["read"]).await.unwrap()));
+    let (over, calls) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let caller = |number: usize| {
+        let (server, held, over, calls) = (&servers[number % 2], Arc::clone(&held), &over, &calls);
+        async move {
+            while !over.load(Ordering::SeqCst) {
+                let raw = held.read().unwrap().clone();
+                let answered = bot(server, &raw).get(LIST).await.unwrap();
+                assert_eq!(answered.status, 200, "{}", answered.text());
+                calls.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    };
+    let rotating = async {
+        for _ in 0..5 {
+            let rotate = ["service-token", "rotate", "bot1", "--overlap", "1m", "--json"];
+            let rotated: Value = house.run(rotate).await.json().unwrap();
+            assert_eq!(rotated["replaces"]["successor"], rotated["id"], "{rotated}");
+            *held.write().unwrap() = rotated["token"].as_str().unwrap().to_owned();
+        }
+        over.store(true, Ordering::SeqCst);
+    };
+    tokio::join!(join_all((0..8).map(caller)), rotating);
+    assert!(calls.load(Ordering::Relaxed) > 50, "{calls:?} calls");
+}
+
+#[tokio::test]
+async fn orders_that_mean_nobody_or_too_many_are_refused_in_words() {
+    let home = TempHome::new().unwrap();
+    for words in [["service-token", "revoke", "bot1"], ["service-token", "rotate", "bot1"]] {
+        let sentence = complaint(&run(&home, words).await, 1);
+        assert!(sentence.contains("no service token of the store names `bot1`"), "{sentence}");
+    }
+    home.service_token("bot1", &["read"]).await.unwrap();
+    home.service_token("bot1", &["read"]).await.unwrap();
+    let several = complaint(&run(&home, ["service-token", "rotate", "bot1"]).await, 2);
+    assert!(several.contains("`bot1` has 2 tokens; name one: "), "{several}");
+    let id = several.rsplit(", ").next().unwrap().to_owned();
+    home.command(["service-token", "revoke", &id]).unwrap().run(PATIENCE).await.unwrap().success().unwrap();
+    run(&home, ["service-token", "rotate", "bot1"]).await.success().unwrap();
+    let reserved = complaint(&run(&home, ["service-token", "create", "api-key"]).await, 1);
+    assert!(reserved.contains("is that of the API key"), "{reserved}");
+}

@@ -1,0 +1,26 @@
+//! Who may come in, and how far.
+//!
+//! * [`raw`]: a service token as its holder has it; [`hash`]: what is kept of it.
+//! * [`token`]: its row: whom it names, until when, and the rule of rotation.
+//! * [`scope`]: what it grants; [`need`]: what a door asks for; [`glob`], [`path`]: which names and paths a scope covers.
+//! * [`ports`]: what a store must be able to do.
+
+pub mod glob;
+pub mod hash;
+pub mod need;
+pub mod path;
+pub mod ports;
+pub mod raw;
+pub mod scope;
+pub mod token;
+
+pub use hash::{TokenHash, UnusableHash, UnusableKey};
+pub use need::Need;
+pub use ports::{Create, CreateAnswer, RotateAnswer, ServiceTokenStore};
+pub use scope::{InvalidScope, Scope, Scopes};
+pub use token::{Over, Rotate, ServiceToken, Standing, TokenRevision};
+
+pub use crate::id::{ServiceName, ServiceTokenId};
+
+/// The service that the key of the installation (`API_KEY`) names. No service token may take this name.
+pub const API_KEY_SERVICE: &str = "api-key";

@@ -1,0 +1,154 @@
+//! What the gateway itself refuses or fails at, and how that leaves the process.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use jeton_core::problem::Problem;
+use jeton_issuer::AccessError;
+use jeton_keeper::TokenError;
+use serde_json::Value;
+
+/// The header by which answers of the gateway are told from answers of an API.
+pub(crate) const ERROR: HeaderName = HeaderName::from_static("x-jeton-error");
+
+/// What callers should wait for where a refresh failed and nobody says how long: nothing is tried sooner.
+const COOLDOWN: Duration = Duration::from_secs(5);
+
+/// Why a call was not made, or has no answer. No text repeats what the caller sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Fault {
+    #[error("the path cannot be called: {0}")]
+    Target(&'static str),
+    #[error("the request cannot be passed on: {0}")]
+    Headers(&'static str),
+    #[error(
+        "the method cannot be passed on; CONNECT and TRACE are between a caller and the next server alone"
+    )]
+    Method,
+    #[error("this alias answers {0} alone")]
+    AliasMethod(&'static str),
+    #[error("the token travels in the body, which may have {limit} bytes then; see `gateway.replay_body`")]
+    BodyTooLarge { limit: usize },
+    #[error(
+        "the token travels in the body, which must be a JSON object or a form then; send it with its `Content-Type`"
+    )]
+    BodyKind,
+    #[error("the body did not arrive whole; send it again")]
+    BodyBroken,
+    #[error("the body stood still for {} s; send it again", .0.as_secs())]
+    BodyTooSlow(Duration),
+    #[error("the API could not be reached: {0}")]
+    Unreachable(String),
+    #[error("the API gave no whole answer: {0}")]
+    Broken(String),
+    #[error("the API {what} within {} s; see `gateway.{setting}`", .limit.as_secs_f32())]
+    TooSlow { what: &'static str, limit: Duration, setting: &'static str },
+    #[error("the API asked for fewer calls, and is not called before the time that it named")]
+    RateLimited(Duration),
+    #[error("this request met a defect of jeton, which has logged it; the process goes on")]
+    Defect,
+}
+
+impl Fault {
+    /// The stable code, which has its page under `docs/errors/`.
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Target(_) | Self::Headers(_) | Self::BodyBroken => "BAD_REQUEST",
+            Self::Method | Self::AliasMethod(_) => "METHOD_NOT_ALLOWED",
+            Self::BodyTooLarge { .. } => "PAYLOAD_TOO_LARGE",
+            Self::BodyKind => "UNSUPPORTED_MEDIA_TYPE",
+            Self::BodyTooSlow(_) => "REQUEST_TIMEOUT",
+            Self::Unreachable(_) => "UPSTREAM_UNREACHABLE",
+            Self::Broken(_) => "UPSTREAM_BROKEN",
+            Self::TooSlow { .. } => "UPSTREAM_TIMEOUT",
+            Self::RateLimited(_) => "UPSTREAM_RATE_LIMITED",
+            Self::Defect => "INTERNAL",
+        }
+    }
+
+    fn problem(&self) -> Problem {
+        let (status, title) = match self {
+            Self::Target(_) | Self::Headers(_) | Self::BodyBroken => (400, "The request cannot be passed on"),
+            Self::Method | Self::AliasMethod(_) => (405, "No such method"),
+            Self::BodyTooLarge { .. } => (413, "The body is too large"),
+            Self::BodyKind => (415, "The body cannot carry the token"),
+            Self::BodyTooSlow(_) => (408, "The body arrives too slowly"),
+            Self::Unreachable(_) => (502, "The API cannot be reached"),
+            Self::Broken(_) => (502, "The API gave no whole answer"),
+            Self::TooSlow { .. } => (504, "The API takes too long"),
+            Self::RateLimited(_) => (429, "The API asked for fewer calls"),
+            Self::Defect => (500, "A defect of jeton"),
+        };
+        let problem = Problem::new(status, self.code(), title, self.to_string());
+        match self {
+            Self::RateLimited(wait) => problem.with("retry_after", whole_seconds(*wait)),
+            _ => problem,
+        }
+    }
+}
+
+/// Seconds rounded up, as `Retry-After` counts.
+pub(crate) fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
+/// An answer of the gateway itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal(pub(crate) Box<Problem>);
+
+impl Refusal {
+    /// Adds a member to the problem.
+    pub(crate) fn with(self, name: &str, value: impl Into<Value>) -> Self {
+        Self(Box::new(self.0.with(name, value)))
+    }
+
+    /// The headers that every such answer carries, however its body looks.
+    pub(crate) fn dress(&self, response: &mut Response) {
+        let headers = response.headers_mut();
+        headers.insert(ERROR, HeaderValue::from_static(self.0.code));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = self.0.members.get("retry_after").and_then(Value::as_u64) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        // The rest of a request that was not read whole would be taken for the next one.
+        if self.0.status < 500 && self.0.code == "BAD_REQUEST" {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self(Box::new(fault.problem()))
+    }
+}
+
+impl From<AccessError> for Refusal {
+    fn from(error: AccessError) -> Self {
+        Self(Box::new(error.problem()))
+    }
+}
+
+impl From<TokenError> for Refusal {
+    fn from(error: TokenError) -> Self {
+        let problem = error.problem();
+        let silent = matches!(error, TokenError::Failed { retry_after: None, .. });
+        Self(Box::new(if silent { problem.with("retry_after", whole_seconds(COOLDOWN)) } else { problem }))
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = (self.status(), Json(&*self.0)).into_response();
+        let problem = HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(header::CONTENT_TYPE, problem);
+        self.dress(&mut response);
+        response
+    }
+}

@@ -1,0 +1,234 @@
+//! What goes upstream: the phases of a call, in their order. [`run`] is the order; each phase is a function.
+
+use axum::body::Body;
+use axum::response::Response;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
+use hyper::upgrade::OnUpgrade;
+use jeton_core::access::Need;
+use jeton_core::keep::provider::Definition;
+use jeton_issuer::Caller;
+use jeton_keeper::{Call, TokenError, TokenRequest};
+use url::Url;
+
+use crate::fault::{Fault, Refusal};
+use crate::gateway::Gate;
+use crate::headers::{self, Cleared};
+use crate::journal::Entry;
+use crate::kept::Kept;
+use crate::reply::Reply;
+use crate::upstream::Load;
+use crate::{injected, target, tunnel};
+
+/// Why a call whose token expired was not repeated.
+const BODY_TOO_LARGE: &str = "body-too-large";
+
+/// A call that somebody wants to be made.
+pub(crate) struct Errand {
+    pub(crate) connection: String,
+    pub(crate) method: Method,
+    /// Below the base of the API, as it was sent.
+    pub(crate) path: String,
+    pub(crate) query: Option<String>,
+    /// The head as the caller sent it, for who the caller is.
+    pub(crate) headers: HeaderMap,
+    /// The head as it goes on.
+    pub(crate) cleared: Cleared,
+    pub(crate) body: Kept,
+    pub(crate) upgrade: Option<OnUpgrade>,
+    /// The answer is read on the way, and must not be compressed.
+    pub(crate) is_read: bool,
+}
+
+/// Makes a call: authenticate, select, take, inject, forward, and once more after a cure.
+pub(crate) async fn run(gate: &Gate, mut errand: Errand, mut entry: Entry) -> Result<Response, Refusal> {
+    let ended = attempt(gate, &mut errand, &mut entry).await;
+    match ended {
+        Ok(Passed::Reply(reply, not_retried)) => {
+            Ok(reply.pass(entry, gate.settings.idle_timeout, not_retried))
+        }
+        Ok(Passed::Upgrade(reply, caller)) => Ok(upgrade(gate, reply, caller, entry)),
+        Err(refusal) => {
+            entry.status = Some(refusal.status());
+            entry.error = Some(refusal.0.code);
+            entry.whole = true;
+            Err(refusal)
+        }
+    }
+}
+
+/// What is passed on.
+enum Passed {
+    Reply(Reply, Option<&'static str>),
+    Upgrade(Reply, OnUpgrade),
+}
+
+async fn attempt(gate: &Gate, errand: &mut Errand, entry: &mut Entry) -> Result<Passed, Refusal> {
+    let caller = authenticate(gate, &errand.headers).await?;
+    entry.service = Some(caller.service().to_string());
+    let definition = select(gate, &caller, errand)?;
+    entry.connection = Some(errand.connection.clone());
+    entry.path = Some(errand.path.clone());
+    if let Some(wait) = gate.rates.wait(&errand.connection) {
+        return Err(Fault::RateLimited(wait).into());
+    }
+    if definition.api_reads_bodies() || errand.is_read {
+        headers::ask_uncompressed(&mut errand.cleared.headers);
+    }
+    let call = take(gate, &caller, &errand.connection).await?;
+    let mut reply = forward(gate, errand, &call).await?;
+    let mut not_retried = None;
+    if reply.says_expired(definition, gate.settings.idle_timeout).await?
+        && let Some(cured) = cure(gate, &caller, &errand.connection, &call).await?
+    {
+        if errand.body.can_repeat() {
+            entry.retried = true;
+            drop(reply);
+            reply = forward(gate, errand, &cured).await?;
+            if !reply.says_expired(definition, gate.settings.idle_timeout).await? {
+                gate.helped.note(&errand.connection, cured.token.fingerprint);
+            }
+        } else {
+            not_retried = Some(BODY_TOO_LARGE);
+        }
+    }
+    if let Some(wait) = reply.asks_to_wait(gate.clock.now()) {
+        gate.rates.remember(&errand.connection, wait);
+    }
+    if reply.head.status != StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(Passed::Reply(reply, not_retried));
+    }
+    let asked = errand.cleared.upgrade.is_some();
+    let caller = errand.upgrade.take().filter(|_| asked);
+    let unasked = || Fault::Broken("it switches to a protocol that nobody asked for".to_owned());
+    Ok(Passed::Upgrade(reply, caller.ok_or_else(unasked)?))
+}
+
+/// Who calls?
+pub(crate) async fn authenticate(gate: &Gate, headers: &HeaderMap) -> Result<Caller, Refusal> {
+    Ok(gate.access.admit(headers).await?)
+}
+
+/// Which connection, and may the caller call that with it?
+fn select<'g>(gate: &'g Gate, caller: &Caller, errand: &Errand) -> Result<&'g Definition, Refusal> {
+    let name = errand.connection.as_str();
+    let definition = gate.vault.definition(name).map_err(|error| match error {
+        // Names that the caller may not know of are not told.
+        TokenError::UnknownConnection { name, .. } => {
+            let names = gate.vault.names();
+            let near = caller.near(&name, names.iter().map(jeton_core::id::ConnectionName::as_str));
+            TokenError::UnknownConnection { name, near }
+        }
+        other => other,
+    })?;
+    target::check(&errand.path).map_err(Fault::Target)?;
+    let (method, path) = (errand.method.as_str(), errand.path.as_str());
+    caller.require(&Need::Proxy { connection: name, method, path })?;
+    Ok(definition)
+}
+
+/// A living token, and where to go with it.
+async fn take(gate: &Gate, caller: &Caller, name: &str) -> Result<Call, Refusal> {
+    match gate.vault.call(name, TokenRequest::default()).await {
+        Ok(call) => Ok(call),
+        Err(error) => Err(gate.without_token(caller, error).await),
+    }
+}
+
+/// Puts the token in, sends the call, and waits for the head of the answer.
+async fn forward(gate: &Gate, errand: &Errand, call: &Call) -> Result<Reply, Refusal> {
+    let head = inject(errand, call)?;
+    let load = load(gate, errand, call).await?;
+    let whole_length = load.whole.as_ref().map(bytes::Bytes::len);
+    let make = |body: Body| {
+        let mut request = Request::new(body);
+        *request.method_mut() = errand.method.clone();
+        *request.uri_mut() = head.target.clone();
+        *request.headers_mut() = head.headers.clone();
+        if let Some(length) = whole_length {
+            request.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        } else if errand.cleared.chunked {
+            request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        request
+    };
+    let answer = gate.upstreams.send(&errand.connection, &call.base, &load, &make).await?;
+    Ok(answer.into())
+}
+
+/// The head of a call.
+struct Head {
+    target: Uri,
+    headers: HeaderMap,
+}
+
+fn inject(errand: &Errand, call: &Call) -> Result<Head, Refusal> {
+    let mut headers = errand.cleared.headers.clone();
+    injected::into_headers(&mut headers, &call.injections)?;
+    let host = HeaderValue::from_str(&authority(&call.base.url));
+    headers.insert(header::HOST, host.map_err(|_| Fault::Target("the base of the API has no usable host"))?);
+    if let Some(protocol) = &errand.cleared.upgrade {
+        headers::ask_upgrade(&mut headers, protocol);
+    }
+    // The path is joined as text: nothing in it is read as a URL, so that nothing in it can change the host.
+    let mut target = call.base.url.path().trim_end_matches('/').to_owned();
+    target.push_str(&errand.path);
+    if let Some(query) = injected::into_query(errand.query.as_deref(), &call.injections) {
+        target.push('?');
+        target.push_str(&query);
+    }
+    let target = target.parse::<Uri>().ok().filter(|uri| uri.scheme().is_none() && uri.authority().is_none());
+    let target = target.ok_or(Fault::Target("it does not make a URL with the base of the API"))?;
+    Ok(Head { target, headers })
+}
+
+fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// The body of a call: streamed, but where the token travels in it.
+async fn load(gate: &Gate, errand: &Errand, call: &Call) -> Result<Load, Refusal> {
+    let kept = errand.body.clone();
+    if !injected::in_body(&call.injections) {
+        return Ok(Load { kept, whole: None });
+    }
+    let limit = gate.settings.replay_body;
+    let idle = gate.settings.idle_timeout;
+    let read = tokio::time::timeout(idle, kept.whole()).await.map_err(|_| Fault::BodyTooSlow(idle))?;
+    let body = read.map_err(|_| Fault::BodyBroken)?.ok_or(Fault::BodyTooLarge { limit })?;
+    let whole = injected::into_body(&body, &errand.cleared.headers, &call.injections)?;
+    Ok(Load { kept, whole: Some(whole) })
+}
+
+/// The API refused the token: compares it with the one that is stored, and refreshes where it is the same. `None` where
+/// refreshing did not help a moment ago: then the API's own answer passes through.
+async fn cure(gate: &Gate, caller: &Caller, name: &str, refused: &Call) -> Result<Option<Call>, Refusal> {
+    let (token, request) = (refused.token.fingerprint, TokenRequest::default());
+    let renewed = if gate.helped.has(name, token) {
+        gate.vault.reject_what_helped(name, token, request).await
+    } else {
+        gate.vault.reject(name, token, request).await
+    };
+    match renewed {
+        Ok(token) => Ok(Some(gate.vault.call_with(name, token)?)),
+        Err(TokenError::Braked { .. }) => Ok(None),
+        Err(error) => Err(gate.without_token(caller, error).await),
+    }
+}
+
+/// Passes an upgrade on: the answer now, and the bytes in a task of its own.
+fn upgrade(gate: &Gate, reply: Reply, caller: OnUpgrade, mut entry: Entry) -> Response {
+    let mut answer = reply.into_upgrade();
+    let api = hyper::upgrade::on(&mut answer);
+    let (mut head, _) = answer.into_parts();
+    let protocol = head.headers.get(header::UPGRADE).cloned();
+    headers::clear_answer(&mut head.headers);
+    if let Some(protocol) = protocol {
+        headers::ask_upgrade(&mut head.headers, &protocol);
+    }
+    head.extensions.clear();
+    entry.status = Some(head.status);
+    let (idle, closing) = (gate.settings.tunnel_idle_timeout, gate.closing.clone());
+    gate.tasks.spawn(async move { tunnel::carry(caller, api, idle, closing, entry).await });
+    Response::from_parts(head, Body::empty())
+}

@@ -1,0 +1,34 @@
+//! The times and limits of the gateway.
+
+use std::time::Duration;
+
+/// The times and limits of the gateway; [`Settings::default`] is what `config.default.toml` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How long reaching an API may take: looking its name up, connecting, shaking hands for TLS.
+    pub connect_timeout: Duration,
+    /// How long an API may take until its answer begins, once it has the whole request; while the request is being sent,
+    /// how long nothing may move.
+    pub first_byte_timeout: Duration,
+    /// How long an answer that has begun may stand still.
+    pub idle_timeout: Duration,
+    /// How long an upgraded connection, such as a WebSocket, may stand still.
+    pub tunnel_idle_timeout: Duration,
+    /// How much of a request body is kept to send it once more, in bytes.
+    pub replay_body: usize,
+    /// Whether APIs may be on private or loopback addresses though a captured variable names them.
+    pub allow_private_captured_hosts: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(10),
+            first_byte_timeout: Duration::from_mins(1),
+            idle_timeout: Duration::from_mins(1),
+            tunnel_idle_timeout: Duration::from_mins(10),
+            replay_body: 1024 * 1024,
+            allow_private_captured_hosts: false,
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Upgraded connections: bytes in both directions until one side ends, or nothing moves any more.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::journal::Entry;
+
+/// Carries bytes between the two sides of an upgrade, once both have made it.
+pub(crate) async fn carry(
+    caller: OnUpgrade,
+    api: OnUpgrade,
+    idle: Duration,
+    closing: CancellationToken,
+    mut entry: Entry,
+) {
+    let (caller, api) = match tokio::try_join!(caller, api) {
+        Ok(both) => both,
+        Err(error) => {
+            tracing::debug!(%error, "an upgrade was agreed on and not made");
+            return;
+        }
+    };
+    let mut caller = Counted::new(caller, &entry.received);
+    let mut api = Counted::new(api, &entry.sent);
+    let (received, sent) = (Arc::clone(&entry.received), Arc::clone(&entry.sent));
+    let moved = || received.load(Ordering::Relaxed).wrapping_add(sent.load(Ordering::Relaxed));
+    let stands_still = async {
+        loop {
+            let before = moved();
+            sleep(idle).await;
+            if moved() == before {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        ended = copy_bidirectional(&mut caller, &mut api) => entry.whole = ended.is_ok(),
+        () = stands_still => {}
+        () = closing.cancelled() => {}
+    }
+}
+
+/// A side whose bytes are counted as they are read.
+struct Counted {
+    side: TokioIo<Upgraded>,
+    count: Arc<AtomicU64>,
+}
+
+impl Counted {
+    fn new(side: Upgraded, count: &Arc<AtomicU64>) -> Self {
+        Self { side: TokioIo::new(side), count: Arc::clone(count) }
+    }
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut this.side).poll_read(cx, buf);
+        this.count.fetch_add((buf.filled().len() - before) as u64, Ordering::Relaxed);
+        polled
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().side).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().side).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().side).poll_shutdown(cx)
+    }
+}

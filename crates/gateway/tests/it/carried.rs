@@ -1,0 +1,213 @@
+//! How calls are carried: heads, bodies, and the token.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use http::Response;
+use jeton_core::keep::provider::Provider;
+use serde_json::json;
+
+use crate::api::Api;
+use crate::place::{API_KEY, Place, Plan, refusal};
+
+/// A provider that carries its token as `inject` says.
+fn provider(inject: &str) -> Arc<Provider> {
+    let text = format!(
+        r#"
+name = "acme"
+title = "Acme"
+[vars.token_url]
+[vars.api_base]
+[client]
+auth = "post"
+[refresh]
+url = "${{token_url}}"
+form = {{ grant_type = "refresh_token", refresh_token = "${{refresh}}" }}
+spends = ["refresh"]
+[take]
+expires = {{ path = "expires_in", as = "s" }}
+[policy]
+rotation = "single_use"
+[api]
+base = "${{api_base}}"
+{inject}
+"#
+    );
+    Arc::new(Provider::from_toml("acme.toml", &text).unwrap())
+}
+
+async fn injecting(inject: &str) -> (Api, Place) {
+    let api = Api::echo().await;
+    let place = Place::built(&api.base(), Plan { provider: provider(inject), ..Plan::default() }).await;
+    (api, place)
+}
+
+#[tokio::test]
+async fn method_path_query_headers_and_body_go_on_as_they_are() {
+    let api = Api::echo().await;
+    let place = Place::at(&format!("{}/base/", api.base())).await;
+    let asked = format!(
+        "PROPFIND /api/v1/proxy/acme/a%2Fb/c;v=1?x=%zz&y=%20z HTTP/1.1\r\nHost: jeton\r\nX-API-KEY: {API_KEY}\r\n\
+         Cookie: session=1\r\nX-Mine: yes\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nTE: trailers\r\nContent-Length: 5\r\n\r\nhello"
+    );
+    let answer = place.raw(asked).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let [got] = api.got().try_into().unwrap();
+    assert_eq!(got.method.as_str(), "PROPFIND");
+    assert_eq!(got.uri.to_string(), "/base/a%2Fb/c;v=1?x=%zz&y=%20z");
+    assert_eq!(got.body, "hello");
+    let mut names: Vec<_> = got.headers.keys().map(http::HeaderName::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["authorization", "content-length", "host", "user-agent", "x-mine"]);
+    assert_eq!(got.headers["host"], api.address.to_string());
+}
+
+#[tokio::test]
+async fn the_base_itself_can_be_called_with_and_without_a_slash() {
+    let api = Api::echo().await;
+    let place = Place::at(&api.base()).await;
+    for path in ["/api/v1/proxy/acme", "/api/v1/proxy/acme/", "/api/v1/proxy/acme?a=1"] {
+        assert_eq!(place.client().get(path).await.unwrap().status, 200, "{path}");
+    }
+    let uris: Vec<_> = api.got().iter().map(|got| got.uri.to_string()).collect();
+    assert_eq!(uris, ["/", "/", "/?a=1"]);
+}
+
+#[tokio::test]
+async fn an_answer_passes_as_it_is_but_for_what_is_between_neighbours_and_for_this_host() {
+    let api = Api::answering(|_| {
+        Response::builder()
+            .status(418)
+            .header("content-type", "text/x-tea")
+            .header("x-theirs", "kept")
+            .header("etag", "\"1\"")
+            .header("set-cookie", "session=theirs")
+            .header("x-jeton-error", "NOT_OURS")
+            .header("location", "https://elsewhere.example/")
+            .body(Body::from("short and stout"))
+            .unwrap()
+    })
+    .await;
+    let place = Place::at(&api.base()).await;
+    let reply = place.client().get("/api/v1/proxy/acme/tea").await.unwrap();
+    assert_eq!((reply.status.as_u16(), reply.text().as_str()), (418, "short and stout"));
+    for (name, value) in
+        [("content-type", "text/x-tea"), ("x-theirs", "kept"), ("etag", "\"1\""), ("content-length", "15")]
+    {
+        assert_eq!(reply.headers[name], value);
+    }
+    for name in ["set-cookie", "x-jeton-error", "x-jeton-retry", "cache-control"] {
+        assert!(!reply.headers.contains_key(name), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn no_redirect_is_followed() {
+    let elsewhere = Api::echo().await;
+    let there = format!("{}/stolen", elsewhere.base());
+    let api = Api::answering(move |_| {
+        Response::builder().status(302).header("location", there.clone()).body(Body::empty()).unwrap()
+    })
+    .await;
+    let place = Place::at(&api.base()).await;
+    let reply = place.client().get("/api/v1/proxy/acme/x").await.unwrap();
+    assert_eq!(reply.status, 302);
+    assert!(elsewhere.got().is_empty());
+}
+
+#[tokio::test]
+async fn a_head_request_and_an_empty_answer_have_no_body() {
+    let api = Api::answering(|got| {
+        let status = if got.uri.path() == "/gone" { 204 } else { 200 };
+        Response::builder().status(status).body(Body::from(if status == 200 { "12345" } else { "" })).unwrap()
+    })
+    .await;
+    let place = Place::at(&api.base()).await;
+    let head = format!(
+        "HEAD /api/v1/proxy/acme/x HTTP/1.1\r\nHost: j\r\nX-API-KEY: {API_KEY}\r\nConnection: close\r\n\r\n"
+    );
+    let answer = place.raw(head).await;
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\n"), "{answer}");
+    assert!(answer.contains("content-length: 5\r\n"), "{answer}");
+    let gone = place.client().delete("/api/v1/proxy/acme/gone").await.unwrap();
+    assert_eq!((gone.status.as_u16(), gone.body.len()), (204, 0));
+}
+
+#[tokio::test]
+async fn one_open_connection_serves_calls_in_turn_and_survives_its_end() {
+    let count = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let connections = Arc::clone(&count);
+    let address = crate::api::raw(move |mut stream| {
+        connections.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        async move {
+            // Two calls a connection; then it is closed without a word.
+            for _ in 0..2 {
+                if crate::api::read_head(&mut stream).await.is_empty() {
+                    return;
+                }
+                crate::api::say(&mut stream, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+            }
+        }
+    })
+    .await;
+    let place = Place::at(&format!("http://{address}")).await;
+    for call in 0..6 {
+        let reply = place.client().get("/api/v1/proxy/acme/x").await.unwrap();
+        assert_eq!((reply.status.as_u16(), reply.text().as_str()), (200, "ok"), "call {call}");
+    }
+    assert_eq!(count.load(std::sync::atomic::Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn the_token_is_put_where_the_provider_says_and_replaces_what_the_caller_wrote() {
+    let (api, place) = injecting("[[inject]]\nheader = 'X-Token'\nvalue = 'T ${access}'\n").await;
+    let client = place.client().with_header("x-token", "mine");
+    client.get_json("/api/v1/proxy/acme/x").await.unwrap();
+    let token = place.access_token().await;
+    let got = api.got().remove(0);
+    assert_eq!(got.headers.get_all("x-token").iter().collect::<Vec<_>>(), [&format!("T {}", token.reveal())]);
+    assert!(!got.headers.contains_key("authorization"));
+
+    let (api, place) = injecting("[[inject]]\nquery = 'token'\nvalue = '${access}'\n").await;
+    place.client().get_json("/api/v1/proxy/acme/x?a=1&token=mine").await.unwrap();
+    let token = place.access_token().await;
+    assert_eq!(api.got()[0].uri.to_string(), format!("/x?a=1&token={}", token.reveal()));
+
+    let (api, place) = injecting("[[inject]]\ncookie = 'sid'\nvalue = '${access}'\n").await;
+    place.client().with_header("cookie", "sid=mine; b=2").get_json("/api/v1/proxy/acme/x").await.unwrap();
+    let token = place.access_token().await;
+    assert_eq!(api.got()[0].headers["cookie"], format!("sid={}", token.reveal()));
+}
+
+#[tokio::test]
+async fn a_token_in_the_body_joins_its_fields() {
+    let (api, place) = injecting("[[inject]]\nbody = 'auth'\nvalue = '${access}'\n").await;
+    let reply =
+        place.client().post("/api/v1/proxy/acme/x", &json!({ "auth": "mine", "a": [1] })).await.unwrap();
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let token = place.access_token().await;
+    let body: serde_json::Value = serde_json::from_slice(&api.got()[0].body).unwrap();
+    assert_eq!(body, json!({ "a": [1], "auth": token.reveal() }));
+    let reply = place.client().post_form("/api/v1/proxy/acme/x", &[("a", "b c")]).await.unwrap();
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(api.got()[1].body, format!("a=b+c&auth={}", token.reveal()));
+
+    let reply = place.client().get("/api/v1/proxy/acme/x").await.unwrap();
+    assert_eq!(refusal(&reply, 415), "UNSUPPORTED_MEDIA_TYPE");
+    let large = json!({ "a": "x".repeat(1_100_000) });
+    let reply = place.client().post("/api/v1/proxy/acme/x", &large).await.unwrap();
+    assert_eq!(refusal(&reply, 413), "PAYLOAD_TOO_LARGE");
+    assert_eq!(api.got().len(), 2);
+}
+
+#[tokio::test]
+async fn a_connection_whose_api_nobody_named_says_so() {
+    let text = "name = 'acme'\ntitle = 'Acme'\n[vars.token_url]\n[refresh]\nurl = '${token_url}'\n\
+                form = { grant_type = 'refresh_token', refresh_token = '${refresh}' }\n[take]\n\
+                expires = { path = 'expires_in', as = 's' }\n";
+    let provider = Arc::new(Provider::from_toml("acme.toml", text).unwrap());
+    let place = Place::emulated(Plan { provider, ..Plan::default() }).await;
+    let reply = place.client().get("/api/v1/proxy/acme/x").await.unwrap();
+    assert_eq!(refusal(&reply, 500), "DEFINITION_UNUSABLE");
+    assert!(reply.text().contains("where its API is"), "{}", reply.text());
+}

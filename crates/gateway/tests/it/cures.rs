@@ -1,0 +1,213 @@
+//! A token that died early: compare and refresh, and one retry, never two.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::body::Body;
+use http::Response;
+use jeton_core::keep::attempt::Trigger;
+use jeton_core::keep::ports::AttemptFilter;
+use jeton_core::keep::provider::Provider;
+use jeton_testkit::Reply;
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::api::{Api, of_json};
+use crate::place::{API_KEY, Place, Plan};
+
+/// An API that refuses the tokens it has been told of, with this answer, and takes all others.
+async fn refusing(answer: impl Fn() -> Response<Body> + Clone + Send + Sync + 'static) -> (Api, Refused) {
+    let refused = Refused::default();
+    let known = refused.clone();
+    let api = Api::answering(move |got| {
+        if known.0.lock().unwrap().iter().any(|token| token == got.bearer()) {
+            answer()
+        } else {
+            of_json(200, &json!({ "body": String::from_utf8_lossy(&got.body) }))
+        }
+    })
+    .await;
+    (api, refused)
+}
+
+#[derive(Clone, Default)]
+struct Refused(Arc<std::sync::Mutex<Vec<String>>>);
+
+impl Refused {
+    async fn current_token_of(&self, place: &Place) {
+        let token = place.access_token().await;
+        self.0.lock().unwrap().push(token.reveal().to_owned());
+    }
+}
+
+fn unauthorized() -> Response<Body> {
+    of_json(401, &json!({ "title": "Unauthorized" }))
+}
+
+/// How many refreshes followed a rejection.
+async fn cures(place: &Place) -> usize {
+    let attempts = place.vault.attempts(&AttemptFilter::default(), 1_000).await.unwrap();
+    attempts.iter().filter(|attempt| attempt.trigger == Trigger::Rejected).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_calls_with_a_token_revoked_early_make_one_refresh_and_all_succeed() {
+    let place = Arc::new(Place::emulated(Plan::default()).await);
+    let token = place.access_token().await;
+    assert!(place.emulator.revoke_access(token.reveal()));
+    let before = place.emulator.stats();
+    let mut calls = JoinSet::new();
+    for _ in 0..200 {
+        let place = Arc::clone(&place);
+        calls.spawn(async move { place.client().get("/api/v1/proxy/acme/leads").await.unwrap() });
+    }
+    let replies: Vec<Reply> = calls.join_all().await;
+    assert!(
+        replies.iter().all(|reply| reply.status == 200),
+        "{:?}",
+        replies.iter().find(|reply| reply.status != 200)
+    );
+    assert_eq!(cures(&place).await, 1);
+    let after = place.emulator.stats();
+    assert_eq!(after.api_ok - before.api_ok, 200);
+    assert!(after.api_401 > before.api_401, "the token was really refused");
+}
+
+#[tokio::test]
+async fn a_token_that_dies_early_again_and_again_is_cured_each_time() {
+    let place = Place::emulated(Plan::default()).await;
+    for round in 1..=5 {
+        let token = place.access_token().await;
+        assert!(place.emulator.revoke_access(token.reveal()));
+        let reply = place.client().get("/api/v1/proxy/acme/leads").await.unwrap();
+        assert_eq!(reply.status, 200, "round {round}: {}", reply.text());
+        assert_eq!(cures(&place).await, round);
+    }
+}
+
+#[tokio::test]
+async fn an_api_that_answers_401_for_a_missing_permission_costs_one_refresh_in_a_thousand_calls() {
+    let api = Api::answering(|_| of_json(401, &json!({ "title": "You may not" }))).await;
+    let place = Place::at(&api.base()).await;
+    for call in 0..1_000 {
+        let reply = place.client().get("/api/v1/proxy/acme/secret").await.unwrap();
+        assert_eq!(reply.status, 401, "call {call}");
+        assert_eq!(reply.json().unwrap(), json!({ "title": "You may not" }), "the API's own answer");
+        assert!(!reply.headers.contains_key("x-jeton-error"));
+    }
+    assert_eq!(cures(&place).await, 1);
+    assert_eq!(api.got().len(), 1_001, "one retry, and never two");
+}
+
+#[tokio::test]
+async fn the_retry_sends_the_same_call_with_the_new_token() {
+    let (api, refused) = refusing(unauthorized).await;
+    let place = Place::at(&api.base()).await;
+    refused.current_token_of(&place).await;
+    let client = place.client().with_header("x-mine", "1");
+    let reply = client.post("/api/v1/proxy/acme/leads?a=1", &json!({ "name": "x" })).await.unwrap();
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(reply.json().unwrap()["body"], r#"{"name":"x"}"#);
+    let [first, second] = api.got().try_into().unwrap();
+    assert_ne!(first.bearer(), second.bearer());
+    let same = |got: &crate::api::Got| {
+        let mut headers = got.headers.clone();
+        headers.remove("authorization");
+        (got.method.clone(), got.uri.clone(), headers, got.body.clone())
+    };
+    assert_eq!(same(&first), same(&second));
+}
+
+#[tokio::test]
+async fn a_body_beyond_the_limit_is_not_sent_twice_and_the_answer_says_so() {
+    let (api, refused) = refusing(unauthorized).await;
+    let place = Place::at(&api.base()).await;
+    refused.current_token_of(&place).await;
+    let large = json!({ "a": "x".repeat(1024 * 1024) });
+    let reply = place.client().post("/api/v1/proxy/acme/leads", &large).await.unwrap();
+    assert_eq!(
+        (reply.status.as_u16(), &reply.headers["x-jeton-retry"]),
+        (401, &"body-too-large".parse().unwrap())
+    );
+    assert_eq!(reply.json().unwrap(), json!({ "title": "Unauthorized" }), "the API's own answer");
+    assert_eq!(api.got().len(), 1);
+    assert_eq!(cures(&place).await, 1, "whoever calls next has a living token");
+    let reply = place.client().post("/api/v1/proxy/acme/leads", &large).await.unwrap();
+    assert_eq!(reply.status, 200);
+    assert!(!reply.headers.contains_key("x-jeton-retry"));
+}
+
+#[tokio::test]
+async fn a_body_of_exactly_the_limit_is_sent_again_also_in_chunks() {
+    let settings = jeton_gateway::Settings { replay_body: 8, ..jeton_gateway::Settings::default() };
+    for (body, status) in [("12345678", 200), ("123456789", 401)] {
+        let (api, refused) = refusing(unauthorized).await;
+        let place = Place::built(&api.base(), Plan { settings: settings.clone(), ..Plan::default() }).await;
+        refused.current_token_of(&place).await;
+        let (left, right) = body.split_at(4);
+        let asked = format!(
+            "POST /api/v1/proxy/acme/x HTTP/1.1\r\nHost: j\r\nX-API-KEY: {API_KEY}\r\nTransfer-Encoding: chunked\r\n\r\n\
+             4\r\n{left}\r\n{:x}\r\n{right}\r\n0\r\n\r\n",
+            right.len()
+        );
+        let answer = place.raw(asked).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        assert_eq!(answer.contains("x-jeton-retry: body-too-large"), status == 401, "{answer}");
+        assert!(api.got().iter().all(|got| got.headers["transfer-encoding"] == "chunked"));
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_says_it_in_the_body_is_understood_and_large_bodies_pass_unread() {
+    let text = "name = 'acme'\ntitle = 'Acme'\n[vars.token_url]\n[vars.api_base]\n[refresh]\nurl = '${token_url}'\n\
+                form = { grant_type = 'refresh_token', refresh_token = '${refresh}' }\nspends = ['refresh']\n\
+                [take]\nexpires = { path = 'expires_in', as = 's' }\n[policy]\nrotation = 'single_use'\n\
+                [api]\nbase = '${api_base}'\nexpired = [{ status = 200, path = 'error', in = ['token_expired'] }]\n";
+    let provider = Arc::new(Provider::from_toml("acme.toml", text).unwrap());
+    let padding = Arc::new(AtomicUsize::new(0));
+    let pad = Arc::clone(&padding);
+    let (api, refused) = refusing(move || {
+        let pad = "x".repeat(pad.load(Ordering::SeqCst));
+        of_json(200, &json!({ "ok": false, "error": "token_expired", "pad": pad }))
+    })
+    .await;
+    let place = Place::built(&api.base(), Plan { provider, ..Plan::default() }).await;
+    refused.current_token_of(&place).await;
+    let reply = place.client().get("/api/v1/proxy/acme/chat").await.unwrap();
+    assert!(reply.json().unwrap().get("error").is_none(), "{}", reply.text());
+    assert_eq!((api.got().len(), cures(&place).await), (2, 1));
+    assert!(
+        api.got().iter().all(|got| got.headers["accept-encoding"] == "identity"),
+        "or it could not be read"
+    );
+
+    padding.store(70_000, Ordering::SeqCst);
+    refused.current_token_of(&place).await;
+    let reply = place.client().get("/api/v1/proxy/acme/chat").await.unwrap();
+    assert_eq!(reply.json().unwrap()["error"], "token_expired");
+    assert_eq!(
+        reply.json().unwrap()["pad"].as_str().unwrap().len(),
+        70_000,
+        "whole, though it was looked at"
+    );
+    assert_eq!((api.got().len(), cures(&place).await), (3, 1));
+}
+
+#[tokio::test]
+async fn a_403_is_no_expired_token_unless_the_provider_says_so() {
+    let (api, refused) = refusing(|| of_json(403, &json!({ "title": "Forbidden" }))).await;
+    let place = Place::at(&api.base()).await;
+    refused.current_token_of(&place).await;
+    assert_eq!(place.client().get("/api/v1/proxy/acme/x").await.unwrap().status, 403);
+    assert_eq!((api.got().len(), cures(&place).await), (1, 0));
+}
+
+#[tokio::test]
+async fn a_token_that_was_refused_and_cannot_be_refreshed_is_an_error_of_ours() {
+    let place = Place::emulated(Plan::default()).await;
+    let token = place.access_token().await;
+    place.emulator.revoke_access(token.reveal());
+    place.emulator.revoke_grant(place.refresh_token.reveal());
+    let reply = place.client().get("/api/v1/proxy/acme/x").await.unwrap();
+    assert_eq!(crate::place::refusal(&reply, 424), "REAUTHORIZATION_REQUIRED");
+}

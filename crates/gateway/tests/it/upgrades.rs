@@ -1,0 +1,121 @@
+//! Web sockets pass through.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::api::{self, Api, read_head, say};
+use crate::place::{API_KEY, Place, Plan};
+
+/// An API that switches protocols for the tokens that are good, and then says everything back.
+async fn echoing(good: impl Fn(&str) -> bool + Clone + Send + 'static) -> std::net::SocketAddr {
+    api::raw(move |mut stream| {
+        let good = good.clone();
+        async move {
+            let head = read_head(&mut stream).await.to_ascii_lowercase();
+            if !good(&head) {
+                say(&mut stream, "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+                return;
+            }
+            assert!(head.contains("\r\nupgrade: websocket\r\n") && head.contains("\r\nconnection: upgrade\r\n"), "{head}");
+            assert!(head.contains("\r\nsec-websocket-key: abc\r\n"), "{head}");
+            say(
+                &mut stream,
+                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: xyz\r\n\r\n",
+            )
+            .await;
+            let (mut read, mut write) = stream.split();
+            drop(tokio::io::copy(&mut read, &mut write).await);
+        }
+    })
+    .await
+}
+
+async fn opened(place: &Place) -> (TcpStream, String) {
+    let mut stream = TcpStream::connect(place.address).await.unwrap();
+    let head = format!(
+        "GET /api/v1/proxy/acme/live HTTP/1.1\r\nHost: j\r\nX-API-KEY: {API_KEY}\r\nConnection: Upgrade\r\n\
+         Upgrade: websocket\r\nSec-WebSocket-Key: abc\r\n\r\n"
+    );
+    say(&mut stream, &head).await;
+    let head = read_head(&mut stream).await;
+    (stream, head)
+}
+
+#[tokio::test]
+async fn a_web_socket_passes_through_in_both_directions() {
+    let place = Place::at(&format!("http://{}", echoing(|_| true).await)).await;
+    let (mut stream, head) = opened(&place).await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    assert!(head.contains("sec-websocket-accept: xyz"), "{head}");
+    for text in ["hello", "again"] {
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let mut back = [0; 5];
+        timeout(Duration::from_secs(10), stream.read_exact(&mut back)).await.unwrap().unwrap();
+        assert_eq!(&back, text.as_bytes());
+    }
+    stream.shutdown().await.unwrap();
+    let mut rest = Vec::new();
+    timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await.unwrap().unwrap();
+    assert!(rest.is_empty());
+}
+
+#[tokio::test]
+async fn a_web_socket_is_opened_with_a_fresh_token_where_the_first_was_refused() {
+    let refused = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+    let known = std::sync::Arc::clone(&refused);
+    let address = echoing(move |head| {
+        let refused = known.lock().unwrap().to_ascii_lowercase();
+        refused.is_empty() || !head.contains(&refused)
+    })
+    .await;
+    let place = Place::at(&format!("http://{address}")).await;
+    place.access_token().await.reveal().clone_into(&mut refused.lock().unwrap());
+    let (mut stream, head) = opened(&place).await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    stream.write_all(b"hello").await.unwrap();
+    let mut back = [0; 5];
+    timeout(Duration::from_secs(10), stream.read_exact(&mut back)).await.unwrap().unwrap();
+    assert_eq!(&back, b"hello");
+}
+
+#[tokio::test]
+async fn an_api_that_does_not_switch_answers_as_ever() {
+    let api = Api::echo().await;
+    let place = Place::at(&api.base()).await;
+    let (_, head) = opened(&place).await;
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+}
+
+#[tokio::test]
+async fn an_api_that_switches_unasked_is_502() {
+    let address = api::raw(|mut stream| async move {
+        read_head(&mut stream).await;
+        say(&mut stream, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n")
+            .await;
+    })
+    .await;
+    let place = Place::at(&format!("http://{address}")).await;
+    let reply = place.client().get("/api/v1/proxy/acme/x").await.unwrap();
+    assert_eq!(crate::place::refusal(&reply, 502), "UPSTREAM_BROKEN");
+}
+
+#[tokio::test]
+async fn a_tunnel_ends_when_nothing_moves_and_at_the_latest_with_the_gateway() {
+    let settings = jeton_gateway::Settings {
+        tunnel_idle_timeout: Duration::from_millis(200),
+        ..jeton_gateway::Settings::default()
+    };
+    let base = format!("http://{}", echoing(|_| true).await);
+    let idle = Place::built(&base, Plan { settings, ..Plan::default() }).await;
+    let (mut stream, _) = opened(&idle).await;
+    let mut rest = Vec::new();
+    drop(timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await.unwrap());
+
+    let place = Place::at(&base).await;
+    let (mut stream, _) = opened(&place).await;
+    place.gateway.drain().await;
+    drop(timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await.unwrap());
+}

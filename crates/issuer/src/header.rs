@@ -1,0 +1,90 @@
+//! The headers that carry a credential.
+
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName};
+
+use crate::error::AccessError;
+
+const SERVICE_TOKEN: HeaderName = HeaderName::from_static("x-service-token");
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// Every header that may carry one of our credentials: none of them goes upstream.
+pub const CREDENTIAL_HEADERS: [HeaderName; 3] = [SERVICE_TOKEN, API_KEY, AUTHORIZATION];
+
+/// The credential of a request, however often it is there. An empty header counts as none, as it does for proxies; an
+/// `Authorization` of another scheme is meant for somebody else.
+///
+/// # Errors
+/// Nothing is presented, or two that differ.
+pub(crate) fn presented(headers: &HeaderMap) -> Result<&[u8], AccessError> {
+    let plain = [SERVICE_TOKEN, API_KEY].map(|name| headers.get_all(name).into_iter());
+    let plain = plain.into_iter().flatten().map(http::HeaderValue::as_bytes);
+    let bearer = headers.get_all(AUTHORIZATION).into_iter().filter_map(|value| bearer(value.as_bytes()));
+    let mut all = plain.chain(bearer).filter(|credential| !credential.is_empty());
+    let first = all.next().ok_or(AccessError::Missing)?;
+    if all.all(|other| other == first) { Ok(first) } else { Err(AccessError::Conflicting) }
+}
+
+/// The token of the scheme `Bearer` (RFC 6750, section 2.1), whose name is read in either case (RFC 9110, section 11.1).
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, rest) = value.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| rest.trim_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn headers(pairs: &[(HeaderName, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(name, HeaderValue::from_str(value).unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn each_header_carries_it_and_saying_it_twice_is_no_conflict() {
+        for pairs in [
+            vec![(SERVICE_TOKEN, "a")],
+            vec![(API_KEY, "a")],
+            vec![(AUTHORIZATION, "Bearer a")],
+            vec![(AUTHORIZATION, "bearer  a ")],
+            vec![(API_KEY, "a"), (API_KEY, "a"), (SERVICE_TOKEN, "a"), (AUTHORIZATION, "BEARER a")],
+            vec![(API_KEY, ""), (SERVICE_TOKEN, "a")],
+            vec![(AUTHORIZATION, "Basic b"), (SERVICE_TOKEN, "a")],
+        ] {
+            assert_eq!(presented(&headers(&pairs)), Ok(&b"a"[..]), "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_missing_and_two_that_differ_conflict() {
+        for pairs in [
+            vec![],
+            vec![(API_KEY, "")],
+            vec![(AUTHORIZATION, "Basic YTpi")],
+            vec![(AUTHORIZATION, "Bearer ")],
+        ] {
+            assert_eq!(presented(&headers(&pairs)), Err(AccessError::Missing), "{pairs:?}");
+        }
+        for (one, two) in [(SERVICE_TOKEN, API_KEY), (API_KEY, API_KEY), (API_KEY, SERVICE_TOKEN)] {
+            assert_eq!(presented(&headers(&[(one, "a"), (two, "b")])), Err(AccessError::Conflicting));
+        }
+        let pairs = [(AUTHORIZATION, "Bearer b"), (SERVICE_TOKEN, "a")];
+        assert_eq!(presented(&headers(&pairs)), Err(AccessError::Conflicting));
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_makes_the_reader_panic(value in proptest::collection::vec(32_u8..=255, 0..20)) {
+            prop_assume!(!value.contains(&0x7f));
+            let mut headers = HeaderMap::new();
+            headers.append(AUTHORIZATION, HeaderValue::from_bytes(&value).unwrap());
+            let _ = presented(&headers);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Why a vault does not open, and why a caller gets no token.
+
+use std::fmt;
+use std::time::Duration;
+
+use jeton_core::id::InvalidName;
+use jeton_core::keep::ports::StoreError;
+use jeton_core::keep::provider::FileError;
+use jeton_keeper::{InstallationError, TokenError, VaultError};
+
+/// Why a vault does not open. Nothing was spent and nothing was lost.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The settings of a connection do not fit its provider.
+    #[error("the connection `{name}`: {field}: {problem}")]
+    Connection {
+        /// The connection.
+        name: String,
+        /// The setting, such as `vars.token_url`.
+        field: String,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+    /// The name of a connection cannot be used.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    /// The text of a provider file is wrong.
+    #[error(transparent)]
+    ProviderFile(#[from] FileError),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Store, data directory and key do not belong together, or cannot be used.
+    #[error(transparent)]
+    Installation(#[from] InstallationError),
+    /// The keeper cannot begin.
+    #[error(transparent)]
+    Keeper(#[from] VaultError),
+    /// There is no room for temporary files.
+    #[error(
+        "no temporary folder can be made ({0}); free some space, or set TMPDIR to a folder that can be written"
+    )]
+    Temporary(std::io::Error),
+}
+
+/// Why a caller gets no token. Every text says what to do; none holds a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoToken(TokenError);
+
+impl NoToken {
+    /// The error of the keeper, to match on.
+    pub fn why(&self) -> &TokenError {
+        &self.0
+    }
+
+    /// A stable code, such as `REAUTHORIZATION_REQUIRED`.
+    pub fn code(&self) -> &'static str {
+        self.0.code()
+    }
+
+    /// How long to wait before asking again, where that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after()
+    }
+}
+
+impl From<TokenError> for NoToken {
+    fn from(error: TokenError) -> Self {
+        Self(error)
+    }
+}
+
+impl std::error::Error for NoToken {}
+
+impl fmt::Display for NoToken {
+    /// Where the keeper names a command of the binary `jeton`, this names what a program does instead.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            TokenError::UnknownConnection { name, near } => {
+                write!(f, "there is no connection `{name}`")?;
+                if !near.is_empty() {
+                    write!(f, " (did you mean {}?)", near.join(", "))?;
+                }
+                write!(f, "; define it with `Builder::connection`")
+            }
+            TokenError::NotConnected { name } => {
+                write!(f, "`{name}` is defined but not connected; give `Vault::connect` a refresh token")
+            }
+            TokenError::Dead { name, code } => write!(
+                f,
+                "the grant of `{name}` is dead ({code}); a person must consent again, and `Vault::connect` takes the new \
+                 refresh token"
+            ),
+            TokenError::Interrupted { name, attempt, .. } => write!(
+                f,
+                "attempt {attempt} of `{name}` was interrupted after its refresh token was sent, and the provider may have \
+                 spent it; `Vault::refresh` sends it once more, and `Vault::connect` replaces the grant"
+            ),
+            TokenError::Paused { name } => {
+                write!(f, "`{name}` is paused and its token has died; resume it where it was paused")
+            }
+            TokenError::OnHold => write!(
+                f,
+                "this store was copied or restored, and nothing is spent; if the original no longer runs, \
+                 `Builder::adopt` takes it over"
+            ),
+            error => write!(f, "{error}"),
+        }
+    }
+}

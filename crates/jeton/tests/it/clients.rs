@@ -1,0 +1,274 @@
+//! Calls to an API through the layers for HTTP clients: what they carry, and what happens when a token is refused.
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use jeton::reqwest::Auth;
+use jeton::tower::{AuthLayer, Authorized, NotSent};
+use jeton::{Connection, Token, Vault};
+use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
+use tower_layer::Layer as _;
+use tower_service::Service as _;
+
+use crate::api::Api;
+use crate::scene::{ACME, Scene};
+
+/// A vault whose connection has its API at `api`, and its first token.
+async fn vault_for(scene: &Scene, api: &Api) -> (Vault, Token) {
+    let connection = scene.acme().var("api_base", api.url("/v1"));
+    connected(scene, Vault::in_memory().connection(ACME, connection)).await
+}
+
+async fn connected(scene: &Scene, builder: jeton::Builder) -> (Vault, Token) {
+    let vault = builder.clock(scene.clock.clone()).open().await.unwrap();
+    vault.connect(ACME, scene.refresh_token()).await.unwrap();
+    let token = vault.token(ACME).await.unwrap();
+    (vault, token)
+}
+
+/// A provider that wants its token as `inject` says and tells of dead ones by `expired`.
+fn own_provider(scene: &Scene, api: &Api, inject: &str, expired: &str) -> jeton::Builder {
+    let file = format!(
+        "name = \"own\"\ntitle = \"Our own\"\nhosts = [\"127.0.0.1\"]\n[[inject]]\n{inject}\n[refresh]\nurl = \"{}\"\nform = {{ grant_type = \
+         \"refresh_token\", refresh_token = \"${{refresh}}\" }}\n[policy]\nrotation = \"single_use\"\n[api]\nbase = \"{}\"\nexpired = \
+         [{expired}]\n",
+        scene.provider.token_url(),
+        api.url("/v1"),
+    );
+    let connection = Connection::at("own").client("emulated", "emulated-secret");
+    Vault::in_memory().provider_file("own.toml", file).connection(ACME, connection)
+}
+
+fn with_reqwest(vault: &Vault) -> ClientWithMiddleware {
+    ClientBuilder::new(reqwest::Client::new()).with(Auth::new(vault.clone(), ACME)).build()
+}
+
+type Hyper = Authorized<Client<HttpConnector, Full<Bytes>>>;
+
+fn with_hyper(vault: &Vault) -> Hyper {
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    AuthLayer::new(vault.clone(), ACME).layer(client)
+}
+
+/// The same call through both: a POST with a header and a body. Answers status and text.
+async fn post(client: &Hyper, url: &str) -> (u16, String) {
+    let request = http::Request::post(url).header("x-trace", "t-1").body(Full::from("a=1")).unwrap();
+    let reply = client.clone().call(request).await.unwrap();
+    let status = reply.status().as_u16();
+    let body = reply.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+async fn post_by_reqwest(client: &ClientWithMiddleware, url: &str) -> (u16, String) {
+    let reply = client.post(url).header("x-trace", "t-1").body("a=1").send().await.unwrap();
+    (reply.status().as_u16(), reply.text().await.unwrap())
+}
+
+/// Plays `check` with both clients, each on a scene of its own.
+async fn by_both(vault: &Vault, url: &str, use_reqwest: bool) -> (u16, String) {
+    if use_reqwest {
+        post_by_reqwest(&with_reqwest(vault), url).await
+    } else {
+        post(&with_hyper(vault), url).await
+    }
+}
+
+#[tokio::test]
+async fn a_call_carries_the_token_in_place_of_what_the_caller_wrote() {
+    for use_reqwest in [false, true] {
+        let (scene, api) = (Scene::new().await, Api::refusing_with(401).await);
+        let (vault, token) = vault_for(&scene, &api).await;
+        assert_eq!(by_both(&vault, &api.url("/v1/orders?page=2"), use_reqwest).await, (200, "yes".into()));
+        let calls = api.calls();
+        assert_eq!(calls.len(), 1);
+        assert_eq!(calls[0].header("authorization"), format!("Bearer {}", token.access.reveal()));
+        assert_eq!((calls[0].method.as_str(), calls[0].target.as_str()), ("POST", "/v1/orders?page=2"));
+    }
+}
+
+#[tokio::test]
+async fn a_refused_token_is_refreshed_once_and_the_call_repeated_once_with_the_same_headers_and_body() {
+    for use_reqwest in [false, true] {
+        let (scene, api) = (Scene::new().await, Api::refusing_with(401).await);
+        let (vault, token) = vault_for(&scene, &api).await;
+        api.refuse(token.access.reveal());
+        assert_eq!(by_both(&vault, &api.url("/v1/orders"), use_reqwest).await, (200, "yes".into()));
+        let calls = api.calls();
+        assert_eq!(calls.len(), 2);
+        for call in &calls {
+            let seen = (call.method.as_str(), call.target.as_str(), call.header("x-trace"), &call.body[..]);
+            assert_eq!(seen, ("POST", "/v1/orders", "t-1", &b"a=1"[..]));
+        }
+        let newer = vault.token(ACME).await.unwrap();
+        assert_ne!(newer.access, token.access);
+        assert_eq!(calls[1].header("authorization"), format!("Bearer {}", newer.access.reveal()));
+        assert_eq!(scene.requests(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_token_revoked_early_under_two_hundred_calls_costs_one_refresh_and_all_succeed() {
+    for use_reqwest in [false, true] {
+        let (scene, api) = (Scene::new().await, Api::refusing_with(401).await);
+        let (vault, token) = vault_for(&scene, &api).await;
+        api.refuse(token.access.reveal());
+        let url = api.url("/v1/orders");
+        let answers = join_all((0..200).map(|_| by_both(&vault, &url, use_reqwest))).await;
+        assert!(answers.iter().all(|(status, _)| *status == 200));
+        assert_eq!(scene.requests(), 2);
+        scene.assert_spent_once();
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_helped_and_dies_early_as_well_is_refreshed_again_at_once() {
+    for use_reqwest in [false, true] {
+        let (scene, api) = (Scene::new().await, Api::refusing_with(401).await);
+        let (vault, _) = vault_for(&scene, &api).await;
+        let (hyper, by_reqwest) = (with_hyper(&vault), with_reqwest(&vault));
+        for round in 1..=4 {
+            let token = vault.token(ACME).await.unwrap();
+            api.refuse(token.access.reveal());
+            let url = api.url("/v1/orders");
+            let reply =
+                if use_reqwest { post_by_reqwest(&by_reqwest, &url).await } else { post(&hyper, &url).await };
+            assert_eq!((reply.0, scene.requests()), (200, 1 + round));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_permission_that_is_missing_is_not_cured_by_refreshing_and_the_caller_gets_the_apis_answer() {
+    for use_reqwest in [false, true] {
+        let (scene, api) = (Scene::new().await, Api::refusing_with(401).await);
+        let (vault, _) = vault_for(&scene, &api).await;
+        api.forbid("/secret");
+        let (hyper, by_reqwest) = (with_hyper(&vault), with_reqwest(&vault));
+        for round in 0..50 {
+            for (path, expected) in [("/v1/orders", 200), ("/v1/secret", 401)] {
+                let url = api.url(path);
+                let reply = if use_reqwest {
+                    post_by_reqwest(&by_reqwest, &url).await
+                } else {
+                    post(&hyper, &url).await
+                };
+                assert_eq!(reply.0, expected, "{path} in round {round}");
+            }
+        }
+        // The first token, and one refresh that did not help.
+        assert_eq!(scene.requests(), 2);
+        assert_eq!(api.calls().len(), 101, "one call was repeated, once");
+    }
+}
+
+#[tokio::test]
+async fn a_403_is_a_refusal_of_the_token_only_where_the_provider_says_so() {
+    for use_reqwest in [false, true] {
+        let (scene, api) = (Scene::new().await, Api::refusing_with(403).await);
+        let (vault, token) = vault_for(&scene, &api).await;
+        api.refuse(token.access.reveal());
+        assert_eq!(by_both(&vault, &api.url("/v1/orders"), use_reqwest).await.0, 403);
+        assert_eq!((scene.requests(), api.calls().len()), (1, 1));
+
+        let scene = Scene::new().await;
+        let header = "header = \"X-Token\"\nvalue = \"${access}\"";
+        let own = own_provider(&scene, &api, header, "{ status = 401 }, { status = 403 }");
+        let (vault, token) = connected(&scene, own).await;
+        api.refuse(token.access.reveal());
+        assert_eq!(by_both(&vault, &api.url("/v1/orders"), use_reqwest).await.0, 200);
+        let newer = vault.token(ACME).await.unwrap();
+        assert_eq!(api.calls().last().unwrap().header("x-token"), newer.access.reveal());
+        assert_eq!(scene.requests(), 2);
+    }
+}
+
+#[tokio::test]
+async fn the_token_goes_where_the_provider_wants_it() {
+    for use_reqwest in [false, true] {
+        let (scene, api) = (Scene::new().await, Api::refusing_with(401).await);
+        let query = "query = \"key\"\nvalue = \"${access}\"";
+        let (vault, token) = connected(&scene, own_provider(&scene, &api, query, "{ status = 401 }")).await;
+        api.refuse(token.access.reveal());
+        let url = api.url("/v1/orders?page=2&key=mine");
+        assert_eq!(by_both(&vault, &url, use_reqwest).await.0, 200);
+        let newer = vault.token(ACME).await.unwrap();
+        let target = api.calls().last().unwrap().target.clone();
+        assert_eq!(target, format!("/v1/orders?page=2&key={}", newer.access.reveal()));
+
+        let cookie = "cookie = \"session\"\nvalue = \"${access}\"";
+        let (vault, token) = connected(&scene, own_provider(&scene, &api, cookie, "{ status = 401 }")).await;
+        assert_eq!(by_both(&vault, &api.url("/v1/orders"), use_reqwest).await.0, 200);
+        let sent = api.calls().last().unwrap().header("cookie").to_owned();
+        assert_eq!(sent, format!("session={}", token.access.reveal()));
+    }
+}
+
+#[tokio::test]
+async fn a_token_goes_to_no_host_but_the_providers() {
+    let (scene, api) = (Scene::new().await, Api::refusing_with(401).await);
+    let elsewhere = Api::refusing_with(401).await;
+    let (vault, _) = vault_for(&scene, &api).await;
+    let by_reqwest =
+        with_reqwest(&vault).get(elsewhere.url("/v1/orders")).send().await.unwrap_err().to_string();
+    assert!(by_reqwest.contains("tokens of `acme` go to http://127.0.0.1"), "{by_reqwest}");
+    let request = http::Request::get(elsewhere.url("/")).body(Full::default()).unwrap();
+    let by_hyper = with_hyper(&vault).call(request).await.unwrap_err();
+    assert!(matches!(by_hyper.downcast_ref(), Some(NotSent::ElsewhereBound { .. })), "{by_hyper}");
+    // Other hosts can be named; they must speak TLS.
+    let layer = AuthLayer::new(vault, ACME).also_at("127.0.0.1").also_at("*.example.com");
+    let mut client = layer.layer(Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>());
+    for url in ["http://api.example.com/", "https://example.com/", "https://evil-example.com/"] {
+        let refused = client.call(http::Request::get(url).body(Full::default()).unwrap()).await.unwrap_err();
+        assert!(matches!(refused.downcast_ref(), Some(NotSent::ElsewhereBound { .. })), "{url}: {refused}");
+    }
+    assert_eq!((api.calls().len(), elsewhere.calls().len()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_call_for_which_there_is_no_token_is_not_sent() {
+    let (scene, api) = (Scene::new().await, Api::refusing_with(401).await);
+    let vault = scene.vault(Vault::in_memory()).await;
+    let error = with_reqwest(&vault).get(api.url("/")).send().await.unwrap_err().to_string();
+    assert!(error.contains("is defined but not connected"), "{error}");
+    let request = http::Request::get("/relative").body(Full::default()).unwrap();
+    vault.connect(ACME, scene.refresh_token()).await.unwrap();
+    let error = with_hyper(&vault).call(request).await.unwrap_err().to_string();
+    assert!(error.contains("needs a whole URL"), "{error}");
+    assert_eq!(api.calls().len(), 0);
+}
+
+#[tokio::test]
+async fn a_body_that_streams_is_not_repeated_but_the_next_call_has_the_new_token() {
+    let (scene, api) = (Scene::new().await, Api::refusing_with(401).await);
+    let (vault, token) = vault_for(&scene, &api).await;
+    api.refuse(token.access.reveal());
+    let client = with_reqwest(&vault);
+    let stream = || {
+        reqwest::Body::wrap(http_body_util::StreamBody::new(futures_util::stream::iter([Ok::<
+            _,
+            std::io::Error,
+        >(
+            hyper::body::Frame::data(Bytes::from("a=1")),
+        )])))
+    };
+    let refused = client.post(api.url("/v1/orders")).body(stream()).send().await.unwrap();
+    assert_eq!(refused.status(), 401);
+    let accepted = client.post(api.url("/v1/orders")).body(stream()).send().await.unwrap();
+    assert_eq!(accepted.status(), 200);
+    assert_eq!((scene.requests(), api.calls().len()), (2, 2));
+}
+
+#[tokio::test]
+async fn when_the_provider_is_away_the_caller_gets_the_apis_own_answer() {
+    for use_reqwest in [false, true] {
+        let (mut scene, api) = (Scene::new().await, Api::refusing_with(401).await);
+        let (vault, token) = vault_for(&scene, &api).await;
+        api.refuse(token.access.reveal());
+        scene.provider.refuse_connections().await.unwrap();
+        assert_eq!(by_both(&vault, &api.url("/v1/orders"), use_reqwest).await, (401, "no".into()));
+        assert_eq!(api.calls().len(), 1);
+    }
+}

@@ -1,0 +1,77 @@
+//! Processes that are killed in mid-refresh, and those that come after them, on one file.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use jeton::policy::{DurationText, PolicyOverrides};
+use jeton::{Condition, Connection, Settings, Vault};
+use jeton_emulator::{Chance, Emulator, Mood, Temper};
+
+const FILE: &str = "JETON_TEST_TOKEN_FILE";
+const TOKEN_URL: &str = "JETON_TEST_TOKEN_URL";
+
+const GRACE: Duration = Duration::from_mins(10);
+
+/// A vault in a hurry, at a provider that gives the same successor again for a while.
+async fn open(file: PathBuf, token_url: String) -> Vault {
+    let settings = Settings {
+        lease: Duration::from_millis(600),
+        redeem_timeout: Duration::from_millis(500),
+        spill_slots: 1,
+        ..Settings::default()
+    };
+    let policy = PolicyOverrides { reuse_grace: Some(DurationText(GRACE)), ..PolicyOverrides::default() };
+    let acme = Connection::at("oauth2")
+        .var("token_url", token_url)
+        .client("emulated", "emulated-secret")
+        .policy(policy);
+    Vault::on_file(file).settings(settings).connection("acme", acme).open().await.unwrap()
+}
+
+#[tokio::test]
+#[ignore = "a child of another test"]
+async fn refreshes_until_it_is_killed() {
+    let variable = |name| std::env::var(name).expect("the parent sets it");
+    let vault = open(variable(FILE).into(), variable(TOKEN_URL)).await;
+    loop {
+        // It fails while the lease of the process before runs.
+        drop(vault.refresh("acme").await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_killed_process_left_in_mid_refresh_is_finished_by_the_next() {
+    let settings = jeton_emulator::Settings { reuse_grace: GRACE, ..Default::default() };
+    let provider = Emulator::start(settings).await.unwrap();
+    // Slow enough to be killed while the token is spent and the reply under way.
+    let mood = Mood::default().slow_after(Duration::from_millis(60));
+    provider.set_temper(Temper { chances: vec![Chance { probability: 1.0, mood }], ..Temper::calm() });
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tokens.json");
+    let vault = open(file.clone(), provider.token_url()).await;
+    vault.connect("acme", provider.mint(1).remove(0)).await.unwrap();
+    for kill in 0_u64..12 {
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "killed::refreshes_until_it_is_killed", "--ignored"])
+            .env(FILE, &file)
+            .env(TOKEN_URL, provider.token_url())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        tokio::time::sleep(Duration::from_millis(250 + kill * 67 % 300)).await;
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+    assert!(provider.settled(Duration::from_secs(5)).await);
+    let interrupted = provider.records().iter().filter(|record| record.client_left_at.is_some()).count();
+    assert!(interrupted > 0, "some were killed in mid-refresh");
+    vault.refresh("acme").await.unwrap();
+    let token = vault.token("acme").await.unwrap();
+    assert!(provider.accepts(token.access.reveal()));
+    assert_eq!(vault.status("acme").await.unwrap().condition, Condition::Live);
+    let stats = provider.stats();
+    assert_eq!((stats.overlaps, stats.reuse_kills, stats.invalid_grant), (0, 0, 0), "{stats:?}");
+    assert!(stats.replays > 0, "what was interrupted was recovered: {stats:?}");
+    vault.close().await;
+}

@@ -1,0 +1,105 @@
+//! A provider, a clock that is moved by hand, and vaults on them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use jeton::{Builder, Connection, Secret, Timestamp, Vault};
+use jeton_core::time::{Clock, SystemClock};
+use jeton_emulator::{Emulator, Settings};
+use tokio::time::{Instant, sleep};
+
+/// The connection that most tests are about.
+pub(crate) const ACME: &str = "acme";
+
+/// The clock of this machine, moved ahead at will.
+#[derive(Debug, Default)]
+pub(crate) struct MovableClock(AtomicU64);
+
+impl MovableClock {
+    pub(crate) fn pass(&self, duration: Duration) {
+        self.0.fetch_add(u64::try_from(duration.as_micros()).unwrap(), Ordering::SeqCst);
+    }
+
+    fn ahead(&self) -> Duration {
+        Duration::from_micros(self.0.load(Ordering::SeqCst))
+    }
+}
+
+impl Clock for MovableClock {
+    fn now(&self) -> Timestamp {
+        SystemClock.now() + self.ahead()
+    }
+
+    fn uptime(&self) -> Duration {
+        SystemClock.uptime() + self.ahead()
+    }
+}
+
+/// A provider and its clock.
+pub(crate) struct Scene {
+    pub(crate) provider: Emulator,
+    pub(crate) clock: Arc<MovableClock>,
+}
+
+impl Scene {
+    pub(crate) async fn new() -> Self {
+        Self::with(Settings::default()).await
+    }
+
+    pub(crate) async fn with(settings: Settings) -> Self {
+        let clock = Arc::new(MovableClock::default());
+        let provider = Emulator::start_with_clock(settings, clock.clone()).await.unwrap();
+        Self { provider, clock }
+    }
+
+    /// A connection at the provider.
+    pub(crate) fn acme(&self) -> Connection {
+        Connection::at("oauth2")
+            .var("token_url", self.provider.token_url())
+            .var("api_base", self.provider.api_base())
+            .client("emulated", "emulated-secret")
+    }
+
+    /// The vault that `builder` makes, with the connection `acme` and the clock of the scene.
+    pub(crate) async fn vault(&self, builder: Builder) -> Vault {
+        builder.clock(self.clock.clone()).connection(ACME, self.acme()).open().await.unwrap()
+    }
+
+    /// A vault in memory with a grant whose first token has yet to be fetched.
+    pub(crate) async fn connected(&self) -> Vault {
+        let vault = self.vault(Vault::in_memory()).await;
+        vault.connect(ACME, self.refresh_token()).await.unwrap();
+        vault
+    }
+
+    pub(crate) fn refresh_token(&self) -> Secret {
+        self.provider.mint(1).remove(0)
+    }
+
+    /// How many token requests have arrived.
+    pub(crate) fn requests(&self) -> usize {
+        self.provider.records().len()
+    }
+
+    /// Every refresh token was presented once, and none at the same time as itself.
+    pub(crate) fn assert_spent_once(&self) {
+        let records = self.provider.records();
+        let mut presented: Vec<_> = records.iter().filter_map(|record| record.presented.as_ref()).collect();
+        let all = presented.len();
+        presented.sort();
+        presented.dedup();
+        assert_eq!(presented.len(), all, "{records:#?}");
+        let stats = self.provider.stats();
+        assert_eq!((stats.overlaps, stats.reuse_kills, stats.invalid_grant), (0, 0, 0), "{stats:?}");
+    }
+
+    /// Waits until the provider has accepted `count` tokens.
+    pub(crate) async fn until_accepted(&self, count: u64) {
+        let begun = Instant::now();
+        while self.provider.stats().accepted < count {
+            assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", self.provider.stats());
+            sleep(Duration::from_millis(2)).await;
+        }
+    }
+}

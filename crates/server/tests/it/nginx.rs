@@ -1,0 +1,122 @@
+//! A real nginx that asks jeton whom it lets in.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use jeton_server::Limits;
+use jeton_testkit::{Client, FreePort, nginx};
+use tokio::time::{Instant, sleep};
+
+use crate::house::{Ground, House};
+
+/// nginx, and the site behind it: whoever is let in reads who it is.
+struct Nginx {
+    child: Child,
+    port: FreePort,
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        if self.child.kill().is_ok() {
+            // Reaped, so that its port is free. There is nobody to tell of an error.
+            let _status = self.child.wait();
+        }
+    }
+}
+
+fn settings(folder: &Path, port: &FreePort, jeton: &str) -> String {
+    // Workers of a root run as root too, so that they may read the folder of this test.
+    let user = if fs::metadata(folder).unwrap().uid() == 0 { "user root;" } else { "" };
+    let (folder, address) = (folder.display(), port.address());
+    let places = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("{kind}_temp_path {folder}/{kind};"))
+        .join(" ");
+    format!(
+        r#"{user}
+daemon off;
+pid {folder}/nginx.pid;
+error_log stderr;
+events {{}}
+http {{
+    access_log off;
+    {places}
+    server {{
+        listen {address};
+        location / {{
+            auth_request /jeton;
+            auth_request_set $service $upstream_http_x_jeton_service;
+            add_header X-Seen-Service $service always;
+            root {folder}/site;
+        }}
+        location = /jeton {{
+            internal;
+            proxy_pass {jeton}/api/v1/verify?scope=proxy:acme:$request_method:$request_uri;
+            proxy_pass_request_body off;
+            proxy_set_header Content-Length "";
+        }}
+    }}
+}}
+"#
+    )
+}
+
+async fn nginx_before(house: &House, folder: &Path) -> Nginx {
+    let port = FreePort::find().unwrap();
+    let site = folder.join("site/api/v4");
+    fs::create_dir_all(&site).unwrap();
+    fs::write(site.join("leads"), "let in").unwrap();
+    fs::write(folder.join("site/admin"), "let in").unwrap();
+    let file = folder.join("nginx.conf");
+    fs::write(&file, settings(folder, &port, &format!("http://{}", house.address))).unwrap();
+    let log = fs::File::create(folder.join("errors")).unwrap();
+    let mut command = Command::new(nginx().unwrap());
+    command.arg("-p").arg(folder).arg("-c").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    let mut nginx = Nginx { child: command.spawn().unwrap(), port };
+    let begun = Instant::now();
+    while Client::new(&nginx.port.base_url()).get("/").await.is_err() {
+        let errors = || fs::read_to_string(folder.join("errors")).unwrap();
+        assert!(nginx.child.try_wait().unwrap().is_none(), "nginx ended: {}", errors());
+        assert!(begun.elapsed() < Duration::from_secs(20), "nginx does not answer: {}", errors());
+        sleep(Duration::from_millis(20)).await;
+    }
+    nginx
+}
+
+#[tokio::test]
+async fn nginx_lets_in_whom_jeton_knows_as_far_as_its_scopes_reach() {
+    let ground = Ground::new().await;
+    let house = ground.house(&["acme"], Limits::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let nginx = nginx_before(&house, folder.path()).await;
+    let stranger = Client::new(&nginx.port.base_url());
+    assert_eq!(stranger.get("/api/v4/leads").await.unwrap().status, 403);
+    assert_eq!(
+        stranger.with_header("x-service-token", "wrong").get("/api/v4/leads").await.unwrap().status,
+        403
+    );
+
+    let issued = house.access.create(jeton_issuer::NewToken {
+        service: "bot1".parse().unwrap(),
+        scopes: "proxy:acme:GET:/api/**".parse().unwrap(),
+        notes: None,
+        life: None,
+        hash: None,
+    });
+    let issued = issued.await.unwrap();
+    let raw = issued.raw.unwrap();
+    let bot = Client::new(&nginx.port.base_url()).with_header("x-service-token", raw.reveal());
+    let let_in = bot.get("/api/v4/leads").await.unwrap();
+    assert_eq!((let_in.status.as_u16(), let_in.text().as_str()), (200, "let in"));
+    assert_eq!(let_in.headers["x-seen-service"], "bot1");
+    let bearer =
+        Client::new(&nginx.port.base_url()).with_header("authorization", &format!("Bearer {}", raw.reveal()));
+    assert_eq!(bearer.get("/api/v4/leads").await.unwrap().status, 200);
+    assert_eq!(bot.get("/admin").await.unwrap().status, 403, "beyond its scope");
+    assert_eq!(bot.delete("/api/v4/leads").await.unwrap().status, 403, "a method that it lacks");
+
+    house.access.revoke(issued.token.id).await.unwrap();
+    assert_eq!(bot.get("/api/v4/leads").await.unwrap().status, 403, "revoked, at once");
+}

@@ -1,0 +1,60 @@
+//! Checking a credential for others.
+
+use jeton_server::Limits;
+use jeton_testkit::Reply;
+
+use crate::house::{API_KEY, Ground};
+
+const VERIFY: &str = "/api/v1/verify";
+
+fn refused(reply: &Reply) -> (u16, String) {
+    assert!(!reply.headers.contains_key("x-jeton-service"));
+    (reply.status.as_u16(), reply.json().unwrap()["code"].as_str().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn a_good_credential_is_answered_with_its_service_and_nothing_else() {
+    let ground = Ground::new().await;
+    let house = ground.house(&["acme"], Limits::default()).await;
+    let bot = house.service("bot1", "").await;
+    for (client, service) in [(bot, "bot1"), (house.client(), "api-key")] {
+        let reply = client.get(VERIFY).await.unwrap();
+        assert_eq!((reply.status.as_u16(), reply.text().as_str()), (204, ""));
+        assert_eq!(reply.headers["x-jeton-service"], service);
+    }
+    assert_eq!(refused(&house.stranger().get(VERIFY).await.unwrap()), (403, "SERVICE_TOKEN_REQUIRED".into()));
+    let wrong = house.stranger().with_header("x-service-token", "wrong");
+    assert_eq!(refused(&wrong.get(VERIFY).await.unwrap()), (403, "SERVICE_TOKEN_INVALID".into()));
+    let two = house.client().with_header("x-service-token", "wrong");
+    assert_eq!(refused(&two.get(VERIFY).await.unwrap()), (403, "CONFLICTING_CREDENTIALS".into()));
+}
+
+#[tokio::test]
+async fn a_check_can_demand_one_service_and_one_scope() {
+    let ground = Ground::new().await;
+    let house = ground.house(&["acme"], Limits::default()).await;
+    let bot = house.service("bot1", "token:acme proxy:acme:GET:/api/**").await;
+    for (query, answer) in [
+        ("service=bot1", None),
+        ("service=bot1&scope=token:acme", None),
+        ("scope=proxy:acme:GET:/api/v4/leads", None),
+        ("service=bot2", Some((403, "WRONG_SERVICE"))),
+        ("scope=token:shop", Some((403, "SCOPE_INSUFFICIENT"))),
+        ("scope=proxy:acme", Some((403, "SCOPE_INSUFFICIENT"))),
+        ("scope=proxy:acme:POST:/api/v4/leads", Some((403, "SCOPE_INSUFFICIENT"))),
+        ("scope=proxy:acme:GET:/api/../admin", Some((403, "SCOPE_INSUFFICIENT"))),
+        ("scope=admin", Some((403, "SCOPE_INSUFFICIENT"))),
+        ("scope=token:*", Some((400, "BAD_REQUEST"))),
+        ("scope=", Some((400, "BAD_REQUEST"))),
+        ("service=Bot", Some((400, "BAD_REQUEST"))),
+        ("servce=bot1", Some((400, "BAD_REQUEST"))),
+    ] {
+        let reply = bot.get(&format!("{VERIFY}?{query}")).await.unwrap();
+        match answer {
+            None => assert_eq!(reply.status, 204, "{query}: {}", reply.text()),
+            Some((status, code)) => assert_eq!(refused(&reply), (status, code.to_owned()), "{query}"),
+        }
+    }
+    let two = house.client().get(&format!("{VERIFY}?service=api-key&scope=sessions")).await.unwrap();
+    assert_eq!(two.status, 204, "{API_KEY} has that scope");
+}

@@ -1,0 +1,220 @@
+//! The store in one file, for programs that share a few grants and want no database.
+//!
+//! It is a `tokens.json` that several processes can trust: the rows of [`crate::memory`], kept as JSON whose tokens are
+//! sealed by the keeper.
+//!
+//! * **Between processes**: a lock of the operating system on a file beside it (`tokens.json.lock`), shared to read and
+//!   exclusive to change, held for that moment only. It dies with its holder.
+//! * **Against kill -9 and power cuts**: each change writes a whole new file beside the old one, makes it durable, and
+//!   puts it in its place in one step; then the folder is made durable. Whoever reads finds the old rows or the new ones.
+//!   A disk that is full leaves the old ones.
+//! * **Private**: mode 0600 from its creation.
+//! * **Small**: of each connection the last rows of the refresh log are kept, and those that it still hangs on. So a
+//!   refresh token that was spent longer ago than that is no longer known as spent when somebody connects it again.
+//!
+//! Every change writes everything: it is right for a hundred connections, not for ten thousand. A file that is damaged, or
+//! is not a token file of jeton, is refused in words and never overwritten.
+
+mod format;
+mod lock;
+mod place;
+mod save;
+
+use std::fmt;
+use std::fs::{self, File, Metadata};
+use std::io::{ErrorKind, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jeton_core::keep::ports::StoreError;
+use jeton_core::time::Clock;
+
+use crate::memory::image::Image;
+use crate::memory::{Home, Kept, USUAL_ATTEMPTS};
+use lock::{Lock, Mode};
+
+/// Beyond this it is no file of ours: it would not be read within the patience of any caller.
+const LARGEST: u64 = 256 * 1024 * 1024;
+
+/// How a file store works.
+#[derive(Clone, Debug)]
+pub struct FileOptions {
+    /// The clock of the store. All processes of one file read the clock of their one machine.
+    pub clock: Arc<dyn Clock>,
+    /// How long a call waits while other processes hold the file, before it gets [`StoreError::Unavailable`].
+    pub busy_timeout: Duration,
+    /// How many rows of the refresh log are kept of each connection, besides those that it still hangs on.
+    pub attempts: usize,
+}
+
+impl FileOptions {
+    /// 10 s of patience, 50 rows of the log.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, busy_timeout: Duration::from_secs(10), attempts: USUAL_ATTEMPTS }
+    }
+}
+
+/// A store in one file. It must be used within a tokio runtime, whose blocking threads read and write for it.
+pub type FileStore = Kept<OneFile>;
+
+impl FileStore {
+    /// Opens the file, and makes it when it is missing (mode 0600).
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`], in one sentence that names the cure, for a path that cannot be a token file: a folder, a
+    /// folder that is missing or cannot be written, a network file system, a file that is damaged, of another program, or
+    /// of a newer jeton. [`StoreError::Unavailable`] when other processes hold it for longer than `busy_timeout`.
+    pub fn open(path: &Path, options: FileOptions) -> Result<Self, StoreError> {
+        let path = place::prepare(path)?;
+        let home = OneFile { path, busy_timeout: options.busy_timeout, loaded: Mutex::default() };
+        home.make()?;
+        Ok(Self::over(home, options.clock, options.attempts))
+    }
+}
+
+/// Keeps an image in one file.
+pub struct OneFile {
+    path: PathBuf,
+    busy_timeout: Duration,
+    /// What the file held when it was last looked at or written.
+    loaded: Mutex<Option<Loaded>>,
+}
+
+impl fmt::Debug for OneFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OneFile").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+struct Loaded {
+    image: Image,
+    /// Kept open: as long as it is, no other file gets its number, so that the same number is the same file.
+    _file: File,
+    stamp: Stamp,
+}
+
+/// What tells one state of the file from another. Changes of ours are new files; the rest notices a person's editor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    file: (u64, u64),
+    modified: (i64, i64),
+    size: u64,
+}
+
+impl Stamp {
+    fn of(file: &Metadata) -> Self {
+        Self {
+            file: (file.dev(), file.ino()),
+            modified: (file.mtime(), file.mtime_nsec()),
+            size: file.size(),
+        }
+    }
+}
+
+impl OneFile {
+    /// Makes the file, unless it is there; reads it in either case.
+    fn make(&self) -> Result<(), StoreError> {
+        let _lock = self.lock(Mode::Exclusive)?;
+        let loaded = match self.load() {
+            Err(Unread::Missing) => self.save(Image::default())?,
+            loaded => loaded.map_err(|unread| unread.into_store_error(&self.path))?,
+        };
+        *self.loaded.lock().expect("no panic happens under this lock") = Some(loaded);
+        Ok(())
+    }
+
+    fn lock(&self, mode: Mode) -> Result<Lock, StoreError> {
+        Lock::take(&self.path, mode, self.busy_timeout)
+    }
+
+    /// Reads the file. Also waits for a writer that has put its file in place and has not made that durable yet.
+    fn load_in_turn(&self) -> Result<Loaded, StoreError> {
+        let _lock = self.lock(Mode::Shared)?;
+        self.load().map_err(|unread| unread.into_store_error(&self.path))
+    }
+
+    /// Reads the file, under a lock.
+    fn load(&self) -> Result<Loaded, Unread> {
+        let file = File::open(&self.path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Unread::Missing,
+            _ => Unread::Failed(place::explain(&self.path, "read", &error)),
+        })?;
+        let read = || {
+            let stamp = Stamp::of(&file.metadata()?);
+            let mut text = Vec::new();
+            (&file).take(LARGEST + 1).read_to_end(&mut text)?;
+            Ok((stamp, text))
+        };
+        let (stamp, text) =
+            read().map_err(|error| Unread::Failed(place::explain(&self.path, "read", &error)))?;
+        if text.len() as u64 > LARGEST {
+            let what = "is larger than any token file";
+            return Err(Unread::Failed(place::refused(&self.path, what, "name another file")));
+        }
+        let image = format::read(&text)
+            .map_err(|wrong| Unread::Failed(place::refused(&self.path, &wrong.what, wrong.cure)))?;
+        Ok(Loaded { image, _file: file, stamp })
+    }
+
+    /// Puts a new file in the place of the old one, under the exclusive lock.
+    fn save(&self, mut image: Image) -> Result<Loaded, StoreError> {
+        image.changed = false;
+        let text = format::write(&image);
+        let save = || {
+            let file = save::replace(&self.path, &text)?;
+            Ok((Stamp::of(&file.metadata()?), file))
+        };
+        let (stamp, file) = save().map_err(|error| place::explain(&self.path, "written", &error))?;
+        Ok(Loaded { image, _file: file, stamp })
+    }
+
+    /// Whether the file is still the one that was loaded.
+    fn is_still(&self, loaded: &Loaded) -> bool {
+        fs::metadata(&self.path).is_ok_and(|file| Stamp::of(&file) == loaded.stamp)
+    }
+}
+
+/// Why there is no image.
+enum Unread {
+    Missing,
+    Failed(StoreError),
+}
+
+impl Unread {
+    fn into_store_error(self, path: &Path) -> StoreError {
+        match self {
+            // A new one would forget every grant, and what was spent.
+            Self::Missing => StoreError::Unavailable(format!(
+                "the token file {} is gone: put it back, or start the program anew to begin with an empty one",
+                path.display()
+            )),
+            Self::Failed(error) => error,
+        }
+    }
+}
+
+impl Home for OneFile {
+    const BLOCKS: bool = true;
+    const POLL: Option<Duration> = Some(Duration::from_millis(50));
+
+    fn read<T>(&self, look: impl FnOnce(&Image) -> T) -> Result<T, StoreError> {
+        let mut loaded = self.loaded.lock().expect("no panic happens under this lock");
+        let known = loaded.take().filter(|loaded| self.is_still(loaded));
+        let known = known.map_or_else(|| self.load_in_turn(), Ok)?;
+        Ok(look(&loaded.insert(known).image))
+    }
+
+    fn write<T>(&self, change: impl FnOnce(&mut Image) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut loaded = self.loaded.lock().expect("no panic happens under this lock");
+        let _lock = self.lock(Mode::Exclusive)?;
+        let known = loaded.take().filter(|loaded| self.is_still(loaded));
+        let load = || self.load().map_err(|unread| unread.into_store_error(&self.path));
+        let mut known = known.map_or_else(load, Ok)?;
+        // What fails from here on leaves nothing loaded: the file is read again, whatever it holds by then.
+        let answer = change(&mut known.image)?;
+        *loaded = Some(if known.image.changed { self.save(known.image)? } else { known });
+        Ok(answer)
+    }
+}

@@ -1,0 +1,127 @@
+//! The port `ConnectionStore`.
+
+use std::ops::Bound;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jeton_core::id::{ConnectionName, OperationId};
+use jeton_core::keep::claim::{Claim, ClaimAnswer};
+use jeton_core::keep::connection::Connection;
+use jeton_core::keep::ports::{
+    Administer, Commit, CommitAnswer, Connect, ConnectAnswer, ConnectionStore, Due, Fail, Skip, StoreError,
+};
+use jeton_core::keep::rejection::{self, Rejection, RejectionAnswer};
+use jeton_core::time::Timestamp;
+
+use super::draft::Draft;
+use super::image::{Entry, Image};
+use super::{Home, Kept};
+use crate::{flow, grants};
+
+fn due(image: &Image, now: Timestamp, horizon: Duration, after: Option<&Due>, limit: usize) -> Vec<Due> {
+    let looked_for = |row: &Connection| {
+        let due_at = row.due_at.filter(|due_at| *due_at <= now + horizon)?;
+        let free = !row.paused && row.live_lease(now).is_none();
+        free.then(|| Due { due_at, connection: row.name.clone() })
+    };
+    let mut due: Vec<Due> = image
+        .connections
+        .values()
+        .filter_map(|row| looked_for(&row.connection))
+        .filter(|due| after.is_none_or(|after| due > after))
+        .collect();
+    due.sort();
+    due.truncate(limit);
+    due
+}
+
+/// Whether the log once had the attempt that failed, and has grown beyond it since: then nothing hangs on it any more. A
+/// process that slept may come with such a failure, and must not offer it for ever.
+fn has_forgotten(image: &Image, fail: &Fail) -> bool {
+    let later = |entry: &Entry| {
+        entry.attempt.connection == fail.connection && entry.attempt.generation > fail.generation
+    };
+    image.find(&fail.connection).is_some()
+        && !image.attempts.contains_key(&fail.attempt)
+        && image.attempts.range(fail.attempt..).any(|(_, entry)| later(entry))
+}
+
+#[async_trait]
+impl<H: Home> ConnectionStore for Kept<H> {
+    async fn find(&self, name: &ConnectionName) -> Result<Option<Connection>, StoreError> {
+        let name = name.clone();
+        self.read(move |image, _| image.find(&name).cloned()).await
+    }
+
+    async fn list(
+        &self,
+        after: Option<&ConnectionName>,
+        limit: usize,
+    ) -> Result<Vec<Connection>, StoreError> {
+        let after = after.cloned();
+        let list = move |image: &Image, _| {
+            let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+            let rows = image.connections.range((from, Bound::Unbounded)).take(limit);
+            rows.map(|(_, row)| row.connection.clone()).collect()
+        };
+        self.read(list).await
+    }
+
+    async fn due(
+        &self,
+        horizon: Duration,
+        after: Option<&Due>,
+        limit: usize,
+    ) -> Result<(Timestamp, Vec<Due>), StoreError> {
+        let after = after.cloned();
+        self.read(move |image, now| (now, due(image, now, horizon, after.as_ref(), limit))).await
+    }
+
+    async fn connect(&self, connect: Connect) -> Result<ConnectAnswer, StoreError> {
+        self.write(move |draft| grants::connect(draft, &connect)).await
+    }
+
+    async fn claim(&self, claim: Claim) -> Result<ClaimAnswer, StoreError> {
+        self.write(move |draft| flow::claim(draft, &claim)).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<CommitAnswer, StoreError> {
+        self.write(move |draft| flow::commit(draft, &commit)).await
+    }
+
+    async fn fail(&self, fail: Fail) -> Result<(), StoreError> {
+        let record = move |draft: &Draft<'_>| {
+            if has_forgotten(&draft.image(), &fail) {
+                return Ok(());
+            }
+            flow::fail(draft, &fail)
+        };
+        self.write(record).await
+    }
+
+    async fn skip(&self, skip: Skip) -> Result<(), StoreError> {
+        self.write(move |draft| flow::skip(draft, &skip)).await
+    }
+
+    async fn reject(&self, rejection: Rejection) -> Result<RejectionAnswer, StoreError> {
+        // Most reports change nothing, and there may be one for every call of an API that is out of order.
+        let report = rejection.clone();
+        let judged = self
+            .read(move |image, now| rejection::answer(image.find(&report.connection), &report, now))
+            .await?;
+        match judged {
+            (answer, None) => Ok(answer),
+            (_, Some(_)) => self.write(move |draft| grants::reject(draft, &rejection)).await,
+        }
+    }
+
+    async fn administer(
+        &self,
+        name: &ConnectionName,
+        act: Administer,
+        operation: OperationId,
+    ) -> Result<bool, StoreError> {
+        let name = name.clone();
+        self.write(move |draft| grants::administer(draft, &name, act, operation)).await
+    }
+}

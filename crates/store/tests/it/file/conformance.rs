@@ -1,0 +1,21 @@
+//! The file store tells the conformance story.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use jeton_store::conformance::{Stand, SteppedClock};
+use jeton_store::{FileOptions, FileStore, Store};
+
+async fn open_file() -> Stand {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokens.json");
+    let clock = Arc::new(SteppedClock::default());
+    let options = FileOptions::new(clock.clone());
+    let open = move || -> BoxFuture<'static, Arc<dyn Store>> {
+        let store: Arc<dyn Store> = Arc::new(FileStore::open(&path, options.clone()).unwrap());
+        Box::pin(std::future::ready(store))
+    };
+    Stand::new(open().await, clock, open, folder)
+}
+
+jeton_store::tell_the_story!(open_file);

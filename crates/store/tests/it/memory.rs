@@ -1,0 +1,18 @@
+//! The memory store tells the conformance story. Every handle of it is one store: there is no other process.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use jeton_store::conformance::{Stand, SteppedClock};
+use jeton_store::{MemoryStore, Store};
+
+async fn open_memory() -> Stand {
+    let clock = Arc::new(SteppedClock::default());
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock.clone()));
+    let again = Arc::clone(&store);
+    let open =
+        move || -> BoxFuture<'static, Arc<dyn Store>> { Box::pin(std::future::ready(Arc::clone(&again))) };
+    Stand::new(store, clock, open, ())
+}
+
+jeton_store::tell_the_story!(open_memory);
