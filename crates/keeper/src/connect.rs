@@ -45,7 +45,8 @@ pub(crate) async fn connect(
                 shared.look(&defined.name).await?;
                 return Ok(Connected::Stored { generation });
             }
-            ConnectAnswer::Moved { .. } => {}
+            // The latter is of an exchange alone; looking again does no harm.
+            ConnectAnswer::Moved { .. } | ConnectAnswer::Superseded => {}
             ConnectAnswer::Unchanged => return Ok(Connected::Unchanged),
             ConnectAnswer::HeldBy { connection } => {
                 return Err(refused(format!(

@@ -21,6 +21,17 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// The code of a grant that another connection holds already.
 pub(crate) const HELD_BY: &str = "held_by_another";
 
+/// The code of a grant that came after a later one, or after the connection was given up.
+pub(crate) const SUPERSEDED: &str = "superseded";
+
+/// Says so.
+pub(crate) fn superseded(connection: &ConnectionName) -> String {
+    format!(
+        "`{connection}` was connected anew or given up after this consent had been answered, so what it brought is not \
+         used; `jeton status` shows how it stands"
+    )
+}
+
 /// Says so.
 pub(crate) fn held_by(connection: &ConnectionName) -> String {
     format!(
@@ -119,24 +130,23 @@ pub(crate) async fn offer(shared: &Shared, write: &Write) -> Result<Taken, Store
 }
 
 /// Offers a grant that a code bought, whatever the generation has become meanwhile: the person who consented meant it
-/// to replace what is there.
+/// to replace what is there. What began later has the last word all the same.
 async fn offer_grant(shared: &Shared, mut connect: Connect) -> Result<ConnectAnswer, StoreError> {
     loop {
-        match shared.ports.connections.connect(connect.clone()).await? {
-            ConnectAnswer::Moved { generation } => connect = sealed_for(shared, connect, generation)?,
-            ConnectAnswer::HeldBy { connection } => {
-                let fail = FailExchange {
-                    attempt: connect.attempt,
-                    unknown: false,
-                    code: HELD_BY.to_owned(),
-                    http_status: None,
-                    message: held_by(&connection),
-                };
-                shared.ports.consents.fail_exchange(fail).await?;
-                return Ok(ConnectAnswer::HeldBy { connection });
+        let answer = shared.ports.connections.connect(connect.clone()).await?;
+        let (code, message) = match &answer {
+            ConnectAnswer::Moved { generation } => {
+                connect = sealed_for(shared, connect, *generation)?;
+                continue;
             }
-            answer => return Ok(answer),
-        }
+            ConnectAnswer::HeldBy { connection } => (HELD_BY, held_by(connection)),
+            ConnectAnswer::Superseded => (SUPERSEDED, superseded(&connect.connection)),
+            _ => return Ok(answer),
+        };
+        let (attempt, code) = (connect.attempt, code.to_owned());
+        let fail = FailExchange { attempt, unknown: false, code, http_status: None, message };
+        shared.ports.consents.fail_exchange(fail).await?;
+        return Ok(answer);
     }
 }
 

@@ -37,19 +37,20 @@ pub(crate) fn unfit(
         (Some(Ending::Exchange(done)), Then::Exchange { attempt, .. }) if done == attempt => {
             Some(CallbackAnswer::Taken)
         }
+        (Some(Ending::Refused { code, message }), Then::Refuse { code: again, message: words, .. })
+            if code == again && message == words =>
+        {
+            Some(CallbackAnswer::Taken)
+        }
         _ => consent::takes(consent, callback.bearer, now).err().map(CallbackAnswer::Unfit),
     }
 }
 
-/// The attempt that will exchange the code, while it is under way. `row` is the connection, where there is one.
-pub(crate) fn exchange(
-    consent: Consent,
-    then: &Then,
-    row: Option<Connection>,
-    now: Timestamp,
-) -> Option<Attempt> {
-    let Then::Exchange { attempt, node, lease_ttl, .. } = then else { return None };
-    Some(Attempt {
+/// The attempt that an answer of a provider opens, or the one that came to nothing. `row` is the connection, where there is
+/// one.
+pub(crate) fn attempt(consent: Consent, then: &Then, row: Option<Connection>, now: Timestamp) -> Attempt {
+    let (Then::Exchange { attempt, node, .. } | Then::Refuse { attempt, node, .. }) = then;
+    let open = Attempt {
         id: *attempt,
         connection: consent.connection,
         provider: consent.provider,
@@ -63,13 +64,23 @@ pub(crate) fn exchange(
         recovers: None,
         started_at: now,
         completed_at: None,
-        lease_until: Some(now + *lease_ttl),
+        lease_until: None,
         code: None,
         http_status: None,
         message: None,
         old_expires_at: row.and_then(|row| row.tokens?.access_expires_at),
         new_expires_at: None,
-    })
+    };
+    match then {
+        Then::Exchange { lease_ttl, .. } => Attempt { lease_until: Some(now + *lease_ttl), ..open },
+        Then::Refuse { code, message, .. } => Attempt {
+            status: AttemptStatus::Failed,
+            completed_at: Some(now),
+            code: Some(code.clone()),
+            message: Some(message.clone()),
+            ..open
+        },
+    }
 }
 
 /// Puts a failure into the attempt; answers whether it is to be written.

@@ -143,6 +143,8 @@ pub(crate) fn fail<D: Desk>(desk: &D, fail: &Fail) -> Result<(), D::Failure> {
             Ok(desk.attempt(id)?.map(|(attempt, _)| (attempt.status, attempt.recovers)))
         })?;
         rules::fail(&mut row, fail, reopens, attempt.trigger, desk.now());
+    } else if fail.verdict != Verdict::Unknown {
+        rules::give_back(&mut row, fail.attempt);
     }
     attempt.status = rules::failed_status(fail.verdict);
     attempt.completed_at = attempt.completed_at.or(Some(desk.now()));

@@ -18,6 +18,9 @@ pub(crate) fn connect<D: Desk>(desk: &D, connect: &Connect) -> Result<ConnectAns
     // The provider has just given it for a code: then it lives, and is new even where its text is not.
     let exchanged = known.is_some();
     let before = desk.find(&connect.connection)?;
+    if exchanged && before.as_ref().is_some_and(|row| row.grant > connect.grant) {
+        return Ok(ConnectAnswer::Superseded);
+    }
     let generation = before.as_ref().map_or(Generation(0), |row| row.generation);
     if generation != connect.generation {
         return Ok(ConnectAnswer::Moved { generation });

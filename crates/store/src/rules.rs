@@ -8,9 +8,12 @@ use std::time::Duration;
 use jeton_core::id::{AttemptId, GrantId, OperationId};
 use jeton_core::keep::attempt::{Act, AttemptStatus, Trigger};
 use jeton_core::keep::claim::Claim;
-use jeton_core::keep::connection::{Connection, Generation, GrantState, Lease, Revision, Stray};
+use jeton_core::keep::connection::{
+    Connection, Generation, GrantState, Lease, Revision, SealedTokens, Stray,
+};
 use jeton_core::keep::ports::{Administer, Commit, Connect, Fail, Verdict};
 use jeton_core::keep::rejection::brake_after_commit;
+use jeton_core::seal::Fingerprint;
 use jeton_core::time::Timestamp;
 
 /// Code of an attempt that was given up as of unknown outcome by its recovery.
@@ -49,8 +52,7 @@ pub(crate) fn take_lease(row: &mut Connection, claim: &Claim, until: Timestamp) 
 
 /// Whether the row is still the one that the attempt began from: its generation *and* its refresh token.
 pub(crate) fn is_as_claimed(row: &Connection, commit: &Commit) -> bool {
-    let held = row.tokens.as_ref().and_then(|tokens| tokens.refresh_fingerprint);
-    row.generation == commit.generation && held == commit.replaces
+    row.generation == commit.generation && refresh_of(row.tokens.as_ref()) == commit.replaces
 }
 
 /// The new token set takes its place. Answers an attempt that this one came before: its recovery, still under way.
@@ -79,7 +81,8 @@ pub(crate) fn keep_stray(row: &mut Connection, commit: Commit, grant: GrantId) {
     }
 }
 
-fn give_back(row: &mut Connection, attempt: AttemptId) {
+/// The attempt is over, whatever the row has become meanwhile.
+pub(crate) fn give_back(row: &mut Connection, attempt: AttemptId) {
     row.lease = row.lease.filter(|lease| lease.attempt != attempt);
     row.open_attempt = row.open_attempt.filter(|open| *open != attempt);
 }
@@ -196,7 +199,7 @@ pub(crate) fn has_already(row: &Connection, connect: &Connect) -> bool {
     let same = match &connect.tokens {
         None => row.tokens.is_some(),
         Some(new) => {
-            let held = row.tokens.as_ref().and_then(|tokens| tokens.refresh_fingerprint);
+            let held = refresh_of(row.tokens.as_ref());
             held.is_some() && held == new.refresh_fingerprint
         }
     };
@@ -214,11 +217,20 @@ pub(crate) fn connect(row: &mut Connection, connect: Connect, now: Timestamp) ->
         row.generation = row.generation.next();
     }
     let brings_tokens = connect.tokens.is_some();
+    let held = refresh_of(row.tokens.as_ref());
+    let sending = row
+        .lease
+        .filter(|lease| lease.until > now && held.is_some() && held == refresh_of(connect.tokens.as_ref()));
     row.state = if brings_tokens { GrantState::Live } else { GrantState::None };
     row.due_at = Some(if brings_tokens { connect.due_at } else { connect.due_at.min(now) });
     row.tokens = connect.tokens;
     forget_troubles(row);
-    supersede(row, connect.attempt)
+    // The very refresh token that it brings is being sent: whoever sends it has the lease until that is over.
+    if sending.is_some() { None } else { supersede(row, connect.attempt) }
+}
+
+fn refresh_of(tokens: Option<&SealedTokens>) -> Option<Fingerprint> {
+    tokens.and_then(|tokens| tokens.refresh_fingerprint)
 }
 
 fn forget_troubles(row: &mut Connection) {

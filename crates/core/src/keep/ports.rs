@@ -108,6 +108,9 @@ pub enum ConnectAnswer {
         /// That connection.
         connection: ConnectionName,
     },
+    /// Of an exchange alone: after it had begun, somebody connected the connection anew or gave it up, and has the last
+    /// word. Which began later is told by the ids of the grants.
+    Superseded,
     /// That attempt spent this refresh token, or may have: it must not be sent again.
     Spent {
         /// The attempt.

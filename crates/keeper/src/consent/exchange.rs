@@ -127,7 +127,15 @@ impl Answer<'_> {
             _ => "foreign".to_owned(),
         };
         tracing::warn!(connection = %self.defined.name, code, reason = %refused, "a consent came to nothing");
-        self.use_up(Then::Refuse { code, message: refused.to_string() }).await?;
+        let (shared, now) = (self.shared, self.shared.clock.now());
+        let then = Then::Refuse {
+            attempt: AttemptId::generate(now, &*shared.entropy),
+            grant: GrantId::generate(now, &*shared.entropy),
+            node: shared.node,
+            code,
+            message: refused.to_string(),
+        };
+        self.use_up(then).await?;
         Ok(refused)
     }
 
@@ -234,6 +242,11 @@ impl Answer<'_> {
             Taken::Connect(ConnectAnswer::HeldBy { connection }) => Err(ConsentError::Failed {
                 message: deliver::held_by(&connection),
                 code: deliver::HELD_BY.to_owned(),
+                name,
+            }),
+            Taken::Connect(ConnectAnswer::Superseded) => Err(ConsentError::Failed {
+                message: deliver::superseded(&name),
+                code: deliver::SUPERSEDED.to_owned(),
                 name,
             }),
             other => {

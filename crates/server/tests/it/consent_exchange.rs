@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jeton_core::keep::ports::Administer;
 use jeton_core::secret::Secret;
 use jeton_emulator::Mood;
 use jeton_keeper::{Grant, Settings, SlotState, look_at_spill_slots};
@@ -56,7 +57,7 @@ async fn a_browser_that_leaves_meanwhile_does_not_cost_the_grant() {
 }
 
 #[tokio::test]
-async fn a_grant_that_was_connected_meanwhile_is_replaced_by_the_consented_one() {
+async fn a_grant_that_was_connected_meanwhile_is_left_alone() {
     let (scene, back) = slow_scene().await;
     let meanwhile = async {
         until_accepted(&scene).await;
@@ -69,9 +70,29 @@ async fn a_grant_that_was_connected_meanwhile_is_replaced_by_the_consented_one()
         scene.house.vault.connect("acme", grant).await.unwrap();
     };
     let (reply, ()) = tokio::join!(scene.come_back(&back), meanwhile);
-    page(&reply, 200, "Connected");
-    assert_eq!(scene.house.vault.status("acme").await.unwrap().generation.0, 2);
-    assert_alive(&scene).await;
+    let sentence = page(&reply, 502, "Not connected");
+    assert!(sentence.contains("connected anew or given up"), "{sentence}");
+    assert_eq!(scene.house.vault.status("acme").await.unwrap().generation.0, 1);
+    let given = scene.house.client().get_json("/api/v1/connections/acme/token").await.unwrap();
+    assert_eq!(given["access_token"], "a.b.c");
+}
+
+#[tokio::test]
+async fn a_connection_that_was_given_up_meanwhile_stays_given_up() {
+    let scene = Scene::of("amocrm").await;
+    page(&scene.come_back(&scene.consent().await).await, 200, "Connected");
+    let back = scene.consent().await;
+    scene.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(500))]);
+    let meanwhile = async {
+        while scene.emulator.stats().accepted < 2 {
+            sleep(Duration::from_millis(5)).await;
+        }
+        scene.house.vault.administer("acme", Administer::Disconnect).await.unwrap();
+    };
+    let (reply, ()) = tokio::join!(scene.come_back(&back), meanwhile);
+    page(&reply, 502, "Not connected");
+    assert_eq!(scene.condition().await, "pending");
+    assert_eq!(scene.progress().await["state"], "failed");
 }
 
 /// Waits until the reply lies in a spill slot.

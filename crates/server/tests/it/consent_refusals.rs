@@ -194,6 +194,9 @@ async fn a_refused_consent_says_so_and_keeps_everything_as_it_was() {
     let neither = scene.consent().await.without("code");
     page(&scene.come_back(&neither).await, 502, "Not connected");
     nothing_was_sent(&scene).await;
+    let log = scene.house.vault.attempts(&AttemptFilter::default(), 10).await.unwrap();
+    let codes: Vec<_> = log.iter().filter_map(|attempt| attempt.code.as_deref()).collect();
+    assert_eq!(codes, ["no_code", "invalid_scope", "access_denied"], "each is on record");
 }
 
 #[tokio::test]

@@ -8,15 +8,16 @@ use std::time::Duration;
 
 use jeton_core::id::{AttemptId, ConsentId};
 use jeton_core::keep::attempt::{Act, AttemptStatus};
+use jeton_core::keep::claim::ClaimAnswer;
 use jeton_core::keep::connection::Generation;
 use jeton_core::keep::consent::{Bearer, ClosedLink, Ending, Progress, UnfitAnswer, progress};
 use jeton_core::keep::ports::{
-    CallBack, CallbackAnswer, Connect, ConnectAnswer, ConsentKey, FailExchange, FoundConsent, Invite,
-    OpenAnswer, Opening, StoreError, Then,
+    Administer, CallBack, CallbackAnswer, Connect, ConnectAnswer, ConsentKey, FailExchange, FoundConsent,
+    Invite, OpenAnswer, Opening, StoreError, Then, Verdict,
 };
 use jeton_core::seal::Fingerprint;
 
-use super::stand::{LEASE, Stand, Told, name, node, provider};
+use super::stand::{LEASE, Stand, Told, failure, name, node, provider};
 
 const LIFE: Duration = Duration::from_mins(10);
 
@@ -144,8 +145,21 @@ pub async fn an_answer_that_does_not_fit_changes_nothing(stand: &Stand) -> Told 
 /// A refusal uses the state up, and no attempt is made.
 pub async fn a_refusal_ends_the_consent(stand: &Stand) -> Told {
     asked(stand, 1).await?;
-    let refuse = Then::Refuse { code: "access_denied".into(), message: "The person said no.".into() };
-    assert_eq!(stand.store.call_back(callback(1, refuse)).await?, CallbackAnswer::Taken);
+    let attempt = stand.attempt_id();
+    let refuse = Then::Refuse {
+        attempt,
+        grant: stand.grant_id(),
+        node: node(1),
+        code: "access_denied".into(),
+        message: "The person said no.".into(),
+    };
+    for sent in ["once", "again after an unknown COMMIT"] {
+        let answer = stand.store.call_back(callback(1, refuse.clone())).await?;
+        assert_eq!(answer, CallbackAnswer::Taken, "{sent}");
+    }
+    let logged = stand.attempt(attempt).await?;
+    assert_eq!((logged.act, logged.status), (Act::Connect, AttemptStatus::Failed));
+    assert_eq!(logged.code.as_deref(), Some("access_denied"), "it is on record");
     let refused = Progress::Refused { code: "access_denied".into(), message: "The person said no.".into() };
     assert_eq!(how_far(stand, 1).await?, refused);
     let late = callback(1, exchange(stand).1);
@@ -184,6 +198,61 @@ pub async fn an_exchange_that_succeeds_connects_under_its_attempt(stand: &Stand)
     stand.store.call_back(callback(3, then)).await?;
     let twice = Connect { attempt, ..stand.connect("other", 1, Generation(0)) };
     assert_eq!(stand.store.connect(twice).await?, ConnectAnswer::HeldBy { connection: name("acme") });
+    Ok(())
+}
+
+/// Whoever connects anew, or gives the connection up, after an exchange has begun, has the last word; one that began later
+/// replaces what came before it, also where that came in first.
+pub async fn what_began_later_has_the_last_word(stand: &Stand) -> Told {
+    let begun = async |number| -> Result<_, StoreError> {
+        asked(stand, number).await?;
+        let (attempt, then) = exchange(stand);
+        let Then::Exchange { grant, .. } = then else { unreachable!("it is one") };
+        stand.store.call_back(callback(number, then)).await?;
+        Ok((attempt, grant))
+    };
+    let connect = |(attempt, grant), number, generation| Connect {
+        attempt,
+        grant,
+        ..stand.connect("acme", number, Generation(generation))
+    };
+    let (first, second) = (begun(1).await?, begun(2).await?);
+    let connected = |generation| ConnectAnswer::Connected { generation: Generation(generation) };
+    assert_eq!(stand.store.connect(connect(first, 1, 0)).await?, connected(1));
+    assert_eq!(stand.store.connect(connect(second, 2, 1)).await?, connected(2), "it began later");
+
+    let (third, fourth) = (begun(3).await?, begun(4).await?);
+    assert_eq!(stand.store.connect(connect(fourth, 4, 2)).await?, connected(3));
+    assert_eq!(stand.store.connect(connect(third, 3, 2)).await?, ConnectAnswer::Superseded);
+    assert_eq!(stand.store.connect(connect(third, 3, 3)).await?, ConnectAnswer::Superseded);
+
+    let fifth = begun(5).await?;
+    stand.store.administer(&name("acme"), Administer::Disconnect, stand.operation_id()).await?;
+    let row = stand.find("acme").await?;
+    let late = connect(fifth, 5, row.generation.0);
+    assert_eq!(stand.store.connect(late).await?, ConnectAnswer::Superseded, "it was given up since");
+    assert_eq!(stand.find("acme").await?, row);
+    Ok(())
+}
+
+/// Some providers give the refresh token again that they gave before. While that one is being sent, nobody else may.
+pub async fn a_grant_whose_refresh_token_is_being_sent_leaves_the_lease_alone(stand: &Stand) -> Told {
+    let row = stand.connected("acme", 1).await?;
+    let claim = stand.won(stand.claim(&row)).await?;
+    asked(stand, 1).await?;
+    let (attempt, then) = exchange(stand);
+    stand.store.call_back(callback(1, then)).await?;
+    let same = Connect { attempt, ..stand.connect("acme", 1, Generation(1)) };
+    let connected = ConnectAnswer::Connected { generation: Generation(2) };
+    assert_eq!(stand.store.connect(same).await?, connected);
+    let row = stand.find("acme").await?;
+    assert_eq!(row.lease.map(|lease| lease.attempt), Some(claim.attempt));
+    let rival = stand.store.claim(stand.claim(&row)).await?;
+    assert!(matches!(rival, ClaimAnswer::Held { .. }), "{rival:?}");
+    stand.store.fail(failure(&claim, Verdict::Retry, "not_sent")).await?;
+    let row = stand.find("acme").await?;
+    assert_eq!((row.lease, row.open_attempt), (None, None), "what was sent is over");
+    stand.won(stand.claim(&row)).await?;
     Ok(())
 }
 

@@ -63,6 +63,8 @@ macro_rules! tell_the_story {
             consents::an_answer_that_does_not_fit_changes_nothing,
             consents::a_refusal_ends_the_consent,
             consents::an_exchange_that_succeeds_connects_under_its_attempt,
+            consents::what_began_later_has_the_last_word,
+            consents::a_grant_whose_refresh_token_is_being_sent_leaves_the_lease_alone,
             consents::an_exchange_that_fails_leaves_the_connection_alone,
             consents::the_latest_consent_of_each_connection_is_listed_and_old_ones_are_forgotten,
             failures::a_failure_that_spent_nothing_cools_down_and_counts,

@@ -84,18 +84,17 @@ fn call_back(draft: &Draft<'_>, callback: &CallBack) -> Result<CallbackAnswer, S
     let Some(mut consent) = found else { return Ok(CallbackAnswer::Unknown) };
     consent.ending = Some(match &callback.then {
         Then::Exchange { attempt, .. } => Ending::Exchange(*attempt),
-        Then::Refuse { code, message } => Ending::Refused { code: code.clone(), message: message.clone() },
+        Then::Refuse { code, message, .. } => {
+            Ending::Refused { code: code.clone(), message: message.clone() }
+        }
     });
     if let Some(asked) = &mut consent.asked {
         asked.verifier = None;
     }
     draft.change().consents.insert(consent.id, consent.clone());
-    if let Then::Exchange { grant, .. } = &callback.then {
-        let row = draft.find(&consent.connection)?;
-        if let Some(attempt) = consents::exchange(consent, &callback.then, row, now) {
-            draft.write(&attempt, *grant)?;
-        }
-    }
+    let row = draft.find(&consent.connection)?;
+    let attempt = consents::attempt(consent, &callback.then, row, now);
+    draft.write(&attempt, callback.then.grant())?;
     Ok(CallbackAnswer::Taken)
 }
 

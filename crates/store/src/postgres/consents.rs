@@ -5,7 +5,7 @@ use jeton_core::id::{AttemptId, ConnectionName};
 use jeton_core::keep::consent::{Consent, Ending};
 use jeton_core::keep::ports::{
     CallBack, CallbackAnswer, ConsentKey, ConsentStore, FailExchange, FoundConsent, Invite, OpenAnswer,
-    Opening, StoreError, Then,
+    Opening, StoreError,
 };
 use jeton_core::time::Timestamp;
 use tokio_postgres::Row;
@@ -70,16 +70,12 @@ async fn call_back(shared: &Shared, callback: &CallBack) -> Result<CallbackAnswe
     .bytes(attempt.as_ref().map(|attempt| &attempt.as_bytes()[..]))
     .text(code)
     .text(message);
-    let mut statements = vec![take];
-    if let Then::Exchange { grant, .. } = &callback.then {
-        let row = table::by_name(std::iter::once(consent.connection.as_str()));
-        let found = session.together(&[row]).await?;
-        let row = table::read_rows(found.first().map_or(&[], Vec::as_slice))?.pop();
-        if let Some(attempt) = consents::exchange(consent, &callback.then, row, now) {
-            statements.push(writes::attempts(&[&(attempt, *grant)]));
-        }
-    }
-    end(session, statements).await?;
+    let row = table::by_name(std::iter::once(consent.connection.as_str()));
+    let found = session.together(&[row]).await?;
+    let row = table::read_rows(found.first().map_or(&[], Vec::as_slice))?.pop();
+    let attempt = consents::attempt(consent, &callback.then, row, now);
+    let record = writes::attempts(&[&(attempt, callback.then.grant())]);
+    end(session, vec![take, record]).await?;
     Ok(CallbackAnswer::Taken)
 }
 

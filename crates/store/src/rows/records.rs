@@ -148,7 +148,7 @@ fn ending(columns: &mut Columns<'_>) -> Result<Option<Ending>, StoreError> {
 pub(crate) fn ending_columns(then: &Then) -> (Option<AttemptId>, Option<&str>, Option<&str>) {
     match then {
         Then::Exchange { attempt, .. } => (Some(*attempt), None, None),
-        Then::Refuse { code, message } => (None, Some(code), Some(message)),
+        Then::Refuse { code, message, .. } => (None, Some(code), Some(message)),
     }
 }
 

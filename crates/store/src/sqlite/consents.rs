@@ -5,7 +5,7 @@ use jeton_core::id::{AttemptId, ConnectionName};
 use jeton_core::keep::consent::{Consent, Ending};
 use jeton_core::keep::ports::{
     CallBack, CallbackAnswer, ConsentKey, ConsentStore, FailExchange, FoundConsent, Invite, OpenAnswer,
-    Opening, StoreError, Then,
+    Opening, StoreError,
 };
 use jeton_core::seal::Fingerprint;
 use jeton_core::time::Timestamp;
@@ -117,12 +117,9 @@ fn call_back(writing: &Writing<'_>, callback: &CallBack) -> Result<CallbackAnswe
         message,
         consent.id.as_bytes()
     ])?;
-    if let Then::Exchange { grant, .. } = &callback.then {
-        let row = table::find(writing.conn, writing.drift, &consent.connection)?;
-        if let Some(attempt) = consents::exchange(consent, &callback.then, row, writing.now) {
-            log::write(writing, &attempt, *grant)?;
-        }
-    }
+    let row = table::find(writing.conn, writing.drift, &consent.connection)?;
+    let attempt = consents::attempt(consent, &callback.then, row, writing.now);
+    log::write(writing, &attempt, callback.then.grant())?;
     Ok(CallbackAnswer::Taken)
 }
 

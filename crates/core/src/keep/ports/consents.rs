@@ -70,13 +70,28 @@ pub enum Then {
         /// After which time without an outcome the attempt counts as interrupted.
         lease_ttl: Duration,
     },
-    /// It ends the consent.
+    /// It ends the consent; the attempt that comes to nothing is on record all the same.
     Refuse {
+        /// The attempt, which is also the operation id.
+        attempt: AttemptId,
+        /// The grant that it does not bring.
+        grant: GrantId,
+        /// The process that takes it.
+        node: NodeId,
         /// A stable code.
         code: String,
         /// One sentence for people, with no secret.
         message: String,
     },
+}
+
+impl Then {
+    /// The grant that belongs to it.
+    pub fn grant(&self) -> GrantId {
+        match self {
+            Self::Exchange { grant, .. } | Self::Refuse { grant, .. } => *grant,
+        }
+    }
 }
 
 /// Uses the state of a consent up, once.
