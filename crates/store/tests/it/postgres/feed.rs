@@ -115,7 +115,15 @@ async fn a_listener_that_lost_its_connection_listens_again_and_misses_nothing() 
     let (here, there) = (open(database.url()).await, open(database.url()).await);
     here.connect(connect("acme", 1)).await.unwrap();
     let mut follower = Follower::of(&there).await;
+    let listening =
+        "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()";
     for round in 0..3 {
+        let both = async {
+            while database.query(listening).unwrap().len() < 2 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, both).await.expect("they listen, and listen again");
         let end = format!(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}' AND query LIKE 'LISTEN%'",
             database.name()
@@ -124,14 +132,6 @@ async fn a_listener_that_lost_its_connection_listens_again_and_misses_nothing() 
         let error = format!("error-{round}");
         database.query(&change("acme", &error)).unwrap();
         follower.hears_of("acme", &error).await;
-        let listening =
-            "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()";
-        let both = async {
-            while database.query(listening).unwrap().len() < 2 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        timeout(PATIENCE, both).await.expect("they listen again");
     }
 }
 
