@@ -26,7 +26,7 @@ pub use client::{Client, Reply};
 pub use command::{Command, Finished};
 pub use home::{Connection, TempHome};
 pub use leaks::{Leak, grep_tree};
-pub use nginx::nginx;
+pub use nginx::{end_nginx, nginx};
 pub use oidc::{Fault, OidcRig, OidcSettings, OidcStats};
 pub use place::{jeton_binary, project_root, python, rig_directory};
 pub use port::FreePort;

@@ -6,13 +6,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use jeton_testkit::{Client, FreePort};
+use jeton_testkit::{Client, FreePort, end_nginx};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A running nginx. It is killed when the value is dropped.
+/// A running nginx. It ends when the value is dropped.
 pub(super) struct Nginx {
     child: Child,
     port: FreePort,
@@ -95,13 +95,6 @@ http {{
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // Asked and not killed, so that its workers end too.
-        let process = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
-        if let Some(process) = process
-            && rustix::process::kill_process(process, rustix::process::Signal::TERM).is_ok()
-        {
-            // There is nobody to tell of an error.
-            let _status = self.child.wait();
-        }
+        end_nginx(&mut self.child);
     }
 }

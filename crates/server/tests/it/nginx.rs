@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use jeton_server::Limits;
-use jeton_testkit::{Client, FreePort, nginx};
+use jeton_testkit::{Client, FreePort, end_nginx, nginx};
 use tokio::time::{Instant, sleep};
 
 use crate::house::{Ground, House};
@@ -20,10 +20,7 @@ struct Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        if self.child.kill().is_ok() {
-            // Reaped, so that its port is free. There is nobody to tell of an error.
-            let _status = self.child.wait();
-        }
+        end_nginx(&mut self.child);
     }
 }
 
