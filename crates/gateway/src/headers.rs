@@ -28,7 +28,7 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 ];
 
 /// What a caller says to jeton and not to the API: who it is, where it is, and what this server does by itself.
-const FOR_US: [HeaderName; 12] = [
+const FOR_US: [HeaderName; 20] = [
     HOST,
     COOKIE,
     EXPECT,
@@ -40,17 +40,34 @@ const FOR_US: [HeaderName; 12] = [
     HeaderName::from_static("x-forwarded-proto"),
     HeaderName::from_static("x-real-ip"),
     HeaderName::from_static("http2-settings"),
+    // These would change the method or the path that was judged by the caller's scopes.
     HeaderName::from_static("x-original-url"),
+    HeaderName::from_static("x-rewrite-url"),
+    HeaderName::from_static("x-http-method"),
+    HeaderName::from_static("x-http-method-override"),
+    HeaderName::from_static("x-method-override"),
+    HeaderName::from_static("x-forwarded-method"),
+    HeaderName::from_static("x-forwarded-path"),
+    HeaderName::from_static("x-forwarded-prefix"),
+    HeaderName::from_static("x-forwarded-uri"),
 ];
 
-/// What an API would say to a browser about the host that it believes to be: it would be believed of this one.
-const FOR_ITS_HOST: [HeaderName; 6] = [
+/// What an API would say to a browser about the host that it believes to be, or to a proxy of its own: it would be believed
+/// of this host, and obeyed by the proxy before jeton.
+const FOR_ITS_HOST: [HeaderName; 13] = [
     SET_COOKIE,
     ALT_SVC,
     STRICT_TRANSPORT_SECURITY,
     HeaderName::from_static("set-cookie2"),
     HeaderName::from_static("clear-site-data"),
     HeaderName::from_static("service-worker-allowed"),
+    HeaderName::from_static("x-accel-buffering"),
+    HeaderName::from_static("x-accel-charset"),
+    HeaderName::from_static("x-accel-expires"),
+    HeaderName::from_static("x-accel-limit-rate"),
+    HeaderName::from_static("x-accel-redirect"),
+    HeaderName::from_static("x-lighttpd-send-file"),
+    HeaderName::from_static("x-sendfile"),
 ];
 
 /// What a request is about to be, once it is passed on.
@@ -173,6 +190,10 @@ mod tests {
             ("x-service-token", "x"),
             ("cookie", "a=b"),
             ("x-forwarded-for", "10.0.0.1"),
+            ("x-http-method-override", "DELETE"),
+            ("x-method-override", "DELETE"),
+            ("x-rewrite-url", "/admin"),
+            ("x-forwarded-uri", "/admin"),
             ("upgrade", "h2c"),
             ("content-length", "3"),
             ("accept", "text/plain"),
@@ -214,8 +235,15 @@ mod tests {
     #[test]
     fn an_answer_says_nothing_about_this_host() {
         let mut headers = HeaderMap::new();
-        for name in ["connection", "x-named", "set-cookie", "x-jeton-error", "x-jeton-retry", "content-type"]
-        {
+        for name in [
+            "connection",
+            "x-named",
+            "set-cookie",
+            "x-accel-redirect",
+            "x-jeton-error",
+            "x-jeton-retry",
+            "content-type",
+        ] {
             headers.insert(name, HeaderValue::from_static("x-named"));
         }
         clear_answer(&mut headers);

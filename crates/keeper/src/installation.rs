@@ -146,7 +146,13 @@ impl Installation {
             Joining::InAnyCase => Publish::Replace,
         };
         let path = data_dir.join(INSTANCE_FILE);
-        publish(&path, |file| instance_text(identity.instance, file), how, entropy)
+        publish(&path, |file| instance_text(identity.instance, file), how, entropy)?;
+        if joining == Joining::InAnyCase {
+            // Whatever this data directory has seen before, it follows the store from where that is now.
+            let revision = store.revision().await?;
+            high_water::reset(data_dir, revision).map_err(|source| unusable_mark(data_dir, source))?;
+        }
+        Ok(())
     }
 
     /// Opens the installation of a store that was founded and has come to `revision`, and writes nothing: to look at one

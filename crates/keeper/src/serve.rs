@@ -125,7 +125,7 @@ impl Vault {
         let defined = self.shared.defined(name)?;
         let asked_at = self.shared.clock.now();
         let deadline = self.deadline(request);
-        let rejection = Rejection { connection: defined.name.clone(), fingerprint, helped_before };
+        let mut rejection = Rejection { connection: defined.name.clone(), fingerprint, helped_before };
         let order = Order::new(Wish::Other(fingerprint), Trigger::Rejected);
         let patience = Patience::new(deadline, asked_at);
         let mut waiting = None;
@@ -156,7 +156,9 @@ impl Vault {
                     if let Some(known) = self.fly(defined, order, patience).await? {
                         return self.given(defined, &known, request);
                     }
-                    // A flight that brought the refused token once more is judged by the store before there is another.
+                    // A flight that brought the refused token once more is judged by the store before there is another,
+                    // and what helped before has not helped now.
+                    rejection.helped_before = false;
                 }
             }
         }

@@ -67,6 +67,18 @@ async fn who_joins_a_flight_that_brings_the_refused_token_again_asks_the_store_a
     assert!(process.vault.token(ACME, TokenRequest::default()).await.is_ok());
 }
 
+#[tokio::test]
+async fn what_helped_before_and_comes_again_unchanged_is_refreshed_once_and_then_braked() {
+    let (token_url, requests, _server) = stubborn().await;
+    let (world, process) = World::shaped(Shape { token_url: Some(token_url), ..Shape::default() }).await;
+    let access = Some(Secret::new(SAME));
+    process.connect(ACME, Grant { access, ..world.living_grant(Duration::from_hours(1)) }).await;
+    let token = process.token(ACME).await.unwrap();
+    let refused = process.vault.reject_what_helped(ACME, token.fingerprint, TokenRequest::default()).await;
+    assert!(matches!(refused, Err(TokenError::Braked { .. })), "{refused:?}");
+    assert_eq!(requests.load(Ordering::SeqCst), 1);
+}
+
 /// A grant, or client credentials in place of one that is dead.
 const EITHER: &str = r#"
 name = "own"

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jeton_core::entropy::SystemEntropy;
-use jeton_keeper::{Hold, Installation, KeySource, TokenError};
+use jeton_keeper::{Hold, Installation, Joining, KeySource, TokenError};
 use jeton_store::sqlite::faults::NoHooks;
 use tokio::time::{Instant, sleep};
 
@@ -84,6 +84,10 @@ async fn a_rotation_of_one_connection_is_noticed_though_another_one_changed_last
     end(process).await;
     world.database = backup;
     assert!(matches!(world.process().await.vault.hold(), Some(Hold::WentBack { .. })));
+
+    let (store, data_dir) = (world.store_at(&world.place(), Arc::new(NoHooks)).await, world.place().data_dir);
+    Installation::join(&*store, &data_dir, Joining::InAnyCase, &SystemEntropy).await.unwrap();
+    assert_eq!(world.process().await.vault.hold(), None, "it follows the store from where that is now");
 }
 
 #[tokio::test]
