@@ -1,7 +1,8 @@
 //! What the project does to itself: `cargo xtask test`, `check-arch`, `rig`, and the proofs: `keep-alive`, `stampede`, `soak`,
-//! `rotation`, `vend`, `gateway`.
+//! `rotation`, `vend`, `gateway`, `crowd`.
 
 mod arch;
+mod crowd;
 mod gateway;
 mod keep_alive;
 mod load;
@@ -44,6 +45,8 @@ enum Task {
     Vend(vend::Options),
     /// Lets tokens die early under many callers of the gateway, sends large bodies through it, and measures what a call costs
     Gateway(gateway::Options),
+    /// Starts a server with very many connections: how soon it is ready, and what it weighs
+    Crowd(crowd::Options),
     /// Installs the packages of the OAuth server that others wrote, which tests start
     Rig,
 }
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Task::Rotation(options) => rotation::run(&options),
         Task::Vend(options) => vend::run(&options),
         Task::Gateway(options) => gateway::run(&options),
+        Task::Crowd(options) => crowd::run(&options),
         Task::Rig => rig::install(),
     };
     match done {

@@ -2,7 +2,7 @@
 
 pub(crate) mod load;
 mod peer;
-mod server;
+pub(crate) mod server;
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! What operators do to connections, and what they see of them.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use jeton_core::id::{ConnectionName, OperationId};
 use jeton_core::keep::attempt::{Attempt, Trigger};
@@ -75,12 +76,12 @@ impl Vault {
     ) -> Result<Vec<Status>, TokenError> {
         let now = self.shared.clock.now();
         let rows = self.shared.patiently(|| self.shared.ports.connections.list(after, limit)).await?;
-        let mut statuses: BTreeMap<ConnectionName, Status> = self
-            .shared
-            .definitions
-            .values()
-            .filter(|defined| after.is_none_or(|after| defined.name > *after))
-            .map(|defined| {
+        // No more than `limit` of them: with very many definitions each page would cost as much as all pages.
+        let later =
+            (after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.as_str())), Bound::Unbounded);
+        let defined = self.shared.definitions.range::<str, _>(later).take(limit);
+        let mut statuses: BTreeMap<ConnectionName, Status> = defined
+            .map(|(_, defined)| {
                 (defined.name.clone(), Status::unconnected(defined.name.clone(), defined.provider.clone()))
             })
             .collect();

@@ -118,7 +118,7 @@ pub(crate) struct Shared {
     pub(crate) node: NodeId,
     hold: OnceLock<Hold>,
     pub(crate) high_water: HighWater,
-    pub(crate) definitions: HashMap<String, Arc<Defined>>,
+    pub(crate) definitions: BTreeMap<String, Arc<Defined>>,
     pub(crate) memory: Memory,
     pub(crate) flights: Arc<Flights>,
     pub(crate) outbound: Outbound,
@@ -283,7 +283,7 @@ impl Shared {
 fn define(
     definitions: BTreeMap<ConnectionName, Definition>,
     settings: &Settings,
-) -> HashMap<String, Arc<Defined>> {
+) -> BTreeMap<String, Arc<Defined>> {
     let mut gates: HashMap<ProviderName, Arc<Semaphore>> = HashMap::new();
     let of = |(name, definition): (ConnectionName, Definition)| {
         let provider = definition.provider().name().clone();

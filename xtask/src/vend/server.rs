@@ -84,7 +84,7 @@ impl Start {
 ///
 /// # Errors
 /// The system does not tell: this works on Linux.
-pub(super) fn resident_mib(process: u32) -> Result<f64> {
+pub(crate) fn resident_mib(process: u32) -> Result<f64> {
     let path = format!("/proc/{process}/status");
     let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
     resident_kib(&text).map(|kib| kib / 1_024.0).with_context(|| format!("{path} says no VmRSS"))

@@ -17,9 +17,11 @@ pub(crate) fn read(
 ) {
     let parsed = DeTable::parse(text).and_then(|places| Ok((places, text.parse::<Table>()?)));
     match parsed {
-        Ok((places, table)) => Document { text, origin, values, faults }.walk(places.get_ref(), table, &[]),
+        Ok((places, table)) => {
+            Document { lines: Lines::of(text), origin, values, faults }.walk(places.get_ref(), table, &[]);
+        }
         Err(error) => {
-            let line = error.span().map_or(1, |span| line_of(text, span.start));
+            let line = error.span().map_or(1, |span| Lines::of(text).of_offset(span.start));
             let what = error.message().lines().collect::<Vec<_>>().join(", ");
             faults.push(Fault::new(Some(origin(line)), "", format!("this is not TOML: {what}")));
         }
@@ -27,7 +29,7 @@ pub(crate) fn read(
 }
 
 struct Document<'a> {
-    text: &'a str,
+    lines: Lines,
     origin: &'a dyn Fn(usize) -> Origin,
     values: &'a mut Values,
     faults: &'a mut Vec<Fault>,
@@ -38,7 +40,7 @@ impl Document<'_> {
         // Both come from one text: every key is in both.
         for (key, value) in table {
             let Some((written, place)) = places.get_key_value(key.as_str()) else { continue };
-            let origin = (self.origin)(line_of(self.text, written.span().start));
+            let origin = (self.origin)(self.lines.of_offset(written.span().start));
             let mut path = above.to_vec();
             path.push(key);
             self.take(path, value, place, origin);
@@ -55,7 +57,7 @@ impl Document<'_> {
             // A list of tables: each has its place in the list for a name, and a line of its own.
             (Place::Section, Value::Array(items), DeValue::Array(places)) if is_list(&path) => {
                 for (index, (item, place)) in items.into_iter().zip(places).enumerate() {
-                    let origin = (self.origin)(line_of(self.text, place.span().start));
+                    let origin = (self.origin)(self.lines.of_offset(place.span().start));
                     let path = path.iter().cloned().chain([index.to_string()]).collect();
                     self.faults.extend(self.values.set(path, item, origin).err());
                 }
@@ -74,12 +76,24 @@ fn is_list(path: &[String]) -> bool {
     schema::place(&first) == Place::Setting(Kind::Entry)
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
-    1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
+/// Where the lines of a text end, so that a file with very many keys is not read from its beginning for each of them.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Self {
+        Self(text.match_indices('\n').map(|(offset, _)| offset).collect())
+    }
+
+    /// The line of an offset, counted from 1.
+    fn of_offset(&self, offset: usize) -> usize {
+        1 + self.0.partition_point(|end| *end < offset)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::values::path;
     use super::*;
 
@@ -144,5 +158,16 @@ mod tests {
     fn what_is_not_toml_is_said_with_its_line() {
         let faults = faults("[server]\nlisten = 127.0.0.1:1\n");
         assert!(faults[0].starts_with("jeton.toml:2: this is not TOML: "), "{faults:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn the_line_of_an_offset_is_one_more_than_the_ends_of_lines_before_it(text in "[a\n]{0,40}") {
+            let lines = Lines::of(&text);
+            for offset in 0..=text.len() {
+                let ends = text[..offset].matches('\n').count();
+                prop_assert_eq!(lines.of_offset(offset), 1 + ends);
+            }
+        }
     }
 }

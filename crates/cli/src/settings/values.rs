@@ -55,10 +55,9 @@ impl Values {
 
     /// What stands directly below a section, by key.
     pub(crate) fn below(&self, section: &[String]) -> BTreeMap<String, Found> {
-        let direct = self
-            .settings
-            .iter()
-            .filter(|(path, _)| path.len() == section.len() + 1 && path.starts_with(section));
+        // Paths are in order, so that what is below a section stands together: other sections are not looked at.
+        let below = self.settings.range(section.to_vec()..).take_while(|(path, _)| path.starts_with(section));
+        let direct = below.filter(|(path, _)| path.len() == section.len() + 1);
         direct.filter_map(|(path, found)| path.last().map(|key| (key.clone(), found.clone()))).collect()
     }
 

@@ -9,6 +9,7 @@ mod budget;
 mod classes;
 mod clock;
 mod commit;
+mod cost;
 mod flight;
 mod grace;
 mod hold;

@@ -1,4 +1,5 @@
-//! The store that the tests of a run stand on: SQLite, or PostgreSQL where `JETON_TEST_STORE` says `postgres`.
+//! The store that the tests of a run stand on, here and at the doors: SQLite, or PostgreSQL where `JETON_TEST_STORE` says
+//! `postgres`.
 
 use std::fmt;
 use std::ops::Deref;
@@ -11,7 +12,7 @@ use async_trait::async_trait;
 use jeton_core::keep::ports::StoreError;
 use jeton_core::time::Clock;
 use jeton_store::sqlite::faults::Hooks;
-use jeton_store::{PostgresOptions, PostgresStore, SqliteOptions, SqliteStore, Store, postgres};
+use jeton_store::{PostgresOptions, PostgresStore, ServerStore, SqliteOptions, SqliteStore, postgres};
 use jeton_testkit::{PgCluster, PgDatabase, test_store_is_postgres};
 
 /// How long a call of SQLite may wait.
@@ -68,7 +69,7 @@ impl Database {
                 options.hooks = hooks;
                 options.busy_timeout = PATIENCE;
                 let store = Arc::new(SqliteStore::open(file, options).expect("the database opens"));
-                Kept { faults: Faults::Sqlite(Arc::clone(&store)), store }
+                Kept { faults: Faults::Sqlite(Arc::clone(&store)), store, postgres: None }
             }
             Self::Postgres(database) => {
                 let switches = Arc::new(Switches { full: false.into(), read_only: false.into(), hooks });
@@ -76,7 +77,7 @@ impl Database {
                 options.clock = Some(clock);
                 options.hooks = Arc::clone(&switches) as _;
                 let store = Arc::new(PostgresStore::open(options).await.expect("the database opens"));
-                Kept { faults: Faults::Postgres(switches), store }
+                Kept { faults: Faults::Postgres(switches), store: store.clone(), postgres: Some(store) }
             }
         }
     }
@@ -85,12 +86,14 @@ impl Database {
 /// An open store, whichever it is.
 #[derive(Clone)]
 pub(crate) struct Kept {
-    store: Arc<dyn Store>,
+    store: Arc<dyn ServerStore>,
     faults: Faults,
+    /// The same once more, where it stands on PostgreSQL.
+    postgres: Option<Arc<PostgresStore>>,
 }
 
 impl Kept {
-    pub(crate) fn shared(&self) -> Arc<dyn Store> {
+    pub(crate) fn shared(&self) -> Arc<dyn ServerStore> {
         Arc::clone(&self.store)
     }
 
@@ -98,10 +101,15 @@ impl Kept {
     pub(crate) fn faults(&self) -> &Faults {
         &self.faults
     }
+
+    /// What it has sent so far, where it stands on PostgreSQL.
+    pub(crate) fn counts(&self) -> Option<postgres::Counts> {
+        Some(self.postgres.as_ref()?.counts())
+    }
 }
 
 impl Deref for Kept {
-    type Target = dyn Store;
+    type Target = dyn ServerStore;
 
     fn deref(&self) -> &Self::Target {
         &*self.store

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use jeton_core::access::{ServiceTokenStore, TokenHash};
+use jeton_core::access::TokenHash;
 use jeton_core::entropy::SystemEntropy;
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::ports::ChangeFeed;
@@ -17,6 +17,7 @@ use jeton_emulator::Emulator;
 use jeton_issuer::{Access, Environment, NewToken};
 use jeton_keeper::{Grant, Installation, KeySource, Ports, Settings, Vault};
 use jeton_server::{Doors, Limits, router, serve};
+use jeton_store::sqlite::faults::NoHooks;
 use jeton_store::{SqliteOptions, SqliteStore};
 use jeton_testkit::Client;
 use tempfile::TempDir;
@@ -26,18 +27,23 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::stores::{Database, Kept};
+
 pub(crate) const API_KEY: &str = "the-key-of-this-house-0123456789";
 
 /// A provider and a place on disk; houses are opened in it.
 pub(crate) struct Ground {
     pub(crate) home: TempDir,
     pub(crate) emulator: Emulator,
+    database: Database,
 }
 
 impl Ground {
     pub(crate) async fn new() -> Self {
         let emulator = Emulator::start(jeton_emulator::Settings::default()).await.unwrap();
-        Self { home: tempfile::tempdir().unwrap(), emulator }
+        let home = tempfile::tempdir().unwrap();
+        let database = Database::new(home.path().join("jeton.sqlite")).await;
+        Self { home, emulator, database }
     }
 
     fn definition(&self) -> Definition {
@@ -54,14 +60,11 @@ impl Ground {
         Catalogue::builtin().get("oauth2").unwrap().define(setup).unwrap()
     }
 
-    fn store(&self, file: &str) -> SqliteStore {
-        SqliteStore::open(&self.home.path().join(file), SqliteOptions::new(Arc::new(SystemClock))).unwrap()
-    }
-
     /// A feed that cannot be read: its database is gone.
     pub(crate) fn broken_feed(&self) -> Arc<dyn ChangeFeed> {
-        let store = self.store("gone.sqlite");
-        std::fs::remove_file(self.home.path().join("gone.sqlite")).unwrap();
+        let file = self.home.path().join("gone.sqlite");
+        let store = SqliteStore::open(&file, SqliteOptions::new(Arc::new(SystemClock))).unwrap();
+        std::fs::remove_file(file).unwrap();
         Arc::new(store)
     }
 
@@ -78,7 +81,10 @@ impl Ground {
         names: &[&str],
     ) -> Vault {
         let definitions = names.iter().map(|name| (name.parse().unwrap(), self.definition())).collect();
-        vault_of(self.home.path(), data_dir, feed, definitions, Arc::new(SystemClock)).await
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let store = open_store(&self.database, &clock).await;
+        let settings = Settings { spill_slots: 2, ..Settings::default() };
+        vault_on(&store, self.home.path(), data_dir, feed, definitions, clock, settings).await
     }
 
     /// A house with `names` defined.
@@ -89,40 +95,25 @@ impl Ground {
 
     /// Who may come in, by the one database of this ground.
     pub(crate) async fn access(&self) -> Access {
-        access_of(self.home.path(), Arc::new(SystemClock)).await
+        access_of(&self.database, Arc::new(SystemClock)).await
     }
 }
 
-/// Who may come in, by the one database of a folder.
-pub(crate) async fn access_of(home: &Path, clock: Arc<dyn Clock>) -> Access {
-    let store =
-        SqliteStore::open(&home.join("jeton.sqlite"), SqliteOptions::new(Arc::clone(&clock))).unwrap();
-    let store: Arc<dyn ServiceTokenStore> = Arc::new(store);
+/// Who may come in, by a database.
+pub(crate) async fn access_of(database: &Database, clock: Arc<dyn Clock>) -> Access {
+    let store = open_store(database, &clock).await.shared();
     let environment = Environment::with_api_key(TokenHash::of(API_KEY.as_bytes()));
     let settings = jeton_issuer::Settings::default();
     Access::open(store, environment, settings, clock, Arc::new(SystemEntropy)).await.unwrap()
 }
 
-/// A vault on the one database of a folder.
-pub(crate) async fn vault_of(
-    home: &Path,
-    data_dir: &Path,
-    feed: Option<Arc<dyn ChangeFeed>>,
-    definitions: BTreeMap<ConnectionName, Definition>,
-    clock: Arc<dyn Clock>,
-) -> Vault {
-    let store = store_of(home, &clock);
-    let settings = Settings { spill_slots: 2, ..Settings::default() };
-    vault_on(&store, home, data_dir, feed, definitions, clock, settings).await
+pub(crate) async fn open_store(database: &Database, clock: &Arc<dyn Clock>) -> Kept {
+    database.open(Arc::clone(clock), Arc::new(NoHooks)).await
 }
 
-pub(crate) fn store_of(home: &Path, clock: &Arc<dyn Clock>) -> Arc<SqliteStore> {
-    let options = SqliteOptions::new(Arc::clone(clock));
-    Arc::new(SqliteStore::open(&home.join("jeton.sqlite"), options).unwrap())
-}
-
+/// A vault on an open store.
 pub(crate) async fn vault_on(
-    store: &Arc<SqliteStore>,
+    store: &Kept,
     home: &Path,
     data_dir: &Path,
     feed: Option<Arc<dyn ChangeFeed>>,
@@ -134,10 +125,10 @@ pub(crate) async fn vault_on(
     let entropy = Arc::new(SystemEntropy);
     let installation = Installation::open(&**store, data_dir, &key, &*clock, &*entropy).await.unwrap();
     let ports = Ports {
-        connections: store.clone(),
-        feed: feed.unwrap_or_else(|| store.clone()),
-        log: store.clone(),
-        consents: store.clone(),
+        connections: store.shared(),
+        feed: feed.unwrap_or_else(|| store.shared()),
+        log: store.shared(),
+        consents: store.shared(),
     };
     Vault::open(ports, installation, definitions, settings, clock, entropy).await.unwrap()
 }

@@ -16,4 +16,10 @@ mod nginx;
 mod refusals;
 mod scene;
 mod service_tokens;
+#[expect(
+    dead_code,
+    reason = "no test of the doors copies a database, fills it up, or counts what it is sent"
+)]
+#[path = "../../../keeper/tests/it/stores.rs"]
+mod stores;
 mod verify;

@@ -14,12 +14,12 @@ use jeton_core::time::{Clock, SystemClock, Timestamp};
 use jeton_emulator::Emulator;
 use jeton_keeper::Settings;
 use jeton_server::Limits;
-use jeton_store::SqliteStore;
 use jeton_testkit::{Client, Reply};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::house::{House, access_of, store_of, vault_on};
+use crate::house::{House, access_of, open_store, vault_on};
+use crate::stores::{Database, Kept};
 
 /// Where browsers reach the jeton of a scene, as its provider knows it; a proxy takes the path away.
 const PUBLIC: &str = "https://jeton.example.com/tokens";
@@ -59,13 +59,14 @@ pub(crate) struct Place {
     pub(crate) real: Definition,
     definition: Definition,
     home: TempDir,
+    database: Database,
 }
 
 /// A place, and a jeton that runs in it.
 pub(crate) struct Scene {
     place: Arc<Place>,
     pub(crate) house: House,
-    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) store: Kept,
 }
 
 impl Deref for Scene {
@@ -128,7 +129,8 @@ impl Place {
         let real = provider.define(own).unwrap();
         let definition = real.clone().emulated_at(at).unwrap();
         let home = tempfile::tempdir().unwrap();
-        Arc::new(Self { emulator, clock: Arc::default(), real, definition, home })
+        let database = Database::new(home.path().join("jeton.sqlite")).await;
+        Arc::new(Self { emulator, clock: Arc::default(), real, definition, home, database })
     }
 
     pub(crate) fn data_dir(&self) -> PathBuf {
@@ -147,9 +149,10 @@ impl Place {
         definitions: BTreeMap<ConnectionName, Definition>,
     ) -> Scene {
         let (home, clock) = (self.home.path(), self.clock.clone() as Arc<dyn Clock>);
-        let store = store_of(home, &clock);
+        let store = open_store(&self.database, &clock).await;
         let vault = vault_on(&store, home, &self.data_dir(), None, definitions, clock, settings).await;
-        let house = House::open(vault, access_of(home, self.clock.clone()).await, Limits::default()).await;
+        let access = access_of(&self.database, self.clock.clone()).await;
+        let house = House::open(vault, access, Limits::default()).await;
         Scene { place: Arc::clone(self), house, store }
     }
 }

@@ -9,6 +9,8 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 
 use super::PostgresOptions;
+use super::migrate::MIGRATIONS;
+use crate::migration::{Migration, up_to};
 
 /// How long one try to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -64,6 +66,8 @@ pub(super) struct Address {
     pub(super) shown: String,
     /// Whether a pooler of transactions stands between.
     pub(super) pooler: bool,
+    /// The schema that is wanted there.
+    pub(super) schema: &'static [Migration],
 }
 
 impl Address {
@@ -115,7 +119,8 @@ impl Address {
             config.options(given.into_iter().chain(ours).collect::<Vec<_>>().join(" "));
         }
         let shown = shown(&config);
-        Ok(Self { config, encryption, root_certificates, shown, pooler: options.pooler })
+        let schema = up_to(MIGRATIONS, options.last_migration);
+        Ok(Self { config, encryption, root_certificates, shown, pooler: options.pooler, schema })
     }
 
     /// The name of the database, as the server understands the URL.

@@ -30,9 +30,14 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     },
 ];
 
-/// The tables that a whole schema has.
-const TABLES: &str = "attempts, connections, consents, kept_replies, nodes, operations, service_tokens, settings, store, \
-    strays, tokens";
+/// The tables that a whole schema has, by name.
+fn tables(schema: &'static [Migration]) -> Vec<&'static str> {
+    let lines = schema.iter().flat_map(|migration| migration.sql.lines());
+    let made = lines.filter_map(|line| line.strip_prefix("CREATE TABLE "));
+    let mut names: Vec<_> = made.filter_map(|rest| rest.split(' ').next()).collect();
+    names.sort_unstable();
+    names
+}
 
 /// The oldest PostgreSQL that is served, as `server_version_num` counts.
 const OLDEST: i64 = 140_000;
@@ -76,21 +81,22 @@ pub(super) async fn check_server(sessions: &Sessions, address: &Address) -> Resu
 
 /// The migrations that the database lacks.
 pub(super) async fn lacking(sessions: &Sessions, address: &Address) -> Result<&'static [Migration], Failure> {
-    let tables = Statement::new(
+    let wanted = tables(address.schema);
+    let look = Statement::new(
         "SELECT to_regclass('jeton_migrations') IS NOT NULL, ARRAY(SELECT wanted FROM unnest($1) AS wanted
             WHERE to_regclass(wanted) IS NULL)",
     );
-    let rows = sessions.rows(&tables.texts(TABLES.split(", ").map(Some))).await?;
+    let rows = sessions.rows(&look.texts(wanted.iter().copied().map(Some))).await?;
     let row = rows.first().ok_or(Failure::Lost)?;
     let recorded: bool = row.try_get(0)?;
     let absent: Vec<String> = row.try_get(1)?;
     if !recorded {
-        if absent.len() < TABLES.split(", ").count() {
+        if absent.len() < wanted.len() {
             return Err(
                 half_migrated(address, "it has tables under our names and no record of migrations").into()
             );
         }
-        return Ok(MIGRATIONS);
+        return Ok(address.schema);
     }
     let rows = sessions.rows(&Statement::new(APPLIED)).await?;
     let lacking = lacking_after(&rows, address)?;
@@ -119,7 +125,7 @@ fn lacking_after(rows: &[Row], address: &Address) -> Result<&'static [Migration]
             Ok(Applied { number, checksum: columns.text_or_null("checksum")?.unwrap_or_default() })
         })
         .collect::<Result<Vec<_>, StoreError>>()?;
-    missing(MIGRATIONS, &applied)
+    missing(address.schema, &applied)
         .map_err(|what| StoreError::Refused(format!("the database {} {what}", address.shown)))
 }
 
@@ -216,12 +222,11 @@ mod tests {
     fn numbers_go_on_without_gaps_and_every_table_is_known() {
         let numbers: Vec<_> = MIGRATIONS.iter().map(|migration| migration.number).collect();
         assert_eq!(numbers, (1..=u32::try_from(MIGRATIONS.len()).unwrap()).collect::<Vec<_>>());
-        let made = MIGRATIONS.iter().flat_map(|migration| migration.sql.lines());
-        let mut made: Vec<_> = made
-            .filter_map(|line| line.strip_prefix("CREATE TABLE "))
-            .filter_map(|rest| rest.split(' ').next())
-            .collect();
-        made.sort_unstable();
-        assert_eq!(made.join(", "), TABLES);
+        let known = tables(MIGRATIONS).join(", ");
+        assert_eq!(
+            known,
+            "attempts, connections, consents, kept_replies, nodes, operations, service_tokens, settings, store, \
+             strays, tokens"
+        );
     }
 }

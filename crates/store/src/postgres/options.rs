@@ -30,6 +30,9 @@ pub struct PostgresOptions {
     pub application_name: String,
     /// Whether [`PostgresStore::open`] brings the schema up to date; otherwise it refuses a schema that is not.
     pub migrate: bool,
+    /// The last migration that this program knows, in tests: so an older one is opened beside it. Its statements are those
+    /// of this build.
+    pub last_migration: Option<u32>,
     /// Takes the place of the database's clock, in tests.
     pub clock: Option<Arc<dyn Clock>>,
     /// Where tests step in; [`NoHooks`] in earnest.
@@ -47,6 +50,7 @@ impl PostgresOptions {
             most_waiting: 4096,
             application_name: "jeton".into(),
             migrate: true,
+            last_migration: None,
             clock: None,
             hooks: Arc::new(NoHooks),
         }

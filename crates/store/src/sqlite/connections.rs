@@ -139,13 +139,13 @@ mod tests {
 
     use jeton_core::time::SystemClock;
 
-    use super::super::migrate::migrate;
+    use super::super::migrate::{MIGRATIONS, migrate};
     use super::*;
 
     #[test]
     fn what_is_due_is_found_through_its_index_and_in_its_order() {
         let conn = rusqlite::Connection::open_in_memory().unwrap();
-        migrate(&conn, std::path::Path::new("x"), Timestamp::default(), Duration::ZERO).unwrap();
+        migrate(&conn, std::path::Path::new("x"), MIGRATIONS, Timestamp::default(), Duration::ZERO).unwrap();
         let plan = |sql: &str| {
             let mut statement = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
             // Unbound parameters are NULL; the plan does not depend on their values.

@@ -60,7 +60,7 @@ fn look(path: &Path, busy_timeout: Duration) -> Result<Inspection, Failure> {
     if !found.damage.is_empty() {
         return Ok(found);
     }
-    found.missing_migrations = migrate::lacking(&snapshot, path)?.len();
+    found.missing_migrations = migrate::lacking(&snapshot, path, migrate::MIGRATIONS)?.len();
     if found.missing_migrations == 0 {
         found.identity = maintenance::identity(&snapshot)?;
         found.revision = read_revision(&snapshot)?;

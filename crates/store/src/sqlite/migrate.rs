@@ -27,21 +27,27 @@ pub(super) const MIGRATIONS: &[Migration] = &[
 /// Marks the file as ours (`PRAGMA application_id`): "jetn".
 const APPLICATION_ID: i64 = 0x6a65_746e;
 
-/// Applies what the database lacks, all in one transaction.
+/// Applies what the database lacks of `schema`, all in one transaction.
 pub(super) fn migrate(
     conn: &Connection,
     path: &Path,
+    schema: &'static [Migration],
     now: Timestamp,
     busy_timeout: Duration,
 ) -> Result<(), Failure> {
     patiently(busy_timeout, || conn.execute_batch("BEGIN IMMEDIATE"))?;
-    let done = apply_missing(conn, path, now);
+    let done = apply_missing(conn, path, schema, now);
     let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
     let ended = conn.execute_batch(end);
     done.and_then(|()| Ok(ended?))
 }
 
-fn apply_missing(conn: &Connection, path: &Path, now: Timestamp) -> Result<(), Failure> {
+fn apply_missing(
+    conn: &Connection,
+    path: &Path,
+    schema: &'static [Migration],
+    now: Timestamp,
+) -> Result<(), Failure> {
     if is_new(conn, path)? {
         conn.execute_batch(&format!("PRAGMA application_id = {APPLICATION_ID}"))?;
     }
@@ -53,7 +59,7 @@ fn apply_missing(conn: &Connection, path: &Path, now: Timestamp) -> Result<(), F
             applied_at INTEGER NOT NULL
         ) STRICT",
     )?;
-    for migration in lacking(conn, path)? {
+    for migration in lacking(conn, path, schema)? {
         conn.execute_batch(migration.sql)?;
         conn.execute(
             "INSERT INTO migrations (number, name, checksum, applied_at) VALUES (?, ?, ?, ?)",
@@ -68,13 +74,17 @@ fn apply_missing(conn: &Connection, path: &Path, now: Timestamp) -> Result<(), F
     Ok(())
 }
 
-/// The migrations that a database of ours lacks.
-pub(super) fn lacking(conn: &Connection, path: &Path) -> Result<&'static [Migration], Failure> {
+/// The migrations of `schema` that a database of ours lacks.
+pub(super) fn lacking(
+    conn: &Connection,
+    path: &Path,
+    schema: &'static [Migration],
+) -> Result<&'static [Migration], Failure> {
     let applied = conn
         .prepare("SELECT number, checksum FROM migrations ORDER BY number")?
         .query_map((), |row| Ok(Applied { number: row.get(0)?, checksum: row.get(1)? }))?
         .collect::<Result<Vec<_>, _>>()?;
-    let missing = missing(MIGRATIONS, &applied)
+    let missing = missing(schema, &applied)
         .map_err(|what| StoreError::Refused(format!("the database {} {what}", path.display())))?;
     Ok(missing)
 }

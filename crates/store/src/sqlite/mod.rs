@@ -42,6 +42,7 @@ use tokio::sync::{oneshot, watch};
 
 pub use inspect::{Inspection, inspect};
 
+use crate::migration::up_to;
 use errors::Failure;
 use faults::{Faults, Hooks, NoHooks};
 use readers::Readers;
@@ -60,6 +61,9 @@ pub struct SqliteOptions {
     pub readers: usize,
     /// How many calls may wait, to write and to read each, before more get [`StoreError::Unavailable`].
     pub most_waiting: usize,
+    /// The last migration that this program knows, in tests: so an older one is opened beside it. Its statements are those
+    /// of this build.
+    pub last_migration: Option<u32>,
     /// Where tests step in; [`NoHooks`] in earnest.
     pub hooks: Arc<dyn Hooks>,
 }
@@ -73,6 +77,7 @@ impl SqliteOptions {
             busy_timeout: Duration::from_secs(10),
             readers: 4,
             most_waiting: 4096,
+            last_migration: None,
             hooks: Arc::new(NoHooks),
         }
     }
@@ -101,7 +106,8 @@ impl SqliteStore {
         let path = guard::prepare(path)?;
         let open = || -> Result<_, Failure> {
             let conn = opening::writer(&path, options.busy_timeout)?;
-            migrate::migrate(&conn, &path, options.clock.now(), options.busy_timeout)?;
+            let schema = up_to(migrate::MIGRATIONS, options.last_migration);
+            migrate::migrate(&conn, &path, schema, options.clock.now(), options.busy_timeout)?;
             let revision = writer::read_revision(&conn)?;
             let clock = Arc::clone(&options.clock);
             let steady = steady::open(&conn, clock, options.boot.as_deref(), options.busy_timeout)?;

@@ -6,3 +6,4 @@ mod memory;
 mod orders;
 mod postgres;
 mod sqlite;
+mod upgrade;

@@ -4,6 +4,7 @@ mod bouncer;
 mod conformance;
 mod faults;
 mod feed;
+mod rolling;
 mod schema;
 mod stand;
 mod words;

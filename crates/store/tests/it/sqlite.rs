@@ -3,6 +3,7 @@
 mod conformance;
 mod faults;
 mod files;
+mod rolling;
 mod rows;
 mod size;
 mod stand;

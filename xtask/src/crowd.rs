@@ -1,0 +1,255 @@
+//! `cargo xtask crowd`: how soon a server with very many connections is ready, what it weighs, and that it answers for each of
+//! them with the token of that connection.
+
+mod calls;
+mod rows;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Args, ValueEnum};
+use jeton_core::time::{Clock, SystemClock};
+use jeton_emulator::{Emulator, Settings};
+use jeton_testkit::{Connection, PgCluster, Running, TempHome};
+use serde::Serialize;
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use crate::load::Quantiles;
+use crate::vend::server::resident_mib;
+use crate::{proof, tools};
+
+/// Connected by the binary itself; the rows of all others are made after its own.
+const FIRST: &str = "crowd-000000";
+/// Connected by the binary, with a refresh token of the provider: a caller says that its access token was refused.
+const REFUSED: &str = "refused";
+const PATIENCE: Duration = Duration::from_mins(2);
+/// What a start may take. The goal is a fifth of it.
+const LONGEST_START: Duration = Duration::from_secs(10);
+/// How long a server does nothing before its memory is measured.
+const IDLE: Duration = Duration::from_secs(5);
+/// How long the tokens live: nothing is due by itself.
+const LIFE: Duration = Duration::from_hours(12);
+
+/// Where the connections are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+enum Store {
+    Sqlite,
+    Postgres,
+}
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// How many connections are defined and connected
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(3..=1_000_000))]
+    connections: u32,
+    /// Where they are kept
+    #[arg(long, value_enum, default_value = "sqlite")]
+    store: Store,
+    /// What the server logs
+    #[arg(long, default_value = "info")]
+    log: String,
+}
+
+/// Runs the proof, says what was measured, and keeps the figures below the target folder.
+///
+/// # Errors
+/// Something could not be run, an answer was not the right one, or the start took too long.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    proof::build()?;
+    if options.store == Store::Postgres {
+        tools::postgres()?;
+    }
+    let figures = proof::runtime()?.block_on(measure(options)).context("crowd")?;
+    let name = match options.store {
+        Store::Sqlite => "crowd",
+        Store::Postgres => "crowd, postgres",
+    };
+    proof::end(name, &figures.lines(), &figures, &figures.findings(), 0)
+}
+
+/// The figures of one run.
+#[derive(Serialize)]
+struct Figures {
+    connections: u32,
+    store: Store,
+    settings_kib: u64,
+    /// With two connections, for comparison.
+    few: Weight,
+    many: Weight,
+    resident_kib_per_connection: f64,
+    /// One token of the connection that comes last, by a caller who has just opened its line.
+    last_call_ms: f64,
+    calls: usize,
+    /// Calls one after the other, spread evenly over all connections.
+    call: Quantiles,
+    /// A new token in place of one that an API refused: claim, redeem, commit.
+    refresh_ms: f64,
+    token_requests: u64,
+    warnings: Vec<String>,
+}
+
+/// A server: how soon it was ready, and what it weighs.
+#[derive(Serialize)]
+struct Weight {
+    /// From the start of the process to the first 200 of `/readyz`.
+    ready_ms: f64,
+    ready_resident_mib: f64,
+    idle_resident_mib: f64,
+}
+
+impl Weight {
+    /// Starts a server in `home` and weighs it.
+    async fn of(home: &TempHome) -> Result<(Running, Self)> {
+        let command = home.command(["serve"])?;
+        let begun = Instant::now();
+        let mut server = command.serve()?;
+        server.ready(PATIENCE).await?;
+        let ready_ms = millis(begun.elapsed());
+        let ready_resident_mib = resident_mib(server.id())?;
+        sleep(IDLE).await;
+        let idle_resident_mib = resident_mib(server.id())?;
+        Ok((server, Self { ready_ms, ready_resident_mib, idle_resident_mib }))
+    }
+}
+
+async fn measure(options: &Options) -> Result<Figures> {
+    let emulator = Emulator::start(Settings { access_ttl: LIFE, ..Settings::default() }).await?;
+    let cluster = match options.store {
+        Store::Sqlite => None,
+        Store::Postgres => Some(PgCluster::private(&[("fsync", "on"), ("full_page_writes", "on")], &[])?),
+    };
+    let home = connect_two(options, &emulator, cluster.as_ref()).await?;
+    let (few_server, few) = Weight::of(&home).await?;
+    end(few_server).await?;
+
+    rows::fill(&home, FIRST, names(options))?;
+    define(&home, &emulator, options)?;
+    let (server, many) = Weight::of(&home).await?;
+    let asked = calls::ask(&server, &emulator, names(options)).await?;
+    let written = end(server).await?;
+    let warnings = written.lines().filter(|line| line.contains("WARN") || line.contains("ERROR"));
+    Ok(Figures {
+        connections: options.connections,
+        store: options.store,
+        settings_kib: fs::metadata(home.settings())?.len() / 1_024,
+        resident_kib_per_connection: (many.idle_resident_mib - few.idle_resident_mib) * 1_024.0
+            / f64::from(options.connections - 2),
+        few,
+        many,
+        last_call_ms: millis(asked.last),
+        calls: asked.spread.len(),
+        call: asked.spread.quantiles(),
+        refresh_ms: millis(asked.refresh),
+        token_requests: emulator.stats().requests,
+        warnings: warnings.map(str::to_owned).collect(),
+    })
+}
+
+/// The names of all connections but the two that the binary connects.
+fn names(options: &Options) -> impl Iterator<Item = String> {
+    (1..options.connections - 1).map(|number| format!("crowd-{number:06}"))
+}
+
+/// A home whose two connections were connected by the binary.
+async fn connect_two(
+    options: &Options,
+    emulator: &Emulator,
+    cluster: Option<&PgCluster>,
+) -> Result<TempHome> {
+    let mut home = match cluster {
+        Some(cluster) => TempHome::on_database(cluster.empty_database()?)?,
+        None => TempHome::new()?,
+    };
+    ensure!(
+        home.postgres().is_some() == cluster.is_some(),
+        "the environment asks the testkit for PostgreSQL; give `--store postgres`"
+    );
+    home.set("log", "level", options.log.as_str())?;
+    for name in [FIRST, REFUSED] {
+        home.connect(name, connection(emulator))?;
+        // It holds the secret of a client, and the server would warn of that.
+        fs::set_permissions(home.settings(), fs::Permissions::from_mode(0o600))?;
+        let tokens = json!({
+            "access_token": rows::access_token(name),
+            "refresh_token": emulator.mint(1).remove(0).reveal(),
+            "expires_at": SystemClock.now() + LIFE,
+        });
+        let file = home.path().join("tokens.json");
+        fs::write(&file, tokens.to_string()).context("writing tokens.json")?;
+        let path = file.to_str().context("the path of a temporary home is text")?;
+        home.command(["connect", name, "--import", path])?.run(PATIENCE).await?.success()?;
+    }
+    Ok(home)
+}
+
+fn connection(emulator: &Emulator) -> Connection {
+    let settings = Settings::default();
+    let secret = settings.client_secret.reveal();
+    Connection::oauth2(&emulator.token_url(), &emulator.api_base(), &settings.client_id, secret)
+}
+
+/// Adds all connections to the settings file at once.
+fn define(home: &TempHome, emulator: &Emulator, options: &Options) -> Result<()> {
+    let connections: BTreeMap<String, Connection> =
+        names(options).map(|name| (name, connection(emulator))).collect();
+    let definitions = toml::to_string(&BTreeMap::from([("connections", connections)]))
+        .context("writing connections as TOML")?;
+    let first = fs::read_to_string(home.settings()).context("reading the settings file")?;
+    home.write_settings(&format!("{first}\n{definitions}"))
+}
+
+/// Ends a server; answers what it wrote.
+async fn end(mut server: Running) -> Result<String> {
+    server.terminate()?;
+    let status = server.wait(PATIENCE).await?;
+    let written = server.written()?;
+    ensure!(status.success(), "the server ended with {status} after SIGTERM\n{written}");
+    Ok(written)
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1_000.0
+}
+
+impl Figures {
+    /// For people.
+    fn lines(&self) -> Vec<String> {
+        vec![
+            format!(
+                "{} connections, {} KiB of settings: start to ready {:.0} ms; with two connections {:.0} ms",
+                self.connections, self.settings_kib, self.many.ready_ms, self.few.ready_ms
+            ),
+            format!(
+                "resident memory: {:.1} MiB when ready, {:.1} MiB idle ({:.1} and {:.1} MiB with two), {:.2} KiB a connection",
+                self.many.ready_resident_mib,
+                self.many.idle_resident_mib,
+                self.few.ready_resident_mib,
+                self.few.idle_resident_mib,
+                self.resident_kib_per_connection
+            ),
+            format!(
+                "a token of the last connection {:.2} ms; {} calls over all of them: p50 {:.2} ms, p99 {:.2} ms",
+                self.last_call_ms, self.calls, self.call.p50, self.call.p99
+            ),
+            format!("a new token in place of one that was refused: {:.1} ms", self.refresh_ms),
+        ]
+    }
+
+    fn findings(&self) -> Vec<String> {
+        let mut findings = Vec::new();
+        let longest = millis(LONGEST_START);
+        if self.many.ready_ms > longest {
+            findings.push(format!("the start took {:.0} ms, more than {longest:.0} ms", self.many.ready_ms));
+        }
+        if self.token_requests != 1 {
+            findings.push(format!("{} token requests at the provider, where 1 was due", self.token_requests));
+        }
+        findings.extend(self.warnings.iter().take(10).map(|line| format!("the server wrote {line}")));
+        findings
+    }
+}

@@ -1,0 +1,77 @@
+//! The calls: each connection is answered with its own token.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use jeton_emulator::Emulator;
+use jeton_testkit::Running;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use super::{REFUSED, rows};
+use crate::load::{Latencies, Line, api_key};
+
+/// How many calls are spread over all connections.
+const CALLS: usize = 1_000;
+
+/// How long the calls took.
+pub(super) struct Asked {
+    /// One to the connection that comes last.
+    pub(super) last: Duration,
+    pub(super) spread: Latencies,
+    /// One that was given a new token in place of one that an API refused.
+    pub(super) refresh: Duration,
+}
+
+/// Asks for the tokens of the connections `names`, and for a new one of the connection whose token was refused.
+///
+/// # Errors
+/// A call was not answered with the token that it should be.
+pub(super) async fn ask(
+    server: &Running,
+    emulator: &Emulator,
+    names: impl Iterator<Item = String>,
+) -> Result<Asked> {
+    let tasks = TaskTracker::new();
+    let mut line = Line::open(&server.base_url(), &tasks).await?;
+    let names: Vec<String> = names.collect();
+    let last = names.last().context("a crowd is of three connections at least")?;
+    let last = living(&mut line, last).await?;
+    let mut spread = Latencies::default();
+    for name in names.iter().step_by(names.len().div_ceil(CALLS).max(1)) {
+        spread.push(living(&mut line, name).await?);
+    }
+    drop(line);
+    let refresh = refresh(server, emulator).await?;
+    Ok(Asked { last, spread, refresh })
+}
+
+async fn refresh(server: &Running, emulator: &Emulator) -> Result<Duration> {
+    let client = server.client();
+    let path = format!("/api/v1/connections/{REFUSED}/token/reject");
+    let begun = Instant::now();
+    let reply = client.post(&path, &json!({ "access_token": rows::access_token(REFUSED) })).await?;
+    let took = begun.elapsed();
+    let answer = reply.json()?;
+    ensure!(reply.status == 200, "{REFUSED} was answered {}: {}", reply.status, answer["code"]);
+    let good = answer["access_token"].as_str().is_some_and(|token| emulator.accepts(token));
+    ensure!(good, "the provider does not accept the token that {REFUSED} was refreshed to");
+    Ok(took)
+}
+
+async fn living(line: &mut Line, name: &str) -> Result<Duration> {
+    let (token, took) = token(line, name).await?;
+    ensure!(token == rows::access_token(name), "{name} was answered with a token that is not its own");
+    Ok(took)
+}
+
+async fn token(line: &mut Line, name: &str) -> Result<(String, Duration)> {
+    let path = format!("/api/v1/connections/{name}/token");
+    let begun = Instant::now();
+    let (status, body) = line.get(&path, Some(api_key())).await?;
+    let took = begun.elapsed();
+    let answer: Value = serde_json::from_slice(&body)?;
+    ensure!(status == 200, "{name} was answered {status}: {}", answer["code"]);
+    Ok((answer["access_token"].as_str().unwrap_or_default().to_owned(), took))
+}
