@@ -125,7 +125,7 @@ impl Figures {
     pub(super) fn findings(&self) -> Vec<String> {
         let mut findings: Vec<String> =
             self.seen.iter().take(5).map(|seen| format!("a caller saw {seen}")).collect();
-        if self.refreshes > self.deaths + 1 {
+        if self.refreshes > self.deaths {
             findings.push(format!("{} refreshes for {} tokens that died", self.refreshes, self.deaths));
         }
         if self.deaths == 0 || self.refused_by_the_api == 0 {
