@@ -29,8 +29,6 @@ const REFUSED: &str = "refused";
 const PATIENCE: Duration = Duration::from_mins(2);
 /// What a start may take. The goal is a fifth of it.
 const LONGEST_START: Duration = Duration::from_secs(10);
-/// How long a server does nothing before its memory is measured.
-const IDLE: Duration = Duration::from_secs(5);
 /// How long the tokens live: nothing is due by itself.
 const LIFE: Duration = Duration::from_hours(12);
 
@@ -53,6 +51,19 @@ pub(crate) struct Options {
     /// What the server logs
     #[arg(long, default_value = "info")]
     log: String,
+    /// How many seconds the server does nothing before its memory is measured
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=600))]
+    idle: u64,
+}
+
+/// What the test run does, on each store.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn run_short() -> Result<()> {
+    [Store::Sqlite, Store::Postgres]
+        .into_iter()
+        .try_for_each(|store| run(&Options { connections: 5_000, store, log: "info".to_owned(), idle: 1 }))
 }
 
 /// Runs the proof, says what was measured, and keeps the figures below the target folder.
@@ -104,14 +115,14 @@ struct Weight {
 
 impl Weight {
     /// Starts a server in `home` and weighs it.
-    async fn of(home: &TempHome) -> Result<(Running, Self)> {
+    async fn of(home: &TempHome, idle: Duration) -> Result<(Running, Self)> {
         let command = home.command(["serve"])?;
         let begun = Instant::now();
         let mut server = command.serve()?;
         server.ready(PATIENCE).await?;
         let ready_ms = millis(begun.elapsed());
         let ready_resident_mib = resident_mib(server.id())?;
-        sleep(IDLE).await;
+        sleep(idle).await;
         let idle_resident_mib = resident_mib(server.id())?;
         Ok((server, Self { ready_ms, ready_resident_mib, idle_resident_mib }))
     }
@@ -124,12 +135,13 @@ async fn measure(options: &Options) -> Result<Figures> {
         Store::Postgres => Some(PgCluster::private(&[("fsync", "on"), ("full_page_writes", "on")], &[])?),
     };
     let home = connect_two(options, &emulator, cluster.as_ref()).await?;
-    let (few_server, few) = Weight::of(&home).await?;
+    let idle = Duration::from_secs(options.idle);
+    let (few_server, few) = Weight::of(&home, idle).await?;
     end(few_server).await?;
 
     rows::fill(&home, FIRST, names(options))?;
     define(&home, &emulator, options)?;
-    let (server, many) = Weight::of(&home).await?;
+    let (server, many) = Weight::of(&home, idle).await?;
     let asked = calls::ask(&server, &emulator, names(options)).await?;
     let written = end(server).await?;
     let warnings = written.lines().filter(|line| line.contains("WARN") || line.contains("ERROR"));

@@ -8,7 +8,7 @@ use jeton_core::time::{Clock, SystemClock};
 use jeton_testkit::project_root;
 
 use crate::tools::{cargo, run as run_command};
-use crate::{arch, gateway, keep_alive, report, rig, rotation, soak, stampede, tools};
+use crate::{arch, crowd, gateway, keep_alive, report, rig, rotation, soak, stampede, tools};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -22,7 +22,7 @@ struct Step {
     act: fn() -> Result<()>,
 }
 
-const STEPS: [Step; 16] = [
+const STEPS: [Step; 17] = [
     Step { name: "tools", act: tools },
     Step { name: "fmt", act: || run_command(cargo(&["fmt", "--all", "--check"])) },
     Step { name: "clippy", act: clippy },
@@ -37,6 +37,7 @@ const STEPS: [Step; 16] = [
     Step { name: "stampede", act: || stampede::run(&stampede::Options::short()) },
     Step { name: "rotation", act: || rotation::run(&rotation::Options::short()) },
     Step { name: "gateway", act: || gateway::run(&gateway::Options::short()) },
+    Step { name: "crowd", act: crowd::run_short },
     Step { name: "soak", act: || soak::run(&soak::Options::short()) },
     Step { name: "soak-postgres", act: soak::run_short_on_postgres },
 ];

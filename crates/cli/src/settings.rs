@@ -24,6 +24,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::provider::{Catalogue, Definition};
@@ -120,7 +121,8 @@ pub(crate) fn load(sources: &Sources) -> Loaded {
 /// Reads all settings as they would be if the settings file at `path` said `text`.
 pub(crate) fn load_text(sources: &Sources, path: &Path, text: &str) -> Loaded {
     load_with(sources, |values, faults| {
-        let origin = |line| Origin::File { path: path.display().to_string(), line };
+        let shown = Arc::from(path.display().to_string());
+        let origin = |line| Origin::File { path: Arc::clone(&shown), line };
         document::read(text, &origin, values, faults);
         Some(path.to_owned())
     })
@@ -155,7 +157,8 @@ fn read_file(named: Option<&Path>, values: &mut Values, faults: &mut Vec<Fault>)
     let shown = path.display().to_string();
     match fs::read_to_string(path) {
         Ok(text) => {
-            let origin = |line| Origin::File { path: shown.clone(), line };
+            let shown = Arc::from(shown);
+            let origin = |line| Origin::File { path: Arc::clone(&shown), line };
             document::read(&text, &origin, values, faults);
             Some(path.to_owned())
         }
@@ -175,7 +178,7 @@ fn read_old_names(environment: &Environment, values: &mut Values, faults: &mut V
         return;
     }
     let provider = set_text(
-        values::path("connections.amocrm.provider"),
+        &values::path("connections.amocrm.provider"),
         "amocrm",
         Origin::Environment("AMO_CLIENT_ID".to_owned()),
         values,
@@ -184,7 +187,7 @@ fn read_old_names(environment: &Environment, values: &mut Values, faults: &mut V
     for (variable, setting) in OLD_NAMES {
         let origin = Origin::Environment(variable.to_owned());
         let taken = match environment.get(variable) {
-            Ok(Some(text)) => set_text(values::path(setting), text.reveal(), origin, values),
+            Ok(Some(text)) => set_text(&values::path(setting), text.reveal(), origin, values),
             Ok(None) => Ok(()),
             Err(problem) => Err(Fault::new(Some(origin), setting, problem)),
         };
@@ -202,12 +205,12 @@ fn read_environment(environment: &Environment, values: &mut Values, faults: &mut
         if let [section, connection, ..] = path.as_mut_slice()
             && section == "connections"
             && let Some(right) =
-                values.connections().into_iter().find(|known| known.replace(['-', '.'], "_") == *connection)
+                values.connections().find(|known| known.replace(['-', '.'], "_") == *connection)
         {
-            *connection = right;
+            right.clone_into(connection);
         }
         let taken = match environment.get(variable) {
-            Ok(text) => set_text(path, text.unwrap_or_else(|| Secret::new("")).reveal(), origin, values),
+            Ok(text) => set_text(&path, text.unwrap_or_else(|| Secret::new("")).reveal(), origin, values),
             Err(problem) => Err(Fault::new(Some(origin), path.join("."), problem)),
         };
         faults.extend(taken.err());
@@ -216,12 +219,12 @@ fn read_environment(environment: &Environment, values: &mut Values, faults: &mut
 
 fn read_flags(flags: &[(&'static str, String, String)], values: &mut Values, faults: &mut Vec<Fault>) {
     for (flag, name, text) in flags {
-        faults.extend(set_text(values::path(name), text, Origin::Flag(flag), values).err());
+        faults.extend(set_text(&values::path(name), text, Origin::Flag(flag), values).err());
     }
 }
 
-fn set_text(path: Vec<String>, text: &str, origin: Origin, values: &mut Values) -> Result<(), Fault> {
-    let value = match schema::place(&path) {
+fn set_text(path: &[String], text: &str, origin: Origin, values: &mut Values) -> Result<(), Fault> {
+    let value = match schema::place(path) {
         Place::Setting(kind) => schema::from_text(kind, text),
         _ => text.into(),
     };
@@ -251,10 +254,11 @@ fn is_secret(path: &[String], values: &Values, catalogue: &Catalogue) -> bool {
 fn exposed_secret(file: &Path, values: &Values, catalogue: &Catalogue) -> Option<String> {
     use std::os::unix::fs::PermissionsExt as _;
     let mode = fs::metadata(file).ok()?.permissions().mode();
-    let secret = values.iter().find(|(path, found)| {
+    let read_by_others = mode & 0o007 != 0;
+    // Of very many values none is looked at where it makes no difference.
+    let (path, _) = values.iter().take_while(|_| read_by_others).find(|(path, found)| {
         matches!(found.origin, Origin::File { .. }) && is_secret(path, values, catalogue)
-    });
-    let (path, _) = secret.filter(|_| mode & 0o007 != 0)?;
+    })?;
     Some(format!(
         "{file} holds {} and can be read by others; run `chmod 600 {file}`, or move the secret to a file of its own",
         path.join("."),

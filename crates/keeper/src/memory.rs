@@ -94,6 +94,12 @@ impl Memory {
         self.slots.read().expect("no panic happens under this lock").get(name).cloned()
     }
 
+    /// Every connection that is known.
+    pub(crate) fn all(&self) -> Vec<Arc<Known>> {
+        let slots = self.slots.read().expect("no panic happens under this lock");
+        slots.values().filter_map(|slot| slot.known()).collect()
+    }
+
     /// The slot of a connection; made where there is none.
     pub(crate) fn slot(&self, name: &ConnectionName) -> Arc<Slot> {
         if let Some(slot) = self.find(name.as_str()) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use jeton_core::id::{ConnectionName, OperationId};
 use jeton_core::keep::attempt::{Attempt, Trigger};
@@ -14,6 +15,7 @@ use crate::connect;
 use crate::error::TokenError;
 use crate::refresh::Order;
 use crate::serve::Patience;
+use crate::shared::Defined;
 use crate::status::Status;
 use crate::token::{Connected, Grant, Refreshed};
 use crate::vault::Vault;
@@ -66,6 +68,23 @@ impl Vault {
             (None, Some(defined)) => Ok(Status::unconnected(name, defined.provider.clone())),
             (None, None) => Err(self.unknown(name.as_str())),
         }
+    }
+
+    /// The status of every connection as memory holds it, by name, once the vault was started: the store is not asked.
+    pub fn remembered(&self) -> Vec<Status> {
+        let now = self.shared.clock.now();
+        let mut statuses: Vec<Status> = Vec::new();
+        for known in self.shared.memory.all() {
+            let orphaned = !self.shared.definitions.contains_key(known.row.name.as_str());
+            statuses.push(Status::of(&known.row, now, orphaned));
+        }
+        let unknown = |defined: &&Arc<Defined>| {
+            self.shared.memory.find(defined.name.as_str()).and_then(|slot| slot.known()).is_none()
+        };
+        let unconnected = self.shared.definitions.values().filter(unknown);
+        statuses.extend(unconnected.map(|of| Status::unconnected(of.name.clone(), of.provider.clone())));
+        statuses.sort_by(|one, other| one.name.cmp(&other.name));
+        statuses
     }
 
     /// Up to `limit` connections by name after `after`: what is defined, and what is stored without a definition.

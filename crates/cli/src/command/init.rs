@@ -172,7 +172,7 @@ fn new_file(path: &Path, there: bool, output: Output) -> Result<(), Failure> {
 fn free_name(name: &str, loaded: &Loaded) -> Result<ConnectionName, Failure> {
     let parsed: ConnectionName =
         name.parse().map_err(|error| Failure::wrong_use(format!("--name: {error}")))?;
-    if !loaded.values.connections().contains(name) {
+    if !loaded.values.connections().any(|taken| taken == name) {
         return Ok(parsed);
     }
     let at = ["connections".to_owned(), name.to_owned()];

@@ -57,8 +57,8 @@ impl Serve {
         let limits = access.limits;
         let access = compose::access(&house.store, access.with_key(api_key), limits, &house.machine).await?;
         take_over(&house, &imports).await?;
-        announce(&house, listener.local_addr().unwrap_or(address)).await?;
         house.vault.start().await?;
+        announce(&house, listener.local_addr().unwrap_or(address));
         house.vault.live_among(house.store.clone(), &node_name());
         access.start();
         let clock = std::sync::Arc::clone(&house.machine.clock);
@@ -193,15 +193,14 @@ fn read_hash(bytes: &[u8]) -> Result<TokenHash, Failure> {
 }
 
 /// Says where the server listens, and what a person should look at.
-async fn announce(house: &House, address: SocketAddr) -> Result<(), Failure> {
+fn announce(house: &House, address: SocketAddr) {
     if let Some(hold) = house.vault.hold() {
         tracing::warn!(
             "on hold: {hold}, so living tokens are served and nothing is spent; if the original no longer runs, \
              `jeton adopt` takes it over"
         );
     }
-    let states = super::status::all(&house.vault).await?;
-    for state in &states {
+    for state in house.vault.remembered() {
         let connection = &state.name;
         match (state.condition, state.interrupted_attempt) {
             (Condition::Interrupted, Some(attempt)) => tracing::warn!(
@@ -227,5 +226,4 @@ async fn announce(house: &House, address: SocketAddr) -> Result<(), Failure> {
         connections = house.vault.names().len(),
         "listening"
     );
-    Ok(())
 }

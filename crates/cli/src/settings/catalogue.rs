@@ -17,7 +17,7 @@ pub(crate) fn catalogue(reader: &mut Reader<'_>) -> (Catalogue, Vec<String>) {
     let mut catalogue = Catalogue::builtin();
     let mut added = Vec::new();
     let path = values::path(SETTING);
-    let origin = reader.found(&path).map(|found| found.origin);
+    let origin = reader.found(&path).map(|found| found.origin.clone());
     let written = reader.read(SETTING, |value| {
         let list = value.as_array().ok_or_else(|| expected("a list of paths", value))?;
         let text = |item: &toml::Value| {

@@ -11,7 +11,7 @@ use jeton_core::secret::Secret;
 use toml::{Table, Value};
 use url::Url;
 
-use super::reader::{Reader, expected, text};
+use super::reader::{Part, Reader, expected, text};
 use crate::environment::Environment;
 
 /// What definitions are made with besides what is written of them.
@@ -28,10 +28,9 @@ pub(crate) fn definitions(
     around: &Around<'_>,
 ) -> BTreeMap<ConnectionName, Definition> {
     let mut definitions = BTreeMap::new();
-    for name in reader.values.connections() {
-        let at = vec!["connections".to_owned(), name.clone()];
-        match name.parse::<ConnectionName>() {
-            Err(error) => reader.fault(&at, error.to_string()),
+    for at in parts(reader) {
+        match at.key().parse::<ConnectionName>() {
+            Err(error) => reader.fault(&at.path, error.to_string()),
             Ok(parsed) => {
                 if let Some(definition) = definition(reader, around, &at) {
                     definitions.insert(parsed, definition);
@@ -45,30 +44,38 @@ pub(crate) fn definitions(
 /// The files with tokens that connections begin with.
 pub(crate) fn imports(reader: &mut Reader<'_>) -> BTreeMap<ConnectionName, PathBuf> {
     let mut imports = BTreeMap::new();
-    for name in reader.values.connections() {
-        let path = vec!["connections".to_owned(), name.clone(), "import".to_owned()];
-        let origin = reader.found(&path).map(|found| found.origin.clone());
-        if let (Some(file), Ok(name)) = (reader.read_at(&path, text), name.parse()) {
-            imports.insert(name, reader.resolve(&file, origin.as_ref()));
+    for at in parts(reader) {
+        let Some(found) = at.found("import") else { continue };
+        if let (Some(file), Ok(name)) = (reader.read_in(&at, "import", text), at.key().parse()) {
+            imports.insert(name, reader.resolve(&file, Some(&found.origin)));
         }
     }
     imports
 }
 
-fn definition(reader: &mut Reader<'_>, around: &Around<'_>, at: &[String]) -> Option<Definition> {
+/// What is written of each connection.
+pub(super) fn parts<'v>(reader: &Reader<'v>) -> impl Iterator<Item = Part<'v>> + use<'v> {
+    let (values, all) = (reader.values, Part::of(reader.values, vec!["connections".to_owned()]));
+    values.connections().map(move |name| all.part(name))
+}
+
+fn definition(reader: &mut Reader<'_>, around: &Around<'_>, at: &Part<'_>) -> Option<Definition> {
     let faults = reader.faults.len();
-    let provider = below(at, &["provider"]);
-    if reader.found(&provider).is_none() {
+    if at.found("provider").is_none() {
         let names: Vec<_> = around.catalogue.names().map(|name| format!("`{name}`")).collect();
-        reader.fault(&provider, format!("is missing: name the provider, one of {}", names.join(", ")));
+        let problem = format!("is missing: name the provider, one of {}", names.join(", "));
+        reader.fault(&at.path_of("provider"), problem);
     }
-    let provider = reader.read_at(&provider, |value| {
+    let provider = reader.read_in(at, "provider", |value| {
         let name = text(value)?;
         around.catalogue.get(&name).cloned().map_err(|error| error.to_string())
     });
-    let setup =
-        Setup { vars: vars(reader, at), client: client(reader, around, at), policy: policy(reader, at) };
-    let emulator = reader.read_at(&below(at, &["emulated_at"]), |value| {
+    let setup = Setup {
+        vars: vars(reader, &at.part("vars")),
+        client: client(reader, around, &at.part("client")),
+        policy: policy(reader, &at.part("policy")),
+    };
+    let emulator = reader.read_in(at, "emulated_at", |value| {
         let problem =
             "is not a URL; write the one that `jeton provider emulate` prints, such as http://127.0.0.1:9096";
         text(value)?.parse::<Url>().map_err(|_| problem.to_owned())
@@ -95,58 +102,49 @@ fn definition(reader: &mut Reader<'_>, around: &Around<'_>, at: &[String]) -> Op
                 problem = format!("{}: {problem}", error.field);
                 field.clear();
             }
-            reader.fault(&below(at, &field), problem);
+            let path = at.path.iter().cloned().chain(field.into_iter().map(str::to_owned));
+            reader.fault(&path.collect::<Vec<_>>(), problem);
         })
         .ok()
 }
 
-fn vars(reader: &mut Reader<'_>, at: &[String]) -> BTreeMap<String, Secret> {
-    let section = below(at, &["vars"]);
+fn vars(reader: &mut Reader<'_>, section: &Part<'_>) -> BTreeMap<String, Secret> {
     let mut vars = BTreeMap::new();
-    for name in reader.values.below(&section).into_keys() {
-        let read = reader.read_at(&below(&section, &[&name]), |value| match value {
+    for name in section.keys() {
+        let read = reader.read_in(section, name, |value| match value {
             Value::String(text) => Ok(Secret::new(text.as_str())),
             other => Err(expected("text in quotes", other)),
         });
-        vars.extend(read.map(|value| (name, value)));
+        vars.extend(read.map(|value| (name.to_owned(), value)));
     }
     vars
 }
 
-fn client(reader: &mut Reader<'_>, around: &Around<'_>, at: &[String]) -> Client {
-    let section = below(at, &["client"]);
-    let redirect_uri = reader.read_at(&below(&section, &["redirect_uri"]), text);
+fn client(reader: &mut Reader<'_>, around: &Around<'_>, section: &Part<'_>) -> Client {
+    let redirect_uri = reader.read_in(section, "redirect_uri", text);
     Client {
-        id: reader.read_at(&below(&section, &["id"]), text),
-        secret: secret(reader, around.environment, &section),
+        id: reader.read_in(section, "id", text),
+        secret: secret(reader, around.environment, section),
         redirect_uri: redirect_uri.or_else(|| around.callback.map(Url::to_string)),
     }
 }
 
 /// The client secret, from the one place that is given.
-fn secret(reader: &mut Reader<'_>, environment: &Environment, section: &[String]) -> Option<Secret> {
+fn secret(reader: &mut Reader<'_>, environment: &Environment, section: &Part<'_>) -> Option<Secret> {
     let places = ["secret", "secret_env", "secret_file"];
-    let written: Vec<&str> =
-        places.into_iter().filter(|place| reader.found(&below(section, &[place])).is_some()).collect();
-    let [place] = written.as_slice() else {
-        if let [one, another, ..] = written.as_slice() {
-            reader.fault(&below(section, &[another]), format!("`{one}` is set too; keep one of the two"));
-        }
+    let mut written = places.into_iter().filter_map(|place| Some((place, section.found(place)?)));
+    let (place, found) = written.next()?;
+    if let Some((another, _)) = written.next() {
+        reader.fault(&section.path_of(another), format!("`{place}` is set too; keep one of the two"));
         return None;
-    };
-    let path = below(section, &[place]);
-    match *place {
-        "secret" => reader.read_at(&path, |value| text(value).map(Secret::from)),
-        "secret_env" => reader.read_at(&path, |value| from_environment(environment, &text(value)?)),
-        _ => {
-            let found = reader.found(&path)?;
-            let file = found.value.as_str().map(|file| reader.resolve(file, Some(&found.origin)));
-            reader.read_at(&path, |value| {
-                let file = file.ok_or_else(|| expected("a path in quotes", value))?;
-                from_file(&file)
-            })
-        }
     }
+    let file = found.value.as_str().filter(|_| place == "secret_file");
+    let file = file.map(|file| reader.resolve(file, Some(&found.origin)));
+    reader.read_in(section, place, |value| match place {
+        "secret" => text(value).map(Secret::from),
+        "secret_env" => from_environment(environment, &text(value)?),
+        _ => from_file(&file.ok_or_else(|| expected("a path in quotes", value))?),
+    })
 }
 
 fn from_environment(environment: &Environment, name: &str) -> Result<Secret, String> {
@@ -175,12 +173,11 @@ pub(crate) fn from_file(file: &Path) -> Result<Secret, String> {
 }
 
 /// Reads each setting of a policy by itself, so that a fault has its own line.
-fn policy(reader: &mut Reader<'_>, at: &[String]) -> PolicyOverrides {
-    let section = below(at, &["policy"]);
+fn policy(reader: &mut Reader<'_>, section: &Part<'_>) -> PolicyOverrides {
     let mut whole = PolicyOverrides::default();
-    for name in reader.values.below(&section).into_keys() {
-        let read = reader.read_at(&below(&section, &[&name]), |value| {
-            let alone = Table::from_iter([(name.clone(), value.clone())]);
+    for name in section.keys() {
+        let read = reader.read_in(section, name, |value| {
+            let alone = Table::from_iter([(name.to_owned(), value.clone())]);
             alone
                 .try_into::<PolicyOverrides>()
                 .map_err(|error| error.message().lines().collect::<Vec<_>>().join(", "))
@@ -188,8 +185,4 @@ fn policy(reader: &mut Reader<'_>, at: &[String]) -> PolicyOverrides {
         whole = read.map(|one| one.over(whole.clone())).unwrap_or(whole);
     }
     whole
-}
-
-fn below(at: &[String], keys: &[&str]) -> Vec<String> {
-    at.iter().cloned().chain(keys.iter().map(|key| (*key).to_owned())).collect()
 }

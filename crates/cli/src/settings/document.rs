@@ -1,12 +1,13 @@
 //! Reading a settings file: every value with the line of its key.
 
-use toml::de::{DeTable, DeValue};
-use toml::{Spanned, Table, Value};
+use serde::Deserialize as _;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+use toml::{Spanned, Value};
 
 use super::fault::Fault;
 use super::origin::Origin;
 use super::schema::{self, Kind, Place};
-use super::values::{Values, unknown};
+use super::values::{Found, Section, Values, misplaced, unknown};
 
 /// Adds what a file says to `values`, and what is wrong with it to `faults`. `origin` makes the origin of a line.
 pub(crate) fn read(
@@ -15,58 +16,76 @@ pub(crate) fn read(
     values: &mut Values,
     faults: &mut Vec<Fault>,
 ) {
-    let parsed = DeTable::parse(text).and_then(|places| Ok((places, text.parse::<Table>()?)));
-    match parsed {
-        Ok((places, table)) => {
-            Document { lines: Lines::of(text), origin, values, faults }.walk(places.get_ref(), table, &[]);
+    let lines = Lines::of(text);
+    match DeTable::parse(text) {
+        Ok(table) => {
+            let mut document = Document { lines, origin, path: Vec::new(), faults };
+            document.walk(table.into_inner(), values.root_mut());
         }
         Err(error) => {
-            let line = error.span().map_or(1, |span| Lines::of(text).of_offset(span.start));
-            let what = error.message().lines().collect::<Vec<_>>().join(", ");
-            faults.push(Fault::new(Some(origin(line)), "", format!("this is not TOML: {what}")));
+            let line = error.span().map_or(1, |span| lines.of_offset(span.start));
+            faults.push(no_toml(&error, origin(line)));
         }
     }
+}
+
+fn no_toml(error: &toml::de::Error, origin: Origin) -> Fault {
+    let what = error.message().lines().collect::<Vec<_>>().join(", ");
+    Fault::new(Some(origin), "", format!("this is not TOML: {what}"))
 }
 
 struct Document<'a> {
     lines: Lines,
     origin: &'a dyn Fn(usize) -> Origin,
-    values: &'a mut Values,
+    /// Where the reader is.
+    path: Vec<String>,
     faults: &'a mut Vec<Fault>,
 }
 
 impl Document<'_> {
-    fn walk(&mut self, places: &DeTable<'_>, table: Table, above: &[String]) {
-        // Both come from one text: every key is in both.
+    /// Takes everything of a table into its section.
+    fn walk(&mut self, table: DeTable<'_>, section: &mut Section) {
         for (key, value) in table {
-            let Some((written, place)) = places.get_key_value(key.as_str()) else { continue };
-            let origin = (self.origin)(self.lines.of_offset(written.span().start));
-            let mut path = above.to_vec();
-            path.push(key);
-            self.take(path, value, place, origin);
+            let origin = self.origin_of(key.span().start);
+            self.path.push(key.into_inner().into_owned());
+            self.take(value, origin, section);
+            self.path.pop();
         }
     }
 
-    fn take(&mut self, path: Vec<String>, value: Value, place: &Spanned<DeValue<'_>>, origin: Origin) {
-        let fault = match (schema::place(&path), value, place.get_ref()) {
-            (Place::Section, Value::Table(table), DeValue::Table(places)) => {
-                self.values.note_section(path.clone(), origin);
-                self.walk(places, table, &path);
-                return;
+    fn take(&mut self, written: Spanned<DeValue<'_>>, origin: Origin, section: &mut Section) {
+        let key = self.path.last().cloned().unwrap_or_default();
+        match (schema::place(&self.path), written.get_ref()) {
+            (Place::Section, DeValue::Table(_)) => {
+                if let DeValue::Table(table) = written.into_inner() {
+                    self.walk(table, section.note(&key, origin));
+                }
             }
             // A list of tables: each has its place in the list for a name, and a line of its own.
-            (Place::Section, Value::Array(items), DeValue::Array(places)) if is_list(&path) => {
-                for (index, (item, place)) in items.into_iter().zip(places).enumerate() {
-                    let origin = (self.origin)(self.lines.of_offset(place.span().start));
-                    let path = path.iter().cloned().chain([index.to_string()]).collect();
-                    self.faults.extend(self.values.set(path, item, origin).err());
+            (Place::Section, DeValue::Array(_)) if is_list(&self.path) => {
+                let section = section.note(&key, origin);
+                let DeValue::Array(items) = written.into_inner() else { return };
+                for (index, item) in items.into_iter().enumerate() {
+                    let origin = self.origin_of(item.span().start);
+                    self.put(index.to_string(), item, origin, section);
                 }
-                return;
             }
-            (Place::Unknown, ..) => Err(unknown(&path, origin)),
-            (_, value, _) => self.values.set(path, value, origin),
-        };
-        self.faults.extend(fault.err());
+            (Place::Setting(_), _) => self.put(key, written, origin, section),
+            (Place::Section, _) => self.faults.push(misplaced(&self.path, origin)),
+            (Place::Unknown, _) => self.faults.push(unknown(&self.path, origin)),
+        }
+    }
+
+    fn put(&mut self, key: String, written: Spanned<DeValue<'_>>, origin: Origin, section: &mut Section) {
+        match Value::deserialize(ValueDeserializer::from(written)) {
+            Ok(value) => section.put(key, Found { value, origin }),
+            // It has the form of TOML, and no value that can be held: a number that is too large.
+            Err(error) => self.faults.push(no_toml(&error, origin)),
+        }
+    }
+
+    fn origin_of(&self, offset: usize) -> Origin {
+        (self.origin)(self.lines.of_offset(offset))
     }
 }
 
@@ -99,7 +118,7 @@ mod tests {
 
     fn faults(text: &str) -> Vec<String> {
         let (mut values, mut faults) = (Values::default(), Vec::new());
-        let origin = |line| Origin::File { path: "jeton.toml".to_owned(), line };
+        let origin = |line| Origin::File { path: "jeton.toml".into(), line };
         read(text, &origin, &mut values, &mut faults);
         faults.iter().map(ToString::to_string).collect()
     }
@@ -108,7 +127,7 @@ mod tests {
     fn every_value_knows_its_line() {
         let text = "[server]\n# where\nlisten = \"127.0.0.1:1\"\n[connections.\"a.b\"]\nvars = { token_url = \"x\",\n scope = \"y\" }\n";
         let (mut values, mut faults) = (Values::default(), Vec::new());
-        read(text, &|line| Origin::File { path: "f".to_owned(), line }, &mut values, &mut faults);
+        read(text, &|line| Origin::File { path: "f".into(), line }, &mut values, &mut faults);
         assert_eq!(faults, []);
         let line = |path: &[String]| match values.origin(path) {
             Some(Origin::File { line, .. }) => line,
@@ -122,7 +141,7 @@ mod tests {
             4,
             "the connection itself"
         );
-        assert!(values.connections().contains("a.b"));
+        assert_eq!(values.connections().collect::<Vec<_>>(), ["a.b"]);
     }
 
     #[test]
@@ -158,6 +177,13 @@ mod tests {
     fn what_is_not_toml_is_said_with_its_line() {
         let faults = faults("[server]\nlisten = 127.0.0.1:1\n");
         assert!(faults[0].starts_with("jeton.toml:2: this is not TOML: "), "{faults:?}");
+    }
+
+    #[test]
+    fn a_number_that_no_setting_can_hold_is_said_with_its_line() {
+        let faults = faults("[keeper]\n\nwaiters = 99999999999999999999\n");
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(faults[0].starts_with("jeton.toml:3: this is not TOML: "), "{faults:?}");
     }
 
     proptest! {

@@ -8,6 +8,7 @@ use jeton_core::keep::provider::{Alias, Definition};
 use jeton_gateway::{AliasOf, Settings, is_a_door};
 use toml::{Table, Value};
 
+use super::connections::parts;
 use super::reader::{Reader, expected, text};
 
 const MS: Duration = Duration::from_millis(1);
@@ -34,22 +35,25 @@ pub(super) fn aliases(
     definitions: &BTreeMap<ConnectionName, Definition>,
 ) -> Vec<AliasOf> {
     let mut found: Vec<(Vec<String>, AliasOf)> = Vec::new();
-    let connections = reader.values.connections();
-    for index in reader.values.below(&["alias".to_owned()]).into_keys() {
-        let at = vec!["alias".to_owned(), index];
+    let values = reader.values;
+    for index in values.below(&["alias".to_owned()]) {
+        let at = vec!["alias".to_owned(), index.to_owned()];
         let read = reader.read_at(&at, |value| {
             let of = alias(value)?;
-            let known = connections.iter().any(|name| name == of.connection.as_str());
+            let known = values.connections().any(|name| name == of.connection.as_str());
             if known { Ok(of) } else { Err(format!("there is no [connections.{}]", of.connection)) }
         });
         found.extend(read.map(|alias| (at, alias)));
     }
-    for name in &connections {
-        let at = ["connections", name, "aliases"].map(str::to_owned);
-        let wanted = reader
-            .read_at(&at, |value| value.as_bool().ok_or_else(|| expected("true or false", value)))
-            .unwrap_or_default();
-        let defined = name.parse::<ConnectionName>().ok().filter(|_| wanted);
+    for part in parts(reader) {
+        let wanted = reader.read_in(&part, "aliases", |value| {
+            value.as_bool().ok_or_else(|| expected("true or false", value))
+        });
+        if wanted != Some(true) {
+            continue;
+        }
+        let at = part.path_of("aliases");
+        let defined = part.key().parse::<ConnectionName>().ok();
         let Some((connection, definition)) = defined.and_then(|name| definitions.get_key_value(&name)) else {
             continue;
         };
@@ -58,7 +62,7 @@ pub(super) fn aliases(
             reader.fault(&at, format!("the provider `{}` has no aliases: leave it out", provider.name()));
         }
         let of = |alias: &Alias| AliasOf { connection: connection.clone(), alias: alias.clone() };
-        found.extend(provider.aliases().iter().map(|alias| (at.to_vec(), of(alias))));
+        found.extend(provider.aliases().iter().map(|alias| (at.clone(), of(alias))));
     }
     check_each_other(reader, &found);
     found.into_iter().map(|(_, alias)| alias).collect()

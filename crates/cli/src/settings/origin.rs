@@ -1,6 +1,7 @@
 //! Where a value came from.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -12,7 +13,7 @@ pub(crate) enum Origin {
     /// A settings file.
     File {
         /// Its path, as it was given.
-        path: String,
+        path: Arc<str>,
         /// The line of the key, counted from 1.
         line: usize,
     },
@@ -27,7 +28,7 @@ impl Origin {
     pub(crate) fn to_json(&self) -> Value {
         match self {
             Self::Default => json!({ "source": "default" }),
-            Self::File { path, line } => json!({ "source": "file", "file": path, "line": line }),
+            Self::File { path, line } => json!({ "source": "file", "file": &**path, "line": line }),
             Self::Environment(name) => json!({ "source": "environment", "variable": name }),
             Self::Flag(name) => json!({ "source": "flag", "flag": name }),
         }

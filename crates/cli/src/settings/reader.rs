@@ -8,7 +8,45 @@ use toml::Value;
 
 use super::fault::Fault;
 use super::origin::Origin;
-use super::values::{Found, Values, path};
+use super::values::{Found, Section, Values, path};
+
+/// A section that is being read, and its path.
+pub(crate) struct Part<'v> {
+    section: Option<&'v Section>,
+    pub(crate) path: Vec<String>,
+}
+
+impl<'v> Part<'v> {
+    /// The section at `path`, written or not.
+    pub(crate) fn of(values: &'v Values, path: Vec<String>) -> Self {
+        Self { section: values.section(&path), path }
+    }
+
+    /// The section below `key`, written or not.
+    pub(crate) fn part(&self, key: &str) -> Self {
+        Self { section: self.section.and_then(|section| section.section(key)), path: self.path_of(key) }
+    }
+
+    /// The key of the section itself.
+    pub(crate) fn key(&self) -> &str {
+        self.path.last().map(String::as_str).unwrap_or_default()
+    }
+
+    /// The path of what stands below `key`.
+    pub(crate) fn path_of(&self, key: &str) -> Vec<String> {
+        self.path.iter().cloned().chain([key.to_owned()]).collect()
+    }
+
+    /// What is written below `key`, with its origin.
+    pub(crate) fn found(&self, key: &str) -> Option<&'v Found> {
+        self.section?.get(key)
+    }
+
+    /// The keys of its own settings, in order.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &'v str> + use<'v> {
+        self.section.into_iter().flat_map(Section::settings)
+    }
+}
 
 /// Reads values and collects what is wrong with them. What cannot be read is replaced by a stand-in: whoever finds a
 /// fault afterwards must not use the result.
@@ -19,7 +57,7 @@ pub(crate) struct Reader<'v> {
     pub(crate) folder: PathBuf,
 }
 
-impl Reader<'_> {
+impl<'v> Reader<'v> {
     /// The setting of that name as `read` understands it; absent when it is not written, or not right.
     pub(crate) fn read<T>(
         &mut self,
@@ -35,11 +73,29 @@ impl Reader<'_> {
         path: &[String],
         read: impl FnOnce(&Value) -> Result<T, String>,
     ) -> Option<T> {
-        let found = self.values.get(path)?;
+        self.taken(self.values.get(path)?, || path.join("."), read)
+    }
+
+    /// The same for a setting of a section.
+    pub(crate) fn read_in<T>(
+        &mut self,
+        part: &Part<'_>,
+        key: &str,
+        read: impl FnOnce(&Value) -> Result<T, String>,
+    ) -> Option<T> {
+        self.taken(part.found(key)?, || part.path_of(key).join("."), read)
+    }
+
+    fn taken<T>(
+        &mut self,
+        found: &Found,
+        setting: impl FnOnce() -> String,
+        read: impl FnOnce(&Value) -> Result<T, String>,
+    ) -> Option<T> {
         match read(&found.value) {
             Ok(value) => Some(value),
             Err(problem) => {
-                self.faults.push(Fault::new(Some(found.origin.clone()), path.join("."), problem));
+                self.faults.push(Fault::new(Some(found.origin.clone()), setting(), problem));
                 None
             }
         }
@@ -84,8 +140,8 @@ impl Reader<'_> {
     }
 
     /// What is written at `path`, with its origin.
-    pub(crate) fn found(&self, path: &[String]) -> Option<Found> {
-        self.values.get(path).cloned()
+    pub(crate) fn found(&self, path: &[String]) -> Option<&'v Found> {
+        self.values.get(path)
     }
 
     /// Notes a fault of the setting at `path`, at the place where it, or what is around it, is written.

@@ -1,6 +1,9 @@
 //! The names of all settings and what each of them takes. Their defaults and descriptions stand in
 //! `config.default.toml`; a test holds the two together.
 
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
 use jeton_core::keep::provider::suggest;
 use toml::Value;
 
@@ -99,20 +102,34 @@ pub(crate) enum Place {
     Unknown,
 }
 
+/// All settings by their keys: a file may have a million lines, and each of them is looked up.
+static ROOT: LazyLock<Branch> = LazyLock::new(|| {
+    let mut root = Branch::default();
+    for (name, kind) in SETTINGS {
+        let leaf = name.split('.').fold(&mut root, |branch, key| branch.below.entry(key).or_default());
+        leaf.kind = Some(*kind);
+    }
+    root
+});
+
+/// What has a path in common.
+#[derive(Default)]
+struct Branch {
+    /// It is a setting.
+    kind: Option<Kind>,
+    below: BTreeMap<&'static str, Branch>,
+}
+
 /// What stands at `path`.
 pub(crate) fn place(path: &[String]) -> Place {
-    let mut place = Place::Unknown;
-    for (name, kind) in SETTINGS {
-        let mut parts = name.split('.');
-        if !path.iter().all(|key| parts.next().is_some_and(|part| part == ANY || part == key)) {
-            continue;
-        }
-        if parts.next().is_none() {
-            return Place::Setting(*kind);
-        }
-        place = Place::Section;
+    let found = path
+        .iter()
+        .try_fold(&*ROOT, |branch, key| branch.below.get(key.as_str()).or_else(|| branch.below.get(ANY)));
+    match found {
+        Some(Branch { kind: Some(kind), .. }) => Place::Setting(*kind),
+        Some(_) => Place::Section,
+        None => Place::Unknown,
     }
-    place
 }
 
 /// The end of a sentence about a path whose last key is unknown: the nearest right name, or the names there are.

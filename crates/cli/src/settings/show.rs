@@ -36,8 +36,8 @@ impl Shown {
 /// All settings that are in force, by name.
 pub(crate) fn shown(values: &Values, catalogue: &Catalogue, environment: &Environment) -> Vec<Shown> {
     let settings = values.iter().map(|(path, found)| Shown {
-        name: dotted(path),
-        value: may_be_shown(path, values, catalogue).then(|| without_password(path, &found.value)),
+        name: dotted(&path),
+        value: may_be_shown(&path, values, catalogue).then(|| without_password(&path, &found.value)),
         origin: found.origin.clone(),
     });
     let secrets = [API_KEY_VARIABLE, KEY_VARIABLE]

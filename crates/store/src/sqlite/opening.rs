@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use jeton_core::keep::ports::StoreError;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::errors::{Failure, is_busy};
@@ -62,7 +63,7 @@ pub(super) fn writer(path: &Path, busy_timeout: Duration) -> Result<Connection, 
          PRAGMA temp_store = MEMORY;
          PRAGMA journal_size_limit = 67108864;",
     )?;
-    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    keep_statements(&conn)?;
     Ok(conn)
 }
 
@@ -74,6 +75,14 @@ pub(super) fn reader(path: &Path, busy_timeout: Duration) -> Result<Connection, 
     )?;
     conn.busy_timeout(busy_timeout)?;
     conn.execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;")?;
-    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    keep_statements(&conn)?;
     Ok(conn)
+}
+
+/// Statements are prepared once. Without the promise of stable plans SQLite looks at the values that are bound, and prepares
+/// a statement anew for each value that its plan could depend on: nearly every time that a key is looked up.
+fn keep_statements(conn: &Connection) -> rusqlite::Result<()> {
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
