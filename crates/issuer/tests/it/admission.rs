@@ -109,7 +109,7 @@ async fn a_use_is_written_once_a_minute_and_its_caller_never_waits_for_that() {
     for _ in 0..1_000 {
         assert_eq!(process.admits(&raw).await, Ok("bot1".into()));
     }
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     let last_used = async || process.access.tokens(None, 10).await.unwrap()[0].last_used_at;
     assert_eq!(last_used().await, None);
     process.line.stuck.store(false, std::sync::atomic::Ordering::SeqCst);

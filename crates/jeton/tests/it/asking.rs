@@ -48,12 +48,12 @@ async fn two_vaults_on_one_file_refresh_once_between_them() {
 async fn looking_at_the_state_never_waits_for_a_refresh_under_way() {
     let scene = Scene::new().await;
     let vault = scene.connected().await;
-    scene.provider.enqueue([Mood::default().slow_after(Duration::from_secs(1))]);
+    scene.provider.enqueue([Mood::default().slow_after(Duration::from_millis(2_600))]);
     let look = async {
         scene.until_accepted(1).await;
         let begun = Instant::now();
         assert_eq!(vault.status(ACME).await.unwrap().condition, Condition::Refreshing);
-        assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_millis(2_200), "{:?}", begun.elapsed());
     };
     let (token, ()) = tokio::join!(vault.token(ACME), look);
     token.unwrap();
@@ -106,7 +106,7 @@ async fn a_caller_waits_as_long_as_it_says_and_goes_on_with_the_current_token() 
     let request =
         TokenRequest { min_ttl: Some(Duration::from_secs(40)), wait: Some(Duration::from_millis(100)) };
     let token = vault.token_with(ACME, request).await.unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(1));
+    assert!(begun.elapsed() < Duration::from_millis(1_800));
     assert_eq!(token.access, current.access);
     assert!(token.warning.unwrap().contains("took longer than"));
     // The refresh went on: whoever has more patience gets its token.

@@ -267,7 +267,7 @@ async fn the_living_token_goes_on_being_served_while_an_outcome_is_unknown() {
     let started = Instant::now();
     let token = process.token(ACME).await.unwrap();
     assert_eq!(token.access.reveal(), "an-access-token-that-lives");
-    assert!(started.elapsed() < Duration::from_millis(800));
+    assert!(started.elapsed() < Duration::from_secs(3));
     // The same after a restart.
     let other = world.process().await;
     assert_eq!(other.token(ACME).await.unwrap().access, token.access);

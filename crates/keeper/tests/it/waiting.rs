@@ -14,11 +14,11 @@ use crate::world::{ACME, Shape, World, short_settings};
 async fn waiting_on_a_refresh_is_bounded_by_the_caller() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(1_500))]);
+    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(2_600))]);
     let started = Instant::now();
     let answer = process.token_within(ACME, Duration::from_millis(150)).await;
     assert!(matches!(answer, Err(TokenError::WaitTimeout { .. })), "{answer:?}");
-    assert!(started.elapsed() < Duration::from_millis(1_200), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_millis(2_200), "{:?}", started.elapsed());
     // A caller with more patience gets the token of that same refresh.
     assert!(process.token(ACME).await.is_ok());
     assert_eq!(world.requests(), 1);
@@ -221,5 +221,5 @@ async fn an_unknown_name_is_refused_with_the_nearest_right_one_and_an_unconnecte
     let started = Instant::now();
     let unconnected = process.token(ACME).await.unwrap_err().to_string();
     assert!(unconnected.contains("jeton connect acme"), "{unconnected}");
-    assert!(started.elapsed() < Duration::from_millis(800));
+    assert!(started.elapsed() < Duration::from_secs(3));
 }

@@ -153,7 +153,7 @@ async fn a_store_that_is_closed_has_told_others_of_its_last_change() {
     tokio::task::spawn_blocking(brief).await.unwrap();
     let began = Instant::now();
     while follower.next().await.is_empty() {}
-    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
