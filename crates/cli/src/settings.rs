@@ -58,7 +58,7 @@ pub(crate) const KEY_VARIABLE: &str = "JETON__KEY";
 pub(crate) const API_KEY_VARIABLE: &str = "API_KEY";
 
 /// Names of variables that the amoCRM gateway of old was set up with, and the settings that they are: they make a
-/// connection `amocrm` with no settings file. A settings file counts more.
+/// connection `amocrm`, with its aliases, with no settings file. A settings file counts more.
 const OLD_NAMES: [(&str, &str); 5] = [
     ("AMO_DOMAIN", "connections.amocrm.vars.domain"),
     ("AMO_CLIENT_ID", "connections.amocrm.client.id"),
@@ -177,13 +177,12 @@ fn read_old_names(environment: &Environment, values: &mut Values, faults: &mut V
     if !matches!(environment.get("AMO_CLIENT_ID"), Ok(Some(_))) {
         return;
     }
-    let provider = set_text(
-        &values::path("connections.amocrm.provider"),
-        "amocrm",
-        Origin::Environment("AMO_CLIENT_ID".to_owned()),
-        values,
-    );
-    faults.extend(provider.err());
+    // The info routes go with it: the clients of that gateway call no others.
+    for (setting, text) in [("connections.amocrm.provider", "amocrm"), ("connections.amocrm.aliases", "true")]
+    {
+        let origin = Origin::Environment("AMO_CLIENT_ID".to_owned());
+        faults.extend(set_text(&values::path(setting), text, origin, values).err());
+    }
     for (variable, setting) in OLD_NAMES {
         let origin = Origin::Environment(variable.to_owned());
         let taken = match environment.get(variable) {

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use jeton_core::access::{
-    API_KEY_SERVICE, Create, CreateAnswer, Rotate, RotateAnswer, Scopes, ServiceName, ServiceToken,
+    API_KEY_SERVICE, Create, CreateAnswer, Revoke, Rotate, RotateAnswer, Scopes, ServiceName, ServiceToken,
     ServiceTokenId, TokenHash, raw,
 };
+use jeton_core::audit::{Actor, AuditFilter, AuditRow};
+use jeton_core::id::OperationId;
 use jeton_core::keep::ports::StoreError;
 use jeton_core::secret::Secret;
 use tokio::time::sleep;
@@ -56,11 +58,11 @@ pub struct Rotated {
 }
 
 impl Access {
-    /// Makes a service token.
+    /// Makes a service token, and puts on record who ordered it.
     ///
     /// # Errors
     /// The name is that of the API key, the notes are too long, a hash that was given is taken, or the store fails.
-    pub async fn create(&self, new: NewToken) -> Result<Issued, OrderError> {
+    pub async fn create(&self, new: NewToken, by: &Actor) -> Result<Issued, OrderError> {
         if new.service.as_str() == API_KEY_SERVICE {
             return Err(OrderError::Reserved);
         }
@@ -74,12 +76,13 @@ impl Access {
             (Some(raw), hash)
         };
         let NewToken { service, scopes, notes, life, .. } = new;
-        let create = Create { id: self.new_id(), service, hash, scopes, notes, life };
+        let by = by.clone();
+        let create = Create { id: self.new_id(), service, hash, scopes, notes, life, by };
         match persist(|| self.shared.store.create_token(create.clone())).await? {
             CreateAnswer::Taken(id) => Err(OrderError::Taken { id }),
             CreateAnswer::Created(token) => {
                 self.shared.mirror.learn((*token).clone());
-                tracing::info!(service = %token.service, id = %token.id, scopes = %token.scopes, "a service token was made");
+                tracing::info!(service = %token.service, id = %token.id, scopes = %token.scopes, by = %create.by, "a service token was made");
                 Ok(Issued { token: *token, raw })
             }
         }
@@ -95,9 +98,10 @@ impl Access {
         of: ServiceTokenId,
         overlap: Duration,
         life: Option<Duration>,
+        by: &Actor,
     ) -> Result<Rotated, OrderError> {
         let (raw, hash) = raw::generate_service_token(&*self.shared.entropy);
-        let rotate = Rotate { of, id: self.new_id(), hash, overlap, life };
+        let rotate = Rotate { of, id: self.new_id(), hash, overlap, life, by: by.clone() };
         match persist(|| self.shared.store.rotate_token(rotate.clone())).await? {
             RotateAnswer::Unknown => Err(OrderError::Unknown { id: of }),
             RotateAnswer::Over(over) => Err(OrderError::Over { id: of, over }),
@@ -105,7 +109,7 @@ impl Access {
                 // The new one first: a caller that has it already must not be refused for a moment.
                 self.shared.mirror.learn((*new).clone());
                 self.shared.mirror.learn((*old).clone());
-                tracing::info!(service = %new.service, id = %old.id, successor = %new.id, "a service token was rotated");
+                tracing::info!(service = %new.service, id = %old.id, successor = %new.id, %by, "a service token was rotated");
                 Ok(Rotated { old: *old, new: Issued { token: *new, raw: Some(raw) } })
             }
         }
@@ -115,11 +119,13 @@ impl Access {
     ///
     /// # Errors
     /// There is no such token, or the store fails: then it is not known whether it is revoked, and the order must be given again.
-    pub async fn revoke(&self, id: ServiceTokenId) -> Result<ServiceToken, OrderError> {
-        let token =
-            persist(|| self.shared.store.revoke_token(id)).await?.ok_or(OrderError::Unknown { id })?;
+    pub async fn revoke(&self, id: ServiceTokenId, by: &Actor) -> Result<ServiceToken, OrderError> {
+        let operation = OperationId::generate(self.shared.clock.now(), &*self.shared.entropy);
+        let revoke = Revoke { id, operation, by: by.clone() };
+        let revoked = persist(|| self.shared.store.revoke_token(revoke.clone())).await?;
+        let token = revoked.ok_or(OrderError::Unknown { id })?;
         self.shared.mirror.learn(token.clone());
-        tracing::info!(service = %token.service, id = %token.id, "a service token is revoked");
+        tracing::info!(service = %token.service, id = %token.id, %by, "a service token is revoked");
         Ok(token)
     }
 
@@ -133,6 +139,14 @@ impl Access {
         limit: usize,
     ) -> Result<Vec<ServiceToken>, StoreError> {
         self.shared.store.list_tokens(after, limit).await
+    }
+
+    /// Up to `limit` acts on record, newest first.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn audit(&self, filter: AuditFilter, limit: usize) -> Result<Vec<AuditRow>, StoreError> {
+        self.shared.store.audit(filter, limit).await
     }
 
     /// The tokens of one service, the oldest first, as memory has them.

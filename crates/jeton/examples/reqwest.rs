@@ -21,9 +21,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let vault = Vault::in_memory().connection("acme", acme).open().await?;
     vault.connect("acme", provider.mint(1).remove(0)).await?;
 
-    let client = reqwest_middleware::ClientBuilder::new(reqwest::Client::new())
-        .with(Auth::new(vault.clone(), "acme"))
-        .build();
+    let client = Auth::new(vault.clone(), "acme").client(reqwest::Client::builder())?;
     let account = format!("{}/v4/account", provider.api_base());
 
     let reply = client.get(&account).send().await?;

@@ -12,27 +12,17 @@ use jeton_core::keep::provider::{Catalogue, Client, Definition, PolicyOverrides,
 use jeton_core::seal::KeyRing;
 use jeton_core::secret::Secret;
 use jeton_core::time::{Clock, SystemClock};
-use jeton_keeper::{Installation, KeySource, Ports, Settings};
-use jeton_store::{FileOptions, FileStore, MemoryStore, Store};
-#[cfg(feature = "sqlite")]
-use jeton_store::{SqliteOptions, SqliteStore};
-use tempfile::TempDir;
+use jeton_keeper::{KeySource, Ports, Settings};
 use url::Url;
 
 use crate::error::OpenError;
+#[cfg(feature = "postgres")]
+use crate::place::Postgres;
+use crate::place::{Home, Place};
 use crate::vault::Vault;
 
 /// Refreshes at once in one process, each with 2 MiB on the disk. A program has fewer connections than a server.
 const SPILL_SLOTS: usize = 4;
-
-/// Where the tokens are kept.
-#[derive(Clone, Debug)]
-enum Place {
-    Memory,
-    File(PathBuf),
-    #[cfg(feature = "sqlite")]
-    Sqlite(PathBuf),
-}
 
 /// A connection as a program defines it: a provider, and what that provider needs.
 #[derive(Clone, Debug)]
@@ -120,8 +110,7 @@ pub struct Builder {
     connections: Vec<(String, Connection)>,
     settings: Settings,
     adopt: bool,
-    clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
+    clock: Option<Arc<dyn Clock>>,
 }
 
 impl fmt::Debug for Builder {
@@ -154,6 +143,30 @@ impl Vault {
     pub fn on_sqlite(path: impl AsRef<Path>) -> Builder {
         Builder::new(Place::Sqlite(path.as_ref().to_owned()))
     }
+
+    /// A vault on a PostgreSQL database, which any number of machines may share: also a `jeton` server. The tables are made
+    /// when they are missing.
+    ///
+    /// `data_dir` is a folder of this machine that holds the key, and replies that could not be stored. It is made when it is
+    /// missing, and a new one joins the database by itself. Processes of one machine may share it, machines must not; they
+    /// all need the same key, by a copy of the file `key` or by [`Builder::key`].
+    ///
+    /// ```no_run
+    /// use jeton::{Connection, KeySource, Vault};
+    ///
+    /// # async fn open() -> Result<(), Box<dyn std::error::Error>> {
+    /// let vault = Vault::on_postgres("postgres://jeton:password@db.example.com/jeton?sslmode=verify-full", "jeton-data")
+    ///     .key(KeySource::Text(std::env::var("JETON__KEY")?.into()))
+    ///     .connection("crm", Connection::at("amocrm").var("domain", "acme.amocrm.com").client("id", "secret"))
+    ///     .open()
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "postgres")]
+    pub fn on_postgres(database: impl Into<Postgres>, data_dir: impl Into<PathBuf>) -> Builder {
+        Builder::new(Place::Postgres { database: database.into(), data_dir: data_dir.into() })
+    }
 }
 
 impl Builder {
@@ -166,8 +179,7 @@ impl Builder {
             connections: Vec::new(),
             settings: Settings { spill_slots: SPILL_SLOTS, ..Settings::default() },
             adopt: false,
-            clock: Arc::new(SystemClock),
-            entropy: Arc::new(SystemEntropy),
+            clock: None,
         }
     }
 
@@ -229,10 +241,10 @@ impl Builder {
         self
     }
 
-    /// Another clock than that of this machine, for tests.
+    /// Another clock than that of this machine, and of the database, for tests.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
+        self.clock = Some(clock);
         self
     }
 
@@ -242,13 +254,20 @@ impl Builder {
     /// In one sentence with the cure: a connection or a provider file that is wrong, a store that cannot be opened, a
     /// key that is missing or is not the right one.
     pub async fn open(self) -> Result<Vault, OpenError> {
-        let Home { store, data_dir, key, temporary } = self.home()?;
+        let clock = self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock));
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+        let (data_dir, temporary) = self.place.data_dir(self.data_dir)?;
+        let key = match self.key {
+            Some(key) => key,
+            None if matches!(self.place, Place::Memory) => {
+                KeySource::Text(KeyRing::generate(&*entropy).to_text())
+            }
+            None => KeySource::File(data_dir.join("key")),
+        };
+        let store = self.place.store(self.clock.as_ref()).await?;
         let definitions = definitions(self.files, self.connections)?;
-        let (clock, entropy) = (self.clock, self.entropy);
-        let mut installation = Installation::open(&*store, &data_dir, &key, &*clock, &*entropy).await?;
-        if self.adopt && installation.on_hold() {
-            installation.adopt(&*store, &*clock, &*entropy).await?;
-        }
+        let home = Home { data_dir: &data_dir, key: &key, clock: &*clock, entropy: &*entropy };
+        let installation = self.place.installation(&*store, home, self.adopt).await?;
         let ports = Ports {
             connections: store.clone(),
             feed: store.clone(),
@@ -260,42 +279,6 @@ impl Builder {
                 .await?;
         Ok(Vault::new(keeper, temporary))
     }
-
-    fn home(&self) -> Result<Home, OpenError> {
-        let clock = Arc::clone(&self.clock);
-        let (store, data_dir, key, temporary): (Arc<dyn Store>, _, _, _) = match &self.place {
-            Place::Memory => {
-                let folder =
-                    tempfile::Builder::new().prefix("jeton-").tempdir().map_err(OpenError::Temporary)?;
-                let key = KeySource::Text(KeyRing::generate(&*self.entropy).to_text());
-                (Arc::new(MemoryStore::new(clock)), folder.path().to_owned(), Some(key), Some(folder))
-            }
-            Place::File(path) => {
-                let store = FileStore::open(path, FileOptions::new(clock))?;
-                let mut beside = path.clone().into_os_string();
-                beside.push(".d");
-                (Arc::new(store), beside.into(), None, None)
-            }
-            #[cfg(feature = "sqlite")]
-            Place::Sqlite(path) => {
-                let store = SqliteStore::open(path, SqliteOptions::new(clock))?;
-                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-                (Arc::new(store), folder.unwrap_or(Path::new(".")).to_owned(), None, None)
-            }
-        };
-        let data_dir = self.data_dir.clone().unwrap_or(data_dir);
-        let key = self.key.clone().or(key).unwrap_or_else(|| KeySource::File(data_dir.join("key")));
-        Ok(Home { store, data_dir, key, temporary })
-    }
-}
-
-/// What a vault stands on.
-struct Home {
-    store: Arc<dyn Store>,
-    data_dir: PathBuf,
-    key: KeySource,
-    /// Goes when the vault goes.
-    temporary: Option<TempDir>,
 }
 
 fn definitions(

@@ -11,13 +11,16 @@ use url::{Host, Url};
 use crate::error::NoToken;
 use crate::vault::Vault;
 
+/// The port of an API whose host is all that was named.
+const HTTPS: u16 = 443;
+
 /// Why a call was not sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotSent {
     /// There is no token.
     #[error(transparent)]
     NoToken(#[from] NoToken),
-    /// It goes to a host that is none of the provider's.
+    /// It goes to a host, or to a port, that is none of the provider's.
     #[error(
         "the call goes to {to}, and tokens of `{name}` go to {api} alone; if the provider's API is there too, say so with \
          `also_at`"
@@ -59,8 +62,8 @@ impl Caller {
         self.helped.lock().expect("no panic happens under this lock")
     }
 
-    pub(crate) fn also_at(&mut self, host: String) {
-        self.also_at.push(host);
+    pub(crate) fn also_at(&mut self, host: &str) {
+        self.also_at.push(host.to_ascii_lowercase());
     }
 
     /// A living token, and how a call carries it.
@@ -147,24 +150,34 @@ impl Caller {
         Ok(replaced)
     }
 
-    /// A token goes to the provider's hosts alone, and over TLS, unless the API itself is on this machine.
+    /// A token goes to the provider's hosts alone, over TLS and on the usual port, unless the base of the API or the caller
+    /// named another: what listens elsewhere on a host may be anybody's.
     fn check_target(&self, api: &Url, url: &Url) -> Result<(), NotSent> {
-        let same = api.origin() == url.origin();
-        let named =
-            url.scheme() == "https" && matches!(url.host(), Some(Host::Domain(host)) if self.is_named(host));
-        if same || named {
+        if api.origin() == url.origin() || (url.scheme() == "https" && self.is_named(url)) {
             return Ok(());
         }
         let origin = |url: &Url| url.origin().ascii_serialization();
         Err(NotSent::ElsewhereBound { name: self.name.clone(), to: origin(url), api: origin(api) })
     }
 
-    fn is_named(&self, host: &str) -> bool {
+    fn is_named(&self, url: &Url) -> bool {
+        let (Some(Host::Domain(host)), Some(port)) = (url.host(), url.port_or_known_default()) else {
+            return false;
+        };
         let definition = self.vault.keeper().definition(&self.name);
         let of_provider = definition.map(|definition| definition.provider().hosts()).unwrap_or_default();
-        self.also_at.iter().chain(of_provider).any(|pattern| match pattern.strip_prefix("*.") {
-            Some(name) => host.strip_suffix(name).is_some_and(|left| left.len() > 1 && left.ends_with('.')),
-            None => host == pattern,
+        self.also_at.iter().chain(of_provider).any(|named| {
+            let (pattern, wanted) = match named.split_once(':') {
+                Some((pattern, wanted)) => (pattern, wanted.parse().ok()),
+                None => (named.as_str(), Some(HTTPS)),
+            };
+            let covered = match pattern.strip_prefix("*.") {
+                Some(name) => {
+                    host.strip_suffix(name).is_some_and(|left| left.len() > 1 && left.ends_with('.'))
+                }
+                None => host == pattern,
+            };
+            covered && wanted == Some(port)
         })
     }
 

@@ -33,6 +33,7 @@
 //! * [`Vault::in_memory`]: in this process alone. For tests, and where a refresh token is good for many uses.
 //! * [`Vault::on_file`]: in one sealed file, which any number of processes of a machine share. No database.
 //! * `Vault::on_sqlite` (feature `sqlite`): in a SQLite database; it can be the one of a `jeton` server.
+//! * `Vault::on_postgres` (feature `postgres`): in a PostgreSQL database, which any number of machines share.
 //!
 //! ```
 //! # use jeton::{Connection, Vault};
@@ -78,6 +79,7 @@ mod builder;
 #[cfg(any(feature = "tower", feature = "reqwest"))]
 mod call;
 mod error;
+mod place;
 /// Settings of a connection that differ from its provider's file.
 pub mod policy {
     pub use jeton_core::keep::provider::{
@@ -99,4 +101,6 @@ pub use jeton_core::time::{Clock, Timestamp};
 pub use jeton_keeper::{
     Connected, Grant, KeySource, Refreshed, Settings, Status, Token, TokenError, TokenRequest,
 };
+#[cfg(feature = "postgres")]
+pub use place::Postgres;
 pub use vault::Vault;

@@ -5,9 +5,10 @@
 //! ask, and repeats the request once, with the same headers and the same body. A request whose body is a stream cannot
 //! be repeated: the token is refreshed, and the caller gets the refusal. Replies are judged by their status alone.
 //!
-//! Put it innermost, after middlewares that retry: each of their attempts then carries a token that lives. `reqwest` takes
-//! `Authorization` and cookies off before it follows a redirect to another host, but no other header: with a provider
-//! that wants its token in a header of its own, build the client with `redirect::Policy::none()`.
+//! The client follows no redirect, as the gateway of a server follows none: where a reply leads, a token may not. Such a reply goes
+//! to the caller, whose next call is held to the same rule as the first: it goes to the provider's hosts, or is not sent.
+//! Where the provider wants its token in the query, neither errors nor [`Response::url`] show it: they name the URL that the
+//! caller wrote.
 //!
 //! ```
 //! use jeton::reqwest::Auth;
@@ -23,9 +24,7 @@
 //! #     .client("emulated", "emulated-secret");
 //! # let vault = Vault::in_memory().connection("acme", acme).open().await?;
 //! # vault.connect("acme", provider.mint(1).remove(0)).await?;
-//! let client = reqwest_middleware::ClientBuilder::new(reqwest::Client::new())
-//!     .with(Auth::new(vault.clone(), "acme"))
-//!     .build();
+//! let client = Auth::new(vault.clone(), "acme").client(reqwest::Client::builder())?;
 //!
 //! let reply = client.get(format!("{}/account", provider.api_base())).send().await?;
 //! assert_eq!(reply.status(), 200);
@@ -35,67 +34,122 @@
 //! # }
 //! ```
 
-use ::reqwest::{Request, Response};
+use std::fmt;
+use std::sync::Arc;
+
+use ::reqwest::redirect::Policy;
+use ::reqwest::{Body, Request, Response, ResponseBuilderExt as _};
 use async_trait::async_trait;
 use http::Extensions;
 use jeton_keeper::Call;
-use reqwest_middleware::{Error, Middleware, Next, Result};
+use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error, Middleware, Next, Result};
+use url::Url;
 
 use crate::call::Caller;
 pub use crate::call::NotSent;
 use crate::vault::Vault;
 
-/// Adds the token of one connection to each request.
-#[derive(Clone, Debug)]
+/// Makes clients whose requests carry the token of one connection.
+#[derive(Clone)]
 pub struct Auth {
     caller: Caller,
+    around: Vec<Arc<dyn Middleware>>,
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Auth").field("caller", &self.caller).finish_non_exhaustive()
+    }
 }
 
 impl Auth {
-    /// A middleware that adds the token of the connection `name`. The connection must say where its API is: tokens go
-    /// to the provider's hosts alone.
+    /// For the connection `name`. The connection must say where its API is: tokens go to the provider's hosts alone.
     pub fn new(vault: Vault, name: impl Into<String>) -> Self {
-        Self { caller: Caller::new(vault, name.into()) }
+        Self { caller: Caller::new(vault, name.into()), around: Vec::new() }
     }
 
-    /// The provider's API is at this host too, such as `sheets.googleapis.com`, or `*.example.com` for all below it.
+    /// The provider's API is at this host too, such as `sheets.googleapis.com`, or `*.example.com` for all below it; on the
+    /// usual port, or on that of `api.example.com:8443`.
     #[must_use]
-    pub fn also_at(mut self, host: impl Into<String>) -> Self {
-        self.caller.also_at(host.into());
+    pub fn also_at(mut self, host: &str) -> Self {
+        self.caller.also_at(host);
         self
     }
 
-    fn carrying(&self, call: &Call, mut request: Request) -> Result<Request> {
-        let url = request.url().clone();
-        let replaced = self.caller.put(call, &url, request.headers_mut()).map_err(Error::middleware)?;
-        if let Some(url) = replaced {
-            *request.url_mut() = url;
-        }
-        Ok(request)
+    /// A middleware around this, such as one that retries: each of its attempts then carries a token that lives. The first
+    /// one named is the outermost.
+    #[must_use]
+    pub fn around(mut self, middleware: impl Middleware) -> Self {
+        self.around.push(Arc::new(middleware));
+        self
+    }
+
+    /// The client that `builder` makes, with tokens and without redirects.
+    ///
+    /// # Errors
+    /// Those of [`reqwest::ClientBuilder::build`](::reqwest::ClientBuilder::build).
+    pub fn client(self, builder: ::reqwest::ClientBuilder) -> ::reqwest::Result<ClientWithMiddleware> {
+        let client = ClientBuilder::new(builder.redirect(Policy::none()).build()?);
+        let client = self.around.into_iter().fold(client, ClientBuilder::with_arc);
+        Ok(client.with(Adding(self.caller)).build())
     }
 }
 
+/// Adds the token to each request. It stands on clients that follow no redirect, and on no others.
+struct Adding(Caller);
+
+impl Adding {
+    /// Sends a request with the token. Where that goes into the URL, what comes back has the URL that the caller wrote.
+    async fn send(
+        &self,
+        call: &Call,
+        mut request: Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> Result<Response> {
+        let url = request.url().clone();
+        let Some(carrying) = self.0.put(call, &url, request.headers_mut()).map_err(Error::middleware)? else {
+            return next.run(request, extensions).await;
+        };
+        *request.url_mut() = carrying;
+        match next.run(request, extensions).await {
+            Ok(reply) => with_url(reply, url),
+            Err(error) => Err(error.with_url(url)),
+        }
+    }
+}
+
+fn with_url(reply: Response, url: Url) -> Result<Response> {
+    let (parts, body) = http::Response::<Body>::from(reply).into_parts();
+    let mut built = http::Response::builder().url(url).body(body).map_err(Error::middleware)?;
+    *built.status_mut() = parts.status;
+    *built.version_mut() = parts.version;
+    *built.headers_mut() = parts.headers;
+    built.extensions_mut().extend(parts.extensions);
+    Ok(built.into())
+}
+
 #[async_trait]
-impl Middleware for Auth {
+impl Middleware for Adding {
     async fn handle(
         &self,
         request: Request,
         extensions: &mut Extensions,
         next: Next<'_>,
     ) -> Result<Response> {
-        let call = self.caller.call().await.map_err(Error::middleware)?;
+        let call = self.0.call().await.map_err(Error::middleware)?;
         let again = request.try_clone();
-        let reply = next.clone().run(self.carrying(&call, request)?, extensions).await?;
-        if !self.caller.is_refusal(reply.status()) {
+        let reply = self.send(&call, request, extensions, next.clone()).await?;
+        if !self.0.is_refusal(reply.status()) {
             return Ok(reply);
         }
-        let Some(call) = self.caller.call_again(&call.token).await else { return Ok(reply) };
+        let Some(call) = self.0.call_again(&call.token).await else { return Ok(reply) };
         let Some(again) = again else {
             tracing::debug!("the token is new, and the request is not repeated: its body is a stream");
             return Ok(reply);
         };
-        let reply = next.run(self.carrying(&call, again)?, extensions).await?;
-        self.caller.was_repeated(&call, reply.status());
+        let reply = self.send(&call, again, extensions, next).await?;
+        self.0.was_repeated(&call, reply.status());
         Ok(reply)
     }
 }

@@ -8,6 +8,9 @@
 //! and is not accepted. Replies are judged by their status alone: the few providers that tell only in the body of a reply
 //! that a token died need the gateway of a `jeton` server.
 //!
+//! What follows redirects belongs around this layer, never inside: each call that is led on is then held to the rule that
+//! tokens go to the provider's hosts alone. Inside it, a redirect would carry the token wherever the reply leads.
+//!
 //! ```
 //! use http_body_util::Full;
 //! use hyper_util::client::legacy::Client;
@@ -71,10 +74,11 @@ impl AuthLayer {
         Self { caller: Caller::new(vault, name.into()) }
     }
 
-    /// The provider's API is at this host too, such as `sheets.googleapis.com`, or `*.example.com` for all below it.
+    /// The provider's API is at this host too, such as `sheets.googleapis.com`, or `*.example.com` for all below it; on the
+    /// usual port, or on that of `api.example.com:8443`.
     #[must_use]
-    pub fn also_at(mut self, host: impl Into<String>) -> Self {
-        self.caller.also_at(host.into());
+    pub fn also_at(mut self, host: &str) -> Self {
+        self.caller.also_at(host);
         self
     }
 }

@@ -1,5 +1,6 @@
 //! The doors: one function each.
 
+pub(crate) mod audit;
 pub(crate) mod connections;
 pub(crate) mod diagnostics;
 pub(crate) mod health;

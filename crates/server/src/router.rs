@@ -9,7 +9,7 @@ use jeton_issuer::Access;
 use jeton_keeper::Vault;
 
 use crate::access::{Asks, guard};
-use crate::api::{connections, diagnostics, health, refresh, service_tokens, token, verify};
+use crate::api::{audit, connections, diagnostics, health, refresh, service_tokens, token, verify};
 use crate::oauth::{self, status};
 use crate::{fault, passage};
 
@@ -50,6 +50,7 @@ pub fn router(doors: Doors) -> Router {
         .route("/api/v1/connections/{name}", delete(connections::disconnect))
         .route("/api/v1/connections/{name}/pause", post(connections::pause))
         .route("/api/v1/connections/{name}/resume", post(connections::resume))
+        .route("/api/v1/audit", get(audit::list))
         .route("/api/v1/service-tokens", get(service_tokens::list).post(service_tokens::create))
         .route("/api/v1/service-tokens/{id}", delete(service_tokens::revoke))
         .route("/api/v1/service-tokens/{id}/rotate", post(service_tokens::rotate))

@@ -8,7 +8,7 @@ const HEAD: &str =
     "# Settings\n\n<!-- Made from config.default.toml by `jeton docs settings`; change it there. -->\n\n";
 
 const OLD_NAMES: &str = "## Names of the amoCRM gateway\n\n\
-    Where `AMO_CLIENT_ID` is set, these make a connection `amocrm` with no settings file; a settings file counts more.\n\n\
+    Where `AMO_CLIENT_ID` is set, these make a connection `amocrm`, with its aliases, with no settings file; a settings file counts more.\n\n\
     | variable | setting |\n| --- | --- |\n\
     | `AMO_DOMAIN` | `connections.amocrm.vars.domain` |\n\
     | `AMO_CLIENT_ID` | `connections.amocrm.client.id` |\n\

@@ -29,7 +29,8 @@ pub(super) fn gateway(reader: &mut Reader<'_>) -> Settings {
     }
 }
 
-/// The aliases that are written out, and those of providers that connections ask for.
+/// The aliases that are written out, and those of providers that connections ask for. On one connection, one that is written
+/// out takes the place of the provider's.
 pub(super) fn aliases(
     reader: &mut Reader<'_>,
     definitions: &BTreeMap<ConnectionName, Definition>,
@@ -62,7 +63,13 @@ pub(super) fn aliases(
             reader.fault(&at, format!("the provider `{}` has no aliases: leave it out", provider.name()));
         }
         let of = |alias: &Alias| AliasOf { connection: connection.clone(), alias: alias.clone() };
-        found.extend(provider.aliases().iter().map(|alias| (at.clone(), of(alias))));
+        let written = |preset: &AliasOf| {
+            let same =
+                |one: &AliasOf| one.connection == preset.connection && one.alias.collides_with(&preset.alias);
+            found.iter().any(|(_, one)| same(one))
+        };
+        let presets: Vec<_> = provider.aliases().iter().map(of).filter(|one| !written(one)).collect();
+        found.extend(presets.into_iter().map(|alias| (at.clone(), alias)));
     }
     check_each_other(reader, &found);
     found.into_iter().map(|(_, alias)| alias).collect()

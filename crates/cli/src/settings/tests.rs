@@ -133,6 +133,14 @@ fn the_names_of_the_old_gateway_set_up_a_connection_and_a_settings_file_counts_m
     assert_eq!(definition.vars()["domain"].reveal(), "acme.amocrm.ru");
     assert_eq!(definition.client().secret.as_ref().unwrap().reveal(), "hush");
     assert_eq!(settings.imports[&amocrm], Path::new("/var/lib/gateway/tokens.json"));
+    assert!(settings.aliases.iter().any(|alias| alias.alias.path() == "/api/v1/info/account"));
+
+    let own =
+        "[[alias]]\npath = '/api/v1/info/account'\nconnection = 'amocrm'\nupstream = '/api/v4/account'\n";
+    let aliases = Folder::new(own).load(old()).settings.unwrap().aliases;
+    assert_eq!((aliases.len(), aliases[0].alias.path()), (5, "/api/v1/info/account"));
+    let folder = Folder::new("[connections.amocrm]\naliases = false\n");
+    assert_eq!(folder.load(old()).settings.unwrap().aliases, []);
 
     let folder = Folder::new("[connections.amocrm.vars]\ndomain = 'other.kommo.com'\n");
     let settings = folder.load(old()).settings.unwrap();

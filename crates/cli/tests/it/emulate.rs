@@ -198,6 +198,9 @@ async fn what_the_command_prints_is_a_connection_that_can_be_used_at_once() {
     run(&home, ["token", "acme"]).await.success().unwrap();
     let line = emulating.line();
     assert!(line.contains("  rotated  grant-1, generation 1"), "{line}");
+    // What follows is a comment, for those who keep all of it as the file.
+    home.write_settings(&format!("{settings}{printed}{line}\n")).unwrap();
+    assert_eq!(run(&home, ["config", "check"]).await.success().unwrap(), "OK (connections: 1)\n");
     let doctor = run(&home, ["doctor"]).await.success().unwrap();
     assert!(doctor.contains("`acme` is kept at an emulated provider"), "{doctor}");
     assert_eq!(emulating.end(), Some(0));

@@ -6,6 +6,8 @@ use jeton_core::keep::provider::{Catalogue, Emulation};
 use jeton_emulator::{Emulator, Settings};
 use jeton_testkit::{Running, TempHome};
 use serde_json::json;
+use tokio::process::Command;
+use tokio::time::timeout;
 
 use crate::house::{PATIENCE, run};
 
@@ -84,4 +86,66 @@ async fn tokens_that_cannot_be_taken_over_are_said_and_keep_nobody_waiting() {
     old.leave_tokens("too-short");
     let said = old.serve().await.written().unwrap();
     assert!(said.contains("were not taken over") && !said.contains("too-short"), "{said}");
+}
+
+/// What the commands print, run as they were typed at the old gateway, with its address in place of `localhost:9095`.
+async fn typed(server: &Running, commands: &str) -> String {
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", &commands.replace("http://localhost:9095", &server.base_url())])
+        .env("API_KEY", TempHome::API_KEY)
+        .kill_on_drop(true);
+    let output = timeout(PATIENCE, shell.output()).await.unwrap().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{commands}: {said}{}", String::from_utf8_lossy(&output.stderr));
+    said.trim_end().to_owned()
+}
+
+#[tokio::test]
+async fn its_commands_do_what_they_did() {
+    let mut old = Old::new().await;
+    let raw = "my-secure-bot1-token-2024";
+    let hashed =
+        std::process::Command::new("sh").args(["-c", &format!("echo -n {raw} | sha256sum")]).output();
+    old.environment.push(("SERVICE_TOKEN_BOT1_HASH", String::from_utf8(hashed.unwrap().stdout).unwrap()));
+
+    // A token that lives, whose `expires_at` is edited to the past: the call that follows refreshes it.
+    old.leave_tokens(old.emulator.mint(1)[0].reveal());
+    let edit = "jq '.expires_at = 1' tokens.json > edited && mv edited tokens.json";
+    let edited =
+        std::process::Command::new("sh").args(["-c", edit]).current_dir(old.home.path()).status().unwrap();
+    assert!(edited.success());
+    let server = old.serve().await;
+    let account = r#"curl -s -H "X-API-KEY: $API_KEY" http://localhost:9095/api/v1/info/account"#;
+    let parallel = format!("for i in $(seq 1 10); do {account} & done; wait");
+    let said = typed(&server, &parallel).await;
+    let good = r#"{"success":true,"message":"Account info retrieved successfully","data":{"#;
+    assert_eq!(said.matches(good).count(), 10, "{said}");
+    assert_eq!(old.emulator.stats().accepted, 1, "one refresh for all of them");
+
+    // Its diagnostics, by curl and jq.
+    let at = r#"curl -s -H "X-API-KEY: $API_KEY" http://localhost:9095/api/v1/diagnostics"#;
+    let validation = typed(&server, &format!("{at}/token-status | jq -c .data.token_validation")).await;
+    let validation: serde_json::Value = serde_json::from_str(&validation).unwrap();
+    assert_eq!(
+        (&validation["expired"], &validation["valid"]),
+        (&json!(false), &json!(false)),
+        "{validation}"
+    );
+    let preview = typed(&server, &format!("{at}/token-status | jq -r .data.access_token_preview")).await;
+    assert_eq!(preview, "...", "what is no JWT shows nothing of itself");
+    let domain = typed(&server, &format!("{at}/config | jq -r .data.domain")).await;
+    assert_eq!(domain, old.environment[0].1);
+    assert_eq!(typed(&server, "curl -s http://localhost:9095/health | jq -r .data.status").await, "ok");
+
+    // A bot, by the token whose hash the environment holds.
+    let post = format!(
+        "curl -s -X POST -H 'X-SERVICE-TOKEN: {raw}' -H 'Content-Type: application/json' -d '[{{\"name\":\"a lead\"}}]' \
+         http://localhost:9095/api/v1/proxy/amocrm/api/v4/leads"
+    );
+    assert_eq!(typed(&server, &post).await, r#"{"ok":true}"#);
+    let refused = post.replace(raw, "another");
+    let refused = typed(&server, &format!("{refused} | jq -c .error")).await;
+    assert_eq!(refused, r#"{"code":"SERVICE_TOKEN_INVALID","detail":"Invalid service token."}"#);
+    assert_eq!(old.emulator.stats().accepted, 1);
 }

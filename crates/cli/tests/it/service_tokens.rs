@@ -79,6 +79,58 @@ async fn a_token_is_made_shown_once_and_kept_as_a_hash() {
 }
 
 #[tokio::test]
+async fn who_made_rotated_and_revoked_a_token_is_on_record() {
+    let house = House::new().await;
+    let server = serve(&house).await;
+    let admin = bot(&server, &house.home.service_token("operator", &["admin"]).await.unwrap());
+    let wanted = json!({ "name": "bot1", "scopes": ["read"] });
+    let made = admin.post("/api/v1/service-tokens", &wanted).await.unwrap().json().unwrap();
+    let id = made["id"].as_str().unwrap();
+    let rotated =
+        admin.post(&format!("/api/v1/service-tokens/{id}/rotate"), &json!({})).await.unwrap().json().unwrap();
+    assert_eq!(admin.delete(&format!("/api/v1/service-tokens/{id}")).await.unwrap().status, 204);
+    house.run(["service-token", "revoke", "bot1"]).await.success().unwrap();
+
+    let rows = house.run(["service-token", "log", "bot1", "--json"]).await.json().unwrap();
+    let told: Vec<_> = rows
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| (row["deed"].as_str().unwrap(), &row["actor"], &row["details"]["token"]))
+        .collect();
+    let (service, shell) = (Value::from("service:operator"), rows[0]["actor"].clone());
+    assert!(shell.as_str().is_some_and(|who| who.starts_with("shell:") && who.contains('@')), "{rows}");
+    assert_eq!(
+        told,
+        [
+            ("service_token.revoked", &shell, &rotated["id"]),
+            ("service_token.revoked", &service, &made["id"]),
+            ("service_token.rotated", &service, &rotated["id"]),
+            ("service_token.created", &service, &made["id"]),
+        ]
+    );
+    assert_eq!(rows[2]["details"]["replaces"], made["id"]);
+    let table = house.run(["service-token", "log"]).await.success().unwrap();
+    assert!(table.contains("grants read, for good") && table.contains("service:operator"), "{table}");
+    assert!(table.contains(&format!("in place of {id}, which counts until 2")), "{table}");
+
+    // The same over HTTP, page by page.
+    let page = admin.get_json("/api/v1/audit?subject=bot1&limit=3").await.unwrap();
+    assert_eq!(page["items"].as_array().unwrap()[..], rows.as_array().unwrap()[..3]);
+    let next = page["next"].as_str().unwrap();
+    let rest = admin.get_json(&format!("/api/v1/audit?subject=bot1&before={next}")).await.unwrap();
+    assert_eq!((&rest["items"], &rest["next"]), (&json!([rows[3]]), &Value::Null));
+    assert_eq!(server.client().get("/api/v1/audit").await.unwrap().status, 403, "the API key is no admin");
+    for wrong in ["before=x", "limit=0", "who=me"] {
+        assert_eq!(admin.get(&format!("/api/v1/audit?{wrong}")).await.unwrap().status, 400, "{wrong}");
+    }
+    for raw in [&made["token"], &rotated["token"]] {
+        let raw = raw.as_str().unwrap();
+        assert!(!rows.to_string().contains(raw) && !table.contains(raw));
+    }
+}
+
+#[tokio::test]
 async fn the_hash_of_a_raw_token_is_what_sha256sum_prints() {
     let house = House::new().await;
     for text in ["my-secure-bot1-token-2024", "my-secure-bot1-token-2024\n", "my-secure-bot1-token-2024\r\n"]

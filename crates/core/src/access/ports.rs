@@ -9,6 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{Over, Rotate, Scopes, ServiceName, ServiceToken, ServiceTokenId, TokenHash, TokenRevision};
+use crate::audit::{Actor, AuditLog};
+use crate::id::OperationId;
 use crate::keep::ports::StoreError;
 use crate::time::Timestamp;
 
@@ -30,6 +32,19 @@ pub struct Create {
     pub notes: Option<String>,
     /// How long it lives; for good where it is absent.
     pub life: Option<Duration>,
+    /// Who orders it.
+    pub by: Actor,
+}
+
+/// Revokes a service token for good.
+#[derive(Clone, Debug)]
+pub struct Revoke {
+    /// The token.
+    pub id: ServiceTokenId,
+    /// Under which it is on record.
+    pub operation: OperationId,
+    /// Who orders it.
+    pub by: Actor,
 }
 
 /// The answer to [`Create`].
@@ -58,17 +73,17 @@ pub enum RotateAnswer {
 }
 
 /// The service tokens of an installation. No row is ever deleted: one that was revoked must go on beating a hash of equal value
-/// in the environment.
+/// in the environment. What an order changed is on record, in the same transaction: once, though it is sent again.
 #[async_trait]
-pub trait ServiceTokenStore: Send + Sync {
+pub trait ServiceTokenStore: AuditLog {
     /// Makes a token.
     async fn create_token(&self, create: Create) -> Result<CreateAnswer, StoreError>;
 
     /// Makes a token in place of another, by the rule of [`ServiceToken::rotated`].
     async fn rotate_token(&self, rotate: Rotate) -> Result<RotateAnswer, StoreError>;
 
-    /// Revokes a token for good, and answers its row; doing it again changes nothing, so that it needs no operation id.
-    async fn revoke_token(&self, id: ServiceTokenId) -> Result<Option<ServiceToken>, StoreError>;
+    /// Revokes a token for good, and answers its row; doing it again changes nothing.
+    async fn revoke_token(&self, revoke: Revoke) -> Result<Option<ServiceToken>, StoreError>;
 
     /// Up to `limit` tokens after `after`, in the order in which they were made.
     async fn list_tokens(

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{Create, Scopes, ServiceName, ServiceTokenId, TokenHash};
+use crate::audit::Actor;
 use crate::time::Timestamp;
 
 /// Counts the changes of the service tokens of a store, across all of them. Using a token changes nothing.
@@ -74,6 +75,8 @@ pub struct Rotate {
     pub overlap: Duration,
     /// How long the new one lives; as long as the old one was given where it is absent.
     pub life: Option<Duration>,
+    /// Who orders it.
+    pub by: Actor,
 }
 
 /// Why a token cannot be rotated.
@@ -177,6 +180,7 @@ mod tests {
             hash: TokenHash::of(b"2"),
             overlap: Duration::from_secs(overlap),
             life: None,
+            by: Actor::CommandLine("root@web-1".into()),
         }
     }
 

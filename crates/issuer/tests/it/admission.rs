@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use jeton_core::access::{Need, TokenHash};
 use tokio::time::{Instant, sleep};
 
-use crate::scene::{API_KEY, Scene, wanted};
+use crate::scene::{API_KEY, Scene, operator, wanted};
 
 const INVALID: Result<String, &str> = Err("SERVICE_TOKEN_INVALID");
 
@@ -42,7 +42,7 @@ async fn a_revocation_counts_at_once_here_and_within_five_seconds_elsewhere() {
     let (token, raw) = one.create(wanted("bot1")).await;
     assert_eq!(two.admits(&raw).await, Ok("bot1".into()));
     two.access.start();
-    one.access.revoke(token.id).await.unwrap();
+    one.access.revoke(token.id, &operator()).await.unwrap();
     assert_eq!(one.admits(&raw).await, INVALID);
     let begun = Instant::now();
     while two.admits(&raw).await != INVALID {
@@ -72,7 +72,7 @@ async fn a_row_comes_before_the_environment_and_a_revoked_one_beats_it() {
     let (token, raw) = process.create(jeton_issuer::NewToken { hash, ..wanted("bot1") }).await;
     assert_eq!(raw, "", "its holder has the text already");
     assert_eq!(process.admits("nine").await, Ok("bot1".into()));
-    process.access.revoke(token.id).await.unwrap();
+    process.access.revoke(token.id, &operator()).await.unwrap();
     assert_eq!(process.admits("nine").await, INVALID);
     assert_eq!(scene.process().await.admits("nine").await, INVALID, "for every process that starts");
 }

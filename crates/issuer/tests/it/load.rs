@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::sleep;
 
-use crate::scene::{Scene, wanted};
+use crate::scene::{Scene, operator, wanted};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_a_service_that_is_rotated_under_load_no_call_is_refused_in_any_process() {
@@ -35,7 +35,7 @@ async fn of_a_service_that_is_rotated_under_load_no_call_is_refused_in_any_proce
         let mut id = first.id;
         for _ in 0..30 {
             sleep(Duration::from_millis(30)).await;
-            let rotated = one.access.rotate(id, Duration::from_mins(1), None).await.unwrap();
+            let rotated = one.access.rotate(id, Duration::from_mins(1), None, &operator()).await.unwrap();
             id = rotated.new.token.id;
             *held.write().unwrap() = rotated.new.raw.unwrap().reveal().to_owned();
         }

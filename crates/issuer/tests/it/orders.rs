@@ -4,19 +4,20 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jeton_core::access::{Over, Standing};
+use jeton_core::audit::{AuditFilter, Deed};
 use jeton_core::keep::ports::StoreError;
 use jeton_issuer::{NewToken, OrderError};
 use jeton_store::SqliteOptions;
 use jeton_store::sqlite::faults::Hooks;
 
-use crate::scene::{Scene, environment, wanted};
+use crate::scene::{Scene, environment, operator, wanted};
 
 #[tokio::test]
 async fn a_rotated_token_counts_until_the_overlap_ends_and_its_successor_goes_on() {
     let scene = Scene::new();
     let process = scene.process().await;
     let (token, raw) = process.create(wanted("bot1")).await;
-    let rotated = process.access.rotate(token.id, Duration::from_mins(10), None).await.unwrap();
+    let rotated = process.access.rotate(token.id, Duration::from_mins(10), None, &operator()).await.unwrap();
     let new = rotated.new.raw.unwrap();
     for text in [raw.as_str(), new.reveal()] {
         assert_eq!(process.admits(text).await, Ok("bot1".into()));
@@ -32,20 +33,20 @@ async fn a_rotated_token_counts_until_the_overlap_ends_and_its_successor_goes_on
 async fn what_cannot_be_ordered_is_refused_in_words() {
     let scene = Scene::new();
     let process = scene.process().await;
-    let reserved = process.access.create(wanted("api-key")).await.unwrap_err();
+    let reserved = process.access.create(wanted("api-key"), &operator()).await.unwrap_err();
     assert!(matches!(reserved, OrderError::Reserved) && reserved.problem().status == 409);
     let notes = Some("x".repeat(501));
-    let long = process.access.create(NewToken { notes, ..wanted("bot1") }).await.unwrap_err();
+    let long = process.access.create(NewToken { notes, ..wanted("bot1") }, &operator()).await.unwrap_err();
     assert!(long.to_string().contains("longer than 500 characters"));
     let (token, _) = process.create(wanted("bot1")).await;
     let hash = Some(token.hash);
-    let refused = process.access.create(NewToken { hash, ..wanted("bot2") }).await.unwrap_err();
+    let refused = process.access.create(NewToken { hash, ..wanted("bot2") }, &operator()).await.unwrap_err();
     assert!(refused.to_string().contains(&token.id.to_string()));
-    process.access.revoke(token.id).await.unwrap();
-    let over = process.access.rotate(token.id, Duration::ZERO, None).await.unwrap_err();
+    process.access.revoke(token.id, &operator()).await.unwrap();
+    let over = process.access.rotate(token.id, Duration::ZERO, None, &operator()).await.unwrap_err();
     assert!(matches!(over, OrderError::Over { over: Over::Ended(Standing::Revoked), .. }), "{over}");
     let ghost = "00000000-0000-7000-8000-000000000000".parse().unwrap();
-    assert!(matches!(process.access.revoke(ghost).await, Err(OrderError::Unknown { .. })));
+    assert!(matches!(process.access.revoke(ghost, &operator()).await, Err(OrderError::Unknown { .. })));
 }
 
 /// Says of the next COMMIT that nobody knows what became of it.
@@ -72,13 +73,16 @@ async fn an_order_whose_answer_was_lost_is_carried_out_once() {
     *hooks.0.lock().unwrap() = 2;
     let (token, raw) = process.create(wanted("bot1")).await;
     *hooks.0.lock().unwrap() = 2;
-    let rotated = process.access.rotate(token.id, Duration::from_mins(1), None).await.unwrap();
+    let rotated = process.access.rotate(token.id, Duration::from_mins(1), None, &operator()).await.unwrap();
     let new = rotated.new.raw.unwrap();
     for text in [raw.as_str(), new.reveal()] {
         assert_eq!(process.admits(text).await, Ok("bot1".into()));
     }
     assert_eq!(process.access.tokens(None, 10).await.unwrap().len(), 2);
+    let rows = process.access.audit(AuditFilter::default(), 10).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.deed).collect::<Vec<_>>(), [Deed::TokenRotated, Deed::TokenCreated]);
+    assert!(rows.iter().all(|row| row.actor == operator()), "{rows:?}");
     *hooks.0.lock().unwrap() = 3;
-    let lost = process.access.revoke(token.id).await.unwrap_err();
+    let lost = process.access.revoke(token.id, &operator()).await.unwrap_err();
     assert_eq!(lost.problem().code, "STORE_UNAVAILABLE");
 }

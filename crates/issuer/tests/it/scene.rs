@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jeton_core::access::{
-    Create, CreateAnswer, Rotate, RotateAnswer, ServiceToken, ServiceTokenId, ServiceTokenStore, TokenHash,
-    TokenRevision,
+    Create, CreateAnswer, Revoke, Rotate, RotateAnswer, ServiceToken, ServiceTokenId, ServiceTokenStore,
+    TokenHash, TokenRevision,
 };
+use jeton_core::audit::{Actor, AuditFilter, AuditLog, AuditRow};
 use jeton_core::entropy::SystemEntropy;
 use jeton_core::keep::ports::StoreError;
 use jeton_core::time::{Clock, SystemClock, Timestamp};
@@ -61,6 +62,13 @@ impl Line {
 }
 
 #[async_trait]
+impl AuditLog for Line {
+    async fn audit(&self, filter: AuditFilter, limit: usize) -> Result<Vec<AuditRow>, StoreError> {
+        self.pass()?.audit(filter, limit).await
+    }
+}
+
+#[async_trait]
 impl ServiceTokenStore for Line {
     async fn create_token(&self, create: Create) -> Result<CreateAnswer, StoreError> {
         self.pass()?.create_token(create).await
@@ -70,8 +78,8 @@ impl ServiceTokenStore for Line {
         self.pass()?.rotate_token(rotate).await
     }
 
-    async fn revoke_token(&self, id: ServiceTokenId) -> Result<Option<ServiceToken>, StoreError> {
-        self.pass()?.revoke_token(id).await
+    async fn revoke_token(&self, revoke: Revoke) -> Result<Option<ServiceToken>, StoreError> {
+        self.pass()?.revoke_token(revoke).await
     }
 
     async fn list_tokens(
@@ -147,6 +155,11 @@ pub(crate) fn environment() -> Environment {
     )
 }
 
+/// Who orders what tests order.
+pub(crate) fn operator() -> Actor {
+    Actor::CommandLine("operator@test".into())
+}
+
 pub(crate) fn wanted(name: &str) -> NewToken {
     NewToken {
         service: name.parse().unwrap(),
@@ -160,7 +173,7 @@ pub(crate) fn wanted(name: &str) -> NewToken {
 impl Process {
     /// Makes a token; gives its row and its text.
     pub(crate) async fn create(&self, new: NewToken) -> (ServiceToken, String) {
-        let Issued { token, raw } = self.access.create(new).await.unwrap();
+        let Issued { token, raw } = self.access.create(new, &operator()).await.unwrap();
         (token, raw.map_or(String::new(), |raw| raw.reveal().to_owned()))
     }
 

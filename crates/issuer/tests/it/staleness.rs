@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::scene::{API_KEY, Scene, wanted};
+use crate::scene::{API_KEY, Scene, operator, wanted};
 
 const AWAY: Result<String, &str> = Err("STORE_UNAVAILABLE");
 
@@ -13,7 +13,7 @@ async fn tokens_of_the_store_are_let_in_for_five_minutes_and_the_environment_for
     let process = scene.process().await;
     let (_, raw) = process.create(wanted("bot1")).await;
     let (revoked, old) = process.create(wanted("bot2")).await;
-    process.access.revoke(revoked.id).await.unwrap();
+    process.access.revoke(revoked.id, &operator()).await.unwrap();
     process.line.cut.store(true, Ordering::SeqCst);
 
     scene.clock.pass(Duration::from_mins(4));
@@ -40,7 +40,7 @@ async fn what_was_revoked_while_the_store_was_away_is_refused_when_it_is_back() 
     let (token, raw) = one.create(wanted("bot1")).await;
     assert_eq!(two.admits(&raw).await, Ok("bot1".into()));
     two.line.cut.store(true, Ordering::SeqCst);
-    one.access.revoke(token.id).await.unwrap();
+    one.access.revoke(token.id, &operator()).await.unwrap();
     scene.clock.pass(Duration::from_mins(6));
     assert_eq!(two.admits(&raw).await, AWAY);
     two.line.cut.store(false, Ordering::SeqCst);

@@ -12,6 +12,7 @@ use hyper::service::service_fn;
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// One call as it arrived.
@@ -36,6 +37,8 @@ struct State {
     /// Paths that no token may see.
     forbidden: &'static str,
     status: StatusCode,
+    /// Where every call is led, if anywhere.
+    location: Option<String>,
 }
 
 /// An API on loopback.
@@ -43,6 +46,8 @@ struct State {
 pub(crate) struct Api {
     base: String,
     state: Arc<Mutex<State>>,
+    tasks: TaskTracker,
+    ended: CancellationToken,
 }
 
 impl Api {
@@ -51,20 +56,29 @@ impl Api {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let status = StatusCode::from_u16(status).unwrap();
-        let state = State { calls: Vec::new(), refused: HashSet::new(), forbidden: "nothing", status };
-        let api = Self { base, state: Arc::new(Mutex::new(state)) };
-        let (served, tasks) = (api.clone(), TaskTracker::new());
-        tasks.clone().spawn(async move {
+        let state = State {
+            calls: Vec::new(),
+            refused: HashSet::new(),
+            forbidden: "nothing",
+            status,
+            location: None,
+        };
+        let (tasks, ended) = (TaskTracker::new(), CancellationToken::new());
+        let api = Self { base, state: Arc::new(Mutex::new(state)), tasks, ended };
+        let served = api.clone();
+        let serve = async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let api = served.clone();
-                tasks.spawn(async move {
+                let (api, ended) = (served.clone(), served.ended.clone());
+                let answer = async move {
                     let service = service_fn(|request| api.answer(request));
                     let builder = http1::Builder::new();
                     // A client that goes away early ends its connection with an error that is none of ours.
                     drop(builder.serve_connection(TokioIo::new(stream), service).await);
-                });
+                };
+                served.tasks.spawn(ended.run_until_cancelled_owned(answer));
             }
-        });
+        };
+        api.tasks.spawn(api.ended.clone().run_until_cancelled_owned(serve));
         api
     }
 
@@ -84,6 +98,10 @@ impl Api {
         };
         let refused = asked.target.contains(state.forbidden) || state.refused.iter().any(carries);
         state.calls.push(asked);
+        if let Some(location) = &state.location {
+            let led = Response::builder().status(StatusCode::FOUND).header("location", location);
+            return Ok(led.body(Full::default()).unwrap());
+        }
         let status = if refused { state.status } else { StatusCode::OK };
         let text = if refused { "no" } else { "yes" };
         Ok(Response::builder().status(status).body(Full::from(text)).unwrap())
@@ -100,6 +118,18 @@ impl Api {
     /// Answers calls whose path has this in it as if their token were dead.
     pub(crate) fn forbid(&self, part: &'static str) {
         self.state.lock().unwrap().forbidden = part;
+    }
+
+    /// Answers every call by leading it there.
+    pub(crate) fn lead_to(&self, location: &str) {
+        self.state.lock().unwrap().location = Some(location.to_owned());
+    }
+
+    /// Answers nobody from now on.
+    pub(crate) async fn end(&self) {
+        self.ended.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 
     pub(crate) fn calls(&self) -> Vec<Asked> {

@@ -1,5 +1,9 @@
 //! Calls to an API through the layers for HTTP clients: what they carry, and what happens when a token is refused.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http_body_util::{BodyExt as _, Full};
@@ -7,9 +11,9 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use jeton::reqwest::Auth;
-use jeton::tower::{AuthLayer, Authorized, NotSent};
+use jeton::tower::{AuthLayer, Authorized};
 use jeton::{Connection, Token, Vault};
-use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
+use reqwest_middleware::{ClientWithMiddleware, Middleware, Next};
 use tower_layer::Layer as _;
 use tower_service::Service as _;
 
@@ -17,12 +21,12 @@ use crate::api::Api;
 use crate::scene::{ACME, Scene};
 
 /// A vault whose connection has its API at `api`, and its first token.
-async fn vault_for(scene: &Scene, api: &Api) -> (Vault, Token) {
+pub(crate) async fn vault_for(scene: &Scene, api: &Api) -> (Vault, Token) {
     let connection = scene.acme().var("api_base", api.url("/v1"));
     connected(scene, Vault::in_memory().connection(ACME, connection)).await
 }
 
-async fn connected(scene: &Scene, builder: jeton::Builder) -> (Vault, Token) {
+pub(crate) async fn connected(scene: &Scene, builder: jeton::Builder) -> (Vault, Token) {
     let vault = builder.clock(scene.clock.clone()).open().await.unwrap();
     vault.connect(ACME, scene.refresh_token()).await.unwrap();
     let token = vault.token(ACME).await.unwrap();
@@ -30,7 +34,7 @@ async fn connected(scene: &Scene, builder: jeton::Builder) -> (Vault, Token) {
 }
 
 /// A provider that wants its token as `inject` says and tells of dead ones by `expired`.
-fn own_provider(scene: &Scene, api: &Api, inject: &str, expired: &str) -> jeton::Builder {
+pub(crate) fn own_provider(scene: &Scene, api: &Api, inject: &str, expired: &str) -> jeton::Builder {
     let file = format!(
         "name = \"own\"\ntitle = \"Our own\"\nhosts = [\"127.0.0.1\"]\n[[inject]]\n{inject}\n[refresh]\nurl = \"{}\"\nform = {{ grant_type = \
          \"refresh_token\", refresh_token = \"${{refresh}}\" }}\n[policy]\nrotation = \"single_use\"\n[api]\nbase = \"{}\"\nexpired = \
@@ -42,13 +46,13 @@ fn own_provider(scene: &Scene, api: &Api, inject: &str, expired: &str) -> jeton:
     Vault::in_memory().provider_file("own.toml", file).connection(ACME, connection)
 }
 
-fn with_reqwest(vault: &Vault) -> ClientWithMiddleware {
-    ClientBuilder::new(reqwest::Client::new()).with(Auth::new(vault.clone(), ACME)).build()
+pub(crate) fn with_reqwest(vault: &Vault) -> ClientWithMiddleware {
+    Auth::new(vault.clone(), ACME).client(reqwest::Client::builder()).unwrap()
 }
 
-type Hyper = Authorized<Client<HttpConnector, Full<Bytes>>>;
+pub(crate) type Hyper = Authorized<Client<HttpConnector, Full<Bytes>>>;
 
-fn with_hyper(vault: &Vault) -> Hyper {
+pub(crate) fn with_hyper(vault: &Vault) -> Hyper {
     let client = Client::builder(TokioExecutor::new()).build_http();
     AuthLayer::new(vault.clone(), ACME).layer(client)
 }
@@ -68,7 +72,7 @@ async fn post_by_reqwest(client: &ClientWithMiddleware, url: &str) -> (u16, Stri
 }
 
 /// Plays `check` with both clients, each on a scene of its own.
-async fn by_both(vault: &Vault, url: &str, use_reqwest: bool) -> (u16, String) {
+pub(crate) async fn by_both(vault: &Vault, url: &str, use_reqwest: bool) -> (u16, String) {
     if use_reqwest {
         post_by_reqwest(&with_reqwest(vault), url).await
     } else {
@@ -206,25 +210,35 @@ async fn the_token_goes_where_the_provider_wants_it() {
     }
 }
 
-#[tokio::test]
-async fn a_token_goes_to_no_host_but_the_providers() {
-    let (scene, api) = (Scene::new().await, Api::refusing_with(401).await);
-    let elsewhere = Api::refusing_with(401).await;
-    let (vault, _) = vault_for(&scene, &api).await;
-    let by_reqwest =
-        with_reqwest(&vault).get(elsewhere.url("/v1/orders")).send().await.unwrap_err().to_string();
-    assert!(by_reqwest.contains("tokens of `acme` go to http://127.0.0.1"), "{by_reqwest}");
-    let request = http::Request::get(elsewhere.url("/")).body(Full::default()).unwrap();
-    let by_hyper = with_hyper(&vault).call(request).await.unwrap_err();
-    assert!(matches!(by_hyper.downcast_ref(), Some(NotSent::ElsewhereBound { .. })), "{by_hyper}");
-    // Other hosts can be named; they must speak TLS.
-    let layer = AuthLayer::new(vault, ACME).also_at("127.0.0.1").also_at("*.example.com");
-    let mut client = layer.layer(Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>());
-    for url in ["http://api.example.com/", "https://example.com/", "https://evil-example.com/"] {
-        let refused = client.call(http::Request::get(url).body(Full::default()).unwrap()).await.unwrap_err();
-        assert!(matches!(refused.downcast_ref(), Some(NotSent::ElsewhereBound { .. })), "{url}: {refused}");
+/// Counts attempts, and makes a second one of every refusal.
+struct Twice(Arc<AtomicUsize>);
+
+#[async_trait]
+impl Middleware for Twice {
+    async fn handle(
+        &self,
+        request: reqwest::Request,
+        extensions: &mut http::Extensions,
+        next: Next<'_>,
+    ) -> reqwest_middleware::Result<reqwest::Response> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        assert!(!request.headers().contains_key("authorization"), "the token is put in further inside");
+        let again = request.try_clone().unwrap();
+        let reply = next.clone().run(request, extensions).await?;
+        if reply.status().is_success() { Ok(reply) } else { next.run(again, extensions).await }
     }
-    assert_eq!((api.calls().len(), elsewhere.calls().len()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_middleware_that_retries_stands_around_and_each_of_its_attempts_carries_a_token_that_lives() {
+    let (scene, api) = (Scene::new().await, Api::refusing_with(401).await);
+    let (vault, token) = vault_for(&scene, &api).await;
+    let attempts = Arc::new(AtomicUsize::new(0));
+    let auth = Auth::new(vault, ACME).around(Twice(attempts.clone()));
+    let client = auth.client(reqwest::Client::builder()).unwrap();
+    api.refuse(token.access.reveal());
+    assert_eq!(post_by_reqwest(&client, &api.url("/v1/orders")).await.0, 200);
+    assert_eq!((attempts.load(Ordering::SeqCst), scene.requests(), api.calls().len()), (1, 2, 2));
 }
 
 #[tokio::test]

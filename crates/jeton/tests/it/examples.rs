@@ -15,6 +15,15 @@ fn run(name: &str) -> String {
 }
 
 #[test]
+fn first_token_is_what_the_readme_shows() {
+    let readme = std::fs::read_to_string(jeton_testkit::project_root().join("README.md")).unwrap();
+    let shown = readme.split("```rust\n").nth(1).unwrap().split("```").next().unwrap();
+    let example = include_str!("../../examples/first_token.rs").replace("\n    ", "\n");
+    assert!(shown.lines().count() > 3 && example.contains(shown), "{shown}");
+    assert!(run("first_token").starts_with("Authorization: Bearer "));
+}
+
+#[test]
 fn single_flight() {
     assert_eq!(run("single_flight"), "1000 tasks got 1 token, from 1 refresh\n");
 }

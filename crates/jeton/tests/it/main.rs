@@ -9,4 +9,6 @@ mod guide;
 mod killed;
 mod logged;
 mod opening;
+mod postgres;
+mod reach;
 mod scene;

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use jeton_core::access::{Scopes, ServiceName, ServiceTokenId, TokenHash};
+use jeton_core::audit::Actor;
 use jeton_core::keep::provider::DurationText;
-use jeton_issuer::{NewToken, OrderError, Shown};
+use jeton_issuer::{Caller, NewToken, OrderError, Shown};
 use serde::{Deserialize, Serialize};
 
 use super::connections::{USUAL_PAGE, page_size};
@@ -94,6 +95,7 @@ impl Expected for Wanted {
 /// `POST /api/v1/service-tokens`: makes a token and shows its text, this once.
 pub(crate) async fn create(
     State(doors): State<Arc<Doors>>,
+    Extension(caller): Extension<Caller>,
     Sent(wanted): Sent<Wanted>,
 ) -> Result<(StatusCode, Json<Shown>), Refusal> {
     let wanted = wanted.ok_or(Fault::BodyMisfit(Wanted::SHAPE))?;
@@ -105,7 +107,7 @@ pub(crate) async fn create(
         life: wanted.expires_in.map(Duration::from),
         hash: hash.map_err(|_| Fault::BodyMisfit(Wanted::SHAPE))?,
     };
-    let issued = doors.access.create(new).await?;
+    let issued = doors.access.create(new, &by(&caller)).await?;
     Ok((StatusCode::CREATED, Json(doors.access.show_issued(issued))))
 }
 
@@ -134,20 +136,30 @@ pub(crate) struct Rotated {
 /// not said).
 pub(crate) async fn rotate(
     State(doors): State<Arc<Doors>>,
+    Extension(caller): Extension<Caller>,
     Named(id): Named,
     Sent(asked): Sent<Rotation>,
 ) -> Result<Json<Rotated>, Refusal> {
     let asked = asked.unwrap_or_default();
     let overlap = asked.overlap.map_or(USUAL_OVERLAP, Duration::from);
-    let rotated = doors.access.rotate(token_id(&id)?, overlap, asked.expires_in.map(Duration::from)).await?;
+    let life = asked.expires_in.map(Duration::from);
+    let rotated = doors.access.rotate(token_id(&id)?, overlap, life, &by(&caller)).await?;
     let (new, replaces) = (doors.access.show_issued(rotated.new), doors.access.show(rotated.old));
     Ok(Json(Rotated { new, replaces }))
 }
 
 /// `DELETE /api/v1/service-tokens/{id}`: revokes it for good. Its row stays.
-pub(crate) async fn revoke(State(doors): State<Arc<Doors>>, Named(id): Named) -> Result<StatusCode, Refusal> {
-    doors.access.revoke(token_id(&id)?).await?;
+pub(crate) async fn revoke(
+    State(doors): State<Arc<Doors>>,
+    Extension(caller): Extension<Caller>,
+    Named(id): Named,
+) -> Result<StatusCode, Refusal> {
+    doors.access.revoke(token_id(&id)?, &by(&caller)).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+fn by(caller: &Caller) -> Actor {
+    Actor::Service(caller.service().clone())
 }
 
 fn token_id(text: &str) -> Result<ServiceTokenId, Fault> {

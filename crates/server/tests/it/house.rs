@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jeton_core::access::TokenHash;
+use jeton_core::audit::Actor;
 use jeton_core::entropy::SystemEntropy;
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::ports::ChangeFeed;
@@ -164,7 +165,7 @@ impl House {
     pub(crate) async fn service(&self, name: &str, scopes: &str) -> Client {
         let (service, scopes) = (name.parse().unwrap(), scopes.parse().unwrap());
         let new = NewToken { service, scopes, notes: None, life: None, hash: None };
-        let raw = self.access.create(new).await.unwrap().raw.unwrap();
+        let raw = self.access.create(new, &operator()).await.unwrap().raw.unwrap();
         self.stranger().with_header("x-service-token", raw.reveal())
     }
 
@@ -204,4 +205,9 @@ impl House {
     pub(crate) async fn ended(self) -> io::Result<()> {
         self.ended.await.unwrap()
     }
+}
+
+/// Who orders what tests order.
+pub(crate) fn operator() -> Actor {
+    Actor::CommandLine("operator@test".into())
 }

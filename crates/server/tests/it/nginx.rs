@@ -10,7 +10,7 @@ use jeton_server::Limits;
 use jeton_testkit::{Client, FreePort, end_nginx, nginx};
 use tokio::time::{Instant, sleep};
 
-use crate::house::{Ground, House};
+use crate::house::{Ground, House, operator};
 
 /// nginx, and the site behind it: whoever is let in reads who it is.
 struct Nginx {
@@ -95,14 +95,14 @@ async fn nginx_lets_in_whom_jeton_knows_as_far_as_its_scopes_reach() {
         403
     );
 
-    let issued = house.access.create(jeton_issuer::NewToken {
+    let wanted = jeton_issuer::NewToken {
         service: "bot1".parse().unwrap(),
         scopes: "proxy:acme:GET:/api/**".parse().unwrap(),
         notes: None,
         life: None,
         hash: None,
-    });
-    let issued = issued.await.unwrap();
+    };
+    let issued = house.access.create(wanted, &operator()).await.unwrap();
     let raw = issued.raw.unwrap();
     let bot = Client::new(&nginx.port.base_url()).with_header("x-service-token", raw.reveal());
     let let_in = bot.get("/api/v4/leads").await.unwrap();
@@ -114,6 +114,6 @@ async fn nginx_lets_in_whom_jeton_knows_as_far_as_its_scopes_reach() {
     assert_eq!(bot.get("/admin").await.unwrap().status, 403, "beyond its scope");
     assert_eq!(bot.delete("/api/v4/leads").await.unwrap().status, 403, "a method that it lacks");
 
-    house.access.revoke(issued.token.id).await.unwrap();
+    house.access.revoke(issued.token.id, &operator()).await.unwrap();
     assert_eq!(bot.get("/api/v4/leads").await.unwrap().status, 403, "revoked, at once");
 }

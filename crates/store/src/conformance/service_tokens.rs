@@ -17,9 +17,11 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, try_join_all};
 use jeton_core::access::{
-    Create, CreateAnswer, Over, Rotate, RotateAnswer, ServiceToken, ServiceTokenId, ServiceTokenStore,
-    Standing, TokenHash, TokenRevision,
+    Create, CreateAnswer, Over, Revoke, Rotate, RotateAnswer, ServiceToken, ServiceTokenId,
+    ServiceTokenStore, Standing, TokenHash, TokenRevision,
 };
+use jeton_core::audit::{Actor, AuditFilter};
+use jeton_core::id::OperationId;
 use jeton_core::keep::ports::StoreError;
 use jeton_core::time::{Clock as _, Timestamp};
 
@@ -40,6 +42,7 @@ macro_rules! tell_the_story_of_service_tokens {
             every_change_gets_the_next_revision_and_nothing_else_does,
             changes_of_many_at_once_appear_in_order_and_none_is_missed,
             a_use_is_written_at_most_once_a_minute_and_is_no_change,
+            who_ordered_what_is_on_record_once_and_never_the_hash,
             what_is_written_is_there_after_opening_again,
         }
     };
@@ -106,6 +109,10 @@ impl Desk {
         }
     }
 
+    async fn revoke(&self, number: u8) -> Result<Option<ServiceToken>, StoreError> {
+        self.store.revoke_token(revocation(number)).await
+    }
+
     async fn all(&self) -> Result<Vec<ServiceToken>, StoreError> {
         self.store.list_tokens(None, 1_000).await
     }
@@ -127,11 +134,19 @@ fn order(number: u8) -> Create {
         scopes: "token:acme proxy:shop-*:GET,HEAD:/api/** read".parse().expect("they are scopes"),
         notes: Some("the bot of the шоп".into()),
         life: Some(Duration::from_hours(24)),
+        by: Actor::CommandLine("root@web-1".into()),
     }
 }
 
 fn rotation(of: u8, new: u8) -> Rotate {
-    Rotate { of: id(of), id: id(new), hash: hash(new), overlap: Duration::from_mins(10), life: None }
+    let (overlap, by) = (Duration::from_mins(10), Actor::Service("operator".parse().expect("it is a name")));
+    Rotate { of: id(of), id: id(new), hash: hash(new), overlap, life: None, by }
+}
+
+/// Under an id of its own.
+fn revocation(number: u8) -> Revoke {
+    let operation = OperationId::from_bytes([number + 200; 16]);
+    Revoke { id: id(number), operation, by: Actor::CommandLine("root@web-2".into()) }
 }
 
 /// What comes back is what was given, with the instants of the store.
@@ -153,7 +168,7 @@ pub async fn a_hash_belongs_to_one_row_for_good(desk: &Desk) -> Told {
     desk.created(1).await?;
     let same = || Create { id: id(2), service: "bot2".parse().expect("it is a name"), ..order(1) };
     assert_eq!(desk.store.create_token(same()).await?, CreateAnswer::Taken(id(1)));
-    desk.store.revoke_token(id(1)).await?;
+    desk.revoke(1).await?;
     assert_eq!(desk.store.create_token(same()).await?, CreateAnswer::Taken(id(1)));
     assert_eq!(desk.all().await?.len(), 1);
     Ok(())
@@ -191,7 +206,7 @@ pub async fn what_is_missing_ended_or_rotated_is_not_rotated(desk: &Desk) -> Tol
     desk.rotated(rotation(1, 2)).await?;
     let again = desk.store.rotate_token(rotation(1, 3)).await?;
     assert_eq!(again, RotateAnswer::Over(Over::Rotated(id(2))));
-    desk.store.revoke_token(id(2)).await?;
+    desk.revoke(2).await?;
     let revoked = desk.store.rotate_token(rotation(2, 3)).await?;
     assert_eq!(revoked, RotateAnswer::Over(Over::Ended(Standing::Revoked)));
     desk.created(4).await?;
@@ -204,12 +219,12 @@ pub async fn what_is_missing_ended_or_rotated_is_not_rotated(desk: &Desk) -> Tol
 
 /// The instant of the first order is the one on record.
 pub async fn a_revocation_stays_as_it_was_first_given(desk: &Desk) -> Told {
-    assert_eq!(desk.store.revoke_token(id(1)).await?, None);
+    assert_eq!(desk.revoke(1).await?, None);
     desk.created(1).await?;
-    let revoked = desk.store.revoke_token(id(1)).await?.expect("it is there");
+    let revoked = desk.revoke(1).await?.expect("it is there");
     assert_eq!(revoked.revoked_at, Some(desk.now()));
     desk.clock.step(Duration::from_mins(1));
-    assert_eq!(desk.store.revoke_token(id(1)).await?, Some(revoked.clone()));
+    assert_eq!(desk.revoke(1).await?, Some(revoked.clone()));
     assert_eq!(desk.all().await?, [revoked]);
     Ok(())
 }
@@ -241,9 +256,9 @@ pub async fn every_change_gets_the_next_revision_and_nothing_else_does(desk: &De
     assert_eq!(changes(0).await?, [(id(1), 1), (id(2), 2)]);
     desk.rotated(rotation(1, 3)).await?;
     assert_eq!(changes(2).await?, [(id(3), 3), (id(1), 4)]);
-    desk.store.revoke_token(id(2)).await?;
+    desk.revoke(2).await?;
     assert_eq!(changes(4).await?, [(id(2), 5)]);
-    desk.store.revoke_token(id(2)).await?;
+    desk.revoke(2).await?;
     desk.rotated(rotation(1, 3)).await?;
     desk.created(1).await?;
     desk.store.create_token(Create { id: id(9), ..order(1) }).await?;
@@ -298,11 +313,48 @@ pub async fn a_use_is_written_at_most_once_a_minute_and_is_no_change(desk: &Desk
     Ok(())
 }
 
+/// Also where an order is sent again; what changed nothing leaves no row.
+pub async fn who_ordered_what_is_on_record_once_and_never_the_hash(desk: &Desk) -> Told {
+    let made = desk.created(1).await?;
+    desk.created(1).await?;
+    desk.store.create_token(Create { id: id(9), ..order(1) }).await?;
+    desk.clock.step(Duration::from_mins(1));
+    let (old, new) = desk.rotated(rotation(1, 2)).await?;
+    desk.rotated(rotation(1, 2)).await?;
+    desk.store.rotate_token(rotation(1, 3)).await?;
+    desk.clock.step(Duration::from_mins(1));
+    desk.revoke(1).await?;
+    let again = Revoke { operation: OperationId::from_bytes([250; 16]), ..revocation(1) };
+    desk.store.revoke_token(again).await?;
+    desk.revoke(7).await?;
+    let expected = [
+        revocation(1).on_record(&old, desk.now()),
+        rotation(1, 2).on_record(&old, &new),
+        order(1).on_record(&made),
+    ];
+    let rows = desk.store.audit(AuditFilter::default(), 10).await?;
+    assert_eq!(rows, expected);
+    assert_eq!(rows[1].details["replaces"], id(1).to_string());
+    let told = serde_json::to_string(&rows).expect("rows are JSON");
+    assert!(!told.contains(&made.hash.to_hex()) && !told.contains(&new.hash.to_hex()), "{told}");
+
+    let bot2 = Create { service: "bot2".parse().expect("it is a name"), ..order(4) };
+    desk.create(bot2).await?;
+    let about = |subject: &str| AuditFilter { before: None, subject: Some(subject.to_owned()) };
+    assert_eq!(desk.store.audit(about("bot2"), 10).await?.len(), 1);
+    assert_eq!(desk.store.audit(about("bot3"), 10).await?, []);
+    let page = desk.store.audit(about("bot1"), 2).await?;
+    assert_eq!(page, expected[..2]);
+    let rest = AuditFilter { before: Some(page[1].id), ..about("bot1") };
+    assert_eq!(desk.store.audit(rest, 2).await?, expected[2..]);
+    Ok(())
+}
+
 /// By another process too.
 pub async fn what_is_written_is_there_after_opening_again(desk: &Desk) -> Told {
     desk.created(1).await?;
     desk.rotated(rotation(1, 2)).await?;
-    desk.store.revoke_token(id(1)).await?;
+    desk.revoke(1).await?;
     let all = desk.all().await?;
     assert_eq!((desk.open_again)().await.list_tokens(None, 10).await?, all);
     Ok(())

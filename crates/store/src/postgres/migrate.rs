@@ -28,6 +28,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         name: "service_tokens",
         sql: include_str!("../../migrations/postgres/0005_service_tokens.sql"),
     },
+    Migration { number: 6, name: "audit", sql: include_str!("../../migrations/postgres/0006_audit.sql") },
 ];
 
 /// The tables that a whole schema has, by name.
@@ -225,7 +226,7 @@ mod tests {
         let known = tables(MIGRATIONS).join(", ");
         assert_eq!(
             known,
-            "attempts, connections, consents, kept_replies, nodes, operations, service_tokens, settings, store, \
+            "attempts, audit, connections, consents, kept_replies, nodes, operations, service_tokens, settings, store, \
              strays, tokens"
         );
     }

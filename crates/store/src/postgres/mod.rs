@@ -2,7 +2,7 @@
 //!
 //! * Calls that write wait in `calls`, and are served together by `batch`: two round trips, one transaction. What they do to
 //!   rows they do in memory (`desk`), by the courses that all stores share; `writes` puts it into statements.
-//! * The ports: `connections`, `attempts`, `consents`, `service_tokens`, `feed`, `maintenance`, `nodes`. What two of them
+//! * The ports: `connections`, `attempts`, `audit`, `consents`, `service_tokens`, `feed`, `maintenance`, `nodes`. What two of them
 //!   decide under a lock: `transaction`. Rows: `table`, `cells`.
 //! * Other nodes are told of changes, and listened to, by `watch`; what came late is kept by `late`.
 //! * The way to the database: `options`, `address`, `tls`, `session`, `statement`, `errors`. The schema: `migrate`.
@@ -10,6 +10,7 @@
 
 mod address;
 mod attempts;
+mod audit;
 mod batch;
 mod calls;
 mod cells;

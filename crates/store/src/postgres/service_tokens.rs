@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use jeton_core::access::ports::USES_APART;
 use jeton_core::access::{
-    Create, CreateAnswer, Rotate, RotateAnswer, ServiceToken, ServiceTokenId, ServiceTokenStore,
+    Create, CreateAnswer, Revoke, Rotate, RotateAnswer, ServiceToken, ServiceTokenId, ServiceTokenStore,
     TokenRevision,
 };
 use jeton_core::keep::ports::StoreError;
@@ -13,9 +13,9 @@ use tokio_postgres::Row;
 
 use super::errors::Failure;
 use super::statement::Statement;
-use super::table::{STATEMENT_INSTANT, capped};
+use super::table::capped;
 use super::transaction::{end, locked};
-use super::{PostgresStore, Shared};
+use super::{PostgresStore, Shared, audit};
 use crate::rows::{self, NEXT_TOKEN_REVISION, SERVICE_TOKEN_COLUMNS, micros, signed};
 
 /// Keeps everybody else from writing to the table until the transaction ends.
@@ -73,7 +73,9 @@ async fn create(shared: &Shared, create: &Create) -> Result<CreateAnswer, Failur
         let taken = CreateAnswer::Taken(other.id);
         return Ok(made.map_or(taken, |made| CreateAnswer::Created(Box::new(made))));
     }
-    let answers = end(session, vec![insert(&ServiceToken::new(create.clone(), now))]).await?;
+    let token = ServiceToken::new(create.clone(), now);
+    let statements = vec![insert(&token), audit::insert(&create.on_record(&token))];
+    let answers = end(session, statements).await?;
     Ok(CreateAnswer::Created(found(&read(&answers.concat())?, create.id)?))
 }
 
@@ -92,7 +94,13 @@ async fn rotate(shared: &Shared, rotate: &Rotate) -> Result<RotateAnswer, Failur
     let again = before.successor == Some(rotate.id);
     if !again {
         match before.rotated(rotate, now) {
-            Ok((old, new)) => statements.extend([insert(&new), replace(&old)]),
+            Ok((old, new)) => {
+                statements.extend([
+                    insert(&new),
+                    replace(&old),
+                    audit::insert(&rotate.on_record(&old, &new)),
+                ]);
+            }
             Err(over) => {
                 end(session, Vec::new()).await?;
                 return Ok(RotateAnswer::Over(over));
@@ -106,13 +114,24 @@ async fn rotate(shared: &Shared, rotate: &Rotate) -> Result<RotateAnswer, Failur
     Ok(RotateAnswer::Rotated { old: found(&tokens, rotate.of)?, new: found(&tokens, rotate.id)? })
 }
 
-fn revoke(id: ServiceTokenId, now: Option<i64>) -> Vec<Statement> {
-    let revoke = Statement::new(format!(
-        "UPDATE service_tokens SET revoked_at = {STATEMENT_INSTANT}, revision = {NEXT_TOKEN_REVISION}
-         WHERE id = $2 AND revoked_at IS NULL"
-    ));
-    let look = Statement::new(format!("SELECT {SERVICE_TOKEN_COLUMNS} FROM service_tokens WHERE id = $1"));
-    vec![Statement::new(LOCK), revoke.number(now).bytes(&id.as_bytes()[..]), look.bytes(&id.as_bytes()[..])]
+async fn revoke(shared: &Shared, revoke: &Revoke) -> Result<Option<ServiceToken>, Failure> {
+    let mut session = shared.sessions.lend().await?;
+    let look = Statement::new(format!("SELECT {SERVICE_TOKEN_COLUMNS} FROM service_tokens WHERE id = $1"))
+        .bytes(&revoke.id.as_bytes()[..]);
+    let (rows, now) = locked(shared, &mut session, [Statement::new(LOCK), look]).await?;
+    let found = read(&rows)?.pop();
+    let Some(token) = found.as_ref().filter(|token| token.revoked_at.is_none()) else {
+        end(session, Vec::new()).await?;
+        return Ok(found);
+    };
+    let update = Statement::new(format!(
+        "UPDATE service_tokens SET revoked_at = $2, revision = {NEXT_TOKEN_REVISION} WHERE id = $1
+         RETURNING {SERVICE_TOKEN_COLUMNS}"
+    ))
+    .bytes(&revoke.id.as_bytes()[..])
+    .number(now.as_micros());
+    let answers = end(session, vec![update, audit::insert(&revoke.on_record(token, now))]).await?;
+    Ok(read(&answers.concat())?.pop())
 }
 
 /// Locks the rows in the order of their ids, so that two nodes that note the same tokens never wait for each other.
@@ -144,9 +163,9 @@ impl ServiceTokenStore for PostgresStore {
         shared.patiently(|| rotate(shared, order)).await
     }
 
-    async fn revoke_token(&self, id: ServiceTokenId) -> Result<Option<ServiceToken>, StoreError> {
-        let mut answers = self.write_all(revoke(id, self.told_instant())).await?;
-        Ok(read(&answers.pop().unwrap_or_default())?.pop())
+    async fn revoke_token(&self, order: Revoke) -> Result<Option<ServiceToken>, StoreError> {
+        let (shared, order) = (&*self.shared, &order);
+        shared.patiently(|| revoke(shared, order)).await
     }
 
     async fn list_tokens(

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use jeton_core::access::{ServiceToken, ServiceTokenId, TokenHash, TokenRevision};
-use jeton_core::id::{AttemptId, ConnectionName, ConsentId, GrantId, NodeId};
+use jeton_core::audit::{Actor, AuditRow, Deed};
+use jeton_core::id::{AttemptId, ConnectionName, ConsentId, GrantId, NodeId, OperationId};
 use jeton_core::keep::attempt::{Act, Attempt, AttemptStatus, Trigger};
 use jeton_core::keep::connection::{Brake, Connection, Generation, GrantState, Lease, Revision, Stray};
 use jeton_core::keep::consent::{Asked, Consent, Ending};
@@ -203,4 +204,22 @@ pub(crate) const NEXT_TOKEN_REVISION: &str = "(SELECT coalesce(max(revision), 0)
 pub(crate) fn lost_token(id: ServiceTokenId) -> StoreError {
     let (what, row) = ("is not there, though it was written".into(), id.to_string());
     StoreError::Inconsistent { table: "service_tokens", column: "id", row, what }
+}
+
+/// The columns of an act on record, in the order that [`audit_row`] reads them.
+pub(crate) const AUDIT_COLUMNS: &str = "id, at, actor, deed, subject, details";
+
+/// Reads [`AUDIT_COLUMNS`].
+pub(crate) fn audit_row(row: &dyn Cells) -> Result<AuditRow, StoreError> {
+    let mut columns = Columns::new(row, "audit");
+    let id = columns.bytes("id", OperationId::from_bytes)?;
+    let mut columns = columns.keyed(&id);
+    Ok(AuditRow {
+        id,
+        at: columns.instant("at")?,
+        actor: columns.named("actor", Actor::parse)?,
+        deed: columns.named("deed", Deed::parse)?,
+        subject: columns.named("subject", |subject| Some(subject.to_owned()))?,
+        details: columns.named("details", |details| serde_json::from_str(details).ok())?,
+    })
 }

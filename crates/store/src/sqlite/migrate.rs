@@ -22,6 +22,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         name: "service_tokens",
         sql: include_str!("../../migrations/sqlite/0005_service_tokens.sql"),
     },
+    Migration { number: 6, name: "audit", sql: include_str!("../../migrations/sqlite/0006_audit.sql") },
 ];
 
 /// Marks the file as ours (`PRAGMA application_id`): "jetn".

@@ -2,13 +2,14 @@
 //!
 //! * One thread writes, and calls that wait share one COMMIT (`writer`); reads go to a small pool (`readers`).
 //! * Before SQLite sees the file: `guard`. Opening connections: `opening`. The schema: `migrate`.
-//! * The ports: `connections`, `attempts`, `consents`, `service_tokens`, `feed`, `maintenance`, `nodes`. Rows: `table`,
+//! * The ports: `connections`, `attempts`, `audit`, `consents`, `service_tokens`, `feed`, `maintenance`, `nodes`. Rows: `table`,
 //!   `log`, `cells`; as a transaction for the courses that all stores share: `desk`.
 //! * What runs for a duration, whoever sets the civil clock: `steady`.
 //! * Looking at a file that may be wrong: `inspect`.
 //! * Where tests make it fail: [`faults`].
 
 mod attempts;
+mod audit;
 mod cells;
 mod connections;
 mod consents;

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use jeton_core::access::ports::USES_APART;
 use jeton_core::access::{
-    Create, CreateAnswer, Rotate, RotateAnswer, ServiceToken, ServiceTokenId, ServiceTokenStore, TokenHash,
-    TokenRevision,
+    Create, CreateAnswer, Revoke, Rotate, RotateAnswer, ServiceToken, ServiceTokenId, ServiceTokenStore,
+    TokenHash, TokenRevision,
 };
 use jeton_core::keep::ports::StoreError;
 use jeton_core::time::Timestamp;
@@ -13,7 +13,7 @@ use rusqlite::{named_params, params};
 use super::connections::capped;
 use super::errors::Failure;
 use super::writer::Writing;
-use super::{SqliteStore, table};
+use super::{SqliteStore, audit, table};
 use crate::rows::{self, Columns, NEXT_TOKEN_REVISION, SERVICE_TOKEN_COLUMNS, signed};
 
 fn find(conn: &rusqlite::Connection, id: ServiceTokenId) -> Result<Option<ServiceToken>, Failure> {
@@ -58,7 +58,9 @@ fn create(writing: &Writing<'_>, create: &Create) -> Result<CreateAnswer, Failur
     if let Some(id) = holder(writing.conn, &create.hash)? {
         return Ok(CreateAnswer::Taken(id));
     }
-    insert(writing, &ServiceToken::new(create.clone(), writing.now))?;
+    let token = ServiceToken::new(create.clone(), writing.now);
+    insert(writing, &token)?;
+    audit::insert(writing, &create.on_record(&token))?;
     Ok(CreateAnswer::Created(Box::new(found(writing.conn, create.id)?)))
 }
 
@@ -75,17 +77,22 @@ fn rotate(writing: &Writing<'_>, rotate: &Rotate) -> Result<RotateAnswer, Failur
         ))?;
         let successor = old.successor.as_ref().map(ServiceTokenId::as_bytes);
         update.execute(params![old.expires_at.map(Timestamp::as_micros), successor, old.id.as_bytes()])?;
+        audit::insert(writing, &rotate.on_record(&old, &new))?;
     }
     let [old, new] = [rotate.of, rotate.id].map(|id| found(writing.conn, id).map(Box::new));
     Ok(RotateAnswer::Rotated { old: old?, new: new? })
 }
 
-fn revoke(writing: &Writing<'_>, id: ServiceTokenId) -> Result<Option<ServiceToken>, Failure> {
+fn revoke(writing: &Writing<'_>, revoke: &Revoke) -> Result<Option<ServiceToken>, Failure> {
     let mut update = writing.conn.prepare_cached(&format!(
         "UPDATE service_tokens SET revoked_at = ?, revision = {NEXT_TOKEN_REVISION} WHERE id = ? AND revoked_at IS NULL"
     ))?;
-    update.execute(params![writing.now.as_micros(), id.as_bytes()])?;
-    find(writing.conn, id)
+    let changed = update.execute(params![writing.now.as_micros(), revoke.id.as_bytes()])? > 0;
+    let token = find(writing.conn, revoke.id)?;
+    if let Some(revoked) = token.as_ref().filter(|_| changed) {
+        audit::insert(writing, &revoke.on_record(revoked, writing.now))?;
+    }
+    Ok(token)
 }
 
 fn touch(writing: &Writing<'_>, used: &[(ServiceTokenId, Timestamp)]) -> Result<(), Failure> {
@@ -113,8 +120,8 @@ impl ServiceTokenStore for SqliteStore {
         self.write(move |writing| rotate(writing, &order)).await
     }
 
-    async fn revoke_token(&self, id: ServiceTokenId) -> Result<Option<ServiceToken>, StoreError> {
-        self.write(move |writing| revoke(writing, id)).await
+    async fn revoke_token(&self, order: Revoke) -> Result<Option<ServiceToken>, StoreError> {
+        self.write(move |writing| revoke(writing, &order)).await
     }
 
     async fn list_tokens(

@@ -193,7 +193,8 @@ async fn watch(emulator: &Emulator, output: Output) -> Result<(), Failure> {
             if output.json {
                 Output::line(&serde_json::to_string(record).map_err(io::Error::from)?)?;
             } else {
-                Output::line(&line(record))?;
+                // A comment, so that all that is printed can be kept as the settings file.
+                Output::line(&format!("# {}", line(record)))?;
             }
         }
     }

@@ -56,7 +56,9 @@ async fn an_empty_database_is_migrated_through_it() {
     let database = PgCluster::shared().unwrap().empty_database().unwrap();
     let bouncer = PgBouncer::start(PgCluster::shared().unwrap(), &database, SESSIONS).unwrap();
     let options = PostgresOptions { pooler: true, ..options(&bouncer.url()) };
-    assert_eq!(PostgresStore::migrate(&options).await.unwrap().len(), 5);
+    let lacking = PostgresStore::pending(&options).await.unwrap().len();
+    assert!(lacking > 0);
+    assert_eq!(PostgresStore::migrate(&options).await.unwrap().len(), lacking);
     PostgresStore::open(options).await.unwrap().close().await;
 }
 

@@ -37,13 +37,14 @@ async fn what_is_pending_is_told_and_applied_only_when_it_may_be() {
     let numbers = |migrations: Vec<jeton_store::migration::Migration>| {
         migrations.into_iter().map(|migration| migration.number).collect::<Vec<_>>()
     };
-    assert_eq!(numbers(PostgresStore::pending(&asked).await.unwrap()), [1, 2, 3, 4, 5]);
+    let all = numbers(PostgresStore::pending(&asked).await.unwrap());
+    assert_eq!(all[0], 1);
     let found = inspect(&asked).await.unwrap();
-    assert_eq!((found.missing_migrations, found.identity), (5, None));
+    assert_eq!((found.missing_migrations, found.identity), (all.len(), None));
     let cautious = PostgresOptions { migrate: false, ..asked.clone() };
     let refused = PostgresStore::open(cautious.clone()).await.unwrap_err().to_string();
     assert!(refused.contains("lacks migration 1 (keep): run `jeton migrate`"), "{refused}");
-    assert_eq!(numbers(PostgresStore::migrate(&asked).await.unwrap()), [1, 2, 3, 4, 5]);
+    assert_eq!(numbers(PostgresStore::migrate(&asked).await.unwrap()), all);
     assert!(PostgresStore::pending(&asked).await.unwrap().is_empty());
     let store = PostgresStore::open(cautious).await.unwrap();
     store.connect(connect("acme", 1)).await.unwrap();
@@ -101,7 +102,7 @@ async fn a_node_goes_on_while_a_newer_one_changes_the_schema() {
              ALTER TABLE connections ADD COLUMN note text, ADD COLUMN weight bigint NOT NULL DEFAULT 1;
              ALTER TABLE attempts ADD COLUMN note text;
              CREATE TABLE notes (id bigint PRIMARY KEY);
-             INSERT INTO jeton_migrations (number, name, checksum) VALUES (6, 'notes', 'x');
+             INSERT INTO jeton_migrations (number, name, checksum) VALUES (900, 'notes', 'x');
              COMMIT",
         )
         .unwrap();
@@ -110,5 +111,5 @@ async fn a_node_goes_on_while_a_newer_one_changes_the_schema() {
     let row = older.find(&first.connection).await.unwrap().unwrap();
     assert_eq!(row.generation, first.generation.next());
     assert_eq!(older.list(None, 10).await.unwrap().len(), 2);
-    assert!(refusal(&database).await.contains("has schema 6"), "an older one does not start any more");
+    assert!(refusal(&database).await.contains("has schema 900"), "an older one does not start any more");
 }

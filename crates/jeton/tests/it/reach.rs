@@ -1,0 +1,139 @@
+//! How far a token goes: to the hosts and ports of its provider, along no redirect, and into nothing that is said of a call.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use jeton::tower::{AuthLayer, NotSent};
+use jeton::{Connection, Vault};
+use tower_layer::Layer as _;
+use tower_service::Service as _;
+
+use crate::api::Api;
+use crate::clients::{by_both, connected, own_provider, vault_for, with_hyper, with_reqwest};
+use crate::scene::{ACME, Scene};
+
+#[tokio::test]
+async fn a_token_goes_to_no_host_but_the_providers() {
+    let (scene, api) = (Scene::new().await, Api::refusing_with(401).await);
+    let elsewhere = Api::refusing_with(401).await;
+    let (vault, _) = vault_for(&scene, &api).await;
+    let by_reqwest =
+        with_reqwest(&vault).get(elsewhere.url("/v1/orders")).send().await.unwrap_err().to_string();
+    assert!(by_reqwest.contains("tokens of `acme` go to http://127.0.0.1"), "{by_reqwest}");
+    let request = http::Request::get(elsewhere.url("/")).body(Full::default()).unwrap();
+    let by_hyper = with_hyper(&vault).call(request).await.unwrap_err();
+    assert!(matches!(by_hyper.downcast_ref(), Some(NotSent::ElsewhereBound { .. })), "{by_hyper}");
+    // Other hosts can be named; they must speak TLS, on the port that was named.
+    let layer = AuthLayer::new(vault.clone(), ACME)
+        .also_at("127.0.0.1")
+        .also_at("*.Example.com")
+        .also_at("files.example.org:8443");
+    let mut client = layer.layer(Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>());
+    for url in [
+        "http://api.example.com/",
+        "https://example.com/",
+        "https://evil-example.com/",
+        "https://api.example.com:8443/",
+        "https://files.example.org/",
+        "https://files.example.org:8444/",
+        "http://files.example.org:8443/",
+    ] {
+        let refused = client.call(http::Request::get(url).body(Full::default()).unwrap()).await.unwrap_err();
+        assert!(matches!(refused.downcast_ref(), Some(NotSent::ElsewhereBound { .. })), "{url}: {refused}");
+    }
+    // Those that are named get as far as this client goes, which speaks no TLS.
+    for url in ["https://api.example.com/", "https://api.example.com:443/", "https://files.example.org:8443/"]
+    {
+        let failed = client.call(http::Request::get(url).body(Full::default()).unwrap()).await.unwrap_err();
+        assert!(failed.downcast_ref::<NotSent>().is_none(), "{url}: {failed}");
+    }
+    assert_eq!((api.calls().len(), elsewhere.calls().len()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_host_of_the_provider_gets_the_token_on_the_usual_port_and_on_that_of_the_base_alone() {
+    let scene = Scene::new().await;
+    let file = format!(
+        "name = \"own\"\ntitle = \"Our own\"\nhosts = [\"127.0.0.1\", \"api.example.com\"]\n[refresh]\nurl = \"{}\"\nform = {{ \
+         grant_type = \"refresh_token\", refresh_token = \"${{refresh}}\" }}\n[policy]\nrotation = \"single_use\"\n[api]\nbase = \
+         \"https://api.example.com:8443/v1\"\n",
+        scene.provider.token_url(),
+    );
+    let own = Connection::at("own").client("emulated", "emulated-secret");
+    let builder = Vault::in_memory().provider_file("own.toml", file).connection(ACME, own);
+    let (vault, _) = connected(&scene, builder).await;
+    for (url, sent) in [
+        ("https://api.example.com:8443/v1/orders", true),
+        ("https://api.example.com/v1/orders", true),
+        ("https://api.example.com:9443/v1/orders", false),
+        ("https://127.0.0.1/v1/orders", false),
+    ] {
+        let request = http::Request::get(url).body(Full::default()).unwrap();
+        let error = with_hyper(&vault).call(request).await.unwrap_err();
+        assert_eq!(error.downcast_ref::<NotSent>().is_none(), sent, "{url}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn no_redirect_is_followed_with_a_token() {
+    let inject = ["header = \"X-Token\"\nvalue = \"${access}\"", "query = \"key\"\nvalue = \"${access}\""];
+    for (use_reqwest, inject) in
+        [(false, inject[0]), (true, inject[0]), (false, inject[1]), (true, inject[1])]
+    {
+        let (scene, api) = (Scene::new().await, Api::refusing_with(401).await);
+        let elsewhere = Api::refusing_with(401).await;
+        let (vault, _) = connected(&scene, own_provider(&scene, &api, inject, "{ status = 401 }")).await;
+        for target in [elsewhere.url("/v1/orders"), api.url("/v1/orders")] {
+            api.lead_to(&target);
+            assert_eq!(by_both(&vault, &api.url("/v1/moved"), use_reqwest).await.0, 302);
+        }
+        assert_eq!((api.calls().len(), elsewhere.calls().len()), (2, 0));
+    }
+}
+
+/// All that an error says, its causes too.
+fn everything_said(error: &dyn std::error::Error) -> String {
+    let mut said = format!("{error}\n{error:?}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        write!(said, "\n{error}\n{error:?}").unwrap();
+        cause = error.source();
+    }
+    said
+}
+
+#[tokio::test]
+async fn a_token_in_the_query_shows_in_no_error_and_in_no_url_of_a_reply() {
+    let (scene, api) = (Scene::new().await, Api::refusing_with(401).await);
+    let query = "query = \"key\"\nvalue = \"${access}\"";
+    let (vault, token) = connected(&scene, own_provider(&scene, &api, query, "{ status = 401 }")).await;
+    let client = with_reqwest(&vault);
+    let url = api.url("/v1/orders?page=2");
+    let reply = client.get(&url).header("x-trace", "t-1").send().await.unwrap();
+    assert!(api.calls()[0].target.contains(token.access.reveal()));
+    assert_eq!((reply.status().as_u16(), reply.url().as_str()), (200, url.as_str()));
+    assert_eq!(
+        (reply.headers()["content-length"].to_str().unwrap(), reply.version()),
+        ("3", http::Version::HTTP_11)
+    );
+    assert_eq!(reply.text().await.unwrap(), "yes");
+
+    // Refused, and the newer one as well.
+    api.forbid("/orders");
+    let refused = client.get(&url).send().await.unwrap().error_for_status().unwrap_err();
+    let newer = vault.token(ACME).await.unwrap();
+    let said = everything_said(&refused);
+    assert!(said.contains("page=2") && !said.contains("key="), "{said}");
+    api.end().await;
+    let away = client.get(&url).send().await.unwrap_err();
+    let request = http::Request::get(&url).body(Full::default()).unwrap();
+    let by_hyper = with_hyper(&vault).call(request).await.unwrap_err();
+    let said = said + &everything_said(&away) + &everything_said(&*by_hyper);
+    assert!(away.url().is_some_and(|named| named.as_str() == url), "{away}");
+    for token in [token, newer] {
+        assert!(!said.contains(token.access.reveal()), "{said}");
+    }
+}
