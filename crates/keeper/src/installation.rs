@@ -128,7 +128,11 @@ impl Installation {
             Some(identity) => identity,
             None => found(store, data_dir, key, clock, entropy).await?,
         };
-        Self::of(&known, store.revision().await?, data_dir, key)
+        let mut installation = Self::of(&known, store.revision().await?, data_dir, key)?;
+        if installation.hold.is_none() && store.is_copy().await? {
+            installation.hold = Some(Hold::Copied);
+        }
+        Ok(installation)
     }
 
     /// Makes this data directory one of those of a store that many machines share; [`Installation::open`] is for
@@ -148,6 +152,8 @@ impl Installation {
         let path = data_dir.join(INSTANCE_FILE);
         publish(&path, |file| instance_text(identity.instance, file), how, entropy)?;
         if joining == Joining::InAnyCase {
+            // The other nodes know it by its instance id.
+            store.adopt(identity.instance).await?;
             // Whatever this data directory has seen before, it follows the store from where that is now.
             let revision = store.revision().await?;
             high_water::reset(data_dir, revision).map_err(|source| unusable_mark(data_dir, source))?;

@@ -85,6 +85,30 @@ impl PgCluster {
         Ok(Self { server, _needed: needed, private: true })
     }
 
+    /// Another server that follows this one as a hot standby: it can be read and not written, until it is promoted.
+    ///
+    /// # Errors
+    /// The copy cannot be made, or does not start; or this cluster is shared.
+    pub fn standby(&self) -> Result<Self> {
+        let followed = self.own()?;
+        let folder = TempDir::with_prefix("jeton-pg-").context("making a folder for a standby")?.keep();
+        let lock = folder.join("lock");
+        let needed = supervisor::need(&lock)?;
+        let server = Server::found(&folder)?;
+        Supervisor { lock: &lock, folder: &folder, lingers: Duration::ZERO }.start(server.user())?;
+        server.copy_of(followed)?;
+        server.start()?;
+        Ok(Self { server, _needed: needed, private: true })
+    }
+
+    /// Makes a standby a primary.
+    ///
+    /// # Errors
+    /// It is none, or it is shared.
+    pub fn promote(&self) -> Result<()> {
+        self.own()?.promote()
+    }
+
     /// Where its socket and its data lie.
     pub fn folder(&self) -> &Path {
         &self.server.folder

@@ -119,6 +119,28 @@ async fn a_database_newer_than_the_binary_is_refused_in_words() {
 }
 
 #[tokio::test]
+async fn a_copied_database_is_on_hold_even_for_a_new_node_until_it_is_adopted() {
+    let home = TempHome::on_postgres().unwrap();
+    run(&home, ["status"]).await.success().unwrap();
+    let copy = TempHome::on_database(home.postgres().unwrap().copy().unwrap()).unwrap();
+    fs::set_permissions(copy.settings(), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::create_dir(copy.data_dir()).unwrap();
+    fs::set_permissions(copy.data_dir(), fs::Permissions::from_mode(0o700)).unwrap();
+    fs::copy(home.data_dir().join("key"), copy.data_dir().join("key")).unwrap();
+    let looked = run(&copy, ["doctor", "--offline"]).await;
+    assert_eq!(looked.code, Some(1), "{looked:?}");
+    assert!(looked.stdout.contains("is a copy") && looked.stdout.contains("`jeton adopt`"), "{looked:?}");
+    let status = run(&copy, ["status"]).await;
+    assert!(status.stderr.contains("on hold"), "{status:?}");
+    assert_eq!(run(&copy, ["adopt", "--json"]).await.json().unwrap()["adopted"], true);
+    assert_eq!(run(&copy, ["adopt", "--json"]).await.json().unwrap()["adopted"], false);
+    for settled in [&copy, &home] {
+        assert!(!run(settled, ["status"]).await.stderr.contains("on hold"));
+    }
+    run(&copy, ["doctor", "--offline"]).await.success().unwrap();
+}
+
+#[tokio::test]
 async fn the_doctor_looks_at_the_database_and_at_its_clock() {
     let home = TempHome::on_postgres().unwrap();
     fs::set_permissions(home.settings(), fs::Permissions::from_mode(0o600)).unwrap();

@@ -347,8 +347,17 @@ pub trait Maintenance: ChangeFeed {
     /// Gives a new store its identity; the first caller wins, and everyone gets the winner's.
     async fn found(&self, identity: Identity) -> Result<Identity, StoreError>;
 
-    /// Gives the installation a new instance id: a copied database is taken over on purpose.
+    /// Gives the installation a new instance id, or the same again: a copied database is taken over on purpose, and is at home
+    /// where it is from now on.
     async fn adopt(&self, instance: InstanceId) -> Result<(), StoreError>;
+
+    /// Whether the database stands elsewhere than where it was founded or adopted last, as a copy does. A store that is asked
+    /// for the first time is at home where it is.
+    ///
+    /// It is asked of stores that data directories join by themselves; others are known for copies by the instance id alone.
+    async fn is_copy(&self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
 
     /// The instant by the clock of the store.
     async fn now(&self) -> Result<Timestamp, StoreError>;

@@ -9,6 +9,7 @@ mod budget;
 mod classes;
 mod clock;
 mod commit;
+mod copies;
 mod cost;
 mod flight;
 mod grace;

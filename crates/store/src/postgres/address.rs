@@ -6,14 +6,14 @@ use std::time::Duration;
 use jeton_core::keep::ports::StoreError;
 use jeton_core::secret::Secret;
 use tokio_postgres::Config;
-use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
 use super::PostgresOptions;
 use super::migrate::MIGRATIONS;
 use crate::migration::{Migration, up_to};
 
-/// How long one try to connect may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long connecting to one address may take, unless the URL says otherwise: a packet that is lost is sent again within it.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long sent bytes may stay unacknowledged before the connection counts as lost.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(15);
@@ -85,6 +85,12 @@ impl Address {
         if config.get_hosts().is_empty() {
             return Err(unreadable("it names no host"));
         }
+        let (hosts, addresses) = (config.get_hosts().len(), config.get_hostaddrs().len());
+        if ![0, hosts].contains(&addresses) || ![0, 1, hosts].contains(&config.get_ports().len()) {
+            return Err(unreadable(
+                "it does not name one port for all hosts or one for each, and one hostaddr for each or none",
+            ));
+        }
         let (mut encryption, mut root_certificates) = (Encryption::Prefer, None);
         for (key, value) in tls {
             if key == "sslmode" {
@@ -106,6 +112,13 @@ impl Address {
             Encryption::Prefer => SslMode::Prefer,
             Encryption::Require | Encryption::VerifyCa | Encryption::VerifyFull => SslMode::Require,
         });
+        if config.get_target_session_attrs() == TargetSessionAttrs::ReadOnly {
+            return Err(unreadable(
+                "target_session_attrs=read-only asks for a server that the store cannot be",
+            ));
+        }
+        // Each new session is asked whether it can write: a standby may be behind, and what it shows is no store.
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT);
         }
@@ -172,12 +185,17 @@ fn decoded(value: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn shown(config: &Config) -> String {
+/// The port of a host of the URL: one port may stand for all of them.
+pub(super) fn port(config: &Config, number: usize) -> u16 {
     let ports = config.get_ports();
+    ports.get(number).or(ports.first()).copied().unwrap_or(5432)
+}
+
+fn shown(config: &Config) -> String {
     let mut hosts = Vec::new();
     let mut folder = None;
     for (number, host) in config.get_hosts().iter().enumerate() {
-        let port = ports.get(number).or(ports.first()).copied().unwrap_or(5432);
+        let port = port(config, number);
         match host {
             Host::Tcp(host) if host.contains(':') => hosts.push(format!("[{host}]:{port}")),
             Host::Tcp(host) => hosts.push(format!("{host}:{port}")),
@@ -230,6 +248,9 @@ mod tests {
             "postgres://u:hushhush@h:port/d",
             "postgres://u:hushhush@h/d?sslmode=maybe",
             "postgres://u:hushhush@h/d?colour=red",
+            "postgres://u:hushhush@h,i/d?hostaddr=127.0.0.1",
+            "postgres://u:hushhush@h,i,j/d?port=1,2",
+            "postgres://u:hushhush@h/d?target_session_attrs=read-only",
             "postgres:///d?password=hushhush",
         ] {
             let text = address(url).err().expect(url);

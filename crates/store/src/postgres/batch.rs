@@ -25,25 +25,28 @@ pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// The longest such pause.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-/// Does the calls and answers each of them.
-pub(super) async fn serve(shared: &Shared, mut calls: Vec<Box<dyn Call>>) {
+/// What came of a batch.
+pub(super) enum Served {
+    /// Each call has its answer.
+    All,
+    /// Each call has its answer, and somebody else holds a row of theirs.
+    Locked,
+    /// One of several calls may be to blame for a failure of all: each is to be done alone.
+    Alone(Vec<Box<dyn Call>>),
+}
+
+/// Does the calls and answers each of them, or gives all of them back.
+pub(super) async fn serve(shared: &Shared, mut calls: Vec<Box<dyn Call>>) -> Served {
     match commit_together(shared, &mut calls).await {
         Ok(()) => {
             for call in calls {
                 call.answer(Ok(()));
             }
+            Served::All
         }
-        Err(failure) if failure.may_be_of_one_call() && calls.len() > 1 => {
-            for call in calls {
-                let mut alone = vec![call];
-                let outcome = commit_together(shared, &mut alone).await;
-                let outcome = outcome.map_err(|failure| failure.into_store_error(&shared.address));
-                for call in alone {
-                    call.answer(outcome.as_ref().map_err(copy).copied());
-                }
-            }
-        }
+        Err(failure) if calls.len() > 1 && failure.may_be_of_one_call() => Served::Alone(calls),
         Err(failure) => {
+            let served = if failure.is_a_lock() { Served::Locked } else { Served::All };
             let error = failure.into_store_error(&shared.address);
             if error.may_pass() {
                 tracing::warn!(calls = calls.len(), %error, "a batch of the store failed");
@@ -51,6 +54,7 @@ pub(super) async fn serve(shared: &Shared, mut calls: Vec<Box<dyn Call>>) {
             for call in calls {
                 call.answer(Err(copy(&error)));
             }
+            served
         }
     }
 }
@@ -62,9 +66,12 @@ async fn commit_together(shared: &Shared, calls: &mut [Box<dyn Call>]) -> Result
     let deadline = Instant::now() + shared.patience;
     let mut pause = FIRST_PAUSE;
     loop {
+        let begun = Instant::now();
         match try_once(shared, calls).await {
+            Err(failure) if calls.len() > 1 && failure.may_be_of_one_call() => return Err(failure),
             Err(failure) if failure.passes() && Instant::now() + pause < deadline => {
                 tracing::debug!(?failure, "a batch of the store is sent again");
+                shared.distrust(&failure, begun);
                 sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }

@@ -1,5 +1,5 @@
 //! Calls that wait to be written, and who may go together: several batches are under way at once, never two of them over one
-//! connection.
+//! connection. Calls over a row that somebody else holds go alone, so that they delay nobody but themselves.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,8 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jeton_core::id::{AttemptId, ConnectionName, OperationId};
 use jeton_core::keep::ports::StoreError;
 use jeton_core::seal::Fingerprint;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use super::batch::Served;
 use super::desk::Batch;
 use super::errors::Failure;
 use super::{Shared, batch};
@@ -98,12 +100,63 @@ pub(super) struct Queue {
 struct State {
     waiting: VecDeque<Box<dyn Call>>,
     busy: HashSet<ConnectionName>,
+    /// Whose calls go alone, because a batch that they were in has failed for one call's sake.
+    alone: HashSet<ConnectionName>,
     running: usize,
 }
 
 impl Queue {
     fn locked(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next batch, if a writer is free and a call may go.
+    fn take(&self, writers: usize) -> Option<Vec<Box<dyn Call>>> {
+        let mut state = self.locked();
+        if state.running >= writers {
+            return None;
+        }
+        let calls = state.next_batch();
+        if calls.is_empty() {
+            return None;
+        }
+        state.running += 1;
+        Some(calls)
+    }
+}
+
+/// A batch under way. Dropped, however the batch ended, it makes room for others.
+struct Underway {
+    shared: Arc<Shared>,
+    names: HashSet<ConnectionName>,
+}
+
+impl Underway {
+    fn note(&self, served: Served) {
+        let mut state = self.shared.queue.locked();
+        match served {
+            Served::All => state.alone.retain(|name| !self.names.contains(name)),
+            Served::Locked => state.alone.extend(self.names.iter().cloned()),
+            Served::Alone(calls) => {
+                state.alone.extend(self.names.iter().cloned());
+                // Before whatever came later for the same connections.
+                calls.into_iter().rev().for_each(|call| state.waiting.push_front(call));
+            }
+        }
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        {
+            let mut state = self.shared.queue.locked();
+            state.running -= 1;
+            state.busy.retain(|name| !self.names.contains(name));
+        }
+        // Without a runtime nobody waits for an answer any more.
+        if Handle::try_current().is_ok() {
+            begin(&self.shared);
+        }
     }
 }
 
@@ -122,42 +175,32 @@ pub(super) fn order(shared: &Arc<Shared>, call: Box<dyn Call>) -> Result<(), Sto
 
 /// Begins as many batches as there are writers free and calls that may go.
 fn begin(shared: &Arc<Shared>) {
-    let mut state = shared.queue.locked();
-    while state.running < shared.writers {
-        let calls = state.next_batch();
-        if calls.is_empty() {
-            return;
-        }
-        state.running += 1;
-        let shared = Arc::clone(shared);
-        let tasks = shared.tasks.clone();
-        tasks.spawn(async move {
-            let names: Vec<_> = calls.iter().map(|call| call.needs().connection.clone()).collect();
-            batch::serve(&shared, calls).await;
-            {
-                let mut state = shared.queue.locked();
-                state.running -= 1;
-                for name in &names {
-                    state.busy.remove(name);
-                }
-            }
-            begin(&shared);
+    while let Some(calls) = shared.queue.take(shared.writers) {
+        let names = calls.iter().map(|call| call.needs().connection.clone()).collect();
+        let underway = Underway { shared: Arc::clone(shared), names };
+        shared.tasks.spawn(async move {
+            underway.note(batch::serve(&underway.shared, calls).await);
         });
     }
 }
 
 impl State {
     /// The calls that may go now, oldest first. The calls of one connection keep their order, and those that put a grant in
-    /// go with their like alone: what they ask about other connections is asked before they run.
+    /// go with their like alone: what they ask about other connections is asked before they run. One that is to go alone
+    /// does when it is the first.
     fn next_batch(&mut self) -> Vec<Box<dyn Call>> {
         let mut calls: Vec<Box<dyn Call>> = Vec::new();
         let mut rest = VecDeque::new();
         let mut passed_over: BTreeSet<ConnectionName> = BTreeSet::new();
+        let mut parted = false;
         for call in self.waiting.drain(..) {
             let needs = call.needs();
             let alike = calls.first().is_none_or(|first| first.needs().connects == needs.connects);
             let free = !self.busy.contains(&needs.connection) && !passed_over.contains(&needs.connection);
-            if calls.len() < MOST_CALLS && alike && free {
+            let full = calls.len() >= if parted { 1 } else { MOST_CALLS };
+            let joins = calls.is_empty() || !self.alone.contains(&needs.connection);
+            if !full && alike && free && joins {
+                parted |= self.alone.contains(&needs.connection);
                 calls.push(call);
             } else {
                 passed_over.insert(needs.connection.clone());
@@ -199,6 +242,18 @@ mod tests {
         state.busy.clear();
         assert_eq!(names(&state.next_batch()), ["b"]);
         assert_eq!(names(&state.next_batch()), ["a"]);
+    }
+
+    #[test]
+    fn what_is_to_go_alone_goes_alone_and_in_its_order() {
+        let mut state = State::default();
+        state.alone.insert("b".parse().unwrap());
+        state.waiting.extend(["a", "b", "c", "b"].map(|name| waiting(name, false)));
+        assert_eq!(names(&state.next_batch()), ["a", "c"]);
+        assert_eq!(names(&state.next_batch()), ["b"]);
+        assert!(state.next_batch().is_empty(), "b is under way");
+        state.busy.clear();
+        assert_eq!(names(&state.next_batch()), ["b"]);
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub(super) enum Failure {
     Silent(Duration),
     /// The connection was lost around a COMMIT, for tests.
     Lost,
+    /// The server is a standby, which may be behind its primary.
+    Standby,
     /// A call needs this attempt, which was not loaded.
     Unloaded(AttemptId),
     /// We say so.
@@ -62,7 +64,7 @@ impl Failure {
     /// already is not known; its ids make sending it again harmless.
     pub(super) fn passes(&self) -> bool {
         match self {
-            Self::Silent(_) | Self::Lost => true,
+            Self::Silent(_) | Self::Lost | Self::Standby => true,
             Self::Sql(error) => match error.code() {
                 Some(state) => {
                     let class = &state.code()[..2];
@@ -75,6 +77,8 @@ impl Failure {
                             SqlState::T_R_SERIALIZATION_FAILURE,
                             SqlState::LOCK_NOT_AVAILABLE,
                             SqlState::TOO_MANY_CONNECTIONS,
+                            // Another host of the URL may be the primary by now, or this one again.
+                            SqlState::READ_ONLY_SQL_TRANSACTION,
                             SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
                         ]
                         .contains(state)
@@ -86,17 +90,51 @@ impl Failure {
         }
     }
 
-    /// Whether the connection is still there, with a transaction to be undone.
+    /// Whether the connection is still there, with a transaction to be undone, and worth keeping.
     pub(super) fn leaves_the_connection(&self) -> bool {
-        matches!(self, Self::Store(_) | Self::Unloaded(_)) || self.state().is_some()
+        matches!(self, Self::Store(_) | Self::Unloaded(_))
+            || self.state().is_some_and(|state| *state != SqlState::READ_ONLY_SQL_TRANSACTION)
     }
 
-    /// Whether one call of a batch alone may be to blame.
+    /// Whether connections that were made at the same time may have failed too.
+    pub(super) fn is_of_the_connection(&self) -> bool {
+        match self {
+            Self::Silent(_) | Self::Lost | Self::Standby => true,
+            Self::Sql(error) => {
+                error.code().is_none_or(|state| *state == SqlState::READ_ONLY_SQL_TRANSACTION)
+            }
+            Self::Busy(_) | Self::Unloaded(_) | Self::Store(_) => false,
+        }
+    }
+
+    /// Whether somebody else held a lock for too long, or two waited for each other.
+    pub(super) fn is_a_lock(&self) -> bool {
+        self.state().is_some_and(|state| {
+            [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED].contains(state)
+        })
+    }
+
+    /// Whether one call of a batch alone may be to blame: its row breaks a rule, or is locked by somebody else.
     pub(super) fn may_be_of_one_call(&self) -> bool {
         match self {
             Self::Store(error) => !error.may_pass(),
-            _ => self.state().is_some_and(|state| matches!(&state.code()[..2], "22" | "23")),
+            _ => self.state().is_some_and(|state| {
+                *state == SqlState::LOCK_NOT_AVAILABLE || matches!(&state.code()[..2], "22" | "23")
+            }),
         }
+    }
+
+    /// Whether the server says that this function is not there, or is not for us.
+    pub(super) fn is_withheld(&self) -> bool {
+        self.state().is_some_and(|state| {
+            [
+                SqlState::UNDEFINED_FUNCTION,
+                SqlState::INSUFFICIENT_PRIVILEGE,
+                SqlState::FEATURE_NOT_SUPPORTED,
+                SqlState::UNDEFINED_COLUMN,
+            ]
+            .contains(state)
+        })
     }
 
     /// The error that callers get. It names the database without its password, and the cure.
@@ -114,6 +152,7 @@ impl Failure {
                 "{place} did not answer for {} s: look at the server and at the network between",
                 waited.as_secs()
             )),
+            Self::Standby => read_only(place),
             Self::Lost => StoreError::Unavailable(format!("the connection to {place} was lost: try again")),
             Self::Unloaded(attempt) => StoreError::Unavailable(format!(
                 "the attempt {attempt} was looked for in vain, which is a fault of jeton: try again"
@@ -124,6 +163,12 @@ impl Failure {
 
 fn is_io(error: &tokio_postgres::Error) -> bool {
     !is_tls(error) && causes(error).any(<dyn std::error::Error + 'static>::is::<std::io::Error>)
+}
+
+/// The driver asks each new session whether it can write, and has these words for one that cannot.
+fn is_read_only(error: &tokio_postgres::Error) -> bool {
+    causes(error)
+        .any(|cause| cause.is::<std::io::Error>() && cause.to_string() == "database does not allow writes")
 }
 
 fn is_tls(error: &tokio_postgres::Error) -> bool {
@@ -150,6 +195,9 @@ fn explain(error: &tokio_postgres::Error, address: &Address) -> StoreError {
         return StoreError::Refused(format!(
             "{place} cannot be reached by TLS ({why}): mend the certificates, or sslmode and sslrootcert in store.url"
         ));
+    }
+    if is_read_only(error) {
+        return read_only(place);
     }
     if error.is_closed() || is_io(error) {
         return StoreError::Unavailable(format!(
@@ -232,9 +280,9 @@ fn explain_state(said: &DbError, address: &Address) -> StoreError {
 }
 
 /// The server is a standby, or somebody switched writing off.
-pub(super) fn read_only(place: &str) -> StoreError {
+fn read_only(place: &str) -> StoreError {
     StoreError::Unwritable(format!(
-        "{place} is read-only, as a standby is: name the primary in store.url, or promote this server"
+        "{place} is read-only, as a standby is: name the primary in store.url and see that it runs, or promote this server"
     ))
 }
 

@@ -4,11 +4,13 @@ use async_trait::async_trait;
 use jeton_core::keep::connection::{Connection, Revision};
 use jeton_core::keep::ports::{ChangeFeed, StoreError};
 use tokio::time::Instant;
+use tokio_postgres::Row;
 
-use super::PostgresStore;
 use super::batch::{Changed, read_change};
+use super::errors::Failure;
 use super::statement::Statement;
 use super::table::{self, capped};
+use super::{PostgresStore, Shared};
 use crate::rows::signed;
 
 /// The rows that changed after a revision, in the order of their changes.
@@ -30,23 +32,45 @@ pub(super) fn names_changed_since(floor: Revision) -> Statement {
         .number(signed(floor.0))
 }
 
-pub(super) const HIGHEST: &str = "SELECT max(revision) FROM connections";
+/// The last change that is visible, and whether it is a standby that says so: behind a pooler, or an address that moves, a
+/// session may come to one after it was looked at.
+pub(super) const HIGHEST: &str = "SELECT max(revision), pg_is_in_recovery() FROM connections";
 
-pub(super) fn read_highest(rows: &[tokio_postgres::Row]) -> Revision {
-    let highest = rows.first().and_then(|row| row.try_get::<_, Option<i64>>(0).ok().flatten());
-    Revision(highest.unwrap_or(0).unsigned_abs())
+/// Reads what [`HIGHEST`] found.
+///
+/// # Errors
+/// It is a standby: it may be behind, which is no sign of a store that went back.
+pub(super) fn read_highest(rows: &[Row]) -> Result<Revision, Failure> {
+    let row = rows.first().ok_or(Failure::Lost)?;
+    if row.try_get(1)? {
+        return Err(Failure::Standby);
+    }
+    let highest: Option<i64> = row.try_get(0)?;
+    Ok(Revision(highest.unwrap_or(0).unsigned_abs()))
+}
+
+/// What an attempt to learn where the store is finds: the last change, and the changes above a revision by name.
+///
+/// The last change is looked at first, so that no row above it is missing from the rows.
+pub(super) async fn look(shared: &Shared, floor: Revision) -> Result<(Revision, Changed), Failure> {
+    let answers =
+        shared.sessions.read_uncounted(&[Statement::new(HIGHEST), names_changed_since(floor)]).await?;
+    let [highest, rows] = answers.as_slice() else { return Err(Failure::Lost) };
+    let rows = rows.iter().map(read_change).collect::<Result<_, _>>()?;
+    Ok((read_highest(highest)?, rows))
 }
 
 #[async_trait]
 impl ChangeFeed for PostgresStore {
     async fn revision(&self) -> Result<Revision, StoreError> {
-        if self.shared.feed.floor().is_some() {
-            return Ok(read_highest(&self.rows(&Statement::new(HIGHEST)).await?));
+        let shared = &*self.shared;
+        if shared.feed.floor().is_some() {
+            let highest = || async { read_highest(&shared.sessions.rows(&Statement::new(HIGHEST)).await?) };
+            return shared.patiently(highest).await;
         }
         let at = Instant::now();
-        let rows = self.rows(&names_changed_since(Revision(0))).await?;
-        let there: Changed = rows.iter().map(read_change).collect::<Result<_, _>>()?;
-        self.shared.feed.begin(at, &there);
+        let (_, there) = shared.patiently(|| look(shared, Revision(0))).await?;
+        shared.feed.begin(at, &there);
         Ok(there.last().map_or(Revision(0), |(revision, _)| *revision))
     }
 

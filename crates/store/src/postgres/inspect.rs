@@ -7,6 +7,7 @@ use jeton_core::time::Timestamp;
 use super::address::Address;
 use super::errors::Failure;
 use super::maintenance::{IDENTITY, read_identity};
+use super::place::Place;
 use super::session::Sessions;
 use super::statement::Statement;
 use super::{PostgresOptions, migrate, table};
@@ -26,6 +27,8 @@ pub struct Inspection {
     pub missing_migrations: usize,
     /// Which installation it belongs to, once there is one.
     pub identity: Option<Identity>,
+    /// Whether it is a copy that nobody has adopted.
+    pub is_copy: bool,
     /// All connections, by name.
     pub connections: Vec<Connection>,
     /// The last change.
@@ -53,11 +56,15 @@ async fn look(sessions: &Sessions, address: &Address) -> Result<Inspection, Fail
         now: table::instant(&sessions.rows(&Statement::new(table::INSTANT)).await?)?,
         missing_migrations: migrate::lacking(sessions, address).await?.len(),
         identity: None,
+        is_copy: false,
         connections: Vec::new(),
         revision: Revision::default(),
     };
     if found.missing_migrations == 0 {
         found.identity = read_identity(&sessions.rows(&Statement::new(IDENTITY)).await?)?;
+        let recorded = Place::recorded(sessions).await?;
+        let here = Place::here(sessions).await?;
+        found.is_copy = recorded.is_some_and(|recorded| here.differs(recorded));
         let all = Statement::new(table::select("SELECT * FROM connections", "name"));
         found.connections = table::read_rows(&sessions.rows(&all).await?)?;
         found.revision = found.connections.iter().map(|row| row.revision).max().unwrap_or_default();

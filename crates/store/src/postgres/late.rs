@@ -6,7 +6,8 @@
 //!
 //! * Every commit of this process, and every NOTIFY of another, names its rows with their revisions ([`Feed::told`]).
 //! * Every two seconds a pass ([`Feed::passed`]) looks at all rows above a floor: the highest revision that was visible
-//!   longer ago than any transaction may last. Whoever got a lower one has committed it by then.
+//!   longer ago than any transaction may last. Whoever got a lower one has committed it by then. Only time in which passes
+//!   succeeded counts: a server that was frozen, or out of reach, may have transactions that were frozen with it.
 //! * After each loss of the listening connection a pass is made at once.
 //!
 //! What was handed in is remembered down to the floor, so that nothing is handed in for each pass again.
@@ -25,6 +26,9 @@ use super::batch::Changed;
 /// Longer than any transaction of ours may last: after it has its revision it sends a dozen statements at most, in one go,
 /// and the server ends each after 5 s, and the transaction when nothing comes for 5 s.
 pub(super) const OVERLAP: Duration = Duration::from_mins(2);
+
+/// The most that one pass adds to the time in which the server answered.
+const STEP: Duration = Duration::from_secs(10);
 
 /// What this process knows of the changes of the store.
 #[derive(Default)]
@@ -49,8 +53,11 @@ struct State {
     /// What was not handed in yet, as far as it is known.
     known: BTreeMap<Revision, ConnectionName>,
     floor: Revision,
-    /// When which revision was the highest, oldest first.
-    sightings: VecDeque<(Instant, Revision)>,
+    /// When which revision was the highest, oldest first, by the time in which the server answered.
+    sightings: VecDeque<(Duration, Revision)>,
+    /// That time.
+    answered: Duration,
+    last_pass: Option<Instant>,
 }
 
 impl State {
@@ -67,8 +74,13 @@ impl State {
 
     fn sight(&mut self, at: Instant, highest: Revision) {
         self.seen_by_pass = highest;
-        self.sightings.push_back((at, highest));
-        while let Some((_, old)) = self.sightings.front().copied().filter(|(since, _)| *since + OVERLAP <= at)
+        let passed =
+            self.last_pass.replace(at).map_or(Duration::ZERO, |last| at.saturating_duration_since(last));
+        self.answered += passed.min(STEP);
+        let now = self.answered;
+        self.sightings.push_back((now, highest));
+        while let Some((_, old)) =
+            self.sightings.front().copied().filter(|(since, _)| *since + OVERLAP <= now)
         {
             self.sightings.pop_front();
             self.floor = self.floor.max(old);
@@ -194,6 +206,8 @@ mod tests {
     use super::*;
     use crate::rules;
 
+    const PASS: Duration = Duration::from_secs(2);
+
     fn changed(revisions: &[u64]) -> Changed {
         revisions.iter().map(|number| (Revision(*number), format!("c{number}").parse().unwrap())).collect()
     }
@@ -271,11 +285,25 @@ mod tests {
         let feed = Feed::default();
         let began = Instant::now();
         feed.begin(began, &changed(&[1, 2]));
-        feed.passed(began + OVERLAP.saturating_sub(Duration::from_secs(1)), changed(&[1, 2, 5]), Revision(5));
-        assert_eq!(feed.floor(), Some(Revision(0)));
+        for seconds in (STEP.as_secs()..OVERLAP.as_secs()).step_by(10) {
+            feed.passed(began + Duration::from_secs(seconds), changed(&[1, 2, 5]), Revision(5));
+            assert_eq!(feed.floor(), Some(Revision(0)), "after {seconds} s");
+        }
         feed.passed(began + OVERLAP, changed(&[1, 2, 5]), Revision(5));
         assert_eq!(feed.floor(), Some(Revision(2)));
         assert!(feed.locked().handed.is_empty(), "what is below it is forgotten");
+    }
+
+    #[test]
+    fn the_floor_stays_while_the_server_is_frozen_with_its_transactions() {
+        let feed = Feed::default();
+        let began = Instant::now();
+        feed.begin(began, &changed(&[1, 3]));
+        let thawed = began + 10 * OVERLAP;
+        feed.passed(thawed, changed(&[1, 3]), Revision(3));
+        assert_eq!(feed.floor(), Some(Revision(0)), "a transaction from before goes on now");
+        feed.passed(thawed + PASS, changed(&[1, 2, 3]), Revision(3));
+        assert_eq!(late(&feed, 3), [2]);
     }
 
     #[test]

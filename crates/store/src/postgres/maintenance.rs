@@ -8,6 +8,7 @@ use jeton_core::time::Timestamp;
 use tokio_postgres::Row;
 
 use super::PostgresStore;
+use super::place::{self, Place};
 use super::statement::Statement;
 use super::table;
 use crate::rows::Columns;
@@ -43,14 +44,46 @@ impl Maintenance for PostgresStore {
     }
 
     async fn adopt(&self, instance: InstanceId) -> Result<(), StoreError> {
+        let shared = &*self.shared;
+        let here = shared.patiently(|| Place::here(&shared.sessions)).await?;
         let adopt =
             Statement::new("UPDATE store SET instance = $1 WHERE instance IS NOT NULL RETURNING single")
                 .bytes(&instance.as_bytes()[..]);
-        if self.write_one(adopt).await?.is_empty() {
+        // A store that belongs to nobody has no place either.
+        let settle = Statement::new(
+            "INSERT INTO settings (name, value) SELECT $1, $2 FROM store WHERE instance IS NOT NULL
+             ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        )
+        .text(place::SETTING)
+        .bytes(here.text().as_bytes());
+        let answers = self.write_all(vec![adopt, settle]).await?;
+        if answers.first().is_none_or(Vec::is_empty) {
             let text = "the store is new and belongs to nobody: there is nothing to adopt".into();
             return Err(StoreError::Refused(text));
         }
         Ok(())
+    }
+
+    async fn is_copy(&self) -> Result<bool, StoreError> {
+        let shared = &*self.shared;
+        let here = shared.patiently(|| Place::here(&shared.sessions)).await?;
+        let recorded = match shared.patiently(|| Place::recorded(&shared.sessions)).await? {
+            Some(recorded) => recorded,
+            None => Place::parse(&self.keep_setting(place::SETTING, here.text().into()).await?)?,
+        };
+        if here.differs(recorded) {
+            return Ok(true);
+        }
+        if here.knows_more(recorded) {
+            let learn = Statement::new(
+                "UPDATE settings SET value = $1 WHERE name = $2 AND value = $3 RETURNING name",
+            )
+            .bytes(here.text().as_bytes())
+            .text(place::SETTING)
+            .bytes(recorded.text().as_bytes());
+            self.write_one(learn).await?;
+        }
+        Ok(false)
     }
 
     async fn now(&self) -> Result<Timestamp, StoreError> {

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use tokio_postgres::Row;
 
 use super::address::Address;
-use super::errors::{Failure, read_only};
+use super::errors::Failure;
 use super::session::{Session, Sessions};
 use super::statement::Statement;
 use crate::migration::{Applied, Migration, missing};
@@ -75,7 +75,7 @@ pub(super) async fn check_server(sessions: &Sessions, address: &Address) -> Resu
         .into());
     }
     if columns.truth("pg_is_in_recovery")? {
-        return Err(read_only(&address.shown).into());
+        return Err(Failure::Standby);
     }
     Ok(Server { version, encrypted: columns.truth("ssl")? })
 }
@@ -140,6 +140,8 @@ pub(super) async fn migrate(sessions: &Sessions, address: &Address) -> Result<Ve
     loop {
         let mut session = sessions.lend().await?;
         let step = one_step(sessions, address, &mut session).await;
+        // A lock of somebody else's is waited for outside of a transaction, where nobody waits behind us.
+        let step = step.or_else(|failure| if failure.is_a_lock() { Ok(Step::Locked) } else { Err(failure) });
         match step {
             Ok(Step::Applied(migration)) => {
                 session.settle();
@@ -155,7 +157,8 @@ pub(super) async fn migrate(sessions: &Sessions, address: &Address) -> Result<Ve
                 session.undo().await;
                 if Instant::now() > deadline {
                     let text = format!(
-                        "another process has been migrating {} for minutes: wait for it, or look for it in pg_stat_activity",
+                        "another process has been migrating {} for minutes, or holds a lock that a migration needs: wait \
+                         for it, or look for it in pg_stat_activity",
                         address.shown
                     );
                     return Err(StoreError::Unavailable(text).into());
@@ -171,7 +174,7 @@ pub(super) async fn migrate(sessions: &Sessions, address: &Address) -> Result<Ve
 }
 
 enum Step {
-    /// Another process migrates now.
+    /// Another process migrates now, or holds a lock that the next migration needs.
     Locked,
     Applied(&'static Migration),
     /// Nothing is lacking any more.

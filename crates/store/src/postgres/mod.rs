@@ -5,8 +5,8 @@
 //! * The ports: `connections`, `attempts`, `audit`, `consents`, `service_tokens`, `feed`, `maintenance`, `nodes`. What two of them
 //!   decide under a lock: `transaction`. Rows: `table`, `cells`.
 //! * Other nodes are told of changes, and listened to, by `watch`; what came late is kept by `late`.
-//! * The way to the database: `options`, `address`, `tls`, `session`, `statement`, `errors`. The schema: `migrate`.
-//! * Looking at a database that may be wrong: `inspect`. Where tests make it fail: [`faults`].
+//! * The way to the database: `options`, `address`, `tls`, `connect`, `session`, `statement`, `errors`. The schema: `migrate`.
+//! * What tells a database from its copies: `place`. Looking at a database that may be wrong: `inspect`. Where tests make it fail: [`faults`].
 
 mod address;
 mod attempts;
@@ -14,6 +14,7 @@ mod audit;
 mod batch;
 mod calls;
 mod cells;
+mod connect;
 mod connections;
 mod consents;
 mod desk;
@@ -26,6 +27,7 @@ mod maintenance;
 mod migrate;
 mod nodes;
 mod options;
+mod place;
 mod scratch;
 mod service_tokens;
 mod session;
@@ -99,13 +101,22 @@ impl Shared {
         let deadline = Instant::now() + self.patience;
         let mut pause = batch::FIRST_PAUSE;
         loop {
+            let begun = Instant::now();
             match work().await {
                 Err(failure) if failure.passes() && Instant::now() + pause < deadline => {
+                    self.distrust(&failure, begun);
                     sleep(pause).await;
                     pause = (pause * 2).min(batch::LONGEST_PAUSE);
                 }
                 done => return done.map_err(|failure| failure.into_store_error(&self.address)),
             }
+        }
+    }
+
+    /// Work that was begun then has failed so: the connections of that time may all be lost.
+    fn distrust(&self, failure: &Failure, begun: Instant) {
+        if failure.is_of_the_connection() {
+            self.sessions.distrust(begun);
         }
     }
 
@@ -139,7 +150,7 @@ impl PostgresStore {
     /// more connections, [`StoreError::Unwritable`] for a standby.
     pub async fn open(options: PostgresOptions) -> Result<Self, StoreError> {
         let address = Address::of(&options)?;
-        let sessions = Sessions::new(&address, &options)?;
+        let sessions = Sessions::new(&address, &options)?.trying();
         if let Some(lacking) = lacking(&sessions, &address).await?.first() {
             if !options.migrate {
                 return Err(StoreError::Refused(format!(
@@ -239,13 +250,7 @@ impl PostgresStore {
     async fn rows_and_now(&self, statement: Statement) -> Result<(Vec<Row>, Timestamp), StoreError> {
         let statements = [statement, Statement::new(table::INSTANT)];
         let (shared, statements) = (&*self.shared, &statements[..]);
-        let look = || async move {
-            let mut session = shared.sessions.lend().await?;
-            let found = session.together(statements).await?;
-            session.settle();
-            Ok(found)
-        };
-        let mut answers = shared.patiently(look).await?;
+        let mut answers = shared.patiently(|| shared.sessions.read(statements)).await?;
         let instant = answers.pop().unwrap_or_default();
         let now = match self.told_instant() {
             Some(told) => Timestamp::from_micros(told),
@@ -289,7 +294,8 @@ impl PostgresStore {
         let (reply, answer) = oneshot::channel();
         calls::order(&self.shared, Box::new(Waiting::new(needs, work, reply)))?;
         answer.await.unwrap_or_else(|_| {
-            Err(StoreError::Unavailable("the store ended before the call did: start the program anew".into()))
+            let text = "the store ended before the call did, or broke off, which is a fault of jeton: the log has the place";
+            Err(StoreError::Unavailable(text.into()))
         })
     }
 }

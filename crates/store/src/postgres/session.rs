@@ -6,13 +6,19 @@ use std::time::Duration;
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
 use futures_util::future::join_all;
 use jeton_core::keep::ports::StoreError;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_postgres::Row;
 
+use super::PostgresOptions;
 use super::address::Address;
+use super::connect::Connector;
 use super::errors::Failure;
 use super::statement::Statement;
-use super::{PostgresOptions, tls};
+
+/// How long one try of several may take before its connection counts as dead. The server gives up waiting for a lock after 3 s,
+/// and no statement of ours works long: what is silent for longer is no server that is busy. What is left of the patience
+/// is for a fresh connection.
+pub(super) const TRY: Duration = Duration::from_secs(4);
 
 /// The most statements that are sent together; the driver sends so many in their order.
 const MOST_TOGETHER: usize = 30;
@@ -50,15 +56,18 @@ impl Counters {
 pub(super) struct Sessions {
     pool: Pool,
     patience: Duration,
+    /// How long an answer may take.
+    limit: Duration,
     begin: Vec<&'static str>,
     pub(super) counters: Counters,
 }
 
 impl Sessions {
+    /// Answers may take all of the patience.
     pub(super) fn new(address: &Address, options: &PostgresOptions) -> Result<Self, StoreError> {
-        let manager = Manager::from_config(
+        let manager = Manager::from_connect(
             address.config.clone(),
-            tls::connector(address)?,
+            Connector::of(address)?,
             ManagerConfig { recycling_method: RecyclingMethod::Fast },
         );
         let pool = Pool::builder(manager)
@@ -70,20 +79,26 @@ impl Sessions {
             .build()
             .map_err(|error| StoreError::Unavailable(format!("no pool can be made: {error}")))?;
         let begin = if address.pooler { vec![BEGIN, SET_LOCALLY] } else { vec![BEGIN] };
-        Ok(Self { pool, patience: options.patience, begin, counters: Counters::default() })
+        let (patience, counters) = (options.patience, Counters::default());
+        Ok(Self { pool, patience, limit: patience, begin, counters })
+    }
+
+    /// For callers who try again: no try takes longer than [`TRY`].
+    pub(super) fn trying(self) -> Self {
+        Self { limit: self.patience.min(TRY), ..self }
+    }
+
+    /// Throws away the connections that nobody uses and that are as old as one that has just failed: what has cut one off
+    /// has mostly cut off all, and whoever was lent them one after the other would find each of them dead.
+    pub(super) fn distrust(&self, begun: Instant) {
+        let begun = begun.into_std();
+        drop(self.pool.retain(|_, metrics| metrics.created >= begun));
     }
 
     /// A connection that answered a moment ago, or a new one.
     pub(super) async fn lend(&self) -> Result<Session<'_>, Failure> {
         let lent = self.pool.get().await.map_err(|error| Failure::of_pool(error, self.patience))?;
-        Ok(Session { client: Some(lent), sessions: self, counted: true })
-    }
-
-    /// The same, for what goes on in the background whatever is asked of the store: it is not counted.
-    pub(super) async fn lend_uncounted(&self) -> Result<Session<'_>, Failure> {
-        let mut session = self.lend().await?;
-        session.counted = false;
-        Ok(session)
+        Ok(Session { client: Some(lent), sessions: self, counted: true, only_reads: false })
     }
 
     /// What begins a transaction that writes.
@@ -94,10 +109,22 @@ impl Sessions {
 
     /// The rows that one statement finds.
     pub(super) async fn rows(&self, statement: &Statement) -> Result<Vec<Row>, Failure> {
+        Ok(self.read(std::slice::from_ref(statement)).await?.pop().unwrap_or_default())
+    }
+
+    /// The rows that each of some statements finds, which are in no transaction. A caller who stops waiting leaves a
+    /// connection that others can use: whatever still comes over it is dropped.
+    pub(super) async fn read(&self, statements: &[Statement]) -> Result<Vec<Vec<Row>>, Failure> {
         let mut session = self.lend().await?;
-        let found = session.together(std::slice::from_ref(statement)).await?.pop().unwrap_or_default();
-        session.settle();
-        Ok(found)
+        session.only_reads = true;
+        session.together(statements).await
+    }
+
+    /// The same, for what goes on in the background whatever is asked of the store: it is not counted.
+    pub(super) async fn read_uncounted(&self, statements: &[Statement]) -> Result<Vec<Vec<Row>>, Failure> {
+        let mut session = self.lend().await?;
+        (session.only_reads, session.counted) = (true, false);
+        session.together(statements).await
     }
 
     pub(super) fn close(&self) {
@@ -116,6 +143,8 @@ pub(super) struct Session<'s> {
     client: Option<Object>,
     sessions: &'s Sessions,
     counted: bool,
+    /// No transaction is opened in it, so that it may be given back at any time.
+    only_reads: bool,
 }
 
 impl Session<'_> {
@@ -133,8 +162,11 @@ impl Session<'_> {
             let parameters = statement.parameters();
             client.query_typed(&statement.sql, &parameters).await
         });
-        let patience = self.sessions.patience;
-        let answers = timeout(patience, join_all(sent)).await.map_err(|_| Failure::Silent(patience))?;
+        let limit = self.sessions.limit;
+        let Ok(answers) = timeout(limit, join_all(sent)).await else {
+            self.only_reads = false;
+            return Err(Failure::Silent(limit));
+        };
         let answers: Result<Vec<_>, _> = answers.into_iter().collect();
         Ok(answers?)
     }
@@ -142,8 +174,8 @@ impl Session<'_> {
     /// Sends text that holds no parameters, several statements of it as one transaction.
     pub(super) async fn script(&mut self, sql: &str) -> Result<(), Failure> {
         let client = self.client.as_ref().ok_or(Failure::Lost)?;
-        let patience = self.sessions.patience;
-        Ok(timeout(patience, client.batch_execute(sql)).await.map_err(|_| Failure::Silent(patience))??)
+        let limit = self.sessions.limit;
+        Ok(timeout(limit, client.batch_execute(sql)).await.map_err(|_| Failure::Silent(limit))??)
     }
 
     /// Undoes what the transaction did and gives the connection back.
@@ -161,7 +193,7 @@ impl Session<'_> {
 
 impl Drop for Session<'_> {
     fn drop(&mut self) {
-        if let Some(unsettled) = self.client.take() {
+        if let Some(unsettled) = self.client.take().filter(|_| !self.only_reads) {
             drop(Object::take(unsettled));
         }
     }

@@ -9,15 +9,15 @@ use jeton_core::id::ConnectionName;
 use jeton_core::keep::connection::Revision;
 use jeton_core::keep::ports::StoreError;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_postgres::{AsyncMessage, Notification};
 
+use super::Shared;
 use super::address::Address;
-use super::batch::{Changed, FIRST_PAUSE, read_change};
+use super::batch::{Changed, FIRST_PAUSE};
+use super::connect::Connector;
 use super::errors::Failure;
-use super::feed::{HIGHEST, names_changed_since, read_highest};
-use super::statement::Statement;
-use super::{Shared, tls};
+use super::feed;
 
 /// The channel of NOTIFY, as a text in SQL. Other databases of the same server do not hear it; what keeps the stores of
 /// several schemas of one database apart is the number of a table.
@@ -31,6 +31,9 @@ const PASS_BEHIND_A_POOLER: Duration = Duration::from_millis(500);
 
 /// The longest pause between two tries to listen.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long it may take to connect and to begin to listen.
+const BEGINNING: Duration = Duration::from_secs(10);
 
 /// The most rows that one announcement names: PostgreSQL takes less than 8000 bytes. More of them say only "look".
 const MOST_NAMED: usize = 80;
@@ -124,7 +127,9 @@ async fn notify(shared: &Shared, text: &str) -> Result<(), Failure> {
 async fn pass_often(shared: &Shared) {
     let pause = if shared.address.pooler { PASS_BEHIND_A_POOLER } else { PASS };
     loop {
+        let begun = Instant::now();
         if let Err(failure) = pass(shared).await {
+            shared.distrust(&failure, begun);
             tracing::debug!(?failure, "the store could not be looked at for changes");
         }
         tokio::select! {
@@ -138,13 +143,8 @@ async fn pass_often(shared: &Shared) {
 async fn pass(shared: &Shared) -> Result<(), Failure> {
     let at = Instant::now();
     let Some(floor) = shared.feed.floor() else { return Ok(()) };
-    let mut session = shared.sessions.lend_uncounted().await?;
-    // The highest is looked at first, so that no row above it is missing from the rows.
-    let answers = session.together(&[Statement::new(HIGHEST), names_changed_since(floor)]).await?;
-    session.settle();
-    let [highest, rows] = answers.as_slice() else { return Ok(()) };
-    let rows: Changed = rows.iter().map(read_change).collect::<Result<_, _>>()?;
-    shared.feed.passed(at, rows, read_highest(highest));
+    let (highest, rows) = feed::look(shared, floor).await?;
+    shared.feed.passed(at, rows, highest);
     Ok(())
 }
 
@@ -169,18 +169,22 @@ async fn listen(shared: &Shared) {
 async fn listen_once(shared: &Shared) -> Result<(), StoreError> {
     let address: &Address = &shared.address;
     let explain = |error| Failure::Sql(error).into_store_error(address);
-    let (client, mut connection) = address.config.connect(tls::connector(address)?).await.map_err(explain)?;
+    let late = |_| Failure::Silent(BEGINNING).into_store_error(address);
+    let begins = Instant::now() + BEGINNING;
+    let connector = Connector::of(address)?;
+    let (client, mut connection) =
+        timeout_at(begins, connector.open()).await.map_err(late)?.map_err(explain)?;
     let mut messages = stream::poll_fn(move |context| connection.poll_message(context));
     let listen = async {
         let channel = client.query_typed_one(&format!("SELECT {CHANNEL}"), &[]).await?;
         client.batch_execute(&format!("LISTEN {}", channel.try_get::<_, &str>(0)?)).await
     };
-    let mut listening = std::pin::pin!(listen);
+    let mut listening = std::pin::pin!(timeout_at(begins, listen));
     let mut begun = false;
     loop {
         tokio::select! {
             answer = &mut listening, if !begun => {
-                answer.map_err(explain)?;
+                answer.map_err(late)?.map_err(explain)?;
                 begun = true;
                 // What was announced while nobody listened is found by looking.
                 shared.feed.pass_wanted.notify_one();

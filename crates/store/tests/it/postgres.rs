@@ -2,9 +2,14 @@
 
 mod bouncer;
 mod conformance;
+mod copies;
 mod faults;
 mod feed;
+mod locks;
 mod rolling;
 mod schema;
+mod silence;
 mod stand;
+mod standby;
+mod wire;
 mod words;

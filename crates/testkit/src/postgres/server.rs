@@ -101,6 +101,23 @@ impl Server {
         Ok(())
     }
 
+    /// Copies another server while it runs, and makes the copy its standby.
+    pub(super) fn copy_of(&self, followed: &Self) -> Result<()> {
+        let (folder, port) = (text_of(&followed.folder), followed.port.to_string());
+        let from = ["--host", &folder, "--port", &port, "--username", SUPERUSER];
+        self.run("pg_basebackup", &from, &["--checkpoint=fast", "--no-sync", "--write-recovery-conf"])?;
+        let path = self.data().join("postgresql.conf");
+        let mut conf = fs::read_to_string(&path).context("reading postgresql.conf")?;
+        // The last setting of a name is the one that counts.
+        let own = format!("port = '{}'\nunix_socket_directories = '{}'\n", self.port, text_of(&self.folder));
+        conf.push_str(&own);
+        fs::write(&path, conf).with_context(|| format!("writing {}", path.display()))
+    }
+
+    pub(super) fn promote(&self) -> Result<()> {
+        self.run("pg_ctl", &["-w", "-t", "60", "promote"], &[])
+    }
+
     /// Starts it, and makes the ordinary role where there is none yet.
     pub(super) fn start(&self) -> Result<()> {
         let log = text_of(&self.log());

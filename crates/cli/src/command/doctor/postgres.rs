@@ -40,6 +40,13 @@ pub(super) async fn examine(
         report.warning(STORE, outdated(shown));
         return None;
     }
+    if found.is_copy {
+        let text = format!(
+            "the database {shown} is a copy, or was moved: it stands elsewhere than where it was founded or adopted last, and \
+             nothing is refreshed; stop the original for good, then run `jeton adopt`"
+        );
+        report.fault("hold", text);
+    }
     let (version, count) = (&found.server_version, found.connections.len());
     report.ok(STORE, format!("{shown} (PostgreSQL {version}) answers and holds {count} of the connections"));
     Some(found)

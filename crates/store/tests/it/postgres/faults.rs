@@ -27,6 +27,7 @@ struct Scripted {
     before: Mutex<Option<StoreError>>,
     cut_before: AtomicUsize,
     lose_after: AtomicUsize,
+    panics: AtomicUsize,
 }
 
 fn one_of(count: &AtomicUsize) -> bool {
@@ -38,6 +39,7 @@ impl Hooks for Scripted {
     async fn before_commit(&self) -> Result<(), StoreError> {
         let pause = *self.pause.lock().unwrap();
         tokio::time::sleep(pause).await;
+        assert!(!one_of(&self.panics), "broken on purpose");
         if one_of(&self.cut_before) {
             cut(&self.url);
         }
@@ -165,6 +167,22 @@ async fn an_error_of_one_call_spares_the_others_of_its_batch() {
         tokio::join!(store.claim(claim("first", 3)), store.commit(nobody), store.claim(claim("acme", 1)));
     assert!(matches!(wrong, Err(StoreError::Inconsistent { .. })), "{wrong:?}");
     assert!(matches!(right, Ok(ClaimAnswer::Won { .. })), "{right:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_breaks_off_makes_room_for_the_next() {
+    let database = database();
+    let hooks = Arc::new(Scripted::default());
+    // One writer: were it not given back, nobody would ever write again.
+    let options = PostgresOptions { pool: 2, hooks: hooks.clone(), ..options(database.url()) };
+    let store = PostgresStore::open(options).await.unwrap();
+    hooks.panics.store(1, Ordering::SeqCst);
+    let (broken, waiting) =
+        tokio::join!(store.connect(connect("acme", 1)), store.connect(connect("other", 2)));
+    let broken = broken.unwrap_err();
+    assert!(broken.may_pass() && broken.to_string().contains("a fault of jeton"), "{broken}");
+    waiting.unwrap();
+    store.connect(connect("acme", 1)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

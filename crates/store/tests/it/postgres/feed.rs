@@ -5,10 +5,10 @@ use std::time::Duration;
 use jeton_core::keep::connection::{Connection, Revision};
 use jeton_core::keep::ports::{ChangeFeed as _, ConnectionStore as _};
 use jeton_store::PostgresStore;
-use jeton_testkit::{PgCluster, PgDatabase};
+use jeton_testkit::PgCluster;
 use tokio::time::{Instant, timeout};
 
-use super::stand::{connect, database, open, options};
+use super::stand::{connect, database, open, options, session};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -51,13 +51,6 @@ fn change(name: &str, error: &str) -> String {
     format!(
         "UPDATE connections SET revision = nextval('revisions'), last_error = '{error}' WHERE name = '{name}'"
     )
-}
-
-/// Somebody's transaction, open for as long as the test wants.
-async fn session(database: &PgDatabase) -> tokio_postgres::Client {
-    let (client, connection) = tokio_postgres::connect(database.url(), tokio_postgres::NoTls).await.unwrap();
-    tokio_util::task::TaskTracker::new().spawn(async move { connection.await.unwrap() });
-    client
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -28,3 +28,10 @@ pub(super) fn options(url: &str) -> PostgresOptions {
 pub(super) async fn open(url: &str) -> PostgresStore {
     PostgresStore::open(options(url)).await.unwrap()
 }
+
+/// Somebody's transaction, open for as long as the test wants.
+pub(super) async fn session(database: &PgDatabase) -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(database.url(), tokio_postgres::NoTls).await.unwrap();
+    tokio_util::task::TaskTracker::new().spawn(async move { connection.await.unwrap() });
+    client
+}

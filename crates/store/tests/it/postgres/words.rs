@@ -3,7 +3,9 @@
 use std::fs;
 use std::time::Duration;
 
-use jeton_core::keep::ports::{ConnectionStore as _, StoreError};
+use jeton_core::id::NodeId;
+use jeton_core::keep::ports::{Beat, ConnectionStore as _, NodeStore as _, StoreError};
+use jeton_core::time::{Clock as _, SystemClock};
 use jeton_store::postgres::inspect;
 use jeton_store::{PostgresOptions, PostgresStore};
 use jeton_testkit::{PgCluster, PgDatabase};
@@ -106,7 +108,8 @@ async fn each_sslmode_trusts_whom_libpq_would_trust() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_read_only_database_is_unwritable_until_it_is_not() {
     let database = database();
-    let store = open(database.url()).await;
+    let hurried = PostgresOptions { patience: Duration::from_secs(1), ..options(database.url()) };
+    let store = PostgresStore::open(hurried).await.unwrap();
     let read_only = |on: &str| {
         database
             .query(&format!(
@@ -120,11 +123,12 @@ async fn a_read_only_database_is_unwritable_until_it_is_not() {
     };
     read_only("on");
     let refused = store.connect(connect("acme", 1)).await.unwrap_err();
+    let unread = store.find(&"acme".parse().unwrap()).await.unwrap_err();
     assert!(
         matches!(&refused, StoreError::Unwritable(text) if text.contains("name the primary")),
         "{refused:?}"
     );
-    assert_eq!(store.find(&"acme".parse().unwrap()).await.unwrap(), None, "it still reads");
+    assert!(matches!(unread, StoreError::Unwritable(_)), "it may be a standby that is behind: {unread:?}");
     let at_start = error(database.url()).await;
     assert!(
         matches!(&at_start, StoreError::Unwritable(text) if text.contains("is read-only")),
@@ -165,6 +169,53 @@ async fn a_server_that_takes_no_more_connections_is_told_and_passes() {
     assert!(full.may_pass() && full.to_string().contains("takes no more connections"), "{full:?}");
     database.query(&format!("ALTER DATABASE {} CONNECTION LIMIT -1", database.name())).unwrap();
     open(database.url()).await;
+}
+
+/// No such server is at hand, so this one answers as an older one does: its own answer stands behind in the search path.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_too_old_is_refused_with_its_version() {
+    let database = database();
+    database
+        .query(
+            "CREATE SCHEMA early;
+             GRANT USAGE ON SCHEMA early TO PUBLIC;
+             CREATE FUNCTION early.current_setting(asked text) RETURNS text LANGUAGE sql AS $$
+                SELECT CASE asked WHEN 'server_version' THEN '13.14' WHEN 'server_version_num' THEN '130014'
+                    ELSE pg_catalog.current_setting(asked) END $$",
+        )
+        .unwrap();
+    let url = format!("{}?options=-c%20search_path%3Dpublic,early,pg_catalog", database.url());
+    let old = "is PostgreSQL 13.14, and jeton needs 14 or later";
+    refusal(&url, old, "upgrade the server").await;
+    for refused in [
+        inspect(&options(&url)).await.map(drop).unwrap_err(),
+        PostgresStore::migrate(&options(&url)).await.map(drop).unwrap_err(),
+        PostgresStore::pending(&options(&url)).await.map(drop).unwrap_err(),
+    ] {
+        assert!(matches!(&refused, StoreError::Refused(text) if text.contains(old)), "{refused:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_clock_is_minutes_off_the_database_s_is_told_so() {
+    let database = database();
+    let store = open(database.url()).await;
+    let beat = Beat {
+        node: NodeId::from_bytes([1; 16]),
+        name: "web-1".into(),
+        version: "1".into(),
+        definitions: String::new(),
+        life: Duration::from_secs(20),
+    };
+    let minutes = Duration::from_mins(5);
+    let before = SystemClock.now();
+    let heard = store.beat(beat).await.unwrap();
+    let after = SystemClock.now();
+    assert_eq!(heard.clock_warning(before, after), None, "both clocks are this machine's");
+    let ahead = heard.clock_warning(before + minutes, after + minutes).unwrap();
+    assert!(ahead.contains("s ahead of the clock of the store") && ahead.contains("NTP"), "{ahead}");
+    let behind = heard.clock_warning(before - minutes, after - minutes).unwrap();
+    assert!(behind.contains("s behind the clock of the store") && behind.contains("NTP"), "{behind}");
 }
 
 fn as_a_guest(database: &PgDatabase) -> String {
