@@ -1,7 +1,8 @@
 //! What the project does to itself: `cargo xtask test`, `check-arch`, `rig`, and the proofs: `keep-alive`, `stampede`, `soak`,
-//! `rotation`, `vend`, `gateway`, `crowd`.
+//! `rotation`, `vend`, `gateway`, `crowd`, `conformance`.
 
 mod arch;
+mod conformance;
 mod crowd;
 mod gateway;
 mod keep_alive;
@@ -47,6 +48,8 @@ enum Task {
     Gateway(gateway::Options),
     /// Starts a server with very many connections: how soon it is ready, and what it weighs
     Crowd(crowd::Options),
+    /// Holds every answer of a server to its document
+    Conformance(conformance::Options),
     /// Installs the packages of the OAuth server that others wrote, which tests start
     Rig,
 }
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Task::Vend(options) => vend::run(&options),
         Task::Gateway(options) => gateway::run(&options),
         Task::Crowd(options) => crowd::run(&options),
+        Task::Conformance(options) => conformance::run(&options),
         Task::Rig => rig::install(),
     };
     match done {

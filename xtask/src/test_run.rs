@@ -8,7 +8,7 @@ use jeton_core::time::{Clock, SystemClock};
 use jeton_testkit::project_root;
 
 use crate::tools::{cargo, run as run_command};
-use crate::{arch, crowd, gateway, keep_alive, report, rig, rotation, soak, stampede, tools};
+use crate::{arch, conformance, crowd, gateway, keep_alive, report, rig, rotation, soak, stampede, tools};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -22,7 +22,7 @@ struct Step {
     act: fn() -> Result<()>,
 }
 
-const STEPS: [Step; 17] = [
+const STEPS: [Step; 18] = [
     Step { name: "tools", act: tools },
     Step { name: "fmt", act: || run_command(cargo(&["fmt", "--all", "--check"])) },
     Step { name: "clippy", act: clippy },
@@ -33,6 +33,7 @@ const STEPS: [Step; 17] = [
     Step { name: "doc", act: || run_command(cargo(&["test", "--quiet", "--doc", "--workspace"])) },
     Step { name: "vectors", act: vectors },
     Step { name: "check-arch", act: || arch::run(project_root()) },
+    Step { name: "conformance", act: || conformance::run(&conformance::Options::short()) },
     Step { name: "keep-alive", act: || keep_alive::run(&keep_alive::Options::short()) },
     Step { name: "stampede", act: || stampede::run(&stampede::Options::short()) },
     Step { name: "rotation", act: || rotation::run(&rotation::Options::short()) },

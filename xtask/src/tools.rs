@@ -13,8 +13,6 @@ use crate::report;
 
 const NEXTEST: &str = "0.9.143";
 
-const REQUESTS: &str = "requests==2.34.2";
-
 /// A command in the project's folder.
 pub(crate) fn command(program: impl AsRef<OsStr>, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
@@ -128,23 +126,30 @@ impl Drop for Aside {
     }
 }
 
-/// A Python of the project's own in the target folder, with the package by which callers in that language call.
+/// A Python of the project's own in the target folder, with the packages of rigs/python.
 ///
 /// # Errors
-/// There is no Python to make it with, or the package cannot be installed.
+/// There is no Python to make it with, or the packages cannot be installed.
 pub(crate) fn python() -> Result<()> {
     let python = jeton_testkit::python();
-    if answers(command(&python, &["-c", "import requests"])) {
+    let packages = jeton_testkit::project_root().join("rigs/python/requirements.txt");
+    let folder = python.ancestors().nth(2).context("a program lies in the folder bin of its own")?;
+    let (mark, wanted) = (folder.join("installed.txt"), fs::read(&packages).context("reading rigs/python")?);
+    if fs::read(&mark).is_ok_and(|installed| installed == wanted) {
         return Ok(());
     }
     let able = || answers(command("python3", &["-c", "import ensurepip, venv"]));
     debian_packages("Python with venv", &["python3", "python3-venv"], able)?;
-    report::line("      installing Python's package requests into the target folder");
-    let folder = python.ancestors().nth(2).context("a program lies in the folder bin of its own")?;
+    report::line("      installing the packages of rigs/python into the target folder");
     let mut make = command("python3", &["-m", "venv", "--clear"]);
     make.arg(folder);
     run(make)?;
-    run(command(&python, &["-m", "pip", "install", "--quiet", "--disable-pip-version-check", REQUESTS]))
+    let mut install =
+        command(&python, &["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]);
+    install.arg(&packages);
+    run(install)?;
+    // Written last: an interrupted install leaves no mark and is done anew.
+    fs::write(&mark, wanted).context("marking the packages as installed")
 }
 
 /// Installs Debian's packages of a program that is not present.

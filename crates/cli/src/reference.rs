@@ -31,6 +31,13 @@ mod tests {
     }
 
     #[test]
+    fn the_document_of_the_api_says_what_the_doors_say() {
+        // No `assert_eq`: nobody reads two documents side by side.
+        let same = written("openapi.json") == jeton_server::openapi();
+        assert!(same, "run `jeton docs openapi > docs/reference/openapi.json`");
+    }
+
+    #[test]
     fn the_page_on_the_command_line_says_what_the_help_says() {
         let page = super::command_line::page();
         assert_eq!(

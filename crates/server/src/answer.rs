@@ -6,8 +6,11 @@ use axum::response::{IntoResponse, Response};
 use jeton_core::problem::Problem;
 use jeton_issuer::{AccessError, OrderError};
 use jeton_keeper::TokenError;
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::Value;
 
+use crate::describe::{Answer, Gives, Sheet};
 use crate::fault::Fault;
 
 /// An error as an answer: problem details (RFC 9457), with `Retry-After` where waiting helps.
@@ -61,6 +64,39 @@ impl IntoResponse for Refusal {
     }
 }
 
+/// Something was made: 201.
+#[derive(Debug)]
+pub(crate) struct Created<T>(pub(crate) T);
+
+impl<T: Serialize> IntoResponse for Created<T> {
+    fn into_response(self) -> Response {
+        (StatusCode::CREATED, Json(self.0)).into_response()
+    }
+}
+
+impl<T: JsonSchema> Gives for Created<T> {
+    fn describe(sheet: &mut Sheet) {
+        let body = sheet.given::<T>();
+        sheet.answer(201, Answer::new("It is made.").with_body("application/json", &body));
+    }
+}
+
+/// It is done, and there is nothing to say: 204.
+#[derive(Debug)]
+pub(crate) struct Done;
+
+impl IntoResponse for Done {
+    fn into_response(self) -> Response {
+        StatusCode::NO_CONTENT.into_response()
+    }
+}
+
+impl Gives for Done {
+    fn describe(sheet: &mut Sheet) {
+        sheet.answer(204, Answer::new("It is done."));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -109,8 +145,15 @@ mod tests {
         assert!(codes.contains("UNKNOWN_CONNECTION"), "the codes of the keeper have moved: {codes:?}");
         codes.extend(codes_in(&crates.join("issuer/src/error.rs")));
         assert!(codes.contains("SCOPE_INSUFFICIENT"), "the codes of the issuer have moved: {codes:?}");
-        codes.extend(codes_in(&crates.join("gateway/src/fault.rs")));
         codes.extend(codes_in(&crates.join("server/src/fault.rs")));
+        // No door takes a grant over: that is done by the command line.
+        let catalogue = crate::refusals::catalogue().into_keys().chain(["GRANT_REFUSED"]);
+        assert_eq!(
+            codes,
+            catalogue.map(str::to_owned).collect(),
+            "the document knows every refusal of the doors"
+        );
+        codes.extend(codes_in(&crates.join("gateway/src/fault.rs")));
 
         let mut pages = BTreeSet::new();
         for entry in fs::read_dir(crates.join("../docs/errors")).unwrap() {

@@ -4,6 +4,7 @@ pub(crate) mod audit;
 pub(crate) mod connections;
 pub(crate) mod diagnostics;
 pub(crate) mod health;
+pub(crate) mod paging;
 pub(crate) mod refresh;
 pub(crate) mod service_tokens;
 pub(crate) mod token;

@@ -7,12 +7,16 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use jeton_core::access::ServiceTokenId;
 use jeton_core::keep::provider::DurationText;
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
 use crate::answer::Refusal;
+use crate::describe::{Sheet, Takes};
 use crate::fault::Fault;
+use crate::shape;
 
 /// The largest body that a door takes.
 const BODY_LIMIT: usize = 64 * 1024;
@@ -24,7 +28,7 @@ const BODY_TIME: Duration = Duration::from_secs(10);
 const LONGEST_WAIT: Duration = Duration::from_mins(10);
 
 /// What a door expects, in words: it completes "which takes ..." or stands alone.
-pub(crate) trait Expected: DeserializeOwned {
+pub(crate) trait Expected: DeserializeOwned + JsonSchema {
     /// The words.
     const SHAPE: &'static str;
 }
@@ -42,6 +46,32 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
     }
 }
 
+impl Takes for Named {
+    fn describe(sheet: &mut Sheet) {
+        sheet.parameter::<shape::Name>("path", "name", "The name of a connection.", Some("acme"));
+        sheet.refuses(&["NOT_FOUND"]);
+    }
+}
+
+/// The service token that a URL names. Whether there is one, the store knows.
+pub(crate) struct TokenId(pub(crate) ServiceTokenId);
+
+impl<S: Send + Sync> FromRequestParts<S> for TokenId {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let Named(id) = Named::from_request_parts(parts, state).await?;
+        Ok(Self(id.parse().map_err(|_| Fault::NoSuchToken)?))
+    }
+}
+
+impl Takes for TokenId {
+    fn describe(sheet: &mut Sheet) {
+        sheet.parameter::<shape::Id>("path", "id", "The id of a service token.", None);
+        sheet.refuses(&["NOT_FOUND", "UNKNOWN_SERVICE_TOKEN"]);
+    }
+}
+
 /// A query, whose fields are texts.
 pub(crate) struct Asked<Q>(pub(crate) Q);
 
@@ -51,6 +81,13 @@ impl<S: Send + Sync, Q: Expected> FromRequestParts<S> for Asked<Q> {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
         let Query(query) = Query::<Q>::try_from_uri(&parts.uri).map_err(|_| Fault::Query(Q::SHAPE))?;
         Ok(Self(query))
+    }
+}
+
+impl<Q: Expected> Takes for Asked<Q> {
+    fn describe(sheet: &mut Sheet) {
+        sheet.query::<Q>();
+        sheet.refuses(&["BAD_REQUEST"]);
     }
 }
 
@@ -77,6 +114,41 @@ impl<S: Send + Sync, B: Expected> FromRequest<S> for Sent<B> {
             Err(error) if error.classify() == Category::Data => Err(Fault::BodyMisfit(B::SHAPE).into()),
             Err(error) => Err(Fault::NotJson { line: error.line(), column: error.column() }.into()),
         }
+    }
+}
+
+/// What is said of every body.
+fn body_limits() -> String {
+    format!("At most {} KiB, which arrive within {} s.", BODY_LIMIT / 1024, BODY_TIME.as_secs())
+}
+
+/// What reading a body is refused with.
+const BODY: &[&str] =
+    &["BAD_REQUEST", "REQUEST_TIMEOUT", "PAYLOAD_TOO_LARGE", "UNSUPPORTED_MEDIA_TYPE", "UNPROCESSABLE_BODY"];
+
+impl<B: Expected> Takes for Sent<B> {
+    fn describe(sheet: &mut Sheet) {
+        sheet.takes_json::<B>(false, &body_limits());
+        sheet.refuses(BODY);
+    }
+}
+
+/// A JSON body that must be sent.
+pub(crate) struct Needed<B>(pub(crate) B);
+
+impl<S: Send + Sync, B: Expected> FromRequest<S> for Needed<B> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let Sent(sent) = Sent::from_request(request, state).await?;
+        Ok(Self(sent.ok_or(Fault::BodyMisfit(B::SHAPE))?))
+    }
+}
+
+impl<B: Expected> Takes for Needed<B> {
+    fn describe(sheet: &mut Sheet) {
+        sheet.takes_json::<B>(true, &body_limits());
+        sheet.refuses(BODY);
     }
 }
 

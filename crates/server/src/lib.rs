@@ -1,6 +1,6 @@
 //! Which URL: the doors of a running jeton.
 //!
-//! * [`router`] lists every URL and what stands behind it.
+//! * [`router`] lists every URL and what stands behind it; [`openapi()`] describes it from the same list.
 //! * [`access`] says who may come in, and through which doors.
 //! * [`serve`] accepts connections, within [`Limits`].
 //!
@@ -13,13 +13,19 @@
 mod access;
 mod answer;
 mod api;
+mod describe;
+mod door;
 mod fault;
 mod intake;
 mod oauth;
+mod openapi;
 mod passage;
+mod refusals;
 mod router;
 mod serve;
+mod shape;
 mod stall;
 
+pub use openapi::openapi;
 pub use router::{Doors, router};
 pub use serve::{Limits, serve};

@@ -10,23 +10,60 @@ mod words;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use jeton_core::keep::provider::CallbackParams;
 use jeton_core::secret::Secret;
 use jeton_keeper::{Asking, ConsentError, Prospect};
 
+use crate::describe::{Sheet, Takes};
 use crate::router::Doors;
 use page::clothe;
+
+/// What the page of a link may be.
+pub(crate) const LOOK: &[(u16, &str)] = &[
+    (200, "What the link asks for, with a button that opens it."),
+    (400, "The address cannot be read."),
+    (404, "There is no such link."),
+    (410, "The link was used, or its time is over."),
+    (500, "The connection cannot be used as it is defined."),
+    (503, "jeton cannot go on now."),
+];
+
+/// What opening a link may lead to.
+pub(crate) const OPEN: &[(u16, &str)] = &[
+    (200, "The browser goes on to the provider by itself."),
+    (400, "The address cannot be read."),
+    (403, "The button was not pressed on the page that has it."),
+    (404, "There is no such link."),
+    (409, "The connection is defined at another provider by now."),
+    (410, "The link was used, or its time is over."),
+    (500, "The connection cannot be used as it is defined."),
+    (503, "jeton cannot go on now."),
+];
+
+/// What the answer of a provider may lead to.
+pub(crate) const CALLBACK: &[(u16, &str)] = &[
+    (200, "The connection is made."),
+    (202, "The answer is safe, and what comes of it is not stored yet."),
+    (400, "The answer belongs to no consent, cannot be read, or says that the provider refused."),
+    (403, "The person refused, or another browser began this."),
+    (404, "The connection is not defined any more."),
+    (409, "The answer was taken before, belongs into a terminal, or the connection is defined anew."),
+    (410, "The answer came too late."),
+    (500, "A defect, or the connection cannot be used as it is defined."),
+    (502, "The provider did not give a token."),
+    (503, "jeton cannot go on now, or a browser only looks ahead."),
+];
 
 /// How many characters of the state name the cookie, so that consents in several tabs do not take each other's.
 const NAMING: usize = 12;
 
 /// `GET /oauth/authorize?ticket=`: says what a link asks for, with a button that opens it. The link stays as it is, so that
 /// programs which look at links before people do (of mail, of chats, of browsers that look ahead) use none up.
-pub(crate) async fn look(State(doors): State<Arc<Doors>>, uri: Uri) -> Response {
-    let Ok(ticket) = ticket(&uri) else { return words::unreadable().into_response() };
+pub(crate) async fn look(State(doors): State<Arc<Doors>>, Ticket(ticket): Ticket) -> Response {
     match doors.vault.look_at_link(&ticket).await {
         Ok(prospect) => words::of_prospect(&prospect).into_response(),
         Err(error) => words::of_error(&error).into_response(),
@@ -34,8 +71,11 @@ pub(crate) async fn look(State(doors): State<Arc<Doors>>, uri: Uri) -> Response 
 }
 
 /// `POST /oauth/authorize?ticket=`: opens a link, once, and sends the browser to the provider.
-pub(crate) async fn open(State(doors): State<Arc<Doors>>, headers: HeaderMap, uri: Uri) -> Response {
-    let Ok(ticket) = ticket(&uri) else { return words::unreadable().into_response() };
+pub(crate) async fn open(
+    State(doors): State<Arc<Doors>>,
+    headers: HeaderMap,
+    Ticket(ticket): Ticket,
+) -> Response {
     match doors.vault.look_at_link(&ticket).await {
         Ok(prospect) if is_own_page(&headers, &prospect) => {}
         Ok(_) => return words::from_elsewhere().into_response(),
@@ -52,12 +92,11 @@ pub(crate) async fn callback(
     State(doors): State<Arc<Doors>>,
     method: Method,
     headers: HeaderMap,
-    uri: Uri,
+    Brought(params): Brought,
 ) -> Response {
     if let Some(early) = not_a_person(&method, &headers) {
         return early;
     }
-    let Ok(params) = parameters(&uri) else { return words::unreadable().into_response() };
     let name = params.get("state").map(|state| cookie_name(state)).unwrap_or_default();
     let found = cookie(&headers, &name);
     let browser = found.as_ref().map(|(_, value)| value);
@@ -83,17 +122,61 @@ fn is_own_page(headers: &HeaderMap, prospect: &Prospect) -> bool {
 fn not_a_person(method: &Method, headers: &HeaderMap) -> Option<Response> {
     let ahead = headers.get("sec-purpose").and_then(|value| value.to_str().ok());
     if ahead.is_some_and(|value| value.contains("prefetch")) {
-        return Some(StatusCode::SERVICE_UNAVAILABLE.into_response());
+        return Some(words::looked_ahead().into_response());
     }
     (method == Method::HEAD).then(|| clothe(StatusCode::OK.into_response()))
 }
 
-fn ticket(uri: &Uri) -> Result<Secret, Unreadable> {
-    Ok(Secret::from(parameters(uri)?.remove("ticket").unwrap_or_default()))
+/// A parameter came twice, or is no text.
+pub(crate) struct Unreadable;
+
+impl IntoResponse for Unreadable {
+    fn into_response(self) -> Response {
+        words::unreadable().into_response()
+    }
 }
 
-/// A parameter came twice, or is no text.
-struct Unreadable;
+/// The ticket of a link; nothing where the address has none.
+pub(crate) struct Ticket(Secret);
+
+impl<S: Send + Sync> FromRequestParts<S> for Ticket {
+    type Rejection = Unreadable;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Unreadable> {
+        Ok(Self(Secret::from(parameters(&parts.uri)?.remove("ticket").unwrap_or_default())))
+    }
+}
+
+impl Takes for Ticket {
+    fn describe(sheet: &mut Sheet) {
+        sheet.parameter::<String>("query", "ticket", "The ticket of the link.", None);
+    }
+}
+
+/// What a browser brings from a provider.
+pub(crate) struct Brought(CallbackParams);
+
+impl<S: Send + Sync> FromRequestParts<S> for Brought {
+    type Rejection = Unreadable;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Unreadable> {
+        parameters(&parts.uri).map(Self)
+    }
+}
+
+impl Takes for Brought {
+    fn describe(sheet: &mut Sheet) {
+        for (name, means) in [
+            ("state", "Which consent it answers."),
+            ("code", "What the provider gives a token for."),
+            ("error", "Why the provider gives none."),
+            ("error_description", "The same, for people."),
+            ("iss", "Which provider answers (RFC 9207)."),
+        ] {
+            sheet.parameter::<String>("query", name, means, None);
+        }
+    }
+}
 
 /// The parameters of a request; one that comes twice makes it bad (RFC 6749, section 3.1).
 fn parameters(uri: &Uri) -> Result<CallbackParams, Unreadable> {

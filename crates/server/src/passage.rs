@@ -41,11 +41,11 @@ fn method_is_known(method: &axum::http::Method) -> bool {
         .contains(&method.as_str())
 }
 
-/// No cache keeps an answer, and no browser takes one for something else than it says.
+/// No cache keeps an answer unless its door says otherwise, and no browser takes one for something else than it says.
 pub(crate) async fn common_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::output::Output;
 use crate::reference;
 
-/// Print a reference page in Markdown
+/// Print a reference page
 #[derive(Debug, Subcommand)]
 pub(crate) enum Docs {
     /// docs/reference/settings.md
@@ -15,6 +15,8 @@ pub(crate) enum Docs {
     CommandLine,
     /// docs/reference/providers.md
     Providers,
+    /// docs/reference/openapi.json
+    Openapi,
 }
 
 impl Docs {
@@ -23,6 +25,7 @@ impl Docs {
             Self::Settings => reference::settings::page(),
             Self::CommandLine => reference::command_line::page(),
             Self::Providers => reference::providers::page(),
+            Self::Openapi => jeton_server::openapi().to_owned(),
         };
         Ok(Output::text(&page)?)
     }

@@ -4,51 +4,82 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use jeton_core::audit::{AuditFilter, AuditRow};
-use jeton_core::id::OperationId;
+use jeton_core::audit::{AuditFilter, AuditRow, Deed};
+use jeton_core::id::{OperationId, ServiceName};
+use jeton_core::time::Timestamp;
 use jeton_issuer::OrderError;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::connections::{USUAL_PAGE, page_size};
+use super::paging::{Cursor, Page, PageAsked};
 use crate::answer::Refusal;
 use crate::fault::Fault;
 use crate::intake::{Asked, Expected};
 use crate::router::Doors;
+use crate::shape;
 
 /// Which rows.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct RowsAsked {
+pub(crate) struct ActsAsked {
+    /// The page goes back from before this row: what `next` was on the page before.
+    #[schemars(with = "Option<shape::Id>")]
     before: Option<String>,
+    /// How many items the page has at most.
+    #[schemars(with = "Option<shape::PageSize>")]
     limit: Option<String>,
+    /// Only what was done to the tokens of this service.
+    #[schemars(with = "Option<shape::Name>")]
     subject: Option<String>,
 }
 
-impl Expected for RowsAsked {
+impl Expected for ActsAsked {
     const SHAPE: &'static str = "this door knows `before`, `limit` and `subject`, each once";
 }
 
-/// One page of the record, the newest first.
-#[derive(Serialize)]
-pub(crate) struct Page {
-    items: Vec<AuditRow>,
-    /// What `before` is for the next page; null on the last.
-    next: Option<OperationId>,
+impl Cursor for OperationId {
+    type Shape = shape::Id;
+
+    const EXPECTED: &'static str = "`before` is the id of a row, as `next` gives it";
 }
 
-/// `GET /api/v1/audit?before=&limit=&subject=`: who did what to what, and when.
+/// One act on record. No secret is part of it.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Act {
+    /// Which; ids sort by time.
+    #[schemars(with = "shape::Id")]
+    id: OperationId,
+    /// When.
+    #[schemars(with = "shape::Moment")]
+    at: Timestamp,
+    /// Who: `service:NAME` over HTTP, `shell:USER@MACHINE` at the command line.
+    actor: String,
+    /// What: `service_token.created`, `service_token.rotated` or `service_token.revoked`.
+    #[schemars(with = "String")]
+    deed: Deed,
+    /// To the token of which service.
+    subject: String,
+    /// What else there is to say.
+    #[schemars(with = "serde_json::Map<String, Value>")]
+    details: Value,
+}
+
+impl From<AuditRow> for Act {
+    fn from(AuditRow { id, at, actor, deed, subject, details }: AuditRow) -> Self {
+        Self { id, at, actor: actor.to_string(), deed, subject, details }
+    }
+}
+
+/// `GET /api/v1/audit?before=&limit=&subject=`: who did what to what, and when, the newest first.
 pub(crate) async fn list(
     State(doors): State<Arc<Doors>>,
-    Asked(asked): Asked<RowsAsked>,
-) -> Result<Json<Page>, Refusal> {
-    let before = asked.before.map(|before| before.parse()).transpose();
-    let before = before.map_err(|_| Fault::Query("`before` is the id of a row, as `next` gives it"))?;
-    let limit = asked.limit.as_deref().map(page_size).transpose()?.unwrap_or(USUAL_PAGE);
-    let filter = AuditFilter { before, subject: asked.subject };
-    // One more than asked for tells whether there is a next page.
-    let mut items = doors.access.audit(filter, limit + 1).await.map_err(OrderError::from)?;
-    let more = items.len() > limit;
-    items.truncate(limit);
-    let next = items.last().filter(|_| more).map(|last| last.id);
-    Ok(Json(Page { items, next }))
+    Asked(asked): Asked<ActsAsked>,
+) -> Result<Json<Page<Act, OperationId>>, Refusal> {
+    let span = PageAsked::new(asked.before, asked.limit).read()?;
+    let subject = asked.subject.map(|subject| subject.parse::<ServiceName>()).transpose();
+    let subject = subject.map_err(|_| Fault::Query("`subject` is the name of a service, such as bot1"))?;
+    let filter = AuditFilter { before: span.after, subject: subject.map(|name| name.to_string()) };
+    let found = doors.access.audit(filter, span.look_for()).await.map_err(OrderError::from)?;
+    Ok(Json(span.page(found, |row| row.id, Act::from)))
 }

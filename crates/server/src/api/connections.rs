@@ -4,95 +4,186 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
-use jeton_core::id::ConnectionName;
+use jeton_core::id::{AttemptId, ConnectionName, ProviderName};
+use jeton_core::keep::connection::{self, Generation};
 use jeton_core::keep::ports::Administer;
+use jeton_core::seal::Fingerprint;
+use jeton_core::time::Timestamp;
 use jeton_keeper::Status;
-use serde::{Deserialize, Serialize};
+use schemars::JsonSchema;
+use serde::Serialize;
 
-use crate::answer::Refusal;
-use crate::fault::Fault;
-use crate::intake::{Asked, Expected, Named};
+use super::paging::{Page, PageAsked};
+use crate::answer::{Done, Refusal};
+use crate::intake::{Asked, Named};
 use crate::router::Doors;
+use crate::shape;
 
-pub(crate) const USUAL_PAGE: usize = 100;
-const LARGEST_PAGE: usize = 1_000;
-
-/// Which page of the list.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct PageAsked {
-    after: Option<String>,
-    limit: Option<String>,
+/// How a connection stands, in one word.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Condition {
+    /// Nothing is connected yet.
+    Pending,
+    /// The access token lives and the last refresh succeeded.
+    Live,
+    /// A refresh is under way.
+    Refreshing,
+    /// The access token is absent or dead, and no attempt has failed: it will be refreshed.
+    Stale,
+    /// The last attempt failed; it will be tried again.
+    Failing,
+    /// It is not known whether the last attempt spent the refresh token.
+    Interrupted,
+    /// An operator asked that nothing be spent.
+    Paused,
+    /// The provider says that the account is suspended.
+    Suspended,
+    /// A person must consent again.
+    Dead,
 }
 
-impl Expected for PageAsked {
-    const SHAPE: &'static str = "this door knows `after` and `limit`, each once";
+impl From<connection::Condition> for Condition {
+    fn from(condition: connection::Condition) -> Self {
+        use connection::Condition as Kept;
+        match condition {
+            Kept::Pending => Self::Pending,
+            Kept::Live => Self::Live,
+            Kept::Refreshing => Self::Refreshing,
+            Kept::Stale => Self::Stale,
+            Kept::Failing => Self::Failing,
+            Kept::Interrupted => Self::Interrupted,
+            Kept::Paused => Self::Paused,
+            Kept::Suspended => Self::Suspended,
+            Kept::Dead => Self::Dead,
+        }
+    }
 }
 
-/// One page of the list, by name.
-#[derive(Serialize)]
-pub(crate) struct Page {
-    items: Vec<Status>,
-    /// What `after` is for the next page; null on the last.
-    next: Option<ConnectionName>,
+/// How a connection stands; it holds no secret.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Connection {
+    /// What people call it.
+    #[schemars(with = "shape::Name")]
+    name: ConnectionName,
+    /// Its provider.
+    #[schemars(with = "shape::Name")]
+    provider: ProviderName,
+    condition: Condition,
+    /// Why it is in that condition, such as `invalid_grant` or `interrupted`.
+    code: Option<String>,
+    /// An operator asked that nothing be spent.
+    paused: bool,
+    /// Its definition was removed; the grant is kept.
+    orphaned: bool,
+    /// Counts its token sets.
+    #[schemars(with = "shape::Generation")]
+    generation: Generation,
+    /// Names the access token.
+    #[schemars(with = "Option<shape::Fingerprint>")]
+    fingerprint: Option<Fingerprint>,
+    /// The instant before the request that brought the token set was sent.
+    #[schemars(with = "Option<shape::Moment>")]
+    obtained_at: Option<Timestamp>,
+    /// When the access token dies.
+    #[schemars(with = "Option<shape::Moment>")]
+    expires_at: Option<Timestamp>,
+    /// When the refresh token dies.
+    #[schemars(with = "Option<shape::Moment>")]
+    refresh_expires_at: Option<Timestamp>,
+    /// When jeton looks at it next.
+    #[schemars(with = "Option<shape::Moment>")]
+    due_at: Option<Timestamp>,
+    /// Failures in a row.
+    failures: u32,
+    /// The code of the last failure since the last success.
+    last_error: Option<String>,
+    /// The attempt whose outcome is not known.
+    #[schemars(with = "Option<shape::Id>")]
+    interrupted_attempt: Option<AttemptId>,
+    /// Replies that came too late and are kept.
+    strays: usize,
+}
+
+impl From<Status> for Connection {
+    fn from(status: Status) -> Self {
+        let Status {
+            name,
+            provider,
+            condition,
+            code,
+            paused,
+            orphaned,
+            generation,
+            fingerprint,
+            obtained_at,
+            expires_at,
+            refresh_expires_at,
+            due_at,
+            failures,
+            last_error,
+            interrupted_attempt,
+            strays,
+        } = status;
+        Self {
+            name,
+            provider,
+            condition: condition.into(),
+            code,
+            paused,
+            orphaned,
+            generation,
+            fingerprint,
+            obtained_at,
+            expires_at,
+            refresh_expires_at,
+            due_at,
+            failures,
+            last_error,
+            interrupted_attempt,
+            strays,
+        }
+    }
 }
 
 /// `GET /api/v1/connections?after=&limit=`: what is defined, and what is stored without a definition.
 pub(crate) async fn list(
     State(doors): State<Arc<Doors>>,
-    Asked(asked): Asked<PageAsked>,
-) -> Result<Json<Page>, Refusal> {
-    let after = asked.after.map(|after| after.parse::<ConnectionName>()).transpose();
-    let after = after.map_err(|_| Fault::Query("`after` is the name of a connection, as `next` gives it"))?;
-    let limit = match asked.limit {
-        None => USUAL_PAGE,
-        Some(text) => page_size(&text)?,
-    };
-    // One more than asked for tells whether there is a next page.
-    let mut items = doors.vault.statuses(after.as_ref(), limit + 1).await?;
-    let more = items.len() > limit;
-    items.truncate(limit);
-    let next = items.last().filter(|_| more).map(|last| last.name.clone());
-    Ok(Json(Page { items, next }))
-}
-
-pub(crate) fn page_size(text: &str) -> Result<usize, Fault> {
-    let size = text.parse().ok().filter(|size| (1..=LARGEST_PAGE).contains(size));
-    size.ok_or(Fault::Query("`limit` is a number from 1 to 1000"))
+    Asked(asked): Asked<PageAsked<ConnectionName>>,
+) -> Result<Json<Page<Connection, ConnectionName>>, Refusal> {
+    let span = asked.read()?;
+    let found = doors.vault.statuses(span.after.as_ref(), span.look_for()).await?;
+    Ok(Json(span.page(found, |status| status.name.clone(), Connection::from)))
 }
 
 /// `GET /api/v1/connections/{name}`: how it stands.
 pub(crate) async fn show(
     State(doors): State<Arc<Doors>>,
     Named(name): Named,
-) -> Result<Json<Status>, Refusal> {
-    Ok(Json(doors.vault.status(&name).await?))
+) -> Result<Json<Connection>, Refusal> {
+    Ok(Json(doors.vault.status(&name).await?.into()))
 }
 
 /// `POST /api/v1/connections/{name}/pause`: nothing is spent until it is resumed; answers how it stands.
 pub(crate) async fn pause(
     State(doors): State<Arc<Doors>>,
     Named(name): Named,
-) -> Result<Json<Status>, Refusal> {
+) -> Result<Json<Connection>, Refusal> {
     doors.vault.administer(&name, Administer::Pause).await?;
-    Ok(Json(doors.vault.status(&name).await?))
+    Ok(Json(doors.vault.status(&name).await?.into()))
 }
 
 /// `POST /api/v1/connections/{name}/resume`: goes on; answers how it stands.
 pub(crate) async fn resume(
     State(doors): State<Arc<Doors>>,
     Named(name): Named,
-) -> Result<Json<Status>, Refusal> {
+) -> Result<Json<Connection>, Refusal> {
     doors.vault.administer(&name, Administer::Resume).await?;
-    Ok(Json(doors.vault.status(&name).await?))
+    Ok(Json(doors.vault.status(&name).await?.into()))
 }
 
 /// `DELETE /api/v1/connections/{name}`: gives the grant up. Its log stays.
-pub(crate) async fn disconnect(
-    State(doors): State<Arc<Doors>>,
-    Named(name): Named,
-) -> Result<StatusCode, Refusal> {
+pub(crate) async fn disconnect(State(doors): State<Arc<Doors>>, Named(name): Named) -> Result<Done, Refusal> {
     doors.vault.administer(&name, Administer::Disconnect).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(Done)
 }

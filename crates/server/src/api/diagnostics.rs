@@ -6,20 +6,24 @@ use axum::Json;
 use axum::extract::State;
 use jeton_core::time::Timestamp;
 use jeton_keeper::Examination;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::answer::Refusal;
 use crate::fault::Fault;
 use crate::intake::{Asked, Expected};
 use crate::router::Doors;
+use crate::shape;
 
 /// How much of a client id is shown.
 const CLIENT_ID_SHOWN: usize = 10;
 
 /// Which connection is meant.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ConnectionAsked {
+    /// The name of a connection; it may be left out where only one is defined.
+    #[schemars(with = "Option<shape::Name>", example = &"acme")]
     connection: Option<String>,
 }
 
@@ -43,14 +47,15 @@ impl ConnectionAsked {
 }
 
 /// An answer as the old gateway wrapped it.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "{T}Answer")]
 pub(crate) struct Wrapped<T> {
     success: bool,
     data: T,
 }
 
 /// Whether the stored token set is in order.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Validation {
     valid: bool,
     expired: bool,
@@ -63,15 +68,18 @@ struct Validation {
     errors: Vec<String>,
 }
 
-#[derive(Serialize)]
+/// What is stored of a connection, examined.
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct TokenStatus {
     token_validation: Validation,
     storage_path: String,
     /// Epoch seconds.
     current_time: i64,
+    #[schemars(with = "shape::PlainMoment")]
     current_datetime: String,
     access_token_preview: Option<String>,
     refresh_token_length: usize,
+    #[schemars(with = "Option<shape::PlainMoment>")]
     expires_datetime: Option<String>,
 }
 
@@ -106,7 +114,8 @@ impl Validation {
     }
 }
 
-#[derive(Serialize)]
+/// How a connection is set up.
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Config {
     domain: Option<String>,
     client_id: Option<String>,

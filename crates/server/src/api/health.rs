@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use jeton_keeper::TokenError;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::answer::Refusal;
@@ -14,7 +15,8 @@ use crate::router::Doors;
 /// A store that takes longer than this is as good as away.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-#[derive(Serialize)]
+/// That it is running, as the gateway that jeton replaces says it.
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Running {
     success: bool,
     message: &'static str,
@@ -26,7 +28,8 @@ pub(crate) async fn gateway_is_running() -> Json<Running> {
     Json(Running { success: true, message: "Gateway is running", data: Lives { status: "ok" } })
 }
 
-#[derive(Serialize)]
+/// That it lives.
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Lives {
     status: &'static str,
 }
@@ -36,7 +39,8 @@ pub(crate) async fn process_lives() -> Json<Lives> {
     Json(Lives { status: "ok" })
 }
 
-#[derive(Serialize)]
+/// That it is ready.
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Ready {
     status: &'static str,
     /// Nothing is spent until a person says so. Living tokens are served all the same, so it is ready.

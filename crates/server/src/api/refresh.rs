@@ -9,17 +9,20 @@ use jeton_core::keep::connection::Generation;
 use jeton_core::time::Timestamp;
 use jeton_issuer::Caller;
 use jeton_keeper::Refreshed;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::access::tell;
 use crate::answer::Refusal;
 use crate::intake::{Expected, Named, Sent};
 use crate::router::Doors;
+use crate::shape;
 
 /// Whether to refresh what is not due.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RefreshAsked {
+    /// Refresh though it is not due.
     force: bool,
 }
 
@@ -28,13 +31,22 @@ impl Expected for RefreshAsked {
 }
 
 /// What became of it.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Refresh")]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub(crate) enum RefreshAnswer {
     /// A new token set is stored.
-    Done { generation: Generation, expires_at: Option<Timestamp> },
+    Done {
+        #[schemars(with = "shape::Generation")]
+        generation: Generation,
+        #[schemars(with = "Option<shape::Moment>")]
+        expires_at: Option<Timestamp>,
+    },
     /// Nothing was due, and it was not forced: nothing was spent.
-    NotDue { expires_at: Option<Timestamp> },
+    NotDue {
+        #[schemars(with = "Option<shape::Moment>")]
+        expires_at: Option<Timestamp>,
+    },
 }
 
 impl From<Refreshed> for RefreshAnswer {

@@ -10,19 +10,26 @@ use jeton_core::secret::{self, Secret};
 use jeton_core::time::Timestamp;
 use jeton_issuer::Caller;
 use jeton_keeper::{Token, TokenRequest};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::access::tell;
 use crate::answer::Refusal;
 use crate::fault::Fault;
-use crate::intake::{self, Asked, Expected, Named, Sent};
+use crate::intake::{self, Asked, Expected, Named, Needed};
 use crate::router::Doors;
+use crate::shape;
 
 /// How a caller wants its token.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TokenAsked {
+    /// How long the token must live at least: seconds such as `60`, or a duration such as `5m`. It is capped at 80 % of the
+    /// life of a token.
+    #[schemars(with = "Option<shape::Lasting>")]
     min_ttl: Option<String>,
+    /// How long to wait for a refresh that is under way: seconds such as `10`, or a duration such as `1m30s`, up to 10 minutes.
+    #[schemars(with = "Option<shape::Wait>")]
     wait: Option<String>,
 }
 
@@ -40,17 +47,26 @@ impl TokenAsked {
 }
 
 /// A living token.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Token")]
 pub(crate) struct TokenGiven {
     #[serde(serialize_with = "secret::reveal_into")]
+    #[schemars(with = "String")]
     access_token: Secret,
+    /// How it is to be sent, such as `Bearer`.
     token_type: String,
-    /// Null where the provider does not say.
+    /// When it dies; null where the provider does not say.
+    #[schemars(with = "Option<shape::Moment>")]
     expires_at: Option<Timestamp>,
     /// Whole seconds, rounded down, so that it never promises more than the token holds.
     expires_in: Option<u64>,
+    /// Counts the token sets of the connection.
+    #[schemars(with = "shape::Generation")]
     generation: Generation,
+    /// Names the token in records, and in a report that it was refused.
+    #[schemars(with = "shape::Fingerprint")]
     fingerprint: Fingerprint,
+    /// Why it may die soon; absent where it will not.
     #[serde(skip_serializing_if = "Option::is_none")]
     warning: Option<String>,
 }
@@ -81,11 +97,19 @@ pub(crate) async fn current(
 }
 
 /// The token that an API refused: by its fingerprint, or itself.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Refused {
-    fingerprint: Option<Fingerprint>,
-    access_token: Option<Secret>,
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged, deny_unknown_fields)]
+#[schemars(rename = "RefusedToken")]
+pub(crate) enum Refused {
+    ByFingerprint {
+        /// What it came with.
+        #[schemars(with = "shape::Fingerprint")]
+        fingerprint: Fingerprint,
+    },
+    ByText {
+        #[schemars(with = "String")]
+        access_token: Secret,
+    },
 }
 
 impl Expected for Refused {
@@ -98,12 +122,11 @@ pub(crate) async fn reject(
     Extension(caller): Extension<Caller>,
     Named(name): Named,
     Asked(asked): Asked<TokenAsked>,
-    Sent(refused): Sent<Refused>,
+    Needed(refused): Needed<Refused>,
 ) -> Result<Json<TokenGiven>, Refusal> {
     let fingerprint = match refused {
-        Some(Refused { fingerprint: Some(fingerprint), access_token: None }) => fingerprint,
-        Some(Refused { fingerprint: None, access_token: Some(token) }) => doors.vault.fingerprint(&token),
-        _ => return Err(Fault::BodyMisfit(Refused::SHAPE).into()),
+        Refused::ByFingerprint { fingerprint } => fingerprint,
+        Refused::ByText { access_token } => doors.vault.fingerprint(&access_token),
     };
     let token = doors.vault.reject(&name, fingerprint, asked.request()?).await;
     Ok(Json(token.map_err(|error| tell(&doors.vault, &caller, error))?.into()))

@@ -6,29 +6,39 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::response::{IntoResponse as _, Response};
 use jeton_core::id::{ConnectionName, ProviderName};
-use jeton_core::keep::connection::Condition;
+use jeton_core::keep::connection::Generation;
+use jeton_core::keep::consent;
 use jeton_core::secret::Secret;
+use jeton_core::time::Timestamp;
 use jeton_keeper::{ConsentStatus, Status};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::access::may_read;
 use crate::answer::Refusal;
-use crate::api::connections::{USUAL_PAGE, page_size};
+use crate::api::connections::Condition;
+use crate::api::paging::{Page, PageAsked};
 use crate::fault::Fault;
 use crate::intake::{Asked, Expected};
 use crate::router::Doors;
+use crate::shape;
 
 /// More consents than connections on one page, because connections that are gone may have some too.
 const MOST_CONSENTS: usize = 10_000;
 
 /// Of which link, or which page of all connections.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct StatusAsked {
+    /// The ticket of a link; with it no credential is needed.
+    #[schemars(with = "Option<String>")]
     ticket: Option<Secret>,
+    /// The page begins after this item: what `next` was on the page before.
+    #[schemars(with = "Option<shape::Name>")]
     after: Option<String>,
+    /// How many items the page has at most.
+    #[schemars(with = "Option<shape::PageSize>")]
     limit: Option<String>,
 }
 
@@ -37,21 +47,109 @@ impl Expected for StatusAsked {
         "this door knows `ticket`, or with the scope `read` `after` and `limit`, each once";
 }
 
-/// One connection, and the latest consent that was asked for it.
-#[derive(Serialize)]
-struct Line {
+/// How far a consent has come.
+#[derive(Serialize, JsonSchema)]
+#[serde(tag = "state", rename_all = "snake_case")]
+enum Progress {
+    /// The link has not been opened.
+    Waiting {
+        /// Until when it can be.
+        #[schemars(with = "shape::Moment")]
+        until: Timestamp,
+    },
+    /// The person is at the provider.
+    Asked {
+        /// Until when the answer counts.
+        #[schemars(with = "shape::Moment")]
+        until: Timestamp,
+    },
+    /// The code is being exchanged.
+    Exchanging,
+    /// The connection is made.
+    Done {
+        /// The generation that it brought.
+        #[schemars(with = "shape::Generation")]
+        generation: Generation,
+    },
+    /// The person or the provider refused, or jeton refused the answer.
+    Refused {
+        /// A stable code.
+        code: String,
+        /// One sentence for people.
+        message: String,
+    },
+    /// The exchange failed; the code is worth nothing any more.
+    Failed {
+        /// A stable code.
+        code: String,
+        /// One sentence for people.
+        message: String,
+    },
+    /// The code may have been sent, and nobody knows what became of it.
+    Unknown,
+    /// Nobody opened the link, or no answer came, in time.
+    Expired,
+}
+
+impl From<consent::Progress> for Progress {
+    fn from(progress: consent::Progress) -> Self {
+        use consent::Progress as Kept;
+        match progress {
+            Kept::Waiting { until } => Self::Waiting { until },
+            Kept::Asked { until } => Self::Asked { until },
+            Kept::Exchanging => Self::Exchanging,
+            Kept::Done { generation } => Self::Done { generation },
+            Kept::Refused { code, message } => Self::Refused { code, message },
+            Kept::Failed { code, message } => Self::Failed { code, message },
+            Kept::Unknown => Self::Unknown,
+            Kept::Expired => Self::Expired,
+        }
+    }
+}
+
+/// How far the consent to a connection has come; it holds no secret.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Consent {
+    /// The connection.
+    #[schemars(with = "shape::Name")]
     connection: ConnectionName,
+    /// Its provider at that time.
+    #[schemars(with = "shape::Name")]
+    provider: ProviderName,
+    /// When the link was made.
+    #[schemars(with = "shape::Moment")]
+    created_at: Timestamp,
+    #[serde(flatten)]
+    progress: Progress,
+}
+
+impl From<ConsentStatus> for Consent {
+    fn from(status: ConsentStatus) -> Self {
+        let ConsentStatus { connection, provider, created_at, progress } = status;
+        Self { connection, provider, created_at, progress: progress.into() }
+    }
+}
+
+/// One connection, and the latest consent that was asked for it.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct ConsentLine {
+    #[schemars(with = "shape::Name")]
+    connection: ConnectionName,
+    #[schemars(with = "shape::Name")]
     provider: ProviderName,
     condition: Condition,
     /// Null where none was asked for lately.
-    consent: Option<ConsentStatus>,
+    consent: Option<Consent>,
 }
 
-#[derive(Serialize)]
-struct Page {
-    items: Vec<Line>,
-    /// What `after` is for the next page; null on the last.
-    next: Option<ConnectionName>,
+/// The consent of one link, or a page of all connections.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum Consents {
+    /// With a ticket.
+    One(Consent),
+    /// Without one.
+    All(Page<ConsentLine, ConnectionName>),
 }
 
 /// `GET /oauth/status?ticket=`: how far the consent of that link has come. With the scope `read` in place of a ticket: how
@@ -60,28 +158,22 @@ pub(crate) async fn status(
     State(doors): State<Arc<Doors>>,
     headers: HeaderMap,
     Asked(asked): Asked<StatusAsked>,
-) -> Result<Response, Refusal> {
+) -> Result<Json<Consents>, Refusal> {
     if let Some(ticket) = asked.ticket {
         let found = doors.vault.consent_by_ticket(&ticket).await?;
-        return Ok(Json(found.ok_or(Fault::UnknownLink)?).into_response());
+        return Ok(Json(Consents::One(found.ok_or(Fault::UnknownLink)?.into())));
     }
     may_read(&doors, &headers).await?;
-    let after = asked.after.map(|after| after.parse::<ConnectionName>()).transpose();
-    let after = after.map_err(|_| Fault::Query("`after` is the name of a connection, as `next` gives it"))?;
-    let limit = asked.limit.as_deref().map(page_size).transpose()?.unwrap_or(USUAL_PAGE);
-    // One more than asked for tells whether there is a next page.
-    let mut statuses = doors.vault.statuses(after.as_ref(), limit + 1).await?;
-    let more = statuses.len() > limit;
-    statuses.truncate(limit);
-    let next = statuses.last().filter(|_| more).map(|last| last.name.clone());
-    let consents = doors.vault.consents(after.as_ref(), MOST_CONSENTS).await?;
+    let span = PageAsked::<ConnectionName>::new(asked.after, asked.limit).read()?;
+    let statuses = doors.vault.statuses(span.after.as_ref(), span.look_for()).await?;
+    let consents = doors.vault.consents(span.after.as_ref(), MOST_CONSENTS).await?;
     let mut consents: BTreeMap<_, _> =
         consents.into_iter().map(|consent| (consent.connection.clone(), consent)).collect();
-    let line = |status: Status| Line {
-        consent: consents.remove(&status.name),
+    let line = |status: Status| ConsentLine {
+        consent: consents.remove(&status.name).map(Consent::from),
         connection: status.name,
         provider: status.provider,
-        condition: status.condition,
+        condition: status.condition.into(),
     };
-    Ok(Json(Page { items: statuses.into_iter().map(line).collect(), next }).into_response())
+    Ok(Json(Consents::All(span.page(statuses, |status| status.name.clone(), line))))
 }

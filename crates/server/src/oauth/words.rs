@@ -87,6 +87,12 @@ pub(super) fn unreadable() -> Page {
     Page::new(400, Tone::Stop, "Unreadable address", sentence)
 }
 
+/// Nobody has come yet.
+pub(super) fn looked_ahead() -> Page {
+    let sentence = "a browser looked ahead at this address, and nothing was used up; open the address itself";
+    Page::new(503, Tone::Wait, "Not opened yet", sentence)
+}
+
 /// The button was not pressed on the page that has it.
 pub(super) fn from_elsewhere() -> Page {
     let sentence = "the button that opens this link was pressed on a page that is not jeton's, and nothing was opened; open \

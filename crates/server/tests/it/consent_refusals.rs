@@ -62,7 +62,7 @@ async fn programs_that_look_at_links_and_answers_use_none_up() {
     let back = scene.back_from(&onward(&opened), set_cookie(&opened)).await;
     let own = scene.house.stranger().with_header("cookie", &back.cookie);
     let ahead = own.with_header("sec-purpose", "prefetch;prerender");
-    assert_eq!(ahead.get(&back.path()).await.unwrap().status, 503);
+    page(&ahead.get(&back.path()).await.unwrap(), 503, "Not opened yet");
     let head = head(&back.path()).replace("Host: x", &format!("Host: x\r\nCookie: {}", back.cookie));
     assert!(scene.house.raw(head).await.starts_with("HTTP/1.1 200"));
     nothing_was_sent(&scene).await;

@@ -7,6 +7,7 @@
 mod consent;
 mod consent_exchange;
 mod consent_refusals;
+mod described;
 mod diagnostics;
 mod doors;
 mod house;

@@ -4,6 +4,7 @@ use jeton_emulator::{Ending, Mood, Temper};
 use jeton_server::Limits;
 use serde_json::Value;
 
+use crate::described::describes;
 use crate::house::{API_KEY, Ground, House};
 
 /// What a caller may put in a wrong place by mistake.
@@ -153,6 +154,10 @@ async fn every_error_is_a_problem_with_its_code_and_repeats_nothing_that_was_sen
         assert_eq!(problem["code"], case.code, "{what}");
         assert_eq!(problem["status"], case.status, "{what}");
         assert_eq!(problem["type"], format!("urn:jeton:error:{}", case.code), "{what}");
+        assert!(
+            describes(case.method, case.path, case.status, case.code),
+            "{what}: the document says otherwise"
+        );
         for member in ["title", "detail"] {
             assert!(problem[member].as_str().is_some_and(|text| text.len() > 8), "{what}: {problem}");
         }

@@ -187,6 +187,22 @@ async fn in_the_overlap_of_a_rotation_both_tokens_come_in() {
 }
 
 #[tokio::test]
+async fn whole_seconds_may_be_written_as_a_language_without_integers_writes_them() {
+    let ground = Ground::new().await;
+    let house = ground.house(&[], Limits::default()).await;
+    let admin = house.admin().await;
+    let wanted = json!({"name": "bot1", "scopes": vec!["read"; 64], "expires_in": 7_776_000.0});
+    let (status, made) = answered(&admin.post(TOKENS, &wanted).await.unwrap());
+    assert_eq!((status, &made["scopes"]), (201, &json!(["read"])), "{made}");
+    assert!(made["expires_at"].is_string(), "{made}");
+    // A life beyond the calendar ends with it.
+    let wanted = json!({"name": "bot1", "scopes": [], "expires_in": u64::MAX});
+    let (status, made) = answered(&admin.post(TOKENS, &wanted).await.unwrap());
+    assert_eq!((status, &made["active"]), (201, &json!(true)), "{made}");
+    assert!(made["expires_at"].as_str().unwrap().starts_with("9999-12-"), "{made}");
+}
+
+#[tokio::test]
 async fn bad_orders_are_refused_and_repeat_nothing() {
     let ground = Ground::new().await;
     let house = ground.house(&["acme"], Limits::default()).await;
@@ -198,6 +214,10 @@ async fn bad_orders_are_refused_and_repeat_nothing() {
         (json!({"name": "bot1", "scopes": [], "expires_in": "planted-5f1c"}), 422, "UNPROCESSABLE_BODY"),
         (json!({"name": "bot1", "scopes": [], "hash": "planted-5f1c"}), 422, "UNPROCESSABLE_BODY"),
         (json!({"name": "bot1", "scopes": [], "notes": "x".repeat(501)}), 422, "UNPROCESSABLE_BODY"),
+        (json!({"name": "bot1", "scopes": [], "notes": "planted-5f1c\0"}), 422, "UNPROCESSABLE_BODY"),
+        (json!({"name": "bot1", "scopes": vec!["read"; 65]}), 422, "UNPROCESSABLE_BODY"),
+        (json!({"name": "bot1", "scopes": [], "expires_in": 60.5}), 422, "UNPROCESSABLE_BODY"),
+        (json!({"name": "bot1", "scopes": [], "expires_in": -60.0}), 422, "UNPROCESSABLE_BODY"),
         (json!({"name": "api-key", "scopes": []}), 409, "SERVICE_TOKEN_CONFLICT"),
     ] {
         let reply = admin.post(TOKENS, &body).await.unwrap();
