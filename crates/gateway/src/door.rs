@@ -80,7 +80,12 @@ async fn call(
         Ok(cleared) => cleared,
         Err(fault) => return Err(noted(entry, fault)),
     };
-    let body = Kept::new(Body::new(body), gate.settings.replay_body, Arc::clone(&entry.received));
+    let body = Kept::new(
+        Body::new(body),
+        gate.settings.replay_body,
+        Arc::clone(&gate.room),
+        Arc::clone(&entry.received),
+    );
     let errand = Errand {
         connection,
         method: head.method,

@@ -16,6 +16,9 @@ pub(crate) const ERROR: HeaderName = HeaderName::from_static("x-jeton-error");
 /// What callers should wait for where a refresh failed and nobody says how long: nothing is tried sooner.
 const COOLDOWN: Duration = Duration::from_secs(5);
 
+/// When a caller who finds no room for a tunnel should look again.
+const TUNNEL_WAIT: Duration = Duration::from_secs(10);
+
 /// Why a call was not made, or has no answer. No text repeats what the caller sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Fault {
@@ -29,7 +32,10 @@ pub(crate) enum Fault {
     Method,
     #[error("this alias answers {0} alone")]
     AliasMethod(&'static str),
-    #[error("the token travels in the body, which may have {limit} bytes then; see `gateway.replay_body`")]
+    #[error(
+        "the token travels in the body, which may have {limit} bytes then, if there is room; see \
+         `gateway.replay_body` and `gateway.replay_memory`"
+    )]
     BodyTooLarge { limit: usize },
     #[error(
         "the token travels in the body, which must be a JSON object or a form then; send it with its `Content-Type`"
@@ -45,6 +51,8 @@ pub(crate) enum Fault {
     Broken(String),
     #[error("the API {what} within {} s; see `gateway.{setting}`", .limit.as_secs_f32())]
     TooSlow { what: &'static str, limit: Duration, setting: &'static str },
+    #[error("as many WebSockets are open as may be; see `gateway.tunnels`")]
+    TooManyTunnels,
     #[error("the API asked for fewer calls, and is not called before the time that it named")]
     RateLimited(Duration),
     #[error("this request met a defect of jeton, which has logged it; the process goes on")]
@@ -63,6 +71,7 @@ impl Fault {
             Self::Unreachable(_) => "UPSTREAM_UNREACHABLE",
             Self::Broken(_) => "UPSTREAM_BROKEN",
             Self::TooSlow { .. } => "UPSTREAM_TIMEOUT",
+            Self::TooManyTunnels => "BUSY",
             Self::RateLimited(_) => "UPSTREAM_RATE_LIMITED",
             Self::Defect => "INTERNAL",
         }
@@ -78,12 +87,14 @@ impl Fault {
             Self::Unreachable(_) => (502, "The API cannot be reached"),
             Self::Broken(_) => (502, "The API gave no whole answer"),
             Self::TooSlow { .. } => (504, "The API takes too long"),
+            Self::TooManyTunnels => (503, "Too much at once"),
             Self::RateLimited(_) => (429, "The API asked for fewer calls"),
             Self::Defect => (500, "A defect of jeton"),
         };
         let problem = Problem::new(status, self.code(), title, self.to_string());
         match self {
             Self::RateLimited(wait) => problem.with("retry_after", whole_seconds(*wait)),
+            Self::TooManyTunnels => problem.with("retry_after", whole_seconds(TUNNEL_WAIT)),
             _ => problem,
         }
     }

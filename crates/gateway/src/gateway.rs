@@ -11,6 +11,7 @@ use jeton_core::secret::Secret;
 use jeton_core::time::Clock;
 use jeton_issuer::{Access, Caller};
 use jeton_keeper::{TokenError, Vault};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use crate::alias::AliasOf;
 use crate::door::{self, AliasDoor, PROXY};
 use crate::fault::Refusal;
-use crate::helped::Helped;
+use crate::kept::Room;
 use crate::rate::Rates;
 use crate::settings::Settings;
 use crate::upstream::Upstreams;
@@ -43,7 +44,10 @@ pub(crate) struct Gate {
     pub(crate) access: Access,
     pub(crate) upstreams: Upstreams,
     pub(crate) rates: Rates,
-    pub(crate) helped: Helped,
+    /// What bodies that may be sent once more are kept in.
+    pub(crate) room: Arc<Room>,
+    /// One permit for each upgraded connection that may be open.
+    pub(crate) tunnels: Arc<Semaphore>,
     pub(crate) settings: Settings,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tasks: TaskTracker,
@@ -67,7 +71,8 @@ impl Gateway {
             access,
             upstreams: Upstreams::new(Arc::clone(&clock), tasks.clone(), &settings),
             rates: Rates::new(Arc::clone(&clock)),
-            helped: Helped::default(),
+            room: Arc::new(Room::new(settings.replay_memory)),
+            tunnels: Arc::new(Semaphore::new(settings.tunnels.min(Semaphore::MAX_PERMITS))),
             settings,
             clock,
             tasks,

@@ -130,6 +130,22 @@ pub(crate) fn ask_upgrade(headers: &mut HeaderMap, protocol: &HeaderValue) {
     headers.insert(UPGRADE, protocol.clone());
 }
 
+/// Refuses an answer whose end two readers could see at different places (RFC 9112, section 6.3).
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn check_framing(headers: &HeaderMap) -> Result<(), String> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else { return Ok(()) };
+    if headers.contains_key(CONTENT_LENGTH) {
+        return Err("its answer says its length twice, by Content-Length and by Transfer-Encoding".to_owned());
+    }
+    if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+        return Err("the Transfer-Encoding of its answer is not `chunked` alone".to_owned());
+    }
+    Ok(())
+}
+
 /// Takes off an answer what does not go on.
 pub(crate) fn clear_answer(headers: &mut HeaderMap) {
     drop_named_by_connection(headers);

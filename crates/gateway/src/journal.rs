@@ -12,6 +12,33 @@ const NOTHING: &str = "-";
 /// Methods that may be said; any other is free text of the caller.
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
+/// The longest segment of a path that is said whatever it holds.
+const SHORT: usize = 20;
+
+/// How many segments of a path are said at most.
+const SEGMENTS: usize = 16;
+
+/// A path as the log has it. A segment may be a secret, such as a token that some API wants there: what does not look like
+/// a word or a number is left out.
+fn shown(path: &str) -> String {
+    let mut shown = String::new();
+    for (index, segment) in path.split('/').skip(1).enumerate() {
+        if index == SEGMENTS {
+            return shown + "/...";
+        }
+        shown.push('/');
+        shown.push_str(if is_plain(segment) { segment } else { "*" });
+    }
+    shown
+}
+
+fn is_plain(segment: &str) -> bool {
+    let is_word = |byte: u8| byte.is_ascii_lowercase() || matches!(byte, b'-' | b'_' | b'.');
+    let is_short = segment.len() <= SHORT
+        && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+    is_short || (segment.len() <= 3 * SHORT && segment.bytes().all(is_word))
+}
+
 /// The line of one call; it is written when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -58,7 +85,7 @@ impl Drop for Entry {
             service = said(&self.service),
             connection = said(&self.connection),
             method = if METHODS.contains(&method) { method } else { NOTHING },
-            path = said(&self.path),
+            path = self.path.as_deref().map_or_else(|| NOTHING.to_owned(), shown),
             status = self.status.map_or(0, |status| status.as_u16()),
             error = self.error.unwrap_or(NOTHING),
             bytes_in = self.received.load(Ordering::Relaxed),
@@ -68,5 +95,40 @@ impl Drop for Entry {
             whole = self.whole,
             "call"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn words_and_numbers_of_a_path_are_said_and_the_rest_is_not() {
+        for (path, said) in [
+            ("/api/v4/leads/123456", "/api/v4/leads/123456"),
+            ("/", "/"),
+            (
+                "/transactions_by_counterparty_of_the_month/x.json",
+                "/transactions_by_counterparty_of_the_month/x.json",
+            ),
+            ("/bot123456:AAF-Zk2mPq/sendMessage", "/*/sendMessage"),
+            ("/v1/sk_live_4eC39HqLyjWDarjtT1zdp7dc/x", "/v1/*/x"),
+            ("/a%0Ab/c;token=x/d%20e", "/*/*/*"),
+        ] {
+            assert_eq!(shown(path), said, "{path}");
+        }
+        assert_eq!(shown(&"/a".repeat(1_000)), format!("{}/...", "/a".repeat(16)));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_is_said_breaks_a_line_or_is_long_and_mixed(path in "(/(\\PC|[ -~\n\r\t]){0,40}){1,4}") {
+            let said = shown(&path);
+            prop_assert!(said.bytes().all(|byte| byte.is_ascii_graphic()), "{:?}", said);
+            let mixed = |segment: &str| segment.len() > SHORT && segment.bytes().any(|byte| byte.is_ascii_digit());
+            prop_assert!(!said.split('/').any(mixed), "{}", said);
+        }
     }
 }

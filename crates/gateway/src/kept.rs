@@ -1,10 +1,11 @@
 //! A request body that streams, and can be sent once more while it is small.
 //!
 //! What has been read is kept up to a limit. A second sending begins with that and goes on with what the caller still
-//! sends: the API may refuse a call before it has read all of it.
+//! sends: the API may refuse a call before it has read all of it. What all calls under way keep shares one [`Room`]: a body
+//! that finds none is like one beyond the limit.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, ready};
 
@@ -22,6 +23,28 @@ pub(crate) enum Torn {
     Elsewhere,
 }
 
+/// How much all calls under way may keep together.
+#[derive(Debug)]
+pub(crate) struct Room {
+    /// In bytes.
+    left: AtomicUsize,
+}
+
+impl Room {
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self { left: AtomicUsize::new(bytes) }
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let taken = |left: usize| left.checked_sub(bytes);
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.left.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
 /// A body of a caller, and what has been read of it.
 #[derive(Clone)]
 pub(crate) struct Kept(Arc<Shared>);
@@ -30,7 +53,16 @@ struct Shared {
     state: Mutex<State>,
     length: Option<u64>,
     limit: usize,
+    room: Arc<Room>,
     received: Arc<AtomicU64>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Ok(state) = self.state.get_mut() {
+            self.room.give_back(state.beginning.len());
+        }
+    }
 }
 
 /// What may still come from the caller.
@@ -43,7 +75,8 @@ enum Source {
 
 struct State {
     source: Source,
-    pieces: Vec<Bytes>,
+    /// What was read, while all of it is kept.
+    beginning: Vec<u8>,
     size: usize,
     /// More was read than is kept.
     over: bool,
@@ -55,19 +88,19 @@ struct State {
 }
 
 impl Kept {
-    /// Keeps up to `limit` bytes of `source`, and counts what arrives.
-    pub(crate) fn new(source: Body, limit: usize, received: Arc<AtomicU64>) -> Self {
+    /// Keeps up to `limit` bytes of `source` while there is room, and counts what arrives.
+    pub(crate) fn new(source: Body, limit: usize, room: Arc<Room>, received: Arc<AtomicU64>) -> Self {
         let length = source.size_hint().exact();
         let state = State {
             source: if source.is_end_stream() { Source::Ended } else { Source::Open(source) },
-            pieces: Vec::new(),
+            beginning: Vec::new(),
             size: 0,
             over: length.is_some_and(|length| length > limit as u64),
             sending: 0,
             moved_at: Instant::now(),
             waits_for_caller: false,
         };
-        Self(Arc::new(Shared { state: Mutex::new(state), length, limit, received }))
+        Self(Arc::new(Shared { state: Mutex::new(state), length, limit, room, received }))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -121,9 +154,10 @@ impl Kept {
         if state.sending != number {
             return Poll::Ready(Some(Err(Torn::Elsewhere)));
         }
-        if let Some(piece) = state.pieces.get(next).cloned() {
+        if let Some(rest) = state.beginning.get(next..).filter(|rest| !rest.is_empty()) {
+            let rest = Bytes::copy_from_slice(rest);
             state.moved_at = Instant::now();
-            return Poll::Ready(Some(Ok(piece)));
+            return Poll::Ready(Some(Ok(rest)));
         }
         loop {
             let source = match &mut state.source {
@@ -146,7 +180,7 @@ impl Kept {
                 Some(Ok(frame)) => {
                     if let Ok(piece) = frame.into_data() {
                         self.0.received.fetch_add(piece.len() as u64, Ordering::Relaxed);
-                        state.keep(&piece, self.0.limit);
+                        state.keep(&piece, self.0.limit, &self.0.room);
                         return Poll::Ready(Some(Ok(piece)));
                     }
                 }
@@ -156,13 +190,18 @@ impl Kept {
 }
 
 impl State {
-    fn keep(&mut self, piece: &Bytes, limit: usize) {
+    fn keep(&mut self, piece: &Bytes, limit: usize, room: &Room) {
         self.size = self.size.saturating_add(piece.len());
-        if self.size > limit {
+        if self.over {
+            return;
+        }
+        if self.size <= limit && room.take(piece.len()) {
+            // Copied: a piece of a buffer would keep the whole buffer, which nobody counts.
+            self.beginning.extend_from_slice(piece);
+        } else {
             self.over = true;
-            self.pieces = Vec::new();
-        } else if !self.over {
-            self.pieces.push(piece.clone());
+            room.give_back(self.beginning.len());
+            self.beginning = Vec::new();
         }
     }
 }
@@ -171,6 +210,7 @@ impl State {
 struct Sending {
     kept: Kept,
     number: u32,
+    /// How many bytes it has sent.
     next: usize,
 }
 
@@ -181,7 +221,9 @@ impl HttpBody for Sending {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Torn>>> {
         let this = self.get_mut();
         let polled = ready!(this.kept.poll(this.number, this.next, cx));
-        this.next += 1;
+        if let Some(Ok(piece)) = &polled {
+            this.next += piece.len();
+        }
         Poll::Ready(polled.map(|piece| piece.map(Frame::data)))
     }
 
@@ -189,7 +231,7 @@ impl HttpBody for Sending {
         let state = self.kept.lock();
         matches!(state.source, Source::Ended)
             && state.sending == self.number
-            && self.next >= state.pieces.len()
+            && self.next >= state.beginning.len()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -208,10 +250,18 @@ mod tests {
 
     use super::*;
 
+    fn room() -> Arc<Room> {
+        Arc::new(Room::new(1024))
+    }
+
     fn kept(pieces: &[&'static str], limit: usize) -> Kept {
+        kept_in(&room(), pieces, limit)
+    }
+
+    fn kept_in(room: &Arc<Room>, pieces: &[&'static str], limit: usize) -> Kept {
         let pieces: Vec<_> =
             pieces.iter().map(|piece| Ok::<_, Infallible>(Bytes::from_static(piece.as_bytes()))).collect();
-        Kept::new(Body::from_stream(stream::iter(pieces)), limit, Arc::default())
+        Kept::new(Body::from_stream(stream::iter(pieces)), limit, Arc::clone(room), Arc::default())
     }
 
     async fn read(body: Body) -> String {
@@ -241,17 +291,17 @@ mod tests {
 
     #[tokio::test]
     async fn an_announced_length_beyond_the_limit_is_sent_once_and_nothing_is_kept() {
-        let kept = Kept::new(Body::from("abcdef"), 5, Arc::default());
+        let kept = Kept::new(Body::from("abcdef"), 5, room(), Arc::default());
         assert!(!kept.can_repeat());
         assert_eq!(read(kept.sending().unwrap()).await, "abcdef");
-        assert!(kept.lock().pieces.is_empty());
+        assert!(kept.lock().beginning.is_empty());
         assert!(kept.sending().is_none());
     }
 
     #[tokio::test]
     async fn a_body_that_the_caller_broke_off_never_looks_whole() {
         let pieces = [Ok(Bytes::from_static(b"ab")), Err(std::io::Error::other("gone"))];
-        let kept = Kept::new(Body::from_stream(stream::iter(pieces)), 6, Arc::default());
+        let kept = Kept::new(Body::from_stream(stream::iter(pieces)), 6, room(), Arc::default());
         assert!(kept.sending().unwrap().collect().await.is_err());
         assert!(kept.is_torn());
         assert!(kept.sending().unwrap().collect().await.is_err(), "nor does what is sent again");
@@ -262,7 +312,24 @@ mod tests {
     async fn a_whole_body_is_given_only_where_it_is_small() {
         assert_eq!(kept(&["ab", "c"], 3).whole().await.unwrap().unwrap(), "abc");
         assert!(kept(&["ab", "cd"], 3).whole().await.unwrap().is_none());
-        assert_eq!(Kept::new(Body::empty(), 3, Arc::default()).whole().await.unwrap().unwrap(), "");
+        assert_eq!(Kept::new(Body::empty(), 3, room(), Arc::default()).whole().await.unwrap().unwrap(), "");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_finds_no_room_is_sent_once_and_room_comes_back_with_the_calls() {
+        let room = Arc::new(Room::new(6));
+        let first = kept_in(&room, &["abcd"], 8);
+        assert_eq!(read(first.sending().unwrap()).await, "abcd");
+        let second = kept_in(&room, &["ab", "cd", "ef"], 8);
+        assert_eq!(read(second.sending().unwrap()).await, "abcdef", "what goes on is whole");
+        assert!(first.can_repeat() && !second.can_repeat());
+        assert!(second.sending().is_none());
+        assert_eq!(room.left.load(Ordering::Relaxed), 2, "what is not kept takes none");
+        drop(first);
+        assert_eq!(room.left.load(Ordering::Relaxed), 6);
+        let third = kept_in(&room, &["abcdef"], 8);
+        assert_eq!(read(third.sending().unwrap()).await, "abcdef");
+        assert!(third.can_repeat());
     }
 
     proptest! {
@@ -272,13 +339,13 @@ mod tests {
             runtime.block_on(async {
                 let pieces: Vec<_> = sizes.iter().map(|size| Ok::<_, Infallible>(Bytes::from(vec![b'x'; *size]))).collect();
                 let received = Arc::new(AtomicU64::new(0));
-                let kept = Kept::new(Body::from_stream(stream::iter(pieces)), limit, Arc::clone(&received));
+                let kept = Kept::new(Body::from_stream(stream::iter(pieces)), limit, room(), Arc::clone(&received));
                 let total: usize = sizes.iter().sum();
                 let sent = kept.sending().unwrap().collect().await.unwrap().to_bytes();
                 assert_eq!(sent.len(), total);
                 assert_eq!(received.load(Ordering::Relaxed), total as u64);
                 assert_eq!(kept.can_repeat(), total <= limit);
-                assert!(kept.lock().pieces.iter().map(Bytes::len).sum::<usize>() <= limit);
+                assert!(kept.lock().beginning.len() <= limit);
             });
         }
     }

@@ -12,12 +12,14 @@
 #![warn(missing_docs)]
 
 mod alias;
+mod cached;
 mod door;
+mod echoed;
 mod envelope;
+mod escape;
 mod fault;
 mod gateway;
 mod headers;
-mod helped;
 mod injected;
 mod journal;
 mod kept;

@@ -1,13 +1,16 @@
 //! What goes upstream: the phases of a call, in their order. [`run`] is the order; each phase is a function.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use hyper::upgrade::OnUpgrade;
 use jeton_core::access::Need;
 use jeton_core::keep::provider::Definition;
-use jeton_issuer::Caller;
-use jeton_keeper::{Call, TokenError, TokenRequest};
+use jeton_issuer::{AccessError, Caller};
+use jeton_keeper::{Call, TokenError, TokenRequest, Verdict};
+use tokio::sync::OwnedSemaphorePermit;
 use url::Url;
 
 use crate::fault::{Fault, Refusal};
@@ -15,9 +18,10 @@ use crate::gateway::Gate;
 use crate::headers::{self, Cleared};
 use crate::journal::Entry;
 use crate::kept::Kept;
-use crate::reply::Reply;
+use crate::reply::{Over, Reply};
+use crate::tunnel::Tunnel;
 use crate::upstream::Load;
-use crate::{injected, target, tunnel};
+use crate::{echoed, injected, target};
 
 /// Why a call whose token expired was not repeated.
 const BODY_TOO_LARGE: &str = "body-too-large";
@@ -43,10 +47,12 @@ pub(crate) struct Errand {
 pub(crate) async fn run(gate: &Gate, mut errand: Errand, mut entry: Entry) -> Result<Response, Refusal> {
     let ended = attempt(gate, &mut errand, &mut entry).await;
     match ended {
-        Ok(Passed::Reply(reply, not_retried)) => {
-            Ok(reply.pass(entry, gate.settings.idle_timeout, not_retried))
+        Ok(Passed { reply, over, as_what: As::Answer(not_retried) }) => {
+            Ok(reply.pass(entry, gate.settings.idle_timeout, not_retried, over))
         }
-        Ok(Passed::Upgrade(reply, caller)) => Ok(upgrade(gate, reply, caller, entry)),
+        Ok(Passed { reply, over, as_what: As::Tunnel(to, permit) }) => {
+            Ok(upgrade(gate, reply, Tunnel { to, over, _permit: permit }, entry))
+        }
         Err(refusal) => {
             entry.status = Some(refusal.status());
             entry.error = Some(refusal.0.code);
@@ -56,10 +62,24 @@ pub(crate) async fn run(gate: &Gate, mut errand: Errand, mut entry: Entry) -> Re
     }
 }
 
-/// What is passed on.
-enum Passed {
-    Reply(Reply, Option<&'static str>),
-    Upgrade(Reply, OnUpgrade),
+/// What is passed on, and until when.
+struct Passed {
+    reply: Reply,
+    over: Over,
+    as_what: As,
+}
+
+enum As {
+    /// An answer, and why the call was not made again.
+    Answer(Option<&'static str>),
+    /// The connection of the caller, which is no longer HTTP.
+    Tunnel(OnUpgrade, OwnedSemaphorePermit),
+}
+
+/// Ends once the caller would not be let in any more: what began before must not go on for good.
+fn over(gate: &Gate, caller: Caller) -> Over {
+    let access = gate.access.clone();
+    Box::pin(async move { access.ended(&caller).await })
 }
 
 async fn attempt(gate: &Gate, errand: &mut Errand, entry: &mut Entry) -> Result<Passed, Refusal> {
@@ -74,33 +94,56 @@ async fn attempt(gate: &Gate, errand: &mut Errand, entry: &mut Entry) -> Result<
     if definition.api_reads_bodies() || errand.is_read {
         headers::ask_uncompressed(&mut errand.cleared.headers);
     }
-    let call = take(gate, &caller, &errand.connection).await?;
-    let mut reply = forward(gate, errand, &call).await?;
+    let permit = errand.cleared.upgrade.as_ref().map(|_| room_for_a_tunnel(gate)).transpose()?;
+    let mut call = take(gate, &caller, &errand.connection).await?;
+    let mut over = over(gate, caller.clone());
+    let mut reply = forward(gate, errand, &call, &mut over).await?;
     let mut not_retried = None;
-    if reply.says_expired(definition, gate.settings.idle_timeout).await?
-        && let Some(cured) = cure(gate, &caller, &errand.connection, &call).await?
-    {
+    let mut refused = is_refused(gate, errand, &call, &mut reply).await?;
+    if refused && let Some(cured) = cure(gate, &caller, &errand.connection, &call).await? {
         if errand.body.can_repeat() {
             entry.retried = true;
             drop(reply);
-            reply = forward(gate, errand, &cured).await?;
-            if !reply.says_expired(definition, gate.settings.idle_timeout).await? {
-                gate.helped.note(&errand.connection, cured.token.fingerprint);
-            }
+            call = cured;
+            reply = forward(gate, errand, &call, &mut over).await?;
+            refused = is_refused(gate, errand, &call, &mut reply).await?;
         } else {
             not_retried = Some(BODY_TOO_LARGE);
         }
     }
+    if !refused && is_taken(reply.head.status) {
+        gate.vault.note(&errand.connection, &call, Verdict::Accepted);
+    }
     if let Some(wait) = reply.asks_to_wait(gate.clock.now()) {
         gate.rates.remember(&errand.connection, wait);
     }
+    echoed::hide(&mut reply.head.headers, &call);
     if reply.head.status != StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(Passed::Reply(reply, not_retried));
+        return Ok(Passed { reply, over, as_what: As::Answer(not_retried) });
     }
-    let asked = errand.cleared.upgrade.is_some();
-    let caller = errand.upgrade.take().filter(|_| asked);
     let unasked = || Fault::Broken("it switches to a protocol that nobody asked for".to_owned());
-    Ok(Passed::Upgrade(reply, caller.ok_or_else(unasked)?))
+    let (to, permit) = errand.upgrade.take().zip(permit).ok_or_else(unasked)?;
+    Ok(Passed { reply, over, as_what: As::Tunnel(to, permit) })
+}
+
+/// Room for one more upgraded connection, before the API opens its side.
+fn room_for_a_tunnel(gate: &Gate) -> Result<OwnedSemaphorePermit, Fault> {
+    Arc::clone(&gate.tunnels).try_acquire_owned().map_err(|_| Fault::TooManyTunnels)
+}
+
+/// Whether the API says that it does not accept the token of this call.
+async fn is_refused(gate: &Gate, errand: &Errand, call: &Call, reply: &mut Reply) -> Result<bool, Refusal> {
+    let definition = gate.vault.definition(&errand.connection)?;
+    let refused = reply.says_expired(definition, gate.settings.idle_timeout).await?;
+    if refused {
+        gate.vault.note(&errand.connection, call, Verdict::Refused);
+    }
+    Ok(refused)
+}
+
+/// Whether an answer of this status shows that the token was accepted.
+fn is_taken(status: StatusCode) -> bool {
+    status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS
 }
 
 /// Who calls?
@@ -134,8 +177,9 @@ async fn take(gate: &Gate, caller: &Caller, name: &str) -> Result<Call, Refusal>
     }
 }
 
-/// Puts the token in, sends the call, and waits for the head of the answer.
-async fn forward(gate: &Gate, errand: &Errand, call: &Call) -> Result<Reply, Refusal> {
+/// Puts the token in, sends the call, and waits for the head of the answer, unless it is over with the caller first: a body
+/// may be as endless as an answer.
+async fn forward(gate: &Gate, errand: &Errand, call: &Call, over: &mut Over) -> Result<Reply, Refusal> {
     let head = inject(errand, call)?;
     let load = load(gate, errand, call).await?;
     let whole_length = load.whole.as_ref().map(bytes::Bytes::len);
@@ -151,8 +195,11 @@ async fn forward(gate: &Gate, errand: &Errand, call: &Call) -> Result<Reply, Ref
         }
         request
     };
-    let answer = gate.upstreams.send(&errand.connection, &call.base, &load, &make).await?;
-    Ok(answer.into())
+    tokio::select! {
+        biased;
+        answer = gate.upstreams.send(&errand.connection, &call.base, &load, &make) => Ok(answer?.into()),
+        () = over => Err(AccessError::Invalid.into()),
+    }
 }
 
 /// The head of a call.
@@ -203,21 +250,15 @@ async fn load(gate: &Gate, errand: &Errand, call: &Call) -> Result<Load, Refusal
 /// The API refused the token: compares it with the one that is stored, and refreshes where it is the same. `None` where
 /// refreshing did not help a moment ago: then the API's own answer passes through.
 async fn cure(gate: &Gate, caller: &Caller, name: &str, refused: &Call) -> Result<Option<Call>, Refusal> {
-    let (token, request) = (refused.token.fingerprint, TokenRequest::default());
-    let renewed = if gate.helped.has(name, token) {
-        gate.vault.reject_what_helped(name, token, request).await
-    } else {
-        gate.vault.reject(name, token, request).await
-    };
-    match renewed {
-        Ok(token) => Ok(Some(gate.vault.call_with(name, token)?)),
+    match gate.vault.cure(name, refused, TokenRequest::default()).await {
+        Ok(call) => Ok(Some(call)),
         Err(TokenError::Braked { .. }) => Ok(None),
         Err(error) => Err(gate.without_token(caller, error).await),
     }
 }
 
 /// Passes an upgrade on: the answer now, and the bytes in a task of its own.
-fn upgrade(gate: &Gate, reply: Reply, caller: OnUpgrade, mut entry: Entry) -> Response {
+fn upgrade(gate: &Gate, reply: Reply, tunnel: Tunnel, mut entry: Entry) -> Response {
     let mut answer = reply.into_upgrade();
     let api = hyper::upgrade::on(&mut answer);
     let (mut head, _) = answer.into_parts();
@@ -229,6 +270,6 @@ fn upgrade(gate: &Gate, reply: Reply, caller: OnUpgrade, mut entry: Entry) -> Re
     head.extensions.clear();
     entry.status = Some(head.status);
     let (idle, closing) = (gate.settings.tunnel_idle_timeout, gate.closing.clone());
-    gate.tasks.spawn(async move { tunnel::carry(caller, api, idle, closing, entry).await });
+    gate.tasks.spawn(async move { tunnel.carry(api, idle, closing, entry).await });
     Response::from_parts(head, Body::empty())
 }

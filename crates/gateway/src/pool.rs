@@ -55,7 +55,7 @@ impl Default for Pool {
 impl Pool {
     /// A connection that is ready for a call, if there is one.
     pub(crate) async fn take(&self, origin: &Origin, method: &Method) -> Option<Sender> {
-        let longest = if method.is_idempotent() { KEPT } else { KEPT_FOR_UNREPEATABLE };
+        let longest = if method.is_safe() { KEPT } else { KEPT_FOR_UNREPEATABLE };
         while let Some(Idle { mut sender, .. }) = self.latest(origin, longest) {
             if sender.is_ready() || matches!(timeout(GETTING_READY, sender.ready()).await, Ok(Ok(()))) {
                 return Some(sender);

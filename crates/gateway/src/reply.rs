@@ -16,11 +16,15 @@ use jeton_core::keep::provider::{Definition, read_retry_after};
 use jeton_core::time::Timestamp;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
+use crate::cached;
 use crate::fault::Fault;
 use crate::headers::{self, RETRY};
 use crate::injected::{essence, is_json};
 use crate::journal::Entry;
 use crate::upstream::{Answer, Lease};
+
+/// Ends once a caller would not be let in any more.
+pub(crate) type Over = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The longest body that is looked into for what it says of the token, in bytes.
 const LOOKED_INTO: usize = 64 * 1024;
@@ -87,15 +91,17 @@ impl Reply {
         mut entry: Entry,
         idle: Duration,
         not_retried: Option<&'static str>,
+        over: Over,
     ) -> Response {
         let Self { mut head, seen, body, lease } = self;
         headers::clear_answer(&mut head.headers);
+        cached::make_private(&mut head.headers);
         if let Some(why) = not_retried {
             head.headers.insert(RETRY, HeaderValue::from_static(why));
         }
         entry.status = Some(head.status);
         let still = Box::pin(sleep_until(Instant::now() + idle));
-        let mut relay = Relay { seen, body, lease: Some(lease), idle, still, entry };
+        let mut relay = Relay { seen, body, lease: Some(lease), idle, still, over, entry };
         relay.notice_end();
         Response::from_parts(head, Body::new(relay))
     }
@@ -119,6 +125,8 @@ enum Torn {
     ByApi,
     #[error("the answer of the API stood still for too long")]
     Still,
+    #[error("the caller would not be let in any more")]
+    Over,
 }
 
 /// The body of an answer: passed on as the caller reads it, counted, and given up where it stands still.
@@ -128,6 +136,7 @@ struct Relay {
     lease: Option<Lease>,
     idle: Duration,
     still: Pin<Box<Sleep>>,
+    over: Over,
     entry: Entry,
 }
 
@@ -161,6 +170,9 @@ impl HttpBody for Relay {
         let this = self.get_mut();
         if let Some(piece) = this.seen.pop_front() {
             return this.passed(piece);
+        }
+        if this.over.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Some(Err(Torn::Over)));
         }
         loop {
             match Pin::new(&mut this.body).poll_frame(cx) {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jeton_keeper::Roots;
+
 /// The times and limits of the gateway; [`Settings::default`] is what `config.default.toml` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -14,10 +16,16 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// How long an upgraded connection, such as a WebSocket, may stand still.
     pub tunnel_idle_timeout: Duration,
+    /// How many upgraded connections are open at once; more are refused.
+    pub tunnels: usize,
     /// How much of a request body is kept to send it once more, in bytes.
     pub replay_body: usize,
+    /// How much of the bodies of all calls under way is kept together, in bytes; what finds no room is not kept.
+    pub replay_memory: usize,
     /// Whether APIs may be on private or loopback addresses though a captured variable names them.
     pub allow_private_captured_hosts: bool,
+    /// Whom APIs may be certified by besides the public authorities.
+    pub roots: Roots,
 }
 
 impl Default for Settings {
@@ -27,8 +35,11 @@ impl Default for Settings {
             first_byte_timeout: Duration::from_mins(1),
             idle_timeout: Duration::from_mins(1),
             tunnel_idle_timeout: Duration::from_mins(10),
+            tunnels: 1_000,
             replay_body: 1024 * 1024,
+            replay_memory: 64 * 1024 * 1024,
             allow_private_captured_hosts: false,
+            roots: Roots::default(),
         }
     }
 }

@@ -10,26 +10,50 @@ use std::time::Duration;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::journal::Entry;
+use crate::reply::Over;
 
-/// Carries bytes between the two sides of an upgrade, once both have made it.
-pub(crate) async fn carry(
-    caller: OnUpgrade,
-    api: OnUpgrade,
-    idle: Duration,
-    closing: CancellationToken,
-    mut entry: Entry,
-) {
-    let (caller, api) = match tokio::try_join!(caller, api) {
-        Ok(both) => both,
-        Err(error) => {
-            tracing::debug!(%error, "an upgrade was agreed on and not made");
-            return;
+/// A tunnel that is about to be: the caller's side of it, and what bounds it.
+pub(crate) struct Tunnel {
+    pub(crate) to: OnUpgrade,
+    /// Ends once the caller would not be let in any more.
+    pub(crate) over: Over,
+    /// Counts it among those that are open.
+    pub(crate) _permit: OwnedSemaphorePermit,
+}
+
+impl Tunnel {
+    /// Carries bytes between the two sides of an upgrade, once both have made it.
+    pub(crate) async fn carry(
+        self,
+        api: OnUpgrade,
+        idle: Duration,
+        closing: CancellationToken,
+        mut entry: Entry,
+    ) {
+        let made = async { tokio::try_join!(self.to, api) };
+        tokio::select! {
+            made = made => match made {
+                Ok((caller, api)) => {
+                    tokio::select! {
+                        () = copy(caller, api, idle, &mut entry) => {}
+                        () = self.over => tracing::debug!("a tunnel ends with the service token of its caller"),
+                        () = closing.cancelled() => {}
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "an upgrade was agreed on and not made"),
+            },
+            () = closing.cancelled() => {}
         }
-    };
+    }
+}
+
+/// Copies until one side ends, or nothing moves any more.
+async fn copy(caller: Upgraded, api: Upgraded, idle: Duration, entry: &mut Entry) {
     let mut caller = Counted::new(caller, &entry.received);
     let mut api = Counted::new(api, &entry.sent);
     let (received, sent) = (Arc::clone(&entry.received), Arc::clone(&entry.sent));
@@ -46,7 +70,6 @@ pub(crate) async fn carry(
     tokio::select! {
         ended = copy_bidirectional(&mut caller, &mut api) => entry.whole = ended.is_ok(),
         () = stands_still => {}
-        () = closing.cancelled() => {}
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::fault::Fault;
+use crate::headers;
 use crate::kept::Kept;
 use crate::pool::{Origin, Pool, Sender};
 use crate::settings::Settings;
@@ -87,7 +88,7 @@ enum Unanswered {
 impl Upstreams {
     pub(crate) fn new(clock: Arc<dyn Clock>, tasks: TaskTracker, settings: &Settings) -> Self {
         Self {
-            reach: Reach::new(clock, settings.allow_private_captured_hosts),
+            reach: Reach::new(clock, settings.allow_private_captured_hosts, &settings.roots),
             pool: Arc::default(),
             tasks,
             connect: settings.connect_timeout,
@@ -103,7 +104,8 @@ impl Upstreams {
     /// Sends a call, and waits for the head of its answer. `make` makes its head around a body.
     ///
     /// A call goes out once. Only where an open connection turns out to have been closed meanwhile, it goes out again: on
-    /// any method if not a byte of it was sent, else if it may be repeated (RFC 9110, section 9.2.2).
+    /// any method if not a byte of it was sent, else if it asks for nothing to be changed (RFC 9110, section 9.2.1). A PUT
+    /// or a DELETE may be repeated by whoever knows that nobody else has written meanwhile; that is the caller.
     pub(crate) async fn send(
         &self,
         name: &str,
@@ -126,12 +128,13 @@ impl Upstreams {
             let request = make(load.sending().ok_or_else(lost)?);
             match self.head(&mut sender, request, load).await {
                 Ok(response) => {
+                    headers::check_framing(response.headers()).map_err(Fault::Broken)?;
                     let lease = Lease { origin, sender, pool: Arc::clone(&self.pool) };
                     return Ok(Answer { response, lease });
                 }
                 Err(Unanswered::Fault(fault)) => return Err(fault),
                 Err(Unanswered::Unsent) if !fresh => open = self.pool.take(&origin, &method).await,
-                Err(Unanswered::Cut(_)) if !fresh && method.is_idempotent() && load.can_repeat() => {}
+                Err(Unanswered::Cut(_)) if !fresh && method.is_safe() && load.can_repeat() => {}
                 Err(Unanswered::Unsent) => {
                     return Err(Fault::Broken("the connection ended before the call was sent".to_owned()));
                 }

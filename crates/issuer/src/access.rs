@@ -26,7 +26,7 @@ use crate::used::Uses;
 const PAGE: usize = 500;
 
 /// How often the changes of other processes are looked for. With [`PATIENCE`] it stays below the five seconds within which a
-/// revocation is noticed.
+/// revocation is noticed, though [`LOOKED_AFTER`] is added for what has begun before.
 const FOLLOW: Duration = Duration::from_secs(2);
 
 /// How long one look at the store may take.
@@ -141,16 +141,39 @@ impl Access {
         if !raw::may_exist(presented) {
             return Err(AccessError::Invalid);
         }
-        shared.look().await.map_err(unavailable)?;
+        shared.look().await.map_err(|message| unavailable(&message))?;
         match shared.mirror.find(&hash) {
             Some(entry) => shared.judge(&hash, &entry).await,
             None => Err(AccessError::Invalid),
         }
     }
+
+    /// Returns once a caller who was let in would not be let in any more: its token has expired or was revoked, or the store
+    /// could not be asked about that for longer than [`Settings::max_staleness`]. What lasts, such as a WebSocket, ends
+    /// with it: within a second where the token was revoked here, else within as much more as it takes to hear of it.
+    pub async fn ended(&self, caller: &Caller) {
+        let shared = &*self.shared;
+        loop {
+            let hash = caller.hash();
+            let refused = match shared.mirror.find(hash) {
+                Some(entry) => shared.judge(hash, &entry).await.err(),
+                None => None,
+            };
+            if refused.is_some() {
+                return;
+            }
+            sleep(LOOKED_AFTER).await;
+        }
+    }
 }
 
-fn unavailable(message: String) -> AccessError {
-    AccessError::Unavailable { message }
+/// How often it is looked whether a caller who was let in still would be.
+const LOOKED_AFTER: Duration = Duration::from_secs(1);
+
+/// What the store says is for the log, where following it has warned already: whoever is told of it may be nobody.
+fn unavailable(message: &str) -> AccessError {
+    tracing::debug!(error = message, "a service token could not be checked");
+    AccessError::Unavailable
 }
 
 impl Shared {
@@ -161,7 +184,7 @@ impl Shared {
             return Err(AccessError::Invalid);
         }
         if self.is_stale() {
-            self.look().await.map_err(unavailable)?;
+            self.look().await.map_err(|message| unavailable(&message))?;
             let live =
                 self.mirror.find(hash).is_some_and(|entry| entry.token.standing(now) == Standing::Live);
             if !live {

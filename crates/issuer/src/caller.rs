@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use jeton_core::access::{Need, Scopes, ServiceName, ServiceTokenId};
+use jeton_core::access::{Need, Scopes, ServiceName, ServiceTokenId, TokenHash};
 use jeton_core::keep::provider::suggest;
 
 use crate::error::AccessError;
@@ -16,12 +16,23 @@ pub struct Caller(Arc<Known>);
 struct Known {
     service: ServiceName,
     token: Option<ServiceTokenId>,
+    hash: TokenHash,
     scopes: Scopes,
 }
 
 impl Caller {
-    pub(crate) fn new(service: ServiceName, token: Option<ServiceTokenId>, scopes: Scopes) -> Self {
-        Self(Arc::new(Known { service, token, scopes }))
+    pub(crate) fn new(
+        service: ServiceName,
+        token: Option<ServiceTokenId>,
+        hash: TokenHash,
+        scopes: Scopes,
+    ) -> Self {
+        Self(Arc::new(Known { service, token, hash, scopes }))
+    }
+
+    /// The hash of what it presented.
+    pub(crate) fn hash(&self) -> &TokenHash {
+        &self.0.hash
     }
 
     /// The name it goes by in logs and audits.
@@ -74,16 +85,18 @@ mod tests {
 
     #[test]
     fn only_names_that_it_may_be_told_of_are_suggested() {
-        let caller = Caller::new("bot1".parse().unwrap(), None, "token:acme".parse().unwrap());
+        let caller =
+            Caller::new("bot1".parse().unwrap(), None, TokenHash::of(b"x"), "token:acme".parse().unwrap());
         assert_eq!(caller.near("acmee", ["acme", "acmex"]), ["acme"]);
         assert!(caller.near("bnak", ["acme", "bank"]).is_empty());
-        let reader = Caller::new("bot2".parse().unwrap(), None, "read".parse().unwrap());
+        let reader = Caller::new("bot2".parse().unwrap(), None, TokenHash::of(b"x"), "read".parse().unwrap());
         assert_eq!(reader.near("bnak", ["acme", "bank"]), ["bank"]);
     }
 
     #[test]
     fn what_is_missing_is_named_with_who_lacks_it() {
-        let caller = Caller::new("bot1".parse().unwrap(), None, "token:acme".parse().unwrap());
+        let caller =
+            Caller::new("bot1".parse().unwrap(), None, TokenHash::of(b"x"), "token:acme".parse().unwrap());
         assert_eq!(caller.require(&Need::Token("acme")), Ok(()));
         let problem = caller.require(&Need::Admin).unwrap_err().problem();
         assert_eq!((problem.status, problem.code), (403, "SCOPE_INSUFFICIENT"));

@@ -4,7 +4,9 @@ use jeton_core::access::{API_KEY_SERVICE, Scopes, ServiceName, TokenHash};
 
 use crate::caller::Caller;
 
-/// What the environment lets in. It counts while the store is away, and yields to a row of the store with the same hash.
+/// What the environment lets in. It counts while the store is away, and yields to a row of the store with the same hash:
+/// at once in the process where that row was made, elsewhere as soon as the store was read again, which is as soon as a
+/// revocation is noticed. While the store is away there is no bound, for nobody but the environment can say who comes in.
 #[derive(Clone, Debug, Default)]
 pub struct Environment(Vec<(TokenHash, Caller)>);
 
@@ -21,7 +23,7 @@ impl Environment {
     /// Lets in a service besides.
     #[must_use]
     pub fn and(mut self, service: ServiceName, hash: TokenHash, scopes: Scopes) -> Self {
-        self.0.push((hash, Caller::new(service, None, scopes)));
+        self.0.push((hash, Caller::new(service, None, hash, scopes)));
         self
     }
 

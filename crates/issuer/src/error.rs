@@ -38,12 +38,10 @@ pub enum AccessError {
     },
     /// The store could not be asked for so long that a revocation may have gone unnoticed.
     #[error(
-        "service tokens cannot be checked: {message}; what the environment lets in is let in all the same"
+        "service tokens cannot be checked while the store does not answer; what the environment lets in is let in all the \
+         same"
     )]
-    Unavailable {
-        /// What the store says.
-        message: String,
-    },
+    Unavailable,
 }
 
 impl AccessError {
@@ -55,7 +53,7 @@ impl AccessError {
             Self::Conflicting => "CONFLICTING_CREDENTIALS",
             Self::Insufficient { .. } => "SCOPE_INSUFFICIENT",
             Self::WrongService { .. } => "WRONG_SERVICE",
-            Self::Unavailable { .. } => "STORE_UNAVAILABLE",
+            Self::Unavailable => "STORE_UNAVAILABLE",
         }
     }
 
@@ -68,7 +66,7 @@ impl AccessError {
             Self::Conflicting => (400, "Credentials that differ"),
             Self::Insufficient { .. } => (403, "A scope is missing"),
             Self::WrongService { .. } => (403, "Another service is let in here"),
-            Self::Unavailable { .. } => (503, "The store is not available"),
+            Self::Unavailable => (503, "The store is not available"),
         };
         let problem = Problem::new(status, self.code(), title, self.to_string());
         match self {
@@ -83,7 +81,7 @@ impl AccessError {
                 problem.with("service", service.as_str()).with("missing_scope", missing.as_str())
             }
             Self::WrongService { service } => problem.with("service", service.as_str()),
-            Self::Unavailable { .. } => problem.with("retry_after", 1),
+            Self::Unavailable => problem.with("retry_after", 1),
             Self::Conflicting => problem,
         }
     }

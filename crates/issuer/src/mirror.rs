@@ -21,7 +21,7 @@ pub(crate) struct Entry {
 
 impl Entry {
     fn new(token: ServiceToken, noted: i64) -> Self {
-        let caller = Caller::new(token.service.clone(), Some(token.id), token.scopes.clone());
+        let caller = Caller::new(token.service.clone(), Some(token.id), token.hash, token.scopes.clone());
         Self { token, caller, noted: AtomicI64::new(noted) }
     }
 

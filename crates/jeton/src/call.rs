@@ -1,11 +1,8 @@
 //! What the layers for HTTP clients have in common: putting a token into a call, and what a refusal means.
 
-use std::sync::{Arc, Mutex, MutexGuard};
-
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use jeton_core::keep::provider::Injection;
-use jeton_core::seal::Fingerprint;
-use jeton_keeper::{Call, Token, TokenError, TokenRequest};
+use jeton_keeper::{Call, TokenError, TokenRequest, Verdict};
 use url::{Host, Url};
 
 use crate::error::NoToken;
@@ -49,17 +46,11 @@ pub(crate) struct Caller {
     vault: Vault,
     name: String,
     also_at: Vec<String>,
-    /// The last token that cured a refusal.
-    helped: Arc<Mutex<Option<Fingerprint>>>,
 }
 
 impl Caller {
     pub(crate) fn new(vault: Vault, name: String) -> Self {
-        Self { vault, name, also_at: Vec::new(), helped: Arc::default() }
-    }
-
-    fn helped(&self) -> MutexGuard<'_, Option<Fingerprint>> {
-        self.helped.lock().expect("no panic happens under this lock")
+        Self { vault, name, also_at: Vec::new() }
     }
 
     pub(crate) fn also_at(&mut self, host: &str) {
@@ -72,38 +63,25 @@ impl Caller {
         Ok(keeper.call(&self.name, TokenRequest::default()).await.map_err(NoToken::from)?)
     }
 
-    /// Whether a reply of that status means that the token is not accepted; a reply that needs its body to tell is
-    /// judged by its status alone.
-    pub(crate) fn is_refusal(&self, status: StatusCode) -> bool {
-        let definition = self.vault.keeper().definition(&self.name);
-        definition.is_ok_and(|definition| definition.api_expired(status.as_u16(), None))
-    }
-
-    /// The repeated call was answered: whether its token helped is worth knowing, should it die early as well.
-    pub(crate) fn was_repeated(&self, call: &Call, status: StatusCode) {
-        if status.is_success() {
-            *self.helped() = Some(call.token.fingerprint);
+    /// Whether a reply of that status to a call means that its token is not accepted; a reply that needs its body to tell is
+    /// judged by its status alone. The vault is told.
+    pub(crate) fn is_refusal(&self, call: &Call, status: StatusCode) -> bool {
+        let keeper = self.vault.keeper();
+        let definition = keeper.definition(&self.name);
+        let refused = definition.is_ok_and(|definition| definition.api_expired(status.as_u16(), None));
+        if refused {
+            keeper.note(&self.name, call, Verdict::Refused);
+        } else if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS {
+            keeper.note(&self.name, call, Verdict::Accepted);
         }
+        refused
     }
 
     /// What the same call is made with once its token was refused; `None` where another token does not help, or is not
     /// to be had: then the API's own answer goes to the caller.
-    pub(crate) async fn call_again(&self, refused: &Token) -> Option<Call> {
-        let (keeper, fingerprint) = (self.vault.keeper(), refused.fingerprint);
-        // A token that helped before has died since, though it is fresh from a refresh for the same reason.
-        let helped = *self.helped() == Some(fingerprint);
-        let request = TokenRequest::default();
-        let renewed = if helped {
-            keeper.reject_what_helped(&self.name, fingerprint, request).await
-        } else {
-            keeper.reject(&self.name, fingerprint, request).await
-        };
-        let renewed = renewed.and_then(|token| {
-            let newer = token.fingerprint != fingerprint;
-            Ok((newer, keeper.call_with(&self.name, token)?))
-        });
-        match renewed {
-            Ok((newer, call)) => newer.then_some(call),
+    pub(crate) async fn call_again(&self, refused: &Call) -> Option<Call> {
+        match self.vault.keeper().cure(&self.name, refused, TokenRequest::default()).await {
+            Ok(call) => (call.token.fingerprint != refused.token.fingerprint).then_some(call),
             // There may be one for every call of an API that refuses for another reason than the token.
             Err(error @ TokenError::Braked { .. }) => {
                 tracing::debug!(connection = %self.name, %error, "the API refused the token, and another does not help");

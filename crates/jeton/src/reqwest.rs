@@ -140,16 +140,17 @@ impl Middleware for Adding {
         let call = self.0.call().await.map_err(Error::middleware)?;
         let again = request.try_clone();
         let reply = self.send(&call, request, extensions, next.clone()).await?;
-        if !self.0.is_refusal(reply.status()) {
+        if !self.0.is_refusal(&call, reply.status()) {
             return Ok(reply);
         }
-        let Some(call) = self.0.call_again(&call.token).await else { return Ok(reply) };
+        let Some(call) = self.0.call_again(&call).await else { return Ok(reply) };
         let Some(again) = again else {
             tracing::debug!("the token is new, and the request is not repeated: its body is a stream");
             return Ok(reply);
         };
         let reply = self.send(&call, again, extensions, next).await?;
-        self.0.was_repeated(&call, reply.status());
+        // However it was received, the caller gets it: there is one retry and no more.
+        self.0.is_refusal(&call, reply.status());
         Ok(reply)
     }
 }

@@ -122,15 +122,16 @@ where
         Box::pin(async move {
             let call = caller.call().await?;
             let reply = inner.call(carrying(&caller, &call, request.clone())?).await.map_err(Into::into)?;
-            if !caller.is_refusal(reply.status()) {
+            if !caller.is_refusal(&call, reply.status()) {
                 return Ok(reply);
             }
-            let Some(call) = caller.call_again(&call.token).await else { return Ok(reply) };
+            let Some(call) = caller.call_again(&call).await else { return Ok(reply) };
             // The refusal is dropped unread, which gives its connection back or closes it.
             drop(reply);
             poll_fn(|cx| inner.poll_ready(cx)).await.map_err(Into::into)?;
             let reply = inner.call(carrying(&caller, &call, request)?).await.map_err(Into::into)?;
-            caller.was_repeated(&call, reply.status());
+            // However it was received, the caller gets it: there is one retry and no more.
+            caller.is_refusal(&call, reply.status());
             Ok(reply)
         })
     }

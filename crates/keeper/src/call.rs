@@ -1,8 +1,11 @@
 //! What a call to the API of a connection is made with.
 
-use jeton_core::keep::provider::{ApiBase, Definition, Injection, Slots};
+use std::time::Duration;
+
+use jeton_core::keep::provider::{ApiBase, Definition, Injection, Slots, Vars};
 
 use crate::error::TokenError;
+use crate::serve::Given;
 use crate::token::{Token, TokenRequest};
 use crate::vault::Vault;
 
@@ -15,6 +18,19 @@ pub struct Call {
     pub base: ApiBase,
     /// What is put into the call, and where.
     pub injections: Vec<Injection>,
+    /// When it was made, by the clock that counts suspension: it is sent afterwards.
+    made_at: Duration,
+    /// It is made in place of one whose token was refused.
+    is_cure: bool,
+}
+
+/// What an API said to the token of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It answered what was asked.
+    Accepted,
+    /// It does not accept the token.
+    Refused,
 }
 
 impl Vault {
@@ -31,27 +47,51 @@ impl Vault {
     /// # Errors
     /// As [`Vault::token`] says; [`TokenError::Definition`] where nobody says where the API is.
     pub async fn call(&self, name: &str, request: TokenRequest) -> Result<Call, TokenError> {
-        let token = self.token(name, request).await?;
-        self.call_with(name, token)
+        let Given { token, known } = self.living(name, request).await?;
+        self.made_of(name, token, &known.captured)
     }
 
-    /// The same with a token that was given already, such as by [`Vault::reject`].
+    /// What the API said to the token of a call. Whoever makes calls says it of each: it tells a token that died early from an
+    /// API that refuses for another reason.
+    pub fn note(&self, name: &str, call: &Call, verdict: Verdict) {
+        let (helped, token) = (&self.shared.helped, &call.token);
+        match verdict {
+            Verdict::Accepted => helped.note_acceptance(name, token.fingerprint, call.made_at),
+            Verdict::Refused => helped.note_refusal(name, token.fingerprint),
+        }
+        if verdict == Verdict::Refused && call.is_cure {
+            helped.note_failure(name, token.generation);
+        }
+    }
+
+    /// The API refused the token of a call, which was noted: what the same call is made with now, by [`Vault::reject`]. A token
+    /// that came from a cure and was accepted has really died since, however fresh it is, and pulls no brake.
     ///
     /// # Errors
-    /// [`TokenError::Definition`] where nobody says where the API is.
-    pub fn call_with(&self, name: &str, token: Token) -> Result<Call, TokenError> {
+    /// As [`Vault::reject`] says; [`TokenError::Definition`] where nobody says where the API is.
+    pub async fn cure(&self, name: &str, refused: &Call, request: TokenRequest) -> Result<Call, TokenError> {
+        let (helped, refused) = (&self.shared.helped, refused.token.fingerprint);
+        let died = helped.believes(name, refused);
+        let (Given { token, known }, refreshed) = self.rejected(name, refused, request, died).await?;
+        if refreshed {
+            helped.note_cure(name, token.fingerprint);
+        }
+        Ok(Call { is_cure: true, ..self.made_of(name, token, &known.captured)? })
+    }
+
+    /// A call with a token and what was captured beside it: the host that one grant named never sees the token of another.
+    fn made_of(&self, name: &str, token: Token, captured: &Vars) -> Result<Call, TokenError> {
         let defined = self.shared.defined(name)?;
-        let known = self.shared.memory.find(name).and_then(|slot| slot.known());
-        let captured = known.map(|known| known.captured.clone()).unwrap_or_default();
         let unusable = |message: String| TokenError::Definition { name: defined.name.clone(), message };
         let definition = &defined.definition;
-        let base = definition.api_base(&captured).map_err(|error| unusable(error.to_string()))?;
+        let base = definition.api_base(captured).map_err(|error| unusable(error.to_string()))?;
         let base = base.ok_or_else(|| {
             let provider = &defined.provider;
             unusable(format!("`{provider}` does not say where its API is; give the variable of `api.base`"))
         })?;
-        let slots = Slots { access: Some(token.access.clone()), captured, ..Slots::default() };
+        let slots =
+            Slots { access: Some(token.access.clone()), captured: captured.clone(), ..Slots::default() };
         let injections = definition.inject(&slots).map_err(|error| unusable(error.to_string()))?;
-        Ok(Call { token, base, injections })
+        Ok(Call { token, base, injections, made_at: self.shared.clock.uptime(), is_cure: false })
     }
 }

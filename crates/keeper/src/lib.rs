@@ -18,6 +18,7 @@ mod examine;
 mod extras;
 mod flight;
 mod follow;
+mod helped;
 mod high_water;
 mod installation;
 mod introspect;
@@ -38,7 +39,7 @@ mod status;
 mod token;
 mod vault;
 
-pub use call::Call;
+pub use call::{Call, Verdict};
 pub use consent::{
     Asking, Brought, ConsentError, ConsentStatus, Consented, Invitation, Prospect, TerminalConsent,
 };
@@ -47,7 +48,7 @@ pub use examine::{Examination, Footing};
 pub use high_water::Hold;
 pub use installation::{Installation, InstallationError, Joining, KeySource};
 pub use node::Neighbours;
-pub use outbound::Line;
+pub use outbound::{Line, Roots};
 pub use reach::Reach;
 pub use settings::Settings;
 pub use shared::{Ports, VaultError};

@@ -2,6 +2,7 @@
 
 mod dial;
 mod guard;
+mod roots;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use zeroize::Zeroizing;
 pub use dial::Line;
 pub(crate) use dial::Unsent;
 use guard::{GuardedStream, Wire};
+pub use roots::Roots;
 
 /// The longest reply that is read, in bytes.
 pub(crate) const LONGEST_REPLY: usize = 1024 * 1024;
@@ -42,13 +44,12 @@ pub(crate) struct Outbound {
 }
 
 impl Outbound {
-    pub(crate) fn new(clock: Arc<dyn Clock>, allow_private_captured_hosts: bool) -> Self {
-        let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    pub(crate) fn new(clock: Arc<dyn Clock>, allow_private_captured_hosts: bool, roots: &Roots) -> Self {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut tls = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("the crypto provider supports TLS 1.2 and 1.3")
-            .with_root_certificates(roots)
+            .with_root_certificates(roots.store())
             .with_no_client_auth();
         // HTTP/1.1 only: an HTTP/2 connection may be shared and its requests re-sent by layers below us.
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];

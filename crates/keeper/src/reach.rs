@@ -8,7 +8,7 @@ use jeton_core::time::Clock;
 use tokio::time::timeout;
 use url::Url;
 
-use crate::outbound::{Line, Outbound, Unsent};
+use crate::outbound::{Line, Outbound, Roots, Unsent};
 
 /// Reaches hosts of providers the way a redeem does, by the same rules.
 #[derive(Debug)]
@@ -17,9 +17,9 @@ pub struct Reach {
 }
 
 impl Reach {
-    /// `allow_private_captured_hosts` is the [setting](crate::Settings::allow_private_captured_hosts) of that name.
-    pub fn new(clock: Arc<dyn Clock>, allow_private_captured_hosts: bool) -> Self {
-        Self { outbound: Outbound::new(clock, allow_private_captured_hosts) }
+    /// `allow_private_captured_hosts` and `roots` are the [settings](crate::Settings) of these names.
+    pub fn new(clock: Arc<dyn Clock>, allow_private_captured_hosts: bool, roots: &Roots) -> Self {
+        Self { outbound: Outbound::new(clock, allow_private_captured_hosts, roots) }
     }
 
     /// Looks the host up, connects, and shakes hands for TLS where the URL says so. No byte of a request is sent.
@@ -56,10 +56,10 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         for host in ["localhost", "127.0.0.1", "[::ffff:127.0.0.1]"] {
             let url: Url = format!("http://{host}:{port}/").parse().unwrap();
-            let strict = Reach::new(Arc::new(SystemClock), false);
+            let strict = Reach::new(Arc::new(SystemClock), false, &Roots::default());
             let refused = strict.dial(&url, true).await.unwrap_err();
             assert!(refused.contains("has no public address"), "{refused}");
-            let lenient = Reach::new(Arc::new(SystemClock), true);
+            let lenient = Reach::new(Arc::new(SystemClock), true, &Roots::default());
             assert!(lenient.dial(&url, true).await.is_ok(), "{host}");
             assert!(strict.dial(&url, false).await.is_ok(), "{host}");
         }

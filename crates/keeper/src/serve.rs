@@ -33,12 +33,17 @@ const LEAST_MIN_TTL: Duration = Duration::from_secs(1);
 impl Vault {
     /// A living access token, from memory wherever it lives long enough.
     pub async fn token(&self, name: &str, request: TokenRequest) -> Result<Token, TokenError> {
+        Ok(self.living(name, request).await?.token)
+    }
+
+    /// The same, with the row that it is from.
+    pub(crate) async fn living(&self, name: &str, request: TokenRequest) -> Result<Given, TokenError> {
         let defined = self.shared.defined(name)?;
         let asked_at = self.shared.clock.now();
         let deadline = self.deadline(request);
         let known = self.known(defined, deadline).await?;
-        if let Some(token) = self.served_from_memory(defined, known.as_deref(), request, asked_at) {
-            return Ok(token);
+        if let Some(given) = self.served_from_memory(defined, known.as_ref(), request, asked_at) {
+            return Ok(given);
         }
         let wish = Wish::Living { ttl: min_ttl(request, known.as_deref()), asked_at };
         let order = Order::new(wish, Trigger::OnDemand);
@@ -53,12 +58,7 @@ impl Vault {
     /// What memory says, or the store where memory is too old for this provider or says nothing.
     async fn known(&self, defined: &Defined, deadline: Instant) -> Result<Option<Arc<Known>>, TokenError> {
         let known = self.shared.memory.find(defined.name.as_str()).and_then(|slot| slot.known());
-        let fresh = known.as_ref().is_some_and(|known| {
-            !defined.old_access_dies()
-                || self.shared.clock.uptime().saturating_sub(known.asked_at)
-                    <= self.shared.settings.memory_age
-        });
-        if fresh {
+        if known.as_ref().is_some_and(|known| self.is_fresh(defined, known)) {
             return Ok(known);
         }
         if known.is_none() {
@@ -75,13 +75,22 @@ impl Vault {
         }
     }
 
+    /// Whether memory is young enough for this provider.
+    fn is_fresh(&self, defined: &Defined, known: &Known) -> bool {
+        !defined.old_access_dies() || self.age(known) <= self.shared.settings.memory_age
+    }
+
+    fn age(&self, known: &Known) -> Duration {
+        self.shared.clock.uptime().saturating_sub(known.asked_at)
+    }
+
     fn served_from_memory(
         &self,
         defined: &Arc<Defined>,
-        known: Option<&Known>,
+        known: Option<&Arc<Known>>,
         request: TokenRequest,
         now: Timestamp,
-    ) -> Option<Token> {
+    ) -> Option<Given> {
         let known = known?;
         let wish = Wish::Living { ttl: min_ttl(request, Some(known)), asked_at: now };
         if !wish.is_satisfied_by(&known.row, &defined.pace, now) {
@@ -101,28 +110,21 @@ impl Vault {
         fingerprint: Fingerprint,
         request: TokenRequest,
     ) -> Result<Token, TokenError> {
-        self.rejected(name, fingerprint, request, false).await
+        Ok(self.rejected(name, fingerprint, request, false).await?.0.token)
     }
 
-    /// The same for a token that came from a rejection and was accepted then. However fresh it is, it has really died
-    /// since; whoever does not know that finds the brake pulled.
-    pub async fn reject_what_helped(
-        &self,
-        name: &str,
-        fingerprint: Fingerprint,
-        request: TokenRequest,
-    ) -> Result<Token, TokenError> {
-        self.rejected(name, fingerprint, request, true).await
-    }
-
-    async fn rejected(
+    /// What is given for a refused token, and whether a refresh brought it: else it was there already.
+    pub(crate) async fn rejected(
         &self,
         name: &str,
         fingerprint: Fingerprint,
         request: TokenRequest,
         helped_before: bool,
-    ) -> Result<Token, TokenError> {
+    ) -> Result<(Given, bool), TokenError> {
         let defined = self.shared.defined(name)?;
+        if let Some(until) = self.known_brake(defined, fingerprint) {
+            return Err(self.braked(defined, until));
+        }
         let asked_at = self.shared.clock.now();
         let deadline = self.deadline(request);
         let mut rejection = Rejection { connection: defined.name.clone(), fingerprint, helped_before };
@@ -137,16 +139,18 @@ impl Vault {
                     return Err(TokenError::NotConnected { name: defined.name.clone() });
                 }
                 RejectionAnswer::Braked { until } => {
-                    return Err(TokenError::Braked {
-                        name: defined.name.clone(),
-                        retry_after: until.since(self.shared.clock.now()),
-                    });
+                    // Memory learns of the brake, and answers for the store from now on.
+                    let look = async { Ok(self.shared.look_once(&defined.name).await?) };
+                    if let Err(error) = in_time(deadline, look).await {
+                        tracing::debug!(connection = %defined.name, %error, "the brake is not in memory yet");
+                    }
+                    return Err(self.braked(defined, until));
                 }
                 RejectionAnswer::Differs => {
                     drop(waiting);
                     in_time(deadline, self.shared.look(&defined.name)).await?;
                     let wait = Some(deadline.saturating_duration_since(Instant::now()));
-                    return self.token(name, TokenRequest { wait, ..request }).await;
+                    return Ok((self.living(name, TokenRequest { wait, ..request }).await?, false));
                 }
                 RejectionAnswer::Refresh => {
                     if waiting.is_none() {
@@ -154,7 +158,7 @@ impl Vault {
                     }
                     // The current token is no help to a caller whom the API refused it: an error goes through.
                     if let Some(known) = self.fly(defined, order, patience).await? {
-                        return self.given(defined, &known, request);
+                        return Ok((self.given(defined, &known, request)?, true));
                     }
                     // A flight that brought the refused token once more is judged by the store before there is another,
                     // and what helped before has not helped now.
@@ -164,20 +168,41 @@ impl Vault {
         }
     }
 
+    /// Until when the brake holds for this token, where memory knows it: an API that refuses every call for another reason
+    /// than the token costs no look at the store for each of them. However the clocks of this machine and of the store
+    /// differ, memory says so no longer than the brake was put on for.
+    fn known_brake(&self, defined: &Defined, refused: Fingerprint) -> Option<Timestamp> {
+        let known = self.shared.memory.find(defined.name.as_str())?.known()?;
+        let brake = known.row.brake?;
+        let current = known.row.tokens.as_ref()?.access_fingerprint == Some(refused);
+        let holds = self.shared.clock.now() < brake.until && self.age(&known) < brake.step;
+        (current && holds && self.is_fresh(defined, &known)).then_some(brake.until)
+    }
+
+    fn braked(&self, defined: &Defined, until: Timestamp) -> TokenError {
+        let retry_after = until.since(self.shared.clock.now());
+        TokenError::Braked { name: defined.name.clone(), retry_after }
+    }
+
     async fn wait_for(
         &self,
         defined: &Arc<Defined>,
         order: Order,
         request: TokenRequest,
         patience: Patience,
-    ) -> Result<Token, TokenError> {
+    ) -> Result<Given, TokenError> {
         match self.wait_until(defined, order, patience).await {
             Ok(known) => self.given(defined, &known, request),
             Err(error) => self.current_instead(defined, error, patience.asked_at),
         }
     }
 
-    fn given(&self, defined: &Defined, known: &Known, request: TokenRequest) -> Result<Token, TokenError> {
+    fn given(
+        &self,
+        defined: &Defined,
+        known: &Arc<Known>,
+        request: TokenRequest,
+    ) -> Result<Given, TokenError> {
         let now = self.shared.clock.now();
         token_of(known, now, shorter_than_asked(known, request, now))
             .ok_or_else(|| TokenError::NotConnected { name: defined.name.clone() })
@@ -189,16 +214,16 @@ impl Vault {
         defined: &Defined,
         error: TokenError,
         asked_at: Timestamp,
-    ) -> Result<Token, TokenError> {
+    ) -> Result<Given, TokenError> {
         let known = self.shared.memory.find(defined.name.as_str()).and_then(|slot| slot.known());
         let now = self.shared.clock.now().max(asked_at);
         let living = known
             .filter(|known| known.lives(now, Duration::ZERO) && known.row.state != GrantState::None)
             .and_then(|known| token_of(&known, now, Some(format!("the current token is given: {error}"))));
         match living {
-            Some(token) => {
+            Some(given) => {
                 tracing::warn!(connection = %defined.name, %error, "going on with the current token");
-                Ok(token)
+                Ok(given)
             }
             None => Err(error),
         }
@@ -333,12 +358,19 @@ fn shorter_than_asked(known: &Known, request: TokenRequest, now: Timestamp) -> O
     Some(format!("the token lives shorter than the {} s that were asked for", asked.as_secs()))
 }
 
-fn token_of(known: &Known, now: Timestamp, warning: Option<String>) -> Option<Token> {
+/// A token, and the row that it is from: what else the row says belongs to this token and to no other.
+#[derive(Debug)]
+pub(crate) struct Given {
+    pub(crate) token: Token,
+    pub(crate) known: Arc<Known>,
+}
+
+fn token_of(known: &Arc<Known>, now: Timestamp, warning: Option<String>) -> Option<Given> {
     let tokens = known.row.tokens.as_ref()?;
     let last = (known.row.state == GrantState::Dead).then(|| {
         "the grant is dead, and this is the last token of it; a person must consent again".to_owned()
     });
-    Some(Token {
+    let token = Token {
         access: known.access.clone()?,
         token_type: known.token_type.clone(),
         expires_at: tokens.access_expires_at,
@@ -346,5 +378,6 @@ fn token_of(known: &Known, now: Timestamp, warning: Option<String>) -> Option<To
         generation: known.row.generation,
         fingerprint: tokens.access_fingerprint?,
         warning: warning.or(last),
-    })
+    };
+    Some(Given { token, known: Arc::clone(known) })
 }

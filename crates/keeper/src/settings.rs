@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::outbound::Roots;
+
 /// The times and limits of the keeper; [`Settings::default`] is what `config.default.toml` says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -31,6 +33,8 @@ pub struct Settings {
     pub drain: Duration,
     /// Whether token endpoints may be on private or loopback addresses though a captured variable names them.
     pub allow_private_captured_hosts: bool,
+    /// Whom token endpoints may be certified by besides the public authorities.
+    pub roots: Roots,
 }
 
 impl Default for Settings {
@@ -49,6 +53,7 @@ impl Default for Settings {
             waiters: 10_000,
             drain: Duration::from_secs(35),
             allow_private_captured_hosts: false,
+            roots: Roots::default(),
         }
     }
 }

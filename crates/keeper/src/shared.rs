@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use crate::error::TokenError;
 use crate::extras::Extras;
 use crate::flight::Flights;
+use crate::helped::Helped;
 use crate::high_water::{HighWater, Hold};
 use crate::installation::Installation;
 use crate::memory::{Known, Memory};
@@ -120,6 +121,7 @@ pub(crate) struct Shared {
     pub(crate) high_water: HighWater,
     pub(crate) definitions: BTreeMap<String, Arc<Defined>>,
     pub(crate) memory: Memory,
+    pub(crate) helped: Helped,
     pub(crate) flights: Arc<Flights>,
     pub(crate) outbound: Outbound,
     pub(crate) slots: Slots,
@@ -159,8 +161,13 @@ impl Shared {
             high_water: HighWater::new(installation.data_dir.clone(), installation.seen),
             definitions: define(definitions, &settings),
             memory: Memory::default(),
+            helped: Helped::new(Arc::clone(&clock)),
             flights: Arc::default(),
-            outbound: Outbound::new(Arc::clone(&clock), settings.allow_private_captured_hosts),
+            outbound: Outbound::new(
+                Arc::clone(&clock),
+                settings.allow_private_captured_hosts,
+                &settings.roots,
+            ),
             slots,
             data_dir: installation.data_dir,
             tracker: TaskTracker::new(),

@@ -106,7 +106,7 @@ fn of_access() -> Vec<AccessError> {
         AccessError::Conflicting,
         AccessError::Insufficient { service: service.clone(), missing: "read".to_owned() },
         AccessError::WrongService { service },
-        AccessError::Unavailable { message: String::new() },
+        AccessError::Unavailable,
     ]
 }
 

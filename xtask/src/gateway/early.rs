@@ -19,6 +19,9 @@ const CALL: &str = "/api/v1/proxy/early/leads";
 /// The shortest and the longest time between two deaths, in milliseconds.
 const BETWEEN: (u64, u64) = (50, 500);
 
+/// So many answers after a token was given, calls under way with the one before it have long ended.
+const USES: u64 = 256;
+
 /// What came of it.
 #[derive(Debug, Serialize)]
 pub(super) struct Figures {
@@ -105,7 +108,17 @@ async fn end_tokens_until(
         }
         let given = client.get_json("/api/v1/connections/early/token").await?;
         let token = given["access_token"].as_str().context("the answer has a token")?;
+        // One that ends unused tells nobody that it ever was good: such an API is out of order, and that is another story.
+        until_used(emulator, until).await;
         deaths += u64::from(emulator.revoke_access(token));
+    }
+}
+
+/// Waits until callers have surely used the token that is held now.
+async fn until_used(emulator: &Emulator, until: Instant) {
+    let accepted = emulator.stats().api_ok;
+    while emulator.stats().api_ok < accepted + USES && Instant::now() < until {
+        sleep(Duration::from_millis(1)).await;
     }
 }
 

@@ -1,12 +1,13 @@
 //! From everything that was written to the settings of a run.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jeton_core::keep::provider::Catalogue;
 use jeton_core::secret::Secret;
-use jeton_keeper::KeySource;
+use jeton_keeper::{KeySource, Roots};
 use url::Url;
 
 use super::connections::{self, Around};
@@ -42,6 +43,7 @@ pub(super) fn assemble(
     let callback = callback(&mut reader);
     let around = Around { catalogue: &catalogue, environment, callback: callback.as_ref() };
     let definitions = connections::definitions(&mut reader, &around);
+    let roots = roots(&mut reader);
     let settings = Settings {
         key: key(&mut reader, environment, key_file),
         store: store(&mut reader, &data_dir),
@@ -53,8 +55,8 @@ pub(super) fn assemble(
             Some(Origin::Environment(_) | Origin::Flag(_))
         ),
         format: reader.read("log.format", |value| text(value)?.parse::<Format>()).unwrap_or_default(),
-        keeper: keeper(&mut reader),
-        gateway: gateway::gateway(&mut reader),
+        keeper: keeper(&mut reader, roots.clone()),
+        gateway: gateway::gateway(&mut reader, roots),
         aliases: gateway::aliases(&mut reader, &definitions),
         definitions,
         imports: connections::imports(&mut reader),
@@ -69,7 +71,7 @@ pub(super) fn assemble(
 }
 
 /// The times and limits of the keeper.
-fn keeper(reader: &mut Reader<'_>) -> jeton_keeper::Settings {
+fn keeper(reader: &mut Reader<'_>, roots: Roots) -> jeton_keeper::Settings {
     let settings = jeton_keeper::Settings {
         lease: reader.duration("keeper.lease", MS),
         redeem_timeout: reader.duration("keeper.redeem_timeout", MS),
@@ -84,6 +86,7 @@ fn keeper(reader: &mut Reader<'_>) -> jeton_keeper::Settings {
         waiters: reader.count("keeper.waiters", 1_000_000),
         drain: reader.duration("keeper.drain", Duration::ZERO),
         allow_private_captured_hosts: reader.switch("keeper.allow_private_captured_hosts"),
+        roots,
     };
     if reader.faults.iter().all(|fault| !fault.setting.starts_with("keeper."))
         && settings.lease <= settings.redeem_timeout
@@ -92,6 +95,22 @@ fn keeper(reader: &mut Reader<'_>) -> jeton_keeper::Settings {
         reader.fault(&path("keeper.lease"), problem);
     }
     settings
+}
+
+/// Whom hosts of providers may be certified by besides the public authorities.
+fn roots(reader: &mut Reader<'_>) -> Roots {
+    let at = path("outbound.ca_file");
+    let Some(written) = reader.read_at(&at, text) else { return Roots::default() };
+    let file = reader.resolve(&written, reader.values.origin(&at).as_ref());
+    let read = fs::read(&file).map_err(|error| format!("cannot be read: {error}"));
+    read.and_then(|text| Roots::from_pem(&text)).unwrap_or_else(|problem| {
+        let shown = file.display();
+        reader.fault(
+            &at,
+            format!("the file {shown} {problem}; name one with certificates in PEM, or leave it out"),
+        );
+        Roots::default()
+    })
 }
 
 fn place(reader: &mut Reader<'_>, name: &str) -> PathBuf {

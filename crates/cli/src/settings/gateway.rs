@@ -6,6 +6,7 @@ use std::time::Duration;
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::provider::{Alias, Definition};
 use jeton_gateway::{AliasOf, Settings, is_a_door};
+use jeton_keeper::Roots;
 use toml::{Table, Value};
 
 use super::connections::parts;
@@ -16,16 +17,22 @@ const MS: Duration = Duration::from_millis(1);
 /// The largest body that is kept for a second sending, for each call under way.
 const LARGEST_REPLAY: usize = 64 * 1024 * 1024;
 
+/// The most that all calls under way may keep: what a machine may have.
+const MOST_MEMORY: usize = 1024 * 1024 * 1024 * 1024;
+
 /// The times and limits of the gateway.
-pub(super) fn gateway(reader: &mut Reader<'_>) -> Settings {
+pub(super) fn gateway(reader: &mut Reader<'_>, roots: Roots) -> Settings {
     Settings {
         connect_timeout: reader.duration("gateway.connect_timeout", MS),
         first_byte_timeout: reader.duration("gateway.first_byte_timeout", MS),
         idle_timeout: reader.duration("gateway.idle_timeout", MS),
         tunnel_idle_timeout: reader.duration("gateway.tunnel_idle_timeout", MS),
+        tunnels: reader.count("gateway.tunnels", 1_000_000),
         replay_body: reader.count("gateway.replay_body", LARGEST_REPLAY),
+        replay_memory: reader.count("gateway.replay_memory", MOST_MEMORY),
         // One answer for both: a host that may be given a client secret may be given a token.
         allow_private_captured_hosts: reader.switch("keeper.allow_private_captured_hosts"),
+        roots,
     }
 }
 

@@ -211,6 +211,30 @@ fn a_lease_that_a_refresh_could_outlive_is_refused() {
 }
 
 #[test]
+fn the_authorities_of_a_company_are_trusted_for_token_endpoints_and_apis_alike() {
+    let made = rcgen::generate_simple_self_signed(["ca.example.com".to_owned()]).unwrap();
+    let folder = Folder::new("[outbound]\nca_file = 'ca.pem'\n");
+    folder.write("ca.pem", &made.cert.pem(), 0o644);
+    let settings = folder.load(Environment::default()).settings.unwrap();
+    let roots = jeton_keeper::Roots::from_pem(made.cert.pem().as_bytes()).unwrap();
+    assert_eq!((&settings.keeper.roots, &settings.gateway.roots), (&roots, &roots));
+
+    let broken = made.cert.pem().replacen("MII", "M!!", 1);
+    for (text, problem) in [
+        (made.signing_key.serialize_pem(), "holds no certificate (`-----BEGIN CERTIFICATE-----`)"),
+        (format!("{}{broken}", made.cert.pem()), "cannot be used: its certificate number 2 is broken"),
+    ] {
+        folder.write("ca.pem", &text, 0o644);
+        let [fault] = folder.faults(Environment::default()).try_into().unwrap();
+        assert!(fault.starts_with("jeton.toml:2: outbound.ca_file: the file ca.pem "), "{fault}");
+        assert!(fault.contains(problem) && fault.ends_with("or leave it out"), "{fault}");
+    }
+    fs::remove_file(folder.path("ca.pem")).unwrap();
+    let [fault] = folder.faults(Environment::default()).try_into().unwrap();
+    assert!(fault.contains("the file ca.pem cannot be read"), "{fault}");
+}
+
+#[test]
 fn a_misspelt_variable_is_named_with_its_line_and_the_nearest_right_name() {
     let text = format!("{ACME}scpoe = 'a'\n[connections.acme.client]\nid = 'me'\nsecret = 'hush'\n");
     assert_eq!(

@@ -96,7 +96,8 @@ async fn an_answer_passes_as_it_is_but_for_what_is_between_neighbours_and_for_th
     {
         assert_eq!(reply.headers[name], value);
     }
-    for name in ["set-cookie", "x-jeton-error", "x-jeton-retry", "cache-control"] {
+    assert_eq!(reply.headers["cache-control"], "private", "no cache between keeps what one token brought");
+    for name in ["set-cookie", "x-jeton-error", "x-jeton-retry"] {
         assert!(!reply.headers.contains_key(name), "{name}");
     }
 }
@@ -210,4 +211,66 @@ async fn a_connection_whose_api_nobody_named_says_so() {
     let reply = place.client().get("/api/v1/proxy/acme/x").await.unwrap();
     assert_eq!(refusal(&reply, 500), "DEFINITION_UNUSABLE");
     assert!(reply.text().contains("where its API is"), "{}", reply.text());
+}
+
+#[tokio::test]
+async fn an_answer_that_shared_caches_might_keep_is_the_callers_alone() {
+    let api = Api::answering(|_| {
+        Response::builder()
+            .header("cache-control", "public, s-maxage=600, max-age=60")
+            .header("cdn-cache-control", "max-age=600")
+            .header("etag", "\"1\"")
+            .body(Body::from("x"))
+            .unwrap()
+    })
+    .await;
+    let place = Place::at(&api.base()).await;
+    let reply = place.client().get("/api/v1/proxy/acme/x").await.unwrap();
+    assert_eq!(reply.headers["cache-control"], "private, max-age=60");
+    assert_eq!(reply.headers["etag"], "\"1\"");
+    assert!(!reply.headers.contains_key("cdn-cache-control"));
+}
+
+/// Every character of it escaped.
+fn escaped(text: &str) -> String {
+    let escape = |byte: u8| ['%', digit(byte >> 4), digit(byte & 15)];
+    text.bytes().flat_map(escape).collect()
+}
+
+fn digit(value: u8) -> char {
+    char::from_digit(value.into(), 16).unwrap().to_ascii_uppercase()
+}
+
+#[tokio::test]
+async fn a_token_in_the_query_does_not_come_back_in_a_header_of_the_answer() {
+    let api = Api::answering(|got| {
+        let escaped = escaped(got.uri.query().unwrap());
+        Response::builder()
+            .status(302)
+            .header("location", format!("/next?page=2&{}", got.uri.query().unwrap()))
+            .header("content-location", format!("/x?{escaped}"))
+            .header("link", format!("</x?{}>; rel=\"next\", </y>; rel=\"prev\"", got.uri.query().unwrap()))
+            .header("refresh", format!("0; url=/login?to=%2Fx%3F{}", got.uri.query().unwrap()))
+            .header("www-authenticate", format!("Bearer realm=\"{}\"", got.uri))
+            .header("x-theirs", "a=1")
+            .body(Body::empty())
+            .unwrap()
+    })
+    .await;
+    let plan =
+        Plan { provider: provider("[[inject]]\nquery = 'token'\nvalue = '${access}'\n"), ..Plan::default() };
+    let place = Place::built(&api.base(), plan).await;
+    let reply = place.client().get("/api/v1/proxy/acme/x?a=1").await.unwrap();
+    assert_eq!(reply.status, 302);
+    let token = place.access_token().await;
+    assert!(api.got()[0].uri.query().unwrap().contains(token.reveal()), "the API got it");
+    assert_eq!(reply.headers["location"], "/next?page=2&a=1&token=REDACTED");
+    assert_eq!(reply.headers["link"], "</x?a=1&token=REDACTED>; rel=\"next\", </y>; rel=\"prev\"");
+    assert_eq!(reply.headers["refresh"], "0; url=/login?to=%2Fx%3Fa=1&token=REDACTED");
+    assert_eq!(reply.headers["x-theirs"], "a=1");
+    let escaped = escaped(token.reveal());
+    for (name, value) in &reply.headers {
+        let value = value.to_str().unwrap();
+        assert!(!value.contains(token.reveal()) && !value.contains(&escaped), "{name}: {value}");
+    }
 }

@@ -1,7 +1,8 @@
 //! A token that died early: compare and refresh, and one retry, never two.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use axum::body::Body;
 use http::Response;
@@ -12,7 +13,7 @@ use jeton_testkit::Reply;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::api::{Api, of_json};
+use crate::api::{self, Api, of_json};
 use crate::place::{API_KEY, Place, Plan};
 
 /// An API that refuses the tokens it has been told of, with this answer, and takes all others.
@@ -99,6 +100,91 @@ async fn an_api_that_answers_401_for_a_missing_permission_costs_one_refresh_in_a
     assert_eq!(api.got().len(), 1_001, "one retry, and never two");
 }
 
+/// A gateway to an API that takes what its provider takes, once it comes to look, and refuses everybody at `/secret`, for
+/// which it takes its time.
+async fn with_a_secret(emulated: jeton_emulator::Settings, looks_after: Duration) -> Arc<Place> {
+    let provider: Arc<OnceLock<Arc<Place>>> = Arc::default();
+    let asked = Arc::clone(&provider);
+    let address = api::serve(move |request| {
+        let asked = Arc::clone(&asked);
+        async move {
+            let secret = request.uri().path() == "/secret";
+            tokio::time::sleep(looks_after * if secret { 3 } else { 1 }).await;
+            let bearer =
+                request.headers()["authorization"].to_str().unwrap().strip_prefix("Bearer ").unwrap();
+            let lives = asked.get().is_some_and(|place| place.emulator.accepts(bearer));
+            if lives && !secret { of_json(200, &json!({})) } else { unauthorized() }
+        }
+    })
+    .await;
+    let place =
+        Arc::new(Place::built(&format!("http://{address}"), Plan { emulated, ..Plan::default() }).await);
+    assert!(provider.set(Arc::clone(&place)).is_ok());
+    place
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn permission_401s_among_good_answers_cost_a_few_refreshes_however_many_there_are() {
+    let old_access = jeton_emulator::OldAccess::Dies;
+    let place = with_a_secret(
+        jeton_emulator::Settings { old_access, ..Default::default() },
+        Duration::from_millis(5),
+    )
+    .await;
+    let mut calls = JoinSet::new();
+    for caller in 0..12 {
+        let place = Arc::clone(&place);
+        let (path, count) = if caller % 3 == 0 { ("leads", 250) } else { ("secret", 125) };
+        calls.spawn(async move {
+            let mut statuses = Vec::new();
+            for _ in 0..count {
+                let reply = place.client().get(&format!("/api/v1/proxy/acme/{path}")).await.unwrap();
+                statuses.push((path, reply.status.as_u16()));
+            }
+            statuses
+        });
+    }
+    let answered: Vec<_> = calls.join_all().await.into_iter().flatten().collect();
+    let (secret, leads): (Vec<_>, Vec<_>) = answered.into_iter().partition(|(path, _)| *path == "secret");
+    assert!(secret.len() == 1_000 && secret.iter().all(|(_, status)| *status == 401));
+    let cures = cures(&place).await;
+    // How many there are before the brake holds is a matter of who is on the way when; here it is one or two.
+    assert!((1..=5).contains(&cures), "{cures} refreshes");
+    let refused = leads.iter().filter(|(_, status)| *status != 200).count();
+    assert!(refused <= 20, "the others go on: {refused} were refused");
+}
+
+#[tokio::test]
+async fn permission_401s_that_take_turns_with_good_answers_cost_one_refresh() {
+    for old_access in [jeton_emulator::OldAccess::Lives, jeton_emulator::OldAccess::Dies] {
+        let emulated = jeton_emulator::Settings { old_access, ..Default::default() };
+        let place = with_a_secret(emulated, Duration::ZERO).await;
+        for call in 0..1_000 {
+            let (path, status) = if call % 2 == 0 { ("secret", 401) } else { ("leads", 200) };
+            let reply = place.client().get(&format!("/api/v1/proxy/acme/{path}")).await.unwrap();
+            assert_eq!(reply.status, status, "call {call}");
+        }
+        assert_eq!(cures(&place).await, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_really_dies_among_permission_401s_is_cured_and_the_401s_cost_one_refresh_more() {
+    let place = with_a_secret(jeton_emulator::Settings::default(), Duration::ZERO).await;
+    let client = place.client();
+    for round in 1..=3 {
+        assert!(place.emulator.revoke_access(place.access_token().await.reveal()));
+        let reply = client.get("/api/v1/proxy/acme/leads").await.unwrap();
+        assert_eq!((reply.status.as_u16(), cures(&place).await), (200, round), "a cure that helped");
+    }
+    for call in 0..1_000 {
+        let path = if call % 2 == 0 { "secret" } else { "leads" };
+        let reply = client.get(&format!("/api/v1/proxy/acme/{path}")).await.unwrap();
+        assert_eq!(reply.status, if call % 2 == 0 { 401 } else { 200 }, "call {call}");
+    }
+    assert_eq!(cures(&place).await, 4, "what had helped before is believed once more");
+}
+
 #[tokio::test]
 async fn the_retry_sends_the_same_call_with_the_new_token() {
     let (api, refused) = refusing(unauthorized).await;
@@ -110,7 +196,7 @@ async fn the_retry_sends_the_same_call_with_the_new_token() {
     assert_eq!(reply.json().unwrap()["body"], r#"{"name":"x"}"#);
     let [first, second] = api.got().try_into().unwrap();
     assert_ne!(first.bearer(), second.bearer());
-    let same = |got: &crate::api::Got| {
+    let same = |got: &api::Got| {
         let mut headers = got.headers.clone();
         headers.remove("authorization");
         (got.method.clone(), got.uri.clone(), headers, got.body.clone())
@@ -210,4 +296,23 @@ async fn a_token_that_was_refused_and_cannot_be_refreshed_is_an_error_of_ours() 
     place.emulator.revoke_grant(place.refresh_token.reveal());
     let reply = place.client().get("/api/v1/proxy/acme/x").await.unwrap();
     assert_eq!(crate::place::refusal(&reply, 424), "REAUTHORIZATION_REQUIRED");
+}
+
+#[tokio::test]
+async fn bodies_that_find_no_room_are_not_sent_twice_and_the_answer_says_so() {
+    let settings = jeton_gateway::Settings { replay_memory: 8, ..jeton_gateway::Settings::default() };
+    let (api, refused) = refusing(unauthorized).await;
+    let place = Place::built(&api.base(), Plan { settings, ..Plan::default() }).await;
+    refused.current_token_of(&place).await;
+    let reply = place.client().post("/api/v1/proxy/acme/leads", &json!({ "long": "er" })).await.unwrap();
+    assert_eq!(
+        (reply.status.as_u16(), &reply.headers["x-jeton-retry"]),
+        (401, &"body-too-large".parse().unwrap())
+    );
+    place.vault.refresh("acme", Trigger::Forced).await.unwrap();
+    refused.current_token_of(&place).await;
+    for _ in 0..5 {
+        let reply = place.client().post("/api/v1/proxy/acme/leads", &json!({})).await.unwrap();
+        assert_eq!(reply.status, 200, "what took room gave it back");
+    }
 }

@@ -126,17 +126,17 @@ async fn an_api_that_hangs_up_before_answering_is_502() {
     assert_eq!(refusal(&reply, 502), "UPSTREAM_BROKEN");
 }
 
-#[tokio::test]
-async fn a_post_is_never_sent_twice_because_a_connection_broke() {
+/// What an API got that answers the first call of each connection, and ends the connection upon the second; and how it
+/// was answered. The first call is a GET.
+async fn cut_on_the_second_call(method: &str) -> (u16, usize) {
     let count = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let heads = std::sync::Arc::clone(&count);
     let address = api::raw(move |mut stream| {
         let heads = std::sync::Arc::clone(&heads);
         async move {
-            // The first call of a connection is answered; the second is read, and the connection ends.
             for answered in [true, false] {
                 let head = read_head(&mut stream).await;
-                if head.starts_with("POST") {
+                if head.contains(" /counted ") {
                     heads.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
                 }
                 if answered && !head.is_empty() {
@@ -148,9 +148,52 @@ async fn a_post_is_never_sent_twice_because_a_connection_broke() {
     .await;
     let place = Place::at(&format!("http://{address}")).await;
     assert_eq!(place.client().get("/api/v1/proxy/acme/x").await.unwrap().status, 200);
-    let reply = place.client().post("/api/v1/proxy/acme/x", &serde_json::json!({})).await.unwrap();
-    assert_eq!(refusal(&reply, 502), "UPSTREAM_BROKEN");
-    assert_eq!(count.load(std::sync::atomic::Ordering::SeqCst), 1);
+    let answer = place
+        .raw(format!(
+            "{method} /api/v1/proxy/acme/counted HTTP/1.1\r\nHost: j\r\nX-API-KEY: {API_KEY}\r\nContent-Length: 2\r\n\
+             Connection: close\r\n\r\n{{}}"
+        ))
+        .await;
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, count.load(std::sync::atomic::Ordering::SeqCst))
+}
+
+#[tokio::test]
+async fn what_changes_something_is_never_sent_twice_because_a_connection_broke() {
+    for method in ["POST", "PUT", "PATCH", "DELETE"] {
+        assert_eq!(cut_on_the_second_call(method).await, (502, 1), "{method}");
+    }
+    assert_eq!(cut_on_the_second_call("GET").await, (200, 2), "what only asks is asked again");
+}
+
+#[tokio::test]
+async fn an_answer_whose_end_two_readers_see_at_different_places_is_502_and_its_connection_is_not_used_again()
+{
+    for head in [
+        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        "Transfer-Encoding: gzip, chunked\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        "Content-Length: 5\r\nContent-Length: 6\r\n",
+    ] {
+        let connections = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let count = std::sync::Arc::clone(&connections);
+        let address = api::raw(move |mut stream| {
+            count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            async move {
+                while !read_head(&mut stream).await.is_empty() {
+                    say(&mut stream, &format!("HTTP/1.1 200 OK\r\n{head}\r\n5\r\nhello\r\n0\r\n\r\n")).await;
+                }
+            }
+        })
+        .await;
+        let place = Place::at(&format!("http://{address}")).await;
+        for _ in 0..2 {
+            let reply = place.client().get("/api/v1/proxy/acme/x").await.unwrap();
+            assert_eq!(refusal(&reply, 502), "UPSTREAM_BROKEN", "{head}");
+        }
+        assert_eq!(connections.load(std::sync::atomic::Ordering::SeqCst), 2, "{head}");
+    }
 }
 
 #[tokio::test]

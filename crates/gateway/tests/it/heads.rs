@@ -33,6 +33,8 @@ async fn paths_that_lead_elsewhere_are_refused() {
         "/api/v1/proxy/acme/%2e%2e/admin",
         "/api/v1/proxy/acme/.%2E/admin",
         "/api/v1/proxy/acme/%252e%252e/admin",
+        "/api/v1/proxy/acme/%25zz/%252e%252e/admin",
+        "/api/v1/proxy/acme/x%25zz%252fadmin",
         "/api/v1/proxy/acme/a%2f..%2fadmin",
         "/api/v1/proxy/acme/..;/admin",
         "/api/v1/proxy/acme/a%5c..%5cadmin",

@@ -14,4 +14,5 @@ mod failures;
 mod heads;
 mod place;
 mod streams;
+mod tls;
 mod upgrades;

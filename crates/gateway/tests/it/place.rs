@@ -3,19 +3,21 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use jeton_core::access::{Scopes, TokenHash};
+use jeton_core::access::{Scopes, ServiceTokenId, TokenHash};
+use jeton_core::audit::Actor;
 use jeton_core::entropy::SystemEntropy;
 use jeton_core::keep::provider::{Catalogue, Client as ProviderClient, Definition, Provider, Setup};
 use jeton_core::secret::Secret;
 use jeton_core::time::SystemClock;
 use jeton_emulator::Emulator;
 use jeton_gateway::{AliasOf, Gateway, Settings};
-use jeton_issuer::{Access, Environment};
+use jeton_issuer::{Access, Environment, NewToken};
 use jeton_keeper::{Grant, Installation, KeySource, Ports, Vault};
 use jeton_store::{SqliteOptions, SqliteStore};
 use jeton_testkit::{Client, Reply};
@@ -31,6 +33,8 @@ pub(crate) struct Plan {
     pub(crate) settings: Settings,
     pub(crate) emulated: jeton_emulator::Settings,
     pub(crate) provider: Arc<Provider>,
+    /// Instead of the emulator's own.
+    pub(crate) token_url: Option<String>,
     /// Variables besides `token_url` and `api_base`.
     pub(crate) vars: Vec<(&'static str, String)>,
     /// Services by their raw token, with their scopes.
@@ -44,6 +48,7 @@ impl Default for Plan {
             settings: Settings::default(),
             emulated: jeton_emulator::Settings::default(),
             provider: Arc::clone(Catalogue::builtin().get("oauth2").unwrap()),
+            token_url: None,
             vars: Vec::new(),
             services: Vec::new(),
             aliases: Vec::new(),
@@ -55,6 +60,7 @@ impl Default for Plan {
 pub(crate) struct Place {
     pub(crate) emulator: Emulator,
     pub(crate) vault: Vault,
+    pub(crate) access: Access,
     pub(crate) gateway: Gateway,
     pub(crate) address: SocketAddr,
     pub(crate) refresh_token: Secret,
@@ -79,7 +85,7 @@ impl Place {
         Self::around(emulator, &base, plan).await
     }
 
-    async fn around(emulator: Emulator, base: &str, plan: Plan) -> Self {
+    pub(crate) async fn around(emulator: Emulator, base: &str, plan: Plan) -> Self {
         let home = tempfile::tempdir().unwrap();
         let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
         let options = SqliteOptions::new(clock.clone());
@@ -98,7 +104,11 @@ impl Place {
             ("acme".parse().unwrap(), definition.clone()),
             ("acne".parse().unwrap(), definition),
         ]);
-        let settings = jeton_keeper::Settings { spill_slots: 2, ..jeton_keeper::Settings::default() };
+        let settings = jeton_keeper::Settings {
+            spill_slots: 2,
+            roots: plan.settings.roots.clone(),
+            ..jeton_keeper::Settings::default()
+        };
         let vault = Vault::open(ports, installation, definitions, settings, clock.clone(), entropy.clone())
             .await
             .unwrap();
@@ -109,12 +119,13 @@ impl Place {
             clock.clone(),
             entropy,
         );
-        let gateway = Gateway::new(vault.clone(), access.await.unwrap(), plan.aliases, plan.settings, clock);
+        let access = access.await.unwrap();
+        let gateway = Gateway::new(vault.clone(), access.clone(), plan.aliases, plan.settings, clock);
         let address = listen(gateway.router()).await;
         let refresh_token = emulator.mint(1).remove(0);
         let grant = Grant { refresh: Some(refresh_token.clone()), ..Grant::default() };
         vault.connect("acme", grant).await.unwrap();
-        Self { emulator, vault, gateway, address, refresh_token, _home: home }
+        Self { emulator, vault, access, gateway, address, refresh_token, _home: home }
     }
 
     /// A client with the right key.
@@ -136,6 +147,14 @@ impl Place {
         String::from_utf8(answer).unwrap()
     }
 
+    /// A service token of the store that may call everything, and its raw text.
+    pub(crate) async fn service_token(&self, life: Option<Duration>) -> (ServiceTokenId, Secret) {
+        let (service, scopes) = ("bot1".parse().unwrap(), "proxy:*".parse().unwrap());
+        let new = NewToken { service, scopes, notes: None, life, hash: None };
+        let issued = self.access.create(new, &operator()).await.unwrap();
+        (issued.token.id, issued.raw.unwrap())
+    }
+
     /// The access token that is stored now.
     pub(crate) async fn access_token(&self) -> Secret {
         self.vault.token("acme", jeton_keeper::TokenRequest::default()).await.unwrap().access
@@ -143,7 +162,8 @@ impl Place {
 }
 
 fn definition(emulator: &Emulator, base: &str, plan: &Plan) -> Definition {
-    let own = [("token_url", emulator.token_url()), ("api_base", base.to_owned())];
+    let token_url = plan.token_url.clone().unwrap_or_else(|| emulator.token_url());
+    let own = [("token_url", token_url), ("api_base", base.to_owned())];
     let known = |name: &str| plan.provider.vars().any(|var| var.name() == name);
     let vars = own.into_iter().chain(plan.vars.clone()).filter(|(name, _)| known(name));
     let setup = Setup {
@@ -194,4 +214,9 @@ pub(crate) fn refusal(reply: &Reply, status: u16) -> String {
     let code = problem["code"].as_str().unwrap().to_owned();
     assert_eq!(reply.headers["x-jeton-error"], code);
     code
+}
+
+/// Who orders what is ordered here.
+pub(crate) fn operator() -> Actor {
+    Actor::Service("operator".parse().unwrap())
 }

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::api::{self, read_head, say};
-use crate::place::{API_KEY, Place};
+use crate::place::{API_KEY, Place, operator};
 
 const PIECE: usize = 64 * 1024;
 const PIECES: usize = 512;
@@ -154,4 +154,85 @@ async fn a_caller_that_leaves_ends_the_call_upstream() {
     assert_eq!(told.recv().await, Some("asked"));
     drop(stream);
     assert_eq!(timeout(Duration::from_secs(10), told.recv()).await.unwrap(), Some("left"));
+}
+
+#[tokio::test]
+async fn an_endless_answer_ends_when_the_service_token_of_its_caller_is_revoked_and_never_looks_whole() {
+    for pause in [Duration::ZERO, Duration::from_millis(50), Duration::from_hours(1)] {
+        let address = api::serve(move |_| async move {
+            let pieces = stream::unfold(0_u64, move |count| async move {
+                if count > 0 {
+                    tokio::time::sleep(pause).await;
+                }
+                Some((Ok::<_, std::convert::Infallible>(Bytes::from_static(b"more")), count + 1))
+            });
+            Response::new(Body::from_stream(pieces))
+        })
+        .await;
+        let place = Place::at(&format!("http://{address}")).await;
+        let (id, raw) = place.service_token(None).await;
+        let mut stream = TcpStream::connect(place.address).await.unwrap();
+        let head = format!(
+            "GET /api/v1/proxy/acme/x HTTP/1.1\r\nHost: j\r\nX-API-KEY: {}\r\nConnection: close\r\n\r\n",
+            raw.reveal()
+        );
+        say(&mut stream, &head).await;
+        assert!(read_head(&mut stream).await.contains("200 OK"));
+        let mut first = [0; 9];
+        timeout(Duration::from_mins(1), stream.read_exact(&mut first)).await.unwrap().unwrap();
+        assert_eq!(&first, b"4\r\nmore\r\n");
+        place.access.revoke(id, &operator()).await.unwrap();
+        let ended = async {
+            let (mut buffer, mut last) = (vec![0; PIECE], Vec::new());
+            while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+                last = buffer[..count].to_vec();
+            }
+            last
+        };
+        let last = timeout(Duration::from_mins(1), ended).await.expect("it ends");
+        assert!(!last.ends_with(b"0\r\n\r\n"), "cut off after pauses of {pause:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_endless_upload_ends_when_the_service_token_of_its_caller_is_revoked() {
+    let (tell, mut told) = tokio::sync::watch::channel(0);
+    let address = api::serve(move |request| {
+        let tell = tell.clone();
+        async move {
+            let mut body = request.into_body();
+            while let Some(Ok(_)) = body.frame().await {
+                tell.send_modify(|count| *count += 1);
+            }
+            Response::new(Body::from("done"))
+        }
+    })
+    .await;
+    let place = Place::at(&format!("http://{address}")).await;
+    let (id, raw) = place.service_token(None).await;
+    let mut stream = TcpStream::connect(place.address).await.unwrap();
+    let head = format!(
+        "POST /api/v1/proxy/acme/x HTTP/1.1\r\nHost: j\r\nX-API-KEY: {}\r\nTransfer-Encoding: chunked\r\n\r\n",
+        raw.reveal()
+    );
+    say(&mut stream, &head).await;
+    let (mut answer, mut uploading) = stream.split();
+    let upload = async {
+        while uploading.write_all(b"4\r\nmore\r\n").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let ended = async {
+        told.wait_for(|count| *count > 2).await.unwrap();
+        place.access.revoke(id, &operator()).await.unwrap();
+        let mut said = Vec::new();
+        drop(answer.read_to_end(&mut said).await);
+        String::from_utf8(said).unwrap()
+    };
+    let said = tokio::select! {
+        said = ended => said,
+        () = async { upload.await; std::future::pending().await } => unreachable!("the answer is waited for"),
+        () = tokio::time::sleep(Duration::from_mins(1)) => panic!("it goes on"),
+    };
+    assert!(said.starts_with("HTTP/1.1 403 ") && said.contains("SERVICE_TOKEN_INVALID"), "{said}");
 }

@@ -7,7 +7,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::api::{self, Api, read_head, say};
-use crate::place::{API_KEY, Place, Plan};
+use crate::place::{API_KEY, Place, Plan, operator};
+
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// An API that switches protocols for the tokens that are good, and then says everything back.
 async fn echoing(good: impl Fn(&str) -> bool + Clone + Send + 'static) -> std::net::SocketAddr {
@@ -34,9 +36,13 @@ async fn echoing(good: impl Fn(&str) -> bool + Clone + Send + 'static) -> std::n
 }
 
 async fn opened(place: &Place) -> (TcpStream, String) {
+    opened_with(place, API_KEY).await
+}
+
+async fn opened_with(place: &Place, key: &str) -> (TcpStream, String) {
     let mut stream = TcpStream::connect(place.address).await.unwrap();
     let head = format!(
-        "GET /api/v1/proxy/acme/live HTTP/1.1\r\nHost: j\r\nX-API-KEY: {API_KEY}\r\nConnection: Upgrade\r\n\
+        "GET /api/v1/proxy/acme/live HTTP/1.1\r\nHost: j\r\nX-API-KEY: {key}\r\nConnection: Upgrade\r\n\
          Upgrade: websocket\r\nSec-WebSocket-Key: abc\r\n\r\n"
     );
     say(&mut stream, &head).await;
@@ -118,4 +124,75 @@ async fn a_tunnel_ends_when_nothing_moves_and_at_the_latest_with_the_gateway() {
     let (mut stream, _) = opened(&place).await;
     place.gateway.drain().await;
     drop(timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await.unwrap());
+}
+
+/// Says something and hears it again.
+async fn goes_to_and_fro(stream: &mut TcpStream) {
+    stream.write_all(b"hello").await.unwrap();
+    let mut back = [0; 5];
+    timeout(PATIENCE, stream.read_exact(&mut back)).await.unwrap().unwrap();
+    assert_eq!(&back, b"hello");
+}
+
+async fn is_ended(stream: &mut TcpStream) {
+    let mut rest = Vec::new();
+    // Ended or reset: both are an end.
+    drop(timeout(PATIENCE, stream.read_to_end(&mut rest)).await.unwrap());
+    assert!(rest.is_empty());
+}
+
+#[tokio::test]
+async fn a_tunnel_ends_when_the_service_token_of_its_caller_is_revoked_and_others_go_on() {
+    let place = Place::at(&format!("http://{}", echoing(|_| true).await)).await;
+    let (id, raw) = place.service_token(None).await;
+    let (mut stream, head) = opened_with(&place, raw.reveal()).await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    let (mut other, _) = opened(&place).await;
+    goes_to_and_fro(&mut stream).await;
+    place.access.revoke(id, &operator()).await.unwrap();
+    is_ended(&mut stream).await;
+    goes_to_and_fro(&mut other).await;
+}
+
+#[tokio::test]
+async fn a_tunnel_ends_when_the_service_token_of_its_caller_expires() {
+    let place = Place::at(&format!("http://{}", echoing(|_| true).await)).await;
+    let (_, raw) = place.service_token(Some(Duration::from_secs(3))).await;
+    let (mut stream, head) = opened_with(&place, raw.reveal()).await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    is_ended(&mut stream).await;
+}
+
+#[tokio::test]
+async fn one_tunnel_too_many_is_503_with_a_time_and_there_is_room_again_when_one_ends() {
+    let settings = jeton_gateway::Settings { tunnels: 1, ..jeton_gateway::Settings::default() };
+    let base = format!("http://{}", echoing(|_| true).await);
+    let place = Place::built(&base, Plan { settings, ..Plan::default() }).await;
+    let (first, head) = opened(&place).await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    let (_, head) = opened(&place).await;
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    assert!(head.contains("x-jeton-error: BUSY\r\n") && head.contains("retry-after: 10\r\n"), "{head}");
+    drop(first);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let (_again, head) = opened(&place).await;
+        if head.starts_with("HTTP/1.1 101 ") {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{head}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn calls_that_open_no_tunnel_leave_the_room_for_those_that_do() {
+    let settings = jeton_gateway::Settings { tunnels: 1, ..jeton_gateway::Settings::default() };
+    let api = Api::echo().await;
+    let place = Place::built(&api.base(), Plan { settings, ..Plan::default() }).await;
+    for _ in 0..3 {
+        // Asked for, and not agreed to.
+        let (_, head) = opened(&place).await;
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    }
 }

@@ -210,7 +210,8 @@ mod tests {
     async fn the_kernel_gives_up_no_later_than_the_redeem_and_keeps_nothing_of_it() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/token", listener.local_addr().unwrap()).parse().unwrap();
-        let outbound = Outbound::new(Arc::new(jeton_core::time::SystemClock), false);
+        let outbound =
+            Outbound::new(Arc::new(jeton_core::time::SystemClock), false, &super::super::Roots::default());
         let dial = |left| outbound.dial(&url, false, Unsent::DroppedAt(Instant::now() + left));
         let Line(Stream::Plain(tcp)) = dial(Duration::from_secs(7)).await.unwrap() else { panic!("no TLS") };
         let millis = rustix::net::sockopt::tcp_user_timeout(&tcp).unwrap();

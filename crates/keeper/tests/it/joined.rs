@@ -8,7 +8,7 @@ use jeton_core::keep::attempt::Act;
 use jeton_core::keep::ports::StoreError;
 use jeton_core::secret::Secret;
 use jeton_emulator::Mood;
-use jeton_keeper::{Grant, TokenError, TokenRequest};
+use jeton_keeper::{Grant, TokenError, TokenRequest, Verdict};
 use jeton_store::sqlite::faults::Hooks;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -67,16 +67,39 @@ async fn who_joins_a_flight_that_brings_the_refused_token_again_asks_the_store_a
     assert!(process.vault.token(ACME, TokenRequest::default()).await.is_ok());
 }
 
+/// A grant, and an API that is called with it.
+const CALLED: &str = r#"
+name = "own"
+title = "Called"
+hosts = ["api.example.com"]
+[vars.token_url]
+[client]
+auth = "basic"
+[refresh]
+url = "${token_url}"
+form = { grant_type = "refresh_token", refresh_token = "${refresh}" }
+[policy]
+rotation = "single_use"
+[api]
+base = "https://api.example.com"
+"#;
+
 #[tokio::test]
 async fn what_helped_before_and_comes_again_unchanged_is_refreshed_once_and_then_braked() {
     let (token_url, requests, _server) = stubborn().await;
-    let (world, process) = World::shaped(Shape { token_url: Some(token_url), ..Shape::default() }).await;
-    let access = Some(Secret::new(SAME));
-    process.connect(ACME, Grant { access, ..world.living_grant(Duration::from_hours(1)) }).await;
-    let token = process.token(ACME).await.unwrap();
-    let refused = process.vault.reject_what_helped(ACME, token.fingerprint, TokenRequest::default()).await;
+    let shape = Shape { token_url: Some(token_url), provider: Some(CALLED), ..Shape::default() };
+    let (world, process) = World::shaped(shape).await;
+    process.connect(ACME, world.living_grant(Duration::from_hours(1))).await;
+    let (vault, request) = (&process.vault, TokenRequest::default());
+    let call = vault.call(ACME, request).await.unwrap();
+    vault.note(ACME, &call, Verdict::Refused);
+    let cured = vault.cure(ACME, &call, request).await.unwrap();
+    vault.note(ACME, &cured, Verdict::Accepted);
+    assert_eq!((cured.token.access.reveal(), requests.load(Ordering::SeqCst)), (SAME, 1));
+    vault.note(ACME, &cured, Verdict::Refused);
+    let refused = vault.cure(ACME, &cured, request).await;
     assert!(matches!(refused, Err(TokenError::Braked { .. })), "{refused:?}");
-    assert_eq!(requests.load(Ordering::SeqCst), 1);
+    assert_eq!(requests.load(Ordering::SeqCst), 2);
 }
 
 /// A grant, or client credentials in place of one that is dead.

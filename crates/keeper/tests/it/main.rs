@@ -6,6 +6,7 @@
 
 mod acquire;
 mod budget;
+mod calls;
 mod classes;
 mod clock;
 mod commit;

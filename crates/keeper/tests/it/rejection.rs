@@ -67,6 +67,29 @@ async fn a_token_fresh_from_a_rejected_refresh_that_is_rejected_again_brakes_eve
 }
 
 #[tokio::test]
+async fn while_the_brake_holds_memory_answers_and_the_store_is_asked_once() {
+    let (world, one) = long_lived().await;
+    let two = world.process().await;
+    let first = one.token(ACME).await.unwrap();
+    let second = one.reject(ACME, &first).await.unwrap();
+    for process in [&one, &two] {
+        braked_for(process.reject(ACME, &second).await);
+        let before = process.tap.calls();
+        for _ in 0..100 {
+            assert_eq!(braked_for(process.reject(ACME, &second).await), 60);
+        }
+        assert_eq!(process.tap.calls(), before, "memory knows");
+    }
+    // Another token is another question, and so is this one once the brake has run out.
+    let before = one.tap.calls();
+    assert_eq!(one.reject(ACME, &first).await.unwrap().access, second.access);
+    assert!(one.tap.calls() > before);
+    world.clock.pass(Duration::from_secs(61));
+    assert_ne!(one.reject(ACME, &second).await.unwrap().access, second.access);
+    assert_eq!(world.requests(), 3);
+}
+
+#[tokio::test]
 async fn the_brake_doubles_up_to_an_hour_as_long_as_refreshing_does_not_help() {
     let (world, process) = long_lived().await;
     let mut token = process.token(ACME).await.unwrap();

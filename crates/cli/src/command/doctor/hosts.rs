@@ -31,7 +31,8 @@ struct Host {
 }
 
 pub(super) async fn examine(settings: &Settings, found: &Found, machine: &Machine, report: &mut Report) {
-    let reach = Reach::new(Arc::clone(&machine.clock), settings.keeper.allow_private_captured_hosts);
+    let keeper = &settings.keeper;
+    let reach = Reach::new(Arc::clone(&machine.clock), keeper.allow_private_captured_hosts, &keeper.roots);
     let hosts = hosts(settings, found);
     let mut tried: Vec<_> = stream::iter(hosts)
         .map(|(origin, host)| {
