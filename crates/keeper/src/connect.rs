@@ -46,7 +46,8 @@ pub(crate) async fn connect(
                 return Ok(Connected::Stored { generation });
             }
             // The latter is of an exchange alone; looking again does no harm.
-            ConnectAnswer::Moved { .. } | ConnectAnswer::Superseded => {}
+            // On hold memory may be ahead of the store, and looking again would change nothing.
+            ConnectAnswer::Moved { .. } | ConnectAnswer::Superseded => shared.check_hold()?,
             ConnectAnswer::Unchanged => return Ok(Connected::Unchanged),
             ConnectAnswer::HeldBy { connection } => {
                 return Err(refused(format!(

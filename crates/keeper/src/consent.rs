@@ -5,6 +5,7 @@
 mod error;
 mod exchange;
 mod progress;
+mod reread;
 mod terminal;
 
 use std::sync::Arc;
@@ -26,6 +27,8 @@ use url::Url;
 use crate::error::TokenError;
 use crate::shared::{Defined, Shared};
 use crate::vault::Vault;
+
+pub(crate) use reread::read_kept_replies;
 
 pub use error::ConsentError;
 pub use progress::ConsentStatus;

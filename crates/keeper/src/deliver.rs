@@ -1,5 +1,6 @@
 //! Giving a write to the store: again and again, and durable in its spill slot while the store does not take it.
 
+use std::error::Error;
 use std::time::Duration;
 
 use jeton_core::id::ConnectionName;
@@ -79,12 +80,25 @@ pub(crate) async fn secure(slot: &mut Slot<'_>, write: &Write) -> bool {
 }
 
 /// Gives a write to the store. While the store does not take it, it is durable in its spill slot, and is offered
-/// again and again; when the process must end, it stays there for whoever looks next.
+/// again and again; when the process must end, it stays there for whoever looks next. On hold it is not offered at all: a
+/// store that may be the wrong one must not take the only copy of a reply.
 pub(crate) async fn deliver(shared: &Shared, write: &Write, mut slot: Slot<'_>) -> Result<Taken, TokenError> {
     let (name, _) = write.names();
     let mut pause = shared.settings.poll;
     let mut spilled = slot.is_filled();
     loop {
+        if let Err(held) = shared.check_hold() {
+            if !spilled {
+                spilled = fill(&mut slot, write, &held, name).await;
+            }
+            if spilled {
+                shared.serve_unstored(write);
+                return Err(held);
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            continue;
+        }
         let error = match offer_in_time(shared, write, spilled).await {
             Ok(answer) => {
                 if spilled {
@@ -125,6 +139,9 @@ pub(crate) async fn offer(shared: &Shared, write: &Write) -> Result<Taken, Store
     match write {
         Write::Commit(commit) => store.commit(commit.clone()).await.map(Taken::Commit),
         Write::Fail(fail) => store.fail(fail.clone()).await.map(|()| Taken::Fail),
+        Write::FailExchange(fail) => {
+            shared.ports.consents.fail_exchange(fail.clone()).await.map(|()| Taken::Fail)
+        }
         Write::Connect(connect) => offer_grant(shared, connect.clone()).await.map(Taken::Connect),
     }
 }
@@ -143,8 +160,15 @@ async fn offer_grant(shared: &Shared, mut connect: Connect) -> Result<ConnectAns
             ConnectAnswer::Superseded => (SUPERSEDED, superseded(&connect.connection)),
             _ => return Ok(answer),
         };
-        let (attempt, code) = (connect.attempt, code.to_owned());
-        let fail = FailExchange { attempt, unknown: false, code, http_status: None, message };
+        let fail = FailExchange {
+            connection: connect.connection,
+            attempt: connect.attempt,
+            unknown: false,
+            code: code.to_owned(),
+            http_status: None,
+            message,
+            kept_reply: None,
+        };
         shared.ports.consents.fail_exchange(fail).await?;
         return Ok(answer);
     }
@@ -167,7 +191,12 @@ fn sealed_for(shared: &Shared, connect: Connect, generation: Generation) -> Resu
     Ok(Connect { generation, tokens: Some(tokens), ..connect })
 }
 
-async fn fill(slot: &mut Slot<'_>, write: &Write, cause: &StoreError, name: &ConnectionName) -> bool {
+async fn fill(
+    slot: &mut Slot<'_>,
+    write: &Write,
+    cause: &(dyn Error + Send + Sync),
+    name: &ConnectionName,
+) -> bool {
     match slot.fill(write).await {
         Ok(()) => {
             tracing::error!(connection = %name, error = %cause, "the store did not take a token reply; it is spilled");

@@ -9,6 +9,8 @@ use jeton_core::keep::provider::ErrorClass;
 use jeton_core::problem::Problem;
 use jeton_core::time::Timestamp;
 
+use crate::high_water::Hold;
+
 /// Why a caller gets no token. Every text says what to do; none holds a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
@@ -62,9 +64,8 @@ pub enum TokenError {
     OnHold,
     /// A backup was put in place of the database, and nothing is spent until a person says so.
     #[error(
-        "the store went back in time: it is at change {}, and this installation has spent tokens up to change {}; put \
-         the newer database back, or `jeton adopt` goes on with this one, and what was spent since must be connected \
-         again", .found.0, .seen.0
+        "{}; put the newer database back, or `jeton adopt` goes on with this one, and what was spent since must be \
+         connected again", Hold::WentBack { found: *found, seen: *seen }
     )]
     WentBack {
         /// Where the store is.

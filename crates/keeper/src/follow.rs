@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jeton_core::keep::connection::Revision;
-use jeton_core::keep::ports::StoreError;
+use jeton_core::keep::ports::{StoreError, revision_of};
 
 use crate::shared::Shared;
 
@@ -43,8 +43,8 @@ pub(crate) async fn follow(shared: &Shared, mut seen: Revision) {
 async fn changes(shared: &Shared, mut seen: Revision) -> Result<Revision, StoreError> {
     let asked_at = shared.clock.uptime();
     for row in shared.ports.feed.changed_since(seen, PAGE).await? {
-        seen = seen.max(row.revision);
-        shared.publish(row, asked_at);
+        seen = seen.max(revision_of(&row));
+        shared.publish_listed(row, asked_at);
     }
     shared.stirred.notify_one();
     Ok(seen)

@@ -39,9 +39,14 @@ impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Copied => f.write_str("the database was copied or restored"),
+            Self::WentBack { found, seen } if found >= seen => write!(
+                f,
+                "the store went back in time: a connection is older at change {} than it was at change {}",
+                found.0, seen.0
+            ),
             Self::WentBack { found, seen } => write!(
                 f,
-                "the store went back in time: it is at change {}, and tokens were spent up to change {}",
+                "the store went back in time: it is at change {}, and this installation has spent tokens up to change {}",
                 found.0, seen.0
             ),
         }

@@ -11,6 +11,7 @@ use jeton_core::keep::ports::{Beat, Heard, LiveNode, NodeStore, StoreError};
 use jeton_core::secret::Secret;
 use tokio::time::timeout;
 
+use crate::housemates;
 use crate::shared::{Defined, Shared};
 use crate::vault::Vault;
 
@@ -32,6 +33,11 @@ impl Vault {
     pub fn live_among(&self, nodes: Arc<dyn NodeStore>, name: &str) {
         let shared = Arc::clone(&self.shared);
         let beat = beat(&shared, name, LIFE);
+        shared.contact.begin();
+        if let Err(error) = housemates::record(&shared.data_dir, shared.node) {
+            let data_dir = shared.data_dir.display();
+            tracing::warn!(%data_dir, %error, "this node cannot be recorded; after a crash its attempts wait a little longer");
+        }
         self.shared.background.spawn(async move { live(&shared, &*nodes, beat).await });
     }
 
@@ -74,18 +80,22 @@ fn beat(shared: &Shared, name: &str, life: Duration) -> Beat {
 async fn live(shared: &Shared, nodes: &dyn NodeStore, beat: Beat) {
     let mut told = Told::default();
     while !shared.is_closing() {
-        let before = shared.clock.now();
+        let (before, asked_at) = (shared.clock.now(), shared.clock.uptime());
         let answer = tokio::select! {
             answer = nodes.beat(beat.clone()) => answer,
             () = shared.closed() => break,
         };
         match answer {
             Ok(heard) => {
+                shared.contact.heard(&heard, asked_at);
                 let clock = heard.clock_warning(before, shared.clock.now());
                 told.news(&beat, &heard, clock).iter().for_each(|news| tracing::warn!("{news}"));
             }
             // Whoever needs the store says louder that it is away.
-            Err(error) => tracing::debug!(%error, "no sign of life could be given"),
+            Err(error) => {
+                shared.contact.lost();
+                tracing::debug!(%error, "no sign of life could be given");
+            }
         }
         shared.pause(EVERY).await;
     }

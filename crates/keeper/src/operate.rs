@@ -8,7 +8,7 @@ use jeton_core::id::{ConnectionName, OperationId};
 use jeton_core::keep::attempt::{Attempt, Trigger};
 use jeton_core::keep::connection::Generation;
 use jeton_core::keep::plan::Wish;
-use jeton_core::keep::ports::{Administer, AttemptFilter};
+use jeton_core::keep::ports::{Administer, AttemptFilter, name_of};
 use tokio::time::Instant;
 
 use crate::connect;
@@ -105,12 +105,18 @@ impl Vault {
             })
             .collect();
         // Beyond the last row of a full page the store has more to say: those definitions belong to later pages.
-        if let Some(last) = rows.last().filter(|_| rows.len() == limit) {
-            statuses.retain(|name, _| *name <= last.name);
+        if let Some(last) = rows.last().map(name_of).filter(|_| rows.len() == limit) {
+            statuses.retain(|name, _| name <= last);
         }
         for row in rows {
-            let orphaned = !self.shared.definitions.contains_key(row.name.as_str());
-            statuses.insert(row.name.clone(), Status::of(&row, now, orphaned));
+            let defined = self.shared.definitions.get(name_of(&row).as_str());
+            let status = match (row, defined) {
+                (Ok(row), _) => Status::of(&row, now, defined.is_none()),
+                (Err(row), Some(defined)) => Status::unreadable(row.name, defined.provider.clone()),
+                // Nobody here can say whose it is, and the log has named it.
+                (Err(_), None) => continue,
+            };
+            statuses.insert(status.name.clone(), status);
         }
         Ok(statuses.into_values().take(limit).collect())
     }

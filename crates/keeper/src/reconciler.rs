@@ -14,11 +14,11 @@ use jeton_core::keep::ports::{Due, StoreError};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::deliver;
 use crate::error::TokenError;
 use crate::refresh::{self, Order};
 use crate::shared::Shared;
 use crate::spill::{Aside, Slot, Write};
+use crate::{consent, deliver};
 
 /// How far ahead due connections are looked up.
 const HORIZON: Duration = Duration::from_mins(1);
@@ -169,8 +169,11 @@ fn left_alone_for(name: &ConnectionName, error: &TokenError) -> Duration {
 
 /// Offers what lies in spill slots to the store, again and again until the vault closes.
 pub(crate) async fn keep_returning_spills(shared: &Shared) {
+    // The provider files are as they are until the process ends: what they read now is read once.
+    let mut read = false;
     while shared.pause(SPILL_LOOK).await {
         return_spills(shared).await;
+        read = read || consent::read_kept_replies(shared).await;
     }
 }
 

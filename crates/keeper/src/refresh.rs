@@ -6,6 +6,7 @@ mod attempt;
 mod consequence;
 mod record;
 mod reread;
+mod withdraw;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +27,9 @@ use crate::shared::{Defined, Shared};
 
 /// More attempts than any honest course of events needs: rules that contradict each other end here, and do not spin.
 const MOST_ROUNDS: usize = 32;
+
+/// Clocks that are less apart than this count as one: asking takes a while.
+const SAME_CLOCK: Duration = Duration::from_secs(1);
 
 /// What a flight is for.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +78,7 @@ pub(crate) fn begin(shared: &Arc<Shared>, defined: &Arc<Defined>, order: Order) 
 
 /// One refresh under way.
 struct Refresh<'a> {
-    shared: &'a Shared,
+    shared: &'a Arc<Shared>,
     defined: &'a Defined,
     order: Order,
     progress: Progress,
@@ -83,9 +87,18 @@ struct Refresh<'a> {
     /// How many attempts of this very flight have an unknown outcome: whoever forced it did not decide about those.
     left_unknown: u32,
     /// The attempt whose outcome is not known, and those that it was to recover.
-    chain: Vec<AttemptId>,
-    /// When the attempt began that the present one recovers: a token given a second time may be as old as that.
+    chain: Vec<Attempt>,
+    /// The instant of the store that leases, holds and graces are judged by.
+    there: There,
+    /// When the attempt began, by our own clock, that the present one recovers: a token given a second time may be as old as that.
     recovers_since: Option<Timestamp>,
+}
+
+/// An instant by the clock of the store, and by our own that counts suspension: the store was asked then or later.
+#[derive(Clone, Copy, Debug)]
+struct There {
+    now: Timestamp,
+    uptime: Duration,
 }
 
 /// How far a flight has come.
@@ -110,7 +123,7 @@ enum Round {
 }
 
 impl<'a> Refresh<'a> {
-    fn new(shared: &'a Shared, defined: &'a Defined, order: Order) -> Self {
+    fn new(shared: &'a Arc<Shared>, defined: &'a Defined, order: Order) -> Self {
         Self {
             shared,
             defined,
@@ -119,6 +132,7 @@ impl<'a> Refresh<'a> {
             progress_of: Generation::default(),
             left_unknown: 0,
             chain: Vec::new(),
+            there: There { now: shared.clock.now(), uptime: shared.clock.uptime() },
             recovers_since: None,
         }
     }
@@ -142,18 +156,20 @@ impl<'a> Refresh<'a> {
             if self.shared.is_closing() {
                 return Err(TokenError::ShuttingDown);
             }
-            if let Some(lease) = row.live_lease(now) {
-                self.wait(&known, lease.until.since(now).min(self.shared.settings.poll)).await;
+            self.there = self.instant_there(row).await?;
+            let there = self.there.now;
+            if let Some(lease) = row.live_lease(there) {
+                self.wait(&known, lease.until.since(there).min(self.shared.settings.poll)).await;
                 continue;
             }
             rounds += 1;
-            let chain = self.chain(row.interrupted_attempt(now)).await?;
+            let chain = self.chain(row.interrupted_attempt(there)).await?;
             if self.shared.hold().is_none() && self.reread(row, &chain).await? {
                 continue;
             }
-            self.chain = chain.iter().map(|attempt| attempt.id).collect();
-            self.recovers_since = chain.last().map(|first| first.started_at);
-            let plan = self.plan(row, &chain, now);
+            self.recovers_since = chain.last().map(|first| self.here(first.started_at));
+            let plan = self.plan(row, &chain, there);
+            self.chain = chain;
             match self.follow(plan, row, now).await? {
                 Round::Again => {}
                 Round::After(pause) => self.wait(&known, pause).await,
@@ -171,6 +187,28 @@ impl<'a> Refresh<'a> {
             .look(&self.defined.name)
             .await?
             .ok_or_else(|| TokenError::NotConnected { name: self.defined.name.clone() })
+    }
+
+    /// The instant that the leases and attempts of `row` are judged by: where there are any, that of the store, whose clock set
+    /// their times.
+    async fn instant_there(&self, row: &Connection) -> Result<There, TokenError> {
+        let uptime = self.shared.clock.uptime();
+        if row.lease.is_none() && row.open_attempt.is_none() {
+            return Ok(There { now: self.shared.clock.now(), uptime });
+        }
+        let store = &self.shared.ports.connections;
+        let (now, _) = self.shared.patiently(|| store.due(Duration::ZERO, None, 0)).await?;
+        Ok(There { now, uptime })
+    }
+
+    /// An instant of the store as our own clock shows it: lives are counted by that.
+    fn here(&self, instant: Timestamp) -> Timestamp {
+        let now = self.shared.clock.now();
+        let there = self.there.now + self.shared.clock.uptime().saturating_sub(self.there.uptime);
+        if now.since(there).max(there.since(now)) < SAME_CLOCK {
+            return instant;
+        }
+        now - there.since(instant)
     }
 
     /// Waits until the row changes in memory, or for `pause`.

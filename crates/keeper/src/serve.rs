@@ -14,10 +14,10 @@ use jeton_core::time::Timestamp;
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::TokenError;
-use crate::flight::Landing;
+use crate::flight::{Landing, Seat};
 use crate::memory::Known;
 use crate::refresh::{self, Boarding, Order};
-use crate::shared::{Defined, Shared};
+use crate::shared::{Defined, Shared, does_not_open};
 use crate::token::{Token, TokenRequest};
 use crate::vault::Vault;
 
@@ -57,31 +57,54 @@ impl Vault {
 
     /// What memory says, or the store where memory is too old for this provider or says nothing.
     async fn known(&self, defined: &Defined, deadline: Instant) -> Result<Option<Arc<Known>>, TokenError> {
-        let known = self.shared.memory.find(defined.name.as_str()).and_then(|slot| slot.known());
-        if known.as_ref().is_some_and(|known| self.is_fresh(defined, known)) {
-            return Ok(known);
+        let shared = &*self.shared;
+        let asked_at = shared.clock.uptime();
+        let in_memory = || shared.memory.find(defined.name.as_str()).and_then(|slot| slot.known());
+        let is_fresh = |known: &Arc<Known>| self.is_fresh(defined, known, asked_at);
+        let Some(known) = in_memory() else {
+            return in_time(deadline, shared.look(&defined.name)).await;
+        };
+        if is_fresh(&known) {
+            return Ok(Some(known));
         }
-        if known.is_none() {
-            return in_time(deadline, self.shared.look(&defined.name)).await;
-        }
-        let look = async { Ok(self.shared.look_once(&defined.name).await?) };
-        match in_time(deadline, look).await {
-            Ok(found) => Ok(found),
-            // A living token goes on being served while the store is away, and nobody waits for the store.
-            Err(error) => {
-                tracing::warn!(connection = %defined.name, %error, "memory is older than it should be");
-                Ok(known)
+        // Nobody waits for the store with a token that lives: it is looked at, and then given.
+        let lives = known.lives(shared.clock.now(), Duration::ZERO);
+        let until = if lives { Instant::now() + LEAST_LOOK } else { deadline };
+        let look = async {
+            self.shared_look(defined).await?;
+            if in_memory().as_ref().is_some_and(is_fresh) {
+                return Ok(());
             }
+            // That one was under way already, and is older than this caller bears; the next is not.
+            self.shared_look(defined).await
+        };
+        if let Err(error) = in_time(until, look).await {
+            // A living token goes on being served while the store is away.
+            tracing::warn!(connection = %defined.name, %error, "memory is older than it should be");
         }
+        Ok(in_memory())
     }
 
-    /// Whether memory is young enough for this provider.
-    fn is_fresh(&self, defined: &Defined, known: &Known) -> bool {
-        !defined.old_access_dies() || self.age(known) <= self.shared.settings.memory_age
+    /// One look at the store for all who want one now. It goes on when nobody waits for it any more.
+    async fn shared_look(&self, defined: &Defined) -> Landing {
+        let passenger = match self.shared.looks.join(&defined.name) {
+            Seat::Passenger(passenger) => passenger,
+            Seat::Pilot(pilot, passenger) => {
+                let (shared, name) = (Arc::clone(&self.shared), defined.name.clone());
+                self.shared.background.spawn(async move {
+                    let looked = shared.look_once(&name).await;
+                    pilot.land(looked.map(|_| ()).map_err(TokenError::from));
+                });
+                passenger
+            }
+        };
+        passenger.landed().await.unwrap_or(Err(TokenError::ShuttingDown))
     }
 
-    fn age(&self, known: &Known) -> Duration {
-        self.shared.clock.uptime().saturating_sub(known.asked_at)
+    /// Whether memory was young enough for this provider at `asked_at`.
+    fn is_fresh(&self, defined: &Defined, known: &Known, asked_at: Duration) -> bool {
+        let age = asked_at.saturating_sub(known.asked_at);
+        !defined.old_access_dies() || age <= self.shared.settings.memory_age
     }
 
     fn served_from_memory(
@@ -175,8 +198,10 @@ impl Vault {
         let known = self.shared.memory.find(defined.name.as_str())?.known()?;
         let brake = known.row.brake?;
         let current = known.row.tokens.as_ref()?.access_fingerprint == Some(refused);
-        let holds = self.shared.clock.now() < brake.until && self.age(&known) < brake.step;
-        (current && holds && self.is_fresh(defined, &known)).then_some(brake.until)
+        let uptime = self.shared.clock.uptime();
+        let holds =
+            self.shared.clock.now() < brake.until && uptime.saturating_sub(known.asked_at) < brake.step;
+        (current && holds && self.is_fresh(defined, &known, uptime)).then_some(brake.until)
     }
 
     fn braked(&self, defined: &Defined, until: Timestamp) -> TokenError {
@@ -204,8 +229,15 @@ impl Vault {
         request: TokenRequest,
     ) -> Result<Given, TokenError> {
         let now = self.shared.clock.now();
-        token_of(known, now, shorter_than_asked(known, request, now))
-            .ok_or_else(|| TokenError::NotConnected { name: defined.name.clone() })
+        token_of(known, now, shorter_than_asked(known, request, now)).ok_or_else(|| {
+            let name = defined.name.clone();
+            if known.access.is_none()
+                && known.row.tokens.as_ref().is_some_and(|tokens| tokens.access.is_some())
+            {
+                return TokenError::Definition { message: does_not_open(&name), name };
+            }
+            TokenError::NotConnected { name }
+        })
     }
 
     /// After a failure or a timeout: the current token if it still lives, with a warning, else the error.

@@ -11,7 +11,7 @@ use jeton_core::id::{ConnectionName, NodeId, ProviderName};
 use jeton_core::keep::connection::{Connection, Revision};
 use jeton_core::keep::due::{Pace, RecoveryPolicy, Then};
 use jeton_core::keep::plan::Acquiring;
-use jeton_core::keep::ports::{AttemptLog, ChangeFeed, ConnectionStore, ConsentStore, StoreError};
+use jeton_core::keep::ports::{AttemptLog, ChangeFeed, ConnectionStore, ConsentStore, Listed, StoreError};
 use jeton_core::keep::provider::{Definition, OldAccess, OnDead, OnUnknown, Step, suggest};
 use jeton_core::seal::Sealer;
 use jeton_core::time::Clock;
@@ -19,6 +19,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::contact::Contact;
 use crate::error::TokenError;
 use crate::extras::Extras;
 use crate::flight::Flights;
@@ -29,7 +30,7 @@ use crate::memory::{Known, Memory};
 use crate::outbound::Outbound;
 use crate::sealed::{Opened, open_tokens};
 use crate::settings::Settings;
-use crate::spill::Slots;
+use crate::spill::{Slots, Write};
 
 /// The store, by the journeys that the keeper makes.
 #[derive(Clone)]
@@ -123,7 +124,10 @@ pub(crate) struct Shared {
     pub(crate) memory: Memory,
     pub(crate) helped: Helped,
     pub(crate) flights: Arc<Flights>,
+    /// Looks at the store that callers share.
+    pub(crate) looks: Arc<Flights>,
     pub(crate) outbound: Outbound,
+    pub(crate) contact: Contact,
     pub(crate) slots: Slots,
     pub(crate) data_dir: PathBuf,
     /// Flights: shutdown waits for them.
@@ -163,11 +167,13 @@ impl Shared {
             memory: Memory::default(),
             helped: Helped::new(Arc::clone(&clock)),
             flights: Arc::default(),
+            looks: Arc::default(),
             outbound: Outbound::new(
                 Arc::clone(&clock),
                 settings.allow_private_captured_hosts,
                 &settings.roots,
             ),
+            contact: Contact::default(),
             slots,
             data_dir: installation.data_dir,
             tracker: TaskTracker::new(),
@@ -195,21 +201,58 @@ impl Shared {
             .collect()
     }
 
-    /// Puts a row into memory, with its access token opened. `asked_at`, by the clock that counts suspension, is the
-    /// instant before the store was asked for it: a slow answer is as old as its question.
+    /// Puts a row into memory, with its access token opened, unless it contradicts what is there. `asked_at`, by the clock
+    /// that counts suspension, is the instant before the store was asked for it: a slow answer is as old as its question.
     pub(crate) fn publish(&self, row: Connection, asked_at: Duration) -> Arc<Known> {
+        let slot = self.memory.slot(&row.name);
+        if let Some(known) = slot.known().filter(|known| contradict(&known.row, &row)) {
+            self.went_back(row.revision);
+            return known;
+        }
         self.high_water.see(row.revision);
+        slot.publish(self.opened(row, asked_at))
+    }
+
+    /// Puts a row of a list into memory. One that cannot be read is passed over: the others go on.
+    pub(crate) fn publish_listed(&self, row: Listed, asked_at: Duration) {
+        match row {
+            Ok(row) => drop(self.publish(row, asked_at)),
+            Err(unreadable) => {
+                self.high_water.see(unreadable.revision);
+                tracing::error!(connection = %unreadable.name, "{unreadable}");
+            }
+        }
+    }
+
+    /// A row with its access token opened.
+    fn opened(&self, row: Connection, asked_at: Duration) -> Known {
         let opened =
             row.tokens.as_ref().map(|tokens| open_tokens(&self.sealer, &row.name, row.generation, tokens));
         let opened = opened.transpose().unwrap_or_else(|error| {
-            tracing::error!(connection = %row.name, %error, "the stored tokens do not open");
+            tracing::error!(connection = %row.name, %error, "{}", does_not_open(&row.name));
             None
         });
         let Opened { access, extras, .. } = opened.unwrap_or_default();
         let extras = Extras::from_text(extras.as_ref());
         let token_type = extras.token_type.unwrap_or_else(|| "Bearer".to_owned());
-        let slot = self.memory.slot(&row.name);
-        slot.publish(Known { row, access, token_type, captured: extras.vars, asked_at })
+        Known { row, access, token_type, captured: extras.vars, asked_at }
+    }
+
+    /// Serves the token set of a reply that lies in its spill slot while the installation is on hold: the one before it may
+    /// have died of this very refresh. The store is behind memory until a later process has given it the reply.
+    pub(crate) fn serve_unstored(&self, write: &Write) {
+        let Write::Commit(commit) = write else { return };
+        let slot = self.memory.slot(&commit.connection);
+        let Some(known) = slot.known().filter(|known| known.row.generation == commit.generation) else {
+            return;
+        };
+        let row = Connection {
+            generation: commit.generation.next(),
+            revision: known.row.revision.next(),
+            tokens: Some(commit.tokens.clone()),
+            ..known.row.clone()
+        };
+        slot.publish(self.opened(row, self.clock.uptime()));
     }
 
     /// Looks at the store, for at most `claim_wait`, and publishes what is there.
@@ -217,11 +260,20 @@ impl Shared {
         Ok(self.patiently(|| self.look_once(name)).await?)
     }
 
-    /// Looks at the store once, and publishes what is there.
+    /// Looks at the store once, and publishes what is there. A row that was later before the store was asked shows that it
+    /// is another store by now: a backup, or a replica that had not caught up.
     pub(crate) async fn look_once(&self, name: &ConnectionName) -> Result<Option<Arc<Known>>, StoreError> {
+        let before = self.memory.find(name.as_str()).and_then(|slot| slot.known());
         let asked_at = self.clock.uptime();
         let row = self.ports.connections.find(name).await?;
-        Ok(row.map(|row| self.publish(row, asked_at)))
+        let Some(row) = row else { return Ok(None) };
+        match before.filter(|before| row.revision < before.row.revision) {
+            Some(before) => {
+                self.went_back(row.revision);
+                Ok(Some(before))
+            }
+            None => Ok(Some(self.publish(row, asked_at))),
+        }
     }
 
     /// Asks the store until it answers, for at most `claim_wait`.
@@ -256,11 +308,14 @@ impl Shared {
         }
     }
 
-    /// The store is at `found`, and was further before: nothing is spent from now on, and by no later process either.
+    /// The store is not what it was: it is at `found`, and was further before, or what it says contradicts what it said.
+    /// Nothing is spent from now on, and by no later process either.
     pub(crate) fn went_back(&self, found: Revision) {
-        let hold = Hold::WentBack { found, seen: self.high_water.seen() };
-        self.high_water.mark(self.high_water.seen());
+        let seen = self.high_water.seen();
+        let hold = Hold::WentBack { found, seen };
         if self.hold.set(hold).is_ok() {
+            // Numbers of changes may have been jumped over: the mark is beyond what the store has come to in any case.
+            self.high_water.mark(seen.max(found.next()));
             tracing::error!(
                 "on hold: {hold}; living tokens are served, and nothing is spent until `jeton adopt`"
             );
@@ -285,6 +340,24 @@ impl Shared {
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.is_cancelled()
     }
+}
+
+/// Says that what is stored does not open, and what helps.
+pub(crate) fn does_not_open(name: &ConnectionName) -> String {
+    format!(
+        "its stored token set was changed or is damaged, and does not open; put its rows back from a backup of the \
+         database, or `jeton connect {name}` replaces the grant"
+    )
+}
+
+/// Whether these rows of one connection cannot be of one store, in whatever order they were read: a later change never has
+/// an earlier generation, and a generation names one token set.
+fn contradict(known: &Connection, row: &Connection) -> bool {
+    let went_back = row.revision > known.revision && row.generation < known.generation;
+    let prints = |row: &Connection| {
+        row.tokens.as_ref().map(|tokens| (tokens.access_fingerprint, tokens.refresh_fingerprint))
+    };
+    went_back || (row.generation == known.generation && prints(row) != prints(known))
 }
 
 fn define(

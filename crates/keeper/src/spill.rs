@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use jeton_core::id::{AttemptId, ConnectionName};
-use jeton_core::keep::ports::{Commit, Connect, Fail};
+use jeton_core::keep::ports::{Commit, Connect, Fail, FailExchange};
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 
@@ -40,6 +40,8 @@ pub(crate) enum Write {
     Fail(Fail),
     /// The grant that a code bought.
     Connect(Connect),
+    /// The exchange of a code that brought a reply that could not be read.
+    FailExchange(FailExchange),
 }
 
 /// The spill slots of a data directory.
@@ -229,6 +231,7 @@ impl Write {
             Self::Commit(commit) => (&commit.connection, commit.attempt),
             Self::Fail(fail) => (&fail.connection, fail.attempt),
             Self::Connect(connect) => (&connect.connection, connect.attempt),
+            Self::FailExchange(fail) => (&fail.connection, fail.attempt),
         }
     }
 }

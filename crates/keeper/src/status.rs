@@ -67,6 +67,12 @@ impl Status {
         }
     }
 
+    /// The status of a connection whose row cannot be read.
+    pub(crate) fn unreadable(name: ConnectionName, provider: ProviderName) -> Self {
+        let code = Some("unreadable".to_owned());
+        Self { condition: Condition::Failing, code, ..Self::unconnected(name, provider) }
+    }
+
     /// The status of a connection that is defined and has no row yet.
     pub(crate) fn unconnected(name: ConnectionName, provider: ProviderName) -> Self {
         Self {

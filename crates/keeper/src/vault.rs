@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jeton_core::entropy::Entropy;
 use jeton_core::id::ConnectionName;
+use jeton_core::keep::ports::name_of;
 use jeton_core::keep::provider::Definition;
 use jeton_core::seal::Fingerprint;
 use jeton_core::secret::Secret;
@@ -65,10 +66,10 @@ impl Vault {
         loop {
             let asked_at = self.shared.clock.uptime();
             let rows = self.shared.ports.connections.list(after.as_ref(), PAGE).await?;
-            after = rows.last().map(|row| row.name.clone());
+            after = rows.last().map(|row| name_of(row).clone());
             let last_page = rows.len() < PAGE;
             for row in rows {
-                self.shared.publish(row, asked_at);
+                self.shared.publish_listed(row, asked_at);
             }
             if last_page {
                 return Ok(());

@@ -44,6 +44,10 @@ pub(crate) fn connect<D: Desk>(desk: &D, connect: &Connect) -> Result<ConnectAns
     let generation = row.generation;
     desk.write(&connect_attempt(desk, connect, before.as_ref(), &row), row.grant)?;
     desk.save(before.as_ref(), row, Some(connect.attempt))?;
+    if exchanged {
+        // Where it was kept because it could not be read, it has been read by now.
+        desk.drop_reply(connect.attempt)?;
+    }
     Ok(ConnectAnswer::Connected { generation })
 }
 

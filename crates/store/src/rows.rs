@@ -12,7 +12,7 @@ use jeton_core::time::Timestamp;
 pub(crate) use records::{
     ATTEMPT_COLUMNS, AUDIT_COLUMNS, CONNECTION_COLUMNS, CONSENT_COLUMNS, LIVE_NODE_COLUMNS,
     NEXT_TOKEN_REVISION, SERVICE_TOKEN_COLUMNS, attempt, audit_row, connection, consent, ending_columns,
-    live_node, lost_token, service_token, stray,
+    listed, live_node, lost_token, service_token, stray,
 };
 
 /// The columns of a token set, in the order that [`Columns::tokens`] reads them.

@@ -6,6 +6,7 @@
 //! first answer again.
 
 mod consents;
+mod listed;
 mod nodes;
 
 use std::time::Duration;
@@ -26,6 +27,7 @@ pub use consents::{
     CallBack, CallbackAnswer, ConsentKey, ConsentStore, FailExchange, FoundConsent, Invite, OpenAnswer,
     Opening, Then,
 };
+pub use listed::{Listed, Unreadable, name_of, revision_of};
 pub use nodes::{Beat, CLOCK_TOLERANCE, Heard, LiveNode, NodeStore};
 
 /// Why a store could not do what was asked. The text names what is wrong and the cure, and holds no secret.
@@ -238,8 +240,7 @@ pub trait ConnectionStore: Send + Sync {
     async fn find(&self, name: &ConnectionName) -> Result<Option<Connection>, StoreError>;
 
     /// Up to `limit` connections by name, after `after`.
-    async fn list(&self, after: Option<&ConnectionName>, limit: usize)
-    -> Result<Vec<Connection>, StoreError>;
+    async fn list(&self, after: Option<&ConnectionName>, limit: usize) -> Result<Vec<Listed>, StoreError>;
 
     /// Up to `limit` connections, after `after`, that are due within `horizon` from now, the longest due first;
     /// and the instant by the clock of the store. Connections that are paused or under a live lease are left out.
@@ -291,7 +292,7 @@ pub trait ChangeFeed: Send + Sync {
     /// them, though its own revision is not above `seen`. So a consumer takes for `seen` the highest revision that it
     /// got. It may get one revision of a row twice, after the store was out of reach for instance, and none but the
     /// latest of several: what it does with a row must be harmless the second time.
-    async fn changed_since(&self, seen: Revision, limit: usize) -> Result<Vec<Connection>, StoreError>;
+    async fn changed_since(&self, seen: Revision, limit: usize) -> Result<Vec<Listed>, StoreError>;
 
     /// Returns soon after [`ChangeFeed::changed_since`] has something for whoever has seen `seen`, whoever changed it.
     async fn wait_for_change(&self, seen: Revision);

@@ -17,7 +17,7 @@ use jeton_core::secret::Secret;
 use jeton_core::time::Timestamp;
 
 use super::progress::{self, renews};
-use super::{ConsentError, ConsentStatus, Consented};
+use super::{ConsentError, ConsentStatus, Consented, reread};
 use crate::deliver::{self, Taken};
 use crate::error::TokenError;
 use crate::extras::Extras;
@@ -64,7 +64,13 @@ pub(super) async fn run(
             let bought = Bought { attempt, grant, sent_at, captured };
             answer.connect(&reply, bought, slot).await
         }
-        Redeemed::Failed(refusal) => Err(answer.failed(attempt, refusal).await),
+        Redeemed::Failed(refusal) => match refusal.unread {
+            Some(ref body) => {
+                let kept = reread::seal(shared, attempt, &slots.captured, body);
+                Err(answer.unread(attempt, refusal, kept, slot).await)
+            }
+            None => Err(answer.failed(attempt, refusal).await),
+        },
     }
 }
 
@@ -77,11 +83,48 @@ struct Answer<'a> {
 }
 
 /// What a code bought.
-struct Bought {
-    attempt: AttemptId,
-    grant: GrantId,
-    sent_at: Timestamp,
-    captured: Vars,
+pub(super) struct Bought {
+    pub(super) attempt: AttemptId,
+    pub(super) grant: GrantId,
+    pub(super) sent_at: Timestamp,
+    pub(super) captured: Vars,
+}
+
+/// The grant that a reply brought, to be stored. Whatever generation is in the way by then, it is sealed anew for the one
+/// after that.
+pub(super) fn grant(
+    shared: &Shared,
+    defined: &Defined,
+    reply: &TokenReply,
+    bought: &Bought,
+    access_expires_at: Option<Timestamp>,
+) -> (Opened, Connect) {
+    let extras = Extras { vars: bought.captured.clone(), ..Extras::default() };
+    let opened = Opened {
+        access: Some(reply.access.clone()),
+        refresh: reply.refresh.clone(),
+        extras: Some(extras.after(reply).to_text()),
+    };
+    let known = shared.memory.find(defined.name.as_str()).and_then(|slot| slot.known());
+    let generation = known.map(|known| known.row.generation).unwrap_or_default();
+    let (name, next, sent_at) = (&defined.name, generation.next(), bought.sent_at);
+    let tokens = SealedTokens {
+        access_expires_at,
+        refresh_expires_at: reply.refresh_expires_at,
+        ..seal_tokens(&shared.sealer, &*shared.entropy, name, next, &opened, sent_at)
+    };
+    let connect = Connect {
+        connection: name.clone(),
+        provider: defined.provider.clone(),
+        grant: bought.grant,
+        generation,
+        due_at: due::due_at(&tokens, &defined.pace, sent_at, 0.0),
+        tokens: Some(tokens),
+        single_use: defined.spends(),
+        attempt: bought.attempt,
+        node: shared.node,
+    };
+    (opened, connect)
 }
 
 impl Answer<'_> {
@@ -167,20 +210,14 @@ impl Answer<'_> {
         for warning in &reply.warnings {
             tracing::warn!(connection = %defined.name, warning, "the token reply is strange");
         }
-        let extras = Extras { vars: bought.captured.clone(), ..Extras::default() };
-        let opened = Opened {
-            access: Some(reply.access.clone()),
-            refresh: reply.refresh.clone(),
-            extras: Some(extras.after(reply).to_text()),
-        };
         let mut expires_at = reply.expires_at;
-        let grant = |expires_at| Write::Connect(self.grant(reply, &bought, &opened, expires_at));
-        let mut write = grant(expires_at);
+        let (opened, connect) = grant(shared, defined, reply, &bought, expires_at);
+        let mut write = Write::Connect(connect);
         if reply.ask_introspection && deliver::secure(&mut slot, &write).await {
             match introspect::expiry(shared, defined, &opened).await {
                 Ok(at) => {
                     expires_at = Some(at);
-                    write = grant(expires_at);
+                    write = Write::Connect(grant(shared, defined, reply, &bought, expires_at).1);
                 }
                 Err(why) => {
                     tracing::warn!(connection = %defined.name, why, "the life of an access token is not known");
@@ -192,36 +229,6 @@ impl Answer<'_> {
             |error: TokenError| ConsentError::Kept { name: defined.name.clone(), message: cause(error) };
         let taken = deliver::deliver(shared, &write, slot).await.map_err(kept)?;
         self.said(taken, expires_at, renews(defined, reply.refresh.is_some()))
-    }
-
-    /// Whatever generation is in the way by the time it is stored, it is sealed anew for the one after that.
-    fn grant(
-        &self,
-        reply: &TokenReply,
-        bought: &Bought,
-        opened: &Opened,
-        access_expires_at: Option<Timestamp>,
-    ) -> Connect {
-        let (shared, defined) = (self.shared, self.defined);
-        let known = shared.memory.find(defined.name.as_str()).and_then(|slot| slot.known());
-        let generation = known.map(|known| known.row.generation).unwrap_or_default();
-        let (name, next, sent_at) = (&defined.name, generation.next(), bought.sent_at);
-        let tokens = SealedTokens {
-            access_expires_at,
-            refresh_expires_at: reply.refresh_expires_at,
-            ..seal_tokens(&shared.sealer, &*shared.entropy, name, next, opened, sent_at)
-        };
-        Connect {
-            connection: name.clone(),
-            provider: defined.provider.clone(),
-            grant: bought.grant,
-            generation,
-            due_at: due::due_at(&tokens, &defined.pace, sent_at, 0.0),
-            tokens: Some(tokens),
-            single_use: defined.spends(),
-            attempt: bought.attempt,
-            node: shared.node,
-        }
     }
 
     fn said(
@@ -259,6 +266,41 @@ impl Answer<'_> {
         }
     }
 
+    /// Keeps a reply that may hold the grant and cannot be read, sealed, until the provider file is mended.
+    async fn unread(
+        &self,
+        attempt: AttemptId,
+        refusal: Refusal,
+        kept_reply: Vec<u8>,
+        slot: Slot<'_>,
+    ) -> ConsentError {
+        let name = self.defined.name.clone();
+        let message = format!(
+            "{}; that answer is kept sealed, and is read again once the file of the provider `{}` is mended and jeton \
+             started anew",
+            refusal.message.trim_end_matches('.'),
+            self.defined.provider
+        );
+        let (code, status) = (&refusal.code, refusal.status.unwrap_or_default());
+        tracing::error!(
+            connection = %name, %attempt, code, status, reason = %message,
+            "the answer to the exchange of a code cannot be read"
+        );
+        let fail = FailExchange {
+            connection: name.clone(),
+            attempt,
+            unknown: true,
+            code: refusal.code,
+            http_status: refusal.status,
+            message: message.clone(),
+            kept_reply: Some(kept_reply),
+        };
+        if let Err(error) = deliver::deliver(self.shared, &Write::FailExchange(fail), slot).await {
+            tracing::error!(connection = %name, %attempt, %error, "that answer waits in its spill slot");
+        }
+        ConsentError::Unknown { name, message }
+    }
+
     /// Records that the exchange failed. The connection keeps the grant that it has.
     async fn failed(&self, attempt: AttemptId, refusal: Refusal) -> ConsentError {
         let name = self.defined.name.clone();
@@ -267,11 +309,13 @@ impl Answer<'_> {
         let status = refusal.status.unwrap_or_default();
         tracing::warn!(connection = %name, %attempt, code, class, status, reason, "the exchange of a code failed");
         let fail = FailExchange {
+            connection: name.clone(),
             attempt,
             unknown,
             code: refusal.code.clone(),
             http_status: refusal.status,
             message: refusal.message.clone(),
+            kept_reply: None,
         };
         let store = &self.shared.ports.consents;
         if let Err(error) = self.shared.patiently(|| store.fail_exchange(fail.clone())).await {

@@ -11,14 +11,17 @@ use jeton_core::time::Timestamp;
 
 use super::consequence::{self, Circumstances, Consequence, Next};
 use super::record::{Birth, Record};
-use super::{Progress, Refresh, Round};
+use super::{Progress, Refresh, Round, withdraw};
 use crate::budget::{self, UsedUp};
+use crate::contact::SETTLED;
 use crate::deliver;
 use crate::error::TokenError;
 use crate::extras::Extras;
+use crate::housemates;
 use crate::reconciler;
 use crate::redeem::{Limits, Redeemed, Refusal, redeem, step_of};
 use crate::sealed::{Opened, open_tokens};
+use crate::shared::does_not_open;
 use crate::spill::{self, SlotState};
 
 /// How long the first resend inside the provider's grace waits for the send before it; each further one waits twice
@@ -63,6 +66,7 @@ impl Refresh<'_> {
             // The process that was interrupted may have left its reply in a slot: then the claim finds that it moved.
             reconciler::return_spills(self.shared).await;
             self.check_slots()?;
+            self.check_owners()?;
         }
         let slot = deliver::reserve(self.shared).await?;
         if self.shared.is_closing() {
@@ -80,7 +84,8 @@ impl Refresh<'_> {
         let limits = Limits { write_until, lease_until };
         let claim = self.claim(row, &prepared, attempt);
         let seen = self.shared.high_water.seen();
-        let answer = self.shared.patiently(|| self.shared.ports.connections.claim(claim.clone())).await?;
+        let answer = self.shared.patiently(|| self.shared.ports.connections.claim(claim.clone())).await;
+        let answer = answer.inspect_err(|error| withdraw::unless_refused(self.shared, &claim, error))?;
         match answer {
             ClaimAnswer::Won { .. } => {
                 // Whatever the store had come to before, the claim is at least one change more.
@@ -102,9 +107,9 @@ impl Refresh<'_> {
         }
     }
 
-    /// When it will be `instant`, by the clock that counts suspension.
+    /// When it will be `instant` of the store, by the clock that counts suspension.
     fn uptime_at(&self, instant: Timestamp) -> Duration {
-        self.shared.clock.uptime() + instant.since(self.shared.clock.now())
+        self.there.uptime + instant.since(self.there.now)
     }
 
     /// What one provider gave is not shown to another: neither its refresh token nor its variables.
@@ -127,7 +132,7 @@ impl Refresh<'_> {
         for (path, state) in slots {
             match state {
                 SlotState::Filled { attempt, .. } | SlotState::SetAside { attempt, .. }
-                    if self.chain.contains(&attempt) =>
+                    if self.chain.iter().any(|open| open.id == attempt) =>
                 {
                     return Err(store(format!("the reply of attempt {attempt} waits in {}", path.display())));
                 }
@@ -138,6 +143,27 @@ impl Refresh<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The reply may also lie with another node, where nobody can look: while that may come back with it, the attempt is left
+    /// to it, unless a person decides.
+    fn check_owners(&self) -> Result<(), TokenError> {
+        let now = self.shared.clock.uptime();
+        let elsewhere = self.chain.iter().find(|attempt| {
+            attempt.fingerprint.is_some()
+                && attempt.node != self.shared.node
+                && self.shared.contact.may_come_back(attempt.node, now)
+                && !housemates::knows(&self.shared.data_dir, attempt.node).unwrap_or(false)
+        });
+        match elsewhere.filter(|_| !self.order.person_decides) {
+            None => Ok(()),
+            Some(attempt) => {
+                let name = self.defined.name.clone();
+                tracing::debug!(connection = %name, attempt = %attempt.id, node = %attempt.node, "left to its node");
+                let until = Some(self.shared.clock.now() + SETTLED);
+                Err(TokenError::Interrupted { name, attempt: attempt.id, until })
+            }
+        }
     }
 
     /// Whether the provider allows one more request now, for all we have asked of it.
@@ -218,7 +244,7 @@ impl Refresh<'_> {
         };
         let opened = match tokens {
             Some(tokens) => open_tokens(&self.shared.sealer, &row.name, generation, tokens)
-                .map_err(|error| self.unusable(format!("a stored token does not open: {error}")))?,
+                .map_err(|_| self.unusable(does_not_open(&row.name)))?,
             None => Opened::default(),
         };
         let extras = Extras::from_text(opened.extras.as_ref());

@@ -24,8 +24,8 @@ url = "${token_url}"
 form = { grant_type = "client_credentials" }
 "#;
 
-/// A grant where there is one, client credentials where there is none.
-const EITHER: &str = r#"
+/// A grant where there is one, client credentials where there is none or it is dead.
+pub(crate) const EITHER: &str = r#"
 name = "own"
 title = "Either"
 about = "a grant, or client credentials"

@@ -13,9 +13,9 @@ use jeton_core::keep::ports::{Administer, Commit, CommitAnswer, StoreError};
 use jeton_core::secret::Secret;
 use jeton_core::time::Clock as _;
 use jeton_emulator::Mood;
-use jeton_keeper::{Connected, TokenError};
+use jeton_keeper::{Connected, Settings, TokenError};
 use jeton_store::sqlite::faults::{Hooks, NoHooks};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::process::Process;
 use crate::stores::Database;
@@ -300,4 +300,57 @@ async fn a_claim_of_unknown_outcome_finds_its_own_lease_and_not_a_rivals() {
     assert!(process.token(ACME).await.is_ok());
     assert_eq!(process.attempts(ACME).await.len(), 1);
     world.assert_spent_once();
+}
+
+/// Loses every answer to COMMIT while it is on, whether the COMMIT was done or not.
+#[derive(Debug, Default)]
+struct LostAnswers {
+    on: AtomicBool,
+    before_it_is_done: bool,
+}
+
+impl LostAnswers {
+    fn lose(&self, done: bool) -> Result<(), StoreError> {
+        if self.on.load(Ordering::SeqCst) && self.before_it_is_done != done {
+            return Err(StoreError::Unavailable("the answer to COMMIT was lost".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+impl Hooks for LostAnswers {
+    fn before_commit(&self) -> Result<(), StoreError> {
+        self.lose(false)
+    }
+
+    fn after_commit(&self) -> Result<(), StoreError> {
+        self.lose(true)
+    }
+}
+
+#[tokio::test]
+async fn a_claim_whose_outcome_stays_unknown_is_taken_back_for_nothing_was_sent() {
+    for before_it_is_done in [false, true] {
+        let settings = Settings { claim_wait: Duration::from_millis(300), ..short_settings() };
+        let world = World::start(Shape { settings, ..Shape::default() }).await;
+        let hooks = Arc::new(LostAnswers { before_it_is_done, ..LostAnswers::default() });
+        let process = world.process_with(world.shape.settings.clone(), Arc::clone(&hooks) as _).await;
+        process.connect(ACME, world.expired_grant()).await;
+        hooks.on.store(true, Ordering::SeqCst);
+        // PostgreSQL is asked again and again before its silence counts.
+        let unanswered = process.token_within(ACME, Duration::from_mins(1)).await;
+        assert!(matches!(unanswered, Err(TokenError::Store { .. })), "{unanswered:?}");
+        assert_eq!(world.requests(), 0);
+        hooks.on.store(false, Ordering::SeqCst);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while process.row(ACME).await.open_attempt.is_some() {
+            assert!(Instant::now() < deadline, "the claim stands: {:?}", process.row(ACME).await);
+            sleep(Duration::from_millis(20)).await;
+        }
+        let codes: Vec<_> = process.attempts(ACME).await.into_iter().map(|attempt| attempt.code).collect();
+        let expected = if before_it_is_done { vec![] } else { vec![Some("not_sent".to_owned())] };
+        assert_eq!(codes, expected);
+        assert!(process.token(ACME).await.is_ok());
+        world.assert_spent_once();
+    }
 }

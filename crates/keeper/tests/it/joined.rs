@@ -15,13 +15,14 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
+use crate::acquire::EITHER;
 use crate::world::{ACME, Shape, World, eventually, short_settings};
 
 /// The access token that it gives to everybody, again and again.
-const SAME: &str = "the-same-access-token-again";
+pub(crate) const SAME: &str = "the-same-access-token-again";
 
 /// A token endpoint that rotates refresh tokens and never the access token, and takes its time.
-async fn stubborn() -> (String, Arc<AtomicUsize>, tokio::task::JoinSet<()>) {
+pub(crate) async fn stubborn() -> (String, Arc<AtomicUsize>, tokio::task::JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let url = format!("http://{}/token", listener.local_addr().expect("it is bound"));
     let requests = Arc::new(AtomicUsize::new(0));
@@ -101,26 +102,6 @@ async fn what_helped_before_and_comes_again_unchanged_is_refreshed_once_and_then
     assert!(matches!(refused, Err(TokenError::Braked { .. })), "{refused:?}");
     assert_eq!(requests.load(Ordering::SeqCst), 2);
 }
-
-/// A grant, or client credentials in place of one that is dead.
-const EITHER: &str = r#"
-name = "own"
-title = "Either"
-about = "a grant, or client credentials"
-hosts = []
-[vars.token_url]
-about = "the token endpoint"
-[client]
-auth = "basic"
-[refresh]
-url = "${token_url}"
-form = { grant_type = "refresh_token", refresh_token = "${refresh}" }
-[acquire]
-url = "${token_url}"
-form = { grant_type = "client_credentials" }
-[policy]
-rotation = "single_use"
-"#;
 
 /// Holds the writer up after the next COMMIT.
 #[derive(Debug, Default)]

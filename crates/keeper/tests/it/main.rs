@@ -12,6 +12,8 @@ mod clock;
 mod commit;
 mod copies;
 mod cost;
+mod damaged;
+mod exchange;
 mod flight;
 mod grace;
 mod hold;

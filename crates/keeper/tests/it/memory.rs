@@ -161,3 +161,31 @@ async fn where_the_old_token_dies_a_store_that_hangs_keeps_a_caller_no_longer_th
     assert_eq!(process.token_within(ACME, Duration::from_millis(300)).await.unwrap().access, token.access);
     assert!(started.elapsed() < Duration::from_millis(2_500), "{:?}", started.elapsed());
 }
+
+#[tokio::test]
+async fn where_the_old_token_dies_a_store_that_hangs_keeps_nobody_whose_token_lives_waiting() {
+    let (world, process) = World::shaped(old_access_dies()).await;
+    process.connect(ACME, world.expired_grant()).await;
+    let token = process.token(ACME).await.unwrap();
+    sleep(world.shape.settings.memory_age + Duration::from_millis(5)).await;
+    process.tap.set_late_by(Duration::from_secs(20));
+    let started = Instant::now();
+    // This caller would wait for 30 s.
+    assert_eq!(process.token_within(ACME, Duration::from_secs(30)).await.unwrap().access, token.access);
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn where_the_old_token_dies_callers_at_one_time_share_one_look() {
+    let (world, process) = World::shaped(old_access_dies()).await;
+    process.connect(ACME, world.expired_grant()).await;
+    let token = process.token(ACME).await.unwrap();
+    sleep(world.shape.settings.memory_age + Duration::from_millis(5)).await;
+    process.tap.set_late_by(Duration::from_millis(100));
+    let before = process.tap.calls();
+    let callers = (0..100).map(|_| process.token(ACME));
+    for served in futures_util::future::join_all(callers).await {
+        assert_eq!(served.unwrap().access, token.access);
+    }
+    assert_eq!(process.tap.calls() - before, 1);
+}

@@ -3,14 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jeton_core::id::NodeId;
+use jeton_core::entropy::SystemEntropy;
+use jeton_core::id::{AttemptId, NodeId};
+use jeton_core::keep::attempt::{Act, Trigger};
+use jeton_core::keep::claim::Claim;
 use jeton_core::keep::ports::Beat;
+use jeton_core::time::Clock as _;
+use jeton_emulator::Mood;
 use jeton_store::sqlite::faults::NoHooks;
 use tokio::time::{Instant, sleep};
 
 use crate::clock::MovableClock;
 use crate::process::Process;
-use crate::world::{PATIENCE, Shape, World, names};
+use crate::recovery::assert_interrupted;
+use crate::world::{ACME, PATIENCE, Shape, World, graceful, names};
 
 /// Waits until a process sees so many others.
 async fn until_seen(process: &Process, count: usize) -> Vec<String> {
@@ -62,6 +68,75 @@ async fn a_node_that_dies_counts_as_gone_soon() {
     until_seen(&asking, 1).await;
     world.clock.pass(Duration::from_secs(21));
     until_seen(&asking, 0).await;
+}
+
+#[tokio::test]
+async fn an_attempt_of_another_node_is_left_to_it_until_it_is_gone() {
+    let emulator = jeton_emulator::Settings { access_ttl: Duration::from_mins(10), ..Default::default() };
+    let policy = graceful(Duration::from_hours(2));
+    let (world, node) = World::shaped(Shape { emulator, policy, ..Shape::default() }).await;
+    node.connect(ACME, world.expired_grant()).await;
+    let other = NodeId::from_bytes([9; 16]);
+    let beat = Beat {
+        node: other,
+        name: "other".to_owned(),
+        version: String::new(),
+        definitions: String::new(),
+        life: Duration::from_hours(1),
+    };
+    node.store.beat(beat).await.unwrap();
+    let row = node.row(ACME).await;
+    let claim = Claim {
+        connection: row.name.clone(),
+        attempt: AttemptId::generate(world.clock.now(), &SystemEntropy),
+        node: other,
+        trigger: Trigger::Automatic,
+        act: Act::Redeem,
+        generation: row.generation,
+        spends: row.tokens.as_ref().and_then(|tokens| tokens.refresh_fingerprint),
+        lease_ttl: Duration::from_secs(2),
+        through_cooldown: false,
+        recovers: None,
+    };
+    node.store.claim(claim).await.unwrap();
+    world.clock.pass(Duration::from_secs(3));
+    live(&node, "node");
+    // Beyond the while after which a silent node counts as gone.
+    for _ in 0..4 {
+        assert_interrupted(&node.token(ACME).await);
+        sleep(Duration::from_secs(5)).await;
+    }
+    assert_eq!(world.requests(), 0, "its reply may lie in a slot of the other node");
+    node.store.forget(other).await.unwrap();
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while node.token(ACME).await.is_err() {
+        assert!(Instant::now() < deadline, "nobody recovers what a node left that is gone");
+        sleep(Duration::from_millis(200)).await;
+    }
+    world.assert_spent_once();
+    node.vault.drain().await;
+}
+
+#[tokio::test]
+async fn an_attempt_of_a_node_on_the_same_data_directory_is_recovered_at_once() {
+    let emulator = jeton_emulator::Settings { reuse_grace: Duration::from_mins(1), ..Default::default() };
+    let policy = graceful(Duration::from_secs(50));
+    let world = World::start(Shape { emulator, policy, ..Shape::default() }).await;
+    let (slow, quick) = (world.process().await, world.process().await);
+    slow.connect(ACME, world.expired_grant()).await;
+    live(&slow, "slow");
+    live(&quick, "quick");
+    until_seen(&world.process().await, 2).await;
+    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(2_500))]);
+    let recover = async {
+        world.until_accepted(1).await;
+        world.clock.pass(world.shape.settings.lease);
+        quick.token(ACME).await
+    };
+    let (late, recovered) = tokio::join!(slow.token(ACME), recover);
+    // Its slots were looked into: there is nobody to wait for.
+    assert_eq!(late.unwrap().access, recovered.unwrap().access);
+    assert_eq!(world.requests(), 2);
 }
 
 #[tokio::test]

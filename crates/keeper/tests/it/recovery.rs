@@ -1,5 +1,6 @@
 //! Attempts whose outcome nobody knows, and what follows.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jeton_core::entropy::SystemEntropy;
@@ -10,11 +11,13 @@ use jeton_core::keep::connection::Condition;
 use jeton_core::keep::provider::{PolicyOverrides, Rotation};
 use jeton_core::time::Clock as _;
 use jeton_emulator::{Ending, Mood, Outcome};
-use jeton_keeper::TokenError;
+use jeton_keeper::{Installation, KeySource, TokenError};
+use jeton_store::sqlite::faults::NoHooks;
 use tokio::time::{Instant, sleep};
 
+use crate::clock::MovableClock;
 use crate::process::Process;
-use crate::world::{ACME, Shape, World, graceful, holding};
+use crate::world::{ACME, Shape, World, graceful, holding, short_settings};
 
 /// The hold where nothing else is said.
 const USUAL_HOLD: Duration = Duration::from_mins(1);
@@ -299,4 +302,25 @@ async fn an_interrupted_attempt_on_a_token_that_is_not_due_is_recovered_too_and_
     let calls = process.tap.calls() - before;
     assert!(calls < 60, "{calls} calls of the store for one recovery");
     process.vault.drain().await;
+}
+
+#[tokio::test]
+async fn holds_are_judged_by_the_clock_of_the_store_and_not_by_that_of_a_node() {
+    let (world, process) = World::usual().await;
+    process.connect(ACME, world.expired_grant()).await;
+    world.emulator.enqueue([Mood::ending(Ending::CutBefore)]);
+    assert_interrupted(&process.token(ACME).await);
+
+    let ahead = Arc::new(MovableClock::default());
+    ahead.pass(Duration::from_mins(5));
+    let place = world.place();
+    let store = world.store_at(&place, Arc::new(NoHooks)).await;
+    let key = KeySource::File(place.key.clone());
+    let installation = Installation::open(&*store, &place.data_dir, &key, &*ahead, &SystemEntropy).await;
+    let fast = world.process_by(store, installation.unwrap(), short_settings(), ahead).await;
+    assert_interrupted(&fast.token(ACME).await);
+    assert_eq!(world.requests(), 1, "by the clock of the store it is held");
+    world.clock.pass(USUAL_HOLD + Duration::from_secs(1));
+    fast.token(ACME).await.unwrap();
+    assert_eq!(world.requests(), 2);
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jeton_core::entropy::SystemEntropy;
 use jeton_core::id::{AttemptId, ConnectionName};
-use jeton_core::keep::ports::StoreError;
+use jeton_core::keep::ports::{Administer, StoreError};
 use jeton_core::time::Clock as _;
 use jeton_emulator::Mood;
 use jeton_keeper::{Installation, KeySource, Settings, SlotState, TokenError, look_at_spill_slots};
@@ -192,4 +192,46 @@ async fn a_reply_that_the_store_refuses_for_good_is_kept_beside_the_slots_and_it
     let again = world.process().await;
     assert_eq!(seen(&world), [SlotState::Free, SlotState::Free, aside]);
     again.force(ACME).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_reply_that_comes_when_the_store_is_on_hold_stays_in_its_slot_and_is_served_from_it() {
+    let mut world = World::start(Shape { names: names(2), ..long_lived() }).await;
+    let process = world.process().await;
+    process.connect("c0", world.expired_grant()).await;
+    process.connect("c1", world.living_grant(Duration::from_hours(1))).await;
+    process.vault.drain().await;
+    drop(process);
+    let original = world.database.clone();
+    let backup = original.copy(world.home.path().join("backup.db"));
+
+    let process = world.process().await;
+    process.vault.administer("c1", Administer::Pause).await.unwrap();
+    world.emulator.enqueue([Mood::default().slow_after(Duration::from_secs(2))]);
+    world.database = backup;
+    let restored = world.store_at(&world.place(), Arc::new(NoHooks)).await;
+    let restore = async {
+        world.until_accepted(1).await;
+        process.tap.lead_to(&restored);
+        process.vault.status("c1").await.unwrap();
+        assert!(
+            process.vault.on_hold() && world.emulator.stats().in_flight == 1,
+            "the reply is still to come"
+        );
+    };
+    let (token, ()) = tokio::join!(process.token("c0"), restore);
+    assert!(world.emulator.accepts(token.unwrap().access.reveal()));
+    assert_eq!(filled_slots(&world).len(), 1);
+    let name: ConnectionName = "c0".parse().unwrap();
+    assert_eq!(restored.find(&name).await.unwrap().unwrap().generation.0, 1, "it was not offered");
+    process.vault.drain().await;
+    drop(process);
+
+    world.database = original;
+    let process = world.process().await;
+    assert_eq!(process.vault.hold(), None, "the right database is back");
+    assert_eq!(process.row("c0").await.generation.0, 2);
+    assert_eq!(filled_slots(&world), []);
+    process.force("c0").await.unwrap();
+    world.assert_spent_once();
 }

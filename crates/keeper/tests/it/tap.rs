@@ -1,20 +1,21 @@
-//! A tap between a vault and its store: it counts the calls, it can be closed, as when a store is out of reach, and its
-//! answers can come late.
+//! A tap between a vault and its store: it counts the calls, it can be closed, as when a store is out of reach, its answers
+//! can come late, and it can lead to another store, as when a backup takes the place of the database.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jeton_core::id::{ConnectionName, OperationId};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
-use jeton_core::keep::connection::{Connection, Generation, SealedTokens};
+use jeton_core::keep::connection::{Connection, Generation, Revision, SealedTokens};
 use jeton_core::keep::ports::{
-    Administer, Commit, CommitAnswer, Connect, ConnectAnswer, ConnectionStore, Due, Fail, Skip, StoreError,
+    Administer, CallBack, CallbackAnswer, ChangeFeed, Commit, CommitAnswer, Connect, ConnectAnswer,
+    ConnectionStore, ConsentKey, ConsentStore, Due, Fail, FailExchange, FoundConsent, Invite, Listed,
+    OpenAnswer, Opening, Skip, StoreError,
 };
 use jeton_core::keep::rejection::{Rejection, RejectionAnswer};
 use jeton_core::time::Timestamp;
-use jeton_store::Store;
 use tokio::time::sleep;
 
 use crate::stores::Kept;
@@ -22,7 +23,7 @@ use crate::stores::Kept;
 /// The real store behind a tap.
 #[derive(Debug)]
 pub(crate) struct Tap {
-    store: Kept,
+    store: RwLock<Kept>,
     closed: AtomicBool,
     late_by_ms: AtomicU64,
     calls: AtomicU64,
@@ -32,7 +33,7 @@ pub(crate) struct Tap {
 impl Tap {
     pub(crate) fn new(store: Kept) -> Self {
         Self {
-            store,
+            store: RwLock::new(store),
             closed: AtomicBool::new(false),
             late_by_ms: AtomicU64::new(0),
             calls: AtomicU64::new(0),
@@ -66,12 +67,21 @@ impl Tap {
         sealed.push((name.clone(), before.next(), tokens.clone()));
     }
 
-    fn through(&self) -> Result<&dyn Store, StoreError> {
+    /// From now on every call goes to that store.
+    pub(crate) fn lead_to(&self, store: &Kept) {
+        *self.store.write().unwrap_or_else(PoisonError::into_inner) = store.clone();
+    }
+
+    fn behind(&self) -> Kept {
+        self.store.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn through(&self) -> Result<Kept, StoreError> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         if self.closed.load(Ordering::SeqCst) {
             return Err(StoreError::Unavailable("the tap is closed".to_owned()));
         }
-        Ok(&*self.store)
+        Ok(self.behind())
     }
 }
 
@@ -83,11 +93,7 @@ impl ConnectionStore for Tap {
         found
     }
 
-    async fn list(
-        &self,
-        after: Option<&ConnectionName>,
-        limit: usize,
-    ) -> Result<Vec<Connection>, StoreError> {
+    async fn list(&self, after: Option<&ConnectionName>, limit: usize) -> Result<Vec<Listed>, StoreError> {
         self.through()?.list(after, limit).await
     }
 
@@ -135,5 +141,52 @@ impl ConnectionStore for Tap {
         operation: OperationId,
     ) -> Result<bool, StoreError> {
         self.through()?.administer(name, act, operation).await
+    }
+}
+
+/// What follows the store is not counted, and goes through a closed tap.
+#[async_trait]
+impl ChangeFeed for Tap {
+    async fn revision(&self) -> Result<Revision, StoreError> {
+        self.behind().revision().await
+    }
+
+    async fn changed_since(&self, seen: Revision, limit: usize) -> Result<Vec<Listed>, StoreError> {
+        self.behind().changed_since(seen, limit).await
+    }
+
+    async fn wait_for_change(&self, seen: Revision) {
+        self.behind().wait_for_change(seen).await;
+    }
+}
+
+#[async_trait]
+impl ConsentStore for Tap {
+    async fn invite(&self, invite: Invite) -> Result<Timestamp, StoreError> {
+        self.through()?.invite(invite).await
+    }
+
+    async fn open_link(&self, opening: Opening) -> Result<OpenAnswer, StoreError> {
+        self.through()?.open_link(opening).await
+    }
+
+    async fn call_back(&self, callback: CallBack) -> Result<CallbackAnswer, StoreError> {
+        self.through()?.call_back(callback).await
+    }
+
+    async fn fail_exchange(&self, fail: FailExchange) -> Result<(), StoreError> {
+        self.through()?.fail_exchange(fail).await
+    }
+
+    async fn find_consent(&self, key: ConsentKey) -> Result<Option<FoundConsent>, StoreError> {
+        self.through()?.find_consent(key).await
+    }
+
+    async fn latest_consents(
+        &self,
+        after: Option<&ConnectionName>,
+        limit: usize,
+    ) -> Result<Vec<FoundConsent>, StoreError> {
+        self.through()?.latest_consents(after, limit).await
     }
 }

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jeton_core::entropy::SystemEntropy;
+use jeton_core::id::OperationId;
+use jeton_core::keep::ports::Administer;
+use jeton_core::time::Clock as _;
 use jeton_keeper::{Hold, Installation, Joining, KeySource, TokenError};
 use jeton_store::sqlite::faults::NoHooks;
 use tokio::time::{Instant, sleep};
@@ -142,4 +145,58 @@ async fn a_running_process_whose_store_goes_back_spends_nothing_more() {
     assert_eq!(world.requests(), sent);
     end(process).await;
     assert!(world.process().await.vault.on_hold(), "and so is every later process");
+}
+
+#[tokio::test]
+async fn a_replica_that_had_not_caught_up_is_noticed_though_others_have_written_to_it_since() {
+    for writes in [0, 40] {
+        let mut world = World::start(Shape::default()).await;
+        let process = world.process().await;
+        process.connect(ACME, world.living_grant(Duration::from_hours(1))).await;
+        end(process).await;
+        let replica = backup_of(&world);
+
+        let process = world.process().await;
+        process.force(ACME).await.unwrap();
+        let token = process.token(ACME).await.unwrap();
+        world.database = replica;
+        let promoted = world.store_at(&world.place(), Arc::new(NoHooks)).await;
+        for number in 0..writes {
+            let act = if number % 2 == 0 { Administer::Pause } else { Administer::Resume };
+            let operation = OperationId::generate(world.clock.now(), &SystemEntropy);
+            promoted.administer(&ACME.parse().unwrap(), act, operation).await.unwrap();
+        }
+        process.tap.lead_to(&promoted);
+        let sent = world.requests();
+        let refused = process.force(ACME).await.unwrap_err();
+        assert!(matches!(refused, TokenError::WentBack { .. }), "{writes}: {refused}");
+        assert!(matches!(process.vault.hold(), Some(Hold::WentBack { .. })), "{writes}");
+        assert_eq!(world.requests(), sent, "{writes}");
+        assert_eq!(process.token(ACME).await.unwrap().access, token.access, "what lives is served");
+        end(process).await;
+        assert!(world.process().await.vault.on_hold(), "{writes}: and so is every later process");
+    }
+}
+
+#[tokio::test]
+async fn answers_that_come_out_of_order_put_nothing_on_hold() {
+    let (world, one) = World::usual().await;
+    one.connect(ACME, world.expired_grant()).await;
+    one.vault.start().await.unwrap();
+    let two = world.process().await;
+    for round in 0..6 {
+        one.tap.set_late_by(Duration::from_millis(300));
+        // Read before the refresh, and answered after it and after a later look.
+        let early = one.vault.status(ACME);
+        let meanwhile = async {
+            sleep(Duration::from_millis(20)).await;
+            two.force(ACME).await.unwrap();
+            one.tap.set_late_by(Duration::ZERO);
+            one.vault.status(ACME).await.unwrap()
+        };
+        let (early, later) = tokio::join!(early, meanwhile);
+        assert_eq!(later.generation, early.unwrap().generation.max(later.generation), "{round}");
+        assert_eq!((one.vault.hold(), two.vault.hold()), (None, None), "{round}");
+    }
+    end(one).await;
 }

@@ -162,14 +162,24 @@ impl World {
         installation: Installation,
         settings: Settings,
     ) -> Process {
+        self.process_by(store, installation, settings, Arc::clone(&self.clock)).await
+    }
+
+    /// A process on a machine whose clock is not that of the store.
+    pub(crate) async fn process_by(
+        &self,
+        store: Kept,
+        installation: Installation,
+        settings: Settings,
+        clock: Arc<MovableClock>,
+    ) -> Process {
         let tap = Arc::new(Tap::new(store.clone()));
         let ports = Ports {
             connections: Arc::clone(&tap) as _,
-            feed: store.shared(),
+            feed: Arc::clone(&tap) as _,
             log: store.shared(),
-            consents: store.shared(),
+            consents: Arc::clone(&tap) as _,
         };
-        let clock = Arc::clone(&self.clock) as _;
         let vault =
             Vault::open(ports, installation, self.definitions(), settings, clock, Arc::new(SystemEntropy))
                 .await
@@ -187,7 +197,7 @@ impl World {
         let client = Client {
             id: Some(self.shape.emulator.client_id.clone()),
             secret: Some(self.shape.emulator.client_secret.clone()),
-            redirect_uri: None,
+            redirect_uri: Some("https://jeton.example.com/oauth/callback".to_owned()),
         };
         let vars = BTreeMap::from([("token_url".to_owned(), Secret::new(token_url))]);
         let setup = Setup { vars, client, policy: self.shape.policy.clone() };

@@ -263,15 +263,20 @@ pub async fn an_exchange_that_fails_leaves_the_connection_alone(stand: &Stand) -
         asked(stand, number).await?;
         let (attempt, then) = exchange(stand);
         stand.store.call_back(callback(number, then)).await?;
+        let kept_reply = unknown.then(|| vec![7; 40]);
         let fail = FailExchange {
+            connection: name("acme"),
             attempt,
             unknown,
             code: "invalid_grant".into(),
             http_status: Some(400),
             message: "The provider refused the code.".into(),
+            kept_reply: kept_reply.clone(),
         };
         stand.store.fail_exchange(fail.clone()).await?;
-        stand.store.fail_exchange(FailExchange { code: "again".into(), ..fail }).await?;
+        let again = FailExchange { code: "again".into(), kept_reply: Some(vec![8]), ..fail };
+        stand.store.fail_exchange(again).await?;
+        assert_eq!(stand.store.kept_reply(attempt).await?, kept_reply);
         let logged = stand.attempt(attempt).await?;
         assert_eq!((logged.code.as_deref(), logged.http_status), (Some("invalid_grant"), Some(400)));
         let expected = if unknown {
@@ -285,6 +290,30 @@ pub async fn an_exchange_that_fails_leaves_the_connection_alone(stand: &Stand) -
         assert_eq!(how_far(stand, number).await?, expected);
     }
     assert_eq!(stand.find("acme").await?, row);
+    Ok(())
+}
+
+/// A reply that could not be read is read after all, when the provider file is mended.
+pub async fn a_kept_reply_of_an_exchange_is_wiped_once_its_grant_is_stored(stand: &Stand) -> Told {
+    asked(stand, 1).await?;
+    let (attempt, then) = exchange(stand);
+    let grant = then.grant();
+    stand.store.call_back(callback(1, then)).await?;
+    let fail = FailExchange {
+        connection: name("acme"),
+        attempt,
+        unknown: true,
+        code: "no_access_token".into(),
+        http_status: Some(200),
+        message: "The reply could not be read.".into(),
+        kept_reply: Some(vec![7; 40]),
+    };
+    stand.store.fail_exchange(fail).await?;
+    let connect = Connect { attempt, grant, ..stand.connect("acme", 1, Generation(0)) };
+    let connected = ConnectAnswer::Connected { generation: Generation(1) };
+    assert_eq!(stand.store.connect(connect).await?, connected);
+    assert_eq!(how_far(stand, 1).await?, Progress::Done { generation: Generation(1) });
+    assert_eq!(stand.store.kept_reply(attempt).await?, None);
     Ok(())
 }
 

@@ -66,6 +66,7 @@ macro_rules! tell_the_story {
             consents::what_began_later_has_the_last_word,
             consents::a_grant_whose_refresh_token_is_being_sent_leaves_the_lease_alone,
             consents::an_exchange_that_fails_leaves_the_connection_alone,
+            consents::a_kept_reply_of_an_exchange_is_wiped_once_its_grant_is_stored,
             consents::the_latest_consent_of_each_connection_is_listed_and_old_ones_are_forgotten,
             failures::a_failure_that_spent_nothing_cools_down_and_counts,
             failures::an_unknown_outcome_keeps_the_attempt_open_and_gives_the_lease_back,

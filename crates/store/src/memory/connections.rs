@@ -8,7 +8,8 @@ use jeton_core::id::{ConnectionName, OperationId};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
 use jeton_core::keep::connection::Connection;
 use jeton_core::keep::ports::{
-    Administer, Commit, CommitAnswer, Connect, ConnectAnswer, ConnectionStore, Due, Fail, Skip, StoreError,
+    Administer, Commit, CommitAnswer, Connect, ConnectAnswer, ConnectionStore, Due, Fail, Listed, Skip,
+    StoreError,
 };
 use jeton_core::keep::rejection::{self, Rejection, RejectionAnswer};
 use jeton_core::time::Timestamp;
@@ -53,16 +54,12 @@ impl<H: Home> ConnectionStore for Kept<H> {
         self.read(move |image, _| image.find(&name).cloned()).await
     }
 
-    async fn list(
-        &self,
-        after: Option<&ConnectionName>,
-        limit: usize,
-    ) -> Result<Vec<Connection>, StoreError> {
+    async fn list(&self, after: Option<&ConnectionName>, limit: usize) -> Result<Vec<Listed>, StoreError> {
         let after = after.cloned();
         let list = move |image: &Image, _| {
             let from = after.map_or(Bound::Unbounded, Bound::Excluded);
             let rows = image.connections.range((from, Bound::Unbounded)).take(limit);
-            rows.map(|(_, row)| row.connection.clone()).collect()
+            rows.map(|(_, row)| Ok(row.connection.clone())).collect()
         };
         self.read(list).await
     }

@@ -103,6 +103,9 @@ fn fail_exchange(draft: &Draft<'_>, order: &FailExchange) -> Result<(), StoreErr
     let (mut attempt, grant) = found.ok_or_else(|| consents::no_attempt(order.attempt))?;
     if consents::fail(&mut attempt, order, draft.now()) {
         draft.write(&attempt, grant)?;
+        if let Some(reply) = &order.kept_reply {
+            draft.keep_reply(attempt.id, &attempt.connection, reply)?;
+        }
     }
     Ok(())
 }

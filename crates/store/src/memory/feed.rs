@@ -2,8 +2,8 @@
 //! kept.
 
 use async_trait::async_trait;
-use jeton_core::keep::connection::{Connection, Revision};
-use jeton_core::keep::ports::{ChangeFeed, StoreError};
+use jeton_core::keep::connection::Revision;
+use jeton_core::keep::ports::{ChangeFeed, Listed, StoreError};
 use tokio::time::timeout;
 
 use super::image::Image;
@@ -15,13 +15,13 @@ impl<H: Home> ChangeFeed for Kept<H> {
         self.read(|image, _| image.revision).await
     }
 
-    async fn changed_since(&self, seen: Revision, limit: usize) -> Result<Vec<Connection>, StoreError> {
+    async fn changed_since(&self, seen: Revision, limit: usize) -> Result<Vec<Listed>, StoreError> {
         let changed = move |image: &Image, _| {
             let rows = image.connections.values().map(|row| &row.connection);
             let mut changed: Vec<_> = rows.filter(|row| row.revision > seen).cloned().collect();
             changed.sort_by_key(|row| row.revision);
             changed.truncate(limit);
-            changed
+            changed.into_iter().map(Ok).collect()
         };
         self.read(changed).await
     }

@@ -7,7 +7,8 @@ use jeton_core::id::{ConnectionName, OperationId};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
 use jeton_core::keep::connection::Connection;
 use jeton_core::keep::ports::{
-    Administer, Commit, CommitAnswer, Connect, ConnectAnswer, ConnectionStore, Due, Fail, Skip, StoreError,
+    Administer, Commit, CommitAnswer, Connect, ConnectAnswer, ConnectionStore, Due, Fail, Listed, Skip,
+    StoreError,
 };
 use jeton_core::keep::rejection::{self, Rejection, RejectionAnswer};
 use jeton_core::time::Timestamp;
@@ -55,16 +56,12 @@ impl ConnectionStore for PostgresStore {
         Ok(table::read_rows(&rows)?.pop())
     }
 
-    async fn list(
-        &self,
-        after: Option<&ConnectionName>,
-        limit: usize,
-    ) -> Result<Vec<Connection>, StoreError> {
+    async fn list(&self, after: Option<&ConnectionName>, limit: usize) -> Result<Vec<Listed>, StoreError> {
         let page = "SELECT * FROM connections WHERE name > $1 ORDER BY name LIMIT $2";
         let list = Statement::new(table::select(page, "name"))
             .text(after.map_or("", ConnectionName::as_str))
             .number(capped(limit));
-        table::read_rows(&self.rows(&list).await?)
+        table::read_each(&self.rows(&list).await?)
     }
 
     async fn due(

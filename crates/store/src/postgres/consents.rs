@@ -88,11 +88,12 @@ async fn fail_exchange(shared: &Shared, fail: &FailExchange) -> Result<(), Failu
         return Err(consents::no_attempt(fail.attempt).into());
     };
     let (mut attempt, grant) = found;
-    let statements = if consents::fail(&mut attempt, fail, now) {
-        vec![writes::attempts(&[&(attempt, grant)])]
-    } else {
-        Vec::new()
-    };
+    let mut statements = Vec::new();
+    if consents::fail(&mut attempt, fail, now) {
+        let kept = fail.kept_reply.as_ref().map(|reply| (attempt.id, &attempt.connection, reply.as_slice()));
+        statements.extend(kept.map(|kept| writes::kept_replies(&[kept])));
+        statements.insert(0, writes::attempts(&[&(attempt, grant)]));
+    }
     end(session, statements).await?;
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! The port `ChangeFeed`; which rows come late is known to `late`.
 
 use async_trait::async_trait;
-use jeton_core::keep::connection::{Connection, Revision};
-use jeton_core::keep::ports::{ChangeFeed, StoreError};
+use jeton_core::keep::connection::Revision;
+use jeton_core::keep::ports::{ChangeFeed, Listed, StoreError};
 use tokio::time::Instant;
 use tokio_postgres::Row;
 
@@ -74,7 +74,7 @@ impl ChangeFeed for PostgresStore {
         Ok(there.last().map_or(Revision(0), |(revision, _)| *revision))
     }
 
-    async fn changed_since(&self, seen: Revision, limit: usize) -> Result<Vec<Connection>, StoreError> {
+    async fn changed_since(&self, seen: Revision, limit: usize) -> Result<Vec<Listed>, StoreError> {
         let feed = &self.shared.feed;
         if feed.floor().is_none() {
             feed.begin(Instant::now(), &Vec::new());
@@ -90,7 +90,7 @@ impl ChangeFeed for PostgresStore {
                 .number(rest)
                 .texts(late.iter().map(|(_, name)| Some(name.as_str())))
         };
-        let rows = table::read_rows(&self.rows(&ask).await?)?;
+        let rows = table::read_each(&self.rows(&ask).await?)?;
         Ok(feed.hand_in(&asked, rows))
     }
 

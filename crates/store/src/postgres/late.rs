@@ -17,7 +17,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jeton_core::id::ConnectionName;
-use jeton_core::keep::connection::{Connection, Revision};
+use jeton_core::keep::connection::Revision;
+use jeton_core::keep::ports::{Listed, revision_of};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -166,22 +167,22 @@ impl Feed {
     }
 
     /// Takes what was found for a follower, and leaves what it has not got.
-    pub(super) fn hand_in(&self, asked: &Asked, mut rows: Vec<Connection>) -> Vec<Connection> {
+    pub(super) fn hand_in(&self, asked: &Asked, mut rows: Vec<Listed>) -> Vec<Listed> {
         let mut state = self.locked();
         for (revision, _) in &asked.late {
             state.known.remove(revision);
         }
         if asked.late.is_empty()
             && state.highest == asked.believed
-            && rows.iter().all(|row| row.revision <= asked.seen)
+            && rows.iter().all(|row| revision_of(row) <= asked.seen)
         {
             // Whatever was told, there is nothing: else a follower would ask for it forever.
             state.highest = state.highest.min(asked.seen);
         }
-        rows.retain(|row| row.revision > asked.seen || !state.handed.contains(&row.revision));
-        for row in &rows {
-            state.known.remove(&row.revision);
-            state.handed.insert(row.revision);
+        rows.retain(|row| revision_of(row) > asked.seen || !state.handed.contains(&revision_of(row)));
+        for revision in rows.iter().map(revision_of) {
+            state.known.remove(&revision);
+            state.handed.insert(revision);
         }
         rows
     }
@@ -199,7 +200,7 @@ pub(super) struct Asked {
 #[cfg(test)]
 mod tests {
     use jeton_core::id::{AttemptId, GrantId, NodeId};
-    use jeton_core::keep::connection::Generation;
+    use jeton_core::keep::connection::{Connection, Generation};
     use jeton_core::keep::ports::Connect;
     use jeton_core::time::Timestamp;
 
@@ -233,8 +234,8 @@ mod tests {
 
     fn hand_in(feed: &Feed, seen: u64, rows: &[u64]) -> Vec<u64> {
         let asked = feed.ask(Revision(seen), 10);
-        let rows = rows.iter().map(|number| row(*number)).collect();
-        feed.hand_in(&asked, rows).into_iter().map(|row| row.revision.0).collect()
+        let rows = rows.iter().map(|number| Ok(row(*number))).collect();
+        feed.hand_in(&asked, rows).iter().map(|row| revision_of(row).0).collect()
     }
 
     #[test]
@@ -264,7 +265,7 @@ mod tests {
         feed.begin(Instant::now(), &changed(&[1]));
         let asked = feed.ask(Revision(1), 10);
         feed.told(&changed(&[2]));
-        assert_eq!(feed.hand_in(&asked, vec![row(3)]).len(), 1);
+        assert_eq!(feed.hand_in(&asked, vec![Ok(row(3))]).len(), 1);
         assert!(feed.locked().has_for(Revision(3)), "2 was committed after the rows were read");
     }
 

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use jeton_core::id::AttemptId;
 use jeton_core::keep::connection::Connection;
-use jeton_core::keep::ports::StoreError;
+use jeton_core::keep::ports::{Listed, StoreError};
 use jeton_core::time::Timestamp;
 use tokio_postgres::Row;
 
@@ -111,4 +111,17 @@ pub(super) fn read(rows: &[Row]) -> Result<Vec<Held>, StoreError> {
 /// The connections alone.
 pub(super) fn read_rows(rows: &[Row]) -> Result<Vec<Connection>, StoreError> {
     Ok(read(rows)?.into_iter().map(|held| held.row).collect())
+}
+
+/// Each connection alone, so that one that cannot be read keeps no other away.
+pub(super) fn read_each(rows: &[Row]) -> Result<Vec<Listed>, StoreError> {
+    let name = |row: &Row| row.try_get::<_, String>(0).ok();
+    let mut found = Vec::new();
+    for of_one in rows.chunk_by(|one, next| name(one) == name(next)) {
+        let read = read(of_one).map(|held| held.into_iter().map(|held| held.row).next());
+        if let (Some(row), Some(read)) = (of_one.first(), read.transpose()) {
+            found.push(rows::listed(row, read)?);
+        }
+    }
+    Ok(found)
 }

@@ -251,18 +251,22 @@ fn replies(changes: &Changes) -> Vec<Statement> {
             .push(drop.blobs(changes.dropped_replies.iter().map(|attempt| Some(&attempt.as_bytes()[..]))));
     }
     if !changes.kept_replies.is_empty() {
-        let keep = Statement::new(
-            "INSERT INTO kept_replies (attempt, connection, reply) SELECT * FROM unnest($1, $2, $3)
-             ON CONFLICT (attempt) DO UPDATE SET reply = excluded.reply",
-        );
-        let kept = &changes.kept_replies;
-        statements.push(
-            keep.blobs(kept.keys().map(|attempt| Some(&attempt.as_bytes()[..])))
-                .texts(kept.values().map(|(name, _)| Some(name.as_str())))
-                .blobs(kept.values().map(|(_, reply)| Some(reply.as_slice()))),
-        );
+        let kept = changes.kept_replies.iter();
+        let kept: Vec<_> = kept.map(|(attempt, (name, reply))| (*attempt, name, reply.as_slice())).collect();
+        statements.push(kept_replies(&kept));
     }
     statements
+}
+
+/// Keeps sealed replies with their attempts.
+pub(super) fn kept_replies(kept: &[(AttemptId, &ConnectionName, &[u8])]) -> Statement {
+    let keep = Statement::new(
+        "INSERT INTO kept_replies (attempt, connection, reply) SELECT * FROM unnest($1, $2, $3)
+         ON CONFLICT (attempt) DO UPDATE SET reply = excluded.reply",
+    );
+    keep.blobs(kept.iter().map(|(attempt, ..)| Some(&attempt.as_bytes()[..])))
+        .texts(kept.iter().map(|(_, name, _)| Some(name.as_str())))
+        .blobs(kept.iter().map(|(.., reply)| Some(*reply)))
 }
 
 fn operations(changes: &Changes, now: Timestamp) -> Statement {

@@ -8,7 +8,7 @@ use jeton_core::id::{AttemptId, ConnectionName, ConsentId, GrantId, NodeId, Oper
 use jeton_core::keep::attempt::{Act, Attempt, AttemptStatus, Trigger};
 use jeton_core::keep::connection::{Brake, Connection, Generation, GrantState, Lease, Revision, Stray};
 use jeton_core::keep::consent::{Asked, Consent, Ending};
-use jeton_core::keep::ports::{LiveNode, StoreError, Then};
+use jeton_core::keep::ports::{Listed, LiveNode, StoreError, Then, Unreadable};
 use jeton_core::seal::Fingerprint;
 
 #[cfg(doc)]
@@ -19,6 +19,12 @@ use super::{Cells, Columns};
 pub(crate) const CONNECTION_COLUMNS: &str = "name, provider, grant_id, state, state_code, paused, generation, \
     revision, born_of, lease_attempt, lease_node, lease_until, open_attempt, due_at, cooling_until, failures, \
     last_error, brake_generation, brake_until, brake_step, created_at";
+
+/// Where they have the name.
+const NAME_AT: usize = 0;
+
+/// Where they have the revision.
+const REVISION_AT: usize = 7;
 
 /// Reads [`CONNECTION_COLUMNS`], and leaves the columns that follow to the caller. Token set and strays come from their own
 /// tables.
@@ -48,6 +54,23 @@ pub(crate) fn connection(row: &dyn Cells) -> Result<(Connection, Columns<'_>), S
         created_at: columns.instant("created_at")?,
     };
     Ok((connection, columns))
+}
+
+/// Puts the error of one row of [`CONNECTION_COLUMNS`] in its place in a list, if the row tells at least which it is.
+pub(crate) fn listed(row: &dyn Cells, read: Result<Connection, StoreError>) -> Result<Listed, StoreError> {
+    let error = match read {
+        Ok(row) => return Ok(Ok(row)),
+        Err(error) => error,
+    };
+    let (Ok(name), Ok(revision)) = (row.text(NAME_AT), row.number(REVISION_AT)) else { return Err(error) };
+    let name = name.and_then(|name| name.parse().ok());
+    let revision = revision.and_then(|revision| u64::try_from(revision).ok());
+    match (name.zip(revision), error) {
+        (Some((name, revision)), StoreError::Inconsistent { table, column, what, .. }) => {
+            Ok(Err(Unreadable { name, revision: Revision(revision), table, column, what }))
+        }
+        (_, error) => Err(error),
+    }
 }
 
 fn lease(columns: &mut Columns<'_>) -> Result<Option<Lease>, StoreError> {

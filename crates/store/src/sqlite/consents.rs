@@ -128,6 +128,9 @@ fn fail_exchange(writing: &Writing<'_>, fail: &FailExchange) -> Result<(), Failu
     let (mut attempt, grant) = found.ok_or_else(|| consents::no_attempt(fail.attempt))?;
     if consents::fail(&mut attempt, fail, writing.now) {
         log::write(writing, &attempt, grant)?;
+        if let Some(reply) = &fail.kept_reply {
+            log::keep_reply(writing, attempt.id, &attempt.connection, reply)?;
+        }
     }
     Ok(())
 }

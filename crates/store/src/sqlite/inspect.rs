@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use jeton_core::keep::connection::{Connection, Revision};
-use jeton_core::keep::ports::{Identity, StoreError};
+use jeton_core::keep::ports::{Identity, StoreError, Unreadable};
 use jeton_core::time::SystemClock;
 
 use super::errors::Failure;
@@ -66,7 +66,8 @@ fn look(path: &Path, busy_timeout: Duration) -> Result<Inspection, Failure> {
         found.revision = read_revision(&snapshot)?;
         let all = format!("SELECT {} FROM connections ORDER BY name", table::columns());
         let drift = steady::drift(&snapshot, &SystemClock)?;
-        found.connections = table::select(&snapshot, drift, &all, ())?;
+        let rows = table::select(&snapshot, drift, &all, ())?;
+        found.connections = rows.into_iter().collect::<Result<_, _>>().map_err(Unreadable::into_error)?;
     }
     snapshot.rollback()?;
     Ok(found)

@@ -3,7 +3,7 @@
 use jeton_core::id::{AttemptId, ConnectionName};
 use jeton_core::keep::attempt::Trigger;
 use jeton_core::keep::connection::{Brake, Connection, Lease, Revision, SealedTokens, Stray};
-use jeton_core::keep::ports::StoreError;
+use jeton_core::keep::ports::{Listed, StoreError};
 use jeton_core::seal::Fingerprint;
 use jeton_core::time::Timestamp;
 use rusqlite::{OptionalExtension as _, Row, named_params, params};
@@ -62,9 +62,18 @@ pub(super) fn select(
     drift: Drift,
     sql: &str,
     params: impl rusqlite::Params,
-) -> Result<Vec<Connection>, Failure> {
-    let found = all(conn, sql, params, |row| connection(row, drift))?;
-    found.into_iter().map(|row| complete(conn, row)).collect()
+) -> Result<Vec<Listed>, Failure> {
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query(params)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let read = match connection(row, drift).map_err(Failure::from).and_then(|row| complete(conn, row)) {
+            Err(Failure::Store(error)) => Err(error),
+            read => Ok(read?),
+        };
+        found.push(rows::listed(row, read)?);
+    }
+    Ok(found)
 }
 
 /// The first row that a SELECT finds.

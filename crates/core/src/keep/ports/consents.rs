@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use crate::id::{AttemptId, ConnectionName, ConsentId, GrantId, NodeId, ProviderName};
 use crate::keep::attempt::Attempt;
@@ -117,8 +118,10 @@ pub enum CallbackAnswer {
 }
 
 /// Records that the exchange of a code failed. No connection is touched.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailExchange {
+    /// The connection.
+    pub connection: ConnectionName,
     /// The attempt.
     pub attempt: AttemptId,
     /// The code may have been accepted: nobody knows.
@@ -129,6 +132,9 @@ pub struct FailExchange {
     pub http_status: Option<u16>,
     /// One sentence for people, with no secret.
     pub message: String,
+    /// The reply, sealed, when it could not be read: it may hold the grant.
+    #[serde(with = "crate::seal::text")]
+    pub kept_reply: Option<Vec<u8>>,
 }
 
 /// By what a consent is found.

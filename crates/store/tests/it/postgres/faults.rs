@@ -140,7 +140,7 @@ async fn after_a_commit_that_nobody_was_told_of_every_call_finds_its_first_answe
     assert_eq!(hooks.commits.load(Ordering::SeqCst), 7, "each was made again once, the last twice");
     // What was done and not known here is found all the same.
     store.wait_for_change(seen).await;
-    assert_eq!(store.changed_since(seen, 10).await.unwrap()[0].generation, Generation(2));
+    assert_eq!(store.changed_since(seen, 10).await.unwrap()[0].as_ref().unwrap().generation, Generation(2));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

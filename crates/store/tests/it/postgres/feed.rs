@@ -26,6 +26,7 @@ impl<'s> Follower<'s> {
     async fn next(&mut self) -> Vec<Connection> {
         timeout(PATIENCE, self.store.wait_for_change(self.seen)).await.expect("something changed");
         let rows = self.store.changed_since(self.seen, 100).await.unwrap();
+        let rows: Vec<Connection> = rows.into_iter().collect::<Result<_, _>>().unwrap();
         self.seen = rows.iter().map(|row| row.revision).fold(self.seen, Revision::max);
         rows
     }

@@ -1,6 +1,9 @@
 //! What it says of rows that somebody else has changed, and of its clock.
 
-use jeton_core::keep::ports::{ConnectionStore as _, Maintenance as _};
+use jeton_core::keep::connection::Revision;
+use jeton_core::keep::ports::{
+    ChangeFeed as _, ConnectionStore as _, Maintenance as _, name_of, revision_of,
+};
 use jeton_core::time::{Clock as _, SystemClock};
 
 use super::stand::{claim, connect, folder, open};
@@ -36,4 +39,24 @@ async fn the_instant_of_the_store_is_that_of_its_clock() {
     let store = open(&path);
     let before = SystemClock.now();
     assert!(store.now().await.unwrap() >= before);
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_has_its_place_in_lists_and_feeds_and_keeps_no_other_out() {
+    let (_folder, path) = folder();
+    let store = open(&path);
+    for (number, name) in (1..).zip(["a", "b", "c"]) {
+        store.connect(connect(name, number)).await.unwrap();
+    }
+    let vandal = rusqlite::Connection::open(&path).unwrap();
+    vandal.execute("UPDATE tokens SET generation = 7 WHERE connection = 'a'", ()).unwrap();
+    vandal.execute("UPDATE connections SET state = 'wonderful' WHERE name = 'b'", ()).unwrap();
+    let listed = store.list(None, 10).await.unwrap();
+    let changed = store.changed_since(Revision(0), 10).await.unwrap();
+    assert_eq!(listed, changed, "their changes are in the order of their names");
+    let seen: Vec<_> =
+        listed.iter().map(|row| (name_of(row).as_str(), revision_of(row), row.is_ok())).collect();
+    assert_eq!(seen, [("a", Revision(1), false), ("b", Revision(2), false), ("c", Revision(3), true)]);
+    let words = listed[1].as_ref().unwrap_err().to_string();
+    assert!(words.contains("connections.state") && words.contains("`jeton connect b`"), "{words}");
 }

@@ -1,0 +1,162 @@
+//! Codes whose exchange brought a reply that could not be read.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use jeton_core::keep::attempt::{Attempt, AttemptStatus};
+use jeton_core::keep::consent::Progress;
+use jeton_core::keep::ports::AttemptFilter;
+use jeton_core::secret::Secret;
+use jeton_keeper::{Brought, ConsentError, Consented, TerminalConsent};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use crate::joined::{SAME, stubborn};
+use crate::process::Process;
+use crate::spill::filled_slots;
+use crate::world::{ACME, Shape, World, eventually};
+
+/// A provider of consents, with a place for what it takes from the reply.
+fn provider(take: &str) -> &'static str {
+    let file = r#"
+name = "own"
+title = "Own"
+about = "a file that may have a mistake"
+hosts = []
+[vars.token_url]
+about = "the token endpoint"
+[client]
+auth = "basic"
+[authorize]
+url = "${token_url}"
+query = { response_type = "code", redirect_uri = "${client.redirect_uri}", state = "${state}", code_challenge = "${code_challenge}" }
+[exchange]
+url = "${token_url}"
+form = { grant_type = "authorization_code", code = "${code}", code_verifier = "${code_verifier}" }
+TAKE
+[refresh]
+url = "${token_url}"
+form = { grant_type = "refresh_token", refresh_token = "${refresh}" }
+[policy]
+rotation = "single_use"
+"#;
+    file.replace("TAKE", take).leak()
+}
+
+struct Scene {
+    world: World,
+    process: Process,
+    requests: Arc<AtomicUsize>,
+    _server: JoinSet<()>,
+}
+
+impl Scene {
+    async fn new(take: &str) -> Self {
+        let (token_url, requests, server) = stubborn().await;
+        let shape = Shape { provider: Some(provider(take)), token_url: Some(token_url), ..Shape::default() };
+        let (world, process) = World::shaped(shape).await;
+        Self { world, process, requests, _server: server }
+    }
+
+    async fn ask(&self) -> TerminalConsent {
+        self.process.vault.ask_in_terminal(ACME).await.expect("consents can be asked for")
+    }
+
+    async fn answer(&self, consent: &TerminalConsent) -> Result<Consented, ConsentError> {
+        let mut params: BTreeMap<String, String> = consent
+            .url
+            .query_pairs()
+            .filter(|(key, _)| key == "state")
+            .map(|(key, value)| (key.into(), value.into()))
+            .collect();
+        params.insert("code".to_owned(), "a-code".to_owned());
+        self.process.vault.finish_in_terminal(consent.id, Brought::Address(params)).await
+    }
+
+    async fn exchange(&self) -> Attempt {
+        let attempts = self.process.vault.attempts(&AttemptFilter::default(), 10).await;
+        attempts.expect("the store answers").pop().expect("a code was exchanged")
+    }
+
+    async fn assert_kept(&self) {
+        let attempt = self.exchange().await;
+        assert_eq!(attempt.status, AttemptStatus::Interrupted);
+        let kept = self.process.store.kept_reply(attempt.id).await.expect("the store answers");
+        let kept = kept.expect("the reply is kept");
+        assert!(!kept.windows(SAME.len()).any(|window| window == SAME.as_bytes()), "in clear");
+    }
+
+    /// The same installation with another provider file, started.
+    async fn restarted(&mut self, take: &str) {
+        self.process.vault.drain().await;
+        self.world.shape.provider = Some(provider(take));
+        self.process = self.world.process().await;
+        self.process.vault.start().await.expect("the store answers");
+    }
+
+    async fn until_connected(&self) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while self.process.vault.status(ACME).await.expect("the store answers").generation.0 == 0 {
+            assert!(Instant::now() < deadline, "the kept reply was not read");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+fn assert_told(answer: Result<Consented, ConsentError>) {
+    let words = answer.expect_err("it cannot be read").to_string();
+    assert!(words.contains("kept sealed") && words.contains("the provider `own` is mended"), "{words}");
+    assert!(!words.contains(SAME), "{words}");
+}
+
+#[tokio::test]
+async fn a_reply_to_an_exchange_that_cannot_be_read_is_kept_and_read_when_the_provider_file_is_mended() {
+    for (mistake, mended) in [
+        ("take = { access = \"data.access_token\" }", "take = { access = \"access_token\" }"),
+        (
+            "take = { refresh = { path = \"next\", absent = \"error\" } }",
+            "take = { refresh = { path = \"refresh_token\", absent = \"error\" } }",
+        ),
+    ] {
+        let mut scene = Scene::new(mistake).await;
+        let consent = scene.ask().await;
+        assert_told(scene.answer(&consent).await);
+        scene.assert_kept().await;
+        let kept = scene.exchange().await.id;
+
+        scene.restarted(mended).await;
+        scene.until_connected().await;
+        assert_eq!(scene.process.token(ACME).await.unwrap().access.reveal(), SAME);
+        assert_eq!(scene.requests.load(Ordering::SeqCst), 1, "the code was exchanged once");
+        let progress = scene.process.vault.consent(consent.id).await.unwrap().unwrap().progress;
+        assert!(matches!(progress, Progress::Done { .. }), "{progress:?}");
+        assert_eq!(scene.exchange().await.status, AttemptStatus::Success);
+        assert!(scene.process.store.kept_reply(kept).await.unwrap().is_none());
+        let held = scene.world.held_refresh(&scene.process, ACME).await;
+        assert_eq!(held.as_ref().map(Secret::reveal), Some("a-refresh-token-0-that-is-long-enough"));
+        scene.process.vault.drain().await;
+    }
+}
+
+#[tokio::test]
+async fn a_reply_to_an_exchange_that_cannot_be_read_is_spilled_while_the_store_does_not_take_it() {
+    let mut scene = Scene::new("take = { access = \"data.access_token\" }").await;
+    let consent = scene.ask().await;
+    let watch = async {
+        eventually("the code is sent", || scene.requests.load(Ordering::SeqCst) > 0).await;
+        scene.process.tap.set_closed(true);
+        eventually("the reply is spilled", || !filled_slots(&scene.world).is_empty()).await;
+        let (_, bytes) = &filled_slots(&scene.world)[0];
+        assert!(!bytes.windows(SAME.len()).any(|window| window == SAME.as_bytes()), "in clear");
+        scene.process.tap.set_closed(false);
+    };
+    let (told, ()) = tokio::join!(scene.answer(&consent), watch);
+    assert_told(told);
+    assert_eq!(filled_slots(&scene.world), []);
+    scene.assert_kept().await;
+    scene.restarted("").await;
+    scene.until_connected().await;
+    scene.process.vault.drain().await;
+}
