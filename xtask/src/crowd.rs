@@ -2,6 +2,7 @@
 //! them with the token of that connection.
 
 mod calls;
+mod claims;
 mod rows;
 
 use std::collections::BTreeMap;
@@ -98,6 +99,8 @@ struct Figures {
     calls: usize,
     /// Calls one after the other, spread evenly over all connections.
     call: Quantiles,
+    /// Claims one after the other, spread evenly over all connections: the transaction that comes before each refresh.
+    claim: Quantiles,
     /// A new token in place of one that an API refused: claim, redeem, commit.
     refresh_ms: f64,
     token_requests: u64,
@@ -144,6 +147,7 @@ async fn measure(options: &Options) -> Result<Figures> {
     let (server, many) = Weight::of(&home, idle).await?;
     let asked = calls::ask(&server, &emulator, names(options)).await?;
     let written = end(server).await?;
+    let claims = claims::claim(&home, names(options)).await?;
     let warnings = written.lines().filter(|line| line.contains("WARN") || line.contains("ERROR"));
     Ok(Figures {
         connections: options.connections,
@@ -156,6 +160,7 @@ async fn measure(options: &Options) -> Result<Figures> {
         last_call_ms: millis(asked.last),
         calls: asked.spread.len(),
         call: asked.spread.quantiles(),
+        claim: claims.quantiles(),
         refresh_ms: millis(asked.refresh),
         token_requests: emulator.stats().requests,
         warnings: warnings.map(str::to_owned).collect(),
@@ -248,7 +253,10 @@ impl Figures {
                 "a token of the last connection {:.2} ms; {} calls over all of them: p50 {:.2} ms, p99 {:.2} ms",
                 self.last_call_ms, self.calls, self.call.p50, self.call.p99
             ),
-            format!("a new token in place of one that was refused: {:.1} ms", self.refresh_ms),
+            format!(
+                "a claim: p50 {:.2} ms, p99 {:.2} ms; a new token in place of one that was refused: {:.1} ms",
+                self.claim.p50, self.claim.p99, self.refresh_ms
+            ),
         ]
     }
 

@@ -78,6 +78,7 @@ fn tools() -> Result<()> {
     tools::postgres()?;
     tools::nginx()?;
     tools::python()?;
+    tools::shell_tools()?;
     tools::nextest()
 }
 

@@ -82,6 +82,15 @@ pub(crate) fn nginx() -> Result<()> {
     debian_packages("nginx", &["nginx"], present)
 }
 
+/// curl and jq, which callers of old use.
+///
+/// # Errors
+/// They are missing and cannot be installed here.
+pub(crate) fn shell_tools() -> Result<()> {
+    let present = || ["curl", "jq"].iter().all(|name| answers(command(name, &["--version"])));
+    debian_packages("curl and jq", &["curl", "jq"], present)
+}
+
 /// PostgreSQL and PgBouncer, which tests start as clusters of their own: no server of the system is made or started.
 ///
 /// # Errors
@@ -135,7 +144,9 @@ pub(crate) fn python() -> Result<()> {
     let packages = jeton_testkit::project_root().join("rigs/python/requirements.txt");
     let folder = python.ancestors().nth(2).context("a program lies in the folder bin of its own")?;
     let (mark, wanted) = (folder.join("installed.txt"), fs::read(&packages).context("reading rigs/python")?);
-    if fs::read(&mark).is_ok_and(|installed| installed == wanted) {
+    // A newer Python of the system leaves the packages of the older one behind.
+    let usable = || answers(command(&python, &["-c", "import requests, schemathesis"]));
+    if fs::read(&mark).is_ok_and(|installed| installed == wanted) && usable() {
         return Ok(());
     }
     let able = || answers(command("python3", &["-c", "import ensurepip, venv"]));

@@ -41,11 +41,13 @@ impl Vault {
         let defined = self.shared.defined(name)?;
         let asked_at = self.shared.clock.now();
         let deadline = self.deadline(request);
-        let known = self.known(defined, deadline).await?;
-        if let Some(given) = self.served_from_memory(defined, known.as_ref(), request, asked_at) {
+        let Some(known) = self.known(defined, deadline).await? else {
+            return Err(TokenError::NotConnected { name: defined.name.clone() });
+        };
+        if let Some(given) = self.served_from_memory(defined, &known, request, asked_at) {
             return Ok(given);
         }
-        let wish = Wish::Living { ttl: min_ttl(request, known.as_deref()), asked_at };
+        let wish = Wish::Living { ttl: min_ttl(request, &known), asked_at };
         let order = Order::new(wish, Trigger::OnDemand);
         self.wait_for(defined, order, request, Patience::new(deadline, asked_at)).await
     }
@@ -110,12 +112,11 @@ impl Vault {
     fn served_from_memory(
         &self,
         defined: &Arc<Defined>,
-        known: Option<&Arc<Known>>,
+        known: &Arc<Known>,
         request: TokenRequest,
         now: Timestamp,
     ) -> Option<Given> {
-        let known = known?;
-        let wish = Wish::Living { ttl: min_ttl(request, Some(known)), asked_at: now };
+        let wish = Wish::Living { ttl: min_ttl(request, known), asked_at: now };
         if !wish.is_satisfied_by(&known.row, &defined.pace, now) {
             return None;
         }
@@ -374,11 +375,9 @@ fn may_refresh_behind(known: &Known, defined: &Defined, now: Timestamp) -> bool 
 }
 
 /// What a caller who says nothing needs: a tenth of the life, between a second and 30 s.
-fn min_ttl(request: TokenRequest, known: Option<&Known>) -> Duration {
+fn min_ttl(request: TokenRequest, known: &Known) -> Duration {
     request.min_ttl.unwrap_or_else(|| {
-        known
-            .and_then(Known::life)
-            .map_or(USUAL_MIN_TTL, |life| (life / 10).clamp(LEAST_MIN_TTL, USUAL_MIN_TTL))
+        known.life().map_or(USUAL_MIN_TTL, |life| (life / 10).clamp(LEAST_MIN_TTL, USUAL_MIN_TTL))
     })
 }
 

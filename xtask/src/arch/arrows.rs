@@ -18,7 +18,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("jeton", &["keeper", "store"]),
     ("cli", &["store", "keeper", "issuer", "notify", "emulator", "gateway", "server", "jeton"]),
     ("testkit", &["emulator"]),
-    ("xtask", &["emulator", "testkit"]),
+    ("xtask", &["emulator", "store", "testkit"]),
 ];
 
 /// What the tests of any crate may use besides.

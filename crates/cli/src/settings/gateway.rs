@@ -10,6 +10,7 @@ use jeton_keeper::Roots;
 use toml::{Table, Value};
 
 use super::connections::parts;
+use super::origin::Origin;
 use super::reader::{Reader, expected, text};
 
 const MS: Duration = Duration::from_millis(1);
@@ -66,13 +67,16 @@ pub(super) fn aliases(
             continue;
         };
         let provider = definition.provider();
-        if provider.aliases().is_empty() {
+        // What the environment of an older gateway brings along gives way to everything that is written.
+        let brought = part.found("aliases").is_some_and(|found| is_of_old_gateway(&found.origin));
+        if provider.aliases().is_empty() && !brought {
             reader.fault(&at, format!("the provider `{}` has no aliases: leave it out", provider.name()));
         }
         let of = |alias: &Alias| AliasOf { connection: connection.clone(), alias: alias.clone() };
         let written = |preset: &AliasOf| {
-            let same =
-                |one: &AliasOf| one.connection == preset.connection && one.alias.collides_with(&preset.alias);
+            let same = |one: &AliasOf| {
+                (brought || one.connection == preset.connection) && one.alias.collides_with(&preset.alias)
+            };
             found.iter().any(|(_, one)| same(one))
         };
         let presets: Vec<_> = provider.aliases().iter().map(of).filter(|one| !written(one)).collect();
@@ -80,6 +84,10 @@ pub(super) fn aliases(
     }
     check_each_other(reader, &found);
     found.into_iter().map(|(_, alias)| alias).collect()
+}
+
+fn is_of_old_gateway(origin: &Origin) -> bool {
+    matches!(origin, Origin::Environment(variable) if !variable.starts_with("JETON__"))
 }
 
 fn alias(value: &Value) -> Result<AliasOf, String> {

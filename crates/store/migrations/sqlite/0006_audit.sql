@@ -1,4 +1,4 @@
--- Who did what to what, and when: a row for each act of an administrator, written in the transaction of the act. None is
+-- Who did what to what, and when: a row for each act on a service token, written in the transaction of the act. None is
 -- changed or deleted. The id is that of the operation, so that an act that is sent again has one row.
 
 CREATE TABLE audit (

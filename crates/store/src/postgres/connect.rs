@@ -1,6 +1,10 @@
 //! Connecting: to the first host of the URL that answers in time and can be written to.
 
+use std::error::Error as _;
+use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use deadpool_postgres::Connect;
@@ -24,6 +28,8 @@ pub(super) type Driven = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect
 pub(super) struct Connector {
     /// In the order of the URL.
     hosts: Vec<Config>,
+    /// The one that let us in last: it is tried first, so that silent ones do not use up the time of whoever waits.
+    last: Arc<AtomicUsize>,
     tls: MakeRustlsConnect,
 }
 
@@ -31,28 +37,46 @@ impl Connector {
     pub(super) fn of(address: &Address) -> Result<Self, StoreError> {
         let count = address.config.get_hosts().len();
         let hosts = (0..count).map(|number| alone(&address.config, number)).collect();
-        Ok(Self { hosts, tls: tls::connector(address)? })
+        Ok(Self { hosts, last: Arc::default(), tls: tls::connector(address)? })
     }
 
-    /// Tries one host after the other. Where none answers in time it begins anew, for as long as its caller waits; where one
-    /// refuses and none lets us in, its refusal is the answer.
+    /// Tries one host after the other, from the one that let us in last. Where none answers in time it begins anew, for as long
+    /// as its caller waits; where one refuses and none lets us in, its refusal is the answer: the one that tells most.
     ///
     /// A host that cannot be written to refuses: a standby may be behind the primary, and one that was read would look like a
     /// store that went back in time.
     pub(super) async fn open(&self) -> Result<(Client, Driven), Error> {
         loop {
-            let mut refused = None;
-            for host in &self.hosts {
+            let mut refused: Option<Error> = None;
+            let first = self.last.load(Ordering::Relaxed);
+            for number in (0..self.hosts.len()).map(|ahead| (first + ahead) % self.hosts.len()) {
+                let host = &self.hosts[number];
                 match timeout(limit(host), host.connect(self.tls.clone())).await {
-                    Ok(Ok(opened)) => return Ok(opened),
-                    Ok(Err(error)) => refused = Some(error),
-                    Err(_) => {}
+                    Ok(Ok(opened)) => {
+                        self.last.store(number, Ordering::Relaxed);
+                        return Ok(opened);
+                    }
+                    Ok(Err(error)) => {
+                        refused = refused.filter(|before| tells(before) >= tells(&error)).or(Some(error));
+                    }
+                    // Who comes next does not wait for it again.
+                    Err(_) => self.last.store((number + 1) % self.hosts.len(), Ordering::Relaxed),
                 }
             }
             if let Some(error) = refused {
                 return Err(error);
             }
         }
+    }
+}
+
+/// How much a refusal tells: a server that says why tells more than a standby, and that more than a host where nobody listens.
+fn tells(error: &Error) -> u8 {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    match cause.map(io::Error::kind) {
+        None => 2,
+        Some(io::ErrorKind::PermissionDenied) => 1,
+        Some(_) => 0,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use jeton_core::keep::claim::ClaimAnswer;
 use jeton_core::keep::ports::{ChangeFeed as _, ConnectionStore as _, Maintenance as _, StoreError};
 use jeton_store::{PostgresOptions, PostgresStore};
@@ -35,6 +36,10 @@ async fn the_primary_is_the_store_wherever_it_stands_and_a_standby_is_not_read()
     let store = PostgresStore::open(patient).await.unwrap();
     assert!(store.find(&"acme".parse().unwrap()).await.unwrap().is_some(), "the primary has it");
     assert!(matches!(store.claim(claim("acme", 1)).await, Ok(ClaimAnswer::Won { .. })));
+    silent.tries();
+    let name = "acme".parse().unwrap();
+    try_join_all((0..8).map(|_| store.find(&name))).await.unwrap();
+    assert_eq!(silent.tries(), 0, "the host that let us in is tried first");
     store.close().await;
 
     let alone = PostgresStore::open(options(&standby.tcp_url(database.name()))).await.unwrap_err();
