@@ -1,6 +1,7 @@
 //! The living tokens, in memory: what callers get without waiting on anybody.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -50,17 +51,32 @@ impl Known {
 #[derive(Debug)]
 pub(crate) struct Slot {
     known: ArcSwapOption<Known>,
+    /// A row was there that could not be read.
+    unreadable: AtomicBool,
     changed: watch::Sender<u64>,
 }
 
 impl Slot {
     fn new() -> Self {
-        Self { known: ArcSwapOption::empty(), changed: watch::Sender::new(0) }
+        Self {
+            known: ArcSwapOption::empty(),
+            unreadable: AtomicBool::new(false),
+            changed: watch::Sender::new(0),
+        }
     }
 
     /// What is known, without waiting.
     pub(crate) fn known(&self) -> Option<Arc<Known>> {
         self.known.load_full()
+    }
+
+    /// There is a row, and it cannot be read.
+    pub(crate) fn note_unreadable(&self) {
+        self.unreadable.store(true, Ordering::Relaxed);
+    }
+
+    fn is_unreadable(&self) -> bool {
+        self.unreadable.load(Ordering::Relaxed)
     }
 
     /// Wakes up when what is known changes.
@@ -98,6 +114,11 @@ impl Memory {
     pub(crate) fn all(&self) -> Vec<Arc<Known>> {
         let slots = self.slots.read().expect("no panic happens under this lock");
         slots.values().filter_map(|slot| slot.known()).collect()
+    }
+
+    /// Whether there is no row of that name, as far as is known; one that cannot be read is there.
+    pub(crate) fn is_absent(&self, name: &ConnectionName) -> bool {
+        self.find(name.as_str()).is_none_or(|slot| slot.known().is_none() && !slot.is_unreadable())
     }
 
     /// The slot of a connection; made where there is none.

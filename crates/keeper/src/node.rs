@@ -31,14 +31,17 @@ impl Vault {
     /// Says regularly that this node lives, under the name that people call it, until [`Vault::drain`]. Differences to other
     /// nodes are logged, each once.
     pub fn live_among(&self, nodes: Arc<dyn NodeStore>, name: &str) {
-        let shared = Arc::clone(&self.shared);
-        let beat = beat(&shared, name, LIFE);
+        let (shared, name) = (Arc::clone(&self.shared), name.to_owned());
         shared.contact.begin();
         if let Err(error) = housemates::record(&shared.data_dir, shared.node) {
             let data_dir = shared.data_dir.display();
             tracing::warn!(%data_dir, %error, "this node cannot be recorded; after a crash its attempts wait a little longer");
         }
-        self.shared.background.spawn(async move { live(&shared, &*nodes, beat).await });
+        self.shared.background.spawn(async move {
+            // With very many definitions their digest takes a moment, and nobody's start waits for it.
+            let beat = beat(&shared, &name, LIFE);
+            live(&shared, &*nodes, beat).await;
+        });
     }
 
     /// The other nodes that are alive, and what people should know of them.

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::Arc;
 
 use jeton_core::id::{ConnectionName, OperationId};
 use jeton_core::keep::attempt::{Attempt, Trigger};
-use jeton_core::keep::connection::Generation;
+use jeton_core::keep::connection::{Condition, Generation};
 use jeton_core::keep::plan::Wish;
 use jeton_core::keep::ports::{Administer, AttemptFilter, name_of};
 use tokio::time::Instant;
@@ -15,7 +14,6 @@ use crate::connect;
 use crate::error::TokenError;
 use crate::refresh::Order;
 use crate::serve::Patience;
-use crate::shared::Defined;
 use crate::status::Status;
 use crate::token::{Connected, Grant, Refreshed};
 use crate::vault::Vault;
@@ -70,19 +68,21 @@ impl Vault {
         }
     }
 
-    /// The status of every connection as memory holds it, by name, once the vault was started: the store is not asked.
-    pub fn remembered(&self) -> Vec<Status> {
-        let now = self.shared.clock.now();
+    /// The status of every connection that needs a person or waits for one, as memory holds it once the vault was started: what is
+    /// not connected, dead, interrupted, or stored without a definition. By name; the store is not asked.
+    pub fn concerns(&self) -> Vec<Status> {
+        let (shared, now) = (&self.shared, self.shared.clock.now());
         let mut statuses: Vec<Status> = Vec::new();
-        for known in self.shared.memory.all() {
-            let orphaned = !self.shared.definitions.contains_key(known.row.name.as_str());
-            statuses.push(Status::of(&known.row, now, orphaned));
+        for known in shared.memory.all() {
+            let orphaned = !shared.definitions.contains_key(known.row.name.as_str());
+            let condition = known.row.condition(now);
+            if orphaned || matches!(condition, Condition::Pending | Condition::Dead | Condition::Interrupted)
+            {
+                statuses.push(Status::of(&known.row, now, orphaned));
+            }
         }
-        let unknown = |defined: &&Arc<Defined>| {
-            self.shared.memory.find(defined.name.as_str()).and_then(|slot| slot.known()).is_none()
-        };
-        let unconnected = self.shared.definitions.values().filter(unknown);
-        statuses.extend(unconnected.map(|of| Status::unconnected(of.name.clone(), of.provider.clone())));
+        let absent = shared.definitions.values().filter(|defined| shared.memory.is_absent(&defined.name));
+        statuses.extend(absent.map(|of| Status::unconnected(of.name.clone(), of.provider.clone())));
         statuses.sort_by(|one, other| one.name.cmp(&other.name));
         statuses
     }

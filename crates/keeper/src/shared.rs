@@ -219,6 +219,7 @@ impl Shared {
             Ok(row) => drop(self.publish(row, asked_at)),
             Err(unreadable) => {
                 self.high_water.see(unreadable.revision);
+                self.memory.slot(&unreadable.name).note_unreadable();
                 tracing::error!(connection = %unreadable.name, "{unreadable}");
             }
         }

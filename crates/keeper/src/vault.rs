@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::future::join;
 use jeton_core::entropy::Entropy;
 use jeton_core::id::ConnectionName;
-use jeton_core::keep::ports::name_of;
+use jeton_core::keep::ports::{Listed, name_of};
 use jeton_core::keep::provider::Definition;
 use jeton_core::seal::Fingerprint;
 use jeton_core::secret::Secret;
@@ -62,18 +64,26 @@ impl Vault {
     }
 
     async fn load(&self) -> Result<(), VaultError> {
-        let mut after = None;
-        loop {
-            let asked_at = self.shared.clock.uptime();
-            let rows = self.shared.ports.connections.list(after.as_ref(), PAGE).await?;
-            after = rows.last().map(|row| name_of(row).clone());
-            let last_page = rows.len() < PAGE;
-            for row in rows {
-                self.shared.publish_listed(row, asked_at);
-            }
-            if last_page {
-                return Ok(());
-            }
+        let (mut asked_at, mut rows) = self.page(None).await?;
+        while let Some(last) = rows.last().filter(|_| rows.len() == PAGE).map(|row| name_of(row).clone()) {
+            // The store looks for the next page while this one is opened.
+            let publish = async { self.publish(rows, asked_at) };
+            let (next, ()) = join(self.page(Some(&last)), publish).await;
+            (asked_at, rows) = next?;
+        }
+        self.publish(rows, asked_at);
+        Ok(())
+    }
+
+    /// A page of rows, and the instant before the store was asked for it.
+    async fn page(&self, after: Option<&ConnectionName>) -> Result<(Duration, Vec<Listed>), VaultError> {
+        let asked_at = self.shared.clock.uptime();
+        Ok((asked_at, self.shared.ports.connections.list(after, PAGE).await?))
+    }
+
+    fn publish(&self, rows: Vec<Listed>, asked_at: Duration) {
+        for row in rows {
+            self.shared.publish_listed(row, asked_at);
         }
     }
 

@@ -200,7 +200,7 @@ fn announce(house: &House, address: SocketAddr) {
              `jeton adopt` takes it over"
         );
     }
-    for state in house.vault.remembered() {
+    for state in house.vault.concerns() {
         let connection = &state.name;
         match (state.condition, state.interrupted_attempt) {
             (Condition::Interrupted, Some(attempt)) => tracing::warn!(

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::num::NonZero;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::provider::{Catalogue, Client, Definition, PolicyOverrides, Setup};
@@ -13,6 +15,9 @@ use url::Url;
 
 use super::reader::{Part, Reader, expected, text};
 use crate::environment::Environment;
+
+/// So many connections that a thread of their own is sooner done with them.
+const WORTH_A_THREAD: usize = 1_000;
 
 /// What definitions are made with besides what is written of them.
 pub(crate) struct Around<'a> {
@@ -27,18 +32,45 @@ pub(crate) fn definitions(
     reader: &mut Reader<'_>,
     around: &Around<'_>,
 ) -> BTreeMap<ConnectionName, Definition> {
+    let parts: Vec<Part<'_>> = parts(reader).collect();
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let share = parts.len().div_ceil(threads).max(WORTH_A_THREAD);
+    let each = thread::scope(|scope| {
+        let begun: Vec<_> = parts
+            .chunks(share)
+            .map(|parts| {
+                let mut own =
+                    Reader { values: reader.values, faults: Vec::new(), folder: reader.folder.clone() };
+                scope.spawn(move || {
+                    let found = some(&mut own, around, parts);
+                    (found, own.faults)
+                })
+            })
+            .collect();
+        begun.into_iter().map(|one| one.join().expect("reading settings does not panic")).collect::<Vec<_>>()
+    });
     let mut definitions = BTreeMap::new();
-    for at in parts(reader) {
-        match at.key().parse::<ConnectionName>() {
-            Err(error) => reader.fault(&at.path, error.to_string()),
-            Ok(parsed) => {
-                if let Some(definition) = definition(reader, around, &at) {
-                    definitions.insert(parsed, definition);
-                }
-            }
-        }
+    for (found, faults) in each {
+        definitions.extend(found);
+        reader.faults.extend(faults);
     }
     definitions
+}
+
+/// The definitions of these connections, as far as they are right.
+fn some(
+    reader: &mut Reader<'_>,
+    around: &Around<'_>,
+    parts: &[Part<'_>],
+) -> Vec<(ConnectionName, Definition)> {
+    let mut found = Vec::new();
+    for at in parts {
+        match at.key().parse::<ConnectionName>() {
+            Err(error) => reader.fault(&at.path, error.to_string()),
+            Ok(name) => found.extend(definition(reader, around, at).map(|definition| (name, definition))),
+        }
+    }
+    found
 }
 
 /// The files with tokens that connections begin with.

@@ -78,6 +78,7 @@ async fn a_row_that_cannot_be_read_keeps_no_process_from_starting() {
     let statuses = process.vault.statuses(None, 10).await.unwrap();
     let seen: Vec<_> = statuses.iter().map(|status| (status.condition, status.code.as_deref())).collect();
     assert_eq!(seen, [(Condition::Failing, Some("unreadable")), (Condition::Live, None)]);
+    assert_eq!(process.vault.concerns(), [], "nobody is told to connect what is there");
     process.vault.drain().await;
 }
 
