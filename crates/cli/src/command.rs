@@ -20,6 +20,8 @@ pub(crate) mod service_token;
 pub(crate) mod status;
 pub(crate) mod token;
 
+use std::thread;
+
 use jeton_core::keep::ports::Administer;
 use serde_json::json;
 
@@ -62,13 +64,18 @@ pub(crate) async fn run(command: Command, sources: &Sources, output: Output) -> 
 
 /// The settings, once all of them are right; log lines are written from here on.
 fn ready(loaded: Loaded, is_server: bool) -> Result<Settings, Failure> {
-    let settings = loaded.settings?;
+    let Loaded { settings, values, warnings, .. } = loaded;
+    // What was written is of no more use. With very many values that takes a moment, and nobody waits for it.
+    thread::spawn(move || drop(values));
+    let settings = settings?;
     let level = if is_server || settings.level_asked { &settings.level } else { &Level::ERRORS };
     telemetry::begin(level, settings.format).map_err(|error| {
         Failure::new(Code::SystemRefused, format!("log lines cannot be written: {error}"))
     })?;
     if is_server {
-        loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
     }
     Ok(settings)
 }

@@ -1,7 +1,7 @@
 //! Reading a settings file: every value with the line of its key.
 
 use serde::Deserialize as _;
-use toml::de::{DeTable, DeValue, ValueDeserializer};
+use toml::de::{DeArray, DeTable, DeValue, ValueDeserializer};
 use toml::{Spanned, Value};
 
 use super::fault::Fault;
@@ -45,43 +45,63 @@ struct Document<'a> {
 impl Document<'_> {
     /// Takes everything of a table into its section.
     fn walk(&mut self, table: DeTable<'_>, section: &mut Section) {
-        for (key, value) in table {
+        for (key, written) in table {
             let origin = self.origin_of(key.span().start);
             self.path.push(key.into_inner().into_owned());
-            self.take(value, origin, section);
-            self.path.pop();
+            let value = self.take(written, &origin, section);
+            if let (Some(key), Some(value)) = (self.path.pop(), value) {
+                section.put(key, Found { value, origin });
+            }
         }
     }
 
-    fn take(&mut self, written: Spanned<DeValue<'_>>, origin: Origin, section: &mut Section) {
-        let key = self.path.last().cloned().unwrap_or_default();
-        match (schema::place(&self.path), written.get_ref()) {
+    /// The value of a setting; what is no setting is taken into the section, or is a fault.
+    fn take(
+        &mut self,
+        written: Spanned<DeValue<'_>>,
+        origin: &Origin,
+        section: &mut Section,
+    ) -> Option<Value> {
+        let place = schema::place(&self.path);
+        let key = self.path.last().map(String::as_str).unwrap_or_default();
+        match (place, written.get_ref()) {
+            (Place::Setting(_), _) => return self.value(written, origin),
             (Place::Section, DeValue::Table(_)) => {
+                let below = section.note(key, origin.clone());
                 if let DeValue::Table(table) = written.into_inner() {
-                    self.walk(table, section.note(&key, origin));
+                    self.walk(table, below);
                 }
             }
             // A list of tables: each has its place in the list for a name, and a line of its own.
             (Place::Section, DeValue::Array(_)) if is_list(&self.path) => {
-                let section = section.note(&key, origin);
-                let DeValue::Array(items) = written.into_inner() else { return };
-                for (index, item) in items.into_iter().enumerate() {
-                    let origin = self.origin_of(item.span().start);
-                    self.put(index.to_string(), item, origin, section);
+                let below = section.note(key, origin.clone());
+                if let DeValue::Array(items) = written.into_inner() {
+                    self.list(items, below);
                 }
             }
-            (Place::Setting(_), _) => self.put(key, written, origin, section),
-            (Place::Section, _) => self.faults.push(misplaced(&self.path, origin)),
-            (Place::Unknown, _) => self.faults.push(unknown(&self.path, origin)),
+            (Place::Section, _) => self.faults.push(misplaced(&self.path, origin.clone())),
+            (Place::Unknown, _) => self.faults.push(unknown(&self.path, origin.clone())),
+        }
+        None
+    }
+
+    fn list(&mut self, items: DeArray<'_>, section: &mut Section) {
+        for (index, item) in items.into_iter().enumerate() {
+            let origin = self.origin_of(item.span().start);
+            if let Some(value) = self.value(item, &origin) {
+                section.put(index.to_string(), Found { value, origin });
+            }
         }
     }
 
-    fn put(&mut self, key: String, written: Spanned<DeValue<'_>>, origin: Origin, section: &mut Section) {
-        match Value::deserialize(ValueDeserializer::from(written)) {
-            Ok(value) => section.put(key, Found { value, origin }),
-            // It has the form of TOML, and no value that can be held: a number that is too large.
-            Err(error) => self.faults.push(no_toml(&error, origin)),
+    fn value(&mut self, written: Spanned<DeValue<'_>>, origin: &Origin) -> Option<Value> {
+        // Nearly all of them, and quickly taken.
+        if let DeValue::String(text) = written.get_ref() {
+            return Some(Value::String(text.clone().into_owned()));
         }
+        let value = Value::deserialize(ValueDeserializer::from(written));
+        // It may have the form of TOML, and no value that can be held: a number that is too large.
+        value.map_err(|error| self.faults.push(no_toml(&error, origin.clone()))).ok()
     }
 
     fn origin_of(&self, offset: usize) -> Origin {
