@@ -75,7 +75,8 @@ impl Slot {
         self.unreadable.store(true, Ordering::Relaxed);
     }
 
-    fn is_unreadable(&self) -> bool {
+    /// Whether there was a row that could not be read.
+    pub(crate) fn is_unreadable(&self) -> bool {
         self.unreadable.load(Ordering::Relaxed)
     }
 
@@ -114,11 +115,6 @@ impl Memory {
     pub(crate) fn all(&self) -> Vec<Arc<Known>> {
         let slots = self.slots.read().expect("no panic happens under this lock");
         slots.values().filter_map(|slot| slot.known()).collect()
-    }
-
-    /// Whether there is no row of that name, as far as is known; one that cannot be read is there.
-    pub(crate) fn is_absent(&self, name: &ConnectionName) -> bool {
-        self.find(name.as_str()).is_none_or(|slot| slot.known().is_none() && !slot.is_unreadable())
     }
 
     /// The slot of a connection; made where there is none.

@@ -72,17 +72,28 @@ impl Vault {
     /// not connected, dead, interrupted, or stored without a definition. By name; the store is not asked.
     pub fn concerns(&self) -> Vec<Status> {
         let (shared, now) = (&self.shared, self.shared.clock.now());
-        let mut statuses: Vec<Status> = Vec::new();
-        for known in shared.memory.all() {
-            let orphaned = !shared.definitions.contains_key(known.row.name.as_str());
-            let condition = known.row.condition(now);
-            if orphaned || matches!(condition, Condition::Pending | Condition::Dead | Condition::Interrupted)
-            {
-                statuses.push(Status::of(&known.row, now, orphaned));
+        let (mut statuses, mut defined_rows) = (Vec::new(), 0);
+        for defined in shared.definitions.values() {
+            let slot = shared.memory.find(defined.name.as_str());
+            let known = slot.as_ref().and_then(|slot| slot.known());
+            defined_rows += usize::from(known.is_some());
+            match known.as_ref().map(|known| known.row.condition(now)) {
+                Some(Condition::Pending | Condition::Dead | Condition::Interrupted) => {
+                    statuses.extend(known.map(|known| Status::of(&known.row, now, false)));
+                }
+                None if slot.is_none_or(|slot| !slot.is_unreadable()) => {
+                    statuses.push(Status::unconnected(defined.name.clone(), defined.provider.clone()));
+                }
+                _ => {}
             }
         }
-        let absent = shared.definitions.values().filter(|defined| shared.memory.is_absent(&defined.name));
-        statuses.extend(absent.map(|of| Status::unconnected(of.name.clone(), of.provider.clone())));
+        let all = shared.memory.all();
+        // Nearly always there are none, and nobody looks for them.
+        if all.len() > defined_rows {
+            let orphaned =
+                all.iter().filter(|known| !shared.definitions.contains_key(known.row.name.as_str()));
+            statuses.extend(orphaned.map(|known| Status::of(&known.row, now, true)));
+        }
         statuses.sort_by(|one, other| one.name.cmp(&other.name));
         statuses
     }

@@ -22,7 +22,7 @@ use crate::shared::{Ports, Shared, VaultError};
 use crate::{follow, reconciler};
 
 /// How many rows are read at once when everything is read.
-const PAGE: usize = 500;
+const PAGE: usize = 2_000;
 
 /// Gives living tokens, and keeps them alive. Cheap to clone; all clones are one vault.
 #[derive(Clone, Debug)]
