@@ -28,6 +28,8 @@ const FIRST: &str = "crowd-000000";
 /// Connected by the binary, with a refresh token of the provider: a caller says that its access token was refused.
 const REFUSED: &str = "refused";
 const PATIENCE: Duration = Duration::from_mins(2);
+/// What the server writes once it has read everything.
+const IN_MEMORY: &str = "every connection is in memory";
 /// What a start may take. The goal is a fifth of it.
 const LONGEST_START: Duration = Duration::from_secs(10);
 /// How long the tokens live: nothing is due by itself.
@@ -95,12 +97,11 @@ struct Figures {
     settings_kib: u64,
     /// With two connections, for comparison.
     few: Weight,
+    /// The same with all connections, of all starts: the middle one of each figure.
     many: Weight,
     /// With all connections, from the quickest to the slowest.
     starts_ms: Vec<f64>,
     resident_kib_per_connection: f64,
-    /// One token of the connection that comes last, by a caller who has just opened its line.
-    last_call_ms: f64,
     calls: usize,
     /// Calls one after the other, spread evenly over all connections.
     call: Quantiles,
@@ -117,7 +118,10 @@ struct Figures {
 struct Weight {
     /// From the start of the process to the first 200 of `/readyz`.
     ready_ms: f64,
-    ready_resident_mib: f64,
+    /// From then on to the first token: of the connection that is read last, for a caller who has just opened its line.
+    first_token_ms: f64,
+    /// From the start of the process until it has said that every connection is in memory.
+    in_memory_ms: f64,
     idle_resident_mib: f64,
 }
 
@@ -128,12 +132,42 @@ impl Weight {
         let begun = Instant::now();
         let mut server = command.serve()?;
         server.ready(PATIENCE).await?;
-        let ready_ms = millis(begun.elapsed());
-        let ready_resident_mib = resident_mib(server.id())?;
+        let ready = begun.elapsed();
+        let asked = Instant::now();
+        calls::ask_one(&server, REFUSED).await?;
+        let first_token = asked.elapsed();
+        while !server.written()?.contains(IN_MEMORY) {
+            ensure!(begun.elapsed() < PATIENCE, "the server never said {IN_MEMORY:?}");
+            sleep(Duration::from_millis(5)).await;
+        }
+        let in_memory = begun.elapsed();
         sleep(idle).await;
-        let idle_resident_mib = resident_mib(server.id())?;
-        Ok((server, Self { ready_ms, ready_resident_mib, idle_resident_mib }))
+        let weight = Self {
+            ready_ms: millis(ready),
+            first_token_ms: millis(first_token),
+            in_memory_ms: millis(in_memory),
+            idle_resident_mib: resident_mib(server.id())?,
+        };
+        Ok((server, weight))
     }
+
+    /// The middle of several starts, figure by figure.
+    fn middle(starts: &[Self]) -> Self {
+        let middle = |figure: fn(&Self) -> f64| sorted(starts.iter().map(figure))[starts.len() / 2];
+        Self {
+            ready_ms: middle(|start| start.ready_ms),
+            first_token_ms: middle(|start| start.first_token_ms),
+            in_memory_ms: middle(|start| start.in_memory_ms),
+            idle_resident_mib: middle(|start| start.idle_resident_mib),
+        }
+    }
+}
+
+/// Figures from the smallest to the greatest.
+fn sorted(figures: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_by(f64::total_cmp);
+    figures
 }
 
 async fn measure(options: &Options) -> Result<Figures> {
@@ -149,15 +183,15 @@ async fn measure(options: &Options) -> Result<Figures> {
 
     rows::fill(&home, FIRST, names(options))?;
     define(&home, &emulator, options)?;
-    let (mut server, mut many) = Weight::of(&home, idle).await?;
-    let mut starts = vec![many.ready_ms];
+    let (mut server, first) = Weight::of(&home, idle).await?;
+    let mut starts = vec![first];
     for _ in 1..options.starts {
         end(server).await?;
-        (server, many) = Weight::of(&home, idle).await?;
-        starts.push(many.ready_ms);
+        let (again, weight) = Weight::of(&home, idle).await?;
+        server = again;
+        starts.push(weight);
     }
-    starts.sort_by(f64::total_cmp);
-    many.ready_ms = starts[starts.len() / 2];
+    let many = Weight::middle(&starts);
     let asked = calls::ask(&server, &emulator, names(options)).await?;
     let written = end(server).await?;
     let claims = claims::claim(&home, names(options)).await?;
@@ -170,8 +204,7 @@ async fn measure(options: &Options) -> Result<Figures> {
             / f64::from(options.connections - 2),
         few,
         many,
-        starts_ms: starts,
-        last_call_ms: millis(asked.last),
+        starts_ms: sorted(starts.iter().map(|start| start.ready_ms)),
         calls: asked.spread.len(),
         call: asked.spread.quantiles(),
         claim: claims.quantiles(),
@@ -262,16 +295,20 @@ impl Figures {
                 self.few.ready_ms
             ),
             format!(
-                "resident memory: {:.1} MiB when ready, {:.1} MiB idle ({:.1} and {:.1} MiB with two), {:.2} KiB a connection",
-                self.many.ready_resident_mib,
-                self.many.idle_resident_mib,
-                self.few.ready_resident_mib,
-                self.few.idle_resident_mib,
-                self.resident_kib_per_connection
+                "the first token, of the connection that is read last: {:.1} ms after that ({:.1} ms with two); \
+                 every connection in memory: {:.0} ms after the start ({:.0} ms with two)",
+                self.many.first_token_ms,
+                self.few.first_token_ms,
+                self.many.in_memory_ms,
+                self.few.in_memory_ms
             ),
             format!(
-                "a token of the last connection {:.2} ms; {} calls over all of them: p50 {:.2} ms, p99 {:.2} ms",
-                self.last_call_ms, self.calls, self.call.p50, self.call.p99
+                "resident memory: {:.1} MiB idle ({:.1} MiB with two), {:.2} KiB a connection",
+                self.many.idle_resident_mib, self.few.idle_resident_mib, self.resident_kib_per_connection
+            ),
+            format!(
+                "{} calls over all of them: p50 {:.2} ms, p99 {:.2} ms",
+                self.calls, self.call.p50, self.call.p99
             ),
             format!(
                 "a claim: p50 {:.2} ms, p99 {:.2} ms; a new token in place of one that was refused: {:.1} ms",

@@ -48,9 +48,6 @@ use schema::Place;
 /// Every setting with its default and its description.
 pub(crate) const DEFAULTS: &str = include_str!("../../../config.default.toml");
 
-/// So many connections that a thread of their own is sooner done with them.
-const WORTH_A_THREAD: usize = 1_000;
-
 /// The settings file that is read where none is named.
 const USUAL_FILE: &str = "jeton.toml";
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use jeton_emulator::Emulator;
 use jeton_testkit::Running;
 use serde_json::{Value, json};
@@ -17,8 +17,6 @@ const CALLS: usize = 1_000;
 
 /// How long the calls took.
 pub(super) struct Asked {
-    /// One to the connection that comes last.
-    pub(super) last: Duration,
     pub(super) spread: Latencies,
     /// One that was given a new token in place of one that an API refused.
     pub(super) refresh: Duration,
@@ -33,18 +31,28 @@ pub(super) async fn ask(
     emulator: &Emulator,
     names: impl Iterator<Item = String>,
 ) -> Result<Asked> {
-    let tasks = TaskTracker::new();
-    let mut line = Line::open(&server.base_url(), &tasks).await?;
+    let mut line = line(server).await?;
     let names: Vec<String> = names.collect();
-    let last = names.last().context("a crowd is of three connections at least")?;
-    let last = living(&mut line, last).await?;
     let mut spread = Latencies::default();
     for name in names.iter().step_by(names.len().div_ceil(CALLS).max(1)) {
         spread.push(living(&mut line, name).await?);
     }
     drop(line);
     let refresh = refresh(server, emulator).await?;
-    Ok(Asked { last, spread, refresh })
+    Ok(Asked { spread, refresh })
+}
+
+/// Asks for the token of one connection.
+///
+/// # Errors
+/// The call was not answered with its token.
+pub(super) async fn ask_one(server: &Running, name: &str) -> Result<()> {
+    living(&mut line(server).await?, name).await?;
+    Ok(())
+}
+
+async fn line(server: &Running) -> Result<Line> {
+    Line::open(&server.base_url(), &TaskTracker::new()).await
 }
 
 async fn refresh(server: &Running, emulator: &Emulator) -> Result<Duration> {

@@ -1,21 +1,19 @@
 //! `jeton serve`.
 
-use std::collections::BTreeMap;
+mod begin;
+
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use jeton_core::access::{TokenHash, raw};
-use jeton_core::id::ConnectionName;
-use jeton_core::keep::connection::{Condition, Generation};
 use jeton_gateway::Gateway;
 use jeton_issuer::Access;
 use jeton_server::{Doors, Limits};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use super::import;
 use crate::code::Code;
 use crate::compose::{self, House, Machine};
 use crate::failure::Failure;
@@ -56,8 +54,7 @@ impl Serve {
         };
         let limits = access.limits;
         let access = compose::access(&house.store, access.with_key(api_key), limits, &house.machine).await?;
-        take_over(&house, &imports).await?;
-        house.vault.start().await?;
+        begin::take_over(&house.vault, &imports).await?;
         announce(&house, listener.local_addr().unwrap_or(address));
         house.vault.live_among(house.store.clone(), &node_name());
         access.start();
@@ -93,6 +90,16 @@ async fn serve(
         stop.cancel();
         ended
     };
+    // A task of its own: very many rows keep a core busy, and nobody who calls meanwhile should wait for that.
+    let task =
+        TaskTracker::new().spawn(stop.clone().run_until_cancelled_owned(begin::begin(house.vault.clone())));
+    let beginning = async {
+        let begun = task.await.expect("beginning does not panic").unwrap_or(Ok(()));
+        if begun.is_err() {
+            stop.cancel();
+        }
+        begun
+    };
     let draining = async {
         stop.cancelled().await;
         futures_util::future::join(gateway.drain(), house.vault.drain()).await;
@@ -106,42 +113,15 @@ async fn serve(
         endings.next().await
     };
     tokio::select! {
-        (served, ()) = futures_util::future::join(serving, draining) => served.map_err(|error| {
-            let text = format!("the port stopped listening: {error}; start `jeton serve` again");
-            Failure::new(Code::ListeningFailed, text)
-        }),
+        (served, begun, ()) = futures_util::future::join3(serving, beginning, draining) => {
+            begun?;
+            served.map_err(|error| {
+                let text = format!("the port stopped listening: {error}; start `jeton serve` again");
+                Failure::new(Code::ListeningFailed, text)
+            })
+        }
         signal = watching => Err(super::stopped(signal)),
     }
-}
-
-/// Connects what has never been connected and has a file to begin with. One that is not there, or cannot be used, leaves
-/// its connection as it is, and does not keep the others waiting.
-async fn take_over(house: &House, imports: &BTreeMap<ConnectionName, PathBuf>) -> Result<(), Failure> {
-    for (connection, file) in imports {
-        let shown = file.display();
-        let status = house.vault.status(connection.as_str()).await?;
-        if status.generation != Generation::default() || !file.exists() {
-            continue;
-        }
-        let (grant, remark) = match import::read(file) {
-            Ok(read) => read,
-            Err(failure) => {
-                tracing::error!(%connection, %failure, "the tokens of a file were not taken over");
-                continue;
-            }
-        };
-        if let Some(remark) = remark {
-            tracing::warn!(%connection, remark, "a part of the file was not taken over");
-        }
-        match house.vault.connect(connection.as_str(), grant).await {
-            Ok(_) => tracing::warn!(
-                %connection, file = %shown,
-                "connected with the tokens of a file; whoever used it before must not use it again"
-            ),
-            Err(error) => tracing::error!(%connection, %error, "the tokens of a file were not taken over"),
-        }
-    }
-    Ok(())
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
@@ -192,7 +172,7 @@ fn read_hash(bytes: &[u8]) -> Result<TokenHash, Failure> {
     })
 }
 
-/// Says where the server listens, and what a person should look at.
+/// Says where the server listens, and whether it may keep anything alive.
 fn announce(house: &House, address: SocketAddr) {
     if let Some(hold) = house.vault.hold() {
         tracing::warn!(
@@ -200,30 +180,5 @@ fn announce(house: &House, address: SocketAddr) {
              `jeton adopt` takes it over"
         );
     }
-    for state in house.vault.concerns() {
-        let connection = &state.name;
-        match (state.condition, state.interrupted_attempt) {
-            (Condition::Interrupted, Some(attempt)) => tracing::warn!(
-                %connection,
-                %attempt,
-                "an attempt was interrupted after its refresh token may have been spent; policy goes on with it"
-            ),
-            (Condition::Dead, _) => {
-                tracing::warn!(%connection, "the grant is dead: `jeton connect` replaces it");
-            }
-            (Condition::Pending, _) => {
-                tracing::warn!(%connection, "defined and not connected: `jeton connect`");
-            }
-            _ if state.orphaned => {
-                tracing::warn!(%connection, "its definition was removed: the grant is kept, and not kept alive");
-            }
-            _ => {}
-        }
-    }
-    tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
-        address = %address,
-        connections = house.vault.names().len(),
-        "listening"
-    );
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), address = %address, "listening");
 }

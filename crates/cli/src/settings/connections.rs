@@ -13,9 +13,11 @@ use jeton_core::secret::Secret;
 use toml::{Table, Value};
 use url::Url;
 
-use super::WORTH_A_THREAD;
 use super::reader::{Part, Reader, expected, text};
 use crate::environment::Environment;
+
+/// So many connections that a thread of their own is sooner done with them.
+const WORTH_A_THREAD: usize = 1_000;
 
 /// What definitions are made with besides what is written of them.
 pub(crate) struct Around<'a> {

@@ -1,13 +1,9 @@
 //! Reading a settings file: every value with the line of its key.
 
-use std::num::NonZero;
-use std::thread;
-
 use serde::Deserialize as _;
 use toml::de::{DeArray, DeTable, DeValue, ValueDeserializer};
 use toml::{Spanned, Value};
 
-use super::WORTH_A_THREAD;
 use super::fault::Fault;
 use super::origin::Origin;
 use super::schema::{self, Kind, Place};
@@ -16,16 +12,15 @@ use super::values::{Found, Section, Values, misplaced, unknown};
 /// Adds what a file says to `values`, and what is wrong with it to `faults`. `origin` makes the origin of a line.
 pub(crate) fn read(
     text: &str,
-    origin: &(dyn Fn(usize) -> Origin + Sync),
+    origin: &dyn Fn(usize) -> Origin,
     values: &mut Values,
     faults: &mut Vec<Fault>,
 ) {
     let lines = Lines::of(text);
     match DeTable::parse(text) {
         Ok(table) => {
-            let mut document = Document { lines: &lines, origin, path: Vec::new(), faults: Vec::new() };
+            let mut document = Document { lines, origin, path: Vec::new(), faults };
             document.walk(table.into_inner(), values.root_mut());
-            faults.extend(document.faults);
         }
         Err(error) => {
             let line = error.span().map_or(1, |span| lines.of_offset(span.start));
@@ -40,11 +35,11 @@ fn no_toml(error: &toml::de::Error, origin: Origin) -> Fault {
 }
 
 struct Document<'a> {
-    lines: &'a Lines,
-    origin: &'a (dyn Fn(usize) -> Origin + Sync),
+    lines: Lines,
+    origin: &'a dyn Fn(usize) -> Origin,
     /// Where the reader is.
     path: Vec<String>,
-    faults: Vec<Fault>,
+    faults: &'a mut Vec<Fault>,
 }
 
 impl Document<'_> {
@@ -60,30 +55,6 @@ impl Document<'_> {
         }
     }
 
-    /// The same for a table with very many entries: each thread takes some.
-    fn share(&mut self, table: DeTable<'_>, section: &mut Section) {
-        let mut entries = table.into_iter();
-        let threads = thread::available_parallelism().map_or(1, NonZero::get);
-        let share = entries.len().div_ceil(threads);
-        thread::scope(|scope| {
-            let mut begun = Vec::new();
-            while entries.len() > 0 {
-                let some: DeTable<'_> = entries.by_ref().take(share).collect();
-                let mut own = Document { path: self.path.clone(), faults: Vec::new(), ..*self };
-                begun.push(scope.spawn(move || {
-                    let mut below = Section::default();
-                    own.walk(some, &mut below);
-                    (below, own.faults)
-                }));
-            }
-            for one in begun {
-                let (below, faults) = one.join().expect("reading settings does not panic");
-                section.absorb(below);
-                self.faults.extend(faults);
-            }
-        });
-    }
-
     /// The value of a setting; what is no setting is taken into the section, or is a fault.
     fn take(
         &mut self,
@@ -97,10 +68,8 @@ impl Document<'_> {
             (Place::Setting(_), _) => return self.value(written, origin),
             (Place::Section, DeValue::Table(_)) => {
                 let below = section.note(key, origin.clone());
-                match written.into_inner() {
-                    DeValue::Table(table) if table.len() > WORTH_A_THREAD => self.share(table, below),
-                    DeValue::Table(table) => self.walk(table, below),
-                    _ => {}
+                if let DeValue::Table(table) = written.into_inner() {
+                    self.walk(table, below);
                 }
             }
             // A list of tables: each has its place in the list for a name, and a line of its own.
@@ -228,31 +197,6 @@ mod tests {
     fn what_is_not_toml_is_said_with_its_line() {
         let faults = faults("[server]\nlisten = 127.0.0.1:1\n");
         assert!(faults[0].starts_with("jeton.toml:2: this is not TOML: "), "{faults:?}");
-    }
-
-    #[test]
-    fn very_many_connections_are_read_as_a_few_are() {
-        let of = |number: usize| {
-            format!("[connections.c{number:05}]\nprovider = 'p{number}'\nvars = {{ a = '{number}' }}\n")
-        };
-        let text = (0..5_000).map(of).collect::<String>() + "[connections.last]\nprovder = 'x'\n";
-        let (mut values, mut found) = (Values::default(), Vec::new());
-        // What was written before is covered key by key.
-        let before = "[connections.c00007]\nprovider = 'other'\nemulated_at = 'kept'\n";
-        read(before, &|_| Origin::Default, &mut values, &mut found);
-        read(&text, &|line| Origin::File { path: "f".into(), line }, &mut values, &mut found);
-        let found: Vec<_> = found.iter().map(ToString::to_string).collect();
-        let fault = "f:15002: connections.last.provder: there is no such setting; did you mean `provider`?";
-        assert_eq!(found, [fault]);
-        assert_eq!(values.connections().count(), 5_001);
-        for number in [0, 7, 2_499, 2_500, 4_999] {
-            let name = format!("c{number:05}");
-            let provider = ["connections", &name, "provider"].map(str::to_owned);
-            assert_eq!(values.get(&provider).unwrap().value.as_str(), Some(format!("p{number}").as_str()));
-            assert_eq!(values.origin(&provider[..2]).unwrap().to_string(), format!("f:{}", 3 * number + 1));
-        }
-        let kept = ["connections", "c00007", "emulated_at"].map(str::to_owned);
-        assert_eq!(values.get(&kept).unwrap().value.as_str(), Some("kept"));
     }
 
     #[test]

@@ -153,21 +153,6 @@ impl Section {
         below
     }
 
-    /// Takes everything over; where both have a section, both are in it afterwards.
-    pub(super) fn absorb(&mut self, other: Self) {
-        for (key, node) in other.below {
-            match (self.below.get_mut(&key), node) {
-                (Some(Node::Section(own)), Node::Section(theirs)) => {
-                    own.origin = theirs.origin.clone().or_else(|| own.origin.take());
-                    own.absorb(theirs);
-                }
-                (_, node) => {
-                    self.below.insert(key, node);
-                }
-            }
-        }
-    }
-
     fn section_mut(&mut self, key: &str, origin: &Origin) -> &mut Self {
         if self.section(key).is_none() {
             let new = Self { origin: Some(origin.clone()), below: BTreeMap::new() };

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jeton_core::secret::Secret;
 use jeton_emulator::{Emulator, Settings};
 use jeton_testkit::{Connection, Finished, TempHome};
+use tokio::time::{Instant, sleep};
 
 /// Longer than any command may take.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
@@ -72,4 +73,13 @@ pub(crate) fn complaint(finished: &Finished, code: i32) -> String {
         finished.stderr.trim_end().rsplit_once('\n').unwrap_or(("", finished.stderr.trim_end()));
     assert!(!said.contains("error: "), "more than one sentence: {finished:?}");
     last.strip_prefix("error: ").unwrap_or_else(|| panic!("{finished:?}")).to_owned()
+}
+
+/// Waits until it holds.
+pub(crate) async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+    let begun = Instant::now();
+    while !holds().await {
+        assert!(begun.elapsed() < PATIENCE, "this did not come about: {what}");
+        sleep(Duration::from_millis(20)).await;
+    }
 }

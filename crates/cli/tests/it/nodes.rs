@@ -6,9 +6,9 @@ use std::time::Duration;
 use jeton_emulator::{Emulator, Settings};
 use jeton_testkit::{Running, TempHome};
 use serde_json::Value;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-use crate::house::{PATIENCE, complaint, connection, run};
+use crate::house::{PATIENCE, complaint, connection, run, until};
 
 /// Two homes on one database, with one connection to a provider whose tokens live for a moment.
 async fn two_nodes(life: Duration) -> (Emulator, TempHome, TempHome) {
@@ -32,14 +32,6 @@ async fn serve(home: &TempHome) -> Running {
 
 async fn token(server: &Running) -> Value {
     server.client().get_json("/api/v1/connections/acme/token").await.unwrap()
-}
-
-async fn until(what: &str, holds: impl AsyncFn() -> bool) {
-    let begun = Instant::now();
-    while !holds().await {
-        assert!(begun.elapsed() < PATIENCE, "this did not come about: {what}");
-        sleep(Duration::from_millis(20)).await;
-    }
 }
 
 #[tokio::test]

@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::thread;
 
+use jeton_emulator::{Emulator, Settings};
 use jeton_testkit::{FreePort, PgCluster, PgDatabase, TempHome};
 
-use crate::house::{complaint, run};
+use crate::house::{PATIENCE, complaint, connection, run, until};
 
 fn empty_database() -> PgDatabase {
     PgCluster::shared().unwrap().empty_database().unwrap()
@@ -159,4 +161,45 @@ async fn the_doctor_looks_at_the_database_and_at_its_clock() {
     fs::set_permissions(node.settings(), fs::Permissions::from_mode(0o600)).unwrap();
     let said = run(&node, ["doctor", "--offline"]).await.success().unwrap();
     assert!(!said.contains("on hold"), "{said}");
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_read_its_connections_yet_says_so_and_keeps_them_alive_once_it_can() {
+    let emulator = Emulator::start(Settings::default()).await.unwrap();
+    let mut home = TempHome::on_postgres().unwrap();
+    home.set("store", "patience", "1s").unwrap();
+    home.connect("acme", connection(&emulator)).unwrap();
+    let token = emulator.mint(1).remove(0);
+    let connect = home.command(["connect", "acme", "--refresh-token-stdin"]).unwrap();
+    connect.stdin(token.reveal()).run(PATIENCE).await.unwrap().success().unwrap();
+
+    let (cluster, name) = (PgCluster::shared().unwrap(), home.postgres().unwrap().name().to_owned());
+    let database = name.clone();
+    let lock = "BEGIN; LOCK TABLE tokens IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(120)";
+    let locked = thread::spawn(move || cluster.query(&database, lock));
+    until("the rows are locked", async || {
+        !cluster
+            .query(&name, "SELECT 1 FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted")
+            .unwrap()
+            .is_empty()
+    })
+    .await;
+
+    let mut server = home.command(["serve"]).unwrap().serve().unwrap();
+    server.ready(PATIENCE).await.unwrap();
+    let said = "the connections cannot be read yet";
+    until(said, async || server.written().unwrap().contains(said)).await;
+    let reply = server.client().get("/api/v1/connections/acme/token?wait=0").await.unwrap();
+    assert_eq!((reply.status.as_u16(), emulator.stats().accepted), (503, 0), "{}", reply.text());
+
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(120)' AND datname = current_database()";
+    cluster.query(&name, end).unwrap();
+    assert!(locked.join().unwrap().is_err(), "the lock was held until now");
+    until("every connection is read", async || {
+        server.written().unwrap().contains("every connection is in memory")
+    })
+    .await;
+    until("it is refreshed by itself", async || emulator.stats().accepted == 1).await;
+    let given = server.client().get_json("/api/v1/connections/acme/token").await.unwrap();
+    assert!(emulator.accepts(given["access_token"].as_str().unwrap()), "{given}");
 }

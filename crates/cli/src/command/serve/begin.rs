@@ -1,0 +1,90 @@
+//! What a server does beside its first answers: it takes over what files hold, and begins to keep every connection alive.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jeton_core::id::ConnectionName;
+use jeton_core::keep::connection::{Condition, Generation};
+use jeton_keeper::{Vault, VaultError};
+use tokio::time::sleep;
+
+use crate::command::import;
+use crate::failure::Failure;
+
+/// How long a store that fails at the start is left alone.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Connects what has never been connected and has a file to begin with. One that is not there, or cannot be used, leaves
+/// its connection as it is, and does not keep the others waiting.
+pub(super) async fn take_over(
+    vault: &Vault,
+    imports: &BTreeMap<ConnectionName, PathBuf>,
+) -> Result<(), Failure> {
+    for (connection, file) in imports {
+        let shown = file.display();
+        let status = vault.status(connection.as_str()).await?;
+        if status.generation != Generation::default() || !file.exists() {
+            continue;
+        }
+        let (grant, remark) = match import::read(file) {
+            Ok(read) => read,
+            Err(failure) => {
+                tracing::error!(%connection, %failure, "the tokens of a file were not taken over");
+                continue;
+            }
+        };
+        if let Some(remark) = remark {
+            tracing::warn!(%connection, remark, "a part of the file was not taken over");
+        }
+        match vault.connect(connection.as_str(), grant).await {
+            Ok(_) => tracing::warn!(
+                %connection, file = %shown,
+                "connected with the tokens of a file; whoever used it before must not use it again"
+            ),
+            Err(error) => tracing::error!(%connection, %error, "the tokens of a file were not taken over"),
+        }
+    }
+    Ok(())
+}
+
+/// Reads every connection and begins to keep it alive, beside the first answers: whoever asks for one that was not read yet
+/// waits for one look at the store, and for no other connection. A store that goes away meanwhile is waited for.
+pub(super) async fn begin(vault: Vault) -> Result<(), Failure> {
+    while let Err(error) = vault.start().await {
+        match error {
+            VaultError::Store(error) if error.may_pass() => {
+                tracing::warn!(%error, "the connections cannot be read yet, and are not kept alive; tried again in a second");
+                sleep(AGAIN).await;
+            }
+            error => return Err(error.into()),
+        }
+    }
+    tell_concerns(&vault);
+    tracing::info!(connections = vault.names().len(), "every connection is in memory");
+    Ok(())
+}
+
+/// Says what a person should look at.
+fn tell_concerns(vault: &Vault) {
+    for state in vault.concerns() {
+        let connection = &state.name;
+        match (state.condition, state.interrupted_attempt) {
+            (Condition::Interrupted, Some(attempt)) => tracing::warn!(
+                %connection,
+                %attempt,
+                "an attempt was interrupted after its refresh token may have been spent; policy goes on with it"
+            ),
+            (Condition::Dead, _) => {
+                tracing::warn!(%connection, "the grant is dead: `jeton connect` replaces it");
+            }
+            (Condition::Pending, _) => {
+                tracing::warn!(%connection, "defined and not connected: `jeton connect`");
+            }
+            _ if state.orphaned => {
+                tracing::warn!(%connection, "its definition was removed: the grant is kept, and not kept alive");
+            }
+            _ => {}
+        }
+    }
+}
