@@ -1,9 +1,10 @@
 //! What the project does to itself: `cargo xtask test`, `check-arch`, `rig`, and the proofs: `keep-alive`, `stampede`, `soak`,
-//! `rotation`, `vend`, `gateway`, `crowd`, `conformance`.
+//! `rotation`, `vend`, `gateway`, `crowd`, `databases`, `conformance`.
 
 mod arch;
 mod conformance;
 mod crowd;
+mod databases;
 mod gateway;
 mod keep_alive;
 mod load;
@@ -48,6 +49,8 @@ enum Task {
     Gateway(gateway::Options),
     /// Starts a server with very many connections: how soon it is ready, and what it weighs
     Crowd(crowd::Options),
+    /// Measures how soon a test has a database of its own
+    Databases(databases::Options),
     /// Holds every answer of a server to its document
     Conformance(conformance::Options),
     /// Installs the packages of the OAuth server that others wrote, which tests start
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Task::Vend(options) => vend::run(&options),
         Task::Gateway(options) => gateway::run(&options),
         Task::Crowd(options) => crowd::run(&options),
+        Task::Databases(options) => databases::run(&options),
         Task::Conformance(options) => conformance::run(&options),
         Task::Rig => rig::install(),
     };

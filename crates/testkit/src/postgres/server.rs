@@ -16,7 +16,7 @@ use crate::port::FreePort;
 pub(super) const SUPERUSER: &str = "postgres";
 
 /// What every cluster is set to, unless its test says otherwise: quick, roomy, and of no use after a power cut.
-const USUAL: [(&str, &str); 10] = [
+const USUAL: [(&str, &str); 11] = [
     ("listen_addresses", "127.0.0.1"),
     ("max_connections", "400"),
     ("shared_buffers", "64MB"),
@@ -27,6 +27,8 @@ const USUAL: [(&str, &str); 10] = [
     ("max_wal_size", "2GB"),
     ("log_min_messages", "warning"),
     ("password_encryption", "scram-sha-256"),
+    // Within its folder, so that a server that is killed leaves nothing elsewhere.
+    ("dynamic_shared_memory_type", "mmap"),
 ];
 
 #[derive(Clone, Debug)]

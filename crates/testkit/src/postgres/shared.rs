@@ -10,6 +10,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustix::fs::statvfs;
 
 use super::server::{SUPERUSER, Server};
 use super::supervisor::{self, Supervisor};
@@ -18,6 +19,9 @@ use crate::place::target_directory;
 
 /// Longer than it takes from the last test of one program to the first of the next.
 const LINGERS: Duration = Duration::from_secs(20);
+
+/// More bytes than the databases of a test run and the log of their changes ever take together.
+const ROOMY: u64 = 4 << 30;
 
 /// Joins the shared cluster, once a process.
 pub(super) fn join() -> Result<&'static PgCluster> {
@@ -78,5 +82,14 @@ fn folder() -> Result<PathBuf> {
     let target = std::path::absolute(target_directory()).context("asking where the target folder is")?;
     let user = rustix::process::geteuid().as_raw();
     let name = super::database::digest(&format!("{user} {}", target.display()));
-    Ok(std::env::temp_dir().join(format!("jeton-pg-{name:08x}")))
+    let place = std::env::var_os("TMPDIR").map_or_else(usual_place, PathBuf::from);
+    Ok(place.join(format!("jeton-pg-{name:08x}")))
+}
+
+/// A database is some 300 files, and a file system on a disk may take ten times as long to make them as memory does. How
+/// large memory is decides, and not what is free of it: all processes must come to the same place.
+fn usual_place() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    let roomy = statvfs(memory).is_ok_and(|shape| shape.f_blocks.saturating_mul(shape.f_frsize) >= ROOMY);
+    if roomy { memory.to_owned() } else { std::env::temp_dir() }
 }
