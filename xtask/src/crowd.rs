@@ -4,6 +4,7 @@
 mod calls;
 mod claims;
 mod rows;
+mod start;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,19 +18,16 @@ use jeton_emulator::{Emulator, Settings};
 use jeton_testkit::{Connection, PgCluster, Running, TempHome};
 use serde::Serialize;
 use serde_json::json;
-use tokio::time::{Instant, sleep};
 
 use crate::load::Quantiles;
-use crate::vend::server::resident_mib;
 use crate::{proof, tools};
+use start::Start;
 
 /// Connected by the binary itself; the rows of all others are made after its own.
 const FIRST: &str = "crowd-000000";
 /// Connected by the binary, with a refresh token of the provider: a caller says that its access token was refused.
 const REFUSED: &str = "refused";
 const PATIENCE: Duration = Duration::from_mins(2);
-/// What the server writes once it has read everything.
-const IN_MEMORY: &str = "every connection is in memory";
 /// What a start may take. The goal is a fifth of it.
 const LONGEST_START: Duration = Duration::from_secs(10);
 /// How long the tokens live: nothing is due by itself.
@@ -96,11 +94,12 @@ struct Figures {
     store: Store,
     settings_kib: u64,
     /// With two connections, for comparison.
-    few: Weight,
-    /// The same with all connections, of all starts: the middle one of each figure.
-    many: Weight,
-    /// With all connections, from the quickest to the slowest.
-    starts_ms: Vec<f64>,
+    few: Start,
+    /// With all connections: the start in the middle of all of them.
+    many: Start,
+    starts: u32,
+    quickest_ms: f64,
+    slowest_ms: f64,
     resident_kib_per_connection: f64,
     calls: usize,
     /// Calls one after the other, spread evenly over all connections.
@@ -113,63 +112,6 @@ struct Figures {
     warnings: Vec<String>,
 }
 
-/// A server: how soon it was ready, and what it weighs.
-#[derive(Serialize)]
-struct Weight {
-    /// From the start of the process to the first 200 of `/readyz`.
-    ready_ms: f64,
-    /// From then on to the first token: of the connection that is read last, for a caller who has just opened its line.
-    first_token_ms: f64,
-    /// From the start of the process until it has said that every connection is in memory.
-    in_memory_ms: f64,
-    idle_resident_mib: f64,
-}
-
-impl Weight {
-    /// Starts a server in `home` and weighs it.
-    async fn of(home: &TempHome, idle: Duration) -> Result<(Running, Self)> {
-        let command = home.command(["serve"])?;
-        let begun = Instant::now();
-        let mut server = command.serve()?;
-        server.ready(PATIENCE).await?;
-        let ready = begun.elapsed();
-        let asked = Instant::now();
-        calls::ask_one(&server, REFUSED).await?;
-        let first_token = asked.elapsed();
-        while !server.written()?.contains(IN_MEMORY) {
-            ensure!(begun.elapsed() < PATIENCE, "the server never said {IN_MEMORY:?}");
-            sleep(Duration::from_millis(5)).await;
-        }
-        let in_memory = begun.elapsed();
-        sleep(idle).await;
-        let weight = Self {
-            ready_ms: millis(ready),
-            first_token_ms: millis(first_token),
-            in_memory_ms: millis(in_memory),
-            idle_resident_mib: resident_mib(server.id())?,
-        };
-        Ok((server, weight))
-    }
-
-    /// The middle of several starts, figure by figure.
-    fn middle(starts: &[Self]) -> Self {
-        let middle = |figure: fn(&Self) -> f64| sorted(starts.iter().map(figure))[starts.len() / 2];
-        Self {
-            ready_ms: middle(|start| start.ready_ms),
-            first_token_ms: middle(|start| start.first_token_ms),
-            in_memory_ms: middle(|start| start.in_memory_ms),
-            idle_resident_mib: middle(|start| start.idle_resident_mib),
-        }
-    }
-}
-
-/// Figures from the smallest to the greatest.
-fn sorted(figures: impl Iterator<Item = f64>) -> Vec<f64> {
-    let mut figures: Vec<f64> = figures.collect();
-    figures.sort_by(f64::total_cmp);
-    figures
-}
-
 async fn measure(options: &Options) -> Result<Figures> {
     let emulator = Emulator::start(Settings { access_ttl: LIFE, ..Settings::default() }).await?;
     let cluster = match options.store {
@@ -178,20 +120,23 @@ async fn measure(options: &Options) -> Result<Figures> {
     };
     let home = connect_two(options, &emulator, cluster.as_ref()).await?;
     let idle = Duration::from_secs(options.idle);
-    let (few_server, few) = Weight::of(&home, idle).await?;
+    let (few_server, few) = Start::of(&home, idle, &[FIRST.to_owned()]).await?;
     end(few_server).await?;
 
     rows::fill(&home, FIRST, names(options))?;
     define(&home, &emulator, options)?;
-    let (mut server, first) = Weight::of(&home, idle).await?;
+    let early: Vec<String> = names(options).collect();
+    let (mut server, first) = Start::of(&home, idle, &early).await?;
     let mut starts = vec![first];
     for _ in 1..options.starts {
         end(server).await?;
-        let (again, weight) = Weight::of(&home, idle).await?;
+        let (again, start) = Start::of(&home, idle, &early).await?;
         server = again;
-        starts.push(weight);
+        starts.push(start);
     }
-    let many = Weight::middle(&starts);
+    let readiness = starts.iter().map(|start| start.ready_ms);
+    let (quickest, slowest) = (readiness.clone().fold(f64::MAX, f64::min), readiness.fold(0.0, f64::max));
+    let many = Start::middle(starts);
     let asked = calls::ask(&server, &emulator, names(options)).await?;
     let written = end(server).await?;
     let claims = claims::claim(&home, names(options)).await?;
@@ -204,7 +149,9 @@ async fn measure(options: &Options) -> Result<Figures> {
             / f64::from(options.connections - 2),
         few,
         many,
-        starts_ms: sorted(starts.iter().map(|start| start.ready_ms)),
+        starts: options.starts,
+        quickest_ms: quickest,
+        slowest_ms: slowest,
         calls: asked.spread.len(),
         call: asked.spread.quantiles(),
         claim: claims.quantiles(),
@@ -289,18 +236,20 @@ impl Figures {
                 self.connections,
                 self.settings_kib,
                 self.many.ready_ms,
-                self.starts_ms.len(),
-                self.starts_ms.first().unwrap_or(&0.0),
-                self.starts_ms.last().unwrap_or(&0.0),
+                self.starts,
+                self.quickest_ms,
+                self.slowest_ms,
                 self.few.ready_ms
             ),
             format!(
-                "the first token, of the connection that is read last: {:.1} ms after that ({:.1} ms with two); \
-                 every connection in memory: {:.0} ms after the start ({:.0} ms with two)",
-                self.many.first_token_ms,
-                self.few.first_token_ms,
+                "every connection in memory {:.0} ms after the start ({:.0} ms with two); until then {} calls, the last \
+                 connections first: the first {:.1} ms, p50 {:.2} ms, p99 {:.2} ms",
                 self.many.in_memory_ms,
-                self.few.in_memory_ms
+                self.few.in_memory_ms,
+                self.many.early_calls,
+                self.many.first_call_ms,
+                self.many.early.p50,
+                self.many.early.p99
             ),
             format!(
                 "resident memory: {:.1} MiB idle ({:.1} MiB with two), {:.2} KiB a connection",

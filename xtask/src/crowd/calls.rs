@@ -42,16 +42,11 @@ pub(super) async fn ask(
     Ok(Asked { spread, refresh })
 }
 
-/// Asks for the token of one connection.
+/// The line of a caller.
 ///
 /// # Errors
-/// The call was not answered with its token.
-pub(super) async fn ask_one(server: &Running, name: &str) -> Result<()> {
-    living(&mut line(server).await?, name).await?;
-    Ok(())
-}
-
-async fn line(server: &Running) -> Result<Line> {
+/// The server does not accept it.
+pub(super) async fn line(server: &Running) -> Result<Line> {
     Line::open(&server.base_url(), &TaskTracker::new()).await
 }
 
@@ -68,7 +63,11 @@ async fn refresh(server: &Running, emulator: &Emulator) -> Result<Duration> {
     Ok(took)
 }
 
-async fn living(line: &mut Line, name: &str) -> Result<Duration> {
+/// One token, which is the connection's own; and how long it took.
+///
+/// # Errors
+/// It was not answered, or with another token.
+pub(super) async fn living(line: &mut Line, name: &str) -> Result<Duration> {
     let (token, took) = token(line, name).await?;
     ensure!(token == rows::access_token(name), "{name} was answered with a token that is not its own");
     Ok(took)
