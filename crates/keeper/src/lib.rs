@@ -28,6 +28,7 @@ mod memory;
 mod node;
 mod operate;
 mod outbound;
+mod published;
 mod reach;
 mod reconciler;
 mod redeem;

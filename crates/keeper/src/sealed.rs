@@ -59,3 +59,11 @@ pub(crate) fn seal_tokens(
         refresh_expires_at: None,
     }
 }
+
+/// Says that what is stored does not open, and what helps.
+pub(crate) fn does_not_open(name: &ConnectionName) -> String {
+    format!(
+        "its stored token set was changed or is damaged, and does not open; put its rows back from a backup of the \
+         database, or `jeton connect {name}` replaces the grant"
+    )
+}

@@ -20,8 +20,7 @@ use crate::extras::Extras;
 use crate::housemates;
 use crate::reconciler;
 use crate::redeem::{Limits, Redeemed, Refusal, redeem, step_of};
-use crate::sealed::{Opened, open_tokens};
-use crate::shared::does_not_open;
+use crate::sealed::{Opened, does_not_open, open_tokens};
 use crate::spill::{self, SlotState};
 
 /// How long the first resend inside the provider's grace waits for the send before it; each further one waits twice
