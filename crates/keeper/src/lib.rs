@@ -24,6 +24,7 @@ mod high_water;
 mod housemates;
 mod installation;
 mod introspect;
+mod load;
 mod memory;
 mod node;
 mod operate;

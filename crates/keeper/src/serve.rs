@@ -21,7 +21,7 @@ use crate::sealed::does_not_open;
 use crate::shared::Defined;
 use crate::token::{Token, TokenRequest};
 use crate::vault::Vault;
-use waiting::{LEAST_LOOK, in_time};
+use waiting::{LEAST_LOOK, Waiting, in_time};
 
 pub(crate) use waiting::Patience;
 
@@ -30,6 +30,15 @@ const USUAL_MIN_TTL: Duration = Duration::from_secs(30);
 
 /// The least that it must live: servers count in whole seconds, so a token may die a second before it was said to.
 const LEAST_MIN_TTL: Duration = Duration::from_secs(1);
+
+/// How a store that fails is looked at.
+#[derive(Clone, Copy, Debug)]
+enum Look {
+    /// Once: there is something in memory to go on with.
+    Single,
+    /// For as long as a claim waits for it: without an answer there is nothing.
+    Patient,
+}
 
 impl Vault {
     /// A living access token, from memory wherever it lives long enough.
@@ -65,7 +74,9 @@ impl Vault {
         let in_memory = || shared.memory.find(defined.name.as_str()).and_then(|slot| slot.known());
         let is_fresh = |known: &Arc<Known>| self.is_fresh(defined, known, asked_at);
         let Some(known) = in_memory() else {
-            return in_time(deadline, shared.look(&defined.name)).await;
+            let _waiting = Waiting::enter(shared)?;
+            in_time(deadline, self.shared_look(defined, Look::Patient)).await?;
+            return Ok(in_memory());
         };
         if is_fresh(&known) {
             return Ok(Some(known));
@@ -74,12 +85,12 @@ impl Vault {
         let lives = known.lives(shared.clock.now(), Duration::ZERO);
         let until = if lives { Instant::now() + LEAST_LOOK } else { deadline };
         let look = async {
-            self.shared_look(defined).await?;
+            self.shared_look(defined, Look::Single).await?;
             if in_memory().as_ref().is_some_and(is_fresh) {
                 return Ok(());
             }
             // That one was under way already, and is older than this caller bears; the next is not.
-            self.shared_look(defined).await
+            self.shared_look(defined, Look::Single).await
         };
         if let Err(error) = in_time(until, look).await {
             // A living token goes on being served while the store is away.
@@ -89,14 +100,17 @@ impl Vault {
     }
 
     /// One look at the store for all who want one now. It goes on when nobody waits for it any more.
-    async fn shared_look(&self, defined: &Defined) -> Landing {
+    async fn shared_look(&self, defined: &Defined, look: Look) -> Landing {
         let passenger = match self.shared.looks.join(&defined.name) {
             Seat::Passenger(passenger) => passenger,
             Seat::Pilot(pilot, passenger) => {
                 let (shared, name) = (Arc::clone(&self.shared), defined.name.clone());
                 self.shared.background.spawn(async move {
-                    let looked = shared.look_once(&name).await;
-                    pilot.land(looked.map(|_| ()).map_err(TokenError::from));
+                    let looked = match look {
+                        Look::Single => shared.look_once(&name).await.map_err(TokenError::from),
+                        Look::Patient => shared.look(&name).await,
+                    };
+                    pilot.land(looked.map(drop));
                 });
                 passenger
             }

@@ -15,7 +15,7 @@ use jeton_core::keep::ports::{AttemptLog, ChangeFeed, ConnectionStore, ConsentSt
 use jeton_core::keep::provider::{Definition, OldAccess, OnDead, OnUnknown, Step, suggest};
 use jeton_core::seal::Sealer;
 use jeton_core::time::Clock;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, SetOnce};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -133,6 +133,8 @@ pub(crate) struct Shared {
     /// Tasks that run until the vault closes.
     pub(crate) background: TaskTracker,
     pub(crate) waiting: AtomicUsize,
+    /// Set once every row has been read into memory.
+    pub(crate) loaded: SetOnce<()>,
     /// Wakes the reconciler when others changed something.
     pub(crate) stirred: Notify,
     closing: CancellationToken,
@@ -177,6 +179,7 @@ impl Shared {
             tracker: TaskTracker::new(),
             background: TaskTracker::new(),
             waiting: AtomicUsize::new(0),
+            loaded: SetOnce::new(),
             stirred: Notify::new(),
             closing: CancellationToken::new(),
             settings,

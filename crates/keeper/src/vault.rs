@@ -2,12 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures_util::future::join;
 use jeton_core::entropy::Entropy;
 use jeton_core::id::ConnectionName;
-use jeton_core::keep::ports::{Listed, name_of};
 use jeton_core::keep::provider::Definition;
 use jeton_core::seal::Fingerprint;
 use jeton_core::secret::Secret;
@@ -19,10 +16,7 @@ use crate::high_water::Hold;
 use crate::installation::Installation;
 use crate::settings::Settings;
 use crate::shared::{Ports, Shared, VaultError};
-use crate::{follow, reconciler};
-
-/// How many rows are read at once when everything is read.
-const PAGE: usize = 2_000;
+use crate::{follow, load, reconciler};
 
 /// Gives living tokens, and keeps them alive. Cheap to clone; all clones are one vault.
 #[derive(Clone, Debug)]
@@ -46,45 +40,32 @@ impl Vault {
         Ok(vault)
     }
 
-    /// Begins to keep every connection alive by itself: looks at what is due, follows what others change, returns
-    /// what was spilled. Until [`Vault::drain`].
+    /// Begins to keep every connection alive by itself: looks at what is due, follows what others change, returns what
+    /// was spilled, until [`Vault::drain`]. Every connection is read into memory behind that: [`Vault::loaded`].
     ///
     /// # Errors
-    /// The store could not be read.
+    /// The store could not be asked how far it has come; nothing has begun.
     pub async fn start(&self) -> Result<(), VaultError> {
         let seen = self.shared.ports.feed.revision().await?;
-        self.load().await?;
+        // A backup may have been put in its place since it was opened.
+        if seen < self.shared.high_water.seen() {
+            self.shared.went_back(seen);
+        }
         let shared = Arc::clone(&self.shared);
         self.shared.background.spawn(async move { follow::follow(&shared, seen).await });
         let shared = Arc::clone(&self.shared);
         self.shared.background.spawn(async move { reconciler::reconcile(&shared).await });
         let shared = Arc::clone(&self.shared);
         self.shared.background.spawn(async move { reconciler::keep_returning_spills(&shared).await });
+        let shared = Arc::clone(&self.shared);
+        self.shared.background.spawn(async move { load::load(&shared).await });
         Ok(())
     }
 
-    async fn load(&self) -> Result<(), VaultError> {
-        let (mut asked_at, mut rows) = self.page(None).await?;
-        while let Some(last) = rows.last().filter(|_| rows.len() == PAGE).map(|row| name_of(row).clone()) {
-            // The store looks for the next page while this one is opened.
-            let publish = async { self.publish(rows, asked_at) };
-            let (next, ()) = join(self.page(Some(&last)), publish).await;
-            (asked_at, rows) = next?;
-        }
-        self.publish(rows, asked_at);
-        Ok(())
-    }
-
-    /// A page of rows, and the instant before the store was asked for it.
-    async fn page(&self, after: Option<&ConnectionName>) -> Result<(Duration, Vec<Listed>), VaultError> {
-        let asked_at = self.shared.clock.uptime();
-        Ok((asked_at, self.shared.ports.connections.list(after, PAGE).await?))
-    }
-
-    fn publish(&self, rows: Vec<Listed>, asked_at: Duration) {
-        for row in rows {
-            self.shared.publish_listed(row, asked_at);
-        }
+    /// Returns once every connection has been read into memory. Until then, whoever asks for one that was not read yet
+    /// waits for one look at the store.
+    pub async fn loaded(&self) {
+        self.shared.loaded.wait().await;
     }
 
     /// Begins no new attempt, waits for those under way, and leaves what the store does not take in its spill slots.

@@ -12,7 +12,6 @@ use jeton_server::{Doors, Limits};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::code::Code;
 use crate::compose::{self, House, Machine};
@@ -55,6 +54,7 @@ impl Serve {
         let limits = access.limits;
         let access = compose::access(&house.store, access.with_key(api_key), limits, &house.machine).await?;
         begin::take_over(&house.vault, &imports).await?;
+        house.vault.start().await?;
         announce(&house, listener.local_addr().unwrap_or(address));
         house.vault.live_among(house.store.clone(), &node_name());
         access.start();
@@ -90,16 +90,7 @@ async fn serve(
         stop.cancel();
         ended
     };
-    // A task of its own: very many rows keep a core busy, and nobody who calls meanwhile should wait for that.
-    let task =
-        TaskTracker::new().spawn(stop.clone().run_until_cancelled_owned(begin::begin(house.vault.clone())));
-    let beginning = async {
-        let begun = task.await.expect("beginning does not panic").unwrap_or(Ok(()));
-        if begun.is_err() {
-            stop.cancel();
-        }
-        begun
-    };
+    let telling = stop.run_until_cancelled(begin::tell_concerns(&house.vault));
     let draining = async {
         stop.cancelled().await;
         futures_util::future::join(gateway.drain(), house.vault.drain()).await;
@@ -113,8 +104,7 @@ async fn serve(
         endings.next().await
     };
     tokio::select! {
-        (served, begun, ()) = futures_util::future::join3(serving, beginning, draining) => {
-            begun?;
+        (served, _, ()) = futures_util::future::join3(serving, telling, draining) => {
             served.map_err(|error| {
                 let text = format!("the port stopped listening: {error}; start `jeton serve` again");
                 Failure::new(Code::ListeningFailed, text)

@@ -54,6 +54,7 @@ async fn a_row_that_cannot_be_read_keeps_no_other_from_being_followed() {
     let (world, other) = two_connected().await;
     let process = world.process().await;
     process.vault.start().await.unwrap();
+    process.vault.loaded().await;
     let old = process.token("c1").await.unwrap();
     damage(&world);
     other.force("c1").await.unwrap();
@@ -78,6 +79,7 @@ async fn a_row_that_cannot_be_read_keeps_no_process_from_starting() {
     let statuses = process.vault.statuses(None, 10).await.unwrap();
     let seen: Vec<_> = statuses.iter().map(|status| (status.condition, status.code.as_deref())).collect();
     assert_eq!(seen, [(Condition::Failing, Some("unreadable")), (Condition::Live, None)]);
+    process.vault.loaded().await;
     assert_eq!(process.vault.concerns(), [], "nobody is told to connect what is there");
     process.vault.drain().await;
 }

@@ -148,6 +148,28 @@ async fn a_running_process_whose_store_goes_back_spends_nothing_more() {
 }
 
 #[tokio::test]
+async fn a_backup_that_takes_the_place_of_the_database_before_the_start_is_noticed_by_it() {
+    let (mut world, process) = World::usual().await;
+    process.connect(ACME, world.living_grant(Duration::from_hours(1))).await;
+    end(process).await;
+    let backup = backup_of(&world);
+    let process = world.process().await;
+    process.force(ACME).await.unwrap();
+    end(process).await;
+
+    let process = world.process().await;
+    assert_eq!(process.vault.hold(), None);
+    world.database = backup;
+    process.tap.lead_to(&world.store_at(&world.place(), Arc::new(NoHooks)).await);
+    let sent = world.requests();
+    process.vault.start().await.unwrap();
+    assert!(matches!(process.vault.hold(), Some(Hold::WentBack { .. })), "before anything is spent");
+    assert!(matches!(process.force(ACME).await, Err(TokenError::WentBack { .. })));
+    assert_eq!(world.requests(), sent);
+    end(process).await;
+}
+
+#[tokio::test]
 async fn a_replica_that_had_not_caught_up_is_noticed_though_others_have_written_to_it_since() {
     for writes in [0, 40] {
         let mut world = World::start(Shape::default()).await;

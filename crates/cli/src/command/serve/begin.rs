@@ -1,19 +1,14 @@
-//! What a server does beside its first answers: it takes over what files hold, and begins to keep every connection alive.
+//! What a server does about its connections when it begins: it takes over what files hold, and says which need a person.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::connection::{Condition, Generation};
-use jeton_keeper::{Vault, VaultError};
-use tokio::time::sleep;
+use jeton_keeper::Vault;
 
 use crate::command::import;
 use crate::failure::Failure;
-
-/// How long a store that fails at the start is left alone.
-const AGAIN: Duration = Duration::from_secs(1);
 
 /// Connects what has never been connected and has a file to begin with. One that is not there, or cannot be used, leaves
 /// its connection as it is, and does not keep the others waiting.
@@ -48,25 +43,9 @@ pub(super) async fn take_over(
     Ok(())
 }
 
-/// Reads every connection and begins to keep it alive, beside the first answers: whoever asks for one that was not read yet
-/// waits for one look at the store, and for no other connection. A store that goes away meanwhile is waited for.
-pub(super) async fn begin(vault: Vault) -> Result<(), Failure> {
-    while let Err(error) = vault.start().await {
-        match error {
-            VaultError::Store(error) if error.may_pass() => {
-                tracing::warn!(%error, "the connections cannot be read yet, and are not kept alive; tried again in a second");
-                sleep(AGAIN).await;
-            }
-            error => return Err(error.into()),
-        }
-    }
-    tell_concerns(&vault);
-    tracing::info!(connections = vault.names().len(), "every connection is in memory");
-    Ok(())
-}
-
-/// Says what a person should look at.
-fn tell_concerns(vault: &Vault) {
+/// Says what a person should look at, once every connection is in memory.
+pub(super) async fn tell_concerns(vault: &Vault) {
+    vault.loaded().await;
     for state in vault.concerns() {
         let connection = &state.name;
         match (state.condition, state.interrupted_attempt) {
@@ -87,4 +66,5 @@ fn tell_concerns(vault: &Vault) {
             _ => {}
         }
     }
+    tracing::info!(connections = vault.names().len(), "every connection is in memory");
 }
