@@ -1,5 +1,6 @@
 //! The one test command: what `cargo xtask test` runs, in which order.
 
+use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -30,7 +31,7 @@ const STEPS: [Step; 18] = [
     Step { name: "rig", act: rig::install },
     Step { name: "nextest", act: || run_command(cargo(&["nextest", "run", "--workspace"])) },
     Step { name: "nextest-postgres", act: nextest_postgres },
-    Step { name: "doc", act: || run_command(cargo(&["test", "--quiet", "--doc", "--workspace"])) },
+    Step { name: "doc", act: doc },
     Step { name: "vectors", act: vectors },
     Step { name: "check-arch", act: || arch::run(project_root()) },
     Step { name: "conformance", act: || conformance::run(&conformance::Options::short()) },
@@ -89,8 +90,34 @@ fn nextest_postgres() -> Result<()> {
     run_command(command)
 }
 
+/// The whole of it, and the library as a program may take it: with none of its features, and with each alone.
 fn clippy() -> Result<()> {
-    run_command(cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    strict_clippy(&["--workspace", "--all-targets"])?;
+    let features = library_features()?;
+    let alone = std::iter::once("").chain(features.iter().map(String::as_str));
+    for feature in alone {
+        strict_clippy(&["--package", "jeton", "--no-default-features", "--features", feature])?;
+    }
+    Ok(())
+}
+
+fn strict_clippy(what: &[&str]) -> Result<()> {
+    run_command(cargo(&[&["clippy", "--quiet"], what, &["--", "-D", "warnings"]].concat()))
+}
+
+fn library_features() -> Result<Vec<String>> {
+    let manifest: toml::Table =
+        fs::read_to_string(project_root().join("crates/jeton/Cargo.toml"))?.parse()?;
+    let features = manifest.get("features").and_then(toml::Value::as_table);
+    Ok(features.context("the library has no features")?.keys().cloned().collect())
+}
+
+/// The documentation: no link leads nowhere, and every example runs.
+fn doc() -> Result<()> {
+    let mut command = cargo(&["doc", "--quiet", "--workspace", "--no-deps", "--all-features"]);
+    command.env("RUSTDOCFLAGS", "-D warnings");
+    run_command(command)?;
+    run_command(cargo(&["test", "--quiet", "--doc", "--workspace"]))
 }
 
 /// The golden vectors of every provider file, by the binary that users have.
@@ -114,5 +141,10 @@ mod tests {
         assert_eq!(chosen(&[]).unwrap().len(), STEPS.len());
         let error = chosen(&["fnt".to_owned()]).err().unwrap().to_string();
         assert!(error.contains("`fnt`") && error.contains("fmt, clippy"), "{error}");
+    }
+
+    #[test]
+    fn the_features_of_the_library_are_read_from_its_manifest() {
+        assert_eq!(library_features().unwrap(), ["postgres", "reqwest", "sqlite", "tower"]);
     }
 }

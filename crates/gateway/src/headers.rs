@@ -6,7 +6,7 @@ use http::header::{
     TRANSFER_ENCODING, UPGRADE, USER_AGENT, VIA,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, response};
 use jeton_issuer::CREDENTIAL_HEADERS;
 
 use crate::fault::{ERROR, Fault};
@@ -146,12 +146,14 @@ pub(crate) fn check_framing(headers: &HeaderMap) -> Result<(), String> {
     Ok(())
 }
 
-/// Takes off an answer what does not go on.
-pub(crate) fn clear_answer(headers: &mut HeaderMap) {
-    drop_named_by_connection(headers);
+/// Takes off an answer what does not go on. Beside headers that is its reason phrase, which HTTP keeps in the extensions: it
+/// means nothing to programs (RFC 9112, section 4), and may hold anything, such as the token.
+pub(crate) fn clear_answer(head: &mut response::Parts) {
+    drop_named_by_connection(&mut head.headers);
     for name in HOP_BY_HOP.iter().chain(&FOR_ITS_HOST).chain([&ERROR, &RETRY]) {
-        headers.remove(name);
+        head.headers.remove(name);
     }
+    head.extensions.clear();
 }
 
 fn drop_named_by_connection(headers: &mut HeaderMap) {
@@ -250,7 +252,7 @@ mod tests {
 
     #[test]
     fn an_answer_says_nothing_about_this_host() {
-        let mut headers = HeaderMap::new();
+        let mut head = http::Response::new(()).into_parts().0;
         for name in [
             "connection",
             "x-named",
@@ -260,9 +262,9 @@ mod tests {
             "x-jeton-retry",
             "content-type",
         ] {
-            headers.insert(name, HeaderValue::from_static("x-named"));
+            head.headers.insert(name, HeaderValue::from_static("x-named"));
         }
-        clear_answer(&mut headers);
-        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["content-type"]);
+        clear_answer(&mut head);
+        assert_eq!(head.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["content-type"]);
     }
 }

@@ -7,12 +7,15 @@
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use axum::body::{Body, HttpBody};
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use hyper::body::{Frame, SizeHint};
 use tokio::time::Instant;
+
+use crate::reply::Over;
 
 /// Why a body breaks off.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +24,8 @@ pub(crate) enum Torn {
     ByCaller,
     #[error("the body is sent elsewhere now")]
     Elsewhere,
+    #[error("the caller would not be let in any more")]
+    Over,
 }
 
 /// How much all calls under way may keep together.
@@ -69,7 +74,7 @@ impl Drop for Shared {
 enum Source {
     Open(Body),
     Ended,
-    /// The caller broke it off.
+    /// The caller broke it off, or would not be let in any more.
     Torn,
 }
 
@@ -83,8 +88,10 @@ struct State {
     /// Which sending may read.
     sending: u32,
     moved_at: Instant,
-    /// The sending under way wants more than the caller has sent.
-    waits_for_caller: bool,
+    /// The sending under way wants more than the caller has sent: this wakes it.
+    waiting: Option<Waker>,
+    /// Ends it, also where its answer has gone long before.
+    until: Option<Over>,
 }
 
 impl Kept {
@@ -98,13 +105,19 @@ impl Kept {
             over: length.is_some_and(|length| length > limit as u64),
             sending: 0,
             moved_at: Instant::now(),
-            waits_for_caller: false,
+            waiting: None,
+            until: None,
         };
         Self(Arc::new(Shared { state: Mutex::new(state), length, limit, room, received }))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().expect("no panic happens under this lock")
+    }
+
+    /// Takes nothing more of the caller once `over` ends.
+    pub(crate) fn end_with(&self, over: Over) {
+        self.lock().until = Some(over);
     }
 
     /// A sending of the whole body; those before it end. `None` where its beginning is gone.
@@ -115,7 +128,10 @@ impl Kept {
         }
         state.sending += 1;
         state.moved_at = Instant::now();
-        state.waits_for_caller = false;
+        // The source wakes the latest alone; the one before it learns here that its connection ends.
+        if let Some(before) = state.waiting.take() {
+            before.wake();
+        }
         Some(Body::new(Sending { kept: self.clone(), number: state.sending, next: 0 }))
     }
 
@@ -132,7 +148,7 @@ impl Kept {
     /// Since when nothing moves, and whether that is for the caller to change.
     pub(crate) fn stillness(&self) -> (Instant, bool) {
         let state = self.lock();
-        (state.moved_at, state.waits_for_caller)
+        (state.moved_at, state.waiting.is_some())
     }
 
     /// All of it, where it is small enough to be kept.
@@ -159,6 +175,11 @@ impl Kept {
             state.moved_at = Instant::now();
             return Poll::Ready(Some(Ok(rest)));
         }
+        let is_over = |until: &mut Over| until.poll_unpin(cx).is_ready();
+        if matches!(state.source, Source::Open(_)) && state.until.as_mut().is_some_and(is_over) {
+            state.source = Source::Torn;
+            return Poll::Ready(Some(Err(Torn::Over)));
+        }
         loop {
             let source = match &mut state.source {
                 Source::Open(source) => source,
@@ -167,7 +188,7 @@ impl Kept {
                 Source::Torn => return Poll::Ready(Some(Err(Torn::ByCaller))),
             };
             let polled = Pin::new(source).poll_frame(cx);
-            state.waits_for_caller = polled.is_pending();
+            state.waiting = polled.is_pending().then(|| cx.waker().clone());
             let frame = ready!(polled);
             state.moved_at = Instant::now();
             match frame {

@@ -1,6 +1,6 @@
 //! What goes upstream: calls to the APIs of providers, with the token put in.
 //!
-//! A call to `/api/v1/proxy/{connection}/{path}` goes through the [phases](phases), plain functions one after the other:
+//! A call to `/api/v1/proxy/{connection}/{path}` goes through the phases, plain functions one after the other:
 //! *authenticate* the caller, *select* the connection, *take* its token, *inject* it, *forward* the call; when the answer
 //! says that the token expired, *cure* it (compare and refresh) and forward once more, never twice.
 //!

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
+use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use hyper::upgrade::OnUpgrade;
 use jeton_core::access::Need;
@@ -79,7 +80,7 @@ enum As {
 /// Ends once the caller would not be let in any more: what began before must not go on for good.
 fn over(gate: &Gate, caller: Caller) -> Over {
     let access = gate.access.clone();
-    Box::pin(async move { access.ended(&caller).await })
+    async move { access.ended(&caller).await }.boxed().shared()
 }
 
 async fn attempt(gate: &Gate, errand: &mut Errand, entry: &mut Entry) -> Result<Passed, Refusal> {
@@ -97,6 +98,7 @@ async fn attempt(gate: &Gate, errand: &mut Errand, entry: &mut Entry) -> Result<
     let permit = errand.cleared.upgrade.as_ref().map(|_| room_for_a_tunnel(gate)).transpose()?;
     let mut call = take(gate, &caller, &errand.connection).await?;
     let mut over = over(gate, caller.clone());
+    errand.body.end_with(over.clone());
     let mut reply = forward(gate, errand, &call, &mut over).await?;
     let mut not_retried = None;
     let mut refused = is_refused(gate, errand, &call, &mut reply).await?;
@@ -196,9 +198,10 @@ async fn forward(gate: &Gate, errand: &Errand, call: &Call, over: &mut Over) -> 
         request
     };
     tokio::select! {
+        // The body ends with it, too: then that is what the caller is told.
         biased;
-        answer = gate.upstreams.send(&errand.connection, &call.base, &load, &make) => Ok(answer?.into()),
         () = over => Err(AccessError::Invalid.into()),
+        answer = gate.upstreams.send(&errand.connection, &call.base, &load, &make) => Ok(answer?.into()),
     }
 }
 
@@ -263,11 +266,10 @@ fn upgrade(gate: &Gate, reply: Reply, tunnel: Tunnel, mut entry: Entry) -> Respo
     let api = hyper::upgrade::on(&mut answer);
     let (mut head, _) = answer.into_parts();
     let protocol = head.headers.get(header::UPGRADE).cloned();
-    headers::clear_answer(&mut head.headers);
+    headers::clear_answer(&mut head);
     if let Some(protocol) = protocol {
         headers::ask_upgrade(&mut head.headers, &protocol);
     }
-    head.extensions.clear();
     entry.status = Some(head.status);
     let (idle, closing) = (gate.settings.tunnel_idle_timeout, gate.closing.clone());
     gate.tasks.spawn(async move { tunnel.carry(api, idle, closing, entry).await });

@@ -45,34 +45,19 @@ impl Rates {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    use jeton_core::time::Timestamp;
+    use jeton_testkit::StillClock;
 
     use super::*;
 
-    #[derive(Debug, Default)]
-    struct Still(AtomicU64);
-
-    impl Clock for Still {
-        fn now(&self) -> Timestamp {
-            Timestamp::from_secs(0)
-        }
-
-        fn uptime(&self) -> Duration {
-            Duration::from_secs(self.0.load(Ordering::Relaxed))
-        }
-    }
-
     #[test]
     fn a_wait_ends_when_it_is_over_and_concerns_its_connection_alone() {
-        let clock = Arc::new(Still::default());
+        let clock = Arc::new(StillClock::default());
         let rates = Rates::new(Arc::clone(&clock) as Arc<dyn Clock>);
         rates.remember("acme", Duration::from_secs(30));
         rates.remember("acme", Duration::from_secs(10));
         assert_eq!(rates.wait("acme"), Some(Duration::from_secs(30)), "the longer word counts");
         assert_eq!(rates.wait("other"), None);
-        clock.0.store(30, Ordering::Relaxed);
+        clock.pass(Duration::from_secs(30));
         assert_eq!(rates.wait("acme"), None);
         rates.remember("acme", Duration::from_hours(1_000));
         assert_eq!(rates.wait("acme"), Some(LONGEST));

@@ -9,6 +9,8 @@ use std::time::Duration;
 use axum::body::{Body, HttpBody};
 use axum::response::Response;
 use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
 use http::{HeaderMap, HeaderValue, StatusCode, header, response};
 use http_body_util::BodyExt as _;
 use hyper::body::{Frame, Incoming, SizeHint};
@@ -23,8 +25,8 @@ use crate::injected::{essence, is_json};
 use crate::journal::Entry;
 use crate::upstream::{Answer, Lease};
 
-/// Ends once a caller would not be let in any more.
-pub(crate) type Over = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Ends once a caller would not be let in any more, for all that hold it at once.
+pub(crate) type Over = Shared<BoxFuture<'static, ()>>;
 
 /// The longest body that is looked into for what it says of the token, in bytes.
 const LOOKED_INTO: usize = 64 * 1024;
@@ -94,7 +96,7 @@ impl Reply {
         over: Over,
     ) -> Response {
         let Self { mut head, seen, body, lease } = self;
-        headers::clear_answer(&mut head.headers);
+        headers::clear_answer(&mut head);
         cached::make_private(&mut head.headers);
         if let Some(why) = not_retried {
             head.headers.insert(RETRY, HeaderValue::from_static(why));
@@ -171,7 +173,7 @@ impl HttpBody for Relay {
         if let Some(piece) = this.seen.pop_front() {
             return this.passed(piece);
         }
-        if this.over.as_mut().poll(cx).is_ready() {
+        if this.over.poll_unpin(cx).is_ready() {
             return Poll::Ready(Some(Err(Torn::Over)));
         }
         loop {

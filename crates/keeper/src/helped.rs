@@ -146,24 +146,9 @@ impl Helped {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    use jeton_core::time::Timestamp;
+    use jeton_testkit::StillClock;
 
     use super::*;
-
-    #[derive(Debug, Default)]
-    struct Still(AtomicU64);
-
-    impl Clock for Still {
-        fn now(&self) -> Timestamp {
-            Timestamp::from_secs(0)
-        }
-
-        fn uptime(&self) -> Duration {
-            Duration::from_secs(self.0.load(Ordering::Relaxed))
-        }
-    }
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -175,8 +160,8 @@ mod tests {
         }
     }
 
-    fn helped() -> (Arc<Still>, Helped) {
-        let clock = Arc::new(Still::default());
+    fn helped() -> (Arc<StillClock>, Helped) {
+        let clock = Arc::new(StillClock::default());
         (Arc::clone(&clock), Helped::new(clock))
     }
 
@@ -205,19 +190,19 @@ mod tests {
     fn a_refused_token_that_is_accepted_afterwards_lives_and_nothing_is_believed_for_a_minute() {
         let (clock, helped) = helped();
         helped.note("acme", token(1));
-        clock.0.store(10, Ordering::Relaxed);
+        clock.pass(10 * SECOND);
         helped.note_refusal("acme", token(1));
         helped.note_acceptance("acme", token(1), 10 * SECOND);
         assert!(helped.believes("acme", token(1)), "that one was on its way already");
         helped.note_acceptance("acme", token(2), 11 * SECOND);
         assert!(helped.believes("acme", token(1)), "that is another token");
-        clock.0.store(12, Ordering::Relaxed);
+        clock.pass(2 * SECOND);
         helped.note_refusal("acme", token(1));
         helped.note_acceptance("acme", token(1), 11 * SECOND);
         assert!(!helped.believes("acme", token(1)), "the first refusal counts");
         helped.note("acme", token(2));
         assert!(!helped.believes("acme", token(2)), "nor is what another caller sees meanwhile");
-        clock.0.store(72, Ordering::Relaxed);
+        clock.pass(60 * SECOND);
         helped.note("acme", token(3));
         assert!(helped.believes("acme", token(3)));
     }
@@ -242,7 +227,16 @@ mod tests {
             })
         };
         assert_eq!(believed(0).count(), 300);
-        clock.0.store(60, Ordering::Relaxed);
+        clock.pass(60 * SECOND);
         assert_eq!(believed(1_000).count(), 300);
+    }
+
+    #[test]
+    fn however_many_callers_were_refused_with_a_token_it_counts_once() {
+        let (_, helped) = helped();
+        for number in [1, 2] {
+            helped.note("acme", token(number));
+            assert!((0..1_000).all(|_| helped.believes("acme", token(number))), "{number}");
+        }
     }
 }

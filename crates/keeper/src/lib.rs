@@ -1,6 +1,6 @@
 //! How connections stay alive.
 //!
-//! The flow of one refresh: due, asked for, or rejected -> join this process's [flight](flight) for the connection ->
+//! The flow of one refresh: due, asked for, or rejected -> join this process's flight for the connection ->
 //! *claim* in the store -> *redeem* upstream, in a detached task -> *commit* -> publish to memory and waiters.
 //!
 //! * [`Vault`]: the way in. It gives living tokens, and refreshes them.

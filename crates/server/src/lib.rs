@@ -1,7 +1,7 @@
 //! Which URL: the doors of a running jeton.
 //!
 //! * [`router`] lists every URL and what stands behind it; [`openapi()`] describes it from the same list.
-//! * [`access`] says who may come in, and through which doors.
+//! * `access.rs` says who may come in, and through which doors.
 //! * [`serve`] accepts connections, within [`Limits`].
 //!
 //! A request passes, outermost first: the access log, the headers that every answer carries, the net for panics, the

@@ -26,8 +26,9 @@ pub(crate) const GRANT: &[&str] = &["UNKNOWN_CONNECTION", "NOT_CONNECTED", "STOR
 pub(crate) const EXAMINE: &[&str] =
     &["UNKNOWN_CONNECTION", "NOT_CONNECTED", "STORE_UNAVAILABLE", "DEFINITION_UNUSABLE"];
 
-/// What getting a living token is refused with.
-pub(crate) const TOKEN: &[&str] = &[
+/// What reporting a dead token is refused with: when refreshing does not help, and as getting a living one.
+pub(crate) const REJECT: &[&str] = &[
+    "REJECTED_AGAIN",
     "UNKNOWN_CONNECTION",
     "NOT_CONNECTED",
     "REAUTHORIZATION_REQUIRED",
@@ -43,23 +44,8 @@ pub(crate) const TOKEN: &[&str] = &[
     "SHUTTING_DOWN",
 ];
 
-/// What reporting a dead token is refused with: as getting a living one, and when refreshing does not help.
-pub(crate) const REJECT: &[&str] = &[
-    "UNKNOWN_CONNECTION",
-    "NOT_CONNECTED",
-    "REAUTHORIZATION_REQUIRED",
-    "INTERRUPTED",
-    "PAUSED",
-    "ON_HOLD",
-    "REFRESH_FAILED",
-    "REJECTED_AGAIN",
-    "COOLING_DOWN",
-    "WAIT_TIMEOUT",
-    "BUSY",
-    "STORE_UNAVAILABLE",
-    "DEFINITION_UNUSABLE",
-    "SHUTTING_DOWN",
-];
+/// What getting a living token is refused with: all of that but the first.
+pub(crate) const TOKEN: &[&str] = REJECT.split_at(1).1;
 
 /// One of every refusal, by its code.
 pub(crate) fn catalogue() -> BTreeMap<&'static str, Problem> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
+use jeton_testkit::leads_to;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -83,18 +84,6 @@ impl Asked {
         };
         let bare = self.0.iter().filter(|operation| !enough(operation));
         bare.map(|one| format!("{} was never carried out: {:?}", one.id, one.answers)).collect()
-    }
-}
-
-/// Whether a path is one of a template, whose parts in braces are any segment.
-fn leads_to(path: &str, template: &str) -> bool {
-    let (mut path, mut template) = (path.split('/'), template.split('/'));
-    loop {
-        match (path.next(), template.next()) {
-            (None, None) => return true,
-            (Some(segment), Some(part)) if part.starts_with('{') || part == segment => {}
-            _ => return false,
-        }
     }
 }
 

@@ -7,7 +7,7 @@ use http::Response;
 use jeton_core::keep::provider::Provider;
 use serde_json::json;
 
-use crate::api::Api;
+use crate::api::{self, Api, read_head, say};
 use crate::place::{API_KEY, Place, Plan, refusal};
 
 /// A provider that carries its token as `inject` says.
@@ -138,15 +138,15 @@ async fn a_head_request_and_an_empty_answer_have_no_body() {
 async fn one_open_connection_serves_calls_in_turn_and_survives_its_end() {
     let count = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let connections = Arc::clone(&count);
-    let address = crate::api::raw(move |mut stream| {
+    let address = api::raw(move |mut stream| {
         connections.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         async move {
             // Two calls a connection; then it is closed without a word.
             for _ in 0..2 {
-                if crate::api::read_head(&mut stream).await.is_empty() {
+                if read_head(&mut stream).await.is_empty() {
                     return;
                 }
-                crate::api::say(&mut stream, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+                say(&mut stream, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
             }
         }
     })
@@ -273,4 +273,22 @@ async fn a_token_in_the_query_does_not_come_back_in_a_header_of_the_answer() {
         let value = value.to_str().unwrap();
         assert!(!value.contains(token.reveal()) && !value.contains(&escaped), "{name}: {value}");
     }
+}
+
+#[tokio::test]
+async fn a_token_does_not_come_back_in_the_reason_phrase_of_an_answer() {
+    let address = api::raw(|mut stream| async move {
+        let head = read_head(&mut stream).await;
+        let token = head.lines().find_map(|line| line.strip_prefix("authorization: Bearer ")).unwrap();
+        say(&mut stream, &format!("HTTP/1.1 400 No such token: {token}\r\nContent-Length: 0\r\n\r\n")).await;
+    })
+    .await;
+    let place = Place::at(&format!("http://{address}")).await;
+    let answer = place
+        .raw(format!(
+            "GET /api/v1/proxy/acme/x HTTP/1.1\r\nHost: j\r\nX-API-KEY: {API_KEY}\r\nConnection: close\r\n\r\n"
+        ))
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{answer}");
+    assert!(!answer.contains(place.access_token().await.reveal()));
 }

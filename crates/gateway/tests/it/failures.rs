@@ -243,3 +243,31 @@ async fn a_429_is_passed_on_and_remembered_for_its_time() {
     tokio::time::sleep(Duration::from_secs(wait)).await;
     assert_eq!(place.client().get("/api/v1/proxy/acme/x").await.unwrap().status, 200);
 }
+
+#[tokio::test]
+async fn a_call_that_is_refused_before_its_body_has_come_leaves_no_connection_open() {
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let calls = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let address = api::raw(move |mut stream| {
+        let tell = tell.clone();
+        let first = calls.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0;
+        async move {
+            read_head(&mut stream).await;
+            let status = if first { "401 Unauthorized" } else { "200 OK" };
+            say(&mut stream, &format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n")).await;
+            // It waits for the rest of the body, as servers do that keep connections.
+            drop(tokio::io::copy(&mut stream, &mut tokio::io::sink()).await);
+            tell.send(status).unwrap();
+        }
+    })
+    .await;
+    let place = Place::at(&format!("http://{address}")).await;
+    let mut stream = tokio::net::TcpStream::connect(place.address).await.unwrap();
+    let head = format!(
+        "POST /api/v1/proxy/acme/x HTTP/1.1\r\nHost: j\r\nX-API-KEY: {API_KEY}\r\nContent-Length: 9\r\n\r\nfirst"
+    );
+    say(&mut stream, &head).await;
+    assert!(read_head(&mut stream).await.starts_with("HTTP/1.1 200 "));
+    let closed = tokio::time::timeout(Duration::from_mins(1), told.recv()).await.expect("it is closed");
+    assert_eq!(closed, Some("401 Unauthorized"));
+}

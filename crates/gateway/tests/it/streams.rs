@@ -236,3 +236,46 @@ async fn an_endless_upload_ends_when_the_service_token_of_its_caller_is_revoked(
     };
     assert!(said.starts_with("HTTP/1.1 403 ") && said.contains("SERVICE_TOKEN_INVALID"), "{said}");
 }
+
+#[tokio::test]
+async fn an_upload_that_outlasts_its_answer_ends_when_the_service_token_of_its_caller_is_revoked() {
+    let (tell, mut told) = tokio::sync::watch::channel((0, false));
+    let address = api::raw(move |mut stream| {
+        let tell = tell.clone();
+        async move {
+            read_head(&mut stream).await;
+            say(&mut stream, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+            let mut buffer = [0; 64];
+            while let Ok(1..) = stream.read(&mut buffer).await {
+                tell.send_modify(|(count, _)| *count += 1);
+            }
+            tell.send_modify(|(_, ended)| *ended = true);
+        }
+    })
+    .await;
+    let place = Place::at(&format!("http://{address}")).await;
+    let (id, raw) = place.service_token(None).await;
+    let mut stream = TcpStream::connect(place.address).await.unwrap();
+    let head = format!(
+        "POST /api/v1/proxy/acme/x HTTP/1.1\r\nHost: j\r\nX-API-KEY: {}\r\nTransfer-Encoding: chunked\r\n\r\n",
+        raw.reveal()
+    );
+    say(&mut stream, &head).await;
+    assert!(read_head(&mut stream).await.contains("200 OK"));
+    let upload = async {
+        while stream.write_all(b"4\r\nmore\r\n").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let ended = async {
+        told.wait_for(|(count, _)| *count > 20).await.unwrap();
+        place.access.revoke(id, &operator()).await.unwrap();
+        told.wait_for(|(_, ended)| *ended).await.unwrap();
+    };
+    tokio::select! {
+        () = ended => {}
+        () = upload => {}
+        () = tokio::time::sleep(Duration::from_mins(1)) => panic!("it goes on"),
+    }
+}

@@ -1,6 +1,7 @@
 //! The document of the API: served to everyone, and true of the doors.
 
 use jeton_server::Limits;
+use jeton_testkit::leads_to;
 use serde_json::{Value, json};
 
 use crate::house::{Ground, House};
@@ -9,17 +10,6 @@ const DOCUMENT: &str = "/openapi.json";
 
 fn document() -> Value {
     serde_json::from_str(jeton_server::openapi()).unwrap()
-}
-
-/// Whether a path is one of a template, whose parts in braces are any segment.
-fn leads_to(path: &str, template: &str) -> bool {
-    let path = path.split(['?', '#']).next().unwrap();
-    let (path, template): (Vec<_>, Vec<_>) = (path.split('/').collect(), template.split('/').collect());
-    path.len() == template.len()
-        && path
-            .iter()
-            .zip(template)
-            .all(|(segment, part)| *segment == part || (part.starts_with('{') && !segment.is_empty()))
 }
 
 /// Whether the document says that this request may be refused so. Of what it does not speak, no door is behind.
