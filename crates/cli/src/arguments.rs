@@ -58,6 +58,7 @@ pub(crate) enum Command {
     Refresh(command::refresh::Refresh),
     Status(command::status::Status),
     Logs(command::logs::Logs),
+    Audit(command::audit::Audit),
     #[command(subcommand)]
     ServiceToken(command::service_token::ServiceToken),
     #[command(subcommand)]

@@ -1,6 +1,7 @@
 //! What each command does: one file a command.
 
 pub(crate) mod adopt;
+pub(crate) mod audit;
 pub(crate) mod config;
 pub(crate) mod connect;
 pub(crate) mod demo;
@@ -33,6 +34,7 @@ use crate::output::Output;
 use crate::settings::{self, Loaded, Settings, Sources};
 use crate::signals::Endings;
 use crate::telemetry::{self, Level};
+use crate::who;
 
 /// Runs one command to its end.
 pub(crate) async fn run(command: Command, sources: &Sources, output: Output) -> Result<(), Failure> {
@@ -56,6 +58,7 @@ pub(crate) async fn run(command: Command, sources: &Sources, output: Output) -> 
         Command::Refresh(refresh) => refresh.run(ready(load(), is_server)?, output).await,
         Command::Status(status) => status.run(ready(load(), is_server)?, output).await,
         Command::Logs(logs) => logs.run(ready(load(), is_server)?, output).await,
+        Command::Audit(audit) => audit.run(&ready(load(), is_server)?, output).await,
         Command::Migrate(migrate) => migrate.run(&ready(load(), is_server)?, output).await,
         Command::ServiceToken(token) => token.run(&ready(load(), is_server)?, output).await,
         Command::Adopt(adopt) => adopt.run(&ready(load(), is_server)?, output).await,
@@ -117,7 +120,7 @@ async fn administer(
     (result, said): (&str, &str),
 ) -> Result<(), Failure> {
     at_home(settings, async |house| {
-        house.vault.administer(&name, act).await?;
+        house.vault.administer(&name, act, &who::runs_this()).await?;
         let text = format!("`{name}` is {result}: {said}");
         Ok(output.either(&text, &json!({ "connection": name, "result": result }))?)
     })

@@ -16,6 +16,7 @@ mod reference;
 mod settings;
 mod signals;
 mod telemetry;
+mod who;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;

@@ -3,10 +3,11 @@
 use std::fmt;
 
 use async_trait::async_trait;
-use serde::{Serialize, Serializer};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::id::{OperationId, ServiceName};
+use crate::id::{ConsentId, NodeId, OperationId, ServiceName};
 use crate::keep::ports::StoreError;
 use crate::time::Timestamp;
 
@@ -17,6 +18,12 @@ pub enum Actor {
     Service(ServiceName),
     /// A user at the command line, such as `root@web-1`.
     CommandLine(String),
+    /// A program that has jeton inside it, such as `billing`.
+    Program(String),
+    /// Whoever opened the link of this consent; who made the link is on record too, as [`Deed::Invited`].
+    Consent(ConsentId),
+    /// A process of jeton by itself, such as one that can read by now what it could not read when it came.
+    Node(NodeId),
 }
 
 impl Actor {
@@ -25,6 +32,9 @@ impl Actor {
         match text.split_once(':')? {
             ("service", name) => name.parse().ok().map(Self::Service),
             ("shell", user) => Some(Self::CommandLine(user.to_owned())),
+            ("program", name) => Some(Self::Program(name.to_owned())),
+            ("consent", id) => id.parse().ok().map(Self::Consent),
+            ("node", id) => id.parse().ok().map(Self::Node),
             _ => None,
         }
     }
@@ -36,6 +46,9 @@ impl fmt::Display for Actor {
         match self {
             Self::Service(name) => write!(f, "service:{name}"),
             Self::CommandLine(user) => write!(f, "shell:{user}"),
+            Self::Program(name) => write!(f, "program:{name}"),
+            Self::Consent(id) => write!(f, "consent:{id}"),
+            Self::Node(id) => write!(f, "node:{id}"),
         }
     }
 }
@@ -46,35 +59,69 @@ impl Serialize for Actor {
     }
 }
 
+impl<'de> Deserialize<'de> for Actor {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| D::Error::custom("it names nobody who can act"))
+    }
+}
+
 /// What was done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deed {
     /// A service token was made.
-    #[serde(rename = "service_token.created")]
     TokenCreated,
     /// A service token was made in place of another.
-    #[serde(rename = "service_token.rotated")]
     TokenRotated,
     /// A service token was revoked.
-    #[serde(rename = "service_token.revoked")]
     TokenRevoked,
+    /// A link was made, by which a person can consent to a connection.
+    Invited,
+    /// A grant was put into a connection: its first, or one in place of another.
+    Connected,
+    /// Nothing of a connection is spent from then on.
+    Paused,
+    /// A connection goes on.
+    Resumed,
+    /// The grant of a connection was given up.
+    Disconnected,
 }
 
 impl Deed {
+    const ALL: [Self; 8] = [
+        Self::TokenCreated,
+        Self::TokenRotated,
+        Self::TokenRevoked,
+        Self::Invited,
+        Self::Connected,
+        Self::Paused,
+        Self::Resumed,
+        Self::Disconnected,
+    ];
+
     /// The name that stores keep and people see.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::TokenCreated => "service_token.created",
             Self::TokenRotated => "service_token.rotated",
             Self::TokenRevoked => "service_token.revoked",
+            Self::Invited => "connection.invited",
+            Self::Connected => "connection.connected",
+            Self::Paused => "connection.paused",
+            Self::Resumed => "connection.resumed",
+            Self::Disconnected => "connection.disconnected",
         }
     }
 
     /// Reads the name again.
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::TokenCreated, Self::TokenRotated, Self::TokenRevoked]
-            .into_iter()
-            .find(|deed| deed.as_str() == name)
+        Self::ALL.into_iter().find(|deed| deed.as_str() == name)
+    }
+}
+
+impl Serialize for Deed {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 
@@ -89,7 +136,7 @@ pub struct AuditRow {
     pub actor: Actor,
     /// What.
     pub deed: Deed,
-    /// To what, such as the name of a service.
+    /// To what: the name of a connection, or of the service that a token names.
     pub subject: String,
     /// What else there is to say, as an object.
     pub details: Value,
@@ -117,13 +164,21 @@ mod tests {
 
     #[test]
     fn actors_and_deeds_are_read_as_they_are_written() {
-        for text in ["service:operator", "shell:root@web-1", "shell:a:b"] {
-            assert_eq!(Actor::parse(text).unwrap().to_string(), text);
+        let id = "01936f0e-7b1c-7000-8000-0123456789ab";
+        let (consent, node) = (format!("consent:{id}"), format!("node:{id}"));
+        for text in ["service:operator", "shell:root@web-1", "shell:a:b", "program:billing", &consent, &node]
+        {
+            let actor = Actor::parse(text).unwrap();
+            assert_eq!(actor.to_string(), text);
+            let written = serde_json::to_value(&actor).unwrap();
+            assert_eq!(written, text);
+            assert_eq!(serde_json::from_value::<Actor>(written).unwrap(), actor);
         }
-        for text in ["operator", "service:", "service:No Name", "web:root"] {
+        for text in ["operator", "service:", "service:No Name", "web:root", "consent:1", "node:web-1"] {
             assert_eq!(Actor::parse(text), None, "{text}");
+            serde_json::from_value::<Actor>(text.into()).unwrap_err();
         }
-        for deed in [Deed::TokenCreated, Deed::TokenRotated, Deed::TokenRevoked] {
+        for deed in Deed::ALL {
             assert_eq!(Deed::parse(deed.as_str()), Some(deed));
             assert_eq!(serde_json::to_value(deed).unwrap(), deed.as_str());
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::any;
 use jeton_core::access::Need;
+use jeton_core::audit::Actor;
 use jeton_core::secret::Secret;
 use jeton_core::time::Clock;
 use jeton_issuer::{Access, Caller};
@@ -111,13 +112,13 @@ impl Gate {
         let dead = if let TokenError::Dead { name, .. } = &error { Some(name.clone()) } else { None };
         let refusal = Refusal::from(error);
         let Some(name) = dead.filter(|_| caller.require(&Need::Admin).is_ok()) else { return refusal };
-        match self.consent_link(name.as_str()).await {
+        match self.consent_link(name.as_str(), caller).await {
             Some(link) => refusal.with("consent_link", link.reveal()),
             None => refusal,
         }
     }
 
-    async fn consent_link(&self, name: &str) -> Option<Secret> {
+    async fn consent_link(&self, name: &str, caller: &Caller) -> Option<Secret> {
         let now = self.clock.uptime();
         let told = self.links.lock().expect("no panic happens under this lock").get(name).cloned();
         if let Some((link, made_at)) = told
@@ -125,7 +126,7 @@ impl Gate {
         {
             return Some(link);
         }
-        match self.vault.invite(name).await {
+        match self.vault.invite(name, &Actor::Service(caller.service().clone())).await {
             Ok(invitation) => {
                 let mut links = self.links.lock().expect("no panic happens under this lock");
                 links.insert(name.to_owned(), (invitation.link.clone(), now));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use jeton_core::audit::Actor;
 use jeton_core::keep::attempt::Trigger;
 use jeton_core::keep::connection::Condition;
 use jeton_core::keep::ports::Administer;
@@ -94,7 +95,7 @@ impl Vault {
     /// Takes a grant over that may have a living access token, or makes a connection whose provider needs no refresh
     /// token to begin with.
     pub async fn take_over(&self, name: &str, grant: Grant) -> Result<Connected, NoToken> {
-        Ok(self.keeper.connect(name, grant).await?)
+        Ok(self.keeper.connect(name, grant, &this_program()).await?)
     }
 
     /// Refreshes now, though nothing is due, through a cool-down, and though the outcome of the last attempt is not
@@ -105,17 +106,17 @@ impl Vault {
 
     /// Spends nothing for this connection until [`Vault::resume`]; the current token is given as long as it lives.
     pub async fn pause(&self, name: &str) -> Result<(), NoToken> {
-        Ok(self.keeper.administer(name, Administer::Pause).await?)
+        Ok(self.keeper.administer(name, Administer::Pause, &this_program()).await?)
     }
 
     /// Goes on after [`Vault::pause`].
     pub async fn resume(&self, name: &str) -> Result<(), NoToken> {
-        Ok(self.keeper.administer(name, Administer::Resume).await?)
+        Ok(self.keeper.administer(name, Administer::Resume, &this_program()).await?)
     }
 
     /// Gives the grant of a connection up: its tokens are wiped.
     pub async fn disconnect(&self, name: &str) -> Result<(), NoToken> {
-        Ok(self.keeper.administer(name, Administer::Disconnect).await?)
+        Ok(self.keeper.administer(name, Administer::Disconnect, &this_program()).await?)
     }
 
     /// How a connection stands. It never waits for a refresh under way.
@@ -149,4 +150,11 @@ impl Vault {
     pub fn keeper(&self) -> &jeton_keeper::Vault {
         &self.keeper
     }
+}
+
+/// As the record of a database names it, which other programs may work on too.
+fn this_program() -> Actor {
+    let file = std::env::current_exe().unwrap_or_default();
+    let name = file.file_stem().map(|name| name.to_string_lossy().into_owned());
+    Actor::Program(name.unwrap_or_else(|| "unknown".to_owned()))
 }

@@ -1,5 +1,6 @@
 //! Taking a grant over.
 
+use jeton_core::audit::Actor;
 use jeton_core::id::{AttemptId, GrantId};
 use jeton_core::keep::connection::{Generation, SealedTokens};
 use jeton_core::keep::due;
@@ -18,6 +19,7 @@ pub(crate) async fn connect(
     shared: &Shared,
     defined: &Defined,
     grant: Grant,
+    by: &Actor,
 ) -> Result<Connected, TokenError> {
     let refused = |message: String| TokenError::GrantRefused { name: defined.name.clone(), message };
     check(defined, &grant).map_err(refused)?;
@@ -39,6 +41,7 @@ pub(crate) async fn connect(
             due_at,
             attempt,
             node: shared.node,
+            by: Some(by.clone()),
         };
         match shared.patiently(|| shared.ports.connections.connect(connect.clone())).await? {
             ConnectAnswer::Connected { generation } => {

@@ -11,6 +11,7 @@ mod terminal;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jeton_core::audit::Actor;
 use jeton_core::id::{ConnectionName, ConsentId};
 use jeton_core::keep::connection::Generation;
 use jeton_core::keep::consent::{
@@ -102,13 +103,13 @@ impl Vault {
         Ok(self.shared.defined(name)?.definition.asks_for_consent())
     }
 
-    /// Makes a link for the person who consents to a connection.
-    pub async fn invite(&self, name: &str) -> Result<Invitation, ConsentError> {
+    /// Makes a link for the person who consents to a connection. Who orders it is on record.
+    pub async fn invite(&self, name: &str, by: &Actor) -> Result<Invitation, ConsentError> {
         let shared = &*self.shared;
         let defined = ready(shared, name)?;
         let ticket = one_time_text(&*shared.entropy);
         let link = link(defined, &ticket)?;
-        let (id, until) = invite(shared, defined, &ticket).await?;
+        let (id, until) = invite(shared, defined, &ticket, by).await?;
         Ok(Invitation { id, link, until })
     }
 
@@ -230,6 +231,7 @@ async fn invite(
     shared: &Shared,
     defined: &Defined,
     ticket: &Secret,
+    by: &Actor,
 ) -> Result<(ConsentId, Timestamp), TokenError> {
     let id = ConsentId::generate(shared.clock.now(), &*shared.entropy);
     let order = Invite {
@@ -238,6 +240,7 @@ async fn invite(
         provider: defined.provider.clone(),
         ticket: shared.sealer.fingerprint(ticket),
         life: LINK_LIFE,
+        by: by.clone(),
     };
     let until = shared.patiently(|| shared.ports.consents.invite(order.clone())).await?;
     Ok((id, until))

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use jeton_core::audit::Actor;
 use jeton_core::id::{ConnectionName, OperationId};
 use jeton_core::keep::attempt::{Attempt, Trigger};
 use jeton_core::keep::connection::{Condition, Generation};
@@ -37,18 +38,18 @@ impl Vault {
         }
     }
 
-    /// Takes a grant over, or makes a connection whose provider acquires its own.
-    pub async fn connect(&self, name: &str, grant: Grant) -> Result<Connected, TokenError> {
+    /// Takes a grant over, or makes a connection whose provider acquires its own. Who orders it is on record.
+    pub async fn connect(&self, name: &str, grant: Grant, by: &Actor) -> Result<Connected, TokenError> {
         let defined = self.shared.defined(name)?;
-        connect::connect(&self.shared, defined, grant).await
+        connect::connect(&self.shared, defined, grant, by).await
     }
 
-    /// Pauses, resumes or disconnects.
-    pub async fn administer(&self, name: &str, act: Administer) -> Result<(), TokenError> {
+    /// Pauses, resumes or disconnects. Who orders it is on record.
+    pub async fn administer(&self, name: &str, act: Administer, by: &Actor) -> Result<(), TokenError> {
         let name = self.any_name(name).await?;
         let operation = OperationId::generate(self.shared.clock.now(), &*self.shared.entropy);
-        let done =
-            self.shared.patiently(|| self.shared.ports.connections.administer(&name, act, operation)).await?;
+        let connections = &self.shared.ports.connections;
+        let done = self.shared.patiently(|| connections.administer(&name, act, operation, by)).await?;
         if !done {
             return Err(TokenError::NotConnected { name });
         }

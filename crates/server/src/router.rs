@@ -126,7 +126,7 @@ fn service_tokens() -> Vec<Door> {
             .says(
                 "service-tokens",
                 "listAudit",
-                "Lists who did what to which service token, the newest first.",
+                "Lists who did what to which connection or service token, the newest first.",
             )
             .asks(admin),
     ]

@@ -1,5 +1,6 @@
 //! What the courses of the writing calls need of a store, inside one transaction.
 
+use jeton_core::audit::AuditRow;
 use jeton_core::id::{AttemptId, ConnectionName, GrantId, OperationId};
 use jeton_core::keep::attempt::Attempt;
 use jeton_core::keep::connection::Connection;
@@ -73,4 +74,7 @@ pub(crate) trait Desk {
         connection: &ConnectionName,
         act: &'static str,
     ) -> Result<bool, Self::Failure>;
+
+    /// Puts what a person ordered on record, unless it is there.
+    fn put_on_record(&self, row: AuditRow) -> Result<(), Self::Failure>;
 }

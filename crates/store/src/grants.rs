@@ -1,8 +1,9 @@
 //! What people and callers do to a connection: connect, administer, report a rejection.
 
+use jeton_core::audit::Actor;
 use jeton_core::id::{ConnectionName, OperationId};
 use jeton_core::keep::attempt::{Act, Attempt, AttemptStatus, Trigger};
-use jeton_core::keep::connection::{Connection, Generation};
+use jeton_core::keep::connection::{Connection, Generation, GrantState};
 use jeton_core::keep::ports::{Administer, Connect, ConnectAnswer};
 use jeton_core::keep::rejection::{self, Rejection, RejectionAnswer};
 
@@ -44,6 +45,8 @@ pub(crate) fn connect<D: Desk>(desk: &D, connect: &Connect) -> Result<ConnectAns
     let generation = row.generation;
     desk.write(&connect_attempt(desk, connect, before.as_ref(), &row), row.grant)?;
     desk.save(before.as_ref(), row, Some(connect.attempt))?;
+    let replaced = before.is_some_and(|row| row.state != GrantState::None);
+    desk.put_on_record(connect.on_record(desk.now(), generation, replaced))?;
     if exchanged {
         // Where it was kept because it could not be read, it has been read by now.
         desk.drop_reply(connect.attempt)?;
@@ -97,6 +100,7 @@ pub(crate) fn administer<D: Desk>(
     name: &ConnectionName,
     act: Administer,
     operation: OperationId,
+    by: &Actor,
 ) -> Result<bool, D::Failure> {
     let Some(before) = desk.find(name)? else { return Ok(false) };
     if !desk.record_operation(operation, name, rules::act_name(act))? {
@@ -109,6 +113,10 @@ pub(crate) fn administer<D: Desk>(
     if act == Administer::Disconnect {
         desk.drop_replies(name)?;
     }
+    let changed = row != before;
     desk.save(Some(&before), row, None)?;
+    if changed {
+        desk.put_on_record(act.on_record(name, operation, by, desk.now()))?;
+    }
     Ok(true)
 }

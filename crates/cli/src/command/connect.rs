@@ -17,6 +17,7 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::output::{self, Output};
 use crate::settings::Settings;
+use crate::who;
 
 /// No refresh token is longer; more is a file that was piped by mistake.
 const LONGEST: u64 = 64 * 1024;
@@ -77,7 +78,7 @@ impl Connect {
                      provider needs"
                 )));
             }
-            let connected = house.vault.connect(&name, grant).await?;
+            let connected = house.vault.connect(&name, grant, &who::runs_this()).await?;
             let (text, result) = match connected {
                 Connected::Stored { .. } => (format!("`{name}` is connected"), "stored"),
                 Connected::Unchanged => {

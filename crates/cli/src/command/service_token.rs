@@ -1,7 +1,5 @@
 //! `jeton service-token`.
 
-mod log;
-
 use std::io::Read as _;
 use std::time::Duration;
 
@@ -9,7 +7,6 @@ use clap::Subcommand;
 use jeton_core::access::{
     Scope, Scopes, ServiceName, ServiceToken as Row, ServiceTokenId, Standing, TokenHash,
 };
-use jeton_core::audit::Actor;
 use jeton_core::keep::provider::DurationText;
 use jeton_core::secret::Secret;
 use jeton_issuer::{Access, Environment, NewToken, Rotated, Shown};
@@ -21,6 +18,7 @@ use crate::failure::Failure;
 use crate::moment::{relative, to_the_second};
 use crate::output::{Output, Table};
 use crate::settings::Settings;
+use crate::who;
 
 /// How many rows are read at once.
 const PAGE: usize = 500;
@@ -40,7 +38,6 @@ pub(crate) enum ServiceToken {
         /// A service, whose tokens are all revoked, or the id of one token
         which: String,
     },
-    Log(log::Log),
     /// Print the SHA-256 of a raw token read from standard input, for `SERVICE_TOKEN_<NAME>_HASH`
     Hash,
 }
@@ -92,7 +89,6 @@ impl ServiceToken {
             Self::List => list(&access, &machine, output).await,
             Self::Rotate(rotate) => rotate.run(&access, output).await,
             Self::Revoke { which } => revoke(&access, &which, output).await,
-            Self::Log(log) => log.run(&access, output).await,
             Self::Hash => hash(output),
         }
     }
@@ -107,7 +103,7 @@ impl Create {
             life: self.expires.map(|life| life.0),
             hash: self.hash,
         };
-        let shown = access.show_issued(access.create(new, &whoever_runs_this()).await?);
+        let shown = access.show_issued(access.create(new, &who::runs_this()).await?);
         Ok(output.either(&told(&shown), &shown)?)
     }
 }
@@ -161,7 +157,7 @@ impl Rotate {
     async fn run(self, access: &Access, output: Output) -> Result<(), Failure> {
         let id = one(access, &self.which)?;
         let life: Option<Duration> = self.expires.map(|life| life.0);
-        let Rotated { old, new } = access.rotate(id, self.overlap.0, life, &whoever_runs_this()).await?;
+        let Rotated { old, new } = access.rotate(id, self.overlap.0, life, &who::runs_this()).await?;
         let (shown, replaces) = (access.show_issued(new), access.show(old));
         let end = replaces.expires_at.map_or_else(|| "-".to_owned(), to_the_second);
         let text = format!("{}\nThe old one, {}, counts until {end}.", told(&shown), replaces.id);
@@ -219,7 +215,7 @@ async fn revoke(access: &Access, which: &str, output: Output) -> Result<(), Fail
         tokens.iter().filter(|token| token.revoked_at.is_none()).map(|token| token.id).collect()
     };
     let mut revoked: Vec<Shown> = Vec::new();
-    let by = whoever_runs_this();
+    let by = who::runs_this();
     for id in ids {
         revoked.push(access.show(access.revoke(id, &by).await?));
     }
@@ -231,19 +227,6 @@ async fn revoke(access: &Access, which: &str, output: Output) -> Result<(), Fail
         format!("revoked: {}; running servers refuse it within 5 s", names.join(", "))
     };
     Ok(output.either(&text, &json!({ "revoked": revoked }))?)
-}
-
-/// The user of this process and the machine, as the record names them.
-fn whoever_runs_this() -> Actor {
-    let id = rustix::process::getuid().as_raw().to_string();
-    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let name = users.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let (name, _, user) = (fields.next()?, fields.next()?, fields.next()?);
-        (user == id).then(|| name.to_owned())
-    });
-    let machine = rustix::system::uname();
-    Actor::CommandLine(format!("{}@{}", name.unwrap_or(id), machine.nodename().to_string_lossy()))
 }
 
 /// The line end that `echo` adds is no part of the token.

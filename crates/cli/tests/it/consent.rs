@@ -220,6 +220,16 @@ async fn a_link_is_printed_and_waited_for_until_the_connection_is_made() {
     let given = client.get_json("/api/v1/connections/acme/token").await.unwrap();
     assert!(scene.emulator.accepts(given["access_token"].as_str().unwrap()));
     run(&scene.home, ["refresh", "--force", "--sync"]).await.success().unwrap();
+
+    // Whoever has a link can give the grant: who made it is on record beside the consent that it led to.
+    let rows = run(&scene.home, ["audit", "acme", "--json"]).await.json().unwrap();
+    let (connected, invited) = (&rows[0], &rows[1]);
+    assert_eq!(rows.as_array().unwrap().len(), 2, "{rows}");
+    let deeds = (&connected["deed"], &invited["deed"]);
+    assert_eq!(deeds, (&"connection.connected".into(), &"connection.invited".into()));
+    let consent = invited["details"]["consent"].as_str().unwrap();
+    assert_eq!(connected["actor"], format!("consent:{consent}"));
+    assert!(invited["actor"].as_str().unwrap().starts_with("shell:"), "{invited}");
 }
 
 #[tokio::test]

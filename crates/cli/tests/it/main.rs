@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
 mod answers;
+mod audit;
 mod bad_installation;
 mod bad_settings;
 mod consent;

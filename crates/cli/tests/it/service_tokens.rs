@@ -91,7 +91,7 @@ async fn who_made_rotated_and_revoked_a_token_is_on_record() {
     assert_eq!(admin.delete(&format!("/api/v1/service-tokens/{id}")).await.unwrap().status, 204);
     house.run(["service-token", "revoke", "bot1"]).await.success().unwrap();
 
-    let rows = house.run(["service-token", "log", "bot1", "--json"]).await.json().unwrap();
+    let rows = house.run(["audit", "bot1", "--json"]).await.json().unwrap();
     let told: Vec<_> = rows
         .as_array()
         .unwrap()
@@ -110,7 +110,7 @@ async fn who_made_rotated_and_revoked_a_token_is_on_record() {
         ]
     );
     assert_eq!(rows[2]["details"]["replaces"], made["id"]);
-    let table = house.run(["service-token", "log"]).await.success().unwrap();
+    let table = house.run(["audit"]).await.success().unwrap();
     assert!(table.contains("grants read, for good") && table.contains("service:operator"), "{table}");
     assert!(table.contains(&format!("in place of {id}, which counts until 2")), "{table}");
 

@@ -8,12 +8,14 @@
 mod consents;
 mod listed;
 mod nodes;
+mod record;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use crate::audit::Actor;
 use crate::id::{AttemptId, ConnectionName, GrantId, InstanceId, NodeId, OperationId, ProviderName};
 use crate::seal::Fingerprint;
 use crate::time::Timestamp;
@@ -88,6 +90,9 @@ pub struct Connect {
     pub attempt: AttemptId,
     /// The process that does it.
     pub node: NodeId,
+    /// Who orders it; absent where the process does it by itself.
+    #[serde(default)]
+    pub by: Option<Actor>,
 }
 
 /// The answer to [`Connect`].
@@ -233,7 +238,8 @@ pub struct Due {
     pub connection: ConnectionName,
 }
 
-/// The connections of an installation.
+/// The connections of an installation. What people order is on record, in the same transaction, where the store is an
+/// [`AuditLog`](crate::audit::AuditLog) too: once, though it is sent again, and not where it changed nothing.
 #[async_trait]
 pub trait ConnectionStore: Send + Sync {
     /// The connection of that name.
@@ -251,7 +257,7 @@ pub trait ConnectionStore: Send + Sync {
         limit: usize,
     ) -> Result<(Timestamp, Vec<Due>), StoreError>;
 
-    /// Puts a grant into a connection and leaves a row in the log.
+    /// Puts a grant into a connection and leaves a row in the refresh log.
     async fn connect(&self, connect: Connect) -> Result<ConnectAnswer, StoreError>;
 
     /// Takes the lease and opens the attempt, by the rule of [`super::claim::answer`]. An attempt that is recovered
@@ -276,6 +282,7 @@ pub trait ConnectionStore: Send + Sync {
         name: &ConnectionName,
         act: Administer,
         operation: OperationId,
+        by: &Actor,
     ) -> Result<bool, StoreError>;
 }
 

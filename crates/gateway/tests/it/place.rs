@@ -124,7 +124,7 @@ impl Place {
         let address = listen(gateway.router()).await;
         let refresh_token = emulator.mint(1).remove(0);
         let grant = Grant { refresh: Some(refresh_token.clone()), ..Grant::default() };
-        vault.connect("acme", grant).await.unwrap();
+        vault.connect("acme", grant, &operator()).await.unwrap();
         Self { emulator, vault, access, gateway, address, refresh_token, _home: home }
     }
 

@@ -4,6 +4,7 @@
 //! attempt is on record before the code is sent; the code is never sent twice; the reply is durable before anybody is
 //! told. What the code is exchanged at was checked before: the host of a captured variable must be the provider's.
 
+use jeton_core::audit::Actor;
 use jeton_core::id::{AttemptId, GrantId};
 use jeton_core::keep::attempt::Act;
 use jeton_core::keep::connection::SealedTokens;
@@ -61,7 +62,8 @@ pub(super) async fn run(
     let last_look = std::future::ready(Ok(()));
     match redeem(shared, defined, Act::Connect, request, &slots, limits, last_look).await {
         Redeemed::Tokens { reply, sent_at } => {
-            let bought = Bought { attempt, grant, sent_at, captured };
+            let by = Some(Actor::Consent(consent.id));
+            let bought = Bought { attempt, grant, sent_at, captured, by };
             answer.connect(&reply, bought, slot).await
         }
         Redeemed::Failed(refusal) => match refusal.unread {
@@ -88,6 +90,8 @@ pub(super) struct Bought {
     pub(super) grant: GrantId,
     pub(super) sent_at: Timestamp,
     pub(super) captured: Vars,
+    /// Who consented; absent where this process reads by itself what it kept.
+    pub(super) by: Option<Actor>,
 }
 
 /// The grant that a reply brought, to be stored. Whatever generation is in the way by then, it is sealed anew for the one
@@ -123,6 +127,7 @@ pub(super) fn grant(
         single_use: defined.spends(),
         attempt: bought.attempt,
         node: shared.node,
+        by: bought.by.clone(),
     };
     (opened, connect)
 }

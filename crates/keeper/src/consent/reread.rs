@@ -92,6 +92,7 @@ async fn read(shared: &Shared, attempt: &Attempt) -> Result<(), TokenError> {
         grant: GrantId::generate(attempt.started_at, &*shared.entropy),
         sent_at: attempt.started_at,
         captured,
+        by: None,
     };
     let (_, connect) = grant(shared, defined, &reply, &bought, reply.expires_at);
     let slot = deliver::reserve(shared).await?;

@@ -1,6 +1,7 @@
 //! A consent without a browser at hand: the person opens the provider's page anywhere, and brings the answer to the
 //! terminal, which takes the place of the browser's cookie.
 
+use jeton_core::audit::Actor;
 use jeton_core::id::ConsentId;
 use jeton_core::keep::consent::{Bearer, one_time_text};
 use jeton_core::keep::ports::{ConsentKey, FoundConsent};
@@ -35,12 +36,12 @@ pub enum Brought {
 }
 
 impl Vault {
-    /// Begins a consent without a browser at hand.
-    pub async fn ask_in_terminal(&self, name: &str) -> Result<TerminalConsent, ConsentError> {
+    /// Begins a consent without a browser at hand. Who orders it is on record.
+    pub async fn ask_in_terminal(&self, name: &str, by: &Actor) -> Result<TerminalConsent, ConsentError> {
         let shared = &*self.shared;
         let defined = ready(shared, name)?;
         let ticket = one_time_text(&*shared.entropy);
-        let (id, _) = invite(shared, defined, &ticket).await?;
+        let (id, _) = invite(shared, defined, &ticket, by).await?;
         let found = shared.patiently(|| shared.ports.consents.find_consent(ConsentKey::Id(id))).await?;
         let FoundConsent { consent, .. } = found.ok_or(ConsentError::UnknownLink)?;
         let Sent { url, until, .. } = send_off(shared, defined, &consent, None).await?;

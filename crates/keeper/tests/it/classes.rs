@@ -161,7 +161,7 @@ async fn a_refresh_token_that_is_too_short_is_neither_taken_over_nor_sent() {
     };
     let (world, process) = World::shaped(Shape { policy, ..Shape::default() }).await;
     let short = Grant { refresh: Some("too-short".into()), ..Grant::default() };
-    let refused = process.vault.connect(ACME, short.clone()).await.unwrap_err();
+    let refused = process.try_connect(ACME, short.clone()).await.unwrap_err();
     assert!(refused.to_string().contains("has 9 characters"), "{refused}");
 
     // It came in before the rule was there.

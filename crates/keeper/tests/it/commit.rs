@@ -105,7 +105,7 @@ async fn a_reply_for_a_grant_that_was_given_up_revives_nothing() {
     world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(900))]);
     let give_up = async {
         world.until_accepted(1).await;
-        process.vault.administer(ACME, Administer::Disconnect).await.unwrap();
+        process.administer(ACME, Administer::Disconnect).await.unwrap();
     };
     let (token, ()) = tokio::join!(process.token(ACME), give_up);
     assert!(matches!(token, Err(TokenError::NotConnected { .. })), "{token:?}");
@@ -223,7 +223,7 @@ async fn connecting_a_token_that_was_spent_is_refused_and_connecting_the_same_on
     process.connect(ACME, grant.clone()).await;
     assert_eq!(process.connect(ACME, grant.clone()).await, Connected::Unchanged);
     process.token(ACME).await.unwrap();
-    let refused = process.vault.connect(ACME, grant).await.unwrap_err();
+    let refused = process.try_connect(ACME, grant).await.unwrap_err();
     let attempt = process.last_attempt(ACME).await.id;
     assert!(
         matches!(&refused, TokenError::GrantRefused { message, .. } if message.contains(&attempt.to_string()))
@@ -239,7 +239,7 @@ async fn a_token_of_unknown_fate_cannot_be_connected_again() {
     process.connect(ACME, grant.clone()).await;
     world.emulator.enqueue([Mood::lose_reply()]);
     assert!(process.token(ACME).await.is_err());
-    let again = process.vault.connect(ACME, grant).await;
+    let again = process.try_connect(ACME, grant).await;
     assert!(matches!(again, Ok(Connected::Unchanged) | Err(TokenError::GrantRefused { .. })), "{again:?}");
     assert!(matches!(process.token(ACME).await, Err(TokenError::Interrupted { .. })));
     assert_eq!(world.requests(), 1);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use jeton_core::audit::{Actor, AuditFilter, Deed};
 use jeton_core::keep::attempt::{Attempt, AttemptStatus};
 use jeton_core::keep::consent::Progress;
 use jeton_core::keep::ports::AttemptFilter;
@@ -14,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::joined::{SAME, stubborn};
-use crate::process::Process;
+use crate::process::{Process, operator};
 use crate::spill::filled_slots;
 use crate::world::{ACME, Shape, World, eventually};
 
@@ -61,7 +62,7 @@ impl Scene {
     }
 
     async fn ask(&self) -> TerminalConsent {
-        self.process.vault.ask_in_terminal(ACME).await.expect("consents can be asked for")
+        self.process.vault.ask_in_terminal(ACME, &operator()).await.expect("consents can be asked for")
     }
 
     async fn answer(&self, consent: &TerminalConsent) -> Result<Consented, ConsentError> {
@@ -134,6 +135,9 @@ async fn a_reply_to_an_exchange_that_cannot_be_read_is_kept_and_read_when_the_pr
         assert!(matches!(progress, Progress::Done { .. }), "{progress:?}");
         assert_eq!(scene.exchange().await.status, AttemptStatus::Success);
         assert!(scene.process.store.kept_reply(kept).await.unwrap().is_none());
+        let rows = scene.process.store.audit(AuditFilter::default(), 10).await.unwrap();
+        let connected = rows.iter().find(|row| row.deed == Deed::Connected).expect("it is on record");
+        assert!(matches!(connected.actor, Actor::Node(_)), "nobody but the process did it: {connected:?}");
         let held = scene.world.held_refresh(&scene.process, ACME).await;
         assert_eq!(held.as_ref().map(Secret::reveal), Some("a-refresh-token-0-that-is-long-enough"));
         scene.process.vault.drain().await;

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use crate::clock::MovableClock;
-use crate::process::Process;
+use crate::process::{Process, operator};
 use crate::recovery::assert_interrupted;
 use crate::world::{ACME, Shape, World, graceful, names, short_settings};
 
@@ -119,7 +119,7 @@ async fn meanwhile(world: &World, act: Option<Administer>) -> (Process, Result<u
         if let Some(act) = act {
             let operation = OperationId::generate(world.clock.now(), &SystemEntropy);
             let name = ACME.parse().expect("a usable name");
-            other.store.administer(&name, act, operation).await.expect("the store answers");
+            other.store.administer(&name, act, operation, &operator()).await.expect("the store answers");
         }
     };
     let (answer, ()) = tokio::join!(process.token(ACME), interfere);

@@ -3,15 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jeton_core::audit::Actor;
 use jeton_core::keep::attempt::{Attempt, Trigger};
 use jeton_core::keep::connection::Connection;
-use jeton_core::keep::ports::AttemptFilter;
+use jeton_core::keep::ports::{Administer, AttemptFilter};
 use jeton_keeper::{Connected, Grant, Refreshed, Token, TokenError, TokenRequest, Vault};
 use tokio::time::{Instant, sleep};
 
 use crate::stores::Kept;
 use crate::tap::Tap;
 use crate::world::PATIENCE;
+
+/// Who orders what people order.
+pub(crate) fn operator() -> Actor {
+    Actor::Service("operator".parse().expect("a usable name"))
+}
 
 /// A vault with a store of its own on the database.
 #[derive(Clone)]
@@ -44,7 +50,15 @@ impl Process {
     }
 
     pub(crate) async fn connect(&self, name: &str, grant: Grant) -> Connected {
-        self.vault.connect(name, grant).await.expect("the grant is taken over")
+        self.try_connect(name, grant).await.expect("the grant is taken over")
+    }
+
+    pub(crate) async fn try_connect(&self, name: &str, grant: Grant) -> Result<Connected, TokenError> {
+        self.vault.connect(name, grant, &operator()).await
+    }
+
+    pub(crate) async fn administer(&self, name: &str, act: Administer) -> Result<(), TokenError> {
+        self.vault.administer(name, act, &operator()).await
     }
 
     /// The row as this process's store has it, whatever its vault remembers.

@@ -78,7 +78,7 @@ async fn call(world: &World, processes: &[Process], random: SeededEntropy, until
                 }
             }
             70..80 => drop(process.vault.refresh(&name, Trigger::Manual).await),
-            80..82 => drop(process.vault.connect(&name, new_grant(world)).await),
+            80..82 => drop(process.try_connect(&name, new_grant(world)).await),
             // Callers go away in the middle.
             82..92 => {
                 let brief = Duration::from_millis(random.between(0, 30));

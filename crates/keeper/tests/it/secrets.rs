@@ -79,7 +79,7 @@ async fn live_through_everything(world: &World, process: &Process, shown: &mut S
         let grant = world.living_grant(Duration::from_secs(20));
         let grant = Grant { access: Some(PLANTED_ACCESS.into()), ..grant };
         writeln!(shown, "{grant:?}").expect("text can be written to text");
-        note(shown, &process.vault.connect(ACME, grant.clone()).await);
+        note(shown, &process.try_connect(ACME, grant.clone()).await);
         world.emulator.enqueue([Mood::ending(ending)]);
         let token = process.token(ACME).await;
         note(shown, &token);
@@ -99,20 +99,15 @@ async fn live_through_everything(world: &World, process: &Process, shown: &mut S
             let problem = error.problem();
             writeln!(shown, "{problem:?}").expect("text can be written to text");
         }
-        note(shown, &process.vault.connect(ACME, grant).await);
+        note(shown, &process.try_connect(ACME, grant).await);
         world.clock.pass(Duration::from_mins(2));
         note(shown, &process.vault.token(ACME, TokenRequest::default()).await);
         world.clock.pass(Duration::from_mins(2));
     }
-    note(
-        shown,
-        &process
-            .vault
-            .connect(ACME, Grant { refresh: Some("bad\ntoken-planted".into()), ..Grant::default() })
-            .await,
-    );
-    note(shown, &process.vault.administer(ACME, Administer::Pause).await);
-    note(shown, &process.vault.administer(ACME, Administer::Disconnect).await);
+    let bad = Grant { refresh: Some("bad\ntoken-planted".into()), ..Grant::default() };
+    note(shown, &process.try_connect(ACME, bad).await);
+    note(shown, &process.administer(ACME, Administer::Pause).await);
+    note(shown, &process.administer(ACME, Administer::Disconnect).await);
 }
 
 #[tokio::test]

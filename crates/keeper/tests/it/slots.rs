@@ -206,7 +206,7 @@ async fn a_reply_that_comes_when_the_store_is_on_hold_stays_in_its_slot_and_is_s
     let backup = original.copy(world.home.path().join("backup.db"));
 
     let process = world.process().await;
-    process.vault.administer("c1", Administer::Pause).await.unwrap();
+    process.administer("c1", Administer::Pause).await.unwrap();
     world.emulator.enqueue([Mood::default().slow_after(Duration::from_secs(2))]);
     world.database = backup;
     let restored = world.store_at(&world.place(), Arc::new(NoHooks)).await;

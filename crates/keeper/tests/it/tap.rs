@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jeton_core::audit::Actor;
 use jeton_core::id::{ConnectionName, OperationId};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
 use jeton_core::keep::connection::{Connection, Generation, Revision, SealedTokens};
@@ -139,8 +140,9 @@ impl ConnectionStore for Tap {
         name: &ConnectionName,
         act: Administer,
         operation: OperationId,
+        by: &Actor,
     ) -> Result<bool, StoreError> {
-        self.through()?.administer(name, act, operation).await
+        self.through()?.administer(name, act, operation, by).await
     }
 }
 

@@ -86,6 +86,6 @@ async fn a_kept_reply_is_wiped_once_the_outcome_is_known() {
     process.token(ACME).await.unwrap();
     // It belongs to a grant that was replaced: a person may still need it, and it is sealed.
     assert!(process.store.kept_reply(attempt).await.unwrap().is_some());
-    process.vault.administer(ACME, jeton_core::keep::ports::Administer::Disconnect).await.unwrap();
+    process.administer(ACME, jeton_core::keep::ports::Administer::Disconnect).await.unwrap();
     assert!(process.store.kept_reply(attempt).await.unwrap().is_none());
 }

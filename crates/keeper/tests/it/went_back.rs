@@ -12,7 +12,7 @@ use jeton_keeper::{Hold, Installation, Joining, KeySource, TokenError};
 use jeton_store::sqlite::faults::NoHooks;
 use tokio::time::{Instant, sleep};
 
-use crate::process::Process;
+use crate::process::{Process, operator};
 use crate::stores::Database;
 use crate::world::{ACME, PATIENCE, Shape, World, names};
 
@@ -186,7 +186,7 @@ async fn a_replica_that_had_not_caught_up_is_noticed_though_others_have_written_
         for number in 0..writes {
             let act = if number % 2 == 0 { Administer::Pause } else { Administer::Resume };
             let operation = OperationId::generate(world.clock.now(), &SystemEntropy);
-            promoted.administer(&ACME.parse().unwrap(), act, operation).await.unwrap();
+            promoted.administer(&ACME.parse().unwrap(), act, operation, &operator()).await.unwrap();
         }
         process.tap.lead_to(&promoted);
         let sent = world.requests();

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use jeton_core::audit::{AuditFilter, AuditRow, Deed};
+use jeton_core::audit::{Actor, AuditFilter, AuditRow, Deed};
 use jeton_core::id::{OperationId, ServiceName};
 use jeton_core::time::Timestamp;
-use jeton_issuer::OrderError;
+use jeton_issuer::{Caller, OrderError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -29,7 +29,7 @@ pub(crate) struct ActsAsked {
     /// How many items the page has at most.
     #[schemars(with = "Option<shape::PageSize>")]
     limit: Option<String>,
-    /// Only what was done to the tokens of this service.
+    /// Only what was done to this connection, or to the tokens of this service.
     #[schemars(with = "Option<shape::Name>")]
     subject: Option<String>,
 }
@@ -53,12 +53,14 @@ pub(crate) struct Act {
     /// When.
     #[schemars(with = "shape::Moment")]
     at: Timestamp,
-    /// Who: `service:NAME` over HTTP, `shell:USER@MACHINE` at the command line.
+    /// Who: `service:NAME` over HTTP, `shell:USER@MACHINE` at the command line, `program:NAME` with jeton inside it,
+    /// `consent:ID` by the link of that consent, `node:ID` for a process of jeton by itself.
     actor: String,
-    /// What: `service_token.created`, `service_token.rotated` or `service_token.revoked`.
+    /// What: `connection.invited`, `connection.connected`, `connection.paused`, `connection.resumed`,
+    /// `connection.disconnected`, `service_token.created`, `service_token.rotated` or `service_token.revoked`.
     #[schemars(with = "String")]
     deed: Deed,
-    /// To the token of which service.
+    /// To which connection, or to the token of which service.
     subject: String,
     /// What else there is to say.
     #[schemars(with = "serde_json::Map<String, Value>")]
@@ -71,6 +73,11 @@ impl From<AuditRow> for Act {
     }
 }
 
+/// Who acts when this caller does.
+pub(super) fn by(caller: &Caller) -> Actor {
+    Actor::Service(caller.service().clone())
+}
+
 /// `GET /api/v1/audit?before=&limit=&subject=`: who did what to what, and when, the newest first.
 pub(crate) async fn list(
     State(doors): State<Arc<Doors>>,
@@ -78,7 +85,8 @@ pub(crate) async fn list(
 ) -> Result<Json<Page<Act, OperationId>>, Refusal> {
     let span = PageAsked::new(asked.before, asked.limit).read()?;
     let subject = asked.subject.map(|subject| subject.parse::<ServiceName>()).transpose();
-    let subject = subject.map_err(|_| Fault::Query("`subject` is the name of a service, such as bot1"))?;
+    let subject = subject
+        .map_err(|_| Fault::Query("`subject` is the name of a connection or of a service, such as acme"))?;
     let filter = AuditFilter { before: span.after, subject: subject.map(|name| name.to_string()) };
     let found = doors.access.audit(filter, span.look_for()).await.map_err(OrderError::from)?;
     Ok(Json(span.page(found, |row| row.id, Act::from)))

@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
+use axum::{Extension, Json};
 use jeton_core::id::{AttemptId, ConnectionName, ProviderName};
 use jeton_core::keep::connection::{self, Generation};
 use jeton_core::keep::ports::Administer;
 use jeton_core::seal::Fingerprint;
 use jeton_core::time::Timestamp;
+use jeton_issuer::Caller;
 use jeton_keeper::Status;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::audit::by;
 use super::paging::{Page, PageAsked};
 use crate::answer::{Done, Refusal};
 use crate::intake::{Asked, Named};
@@ -167,23 +169,29 @@ pub(crate) async fn show(
 /// `POST /api/v1/connections/{name}/pause`: nothing is spent until it is resumed; answers how it stands.
 pub(crate) async fn pause(
     State(doors): State<Arc<Doors>>,
+    Extension(caller): Extension<Caller>,
     Named(name): Named,
 ) -> Result<Json<Connection>, Refusal> {
-    doors.vault.administer(&name, Administer::Pause).await?;
+    doors.vault.administer(&name, Administer::Pause, &by(&caller)).await?;
     Ok(Json(doors.vault.status(&name).await?.into()))
 }
 
 /// `POST /api/v1/connections/{name}/resume`: goes on; answers how it stands.
 pub(crate) async fn resume(
     State(doors): State<Arc<Doors>>,
+    Extension(caller): Extension<Caller>,
     Named(name): Named,
 ) -> Result<Json<Connection>, Refusal> {
-    doors.vault.administer(&name, Administer::Resume).await?;
+    doors.vault.administer(&name, Administer::Resume, &by(&caller)).await?;
     Ok(Json(doors.vault.status(&name).await?.into()))
 }
 
 /// `DELETE /api/v1/connections/{name}`: gives the grant up. Its log stays.
-pub(crate) async fn disconnect(State(doors): State<Arc<Doors>>, Named(name): Named) -> Result<Done, Refusal> {
-    doors.vault.administer(&name, Administer::Disconnect).await?;
+pub(crate) async fn disconnect(
+    State(doors): State<Arc<Doors>>,
+    Extension(caller): Extension<Caller>,
+    Named(name): Named,
+) -> Result<Done, Refusal> {
+    doors.vault.administer(&name, Administer::Disconnect, &by(&caller)).await?;
     Ok(Done)
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::{Extension, Json};
 use jeton_core::access::{self, Scope, Scopes, ServiceName, ServiceTokenId, TokenHash};
-use jeton_core::audit::Actor;
 use jeton_core::keep::provider::DurationText;
 use jeton_core::time::Timestamp;
 use jeton_issuer::{Caller, NewToken, OrderError, RawToken, Shown};
@@ -14,6 +13,7 @@ use schemars::JsonSchema;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::audit::by;
 use super::paging::{Page, PageAsked};
 use crate::answer::{Created, Done, Refusal};
 use crate::fault::Fault;
@@ -268,8 +268,4 @@ pub(crate) async fn revoke(
 ) -> Result<Done, Refusal> {
     doors.access.revoke(id, &by(&caller)).await?;
     Ok(Done)
-}
-
-fn by(caller: &Caller) -> Actor {
-    Actor::Service(caller.service().clone())
 }

@@ -9,6 +9,7 @@ use jeton_emulator::Mood;
 use jeton_keeper::{Grant, Settings, SlotState, look_at_spill_slots};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::house::operator;
 use crate::scene::{Place, Return, Scene, page, usual};
 
 /// How long anything may take that must happen by itself.
@@ -67,7 +68,7 @@ async fn a_grant_that_was_connected_meanwhile_is_left_alone() {
             refresh: Some(Secret::new("another-refresh-token-that-is-long-enough-for-this-provider")),
             refresh_expires_at: None,
         };
-        scene.house.vault.connect("acme", grant).await.unwrap();
+        scene.house.vault.connect("acme", grant, &operator()).await.unwrap();
     };
     let (reply, ()) = tokio::join!(scene.come_back(&back), meanwhile);
     let sentence = page(&reply, 502, "Not connected");
@@ -87,7 +88,7 @@ async fn a_connection_that_was_given_up_meanwhile_stays_given_up() {
         while scene.emulator.stats().accepted < 2 {
             sleep(Duration::from_millis(5)).await;
         }
-        scene.house.vault.administer("acme", Administer::Disconnect).await.unwrap();
+        scene.house.vault.administer("acme", Administer::Disconnect, &operator()).await.unwrap();
     };
     let (reply, ()) = tokio::join!(scene.come_back(&back), meanwhile);
     page(&reply, 502, "Not connected");

@@ -6,7 +6,7 @@ use jeton_keeper::Grant;
 use jeton_server::Limits;
 use serde_json::{Value, json};
 
-use crate::house::Ground;
+use crate::house::{Ground, operator};
 use crate::scene::Scene;
 
 const STATUS: &str = "/api/v1/diagnostics/token-status";
@@ -26,7 +26,7 @@ async fn the_state_of_the_tokens_is_told_to_the_letter() {
         refresh: Some(Secret::new("r".repeat(60))),
         refresh_expires_at: None,
     };
-    scene.house.vault.connect("acme", grant).await.unwrap();
+    scene.house.vault.connect("acme", grant, &operator()).await.unwrap();
     let answer = scene.house.client().get_json(STATUS).await.unwrap();
     assert_eq!(keys(&answer), ["data", "success"]);
     assert_eq!(answer["success"], true);
@@ -64,7 +64,7 @@ async fn what_is_wrong_with_the_tokens_is_listed() {
         access_expires_at: Some(SystemClock.now() - std::time::Duration::from_mins(1)),
         ..Grant::default()
     };
-    scene.house.vault.connect("acme", grant).await.unwrap();
+    scene.house.vault.connect("acme", grant, &operator()).await.unwrap();
     let answer = scene.house.client().get_json(STATUS).await.unwrap();
     let validation = &answer["data"]["token_validation"];
     assert_eq!((&validation["valid"], &validation["expired"]), (&json!(false), &json!(true)));

@@ -183,7 +183,7 @@ impl House {
     pub(crate) async fn connect(&self, ground: &Ground, name: &str) -> Secret {
         let refresh = ground.emulator.mint(1).remove(0);
         let grant = Grant { refresh: Some(refresh.clone()), ..Grant::default() };
-        self.vault.connect(name, grant).await.unwrap();
+        self.vault.connect(name, grant, &operator()).await.unwrap();
         refresh
     }
 

@@ -14,6 +14,7 @@ mod house;
 mod limits;
 mod logs;
 mod nginx;
+mod record;
 mod refusals;
 mod scene;
 mod service_tokens;

@@ -18,7 +18,7 @@ use jeton_testkit::{Client, Reply};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::house::{House, access_of, open_store, vault_on};
+use crate::house::{House, access_of, open_store, operator, vault_on};
 use crate::stores::{Database, Kept};
 
 /// Where browsers reach the jeton of a scene, as its provider knows it; a proxy takes the path away.
@@ -179,7 +179,7 @@ impl Scene {
 
     /// A new link, as its path on the server.
     pub(crate) async fn link(&self) -> String {
-        let link = self.house.vault.invite("acme").await.unwrap().link;
+        let link = self.house.vault.invite("acme", &operator()).await.unwrap().link;
         link.reveal().strip_prefix(PUBLIC).unwrap().to_owned()
     }
 

@@ -11,7 +11,7 @@ use jeton_core::keep::claim::{Claim, ClaimAnswer};
 use jeton_core::keep::connection::{Generation, GrantState};
 use jeton_core::keep::ports::{Administer, Verdict};
 
-use super::stand::{COOLDOWN, LEASE, Stand, Told, failure, name, node, refresh_print};
+use super::stand::{COOLDOWN, LEASE, Stand, Told, failure, name, node, operator, refresh_print};
 
 /// The attempt is on record before anything is spent.
 pub async fn the_first_claim_wins_and_opens_the_attempt(stand: &Stand) -> Told {
@@ -144,9 +144,9 @@ pub async fn what_is_missing_paused_or_dead_is_closed(stand: &Stand) -> Told {
     let row = stand.connected("acme", 1).await?;
     let missing = Claim { connection: name("nobody"), ..stand.claim(&row) };
     assert_eq!(stand.store.claim(missing).await?, ClaimAnswer::Closed);
-    stand.store.administer(&row.name, Administer::Pause, stand.operation_id()).await?;
+    stand.store.administer(&row.name, Administer::Pause, stand.operation_id(), &operator()).await?;
     assert_eq!(stand.store.claim(stand.claim(&row)).await?, ClaimAnswer::Closed);
-    stand.store.administer(&row.name, Administer::Resume, stand.operation_id()).await?;
+    stand.store.administer(&row.name, Administer::Resume, stand.operation_id(), &operator()).await?;
     let claim = stand.won(stand.claim(&row)).await?;
     stand.store.fail(failure(&claim, Verdict::State(GrantState::Dead), "invalid_grant")).await?;
     stand.clock.step(COOLDOWN);

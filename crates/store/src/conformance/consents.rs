@@ -17,7 +17,7 @@ use jeton_core::keep::ports::{
 };
 use jeton_core::seal::Fingerprint;
 
-use super::stand::{LEASE, Stand, Told, failure, name, node, provider};
+use super::stand::{LEASE, Stand, Told, failure, name, node, operator, provider};
 
 const LIFE: Duration = Duration::from_mins(10);
 
@@ -31,13 +31,14 @@ fn id(number: u8) -> ConsentId {
     ConsentId::from_bytes([number; 16])
 }
 
-fn invitation(connection: &str, number: u8) -> Invite {
+pub(super) fn invitation(connection: &str, number: u8) -> Invite {
     Invite {
         id: id(number),
         connection: name(connection),
         provider: provider("strict"),
         ticket: print(1, number),
         life: LIFE,
+        by: operator(),
     }
 }
 
@@ -51,17 +52,17 @@ fn opening(number: u8) -> Opening {
     }
 }
 
-fn exchange(stand: &Stand) -> (AttemptId, Then) {
+pub(super) fn exchange(stand: &Stand) -> (AttemptId, Then) {
     let (attempt, grant) = (stand.attempt_id(), stand.grant_id());
     (attempt, Then::Exchange { attempt, grant, node: node(1), lease_ttl: LEASE })
 }
 
-fn callback(number: u8, then: Then) -> CallBack {
+pub(super) fn callback(number: u8, then: Then) -> CallBack {
     CallBack { state: print(2, number), bearer: Bearer::Browser(Some(print(3, number))), then }
 }
 
 /// A link that was opened.
-async fn asked(stand: &Stand, number: u8) -> Result<(), StoreError> {
+pub(super) async fn asked(stand: &Stand, number: u8) -> Result<(), StoreError> {
     stand.store.invite(invitation("acme", number)).await?;
     let answer = stand.store.open_link(opening(number)).await?;
     assert!(matches!(answer, OpenAnswer::Opened { .. }), "{answer:?}");
@@ -227,7 +228,7 @@ pub async fn what_began_later_has_the_last_word(stand: &Stand) -> Told {
     assert_eq!(stand.store.connect(connect(third, 3, 3)).await?, ConnectAnswer::Superseded);
 
     let fifth = begun(5).await?;
-    stand.store.administer(&name("acme"), Administer::Disconnect, stand.operation_id()).await?;
+    stand.store.administer(&name("acme"), Administer::Disconnect, stand.operation_id(), &operator()).await?;
     let row = stand.find("acme").await?;
     let late = connect(fifth, 5, row.generation.0);
     assert_eq!(stand.store.connect(late).await?, ConnectAnswer::Superseded, "it was given up since");

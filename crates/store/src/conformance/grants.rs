@@ -9,7 +9,7 @@ use jeton_core::keep::claim::Claim;
 use jeton_core::keep::connection::{Generation, GrantState};
 use jeton_core::keep::ports::{Administer, CommitAnswer, Connect, ConnectAnswer, Verdict};
 
-use super::stand::{COOLDOWN, Stand, Told, failure, name, provider};
+use super::stand::{COOLDOWN, Stand, Told, failure, name, operator, provider};
 
 /// The first row of a connection.
 pub async fn connecting_makes_the_row_with_its_first_generation(stand: &Stand) -> Told {
@@ -105,7 +105,7 @@ pub async fn a_single_use_refresh_token_that_another_connection_holds_is_refused
     assert_eq!(stand.store.connect(elsewhere.clone()).await?, held);
     assert_eq!(stand.store.find(&name("other")).await?, None);
     let operation = stand.operation_id();
-    stand.store.administer(&name("acme"), Administer::Disconnect, operation).await?;
+    stand.store.administer(&name("acme"), Administer::Disconnect, operation, &operator()).await?;
     assert!(matches!(stand.store.connect(elsewhere).await?, ConnectAnswer::Connected { .. }));
     Ok(())
 }

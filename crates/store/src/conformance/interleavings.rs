@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::model::Model;
-use super::stand::{LEASE, Stand, access_print, failure, name, node};
+use super::stand::{LEASE, Stand, access_print, failure, name, node, operator};
 
 /// One thing that somebody does. Numbers choose among what is there, so that every sequence means something.
 #[derive(Clone, Debug)]
@@ -170,7 +170,8 @@ impl Play {
             Step::Order(act) => {
                 let operation = self.stand.operation_id();
                 for _ in 0..2 {
-                    let there = self.stand.store.administer(&name("acme"), act, operation).await?;
+                    let there =
+                        self.stand.store.administer(&name("acme"), act, operation, &operator()).await?;
                     assert_eq!(there, self.model.row.is_some());
                 }
                 self.model.administer(act, operation, now);

@@ -21,6 +21,7 @@ pub mod logs;
 mod model;
 pub mod nodes;
 pub mod orders;
+pub mod record;
 pub mod rivals;
 pub mod service_tokens;
 mod stand;

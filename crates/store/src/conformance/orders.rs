@@ -12,17 +12,17 @@ use jeton_core::keep::connection::{Generation, GrantState};
 use jeton_core::keep::ports::{Administer, CommitAnswer, Fail, Verdict};
 use jeton_core::keep::rejection::{FIRST_BRAKE, Rejection, RejectionAnswer};
 
-use super::stand::{Stand, Told, access_print, failure, name};
+use super::stand::{Stand, Told, access_print, failure, name, operator};
 
 /// An operator's word is obeyed by every process.
 pub async fn a_paused_connection_is_neither_due_nor_claimed_until_it_is_resumed(stand: &Stand) -> Told {
     let row = stand.connected("acme", 1).await?;
     let horizon = Duration::from_secs(100_000);
-    assert!(stand.store.administer(&row.name, Administer::Pause, stand.operation_id()).await?);
+    assert!(stand.store.administer(&row.name, Administer::Pause, stand.operation_id(), &operator()).await?);
     assert!(stand.find("acme").await?.paused);
     assert!(stand.store.due(horizon, None, 10).await?.1.is_empty());
     assert_eq!(stand.store.claim(stand.claim(&row)).await?, ClaimAnswer::Closed);
-    assert!(stand.store.administer(&row.name, Administer::Resume, stand.operation_id()).await?);
+    assert!(stand.store.administer(&row.name, Administer::Resume, stand.operation_id(), &operator()).await?);
     assert_eq!(stand.store.due(horizon, None, 10).await?.1.len(), 1);
     stand.won(stand.claim(&row)).await?;
     Ok(())
@@ -33,12 +33,12 @@ pub async fn resuming_makes_it_due_now_and_ends_the_cooling(stand: &Stand) -> To
     let row = stand.connected("acme", 1).await?;
     let claim = stand.won(stand.claim(&row)).await?;
     stand.store.fail(failure(&claim, Verdict::Retry, "not_sent")).await?;
-    stand.store.administer(&row.name, Administer::Resume, stand.operation_id()).await?;
+    stand.store.administer(&row.name, Administer::Resume, stand.operation_id(), &operator()).await?;
     let row = stand.find("acme").await?;
     assert_eq!((row.due_at, row.cooling_until), (Some(stand.now()), None));
     let claim = stand.won(stand.claim(&row)).await?;
     stand.store.fail(failure(&claim, Verdict::State(GrantState::Dead), "invalid_grant")).await?;
-    stand.store.administer(&row.name, Administer::Resume, stand.operation_id()).await?;
+    stand.store.administer(&row.name, Administer::Resume, stand.operation_id(), &operator()).await?;
     assert_eq!(stand.find("acme").await?.due_at, None, "a dead grant needs a person");
     Ok(())
 }
@@ -51,7 +51,9 @@ pub async fn disconnecting_wipes_the_tokens_and_what_comes_late_is_never_used(st
     stand.store.fail(unreadable).await?;
     stand.clock.step(Duration::from_mins(1));
     let claim = stand.won(Claim { recovers: Some(lost.attempt), ..stand.claim(&row) }).await?;
-    assert!(stand.store.administer(&row.name, Administer::Disconnect, stand.operation_id()).await?);
+    assert!(
+        stand.store.administer(&row.name, Administer::Disconnect, stand.operation_id(), &operator()).await?
+    );
     let given_up = stand.find("acme").await?;
     assert_eq!((given_up.state, &given_up.tokens), (GrantState::None, &None));
     assert_eq!((given_up.generation, given_up.due_at), (Generation(2), None));
@@ -62,7 +64,7 @@ pub async fn disconnecting_wipes_the_tokens_and_what_comes_late_is_never_used(st
     assert_eq!(late, CommitAnswer::Stray { generation: Generation(2) });
     let row = stand.find("acme").await?;
     assert_eq!((row.strays.len(), row.usable_stray(), &row.tokens), (1, None, &None));
-    stand.store.administer(&row.name, Administer::Disconnect, stand.operation_id()).await?;
+    stand.store.administer(&row.name, Administer::Disconnect, stand.operation_id(), &operator()).await?;
     assert!(stand.find("acme").await?.strays.is_empty());
     Ok(())
 }
@@ -71,17 +73,22 @@ pub async fn disconnecting_wipes_the_tokens_and_what_comes_late_is_never_used(st
 pub async fn an_order_that_is_given_again_is_done_once(stand: &Stand) -> Told {
     let row = stand.connected("acme", 1).await?;
     let (first, second) = (stand.operation_id(), stand.operation_id());
-    assert!(stand.store.administer(&row.name, Administer::Disconnect, first).await?);
-    assert!(stand.store.administer(&row.name, Administer::Pause, second).await?);
+    assert!(stand.store.administer(&row.name, Administer::Disconnect, first, &operator()).await?);
+    assert!(stand.store.administer(&row.name, Administer::Pause, second, &operator()).await?);
     let before = stand.find("acme").await?;
-    assert!(stand.store.administer(&row.name, Administer::Disconnect, first).await?);
+    assert!(stand.store.administer(&row.name, Administer::Disconnect, first, &operator()).await?);
     assert_eq!(stand.find("acme").await?, before);
     Ok(())
 }
 
 /// Whoever misspells a name is told.
 pub async fn an_order_for_nobody_is_answered_so(stand: &Stand) -> Told {
-    assert!(!stand.store.administer(&name("nobody"), Administer::Pause, stand.operation_id()).await?);
+    assert!(
+        !stand
+            .store
+            .administer(&name("nobody"), Administer::Pause, stand.operation_id(), &operator())
+            .await?
+    );
     Ok(())
 }
 

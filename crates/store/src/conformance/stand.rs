@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use jeton_core::audit::Actor;
 use jeton_core::id::{AttemptId, ConnectionName, GrantId, NodeId, OperationId, ProviderName};
 use jeton_core::keep::attempt::{Act, Attempt, Trigger};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
@@ -141,6 +142,7 @@ impl Stand {
             due_at: self.now() + Duration::from_mins(50),
             attempt: self.attempt_id(),
             node: node(1),
+            by: Some(operator()),
         }
     }
 
@@ -218,6 +220,11 @@ pub(super) fn name(name: &str) -> ConnectionName {
 
 pub(super) fn provider(name: &str) -> ProviderName {
     name.parse().expect("the names of the story are valid")
+}
+
+/// Who orders what people order.
+pub(super) fn operator() -> Actor {
+    Actor::parse("service:operator").expect("it is a name")
 }
 
 pub(super) fn node(number: u8) -> NodeId {

@@ -4,6 +4,7 @@ use std::ops::Bound;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jeton_core::audit::Actor;
 use jeton_core::id::{ConnectionName, OperationId};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
 use jeton_core::keep::connection::Connection;
@@ -117,8 +118,9 @@ impl<H: Home> ConnectionStore for Kept<H> {
         name: &ConnectionName,
         act: Administer,
         operation: OperationId,
+        by: &Actor,
     ) -> Result<bool, StoreError> {
-        let name = name.clone();
-        self.write(move |draft| grants::administer(draft, &name, act, operation)).await
+        let (name, by) = (name.clone(), by.clone());
+        self.write(move |draft| grants::administer(draft, &name, act, operation, &by)).await
     }
 }

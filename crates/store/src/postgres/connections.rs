@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jeton_core::audit::Actor;
 use jeton_core::id::{ConnectionName, OperationId};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
 use jeton_core::keep::connection::Connection;
@@ -129,10 +130,11 @@ impl ConnectionStore for PostgresStore {
         name: &ConnectionName,
         act: Administer,
         operation: OperationId,
+        by: &Actor,
     ) -> Result<bool, StoreError> {
         let needs = Needs { operation: Some(operation), ..Needs::of(name) };
-        let name = name.clone();
-        self.write(needs, move |desk| grants::administer(desk, &name, act, operation)).await
+        let (name, by) = (name.clone(), by.clone());
+        self.write(needs, move |desk| grants::administer(desk, &name, act, operation, &by)).await
     }
 }
 

@@ -14,7 +14,7 @@ use super::errors::Failure;
 use super::statement::Statement;
 use super::table::{self, STATEMENT_INSTANT, capped};
 use super::transaction::{end, locked};
-use super::{PostgresStore, Shared, attempts, writes};
+use super::{PostgresStore, Shared, attempts, audit, writes};
 use crate::consents::{self, REMEMBERED};
 use crate::rows::{self, ATTEMPT_COLUMNS, CONSENT_COLUMNS, Columns, micros};
 
@@ -113,6 +113,7 @@ fn invite(invite: &Invite, now: Option<i64>) -> Vec<Statement> {
             .text(invite.provider.as_str())
             .bytes(&invite.ticket.as_bytes()[..])
             .number(micros(invite.life)),
+        audit::insert_invited(invite),
         look.bytes(&invite.id.as_bytes()[..]),
     ]
 }

@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
+use jeton_core::audit::AuditRow;
 use jeton_core::id::{AttemptId, ConnectionName, GrantId, OperationId};
 use jeton_core::keep::attempt::{Attempt, AttemptStatus};
 use jeton_core::keep::connection::Connection;
@@ -42,6 +43,7 @@ pub(super) struct Changes {
     pub(super) dropped_replies: BTreeSet<AttemptId>,
     pub(super) dropped_replies_of: BTreeSet<ConnectionName>,
     pub(super) operations: Vec<(OperationId, ConnectionName, &'static str)>,
+    pub(super) record: Vec<AuditRow>,
 }
 
 /// The desk of one batch.
@@ -204,5 +206,10 @@ impl Desk for Batch {
             changes.operations.push((operation, connection.clone(), act));
         }
         Ok(!known)
+    }
+
+    fn put_on_record(&self, row: AuditRow) -> Result<(), Failure> {
+        self.changes.borrow_mut().record.push(row);
+        Ok(())
     }
 }

@@ -228,6 +228,7 @@ mod tests {
             due_at: Timestamp::default(),
             attempt: AttemptId::from_bytes([1; 16]),
             node: NodeId::from_bytes([1; 16]),
+            by: None,
         };
         Connection { revision: Revision(number), ..rules::first_row(&connect, Timestamp::default()) }
     }

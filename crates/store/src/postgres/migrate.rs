@@ -29,6 +29,11 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../../migrations/postgres/0005_service_tokens.sql"),
     },
     Migration { number: 6, name: "audit", sql: include_str!("../../migrations/postgres/0006_audit.sql") },
+    Migration {
+        number: 7,
+        name: "audit_by_subject",
+        sql: include_str!("../../migrations/postgres/0007_audit_by_subject.sql"),
+    },
 ];
 
 /// The tables that a whole schema has, by name.

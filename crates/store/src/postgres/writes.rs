@@ -8,6 +8,7 @@ use jeton_core::keep::connection::{Connection, SealedTokens, Stray};
 use jeton_core::seal::Fingerprint;
 use jeton_core::time::Timestamp;
 
+use super::audit;
 use super::desk::{Changes, Loaded};
 use super::statement::Statement;
 use super::table::Held;
@@ -45,6 +46,9 @@ pub(super) fn of(loaded: &Loaded, changes: &Changes) -> Writes {
     statements.extend(replies(changes));
     if !changes.operations.is_empty() {
         statements.push(operations(changes, loaded.now));
+    }
+    if !changes.record.is_empty() {
+        statements.push(audit::insert(&changes.record));
     }
     Writes { statements, rows: pairs.len() }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jeton_core::audit::Actor;
 use jeton_core::id::{ConnectionName, OperationId};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
 use jeton_core::keep::connection::Connection;
@@ -124,9 +125,10 @@ impl ConnectionStore for SqliteStore {
         name: &ConnectionName,
         act: Administer,
         operation: OperationId,
+        by: &Actor,
     ) -> Result<bool, StoreError> {
-        let name = name.clone();
-        self.write(move |writing| grants::administer(writing, &name, act, operation)).await
+        let (name, by) = (name.clone(), by.clone());
+        self.write(move |writing| grants::administer(writing, &name, act, operation, &by)).await
     }
 }
 

@@ -15,7 +15,7 @@ use super::connections::capped;
 use super::errors::Failure;
 use super::steady::Drift;
 use super::writer::Writing;
-use super::{SqliteStore, log, table};
+use super::{SqliteStore, audit, log, table};
 use crate::consents::{self, REMEMBERED};
 use crate::rows::{self, CONSENT_COLUMNS};
 
@@ -75,6 +75,7 @@ fn invite(writing: &Writing<'_>, invite: &Invite) -> Result<Timestamp, Failure> 
         ":created_at": writing.now.as_micros(),
         ":link_until": until.as_micros(),
     })?;
+    audit::insert(writing, &invite.on_record(writing.now))?;
     Ok(until)
 }
 

@@ -1,5 +1,6 @@
 //! A transaction of the writer as the courses that all stores share see it.
 
+use jeton_core::audit::AuditRow;
 use jeton_core::id::{AttemptId, ConnectionName, GrantId, OperationId};
 use jeton_core::keep::attempt::Attempt;
 use jeton_core::keep::connection::Connection;
@@ -8,7 +9,7 @@ use jeton_core::time::Timestamp;
 
 use super::errors::Failure;
 use super::writer::Writing;
-use super::{log, table};
+use super::{audit, log, table};
 use crate::desk::Desk;
 use crate::rules::Closing;
 
@@ -84,5 +85,9 @@ impl Desk for Writing<'_> {
         act: &'static str,
     ) -> Result<bool, Failure> {
         log::record_operation(self, operation, connection, act)
+    }
+
+    fn put_on_record(&self, row: AuditRow) -> Result<(), Failure> {
+        audit::insert(self, &row)
     }
 }

@@ -23,6 +23,11 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../../migrations/sqlite/0005_service_tokens.sql"),
     },
     Migration { number: 6, name: "audit", sql: include_str!("../../migrations/sqlite/0006_audit.sql") },
+    Migration {
+        number: 7,
+        name: "audit_by_subject",
+        sql: include_str!("../../migrations/sqlite/0007_audit_by_subject.sql"),
+    },
 ];
 
 /// Marks the file as ours (`PRAGMA application_id`): "jetn".

@@ -39,6 +39,7 @@ pub(crate) fn connect(name: &str, number: u8) -> Connect {
         due_at: SystemClock.now(),
         attempt: attempt_id(),
         node: NodeId::from_bytes([1; 16]),
+        by: None,
     }
 }
 

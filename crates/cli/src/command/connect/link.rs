@@ -18,6 +18,7 @@ use crate::code::Code;
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::output::{self, Output};
+use crate::who;
 
 /// How often the store is looked at.
 const POLL: Duration = Duration::from_millis(250);
@@ -34,7 +35,7 @@ pub(super) async fn consent(
     output: Output,
 ) -> Result<Connection, Failure> {
     server::is_there(listen, name).await?;
-    let invitation = vault.invite(name).await?;
+    let invitation = vault.invite(name, &who::runs_this()).await?;
     server::opens(listen, &invitation.link, name).await?;
     show(&invitation.link, invitation.until, output)?;
     if !output.json && io::stdout().is_terminal() && has_desktop(environment) {

@@ -11,6 +11,7 @@ use super::Connection;
 use crate::code::Code;
 use crate::failure::Failure;
 use crate::output;
+use crate::who;
 
 /// The longest line that is read: no address is longer.
 const LONGEST: u64 = 16 * 1024;
@@ -18,7 +19,8 @@ const LONGEST: u64 = 16 * 1024;
 /// Shows the provider's page, and finishes with what a person brings back from it. What was pasted by mistake uses nothing
 /// up, and is asked for again.
 pub(super) async fn consent(vault: &Vault, name: &str) -> Result<Connection, Failure> {
-    let TerminalConsent { id, url, until, takes_code } = vault.ask_in_terminal(name).await?;
+    let TerminalConsent { id, url, until, takes_code } =
+        vault.ask_in_terminal(name, &who::runs_this()).await?;
     let or_code = if takes_code { ", or its `code` alone" } else { "" };
     output::remark(&format!(
         "Open this page in any browser and consent, until {}:\n\n    {url}\n\nThe browser then ends on a page whose address \

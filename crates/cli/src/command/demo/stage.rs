@@ -24,6 +24,7 @@ use crate::code::Code;
 use crate::compose::{self, House, Machine};
 use crate::failure::Failure;
 use crate::telemetry;
+use crate::who;
 
 /// The API key where nobody but this machine can reach the port: one that can be typed.
 const EASY_KEY: &str = "demo";
@@ -79,7 +80,7 @@ impl Stage {
         house.vault.start().await?;
         for player in &players {
             let grant = Grant { refresh: Some(player.refresh.clone()), ..Grant::default() };
-            house.vault.connect(player.name.as_str(), grant).await?;
+            house.vault.connect(player.name.as_str(), grant, &who::runs_this()).await?;
         }
         let access = access(&house, &api_key).await?;
         let router = jeton_server::router(Doors {

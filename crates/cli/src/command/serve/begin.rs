@@ -9,6 +9,7 @@ use jeton_keeper::Vault;
 
 use crate::command::import;
 use crate::failure::Failure;
+use crate::who;
 
 /// Connects what has never been connected and has a file to begin with. One that is not there, or cannot be used, leaves
 /// its connection as it is, and does not keep the others waiting.
@@ -32,7 +33,7 @@ pub(super) async fn take_over(
         if let Some(remark) = remark {
             tracing::warn!(%connection, remark, "a part of the file was not taken over");
         }
-        match vault.connect(connection.as_str(), grant).await {
+        match vault.connect(connection.as_str(), grant, &who::runs_this()).await {
             Ok(_) => tracing::warn!(
                 %connection, file = %shown,
                 "connected with the tokens of a file; whoever used it before must not use it again"

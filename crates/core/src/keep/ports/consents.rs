@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use crate::audit::Actor;
 use crate::id::{AttemptId, ConnectionName, ConsentId, GrantId, NodeId, ProviderName};
 use crate::keep::attempt::Attempt;
 use crate::keep::consent::{Bearer, ClosedLink, Consent, UnfitAnswer};
@@ -26,6 +27,8 @@ pub struct Invite {
     pub ticket: Fingerprint,
     /// How long the link can be opened.
     pub life: Duration,
+    /// Who orders it.
+    pub by: Actor,
 }
 
 /// Opens a link. The state is also the operation id.
@@ -160,7 +163,8 @@ pub struct FoundConsent {
 /// The consents of an installation.
 #[async_trait]
 pub trait ConsentStore: Send + Sync {
-    /// Makes a link; answers until when it can be opened. Consents that have been over for a week are forgotten.
+    /// Makes a link, and puts it on record as [`super::ConnectionStore`] does; answers until when it can be opened. Consents
+    /// that have been over for a week are forgotten.
     async fn invite(&self, invite: Invite) -> Result<Timestamp, StoreError>;
 
     /// Opens a link by the rule of [`crate::keep::consent::opens`].

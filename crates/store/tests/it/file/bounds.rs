@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jeton_core::audit::Actor;
 use jeton_core::entropy::SystemEntropy;
 use jeton_core::id::{AttemptId, OperationId};
 use jeton_core::keep::attempt::{AttemptStatus, Trigger};
@@ -52,7 +53,8 @@ async fn the_file_does_not_grow_over_a_thousand_refreshes() {
         }
         for act in [Administer::Pause, Administer::Resume].repeat(40) {
             let operation = OperationId::generate(SystemClock.now(), &SystemEntropy);
-            store.administer(&"acme".parse().unwrap(), act, operation).await.unwrap();
+            let by = Actor::CommandLine("root@web-1".to_owned());
+            store.administer(&"acme".parse().unwrap(), act, operation, &by).await.unwrap();
         }
         sizes.push(std::fs::metadata(&path).unwrap().len());
     }

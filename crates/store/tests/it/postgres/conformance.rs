@@ -4,6 +4,7 @@ use std::any::Any;
 use std::sync::{Arc, LazyLock};
 
 use futures_util::future::BoxFuture;
+use jeton_core::audit::AuditLog;
 use jeton_store::conformance::{Stand, SteppedClock};
 use jeton_store::{PostgresOptions, PostgresStore, Store};
 use jeton_testkit::PgDatabase;
@@ -13,28 +14,38 @@ use super::stand::{database, options};
 async fn open_postgres() -> Stand {
     let database = database();
     let url = database.url().to_owned();
-    stand(&url, database).await
+    both(&url, database).await.0
+}
+
+async fn open_with_record() -> (Stand, Arc<dyn AuditLog>) {
+    let database = database();
+    let url = database.url().to_owned();
+    let (stand, store) = both(&url, database).await;
+    (stand, store)
 }
 
 /// The same database for each play, emptied before it.
 async fn open_postgres_often() -> Stand {
     static DATABASE: LazyLock<PgDatabase> = LazyLock::new(database);
-    let empty = "TRUNCATE connections, tokens, strays, attempts, kept_replies, operations";
+    let empty = "TRUNCATE connections, tokens, strays, attempts, kept_replies, operations, audit";
     DATABASE.query(empty).unwrap();
-    stand(DATABASE.url(), ()).await
+    both(DATABASE.url(), ()).await.0
 }
 
-async fn stand(url: &str, holds: impl Any + Send + Sync) -> Stand {
+/// An empty store, and the same once more for its other ports.
+async fn both(url: &str, holds: impl Any + Send + Sync) -> (Stand, Arc<PostgresStore>) {
     let clock = Arc::new(SteppedClock::default());
     // Two processes of a story, and as many stories at once as there are processors.
     let options = PostgresOptions { clock: Some(clock.clone()), pool: 4, ..options(url) };
+    let store = Arc::new(PostgresStore::open(options.clone()).await.unwrap());
     let open = move || -> BoxFuture<'static, Arc<dyn Store>> {
         let options = options.clone();
         Box::pin(async move { Arc::new(PostgresStore::open(options).await.unwrap()) as Arc<dyn Store> })
     };
-    Stand::new(open().await, clock, open, holds)
+    (Stand::new(store.clone(), clock, open, holds), store)
 }
 
+jeton_store::tell_the_story_of_the_record!(open_with_record);
 jeton_store::tell_the_story!(open_postgres, open_postgres_often);
 
 mod service_tokens {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::{join_all, try_join_all};
+use jeton_core::audit::{AuditFilter, AuditLog as _};
 use jeton_core::keep::claim::ClaimAnswer;
 use jeton_core::keep::connection::Generation;
 use jeton_core::keep::ports::{
@@ -131,6 +132,7 @@ async fn after_a_commit_that_nobody_was_told_of_every_call_finds_its_first_answe
     hooks.lose_after.store(1, Ordering::SeqCst);
     let connected = ConnectAnswer::Connected { generation: Generation(1) };
     assert_eq!(store.connect(connect("acme", 1)).await.unwrap(), connected);
+    assert_eq!(store.audit(AuditFilter::default(), 10).await.unwrap().len(), 1, "on record once");
     let claim = claim("acme", 1);
     hooks.lose_after.store(1, Ordering::SeqCst);
     assert!(matches!(store.claim(claim.clone()).await, Ok(ClaimAnswer::Won { .. })));
@@ -152,7 +154,13 @@ async fn an_error_before_the_commit_fails_every_call_of_its_batch_and_writes_not
     let error = store.connect(order.clone()).await.unwrap_err();
     assert!(error.may_pass() && error.to_string().contains("broken on purpose"));
     assert_eq!(store.find(&order.connection).await.unwrap(), None);
+    assert_eq!(
+        store.audit(AuditFilter::default(), 10).await.unwrap(),
+        [],
+        "the act is not on record without its work"
+    );
     assert_eq!(store.connect(order).await.unwrap(), ConnectAnswer::Connected { generation: Generation(1) });
+    assert_eq!(store.audit(AuditFilter::default(), 10).await.unwrap().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use jeton_core::audit::{AuditFilter, AuditLog as _};
 use jeton_core::keep::claim::ClaimAnswer;
 use jeton_core::keep::connection::Generation;
 use jeton_core::keep::ports::{
@@ -83,7 +84,13 @@ async fn a_failed_commit_fails_every_call_of_its_batch_and_writes_nothing() {
     let error = store.connect(order.clone()).await.unwrap_err();
     assert!(error.may_pass() && error.to_string().contains("broken on purpose"));
     assert_eq!(store.find(&order.connection).await.unwrap(), None);
+    assert_eq!(
+        store.audit(AuditFilter::default(), 10).await.unwrap(),
+        [],
+        "the act is not on record without its work"
+    );
     assert_eq!(store.connect(order).await.unwrap(), ConnectAnswer::Connected { generation: Generation(1) });
+    assert_eq!(store.audit(AuditFilter::default(), 10).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -94,6 +101,7 @@ async fn after_a_commit_of_unknown_outcome_every_call_finds_its_first_answer() {
     *hooks.after.lock().unwrap() = Some(broken());
     store.connect(order.clone()).await.unwrap_err();
     assert_eq!(store.connect(order).await.unwrap(), ConnectAnswer::Connected { generation: Generation(1) });
+    assert_eq!(store.audit(AuditFilter::default(), 10).await.unwrap().len(), 1, "on record once");
     let claim = claim("acme", 1);
     *hooks.after.lock().unwrap() = Some(broken());
     store.claim(claim.clone()).await.unwrap_err();

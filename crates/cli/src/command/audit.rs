@@ -1,0 +1,81 @@
+//! `jeton audit`.
+
+use jeton_core::audit::{AuditFilter, AuditRow, Deed};
+use jeton_core::id::ServiceName;
+use jeton_core::time::Timestamp;
+use serde_json::Value;
+
+use crate::compose::{self, Machine};
+use crate::failure::Failure;
+use crate::moment::to_the_second;
+use crate::output::{Output, Table};
+use crate::settings::Settings;
+
+/// Show who did what to connections and service tokens, newest first
+#[derive(Debug, clap::Args)]
+pub(crate) struct Audit {
+    /// Only of this connection, or of the tokens of this service
+    name: Option<ServiceName>,
+    /// How many rows at most
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    lines: u16,
+}
+
+impl Audit {
+    pub(crate) async fn run(self, settings: &Settings, output: Output) -> Result<(), Failure> {
+        let (store, _) = compose::installation(settings, &Machine::this()).await?;
+        let filter = AuditFilter { before: None, subject: self.name.map(|name| name.to_string()) };
+        let rows = store.audit(filter, usize::from(self.lines)).await?;
+        let mut table = Table::new(["AT", "WHO", "WHAT", "NAME", "DETAILS"], "nothing is on record");
+        for row in &rows {
+            table.row([
+                to_the_second(row.at),
+                row.actor.to_string(),
+                row.deed.as_str().to_owned(),
+                row.subject.clone(),
+                told_of(row),
+            ]);
+        }
+        Ok(output.rows(&table, &rows)?)
+    }
+}
+
+/// What a row says besides its columns, for people.
+fn told_of(row: &AuditRow) -> String {
+    let told = |name: &str| said(&row.details[name]);
+    let until = |name: &str| {
+        let end: Option<Timestamp> = serde_json::from_value(row.details[name].clone()).ok();
+        end.map_or("for good".to_owned(), |end| format!("until {}", to_the_second(end)))
+    };
+    match row.deed {
+        Deed::TokenCreated => {
+            let scopes = told("scopes");
+            let scopes = if scopes.is_empty() { "nothing" } else { &scopes };
+            format!("token {} grants {scopes}, {}", told("token"), until("expires_at"))
+        }
+        Deed::TokenRotated => format!(
+            "token {} in place of {}, which counts {}",
+            told("token"),
+            told("replaces"),
+            until("replaced_counts_until")
+        ),
+        Deed::TokenRevoked => format!("token {}", told("token")),
+        Deed::Invited => format!("the link of consent {}", told("consent")),
+        Deed::Connected => {
+            let kind =
+                if row.details["replaced"] == true { "a grant in place of another" } else { "a grant" };
+            format!("{kind}, generation {}", told("generation"))
+        }
+        Deed::Paused | Deed::Resumed | Deed::Disconnected => String::new(),
+    }
+}
+
+/// A text, a number, or some of them.
+fn said(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        Value::Array(items) => items.iter().map(said).collect::<Vec<_>>().join(" "),
+        _ => String::new(),
+    }
+}

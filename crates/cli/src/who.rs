@@ -1,0 +1,16 @@
+//! Who acts at the command line.
+
+use jeton_core::audit::Actor;
+
+/// The user of this process and the machine, as the record names them.
+pub(crate) fn runs_this() -> Actor {
+    let id = rustix::process::getuid().as_raw().to_string();
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, _, user) = (fields.next()?, fields.next()?, fields.next()?);
+        (user == id).then(|| name.to_owned())
+    });
+    let machine = rustix::system::uname();
+    Actor::CommandLine(format!("{}@{}", name.unwrap_or(id), machine.nodename().to_string_lossy()))
+}
