@@ -3,6 +3,7 @@
 
 mod calls;
 mod claims;
+mod goals;
 mod rows;
 mod start;
 
@@ -21,6 +22,7 @@ use serde_json::json;
 
 use crate::load::Quantiles;
 use crate::{proof, tools};
+use goals::Goals;
 use start::Start;
 
 /// Connected by the binary itself; the rows of all others are made after its own.
@@ -28,8 +30,6 @@ const FIRST: &str = "crowd-000000";
 /// Connected by the binary, with a refresh token of the provider: a caller says that its access token was refused.
 const REFUSED: &str = "refused";
 const PATIENCE: Duration = Duration::from_mins(2);
-/// What a start may take. The goal is a fifth of it.
-const LONGEST_START: Duration = Duration::from_secs(10);
 /// How long the tokens live: nothing is due by itself.
 const LIFE: Duration = Duration::from_hours(12);
 
@@ -73,7 +73,7 @@ pub(crate) fn run_short() -> Result<()> {
 /// Runs the proof, says what was measured, and keeps the figures below the target folder.
 ///
 /// # Errors
-/// Something could not be run, an answer was not the right one, or the start took too long.
+/// Something could not be run, an answer was not the right one, or a goal was missed.
 pub(crate) fn run(options: &Options) -> Result<()> {
     proof::build()?;
     if options.store == Store::Postgres {
@@ -267,11 +267,8 @@ impl Figures {
     }
 
     fn findings(&self) -> Vec<String> {
-        let mut findings = Vec::new();
-        let longest = millis(LONGEST_START);
-        if self.many.ready_ms > longest {
-            findings.push(format!("the start took {:.0} ms, more than {longest:.0} ms", self.many.ready_ms));
-        }
+        let goals = Goals::of(proof::PROFILE, self.connections);
+        let mut findings = goals.missed(self.many.ready_ms, self.claim.p50);
         if self.token_requests != 1 {
             findings.push(format!("{} token requests at the provider, where 1 was due", self.token_requests));
         }

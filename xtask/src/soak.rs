@@ -3,6 +3,7 @@
 
 mod attempts;
 mod callers;
+mod given;
 mod judge;
 #[cfg(test)]
 mod judge_tests;

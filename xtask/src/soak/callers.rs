@@ -11,7 +11,8 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::summary::Calls;
+use super::given::Given;
+use super::summary::{Calls, Fate};
 
 /// Callers at work; they stop when told to.
 pub(super) struct Callers {
@@ -66,8 +67,9 @@ impl Caller {
     async fn ask_on(&self) {
         loop {
             let name = self.any(&self.names);
+            let asked_at = SystemClock.now();
             let reply = self.any(&self.doors).get(&format!("/api/v1/connections/{name}/token")).await;
-            self.count(name, reply.ok());
+            self.count(name, asked_at, reply.ok());
             sleep(Duration::from_millis(self.random.between(1, 40))).await;
         }
     }
@@ -77,39 +79,29 @@ impl Caller {
         &items[usize::try_from(self.random.between(0, count)).expect("below the count")]
     }
 
-    fn count(&self, name: &str, reply: Option<Reply>) {
+    fn count(&self, name: &str, asked_at: Timestamp, reply: Option<Reply>) {
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(reply) = reply else {
             calls.unanswered += 1;
             return;
         };
+        if let Some(given) = Given::read(&reply) {
+            let fate = self.fate(given.access_token.reveal());
+            return calls.take(name, &given, fate, asked_at, SystemClock.now());
+        }
         let said = reply.json().unwrap_or(Value::Null);
-        match said["access_token"].as_str().filter(|_| reply.status == 200) {
-            Some(token) if self.emulator.accepts(token) || is_expired(&said) => calls.good += 1,
-            // Nobody can know that a grant was killed before trying.
-            Some(token) if self.emulator.died_with_grant(token) => calls.killed += 1,
-            Some(_) => {
-                calls.dead += 1;
-                let said = |member: &str| said[member].to_string();
-                let example = format!(
-                    "{name}, generation {}, expires_at {}, fingerprint {}, at {}",
-                    said("generation"),
-                    said("expires_at"),
-                    said("fingerprint"),
-                    SystemClock.now()
-                );
-                calls.first_dead.get_or_insert(example);
-            }
-            None => {
-                let code = said["code"].as_str().map_or_else(|| reply.status.to_string(), str::to_owned);
-                *calls.errors.entry(code).or_default() += 1;
-            }
+        let code = said["code"].as_str().map_or_else(|| reply.status.to_string(), str::to_owned);
+        *calls.errors.entry(code).or_default() += 1;
+    }
+
+    /// What the provider says of a token.
+    fn fate(&self, access_token: &str) -> Fate {
+        if self.emulator.accepts(access_token) {
+            Fate::Good
+        } else if self.emulator.died_with_grant(access_token) {
+            Fate::Killed
+        } else {
+            Fate::Dead
         }
     }
-}
-
-/// Whether the token has died of age between the answer and the try.
-fn is_expired(said: &Value) -> bool {
-    let expires_at = said["expires_at"].as_str().and_then(Timestamp::parse_rfc3339);
-    expires_at.is_some_and(|expires_at| expires_at <= SystemClock.now())
 }

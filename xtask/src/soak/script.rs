@@ -77,10 +77,7 @@ impl Act {
             grace: self.grace,
         };
         let mut verdict = judge(&evidence);
-        if let Some(first) = &summary.callers.first_dead {
-            let count = summary.callers.dead;
-            verdict.findings.push(format!("{count} dead tokens of living grants were given, first: {first}"));
-        }
+        verdict.findings.extend(summary.callers.findings());
         if self.grace {
             let asked = |name| format!("{name} was given up for a person though the provider forgives");
             verdict.findings.extend(given_up.iter().map(asked));
