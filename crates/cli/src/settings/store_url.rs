@@ -155,9 +155,14 @@ mod tests {
         let error = read("mysql://root:hunter2@db/jeton").unwrap_err();
         assert!(error.contains("`mysql` is not one; write sqlite:PATH or postgres://"), "{error}");
         assert!(!error.contains("hunter2"));
-        for wrong in ["jeton.sqlite", "sqlite:", "sqlite://host/x", "sqlite::memory:"] {
+        for (wrong, why) in [
+            ("jeton.sqlite", "it has none"),
+            ("sqlite:", "names no file"),
+            ("sqlite://host/x", "begin the name of a host"),
+            ("sqlite::memory:", "would lose every token"),
+        ] {
             let refused = read(wrong).unwrap_err();
-            assert!(refused.contains("write sqlite:PATH"), "{wrong}: {refused}");
+            assert!(refused.contains(why) && refused.contains("write sqlite:PATH"), "{wrong}: {refused}");
         }
     }
 
@@ -168,6 +173,9 @@ mod tests {
             "postgresql://db/jeton",
             "postgres://jeton@/jeton?host=/run/postgresql",
             "postgres://jeton@%2Frun%2Fpostgresql/jeton",
+            "postgres://jeton:pw@db-1:5432,db-2:5432/jeton",
+            "postgres://jeton:pw@db-1,db-2/jeton?port=6432",
+            "postgres://jeton@/jeton?application_name=j&host=db-1,db-2&hostaddr=192.0.2.1,192.0.2.2",
         ] {
             assert_eq!(read(right), Ok(Named::Postgres(Secret::new(right))), "{right}");
         }
@@ -176,6 +184,9 @@ mod tests {
             ("postgres://jeton:hunter2@db", "names no database"),
             ("postgres://jeton:hunter2@db/", "names no database"),
             ("postgres://jeton:hunter2@/jeton", "names no host"),
+            ("postgres://jeton:hunter2@db-1:5432,db-2:5432", "names no database"),
+            ("postgres://jeton:hunter2@db-1,db-2/?port=5432", "names no database"),
+            ("postgres://jeton:hunter2@/jeton?hostaddr=192.0.2.1,192.0.2.2", "names no host"),
         ] {
             let refused = read(wrong).unwrap_err();
             assert!(refused.contains(why) && refused.contains("write postgres://USER@HOST"), "{refused}");
@@ -188,7 +199,12 @@ mod tests {
         for (url, expected) in [
             ("postgres://jeton:hush@db/jeton", "postgres://jeton:[hidden]@db/jeton"),
             ("postgres://jeton:hu/s?h@x@db/jeton", "postgres://jeton:[hidden]@db/jeton"),
+            (
+                "postgres://jeton:hush@db-1:5432,db-2:5432/jeton",
+                "postgres://jeton:[hidden]@db-1:5432,db-2:5432/jeton",
+            ),
             ("postgres://jeton@db:5432/jeton", "postgres://jeton@db:5432/jeton"),
+            ("postgres://jeton@db-1:5432,db-2:5432/jeton", "postgres://jeton@db-1:5432,db-2:5432/jeton"),
             ("postgres://db:5432/jeton", "postgres://db:5432/jeton"),
             ("sqlite:a@b:c", "sqlite:a@b:c"),
         ] {
@@ -201,6 +217,8 @@ mod tests {
         let with = |url: &str| with_password(&Secret::new(url), &Secret::new("p@ss/w:rd"));
         let whole = with("postgres://jeton@db/jeton").unwrap();
         assert_eq!(whole.reveal(), "postgres://jeton:p%40ss%2Fw%3Ard@db/jeton");
+        let several = with("postgres://jeton@db-1:5432,db-2:5432/jeton").unwrap();
+        assert_eq!(several.reveal(), "postgres://jeton:p%40ss%2Fw%3Ard@db-1:5432,db-2:5432/jeton");
         assert!(with("postgres://jeton:one@db/jeton").unwrap_err().contains("both set"));
         assert!(with("postgres://db/jeton").unwrap_err().contains("names no user"));
     }

@@ -243,18 +243,24 @@ mod tests {
 
     #[test]
     fn what_is_no_url_is_refused_in_one_sentence_without_its_secret() {
-        for url in [
-            "mysql://u:hushhush@h/d",
-            "postgres://u:hushhush@h:port/d",
-            "postgres://u:hushhush@h/d?sslmode=maybe",
-            "postgres://u:hushhush@h/d?colour=red",
-            "postgres://u:hushhush@h,i/d?hostaddr=127.0.0.1",
-            "postgres://u:hushhush@h,i,j/d?port=1,2",
-            "postgres://u:hushhush@h/d?target_session_attrs=read-only",
-            "postgres:///d?password=hushhush",
+        for (url, why) in [
+            ("mysql://u:hushhush@h/d", "it does not begin with postgres://"),
+            ("postgres://u:hushhush@h:port/d", "port"),
+            ("postgres://u:hushhush@h/d?sslmode=maybe", "sslmode \"maybe\" is none of"),
+            ("postgres://u:hushhush@h/d?colour=red", "colour"),
+            ("postgres://u:hushhush@h,i/d?hostaddr=127.0.0.1", "one hostaddr for each or none"),
+            ("postgres://u:hushhush@h/d?hostaddr=127.0.0.1,127.0.0.2", "one hostaddr for each or none"),
+            ("postgres://u:hushhush@h,i,j/d?port=1,2", "one port for all hosts or one for each"),
+            ("postgres://u:hushhush@h:1,i:2/d?port=3", "one port for all hosts or one for each"),
+            (
+                "postgres://u:hushhush@h/d?target_session_attrs=read-only",
+                "asks for a server that the store cannot be",
+            ),
+            ("postgres:///d?password=hushhush", "it names no host"),
         ] {
             let text = address(url).err().expect(url);
             assert!(text.contains("store.url is not the URL") && text.contains("write it as"), "{text}");
+            assert!(text.contains(why), "{url}: {text}");
             assert!(!text.contains("hushhush") && !text.contains('\n'), "{text}");
         }
     }

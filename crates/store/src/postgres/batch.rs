@@ -206,6 +206,7 @@ async fn load(shared: &Shared, session: &mut Session<'_>, needs: &[&Needs]) -> R
     }
 
     let answers = session.together(&plan.statements).await?;
+    shared.sessions.begun(&answers)?;
     if let Some(clock) = &shared.clock {
         loaded.now = clock.now();
     }

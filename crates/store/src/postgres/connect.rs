@@ -3,14 +3,13 @@
 use std::error::Error as _;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use deadpool_postgres::Connect;
 use jeton_core::keep::ports::StoreError;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_postgres::config::Host;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Config, Connection, Error, Socket};
@@ -28,16 +27,38 @@ pub(super) type Driven = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect
 pub(super) struct Connector {
     /// In the order of the URL.
     hosts: Vec<Config>,
-    /// The one that let us in last: it is tried first, so that silent ones do not use up the time of whoever waits.
-    last: Arc<AtomicUsize>,
+    first: Arc<Mutex<First>>,
     tls: MakeRustlsConnect,
+}
+
+/// The host that is tried first: the one that let us in last, so that silent ones do not use up the time of whoever waits.
+struct First {
+    number: usize,
+    since: Instant,
 }
 
 impl Connector {
     pub(super) fn of(address: &Address) -> Result<Self, StoreError> {
         let count = address.config.get_hosts().len();
         let hosts = (0..count).map(|number| alone(&address.config, number)).collect();
-        Ok(Self { hosts, last: Arc::default(), tls: tls::connector(address)? })
+        let first = First { number: 0, since: Instant::now() };
+        Ok(Self { hosts, first: Arc::new(Mutex::new(first)), tls: tls::connector(address)? })
+    }
+
+    /// The session that was opened then turned out to be of no use: its host is not the first one any more.
+    pub(super) fn pass_over(&self, opened: Instant) {
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        // Once, whoever else finds out the same.
+        if first.since <= opened {
+            *first = First { number: (first.number + 1) % self.hosts.len(), since: Instant::now() };
+        }
+    }
+
+    fn begin_with(&self, number: usize) {
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        if first.number != number {
+            *first = First { number, since: Instant::now() };
+        }
     }
 
     /// Tries one host after the other, from the one that let us in last. Where none answers in time it begins anew, for as long
@@ -48,19 +69,19 @@ impl Connector {
     pub(super) async fn open(&self) -> Result<(Client, Driven), Error> {
         loop {
             let mut refused: Option<Error> = None;
-            let first = self.last.load(Ordering::Relaxed);
+            let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).number;
             for number in (0..self.hosts.len()).map(|ahead| (first + ahead) % self.hosts.len()) {
                 let host = &self.hosts[number];
                 match timeout(limit(host), host.connect(self.tls.clone())).await {
                     Ok(Ok(opened)) => {
-                        self.last.store(number, Ordering::Relaxed);
+                        self.begin_with(number);
                         return Ok(opened);
                     }
                     Ok(Err(error)) => {
                         refused = refused.filter(|before| tells(before) >= tells(&error)).or(Some(error));
                     }
                     // Who comes next does not wait for it again.
-                    Err(_) => self.last.store((number + 1) % self.hosts.len(), Ordering::Relaxed),
+                    Err(_) => self.begin_with((number + 1) % self.hosts.len()),
                 }
             }
             if let Some(error) = refused {

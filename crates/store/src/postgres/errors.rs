@@ -9,6 +9,7 @@ use jeton_core::keep::ports::StoreError;
 use tokio_postgres::error::{DbError, SqlState};
 
 use super::address::Address;
+use super::place::Place;
 
 /// Why a call on a connection failed, before it is put into the words of the ports.
 #[derive(Debug)]
@@ -23,6 +24,13 @@ pub(super) enum Failure {
     Lost,
     /// The server is a standby, which may be behind its primary.
     Standby,
+    /// A new session, or what a pooler did with a transaction, leads to another database than the first session did.
+    Elsewhere {
+        /// Where the first one led.
+        home: Place,
+        /// Where this leads.
+        found: Place,
+    },
     /// A call needs this attempt, which was not loaded.
     Unloaded(AttemptId),
     /// We say so.
@@ -64,7 +72,8 @@ impl Failure {
     /// already is not known; its ids make sending it again harmless.
     pub(super) fn passes(&self) -> bool {
         match self {
-            Self::Silent(_) | Self::Lost | Self::Standby => true,
+            // The name or another host of the URL may lead home again.
+            Self::Silent(_) | Self::Lost | Self::Standby | Self::Elsewhere { .. } => true,
             Self::Sql(error) => match error.code() {
                 Some(state) => {
                     let class = &state.code()[..2];
@@ -103,7 +112,8 @@ impl Failure {
             Self::Sql(error) => {
                 error.code().is_none_or(|state| *state == SqlState::READ_ONLY_SQL_TRANSACTION)
             }
-            Self::Busy(_) | Self::Unloaded(_) | Self::Store(_) => false,
+            // Those that were made before led home.
+            Self::Elsewhere { .. } | Self::Busy(_) | Self::Unloaded(_) | Self::Store(_) => false,
         }
     }
 
@@ -153,6 +163,10 @@ impl Failure {
                 waited.as_secs()
             )),
             Self::Standby => read_only(place),
+            Self::Elsewhere { home, found } => StoreError::Unavailable(format!(
+                "{place} leads to another database ({found}) than when this process was started ({home}): let the name or \
+                 address lead back, or, if the database was moved, end the processes on both, start one anew and run `jeton adopt`"
+            )),
             Self::Lost => StoreError::Unavailable(format!("the connection to {place} was lost: try again")),
             Self::Unloaded(attempt) => StoreError::Unavailable(format!(
                 "the attempt {attempt} was looked for in vain, which is a fault of jeton: try again"

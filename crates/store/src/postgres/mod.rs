@@ -73,7 +73,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// What the store and its tasks share.
 struct Shared {
     address: Address,
-    sessions: Sessions,
+    /// Boxed, so that the futures that open a store stay small.
+    sessions: Box<Sessions>,
     queue: Queue,
     feed: Feed,
     announcements: Announcements,
@@ -150,7 +151,7 @@ impl PostgresStore {
     /// more connections, [`StoreError::Unwritable`] for a standby.
     pub async fn open(options: PostgresOptions) -> Result<Self, StoreError> {
         let address = Address::of(&options)?;
-        let sessions = Sessions::new(&address, &options)?.trying();
+        let sessions = Box::new(Sessions::new(&address, &options)?.trying());
         if let Some(lacking) = lacking(&sessions, &address).await?.first() {
             if !options.migrate {
                 return Err(StoreError::Refused(format!(
@@ -271,6 +272,7 @@ impl PostgresStore {
             let mut session = shared.sessions.lend().await?;
             let answers = session.together(all).await?;
             session.settle();
+            shared.sessions.begun(&answers)?;
             Ok(answers)
         };
         let mut answers = shared.patiently(write).await?;

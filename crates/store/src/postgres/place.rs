@@ -5,9 +5,14 @@
 //! and in a copy of the whole data directory. So a failover is no copy; and a clone of the whole server, such as a
 //! snapshot, is not known for one by this.
 //!
-//! The place where the database was first opened, or was adopted last, is kept among its settings.
+//! The place where the database was first opened, or was adopted last, is kept among its settings. Besides, a store that is
+//! open stays where its first session led: names and addresses may begin to lead to a copy at any time.
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
 
 use jeton_core::keep::ports::StoreError;
+use tokio_postgres::{Client, Row};
 
 use super::errors::Failure;
 use super::session::Sessions;
@@ -19,27 +24,48 @@ pub(super) const SETTING: &str = "postgres.place";
 
 const RECORDED: &str = "SELECT value FROM settings WHERE name = 'postgres.place'";
 
-const NUMBERS: &str =
-    "SELECT oid::bigint, 'store'::regclass::oid::bigint FROM pg_database WHERE datname = current_database()";
-
-/// Alone, for an administrator may withhold the function, and other servers do not have it.
-const SYSTEM: &str = "SELECT system_identifier::bigint FROM pg_control_system()";
+/// What a SELECT names to learn a place. An administrator may withhold the function that tells of the system, and other servers
+/// do not have it: then it is left out. The last number is absent until the schema is there.
+pub(super) fn columns(with_system: bool) -> String {
+    let system = if with_system {
+        "(SELECT system_identifier::bigint FROM pg_control_system())"
+    } else {
+        "NULL::bigint"
+    };
+    format!(
+        "{system}, (SELECT oid::bigint FROM pg_database WHERE datname = current_database()),
+         to_regclass('store')::oid::bigint"
+    )
+}
 
 /// A cluster, a database of it, and our tables in that. What cannot be learned is absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place([Option<i64>; 3]);
 
 impl Place {
+    /// Where a session leads.
+    pub(super) async fn of(session: &Client) -> Result<Self, Failure> {
+        let ask = async |with_system| {
+            session.query_typed_one(&format!("SELECT {}", columns(with_system)), &[]).await
+        };
+        let row = match ask(true).await.map_err(Failure::from) {
+            Err(failure) if failure.is_withheld() => ask(false).await?,
+            answered => answered?,
+        };
+        Self::read(&row, 0)
+    }
+
+    /// Reads what [`columns`] found, from the column at `first` on.
+    pub(super) fn read(row: &Row, first: usize) -> Result<Self, Failure> {
+        Ok(Self([row.try_get(first)?, row.try_get(first + 1)?, row.try_get(first + 2)?]))
+    }
+
     /// Where the database is.
     pub(super) async fn here(sessions: &Sessions) -> Result<Self, Failure> {
-        let system = match sessions.rows(&Statement::new(SYSTEM)).await {
-            Ok(rows) => rows.first().map(|row| row.try_get(0)).transpose()?,
-            Err(failure) if failure.is_withheld() => None,
-            Err(failure) => return Err(failure),
-        };
-        let rows = sessions.rows(&Statement::new(NUMBERS)).await?;
-        let row = rows.first().ok_or(Failure::Lost)?;
-        Ok(Self([system, row.try_get(0)?, row.try_get(1)?]))
+        let session = sessions.lend().await?;
+        let here = session.place().await?;
+        session.settle();
+        Ok(here)
     }
 
     /// Where the database was, if that was ever noted.
@@ -76,6 +102,47 @@ impl Place {
     pub(super) fn knows_more(self, other: Self) -> bool {
         self.0.iter().zip(other.0).any(|(one, other)| one.is_some() && other.is_none())
     }
+
+    /// What it says, and what `other` says besides.
+    fn with(self, other: Self) -> Self {
+        Self(std::array::from_fn(|part| self.0[part].or(other.0[part])))
+    }
+}
+
+/// For people.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [system, database, tables] =
+            self.0.map(|part| part.map_or_else(|| "unknown".to_owned(), |number| number.to_string()));
+        write!(f, "system identifier {system}, database {database}, tables {tables}")
+    }
+}
+
+/// Where an opened store stands: where its first session led.
+#[derive(Default)]
+pub(super) struct Home(Mutex<Option<Place>>);
+
+impl Home {
+    /// A new session leads there. What the sessions before it could not learn is learned from it.
+    ///
+    /// # Errors
+    /// [`Failure::Elsewhere`]: not where the first one led.
+    pub(super) fn see(&self, found: Place) -> Result<(), Failure> {
+        let mut home = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match *home {
+            Some(home) if home.differs(found) => Err(Failure::Elsewhere { home, found }),
+            known => {
+                *home = Some(known.map_or(found, |known| known.with(found)));
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether the server names its system.
+    pub(super) fn names_its_system(&self) -> bool {
+        let home = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        home.is_some_and(|Place([system, ..])| system.is_some())
+    }
 }
 
 #[cfg(test)]
@@ -99,5 +166,21 @@ mod tests {
         for torn in ["", "1/2", "1/2/3/4", "1/x/3", "-"] {
             assert!(Place::parse(torn.as_bytes()).is_err(), "{torn:?}");
         }
+    }
+
+    #[test]
+    fn a_store_stays_where_its_first_session_led_and_learns_what_that_one_could_not() {
+        let home = Home::default();
+        for seen in [[Some(1), Some(2), None], [None, Some(2), Some(3)], [Some(1), Some(2), Some(3)]] {
+            home.see(Place(seen)).unwrap();
+        }
+        for other in [[Some(9), Some(2), Some(3)], [None, Some(9), Some(3)], [None, None, Some(9)]] {
+            let refused = home.see(Place(other)).unwrap_err();
+            assert!(
+                matches!(refused, Failure::Elsewhere { found, .. } if found == Place(other)),
+                "{refused:?}"
+            );
+        }
+        home.see(Place([Some(1), None, None])).unwrap();
     }
 }

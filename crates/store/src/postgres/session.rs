@@ -7,12 +7,13 @@ use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, R
 use futures_util::future::join_all;
 use jeton_core::keep::ports::StoreError;
 use tokio::time::{Instant, timeout};
-use tokio_postgres::Row;
+use tokio_postgres::{Client, Row};
 
 use super::PostgresOptions;
-use super::address::Address;
-use super::connect::Connector;
+use super::address::{Address, SESSION};
+use super::connect::{Connector, Driven};
 use super::errors::Failure;
+use super::place::{self, Home, Place};
 use super::statement::Statement;
 
 /// How long one try of several may take before its connection counts as dead. The server gives up waiting for a lock after 3 s,
@@ -55,19 +56,22 @@ impl Counters {
 /// The pool.
 pub(super) struct Sessions {
     pool: Pool,
+    connector: Connector,
+    home: Home,
     patience: Duration,
     /// How long an answer may take.
     limit: Duration,
-    begin: Vec<&'static str>,
+    pooler: bool,
     pub(super) counters: Counters,
 }
 
 impl Sessions {
     /// Answers may take all of the patience.
     pub(super) fn new(address: &Address, options: &PostgresOptions) -> Result<Self, StoreError> {
+        let connector = Connector::of(address)?;
         let manager = Manager::from_connect(
             address.config.clone(),
-            Connector::of(address)?,
+            connector.clone(),
             ManagerConfig { recycling_method: RecyclingMethod::Fast },
         );
         let pool = Pool::builder(manager)
@@ -78,9 +82,9 @@ impl Sessions {
             .recycle_timeout(Some(options.patience))
             .build()
             .map_err(|error| StoreError::Unavailable(format!("no pool can be made: {error}")))?;
-        let begin = if address.pooler { vec![BEGIN, SET_LOCALLY] } else { vec![BEGIN] };
-        let (patience, counters) = (options.patience, Counters::default());
-        Ok(Self { pool, patience, limit: patience, begin, counters })
+        let (patience, pooler) = (options.patience, address.pooler);
+        let (home, counters) = (Home::default(), Counters::default());
+        Ok(Self { pool, connector, home, patience, limit: patience, pooler, counters })
     }
 
     /// For callers who try again: no try takes longer than [`TRY`].
@@ -95,16 +99,53 @@ impl Sessions {
         drop(self.pool.retain(|_, metrics| metrics.created >= begun));
     }
 
-    /// A connection that answered a moment ago, or a new one.
+    /// A connection that answered a moment ago, or a new one, which is asked where it leads.
     pub(super) async fn lend(&self) -> Result<Session<'_>, Failure> {
         let lent = self.pool.get().await.map_err(|error| Failure::of_pool(error, self.patience))?;
-        Ok(Session { client: Some(lent), sessions: self, counted: true, only_reads: false })
+        let metrics = Object::metrics(&lent);
+        let opened = metrics.recycled.is_none().then_some(metrics.created);
+        let session = Session { client: Some(lent), sessions: self, counted: true, only_reads: false };
+        if let Some(opened) = opened {
+            // Boxed, because hardly any loan needs it, and each future that holds one would grow by it.
+            self.see(Box::pin(session.place()).await?, opened.into())?;
+        }
+        Ok(session)
+    }
+
+    /// A connection outside of the pool, which must be driven. Whoever has it tells by [`Sessions::see`] where it leads before
+    /// using it.
+    pub(super) async fn open_one(&self) -> Result<(Client, Driven), Failure> {
+        Ok(self.connector.open().await?)
+    }
+
+    /// A connection that was opened then leads there.
+    ///
+    /// # Errors
+    /// [`Failure::Elsewhere`]: it is of no use. Whoever connects next tries another host first.
+    pub(super) fn see(&self, place: Place, opened: Instant) -> Result<(), Failure> {
+        self.home.see(place).inspect_err(|_| self.connector.pass_over(opened))
     }
 
     /// What begins a transaction that writes.
-    pub(super) fn begin(&self) -> impl Iterator<Item = Statement> + '_ {
+    pub(super) fn begin(&self) -> impl Iterator<Item = Statement> {
         self.counters.transactions.fetch_add(1, Ordering::Relaxed);
-        self.begin.iter().map(|sql| Statement::new(*sql))
+        let locally = self.pooler.then(|| {
+            let place = place::columns(self.home.names_its_system());
+            Statement::new(format!("{SET_LOCALLY}, {place}"))
+        });
+        std::iter::once(Statement::new(BEGIN)).chain(locally)
+    }
+
+    /// Sees in the answers to [`Sessions::begin`] where the transaction was led, which a pooler decides anew for each.
+    ///
+    /// # Errors
+    /// [`Failure::Elsewhere`].
+    pub(super) fn begun(&self, answers: &[Vec<Row>]) -> Result<(), Failure> {
+        if !self.pooler {
+            return Ok(());
+        }
+        let row = answers.get(1).and_then(|rows| rows.first()).ok_or(Failure::Lost)?;
+        self.home.see(Place::read(row, SESSION.len())?)
     }
 
     /// The rows that one statement finds.
@@ -171,6 +212,13 @@ impl Session<'_> {
         Ok(answers?)
     }
 
+    /// Where it leads.
+    pub(super) async fn place(&self) -> Result<Place, Failure> {
+        let client = self.client.as_ref().ok_or(Failure::Lost)?;
+        let limit = self.sessions.limit;
+        timeout(limit, Place::of(client)).await.map_err(|_| Failure::Silent(limit))?
+    }
+
     /// Sends text that holds no parameters, several statements of it as one transaction.
     pub(super) async fn script(&mut self, sql: &str) -> Result<(), Failure> {
         let client = self.client.as_ref().ok_or(Failure::Lost)?;
@@ -201,7 +249,6 @@ impl Drop for Session<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::address::SESSION;
     use super::*;
 
     #[test]

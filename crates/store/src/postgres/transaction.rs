@@ -20,6 +20,7 @@ pub(super) async fn locked(
     statements.extend(locks);
     statements.push(Statement::new(table::INSTANT));
     let mut answers = session.together(&statements).await?;
+    shared.sessions.begun(&answers)?;
     let instant = answers.pop().unwrap_or_default();
     let now = match &shared.clock {
         Some(clock) => clock.now(),

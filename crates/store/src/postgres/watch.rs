@@ -7,17 +7,15 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, stream};
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::connection::Revision;
-use jeton_core::keep::ports::StoreError;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_postgres::{AsyncMessage, Notification};
 
 use super::Shared;
-use super::address::Address;
 use super::batch::{Changed, FIRST_PAUSE};
-use super::connect::Connector;
 use super::errors::Failure;
 use super::feed;
+use super::place::Place;
 
 /// The channel of NOTIFY, as a text in SQL. Other databases of the same server do not hear it; what keeps the stores of
 /// several schemas of one database apart is the number of a table.
@@ -155,7 +153,16 @@ async fn listen(shared: &Shared) {
         let begun = Instant::now();
         match listen_once(shared).await {
             Ok(()) => tracing::info!(store = %shared.address.shown, "the connection that listens was lost"),
-            Err(error) => tracing::debug!(%error, "changes of other nodes cannot be listened to"),
+            Err(failure) => {
+                // Calls over older connections succeed, and say nothing of it.
+                let leads_elsewhere = matches!(failure, Failure::Elsewhere { .. });
+                let error = failure.into_store_error(&shared.address);
+                if leads_elsewhere {
+                    tracing::warn!(%error, "changes of other nodes cannot be listened to");
+                } else {
+                    tracing::debug!(%error, "changes of other nodes cannot be listened to");
+                }
+            }
         }
         if begun.elapsed() > LONGEST_PAUSE {
             pause = FIRST_PAUSE;
@@ -166,25 +173,23 @@ async fn listen(shared: &Shared) {
 }
 
 /// Listens until the connection ends.
-async fn listen_once(shared: &Shared) -> Result<(), StoreError> {
-    let address: &Address = &shared.address;
-    let explain = |error| Failure::Sql(error).into_store_error(address);
-    let late = |_| Failure::Silent(BEGINNING).into_store_error(address);
+async fn listen_once(shared: &Shared) -> Result<(), Failure> {
+    let late = |_| Failure::Silent(BEGINNING);
     let begins = Instant::now() + BEGINNING;
-    let connector = Connector::of(address)?;
-    let (client, mut connection) =
-        timeout_at(begins, connector.open()).await.map_err(late)?.map_err(explain)?;
+    let (client, mut connection) = timeout_at(begins, shared.sessions.open_one()).await.map_err(late)??;
+    let opened = Instant::now();
     let mut messages = stream::poll_fn(move |context| connection.poll_message(context));
     let listen = async {
+        shared.sessions.see(Place::of(&client).await?, opened)?;
         let channel = client.query_typed_one(&format!("SELECT {CHANNEL}"), &[]).await?;
-        client.batch_execute(&format!("LISTEN {}", channel.try_get::<_, &str>(0)?)).await
+        Ok::<_, Failure>(client.batch_execute(&format!("LISTEN {}", channel.try_get::<_, &str>(0)?)).await?)
     };
     let mut listening = std::pin::pin!(timeout_at(begins, listen));
     let mut begun = false;
     loop {
         tokio::select! {
             answer = &mut listening, if !begun => {
-                answer.map_err(late)?.map_err(explain)?;
+                answer.map_err(late)??;
                 begun = true;
                 // What was announced while nobody listened is found by looking.
                 shared.feed.pass_wanted.notify_one();
@@ -192,7 +197,7 @@ async fn listen_once(shared: &Shared) -> Result<(), StoreError> {
             message = messages.next() => match message {
                 Some(Ok(AsyncMessage::Notification(heard))) => hear(shared, &heard),
                 Some(Ok(_)) => {}
-                Some(Err(error)) => return Err(explain(error)),
+                Some(Err(error)) => return Err(error.into()),
                 None => return Ok(()),
             },
         }

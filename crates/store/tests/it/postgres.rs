@@ -3,6 +3,7 @@
 mod bouncer;
 mod conformance;
 mod copies;
+mod elsewhere;
 mod faults;
 mod feed;
 mod locks;

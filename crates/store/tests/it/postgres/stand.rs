@@ -29,6 +29,12 @@ pub(super) async fn open(url: &str) -> PostgresStore {
     PostgresStore::open(options(url)).await.unwrap()
 }
 
+/// The URL of a database with several hosts of this machine, one port after the other.
+pub(super) fn of_hosts(cluster: &PgCluster, name: &str, ports: &[u16]) -> String {
+    let hosts: Vec<_> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+    cluster.tcp_url(name).replace(&format!("127.0.0.1:{}", cluster.port()), &hosts.join(","))
+}
+
 /// Somebody's transaction, open for as long as the test wants.
 pub(super) async fn session(database: &PgDatabase) -> tokio_postgres::Client {
     let (client, connection) = tokio_postgres::connect(database.url(), tokio_postgres::NoTls).await.unwrap();

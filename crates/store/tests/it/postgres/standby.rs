@@ -8,14 +8,8 @@ use jeton_core::keep::ports::{ChangeFeed as _, ConnectionStore as _, Maintenance
 use jeton_store::{PostgresOptions, PostgresStore};
 use jeton_testkit::PgCluster;
 
-use super::stand::{claim, connect, database, database_of, open, options};
+use super::stand::{claim, connect, database, database_of, of_hosts, open, options};
 use super::wire::Silent;
-
-/// The URL of a database with several hosts of this machine, one port after the other.
-fn of_hosts(cluster: &PgCluster, name: &str, ports: &[u16]) -> String {
-    let hosts: Vec<_> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
-    cluster.tcp_url(name).replace(&format!("127.0.0.1:{}", cluster.port()), &hosts.join(","))
-}
 
 fn is_read_only(error: &StoreError) -> bool {
     matches!(error, StoreError::Unwritable(text) if text.contains("is read-only") && text.contains("name the primary"))
@@ -74,6 +68,39 @@ async fn a_standby_is_the_store_once_it_is_promoted_and_not_before() {
     assert_eq!(store.revision().await.unwrap(), seen, "it did not go back");
     assert!(!store.is_copy().await.unwrap(), "a failover makes no copy");
     assert!(matches!(store.claim(claim("acme", 1)).await, Ok(ClaimAnswer::Won { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_the_refusals_of_several_hosts_the_one_that_tells_most_is_told_whichever_comes_first() {
+    let primary = PgCluster::private(&[], &[]).unwrap();
+    let database = database_of(&primary);
+    let standby = primary.standby().unwrap();
+    let stranger = PgCluster::private(&[], &[]).unwrap();
+    let role = format!("ALTER ROLE {} PASSWORD 'another'", PgCluster::USER);
+    stranger.query("postgres", &role).unwrap();
+    let nobody = 1;
+    let refusal = async |ports: &[u16]| {
+        let url = of_hosts(&primary, database.name(), ports);
+        PostgresStore::open(options(&url)).await.map(drop).unwrap_err()
+    };
+    let (standby, stranger) = (standby.port(), stranger.port());
+    for ports in [
+        [stranger, standby, nobody],
+        [stranger, nobody, standby],
+        [standby, stranger, nobody],
+        [standby, nobody, stranger],
+        [nobody, stranger, standby],
+        [nobody, standby, stranger],
+    ] {
+        let refused = refusal(&ports).await;
+        let told =
+            matches!(&refused, StoreError::Refused(text) if text.contains("does not let the user jeton in"));
+        assert!(told, "{ports:?}: {refused:?}");
+    }
+    for ports in [[standby, nobody], [nobody, standby]] {
+        let refused = refusal(&ports).await;
+        assert!(is_read_only(&refused), "{ports:?}: {refused:?}");
+    }
 }
 
 /// A pooler, or an address that moves, may lead a session to a standby after it was asked. Here the server says so of itself.

@@ -1,7 +1,7 @@
 //! The way to a server, as a network makes it: it may go silent, with nobody told.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -13,6 +13,7 @@ pub(super) struct Wire {
     port: u16,
     cut: watch::Sender<()>,
     open: Arc<AtomicBool>,
+    server: Arc<AtomicU16>,
 }
 
 impl Wire {
@@ -21,12 +22,13 @@ impl Wire {
         let port = listener.local_addr().unwrap().port();
         let (cut, cuts) = watch::channel(());
         let (open, tasks) = (Arc::new(AtomicBool::new(true)), TaskTracker::new());
-        let is_open = Arc::clone(&open);
+        let server = Arc::new(AtomicU16::new(server));
+        let (is_open, leads_to) = (Arc::clone(&open), Arc::clone(&server));
         tasks.clone().spawn(async move {
             loop {
                 let (mut near, _) = listener.accept().await.unwrap();
                 let mut cuts = cuts.clone();
-                let is_open = is_open.load(Ordering::SeqCst);
+                let (is_open, server) = (is_open.load(Ordering::SeqCst), leads_to.load(Ordering::SeqCst));
                 cuts.mark_unchanged();
                 tasks.spawn(async move {
                     if !is_open {
@@ -41,7 +43,7 @@ impl Wire {
                 });
             }
         });
-        Self { port, cut, open }
+        Self { port, cut, open, server }
     }
 
     /// The URL of a database behind it.
@@ -52,6 +54,11 @@ impl Wire {
     /// Who connects from now on hears nothing, or gets through again.
     pub(super) fn let_in(&self, open: bool) {
         self.open.store(open, Ordering::SeqCst);
+    }
+
+    /// Who connects from now on comes to this server.
+    pub(super) fn lead_to(&self, server: u16) {
+        self.server.store(server, Ordering::SeqCst);
     }
 
     /// Whatever is connected now is silent from here on; who connects later is not.
