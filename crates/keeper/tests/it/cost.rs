@@ -30,6 +30,7 @@ impl Hooks for Commits {
 struct Cost {
     calls: u64,
     commits: u64,
+    statements: u64,
     /// What PostgreSQL was sent; nothing on SQLite.
     sent: Counts,
 }
@@ -39,6 +40,7 @@ impl Cost {
         Self {
             calls: self.calls - before.calls,
             commits: self.commits - before.commits,
+            statements: self.statements - before.statements,
             sent: Counts {
                 transactions: self.sent.transactions - before.sent.transactions,
                 statements: self.sent.statements - before.sent.statements,
@@ -65,6 +67,7 @@ impl Watched {
         Cost {
             calls: self.process.tap.calls(),
             commits: self.commits.0.load(Ordering::SeqCst),
+            statements: self.process.store.statements(),
             sent: self.process.store.counts().unwrap_or_default(),
         }
     }
@@ -97,6 +100,9 @@ async fn an_undisturbed_refresh_costs_two_transactions_the_claim_and_the_commit(
     assert_eq!(world.requests() as u64, 1 + REFRESHES);
     assert_eq!(cost.commits, 2 * REFRESHES, "a claim and a commit: {cost:?}");
     assert_eq!(cost.calls, 5 * REFRESHES, "and looks before, after the commit and at the end: {cost:?}");
+    // Those of SQLite begin and end the transactions of its readers, too.
+    let each = if watched.is_postgres() { 19 } else { 43 };
+    assert_eq!(cost.statements, each * REFRESHES, "{cost:?}");
     if watched.is_postgres() {
         assert_eq!(cost.sent.transactions, 2 * REFRESHES, "{cost:?}");
         assert_eq!(cost.sent.round_trips, 7 * REFRESHES, "two for a transaction, one for a look: {cost:?}");
@@ -138,6 +144,8 @@ async fn where_the_old_token_dies_a_caller_costs_one_look_for_each_age_of_memory
     assert!(vends > 100, "{vends}");
     assert!((1..=ages + 1).contains(&u128::from(cost.calls)), "{cost:?} in {ages} ages of memory");
     assert_eq!(cost.commits, 0, "a look writes nothing");
+    let each = if watched.is_postgres() { 1 } else { 5 };
+    assert_eq!(cost.statements, each * cost.calls, "{cost:?}");
     if watched.is_postgres() {
         let looks = cost.calls;
         assert_eq!(cost.sent, Counts { transactions: 0, statements: looks, round_trips: looks });

@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -68,8 +68,10 @@ impl Database {
                 let mut options = SqliteOptions::new(clock);
                 options.hooks = hooks;
                 options.busy_timeout = PATIENCE;
+                let statements = Arc::<AtomicU64>::default();
+                options.statements = Some(Arc::clone(&statements));
                 let store = Arc::new(SqliteStore::open(file, options).expect("the database opens"));
-                Kept { faults: Faults::Sqlite(Arc::clone(&store)), store, postgres: None }
+                Kept { faults: Faults::Sqlite(Arc::clone(&store)), store, postgres: None, statements }
             }
             Self::Postgres(database) => {
                 let switches = Arc::new(Switches { full: false.into(), read_only: false.into(), hooks });
@@ -77,7 +79,13 @@ impl Database {
                 options.clock = Some(clock);
                 options.hooks = Arc::clone(&switches) as _;
                 let store = Arc::new(PostgresStore::open(options).await.expect("the database opens"));
-                Kept { faults: Faults::Postgres(switches), store: store.clone(), postgres: Some(store) }
+                let statements = Arc::default();
+                Kept {
+                    faults: Faults::Postgres(switches),
+                    store: store.clone(),
+                    postgres: Some(store),
+                    statements,
+                }
             }
         }
     }
@@ -90,6 +98,8 @@ pub(crate) struct Kept {
     faults: Faults,
     /// The same once more, where it stands on PostgreSQL.
     postgres: Option<Arc<PostgresStore>>,
+    /// What a file was asked.
+    statements: Arc<AtomicU64>,
 }
 
 impl Kept {
@@ -100,6 +110,11 @@ impl Kept {
     /// The switches by which it refuses to write.
     pub(crate) fn faults(&self) -> &Faults {
         &self.faults
+    }
+
+    /// How many statements it has run since it was opened.
+    pub(crate) fn statements(&self) -> u64 {
+        self.counts().map_or_else(|| self.statements.load(Ordering::SeqCst), |counts| counts.statements)
     }
 
     /// What it has sent so far, where it stands on PostgreSQL.

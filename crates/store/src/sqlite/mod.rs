@@ -32,7 +32,7 @@ mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -67,6 +67,8 @@ pub struct SqliteOptions {
     pub last_migration: Option<u32>,
     /// Where tests step in; [`NoHooks`] in earnest.
     pub hooks: Arc<dyn Hooks>,
+    /// Counts the statements that are run once the store is open, where somebody wants to know.
+    pub statements: Option<Arc<AtomicU64>>,
 }
 
 impl SqliteOptions {
@@ -80,6 +82,7 @@ impl SqliteOptions {
             most_waiting: 4096,
             last_migration: None,
             hooks: Arc::new(NoHooks),
+            statements: None,
         }
     }
 }
@@ -106,21 +109,23 @@ impl SqliteStore {
     pub fn open(path: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
         let path = guard::prepare(path)?;
         let open = || -> Result<_, Failure> {
-            let conn = opening::writer(&path, options.busy_timeout)?;
+            let mut conn = opening::writer(&path, options.busy_timeout)?;
             let schema = up_to(migrate::MIGRATIONS, options.last_migration);
             migrate::migrate(&conn, &path, schema, options.clock.now(), options.busy_timeout)?;
             let revision = writer::read_revision(&conn)?;
             let clock = Arc::clone(&options.clock);
             let steady = steady::open(&conn, clock, options.boot.as_deref(), options.busy_timeout)?;
+            opening::count(&mut conn, options.statements.as_ref())?;
             Ok((conn, revision, steady))
         };
         let (conn, revision, steady) = open().map_err(|failure| failure.into_store_error(&path))?;
-        let readers = Readers::new(path.clone(), options.readers, options.most_waiting, options.busy_timeout);
+        let readers = Readers::new(path.clone(), &options);
         let shared = Arc::new(Shared {
             path,
             steady,
             busy_timeout: options.busy_timeout,
             hooks: options.hooks,
+            statements: options.statements,
             faults: Faults::default(),
             revision: watch::Sender::new(revision),
             watchers: AtomicUsize::new(0),

@@ -1,11 +1,14 @@
 //! Opening connections: what every one of them is told, and how long they wait for each other.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use jeton_core::keep::ports::StoreError;
 use rusqlite::config::DbConfig;
+use rusqlite::trace::{TraceEvent, TraceEventCodes};
 use rusqlite::{Connection, OpenFlags};
 
 use super::errors::{Failure, is_busy};
@@ -77,6 +80,15 @@ pub(super) fn reader(path: &Path, busy_timeout: Duration) -> Result<Connection, 
     conn.execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;")?;
     keep_statements(&conn)?;
     Ok(conn)
+}
+
+/// Has every statement of a connection counted, where somebody wants to know.
+pub(super) fn count(conn: &mut Connection, statements: Option<&Arc<AtomicU64>>) -> rusqlite::Result<()> {
+    let Some(statements) = statements.cloned() else { return Ok(()) };
+    let one_more = move |_: TraceEvent<'_>| {
+        statements.fetch_add(1, Ordering::Relaxed);
+    };
+    conn.trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, Some(one_more))
 }
 
 /// Statements are prepared once. Without the promise of stable plans SQLite looks at the values that are bound, and prepares

@@ -1,7 +1,7 @@
 //! The connections that only read, a few of them, each used by one caller at a time.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use jeton_core::keep::ports::StoreError;
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
+use super::SqliteOptions;
 use super::errors::Failure;
 use super::opening;
 
@@ -21,17 +22,19 @@ pub(super) struct Readers {
     turns: Arc<Semaphore>,
     waiting: AtomicUsize,
     most_waiting: usize,
+    statements: Option<Arc<AtomicU64>>,
 }
 
 impl Readers {
-    pub(super) fn new(path: PathBuf, count: usize, most_waiting: usize, busy_timeout: Duration) -> Self {
+    pub(super) fn new(path: PathBuf, options: &SqliteOptions) -> Self {
         Self {
             path,
-            busy_timeout,
+            busy_timeout: options.busy_timeout,
             idle: Mutex::new(Vec::new()),
-            turns: Arc::new(Semaphore::new(count.max(1))),
+            turns: Arc::new(Semaphore::new(options.readers.max(1))),
             waiting: AtomicUsize::new(0),
-            most_waiting,
+            most_waiting: options.most_waiting,
+            statements: options.statements.clone(),
         }
     }
 
@@ -57,13 +60,16 @@ impl Readers {
         })?
     }
 
+    fn another(&self) -> Result<Connection, Failure> {
+        let mut conn = opening::reader(&self.path, self.busy_timeout)?;
+        opening::count(&mut conn, self.statements.as_ref())?;
+        Ok(conn)
+    }
+
     fn read_here<T>(&self, look: impl FnOnce(&Connection) -> Result<T, Failure>) -> Result<T, StoreError> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let read = || {
-            let conn = match idle {
-                Some(conn) => conn,
-                None => opening::reader(&self.path, self.busy_timeout)?,
-            };
+            let conn = idle.map_or_else(|| self.another(), Ok)?;
             let snapshot = conn.unchecked_transaction()?;
             let found = look(&snapshot);
             // Nothing was written: rolling back only lets the snapshot go.

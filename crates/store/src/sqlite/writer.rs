@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
@@ -90,6 +90,7 @@ pub(super) struct Shared {
     pub(super) steady: Steady,
     pub(super) busy_timeout: Duration,
     pub(super) hooks: Arc<dyn Hooks>,
+    pub(super) statements: Option<Arc<AtomicU64>>,
     pub(super) faults: Faults,
     /// The last revision that this process knows.
     pub(super) revision: watch::Sender<Revision>,
@@ -197,7 +198,9 @@ impl Writer {
 
     fn reopen_if_broken(&mut self) -> Result<(), Failure> {
         if self.conn.is_none() {
-            self.conn = Some(opening::writer(&self.shared.path, self.shared.busy_timeout)?);
+            let mut conn = opening::writer(&self.shared.path, self.shared.busy_timeout)?;
+            opening::count(&mut conn, self.shared.statements.as_ref())?;
+            self.conn = Some(conn);
             self.applied = Applied::default();
             self.data_version = 0;
         }
