@@ -94,10 +94,13 @@ async fn live(shared: &Shared, nodes: &dyn NodeStore, beat: Beat) {
                 let clock = heard.clock_warning(before, shared.clock.now());
                 told.news(&beat, &heard, clock).iter().for_each(|news| tracing::warn!("{news}"));
             }
-            // Whoever needs the store says louder that it is away.
             Err(error) => {
                 shared.contact.lost();
-                tracing::debug!(%error, "no sign of life could be given");
+                if let Some(news) = told.refusal(&error) {
+                    tracing::warn!("{news}");
+                } else {
+                    tracing::debug!(%error, "no sign of life could be given");
+                }
             }
         }
         shared.pause(EVERY).await;
@@ -113,11 +116,22 @@ struct Told {
     /// The definitions of each node for which its difference was told.
     differences: HashMap<NodeId, String>,
     clock: bool,
+    refusal: bool,
 }
 
 impl Told {
+    /// A warning that no sign of life is taken, unless it was given since the last one that was. Of a store that is away
+    /// whoever needs it says so louder.
+    fn refusal(&mut self, error: &StoreError) -> Option<String> {
+        let is_new = !error.may_pass() && !std::mem::replace(&mut self.refusal, true);
+        is_new.then(|| {
+            format!("no sign of life of this node is taken, and other nodes count it as gone: {error}")
+        })
+    }
+
     /// The warnings that are new.
     fn news(&mut self, own: &Beat, heard: &Heard, clock: Option<String>) -> Vec<String> {
+        self.refusal = false;
         let mut news = Vec::new();
         let clock_was_told = std::mem::replace(&mut self.clock, clock.is_some());
         news.extend(clock.filter(|_| !clock_was_told));
@@ -267,5 +281,16 @@ mod tests {
         assert_eq!(news("cc", None), 1);
         assert_eq!(news("aa", late()), 1, "the clock went wrong again, and the definitions are the same now");
         assert_eq!(news("bb", late()), 1);
+    }
+
+    #[test]
+    fn a_sign_of_life_that_is_refused_is_told_once_until_one_is_taken() {
+        let mut told = Told::default();
+        let refused = StoreError::Refused("the user lacks a right".to_owned());
+        assert_eq!(told.refusal(&StoreError::Unavailable("away".to_owned())), None);
+        assert!(told.refusal(&refused).unwrap().contains("count it as gone: "));
+        assert_eq!(told.refusal(&refused), None);
+        told.news(&own("aa"), &Heard { now: Timestamp::from_secs(5), others: Vec::new() }, None);
+        assert!(told.refusal(&refused).unwrap().contains("lacks a right"));
     }
 }

@@ -17,6 +17,7 @@ mod journeys;
 mod nodes;
 mod old_gateway;
 mod postgres;
+mod rights;
 mod secrets;
 mod serve;
 mod service_tokens;

@@ -3,30 +3,44 @@
 use crate::api::Api;
 use crate::place::{API_KEY, Place};
 
-/// What a gateway answers to a request of these lines, and what its API got.
-async fn asked(line: &str, headers: &str, body: &str) -> (String, Vec<crate::api::Got>) {
-    let api = Api::echo().await;
-    let place = Place::at(&api.base()).await;
-    let request = format!("{line}\r\nX-API-KEY: {API_KEY}\r\nConnection: close\r\n{headers}\r\n{body}");
-    let answer = place.raw(request).await;
-    (answer, api.got())
+/// An API that echoes, and a gateway to it.
+struct Way {
+    api: Api,
+    place: Place,
 }
 
-async fn refused(line: &str, headers: &str, body: &str) {
-    let (answer, got) = asked(line, headers, body).await;
-    assert!(answer.starts_with("HTTP/1.1 4"), "{line}: {answer}");
-    assert!(got.is_empty(), "{line}: {got:?}");
+impl Way {
+    async fn new() -> Self {
+        let api = Api::echo().await;
+        let place = Place::at(&api.base()).await;
+        Self { api, place }
+    }
+
+    /// What the gateway answers to a request of these lines.
+    async fn asked(&self, line: &str, headers: &str, body: &str) -> String {
+        let request = format!("{line}\r\nX-API-KEY: {API_KEY}\r\nConnection: close\r\n{headers}\r\n{body}");
+        self.place.raw(request).await
+    }
+
+    async fn refuses(&self, line: &str, headers: &str, body: &str) {
+        let answer = self.asked(line, headers, body).await;
+        assert!(answer.starts_with("HTTP/1.1 4"), "{line}: {answer}");
+        let got = self.api.got();
+        assert!(got.is_empty(), "{line}: {got:?}");
+    }
 }
 
 #[tokio::test]
 async fn an_ordinary_request_is_answered() {
-    let (answer, got) = asked("GET /api/v1/proxy/acme/x HTTP/1.1", "Host: jeton\r\n", "").await;
+    let way = Way::new().await;
+    let answer = way.asked("GET /api/v1/proxy/acme/x HTTP/1.1", "Host: jeton\r\n", "").await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    assert_eq!(got.len(), 1);
+    assert_eq!(way.api.got().len(), 1);
 }
 
 #[tokio::test]
 async fn paths_that_lead_elsewhere_are_refused() {
+    let way = Way::new().await;
     for path in [
         "/api/v1/proxy/acme/../../connections",
         "/api/v1/proxy/acme/a/../b",
@@ -48,30 +62,34 @@ async fn paths_that_lead_elsewhere_are_refused() {
         "/api/v1/proxy//evil.example/x",
         "/api/v1/proxy/%61cme/x",
     ] {
-        refused(&format!("GET {path} HTTP/1.1"), "Host: jeton\r\n", "").await;
+        way.refuses(&format!("GET {path} HTTP/1.1"), "Host: jeton\r\n", "").await;
     }
 }
 
 #[tokio::test]
 async fn a_backslash_in_a_path_is_refused() {
-    refused("GET /api/v1/proxy/acme/a\\..\\b HTTP/1.1", "Host: jeton\r\n", "").await;
+    let way = Way::new().await;
+    way.refuses("GET /api/v1/proxy/acme/a\\..\\b HTTP/1.1", "Host: jeton\r\n", "").await;
 }
 
 #[tokio::test]
 async fn targets_that_name_a_host_are_refused() {
-    refused("GET http://evil.example/api/v1/proxy/acme/x HTTP/1.1", "Host: jeton\r\n", "").await;
-    refused("CONNECT evil.example:443 HTTP/1.1", "Host: jeton\r\n", "").await;
-    refused("TRACE /api/v1/proxy/acme/x HTTP/1.1", "Host: jeton\r\n", "").await;
+    let way = Way::new().await;
+    way.refuses("GET http://evil.example/api/v1/proxy/acme/x HTTP/1.1", "Host: jeton\r\n", "").await;
+    way.refuses("CONNECT evil.example:443 HTTP/1.1", "Host: jeton\r\n", "").await;
+    way.refuses("TRACE /api/v1/proxy/acme/x HTTP/1.1", "Host: jeton\r\n", "").await;
 }
 
 #[tokio::test]
 async fn no_host_two_hosts_and_a_host_that_differs_from_the_target_are_refused() {
-    refused("GET /api/v1/proxy/acme/x HTTP/1.1", "", "").await;
-    refused("GET /api/v1/proxy/acme/x HTTP/1.1", "Host: jeton\r\nHost: evil.example\r\n", "").await;
+    let way = Way::new().await;
+    way.refuses("GET /api/v1/proxy/acme/x HTTP/1.1", "", "").await;
+    way.refuses("GET /api/v1/proxy/acme/x HTTP/1.1", "Host: jeton\r\nHost: evil.example\r\n", "").await;
 }
 
 #[tokio::test]
 async fn lengths_that_contradict_each_other_are_refused() {
+    let way = Way::new().await;
     let line = "POST /api/v1/proxy/acme/x HTTP/1.1";
     for headers in [
         "Content-Length: 3\r\nContent-Length: 4\r\n",
@@ -84,7 +102,7 @@ async fn lengths_that_contradict_each_other_are_refused() {
         "Transfer-Encoding : chunked\r\n",
         "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
     ] {
-        refused(line, &format!("Host: jeton\r\n{headers}"), "abc").await;
+        way.refuses(line, &format!("Host: jeton\r\n{headers}"), "abc").await;
     }
 }
 
@@ -116,17 +134,20 @@ async fn a_length_beside_chunks_counts_for_nothing_and_nothing_behind_it_is_a_re
 
 #[tokio::test]
 async fn line_breaks_inside_headers_are_refused() {
+    let way = Way::new().await;
     let line = "GET /api/v1/proxy/acme/x HTTP/1.1";
-    refused(line, "Host: jeton\r\nX-A: a\rHost: evil.example\r\n", "").await;
-    refused(line, "Host: jeton\r\nX-A: a\r\n folded: b\r\n", "").await;
-    refused(line, "Host: jeton\r\nX-A: a\0b\r\n", "").await;
-    refused(line, "Host: jeton\r\nX-A\r\n", "").await;
+    way.refuses(line, "Host: jeton\r\nX-A: a\rHost: evil.example\r\n", "").await;
+    way.refuses(line, "Host: jeton\r\nX-A: a\r\n folded: b\r\n", "").await;
+    way.refuses(line, "Host: jeton\r\nX-A: a\0b\r\n", "").await;
+    way.refuses(line, "Host: jeton\r\nX-A\r\n", "").await;
 }
 
 #[tokio::test]
 async fn oversize_heads_are_refused() {
+    let way = Way::new().await;
     let line = "GET /api/v1/proxy/acme/x HTTP/1.1";
-    refused(line, &format!("Host: jeton\r\nX-A: {}\r\n", "a".repeat(20_000)), "").await;
-    refused(line, &format!("Host: jeton\r\n{}", "X-A: 1\r\n".repeat(120)), "").await;
-    refused(&format!("GET /api/v1/proxy/acme/{} HTTP/1.1", "a".repeat(20_000)), "Host: jeton\r\n", "").await;
+    way.refuses(line, &format!("Host: jeton\r\nX-A: {}\r\n", "a".repeat(20_000)), "").await;
+    way.refuses(line, &format!("Host: jeton\r\n{}", "X-A: 1\r\n".repeat(120)), "").await;
+    way.refuses(&format!("GET /api/v1/proxy/acme/{} HTTP/1.1", "a".repeat(20_000)), "Host: jeton\r\n", "")
+        .await;
 }

@@ -13,6 +13,12 @@ mod cures;
 mod failures;
 mod heads;
 mod place;
+#[expect(
+    dead_code,
+    reason = "no test of the gateway copies a database, fills it up, or counts what it is sent"
+)]
+#[path = "../../../keeper/tests/it/stores.rs"]
+mod stores;
 mod streams;
 mod tls;
 mod upgrades;

@@ -19,12 +19,14 @@ use jeton_emulator::Emulator;
 use jeton_gateway::{AliasOf, Gateway, Settings};
 use jeton_issuer::{Access, Environment, NewToken};
 use jeton_keeper::{Grant, Installation, KeySource, Ports, Vault};
-use jeton_store::{SqliteOptions, SqliteStore};
+use jeton_store::sqlite::faults::NoHooks;
 use jeton_testkit::{Client, Reply};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
+
+use crate::stores::Database;
 
 pub(crate) const API_KEY: &str = "the-key-of-this-place-0123456789";
 
@@ -64,6 +66,7 @@ pub(crate) struct Place {
     pub(crate) gateway: Gateway,
     pub(crate) address: SocketAddr,
     pub(crate) refresh_token: Secret,
+    _database: Database,
     _home: TempDir,
 }
 
@@ -88,16 +91,16 @@ impl Place {
     pub(crate) async fn around(emulator: Emulator, base: &str, plan: Plan) -> Self {
         let home = tempfile::tempdir().unwrap();
         let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
-        let options = SqliteOptions::new(clock.clone());
-        let store = Arc::new(SqliteStore::open(&home.path().join("jeton.sqlite"), options).unwrap());
+        let database = Database::new(home.path().join("jeton.sqlite")).await;
+        let store = database.open(clock.clone(), Arc::new(NoHooks)).await;
         let key = KeySource::File(home.path().join("jeton.key"));
         let data = home.path().join("data");
         let installation = Installation::open(&*store, &data, &key, &*clock, &*entropy).await.unwrap();
         let ports = Ports {
-            connections: store.clone(),
-            feed: store.clone(),
-            log: store.clone(),
-            consents: store.clone(),
+            connections: store.shared(),
+            feed: store.shared(),
+            log: store.shared(),
+            consents: store.shared(),
         };
         let definition = definition(&emulator, base, &plan);
         let definitions = BTreeMap::from([
@@ -113,7 +116,7 @@ impl Place {
             .await
             .unwrap();
         let access = Access::open(
-            store,
+            store.shared(),
             environment(&plan),
             jeton_issuer::Settings::default(),
             clock.clone(),
@@ -125,7 +128,7 @@ impl Place {
         let refresh_token = emulator.mint(1).remove(0);
         let grant = Grant { refresh: Some(refresh_token.clone()), ..Grant::default() };
         vault.connect("acme", grant, &operator()).await.unwrap();
-        Self { emulator, vault, access, gateway, address, refresh_token, _home: home }
+        Self { emulator, vault, access, gateway, address, refresh_token, _database: database, _home: home }
     }
 
     /// A client with the right key.

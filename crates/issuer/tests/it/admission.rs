@@ -12,7 +12,7 @@ const INVALID: Result<String, &str> = Err("SERVICE_TOKEN_INVALID");
 
 #[tokio::test]
 async fn a_token_comes_in_from_memory_and_by_its_scopes() {
-    let scene = Scene::new();
+    let scene = Scene::new().await;
     let process = scene.process().await;
     let (token, raw) = process.create(wanted("bot1")).await;
     let before = process.looks();
@@ -26,7 +26,7 @@ async fn a_token_comes_in_from_memory_and_by_its_scopes() {
 
 #[tokio::test]
 async fn a_token_that_another_process_made_comes_in_at_once() {
-    let scene = Scene::new();
+    let scene = Scene::new().await;
     let (one, two) = (scene.process().await, scene.process().await);
     let (_, raw) = one.create(wanted("bot1")).await;
     let before = two.looks();
@@ -37,7 +37,7 @@ async fn a_token_that_another_process_made_comes_in_at_once() {
 
 #[tokio::test]
 async fn a_revocation_counts_at_once_here_and_within_five_seconds_elsewhere() {
-    let scene = Scene::new();
+    let scene = Scene::new().await;
     let (one, two) = (scene.process().await, scene.process().await);
     let (token, raw) = one.create(wanted("bot1")).await;
     assert_eq!(two.admits(&raw).await, Ok("bot1".into()));
@@ -54,7 +54,7 @@ async fn a_revocation_counts_at_once_here_and_within_five_seconds_elsewhere() {
 
 #[tokio::test]
 async fn a_token_is_let_in_until_its_instant() {
-    let scene = Scene::new();
+    let scene = Scene::new().await;
     let process = scene.process().await;
     let life = Some(Duration::from_hours(1));
     let (_, raw) = process.create(jeton_issuer::NewToken { life, ..wanted("bot1") }).await;
@@ -66,7 +66,7 @@ async fn a_token_is_let_in_until_its_instant() {
 
 #[tokio::test]
 async fn a_row_comes_before_the_environment_and_a_revoked_one_beats_it() {
-    let scene = Scene::new();
+    let scene = Scene::new().await;
     let process = scene.process().await;
     let hash = Some(TokenHash::of(b"nine"));
     let (token, raw) = process.create(jeton_issuer::NewToken { hash, ..wanted("bot1") }).await;
@@ -79,7 +79,7 @@ async fn a_row_comes_before_the_environment_and_a_revoked_one_beats_it() {
 
 #[tokio::test]
 async fn what_cannot_exist_costs_no_look_and_a_flood_of_wrong_tokens_costs_few() {
-    let scene = Scene::new();
+    let scene = Scene::new().await;
     let process = scene.process().await;
     let before = process.looks();
     for wrong in ["jts_", "jts_wrong", &format!("jts_{}", "0".repeat(45)), &format!("jts_{}", "0".repeat(46))]
@@ -97,7 +97,7 @@ async fn what_cannot_exist_costs_no_look_and_a_flood_of_wrong_tokens_costs_few()
 
 #[tokio::test]
 async fn a_use_is_written_once_a_minute_and_its_caller_never_waits_for_that() {
-    let scene = Scene::new();
+    let scene = Scene::new().await;
     let process = scene.process().await;
     let (token, raw) = process.create(wanted("bot1")).await;
     process.line.stuck.store(true, std::sync::atomic::Ordering::SeqCst);

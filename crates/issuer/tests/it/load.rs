@@ -11,7 +11,7 @@ use crate::scene::{Scene, operator, wanted};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_a_service_that_is_rotated_under_load_no_call_is_refused_in_any_process() {
-    let scene = Scene::new();
+    let scene = Scene::new().await;
     let (one, two) = (scene.process().await, scene.process().await);
     one.access.start();
     two.access.start();

@@ -9,3 +9,9 @@ mod load;
 mod orders;
 mod scene;
 mod staleness;
+#[expect(
+    dead_code,
+    reason = "no test of service tokens copies a database, fills it up, or counts what it is sent"
+)]
+#[path = "../../../keeper/tests/it/stores.rs"]
+mod stores;

@@ -1,20 +1,17 @@
 //! Making, rotating and revoking.
 
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jeton_core::access::{Over, Standing};
 use jeton_core::audit::{AuditFilter, Deed};
-use jeton_core::keep::ports::StoreError;
 use jeton_issuer::{NewToken, OrderError};
-use jeton_store::SqliteOptions;
-use jeton_store::sqlite::faults::Hooks;
 
-use crate::scene::{Scene, environment, operator, wanted};
+use crate::scene::{Scene, operator, wanted};
 
 #[tokio::test]
 async fn a_rotated_token_counts_until_the_overlap_ends_and_its_successor_goes_on() {
-    let scene = Scene::new();
+    let scene = Scene::new().await;
     let process = scene.process().await;
     let (token, raw) = process.create(wanted("bot1")).await;
     let rotated = process.access.rotate(token.id, Duration::from_mins(10), None, &operator()).await.unwrap();
@@ -31,7 +28,7 @@ async fn a_rotated_token_counts_until_the_overlap_ends_and_its_successor_goes_on
 
 #[tokio::test]
 async fn what_cannot_be_ordered_is_refused_in_words() {
-    let scene = Scene::new();
+    let scene = Scene::new().await;
     let process = scene.process().await;
     let reserved = process.access.create(wanted("api-key"), &operator()).await.unwrap_err();
     assert!(matches!(reserved, OrderError::Reserved) && reserved.problem().status == 409);
@@ -49,30 +46,14 @@ async fn what_cannot_be_ordered_is_refused_in_words() {
     assert!(matches!(process.access.revoke(ghost, &operator()).await, Err(OrderError::Unknown { .. })));
 }
 
-/// Says of the next COMMIT that nobody knows what became of it.
-#[derive(Debug, Default)]
-struct Unheard(Mutex<u32>);
-
-impl Hooks for Unheard {
-    fn after_commit(&self) -> Result<(), StoreError> {
-        let mut left = self.0.lock().unwrap();
-        if *left == 0 {
-            return Ok(());
-        }
-        *left -= 1;
-        Err(StoreError::Unavailable("broken on purpose".into()))
-    }
-}
-
 #[tokio::test]
 async fn an_order_whose_answer_was_lost_is_carried_out_once() {
-    let scene = Scene::new();
-    let hooks = Arc::new(Unheard::default());
-    let options = SqliteOptions { hooks: hooks.clone(), ..scene.options() };
-    let process = scene.process_with(environment(), options).await;
-    *hooks.0.lock().unwrap() = 2;
+    let scene = Scene::new().await;
+    let process = scene.process().await;
+    let unheard = |orders| process.line.unheard.store(orders, Ordering::SeqCst);
+    unheard(2);
     let (token, raw) = process.create(wanted("bot1")).await;
-    *hooks.0.lock().unwrap() = 2;
+    unheard(2);
     let rotated = process.access.rotate(token.id, Duration::from_mins(1), None, &operator()).await.unwrap();
     let new = rotated.new.raw.unwrap();
     for text in [raw.as_str(), new.reveal()] {
@@ -82,7 +63,7 @@ async fn an_order_whose_answer_was_lost_is_carried_out_once() {
     let rows = process.access.audit(AuditFilter::default(), 10).await.unwrap();
     assert_eq!(rows.iter().map(|row| row.deed).collect::<Vec<_>>(), [Deed::TokenRotated, Deed::TokenCreated]);
     assert!(rows.iter().all(|row| row.actor == operator()), "{rows:?}");
-    *hooks.0.lock().unwrap() = 3;
+    unheard(3);
     let lost = process.access.revoke(token.id, &operator()).await.unwrap_err();
     assert_eq!(lost.problem().code, "STORE_UNAVAILABLE");
 }

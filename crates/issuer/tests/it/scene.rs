@@ -1,8 +1,7 @@
 //! One database, any number of processes on it, and a line to it that can be cut.
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,7 +14,10 @@ use jeton_core::entropy::SystemEntropy;
 use jeton_core::keep::ports::StoreError;
 use jeton_core::time::{Clock, SystemClock, Timestamp};
 use jeton_issuer::{Access, Environment, Issued, NewToken, Settings};
-use jeton_store::{SqliteOptions, SqliteStore};
+use jeton_store::ServerStore;
+use jeton_store::sqlite::faults::NoHooks;
+
+use crate::stores::{Database, Kept};
 
 pub(crate) const API_KEY: &str = "the-key-of-this-house";
 
@@ -43,21 +45,30 @@ impl Clock for Ahead {
     }
 }
 
-/// The way to a store. It counts what goes over it, can be cut, and can hang.
+/// The way to a store. It counts what goes over it, can be cut, can hang, and can lose answers.
 pub(crate) struct Line {
-    pub(crate) store: SqliteStore,
+    store: Kept,
     pub(crate) cut: AtomicBool,
     /// Writing never ends.
     pub(crate) stuck: AtomicBool,
+    /// Of so many orders to come the store carries out each, and nobody hears of it.
+    pub(crate) unheard: AtomicU32,
     pub(crate) looks: AtomicUsize,
 }
 
 impl Line {
-    fn pass(&self) -> Result<&SqliteStore, StoreError> {
+    fn pass(&self) -> Result<&dyn ServerStore, StoreError> {
         if self.cut.load(Ordering::SeqCst) {
             return Err(StoreError::Unavailable("the line is cut".into()));
         }
-        Ok(&self.store)
+        Ok(&*self.store)
+    }
+
+    fn answered<T>(&self, answer: T) -> Result<T, StoreError> {
+        match self.unheard.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)) {
+            Ok(_) => Err(StoreError::Unavailable("the answer was lost".into())),
+            Err(_) => Ok(answer),
+        }
     }
 }
 
@@ -71,15 +82,15 @@ impl AuditLog for Line {
 #[async_trait]
 impl ServiceTokenStore for Line {
     async fn create_token(&self, create: Create) -> Result<CreateAnswer, StoreError> {
-        self.pass()?.create_token(create).await
+        self.answered(self.pass()?.create_token(create).await?)
     }
 
     async fn rotate_token(&self, rotate: Rotate) -> Result<RotateAnswer, StoreError> {
-        self.pass()?.rotate_token(rotate).await
+        self.answered(self.pass()?.rotate_token(rotate).await?)
     }
 
     async fn revoke_token(&self, revoke: Revoke) -> Result<Option<ServiceToken>, StoreError> {
-        self.pass()?.revoke_token(revoke).await
+        self.answered(self.pass()?.revoke_token(revoke).await?)
     }
 
     async fn list_tokens(
@@ -110,7 +121,7 @@ impl ServiceTokenStore for Line {
 /// One database and its clock.
 pub(crate) struct Scene {
     pub(crate) clock: Arc<Ahead>,
-    path: PathBuf,
+    database: Database,
     _folder: tempfile::TempDir,
 }
 
@@ -121,32 +132,25 @@ pub(crate) struct Process {
 }
 
 impl Scene {
-    pub(crate) fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { clock: Arc::default(), path: folder.path().join("jeton.sqlite"), _folder: folder }
-    }
-
-    pub(crate) fn options(&self) -> SqliteOptions {
-        SqliteOptions::new(self.clock.clone())
+        let database = Database::new(folder.path().join("jeton.sqlite")).await;
+        Self { clock: Arc::default(), database, _folder: folder }
     }
 
     pub(crate) async fn process(&self) -> Process {
-        self.process_with(environment(), self.options()).await
-    }
-
-    pub(crate) async fn process_with(&self, environment: Environment, options: SqliteOptions) -> Process {
-        let store = SqliteStore::open(&self.path, options).unwrap();
-        let (cut, stuck, looks) = Default::default();
-        let line = Arc::new(Line { store, cut, stuck, looks });
+        let store = self.database.open(self.clock.clone(), Arc::new(NoHooks)).await;
+        let (cut, stuck, unheard, looks) = Default::default();
+        let line = Arc::new(Line { store, cut, stuck, unheard, looks });
         let (clock, entropy) = (self.clock.clone(), Arc::new(SystemEntropy));
         let access =
-            Access::open(line.clone(), environment, Settings::default(), clock, entropy).await.unwrap();
+            Access::open(line.clone(), environment(), Settings::default(), clock, entropy).await.unwrap();
         Process { access, line }
     }
 }
 
 /// What lets in the API key, and `bot9` by the hash of `nine`.
-pub(crate) fn environment() -> Environment {
+fn environment() -> Environment {
     let scopes = "read".parse().unwrap();
     Environment::with_api_key(TokenHash::of(API_KEY.as_bytes())).and(
         "bot9".parse().unwrap(),

@@ -13,7 +13,7 @@ const AWAY: Result<String, &str> = Err("STORE_UNAVAILABLE");
 
 #[tokio::test]
 async fn tokens_of_the_store_are_let_in_for_five_minutes_and_the_environment_for_good() {
-    let scene = Scene::new();
+    let scene = Scene::new().await;
     let process = scene.process().await;
     let (_, raw) = process.create(wanted("bot1")).await;
     let (revoked, old) = process.create(wanted("bot2")).await;
@@ -43,7 +43,7 @@ async fn tokens_of_the_store_are_let_in_for_five_minutes_and_the_environment_for
 
 #[tokio::test]
 async fn what_was_revoked_while_the_store_was_away_is_refused_when_it_is_back() {
-    let scene = Scene::new();
+    let scene = Scene::new().await;
     let (one, two) = (scene.process().await, scene.process().await);
     let (token, raw) = one.create(wanted("bot1")).await;
     assert_eq!(two.admits(&raw).await, Ok("bot1".into()));
@@ -65,14 +65,15 @@ async fn ends(process: &crate::scene::Process, raw: &str) -> bool {
 
 #[tokio::test]
 async fn what_a_caller_has_begun_ends_with_its_token_in_every_process() {
-    let scene = Scene::new();
+    let scene = Scene::new().await;
     let (one, two) = (scene.process().await, scene.process().await);
     two.access.start();
     let (token, raw) = one.create(wanted("bot1")).await;
     assert_eq!(two.admits(&raw).await, Ok("bot1".into()));
     let callers = [one.access.verify(raw.as_bytes()).await, two.access.verify(raw.as_bytes()).await];
     let [here, there] = callers.map(Result::unwrap);
-    assert!(!ends(&one, &raw).await && !ends(&one, API_KEY).await, "it goes on while nothing is wrong");
+    let now = tokio::join!(ends(&one, &raw), ends(&one, API_KEY));
+    assert_eq!(now, (false, false), "it goes on while nothing is wrong");
     one.access.revoke(token.id, &operator()).await.unwrap();
     for (access, caller) in [(&one.access, here), (&two.access, there)] {
         timeout(Duration::from_mins(1), access.ended(&caller)).await.expect("it ends");
@@ -82,7 +83,7 @@ async fn what_a_caller_has_begun_ends_with_its_token_in_every_process() {
 
 #[tokio::test]
 async fn what_a_caller_has_begun_ends_when_its_token_expires_or_could_not_be_checked_for_too_long() {
-    let scene = Scene::new();
+    let scene = Scene::new().await;
     let process = scene.process().await;
     let (_, short) = process.create(NewToken { life: Some(Duration::from_mins(1)), ..wanted("bot1") }).await;
     let (_, long) = process.create(wanted("bot2")).await;
@@ -107,7 +108,7 @@ async fn what_a_caller_has_begun_ends_when_its_token_expires_or_could_not_be_che
 
 #[tokio::test]
 async fn a_hash_of_the_environment_is_refused_elsewhere_as_soon_as_a_revocation_is_noticed() {
-    let scene = Scene::new();
+    let scene = Scene::new().await;
     let (one, two) = (scene.process().await, scene.process().await);
     two.access.start();
     assert_eq!(two.admits("nine").await, Ok("bot9".into()), "the environment lets it in");

@@ -1,5 +1,5 @@
-//! The store that the tests of a run stand on, here and at the doors: SQLite, or PostgreSQL where `JETON_TEST_STORE` says
-//! `postgres`.
+//! The store that the tests of a run stand on, here and in the tests of issuer, gateway and server: SQLite, or PostgreSQL where
+//! `JETON_TEST_STORE` says `postgres`.
 
 use std::fmt;
 use std::ops::Deref;

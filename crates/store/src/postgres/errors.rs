@@ -242,10 +242,7 @@ fn explain_state(said: &DbError, address: &Address) -> StoreError {
         ));
     }
     if *state == SqlState::INSUFFICIENT_PRIVILEGE {
-        return StoreError::Refused(format!(
-            "the user {user} lacks a right in {place} ({message}): as an administrator run `ALTER DATABASE {database} OWNER TO \
-             {user}` there, and `REASSIGN OWNED` where the tables are somebody else's"
-        ));
+        return lacks_a_right(address, message);
     }
     if *state == SqlState::READ_ONLY_SQL_TRANSACTION {
         return read_only(place);
@@ -291,6 +288,15 @@ fn explain_state(said: &DbError, address: &Address) -> StoreError {
         )),
         code => StoreError::Unavailable(format!("{place} failed ({code}: {message})")),
     }
+}
+
+/// The user may not do what must be done.
+pub(super) fn lacks_a_right(address: &Address, what: &str) -> StoreError {
+    let (place, user, database) = (&address.shown, address.user(), address.database());
+    StoreError::Refused(format!(
+        "the user {user} lacks a right in {place} ({what}): as an administrator run `ALTER DATABASE {database} OWNER TO \
+         {user}` there, and `REASSIGN OWNED` where the tables are somebody else's"
+    ))
 }
 
 /// The server is a standby, or somebody switched writing off.

@@ -10,7 +10,7 @@ use super::maintenance::{IDENTITY, read_identity};
 use super::place::Place;
 use super::session::Sessions;
 use super::statement::Statement;
-use super::{PostgresOptions, migrate, table};
+use super::{PostgresOptions, migrate, rights, table};
 
 /// What a database says when it is looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,17 +38,19 @@ pub struct Inspection {
 /// Connects and reads what the database holds.
 ///
 /// # Errors
-/// As [`PostgresStore::open`](super::PostgresStore::open); also for rows that cannot be understood.
+/// As [`PostgresStore::open`](super::PostgresStore::open), which would make what is missing; also for rows that cannot be
+/// understood.
 pub async fn inspect(options: &PostgresOptions) -> Result<Inspection, StoreError> {
     let address = Address::of(options)?;
     let sessions = Sessions::new(&address, options)?;
-    let found = look(&sessions, &address).await;
+    let found = look(&sessions, &address, options.migrate).await;
     sessions.close();
     found.map_err(|failure| failure.into_store_error(&address))
 }
 
-async fn look(sessions: &Sessions, address: &Address) -> Result<Inspection, Failure> {
+async fn look(sessions: &Sessions, address: &Address, migrates: bool) -> Result<Inspection, Failure> {
     let server = migrate::check_server(sessions, address).await?;
+    rights::check(sessions, address).await?;
     let mut found = Inspection {
         server_version: server.version,
         shown_url: address.shown.clone(),
@@ -60,6 +62,9 @@ async fn look(sessions: &Sessions, address: &Address) -> Result<Inspection, Fail
         connections: Vec::new(),
         revision: Revision::default(),
     };
+    if found.missing_migrations > 0 && migrates {
+        rights::check_making(sessions, address).await?;
+    }
     if found.missing_migrations == 0 {
         found.identity = read_identity(&sessions.rows(&Statement::new(IDENTITY)).await?)?;
         let recorded = Place::recorded(sessions).await?;

@@ -5,7 +5,8 @@
 //! * The ports: `connections`, `attempts`, `audit`, `consents`, `service_tokens`, `feed`, `maintenance`, `nodes`. What two of them
 //!   decide under a lock: `transaction`. Rows: `table`, `cells`.
 //! * Other nodes are told of changes, and listened to, by `watch`; what came late is kept by `late`.
-//! * The way to the database: `options`, `address`, `tls`, `connect`, `session`, `statement`, `errors`. The schema: `migrate`.
+//! * The way to the database: `options`, `address`, `tls`, `connect`, `session`, `statement`, `errors`. The schema: `migrate`, `schema`;
+//!   what may be done in it: `rights`.
 //! * What tells a database from its copies: `place`. Looking at a database that may be wrong: `inspect`. Where tests make it fail: [`faults`].
 
 mod address;
@@ -28,6 +29,8 @@ mod migrate;
 mod nodes;
 mod options;
 mod place;
+mod rights;
+mod schema;
 mod scratch;
 mod service_tokens;
 mod session;
@@ -152,7 +155,7 @@ impl PostgresStore {
     pub async fn open(options: PostgresOptions) -> Result<Self, StoreError> {
         let address = Address::of(&options)?;
         let sessions = Box::new(Sessions::new(&address, &options)?.trying());
-        if let Some(lacking) = lacking(&sessions, &address).await?.first() {
+        if let Some(lacking) = lacking(&sessions, &address, true).await?.first() {
             if !options.migrate {
                 return Err(StoreError::Refused(format!(
                     "the schema of {} lacks migration {} ({}): run `jeton migrate`",
@@ -210,7 +213,7 @@ impl PostgresStore {
     pub async fn pending(options: &PostgresOptions) -> Result<Vec<Migration>, StoreError> {
         let address = Address::of(options)?;
         let sessions = Sessions::new(&address, options)?;
-        let lacking = lacking(&sessions, &address).await;
+        let lacking = lacking(&sessions, &address, false).await;
         sessions.close();
         lacking.map(<[Migration]>::to_vec)
     }
@@ -302,10 +305,17 @@ impl PostgresStore {
     }
 }
 
-/// Sees that the server can be the store; answers what its schema lacks.
-async fn lacking(sessions: &Sessions, address: &Address) -> Result<&'static [Migration], StoreError> {
+/// Sees that the server can be the store, for one that works in it or for one that only looks; answers what its schema lacks.
+async fn lacking(
+    sessions: &Sessions,
+    address: &Address,
+    works: bool,
+) -> Result<&'static [Migration], StoreError> {
     let work = async {
         migrate::check_server(sessions, address).await?;
+        if works {
+            rights::check(sessions, address).await?;
+        }
         migrate::lacking(sessions, address).await
     };
     work.await.map_err(|failure| failure.into_store_error(address))

@@ -1,4 +1,4 @@
-//! PostgreSQL tells the conformance story.
+//! PostgreSQL tells the conformance story, to a user who has no more rights than are asked for.
 
 use std::any::Any;
 use std::sync::{Arc, LazyLock};
@@ -9,17 +9,18 @@ use jeton_store::conformance::{Stand, SteppedClock};
 use jeton_store::{PostgresOptions, PostgresStore, Store};
 use jeton_testkit::PgDatabase;
 
+use super::rights::with_what_is_asked_for;
 use super::stand::{database, options};
 
 async fn open_postgres() -> Stand {
     let database = database();
-    let url = database.url().to_owned();
+    let url = with_what_is_asked_for(&database).await;
     both(&url, database).await.0
 }
 
 async fn open_with_record() -> (Stand, Arc<dyn AuditLog>) {
     let database = database();
-    let url = database.url().to_owned();
+    let url = with_what_is_asked_for(&database).await;
     let (stand, store) = both(&url, database).await;
     (stand, store)
 }
@@ -29,7 +30,7 @@ async fn open_postgres_often() -> Stand {
     static DATABASE: LazyLock<PgDatabase> = LazyLock::new(database);
     let empty = "TRUNCATE connections, tokens, strays, attempts, kept_replies, operations, audit";
     DATABASE.query(empty).unwrap();
-    both(DATABASE.url(), ()).await.0
+    both(&with_what_is_asked_for(&DATABASE).await, ()).await.0
 }
 
 /// An empty store, and the same once more for its other ports.
@@ -57,7 +58,8 @@ mod service_tokens {
     async fn open_postgres() -> Desk {
         let database = database();
         let clock = Arc::new(SteppedClock::default());
-        let options = PostgresOptions { clock: Some(clock.clone()), pool: 4, ..options(database.url()) };
+        let url = with_what_is_asked_for(&database).await;
+        let options = PostgresOptions { clock: Some(clock.clone()), pool: 4, ..options(&url) };
         let open = move || -> Opening {
             let options = options.clone();
             Box::pin(async move {
