@@ -31,14 +31,14 @@ async fn told(database: &PgDatabase) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tables_of_a_migration_that_is_not_on_record_are_named() {
     let database = database();
-    database.query("DELETE FROM jeton_migrations WHERE number = 6").unwrap();
+    database.query("DELETE FROM jeton_migrations WHERE number >= 6").unwrap();
     let text = told(&database).await;
     assert!(
         text.contains("its record of migrations does not hold 6, and it has audit under our names"),
         "{text}"
     );
     database.query("DROP TABLE audit").unwrap();
-    assert_eq!(PostgresStore::migrate(&options(database.url())).await.unwrap().len(), 1);
+    assert_eq!(PostgresStore::migrate(&options(database.url())).await.unwrap().len(), 2);
     open(database.url()).await;
     database.query("DELETE FROM jeton_migrations").unwrap();
     assert!(told(&database).await.contains("does not hold 1, and it has attempts, audit, connections, "));
@@ -50,7 +50,7 @@ async fn a_lost_sequence_and_a_lost_column_are_named() {
     database.query("DROP SEQUENCE revisions; ALTER TABLE attempts DROP COLUMN http_status").unwrap();
     let text = told(&database).await;
     assert!(text.contains("is complete, and it lacks attempts.http_status, revisions"), "{text}");
-    let early = database.query("DELETE FROM jeton_migrations WHERE number = 6; DROP TABLE audit");
+    let early = database.query("DELETE FROM jeton_migrations WHERE number >= 6; DROP TABLE audit");
     early.unwrap();
     let text = told(&database).await;
     assert!(text.contains("goes up to 5, and it lacks attempts.http_status, revisions"), "{text}");
