@@ -226,8 +226,13 @@ async fn on_postgres_it_keeps_to_a_schema_of_its_own_and_removes_it() {
     assert_eq!(count("pg_tables WHERE schemaname = 'public'"), "0", "the rest is left alone");
     assert_nothing_is_left(&place);
 
-    let url = format!("{}?options=-c%20x", database.url());
-    let refused = run(place.path(), ["--store", &url]).await;
-    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
-    assert!(String::from_utf8(refused.stderr).unwrap().contains("leave `options` out"));
+    let with_options = format!("{}?options=-c%20x", database.url());
+    for (url, cure) in [
+        (with_options.as_str(), "leave `options` out"),
+        ("postgres", "`--store` takes the URL of a PostgreSQL"),
+    ] {
+        let refused = run(place.path(), ["--store", url]).await;
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        assert!(String::from_utf8(refused.stderr).unwrap().contains(cure), "{url}");
+    }
 }

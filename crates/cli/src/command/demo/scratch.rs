@@ -16,6 +16,11 @@ pub(super) struct Scratch {
 impl Scratch {
     /// Makes the schema in the database that `url` names.
     pub(super) async fn make(url: &str, entropy: &dyn Entropy) -> Result<Self, Failure> {
+        if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+            let text = "`--store` takes the URL of a PostgreSQL database that is there, such as \
+                        postgres://user:password@localhost/jeton; leave it out for a file";
+            return Err(Failure::wrong_use(text));
+        }
         if url.contains("options=") {
             let text =
                 "the demo gives the database options of its own; leave `options` out of the URL of `--store`";
