@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use jeton_emulator::{Emulator, Settings};
+use jeton_emulator::{Emulator, Mood, Settings};
 use jeton_testkit::{Running, TempHome};
 use serde_json::Value;
 use tokio::time::Instant;
@@ -54,6 +54,36 @@ async fn nodes_give_out_the_same_token_and_a_dead_ones_work_is_taken_over() {
     assert!(emulator.accepts(token(&two).await["access_token"].as_str().unwrap()));
     let stats = emulator.stats();
     assert_eq!((stats.replays, stats.reuse_kills, stats.overlaps), (0, 0, 0), "{stats:?}");
+}
+
+#[tokio::test]
+async fn what_a_node_had_in_its_hands_when_it_was_killed_is_recovered_by_another() {
+    let grace = Duration::from_mins(5);
+    let emulator = Emulator::start(Settings { reuse_grace: grace, ..Settings::default() }).await.unwrap();
+    let mut home = TempHome::on_postgres().unwrap();
+    home.set("keeper", "lease", "3s").unwrap();
+    home.set("keeper", "redeem_timeout", "2s").unwrap();
+    let forgiving = connection(&emulator).with_policy("reuse_grace", "5m").with_policy("unknown_hold", "1s");
+    home.connect("acme", forgiving).unwrap();
+    let connect = home.command(["connect", "acme", "--refresh-token-stdin"]).unwrap();
+    let token_text = emulator.mint(1).remove(0);
+    connect.stdin(token_text.reveal()).run(PATIENCE).await.unwrap().success().unwrap();
+
+    emulator.enqueue([Mood::default().slow_after(Duration::from_secs(5))]);
+    let mut one = home.command(["serve"]).unwrap().serve().unwrap();
+    until("its request is under way", async || emulator.stats().in_flight == 1).await;
+    one.kill().await.unwrap();
+    let two = serve(&home.another_node().unwrap()).await;
+    until("the other has recovered it", async || {
+        two.client().get("/api/v1/connections/acme/token?wait=0").await.unwrap().status == 200
+    })
+    .await;
+    assert!(emulator.accepts(token(&two).await["access_token"].as_str().unwrap()));
+    let stats = emulator.stats();
+    assert_eq!((stats.requests, stats.reuse_kills), (2, 0), "sent once, and once more on record: {stats:?}");
+    let log = run(&home, ["logs", "--json", "--connection", "acme"]).await.json().unwrap();
+    assert_eq!(log[1]["status"], "interrupted", "{log}");
+    assert_eq!(log[0]["recovers"], log[1]["id"], "{log}");
 }
 
 #[tokio::test]
