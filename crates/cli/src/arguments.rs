@@ -20,14 +20,14 @@ use crate::command;
 )]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    pub(crate) everywhere: Everywhere,
+    pub(crate) global: GlobalFlags,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
 /// Flags that every command takes.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Everywhere {
+pub(crate) struct GlobalFlags {
     /// The settings file [default: jeton.toml in the working directory, if it is there]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -47,29 +47,29 @@ fn setting(text: &str) -> Result<(String, String), &'static str> {
 /// What can be asked for.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    Init(command::init::Init),
-    Demo(command::demo::Demo),
-    Serve(command::serve::Serve),
-    Connect(command::connect::Connect),
-    Disconnect(command::disconnect::Disconnect),
-    Pause(command::pause::Pause),
-    Resume(command::resume::Resume),
-    Token(command::token::Token),
-    Refresh(command::refresh::Refresh),
-    Status(command::status::Status),
-    Logs(command::logs::Logs),
-    Audit(command::audit::Audit),
+    Init(command::init::InitArgs),
+    Demo(command::demo::DemoArgs),
+    Serve(command::serve::ServeArgs),
+    Connect(command::connect::ConnectArgs),
+    Disconnect(command::disconnect::DisconnectArgs),
+    Pause(command::pause::PauseArgs),
+    Resume(command::resume::ResumeArgs),
+    Token(command::token::TokenArgs),
+    Refresh(command::refresh::RefreshArgs),
+    Status(command::status::StatusArgs),
+    Logs(command::logs::LogsArgs),
+    Audit(command::audit::AuditArgs),
     #[command(subcommand)]
-    ServiceToken(command::service_token::ServiceToken),
+    ServiceToken(command::service_token::ServiceTokenCommand),
     #[command(subcommand)]
-    Provider(command::provider::Provider),
+    Provider(command::provider::ProviderCommand),
     #[command(subcommand)]
-    Config(command::config::Config),
-    Migrate(command::migrate::Migrate),
-    Adopt(command::adopt::Adopt),
-    Doctor(command::doctor::Doctor),
+    Config(command::config::ConfigCommand),
+    Migrate(command::migrate::MigrateArgs),
+    Adopt(command::adopt::AdoptArgs),
+    Doctor(command::doctor::DoctorArgs),
     #[command(subcommand, hide = true)]
-    Docs(command::docs::Docs),
+    Docs(command::docs::DocsCommand),
 }
 
 impl Command {

@@ -26,18 +26,22 @@ use std::thread;
 use jeton_core::keep::ports::Administer;
 use serde_json::json;
 
+use crate::actor;
+use crate::app::{App, HostEnv};
 use crate::arguments::Command;
-use crate::code::Code;
-use crate::compose::{self, House, Machine};
-use crate::failure::Failure;
+use crate::command_error::CommandError;
+use crate::error_code::ErrorCode;
 use crate::output::Output;
-use crate::settings::{self, Loaded, Settings, Sources};
-use crate::signals::Endings;
+use crate::settings::{self, LoadedSettings, SettingSources, Settings};
+use crate::stop_signals::StopSignals;
 use crate::telemetry::{self, Level};
-use crate::who;
 
 /// Runs one command to its end.
-pub(crate) async fn run(command: Command, sources: &Sources, output: Output) -> Result<(), Failure> {
+pub(crate) async fn run(
+    command: Command,
+    sources: &SettingSources,
+    output: Output,
+) -> Result<(), CommandError> {
     let is_server = command.is_server();
     let load = || settings::load(sources);
     match command {
@@ -66,14 +70,14 @@ pub(crate) async fn run(command: Command, sources: &Sources, output: Output) -> 
 }
 
 /// The settings, once all of them are right; log lines are written from here on.
-fn ready(loaded: Loaded, is_server: bool) -> Result<Settings, Failure> {
-    let Loaded { settings, values, warnings, .. } = loaded;
+fn ready(loaded: LoadedSettings, is_server: bool) -> Result<Settings, CommandError> {
+    let LoadedSettings { settings, values, warnings, .. } = loaded;
     // What was written is of no more use. With very many values that takes a moment, and nobody waits for it.
     thread::spawn(move || drop(values));
     let settings = settings?;
     let level = if is_server || settings.level_asked { &settings.level } else { &Level::ERRORS };
     telemetry::begin(level, settings.format).map_err(|error| {
-        Failure::new(Code::SystemRefused, format!("log lines cannot be written: {error}"))
+        CommandError::new(ErrorCode::SystemRefused, format!("log lines cannot be written: {error}"))
     })?;
     if is_server {
         for warning in warnings {
@@ -83,32 +87,33 @@ fn ready(loaded: Loaded, is_server: bool) -> Result<Settings, Failure> {
     Ok(settings)
 }
 
-/// Opens the house, does `act` in it, and leaves in order: a refresh under way goes to its end, also when the person at
+/// Opens the app, does `act` in it, and leaves in order: a refresh under way goes to its end, also when the person at
 /// the terminal does not want to wait for it. A second signal ends the process at once; what it did is on record.
-async fn at_home(
+async fn with_app(
     settings: Settings,
-    act: impl AsyncFnOnce(&House) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let mut endings = listen()?;
-    let house = compose::house(settings, Machine::this()).await?;
+    act: impl AsyncFnOnce(&App) -> Result<(), CommandError>,
+) -> Result<(), CommandError> {
+    let mut stop_signals = listen()?;
+    let app = App::open(settings, HostEnv::system()).await?;
     let ended = tokio::select! {
-        ended = act(&house) => ended,
-        signal = endings.next() => Err(stopped(signal)),
+        ended = act(&app) => ended,
+        signal = stop_signals.next() => Err(stopped(signal)),
     };
     tokio::select! {
-        () = house.vault.drain() => ended,
-        signal = endings.next() => ended.and(Err(stopped(signal))),
+        () = app.vault.drain() => ended,
+        signal = stop_signals.next() => ended.and(Err(stopped(signal))),
     }
 }
 
-fn listen() -> Result<Endings, Failure> {
-    Endings::listen()
-        .map_err(|error| Failure::new(Code::SystemRefused, format!("signals cannot be heard: {error}")))
+fn listen() -> Result<StopSignals, CommandError> {
+    StopSignals::listen().map_err(|error| {
+        CommandError::new(ErrorCode::SystemRefused, format!("signals cannot be heard: {error}"))
+    })
 }
 
-fn stopped(signal: &str) -> Failure {
+fn stopped(signal: &str) -> CommandError {
     let text = format!("stopped by {signal}; `jeton logs` says what became of refreshes that were under way");
-    Failure::new(Code::Stopped, text)
+    CommandError::new(ErrorCode::Stopped, text)
 }
 
 /// Pauses, resumes or disconnects, and says so.
@@ -118,11 +123,11 @@ async fn administer(
     name: String,
     act: Administer,
     (result, said): (&str, &str),
-) -> Result<(), Failure> {
-    at_home(settings, async |house| {
-        house.vault.administer(&name, act, &who::runs_this()).await?;
+) -> Result<(), CommandError> {
+    with_app(settings, async |app| {
+        app.vault.administer(&name, act, &actor::current()).await?;
         let text = format!("`{name}` is {result}: {said}");
-        Ok(output.either(&text, &json!({ "connection": name, "result": result }))?)
+        Ok(output.print(&text, &json!({ "connection": name, "result": result }))?)
     })
     .await
 }

@@ -13,37 +13,37 @@ pub(crate) struct Output {
 
 impl Output {
     /// Writes `text` for people or `value` for programs, and nothing else.
-    pub(crate) fn either(self, text: &str, value: &impl Serialize) -> io::Result<()> {
-        if self.json { Self::json(value) } else { Self::line(text) }
+    pub(crate) fn print(self, text: &str, value: &impl Serialize) -> io::Result<()> {
+        if self.json { Self::print_json(value) } else { Self::print_line(text) }
     }
 
     /// Writes one line.
-    pub(crate) fn line(text: &str) -> io::Result<()> {
+    pub(crate) fn print_line(text: &str) -> io::Result<()> {
         let mut out = io::stdout().lock();
         writeln!(out, "{text}")?;
         out.flush()
     }
 
     /// Writes text that ends its lines itself.
-    pub(crate) fn text(text: &str) -> io::Result<()> {
+    pub(crate) fn print_text(text: &str) -> io::Result<()> {
         let mut out = io::stdout().lock();
         out.write_all(text.as_bytes())?;
         out.flush()
     }
 
     /// Writes one JSON document and a line end.
-    pub(crate) fn json(value: &impl Serialize) -> io::Result<()> {
-        Self::line(&serde_json::to_string_pretty(value)?)
+    pub(crate) fn print_json(value: &impl Serialize) -> io::Result<()> {
+        Self::print_line(&serde_json::to_string_pretty(value)?)
     }
 
     /// Writes a table, or the JSON of the same rows.
-    pub(crate) fn rows(self, table: &Table, value: &impl Serialize) -> io::Result<()> {
-        if self.json { Self::json(value) } else { Self::text(&table.to_text()) }
+    pub(crate) fn print_table(self, table: &Table, value: &impl Serialize) -> io::Result<()> {
+        if self.json { Self::print_json(value) } else { Self::print_text(&table.to_text()) }
     }
 }
 
 /// Says something beside the answer, for people: on standard error.
-pub(crate) fn remark(text: &str) -> io::Result<()> {
+pub(crate) fn print_note(text: &str) -> io::Result<()> {
     writeln!(io::stderr().lock(), "{text}")
 }
 

@@ -32,18 +32,18 @@ use jeton_core::secret::Secret;
 use jeton_gateway::AliasOf;
 use jeton_keeper::KeySource;
 
-pub(crate) use access::{Access, variables as access_variables};
+pub(crate) use access::{AccessSettings, variables as access_variables};
 pub(crate) use assemble::public_callback;
 pub(crate) use catalogue::add as add_provider;
 pub(crate) use connections::from_file as secret_from_file;
-pub(crate) use fault::Fault;
+pub(crate) use fault::SettingFault;
 pub(crate) use origin::Origin;
 pub(crate) use store::{PostgresSettings, StoreSettings};
 pub(crate) use values::Values;
 
-use crate::environment::Environment;
+use crate::env_vars::EnvVars;
 use crate::telemetry::{Format, Level};
-use schema::Place;
+use schema::PathKind;
 
 /// Every setting with its default and its description.
 pub(crate) const DEFAULTS: &str = include_str!("../../../config.default.toml");
@@ -74,7 +74,7 @@ pub(crate) struct Settings {
     pub(crate) key: KeySource,
     pub(crate) store: StoreSettings,
     pub(crate) listen: SocketAddr,
-    pub(crate) access: Access,
+    pub(crate) access: AccessSettings,
     pub(crate) level: Level,
     /// Whether somebody asked for this level, beyond the settings of the server.
     pub(crate) level_asked: bool,
@@ -89,37 +89,37 @@ pub(crate) struct Settings {
 
 /// Where settings come from besides the defaults.
 #[derive(Debug, Default)]
-pub(crate) struct Sources {
+pub(crate) struct SettingSources {
     /// The file that `--config` names.
     pub(crate) config: Option<PathBuf>,
     /// Flags that are settings: the flag, the setting, its text.
     pub(crate) flags: Vec<(&'static str, String, String)>,
-    pub(crate) environment: Environment,
+    pub(crate) environment: EnvVars,
 }
 
 /// What was read, right or wrong.
-pub(crate) struct Loaded {
+pub(crate) struct LoadedSettings {
     pub(crate) values: Values,
     pub(crate) catalogue: Catalogue,
     /// The names of providers that come from files of the operator.
     pub(crate) added_providers: Vec<String>,
     pub(crate) warnings: Vec<String>,
     /// The settings, or everything that is wrong with them.
-    pub(crate) settings: Result<Settings, Vec<Fault>>,
+    pub(crate) settings: Result<Settings, Vec<SettingFault>>,
 }
 
 /// The settings file that is meant, whether it is there or not.
-pub(crate) fn file(sources: &Sources) -> PathBuf {
+pub(crate) fn file(sources: &SettingSources) -> PathBuf {
     sources.config.clone().unwrap_or_else(|| USUAL_FILE.into())
 }
 
 /// Reads all settings. Nothing is opened but the files that the settings name.
-pub(crate) fn load(sources: &Sources) -> Loaded {
+pub(crate) fn load(sources: &SettingSources) -> LoadedSettings {
     load_with(sources, |values, faults| read_file(sources.config.as_deref(), values, faults))
 }
 
 /// Reads all settings as they would be if the settings file at `path` said `text`.
-pub(crate) fn load_text(sources: &Sources, path: &Path, text: &str) -> Loaded {
+pub(crate) fn load_text(sources: &SettingSources, path: &Path, text: &str) -> LoadedSettings {
     load_with(sources, |values, faults| {
         let shown = Arc::from(path.display().to_string());
         let origin = |line| Origin::File { path: Arc::clone(&shown), line };
@@ -129,9 +129,9 @@ pub(crate) fn load_text(sources: &Sources, path: &Path, text: &str) -> Loaded {
 }
 
 fn load_with(
-    sources: &Sources,
-    read_file: impl FnOnce(&mut Values, &mut Vec<Fault>) -> Option<PathBuf>,
-) -> Loaded {
+    sources: &SettingSources,
+    read_file: impl FnOnce(&mut Values, &mut Vec<SettingFault>) -> Option<PathBuf>,
+) -> LoadedSettings {
     let (mut values, mut faults) = (Values::default(), Vec::new());
     document::read(DEFAULTS, &|_| Origin::Default, &mut values, &mut faults);
     read_old_names(&sources.environment, &mut values, &mut faults);
@@ -142,7 +142,7 @@ fn load_with(
     let assembled = assemble::assemble(&values, faults, folder, &sources.environment);
     let warnings =
         file.iter().filter_map(|file| exposed_secret(file, &values, &assembled.catalogue)).collect();
-    Loaded {
+    LoadedSettings {
         values,
         catalogue: assembled.catalogue,
         added_providers: assembled.added_providers,
@@ -152,7 +152,7 @@ fn load_with(
 }
 
 /// Reads the settings file, if there is one; gives its path.
-fn read_file(named: Option<&Path>, values: &mut Values, faults: &mut Vec<Fault>) -> Option<PathBuf> {
+fn read_file(named: Option<&Path>, values: &mut Values, faults: &mut Vec<SettingFault>) -> Option<PathBuf> {
     let path = named.unwrap_or(Path::new(USUAL_FILE));
     let shown = path.display().to_string();
     match fs::read_to_string(path) {
@@ -166,13 +166,13 @@ fn read_file(named: Option<&Path>, values: &mut Values, faults: &mut Vec<Fault>)
         Err(error) => {
             let problem =
                 format!("the settings file {shown} cannot be read ({error}); name another with --config");
-            faults.push(Fault::new(None, "", problem));
+            faults.push(SettingFault::new(None, "", problem));
             None
         }
     }
 }
 
-fn read_old_names(environment: &Environment, values: &mut Values, faults: &mut Vec<Fault>) {
+fn read_old_names(environment: &EnvVars, values: &mut Values, faults: &mut Vec<SettingFault>) {
     // The path alone sets nothing up: other programs have variables of that name too.
     if !matches!(environment.get("AMO_CLIENT_ID"), Ok(Some(_))) {
         return;
@@ -188,13 +188,13 @@ fn read_old_names(environment: &Environment, values: &mut Values, faults: &mut V
         let taken = match environment.get(variable) {
             Ok(Some(text)) => set_text(&values::path(setting), text.reveal(), origin, values),
             Ok(None) => Ok(()),
-            Err(problem) => Err(Fault::new(Some(origin), setting, problem)),
+            Err(problem) => Err(SettingFault::new(Some(origin), setting, problem)),
         };
         faults.extend(taken.err());
     }
 }
 
-fn read_environment(environment: &Environment, values: &mut Values, faults: &mut Vec<Fault>) {
+fn read_environment(environment: &EnvVars, values: &mut Values, faults: &mut Vec<SettingFault>) {
     for (variable, name) in environment.settings() {
         if variable == KEY_VARIABLE {
             continue;
@@ -210,21 +210,21 @@ fn read_environment(environment: &Environment, values: &mut Values, faults: &mut
         }
         let taken = match environment.get(variable) {
             Ok(text) => set_text(&path, text.unwrap_or_else(|| Secret::new("")).reveal(), origin, values),
-            Err(problem) => Err(Fault::new(Some(origin), path.join("."), problem)),
+            Err(problem) => Err(SettingFault::new(Some(origin), path.join("."), problem)),
         };
         faults.extend(taken.err());
     }
 }
 
-fn read_flags(flags: &[(&'static str, String, String)], values: &mut Values, faults: &mut Vec<Fault>) {
+fn read_flags(flags: &[(&'static str, String, String)], values: &mut Values, faults: &mut Vec<SettingFault>) {
     for (flag, name, text) in flags {
         faults.extend(set_text(&values::path(name), text, Origin::Flag(flag), values).err());
     }
 }
 
-fn set_text(path: &[String], text: &str, origin: Origin, values: &mut Values) -> Result<(), Fault> {
+fn set_text(path: &[String], text: &str, origin: Origin, values: &mut Values) -> Result<(), SettingFault> {
     let value = match schema::place(path) {
-        Place::Setting(kind) => schema::from_text(kind, text),
+        PathKind::Setting(kind) => schema::from_text(kind, text),
         _ => text.into(),
     };
     values.set(path, value, origin)

@@ -3,29 +3,29 @@
 use jeton_keeper::{Installation, Joining};
 use serde_json::json;
 
-use crate::compose::{self, Machine};
-use crate::failure::Failure;
+use crate::app::{self, HostEnv};
+use crate::command_error::CommandError;
 use crate::output::Output;
 use crate::settings::{Settings, StoreSettings};
 
 /// Take over a database that was copied or restored, once the original no longer runs
 #[derive(Debug, clap::Args)]
-pub(crate) struct Adopt {}
+pub(crate) struct AdoptArgs {}
 
-impl Adopt {
-    pub(crate) async fn run(self, settings: &Settings, output: Output) -> Result<(), Failure> {
-        let machine = Machine::this();
-        let (store, mut installation) = compose::installation(settings, &machine).await?;
+impl AdoptArgs {
+    pub(crate) async fn run(self, settings: &Settings, output: Output) -> Result<(), CommandError> {
+        let host = HostEnv::system();
+        let (store, mut installation) = app::open_installation(settings, &host).await?;
         let on_hold = installation.on_hold();
         match &settings.store {
             _ if !on_hold => {}
             StoreSettings::Sqlite(_) => {
-                installation.adopt(&*store, &*machine.clock, &*machine.entropy).await?;
+                installation.adopt(&*store, &*host.clock, &*host.entropy).await?;
             }
             // Other nodes belong to this database already: it stays what it is, and this data directory follows it.
             StoreSettings::Postgres(_) => {
                 let joining = Joining::InAnyCase;
-                Installation::join(&*store, &settings.data_dir, joining, &*machine.entropy).await?;
+                Installation::join(&*store, &settings.data_dir, joining, &*host.entropy).await?;
             }
         }
         let text = if on_hold {
@@ -34,6 +34,6 @@ impl Adopt {
         } else {
             "the database belongs to this installation already; nothing was changed"
         };
-        Ok(output.either(text, &json!({ "adopted": on_hold }))?)
+        Ok(output.print(text, &json!({ "adopted": on_hold }))?)
     }
 }

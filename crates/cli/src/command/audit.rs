@@ -5,15 +5,15 @@ use jeton_core::id::ServiceName;
 use jeton_core::time::Timestamp;
 use serde_json::Value;
 
-use crate::compose::{self, Machine};
-use crate::failure::Failure;
-use crate::moment::to_the_second;
+use crate::app::{self, HostEnv};
+use crate::command_error::CommandError;
 use crate::output::{Output, Table};
 use crate::settings::Settings;
+use crate::time_format::to_the_second;
 
 /// Show who did what to connections and service tokens, newest first
 #[derive(Debug, clap::Args)]
-pub(crate) struct Audit {
+pub(crate) struct AuditArgs {
     /// Only of this connection, or of the tokens of this service
     name: Option<ServiceName>,
     /// How many rows at most
@@ -21,9 +21,9 @@ pub(crate) struct Audit {
     lines: u16,
 }
 
-impl Audit {
-    pub(crate) async fn run(self, settings: &Settings, output: Output) -> Result<(), Failure> {
-        let (store, _) = compose::installation(settings, &Machine::this()).await?;
+impl AuditArgs {
+    pub(crate) async fn run(self, settings: &Settings, output: Output) -> Result<(), CommandError> {
+        let (store, _) = app::open_installation(settings, &HostEnv::system()).await?;
         let filter = AuditFilter { before: None, subject: self.name.map(|name| name.to_string()) };
         let rows = store.audit(filter, usize::from(self.lines)).await?;
         let mut table = Table::new(["AT", "WHO", "WHAT", "NAME", "DETAILS"], "nothing is on record");
@@ -36,7 +36,7 @@ impl Audit {
                 told_of(row),
             ]);
         }
-        Ok(output.rows(&table, &rows)?)
+        Ok(output.print_table(&table, &rows)?)
     }
 }
 

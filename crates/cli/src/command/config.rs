@@ -3,28 +3,28 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use crate::code::Code;
-use crate::environment::Environment;
-use crate::failure::Failure;
+use crate::command_error::CommandError;
+use crate::env_vars::EnvVars;
+use crate::error_code::ErrorCode;
 use crate::output::{self, Output};
-use crate::settings::{Fault, Loaded, show};
+use crate::settings::{LoadedSettings, SettingFault, show};
 
 /// Look at the settings
 #[derive(Debug, Subcommand)]
-pub(crate) enum Config {
+pub(crate) enum ConfigCommand {
     /// Check all settings, provider files and connections, and say what is wrong where
     Check,
     /// Print what is in force and where each value came from; secrets are hidden
     Show,
 }
 
-impl Config {
+impl ConfigCommand {
     pub(crate) fn run(
         self,
-        loaded: &Loaded,
-        environment: &Environment,
+        loaded: &LoadedSettings,
+        environment: &EnvVars,
         output: Output,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), CommandError> {
         match self {
             Self::Check => check(loaded, output),
             Self::Show => show(loaded, environment, output),
@@ -32,30 +32,30 @@ impl Config {
     }
 }
 
-fn check(loaded: &Loaded, output: Output) -> Result<(), Failure> {
+fn check(loaded: &LoadedSettings, output: Output) -> Result<(), CommandError> {
     let faults = faults(loaded);
     if output.json {
-        Output::json(&json!({
+        Output::print_json(&json!({
             "ok": faults.is_empty(),
-            "faults": faults.iter().map(Fault::to_json).collect::<Vec<_>>(),
+            "faults": faults.iter().map(SettingFault::to_json).collect::<Vec<_>>(),
             "warnings": loaded.warnings,
         }))?;
     } else {
-        loaded.warnings.iter().try_for_each(|warning| output::remark(&format!("warning: {warning}")))?;
+        loaded.warnings.iter().try_for_each(|warning| output::print_note(&format!("warning: {warning}")))?;
     }
     match &loaded.settings {
-        Err(_) if output.json => Err(Failure::reported(Code::SettingsInvalid)),
+        Err(_) if output.json => Err(CommandError::reported(ErrorCode::SettingsInvalid)),
         Err(faults) => Err(faults.clone().into()),
         Ok(_) if output.json => Ok(()),
-        Ok(settings) => Ok(Output::line(&format!("OK (connections: {})", settings.definitions.len()))?),
+        Ok(settings) => Ok(Output::print_line(&format!("OK (connections: {})", settings.definitions.len()))?),
     }
 }
 
 /// Prints what was read, also where it is wrong: that is when a person wants to see it.
-fn show(loaded: &Loaded, environment: &Environment, output: Output) -> Result<(), Failure> {
+fn show(loaded: &LoadedSettings, environment: &EnvVars, output: Output) -> Result<(), CommandError> {
     let shown = show::shown(&loaded.values, &loaded.catalogue, environment);
     if output.json {
-        Output::json(&shown.iter().map(show::Shown::to_json).collect::<Vec<Value>>())?;
+        Output::print_json(&shown.iter().map(show::ShownSetting::to_json).collect::<Vec<Value>>())?;
     } else {
         let lines: Vec<_> =
             shown.iter().map(|one| (format!("{} = {}", one.name, one.text()), &one.origin)).collect();
@@ -63,7 +63,7 @@ fn show(loaded: &Loaded, environment: &Environment, output: Output) -> Result<()
             lines.iter().map(|(line, _)| line.chars().count()).filter(|width| *width < 72).max().unwrap_or(0);
         let text: Vec<_> =
             lines.iter().map(|(line, origin)| format!("{line:width$}  # {origin}\n")).collect();
-        Output::text(&text.concat())?;
+        Output::print_text(&text.concat())?;
     }
     match &loaded.settings {
         Ok(_) => Ok(()),
@@ -71,6 +71,6 @@ fn show(loaded: &Loaded, environment: &Environment, output: Output) -> Result<()
     }
 }
 
-fn faults(loaded: &Loaded) -> &[Fault] {
+fn faults(loaded: &LoadedSettings) -> &[SettingFault] {
     loaded.settings.as_ref().err().map_or(&[], Vec::as_slice)
 }

@@ -1,8 +1,8 @@
 //! `jeton connect`.
 
 mod link;
-mod server;
-mod terminal;
+mod paste;
+mod server_check;
 
 use std::io::{self, IsTerminal as _, Read as _};
 use std::path::PathBuf;
@@ -13,11 +13,11 @@ use jeton_keeper::{Connected, Grant};
 use serde_json::json;
 
 use super::import;
-use crate::environment::Environment;
-use crate::failure::Failure;
+use crate::actor;
+use crate::command_error::CommandError;
+use crate::env_vars::EnvVars;
 use crate::output::{self, Output};
 use crate::settings::Settings;
-use crate::who;
 
 /// No refresh token is longer; more is a file that was piped by mistake.
 const LONGEST: u64 = 64 * 1024;
@@ -28,7 +28,7 @@ const LONGEST: u64 = 64 * 1024;
 /// refused or over; `jeton serve` must be running. A refresh token or a tokens.json is taken over without asking anybody, and
 /// where the provider acquires its own tokens nothing is needed. Connecting again replaces the grant.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Connect {
+pub(crate) struct ConnectArgs {
     /// The connection, as it is called in the settings
     name: String,
     /// Read the refresh token from standard input, so that it stands in no history and no process list
@@ -42,20 +42,20 @@ pub(crate) struct Connect {
     code: bool,
 }
 
-impl Connect {
+impl ConnectArgs {
     pub(crate) async fn run(
         self,
         settings: Settings,
-        environment: &Environment,
+        environment: &EnvVars,
         output: Output,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), CommandError> {
         let name = self.name;
         let listen = settings.listen;
         let takes_over = self.import.is_some() || self.refresh_token_stdin;
         let grant = match self.import {
             Some(file) => {
                 let (grant, remark) = import::read(&file)?;
-                remark.iter().try_for_each(|text| output::remark(text))?;
+                remark.iter().try_for_each(|text| output::print_note(text))?;
                 grant
             }
             None if self.refresh_token_stdin => {
@@ -63,31 +63,30 @@ impl Connect {
             }
             None => Grant::default(),
         };
-        super::at_home(settings, async |house| {
-            if !takes_over && house.vault.asks_for_consent(&name)? {
+        super::with_app(settings, async |app| {
+            if !takes_over && app.vault.asks_for_consent(&name)? {
                 let asked = if self.code {
-                    terminal::consent(&house.vault, &name).await?
+                    paste::consent(&app.vault, &name).await?
                 } else {
-                    link::consent(&house.vault, &name, listen, environment, output).await?
+                    link::consent(&app.vault, &name, listen, environment, output).await?
                 };
                 return Ok(asked.say(&name, output)?);
             }
             if self.code {
-                return Err(Failure::wrong_use(format!(
+                return Err(CommandError::usage(format!(
                     "nobody is asked in a browser for `{name}`; leave `--code` out, or see `jeton provider show` for what its \
                      provider needs"
                 )));
             }
-            let connected = house.vault.connect(&name, grant, &who::runs_this()).await?;
+            let connected = app.vault.connect(&name, grant, &actor::current()).await?;
             let (text, result) = match connected {
                 Connected::Stored { .. } => (format!("`{name}` is connected"), "stored"),
                 Connected::Unchanged => {
                     (format!("`{name}` holds this refresh token already; nothing was changed"), "unchanged")
                 }
             };
-            let generation = house.vault.status(&name).await?.generation;
-            Ok(output
-                .either(&text, &json!({ "connection": name, "result": result, "generation": generation }))?)
+            let generation = app.vault.status(&name).await?.generation;
+            Ok(output.print(&text, &json!({ "connection": name, "result": result, "generation": generation }))?)
         })
         .await
     }
@@ -114,14 +113,14 @@ impl Connection {
         };
         let value =
             json!({ "connection": name, "result": "stored", "generation": generation, "renews": renews });
-        output.either(&text, &value)
+        output.print(&text, &value)
     }
 }
 
-fn from_stdin(name: &str) -> Result<Secret, Failure> {
+fn from_stdin(name: &str) -> Result<Secret, CommandError> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
-        return Err(Failure::wrong_use(format!(
+        return Err(CommandError::usage(format!(
             "a refresh token is not typed where others can see it; pipe it in, such as \
              `jeton connect {name} --refresh-token-stdin < token.txt`"
         )));
@@ -130,7 +129,7 @@ fn from_stdin(name: &str) -> Result<Secret, Failure> {
     let read = stdin.lock().take(LONGEST + 1).read_to_string(&mut text);
     let text = Secret::from(text);
     let refused = |why: &str| {
-        Failure::wrong_use(format!("{why}; pipe the refresh token alone into `--refresh-token-stdin`"))
+        CommandError::usage(format!("{why}; pipe the refresh token alone into `--refresh-token-stdin`"))
     };
     match read {
         Err(error) => return Err(refused(&format!("standard input cannot be read as text ({error})"))),

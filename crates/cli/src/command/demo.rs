@@ -1,25 +1,25 @@
 //! `jeton demo`: what jeton does, to be watched. Everything is real but the providers.
 //!
-//! * Who takes part? [`cast`]; how do their providers behave? [`weather`].
-//! * What runs? [`stage`], in its [`home`] and [`scratch`] schema, with [`callers`].
-//! * What is seen? [`watch`], told by [`story`], shown by [`face`]: [`view`] and [`table`] on a [`screen`].
-//! * Was it good? [`verdict`].
+//! * Who takes part? [`scenarios`]; how do their providers behave? [`faults`].
+//! * What runs? [`run`], in its [`workdir`] and [`scratch`] schema, with [`callers`].
+//! * What is seen? [`watch`], told by [`events`], shown by [`display`]: [`view`] and [`table`] on a [`screen`].
+//! * Was it good? [`result`].
 
 mod callers;
-mod cast;
-mod face;
-mod home;
-mod line;
-mod paint;
+mod colors;
+mod display;
+mod events;
+mod faults;
+mod http;
+mod result;
+mod run;
+mod scenarios;
 mod scratch;
 mod screen;
-mod stage;
-mod story;
 mod table;
-mod verdict;
 mod view;
 mod watch;
-mod weather;
+mod workdir;
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal as _};
@@ -33,19 +33,19 @@ use jeton_emulator::SeededEntropy;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use self::face::{Face, remember};
-use self::paint::Look;
+use self::colors::TextStyle;
+use self::display::{Display, remember};
+use self::events::Event;
+use self::result::DemoResult;
+use self::run::DemoRun;
 use self::scratch::Scratch;
-use self::stage::Stage;
-use self::story::Event;
-use self::verdict::Verdict;
-use self::view::Scene;
-use self::watch::{Sight, Watch};
-use crate::code::Code;
-use crate::failure::Failure;
+use self::view::ViewData;
+use self::watch::{Observation, Watcher};
+use crate::command_error::CommandError;
+use crate::error_code::ErrorCode;
 use crate::output::Output;
-use crate::settings::Sources;
-use crate::signals::Endings;
+use crate::settings::SettingSources;
+use crate::stop_signals::StopSignals;
 
 /// How often the table is drawn.
 const TICK: Duration = Duration::from_millis(250);
@@ -53,14 +53,14 @@ const TICK: Duration = Duration::from_millis(250);
 /// The span in which the user of the doomed connection revokes its grant, in milliseconds from the start.
 const DOOM: (u64, u64) = (15_000, 25_000);
 
-/// Watch jeton keep seven connections alive at providers of every temper
+/// Watcher jeton keep seven connections alive at providers of every temper
 ///
 /// Everything is real but the providers: the store in a temporary folder, the keeper, the server, and callers that ask
 /// for tokens and use them. On a terminal it is a live table, elsewhere lines. Ctrl-C ends it: refreshes under way go to
 /// their end, and a summary says what became of every token. The exit code is 0 when none was lost and none was given
 /// out dead.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Demo {
+pub(crate) struct DemoArgs {
     /// End after this long, such as 60s [default: at Ctrl-C]
     #[arg(long = "for", value_name = "DURATION")]
     length: Option<DurationText>,
@@ -75,14 +75,14 @@ pub(crate) struct Demo {
     store: Option<String>,
 }
 
-impl Demo {
-    pub(crate) async fn run(self, sources: &Sources, output: Output) -> Result<(), Failure> {
+impl DemoArgs {
+    pub(crate) async fn run(self, sources: &SettingSources, output: Output) -> Result<(), CommandError> {
         if sources.config.is_some() {
             let text = "the demo makes its own settings and would ignore these; leave `--config` out, or run `jeton serve`";
-            return Err(Failure::wrong_use(text));
+            return Err(CommandError::usage(text));
         }
         let mut signals = Signals::listen()?;
-        let quiet = Face::is_drawn(output, &sources.environment) && io::stderr().is_terminal();
+        let quiet = Display::is_drawn(output, &sources.environment) && io::stderr().is_terminal();
         let scratch = match &self.store {
             Some(url) => Some(Scratch::make(url, &SystemEntropy).await?),
             None => None,
@@ -93,9 +93,9 @@ impl Demo {
             Some(scratch) => scratch.remove().await,
             None => Ok(()),
         };
-        let verdict = played?;
+        let result = played?;
         removed?;
-        verdict.into_result()
+        result.into_result()
     }
 
     async fn play(
@@ -103,55 +103,55 @@ impl Demo {
         store: Option<&Secret>,
         quiet: bool,
         signals: &mut Signals,
-        sources: &Sources,
+        sources: &SettingSources,
         output: Output,
-    ) -> Result<Verdict, Failure> {
-        let mut stage = Stage::open(self.seed, self.listen, store, &sources.flags, quiet).await?;
-        let shown = self.show(&mut stage, signals, sources, output).await;
-        let cleared = stage.clear();
-        let verdict = shown?;
+    ) -> Result<DemoResult, CommandError> {
+        let mut run = DemoRun::open(self.seed, self.listen, store, &sources.flags, quiet).await?;
+        let shown = self.show(&mut run, signals, sources, output).await;
+        let cleared = run.clear();
+        let result = shown?;
         cleared?;
-        Ok(verdict)
+        Ok(result)
     }
 
     /// Shows what runs until it is time to end, ends it, and says how it was.
     async fn show(
         &self,
-        stage: &mut Stage,
+        run: &mut DemoRun,
         signals: &mut Signals,
-        sources: &Sources,
+        sources: &SettingSources,
         output: Output,
-    ) -> Result<Verdict, Failure> {
-        let look = Look::of(&sources.environment);
+    ) -> Result<DemoResult, CommandError> {
+        let style = TextStyle::of(&sources.environment);
         let mut show = Show {
-            face: Face::fitting(output, &sources.environment)?,
-            look,
-            watch: Watch::default(),
-            sight: Sight::default(),
+            display: Display::fitting(output, &sources.environment)?,
+            style,
+            watch: Watcher::default(),
+            observation: Observation::default(),
             feed: VecDeque::new(),
             length: self.length.map(|length| length.0),
         };
-        let ran = show.run(stage, signals).await;
+        let ran = show.run(run, signals).await;
         // However it ends: what is under way goes to its end, unless a second signal says that nobody waits for that.
-        let verdict = tokio::select! {
-            verdict = stage.drain() => verdict,
-            signal = signals.endings.next() => Err(super::stopped(signal)),
+        let result = tokio::select! {
+            result = run.drain() => result,
+            signal = signals.stop.next() => Err(super::stopped(signal)),
         };
         ran?;
-        let verdict = verdict?;
-        show.look(stage).await?;
-        if !show.face.is_table() {
-            show.face.show(&scene(stage, show.length, true, &show.sight, &show.feed), look)?;
+        let result = result?;
+        show.look(run).await?;
+        if !show.display.is_table() {
+            show.display.show(&data(run, show.length, true, &show.observation, &show.feed), style)?;
         }
-        let Show { face, sight, feed, length, .. } = show;
-        face.close(&scene(stage, length, true, &sight, &feed), &verdict, look)?;
-        Ok(verdict)
+        let Show { display, observation, feed, length, .. } = show;
+        display.close(&data(run, length, true, &observation, &feed), &result, style)?;
+        Ok(result)
     }
 }
 
 /// What the demo listens to.
 struct Signals {
-    endings: Endings,
+    stop: StopSignals,
     /// The terminal was closed.
     hangup: Signal,
     /// The terminal has another size.
@@ -159,14 +159,14 @@ struct Signals {
 }
 
 impl Signals {
-    fn listen() -> Result<Self, Failure> {
+    fn listen() -> Result<Self, CommandError> {
         let listen = |kind| {
             signal(kind).map_err(|error| {
-                Failure::new(Code::SystemRefused, format!("signals cannot be heard: {error}"))
+                CommandError::new(ErrorCode::SystemRefused, format!("signals cannot be heard: {error}"))
             })
         };
         Ok(Self {
-            endings: super::listen()?,
+            stop: super::listen()?,
             hangup: listen(SignalKind::hangup())?,
             resized: listen(SignalKind::window_change())?,
         })
@@ -175,71 +175,71 @@ impl Signals {
 
 /// What is shown, and what was shown before.
 struct Show {
-    face: Face,
-    look: Look,
-    watch: Watch,
-    sight: Sight,
+    display: Display,
+    style: TextStyle,
+    watch: Watcher,
+    observation: Observation,
     feed: VecDeque<Event>,
     length: Option<Duration>,
 }
 
 impl Show {
-    async fn run(&mut self, stage: &Stage, signals: &mut Signals) -> Result<(), Failure> {
-        let mut doom = Some(doom(stage.seed, self.length));
+    async fn run(&mut self, run: &DemoRun, signals: &mut Signals) -> Result<(), CommandError> {
+        let mut doom = Some(doom(run.seed, self.length));
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.look(stage).await?;
-        self.face.open(&scene(stage, self.length, false, &self.sight, &self.feed))?;
+        self.look(run).await?;
+        self.display.open(&data(run, self.length, false, &self.observation, &self.feed))?;
         loop {
-            self.face.show(&scene(stage, self.length, false, &self.sight, &self.feed), self.look)?;
+            self.display.show(&data(run, self.length, false, &self.observation, &self.feed), self.style)?;
             tokio::select! {
                 _ = ticks.tick() => {}
                 _ = signals.resized.recv() => {}
-                _ = signals.endings.next() => break,
+                _ = signals.stop.next() => break,
                 _ = signals.hangup.recv() => break,
-                () = until(self.length.map(|length| length.saturating_sub(stage.ran()))) => break,
+                () = until(self.length.map(|length| length.saturating_sub(run.ran()))) => break,
             }
-            if doom.is_some_and(|doom| doom <= stage.ran()) {
+            if doom.is_some_and(|doom| doom <= run.ran()) {
                 doom = None;
-                self.revoke(stage);
+                self.revoke(run);
             }
-            self.look(stage).await?;
+            self.look(run).await?;
         }
-        self.sight.news.clear();
-        Ok(self.face.show(&scene(stage, self.length, true, &self.sight, &self.feed), self.look)?)
+        self.observation.news.clear();
+        Ok(self.display.show(&data(run, self.length, true, &self.observation, &self.feed), self.style)?)
     }
 
-    async fn look(&mut self, stage: &Stage) -> Result<(), Failure> {
-        self.sight = self.watch.look(stage).await?;
-        remember(&mut self.feed, &self.sight.news);
+    async fn look(&mut self, run: &DemoRun) -> Result<(), CommandError> {
+        self.observation = self.watch.look(run).await?;
+        remember(&mut self.feed, &self.observation.news);
         Ok(())
     }
 
-    fn revoke(&mut self, stage: &Stage) {
-        if let Some(player) = stage.doomed() {
-            player.revoke();
-            self.watch.tell(Event::revoked(player.role.name, stage.house.machine.clock.now()));
+    fn revoke(&mut self, run: &DemoRun) {
+        if let Some(connection) = run.doomed() {
+            connection.revoke();
+            self.watch.tell(Event::revoked(connection.scenario.name, run.app.host.clock.now()));
         }
     }
 }
 
-fn scene<'a>(
-    stage: &'a Stage,
+fn data<'a>(
+    run: &'a DemoRun,
     length: Option<Duration>,
     ending: bool,
-    sight: &'a Sight,
+    observation: &'a Observation,
     feed: &'a VecDeque<Event>,
-) -> Scene<'a> {
-    Scene {
-        base_url: format!("http://{}", stage.address),
-        remark: stage.remark.as_deref(),
-        hints: &stage.hints,
-        seed: stage.seed,
-        began_at: stage.began_at,
-        ran: stage.ran(),
+) -> ViewData<'a> {
+    ViewData {
+        base_url: format!("http://{}", run.address),
+        remark: run.remark.as_deref(),
+        hints: &run.hints,
+        seed: run.seed,
+        began_at: run.began_at,
+        ran: run.ran(),
         length,
         ending,
-        sight,
+        observation,
         feed,
     }
 }

@@ -2,13 +2,13 @@
 
 use clap::Subcommand;
 
-use crate::failure::Failure;
+use crate::command_error::CommandError;
 use crate::output::Output;
 use crate::reference;
 
 /// Print a reference page
 #[derive(Debug, Subcommand)]
-pub(crate) enum Docs {
+pub(crate) enum DocsCommand {
     /// docs/reference/settings.md
     Settings,
     /// docs/reference/command-line.md
@@ -19,14 +19,14 @@ pub(crate) enum Docs {
     Openapi,
 }
 
-impl Docs {
-    pub(crate) fn run(self) -> Result<(), Failure> {
+impl DocsCommand {
+    pub(crate) fn run(self) -> Result<(), CommandError> {
         let page = match self {
             Self::Settings => reference::settings::page(),
             Self::CommandLine => reference::command_line::page(),
             Self::Providers => reference::providers::page(),
             Self::Openapi => jeton_server::openapi().to_owned(),
         };
-        Ok(Output::text(&page)?)
+        Ok(Output::print_text(&page)?)
     }
 }

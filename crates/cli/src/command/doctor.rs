@@ -13,11 +13,11 @@ mod postgres;
 mod report;
 mod store;
 
-use crate::code::Code;
-use crate::compose::Machine;
-use crate::failure::Failure;
+use crate::app::HostEnv;
+use crate::command_error::CommandError;
+use crate::error_code::ErrorCode;
 use crate::output::Output;
-use crate::settings::{Loaded, Settings};
+use crate::settings::{LoadedSettings, Settings};
 use report::Report;
 
 /// Check the installation and say what to do
@@ -25,20 +25,20 @@ use report::Report;
 /// Nothing is changed and nothing is spent. The hosts of token endpoints are connected to, up to their TLS handshake; no
 /// request is sent.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Doctor {
+pub(crate) struct DoctorArgs {
     /// Do not connect to the hosts of token endpoints
     #[arg(long)]
     offline: bool,
 }
 
-impl Doctor {
-    pub(crate) async fn run(self, loaded: Loaded, output: Output) -> Result<(), Failure> {
+impl DoctorArgs {
+    pub(crate) async fn run(self, loaded: LoadedSettings, output: Output) -> Result<(), CommandError> {
         let mut report = Report::default();
         for warning in &loaded.warnings {
             report.warning("settings", warning);
         }
         match &loaded.settings {
-            Ok(settings) => self.examine(settings, &mut report).await,
+            Ok(settings) => self.check(settings, &mut report).await,
             Err(faults) => {
                 for fault in faults {
                     report.fault("settings", fault.to_string());
@@ -47,21 +47,21 @@ impl Doctor {
             }
         }
         report.print(output)?;
-        if report.has_faults() { Err(Failure::reported(Code::FaultsFound)) } else { Ok(()) }
+        if report.has_faults() { Err(CommandError::reported(ErrorCode::FaultsFound)) } else { Ok(()) }
     }
 
-    async fn examine(self, settings: &Settings, report: &mut Report) {
-        let machine = Machine::this();
-        let now = machine.clock.now();
+    async fn check(self, settings: &Settings, report: &mut Report) {
+        let host = HostEnv::system();
+        let now = host.clock.now();
         definitions(settings, report);
-        files::examine(settings, report);
+        files::check(settings, report);
         machine::disk(&settings.data_dir, report);
-        let found = store::examine(settings, &machine, report).await;
+        let found = store::check(settings, &host, report).await;
         store::spill_slots(&settings.data_dir, report);
         machine::clock(now, &found.connections, report);
-        grants::examine(settings, &found.connections, now, report);
+        grants::check(settings, &found.connections, now, report);
         if !self.offline {
-            hosts::examine(settings, &found, &machine, report).await;
+            hosts::check(settings, &found, &host, report).await;
         }
     }
 }

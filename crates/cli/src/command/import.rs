@@ -8,23 +8,23 @@ use jeton_core::time::Timestamp;
 use jeton_keeper::Grant;
 use serde_json::{Map, Value};
 
-use crate::code::Code;
-use crate::failure::Failure;
+use crate::command_error::CommandError;
+use crate::error_code::ErrorCode;
 
 /// Seconds since the epoch beyond which a number can only be meant as something else, such as milliseconds: year 2286.
 const LATEST: i64 = 10_000_000_000;
 
 /// Reads the file. What cannot be taken over of it is remarked.
-pub(super) fn read(file: &Path) -> Result<(Grant, Option<String>), Failure> {
+pub(super) fn read(file: &Path) -> Result<(Grant, Option<String>), CommandError> {
     let shown = file.display();
     let text = fs::read_to_string(file).map(Secret::from).map_err(|error| {
-        Failure::wrong_use(format!(
+        CommandError::usage(format!(
             "{shown} cannot be read ({error}); give `--import` a JSON file with tokens"
         ))
     })?;
     grant(text.reveal()).map_err(|problem| {
         let text = format!("{shown}: {problem}");
-        Failure::new(Code::GrantRefused, text)
+        CommandError::new(ErrorCode::GrantRefused, text)
     })
 }
 

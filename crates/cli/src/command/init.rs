@@ -1,12 +1,12 @@
 //! `jeton init`: writes a settings file, or adds a connection to one.
 //!
-//! * What does a connection need, and where does it come from? [`answers`], [`terminal`].
-//! * What is written? [`block`]. How is it put in place? [`place`].
+//! * What does a connection need, and where does it come from? [`answers`], [`prompt`].
+//! * What is written? [`block`]. How is it put in place? [`files`].
 
 mod answers;
 mod block;
-mod place;
-mod terminal;
+mod files;
+mod prompt;
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -16,13 +16,13 @@ use jeton_core::id::ConnectionName;
 use jeton_core::keep::provider::{Definition, Provider, Step};
 use serde_json::json;
 
-use crate::code::Code;
-use crate::failure::Failure;
+use crate::command_error::CommandError;
+use crate::error_code::ErrorCode;
 use crate::output::{self, Output};
-use crate::settings::{self, Fault, Loaded, Sources};
+use crate::settings::{self, LoadedSettings, SettingFault, SettingSources};
 use answers::{Answers, SecretPlace};
-use place::Draft;
-use terminal::Terminal;
+use files::Draft;
+use prompt::Terminal;
 
 /// What a new settings file says.
 const TEMPLATE: &str = include_str!("init/jeton.toml");
@@ -32,7 +32,7 @@ const TEMPLATE: &str = include_str!("init/jeton.toml");
 /// What a connection needs is asked for on a terminal, where it is not given by a flag. A file that is there keeps every
 /// line that it has.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Init {
+pub(crate) struct InitArgs {
     /// Add a connection to this provider; `jeton provider list` names them
     #[arg(long, requires = "name")]
     provider: Option<String>,
@@ -64,10 +64,10 @@ fn pair(text: &str) -> Result<(String, String), &'static str> {
     Ok((name.trim().to_owned(), value.to_owned()))
 }
 
-impl Init {
-    pub(crate) async fn run(self, sources: &Sources, output: Output) -> Result<(), Failure> {
+impl InitArgs {
+    pub(crate) async fn run(self, sources: &SettingSources, output: Output) -> Result<(), CommandError> {
         let path = settings::file(sources);
-        let before = place::read(&path)?;
+        let before = files::read(&path)?;
         match (self.provider.clone(), self.name.clone()) {
             (Some(provider), Some(name)) => self.add(&path, before, &provider, &name, sources, output).await,
             _ => new_file(&path, before.is_some(), output),
@@ -80,35 +80,35 @@ impl Init {
         before: Option<String>,
         provider: &str,
         name: &str,
-        sources: &Sources,
+        sources: &SettingSources,
         output: Output,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), CommandError> {
         let made = before.is_none();
         let text = before.unwrap_or_else(|| TEMPLATE.to_owned());
         let loaded = settings::load_text(sources, path, &text);
         let provider = loaded
             .catalogue
             .get(provider)
-            .map_err(|error| Failure::new(Code::UnknownProvider, error.to_string()))?;
+            .map_err(|error| CommandError::new(ErrorCode::UnknownProvider, error.to_string()))?;
         let name = free_name(name, &loaded)?;
         let (answers, definition) = self.answers(provider, path, sources, &loaded, output).await?;
         let secret = match &answers.secret_place {
-            Some(SecretPlace::Typed) => Some(place::secret_file(path, name.as_str(), &answers)?),
+            Some(SecretPlace::Typed) => Some(files::secret_file(path, name.as_str(), &answers)?),
             _ => None,
         };
         let block = block::connection(&name, provider, &answers, secret.as_deref());
         let written = write(path, &text, &block, made, sources, &loaded);
         if let (Err(_), Some(secret)) = (&written, &secret) {
-            place::take_back(path, secret);
+            files::take_back(path, secret);
         }
         let remarks = written?;
-        remarks.iter().try_for_each(|remark| output::remark(&format!("warning: {remark}")))?;
+        remarks.iter().try_for_each(|remark| output::print_note(&format!("warning: {remark}")))?;
         let next = next(&definition, &name);
         let shown = path.display();
         let done = if made { "is made, with" } else { "has" };
         let said = format!("{shown} {done} the connection `{name}`; next: {next}");
         let result = if made { "made" } else { "added" };
-        Ok(output.either(
+        Ok(output.print(
             &said,
             &json!({ "file": shown.to_string(), "result": result, "connection": name, "next": next }),
         )?)
@@ -119,16 +119,16 @@ impl Init {
         self,
         provider: &Arc<Provider>,
         path: &Path,
-        sources: &Sources,
-        loaded: &Loaded,
+        sources: &SettingSources,
+        loaded: &LoadedSettings,
         output: Output,
-    ) -> Result<(Answers, Definition), Failure> {
+    ) -> Result<(Answers, Definition), CommandError> {
         let mut answers = Answers::new(settings::public_callback(&loaded.values));
         for (name, value) in self.var {
             answers.give_var(name, value.into())?;
         }
         for (name, file) in self.var_file {
-            let value = place::read_value(Path::new(&file))?;
+            let value = files::read_value(Path::new(&file))?;
             answers.give_var(name, value)?;
         }
         answers.client.id = self.client_id;
@@ -136,8 +136,8 @@ impl Init {
             answers.give_redirect(uri);
         }
         if let Some(file) = self.client_secret_file {
-            let secret = settings::secret_from_file(&file).map_err(Failure::wrong_use)?;
-            answers.give_secret(secret, SecretPlace::File(place::as_written(path, &file)?));
+            let secret = settings::secret_from_file(&file).map_err(CommandError::usage)?;
+            answers.give_secret(secret, SecretPlace::File(files::as_written(path, &file)?));
         }
         if let Some(variable) = self.client_secret_env {
             let known = sources.environment.get(&variable).ok().flatten();
@@ -146,7 +146,7 @@ impl Init {
         }
         let interactive = !output.json && std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
         if interactive {
-            terminal::complete(Terminal::open()?, Arc::clone(provider), answers).await
+            prompt::complete(Terminal::open()?, Arc::clone(provider), answers).await
         } else {
             let definition = answers.define(provider).map_err(|lack| lack.refuse(provider))?;
             Ok((answers, definition))
@@ -154,10 +154,10 @@ impl Init {
     }
 }
 
-fn new_file(path: &Path, there: bool, output: Output) -> Result<(), Failure> {
+fn new_file(path: &Path, there: bool, output: Output) -> Result<(), CommandError> {
     let shown = path.display().to_string();
     if there {
-        return Err(Failure::wrong_use(format!(
+        return Err(CommandError::usage(format!(
             "{shown} is there already and was left as it is; add a connection to it with `jeton init --provider PROVIDER \
              --name NAME`, or name another file with --config"
         )));
@@ -165,19 +165,19 @@ fn new_file(path: &Path, there: bool, output: Output) -> Result<(), Failure> {
     Draft::write(path, TEMPLATE, None)?.put_where_nothing_is()?;
     let next = "jeton init --provider PROVIDER --name NAME";
     let said = format!("{shown} is made; next: {next} (`jeton provider list` names the providers)");
-    Ok(output.either(&said, &json!({ "file": shown, "result": "made", "next": next }))?)
+    Ok(output.print(&said, &json!({ "file": shown, "result": "made", "next": next }))?)
 }
 
 /// The name, if no connection has it yet.
-fn free_name(name: &str, loaded: &Loaded) -> Result<ConnectionName, Failure> {
+fn free_name(name: &str, loaded: &LoadedSettings) -> Result<ConnectionName, CommandError> {
     let parsed: ConnectionName =
-        name.parse().map_err(|error| Failure::wrong_use(format!("--name: {error}")))?;
+        name.parse().map_err(|error| CommandError::usage(format!("--name: {error}")))?;
     if !loaded.values.connections().any(|taken| taken == name) {
         return Ok(parsed);
     }
     let at = ["connections".to_owned(), name.to_owned()];
     let place = loaded.values.origin(&at).map(|origin| format!(" ({origin})")).unwrap_or_default();
-    Err(Failure::wrong_use(format!(
+    Err(CommandError::usage(format!(
         "there is a connection `{name}` already{place}, and it was left as it is; give another --name, or edit it there"
     )))
 }
@@ -189,14 +189,14 @@ fn write(
     text: &str,
     block: &str,
     made: bool,
-    sources: &Sources,
-    before: &Loaded,
-) -> Result<Vec<String>, Failure> {
+    sources: &SettingSources,
+    before: &LoadedSettings,
+) -> Result<Vec<String>, CommandError> {
     let line_end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
     let whole = format!("{text}{line_end}{block}");
     let after = settings::load_text(sources, path, &whole);
     let known = faults(before);
-    let new: Vec<Fault> = faults(&after)
+    let new: Vec<SettingFault> = faults(&after)
         .iter()
         // The variable need not be set where the file is written.
         .filter(|fault| !known.contains(fault) && !fault.setting.ends_with(".client.secret_env"))
@@ -214,7 +214,7 @@ fn write(
     Ok(settings::load_text(sources, path, &whole).warnings)
 }
 
-fn faults(loaded: &Loaded) -> &[Fault] {
+fn faults(loaded: &LoadedSettings) -> &[SettingFault] {
     loaded.settings.as_ref().err().map_or(&[], Vec::as_slice)
 }
 
@@ -233,7 +233,7 @@ mod tests {
     use super::*;
 
     fn faults_of(text: &str) -> Vec<String> {
-        let loaded = settings::load_text(&Sources::default(), Path::new("jeton.toml"), text);
+        let loaded = settings::load_text(&SettingSources::default(), Path::new("jeton.toml"), text);
         faults(&loaded).iter().map(ToString::to_string).collect()
     }
 
@@ -256,7 +256,7 @@ mod tests {
                 }
                 text.push_str(&secret);
             }
-            let loaded = settings::load_text(&Sources::default(), Path::new("jeton.toml"), &text);
+            let loaded = settings::load_text(&SettingSources::default(), Path::new("jeton.toml"), &text);
             let settings = loaded.settings.unwrap_or_else(|faults| panic!("{}: {faults:?}", provider.name()));
             let expected = provider.define(setup).unwrap();
             let made = &settings.definitions[&name];

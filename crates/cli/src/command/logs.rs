@@ -4,14 +4,14 @@ use jeton_core::id::ConnectionName;
 use jeton_core::keep::attempt::Attempt;
 use jeton_core::keep::ports::AttemptFilter;
 
-use crate::failure::Failure;
-use crate::moment::to_the_second;
+use crate::command_error::CommandError;
 use crate::output::{Output, Table};
 use crate::settings::Settings;
+use crate::time_format::to_the_second;
 
 /// Show the refresh log, newest first
 #[derive(Debug, clap::Args)]
-pub(crate) struct Logs {
+pub(crate) struct LogsArgs {
     /// How many rows at most
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
     lines: u16,
@@ -23,15 +23,15 @@ pub(crate) struct Logs {
     connection: Option<ConnectionName>,
 }
 
-impl Logs {
-    pub(crate) async fn run(self, settings: Settings, output: Output) -> Result<(), Failure> {
+impl LogsArgs {
+    pub(crate) async fn run(self, settings: Settings, output: Output) -> Result<(), CommandError> {
         let filter = AttemptFilter {
             connection: self.connection,
             failed_only: self.failed,
             ..AttemptFilter::default()
         };
-        super::at_home(settings, async |house| {
-            let attempts = house.vault.attempts(&filter, usize::from(self.lines)).await?;
+        super::with_app(settings, async |app| {
+            let attempts = app.vault.attempts(&filter, usize::from(self.lines)).await?;
             let mut table = Table::new(
                 ["STARTED", "CONNECTION", "TRIGGER", "ACT", "STATUS", "GENERATION", "MESSAGE"],
                 "nothing is on record",
@@ -39,7 +39,7 @@ impl Logs {
             for attempt in &attempts {
                 table.row(row(attempt));
             }
-            Ok(output.rows(&table, &attempts)?)
+            Ok(output.print_table(&table, &attempts)?)
         })
         .await
     }

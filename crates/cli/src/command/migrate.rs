@@ -7,9 +7,9 @@ use jeton_store::sqlite;
 use serde_json::json;
 use tokio::task::spawn_blocking;
 
-use crate::code::Code;
-use crate::compose::{self, Machine};
-use crate::failure::Failure;
+use crate::app::{self, HostEnv};
+use crate::command_error::CommandError;
+use crate::error_code::ErrorCode;
 use crate::output::Output;
 use crate::settings::{Settings, StoreSettings};
 
@@ -20,15 +20,15 @@ const PATIENCE: Duration = Duration::from_secs(5);
 ///
 /// Older nodes may go on running meanwhile: a change of the schema takes nothing away that the version before uses.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Migrate {
+pub(crate) struct MigrateArgs {
     /// Change nothing; fail if the schema is not up to date
     #[arg(long)]
     check: bool,
 }
 
-impl Migrate {
-    pub(crate) async fn run(self, settings: &Settings, output: Output) -> Result<(), Failure> {
-        let shown = settings.store.shown();
+impl MigrateArgs {
+    pub(crate) async fn run(self, settings: &Settings, output: Output) -> Result<(), CommandError> {
+        let shown = settings.store.redacted();
         if self.check {
             let missing = missing(settings).await?;
             let text = match missing {
@@ -37,8 +37,12 @@ impl Migrate {
                     format!("the schema of {shown} lacks {}; `jeton migrate` makes them", changes(count))
                 }
             };
-            output.either(&text, &json!({ "missing": missing }))?;
-            return if missing == 0 { Ok(()) } else { Err(Failure::reported(Code::SchemaOutdated)) };
+            output.print(&text, &json!({ "missing": missing }))?;
+            return if missing == 0 {
+                Ok(())
+            } else {
+                Err(CommandError::reported(ErrorCode::SchemaOutdated))
+            };
         }
         let before = migrate(settings).await?;
         let text = match before {
@@ -48,7 +52,7 @@ impl Migrate {
         };
         let made = before == Before::NoFile;
         let applied = if let Before::Lacked(count) = before { Some(count) } else { None };
-        Ok(output.either(&text, &json!({ "made": made, "applied": applied }))?)
+        Ok(output.print(&text, &json!({ "made": made, "applied": applied }))?)
     }
 }
 
@@ -57,21 +61,24 @@ fn changes(count: usize) -> String {
 }
 
 /// How many changes the schema lacks.
-async fn missing(settings: &Settings) -> Result<usize, Failure> {
+async fn missing(settings: &Settings) -> Result<usize, CommandError> {
     match &settings.store {
         StoreSettings::Postgres(settings) => Ok(PostgresStore::pending(&settings.options()).await?.len()),
         StoreSettings::Sqlite(database) => {
             let file = database.clone();
             let looked = spawn_blocking(move || sqlite::inspect(&file, PATIENCE)).await;
             let looked = looked.map_err(|error| {
-                Failure::new(Code::SystemRefused, format!("looking at the database broke off: {error}"))
+                CommandError::new(
+                    ErrorCode::SystemRefused,
+                    format!("looking at the database broke off: {error}"),
+                )
             })??;
             let found = looked.ok_or_else(|| {
                 let text = format!(
                     "the database {} is not there yet; `jeton migrate` without --check makes it",
                     database.display()
                 );
-                Failure::new(Code::StoreUnavailable, text)
+                CommandError::new(ErrorCode::StoreUnavailable, text)
             })?;
             Ok(found.missing_migrations)
         }
@@ -88,7 +95,7 @@ enum Before {
 }
 
 /// Makes the changes.
-async fn migrate(settings: &Settings) -> Result<Before, Failure> {
+async fn migrate(settings: &Settings) -> Result<Before, CommandError> {
     match &settings.store {
         StoreSettings::Postgres(settings) => {
             Ok(Before::Lacked(PostgresStore::migrate(&settings.options()).await?.len()))
@@ -96,7 +103,7 @@ async fn migrate(settings: &Settings) -> Result<Before, Failure> {
         StoreSettings::Sqlite(database) => {
             let before =
                 if database.exists() { Before::Lacked(missing(settings).await?) } else { Before::NoFile };
-            compose::store(settings, &Machine::this()).await?;
+            app::open_store(settings, &HostEnv::system()).await?;
             Ok(before)
         }
     }

@@ -2,19 +2,19 @@
 
 use jeton_core::keep::ports::Administer;
 
-use crate::failure::Failure;
+use crate::command_error::CommandError;
 use crate::output::Output;
 use crate::settings::Settings;
 
 /// Spend nothing on a connection until it is resumed; a living token is still handed out
 #[derive(Debug, clap::Args)]
-pub(crate) struct Pause {
+pub(crate) struct PauseArgs {
     /// The connection
     name: String,
 }
 
-impl Pause {
-    pub(crate) async fn run(self, settings: Settings, output: Output) -> Result<(), Failure> {
+impl PauseArgs {
+    pub(crate) async fn run(self, settings: Settings, output: Output) -> Result<(), CommandError> {
         let said = ("paused", "nothing is spent until `jeton resume`");
         super::administer(settings, output, self.name, Administer::Pause, said).await
     }

@@ -9,14 +9,14 @@ use clap::Subcommand;
 use jeton_core::keep::provider::{Capture, Catalogue, Confidence, Provider as File, Step, Var, VectorResult};
 use serde_json::{Value, json};
 
-use crate::code::Code;
-use crate::failure::Failure;
+use crate::command_error::CommandError;
+use crate::error_code::ErrorCode;
 use crate::output::{self, Output, Table};
-use crate::settings::{self, Loaded};
+use crate::settings::{self, LoadedSettings};
 
 /// Look at the providers, built in and your own
 #[derive(Debug, Subcommand)]
-pub(crate) enum Provider {
+pub(crate) enum ProviderCommand {
     /// List the providers
     List,
     /// Show what a provider is and what a connection to it needs
@@ -32,11 +32,11 @@ pub(crate) enum Provider {
     },
 }
 
-impl Provider {
-    pub(crate) async fn run(self, loaded: &Loaded, output: Output) -> Result<(), Failure> {
+impl ProviderCommand {
+    pub(crate) async fn run(self, loaded: &LoadedSettings, output: Output) -> Result<(), CommandError> {
         // What is wrong with connections does not concern providers, but a provider file that is wrong is missing here.
         for fault in loaded.settings.as_ref().err().into_iter().flatten() {
-            output::remark(&format!("warning: {fault}"))?;
+            output::print_note(&format!("warning: {fault}"))?;
         }
         match self {
             Self::List => list(loaded, output),
@@ -47,11 +47,11 @@ impl Provider {
     }
 }
 
-fn find<'c>(catalogue: &'c Catalogue, name: &str) -> Result<&'c Arc<File>, Failure> {
-    catalogue.get(name).map_err(|error| Failure::new(Code::UnknownProvider, error.to_string()))
+fn find<'c>(catalogue: &'c Catalogue, name: &str) -> Result<&'c Arc<File>, CommandError> {
+    catalogue.get(name).map_err(|error| CommandError::new(ErrorCode::UnknownProvider, error.to_string()))
 }
 
-fn list(loaded: &Loaded, output: Output) -> Result<(), Failure> {
+fn list(loaded: &LoadedSettings, output: Output) -> Result<(), CommandError> {
     let mut table = Table::new(["NAME", "TITLE", "FROM", "STEPS"], "there are no providers");
     let mut rows = Vec::new();
     for provider in loaded.catalogue.iter() {
@@ -72,13 +72,13 @@ fn list(loaded: &Loaded, output: Output) -> Result<(), Failure> {
             "tests": provider.test_count(),
         }));
     }
-    Ok(output.rows(&table, &rows)?)
+    Ok(output.print_table(&table, &rows)?)
 }
 
-fn show(provider: &Arc<File>, output: Output) -> Result<(), Failure> {
+fn show(provider: &Arc<File>, output: Output) -> Result<(), CommandError> {
     let steps: Vec<_> = provider.steps().map(Step::as_str).collect();
     if output.json {
-        return Ok(Output::json(&json!({
+        return Ok(Output::print_json(&json!({
             "name": provider.name(),
             "title": provider.title(),
             "about": provider.about(),
@@ -89,27 +89,27 @@ fn show(provider: &Arc<File>, output: Output) -> Result<(), Failure> {
             "tests": provider.test_count(),
         }))?);
     }
-    Output::line(&format!("{}: {}", provider.name(), provider.title()))?;
-    provider.about().map_or(Ok(()), Output::line)?;
-    Output::line(&format!("\nsteps: {}", steps.join(" ")))?;
+    Output::print_line(&format!("{}: {}", provider.name(), provider.title()))?;
+    provider.about().map_or(Ok(()), Output::print_line)?;
+    Output::print_line(&format!("\nsteps: {}", steps.join(" ")))?;
     if !provider.hosts().is_empty() {
-        Output::line(&format!("hosts: {}", provider.hosts().join(" ")))?;
+        Output::print_line(&format!("hosts: {}", provider.hosts().join(" ")))?;
     }
     for confidence in Confidence::ALL {
         let known = provider.confidence().iter().filter(|(_, how)| **how == confidence);
         let keys: Vec<_> = known.map(|(key, _)| key.as_str()).collect();
         if !keys.is_empty() {
-            Output::line(&format!("{confidence}: {}", keys.join(" ")))?;
+            Output::print_line(&format!("{confidence}: {}", keys.join(" ")))?;
         }
     }
     let name = provider.name();
-    Output::line(&format!("\n[connections.NAME]\nprovider = \"{name}\"\n\n[connections.NAME.vars]"))?;
+    Output::print_line(&format!("\n[connections.NAME]\nprovider = \"{name}\"\n\n[connections.NAME.vars]"))?;
     let mut table = Table::new(["VARIABLE", "NEEDED", "DEFAULT", "MEANING"], "none");
     for var in provider.vars() {
         let default = var.default_value().unwrap_or("-").to_owned();
         table.row([var.name().to_owned(), need(var).to_owned(), default, meaning(var)]);
     }
-    Ok(output.rows(&table, &())?)
+    Ok(output.print_table(&table, &())?)
 }
 
 fn need(var: &Var) -> &'static str {
@@ -140,7 +140,7 @@ fn var_json(var: &Var) -> Value {
     })
 }
 
-fn test(loaded: &Loaded, what: &[String], output: Output) -> Result<(), Failure> {
+fn test(loaded: &LoadedSettings, what: &[String], output: Output) -> Result<(), CommandError> {
     let providers = match what {
         [] => loaded.catalogue.iter().cloned().collect(),
         what => what.iter().map(|what| one(&loaded.catalogue, what)).collect::<Result<Vec<_>, _>>()?,
@@ -152,24 +152,24 @@ fn test(loaded: &Loaded, what: &[String], output: Output) -> Result<(), Failure>
         failed += vectors.iter().filter(|vector| !vector.passed()).count();
         if !output.json {
             for vector in &vectors {
-                Output::line(&format!("{}: {vector}", provider.name()))?;
+                Output::print_line(&format!("{}: {vector}", provider.name()))?;
             }
         }
         results.extend(vectors.iter().map(|vector| vector_json(&provider, vector)));
     }
     let summary = format!("{} vectors, {failed} wrong", results.len());
-    output.either(&summary, &results)?;
-    if failed == 0 { Ok(()) } else { Err(Failure::reported(Code::VectorsFailed)) }
+    output.print(&summary, &results)?;
+    if failed == 0 { Ok(()) } else { Err(CommandError::reported(ErrorCode::VectorsFailed)) }
 }
 
 /// A provider by name, or the provider of a file.
-fn one(catalogue: &Catalogue, what: &str) -> Result<Arc<File>, Failure> {
+fn one(catalogue: &Catalogue, what: &str) -> Result<Arc<File>, CommandError> {
     if !what.contains('/') && Path::new(what).extension().is_none_or(|end| end != "toml") {
         return find(catalogue, what).cloned();
     }
     let mut alone = Catalogue::default();
     let name = settings::add_provider(&mut alone, Path::new(what))
-        .map_err(|problem| Failure::new(Code::ProviderFileInvalid, problem))?;
+        .map_err(|problem| CommandError::new(ErrorCode::ProviderFileInvalid, problem))?;
     find(&alone, &name).cloned()
 }
 

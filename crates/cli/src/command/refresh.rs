@@ -9,11 +9,11 @@ use jeton_keeper::{Refreshed, Status, TokenError, Vault};
 use serde_json::{Value, json};
 
 use super::status::all;
-use crate::code::Code;
-use crate::failure::Failure;
-use crate::moment::relative;
+use crate::command_error::CommandError;
+use crate::error_code::ErrorCode;
 use crate::output::{Output, Table};
 use crate::settings::Settings;
+use crate::time_format::relative;
 
 /// How many are asked for at once; the keeper holds each provider to its own limit besides.
 const AT_ONCE: usize = 16;
@@ -24,7 +24,7 @@ const AT_ONCE: usize = 16;
 /// Without --sync it prints a line as each refresh ends, and a refresh that failed is no failure of the command, because
 /// it is tried again by the server. With --sync it prints one table at the end, and fails if a refresh failed.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Refresh {
+pub(crate) struct RefreshArgs {
     /// Only connections of this provider
     #[arg(long, value_name = "PROVIDER")]
     provider: Option<String>,
@@ -53,38 +53,38 @@ enum Ending {
     Failed(TokenError),
 }
 
-impl Refresh {
-    pub(crate) async fn run(self, settings: Settings, output: Output) -> Result<(), Failure> {
-        super::at_home(settings, async |house| {
-            let names = self.names(&house.vault).await?;
+impl RefreshArgs {
+    pub(crate) async fn run(self, settings: Settings, output: Output) -> Result<(), CommandError> {
+        super::with_app(settings, async |app| {
+            let names = self.names(&app.vault).await?;
             let trigger = if self.force { Trigger::Forced } else { Trigger::Manual };
             let one = async |name: String| {
-                let ending = self.ending(house.vault.refresh(&name, trigger).await);
+                let ending = self.ending(app.vault.refresh(&name, trigger).await);
                 (name, ending)
             };
             let mut endings = stream::iter(names).map(one).buffer_unordered(AT_ONCE);
             let mut ended = Vec::new();
             while let Some((name, ending)) = endings.next().await {
                 if !self.sync && !output.json {
-                    Output::line(&format!("{name}: {}", ending.text(house.machine.clock.now())))?;
+                    Output::print_line(&format!("{name}: {}", ending.text(app.host.clock.now())))?;
                 }
                 ended.push((name, ending));
             }
             ended.sort_by(|(one, _), (other, _)| one.cmp(other));
-            self.conclude(&ended, house.machine.clock.now(), output)
+            self.conclude(&ended, app.host.clock.now(), output)
         })
         .await
     }
 
     /// The connections that are meant.
-    async fn names(&self, vault: &Vault) -> Result<Vec<String>, Failure> {
+    async fn names(&self, vault: &Vault) -> Result<Vec<String>, CommandError> {
         if let Some(name) = &self.connection {
             let state = vault.status(name).await?;
             if let Some(provider) =
                 self.provider.as_ref().filter(|provider| *provider != state.provider.as_str())
             {
                 let text = format!("`{name}` is a connection of `{}`, not of `{provider}`", state.provider);
-                return Err(Failure::wrong_use(text));
+                return Err(CommandError::usage(text));
             }
             return Ok(vec![name.clone()]);
         }
@@ -106,7 +106,7 @@ impl Refresh {
             used.dedup();
             let text =
                 format!("no connection has the provider `{provider}`; {}", suggest::cure(provider, used));
-            return Err(Failure::new(Code::UnknownConnection, text));
+            return Err(CommandError::new(ErrorCode::UnknownConnection, text));
         }
         Ok(names)
     }
@@ -126,19 +126,24 @@ impl Refresh {
         }
     }
 
-    fn conclude(&self, ended: &[(String, Ending)], now: Timestamp, output: Output) -> Result<(), Failure> {
+    fn conclude(
+        &self,
+        ended: &[(String, Ending)],
+        now: Timestamp,
+        output: Output,
+    ) -> Result<(), CommandError> {
         if output.json {
             let results: Vec<Value> = ended.iter().map(|(name, ending)| ending.to_json(name)).collect();
-            Output::json(&results)?;
+            Output::print_json(&results)?;
         } else if self.sync || ended.is_empty() {
             let mut table = Table::new(["CONNECTION", "RESULT"], "no connection is defined");
             for (name, ending) in ended {
                 table.row([name.clone(), ending.text(now)]);
             }
-            output.rows(&table, &())?;
+            output.print_table(&table, &())?;
         }
         let failed = ended.iter().any(|(_, ending)| matches!(ending, Ending::Failed(_)));
-        if failed && self.sync { Err(Failure::reported(Code::RefreshFailed)) } else { Ok(()) }
+        if failed && self.sync { Err(CommandError::reported(ErrorCode::RefreshFailed)) } else { Ok(()) }
     }
 }
 
@@ -183,7 +188,7 @@ mod tests {
     #[test]
     fn a_group_skips_what_is_not_connected_and_a_name_does_not() {
         let error = || TokenError::NotConnected { name: "acme".parse().unwrap() };
-        let mut refresh = Refresh { provider: None, connection: None, force: false, sync: true };
+        let mut refresh = RefreshArgs { provider: None, connection: None, force: false, sync: true };
         assert!(matches!(refresh.ending(Err(error())), Ending::Skipped(_)));
         refresh.connection = Some("acme".to_owned());
         assert!(matches!(refresh.ending(Err(error())), Ending::Failed(_)));

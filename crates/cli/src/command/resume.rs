@@ -2,19 +2,19 @@
 
 use jeton_core::keep::ports::Administer;
 
-use crate::failure::Failure;
+use crate::command_error::CommandError;
 use crate::output::Output;
 use crate::settings::Settings;
 
 /// Go on with a paused connection
 #[derive(Debug, clap::Args)]
-pub(crate) struct Resume {
+pub(crate) struct ResumeArgs {
     /// The connection
     name: String,
 }
 
-impl Resume {
-    pub(crate) async fn run(self, settings: Settings, output: Output) -> Result<(), Failure> {
+impl ResumeArgs {
+    pub(crate) async fn run(self, settings: Settings, output: Output) -> Result<(), CommandError> {
         let said = ("resumed", "it is refreshed when it is due");
         super::administer(settings, output, self.name, Administer::Resume, said).await
     }

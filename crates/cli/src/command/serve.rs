@@ -1,6 +1,6 @@
 //! `jeton serve`.
 
-mod begin;
+mod startup;
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,12 +13,12 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::code::Code;
-use crate::compose::{self, House, Machine};
-use crate::failure::Failure;
+use crate::app::{self, App, HostEnv};
+use crate::command_error::CommandError;
+use crate::error_code::ErrorCode;
 use crate::output::Output;
 use crate::settings::Settings;
-use crate::signals::Endings;
+use crate::stop_signals::StopSignals;
 
 /// Under which name the store keeps the hash of a key that was made here.
 const API_KEY_HASH: &str = "api_key_hash";
@@ -28,43 +28,43 @@ const API_KEY_HASH: &str = "api_key_hash";
 /// Where `API_KEY` is not set, an API key is made at the first start and printed once. A second signal ends the process at
 /// once.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Serve {
+pub(crate) struct ServeArgs {
     /// Listen here instead of at `server.listen`
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
 }
 
-impl Serve {
+impl ServeArgs {
     /// The flag that is a setting.
     pub(crate) fn setting(&self) -> Option<(&'static str, String, String)> {
         self.listen.as_ref().map(|address| ("--listen", "server.listen".to_owned(), address.clone()))
     }
 
-    pub(crate) async fn run(self, settings: Settings, output: Output) -> Result<(), Failure> {
-        let mut endings = super::listen()?;
+    pub(crate) async fn run(self, settings: Settings, output: Output) -> Result<(), CommandError> {
+        let mut stop_signals = super::listen()?;
         let address = settings.listen;
         let (access, imports) = (settings.access.clone(), settings.imports.clone());
         let (aliases, call_limits) = (settings.aliases.clone(), settings.gateway.clone());
-        let house = compose::house(settings, Machine::this()).await?;
+        let app = App::open(settings, HostEnv::system()).await?;
         let listener = bind(address).await?;
         let api_key = match access.api_key {
             Some(key) => key,
-            None => kept_key(&house, output).await?,
+            None => stored_api_key(&app, output).await?,
         };
         let limits = access.limits;
-        let access = compose::access(&house.store, access.with_key(api_key), limits, &house.machine).await?;
-        begin::take_over(&house.vault, &imports).await?;
-        house.vault.start().await?;
-        announce(&house, listener.local_addr().unwrap_or(address));
-        house.vault.live_among(house.store.clone(), &node_name());
+        let access = app::open_access(&app.store, access.with_key(api_key), limits, &app.host).await?;
+        startup::run_imports(&app.vault, &imports).await?;
+        app.vault.start().await?;
+        announce(&app, listener.local_addr().unwrap_or(address));
+        app.vault.live_among(app.store.clone(), &node_name());
         access.start();
-        let clock = std::sync::Arc::clone(&house.machine.clock);
-        let gateway = Gateway::new(house.vault.clone(), access.clone(), aliases, call_limits, clock);
-        serve(&house, listener, &access, &gateway, &mut endings).await
+        let clock = std::sync::Arc::clone(&app.host.clock);
+        let gateway = Gateway::new(app.vault.clone(), access.clone(), aliases, call_limits, clock);
+        serve(&app, listener, &access, &gateway, &mut stop_signals).await
     }
 }
 
-/// What people call this process: its machine, and its number there.
+/// What people call this process: its host, and its number there.
 fn node_name() -> String {
     let machine = rustix::system::uname();
     format!("{}/{}", machine.nodename().to_string_lossy(), std::process::id())
@@ -72,17 +72,17 @@ fn node_name() -> String {
 
 /// Serves until a signal comes; then accepts nothing more, answers what is under way and drains the vault.
 async fn serve(
-    house: &House,
+    app: &App,
     listener: TcpListener,
     access: &Access,
     gateway: &Gateway,
-    endings: &mut Endings,
-) -> Result<(), Failure> {
+    stop_signals: &mut StopSignals,
+) -> Result<(), CommandError> {
     let stop = CancellationToken::new();
     let router = jeton_server::router(Doors {
-        vault: house.vault.clone(),
+        vault: app.vault.clone(),
         access: access.clone(),
-        storage: house.storage.clone(),
+        storage: app.storage.clone(),
     });
     let router = router.merge(gateway.router());
     let serving = async {
@@ -90,31 +90,31 @@ async fn serve(
         stop.cancel();
         ended
     };
-    let telling = stop.run_until_cancelled(begin::tell_concerns(&house.vault));
+    let telling = stop.run_until_cancelled(startup::log_start_problems(&app.vault));
     let draining = async {
         stop.cancelled().await;
-        futures_util::future::join(gateway.drain(), house.vault.drain()).await;
+        futures_util::future::join(gateway.drain(), app.vault.drain()).await;
         access.drain().await;
     };
     let watching = async {
         // Not inside the macro: a level that leaves the line out would leave the waiting out.
-        let signal = endings.next().await;
+        let signal = stop_signals.next().await;
         tracing::info!(signal, "shutting down: refreshes under way go to their end");
         stop.cancel();
-        endings.next().await
+        stop_signals.next().await
     };
     tokio::select! {
         (served, _, ()) = futures_util::future::join3(serving, telling, draining) => {
             served.map_err(|error| {
                 let text = format!("the port stopped listening: {error}; start `jeton serve` again");
-                Failure::new(Code::ListeningFailed, text)
+                CommandError::new(ErrorCode::ListeningFailed, text)
             })
         }
         signal = watching => Err(super::stopped(signal)),
     }
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
+async fn bind(address: SocketAddr) -> Result<TcpListener, CommandError> {
     TcpListener::bind(address).await.map_err(|error| {
         let (ip, port) = (address.ip(), address.port());
         let text = match error.kind() {
@@ -129,17 +129,17 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
             }
             _ => format!("nothing can listen at {address} ({error}); see `server.listen`"),
         };
-        Failure::new(Code::ListeningFailed, text)
+        CommandError::new(ErrorCode::ListeningFailed, text)
     })
 }
 
 /// The key whose hash the store keeps; the first start makes it, and shows it this once.
-async fn kept_key(house: &House, output: Output) -> Result<TokenHash, Failure> {
-    if let Some(hash) = house.store.setting(API_KEY_HASH).await? {
+async fn stored_api_key(app: &App, output: Output) -> Result<TokenHash, CommandError> {
+    if let Some(hash) = app.store.setting(API_KEY_HASH).await? {
         return read_hash(&hash);
     }
-    let (text, key) = raw::generate_api_key(&*house.machine.entropy);
-    let kept = read_hash(&house.store.keep_setting(API_KEY_HASH, key.as_bytes().to_vec()).await?)?;
+    let (text, key) = raw::generate_api_key(&*app.host.entropy);
+    let kept = read_hash(&app.store.keep_setting(API_KEY_HASH, key.as_bytes().to_vec()).await?)?;
     // Another process may have been first; then its key is the one, and it has shown it.
     if kept == key {
         let said = format!(
@@ -147,24 +147,24 @@ async fn kept_key(house: &House, output: Output) -> Result<TokenHash, Failure> {
              X-API-KEY. If it is lost, set a key of your own in the environment as API_KEY: that one counts instead.",
             text.reveal()
         );
-        output.either(&said, &json!({ "api_key": text.reveal() }))?;
+        output.print(&said, &json!({ "api_key": text.reveal() }))?;
     }
     Ok(kept)
 }
 
-fn read_hash(bytes: &[u8]) -> Result<TokenHash, Failure> {
+fn read_hash(bytes: &[u8]) -> Result<TokenHash, CommandError> {
     bytes.try_into().map(TokenHash::from_bytes).map_err(|_| {
         let text = format!(
             "the store keeps {} bytes as `{API_KEY_HASH}`, which is no SHA-256; set API_KEY instead",
             bytes.len()
         );
-        Failure::new(Code::StoreUnavailable, text)
+        CommandError::new(ErrorCode::StoreUnavailable, text)
     })
 }
 
 /// Says where the server listens, and whether it may keep anything alive.
-fn announce(house: &House, address: SocketAddr) {
-    if let Some(hold) = house.vault.hold() {
+fn announce(app: &App, address: SocketAddr) {
+    if let Some(hold) = app.vault.hold() {
         tracing::warn!(
             "on hold: {hold}, so living tokens are served and nothing is spent; if the original no longer runs, \
              `jeton adopt` takes it over"

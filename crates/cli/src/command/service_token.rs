@@ -12,13 +12,13 @@ use jeton_core::secret::Secret;
 use jeton_issuer::{Access, Environment, NewToken, Rotated, Shown};
 use serde_json::json;
 
-use crate::code::Code;
-use crate::compose::{self, Machine};
-use crate::failure::Failure;
-use crate::moment::{relative, to_the_second};
+use crate::actor;
+use crate::app::{self, HostEnv};
+use crate::command_error::CommandError;
+use crate::error_code::ErrorCode;
 use crate::output::{Output, Table};
 use crate::settings::Settings;
-use crate::who;
+use crate::time_format::{relative, to_the_second};
 
 /// How many rows are read at once.
 const PAGE: usize = 500;
@@ -28,7 +28,7 @@ const LONGEST_RAW: u64 = 64 * 1024;
 
 /// Make, list, rotate and revoke the tokens by which programs call jeton
 #[derive(Debug, Subcommand)]
-pub(crate) enum ServiceToken {
+pub(crate) enum ServiceTokenCommand {
     Create(Create),
     /// List all service tokens, those that have ended too
     List,
@@ -75,18 +75,17 @@ pub(crate) struct Rotate {
     expires: Option<DurationText>,
 }
 
-impl ServiceToken {
-    pub(crate) async fn run(self, settings: &Settings, output: Output) -> Result<(), Failure> {
+impl ServiceTokenCommand {
+    pub(crate) async fn run(self, settings: &Settings, output: Output) -> Result<(), CommandError> {
         if matches!(self, Self::Hash) {
             return hash(output);
         }
-        let machine = Machine::this();
-        let (store, _) = compose::installation(settings, &machine).await?;
-        let access =
-            compose::access(&store, Environment::default(), settings.access.limits, &machine).await?;
+        let host = HostEnv::system();
+        let (store, _) = app::open_installation(settings, &host).await?;
+        let access = app::open_access(&store, Environment::default(), settings.access.limits, &host).await?;
         match self {
             Self::Create(create) => create.run(&access, output).await,
-            Self::List => list(&access, &machine, output).await,
+            Self::List => list(&access, &host, output).await,
             Self::Rotate(rotate) => rotate.run(&access, output).await,
             Self::Revoke { which } => revoke(&access, &which, output).await,
             Self::Hash => hash(output),
@@ -95,16 +94,16 @@ impl ServiceToken {
 }
 
 impl Create {
-    async fn run(self, access: &Access, output: Output) -> Result<(), Failure> {
+    async fn run(self, access: &Access, output: Output) -> Result<(), CommandError> {
         let new = NewToken {
             service: self.name,
-            scopes: Scopes::new(self.scopes).map_err(|error| Failure::wrong_use(error.to_string()))?,
+            scopes: Scopes::new(self.scopes).map_err(|error| CommandError::usage(error.to_string()))?,
             notes: self.notes,
             life: self.expires.map(|life| life.0),
             hash: self.hash,
         };
-        let shown = access.show_issued(access.create(new, &who::runs_this()).await?);
-        Ok(output.either(&told(&shown), &shown)?)
+        let shown = access.show_issued(access.create(new, &actor::current()).await?);
+        Ok(output.print(&told(&shown), &shown)?)
     }
 }
 
@@ -124,7 +123,7 @@ fn told(shown: &Shown) -> String {
     format!("{text} It counts {until}, grants {scopes}, and has the id {}.", shown.id)
 }
 
-async fn list(access: &Access, machine: &Machine, output: Output) -> Result<(), Failure> {
+async fn list(access: &Access, host: &HostEnv, output: Output) -> Result<(), CommandError> {
     let mut all = Vec::new();
     loop {
         let page = access.tokens(all.last().map(|last: &Row| last.id), PAGE).await?;
@@ -134,7 +133,7 @@ async fn list(access: &Access, machine: &Machine, output: Output) -> Result<(), 
             break;
         }
     }
-    let now = machine.clock.now();
+    let now = host.clock.now();
     let head = ["NAME", "ID", "STANDING", "EXPIRES", "LAST USED", "SCOPES", "NOTES"];
     let mut table =
         Table::new(head, "there are no service tokens; `jeton service-token create NAME` makes one");
@@ -150,25 +149,25 @@ async fn list(access: &Access, machine: &Machine, output: Output) -> Result<(), 
         ]);
     }
     let shown: Vec<Shown> = all.into_iter().map(|token| access.show(token)).collect();
-    Ok(output.rows(&table, &shown)?)
+    Ok(output.print_table(&table, &shown)?)
 }
 
 impl Rotate {
-    async fn run(self, access: &Access, output: Output) -> Result<(), Failure> {
+    async fn run(self, access: &Access, output: Output) -> Result<(), CommandError> {
         let id = one(access, &self.which)?;
         let life: Option<Duration> = self.expires.map(|life| life.0);
-        let Rotated { old, new } = access.rotate(id, self.overlap.0, life, &who::runs_this()).await?;
+        let Rotated { old, new } = access.rotate(id, self.overlap.0, life, &actor::current()).await?;
         let (shown, replaces) = (access.show_issued(new), access.show(old));
         let end = replaces.expires_at.map_or_else(|| "-".to_owned(), to_the_second);
         let text = format!("{}\nThe old one, {}, counts until {end}.", told(&shown), replaces.id);
         let mut value = serde_json::to_value(&shown).map_err(std::io::Error::from)?;
         value["replaces"] = serde_json::to_value(&replaces).map_err(std::io::Error::from)?;
-        Ok(output.either(&text, &value)?)
+        Ok(output.print(&text, &value)?)
     }
 }
 
 /// The one token that is meant: by its id, or by a service that has one to rotate.
-fn one(access: &Access, which: &str) -> Result<ServiceTokenId, Failure> {
+fn one(access: &Access, which: &str) -> Result<ServiceTokenId, CommandError> {
     if let Ok(id) = which.parse() {
         return Ok(id);
     }
@@ -178,13 +177,13 @@ fn one(access: &Access, which: &str) -> Result<ServiceTokenId, Failure> {
         .collect();
     match living.as_slice() {
         [token] => Ok(token.id),
-        [] => Err(Failure::new(
-            Code::UnknownServiceToken,
+        [] => Err(CommandError::new(
+            ErrorCode::UnknownServiceToken,
             format!("`{which}` has no living token; `jeton service-token create {which}` makes one"),
         )),
         several => {
             let ids: Vec<String> = several.iter().map(|token| token.id.to_string()).collect();
-            Err(Failure::wrong_use(format!(
+            Err(CommandError::usage(format!(
                 "`{which}` has {} tokens; name one: {}",
                 ids.len(),
                 ids.join(", ")
@@ -194,20 +193,20 @@ fn one(access: &Access, which: &str) -> Result<ServiceTokenId, Failure> {
 }
 
 /// The tokens of a service that has some.
-fn of(access: &Access, which: &str) -> Result<Vec<Row>, Failure> {
-    let service = which.parse::<ServiceName>().map_err(|error| Failure::wrong_use(error.to_string()))?;
+fn of(access: &Access, which: &str) -> Result<Vec<Row>, CommandError> {
+    let service = which.parse::<ServiceName>().map_err(|error| CommandError::usage(error.to_string()))?;
     let tokens = access.tokens_of(&service);
     if tokens.is_empty() {
         let text = format!(
             "no service token of the store names `{which}`; `jeton service-token list` shows those there are, and one of the \
              environment goes with its SERVICE_TOKEN_<NAME>_HASH"
         );
-        return Err(Failure::new(Code::UnknownServiceToken, text));
+        return Err(CommandError::new(ErrorCode::UnknownServiceToken, text));
     }
     Ok(tokens)
 }
 
-async fn revoke(access: &Access, which: &str, output: Output) -> Result<(), Failure> {
+async fn revoke(access: &Access, which: &str, output: Output) -> Result<(), CommandError> {
     let ids: Vec<ServiceTokenId> = if let Ok(id) = which.parse() {
         vec![id]
     } else {
@@ -215,7 +214,7 @@ async fn revoke(access: &Access, which: &str, output: Output) -> Result<(), Fail
         tokens.iter().filter(|token| token.revoked_at.is_none()).map(|token| token.id).collect()
     };
     let mut revoked: Vec<Shown> = Vec::new();
-    let by = who::runs_this();
+    let by = actor::current();
     for id in ids {
         revoked.push(access.show(access.revoke(id, &by).await?));
     }
@@ -226,23 +225,23 @@ async fn revoke(access: &Access, which: &str, output: Output) -> Result<(), Fail
     } else {
         format!("revoked: {}; running servers refuse it within 5 s", names.join(", "))
     };
-    Ok(output.either(&text, &json!({ "revoked": revoked }))?)
+    Ok(output.print(&text, &json!({ "revoked": revoked }))?)
 }
 
 /// The line end that `echo` adds is no part of the token.
-fn hash(output: Output) -> Result<(), Failure> {
+fn hash(output: Output) -> Result<(), CommandError> {
     let mut text = String::new();
     let read = std::io::stdin().lock().take(LONGEST_RAW).read_to_string(&mut text);
     let raw = Secret::from(text);
     read.map_err(|error| {
-        Failure::wrong_use(format!("standard input cannot be read ({error}); give it the raw token as text"))
+        CommandError::usage(format!("standard input cannot be read ({error}); give it the raw token as text"))
     })?;
     let line = raw.reveal().strip_suffix('\n').unwrap_or(raw.reveal());
     let line = Secret::new(line.strip_suffix('\r').unwrap_or(line));
     let hash = TokenHash::of_presentable(&line).map_err(|error| {
-        Failure::wrong_use(format!("what standard input holds cannot be a token: {error}"))
+        CommandError::usage(format!("what standard input holds cannot be a token: {error}"))
     })?;
-    Ok(output.either(&hash.to_hex(), &json!({ "hash": hash.to_hex() }))?)
+    Ok(output.print(&hash.to_hex(), &json!({ "hash": hash.to_hex() }))?)
 }
 
 #[cfg(test)]

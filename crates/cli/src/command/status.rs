@@ -7,16 +7,16 @@ use jeton_core::time::Timestamp;
 use jeton_keeper::{Neighbours, Status as State, Vault};
 use serde_json::{Value, json};
 
-use crate::failure::Failure;
-use crate::moment::relative;
+use crate::command_error::CommandError;
 use crate::output::{self, Output, Table};
 use crate::settings::Settings;
+use crate::time_format::relative;
 
 const PAGE: usize = 500;
 
 /// Show how connections are
 #[derive(Debug, clap::Args)]
-pub(crate) struct Status {
+pub(crate) struct StatusArgs {
     /// Only this connection
     name: Option<String>,
     /// The processes that keep the connections alive, in place of the connections
@@ -24,23 +24,23 @@ pub(crate) struct Status {
     nodes: bool,
 }
 
-impl Status {
-    pub(crate) async fn run(self, settings: Settings, output: Output) -> Result<(), Failure> {
-        super::at_home(settings, async |house| {
-            let now = house.machine.clock.now();
-            let Neighbours { nodes, warnings } = house.vault.nodes(&*house.store).await?;
+impl StatusArgs {
+    pub(crate) async fn run(self, settings: Settings, output: Output) -> Result<(), CommandError> {
+        super::with_app(settings, async |app| {
+            let now = app.host.clock.now();
+            let Neighbours { nodes, warnings } = app.vault.nodes(&*app.store).await?;
             if !output.json {
-                warnings.iter().try_for_each(|warning| output::remark(&format!("warning: {warning}")))?;
+                warnings.iter().try_for_each(|warning| output::print_note(&format!("warning: {warning}")))?;
             }
             if self.nodes {
                 return show_nodes(&nodes, now, output);
             }
             let states = match &self.name {
-                Some(name) => vec![house.vault.status(name).await?],
-                None => all(&house.vault).await?,
+                Some(name) => vec![app.vault.status(name).await?],
+                None => all(&app.vault).await?,
             };
-            if let Some(hold) = house.vault.hold().filter(|_| !output.json) {
-                output::remark(&format!(
+            if let Some(hold) = app.vault.hold().filter(|_| !output.json) {
+                output::print_note(&format!(
                     "this installation is on hold because {hold}: nothing is spent until `jeton adopt`"
                 ))?;
             }
@@ -51,13 +51,13 @@ impl Status {
             for state in &states {
                 table.row(row(state, now));
             }
-            Ok(output.rows(&table, &states)?)
+            Ok(output.print_table(&table, &states)?)
         })
         .await
     }
 }
 
-fn show_nodes(nodes: &[LiveNode], now: Timestamp, output: Output) -> Result<(), Failure> {
+fn show_nodes(nodes: &[LiveNode], now: Timestamp, output: Output) -> Result<(), CommandError> {
     let mut table = Table::new(
         ["NODE", "NAME", "VERSION", "STARTED", "LAST SEEN"],
         "no `jeton serve` runs on this store",
@@ -80,11 +80,11 @@ fn show_nodes(nodes: &[LiveNode], now: Timestamp, output: Output) -> Result<(), 
             })
         })
         .collect();
-    Ok(output.rows(&table, &listed)?)
+    Ok(output.print_table(&table, &listed)?)
 }
 
 /// The status of every connection that is defined or stored.
-pub(super) async fn all(vault: &Vault) -> Result<Vec<State>, Failure> {
+pub(super) async fn all(vault: &Vault) -> Result<Vec<State>, CommandError> {
     let mut states: Vec<State> = Vec::new();
     loop {
         let after: Option<ConnectionName> = states.last().map(|state| state.name.clone());

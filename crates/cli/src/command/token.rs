@@ -5,13 +5,13 @@ use jeton_core::keep::provider::DurationText;
 use jeton_keeper::{Token as Given, TokenRequest};
 use serde_json::{Value, json};
 
-use crate::failure::Failure;
+use crate::command_error::CommandError;
 use crate::output::{self, Output};
 use crate::settings::Settings;
 
 /// Print a living access token; it is refreshed first where that is needed
 #[derive(Debug, clap::Args)]
-pub(crate) struct Token {
+pub(crate) struct TokenArgs {
     /// The connection
     name: String,
     /// How long the token must live at least, such as 60s
@@ -33,21 +33,25 @@ enum Form {
     Header,
 }
 
-impl Token {
-    pub(crate) async fn run(self, settings: Settings, output: Output) -> Result<(), Failure> {
+impl TokenArgs {
+    pub(crate) async fn run(self, settings: Settings, output: Output) -> Result<(), CommandError> {
         let form = self.format.unwrap_or(if output.json { Form::Json } else { Form::Raw });
         let request = TokenRequest { min_ttl: self.min_ttl.map(|text| text.0), wait: None };
-        super::at_home(settings, async |house| {
-            let token = house.vault.token(&self.name, request).await?;
+        super::with_app(settings, async |app| {
+            let token = app.vault.token(&self.name, request).await?;
             if let (Some(warning), false) = (&token.warning, form == Form::Json) {
-                output::remark(&format!("warning: {warning}"))?;
+                output::print_note(&format!("warning: {warning}"))?;
             }
             match form {
-                Form::Raw => Output::line(token.access.reveal())?,
+                Form::Raw => Output::print_line(token.access.reveal())?,
                 Form::Header => {
-                    Output::line(&format!("Authorization: {} {}", scheme(&token), token.access.reveal()))?;
+                    Output::print_line(&format!(
+                        "Authorization: {} {}",
+                        scheme(&token),
+                        token.access.reveal()
+                    ))?;
                 }
-                Form::Json => Output::json(&to_json(&token))?,
+                Form::Json => Output::print_json(&to_json(&token))?,
             }
             Ok(())
         })

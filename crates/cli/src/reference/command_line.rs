@@ -3,7 +3,7 @@
 use clap::{Arg, Command, CommandFactory as _};
 
 use crate::arguments::Arguments;
-use crate::code::Code;
+use crate::error_code::ErrorCode;
 
 const HEAD: &str = "# Command line\n\n<!-- Made by `jeton docs command-line`; change it in crates/cli/src. -->\n\n\
     `jeton COMMAND`. Every command works on the store directly, beside a running server and without one: no two of them \
@@ -19,13 +19,13 @@ const ERRORS: &str = "\n## Errors\n\nCodes that the command line finds by itself
 pub(crate) fn page() -> String {
     let mut root = Arguments::command();
     root.build();
-    let everywhere: Vec<&Arg> = root.get_arguments().filter(|arg| arg.is_global_set()).collect();
-    let mut page = format!("{HEAD}## Everywhere\n\n{}", table(everywhere.into_iter()));
+    let global: Vec<&Arg> = root.get_arguments().filter(|arg| arg.is_global_set()).collect();
+    let mut page = format!("{HEAD}## GlobalFlags\n\n{}", table(global.into_iter()));
     for command in root.get_subcommands().filter(|command| !command.is_hide_set()) {
         describe(command, "jeton", &mut page);
     }
     page.push_str(ERRORS);
-    for code in Code::ALL {
+    for code in ErrorCode::ALL {
         page.extend(["| `", code.as_str(), "` | ", code.title(), " | ", code.advice(), " |\n"]);
     }
     page

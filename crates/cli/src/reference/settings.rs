@@ -26,9 +26,9 @@ const SECRETS: &str = "## Secrets of the environment\n\n\
     `admin` |\n\
     | `JETON__KEY` | the sealing keys, as in `key_file`, lines separated by commas; used instead of that file |\n";
 
-/// A part of the file, as it is read from top to bottom.
+/// A item of the file, as it is read from top to bottom.
 #[derive(Debug, PartialEq, Eq)]
-enum Part<'a> {
+enum DocItem<'a> {
     /// Comment that belongs to no setting.
     Prose(String),
     Section {
@@ -47,15 +47,15 @@ pub(crate) fn page() -> String {
     let mut page = HEAD.to_owned();
     let mut section = "";
     let mut in_table = false;
-    for part in parts(DEFAULTS) {
-        let text = match &part {
-            Part::Prose(text) => format!("{text}\n\n"),
-            Part::Section { name, about } => {
+    for item in items(DEFAULTS) {
+        let text = match &item {
+            DocItem::Prose(text) => format!("{text}\n\n"),
+            DocItem::Section { name, about } => {
                 section = *name;
                 let about = if about.is_empty() { String::new() } else { format!("{about}\n\n") };
                 format!("## `[{name}]`\n\n{about}")
             }
-            Part::Setting { name, default, about } => {
+            DocItem::Setting { name, default, about } => {
                 let default = default.map_or_else(|| "-".to_owned(), |default| format!("`{default}`"));
                 let head = if in_table {
                     ""
@@ -69,7 +69,7 @@ pub(crate) fn page() -> String {
                 )
             }
         };
-        let is_setting = matches!(part, Part::Setting { .. });
+        let is_setting = matches!(item, DocItem::Setting { .. });
         if in_table && !is_setting {
             page.push('\n');
         }
@@ -91,8 +91,8 @@ fn variable(section: &str, name: &str) -> String {
 
 /// Reads the comments, sections and settings of the file. What stands behind a `#` without a space is a section or a
 /// setting that has no default.
-fn parts(text: &str) -> Vec<Part<'_>> {
-    let mut parts = Vec::new();
+fn items(text: &str) -> Vec<DocItem<'_>> {
+    let mut items = Vec::new();
     let mut comment: Vec<&str> = Vec::new();
     for line in text.lines() {
         if let Some(words) = line.strip_prefix("# ").or_else(|| (line == "#").then_some("")) {
@@ -102,14 +102,14 @@ fn parts(text: &str) -> Vec<Part<'_>> {
         let (line, has_default) = line.strip_prefix('#').map_or((line, true), |line| (line, false));
         let about = prose(&std::mem::take(&mut comment));
         if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
-            parts.push(Part::Section { name, about });
+            items.push(DocItem::Section { name, about });
         } else if let Some((name, value)) = line.split_once(" = ") {
-            parts.push(Part::Setting { name, default: has_default.then_some(value), about });
+            items.push(DocItem::Setting { name, default: has_default.then_some(value), about });
         } else if !about.is_empty() {
-            parts.push(Part::Prose(about));
+            items.push(DocItem::Prose(about));
         }
     }
-    parts
+    items
 }
 
 /// The lines of a comment as paragraphs.
@@ -126,12 +126,12 @@ mod tests {
     fn comments_belong_to_what_follows_them_and_stand_alone_before_an_empty_line() {
         let text = "# All\n# of it.\n#\n# More.\n\n# Where.\n[server]\n# Port.\nlisten = \"x\"\n\n# Name.\n#url = \"y\"\n";
         assert_eq!(
-            parts(text),
+            items(text),
             [
-                Part::Prose("All of it.\n\nMore.".to_owned()),
-                Part::Section { name: "server", about: "Where.".to_owned() },
-                Part::Setting { name: "listen", default: Some("\"x\""), about: "Port.".to_owned() },
-                Part::Setting { name: "url", default: None, about: "Name.".to_owned() },
+                DocItem::Prose("All of it.\n\nMore.".to_owned()),
+                DocItem::Section { name: "server", about: "Where.".to_owned() },
+                DocItem::Setting { name: "listen", default: Some("\"x\""), about: "Port.".to_owned() },
+                DocItem::Setting { name: "url", default: None, about: "Name.".to_owned() },
             ]
         );
     }

@@ -1,14 +1,14 @@
 //! Who the environment lets in: the API key, and services by the hash of their token.
 
 use jeton_core::access::{API_KEY_SERVICE, Scopes, ServiceName, TokenHash};
-use jeton_issuer::{Environment as LetIn, Settings};
+use jeton_issuer::{Environment, Settings};
 
 use super::API_KEY_VARIABLE;
 use super::assemble::variable;
-use super::fault::Fault;
+use super::fault::SettingFault;
 use super::origin::Origin;
 use super::reader::Reader;
-use crate::environment::Environment;
+use crate::env_vars::EnvVars;
 
 const PREFIX: &str = "SERVICE_TOKEN_";
 const HASH: &str = "_HASH";
@@ -16,25 +16,25 @@ const SCOPES: &str = "_SCOPES";
 
 /// Who may come in, as far as settings say it.
 #[derive(Clone, Debug)]
-pub(crate) struct Access {
+pub(crate) struct AccessSettings {
     /// The key that the operator chose.
     pub(crate) api_key: Option<TokenHash>,
     services: Vec<(ServiceName, TokenHash, Scopes)>,
     pub(crate) limits: Settings,
 }
 
-impl Access {
+impl AccessSettings {
     /// What the environment lets in, where the API key is this one.
-    pub(crate) fn with_key(self, api_key: TokenHash) -> LetIn {
-        let key = LetIn::with_api_key(api_key);
+    pub(crate) fn with_key(self, api_key: TokenHash) -> Environment {
+        let key = Environment::with_api_key(api_key);
         self.services.into_iter().fold(key, |all, (service, hash, scopes)| all.and(service, hash, scopes))
     }
 }
 
 /// Reads all of it; what is wrong becomes a fault.
-pub(super) fn access(reader: &mut Reader<'_>, environment: &Environment) -> Access {
+pub(super) fn access(reader: &mut Reader<'_>, environment: &EnvVars) -> AccessSettings {
     let max_staleness = reader.duration("access.max_staleness", std::time::Duration::from_secs(1));
-    Access {
+    AccessSettings {
         api_key: api_key(reader, environment),
         services: services(reader, environment),
         limits: Settings { max_staleness },
@@ -42,18 +42,18 @@ pub(super) fn access(reader: &mut Reader<'_>, environment: &Environment) -> Acce
 }
 
 /// The variables that let a service in, or say how far.
-pub(crate) fn variables(environment: &Environment) -> impl Iterator<Item = &str> {
+pub(crate) fn variables(environment: &EnvVars) -> impl Iterator<Item = &str> {
     environment
         .names()
         .filter(|name| name.starts_with(PREFIX) && (name.ends_with(HASH) || name.ends_with(SCOPES)))
 }
 
-fn api_key(reader: &mut Reader<'_>, environment: &Environment) -> Option<TokenHash> {
+fn api_key(reader: &mut Reader<'_>, environment: &EnvVars) -> Option<TokenHash> {
     let key = TokenHash::of_presentable(&variable(reader, environment, API_KEY_VARIABLE)?);
     key.map_err(|error| refuse(reader, API_KEY_VARIABLE, error.to_string())).ok()
 }
 
-fn services(reader: &mut Reader<'_>, environment: &Environment) -> Vec<(ServiceName, TokenHash, Scopes)> {
+fn services(reader: &mut Reader<'_>, environment: &EnvVars) -> Vec<(ServiceName, TokenHash, Scopes)> {
     let mut services: Vec<(ServiceName, TokenHash, Scopes)> = Vec::new();
     for name in variables(environment) {
         let Some(middle) = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_suffix(HASH)) else {
@@ -83,7 +83,7 @@ fn services(reader: &mut Reader<'_>, environment: &Environment) -> Vec<(ServiceN
 
 fn service(
     reader: &mut Reader<'_>,
-    environment: &Environment,
+    environment: &EnvVars,
     name: &str,
     middle: &str,
 ) -> Option<(ServiceName, TokenHash, Scopes)> {
@@ -117,5 +117,5 @@ fn reject<T>(reader: &mut Reader<'_>, variable: &str, problem: String) -> Option
 }
 
 fn refuse(reader: &mut Reader<'_>, variable: &str, problem: String) {
-    reader.faults.push(Fault::new(Some(Origin::Environment(variable.to_owned())), "", problem));
+    reader.faults.push(SettingFault::new(Some(Origin::Environment(variable.to_owned())), "", problem));
 }

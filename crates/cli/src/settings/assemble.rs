@@ -10,21 +10,21 @@ use jeton_core::secret::Secret;
 use jeton_keeper::{KeySource, Roots};
 use url::Url;
 
-use super::connections::{self, Around};
-use super::fault::Fault;
+use super::connections::{self, DefinitionContext};
+use super::fault::SettingFault;
 use super::origin::Origin;
 use super::reader::{Reader, join, text};
 use super::store::store;
 use super::values::{Values, path};
 use super::{KEY_VARIABLE, Settings, access, catalogue, gateway};
-use crate::environment::Environment;
+use crate::env_vars::EnvVars;
 use crate::telemetry::{Format, Level};
 
 /// The settings, and what was found on the way to them.
 pub(super) struct Assembled {
     pub(super) catalogue: Catalogue,
     pub(super) added_providers: Vec<String>,
-    pub(super) settings: Result<Settings, Vec<Fault>>,
+    pub(super) settings: Result<Settings, Vec<SettingFault>>,
 }
 
 const MS: Duration = Duration::from_millis(1);
@@ -32,16 +32,16 @@ const MS: Duration = Duration::from_millis(1);
 /// Makes settings of what is written; `faults` are those found so far.
 pub(super) fn assemble(
     values: &Values,
-    faults: Vec<Fault>,
+    faults: Vec<SettingFault>,
     folder: PathBuf,
-    environment: &Environment,
+    environment: &EnvVars,
 ) -> Assembled {
     let mut reader = Reader { values, faults, folder };
     let (catalogue, added_providers) = catalogue::catalogue(&mut reader);
     let data_dir = place(&mut reader, "data_dir");
     let key_file = relative_to(&mut reader, "key_file", &data_dir);
     let callback = callback(&mut reader);
-    let around = Around { catalogue: &catalogue, environment, callback: callback.as_ref() };
+    let around = DefinitionContext { catalogue: &catalogue, environment, callback: callback.as_ref() };
     let definitions = connections::definitions(&mut reader, &around);
     let roots = roots(&mut reader);
     let settings = Settings {
@@ -160,21 +160,21 @@ fn callback_of(mut callback: Url) -> Url {
     callback
 }
 
-fn key(reader: &mut Reader<'_>, environment: &Environment, file: PathBuf) -> KeySource {
+fn key(reader: &mut Reader<'_>, environment: &EnvVars, file: PathBuf) -> KeySource {
     variable(reader, environment, KEY_VARIABLE).map_or(KeySource::File(file), KeySource::Text)
 }
 
 /// A secret that only the environment may hold.
-pub(super) fn variable(reader: &mut Reader<'_>, environment: &Environment, name: &str) -> Option<Secret> {
+pub(super) fn variable(reader: &mut Reader<'_>, environment: &EnvVars, name: &str) -> Option<Secret> {
     let origin = || Some(Origin::Environment(name.to_owned()));
     match environment.get(name) {
         Ok(Some(secret)) if secret.reveal().trim().is_empty() => {
-            reader.faults.push(Fault::new(origin(), "", "is empty: give it a value or leave it out"));
+            reader.faults.push(SettingFault::new(origin(), "", "is empty: give it a value or leave it out"));
             None
         }
         Ok(secret) => secret,
         Err(problem) => {
-            reader.faults.push(Fault::new(origin(), "", problem));
+            reader.faults.push(SettingFault::new(origin(), "", problem));
             None
         }
     }

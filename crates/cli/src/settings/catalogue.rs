@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use jeton_core::keep::provider::Catalogue;
 
-use super::fault::Fault;
+use super::fault::SettingFault;
 use super::reader::{Reader, expected};
 use super::values;
 
@@ -32,7 +32,7 @@ pub(crate) fn catalogue(reader: &mut Reader<'_>) -> (Catalogue, Vec<String>) {
                 for file in files {
                     match add(&mut catalogue, &file) {
                         Ok(name) => added.push(name),
-                        Err(problem) => reader.faults.push(Fault::new(None, "", problem)),
+                        Err(problem) => reader.faults.push(SettingFault::new(None, "", problem)),
                     }
                 }
             }

@@ -13,16 +13,16 @@ use jeton_core::secret::Secret;
 use toml::{Table, Value};
 use url::Url;
 
-use super::reader::{Part, Reader, expected, text};
-use crate::environment::Environment;
+use super::reader::{Reader, SectionRef, expected, text};
+use crate::env_vars::EnvVars;
 
 /// So many connections that a thread of their own is sooner done with them.
 const WORTH_A_THREAD: usize = 1_000;
 
 /// What definitions are made with besides what is written of them.
-pub(crate) struct Around<'a> {
+pub(crate) struct DefinitionContext<'a> {
     pub(crate) catalogue: &'a Catalogue,
-    pub(crate) environment: &'a Environment,
+    pub(crate) environment: &'a EnvVars,
     /// Where callbacks come in, for clients that do not say.
     pub(crate) callback: Option<&'a Url>,
 }
@@ -30,9 +30,9 @@ pub(crate) struct Around<'a> {
 /// The definitions of all connections that are right.
 pub(crate) fn definitions(
     reader: &mut Reader<'_>,
-    around: &Around<'_>,
+    around: &DefinitionContext<'_>,
 ) -> BTreeMap<ConnectionName, Definition> {
-    let parts: Vec<Part<'_>> = parts(reader).collect();
+    let parts: Vec<SectionRef<'_>> = parts(reader).collect();
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     let share = parts.len().div_ceil(threads).max(WORTH_A_THREAD);
     let each = thread::scope(|scope| {
@@ -60,8 +60,8 @@ pub(crate) fn definitions(
 /// The definitions of these connections, as far as they are right.
 fn some(
     reader: &mut Reader<'_>,
-    around: &Around<'_>,
-    parts: &[Part<'_>],
+    around: &DefinitionContext<'_>,
+    parts: &[SectionRef<'_>],
 ) -> Vec<(ConnectionName, Definition)> {
     let mut found = Vec::new();
     for at in parts {
@@ -86,12 +86,16 @@ pub(crate) fn imports(reader: &mut Reader<'_>) -> BTreeMap<ConnectionName, PathB
 }
 
 /// What is written of each connection.
-pub(super) fn parts<'v>(reader: &Reader<'v>) -> impl Iterator<Item = Part<'v>> + use<'v> {
-    let (values, all) = (reader.values, Part::of(reader.values, vec!["connections".to_owned()]));
+pub(super) fn parts<'v>(reader: &Reader<'v>) -> impl Iterator<Item = SectionRef<'v>> + use<'v> {
+    let (values, all) = (reader.values, SectionRef::of(reader.values, vec!["connections".to_owned()]));
     values.connections().map(move |name| all.part(name))
 }
 
-fn definition(reader: &mut Reader<'_>, around: &Around<'_>, at: &Part<'_>) -> Option<Definition> {
+fn definition(
+    reader: &mut Reader<'_>,
+    around: &DefinitionContext<'_>,
+    at: &SectionRef<'_>,
+) -> Option<Definition> {
     let faults = reader.faults.len();
     if at.found("provider").is_none() {
         let names: Vec<_> = around.catalogue.names().map(|name| format!("`{name}`")).collect();
@@ -140,7 +144,7 @@ fn definition(reader: &mut Reader<'_>, around: &Around<'_>, at: &Part<'_>) -> Op
         .ok()
 }
 
-fn vars(reader: &mut Reader<'_>, section: &Part<'_>) -> BTreeMap<String, Secret> {
+fn vars(reader: &mut Reader<'_>, section: &SectionRef<'_>) -> BTreeMap<String, Secret> {
     let mut vars = BTreeMap::new();
     for name in section.keys() {
         let read = reader.read_in(section, name, |value| match value {
@@ -152,7 +156,7 @@ fn vars(reader: &mut Reader<'_>, section: &Part<'_>) -> BTreeMap<String, Secret>
     vars
 }
 
-fn client(reader: &mut Reader<'_>, around: &Around<'_>, section: &Part<'_>) -> Client {
+fn client(reader: &mut Reader<'_>, around: &DefinitionContext<'_>, section: &SectionRef<'_>) -> Client {
     let redirect_uri = reader.read_in(section, "redirect_uri", text);
     Client {
         id: reader.read_in(section, "id", text),
@@ -162,7 +166,7 @@ fn client(reader: &mut Reader<'_>, around: &Around<'_>, section: &Part<'_>) -> C
 }
 
 /// The client secret, from the one place that is given.
-fn secret(reader: &mut Reader<'_>, environment: &Environment, section: &Part<'_>) -> Option<Secret> {
+fn secret(reader: &mut Reader<'_>, environment: &EnvVars, section: &SectionRef<'_>) -> Option<Secret> {
     let places = ["secret", "secret_env", "secret_file"];
     let mut written = places.into_iter().filter_map(|place| Some((place, section.found(place)?)));
     let (place, found) = written.next()?;
@@ -179,7 +183,7 @@ fn secret(reader: &mut Reader<'_>, environment: &Environment, section: &Part<'_>
     })
 }
 
-fn from_environment(environment: &Environment, name: &str) -> Result<Secret, String> {
+fn from_environment(environment: &EnvVars, name: &str) -> Result<Secret, String> {
     match environment.get(name) {
         Ok(Some(secret)) if !secret.is_empty() => Ok(secret),
         Ok(_) => Err(format!("the environment variable {name} is not set; set it to the client secret")),
@@ -205,7 +209,7 @@ pub(crate) fn from_file(file: &Path) -> Result<Secret, String> {
 }
 
 /// Reads each setting of a policy by itself, so that a fault has its own line.
-fn policy(reader: &mut Reader<'_>, section: &Part<'_>) -> PolicyOverrides {
+fn policy(reader: &mut Reader<'_>, section: &SectionRef<'_>) -> PolicyOverrides {
     let mut whole = PolicyOverrides::default();
     for name in section.keys() {
         let read = reader.read_in(section, name, |value| {

@@ -4,17 +4,17 @@ use serde::Deserialize as _;
 use toml::de::{DeArray, DeTable, DeValue, ValueDeserializer};
 use toml::{Spanned, Value};
 
-use super::fault::Fault;
+use super::fault::SettingFault;
 use super::origin::Origin;
-use super::schema::{self, Kind, Place};
-use super::values::{Found, Section, Values, misplaced, unknown};
+use super::schema::{self, Kind, PathKind};
+use super::values::{Section, SettingValue, Values, misplaced, unknown};
 
 /// Adds what a file says to `values`, and what is wrong with it to `faults`. `origin` makes the origin of a line.
 pub(crate) fn read(
     text: &str,
     origin: &dyn Fn(usize) -> Origin,
     values: &mut Values,
-    faults: &mut Vec<Fault>,
+    faults: &mut Vec<SettingFault>,
 ) {
     let lines = Lines::of(text);
     match DeTable::parse(text) {
@@ -29,9 +29,9 @@ pub(crate) fn read(
     }
 }
 
-fn no_toml(error: &toml::de::Error, origin: Origin) -> Fault {
+fn no_toml(error: &toml::de::Error, origin: Origin) -> SettingFault {
     let what = error.message().lines().collect::<Vec<_>>().join(", ");
-    Fault::new(Some(origin), "", format!("this is not TOML: {what}"))
+    SettingFault::new(Some(origin), "", format!("this is not TOML: {what}"))
 }
 
 struct Document<'a> {
@@ -39,7 +39,7 @@ struct Document<'a> {
     origin: &'a dyn Fn(usize) -> Origin,
     /// Where the reader is.
     path: Vec<String>,
-    faults: &'a mut Vec<Fault>,
+    faults: &'a mut Vec<SettingFault>,
 }
 
 impl Document<'_> {
@@ -50,7 +50,7 @@ impl Document<'_> {
             self.path.push(key.into_inner().into_owned());
             let value = self.take(written, &origin, section);
             if let (Some(key), Some(value)) = (self.path.pop(), value) {
-                section.put(key, Found { value, origin });
+                section.put(key, SettingValue { value, origin });
             }
         }
     }
@@ -65,22 +65,22 @@ impl Document<'_> {
         let place = schema::place(&self.path);
         let key = self.path.last().map(String::as_str).unwrap_or_default();
         match (place, written.get_ref()) {
-            (Place::Setting(_), _) => return self.value(written, origin),
-            (Place::Section, DeValue::Table(_)) => {
+            (PathKind::Setting(_), _) => return self.value(written, origin),
+            (PathKind::Section, DeValue::Table(_)) => {
                 let below = section.note(key, origin.clone());
                 if let DeValue::Table(table) = written.into_inner() {
                     self.walk(table, below);
                 }
             }
             // A list of tables: each has its place in the list for a name, and a line of its own.
-            (Place::Section, DeValue::Array(_)) if is_list(&self.path) => {
+            (PathKind::Section, DeValue::Array(_)) if is_list(&self.path) => {
                 let below = section.note(key, origin.clone());
                 if let DeValue::Array(items) = written.into_inner() {
                     self.list(items, below);
                 }
             }
-            (Place::Section, _) => self.faults.push(misplaced(&self.path, origin.clone())),
-            (Place::Unknown, _) => self.faults.push(unknown(&self.path, origin.clone())),
+            (PathKind::Section, _) => self.faults.push(misplaced(&self.path, origin.clone())),
+            (PathKind::Unknown, _) => self.faults.push(unknown(&self.path, origin.clone())),
         }
         None
     }
@@ -89,7 +89,7 @@ impl Document<'_> {
         for (index, item) in items.into_iter().enumerate() {
             let origin = self.origin_of(item.span().start);
             if let Some(value) = self.value(item, &origin) {
-                section.put(index.to_string(), Found { value, origin });
+                section.put(index.to_string(), SettingValue { value, origin });
             }
         }
     }
@@ -112,7 +112,7 @@ impl Document<'_> {
 /// Whether what is below `path` is a list of tables.
 fn is_list(path: &[String]) -> bool {
     let first: Vec<String> = path.iter().cloned().chain(["0".to_owned()]).collect();
-    schema::place(&first) == Place::Setting(Kind::Entry)
+    schema::place(&first) == PathKind::Setting(Kind::Entry)
 }
 
 /// Where the lines of a text end, so that a file with very many keys is not read from its beginning for each of them.

@@ -8,7 +8,7 @@ use super::origin::Origin;
 
 /// One thing that is wrong with the settings: one sentence that names the place, the setting and the cure.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Fault {
+pub(crate) struct SettingFault {
     /// Where it stands; absent for what is written nowhere and for messages that name their place themselves.
     pub(crate) origin: Option<Origin>,
     /// The dotted name of the setting; empty where the whole file is meant.
@@ -17,7 +17,7 @@ pub(crate) struct Fault {
     pub(crate) problem: String,
 }
 
-impl Fault {
+impl SettingFault {
     pub(crate) fn new(
         origin: Option<Origin>,
         setting: impl Into<String>,
@@ -35,7 +35,7 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for SettingFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(origin) = &self.origin {
             write!(f, "{origin}: ")?;

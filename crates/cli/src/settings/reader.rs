@@ -6,17 +6,17 @@ use std::time::Duration;
 use jeton_core::keep::provider::DurationText;
 use toml::Value;
 
-use super::fault::Fault;
+use super::fault::SettingFault;
 use super::origin::Origin;
-use super::values::{Found, Section, Values, path};
+use super::values::{Section, SettingValue, Values, path};
 
 /// A section that is being read, and its path.
-pub(crate) struct Part<'v> {
+pub(crate) struct SectionRef<'v> {
     section: Option<&'v Section>,
     pub(crate) path: Vec<String>,
 }
 
-impl<'v> Part<'v> {
+impl<'v> SectionRef<'v> {
     /// The section at `path`, written or not.
     pub(crate) fn of(values: &'v Values, path: Vec<String>) -> Self {
         Self { section: values.section(&path), path }
@@ -38,7 +38,7 @@ impl<'v> Part<'v> {
     }
 
     /// What is written below `key`, with its origin.
-    pub(crate) fn found(&self, key: &str) -> Option<&'v Found> {
+    pub(crate) fn found(&self, key: &str) -> Option<&'v SettingValue> {
         self.section?.get(key)
     }
 
@@ -52,7 +52,7 @@ impl<'v> Part<'v> {
 /// fault afterwards must not use the result.
 pub(crate) struct Reader<'v> {
     pub(crate) values: &'v Values,
-    pub(crate) faults: Vec<Fault>,
+    pub(crate) faults: Vec<SettingFault>,
     /// Where relative paths of the settings file begin.
     pub(crate) folder: PathBuf,
 }
@@ -79,7 +79,7 @@ impl<'v> Reader<'v> {
     /// The same for a setting of a section.
     pub(crate) fn read_in<T>(
         &mut self,
-        part: &Part<'_>,
+        part: &SectionRef<'_>,
         key: &str,
         read: impl FnOnce(&Value) -> Result<T, String>,
     ) -> Option<T> {
@@ -88,14 +88,14 @@ impl<'v> Reader<'v> {
 
     fn taken<T>(
         &mut self,
-        found: &Found,
+        found: &SettingValue,
         setting: impl FnOnce() -> String,
         read: impl FnOnce(&Value) -> Result<T, String>,
     ) -> Option<T> {
         match read(&found.value) {
             Ok(value) => Some(value),
             Err(problem) => {
-                self.faults.push(Fault::new(Some(found.origin.clone()), setting(), problem));
+                self.faults.push(SettingFault::new(Some(found.origin.clone()), setting(), problem));
                 None
             }
         }
@@ -140,13 +140,13 @@ impl<'v> Reader<'v> {
     }
 
     /// What is written at `path`, with its origin.
-    pub(crate) fn found(&self, path: &[String]) -> Option<&'v Found> {
+    pub(crate) fn found(&self, path: &[String]) -> Option<&'v SettingValue> {
         self.values.get(path)
     }
 
     /// Notes a fault of the setting at `path`, at the place where it, or what is around it, is written.
     pub(crate) fn fault(&mut self, path: &[String], problem: impl Into<String>) {
-        self.faults.push(Fault::new(self.values.origin(path), path.join("."), problem));
+        self.faults.push(SettingFault::new(self.values.origin(path), path.join("."), problem));
     }
 }
 

@@ -96,7 +96,7 @@ pub(crate) const SETTINGS: &[(&str, Kind)] = &[
 
 /// What a path leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum PathKind {
     /// A setting.
     Setting(Kind),
     /// A table of settings.
@@ -124,14 +124,14 @@ struct Branch {
 }
 
 /// What stands at `path`.
-pub(crate) fn place(path: &[String]) -> Place {
+pub(crate) fn place(path: &[String]) -> PathKind {
     let found = path
         .iter()
         .try_fold(&*ROOT, |branch, key| branch.below.get(key.as_str()).or_else(|| branch.below.get(ANY)));
     match found {
-        Some(Branch { kind: Some(kind), .. }) => Place::Setting(*kind),
-        Some(_) => Place::Section,
-        None => Place::Unknown,
+        Some(Branch { kind: Some(kind), .. }) => PathKind::Setting(*kind),
+        Some(_) => PathKind::Section,
+        None => PathKind::Unknown,
     }
 }
 
@@ -195,11 +195,11 @@ mod tests {
 
     #[test]
     fn a_path_leads_to_a_setting_a_section_or_nothing() {
-        assert_eq!(place(&path("keeper.waiters")), Place::Setting(Kind::Count));
-        assert_eq!(place(&path("connections.acme.vars.token_url")), Place::Setting(Kind::Secret));
-        assert_eq!(place(&path("connections.acme")), Place::Section);
-        assert_eq!(place(&path("connections.acme.vars.token_url.x")), Place::Unknown);
-        assert_eq!(place(&path("sever")), Place::Unknown);
+        assert_eq!(place(&path("keeper.waiters")), PathKind::Setting(Kind::Count));
+        assert_eq!(place(&path("connections.acme.vars.token_url")), PathKind::Setting(Kind::Secret));
+        assert_eq!(place(&path("connections.acme")), PathKind::Section);
+        assert_eq!(place(&path("connections.acme.vars.token_url.x")), PathKind::Unknown);
+        assert_eq!(place(&path("sever")), PathKind::Unknown);
     }
 
     #[test]

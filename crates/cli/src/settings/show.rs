@@ -4,14 +4,14 @@ use jeton_core::keep::provider::Catalogue;
 use serde_json::{Value, json};
 
 use super::origin::Origin;
-use super::schema::{self, Kind, Place};
+use super::schema::{self, Kind, PathKind};
 use super::store_url;
-use super::values::{Found, Values};
+use super::values::{SettingValue, Values};
 use super::{API_KEY_VARIABLE, KEY_VARIABLE, access_variables};
-use crate::environment::Environment;
+use crate::env_vars::EnvVars;
 
 /// One setting as it may be shown.
-pub(crate) struct Shown {
+pub(crate) struct ShownSetting {
     /// Its dotted name.
     pub(crate) name: String,
     /// Its value as TOML; absent when it is a secret.
@@ -20,7 +20,7 @@ pub(crate) struct Shown {
     pub(crate) origin: Origin,
 }
 
-impl Shown {
+impl ShownSetting {
     /// The value as it stands in a settings file, or that it is hidden.
     pub(crate) fn text(&self) -> String {
         self.value.as_ref().map_or_else(|| "[hidden]".to_owned(), ToString::to_string)
@@ -34,8 +34,8 @@ impl Shown {
 }
 
 /// All settings that are in force, by name.
-pub(crate) fn shown(values: &Values, catalogue: &Catalogue, environment: &Environment) -> Vec<Shown> {
-    let settings = values.iter().map(|(path, found)| Shown {
+pub(crate) fn shown(values: &Values, catalogue: &Catalogue, environment: &EnvVars) -> Vec<ShownSetting> {
+    let settings = values.iter().map(|(path, found)| ShownSetting {
         name: dotted(&path),
         value: may_be_shown(&path, values, catalogue).then(|| without_password(&path, &found.value)),
         origin: found.origin.clone(),
@@ -44,7 +44,7 @@ pub(crate) fn shown(values: &Values, catalogue: &Catalogue, environment: &Enviro
         .into_iter()
         .chain(access_variables(environment))
         .filter(|name| !matches!(environment.get(name), Ok(None)));
-    let secrets = secrets.map(|name| Shown {
+    let secrets = secrets.map(|name| ShownSetting {
         name: name.to_owned(),
         value: None,
         origin: Origin::Environment(name.to_owned()),
@@ -55,19 +55,19 @@ pub(crate) fn shown(values: &Values, catalogue: &Catalogue, environment: &Enviro
 /// The value, with the password of a store's URL hidden.
 fn without_password(path: &[String], value: &toml::Value) -> toml::Value {
     match value.as_str() {
-        Some(url) if path == ["store", "url"] => store_url::shown(url).into(),
+        Some(url) if path == ["store", "url"] => store_url::redacted(url).into(),
         _ => value.clone(),
     }
 }
 
 /// Variables may be shown when their provider says that they are no secret.
 fn may_be_shown(path: &[String], values: &Values, catalogue: &Catalogue) -> bool {
-    if schema::place(path) != Place::Setting(Kind::Secret) {
+    if schema::place(path) != PathKind::Setting(Kind::Secret) {
         return true;
     }
     let [connections, name, section, variable] = path else { return false };
     let provider = values.get(&[connections.clone(), name.clone(), "provider".to_owned()]);
-    let provider = provider.and_then(|Found { value, .. }| catalogue.get(value.as_str()?).ok());
+    let provider = provider.and_then(|SettingValue { value, .. }| catalogue.get(value.as_str()?).ok());
     let mut vars = provider.iter().flat_map(|provider| provider.vars());
     section == "vars" && vars.any(|known| known.name() == variable && !known.is_secret())
 }

@@ -7,7 +7,7 @@ use jeton_core::secret::Secret;
 use jeton_store::PostgresOptions;
 
 use super::reader::{Reader, join, text};
-use super::store_url::{self, Named};
+use super::store_url::{self, StoreLocation};
 use super::values::path;
 
 /// The store of an installation.
@@ -43,10 +43,10 @@ impl PostgresSettings {
 
 impl StoreSettings {
     /// For people, without a password.
-    pub(crate) fn shown(&self) -> String {
+    pub(crate) fn redacted(&self) -> String {
         match self {
             Self::Sqlite(path) => path.display().to_string(),
-            Self::Postgres(settings) => store_url::shown(settings.url.reveal()),
+            Self::Postgres(settings) => store_url::redacted(settings.url.reveal()),
         }
     }
 }
@@ -66,7 +66,7 @@ pub(super) fn store(reader: &mut Reader<'_>, data_dir: &Path) -> StoreSettings {
     let migrate = reader.switch("store.migrate");
     let password = password(reader);
     match named {
-        Some(Named::Postgres(url)) => {
+        Some(StoreLocation::Postgres(url)) => {
             let url = match password.map(|password| store_url::with_password(&url, &password)) {
                 None => url,
                 Some(Ok(whole)) => whole,
@@ -77,7 +77,7 @@ pub(super) fn store(reader: &mut Reader<'_>, data_dir: &Path) -> StoreSettings {
             };
             StoreSettings::Postgres(PostgresSettings { url, pool, pooler, patience, migrate })
         }
-        Some(Named::Sqlite(file)) => {
+        Some(StoreLocation::Sqlite(file)) => {
             if password.is_some() {
                 let problem = "is set, and a file of SQLite has no password; leave it out";
                 reader.fault(&path("store.password_file"), problem);

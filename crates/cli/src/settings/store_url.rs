@@ -10,7 +10,7 @@ const HIDDEN: &str = "[hidden]";
 
 /// A store that is named.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Named {
+pub(super) enum StoreLocation {
     /// A file of SQLite.
     Sqlite(PathBuf),
     /// The URL of a database of PostgreSQL.
@@ -21,11 +21,11 @@ pub(super) enum Named {
 ///
 /// # Errors
 /// Another scheme, no path, no host or no name. The message shows the scheme alone: URLs of stores may hold passwords.
-pub(super) fn read(url: &str) -> Result<Named, String> {
+pub(super) fn read(url: &str) -> Result<StoreLocation, String> {
     let (scheme, rest) = url.split_once(':').unwrap_or(("", url));
     match scheme {
-        "sqlite" => sqlite_path(rest).map(Named::Sqlite),
-        "postgres" | "postgresql" => postgres(rest).map(|()| Named::Postgres(Secret::new(url))),
+        "sqlite" => sqlite_path(rest).map(StoreLocation::Sqlite),
+        "postgres" | "postgresql" => postgres(rest).map(|()| StoreLocation::Postgres(Secret::new(url))),
         other => {
             let found = match other {
                 "" => "it has none".to_owned(),
@@ -94,7 +94,7 @@ pub(super) fn holds_password(url: &str) -> bool {
 }
 
 /// The URL as it may be shown.
-pub(super) fn shown(url: &str) -> String {
+pub(super) fn redacted(url: &str) -> String {
     match password(url) {
         Some(range) if !range.is_empty() => format!("{}{HIDDEN}{}", &url[..range.start], &url[range.end..]),
         _ => url.to_owned(),
@@ -138,7 +138,7 @@ mod tests {
 
     fn path(url: &str) -> PathBuf {
         match read(url) {
-            Ok(Named::Sqlite(path)) => path,
+            Ok(StoreLocation::Sqlite(path)) => path,
             other => panic!("{url}: {other:?}"),
         }
     }
@@ -177,7 +177,7 @@ mod tests {
             "postgres://jeton:pw@db-1,db-2/jeton?port=6432",
             "postgres://jeton@/jeton?application_name=j&host=db-1,db-2&hostaddr=192.0.2.1,192.0.2.2",
         ] {
-            assert_eq!(read(right), Ok(Named::Postgres(Secret::new(right))), "{right}");
+            assert_eq!(read(right), Ok(StoreLocation::Postgres(Secret::new(right))), "{right}");
         }
         for (wrong, why) in [
             ("postgres:jeton", "two slashes"),
@@ -208,7 +208,7 @@ mod tests {
             ("postgres://db:5432/jeton", "postgres://db:5432/jeton"),
             ("sqlite:a@b:c", "sqlite:a@b:c"),
         ] {
-            assert_eq!(shown(url), expected);
+            assert_eq!(redacted(url), expected);
         }
     }
 

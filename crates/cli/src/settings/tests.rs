@@ -28,12 +28,12 @@ impl Folder {
         fs::set_permissions(self.path(name), fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    fn load(&self, environment: Environment) -> Loaded {
-        load(&Sources { config: Some(self.path("jeton.toml")), flags: Vec::new(), environment })
+    fn load(&self, environment: EnvVars) -> LoadedSettings {
+        load(&SettingSources { config: Some(self.path("jeton.toml")), flags: Vec::new(), environment })
     }
 
     /// Every fault as one sentence, without the path of the folder.
-    fn faults(&self, environment: Environment) -> Vec<String> {
+    fn faults(&self, environment: EnvVars) -> Vec<String> {
         let faults = self.load(environment).settings.expect_err("something is wrong");
         let folder = format!("{}/", self.0.path().display());
         faults.iter().map(|fault| fault.to_string().replace(&folder, "")).collect()
@@ -41,15 +41,16 @@ impl Folder {
 }
 
 fn faults(text: &str) -> Vec<String> {
-    Folder::new(text).faults(Environment::default())
+    Folder::new(text).faults(EnvVars::default())
 }
 
 const ACME: &str = "[connections.acme]\nprovider = 'oauth2'\n[connections.acme.vars]\ntoken_url = 'https://login.example.com/token'\n";
 
 #[test]
 fn the_defaults_are_those_of_the_keeper_and_name_every_setting() {
-    let settings =
-        load(&Sources { config: Some("/dev/null".into()), ..Sources::default() }).settings.unwrap();
+    let settings = load(&SettingSources { config: Some("/dev/null".into()), ..SettingSources::default() })
+        .settings
+        .unwrap();
     assert_eq!(settings.keeper, jeton_keeper::Settings::default());
     assert_eq!(settings.gateway, jeton_gateway::Settings::default());
     assert_eq!(settings.aliases, []);
@@ -79,7 +80,7 @@ fn the_defaults_are_those_of_the_keeper_and_name_every_setting() {
 #[test]
 fn later_places_cover_earlier_ones_and_each_value_knows_where_it_came_from() {
     let folder = Folder::new("data_dir = 'd'\n[log]\nlevel = 'warn'\n[keeper]\nwait = '1s'\n");
-    let loaded = load(&Sources {
+    let loaded = load(&SettingSources {
         config: Some(folder.path("jeton.toml")),
         flags: vec![("--set", "keeper.wait".to_owned(), "3s".to_owned())],
         environment: [("JETON__KEEPER__WAIT", "2s"), ("JETON__LOG__LEVEL", "debug"), ("OTHER", "x")].into(),
@@ -119,7 +120,7 @@ fn a_connection_can_be_set_up_by_the_environment_alone() {
 #[test]
 fn the_names_of_the_old_gateway_set_up_a_connection_and_a_settings_file_counts_more() {
     let old = || {
-        Environment::from([
+        EnvVars::from([
             ("AMO_DOMAIN", "acme.amocrm.ru"),
             ("AMO_CLIENT_ID", "me"),
             ("AMO_CLIENT_SECRET", "hush"),
@@ -151,9 +152,9 @@ fn the_names_of_the_old_gateway_set_up_a_connection_and_a_settings_file_counts_m
     let settings = folder.load(old()).settings.unwrap();
     assert_eq!(settings.definitions[&amocrm].vars()["domain"].reveal(), "other.kommo.com");
 
-    let alone = Environment::from([("TOKEN_STORAGE_PATH", "/tmp/x"), ("AMO_DOMAIN", "acme.amocrm.ru")]);
+    let alone = EnvVars::from([("TOKEN_STORAGE_PATH", "/tmp/x"), ("AMO_DOMAIN", "acme.amocrm.ru")]);
     assert!(Folder::new("").load(alone).settings.unwrap().definitions.is_empty());
-    let wrong = Environment::from([("AMO_CLIENT_ID", "me"), ("AMO_DOMAIN", "acme.example.com")]);
+    let wrong = EnvVars::from([("AMO_CLIENT_ID", "me"), ("AMO_DOMAIN", "acme.example.com")]);
     let faults = Folder::new("").faults(wrong);
     assert!(faults[0].starts_with("environment AMO_DOMAIN: connections.amocrm.vars.domain: "), "{faults:?}");
 }
@@ -220,7 +221,7 @@ fn the_authorities_of_a_company_are_trusted_for_token_endpoints_and_apis_alike()
     let made = rcgen::generate_simple_self_signed(["ca.example.com".to_owned()]).unwrap();
     let folder = Folder::new("[outbound]\nca_file = 'ca.pem'\n");
     folder.write("ca.pem", &made.cert.pem(), 0o644);
-    let settings = folder.load(Environment::default()).settings.unwrap();
+    let settings = folder.load(EnvVars::default()).settings.unwrap();
     let roots = jeton_keeper::Roots::from_pem(made.cert.pem().as_bytes()).unwrap();
     assert_eq!((&settings.keeper.roots, &settings.gateway.roots), (&roots, &roots));
 
@@ -230,12 +231,12 @@ fn the_authorities_of_a_company_are_trusted_for_token_endpoints_and_apis_alike()
         (format!("{}{broken}", made.cert.pem()), "cannot be used: its certificate number 2 is broken"),
     ] {
         folder.write("ca.pem", &text, 0o644);
-        let [fault] = folder.faults(Environment::default()).try_into().unwrap();
+        let [fault] = folder.faults(EnvVars::default()).try_into().unwrap();
         assert!(fault.starts_with("jeton.toml:2: outbound.ca_file: the file ca.pem "), "{fault}");
         assert!(fault.contains(problem) && fault.ends_with("or leave it out"), "{fault}");
     }
     fs::remove_file(folder.path("ca.pem")).unwrap();
-    let [fault] = folder.faults(Environment::default()).try_into().unwrap();
+    let [fault] = folder.faults(EnvVars::default()).try_into().unwrap();
     assert!(fault.contains("the file ca.pem cannot be read"), "{fault}");
 }
 
@@ -293,26 +294,26 @@ fn a_missing_client_secret_says_how_to_give_one() {
 #[test]
 fn a_client_secret_comes_from_exactly_one_place() {
     let with = |client: &str| Folder::new(&format!("{ACME}[connections.acme.client]\nid = 'me'\n{client}\n"));
-    let secret = |folder: &Folder, environment: Environment| {
+    let secret = |folder: &Folder, environment: EnvVars| {
         let definitions = folder.load(environment).settings.unwrap().definitions;
         definitions[&"acme".parse().unwrap()].client().secret.as_ref().unwrap().reveal().to_owned()
     };
     let folder = with("secret_file = 's'");
     folder.write("s", "from-file\n", 0o600);
-    assert_eq!(secret(&folder, Environment::default()), "from-file");
+    assert_eq!(secret(&folder, EnvVars::default()), "from-file");
     assert_eq!(secret(&with("secret_env = 'S'"), [("S", "from-env")].into()), "from-env");
     assert_eq!(
-        with("secret = 'a'\nsecret_env = 'S'").faults(Environment::default()),
+        with("secret = 'a'\nsecret_env = 'S'").faults(EnvVars::default()),
         ["jeton.toml:8: connections.acme.client.secret_env: `secret` is set too; keep one of the two"]
     );
     assert_eq!(
-        with("secret_env = 'S'").faults(Environment::default()),
+        with("secret_env = 'S'").faults(EnvVars::default()),
         [
             "jeton.toml:7: connections.acme.client.secret_env: the environment variable S is not set; set it to the client secret"
         ]
     );
     folder.write("s", "", 0o600);
-    assert!(folder.faults(Environment::default())[0].contains("s is empty; write the secret into it"));
+    assert!(folder.faults(EnvVars::default())[0].contains("s is empty; write the secret into it"));
 }
 
 #[test]
@@ -320,7 +321,7 @@ fn a_secret_file_that_others_can_read_is_refused_with_the_cure() {
     let folder = Folder::new(&format!("{ACME}[connections.acme.client]\nid = 'me'\nsecret_file = 's'\n"));
     folder.write("s", "hush", 0o644);
     assert_eq!(
-        folder.faults(Environment::default()),
+        folder.faults(EnvVars::default()),
         ["jeton.toml:7: connections.acme.client.secret_file: s can be read by others; run `chmod 600 s`"]
     );
 }
@@ -328,9 +329,9 @@ fn a_secret_file_that_others_can_read_is_refused_with_the_cure() {
 #[test]
 fn a_settings_file_with_a_secret_that_others_can_read_is_warned_of() {
     let folder = Folder::new(&format!("{ACME}[connections.acme.client]\nid = 'me'\nsecret = 'hush'\n"));
-    assert_eq!(folder.load(Environment::default()).warnings, [] as [&str; 0]);
+    assert_eq!(folder.load(EnvVars::default()).warnings, [] as [&str; 0]);
     fs::set_permissions(folder.path("jeton.toml"), fs::Permissions::from_mode(0o644)).unwrap();
-    let warnings = folder.load(Environment::default()).warnings;
+    let warnings = folder.load(EnvVars::default()).warnings;
     assert!(warnings[0].contains("can be read by others; run `chmod 600"), "{warnings:?}");
 }
 
@@ -339,11 +340,11 @@ fn a_variable_that_is_a_secret_is_one_in_a_settings_file_too() {
     let vars = "[connections.keys]\nprovider = 'jibit-ide'\n[connections.keys.vars]\napi_key = 'k'\nsecret_key = 'hush'\n";
     let folder = Folder::new(vars);
     fs::set_permissions(folder.path("jeton.toml"), fs::Permissions::from_mode(0o604)).unwrap();
-    let warnings = folder.load(Environment::default()).warnings;
+    let warnings = folder.load(EnvVars::default()).warnings;
     assert!(warnings[0].contains("holds connections.keys.vars.api_key and can be read"), "{warnings:?}");
     let folder = Folder::new(&format!("{ACME}[connections.acme.client]\nid = 'me'\nsecret_env = 'NONE'\n"));
     fs::set_permissions(folder.path("jeton.toml"), fs::Permissions::from_mode(0o604)).unwrap();
-    assert_eq!(folder.load(Environment::default()).warnings, [] as [&str; 0]);
+    assert_eq!(folder.load(EnvVars::default()).warnings, [] as [&str; 0]);
 }
 
 #[test]
@@ -362,7 +363,7 @@ fn callbacks_come_in_below_the_public_url() {
     let folder = Folder::new(&format!(
         "[server]\npublic_url = 'https://tokens.example.com/jeton/'\n{ACME}[connections.acme.client]\nid = 'me'\nsecret = 'x'\n"
     ));
-    let definitions = folder.load(Environment::default()).settings.unwrap().definitions;
+    let definitions = folder.load(EnvVars::default()).settings.unwrap().definitions;
     assert_eq!(
         definitions[&"acme".parse().unwrap()].client().redirect_uri.as_deref(),
         Some("https://tokens.example.com/jeton/oauth/callback")
@@ -381,9 +382,9 @@ fn provider_files_of_the_operator_join_the_catalogue() {
     );
     folder.write("more/broken.toml", "name = 'broken'\nttle = 'x'\n", 0o644);
     folder.write("more/notes.txt", "not a provider", 0o644);
-    let loaded = folder.load(Environment::default());
+    let loaded = folder.load(EnvVars::default());
     assert_eq!(loaded.added_providers, ["mine"]);
-    let faults = folder.faults(Environment::default());
+    let faults = folder.faults(EnvVars::default());
     assert_eq!(faults.len(), 2, "{faults:?}");
     assert!(
         faults[0].starts_with("more/broken.toml:2: ttle: ") && faults[0].contains("`title`"),
@@ -395,7 +396,7 @@ fn provider_files_of_the_operator_join_the_catalogue() {
 #[test]
 fn what_is_shown_hides_every_secret() {
     let folder = Folder::new(&format!("{ACME}[connections.acme.client]\nid = 'me'\nsecret = 'hush'\n"));
-    let environment = Environment::from([("API_KEY", "hush"), ("JETON__KEY", "hush")]);
+    let environment = EnvVars::from([("API_KEY", "hush"), ("JETON__KEY", "hush")]);
     let loaded = folder.load(environment.clone());
     let shown: Vec<_> = show::shown(&loaded.values, &loaded.catalogue, &environment)
         .into_iter()
@@ -422,7 +423,8 @@ fn an_empty_key_in_the_environment_is_no_key() {
 
 #[test]
 fn a_settings_file_that_is_named_must_be_there() {
-    let loaded = load(&Sources { config: Some("/nowhere/jeton.toml".into()), ..Sources::default() });
+    let loaded =
+        load(&SettingSources { config: Some("/nowhere/jeton.toml".into()), ..SettingSources::default() });
     let faults = loaded.settings.unwrap_err();
     assert!(
         faults[0].to_string().contains("the settings file /nowhere/jeton.toml cannot be read"),
@@ -437,7 +439,7 @@ fn aliases_are_those_that_are_written_and_those_that_a_connection_wants() {
     let amocrm = "[connections.crm]\nprovider = 'amocrm'\naliases = true\n[connections.crm.vars]\ndomain = 'acme.amocrm.ru'\n\
                   [connections.crm.client]\nid = 'a'\nsecret = 'b'\nredirect_uri = 'https://jeton.example.com/oauth/callback'\n";
     let own = "[[alias]]\npath = '/crm/{id}'\nconnection = 'crm'\nupstream = '/api/v4/leads/{id}'\n";
-    let loaded = Folder::new(&format!("{own}{amocrm}")).load(Environment::default());
+    let loaded = Folder::new(&format!("{own}{amocrm}")).load(EnvVars::default());
     let aliases = loaded.settings.unwrap().aliases;
     let paths: Vec<_> = aliases.iter().map(|alias| alias.alias.path()).collect();
     assert_eq!(

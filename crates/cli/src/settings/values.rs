@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use toml::Value;
 
-use super::fault::Fault;
+use super::fault::SettingFault;
 use super::origin::Origin;
-use super::schema::{self, Place};
+use super::schema::{self, PathKind};
 
 /// A value and where it came from.
 #[derive(Clone)]
-pub(crate) struct Found {
+pub(crate) struct SettingValue {
     pub(crate) value: Value,
     pub(crate) origin: Origin,
 }
@@ -29,7 +29,7 @@ pub(crate) struct Section {
 
 /// What one key holds. The schema says of each path which of the two it is.
 enum Node {
-    Setting(Found),
+    Setting(SettingValue),
     Section(Section),
 }
 
@@ -40,14 +40,14 @@ pub(crate) fn path(dotted: &str) -> Vec<String> {
 
 impl Values {
     /// Covers what stands at `path`, if a setting may stand there.
-    pub(crate) fn set(&mut self, path: &[String], value: Value, origin: Origin) -> Result<(), Fault> {
+    pub(crate) fn set(&mut self, path: &[String], value: Value, origin: Origin) -> Result<(), SettingFault> {
         match (schema::place(path), path.split_last()) {
-            (Place::Setting(_), Some((key, above))) => {
+            (PathKind::Setting(_), Some((key, above))) => {
                 let section = self.section_mut(above, &origin);
-                section.put(key.clone(), Found { value, origin });
+                section.put(key.clone(), SettingValue { value, origin });
                 Ok(())
             }
-            (Place::Section, _) => Err(misplaced(path, origin)),
+            (PathKind::Section, _) => Err(misplaced(path, origin)),
             _ => Err(unknown(path, origin)),
         }
     }
@@ -57,7 +57,7 @@ impl Values {
         &mut self.0
     }
 
-    pub(crate) fn get(&self, path: &[String]) -> Option<&Found> {
+    pub(crate) fn get(&self, path: &[String]) -> Option<&SettingValue> {
         let (key, above) = path.split_last()?;
         self.section(above)?.get(key)
     }
@@ -90,7 +90,7 @@ impl Values {
     }
 
     /// All settings in the order of their paths.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Vec<String>, &Found)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Vec<String>, &SettingValue)> {
         let mut open = vec![(Vec::new(), self.0.below.iter())];
         std::iter::from_fn(move || {
             loop {
@@ -121,7 +121,7 @@ impl Values {
 }
 
 impl Section {
-    pub(crate) fn get(&self, key: &str) -> Option<&Found> {
+    pub(crate) fn get(&self, key: &str) -> Option<&SettingValue> {
         match self.below.get(key)? {
             Node::Setting(found) => Some(found),
             Node::Section(_) => None,
@@ -141,7 +141,7 @@ impl Section {
     }
 
     /// Covers a setting.
-    pub(super) fn put(&mut self, key: String, found: Found) {
+    pub(super) fn put(&mut self, key: String, found: SettingValue) {
         self.below.insert(key, Node::Setting(found));
     }
 
@@ -166,20 +166,24 @@ impl Section {
 }
 
 /// A section has a value where its settings should be.
-pub(super) fn misplaced(path: &[String], origin: Origin) -> Fault {
+pub(super) fn misplaced(path: &[String], origin: Origin) -> SettingFault {
     let name = path.join(".");
     let problem = format!("is a section and takes no value; its settings stand below [{name}]");
-    Fault::new(Some(origin), name, problem)
+    SettingFault::new(Some(origin), name, problem)
 }
 
 /// No setting and no section has this path: says so about its first wrong key.
-pub(super) fn unknown(path: &[String], origin: Origin) -> Fault {
-    let wrong = (1..=path.len()).find(|depth| schema::place(&path[..*depth]) == Place::Unknown);
+pub(super) fn unknown(path: &[String], origin: Origin) -> SettingFault {
+    let wrong = (1..=path.len()).find(|depth| schema::place(&path[..*depth]) == PathKind::Unknown);
     let wrong = &path[..wrong.unwrap_or(path.len())];
     if let Some((_, above)) = wrong.split_last()
-        && matches!(schema::place(above), Place::Setting(_))
+        && matches!(schema::place(above), PathKind::Setting(_))
     {
-        return Fault::new(Some(origin), above.join("."), "takes a value and is no section");
+        return SettingFault::new(Some(origin), above.join("."), "takes a value and is no section");
     }
-    Fault::new(Some(origin), wrong.join("."), format!("there is no such setting; {}", schema::cure(wrong)))
+    SettingFault::new(
+        Some(origin),
+        wrong.join("."),
+        format!("there is no such setting; {}", schema::cure(wrong)),
+    )
 }

@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::house::{House, PATIENCE, run};
+use crate::fixture::{Fixture, PATIENCE, run};
 
 fn members(value: &Value) -> BTreeSet<&str> {
     value.as_object().unwrap_or_else(|| panic!("{value}")).keys().map(String::as_str).collect()
@@ -13,12 +13,12 @@ fn members(value: &Value) -> BTreeSet<&str> {
 
 #[tokio::test]
 async fn the_members_of_every_answer_are_these() {
-    let (house, _) = House::connected().await;
-    let token = house.run(["token", "acme", "--json"]).await.json().unwrap();
+    let (fixture, _) = Fixture::connected().await;
+    let token = fixture.run(["token", "acme", "--json"]).await.json().unwrap();
     let expected = ["access_token", "expires_at", "expires_in", "fingerprint", "generation", "token_type"];
     assert_eq!(members(&token), expected.into());
 
-    let status = house.run(["status", "--json"]).await.json().unwrap();
+    let status = fixture.run(["status", "--json"]).await.json().unwrap();
     let expected = [
         "name",
         "provider",
@@ -41,30 +41,30 @@ async fn the_members_of_every_answer_are_these() {
     assert_eq!(status[0]["condition"], "live");
     assert_eq!(status[0]["generation"], token["generation"]);
 
-    let logs = house.run(["logs", "--json", "--lines", "1"]).await.json().unwrap();
+    let logs = fixture.run(["logs", "--json", "--lines", "1"]).await.json().unwrap();
     assert_eq!(logs.as_array().unwrap().len(), 1);
     assert_eq!(
         (&logs[0]["act"], &logs[0]["status"], &logs[0]["trigger"]),
         (&"redeem".into(), &"success".into(), &"on_demand".into())
     );
 
-    let refreshed = house.run(["refresh", "--force", "--json"]).await.json().unwrap();
+    let refreshed = fixture.run(["refresh", "--force", "--json"]).await.json().unwrap();
     assert_eq!(members(&refreshed[0]), ["connection", "expires_at", "generation", "status"].into());
     assert_eq!(refreshed[0]["status"], "done");
-    let refreshed = house.run(["refresh", "--json"]).await.json().unwrap();
+    let refreshed = fixture.run(["refresh", "--json"]).await.json().unwrap();
     assert_eq!(refreshed[0]["status"], "not_due");
 
-    let paused = house.run(["pause", "acme", "--json"]).await.json().unwrap();
+    let paused = fixture.run(["pause", "acme", "--json"]).await.json().unwrap();
     assert_eq!(paused, serde_json::json!({ "connection": "acme", "result": "paused" }));
-    let checked = house.run(["config", "check", "--json"]).await.json().unwrap();
+    let checked = fixture.run(["config", "check", "--json"]).await.json().unwrap();
     assert_eq!(members(&checked), ["faults", "ok", "warnings"].into());
     assert_eq!(checked["ok"], true);
 }
 
 #[tokio::test]
 async fn an_error_is_a_problem_document_on_standard_error() {
-    let house = House::new().await;
-    let finished = house.run(["token", "acme", "--json"]).await;
+    let fixture = Fixture::new().await;
+    let finished = fixture.run(["token", "acme", "--json"]).await;
     assert_eq!((finished.code, finished.stdout.as_str()), (Some(1), ""));
     let problem: Value = serde_json::from_str(&finished.stderr).unwrap();
     assert_eq!(problem["code"], "NOT_CONNECTED");
@@ -74,8 +74,8 @@ async fn an_error_is_a_problem_document_on_standard_error() {
 
 #[tokio::test]
 async fn what_is_in_force_is_shown_with_its_origin_and_without_secrets() {
-    let house = House::new().await;
-    let show = house.home.command(["config", "show", "--json"]).unwrap().env("JETON__KEEPER__WAIT", "7s");
+    let fixture = Fixture::new().await;
+    let show = fixture.home.command(["config", "show", "--json"]).unwrap().env("JETON__KEEPER__WAIT", "7s");
     let finished = show.run(PATIENCE).await.unwrap();
     assert!(!finished.stdout.contains("emulated-secret"));
     let shown = finished.json().unwrap();
@@ -86,7 +86,7 @@ async fn what_is_in_force_is_shown_with_its_origin_and_without_secrets() {
     assert_eq!((&secret["value"], &secret["hidden"]), (&Value::Null, &true.into()));
     assert_eq!(secret["origin"]["source"], "file");
     assert_eq!(find("API_KEY")["hidden"], true);
-    let text = house.run(["config", "show"]).await.success().unwrap();
+    let text = fixture.run(["config", "show"]).await.success().unwrap();
     assert!(
         text.contains("connections.acme.client.secret = [hidden]") && !text.contains("emulated-secret"),
         "{text}"

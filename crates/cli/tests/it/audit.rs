@@ -4,7 +4,7 @@ use jeton_core::time::{Clock as _, SystemClock, Timestamp};
 use jeton_testkit::{Client, PgCluster};
 use serde_json::{Value, json};
 
-use crate::house::{House, PATIENCE};
+use crate::fixture::{Fixture, PATIENCE};
 
 /// What a row says, but for its id and its details.
 fn told(row: &Value) -> (&str, &str, &str) {
@@ -16,24 +16,24 @@ fn instant(row: &Value) -> Timestamp {
     Timestamp::parse_rfc3339(row["at"].as_str().unwrap()).unwrap()
 }
 
-async fn everything_done_to_a_connection_is_on_record(house: House) {
+async fn everything_done_to_a_connection_is_on_record(fixture: Fixture) {
     let begun = SystemClock.now();
-    let first = house.connect("acme").await;
-    let mut server = house.home.command(["serve"]).unwrap().serve().unwrap();
+    let first = fixture.connect("acme").await;
+    let mut server = fixture.home.command(["serve"]).unwrap().serve().unwrap();
     server.ready(PATIENCE).await.unwrap();
-    let raw = house.home.service_token("operator", &["admin"]).await.unwrap();
+    let raw = fixture.home.service_token("operator", &["admin"]).await.unwrap();
     let admin = Client::new(&server.base_url()).with_header("x-service-token", &raw);
 
     let paused = admin.post("/api/v1/connections/acme/pause", &json!({})).await.unwrap();
     assert_eq!(paused.status, 200, "{}", paused.text());
-    house.run(["pause", "acme"]).await.success().unwrap();
-    house.run(["resume", "acme"]).await.success().unwrap();
-    let second = house.connect("acme").await;
+    fixture.run(["pause", "acme"]).await.success().unwrap();
+    fixture.run(["resume", "acme"]).await.success().unwrap();
+    let second = fixture.connect("acme").await;
     assert_eq!(admin.delete("/api/v1/connections/acme").await.unwrap().status, 204);
-    house.connect("acme").await;
-    house.run(["disconnect", "acme"]).await.success().unwrap();
+    fixture.connect("acme").await;
+    fixture.run(["disconnect", "acme"]).await.success().unwrap();
 
-    let rows = house.run(["audit", "acme", "--json"]).await.json().unwrap();
+    let rows = fixture.run(["audit", "acme", "--json"]).await.json().unwrap();
     let rows = rows.as_array().unwrap();
     let shell = rows[0]["actor"].as_str().unwrap();
     assert!(shell.starts_with("shell:") && shell.contains('@'), "{shell}");
@@ -54,16 +54,16 @@ async fn everything_done_to_a_connection_is_on_record(house: House) {
     assert_eq!(replaced, [false, true, false]);
     let times: Vec<_> = rows.iter().rev().map(instant).collect();
     assert!(times.is_sorted() && begun <= times[0] && times[6] <= SystemClock.now(), "{times:?}");
-    let logged = house.run(["logs", "--connection", "acme", "--json"]).await.json().unwrap();
+    let logged = fixture.run(["logs", "--connection", "acme", "--json"]).await.json().unwrap();
     let logged: Vec<_> = logged.as_array().unwrap().iter().map(|attempt| &attempt["id"]).collect();
     assert!([6, 3, 1].iter().all(|at| logged.contains(&&rows[*at]["details"]["attempt"])), "{logged:?}");
 
     let page = admin.get_json("/api/v1/audit?subject=acme").await.unwrap();
     assert_eq!(page["items"].as_array().unwrap(), rows);
-    let table = house.run(["audit", "--lines", "3"]).await.success().unwrap();
+    let table = fixture.run(["audit", "--lines", "3"]).await.success().unwrap();
     assert!(table.contains("connection.disconnected") && table.contains("a grant, generation "), "{table}");
     assert_eq!(table.lines().count(), 4, "{table}");
-    let whole = house.run(["audit"]).await.success().unwrap();
+    let whole = fixture.run(["audit"]).await.success().unwrap();
     assert!(
         whole.contains("service_token.created") && whole.contains("a grant in place of another"),
         "{whole}"
@@ -71,18 +71,18 @@ async fn everything_done_to_a_connection_is_on_record(house: House) {
     for secret in [first.reveal(), second.reveal(), &raw] {
         assert!(!whole.contains(secret) && !page.to_string().contains(secret));
     }
-    assert_eq!(house.run(["audit", "No Name"]).await.code, Some(2));
+    assert_eq!(fixture.run(["audit", "No Name"]).await.code, Some(2));
 }
 
 #[tokio::test]
 async fn everything_done_to_a_connection_is_on_record_with_who_and_when() {
-    everything_done_to_a_connection_is_on_record(House::new().await).await;
+    everything_done_to_a_connection_is_on_record(Fixture::new().await).await;
 }
 
 #[tokio::test]
 async fn everything_done_to_a_connection_is_on_record_on_postgres_too() {
     let database = PgCluster::shared().unwrap().empty_database().unwrap();
-    let mut house = House::new().await;
-    house.home.set("store", "url", database.url()).unwrap();
-    everything_done_to_a_connection_is_on_record(house).await;
+    let mut fixture = Fixture::new().await;
+    fixture.home.set("store", "url", database.url()).unwrap();
+    everything_done_to_a_connection_is_on_record(fixture).await;
 }

@@ -8,19 +8,19 @@ use std::path::Path;
 use jeton_testkit::{FreePort, TempHome};
 use rusqlite::Connection;
 
-use crate::house::{House, PATIENCE, complaint, connection};
+use crate::fixture::{Fixture, PATIENCE, complaint, connection};
 
 /// After the cause is put right, the connection still has its token: nothing was lost. And nothing was spent before.
-async fn nothing_was_lost(house: &House) {
-    assert_eq!(house.spent(), 0, "nothing is spent while something is wrong");
-    let token = house.run(["token", "acme"]).await.success().unwrap();
-    assert!(house.emulator.accepts(token.trim_end()));
-    assert_eq!(house.spent(), 1);
+async fn nothing_was_lost(fixture: &Fixture) {
+    assert_eq!(fixture.spent(), 0, "nothing is spent while something is wrong");
+    let token = fixture.run(["token", "acme"]).await.success().unwrap();
+    assert!(fixture.emulator.accepts(token.trim_end()));
+    assert_eq!(fixture.spent(), 1);
 }
 
 #[tokio::test]
 async fn a_refresh_token_that_is_no_token_is_refused_in_words() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     for (text, code, why) in [
         ("", 2, "standard input is empty"),
         ("\n", 2, "standard input is empty"),
@@ -28,97 +28,97 @@ async fn a_refresh_token_that_is_no_token_is_refused_in_words() {
         ("too-short", 1, "has 9 characters and tokens of `oauth2` have at least 20"),
         ("twenty characters or more, and a bell\u{7}", 1, "refresh token"),
     ] {
-        let connect = house.home.command(["connect", "acme", "--refresh-token-stdin"]).unwrap();
+        let connect = fixture.home.command(["connect", "acme", "--refresh-token-stdin"]).unwrap();
         let connect = connect.env("JETON__CONNECTIONS__ACME__POLICY__MIN_REFRESH_LENGTH", "20").stdin(text);
         let sentence = complaint(&connect.run(PATIENCE).await.unwrap(), code);
         assert!(sentence.contains(why), "{text:?}: {sentence}");
         assert!(text.is_empty() || text == "\n" || !sentence.contains(text), "{sentence}");
     }
-    let pending = house.run(["status", "--json"]).await.json().unwrap();
+    let pending = fixture.run(["status", "--json"]).await.json().unwrap();
     assert_eq!(pending[0]["condition"], "pending");
-    house.connect("acme").await;
-    nothing_was_lost(&house).await;
+    fixture.connect("acme").await;
+    nothing_was_lost(&fixture).await;
 }
 
 #[tokio::test]
 async fn a_database_newer_than_the_binary_is_left_alone() {
-    let (house, _) = House::connected().await;
-    let database = Connection::open(house.home.database()).unwrap();
+    let (fixture, _) = Fixture::connected().await;
+    let database = Connection::open(fixture.home.database()).unwrap();
     let newer = "INSERT INTO migrations (number, name, checksum, applied_at) VALUES (9999, 'later', 'x', 0)";
     database.execute(newer, ()).unwrap();
-    let sentence = complaint(&house.run(["token", "acme"]).await, 1);
+    let sentence = complaint(&fixture.run(["token", "acme"]).await, 1);
     assert!(sentence.contains("newer") && sentence.contains("jeton.sqlite"), "{sentence}");
     database.execute("DELETE FROM migrations WHERE number = 9999", ()).unwrap();
     drop(database);
-    nothing_was_lost(&house).await;
+    nothing_was_lost(&fixture).await;
 }
 
 #[tokio::test]
 async fn a_missing_key_is_never_replaced_by_a_new_one() {
-    let (house, _) = House::connected().await;
-    let (key, aside) = (house.home.data_dir().join("key"), house.home.path().join("aside"));
+    let (fixture, _) = Fixture::connected().await;
+    let (key, aside) = (fixture.home.data_dir().join("key"), fixture.home.path().join("aside"));
     fs::rename(&key, &aside).unwrap();
-    let sentence = complaint(&house.run(["token", "acme"]).await, 1);
+    let sentence = complaint(&fixture.run(["token", "acme"]).await, 1);
     assert!(sentence.contains("is missing; put the key back"), "{sentence}");
     assert!(!key.exists());
     fs::rename(&aside, &key).unwrap();
-    nothing_was_lost(&house).await;
+    nothing_was_lost(&fixture).await;
 }
 
 #[tokio::test]
 async fn another_key_is_refused_wherever_it_comes_from() {
-    let (house, _) = House::connected().await;
+    let (fixture, _) = Fixture::connected().await;
     let other = "1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-    let token = house.home.command(["token", "acme"]).unwrap().env("JETON__KEY", other);
+    let token = fixture.home.command(["token", "acme"]).unwrap().env("JETON__KEY", other);
     let sentence = complaint(&token.run(PATIENCE).await.unwrap(), 1);
     assert!(sentence.contains("JETON__KEY is not the one this store was sealed with"), "{sentence}");
     assert!(!sentence.contains(&other[2..]));
-    let token = house.home.command(["token", "acme"]).unwrap().env("JETON__KEY", "nonsense");
+    let token = fixture.home.command(["token", "acme"]).unwrap().env("JETON__KEY", "nonsense");
     let sentence = complaint(&token.run(PATIENCE).await.unwrap(), 1);
     assert!(sentence.contains("JETON__KEY cannot be read"), "{sentence}");
-    nothing_was_lost(&house).await;
+    nothing_was_lost(&fixture).await;
 }
 
 #[tokio::test]
 async fn the_right_key_may_come_from_the_environment() {
-    let (house, _) = House::connected().await;
-    let key = house.home.data_dir().join("key");
+    let (fixture, _) = Fixture::connected().await;
+    let key = fixture.home.data_dir().join("key");
     let text = fs::read_to_string(&key).unwrap();
     fs::remove_file(&key).unwrap();
-    let token = house.home.command(["token", "acme"]).unwrap().env("JETON__KEY", text.trim());
+    let token = fixture.home.command(["token", "acme"]).unwrap().env("JETON__KEY", text.trim());
     let token = token.run(PATIENCE).await.unwrap().success().unwrap();
-    assert!(house.emulator.accepts(token.trim_end()));
+    assert!(fixture.emulator.accepts(token.trim_end()));
 }
 
 #[tokio::test]
 async fn a_key_file_that_others_can_read_is_refused() {
-    let (house, _) = House::connected().await;
-    let key = house.home.data_dir().join("key");
+    let (fixture, _) = Fixture::connected().await;
+    let key = fixture.home.data_dir().join("key");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
-    let sentence = complaint(&house.run(["token", "acme"]).await, 1);
+    let sentence = complaint(&fixture.run(["token", "acme"]).await, 1);
     assert!(sentence.contains("can be read by others; run `chmod 600"), "{sentence}");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
-    nothing_was_lost(&house).await;
+    nothing_was_lost(&fixture).await;
 }
 
 #[tokio::test]
 async fn a_data_directory_that_cannot_be_written_is_named_with_its_setting() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     // Below a file nothing can be made, not even by root.
-    let below = house.home.settings().join("data");
-    let status = house.home.command(["status"]).unwrap().env("JETON__DATA_DIR", below.to_str().unwrap());
+    let below = fixture.home.settings().join("data");
+    let status = fixture.home.command(["status"]).unwrap().env("JETON__DATA_DIR", below.to_str().unwrap());
     let sentence = complaint(&status.run(PATIENCE).await.unwrap(), 1);
-    assert!(sentence.contains(&format!("{} cannot be made", below.display())), "{sentence}");
+    assert!(sentence.contains(&format!("{} cannot be created", below.display())), "{sentence}");
     assert!(sentence.contains("`data_dir` (or JETON__DATA_DIR)"), "{sentence}");
 }
 
 #[tokio::test]
 async fn a_database_that_is_none_is_left_alone() {
-    let house = House::new().await;
-    let file = house.home.path().join("letter.txt");
+    let fixture = Fixture::new().await;
+    let file = fixture.home.path().join("letter.txt");
     fs::write(&file, "Dear friend, this is not a database, and it should stay what it is.").unwrap();
     let url = format!("sqlite:{}", file.display());
-    let status = house.home.command(["status"]).unwrap().env("JETON__STORE__URL", &url);
+    let status = fixture.home.command(["status"]).unwrap().env("JETON__STORE__URL", &url);
     let sentence = complaint(&status.run(PATIENCE).await.unwrap(), 1);
     assert!(sentence.contains("letter.txt"), "{sentence}");
     assert!(fs::read_to_string(&file).unwrap().starts_with("Dear friend"));
@@ -126,10 +126,10 @@ async fn a_database_that_is_none_is_left_alone() {
 
 #[tokio::test]
 async fn a_taken_port_is_named_with_what_to_do() {
-    let (house, _) = House::connected().await;
+    let (fixture, _) = Fixture::connected().await;
     let port = FreePort::find().unwrap();
     let _taken = TcpListener::bind(port.address()).unwrap();
-    let finished = house.run(["serve", "--listen", &port.address().to_string()]).await;
+    let finished = fixture.run(["serve", "--listen", &port.address().to_string()]).await;
     assert_eq!(
         complaint(&finished, 1),
         format!(
@@ -137,17 +137,17 @@ async fn a_taken_port_is_named_with_what_to_do() {
             port.number()
         )
     );
-    nothing_was_lost(&house).await;
+    nothing_was_lost(&fixture).await;
 }
 
 #[tokio::test]
 async fn a_copied_database_is_on_hold_until_it_is_adopted() {
-    let (house, _) = House::connected().await;
+    let (fixture, _) = Fixture::connected().await;
     let mut copy = TempHome::new().unwrap();
-    copy.connect("acme", connection(&house.emulator)).unwrap();
-    copy_files(&house.home.data_dir(), &copy.data_dir());
+    copy.connect("acme", connection(&fixture.emulator)).unwrap();
+    copy_files(&fixture.home.data_dir(), &copy.data_dir());
     fs::remove_file(copy.data_dir().join("instance")).unwrap();
-    let copy = House { home: copy, emulator: house.emulator };
+    let copy = Fixture { home: copy, emulator: fixture.emulator };
 
     let sentence = complaint(&copy.run(["token", "acme"]).await, 1);
     assert!(sentence.contains("on hold") && sentence.contains("`jeton adopt`"), "{sentence}");

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use jeton_testkit::TempHome;
 
-use crate::house::{PATIENCE, complaint, run};
+use crate::fixture::{PATIENCE, complaint, run};
 
 const CONNECTION: &str = "[connections.acme]\nprovider = \"oauth2\"\n[connections.acme.vars]\n\
                           token_url = \"https://login.example.com/token\"\n[connections.acme.client]\nid = \"me\"\n";

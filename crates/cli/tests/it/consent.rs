@@ -11,7 +11,7 @@ use jeton_testkit::{Client, Connection, Finished, FreePort, Running, TempHome};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use crate::house::{PATIENCE, complaint, run};
+use crate::fixture::{PATIENCE, complaint, run};
 
 /// A home whose connection `acme` is one of a provider that is played on this machine, and a server that runs in it.
 struct Scene {

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::task::TaskTracker;
 
 use crate::consent::{connect_beside, open, serve, settled, without_refresh};
-use crate::house::PATIENCE;
+use crate::fixture::PATIENCE;
 
 /// How a consent is given on the pages that oidc-provider has for trying things out.
 fn sign_in(browser: Browser, name: &str) -> Browser {

@@ -15,7 +15,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use crate::house::PATIENCE;
+use crate::fixture::PATIENCE;
 
 /// A run of the demo at any free port, whose temporary folder lies in `place`.
 fn demo<const N: usize>(place: &Path, arguments: [&str; N]) -> Command {

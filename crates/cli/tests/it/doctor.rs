@@ -9,7 +9,7 @@ use std::path::Path;
 use jeton_testkit::{Connection, FreePort, TempHome};
 use rusqlite::Connection as Database;
 
-use crate::house::{House, PATIENCE, connection, run};
+use crate::fixture::{Fixture, PATIENCE, connection, run};
 
 /// What the doctor says, and its exit code.
 async fn examine(home: &TempHome) -> (Option<i32>, String) {
@@ -43,14 +43,14 @@ fn chmod(path: &Path, mode: u32) {
 
 #[tokio::test]
 async fn a_sound_installation_has_nothing_to_be_said_about_it_and_nothing_is_spent() {
-    let (house, _) = House::connected().await;
-    let (_, said) = examine(&house.home).await;
+    let (fixture, _) = Fixture::connected().await;
+    let (_, said) = examine(&fixture.home).await;
     assert!(
         line(&said, "warning", "settings").contains("holds connections.acme.client.secret and can be read"),
         "{said}"
     );
-    chmod(&house.home.settings(), 0o600);
-    let (code, said) = examine(&house.home).await;
+    chmod(&fixture.home.settings(), 0o600);
+    let (code, said) = examine(&fixture.home).await;
     assert_eq!(code, Some(0), "{said}");
     assert!(said.ends_with("\n0 faults, 0 warnings\n"), "{said}");
     for check in
@@ -59,8 +59,8 @@ async fn a_sound_installation_has_nothing_to_be_said_about_it_and_nothing_is_spe
         line(&said, "ok", check);
     }
     assert!(line(&said, "ok", "host").contains("answers (`acme`)"), "{said}");
-    assert_eq!(house.spent(), 0);
-    let found = house.run(["doctor", "--json"]).await.json().unwrap();
+    assert_eq!(fixture.spent(), 0);
+    let found = fixture.run(["doctor", "--json"]).await.json().unwrap();
     assert_eq!(found["ok"], true);
     assert_eq!(found["findings"][0]["verdict"], "ok");
 }
@@ -89,42 +89,42 @@ async fn wrong_settings_are_faults_with_their_lines() {
 
 #[tokio::test]
 async fn a_key_that_is_missing_exposed_or_another_is_a_fault() {
-    let (house, _) = House::connected().await;
-    let (key, aside) = (house.home.data_dir().join("key"), house.home.path().join("aside"));
+    let (fixture, _) = Fixture::connected().await;
+    let (key, aside) = (fixture.home.data_dir().join("key"), fixture.home.path().join("aside"));
     fs::rename(&key, &aside).unwrap();
-    assert!(fault(&house.home, "key").await.contains("is missing; put the key back"));
+    assert!(fault(&fixture.home, "key").await.contains("is missing; put the key back"));
     fs::write(&key, "1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
     chmod(&key, 0o600);
-    assert!(fault(&house.home, "key").await.contains("is not the one this store was sealed with"));
+    assert!(fault(&fixture.home, "key").await.contains("is not the one this store was sealed with"));
     fs::rename(&aside, &key).unwrap();
     chmod(&key, 0o644);
-    assert!(fault(&house.home, "key").await.contains("can be read by others; run `chmod 600"));
+    assert!(fault(&fixture.home, "key").await.contains("can be read by others; run `chmod 600"));
 }
 
 #[tokio::test]
 async fn files_and_folders_that_others_can_use_are_faults_and_are_left_as_they_are() {
-    let (house, _) = House::connected().await;
-    chmod(&house.home.database(), 0o640);
-    let said = fault(&house.home, "files").await;
+    let (fixture, _) = Fixture::connected().await;
+    chmod(&fixture.home.database(), 0o640);
+    let said = fault(&fixture.home, "files").await;
     assert!(said.contains("jeton.sqlite can be read by others; run `chmod 600"), "{said}");
-    let mode = fs::metadata(house.home.database()).unwrap().permissions().mode();
+    let mode = fs::metadata(fixture.home.database()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o640, "the doctor changes nothing");
-    chmod(&house.home.database(), 0o600);
-    chmod(&house.home.data_dir(), 0o770);
-    assert!(fault(&house.home, "data dir").await.contains("run `chmod 700"));
-    chmod(&house.home.data_dir(), 0o750);
-    let (code, said) = examine(&house.home).await;
+    chmod(&fixture.home.database(), 0o600);
+    chmod(&fixture.home.data_dir(), 0o770);
+    assert!(fault(&fixture.home, "data dir").await.contains("run `chmod 700"));
+    chmod(&fixture.home.data_dir(), 0o750);
+    let (code, said) = examine(&fixture.home).await;
     assert_eq!(code, Some(0), "{said}");
     assert!(line(&said, "warning", "data dir").contains("others can look into"), "{said}");
 }
 
 #[tokio::test]
 async fn a_database_that_is_damaged_newer_or_somebody_elses_is_a_fault() {
-    let (house, _) = House::connected().await;
-    let path = house.home.database();
+    let (fixture, _) = Fixture::connected().await;
+    let path = fixture.home.database();
     let newer = "INSERT INTO migrations (number, name, checksum, applied_at) VALUES (9999, 'later', 'x', 0)";
     Database::open(&path).unwrap().execute(newer, ()).unwrap();
-    assert!(fault(&house.home, "store").await.contains("has schema 9999"));
+    assert!(fault(&fixture.home, "store").await.contains("has schema 9999"));
     Database::open(&path).unwrap().execute("DELETE FROM migrations WHERE number = 9999", ()).unwrap();
 
     let sound = fs::read(&path).unwrap();
@@ -132,78 +132,78 @@ async fn a_database_that_is_damaged_newer_or_somebody_elses_is_a_fault() {
     file.seek(SeekFrom::Start(4096)).unwrap();
     file.write_all(&vec![0xa5; sound.len() - 4096]).unwrap();
     drop(file);
-    assert!(fault(&house.home, "store").await.contains("restore a backup"));
+    assert!(fault(&fixture.home, "store").await.contains("restore a backup"));
 
     fs::remove_file(&path).unwrap();
     Database::open(&path).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
     chmod(&path, 0o600);
-    assert!(fault(&house.home, "store").await.contains("is the database of another program"));
+    assert!(fault(&fixture.home, "store").await.contains("is the database of another program"));
 }
 
 #[tokio::test]
 async fn a_copied_database_is_on_hold_until_it_is_adopted() {
-    let (house, _) = House::connected().await;
-    fs::remove_file(house.home.data_dir().join("instance")).unwrap();
-    assert!(fault(&house.home, "hold").await.contains("`jeton adopt`"));
-    house.run(["adopt"]).await.success().unwrap();
-    assert_eq!(examine(&house.home).await.0, Some(0));
+    let (fixture, _) = Fixture::connected().await;
+    fs::remove_file(fixture.home.data_dir().join("instance")).unwrap();
+    assert!(fault(&fixture.home, "hold").await.contains("`jeton adopt`"));
+    fixture.run(["adopt"]).await.success().unwrap();
+    assert_eq!(examine(&fixture.home).await.0, Some(0));
 }
 
 #[tokio::test]
 async fn a_spill_slot_that_holds_no_reply_is_a_fault() {
-    let (house, _) = House::connected().await;
-    let slot = house.home.data_dir().join("spill").join("slot-00");
+    let (fixture, _) = Fixture::connected().await;
+    let slot = fixture.home.data_dir().join("spill").join("slot-00");
     let mut file = OpenOptions::new().write(true).open(slot).unwrap();
     file.write_all(&5_u64.to_be_bytes()).unwrap();
     file.write_all(b"hello").unwrap();
-    let said = fault(&house.home, "spill slots").await;
+    let said = fault(&fixture.home, "spill slots").await;
     assert!(said.contains("slot-00 holds something that is no reply"), "{said}");
 }
 
 #[tokio::test]
 async fn a_reply_that_the_database_contradicts_is_kept_and_told_until_a_person_has_looked_at_it() {
-    let (house, _) = House::connected().await;
+    let (fixture, _) = Fixture::connected().await;
     let attempt = "01a1fcfe-c1e2-7b80-b058-2b068ee28f9d";
     let text = format!(
         r#"{{"fail": {{"connection": "ghost", "attempt": "{attempt}", "generation": 1, "verdict": "Unknown",
             "code": "ambiguous", "http_status": 200, "message": "kept", "cooldown": {{"secs": 0, "nanos": 0}},
             "due_in": null, "kept_reply": null}}}}"#
     );
-    let slot = house.home.data_dir().join("spill").join("slot-00");
+    let slot = fixture.home.data_dir().join("spill").join("slot-00");
     let mut file = OpenOptions::new().write(true).open(slot).unwrap();
     file.write_all(&(text.len() as u64).to_be_bytes()).unwrap();
     file.write_all(text.as_bytes()).unwrap();
     drop(file);
-    house.run(["status"]).await.success().unwrap();
-    let said = fault(&house.home, "spill slots").await;
-    let kept = house.home.data_dir().join("spill").join(format!("aside-{attempt}"));
+    fixture.run(["status"]).await.success().unwrap();
+    let said = fault(&fixture.home, "spill slots").await;
+    let kept = fixture.home.data_dir().join("spill").join(format!("aside-{attempt}"));
     assert!(said.contains(&format!("of `ghost`, which is kept in {}", kept.display())), "{said}");
     let mode = fs::metadata(&kept).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     fs::remove_file(kept).unwrap();
-    assert_eq!(examine(&house.home).await.0, Some(0));
+    assert_eq!(examine(&fixture.home).await.0, Some(0));
 }
 
 #[tokio::test]
 async fn a_clock_that_has_gone_back_is_a_fault() {
-    let (house, _) = House::connected().await;
+    let (fixture, _) = Fixture::connected().await;
     let later = "UPDATE connections SET created_at = created_at + 3600 * 1000000";
-    Database::open(house.home.database()).unwrap().execute(later, ()).unwrap();
-    let said = fault(&house.home, "clock").await;
+    Database::open(fixture.home.database()).unwrap().execute(later, ()).unwrap();
+    let said = fault(&fixture.home, "clock").await;
     assert!(said.contains("something happened to `acme` at") && said.contains("NTP"), "{said}");
 }
 
 #[tokio::test]
 async fn hosts_that_refuse_or_never_answer_are_faults_and_are_not_tried_offline() {
-    let (mut house, _) = House::connected().await;
+    let (mut fixture, _) = Fixture::connected().await;
     let refused = FreePort::find().unwrap();
     let url = format!("http://127.0.0.1:{}/token", refused.number());
-    house.home.connect("gone", Connection::oauth2(&url, "http://127.0.0.1:1/api", "id", "secret")).unwrap();
+    fixture.home.connect("gone", Connection::oauth2(&url, "http://127.0.0.1:1/api", "id", "secret")).unwrap();
     // It takes connections, and never shakes hands.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://{}/token", silent.local_addr().unwrap());
-    house.home.connect("mute", Connection::oauth2(&url, "http://127.0.0.1:1/api", "id", "secret")).unwrap();
-    let (code, said) = examine(&house.home).await;
+    fixture.home.connect("mute", Connection::oauth2(&url, "http://127.0.0.1:1/api", "id", "secret")).unwrap();
+    let (code, said) = examine(&fixture.home).await;
     assert_eq!(code, Some(1), "{said}");
     let faults: Vec<&str> = said.lines().filter(|line| line.starts_with("fault")).collect();
     assert_eq!(faults.len(), 2, "{said}");
@@ -213,31 +213,31 @@ async fn hosts_that_refuse_or_never_answer_are_faults_and_are_not_tried_offline(
     );
     assert!(faults[1].contains("no answer within 5 s") && faults[1].contains("`mute`"), "{said}");
     assert!(line(&said, "ok", "host").contains("`acme`"), "{said}");
-    let offline = house.run(["doctor", "--offline"]).await.success().unwrap();
+    let offline = fixture.run(["doctor", "--offline"]).await.success().unwrap();
     assert!(!offline.contains("  host "), "{offline}");
 }
 
 #[tokio::test]
 async fn grants_that_are_over_or_will_be_are_told_apart() {
-    let (mut house, _) = House::connected().await;
+    let (mut fixture, _) = Fixture::connected().await;
     for name in ["dead", "orphan", "paused"] {
-        house.home.connect(name, connection(&house.emulator)).unwrap();
+        fixture.home.connect(name, connection(&fixture.emulator)).unwrap();
     }
     let lasting =
-        connection(&house.emulator).with_policy("rotation", "none").with_policy("refresh_ttl", "3d");
-    house.home.connect("ending", lasting).unwrap();
-    let dead = house.connect("dead").await;
+        connection(&fixture.emulator).with_policy("rotation", "none").with_policy("refresh_ttl", "3d");
+    fixture.home.connect("ending", lasting).unwrap();
+    let dead = fixture.connect("dead").await;
     for name in ["orphan", "paused", "ending"] {
-        house.connect(name).await;
+        fixture.connect(name).await;
     }
-    house.emulator.revoke_grant(dead.reveal());
-    assert_eq!(house.run(["refresh", "--connection", "dead", "--force", "--sync"]).await.code, Some(1));
-    house.run(["pause", "paused"]).await.success().unwrap();
-    house.home.remove("orphan").unwrap();
-    house.home.connect("pending", connection(&house.emulator)).unwrap();
-    chmod(&house.home.settings(), 0o600);
+    fixture.emulator.revoke_grant(dead.reveal());
+    assert_eq!(fixture.run(["refresh", "--connection", "dead", "--force", "--sync"]).await.code, Some(1));
+    fixture.run(["pause", "paused"]).await.success().unwrap();
+    fixture.home.remove("orphan").unwrap();
+    fixture.home.connect("pending", connection(&fixture.emulator)).unwrap();
+    chmod(&fixture.home.settings(), 0o600);
 
-    let (code, said) = examine(&house.home).await;
+    let (code, said) = examine(&fixture.home).await;
     assert_eq!(code, Some(1), "{said}");
     assert!(
         line(&said, "fault", "grant dead").contains("over (invalid_grant); `jeton connect dead`"),
@@ -254,9 +254,9 @@ async fn grants_that_are_over_or_will_be_are_told_apart() {
 
 #[tokio::test]
 async fn faults_are_one_json_document_with_the_exit_code_of_failure() {
-    let (house, _) = House::connected().await;
-    fs::remove_file(house.home.data_dir().join("key")).unwrap();
-    let finished = house.run(["doctor", "--json"]).await;
+    let (fixture, _) = Fixture::connected().await;
+    fs::remove_file(fixture.home.data_dir().join("key")).unwrap();
+    let finished = fixture.run(["doctor", "--json"]).await;
     assert_eq!((finished.code, finished.stderr.as_str()), (Some(1), ""), "{finished:?}");
     let found: serde_json::Value = serde_json::from_str(&finished.stdout).unwrap();
     assert_eq!(found["ok"], false);

@@ -14,7 +14,7 @@ use jeton_testkit::{Running, TempHome, jeton_binary};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::house::{PATIENCE, complaint, run};
+use crate::fixture::{PATIENCE, complaint, run};
 
 /// How long access tokens live where the file leaves it open.
 const LIFE: Duration = Duration::from_secs(2);

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::house::{PATIENCE, run};
+use crate::fixture::{PATIENCE, run};
 
 /// A jeton with the connection `amocrm`, at an amoCRM that is played, and a service token of `bot1`.
 struct Scene {

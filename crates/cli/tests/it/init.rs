@@ -11,7 +11,7 @@ use std::time::Duration;
 use jeton_testkit::{TempHome, jeton_binary};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use crate::house::{complaint, run};
+use crate::fixture::{complaint, run};
 
 const ADD: [&str; 13] = [
     "init",
@@ -85,10 +85,10 @@ async fn a_connection_is_added_below_what_is_there_and_can_be_used() {
     );
     assert_eq!(mode(&home.settings()), 0o640, "the mode stays");
     let check = home.command(["config", "check"]).unwrap().env("ACME_SECRET", "s");
-    let check = check.run(crate::house::PATIENCE).await.unwrap();
+    let check = check.run(crate::fixture::PATIENCE).await.unwrap();
     assert_eq!(check.success().unwrap(), "OK (connections: 2)\n");
     let shown = home.command(["config", "show", "--json"]).unwrap().env("ACME_SECRET", "s");
-    let shown = shown.run(crate::house::PATIENCE).await.unwrap().success().unwrap();
+    let shown = shown.run(crate::fixture::PATIENCE).await.unwrap().success().unwrap();
     assert!(shown.contains("connections.acme.client.secret_env"), "{shown}");
 }
 
@@ -138,7 +138,7 @@ async fn what_is_wrong_or_missing_is_said_and_nothing_is_written() {
         ),
     ] {
         let all: Vec<&str> = ["init"].into_iter().chain(arguments.iter().copied()).collect();
-        let finished = home.command(all).unwrap().run(crate::house::PATIENCE).await.unwrap();
+        let finished = home.command(all).unwrap().run(crate::fixture::PATIENCE).await.unwrap();
         assert_eq!((finished.stdout.as_str(), names(&home).len()), ("", 0), "{finished:?}");
         assert!(finished.stderr.contains(why), "{arguments:?}: {}", finished.stderr);
     }

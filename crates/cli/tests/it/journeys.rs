@@ -5,21 +5,21 @@ use std::fs;
 use futures_util::future::join_all;
 use jeton_emulator::{Ending, Mood, Temper};
 
-use crate::house::{House, complaint};
+use crate::fixture::{Fixture, complaint};
 
 #[tokio::test]
 async fn a_token_is_printed_as_itself_as_a_header_or_in_full() {
-    let (house, _) = House::connected().await;
-    let raw = house.run(["token", "acme"]).await.success().unwrap();
+    let (fixture, _) = Fixture::connected().await;
+    let raw = fixture.run(["token", "acme"]).await.success().unwrap();
     let token = raw.strip_suffix('\n').unwrap();
-    assert!(house.emulator.accepts(token));
-    let header = house.run(["token", "acme", "--format", "header"]).await.success().unwrap();
+    assert!(fixture.emulator.accepts(token));
+    let header = fixture.run(["token", "acme", "--format", "header"]).await.success().unwrap();
     assert_eq!(header, format!("Authorization: Bearer {token}\n"));
-    let json = house.run(["token", "acme", "--format", "json"]).await.json().unwrap();
+    let json = fixture.run(["token", "acme", "--format", "json"]).await.json().unwrap();
     assert_eq!(json["access_token"], token);
     assert_eq!(
         json,
-        house
+        fixture
             .run(["--json", "token", "acme"])
             .await
             .json()
@@ -30,115 +30,115 @@ async fn a_token_is_printed_as_itself_as_a_header_or_in_full() {
             })
             .unwrap()
     );
-    assert_eq!(house.spent(), 1, "a living token is not refreshed");
+    assert_eq!(fixture.spent(), 1, "a living token is not refreshed");
 }
 
 #[tokio::test]
 async fn a_token_that_lives_too_short_is_refreshed_first() {
-    let (house, _) = House::connected().await;
-    let first = house.run(["token", "acme"]).await.success().unwrap();
-    let longer = house.run(["token", "acme", "--min-ttl", "10s"]).await.success().unwrap();
+    let (fixture, _) = Fixture::connected().await;
+    let first = fixture.run(["token", "acme"]).await.success().unwrap();
+    let longer = fixture.run(["token", "acme", "--min-ttl", "10s"]).await.success().unwrap();
     assert_eq!(first, longer);
-    let finished = house.run(["token", "acme", "--min-ttl", "soon"]).await;
+    let finished = fixture.run(["token", "acme", "--min-ttl", "soon"]).await;
     assert_eq!(finished.code, Some(2), "{finished:?}");
     assert!(finished.stderr.contains("is not a duration"), "{finished:?}");
 }
 
 #[tokio::test]
 async fn a_refresh_says_what_became_of_each_connection() {
-    let (house, _) = House::connected().await;
-    let line = house.run(["refresh"]).await.success().unwrap();
+    let (fixture, _) = Fixture::connected().await;
+    let line = fixture.run(["refresh"]).await.success().unwrap();
     assert!(line.starts_with("acme: refreshed, generation 2, expires in "), "{line}");
-    let line = house.run(["refresh"]).await.success().unwrap();
+    let line = fixture.run(["refresh"]).await.success().unwrap();
     assert!(line.starts_with("acme: not due, expires in "), "{line}");
-    let table = house.run(["refresh", "--force", "--sync"]).await.success().unwrap();
+    let table = fixture.run(["refresh", "--force", "--sync"]).await.success().unwrap();
     assert!(table.starts_with("CONNECTION  RESULT\nacme        refreshed, generation 3, "), "{table}");
-    assert_eq!(house.spent(), 2);
+    assert_eq!(fixture.spent(), 2);
 }
 
 #[tokio::test]
 async fn a_failed_refresh_fails_the_command_only_where_it_was_waited_for() {
-    let (house, _) = House::connected().await;
-    house
+    let (fixture, _) = Fixture::connected().await;
+    fixture
         .emulator
         .set_temper(Temper::next([Mood::ending(Ending::WrongClient), Mood::ending(Ending::WrongClient)]));
-    let waited = house.run(["refresh", "--force", "--sync"]).await;
+    let waited = fixture.run(["refresh", "--force", "--sync"]).await;
     assert_eq!((waited.code, waited.stderr.as_str()), (Some(1), ""), "{waited:?}");
     assert!(waited.stdout.contains("failed: `acme` could not be refreshed"), "{waited:?}");
-    let asked = house.run(["refresh", "--force"]).await;
+    let asked = fixture.run(["refresh", "--force"]).await;
     assert_eq!(asked.code, Some(0), "{asked:?}");
     assert!(asked.stdout.starts_with("acme: failed: "), "{asked:?}");
-    let failed = house.run(["logs", "--failed", "--json"]).await.json().unwrap();
+    let failed = fixture.run(["logs", "--failed", "--json"]).await.json().unwrap();
     assert!(!failed.as_array().unwrap().is_empty());
     assert!(failed.as_array().unwrap().iter().all(|attempt| attempt["status"] == "failed"), "{failed}");
 }
 
 #[tokio::test]
 async fn a_group_is_chosen_by_provider_and_a_wrong_name_is_told() {
-    let (house, _) = House::connected().await;
-    let line = house.run(["refresh", "--provider", "oauth2", "--force"]).await.success().unwrap();
+    let (fixture, _) = Fixture::connected().await;
+    let line = fixture.run(["refresh", "--provider", "oauth2", "--force"]).await.success().unwrap();
     assert!(line.starts_with("acme: refreshed"), "{line}");
-    let sentence = complaint(&house.run(["refresh", "--provider", "oauth"]).await, 1);
+    let sentence = complaint(&fixture.run(["refresh", "--provider", "oauth"]).await, 1);
     assert_eq!(sentence, "no connection has the provider `oauth`; did you mean `oauth2`?");
-    let sentence = complaint(&house.run(["refresh", "--connection", "acne"]).await, 1);
+    let sentence = complaint(&fixture.run(["refresh", "--connection", "acne"]).await, 1);
     assert!(sentence.starts_with("there is no connection `acne` (did you mean acme?)"), "{sentence}");
     let sentence =
-        complaint(&house.run(["refresh", "--connection", "acme", "--provider", "amocrm"]).await, 2);
+        complaint(&fixture.run(["refresh", "--connection", "acme", "--provider", "amocrm"]).await, 2);
     assert_eq!(sentence, "`acme` is a connection of `oauth2`, not of `amocrm`");
 }
 
 #[tokio::test]
 async fn commands_that_run_at_once_spend_one_token() {
-    let (house, _) = House::connected().await;
-    let tokens = join_all((0..6).map(|_| house.run(["token", "acme"]))).await;
+    let (fixture, _) = Fixture::connected().await;
+    let tokens = join_all((0..6).map(|_| fixture.run(["token", "acme"]))).await;
     for token in tokens {
-        assert!(house.emulator.accepts(token.success().unwrap().trim_end()));
+        assert!(fixture.emulator.accepts(token.success().unwrap().trim_end()));
     }
-    assert_eq!(house.spent(), 1);
+    assert_eq!(fixture.spent(), 1);
 }
 
 #[tokio::test]
 async fn a_paused_connection_spends_nothing_until_it_is_resumed() {
-    let (house, _) = House::connected().await;
-    let said = house.run(["pause", "acme"]).await.success().unwrap();
+    let (fixture, _) = Fixture::connected().await;
+    let said = fixture.run(["pause", "acme"]).await.success().unwrap();
     assert!(said.starts_with("`acme` is paused"), "{said}");
-    let sentence = complaint(&house.run(["token", "acme"]).await, 1);
+    let sentence = complaint(&fixture.run(["token", "acme"]).await, 1);
     assert!(sentence.contains("`jeton resume acme` goes on"), "{sentence}");
-    assert_eq!(house.spent(), 0);
-    house.run(["resume", "acme"]).await.success().unwrap();
-    house.run(["token", "acme"]).await.success().unwrap();
+    assert_eq!(fixture.spent(), 0);
+    fixture.run(["resume", "acme"]).await.success().unwrap();
+    fixture.run(["token", "acme"]).await.success().unwrap();
 }
 
 #[tokio::test]
 async fn a_disconnected_connection_has_no_token_and_keeps_its_log() {
-    let (house, _) = House::connected().await;
-    house.run(["token", "acme"]).await.success().unwrap();
-    house.run(["disconnect", "acme"]).await.success().unwrap();
-    let sentence = complaint(&house.run(["token", "acme"]).await, 1);
+    let (fixture, _) = Fixture::connected().await;
+    fixture.run(["token", "acme"]).await.success().unwrap();
+    fixture.run(["disconnect", "acme"]).await.success().unwrap();
+    let sentence = complaint(&fixture.run(["token", "acme"]).await, 1);
     assert!(sentence.contains("`jeton connect acme`"), "{sentence}");
-    assert!(house.run(["logs"]).await.success().unwrap().contains("redeem"));
-    house.connect("acme").await;
-    let token = house.run(["token", "acme"]).await.success().unwrap();
-    assert!(house.emulator.accepts(token.trim_end()));
+    assert!(fixture.run(["logs"]).await.success().unwrap().contains("redeem"));
+    fixture.connect("acme").await;
+    let token = fixture.run(["token", "acme"]).await.success().unwrap();
+    assert!(fixture.emulator.accepts(token.trim_end()));
 }
 
 #[tokio::test]
 async fn a_grant_that_was_spent_is_not_taken_over_again() {
-    let (house, first) = House::connected().await;
-    house.run(["token", "acme"]).await.success().unwrap();
-    let connect = house.home.command(["connect", "acme", "--refresh-token-stdin"]).unwrap();
-    let finished = connect.stdin(first.reveal()).run(crate::house::PATIENCE).await.unwrap();
+    let (fixture, first) = Fixture::connected().await;
+    fixture.run(["token", "acme"]).await.success().unwrap();
+    let connect = fixture.home.command(["connect", "acme", "--refresh-token-stdin"]).unwrap();
+    let finished = connect.stdin(first.reveal()).run(crate::fixture::PATIENCE).await.unwrap();
     let sentence = complaint(&finished, 1);
     assert!(sentence.contains("has spent this refresh token already"), "{sentence}");
     assert!(!sentence.contains(first.reveal()));
-    house.run(["refresh", "--force", "--sync"]).await.success().unwrap();
+    fixture.run(["refresh", "--force", "--sync"]).await.success().unwrap();
 }
 
 #[tokio::test]
 async fn a_tokens_json_of_an_older_program_is_taken_over() {
-    let house = House::new().await;
-    let token = house.emulator.mint(1).remove(0);
-    let file = house.home.path().join("tokens.json");
+    let fixture = Fixture::new().await;
+    let token = fixture.emulator.mint(1).remove(0);
+    let file = fixture.home.path().join("tokens.json");
     let json = format!(
         r#"{{"access_token": "still-alive", "refresh_token": "{}", "expires_at": 4102444800}}"#,
         token.reveal()
@@ -146,26 +146,26 @@ async fn a_tokens_json_of_an_older_program_is_taken_over() {
     fs::write(&file, json).unwrap();
     let path = file.to_str().unwrap();
     assert_eq!(
-        house.run(["connect", "acme", "--import", path]).await.success().unwrap(),
+        fixture.run(["connect", "acme", "--import", path]).await.success().unwrap(),
         "`acme` is connected\n"
     );
-    assert_eq!(house.run(["token", "acme"]).await.success().unwrap(), "still-alive\n");
-    house.run(["refresh", "--force", "--sync"]).await.success().unwrap();
-    assert_eq!(house.spent(), 1);
+    assert_eq!(fixture.run(["token", "acme"]).await.success().unwrap(), "still-alive\n");
+    fixture.run(["refresh", "--force", "--sync"]).await.success().unwrap();
+    assert_eq!(fixture.spent(), 1);
 
     fs::write(&file, "{\"refresh_token\": \"hush-hush-hush\", \"expires_at\": -5}").unwrap();
-    let sentence = complaint(&house.run(["connect", "acme", "--import", path]).await, 1);
+    let sentence = complaint(&fixture.run(["connect", "acme", "--import", path]).await, 1);
     assert!(sentence.contains("tokens.json: `expires_at` is neither"), "{sentence}");
     assert!(!sentence.contains("hush"));
-    let sentence = complaint(&house.run(["connect", "acme", "--import", "/nowhere.json"]).await, 2);
+    let sentence = complaint(&fixture.run(["connect", "acme", "--import", "/nowhere.json"]).await, 2);
     assert!(sentence.contains("/nowhere.json cannot be read"), "{sentence}");
 }
 
 #[tokio::test]
 async fn a_connection_that_needs_a_grant_says_how_to_give_one() {
-    let house = House::new().await;
-    let sentence = complaint(&house.run(["connect", "acme"]).await, 1);
+    let fixture = Fixture::new().await;
+    let sentence = complaint(&fixture.run(["connect", "acme"]).await, 1);
     assert!(sentence.contains("--refresh-token-stdin"), "{sentence}");
-    let finished = house.run(["connect", "acme", "--refresh-token-stdin", "--import", "x"]).await;
+    let finished = fixture.run(["connect", "acme", "--refresh-token-stdin", "--import", "x"]).await;
     assert_eq!(finished.code, Some(2), "{finished:?}");
 }

@@ -10,8 +10,9 @@ mod consent_browser;
 mod demo;
 mod doctor;
 mod emulate;
+mod fixture;
 mod gateway;
-mod house;
+
 mod init;
 mod journeys;
 mod nodes;

@@ -8,7 +8,7 @@ use jeton_testkit::{Running, TempHome};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::house::{PATIENCE, complaint, connection, run, until};
+use crate::fixture::{PATIENCE, complaint, connection, run, until};
 
 /// Two homes on one database, with one connection to a provider whose tokens live for a moment.
 async fn two_nodes(life: Duration) -> (Emulator, TempHome, TempHome) {

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::house::{PATIENCE, run};
+use crate::fixture::{PATIENCE, run};
 
 /// The emulated account, and the environment that the old gateway was started with.
 struct Old {

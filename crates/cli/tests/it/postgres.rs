@@ -7,7 +7,7 @@ use std::thread;
 use jeton_emulator::{Emulator, Settings};
 use jeton_testkit::{FreePort, PgCluster, PgDatabase, TempHome};
 
-use crate::house::{PATIENCE, complaint, connection, run, until};
+use crate::fixture::{PATIENCE, complaint, connection, run, until};
 
 fn empty_database() -> PgDatabase {
     PgCluster::shared().unwrap().empty_database().unwrap()

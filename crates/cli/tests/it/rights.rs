@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use jeton_testkit::TempHome;
 use tokio::time::{Duration, sleep};
 
-use crate::house::{PATIENCE, complaint, run, until};
+use crate::fixture::{PATIENCE, complaint, run, until};
 
 /// A home that comes to its database as another user, who may only read; and the name of the user.
 fn home_of_a_reader() -> (TempHome, String) {

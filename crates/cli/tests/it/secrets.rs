@@ -14,23 +14,23 @@ use tokio::time::{Instant, sleep};
 use tokio_util::task::TaskTracker;
 
 use crate::consent::{connect_beside_at, consent_at, open, played, settled, split};
-use crate::house::{House, PATIENCE};
+use crate::fixture::{Fixture, PATIENCE};
 
 #[tokio::test]
 async fn no_secret_is_written_at_trace_level() {
     let settings = Settings { access_ttl: Duration::from_secs(2), ..Settings::default() };
-    let house = House::with(settings).await;
-    let first = house.connect("acme").await;
+    let fixture = Fixture::with(settings).await;
+    let first = fixture.connect("acme").await;
     // A good reply, then one that cannot be read and is kept, then the one recovery, which the provider refuses.
-    house.emulator.set_temper(Temper::next([Mood::default(), Mood::ending(Ending::Garbage)]));
+    fixture.emulator.set_temper(Temper::next([Mood::default(), Mood::ending(Ending::Garbage)]));
     let serve =
-        house.home.command(["serve"]).unwrap().env("JETON__LOG__LEVEL", "trace,hyper=trace,rustls=trace");
+        fixture.home.command(["serve"]).unwrap().env("JETON__LOG__LEVEL", "trace,hyper=trace,rustls=trace");
     let serve = serve.env("JETON__CONNECTIONS__ACME__POLICY__UNKNOWN_HOLD", "100ms");
     let mut server = serve.serve().unwrap();
     server.ready(PATIENCE).await.unwrap();
     let mut seen = Vec::new();
     let begun = Instant::now();
-    while house.emulator.stats().requests < 3 {
+    while fixture.emulator.stats().requests < 3 {
         assert!(begun.elapsed() < PATIENCE, "{}", server.written().unwrap());
         seen.extend(ask(&server.client()).await);
         sleep(Duration::from_millis(50)).await;
@@ -39,9 +39,9 @@ async fn no_secret_is_written_at_trace_level() {
     server.wait(PATIENCE).await.unwrap();
     assert!(!seen.is_empty(), "{}", server.written().unwrap());
 
-    let second = house.connect("acme").await;
-    house.emulator.set_temper(Temper::next([Mood::ending(Ending::WrongClient)]));
-    let refresh = house.home.command(["refresh", "--force"]).unwrap().env("JETON__LOG__LEVEL", "trace");
+    let second = fixture.connect("acme").await;
+    fixture.emulator.set_temper(Temper::next([Mood::ending(Ending::WrongClient)]));
+    let refresh = fixture.home.command(["refresh", "--force"]).unwrap().env("JETON__LOG__LEVEL", "trace");
     assert!(refresh.run(PATIENCE).await.unwrap().stdout.contains("failed"));
 
     let written = server.written().unwrap();
@@ -51,11 +51,11 @@ async fn no_secret_is_written_at_trace_level() {
     seen.dedup();
     let secrets = seen.iter().map(String::as_str).chain([first.reveal(), second.reveal(), TempHome::API_KEY]);
     for secret in secrets {
-        assert_eq!(grep_tree(house.home.path(), secret).unwrap(), [], "a secret is written in clear");
+        assert_eq!(grep_tree(fixture.home.path(), secret).unwrap(), [], "a secret is written in clear");
     }
     // The settings file is where the client secret was written by its owner.
-    let leaks = grep_tree(house.home.path(), "emulated-secret").unwrap();
-    assert!(leaks.iter().all(|leak| leak.file == house.home.settings()), "{leaks:?}");
+    let leaks = grep_tree(fixture.home.path(), "emulated-secret").unwrap();
+    assert!(leaks.iter().all(|leak| leak.file == fixture.home.settings()), "{leaks:?}");
 }
 
 /// Asks for a token and reports it as refused; gives it.

@@ -7,7 +7,7 @@ use jeton_testkit::{Client, grep_tree};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use crate::house::{House, PATIENCE};
+use crate::fixture::{Fixture, PATIENCE};
 
 async fn token(client: &Client) -> Option<Value> {
     let reply = client.get("/api/v1/connections/acme/token").await.unwrap();
@@ -16,11 +16,11 @@ async fn token(client: &Client) -> Option<Value> {
 
 #[tokio::test]
 async fn what_is_connected_beside_a_running_server_is_served_by_it() {
-    let house = House::new().await;
-    let mut server = house.home.command(["serve"]).unwrap().serve().unwrap();
+    let fixture = Fixture::new().await;
+    let mut server = fixture.home.command(["serve"]).unwrap().serve().unwrap();
     server.ready(PATIENCE).await.unwrap();
     assert_eq!(token(&server.client()).await, None);
-    house.connect("acme").await;
+    fixture.connect("acme").await;
     let begun = Instant::now();
     let given = loop {
         if let Some(given) = token(&server.client()).await {
@@ -29,36 +29,36 @@ async fn what_is_connected_beside_a_running_server_is_served_by_it() {
         assert!(begun.elapsed() < PATIENCE, "{}", server.written().unwrap());
         sleep(Duration::from_millis(20)).await;
     };
-    assert!(house.emulator.accepts(given["access_token"].as_str().unwrap()));
-    let printed = house.run(["token", "acme"]).await.success().unwrap();
+    assert!(fixture.emulator.accepts(given["access_token"].as_str().unwrap()));
+    let printed = fixture.run(["token", "acme"]).await.success().unwrap();
     assert_eq!(
         printed.trim_end(),
         given["access_token"],
         "the command finds the token that the server fetched"
     );
-    assert_eq!(house.spent(), 1);
+    assert_eq!(fixture.spent(), 1);
 }
 
 #[tokio::test]
 async fn connections_are_kept_alive_with_nobody_asking_and_nothing_being_logged() {
     let settings = Settings { access_ttl: Duration::from_secs(2), ..Settings::default() };
-    let house = House::with(settings).await;
-    house.connect("acme").await;
-    let serve = house.home.command(["serve"]).unwrap().env("JETON__LOG__LEVEL", "error");
+    let fixture = Fixture::with(settings).await;
+    fixture.connect("acme").await;
+    let serve = fixture.home.command(["serve"]).unwrap().env("JETON__LOG__LEVEL", "error");
     let mut server = serve.serve().unwrap();
     server.ready(PATIENCE).await.unwrap();
     let begun = Instant::now();
-    while house.spent() < 3 {
+    while fixture.spent() < 3 {
         assert!(begun.elapsed() < PATIENCE, "{}", server.written().unwrap());
         sleep(Duration::from_millis(20)).await;
     }
-    assert_eq!(house.emulator.stats().accepted, house.spent());
+    assert_eq!(fixture.emulator.stats().accepted, fixture.spent());
 }
 
 #[tokio::test]
 async fn a_key_is_made_at_the_first_start_shown_once_and_kept_as_a_hash() {
-    let (house, _) = House::connected().await;
-    let start = || house.home.command(["serve"]).unwrap().without_env("API_KEY").serve().unwrap();
+    let (fixture, _) = Fixture::connected().await;
+    let start = || fixture.home.command(["serve"]).unwrap().without_env("API_KEY").serve().unwrap();
     let mut server = start();
     server.ready(PATIENCE).await.unwrap();
     let written = server.written().unwrap();
@@ -79,14 +79,14 @@ async fn a_key_is_made_at_the_first_start_shown_once_and_kept_as_a_hash() {
     server.ready(PATIENCE).await.unwrap();
     assert!(!server.written().unwrap().contains("jtk_"), "it is shown once");
     assert_eq!(get(&key, &server.base_url()).await, 200);
-    assert_eq!(grep_tree(&house.home.data_dir(), &key).unwrap(), []);
+    assert_eq!(grep_tree(&fixture.home.data_dir(), &key).unwrap(), []);
 }
 
 #[tokio::test]
 async fn a_key_that_no_header_can_carry_is_refused() {
-    let house = House::new().await;
-    let serve = house.home.command(["serve"]).unwrap().env("API_KEY", "with spaces");
-    let sentence = crate::house::complaint(&serve.run(PATIENCE).await.unwrap(), 1);
+    let fixture = Fixture::new().await;
+    let serve = fixture.home.command(["serve"]).unwrap().env("API_KEY", "with spaces");
+    let sentence = crate::fixture::complaint(&serve.run(PATIENCE).await.unwrap(), 1);
     assert!(
         sentence.starts_with(
             "environment API_KEY: a key or service token is one or more visible ASCII characters"
@@ -97,23 +97,23 @@ async fn a_key_that_no_header_can_carry_is_refused() {
 
 #[tokio::test]
 async fn a_refresh_under_way_goes_to_its_end_before_the_server_ends() {
-    let (house, _) = House::connected().await;
-    house.emulator.set_temper(Temper::next([Mood::default().slow_after(Duration::from_millis(1500))]));
-    let mut server = house.home.command(["serve"]).unwrap().serve().unwrap();
-    under_way(&house).await;
+    let (fixture, _) = Fixture::connected().await;
+    fixture.emulator.set_temper(Temper::next([Mood::default().slow_after(Duration::from_millis(1500))]));
+    let mut server = fixture.home.command(["serve"]).unwrap().serve().unwrap();
+    under_way(&fixture).await;
     server.terminate().unwrap();
     let status = server.wait(PATIENCE).await.unwrap();
     assert_eq!(status.code(), Some(0), "{}", server.written().unwrap());
-    let state = house.run(["status", "acme", "--json"]).await.json().unwrap();
+    let state = fixture.run(["status", "acme", "--json"]).await.json().unwrap();
     assert_eq!((&state[0]["condition"], &state[0]["generation"]), (&"live".into(), &2.into()), "{state}");
 }
 
 #[tokio::test]
 async fn a_second_signal_ends_the_server_at_once_and_the_attempt_stays_on_record() {
-    let (house, _) = House::connected().await;
-    house.emulator.set_temper(Temper::next([Mood::default().slow_after(Duration::from_secs(25))]));
-    let mut server = house.home.command(["serve"]).unwrap().serve().unwrap();
-    under_way(&house).await;
+    let (fixture, _) = Fixture::connected().await;
+    fixture.emulator.set_temper(Temper::next([Mood::default().slow_after(Duration::from_secs(25))]));
+    let mut server = fixture.home.command(["serve"]).unwrap().serve().unwrap();
+    under_way(&fixture).await;
     server.terminate().unwrap();
     let begun = Instant::now();
     while !server.written().unwrap().contains("shutting down") {
@@ -123,14 +123,14 @@ async fn a_second_signal_ends_the_server_at_once_and_the_attempt_stays_on_record
     server.terminate().unwrap();
     let status = server.wait(Duration::from_secs(5)).await.unwrap();
     assert_eq!(status.code(), Some(1), "{}", server.written().unwrap());
-    let logs = house.run(["logs", "--json"]).await.json().unwrap();
+    let logs = fixture.run(["logs", "--json"]).await.json().unwrap();
     assert_eq!(logs[0]["status"], "running", "its lease still runs: {logs}");
 }
 
 /// Waits until the provider has a request in its hands.
-async fn under_way(house: &House) {
+async fn under_way(fixture: &Fixture) {
     let begun = Instant::now();
-    while house.emulator.stats().in_flight == 0 {
+    while fixture.emulator.stats().in_flight == 0 {
         assert!(begun.elapsed() < PATIENCE, "no refresh began");
         sleep(Duration::from_millis(10)).await;
     }

@@ -10,12 +10,12 @@ use jeton_testkit::{Client, Running, TempHome, grep_tree};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::house::{House, PATIENCE, complaint, run};
+use crate::fixture::{Fixture, PATIENCE, complaint, run};
 
 const LIST: &str = "/api/v1/connections";
 
-async fn serve(house: &House) -> Running {
-    let mut server = house.home.command(["serve"]).unwrap().serve().unwrap();
+async fn serve(fixture: &Fixture) -> Running {
+    let mut server = fixture.home.command(["serve"]).unwrap().serve().unwrap();
     server.ready(PATIENCE).await.unwrap();
     server
 }
@@ -40,7 +40,7 @@ async fn until_refused(client: &Client) -> Duration {
 
 #[tokio::test]
 async fn a_token_is_made_shown_once_and_kept_as_a_hash() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let create = [
         "service-token",
         "create",
@@ -53,7 +53,7 @@ async fn a_token_is_made_shown_once_and_kept_as_a_hash() {
         "90d",
         "--json",
     ];
-    let made = house.run(create).await.json().unwrap();
+    let made = fixture.run(create).await.json().unwrap();
     assert_eq!(
         (&made["name"], &made["scopes"]),
         (&"bot1".into(), &json!(["token:*", "proxy:acme"])),
@@ -62,36 +62,36 @@ async fn a_token_is_made_shown_once_and_kept_as_a_hash() {
     let raw = made["token"].as_str().unwrap();
     assert!(raw.starts_with("jts_") && raw.len() == 50, "{raw}");
     assert!(made["expires_at"].is_string() && made["id"].is_string(), "{made}");
-    std::fs::remove_dir_all(house.home.path().join("outputs")).unwrap();
-    std::fs::create_dir(house.home.path().join("outputs")).unwrap();
-    assert_eq!(grep_tree(house.home.path(), raw).unwrap(), [], "nothing keeps its text");
+    std::fs::remove_dir_all(fixture.home.path().join("outputs")).unwrap();
+    std::fs::create_dir(fixture.home.path().join("outputs")).unwrap();
+    assert_eq!(grep_tree(fixture.home.path(), raw).unwrap(), [], "nothing keeps its text");
 
-    let listed = house.run(["service-token", "list", "--json"]).await.json().unwrap();
+    let listed = fixture.run(["service-token", "list", "--json"]).await.json().unwrap();
     assert_eq!((&listed[0]["id"], &listed[0]["active"]), (&made["id"], &true.into()), "{listed}");
     assert!(listed[0].get("token").is_none());
-    let table = house.run(["service-token", "list"]).await.success().unwrap();
+    let table = fixture.run(["service-token", "list"]).await.success().unwrap();
     assert!(
         table.contains("bot1") && table.contains("live") && table.contains("token:* proxy:acme"),
         "{table}"
     );
-    let said = house.run(["service-token", "create", "bot2"]).await.success().unwrap();
+    let said = fixture.run(["service-token", "create", "bot2"]).await.success().unwrap();
     assert!(said.contains("shown this once") && said.contains("grants nothing"), "{said}");
 }
 
 #[tokio::test]
 async fn who_made_rotated_and_revoked_a_token_is_on_record() {
-    let house = House::new().await;
-    let server = serve(&house).await;
-    let admin = bot(&server, &house.home.service_token("operator", &["admin"]).await.unwrap());
+    let fixture = Fixture::new().await;
+    let server = serve(&fixture).await;
+    let admin = bot(&server, &fixture.home.service_token("operator", &["admin"]).await.unwrap());
     let wanted = json!({ "name": "bot1", "scopes": ["read"] });
     let made = admin.post("/api/v1/service-tokens", &wanted).await.unwrap().json().unwrap();
     let id = made["id"].as_str().unwrap();
     let rotated =
         admin.post(&format!("/api/v1/service-tokens/{id}/rotate"), &json!({})).await.unwrap().json().unwrap();
     assert_eq!(admin.delete(&format!("/api/v1/service-tokens/{id}")).await.unwrap().status, 204);
-    house.run(["service-token", "revoke", "bot1"]).await.success().unwrap();
+    fixture.run(["service-token", "revoke", "bot1"]).await.success().unwrap();
 
-    let rows = house.run(["audit", "bot1", "--json"]).await.json().unwrap();
+    let rows = fixture.run(["audit", "bot1", "--json"]).await.json().unwrap();
     let told: Vec<_> = rows
         .as_array()
         .unwrap()
@@ -110,7 +110,7 @@ async fn who_made_rotated_and_revoked_a_token_is_on_record() {
         ]
     );
     assert_eq!(rows[2]["details"]["replaces"], made["id"]);
-    let table = house.run(["audit"]).await.success().unwrap();
+    let table = fixture.run(["audit"]).await.success().unwrap();
     assert!(table.contains("grants read, for good") && table.contains("service:operator"), "{table}");
     assert!(table.contains(&format!("in place of {id}, which counts until 2")), "{table}");
 
@@ -132,26 +132,26 @@ async fn who_made_rotated_and_revoked_a_token_is_on_record() {
 
 #[tokio::test]
 async fn the_hash_of_a_raw_token_is_what_sha256sum_prints() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     for text in ["my-secure-bot1-token-2024", "my-secure-bot1-token-2024\n", "my-secure-bot1-token-2024\r\n"]
     {
-        let hash = house.home.command(["service-token", "hash"]).unwrap().stdin(text);
+        let hash = fixture.home.command(["service-token", "hash"]).unwrap().stdin(text);
         let said = hash.run(PATIENCE).await.unwrap().success().unwrap();
         assert_eq!(said, "dea244adcea81f0e1c11ce64497e369c808a1812ace2398b4a85c0b8a68b214c\n", "{text:?}");
     }
     let empty =
-        house.home.command(["service-token", "hash"]).unwrap().stdin("\n").run(PATIENCE).await.unwrap();
+        fixture.home.command(["service-token", "hash"]).unwrap().stdin("\n").run(PATIENCE).await.unwrap();
     assert!(complaint(&empty, 2).contains("cannot be a token"));
 }
 
 #[tokio::test]
 async fn the_old_procedure_with_a_hash_in_the_environment_works() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let printed =
         Command::new("sh").args(["-c", "echo -n 'my-secure-bot1-token-2024' | sha256sum"]).output().unwrap();
     // With all that sha256sum writes, as a careless `$( )` would pass it on.
     let line = String::from_utf8(printed.stdout).unwrap();
-    let command = house.home.command(["serve"]).unwrap().env("SERVICE_TOKEN_BOT1_HASH", &line);
+    let command = fixture.home.command(["serve"]).unwrap().env("SERVICE_TOKEN_BOT1_HASH", &line);
     let limited = "dea244adcea81f0e1c11ce64497e369c808a1812ace2398b4a85c0b8a68b214d";
     let command =
         command.env("SERVICE_TOKEN_BOT_2_HASH", limited).env("SERVICE_TOKEN_BOT_2_SCOPES", "token:acme");
@@ -168,19 +168,19 @@ async fn the_old_procedure_with_a_hash_in_the_environment_works() {
 
     // Taken over into the store and revoked there, the hash of the environment counts no more.
     let hash = &line[..64];
-    let made = house
+    let made = fixture
         .run(["service-token", "create", "bot1", "--hash", hash, "--scope", "read", "--json"])
         .await
         .json()
         .unwrap();
     assert!(made.get("token").is_none(), "{made}");
-    house.run(["service-token", "revoke", "bot1"]).await.success().unwrap();
+    fixture.run(["service-token", "revoke", "bot1"]).await.success().unwrap();
     assert!(until_refused(&old).await < Duration::from_secs(5));
 }
 
 #[tokio::test]
 async fn what_is_wrong_in_the_environment_is_said_with_its_name_and_cure() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let hash = "dea244adcea81f0e1c11ce64497e369c808a1812ace2398b4a85c0b8a68b214c";
     for (variables, expected) in [
         (
@@ -199,33 +199,33 @@ async fn what_is_wrong_in_the_environment_is_said_with_its_name_and_cure() {
             "the scope \"all\" is not known",
         ),
     ] {
-        let check = house.home.command(["serve"]).unwrap();
+        let check = fixture.home.command(["serve"]).unwrap();
         let check = variables.iter().fold(check, |check, (name, value)| check.env(name, value));
         let finished = check.run(PATIENCE).await.unwrap();
         let sentence = complaint(&finished, 1);
         assert!(sentence.contains(expected), "{sentence}");
         assert!(!sentence.contains("my-secure"), "{sentence}");
     }
-    let show = house.home.command(["config", "show"]).unwrap().env("SERVICE_TOKEN_BOT1_HASH", hash);
+    let show = fixture.home.command(["config", "show"]).unwrap().env("SERVICE_TOKEN_BOT1_HASH", hash);
     let shown = show.run(PATIENCE).await.unwrap().success().unwrap();
     assert!(shown.contains("SERVICE_TOKEN_BOT1_HASH") && !shown.contains(hash), "{shown}");
 }
 
 #[tokio::test]
 async fn a_token_made_beside_two_servers_comes_in_at_once_and_a_revoked_one_is_refused_within_five_seconds() {
-    let house = House::new().await;
-    let (one, two) = (serve(&house).await, serve(&house).await);
-    let raw = house.home.service_token("bot1", &["read"]).await.unwrap();
+    let fixture = Fixture::new().await;
+    let (one, two) = (serve(&fixture).await, serve(&fixture).await);
+    let raw = fixture.home.service_token("bot1", &["read"]).await.unwrap();
     assert_eq!(status(&bot(&one, &raw)).await, 200);
     assert_eq!(status(&bot(&two, &raw)).await, 200);
-    house.run(["service-token", "revoke", "bot1"]).await.success().unwrap();
+    fixture.run(["service-token", "revoke", "bot1"]).await.success().unwrap();
     let (at_one, at_two) = (bot(&one, &raw), bot(&two, &raw));
     let (first, second) = tokio::join!(until_refused(&at_one), until_refused(&at_two));
     assert!(first.max(second) < Duration::from_secs(5), "{first:?} {second:?}");
 
     // Over HTTP it counts at once in the process that was told, and soon in the other.
-    let raw = house.home.service_token("bot2", &["read"]).await.unwrap();
-    let admin = bot(&one, &house.home.service_token("operator", &["admin"]).await.unwrap());
+    let raw = fixture.home.service_token("bot2", &["read"]).await.unwrap();
+    let admin = bot(&one, &fixture.home.service_token("operator", &["admin"]).await.unwrap());
     let (at_one, at_two) = (bot(&one, &raw), bot(&two, &raw));
     assert_eq!((status(&at_one).await, status(&at_two).await), (200, 200));
     let all = admin.get_json("/api/v1/service-tokens").await.unwrap();
@@ -239,9 +239,9 @@ async fn a_token_made_beside_two_servers_comes_in_at_once_and_a_revoked_one_is_r
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_a_service_that_is_rotated_while_it_calls_two_servers_no_call_is_refused() {
-    let house = House::new().await;
-    let servers = [serve(&house).await, serve(&house).await];
-    let held = Arc::new(RwLock::new(house.home.service_token("bot1", &["read"]).await.unwrap()));
+    let fixture = Fixture::new().await;
+    let servers = [serve(&fixture).await, serve(&fixture).await];
+    let held = Arc::new(RwLock::new(fixture.home.service_token("bot1", &["read"]).await.unwrap()));
     let (over, calls) = (AtomicBool::new(false), AtomicUsize::new(0));
     let caller = |number: usize| {
         let (server, held, over, calls) = (&servers[number % 2], Arc::clone(&held), &over, &calls);
@@ -257,7 +257,7 @@ async fn of_a_service_that_is_rotated_while_it_calls_two_servers_no_call_is_refu
     let rotating = async {
         for _ in 0..5 {
             let rotate = ["service-token", "rotate", "bot1", "--overlap", "1m", "--json"];
-            let rotated: Value = house.run(rotate).await.json().unwrap();
+            let rotated: Value = fixture.run(rotate).await.json().unwrap();
             assert_eq!(rotated["replaces"]["successor"], rotated["id"], "{rotated}");
             *held.write().unwrap() = rotated["token"].as_str().unwrap().to_owned();
         }

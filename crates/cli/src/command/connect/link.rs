@@ -13,12 +13,12 @@ use serde_json::json;
 use tokio::process::Command;
 use tokio::time::sleep;
 
-use super::{Connection, server};
-use crate::code::Code;
-use crate::environment::Environment;
-use crate::failure::Failure;
+use super::{Connection, server_check};
+use crate::actor;
+use crate::command_error::CommandError;
+use crate::env_vars::EnvVars;
+use crate::error_code::ErrorCode;
 use crate::output::{self, Output};
-use crate::who;
 
 /// How often the store is looked at.
 const POLL: Duration = Duration::from_millis(250);
@@ -31,12 +31,12 @@ pub(super) async fn consent(
     vault: &Vault,
     name: &str,
     listen: SocketAddr,
-    environment: &Environment,
+    environment: &EnvVars,
     output: Output,
-) -> Result<Connection, Failure> {
-    server::is_there(listen, name).await?;
-    let invitation = vault.invite(name, &who::runs_this()).await?;
-    server::opens(listen, &invitation.link, name).await?;
+) -> Result<Connection, CommandError> {
+    server_check::is_there(listen, name).await?;
+    let invitation = vault.invite(name, &actor::current()).await?;
+    server_check::opens(listen, &invitation.link, name).await?;
     show(&invitation.link, invitation.until, output)?;
     if !output.json && io::stdout().is_terminal() && has_desktop(environment) {
         open_browser(&invitation.link)?;
@@ -47,17 +47,17 @@ pub(super) async fn consent(
         match status.map(|ConsentStatus { progress, .. }| progress) {
             Some(Progress::Asked { .. } | Progress::Exchanging) if !opened => {
                 opened = true;
-                output::remark("the link was opened; waiting for the provider's answer")?;
+                output::print_note("the link was opened; waiting for the provider's answer")?;
             }
             Some(Progress::Waiting { .. } | Progress::Asked { .. } | Progress::Exchanging) => {}
             Some(Progress::Done { generation }) => {
                 return Ok(Connection { generation, renews: vault.renews(name).await? });
             }
-            Some(over) => return Err(Failure::new(Code::ConsentFailed, said(name, over, opened))),
+            Some(over) => return Err(CommandError::new(ErrorCode::ConsentFailed, said(name, over, opened))),
             None => {
                 let text =
                     format!("the consent for `{name}` was forgotten; `jeton connect {name}` begins again");
-                return Err(Failure::new(Code::ConsentFailed, text));
+                return Err(CommandError::new(ErrorCode::ConsentFailed, text));
             }
         }
         sleep(POLL).await;
@@ -68,9 +68,9 @@ fn show(link: &Secret, until: Timestamp, output: Output) -> io::Result<()> {
     let link = link.reveal();
     if output.json {
         // One line beside the answer, so that a program can show it to a person while it waits.
-        return output::remark(&json!({ "link": link, "until": until.to_the_second() }).to_string());
+        return output::print_note(&json!({ "link": link, "until": until.to_the_second() }).to_string());
     }
-    Output::text(&format!(
+    Output::print_text(&format!(
         "Open this link in a browser; it opens once, within 10 minutes:\n\n    {link}\n\nWaiting for the consent; Ctrl-C stops \
          the waiting, and the link stays good.\n"
     ))
@@ -91,7 +91,7 @@ fn said(name: &str, progress: Progress, opened: bool) -> String {
     }
 }
 
-fn has_desktop(environment: &Environment) -> bool {
+fn has_desktop(environment: &EnvVars) -> bool {
     DESKTOP.iter().any(|name| matches!(environment.get(name), Ok(Some(display)) if !display.is_empty()))
 }
 
@@ -103,7 +103,7 @@ fn open_browser(link: &Secret) -> io::Result<()> {
         // The runtime reaps it; the browser goes on without us.
         Ok(child) => drop(child),
         Err(error) => {
-            output::remark(&format!("no browser could be opened ({error}); open the link by hand"))?;
+            output::print_note(&format!("no browser could be opened ({error}); open the link by hand"))?;
         }
     }
     Ok(())
@@ -130,9 +130,9 @@ mod tests {
 
     #[test]
     fn a_desktop_is_where_a_display_is_named() {
-        assert!(has_desktop(&Environment::from([("DISPLAY", ":0")])));
-        assert!(has_desktop(&Environment::from([("WAYLAND_DISPLAY", "wayland-0")])));
-        assert!(!has_desktop(&Environment::from([("DISPLAY", "")])));
-        assert!(!has_desktop(&Environment::default()));
+        assert!(has_desktop(&EnvVars::from([("DISPLAY", ":0")])));
+        assert!(has_desktop(&EnvVars::from([("WAYLAND_DISPLAY", "wayland-0")])));
+        assert!(!has_desktop(&EnvVars::from([("DISPLAY", "")])));
+        assert!(!has_desktop(&EnvVars::default()));
     }
 }

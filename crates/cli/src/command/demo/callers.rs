@@ -14,8 +14,8 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::cast::Player;
-use super::line::{Line, Reply};
+use super::http::{HttpClient, HttpReply};
+use super::scenarios::DemoConnection;
 
 /// How many callers each connection has.
 const EACH: u64 = 2;
@@ -28,7 +28,7 @@ const LONG_REST: Duration = Duration::from_millis(500);
 
 /// What became of the calls for one connection.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct CallCounters {
     served: AtomicU64,
     told: AtomicU64,
     errors: AtomicU64,
@@ -39,7 +39,7 @@ pub(super) struct Tally {
 
 /// The same as numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Calls {
+pub(super) struct CallCounts {
     /// They were given a token, and the API took it.
     pub(super) served: u64,
     /// They were told why there is no token, of a connection that could give none.
@@ -54,7 +54,7 @@ pub(super) struct Calls {
     pub(super) trouble: Option<String>,
 }
 
-impl Calls {
+impl CallCounts {
     /// Both together.
     #[must_use]
     pub(super) fn and(self, other: Self) -> Self {
@@ -69,11 +69,11 @@ impl Calls {
     }
 }
 
-impl Tally {
+impl CallCounters {
     /// The numbers now.
-    pub(super) fn calls(&self) -> Calls {
+    pub(super) fn calls(&self) -> CallCounts {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        Calls {
+        CallCounts {
             served: read(&self.served),
             told: read(&self.told),
             errors: read(&self.errors),
@@ -98,31 +98,31 @@ impl Tally {
 pub(super) struct Callers {
     tasks: TaskTracker,
     stop: CancellationToken,
-    tallies: Vec<Arc<Tally>>,
+    tallies: Vec<Arc<CallCounters>>,
 }
 
 /// Where callers ask.
 #[derive(Clone, Debug)]
-pub(super) struct Door {
+pub(super) struct CallTarget {
     pub(super) address: SocketAddr,
     pub(super) api_key: Secret,
     pub(super) clock: Arc<dyn Clock>,
 }
 
 impl Callers {
-    /// Sends out the callers of every player. When they rest follows from `seed`.
-    pub(super) fn start(players: &[Arc<Player>], door: &Door, seed: u64) -> Self {
+    /// Sends out the callers of every connection. When they rest follows from `seed`.
+    pub(super) fn start(connections: &[Arc<DemoConnection>], target: &CallTarget, seed: u64) -> Self {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let tallies: Vec<Arc<Tally>> = players.iter().map(|_| Arc::default()).collect();
-        for (number, (player, tally)) in (0..).zip(players.iter().zip(&tallies)) {
+        let tallies: Vec<Arc<CallCounters>> = connections.iter().map(|_| Arc::default()).collect();
+        for (number, (connection, counters)) in (0..).zip(connections.iter().zip(&tallies)) {
             for caller in 0..EACH {
                 let mut caller = Caller {
                     random: SeededEntropy::new(!seed.wrapping_add(number * EACH + caller)),
-                    server: Line::new(door.address, tasks.clone()),
-                    api: Line::new(player.emulator.address(), tasks.clone()),
-                    door: door.clone(),
-                    player: Arc::clone(player),
-                    tally: Arc::clone(tally),
+                    server: HttpClient::new(target.address, tasks.clone()),
+                    api: HttpClient::new(connection.emulator.address(), tasks.clone()),
+                    target: target.clone(),
+                    connection: Arc::clone(connection),
+                    counters: Arc::clone(counters),
                 };
                 let stop = stop.clone();
                 tasks.spawn(async move { stop.run_until_cancelled(caller.ask_on()).await });
@@ -131,12 +131,12 @@ impl Callers {
         Self { tasks, stop, tallies }
     }
 
-    /// What became of the calls, in the order of the players.
-    pub(super) fn calls(&self) -> Vec<Calls> {
-        self.tallies.iter().map(|tally| tally.calls()).collect()
+    /// What became of the calls, in the order of the connections.
+    pub(super) fn calls(&self) -> Vec<CallCounts> {
+        self.tallies.iter().map(|counters| counters.calls()).collect()
     }
 
-    /// Calls them back. What one of them waited for is not counted.
+    /// Stops them. What one of them waited for is not counted.
     pub(super) async fn stop(&self) {
         self.stop.cancel();
         self.tasks.close();
@@ -146,16 +146,16 @@ impl Callers {
 
 struct Caller {
     random: SeededEntropy,
-    server: Line,
-    api: Line,
-    door: Door,
-    player: Arc<Player>,
-    tally: Arc<Tally>,
+    server: HttpClient,
+    api: HttpClient,
+    target: CallTarget,
+    connection: Arc<DemoConnection>,
+    counters: Arc<CallCounters>,
 }
 
-/// A token as the door gives it.
+/// A token as the target gives it.
 #[derive(Deserialize)]
-struct Given {
+struct GivenToken {
     access_token: Secret,
     expires_at: Option<Timestamp>,
     generation: u64,
@@ -174,49 +174,49 @@ impl Caller {
     }
 
     fn path(&self, end: &str) -> String {
-        format!("/api/v1/connections/{}/token{end}", self.player.name)
+        format!("/api/v1/connections/{}/token{end}", self.connection.name)
     }
 
     /// Asks for a token.
-    async fn ask(&mut self) -> Option<Given> {
+    async fn ask(&mut self) -> Option<GivenToken> {
         let path = self.path("");
-        let reply = self.server.get(&path, ("x-api-key", self.door.api_key.reveal())).await;
+        let reply = self.server.get(&path, ("x-api-key", self.target.api_key.reveal())).await;
         self.read(reply)
     }
 
-    fn read(&self, reply: Result<Reply, String>) -> Option<Given> {
+    fn read(&self, reply: Result<HttpReply, String>) -> Option<GivenToken> {
         let problem = match reply {
-            Ok(Reply { status: 200, body }) => match serde_json::from_slice(&body) {
+            Ok(HttpReply { status: 200, body }) => match serde_json::from_slice(&body) {
                 Ok(given) => return Some(given),
                 Err(error) => format!("an answer that is no token ({error})"),
             },
-            Ok(Reply { status, body }) => {
+            Ok(HttpReply { status, body }) => {
                 let said: Value = serde_json::from_slice(&body).unwrap_or_default();
                 let detail = said["detail"].as_str().unwrap_or("no reason was given");
                 format!("{status}: {detail}")
             }
             Err(error) => error,
         };
-        if self.player.could_give() {
-            self.tally.trouble(&self.tally.errors, || format!("{}: {problem}", self.player.name));
+        if self.connection.could_give() {
+            self.counters.trouble(&self.counters.errors, || format!("{}: {problem}", self.connection.name));
         } else {
-            Tally::count(&self.tally.told);
+            CallCounters::count(&self.counters.told);
         }
         None
     }
 
     /// Calls the API with the token; answers whether the API took it. One that it refuses is reported, as good callers do.
-    async fn try_out(&mut self, given: &Given) -> bool {
+    async fn try_out(&mut self, given: &GivenToken) -> bool {
         let bearer = format!("Bearer {}", given.access_token.reveal());
         let refused = match self.api.get("/api/things", ("authorization", &bearer)).await {
-            Ok(Reply { status: 401, .. }) => true,
+            Ok(HttpReply { status: 401, .. }) => true,
             Ok(_) => {
-                Tally::count(&self.tally.served);
+                CallCounters::count(&self.counters.served);
                 return true;
             }
             Err(error) => {
-                let words = || format!("{}: the API did not answer ({error})", self.player.name);
-                self.tally.trouble(&self.tally.errors, words);
+                let words = || format!("{}: the API did not answer ({error})", self.connection.name);
+                self.counters.trouble(&self.counters.errors, words);
                 false
             }
         };
@@ -227,25 +227,25 @@ impl Caller {
         false
     }
 
-    fn judge(&self, given: &Given) {
-        let now = self.door.clock.now();
-        let was_revoked = !self.player.could_give();
-        if was_revoked && self.player.emulator.died_with_grant(given.access_token.reveal()) {
-            Tally::count(&self.tally.revoked);
+    fn judge(&self, given: &GivenToken) {
+        let now = self.target.clock.now();
+        let was_revoked = !self.connection.could_give();
+        if was_revoked && self.connection.emulator.died_with_grant(given.access_token.reveal()) {
+            CallCounters::count(&self.counters.revoked);
         } else if given.expires_at.is_none_or(|expiry| now < expiry) {
-            let Given { generation, fingerprint, .. } = given;
-            let name = &self.player.name;
+            let GivenToken { generation, fingerprint, .. } = given;
+            let name = &self.connection.name;
             let words = || format!("{name}: the token {fingerprint} of generation {generation} was dead");
-            self.tally.trouble(&self.tally.dead, words);
+            self.counters.trouble(&self.counters.dead, words);
         }
     }
 
     /// Says that the token was refused. Whatever comes of it, the next round asks for a token again.
-    async fn report(&mut self, given: &Given) {
+    async fn report(&mut self, given: &GivenToken) {
         let body = json!({ "fingerprint": given.fingerprint }).to_string();
         let path = self.path("/reject");
-        let reply = self.server.post(&path, ("x-api-key", self.door.api_key.reveal()), body).await;
-        if !matches!(reply, Ok(Reply { status: 200, .. })) {
+        let reply = self.server.post(&path, ("x-api-key", self.target.api_key.reveal()), body).await;
+        if !matches!(reply, Ok(HttpReply { status: 200, .. })) {
             self.read(reply);
         }
     }

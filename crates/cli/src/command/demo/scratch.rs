@@ -4,7 +4,7 @@ use jeton_core::entropy::Entropy;
 use jeton_core::secret::Secret;
 use jeton_store::{PostgresOptions, PostgresStore};
 
-use crate::failure::Failure;
+use crate::command_error::CommandError;
 
 /// A schema that was made for this demo.
 #[derive(Debug)]
@@ -15,16 +15,16 @@ pub(super) struct Scratch {
 
 impl Scratch {
     /// Makes the schema in the database that `url` names.
-    pub(super) async fn make(url: &str, entropy: &dyn Entropy) -> Result<Self, Failure> {
+    pub(super) async fn make(url: &str, entropy: &dyn Entropy) -> Result<Self, CommandError> {
         if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
             let text = "`--store` takes the URL of a PostgreSQL database that is there, such as \
                         postgres://user:password@localhost/jeton; leave it out for a file";
-            return Err(Failure::wrong_use(text));
+            return Err(CommandError::usage(text));
         }
         if url.contains("options=") {
             let text =
                 "the demo gives the database options of its own; leave `options` out of the URL of `--store`";
-            return Err(Failure::wrong_use(text));
+            return Err(CommandError::usage(text));
         }
         let mut bytes = [0; 4];
         entropy.fill(&mut bytes);
@@ -42,7 +42,7 @@ impl Scratch {
     }
 
     /// Removes the schema and all that is in it.
-    pub(super) async fn remove(self) -> Result<(), Failure> {
+    pub(super) async fn remove(self) -> Result<(), CommandError> {
         Ok(PostgresStore::drop_schema(&self.options, &self.name).await?)
     }
 }

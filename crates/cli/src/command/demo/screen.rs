@@ -9,7 +9,7 @@ use rustix::termios::{
 };
 
 use super::view::Size;
-use crate::environment::Environment;
+use crate::env_vars::EnvVars;
 
 /// The other screen (as `xterm` has it), without a cursor.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[2J";
@@ -33,7 +33,7 @@ pub(super) struct Screen {
 
 impl Screen {
     /// Whether there is a terminal that a table can be drawn on.
-    pub(super) fn is_there(environment: &Environment) -> bool {
+    pub(super) fn is_there(environment: &EnvVars) -> bool {
         let term = environment.get("TERM").ok().flatten();
         io::stdout().is_terminal() && term.is_some_and(|term| !matches!(term.reveal(), "" | "dumb"))
     }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use jeton_core::keep::connection::Condition;
 
-use super::paint::{Line, Look, Paint, Side, bar, cell, count};
-use super::story::Tone;
+use super::colors::{Color, Side, StyledLine, TextStyle, bar, cell, count};
+use super::events::EventLevel;
 use super::watch::Row;
 
 /// From this width on, words are written out.
@@ -84,59 +84,59 @@ fn columns(width: usize) -> Vec<Column> {
 }
 
 /// The head and the rows, for a table that is `width` wide.
-pub(super) fn table(rows: &[Row], width: usize, look: Look) -> Vec<Line> {
+pub(super) fn table(rows: &[Row], width: usize, style: TextStyle) -> Vec<StyledLine> {
     let columns = columns(width);
-    let mut lines = vec![Line::default()];
+    let mut lines = vec![StyledLine::default()];
     for column in &columns {
-        let text = " ".repeat(column.gap) + &cell(column.head, column.width, column.side, look);
-        lines[0] = std::mem::take(&mut lines[0]).and(Paint::Faint, text);
+        let text = " ".repeat(column.gap) + &cell(column.head, column.width, column.side, style);
+        lines[0] = std::mem::take(&mut lines[0]).and(Color::Faint, text);
     }
     lines.extend(rows.iter().map(|row| {
-        columns.iter().fold(Line::default(), |line, column| {
-            write(line.and(Paint::Plain, " ".repeat(column.gap)), row, *column, look)
+        columns.iter().fold(StyledLine::default(), |line, column| {
+            write(line.and(Color::Plain, " ".repeat(column.gap)), row, *column, style)
         })
     }));
     lines
 }
 
 /// Writes one cell at the end of a line.
-fn write(line: Line, row: &Row, column: Column, look: Look) -> Line {
+fn write(line: StyledLine, row: &Row, column: Column, style: TextStyle) -> StyledLine {
     let Column { width, side, .. } = column;
-    let (paint, text) = match column.field {
-        Field::Life => return life(line, row, width, look),
-        Field::Name => (Paint::Strong, row.name.clone()),
-        Field::About => (Paint::Faint, row.about.to_owned()),
-        Field::State => (state_paint(row.condition), row.condition.as_str().to_owned()),
-        Field::Next => (Paint::Plain, next(row)),
-        Field::Generation => (Paint::Plain, count(row.generation, width)),
-        Field::Served => (Paint::Plain, count(row.served, width)),
-        Field::Errors => (if row.errors == 0 { Paint::Good } else { Paint::Bad }, count(row.errors, width)),
+    let (color, text) = match column.field {
+        Field::Life => return life(line, row, width, style),
+        Field::Name => (Color::Strong, row.name.clone()),
+        Field::About => (Color::Faint, row.about.to_owned()),
+        Field::State => (state_color(row.condition), row.condition.as_str().to_owned()),
+        Field::Next => (Color::Plain, next(row)),
+        Field::Generation => (Color::Plain, count(row.generation, width)),
+        Field::Served => (Color::Plain, count(row.served, width)),
+        Field::Errors => (if row.errors == 0 { Color::Good } else { Color::Bad }, count(row.errors, width)),
         Field::Last => last(row, width),
     };
-    line.and(paint, cell(&text, width, side, look))
+    line.and(color, cell(&text, width, side, style))
 }
 
 /// The colour of a condition.
-fn state_paint(condition: Condition) -> Paint {
+fn state_color(condition: Condition) -> Color {
     match condition {
-        Condition::Live => Paint::Good,
-        Condition::Refreshing => Paint::Busy,
-        Condition::Dead => Paint::Bad,
-        _ => Paint::Trouble,
+        Condition::Live => Color::Good,
+        Condition::Refreshing => Color::Busy,
+        Condition::Dead => Color::Bad,
+        _ => Color::Trouble,
     }
 }
 
-fn life(line: Line, row: &Row, width: usize, look: Look) -> Line {
+fn life(line: StyledLine, row: &Row, width: usize, style: TextStyle) -> StyledLine {
     /// Room for ` 30s` behind the bar.
     const SECONDS: usize = 4;
     let Some(left) = row.left else {
-        return line.and(Paint::Faint, cell("no token", width, Side::Left, look));
+        return line.and(Color::Faint, cell("no token", width, Side::Left, style));
     };
-    let (full, rest) = bar(row.share, width - SECONDS, look);
-    let paint = if row.share > 0.15 { Paint::Good } else { Paint::Trouble };
-    line.and(paint, full)
-        .and(Paint::Faint, rest)
-        .and(Paint::Plain, cell(&seconds(left), SECONDS, Side::Right, look))
+    let (full, rest) = bar(row.share, width - SECONDS, style);
+    let color = if row.share > 0.15 { Color::Good } else { Color::Trouble };
+    line.and(color, full)
+        .and(Color::Faint, rest)
+        .and(Color::Plain, cell(&seconds(left), SECONDS, Side::Right, style))
 }
 
 fn next(row: &Row) -> String {
@@ -153,16 +153,16 @@ fn seconds(duration: Duration) -> String {
     if seconds < 100 { format!("{seconds}s") } else { format!("{}m", seconds / 60) }
 }
 
-fn last(row: &Row, width: usize) -> (Paint, String) {
-    let Some(event) = &row.last else { return (Paint::Faint, "-".to_owned()) };
-    (tone_paint(event.tone), if width >= SENTENCE { event.long.clone() } else { event.short.clone() })
+fn last(row: &Row, width: usize) -> (Color, String) {
+    let Some(event) = &row.last else { return (Color::Faint, "-".to_owned()) };
+    (level_color(event.level), if width >= SENTENCE { event.long.clone() } else { event.short.clone() })
 }
 
 /// The colour of an event.
-pub(super) fn tone_paint(tone: Tone) -> Paint {
-    match tone {
-        Tone::Good => Paint::Plain,
-        Tone::Trouble => Paint::Trouble,
-        Tone::Bad => Paint::Bad,
+pub(super) fn level_color(level: EventLevel) -> Color {
+    match level {
+        EventLevel::Good => Color::Plain,
+        EventLevel::Trouble => Color::Trouble,
+        EventLevel::Bad => Color::Bad,
     }
 }

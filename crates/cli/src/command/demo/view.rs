@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use jeton_core::time::Timestamp;
 
-use super::callers::Calls;
-use super::paint::{Line, Look, Paint, Side, cell, count};
-use super::story::Event;
-use super::table::{table, tone_paint};
-use super::verdict::Tokens;
-use super::watch::Sight;
+use super::callers::CallCounts;
+use super::colors::{Color, Side, StyledLine, TextStyle, cell, count};
+use super::events::Event;
+use super::result::TokenCounts;
+use super::table::{level_color, table};
+use super::watch::Observation;
 
 /// How large the terminal is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(super) struct Size {
 
 /// Everything that there is to show.
 #[derive(Debug)]
-pub(super) struct Scene<'a> {
+pub(super) struct ViewData<'a> {
     pub(super) base_url: String,
     pub(super) remark: Option<&'a str>,
     pub(super) hints: &'a [Vec<String>],
@@ -30,7 +30,7 @@ pub(super) struct Scene<'a> {
     pub(super) ran: Duration,
     pub(super) length: Option<Duration>,
     pub(super) ending: bool,
-    pub(super) sight: &'a Sight,
+    pub(super) observation: &'a Observation,
     /// What happened, the newest last.
     pub(super) feed: &'a VecDeque<Event>,
 }
@@ -41,30 +41,30 @@ const LEGEND: [&str; 2] = [
 ];
 
 /// The lines of a terminal, each as it takes them: at most `rows` lines of less than `columns` columns.
-pub(super) fn frame(scene: &Scene<'_>, size: Size, look: Look) -> Vec<String> {
+pub(super) fn frame(data: &ViewData<'_>, size: Size, style: TextStyle) -> Vec<String> {
     // The last column stays free: what terminals do behind it differs.
     let width = size.columns.saturating_sub(1);
     let mut page = Page { left: size.rows, parts: Vec::new() };
     // In the order of importance; they are shown in the order of their numbers.
-    page.put(0, vec![title(scene, width)]);
-    page.put(2, table(&scene.sight.rows, width, look));
-    page.put(3, spaced(totals(&scene.sight.calls, scene.sight.tokens, look)));
-    page.put(1, spaced_around(hints(scene, width)));
-    page.put(5, LEGEND.map(|text| Line::of(Paint::Faint, format!(" {text}"))).into());
+    page.put(0, vec![title(data, width)]);
+    page.put(2, table(&data.observation.rows, width, style));
+    page.put(3, spaced(totals(&data.observation.calls, data.observation.tokens, style)));
+    page.put(1, spaced_around(hints(data, width)));
+    page.put(5, LEGEND.map(|text| StyledLine::of(Color::Faint, format!(" {text}"))).into());
     let feed = page.left.saturating_sub(1);
-    page.put(4, spaced(happenings(scene, feed, look)));
-    page.lines().iter().map(|line| line.render(width, look)).collect()
+    page.put(4, spaced(happenings(data, feed, style)));
+    page.lines().iter().map(|line| line.render(width, style)).collect()
 }
 
 /// A page that is filled part by part while there is room.
 struct Page {
     left: usize,
-    parts: Vec<(u8, Vec<Line>)>,
+    parts: Vec<(u8, Vec<StyledLine>)>,
 }
 
 impl Page {
     /// Puts a part at its place, as far as it fits: the first two in any case, the others whole or not at all.
-    fn put(&mut self, place: u8, mut part: Vec<Line>) {
+    fn put(&mut self, place: u8, mut part: Vec<StyledLine>) {
         if place == 0 || place == 2 {
             part.truncate(self.left);
         } else if part.len() > self.left {
@@ -74,28 +74,28 @@ impl Page {
         self.parts.push((place, part));
     }
 
-    fn lines(mut self) -> Vec<Line> {
+    fn lines(mut self) -> Vec<StyledLine> {
         self.parts.sort_by_key(|(place, _)| *place);
         self.parts.into_iter().flat_map(|(_, part)| part).collect()
     }
 }
 
-fn spaced(part: Vec<Line>) -> Vec<Line> {
-    std::iter::once(Line::default()).chain(part).collect()
+fn spaced(part: Vec<StyledLine>) -> Vec<StyledLine> {
+    std::iter::once(StyledLine::default()).chain(part).collect()
 }
 
-fn spaced_around(part: Vec<Line>) -> Vec<Line> {
-    spaced(part).into_iter().chain([Line::default()]).collect()
+fn spaced_around(part: Vec<StyledLine>) -> Vec<StyledLine> {
+    spaced(part).into_iter().chain([StyledLine::default()]).collect()
 }
 
-fn title(scene: &Scene<'_>, width: usize) -> Line {
-    let line = Line::of(Paint::Strong, " jeton demo").and(Paint::Plain, format!("  {}", scene.base_url));
-    let length = scene.length.map(|length| format!(" of {}", clock(length))).unwrap_or_default();
-    let line = line.and(Paint::Faint, format!("  {}{length}, seed {}", clock(scene.ran), scene.seed));
-    let end = if scene.ending { "ending: refreshes finish" } else { "Ctrl-C ends it" };
+fn title(data: &ViewData<'_>, width: usize) -> StyledLine {
+    let line = StyledLine::of(Color::Strong, " jeton demo").and(Color::Plain, format!("  {}", data.base_url));
+    let length = data.length.map(|length| format!(" of {}", clock(length))).unwrap_or_default();
+    let line = line.and(Color::Faint, format!("  {}{length}, seed {}", clock(data.ran), data.seed));
+    let end = if data.ending { "ending: refreshes finish" } else { "Ctrl-C ends it" };
     let gap = width.saturating_sub(line.width() + end.len()).max(2);
-    let paint = if scene.ending { Paint::Busy } else { Paint::Faint };
-    line.and(Paint::Plain, " ".repeat(gap)).and(paint, end)
+    let color = if data.ending { Color::Busy } else { Color::Faint };
+    line.and(Color::Plain, " ".repeat(gap)).and(color, end)
 }
 
 /// Minutes and seconds.
@@ -104,11 +104,11 @@ pub(super) fn clock(duration: Duration) -> String {
     format!("{}:{:02}", seconds / 60, seconds % 60)
 }
 
-fn hints(scene: &Scene<'_>, width: usize) -> Vec<Line> {
-    let remark = scene.remark.map(|remark| format!(" ({remark})")).unwrap_or_default();
-    let mut lines = vec![Line::of(Paint::Faint, format!(" Type in another terminal{remark}:"))];
-    for pieces in scene.hints {
-        lines.extend(command(pieces, width).into_iter().map(|text| Line::of(Paint::Busy, text)));
+fn hints(data: &ViewData<'_>, width: usize) -> Vec<StyledLine> {
+    let remark = data.remark.map(|remark| format!(" ({remark})")).unwrap_or_default();
+    let mut lines = vec![StyledLine::of(Color::Faint, format!(" Type in another terminal{remark}:"))];
+    for pieces in data.hints {
+        lines.extend(command(pieces, width).into_iter().map(|text| StyledLine::of(Color::Busy, text)));
     }
     lines
 }
@@ -130,16 +130,16 @@ pub(super) fn command(pieces: &[String], width: usize) -> Vec<String> {
 }
 
 /// The counts of the whole run: every number below the one above it.
-fn totals(calls: &Calls, tokens: Tokens, look: Look) -> Vec<Line> {
+fn totals(calls: &CallCounts, tokens: TokenCounts, style: TextStyle) -> Vec<StyledLine> {
     /// The columns of each number and of the word behind it.
     const ROOMS: [(usize, usize); 4] = [(7, 8), (6, 14), (3, 8), (3, 0)];
-    let good = |number| if number == 0 { Paint::Good } else { Paint::Bad };
+    let good = |number| if number == 0 { Color::Good } else { Color::Bad };
     let rows = [
         (
             "callers",
             [
-                (Paint::Plain, calls.served, "served"),
-                (Paint::Plain, calls.told, "told why not"),
+                (Color::Plain, calls.served, "served"),
+                (Color::Plain, calls.told, "told why not"),
                 (good(calls.errors), calls.errors, "errors"),
                 (good(calls.dead), calls.dead, "dead"),
             ],
@@ -147,40 +147,40 @@ fn totals(calls: &Calls, tokens: Tokens, look: Look) -> Vec<Line> {
         (
             "tokens",
             [
-                (Paint::Plain, tokens.spends, "spends"),
-                (Paint::Plain, tokens.accepted, "accepted"),
+                (Color::Plain, tokens.spends, "spends"),
+                (Color::Plain, tokens.accepted, "accepted"),
                 (good(tokens.lost), tokens.lost, "lost"),
-                (Paint::Plain, tokens.lost_upstream, "lost upstream"),
+                (Color::Plain, tokens.lost_upstream, "lost upstream"),
             ],
         ),
     ];
-    let line = |(name, counts): (&str, [(Paint, u64, &str); 4])| {
-        let start = Line::of(Paint::Faint, format!(" {name:<8}"));
-        counts.into_iter().zip(ROOMS).fold(start, |line, ((paint, number, word), (room, end))| {
-            let number = cell(&count(number, room), room, Side::Right, look);
-            line.and(paint, number).and(Paint::Faint, format!(" {word:<end$}"))
+    let line = |(name, counts): (&str, [(Color, u64, &str); 4])| {
+        let start = StyledLine::of(Color::Faint, format!(" {name:<8}"));
+        counts.into_iter().zip(ROOMS).fold(start, |line, ((color, number, word), (room, end))| {
+            let number = cell(&count(number, room), room, Side::Right, style);
+            line.and(color, number).and(Color::Faint, format!(" {word:<end$}"))
         })
     };
     rows.into_iter().map(line).collect()
 }
 
 /// The newest events, at most `room` of them.
-fn happenings(scene: &Scene<'_>, room: usize, look: Look) -> Vec<Line> {
+fn happenings(data: &ViewData<'_>, room: usize, style: TextStyle) -> Vec<StyledLine> {
     let shown = if room > 5 { room - 1 } else { room };
-    let first = scene.feed.len().saturating_sub(shown);
-    let mut lines: Vec<Line> = scene
+    let first = data.feed.len().saturating_sub(shown);
+    let mut lines: Vec<StyledLine> = data
         .feed
         .iter()
         .skip(first)
         .map(|event| {
-            let at = cell(&clock(event.at.since(scene.began_at)), 5, Side::Right, look);
-            Line::of(Paint::Faint, format!(" {at}  "))
-                .and(Paint::Plain, cell(&event.connection, 12, Side::Left, look) + "  ")
-                .and(tone_paint(event.tone), event.long.clone())
+            let at = cell(&clock(event.at.since(data.began_at)), 5, Side::Right, style);
+            StyledLine::of(Color::Faint, format!(" {at}  "))
+                .and(Color::Plain, cell(&event.connection, 12, Side::Left, style) + "  ")
+                .and(level_color(event.level), event.long.clone())
         })
         .collect();
     // The legend stands at the bottom from the beginning.
-    lines.resize(room, Line::default());
+    lines.resize(room, StyledLine::default());
     lines
 }
 

@@ -1,11 +1,11 @@
 use jeton_core::keep::connection::Condition;
 
-use super::super::cast::ROLES;
-use super::super::story::Tone;
+use super::super::events::EventLevel;
+use super::super::scenarios::SCENARIOS;
 use super::super::watch::Row;
 use super::*;
 
-const PLAIN: Look = Look { colour: false, unicode: true };
+const PLAIN: TextStyle = TextStyle { colour: false, unicode: true };
 
 fn event(at: i64, connection: &str, short: &str, long: &str) -> Event {
     Event {
@@ -13,14 +13,14 @@ fn event(at: i64, connection: &str, short: &str, long: &str) -> Event {
         connection: connection.to_owned(),
         short: short.to_owned(),
         long: long.to_owned(),
-        tone: Tone::Trouble,
+        level: EventLevel::Trouble,
     }
 }
 
-fn sight() -> Sight {
+fn observation() -> Observation {
     let row = |number: usize, name: &str, condition, left: Option<u64>| Row {
         name: name.to_owned(),
-        about: ROLES[number].about,
+        about: SCENARIOS[number].about,
         condition,
         left: left.map(Duration::from_secs),
         share: left.map_or(0.0, |left| f64::from(u32::try_from(left).unwrap()) / 30.0),
@@ -30,7 +30,7 @@ fn sight() -> Sight {
         served: 12_345,
         errors: 0,
     };
-    Sight {
+    Observation {
         rows: vec![
             row(0, "calm", Condition::Live, Some(24)),
             row(1, "slow", Condition::Refreshing, Some(6)),
@@ -38,14 +38,14 @@ fn sight() -> Sight {
             row(5, "doomed", Condition::Dead, None),
         ],
         news: Vec::new(),
-        calls: Calls { served: 123_456, told: 402, ..Calls::default() },
-        tokens: Tokens { spends: 34, accepted: 22, lost_upstream: 1, lost: 0 },
+        calls: CallCounts { served: 123_456, told: 402, ..CallCounts::default() },
+        tokens: TokenCounts { spends: 34, accepted: 22, lost_upstream: 1, lost: 0 },
     }
 }
 
-fn shown(columns: usize, rows: usize, look: Look) -> Vec<String> {
-    let (sight, feed) = (
-        sight(),
+fn shown(columns: usize, rows: usize, style: TextStyle) -> Vec<String> {
+    let (observation, feed) = (
+        observation(),
         VecDeque::from([
             event(2, "flaky", "old", "the first event"),
             event(62, "flaky", "new", "the last event"),
@@ -61,7 +61,7 @@ fn shown(columns: usize, rows: usize, look: Look) -> Vec<String> {
             "--config /tmp/jeton-demo-abcdef/jeton.toml".to_owned(),
         ],
     ];
-    let scene = Scene {
+    let data = ViewData {
         base_url: "http://127.0.0.1:9095".to_owned(),
         remark: None,
         hints: &hints,
@@ -70,10 +70,10 @@ fn shown(columns: usize, rows: usize, look: Look) -> Vec<String> {
         ran: Duration::from_secs(75),
         length: Some(Duration::from_mins(2)),
         ending: false,
-        sight: &sight,
+        observation: &observation,
         feed: &feed,
     };
-    frame(&scene, Size { columns, rows }, look)
+    frame(&data, Size { columns, rows }, style)
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn a_small_terminal_keeps_title_and_table() {
 
 #[test]
 fn without_unicode_and_colour_there_is_ascii_alone() {
-    let ascii = shown(80, 24, Look { colour: false, unicode: false });
+    let ascii = shown(80, 24, TextStyle { colour: false, unicode: false });
     assert!(ascii.iter().all(|line| line.is_ascii() && !line.contains('\x1b')), "{ascii:?}");
     assert!(ascii.iter().any(|line| line.contains("#######.")), "{ascii:?}");
 }

@@ -10,12 +10,12 @@ use jeton_core::keep::ports::AttemptFilter;
 use jeton_core::time::Timestamp;
 use jeton_keeper::Status;
 
-use super::callers::Calls;
-use super::cast::LIFE;
-use super::stage::Stage;
-use super::story::Event;
-use super::verdict::{Tokens, kept};
-use crate::failure::Failure;
+use super::callers::CallCounts;
+use super::events::Event;
+use super::result::{TokenCounts, kept};
+use super::run::DemoRun;
+use super::scenarios::LIFE;
+use crate::command_error::CommandError;
 
 /// How many attempts and connections are read at once: more than happen between two looks, and more than there are.
 const PAGE: usize = 100;
@@ -44,45 +44,47 @@ pub(super) struct Row {
 
 /// What one look shows.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Sight {
+pub(super) struct Observation {
     pub(super) rows: Vec<Row>,
     /// What happened since the look before, oldest first.
     pub(super) news: Vec<Event>,
-    pub(super) calls: Calls,
-    pub(super) tokens: Tokens,
+    pub(super) calls: CallCounts,
+    pub(super) tokens: TokenCounts,
 }
 
 /// What was seen before.
 #[derive(Default)]
-pub(super) struct Watch {
+pub(super) struct Watcher {
     seen: HashMap<AttemptId, AttemptStatus>,
     last: HashMap<String, Event>,
     /// What happened outside the log.
     told: Vec<Event>,
 }
 
-impl Watch {
+impl Watcher {
     /// Takes note of something that no log says.
     pub(super) fn tell(&mut self, event: Event) {
         self.told.push(event);
     }
 
     /// Looks once.
-    pub(super) async fn look(&mut self, stage: &Stage) -> Result<Sight, Failure> {
-        let attempts = stage.house.vault.attempts(&AttemptFilter::default(), PAGE).await?;
-        let statuses = stage.house.vault.statuses(None, PAGE).await?;
+    pub(super) async fn look(&mut self, run: &DemoRun) -> Result<Observation, CommandError> {
+        let attempts = run.app.vault.attempts(&AttemptFilter::default(), PAGE).await?;
+        let statuses = run.app.vault.statuses(None, PAGE).await?;
         let news = self.news(&attempts);
-        let now = stage.house.machine.clock.now();
-        let mut sight = Sight { news, ..Sight::default() };
-        for (player, calls) in stage.players.iter().zip(stage.callers.calls()) {
-            let Some(status) = statuses.iter().find(|status| status.name == player.name) else { continue };
-            let last = self.last.get(player.role.name).cloned();
-            sight.rows.push(row(status, player.role.about, last, &calls, now));
-            let tokens = Tokens::of(player, kept(status.generation.0), now - ON_ITS_WAY);
-            sight.tokens = sight.tokens.and(tokens);
-            sight.calls = sight.calls.and(calls);
+        let now = run.app.host.clock.now();
+        let mut observation = Observation { news, ..Observation::default() };
+        for (connection, calls) in run.connections.iter().zip(run.callers.calls()) {
+            let Some(status) = statuses.iter().find(|status| status.name == connection.name) else {
+                continue;
+            };
+            let last = self.last.get(connection.scenario.name).cloned();
+            observation.rows.push(row(status, connection.scenario.about, last, &calls, now));
+            let tokens = TokenCounts::of(connection, kept(status.generation.0), now - ON_ITS_WAY);
+            observation.tokens = observation.tokens.and(tokens);
+            observation.calls = observation.calls.and(calls);
         }
-        Ok(sight)
+        Ok(observation)
     }
 
     /// What is new in `attempts`, which begin with the newest.
@@ -104,7 +106,7 @@ impl Watch {
     }
 }
 
-fn row(status: &Status, about: &'static str, last: Option<Event>, calls: &Calls, now: Timestamp) -> Row {
+fn row(status: &Status, about: &'static str, last: Option<Event>, calls: &CallCounts, now: Timestamp) -> Row {
     let dead = status.condition == Condition::Dead;
     let left = status.expires_at.map(|expiry| expiry.since(now)).filter(|left| !left.is_zero() && !dead);
     Row {

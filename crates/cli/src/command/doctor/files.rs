@@ -18,7 +18,7 @@ const FILES: &str = "files";
 const OTHERS_READ: u32 = 0o077;
 const OTHERS_WRITE: u32 = 0o022;
 
-pub(super) fn examine(settings: &Settings, report: &mut Report) {
+pub(super) fn check(settings: &Settings, report: &mut Report) {
     if directory(&settings.data_dir, report) {
         files(settings, report);
     }

@@ -11,8 +11,8 @@ use jeton_core::keep::provider::{Definition, Endpoint, Step, Vars};
 use jeton_keeper::Reach;
 
 use super::report::Report;
-use super::store::Found;
-use crate::compose::Machine;
+use super::store::StoreFindings;
+use crate::app::HostEnv;
 use crate::settings::Settings;
 
 /// How long one host may take.
@@ -30,9 +30,9 @@ struct Host {
     needed_by: Vec<ConnectionName>,
 }
 
-pub(super) async fn examine(settings: &Settings, found: &Found, machine: &Machine, report: &mut Report) {
+pub(super) async fn check(settings: &Settings, found: &StoreFindings, host: &HostEnv, report: &mut Report) {
     let keeper = &settings.keeper;
-    let reach = Reach::new(Arc::clone(&machine.clock), keeper.allow_private_captured_hosts, &keeper.roots);
+    let reach = Reach::new(Arc::clone(&host.clock), keeper.allow_private_captured_hosts, &keeper.roots);
     let hosts = hosts(settings, found);
     let mut tried: Vec<_> = stream::iter(hosts)
         .map(|(origin, host)| {
@@ -72,11 +72,11 @@ fn who(names: &[ConnectionName]) -> String {
 }
 
 /// The hosts of all defined connections, each once, by origin. A host that comes with the consent is not known before.
-fn hosts(settings: &Settings, found: &Found) -> BTreeMap<String, Host> {
+fn hosts(settings: &Settings, found: &StoreFindings) -> BTreeMap<String, Host> {
     let mut hosts: BTreeMap<String, Host> = BTreeMap::new();
     for (name, definition) in &settings.definitions {
         let row = found.connections.iter().find(|row| row.name == *name);
-        let captured = row.zip(found.installation.as_ref()).map(|(row, house)| house.captured(row));
+        let captured = row.zip(found.installation.as_ref()).map(|(row, app)| app.captured(row));
         for endpoint in endpoints(definition, &captured.unwrap_or_default()) {
             let origin = endpoint.url.origin().ascii_serialization();
             let host = hosts.entry(origin).or_insert_with(|| Host { endpoint, needed_by: Vec::new() });

@@ -6,8 +6,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use jeton_core::keep::connection::Connection;
 use jeton_core::time::Timestamp;
 
-use super::report::{Report, Verdict};
-use crate::moment::to_the_second;
+use super::report::{Report, Severity};
+use crate::time_format::to_the_second;
 
 const DISK: &str = "disk";
 const CLOCK: &str = "clock";
@@ -32,14 +32,14 @@ pub(super) fn disk(data_dir: &Path, report: &mut Report) {
     }
 }
 
-fn judge_room(free: u64) -> (Verdict, String) {
+fn judge_room(free: u64) -> (Severity, String) {
     let room = format!("{} MiB are free where the data directory is", free / MIB);
     if free < HARDLY_ANY {
-        (Verdict::Fault, format!("{room}; free some, or replies that arrive must wait in spill slots"))
+        (Severity::Fault, format!("{room}; free some, or replies that arrive must wait in spill slots"))
     } else if free < LITTLE {
-        (Verdict::Warning, format!("{room}; free some before the database needs it"))
+        (Severity::Warning, format!("{room}; free some before the database needs it"))
     } else {
-        (Verdict::Ok, room)
+        (Severity::Ok, room)
     }
 }
 
@@ -65,7 +65,7 @@ fn installed() -> Option<(String, Timestamp)> {
     Some(("this binary was installed".to_owned(), at))
 }
 
-fn judge_clock(now: Timestamp, witnesses: &[(String, Timestamp)]) -> (Verdict, String) {
+fn judge_clock(now: Timestamp, witnesses: &[(String, Timestamp)]) -> (Severity, String) {
     let shown = to_the_second(now);
     let latest = witnesses.iter().max_by_key(|(_, at)| *at).filter(|(_, at)| *at > now + SLACK);
     match latest {
@@ -74,9 +74,9 @@ fn judge_clock(now: Timestamp, witnesses: &[(String, Timestamp)]) -> (Verdict, S
             let text = format!(
                 "it says {shown}, and {what} at {at}; set it, and keep it right with NTP: tokens are refreshed by it"
             );
-            (Verdict::Fault, text)
+            (Severity::Fault, text)
         }
-        None => (Verdict::Ok, format!("it says {shown}, and nothing contradicts it")),
+        None => (Severity::Ok, format!("it says {shown}, and nothing contradicts it")),
     }
 }
 
@@ -86,9 +86,9 @@ mod tests {
 
     #[test]
     fn room_is_judged_before_it_runs_out() {
-        assert_eq!(judge_room(0).0, Verdict::Fault);
-        assert_eq!(judge_room(HARDLY_ANY).0, Verdict::Warning);
-        assert_eq!(judge_room(LITTLE).0, Verdict::Ok);
+        assert_eq!(judge_room(0).0, Severity::Fault);
+        assert_eq!(judge_room(HARDLY_ANY).0, Severity::Warning);
+        assert_eq!(judge_room(LITTLE).0, Severity::Ok);
         assert!(judge_room(100 * MIB).1.starts_with("100 MiB are free"));
     }
 
@@ -96,10 +96,10 @@ mod tests {
     fn a_clock_that_lies_before_what_has_happened_is_wrong() {
         let now = Timestamp::from_secs(1_000_000);
         let witness = |at| vec![("early".to_owned(), Timestamp::from_secs(5)), ("it was".to_owned(), at)];
-        assert_eq!(judge_clock(now, &[]).0, Verdict::Ok);
-        assert_eq!(judge_clock(now, &witness(now + SLACK)).0, Verdict::Ok);
+        assert_eq!(judge_clock(now, &[]).0, Severity::Ok);
+        assert_eq!(judge_clock(now, &witness(now + SLACK)).0, Severity::Ok);
         let (verdict, text) = judge_clock(now, &witness(now + SLACK + Duration::from_secs(1)));
-        assert_eq!(verdict, Verdict::Fault);
+        assert_eq!(verdict, Severity::Fault);
         assert!(text.contains("1970-01-12T13:46:40Z, and it was at 1970-01-12T13:47:41Z; set it"), "{text}");
     }
 }

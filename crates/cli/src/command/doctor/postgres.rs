@@ -5,18 +5,18 @@ use jeton_store::postgres::{Inspection, inspect};
 
 use super::report::Report;
 use super::store::{STORE, outdated};
-use crate::compose::Machine;
+use crate::app::HostEnv;
 use crate::settings::PostgresSettings;
 
 /// Looks at the database; absent where there is nothing to go on with.
-pub(super) async fn examine(
+pub(super) async fn check(
     settings: &PostgresSettings,
-    machine: &Machine,
+    host: &HostEnv,
     report: &mut Report,
 ) -> Option<Inspection> {
-    let before = machine.clock.now();
+    let before = host.clock.now();
     let looked = inspect(&settings.options()).await;
-    let after = machine.clock.now();
+    let after = host.clock.now();
     let found = match looked {
         Ok(found) => found,
         Err(error) => {

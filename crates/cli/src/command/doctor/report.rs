@@ -10,7 +10,7 @@ use crate::output::Output;
 /// How something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Verdict {
+pub(super) enum Severity {
     Ok,
     /// It works, and somebody should look at it.
     Warning,
@@ -18,7 +18,7 @@ pub(super) enum Verdict {
     Fault,
 }
 
-impl Verdict {
+impl Severity {
     fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -32,7 +32,7 @@ impl Verdict {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Finding {
     pub(super) check: String,
-    pub(super) verdict: Verdict,
+    pub(super) verdict: Severity,
     pub(super) detail: String,
 }
 
@@ -44,45 +44,49 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn ok(&mut self, check: impl Into<String>, detail: impl Into<String>) {
-        self.add(check, Verdict::Ok, detail);
+        self.add(check, Severity::Ok, detail);
     }
 
     pub(super) fn warning(&mut self, check: impl Into<String>, detail: impl Into<String>) {
-        self.add(check, Verdict::Warning, detail);
+        self.add(check, Severity::Warning, detail);
     }
 
     pub(super) fn fault(&mut self, check: impl Into<String>, detail: impl Into<String>) {
-        self.add(check, Verdict::Fault, detail);
+        self.add(check, Severity::Fault, detail);
     }
 
-    pub(super) fn add(&mut self, check: impl Into<String>, verdict: Verdict, detail: impl Into<String>) {
+    pub(super) fn add(&mut self, check: impl Into<String>, verdict: Severity, detail: impl Into<String>) {
         self.findings.push(Finding { check: check.into(), verdict, detail: detail.into() });
     }
 
     /// How many findings there are of that verdict.
-    fn count(&self, verdict: Verdict) -> usize {
+    fn count(&self, verdict: Severity) -> usize {
         self.findings.iter().filter(|finding| finding.verdict == verdict).count()
     }
 
     pub(super) fn has_faults(&self) -> bool {
-        self.count(Verdict::Fault) > 0
+        self.count(Severity::Fault) > 0
     }
 
     pub(super) fn print(&self, output: Output) -> io::Result<()> {
         if output.json {
-            return Output::json(&json!({ "ok": !self.has_faults(), "findings": self.findings }));
+            return Output::print_json(&json!({ "ok": !self.has_faults(), "findings": self.findings }));
         }
         let width = self.findings.iter().map(|finding| finding.check.chars().count()).max().unwrap_or(0);
         for finding in &self.findings {
             // A line end in a detail could pass for another finding.
             let detail = finding.detail.replace(|c: char| c.is_control(), " ");
-            Output::line(&format!("{:7}  {:width$}  {detail}", finding.verdict.as_str(), finding.check))?;
+            Output::print_line(&format!(
+                "{:7}  {:width$}  {detail}",
+                finding.verdict.as_str(),
+                finding.check
+            ))?;
         }
         let count = |verdict, one: &str| match self.count(verdict) {
             1 => format!("1 {one}"),
             count => format!("{count} {one}s"),
         };
-        let (faults, warnings) = (count(Verdict::Fault, "fault"), count(Verdict::Warning, "warning"));
-        Output::line(&format!("{faults}, {warnings}"))
+        let (faults, warnings) = (count(Severity::Fault, "fault"), count(Severity::Warning, "warning"));
+        Output::print_line(&format!("{faults}, {warnings}"))
     }
 }

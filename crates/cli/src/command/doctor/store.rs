@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 
 use super::postgres;
 use super::report::Report;
-use crate::compose::Machine;
+use crate::app::HostEnv;
 use crate::settings::{Settings, StoreSettings};
 
 pub(super) const STORE: &str = "store";
@@ -23,14 +23,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the store has shown.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(super) struct StoreFindings {
     pub(super) connections: Vec<Connection>,
     /// The installation, if its key is right.
     pub(super) installation: Option<Installation>,
 }
 
 /// What was read of a store that can be read.
-struct Sound {
+struct StoreContents {
     connections: Vec<Connection>,
     /// The last change.
     revision: Revision,
@@ -38,23 +38,23 @@ struct Sound {
     identity: Option<Identity>,
 }
 
-pub(super) async fn examine(settings: &Settings, machine: &Machine, report: &mut Report) -> Found {
+pub(super) async fn check(settings: &Settings, host: &HostEnv, report: &mut Report) -> StoreFindings {
     let sound = match &settings.store {
         StoreSettings::Sqlite(database) => sqlite(database, report).await,
         StoreSettings::Postgres(postgres) => {
-            postgres::examine(postgres, machine, report).await.map(|found| Sound {
+            postgres::check(postgres, host, report).await.map(|found| StoreContents {
                 connections: found.connections,
                 revision: found.revision,
                 identity: found.identity,
             })
         }
     };
-    let Some(sound) = sound else { return Found::default() };
+    let Some(sound) = sound else { return StoreFindings::default() };
     let installation = installation(settings, &sound, report);
-    Found { connections: sound.connections, installation }
+    StoreFindings { connections: sound.connections, installation }
 }
 
-async fn sqlite(database: &Path, report: &mut Report) -> Option<Sound> {
+async fn sqlite(database: &Path, report: &mut Report) -> Option<StoreContents> {
     let file = database.to_owned();
     let shown = database.display();
     let found = match spawn_blocking(move || inspect(&file, PATIENCE)).await {
@@ -89,7 +89,7 @@ async fn sqlite(database: &Path, report: &mut Report) -> Option<Sound> {
     }
     let count = found.connections.len();
     report.ok(STORE, format!("{shown} is sound and holds {count} of the connections"));
-    Some(Sound { connections: found.connections, revision: found.revision, identity: found.identity })
+    Some(StoreContents { connections: found.connections, revision: found.revision, identity: found.identity })
 }
 
 /// The sentence about a schema that is not up to date.
@@ -100,7 +100,7 @@ pub(super) fn outdated(shown: &str) -> String {
     )
 }
 
-fn installation(settings: &Settings, sound: &Sound, report: &mut Report) -> Option<Installation> {
+fn installation(settings: &Settings, sound: &StoreContents, report: &mut Report) -> Option<Installation> {
     let Some(identity) = &sound.identity else {
         report.warning(KEY, "the database is new and has no key yet; the next start makes one");
         return None;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jeton_core::keep::provider::{Client, DefineError, Definition, PolicyOverrides, Provider, Setup};
 use jeton_core::secret::Secret;
 
-use crate::failure::Failure;
+use crate::command_error::CommandError;
 
 /// Where the client secret is, or will be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,9 +44,9 @@ impl Answers {
         Self { client: Client { redirect_uri, ..Client::default() }, ..Self::default() }
     }
 
-    pub(super) fn give_var(&mut self, name: String, value: Secret) -> Result<(), Failure> {
+    pub(super) fn give_var(&mut self, name: String, value: Secret) -> Result<(), CommandError> {
         let twice = format!("the variable `{name}` is given twice; give it once");
-        self.vars.insert(name, value).map_or(Ok(()), |_| Err(Failure::wrong_use(twice)))
+        self.vars.insert(name, value).map_or(Ok(()), |_| Err(CommandError::usage(twice)))
     }
 
     pub(super) fn give_secret(&mut self, secret: Secret, place: SecretPlace) {
@@ -107,7 +107,7 @@ impl Answers {
 
 impl Lack {
     /// What to say where nobody can be asked.
-    pub(super) fn refuse(self, provider: &Provider) -> Failure {
+    pub(super) fn refuse(self, provider: &Provider) -> CommandError {
         let Self { error: DefineError { field, problem }, given } = self;
         let flag = match field.as_str() {
             "client.id" => "--client-id ID".to_owned(),
@@ -120,9 +120,9 @@ impl Lack {
             }
         };
         if given {
-            Failure::wrong_use(format!("{field}: {problem}"))
+            CommandError::usage(format!("{field}: {problem}"))
         } else {
-            Failure::wrong_use(format!("{field}: {problem}; give {flag}"))
+            CommandError::usage(format!("{field}: {problem}; give {flag}"))
         }
     }
 }

@@ -14,10 +14,10 @@ use jeton_emulator::{Emulator, Record, Settings};
 use serde_json::{Map, Value, json};
 use tokio::time::sleep;
 
-use crate::code::Code;
-use crate::failure::Failure;
+use crate::command_error::CommandError;
+use crate::error_code::ErrorCode;
 use crate::output::Output;
-use crate::settings::{self, Loaded};
+use crate::settings::{self, LoadedSettings};
 
 /// How often the requests that came in are looked for.
 const LOOK: Duration = Duration::from_millis(100);
@@ -56,18 +56,18 @@ fn pair(text: &str) -> Result<(String, String), &'static str> {
 }
 
 impl Emulate {
-    pub(super) async fn run(self, loaded: &Loaded, output: Output) -> Result<(), Failure> {
-        let mut endings = crate::command::listen()?;
+    pub(super) async fn run(self, loaded: &LoadedSettings, output: Output) -> Result<(), CommandError> {
+        let mut stop_signals = crate::command::listen()?;
         let provider = super::one(&loaded.catalogue, &self.provider)?;
         let setup = self.setup(&provider, loaded);
         let definition = provider.define(setup.clone()).map_err(|error| {
             let cure = error.field.strip_prefix("vars.").map(|name| format!("; give --var {name}=VALUE"));
-            Failure::wrong_use(format!("{error}{}", cure.unwrap_or_default()))
+            CommandError::usage(format!("{error}{}", cure.unwrap_or_default()))
         })?;
         let usual = || provider.name().as_str().parse::<ConnectionName>();
         let name = match self.name {
             Some(name) => name,
-            None => usual().map_err(|error| Failure::wrong_use(format!("{error}; give --name")))?,
+            None => usual().map_err(|error| CommandError::usage(format!("{error}; give --name")))?,
         };
         let settings = Settings {
             listen: self.listen,
@@ -81,14 +81,14 @@ impl Emulate {
         stage.announce(refresh.as_ref(), definition.has(Step::Acquire), output)?;
         let watched = tokio::select! {
             watched = watch(&emulator, output) => watched,
-            _ = endings.next() => Ok(()),
+            _ = stop_signals.next() => Ok(()),
         };
         emulator.shutdown().await;
         watched
     }
 
     /// What the file's own tests show of a connection, with what the flags say over it.
-    fn setup(&self, provider: &Arc<Provider>, loaded: &Loaded) -> Setup {
+    fn setup(&self, provider: &Arc<Provider>, loaded: &LoadedSettings) -> Setup {
         let mut setup = provider.example().unwrap_or_default();
         let given = self.var.iter().map(|(name, value)| (name.clone(), Secret::new(value.as_str())));
         setup.vars.extend(given);
@@ -113,7 +113,7 @@ struct Stage<'a> {
 }
 
 impl Stage<'_> {
-    fn announce(&self, refresh: Option<&Secret>, acquires: bool, output: Output) -> Result<(), Failure> {
+    fn announce(&self, refresh: Option<&Secret>, acquires: bool, output: Output) -> Result<(), CommandError> {
         let Self { name, provider, setup, emulator } = self;
         let url = emulator.base_url();
         if output.json {
@@ -131,19 +131,19 @@ impl Stage<'_> {
                 },
                 "refresh_token": refresh.map(Secret::reveal),
             });
-            return Ok(Output::line(&announced.to_string())?);
+            return Ok(Output::print_line(&announced.to_string())?);
         }
-        Output::text(&self.settings(&url))?;
+        Output::print_text(&self.settings(&url))?;
         if acquires {
-            Output::line(&format!("\n# It begins by itself:\n#   jeton connect {name}"))?;
+            Output::print_line(&format!("\n# It begins by itself:\n#   jeton connect {name}"))?;
         }
         if let Some(refresh) = refresh {
             let refresh = refresh.reveal();
-            Output::line(&format!(
+            Output::print_line(&format!(
                 "\n# With a refresh token:\n#   echo {refresh} | jeton connect {name} --refresh-token-stdin"
             ))?;
         }
-        Ok(Output::line("\n# Token requests:")?)
+        Ok(Output::print_line("\n# Token requests:")?)
     }
 
     /// The connection as it stands in a settings file. All its values are made up.
@@ -178,7 +178,7 @@ impl Stage<'_> {
 }
 
 /// Prints each token request once it is over.
-async fn watch(emulator: &Emulator, output: Output) -> Result<(), Failure> {
+async fn watch(emulator: &Emulator, output: Output) -> Result<(), CommandError> {
     let mut shown = 0;
     loop {
         sleep(LOOK).await;
@@ -191,10 +191,10 @@ async fn watch(emulator: &Emulator, output: Output) -> Result<(), Failure> {
             }
             shown = record.sequence;
             if output.json {
-                Output::line(&serde_json::to_string(record).map_err(io::Error::from)?)?;
+                Output::print_line(&serde_json::to_string(record).map_err(io::Error::from)?)?;
             } else {
                 // A comment, so that all that is printed can be kept as the settings file.
-                Output::line(&format!("# {}", line(record)))?;
+                Output::print_line(&format!("# {}", line(record)))?;
             }
         }
     }
@@ -220,12 +220,12 @@ fn any_seed(entropy: &dyn Entropy) -> u64 {
     u64::from_le_bytes(bytes)
 }
 
-fn refused(listen: SocketAddr, error: &io::Error) -> Failure {
+fn refused(listen: SocketAddr, error: &io::Error) -> CommandError {
     let text = match error.kind() {
         io::ErrorKind::AddrInUse => {
             format!("{listen} is taken; give --listen another port, or 127.0.0.1:0 for a free one")
         }
         _ => format!("{listen} cannot be listened at ({error}); give --listen an address of this machine"),
     };
-    Failure::new(Code::ListeningFailed, text)
+    CommandError::new(ErrorCode::ListeningFailed, text)
 }

@@ -10,11 +10,11 @@ use jeton_core::entropy::{Entropy as _, SystemEntropy};
 use jeton_core::secret::Secret;
 
 use super::answers::Answers;
-use crate::code::Code;
-use crate::failure::Failure;
+use crate::command_error::CommandError;
+use crate::error_code::ErrorCode;
 
 /// The text of a settings file; nothing where there is none.
-pub(super) fn read(path: &Path) -> Result<Option<String>, Failure> {
+pub(super) fn read(path: &Path) -> Result<Option<String>, CommandError> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -23,15 +23,18 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, Failure> {
 }
 
 /// The value of a variable in a file of its own.
-pub(super) fn read_value(path: &Path) -> Result<Secret, Failure> {
+pub(super) fn read_value(path: &Path) -> Result<Secret, CommandError> {
     let text = fs::read_to_string(path).map(Secret::from).map_err(|error| {
-        Failure::wrong_use(format!("{} cannot be read ({error}); give a file with the value", path.display()))
+        CommandError::usage(format!(
+            "{} cannot be read ({error}); give a file with the value",
+            path.display()
+        ))
     })?;
     Ok(Secret::new(text.reveal().trim_end_matches(['\r', '\n'])))
 }
 
 /// How the settings at `settings` name `file`, which was given from the working directory.
-pub(super) fn as_written(settings: &Path, file: &Path) -> Result<PathBuf, Failure> {
+pub(super) fn as_written(settings: &Path, file: &Path) -> Result<PathBuf, CommandError> {
     if file.is_absolute() || folder(settings) == Path::new(".") {
         return Ok(file.to_owned());
     }
@@ -39,14 +42,14 @@ pub(super) fn as_written(settings: &Path, file: &Path) -> Result<PathBuf, Failur
 }
 
 /// Writes the client secret that was typed into a file of its own beside the settings; answers the file's name.
-pub(super) fn secret_file(settings: &Path, name: &str, answers: &Answers) -> Result<String, Failure> {
+pub(super) fn secret_file(settings: &Path, name: &str, answers: &Answers) -> Result<String, CommandError> {
     let file = format!("{name}.secret");
     let path = folder(settings).join(&file);
     let secret = answers.client.secret.as_ref().map_or("", Secret::reveal);
     write_new(&path, format!("{secret}\n").as_bytes()).map_err(|error| {
         if error.kind() == ErrorKind::AlreadyExists {
             let shown = path.display();
-            Failure::wrong_use(format!(
+            CommandError::usage(format!(
                 "{shown} is there already and was left as it is; give it with --client-secret-file, or move it away"
             ))
         } else {
@@ -74,7 +77,7 @@ pub(super) struct Draft {
 
 impl Draft {
     /// Writes `text` beside `path`, for its owner only; or with owner and mode of the file `like`.
-    pub(super) fn write(path: &Path, text: &str, like: Option<&Path>) -> Result<Self, Failure> {
+    pub(super) fn write(path: &Path, text: &str, like: Option<&Path>) -> Result<Self, CommandError> {
         let place = match like {
             Some(like) => like.canonicalize().map_err(|error| failed(like, &error))?,
             None => path.to_owned(),
@@ -100,7 +103,7 @@ impl Draft {
     }
 
     /// Puts it in place, unless a file has come to be there.
-    pub(super) fn put_where_nothing_is(self) -> Result<(), Failure> {
+    pub(super) fn put_where_nothing_is(self) -> Result<(), CommandError> {
         let placed = fs::hard_link(&self.draft, &self.place).and_then(|()| sync(&self.place));
         placed.map_err(|error| {
             if error.kind() == ErrorKind::AlreadyExists {
@@ -112,7 +115,7 @@ impl Draft {
     }
 
     /// Puts it in place of a file that says `before`.
-    pub(super) fn replace(self, before: &str) -> Result<(), Failure> {
+    pub(super) fn replace(self, before: &str) -> Result<(), CommandError> {
         if fs::read_to_string(&self.place).map_err(|error| failed(&self.place, &error))? != before {
             return Err(self.changed());
         }
@@ -121,12 +124,12 @@ impl Draft {
             .map_err(|error| failed(&self.place, &error))
     }
 
-    fn changed(&self) -> Failure {
+    fn changed(&self) -> CommandError {
         let text = format!(
             "{} was changed by somebody else meanwhile and was left as it is; run this again",
             self.place.display()
         );
-        Failure::new(Code::SystemRefused, text)
+        CommandError::new(ErrorCode::SystemRefused, text)
     }
 }
 
@@ -155,10 +158,10 @@ fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn failed(path: &Path, error: &io::Error) -> Failure {
+fn failed(path: &Path, error: &io::Error) -> CommandError {
     let shown = path.display();
-    Failure::new(
-        Code::SystemRefused,
+    CommandError::new(
+        ErrorCode::SystemRefused,
         format!(
             "{shown} cannot be read or written ({error}); give --config a path that this user may write to"
         ),

@@ -6,7 +6,7 @@ use jeton_core::time::Timestamp;
 
 /// How something is to be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tone {
+pub(super) enum EventLevel {
     /// As it should be.
     Good,
     /// Trouble that is being dealt with.
@@ -24,13 +24,13 @@ pub(super) struct Event {
     pub(super) short: String,
     /// In a sentence.
     pub(super) long: String,
-    pub(super) tone: Tone,
+    pub(super) level: EventLevel,
 }
 
 impl Event {
     /// What an attempt that has come to its status means; nothing where nothing happened that is worth a word.
     pub(super) fn of(attempt: &Attempt) -> Option<Self> {
-        let (tone, short, long) = match (attempt.act, attempt.status) {
+        let (level, short, long) = match (attempt.act, attempt.status) {
             (Act::Visit, _) | (_, AttemptStatus::Running | AttemptStatus::Skipped) => return None,
             // So every connection of the demo begins.
             (Act::Connect, AttemptStatus::Success) if attempt.generation == Generation::default() => {
@@ -46,7 +46,7 @@ impl Event {
             connection: attempt.connection.to_string(),
             short,
             long,
-            tone,
+            level,
         })
     }
 
@@ -57,19 +57,19 @@ impl Event {
             connection: connection.to_owned(),
             short: "grant revoked".to_owned(),
             long: "its user revokes the grant; jeton cannot know yet".to_owned(),
-            tone: Tone::Trouble,
+            level: EventLevel::Trouble,
         }
     }
 }
 
-type Said = (Tone, String, String);
+type Said = (EventLevel, String, String);
 
-fn say(tone: Tone, short: &str, long: String) -> Said {
-    (tone, short.to_owned(), long)
+fn say(level: EventLevel, short: &str, long: String) -> Said {
+    (level, short.to_owned(), long)
 }
 
 fn connected() -> Said {
-    say(Tone::Good, "connected", "a person connected it anew".to_owned())
+    say(EventLevel::Good, "connected", "a person connected it anew".to_owned())
 }
 
 fn refreshed(attempt: &Attempt) -> Said {
@@ -77,7 +77,7 @@ fn refreshed(attempt: &Attempt) -> Said {
     let took = at.since(attempt.started_at);
     let took = format!("{}.{} s", took.as_secs(), took.subsec_millis() / 100);
     if attempt.recovers.is_some() {
-        return say(Tone::Good, "recovered", "the same token sent once more, and answered".to_owned());
+        return say(EventLevel::Good, "recovered", "the same token sent once more, and answered".to_owned());
     }
     let long = match (attempt.trigger, attempt.old_expires_at) {
         (Trigger::Manual | Trigger::Forced, _) => format!("refreshed in {took}, because a person asked"),
@@ -88,36 +88,40 @@ fn refreshed(attempt: &Attempt) -> Said {
         }
         (_, Some(_)) => format!("refreshed in {took}, after the old token had died"),
     };
-    say(Tone::Good, "refreshed", long)
+    say(EventLevel::Good, "refreshed", long)
 }
 
 fn failed(attempt: &Attempt) -> Said {
     let code = attempt.code.as_deref().unwrap_or("failed");
     match (code, attempt.http_status) {
-        ("invalid_grant", _) => {
-            say(Tone::Bad, "invalid_grant", "invalid_grant: dead until a person consents again".to_owned())
-        }
+        ("invalid_grant", _) => say(
+            EventLevel::Bad,
+            "invalid_grant",
+            "invalid_grant: dead until a person consents again".to_owned(),
+        ),
         ("interrupted", _) => {
-            say(Tone::Bad, "grant is dead", "it died of a refresh whose reply never came".to_owned())
+            say(EventLevel::Bad, "grant is dead", "it died of a refresh whose reply never came".to_owned())
         }
         ("invalid_client", _) => {
             let long = "invalid_client: our secret is refused; the grant is kept".to_owned();
-            say(Tone::Bad, "invalid_client", long)
+            say(EventLevel::Bad, "invalid_client", long)
         }
-        (_, Some(429)) => {
-            say(Tone::Trouble, "429: waits", "429: nothing was spent; waits as Retry-After says".to_owned())
-        }
+        (_, Some(429)) => say(
+            EventLevel::Trouble,
+            "429: waits",
+            "429: nothing was spent; waits as Retry-After says".to_owned(),
+        ),
         (_, Some(status @ 500..=599)) => {
             let long = format!("{status} before acceptance: nothing spent, tried again");
-            say(Tone::Trouble, &format!("{status}: tries again"), long)
+            say(EventLevel::Trouble, &format!("{status}: tries again"), long)
         }
         ("not_sent", _) => {
             let long = "not reached: nothing was spent, tried again".to_owned();
-            say(Tone::Trouble, "not reached", long)
+            say(EventLevel::Trouble, "not reached", long)
         }
         (code, _) => {
             let message = attempt.message.as_deref().unwrap_or("no reason was given");
-            say(Tone::Trouble, code, format!("{code}: {message}"))
+            say(EventLevel::Trouble, code, format!("{code}: {message}"))
         }
     }
 }
@@ -127,5 +131,5 @@ fn unknown(attempt: &Attempt) -> Said {
         None => "sent, no reply: spent or not? Its policy decides",
         Some(_) => "sent once more, and again there was no reply",
     };
-    say(Tone::Trouble, "no reply: spent?", long.to_owned())
+    say(EventLevel::Trouble, "no reply: spent?", long.to_owned())
 }

@@ -11,12 +11,12 @@ use tokio::time::{Instant, sleep};
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A home whose connection `acme` is defined at an emulator.
-pub(crate) struct House {
+pub(crate) struct Fixture {
     pub(crate) home: TempHome,
     pub(crate) emulator: Emulator,
 }
 
-impl House {
+impl Fixture {
     pub(crate) async fn new() -> Self {
         Self::with(Settings::default()).await
     }
@@ -28,11 +28,11 @@ impl House {
         Self { home, emulator }
     }
 
-    /// A house whose connection is connected; and the refresh token that it was connected with.
+    /// A fixture whose connection is connected; and the refresh token that it was connected with.
     pub(crate) async fn connected() -> (Self, Secret) {
-        let house = Self::new().await;
-        let token = house.connect("acme").await;
-        (house, token)
+        let fixture = Self::new().await;
+        let token = fixture.connect("acme").await;
+        (fixture, token)
     }
 
     /// Connects a connection with a new grant of the emulator.

@@ -5,11 +5,11 @@ macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $code:literal, $title:literal, $advice:literal;)*) => {
         /// A stable code, what it means in general, and what to do.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum Code {
+        pub(crate) enum ErrorCode {
             $($(#[$doc])* $variant,)*
         }
 
-        impl Code {
+        impl ErrorCode {
             /// All of them.
             pub(crate) const ALL: &'static [Self] = &[$(Self::$variant),*];
 
@@ -39,7 +39,7 @@ macro_rules! codes {
 
 codes! {
     /// The one code with the exit code 2.
-    WrongUse = "WRONG_USE", "The command was not used as it must be",
+    Usage = "WRONG_USE", "The command was not used as it must be",
         "`detail` says what is expected; `jeton COMMAND --help`, or this page";
     SettingsInvalid = "SETTINGS_INVALID", "The settings cannot be used",
         "`faults` names each setting, where it stands and what is wrong; `jeton config check` finds them all";

@@ -5,12 +5,12 @@ use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The signals that ask a process to end: `SIGTERM`, and `SIGINT` of a terminal.
-pub(crate) struct Endings {
+pub(crate) struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
-impl Endings {
+impl StopSignals {
     /// Listens from now on; the signals no longer end the process of themselves.
     ///
     /// # Errors

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::paint::{Look, count};
+use super::colors::{TextStyle, count};
+use super::events::{Event, EventLevel};
+use super::result::DemoResult;
 use super::screen::Screen;
-use super::story::{Event, Tone};
 use super::table::table;
-use super::verdict::Verdict;
-use super::view::{Scene, clock, command, frame};
-use crate::environment::Environment;
+use super::view::{ViewData, clock, command, frame};
+use crate::env_vars::EnvVars;
 use crate::output::Output;
 
 /// How often lines say how the demo stands.
@@ -22,7 +22,7 @@ const PROGRESS: Duration = Duration::from_secs(10);
 const KEPT: usize = 200;
 
 /// One of the ways to show what happens.
-pub(super) enum Face {
+pub(super) enum Display {
     /// The live table.
     Table(Box<Screen>),
     /// Lines for people.
@@ -34,14 +34,14 @@ pub(super) enum Face {
     Json,
 }
 
-impl Face {
+impl Display {
     /// Whether the output is a terminal that the table is drawn on.
-    pub(super) fn is_drawn(output: Output, environment: &Environment) -> bool {
+    pub(super) fn is_drawn(output: Output, environment: &EnvVars) -> bool {
         !output.json && Screen::is_there(environment)
     }
 
     /// The one that fits the output.
-    pub(super) fn fitting(output: Output, environment: &Environment) -> io::Result<Self> {
+    pub(super) fn fitting(output: Output, environment: &EnvVars) -> io::Result<Self> {
         Ok(if Self::is_drawn(output, environment) {
             Self::Table(Box::new(Screen::enter()?))
         } else if output.json {
@@ -57,65 +57,65 @@ impl Face {
     }
 
     /// Says what runs and what can be typed. The table says so all the time.
-    pub(super) fn open(&self, scene: &Scene<'_>) -> io::Result<()> {
+    pub(super) fn open(&self, data: &ViewData<'_>) -> io::Result<()> {
         match self {
             Self::Table(_) => Ok(()),
-            Self::Lines { .. } => Output::text(&opening(scene)),
+            Self::Lines { .. } => Output::print_text(&opening(data)),
             Self::Json => {
-                let hints: Vec<String> = scene.hints.iter().map(|pieces| pieces.join(" ")).collect();
-                Self::json(&json!({ "listening": scene.base_url, "seed": scene.seed, "try": hints }))
+                let hints: Vec<String> = data.hints.iter().map(|pieces| pieces.join(" ")).collect();
+                Self::json(&json!({ "listening": data.base_url, "seed": data.seed, "try": hints }))
             }
         }
     }
 
     /// Shows what there is now.
-    pub(super) fn show(&mut self, scene: &Scene<'_>, look: Look) -> io::Result<()> {
+    pub(super) fn show(&mut self, data: &ViewData<'_>, style: TextStyle) -> io::Result<()> {
         match self {
             Self::Table(screen) => {
                 let size = Screen::size();
-                screen.draw(&frame(scene, size, look), size)
+                screen.draw(&frame(data, size, style), size)
             }
             Self::Lines { progress } => {
-                for event in &scene.sight.news {
-                    Output::line(&event_line(event, scene))?;
+                for event in &data.observation.news {
+                    Output::print_line(&event_line(event, data))?;
                 }
-                if scene.ran >= *progress {
+                if data.ran >= *progress {
                     *progress += PROGRESS;
-                    Output::line(&progress_line(scene))?;
+                    Output::print_line(&progress_line(data))?;
                 }
                 Ok(())
             }
-            Self::Json => scene.sight.news.iter().try_for_each(|event| {
-                let tone = match event.tone {
-                    Tone::Good => "good",
-                    Tone::Trouble => "trouble",
-                    Tone::Bad => "bad",
+            Self::Json => data.observation.news.iter().try_for_each(|event| {
+                let level = match event.level {
+                    EventLevel::Good => "good",
+                    EventLevel::Trouble => "trouble",
+                    EventLevel::Bad => "bad",
                 };
                 Self::json(&json!({
                     "at": event.at,
                     "connection": event.connection,
                     "event": event.short,
                     "text": event.long,
-                    "tone": tone,
+                    "tone": level,
                 }))
             }),
         }
     }
 
     /// Ends it, and writes the summary where it stays. `last` is the last that was seen.
-    pub(super) fn close(self, last: &Scene<'_>, verdict: &Verdict, look: Look) -> io::Result<()> {
+    pub(super) fn close(self, last: &ViewData<'_>, result: &DemoResult, style: TextStyle) -> io::Result<()> {
         if matches!(self, Self::Json) {
             return Self::json(&json!({
-                "seed": verdict.seed,
-                "seconds": verdict.ran.as_secs(),
-                "connections": verdict.connections,
-                "tokens": verdict.tokens,
+                "seed": result.seed,
+                "seconds": result.ran.as_secs(),
+                "connections": result.connections,
+                "tokens": result.tokens,
                 "calls": {
-                    "served": verdict.calls.served,
-                    "told": verdict.calls.told,
-                    "errors": verdict.calls.errors,
-                    "dead": verdict.calls.dead,
-                    "revoked": verdict.calls.revoked,
+                    "served": result.calls.served,
+                    "told": result.calls.told,
+                    "errors": result.calls.errors,
+                    "dead": result.calls.dead,
+                    "revoked": result.calls.revoked,
                 },
             }));
         }
@@ -124,15 +124,17 @@ impl Face {
             let width = Screen::size().columns.saturating_sub(1);
             drop(self);
             text.extend(
-                table(&last.sight.rows, width, look).iter().map(|line| line.render(width, look) + "\n"),
+                table(&last.observation.rows, width, style)
+                    .iter()
+                    .map(|line| line.render(width, style) + "\n"),
             );
         }
-        text.push_str(&summary(verdict));
-        Output::text(&text)
+        text.push_str(&summary(result));
+        Output::print_text(&text)
     }
 
     fn json(value: &serde_json::Value) -> io::Result<()> {
-        Output::line(&value.to_string())
+        Output::print_line(&value.to_string())
     }
 }
 
@@ -142,36 +144,36 @@ pub(super) fn remember(feed: &mut VecDeque<Event>, news: &[Event]) {
     feed.drain(..feed.len().saturating_sub(KEPT));
 }
 
-fn opening(scene: &Scene<'_>) -> String {
-    let remark = scene.remark.map(|remark| format!(" ({remark})")).unwrap_or_default();
+fn opening(data: &ViewData<'_>) -> String {
+    let remark = data.remark.map(|remark| format!(" ({remark})")).unwrap_or_default();
     let mut text = format!(
         "jeton demo: {} connections at providers of every temper, listening at {}{remark}; seed {}\n\n\
          Type in another terminal:\n\n",
-        scene.sight.rows.len(),
-        scene.base_url,
-        scene.seed,
+        data.observation.rows.len(),
+        data.base_url,
+        data.seed,
     );
-    for pieces in scene.hints {
+    for pieces in data.hints {
         text.extend(command(pieces, usize::MAX).iter().map(|line| format!("{line}\n")));
     }
     text.push('\n');
-    for row in &scene.sight.rows {
+    for row in &data.observation.rows {
         text.extend([format!("   {:<14}{}\n", row.name, row.about)]);
     }
     text.push('\n');
     text
 }
 
-fn event_line(event: &Event, scene: &Scene<'_>) -> String {
-    let at = clock(event.at.since(scene.began_at));
+fn event_line(event: &Event, data: &ViewData<'_>) -> String {
+    let at = clock(event.at.since(data.began_at));
     format!("{at:>5}  {:<14}{}", event.connection, event.long)
 }
 
-fn progress_line(scene: &Scene<'_>) -> String {
-    let (calls, tokens) = (&scene.sight.calls, scene.sight.tokens);
+fn progress_line(data: &ViewData<'_>) -> String {
+    let (calls, tokens) = (&data.observation.calls, data.observation.tokens);
     format!(
         "{:>5}  callers: {} served, {} told why not, {} errors, {} dead; tokens: {} spends, {} accepted, {} lost",
-        clock(scene.ran),
+        clock(data.ran),
         calls.served,
         calls.told,
         calls.errors,
@@ -183,13 +185,13 @@ fn progress_line(scene: &Scene<'_>) -> String {
 }
 
 /// The end of the demo in words.
-fn summary(verdict: &Verdict) -> String {
-    let (tokens, calls) = (verdict.tokens, &verdict.calls);
+fn summary(result: &DemoResult) -> String {
+    let (tokens, calls) = (result.tokens, &result.calls);
     let mut text = format!(
         "\njeton demo ran {} min with {} connections, seed {}\n\n",
-        clock(verdict.ran),
-        verdict.connections,
-        verdict.seed
+        clock(result.ran),
+        result.connections,
+        result.seed
     );
     let mut line = |word: &str, number: u64, meaning: &str| {
         text.extend([format!("  {word:<10}{:>9}   {meaning}\n", count(number, 9))]);
@@ -215,20 +217,20 @@ fn summary(verdict: &Verdict) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::callers::Calls;
-    use super::super::verdict::Tokens;
+    use super::super::callers::CallCounts;
+    use super::super::result::TokenCounts;
     use super::*;
 
     #[test]
     fn the_summary_says_what_became_of_every_token() {
-        let verdict = Verdict {
+        let result = DemoResult {
             seed: 1,
             connections: 7,
             ran: Duration::from_secs(61),
-            tokens: Tokens { spends: 34, accepted: 22, lost_upstream: 0, lost: 0 },
-            calls: Calls { served: 8_412, told: 310, ..Calls::default() },
+            tokens: TokenCounts { spends: 34, accepted: 22, lost_upstream: 0, lost: 0 },
+            calls: CallCounts { served: 8_412, told: 310, ..CallCounts::default() },
         };
-        let text = summary(&verdict);
+        let text = summary(&result);
         assert!(text.starts_with("\njeton demo ran 1:01 min with 7 connections, seed 1\n"), "{text}");
         for line in
             ["spends           34", "accepted         22", "lost              0", "served        8,412"]
@@ -237,20 +239,25 @@ mod tests {
         }
         assert!(!text.contains("upstream") && !text.contains("trouble"), "{text}");
         assert!(text.lines().all(|line| line.chars().count() < 80), "{text}");
-        assert!(verdict.into_result().is_ok());
+        assert!(result.into_result().is_ok());
     }
 
     #[test]
     fn a_broken_promise_fails_with_the_seed_and_what_was_seen_first() {
-        let calls = Calls {
+        let calls = CallCounts {
             dead: 1,
             trouble: Some("calm: the token ab of generation 3 was dead".to_owned()),
-            ..Calls::default()
+            ..CallCounts::default()
         };
-        let verdict =
-            Verdict { seed: 77, connections: 7, ran: Duration::ZERO, tokens: Tokens::default(), calls };
-        assert!(summary(&verdict).contains("first trouble: calm: the token ab"));
-        let failure = verdict.into_result().unwrap_err();
+        let result = DemoResult {
+            seed: 77,
+            connections: 7,
+            ran: Duration::ZERO,
+            tokens: TokenCounts::default(),
+            calls,
+        };
+        assert!(summary(&result).contains("first trouble: calm: the token ab"));
+        let failure = result.into_result().unwrap_err();
         assert!(
             failure.to_string().contains("1 tokens were handed out dead, with the seed 77 (calm: "),
             "{failure}"

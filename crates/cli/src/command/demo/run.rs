@@ -16,15 +16,15 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::callers::{Callers, Door};
-use super::cast::{self, Player};
-use super::home::{Home, Port, program, quoted};
-use super::verdict::Verdict;
-use crate::code::Code;
-use crate::compose::{self, House, Machine};
-use crate::failure::Failure;
+use super::callers::{CallTarget, Callers};
+use super::result::DemoResult;
+use super::scenarios::{self, DemoConnection};
+use super::workdir::{ListenPort, Workdir, program, quoted};
+use crate::actor;
+use crate::app::{self, App, HostEnv};
+use crate::command_error::CommandError;
+use crate::error_code::ErrorCode;
 use crate::telemetry;
-use crate::who;
 
 /// The API key where nobody but this machine can reach the port: one that can be typed.
 const EASY_KEY: &str = "demo";
@@ -33,9 +33,9 @@ const EASY_KEY: &str = "demo";
 const SETTLING: Duration = Duration::from_secs(10);
 
 /// A demo that runs.
-pub(super) struct Stage {
-    pub(super) players: Vec<Arc<Player>>,
-    pub(super) house: House,
+pub(super) struct DemoRun {
+    pub(super) connections: Vec<Arc<DemoConnection>>,
+    pub(super) app: App,
     access: Access,
     pub(super) callers: Callers,
     pub(super) address: SocketAddr,
@@ -45,12 +45,12 @@ pub(super) struct Stage {
     pub(super) remark: Option<String>,
     /// What to type in another terminal.
     pub(super) hints: Vec<Vec<String>>,
-    home: Home,
+    workdir: Workdir,
     stop: CancellationToken,
     serving: JoinHandle<io::Result<()>>,
 }
 
-impl Stage {
+impl DemoRun {
     /// Sets everything up and lets it run. `quiet` keeps log lines off a terminal that is drawn on.
     pub(super) async fn open(
         seed: Option<u64>,
@@ -58,35 +58,35 @@ impl Stage {
         store: Option<&Secret>,
         flags: &[(&'static str, String, String)],
         quiet: bool,
-    ) -> Result<Self, Failure> {
-        let machine = Machine::this();
-        let seed = seed.unwrap_or_else(|| draw(&*machine.entropy));
-        let players = cast::enter(seed).await.map_err(|error| {
+    ) -> Result<Self, CommandError> {
+        let host = HostEnv::system();
+        let seed = seed.unwrap_or_else(|| draw(&*host.entropy));
+        let connections = scenarios::enter(seed).await.map_err(|error| {
             let text = format!("a provider of the demo cannot listen on this machine: {error}");
-            Failure::new(Code::ListeningFailed, text)
+            CommandError::new(ErrorCode::ListeningFailed, text)
         })?;
-        let Port { listener, address, remark } = Port::open(listen).await?;
-        let home = Home::make()?;
-        let settings = home.settle(&players, address, store, flags)?;
+        let ListenPort { listener, address, remark } = ListenPort::open(listen).await?;
+        let workdir = Workdir::make()?;
+        let settings = workdir.settle(&connections, address, store, flags)?;
         // What goes wrong is shown by the demo itself, and much does: log lines are for those who ask for them.
         if settings.level_asked && !quiet {
             telemetry::begin(&settings.level, settings.format).map_err(|error| {
-                Failure::new(Code::SystemRefused, format!("log lines cannot be written: {error}"))
+                CommandError::new(ErrorCode::SystemRefused, format!("log lines cannot be written: {error}"))
             })?;
         }
-        let house = compose::house(settings, machine).await?;
-        let api_key = api_key(address, &*house.machine.entropy);
-        let players: Vec<Arc<Player>> = players.into_iter().map(Arc::new).collect();
-        house.vault.start().await?;
-        for player in &players {
-            let grant = Grant { refresh: Some(player.refresh.clone()), ..Grant::default() };
-            house.vault.connect(player.name.as_str(), grant, &who::runs_this()).await?;
+        let app = App::open(settings, host).await?;
+        let api_key = api_key(address, &*app.host.entropy);
+        let connections: Vec<Arc<DemoConnection>> = connections.into_iter().map(Arc::new).collect();
+        app.vault.start().await?;
+        for connection in &connections {
+            let grant = Grant { refresh: Some(connection.refresh.clone()), ..Grant::default() };
+            app.vault.connect(connection.name.as_str(), grant, &actor::current()).await?;
         }
-        let access = access(&house, &api_key).await?;
+        let access = access(&app, &api_key).await?;
         let router = jeton_server::router(Doors {
-            vault: house.vault.clone(),
+            vault: app.vault.clone(),
             access: access.clone(),
-            storage: house.storage.clone(),
+            storage: app.storage.clone(),
         });
         access.start();
         let stop = CancellationToken::new();
@@ -94,13 +94,13 @@ impl Stage {
         let serving = TaskTracker::new()
             .spawn(async move { jeton_server::serve(listener, router, Limits::default(), ending).await });
         let near = reachable(address);
-        let hints = hints(near, &api_key, &home);
-        let door = Door { address: near, api_key, clock: Arc::clone(&house.machine.clock) };
-        let callers = Callers::start(&players, &door, seed);
-        let began_at = house.machine.clock.now();
+        let hints = hints(near, &api_key, &workdir);
+        let target = CallTarget { address: near, api_key, clock: Arc::clone(&app.host.clock) };
+        let callers = Callers::start(&connections, &target, seed);
+        let began_at = app.host.clock.now();
         Ok(Self {
-            players,
-            house,
+            connections,
+            app,
             access,
             callers,
             address: near,
@@ -108,7 +108,7 @@ impl Stage {
             began_at,
             remark,
             hints,
-            home,
+            workdir,
             stop,
             serving,
         })
@@ -116,32 +116,32 @@ impl Stage {
 
     /// How long it has run.
     pub(super) fn ran(&self) -> Duration {
-        self.house.machine.clock.now().since(self.began_at)
+        self.app.host.clock.now().since(self.began_at)
     }
 
     /// The connection whose grant is revoked while the demo runs.
-    pub(super) fn doomed(&self) -> Option<&Player> {
-        self.players.iter().map(Arc::as_ref).find(|player| player.is_doomed())
+    pub(super) fn doomed(&self) -> Option<&DemoConnection> {
+        self.connections.iter().map(Arc::as_ref).find(|connection| connection.is_doomed())
     }
 
-    /// Calls the callers back, lets every refresh under way go to its end, and judges what became of every token.
-    pub(super) async fn drain(&mut self) -> Result<Verdict, Failure> {
+    /// Stops the callers, lets every refresh under way go to its end, and judges what became of every token.
+    pub(super) async fn drain(&mut self) -> Result<DemoResult, CommandError> {
         self.callers.stop().await;
         self.stop.cancel();
-        let (served, ()) = futures_util::future::join(&mut self.serving, self.house.vault.drain()).await;
+        let (served, ()) = futures_util::future::join(&mut self.serving, self.app.vault.drain()).await;
         served.map_err(io::Error::other).flatten().map_err(|error| {
-            Failure::new(Code::ListeningFailed, format!("the port stopped listening: {error}"))
+            CommandError::new(ErrorCode::ListeningFailed, format!("the port stopped listening: {error}"))
         })?;
         self.access.drain().await;
-        for player in &self.players {
-            player.emulator.settled(SETTLING).await;
+        for connection in &self.connections {
+            connection.emulator.settled(SETTLING).await;
         }
-        Verdict::of(self).await
+        DemoResult::of(self).await
     }
 
     /// Removes what it has written.
-    pub(super) fn clear(self) -> Result<(), Failure> {
-        self.home.remove()
+    pub(super) fn clear(self) -> Result<(), CommandError> {
+        self.workdir.remove()
     }
 }
 
@@ -158,10 +158,10 @@ fn api_key(address: SocketAddr, entropy: &dyn Entropy) -> Secret {
 }
 
 /// Lets in whoever has the key of the demo.
-async fn access(house: &House, api_key: &Secret) -> Result<Access, Failure> {
+async fn access(app: &App, api_key: &Secret) -> Result<Access, CommandError> {
     let key = TokenHash::of(api_key.reveal().as_bytes());
     let environment = Environment::with_api_key(key);
-    compose::access(&house.store, environment, jeton_issuer::Settings::default(), &house.machine).await
+    app::open_access(&app.store, environment, jeton_issuer::Settings::default(), &app.host).await
 }
 
 /// Where callers on this machine find what listens at `address`.
@@ -171,9 +171,9 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 /// What to type in another terminal, in pieces that belong together.
-fn hints(address: SocketAddr, api_key: &Secret, home: &Home) -> Vec<Vec<String>> {
-    let (program, file) = (program(), quoted(&home.settings_file().to_string_lossy()));
-    let url = format!("http://{address}/api/v1/connections/{}/token", cast::ROLES[0].name);
+fn hints(address: SocketAddr, api_key: &Secret, workdir: &Workdir) -> Vec<Vec<String>> {
+    let (program, file) = (program(), quoted(&workdir.settings_file().to_string_lossy()));
+    let url = format!("http://{address}/api/v1/connections/{}/token", scenarios::SCENARIOS[0].name);
     let look = |command: &str| vec![format!("{program} {command}"), format!("--config {file}")];
     vec![vec![format!("curl -sH X-API-KEY:{}", api_key.reveal()), url], look("status"), look("logs")]
 }

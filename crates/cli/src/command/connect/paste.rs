@@ -8,27 +8,27 @@ use tokio::task::spawn_blocking;
 use url::{Url, form_urlencoded};
 
 use super::Connection;
-use crate::code::Code;
-use crate::failure::Failure;
+use crate::actor;
+use crate::command_error::CommandError;
+use crate::error_code::ErrorCode;
 use crate::output;
-use crate::who;
 
 /// The longest line that is read: no address is longer.
 const LONGEST: u64 = 16 * 1024;
 
 /// Shows the provider's page, and finishes with what a person brings back from it. What was pasted by mistake uses nothing
 /// up, and is asked for again.
-pub(super) async fn consent(vault: &Vault, name: &str) -> Result<Connection, Failure> {
+pub(super) async fn consent(vault: &Vault, name: &str) -> Result<Connection, CommandError> {
     let TerminalConsent { id, url, until, takes_code } =
-        vault.ask_in_terminal(name, &who::runs_this()).await?;
+        vault.ask_in_terminal(name, &actor::current()).await?;
     let or_code = if takes_code { ", or its `code` alone" } else { "" };
-    output::remark(&format!(
+    output::print_note(&format!(
         "Open this page in any browser and consent, until {}:\n\n    {url}\n\nThe browser then ends on a page whose address \
          begins with the redirect URI; whether that page opens does not matter. Paste its whole address{or_code} here:",
         until.to_the_second()
     ))?;
     let mut mistake =
-        Failure::wrong_use("nothing was pasted; paste the whole address that the browser ended on");
+        CommandError::usage("nothing was pasted; paste the whole address that the browser ended on");
     loop {
         let line = spawn_blocking(read_line).await.map_err(|error| unread(&io::Error::other(error)))?;
         let line = line.map_err(|error| unread(&error))?;
@@ -39,15 +39,15 @@ pub(super) async fn consent(vault: &Vault, name: &str) -> Result<Connection, Fai
         let brought = match parse(line.trim()) {
             Ok(brought) => brought,
             Err(sentence) => {
-                output::remark(&format!("{sentence}:"))?;
-                mistake = Failure::wrong_use(sentence);
+                output::print_note(&format!("{sentence}:"))?;
+                mistake = CommandError::usage(sentence);
                 continue;
             }
         };
         match vault.finish_in_terminal(id, brought).await {
             Ok(Consented { generation, renews, .. }) => return Ok(Connection { generation, renews }),
             Err(error @ ConsentError::Stateless { .. }) => {
-                output::remark(&format!("{error}:"))?;
+                output::print_note(&format!("{error}:"))?;
                 mistake = error.into();
             }
             Err(error) => return Err(error.into()),
@@ -61,9 +61,9 @@ fn read_line() -> io::Result<String> {
     Ok(line)
 }
 
-fn unread(error: &io::Error) -> Failure {
-    Failure::new(
-        Code::SystemRefused,
+fn unread(error: &io::Error) -> CommandError {
+    CommandError::new(
+        ErrorCode::SystemRefused,
         format!("what was pasted cannot be read ({error}); paste it as one line"),
     )
 }

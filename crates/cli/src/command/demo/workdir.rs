@@ -10,31 +10,31 @@ use jeton_core::secret::Secret;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use super::cast::{CLIENT_ID, Player};
-use crate::code::Code;
-use crate::environment::Environment;
-use crate::failure::Failure;
-use crate::settings::{self, Settings, Sources};
+use super::scenarios::{CLIENT_ID, DemoConnection};
+use crate::command_error::CommandError;
+use crate::env_vars::EnvVars;
+use crate::error_code::ErrorCode;
+use crate::settings::{self, SettingSources, Settings};
 
 /// Where `jeton serve` listens by default, and the demo too unless something listens there already.
 pub(super) const USUAL_PORT: u16 = 9095;
 
 /// The temporary folder. It is removed with the value.
 #[derive(Debug)]
-pub(super) struct Home {
+pub(super) struct Workdir {
     folder: TempDir,
 }
 
-impl Home {
+impl Workdir {
     /// Makes the folder, for its owner only.
-    pub(super) fn make() -> Result<Self, Failure> {
+    pub(super) fn make() -> Result<Self, CommandError> {
         let folder = tempfile::Builder::new().prefix("jeton-demo-").tempdir().map_err(|error| {
             let place = std::env::temp_dir();
             let text = format!(
                 "no folder can be made below {} ({error}); name another in the environment as TMPDIR",
                 place.display()
             );
-            Failure::new(Code::SystemRefused, text)
+            CommandError::new(ErrorCode::SystemRefused, text)
         })?;
         Ok(Self { folder })
     }
@@ -47,27 +47,30 @@ impl Home {
     /// Writes the settings file and reads it, as every other command will.
     pub(super) fn settle(
         &self,
-        players: &[Player],
+        connections: &[DemoConnection],
         address: SocketAddr,
         store: Option<&Secret>,
         flags: &[(&'static str, String, String)],
-    ) -> Result<Settings, Failure> {
+    ) -> Result<Settings, CommandError> {
         let file = self.settings_file();
-        write_private(&file, &settings_text(players, address, store)).map_err(|error| {
-            Failure::new(Code::SystemRefused, format!("{} cannot be written: {error}", file.display()))
+        write_private(&file, &settings_text(connections, address, store)).map_err(|error| {
+            CommandError::new(
+                ErrorCode::SystemRefused,
+                format!("{} cannot be written: {error}", file.display()),
+            )
         })?;
         // The environment belongs to the installation of whoever tries the demo, and is left out.
         let sources =
-            Sources { config: Some(file), flags: flags.to_vec(), environment: Environment::default() };
+            SettingSources { config: Some(file), flags: flags.to_vec(), environment: EnvVars::default() };
         Ok(settings::load(&sources).settings?)
     }
 
     /// Removes the folder.
-    pub(super) fn remove(self) -> Result<(), Failure> {
+    pub(super) fn remove(self) -> Result<(), CommandError> {
         let path = self.folder.path().to_owned();
         self.folder.close().map_err(|error| {
             let text = format!("{} cannot be removed ({error}); nothing in it is of use", path.display());
-            Failure::new(Code::SystemRefused, text)
+            CommandError::new(ErrorCode::SystemRefused, text)
         })
     }
 }
@@ -76,7 +79,7 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(text.as_bytes())
 }
 
-fn settings_text(players: &[Player], address: SocketAddr, store: Option<&Secret>) -> String {
+fn settings_text(connections: &[DemoConnection], address: SocketAddr, store: Option<&Secret>) -> String {
     let mut text = format!(
         "# The installation of `jeton demo`. It is removed when the demo ends.\n\
          data_dir = \"data\"\n\n\
@@ -87,15 +90,15 @@ fn settings_text(players: &[Player], address: SocketAddr, store: Option<&Secret>
         // Written by the writer of TOML, which knows what to escape.
         text.extend(["\n[store]\nurl = ", &toml::Value::from(url.reveal()).to_string(), "\n"]);
     }
-    for player in players {
-        text.push_str(&connection_text(player));
+    for connection in connections {
+        text.push_str(&connection_text(connection));
     }
     text
 }
 
-fn connection_text(player: &Player) -> String {
-    let (role, secret) = (player.role, player.client_secret());
-    let (token_url, api_base) = (player.emulator.token_url(), player.emulator.api_base());
+fn connection_text(connection: &DemoConnection) -> String {
+    let (scenario, secret) = (connection.scenario, connection.client_secret());
+    let (token_url, api_base) = (connection.emulator.token_url(), connection.emulator.api_base());
     format!(
         "\n# A provider that is not real: {}.\n\
          [connections.{}]\n\
@@ -103,22 +106,22 @@ fn connection_text(player: &Player) -> String {
          vars = {{ token_url = \"{token_url}\", api_base = \"{api_base}\" }}\n\
          client = {{ id = \"{CLIENT_ID}\", secret = \"{secret}\" }}\n\
          policy = {}\n",
-        role.about, role.name, role.policy
+        scenario.about, scenario.name, scenario.policy
     )
 }
 
 /// The port of the demo, and what to say about it.
 #[derive(Debug)]
-pub(super) struct Port {
+pub(super) struct ListenPort {
     pub(super) listener: TcpListener,
     pub(super) address: SocketAddr,
     /// Why it is not the usual one.
     pub(super) remark: Option<String>,
 }
 
-impl Port {
+impl ListenPort {
     /// Listens where it was asked for; else at the usual port, or at a free one where that is taken.
-    pub(super) async fn open(asked: Option<SocketAddr>) -> Result<Self, Failure> {
+    pub(super) async fn open(asked: Option<SocketAddr>) -> Result<Self, CommandError> {
         let wanted = asked.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, USUAL_PORT)));
         match TcpListener::bind(wanted).await {
             Ok(listener) => Self::of(listener, None),
@@ -131,17 +134,20 @@ impl Port {
         }
     }
 
-    fn of(listener: TcpListener, remark: Option<String>) -> Result<Self, Failure> {
+    fn of(listener: TcpListener, remark: Option<String>) -> Result<Self, CommandError> {
         let address = listener.local_addr().map_err(|error| {
-            Failure::new(Code::ListeningFailed, format!("the port does not say its number: {error}"))
+            CommandError::new(
+                ErrorCode::ListeningFailed,
+                format!("the port does not say its number: {error}"),
+            )
         })?;
         Ok(Self { listener, address, remark })
     }
 }
 
-fn refused(wanted: SocketAddr, error: &io::Error) -> Failure {
+fn refused(wanted: SocketAddr, error: &io::Error) -> CommandError {
     let cure = "give `--listen` another, such as 127.0.0.1:0 for any free port";
-    Failure::new(Code::ListeningFailed, format!("nothing can listen at {wanted} ({error}); {cure}"))
+    CommandError::new(ErrorCode::ListeningFailed, format!("nothing can listen at {wanted} ({error}); {cure}"))
 }
 
 /// How a person calls this very program from the same folder.
@@ -177,28 +183,28 @@ pub(super) fn quoted(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::cast;
+    use super::super::scenarios;
     use super::*;
 
     #[tokio::test]
     async fn the_settings_file_defines_every_connection() {
-        let players = cast::enter(1).await.unwrap();
-        let home = Home::make().unwrap();
+        let connections = scenarios::enter(1).await.unwrap();
+        let workdir = Workdir::make().unwrap();
         let address: SocketAddr = "127.0.0.1:4711".parse().unwrap();
-        let settings = home.settle(&players, address, None, &[]).unwrap();
+        let settings = workdir.settle(&connections, address, None, &[]).unwrap();
         assert_eq!(settings.listen, address);
-        assert!(settings.data_dir.starts_with(home.folder.path()));
-        assert_eq!(settings.definitions.len(), cast::ROLES.len());
-        let folder = home.folder.path().to_owned();
-        home.remove().unwrap();
+        assert!(settings.data_dir.starts_with(workdir.folder.path()));
+        assert_eq!(settings.definitions.len(), scenarios::SCENARIOS.len());
+        let folder = workdir.folder.path().to_owned();
+        workdir.remove().unwrap();
         assert!(!folder.exists());
     }
 
     #[tokio::test]
     async fn a_port_that_is_asked_for_must_be_free() {
-        let taken = Port::open(Some("127.0.0.1:0".parse().unwrap())).await.unwrap();
+        let taken = ListenPort::open(Some("127.0.0.1:0".parse().unwrap())).await.unwrap();
         assert_eq!(taken.remark, None);
-        let failure = Port::open(Some(taken.address)).await.unwrap_err();
+        let failure = ListenPort::open(Some(taken.address)).await.unwrap_err();
         assert!(failure.to_string().contains("give `--listen` another"), "{failure}");
     }
 

@@ -9,9 +9,9 @@ use rustix::termios::{self, LocalModes, OptionalActions, Termios};
 use tokio::task::spawn_blocking;
 
 use super::answers::Answers;
-use crate::code::Code;
-use crate::failure::Failure;
-use crate::signals::Endings;
+use crate::command_error::CommandError;
+use crate::error_code::ErrorCode;
+use crate::stop_signals::StopSignals;
 
 /// A terminal that is left as it was found.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub(super) struct Terminal {
 
 impl Terminal {
     /// Remembers how the terminal is.
-    pub(super) fn open() -> Result<Self, Failure> {
+    pub(super) fn open() -> Result<Self, CommandError> {
         let found = termios::tcgetattr(io::stdin()).map_err(|error| broken(&error.into()))?;
         Ok(Self { found })
     }
@@ -57,17 +57,17 @@ pub(super) async fn complete(
     terminal: Terminal,
     provider: Arc<Provider>,
     answers: Answers,
-) -> Result<(Answers, Definition), Failure> {
-    let mut endings = Endings::listen().map_err(|error| broken(&error))?;
+) -> Result<(Answers, Definition), CommandError> {
+    let mut stop_signals = StopSignals::listen().map_err(|error| broken(&error))?;
     let asking = terminal.clone();
     tokio::select! {
         answered = spawn_blocking(move || ask_all(&asking, &provider, answers)) => {
             answered.map_err(|error| broken(&io::Error::other(error)))?
         }
-        signal = endings.next() => {
+        signal = stop_signals.next() => {
             // Whoever was asking for a secret is not waited for: the echo comes back here.
             terminal.restore().map_err(|error| broken(&error))?;
-            Err(Failure::new(Code::Stopped, format!("stopped by {signal}; nothing was written")))
+            Err(CommandError::new(ErrorCode::Stopped, format!("stopped by {signal}; nothing was written")))
         }
     }
 }
@@ -76,7 +76,7 @@ fn ask_all(
     terminal: &Terminal,
     provider: &Arc<Provider>,
     mut answers: Answers,
-) -> Result<(Answers, Definition), Failure> {
+) -> Result<(Answers, Definition), CommandError> {
     loop {
         let lack = match answers.define(provider) {
             Ok(definition) => return Ok((answers, definition)),
@@ -91,7 +91,7 @@ fn ask_all(
         let answer = terminal.ask(&question.text, question.hidden).map_err(|error| broken(&error))?;
         match answer {
             Some(answer) => answers.take(&field, answer),
-            None => return Err(Failure::wrong_use("the input has ended; nothing was written")),
+            None => return Err(CommandError::usage("the input has ended; nothing was written")),
         }
     }
 }
@@ -119,9 +119,9 @@ fn question(provider: &Provider, field: &str) -> Option<Question> {
     }
 }
 
-fn broken(error: &io::Error) -> Failure {
-    Failure::new(
-        Code::SystemRefused,
+fn broken(error: &io::Error) -> CommandError {
+    CommandError::new(
+        ErrorCode::SystemRefused,
         format!(
             "the terminal cannot be used ({error}); give what is needed by flags, see `jeton init --help`"
         ),

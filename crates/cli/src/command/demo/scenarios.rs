@@ -8,7 +8,7 @@ use jeton_core::id::ConnectionName;
 use jeton_core::secret::Secret;
 use jeton_emulator::{Emulator, SeededEntropy, Settings, Temper};
 
-use super::weather::Weather;
+use super::faults::Faults;
 
 /// How long access tokens live: short enough to watch.
 pub(super) const LIFE: Duration = Duration::from_secs(30);
@@ -24,7 +24,7 @@ const WRONG_SECRET: &str = "not-the-secret";
 
 /// What is wrong with a connection, beyond what a keeper can cure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Illness {
+pub(super) enum Defect {
     /// Its user revokes the grant while the demo runs.
     Revoked,
     /// It was given a wrong client secret.
@@ -33,79 +33,79 @@ pub(super) enum Illness {
 
 /// A connection of the demo and how its provider behaves.
 #[derive(Debug)]
-pub(super) struct Role {
+pub(super) struct Scenario {
     pub(super) name: &'static str,
     /// What its provider does, in a few words.
     pub(super) about: &'static str,
     /// The policy of the connection, as it stands in the settings file.
     pub(super) policy: &'static str,
-    illness: Option<Illness>,
-    weather: Weather,
+    defect: Option<Defect>,
+    faults: Faults,
     /// For how long the provider accepts a used refresh token again.
     reuse_grace: Duration,
 }
 
-impl Role {
+impl Scenario {
     const HEALTHY: Self = Self {
         name: "calm",
         about: "answers at once",
         policy: "{}",
-        illness: None,
-        weather: Weather::Calm,
+        defect: None,
+        faults: Faults::Calm,
         reuse_grace: Duration::ZERO,
     };
 }
 
 /// The parts, in the order of the table. Margins differ, so that refreshes do not all come at one time.
-pub(super) const ROLES: [Role; 7] = [
-    Role::HEALTHY,
-    Role {
+pub(super) const SCENARIOS: [Scenario; 7] = [
+    Scenario::HEALTHY,
+    Scenario {
         name: "slow",
         about: "takes 2 to 4 s to answer",
         policy: r#"{ margin = "10s" }"#,
-        weather: Weather::Slow,
-        ..Role::HEALTHY
+        faults: Faults::Slow,
+        ..Scenario::HEALTHY
     },
-    Role {
+    Scenario {
         name: "flaky",
         about: "fails with 5xx, or just hangs up",
         policy: r#"{ margin = "13s", ambiguous_5xx = false, unknown_hold = "2s" }"#,
-        weather: Weather::Flaky,
-        ..Role::HEALTHY
+        faults: Faults::Flaky,
+        ..Scenario::HEALTHY
     },
-    Role {
+    Scenario {
         name: "lossy",
         about: "spends the token, loses the reply",
         policy: r#"{ margin = "8s", reuse_grace = "20s" }"#,
-        weather: Weather::Lossy,
+        faults: Faults::Lossy,
         reuse_grace: Duration::from_secs(20),
-        ..Role::HEALTHY
+        ..Scenario::HEALTHY
     },
-    Role {
+    Scenario {
         name: "limited",
         about: "answers 429 and asks for patience",
         policy: r#"{ margin = "15s" }"#,
-        weather: Weather::Limited,
-        ..Role::HEALTHY
+        faults: Faults::Limited,
+        ..Scenario::HEALTHY
     },
-    Role {
+    Scenario {
         name: "doomed",
         about: "its user revokes the grant",
-        illness: Some(Illness::Revoked),
-        ..Role::HEALTHY
+        defect: Some(Defect::Revoked),
+        ..Scenario::HEALTHY
     },
-    Role {
+    Scenario {
         name: "wrong-client",
         about: "was given a wrong client secret",
-        illness: Some(Illness::WrongClient),
-        ..Role::HEALTHY
+        defect: Some(Defect::WrongClient),
+        ..Scenario::HEALTHY
     },
 ];
 
-/// A role, and the provider that plays against it.
+/// A scenario, and the provider that plays against it.
 #[derive(Debug)]
-pub(super) struct Player {
-    pub(super) role: &'static Role,
+pub(super) struct DemoConnection {
+    pub(super) scenario: &'static Scenario,
     pub(super) name: ConnectionName,
     pub(super) emulator: Emulator,
     /// The first refresh token of its grant.
@@ -114,39 +114,39 @@ pub(super) struct Player {
     revoked: AtomicBool,
 }
 
-impl Player {
-    /// Starts the provider of a role and lets it give a grant.
-    async fn enter(role: &'static Role, seed: u64) -> io::Result<Self> {
+impl DemoConnection {
+    /// Starts the provider of a scenario and lets it give a grant.
+    async fn enter(scenario: &'static Scenario, seed: u64) -> io::Result<Self> {
         let settings = Settings {
             access_ttl: LIFE,
-            reuse_grace: role.reuse_grace,
+            reuse_grace: scenario.reuse_grace,
             client_id: CLIENT_ID.to_owned(),
             client_secret: Secret::new(CLIENT_SECRET),
             seed,
             ..Settings::default()
         };
         let emulator = Emulator::start(settings).await?;
-        emulator.set_temper(Temper::next(role.weather.moods(&SeededEntropy::new(seed))));
+        emulator.set_temper(Temper::next(scenario.faults.moods(&SeededEntropy::new(seed))));
         let refresh = emulator.mint(1).remove(0);
-        let name = role.name.parse().map_err(io::Error::other)?;
-        Ok(Self { role, name, emulator, refresh, revoked: AtomicBool::new(false) })
+        let name = scenario.name.parse().map_err(io::Error::other)?;
+        Ok(Self { scenario, name, emulator, refresh, revoked: AtomicBool::new(false) })
     }
 
     /// What the connection believes its client secret to be.
     pub(super) fn client_secret(&self) -> &'static str {
-        if self.role.illness == Some(Illness::WrongClient) { WRONG_SECRET } else { CLIENT_SECRET }
+        if self.scenario.defect == Some(Defect::WrongClient) { WRONG_SECRET } else { CLIENT_SECRET }
     }
 
     /// Whether its user will revoke the grant.
     pub(super) fn is_doomed(&self) -> bool {
-        self.role.illness == Some(Illness::Revoked)
+        self.scenario.defect == Some(Defect::Revoked)
     }
 
     /// Whether any keeper could get a token for it now: then a caller who gets none has met an error.
     pub(super) fn could_give(&self) -> bool {
-        match self.role.illness {
-            Some(Illness::WrongClient) => false,
-            Some(Illness::Revoked) => !self.revoked.load(Ordering::Acquire),
+        match self.scenario.defect {
+            Some(Defect::WrongClient) => false,
+            Some(Defect::Revoked) => !self.revoked.load(Ordering::Acquire),
             None => true,
         }
     }
@@ -162,12 +162,12 @@ impl Player {
 ///
 /// # Errors
 /// No port is free.
-pub(super) async fn enter(seed: u64) -> io::Result<Vec<Player>> {
-    let mut players = Vec::with_capacity(ROLES.len());
-    for (number, role) in (0..).zip(&ROLES) {
-        players.push(Player::enter(role, seed.wrapping_add(number)).await?);
+pub(super) async fn enter(seed: u64) -> io::Result<Vec<DemoConnection>> {
+    let mut connections = Vec::with_capacity(SCENARIOS.len());
+    for (number, scenario) in (0..).zip(&SCENARIOS) {
+        connections.push(DemoConnection::enter(scenario, seed.wrapping_add(number)).await?);
     }
-    Ok(players)
+    Ok(connections)
 }
 
 #[cfg(test)]
@@ -176,12 +176,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_revoked_grant_is_known_as_such_from_then_on() {
-        let players = enter(7).await.unwrap();
-        let doomed = players.iter().find(|player| player.is_doomed()).unwrap();
+        let connections = enter(7).await.unwrap();
+        let doomed = connections.iter().find(|connection| connection.is_doomed()).unwrap();
         assert!(doomed.could_give());
         doomed.revoke();
         assert!(!doomed.could_give());
         assert!(!doomed.emulator.grants()[0].is_alive());
-        assert_eq!(players.iter().filter(|player| player.could_give()).count(), ROLES.len() - 2);
+        assert_eq!(
+            connections.iter().filter(|connection| connection.could_give()).count(),
+            SCENARIOS.len() - 2
+        );
     }
 }

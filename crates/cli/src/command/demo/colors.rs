@@ -2,20 +2,20 @@
 
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-use crate::environment::Environment;
+use crate::env_vars::EnvVars;
 
 /// What the terminal is able to show and the person wants to see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Look {
+pub(super) struct TextStyle {
     /// Colours are allowed.
     pub(super) colour: bool,
     /// The locale has more than ASCII.
     pub(super) unicode: bool,
 }
 
-impl Look {
+impl TextStyle {
     /// As the environment says: `NO_COLOR`, and the locale in the order in which it is looked up.
-    pub(super) fn of(environment: &Environment) -> Self {
+    pub(super) fn of(environment: &EnvVars) -> Self {
         let text = |name: &str| environment.get(name).ok().flatten().filter(|text| !text.is_empty());
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(text);
         let unicode = locale.is_some_and(|locale| {
@@ -32,7 +32,7 @@ impl Look {
 
 /// What a piece of text means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Paint {
+pub(super) enum Color {
     Plain,
     Strong,
     Faint,
@@ -42,7 +42,7 @@ pub(super) enum Paint {
     Bad,
 }
 
-impl Paint {
+impl Color {
     /// The code of "select graphic rendition" (ECMA-48), beyond the plain one.
     fn code(self) -> Option<&'static str> {
         match self {
@@ -59,18 +59,18 @@ impl Paint {
 
 /// One line of a screen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Line(Vec<(Paint, String)>);
+pub(super) struct StyledLine(Vec<(Color, String)>);
 
-impl Line {
+impl StyledLine {
     /// A line of one colour.
-    pub(super) fn of(paint: Paint, text: impl Into<String>) -> Self {
-        Self::default().and(paint, text)
+    pub(super) fn of(color: Color, text: impl Into<String>) -> Self {
+        Self::default().and(color, text)
     }
 
     /// The same line, with more at its end.
     #[must_use]
-    pub(super) fn and(mut self, paint: Paint, text: impl Into<String>) -> Self {
-        self.0.push((paint, text.into()));
+    pub(super) fn and(mut self, color: Color, text: impl Into<String>) -> Self {
+        self.0.push((color, text.into()));
         self
     }
 
@@ -80,13 +80,13 @@ impl Line {
     }
 
     /// The line as a terminal takes it, cut to `width` columns.
-    pub(super) fn render(&self, width: usize, look: Look) -> String {
+    pub(super) fn render(&self, width: usize, style: TextStyle) -> String {
         let mut left = width;
         let mut rendered = String::new();
-        for (paint, text) in &self.0 {
-            let text = cut(text, left, look);
+        for (color, text) in &self.0 {
+            let text = cut(text, left, style);
             left -= text.width();
-            match paint.code().filter(|_| look.colour && !text.is_empty()) {
+            match color.code().filter(|_| style.colour && !text.is_empty()) {
                 Some(code) => rendered.extend(["\x1b[", code, "m", &text, "\x1b[0m"]),
                 None => rendered.push_str(&text),
             }
@@ -96,12 +96,12 @@ impl Line {
 }
 
 /// `text` in at most `width` columns, without control characters; what was cut off is marked.
-pub(super) fn cut(text: &str, width: usize, look: Look) -> String {
+pub(super) fn cut(text: &str, width: usize, style: TextStyle) -> String {
     let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     if clean.width() <= width {
         return clean;
     }
-    let mark = look.cut_mark();
+    let mark = style.cut_mark();
     let Some(room) = width.checked_sub(mark.width()) else { return String::new() };
     let mut taken = 0;
     let fits = |c: &char| {
@@ -119,8 +119,8 @@ pub(super) enum Side {
 }
 
 /// `text` in exactly `width` columns, written at `side`.
-pub(super) fn cell(text: &str, width: usize, side: Side, look: Look) -> String {
-    let text = cut(text, width, look);
+pub(super) fn cell(text: &str, width: usize, side: Side, style: TextStyle) -> String {
+    let text = cut(text, width, style);
     let gap = " ".repeat(width.saturating_sub(text.width()));
     match side {
         Side::Left => text + &gap,
@@ -129,14 +129,14 @@ pub(super) fn cell(text: &str, width: usize, side: Side, look: Look) -> String {
 }
 
 /// A bar of `width` columns, of which `share` (0 to 1) is filled, and what is left of it.
-pub(super) fn bar(share: f64, width: usize, look: Look) -> (String, String) {
+pub(super) fn bar(share: f64, width: usize, style: TextStyle) -> (String, String) {
     const PARTS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
-    let steps = if look.unicode { PARTS.len() } else { 1 };
+    let steps = if style.unicode { PARTS.len() } else { 1 };
     let total = width * steps;
     // What lives is never shown as empty, and what is filled is counted in steps, of which there are a few hundred.
     let filled = (0..total).filter(|step| share * as_f64(total) > as_f64(*step)).count();
     let (whole, part) = (filled / steps, filled % steps);
-    let (block, blank) = if look.unicode { ("█", "·") } else { ("#", ".") };
+    let (block, blank) = if style.unicode { ("█", "·") } else { ("#", ".") };
     let full = block.repeat(whole) + PARTS[part];
     let rest = blank.repeat(width - whole - usize::from(part > 0));
     (full, rest)
@@ -166,8 +166,8 @@ pub(super) fn count(number: u64, width: usize) -> String {
 mod tests {
     use super::*;
 
-    const PLAIN: Look = Look { colour: false, unicode: true };
-    const ASCII: Look = Look { colour: false, unicode: false };
+    const PLAIN: TextStyle = TextStyle { colour: false, unicode: true };
+    const ASCII: TextStyle = TextStyle { colour: false, unicode: false };
 
     #[test]
     fn text_is_cut_by_columns_and_not_by_characters() {
@@ -189,18 +189,18 @@ mod tests {
 
     #[test]
     fn a_line_is_cut_across_its_colours() {
-        let line = Line::of(Paint::Good, "live").and(Paint::Plain, " and well");
+        let line = StyledLine::of(Color::Good, "live").and(Color::Plain, " and well");
         assert_eq!(line.render(80, PLAIN), "live and well");
         assert_eq!(line.render(8, PLAIN), "live an…");
-        let colour = Look { colour: true, ..PLAIN };
+        let colour = TextStyle { colour: true, ..PLAIN };
         assert_eq!(line.render(8, colour), "\x1b[32mlive\x1b[0m an…");
         assert_eq!(line.width(), 13);
     }
 
     #[test]
     fn a_bar_moves_in_eighths_and_is_never_empty_while_something_is_left() {
-        let drawn = |share, look| {
-            let (full, rest) = bar(share, 4, look);
+        let drawn = |share, style| {
+            let (full, rest) = bar(share, 4, style);
             full + &rest
         };
         assert_eq!(drawn(1.0, PLAIN), "████");
@@ -222,15 +222,18 @@ mod tests {
 
     #[test]
     fn colour_and_characters_are_as_the_environment_says() {
-        let look = |variables: &[(&str, &str)]| match variables {
-            [one] => Look::of(&Environment::from([*one])),
-            [one, two] => Look::of(&Environment::from([*one, *two])),
-            _ => Look::of(&Environment::default()),
+        let style = |variables: &[(&str, &str)]| match variables {
+            [one] => TextStyle::of(&EnvVars::from([*one])),
+            [one, two] => TextStyle::of(&EnvVars::from([*one, *two])),
+            _ => TextStyle::of(&EnvVars::default()),
         };
-        assert_eq!(look(&[]), Look { colour: true, unicode: false });
-        assert_eq!(look(&[("LANG", "en_US.UTF-8")]), Look { colour: true, unicode: true });
-        assert_eq!(look(&[("LANG", "C.UTF-8"), ("LC_ALL", "C")]), Look { colour: true, unicode: false });
-        assert_eq!(look(&[("NO_COLOR", "1")]), Look { colour: false, unicode: false });
-        assert_eq!(look(&[("NO_COLOR", "")]), Look { colour: true, unicode: false });
+        assert_eq!(style(&[]), TextStyle { colour: true, unicode: false });
+        assert_eq!(style(&[("LANG", "en_US.UTF-8")]), TextStyle { colour: true, unicode: true });
+        assert_eq!(
+            style(&[("LANG", "C.UTF-8"), ("LC_ALL", "C")]),
+            TextStyle { colour: true, unicode: false }
+        );
+        assert_eq!(style(&[("NO_COLOR", "1")]), TextStyle { colour: false, unicode: false });
+        assert_eq!(style(&[("NO_COLOR", "")]), TextStyle { colour: true, unicode: false });
     }
 }

@@ -7,15 +7,15 @@ use jeton_core::time::Timestamp;
 use jeton_emulator::{Outcome, Record};
 use serde::Serialize;
 
-use super::callers::Calls;
-use super::cast::Player;
-use super::stage::Stage;
-use crate::code::Code;
-use crate::failure::Failure;
+use super::callers::CallCounts;
+use super::run::DemoRun;
+use super::scenarios::DemoConnection;
+use crate::command_error::CommandError;
+use crate::error_code::ErrorCode;
 
 /// Counts of token requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub(super) struct Tokens {
+pub(super) struct TokenCounts {
     /// Requests that reached a token endpoint.
     pub(super) spends: u64,
     /// Those that were given a token set.
@@ -26,16 +26,16 @@ pub(super) struct Tokens {
     pub(super) lost: u64,
 }
 
-impl Tokens {
+impl TokenCounts {
     /// The counts of one connection whose store holds `kept` token sets of its provider, as far as they had arrived `by`
     /// that instant.
-    pub(super) fn of(player: &Player, kept: u64, by: Timestamp) -> Self {
-        let stats = player.emulator.stats();
+    pub(super) fn of(connection: &DemoConnection, kept: u64, by: Timestamp) -> Self {
+        let stats = connection.emulator.stats();
         Self {
             spends: stats.requests,
             accepted: stats.accepted,
             lost_upstream: stats.lost,
-            lost: arrived(&player.emulator.records(), by).saturating_sub(kept),
+            lost: arrived(&connection.emulator.records(), by).saturating_sub(kept),
         }
     }
 
@@ -64,25 +64,25 @@ fn arrived(records: &[Record], by: Timestamp) -> u64 {
 
 /// The end of the demo in numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Verdict {
+pub(super) struct DemoResult {
     pub(super) seed: u64,
     pub(super) connections: usize,
     pub(super) ran: Duration,
-    pub(super) tokens: Tokens,
-    pub(super) calls: Calls,
+    pub(super) tokens: TokenCounts,
+    pub(super) calls: CallCounts,
 }
 
-impl Verdict {
-    /// Judges a stage that has been drained.
-    pub(super) async fn of(stage: &Stage) -> Result<Self, Failure> {
-        let mut tokens = Tokens::default();
-        let now = stage.house.machine.clock.now();
-        for player in &stage.players {
-            let status = stage.house.vault.status(player.name.as_str()).await?;
-            tokens = tokens.and(Tokens::of(player, kept(status.generation.0), now));
+impl DemoResult {
+    /// Judges a run that has been drained.
+    pub(super) async fn of(run: &DemoRun) -> Result<Self, CommandError> {
+        let mut tokens = TokenCounts::default();
+        let now = run.app.host.clock.now();
+        for connection in &run.connections {
+            let status = run.app.vault.status(connection.name.as_str()).await?;
+            tokens = tokens.and(TokenCounts::of(connection, kept(status.generation.0), now));
         }
-        let calls = stage.callers.calls().into_iter().fold(Calls::default(), Calls::and);
-        Ok(Self { seed: stage.seed, connections: stage.players.len(), ran: stage.ran(), tokens, calls })
+        let calls = run.callers.calls().into_iter().fold(CallCounts::default(), CallCounts::and);
+        Ok(Self { seed: run.seed, connections: run.connections.len(), ran: run.ran(), tokens, calls })
     }
 
     /// Whether the promises were kept.
@@ -94,7 +94,7 @@ impl Verdict {
     ///
     /// # Errors
     /// A promise was broken.
-    pub(super) fn into_result(self) -> Result<(), Failure> {
+    pub(super) fn into_result(self) -> Result<(), CommandError> {
         if self.is_good() {
             return Ok(());
         }
@@ -106,7 +106,7 @@ impl Verdict {
             self.seed,
             self.calls.trouble.map(|words| format!(" ({words})")).unwrap_or_default()
         );
-        Err(Failure::new(Code::PromiseBroken, text))
+        Err(CommandError::new(ErrorCode::PromiseBroken, text))
     }
 }
 

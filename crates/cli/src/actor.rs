@@ -2,8 +2,8 @@
 
 use jeton_core::audit::Actor;
 
-/// The user of this process and the machine, as the record names them.
-pub(crate) fn runs_this() -> Actor {
+/// The user of this process and the host, as the record names them.
+pub(crate) fn current() -> Actor {
     let id = rustix::process::getuid().as_raw().to_string();
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let name = users.lines().find_map(|line| {

@@ -7,16 +7,16 @@ use jeton_core::id::ConnectionName;
 use jeton_core::keep::connection::{Condition, Generation};
 use jeton_keeper::Vault;
 
+use crate::actor;
 use crate::command::import;
-use crate::failure::Failure;
-use crate::who;
+use crate::command_error::CommandError;
 
 /// Connects what has never been connected and has a file to begin with. One that is not there, or cannot be used, leaves
 /// its connection as it is, and does not keep the others waiting.
-pub(super) async fn take_over(
+pub(super) async fn run_imports(
     vault: &Vault,
     imports: &BTreeMap<ConnectionName, PathBuf>,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     for (connection, file) in imports {
         let shown = file.display();
         let status = vault.status(connection.as_str()).await?;
@@ -33,7 +33,7 @@ pub(super) async fn take_over(
         if let Some(remark) = remark {
             tracing::warn!(%connection, remark, "a part of the file was not taken over");
         }
-        match vault.connect(connection.as_str(), grant, &who::runs_this()).await {
+        match vault.connect(connection.as_str(), grant, &actor::current()).await {
             Ok(_) => tracing::warn!(
                 %connection, file = %shown,
                 "connected with the tokens of a file; whoever used it before must not use it again"
@@ -45,7 +45,7 @@ pub(super) async fn take_over(
 }
 
 /// Says what a person should look at, once every connection is in memory.
-pub(super) async fn tell_concerns(vault: &Vault) {
+pub(super) async fn log_start_problems(vault: &Vault) {
     vault.loaded().await;
     for state in vault.concerns() {
         let connection = &state.name;

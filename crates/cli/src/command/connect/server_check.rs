@@ -9,8 +9,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use url::Url;
 
-use crate::code::Code;
-use crate::failure::Failure;
+use crate::command_error::CommandError;
+use crate::error_code::ErrorCode;
 
 /// A server on this machine that takes longer is as good as none.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// It gives none: nobody could open a link.
-pub(super) async fn is_there(listen: SocketAddr, name: &str) -> Result<(), Failure> {
+pub(super) async fn is_there(listen: SocketAddr, name: &str) -> Result<(), CommandError> {
     let address = reachable(listen);
     if matches!(timeout(PATIENCE, answers(address)).await, Ok(Ok(true))) {
         return Ok(());
@@ -28,14 +28,14 @@ pub(super) async fn is_there(listen: SocketAddr, name: &str) -> Result<(), Failu
         "no jeton answers at http://{address}, so nobody could open the link; start `jeton serve` with these settings, then \
          `jeton connect {name}` again, or use `jeton connect {name} --code`, which needs no server"
     );
-    Err(Failure::new(Code::ServerAbsent, text))
+    Err(CommandError::new(ErrorCode::ServerAbsent, text))
 }
 
 /// Asks the server at `server.listen` for the page of a link, as a browser would; that opens nothing.
 ///
 /// # Errors
 /// It does not show it: whoever opened the link would come to nothing.
-pub(super) async fn opens(listen: SocketAddr, link: &Secret, name: &str) -> Result<(), Failure> {
+pub(super) async fn opens(listen: SocketAddr, link: &Secret, name: &str) -> Result<(), CommandError> {
     let address = reachable(listen);
     let query = link.reveal().parse::<Url>().ok().and_then(|link| link.query().map(Secret::new));
     let path = Secret::from(format!("/oauth/authorize?{}", query.as_ref().map_or("", Secret::reveal)));
@@ -47,7 +47,7 @@ pub(super) async fn opens(listen: SocketAddr, link: &Secret, name: &str) -> Resu
          restart `jeton serve`, which started before `{name}` was defined or with other settings, then \
          `jeton connect {name}` again"
     );
-    Err(Failure::new(Code::ConsentFailed, text))
+    Err(CommandError::new(ErrorCode::ConsentFailed, text))
 }
 
 /// An address that stands for all of a machine's is reached at its own.

@@ -11,9 +11,9 @@ const PREFIX: &str = "JETON__";
 
 /// The variables of the environment. Any of them may hold a secret, so their values do not show.
 #[derive(Clone, Default)]
-pub(crate) struct Environment(BTreeMap<String, OsString>);
+pub(crate) struct EnvVars(BTreeMap<String, OsString>);
 
-impl Environment {
+impl EnvVars {
     /// The environment of this process.
     pub(crate) fn of_process() -> Self {
         let named = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
@@ -40,14 +40,14 @@ impl Environment {
     }
 }
 
-impl fmt::Debug for Environment {
+impl fmt::Debug for EnvVars {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.0.keys()).finish()
     }
 }
 
 #[cfg(test)]
-impl<const N: usize> From<[(&str, &str); N]> for Environment {
+impl<const N: usize> From<[(&str, &str); N]> for EnvVars {
     fn from(variables: [(&str, &str); N]) -> Self {
         Self(variables.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect())
     }

@@ -12,32 +12,32 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-/// Longer than any door makes a caller wait.
+/// Longer than any target makes a caller wait.
 const PATIENCE: Duration = Duration::from_secs(45);
 
 /// What was answered.
 #[derive(Debug)]
-pub(super) struct Reply {
+pub(super) struct HttpReply {
     pub(super) status: u16,
     pub(super) body: Bytes,
 }
 
 /// A connection to one server, made when it is needed.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct HttpClient {
     address: SocketAddr,
     tasks: TaskTracker,
     sender: Option<SendRequest<Full<Bytes>>>,
 }
 
-impl Line {
+impl HttpClient {
     /// A line to `address`; what keeps it open runs among `tasks`.
     pub(super) fn new(address: SocketAddr, tasks: TaskTracker) -> Self {
         Self { address, tasks, sender: None }
     }
 
     /// Sends a request without a body to `path`.
-    pub(super) async fn get(&mut self, path: &str, header: (&str, &str)) -> Result<Reply, String> {
+    pub(super) async fn get(&mut self, path: &str, header: (&str, &str)) -> Result<HttpReply, String> {
         self.send("GET", path, header, Bytes::new()).await
     }
 
@@ -47,7 +47,7 @@ impl Line {
         path: &str,
         header: (&str, &str),
         json: String,
-    ) -> Result<Reply, String> {
+    ) -> Result<HttpReply, String> {
         self.send("POST", path, header, json.into()).await
     }
 
@@ -57,7 +57,7 @@ impl Line {
         path: &str,
         (name, value): (&str, &str),
         body: Bytes,
-    ) -> Result<Reply, String> {
+    ) -> Result<HttpReply, String> {
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -74,7 +74,7 @@ impl Line {
         reply
     }
 
-    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Reply, String> {
+    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<HttpReply, String> {
         // The server may have closed a line that lay idle: then a new one says what is true.
         let mut kept = self.sender.take();
         if let Some(sender) = &mut kept
@@ -90,7 +90,7 @@ impl Line {
         let status = reply.status().as_u16();
         let body = reply.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
         self.sender = Some(sender);
-        Ok(Reply { status, body })
+        Ok(HttpReply { status, body })
     }
 
     async fn open(&self) -> Result<SendRequest<Full<Bytes>>, String> {

@@ -10,7 +10,7 @@ const AHEAD: usize = 8_192;
 
 /// A kind of ill temper. None is worse than a keeper can bear while the old token still lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Weather {
+pub(super) enum Faults {
     /// As the standard says.
     Calm,
     /// Slow, and otherwise as the standard says.
@@ -23,7 +23,7 @@ pub(super) enum Weather {
     Limited,
 }
 
-impl Weather {
+impl Faults {
     /// The moods of the requests to come. The first request is treated well, so that callers have a token to go on with.
     pub(super) fn moods(self, random: &SeededEntropy) -> Vec<Mood> {
         let mut moods = vec![self.fair(random)];
@@ -72,24 +72,23 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Weather; 5] =
-        [Weather::Calm, Weather::Slow, Weather::Flaky, Weather::Lossy, Weather::Limited];
+    const ALL: [Faults; 5] = [Faults::Calm, Faults::Slow, Faults::Flaky, Faults::Lossy, Faults::Limited];
 
     proptest! {
         #[test]
         fn every_provider_answers_first_and_never_refuses_more_than_twice_in_a_row(seed: u64) {
-            for weather in ALL {
-                let moods = weather.moods(&SeededEntropy::new(seed));
+            for faults in ALL {
+                let moods = faults.moods(&SeededEntropy::new(seed));
                 prop_assert_eq!(moods[0].ending, Ending::Honest);
                 let good = |run: &[Mood]| run.iter().any(|mood| mood.ending == Ending::Honest);
-                prop_assert!(moods.windows(3).all(good), "{:?}", weather);
+                prop_assert!(moods.windows(3).all(good), "{:?}", faults);
             }
         }
 
         /// A second unknown outcome would end in asking a person.
         #[test]
         fn a_request_that_was_cut_is_answered_the_next_time(seed: u64) {
-            let moods = Weather::Flaky.moods(&SeededEntropy::new(seed));
+            let moods = Faults::Flaky.moods(&SeededEntropy::new(seed));
             let answered = |pair: &[Mood]| pair[0].ending != Ending::CutBefore || pair[1].ending == Ending::Honest;
             prop_assert!(moods.windows(2).all(answered));
         }
@@ -97,7 +96,7 @@ mod tests {
 
     #[test]
     fn the_weather_follows_from_the_seed() {
-        let moods = |seed| Weather::Flaky.moods(&SeededEntropy::new(seed));
+        let moods = |seed| Faults::Flaky.moods(&SeededEntropy::new(seed));
         assert_eq!(moods(1), moods(1));
         assert_ne!(moods(1), moods(2));
     }

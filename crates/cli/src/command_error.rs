@@ -8,8 +8,8 @@ use jeton_issuer::OrderError;
 use jeton_keeper::{ConsentError, InstallationError, TokenError, VaultError};
 use serde_json::Value;
 
-use crate::code::Code;
-use crate::settings::Fault;
+use crate::error_code::ErrorCode;
+use crate::settings::SettingFault;
 
 /// The exit codes besides 0 for what is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,12 +17,12 @@ pub(crate) enum Exit {
     /// It could not be done.
     Failed = 1,
     /// It was not asked for in the right way.
-    WrongUse = 2,
+    Usage = 2,
 }
 
 /// Why a command failed.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub(crate) struct CommandError {
     exit: Exit,
     problem: Box<Problem>,
     /// One sentence each; most failures have one.
@@ -30,21 +30,21 @@ pub(crate) struct Failure {
     broken_pipe: bool,
 }
 
-impl Failure {
+impl CommandError {
     /// It could not be done; `sentence` says why and what to do.
-    pub(crate) fn new(code: Code, sentence: impl Into<String>) -> Self {
+    pub(crate) fn new(code: ErrorCode, sentence: impl Into<String>) -> Self {
         Self::of(Problem::new(500, code.as_str(), code.title(), sentence))
     }
 
     /// It was not asked for in the right way.
-    pub(crate) fn wrong_use(sentence: impl Into<String>) -> Self {
-        let code = Code::WrongUse;
+    pub(crate) fn usage(sentence: impl Into<String>) -> Self {
+        let code = ErrorCode::Usage;
         let problem = Problem::new(400, code.as_str(), code.title(), sentence);
-        Self { exit: Exit::WrongUse, ..Self::of(problem) }
+        Self { exit: Exit::Usage, ..Self::of(problem) }
     }
 
     /// What a command found was wrong, and was said by its output already.
-    pub(crate) fn reported(code: Code) -> Self {
+    pub(crate) fn reported(code: ErrorCode) -> Self {
         Self { sentences: Vec::new(), ..Self::new(code, code.title()) }
     }
 
@@ -74,78 +74,80 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for CommandError {
     /// One line for each sentence, `error: ` before it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.sentences.iter().try_for_each(|sentence| writeln!(f, "error: {sentence}"))
     }
 }
 
-impl From<TokenError> for Failure {
+impl From<TokenError> for CommandError {
     fn from(error: TokenError) -> Self {
         Self::of(error.problem())
     }
 }
 
-impl From<ConsentError> for Failure {
+impl From<ConsentError> for CommandError {
     fn from(error: ConsentError) -> Self {
         match error {
             ConsentError::Keeper(error) => error.into(),
-            error => Self::new(Code::ConsentFailed, error.to_string()),
+            error => Self::new(ErrorCode::ConsentFailed, error.to_string()),
         }
     }
 }
 
-impl From<StoreError> for Failure {
+impl From<StoreError> for CommandError {
     fn from(error: StoreError) -> Self {
-        Self::new(Code::StoreUnavailable, error.to_string())
+        Self::new(ErrorCode::StoreUnavailable, error.to_string())
     }
 }
 
-impl From<OrderError> for Failure {
+impl From<OrderError> for CommandError {
     fn from(error: OrderError) -> Self {
         Self::of(error.problem())
     }
 }
 
-impl From<InstallationError> for Failure {
+impl From<InstallationError> for CommandError {
     fn from(error: InstallationError) -> Self {
         match error {
             InstallationError::Store(error) => error.into(),
-            error => Self::new(Code::InstallationUnusable, error.to_string()),
+            error => Self::new(ErrorCode::InstallationUnusable, error.to_string()),
         }
     }
 }
 
-impl From<VaultError> for Failure {
+impl From<VaultError> for CommandError {
     fn from(error: VaultError) -> Self {
         match error {
             VaultError::Store(error) => error.into(),
-            error @ VaultError::SpillSlots { .. } => Self::new(Code::InstallationUnusable, error.to_string()),
+            error @ VaultError::SpillSlots { .. } => {
+                Self::new(ErrorCode::InstallationUnusable, error.to_string())
+            }
         }
     }
 }
 
-impl From<Vec<Fault>> for Failure {
-    fn from(faults: Vec<Fault>) -> Self {
+impl From<Vec<SettingFault>> for CommandError {
+    fn from(faults: Vec<SettingFault>) -> Self {
         let mut detail = String::new();
         for fault in &faults {
             let separator = if detail.is_empty() { "" } else { "; " };
             write!(detail, "{separator}{fault}").expect("a String takes everything");
         }
-        let list: Vec<Value> = faults.iter().map(Fault::to_json).collect();
-        let code = Code::SettingsInvalid;
+        let list: Vec<Value> = faults.iter().map(SettingFault::to_json).collect();
+        let code = ErrorCode::SettingsInvalid;
         let problem = Problem::new(500, code.as_str(), code.title(), detail);
         let sentences = faults.iter().map(ToString::to_string).collect();
         Self { sentences, ..Self::of(problem.with("faults", list)) }
     }
 }
 
-impl From<std::io::Error> for Failure {
+impl From<std::io::Error> for CommandError {
     /// An error of writing an answer; all other errors of input and output are told in sentences of their own.
     fn from(error: std::io::Error) -> Self {
         let text = format!("the answer cannot be written: {error}");
         let broken_pipe = error.kind() == std::io::ErrorKind::BrokenPipe;
-        Self { broken_pipe, ..Self::new(Code::SystemRefused, text) }
+        Self { broken_pipe, ..Self::new(ErrorCode::SystemRefused, text) }
     }
 }

@@ -1,0 +1,123 @@
+//! Opens the store, the installation and the vault, and connects them: the only place that knows which store it is.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use jeton_core::entropy::{Entropy, SystemEntropy};
+use jeton_core::time::{Clock, SystemClock};
+use jeton_issuer::{Access, Environment};
+use jeton_keeper::{Installation, Joining, Ports, Vault};
+use jeton_store::{PostgresStore, ServerStore, SqliteOptions, SqliteStore};
+
+use crate::command_error::CommandError;
+use crate::error_code::ErrorCode;
+use crate::settings::{Settings, StoreSettings};
+
+/// The clock and the random numbers of the operating system.
+#[derive(Clone)]
+pub(crate) struct HostEnv {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+}
+
+impl HostEnv {
+    pub(crate) fn system() -> Self {
+        Self { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy) }
+    }
+}
+
+/// What commands on connections work with.
+pub(crate) struct App {
+    pub(crate) store: Arc<dyn ServerStore>,
+    pub(crate) vault: Vault,
+    pub(crate) host: HostEnv,
+    /// Where the tokens are stored, without a password.
+    pub(crate) storage: String,
+}
+
+impl App {
+    /// Opens everything. Spends no token.
+    pub(crate) async fn open(settings: Settings, host: HostEnv) -> Result<Self, CommandError> {
+        let (store, installation) = open_installation(&settings, &host).await?;
+        let ports = Ports {
+            connections: store.clone(),
+            feed: store.clone(),
+            log: store.clone(),
+            consents: store.clone(),
+        };
+        let (clock, entropy) = (Arc::clone(&host.clock), Arc::clone(&host.entropy));
+        let storage = settings.store.redacted();
+        let vault =
+            Vault::open(ports, installation, settings.definitions, settings.keeper, clock, entropy).await?;
+        Ok(Self { store, vault, host, storage })
+    }
+}
+
+/// Opens the store and checks that data directory and key belong to it. Spends no token.
+pub(crate) async fn open_installation(
+    settings: &Settings,
+    host: &HostEnv,
+) -> Result<(Arc<dyn ServerStore>, Installation), CommandError> {
+    create_private_dir(&settings.data_dir, "data_dir", "JETON__DATA_DIR")?;
+    reject_network_dir(&settings.data_dir)?;
+    let store = open_store(settings, host).await?;
+    if matches!(settings.store, StoreSettings::Postgres(_)) {
+        Installation::join(&*store, &settings.data_dir, Joining::IfNew, &*host.entropy).await?;
+    }
+    let installation =
+        Installation::open(&*store, &settings.data_dir, &settings.key, &*host.clock, &*host.entropy).await?;
+    Ok((store, installation))
+}
+
+/// Opens the store and migrates its schema.
+pub(crate) async fn open_store(
+    settings: &Settings,
+    host: &HostEnv,
+) -> Result<Arc<dyn ServerStore>, CommandError> {
+    match &settings.store {
+        StoreSettings::Sqlite(database) => {
+            if let Some(folder) = database.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+                create_private_dir(folder, "store.url", "JETON__STORE__URL")?;
+            }
+            Ok(Arc::new(SqliteStore::open(database, SqliteOptions::new(Arc::clone(&host.clock)))?))
+        }
+        StoreSettings::Postgres(settings) => Ok(Arc::new(PostgresStore::open(settings.options()).await?)),
+    }
+}
+
+/// Reads the service tokens. [`Access::start`] follows their changes.
+pub(crate) async fn open_access(
+    store: &Arc<dyn ServerStore>,
+    environment: Environment,
+    limits: jeton_issuer::Settings,
+    host: &HostEnv,
+) -> Result<Access, CommandError> {
+    let (clock, entropy) = (Arc::clone(&host.clock), Arc::clone(&host.entropy));
+    Ok(Access::open(store.clone(), environment, limits, clock, entropy).await?)
+}
+
+/// Rejects a data directory on a network file system: its locks are unreliable, and two machines would share a spill slot.
+fn reject_network_dir(data_dir: &Path) -> Result<(), CommandError> {
+    // `Installation::open` reports a folder that cannot be read.
+    let Ok(Some(network)) = jeton_store::network_file_system(data_dir) else { return Ok(()) };
+    let text = format!(
+        "the data directory {} is on a network file system ({network}), whose locks are unreliable; give `data_dir` (or \
+         JETON__DATA_DIR) a path on a local disk",
+        data_dir.display()
+    );
+    Err(CommandError::new(ErrorCode::InstallationUnusable, text))
+}
+
+/// Creates a folder that only its owner can open, unless it exists.
+fn create_private_dir(folder: &Path, setting: &str, variable: &str) -> Result<(), CommandError> {
+    let created = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    created.map_err(|error| {
+        let text = format!(
+            "the folder {} cannot be created: {error}; give `{setting}` (or {variable}) a path that jeton may write to",
+            folder.display()
+        );
+        CommandError::new(ErrorCode::InstallationUnusable, text)
+    })
+}
