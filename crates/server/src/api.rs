@@ -1,4 +1,4 @@
-//! The doors: one function each.
+//! The state: one function each.
 
 pub(crate) mod audit;
 pub(crate) mod connections;

@@ -1,7 +1,7 @@
-//! Which URL: the doors of a running jeton.
+//! Which URL: the state of a running jeton.
 //!
 //! * [`router`] lists every URL and what stands behind it; [`openapi()`] describes it from the same list.
-//! * `access.rs` says who may come in, and through which doors.
+//! * `access.rs` says who may come in, and through which state.
 //! * [`serve`] accepts connections, within [`Limits`].
 //!
 //! A request passes, outermost first: the access log, the headers that every answer carries, the net for panics, the
@@ -10,22 +10,21 @@
 //! as headers beyond the limit (431) or bytes that are no HTTP (400).
 #![warn(missing_docs)]
 
-mod access;
-mod answer;
 mod api;
-mod describe;
-mod door;
-mod fault;
-mod intake;
+mod auth;
+mod error;
+mod error_catalogue;
+mod extract;
+mod middleware;
 mod oauth;
 mod openapi;
-mod passage;
-mod refusals;
+mod response;
+mod route;
 mod router;
+mod schema_patterns;
 mod serve;
-mod shape;
-mod stall;
+mod write_timeout;
 
 pub use openapi::openapi;
-pub use router::{Doors, router};
+pub use router::{AppState, router};
 pub use serve::{Limits, serve};

@@ -1,6 +1,7 @@
-//! The document of the API (`OpenAPI` 3.1), made from the list of doors and from the types of their functions.
+//! The document of the API (`OpenAPI` 3.1), made from the list of state and from the types of their functions.
 
 mod fixed;
+pub(crate) mod operation;
 mod served;
 
 use std::collections::BTreeMap;
@@ -9,11 +10,11 @@ use std::sync::LazyLock;
 use jeton_core::problem::Problem;
 use serde_json::{Map, Value, json};
 
-use crate::access::Asks;
-use crate::describe::{Schemas, Sheet};
-use crate::door::{Door, Proof};
-use crate::refusals::{CREDENTIAL, catalogue};
-use crate::router::doors;
+use crate::auth::RequiredScope;
+use crate::error_catalogue::{CREDENTIAL, catalogue};
+use crate::openapi::operation::{OperationDoc, Schemas};
+use crate::route::{Auth, Route};
+use crate::router::routes;
 
 pub(crate) use served::show;
 
@@ -31,11 +32,11 @@ pub fn openapi() -> &'static str {
 fn document() -> Value {
     let (mut schemas, catalogue) = (Schemas::new(), catalogue());
     let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
-    for door in doors() {
-        let operation = operation(&door, &mut schemas, &catalogue);
-        let known = paths.entry(door.path).or_default();
-        let twice = known.insert(door.method.as_str().to_ascii_lowercase(), operation);
-        assert!(twice.is_none(), "{} {} stands twice in the list", door.method, door.path);
+    for route in routes() {
+        let operation = operation(&route, &mut schemas, &catalogue);
+        let known = paths.entry(route.path).or_default();
+        let twice = known.insert(route.method.as_str().to_ascii_lowercase(), operation);
+        assert!(twice.is_none(), "{} {} stands twice in the list", route.method, route.path);
     }
     paths.insert(fixed::PROXY, fixed::proxy());
     let mut schemas = schemas.into_definitions();
@@ -56,75 +57,75 @@ fn document() -> Value {
     })
 }
 
-fn operation(door: &Door, schemas: &mut Schemas, catalogue: &BTreeMap<&str, Problem>) -> Value {
-    let mut sheet = Sheet::new(schemas);
-    (door.describe)(&mut sheet);
-    sheet.refuses(door.refusals);
-    // Any door may meet a defect.
-    sheet.refuses(&["INTERNAL"]);
-    for (status, means) in door.pages {
-        sheet.page(*status, means);
+fn operation(route: &Route, schemas: &mut Schemas, catalogue: &BTreeMap<&str, Problem>) -> Value {
+    let mut doc = OperationDoc::new(schemas);
+    (route.describe)(&mut doc);
+    doc.add_errors(route.errors);
+    // Any route may meet a defect.
+    doc.add_errors(&["INTERNAL"]);
+    for (status, means) in route.pages {
+        doc.page(*status, means);
     }
-    let security = prove(door.proof, &mut sheet);
-    let mut operation = json!({ "tags": [door.tag], "operationId": door.id, "summary": door.summary });
+    let security = security(route.auth, &mut doc);
+    let mut operation = json!({ "tags": [route.tag], "operationId": route.id, "summary": route.summary });
     operation["security"] = security;
-    if let Some(scope) = scope(door.proof) {
-        operation["description"] = format!("Asks for the scope `{scope}`.").into();
+    if let Some(scope) = scope(route.auth) {
+        operation["description"] = format!("RequiredScope for the scope `{scope}`.").into();
     }
-    if !sheet.parameters.is_empty() {
-        operation["parameters"] = std::mem::take(&mut sheet.parameters).into();
+    if !doc.parameters.is_empty() {
+        operation["parameters"] = std::mem::take(&mut doc.parameters).into();
     }
-    if let Some(body) = sheet.body.take() {
+    if let Some(body) = doc.body.take() {
         operation["requestBody"] = body;
     }
-    operation["responses"] = responses(sheet, catalogue).into();
+    operation["responses"] = responses(doc, catalogue).into();
     operation
 }
 
-/// Writes down what the proof may be refused with; gives which credentials do.
-fn prove(proof: Proof, sheet: &mut Sheet) -> Value {
+/// Writes down what the auth may be refused with; gives which credentials do.
+fn security(auth: Auth, doc: &mut OperationDoc) -> Value {
     let any = |scopes: &[&str]| ["serviceToken", "apiKey", "bearer"].map(|scheme| json!({ scheme: scopes }));
-    match proof {
-        Proof::Nothing => return json!([]),
-        Proof::Credential => sheet.refuses(CREDENTIAL),
-        Proof::Scope(_) | Proof::TicketOrRead => {
-            sheet.refuses(CREDENTIAL);
-            sheet.refuses(&["CONFLICTING_CREDENTIALS", "SCOPE_INSUFFICIENT"]);
+    match auth {
+        Auth::None => return json!([]),
+        Auth::AnyCredential => doc.add_errors(CREDENTIAL),
+        Auth::Scope(_) | Auth::TicketOrRead => {
+            doc.add_errors(CREDENTIAL);
+            doc.add_errors(&["CONFLICTING_CREDENTIALS", "SCOPE_INSUFFICIENT"]);
         }
     }
-    let mut ways: Vec<Value> = any(&scope(proof).map_or(Vec::new(), |scope| vec![scope])).into();
-    if proof == Proof::TicketOrRead {
+    let mut ways: Vec<Value> = any(&scope(auth).map_or(Vec::new(), |scope| vec![scope])).into();
+    if auth == Auth::TicketOrRead {
         ways.push(json!({}));
     }
     ways.into()
 }
 
-fn scope(proof: Proof) -> Option<&'static str> {
-    match proof {
-        Proof::Nothing | Proof::Credential => None,
-        Proof::Scope(Asks::Read) | Proof::TicketOrRead => Some("read"),
-        Proof::Scope(Asks::Token) => Some("token:NAME"),
-        Proof::Scope(Asks::Admin) => Some("admin"),
+fn scope(auth: Auth) -> Option<&'static str> {
+    match auth {
+        Auth::None | Auth::AnyCredential => None,
+        Auth::Scope(RequiredScope::Read) | Auth::TicketOrRead => Some("read"),
+        Auth::Scope(RequiredScope::Token) => Some("token:NAME"),
+        Auth::Scope(RequiredScope::Admin) => Some("admin"),
     }
 }
 
-/// All answers of a door by their status. Of refusals each status has the codes that really occur.
-fn responses(sheet: Sheet, catalogue: &BTreeMap<&str, Problem>) -> Map<String, Value> {
+/// All answers of a route by their status. Of errors each status has the codes that really occur.
+fn responses(doc: OperationDoc, catalogue: &BTreeMap<&str, Problem>) -> Map<String, Value> {
     let mut responses = Map::new();
-    for (status, answer) in sheet.answers {
-        responses.insert(status.to_string(), answer.into_response());
+    for (status, response) in doc.responses {
+        responses.insert(status.to_string(), response.into_response());
     }
     let mut by_status: BTreeMap<u16, Vec<&Problem>> = BTreeMap::new();
-    for (code, status) in sheet.refusals {
-        let problem = catalogue.get(code).unwrap_or_else(|| panic!("no refusal has the code {code}"));
+    for (code, status) in doc.errors {
+        let problem = catalogue.get(code).unwrap_or_else(|| panic!("no response has the code {code}"));
         by_status.entry(status.unwrap_or(problem.status)).or_default().push(problem);
     }
     for (status, problems) in by_status {
-        let refusal = refusal(status, &problems);
+        let response = error_response(status, &problems);
         match responses.get_mut(&status.to_string()) {
             // A page, for people; programs are told otherwise.
-            Some(page) => page["content"][PROBLEM] = refusal["content"][PROBLEM].clone(),
-            None => drop(responses.insert(status.to_string(), refusal)),
+            Some(page) => page["content"][PROBLEM] = response["content"][PROBLEM].clone(),
+            None => drop(responses.insert(status.to_string(), response)),
         }
     }
     responses
@@ -132,7 +133,7 @@ fn responses(sheet: Sheet, catalogue: &BTreeMap<&str, Problem>) -> Map<String, V
 
 const PROBLEM: &str = "application/problem+json";
 
-fn refusal(status: u16, problems: &[&Problem]) -> Value {
+fn error_response(status: u16, problems: &[&Problem]) -> Value {
     let codes: Vec<&str> = problems.iter().map(|problem| problem.code).collect();
     let meanings = problems.iter().map(|problem| format!("- `{}`: {}", problem.code, problem.title));
     let schema = json!({
@@ -141,16 +142,16 @@ fn refusal(status: u16, problems: &[&Problem]) -> Value {
             { "properties": { "status": { "const": status }, "code": { "enum": codes } } },
         ],
     });
-    let mut refusal = json!({
+    let mut response = json!({
         "description": meanings.collect::<Vec<_>>().join("\n"),
         "content": { PROBLEM: { "schema": schema } },
     });
     if problems.iter().any(|problem| problem.members.contains_key("retry_after")) {
         let seconds = json!({ "type": "integer", "minimum": 0 });
         let means = "After how many seconds asking again may help.";
-        refusal["headers"] = json!({ "Retry-After": { "description": means, "schema": seconds } });
+        response["headers"] = json!({ "Retry-After": { "description": means, "schema": seconds } });
     }
-    refusal
+    response
 }
 
 #[cfg(test)]

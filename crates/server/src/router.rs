@@ -7,15 +7,15 @@ use axum::middleware::from_fn;
 use jeton_issuer::Access;
 use jeton_keeper::Vault;
 
-use crate::access::Asks;
 use crate::api::{audit, connections, diagnostics, health, refresh, service_tokens, token, verify};
-use crate::door::{Door, Proof};
+use crate::auth::RequiredScope;
 use crate::oauth::{self, status};
-use crate::{fault, openapi, passage, refusals};
+use crate::route::{Auth, Route};
+use crate::{error, error_catalogue, middleware, openapi};
 
-/// What the doors open on.
+/// What the state open on.
 #[derive(Clone, Debug)]
-pub struct Doors {
+pub struct AppState {
     /// Where the tokens are.
     pub vault: Vault,
     /// Who may come in.
@@ -25,185 +25,189 @@ pub struct Doors {
 }
 
 /// Every URL, and the function behind it, with what the document says of it.
-pub(crate) fn doors() -> Vec<Door> {
+pub(crate) fn routes() -> Vec<Route> {
     let mut all = connections();
     all.extend(service_tokens());
-    all.extend(open());
+    all.extend(public());
     all.extend(consent());
     all
 }
 
-fn connections() -> Vec<Door> {
+fn connections() -> Vec<Route> {
     // What operators do asks for a scope that the API key has not.
-    let (read, token, admin) =
-        (Proof::Scope(Asks::Read), Proof::Scope(Asks::Token), Proof::Scope(Asks::Admin));
+    let (read, token, admin) = (
+        Auth::Scope(RequiredScope::Read),
+        Auth::Scope(RequiredScope::Token),
+        Auth::Scope(RequiredScope::Admin),
+    );
     vec![
-        Door::get("/api/v1/connections", connections::list)
-            .says(
+        Route::get("/api/v1/connections", connections::list)
+            .doc(
                 "connections",
                 "listConnections",
                 "Lists what is defined, and what is stored without a definition, by name.",
             )
-            .asks(read)
-            .refuses(&["STORE_UNAVAILABLE"]),
-        Door::get("/api/v1/connections/{name}", connections::show)
-            .says("connections", "showConnection", "Tells how a connection stands.")
-            .asks(read)
-            .refuses(refusals::LOOK),
-        Door::delete("/api/v1/connections/{name}", connections::disconnect)
-            .says("connections", "disconnect", "Gives the grant of a connection up; its log stays.")
-            .asks(admin)
-            .refuses(refusals::GRANT),
-        Door::post("/api/v1/connections/{name}/pause", connections::pause)
-            .says("connections", "pauseConnection", "Spends nothing of a connection until it is resumed.")
-            .asks(admin)
-            .refuses(refusals::GRANT),
-        Door::post("/api/v1/connections/{name}/resume", connections::resume)
-            .says("connections", "resumeConnection", "Goes on with a connection that was paused.")
-            .asks(admin)
-            .refuses(refusals::GRANT),
-        Door::post("/api/v1/connections/{name}/refresh", refresh::refresh)
-            .says(
+            .auth(read)
+            .errors(&["STORE_UNAVAILABLE"]),
+        Route::get("/api/v1/connections/{name}", connections::show)
+            .doc("connections", "showConnection", "Tells how a connection stands.")
+            .auth(read)
+            .errors(error_catalogue::READ_CONNECTION),
+        Route::delete("/api/v1/connections/{name}", connections::disconnect)
+            .doc("connections", "disconnect", "DescribeOutput the grant of a connection up; its log stays.")
+            .auth(admin)
+            .errors(error_catalogue::CHANGE_GRANT),
+        Route::post("/api/v1/connections/{name}/pause", connections::pause)
+            .doc("connections", "pauseConnection", "Spends nothing of a connection until it is resumed.")
+            .auth(admin)
+            .errors(error_catalogue::CHANGE_GRANT),
+        Route::post("/api/v1/connections/{name}/resume", connections::resume)
+            .doc("connections", "resumeConnection", "Goes on with a connection that was paused.")
+            .auth(admin)
+            .errors(error_catalogue::CHANGE_GRANT),
+        Route::post("/api/v1/connections/{name}/refresh", refresh::refresh)
+            .doc(
                 "tokens",
                 "refresh",
                 "Refreshes a token now, if it is due or forced, and waits for the outcome.",
             )
-            .asks(token)
-            .refuses(refusals::TOKEN),
-        Door::get("/api/v1/connections/{name}/token", token::current)
-            .says("tokens", "getToken", "Gives a living token, refreshing it first where it must be.")
-            .asks(token)
-            .refuses(refusals::TOKEN),
-        Door::post("/api/v1/connections/{name}/token/reject", token::reject)
-            .says("tokens", "rejectToken", "Reports that an API refused a token, and gives a newer one.")
-            .asks(token)
-            .refuses(refusals::REJECT),
-        Door::get("/api/v1/diagnostics/token-status", diagnostics::token_status)
-            .says(
+            .auth(token)
+            .errors(error_catalogue::GET_TOKEN),
+        Route::get("/api/v1/connections/{name}/token", token::get)
+            .doc("tokens", "getToken", "DescribeOutput a living token, refreshing it first where it must be.")
+            .auth(token)
+            .errors(error_catalogue::GET_TOKEN),
+        Route::post("/api/v1/connections/{name}/token/reject", token::reject)
+            .doc("tokens", "rejectToken", "Reports that an API refused a token, and gives a newer one.")
+            .auth(token)
+            .errors(error_catalogue::REJECT_TOKEN),
+        Route::get("/api/v1/diagnostics/token-status", diagnostics::token_status)
+            .doc(
                 "diagnostics",
                 "examineToken",
                 "Examines what is stored of a connection, and refreshes nothing.",
             )
-            .asks(read)
-            .refuses(refusals::EXAMINE),
-        Door::get("/api/v1/diagnostics/config", diagnostics::config)
-            .says("diagnostics", "showConfig", "Tells how a connection is set up, without a secret.")
-            .asks(read)
-            .refuses(refusals::LOOK),
+            .auth(read)
+            .errors(error_catalogue::EXAMINE_GRANT),
+        Route::get("/api/v1/diagnostics/config", diagnostics::config)
+            .doc("diagnostics", "showConfig", "Tells how a connection is set up, without a secret.")
+            .auth(read)
+            .errors(error_catalogue::READ_CONNECTION),
     ]
 }
 
-fn service_tokens() -> Vec<Door> {
-    let admin = Proof::Scope(Asks::Admin);
+fn service_tokens() -> Vec<Route> {
+    let admin = Auth::Scope(RequiredScope::Admin);
     vec![
-        Door::get("/api/v1/service-tokens", service_tokens::list)
-            .says(
+        Route::get("/api/v1/service-tokens", service_tokens::list)
+            .doc(
                 "service-tokens",
                 "listServiceTokens",
                 "Lists all service tokens, ended ones too, the oldest first.",
             )
-            .asks(admin),
-        Door::post("/api/v1/service-tokens", service_tokens::create)
-            .says(
+            .auth(admin),
+        Route::post("/api/v1/service-tokens", service_tokens::create)
+            .doc(
                 "service-tokens",
                 "createServiceToken",
                 "Makes a service token and shows its text, this once.",
             )
-            .asks(admin)
-            .refuses(&["SERVICE_TOKEN_CONFLICT"]),
-        Door::delete("/api/v1/service-tokens/{id}", service_tokens::revoke)
-            .says("service-tokens", "revokeServiceToken", "Revokes a service token for good; its row stays.")
-            .asks(admin),
-        Door::post("/api/v1/service-tokens/{id}/rotate", service_tokens::rotate)
-            .says(
+            .auth(admin)
+            .errors(&["SERVICE_TOKEN_CONFLICT"]),
+        Route::delete("/api/v1/service-tokens/{id}", service_tokens::revoke)
+            .doc("service-tokens", "revokeServiceToken", "Revokes a service token for good; its row stays.")
+            .auth(admin),
+        Route::post("/api/v1/service-tokens/{id}/rotate", service_tokens::rotate)
+            .doc(
                 "service-tokens",
                 "rotateServiceToken",
                 "Makes a service token in place of another, which counts for a while still.",
             )
-            .asks(admin)
-            .refuses(&["SERVICE_TOKEN_CONFLICT"]),
-        Door::get("/api/v1/audit", audit::list)
-            .says(
+            .auth(admin)
+            .errors(&["SERVICE_TOKEN_CONFLICT"]),
+        Route::get("/api/v1/audit", audit::list)
+            .doc(
                 "service-tokens",
                 "listAudit",
                 "Lists who did what to which connection or service token, the newest first.",
             )
-            .asks(admin),
+            .auth(admin),
     ]
 }
 
 /// Open to everyone who can reach the port; what is verified is what the caller presents.
-fn open() -> Vec<Door> {
+fn public() -> Vec<Route> {
     vec![
-        Door::get("/api/v1/verify", verify::verify)
-            .says(
+        Route::get("/api/v1/verify", verify::verify)
+            .doc(
                 "service-tokens",
                 "verify",
                 "Says whether the credential of the request is good, for others who must know.",
             )
-            .asks(Proof::Credential),
-        Door::get("/health", health::gateway_is_running).says(
+            .auth(Auth::AnyCredential),
+        Route::get("/health", health::health).doc(
             "health",
             "health",
             "Says that the process runs, in the words of the gateway that jeton replaces.",
         ),
-        Door::get("/healthz", health::process_lives).says(
+        Route::get("/healthz", health::liveness).doc(
             "health",
             "lives",
             "Says that the process answers; it looks at nothing else.",
         ),
-        Door::get("/readyz", health::ready)
-            .says("health", "ready", "Says whether the store answers, so that tokens can be kept alive.")
-            .refuses(&["STORE_UNAVAILABLE"]),
-        Door::get("/openapi.json", openapi::show).says("reference", "openapi", "Gives this document."),
+        Route::get("/readyz", health::readiness)
+            .doc("health", "ready", "Says whether the store answers, so that tokens can be kept alive.")
+            .errors(&["STORE_UNAVAILABLE"]),
+        Route::get("/openapi.json", openapi::show).doc(
+            "reference",
+            "openapi",
+            "DescribeOutput this document.",
+        ),
     ]
 }
 
 /// Each has a proof of its own: the ticket of a link, the state and the cookie of the browser, the ticket or the credential.
-fn consent() -> Vec<Door> {
+fn consent() -> Vec<Route> {
     vec![
-        Door::get("/oauth/authorize", oauth::look)
-            .says(
-                "consent",
-                "lookAtLink",
-                "Shows a person what a link asks for, with a button that opens it.",
-            )
-            .shows(oauth::LOOK),
-        Door::post("/oauth/authorize", oauth::open)
-            .says(
+        Route::get("/oauth/authorize", oauth::show_link)
+            .doc("consent", "lookAtLink", "Shows a person what a link asks for, with a button that opens it.")
+            .pages(oauth::SHOW_LINK_PAGES),
+        Route::post("/oauth/authorize", oauth::open_link)
+            .doc(
                 "consent",
                 "openLink",
                 "Opens a link, once, from its own page, and sends the browser on to the provider.",
             )
-            .shows(oauth::OPEN),
-        Door::get("/oauth/callback", oauth::callback)
-            .says("consent", "callback", "Takes the answer of a provider, which a browser brings.")
-            .shows(oauth::CALLBACK),
-        Door::get("/oauth/status", status::status)
-            .says(
+            .pages(oauth::OPEN_LINK_PAGES),
+        Route::get("/oauth/callback", oauth::callback)
+            .doc("consent", "callback", "DescribeInput the answer of a provider, which a browser brings.")
+            .pages(oauth::CALLBACK_PAGES),
+        Route::get("/oauth/status", status::status)
+            .doc(
                 "consent",
                 "consentStatus",
                 "Tells how far consents have come: that of a link, or of all connections.",
             )
-            .asks(Proof::TicketOrRead)
-            .refuses(&["UNKNOWN_LINK", "STORE_UNAVAILABLE"]),
+            .auth(Auth::TicketOrRead)
+            .errors(&["UNKNOWN_LINK", "STORE_UNAVAILABLE"]),
     ]
 }
 
-/// The router of all doors.
-pub fn router(doors: Doors) -> Router {
-    let state = Arc::new(doors);
-    let all = self::doors().into_iter();
-    let router = all.fold(Router::new(), |router, door| router.route(door.path, door.open(&state)));
-    dress(router).with_state(state)
+/// The router of all state.
+pub fn router(state: AppState) -> Router {
+    let state = Arc::new(state);
+    let all = routes().into_iter();
+    let router =
+        all.fold(Router::new(), |router, route| router.route(route.path, route.into_method_router(&state)));
+    add_layers(router).with_state(state)
 }
 
 /// What every answer has in common, also where there is no such URL. The last layer is the outermost.
-pub(crate) fn dress<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
+pub(crate) fn add_layers<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
     router
-        .fallback(fault::no_such_url)
-        .method_not_allowed_fallback(fault::no_such_method)
-        .layer(from_fn(passage::catch_panic))
-        .layer(from_fn(passage::common_headers))
-        .layer(from_fn(passage::log))
+        .fallback(error::unknown_url)
+        .method_not_allowed_fallback(error::method_not_allowed)
+        .layer(from_fn(middleware::catch_panic))
+        .layer(from_fn(middleware::set_common_headers))
+        .layer(from_fn(middleware::log_request))
 }

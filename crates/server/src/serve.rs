@@ -18,15 +18,15 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::stall::Impatient;
+use crate::write_timeout::WriteTimeout;
 
 /// How long accepting rests when the process has no file descriptor left: trying at once would only burn the processor.
-const REST: Duration = Duration::from_millis(100);
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// The smallest read buffer that HTTP/1.1 works with.
-const SMALLEST_BUFFER: usize = 8 * 1024;
+const MIN_BUFFER_BYTES: usize = 8 * 1024;
 
-/// What one caller, or all of them, may take of the server. A request has at most 100 headers besides, and the doors
+/// What one caller, or all of them, may take of the server. A request has at most 100 headers besides, and the state
 /// take bodies of at most 64 KiB within 10 s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -65,96 +65,96 @@ pub async fn serve(
     limits: Limits,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let house = House::new(router, limits);
+    let server = Server::new(router, limits);
     let ended = tokio::select! {
         biased;
         () = shutdown => Ok(()),
-        ended = house.welcome(&listener) => ended.map(|never| match never {}),
+        ended = server.accept(&listener) => ended.map(|never| match never {}),
     };
     // Closed before the wait, so that a load balancer sees at once that this node takes no more.
     drop(listener);
-    house.drain().await;
+    server.drain().await;
     ended
 }
 
-struct House {
+struct Server {
     router: TowerToHyperService<Router>,
     protocol: http1::Builder,
     limits: Limits,
-    places: Arc<Semaphore>,
-    guests: TaskTracker,
+    permits: Arc<Semaphore>,
+    connections: TaskTracker,
     /// Finish what is under way.
     closing: CancellationToken,
     /// Finish nothing.
     closed: CancellationToken,
 }
 
-impl House {
+impl Server {
     fn new(router: Router, limits: Limits) -> Self {
         let mut protocol = http1::Builder::new();
         protocol
             .timer(TokioTimer::new())
             .header_read_timeout(limits.header_time)
             .max_header_size(limits.header_bytes)
-            .max_buf_size(limits.header_bytes.max(SMALLEST_BUFFER));
+            .max_buf_size(limits.header_bytes.max(MIN_BUFFER_BYTES));
         Self {
             router: TowerToHyperService::new(router),
             protocol,
             limits,
-            places: Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS))),
-            guests: TaskTracker::new(),
+            permits: Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS))),
+            connections: TaskTracker::new(),
             closing: CancellationToken::new(),
             closed: CancellationToken::new(),
         }
     }
 
-    async fn welcome(&self, listener: &TcpListener) -> io::Result<Infallible> {
+    async fn accept(&self, listener: &TcpListener) -> io::Result<Infallible> {
         loop {
-            let place =
-                Arc::clone(&self.places).acquire_owned().await.expect("the semaphore is never closed");
+            let permit =
+                Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed");
             match listener.accept().await {
-                Ok((stream, _)) => self.seat(stream, place),
-                Err(error) if is_of_one_connection(&error) => {}
-                Err(error) if is_of_the_listener(&error) => return Err(error),
+                Ok((stream, _)) => self.spawn_connection(stream, permit),
+                Err(error) if is_connection_error(&error) => {}
+                Err(error) if is_listener_error(&error) => return Err(error),
                 Err(error) => {
                     tracing::warn!(%error, "no connection can be accepted now");
-                    sleep(REST).await;
+                    sleep(ACCEPT_RETRY_DELAY).await;
                 }
             }
         }
     }
 
-    fn seat(&self, stream: TcpStream, place: OwnedSemaphorePermit) {
+    fn spawn_connection(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
         if let Err(error) = stream.set_nodelay(true) {
             // The caller is gone already, or only slower to serve.
             tracing::debug!(%error, "small writes of a connection are delayed");
         }
-        let io = TokioIo::new(Impatient::new(stream, self.limits.write_stall));
+        let io = TokioIo::new(WriteTimeout::new(stream, self.limits.write_stall));
         let connection = self.protocol.serve_connection(io, self.router.clone()).with_upgrades();
         let (closing, closed) = (self.closing.clone(), self.closed.clone());
-        self.guests.spawn(async move {
-            let _place = place;
-            attend(connection, closing, closed).await;
+        self.connections.spawn(async move {
+            let _permit = permit;
+            drive(connection, closing, closed).await;
         });
     }
 
     async fn drain(self) {
         self.closing.cancel();
-        self.guests.close();
-        if timeout(self.limits.drain, self.guests.wait()).await.is_err() {
+        self.connections.close();
+        if timeout(self.limits.drain, self.connections.wait()).await.is_err() {
             tracing::warn!(
-                connections = self.guests.len(),
+                connections = self.connections.len(),
                 "requests did not end in time; their connections are cut"
             );
             self.closed.cancel();
-            self.guests.wait().await;
+            self.connections.wait().await;
         }
     }
 }
 
-type Guest<S> = http1::UpgradeableConnection<TokioIo<Impatient<TcpStream>>, S>;
+type HttpConnection<S> = http1::UpgradeableConnection<TokioIo<WriteTimeout<TcpStream>>, S>;
 
-async fn attend<S>(connection: Guest<S>, closing: CancellationToken, closed: CancellationToken)
+async fn drive<S>(connection: HttpConnection<S>, closing: CancellationToken, closed: CancellationToken)
 where
     S: hyper::service::Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
 {
@@ -176,12 +176,12 @@ where
 }
 
 /// The caller left between knocking and entering.
-fn is_of_one_connection(error: &io::Error) -> bool {
+fn is_connection_error(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
 /// Nothing that waiting would cure: this is no listening socket (any more).
-fn is_of_the_listener(error: &io::Error) -> bool {
+fn is_listener_error(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotConnected)
 }

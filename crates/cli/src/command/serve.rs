@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use jeton_core::access::{TokenHash, raw};
 use jeton_gateway::Gateway;
 use jeton_issuer::Access;
-use jeton_server::{Doors, Limits};
+use jeton_server::{AppState, Limits};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -79,7 +79,7 @@ async fn serve(
     stop_signals: &mut StopSignals,
 ) -> Result<(), CommandError> {
     let stop = CancellationToken::new();
-    let router = jeton_server::router(Doors {
+    let router = jeton_server::router(AppState {
         vault: app.vault.clone(),
         access: access.clone(),
         storage: app.storage.clone(),

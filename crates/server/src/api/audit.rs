@@ -12,46 +12,46 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::paging::{Cursor, Page, PageAsked};
-use crate::answer::Refusal;
-use crate::fault::Fault;
-use crate::intake::{Asked, Expected};
-use crate::router::Doors;
-use crate::shape;
+use super::paging::{Cursor, Page, PageParams};
+use crate::error::RequestError;
+use crate::extract::{QueryParams, RequestShape};
+use crate::response::ApiError;
+use crate::router::AppState;
+use crate::schema_patterns;
 
 /// Which rows.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct ActsAsked {
+pub(crate) struct AuditParams {
     /// The page goes back from before this row: what `next` was on the page before.
-    #[schemars(with = "Option<shape::Id>")]
+    #[schemars(with = "Option<schema_patterns::Id>")]
     before: Option<String>,
     /// How many items the page has at most.
-    #[schemars(with = "Option<shape::PageSize>")]
+    #[schemars(with = "Option<schema_patterns::PageSize>")]
     limit: Option<String>,
     /// Only what was done to this connection, or to the tokens of this service.
-    #[schemars(with = "Option<shape::Name>")]
+    #[schemars(with = "Option<schema_patterns::Name>")]
     subject: Option<String>,
 }
 
-impl Expected for ActsAsked {
-    const SHAPE: &'static str = "this door knows `before`, `limit` and `subject`, each once";
+impl RequestShape for AuditParams {
+    const EXPECTED: &'static str = "this door knows `before`, `limit` and `subject`, each once";
 }
 
 impl Cursor for OperationId {
-    type Shape = shape::Id;
+    type Schema = schema_patterns::Id;
 
     const EXPECTED: &'static str = "`before` is the id of a row, as `next` gives it";
 }
 
 /// One act on record. No secret is part of it.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct Act {
+pub(crate) struct AuditEntry {
     /// Which; ids sort by time.
-    #[schemars(with = "shape::Id")]
+    #[schemars(with = "schema_patterns::Id")]
     id: OperationId,
     /// When.
-    #[schemars(with = "shape::Moment")]
+    #[schemars(with = "schema_patterns::Moment")]
     at: Timestamp,
     /// Who: `service:NAME` over HTTP, `shell:USER@MACHINE` at the command line, `program:NAME` with jeton inside it,
     /// `consent:ID` by the link of that consent, `node:ID` for a process of jeton by itself.
@@ -67,27 +67,28 @@ pub(crate) struct Act {
     details: Value,
 }
 
-impl From<AuditRow> for Act {
+impl From<AuditRow> for AuditEntry {
     fn from(AuditRow { id, at, actor, deed, subject, details }: AuditRow) -> Self {
         Self { id, at, actor: actor.to_string(), deed, subject, details }
     }
 }
 
 /// Who acts when this caller does.
-pub(super) fn by(caller: &Caller) -> Actor {
+pub(super) fn actor(caller: &Caller) -> Actor {
     Actor::Service(caller.service().clone())
 }
 
 /// `GET /api/v1/audit?before=&limit=&subject=`: who did what to what, and when, the newest first.
 pub(crate) async fn list(
-    State(doors): State<Arc<Doors>>,
-    Asked(asked): Asked<ActsAsked>,
-) -> Result<Json<Page<Act, OperationId>>, Refusal> {
-    let span = PageAsked::new(asked.before, asked.limit).read()?;
+    State(state): State<Arc<AppState>>,
+    QueryParams(asked): QueryParams<AuditParams>,
+) -> Result<Json<Page<AuditEntry, OperationId>>, ApiError> {
+    let span = PageParams::new(asked.before, asked.limit).read()?;
     let subject = asked.subject.map(|subject| subject.parse::<ServiceName>()).transpose();
-    let subject = subject
-        .map_err(|_| Fault::Query("`subject` is the name of a connection or of a service, such as acme"))?;
+    let subject = subject.map_err(|_| {
+        RequestError::Query("`subject` is the name of a connection or of a service, such as acme")
+    })?;
     let filter = AuditFilter { before: span.after, subject: subject.map(|name| name.to_string()) };
-    let found = doors.access.audit(filter, span.look_for()).await.map_err(OrderError::from)?;
-    Ok(Json(span.page(found, |row| row.id, Act::from)))
+    let found = state.access.audit(filter, span.fetch_limit()).await.map_err(OrderError::from)?;
+    Ok(Json(span.page(found, |row| row.id, AuditEntry::from)))
 }

@@ -14,12 +14,12 @@ use jeton_keeper::Status;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::audit::by;
-use super::paging::{Page, PageAsked};
-use crate::answer::{Done, Refusal};
-use crate::intake::{Asked, Named};
-use crate::router::Doors;
-use crate::shape;
+use super::audit::actor;
+use super::paging::{Page, PageParams};
+use crate::extract::{ConnectionPath, QueryParams};
+use crate::response::{ApiError, Done};
+use crate::router::AppState;
+use crate::schema_patterns;
 
 /// How a connection stands, in one word.
 #[derive(Serialize, JsonSchema)]
@@ -66,10 +66,10 @@ impl From<connection::Condition> for Condition {
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Connection {
     /// What people call it.
-    #[schemars(with = "shape::Name")]
+    #[schemars(with = "schema_patterns::Name")]
     name: ConnectionName,
     /// Its provider.
-    #[schemars(with = "shape::Name")]
+    #[schemars(with = "schema_patterns::Name")]
     provider: ProviderName,
     condition: Condition,
     /// Why it is in that condition, such as `invalid_grant` or `interrupted`.
@@ -79,29 +79,29 @@ pub(crate) struct Connection {
     /// Its definition was removed; the grant is kept.
     orphaned: bool,
     /// Counts its token sets.
-    #[schemars(with = "shape::Generation")]
+    #[schemars(with = "schema_patterns::Generation")]
     generation: Generation,
     /// Names the access token.
-    #[schemars(with = "Option<shape::Fingerprint>")]
+    #[schemars(with = "Option<schema_patterns::Fingerprint>")]
     fingerprint: Option<Fingerprint>,
     /// The instant before the request that brought the token set was sent.
-    #[schemars(with = "Option<shape::Moment>")]
+    #[schemars(with = "Option<schema_patterns::Moment>")]
     obtained_at: Option<Timestamp>,
     /// When the access token dies.
-    #[schemars(with = "Option<shape::Moment>")]
+    #[schemars(with = "Option<schema_patterns::Moment>")]
     expires_at: Option<Timestamp>,
     /// When the refresh token dies.
-    #[schemars(with = "Option<shape::Moment>")]
+    #[schemars(with = "Option<schema_patterns::Moment>")]
     refresh_expires_at: Option<Timestamp>,
     /// When jeton looks at it next.
-    #[schemars(with = "Option<shape::Moment>")]
+    #[schemars(with = "Option<schema_patterns::Moment>")]
     due_at: Option<Timestamp>,
     /// Failures in a row.
     failures: u32,
     /// The code of the last failure since the last success.
     last_error: Option<String>,
     /// The attempt whose outcome is not known.
-    #[schemars(with = "Option<shape::Id>")]
+    #[schemars(with = "Option<schema_patterns::Id>")]
     interrupted_attempt: Option<AttemptId>,
     /// Replies that came too late and are kept.
     strays: usize,
@@ -150,48 +150,48 @@ impl From<Status> for Connection {
 
 /// `GET /api/v1/connections?after=&limit=`: what is defined, and what is stored without a definition.
 pub(crate) async fn list(
-    State(doors): State<Arc<Doors>>,
-    Asked(asked): Asked<PageAsked<ConnectionName>>,
-) -> Result<Json<Page<Connection, ConnectionName>>, Refusal> {
+    State(state): State<Arc<AppState>>,
+    QueryParams(asked): QueryParams<PageParams<ConnectionName>>,
+) -> Result<Json<Page<Connection, ConnectionName>>, ApiError> {
     let span = asked.read()?;
-    let found = doors.vault.statuses(span.after.as_ref(), span.look_for()).await?;
+    let found = state.vault.statuses(span.after.as_ref(), span.fetch_limit()).await?;
     Ok(Json(span.page(found, |status| status.name.clone(), Connection::from)))
 }
 
 /// `GET /api/v1/connections/{name}`: how it stands.
 pub(crate) async fn show(
-    State(doors): State<Arc<Doors>>,
-    Named(name): Named,
-) -> Result<Json<Connection>, Refusal> {
-    Ok(Json(doors.vault.status(&name).await?.into()))
+    State(state): State<Arc<AppState>>,
+    ConnectionPath(name): ConnectionPath,
+) -> Result<Json<Connection>, ApiError> {
+    Ok(Json(state.vault.status(&name).await?.into()))
 }
 
 /// `POST /api/v1/connections/{name}/pause`: nothing is spent until it is resumed; answers how it stands.
 pub(crate) async fn pause(
-    State(doors): State<Arc<Doors>>,
+    State(state): State<Arc<AppState>>,
     Extension(caller): Extension<Caller>,
-    Named(name): Named,
-) -> Result<Json<Connection>, Refusal> {
-    doors.vault.administer(&name, Administer::Pause, &by(&caller)).await?;
-    Ok(Json(doors.vault.status(&name).await?.into()))
+    ConnectionPath(name): ConnectionPath,
+) -> Result<Json<Connection>, ApiError> {
+    state.vault.administer(&name, Administer::Pause, &actor(&caller)).await?;
+    Ok(Json(state.vault.status(&name).await?.into()))
 }
 
 /// `POST /api/v1/connections/{name}/resume`: goes on; answers how it stands.
 pub(crate) async fn resume(
-    State(doors): State<Arc<Doors>>,
+    State(state): State<Arc<AppState>>,
     Extension(caller): Extension<Caller>,
-    Named(name): Named,
-) -> Result<Json<Connection>, Refusal> {
-    doors.vault.administer(&name, Administer::Resume, &by(&caller)).await?;
-    Ok(Json(doors.vault.status(&name).await?.into()))
+    ConnectionPath(name): ConnectionPath,
+) -> Result<Json<Connection>, ApiError> {
+    state.vault.administer(&name, Administer::Resume, &actor(&caller)).await?;
+    Ok(Json(state.vault.status(&name).await?.into()))
 }
 
 /// `DELETE /api/v1/connections/{name}`: gives the grant up. Its log stays.
 pub(crate) async fn disconnect(
-    State(doors): State<Arc<Doors>>,
+    State(state): State<Arc<AppState>>,
     Extension(caller): Extension<Caller>,
-    Named(name): Named,
-) -> Result<Done, Refusal> {
-    doors.vault.administer(&name, Administer::Disconnect, &by(&caller)).await?;
+    ConnectionPath(name): ConnectionPath,
+) -> Result<Done, ApiError> {
+    state.vault.administer(&name, Administer::Disconnect, &actor(&caller)).await?;
     Ok(Done)
 }

@@ -9,11 +9,11 @@ use jeton_keeper::Examination;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::answer::Refusal;
-use crate::fault::Fault;
-use crate::intake::{Asked, Expected};
-use crate::router::Doors;
-use crate::shape;
+use crate::error::RequestError;
+use crate::extract::{QueryParams, RequestShape};
+use crate::response::ApiError;
+use crate::router::AppState;
+use crate::schema_patterns;
 
 /// How much of a client id is shown.
 const CLIENT_ID_SHOWN: usize = 10;
@@ -21,25 +21,25 @@ const CLIENT_ID_SHOWN: usize = 10;
 /// Which connection is meant.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct ConnectionAsked {
+pub(crate) struct ConnectionParams {
     /// The name of a connection; it may be left out where only one is defined.
-    #[schemars(with = "Option<shape::Name>", example = &"acme")]
+    #[schemars(with = "Option<schema_patterns::Name>", example = &"acme")]
     connection: Option<String>,
 }
 
-impl Expected for ConnectionAsked {
-    const SHAPE: &'static str = "this door knows `connection`, once";
+impl RequestShape for ConnectionParams {
+    const EXPECTED: &'static str = "this door knows `connection`, once";
 }
 
-impl ConnectionAsked {
+impl ConnectionParams {
     /// The connection that was named, or the only one there is.
-    fn name(self, doors: &Doors) -> Result<String, Fault> {
-        let names = doors.vault.names();
+    fn name(self, state: &AppState) -> Result<String, RequestError> {
+        let names = state.vault.names();
         match (self.connection, names.as_slice()) {
             (Some(name), _) => Ok(name),
             (None, [only]) => Ok(only.to_string()),
-            (None, []) => Err(Fault::Query("no connection is defined; define one in jeton.toml")),
-            (None, _) => Err(Fault::Query(
+            (None, []) => Err(RequestError::Query("no connection is defined; define one in jeton.toml")),
+            (None, _) => Err(RequestError::Query(
                 "there is more than one connection: say which with `?connection=NAME`; GET /api/v1/connections names them",
             )),
         }
@@ -48,8 +48,8 @@ impl ConnectionAsked {
 
 /// An answer as the old gateway wrapped it.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "{T}Answer")]
-pub(crate) struct Wrapped<T> {
+#[schemars(rename = "{T}ResponseDoc")]
+pub(crate) struct Envelope<T> {
     success: bool,
     data: T,
 }
@@ -75,30 +75,30 @@ pub(crate) struct TokenStatus {
     storage_path: String,
     /// Epoch seconds.
     current_time: i64,
-    #[schemars(with = "shape::PlainMoment")]
+    #[schemars(with = "schema_patterns::PlainMoment")]
     current_datetime: String,
     access_token_preview: Option<String>,
     refresh_token_length: usize,
-    #[schemars(with = "Option<shape::PlainMoment>")]
+    #[schemars(with = "Option<schema_patterns::PlainMoment>")]
     expires_datetime: Option<String>,
 }
 
 /// `GET /api/v1/diagnostics/token-status?connection=`: what is stored, examined. Nothing is refreshed.
 pub(crate) async fn token_status(
-    State(doors): State<Arc<Doors>>,
-    Asked(asked): Asked<ConnectionAsked>,
-) -> Result<Json<Wrapped<TokenStatus>>, Refusal> {
-    let found = doors.vault.examine(&asked.name(&doors)?).await?;
+    State(state): State<Arc<AppState>>,
+    QueryParams(asked): QueryParams<ConnectionParams>,
+) -> Result<Json<Envelope<TokenStatus>>, ApiError> {
+    let found = state.vault.examine(&asked.name(&state)?).await?;
     let data = TokenStatus {
-        storage_path: doors.storage.clone(),
+        storage_path: state.storage.clone(),
         current_time: found.now.as_secs(),
-        current_datetime: plain(found.now),
+        current_datetime: format_plain(found.now),
         access_token_preview: found.access_preview.clone(),
         refresh_token_length: found.refresh_length,
-        expires_datetime: found.expires_at.map(plain),
+        expires_datetime: found.expires_at.map(format_plain),
         token_validation: Validation::of(found),
     };
-    Ok(Json(Wrapped { success: true, data }))
+    Ok(Json(Envelope { success: true, data }))
 }
 
 impl Validation {
@@ -125,22 +125,22 @@ pub(crate) struct Config {
 
 /// `GET /api/v1/diagnostics/config?connection=`: how the connection is set up, with no secret in it.
 pub(crate) async fn config(
-    State(doors): State<Arc<Doors>>,
-    Asked(asked): Asked<ConnectionAsked>,
-) -> Result<Json<Wrapped<Config>>, Refusal> {
-    let footing = doors.vault.footing(&asked.name(&doors)?).await?;
+    State(state): State<Arc<AppState>>,
+    QueryParams(asked): QueryParams<ConnectionParams>,
+) -> Result<Json<Envelope<Config>>, ApiError> {
+    let footing = state.vault.footing(&asked.name(&state)?).await?;
     let shown = |id: String| format!("{}...", id.chars().take(CLIENT_ID_SHOWN).collect::<String>());
     let data = Config {
         domain: footing.domain,
         client_id: footing.client_id.map(shown),
         redirect_uri: footing.redirect_uri,
-        token_storage_path: doors.storage.clone(),
+        token_storage_path: state.storage.clone(),
     };
-    Ok(Json(Wrapped { success: true, data }))
+    Ok(Json(Envelope { success: true, data }))
 }
 
 /// An instant in UTC as `YYYY-MM-DD HH:MM:SS`.
-fn plain(at: Timestamp) -> String {
+fn format_plain(at: Timestamp) -> String {
     at.to_the_second().to_string().replace('T', " ").trim_end_matches('Z').to_owned()
 }
 
@@ -150,6 +150,6 @@ mod tests {
 
     #[test]
     fn an_instant_is_told_as_date_and_time() {
-        assert_eq!(plain(Timestamp::from_secs(1_795_249_800)), "2026-11-21 08:30:00");
+        assert_eq!(format_plain(Timestamp::from_secs(1_795_249_800)), "2026-11-21 08:30:00");
     }
 }

@@ -9,48 +9,49 @@ use jeton_keeper::TokenError;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::answer::Refusal;
-use crate::router::Doors;
+use crate::response::ApiError;
+use crate::router::AppState;
 
 /// A store that takes longer than this is as good as away.
-const PATIENCE: Duration = Duration::from_secs(5);
+const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// That it is running, as the gateway that jeton replaces says it.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct Running {
+pub(crate) struct HealthReply {
     success: bool,
     message: &'static str,
-    data: Lives,
+    data: LivenessReply,
 }
 
 /// `GET /health`, in the words of the gateway that jeton replaces, to the letter.
-pub(crate) async fn gateway_is_running() -> Json<Running> {
-    Json(Running { success: true, message: "Gateway is running", data: Lives { status: "ok" } })
+pub(crate) async fn health() -> Json<HealthReply> {
+    Json(HealthReply { success: true, message: "Gateway is running", data: LivenessReply { status: "ok" } })
 }
 
 /// That it lives.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct Lives {
+pub(crate) struct LivenessReply {
     status: &'static str,
 }
 
 /// `GET /healthz`: the process answers. It looks at nothing else: restarting would cure nothing else.
-pub(crate) async fn process_lives() -> Json<Lives> {
-    Json(Lives { status: "ok" })
+pub(crate) async fn liveness() -> Json<LivenessReply> {
+    Json(LivenessReply { status: "ok" })
 }
 
 /// That it is ready.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct Ready {
+pub(crate) struct ReadinessReply {
     status: &'static str,
     /// Nothing is spent until a person says so. Living tokens are served all the same, so it is ready.
     hold: bool,
 }
 
 /// `GET /readyz`: the store answers, so that tokens can be kept alive.
-pub(crate) async fn ready(State(doors): State<Arc<Doors>>) -> Result<Json<Ready>, Refusal> {
-    let late =
-        |_| TokenError::Store { message: format!("the store has said nothing for {} s", PATIENCE.as_secs()) };
-    tokio::time::timeout(PATIENCE, doors.vault.ping()).await.map_err(late)??;
-    Ok(Json(Ready { status: "ok", hold: doors.vault.on_hold() }))
+pub(crate) async fn readiness(State(state): State<Arc<AppState>>) -> Result<Json<ReadinessReply>, ApiError> {
+    let timed_out = |_| TokenError::Store {
+        message: format!("the store has said nothing for {} s", STORE_TIMEOUT.as_secs()),
+    };
+    tokio::time::timeout(STORE_TIMEOUT, state.vault.ping()).await.map_err(timed_out)??;
+    Ok(Json(ReadinessReply { status: "ok", hold: state.vault.on_hold() }))
 }

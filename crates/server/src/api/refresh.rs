@@ -12,44 +12,44 @@ use jeton_keeper::Refreshed;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::access::tell;
-use crate::answer::Refusal;
-use crate::intake::{Expected, Named, Sent};
-use crate::router::Doors;
-use crate::shape;
+use crate::auth::limit_suggestions;
+use crate::extract::{ConnectionPath, OptionalJsonBody, RequestShape};
+use crate::response::ApiError;
+use crate::router::AppState;
+use crate::schema_patterns;
 
 /// Whether to refresh what is not due.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct RefreshAsked {
+pub(crate) struct RefreshParams {
     /// Refresh though it is not due.
     force: bool,
 }
 
-impl Expected for RefreshAsked {
-    const SHAPE: &'static str = "nothing, or an object with `force` (true or false)";
+impl RequestShape for RefreshParams {
+    const EXPECTED: &'static str = "nothing, or an object with `force` (true or false)";
 }
 
 /// What became of it.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Refresh")]
 #[serde(tag = "status", rename_all = "snake_case")]
-pub(crate) enum RefreshAnswer {
+pub(crate) enum RefreshOutcome {
     /// A new token set is stored.
     Done {
-        #[schemars(with = "shape::Generation")]
+        #[schemars(with = "schema_patterns::Generation")]
         generation: Generation,
-        #[schemars(with = "Option<shape::Moment>")]
+        #[schemars(with = "Option<schema_patterns::Moment>")]
         expires_at: Option<Timestamp>,
     },
     /// Nothing was due, and it was not forced: nothing was spent.
     NotDue {
-        #[schemars(with = "Option<shape::Moment>")]
+        #[schemars(with = "Option<schema_patterns::Moment>")]
         expires_at: Option<Timestamp>,
     },
 }
 
-impl From<Refreshed> for RefreshAnswer {
+impl From<Refreshed> for RefreshOutcome {
     fn from(refreshed: Refreshed) -> Self {
         match refreshed {
             Refreshed::Done { generation, expires_at } => Self::Done { generation, expires_at },
@@ -60,13 +60,13 @@ impl From<Refreshed> for RefreshAnswer {
 
 /// `POST /api/v1/connections/{name}/refresh`: refreshes now, if it is due or forced, and waits for the outcome.
 pub(crate) async fn refresh(
-    State(doors): State<Arc<Doors>>,
+    State(state): State<Arc<AppState>>,
     Extension(caller): Extension<Caller>,
-    Named(name): Named,
-    Sent(asked): Sent<RefreshAsked>,
-) -> Result<Json<RefreshAnswer>, Refusal> {
+    ConnectionPath(name): ConnectionPath,
+    OptionalJsonBody(asked): OptionalJsonBody<RefreshParams>,
+) -> Result<Json<RefreshOutcome>, ApiError> {
     let forced = asked.unwrap_or_default().force;
     let trigger = if forced { Trigger::Forced } else { Trigger::Manual };
-    let refreshed = doors.vault.refresh(&name, trigger).await;
-    Ok(Json(refreshed.map_err(|error| tell(&doors.vault, &caller, error))?.into()))
+    let refreshed = state.vault.refresh(&name, trigger).await;
+    Ok(Json(refreshed.map_err(|error| limit_suggestions(&state.vault, &caller, error))?.into()))
 }

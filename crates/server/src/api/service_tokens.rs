@@ -13,19 +13,19 @@ use schemars::JsonSchema;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::audit::by;
-use super::paging::{Page, PageAsked};
-use crate::answer::{Created, Done, Refusal};
-use crate::fault::Fault;
-use crate::intake::{Asked, Expected, Needed, Sent, TokenId};
-use crate::router::Doors;
-use crate::shape;
+use super::audit::actor;
+use super::paging::{Page, PageParams};
+use crate::error::RequestError;
+use crate::extract::{JsonBody, OptionalJsonBody, QueryParams, RequestShape, ServiceTokenPath};
+use crate::response::{ApiError, Created, Done};
+use crate::router::AppState;
+use crate::schema_patterns;
 
 /// How long a rotated token still counts, unless it is said.
-const USUAL_OVERLAP: Duration = Duration::from_hours(24);
+const DEFAULT_OVERLAP: Duration = Duration::from_hours(24);
 
 /// The most scopes that one token has.
-const MOST_SCOPES: usize = 64;
+const MAX_SCOPES: usize = 64;
 
 /// How a service token stands, in one word.
 #[derive(Serialize, JsonSchema)]
@@ -53,17 +53,17 @@ impl From<access::Standing> for Standing {
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct ServiceToken {
     /// The service.
-    #[schemars(with = "shape::Name")]
+    #[schemars(with = "schema_patterns::Name")]
     name: ServiceName,
     /// Its text, this once; absent where its holder has it already.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     token: Option<RawToken>,
     /// Its id.
-    #[schemars(with = "shape::Id")]
+    #[schemars(with = "schema_patterns::Id")]
     id: ServiceTokenId,
     /// From when on it is refused; never where it is null.
-    #[schemars(with = "Option<shape::Moment>")]
+    #[schemars(with = "Option<schema_patterns::Moment>")]
     expires_at: Option<Timestamp>,
     /// What it grants.
     #[schemars(with = "Vec<String>")]
@@ -74,16 +74,16 @@ pub(crate) struct ServiceToken {
     /// What people noted.
     notes: Option<String>,
     /// Since when.
-    #[schemars(with = "shape::Moment")]
+    #[schemars(with = "schema_patterns::Moment")]
     created_at: Timestamp,
     /// Since when it is revoked.
-    #[schemars(with = "Option<shape::Moment>")]
+    #[schemars(with = "Option<schema_patterns::Moment>")]
     revoked_at: Option<Timestamp>,
     /// When it was last used, known to a minute.
-    #[schemars(with = "Option<shape::Moment>")]
+    #[schemars(with = "Option<schema_patterns::Moment>")]
     last_used_at: Option<Timestamp>,
     /// The token that was made in its place.
-    #[schemars(with = "Option<shape::Id>")]
+    #[schemars(with = "Option<schema_patterns::Id>")]
     successor: Option<ServiceTokenId>,
 }
 
@@ -123,23 +123,23 @@ impl From<Shown> for ServiceToken {
 
 /// `GET /api/v1/service-tokens?after=&limit=`: all of them, those that have ended too, the oldest first.
 pub(crate) async fn list(
-    State(doors): State<Arc<Doors>>,
-    Asked(asked): Asked<PageAsked<ServiceTokenId>>,
-) -> Result<Json<Page<ServiceToken, ServiceTokenId>>, Refusal> {
+    State(state): State<Arc<AppState>>,
+    QueryParams(asked): QueryParams<PageParams<ServiceTokenId>>,
+) -> Result<Json<Page<ServiceToken, ServiceTokenId>>, ApiError> {
     let span = asked.read()?;
-    let found = doors.access.tokens(span.after, span.look_for()).await.map_err(OrderError::from)?;
-    Ok(Json(span.page(found, |token| token.id, |token| doors.access.show(token).into())))
+    let found = state.access.tokens(span.after, span.fetch_limit()).await.map_err(OrderError::from)?;
+    Ok(Json(span.page(found, |token| token.id, |token| state.access.show(token).into())))
 }
 
 /// A duration: a number of seconds, or a text with units, such as `90d`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
-enum Lasting {
+enum DurationParam {
     Seconds(#[schemars(range(max = 18_446_744_073_709_551_615_u64))] u64),
     /// What JSON Schema calls an integer, and not every language writes as one: `60.0`.
     #[schemars(skip)]
     Whole(WholeSeconds),
-    Text(#[schemars(with = "shape::Units")] DurationText),
+    Text(#[schemars(with = "schema_patterns::Units")] DurationText),
 }
 
 /// Seconds that are written with a fraction of nothing.
@@ -153,12 +153,12 @@ impl<'de> Deserialize<'de> for WholeSeconds {
     }
 }
 
-impl From<Lasting> for Duration {
-    fn from(lasting: Lasting) -> Self {
+impl From<DurationParam> for Duration {
+    fn from(lasting: DurationParam) -> Self {
         match lasting {
-            Lasting::Seconds(seconds) => Self::from_secs(seconds),
-            Lasting::Whole(WholeSeconds(duration)) => duration,
-            Lasting::Text(text) => text.0,
+            DurationParam::Seconds(seconds) => Self::from_secs(seconds),
+            DurationParam::Whole(WholeSeconds(duration)) => duration,
+            DurationParam::Text(text) => text.0,
         }
     }
 }
@@ -166,35 +166,35 @@ impl From<Lasting> for Duration {
 /// A service token that is wanted.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct WantedToken {
+pub(crate) struct NewServiceToken {
     /// Which service it names; `api-key` is taken.
-    #[schemars(with = "shape::Name")]
+    #[schemars(with = "schema_patterns::Name")]
     name: ServiceName,
     /// What it grants: `token:NAME`, `proxy:NAME`, `proxy:NAME:GET,HEAD:/api/**`, `read`, `sessions`, `admin`.
-    #[schemars(with = "Vec<shape::Scope>", length(max = 64))]
+    #[schemars(with = "Vec<schema_patterns::Scope>", length(max = 64))]
     scopes: Vec<Scope>,
     /// What people note.
-    #[schemars(with = "Option<shape::Notes>")]
+    #[schemars(with = "Option<schema_patterns::Notes>")]
     notes: Option<String>,
     /// How long it lives; for good where it is not said.
-    expires_in: Option<Lasting>,
+    expires_in: Option<DurationParam>,
     /// The SHA-256 of a raw token that exists already.
-    #[schemars(with = "Option<shape::Sha256>")]
+    #[schemars(with = "Option<schema_patterns::Sha256>")]
     hash: Option<String>,
 }
 
-impl Expected for WantedToken {
-    const SHAPE: &'static str = "an object with `name` (1 to 64 of a-z, 0-9, '-', '_' and '.'), `scopes` (a list of up to 64 of \
+impl RequestShape for NewServiceToken {
+    const EXPECTED: &'static str = "an object with `name` (1 to 64 of a-z, 0-9, '-', '_' and '.'), `scopes` (a list of up to 64 of \
         token:NAME, proxy:NAME, proxy:NAME:GET,HEAD:/api/**, read, sessions, admin), and if wanted `notes` (without the \
         character NUL), `expires_in` (such as \"90d\", or seconds), `hash` (the SHA-256, in 64 hexadecimal digits, of a raw \
         token that exists already)";
 }
 
-impl WantedToken {
-    fn order(self) -> Result<NewToken, Fault> {
-        let misfit = || Fault::BodyMisfit(Self::SHAPE);
+impl NewServiceToken {
+    fn into_order(self) -> Result<NewToken, RequestError> {
+        let misfit = || RequestError::InvalidBody(Self::EXPECTED);
         // Said twice, a scope counts twice: what fits must not hang on what is in the list.
-        let few = self.scopes.len() <= MOST_SCOPES;
+        let few = self.scopes.len() <= MAX_SCOPES;
         // PostgreSQL keeps no text with that character.
         let plain = self.notes.as_ref().is_none_or(|notes| !notes.contains('\0'));
         if !(few && plain) {
@@ -213,12 +213,12 @@ impl WantedToken {
 
 /// `POST /api/v1/service-tokens`: makes a token and shows its text, this once.
 pub(crate) async fn create(
-    State(doors): State<Arc<Doors>>,
+    State(state): State<Arc<AppState>>,
     Extension(caller): Extension<Caller>,
-    Needed(wanted): Needed<WantedToken>,
-) -> Result<Created<ServiceToken>, Refusal> {
-    let issued = doors.access.create(wanted.order()?, &by(&caller)).await?;
-    Ok(Created(doors.access.show_issued(issued).into()))
+    JsonBody(wanted): JsonBody<NewServiceToken>,
+) -> Result<Created<ServiceToken>, ApiError> {
+    let issued = state.access.create(wanted.into_order()?, &actor(&caller)).await?;
+    Ok(Created(state.access.show_issued(issued).into()))
 }
 
 /// How a token is to be rotated.
@@ -226,13 +226,13 @@ pub(crate) async fn create(
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rotation {
     /// How long the old token still counts; a day where it is not said.
-    overlap: Option<Lasting>,
+    overlap: Option<DurationParam>,
     /// How long the new one lives; as long as the old one was given where it is not said.
-    expires_in: Option<Lasting>,
+    expires_in: Option<DurationParam>,
 }
 
-impl Expected for Rotation {
-    const SHAPE: &'static str =
+impl RequestShape for Rotation {
+    const EXPECTED: &'static str =
         "nothing, or an object with `overlap` and `expires_in` (such as \"24h\", or seconds)";
 }
 
@@ -247,25 +247,25 @@ pub(crate) struct Rotated {
 /// `POST /api/v1/service-tokens/{id}/rotate`: makes a token in place of another, which still counts for `overlap` (24 h where it is
 /// not said).
 pub(crate) async fn rotate(
-    State(doors): State<Arc<Doors>>,
+    State(state): State<Arc<AppState>>,
     Extension(caller): Extension<Caller>,
-    TokenId(id): TokenId,
-    Sent(asked): Sent<Rotation>,
-) -> Result<Json<Rotated>, Refusal> {
+    ServiceTokenPath(id): ServiceTokenPath,
+    OptionalJsonBody(asked): OptionalJsonBody<Rotation>,
+) -> Result<Json<Rotated>, ApiError> {
     let asked = asked.unwrap_or_default();
-    let overlap = asked.overlap.map_or(USUAL_OVERLAP, Duration::from);
+    let overlap = asked.overlap.map_or(DEFAULT_OVERLAP, Duration::from);
     let life = asked.expires_in.map(Duration::from);
-    let rotated = doors.access.rotate(id, overlap, life, &by(&caller)).await?;
-    let (new, replaces) = (doors.access.show_issued(rotated.new), doors.access.show(rotated.old));
+    let rotated = state.access.rotate(id, overlap, life, &actor(&caller)).await?;
+    let (new, replaces) = (state.access.show_issued(rotated.new), state.access.show(rotated.old));
     Ok(Json(Rotated { new: new.into(), replaces: replaces.into() }))
 }
 
 /// `DELETE /api/v1/service-tokens/{id}`: revokes it for good. Its row stays.
 pub(crate) async fn revoke(
-    State(doors): State<Arc<Doors>>,
+    State(state): State<Arc<AppState>>,
     Extension(caller): Extension<Caller>,
-    TokenId(id): TokenId,
-) -> Result<Done, Refusal> {
-    doors.access.revoke(id, &by(&caller)).await?;
+    ServiceTokenPath(id): ServiceTokenPath,
+) -> Result<Done, ApiError> {
+    state.access.revoke(id, &actor(&caller)).await?;
     Ok(Done)
 }

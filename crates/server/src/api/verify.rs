@@ -11,12 +11,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::answer::Refusal;
-use crate::describe::{Answer, Gives, Sheet};
-use crate::fault::Fault;
-use crate::intake::{Asked, Expected};
-use crate::router::Doors;
-use crate::shape;
+use crate::error::RequestError;
+use crate::extract::{QueryParams, RequestShape};
+use crate::openapi::operation::{DescribeOutput, OperationDoc, ResponseDoc};
+use crate::response::ApiError;
+use crate::router::AppState;
+use crate::schema_patterns;
 
 /// Tells whoever asked which service it is.
 const SERVICE: HeaderName = HeaderName::from_static("x-jeton-service");
@@ -24,28 +24,28 @@ const SERVICE: HeaderName = HeaderName::from_static("x-jeton-service");
 /// What is demanded of the credential besides that it is good.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Demanded {
+pub(crate) struct VerifyParams {
     /// The service whose credential it must be.
-    #[schemars(with = "Option<shape::Name>")]
+    #[schemars(with = "Option<schema_patterns::Name>")]
     service: Option<String>,
     /// What the credential must grant: `token:NAME`, `proxy:NAME`, `proxy:NAME:METHOD:/PATH`, `read`, `sessions` or `admin`,
     /// without a pattern.
-    #[schemars(with = "Option<shape::Need>")]
+    #[schemars(with = "Option<schema_patterns::Need>")]
     scope: Option<String>,
 }
 
-impl Expected for Demanded {
-    const SHAPE: &'static str = "this door knows `service` and `scope`, each once";
+impl RequestShape for VerifyParams {
+    const EXPECTED: &'static str = "this door knows `service` and `scope`, each once";
 }
 
-impl Demanded {
-    fn service(&self) -> Result<Option<ServiceName>, Fault> {
+impl VerifyParams {
+    fn service(&self) -> Result<Option<ServiceName>, RequestError> {
         let parsed = self.service.as_deref().map(str::parse).transpose();
-        parsed.map_err(|_| Fault::Query("`service` is the name of a service, such as bot1"))
+        parsed.map_err(|_| RequestError::Query("`service` is the name of a service, such as bot1"))
     }
 
-    fn need(&self) -> Result<Option<Need<'_>>, Fault> {
-        let wrong = Fault::Query(
+    fn need(&self) -> Result<Option<Need<'_>>, RequestError> {
+        let wrong = RequestError::Query(
             "`scope` is token:NAME, proxy:NAME, proxy:NAME:METHOD:/PATH, read, sessions or admin, without a pattern",
         );
         self.scope.as_deref().map(|scope| Need::parse(scope).ok_or(wrong)).transpose()
@@ -53,12 +53,12 @@ impl Demanded {
 }
 
 /// Whom the credential lets in.
-pub(crate) struct LetIn(Caller);
+pub(crate) struct Verified(Caller);
 
-impl IntoResponse for LetIn {
+impl IntoResponse for Verified {
     fn into_response(self) -> Response {
         let Ok(name) = HeaderValue::from_str(self.0.service().as_str()) else {
-            return Refusal::from(Fault::Defect).into_response();
+            return ApiError::from(RequestError::Internal).into_response();
         };
         let mut response = (StatusCode::NO_CONTENT, [(SERVICE, name)]).into_response();
         response.extensions_mut().insert(self.0);
@@ -66,31 +66,31 @@ impl IntoResponse for LetIn {
     }
 }
 
-impl Gives for LetIn {
-    fn describe(sheet: &mut Sheet) {
+impl DescribeOutput for Verified {
+    fn describe(doc: &mut OperationDoc) {
         let name = json!({ "type": "string" });
-        let answer = Answer::new("The credential is good.");
-        sheet.answer(204, answer.with_header("X-Jeton-Service", "The service that it names.", &name));
-        sheet.refuses(&["SCOPE_INSUFFICIENT", "WRONG_SERVICE"]);
-        sheet.refuses_as(403, "CONFLICTING_CREDENTIALS");
+        let answer = ResponseDoc::new("The credential is good.");
+        doc.response(204, answer.with_header("X-Jeton-Service", "The service that it names.", &name));
+        doc.add_errors(&["SCOPE_INSUFFICIENT", "WRONG_SERVICE"]);
+        doc.add_error_with_status(403, "CONFLICTING_CREDENTIALS");
     }
 }
 
 /// `GET /api/v1/verify?service=&scope=`: 204 with `X-Jeton-Service` when the credential of this request is good, else 403. Proxies
 /// that ask take any other status for a fault: two credentials that differ are a 403 here too.
 pub(crate) async fn verify(
-    State(doors): State<Arc<Doors>>,
+    State(state): State<Arc<AppState>>,
     headers: HeaderMap,
-    Asked(demanded): Asked<Demanded>,
-) -> Result<LetIn, Refusal> {
+    QueryParams(demanded): QueryParams<VerifyParams>,
+) -> Result<Verified, ApiError> {
     let (service, need) = (demanded.service()?, demanded.need()?);
-    let admitted = doors.access.admit(&headers).await;
+    let admitted = state.access.admit(&headers).await;
     let caller = admitted.map_err(|error| match error {
-        AccessError::Conflicting => Refusal::from(error).with_status(StatusCode::FORBIDDEN),
+        AccessError::Conflicting => ApiError::from(error).with_status(StatusCode::FORBIDDEN),
         error => error.into(),
     })?;
     check(&caller, service, need)?;
-    Ok(LetIn(caller))
+    Ok(Verified(caller))
 }
 
 fn check(caller: &Caller, service: Option<ServiceName>, need: Option<Need<'_>>) -> Result<(), AccessError> {

@@ -16,7 +16,7 @@ const STYLE: &str = include_str!("../../templates/page.css");
 static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| policy("'none'"));
 
 /// The same, and a button that leads to the page itself.
-static POLICY_OF_BUTTON: LazyLock<HeaderValue> = LazyLock::new(|| policy("'self'"));
+static BUTTON_POLICY: LazyLock<HeaderValue> = LazyLock::new(|| policy("'self'"));
 
 fn policy(form_action: &str) -> HeaderValue {
     let hash = STANDARD.encode(digest(&SHA256, STYLE.as_bytes()));
@@ -28,30 +28,30 @@ fn policy(form_action: &str) -> HeaderValue {
 
 /// How a page feels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tone {
+pub(super) enum PageKind {
     /// The person decides.
-    Ask,
+    Question,
     /// It is done.
-    Done,
+    Success,
     /// Something is left to do.
-    Wait,
+    Pending,
     /// It came to nothing.
-    Stop,
+    Failure,
 }
 
-/// The way on from a page.
+/// The action on from a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum Action {
     /// A button that asks for the address of the page itself with `POST`.
-    Press { label: String },
+    Button { label: String },
     /// A link.
-    Follow { label: String, url: String },
+    Link { label: String, url: String },
 }
 
 /// A piece of a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Piece {
-    Words(String),
+pub(super) enum Span {
+    Text(String),
     /// What is typed or read letter by letter.
     Code(String),
 }
@@ -59,20 +59,20 @@ pub(super) enum Piece {
 /// A page that a person sees.
 #[derive(Debug, Template)]
 #[template(path = "page.html")]
-pub(super) struct Page {
+pub(super) struct HtmlPage {
     pub(super) status: u16,
-    pub(super) tone: Tone,
+    pub(super) tone: PageKind,
     pub(super) title: &'static str,
-    sentence: Vec<Piece>,
+    sentence: Vec<Span>,
     facts: Vec<(&'static str, String)>,
-    way: Option<Way>,
+    action: Option<Action>,
     style: &'static str,
 }
 
-impl Page {
+impl HtmlPage {
     /// A page that says `sentence`; what stands between backticks is shown as code.
-    pub(super) fn new(status: u16, tone: Tone, title: &'static str, sentence: &str) -> Self {
-        Self { status, tone, title, sentence: pieces(sentence), facts: Vec::new(), way: None, style: STYLE }
+    pub(super) fn new(status: u16, tone: PageKind, title: &'static str, sentence: &str) -> Self {
+        Self { status, tone, title, sentence: spans(sentence), facts: Vec::new(), action: None, style: STYLE }
     }
 
     /// Adds a fact below the sentence.
@@ -81,22 +81,22 @@ impl Page {
         self
     }
 
-    /// Adds the way on.
-    pub(super) fn leading(mut self, way: Way) -> Self {
-        self.way = Some(way);
+    /// Adds the action on.
+    pub(super) fn with_action(mut self, action: Action) -> Self {
+        self.action = Some(action);
         self
     }
 }
 
-impl IntoResponse for Page {
+impl IntoResponse for HtmlPage {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         match self.render() {
             Ok(html) => {
-                let mut response = clothe((status, Html(html)).into_response());
-                if let Some(Way::Press { .. }) = self.way {
+                let mut response = add_headers((status, Html(html)).into_response());
+                if let Some(Action::Button { .. }) = self.action {
                     let headers = response.headers_mut();
-                    headers.insert(header::CONTENT_SECURITY_POLICY, POLICY_OF_BUTTON.clone());
+                    headers.insert(header::CONTENT_SECURITY_POLICY, BUTTON_POLICY.clone());
                     // Without a referrer, the button would not say which page it is on either. No other server is told.
                     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
                 }
@@ -104,7 +104,7 @@ impl IntoResponse for Page {
             }
             Err(error) => {
                 tracing::error!(%error, "a page cannot be written");
-                clothe(StatusCode::INTERNAL_SERVER_ERROR.into_response())
+                add_headers(StatusCode::INTERNAL_SERVER_ERROR.into_response())
             }
         }
     }
@@ -112,7 +112,7 @@ impl IntoResponse for Page {
 
 /// What every answer to a browser carries: it runs and loads nothing, stands in no frame, and tells the next page
 /// nothing of its own address, which holds a state or a ticket.
-pub(super) fn clothe(mut response: Response) -> Response {
+pub(super) fn add_headers(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, POLICY.clone());
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
@@ -125,27 +125,27 @@ pub(super) fn clothe(mut response: Response) -> Response {
 }
 
 /// A sentence as it stands on a page: with a capital letter and a full stop.
-fn pieces(sentence: &str) -> Vec<Piece> {
-    let mut pieces: Vec<Piece> = sentence
+fn spans(sentence: &str) -> Vec<Span> {
+    let mut spans: Vec<Span> = sentence
         .split('`')
         .enumerate()
         .filter(|(_, text)| !text.is_empty())
         .map(
             |(index, text)| {
-                if index % 2 == 0 { Piece::Words(text.to_owned()) } else { Piece::Code(text.to_owned()) }
+                if index % 2 == 0 { Span::Text(text.to_owned()) } else { Span::Code(text.to_owned()) }
             },
         )
         .collect();
-    if let Some(Piece::Words(first)) = pieces.first_mut() {
+    if let Some(Span::Text(first)) = spans.first_mut() {
         let mut letters = first.chars();
         if let Some(capital) = letters.next() {
             *first = capital.to_uppercase().chain(letters).collect();
         }
     }
     if !sentence.ends_with(['.', '!', '?']) {
-        pieces.push(Piece::Words(".".to_owned()));
+        spans.push(Span::Text(".".to_owned()));
     }
-    pieces
+    spans
 }
 
 #[cfg(test)]
@@ -154,17 +154,17 @@ mod tests {
 
     #[test]
     fn a_sentence_begins_with_a_capital_and_ends_with_a_full_stop() {
-        let words = |text: &str| Piece::Words(text.to_owned());
+        let words = |text: &str| Span::Text(text.to_owned());
         assert_eq!(
-            pieces("ask with `jeton connect acme`"),
-            [words("Ask with "), Piece::Code("jeton connect acme".to_owned()), words(".")]
+            spans("ask with `jeton connect acme`"),
+            [words("Ask with "), Span::Code("jeton connect acme".to_owned()), words(".")]
         );
-        assert_eq!(pieces("`acme` is there."), [Piece::Code("acme".to_owned()), words(" is there.")]);
+        assert_eq!(spans("`acme` is there."), [Span::Code("acme".to_owned()), words(" is there.")]);
     }
 
     #[test]
     fn what_comes_from_outside_is_shown_as_text() {
-        let page = Page::new(400, Tone::Stop, "No", "it names `<script>alert(1)</script>` & more")
+        let page = HtmlPage::new(400, PageKind::Failure, "No", "it names `<script>alert(1)</script>` & more")
             .with("Fact", "<img src=x>");
         let html = page.render().unwrap();
         assert!(!html.contains("<script") && !html.contains("<img"), "{html}");
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn the_policy_admits_the_style_of_the_page_and_nothing_else() {
-        let html = Page::new(200, Tone::Done, "Yes", "it is done").render().unwrap();
+        let html = HtmlPage::new(200, PageKind::Success, "Yes", "it is done").render().unwrap();
         let (_, rest) = html.split_once("<style>").unwrap();
         let (style, _) = rest.split_once("</style>").unwrap();
         let hash = STANDARD.encode(digest(&SHA256, style.as_bytes()));

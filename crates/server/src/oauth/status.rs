@@ -15,35 +15,35 @@ use jeton_keeper::{ConsentStatus, Status};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::access::may_read;
-use crate::answer::Refusal;
 use crate::api::connections::Condition;
-use crate::api::paging::{Page, PageAsked};
-use crate::fault::Fault;
-use crate::intake::{Asked, Expected};
-use crate::router::Doors;
-use crate::shape;
+use crate::api::paging::{Page, PageParams};
+use crate::auth::require_read;
+use crate::error::RequestError;
+use crate::extract::{QueryParams, RequestShape};
+use crate::response::ApiError;
+use crate::router::AppState;
+use crate::schema_patterns;
 
 /// More consents than connections on one page, because connections that are gone may have some too.
-const MOST_CONSENTS: usize = 10_000;
+const MAX_CONSENTS: usize = 10_000;
 
 /// Of which link, or which page of all connections.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct StatusAsked {
+pub(crate) struct StatusParams {
     /// The ticket of a link; with it no credential is needed.
     #[schemars(with = "Option<String>")]
     ticket: Option<Secret>,
     /// The page begins after this item: what `next` was on the page before.
-    #[schemars(with = "Option<shape::Name>")]
+    #[schemars(with = "Option<schema_patterns::Name>")]
     after: Option<String>,
     /// How many items the page has at most.
-    #[schemars(with = "Option<shape::PageSize>")]
+    #[schemars(with = "Option<schema_patterns::PageSize>")]
     limit: Option<String>,
 }
 
-impl Expected for StatusAsked {
-    const SHAPE: &'static str =
+impl RequestShape for StatusParams {
+    const EXPECTED: &'static str =
         "this door knows `ticket`, or with the scope `read` `after` and `limit`, each once";
 }
 
@@ -54,13 +54,13 @@ enum Progress {
     /// The link has not been opened.
     Waiting {
         /// Until when it can be.
-        #[schemars(with = "shape::Moment")]
+        #[schemars(with = "schema_patterns::Moment")]
         until: Timestamp,
     },
     /// The person is at the provider.
     Asked {
         /// Until when the answer counts.
-        #[schemars(with = "shape::Moment")]
+        #[schemars(with = "schema_patterns::Moment")]
         until: Timestamp,
     },
     /// The code is being exchanged.
@@ -68,7 +68,7 @@ enum Progress {
     /// The connection is made.
     Done {
         /// The generation that it brought.
-        #[schemars(with = "shape::Generation")]
+        #[schemars(with = "schema_patterns::Generation")]
         generation: Generation,
     },
     /// The person or the provider refused, or jeton refused the answer.
@@ -111,13 +111,13 @@ impl From<consent::Progress> for Progress {
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Consent {
     /// The connection.
-    #[schemars(with = "shape::Name")]
+    #[schemars(with = "schema_patterns::Name")]
     connection: ConnectionName,
     /// Its provider at that time.
-    #[schemars(with = "shape::Name")]
+    #[schemars(with = "schema_patterns::Name")]
     provider: ProviderName,
     /// When the link was made.
-    #[schemars(with = "shape::Moment")]
+    #[schemars(with = "schema_patterns::Moment")]
     created_at: Timestamp,
     #[serde(flatten)]
     progress: Progress,
@@ -132,10 +132,10 @@ impl From<ConsentStatus> for Consent {
 
 /// One connection, and the latest consent that was asked for it.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct ConsentLine {
-    #[schemars(with = "shape::Name")]
+pub(crate) struct ConnectionConsent {
+    #[schemars(with = "schema_patterns::Name")]
     connection: ConnectionName,
-    #[schemars(with = "shape::Name")]
+    #[schemars(with = "schema_patterns::Name")]
     provider: ProviderName,
     condition: Condition,
     /// Null where none was asked for lately.
@@ -145,35 +145,35 @@ pub(crate) struct ConsentLine {
 /// The consent of one link, or a page of all connections.
 #[derive(Serialize, JsonSchema)]
 #[serde(untagged)]
-pub(crate) enum Consents {
+pub(crate) enum ConsentReply {
     /// With a ticket.
     One(Consent),
     /// Without one.
-    All(Page<ConsentLine, ConnectionName>),
+    All(Page<ConnectionConsent, ConnectionName>),
 }
 
 /// `GET /oauth/status?ticket=`: how far the consent of that link has come. With the scope `read` in place of a ticket: how
 /// all connections stand.
 pub(crate) async fn status(
-    State(doors): State<Arc<Doors>>,
+    State(state): State<Arc<AppState>>,
     headers: HeaderMap,
-    Asked(asked): Asked<StatusAsked>,
-) -> Result<Json<Consents>, Refusal> {
+    QueryParams(asked): QueryParams<StatusParams>,
+) -> Result<Json<ConsentReply>, ApiError> {
     if let Some(ticket) = asked.ticket {
-        let found = doors.vault.consent_by_ticket(&ticket).await?;
-        return Ok(Json(Consents::One(found.ok_or(Fault::UnknownLink)?.into())));
+        let found = state.vault.consent_by_ticket(&ticket).await?;
+        return Ok(Json(ConsentReply::One(found.ok_or(RequestError::UnknownLink)?.into())));
     }
-    may_read(&doors, &headers).await?;
-    let span = PageAsked::<ConnectionName>::new(asked.after, asked.limit).read()?;
-    let statuses = doors.vault.statuses(span.after.as_ref(), span.look_for()).await?;
-    let consents = doors.vault.consents(span.after.as_ref(), MOST_CONSENTS).await?;
+    require_read(&state, &headers).await?;
+    let span = PageParams::<ConnectionName>::new(asked.after, asked.limit).read()?;
+    let statuses = state.vault.statuses(span.after.as_ref(), span.fetch_limit()).await?;
+    let consents = state.vault.consents(span.after.as_ref(), MAX_CONSENTS).await?;
     let mut consents: BTreeMap<_, _> =
         consents.into_iter().map(|consent| (consent.connection.clone(), consent)).collect();
-    let line = |status: Status| ConsentLine {
+    let line = |status: Status| ConnectionConsent {
         consent: consents.remove(&status.name).map(Consent::from),
         connection: status.name,
         provider: status.provider,
         condition: status.condition.into(),
     };
-    Ok(Json(Consents::All(span.page(statuses, |status| status.name.clone(), line))))
+    Ok(Json(ConsentReply::All(span.page(statuses, |status| status.name.clone(), line))))
 }

@@ -1,8 +1,8 @@
-//! What stands in the document whatever the doors are.
+//! What stands in the document whatever the state are.
 
 use serde_json::{Map, Value, json};
 
-/// What the document says before it comes to the doors.
+/// What the document says before it comes to the state.
 pub(super) const ABOUT: &str = "jeton keeps every token of a company alive: the ones its software calls others with, and the service tokens \
     that programs come in with.\n\nEvery refusal is a problem (RFC 9457) with a stable `code`. One kind has no body: what HTTP \
     itself refuses before there is a request, such as headers beyond the limit (431) or bytes that are no HTTP (400). A \
@@ -60,7 +60,7 @@ pub(super) fn problem() -> Value {
     })
 }
 
-/// The doors of the gateway, which is mounted beside these.
+/// The state of the gateway, which is mounted beside these.
 pub(super) const PROXY: &str = "/api/v1/proxy/{connection}/{path}";
 
 pub(super) fn proxy() -> Map<String, Value> {
@@ -71,7 +71,7 @@ pub(super) fn proxy() -> Map<String, Value> {
             "tags": ["gateway"],
             "operationId": format!("call{method}"),
             "summary": "Calls the API of a provider with the token put in.",
-            "description": "Asks for the scope `proxy:NAME`, which may be limited to methods and paths. Every method goes through but \
+            "description": "RequiredScope for the scope `proxy:NAME`, which may be limited to methods and paths. Every method goes through but \
                 CONNECT and TRACE; query, headers and body go on as they come, without the credential of the caller. A token \
                 that the API refuses is refreshed, and the call made once more.",
             "security": (["serviceToken", "apiKey", "bearer"].map(|scheme| json!({ scheme: ["proxy:NAME"] }))),

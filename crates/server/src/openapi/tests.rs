@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 
-/// Method, path and operation of all doors.
+/// Method, path and operation of all state.
 fn operations() -> Vec<(String, String, Value)> {
     let document: Value = serde_json::from_str(openapi()).unwrap();
     let mut all = Vec::new();

@@ -10,32 +10,32 @@ use jeton_keeper::{SlotState, look_at_spill_slots};
 use jeton_testkit::Client;
 use serde_json::Value;
 
-use crate::scene::{Scene, onward, page, set_cookie};
+use crate::consent_app::{ConsentApp, page, provider_url, set_cookie};
 
 #[tokio::test]
 async fn a_consent_ends_in_a_connection_that_refreshes() {
-    let scene = Scene::with("oauth2", &[("authorize_url", "https://sso.example.com/authorize")]).await;
-    let back = scene.consent().await;
-    let reply = scene.come_back(&back).await;
+    let app = ConsentApp::with("oauth2", &[("authorize_url", "https://sso.example.com/authorize")]).await;
+    let back = app.consent().await;
+    let reply = app.call_back(&back).await;
     let sentence = page(&reply, 200, "Connected");
     assert!(sentence.starts_with("`acme` is connected, and jeton keeps its token alive"), "{sentence}");
-    assert_eq!(scene.condition().await, "live");
-    assert_eq!(scene.progress().await["state"], "done");
-    let given = scene.house.client().get_json("/api/v1/connections/acme/token").await.unwrap();
-    assert!(scene.emulator.accepts(given["access_token"].as_str().unwrap()));
-    scene.house.vault.refresh("acme", Trigger::Forced).await.unwrap();
-    let stats = scene.emulator.stats();
+    assert_eq!(app.condition().await, "live");
+    assert_eq!(app.progress().await["state"], "done");
+    let given = app.server.client().get_json("/api/v1/connections/acme/token").await.unwrap();
+    assert!(app.emulator.accepts(given["access_token"].as_str().unwrap()));
+    app.server.vault.refresh("acme", Trigger::Forced).await.unwrap();
+    let stats = app.emulator.stats();
     assert_eq!((stats.requests, stats.accepted, stats.rotations), (2, 2, 1));
-    let log = scene.house.vault.attempts(&AttemptFilter::default(), 10).await.unwrap();
+    let log = app.server.vault.attempts(&AttemptFilter::default(), 10).await.unwrap();
     let acts: Vec<_> = log.iter().map(|attempt| (attempt.act, attempt.status)).collect();
     assert_eq!(acts, [(Act::Redeem, AttemptStatus::Success), (Act::Connect, AttemptStatus::Success)]);
 }
 
 #[tokio::test]
 async fn a_link_shows_what_it_asks_for_and_a_button_opens_it() {
-    let scene = Scene::of("amocrm").await;
-    let link = scene.link().await;
-    let asked = scene.house.stranger().get(&link).await.unwrap();
+    let app = ConsentApp::of("amocrm").await;
+    let link = app.link().await;
+    let asked = app.server.anonymous().get(&link).await.unwrap();
     let sentence = page(&asked, 200, "Connect an account");
     assert!(
         sentence.starts_with("Go on to amoCRM / Kommo, sign in with the account that `acme` is to use"),
@@ -51,30 +51,30 @@ async fn a_link_shows_what_it_asks_for_and_a_button_opens_it() {
     assert!(!asked.headers.contains_key("set-cookie") && !asked.headers.contains_key("refresh"));
     let (_, ticket) = link.split_once("ticket=").unwrap();
     assert!(!html.contains(ticket), "{html}");
-    assert_eq!(scene.progress().await["state"], "waiting");
-    onward(&scene.open(&link).await);
+    assert_eq!(app.progress().await["state"], "waiting");
+    provider_url(&app.open(&link).await);
 }
 
 #[tokio::test]
 async fn the_browser_is_sent_on_with_a_state_a_challenge_and_a_cookie_of_its_own() {
-    let scene = Scene::with("oauth2", &[("authorize_url", "https://sso.example.com/authorize")]).await;
-    let opened = scene.open(&scene.link().await).await;
+    let app = ConsentApp::with("oauth2", &[("authorize_url", "https://sso.example.com/authorize")]).await;
+    let opened = app.open(&app.link().await).await;
     let cookie = set_cookie(&opened);
     assert!(cookie.starts_with("__Secure-jeton-"), "{cookie}");
     for part in ["; Max-Age=600", "; HttpOnly", "; SameSite=Lax", "; Secure"] {
         assert!(cookie.contains(part), "{part}: {cookie}");
     }
-    let location = onward(&opened);
+    let location = provider_url(&opened);
     for part in
         ["response_type=code", "code_challenge_method=S256", "code_challenge=", "state=", "redirect_uri="]
     {
         assert!(location.contains(part), "{part}: {location}");
     }
-    assert_eq!(scene.progress().await["state"], "asked");
+    assert_eq!(app.progress().await["state"], "asked");
 }
 
 /// The folder that a browser keeps a cookie for, which came with the page at `address` (RFC 6265, section 5.1.4).
-fn kept_for(cookie: &str, address: &str) -> String {
+fn cookie_folder(cookie: &str, address: &str) -> String {
     let path = cookie.split("; ").find_map(|part| part.strip_prefix("Path="));
     let (folder, _) = address.split(['?', '#']).next().unwrap().rsplit_once('/').unwrap();
     path.unwrap_or(folder).to_owned()
@@ -82,27 +82,27 @@ fn kept_for(cookie: &str, address: &str) -> String {
 
 #[tokio::test]
 async fn the_cookie_is_dismissed_from_the_folder_it_was_set_for_once_it_has_served() {
-    let scene = Scene::of("amocrm").await;
+    let app = ConsentApp::of("amocrm").await;
     // A proxy takes `/tokens` away: what browsers know is not what this server sees.
     let (authorize, callback) = ("/tokens/oauth/authorize?ticket=x", "/tokens/oauth/callback?state=x");
     for (refused, title, status) in [(false, "Connected", 200), (true, "Consent refused", 403)] {
-        let opened = scene.open(&scene.link().await).await;
+        let opened = app.open(&app.link().await).await;
         let set = set_cookie(&opened).to_owned();
-        let mut back = scene.back_from(&onward(&opened), &set).await;
+        let mut back = app.consent_at_provider(&provider_url(&opened), &set).await;
         if refused {
             back = back.without("code").with("error", "access_denied");
         }
-        let reply = scene.come_back(&back).await;
+        let reply = app.call_back(&back).await;
         page(&reply, status, title);
         let gone = set_cookie(&reply);
         assert_eq!(gone.split_once('=').unwrap().0, set.split_once('=').unwrap().0, "the same name");
         assert!(gone.contains("=; Max-Age=0; HttpOnly; SameSite=Lax; Secure"), "{gone}");
-        assert_eq!(kept_for(&set, authorize), "/tokens/oauth");
-        assert_eq!(kept_for(gone, callback), "/tokens/oauth");
+        assert_eq!(cookie_folder(&set, authorize), "/tokens/oauth");
+        assert_eq!(cookie_folder(gone, callback), "/tokens/oauth");
     }
     // One that has not served stays.
-    let back = scene.consent().await;
-    let other = scene.come_back_as(&format!("{}x", back.cookie), &back).await;
+    let back = app.consent().await;
+    let other = app.call_back_with_cookie(&format!("{}x", back.cookie), &back).await;
     page(&other, 403, "Another browser began this");
     assert!(!other.headers.contains_key("set-cookie"));
 }
@@ -115,84 +115,84 @@ async fn what_a_callback_captures_decides_where_the_code_goes() {
         ("zoho", "accounts-server", Some("https://accounts.zoho.eu"), "accounts.zoho.eu"),
         ("zoho", "accounts-server", Some("https://accounts.zoho.in"), "accounts.zoho.in"),
     ] {
-        let scene = Scene::of(provider).await;
-        let mut back = scene.consent().await;
+        let app = ConsentApp::of(provider).await;
+        let mut back = app.consent().await;
         if let Some(value) = value {
             back = back.with(parameter, value);
         }
         assert!(back.params.contains_key(parameter), "{provider}: {back:?}");
-        let captured = scene.real.capture(&back.params).unwrap();
+        let captured = app.real.capture(&back.params).unwrap();
         let code = Some(back.params["code"].as_str().into());
         let request =
-            scene.real.request(Step::Exchange, &Slots { code, captured, ..Slots::default() }).unwrap();
+            app.real.request(Step::Exchange, &Slots { code, captured, ..Slots::default() }).unwrap();
         assert_eq!(request.url.host_str(), Some(host), "{provider}");
-        page(&scene.come_back(&back).await, 200, "Connected");
-        assert_eq!(scene.condition().await, "live", "{provider}");
-        assert_eq!(scene.emulator.stats().accepted, 1, "{provider}");
+        page(&app.call_back(&back).await, 200, "Connected");
+        assert_eq!(app.condition().await, "live", "{provider}");
+        assert_eq!(app.emulator.stats().accepted, 1, "{provider}");
     }
 }
 
 #[tokio::test]
 async fn a_new_token_lives_as_long_as_introspection_says() {
-    let scene = Scene::of("salesforce").await;
-    let before = scene.clock.now();
-    page(&scene.come_back(&scene.consent().await).await, 200, "Connected");
-    let status = scene.house.vault.status("acme").await.unwrap();
+    let app = ConsentApp::of("salesforce").await;
+    let before = app.clock.now();
+    page(&app.call_back(&app.consent().await).await, 200, "Connected");
+    let status = app.server.vault.status("acme").await.unwrap();
     let life = status.expires_at.unwrap().since(before);
     // The provider's file says an hour where introspection says nothing.
     assert!(life > Duration::from_secs(50) && life < Duration::from_secs(70), "{life:?}");
-    let slots = look_at_spill_slots(&scene.data_dir()).unwrap();
+    let slots = look_at_spill_slots(&app.data_dir()).unwrap();
     assert!(slots.iter().all(|(_, state)| *state == SlotState::Free), "{slots:?}");
 }
 
 #[tokio::test]
 async fn a_new_consent_replaces_the_grant_and_a_failed_one_leaves_it_alone() {
-    let scene = Scene::of("amocrm").await;
-    page(&scene.come_back(&scene.consent().await).await, 200, "Connected");
-    let first = scene.house.vault.status("acme").await.unwrap();
-    let refused = scene.consent().await.without("code").with("error", "access_denied");
-    page(&scene.come_back(&refused).await, 403, "Consent refused");
-    assert_eq!(scene.house.vault.status("acme").await.unwrap(), first);
-    page(&scene.come_back(&scene.consent().await).await, 200, "Connected");
-    let second = scene.house.vault.status("acme").await.unwrap();
+    let app = ConsentApp::of("amocrm").await;
+    page(&app.call_back(&app.consent().await).await, 200, "Connected");
+    let first = app.server.vault.status("acme").await.unwrap();
+    let refused = app.consent().await.without("code").with("error", "access_denied");
+    page(&app.call_back(&refused).await, 403, "Consent refused");
+    assert_eq!(app.server.vault.status("acme").await.unwrap(), first);
+    page(&app.call_back(&app.consent().await).await, 200, "Connected");
+    let second = app.server.vault.status("acme").await.unwrap();
     assert_eq!(second.generation, first.generation.next());
     assert_ne!(second.fingerprint, first.fingerprint);
 }
 
 #[tokio::test]
 async fn the_state_of_consents_is_told_to_the_key_and_to_the_ticket() {
-    let scene = Scene::of("amocrm").await;
-    let link = scene.link().await;
+    let app = ConsentApp::of("amocrm").await;
+    let link = app.link().await;
     let (_, ticket) = link.split_once("ticket=").unwrap();
-    let stranger: Client = scene.house.stranger();
-    let asked = stranger.get(&format!("/oauth/status?ticket={ticket}")).await.unwrap();
+    let anonymous: Client = app.server.anonymous();
+    let asked = anonymous.get(&format!("/oauth/status?ticket={ticket}")).await.unwrap();
     assert_eq!(asked.headers["cache-control"], "no-store");
     let asked: Value = asked.json().unwrap();
     assert_eq!((&asked["state"], &asked["connection"]), (&"waiting".into(), &"acme".into()));
     assert!(asked["until"].is_string());
-    let all = scene.house.client().get_json("/oauth/status").await.unwrap();
+    let all = app.server.client().get_json("/oauth/status").await.unwrap();
     assert_eq!(all["items"][0]["connection"], "acme");
     assert_eq!(all["items"][0]["condition"], "pending");
     assert_eq!(all["items"][0]["consent"], asked);
     assert_eq!(all["next"], Value::Null);
     assert!(!all.to_string().contains(ticket));
 
-    assert_eq!(stranger.get("/oauth/status").await.unwrap().status, 403);
-    let unknown = stranger.get("/oauth/status?ticket=none").await.unwrap();
+    assert_eq!(anonymous.get("/oauth/status").await.unwrap().status, 403);
+    let unknown = anonymous.get("/oauth/status?ticket=none").await.unwrap();
     assert_eq!((unknown.status.as_u16(), &unknown.json().unwrap()["code"]), (404, &"UNKNOWN_LINK".into()));
-    assert_eq!(scene.house.client().get("/oauth/status?tiket=x").await.unwrap().status, 400);
+    assert_eq!(app.server.client().get("/oauth/status?tiket=x").await.unwrap().status, 400);
     // A connection that nobody was asked about says so.
-    scene.clock.pass(8 * 24 * 3600);
-    scene.link().await;
-    assert_eq!(stranger.get(&format!("/oauth/status?ticket={ticket}")).await.unwrap().status, 404);
+    app.clock.pass(8 * 24 * 3600);
+    app.link().await;
+    assert_eq!(anonymous.get(&format!("/oauth/status?ticket={ticket}")).await.unwrap().status, 404);
 }
 
 #[tokio::test]
 async fn consents_in_two_tabs_of_one_browser_do_not_disturb_each_other() {
-    let scene = Scene::of("amocrm").await;
-    let (one, two) = (scene.consent().await, scene.consent().await);
+    let app = ConsentApp::of("amocrm").await;
+    let (one, two) = (app.consent().await, app.consent().await);
     let both = format!("{}; {}", one.cookie, two.cookie);
-    page(&scene.come_back_as(&both, &two).await, 200, "Connected");
-    page(&scene.come_back_as(&both, &one).await, 200, "Connected");
-    assert_eq!(scene.emulator.stats().accepted, 2);
+    page(&app.call_back_with_cookie(&both, &two).await, 200, "Connected");
+    page(&app.call_back_with_cookie(&both, &one).await, 200, "Connected");
+    assert_eq!(app.emulator.stats().accepted, 2);
 }

@@ -6,8 +6,8 @@ use jeton_keeper::Grant;
 use jeton_server::Limits;
 use serde_json::{Value, json};
 
-use crate::house::{Ground, operator};
-use crate::scene::Scene;
+use crate::app::{TestEnv, operator};
+use crate::consent_app::ConsentApp;
 
 const STATUS: &str = "/api/v1/diagnostics/token-status";
 const CONFIG: &str = "/api/v1/diagnostics/config";
@@ -18,7 +18,7 @@ fn keys(value: &Value) -> Vec<&str> {
 
 #[tokio::test]
 async fn the_state_of_the_tokens_is_told_to_the_letter() {
-    let scene = Scene::of("amocrm").await;
+    let app = ConsentApp::of("amocrm").await;
     let access = format!("{}.{}.{}", "eyJ0eXAiOiJKV1Qi", "b".repeat(40), "c".repeat(20));
     let grant = Grant {
         access: Some(Secret::new(access.clone())),
@@ -26,8 +26,8 @@ async fn the_state_of_the_tokens_is_told_to_the_letter() {
         refresh: Some(Secret::new("r".repeat(60))),
         refresh_expires_at: None,
     };
-    scene.house.vault.connect("acme", grant, &operator()).await.unwrap();
-    let answer = scene.house.client().get_json(STATUS).await.unwrap();
+    app.server.vault.connect("acme", grant, &operator()).await.unwrap();
+    let answer = app.server.client().get_json(STATUS).await.unwrap();
     assert_eq!(keys(&answer), ["data", "success"]);
     assert_eq!(answer["success"], true);
     let data = &answer["data"];
@@ -58,14 +58,14 @@ async fn the_state_of_the_tokens_is_told_to_the_letter() {
 
 #[tokio::test]
 async fn what_is_wrong_with_the_tokens_is_listed() {
-    let scene = Scene::of("amocrm").await;
+    let app = ConsentApp::of("amocrm").await;
     let grant = Grant {
         access: Some(Secret::new("no-jwt-at-all-but-long-enough-to-be-cut")),
         access_expires_at: Some(SystemClock.now() - std::time::Duration::from_mins(1)),
         ..Grant::default()
     };
-    scene.house.vault.connect("acme", grant, &operator()).await.unwrap();
-    let answer = scene.house.client().get_json(STATUS).await.unwrap();
+    app.server.vault.connect("acme", grant, &operator()).await.unwrap();
+    let answer = app.server.client().get_json(STATUS).await.unwrap();
     let validation = &answer["data"]["token_validation"];
     assert_eq!((&validation["valid"], &validation["expired"]), (&json!(false), &json!(true)));
     assert!(validation["expires_in"].as_i64().unwrap() < 0);
@@ -75,11 +75,11 @@ async fn what_is_wrong_with_the_tokens_is_listed() {
 
 #[tokio::test]
 async fn the_set_up_is_told_to_the_letter_and_without_secrets() {
-    let scene = Scene::of("amocrm").await;
-    let before = scene.house.client().get_json(CONFIG).await.unwrap();
+    let app = ConsentApp::of("amocrm").await;
+    let before = app.server.client().get_json(CONFIG).await.unwrap();
     assert_eq!(keys(&before["data"]), ["client_id", "domain", "redirect_uri", "token_storage_path"]);
-    crate::scene::page(&scene.come_back(&scene.consent().await).await, 200, "Connected");
-    let answer = scene.house.client().get_json(CONFIG).await.unwrap();
+    crate::consent_app::page(&app.call_back(&app.consent().await).await, 200, "Connected");
+    let answer = app.server.client().get_json(CONFIG).await.unwrap();
     let data = &answer["data"];
     assert_eq!(data["domain"], "acme.amocrm.ru", "as the callback captured it: {data}");
     assert!(data["client_id"].as_str().unwrap().ends_with("..."), "{data}");
@@ -90,16 +90,16 @@ async fn the_set_up_is_told_to_the_letter_and_without_secrets() {
 
 #[tokio::test]
 async fn with_more_than_one_connection_the_caller_says_which() {
-    let ground = Ground::new().await;
-    let house = ground.house(&["acme", "other"], Limits::default()).await;
-    house.connect(&ground, "other").await;
-    let asked = house.client().get(STATUS).await.unwrap();
+    let env = TestEnv::new().await;
+    let server = env.serve(&["acme", "other"], Limits::default()).await;
+    server.connect(&env, "other").await;
+    let asked = server.client().get(STATUS).await.unwrap();
     assert_eq!(asked.status, 400);
     assert!(asked.text().contains("?connection=NAME"), "{}", asked.text());
-    let named = house.client().get_json(&format!("{STATUS}?connection=other")).await.unwrap();
+    let named = server.client().get_json(&format!("{STATUS}?connection=other")).await.unwrap();
     assert_eq!(named["data"]["token_validation"]["errors"], json!(["there is no access token"]));
-    let missing = house.client().get(&format!("{STATUS}?connection=acme")).await.unwrap();
+    let missing = server.client().get(&format!("{STATUS}?connection=acme")).await.unwrap();
     assert_eq!(missing.json().unwrap()["code"], "NOT_CONNECTED");
-    assert_eq!(house.client().get(&format!("{CONFIG}?connection=nobody")).await.unwrap().status, 404);
-    assert_eq!(house.stranger().get(STATUS).await.unwrap().status, 403);
+    assert_eq!(server.client().get(&format!("{CONFIG}?connection=nobody")).await.unwrap().status, 404);
+    assert_eq!(server.anonymous().get(STATUS).await.unwrap().status, 403);
 }

@@ -8,35 +8,35 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::house::{API_KEY, Ground};
+use crate::app::{API_KEY, TestEnv};
 
 const SOON: Duration = Duration::from_secs(10);
 const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: x\r\n";
 
 #[tokio::test]
 async fn headers_beyond_the_limits_are_refused() {
-    let ground = Ground::new().await;
-    let house = ground.house(&[], Limits::default()).await;
-    let large = house.raw(format!("{HEALTH}X-Large: {}\r\n\r\n", "x".repeat(17 * 1024))).await;
+    let env = TestEnv::new().await;
+    let server = env.serve(&[], Limits::default()).await;
+    let large = server.raw(format!("{HEALTH}X-Large: {}\r\n\r\n", "x".repeat(17 * 1024))).await;
     assert!(large.starts_with("HTTP/1.1 431 "), "{large}");
-    let many = house.raw(format!("{HEALTH}{}\r\n", "X-Many: 1\r\n".repeat(100))).await;
+    let many = server.raw(format!("{HEALTH}{}\r\n", "X-Many: 1\r\n".repeat(100))).await;
     assert!(many.starts_with("HTTP/1.1 431 "), "{many}");
     let fits = format!("{HEALTH}Connection: close\r\nX-Large: {}\r\n\r\n", "x".repeat(15 * 1024));
-    assert!(house.raw(fits).await.starts_with("HTTP/1.1 200 "));
-    assert!(house.raw("\x16\x03\x01 hello\r\n\r\n").await.starts_with("HTTP/1.1 400 "));
+    assert!(server.raw(fits).await.starts_with("HTTP/1.1 200 "));
+    assert!(server.raw("\x16\x03\x01 hello\r\n\r\n").await.starts_with("HTTP/1.1 400 "));
 }
 
 #[tokio::test]
 async fn a_body_beyond_the_limit_is_refused_announced_or_not() {
-    let ground = Ground::new().await;
-    let house = ground.house(&["acme"], Limits::default()).await;
+    let env = TestEnv::new().await;
+    let server = env.serve(&["acme"], Limits::default()).await;
     let head = format!(
         "POST /api/v1/connections/acme/refresh HTTP/1.1\r\nHost: x\r\nX-API-KEY: {API_KEY}\r\nContent-Type: application/json\r\n"
     );
-    let announced = house.raw(format!("{head}Content-Length: 65537\r\nConnection: close\r\n\r\n")).await;
+    let announced = server.raw(format!("{head}Content-Length: 65537\r\nConnection: close\r\n\r\n")).await;
     assert!(announced.starts_with("HTTP/1.1 413 ") && announced.contains("PAYLOAD_TOO_LARGE"), "{announced}");
 
-    let mut stream = TcpStream::connect(house.address).await.unwrap();
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
     let chunk = format!("10001\r\n{}\r\n", " ".repeat(65_537));
     stream.write_all(format!("{head}Transfer-Encoding: chunked\r\n\r\n{chunk}").as_bytes()).await.unwrap();
     let mut answer = [0; 12];
@@ -46,10 +46,10 @@ async fn a_body_beyond_the_limit_is_refused_announced_or_not() {
 
 #[tokio::test]
 async fn headers_that_trickle_in_end_their_connection() {
-    let ground = Ground::new().await;
+    let env = TestEnv::new().await;
     let limits = Limits { header_time: Duration::from_millis(300), ..Limits::default() };
-    let house = ground.house(&[], limits).await;
-    let mut slow = TcpStream::connect(house.address).await.unwrap();
+    let server = env.serve(&[], limits).await;
+    let mut slow = TcpStream::connect(server.address).await.unwrap();
     let trickle = async {
         loop {
             if slow.write_all(b"G").await.is_err() {
@@ -65,46 +65,46 @@ async fn headers_that_trickle_in_end_their_connection() {
         }
     };
     timeout(SOON, trickle).await.expect("the server ends a connection that never asks");
-    assert_eq!(house.stranger().get("/healthz").await.unwrap().status, 200);
+    assert_eq!(server.anonymous().get("/healthz").await.unwrap().status, 200);
 }
 
 #[tokio::test]
 async fn one_connection_too_many_waits_until_another_ends() {
-    let ground = Ground::new().await;
-    let house = ground.house(&[], Limits { connections: 1, ..Limits::default() }).await;
-    let mut first = TcpStream::connect(house.address).await.unwrap();
+    let env = TestEnv::new().await;
+    let server = env.serve(&[], Limits { connections: 1, ..Limits::default() }).await;
+    let mut first = TcpStream::connect(server.address).await.unwrap();
     first.write_all(format!("{HEALTH}\r\n").as_bytes()).await.unwrap();
     let mut answer = [0; 15];
     first.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200 OK");
 
-    let impatient = house.stranger().with_deadline(Duration::from_millis(300));
-    assert!(impatient.get("/healthz").await.is_err(), "there is one place, and it is taken");
+    let impatient = server.anonymous().with_deadline(Duration::from_millis(300));
+    assert!(impatient.get("/healthz").await.is_err(), "there is one env, and it is taken");
     drop(first);
-    let patient = house.stranger().with_deadline(SOON);
+    let patient = server.anonymous().with_deadline(SOON);
     assert_eq!(patient.get("/healthz").await.unwrap().status, 200);
 }
 
 #[tokio::test]
 async fn shutdown_answers_what_is_under_way_and_takes_no_more() {
-    let ground = Ground::new().await;
-    let house = ground.house(&["acme"], Limits::default()).await;
-    house.connect(&ground, "acme").await;
-    ground.emulator.set_temper(Temper::next([Mood::default().slow_after(Duration::from_millis(700))]));
-    let mut idle = TcpStream::connect(house.address).await.unwrap();
-    let client = house.client();
-    let address = house.address;
+    let env = TestEnv::new().await;
+    let server = env.serve(&["acme"], Limits::default()).await;
+    server.connect(&env, "acme").await;
+    env.emulator.set_temper(Temper::next([Mood::default().slow_after(Duration::from_millis(700))]));
+    let mut idle = TcpStream::connect(server.address).await.unwrap();
+    let client = server.client();
+    let address = server.address;
     let under_way = client.get("/api/v1/connections/acme/token");
     let stopping = async {
-        while ground.emulator.stats().requests == 0 {
+        while env.emulator.stats().requests == 0 {
             sleep(Duration::from_millis(5)).await;
         }
-        house.stop();
+        server.stop();
         let mut rest = Vec::new();
         let closed = timeout(SOON, idle.read_to_end(&mut rest)).await.expect("an idle connection is closed");
         assert_eq!(closed.unwrap(), 0);
         assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
-        timeout(SOON, house.ended()).await.expect("it stops when the last request is answered").unwrap();
+        timeout(SOON, server.ended()).await.expect("it stops when the last request is answered").unwrap();
     };
     let (answer, ()) = tokio::join!(under_way, stopping);
     assert_eq!(answer.unwrap().status, 200);
@@ -112,20 +112,20 @@ async fn shutdown_answers_what_is_under_way_and_takes_no_more() {
 
 #[tokio::test]
 async fn shutdown_waits_no_longer_than_it_was_told() {
-    let ground = Ground::new().await;
+    let env = TestEnv::new().await;
     let limits = Limits { drain: Duration::from_millis(200), ..Limits::default() };
-    let house = ground.house(&["acme"], limits).await;
-    house.connect(&ground, "acme").await;
-    ground.emulator.set_temper(Temper::next([Mood::default().slow_before(Duration::from_secs(20))]));
-    let client = house.client();
+    let server = env.serve(&["acme"], limits).await;
+    server.connect(&env, "acme").await;
+    env.emulator.set_temper(Temper::next([Mood::default().slow_before(Duration::from_secs(20))]));
+    let client = server.client();
     let hung = client.get("/api/v1/connections/acme/token");
     let stopping = async {
-        while ground.emulator.stats().in_flight == 0 {
+        while env.emulator.stats().in_flight == 0 {
             sleep(Duration::from_millis(5)).await;
         }
         let told = Instant::now();
-        house.stop();
-        timeout(SOON, house.ended()).await.expect("it stops").unwrap();
+        server.stop();
+        timeout(SOON, server.ended()).await.expect("it stops").unwrap();
         assert!(told.elapsed() >= Duration::from_millis(200));
     };
     let (answer, ()) = tokio::join!(hung, stopping);

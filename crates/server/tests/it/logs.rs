@@ -8,7 +8,7 @@ use serde_json::json;
 use tracing::Level;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::house::{API_KEY, Ground};
+use crate::app::{API_KEY, TestEnv};
 
 #[derive(Clone, Default)]
 struct Captured(Arc<Mutex<Vec<u8>>>);
@@ -48,16 +48,16 @@ async fn the_access_log_says_what_was_asked_and_no_secret() {
         .finish();
     let _listening = tracing::subscriber::set_default(subscriber);
 
-    let ground = Ground::new().await;
-    let house = ground.house(&["acme"], Limits::default()).await;
-    let refresh = house.connect(&ground, "acme").await;
-    let client = house.client();
+    let env = TestEnv::new().await;
+    let server = env.serve(&["acme"], Limits::default()).await;
+    let refresh = server.connect(&env, "acme").await;
+    let client = server.client();
     let token = client.get_json("/api/v1/connections/acme/token?min_ttl=5").await.unwrap();
     let access = token["access_token"].as_str().unwrap().to_owned();
     let rejected = json!({"access_token": access});
     let newer =
         client.post("/api/v1/connections/acme/token/reject", &rejected).await.unwrap().json().unwrap();
-    let wrong = house.stranger().with_header("x-api-key", "planted-key-77aa");
+    let wrong = server.anonymous().with_header("x-api-key", "planted-key-77aa");
     assert_eq!(wrong.get("/api/v1/connections").await.unwrap().status, 403);
     assert_eq!(client.get("/planted-path-77aa?q=planted-query-77aa").await.unwrap().status, 404);
 

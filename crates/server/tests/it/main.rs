@@ -4,19 +4,19 @@
     reason = "the functions beside the tests are test code too: what goes wrong there fails the test"
 )]
 
+mod app;
+mod audit;
 mod consent;
+mod consent_app;
+mod consent_errors;
 mod consent_exchange;
-mod consent_refusals;
-mod described;
 mod diagnostics;
-mod doors;
-mod house;
+mod endpoints;
+mod errors;
 mod limits;
 mod logs;
 mod nginx;
-mod record;
-mod refusals;
-mod scene;
+mod openapi;
 mod service_tokens;
 #[expect(
     dead_code,

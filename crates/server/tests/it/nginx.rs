@@ -10,7 +10,7 @@ use jeton_server::Limits;
 use jeton_testkit::{Client, FreePort, end_nginx, nginx};
 use tokio::time::{Instant, sleep};
 
-use crate::house::{Ground, House, operator};
+use crate::app::{TestEnv, TestServer, operator};
 
 /// nginx, and the site behind it: whoever is let in reads who it is.
 struct Nginx {
@@ -60,23 +60,23 @@ http {{
     )
 }
 
-async fn nginx_before(house: &House, folder: &Path) -> Nginx {
+async fn nginx_before(server: &TestServer, folder: &Path) -> Nginx {
     let port = FreePort::find().unwrap();
     let site = folder.join("site/api/v4");
     fs::create_dir_all(&site).unwrap();
     fs::write(site.join("leads"), "let in").unwrap();
     fs::write(folder.join("site/admin"), "let in").unwrap();
     let file = folder.join("nginx.conf");
-    fs::write(&file, settings(folder, &port, &format!("http://{}", house.address))).unwrap();
+    fs::write(&file, settings(folder, &port, &format!("http://{}", server.address))).unwrap();
     let log = fs::File::create(folder.join("errors")).unwrap();
     let mut command = Command::new(nginx().unwrap());
     command.arg("-p").arg(folder).arg("-c").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     let mut nginx = Nginx { child: command.spawn().unwrap(), port };
-    let begun = Instant::now();
+    let started = Instant::now();
     while Client::new(&nginx.port.base_url()).get("/").await.is_err() {
         let errors = || fs::read_to_string(folder.join("errors")).unwrap();
         assert!(nginx.child.try_wait().unwrap().is_none(), "nginx ended: {}", errors());
-        assert!(begun.elapsed() < Duration::from_secs(20), "nginx does not answer: {}", errors());
+        assert!(started.elapsed() < Duration::from_secs(20), "nginx does not answer: {}", errors());
         sleep(Duration::from_millis(20)).await;
     }
     nginx
@@ -84,14 +84,14 @@ async fn nginx_before(house: &House, folder: &Path) -> Nginx {
 
 #[tokio::test]
 async fn nginx_lets_in_whom_jeton_knows_as_far_as_its_scopes_reach() {
-    let ground = Ground::new().await;
-    let house = ground.house(&["acme"], Limits::default()).await;
+    let env = TestEnv::new().await;
+    let server = env.serve(&["acme"], Limits::default()).await;
     let folder = tempfile::tempdir().unwrap();
-    let nginx = nginx_before(&house, folder.path()).await;
-    let stranger = Client::new(&nginx.port.base_url());
-    assert_eq!(stranger.get("/api/v4/leads").await.unwrap().status, 403);
+    let nginx = nginx_before(&server, folder.path()).await;
+    let anonymous = Client::new(&nginx.port.base_url());
+    assert_eq!(anonymous.get("/api/v4/leads").await.unwrap().status, 403);
     assert_eq!(
-        stranger.with_header("x-service-token", "wrong").get("/api/v4/leads").await.unwrap().status,
+        anonymous.with_header("x-service-token", "wrong").get("/api/v4/leads").await.unwrap().status,
         403
     );
 
@@ -102,7 +102,7 @@ async fn nginx_lets_in_whom_jeton_knows_as_far_as_its_scopes_reach() {
         life: None,
         hash: None,
     };
-    let issued = house.access.create(wanted, &operator()).await.unwrap();
+    let issued = server.access.create(wanted, &operator()).await.unwrap();
     let raw = issued.raw.unwrap();
     let bot = Client::new(&nginx.port.base_url()).with_header("x-service-token", raw.reveal());
     let let_in = bot.get("/api/v4/leads").await.unwrap();
@@ -114,6 +114,6 @@ async fn nginx_lets_in_whom_jeton_knows_as_far_as_its_scopes_reach() {
     assert_eq!(bot.get("/admin").await.unwrap().status, 403, "beyond its scope");
     assert_eq!(bot.delete("/api/v4/leads").await.unwrap().status, 403, "a method that it lacks");
 
-    house.access.revoke(issued.token.id, &operator()).await.unwrap();
+    server.access.revoke(issued.token.id, &operator()).await.unwrap();
     assert_eq!(bot.get("/api/v4/leads").await.unwrap().status, 403, "revoked, at once");
 }

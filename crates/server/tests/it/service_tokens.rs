@@ -4,7 +4,7 @@ use jeton_server::Limits;
 use jeton_testkit::{Client, Reply};
 use serde_json::{Value, json};
 
-use crate::house::{API_KEY, Ground, House};
+use crate::app::{API_KEY, TestEnv, TestServer};
 
 const TOKENS: &str = "/api/v1/service-tokens";
 const TOKEN: &str = "/api/v1/connections/acme/token";
@@ -19,15 +19,15 @@ fn code(reply: &Reply) -> (u16, String) {
     (status, body["code"].as_str().unwrap_or_default().to_owned())
 }
 
-fn with(house: &House, header: &str, value: &str) -> Client {
-    house.stranger().with_header(header, value)
+fn with(server: &TestServer, header: &str, value: &str) -> Client {
+    server.anonymous().with_header(header, value)
 }
 
 #[tokio::test]
 async fn what_is_missing_and_what_is_wrong_is_said_to_the_letter() {
-    let ground = Ground::new().await;
-    let house = ground.house(&["acme"], Limits::default()).await;
-    let missing = house.stranger().get(TOKEN).await.unwrap();
+    let env = TestEnv::new().await;
+    let server = env.serve(&["acme"], Limits::default()).await;
+    let missing = server.anonymous().get(TOKEN).await.unwrap();
     assert_eq!(missing.headers["content-type"], "application/problem+json");
     assert_eq!(
         answered(&missing),
@@ -45,39 +45,39 @@ async fn what_is_missing_and_what_is_wrong_is_said_to_the_letter() {
     );
     let invalid = json!({"code": "SERVICE_TOKEN_INVALID", "detail": "Invalid service token."});
     for wrong in ["my-secure-bot1-token-2024", "jts_0000", "Bearer"] {
-        let (status, body) = answered(&with(&house, "x-service-token", wrong).get(TOKEN).await.unwrap());
+        let (status, body) = answered(&with(&server, "x-service-token", wrong).get(TOKEN).await.unwrap());
         assert_eq!((status, &body["error"], &body["code"]), (403, &invalid, &invalid["code"]), "{wrong}");
     }
 }
 
 #[tokio::test]
 async fn one_credential_comes_in_by_any_header_and_two_that_differ_by_none() {
-    let ground = Ground::new().await;
-    let house = ground.house(&["acme"], Limits::default()).await;
-    let made = house.admin().await.post(TOKENS, &json!({"name": "bot1", "scopes": ["read"]})).await.unwrap();
+    let env = TestEnv::new().await;
+    let server = env.serve(&["acme"], Limits::default()).await;
+    let made = server.admin().await.post(TOKENS, &json!({"name": "bot1", "scopes": ["read"]})).await.unwrap();
     let (status, made) = answered(&made);
     assert_eq!(status, 201, "{made}");
     let raw = made["token"].as_str().unwrap();
     let bearer = format!("Bearer {raw}");
     for (header, value) in [("x-service-token", raw), ("x-api-key", raw), ("authorization", &bearer)] {
         assert_eq!(
-            with(&house, header, value).get("/api/v1/connections").await.unwrap().status,
+            with(&server, header, value).get("/api/v1/connections").await.unwrap().status,
             200,
             "{header}"
         );
     }
-    let both = with(&house, "x-service-token", raw).with_header("x-api-key", API_KEY);
+    let both = with(&server, "x-service-token", raw).with_header("x-api-key", API_KEY);
     assert_eq!(code(&both.get(TOKEN).await.unwrap()), (400, "CONFLICTING_CREDENTIALS".into()));
-    let same = with(&house, "x-service-token", raw).with_header("authorization", &bearer);
+    let same = with(&server, "x-service-token", raw).with_header("authorization", &bearer);
     assert_eq!(same.get("/api/v1/connections").await.unwrap().status, 200);
 }
 
 #[tokio::test]
 async fn each_door_asks_for_its_scope_and_names_it() {
-    let ground = Ground::new().await;
-    let house = ground.house(&["acme", "shop"], Limits::default()).await;
-    house.connect(&ground, "acme").await;
-    let bot = house.service("bot1", "token:acme proxy:shop").await;
+    let env = TestEnv::new().await;
+    let server = env.serve(&["acme", "shop"], Limits::default()).await;
+    server.connect(&env, "acme").await;
+    let bot = server.service("bot1", "token:acme proxy:shop").await;
     assert_eq!(bot.get(TOKEN).await.unwrap().status, 200);
     assert_eq!(bot.post("/api/v1/connections/acme/refresh", &json!({})).await.unwrap().status, 200);
     let none = json!({});
@@ -93,41 +93,45 @@ async fn each_door_asks_for_its_scope_and_names_it() {
         (bot.delete("/api/v1/connections/acme").await, "admin"),
         (bot.get(TOKENS).await, "admin"),
         (bot.post(TOKENS, &json!({"name": "bot1", "scopes": ["admin"]})).await, "admin"),
-        (house.client().get(TOKENS).await, "admin"),
-        (house.admin().await.get(TOKEN).await, "token:acme"),
+        (server.client().get(TOKENS).await, "admin"),
+        (server.admin().await.get(TOKEN).await, "token:acme"),
     ] {
         let (status, body) = answered(&reply.unwrap());
         assert_eq!((status, &body["code"]), (403, &"SCOPE_INSUFFICIENT".into()), "{body}");
         assert_eq!(body["missing_scope"], missing, "{body}");
         assert!(body["detail"].as_str().unwrap().contains(missing), "{body}");
     }
-    assert_eq!(house.client().get(TOKEN).await.unwrap().status, 200, "the API key has every scope but admin");
-    assert_eq!(house.admin().await.get("/api/v1/connections").await.unwrap().status, 200, "admin reads");
+    assert_eq!(
+        server.client().get(TOKEN).await.unwrap().status,
+        200,
+        "the API key has every scope but admin"
+    );
+    assert_eq!(server.admin().await.get("/api/v1/connections").await.unwrap().status, 200, "admin reads");
 }
 
 #[tokio::test]
 async fn of_an_unknown_connection_only_near_names_that_the_caller_may_see_are_told() {
-    let ground = Ground::new().await;
-    let house = ground.house(&["acme", "acme-secret"], Limits::default()).await;
+    let env = TestEnv::new().await;
+    let server = env.serve(&["acme", "acme-secret"], Limits::default()).await;
     let told = async |client: Client, name: &str| {
         let reply = client.get(&format!("/api/v1/connections/{name}/token")).await.unwrap();
         let (status, body) = answered(&reply);
         assert_eq!((status, &body["code"]), (404, &"UNKNOWN_CONNECTION".into()), "{body}");
         body["detail"].as_str().unwrap().to_owned()
     };
-    let bot = house.service("bot1", "token:acme").await;
+    let bot = server.service("bot1", "token:acme").await;
     assert!(told(bot.clone(), "acmee").await.contains("did you mean acme?"));
     assert!(!told(bot, "acme-secrets").await.contains("acme-secret ("), "a name that it may not see");
-    let blind = house.service("bot2", "token:acme-secrets proxy:other").await;
+    let blind = server.service("bot2", "token:acme-secrets proxy:other").await;
     assert!(!told(blind, "acme-secrets").await.contains("did you mean"));
-    assert!(told(house.client(), "acme-secrets").await.contains("did you mean acme-secret?"));
+    assert!(told(server.client(), "acme-secrets").await.contains("did you mean acme-secret?"));
 }
 
 #[tokio::test]
 async fn a_token_is_shown_once_listed_without_it_and_revoked_at_once() {
-    let ground = Ground::new().await;
-    let house = ground.house(&["acme"], Limits::default()).await;
-    let admin = house.admin().await;
+    let env = TestEnv::new().await;
+    let server = env.serve(&["acme"], Limits::default()).await;
+    let admin = server.admin().await;
     let wanted =
         json!({"name": "bot1", "scopes": ["read", "token:*"], "expires_in": "90d", "notes": "of the shop"});
     let (status, made) = answered(&admin.post(TOKENS, &wanted).await.unwrap());
@@ -148,7 +152,7 @@ async fn a_token_is_shown_once_listed_without_it_and_revoked_at_once() {
     );
     assert_eq!(page["next"], Value::Null);
 
-    let bot = with(&house, "x-service-token", raw);
+    let bot = with(&server, "x-service-token", raw);
     assert_eq!(bot.get("/api/v1/connections").await.unwrap().status, 200);
     let one = format!("{TOKENS}/{}", made["id"].as_str().unwrap());
     assert_eq!(admin.delete(&one).await.unwrap().status, 204);
@@ -162,9 +166,9 @@ async fn a_token_is_shown_once_listed_without_it_and_revoked_at_once() {
 
 #[tokio::test]
 async fn in_the_overlap_of_a_rotation_both_tokens_come_in() {
-    let ground = Ground::new().await;
-    let house = ground.house(&["acme"], Limits::default()).await;
-    let admin = house.admin().await;
+    let env = TestEnv::new().await;
+    let server = env.serve(&["acme"], Limits::default()).await;
+    let admin = server.admin().await;
     let (_, made) =
         answered(&admin.post(TOKENS, &json!({"name": "bot1", "scopes": ["read"]})).await.unwrap());
     let rotate = |id: &Value| format!("{TOKENS}/{}/rotate", id.as_str().unwrap());
@@ -177,20 +181,20 @@ async fn in_the_overlap_of_a_rotation_both_tokens_come_in() {
     );
     assert_eq!(second["replaces"]["successor"], second["id"]);
     for token in [&made["token"], &second["token"]] {
-        let bot = with(&house, "x-service-token", token.as_str().unwrap());
+        let bot = with(&server, "x-service-token", token.as_str().unwrap());
         assert_eq!(bot.get("/api/v1/connections").await.unwrap().status, 200);
     }
     let (_, third) = answered(&admin.post(&rotate(&second["id"]), &json!({"overlap": "0s"})).await.unwrap());
     assert_eq!(third["replaces"]["standing"], "expired");
-    let old = with(&house, "x-service-token", second["token"].as_str().unwrap());
+    let old = with(&server, "x-service-token", second["token"].as_str().unwrap());
     assert_eq!(code(&old.get("/api/v1/connections").await.unwrap()), (403, "SERVICE_TOKEN_INVALID".into()));
 }
 
 #[tokio::test]
 async fn whole_seconds_may_be_written_as_a_language_without_integers_writes_them() {
-    let ground = Ground::new().await;
-    let house = ground.house(&[], Limits::default()).await;
-    let admin = house.admin().await;
+    let env = TestEnv::new().await;
+    let server = env.serve(&[], Limits::default()).await;
+    let admin = server.admin().await;
     let wanted = json!({"name": "bot1", "scopes": vec!["read"; 64], "expires_in": 7_776_000.0});
     let (status, made) = answered(&admin.post(TOKENS, &wanted).await.unwrap());
     assert_eq!((status, &made["scopes"]), (201, &json!(["read"])), "{made}");
@@ -204,9 +208,9 @@ async fn whole_seconds_may_be_written_as_a_language_without_integers_writes_them
 
 #[tokio::test]
 async fn bad_orders_are_refused_and_repeat_nothing() {
-    let ground = Ground::new().await;
-    let house = ground.house(&["acme"], Limits::default()).await;
-    let admin = house.admin().await;
+    let env = TestEnv::new().await;
+    let server = env.serve(&["acme"], Limits::default()).await;
+    let admin = server.admin().await;
     for (body, status, expected) in [
         (json!({}), 422, "UNPROCESSABLE_BODY"),
         (json!({"name": "Bot", "scopes": []}), 422, "UNPROCESSABLE_BODY"),

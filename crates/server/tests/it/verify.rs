@@ -3,7 +3,7 @@
 use jeton_server::Limits;
 use jeton_testkit::Reply;
 
-use crate::house::{API_KEY, Ground};
+use crate::app::{API_KEY, TestEnv};
 
 const VERIFY: &str = "/api/v1/verify";
 
@@ -14,26 +14,29 @@ fn refused(reply: &Reply) -> (u16, String) {
 
 #[tokio::test]
 async fn a_good_credential_is_answered_with_its_service_and_nothing_else() {
-    let ground = Ground::new().await;
-    let house = ground.house(&["acme"], Limits::default()).await;
-    let bot = house.service("bot1", "").await;
-    for (client, service) in [(bot, "bot1"), (house.client(), "api-key")] {
+    let env = TestEnv::new().await;
+    let server = env.serve(&["acme"], Limits::default()).await;
+    let bot = server.service("bot1", "").await;
+    for (client, service) in [(bot, "bot1"), (server.client(), "api-key")] {
         let reply = client.get(VERIFY).await.unwrap();
         assert_eq!((reply.status.as_u16(), reply.text().as_str()), (204, ""));
         assert_eq!(reply.headers["x-jeton-service"], service);
     }
-    assert_eq!(refused(&house.stranger().get(VERIFY).await.unwrap()), (403, "SERVICE_TOKEN_REQUIRED".into()));
-    let wrong = house.stranger().with_header("x-service-token", "wrong");
+    assert_eq!(
+        refused(&server.anonymous().get(VERIFY).await.unwrap()),
+        (403, "SERVICE_TOKEN_REQUIRED".into())
+    );
+    let wrong = server.anonymous().with_header("x-service-token", "wrong");
     assert_eq!(refused(&wrong.get(VERIFY).await.unwrap()), (403, "SERVICE_TOKEN_INVALID".into()));
-    let two = house.client().with_header("x-service-token", "wrong");
+    let two = server.client().with_header("x-service-token", "wrong");
     assert_eq!(refused(&two.get(VERIFY).await.unwrap()), (403, "CONFLICTING_CREDENTIALS".into()));
 }
 
 #[tokio::test]
 async fn a_check_can_demand_one_service_and_one_scope() {
-    let ground = Ground::new().await;
-    let house = ground.house(&["acme"], Limits::default()).await;
-    let bot = house.service("bot1", "token:acme proxy:acme:GET:/api/**").await;
+    let env = TestEnv::new().await;
+    let server = env.serve(&["acme"], Limits::default()).await;
+    let bot = server.service("bot1", "token:acme proxy:acme:GET:/api/**").await;
     for (query, answer) in [
         ("service=bot1", None),
         ("service=bot1&scope=token:acme", None),
@@ -55,6 +58,6 @@ async fn a_check_can_demand_one_service_and_one_scope() {
             Some((status, code)) => assert_eq!(refused(&reply), (status, code.to_owned()), "{query}"),
         }
     }
-    let two = house.client().get(&format!("{VERIFY}?service=api-key&scope=sessions")).await.unwrap();
+    let two = server.client().get(&format!("{VERIFY}?service=api-key&scope=sessions")).await.unwrap();
     assert_eq!(two.status, 204, "{API_KEY} has that scope");
 }

@@ -11,7 +11,7 @@ use jeton_core::secret::Secret;
 use jeton_core::time::Timestamp;
 use jeton_issuer::{Access, Environment};
 use jeton_keeper::Grant;
-use jeton_server::{Doors, Limits};
+use jeton_server::{AppState, Limits};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -83,7 +83,7 @@ impl DemoRun {
             app.vault.connect(connection.name.as_str(), grant, &actor::current()).await?;
         }
         let access = access(&app, &api_key).await?;
-        let router = jeton_server::router(Doors {
+        let router = jeton_server::router(AppState {
             vault: app.vault.clone(),
             access: access.clone(),
             storage: app.storage.clone(),

@@ -4,7 +4,7 @@ use jeton_server::Limits;
 use jeton_testkit::Reply;
 use serde_json::{Value, json};
 
-use crate::house::{Ground, House};
+use crate::app::{TestEnv, TestServer};
 
 const TOKEN: &str = "/api/v1/connections/acme/token";
 const REJECT: &str = "/api/v1/connections/acme/token/reject";
@@ -23,8 +23,8 @@ fn text(value: &Value) -> &str {
 
 #[tokio::test]
 async fn health_answers_in_the_words_of_the_old_gateway() {
-    let ground = Ground::new().await;
-    let client = ground.house(&[], Limits::default()).await.stranger();
+    let env = TestEnv::new().await;
+    let client = env.serve(&[], Limits::default()).await.anonymous();
     let health = client.get("/health").await.unwrap();
     assert_eq!(health.status, 200);
     assert_eq!(health.text(), r#"{"success":true,"message":"Gateway is running","data":{"status":"ok"}}"#);
@@ -34,9 +34,9 @@ async fn health_answers_in_the_words_of_the_old_gateway() {
 
 #[tokio::test]
 async fn it_is_not_ready_while_the_store_does_not_answer() {
-    let ground = Ground::new().await;
-    let vault = ground.vault(&ground.data_dir("data"), Some(ground.broken_feed()), &[]).await;
-    let client = House::open(vault, ground.access().await, Limits::default()).await.stranger();
+    let env = TestEnv::new().await;
+    let vault = env.vault(&env.data_dir("data"), Some(env.broken_feed()), &[]).await;
+    let client = TestServer::open(vault, env.access().await, Limits::default()).await.anonymous();
     let ready = client.get("/readyz").await.unwrap();
     assert_eq!(ready.status, 503);
     assert_eq!(ready.json().unwrap()["code"], "STORE_UNAVAILABLE");
@@ -46,28 +46,28 @@ async fn it_is_not_ready_while_the_store_does_not_answer() {
 
 #[tokio::test]
 async fn an_installation_on_hold_serves_living_tokens_spends_nothing_and_is_ready() {
-    let ground = Ground::new().await;
-    let original = ground.house(&["acme"], Limits::default()).await;
-    original.connect(&ground, "acme").await;
+    let env = TestEnv::new().await;
+    let original = env.serve(&["acme"], Limits::default()).await;
+    original.connect(&env, "acme").await;
     let given = ok(&original.client().get(TOKEN).await.unwrap());
 
-    let copy = ground.vault(&ground.data_dir("elsewhere"), None, &["acme"]).await;
-    let copy = House::open(copy, ground.access().await, Limits::default()).await;
-    let ready = ok(&copy.stranger().get("/readyz").await.unwrap());
+    let copy = env.vault(&env.data_dir("elsewhere"), None, &["acme"]).await;
+    let copy = TestServer::open(copy, env.access().await, Limits::default()).await;
+    let ready = ok(&copy.anonymous().get("/readyz").await.unwrap());
     assert_eq!(ready, json!({"status": "ok", "hold": true}));
     assert_eq!(ok(&copy.client().get(TOKEN).await.unwrap())["access_token"], given["access_token"]);
     let refused = copy.client().post(REFRESH, &json!({"force": true})).await.unwrap();
     assert_eq!((refused.status.as_u16(), text(&refused.json().unwrap()["code"])), (503, "ON_HOLD"));
-    assert_eq!(ground.emulator.stats().accepted, 1);
+    assert_eq!(env.emulator.stats().accepted, 1);
 }
 
 #[tokio::test]
 async fn a_living_token_comes_with_all_that_a_caller_needs() {
-    let ground = Ground::new().await;
-    let house = ground.house(&["acme"], Limits::default()).await;
-    house.connect(&ground, "acme").await;
-    let first = ok(&house.client().get(TOKEN).await.unwrap());
-    assert!(ground.emulator.accepts(text(&first["access_token"])));
+    let env = TestEnv::new().await;
+    let server = env.serve(&["acme"], Limits::default()).await;
+    server.connect(&env, "acme").await;
+    let first = ok(&server.client().get(TOKEN).await.unwrap());
+    assert!(env.emulator.accepts(text(&first["access_token"])));
     assert_eq!(first["token_type"], "Bearer");
     assert_eq!(text(&first["fingerprint"]).len(), 32);
     assert!(text(&first["expires_at"]).ends_with('Z'));
@@ -76,43 +76,43 @@ async fn a_living_token_comes_with_all_that_a_caller_needs() {
     assert!(first.get("warning").is_none());
 
     for query in ["", "?min_ttl=10", "?min_ttl=10s&wait=1s"] {
-        let again = ok(&house.client().get(&format!("{TOKEN}{query}")).await.unwrap());
+        let again = ok(&server.client().get(&format!("{TOKEN}{query}")).await.unwrap());
         assert_eq!(again["access_token"], first["access_token"]);
         assert_eq!(again["generation"], first["generation"]);
     }
-    assert_eq!(ground.emulator.stats().accepted, 1);
+    assert_eq!(env.emulator.stats().accepted, 1);
 }
 
 #[tokio::test]
 async fn a_rejected_token_is_replaced_once_whoever_reports_it_and_however() {
-    let ground = Ground::new().await;
-    let house = ground.house(&["acme"], Limits::default()).await;
-    house.connect(&ground, "acme").await;
-    let client = house.client();
+    let env = TestEnv::new().await;
+    let server = env.serve(&["acme"], Limits::default()).await;
+    server.connect(&env, "acme").await;
+    let client = server.client();
     let first = ok(&client.get(TOKEN).await.unwrap());
 
     let by_token = json!({"access_token": first["access_token"]});
     let second = ok(&client.post(REJECT, &by_token).await.unwrap());
     assert_ne!(second["access_token"], first["access_token"]);
-    assert!(ground.emulator.accepts(text(&second["access_token"])));
+    assert!(env.emulator.accepts(text(&second["access_token"])));
 
     let by_fingerprint = json!({"fingerprint": first["fingerprint"]});
     let late = ok(&client.post(REJECT, &by_fingerprint).await.unwrap());
     assert_eq!(late["access_token"], second["access_token"], "a late report gets the newer token");
-    assert_eq!(ground.emulator.stats().accepted, 2);
+    assert_eq!(env.emulator.stats().accepted, 2);
 
     let brake = client.post(REJECT, &json!({"fingerprint": second["fingerprint"]})).await.unwrap();
     assert_eq!((brake.status.as_u16(), text(&brake.json().unwrap()["code"])), (409, "REJECTED_AGAIN"));
     assert!(brake.headers.contains_key("retry-after"));
-    assert_eq!(ground.emulator.stats().accepted, 2);
+    assert_eq!(env.emulator.stats().accepted, 2);
 }
 
 #[tokio::test]
 async fn a_refresh_is_made_when_it_is_due_or_forced() {
-    let ground = Ground::new().await;
-    let house = ground.house(&["acme"], Limits::default()).await;
-    house.connect(&ground, "acme").await;
-    let client = house.client();
+    let env = TestEnv::new().await;
+    let server = env.serve(&["acme"], Limits::default()).await;
+    server.connect(&env, "acme").await;
+    let client = server.client();
     let first = ok(&client.get(TOKEN).await.unwrap());
 
     let not_due = ok(&client.post(REFRESH, &json!({})).await.unwrap());
@@ -123,18 +123,18 @@ async fn a_refresh_is_made_when_it_is_due_or_forced() {
     assert!(forced["expires_at"].is_string());
     let without_body = format!(
         "POST {REFRESH} HTTP/1.1\r\nHost: x\r\nX-API-KEY: {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-        crate::house::API_KEY
+        crate::app::API_KEY
     );
-    assert!(house.raw(without_body).await.contains("not_due"));
-    assert_eq!(ground.emulator.stats().accepted, 2);
+    assert!(server.raw(without_body).await.contains("not_due"));
+    assert_eq!(env.emulator.stats().accepted, 2);
 }
 
 #[tokio::test]
 async fn connections_are_listed_page_by_page() {
-    let ground = Ground::new().await;
-    let house = ground.house(&["a", "b", "c", "d", "e"], Limits::default()).await;
-    house.connect(&ground, "b").await;
-    let client = house.client();
+    let env = TestEnv::new().await;
+    let server = env.serve(&["a", "b", "c", "d", "e"], Limits::default()).await;
+    server.connect(&env, "b").await;
+    let client = server.client();
     let mut names = Vec::new();
     let mut path = "/api/v1/connections?limit=2".to_owned();
     let mut pages = 0;
@@ -161,17 +161,17 @@ async fn connections_are_listed_page_by_page() {
 
 #[tokio::test]
 async fn an_operator_pauses_resumes_and_disconnects() {
-    let ground = Ground::new().await;
-    let house = ground.house(&["acme"], Limits::default()).await;
-    house.connect(&ground, "acme").await;
-    let (client, operator) = (house.client(), house.admin().await);
+    let env = TestEnv::new().await;
+    let server = env.serve(&["acme"], Limits::default()).await;
+    server.connect(&env, "acme").await;
+    let (client, operator) = (server.client(), server.admin().await);
     let one = "/api/v1/connections/acme";
 
     let paused = ok(&operator.post(&format!("{one}/pause"), &json!({})).await.unwrap());
     assert_eq!(paused["paused"], true);
     let refused = client.get(TOKEN).await.unwrap();
     assert_eq!((refused.status.as_u16(), text(&refused.json().unwrap()["code"])), (409, "PAUSED"));
-    assert_eq!(ground.emulator.stats().accepted, 0);
+    assert_eq!(env.emulator.stats().accepted, 0);
 
     let resumed = ok(&operator.post(&format!("{one}/resume"), &json!({})).await.unwrap());
     assert_eq!(resumed["paused"], false);

@@ -10,24 +10,24 @@ use jeton_core::problem::Problem;
 use jeton_issuer::{AccessError, OrderError};
 use jeton_keeper::TokenError;
 
-use crate::fault::Fault;
+use crate::error::RequestError;
 
 /// What every door that asks for a credential refuses.
 pub(crate) const CREDENTIAL: &[&str] =
     &["SERVICE_TOKEN_REQUIRED", "SERVICE_TOKEN_INVALID", "STORE_UNAVAILABLE"];
 
 /// What looking at a connection is refused with.
-pub(crate) const LOOK: &[&str] = &["UNKNOWN_CONNECTION", "STORE_UNAVAILABLE"];
+pub(crate) const READ_CONNECTION: &[&str] = &["UNKNOWN_CONNECTION", "STORE_UNAVAILABLE"];
 
 /// What changing a grant is refused with.
-pub(crate) const GRANT: &[&str] = &["UNKNOWN_CONNECTION", "NOT_CONNECTED", "STORE_UNAVAILABLE"];
+pub(crate) const CHANGE_GRANT: &[&str] = &["UNKNOWN_CONNECTION", "NOT_CONNECTED", "STORE_UNAVAILABLE"];
 
 /// What examining a grant is refused with.
-pub(crate) const EXAMINE: &[&str] =
+pub(crate) const EXAMINE_GRANT: &[&str] =
     &["UNKNOWN_CONNECTION", "NOT_CONNECTED", "STORE_UNAVAILABLE", "DEFINITION_UNUSABLE"];
 
 /// What reporting a dead token is refused with: when refreshing does not help, and as getting a living one.
-pub(crate) const REJECT: &[&str] = &[
+pub(crate) const REJECT_TOKEN: &[&str] = &[
     "REJECTED_AGAIN",
     "UNKNOWN_CONNECTION",
     "NOT_CONNECTED",
@@ -45,18 +45,18 @@ pub(crate) const REJECT: &[&str] = &[
 ];
 
 /// What getting a living token is refused with: all of that but the first.
-pub(crate) const TOKEN: &[&str] = REJECT.split_at(1).1;
+pub(crate) const GET_TOKEN: &[&str] = REJECT_TOKEN.split_at(1).1;
 
 /// One of every refusal, by its code.
 pub(crate) fn catalogue() -> BTreeMap<&'static str, Problem> {
-    let keeper = of_keeper().into_iter().map(|error| error.problem());
-    let access = of_access().into_iter().map(|error| error.problem());
-    let orders = of_orders().into_iter().map(|error| error.problem());
-    let doors = of_doors().into_iter().map(Fault::problem);
-    keeper.chain(access).chain(orders).chain(doors).map(|problem| (problem.code, problem)).collect()
+    let keeper = token_errors().into_iter().map(|error| error.problem());
+    let access = access_errors().into_iter().map(|error| error.problem());
+    let orders = order_errors().into_iter().map(|error| error.problem());
+    let state = request_errors().into_iter().map(RequestError::problem);
+    keeper.chain(access).chain(orders).chain(state).map(|problem| (problem.code, problem)).collect()
 }
 
-fn of_keeper() -> Vec<TokenError> {
+fn token_errors() -> Vec<TokenError> {
     let name: ConnectionName = "acme".parse().expect("it is a name");
     let name = || name.clone();
     let (code, retry_after) = (|| "invalid_grant".to_owned(), Duration::from_secs(5));
@@ -84,7 +84,7 @@ fn of_keeper() -> Vec<TokenError> {
     ]
 }
 
-fn of_access() -> Vec<AccessError> {
+fn access_errors() -> Vec<AccessError> {
     let service: ServiceName = "bot1".parse().expect("it is a name");
     vec![
         AccessError::Missing,
@@ -96,21 +96,21 @@ fn of_access() -> Vec<AccessError> {
     ]
 }
 
-fn of_orders() -> Vec<OrderError> {
+fn order_errors() -> Vec<OrderError> {
     let id = ServiceTokenId::from_bytes([0; 16]);
     vec![OrderError::Unknown { id }, OrderError::Taken { id }]
 }
 
-fn of_doors() -> Vec<Fault> {
+fn request_errors() -> Vec<RequestError> {
     vec![
-        Fault::Query(""),
-        Fault::BodyMisfit(""),
-        Fault::NotMarkedAsJson,
-        Fault::BodyTooLarge { limit: 0 },
-        Fault::BodyTooSlow(Duration::ZERO),
-        Fault::UnknownLink,
-        Fault::NoSuchUrl,
-        Fault::NoSuchMethod,
-        Fault::Defect,
+        RequestError::Query(""),
+        RequestError::InvalidBody(""),
+        RequestError::NotJsonContentType,
+        RequestError::BodyTooLarge { limit: 0 },
+        RequestError::BodyTooSlow(Duration::ZERO),
+        RequestError::UnknownLink,
+        RequestError::UnknownUrl,
+        RequestError::MethodNotAllowed,
+        RequestError::Internal,
     ]
 }

@@ -18,10 +18,10 @@ use jeton_testkit::{Client, Reply};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::house::{House, access_of, open_store, operator, vault_on};
+use crate::app::{TestServer, access_of, open_store, operator, vault_on};
 use crate::stores::{Database, Kept};
 
-/// Where browsers reach the jeton of a scene, as its provider knows it; a proxy takes the path away.
+/// Where browsers reach the jeton of a app, as its provider knows it; a proxy takes the path away.
 const PUBLIC: &str = "https://jeton.example.com/tokens";
 
 /// What browsers call the origin of its pages.
@@ -29,9 +29,9 @@ pub(crate) const ORIGIN: &str = "https://jeton.example.com";
 
 /// A clock that can be moved ahead.
 #[derive(Debug, Default)]
-pub(crate) struct Ahead(AtomicU64);
+pub(crate) struct AdjustableClock(AtomicU64);
 
-impl Ahead {
+impl AdjustableClock {
     pub(crate) fn pass(&self, seconds: u64) {
         self.0.fetch_add(seconds, Ordering::SeqCst);
     }
@@ -41,7 +41,7 @@ impl Ahead {
     }
 }
 
-impl Clock for Ahead {
+impl Clock for AdjustableClock {
     fn now(&self) -> Timestamp {
         SystemClock.now() + self.ahead()
     }
@@ -52,9 +52,9 @@ impl Clock for Ahead {
 }
 
 /// A provider played from its file, and where a jeton with one connection `acme` to it lives.
-pub(crate) struct Place {
+pub(crate) struct ConsentEnv {
     pub(crate) emulator: Emulator,
-    pub(crate) clock: Arc<Ahead>,
+    pub(crate) clock: Arc<AdjustableClock>,
     /// The connection as it is at the real provider.
     pub(crate) real: Definition,
     definition: Definition,
@@ -62,30 +62,30 @@ pub(crate) struct Place {
     database: Database,
 }
 
-/// A place, and a jeton that runs in it.
-pub(crate) struct Scene {
-    place: Arc<Place>,
-    pub(crate) house: House,
+/// A env, and a jeton that runs in it.
+pub(crate) struct ConsentApp {
+    env: Arc<ConsentEnv>,
+    pub(crate) server: TestServer,
     pub(crate) store: Kept,
 }
 
-impl Deref for Scene {
-    type Target = Place;
+impl Deref for ConsentApp {
+    type Target = ConsentEnv;
 
-    fn deref(&self) -> &Place {
-        &self.place
+    fn deref(&self) -> &ConsentEnv {
+        &self.env
     }
 }
 
 /// An answer that a provider sent a browser away with.
 #[derive(Clone, Debug)]
-pub(crate) struct Return {
+pub(crate) struct Callback {
     /// The cookie that the browser holds: `name=value`.
     pub(crate) cookie: String,
     pub(crate) params: BTreeMap<String, String>,
 }
 
-impl Return {
+impl Callback {
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         self.params.insert(name.to_owned(), value.to_owned());
         self
@@ -110,8 +110,8 @@ fn escaped(value: &str) -> String {
     })
 }
 
-impl Place {
-    /// A place whose connection sets these variables.
+impl ConsentEnv {
+    /// A env whose connection sets these variables.
     pub(crate) async fn with(provider: &str, vars: &[(&str, &str)]) -> Arc<Self> {
         let provider = Arc::clone(Catalogue::builtin().get(provider).unwrap());
         let mut setup = provider.example().unwrap();
@@ -138,7 +138,7 @@ impl Place {
     }
 
     /// A jeton opens in it; others may have been there before.
-    pub(crate) async fn open(self: &Arc<Self>, settings: Settings) -> Scene {
+    pub(crate) async fn open(self: &Arc<Self>, settings: Settings) -> ConsentApp {
         let definitions = BTreeMap::from([("acme".parse().unwrap(), self.definition.clone())]);
         self.open_defining(settings, definitions).await
     }
@@ -147,55 +147,55 @@ impl Place {
         self: &Arc<Self>,
         settings: Settings,
         definitions: BTreeMap<ConnectionName, Definition>,
-    ) -> Scene {
+    ) -> ConsentApp {
         let (home, clock) = (self.home.path(), self.clock.clone() as Arc<dyn Clock>);
         let store = open_store(&self.database, &clock).await;
         let vault = vault_on(&store, home, &self.data_dir(), None, definitions, clock, settings).await;
         let access = access_of(&self.database, self.clock.clone()).await;
-        let house = House::open(vault, access, Limits::default()).await;
-        Scene { place: Arc::clone(self), house, store }
+        let server = TestServer::open(vault, access, Limits::default()).await;
+        ConsentApp { env: Arc::clone(self), server, store }
     }
 }
 
 /// The settings of most scenes.
-pub(crate) fn usual() -> Settings {
+pub(crate) fn default_settings() -> Settings {
     Settings { spill_slots: 2, ..Settings::default() }
 }
 
-impl Scene {
+impl ConsentApp {
     pub(crate) async fn of(provider: &str) -> Self {
         Self::with(provider, &[]).await
     }
 
-    /// A scene whose connection sets these variables.
+    /// A app whose connection sets these variables.
     pub(crate) async fn with(provider: &str, vars: &[(&str, &str)]) -> Self {
-        Place::with(provider, vars).await.open(usual()).await
+        ConsentEnv::with(provider, vars).await.open(default_settings()).await
     }
 
-    /// The place of the scene, where another jeton may open.
-    pub(crate) fn place(&self) -> &Arc<Place> {
-        &self.place
+    /// The env of the app, where another jeton may open.
+    pub(crate) fn env(&self) -> &Arc<ConsentEnv> {
+        &self.env
     }
 
     /// A new link, as its path on the server.
     pub(crate) async fn link(&self) -> String {
-        let link = self.house.vault.invite("acme", &operator()).await.unwrap().link;
+        let link = self.server.vault.invite("acme", &operator()).await.unwrap().link;
         link.reveal().strip_prefix(PUBLIC).unwrap().to_owned()
     }
 
     /// A person opens a link, and presses the button on its page.
     pub(crate) async fn open(&self, link: &str) -> Reply {
-        self.house.stranger().with_header("origin", ORIGIN).post_form(link, &[]).await.unwrap()
+        self.server.anonymous().with_header("origin", ORIGIN).post_form(link, &[]).await.unwrap()
     }
 
     /// A browser opens a new link, and the person consents at the provider.
-    pub(crate) async fn consent(&self) -> Return {
+    pub(crate) async fn consent(&self) -> Callback {
         let opened = self.open(&self.link().await).await;
-        self.back_from(&onward(&opened), set_cookie(&opened)).await
+        self.consent_at_provider(&provider_url(&opened), set_cookie(&opened)).await
     }
 
     /// The person consents on a page of the provider, in a browser that was given that cookie.
-    pub(crate) async fn back_from(&self, there: &str, set_cookie: &str) -> Return {
+    pub(crate) async fn consent_at_provider(&self, there: &str, set_cookie: &str) -> Callback {
         let cookie = set_cookie.split(';').next().unwrap().to_owned();
         let path = there.strip_prefix(&self.emulator.base_url()).unwrap();
         let given = Client::new(&self.emulator.base_url()).get(path).await.unwrap();
@@ -206,32 +206,32 @@ impl Scene {
             let (name, value) = pair.split_once('=').unwrap();
             (name.to_owned(), unescaped(value))
         });
-        Return { cookie, params: params.collect() }
+        Callback { cookie, params: params.collect() }
     }
 
     /// A browser with that cookie comes back.
-    pub(crate) async fn come_back(&self, back: &Return) -> Reply {
-        self.come_back_as(&back.cookie, back).await
+    pub(crate) async fn call_back(&self, back: &Callback) -> Reply {
+        self.call_back_with_cookie(&back.cookie, back).await
     }
 
-    pub(crate) async fn come_back_as(&self, cookie: &str, back: &Return) -> Reply {
-        self.house.stranger().with_header("cookie", cookie).get(&back.path()).await.unwrap()
+    pub(crate) async fn call_back_with_cookie(&self, cookie: &str, back: &Callback) -> Reply {
+        self.server.anonymous().with_header("cookie", cookie).get(&back.path()).await.unwrap()
     }
 
     /// Where the latest consent stands.
     pub(crate) async fn progress(&self) -> Value {
-        let all = self.house.client().get_json("/oauth/status").await.unwrap();
+        let all = self.server.client().get_json("/oauth/status").await.unwrap();
         all["items"][0]["consent"].clone()
     }
 
     /// The condition of the connection.
     pub(crate) async fn condition(&self) -> Value {
-        self.house.client().get_json("/api/v1/connections/acme").await.unwrap()["condition"].clone()
+        self.server.client().get_json("/api/v1/connections/acme").await.unwrap()["condition"].clone()
     }
 }
 
 /// Where a page sends a browser by itself.
-pub(crate) fn onward(reply: &Reply) -> String {
+pub(crate) fn provider_url(reply: &Reply) -> String {
     page(reply, 200, "On the way");
     let refresh = reply.headers["refresh"].to_str().unwrap();
     let url = refresh.strip_prefix("0; url=").unwrap().to_owned();

@@ -17,7 +17,7 @@ use jeton_core::time::{Clock, SystemClock};
 use jeton_emulator::Emulator;
 use jeton_issuer::{Access, Environment, NewToken};
 use jeton_keeper::{Grant, Installation, KeySource, Ports, Settings, Vault};
-use jeton_server::{Doors, Limits, router, serve};
+use jeton_server::{AppState, Limits, router, serve};
 use jeton_store::sqlite::faults::NoHooks;
 use jeton_store::{SqliteOptions, SqliteStore};
 use jeton_testkit::Client;
@@ -30,16 +30,16 @@ use tokio_util::task::TaskTracker;
 
 use crate::stores::{Database, Kept};
 
-pub(crate) const API_KEY: &str = "the-key-of-this-house-0123456789";
+pub(crate) const API_KEY: &str = "the-key-of-this-server-0123456789";
 
-/// A provider and a place on disk; houses are opened in it.
-pub(crate) struct Ground {
+/// A provider and a env on disk; houses are opened in it.
+pub(crate) struct TestEnv {
     pub(crate) home: TempDir,
     pub(crate) emulator: Emulator,
     database: Database,
 }
 
-impl Ground {
+impl TestEnv {
     pub(crate) async fn new() -> Self {
         let emulator = Emulator::start(jeton_emulator::Settings::default()).await.unwrap();
         let home = tempfile::tempdir().unwrap();
@@ -69,12 +69,12 @@ impl Ground {
         Arc::new(store)
     }
 
-    /// Where the data directory of a house is.
+    /// Where the data directory of a server is.
     pub(crate) fn data_dir(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
     }
 
-    /// A vault on the one database of this ground.
+    /// A vault on the one database of this env.
     pub(crate) async fn vault(
         &self,
         data_dir: &Path,
@@ -88,13 +88,13 @@ impl Ground {
         vault_on(&store, self.home.path(), data_dir, feed, definitions, clock, settings).await
     }
 
-    /// A house with `names` defined.
-    pub(crate) async fn house(&self, names: &[&str], limits: Limits) -> House {
+    /// A server with `names` defined.
+    pub(crate) async fn serve(&self, names: &[&str], limits: Limits) -> TestServer {
         let vault = self.vault(&self.data_dir("data"), None, names).await;
-        House::open(vault, self.access().await, limits).await
+        TestServer::open(vault, self.access().await, limits).await
     }
 
-    /// Who may come in, by the one database of this ground.
+    /// Who may come in, by the one database of this env.
     pub(crate) async fn access(&self) -> Access {
         access_of(&self.database, Arc::new(SystemClock)).await
     }
@@ -135,7 +135,7 @@ pub(crate) async fn vault_on(
 }
 
 /// A running server.
-pub(crate) struct House {
+pub(crate) struct TestServer {
     pub(crate) vault: Vault,
     pub(crate) access: Access,
     pub(crate) address: SocketAddr,
@@ -143,12 +143,12 @@ pub(crate) struct House {
     ended: oneshot::Receiver<io::Result<()>>,
 }
 
-impl House {
+impl TestServer {
     pub(crate) async fn open(vault: Vault, access: Access, limits: Limits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let storage = "the-store".to_owned();
-        let router = router(Doors { vault: vault.clone(), access: access.clone(), storage });
+        let router = router(AppState { vault: vault.clone(), access: access.clone(), storage });
         let stop = CancellationToken::new();
         let (tell, ended) = oneshot::channel();
         let shutdown = stop.clone().cancelled_owned();
@@ -158,7 +158,7 @@ impl House {
 
     /// A client with the right key.
     pub(crate) fn client(&self) -> Client {
-        self.stranger().with_header("x-api-key", API_KEY)
+        self.anonymous().with_header("x-api-key", API_KEY)
     }
 
     /// A client with a new service token that has these scopes.
@@ -166,7 +166,7 @@ impl House {
         let (service, scopes) = (name.parse().unwrap(), scopes.parse().unwrap());
         let new = NewToken { service, scopes, notes: None, life: None, hash: None };
         let raw = self.access.create(new, &operator()).await.unwrap().raw.unwrap();
-        self.stranger().with_header("x-service-token", raw.reveal())
+        self.anonymous().with_header("x-service-token", raw.reveal())
     }
 
     /// A client that may administer.
@@ -175,13 +175,13 @@ impl House {
     }
 
     /// A client with no key.
-    pub(crate) fn stranger(&self) -> Client {
+    pub(crate) fn anonymous(&self) -> Client {
         Client::new(&format!("http://{}", self.address))
     }
 
     /// Connects `name` with a grant of the provider; gives its refresh token.
-    pub(crate) async fn connect(&self, ground: &Ground, name: &str) -> Secret {
-        let refresh = ground.emulator.mint(1).remove(0);
+    pub(crate) async fn connect(&self, env: &TestEnv, name: &str) -> Secret {
+        let refresh = env.emulator.mint(1).remove(0);
         let grant = Grant { refresh: Some(refresh.clone()), ..Grant::default() };
         self.vault.connect(name, grant, &operator()).await.unwrap();
         refresh

@@ -4,10 +4,10 @@ use jeton_emulator::{Ending, Mood, Temper};
 use jeton_server::Limits;
 use serde_json::Value;
 
-use crate::described::describes;
-use crate::house::{API_KEY, Ground, House};
+use crate::app::{API_KEY, TestEnv, TestServer};
+use crate::openapi::describes;
 
-/// What a caller may put in a wrong place by mistake.
+/// What a caller may put in a wrong env by mistake.
 const PLANTED: &str = "planted-secret-5f1c";
 
 struct Case {
@@ -35,7 +35,7 @@ impl Case {
         self
     }
 
-    async fn send(&self, house: &House) -> (String, String) {
+    async fn send(&self, server: &TestServer) -> (String, String) {
         let headers = self.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
         let request = format!(
             "{} {} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{}Content-Length: {}\r\n\r\n{}",
@@ -45,7 +45,7 @@ impl Case {
             self.body.len(),
             self.body
         );
-        let answer = house.raw(request).await;
+        let answer = server.raw(request).await;
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         (head.to_ascii_lowercase(), body.to_owned())
     }
@@ -139,12 +139,12 @@ fn with_a_bad_body() -> Vec<Case> {
 
 #[tokio::test]
 async fn every_error_is_a_problem_with_its_code_and_repeats_nothing_that_was_sent() {
-    let ground = Ground::new().await;
-    let house = ground.house(&["acme"], Limits::default()).await;
+    let env = TestEnv::new().await;
+    let server = env.serve(&["acme"], Limits::default()).await;
     let cases = [without_a_way_in(), without_a_door(), with_a_bad_query(), with_a_bad_body()];
     for case in cases.iter().flatten() {
         let what = format!("{} {} {:?}", case.method, case.path, case.body);
-        let (head, body) = case.send(&house).await;
+        let (head, body) = case.send(&server).await;
         assert!(head.starts_with(&format!("http/1.1 {}", case.status)), "{what}: {head} {body}");
         assert!(head.contains("content-type: application/problem+json"), "{what}: {head}");
         assert!(head.contains("cache-control: no-store"), "{what}: {head}");
@@ -164,25 +164,25 @@ async fn every_error_is_a_problem_with_its_code_and_repeats_nothing_that_was_sen
         assert!(!format!("{head}{body}").contains(PLANTED), "{what}: {head} {body}");
         assert!(!body.contains(API_KEY), "{what}");
     }
-    assert_eq!(ground.emulator.stats().requests, 0, "nothing was sent to the provider");
+    assert_eq!(env.emulator.stats().requests, 0, "nothing was sent to the provider");
 }
 
 #[tokio::test]
 async fn a_name_that_is_near_is_suggested() {
-    let ground = Ground::new().await;
-    let house = ground.house(&["acme"], Limits::default()).await;
-    let reply = house.client().get("/api/v1/connections/acmee").await.unwrap();
+    let env = TestEnv::new().await;
+    let server = env.serve(&["acme"], Limits::default()).await;
+    let reply = server.client().get("/api/v1/connections/acmee").await.unwrap();
     let detail = reply.json().unwrap()["detail"].as_str().unwrap().to_owned();
     assert!(detail.contains("did you mean acme?"), "{detail}");
 }
 
 #[tokio::test]
 async fn what_the_provider_refuses_reaches_the_caller_with_its_class_and_its_patience() {
-    let ground = Ground::new().await;
-    let house = ground.house(&["acme"], Limits::default()).await;
-    let refresh = house.connect(&ground, "acme").await;
-    ground.emulator.set_temper(Temper::next([Mood::ending(Ending::RateLimited { retry_after_secs: 7 })]));
-    let reply = house.client().get(TOKEN).await.unwrap();
+    let env = TestEnv::new().await;
+    let server = env.serve(&["acme"], Limits::default()).await;
+    let refresh = server.connect(&env, "acme").await;
+    env.emulator.set_temper(Temper::next([Mood::ending(Ending::RateLimited { retry_after_secs: 7 })]));
+    let reply = server.client().get(TOKEN).await.unwrap();
     let problem = reply.json().unwrap();
     assert_eq!((reply.status.as_u16(), problem["code"].as_str()), (503, Some("REFRESH_FAILED")));
     assert_eq!(problem["class"], "rate_limited");
@@ -191,17 +191,17 @@ async fn what_the_provider_refuses_reaches_the_caller_with_its_class_and_its_pat
     assert_eq!(problem["retry_after"], patience);
     assert!(!reply.text().contains(refresh.reveal()));
 
-    let reply = house.client().get(TOKEN).await.unwrap();
+    let reply = server.client().get(TOKEN).await.unwrap();
     assert_eq!(reply.json().unwrap()["code"], "COOLING_DOWN");
 }
 
 #[tokio::test]
 async fn a_dead_grant_says_that_a_person_is_needed() {
-    let ground = Ground::new().await;
-    let house = ground.house(&["acme"], Limits::default()).await;
-    let refresh = house.connect(&ground, "acme").await;
-    assert!(ground.emulator.revoke_grant(refresh.reveal()));
-    let reply = house.client().get(TOKEN).await.unwrap();
+    let env = TestEnv::new().await;
+    let server = env.serve(&["acme"], Limits::default()).await;
+    let refresh = server.connect(&env, "acme").await;
+    assert!(env.emulator.revoke_grant(refresh.reveal()));
+    let reply = server.client().get(TOKEN).await.unwrap();
     let problem = reply.json().unwrap();
     assert_eq!((reply.status.as_u16(), problem["code"].as_str()), (424, Some("REAUTHORIZATION_REQUIRED")));
     assert!(problem["detail"].as_str().unwrap().contains("jeton connect acme"), "{problem}");

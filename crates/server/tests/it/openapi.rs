@@ -4,7 +4,7 @@ use jeton_server::Limits;
 use jeton_testkit::leads_to;
 use serde_json::{Value, json};
 
-use crate::house::{Ground, House};
+use crate::app::{TestEnv, TestServer};
 
 const DOCUMENT: &str = "/openapi.json";
 
@@ -29,18 +29,18 @@ pub(crate) fn describes(method: &str, path: &str, status: u16, code: &str) -> bo
 }
 
 /// The status line and headers of an answer, in small letters.
-async fn head_of(house: &House, method: &str, path: &str) -> String {
+async fn head_of(server: &TestServer, method: &str, path: &str) -> String {
     let request =
         format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
-    let answer = house.raw(request).await;
+    let answer = server.raw(request).await;
     answer.split("\r\n\r\n").next().unwrap().to_ascii_lowercase()
 }
 
 #[tokio::test]
 async fn the_document_is_served_to_everyone_and_only_once_to_those_who_keep_it() {
-    let ground = Ground::new().await;
-    let house = ground.house(&[], Limits::default()).await;
-    let whole = house.stranger().get(DOCUMENT).await.unwrap();
+    let env = TestEnv::new().await;
+    let server = env.serve(&[], Limits::default()).await;
+    let whole = server.anonymous().get(DOCUMENT).await.unwrap();
     assert_eq!((whole.status.as_u16(), whole.text().as_str()), (200, jeton_server::openapi()));
     assert_eq!(whole.headers["content-type"], "application/json");
     assert_eq!(whole.headers["cache-control"], "public, max-age=300");
@@ -52,7 +52,7 @@ async fn the_document_is_served_to_everyone_and_only_once_to_those_who_keep_it()
         ("\"other\"".to_owned(), 200),
         (tag.trim_matches('"').to_owned(), 200),
     ] {
-        let reply = house.stranger().with_header("if-none-match", &known).get(DOCUMENT).await.unwrap();
+        let reply = server.anonymous().with_header("if-none-match", &known).get(DOCUMENT).await.unwrap();
         assert_eq!(reply.status, status, "{known}");
         assert_eq!(reply.headers["etag"], tag.as_str(), "{known}");
         assert_eq!(reply.body.is_empty(), status == 304, "{known}");
@@ -61,15 +61,15 @@ async fn the_document_is_served_to_everyone_and_only_once_to_those_who_keep_it()
 
 #[tokio::test]
 async fn every_url_that_is_described_has_its_door() {
-    let ground = Ground::new().await;
-    let house = ground.house(&["acme"], Limits::default()).await;
+    let env = TestEnv::new().await;
+    let server = env.serve(&["acme"], Limits::default()).await;
     let document = document();
     let mut doors = 0;
     for (path, methods) in document["paths"].as_object().unwrap() {
         let is_of_the_gateway = path.starts_with("/api/v1/proxy/");
         for (method, operation) in methods.as_object().unwrap() {
             let path = path.replace("{name}", "acme").replace("{id}", "00000000-0000-7000-8000-000000000000");
-            let head = head_of(&house, &method.to_ascii_uppercase(), &path).await;
+            let head = head_of(&server, &method.to_ascii_uppercase(), &path).await;
             let status = head.split(' ').nth(1).unwrap();
             // The gateway is mounted by whoever composes; the step `conformance` of the test run looks for it.
             let described = is_of_the_gateway || operation["responses"].get(status).is_some();

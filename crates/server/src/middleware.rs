@@ -10,25 +10,25 @@ use futures_util::FutureExt as _;
 use jeton_issuer::Caller;
 use tokio::time::Instant;
 
-use crate::answer::Refusal;
-use crate::fault::Fault;
+use crate::error::RequestError;
+use crate::response::ApiError;
 
 /// The path of a request that no door matched. What was really asked for may hold a token, so it is not logged.
-const NOWHERE: &str = "-";
+const UNKNOWN: &str = "-";
 
 /// One line in the access log: method, the pattern of the route (never the path or query as sent), status, the service that was
 /// let in, duration.
-pub(crate) async fn log(request: Request, next: Next) -> Response {
+pub(crate) async fn log_request(request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let response = next.run(request).await;
     let caller = response.extensions().get::<Caller>();
     tracing::info!(
-        method = if method_is_known(&method) { method.as_str() } else { NOWHERE },
-        route = route.as_ref().map_or(NOWHERE, MatchedPath::as_str),
+        method = if is_standard_method(&method) { method.as_str() } else { UNKNOWN },
+        route = route.as_ref().map_or(UNKNOWN, MatchedPath::as_str),
         status = response.status().as_u16(),
-        service = caller.map_or(NOWHERE, |caller| caller.service().as_str()),
+        service = caller.map_or(UNKNOWN, |caller| caller.service().as_str()),
         ms = started.elapsed().as_millis(),
         "request"
     );
@@ -36,13 +36,13 @@ pub(crate) async fn log(request: Request, next: Next) -> Response {
 }
 
 /// Methods are free text too.
-fn method_is_known(method: &axum::http::Method) -> bool {
+fn is_standard_method(method: &axum::http::Method) -> bool {
     ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"]
         .contains(&method.as_str())
 }
 
 /// No cache keeps an answer unless its door says otherwise, and no browser takes one for something else than it says.
-pub(crate) async fn common_headers(request: Request, next: Next) -> Response {
+pub(crate) async fn set_common_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
@@ -56,7 +56,7 @@ pub(crate) async fn catch_panic(request: Request, next: Next) -> Response {
         return response;
     }
     tracing::error!("a request met a defect; the panic message on standard error says where");
-    Refusal::from(Fault::Defect).into_response()
+    ApiError::from(RequestError::Internal).into_response()
 }
 
 #[cfg(test)]
@@ -69,27 +69,29 @@ mod tests {
     use hyper_util::service::TowerToHyperService;
 
     use super::*;
-    use crate::router::dress;
+    use crate::router::add_layers;
 
-    async fn wall() -> &'static str {
-        panic!("ran into a wall")
+    async fn panicking() -> &'static str {
+        panic!("secret of the panic")
     }
 
     #[tokio::test]
     async fn a_panic_answers_500_and_the_next_request_is_served() {
-        let router = dress(Router::new().route("/wall", get(wall)).route("/door", get(|| async { "open" })));
+        let router = add_layers(
+            Router::new().route("/panics", get(panicking)).route("/works", get(|| async { "ok" })),
+        );
         let service = TowerToHyperService::new(router);
         for _ in 0..2 {
-            let request = Request::get("/wall").body(Body::empty()).unwrap();
+            let request = Request::get("/panics").body(Body::empty()).unwrap();
             let response = service.call(request).await.unwrap();
             assert_eq!(response.status(), 500);
             assert_eq!(response.headers()["cache-control"], "no-store");
             let body = response.into_body().collect().await.unwrap().to_bytes();
             let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
             assert_eq!(problem["code"], "INTERNAL");
-            assert!(!problem.to_string().contains("wall"), "the message of a panic stays inside");
+            assert!(!problem.to_string().contains("secret"), "the message of a panic stays inside");
 
-            let response = service.call(Request::get("/door").body(Body::empty()).unwrap()).await.unwrap();
+            let response = service.call(Request::get("/works").body(Body::empty()).unwrap()).await.unwrap();
             assert_eq!(response.status(), 200);
         }
     }

@@ -10,38 +10,38 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::describe::{Answer, Gives, Sheet};
-use crate::fault::Fault;
+use crate::error::RequestError;
+use crate::openapi::operation::{DescribeOutput, OperationDoc, ResponseDoc};
 
 /// An error as an answer: problem details (RFC 9457), with `Retry-After` where waiting helps.
 #[derive(Debug)]
-pub(crate) struct Refusal(Box<Problem>);
+pub(crate) struct ApiError(Box<Problem>);
 
-impl From<Fault> for Refusal {
-    fn from(fault: Fault) -> Self {
+impl From<RequestError> for ApiError {
+    fn from(fault: RequestError) -> Self {
         Self(Box::new(fault.problem()))
     }
 }
 
-impl From<TokenError> for Refusal {
+impl From<TokenError> for ApiError {
     fn from(error: TokenError) -> Self {
         Self(Box::new(error.problem()))
     }
 }
 
-impl From<AccessError> for Refusal {
+impl From<AccessError> for ApiError {
     fn from(error: AccessError) -> Self {
         Self(Box::new(error.problem()))
     }
 }
 
-impl From<OrderError> for Refusal {
+impl From<OrderError> for ApiError {
     fn from(error: OrderError) -> Self {
         Self(Box::new(error.problem()))
     }
 }
 
-impl Refusal {
+impl ApiError {
     /// The same with another status, for a door whose callers understand only a few.
     pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
         self.0.status = status.as_u16();
@@ -49,7 +49,7 @@ impl Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let problem = self.0;
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -74,10 +74,10 @@ impl<T: Serialize> IntoResponse for Created<T> {
     }
 }
 
-impl<T: JsonSchema> Gives for Created<T> {
-    fn describe(sheet: &mut Sheet) {
-        let body = sheet.given::<T>();
-        sheet.answer(201, Answer::new("It is made.").with_body("application/json", &body));
+impl<T: JsonSchema> DescribeOutput for Created<T> {
+    fn describe(doc: &mut OperationDoc) {
+        let body = doc.output_schema::<T>();
+        doc.response(201, ResponseDoc::new("It is made.").with_body("application/json", &body));
     }
 }
 
@@ -91,9 +91,9 @@ impl IntoResponse for Done {
     }
 }
 
-impl Gives for Done {
-    fn describe(sheet: &mut Sheet) {
-        sheet.answer(204, Answer::new("It is done."));
+impl DescribeOutput for Done {
+    fn describe(doc: &mut OperationDoc) {
+        doc.response(204, ResponseDoc::new("It is done."));
     }
 }
 
@@ -117,13 +117,13 @@ mod tests {
             message: "the provider asks for patience".to_owned(),
             retry_after: Some(Duration::from_millis(1_200)),
         };
-        let response = Refusal::from(failed).into_response();
+        let response = ApiError::from(failed).into_response();
         assert_eq!(response.status(), 503);
         assert_eq!(response.headers()["retry-after"], "2");
         assert_eq!(response.headers()["content-type"], "application/problem+json");
         assert!(!response.headers().contains_key("www-authenticate"));
 
-        let response = Refusal::from(TokenError::OnHold).into_response();
+        let response = ApiError::from(TokenError::OnHold).into_response();
         assert!(!response.headers().contains_key("retry-after"));
     }
 
@@ -145,13 +145,13 @@ mod tests {
         assert!(codes.contains("UNKNOWN_CONNECTION"), "the codes of the keeper have moved: {codes:?}");
         codes.extend(codes_in(&crates.join("issuer/src/error.rs")));
         assert!(codes.contains("SCOPE_INSUFFICIENT"), "the codes of the issuer have moved: {codes:?}");
-        codes.extend(codes_in(&crates.join("server/src/fault.rs")));
+        codes.extend(codes_in(&crates.join("server/src/error.rs")));
         // No door takes a grant over: that is done by the command line.
-        let catalogue = crate::refusals::catalogue().into_keys().chain(["GRANT_REFUSED"]);
+        let catalogue = crate::error_catalogue::catalogue().into_keys().chain(["GRANT_REFUSED"]);
         assert_eq!(
             codes,
             catalogue.map(str::to_owned).collect(),
-            "the document knows every refusal of the doors"
+            "the document knows every refusal of the state"
         );
         codes.extend(codes_in(&crates.join("gateway/src/fault.rs")));
 

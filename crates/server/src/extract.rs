@@ -13,155 +13,158 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
-use crate::answer::Refusal;
-use crate::describe::{Sheet, Takes};
-use crate::fault::Fault;
-use crate::shape;
+use crate::error::RequestError;
+use crate::openapi::operation::{DescribeInput, OperationDoc};
+use crate::response::ApiError;
+use crate::schema_patterns;
 
 /// The largest body that a door takes.
 const BODY_LIMIT: usize = 64 * 1024;
 
 /// How long a body may take to arrive.
-const BODY_TIME: Duration = Duration::from_secs(10);
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The longest that a caller may wait for a refresh.
-const LONGEST_WAIT: Duration = Duration::from_mins(10);
+const MAX_WAIT: Duration = Duration::from_mins(10);
 
 /// What a door expects, in words: it completes "which takes ..." or stands alone.
-pub(crate) trait Expected: DeserializeOwned + JsonSchema {
+pub(crate) trait RequestShape: DeserializeOwned + JsonSchema {
     /// The words.
-    const SHAPE: &'static str;
+    const EXPECTED: &'static str;
 }
 
 /// The connection that a URL names. Whether there is one, the keeper knows.
-pub(crate) struct Named(pub(crate) String);
+pub(crate) struct ConnectionPath(pub(crate) String);
 
-impl<S: Send + Sync> FromRequestParts<S> for Named {
-    type Rejection = Refusal;
+impl<S: Send + Sync> FromRequestParts<S> for ConnectionPath {
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let Path(name) =
-            Path::<String>::from_request_parts(parts, state).await.map_err(|_| Fault::NoSuchUrl)?;
+            Path::<String>::from_request_parts(parts, state).await.map_err(|_| RequestError::UnknownUrl)?;
         Ok(Self(name))
     }
 }
 
-impl Takes for Named {
-    fn describe(sheet: &mut Sheet) {
-        sheet.parameter::<shape::Name>("path", "name", "The name of a connection.", Some("acme"));
-        sheet.refuses(&["NOT_FOUND"]);
+impl DescribeInput for ConnectionPath {
+    fn describe(doc: &mut OperationDoc) {
+        doc.parameter::<schema_patterns::Name>("path", "name", "The name of a connection.", Some("acme"));
+        doc.add_errors(&["NOT_FOUND"]);
     }
 }
 
 /// The service token that a URL names. Whether there is one, the store knows.
-pub(crate) struct TokenId(pub(crate) ServiceTokenId);
+pub(crate) struct ServiceTokenPath(pub(crate) ServiceTokenId);
 
-impl<S: Send + Sync> FromRequestParts<S> for TokenId {
-    type Rejection = Refusal;
+impl<S: Send + Sync> FromRequestParts<S> for ServiceTokenPath {
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
-        let Named(id) = Named::from_request_parts(parts, state).await?;
-        Ok(Self(id.parse().map_err(|_| Fault::NoSuchToken)?))
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let ConnectionPath(id) = ConnectionPath::from_request_parts(parts, state).await?;
+        Ok(Self(id.parse().map_err(|_| RequestError::UnknownServiceToken)?))
     }
 }
 
-impl Takes for TokenId {
-    fn describe(sheet: &mut Sheet) {
-        sheet.parameter::<shape::Id>("path", "id", "The id of a service token.", None);
-        sheet.refuses(&["NOT_FOUND", "UNKNOWN_SERVICE_TOKEN"]);
+impl DescribeInput for ServiceTokenPath {
+    fn describe(doc: &mut OperationDoc) {
+        doc.parameter::<schema_patterns::Id>("path", "id", "The id of a service token.", None);
+        doc.add_errors(&["NOT_FOUND", "UNKNOWN_SERVICE_TOKEN"]);
     }
 }
 
 /// A query, whose fields are texts.
-pub(crate) struct Asked<Q>(pub(crate) Q);
+pub(crate) struct QueryParams<Q>(pub(crate) Q);
 
-impl<S: Send + Sync, Q: Expected> FromRequestParts<S> for Asked<Q> {
-    type Rejection = Refusal;
+impl<S: Send + Sync, Q: RequestShape> FromRequestParts<S> for QueryParams<Q> {
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
-        let Query(query) = Query::<Q>::try_from_uri(&parts.uri).map_err(|_| Fault::Query(Q::SHAPE))?;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let Query(query) =
+            Query::<Q>::try_from_uri(&parts.uri).map_err(|_| RequestError::Query(Q::EXPECTED))?;
         Ok(Self(query))
     }
 }
 
-impl<Q: Expected> Takes for Asked<Q> {
-    fn describe(sheet: &mut Sheet) {
-        sheet.query::<Q>();
-        sheet.refuses(&["BAD_REQUEST"]);
+impl<Q: RequestShape> DescribeInput for QueryParams<Q> {
+    fn describe(doc: &mut OperationDoc) {
+        doc.query::<Q>();
+        doc.add_errors(&["BAD_REQUEST"]);
     }
 }
 
 /// A JSON body; absent where none was sent.
-pub(crate) struct Sent<B>(pub(crate) Option<B>);
+pub(crate) struct OptionalJsonBody<B>(pub(crate) Option<B>);
 
-impl<S: Send + Sync, B: Expected> FromRequest<S> for Sent<B> {
-    type Rejection = Refusal;
+impl<S: Send + Sync, B: RequestShape> FromRequest<S> for OptionalJsonBody<B> {
+    type Rejection = ApiError;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let bytes = collect(&parts.headers, body).await?;
+        let bytes = read_body(&parts.headers, body).await?;
         if bytes.is_empty() {
             return Ok(Self(None));
         }
         if !is_json(&parts.headers) {
-            return Err(Fault::NotMarkedAsJson.into());
+            return Err(RequestError::NotJsonContentType.into());
         }
         match serde_json::from_slice(&bytes) {
             // Read as a struct, a list is taken for its fields in their order: nobody means that.
-            Ok(_) if !is_object(&bytes) => Err(Fault::BodyMisfit(B::SHAPE).into()),
-            Ok(sent) => Ok(Self(Some(sent))),
+            Ok(_) if !is_object(&bytes) => Err(RequestError::InvalidBody(B::EXPECTED).into()),
+            Ok(body) => Ok(Self(Some(body))),
             // The text of such an error repeats values, and a value may be a token.
-            Err(error) if error.classify() == Category::Data => Err(Fault::BodyMisfit(B::SHAPE).into()),
-            Err(error) => Err(Fault::NotJson { line: error.line(), column: error.column() }.into()),
+            Err(error) if error.classify() == Category::Data => {
+                Err(RequestError::InvalidBody(B::EXPECTED).into())
+            }
+            Err(error) => Err(RequestError::NotJson { line: error.line(), column: error.column() }.into()),
         }
     }
 }
 
 /// What is said of every body.
 fn body_limits() -> String {
-    format!("At most {} KiB, which arrive within {} s.", BODY_LIMIT / 1024, BODY_TIME.as_secs())
+    format!("At most {} KiB, which arrive within {} s.", BODY_LIMIT / 1024, BODY_TIMEOUT.as_secs())
 }
 
 /// What reading a body is refused with.
-const BODY: &[&str] =
+const BODY_ERRORS: &[&str] =
     &["BAD_REQUEST", "REQUEST_TIMEOUT", "PAYLOAD_TOO_LARGE", "UNSUPPORTED_MEDIA_TYPE", "UNPROCESSABLE_BODY"];
 
-impl<B: Expected> Takes for Sent<B> {
-    fn describe(sheet: &mut Sheet) {
-        sheet.takes_json::<B>(false, &body_limits());
-        sheet.refuses(BODY);
+impl<B: RequestShape> DescribeInput for OptionalJsonBody<B> {
+    fn describe(doc: &mut OperationDoc) {
+        doc.json_body::<B>(false, &body_limits());
+        doc.add_errors(BODY_ERRORS);
     }
 }
 
 /// A JSON body that must be sent.
-pub(crate) struct Needed<B>(pub(crate) B);
+pub(crate) struct JsonBody<B>(pub(crate) B);
 
-impl<S: Send + Sync, B: Expected> FromRequest<S> for Needed<B> {
-    type Rejection = Refusal;
+impl<S: Send + Sync, B: RequestShape> FromRequest<S> for JsonBody<B> {
+    type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
-        let Sent(sent) = Sent::from_request(request, state).await?;
-        Ok(Self(sent.ok_or(Fault::BodyMisfit(B::SHAPE))?))
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let OptionalJsonBody(body) = OptionalJsonBody::from_request(request, state).await?;
+        Ok(Self(body.ok_or(RequestError::InvalidBody(B::EXPECTED))?))
     }
 }
 
-impl<B: Expected> Takes for Needed<B> {
-    fn describe(sheet: &mut Sheet) {
-        sheet.takes_json::<B>(true, &body_limits());
-        sheet.refuses(BODY);
+impl<B: RequestShape> DescribeInput for JsonBody<B> {
+    fn describe(doc: &mut OperationDoc) {
+        doc.json_body::<B>(true, &body_limits());
+        doc.add_errors(BODY_ERRORS);
     }
 }
 
-async fn collect(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Fault> {
-    let too_large = Fault::BodyTooLarge { limit: BODY_LIMIT };
+async fn read_body(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, RequestError> {
+    let too_large = RequestError::BodyTooLarge { limit: BODY_LIMIT };
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: u64| length > BODY_LIMIT as u64) {
         return Err(too_large);
     }
-    match tokio::time::timeout(BODY_TIME, Limited::new(body, BODY_LIMIT).collect()).await {
-        Err(_) => Err(Fault::BodyTooSlow(BODY_TIME)),
+    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_LIMIT).collect()).await {
+        Err(_) => Err(RequestError::BodyTooSlow(BODY_TIMEOUT)),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large),
-        Ok(Err(_)) => Err(Fault::BodyBroken),
+        Ok(Err(_)) => Err(RequestError::IncompleteBody),
         Ok(Ok(whole)) => Ok(whole.to_bytes().into()),
     }
 }
@@ -187,14 +190,15 @@ fn duration(text: &str) -> Option<Duration> {
 }
 
 /// How long a token must live at least.
-pub(crate) fn min_ttl(text: &str) -> Result<Duration, Fault> {
-    duration(text).ok_or(Fault::Query("`min_ttl` is seconds such as 60, or a duration such as 60s or 5m"))
+pub(crate) fn min_ttl(text: &str) -> Result<Duration, RequestError> {
+    duration(text)
+        .ok_or(RequestError::Query("`min_ttl` is seconds such as 60, or a duration such as 60s or 5m"))
 }
 
 /// How long a caller waits for a refresh that is under way.
-pub(crate) fn wait(text: &str) -> Result<Duration, Fault> {
-    let wait = duration(text).filter(|wait| *wait <= LONGEST_WAIT);
-    wait.ok_or(Fault::Query("`wait` is seconds such as 10, or a duration such as 10s, up to 10m"))
+pub(crate) fn wait(text: &str) -> Result<Duration, RequestError> {
+    let wait = duration(text).filter(|wait| *wait <= MAX_WAIT);
+    wait.ok_or(RequestError::Query("`wait` is seconds such as 10, or a duration such as 10s, up to 10m"))
 }
 
 #[cfg(test)]
@@ -238,7 +242,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_that_never_ends_is_given_up() {
         let body = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
-        assert_eq!(collect(&HeaderMap::new(), body).await, Err(Fault::BodyTooSlow(BODY_TIME)));
+        assert_eq!(read_body(&HeaderMap::new(), body).await, Err(RequestError::BodyTooSlow(BODY_TIMEOUT)));
     }
 
     #[tokio::test]
@@ -247,9 +251,9 @@ mod tests {
             let halves = [Bytes::from(vec![b' '; size / 2]), Bytes::from(vec![b' '; size - size / 2])];
             Body::from_stream(stream::iter(halves.map(Ok::<_, Infallible>)))
         };
-        assert_eq!(collect(&HeaderMap::new(), of_size(BODY_LIMIT)).await.unwrap().len(), BODY_LIMIT);
-        let too_large = Err(Fault::BodyTooLarge { limit: BODY_LIMIT });
-        assert_eq!(collect(&HeaderMap::new(), of_size(BODY_LIMIT + 1)).await, too_large);
+        assert_eq!(read_body(&HeaderMap::new(), of_size(BODY_LIMIT)).await.unwrap().len(), BODY_LIMIT);
+        let too_large = Err(RequestError::BodyTooLarge { limit: BODY_LIMIT });
+        assert_eq!(read_body(&HeaderMap::new(), of_size(BODY_LIMIT + 1)).await, too_large);
     }
 
     proptest! {

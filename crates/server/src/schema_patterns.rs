@@ -108,7 +108,7 @@ mod tests {
     use proptest::string::string_regex;
 
     use super::*;
-    use crate::intake;
+    use crate::extract;
 
     /// Texts that look as the document says.
     fn texts<S: JsonSchema>() -> impl Strategy<Value = String> {
@@ -137,8 +137,8 @@ mod tests {
             prop_assert!(seal::Fingerprint::parse(&fingerprint).is_some(), "{}", fingerprint);
             prop_assert!(TokenHash::from_hex(&hash).is_ok(), "{}", hash);
             prop_assert!(units.parse::<DurationText>().is_ok(), "{}", units);
-            prop_assert!(intake::min_ttl(&lasting).is_ok(), "{}", lasting);
-            prop_assert!(intake::wait(&wait).is_ok(), "{}", wait);
+            prop_assert!(extract::min_ttl(&lasting).is_ok(), "{}", lasting);
+            prop_assert!(extract::wait(&wait).is_ok(), "{}", wait);
             prop_assert!(scope.parse::<access::Scope>().is_ok(), "{}", scope);
             prop_assert!(access::Need::parse(&need).is_some(), "{}", need);
         }

@@ -3,20 +3,20 @@
 use jeton_server::Limits;
 use serde_json::{Value, json};
 
-use crate::house::{Ground, House};
+use crate::app::{TestEnv, TestServer};
 
-async fn acts(house: &House, query: &str) -> Vec<Value> {
-    let page = house.admin().await.get_json(&format!("/api/v1/audit?{query}")).await.unwrap();
+async fn acts(server: &TestServer, query: &str) -> Vec<Value> {
+    let page = server.admin().await.get_json(&format!("/api/v1/audit?{query}")).await.unwrap();
     page["items"].as_array().unwrap().clone()
 }
 
 #[tokio::test]
 async fn what_an_operator_does_over_http_is_on_record_under_its_name() {
-    let ground = Ground::new().await;
-    let house = ground.house(&["acme", "shop"], Limits::default()).await;
-    let refresh = house.connect(&ground, "acme").await;
-    house.connect(&ground, "shop").await;
-    let night = house.service("night-shift", "admin").await;
+    let env = TestEnv::new().await;
+    let server = env.serve(&["acme", "shop"], Limits::default()).await;
+    let refresh = server.connect(&env, "acme").await;
+    server.connect(&env, "shop").await;
+    let night = server.service("night-shift", "admin").await;
     for act in ["pause", "pause", "resume"] {
         let done = night.post(&format!("/api/v1/connections/acme/{act}"), &json!({})).await.unwrap();
         assert_eq!(done.status, 200, "{act}: {}", done.text());
@@ -24,7 +24,7 @@ async fn what_an_operator_does_over_http_is_on_record_under_its_name() {
     assert_eq!(night.delete("/api/v1/connections/acme").await.unwrap().status, 204);
     assert_eq!(night.delete("/api/v1/connections/nobody").await.unwrap().status, 404);
 
-    let rows = acts(&house, "subject=acme").await;
+    let rows = acts(&server, "subject=acme").await;
     let told: Vec<_> =
         rows.iter().map(|row| (row["deed"].as_str().unwrap(), row["actor"].as_str().unwrap())).collect();
     assert_eq!(
@@ -43,17 +43,17 @@ async fn what_an_operator_does_over_http_is_on_record_under_its_name() {
     );
     assert!(rows[..3].iter().all(|row| row["details"] == json!({})), "{rows:?}");
     assert!(!Value::from(rows).to_string().contains(refresh.reveal()));
-    assert_eq!(acts(&house, "subject=shop").await.len(), 1);
-    assert!(acts(&house, "subject=nobody").await.is_empty());
+    assert_eq!(acts(&server, "subject=shop").await.len(), 1);
+    assert!(acts(&server, "subject=nobody").await.is_empty());
 }
 
 #[tokio::test]
 async fn whoever_may_not_do_it_leaves_nothing_on_record() {
-    let ground = Ground::new().await;
-    let house = ground.house(&["acme"], Limits::default()).await;
-    house.connect(&ground, "acme").await;
-    let before = acts(&house, "subject=acme").await;
-    let refused = house.client().post("/api/v1/connections/acme/pause", &json!({})).await.unwrap();
+    let env = TestEnv::new().await;
+    let server = env.serve(&["acme"], Limits::default()).await;
+    server.connect(&env, "acme").await;
+    let before = acts(&server, "subject=acme").await;
+    let refused = server.client().post("/api/v1/connections/acme/pause", &json!({})).await.unwrap();
     assert_eq!(refused.status, 403, "{}", refused.text());
-    assert_eq!(acts(&house, "subject=acme").await, before);
+    assert_eq!(acts(&server, "subject=acme").await, before);
 }
