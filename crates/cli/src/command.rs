@@ -23,7 +23,7 @@ pub(crate) mod token;
 
 use std::thread;
 
-use jeton_core::keep::ports::Administer;
+use jeton_core::keep::ports::OperatorCommand;
 use serde_json::json;
 
 use crate::actor;
@@ -121,7 +121,7 @@ async fn administer(
     settings: Settings,
     output: Output,
     name: String,
-    act: Administer,
+    act: OperatorCommand,
     (result, said): (&str, &str),
 ) -> Result<(), CommandError> {
     with_app(settings, async |app| {

@@ -56,7 +56,7 @@ fn read_level(name: &str) -> Result<LevelFilter, String> {
     let known = LEVELS.iter().find(|level| level.eq_ignore_ascii_case(name));
     known.and_then(|level| level.parse().ok()).ok_or_else(|| {
         let name: String = name.chars().take(40).collect();
-        format!("`{name}` is not a level; {}", suggest::cure(&name, LEVELS))
+        format!("`{name}` is not a level; {}", suggest::hint(&name, LEVELS))
     })
 }
 
@@ -79,7 +79,7 @@ impl FromStr for Format {
             "json" => Ok(Self::Json),
             other => {
                 let other: String = other.chars().take(40).collect();
-                Err(format!("`{other}` is not a format; {}", suggest::cure(&other, ["text", "json"])))
+                Err(format!("`{other}` is not a format; {}", suggest::hint(&other, ["text", "json"])))
             }
         }
     }

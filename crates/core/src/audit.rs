@@ -20,7 +20,7 @@ pub enum Actor {
     CommandLine(String),
     /// A program that has jeton inside it, such as `billing`.
     Program(String),
-    /// Whoever opened the link of this consent; who made the link is on record too, as [`Deed::Invited`].
+    /// Whoever opened the link of this consent; who made the link is on record too, as [`AuditAction::Invited`].
     Consent(ConsentId),
     /// A process of jeton by itself, such as one that can read by now what it could not read when it came.
     Node(NodeId),
@@ -68,7 +68,7 @@ impl<'de> Deserialize<'de> for Actor {
 
 /// What was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deed {
+pub enum AuditAction {
     /// A service token was made.
     TokenCreated,
     /// A service token was made in place of another.
@@ -87,7 +87,7 @@ pub enum Deed {
     Disconnected,
 }
 
-impl Deed {
+impl AuditAction {
     const ALL: [Self; 8] = [
         Self::TokenCreated,
         Self::TokenRotated,
@@ -115,11 +115,11 @@ impl Deed {
 
     /// Reads the name again.
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|deed| deed.as_str() == name)
+        Self::ALL.into_iter().find(|action| action.as_str() == name)
     }
 }
 
-impl Serialize for Deed {
+impl Serialize for AuditAction {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
     }
@@ -135,7 +135,8 @@ pub struct AuditRow {
     /// Who.
     pub actor: Actor,
     /// What.
-    pub deed: Deed,
+    #[serde(rename = "deed")]
+    pub action: AuditAction,
     /// To what: the name of a connection, or of the service that a token names.
     pub subject: String,
     /// What else there is to say, as an object.
@@ -178,10 +179,10 @@ mod tests {
             assert_eq!(Actor::parse(text), None, "{text}");
             serde_json::from_value::<Actor>(text.into()).unwrap_err();
         }
-        for deed in Deed::ALL {
-            assert_eq!(Deed::parse(deed.as_str()), Some(deed));
-            assert_eq!(serde_json::to_value(deed).unwrap(), deed.as_str());
+        for action in AuditAction::ALL {
+            assert_eq!(AuditAction::parse(action.as_str()), Some(action));
+            assert_eq!(serde_json::to_value(action).unwrap(), action.as_str());
         }
-        assert_eq!(Deed::parse("token.created"), None);
+        assert_eq!(AuditAction::parse("token.created"), None);
     }
 }

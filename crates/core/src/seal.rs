@@ -49,7 +49,7 @@ pub enum SealError {
 
 /// Where a sealed value stands. It opens nowhere else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place<'a> {
+pub struct SealContext<'a> {
     /// Table, such as `connections`.
     pub table: &'a str,
     /// Key of the row.
@@ -60,7 +60,7 @@ pub struct Place<'a> {
     pub generation: u64,
 }
 
-impl Place<'_> {
+impl SealContext<'_> {
     fn associated_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(64);
         for part in [self.table, self.row, self.field] {
@@ -194,8 +194,8 @@ pub struct Sealer {
 }
 
 impl Sealer {
-    const CHECK: Place<'static> =
-        Place { table: "installation", row: "key-check", field: "fingerprint-key", generation: 0 };
+    const CHECK: SealContext<'static> =
+        SealContext { table: "installation", row: "key-check", field: "fingerprint-key", generation: 0 };
 
     /// Makes the sealer of a new installation, and the key check value that its store must keep.
     ///
@@ -218,12 +218,12 @@ impl Sealer {
     }
 
     /// Encrypts `plaintext` for `place`.
-    pub fn seal(&self, plaintext: &[u8], place: Place<'_>, entropy: &dyn Entropy) -> Vec<u8> {
+    pub fn seal(&self, plaintext: &[u8], place: SealContext<'_>, entropy: &dyn Entropy) -> Vec<u8> {
         seal_with(&self.ring, plaintext, place, entropy)
     }
 
     /// Decrypts what was sealed for `place`.
-    pub fn open(&self, sealed: &[u8], place: Place<'_>) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    pub fn open(&self, sealed: &[u8], place: SealContext<'_>) -> Result<Zeroizing<Vec<u8>>, SealError> {
         open_with(&self.ring, sealed, place)
     }
 
@@ -268,7 +268,7 @@ fn cipher(key: &[u8; KEY_BYTES]) -> LessSafeKey {
     LessSafeKey::new(UnboundKey::new(&AES_256_GCM_SIV, key).expect("the key has the length of the algorithm"))
 }
 
-fn seal_with(ring: &KeyRing, plaintext: &[u8], place: Place<'_>, entropy: &dyn Entropy) -> Vec<u8> {
+fn seal_with(ring: &KeyRing, plaintext: &[u8], place: SealContext<'_>, entropy: &dyn Entropy) -> Vec<u8> {
     let (kid, key) = ring.current();
     let mut nonce = [0; NONCE_LEN];
     entropy.fill(&mut nonce);
@@ -289,7 +289,7 @@ fn seal_with(ring: &KeyRing, plaintext: &[u8], place: Place<'_>, entropy: &dyn E
     sealed
 }
 
-fn open_with(ring: &KeyRing, sealed: &[u8], place: Place<'_>) -> Result<Zeroizing<Vec<u8>>, SealError> {
+fn open_with(ring: &KeyRing, sealed: &[u8], place: SealContext<'_>) -> Result<Zeroizing<Vec<u8>>, SealError> {
     if sealed.len() < HEADER_BYTES + TAG_BYTES || sealed[0] != VERSION {
         return Err(SealError::DoesNotOpen);
     }
@@ -311,7 +311,8 @@ mod tests {
     use super::*;
     use crate::entropy::SystemEntropy;
 
-    const PLACE: Place<'static> = Place { table: "connections", row: "acme", field: "access", generation: 3 };
+    const PLACE: SealContext<'static> =
+        SealContext { table: "connections", row: "acme", field: "access", generation: 3 };
 
     #[test]
     fn a_sealed_value_opens_in_its_place_and_nowhere_else() {
@@ -319,10 +320,10 @@ mod tests {
         let value = sealer.seal(b"token", PLACE, &SystemEntropy);
         assert_eq!(&**sealer.open(&value, PLACE).unwrap(), b"token");
         for elsewhere in [
-            Place { table: "strays", ..PLACE },
-            Place { row: "acm", ..PLACE },
-            Place { field: "refresh", ..PLACE },
-            Place { generation: 4, ..PLACE },
+            SealContext { table: "strays", ..PLACE },
+            SealContext { row: "acm", ..PLACE },
+            SealContext { field: "refresh", ..PLACE },
+            SealContext { generation: 4, ..PLACE },
         ] {
             assert_eq!(sealer.open(&value, elsewhere).unwrap_err(), SealError::DoesNotOpen);
         }

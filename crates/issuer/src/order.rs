@@ -166,7 +166,7 @@ async fn persist<T, F: Future<Output = Result<T, StoreError>>>(
 ) -> Result<T, StoreError> {
     for _ in 1..ATTEMPTS {
         match order().await {
-            Err(error) if error.may_pass() => sleep(BETWEEN).await,
+            Err(error) if error.is_transient() => sleep(BETWEEN).await,
             answered => return answered,
         }
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use jeton_core::audit::Actor;
 use jeton_core::keep::attempt::Trigger;
 use jeton_core::keep::connection::Condition;
-use jeton_core::keep::ports::Administer;
+use jeton_core::keep::ports::OperatorCommand;
 use jeton_core::secret::Secret;
 use jeton_keeper::{Connected, Grant, Refreshed, Status, Token, TokenError, TokenRequest};
 use tempfile::TempDir;
@@ -106,17 +106,17 @@ impl Vault {
 
     /// Spends nothing for this connection until [`Vault::resume`]; the current token is given as long as it lives.
     pub async fn pause(&self, name: &str) -> Result<(), NoToken> {
-        Ok(self.keeper.administer(name, Administer::Pause, &this_program()).await?)
+        Ok(self.keeper.administer(name, OperatorCommand::Pause, &this_program()).await?)
     }
 
     /// Goes on after [`Vault::pause`].
     pub async fn resume(&self, name: &str) -> Result<(), NoToken> {
-        Ok(self.keeper.administer(name, Administer::Resume, &this_program()).await?)
+        Ok(self.keeper.administer(name, OperatorCommand::Resume, &this_program()).await?)
     }
 
     /// Gives the grant of a connection up: its tokens are wiped.
     pub async fn disconnect(&self, name: &str) -> Result<(), NoToken> {
-        Ok(self.keeper.administer(name, Administer::Disconnect, &this_program()).await?)
+        Ok(self.keeper.administer(name, OperatorCommand::Disconnect, &this_program()).await?)
     }
 
     /// How a connection stands. It never waits for a refresh under way.

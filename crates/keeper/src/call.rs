@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jeton_core::keep::provider::{ApiBase, Definition, Injection, Slots, Vars};
+use jeton_core::keep::provider::{ApiBase, Definition, Injection, RequestValues, Vars};
 
 use crate::error::TokenError;
 use crate::serve::Given;
@@ -89,9 +89,12 @@ impl Vault {
             let provider = &defined.provider;
             unusable(format!("`{provider}` does not say where its API is; give the variable of `api.base`"))
         })?;
-        let slots =
-            Slots { access: Some(token.access.clone()), captured: captured.clone(), ..Slots::default() };
-        let injections = definition.inject(&slots).map_err(|error| unusable(error.to_string()))?;
+        let values = RequestValues {
+            access: Some(token.access.clone()),
+            captured: captured.clone(),
+            ..RequestValues::default()
+        };
+        let injections = definition.inject(&values).map_err(|error| unusable(error.to_string()))?;
         Ok(Call { token, base, injections, made_at: self.shared.clock.uptime(), is_cure: false })
     }
 }

@@ -4,7 +4,7 @@ use jeton_core::audit::Actor;
 use jeton_core::id::{AttemptId, GrantId};
 use jeton_core::keep::connection::{Generation, SealedTokens};
 use jeton_core::keep::due;
-use jeton_core::keep::plan::Acquiring;
+use jeton_core::keep::plan::AcquirePolicy;
 use jeton_core::keep::ports::{Connect, ConnectAnswer};
 use jeton_core::secret::Secret;
 use jeton_core::time::Timestamp;
@@ -80,7 +80,7 @@ fn check(defined: &Defined, grant: &Grant) -> Result<(), String> {
             policy.min_refresh_length
         )),
         Some(token) => printable("refresh token", token),
-        None if grant.access.is_none() && defined.acquiring() == Acquiring::Never => Err(format!(
+        None if grant.access.is_none() && defined.acquiring() == AcquirePolicy::Never => Err(format!(
             "`{}` needs a grant to begin with; pipe a refresh token into `--refresh-token-stdin`, or give `--import`",
             defined.provider
         )),

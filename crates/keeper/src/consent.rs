@@ -15,11 +15,11 @@ use jeton_core::audit::Actor;
 use jeton_core::id::{ConnectionName, ConsentId};
 use jeton_core::keep::connection::Generation;
 use jeton_core::keep::consent::{
-    ANSWER_LIFE, Bearer, ClosedLink, Consent, LINK_LIFE, code_challenge, one_time_text, opens, takes,
-    verifier_place,
+    ANSWER_LIFE, AnsweredBy, ClosedLink, Consent, LINK_LIFE, code_challenge, one_time_text, opens, takes,
+    verifier_context,
 };
-use jeton_core::keep::ports::{ConsentKey, FoundConsent, Invite, OpenAnswer, Opening};
-use jeton_core::keep::provider::{CallbackParams, Slots, Step, Vars};
+use jeton_core::keep::ports::{ConsentKey, ConsentStart, ConsentStartAnswer, FoundConsent, Invite};
+use jeton_core::keep::provider::{CallbackParams, RequestValues, Step, Vars};
 use jeton_core::secret::Secret;
 use jeton_core::time::Timestamp;
 use tokio::time::timeout;
@@ -162,14 +162,14 @@ impl Vault {
         let found = shared.patiently(|| shared.ports.consents.find_consent(key)).await?;
         let found = found.ok_or(ConsentError::UnknownState)?;
         let browser = browser.map(|browser| shared.sealer.fingerprint(browser));
-        self.go_on(found, Bearer::Browser(browser), params).await
+        self.go_on(found, AnsweredBy::Browser(browser), params).await
     }
 
     /// Exchanges the code in a task of its own, which nobody who goes away can cancel.
     async fn go_on(
         &self,
         found: FoundConsent,
-        bearer: Bearer,
+        bearer: AnsweredBy,
         params: CallbackParams,
     ) -> Result<Consented, ConsentError> {
         if let Err(unfit) = takes(&found.consent, bearer, self.shared.clock.now()) {
@@ -261,28 +261,28 @@ async fn send_off(
     browser: Option<&Secret>,
 ) -> Result<Sent, ConsentError> {
     let (state, verifier) = (one_time_text(&*shared.entropy), one_time_text(&*shared.entropy));
-    let slots = Slots {
+    let values = RequestValues {
         state: Some(state.clone()),
         code_challenge: Some(code_challenge(&verifier)),
-        ..Slots::default()
+        ..RequestValues::default()
     };
-    let request = defined.definition.request(Step::Authorize, &slots);
+    let request = defined.definition.request(Step::Authorize, &values);
     let url = request.map_err(|error| unusable(defined, error.to_string()))?.url;
     let id = consent.id.to_string();
-    let opening = Opening {
+    let opening = ConsentStart {
         ticket: consent.ticket,
         state: shared.sealer.fingerprint(&state),
         browser: browser.map(|browser| shared.sealer.fingerprint(browser)),
-        verifier: shared.sealer.seal(verifier.reveal().as_bytes(), verifier_place(&id), &*shared.entropy),
+        verifier: shared.sealer.seal(verifier.reveal().as_bytes(), verifier_context(&id), &*shared.entropy),
         life: ANSWER_LIFE,
     };
-    match shared.patiently(|| shared.ports.consents.open_link(opening.clone())).await? {
-        OpenAnswer::Opened { until } => {
+    match shared.patiently(|| shared.ports.consents.start_consent(opening.clone())).await? {
+        ConsentStartAnswer::Started { until } => {
             tracing::info!(connection = %defined.name, consent = %id, "a person is asked for consent");
             Ok(Sent { url, state, until })
         }
-        OpenAnswer::Closed(closed) => Err(ConsentError::of_closed(defined.name.clone(), closed)),
-        OpenAnswer::Unknown => Err(ConsentError::UnknownLink),
+        ConsentStartAnswer::Closed(closed) => Err(ConsentError::of_closed(defined.name.clone(), closed)),
+        ConsentStartAnswer::Unknown => Err(ConsentError::UnknownLink),
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jeton_core::id::NodeId;
-use jeton_core::keep::ports::Heard;
+use jeton_core::keep::ports::HeartbeatReply;
 
 /// How long the store must have been within reach, without a break, before another node counts as gone. By then a node that
 /// reaches it again has beaten (every 5 s) and returned its slots (every 2 s), and that has been heard (every 5 s).
@@ -41,7 +41,7 @@ impl Contact {
     }
 
     /// A beat that was sent at `asked_at` was answered.
-    pub(crate) fn heard(&self, heard: &Heard, asked_at: Duration) {
+    pub(crate) fn heard(&self, heard: &HeartbeatReply, asked_at: Duration) {
         let mut hearing = self.locked();
         let hearing = hearing.get_or_insert_default();
         let broken = asked_at.saturating_sub(hearing.last) > LONGEST_GAP;
@@ -86,7 +86,7 @@ mod tests {
             started_at: Timestamp::default(),
             seen_at: Timestamp::default(),
         };
-        let heard = Heard { now: Timestamp::default(), others: others.iter().map(live).collect() };
+        let heard = HeartbeatReply { now: Timestamp::default(), others: others.iter().map(live).collect() };
         contact.heard(&heard, Duration::from_secs(at));
     }
 

@@ -115,7 +115,7 @@ pub(crate) async fn deliver(shared: &Shared, write: &Write, mut slot: Slot<'_>) 
         if !spilled {
             spilled = fill(&mut slot, write, &error, name).await;
         }
-        if spilled && (shared.is_closing() || !error.may_pass()) {
+        if spilled && (shared.is_closing() || !error.is_transient()) {
             return Err(error.into());
         }
         sleep(pause).await;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use jeton_core::keep::provider::{Introspection, Outcome, Slots, Step};
+use jeton_core::keep::provider::{Introspection, RequestValues, Step, StepOutcome};
 use jeton_core::time::Timestamp;
 
 use crate::extras::Extras;
@@ -34,17 +34,17 @@ pub(crate) async fn expiry(shared: &Shared, defined: &Defined, opened: &Opened) 
 
 async fn ask(shared: &Shared, defined: &Defined, opened: &Opened) -> Result<Introspection, String> {
     let captured = Extras::from_text(opened.extras.as_ref()).vars;
-    let slots = Slots { access: opened.access.clone(), captured, ..Slots::default() };
+    let values = RequestValues { access: opened.access.clone(), captured, ..RequestValues::default() };
     let definition = &defined.definition;
-    let request = definition.request(Step::Introspect, &slots).map_err(|error| error.to_string())?;
+    let request = definition.request(Step::Introspect, &values).map_err(|error| error.to_string())?;
     let asked_at = shared.clock.now();
     let write_until = shared.clock.uptime() + PATIENCE;
     match shared.outbound.exchange(request, PATIENCE, write_until, async { Ok(()) }).await {
         Exchange::NotSent(why) | Exchange::Broken(why) => Err(why),
-        Exchange::Replied(reply) => match definition.read(Step::Introspect, &reply, asked_at, &slots) {
-            Outcome::Introspection(said) => Ok(said),
-            Outcome::Failed(failure) => Err(failure.message),
-            Outcome::Tokens(_) | Outcome::Done => {
+        Exchange::Replied(reply) => match definition.read(Step::Introspect, &reply, asked_at, &values) {
+            StepOutcome::Introspection(said) => Ok(said),
+            StepOutcome::Failed(failure) => Err(failure.message),
+            StepOutcome::Tokens(_) | StepOutcome::Done => {
                 Err("the provider file reads no introspection from this step".to_owned())
             }
         },

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join;
 use jeton_core::id::ConnectionName;
-use jeton_core::keep::ports::{Listed, name_of};
+use jeton_core::keep::ports::{ListedConnection, name_of};
 
 use crate::shared::Shared;
 
@@ -38,7 +38,7 @@ pub(crate) async fn load(shared: &Shared) {
 /// Some rows, and the instant before the store was asked for them.
 struct Page {
     asked_at: Duration,
-    rows: Vec<Listed>,
+    rows: Vec<ListedConnection>,
 }
 
 /// The rows after this name, from a store that may have to be asked again; `None` once the vault closes.

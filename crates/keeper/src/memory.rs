@@ -37,8 +37,8 @@ impl Known {
     }
 
     /// Whether the token set was born after `instant`: then it is the best that can be had, whatever its life.
-    pub(crate) fn born_since(&self, instant: Timestamp) -> bool {
-        self.access.is_some() && self.row.born_since(instant)
+    pub(crate) fn refreshed_since(&self, instant: Timestamp) -> bool {
+        self.access.is_some() && self.row.refreshed_since(instant)
     }
 
     /// Whether the access token is there and lives for at least `ttl` after `now`.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jeton_core::id::NodeId;
-use jeton_core::keep::ports::{Beat, Heard, LiveNode, NodeStore, StoreError};
+use jeton_core::keep::ports::{Heartbeat, HeartbeatReply, LiveNode, NodeStore, StoreError};
 use jeton_core::secret::Secret;
 use tokio::time::timeout;
 
@@ -52,7 +52,7 @@ impl Vault {
         // A sign of no life: it asks, and nobody ever counts this process among the nodes.
         let question = beat(&self.shared, "", Duration::ZERO);
         let before = self.shared.clock.now();
-        let heard = nodes.beat(question.clone()).await?;
+        let heard = nodes.record_heartbeat(question.clone()).await?;
         let after = self.shared.clock.now();
         nodes.forget(question.node).await?;
         let mut warnings: Vec<String> = heard.clock_warning(before, after).into_iter().collect();
@@ -70,8 +70,8 @@ pub struct Neighbours {
     pub warnings: Vec<String>,
 }
 
-fn beat(shared: &Shared, name: &str, life: Duration) -> Beat {
-    Beat {
+fn beat(shared: &Shared, name: &str, life: Duration) -> Heartbeat {
+    Heartbeat {
         node: shared.node,
         name: name.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -80,12 +80,12 @@ fn beat(shared: &Shared, name: &str, life: Duration) -> Beat {
     }
 }
 
-async fn live(shared: &Shared, nodes: &dyn NodeStore, beat: Beat) {
+async fn live(shared: &Shared, nodes: &dyn NodeStore, beat: Heartbeat) {
     let mut told = Told::default();
     while !shared.is_closing() {
         let (before, asked_at) = (shared.clock.now(), shared.clock.uptime());
         let answer = tokio::select! {
-            answer = nodes.beat(beat.clone()) => answer,
+            answer = nodes.record_heartbeat(beat.clone()) => answer,
             () = shared.closed() => break,
         };
         match answer {
@@ -123,14 +123,14 @@ impl Told {
     /// A warning that no sign of life is taken, unless it was given since the last one that was. Of a store that is away
     /// whoever needs it says so louder.
     fn refusal(&mut self, error: &StoreError) -> Option<String> {
-        let is_new = !error.may_pass() && !std::mem::replace(&mut self.refusal, true);
+        let is_new = !error.is_transient() && !std::mem::replace(&mut self.refusal, true);
         is_new.then(|| {
             format!("no sign of life of this node is taken, and other nodes count it as gone: {error}")
         })
     }
 
     /// The warnings that are new.
-    fn news(&mut self, own: &Beat, heard: &Heard, clock: Option<String>) -> Vec<String> {
+    fn news(&mut self, own: &Heartbeat, heard: &HeartbeatReply, clock: Option<String>) -> Vec<String> {
         self.refusal = false;
         let mut news = Vec::new();
         let clock_was_told = std::mem::replace(&mut self.clock, clock.is_some());
@@ -148,7 +148,7 @@ impl Told {
 }
 
 /// One sentence when another node defines other connections, or defines them otherwise.
-fn difference(own: &Beat, other: &LiveNode) -> Option<String> {
+fn difference(own: &Heartbeat, other: &LiveNode) -> Option<String> {
     // Another version may digest the same definitions otherwise.
     if other.version != own.version || other.definitions == own.definitions {
         return None;
@@ -233,8 +233,8 @@ mod tests {
 
     use super::*;
 
-    fn own(definitions: &str) -> Beat {
-        Beat {
+    fn own(definitions: &str) -> Heartbeat {
+        Heartbeat {
             node: NodeId::from_bytes([1; 16]),
             name: "one".to_owned(),
             version: "1.0.0".to_owned(),
@@ -272,8 +272,10 @@ mod tests {
     #[test]
     fn each_warning_is_given_once_and_again_when_something_else_differs() {
         let mut told = Told::default();
-        let heard =
-            |definitions: &str| Heard { now: Timestamp::from_secs(5), others: vec![other(definitions)] };
+        let heard = |definitions: &str| HeartbeatReply {
+            now: Timestamp::from_secs(5),
+            others: vec![other(definitions)],
+        };
         let late = || Some("the clock is late".to_owned());
         let mut news = |definitions: &str, clock| told.news(&own("aa"), &heard(definitions), clock).len();
         assert_eq!(news("bb", late()), 2);
@@ -290,7 +292,7 @@ mod tests {
         assert_eq!(told.refusal(&StoreError::Unavailable("away".to_owned())), None);
         assert!(told.refusal(&refused).unwrap().contains("count it as gone: "));
         assert_eq!(told.refusal(&refused), None);
-        told.news(&own("aa"), &Heard { now: Timestamp::from_secs(5), others: Vec::new() }, None);
+        told.news(&own("aa"), &HeartbeatReply { now: Timestamp::from_secs(5), others: Vec::new() }, None);
         assert!(told.refusal(&refused).unwrap().contains("lacks a right"));
     }
 }

@@ -7,8 +7,8 @@ use jeton_core::audit::Actor;
 use jeton_core::id::{ConnectionName, OperationId};
 use jeton_core::keep::attempt::{Attempt, Trigger};
 use jeton_core::keep::connection::{Condition, Generation};
-use jeton_core::keep::plan::Wish;
-use jeton_core::keep::ports::{Administer, AttemptFilter, name_of};
+use jeton_core::keep::plan::Goal;
+use jeton_core::keep::ports::{AttemptFilter, OperatorCommand, name_of};
 use tokio::time::Instant;
 
 use crate::connect;
@@ -25,7 +25,7 @@ impl Vault {
         let defined = self.shared.defined(name)?;
         let before = self.shared.look(&defined.name).await?;
         let generation = before.as_ref().map_or(Generation::default(), |known| known.row.generation);
-        let wish = if trigger == Trigger::Forced { Wish::Beyond(generation) } else { Wish::NotDue };
+        let wish = if trigger == Trigger::Forced { Goal::Beyond(generation) } else { Goal::NotDue };
         let order = Order { wish, trigger, person_decides: trigger == Trigger::Forced };
         let longest = self.shared.settings.wait + self.shared.settings.claim_wait;
         let patience = Patience::new(Instant::now() + longest, self.shared.clock.now());
@@ -45,7 +45,7 @@ impl Vault {
     }
 
     /// Pauses, resumes or disconnects. Who orders it is on record.
-    pub async fn administer(&self, name: &str, act: Administer, by: &Actor) -> Result<(), TokenError> {
+    pub async fn administer(&self, name: &str, act: OperatorCommand, by: &Actor) -> Result<(), TokenError> {
         let name = self.any_name(name).await?;
         let operation = OperationId::generate(self.shared.clock.now(), &*self.shared.entropy);
         let connections = &self.shared.ports.connections;

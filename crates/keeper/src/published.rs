@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::connection::Connection;
-use jeton_core::keep::ports::{Listed, StoreError};
+use jeton_core::keep::ports::{ListedConnection, StoreError};
 
 use crate::error::TokenError;
 use crate::extras::Extras;
@@ -28,7 +28,7 @@ impl Shared {
     }
 
     /// Puts a row of a list into memory. One that cannot be read is passed over: the others go on.
-    pub(crate) fn publish_listed(&self, row: Listed, asked_at: Duration) {
+    pub(crate) fn publish_listed(&self, row: ListedConnection, asked_at: Duration) {
         match row {
             Ok(row) => drop(self.publish(row, asked_at)),
             Err(unreadable) => {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::attempt::Trigger;
-use jeton_core::keep::plan::Wish;
+use jeton_core::keep::plan::Goal;
 use jeton_core::keep::ports::{Due, StoreError};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -134,7 +134,7 @@ impl Round<'_> {
         }
         self.busy.insert(name.clone(), None);
         self.flights += 1;
-        let order = Order::new(Wish::NotDue, Trigger::Automatic);
+        let order = Order::new(Goal::NotDue, Trigger::Automatic);
         let passenger = refresh::begin(self.shared, defined, order).passenger;
         let (ended, name, now) = (self.ended.clone(), name.clone(), self.shared.clock.now());
         self.shared.tracker.spawn(async move {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jeton_core::keep::attempt::Act;
 use jeton_core::keep::provider::{
-    ErrorClass, Failure, OutboundRequest, Outcome, Reply, Slots, Step, TokenReply,
+    ErrorClass, OutboundRequest, Reply, RequestValues, Step, StepFailure, StepOutcome, TokenReply,
 };
 use jeton_core::time::Timestamp;
 use zeroize::Zeroizing;
@@ -38,7 +38,7 @@ pub(crate) fn step_of(act: Act) -> Step {
     match act {
         Act::Acquire => Step::Acquire,
         Act::Connect => Step::Exchange,
-        Act::Redeem | Act::Stray | Act::Visit => Step::Refresh,
+        Act::Redeem | Act::Orphan | Act::Visit => Step::Refresh,
     }
 }
 
@@ -65,7 +65,7 @@ pub(crate) async fn redeem(
     defined: &Defined,
     act: Act,
     request: OutboundRequest,
-    slots: &Slots,
+    values: &RequestValues,
     limits: Limits,
     last_look: impl Future<Output = Result<(), String>>,
 ) -> Redeemed {
@@ -76,22 +76,22 @@ pub(crate) async fn redeem(
     let spends = match act {
         Act::Redeem => defined.spends(),
         Act::Connect => defined.definition.spends(Step::Exchange),
-        Act::Acquire | Act::Stray | Act::Visit => false,
+        Act::Acquire | Act::Orphan | Act::Visit => false,
     };
     let left = limits.lease_until.saturating_sub(shared.clock.uptime());
     let timeout = shared.settings.redeem_timeout.min(left);
     match shared.outbound.exchange(request, timeout, limits.write_until, last_look).await {
-        Exchange::Replied(reply) => read(defined, act, reply, slots, sent_at),
+        Exchange::Replied(reply) => read(defined, act, reply, values, sent_at),
         Exchange::NotSent(why) => Redeemed::Failed(not_sent(&why)),
         Exchange::Broken(why) => Redeemed::Failed(broken(&why, spends)),
     }
 }
 
-fn read(defined: &Defined, act: Act, reply: Reply, slots: &Slots, sent_at: Timestamp) -> Redeemed {
-    match defined.definition.read(step_of(act), &reply, sent_at, slots) {
-        Outcome::Tokens(tokens) => Redeemed::Tokens { reply: tokens, sent_at },
-        Outcome::Failed(failure) => Redeemed::Failed(refused(failure, reply)),
-        Outcome::Introspection(_) | Outcome::Done => Redeemed::Failed(Refusal {
+fn read(defined: &Defined, act: Act, reply: Reply, values: &RequestValues, sent_at: Timestamp) -> Redeemed {
+    match defined.definition.read(step_of(act), &reply, sent_at, values) {
+        StepOutcome::Tokens(tokens) => Redeemed::Tokens { reply: tokens, sent_at },
+        StepOutcome::Failed(failure) => Redeemed::Failed(refused(failure, reply)),
+        StepOutcome::Introspection(_) | StepOutcome::Done => Redeemed::Failed(Refusal {
             class: ErrorClass::Unknown,
             code: "not_a_token_step".to_owned(),
             status: Some(reply.status),
@@ -102,7 +102,7 @@ fn read(defined: &Defined, act: Act, reply: Reply, slots: &Slots, sent_at: Times
     }
 }
 
-fn refused(failure: Failure, reply: Reply) -> Refusal {
+fn refused(failure: StepFailure, reply: Reply) -> Refusal {
     Refusal {
         class: failure.class,
         code: failure.code,

@@ -15,7 +15,7 @@ use jeton_core::id::AttemptId;
 use jeton_core::keep::attempt::{Attempt, Trigger};
 use jeton_core::keep::connection::{Connection, Generation};
 use jeton_core::keep::due;
-use jeton_core::keep::plan::{self, Interrupted, Means, Plan, Wish};
+use jeton_core::keep::plan::{self, Capabilities, Goal, InterruptedAttempt, Plan};
 use jeton_core::keep::ports::Skip;
 use jeton_core::time::Timestamp;
 use tokio::time::timeout;
@@ -35,7 +35,7 @@ const SAME_CLOCK: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Order {
     /// What satisfies it.
-    pub(crate) wish: Wish,
+    pub(crate) wish: Goal,
     /// What asked for it.
     pub(crate) trigger: Trigger,
     /// A person decided that a token of unknown fate may be sent.
@@ -44,7 +44,7 @@ pub(crate) struct Order {
 
 impl Order {
     /// What nobody decided about.
-    pub(crate) fn new(wish: Wish, trigger: Trigger) -> Self {
+    pub(crate) fn new(wish: Goal, trigger: Trigger) -> Self {
         Self { wish, trigger, person_decides: false }
     }
 }
@@ -225,7 +225,7 @@ impl<'a> Refresh<'a> {
     /// Nothing needs to be spent; a visit leaves its row in the log and sets the next one.
     async fn satisfied(&self, row: &Connection, now: Timestamp) -> Landing {
         let visit = row.due_at.is_some_and(|due_at| due_at <= now) || self.order.trigger == Trigger::Manual;
-        if let (Wish::NotDue, true, Some(tokens)) = (self.order.wish, visit, &row.tokens) {
+        if let (Goal::NotDue, true, Some(tokens)) = (self.order.wish, visit, &row.tokens) {
             let skip = Skip {
                 connection: row.name.clone(),
                 attempt: AttemptId::generate(now, &*self.shared.entropy),
@@ -245,14 +245,17 @@ impl<'a> Refresh<'a> {
     }
 
     fn plan(&self, row: &Connection, chain: &[Attempt], now: Timestamp) -> Plan {
-        let means = Means {
+        let means = Capabilities {
             can_redeem: self.defined.can_redeem(),
             acquire: self.defined.acquiring(),
             refused_as_dead: self.progress == Progress::RefusedAsDead,
             person_decides: self.order.person_decides && self.left_unknown == 0,
         };
-        let interrupted =
-            chain.first().map(|open| Interrupted { open: open.id, chain, policy: self.defined.recovery });
+        let interrupted = chain.first().map(|open| InterruptedAttempt {
+            open: open.id,
+            chain,
+            policy: self.defined.recovery,
+        });
         plan::next(row, means, interrupted, now)
     }
 

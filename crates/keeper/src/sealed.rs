@@ -2,7 +2,9 @@
 
 use jeton_core::entropy::Entropy;
 use jeton_core::id::ConnectionName;
-use jeton_core::keep::connection::{Generation, SealedTokens, access_place, extras_place, refresh_place};
+use jeton_core::keep::connection::{
+    Generation, SealedTokens, access_context, extras_context, refresh_context,
+};
 use jeton_core::seal::{SealError, Sealer};
 use jeton_core::secret::Secret;
 use jeton_core::time::Timestamp;
@@ -26,9 +28,9 @@ pub(crate) fn open_tokens(
         sealed.as_deref().map(|sealed| sealer.open(sealed, place).and_then(|bytes| text(&bytes))).transpose()
     };
     Ok(Opened {
-        access: open(&tokens.access, access_place(name, generation))?,
-        refresh: open(&tokens.refresh, refresh_place(name, generation))?,
-        extras: open(&tokens.extras, extras_place(name, generation))?,
+        access: open(&tokens.access, access_context(name, generation))?,
+        refresh: open(&tokens.refresh, refresh_context(name, generation))?,
+        extras: open(&tokens.extras, extras_context(name, generation))?,
     })
 }
 
@@ -49,9 +51,9 @@ pub(crate) fn seal_tokens(
         secret.as_ref().map(|secret| sealer.seal(secret.reveal().as_bytes(), place, entropy))
     };
     SealedTokens {
-        access: seal(&opened.access, access_place(name, generation)),
-        refresh: seal(&opened.refresh, refresh_place(name, generation)),
-        extras: seal(&opened.extras, extras_place(name, generation)),
+        access: seal(&opened.access, access_context(name, generation)),
+        refresh: seal(&opened.refresh, refresh_context(name, generation)),
+        extras: seal(&opened.extras, extras_context(name, generation)),
         access_fingerprint: opened.access.as_ref().map(|access| sealer.fingerprint(access)),
         refresh_fingerprint: opened.refresh.as_ref().map(|refresh| sealer.fingerprint(refresh)),
         obtained_at,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jeton_core::keep::attempt::Trigger;
 use jeton_core::keep::connection::GrantState;
 use jeton_core::keep::due;
-use jeton_core::keep::plan::Wish;
+use jeton_core::keep::plan::Goal;
 use jeton_core::time::Timestamp;
 use tokio::time::Instant;
 
@@ -57,7 +57,7 @@ impl Vault {
         if let Some(given) = self.served_from_memory(defined, &known, request, asked_at) {
             return Ok(given);
         }
-        let wish = Wish::Living { ttl: min_ttl(request, &known), asked_at };
+        let wish = Goal::Living { ttl: min_ttl(request, &known), asked_at };
         let order = Order::new(wish, Trigger::OnDemand);
         self.wait_for(defined, order, request, Patience::new(deadline, asked_at)).await
     }
@@ -131,13 +131,13 @@ impl Vault {
         request: TokenRequest,
         now: Timestamp,
     ) -> Option<Given> {
-        let wish = Wish::Living { ttl: min_ttl(request, known), asked_at: now };
+        let wish = Goal::Living { ttl: min_ttl(request, known), asked_at: now };
         if !wish.is_satisfied_by(&known.row, &defined.pace, now) {
             return None;
         }
         if may_refresh_behind(known, defined, now) {
             // The caller is served at once; the refresh goes on behind its back.
-            refresh::begin(&self.shared, defined, Order::new(Wish::NotDue, Trigger::OnDemand));
+            refresh::begin(&self.shared, defined, Order::new(Goal::NotDue, Trigger::OnDemand));
         }
         token_of(known, now, shorter_than_asked(known, request, now))
     }

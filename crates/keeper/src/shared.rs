@@ -9,8 +9,8 @@ use std::time::Duration;
 use jeton_core::entropy::Entropy;
 use jeton_core::id::{ConnectionName, NodeId, ProviderName};
 use jeton_core::keep::connection::Revision;
-use jeton_core::keep::due::{Pace, RecoveryPolicy, Then};
-use jeton_core::keep::plan::Acquiring;
+use jeton_core::keep::due::{AfterHold, RecoveryPolicy, RefreshTiming};
+use jeton_core::keep::plan::AcquirePolicy;
 use jeton_core::keep::ports::{AttemptLog, ChangeFeed, ConnectionStore, ConsentStore, StoreError};
 use jeton_core::keep::provider::{Definition, OldAccess, OnDead, OnUnknown, Step, suggest};
 use jeton_core::seal::Sealer;
@@ -76,20 +76,20 @@ pub(crate) struct Defined {
     pub(crate) name: ConnectionName,
     pub(crate) definition: Definition,
     pub(crate) provider: ProviderName,
-    pub(crate) pace: Pace,
+    pub(crate) pace: RefreshTiming,
     pub(crate) recovery: RecoveryPolicy,
     /// Bounds how many redeems run at once at this provider.
     pub(crate) gate: Arc<Semaphore>,
 }
 
 impl Defined {
-    pub(crate) fn acquiring(&self) -> Acquiring {
+    pub(crate) fn acquiring(&self) -> AcquirePolicy {
         if !self.definition.has(Step::Acquire) {
-            return Acquiring::Never;
+            return AcquirePolicy::Never;
         }
         match self.definition.policy().on_dead {
-            OnDead::Acquire => Acquiring::WhenDead,
-            OnDead::Ask => Acquiring::WithoutGrant,
+            OnDead::Acquire => AcquirePolicy::WhenDead,
+            OnDead::Ask => AcquirePolicy::WithoutGrant,
         }
     }
 
@@ -211,7 +211,7 @@ impl Shared {
         let deadline = tokio::time::Instant::now() + self.settings.claim_wait;
         loop {
             match ask().await {
-                Err(error) if error.may_pass() && tokio::time::Instant::now() < deadline => {
+                Err(error) if error.is_transient() && tokio::time::Instant::now() < deadline => {
                     tracing::debug!(%error, "the store is asked again");
                     tokio::time::sleep(self.settings.poll).await;
                 }
@@ -291,9 +291,9 @@ fn define(
     definitions.into_iter().map(of).collect()
 }
 
-fn pace(definition: &Definition, visit: Duration) -> Pace {
+fn pace(definition: &Definition, visit: Duration) -> RefreshTiming {
     let policy = definition.policy();
-    Pace {
+    RefreshTiming {
         margin: policy.margin,
         earliest: policy.earliest,
         refresh_idle_ttl: policy.refresh_idle_ttl,
@@ -308,9 +308,9 @@ fn recovery(definition: &Definition) -> RecoveryPolicy {
         hold: policy.unknown_hold,
         reuse_grace: policy.reuse_grace,
         then: match policy.on_unknown {
-            OnUnknown::ResendOnce => Then::Resend,
-            OnUnknown::Ask => Then::Ask,
-            OnUnknown::Acquire => Then::Acquire,
+            OnUnknown::ResendOnce => AfterHold::Resend,
+            OnUnknown::Ask => AfterHold::Ask,
+            OnUnknown::Acquire => AfterHold::Acquire,
         },
     }
 }

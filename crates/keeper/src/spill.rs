@@ -245,7 +245,7 @@ mod tests {
     use futures_util::poll;
     use jeton_core::entropy::SystemEntropy;
     use jeton_core::keep::connection::Generation;
-    use jeton_core::keep::ports::Verdict;
+    use jeton_core::keep::ports::FailureEffect;
     use jeton_core::time::Timestamp;
 
     use super::*;
@@ -255,7 +255,7 @@ mod tests {
             connection: "acme".parse().unwrap(),
             attempt: AttemptId::generate(Timestamp::from_secs(1), &SystemEntropy),
             generation: Generation(1),
-            verdict: Verdict::Unknown,
+            verdict: FailureEffect::Unknown,
             code: "ambiguous".to_owned(),
             http_status: Some(200),
             message: "nobody knows".to_owned(),

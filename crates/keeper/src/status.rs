@@ -63,7 +63,7 @@ impl Status {
             failures: row.failures,
             last_error: row.last_error.clone(),
             interrupted_attempt: row.interrupted_attempt(now),
-            strays: row.strays.len(),
+            strays: row.orphans.len(),
         }
     }
 

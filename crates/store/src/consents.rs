@@ -6,9 +6,9 @@ use std::time::Duration;
 use jeton_core::id::AttemptId;
 use jeton_core::keep::attempt::{Act, Attempt, AttemptStatus, Trigger};
 use jeton_core::keep::connection::{Connection, Generation};
-use jeton_core::keep::consent::{self, Consent, Ending};
+use jeton_core::keep::consent::{self, Consent, ConsentOutcome};
 use jeton_core::keep::ports::{
-    CallBack, CallbackAnswer, FailExchange, OpenAnswer, Opening, StoreError, Then,
+    Callback, CallbackAction, CallbackAnswer, ConsentStart, ConsentStartAnswer, FailExchange, StoreError,
 };
 use jeton_core::time::Timestamp;
 
@@ -16,40 +16,53 @@ use jeton_core::time::Timestamp;
 pub(crate) const REMEMBERED: Duration = Duration::from_hours(7 * 24);
 
 /// What an opening comes to when nothing is to be written.
-pub(crate) fn stays(consent: Option<&Consent>, opening: &Opening, now: Timestamp) -> Option<OpenAnswer> {
-    let Some(consent) = consent else { return Some(OpenAnswer::Unknown) };
+pub(crate) fn stays(
+    consent: Option<&Consent>,
+    opening: &ConsentStart,
+    now: Timestamp,
+) -> Option<ConsentStartAnswer> {
+    let Some(consent) = consent else { return Some(ConsentStartAnswer::Unknown) };
     match &consent.asked {
         // The same order again, after an unknown COMMIT.
-        Some(asked) if asked.state == opening.state => Some(OpenAnswer::Opened { until: asked.until }),
-        _ => consent::opens(consent, now).err().map(OpenAnswer::Closed),
+        Some(asked) if asked.state == opening.state => {
+            Some(ConsentStartAnswer::Started { until: asked.until })
+        }
+        _ => consent::opens(consent, now).err().map(ConsentStartAnswer::Closed),
     }
 }
 
 /// What an answer of a provider comes to when nothing is to be written.
 pub(crate) fn unfit(
     consent: Option<&Consent>,
-    callback: &CallBack,
+    callback: &Callback,
     now: Timestamp,
 ) -> Option<CallbackAnswer> {
     let Some(consent) = consent else { return Some(CallbackAnswer::Unknown) };
     match (&consent.ending, &callback.then) {
         // The same order again.
-        (Some(Ending::Exchange(done)), Then::Exchange { attempt, .. }) if done == attempt => {
-            Some(CallbackAnswer::Taken)
-        }
-        (Some(Ending::Refused { code, message }), Then::Refuse { code: again, message: words, .. })
-            if code == again && message == words =>
+        (Some(ConsentOutcome::Exchange(done)), CallbackAction::Exchange { attempt, .. })
+            if done == attempt =>
         {
             Some(CallbackAnswer::Taken)
         }
-        _ => consent::takes(consent, callback.bearer, now).err().map(CallbackAnswer::Unfit),
+        (
+            Some(ConsentOutcome::Refused { code, message }),
+            CallbackAction::Refuse { code: again, message: words, .. },
+        ) if code == again && message == words => Some(CallbackAnswer::Taken),
+        _ => consent::takes(consent, callback.bearer, now).err().map(CallbackAnswer::Refused),
     }
 }
 
 /// The attempt that an answer of a provider opens, or the one that came to nothing. `row` is the connection, where there is
 /// one.
-pub(crate) fn attempt(consent: Consent, then: &Then, row: Option<Connection>, now: Timestamp) -> Attempt {
-    let (Then::Exchange { attempt, node, .. } | Then::Refuse { attempt, node, .. }) = then;
+pub(crate) fn attempt(
+    consent: Consent,
+    then: &CallbackAction,
+    row: Option<Connection>,
+    now: Timestamp,
+) -> Attempt {
+    let (CallbackAction::Exchange { attempt, node, .. } | CallbackAction::Refuse { attempt, node, .. }) =
+        then;
     let open = Attempt {
         id: *attempt,
         connection: consent.connection,
@@ -72,8 +85,8 @@ pub(crate) fn attempt(consent: Consent, then: &Then, row: Option<Connection>, no
         new_expires_at: None,
     };
     match then {
-        Then::Exchange { lease_ttl, .. } => Attempt { lease_until: Some(now + *lease_ttl), ..open },
-        Then::Refuse { code, message, .. } => Attempt {
+        CallbackAction::Exchange { lease_ttl, .. } => Attempt { lease_until: Some(now + *lease_ttl), ..open },
+        CallbackAction::Refuse { code, message, .. } => Attempt {
             status: AttemptStatus::Failed,
             completed_at: Some(now),
             code: Some(code.clone()),

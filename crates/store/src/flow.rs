@@ -4,7 +4,7 @@ use jeton_core::id::{AttemptId, ConnectionName, GrantId};
 use jeton_core::keep::attempt::{Act, Attempt, AttemptStatus};
 use jeton_core::keep::claim::{self, Claim, ClaimAnswer};
 use jeton_core::keep::connection::{Connection, GrantState};
-use jeton_core::keep::ports::{Commit, CommitAnswer, Fail, Skip, StoreError, Verdict};
+use jeton_core::keep::ports::{Commit, CommitAnswer, Fail, FailureEffect, Skip, StoreError};
 use jeton_core::time::Timestamp;
 
 use crate::desk::Desk;
@@ -94,11 +94,11 @@ pub(crate) fn commit<D: Desk>(desk: &D, commit: &Commit) -> Result<CommitAnswer,
     } else {
         rules::keep_stray(&mut row, commit.clone(), grant);
         if let Some(attempt) = &mut attempt {
-            let (status, code) = rules::late_status(attempt.act, commit.stray.is_some());
+            let (status, code) = rules::late_status(attempt.act, commit.orphan.is_some());
             attempt.status = status;
             attempt.code = Some(code.to_owned());
         }
-        CommitAnswer::Stray { generation: row.generation }
+        CommitAnswer::Orphaned { generation: row.generation }
     };
     if let Some(mut attempt) = attempt {
         attempt.completed_at = Some(desk.now());
@@ -122,7 +122,7 @@ fn answered<D: Desk>(
         found.map_or((None, None), |(attempt, _)| (Some(attempt.status), attempt.new_generation));
     Ok(match (status, brought) {
         (Some(AttemptStatus::Success), Some(generation)) => Some(CommitAnswer::Committed { generation }),
-        (Some(AttemptStatus::Success), None) => Some(CommitAnswer::Stray { generation }),
+        (Some(AttemptStatus::Success), None) => Some(CommitAnswer::Orphaned { generation }),
         (None, _) if desk.origin(&row.name)? == Some(commit.attempt) => {
             Some(CommitAnswer::Committed { generation })
         }
@@ -143,7 +143,7 @@ pub(crate) fn fail<D: Desk>(desk: &D, fail: &Fail) -> Result<(), D::Failure> {
             Ok(desk.attempt(id)?.map(|(attempt, _)| (attempt.status, attempt.recovers)))
         })?;
         rules::fail(&mut row, fail, reopens, attempt.trigger, desk.now());
-    } else if fail.verdict != Verdict::Unknown {
+    } else if fail.verdict != FailureEffect::Unknown {
         rules::give_back(&mut row, fail.attempt);
     }
     attempt.status = rules::failed_status(fail.verdict);
@@ -154,7 +154,7 @@ pub(crate) fn fail<D: Desk>(desk: &D, fail: &Fail) -> Result<(), D::Failure> {
     desk.write(&attempt, grant)?;
     match &fail.kept_reply {
         Some(reply) => desk.keep_reply(attempt.id, &row.name, reply)?,
-        None if fail.verdict != Verdict::Unknown => {
+        None if fail.verdict != FailureEffect::Unknown => {
             desk.drop_reply(attempt.id)?;
         }
         None => {}

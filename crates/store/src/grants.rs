@@ -4,7 +4,7 @@ use jeton_core::audit::Actor;
 use jeton_core::id::{ConnectionName, OperationId};
 use jeton_core::keep::attempt::{Act, Attempt, AttemptStatus, Trigger};
 use jeton_core::keep::connection::{Connection, Generation, GrantState};
-use jeton_core::keep::ports::{Administer, Connect, ConnectAnswer};
+use jeton_core::keep::ports::{Connect, ConnectAnswer, OperatorCommand};
 use jeton_core::keep::rejection::{self, Rejection, RejectionAnswer};
 
 use crate::desk::Desk;
@@ -46,7 +46,7 @@ pub(crate) fn connect<D: Desk>(desk: &D, connect: &Connect) -> Result<ConnectAns
     desk.write(&connect_attempt(desk, connect, before.as_ref(), &row), row.grant)?;
     desk.save(before.as_ref(), row, Some(connect.attempt))?;
     let replaced = before.is_some_and(|row| row.state != GrantState::None);
-    desk.put_on_record(connect.on_record(desk.now(), generation, replaced))?;
+    desk.put_on_record(connect.to_audit_row(desk.now(), generation, replaced))?;
     if exchanged {
         // Where it was kept because it could not be read, it has been read by now.
         desk.drop_reply(connect.attempt)?;
@@ -89,7 +89,7 @@ pub(crate) fn reject<D: Desk>(desk: &D, rejection: &Rejection) -> Result<Rejecti
     let (answer, brake) = rejection::answer(before.as_ref(), rejection, desk.now());
     if let (Some(before), Some(brake)) = (before, brake) {
         let mut row = before.clone();
-        row.brake = Some(brake);
+        row.backoff = Some(brake);
         desk.save(Some(&before), row, None)?;
     }
     Ok(answer)
@@ -98,7 +98,7 @@ pub(crate) fn reject<D: Desk>(desk: &D, rejection: &Rejection) -> Result<Rejecti
 pub(crate) fn administer<D: Desk>(
     desk: &D,
     name: &ConnectionName,
-    act: Administer,
+    act: OperatorCommand,
     operation: OperationId,
     by: &Actor,
 ) -> Result<bool, D::Failure> {
@@ -110,13 +110,13 @@ pub(crate) fn administer<D: Desk>(
     if let Some(closing) = rules::administer(&mut row, act, operation, desk.now()) {
         desk.close(closing)?;
     }
-    if act == Administer::Disconnect {
+    if act == OperatorCommand::Disconnect {
         desk.drop_replies(name)?;
     }
     let changed = row != before;
     desk.save(Some(&before), row, None)?;
     if changed {
-        desk.put_on_record(act.on_record(name, operation, by, desk.now()))?;
+        desk.put_on_record(act.to_audit_row(name, operation, by, desk.now()))?;
     }
     Ok(true)
 }

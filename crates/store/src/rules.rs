@@ -9,10 +9,10 @@ use jeton_core::id::{AttemptId, GrantId, OperationId};
 use jeton_core::keep::attempt::{Act, AttemptStatus, Trigger};
 use jeton_core::keep::claim::Claim;
 use jeton_core::keep::connection::{
-    Connection, Generation, GrantState, Lease, Revision, SealedTokens, Stray,
+    Connection, Generation, GrantState, Lease, OrphanReply, Revision, SealedTokens,
 };
-use jeton_core::keep::ports::{Administer, Commit, Connect, Fail, Verdict};
-use jeton_core::keep::rejection::brake_after_commit;
+use jeton_core::keep::ports::{Commit, Connect, Fail, FailureEffect, OperatorCommand};
+use jeton_core::keep::rejection::backoff_after_commit;
 use jeton_core::seal::Fingerprint;
 use jeton_core::time::Timestamp;
 
@@ -62,22 +62,22 @@ pub(crate) fn commit(row: &mut Connection, commit: Commit, trigger: Option<Trigg
     row.state = GrantState::Live;
     row.state_code = None;
     row.born_of = trigger;
-    row.brake = trigger.and_then(|trigger| brake_after_commit(row.brake, trigger));
+    row.backoff = trigger.and_then(|trigger| backoff_after_commit(row.backoff, trigger));
     row.due_at = commit.due_at;
     row.cooling_until = None;
     row.failures = 0;
     row.last_error = None;
-    row.strays.retain(|stray| Some(stray.attempt) != commit.stray);
+    row.orphans.retain(|stray| Some(stray.attempt) != commit.orphan);
     supersede(row, commit.attempt)
 }
 
 /// The reply came too late and is kept beside the connection; an attempt that used a stray brought nothing new.
 pub(crate) fn keep_stray(row: &mut Connection, commit: Commit, grant: GrantId) {
     give_back(row, commit.attempt);
-    if commit.stray.is_none() && row.strays.iter().all(|stray| stray.attempt != commit.attempt) {
+    if commit.orphan.is_none() && row.orphans.iter().all(|stray| stray.attempt != commit.attempt) {
         let generation = commit.generation.next();
-        row.strays.push(Stray { attempt: commit.attempt, grant, generation, tokens: commit.tokens });
-        row.strays.sort_by_key(|stray| stray.attempt);
+        row.orphans.push(OrphanReply { attempt: commit.attempt, grant, generation, tokens: commit.tokens });
+        row.orphans.sort_by_key(|stray| stray.attempt);
     }
 }
 
@@ -94,7 +94,7 @@ pub(crate) fn failure_counts(row: &Connection, fail: &Fail) -> bool {
     let leased = row.lease.is_some_and(|lease| lease.attempt == fail.attempt);
     row.generation == fail.generation
         && row.open_attempt == Some(fail.attempt)
-        && (leased || fail.verdict != Verdict::Unknown)
+        && (leased || fail.verdict != FailureEffect::Unknown)
 }
 
 /// The failure as the row shows it. `reopens` is the attempt that the failed one was to recover: when the recovery has
@@ -111,12 +111,12 @@ pub(crate) fn fail(
     row.last_error = Some(fail.code.clone());
     row.cooling_until = (!fail.cooldown.is_zero()).then(|| now + fail.cooldown);
     row.due_at = fail.due_in.map(|due_in| now + due_in);
-    if fail.verdict != Verdict::Unknown {
+    if fail.verdict != FailureEffect::Unknown {
         row.open_attempt = reopens;
     }
     // What failed to replace a dead grant does not bring it back to life.
     let stays_dead = row.state == GrantState::Dead;
-    if let Verdict::State(state) = fail.verdict
+    if let FailureEffect::State(state) = fail.verdict
         && !stays_dead
     {
         row.state = state;
@@ -159,10 +159,10 @@ pub(crate) fn still_unknown<E>(
 }
 
 /// The status of a failed attempt in the log.
-pub(crate) fn failed_status(verdict: Verdict) -> AttemptStatus {
+pub(crate) fn failed_status(verdict: FailureEffect) -> AttemptStatus {
     match verdict {
-        Verdict::Unknown => AttemptStatus::Interrupted,
-        Verdict::Retry | Verdict::State(_) => AttemptStatus::Failed,
+        FailureEffect::Unknown => AttemptStatus::Interrupted,
+        FailureEffect::Retry | FailureEffect::State(_) => AttemptStatus::Failed,
     }
 }
 
@@ -185,8 +185,8 @@ pub(crate) fn first_row(connect: &Connect, now: Timestamp) -> Connection {
         cooling_until: None,
         failures: 0,
         last_error: None,
-        brake: None,
-        strays: Vec::new(),
+        backoff: None,
+        orphans: Vec::new(),
         created_at: now,
     }
 }
@@ -239,19 +239,19 @@ fn forget_troubles(row: &mut Connection) {
     row.cooling_until = None;
     row.failures = 0;
     row.last_error = None;
-    row.brake = None;
+    row.backoff = None;
 }
 
 /// What an operator ordered. Answers the attempt that was under way on a grant that is given up.
 pub(crate) fn administer(
     row: &mut Connection,
-    act: Administer,
+    act: OperatorCommand,
     operation: OperationId,
     now: Timestamp,
 ) -> Option<Closing> {
     match act {
-        Administer::Pause => row.paused = true,
-        Administer::Resume => {
+        OperatorCommand::Pause => row.paused = true,
+        OperatorCommand::Resume => {
             row.paused = false;
             row.cooling_until = None;
             if row.state != GrantState::Dead {
@@ -259,13 +259,13 @@ pub(crate) fn administer(
                 row.due_at = Some(now);
             }
         }
-        Administer::Disconnect => {
+        OperatorCommand::Disconnect => {
             row.generation = row.generation.next();
             // Named by the operation, so that a reply that is still under way belongs to no grant of this row.
             row.grant = GrantId::from_bytes(*operation.as_bytes());
             row.state = GrantState::None;
             row.tokens = None;
-            row.strays.clear();
+            row.orphans.clear();
             row.due_at = None;
             forget_troubles(row);
             let lease = row.lease.map(|lease| lease.attempt);
@@ -278,18 +278,18 @@ pub(crate) fn administer(
 }
 
 /// The name that stores keep of an operator's act.
-pub(crate) fn act_name(act: Administer) -> &'static str {
+pub(crate) fn act_name(act: OperatorCommand) -> &'static str {
     match act {
-        Administer::Pause => "pause",
-        Administer::Resume => "resume",
-        Administer::Disconnect => "disconnect",
+        OperatorCommand::Pause => "pause",
+        OperatorCommand::Resume => "resume",
+        OperatorCommand::Disconnect => "disconnect",
     }
 }
 
 /// How the log shows an attempt whose reply came too late: the reply is kept; one that merely used a stray spent
 /// nothing and brought nothing.
 pub(crate) fn late_status(act: Act, used_stray: bool) -> (AttemptStatus, &'static str) {
-    if used_stray || act == Act::Stray {
+    if used_stray || act == Act::Orphan {
         (AttemptStatus::Failed, MOVED)
     } else {
         (AttemptStatus::Success, STRAY)

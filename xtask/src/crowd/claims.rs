@@ -9,7 +9,7 @@ use jeton_core::id::{AttemptId, NodeId};
 use jeton_core::keep::attempt::{Act, Trigger};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
 use jeton_core::keep::connection::Connection;
-use jeton_core::keep::ports::{ConnectionStore, Fail, Verdict};
+use jeton_core::keep::ports::{ConnectionStore, Fail, FailureEffect};
 use jeton_core::secret::Secret;
 use jeton_core::time::{Clock, SystemClock};
 use jeton_store::{PostgresOptions, PostgresStore, SqliteOptions, SqliteStore};
@@ -68,7 +68,7 @@ fn taken_back(row: &Connection, attempt: AttemptId) -> Fail {
         connection: row.name.clone(),
         attempt,
         generation: row.generation,
-        verdict: Verdict::Retry,
+        verdict: FailureEffect::Retry,
         code: "not_sent".to_owned(),
         http_status: None,
         message: "nothing was sent".to_owned(),

@@ -9,7 +9,7 @@ use std::fs;
 use anyhow::{Context, Result};
 use jeton_core::entropy::SystemEntropy;
 use jeton_core::id::{AttemptId, ConnectionName, GrantId};
-use jeton_core::keep::connection::{Generation, access_place, refresh_place};
+use jeton_core::keep::connection::{Generation, access_context, refresh_context};
 use jeton_core::seal::{KeyRing, Sealer};
 use jeton_core::secret::Secret;
 use jeton_core::time::{Clock, SystemClock, Timestamp};
@@ -88,8 +88,8 @@ impl Maker<'_> {
             number,
             grant: self.books.bytes(GrantId::generate(self.now, &SystemEntropy).as_bytes()),
             attempt: self.books.bytes(AttemptId::generate(self.now, &SystemEntropy).as_bytes()),
-            access: seal(&access, access_place(&connection, self.generation)),
-            refresh: seal(&refresh, refresh_place(&connection, self.generation)),
+            access: seal(&access, access_context(&connection, self.generation)),
+            refresh: seal(&refresh, refresh_context(&connection, self.generation)),
             access_fingerprint: fingerprint(&access),
             refresh_fingerprint: fingerprint(&refresh),
         })

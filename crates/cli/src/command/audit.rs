@@ -1,6 +1,6 @@
 //! `jeton audit`.
 
-use jeton_core::audit::{AuditFilter, AuditRow, Deed};
+use jeton_core::audit::{AuditAction, AuditFilter, AuditRow};
 use jeton_core::id::ServiceName;
 use jeton_core::time::Timestamp;
 use serde_json::Value;
@@ -31,7 +31,7 @@ impl AuditArgs {
             table.row([
                 to_the_second(row.at),
                 row.actor.to_string(),
-                row.deed.as_str().to_owned(),
+                row.action.as_str().to_owned(),
                 row.subject.clone(),
                 told_of(row),
             ]);
@@ -47,26 +47,26 @@ fn told_of(row: &AuditRow) -> String {
         let end: Option<Timestamp> = serde_json::from_value(row.details[name].clone()).ok();
         end.map_or("for good".to_owned(), |end| format!("until {}", to_the_second(end)))
     };
-    match row.deed {
-        Deed::TokenCreated => {
+    match row.action {
+        AuditAction::TokenCreated => {
             let scopes = told("scopes");
             let scopes = if scopes.is_empty() { "nothing" } else { &scopes };
             format!("token {} grants {scopes}, {}", told("token"), until("expires_at"))
         }
-        Deed::TokenRotated => format!(
+        AuditAction::TokenRotated => format!(
             "token {} in place of {}, which counts {}",
             told("token"),
             told("replaces"),
             until("replaced_counts_until")
         ),
-        Deed::TokenRevoked => format!("token {}", told("token")),
-        Deed::Invited => format!("the link of consent {}", told("consent")),
-        Deed::Connected => {
+        AuditAction::TokenRevoked => format!("token {}", told("token")),
+        AuditAction::Invited => format!("the link of consent {}", told("consent")),
+        AuditAction::Connected => {
             let kind =
                 if row.details["replaced"] == true { "a grant in place of another" } else { "a grant" };
             format!("{kind}, generation {}", told("generation"))
         }
-        Deed::Paused | Deed::Resumed | Deed::Disconnected => String::new(),
+        AuditAction::Paused | AuditAction::Resumed | AuditAction::Disconnected => String::new(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `jeton disconnect`.
 
-use jeton_core::keep::ports::Administer;
+use jeton_core::keep::ports::OperatorCommand;
 
 use crate::command_error::CommandError;
 use crate::output::Output;
@@ -19,6 +19,6 @@ impl DisconnectArgs {
             "disconnected",
             "its tokens are wiped here; where the provider can revoke a grant, do so there too",
         );
-        super::administer(settings, output, self.name, Administer::Disconnect, said).await
+        super::administer(settings, output, self.name, OperatorCommand::Disconnect, said).await
     }
 }

@@ -1,6 +1,6 @@
 //! `jeton pause`.
 
-use jeton_core::keep::ports::Administer;
+use jeton_core::keep::ports::OperatorCommand;
 
 use crate::command_error::CommandError;
 use crate::output::Output;
@@ -16,6 +16,6 @@ pub(crate) struct PauseArgs {
 impl PauseArgs {
     pub(crate) async fn run(self, settings: Settings, output: Output) -> Result<(), CommandError> {
         let said = ("paused", "nothing is spent until `jeton resume`");
-        super::administer(settings, output, self.name, Administer::Pause, said).await
+        super::administer(settings, output, self.name, OperatorCommand::Pause, said).await
     }
 }

@@ -105,7 +105,7 @@ impl RefreshArgs {
             used.sort_unstable();
             used.dedup();
             let text =
-                format!("no connection has the provider `{provider}`; {}", suggest::cure(provider, used));
+                format!("no connection has the provider `{provider}`; {}", suggest::hint(provider, used));
             return Err(CommandError::new(ErrorCode::UnknownConnection, text));
         }
         Ok(names)

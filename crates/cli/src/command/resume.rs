@@ -1,6 +1,6 @@
 //! `jeton resume`.
 
-use jeton_core::keep::ports::Administer;
+use jeton_core::keep::ports::OperatorCommand;
 
 use crate::command_error::CommandError;
 use crate::output::Output;
@@ -16,6 +16,6 @@ pub(crate) struct ResumeArgs {
 impl ResumeArgs {
     pub(crate) async fn run(self, settings: Settings, output: Output) -> Result<(), CommandError> {
         let said = ("resumed", "it is refreshed when it is due");
-        super::administer(settings, output, self.name, Administer::Resume, said).await
+        super::administer(settings, output, self.name, OperatorCommand::Resume, said).await
     }
 }

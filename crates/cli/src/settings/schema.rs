@@ -151,7 +151,7 @@ pub(crate) fn cure(path: &[String]) -> String {
         }
     }
     if suggest::nearest(wrong, here.iter().copied()).is_some() {
-        return suggest::cure(wrong, here);
+        return suggest::hint(wrong, here);
     }
     // A right name at the wrong place.
     let last = |name: &'static str| name.rsplit('.').next().unwrap_or(name);
@@ -159,7 +159,7 @@ pub(crate) fn cure(path: &[String]) -> String {
         suggest::nearest(wrong, SETTINGS.iter().map(|(name, _)| last(name)).filter(|name| *name != ANY));
     match SETTINGS.iter().find(|(name, _)| Some(last(name)) == there) {
         Some((name, _)) => format!("did you mean `{}`?", name.replace(ANY, "NAME")),
-        None => suggest::cure(wrong, here),
+        None => suggest::hint(wrong, here),
     }
 }
 

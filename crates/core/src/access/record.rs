@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Create, Revoke, Rotate, ServiceToken, ServiceTokenId};
-use crate::audit::{Actor, AuditRow, Deed};
+use crate::audit::{Actor, AuditAction, AuditRow};
 use crate::id::OperationId;
 use crate::time::Timestamp;
 
@@ -11,11 +11,11 @@ fn row(
     id: OperationId,
     at: Timestamp,
     actor: &Actor,
-    deed: Deed,
+    action: AuditAction,
     token: &ServiceToken,
     details: Value,
 ) -> AuditRow {
-    AuditRow { id, at, actor: actor.clone(), deed, subject: token.service.to_string(), details }
+    AuditRow { id, at, actor: actor.clone(), action, subject: token.service.to_string(), details }
 }
 
 /// The id of the new token is that of the operation.
@@ -25,29 +25,29 @@ fn operation(id: ServiceTokenId) -> OperationId {
 
 impl Create {
     /// The row of this order, which made that token.
-    pub fn on_record(&self, made: &ServiceToken) -> AuditRow {
+    pub fn to_audit_row(&self, made: &ServiceToken) -> AuditRow {
         let details = json!({ "token": made.id, "scopes": made.scopes, "expires_at": made.expires_at });
-        row(operation(self.id), made.created_at, &self.by, Deed::TokenCreated, made, details)
+        row(operation(self.id), made.created_at, &self.by, AuditAction::TokenCreated, made, details)
     }
 }
 
 impl Rotate {
     /// The row of this order, which made `new` in place of `old`.
-    pub fn on_record(&self, old: &ServiceToken, new: &ServiceToken) -> AuditRow {
+    pub fn to_audit_row(&self, old: &ServiceToken, new: &ServiceToken) -> AuditRow {
         let details = json!({
             "token": new.id,
             "expires_at": new.expires_at,
             "replaces": old.id,
             "replaced_counts_until": old.expires_at,
         });
-        row(operation(self.id), new.created_at, &self.by, Deed::TokenRotated, new, details)
+        row(operation(self.id), new.created_at, &self.by, AuditAction::TokenRotated, new, details)
     }
 }
 
 impl Revoke {
     /// The row of this order, which revoked that token at that instant.
-    pub fn on_record(&self, revoked: &ServiceToken, at: Timestamp) -> AuditRow {
+    pub fn to_audit_row(&self, revoked: &ServiceToken, at: Timestamp) -> AuditRow {
         let details = json!({ "token": revoked.id });
-        row(self.operation, at, &self.by, Deed::TokenRevoked, revoked, details)
+        row(self.operation, at, &self.by, AuditAction::TokenRevoked, revoked, details)
     }
 }

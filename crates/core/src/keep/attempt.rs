@@ -12,9 +12,8 @@ macro_rules! named_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)* }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(rename_all = "snake_case")]
         pub enum $name {
-            $($(#[$variant_doc])* $variant,)*
+            $($(#[$variant_doc])* #[serde(rename = $text)] $variant,)*
         }
 
         impl $name {
@@ -64,7 +63,7 @@ named_enum! {
         /// Gets a token set with no refresh token.
         Acquire = "acquire",
         /// Uses a reply that came too late for its own commit: no call upstream.
-        Stray = "stray",
+        Orphan = "stray",
         /// Looked, and found that nothing was due.
         Visit = "visit",
     }

@@ -101,7 +101,7 @@ pub fn answer(row: Option<&Connection>, claim: &Claim, now: Timestamp) -> ClaimA
 fn may_try(row: &Connection, claim: &Claim) -> bool {
     match claim.act {
         Act::Acquire | Act::Connect => true,
-        Act::Stray => row.usable_stray().is_some(),
+        Act::Orphan => row.usable_orphan().is_some(),
         Act::Redeem | Act::Visit => matches!(row.state, GrantState::Live | GrantState::Suspended),
     }
 }

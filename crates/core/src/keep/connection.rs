@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{AttemptId, ConnectionName, GrantId, NodeId, ProviderName};
-use crate::seal::{Fingerprint, Place};
+use crate::seal::{Fingerprint, SealContext};
 use crate::time::Timestamp;
 
 use super::attempt::Trigger;
@@ -70,13 +70,13 @@ impl GrantState {
 /// A token set as a store keeps it: sealed by the keeper, opaque to the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SealedTokens {
-    /// The access token, sealed at [`access_place`]. Absent when only a refresh token was taken over.
+    /// The access token, sealed at [`access_context`]. Absent when only a refresh token was taken over.
     #[serde(with = "crate::seal::text")]
     pub access: Option<Vec<u8>>,
-    /// The refresh token, sealed at [`refresh_place`].
+    /// The refresh token, sealed at [`refresh_context`].
     #[serde(with = "crate::seal::text")]
     pub refresh: Option<Vec<u8>>,
-    /// What else the reply gave, such as captured variables, sealed at [`extras_place`].
+    /// What else the reply gave, such as captured variables, sealed at [`extras_context`].
     #[serde(with = "crate::seal::text")]
     pub extras: Option<Vec<u8>>,
     /// Names the access token in records and in reports of rejection.
@@ -91,22 +91,22 @@ pub struct SealedTokens {
     pub refresh_expires_at: Option<Timestamp>,
 }
 
-fn place<'a>(connection: &'a ConnectionName, field: &'a str, generation: Generation) -> Place<'a> {
-    Place { table: "connections", row: connection.as_str(), field, generation: generation.0 }
+fn place<'a>(connection: &'a ConnectionName, field: &'a str, generation: Generation) -> SealContext<'a> {
+    SealContext { table: "connections", row: connection.as_str(), field, generation: generation.0 }
 }
 
 /// Where the access token of a connection is sealed.
-pub fn access_place(connection: &ConnectionName, generation: Generation) -> Place<'_> {
+pub fn access_context(connection: &ConnectionName, generation: Generation) -> SealContext<'_> {
     place(connection, "access", generation)
 }
 
 /// Where the refresh token of a connection is sealed.
-pub fn refresh_place(connection: &ConnectionName, generation: Generation) -> Place<'_> {
+pub fn refresh_context(connection: &ConnectionName, generation: Generation) -> SealContext<'_> {
     place(connection, "refresh", generation)
 }
 
 /// Where the captured variables of a connection are sealed.
-pub fn extras_place(connection: &ConnectionName, generation: Generation) -> Place<'_> {
+pub fn extras_context(connection: &ConnectionName, generation: Generation) -> SealContext<'_> {
     place(connection, "extras", generation)
 }
 
@@ -121,9 +121,9 @@ pub struct Lease {
     pub until: Timestamp,
 }
 
-/// The brake that holds when refreshing did not cure a rejection.
+/// The backoff that holds when refreshing did not cure a rejection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Brake {
+pub struct RejectionBackoff {
     /// The generation that was rejected though it came from a refresh for a rejection.
     pub generation: Generation,
     /// Until when rejections refresh nothing.
@@ -135,10 +135,10 @@ pub struct Brake {
 /// A reply that came too late to be committed: the generation had moved. It is kept, because it may be the only
 /// living refresh token of the grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stray {
+pub struct OrphanReply {
     /// The attempt that got the reply.
     pub attempt: AttemptId,
-    /// The grant it belongs to; strays of another grant are never used.
+    /// The grant it belongs to; those of another grant are never used.
     pub grant: GrantId,
     /// The generation that its values are sealed for.
     pub generation: Generation,
@@ -183,10 +183,10 @@ pub struct Connection {
     pub failures: u32,
     /// The code of the last failure since the last success.
     pub last_error: Option<String>,
-    /// The brake on rejections.
-    pub brake: Option<Brake>,
+    /// The backoff on rejections.
+    pub backoff: Option<RejectionBackoff>,
     /// Replies that came too late, oldest first.
-    pub strays: Vec<Stray>,
+    pub orphans: Vec<OrphanReply>,
     /// When the row was made.
     pub created_at: Timestamp,
 }
@@ -202,9 +202,9 @@ impl Connection {
         if self.live_lease(now).is_some() { None } else { self.open_attempt }
     }
 
-    /// The oldest stray of the present grant.
-    pub fn usable_stray(&self) -> Option<&Stray> {
-        self.strays.iter().find(|stray| stray.grant == self.grant)
+    /// The oldest orphan reply of the present grant.
+    pub fn usable_orphan(&self) -> Option<&OrphanReply> {
+        self.orphans.iter().find(|orphan| orphan.grant == self.grant)
     }
 
     /// Whether the access token is there and lives at `now` for at least `ttl` more.
@@ -216,7 +216,7 @@ impl Connection {
 
     /// Whether a refresh brought the token set that was asked for at `instant` or later. One that was taken over at
     /// that time is as old as it was before.
-    pub fn born_since(&self, instant: Timestamp) -> bool {
+    pub fn refreshed_since(&self, instant: Timestamp) -> bool {
         self.born_of.is_some() && self.tokens.as_ref().is_some_and(|tokens| tokens.obtained_at >= instant)
     }
 

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::entropy::Entropy;
 use crate::id::{AttemptId, ConnectionName, ConsentId, ProviderName};
-use crate::seal::{Fingerprint, Place};
+use crate::seal::{Fingerprint, SealContext};
 use crate::secret::Secret;
 use crate::time::Timestamp;
 
@@ -43,19 +43,19 @@ pub struct Consent {
     /// Until when it can be opened.
     pub link_until: Timestamp,
     /// The link was opened, and the person sent to the provider.
-    pub asked: Option<Asked>,
+    pub asked: Option<AuthorizationRequest>,
     /// What came back, once something has.
-    pub ending: Option<Ending>,
+    pub ending: Option<ConsentOutcome>,
 }
 
 /// A person was sent to the provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct AuthorizationRequest {
     /// Names the state.
     pub state: Fingerprint,
     /// Names the cookie of the browser; absent where the terminal takes its place.
     pub browser: Option<Fingerprint>,
-    /// The verifier of RFC 7636, sealed at [`verifier_place`]; wiped when the answer has come.
+    /// The verifier of RFC 7636, sealed at [`verifier_context`]; wiped when the answer has come.
     pub verifier: Option<Vec<u8>>,
     /// When.
     pub at: Timestamp,
@@ -65,7 +65,7 @@ pub struct Asked {
 
 /// What the provider's answer led to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum ConsentOutcome {
     /// The exchange of its code, which is this attempt of the refresh log.
     Exchange(AttemptId),
     /// Nothing: it was a refusal, or was refused.
@@ -78,8 +78,8 @@ pub enum Ending {
 }
 
 /// Where the verifier of a consent is sealed. `id` is [`ConsentId`] as text.
-pub fn verifier_place(id: &str) -> Place<'_> {
-    Place { table: "consents", row: id, field: "verifier", generation: 0 }
+pub fn verifier_context(id: &str) -> SealContext<'_> {
+    SealContext { table: "consents", row: id, field: "verifier", generation: 0 }
 }
 
 /// A random text that is good once: 256 bits in 43 characters, each of which may stand in a URL and in a verifier of
@@ -115,7 +115,7 @@ pub fn opens(consent: &Consent, now: Timestamp) -> Result<(), ClosedLink> {
 
 /// Who brings the provider's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bearer {
+pub enum AnsweredBy {
     /// A browser, with the cookie that this fingerprint names, or with none.
     Browser(Option<Fingerprint>),
     /// The terminal that asked.
@@ -124,7 +124,7 @@ pub enum Bearer {
 
 /// Why an answer is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnfitAnswer {
+pub enum CallbackRefusal {
     /// It came before.
     Used,
     /// It came too late.
@@ -138,18 +138,20 @@ pub enum UnfitAnswer {
 /// Whether an answer for `consent` that `bearer` brings is taken at `now`.
 ///
 /// Who brings it is looked at first: a stranger learns nothing about what became of the consent, and uses nothing up.
-pub fn takes(consent: &Consent, bearer: Bearer, now: Timestamp) -> Result<(), UnfitAnswer> {
-    let Some(asked) = &consent.asked else { return Err(UnfitAnswer::Late) };
+pub fn takes(consent: &Consent, bearer: AnsweredBy, now: Timestamp) -> Result<(), CallbackRefusal> {
+    let Some(asked) = &consent.asked else { return Err(CallbackRefusal::Late) };
     match (bearer, asked.browser) {
-        (Bearer::Browser(_), None) => return Err(UnfitAnswer::ForTerminal),
-        (Bearer::Browser(presented), own) if presented != own => return Err(UnfitAnswer::AnotherBrowser),
-        (Bearer::Terminal, Some(_)) => return Err(UnfitAnswer::AnotherBrowser),
+        (AnsweredBy::Browser(_), None) => return Err(CallbackRefusal::ForTerminal),
+        (AnsweredBy::Browser(presented), own) if presented != own => {
+            return Err(CallbackRefusal::AnotherBrowser);
+        }
+        (AnsweredBy::Terminal, Some(_)) => return Err(CallbackRefusal::AnotherBrowser),
         _ => {}
     }
     if consent.ending.is_some() {
-        return Err(UnfitAnswer::Used);
+        return Err(CallbackRefusal::Used);
     }
-    if now >= asked.until { Err(UnfitAnswer::Late) } else { Ok(()) }
+    if now >= asked.until { Err(CallbackRefusal::Late) } else { Ok(()) }
 }
 
 /// How far a consent has come.
@@ -200,13 +202,13 @@ impl Progress {
     }
 }
 
-/// How far `consent` has come at `now`; `attempt` is the one of its [`Ending::Exchange`].
+/// How far `consent` has come at `now`; `attempt` is the one of its [`ConsentOutcome::Exchange`].
 pub fn progress(consent: &Consent, attempt: Option<&Attempt>, now: Timestamp) -> Progress {
     match (&consent.ending, &consent.asked) {
-        (Some(Ending::Refused { code, message }), _) => {
+        (Some(ConsentOutcome::Refused { code, message }), _) => {
             Progress::Refused { code: code.clone(), message: message.clone() }
         }
-        (Some(Ending::Exchange(_)), _) => exchanged(attempt, now),
+        (Some(ConsentOutcome::Exchange(_)), _) => exchanged(attempt, now),
         (None, Some(asked)) if now < asked.until => Progress::Asked { until: asked.until },
         (None, None) if now < consent.link_until => Progress::Waiting { until: consent.link_until },
         (None, _) => Progress::Expired,
@@ -253,7 +255,13 @@ mod tests {
     }
 
     fn asked(browser: Option<Fingerprint>) -> Consent {
-        let asked = Asked { state: print(2), browser, verifier: Some(vec![1]), at: at(100), until: at(700) };
+        let asked = AuthorizationRequest {
+            state: print(2),
+            browser,
+            verifier: Some(vec![1]),
+            at: at(100),
+            until: at(700),
+        };
         Consent { asked: Some(asked), ..invited() }
     }
 
@@ -267,14 +275,16 @@ mod tests {
     #[test]
     fn an_answer_is_taken_once_in_time_and_from_the_browser_that_opened_the_link() {
         let own = asked(Some(print(3)));
-        let browser = Bearer::Browser(Some(print(3)));
+        let browser = AnsweredBy::Browser(Some(print(3)));
         assert_eq!(takes(&own, browser, at(699)), Ok(()));
-        assert_eq!(takes(&own, browser, at(700)), Err(UnfitAnswer::Late));
-        let ended = Consent { ending: Some(Ending::Exchange(AttemptId::from_bytes([1; 16]))), ..own.clone() };
-        assert_eq!(takes(&ended, browser, at(200)), Err(UnfitAnswer::Used));
-        for stranger in [Bearer::Browser(None), Bearer::Browser(Some(print(4))), Bearer::Terminal] {
+        assert_eq!(takes(&own, browser, at(700)), Err(CallbackRefusal::Late));
+        let ended =
+            Consent { ending: Some(ConsentOutcome::Exchange(AttemptId::from_bytes([1; 16]))), ..own.clone() };
+        assert_eq!(takes(&ended, browser, at(200)), Err(CallbackRefusal::Used));
+        for stranger in [AnsweredBy::Browser(None), AnsweredBy::Browser(Some(print(4))), AnsweredBy::Terminal]
+        {
             for consent in [&own, &ended] {
-                assert_eq!(takes(consent, stranger, at(200)), Err(UnfitAnswer::AnotherBrowser));
+                assert_eq!(takes(consent, stranger, at(200)), Err(CallbackRefusal::AnotherBrowser));
             }
         }
     }
@@ -282,9 +292,9 @@ mod tests {
     #[test]
     fn an_answer_that_the_terminal_waits_for_is_not_taken_from_a_browser() {
         let own = asked(None);
-        assert_eq!(takes(&own, Bearer::Terminal, at(200)), Ok(()));
-        for browser in [Bearer::Browser(None), Bearer::Browser(Some(print(3)))] {
-            assert_eq!(takes(&own, browser, at(200)), Err(UnfitAnswer::ForTerminal));
+        assert_eq!(takes(&own, AnsweredBy::Terminal, at(200)), Ok(()));
+        for browser in [AnsweredBy::Browser(None), AnsweredBy::Browser(Some(print(3)))] {
+            assert_eq!(takes(&own, browser, at(200)), Err(CallbackRefusal::ForTerminal));
         }
     }
 
@@ -295,7 +305,7 @@ mod tests {
         assert_eq!(progress(&asked(None), None, at(101)), Progress::Asked { until: at(700) });
         assert_eq!(progress(&asked(None), None, at(700)), Progress::Expired);
         let attempt = redeem();
-        let ended = Consent { ending: Some(Ending::Exchange(attempt.id)), ..asked(None) };
+        let ended = Consent { ending: Some(ConsentOutcome::Exchange(attempt.id)), ..asked(None) };
         assert_eq!(progress(&ended, Some(&attempt), at(1)), Progress::Exchanging);
         assert_eq!(progress(&ended, Some(&attempt), at(99)), Progress::Unknown, "its lease has lapsed");
         let done = Attempt {

@@ -19,7 +19,7 @@ const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the provider and the settings say about timing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pace {
+pub struct RefreshTiming {
     /// How long before its expiry an access token is refreshed; by default the smaller of 5 minutes and a fifth of
     /// its life.
     pub margin: Option<Duration>,
@@ -34,7 +34,7 @@ pub struct Pace {
 }
 
 /// How long before its expiry an access token that lives for `life` is refreshed.
-pub fn margin(life: Duration, pace: &Pace) -> Duration {
+pub fn margin(life: Duration, pace: &RefreshTiming) -> Duration {
     let usual = LONGEST_MARGIN.min(life / 5);
     // A margin as long as the life would refresh for ever.
     let margin = pace.margin.unwrap_or(usual).min(life / 5 * 4);
@@ -42,7 +42,7 @@ pub fn margin(life: Duration, pace: &Pace) -> Duration {
 }
 
 /// When the token set must be refreshed; absent when nothing asks for it.
-pub fn refresh_at(tokens: &SealedTokens, pace: &Pace) -> Option<Timestamp> {
+pub fn refresh_at(tokens: &SealedTokens, pace: &RefreshTiming) -> Option<Timestamp> {
     if tokens.access.is_none() {
         return Some(tokens.obtained_at);
     }
@@ -71,7 +71,7 @@ pub fn refresh_at(tokens: &SealedTokens, pace: &Pace) -> Option<Timestamp> {
 ///
 /// `jitter` in `[0, 1)` moves the refresh earlier by up to a quarter of its margin, so that token sets that were born
 /// together are not refreshed together for ever.
-pub fn due_at(tokens: &SealedTokens, pace: &Pace, visited_at: Timestamp, jitter: f64) -> Timestamp {
+pub fn due_at(tokens: &SealedTokens, pace: &RefreshTiming, visited_at: Timestamp, jitter: f64) -> Timestamp {
     let visit = visited_at + pace.visit;
     let Some(refresh) = refresh_at(tokens, pace) else { return visit };
     let life = tokens.access_expires_at.map_or(LONGEST_MARGIN * 5, |expiry| expiry.since(tokens.obtained_at));
@@ -88,8 +88,8 @@ pub fn due_at(tokens: &SealedTokens, pace: &Pace, visited_at: Timestamp, jitter:
 }
 
 /// Whether a look at `now` must refresh. It allows for the jitter that [`due_at`] subtracted.
-pub fn is_due(tokens: &SealedTokens, pace: &Pace, now: Timestamp) -> bool {
-    due_at(tokens, &Pace { visit: Duration::MAX, ..*pace }, now, 1.0) <= now
+pub fn is_due(tokens: &SealedTokens, pace: &RefreshTiming, now: Timestamp) -> bool {
+    due_at(tokens, &RefreshTiming { visit: Duration::MAX, ..*pace }, now, 1.0) <= now
 }
 
 /// What policy says about attempts whose outcome is not known.
@@ -100,12 +100,12 @@ pub struct RecoveryPolicy {
     /// How long after its use the provider still accepts a refresh token again.
     pub reuse_grace: Duration,
     /// What follows the hold.
-    pub then: Then,
+    pub then: AfterHold,
 }
 
 /// What follows the hold of an attempt whose outcome is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Then {
+pub enum AfterHold {
     /// Send the refresh token once more: the one recorded recovery.
     Resend,
     /// Get a new token set with no refresh token.
@@ -143,10 +143,10 @@ pub fn recovery(chain: &[Attempt], policy: &RecoveryPolicy, now: Timestamp) -> R
         return Recovery::InGrace(grace_ends);
     }
     match policy.then {
-        Then::Acquire => Recovery::Acquire,
-        Then::Ask => Recovery::Ask,
-        Then::Resend if sends.len() > 1 => Recovery::Ask,
-        Then::Resend => {
+        AfterHold::Acquire => Recovery::Acquire,
+        AfterHold::Ask => Recovery::Ask,
+        AfterHold::Resend if sends.len() > 1 => Recovery::Ask,
+        AfterHold::Resend => {
             // An attempt whose recovery could not be sent was closed by it, and has been unknown for longer than that.
             let known = [last.completed_at, last.lease_until].into_iter().flatten().min();
             let until = known.unwrap_or(last.started_at) + policy.hold;
@@ -163,7 +163,7 @@ mod tests {
     use super::super::fixture::{at, redeem, tokens};
     use super::*;
 
-    const PACE: Pace = Pace {
+    const PACE: RefreshTiming = RefreshTiming {
         margin: None,
         earliest: None,
         refresh_idle_ttl: None,
@@ -171,7 +171,7 @@ mod tests {
         visit: Duration::from_hours(12),
     };
     const POLICY: RecoveryPolicy =
-        RecoveryPolicy { hold: Duration::from_mins(1), reuse_grace: Duration::ZERO, then: Then::Resend };
+        RecoveryPolicy { hold: Duration::from_mins(1), reuse_grace: Duration::ZERO, then: AfterHold::Resend };
 
     #[test]
     fn the_margin_is_five_minutes_or_a_fifth_of_a_short_life() {
@@ -181,16 +181,16 @@ mod tests {
 
     #[test]
     fn a_provider_that_refuses_early_refreshes_is_not_asked_early() {
-        let pace = Pace { earliest: Some(Duration::from_secs(30)), ..PACE };
+        let pace = RefreshTiming { earliest: Some(Duration::from_secs(30)), ..PACE };
         assert_eq!(refresh_at(&tokens(600), &pace), Some(at(570)));
         assert_eq!(due_at(&tokens(600), &pace, at(0), 0.99), at(570));
     }
 
     #[test]
     fn a_refresh_token_that_would_die_idle_is_used_before() {
-        let idle = Pace { refresh_idle_ttl: Some(Duration::from_secs(1000)), ..PACE };
+        let idle = RefreshTiming { refresh_idle_ttl: Some(Duration::from_secs(1000)), ..PACE };
         assert_eq!(refresh_at(&tokens(86_400), &idle), Some(at(900)));
-        let keepalive = Pace { idle_keepalive: Some(Duration::from_secs(500)), ..PACE };
+        let keepalive = RefreshTiming { idle_keepalive: Some(Duration::from_secs(500)), ..PACE };
         assert_eq!(refresh_at(&tokens(86_400), &keepalive), Some(at(500)));
         let hard = SealedTokens { refresh_expires_at: Some(at(2000)), ..tokens(86_400) };
         assert_eq!(refresh_at(&hard, &PACE), Some(at(1800)));
@@ -244,9 +244,9 @@ mod tests {
         let acquire = Attempt { act: Act::Acquire, fingerprint: None, ..redeem() };
         assert_eq!(recovery(&[acquire], &POLICY, at(46)), Recovery::Again);
         let open = redeem();
-        let ask = RecoveryPolicy { then: Then::Ask, ..POLICY };
+        let ask = RecoveryPolicy { then: AfterHold::Ask, ..POLICY };
         assert_eq!(recovery(std::slice::from_ref(&open), &ask, at(46)), Recovery::Ask);
-        let acquire = RecoveryPolicy { then: Then::Acquire, ..POLICY };
+        let acquire = RecoveryPolicy { then: AfterHold::Acquire, ..POLICY };
         assert_eq!(recovery(&[open], &acquire, at(46)), Recovery::Acquire);
     }
 
@@ -255,7 +255,7 @@ mod tests {
         let open = redeem();
         let acquire = Attempt { act: Act::Acquire, fingerprint: None, recovers: Some(open.id), ..redeem() };
         let chain = [acquire, open];
-        let policy = RecoveryPolicy { then: Then::Acquire, ..POLICY };
+        let policy = RecoveryPolicy { then: AfterHold::Acquire, ..POLICY };
         assert_eq!(recovery(&chain, &policy, at(999)), Recovery::Acquire);
         assert_eq!(recovery(&chain, &POLICY, at(50)), Recovery::Wait(at(105)));
     }
@@ -267,7 +267,7 @@ mod tests {
             jitter in 0.0f64..1.0,
             margin in prop::option::of(0u64..1_000_000),
         ) {
-            let pace = Pace { margin: margin.map(Duration::from_secs), visit: Duration::from_secs(1 << 40), ..PACE };
+            let pace = RefreshTiming { margin: margin.map(Duration::from_secs), visit: Duration::from_secs(1 << 40), ..PACE };
             let due = due_at(&tokens(life), &pace, at(0), jitter);
             prop_assert!(due >= at(0));
             prop_assert!(due <= at(life));

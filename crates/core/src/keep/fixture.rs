@@ -56,8 +56,8 @@ pub(super) fn live() -> Connection {
         cooling_until: None,
         failures: 0,
         last_error: None,
-        brake: None,
-        strays: Vec::new(),
+        backoff: None,
+        orphans: Vec::new(),
         created_at: at(0),
     }
 }

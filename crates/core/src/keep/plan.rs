@@ -8,14 +8,14 @@ use crate::time::Timestamp;
 
 use super::attempt::{Act, Attempt};
 use super::connection::{Connection, Generation, GrantState};
-use super::due::{self, Pace, Recovery, RecoveryPolicy};
+use super::due::{self, Recovery, RecoveryPolicy, RefreshTiming};
 
 /// The most of its life that a caller may ask a token to have left, in percent: more could never be satisfied for long.
 const MOST_OF_LIFE_PERCENT: u32 = 80;
 
 /// What would satisfy whoever asked for a refresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub enum Goal {
     /// That the token set is not due, and no attempt is open.
     NotDue,
     /// A token set later than this one.
@@ -31,22 +31,24 @@ pub enum Wish {
     Other(Fingerprint),
 }
 
-impl Wish {
-    /// Whether the row as it is satisfies the wish.
-    pub fn is_satisfied_by(self, row: &Connection, pace: &Pace, now: Timestamp) -> bool {
+impl Goal {
+    /// Whether the row as it is satisfies the goal.
+    pub fn is_satisfied_by(self, row: &Connection, pace: &RefreshTiming, now: Timestamp) -> bool {
         let Some(tokens) = row.tokens.as_ref().filter(|tokens| tokens.access.is_some()) else { return false };
         match self {
             // An attempt whose outcome is not known is settled while the token still lives.
             Self::NotDue => row.open_attempt.is_none() && !due::is_due(tokens, pace, now),
             Self::Beyond(generation) => row.generation > generation,
-            Self::Living { ttl, asked_at } => row.born_since(asked_at) || row.lives(now, capped(ttl, row)),
+            Self::Living { ttl, asked_at } => {
+                row.refreshed_since(asked_at) || row.lives(now, capped(ttl, row))
+            }
             Self::Other(refused) => {
                 tokens.access_fingerprint != Some(refused) && row.lives(now, Duration::ZERO)
             }
         }
     }
 
-    /// Whether the row has the very access token that the wish is to be rid of.
+    /// Whether the row has the very access token that the goal is to be rid of.
     pub fn refuses(self, row: &Connection) -> bool {
         let held = row.tokens.as_ref().and_then(|tokens| tokens.access_fingerprint);
         matches!(self, Self::Other(refused) if held == Some(refused))
@@ -62,7 +64,7 @@ fn capped(ttl: Duration, row: &Connection) -> Duration {
 
 /// When a token set is acquired with no refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Acquiring {
+pub enum AcquirePolicy {
     /// Never: the provider has no `acquire` step.
     Never,
     /// Where there is no refresh token to redeem.
@@ -73,11 +75,11 @@ pub enum Acquiring {
 
 /// What the connection is able to do and may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Means {
+pub struct Capabilities {
     /// The provider has a `refresh` step.
     pub can_redeem: bool,
     /// When a token set is acquired with no refresh token.
-    pub acquire: Acquiring,
+    pub acquire: AcquirePolicy,
     /// The refresh token was refused as dead a moment ago, in this very refresh.
     pub refused_as_dead: bool,
     /// A person asked, and so decided, to send a token whose fate is not known.
@@ -86,7 +88,7 @@ pub struct Means {
 
 /// What is known of an attempt whose outcome is not known.
 #[derive(Clone, Copy, Debug)]
-pub struct Interrupted<'a> {
+pub struct InterruptedAttempt<'a> {
     /// The open attempt.
     pub open: AttemptId,
     /// The open attempt, the one that it was to recover, and so on back to the one that began it.
@@ -127,28 +129,39 @@ pub enum Plan {
     Paused,
 }
 
-/// What to do next for a row whose wish is not satisfied yet.
-pub fn next(row: &Connection, means: Means, interrupted: Option<Interrupted<'_>>, now: Timestamp) -> Plan {
+/// What to do next for a row whose goal is not satisfied yet.
+pub fn next(
+    row: &Connection,
+    capabilities: Capabilities,
+    interrupted: Option<InterruptedAttempt<'_>>,
+    now: Timestamp,
+) -> Plan {
     if row.paused {
         return Plan::Paused;
     }
     match interrupted {
-        Some(interrupted) => recover(row, means, interrupted, now),
-        None => {
-            fresh(row, means).map_or_else(|plan| plan, |act| Plan::Do { act, recovers: None, before: None })
-        }
+        Some(interrupted) => recover(row, capabilities, interrupted, now),
+        None => fresh(row, capabilities)
+            .map_or_else(|plan| plan, |act| Plan::Do { act, recovers: None, before: None }),
     }
 }
 
-fn recover(row: &Connection, means: Means, interrupted: Interrupted<'_>, now: Timestamp) -> Plan {
+fn recover(
+    row: &Connection,
+    capabilities: Capabilities,
+    interrupted: InterruptedAttempt<'_>,
+    now: Timestamp,
+) -> Plan {
     let attempt = interrupted.open;
     let again = |before| {
         let act = |act| Plan::Do { act, recovers: Some(attempt), before };
-        fresh(row, means).map_or_else(|plan| plan, act)
+        fresh(row, capabilities).map_or_else(|plan| plan, act)
     };
     match due::recovery(interrupted.chain, &interrupted.policy, now) {
         Recovery::Again | Recovery::ResendOnce => again(None),
-        Recovery::InGrace(_) | Recovery::Wait(_) | Recovery::Ask if means.person_decides => again(None),
+        Recovery::InGrace(_) | Recovery::Wait(_) | Recovery::Ask if capabilities.person_decides => {
+            again(None)
+        }
         Recovery::InGrace(until) => again(Some(until)),
         Recovery::Acquire => Plan::Do { act: Act::Acquire, recovers: Some(attempt), before: None },
         Recovery::Wait(until) => Plan::Hold { attempt, until },
@@ -157,18 +170,22 @@ fn recover(row: &Connection, means: Means, interrupted: Interrupted<'_>, now: Ti
 }
 
 /// The act for a row with no open attempt, or why there is none.
-fn fresh(row: &Connection, means: Means) -> Result<Act, Plan> {
+fn fresh(row: &Connection, capabilities: Capabilities) -> Result<Act, Plan> {
     let has_refresh = row.tokens.as_ref().is_some_and(|tokens| tokens.refresh.is_some());
-    if means.refused_as_dead || row.state == GrantState::Dead {
-        if row.usable_stray().is_some() {
-            return Ok(Act::Stray);
+    if capabilities.refused_as_dead || row.state == GrantState::Dead {
+        if row.usable_orphan().is_some() {
+            return Ok(Act::Orphan);
         }
-        return if means.acquire == Acquiring::WhenDead { Ok(Act::Acquire) } else { Err(Plan::Dead) };
+        return if capabilities.acquire == AcquirePolicy::WhenDead {
+            Ok(Act::Acquire)
+        } else {
+            Err(Plan::Dead)
+        };
     }
-    if means.can_redeem && has_refresh && row.state != GrantState::None {
+    if capabilities.can_redeem && has_refresh && row.state != GrantState::None {
         return Ok(Act::Redeem);
     }
-    if means.acquire != Acquiring::Never {
+    if capabilities.acquire != AcquirePolicy::Never {
         return Ok(Act::Acquire);
     }
     Err(if row.state == GrantState::None { Plan::NotConnected } else { Plan::Dead })
@@ -176,20 +193,24 @@ fn fresh(row: &Connection, means: Means) -> Result<Act, Plan> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::connection::Stray;
-    use super::super::due::Then;
+    use super::super::connection::OrphanReply;
+    use super::super::due::AfterHold;
     use super::super::fixture::{at, attempt_id, fingerprint, live, redeem, tokens};
     use super::*;
 
-    const PACE: Pace = Pace {
+    const PACE: RefreshTiming = RefreshTiming {
         margin: None,
         earliest: None,
         refresh_idle_ttl: None,
         idle_keepalive: None,
         visit: Duration::from_hours(12),
     };
-    const REDEEMS: Means =
-        Means { can_redeem: true, acquire: Acquiring::Never, refused_as_dead: false, person_decides: false };
+    const REDEEMS: Capabilities = Capabilities {
+        can_redeem: true,
+        acquire: AcquirePolicy::Never,
+        refused_as_dead: false,
+        person_decides: false,
+    };
 
     fn act(act: Act) -> Plan {
         Plan::Do { act, recovers: None, before: None }
@@ -198,42 +219,46 @@ mod tests {
     #[test]
     fn a_wish_for_life_is_capped_at_four_fifths_of_it() {
         let row = live();
-        let wish = |ttl| Wish::Living { ttl: Duration::from_secs(ttl), asked_at: at(1) };
-        assert!(wish(2800).is_satisfied_by(&row, &PACE, at(600)));
-        assert!(!wish(3000).is_satisfied_by(&row, &PACE, at(800)));
-        assert!(wish(9999).is_satisfied_by(&row, &PACE, at(600)), "nobody can have more than 80 % of it");
+        let goal = |ttl| Goal::Living { ttl: Duration::from_secs(ttl), asked_at: at(1) };
+        assert!(goal(2800).is_satisfied_by(&row, &PACE, at(600)));
+        assert!(!goal(3000).is_satisfied_by(&row, &PACE, at(800)));
+        assert!(goal(9999).is_satisfied_by(&row, &PACE, at(600)), "nobody can have more than 80 % of it");
     }
 
     #[test]
     fn a_set_born_after_the_request_satisfies_it_however_short_its_life() {
         let row = Connection { tokens: Some(tokens(2)), ..live() };
-        let wish = Wish::Living { ttl: Duration::from_mins(1), asked_at: at(0) };
-        assert!(wish.is_satisfied_by(&row, &PACE, at(1)));
-        let later = Wish::Living { ttl: Duration::from_mins(1), asked_at: at(1) };
+        let goal = Goal::Living { ttl: Duration::from_mins(1), asked_at: at(0) };
+        assert!(goal.is_satisfied_by(&row, &PACE, at(1)));
+        let later = Goal::Living { ttl: Duration::from_mins(1), asked_at: at(1) };
         assert!(!later.is_satisfied_by(&row, &PACE, at(2)), "one that was there before does not");
     }
 
     #[test]
     fn a_rejected_token_is_satisfied_by_any_other_living_one() {
         let row = live();
-        assert!(Wish::Other(fingerprint(9)).is_satisfied_by(&row, &PACE, at(1)));
-        assert!(!Wish::Other(fingerprint(1)).is_satisfied_by(&row, &PACE, at(1)));
-        assert!(Wish::Other(fingerprint(1)).refuses(&row) && !Wish::Other(fingerprint(9)).refuses(&row));
-        assert!(!Wish::NotDue.refuses(&row));
-        assert!(Wish::Beyond(Generation(2)).is_satisfied_by(&row, &PACE, at(1)));
-        assert!(!Wish::Beyond(Generation(3)).is_satisfied_by(&row, &PACE, at(1)));
+        assert!(Goal::Other(fingerprint(9)).is_satisfied_by(&row, &PACE, at(1)));
+        assert!(!Goal::Other(fingerprint(1)).is_satisfied_by(&row, &PACE, at(1)));
+        assert!(Goal::Other(fingerprint(1)).refuses(&row) && !Goal::Other(fingerprint(9)).refuses(&row));
+        assert!(!Goal::NotDue.refuses(&row));
+        assert!(Goal::Beyond(Generation(2)).is_satisfied_by(&row, &PACE, at(1)));
+        assert!(!Goal::Beyond(Generation(3)).is_satisfied_by(&row, &PACE, at(1)));
     }
 
     #[test]
     fn a_stray_of_the_same_grant_is_used_before_the_grant_is_given_up() {
         let mut row = live();
-        let refused = Means { refused_as_dead: true, ..REDEEMS };
+        let refused = Capabilities { refused_as_dead: true, ..REDEEMS };
         assert_eq!(next(&row, refused, None, at(0)), Plan::Dead);
-        let stray =
-            Stray { attempt: attempt_id(), grant: row.grant, generation: Generation(3), tokens: tokens(60) };
-        row.strays = vec![stray.clone()];
-        assert_eq!(next(&row, refused, None, at(0)), act(Act::Stray));
-        row.strays = vec![Stray { grant: live().grant, ..stray }];
+        let stray = OrphanReply {
+            attempt: attempt_id(),
+            grant: row.grant,
+            generation: Generation(3),
+            tokens: tokens(60),
+        };
+        row.orphans = vec![stray.clone()];
+        assert_eq!(next(&row, refused, None, at(0)), act(Act::Orphan));
+        row.orphans = vec![OrphanReply { grant: live().grant, ..stray }];
         assert_eq!(next(&row, refused, None, at(0)), Plan::Dead, "a stray of another grant is nobody's");
     }
 
@@ -241,7 +266,7 @@ mod tests {
     fn a_dead_grant_is_acquired_anew_where_that_can_be_done() {
         let row = Connection { state: GrantState::Dead, ..live() };
         assert_eq!(next(&row, REDEEMS, None, at(0)), Plan::Dead);
-        let acquires = Means { acquire: Acquiring::WhenDead, ..REDEEMS };
+        let acquires = Capabilities { acquire: AcquirePolicy::WhenDead, ..REDEEMS };
         assert_eq!(next(&row, acquires, None, at(0)), act(Act::Acquire));
         let none = Connection { state: GrantState::None, tokens: None, ..live() };
         assert_eq!(next(&none, acquires, None, at(0)), act(Act::Acquire));
@@ -253,12 +278,16 @@ mod tests {
     #[test]
     fn a_person_may_decide_what_policy_would_hold() {
         let open = redeem();
-        let policy =
-            RecoveryPolicy { hold: Duration::from_mins(1), reuse_grace: Duration::ZERO, then: Then::Resend };
-        let interrupted = Some(Interrupted { open: open.id, chain: std::slice::from_ref(&open), policy });
+        let policy = RecoveryPolicy {
+            hold: Duration::from_mins(1),
+            reuse_grace: Duration::ZERO,
+            then: AfterHold::Resend,
+        };
+        let interrupted =
+            Some(InterruptedAttempt { open: open.id, chain: std::slice::from_ref(&open), policy });
         let hold = Plan::Hold { attempt: open.id, until: at(105) };
         assert_eq!(next(&live(), REDEEMS, interrupted, at(50)), hold);
-        let person = Means { person_decides: true, ..REDEEMS };
+        let person = Capabilities { person_decides: true, ..REDEEMS };
         let resend = Plan::Do { act: Act::Redeem, recovers: Some(open.id), before: None };
         assert_eq!(next(&live(), person, interrupted, at(50)), resend);
         assert_eq!(next(&live(), REDEEMS, interrupted, at(200)), resend);
@@ -268,11 +297,13 @@ mod tests {
     fn the_leave_that_a_grace_gives_ends_with_the_grace_unless_a_person_decides() {
         let open = redeem();
         let grace = Duration::from_secs(100);
-        let policy = RecoveryPolicy { hold: Duration::from_mins(1), reuse_grace: grace, then: Then::Ask };
-        let interrupted = Some(Interrupted { open: open.id, chain: std::slice::from_ref(&open), policy });
+        let policy =
+            RecoveryPolicy { hold: Duration::from_mins(1), reuse_grace: grace, then: AfterHold::Ask };
+        let interrupted =
+            Some(InterruptedAttempt { open: open.id, chain: std::slice::from_ref(&open), policy });
         let resend = |before| Plan::Do { act: Act::Redeem, recovers: Some(open.id), before };
         assert_eq!(next(&live(), REDEEMS, interrupted, at(50)), resend(Some(at(100))));
-        let person = Means { person_decides: true, ..REDEEMS };
+        let person = Capabilities { person_decides: true, ..REDEEMS };
         assert_eq!(next(&live(), person, interrupted, at(50)), resend(None));
     }
 }

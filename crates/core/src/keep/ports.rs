@@ -26,11 +26,11 @@ use super::connection::{Connection, Generation, GrantState, Revision, SealedToke
 use super::rejection::{Rejection, RejectionAnswer};
 
 pub use consents::{
-    CallBack, CallbackAnswer, ConsentKey, ConsentStore, FailExchange, FoundConsent, Invite, OpenAnswer,
-    Opening, Then,
+    Callback, CallbackAction, CallbackAnswer, ConsentKey, ConsentStart, ConsentStartAnswer, ConsentStore,
+    FailExchange, FoundConsent, Invite,
 };
-pub use listed::{Listed, Unreadable, name_of, revision_of};
-pub use nodes::{Beat, CLOCK_TOLERANCE, Heard, LiveNode, NodeStore};
+pub use listed::{ListedConnection, UnreadableRow, name_of, revision_of};
+pub use nodes::{CLOCK_TOLERANCE, Heartbeat, HeartbeatReply, LiveNode, NodeStore};
 
 /// Why a store could not do what was asked. The text names what is wrong and the cure, and holds no secret.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +60,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// Whether the same call may succeed later.
-    pub fn may_pass(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Unwritable(_))
     }
 }
@@ -140,8 +140,9 @@ pub struct Commit {
     pub tokens: SealedTokens,
     /// When the keeper must look next.
     pub due_at: Option<Timestamp>,
-    /// The stray that this commit uses up.
-    pub stray: Option<AttemptId>,
+    /// The orphan reply that this commit uses up.
+    #[serde(rename = "stray")]
+    pub orphan: Option<AttemptId>,
     /// One sentence for people.
     pub message: Option<String>,
 }
@@ -155,7 +156,7 @@ pub enum CommitAnswer {
         generation: Generation,
     },
     /// The generation had moved: the reply is kept beside the connection.
-    Stray {
+    Orphaned {
         /// The generation now.
         generation: Generation,
     },
@@ -163,13 +164,13 @@ pub enum CommitAnswer {
 
 /// What a failed attempt does to its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Verdict {
+pub enum FailureEffect {
     /// This attempt spent nothing: try again after the cool-down. Where it was a recovery, the attempt that it
     /// recovers is open again, for its outcome is as unknown as before.
     Retry,
     /// It is not known whether the refresh token was accepted: the attempt stays open.
     Unknown,
-    /// The grant takes this state; [`GrantState::Dead`] ends it, any other is as [`Verdict::Retry`] besides.
+    /// The grant takes this state; [`GrantState::Dead`] ends it, any other is as [`FailureEffect::Retry`] besides.
     State(GrantState),
 }
 
@@ -183,7 +184,7 @@ pub struct Fail {
     /// The generation it began from.
     pub generation: Generation,
     /// What it does to the connection.
-    pub verdict: Verdict,
+    pub verdict: FailureEffect,
     /// Stable code of the failure; also the code of the state that the verdict gives.
     pub code: String,
     /// HTTP status, where there was a reply.
@@ -220,7 +221,7 @@ pub struct Skip {
 
 /// What an operator does to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Administer {
+pub enum OperatorCommand {
     /// Spend nothing until `Resume`.
     Pause,
     /// Go on, now.
@@ -246,7 +247,11 @@ pub trait ConnectionStore: Send + Sync {
     async fn find(&self, name: &ConnectionName) -> Result<Option<Connection>, StoreError>;
 
     /// Up to `limit` connections by name, after `after`.
-    async fn list(&self, after: Option<&ConnectionName>, limit: usize) -> Result<Vec<Listed>, StoreError>;
+    async fn list(
+        &self,
+        after: Option<&ConnectionName>,
+        limit: usize,
+    ) -> Result<Vec<ListedConnection>, StoreError>;
 
     /// Up to `limit` connections, after `after`, that are due within `horizon` from now, the longest due first;
     /// and the instant by the clock of the store. Connections that are paused or under a live lease are left out.
@@ -280,7 +285,7 @@ pub trait ConnectionStore: Send + Sync {
     async fn administer(
         &self,
         name: &ConnectionName,
-        act: Administer,
+        act: OperatorCommand,
         operation: OperationId,
         by: &Actor,
     ) -> Result<bool, StoreError>;
@@ -299,7 +304,7 @@ pub trait ChangeFeed: Send + Sync {
     /// them, though its own revision is not above `seen`. So a consumer takes for `seen` the highest revision that it
     /// got. It may get one revision of a row twice, after the store was out of reach for instance, and none but the
     /// latest of several: what it does with a row must be harmless the second time.
-    async fn changed_since(&self, seen: Revision, limit: usize) -> Result<Vec<Listed>, StoreError>;
+    async fn changed_since(&self, seen: Revision, limit: usize) -> Result<Vec<ListedConnection>, StoreError>;
 
     /// Returns soon after [`ChangeFeed::changed_since`] has something for whoever has seen `seen`, whoever changed it.
     async fn wait_for_change(&self, seen: Revision);

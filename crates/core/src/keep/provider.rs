@@ -27,30 +27,30 @@ mod consent;
 mod define;
 mod duration;
 mod emulation;
-mod example;
-mod exchange;
 mod expiry;
+mod extract;
 mod fault;
 #[cfg(test)]
 mod file_tests;
 mod hosts;
+mod http_types;
 mod load;
 mod locate;
+mod one_or_many;
 mod payload;
 mod policy;
 mod read;
 #[cfg(test)]
 mod reply_tests;
 mod request;
+mod request_values;
 mod rule;
+mod sample_setup;
 mod schema;
-mod sense;
-mod slots;
-mod spelling;
 mod step;
 pub mod suggest;
-mod take;
 mod template;
+mod validate;
 mod vars;
 mod vector_schema;
 mod vectors;
@@ -63,18 +63,18 @@ pub use classify::read_retry_after;
 pub use define::{Client, ClientAuth, Definition, Setup};
 pub use duration::{DurationText, InvalidDuration};
 pub use emulation::{Emulation, Issued, TokenKind};
-pub use exchange::{
-    ApiBase, CallbackParams, Endpoint, Failure, Injection, Introspection, Method, OutboundRequest, Outcome,
-    Reply, TokenReply,
-};
 pub use fault::{DefineError, FileError};
+pub use http_types::{
+    ApiBase, CallbackParams, Endpoint, Injection, Introspection, Method, OutboundRequest, Reply, StepFailure,
+    StepOutcome, TokenReply,
+};
 pub use load::{Provider, Rate};
 pub use policy::{
     AccessFormat, Budget, BudgetPer, OldAccess, OnDead, OnUnknown, Policy, PolicyOverrides, Rotation,
 };
 pub use request::RequestError;
+pub use request_values::{RequestValues, VarValue, Vars};
 pub use schema::Confidence;
-pub use slots::{Slots, VarValue, Vars};
 pub use step::Step;
 pub use vars::{Capture, Var};
 pub use vectors::{Difference, VectorResult};

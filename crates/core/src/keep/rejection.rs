@@ -7,13 +7,13 @@ use crate::seal::Fingerprint;
 use crate::time::Timestamp;
 
 use super::attempt::Trigger;
-use super::connection::{Brake, Connection};
+use super::connection::{Connection, RejectionBackoff};
 
-/// How long the brake holds the first time.
-pub const FIRST_BRAKE: Duration = Duration::from_mins(1);
+/// How long the backoff holds the first time.
+pub const FIRST_BACKOFF: Duration = Duration::from_mins(1);
 
-/// The longest that the brake holds, and the age at which a token is no longer fresh from its refresh.
-pub const LONGEST_BRAKE: Duration = Duration::from_hours(1);
+/// The longest that the backoff holds, and the age at which a token is no longer fresh from its refresh.
+pub const LONGEST_BACKOFF: Duration = Duration::from_hours(1);
 
 /// A caller's report that a token was refused.
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ pub enum RejectionAnswer {
     /// The stored token is the refused one: refresh.
     Refresh,
     /// Refreshing did not help a moment ago: pass the API's own answer through and spend nothing.
-    Braked {
+    BackingOff {
         /// Until when.
         until: Timestamp,
     },
@@ -43,7 +43,7 @@ pub enum RejectionAnswer {
     Unknown,
 }
 
-/// The answer to a rejection, and the brake to be written with it, if it changes.
+/// The answer to a rejection, and the backoff to be written with it, if it changes.
 ///
 /// A token that came from a `rejected` refresh and is refused while it is fresh shows that refreshing does not cure
 /// this refusal; an API that answers 401 for a missing permission would otherwise burn one refresh a call.
@@ -51,31 +51,31 @@ pub fn answer(
     row: Option<&Connection>,
     rejection: &Rejection,
     now: Timestamp,
-) -> (RejectionAnswer, Option<Brake>) {
+) -> (RejectionAnswer, Option<RejectionBackoff>) {
     let Some(row) = row else { return (RejectionAnswer::Unknown, None) };
     let Some(tokens) = row.tokens.as_ref() else { return (RejectionAnswer::Refresh, None) };
     if tokens.access_fingerprint != Some(rejection.fingerprint) {
         return (RejectionAnswer::Differs, None);
     }
-    if let Some(brake) = row.brake.filter(|brake| now < brake.until) {
-        return (RejectionAnswer::Braked { until: brake.until }, None);
+    if let Some(backoff) = row.backoff.filter(|backoff| now < backoff.until) {
+        return (RejectionAnswer::BackingOff { until: backoff.until }, None);
     }
     let fresh = row.born_of == Some(Trigger::Rejected)
         && !rejection.helped_before
-        && now.since(tokens.obtained_at) < LONGEST_BRAKE;
-    let braked_before = row.brake.filter(|brake| brake.generation == row.generation);
+        && now.since(tokens.obtained_at) < LONGEST_BACKOFF;
+    let braked_before = row.backoff.filter(|backoff| backoff.generation == row.generation);
     if !fresh || braked_before.is_some() {
-        // Once the brake has run out, one more refresh is tried; if that does not help either, the brake doubles.
+        // Once the backoff has run out, one more refresh is tried; if that does not help either, the backoff doubles.
         return (RejectionAnswer::Refresh, None);
     }
-    let step = row.brake.map_or(FIRST_BRAKE, |brake| (brake.step * 2).min(LONGEST_BRAKE));
-    let brake = Brake { generation: row.generation, until: now + step, step };
-    (RejectionAnswer::Braked { until: brake.until }, Some(brake))
+    let step = row.backoff.map_or(FIRST_BACKOFF, |backoff| (backoff.step * 2).min(LONGEST_BACKOFF));
+    let backoff = RejectionBackoff { generation: row.generation, until: now + step, step };
+    (RejectionAnswer::BackingOff { until: backoff.until }, Some(backoff))
 }
 
-/// The brake that stays when a token set born of `trigger` is committed: only a chain of rejections keeps it.
-pub fn brake_after_commit(brake: Option<Brake>, trigger: Trigger) -> Option<Brake> {
-    brake.filter(|_| trigger == Trigger::Rejected)
+/// The backoff that stays when a token set born of `trigger` is committed: only a chain of rejections keeps it.
+pub fn backoff_after_commit(backoff: Option<RejectionBackoff>, trigger: Trigger) -> Option<RejectionBackoff> {
+    backoff.filter(|_| trigger == Trigger::Rejected)
 }
 
 #[cfg(test)]
@@ -104,19 +104,19 @@ mod tests {
         let mut row = Connection { born_of: Some(Trigger::Rejected), ..live() };
         let mut steps = Vec::new();
         for generation in 4..12 {
-            let (judged, brake) = answer(Some(&row), &rejection(1), at(1));
-            let brake = brake.expect("the brake is pulled");
-            assert_eq!(judged, RejectionAnswer::Braked { until: brake.until });
-            steps.push(brake.step.as_secs());
+            let (judged, backoff) = answer(Some(&row), &rejection(1), at(1));
+            let backoff = backoff.expect("the backoff is pulled");
+            assert_eq!(judged, RejectionAnswer::BackingOff { until: backoff.until });
+            steps.push(backoff.step.as_secs());
             // While it holds, and once it has run out.
-            row.brake = Some(brake);
+            row.backoff = Some(backoff);
             assert_eq!(answer(Some(&row), &rejection(1), at(2)), (judged, None));
-            let after = brake.until;
+            let after = backoff.until;
             let refreshed = answer(Some(&row), &rejection(1), after);
             assert_eq!(refreshed, (RejectionAnswer::Refresh, None));
             // That refresh does not help either.
-            row.brake =
-                brake_after_commit(row.brake, Trigger::Rejected).map(|brake| Brake { until: at(0), ..brake });
+            row.backoff = backoff_after_commit(row.backoff, Trigger::Rejected)
+                .map(|backoff| RejectionBackoff { until: at(0), ..backoff });
             row.generation = Generation(generation);
         }
         assert_eq!(steps, [60, 120, 240, 480, 960, 1920, 3600, 3600]);
@@ -127,16 +127,16 @@ mod tests {
         let row = Connection { born_of: Some(Trigger::Rejected), ..live() };
         let helped = Rejection { helped_before: true, ..rejection(1) };
         assert_eq!(answer(Some(&row), &helped, at(1)), (RejectionAnswer::Refresh, None));
-        let (braked, brake) = answer(Some(&row), &rejection(1), at(1));
-        let row = Connection { brake, ..row };
+        let (braked, backoff) = answer(Some(&row), &rejection(1), at(1));
+        let row = Connection { backoff, ..row };
         assert_eq!(answer(Some(&row), &helped, at(2)), (braked, None));
     }
 
     #[test]
     fn a_refresh_that_nobody_rejected_lets_the_brake_go() {
-        let brake = Brake { generation: Generation(3), until: at(60), step: FIRST_BRAKE };
-        assert_eq!(brake_after_commit(Some(brake), Trigger::Automatic), None);
-        assert_eq!(brake_after_commit(Some(brake), Trigger::Rejected), Some(brake));
+        let backoff = RejectionBackoff { generation: Generation(3), until: at(60), step: FIRST_BACKOFF };
+        assert_eq!(backoff_after_commit(Some(backoff), Trigger::Automatic), None);
+        assert_eq!(backoff_after_commit(Some(backoff), Trigger::Rejected), Some(backoff));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! tokens of a request that came in are found where the marks are.
 
 use http::header;
-use jeton_core::keep::provider::{Definition, Injection, OutboundRequest, Slots, Step};
+use jeton_core::keep::provider::{Definition, Injection, OutboundRequest, RequestValues, Step};
 use jeton_core::secret::Secret;
 
 use super::asked::{self, Asked, Fields};
@@ -68,21 +68,21 @@ pub(super) struct Shape {
 /// The shapes of every step that the connection can request.
 pub(super) fn of_all_steps(definition: &Definition) -> Vec<Shape> {
     let mark = |mark: Mark| Some(Secret::from(mark.text()));
-    let full = Slots {
+    let full = RequestValues {
         access: mark(Mark::Access),
         refresh: mark(Mark::Refresh),
         code: mark(Mark::Code),
         state: mark(Mark::State),
         code_challenge: mark(Mark::Proof),
         code_verifier: mark(Mark::Proof),
-        ..Slots::default()
+        ..RequestValues::default()
     };
     // Where a token is optional, a request may come without it.
-    let without_access = Slots { access: None, ..full.clone() };
-    let without_refresh = Slots { refresh: None, ..full.clone() };
+    let without_access = RequestValues { access: None, ..full.clone() };
+    let without_refresh = RequestValues { refresh: None, ..full.clone() };
     let made = |step| {
         let variants = [&full, &without_access, &without_refresh];
-        let requests = variants.into_iter().filter_map(move |slots| definition.request(step, slots).ok());
+        let requests = variants.into_iter().filter_map(move |values| definition.request(step, values).ok());
         requests.map(move |request| Shape::of(step, &request, definition))
     };
     Step::ALL.into_iter().flat_map(made).collect()
@@ -214,8 +214,9 @@ pub(super) struct Api {
 
 impl Api {
     pub(super) fn of(definition: &Definition) -> Option<Self> {
-        let slots = Slots { access: Some(Secret::from(Mark::Access.text())), ..Slots::default() };
-        let carriers = definition.inject(&slots).ok()?;
+        let values =
+            RequestValues { access: Some(Secret::from(Mark::Access.text())), ..RequestValues::default() };
+        let carriers = definition.inject(&values).ok()?;
         Some(Self { carriers })
     }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use jeton_core::keep::provider::{
-    CallbackParams, Catalogue, Definition, Emulation, ErrorClass, OutboundRequest, Outcome, Reply, Setup,
-    Slots, Step, TokenReply,
+    CallbackParams, Catalogue, Definition, Emulation, ErrorClass, OutboundRequest, Reply, RequestValues,
+    Setup, Step, StepOutcome, TokenReply,
 };
 use jeton_core::secret::Secret;
 use jeton_core::time::{Clock as _, SystemClock};
@@ -55,16 +55,16 @@ impl Stage {
         }
     }
 
-    async fn ask(&self, step: Step, slots: &Slots) -> Outcome {
-        let request = self.definition.request(step, slots).unwrap();
+    async fn ask(&self, step: Step, values: &RequestValues) -> StepOutcome {
+        let request = self.definition.request(step, values).unwrap();
         let sent_at = SystemClock.now();
         let reply = self.deliver(&request).await;
-        self.definition.read(step, &reply, sent_at, slots)
+        self.definition.read(step, &reply, sent_at, values)
     }
 
-    async fn tokens(&self, step: Step, slots: &Slots) -> TokenReply {
-        match self.ask(step, slots).await {
-            Outcome::Tokens(tokens) => *tokens,
+    async fn tokens(&self, step: Step, values: &RequestValues) -> TokenReply {
+        match self.ask(step, values).await {
+            StepOutcome::Tokens(tokens) => *tokens,
             other => panic!(
                 "{} {step}: {other:?}: {:?}",
                 self.definition.provider().name(),
@@ -74,9 +74,9 @@ impl Stage {
     }
 }
 
-fn holding(refresh: &Secret) -> Slots {
+fn holding(refresh: &Secret) -> RequestValues {
     let access = Some(Secret::new("the-access-token-before"));
-    Slots { access, refresh: Some(refresh.clone()), ..Slots::default() }
+    RequestValues { access, refresh: Some(refresh.clone()), ..RequestValues::default() }
 }
 
 fn head(request: &OutboundRequest) -> String {
@@ -84,9 +84,9 @@ fn head(request: &OutboundRequest) -> String {
     request.headers.iter().map(line).collect::<Vec<_>>().concat()
 }
 
-fn class(outcome: Outcome) -> ErrorClass {
+fn class(outcome: StepOutcome) -> ErrorClass {
     match outcome {
-        Outcome::Failed(failure) => failure.class,
+        StepOutcome::Failed(failure) => failure.class,
         other => panic!("{other:?}"),
     }
 }
@@ -96,7 +96,7 @@ async fn what_rotates_is_spent_once_and_what_stays_stays_at_every_provider() {
     for name in names() {
         let stage = stage(&name).await;
         if !stage.definition.has(Step::Refresh) {
-            assert!(!stage.tokens(Step::Acquire, &Slots::default()).await.access.is_empty());
+            assert!(!stage.tokens(Step::Acquire, &RequestValues::default()).await.access.is_empty());
             continue;
         }
         let first = stage.emulator.mint(1).remove(0);
@@ -137,15 +137,15 @@ async fn a_client_that_is_not_the_right_one_is_refused_and_spends_nothing() {
         })
         .await;
         // Where the secret goes along with no token request there is nothing to be wrong.
-        let slots = holding(&stage.emulator.mint(1).remove(0));
+        let values = holding(&stage.emulator.mint(1).remove(0));
         for step in [Step::Refresh, Step::Acquire].into_iter().filter(|step| stage.definition.has(*step)) {
             let right = Emulation::clone(stage.settings.plays.as_ref().unwrap());
-            let same = right.definition().request(step, &slots).unwrap();
-            let made = stage.definition.request(step, &slots).unwrap();
+            let same = right.definition().request(step, &values).unwrap();
+            let made = stage.definition.request(step, &values).unwrap();
             if (same.headers, same.body) == (made.headers, made.body) {
                 continue;
             }
-            assert_eq!(class(stage.ask(step, &slots).await), ErrorClass::BadClient, "{name} {step}");
+            assert_eq!(class(stage.ask(step, &values).await), ErrorClass::BadClient, "{name} {step}");
             let record = stage.emulator.records().pop().unwrap();
             assert_eq!((record.outcome, record.accepted), (Decided::BadClient, false), "{name} {step}");
         }
@@ -156,8 +156,8 @@ async fn a_client_that_is_not_the_right_one_is_refused_and_spends_nothing() {
 #[tokio::test]
 async fn a_request_that_is_not_what_the_file_describes_is_told_what_is_wrong_with_it() {
     let stage = stage("amocrm").await;
-    let slots = holding(&stage.emulator.mint(1).remove(0));
-    let request = stage.definition.request(Step::Refresh, &slots).unwrap();
+    let values = holding(&stage.emulator.mint(1).remove(0));
+    let request = stage.definition.request(Step::Refresh, &values).unwrap();
     let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
     let with = |change: &dyn Fn(&mut serde_json::Map<String, serde_json::Value>)| {
         let mut body = body.clone();
@@ -181,7 +181,7 @@ async fn a_request_that_is_not_what_the_file_describes_is_told_what_is_wrong_wit
     let form = OutboundRequest { body: b"a=b".to_vec().into(), ..request.clone() };
     assert_eq!(stage.deliver(&form).await.status, 400);
     assert_eq!(stage.emulator.stats().accepted, 0);
-    stage.tokens(Step::Refresh, &slots).await;
+    stage.tokens(Step::Refresh, &values).await;
 }
 
 #[tokio::test]
@@ -194,8 +194,12 @@ async fn a_consent_gives_a_code_that_buys_one_pair_at_every_provider_that_asks_f
         }
         tried += 1;
         let secret = |text: &str| Some(Secret::new(text));
-        let slots = Slots { state: secret("state-1"), code_challenge: secret("ch-1"), ..Slots::default() };
-        let page = stage.definition.request(Step::Authorize, &slots).unwrap();
+        let values = RequestValues {
+            state: secret("state-1"),
+            code_challenge: secret("ch-1"),
+            ..RequestValues::default()
+        };
+        let page = stage.definition.request(Step::Authorize, &values).unwrap();
         let path = &page.url[url::Position::BeforePath..];
         let answer = send(stage.emulator.address(), "GET", path, "", "").await.unwrap();
         let back: Url =
@@ -207,16 +211,16 @@ async fn a_consent_gives_a_code_that_buys_one_pair_at_every_provider_that_asks_f
         let callback: CallbackParams = back.query_pairs().into_owned().collect();
         assert_eq!(callback.get("state").map(String::as_str), Some("state-1"), "{name}");
         let captured = stage.definition.capture(&callback).unwrap();
-        let slots = Slots {
+        let values = RequestValues {
             code: secret(&callback["code"]),
             code_verifier: secret("ve-1"),
             captured,
-            ..Slots::default()
+            ..RequestValues::default()
         };
-        let tokens = stage.tokens(Step::Exchange, &slots).await;
+        let tokens = stage.tokens(Step::Exchange, &values).await;
         assert!(stage.emulator.accepts(tokens.access.reveal()), "{name}");
         assert!(
-            matches!(stage.ask(Step::Exchange, &slots).await, Outcome::Failed(_)),
+            matches!(stage.ask(Step::Exchange, &values).await, StepOutcome::Failed(_)),
             "{name}: a code is good once"
         );
         if let Some(refresh) = tokens.refresh {
@@ -235,26 +239,26 @@ async fn tokens_are_introspected_probed_and_revoked_as_the_files_say() {
         }
         let refresh = stage.emulator.mint(1).remove(0);
         let tokens = stage.tokens(Step::Refresh, &holding(&refresh)).await;
-        let slots = Slots {
+        let values = RequestValues {
             access: Some(tokens.access.clone()),
             refresh: tokens.refresh.clone(),
-            ..Slots::default()
+            ..RequestValues::default()
         };
-        let lost = Slots { access: Some(Secret::new("nobody-gave-this-one")), ..slots.clone() };
+        let lost = RequestValues { access: Some(Secret::new("nobody-gave-this-one")), ..values.clone() };
         if stage.definition.has(Step::Introspect) {
-            for (slots, lives) in [(&slots, true), (&lost, false)] {
-                match stage.ask(Step::Introspect, slots).await {
-                    Outcome::Introspection(said) => assert_eq!(said.active, lives, "{name}"),
+            for (values, lives) in [(&values, true), (&lost, false)] {
+                match stage.ask(Step::Introspect, values).await {
+                    StepOutcome::Introspection(said) => assert_eq!(said.active, lives, "{name}"),
                     other => panic!("{name}: {other:?}"),
                 }
             }
         }
         if stage.definition.has(Step::Probe) {
-            assert_eq!(stage.ask(Step::Probe, &slots).await, Outcome::Done, "{name}");
-            assert!(matches!(stage.ask(Step::Probe, &lost).await, Outcome::Failed(_)), "{name}");
+            assert_eq!(stage.ask(Step::Probe, &values).await, StepOutcome::Done, "{name}");
+            assert!(matches!(stage.ask(Step::Probe, &lost).await, StepOutcome::Failed(_)), "{name}");
         }
         if stage.definition.has(Step::Revoke) {
-            assert_eq!(stage.ask(Step::Revoke, &slots).await, Outcome::Done, "{name}");
+            assert_eq!(stage.ask(Step::Revoke, &values).await, StepOutcome::Done, "{name}");
             assert_eq!(stage.emulator.stats().revocations, 1, "{name}");
             assert!(!stage.emulator.accepts(tokens.access.reveal()), "{name}");
         }
@@ -264,9 +268,9 @@ async fn tokens_are_introspected_probed_and_revoked_as_the_files_say() {
 #[tokio::test]
 async fn a_played_provider_has_its_moods_too() {
     let stage = stage("amocrm").await;
-    let slots = holding(&stage.emulator.mint(1).remove(0));
+    let values = holding(&stage.emulator.mint(1).remove(0));
     stage.emulator.set_temper(jeton_emulator::Temper::next([jeton_emulator::Mood::lose_reply()]));
-    let request = stage.definition.request(Step::Refresh, &slots).unwrap();
+    let request = stage.definition.request(Step::Refresh, &values).unwrap();
     let path = &request.url[url::Position::BeforePath..];
     let body = std::str::from_utf8(&request.body).unwrap();
     assert!(send(stage.emulator.address(), "POST", path, &head(&request), body).await.is_none());

@@ -1,6 +1,6 @@
 //! Who may call what.
 
-use jeton_core::audit::{AuditFilter, Deed};
+use jeton_core::audit::{AuditAction, AuditFilter};
 
 use crate::api::Api;
 use crate::place::{API_KEY, Place, Plan, refusal};
@@ -97,7 +97,7 @@ async fn an_administrator_is_told_the_link_for_a_consent() {
     let other = place.client().get("/api/v1/proxy/acme/x").await.unwrap().json().unwrap();
     assert!(other.get("consent_link").is_none());
     let rows = place.access.audit(AuditFilter::default(), 10).await.unwrap();
-    let invited = rows.iter().find(|row| row.deed == Deed::Invited).unwrap();
+    let invited = rows.iter().find(|row| row.action == AuditAction::Invited).unwrap();
     assert_eq!((invited.actor.to_string().as_str(), invited.subject.as_str()), ("service:ops", "acme"));
 }
 

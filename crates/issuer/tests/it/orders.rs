@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jeton_core::access::{Over, Standing};
-use jeton_core::audit::{AuditFilter, Deed};
+use jeton_core::audit::{AuditAction, AuditFilter};
 use jeton_issuer::{NewToken, OrderError};
 
 use crate::scene::{Scene, operator, wanted};
@@ -61,7 +61,10 @@ async fn an_order_whose_answer_was_lost_is_carried_out_once() {
     }
     assert_eq!(process.access.tokens(None, 10).await.unwrap().len(), 2);
     let rows = process.access.audit(AuditFilter::default(), 10).await.unwrap();
-    assert_eq!(rows.iter().map(|row| row.deed).collect::<Vec<_>>(), [Deed::TokenRotated, Deed::TokenCreated]);
+    assert_eq!(
+        rows.iter().map(|row| row.action).collect::<Vec<_>>(),
+        [AuditAction::TokenRotated, AuditAction::TokenCreated]
+    );
     assert!(rows.iter().all(|row| row.actor == operator()), "{rows:?}");
     unheard(3);
     let lost = process.access.revoke(token.id, &operator()).await.unwrap_err();

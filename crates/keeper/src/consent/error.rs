@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jeton_core::id::{ConnectionName, ProviderName};
-use jeton_core::keep::consent::{Progress, UnfitAnswer};
+use jeton_core::keep::consent::{CallbackRefusal, Progress};
 use jeton_core::keep::ports::StoreError;
 
 use crate::error::TokenError;
@@ -172,12 +172,12 @@ impl From<StoreError> for ConsentError {
 }
 
 impl ConsentError {
-    pub(super) fn of_unfit(name: ConnectionName, unfit: UnfitAnswer, progress: Progress) -> Self {
+    pub(super) fn of_unfit(name: ConnectionName, unfit: CallbackRefusal, progress: Progress) -> Self {
         match unfit {
-            UnfitAnswer::Used => Self::UsedAnswer { name, progress },
-            UnfitAnswer::Late => Self::LateAnswer { name },
-            UnfitAnswer::AnotherBrowser => Self::AnotherBrowser,
-            UnfitAnswer::ForTerminal => Self::ForTerminal { name },
+            CallbackRefusal::Used => Self::UsedAnswer { name, progress },
+            CallbackRefusal::Late => Self::LateAnswer { name },
+            CallbackRefusal::AnotherBrowser => Self::AnotherBrowser,
+            CallbackRefusal::ForTerminal => Self::ForTerminal { name },
         }
     }
 }

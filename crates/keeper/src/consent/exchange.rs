@@ -8,12 +8,12 @@ use jeton_core::audit::Actor;
 use jeton_core::id::{AttemptId, GrantId};
 use jeton_core::keep::attempt::Act;
 use jeton_core::keep::connection::SealedTokens;
-use jeton_core::keep::consent::{Bearer, Consent, verifier_place};
+use jeton_core::keep::consent::{AnsweredBy, Consent, verifier_context};
 use jeton_core::keep::due;
 use jeton_core::keep::ports::{
-    CallBack, CallbackAnswer, Connect, ConnectAnswer, ConsentKey, FailExchange, Then,
+    Callback, CallbackAction, CallbackAnswer, Connect, ConnectAnswer, ConsentKey, FailExchange,
 };
-use jeton_core::keep::provider::{CallbackParams, OutboundRequest, Slots, Step, TokenReply, Vars};
+use jeton_core::keep::provider::{CallbackParams, OutboundRequest, RequestValues, Step, TokenReply, Vars};
 use jeton_core::secret::Secret;
 use jeton_core::time::Timestamp;
 
@@ -36,11 +36,11 @@ pub(super) async fn run(
     shared: &Shared,
     defined: &Defined,
     consent: &Consent,
-    bearer: Bearer,
+    bearer: AnsweredBy,
     params: CallbackParams,
 ) -> Result<Consented, ConsentError> {
     let answer = Answer { shared, defined, consent, bearer };
-    let (request, slots) = match answer.judge(&params) {
+    let (request, values) = match answer.judge(&params) {
         Ok(fit) => fit,
         Err(refused) => return Err(answer.refuse(refused).await?),
     };
@@ -56,11 +56,11 @@ pub(super) async fn run(
     // Taken before the record, so that our idea of the lease ends no later than the store's.
     let limits = Limits::of_lease(shared.clock.uptime() + shared.settings.lease);
     let lease_ttl = shared.settings.lease;
-    answer.use_up(Then::Exchange { attempt, grant, node: shared.node, lease_ttl }).await?;
-    let captured = slots.captured.clone();
+    answer.use_up(CallbackAction::Exchange { attempt, grant, node: shared.node, lease_ttl }).await?;
+    let captured = values.captured.clone();
     // A code is spent once whatever becomes of the connection meanwhile: there is nothing to look at.
     let last_look = std::future::ready(Ok(()));
-    match redeem(shared, defined, Act::Connect, request, &slots, limits, last_look).await {
+    match redeem(shared, defined, Act::Connect, request, &values, limits, last_look).await {
         Redeemed::Tokens { reply, sent_at } => {
             let by = Some(Actor::Consent(consent.id));
             let bought = Bought { attempt, grant, sent_at, captured, by };
@@ -68,7 +68,7 @@ pub(super) async fn run(
         }
         Redeemed::Failed(refusal) => match refusal.unread {
             Some(ref body) => {
-                let kept = reread::seal(shared, attempt, &slots.captured, body);
+                let kept = reread::seal(shared, attempt, &values.captured, body);
                 Err(answer.unread(attempt, refusal, kept, slot).await)
             }
             None => Err(answer.failed(attempt, refusal).await),
@@ -81,7 +81,7 @@ struct Answer<'a> {
     shared: &'a Shared,
     defined: &'a Defined,
     consent: &'a Consent,
-    bearer: Bearer,
+    bearer: AnsweredBy,
 }
 
 /// What a code bought.
@@ -134,7 +134,7 @@ pub(super) fn grant(
 
 impl Answer<'_> {
     /// Checks everything that can be checked before the code is spent, and makes the request that spends it.
-    fn judge(&self, params: &CallbackParams) -> Result<(OutboundRequest, Slots), ConsentError> {
+    fn judge(&self, params: &CallbackParams) -> Result<(OutboundRequest, RequestValues), ConsentError> {
         let name = || self.defined.name.clone();
         let foreign = |message: String| ConsentError::Foreign { name: name(), message };
         let definition = &self.defined.definition;
@@ -150,21 +150,21 @@ impl Answer<'_> {
         };
         let code = params.get("code").filter(|code| !code.is_empty());
         let code = code.ok_or_else(|| failed("no_code", "the answer brings no code".to_owned()))?;
-        let slots = Slots {
+        let values = RequestValues {
             code: Some(Secret::new(code.as_str())),
             code_verifier: self.verifier(),
             captured,
-            ..Slots::default()
+            ..RequestValues::default()
         };
-        let request = definition.request(Step::Exchange, &slots);
+        let request = definition.request(Step::Exchange, &values);
         let request = request.map_err(|error| failed("not_sent", error.to_string()))?;
-        Ok((request, slots))
+        Ok((request, values))
     }
 
     fn verifier(&self) -> Option<Secret> {
         let id = self.consent.id.to_string();
         let sealed = self.consent.asked.as_ref()?.verifier.as_ref()?;
-        let opened = self.shared.sealer.open(sealed, verifier_place(&id)).ok()?;
+        let opened = self.shared.sealer.open(sealed, verifier_context(&id)).ok()?;
         std::str::from_utf8(&opened).ok().map(Secret::new)
     }
 
@@ -176,7 +176,7 @@ impl Answer<'_> {
         };
         tracing::warn!(connection = %self.defined.name, code, reason = %refused, "a consent came to nothing");
         let (shared, now) = (self.shared, self.shared.clock.now());
-        let then = Then::Refuse {
+        let then = CallbackAction::Refuse {
             attempt: AttemptId::generate(now, &*shared.entropy),
             grant: GrantId::generate(now, &*shared.entropy),
             node: shared.node,
@@ -188,14 +188,14 @@ impl Answer<'_> {
     }
 
     /// Uses the state up: from here on, nobody else can bring this answer.
-    async fn use_up(&self, then: Then) -> Result<(), ConsentError> {
+    async fn use_up(&self, then: CallbackAction) -> Result<(), ConsentError> {
         let state = self.consent.asked.as_ref().map(|asked| asked.state).ok_or(ConsentError::UnknownState)?;
-        let order = CallBack { state, bearer: self.bearer, then };
+        let order = Callback { state, bearer: self.bearer, then };
         let store = &self.shared.ports.consents;
-        match self.shared.patiently(|| store.call_back(order.clone())).await? {
+        match self.shared.patiently(|| store.record_callback(order.clone())).await? {
             CallbackAnswer::Taken => Ok(()),
             CallbackAnswer::Unknown => Err(ConsentError::UnknownState),
-            CallbackAnswer::Unfit(unfit) => {
+            CallbackAnswer::Refused(unfit) => {
                 let found = self.shared.patiently(|| store.find_consent(ConsentKey::State(state))).await?;
                 let found = found.ok_or(ConsentError::UnknownState)?;
                 let ConsentStatus { connection, progress, .. } = progress::of(self.shared, found).await;

@@ -1,8 +1,8 @@
 //! How far consents have come.
 
 use jeton_core::id::{AttemptId, ConnectionName, ConsentId, ProviderName};
-use jeton_core::keep::consent::{Consent, Ending, Progress, progress};
-use jeton_core::keep::plan::Acquiring;
+use jeton_core::keep::consent::{Consent, ConsentOutcome, Progress, progress};
+use jeton_core::keep::plan::AcquirePolicy;
 use jeton_core::keep::ports::{ConsentKey, FoundConsent};
 use jeton_core::secret::Secret;
 use jeton_core::time::Timestamp;
@@ -82,7 +82,7 @@ impl Vault {
 
 /// Whether a grant outlives its access token.
 pub(super) fn renews(defined: &Defined, has_refresh: bool) -> bool {
-    (has_refresh && defined.can_redeem()) || defined.acquiring() != Acquiring::Never
+    (has_refresh && defined.can_redeem()) || defined.acquiring() != AcquirePolicy::Never
 }
 
 /// How far a consent has come. One whose exchange nobody vouches for any more is not over while its reply waits in a spill
@@ -90,7 +90,7 @@ pub(super) fn renews(defined: &Defined, has_refresh: bool) -> bool {
 pub(super) async fn of(shared: &Shared, found: FoundConsent) -> ConsentStatus {
     let FoundConsent { consent, attempt } = found;
     let mut progress = progress(&consent, attempt.as_ref(), shared.clock.now());
-    if let (Progress::Unknown, Some(Ending::Exchange(attempt))) = (&progress, &consent.ending)
+    if let (Progress::Unknown, Some(ConsentOutcome::Exchange(attempt))) = (&progress, &consent.ending)
         && is_spilled(shared, *attempt).await
     {
         progress = Progress::Exchanging;

@@ -6,8 +6,8 @@
 use jeton_core::id::{AttemptId, GrantId};
 use jeton_core::keep::attempt::{Act, Attempt, AttemptStatus};
 use jeton_core::keep::ports::{AttemptFilter, ConnectAnswer};
-use jeton_core::keep::provider::{Outcome, Reply, Slots, Step, Vars};
-use jeton_core::seal::Place;
+use jeton_core::keep::provider::{Reply, RequestValues, Step, StepOutcome, Vars};
+use jeton_core::seal::SealContext;
 use jeton_core::secret::Secret;
 use zeroize::Zeroizing;
 
@@ -24,8 +24,8 @@ const MOST: usize = 1_000;
 /// Length of the variables, in front of them; the reply follows.
 const LENGTH_BYTES: usize = 4;
 
-fn place(attempt: &str) -> Place<'_> {
-    Place { table: "attempts", row: attempt, field: "kept_exchange", generation: 0 }
+fn place(attempt: &str) -> SealContext<'_> {
+    SealContext { table: "attempts", row: attempt, field: "kept_exchange", generation: 0 }
 }
 
 /// Seals a reply with the variables that the callback brought: without them its grant is worth nothing.
@@ -80,9 +80,10 @@ async fn read(shared: &Shared, attempt: &Attempt) -> Result<(), TokenError> {
         tracing::error!(connection = %name, attempt = %attempt.id, "the kept reply to an exchange does not open");
         return Ok(());
     };
-    let slots = Slots { captured: captured.clone(), ..Slots::default() };
+    let values = RequestValues { captured: captured.clone(), ..RequestValues::default() };
     let reply = Reply { status: attempt.http_status.unwrap_or(200), body, ..Reply::default() };
-    let Outcome::Tokens(reply) = defined.definition.read(Step::Exchange, &reply, attempt.started_at, &slots)
+    let StepOutcome::Tokens(reply) =
+        defined.definition.read(Step::Exchange, &reply, attempt.started_at, &values)
     else {
         return Ok(());
     };

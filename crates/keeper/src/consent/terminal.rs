@@ -3,7 +3,7 @@
 
 use jeton_core::audit::Actor;
 use jeton_core::id::ConsentId;
-use jeton_core::keep::consent::{Bearer, one_time_text};
+use jeton_core::keep::consent::{AnsweredBy, one_time_text};
 use jeton_core::keep::ports::{ConsentKey, FoundConsent};
 use jeton_core::keep::provider::CallbackParams;
 use jeton_core::secret::Secret;
@@ -75,6 +75,6 @@ impl Vault {
                 CallbackParams::from([("code".to_owned(), code.reveal().to_owned())])
             }
         };
-        self.go_on(found, Bearer::Terminal, params).await
+        self.go_on(found, AnsweredBy::Terminal, params).await
     }
 }

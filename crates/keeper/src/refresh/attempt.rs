@@ -6,7 +6,7 @@ use jeton_core::id::AttemptId;
 use jeton_core::keep::attempt::{Act, Trigger};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
 use jeton_core::keep::connection::Connection;
-use jeton_core::keep::provider::{ErrorClass, OutboundRequest, Slots};
+use jeton_core::keep::provider::{ErrorClass, OutboundRequest, RequestValues};
 use jeton_core::time::Timestamp;
 
 use super::consequence::{self, Circumstances, Consequence, Next};
@@ -42,7 +42,7 @@ struct Prepared {
 /// What is stored, in clear.
 pub(super) struct Opening {
     opened: Opened,
-    pub(super) slots: Slots,
+    pub(super) values: RequestValues,
     pub(super) extras: Extras,
 }
 
@@ -167,7 +167,7 @@ impl Refresh<'_> {
 
     /// Whether the provider allows one more request now, for all we have asked of it.
     async fn check_budget(&self, act: Act) -> Result<(), TokenError> {
-        if act == Act::Stray {
+        if act == Act::Orphan {
             return Ok(());
         }
         let now = self.shared.clock.now();
@@ -211,7 +211,8 @@ impl Refresh<'_> {
     ) -> Result<Prepared, TokenError> {
         let opening = self.open(row, act)?;
         let shortest = self.defined.definition.policy().min_refresh_length;
-        if act == Act::Redeem && opening.slots.refresh.as_ref().is_none_or(|refresh| refresh.len() < shortest)
+        if act == Act::Redeem
+            && opening.values.refresh.as_ref().is_none_or(|refresh| refresh.len() < shortest)
         {
             return Err(self.unusable(format!(
                 "its refresh token is shorter than the {shortest} characters that this provider's tokens have, so it \
@@ -220,11 +221,11 @@ impl Refresh<'_> {
             )));
         }
         let request = match act {
-            Act::Stray => None,
+            Act::Orphan => None,
             _ => Some(
                 self.defined
                     .definition
-                    .request(step_of(act), &opening.slots)
+                    .request(step_of(act), &opening.values)
                     .map_err(|error| self.unusable(error.to_string()))?,
             ),
         };
@@ -237,7 +238,7 @@ impl Refresh<'_> {
 
     /// Opens what the act works with: the stored token set, or that of a stray.
     pub(super) fn open(&self, row: &Connection, act: Act) -> Result<Opening, TokenError> {
-        let (generation, tokens) = match row.usable_stray().filter(|_| act == Act::Stray) {
+        let (generation, tokens) = match row.usable_orphan().filter(|_| act == Act::Orphan) {
             Some(stray) => (stray.generation, Some(&stray.tokens)),
             None => (row.generation, row.tokens.as_ref()),
         };
@@ -247,14 +248,14 @@ impl Refresh<'_> {
             None => Opened::default(),
         };
         let extras = Extras::from_text(opened.extras.as_ref());
-        let slots = Slots {
+        let values = RequestValues {
             access: opened.access.clone(),
             refresh: opened.refresh.clone(),
             refresh_expires_at: tokens.and_then(|tokens| tokens.refresh_expires_at),
             captured: extras.vars.clone(),
-            ..Slots::default()
+            ..RequestValues::default()
         };
-        Ok(Opening { opened, slots, extras })
+        Ok(Opening { opened, values, extras })
     }
 
     /// The lease is ours: redeem, and record what came of it.
@@ -266,7 +267,7 @@ impl Refresh<'_> {
         limits: Limits,
         slot: spill::Slot<'_>,
     ) -> Result<Round, TokenError> {
-        let Prepared { act, recovers, opening: Opening { opened, slots, extras }, request } = prepared;
+        let Prepared { act, recovers, opening: Opening { opened, values, extras }, request } = prepared;
         let record = Record { shared: self.shared, defined: self.defined, row, attempt, act };
         let Some(request) = request else {
             record.stray(&opened, slot).await?;
@@ -274,7 +275,7 @@ impl Refresh<'_> {
             return Ok(Round::Again);
         };
         let last_look = self.last_look(row, attempt, limits);
-        match redeem(self.shared, self.defined, act, request, &slots, limits, last_look).await {
+        match redeem(self.shared, self.defined, act, request, &values, limits, last_look).await {
             Redeemed::Tokens { reply, sent_at } => {
                 let born_at = self.may_be_born_at(act, sent_at);
                 let birth = Birth { sent_at, born_at };
@@ -293,7 +294,7 @@ impl Refresh<'_> {
                     failures: row.failures,
                     recovery: recovers.is_some(),
                     act,
-                    has_stray: act == Act::Redeem && row.usable_stray().is_some(),
+                    has_stray: act == Act::Redeem && row.usable_orphan().is_some(),
                 };
                 let consequence = consequence::of(&refusal, self.defined, circumstances);
                 record.failure(&refusal, &consequence, slot).await?;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use jeton_core::keep::attempt::Act;
 use jeton_core::keep::connection::GrantState;
-use jeton_core::keep::plan::Acquiring;
-use jeton_core::keep::ports::Verdict;
+use jeton_core::keep::plan::AcquirePolicy;
+use jeton_core::keep::ports::FailureEffect;
 use jeton_core::keep::provider::ErrorClass;
 
 use crate::redeem::Refusal;
@@ -40,7 +40,7 @@ pub(super) enum Next {
 /// What a failure means for its connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Consequence {
-    pub(super) verdict: Verdict,
+    pub(super) verdict: FailureEffect,
     pub(super) code: String,
     /// How long nothing is tried now.
     pub(super) cooldown: Duration,
@@ -51,7 +51,7 @@ pub(super) struct Consequence {
 
 impl Consequence {
     pub(super) fn is_dead(&self) -> bool {
-        self.verdict == Verdict::State(GrantState::Dead)
+        self.verdict == FailureEffect::State(GrantState::Dead)
     }
 }
 
@@ -77,7 +77,7 @@ pub(super) fn of(refusal: &Refusal, defined: &Defined, circumstances: Circumstan
     // A provider that asks for no wait at all is not asked without one.
     let asked = refusal.retry_after.map(|asked| asked.max(pause));
     let retry = |cooldown: Duration, due_in: Duration| Consequence {
-        verdict: Verdict::Retry,
+        verdict: FailureEffect::Retry,
         code: refusal.code.clone(),
         cooldown,
         due_in: Some(due_in.max(cooldown)),
@@ -92,11 +92,11 @@ pub(super) fn of(refusal: &Refusal, defined: &Defined, circumstances: Circumstan
         ErrorClass::DeadGrant if has_stray => {
             Consequence { next: Next::UseStray, ..retry(Duration::ZERO, Duration::ZERO) }
         }
-        ErrorClass::DeadGrant if defined.acquiring() == Acquiring::WhenDead => {
+        ErrorClass::DeadGrant if defined.acquiring() == AcquirePolicy::WhenDead => {
             Consequence { next: Next::Acquire, ..retry(Duration::ZERO, Duration::ZERO) }
         }
         ErrorClass::DeadGrant => Consequence {
-            verdict: Verdict::State(GrantState::Dead),
+            verdict: FailureEffect::State(GrantState::Dead),
             code: if recovery { "interrupted".to_owned() } else { refusal.code.clone() },
             cooldown: Duration::ZERO,
             due_in: None,
@@ -106,7 +106,7 @@ pub(super) fn of(refusal: &Refusal, defined: &Defined, circumstances: Circumstan
             retry(asked.unwrap_or(BAD_CLIENT_PAUSE), backoff(BAD_CLIENT_PAUSE, failures))
         }
         ErrorClass::Suspended => Consequence {
-            verdict: Verdict::State(GrantState::Suspended),
+            verdict: FailureEffect::State(GrantState::Suspended),
             ..retry(asked.unwrap_or(BAD_CLIENT_PAUSE), SUSPENDED_PAUSE)
         },
         ErrorClass::RateLimited => {
@@ -117,7 +117,7 @@ pub(super) fn of(refusal: &Refusal, defined: &Defined, circumstances: Circumstan
             retry(asked.unwrap_or(pause), asked.unwrap_or(grown))
         }
         ErrorClass::Ambiguous => Consequence {
-            verdict: Verdict::Unknown,
+            verdict: FailureEffect::Unknown,
             code: refusal.code.clone(),
             cooldown: Duration::ZERO,
             due_in: Some(defined.recovery.hold),

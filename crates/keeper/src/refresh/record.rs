@@ -6,7 +6,7 @@ use jeton_core::keep::connection::{Connection, SealedTokens};
 use jeton_core::keep::due;
 use jeton_core::keep::ports::{Commit, CommitAnswer, Fail};
 use jeton_core::keep::provider::TokenReply;
-use jeton_core::seal::Place;
+use jeton_core::seal::SealContext;
 use jeton_core::time::Timestamp;
 
 use super::consequence::Consequence;
@@ -20,8 +20,8 @@ use crate::shared::{Defined, Shared};
 use crate::spill::{Slot, Write};
 
 /// Where the reply is sealed that is kept with an attempt.
-pub(super) fn kept_reply_place(attempt: &str) -> Place<'_> {
-    Place { table: "attempts", row: attempt, field: "kept_reply", generation: 0 }
+pub(super) fn kept_reply_place(attempt: &str) -> SealContext<'_> {
+    SealContext { table: "attempts", row: attempt, field: "kept_reply", generation: 0 }
 }
 
 /// How old a token set is.
@@ -95,7 +95,7 @@ impl Record<'_> {
 
     /// Stores the token set of a stray as the present one: its refresh token is due at once.
     pub(super) async fn stray(&self, opened: &Opened, slot: Slot<'_>) -> Result<bool, TokenError> {
-        let Some(stray) = self.row.usable_stray() else { return Ok(false) };
+        let Some(stray) = self.row.usable_orphan() else { return Ok(false) };
         let tokens = SealedTokens {
             access_expires_at: stray.tokens.access_expires_at,
             refresh_expires_at: stray.tokens.refresh_expires_at,
@@ -121,7 +121,7 @@ impl Record<'_> {
             replaces: self.row.tokens.as_ref().and_then(|tokens| tokens.refresh_fingerprint),
             tokens,
             due_at: Some(due_at),
-            stray,
+            orphan: stray,
             message,
         }
     }
@@ -135,7 +135,7 @@ impl Record<'_> {
                 tracing::info!(connection = %name, generation = generation.0, expires_at, "refreshed");
                 Ok(true)
             }
-            Taken::Commit(CommitAnswer::Stray { generation }) => {
+            Taken::Commit(CommitAnswer::Orphaned { generation }) => {
                 tracing::warn!(
                     connection = %name, attempt = %self.attempt, generation = generation.0,
                     "the reply came too late: another token set was stored meanwhile; it is kept beside the connection"

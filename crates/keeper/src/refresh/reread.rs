@@ -5,7 +5,7 @@
 
 use jeton_core::keep::attempt::Attempt;
 use jeton_core::keep::connection::Connection;
-use jeton_core::keep::provider::{Outcome, Reply};
+use jeton_core::keep::provider::{Reply, StepOutcome};
 
 use super::record::{Birth, Record, kept_reply_place};
 use super::{Progress, Refresh};
@@ -20,8 +20,8 @@ impl Refresh<'_> {
             let Some(reply) = self.kept_reply(attempt).await? else { continue };
             let opened = self.open(row, attempt.act)?;
             let step = step_of(attempt.act);
-            let read = self.defined.definition.read(step, &reply, attempt.started_at, &opened.slots);
-            let Outcome::Tokens(tokens) = read else { continue };
+            let read = self.defined.definition.read(step, &reply, attempt.started_at, &opened.values);
+            let StepOutcome::Tokens(tokens) = read else { continue };
             let record = Record {
                 shared: self.shared,
                 defined: self.defined,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jeton_core::keep::claim::Claim;
-use jeton_core::keep::ports::{Fail, StoreError, Verdict};
+use jeton_core::keep::ports::{Fail, FailureEffect, StoreError};
 
 use crate::shared::Shared;
 
@@ -27,7 +27,7 @@ pub(super) fn unless_refused(shared: &Arc<Shared>, claim: &Claim, error: &StoreE
         connection: claim.connection.clone(),
         attempt: claim.attempt,
         generation: claim.generation,
-        verdict: Verdict::Retry,
+        verdict: FailureEffect::Retry,
         code: "not_sent".to_owned(),
         http_status: None,
         message: "nothing was sent: the store did not say in time whether it took the claim".to_owned(),
@@ -50,7 +50,7 @@ async fn withdraw(shared: &Shared, fail: Fail) {
                 tracing::info!(connection = %fail.connection, attempt = %fail.attempt, "a claim was taken back");
                 return;
             }
-            Err(error) if error.may_pass() => tracing::debug!(%error, "a claim cannot be taken back yet"),
+            Err(error) if error.is_transient() => tracing::debug!(%error, "a claim cannot be taken back yet"),
             // No such attempt: the claim was never committed.
             Err(_) => {
                 let now = shared.clock.uptime();

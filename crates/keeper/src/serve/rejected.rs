@@ -1,7 +1,7 @@
 //! What callers get whose token an API refused: another one, at most one refresh, or the brake.
 
 use jeton_core::keep::attempt::Trigger;
-use jeton_core::keep::plan::Wish;
+use jeton_core::keep::plan::Goal;
 use jeton_core::keep::rejection::{Rejection, RejectionAnswer};
 use jeton_core::seal::Fingerprint;
 use jeton_core::time::Timestamp;
@@ -41,7 +41,7 @@ impl Vault {
         let asked_at = self.shared.clock.now();
         let deadline = self.deadline(request);
         let mut rejection = Rejection { connection: defined.name.clone(), fingerprint, helped_before };
-        let order = Order::new(Wish::Other(fingerprint), Trigger::Rejected);
+        let order = Order::new(Goal::Other(fingerprint), Trigger::Rejected);
         let patience = Patience::new(deadline, asked_at);
         let mut waiting = None;
         loop {
@@ -51,7 +51,7 @@ impl Vault {
                 RejectionAnswer::Unknown => {
                     return Err(TokenError::NotConnected { name: defined.name.clone() });
                 }
-                RejectionAnswer::Braked { until } => {
+                RejectionAnswer::BackingOff { until } => {
                     // Memory learns of the brake, and answers for the store from now on.
                     let look = async { Ok(self.shared.look_once(&defined.name).await?) };
                     if let Err(error) = in_time(deadline, look).await {
@@ -86,7 +86,7 @@ impl Vault {
     /// differ, memory says so no longer than the brake was put on for.
     fn known_brake(&self, defined: &Defined, refused: Fingerprint) -> Option<Timestamp> {
         let known = self.shared.memory.find(defined.name.as_str())?.known()?;
-        let brake = known.row.brake?;
+        let brake = known.row.backoff?;
         let current = known.row.tokens.as_ref()?.access_fingerprint == Some(refused);
         let uptime = self.shared.clock.uptime();
         let holds =

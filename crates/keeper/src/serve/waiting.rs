@@ -57,7 +57,7 @@ impl Vault {
         let now = self.shared.clock.now();
         // The flight may have been begun for another wish than ours: then ours needs one more.
         Ok(known.filter(|known| {
-            let newborn = known.born_since(patience.asked_at) && !order.wish.refuses(&known.row);
+            let newborn = known.refreshed_since(patience.asked_at) && !order.wish.refuses(&known.row);
             newborn || order.wish.is_satisfied_by(&known.row, &defined.pace, now)
         }))
     }

@@ -8,8 +8,8 @@ use jeton_core::entropy::SystemEntropy;
 use jeton_core::id::{AttemptId, NodeId};
 use jeton_core::keep::attempt::{Act, AttemptStatus, Trigger};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
-use jeton_core::keep::connection::{Generation, SealedTokens, access_place, refresh_place};
-use jeton_core::keep::ports::{Administer, Commit, CommitAnswer, StoreError};
+use jeton_core::keep::connection::{Generation, SealedTokens, access_context, refresh_context};
+use jeton_core::keep::ports::{Commit, CommitAnswer, OperatorCommand, StoreError};
 use jeton_core::secret::Secret;
 use jeton_core::time::Clock as _;
 use jeton_emulator::Mood;
@@ -41,7 +41,7 @@ async fn a_lapsed_lease_does_not_refuse_a_commit() {
     let token = token.unwrap();
     assert_eq!(other.token(ACME).await.unwrap().access, token.access);
     let row = process.row(ACME).await;
-    assert_eq!((row.generation.0, row.open_attempt, row.strays.len()), (2, None, 0));
+    assert_eq!((row.generation.0, row.open_attempt, row.orphans.len()), (2, None, 0));
     assert_eq!(process.last_attempt(ACME).await.status, AttemptStatus::Success);
     world.assert_spent_once();
 }
@@ -61,15 +61,15 @@ async fn a_reply_that_a_recovery_has_overtaken_is_kept_as_a_stray() {
     };
     let (late, recovered) = tokio::join!(slow.token(ACME), recover);
     assert_eq!(late.unwrap().access, recovered.access, "the loser gives what the winner stored");
-    while slow.row(ACME).await.strays.is_empty() {
+    while slow.row(ACME).await.orphans.is_empty() {
         sleep(Duration::from_millis(20)).await;
     }
     let row = slow.row(ACME).await;
-    assert_eq!((row.generation.0, row.strays.len()), (2, 1));
-    assert_eq!(row.strays[0].grant, row.grant);
+    assert_eq!((row.generation.0, row.orphans.len()), (2, 1));
+    assert_eq!(row.orphans[0].grant, row.grant);
     let attempts = slow.attempts(ACME).await;
     assert_eq!(attempts[0].code.as_deref(), Some("stray"));
-    assert_eq!(row.strays[0].attempt, attempts[0].id);
+    assert_eq!(row.orphans[0].attempt, attempts[0].id);
 }
 
 #[tokio::test]
@@ -84,9 +84,9 @@ async fn a_reply_for_a_grant_that_was_replaced_is_kept_and_never_used() {
     };
     let (token, ()) = tokio::join!(process.token(ACME), replace);
     let row = process.row(ACME).await;
-    assert_eq!(row.strays.len(), 1);
-    assert_ne!(row.strays[0].grant, row.grant);
-    assert!(row.usable_stray().is_none());
+    assert_eq!(row.orphans.len(), 1);
+    assert_ne!(row.orphans[0].grant, row.grant);
+    assert!(row.usable_orphan().is_none());
     let grants = world.emulator.grants();
     assert_eq!((grants[0].generation, grants[1].generation), (1, 1), "each token was spent once");
     assert!(world.emulator.accepts(token.unwrap().access.reveal()));
@@ -95,7 +95,7 @@ async fn a_reply_for_a_grant_that_was_replaced_is_kept_and_never_used() {
     let held = world.held_refresh(&process, ACME).await.unwrap();
     assert!(world.emulator.revoke_grant(held.reveal()));
     assert!(matches!(process.force(ACME).await, Err(TokenError::Dead { .. })));
-    assert_eq!(process.row(ACME).await.strays.len(), 1);
+    assert_eq!(process.row(ACME).await.orphans.len(), 1);
 }
 
 #[tokio::test]
@@ -105,12 +105,12 @@ async fn a_reply_for_a_grant_that_was_given_up_revives_nothing() {
     world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(900))]);
     let give_up = async {
         world.until_accepted(1).await;
-        process.administer(ACME, Administer::Disconnect).await.unwrap();
+        process.administer(ACME, OperatorCommand::Disconnect).await.unwrap();
     };
     let (token, ()) = tokio::join!(process.token(ACME), give_up);
     assert!(matches!(token, Err(TokenError::NotConnected { .. })), "{token:?}");
     let row = process.row(ACME).await;
-    assert!(row.tokens.is_none() && row.usable_stray().is_none());
+    assert!(row.tokens.is_none() && row.usable_orphan().is_none());
 }
 
 /// Spends `refresh` at the provider as somebody does who keeps the reply to himself.
@@ -142,8 +142,8 @@ async fn sealed(
     let now = world.clock.now();
     let seal = |secret: &Secret, place| Some(sealer.seal(secret.reveal().as_bytes(), place, &SystemEntropy));
     SealedTokens {
-        access: seal(access, access_place(&row.name, generation)),
-        refresh: seal(refresh, refresh_place(&row.name, generation)),
+        access: seal(access, access_context(&row.name, generation)),
+        refresh: seal(refresh, refresh_context(&row.name, generation)),
         extras: None,
         access_fingerprint: Some(sealer.fingerprint(access)),
         refresh_fingerprint: Some(sealer.fingerprint(refresh)),
@@ -197,20 +197,20 @@ async fn a_stray_of_the_same_grant_is_used_before_the_grant_is_declared_dead() {
         replaces,
         tokens,
         due_at: None,
-        stray: None,
+        orphan: None,
         message: None,
     };
     let first = process.store.commit(commit(quick, useless)).await.unwrap();
     assert_eq!(first, CommitAnswer::Committed { generation: Generation(2) });
     let second = process.store.commit(commit(slow, late)).await.unwrap();
-    assert_eq!(second, CommitAnswer::Stray { generation: Generation(2) });
+    assert_eq!(second, CommitAnswer::Orphaned { generation: Generation(2) });
 
     let token = process.token(ACME).await.unwrap();
     assert_eq!(token.access, access);
     let row = process.row(ACME).await;
-    assert!(row.strays.is_empty());
+    assert!(row.orphans.is_empty());
     let attempts = process.attempts(ACME).await;
-    assert_eq!(attempts.last().unwrap().act, Act::Stray);
+    assert_eq!(attempts.last().unwrap().act, Act::Orphan);
     // And the chain goes on from it.
     process.force(ACME).await.unwrap();
     assert_eq!(world.emulator.stats().reuse_kills, 0);
@@ -286,7 +286,7 @@ async fn a_commit_of_unknown_outcome_finds_its_own_work_and_not_a_rivals() {
     let (token, ()) = tokio::join!(process.token(ACME), arm);
     assert!(world.emulator.accepts(token.unwrap().access.reveal()));
     let row = process.row(ACME).await;
-    assert_eq!((row.generation.0, row.strays.len(), row.lease), (2, 0, None));
+    assert_eq!((row.generation.0, row.orphans.len(), row.lease), (2, 0, None));
     assert_eq!(world.requests(), 1);
 }
 

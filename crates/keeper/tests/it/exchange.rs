@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use jeton_core::audit::{Actor, AuditFilter, Deed};
+use jeton_core::audit::{Actor, AuditAction, AuditFilter};
 use jeton_core::keep::attempt::{Attempt, AttemptStatus};
 use jeton_core::keep::consent::Progress;
 use jeton_core::keep::ports::AttemptFilter;
@@ -136,7 +136,8 @@ async fn a_reply_to_an_exchange_that_cannot_be_read_is_kept_and_read_when_the_pr
         assert_eq!(scene.exchange().await.status, AttemptStatus::Success);
         assert!(scene.process.store.kept_reply(kept).await.unwrap().is_none());
         let rows = scene.process.store.audit(AuditFilter::default(), 10).await.unwrap();
-        let connected = rows.iter().find(|row| row.deed == Deed::Connected).expect("it is on record");
+        let connected =
+            rows.iter().find(|row| row.action == AuditAction::Connected).expect("it is on record");
         assert!(matches!(connected.actor, Actor::Node(_)), "nobody but the process did it: {connected:?}");
         let held = scene.world.held_refresh(&scene.process, ACME).await;
         assert_eq!(held.as_ref().map(Secret::reveal), Some("a-refresh-token-0-that-is-long-enough"));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jeton_core::entropy::SystemEntropy;
 use jeton_core::id::OperationId;
 use jeton_core::keep::attempt::AttemptStatus;
-use jeton_core::keep::ports::{Administer, StoreError};
+use jeton_core::keep::ports::{OperatorCommand, StoreError};
 use jeton_core::time::Clock as _;
 use jeton_emulator::Mood;
 use jeton_keeper::{Settings, TokenError};
@@ -107,7 +107,7 @@ async fn a_resend_whose_grace_ends_before_its_first_byte_is_not_sent() {
 }
 
 /// Another process does `act` while the answer to a claim is on its way.
-async fn meanwhile(world: &World, act: Option<Administer>) -> (Process, Result<u64, TokenError>) {
+async fn meanwhile(world: &World, act: Option<OperatorCommand>) -> (Process, Result<u64, TokenError>) {
     let hooks = AfterCommit::of(world, Duration::ZERO, Duration::from_millis(400));
     let process = world.process_with(short_settings(), Arc::clone(&hooks) as _).await;
     process.connect(ACME, world.expired_grant()).await;
@@ -129,7 +129,7 @@ async fn meanwhile(world: &World, act: Option<Administer>) -> (Process, Result<u
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_was_held_up_is_not_sent_for_a_connection_that_was_paused_or_given_up_meanwhile() {
-    for act in [Administer::Pause, Administer::Disconnect] {
+    for act in [OperatorCommand::Pause, OperatorCommand::Disconnect] {
         let world = World::start(Shape::default()).await;
         let (process, answer) = meanwhile(&world, Some(act)).await;
         assert!(answer.is_err(), "{answer:?}");

@@ -7,7 +7,7 @@ use jeton_core::entropy::SystemEntropy;
 use jeton_core::id::{AttemptId, NodeId};
 use jeton_core::keep::attempt::{Act, Trigger};
 use jeton_core::keep::claim::Claim;
-use jeton_core::keep::ports::Beat;
+use jeton_core::keep::ports::Heartbeat;
 use jeton_core::time::Clock as _;
 use jeton_emulator::Mood;
 use jeton_store::sqlite::faults::NoHooks;
@@ -57,14 +57,14 @@ async fn nodes_see_each_other_until_they_end_and_whoever_only_asks_is_none() {
 #[tokio::test]
 async fn a_node_that_dies_counts_as_gone_soon() {
     let (world, asking) = World::usual().await;
-    let silent = Beat {
+    let silent = Heartbeat {
         node: NodeId::from_bytes([9; 16]),
         name: "silent".to_owned(),
         version: String::new(),
         definitions: String::new(),
         life: Duration::from_secs(20),
     };
-    asking.store.beat(silent).await.unwrap();
+    asking.store.record_heartbeat(silent).await.unwrap();
     until_seen(&asking, 1).await;
     world.clock.pass(Duration::from_secs(21));
     until_seen(&asking, 0).await;
@@ -77,14 +77,14 @@ async fn an_attempt_of_another_node_is_left_to_it_until_it_is_gone() {
     let (world, node) = World::shaped(Shape { emulator, policy, ..Shape::default() }).await;
     node.connect(ACME, world.expired_grant()).await;
     let other = NodeId::from_bytes([9; 16]);
-    let beat = Beat {
+    let beat = Heartbeat {
         node: other,
         name: "other".to_owned(),
         version: String::new(),
         definitions: String::new(),
         life: Duration::from_hours(1),
     };
-    node.store.beat(beat).await.unwrap();
+    node.store.record_heartbeat(beat).await.unwrap();
     let row = node.row(ACME).await;
     let claim = Claim {
         connection: row.name.clone(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jeton_core::audit::Actor;
 use jeton_core::keep::attempt::{Attempt, Trigger};
 use jeton_core::keep::connection::Connection;
-use jeton_core::keep::ports::{Administer, AttemptFilter};
+use jeton_core::keep::ports::{AttemptFilter, OperatorCommand};
 use jeton_keeper::{Connected, Grant, Refreshed, Token, TokenError, TokenRequest, Vault};
 use tokio::time::{Instant, sleep};
 
@@ -57,7 +57,7 @@ impl Process {
         self.vault.connect(name, grant, &operator()).await
     }
 
-    pub(crate) async fn administer(&self, name: &str, act: Administer) -> Result<(), TokenError> {
+    pub(crate) async fn administer(&self, name: &str, act: OperatorCommand) -> Result<(), TokenError> {
         self.vault.administer(name, act, &operator()).await
     }
 

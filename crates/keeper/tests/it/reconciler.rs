@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use jeton_core::keep::attempt::{AttemptStatus, Trigger};
-use jeton_core::keep::ports::Administer;
+use jeton_core::keep::ports::OperatorCommand;
 use jeton_core::keep::provider::{DurationText, PolicyOverrides};
 use jeton_emulator::{Ending, Mood, Record};
 use jeton_keeper::{Grant, Settings, TokenError};
@@ -120,14 +120,14 @@ async fn no_more_redeems_run_at_once_at_one_provider_than_the_settings_allow() {
 async fn a_paused_connection_is_left_alone_until_it_is_resumed() {
     let (world, process) = World::shaped(hectic()).await;
     process.connect(ACME, world.expired_grant()).await;
-    process.administer(ACME, Administer::Pause).await.unwrap();
+    process.administer(ACME, OperatorCommand::Pause).await.unwrap();
     process.vault.start().await.unwrap();
     sleep(Duration::from_millis(400)).await;
     let paused = process.token(ACME).await;
     assert!(matches!(paused, Err(TokenError::Paused { .. })), "{paused:?}");
     assert!(matches!(process.force(ACME).await, Err(TokenError::Paused { .. })));
     assert_eq!(world.requests(), 0);
-    process.administer(ACME, Administer::Resume).await.unwrap();
+    process.administer(ACME, OperatorCommand::Resume).await.unwrap();
     let resumed = Instant::now();
     process.until_generation(ACME, 2).await;
     assert!(resumed.elapsed() < Duration::from_secs(3), "{:?}", resumed.elapsed());
@@ -282,7 +282,7 @@ async fn a_connection_whose_definition_was_removed_is_kept_shown_as_orphaned_and
     assert!(node.vault.status("c0").await.unwrap().orphaned);
     let statuses = node.vault.statuses(None, 10).await.unwrap();
     assert_eq!(statuses.iter().map(|status| status.orphaned).collect::<Vec<_>>(), [true, false]);
-    node.administer("c0", Administer::Disconnect).await.unwrap();
+    node.administer("c0", OperatorCommand::Disconnect).await.unwrap();
     assert!(node.row("c0").await.tokens.is_none());
     node.vault.drain().await;
 }

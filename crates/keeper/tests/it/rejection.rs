@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use jeton_core::keep::ports::Administer;
+use jeton_core::keep::ports::OperatorCommand;
 use jeton_emulator::Mood;
 use jeton_keeper::TokenError;
 
@@ -124,10 +124,10 @@ async fn a_refresh_for_another_reason_lets_the_brake_go() {
 async fn a_rejected_token_is_never_handed_out_again_in_answer_to_its_rejection() {
     let (world, process) = long_lived().await;
     let token = process.token(ACME).await.unwrap();
-    process.administer(ACME, Administer::Pause).await.unwrap();
+    process.administer(ACME, OperatorCommand::Pause).await.unwrap();
     let paused = process.reject(ACME, &token).await;
     assert!(matches!(paused, Err(TokenError::Paused { .. })), "{paused:?}");
-    process.administer(ACME, Administer::Resume).await.unwrap();
+    process.administer(ACME, OperatorCommand::Resume).await.unwrap();
     world.emulator.enqueue([Mood::ending(jeton_emulator::Ending::RateLimited { retry_after_secs: 9 })]);
     assert!(matches!(process.reject(ACME, &token).await, Err(TokenError::Failed { .. })));
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use jeton_core::keep::attempt::{Act, Attempt, AttemptStatus, Trigger};
-use jeton_core::keep::connection::refresh_place;
+use jeton_core::keep::connection::refresh_context;
 use jeton_core::keep::ports::AttemptFilter;
 use jeton_core::keep::provider::{DurationText, PolicyOverrides};
 use jeton_core::seal::Fingerprint;
@@ -118,7 +118,7 @@ async fn names_of_tokens(world: &World, processes: &[Process]) -> HashMap<Finger
     let mut names = HashMap::new();
     for (name, generation, tokens) in processes.iter().flat_map(|process| process.tap.sealed()) {
         let refresh = tokens.refresh.expect("every set of this test has a refresh token");
-        let opened = sealer.open(&refresh, refresh_place(&name, generation)).expect("it opens");
+        let opened = sealer.open(&refresh, refresh_context(&name, generation)).expect("it opens");
         let text = std::str::from_utf8(&opened).expect("a token is text");
         names.insert(tokens.refresh_fingerprint.expect("it is named"), short_hash(text));
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use jeton_core::keep::ports::Administer;
+use jeton_core::keep::ports::OperatorCommand;
 use jeton_core::keep::provider::{DurationText, PolicyOverrides};
 use jeton_core::secret::Secret;
 use jeton_emulator::{Ending, Mood};
@@ -106,8 +106,8 @@ async fn live_through_everything(world: &World, process: &Process, shown: &mut S
     }
     let bad = Grant { refresh: Some("bad\ntoken-planted".into()), ..Grant::default() };
     note(shown, &process.try_connect(ACME, bad).await);
-    note(shown, &process.administer(ACME, Administer::Pause).await);
-    note(shown, &process.administer(ACME, Administer::Disconnect).await);
+    note(shown, &process.administer(ACME, OperatorCommand::Pause).await);
+    note(shown, &process.administer(ACME, OperatorCommand::Disconnect).await);
 }
 
 #[tokio::test]

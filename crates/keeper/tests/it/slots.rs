@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jeton_core::entropy::SystemEntropy;
 use jeton_core::id::{AttemptId, ConnectionName};
-use jeton_core::keep::ports::{Administer, StoreError};
+use jeton_core::keep::ports::{OperatorCommand, StoreError};
 use jeton_core::time::Clock as _;
 use jeton_emulator::Mood;
 use jeton_keeper::{Installation, KeySource, Settings, SlotState, TokenError, look_at_spill_slots};
@@ -106,7 +106,7 @@ async fn a_reply_that_a_slow_store_has_not_taken_in_half_a_second_is_spilled_and
     let (token, ()) = tokio::join!(process.token(ACME), watch);
     assert!(world.emulator.accepts(token.unwrap().access.reveal()));
     let row = process.row(ACME).await;
-    assert_eq!((row.generation.0, row.strays.len(), row.open_attempt), (2, 0, None));
+    assert_eq!((row.generation.0, row.orphans.len(), row.open_attempt), (2, 0, None));
     assert_eq!(filled_slots(&world), []);
     world.assert_spent_once();
 }
@@ -206,7 +206,7 @@ async fn a_reply_that_comes_when_the_store_is_on_hold_stays_in_its_slot_and_is_s
     let backup = original.copy(world.home.path().join("backup.db"));
 
     let process = world.process().await;
-    process.administer("c1", Administer::Pause).await.unwrap();
+    process.administer("c1", OperatorCommand::Pause).await.unwrap();
     world.emulator.enqueue([Mood::default().slow_after(Duration::from_secs(2))]);
     world.database = backup;
     let restored = world.store_at(&world.place(), Arc::new(NoHooks)).await;

@@ -11,9 +11,9 @@ use jeton_core::id::{ConnectionName, OperationId};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
 use jeton_core::keep::connection::{Connection, Generation, Revision, SealedTokens};
 use jeton_core::keep::ports::{
-    Administer, CallBack, CallbackAnswer, ChangeFeed, Commit, CommitAnswer, Connect, ConnectAnswer,
-    ConnectionStore, ConsentKey, ConsentStore, Due, Fail, FailExchange, FoundConsent, Invite, Listed,
-    OpenAnswer, Opening, Skip, StoreError,
+    Callback, CallbackAnswer, ChangeFeed, Commit, CommitAnswer, Connect, ConnectAnswer, ConnectionStore,
+    ConsentKey, ConsentStart, ConsentStartAnswer, ConsentStore, Due, Fail, FailExchange, FoundConsent,
+    Invite, ListedConnection, OperatorCommand, Skip, StoreError,
 };
 use jeton_core::keep::rejection::{Rejection, RejectionAnswer};
 use jeton_core::time::Timestamp;
@@ -94,7 +94,11 @@ impl ConnectionStore for Tap {
         found
     }
 
-    async fn list(&self, after: Option<&ConnectionName>, limit: usize) -> Result<Vec<Listed>, StoreError> {
+    async fn list(
+        &self,
+        after: Option<&ConnectionName>,
+        limit: usize,
+    ) -> Result<Vec<ListedConnection>, StoreError> {
         self.through()?.list(after, limit).await
     }
 
@@ -138,7 +142,7 @@ impl ConnectionStore for Tap {
     async fn administer(
         &self,
         name: &ConnectionName,
-        act: Administer,
+        act: OperatorCommand,
         operation: OperationId,
         by: &Actor,
     ) -> Result<bool, StoreError> {
@@ -153,7 +157,7 @@ impl ChangeFeed for Tap {
         self.behind().revision().await
     }
 
-    async fn changed_since(&self, seen: Revision, limit: usize) -> Result<Vec<Listed>, StoreError> {
+    async fn changed_since(&self, seen: Revision, limit: usize) -> Result<Vec<ListedConnection>, StoreError> {
         self.behind().changed_since(seen, limit).await
     }
 
@@ -168,12 +172,12 @@ impl ConsentStore for Tap {
         self.through()?.invite(invite).await
     }
 
-    async fn open_link(&self, opening: Opening) -> Result<OpenAnswer, StoreError> {
-        self.through()?.open_link(opening).await
+    async fn start_consent(&self, opening: ConsentStart) -> Result<ConsentStartAnswer, StoreError> {
+        self.through()?.start_consent(opening).await
     }
 
-    async fn call_back(&self, callback: CallBack) -> Result<CallbackAnswer, StoreError> {
-        self.through()?.call_back(callback).await
+    async fn record_callback(&self, callback: Callback) -> Result<CallbackAnswer, StoreError> {
+        self.through()?.record_callback(callback).await
     }
 
     async fn fail_exchange(&self, fail: FailExchange) -> Result<(), StoreError> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jeton_core::keep::attempt::AttemptStatus;
-use jeton_core::seal::Place;
+use jeton_core::seal::SealContext;
 use jeton_core::time::Clock as _;
 use jeton_emulator::{Ending, Mood};
 use jeton_keeper::Settings;
@@ -34,7 +34,7 @@ async fn kept(world: &World, process: &Process) -> Option<String> {
     let attempt = process.last_attempt(ACME).await.id;
     let sealed = process.store.kept_reply(attempt).await.expect("the scene is set")?;
     let row = attempt.to_string();
-    let place = Place { table: "attempts", row: &row, field: "kept_reply", generation: 0 };
+    let place = SealContext { table: "attempts", row: &row, field: "kept_reply", generation: 0 };
     let opened = world.sealer(process).await.open(&sealed, place).expect("the scene is set");
     let text = String::from_utf8(opened.to_vec()).expect("the scene is set");
     assert!(!sealed.windows(8).any(|window| text.as_bytes().windows(8).any(|plain| plain == window)));
@@ -86,6 +86,6 @@ async fn a_kept_reply_is_wiped_once_the_outcome_is_known() {
     process.token(ACME).await.unwrap();
     // It belongs to a grant that was replaced: a person may still need it, and it is sealed.
     assert!(process.store.kept_reply(attempt).await.unwrap().is_some());
-    process.administer(ACME, jeton_core::keep::ports::Administer::Disconnect).await.unwrap();
+    process.administer(ACME, jeton_core::keep::ports::OperatorCommand::Disconnect).await.unwrap();
     assert!(process.store.kept_reply(attempt).await.unwrap().is_none());
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jeton_core::entropy::SystemEntropy;
 use jeton_core::id::OperationId;
-use jeton_core::keep::ports::Administer;
+use jeton_core::keep::ports::OperatorCommand;
 use jeton_core::time::Clock as _;
 use jeton_keeper::{Hold, Installation, Joining, KeySource, TokenError};
 use jeton_store::sqlite::faults::NoHooks;
@@ -184,7 +184,7 @@ async fn a_replica_that_had_not_caught_up_is_noticed_though_others_have_written_
         world.database = replica;
         let promoted = world.store_at(&world.place(), Arc::new(NoHooks)).await;
         for number in 0..writes {
-            let act = if number % 2 == 0 { Administer::Pause } else { Administer::Resume };
+            let act = if number % 2 == 0 { OperatorCommand::Pause } else { OperatorCommand::Resume };
             let operation = OperationId::generate(world.clock.now(), &SystemEntropy);
             promoted.administer(&ACME.parse().unwrap(), act, operation, &operator()).await.unwrap();
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jeton_core::entropy::SystemEntropy;
-use jeton_core::keep::connection::{access_place, refresh_place};
+use jeton_core::keep::connection::{access_context, refresh_context};
 use jeton_core::keep::provider::{Catalogue, Client, Definition, DurationText, PolicyOverrides, Setup};
 use jeton_core::seal::{KeyRing, Sealer};
 use jeton_core::secret::Secret;
@@ -241,7 +241,7 @@ impl World {
         let sealer = self.sealer(process).await;
         let row = process.row(name).await;
         let held = row.tokens.as_ref()?.refresh.as_deref()?;
-        let opened = sealer.open(held, refresh_place(&row.name, row.generation)).expect("it opens");
+        let opened = sealer.open(held, refresh_context(&row.name, row.generation)).expect("it opens");
         Some(Secret::new(std::str::from_utf8(&opened).expect("a token is text")))
     }
 
@@ -250,7 +250,7 @@ impl World {
         let sealer = self.sealer(process).await;
         let row = process.row(name).await;
         let held = row.tokens.as_ref()?.access.as_deref()?;
-        let opened = sealer.open(held, access_place(&row.name, row.generation)).expect("it opens");
+        let opened = sealer.open(held, access_context(&row.name, row.generation)).expect("it opens");
         Some(Secret::new(std::str::from_utf8(&opened).expect("a token is text")))
     }
 

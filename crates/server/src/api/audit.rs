@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use jeton_core::audit::{Actor, AuditFilter, AuditRow, Deed};
+use jeton_core::audit::{Actor, AuditAction, AuditFilter, AuditRow};
 use jeton_core::id::{OperationId, ServiceName};
 use jeton_core::time::Timestamp;
 use jeton_issuer::{Caller, OrderError};
@@ -59,7 +59,7 @@ pub(crate) struct AuditEntry {
     /// What: `connection.invited`, `connection.connected`, `connection.paused`, `connection.resumed`,
     /// `connection.disconnected`, `service_token.created`, `service_token.rotated` or `service_token.revoked`.
     #[schemars(with = "String")]
-    deed: Deed,
+    deed: AuditAction,
     /// To which connection, or to the token of which service.
     subject: String,
     /// What else there is to say.
@@ -68,7 +68,7 @@ pub(crate) struct AuditEntry {
 }
 
 impl From<AuditRow> for AuditEntry {
-    fn from(AuditRow { id, at, actor, deed, subject, details }: AuditRow) -> Self {
+    fn from(AuditRow { id, at, actor, action: deed, subject, details }: AuditRow) -> Self {
         Self { id, at, actor: actor.to_string(), deed, subject, details }
     }
 }

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::{Extension, Json};
 use jeton_core::id::{AttemptId, ConnectionName, ProviderName};
 use jeton_core::keep::connection::{self, Generation};
-use jeton_core::keep::ports::Administer;
+use jeton_core::keep::ports::OperatorCommand;
 use jeton_core::seal::Fingerprint;
 use jeton_core::time::Timestamp;
 use jeton_issuer::Caller;
@@ -172,7 +172,7 @@ pub(crate) async fn pause(
     Extension(caller): Extension<Caller>,
     ConnectionPath(name): ConnectionPath,
 ) -> Result<Json<Connection>, ApiError> {
-    state.vault.administer(&name, Administer::Pause, &actor(&caller)).await?;
+    state.vault.administer(&name, OperatorCommand::Pause, &actor(&caller)).await?;
     Ok(Json(state.vault.status(&name).await?.into()))
 }
 
@@ -182,7 +182,7 @@ pub(crate) async fn resume(
     Extension(caller): Extension<Caller>,
     ConnectionPath(name): ConnectionPath,
 ) -> Result<Json<Connection>, ApiError> {
-    state.vault.administer(&name, Administer::Resume, &actor(&caller)).await?;
+    state.vault.administer(&name, OperatorCommand::Resume, &actor(&caller)).await?;
     Ok(Json(state.vault.status(&name).await?.into()))
 }
 
@@ -192,6 +192,6 @@ pub(crate) async fn disconnect(
     Extension(caller): Extension<Caller>,
     ConnectionPath(name): ConnectionPath,
 ) -> Result<Done, ApiError> {
-    state.vault.administer(&name, Administer::Disconnect, &actor(&caller)).await?;
+    state.vault.administer(&name, OperatorCommand::Disconnect, &actor(&caller)).await?;
     Ok(Done)
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jeton_core::keep::attempt::{Act, AttemptStatus, Trigger};
 use jeton_core::keep::ports::AttemptFilter;
-use jeton_core::keep::provider::{Slots, Step};
+use jeton_core::keep::provider::{RequestValues, Step};
 use jeton_core::time::Clock as _;
 use jeton_keeper::{SlotState, look_at_spill_slots};
 use jeton_testkit::Client;
@@ -123,8 +123,10 @@ async fn what_a_callback_captures_decides_where_the_code_goes() {
         assert!(back.params.contains_key(parameter), "{provider}: {back:?}");
         let captured = app.real.capture(&back.params).unwrap();
         let code = Some(back.params["code"].as_str().into());
-        let request =
-            app.real.request(Step::Exchange, &Slots { code, captured, ..Slots::default() }).unwrap();
+        let request = app
+            .real
+            .request(Step::Exchange, &RequestValues { code, captured, ..RequestValues::default() })
+            .unwrap();
         assert_eq!(request.url.host_str(), Some(host), "{provider}");
         page(&app.call_back(&back).await, 200, "Connected");
         assert_eq!(app.condition().await, "live", "{provider}");

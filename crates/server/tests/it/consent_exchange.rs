@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jeton_core::keep::ports::Administer;
+use jeton_core::keep::ports::OperatorCommand;
 use jeton_core::secret::Secret;
 use jeton_emulator::Mood;
 use jeton_keeper::{Grant, Settings, SlotState, look_at_spill_slots};
@@ -85,7 +85,7 @@ async fn a_connection_that_was_given_up_meanwhile_stays_given_up() {
         while app.emulator.stats().accepted < 2 {
             sleep(Duration::from_millis(5)).await;
         }
-        app.server.vault.administer("acme", Administer::Disconnect, &operator()).await.unwrap();
+        app.server.vault.administer("acme", OperatorCommand::Disconnect, &operator()).await.unwrap();
     };
     let (reply, ()) = tokio::join!(app.call_back(&back), meanwhile);
     page(&reply, 502, "Not connected");

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jeton_core::keep::attempt::{AttemptStatus, Trigger};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
 use jeton_core::keep::connection::{Generation, GrantState};
-use jeton_core::keep::ports::{Administer, Verdict};
+use jeton_core::keep::ports::{FailureEffect, OperatorCommand};
 
 use super::stand::{COOLDOWN, LEASE, Stand, Told, failure, name, node, operator, refresh_print};
 
@@ -58,7 +58,7 @@ pub async fn a_claim_that_is_sent_again_gets_the_first_answer(stand: &Stand) -> 
 pub async fn an_attempt_that_is_over_is_never_opened_again(stand: &Stand) -> Told {
     let row = stand.connected("acme", 1).await?;
     let claim = stand.won(stand.claim(&row)).await?;
-    stand.store.fail(failure(&claim, Verdict::Retry, "not_sent")).await?;
+    stand.store.fail(failure(&claim, FailureEffect::Retry, "not_sent")).await?;
     stand.clock.step(COOLDOWN);
     let again = stand.store.claim(claim.clone()).await?;
     assert_eq!(again, ClaimAnswer::Moved { generation: row.generation });
@@ -82,12 +82,12 @@ pub async fn a_claim_of_a_generation_that_moved_spends_nothing(stand: &Stand) ->
 pub async fn a_claim_is_cooling_down_after_a_failure_unless_a_person_insists(stand: &Stand) -> Told {
     let row = stand.connected("acme", 1).await?;
     let claim = stand.won(stand.claim(&row)).await?;
-    stand.store.fail(failure(&claim, Verdict::Retry, "not_sent")).await?;
+    stand.store.fail(failure(&claim, FailureEffect::Retry, "not_sent")).await?;
     let until = stand.now() + COOLDOWN;
     assert_eq!(stand.store.claim(stand.claim(&row)).await?, ClaimAnswer::CoolingDown { until });
     let insisting = Claim { through_cooldown: true, ..stand.claim(&row) };
     let insisting = stand.won(insisting).await?;
-    stand.store.fail(failure(&insisting, Verdict::Retry, "not_sent")).await?;
+    stand.store.fail(failure(&insisting, FailureEffect::Retry, "not_sent")).await?;
     stand.clock.step(COOLDOWN);
     stand.won(stand.claim(&row)).await?;
     Ok(())
@@ -132,7 +132,7 @@ pub async fn only_the_open_attempt_can_be_recovered(stand: &Stand) -> Told {
     let other = stand.claim(&row).attempt;
     let wrong = Claim { recovers: Some(other), ..stand.claim(&row) };
     assert_eq!(stand.store.claim(wrong).await?, ClaimAnswer::Interrupted { attempt: claim.attempt });
-    stand.store.fail(failure(&claim, Verdict::Retry, "not_sent")).await?;
+    stand.store.fail(failure(&claim, FailureEffect::Retry, "not_sent")).await?;
     stand.clock.step(COOLDOWN);
     let settled = Claim { recovers: Some(claim.attempt), ..stand.claim(&row) };
     assert_eq!(stand.store.claim(settled).await?, ClaimAnswer::Moved { generation: row.generation });
@@ -144,11 +144,11 @@ pub async fn what_is_missing_paused_or_dead_is_closed(stand: &Stand) -> Told {
     let row = stand.connected("acme", 1).await?;
     let missing = Claim { connection: name("nobody"), ..stand.claim(&row) };
     assert_eq!(stand.store.claim(missing).await?, ClaimAnswer::Closed);
-    stand.store.administer(&row.name, Administer::Pause, stand.operation_id(), &operator()).await?;
+    stand.store.administer(&row.name, OperatorCommand::Pause, stand.operation_id(), &operator()).await?;
     assert_eq!(stand.store.claim(stand.claim(&row)).await?, ClaimAnswer::Closed);
-    stand.store.administer(&row.name, Administer::Resume, stand.operation_id(), &operator()).await?;
+    stand.store.administer(&row.name, OperatorCommand::Resume, stand.operation_id(), &operator()).await?;
     let claim = stand.won(stand.claim(&row)).await?;
-    stand.store.fail(failure(&claim, Verdict::State(GrantState::Dead), "invalid_grant")).await?;
+    stand.store.fail(failure(&claim, FailureEffect::State(GrantState::Dead), "invalid_grant")).await?;
     stand.clock.step(COOLDOWN);
     assert_eq!(stand.store.claim(stand.claim(&row)).await?, ClaimAnswer::Closed);
     Ok(())

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jeton_core::keep::attempt::{Act, AttemptStatus, Trigger};
 use jeton_core::keep::claim::Claim;
 use jeton_core::keep::connection::{Generation, GrantState};
-use jeton_core::keep::ports::{Commit, CommitAnswer, StoreError, Verdict};
+use jeton_core::keep::ports::{Commit, CommitAnswer, FailureEffect, StoreError};
 
 use super::stand::{COOLDOWN, LEASE, Stand, Told, failure, name, refresh_print};
 
@@ -56,7 +56,7 @@ pub async fn a_commit_that_is_sent_again_gets_the_first_answer(stand: &Stand) ->
     stand.store.commit(stand.commit(&next, 3)).await?;
     assert_eq!(stand.store.commit(commit).await?, first);
     let row = stand.find("acme").await?;
-    assert_eq!((row.generation, row.strays.len()), (Generation(3), 0));
+    assert_eq!((row.generation, row.orphans.len()), (Generation(3), 0));
     Ok(())
 }
 
@@ -67,13 +67,13 @@ pub async fn a_commit_after_a_new_grant_is_a_stray_of_the_old_one(stand: &Stand)
     stand.store.connect(stand.connect("acme", 5, row.generation)).await?;
     let commit = stand.commit(&claim, 2);
     let first = stand.store.commit(commit.clone()).await?;
-    assert_eq!(first, CommitAnswer::Stray { generation: Generation(2) });
+    assert_eq!(first, CommitAnswer::Orphaned { generation: Generation(2) });
     let kept = stand.find("acme").await?;
     assert_eq!(kept.tokens.as_ref().and_then(|tokens| tokens.refresh_fingerprint), Some(refresh_print(5)));
-    let stray = &kept.strays[0];
+    let stray = &kept.orphans[0];
     assert_eq!((stray.attempt, stray.grant, stray.generation), (claim.attempt, row.grant, Generation(2)));
     assert_eq!(stray.tokens, commit.tokens);
-    assert_eq!(kept.usable_stray(), None);
+    assert_eq!(kept.usable_orphan(), None);
     assert_eq!(stand.store.commit(commit).await?, first, "sent again");
     assert_eq!(stand.find("acme").await?, kept);
     let attempt = stand.attempt(claim.attempt).await?;
@@ -86,9 +86,9 @@ pub async fn a_commit_whose_refresh_token_is_not_the_one_it_spent_is_a_stray(sta
     let row = stand.connected("acme", 1).await?;
     let claim = stand.won(stand.claim(&row)).await?;
     let odd = Commit { replaces: Some(refresh_print(9)), ..stand.commit(&claim, 2) };
-    assert_eq!(stand.store.commit(odd).await?, CommitAnswer::Stray { generation: Generation(1) });
+    assert_eq!(stand.store.commit(odd).await?, CommitAnswer::Orphaned { generation: Generation(1) });
     let row = stand.find("acme").await?;
-    assert_eq!((row.strays.len(), row.lease, row.open_attempt), (1, None, None));
+    assert_eq!((row.orphans.len(), row.lease, row.open_attempt), (1, None, None));
     Ok(())
 }
 
@@ -105,7 +105,7 @@ pub async fn a_late_reply_beats_the_recovery_that_was_still_under_way(stand: &St
     assert_eq!((fresh.lease, fresh.open_attempt), (None, None), "the recovery has nothing left to recover");
     let beaten = stand.attempt(recovery.attempt).await?;
     assert_eq!((beaten.status, beaten.code.as_deref()), (AttemptStatus::Interrupted, Some("superseded")));
-    stand.store.fail(failure(&recovery, Verdict::State(GrantState::Dead), "invalid_grant")).await?;
+    stand.store.fail(failure(&recovery, FailureEffect::State(GrantState::Dead), "invalid_grant")).await?;
     assert_eq!(stand.find("acme").await?, fresh, "its failure is only its own");
     assert_eq!(stand.attempt(recovery.attempt).await?.status, AttemptStatus::Failed);
     Ok(())
@@ -119,9 +119,9 @@ pub async fn the_reply_of_a_beaten_recovery_is_kept_as_a_stray_of_the_same_grant
     let recovery = stand.won(Claim { recovers: Some(late.attempt), ..stand.claim(&row) }).await?;
     stand.store.commit(stand.commit(&late, 2)).await?;
     let answer = stand.store.commit(stand.commit(&recovery, 3)).await?;
-    assert_eq!(answer, CommitAnswer::Stray { generation: Generation(2) });
+    assert_eq!(answer, CommitAnswer::Orphaned { generation: Generation(2) });
     let row = stand.find("acme").await?;
-    assert_eq!(row.usable_stray().map(|stray| stray.attempt), Some(recovery.attempt));
+    assert_eq!(row.usable_orphan().map(|stray| stray.attempt), Some(recovery.attempt));
     Ok(())
 }
 
@@ -129,8 +129,8 @@ pub async fn the_reply_of_a_beaten_recovery_is_kept_as_a_stray_of_the_same_grant
 async fn with_stray(stand: &Stand) -> Result<Claim, StoreError> {
     the_reply_of_a_beaten_recovery_is_kept_as_a_stray_of_the_same_grant(stand).await?;
     let row = stand.find("acme").await?;
-    let stray = row.usable_stray().expect("the chapter before has left one").attempt;
-    let claim = Claim { act: Act::Stray, ..stand.claim(&row) };
+    let stray = row.usable_orphan().expect("the chapter before has left one").attempt;
+    let claim = Claim { act: Act::Orphan, ..stand.claim(&row) };
     assert_ne!(claim.attempt, stray);
     stand.won(claim).await
 }
@@ -138,14 +138,14 @@ async fn with_stray(stand: &Stand) -> Result<Claim, StoreError> {
 /// A stray is used by a claim and an attempt of its own.
 pub async fn using_a_stray_takes_it_away(stand: &Stand) -> Told {
     let claim = with_stray(stand).await?;
-    let stray = stand.find("acme").await?.strays[0].attempt;
-    let commit = Commit { stray: Some(stray), ..stand.commit(&claim, 3) };
+    let stray = stand.find("acme").await?.orphans[0].attempt;
+    let commit = Commit { orphan: Some(stray), ..stand.commit(&claim, 3) };
     assert_eq!(
         stand.store.commit(commit.clone()).await?,
         CommitAnswer::Committed { generation: Generation(3) }
     );
     let row = stand.find("acme").await?;
-    assert!(row.strays.is_empty());
+    assert!(row.orphans.is_empty());
     assert_eq!(stand.store.commit(commit).await?, CommitAnswer::Committed { generation: Generation(3) });
     Ok(())
 }
@@ -155,11 +155,11 @@ pub async fn a_stray_that_comes_too_late_itself_is_not_kept_twice(stand: &Stand)
     let claim = with_stray(stand).await?;
     let before = stand.find("acme").await?;
     stand.store.connect(stand.connect("acme", 7, before.generation)).await?;
-    let commit = Commit { stray: Some(before.strays[0].attempt), ..stand.commit(&claim, 3) };
-    let late = CommitAnswer::Stray { generation: Generation(3) };
+    let commit = Commit { orphan: Some(before.orphans[0].attempt), ..stand.commit(&claim, 3) };
+    let late = CommitAnswer::Orphaned { generation: Generation(3) };
     assert_eq!(stand.store.commit(commit.clone()).await?, late);
     assert_eq!(stand.store.commit(commit).await?, late);
-    assert_eq!(stand.find("acme").await?.strays, before.strays);
+    assert_eq!(stand.find("acme").await?.orphans, before.orphans);
     let attempt = stand.attempt(claim.attempt).await?;
     assert_eq!((attempt.status, attempt.code.as_deref()), (AttemptStatus::Failed, Some("moved")));
     Ok(())
@@ -169,7 +169,7 @@ pub async fn a_stray_that_comes_too_late_itself_is_not_kept_twice(stand: &Stand)
 pub async fn a_success_ends_the_trouble_before_it(stand: &Stand) -> Told {
     let row = stand.connected("acme", 1).await?;
     let claim = stand.won(stand.claim(&row)).await?;
-    stand.store.fail(failure(&claim, Verdict::State(GrantState::Suspended), "suspended")).await?;
+    stand.store.fail(failure(&claim, FailureEffect::State(GrantState::Suspended), "suspended")).await?;
     stand.clock.step(COOLDOWN);
     let claim = stand.won(stand.claim(&row)).await?;
     stand.store.commit(stand.commit(&claim, 2)).await?;
@@ -185,7 +185,7 @@ pub async fn a_commit_of_a_connection_that_is_not_there_is_an_error(stand: &Stan
     let claim = Claim { connection: name("nobody"), ..stand.claim(&row) };
     let error = stand.store.commit(stand.commit(&claim, 2)).await.expect_err("there is no row to keep it in");
     assert!(matches!(&error, StoreError::Inconsistent { row, .. } if row == "nobody"), "{error}");
-    assert!(!error.may_pass());
+    assert!(!error.is_transient());
     Ok(())
 }
 
@@ -201,9 +201,9 @@ pub async fn a_commit_whose_attempt_the_log_lost_is_stored_all_the_same(stand: &
     let late = stand.commit(&lost, 3);
     for _ in 0..2 {
         let answer = stand.store.commit(late.clone()).await?;
-        assert_eq!(answer, CommitAnswer::Stray { generation: Generation(2) });
+        assert_eq!(answer, CommitAnswer::Orphaned { generation: Generation(2) });
     }
     let row = stand.find("acme").await?;
-    assert_eq!((row.strays.len(), row.usable_stray()), (1, None), "nobody knows whose it is");
+    assert_eq!((row.orphans.len(), row.usable_orphan()), (1, None), "nobody knows whose it is");
     Ok(())
 }

@@ -10,10 +10,12 @@ use jeton_core::id::{AttemptId, ConsentId};
 use jeton_core::keep::attempt::{Act, AttemptStatus};
 use jeton_core::keep::claim::ClaimAnswer;
 use jeton_core::keep::connection::Generation;
-use jeton_core::keep::consent::{Bearer, ClosedLink, Ending, Progress, UnfitAnswer, progress};
+use jeton_core::keep::consent::{
+    AnsweredBy, CallbackRefusal, ClosedLink, ConsentOutcome, Progress, progress,
+};
 use jeton_core::keep::ports::{
-    Administer, CallBack, CallbackAnswer, Connect, ConnectAnswer, ConsentKey, FailExchange, FoundConsent,
-    Invite, OpenAnswer, Opening, StoreError, Then, Verdict,
+    Callback, CallbackAction, CallbackAnswer, Connect, ConnectAnswer, ConsentKey, ConsentStart,
+    ConsentStartAnswer, FailExchange, FailureEffect, FoundConsent, Invite, OperatorCommand, StoreError,
 };
 use jeton_core::seal::Fingerprint;
 
@@ -42,8 +44,8 @@ pub(super) fn invitation(connection: &str, number: u8) -> Invite {
     }
 }
 
-fn opening(number: u8) -> Opening {
-    Opening {
+fn opening(number: u8) -> ConsentStart {
+    ConsentStart {
         ticket: print(1, number),
         state: print(2, number),
         browser: Some(print(3, number)),
@@ -52,20 +54,20 @@ fn opening(number: u8) -> Opening {
     }
 }
 
-pub(super) fn exchange(stand: &Stand) -> (AttemptId, Then) {
+pub(super) fn exchange(stand: &Stand) -> (AttemptId, CallbackAction) {
     let (attempt, grant) = (stand.attempt_id(), stand.grant_id());
-    (attempt, Then::Exchange { attempt, grant, node: node(1), lease_ttl: LEASE })
+    (attempt, CallbackAction::Exchange { attempt, grant, node: node(1), lease_ttl: LEASE })
 }
 
-pub(super) fn callback(number: u8, then: Then) -> CallBack {
-    CallBack { state: print(2, number), bearer: Bearer::Browser(Some(print(3, number))), then }
+pub(super) fn callback(number: u8, then: CallbackAction) -> Callback {
+    Callback { state: print(2, number), bearer: AnsweredBy::Browser(Some(print(3, number))), then }
 }
 
 /// A link that was opened.
 pub(super) async fn asked(stand: &Stand, number: u8) -> Result<(), StoreError> {
     stand.store.invite(invitation("acme", number)).await?;
-    let answer = stand.store.open_link(opening(number)).await?;
-    assert!(matches!(answer, OpenAnswer::Opened { .. }), "{answer:?}");
+    let answer = stand.store.start_consent(opening(number)).await?;
+    assert!(matches!(answer, ConsentStartAnswer::Started { .. }), "{answer:?}");
     Ok(())
 }
 
@@ -84,16 +86,19 @@ pub async fn a_link_opens_once_and_in_time(stand: &Stand) -> Told {
     assert_eq!(until, stand.now() + LIFE);
     assert_eq!(stand.store.invite(invitation("acme", 1)).await?, until, "sent again");
     stand.clock.step(LIFE.saturating_sub(Duration::from_secs(1)));
-    let opened = OpenAnswer::Opened { until: stand.now() + LIFE };
-    assert_eq!(stand.store.open_link(opening(1)).await?, opened);
+    let opened = ConsentStartAnswer::Started { until: stand.now() + LIFE };
+    assert_eq!(stand.store.start_consent(opening(1)).await?, opened);
     stand.clock.step(Duration::from_secs(5));
-    assert_eq!(stand.store.open_link(opening(1)).await?, opened, "sent again");
-    let another = Opening { state: print(2, 9), ..opening(1) };
-    assert_eq!(stand.another_process().await.open_link(another).await?, OpenAnswer::Closed(ClosedLink::Used));
+    assert_eq!(stand.store.start_consent(opening(1)).await?, opened, "sent again");
+    let another = ConsentStart { state: print(2, 9), ..opening(1) };
+    assert_eq!(
+        stand.another_process().await.start_consent(another).await?,
+        ConsentStartAnswer::Closed(ClosedLink::Used)
+    );
     stand.store.invite(invitation("acme", 2)).await?;
     stand.clock.step(LIFE);
-    assert_eq!(stand.store.open_link(opening(2)).await?, OpenAnswer::Closed(ClosedLink::Late));
-    assert_eq!(stand.store.open_link(opening(3)).await?, OpenAnswer::Unknown);
+    assert_eq!(stand.store.start_consent(opening(2)).await?, ConsentStartAnswer::Closed(ClosedLink::Late));
+    assert_eq!(stand.store.start_consent(opening(3)).await?, ConsentStartAnswer::Unknown);
     let asked = found(stand, 1).await?.consent.asked.expect("it was opened");
     assert_eq!((asked.state, asked.browser), (print(2, 1), Some(print(3, 1))));
     assert_eq!(asked.verifier, Some(vec![1; 40]));
@@ -105,19 +110,19 @@ pub async fn an_answer_is_taken_once_and_opens_its_attempt(stand: &Stand) -> Tol
     asked(stand, 1).await?;
     let (attempt, then) = exchange(stand);
     let order = callback(1, then);
-    assert_eq!(stand.store.call_back(order.clone()).await?, CallbackAnswer::Taken);
-    assert_eq!(stand.store.call_back(order).await?, CallbackAnswer::Taken, "sent again");
+    assert_eq!(stand.store.record_callback(order.clone()).await?, CallbackAnswer::Taken);
+    assert_eq!(stand.store.record_callback(order).await?, CallbackAnswer::Taken, "sent again");
     let open = stand.attempt(attempt).await?;
     assert_eq!((open.act, open.status), (Act::Connect, AttemptStatus::Running));
     assert_eq!(open.lease_until, Some(stand.now() + LEASE));
     let consent = found(stand, 1).await?.consent;
-    assert_eq!(consent.ending, Some(Ending::Exchange(attempt)));
+    assert_eq!(consent.ending, Some(ConsentOutcome::Exchange(attempt)));
     assert_eq!(consent.asked.expect("it was opened").verifier, None);
     assert_eq!(how_far(stand, 1).await?, Progress::Exchanging);
     let replayed = callback(1, exchange(stand).1);
     assert_eq!(
-        stand.another_process().await.call_back(replayed).await?,
-        CallbackAnswer::Unfit(UnfitAnswer::Used)
+        stand.another_process().await.record_callback(replayed).await?,
+        CallbackAnswer::Refused(CallbackRefusal::Used)
     );
     assert_eq!(stand.store.find(&name("acme")).await?, None, "no connection is made yet");
     stand.clock.step(LEASE);
@@ -129,16 +134,16 @@ pub async fn an_answer_is_taken_once_and_opens_its_attempt(stand: &Stand) -> Tol
 pub async fn an_answer_that_does_not_fit_changes_nothing(stand: &Stand) -> Told {
     asked(stand, 1).await?;
     let unknown = callback(2, exchange(stand).1);
-    assert_eq!(stand.store.call_back(unknown).await?, CallbackAnswer::Unknown);
-    for bearer in [Bearer::Browser(None), Bearer::Browser(Some(print(3, 9))), Bearer::Terminal] {
-        let stranger = CallBack { bearer, ..callback(1, exchange(stand).1) };
-        let unfit = CallbackAnswer::Unfit(UnfitAnswer::AnotherBrowser);
-        assert_eq!(stand.store.call_back(stranger).await?, unfit);
+    assert_eq!(stand.store.record_callback(unknown).await?, CallbackAnswer::Unknown);
+    for bearer in [AnsweredBy::Browser(None), AnsweredBy::Browser(Some(print(3, 9))), AnsweredBy::Terminal] {
+        let stranger = Callback { bearer, ..callback(1, exchange(stand).1) };
+        let unfit = CallbackAnswer::Refused(CallbackRefusal::AnotherBrowser);
+        assert_eq!(stand.store.record_callback(stranger).await?, unfit);
     }
     assert_eq!(found(stand, 1).await?.consent.ending, None);
     stand.clock.step(LIFE);
     let late = callback(1, exchange(stand).1);
-    assert_eq!(stand.store.call_back(late).await?, CallbackAnswer::Unfit(UnfitAnswer::Late));
+    assert_eq!(stand.store.record_callback(late).await?, CallbackAnswer::Refused(CallbackRefusal::Late));
     assert_eq!(how_far(stand, 1).await?, Progress::Expired);
     Ok(())
 }
@@ -147,7 +152,7 @@ pub async fn an_answer_that_does_not_fit_changes_nothing(stand: &Stand) -> Told 
 pub async fn a_refusal_ends_the_consent(stand: &Stand) -> Told {
     asked(stand, 1).await?;
     let attempt = stand.attempt_id();
-    let refuse = Then::Refuse {
+    let refuse = CallbackAction::Refuse {
         attempt,
         grant: stand.grant_id(),
         node: node(1),
@@ -155,7 +160,7 @@ pub async fn a_refusal_ends_the_consent(stand: &Stand) -> Told {
         message: "The person said no.".into(),
     };
     for sent in ["once", "again after an unknown COMMIT"] {
-        let answer = stand.store.call_back(callback(1, refuse.clone())).await?;
+        let answer = stand.store.record_callback(callback(1, refuse.clone())).await?;
         assert_eq!(answer, CallbackAnswer::Taken, "{sent}");
     }
     let logged = stand.attempt(attempt).await?;
@@ -164,7 +169,7 @@ pub async fn a_refusal_ends_the_consent(stand: &Stand) -> Told {
     let refused = Progress::Refused { code: "access_denied".into(), message: "The person said no.".into() };
     assert_eq!(how_far(stand, 1).await?, refused);
     let late = callback(1, exchange(stand).1);
-    assert_eq!(stand.store.call_back(late).await?, CallbackAnswer::Unfit(UnfitAnswer::Used));
+    assert_eq!(stand.store.record_callback(late).await?, CallbackAnswer::Refused(CallbackRefusal::Used));
     Ok(())
 }
 
@@ -172,7 +177,7 @@ pub async fn a_refusal_ends_the_consent(stand: &Stand) -> Told {
 pub async fn an_exchange_that_succeeds_connects_under_its_attempt(stand: &Stand) -> Told {
     asked(stand, 1).await?;
     let (attempt, then) = exchange(stand);
-    stand.store.call_back(callback(1, then)).await?;
+    stand.store.record_callback(callback(1, then)).await?;
     let connect = Connect { attempt, ..stand.connect("acme", 1, Generation(0)) };
     let connected = ConnectAnswer::Connected { generation: Generation(1) };
     stand.clock.step(LEASE);
@@ -187,16 +192,16 @@ pub async fn an_exchange_that_succeeds_connects_under_its_attempt(stand: &Stand)
     stand.store.commit(stand.commit(&claim, 1)).await?;
     asked(stand, 2).await?;
     let (attempt, then) = exchange(stand);
-    stand.store.call_back(callback(2, then)).await?;
+    stand.store.record_callback(callback(2, then)).await?;
     let again = Connect { attempt, ..stand.connect("acme", 1, Generation(2)) };
     let connected = ConnectAnswer::Connected { generation: Generation(3) };
     assert_eq!(stand.store.connect(again).await?, connected);
 
     // Two owners would spend it twice.
     stand.store.invite(invitation("other", 3)).await?;
-    stand.store.open_link(opening(3)).await?;
+    stand.store.start_consent(opening(3)).await?;
     let (attempt, then) = exchange(stand);
-    stand.store.call_back(callback(3, then)).await?;
+    stand.store.record_callback(callback(3, then)).await?;
     let twice = Connect { attempt, ..stand.connect("other", 1, Generation(0)) };
     assert_eq!(stand.store.connect(twice).await?, ConnectAnswer::HeldBy { connection: name("acme") });
     Ok(())
@@ -208,8 +213,8 @@ pub async fn what_began_later_has_the_last_word(stand: &Stand) -> Told {
     let begun = async |number| -> Result<_, StoreError> {
         asked(stand, number).await?;
         let (attempt, then) = exchange(stand);
-        let Then::Exchange { grant, .. } = then else { unreachable!("it is one") };
-        stand.store.call_back(callback(number, then)).await?;
+        let CallbackAction::Exchange { grant, .. } = then else { unreachable!("it is one") };
+        stand.store.record_callback(callback(number, then)).await?;
         Ok((attempt, grant))
     };
     let connect = |(attempt, grant), number, generation| Connect {
@@ -228,7 +233,10 @@ pub async fn what_began_later_has_the_last_word(stand: &Stand) -> Told {
     assert_eq!(stand.store.connect(connect(third, 3, 3)).await?, ConnectAnswer::Superseded);
 
     let fifth = begun(5).await?;
-    stand.store.administer(&name("acme"), Administer::Disconnect, stand.operation_id(), &operator()).await?;
+    stand
+        .store
+        .administer(&name("acme"), OperatorCommand::Disconnect, stand.operation_id(), &operator())
+        .await?;
     let row = stand.find("acme").await?;
     let late = connect(fifth, 5, row.generation.0);
     assert_eq!(stand.store.connect(late).await?, ConnectAnswer::Superseded, "it was given up since");
@@ -242,7 +250,7 @@ pub async fn a_grant_whose_refresh_token_is_being_sent_leaves_the_lease_alone(st
     let claim = stand.won(stand.claim(&row)).await?;
     asked(stand, 1).await?;
     let (attempt, then) = exchange(stand);
-    stand.store.call_back(callback(1, then)).await?;
+    stand.store.record_callback(callback(1, then)).await?;
     let same = Connect { attempt, ..stand.connect("acme", 1, Generation(1)) };
     let connected = ConnectAnswer::Connected { generation: Generation(2) };
     assert_eq!(stand.store.connect(same).await?, connected);
@@ -250,7 +258,7 @@ pub async fn a_grant_whose_refresh_token_is_being_sent_leaves_the_lease_alone(st
     assert_eq!(row.lease.map(|lease| lease.attempt), Some(claim.attempt));
     let rival = stand.store.claim(stand.claim(&row)).await?;
     assert!(matches!(rival, ClaimAnswer::Held { .. }), "{rival:?}");
-    stand.store.fail(failure(&claim, Verdict::Retry, "not_sent")).await?;
+    stand.store.fail(failure(&claim, FailureEffect::Retry, "not_sent")).await?;
     let row = stand.find("acme").await?;
     assert_eq!((row.lease, row.open_attempt), (None, None), "what was sent is over");
     stand.won(stand.claim(&row)).await?;
@@ -263,7 +271,7 @@ pub async fn an_exchange_that_fails_leaves_the_connection_alone(stand: &Stand) -
     for (number, unknown) in [(1, false), (2, true)] {
         asked(stand, number).await?;
         let (attempt, then) = exchange(stand);
-        stand.store.call_back(callback(number, then)).await?;
+        stand.store.record_callback(callback(number, then)).await?;
         let kept_reply = unknown.then(|| vec![7; 40]);
         let fail = FailExchange {
             connection: name("acme"),
@@ -299,7 +307,7 @@ pub async fn a_kept_reply_of_an_exchange_is_wiped_once_its_grant_is_stored(stand
     asked(stand, 1).await?;
     let (attempt, then) = exchange(stand);
     let grant = then.grant();
-    stand.store.call_back(callback(1, then)).await?;
+    stand.store.record_callback(callback(1, then)).await?;
     let fail = FailExchange {
         connection: name("acme"),
         attempt,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jeton_core::keep::attempt::{Act, AttemptStatus, Trigger};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
 use jeton_core::keep::connection::{Connection, Generation, GrantState};
-use jeton_core::keep::ports::{Fail, Skip, Verdict};
+use jeton_core::keep::ports::{Fail, FailureEffect, Skip};
 
 use super::stand::{COOLDOWN, LEASE, Stand, Told, failure, node};
 
@@ -18,7 +18,7 @@ pub async fn a_failure_that_spent_nothing_cools_down_and_counts(stand: &Stand) -
     let row = stand.connected("acme", 1).await?;
     for count in 1..=2 {
         let claim = stand.won(stand.claim(&row)).await?;
-        stand.store.fail(failure(&claim, Verdict::Retry, "not_sent")).await?;
+        stand.store.fail(failure(&claim, FailureEffect::Retry, "not_sent")).await?;
         let failed = stand.find("acme").await?;
         assert_eq!((failed.failures, failed.last_error.as_deref()), (count, Some("not_sent")));
         assert_eq!((failed.lease, failed.open_attempt), (None, None));
@@ -37,7 +37,7 @@ pub async fn a_failure_that_spent_nothing_cools_down_and_counts(stand: &Stand) -
 pub async fn an_unknown_outcome_keeps_the_attempt_open_and_gives_the_lease_back(stand: &Stand) -> Told {
     let row = stand.connected("acme", 1).await?;
     let claim = stand.won(stand.claim(&row)).await?;
-    stand.store.fail(failure(&claim, Verdict::Unknown, "ambiguous")).await?;
+    stand.store.fail(failure(&claim, FailureEffect::Unknown, "ambiguous")).await?;
     let open = stand.find("acme").await?;
     assert_eq!((open.lease, open.open_attempt), (None, Some(claim.attempt)));
     assert_eq!(open.interrupted_attempt(stand.now()), Some(claim.attempt));
@@ -56,11 +56,11 @@ pub async fn an_unknown_outcome_keeps_the_attempt_open_and_gives_the_lease_back(
 pub async fn a_dead_grant_stays_dead_when_acquiring_in_its_place_fails(stand: &Stand) -> Told {
     let row = stand.connected("acme", 1).await?;
     let claim = stand.won(stand.claim(&row)).await?;
-    stand.store.fail(failure(&claim, Verdict::State(GrantState::Dead), "invalid_grant")).await?;
+    stand.store.fail(failure(&claim, FailureEffect::State(GrantState::Dead), "invalid_grant")).await?;
     stand.clock.step(COOLDOWN);
     let acquire = Claim { act: Act::Acquire, spends: None, ..stand.claim(&row) };
     let acquire = stand.won(acquire).await?;
-    stand.store.fail(failure(&acquire, Verdict::State(GrantState::Suspended), "suspended")).await?;
+    stand.store.fail(failure(&acquire, FailureEffect::State(GrantState::Suspended), "suspended")).await?;
     assert_eq!(stand.find("acme").await?.state, GrantState::Dead);
     stand.clock.step(COOLDOWN);
     assert_eq!(stand.store.claim(stand.claim(&row)).await?, ClaimAnswer::Closed);
@@ -72,7 +72,7 @@ pub async fn a_refused_access_token_dies_with_its_grant(stand: &Stand) -> Told {
     let row = stand.connected("acme", 1).await?;
     let claim = Claim { trigger: Trigger::Rejected, ..stand.claim(&row) };
     let claim = stand.won(claim).await?;
-    stand.store.fail(failure(&claim, Verdict::State(GrantState::Dead), "invalid_grant")).await?;
+    stand.store.fail(failure(&claim, FailureEffect::State(GrantState::Dead), "invalid_grant")).await?;
     let dead = stand.find("acme").await?;
     assert!(!dead.lives(stand.now(), Duration::ZERO));
     assert!(dead.tokens.is_some_and(|tokens| tokens.refresh.is_some()), "it is not deleted");
@@ -83,7 +83,7 @@ pub async fn a_refused_access_token_dies_with_its_grant(stand: &Stand) -> Told {
 pub async fn a_dead_grant_is_not_due_and_keeps_its_tokens(stand: &Stand) -> Told {
     let row = stand.connected("acme", 1).await?;
     let claim = stand.won(stand.claim(&row)).await?;
-    stand.store.fail(failure(&claim, Verdict::State(GrantState::Dead), "invalid_grant")).await?;
+    stand.store.fail(failure(&claim, FailureEffect::State(GrantState::Dead), "invalid_grant")).await?;
     let dead = stand.find("acme").await?;
     assert_eq!((dead.state, dead.state_code.as_deref()), (GrantState::Dead, Some("invalid_grant")));
     assert_eq!((dead.due_at, dead.open_attempt, dead.lease), (None, None, None));
@@ -95,7 +95,7 @@ pub async fn a_dead_grant_is_not_due_and_keeps_its_tokens(stand: &Stand) -> Told
 pub async fn a_suspended_grant_stays_due(stand: &Stand) -> Told {
     let row = stand.connected("acme", 1).await?;
     let claim = stand.won(stand.claim(&row)).await?;
-    stand.store.fail(failure(&claim, Verdict::State(GrantState::Suspended), "suspended")).await?;
+    stand.store.fail(failure(&claim, FailureEffect::State(GrantState::Suspended), "suspended")).await?;
     let row = stand.find("acme").await?;
     assert_eq!((row.state, row.state_code.as_deref()), (GrantState::Suspended, Some("suspended")));
     assert_eq!(row.due_at, Some(stand.now() + Duration::from_secs(30)));
@@ -106,7 +106,7 @@ pub async fn a_suspended_grant_stays_due(stand: &Stand) -> Told {
 
 /// The id of the attempt makes the second order harmless.
 pub async fn a_failure_that_is_sent_again_counts_once(stand: &Stand) -> Told {
-    for verdict in [Verdict::Retry, Verdict::Unknown, Verdict::State(GrantState::Dead)] {
+    for verdict in [FailureEffect::Retry, FailureEffect::Unknown, FailureEffect::State(GrantState::Dead)] {
         let name = format!("acme-{}", stand.now().as_secs());
         let number = u8::try_from(stand.now().as_secs() % 200).unwrap_or(0);
         let row = stand.connected(&name, number).await?;
@@ -127,7 +127,7 @@ pub async fn a_failure_after_the_generation_moved_touches_only_the_log(stand: &S
     let claim = stand.won(stand.claim(&row)).await?;
     stand.store.connect(stand.connect("acme", 2, row.generation)).await?;
     let fresh = stand.find("acme").await?;
-    stand.store.fail(failure(&claim, Verdict::State(GrantState::Dead), "invalid_grant")).await?;
+    stand.store.fail(failure(&claim, FailureEffect::State(GrantState::Dead), "invalid_grant")).await?;
     assert_eq!(stand.find("acme").await?, fresh);
     let attempt = stand.attempt(claim.attempt).await?;
     assert_eq!((attempt.status, attempt.code.as_deref()), (AttemptStatus::Failed, Some("invalid_grant")));
@@ -141,7 +141,7 @@ pub async fn a_failure_after_a_recovery_began_touches_only_the_log(stand: &Stand
     stand.clock.step(LEASE);
     stand.won(Claim { recovers: Some(late.attempt), ..stand.claim(&row) }).await?;
     let recovering = stand.find("acme").await?;
-    stand.store.fail(failure(&late, Verdict::Retry, "not_sent")).await?;
+    stand.store.fail(failure(&late, FailureEffect::Retry, "not_sent")).await?;
     assert_eq!(stand.find("acme").await?, recovering);
     assert_eq!(stand.attempt(late.attempt).await?.status, AttemptStatus::Failed);
     Ok(())
@@ -153,14 +153,14 @@ pub async fn a_recovery_that_spent_nothing_leaves_the_first_attempt_open(stand: 
     let lost = stand.won(stand.claim(&row)).await?;
     stand.clock.step(LEASE);
     let recovery = stand.won(Claim { recovers: Some(lost.attempt), ..stand.claim(&row) }).await?;
-    stand.store.fail(failure(&recovery, Verdict::Retry, "not_sent")).await?;
+    stand.store.fail(failure(&recovery, FailureEffect::Retry, "not_sent")).await?;
     assert_eq!(stand.find("acme").await?.open_attempt, Some(lost.attempt));
     let found = ClaimAnswer::Interrupted { attempt: lost.attempt };
     assert_eq!(stand.store.claim(stand.claim(&row)).await?, found);
     stand.clock.step(COOLDOWN);
     let again = stand.won(Claim { recovers: Some(lost.attempt), ..stand.claim(&row) }).await?;
-    stand.store.fail(failure(&lost, Verdict::Retry, "not_sent")).await?;
-    stand.store.fail(failure(&again, Verdict::Retry, "not_sent")).await?;
+    stand.store.fail(failure(&lost, FailureEffect::Retry, "not_sent")).await?;
+    stand.store.fail(failure(&again, FailureEffect::Retry, "not_sent")).await?;
     assert_eq!(stand.find("acme").await?.open_attempt, None, "now it is known of both");
     Ok(())
 }
@@ -169,8 +169,8 @@ pub async fn a_recovery_that_spent_nothing_leaves_the_first_attempt_open(stand: 
 pub async fn an_unknown_outcome_may_be_settled_later(stand: &Stand) -> Told {
     let row = stand.connected("acme", 1).await?;
     let claim = stand.won(stand.claim(&row)).await?;
-    stand.store.fail(failure(&claim, Verdict::Unknown, "ambiguous")).await?;
-    stand.store.fail(failure(&claim, Verdict::State(GrantState::Dead), "invalid_grant")).await?;
+    stand.store.fail(failure(&claim, FailureEffect::Unknown, "ambiguous")).await?;
+    stand.store.fail(failure(&claim, FailureEffect::State(GrantState::Dead), "invalid_grant")).await?;
     let settled = stand.find("acme").await?;
     assert_eq!((settled.state, settled.open_attempt), (GrantState::Dead, None));
     assert_eq!(stand.attempt(claim.attempt).await?.status, AttemptStatus::Failed);
@@ -183,7 +183,7 @@ pub async fn a_failure_never_undoes_a_success(stand: &Stand) -> Told {
     let claim = stand.won(stand.claim(&row)).await?;
     stand.store.commit(stand.commit(&claim, 2)).await?;
     let (fresh, attempt) = (stand.find("acme").await?, stand.attempt(claim.attempt).await?);
-    stand.store.fail(failure(&claim, Verdict::Unknown, "ambiguous")).await?;
+    stand.store.fail(failure(&claim, FailureEffect::Unknown, "ambiguous")).await?;
     assert_eq!(stand.find("acme").await?, fresh);
     assert_eq!(stand.attempt(claim.attempt).await?, attempt);
     Ok(())
@@ -194,7 +194,7 @@ pub async fn a_reply_that_could_not_be_read_is_kept_until_it_is(stand: &Stand) -
     let row = stand.connected("acme", 1).await?;
     let claim = stand.won(stand.claim(&row)).await?;
     let sealed = vec![7; 70_000];
-    let failure = failure(&claim, Verdict::Unknown, "unreadable");
+    let failure = failure(&claim, FailureEffect::Unknown, "unreadable");
     stand.store.fail(Fail { kept_reply: Some(sealed.clone()), ..failure.clone() }).await?;
     assert_eq!(stand.store.kept_reply(claim.attempt).await?, Some(sealed.clone()));
     stand.store.fail(failure).await?;
@@ -244,7 +244,7 @@ pub async fn a_skip_of_a_generation_that_moved_or_of_a_dead_grant_sets_no_visit(
     assert_eq!(stand.find("acme").await?, fresh);
     assert_eq!(stand.store.find_attempt(late.attempt).await?, None);
     let claim = stand.won(stand.claim(&fresh)).await?;
-    stand.store.fail(failure(&claim, Verdict::State(GrantState::Dead), "invalid_grant")).await?;
+    stand.store.fail(failure(&claim, FailureEffect::State(GrantState::Dead), "invalid_grant")).await?;
     stand.store.skip(skip(stand, &fresh)).await?;
     assert_eq!(stand.find("acme").await?.due_at, None);
     Ok(())

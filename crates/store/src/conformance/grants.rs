@@ -7,7 +7,7 @@
 use jeton_core::keep::attempt::{Act, AttemptStatus};
 use jeton_core::keep::claim::Claim;
 use jeton_core::keep::connection::{Generation, GrantState};
-use jeton_core::keep::ports::{Administer, CommitAnswer, Connect, ConnectAnswer, Verdict};
+use jeton_core::keep::ports::{CommitAnswer, Connect, ConnectAnswer, FailureEffect, OperatorCommand};
 
 use super::stand::{COOLDOWN, Stand, Told, failure, name, operator, provider};
 
@@ -32,7 +32,7 @@ pub async fn connecting_makes_the_row_with_its_first_generation(stand: &Stand) -
 pub async fn connecting_again_replaces_the_grant_and_never_goes_back(stand: &Stand) -> Told {
     let row = stand.connected("acme", 1).await?;
     let claim = stand.won(stand.claim(&row)).await?;
-    stand.store.fail(failure(&claim, Verdict::State(GrantState::Dead), "invalid_grant")).await?;
+    stand.store.fail(failure(&claim, FailureEffect::State(GrantState::Dead), "invalid_grant")).await?;
     let connect = stand.connect("acme", 2, row.generation);
     let answer = stand.store.connect(connect.clone()).await?;
     assert_eq!(answer, ConnectAnswer::Connected { generation: Generation(2) });
@@ -86,7 +86,7 @@ pub async fn a_single_use_refresh_token_that_was_spent_is_refused_everywhere(sta
     let spent = ConnectAnswer::Spent { attempt: claim.attempt };
     let elsewhere = stand.connect("other", 1, Generation(0));
     assert_eq!(stand.store.connect(elsewhere.clone()).await?, spent, "while it is under way");
-    stand.store.fail(failure(&claim, Verdict::Unknown, "ambiguous")).await?;
+    stand.store.fail(failure(&claim, FailureEffect::Unknown, "ambiguous")).await?;
     assert_eq!(stand.store.connect(elsewhere.clone()).await?, spent, "while nobody knows");
     stand.store.commit(stand.commit(&claim, 2)).await?;
     assert_eq!(stand.store.connect(elsewhere.clone()).await?, spent, "once it is known");
@@ -105,7 +105,7 @@ pub async fn a_single_use_refresh_token_that_another_connection_holds_is_refused
     assert_eq!(stand.store.connect(elsewhere.clone()).await?, held);
     assert_eq!(stand.store.find(&name("other")).await?, None);
     let operation = stand.operation_id();
-    stand.store.administer(&name("acme"), Administer::Disconnect, operation, &operator()).await?;
+    stand.store.administer(&name("acme"), OperatorCommand::Disconnect, operation, &operator()).await?;
     assert!(matches!(stand.store.connect(elsewhere).await?, ConnectAnswer::Connected { .. }));
     Ok(())
 }
@@ -114,7 +114,7 @@ pub async fn a_single_use_refresh_token_that_another_connection_holds_is_refused
 pub async fn a_refresh_token_of_a_failed_attempt_may_be_connected_again(stand: &Stand) -> Told {
     let row = stand.connected("acme", 1).await?;
     let claim = stand.won(stand.claim(&row)).await?;
-    stand.store.fail(failure(&claim, Verdict::State(GrantState::Dead), "invalid_grant")).await?;
+    stand.store.fail(failure(&claim, FailureEffect::State(GrantState::Dead), "invalid_grant")).await?;
     let again = stand.connect("acme", 1, row.generation);
     let answer = stand.store.connect(again).await?;
     assert_eq!(answer, ConnectAnswer::Connected { generation: Generation(2) });
@@ -159,7 +159,7 @@ pub async fn connecting_without_tokens_leaves_a_working_grant_alone(stand: &Stan
     assert_eq!(stand.store.connect(connect.clone()).await?, ConnectAnswer::Unchanged);
     assert_eq!(stand.find("acme").await?, row);
     let claim = stand.won(stand.claim(&row)).await?;
-    stand.store.fail(failure(&claim, Verdict::State(GrantState::Dead), "invalid_grant")).await?;
+    stand.store.fail(failure(&claim, FailureEffect::State(GrantState::Dead), "invalid_grant")).await?;
     stand.clock.step(COOLDOWN);
     stand.store.connect(connect).await?;
     let row = stand.find("acme").await?;

@@ -8,7 +8,9 @@ use jeton_core::id::AttemptId;
 use jeton_core::keep::attempt::{Act, AttemptStatus, Trigger};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
 use jeton_core::keep::connection::{Connection, Generation, GrantState};
-use jeton_core::keep::ports::{Administer, AttemptFilter, Commit, CommitAnswer, Fail, StoreError, Verdict};
+use jeton_core::keep::ports::{
+    AttemptFilter, Commit, CommitAnswer, Fail, FailureEffect, OperatorCommand, StoreError,
+};
 use jeton_core::keep::rejection::Rejection;
 use jeton_core::seal::Fingerprint;
 use jeton_core::time::Timestamp;
@@ -27,21 +29,21 @@ enum Step {
     ClaimAgain(usize),
     Commit { won: usize, process: bool },
     CommitAgain(usize),
-    Fail { won: usize, verdict: Verdict },
+    Fail { won: usize, verdict: FailureEffect },
     Reject { number: usize },
-    Order(Administer),
+    Order(OperatorCommand),
     Pass { secs: u64 },
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
     let verdict = prop_oneof![
-        4 => Just(Verdict::Retry),
-        5 => Just(Verdict::Unknown),
-        1 => Just(Verdict::State(GrantState::Dead)),
-        1 => Just(Verdict::State(GrantState::Suspended)),
+        4 => Just(FailureEffect::Retry),
+        5 => Just(FailureEffect::Unknown),
+        1 => Just(FailureEffect::State(GrantState::Dead)),
+        1 => Just(FailureEffect::State(GrantState::Suspended)),
     ];
-    let order = prop_oneof![1 => Just(Administer::Pause), 6 => Just(Administer::Resume), 1 => Just(Administer::Disconnect)];
-    let act = prop_oneof![6 => Just(Act::Redeem), 1 => Just(Act::Stray), 1 => Just(Act::Acquire)];
+    let order = prop_oneof![1 => Just(OperatorCommand::Pause), 6 => Just(OperatorCommand::Resume), 1 => Just(OperatorCommand::Disconnect)];
+    let act = prop_oneof![6 => Just(Act::Redeem), 1 => Just(Act::Orphan), 1 => Just(Act::Acquire)];
     let trigger = prop_oneof![Just(Trigger::Automatic), Just(Trigger::Rejected)];
     let recovering = prop::bool::weighted(0.6);
     let claim = (any::<bool>(), prop::bool::weighted(0.05), recovering, act, any::<bool>(), trigger);
@@ -234,10 +236,10 @@ impl Play {
             return Ok(());
         }
         let row = self.model.row.clone().expect("it was claimed");
-        let stray = row.usable_stray().filter(|_| claim.act == Act::Stray);
+        let stray = row.usable_orphan().filter(|_| claim.act == Act::Orphan);
         let commit = Commit {
             replaces: held,
-            stray: stray.map(|stray| stray.attempt),
+            orphan: stray.map(|stray| stray.attempt),
             ..self.stand.commit(&claim, 0)
         };
         let number = self.next_number();
@@ -294,7 +296,7 @@ impl Promises {
 
     fn fate_is_known(&mut self, fail: &Fail) {
         let Some((fingerprint, _)) = self.open.get(&fail.attempt).copied() else { return };
-        if fail.verdict == Verdict::Unknown {
+        if fail.verdict == FailureEffect::Unknown {
             // It is not being sent any more, but it may have been accepted.
             self.open.insert(fail.attempt, (fingerprint, Timestamp::default()));
         } else {
@@ -304,7 +306,7 @@ impl Promises {
 
     fn is_spent(&mut self, claim: &Claim, answer: CommitAnswer) {
         self.open.remove(&claim.attempt);
-        if let (Some(spends), CommitAnswer::Committed { .. } | CommitAnswer::Stray { .. }) =
+        if let (Some(spends), CommitAnswer::Committed { .. } | CommitAnswer::Orphaned { .. }) =
             (claim.spends, answer)
         {
             self.spent.insert(spends);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jeton_core::keep::claim::ClaimAnswer;
 use jeton_core::keep::connection::Generation;
-use jeton_core::keep::ports::{Administer, Connect, name_of};
+use jeton_core::keep::ports::{Connect, OperatorCommand, name_of};
 
 use super::stand::{Stand, Told, name, operator};
 
@@ -62,7 +62,7 @@ pub async fn what_is_leased_or_paused_or_far_away_is_not_due(stand: &Stand) -> T
     let leased = stand.connected("leased", 1).await?;
     stand.won(stand.claim(&leased)).await?;
     let paused = stand.connected("paused", 2).await?;
-    stand.store.administer(&paused.name, Administer::Pause, stand.operation_id(), &operator()).await?;
+    stand.store.administer(&paused.name, OperatorCommand::Pause, stand.operation_id(), &operator()).await?;
     let row = stand.connected("later", 3).await?;
     let due_in = row.due_at.expect("connecting sets it").since(stand.now());
     assert!(stand.store.due(due_in.saturating_sub(Duration::from_micros(1)), None, 10).await?.1.is_empty());
@@ -99,7 +99,10 @@ pub async fn an_answer_that_changes_nothing_makes_no_revision(stand: &Stand) -> 
     let revision = stand.store.revision().await?;
     assert!(matches!(stand.store.claim(stand.claim(&row)).await?, ClaimAnswer::Held { .. }));
     stand.store.connect(stand.connect("acme", 1, row.generation)).await?;
-    stand.store.administer(&name("nobody"), Administer::Pause, stand.operation_id(), &operator()).await?;
+    stand
+        .store
+        .administer(&name("nobody"), OperatorCommand::Pause, stand.operation_id(), &operator())
+        .await?;
     assert_eq!(stand.store.revision().await?, revision);
     Ok(())
 }

@@ -10,7 +10,7 @@ use jeton_core::id::{AttemptId, InstanceId};
 use jeton_core::keep::attempt::{AttemptStatus, Trigger};
 use jeton_core::keep::claim::Claim;
 use jeton_core::keep::connection::Generation;
-use jeton_core::keep::ports::{AttemptFilter, Connect, Identity, StoreError, Verdict};
+use jeton_core::keep::ports::{AttemptFilter, Connect, FailureEffect, Identity, StoreError};
 
 use super::stand::{COOLDOWN, LEASE, Stand, Told, failure, provider};
 
@@ -48,7 +48,7 @@ pub async fn attempts_are_filtered_by_every_field(stand: &Stand) -> Told {
     stand.clock.step(Duration::from_secs(10));
     let row = stand.find("acme").await?;
     let failed = stand.won(Claim { trigger: Trigger::Rejected, ..stand.claim(&row) }).await?;
-    stand.store.fail(failure(&failed, Verdict::Retry, "not_sent")).await?;
+    stand.store.fail(failure(&failed, FailureEffect::Retry, "not_sent")).await?;
     let all = AttemptFilter::default;
     let (first, second, failed) = (first.attempt, second.attempt, failed.attempt);
     let connection = Some(row.name.clone());
@@ -125,7 +125,7 @@ pub async fn what_is_written_is_there_after_opening_again(stand: &Stand) -> Told
     };
     stand.store.reject(rejection).await?;
     let row = stand.find("acme").await?;
-    assert!(row.brake.is_some() && row.strays.len() == 1);
+    assert!(row.backoff.is_some() && row.orphans.len() == 1);
     let claim = stand.won(stand.claim(&row)).await?;
     let row = stand.find("acme").await?;
     let again = stand.another_process().await;

@@ -7,7 +7,7 @@ use jeton_core::id::{AttemptId, GrantId, OperationId};
 use jeton_core::keep::attempt::{Act, AttemptStatus, Trigger};
 use jeton_core::keep::claim::{self, Claim, ClaimAnswer};
 use jeton_core::keep::connection::{Connection, Generation};
-use jeton_core::keep::ports::{Administer, Commit, CommitAnswer, Connect, ConnectAnswer, Fail};
+use jeton_core::keep::ports::{Commit, CommitAnswer, Connect, ConnectAnswer, Fail, OperatorCommand};
 use jeton_core::keep::rejection::{self, Rejection, RejectionAnswer};
 use jeton_core::seal::Fingerprint;
 use jeton_core::time::Timestamp;
@@ -112,7 +112,7 @@ impl Model {
         let noted = self.attempts.get(&commit.attempt).cloned().expect("the attempt was claimed");
         match (noted.status, noted.brought) {
             (AttemptStatus::Success, Some(generation)) => return CommitAnswer::Committed { generation },
-            (AttemptStatus::Success, None) => return CommitAnswer::Stray { generation: row.generation },
+            (AttemptStatus::Success, None) => return CommitAnswer::Orphaned { generation: row.generation },
             _ => {}
         }
         let (status, brought, answer) = if rules::is_as_claimed(&row, commit) {
@@ -122,8 +122,8 @@ impl Model {
             (AttemptStatus::Success, Some(generation), CommitAnswer::Committed { generation })
         } else {
             rules::keep_stray(&mut row, commit.clone(), noted.grant);
-            let (status, _) = rules::late_status(noted.act, commit.stray.is_some());
-            (status, None, CommitAnswer::Stray { generation: row.generation })
+            let (status, _) = rules::late_status(noted.act, commit.orphan.is_some());
+            (status, None, CommitAnswer::Orphaned { generation: row.generation })
         };
         self.attempts.insert(commit.attempt, Noted { status, brought, ..noted });
         self.row = Some(row);
@@ -150,13 +150,18 @@ impl Model {
     pub(super) fn reject(&mut self, rejection: &Rejection, now: Timestamp) -> RejectionAnswer {
         let (answer, brake) = rejection::answer(self.row.as_ref(), rejection, now);
         if let (Some(row), Some(brake)) = (self.row.as_mut(), brake) {
-            row.brake = Some(brake);
+            row.backoff = Some(brake);
         }
         answer
     }
 
     /// The operation must be a new one.
-    pub(super) fn administer(&mut self, act: Administer, operation: OperationId, now: Timestamp) -> bool {
+    pub(super) fn administer(
+        &mut self,
+        act: OperatorCommand,
+        operation: OperationId,
+        now: Timestamp,
+    ) -> bool {
         let Some(row) = self.row.as_mut() else { return false };
         let closing = rules::administer(row, act, operation, now);
         self.close(closing);

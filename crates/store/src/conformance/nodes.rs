@@ -6,14 +6,14 @@
 
 use std::time::Duration;
 
-use jeton_core::keep::ports::{Beat, Heard, LiveNode};
+use jeton_core::keep::ports::{Heartbeat, HeartbeatReply, LiveNode};
 
 use super::stand::{Stand, Told, node};
 
 const LIFE: Duration = Duration::from_secs(30);
 
-fn beat(number: u8) -> Beat {
-    Beat {
+fn beat(number: u8) -> Heartbeat {
+    Heartbeat {
         node: node(number),
         name: format!("host-{number}"),
         version: "0.1.0".into(),
@@ -25,7 +25,10 @@ fn beat(number: u8) -> Beat {
 /// Nodes are told apart by what they define, and each hears the instant that decides leases.
 pub async fn a_node_hears_of_the_others_that_live(stand: &Stand) -> Told {
     let began = stand.now();
-    assert_eq!(stand.store.beat(beat(1)).await?, Heard { now: began, others: Vec::new() });
+    assert_eq!(
+        stand.store.record_heartbeat(beat(1)).await?,
+        HeartbeatReply { now: began, others: Vec::new() }
+    );
     stand.clock.step(LIFE.saturating_sub(Duration::from_secs(1)));
     let first = LiveNode {
         node: node(1),
@@ -36,27 +39,30 @@ pub async fn a_node_hears_of_the_others_that_live(stand: &Stand) -> Told {
         seen_at: began,
     };
     let elsewhere = stand.another_process().await;
-    assert_eq!(elsewhere.beat(beat(2)).await?, Heard { now: stand.now(), others: vec![first.clone()] });
-    let changed = Beat { definitions: "other".into(), ..beat(1) };
-    let heard = stand.store.beat(changed).await?;
+    assert_eq!(
+        elsewhere.record_heartbeat(beat(2)).await?,
+        HeartbeatReply { now: stand.now(), others: vec![first.clone()] }
+    );
+    let changed = Heartbeat { definitions: "other".into(), ..beat(1) };
+    let heard = stand.store.record_heartbeat(changed).await?;
     assert_eq!(heard.others.iter().map(|other| other.node).collect::<Vec<_>>(), [node(2)]);
-    let heard = elsewhere.beat(beat(2)).await?;
+    let heard = elsewhere.record_heartbeat(beat(2)).await?;
     let again = LiveNode { definitions: "other".into(), seen_at: stand.now(), ..first };
     assert_eq!(heard.others, [again]);
     stand.clock.step(LIFE);
-    assert!(elsewhere.beat(beat(2)).await?.others.is_empty(), "the first fell silent");
+    assert!(elsewhere.record_heartbeat(beat(2)).await?.others.is_empty(), "the first fell silent");
     Ok(())
 }
 
 /// A node that is stopped in order is not taken for one that fell silent.
 pub async fn a_node_that_ends_is_forgotten(stand: &Stand) -> Told {
-    stand.store.beat(beat(1)).await?;
+    stand.store.record_heartbeat(beat(1)).await?;
     stand.store.forget(node(1)).await?;
-    assert!(stand.store.beat(beat(2)).await?.others.is_empty());
+    assert!(stand.store.record_heartbeat(beat(2)).await?.others.is_empty());
     let began = stand.now();
     stand.clock.step(Duration::from_secs(1));
-    stand.store.beat(beat(1)).await?;
-    let heard = stand.store.beat(beat(2)).await?;
+    stand.store.record_heartbeat(beat(1)).await?;
+    let heard = stand.store.record_heartbeat(beat(2)).await?;
     assert_eq!(heard.others[0].started_at, began + Duration::from_secs(1), "it came anew");
     Ok(())
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use jeton_core::keep::attempt::{AttemptStatus, Trigger};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
 use jeton_core::keep::connection::{Generation, GrantState};
-use jeton_core::keep::ports::{Administer, CommitAnswer, Fail, Verdict};
-use jeton_core::keep::rejection::{FIRST_BRAKE, Rejection, RejectionAnswer};
+use jeton_core::keep::ports::{CommitAnswer, Fail, FailureEffect, OperatorCommand};
+use jeton_core::keep::rejection::{FIRST_BACKOFF, Rejection, RejectionAnswer};
 
 use super::stand::{Stand, Told, access_print, failure, name, operator};
 
@@ -18,11 +18,15 @@ use super::stand::{Stand, Told, access_print, failure, name, operator};
 pub async fn a_paused_connection_is_neither_due_nor_claimed_until_it_is_resumed(stand: &Stand) -> Told {
     let row = stand.connected("acme", 1).await?;
     let horizon = Duration::from_secs(100_000);
-    assert!(stand.store.administer(&row.name, Administer::Pause, stand.operation_id(), &operator()).await?);
+    assert!(
+        stand.store.administer(&row.name, OperatorCommand::Pause, stand.operation_id(), &operator()).await?
+    );
     assert!(stand.find("acme").await?.paused);
     assert!(stand.store.due(horizon, None, 10).await?.1.is_empty());
     assert_eq!(stand.store.claim(stand.claim(&row)).await?, ClaimAnswer::Closed);
-    assert!(stand.store.administer(&row.name, Administer::Resume, stand.operation_id(), &operator()).await?);
+    assert!(
+        stand.store.administer(&row.name, OperatorCommand::Resume, stand.operation_id(), &operator()).await?
+    );
     assert_eq!(stand.store.due(horizon, None, 10).await?.1.len(), 1);
     stand.won(stand.claim(&row)).await?;
     Ok(())
@@ -32,13 +36,13 @@ pub async fn a_paused_connection_is_neither_due_nor_claimed_until_it_is_resumed(
 pub async fn resuming_makes_it_due_now_and_ends_the_cooling(stand: &Stand) -> Told {
     let row = stand.connected("acme", 1).await?;
     let claim = stand.won(stand.claim(&row)).await?;
-    stand.store.fail(failure(&claim, Verdict::Retry, "not_sent")).await?;
-    stand.store.administer(&row.name, Administer::Resume, stand.operation_id(), &operator()).await?;
+    stand.store.fail(failure(&claim, FailureEffect::Retry, "not_sent")).await?;
+    stand.store.administer(&row.name, OperatorCommand::Resume, stand.operation_id(), &operator()).await?;
     let row = stand.find("acme").await?;
     assert_eq!((row.due_at, row.cooling_until), (Some(stand.now()), None));
     let claim = stand.won(stand.claim(&row)).await?;
-    stand.store.fail(failure(&claim, Verdict::State(GrantState::Dead), "invalid_grant")).await?;
-    stand.store.administer(&row.name, Administer::Resume, stand.operation_id(), &operator()).await?;
+    stand.store.fail(failure(&claim, FailureEffect::State(GrantState::Dead), "invalid_grant")).await?;
+    stand.store.administer(&row.name, OperatorCommand::Resume, stand.operation_id(), &operator()).await?;
     assert_eq!(stand.find("acme").await?.due_at, None, "a dead grant needs a person");
     Ok(())
 }
@@ -47,12 +51,16 @@ pub async fn resuming_makes_it_due_now_and_ends_the_cooling(stand: &Stand) -> To
 pub async fn disconnecting_wipes_the_tokens_and_what_comes_late_is_never_used(stand: &Stand) -> Told {
     let row = stand.connected("acme", 1).await?;
     let lost = stand.won(stand.claim(&row)).await?;
-    let unreadable = Fail { kept_reply: Some(vec![1]), ..failure(&lost, Verdict::Unknown, "unreadable") };
+    let unreadable =
+        Fail { kept_reply: Some(vec![1]), ..failure(&lost, FailureEffect::Unknown, "unreadable") };
     stand.store.fail(unreadable).await?;
     stand.clock.step(Duration::from_mins(1));
     let claim = stand.won(Claim { recovers: Some(lost.attempt), ..stand.claim(&row) }).await?;
     assert!(
-        stand.store.administer(&row.name, Administer::Disconnect, stand.operation_id(), &operator()).await?
+        stand
+            .store
+            .administer(&row.name, OperatorCommand::Disconnect, stand.operation_id(), &operator())
+            .await?
     );
     let given_up = stand.find("acme").await?;
     assert_eq!((given_up.state, &given_up.tokens), (GrantState::None, &None));
@@ -61,11 +69,11 @@ pub async fn disconnecting_wipes_the_tokens_and_what_comes_late_is_never_used(st
     assert_eq!(stand.attempt(claim.attempt).await?.status, AttemptStatus::Interrupted);
     assert_eq!(stand.store.kept_reply(lost.attempt).await?, None);
     let late = stand.store.commit(stand.commit(&claim, 2)).await?;
-    assert_eq!(late, CommitAnswer::Stray { generation: Generation(2) });
+    assert_eq!(late, CommitAnswer::Orphaned { generation: Generation(2) });
     let row = stand.find("acme").await?;
-    assert_eq!((row.strays.len(), row.usable_stray(), &row.tokens), (1, None, &None));
-    stand.store.administer(&row.name, Administer::Disconnect, stand.operation_id(), &operator()).await?;
-    assert!(stand.find("acme").await?.strays.is_empty());
+    assert_eq!((row.orphans.len(), row.usable_orphan(), &row.tokens), (1, None, &None));
+    stand.store.administer(&row.name, OperatorCommand::Disconnect, stand.operation_id(), &operator()).await?;
+    assert!(stand.find("acme").await?.orphans.is_empty());
     Ok(())
 }
 
@@ -73,10 +81,10 @@ pub async fn disconnecting_wipes_the_tokens_and_what_comes_late_is_never_used(st
 pub async fn an_order_that_is_given_again_is_done_once(stand: &Stand) -> Told {
     let row = stand.connected("acme", 1).await?;
     let (first, second) = (stand.operation_id(), stand.operation_id());
-    assert!(stand.store.administer(&row.name, Administer::Disconnect, first, &operator()).await?);
-    assert!(stand.store.administer(&row.name, Administer::Pause, second, &operator()).await?);
+    assert!(stand.store.administer(&row.name, OperatorCommand::Disconnect, first, &operator()).await?);
+    assert!(stand.store.administer(&row.name, OperatorCommand::Pause, second, &operator()).await?);
     let before = stand.find("acme").await?;
-    assert!(stand.store.administer(&row.name, Administer::Disconnect, first, &operator()).await?);
+    assert!(stand.store.administer(&row.name, OperatorCommand::Disconnect, first, &operator()).await?);
     assert_eq!(stand.find("acme").await?, before);
     Ok(())
 }
@@ -86,7 +94,7 @@ pub async fn an_order_for_nobody_is_answered_so(stand: &Stand) -> Told {
     assert!(
         !stand
             .store
-            .administer(&name("nobody"), Administer::Pause, stand.operation_id(), &operator())
+            .administer(&name("nobody"), OperatorCommand::Pause, stand.operation_id(), &operator())
             .await?
     );
     Ok(())
@@ -107,21 +115,21 @@ pub async fn a_rejection_of_another_token_differs(stand: &Stand) -> Told {
 /// An API that refuses for another reason must not burn a refresh with every call.
 pub async fn a_rejection_of_a_token_born_of_a_rejection_brakes_and_the_brake_is_kept(stand: &Stand) -> Told {
     let mut row = stand.connected("acme", 1).await?;
-    for (number, step) in [(2, FIRST_BRAKE), (3, FIRST_BRAKE * 2)] {
+    for (number, step) in [(2, FIRST_BACKOFF), (3, FIRST_BACKOFF * 2)] {
         let claim = stand.won(Claim { trigger: Trigger::Rejected, ..stand.claim(&row) }).await?;
         stand.store.commit(stand.commit(&claim, number)).await?;
         let until = stand.now() + step;
-        let braked = RejectionAnswer::Braked { until };
+        let braked = RejectionAnswer::BackingOff { until };
         assert_eq!(stand.store.reject(rejection(number)).await?, braked);
         assert_eq!(stand.another_process().await.reject(rejection(number)).await?, braked);
         row = stand.find("acme").await?;
-        assert_eq!(row.brake.map(|brake| (brake.until, brake.step)), Some((until, step)));
+        assert_eq!(row.backoff.map(|brake| (brake.until, brake.step)), Some((until, step)));
         stand.clock.step(step);
         assert_eq!(stand.store.reject(rejection(number)).await?, RejectionAnswer::Refresh);
     }
     let claim = stand.won(stand.claim(&row)).await?;
     stand.store.commit(stand.commit(&claim, 4)).await?;
-    assert_eq!(stand.find("acme").await?.brake, None, "another trigger ends the chain");
+    assert_eq!(stand.find("acme").await?.backoff, None, "another trigger ends the chain");
     Ok(())
 }
 

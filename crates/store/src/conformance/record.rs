@@ -14,10 +14,10 @@
 
 use std::time::Duration;
 
-use jeton_core::audit::{Actor, AuditFilter, AuditLog, AuditRow, Deed};
+use jeton_core::audit::{Actor, AuditAction, AuditFilter, AuditLog, AuditRow};
 use jeton_core::id::{ConsentId, OperationId};
 use jeton_core::keep::connection::Generation;
-use jeton_core::keep::ports::{Administer, Connect, ConnectAnswer, Invite, StoreError};
+use jeton_core::keep::ports::{Connect, ConnectAnswer, Invite, OperatorCommand, StoreError};
 use jeton_core::time::Timestamp;
 use serde_json::json;
 
@@ -53,8 +53,8 @@ async fn all(record: &dyn AuditLog) -> Result<Vec<AuditRow>, StoreError> {
     record.audit(AuditFilter::default(), 100).await
 }
 
-async fn deeds(record: &dyn AuditLog) -> Result<Vec<Deed>, StoreError> {
-    Ok(all(record).await?.into_iter().map(|row| row.deed).collect())
+async fn deeds(record: &dyn AuditLog) -> Result<Vec<AuditAction>, StoreError> {
+    Ok(all(record).await?.into_iter().map(|row| row.action).collect())
 }
 
 fn someone() -> Actor {
@@ -62,8 +62,8 @@ fn someone() -> Actor {
 }
 
 /// The row of an order that has nothing more to say.
-fn plain(id: OperationId, at: Timestamp, actor: &Actor, deed: Deed) -> AuditRow {
-    AuditRow { id, at, actor: actor.clone(), deed, subject: "acme".to_owned(), details: json!({}) }
+fn plain(id: OperationId, at: Timestamp, actor: &Actor, action: AuditAction) -> AuditRow {
+    AuditRow { id, at, actor: actor.clone(), action, subject: "acme".to_owned(), details: json!({}) }
 }
 
 /// Also where an order is sent again, by another process too; the newest is the first.
@@ -74,15 +74,15 @@ pub async fn who_paused_resumed_and_disconnected_is_on_record_once(
     let row = stand.connected("acme", 1).await?;
     let mut expected = all(record).await?;
     let orders = [
-        (Administer::Pause, operator(), Deed::Paused),
-        (Administer::Resume, someone(), Deed::Resumed),
-        (Administer::Disconnect, operator(), Deed::Disconnected),
+        (OperatorCommand::Pause, operator(), AuditAction::Paused),
+        (OperatorCommand::Resume, someone(), AuditAction::Resumed),
+        (OperatorCommand::Disconnect, operator(), AuditAction::Disconnected),
     ];
-    for (act, by, deed) in orders {
+    for (act, by, action) in orders {
         stand.clock.step(Duration::from_mins(1));
         let operation = stand.operation_id();
         assert!(stand.store.administer(&row.name, act, operation, &by).await?);
-        expected.insert(0, plain(operation, stand.now(), &by, deed));
+        expected.insert(0, plain(operation, stand.now(), &by, action));
         stand.clock.step(Duration::from_secs(1));
         assert!(
             stand.another_process().await.administer(&row.name, act, operation, &by).await?,
@@ -97,10 +97,13 @@ pub async fn who_paused_resumed_and_disconnected_is_on_record_once(
 pub async fn an_order_that_changed_nothing_is_not_on_record(stand: &Stand, record: &dyn AuditLog) -> Told {
     let row = stand.connected("acme", 1).await?;
     for _ in 0..3 {
-        stand.store.administer(&row.name, Administer::Pause, stand.operation_id(), &operator()).await?;
+        stand.store.administer(&row.name, OperatorCommand::Pause, stand.operation_id(), &operator()).await?;
     }
-    stand.store.administer(&name("nobody"), Administer::Pause, stand.operation_id(), &operator()).await?;
-    assert_eq!(deeds(record).await?, [Deed::Paused, Deed::Connected]);
+    stand
+        .store
+        .administer(&name("nobody"), OperatorCommand::Pause, stand.operation_id(), &operator())
+        .await?;
+    assert_eq!(deeds(record).await?, [AuditAction::Paused, AuditAction::Connected]);
     Ok(())
 }
 
@@ -129,10 +132,13 @@ pub async fn who_put_a_grant_in_is_on_record_once_and_whether_it_replaced_anothe
         });
         let id = OperationId::from_bytes(*order.attempt.as_bytes());
         let actor = by.unwrap_or(by_itself.clone());
-        expected.insert(0, AuditRow { details, ..plain(id, stand.now(), &actor, Deed::Connected) });
+        expected.insert(0, AuditRow { details, ..plain(id, stand.now(), &actor, AuditAction::Connected) });
         assert_eq!(all(record).await?, expected);
     }
-    stand.store.administer(&name("acme"), Administer::Disconnect, stand.operation_id(), &operator()).await?;
+    stand
+        .store
+        .administer(&name("acme"), OperatorCommand::Disconnect, stand.operation_id(), &operator())
+        .await?;
     stand.store.connect(stand.connect("acme", 4, Generation(4))).await?;
     let rows = all(record).await?;
     assert_eq!(rows[0].details["replaced"], false, "what was given up is not replaced");
@@ -175,12 +181,12 @@ pub async fn who_made_a_link_is_on_record_and_so_is_the_consent_that_it_led_to(
     }
     let id = OperationId::from_bytes([1; 16]);
     let details = json!({ "consent": invite.id, "provider": "strict" });
-    let invited = AuditRow { details, ..plain(id, made_at, &someone(), Deed::Invited) };
+    let invited = AuditRow { details, ..plain(id, made_at, &someone(), AuditAction::Invited) };
     assert_eq!(all(record).await?, std::slice::from_ref(&invited));
 
     asked(stand, 1).await?;
     let (attempt, then) = exchange(stand);
-    stand.store.call_back(callback(1, then)).await?;
+    stand.store.record_callback(callback(1, then)).await?;
     assert_eq!(all(record).await?, std::slice::from_ref(&invited), "nothing is connected yet");
     let by = Some(Actor::Consent(ConsentId::from_bytes([1; 16])));
     let order = Connect { attempt, by: by.clone(), ..stand.connect("acme", 1, Generation(0)) };
@@ -188,7 +194,7 @@ pub async fn who_made_a_link_is_on_record_and_so_is_the_consent_that_it_led_to(
         stand.store.connect(order.clone()).await?;
     }
     let rows = all(record).await?;
-    let connected = rows.iter().find(|row| row.deed == Deed::Connected).expect("it is on record");
+    let connected = rows.iter().find(|row| row.action == AuditAction::Connected).expect("it is on record");
     assert_eq!((rows.len(), Some(&connected.actor)), (2, by.as_ref()));
     let told = serde_json::to_string(&rows).expect("rows are JSON");
     assert!(!told.contains(&invite.ticket.to_string()), "{told}");
@@ -215,7 +221,7 @@ pub async fn the_rows_of_one_subject_are_read_page_by_page_the_newest_first(
             Connect { provider: provider("other"), ..stand.connect(connection, number, Generation(0)) };
         stand.store.connect(first).await?;
     }
-    for act in [Administer::Pause, Administer::Resume, Administer::Disconnect] {
+    for act in [OperatorCommand::Pause, OperatorCommand::Resume, OperatorCommand::Disconnect] {
         for connection in ["acme", "beta"] {
             stand.store.administer(&name(connection), act, stand.operation_id(), &operator()).await?;
         }

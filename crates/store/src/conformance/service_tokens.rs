@@ -328,9 +328,9 @@ pub async fn who_ordered_what_is_on_record_once_and_never_the_hash(desk: &Desk) 
     desk.store.revoke_token(again).await?;
     desk.revoke(7).await?;
     let expected = [
-        revocation(1).on_record(&old, desk.now()),
-        rotation(1, 2).on_record(&old, &new),
-        order(1).on_record(&made),
+        revocation(1).to_audit_row(&old, desk.now()),
+        rotation(1, 2).to_audit_row(&old, &new),
+        order(1).to_audit_row(&made),
     ];
     let rows = desk.store.audit(AuditFilter::default(), 10).await?;
     assert_eq!(rows, expected);

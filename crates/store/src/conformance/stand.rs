@@ -12,7 +12,7 @@ use jeton_core::id::{AttemptId, ConnectionName, GrantId, NodeId, OperationId, Pr
 use jeton_core::keep::attempt::{Act, Attempt, Trigger};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
 use jeton_core::keep::connection::{Connection, Generation, SealedTokens};
-use jeton_core::keep::ports::{Commit, Connect, Fail, StoreError, Verdict};
+use jeton_core::keep::ports::{Commit, Connect, Fail, FailureEffect, StoreError};
 use jeton_core::seal::Fingerprint;
 use jeton_core::time::{Clock, Timestamp};
 
@@ -192,14 +192,14 @@ impl Stand {
             replaces: claim.spends,
             tokens: self.tokens(number),
             due_at: Some(self.now() + Duration::from_mins(50)),
-            stray: None,
+            orphan: None,
             message: None,
         }
     }
 }
 
 /// The failure of a claim.
-pub(super) fn failure(claim: &Claim, verdict: Verdict, code: &str) -> Fail {
+pub(super) fn failure(claim: &Claim, verdict: FailureEffect, code: &str) -> Fail {
     Fail {
         connection: claim.connection.clone(),
         attempt: claim.attempt,

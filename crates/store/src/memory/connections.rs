@@ -9,8 +9,8 @@ use jeton_core::id::{ConnectionName, OperationId};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
 use jeton_core::keep::connection::Connection;
 use jeton_core::keep::ports::{
-    Administer, Commit, CommitAnswer, Connect, ConnectAnswer, ConnectionStore, Due, Fail, Listed, Skip,
-    StoreError,
+    Commit, CommitAnswer, Connect, ConnectAnswer, ConnectionStore, Due, Fail, ListedConnection,
+    OperatorCommand, Skip, StoreError,
 };
 use jeton_core::keep::rejection::{self, Rejection, RejectionAnswer};
 use jeton_core::time::Timestamp;
@@ -55,7 +55,11 @@ impl<H: Home> ConnectionStore for Kept<H> {
         self.read(move |image, _| image.find(&name).cloned()).await
     }
 
-    async fn list(&self, after: Option<&ConnectionName>, limit: usize) -> Result<Vec<Listed>, StoreError> {
+    async fn list(
+        &self,
+        after: Option<&ConnectionName>,
+        limit: usize,
+    ) -> Result<Vec<ListedConnection>, StoreError> {
         let after = after.cloned();
         let list = move |image: &Image, _| {
             let from = after.map_or(Bound::Unbounded, Bound::Excluded);
@@ -116,7 +120,7 @@ impl<H: Home> ConnectionStore for Kept<H> {
     async fn administer(
         &self,
         name: &ConnectionName,
-        act: Administer,
+        act: OperatorCommand,
         operation: OperationId,
         by: &Actor,
     ) -> Result<bool, StoreError> {

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use jeton_core::id::ConnectionName;
-use jeton_core::keep::consent::{Asked, Consent, Ending};
+use jeton_core::keep::consent::{AuthorizationRequest, Consent, ConsentOutcome};
 use jeton_core::keep::ports::{
-    CallBack, CallbackAnswer, ConsentKey, ConsentStore, FailExchange, FoundConsent, Invite, OpenAnswer,
-    Opening, StoreError, Then,
+    Callback, CallbackAction, CallbackAnswer, ConsentKey, ConsentStart, ConsentStartAnswer, ConsentStore,
+    FailExchange, FoundConsent, Invite, StoreError,
 };
 use jeton_core::time::Timestamp;
 
@@ -30,7 +30,7 @@ fn find(image: &Image, key: ConsentKey) -> Option<&Consent> {
 
 fn with_attempt(image: &Image, consent: &Consent) -> FoundConsent {
     let attempt = match consent.ending {
-        Some(Ending::Exchange(attempt)) => image.attempts.get(&attempt),
+        Some(ConsentOutcome::Exchange(attempt)) => image.attempts.get(&attempt),
         _ => None,
     };
     FoundConsent { consent: consent.clone(), attempt: attempt.map(|entry| entry.attempt.clone()) }
@@ -57,13 +57,13 @@ fn invite(draft: &Draft<'_>, invite: Invite) -> Timestamp {
     link_until
 }
 
-fn open(draft: &Draft<'_>, opening: Opening) -> OpenAnswer {
+fn open(draft: &Draft<'_>, opening: ConsentStart) -> ConsentStartAnswer {
     let (now, found) = (draft.now(), find(&draft.image(), ConsentKey::Ticket(opening.ticket)).cloned());
     if let Some(answer) = consents::stays(found.as_ref(), &opening, now) {
         return answer;
     }
     let until = now + opening.life;
-    let asked = Asked {
+    let asked = AuthorizationRequest {
         state: opening.state,
         browser: opening.browser,
         verifier: Some(opening.verifier),
@@ -73,19 +73,19 @@ fn open(draft: &Draft<'_>, opening: Opening) -> OpenAnswer {
     if let Some(consent) = found {
         draft.change().consents.insert(consent.id, Consent { asked: Some(asked), ..consent });
     }
-    OpenAnswer::Opened { until }
+    ConsentStartAnswer::Started { until }
 }
 
-fn call_back(draft: &Draft<'_>, callback: &CallBack) -> Result<CallbackAnswer, StoreError> {
+fn record_callback(draft: &Draft<'_>, callback: &Callback) -> Result<CallbackAnswer, StoreError> {
     let (now, found) = (draft.now(), find(&draft.image(), ConsentKey::State(callback.state)).cloned());
     if let Some(answer) = consents::unfit(found.as_ref(), callback, now) {
         return Ok(answer);
     }
     let Some(mut consent) = found else { return Ok(CallbackAnswer::Unknown) };
     consent.ending = Some(match &callback.then {
-        Then::Exchange { attempt, .. } => Ending::Exchange(*attempt),
-        Then::Refuse { code, message, .. } => {
-            Ending::Refused { code: code.clone(), message: message.clone() }
+        CallbackAction::Exchange { attempt, .. } => ConsentOutcome::Exchange(*attempt),
+        CallbackAction::Refuse { code, message, .. } => {
+            ConsentOutcome::Refused { code: code.clone(), message: message.clone() }
         }
     });
     if let Some(asked) = &mut consent.asked {
@@ -116,12 +116,12 @@ impl<H: Home> ConsentStore for Kept<H> {
         self.write(move |draft| Ok(invite(draft, order))).await
     }
 
-    async fn open_link(&self, opening: Opening) -> Result<OpenAnswer, StoreError> {
+    async fn start_consent(&self, opening: ConsentStart) -> Result<ConsentStartAnswer, StoreError> {
         self.write(move |draft| Ok(open(draft, opening))).await
     }
 
-    async fn call_back(&self, callback: CallBack) -> Result<CallbackAnswer, StoreError> {
-        self.write(move |draft| call_back(draft, &callback)).await
+    async fn record_callback(&self, callback: Callback) -> Result<CallbackAnswer, StoreError> {
+        self.write(move |draft| record_callback(draft, &callback)).await
     }
 
     async fn fail_exchange(&self, fail: FailExchange) -> Result<(), StoreError> {

@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 use jeton_core::keep::connection::Revision;
-use jeton_core::keep::ports::{ChangeFeed, Listed, StoreError};
+use jeton_core::keep::ports::{ChangeFeed, ListedConnection, StoreError};
 use tokio::time::timeout;
 
 use super::image::Image;
@@ -15,7 +15,7 @@ impl<H: Home> ChangeFeed for Kept<H> {
         self.read(|image, _| image.revision).await
     }
 
-    async fn changed_since(&self, seen: Revision, limit: usize) -> Result<Vec<Listed>, StoreError> {
+    async fn changed_since(&self, seen: Revision, limit: usize) -> Result<Vec<ListedConnection>, StoreError> {
         let changed = move |image: &Image, _| {
             let rows = image.connections.values().map(|row| &row.connection);
             let mut changed: Vec<_> = rows.filter(|row| row.revision > seen).cloned().collect();

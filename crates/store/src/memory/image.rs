@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jeton_core::id::{AttemptId, ConnectionName, ConsentId, GrantId, NodeId, OperationId};
 use jeton_core::keep::attempt::{Attempt, AttemptStatus};
 use jeton_core::keep::connection::{Connection, Revision};
-use jeton_core::keep::consent::{Consent, Ending};
+use jeton_core::keep::consent::{Consent, ConsentOutcome};
 use jeton_core::keep::ports::{Identity, LiveNode};
 use jeton_core::time::Timestamp;
 
@@ -96,12 +96,12 @@ impl Image {
             while let Some(open) = next.filter(|open| needed.insert(*open)) {
                 next = self.attempts.get(&open).and_then(|entry| entry.attempt.recovers);
             }
-            needed.extend(connection.strays.iter().map(|stray| stray.attempt));
+            needed.extend(connection.orphans.iter().map(|stray| stray.attempt));
             needed.extend(*origin);
         }
         needed.extend(self.consents.values().filter(|consent| consent.connection == *name).filter_map(
             |consent| match consent.ending {
-                Some(Ending::Exchange(attempt)) => Some(attempt),
+                Some(ConsentOutcome::Exchange(attempt)) => Some(attempt),
                 _ => None,
             },
         ));

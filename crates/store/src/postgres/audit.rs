@@ -20,21 +20,21 @@ pub(super) fn insert(record: &[AuditRow]) -> Statement {
     .blobs(record.iter().map(|row| Some(&row.id.as_bytes()[..])))
     .numbers(record.iter().map(|row| Some(row.at.as_micros())))
     .texts(written.iter().map(|[actor, _]| Some(actor.as_str())))
-    .texts(record.iter().map(|row| Some(row.deed.as_str())))
+    .texts(record.iter().map(|row| Some(row.action.as_str())))
     .texts(record.iter().map(|row| Some(row.subject.as_str())))
     .texts(written.iter().map(|[_, details]| Some(details.as_str())))
 }
 
 /// Puts a link on record that the same transaction has made. Its instant is that of the database.
 pub(super) fn insert_invited(invite: &Invite) -> Statement {
-    let row = invite.on_record(Timestamp::default());
+    let row = invite.to_audit_row(Timestamp::default());
     Statement::new(format!(
         "INSERT INTO audit ({AUDIT_COLUMNS}) SELECT id, created_at, $2, $3, $4, $5 FROM consents WHERE id = $1
          ON CONFLICT (id) DO NOTHING"
     ))
     .bytes(&row.id.as_bytes()[..])
     .text(row.actor.to_string().as_str())
-    .text(row.deed.as_str())
+    .text(row.action.as_str())
     .text(row.subject.as_str())
     .text(row.details.to_string().as_str())
 }

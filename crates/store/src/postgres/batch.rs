@@ -48,7 +48,7 @@ pub(super) async fn serve(shared: &Shared, mut calls: Vec<Box<dyn Call>>) -> Ser
         Err(failure) => {
             let served = if failure.is_a_lock() { Served::Locked } else { Served::All };
             let error = failure.into_store_error(&shared.address);
-            if error.may_pass() {
+            if error.is_transient() {
                 tracing::warn!(calls = calls.len(), %error, "a batch of the store failed");
             }
             for call in calls {

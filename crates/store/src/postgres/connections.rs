@@ -8,8 +8,8 @@ use jeton_core::id::{ConnectionName, OperationId};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
 use jeton_core::keep::connection::Connection;
 use jeton_core::keep::ports::{
-    Administer, Commit, CommitAnswer, Connect, ConnectAnswer, ConnectionStore, Due, Fail, Listed, Skip,
-    StoreError,
+    Commit, CommitAnswer, Connect, ConnectAnswer, ConnectionStore, Due, Fail, ListedConnection,
+    OperatorCommand, Skip, StoreError,
 };
 use jeton_core::keep::rejection::{self, Rejection, RejectionAnswer};
 use jeton_core::time::Timestamp;
@@ -57,7 +57,11 @@ impl ConnectionStore for PostgresStore {
         Ok(table::read_rows(&rows)?.pop())
     }
 
-    async fn list(&self, after: Option<&ConnectionName>, limit: usize) -> Result<Vec<Listed>, StoreError> {
+    async fn list(
+        &self,
+        after: Option<&ConnectionName>,
+        limit: usize,
+    ) -> Result<Vec<ListedConnection>, StoreError> {
         let page = "SELECT * FROM connections WHERE name > $1 ORDER BY name LIMIT $2";
         let list = Statement::new(table::select(page, "name"))
             .text(after.map_or("", ConnectionName::as_str))
@@ -128,7 +132,7 @@ impl ConnectionStore for PostgresStore {
     async fn administer(
         &self,
         name: &ConnectionName,
-        act: Administer,
+        act: OperatorCommand,
         operation: OperationId,
         by: &Actor,
     ) -> Result<bool, StoreError> {

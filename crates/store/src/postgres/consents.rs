@@ -2,10 +2,10 @@
 
 use async_trait::async_trait;
 use jeton_core::id::{AttemptId, ConnectionName};
-use jeton_core::keep::consent::{Consent, Ending};
+use jeton_core::keep::consent::{Consent, ConsentOutcome};
 use jeton_core::keep::ports::{
-    CallBack, CallbackAnswer, ConsentKey, ConsentStore, FailExchange, FoundConsent, Invite, OpenAnswer,
-    Opening, StoreError,
+    Callback, CallbackAnswer, ConsentKey, ConsentStart, ConsentStartAnswer, ConsentStore, FailExchange,
+    FoundConsent, Invite, StoreError,
 };
 use jeton_core::time::Timestamp;
 use tokio_postgres::Row;
@@ -28,7 +28,7 @@ fn find(key: ConsentKey, lock: &str) -> Statement {
         .bytes(&bytes[..])
 }
 
-async fn open(shared: &Shared, opening: &Opening) -> Result<OpenAnswer, Failure> {
+async fn open(shared: &Shared, opening: &ConsentStart) -> Result<ConsentStartAnswer, Failure> {
     let mut session = shared.sessions.lend().await?;
     let row = find(ConsentKey::Ticket(opening.ticket), "FOR UPDATE");
     let (rows, now) = locked(shared, &mut session, [row]).await?;
@@ -36,7 +36,7 @@ async fn open(shared: &Shared, opening: &Opening) -> Result<OpenAnswer, Failure>
     let stays = consents::stays(found.as_ref(), opening, now);
     let (Some(consent), None) = (found, stays) else {
         end(session, Vec::new()).await?;
-        return Ok(stays.unwrap_or(OpenAnswer::Unknown));
+        return Ok(stays.unwrap_or(ConsentStartAnswer::Unknown));
     };
     let until = now + opening.life;
     let open = Statement::new(
@@ -49,10 +49,10 @@ async fn open(shared: &Shared, opening: &Opening) -> Result<OpenAnswer, Failure>
     .number(now.as_micros())
     .number(until.as_micros());
     end(session, vec![open]).await?;
-    Ok(OpenAnswer::Opened { until })
+    Ok(ConsentStartAnswer::Started { until })
 }
 
-async fn call_back(shared: &Shared, callback: &CallBack) -> Result<CallbackAnswer, Failure> {
+async fn record_callback(shared: &Shared, callback: &Callback) -> Result<CallbackAnswer, Failure> {
     let mut session = shared.sessions.lend().await?;
     let row = find(ConsentKey::State(callback.state), "FOR UPDATE");
     let (rows, now) = locked(shared, &mut session, [row]).await?;
@@ -122,7 +122,7 @@ impl PostgresStore {
     async fn with_attempts(&self, rows: &[Row]) -> Result<Vec<FoundConsent>, StoreError> {
         let found: Vec<Consent> = rows.iter().map(|row| rows::consent(row)).collect::<Result<_, _>>()?;
         let of = |consent: &Consent| match consent.ending {
-            Some(Ending::Exchange(attempt)) => Some(attempt),
+            Some(ConsentOutcome::Exchange(attempt)) => Some(attempt),
             _ => None,
         };
         let ids: Vec<AttemptId> = found.iter().filter_map(of).collect();
@@ -154,14 +154,14 @@ impl ConsentStore for PostgresStore {
         })
     }
 
-    async fn open_link(&self, opening: Opening) -> Result<OpenAnswer, StoreError> {
+    async fn start_consent(&self, opening: ConsentStart) -> Result<ConsentStartAnswer, StoreError> {
         let (shared, opening) = (&*self.shared, &opening);
         shared.patiently(|| open(shared, opening)).await
     }
 
-    async fn call_back(&self, callback: CallBack) -> Result<CallbackAnswer, StoreError> {
+    async fn record_callback(&self, callback: Callback) -> Result<CallbackAnswer, StoreError> {
         let (shared, callback) = (&*self.shared, &callback);
-        shared.patiently(|| call_back(shared, callback)).await
+        shared.patiently(|| record_callback(shared, callback)).await
     }
 
     async fn fail_exchange(&self, fail: FailExchange) -> Result<(), StoreError> {

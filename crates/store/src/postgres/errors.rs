@@ -127,7 +127,7 @@ impl Failure {
     /// Whether one call of a batch alone may be to blame: its row breaks a rule, or is locked by somebody else.
     pub(super) fn may_be_of_one_call(&self) -> bool {
         match self {
-            Self::Store(error) => !error.may_pass(),
+            Self::Store(error) => !error.is_transient(),
             _ => self.state().is_some_and(|state| {
                 *state == SqlState::LOCK_NOT_AVAILABLE || matches!(&state.code()[..2], "22" | "23")
             }),

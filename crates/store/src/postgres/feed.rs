@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use jeton_core::keep::connection::Revision;
-use jeton_core::keep::ports::{ChangeFeed, Listed, StoreError};
+use jeton_core::keep::ports::{ChangeFeed, ListedConnection, StoreError};
 use tokio::time::Instant;
 use tokio_postgres::Row;
 
@@ -74,7 +74,7 @@ impl ChangeFeed for PostgresStore {
         Ok(there.last().map_or(Revision(0), |(revision, _)| *revision))
     }
 
-    async fn changed_since(&self, seen: Revision, limit: usize) -> Result<Vec<Listed>, StoreError> {
+    async fn changed_since(&self, seen: Revision, limit: usize) -> Result<Vec<ListedConnection>, StoreError> {
         let feed = &self.shared.feed;
         if feed.floor().is_none() {
             feed.begin(Instant::now(), &Vec::new());

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::connection::Revision;
-use jeton_core::keep::ports::{Listed, revision_of};
+use jeton_core::keep::ports::{ListedConnection, revision_of};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -167,7 +167,7 @@ impl Feed {
     }
 
     /// Takes what was found for a follower, and leaves what it has not got.
-    pub(super) fn hand_in(&self, asked: &Asked, mut rows: Vec<Listed>) -> Vec<Listed> {
+    pub(super) fn hand_in(&self, asked: &Asked, mut rows: Vec<ListedConnection>) -> Vec<ListedConnection> {
         let mut state = self.locked();
         for (revision, _) in &asked.late {
             state.known.remove(revision);

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use jeton_core::id::NodeId;
-use jeton_core::keep::ports::{Beat, Heard, NodeStore, StoreError};
+use jeton_core::keep::ports::{Heartbeat, HeartbeatReply, NodeStore, StoreError};
 
 use super::PostgresStore;
 use super::statement::Statement;
@@ -10,7 +10,7 @@ use super::table::{self, STATEMENT_INSTANT};
 use crate::rows::{self, LIVE_NODE_COLUMNS, micros};
 use crate::rules::NODES_REMEMBERED;
 
-fn beat(beat: &Beat, now: Option<i64>) -> Statement {
+fn beat(beat: &Heartbeat, now: Option<i64>) -> Statement {
     Statement::new(format!(
         "INSERT INTO nodes (id, name, version, definitions, started_at, seen_at, live_until)
          VALUES ($2, $3, $4, $5, {STATEMENT_INSTANT}, {STATEMENT_INSTANT}, {STATEMENT_INSTANT} + $6)
@@ -28,7 +28,7 @@ fn beat(beat: &Beat, now: Option<i64>) -> Statement {
 
 #[async_trait]
 impl NodeStore for PostgresStore {
-    async fn beat(&self, order: Beat) -> Result<Heard, StoreError> {
+    async fn record_heartbeat(&self, order: Heartbeat) -> Result<HeartbeatReply, StoreError> {
         let now = self.told_instant();
         let others = Statement::new(format!(
             "SELECT {LIVE_NODE_COLUMNS} FROM nodes WHERE id <> $2 AND live_until > {STATEMENT_INSTANT}
@@ -43,7 +43,7 @@ impl NodeStore for PostgresStore {
         let mut answers = self.write_all(statements).await?;
         let others = answers.pop().unwrap_or_default();
         let beat = answers.pop().unwrap_or_default();
-        Ok(Heard {
+        Ok(HeartbeatReply {
             now: table::instant(&beat)?,
             others: others.iter().map(|row| rows::live_node(row)).collect::<Result<_, _>>()?,
         })

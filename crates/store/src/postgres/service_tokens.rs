@@ -74,7 +74,7 @@ async fn create(shared: &Shared, create: &Create) -> Result<CreateAnswer, Failur
         return Ok(made.map_or(taken, |made| CreateAnswer::Created(Box::new(made))));
     }
     let token = ServiceToken::new(create.clone(), now);
-    let statements = vec![insert(&token), audit::insert(&[create.on_record(&token)])];
+    let statements = vec![insert(&token), audit::insert(&[create.to_audit_row(&token)])];
     let answers = end(session, statements).await?;
     Ok(CreateAnswer::Created(found(&read(&answers.concat())?, create.id)?))
 }
@@ -98,7 +98,7 @@ async fn rotate(shared: &Shared, rotate: &Rotate) -> Result<RotateAnswer, Failur
                 statements.extend([
                     insert(&new),
                     replace(&old),
-                    audit::insert(&[rotate.on_record(&old, &new)]),
+                    audit::insert(&[rotate.to_audit_row(&old, &new)]),
                 ]);
             }
             Err(over) => {
@@ -130,7 +130,7 @@ async fn revoke(shared: &Shared, revoke: &Revoke) -> Result<Option<ServiceToken>
     ))
     .bytes(&revoke.id.as_bytes()[..])
     .number(now.as_micros());
-    let answers = end(session, vec![update, audit::insert(&[revoke.on_record(token, now)])]).await?;
+    let answers = end(session, vec![update, audit::insert(&[revoke.to_audit_row(token, now)])]).await?;
     Ok(read(&answers.concat())?.pop())
 }
 

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use jeton_core::id::AttemptId;
 use jeton_core::keep::connection::Connection;
-use jeton_core::keep::ports::{Listed, StoreError};
+use jeton_core::keep::ports::{ListedConnection, StoreError};
 use jeton_core::time::Timestamp;
 use tokio_postgres::Row;
 
@@ -98,9 +98,9 @@ pub(super) fn read(rows: &[Row]) -> Result<Vec<Held>, StoreError> {
         let attempt = columns.bytes_or_null("attempt", AttemptId::from_bytes)?;
         let stray = attempt.map(|attempt| rows::stray(attempt, &mut columns)).transpose()?;
         match found.last_mut() {
-            Some(last) if last.row.name == connection.name => last.row.strays.extend(stray),
+            Some(last) if last.row.name == connection.name => last.row.orphans.extend(stray),
             _ => {
-                connection.strays.extend(stray);
+                connection.orphans.extend(stray);
                 found.push(Held { row: connection, origin });
             }
         }
@@ -114,7 +114,7 @@ pub(super) fn read_rows(rows: &[Row]) -> Result<Vec<Connection>, StoreError> {
 }
 
 /// Each connection alone, so that one that cannot be read keeps no other away.
-pub(super) fn read_each(rows: &[Row]) -> Result<Vec<Listed>, StoreError> {
+pub(super) fn read_each(rows: &[Row]) -> Result<Vec<ListedConnection>, StoreError> {
     let name = |row: &Row| row.try_get::<_, String>(0).ok();
     let mut found = Vec::new();
     for of_one in rows.chunk_by(|one, next| name(one) == name(next)) {

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use jeton_core::id::{AttemptId, ConnectionName, GrantId};
 use jeton_core::keep::attempt::{Attempt, Trigger};
-use jeton_core::keep::connection::{Connection, SealedTokens, Stray};
+use jeton_core::keep::connection::{Connection, OrphanReply, SealedTokens};
 use jeton_core::seal::Fingerprint;
 use jeton_core::time::Timestamp;
 
@@ -84,7 +84,7 @@ fn connections(rows: &[&Connection]) -> Statement {
     });
     let of = || rows.iter().copied();
     let lease = || of().map(|row| row.lease.as_ref());
-    let brake = || of().map(|row| row.brake.as_ref());
+    let brake = || of().map(|row| row.backoff.as_ref());
     Statement::new(SQL.as_str())
         .texts(of().map(|row| Some(row.name.as_str())))
         .texts(of().map(|row| Some(row.provider.as_str())))
@@ -163,11 +163,13 @@ fn strays(pairs: &[(Option<&Held>, &Held)]) -> Vec<Statement> {
         format!("INSERT INTO strays ({columns}) SELECT * FROM unnest({})", parameters(&columns))
     });
     let mut gone: Vec<AttemptId> = Vec::new();
-    let mut come: Vec<(&Connection, &Stray)> = Vec::new();
+    let mut come: Vec<(&Connection, &OrphanReply)> = Vec::new();
     for (was, now) in pairs {
-        let before = was.map_or(&[][..], |was| &was.row.strays);
-        gone.extend(before.iter().filter(|stray| !now.row.strays.contains(stray)).map(|stray| stray.attempt));
-        let new = now.row.strays.iter().filter(|stray| !before.contains(stray));
+        let before = was.map_or(&[][..], |was| &was.row.orphans);
+        gone.extend(
+            before.iter().filter(|stray| !now.row.orphans.contains(stray)).map(|stray| stray.attempt),
+        );
+        let new = now.row.orphans.iter().filter(|stray| !before.contains(stray));
         come.extend(new.map(|stray| (&now.row, stray)));
     }
     let mut statements = Vec::new();

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use jeton_core::access::{ServiceToken, ServiceTokenId, TokenHash, TokenRevision};
-use jeton_core::audit::{Actor, AuditRow, Deed};
+use jeton_core::audit::{Actor, AuditAction, AuditRow};
 use jeton_core::id::{AttemptId, ConnectionName, ConsentId, GrantId, NodeId, OperationId};
 use jeton_core::keep::attempt::{Act, Attempt, AttemptStatus, Trigger};
-use jeton_core::keep::connection::{Brake, Connection, Generation, GrantState, Lease, Revision, Stray};
-use jeton_core::keep::consent::{Asked, Consent, Ending};
-use jeton_core::keep::ports::{Listed, LiveNode, StoreError, Then, Unreadable};
+use jeton_core::keep::connection::{
+    Connection, Generation, GrantState, Lease, OrphanReply, RejectionBackoff, Revision,
+};
+use jeton_core::keep::consent::{AuthorizationRequest, Consent, ConsentOutcome};
+use jeton_core::keep::ports::{CallbackAction, ListedConnection, LiveNode, StoreError, UnreadableRow};
 use jeton_core::seal::Fingerprint;
 
 #[cfg(doc)]
@@ -49,15 +51,18 @@ pub(crate) fn connection(row: &dyn Cells) -> Result<(Connection, Columns<'_>), S
         cooling_until: columns.instant_or_null("cooling_until")?,
         failures: u32::try_from(columns.count("failures")?).unwrap_or(u32::MAX),
         last_error: columns.text_or_null("last_error")?,
-        brake: brake(&mut columns)?,
-        strays: Vec::new(),
+        backoff: rejection_backoff(&mut columns)?,
+        orphans: Vec::new(),
         created_at: columns.instant("created_at")?,
     };
     Ok((connection, columns))
 }
 
 /// Puts the error of one row of [`CONNECTION_COLUMNS`] in its place in a list, if the row tells at least which it is.
-pub(crate) fn listed(row: &dyn Cells, read: Result<Connection, StoreError>) -> Result<Listed, StoreError> {
+pub(crate) fn listed(
+    row: &dyn Cells,
+    read: Result<Connection, StoreError>,
+) -> Result<ListedConnection, StoreError> {
     let error = match read {
         Ok(row) => return Ok(Ok(row)),
         Err(error) => error,
@@ -67,7 +72,7 @@ pub(crate) fn listed(row: &dyn Cells, read: Result<Connection, StoreError>) -> R
     let revision = revision.and_then(|revision| u64::try_from(revision).ok());
     match (name.zip(revision), error) {
         (Some((name, revision)), StoreError::Inconsistent { table, column, what, .. }) => {
-            Ok(Err(Unreadable { name, revision: Revision(revision), table, column, what }))
+            Ok(Err(UnreadableRow { name, revision: Revision(revision), table, column, what }))
         }
         (_, error) => Err(error),
     }
@@ -80,16 +85,20 @@ fn lease(columns: &mut Columns<'_>) -> Result<Option<Lease>, StoreError> {
     Ok(attempt.zip(node).zip(until).map(|((attempt, node), until)| Lease { attempt, node, until }))
 }
 
-fn brake(columns: &mut Columns<'_>) -> Result<Option<Brake>, StoreError> {
+fn rejection_backoff(columns: &mut Columns<'_>) -> Result<Option<RejectionBackoff>, StoreError> {
     let generation = columns.count_or_null("brake_generation")?.map(Generation);
     let until = columns.instant_or_null("brake_until")?;
     let step = columns.count_or_null("brake_step")?.map(Duration::from_micros);
-    Ok(generation.zip(until).zip(step).map(|((generation, until), step)| Brake { generation, until, step }))
+    Ok(generation.zip(until).zip(step).map(|((generation, until), step)| RejectionBackoff {
+        generation,
+        until,
+        step,
+    }))
 }
 
 /// Reads what follows the attempt of a stray: `grant_id, generation,` and [`TOKEN_COLUMNS`].
-pub(crate) fn stray(attempt: AttemptId, columns: &mut Columns<'_>) -> Result<Stray, StoreError> {
-    Ok(Stray {
+pub(crate) fn stray(attempt: AttemptId, columns: &mut Columns<'_>) -> Result<OrphanReply, StoreError> {
+    Ok(OrphanReply {
         attempt,
         grant: columns.bytes("grant_id", GrantId::from_bytes)?,
         generation: Generation(columns.count("generation")?),
@@ -151,28 +160,34 @@ pub(crate) fn consent(row: &dyn Cells) -> Result<Consent, StoreError> {
     })
 }
 
-fn asked(columns: &mut Columns<'_>) -> Result<Option<Asked>, StoreError> {
+fn asked(columns: &mut Columns<'_>) -> Result<Option<AuthorizationRequest>, StoreError> {
     let state = columns.bytes_or_null("state", Fingerprint::from_bytes)?;
     let browser = columns.bytes_or_null("browser", Fingerprint::from_bytes)?;
     let verifier = columns.blob_or_null("verifier")?;
     let at = columns.instant_or_null("asked_at")?;
     let until = columns.instant_or_null("asked_until")?;
-    Ok(state.zip(at).zip(until).map(|((state, at), until)| Asked { state, browser, verifier, at, until }))
+    Ok(state.zip(at).zip(until).map(|((state, at), until)| AuthorizationRequest {
+        state,
+        browser,
+        verifier,
+        at,
+        until,
+    }))
 }
 
-fn ending(columns: &mut Columns<'_>) -> Result<Option<Ending>, StoreError> {
+fn ending(columns: &mut Columns<'_>) -> Result<Option<ConsentOutcome>, StoreError> {
     let attempt = columns.bytes_or_null("attempt", AttemptId::from_bytes)?;
     let code = columns.text_or_null("refused_code")?;
     let message = columns.text_or_null("refused_message")?;
-    let refused = code.zip(message).map(|(code, message)| Ending::Refused { code, message });
-    Ok(attempt.map(Ending::Exchange).or(refused))
+    let refused = code.zip(message).map(|(code, message)| ConsentOutcome::Refused { code, message });
+    Ok(attempt.map(ConsentOutcome::Exchange).or(refused))
 }
 
 /// How a consent ends, as its columns `attempt, refused_code, refused_message` say it.
-pub(crate) fn ending_columns(then: &Then) -> (Option<AttemptId>, Option<&str>, Option<&str>) {
+pub(crate) fn ending_columns(then: &CallbackAction) -> (Option<AttemptId>, Option<&str>, Option<&str>) {
     match then {
-        Then::Exchange { attempt, .. } => (Some(*attempt), None, None),
-        Then::Refuse { code, message, .. } => (None, Some(code), Some(message)),
+        CallbackAction::Exchange { attempt, .. } => (Some(*attempt), None, None),
+        CallbackAction::Refuse { code, message, .. } => (None, Some(code), Some(message)),
     }
 }
 
@@ -241,7 +256,7 @@ pub(crate) fn audit_row(row: &dyn Cells) -> Result<AuditRow, StoreError> {
         id,
         at: columns.instant("at")?,
         actor: columns.named("actor", Actor::parse)?,
-        deed: columns.named("deed", Deed::parse)?,
+        action: columns.named("deed", AuditAction::parse)?,
         subject: columns.named("subject", |subject| Some(subject.to_owned()))?,
         details: columns.named("details", |details| serde_json::from_str(details).ok())?,
     })

@@ -24,7 +24,7 @@ pub(super) fn insert(writing: &Writing<'_>, row: &AuditRow) -> Result<(), Failur
         ":id": row.id.as_bytes(),
         ":at": row.at.as_micros(),
         ":actor": row.actor.to_string(),
-        ":deed": row.deed.as_str(),
+        ":deed": row.action.as_str(),
         ":subject": row.subject,
         ":details": row.details.to_string(),
     })?;

@@ -8,8 +8,8 @@ use jeton_core::id::{ConnectionName, OperationId};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
 use jeton_core::keep::connection::Connection;
 use jeton_core::keep::ports::{
-    Administer, Commit, CommitAnswer, Connect, ConnectAnswer, ConnectionStore, Due, Fail, Listed, Skip,
-    StoreError,
+    Commit, CommitAnswer, Connect, ConnectAnswer, ConnectionStore, Due, Fail, ListedConnection,
+    OperatorCommand, Skip, StoreError,
 };
 use jeton_core::keep::rejection::{self, Rejection, RejectionAnswer};
 use jeton_core::time::Timestamp;
@@ -66,7 +66,11 @@ impl ConnectionStore for SqliteStore {
         self.readers.read(move |conn| table::find(conn, drift, &name)).await
     }
 
-    async fn list(&self, after: Option<&ConnectionName>, limit: usize) -> Result<Vec<Listed>, StoreError> {
+    async fn list(
+        &self,
+        after: Option<&ConnectionName>,
+        limit: usize,
+    ) -> Result<Vec<ListedConnection>, StoreError> {
         let after = after.map_or(String::new(), ToString::to_string);
         let drift = self.shared.steady.moment().drift;
         let list = move |conn: &rusqlite::Connection| {
@@ -123,7 +127,7 @@ impl ConnectionStore for SqliteStore {
     async fn administer(
         &self,
         name: &ConnectionName,
-        act: Administer,
+        act: OperatorCommand,
         operation: OperationId,
         by: &Actor,
     ) -> Result<bool, StoreError> {

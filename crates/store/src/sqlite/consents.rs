@@ -2,10 +2,10 @@
 
 use async_trait::async_trait;
 use jeton_core::id::{AttemptId, ConnectionName};
-use jeton_core::keep::consent::{Consent, Ending};
+use jeton_core::keep::consent::{Consent, ConsentOutcome};
 use jeton_core::keep::ports::{
-    CallBack, CallbackAnswer, ConsentKey, ConsentStore, FailExchange, FoundConsent, Invite, OpenAnswer,
-    Opening, StoreError,
+    Callback, CallbackAnswer, ConsentKey, ConsentStart, ConsentStartAnswer, ConsentStore, FailExchange,
+    FoundConsent, Invite, StoreError,
 };
 use jeton_core::seal::Fingerprint;
 use jeton_core::time::Timestamp;
@@ -35,7 +35,9 @@ fn with_attempt(
     consent: Consent,
 ) -> Result<FoundConsent, Failure> {
     let attempt = match consent.ending {
-        Some(Ending::Exchange(attempt)) => log::find(conn, drift, attempt)?.map(|(attempt, _)| attempt),
+        Some(ConsentOutcome::Exchange(attempt)) => {
+            log::find(conn, drift, attempt)?.map(|(attempt, _)| attempt)
+        }
         _ => None,
     };
     Ok(FoundConsent { consent, attempt })
@@ -75,16 +77,16 @@ fn invite(writing: &Writing<'_>, invite: &Invite) -> Result<Timestamp, Failure> 
         ":created_at": writing.now.as_micros(),
         ":link_until": until.as_micros(),
     })?;
-    audit::insert(writing, &invite.on_record(writing.now))?;
+    audit::insert(writing, &invite.to_audit_row(writing.now))?;
     Ok(until)
 }
 
-fn open(writing: &Writing<'_>, opening: &Opening) -> Result<OpenAnswer, Failure> {
+fn open(writing: &Writing<'_>, opening: &ConsentStart) -> Result<ConsentStartAnswer, Failure> {
     let found = find(writing.conn, ConsentKey::Ticket(opening.ticket))?;
     if let Some(answer) = consents::stays(found.as_ref(), opening, writing.now) {
         return Ok(answer);
     }
-    let Some(consent) = found else { return Ok(OpenAnswer::Unknown) };
+    let Some(consent) = found else { return Ok(ConsentStartAnswer::Unknown) };
     let until = writing.now + opening.life;
     let mut update = writing.conn.prepare_cached(
         "UPDATE consents SET state = :state, browser = :browser, verifier = :verifier, asked_at = :at,
@@ -99,10 +101,10 @@ fn open(writing: &Writing<'_>, opening: &Opening) -> Result<OpenAnswer, Failure>
         ":at": writing.now.as_micros(),
         ":until": until.as_micros(),
     })?;
-    Ok(OpenAnswer::Opened { until })
+    Ok(ConsentStartAnswer::Started { until })
 }
 
-fn call_back(writing: &Writing<'_>, callback: &CallBack) -> Result<CallbackAnswer, Failure> {
+fn record_callback(writing: &Writing<'_>, callback: &Callback) -> Result<CallbackAnswer, Failure> {
     let found = find(writing.conn, ConsentKey::State(callback.state))?;
     if let Some(answer) = consents::unfit(found.as_ref(), callback, writing.now) {
         return Ok(answer);
@@ -142,12 +144,12 @@ impl ConsentStore for SqliteStore {
         self.write(move |writing| invite(writing, &order)).await
     }
 
-    async fn open_link(&self, opening: Opening) -> Result<OpenAnswer, StoreError> {
+    async fn start_consent(&self, opening: ConsentStart) -> Result<ConsentStartAnswer, StoreError> {
         self.write(move |writing| open(writing, &opening)).await
     }
 
-    async fn call_back(&self, callback: CallBack) -> Result<CallbackAnswer, StoreError> {
-        self.write(move |writing| call_back(writing, &callback)).await
+    async fn record_callback(&self, callback: Callback) -> Result<CallbackAnswer, StoreError> {
+        self.write(move |writing| record_callback(writing, &callback)).await
     }
 
     async fn fail_exchange(&self, fail: FailExchange) -> Result<(), StoreError> {

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use jeton_core::keep::connection::Revision;
-use jeton_core::keep::ports::{ChangeFeed, Listed, StoreError};
+use jeton_core::keep::ports::{ChangeFeed, ListedConnection, StoreError};
 
 use super::connections::capped;
 use super::writer::{Order, Shared, read_revision};
@@ -38,7 +38,7 @@ impl ChangeFeed for SqliteStore {
         self.readers.read(|conn| Ok(read_revision(conn)?)).await
     }
 
-    async fn changed_since(&self, seen: Revision, limit: usize) -> Result<Vec<Listed>, StoreError> {
+    async fn changed_since(&self, seen: Revision, limit: usize) -> Result<Vec<ListedConnection>, StoreError> {
         let parameters = (signed(seen.0), capped(limit));
         let drift = self.shared.steady.moment().drift;
         self.readers.read(move |conn| table::select(conn, drift, &changed_sql(), parameters)).await

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use jeton_core::keep::connection::{Connection, Revision};
-use jeton_core::keep::ports::{Identity, StoreError, Unreadable};
+use jeton_core::keep::ports::{Identity, StoreError, UnreadableRow};
 use jeton_core::time::SystemClock;
 
 use super::errors::Failure;
@@ -67,7 +67,7 @@ fn look(path: &Path, busy_timeout: Duration) -> Result<Inspection, Failure> {
         let all = format!("SELECT {} FROM connections ORDER BY name", table::columns());
         let drift = steady::drift(&snapshot, &SystemClock)?;
         let rows = table::select(&snapshot, drift, &all, ())?;
-        found.connections = rows.into_iter().collect::<Result<_, _>>().map_err(Unreadable::into_error)?;
+        found.connections = rows.into_iter().collect::<Result<_, _>>().map_err(UnreadableRow::into_error)?;
     }
     snapshot.rollback()?;
     Ok(found)

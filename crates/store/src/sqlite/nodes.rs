@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use jeton_core::id::NodeId;
-use jeton_core::keep::ports::{Beat, Heard, NodeStore, StoreError};
+use jeton_core::keep::ports::{Heartbeat, HeartbeatReply, NodeStore, StoreError};
 use rusqlite::{named_params, params};
 
 use super::errors::Failure;
@@ -11,7 +11,7 @@ use super::{SqliteStore, table};
 use crate::rows::{self, LIVE_NODE_COLUMNS};
 use crate::rules::NODES_REMEMBERED;
 
-fn beat(writing: &Writing<'_>, beat: &Beat) -> Result<Heard, Failure> {
+fn beat(writing: &Writing<'_>, beat: &Heartbeat) -> Result<HeartbeatReply, Failure> {
     let mut forget = writing.conn.prepare_cached("DELETE FROM nodes WHERE seen_at < ?")?;
     forget.execute(params![(writing.now - NODES_REMEMBERED).as_micros()])?;
     let mut upsert = writing.conn.prepare_cached(
@@ -33,12 +33,12 @@ fn beat(writing: &Writing<'_>, beat: &Beat) -> Result<Heard, Failure> {
     );
     let bound = params![beat.node.as_bytes(), writing.now.as_micros()];
     let others = table::all(writing.conn, &sql, bound, |row| rows::live_node(row))?;
-    Ok(Heard { now: writing.now, others })
+    Ok(HeartbeatReply { now: writing.now, others })
 }
 
 #[async_trait]
 impl NodeStore for SqliteStore {
-    async fn beat(&self, order: Beat) -> Result<Heard, StoreError> {
+    async fn record_heartbeat(&self, order: Heartbeat) -> Result<HeartbeatReply, StoreError> {
         self.write(move |writing| beat(writing, &order)).await
     }
 

@@ -60,7 +60,7 @@ fn create(writing: &Writing<'_>, create: &Create) -> Result<CreateAnswer, Failur
     }
     let token = ServiceToken::new(create.clone(), writing.now);
     insert(writing, &token)?;
-    audit::insert(writing, &create.on_record(&token))?;
+    audit::insert(writing, &create.to_audit_row(&token))?;
     Ok(CreateAnswer::Created(Box::new(found(writing.conn, create.id)?)))
 }
 
@@ -77,7 +77,7 @@ fn rotate(writing: &Writing<'_>, rotate: &Rotate) -> Result<RotateAnswer, Failur
         ))?;
         let successor = old.successor.as_ref().map(ServiceTokenId::as_bytes);
         update.execute(params![old.expires_at.map(Timestamp::as_micros), successor, old.id.as_bytes()])?;
-        audit::insert(writing, &rotate.on_record(&old, &new))?;
+        audit::insert(writing, &rotate.to_audit_row(&old, &new))?;
     }
     let [old, new] = [rotate.of, rotate.id].map(|id| found(writing.conn, id).map(Box::new));
     Ok(RotateAnswer::Rotated { old: old?, new: new? })
@@ -90,7 +90,7 @@ fn revoke(writing: &Writing<'_>, revoke: &Revoke) -> Result<Option<ServiceToken>
     let changed = update.execute(params![writing.now.as_micros(), revoke.id.as_bytes()])? > 0;
     let token = find(writing.conn, revoke.id)?;
     if let Some(revoked) = token.as_ref().filter(|_| changed) {
-        audit::insert(writing, &revoke.on_record(revoked, writing.now))?;
+        audit::insert(writing, &revoke.to_audit_row(revoked, writing.now))?;
     }
     Ok(token)
 }

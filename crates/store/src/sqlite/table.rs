@@ -2,8 +2,10 @@
 
 use jeton_core::id::{AttemptId, ConnectionName};
 use jeton_core::keep::attempt::Trigger;
-use jeton_core::keep::connection::{Brake, Connection, Lease, Revision, SealedTokens, Stray};
-use jeton_core::keep::ports::{Listed, StoreError};
+use jeton_core::keep::connection::{
+    Connection, Lease, OrphanReply, RejectionBackoff, Revision, SealedTokens,
+};
+use jeton_core::keep::ports::{ListedConnection, StoreError};
 use jeton_core::seal::Fingerprint;
 use jeton_core::time::Timestamp;
 use rusqlite::{OptionalExtension as _, Row, named_params, params};
@@ -27,7 +29,7 @@ pub(super) fn connection(row: &Row<'_>, drift: Drift) -> Result<Connection, Stor
     Ok(Connection {
         lease: found.lease.map(|lease| Lease { until: rebased(lease.until), ..lease }),
         cooling_until: found.cooling_until.map(rebased),
-        brake: found.brake.map(|brake| Brake { until: rebased(brake.until), ..brake }),
+        backoff: found.backoff.map(|backoff| RejectionBackoff { until: rebased(backoff.until), ..backoff }),
         ..found
     })
 }
@@ -62,7 +64,7 @@ pub(super) fn select(
     drift: Drift,
     sql: &str,
     params: impl rusqlite::Params,
-) -> Result<Vec<Listed>, Failure> {
+) -> Result<Vec<ListedConnection>, Failure> {
     let mut statement = conn.prepare_cached(sql)?;
     let mut rows = statement.query(params)?;
     let mut found = Vec::new();
@@ -125,7 +127,7 @@ fn complete(conn: &rusqlite::Connection, mut row: Connection) -> Result<Connecti
     let sql = format!(
         "SELECT attempt, grant_id, generation, {TOKEN_COLUMNS} FROM strays WHERE connection = ? ORDER BY attempt"
     );
-    row.strays = all(conn, &sql, params![row.name.as_str()], |found| {
+    row.orphans = all(conn, &sql, params![row.name.as_str()], |found| {
         let mut columns = Columns::new(found, "strays");
         let attempt = columns.bytes("attempt", AttemptId::from_bytes)?;
         rows::stray(attempt, &mut columns.keyed(&attempt))
@@ -153,7 +155,7 @@ pub(super) fn save(
     {
         write_tokens(writing, &row, attempt)?;
     }
-    let strays_before = before.map_or(&[][..], |before| &before.strays);
+    let strays_before = before.map_or(&[][..], |before| &before.orphans);
     write_strays(writing, strays_before, &row)
 }
 
@@ -202,9 +204,9 @@ fn write_row(writing: &Writing<'_>, row: &Connection) -> Result<(), Failure> {
             ":cooling_until": row.cooling_until.map(Timestamp::as_micros),
             ":failures": row.failures,
             ":last_error": row.last_error,
-            ":brake_generation": row.brake.map(|brake| signed(brake.generation.0)),
-            ":brake_until": row.brake.map(|brake| brake.until.as_micros()),
-            ":brake_step": row.brake.map(|brake| rows::micros(brake.step)),
+            ":brake_generation": row.backoff.map(|brake| signed(brake.generation.0)),
+            ":brake_until": row.backoff.map(|brake| brake.until.as_micros()),
+            ":brake_step": row.backoff.map(|brake| rows::micros(brake.step)),
             ":created_at": row.created_at.as_micros(),
             ":drift": writing.drift.0,
         })?;
@@ -253,12 +255,12 @@ fn bind_tokens(statement: &mut rusqlite::Statement<'_>, tokens: &SealedTokens) -
     statement.raw_bind_parameter(":refresh_expires_at", tokens.refresh_expires_at.map(Timestamp::as_micros))
 }
 
-fn write_strays(writing: &Writing<'_>, before: &[Stray], row: &Connection) -> Result<(), Failure> {
-    for gone in before.iter().filter(|stray| !row.strays.contains(stray)) {
+fn write_strays(writing: &Writing<'_>, before: &[OrphanReply], row: &Connection) -> Result<(), Failure> {
+    for gone in before.iter().filter(|stray| !row.orphans.contains(stray)) {
         let mut wipe = writing.conn.prepare_cached("DELETE FROM strays WHERE attempt = ?")?;
         wipe.execute(params![gone.attempt.as_bytes()])?;
     }
-    for stray in row.strays.iter().filter(|stray| !before.contains(stray)) {
+    for stray in row.orphans.iter().filter(|stray| !before.contains(stray)) {
         let sql = format!(
             "INSERT INTO strays (attempt, connection, grant_id, generation, {TOKEN_COLUMNS})
              VALUES (:attempt, :connection, :grant_id, :generation, {TOKEN_VALUES})"

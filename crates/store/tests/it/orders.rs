@@ -66,7 +66,7 @@ pub(crate) fn commit(claim: &Claim, number: u8) -> Commit {
         replaces: claim.spends,
         tokens: tokens(number),
         due_at: None,
-        stray: None,
+        orphan: None,
         message: None,
     }
 }

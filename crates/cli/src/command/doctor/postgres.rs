@@ -1,6 +1,6 @@
 //! The database of PostgreSQL: that it can be reached and used, and that its clock and ours agree.
 
-use jeton_core::keep::ports::Heard;
+use jeton_core::keep::ports::HeartbeatReply;
 use jeton_store::postgres::{Inspection, inspect};
 
 use super::report::Report;
@@ -25,7 +25,7 @@ pub(super) async fn check(
         }
     };
     let shown = &found.shown_url;
-    match (Heard { now: found.now, others: Vec::new() }).clock_warning(before, after) {
+    match (HeartbeatReply { now: found.now, others: Vec::new() }).clock_warning(before, after) {
         Some(warning) => report.fault("database clock", warning),
         None => report.ok("database clock", "the database and this machine agree about the time"),
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::Actor;
 use crate::id::{AttemptId, ConnectionName, ConsentId, GrantId, NodeId, ProviderName};
 use crate::keep::attempt::Attempt;
-use crate::keep::consent::{Bearer, ClosedLink, Consent, UnfitAnswer};
+use crate::keep::consent::{AnsweredBy, CallbackRefusal, ClosedLink, Consent};
 use crate::seal::Fingerprint;
 use crate::time::Timestamp;
 
@@ -33,7 +33,7 @@ pub struct Invite {
 
 /// Opens a link. The state is also the operation id.
 #[derive(Clone, Debug)]
-pub struct Opening {
+pub struct ConsentStart {
     /// Names the ticket.
     pub ticket: Fingerprint,
     /// Names the state.
@@ -46,11 +46,11 @@ pub struct Opening {
     pub life: Duration,
 }
 
-/// The answer to [`Opening`].
+/// The answer to [`ConsentStart`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OpenAnswer {
+pub enum ConsentStartAnswer {
     /// It is open; the answer counts until then.
-    Opened {
+    Started {
         /// Until when.
         until: Timestamp,
     },
@@ -62,7 +62,7 @@ pub enum OpenAnswer {
 
 /// What is done with an answer of a provider.
 #[derive(Clone, Debug)]
-pub enum Then {
+pub enum CallbackAction {
     /// Its code will be exchanged: opens an attempt, which is also the operation id.
     Exchange {
         /// The attempt.
@@ -89,7 +89,7 @@ pub enum Then {
     },
 }
 
-impl Then {
+impl CallbackAction {
     /// The grant that belongs to it.
     pub fn grant(&self) -> GrantId {
         match self {
@@ -100,22 +100,22 @@ impl Then {
 
 /// Uses the state of a consent up, once.
 #[derive(Clone, Debug)]
-pub struct CallBack {
+pub struct Callback {
     /// Names the state.
     pub state: Fingerprint,
     /// Who brings the answer.
-    pub bearer: Bearer,
+    pub bearer: AnsweredBy,
     /// What is done with it.
-    pub then: Then,
+    pub then: CallbackAction,
 }
 
-/// The answer to [`CallBack`].
+/// The answer to [`Callback`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallbackAnswer {
     /// The state is used up, and what was to be done is recorded.
     Taken,
     /// Nothing was changed.
-    Unfit(UnfitAnswer),
+    Refused(CallbackRefusal),
     /// There is no such state.
     Unknown,
 }
@@ -168,10 +168,10 @@ pub trait ConsentStore: Send + Sync {
     async fn invite(&self, invite: Invite) -> Result<Timestamp, StoreError>;
 
     /// Opens a link by the rule of [`crate::keep::consent::opens`].
-    async fn open_link(&self, opening: Opening) -> Result<OpenAnswer, StoreError>;
+    async fn start_consent(&self, opening: ConsentStart) -> Result<ConsentStartAnswer, StoreError>;
 
     /// Uses a state up by the rule of [`crate::keep::consent::takes`], wipes the verifier, and records what follows.
-    async fn call_back(&self, callback: CallBack) -> Result<CallbackAnswer, StoreError>;
+    async fn record_callback(&self, callback: Callback) -> Result<CallbackAnswer, StoreError>;
 
     /// Records that an exchange failed, unless it has an outcome already. One that succeeds is recorded by
     /// [`super::ConnectionStore::connect`] under the id of the same attempt.

@@ -6,7 +6,7 @@ use crate::keep::connection::{Connection, Revision};
 use super::StoreError;
 
 /// A connection, or why its row cannot be read.
-pub type Listed = Result<Connection, Unreadable>;
+pub type ListedConnection = Result<Connection, UnreadableRow>;
 
 /// A row that says what no row can say. Calls for that connection alone answer [`StoreError::Inconsistent`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -14,7 +14,7 @@ pub type Listed = Result<Connection, Unreadable>;
     "the row of `{name}` cannot be read: {table}.{column} {what}; put it back from a backup of the database, or delete the \
      rows of that connection from `strays`, `tokens` and `connections` and run `jeton connect {name}`"
 )]
-pub struct Unreadable {
+pub struct UnreadableRow {
     /// The connection.
     pub name: ConnectionName,
     /// The change that wrote the row.
@@ -28,7 +28,7 @@ pub struct Unreadable {
 }
 
 /// The change that wrote a row, whether it can be read or not.
-pub fn revision_of(listed: &Listed) -> Revision {
+pub fn revision_of(listed: &ListedConnection) -> Revision {
     match listed {
         Ok(row) => row.revision,
         Err(unreadable) => unreadable.revision,
@@ -36,14 +36,14 @@ pub fn revision_of(listed: &Listed) -> Revision {
 }
 
 /// The name of a row, whether it can be read or not.
-pub fn name_of(listed: &Listed) -> &ConnectionName {
+pub fn name_of(listed: &ListedConnection) -> &ConnectionName {
     match listed {
         Ok(row) => &row.name,
         Err(unreadable) => &unreadable.name,
     }
 }
 
-impl Unreadable {
+impl UnreadableRow {
     /// The error for whoever cannot do without that row.
     pub fn into_error(self) -> StoreError {
         let Self { name, table, column, what, .. } = self;

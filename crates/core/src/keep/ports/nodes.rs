@@ -14,7 +14,7 @@ pub const CLOCK_TOLERANCE: Duration = Duration::from_mins(1);
 
 /// A sign of life. Each one replaces the last of the same node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Beat {
+pub struct Heartbeat {
     /// The process.
     pub node: NodeId,
     /// What people call it, such as its host name.
@@ -23,11 +23,11 @@ pub struct Beat {
     pub version: String,
     /// A digest of what it defines: nodes whose digests differ do not keep the same connections alive.
     pub definitions: String,
-    /// How long a node counts as live after its last beat.
+    /// How long a node counts as live after its last heartbeat.
     pub life: Duration,
 }
 
-/// A node as its last beat left it.
+/// A node as its last heartbeat left it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LiveNode {
     /// The process.
@@ -38,23 +38,23 @@ pub struct LiveNode {
     pub version: String,
     /// The digest of what it defines.
     pub definitions: String,
-    /// Its first beat, by the clock of the store.
+    /// Its first heartbeat, by the clock of the store.
     pub started_at: Timestamp,
-    /// Its last beat, by the clock of the store.
+    /// Its last heartbeat, by the clock of the store.
     pub seen_at: Timestamp,
 }
 
-/// The answer to a [`Beat`].
+/// The answer to a [`Heartbeat`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Heard {
+pub struct HeartbeatReply {
     /// The instant by the clock of the store.
     pub now: Timestamp,
     /// The other nodes that are alive, by id.
     pub others: Vec<LiveNode>,
 }
 
-impl Heard {
-    /// One sentence when the clock of this node, read before and after the beat, is more than [`CLOCK_TOLERANCE`] off
+impl HeartbeatReply {
+    /// One sentence when the clock of this node, read before and after the heartbeat, is more than [`CLOCK_TOLERANCE`] off
     /// the clock of the store.
     pub fn clock_warning(&self, before: Timestamp, after: Timestamp) -> Option<String> {
         let (off, way) = if self.now < before {
@@ -76,7 +76,7 @@ impl Heard {
 #[async_trait]
 pub trait NodeStore: Send + Sync {
     /// Records that a node lives, and answers who else does. Nodes that were silent for a day are forgotten.
-    async fn beat(&self, beat: Beat) -> Result<Heard, StoreError>;
+    async fn record_heartbeat(&self, heartbeat: Heartbeat) -> Result<HeartbeatReply, StoreError>;
 
     /// Forgets a node that ends.
     async fn forget(&self, node: NodeId) -> Result<(), StoreError>;
@@ -88,12 +88,12 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_minutes_off_is_told_with_its_cure() {
-        let heard = Heard { now: Timestamp::from_secs(1000), others: Vec::new() };
+        let heard = HeartbeatReply { now: Timestamp::from_secs(1000), others: Vec::new() };
         let told =
             |before, after| heard.clock_warning(Timestamp::from_secs(before), Timestamp::from_secs(after));
         assert_eq!(told(999, 1001), None);
         assert_eq!(told(1060, 1070), None, "a minute is borne");
-        assert_eq!(told(900, 960), None, "the beat may have taken long");
+        assert_eq!(told(900, 960), None, "the heartbeat may have taken long");
         assert!(told(1200, 1201).unwrap().contains("200 s ahead of"));
         assert!(told(699, 700).unwrap().contains("300 s behind"));
     }

@@ -2,20 +2,20 @@
 
 use serde_json::{Value, json};
 
-use super::{Administer, Connect, Invite};
-use crate::audit::{Actor, AuditRow, Deed};
+use super::{Connect, Invite, OperatorCommand};
+use crate::audit::{Actor, AuditAction, AuditRow};
 use crate::id::{ConnectionName, OperationId};
 use crate::keep::connection::Generation;
 use crate::time::Timestamp;
 
 impl Connect {
     /// The row of this order, which put its grant in at that instant; `replaced` says whether there was another before.
-    pub fn on_record(&self, at: Timestamp, generation: Generation, replaced: bool) -> AuditRow {
+    pub fn to_audit_row(&self, at: Timestamp, generation: Generation, replaced: bool) -> AuditRow {
         AuditRow {
             id: OperationId::from_bytes(*self.attempt.as_bytes()),
             at,
             actor: self.by.clone().unwrap_or(Actor::Node(self.node)),
-            deed: Deed::Connected,
+            action: AuditAction::Connected,
             subject: self.connection.to_string(),
             details: json!({
                 "attempt": self.attempt,
@@ -29,34 +29,34 @@ impl Connect {
 
 impl Invite {
     /// The row of this order, which made a link at that instant.
-    pub fn on_record(&self, at: Timestamp) -> AuditRow {
+    pub fn to_audit_row(&self, at: Timestamp) -> AuditRow {
         AuditRow {
             id: OperationId::from_bytes(*self.id.as_bytes()),
             at,
             actor: self.by.clone(),
-            deed: Deed::Invited,
+            action: AuditAction::Invited,
             subject: self.connection.to_string(),
             details: json!({ "consent": self.id, "provider": self.provider }),
         }
     }
 }
 
-impl Administer {
+impl OperatorCommand {
     /// The row of this order, which changed a connection at that instant.
-    pub fn on_record(
+    pub fn to_audit_row(
         self,
         connection: &ConnectionName,
         operation: OperationId,
         by: &Actor,
         at: Timestamp,
     ) -> AuditRow {
-        let deed = match self {
-            Self::Pause => Deed::Paused,
-            Self::Resume => Deed::Resumed,
-            Self::Disconnect => Deed::Disconnected,
+        let action = match self {
+            Self::Pause => AuditAction::Paused,
+            Self::Resume => AuditAction::Resumed,
+            Self::Disconnect => AuditAction::Disconnected,
         };
         let (actor, subject) = (by.clone(), connection.to_string());
-        AuditRow { id: operation, at, actor, deed, subject, details: Value::Object(serde_json::Map::new()) }
+        AuditRow { id: operation, at, actor, action, subject, details: Value::Object(serde_json::Map::new()) }
     }
 }
 
@@ -83,7 +83,7 @@ mod tests {
         assert_eq!(serde_json::from_value::<Connect>(kept.clone()).unwrap(), connect);
         kept.as_object_mut().unwrap().remove("by");
         let read: Connect = serde_json::from_value(kept).unwrap();
-        let row = read.on_record(Timestamp::default(), Generation(1), false);
+        let row = read.to_audit_row(Timestamp::default(), Generation(1), false);
         assert_eq!(row.actor, Actor::Node(connect.node));
     }
 }

@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use super::exchange::Method;
 use super::fault::{Flaw, Under};
+use super::http_types::Method;
 
 /// A path of the gateway that stands for a call to an API, as it is written in a provider file or in the settings.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

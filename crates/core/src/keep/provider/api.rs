@@ -2,10 +2,10 @@
 
 use super::body::{self, Body};
 use super::define::Definition;
-use super::exchange::{ApiBase, Endpoint, Injection};
+use super::http_types::{ApiBase, Endpoint, Injection};
 use super::load::{InjectTemplate, Rate};
 use super::request::{Filler, RequestError, check_header_value};
-use super::slots::{Slots, Vars};
+use super::request_values::{RequestValues, Vars};
 use super::step::Step;
 
 /// The characters of a cookie's value (RFC 6265, section 4.1.1).
@@ -16,8 +16,8 @@ fn check_cookie_value(value: &str) -> Result<(), &'static str> {
 
 impl Definition {
     /// What to put into a call to the API, and where.
-    pub fn inject(&self, slots: &Slots) -> Result<Vec<Injection>, RequestError> {
-        let filler = Filler { definition: self, slots, step: "api" };
+    pub fn inject(&self, values: &RequestValues) -> Result<Vec<Injection>, RequestError> {
+        let filler = Filler { definition: self, values, step: "api" };
         let mut made = Vec::with_capacity(self.provider.inject.len());
         for template in &self.provider.inject {
             match template {
@@ -53,8 +53,8 @@ impl Definition {
     /// Where the API is; `None` where the provider does not say, or its optional variable is not set.
     pub fn api_base(&self, captured: &Vars) -> Result<Option<ApiBase>, RequestError> {
         let Some(api) = &self.provider.api else { return Ok(None) };
-        let slots = Slots { captured: captured.clone(), ..Slots::default() };
-        let filler = Filler { definition: self, slots: &slots, step: "api" };
+        let values = RequestValues { captured: captured.clone(), ..RequestValues::default() };
+        let filler = Filler { definition: self, values: &values, step: "api" };
         let target = filler.url(&api.base)?;
         Ok(target.map(|target| ApiBase { url: target.url, captured_host: target.captured_host }))
     }
@@ -66,8 +66,8 @@ impl Definition {
     /// The host comes with a consent or a reply that `captured` does not have.
     pub fn endpoint(&self, step: Step, captured: &Vars) -> Result<Option<Endpoint>, RequestError> {
         let Some(spec) = self.provider.steps.get(&step) else { return Ok(None) };
-        let slots = Slots { captured: captured.clone(), ..Slots::default() };
-        let filler = Filler { definition: self, slots: &slots, step: step.as_str() };
+        let values = RequestValues { captured: captured.clone(), ..RequestValues::default() };
+        let filler = Filler { definition: self, values: &values, step: step.as_str() };
         let target = filler.url(&spec.url)?;
         Ok(target.map(|target| Endpoint { url: target.url, captured_host: target.captured_host }))
     }

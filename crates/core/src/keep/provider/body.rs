@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::exchange::Reply;
 use super::fault::Flaw;
+use super::http_types::Reply;
 
 /// The longest body that is read; token replies are a few KiB.
 const MAX_BODY: usize = 1 << 20;

@@ -2,8 +2,8 @@
 
 use super::address::{Given, Source, UrlFault};
 use super::define::Definition;
-use super::exchange::CallbackParams;
-use super::slots::Vars;
+use super::http_types::CallbackParams;
+use super::request_values::Vars;
 use super::template::Name;
 use super::vars::{Capture, Var};
 
@@ -62,7 +62,7 @@ impl Definition {
                     return Some(Given { text: value, source: Source::Captured });
                 }
                 let own = match other {
-                    Name::Var(other) => self.vars.get(other).map(super::slots::VarValue::reveal),
+                    Name::Var(other) => self.vars.get(other).map(super::request_values::VarValue::reveal),
                     _ => None,
                 };
                 own.map(|text| Given { text, source: Source::Operator })

@@ -84,7 +84,7 @@ impl Catalogue {
         let found = self.providers.iter().find(|(known, _)| known.as_str() == name);
         found.map(|(_, provider)| provider).ok_or_else(|| {
             let names: Vec<_> = self.names().map(ProviderName::as_str).collect();
-            UnknownProvider { name: name.chars().take(80).collect(), cure: suggest::cure(name, names) }
+            UnknownProvider { name: name.chars().take(80).collect(), cure: suggest::hint(name, names) }
         })
     }
 

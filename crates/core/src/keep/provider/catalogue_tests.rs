@@ -198,14 +198,14 @@ fn optional_urls_decide_which_steps_a_connection_has() {
 
 #[test]
 fn tokens_are_put_where_the_file_says() {
-    let slots = Slots { access: Some(Secret::new("at-1")), ..Slots::default() };
-    let inject = |name: &str, vars: &[(&str, &str)]| define(name, vars).inject(&slots).unwrap();
+    let values = RequestValues { access: Some(Secret::new("at-1")), ..RequestValues::default() };
+    let inject = |name: &str, vars: &[(&str, &str)]| define(name, vars).inject(&values).unwrap();
     assert_eq!(
         inject("zoho", &[]),
         [Injection::Header("authorization".into(), Secret::new("Zoho-oauthtoken at-1"))]
     );
     assert_eq!(inject("slack", &[]), [Injection::Header("authorization".into(), Secret::new("Bearer at-1"))]);
-    assert!(define("slack", &[]).inject(&Slots::default()).is_err());
+    assert!(define("slack", &[]).inject(&RequestValues::default()).is_err());
 }
 
 #[test]

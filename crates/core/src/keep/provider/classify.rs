@@ -19,9 +19,9 @@ use serde_json::Value;
 use super::body::{Body, JsonPath, scalar_text};
 use super::class::ErrorClass;
 use super::define::{ClientAuth, Definition};
-use super::exchange::{Failure, Reply};
+use super::http_types::{Reply, StepFailure};
+use super::request_values::RequestValues;
 use super::rule::is_code_byte;
-use super::slots::Slots;
 use super::step::Step;
 use crate::secret::Secret;
 use crate::time::Timestamp;
@@ -39,13 +39,13 @@ pub(super) struct Refusal<'r> {
     pub(super) reply: &'r Reply,
     pub(super) body: &'r Body<'r>,
     pub(super) sent_at: Timestamp,
-    pub(super) slots: &'r Slots,
+    pub(super) values: &'r RequestValues,
     /// Said instead of the class's own words, for a success that cannot be used.
     pub(super) unusable: Option<&'static str>,
 }
 
 impl Definition {
-    pub(super) fn classify(&self, refusal: &Refusal<'_>) -> Failure {
+    pub(super) fn classify(&self, refusal: &Refusal<'_>) -> StepFailure {
         let Refusal { step, reply, body, .. } = refusal;
         let own = self.provider.steps.get(step).map(|spec| spec.errors.as_slice()).unwrap_or_default();
         let rule = own.iter().chain(&self.provider.errors).find(|rule| rule.when.holds(reply.status, body));
@@ -57,13 +57,13 @@ impl Definition {
         };
         // A word of a standard is no piece of a secret, however short and unlucky the secret may be.
         let shown =
-            said.filter(|said| standard(said).is_some() || !self.repeats_a_secret(said, refusal.slots));
+            said.filter(|said| standard(said).is_some() || !self.repeats_a_secret(said, refusal.values));
         let code = rule.and_then(|rule| rule.code.clone()).or_else(|| shown.as_deref().map(sanitise));
         let code = code.unwrap_or_else(|| format!("http_{}", reply.status));
         // Also a yes of another kind than the file expects: it may hold tokens all the same.
         let accepted = (200..=299).contains(&reply.status)
             || self.provider.steps.get(step).is_some_and(|spec| spec.ok.status_holds(reply.status));
-        Failure {
+        StepFailure {
             class,
             status: reply.status,
             retry_after: asked
@@ -108,22 +108,22 @@ impl Definition {
     }
 
     /// Whether a text may hold a piece of something secret that the request carried.
-    pub(super) fn repeats_a_secret(&self, text: &str, slots: &Slots) -> bool {
+    pub(super) fn repeats_a_secret(&self, text: &str, values: &RequestValues) -> bool {
         let text = sanitise_all(text);
         let slot_secrets = [
-            &slots.access,
-            &slots.refresh,
-            &slots.code,
-            &slots.state,
-            &slots.code_verifier,
+            &values.access,
+            &values.refresh,
+            &values.code,
+            &values.state,
+            &values.code_verifier,
             &self.client().secret,
         ];
-        let vars = self.vars().values().chain(slots.captured.values()).filter(|value| value.is_hidden());
+        let vars = self.vars().values().chain(values.captured.values()).filter(|value| value.is_hidden());
         slot_secrets
             .into_iter()
             .flatten()
             .map(Secret::reveal)
-            .chain(vars.map(super::slots::VarValue::reveal))
+            .chain(vars.map(super::request_values::VarValue::reveal))
             .any(|secret| shares_piece(&text, &sanitise_all(secret)))
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use super::duration::DurationText;
-use super::exchange::{Failure, Introspection, Method, OutboundRequest, Outcome, TokenReply};
+use super::http_types::{Introspection, Method, OutboundRequest, StepFailure, StepOutcome, TokenReply};
 use super::vector_schema::{Expected, ExpectedOutcome, VectorRequest};
 use super::vectors::Difference;
 use crate::secret::Secret;
@@ -63,12 +63,12 @@ fn fields(
     }
 }
 
-pub(super) fn outcome(expected: &Expected, got: &Outcome, differences: &mut Differences) {
+pub(super) fn outcome(expected: &Expected, got: &StepOutcome, differences: &mut Differences) {
     let kind = match got {
-        Outcome::Tokens(_) => ExpectedOutcome::Tokens,
-        Outcome::Introspection(_) => ExpectedOutcome::Introspection,
-        Outcome::Done => ExpectedOutcome::Done,
-        Outcome::Failed(_) => ExpectedOutcome::Failed,
+        StepOutcome::Tokens(_) => ExpectedOutcome::Tokens,
+        StepOutcome::Introspection(_) => ExpectedOutcome::Introspection,
+        StepOutcome::Done => ExpectedOutcome::Done,
+        StepOutcome::Failed(_) => ExpectedOutcome::Failed,
     };
     let Some(promised) = expected.outcome else {
         let problem = "`tokens`, `introspection`, `done` or `failed`";
@@ -77,17 +77,17 @@ pub(super) fn outcome(expected: &Expected, got: &Outcome, differences: &mut Diff
     };
     if promised != kind {
         let got = match got {
-            Outcome::Failed(failure) => format!("failed: {} ({})", failure.class, failure.message),
+            StepOutcome::Failed(failure) => format!("failed: {} ({})", failure.class, failure.message),
             _ => format!("{kind:?}"),
         };
         differences.push(Difference::new("expect.outcome", format!("{promised:?}"), got));
         return;
     }
     match got {
-        Outcome::Tokens(reply) => tokens(expected, reply, differences),
-        Outcome::Introspection(said) => introspection(expected, said, differences),
-        Outcome::Failed(failure) => failed(expected, failure, differences),
-        Outcome::Done => {}
+        StepOutcome::Tokens(reply) => tokens(expected, reply, differences),
+        StepOutcome::Introspection(said) => introspection(expected, said, differences),
+        StepOutcome::Failed(failure) => failed(expected, failure, differences),
+        StepOutcome::Done => {}
     }
 }
 
@@ -124,7 +124,7 @@ fn introspection(expected: &Expected, got: &Introspection, differences: &mut Dif
     instant("expect.expires_at", expected.expires_at.as_deref(), got.expires_at, differences);
 }
 
-fn failed(expected: &Expected, got: &Failure, differences: &mut Differences) {
+fn failed(expected: &Expected, got: &StepFailure, differences: &mut Differences) {
     same("expect.class", expected.class.as_ref(), &got.class, differences);
     same("expect.code", expected.code.as_ref(), &got.code, differences);
     let wait = got.retry_after.map(DurationText);

@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::body::{Body, JsonPath, scalar_text};
 use super::fault::{Flaw, Under};
+use super::one_or_many::OneOrMany;
 use super::schema;
-use super::spelling::OneOrMany;
 
 /// A span of status codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,7 +206,7 @@ impl Success {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keep::provider::exchange::Reply;
+    use crate::keep::provider::http_types::Reply;
 
     fn holds(condition: &str, status: u16, body: &str) -> bool {
         let written: schema::Condition = toml::from_str(condition).unwrap();

@@ -2,10 +2,10 @@
 
 use super::capture::CaptureError;
 use super::define::Definition;
-use super::exchange::CallbackParams;
 use super::fault::DefineError;
+use super::http_types::CallbackParams;
 use super::request::{Filler, RequestError};
-use super::slots::Slots;
+use super::request_values::RequestValues;
 use super::step::Step;
 use super::template::Name;
 use super::vars::{Capture, Var};
@@ -51,10 +51,10 @@ impl Definition {
 
     /// Checks that the request which spends a code can be made of what is known, and of what its callback brings.
     fn check_exchange(&self) -> Result<(), DefineError> {
-        let slots = placeholders();
+        let values = placeholders();
         let spec = self.provider.steps.get(&Step::Exchange);
         let holes = spec.into_iter().flat_map(|spec| spec.names());
-        let needed = holes.filter(|(name, optional)| !optional && self.value(name, &slots).is_none());
+        let needed = holes.filter(|(name, optional)| !optional && self.value(name, &values).is_none());
         if let Some(unknown) = needed.map(|(name, _)| name).find(|name| !self.is_brought(name)) {
             let field = match unknown {
                 Name::Var(var) => format!("vars.{var}"),
@@ -64,7 +64,7 @@ impl Definition {
                 format!("the provider `{}` needs it to exchange a code: set it", self.provider.name());
             return Err(DefineError::new(field, problem));
         }
-        match self.request(Step::Exchange, &slots) {
+        match self.request(Step::Exchange, &values) {
             // What is missing now was found above to come with the callback.
             Ok(_) | Err(RequestError::Missing { .. }) => Ok(()),
             Err(error) => Err(DefineError::new("exchange step", error.to_string())),
@@ -136,16 +136,23 @@ impl Definition {
     /// Who callbacks come from, where that is known.
     fn issuer(&self) -> Option<Secret> {
         let template = self.provider.steps.get(&Step::Authorize)?.issuer.as_ref()?;
-        let filler = Filler { definition: self, slots: &Slots::default(), step: Step::Authorize.as_str() };
+        let filler =
+            Filler { definition: self, values: &RequestValues::default(), step: Step::Authorize.as_str() };
         // One that hangs on a variable without a value is not known.
         filler.text(template).ok().flatten()
     }
 }
 
 /// What stands for the values of a consent that has not begun.
-fn placeholders() -> Slots {
+fn placeholders() -> RequestValues {
     let text = || Some(Secret::new("x"));
-    Slots { state: text(), code_challenge: text(), code: text(), code_verifier: text(), ..Slots::default() }
+    RequestValues {
+        state: text(),
+        code_challenge: text(),
+        code: text(),
+        code_verifier: text(),
+        ..RequestValues::default()
+    }
 }
 
 fn clip(text: &str) -> String {
@@ -290,7 +297,8 @@ form = {{ refresh_token = "${{refresh}}" }}
             let callback = [("code", "c-1"), (parameter, value)];
             let callback = callback.map(|(name, value)| (name.to_owned(), value.to_owned()));
             let captured = definition.capture(&CallbackParams::from(callback)).unwrap();
-            let request = definition.request(Step::Exchange, &Slots { captured, ..placeholders() }).unwrap();
+            let request =
+                definition.request(Step::Exchange, &RequestValues { captured, ..placeholders() }).unwrap();
             assert_eq!(request.url.host_str(), Some(host), "{provider} {value}");
             let decides = value.contains(host);
             assert_eq!(request.captured_host, decides, "{provider} {value}");

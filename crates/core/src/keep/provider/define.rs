@@ -12,7 +12,7 @@ use super::fault::DefineError;
 use super::hosts;
 use super::load::Provider;
 use super::policy::{self, Policy, PolicyOverrides, Rotation};
-use super::slots::{Slots, VarValue, Vars};
+use super::request_values::{RequestValues, VarValue, Vars};
 use super::step::{AuthChoice, Step, StepSpec};
 use super::suggest;
 use super::template::Name;
@@ -113,7 +113,7 @@ impl Provider {
     fn operator_var(&self, name: &str, value: &Secret) -> Result<VarValue, DefineError> {
         let field = || format!("vars.{name}");
         let Some(var) = self.vars.get(name) else {
-            let cure = suggest::cure(name, self.vars.keys().map(String::as_str));
+            let cure = suggest::hint(name, self.vars.keys().map(String::as_str));
             let problem = format!("the provider `{}` has no variable `{name}`; {cure}", self.name());
             return Err(DefineError::new(field(), problem));
         };
@@ -167,7 +167,7 @@ impl Definition {
             spec.url.names().all(|(name, optional)| {
                 let Name::Var(var) = name else { return true };
                 let capturable = self.provider.vars.get(var).is_some_and(|var| var.capture().is_some());
-                !optional || capturable || self.value(name, &Slots::default()).is_some()
+                !optional || capturable || self.value(name, &RequestValues::default()).is_some()
             })
         })
     }
@@ -193,15 +193,15 @@ impl Definition {
         match own.unwrap_or(&self.provider.auth) {
             AuthChoice::Fixed(auth) => *auth,
             AuthChoice::Var(var) => {
-                let slots = Slots::default();
-                let value = self.value(&Name::Var(var.clone()), &slots);
+                let values = RequestValues::default();
+                let value = self.value(&Name::Var(var.clone()), &values);
                 value.and_then(|given| ClientAuth::from_name(given.text)).unwrap_or(ClientAuth::Basic)
             }
         }
     }
 
     /// What a hole is filled with: the operator's word, else what was captured, else the file's default.
-    pub(super) fn value<'v>(&'v self, name: &Name, slots: &'v Slots) -> Option<Given<'v>> {
+    pub(super) fn value<'v>(&'v self, name: &Name, values: &'v RequestValues) -> Option<Given<'v>> {
         let given = |text, source| Some(Given { text, source });
         let secret = |secret: &'v Option<Secret>| {
             secret.as_ref().map(|s| Given { text: s.reveal(), source: Source::Operator })
@@ -215,7 +215,7 @@ impl Definition {
                 }
                 // A variable that is no longer captured by its file is not taken from an old capture either.
                 let var = self.provider.vars.get(var)?;
-                if let Some(value) = slots.captured.get(var.name()).filter(|_| var.capture().is_some()) {
+                if let Some(value) = values.captured.get(var.name()).filter(|_| var.capture().is_some()) {
                     return given(value.reveal(), Source::Captured);
                 }
                 var.default_value().and_then(|text| given(text, Source::File))
@@ -223,12 +223,12 @@ impl Definition {
             Name::ClientId => plain(&self.client.id),
             Name::RedirectUri => plain(&self.client.redirect_uri),
             Name::ClientSecret => secret(&self.client.secret),
-            Name::Access => secret(&slots.access),
-            Name::Refresh => secret(&slots.refresh),
-            Name::Code => secret(&slots.code),
-            Name::State => secret(&slots.state),
-            Name::CodeChallenge => secret(&slots.code_challenge),
-            Name::CodeVerifier => secret(&slots.code_verifier),
+            Name::Access => secret(&values.access),
+            Name::Refresh => secret(&values.refresh),
+            Name::Code => secret(&values.code),
+            Name::State => secret(&values.state),
+            Name::CodeChallenge => secret(&values.code_challenge),
+            Name::CodeVerifier => secret(&values.code_verifier),
         }
     }
 
@@ -297,9 +297,9 @@ impl Definition {
         {
             return Err(DefineError::new("client.redirect_uri", "not an absolute URL without a `#` part"));
         }
-        let slots = Slots::default();
+        let values = RequestValues::default();
         for (key, url) in self.provider.urls() {
-            match url.fill(|name| self.value(name, &slots), &self.provider.hosts) {
+            match url.fill(|name| self.value(name, &values), &self.provider.hosts) {
                 Err(UrlFault::Bad(Some(name), problem)) => {
                     return Err(DefineError::new(format!("vars.{name}"), problem));
                 }

@@ -12,13 +12,13 @@ use serde_json::{Map, Value, json};
 
 use super::class::ErrorClass;
 use super::define::Definition;
-use super::exchange::{Outcome, Reply};
 use super::expiry::{ExpirySource, WhichToken};
+use super::extract::Extract;
+use super::http_types::{Reply, StepOutcome};
+use super::request_values::RequestValues;
 use super::rule::Rule;
 use super::schema::Unit;
-use super::slots::Slots;
 use super::step::{Step, StepSpec};
-use super::take::Take;
 use super::vector_schema::{ExpectedOutcome, Vector};
 use super::vectors::reply_of;
 use crate::secret::Secret;
@@ -127,7 +127,7 @@ impl Emulation {
     pub fn introspection(&self, until: Option<Timestamp>, now: Timestamp) -> Reply {
         let Some(spec) = self.spec(Step::Introspect) else { return standard(ErrorClass::Unknown) };
         let (mut reply, mut body) = self.success(Step::Introspect, spec, ExpectedOutcome::Introspection);
-        let Take { active, expires, .. } = &spec.take;
+        let Extract { active, expires, .. } = &spec.take;
         active.put(&mut body, until.is_some().into());
         if let Some(until) = until {
             say(expires, &mut body, until, now);
@@ -157,8 +157,8 @@ impl Emulation {
         let ruled =
             own_rules.iter().chain(&provider.errors).filter(|rule| rule.class == class).filter_map(by_rule);
         let means = |reply: &Reply| {
-            let outcome = self.definition.read(step, reply, now, &Slots::default());
-            matches!(outcome, Outcome::Failed(failure) if failure.class == class)
+            let outcome = self.definition.read(step, reply, now, &RequestValues::default());
+            matches!(outcome, StepOutcome::Failed(failure) if failure.class == class)
         };
         let told = told.filter(|reply| !reply.body.is_empty());
         let found = told.chain(ruled).find(means).unwrap_or_else(|| standard(class));

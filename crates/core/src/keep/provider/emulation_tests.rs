@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::keep::provider::slots::Vars;
+use crate::keep::provider::request_values::Vars;
 use crate::keep::provider::{Catalogue, Provider, Rotation, Setup};
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -35,14 +35,15 @@ fn what_every_provider_would_reply_is_read_as_it_is_meant() {
     for emulation in all() {
         let definition = emulation.definition();
         let name = definition.provider().name();
-        let sent = Slots { refresh: Some(Secret::new("the-one-that-was-sent")), ..Slots::default() };
+        let sent =
+            RequestValues { refresh: Some(Secret::new("the-one-that-was-sent")), ..RequestValues::default() };
         for step in
             [Step::Refresh, Step::Acquire, Step::Exchange].into_iter().filter(|step| definition.has(*step))
         {
             let rotates = definition.policy().rotation != Rotation::None && emulation.brings_refresh(step);
             let issued = issued(&emulation, rotates);
             let reply = emulation.tokens(step, &issued, NOW);
-            let Outcome::Tokens(read) = definition.read(step, &reply, NOW, &sent) else {
+            let StepOutcome::Tokens(read) = definition.read(step, &reply, NOW, &sent) else {
                 panic!("{name} {step}: {:?}", String::from_utf8_lossy(&reply.body));
             };
             assert_eq!(read.access, issued.access, "{name} {step}");
@@ -51,7 +52,7 @@ fn what_every_provider_would_reply_is_read_as_it_is_meant() {
             }
             if read.ask_introspection {
                 let told = emulation.introspection(Some(issued.access_expires_at), NOW);
-                let Outcome::Introspection(told) = definition.read(Step::Introspect, &told, NOW, &sent)
+                let StepOutcome::Introspection(told) = definition.read(Step::Introspect, &told, NOW, &sent)
                 else {
                     panic!("{name} {step}: introspection tells nothing");
                 };
@@ -69,14 +70,14 @@ fn what_every_provider_would_reply_is_read_as_it_is_meant() {
                 NOW,
                 &sent,
             );
-            assert!(matches!(live, Outcome::Introspection(said) if said.active), "{name}");
+            assert!(matches!(live, StepOutcome::Introspection(said) if said.active), "{name}");
             let dead = definition.read(Step::Introspect, &emulation.introspection(None, NOW), NOW, &sent);
-            assert!(matches!(dead, Outcome::Introspection(said) if !said.active), "{name}");
+            assert!(matches!(dead, StepOutcome::Introspection(said) if !said.active), "{name}");
         }
         for step in [Step::Revoke, Step::Probe].into_iter().filter(|step| definition.has(*step)) {
             assert_eq!(
                 definition.read(step, &emulation.done(step), NOW, &sent),
-                Outcome::Done,
+                StepOutcome::Done,
                 "{name} {step}"
             );
         }
@@ -90,7 +91,8 @@ fn every_provider_refuses_dead_grants_and_wrong_clients_in_words_that_its_file_u
         for class in [ErrorClass::DeadGrant, ErrorClass::BadClient, ErrorClass::RateLimited] {
             let step = if definition.has(Step::Refresh) { Step::Refresh } else { Step::Acquire };
             let reply = emulation.refusal(step, class, NOW);
-            let Outcome::Failed(failure) = definition.read(step, &reply, NOW, &Slots::default()) else {
+            let StepOutcome::Failed(failure) = definition.read(step, &reply, NOW, &RequestValues::default())
+            else {
                 panic!("{}: a refusal passes for a success", definition.provider().name());
             };
             assert_eq!(failure.class, class, "{}: {reply:?}", definition.provider().name());

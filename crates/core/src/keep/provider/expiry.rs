@@ -16,8 +16,8 @@ use serde_json::Value;
 
 use super::body::JsonPath;
 use super::fault::{Flaw, Under};
+use super::one_or_many::{OneOrMany, TextOr};
 use super::schema::{self, Unit};
-use super::spelling::{OneOrMany, TextOr};
 use crate::secret::Secret;
 use crate::time::Timestamp;
 

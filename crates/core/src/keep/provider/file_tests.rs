@@ -185,23 +185,23 @@ fn the_operator_may_write_any_https_host_and_captured_ones_are_held_to_the_list(
         provider.define(Setup { vars, client, policy: PolicyOverrides::default() })
     };
     let own = define(Some("sso.corp.internal:8443")).unwrap();
-    let slots = Slots { refresh: Some(Secret::new("rt")), ..Slots::default() };
+    let values = RequestValues { refresh: Some(Secret::new("rt")), ..RequestValues::default() };
     assert_eq!(
-        own.request(Step::Refresh, &slots).unwrap().url.as_str(),
+        own.request(Step::Refresh, &values).unwrap().url.as_str(),
         "https://sso.corp.internal:8443/token"
     );
     let open = define(None).unwrap();
     assert!(
-        open.request(Step::Refresh, &slots).unwrap_err().to_string().contains("it comes with the consent")
+        open.request(Step::Refresh, &values).unwrap_err().to_string().contains("it comes with the consent")
     );
     let callback = |site: &str| open.capture(&[("site".to_owned(), site.to_owned())].into());
     assert!(callback("evil.com").unwrap_err().to_string().contains("not among the hosts"));
     let captured = callback("eu.acme.com").unwrap();
-    let request = open.request(Step::Refresh, &Slots { captured, ..slots.clone() }).unwrap();
+    let request = open.request(Step::Refresh, &RequestValues { captured, ..values.clone() }).unwrap();
     assert!(request.captured_host);
     // A row that was tampered with is held to the same list when the request is made.
     let captured = [("site".to_owned(), VarValue::Plain("evil.com".into()))].into();
-    assert!(open.request(Step::Refresh, &Slots { captured, ..slots }).is_err());
+    assert!(open.request(Step::Refresh, &RequestValues { captured, ..values }).is_err());
 }
 
 /// The keys that a table of the schema knows, as its own refusal of a wrong one lists them.

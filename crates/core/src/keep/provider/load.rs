@@ -130,7 +130,7 @@ impl Provider {
             confidence: written.confidence,
             vectors: locate::each_line(text, "tests").into_iter().zip(written.tests).collect(),
         };
-        provider.check_sense()?;
+        provider.validate()?;
         locate::all_written(text, provider.confidence.keys()).under("confidence")?;
         Ok(provider)
     }

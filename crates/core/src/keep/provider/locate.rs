@@ -60,7 +60,7 @@ fn written(table: &DeTable<'_>, words: &[&str]) -> Result<(), String> {
         return written_in(value.get_ref(), rest);
     }
     let names: Vec<&str> = table.keys().map(|key| key.get_ref().as_ref()).collect();
-    Err(format!("`{first}` is not written in this file; {}", suggest::cure(first, names)))
+    Err(format!("`{first}` is not written in this file; {}", suggest::hint(first, names)))
 }
 
 fn written_in(value: &DeValue<'_>, words: &[&str]) -> Result<(), String> {

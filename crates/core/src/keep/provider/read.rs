@@ -5,24 +5,24 @@ use serde_json::Value;
 use super::body::{Body, JsonPath};
 use super::classify::Refusal;
 use super::define::Definition;
-use super::exchange::{Introspection, Outcome, Reply, TokenReply};
 use super::expiry::{self, Evidence};
+use super::extract::Extract;
+use super::http_types::{Introspection, Reply, StepOutcome, TokenReply};
+use super::request_values::{RequestValues, Vars};
 use super::schema::Absent;
-use super::slots::{Slots, Vars};
 use super::step::{Step, StepSpec};
-use super::take::Take;
 use crate::secret::Secret;
 use crate::time::Timestamp;
 
 impl Definition {
-    /// Says what the reply to a step means. `sent_at` is the instant before the request was sent; `slots` are those
+    /// Says what the reply to a step means. `sent_at` is the instant before the request was sent; `values` are those
     /// that it was made with.
     ///
     /// Every reply has an outcome: nothing a server can send is an error of this function.
-    pub fn read(&self, step: Step, reply: &Reply, sent_at: Timestamp, slots: &Slots) -> Outcome {
+    pub fn read(&self, step: Step, reply: &Reply, sent_at: Timestamp, values: &RequestValues) -> StepOutcome {
         let body = Body::read(reply);
-        let refusal = |unusable| Refusal { step, reply, body: &body, sent_at, slots, unusable };
-        let fail = |unusable| Outcome::Failed(self.classify(&refusal(unusable)));
+        let refusal = |unusable| Refusal { step, reply, body: &body, sent_at, values, unusable };
+        let fail = |unusable| StepOutcome::Failed(self.classify(&refusal(unusable)));
         let Some(spec) = self.provider.steps.get(&step) else {
             return fail(Some("the provider has no such step"));
         };
@@ -32,7 +32,7 @@ impl Definition {
         match step {
             Step::Authorize | Step::Revoke | Step::Probe => {
                 if spec.ok.holds(reply.status, &body) {
-                    Outcome::Done
+                    StepOutcome::Done
                 } else {
                     fail(None)
                 }
@@ -42,7 +42,7 @@ impl Definition {
             Step::Introspect => introspection(spec, &body, sent_at)
                 .unwrap_or_else(|| fail(Some("the reply does not say whether the token is active"))),
             Step::Exchange | Step::Acquire | Step::Refresh => self
-                .tokens(step, &spec.take, body.value.as_ref().unwrap_or(&Value::Null), sent_at, slots)
+                .tokens(step, &spec.take, body.value.as_ref().unwrap_or(&Value::Null), sent_at, values)
                 .unwrap_or_else(|unusable| fail(Some(unusable))),
         }
     }
@@ -50,11 +50,11 @@ impl Definition {
     fn tokens(
         &self,
         step: Step,
-        take: &Take,
+        take: &Extract,
         body: &Value,
         sent_at: Timestamp,
-        slots: &Slots,
-    ) -> Result<Outcome, &'static str> {
+        values: &RequestValues,
+    ) -> Result<StepOutcome, &'static str> {
         let access = take.access.text(body).ok_or("the reply brings no access token")?;
         if !printable(access) {
             return Err("the access token has characters that no header can carry");
@@ -62,22 +62,22 @@ impl Definition {
         let access = Secret::new(access);
         let mut warnings = Vec::new();
         let Successor { token: refresh, rotated, kept } =
-            self.successor(step, take, body, slots, &mut warnings)?;
+            self.successor(step, take, body, values, &mut warnings)?;
         let evidence = Evidence { body, access: Some(&access), refresh: refresh.as_ref(), sent_at };
         let expires = expiry::read(&take.expires, evidence, "the expiry of the access token");
         warnings.extend(expires.warnings);
         let refresh_expires_at = if refresh.is_some() {
             let said = expiry::read(&take.refresh_expires, evidence, "the expiry of the refresh token");
             warnings.extend(said.warnings);
-            said.at.or_else(|| self.refresh_life(kept, sent_at, slots))
+            said.at.or_else(|| self.refresh_life(kept, sent_at, values))
         } else {
             None
         };
-        let scope = scope(take.scope.first(body)).filter(|text| !self.repeats_a_secret(text, slots));
+        let scope = scope(take.scope.first(body)).filter(|text| !self.repeats_a_secret(text, values));
         let token_type =
-            token_type(&take.token_type, body).filter(|text| !self.repeats_a_secret(text, slots));
+            token_type(&take.token_type, body).filter(|text| !self.repeats_a_secret(text, values));
         let vars = self.taken(take, body, &mut warnings);
-        Ok(Outcome::Tokens(Box::new(TokenReply {
+        Ok(StepOutcome::Tokens(Box::new(TokenReply {
             access,
             refresh,
             rotated,
@@ -96,12 +96,12 @@ impl Definition {
     fn successor(
         &self,
         step: Step,
-        take: &Take,
+        take: &Extract,
         body: &Value,
-        slots: &Slots,
+        values: &RequestValues,
         warnings: &mut Vec<String>,
     ) -> Result<Successor, &'static str> {
-        let sent = if step == Step::Refresh { slots.refresh.as_ref() } else { None };
+        let sent = if step == Step::Refresh { values.refresh.as_ref() } else { None };
         let found = take.refresh.first(body);
         if let Some(token) = found.and_then(Value::as_str).filter(|token| !token.is_empty()) {
             let least = self.policy().min_refresh_length;
@@ -134,9 +134,9 @@ impl Definition {
 
     /// The refresh token's expiry where the reply does not say it: the policy's, and for a token that stays, what was
     /// known of it before.
-    fn refresh_life(&self, kept: bool, sent_at: Timestamp, slots: &Slots) -> Option<Timestamp> {
+    fn refresh_life(&self, kept: bool, sent_at: Timestamp, values: &RequestValues) -> Option<Timestamp> {
         let fixed = if kept {
-            slots.refresh_expires_at
+            values.refresh_expires_at
         } else {
             self.policy().refresh_ttl.map(|life| sent_at + life)
         };
@@ -152,7 +152,7 @@ impl Definition {
 
     /// Variables that the reply brings; one that must not be used is left as it was, with a warning, because a token
     /// that is already spent is worth more than a new host name.
-    fn taken(&self, take: &Take, body: &Value, warnings: &mut Vec<String>) -> Vars {
+    fn taken(&self, take: &Extract, body: &Value, warnings: &mut Vec<String>) -> Vars {
         let mut vars = Vars::new();
         for (name, path) in &take.vars {
             let Some(var) = self.provider.vars.get(name) else { continue };
@@ -178,7 +178,7 @@ struct Successor {
     kept: bool,
 }
 
-fn introspection(spec: &StepSpec, body: &Body<'_>, sent_at: Timestamp) -> Option<Outcome> {
+fn introspection(spec: &StepSpec, body: &Body<'_>, sent_at: Timestamp) -> Option<StepOutcome> {
     let value = body.value.as_ref()?;
     let active = match spec.take.active.first(value)? {
         Value::Bool(active) => *active,
@@ -192,7 +192,11 @@ fn introspection(spec: &StepSpec, body: &Body<'_>, sent_at: Timestamp) -> Option
     } else {
         expiry::Reading::default()
     };
-    Some(Outcome::Introspection(Introspection { active, expires_at: reading.at, warnings: reading.warnings }))
+    Some(StepOutcome::Introspection(Introspection {
+        active,
+        expires_at: reading.at,
+        warnings: reading.warnings,
+    }))
 }
 
 /// Characters of an access token (RFC 6749, appendix A.12); no space at its ends.

@@ -21,15 +21,15 @@ const CODE: &str = "CODE-91e8d7c6b5a4f3e2d1c0";
 const CLIENT_SECRET: &str = "hush-hush-hush-hush";
 const KEY: &str = "KEY-0a1b2c3d4e5f6a7b8c9d";
 
-fn slots() -> Slots {
-    Slots {
+fn values() -> RequestValues {
+    RequestValues {
         access: Some(Secret::new(ACCESS)),
         refresh: Some(Secret::new(REFRESH)),
         code: Some(Secret::new(CODE)),
         state: Some(Secret::new("st-1")),
         code_challenge: Some(Secret::new("ch-1")),
         code_verifier: Some(Secret::new(CODE)),
-        ..Slots::default()
+        ..RequestValues::default()
     }
 }
 
@@ -48,9 +48,9 @@ fn assert_hidden(shown: &str) {
     }
 }
 
-fn failure(outcome: Outcome) -> Failure {
+fn failure(outcome: StepOutcome) -> StepFailure {
     match outcome {
-        Outcome::Failed(failure) => failure,
+        StepOutcome::Failed(failure) => failure,
         other => panic!("{other:?}"),
     }
 }
@@ -60,15 +60,15 @@ fn no_secret_is_shown_by_anything_that_can_be_printed() {
     for definition in DEFINITIONS.iter() {
         assert_hidden(&format!("{definition:?} {:?}", definition.provider()));
         for step in definition.provider().steps().collect::<Vec<_>>() {
-            let made = definition.request(step, &slots());
-            assert_hidden(&format!("{made:?} {:?}", slots()));
+            let made = definition.request(step, &values());
+            assert_hidden(&format!("{made:?} {:?}", values()));
             assert!(made.is_ok(), "{made:?}");
             let tokens = json!({
                 "ok": true, "status": "DONE", "access_token": ACCESS, "refresh_token": REFRESH, "expires_in": 60,
                 "accessToken": ACCESS, "refreshToken": REFRESH, "result": {"value": ACCESS, "refreshToken": REFRESH},
             });
             let granted = reply(200, tokens.to_string());
-            assert_hidden(&format!("{granted:?} {:?}", definition.read(step, &granted, SENT, &slots())));
+            assert_hidden(&format!("{granted:?} {:?}", definition.read(step, &granted, SENT, &values())));
             // Where no variable is secret, it is a word like any other.
             let key = Some(KEY).filter(|_| definition.vars().values().any(VarValue::is_hidden));
             for echo in [ACCESS, REFRESH, CLIENT_SECRET].into_iter().chain(key) {
@@ -80,7 +80,8 @@ fn no_secret_is_shown_by_anything_that_can_be_printed() {
                     json!({"ok": true, "status": "DONE", "access_token": "at", "token_type": echo, "scope": echo, "expires_in": echo}),
                 ] {
                     for status in [200, 302, 400, 401, 500] {
-                        let outcome = definition.read(step, &reply(status, body.to_string()), SENT, &slots());
+                        let outcome =
+                            definition.read(step, &reply(status, body.to_string()), SENT, &values());
                         assert_hidden(&format!("{outcome:?}"));
                     }
                 }
@@ -92,26 +93,26 @@ fn no_secret_is_shown_by_anything_that_can_be_printed() {
 #[test]
 fn a_request_without_what_it_needs_names_it_and_shows_nothing() {
     let definition = define("amocrm", &[]);
-    let missing = definition.request(Step::Refresh, &slots()).unwrap_err().to_string();
+    let missing = definition.request(Step::Refresh, &values()).unwrap_err().to_string();
     assert!(missing.contains("`domain`") && missing.contains("`referer`"), "{missing}");
     let definition = define("oauth2", &[("token_url", "https://sso.example.com/token")]);
-    let empty = definition.request(Step::Refresh, &Slots::default()).unwrap_err().to_string();
+    let empty = definition.request(Step::Refresh, &RequestValues::default()).unwrap_err().to_string();
     assert_eq!(
         empty,
         "the `refresh` request needs `refresh`, which is not known: connect the connection first"
     );
-    let absent = definition.request(Step::Acquire, &slots()).unwrap_err().to_string();
+    let absent = definition.request(Step::Acquire, &values()).unwrap_err().to_string();
     assert_eq!(absent, "the provider `oauth2` has no `acquire` step");
 }
 
 #[test]
 fn a_token_that_could_split_a_header_is_never_put_into_one() {
     let definition = define("amocrm", &[("domain", "acme.amocrm.ru")]);
-    let slots = Slots { access: Some(Secret::new("at\r\nX-Evil: 1")), ..Slots::default() };
-    assert!(definition.request(Step::Probe, &slots).is_err());
-    assert!(definition.inject(&slots).is_err());
+    let values = RequestValues { access: Some(Secret::new("at\r\nX-Evil: 1")), ..RequestValues::default() };
+    assert!(definition.request(Step::Probe, &values).is_err());
+    assert!(definition.inject(&values).is_err());
     let body = json!({"access_token": "at\r\nX-Evil: 1", "refresh_token": "r".repeat(60)});
-    let read = failure(definition.read(Step::Refresh, &reply(200, body.to_string()), SENT, &self::slots()));
+    let read = failure(definition.read(Step::Refresh, &reply(200, body.to_string()), SENT, &self::values()));
     assert_eq!((read.class, read.keep_reply), (ErrorClass::Ambiguous, true));
 }
 
@@ -124,7 +125,7 @@ fn the_file_may_say_that_5xx_replies_spend_nothing() {
         policy: PolicyOverrides { ambiguous_5xx: Some(false), ..PolicyOverrides::default() },
     };
     let definition = Catalogue::builtin().get("oauth2").unwrap().define(setup).unwrap();
-    let read = failure(definition.read(Step::Refresh, &reply(500, ""), SENT, &slots()));
+    let read = failure(definition.read(Step::Refresh, &reply(500, ""), SENT, &values()));
     assert_eq!(read.class, ErrorClass::Transient);
 }
 
@@ -133,7 +134,7 @@ fn a_class_follows_the_status_where_nothing_else_is_said() {
     let spending =
         define("oauth2", &[("token_url", "https://sso.example.com/token"), ("client_auth", "post")]);
     let class = |status: u16, body: &str| {
-        failure(spending.read(Step::Refresh, &reply(status, body), SENT, &slots())).class
+        failure(spending.read(Step::Refresh, &reply(status, body), SENT, &values())).class
     };
     for (status, body, expected) in [
         (500, r#"{"error":"invalid_grant"}"#, ErrorClass::Ambiguous),
@@ -170,7 +171,7 @@ fn a_short_client_secret_does_not_hide_the_words_of_the_standard() {
     };
     let definition = Catalogue::builtin().get("oauth2").unwrap().define(setup).unwrap();
     let gone = reply(400, r#"{"error":"invalid_grant"}"#);
-    let read = failure(definition.read(Step::Refresh, &gone, SENT, &slots()));
+    let read = failure(definition.read(Step::Refresh, &gone, SENT, &values()));
     assert_eq!((read.class, read.code.as_str()), (ErrorClass::DeadGrant, "invalid_grant"));
 }
 
@@ -184,7 +185,7 @@ fn a_wait_is_at_most_a_day_and_may_be_a_date() {
             date: date.map(str::to_owned),
             ..Reply::default()
         };
-        failure(definition.read(Step::Refresh, &reply, SENT, &slots())).retry_after
+        failure(definition.read(Step::Refresh, &reply, SENT, &values())).retry_after
     };
     assert_eq!(wait("120", None), Some(Duration::from_mins(2)));
     assert_eq!(wait("99999999999", None), Some(Duration::from_hours(24)));
@@ -202,11 +203,11 @@ fn a_wait_is_at_most_a_day_and_may_be_a_date() {
 fn a_kept_token_keeps_its_expiry_and_a_new_one_gets_that_of_the_policy() {
     let definition = define("amocrm", &[("domain", "acme.amocrm.ru")]);
     let before = SENT + Duration::from_hours(24);
-    let slots = Slots { refresh_expires_at: Some(before), ..slots() };
+    let values = RequestValues { refresh_expires_at: Some(before), ..values() };
     let read = |refresh: &str| {
         let body = json!({"access_token": "at", "refresh_token": refresh, "expires_in": 60}).to_string();
-        match definition.read(Step::Refresh, &reply(200, body), SENT, &slots) {
-            Outcome::Tokens(tokens) => tokens.refresh_expires_at,
+        match definition.read(Step::Refresh, &reply(200, body), SENT, &values) {
+            StepOutcome::Tokens(tokens) => tokens.refresh_expires_at,
             other => panic!("{other:?}"),
         }
     };
@@ -257,21 +258,21 @@ proptest! {
     fn every_reply_has_an_outcome_that_obeys_the_rules(body in any_json(), status in 100_u16..600, which in 0..BUILT_IN.len()) {
         let definition = &DEFINITIONS[which];
         for step in [Step::Refresh, Step::Exchange, Step::Acquire, Step::Introspect, Step::Revoke] {
-            match definition.read(step, &reply(status, body.to_string()), SENT, &slots()) {
-                Outcome::Tokens(tokens) => {
+            match definition.read(step, &reply(status, body.to_string()), SENT, &values()) {
+                StepOutcome::Tokens(tokens) => {
                     prop_assert!(step.gives_tokens() && (200..300).contains(&status));
                     prop_assert!(!tokens.access.is_empty());
                     prop_assert!(tokens.expires_at.is_none_or(|at| at > SENT));
                     prop_assert!(tokens.refresh.is_none_or(|token| !token.is_empty()));
                 }
-                Outcome::Failed(failure) => {
+                StepOutcome::Failed(failure) => {
                     prop_assert!((1..=64).contains(&failure.code.len()));
                     prop_assert!(!failure.keep_reply || (200..300).contains(&status));
                     prop_assert!(!failure.message.contains(REFRESH) && !failure.message.contains('\n'));
                     let lost = failure.class == ErrorClass::Transient && (200..300).contains(&status);
                     prop_assert!(!(lost && definition.spends(step) && failure.keep_reply));
                 }
-                Outcome::Introspection(_) | Outcome::Done => prop_assert!(!step.gives_tokens()),
+                StepOutcome::Introspection(_) | StepOutcome::Done => prop_assert!(!step.gives_tokens()),
             }
         }
     }
@@ -279,7 +280,7 @@ proptest! {
     #[test]
     fn no_bytes_make_the_reader_panic(body in proptest::collection::vec(any::<u8>(), 0..300), status in any::<u16>()) {
         let definition = &DEFINITIONS[0];
-        let outcome = definition.read(Step::Refresh, &reply(status, body), SENT, &slots());
+        let outcome = definition.read(Step::Refresh, &reply(status, body), SENT, &values());
         let shown = format!("{outcome:?}");
         prop_assert!(!shown.contains(REFRESH));
     }

@@ -8,9 +8,9 @@ use zeroize::Zeroizing;
 
 use super::address::{Given, Target, UrlFault, UrlTemplate};
 use super::define::{ClientAuth, Definition};
-use super::exchange::{Method, OutboundRequest};
+use super::http_types::{Method, OutboundRequest};
 use super::payload::{BodyTemplate, Fields, JsonTemplate};
-use super::slots::Slots;
+use super::request_values::RequestValues;
 use super::step::{Step, StepSpec};
 use super::template::{Name, Template, Unfilled};
 use super::vars::Capture;
@@ -63,18 +63,18 @@ pub enum RequestError {
 
 impl Definition {
     /// Makes the request of a step. Nothing is sent; the caller sends it once, to the URL as it is.
-    pub fn request(&self, step: Step, slots: &Slots) -> Result<OutboundRequest, RequestError> {
+    pub fn request(&self, step: Step, values: &RequestValues) -> Result<OutboundRequest, RequestError> {
         let no_step =
             |cure: String| RequestError::NoStep { provider: self.provider.name().to_string(), step, cure };
         let spec = self.provider.steps.get(&step).ok_or_else(|| no_step(String::new()))?;
         let least = self.policy().min_refresh_length;
-        if let (Step::Refresh, Some(refresh)) = (step, &slots.refresh)
+        if let (Step::Refresh, Some(refresh)) = (step, &values.refresh)
             && refresh.len() < least
         {
             let provider = self.provider.name().to_string();
             return Err(RequestError::RefreshTooShort { provider, length: refresh.len(), least });
         }
-        let filler = Filler { definition: self, slots, step: step.as_str() };
+        let filler = Filler { definition: self, values, step: step.as_str() };
         let Some(target) = filler.url(&spec.url)? else {
             let optional =
                 spec.url.names().find(|(name, optional)| *optional && filler.value(name).is_none());
@@ -179,14 +179,14 @@ pub(super) fn check_header_value(value: &Secret) -> Result<(), &'static str> {
 /// Fills the templates of one request.
 pub(super) struct Filler<'a> {
     pub(super) definition: &'a Definition,
-    pub(super) slots: &'a Slots,
+    pub(super) values: &'a RequestValues,
     /// What messages call the request.
     pub(super) step: &'a str,
 }
 
 impl<'a> Filler<'a> {
     fn value(&self, name: &Name) -> Option<Given<'a>> {
-        self.definition.value(name, self.slots)
+        self.definition.value(name, self.values)
     }
 
     fn required(&self, name: &Name) -> Result<Given<'a>, RequestError> {

@@ -7,9 +7,9 @@ use serde::Deserialize;
 use super::alias::Alias;
 use super::class::ErrorClass;
 use super::duration::DurationText;
-use super::exchange::Method;
+use super::http_types::Method;
+use super::one_or_many::{OneOrMany, TextOr};
 use super::policy::PolicyOverrides;
-use super::spelling::{OneOrMany, TextOr};
 use super::vector_schema::Vector;
 
 /// How well a statement of a provider file is known to be true.

@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use super::address::UrlTemplate;
 use super::condition::Success;
 use super::define::ClientAuth;
-use super::exchange::Method;
+use super::extract::Extract;
 use super::fault::{Flaw, Under};
+use super::http_types::Method;
 use super::payload::{self, BodyTemplate, Fields};
 use super::rule::Rule;
 use super::schema::{self, Spent};
-use super::take::Take;
 use super::template::{Known, Name, Template};
 use super::vars::Var;
 
@@ -140,7 +140,7 @@ pub(super) struct StepSpec {
     /// Who the callback must say it comes from (RFC 9207); of `authorize` alone.
     pub(super) issuer: Option<Template>,
     pub(super) ok: Success,
-    pub(super) take: Take,
+    pub(super) take: Extract,
     pub(super) errors: Vec<Rule>,
 }
 
@@ -180,7 +180,7 @@ impl StepSpec {
             issuer: issuer(step, written.issuer.as_deref(), around.names).under("issuer")?,
             ok: Success::compile(written.ok.as_ref().or(shared_ok).unwrap_or(&schema::Ok::default()))
                 .under("ok")?,
-            take: Take::compile(
+            take: Extract::compile(
                 written.take.as_ref().or(shared_take).unwrap_or(&schema::Take::default()),
                 step == Step::Introspect,
             )

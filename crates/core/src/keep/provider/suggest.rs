@@ -11,7 +11,7 @@ pub fn nearest<'a>(wrong: &str, candidates: impl IntoIterator<Item = &'a str>) -
 }
 
 /// The end of a sentence about a wrong name: `did you mean ...?`, or the names there are.
-pub fn cure<'a>(wrong: &str, candidates: impl IntoIterator<Item = &'a str> + Clone) -> String {
+pub fn hint<'a>(wrong: &str, candidates: impl IntoIterator<Item = &'a str> + Clone) -> String {
     if let Some(name) = nearest(wrong, candidates.clone()) {
         return format!("did you mean `{name}`?");
     }
@@ -26,8 +26,8 @@ mod tests {
     #[test]
     fn a_near_miss_is_suggested_and_a_far_one_gets_the_list() {
         let names = ["token_url", "scope"];
-        assert_eq!(cure("token_ulr", names), "did you mean `token_url`?");
-        assert_eq!(cure("TOKEN_URL", names), "did you mean `token_url`?");
-        assert_eq!(cure("zzz", names), "there are `token_url`, `scope`");
+        assert_eq!(hint("token_ulr", names), "did you mean `token_url`?");
+        assert_eq!(hint("TOKEN_URL", names), "did you mean `token_url`?");
+        assert_eq!(hint("zzz", names), "there are `token_url`, `scope`");
     }
 }

@@ -86,7 +86,7 @@ impl Known<'_> {
         }
         let allowed = BUILT_IN.iter().filter(|(_, name)| self.built_in.contains(name)).map(|(text, _)| *text);
         let names: Vec<_> = self.vars.iter().map(String::as_str).chain(allowed).collect();
-        let cure = suggest::cure(text, names);
+        let cure = suggest::hint(text, names);
         Err(Flaw::new(format!(
             "`${{{text}}}` is neither a variable of this file nor a built-in name; {cure}"
         )))

@@ -4,8 +4,8 @@ use regex_lite::Regex;
 
 use super::condition;
 use super::fault::{Flaw, Under};
+use super::request_values::VarValue;
 use super::schema;
-use super::slots::VarValue;
 use super::template::BUILT_IN;
 use crate::secret::Secret;
 
@@ -135,7 +135,7 @@ impl Var {
         if let Some(one_of) = &self.one_of
             && !one_of.iter().any(|allowed| allowed == value)
         {
-            let cure = super::suggest::cure(value, one_of.iter().map(String::as_str));
+            let cure = super::suggest::hint(value, one_of.iter().map(String::as_str));
             let cure = if self.secret { "see the provider file".to_owned() } else { cure };
             return Err(format!("{} is not one of its values; {cure}", shown()));
         }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::class::ErrorClass;
 use super::duration::DurationText;
-use super::exchange::Method;
+use super::http_types::Method;
 use super::policy::PolicyOverrides;
 
 /// A golden vector.

@@ -5,9 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::define::{Client, Definition, Setup};
-use super::exchange::Reply;
+use super::http_types::Reply;
 use super::load::Provider;
-use super::slots::{Slots, Vars};
+use super::request_values::{RequestValues, Vars};
 use super::step::Step;
 use super::vector_schema::{Vector, VectorReply};
 use super::{compare, suggest};
@@ -89,7 +89,7 @@ impl Provider {
 
     fn try_vector(self: &Arc<Self>, vector: &Vector) -> Result<Vec<Difference>, String> {
         let step = Step::ALL.into_iter().find(|step| step.as_str() == vector.step).ok_or_else(|| {
-            let cure = suggest::cure(&vector.step, Step::ALL.map(Step::as_str));
+            let cure = suggest::hint(&vector.step, Step::ALL.map(Step::as_str));
             format!("`{}` is not a step; {cure}", vector.step)
         })?;
         if vector.request.is_none() && vector.expect.is_none() {
@@ -102,9 +102,9 @@ impl Provider {
         if vector.reply.is_some() && vector.expect.is_none() {
             return Err("`reply` needs an `expect`".to_owned());
         }
-        let made = self.prepare(vector).and_then(|(definition, slots)| {
-            let request = definition.request(step, &slots).map_err(|error| error.to_string());
-            request.map(|request| (definition, slots, request))
+        let made = self.prepare(vector).and_then(|(definition, values)| {
+            let request = definition.request(step, &values).map_err(|error| error.to_string());
+            request.map(|request| (definition, values, request))
         });
         if let Some(text) = refused {
             return Ok(match made {
@@ -115,21 +115,21 @@ impl Provider {
                 }
             });
         }
-        let (definition, slots, request) = made?;
+        let (definition, values, request) = made?;
         let mut differences = Vec::new();
         if let Some(expected) = &vector.request {
             compare::request(expected, &request, &mut differences);
         }
         if let (Some(reply), Some(expected)) = (&vector.reply, &vector.expect) {
             let sent_at = instant(vector.sent_at.as_deref().unwrap_or(SENT_AT))?;
-            let outcome = definition.read(step, &reply_of(reply)?, sent_at, &slots);
+            let outcome = definition.read(step, &reply_of(reply)?, sent_at, &values);
             compare::outcome(expected, &outcome, &mut differences);
         }
         Ok(differences)
     }
 
-    /// The definition and slots of a vector, with what its callback captures.
-    pub(super) fn prepare(self: &Arc<Self>, vector: &Vector) -> Result<(Definition, Slots), String> {
+    /// The definition and values of a vector, with what its callback captures.
+    pub(super) fn prepare(self: &Arc<Self>, vector: &Vector) -> Result<(Definition, RequestValues), String> {
         let setup = Setup {
             vars: vector
                 .vars
@@ -149,7 +149,7 @@ impl Provider {
             captured.extend(definition.capture(callback).map_err(|error| error.to_string())?);
         }
         let secret = |text: &Option<String>| text.as_deref().map(Secret::new);
-        let slots = Slots {
+        let values = RequestValues {
             access: secret(&vector.slots.access),
             refresh: secret(&vector.slots.refresh),
             refresh_expires_at: vector.slots.refresh_expires_at.as_deref().map(instant).transpose()?,
@@ -159,14 +159,14 @@ impl Provider {
             code_verifier: secret(&vector.slots.code_verifier),
             captured,
         };
-        Ok((definition, slots))
+        Ok((definition, values))
     }
 
     fn given(&self, captured: &BTreeMap<String, String>) -> Result<Vars, String> {
         let wrap = |(name, value): (&String, &String)| {
             let var = self.vars.get(name).ok_or_else(|| {
                 let names = self.vars.keys().map(String::as_str);
-                format!("captured.{name} is not a variable; {}", suggest::cure(name, names))
+                format!("captured.{name} is not a variable; {}", suggest::hint(name, names))
             })?;
             Ok((name.clone(), var.wrap(value)))
         };

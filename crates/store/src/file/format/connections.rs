@@ -5,7 +5,7 @@ use std::time::Duration;
 use jeton_core::id::{AttemptId, ConnectionName, GrantId, NodeId, ProviderName};
 use jeton_core::keep::attempt::Trigger;
 use jeton_core::keep::connection::{
-    Brake, Connection, Generation, GrantState, Lease, Revision, SealedTokens, Stray,
+    Connection, Generation, GrantState, Lease, OrphanReply, RejectionBackoff, Revision, SealedTokens,
 };
 use jeton_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -94,8 +94,8 @@ impl From<Row> for ConnectionRow {
             cooling_until,
             failures,
             last_error,
-            brake,
-            strays,
+            backoff,
+            orphans,
             created_at,
         } = connection;
         Self {
@@ -115,15 +115,15 @@ impl From<Row> for ConnectionRow {
             cooling_until,
             failures,
             last_error,
-            brake: brake.map(|Brake { generation, until, step }| BrakeRow {
+            brake: backoff.map(|RejectionBackoff { generation, until, step }| BrakeRow {
                 generation,
                 until,
-                // Brakes are whole minutes.
+                // Backoffs are whole minutes.
                 step_secs: step.as_secs(),
             }),
-            strays: strays
+            strays: orphans
                 .into_iter()
-                .map(|Stray { attempt, grant, generation, tokens }| StrayRow {
+                .map(|OrphanReply { attempt, grant, generation, tokens }| StrayRow {
                     attempt,
                     grant,
                     generation,
@@ -154,15 +154,15 @@ impl ConnectionRow {
             cooling_until: self.cooling_until,
             failures: self.failures,
             last_error: self.last_error,
-            brake: self.brake.map(|BrakeRow { generation, until, step_secs }| Brake {
+            backoff: self.brake.map(|BrakeRow { generation, until, step_secs }| RejectionBackoff {
                 generation,
                 until,
                 step: Duration::from_secs(step_secs),
             }),
-            strays: self
+            orphans: self
                 .strays
                 .into_iter()
-                .map(|StrayRow { attempt, grant, generation, tokens }| Stray {
+                .map(|StrayRow { attempt, grant, generation, tokens }| OrphanReply {
                     attempt,
                     grant,
                     generation,

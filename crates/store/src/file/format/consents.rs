@@ -1,7 +1,7 @@
 //! People who consent, in a token file.
 
 use jeton_core::id::{AttemptId, ConnectionName, ConsentId, ProviderName};
-use jeton_core::keep::consent::{Asked, Consent, Ending};
+use jeton_core::keep::consent::{AuthorizationRequest, Consent, ConsentOutcome};
 use jeton_core::seal::Fingerprint;
 use jeton_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -45,7 +45,7 @@ enum EndingRow {
 impl From<Consent> for ConsentRow {
     fn from(consent: Consent) -> Self {
         let Consent { id, connection, provider, ticket, created_at, link_until, asked, ending } = consent;
-        let asked = asked.map(|Asked { state, browser, verifier, at, until }| AskedRow {
+        let asked = asked.map(|AuthorizationRequest { state, browser, verifier, at, until }| AskedRow {
             state,
             browser,
             verifier: verifier.map(Bytes),
@@ -53,8 +53,8 @@ impl From<Consent> for ConsentRow {
             until,
         });
         let ending = ending.map(|ending| match ending {
-            Ending::Exchange(attempt) => EndingRow::Exchange(attempt),
-            Ending::Refused { code, message } => EndingRow::Refused { code, message },
+            ConsentOutcome::Exchange(attempt) => EndingRow::Exchange(attempt),
+            ConsentOutcome::Refused { code, message } => EndingRow::Refused { code, message },
         });
         Self { id, connection, provider, ticket, created_at, link_until, asked, ending }
     }
@@ -63,7 +63,7 @@ impl From<Consent> for ConsentRow {
 impl ConsentRow {
     pub(super) fn into_consent(self) -> Consent {
         let Self { id, connection, provider, ticket, created_at, link_until, asked, ending } = self;
-        let asked = asked.map(|AskedRow { state, browser, verifier, at, until }| Asked {
+        let asked = asked.map(|AskedRow { state, browser, verifier, at, until }| AuthorizationRequest {
             state,
             browser,
             verifier: verifier.map(|verifier| verifier.0),
@@ -71,8 +71,8 @@ impl ConsentRow {
             until,
         });
         let ending = ending.map(|ending| match ending {
-            EndingRow::Exchange(attempt) => Ending::Exchange(attempt),
-            EndingRow::Refused { code, message } => Ending::Refused { code, message },
+            EndingRow::Exchange(attempt) => ConsentOutcome::Exchange(attempt),
+            EndingRow::Refused { code, message } => ConsentOutcome::Refused { code, message },
         });
         Consent { id, connection, provider, ticket, created_at, link_until, asked, ending }
     }

@@ -9,7 +9,7 @@ use jeton_core::keep::attempt::{AttemptStatus, Trigger};
 use jeton_core::keep::claim::Claim;
 use jeton_core::keep::connection::Generation;
 use jeton_core::keep::ports::{
-    Administer, AttemptFilter, AttemptLog as _, ConnectionStore as _, Fail, Skip, Verdict,
+    AttemptFilter, AttemptLog as _, ConnectionStore as _, Fail, FailureEffect, OperatorCommand, Skip,
 };
 use jeton_core::time::{Clock as _, SystemClock};
 use jeton_store::FileStore;
@@ -51,7 +51,7 @@ async fn the_file_does_not_grow_over_a_thousand_refreshes() {
         for _ in 0..200 {
             refresh(&store).await;
         }
-        for act in [Administer::Pause, Administer::Resume].repeat(40) {
+        for act in [OperatorCommand::Pause, OperatorCommand::Resume].repeat(40) {
             let operation = OperationId::generate(SystemClock.now(), &SystemEntropy);
             let by = Actor::CommandLine("root@web-1".to_owned());
             store.administer(&"acme".parse().unwrap(), act, operation, &by).await.unwrap();
@@ -75,7 +75,7 @@ async fn an_attempt_of_unknown_outcome_and_those_it_was_to_recover_are_never_for
         let lease_ttl = Duration::from_millis(1);
         let claim = Claim { lease_ttl, through_cooldown: true, ..claim_of(&row(&store).await) };
         store.claim(claim.clone()).await.unwrap();
-        store.fail(failure(&claim, Verdict::Unknown)).await.unwrap();
+        store.fail(failure(&claim, FailureEffect::Unknown)).await.unwrap();
         chain.push(claim.attempt);
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
@@ -105,14 +105,14 @@ async fn a_failure_that_a_sleeper_brings_after_its_attempt_was_forgotten_is_take
     }
     assert_eq!(store.find_attempt(claim.attempt).await.unwrap(), None);
     let before = row(&store).await;
-    store.fail(failure(&claim, Verdict::Retry)).await.unwrap();
+    store.fail(failure(&claim, FailureEffect::Retry)).await.unwrap();
     assert_eq!(row(&store).await, before);
     // One that was never there is not taken for one that was forgotten.
     let unheard_of = Claim { attempt: AttemptId::generate(SystemClock.now(), &SystemEntropy), ..claim };
-    store.fail(failure(&unheard_of, Verdict::Retry)).await.unwrap_err();
+    store.fail(failure(&unheard_of, FailureEffect::Retry)).await.unwrap_err();
 }
 
-fn failure(claim: &Claim, verdict: Verdict) -> Fail {
+fn failure(claim: &Claim, verdict: FailureEffect) -> Fail {
     Fail {
         connection: claim.connection.clone(),
         attempt: claim.attempt,
@@ -123,6 +123,6 @@ fn failure(claim: &Claim, verdict: Verdict) -> Fail {
         message: "Nobody knows.".into(),
         cooldown: Duration::ZERO,
         due_in: None,
-        kept_reply: (verdict == Verdict::Unknown).then(|| vec![7; 32]),
+        kept_reply: (verdict == FailureEffect::Unknown).then(|| vec![7; 32]),
     }
 }

@@ -159,7 +159,7 @@ async fn a_file_that_is_taken_away_is_not_made_anew_behind_anybodys_back() {
     let away = folder.path().join("away.json");
     fs::rename(&path, &away).unwrap();
     let error = store.connect(connect("other", 2)).await.unwrap_err();
-    assert!(error.may_pass() && error.to_string().contains("is gone: put it back"), "{error}");
+    assert!(error.is_transient() && error.to_string().contains("is gone: put it back"), "{error}");
     assert!(!path.exists());
     fs::rename(&away, &path).unwrap();
     assert_eq!(refresh(&store).await, Generation(2));

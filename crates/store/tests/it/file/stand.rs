@@ -52,6 +52,6 @@ pub(super) async fn refresh(store: &FileStore) -> Generation {
     assert!(matches!(store.claim(claim.clone()).await.unwrap(), ClaimAnswer::Won { .. }));
     match store.commit(commit_of(&claim)).await.unwrap() {
         CommitAnswer::Committed { generation } => generation,
-        CommitAnswer::Stray { .. } => panic!("nobody else refreshes"),
+        CommitAnswer::Orphaned { .. } => panic!("nobody else refreshes"),
     }
 }

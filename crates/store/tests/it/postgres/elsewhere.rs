@@ -30,7 +30,7 @@ async fn came_home(store: &PostgresStore) {
     let claimed = timeout(PATIENCE, async {
         loop {
             match store.claim(claim("acme", 1)).await {
-                Err(error) if error.may_pass() => sleep(Duration::from_millis(50)).await,
+                Err(error) if error.is_transient() => sleep(Duration::from_millis(50)).await,
                 answer => return answer.unwrap(),
             }
         }
@@ -183,7 +183,7 @@ async fn a_pooler_that_leads_elsewhere_meanwhile_gets_no_claim() {
         let refused = async {
             loop {
                 let refused = store.claim(claim("acme", 1)).await.map(drop).unwrap_err();
-                assert!(refused.may_pass(), "{refused:?}");
+                assert!(refused.is_transient(), "{refused:?}");
                 // The pooler leaves a database alone for some seconds that did not let it in.
                 if refused.to_string().contains("leads to another database") {
                     return;

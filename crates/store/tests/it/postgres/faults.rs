@@ -152,7 +152,7 @@ async fn an_error_before_the_commit_fails_every_call_of_its_batch_and_writes_not
     *hooks.before.lock().unwrap() = Some(broken());
     let order = connect("acme", 1);
     let error = store.connect(order.clone()).await.unwrap_err();
-    assert!(error.may_pass() && error.to_string().contains("broken on purpose"));
+    assert!(error.is_transient() && error.to_string().contains("broken on purpose"));
     assert_eq!(store.find(&order.connection).await.unwrap(), None);
     assert_eq!(
         store.audit(AuditFilter::default(), 10).await.unwrap(),
@@ -188,7 +188,7 @@ async fn a_batch_that_breaks_off_makes_room_for_the_next() {
     let (broken, waiting) =
         tokio::join!(store.connect(connect("acme", 1)), store.connect(connect("other", 2)));
     let broken = broken.unwrap_err();
-    assert!(broken.may_pass() && broken.to_string().contains("a fault of jeton"), "{broken}");
+    assert!(broken.is_transient() && broken.to_string().contains("a fault of jeton"), "{broken}");
     waiting.unwrap();
     store.connect(connect("acme", 1)).await.unwrap();
 }
@@ -245,11 +245,11 @@ async fn a_server_that_does_not_come_back_is_unavailable_after_the_patience() {
     store.connect(connect("acme", 1)).await.unwrap();
     cluster.pause().unwrap();
     let frozen = store.claim(claim("acme", 1)).await.unwrap_err();
-    assert!(frozen.may_pass(), "{frozen}");
+    assert!(frozen.is_transient(), "{frozen}");
     cluster.resume().unwrap();
     cluster.kill().unwrap();
     let gone = store.claim(claim("acme", 1)).await.unwrap_err();
-    assert!(gone.may_pass() && gone.to_string().contains("see that PostgreSQL runs there"), "{gone}");
+    assert!(gone.is_transient() && gone.to_string().contains("see that PostgreSQL runs there"), "{gone}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

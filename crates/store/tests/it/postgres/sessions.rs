@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jeton_core::id::NodeId;
-use jeton_core::keep::ports::{Beat, ConnectionStore as _, NodeStore as _};
+use jeton_core::keep::ports::{ConnectionStore as _, Heartbeat, NodeStore as _};
 use jeton_store::{PostgresOptions, PostgresStore};
 use jeton_testkit::{PgBouncer, PgCluster, PgDatabase};
 
@@ -40,14 +40,14 @@ async fn writes_are_bounded_and_durable(database: &PgDatabase, options: Postgres
     let claim = claim("acme", 1);
     store.claim(claim.clone()).await.unwrap();
     store.commit(commit(&claim, 2)).await.unwrap();
-    let beat = Beat {
+    let beat = Heartbeat {
         node: NodeId::from_bytes([1; 16]),
         name: "web-1".into(),
         version: "1".into(),
         definitions: String::new(),
         life: Duration::from_secs(20),
     };
-    store.beat(beat).await.unwrap();
+    store.record_heartbeat(beat).await.unwrap();
     let noted = database.query("SELECT DISTINCT place, said FROM noted ORDER BY place").unwrap();
     let told = ["connections", "nodes"]
         .map(|place| [place, "on 5s 3s 5s"].map(|text| Some(text.to_owned())).to_vec());

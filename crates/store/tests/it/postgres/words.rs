@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use jeton_core::id::NodeId;
-use jeton_core::keep::ports::{Beat, ConnectionStore as _, NodeStore as _, StoreError};
+use jeton_core::keep::ports::{ConnectionStore as _, Heartbeat, NodeStore as _, StoreError};
 use jeton_core::time::{Clock as _, SystemClock};
 use jeton_store::postgres::inspect;
 use jeton_store::{PostgresOptions, PostgresStore};
@@ -36,7 +36,7 @@ async fn refusal(url: &str, what: &str, cure: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_cannot_be_reached_is_told_with_its_place() {
     let error = error("postgres://jeton:hush@127.0.0.1:1/jeton").await;
-    assert!(error.may_pass(), "{error:?}");
+    assert!(error.is_transient(), "{error:?}");
     let text = error.to_string();
     assert!(text.contains("postgres://jeton@127.0.0.1:1/jeton cannot be reached"), "{text}");
     assert!(text.contains("see that PostgreSQL runs there"), "{text}");
@@ -166,7 +166,7 @@ async fn a_server_that_takes_no_more_connections_is_told_and_passes() {
     let database = database();
     database.query(&format!("ALTER DATABASE {} CONNECTION LIMIT 0", database.name())).unwrap();
     let full = error(database.url()).await;
-    assert!(full.may_pass() && full.to_string().contains("takes no more connections"), "{full:?}");
+    assert!(full.is_transient() && full.to_string().contains("takes no more connections"), "{full:?}");
     for cure in ["raise max_connections there", "lower `pool` in [store]", "put PgBouncer between"] {
         assert!(full.to_string().contains(cure), "{full:?}");
     }
@@ -203,7 +203,7 @@ async fn a_server_that_is_too_old_is_refused_with_its_version() {
 async fn a_node_whose_clock_is_minutes_off_the_database_s_is_told_so() {
     let database = database();
     let store = open(database.url()).await;
-    let beat = Beat {
+    let beat = Heartbeat {
         node: NodeId::from_bytes([1; 16]),
         name: "web-1".into(),
         version: "1".into(),
@@ -212,7 +212,7 @@ async fn a_node_whose_clock_is_minutes_off_the_database_s_is_told_so() {
     };
     let minutes = Duration::from_mins(5);
     let before = SystemClock.now();
-    let heard = store.beat(beat).await.unwrap();
+    let heard = store.record_heartbeat(beat).await.unwrap();
     let after = SystemClock.now();
     assert_eq!(heard.clock_warning(before, after), None, "both clocks are this machine's");
     let ahead = heard.clock_warning(before + minutes, after + minutes).unwrap();

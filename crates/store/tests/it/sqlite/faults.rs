@@ -82,7 +82,7 @@ async fn a_failed_commit_fails_every_call_of_its_batch_and_writes_nothing() {
     *hooks.before.lock().unwrap() = Some(broken());
     let order = connect("acme", 1);
     let error = store.connect(order.clone()).await.unwrap_err();
-    assert!(error.may_pass() && error.to_string().contains("broken on purpose"));
+    assert!(error.is_transient() && error.to_string().contains("broken on purpose"));
     assert_eq!(store.find(&order.connection).await.unwrap(), None);
     assert_eq!(
         store.audit(AuditFilter::default(), 10).await.unwrap(),

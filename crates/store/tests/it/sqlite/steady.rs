@@ -10,7 +10,7 @@ use jeton_core::keep::attempt::{Attempt, AttemptStatus, Trigger};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
 use jeton_core::keep::connection::{Connection, Generation};
 use jeton_core::keep::ports::{
-    AttemptFilter, AttemptLog as _, Commit, ConnectionStore as _, Fail, Maintenance as _, Verdict,
+    AttemptFilter, AttemptLog as _, Commit, ConnectionStore as _, Fail, FailureEffect, Maintenance as _,
 };
 use jeton_core::keep::rejection::{Rejection, RejectionAnswer};
 use jeton_core::seal::Fingerprint;
@@ -81,7 +81,7 @@ async fn attempt(store: &SqliteStore, id: AttemptId) -> Attempt {
     store.find_attempt(id).await.unwrap().unwrap()
 }
 
-fn failed(claim: &Claim, verdict: Verdict, cooldown: u64) -> Fail {
+fn failed(claim: &Claim, verdict: FailureEffect, cooldown: u64) -> Fail {
     Fail {
         connection: claim.connection.clone(),
         attempt: claim.attempt,
@@ -152,7 +152,7 @@ async fn a_cool_down_runs_its_time_whoever_sets_the_clock() {
         one.connect(connect("acme", 1)).await.unwrap();
         let first = claim("acme", 1);
         one.claim(first.clone()).await.unwrap();
-        one.fail(failed(&first, Verdict::Retry, 60)).await.unwrap();
+        one.fail(failed(&first, FailureEffect::Retry, 60)).await.unwrap();
         machine.set(step);
         machine.pass(59);
         let until = machine.now() + Duration::from_secs(1);
@@ -173,7 +173,7 @@ async fn what_a_hold_is_counted_from_stays_as_long_ago_as_it_is_whoever_sets_the
         machine.pass(3);
         machine.set(step);
         machine.pass(2);
-        one.fail(failed(&first, Verdict::Unknown, 0)).await.unwrap();
+        one.fail(failed(&first, FailureEffect::Unknown, 0)).await.unwrap();
         machine.set(step);
         machine.pass(4);
         let ago = |secs| machine.now() - Duration::from_secs(secs);
@@ -212,7 +212,7 @@ async fn the_brake_on_rejections_holds_its_time_whoever_sets_the_clock() {
         one.commit(Commit { tokens: brought, ..commit(&first, 2) }).await.unwrap();
         let rejection = Rejection { connection: name(), fingerprint: access, helped_before: false };
         let reject = async |store: &SqliteStore| store.reject(rejection.clone()).await.unwrap();
-        let braked = |left| RejectionAnswer::Braked { until: machine.now() + Duration::from_secs(left) };
+        let braked = |left| RejectionAnswer::BackingOff { until: machine.now() + Duration::from_secs(left) };
         assert_eq!(reject(&one).await, braked(60));
         machine.set(step);
         machine.pass(59);

@@ -8,7 +8,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::class::ErrorClass;
-use super::slots::Vars;
+use super::request_values::Vars;
 use crate::secret::Secret;
 use crate::time::Timestamp;
 
@@ -144,7 +144,7 @@ pub struct Introspection {
 
 /// Why there is no token set.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub struct StepFailure {
     /// What may be done next.
     pub class: ErrorClass,
     /// A short machine text: the file's `code`, or the provider's own code with everything but `[A-Za-z0-9_.:-]`
@@ -163,7 +163,7 @@ pub struct Failure {
 
 /// What a reply means.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum StepOutcome {
     /// A token set (`exchange`, `acquire`, `refresh`).
     Tokens(Box<TokenReply>),
     /// What the provider says of a token (`introspect`).
@@ -171,7 +171,7 @@ pub enum Outcome {
     /// It was done, and there is nothing to read (`revoke`, `probe`).
     Done,
     /// It was not done, or nobody knows.
-    Failed(Failure),
+    Failed(StepFailure),
 }
 
 /// What a step's credential is put into for a call to the provider's API.

@@ -12,7 +12,7 @@ use super::vars::{Capture, Var};
 
 impl Provider {
     /// Checks everything that takes more than one key to see.
-    pub(super) fn check_sense(&self) -> Result<(), Flaw> {
+    pub(super) fn validate(&self) -> Result<(), Flaw> {
         self.check_tokens()?;
         self.check_policy()?;
         self.check_captures()?;
@@ -42,7 +42,7 @@ impl Provider {
                 if !captured {
                     let takers = self.vars.values().filter(|var| var.capture() == Some(&Capture::Take));
                     let names: Vec<_> = takers.map(Var::name).collect();
-                    let cure = suggest::cure(name, names);
+                    let cure = suggest::hint(name, names);
                     let problem = format!("`{name}` is not a variable with `capture = \"take\"`; {cure}");
                     return Err(Flaw::new(problem).under(name).under("vars").under("take").under(step));
                 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::define::Setup;
 use super::load::Provider;
 use super::policy::PolicyOverrides;
-use super::slots::Vars;
+use super::request_values::Vars;
 use super::step::Step;
 use super::vector_schema::Vector;
 use crate::secret::Secret;
@@ -34,15 +34,15 @@ impl Provider {
 
     /// What callbacks and replies of a vector bring.
     fn captures_of(self: &Arc<Self>, vector: &Vector) -> Vec<(String, Secret)> {
-        let before = self.prepare(vector).map(|(_, slots)| slots.captured).unwrap_or_default();
+        let before = self.prepare(vector).map(|(_, values)| values.captured).unwrap_or_default();
         let taken = vector.expect.as_ref().and_then(|expect| expect.vars.clone()).unwrap_or_default();
         let before = before.into_iter().map(|(name, value)| (name, Secret::new(value.reveal())));
         before.chain(taken.into_iter().map(|(name, value)| (name, Secret::from(value)))).collect()
     }
 
     fn shown_by(self: &Arc<Self>, vector: &Vector) -> Option<Setup> {
-        let (definition, slots) = self.prepare(vector).ok()?;
-        let given = definition.vars().iter().chain(&slots.captured);
+        let (definition, values) = self.prepare(vector).ok()?;
+        let given = definition.vars().iter().chain(&values.captured);
         let vars = given.map(|(name, value)| (name.clone(), Secret::new(value.reveal()))).collect();
         Some(Setup { vars, client: definition.client().clone(), policy: PolicyOverrides::default() })
     }

@@ -3,12 +3,12 @@
 use super::body::JsonPath;
 use super::expiry::{self, ExpirySource};
 use super::fault::{Flaw, Under};
+use super::one_or_many::TextOr;
 use super::schema::{self, Absent, Unit};
-use super::spelling::TextOr;
 
 /// Where in a reply each thing is; what a file does not write is where RFC 6749, section 5.1, puts it.
 #[derive(Clone, Debug)]
-pub(super) struct Take {
+pub(super) struct Extract {
     pub(super) access: JsonPath,
     pub(super) refresh: JsonPath,
     pub(super) absent: Absent,
@@ -20,7 +20,7 @@ pub(super) struct Take {
     pub(super) vars: Vec<(String, JsonPath)>,
 }
 
-impl Take {
+impl Extract {
     /// Compiles what is written; `introspecting` is for the reply of an `introspect` step, where the expiry is
     /// `exp` (RFC 7662, section 2.2).
     pub(super) fn compile(written: &schema::Take, introspecting: bool) -> Result<Self, Flaw> {

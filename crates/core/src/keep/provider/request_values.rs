@@ -54,12 +54,12 @@ pub type Vars = BTreeMap<String, VarValue>;
 /// What one request of one connection is filled in with, beyond its [`Definition`](super::Definition); also what the
 /// reply is read against, because a reply may leave out what stays as it was.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Slots {
+pub struct RequestValues {
     /// `${access}`: the current access token.
     pub access: Option<Secret>,
     /// `${refresh}`: the refresh token that is redeemed; kept where the reply brings none and the file says `keep`.
     pub refresh: Option<Secret>,
-    /// When [`Slots::refresh`] expires, as far as it is known; carried over when that token is kept.
+    /// When [`RequestValues::refresh`] expires, as far as it is known; carried over when that token is kept.
     pub refresh_expires_at: Option<Timestamp>,
     /// `${code}`: the authorization code of a callback.
     pub code: Option<Secret>,
