@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use jeton_core::access::TokenHash;
 use jeton_emulator::{Emulator, Settings};
-use jeton_testkit::{Client, Connection, Running, TempHome, project_root};
+use jeton_testkit::{Client, ConnectionSettings, ServerProcess, TestInstallation, project_root};
 use serde::Serialize;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -104,20 +104,26 @@ async fn play(options: &Options) -> Result<(Figures, Vec<String>)> {
 
 /// A server with connections in several conditions and some service tokens.
 struct Scene {
-    home: TempHome,
-    server: Running,
+    home: TestInstallation,
+    server: ServerProcess,
     _emulator: Emulator,
 }
 
 impl Scene {
     async fn new() -> Result<Self> {
         let emulator = Emulator::start(Settings::default()).await?;
-        let mut home = TempHome::new()?;
+        let mut home = TestInstallation::new()?;
         home.set("log", "level", "error")?;
-        let connection =
-            || Connection::oauth2(&emulator.token_url(), &emulator.api_base(), "emulated", "emulated-secret");
+        let connection = || {
+            ConnectionSettings::oauth2(
+                &emulator.token_url(),
+                &emulator.api_base(),
+                "emulated",
+                "emulated-secret",
+            )
+        };
         for name in ["acme", "shop", "unconnected"] {
-            home.connect(name, connection())?;
+            home.add_connection(name, connection())?;
         }
         for name in ["acme", "shop"] {
             let grant = emulator.mint(1).remove(0);
@@ -134,7 +140,7 @@ impl Scene {
         let serve = home.command(["serve"])?.env(&format!("SERVICE_TOKEN_{name}_HASH"), &hash);
         let scopes = "admin sessions token:* proxy:*";
         let mut server = serve.env(&format!("SERVICE_TOKEN_{name}_SCOPES"), scopes).serve()?;
-        server.ready(PATIENCE).await?;
+        server.wait_until_ready(PATIENCE).await?;
         Ok(Self { home, server, _emulator: emulator })
     }
 

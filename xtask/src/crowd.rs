@@ -16,7 +16,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use jeton_core::time::{Clock, SystemClock};
 use jeton_emulator::{Emulator, Settings};
-use jeton_testkit::{Connection, PgCluster, Running, TempHome};
+use jeton_testkit::{ConnectionSettings, PgCluster, ServerProcess, TestInstallation};
 use serde::Serialize;
 use serde_json::json;
 
@@ -171,10 +171,10 @@ async fn connect_two(
     options: &Options,
     emulator: &Emulator,
     cluster: Option<&PgCluster>,
-) -> Result<TempHome> {
+) -> Result<TestInstallation> {
     let mut home = match cluster {
-        Some(cluster) => TempHome::on_database(cluster.empty_database()?)?,
-        None => TempHome::new()?,
+        Some(cluster) => TestInstallation::on_database(cluster.empty_database()?)?,
+        None => TestInstallation::new()?,
     };
     ensure!(
         home.postgres().is_some() == cluster.is_some(),
@@ -182,7 +182,7 @@ async fn connect_two(
     );
     home.set("log", "level", options.log.as_str())?;
     for name in [FIRST, REFUSED] {
-        home.connect(name, connection(emulator))?;
+        home.add_connection(name, connection(emulator))?;
         // It holds the secret of a client, and the server would warn of that.
         fs::set_permissions(home.settings(), fs::Permissions::from_mode(0o600))?;
         let tokens = json!({
@@ -198,15 +198,15 @@ async fn connect_two(
     Ok(home)
 }
 
-fn connection(emulator: &Emulator) -> Connection {
+fn connection(emulator: &Emulator) -> ConnectionSettings {
     let settings = Settings::default();
     let secret = settings.client_secret.reveal();
-    Connection::oauth2(&emulator.token_url(), &emulator.api_base(), &settings.client_id, secret)
+    ConnectionSettings::oauth2(&emulator.token_url(), &emulator.api_base(), &settings.client_id, secret)
 }
 
 /// Adds all connections to the settings file at once.
-fn define(home: &TempHome, emulator: &Emulator, options: &Options) -> Result<()> {
-    let connections: BTreeMap<String, Connection> =
+fn define(home: &TestInstallation, emulator: &Emulator, options: &Options) -> Result<()> {
+    let connections: BTreeMap<String, ConnectionSettings> =
         names(options).map(|name| (name, connection(emulator))).collect();
     let definitions = toml::to_string(&BTreeMap::from([("connections", connections)]))
         .context("writing connections as TOML")?;
@@ -215,10 +215,10 @@ fn define(home: &TempHome, emulator: &Emulator, options: &Options) -> Result<()>
 }
 
 /// Ends a server; answers what it wrote.
-async fn end(mut server: Running) -> Result<String> {
+async fn end(mut server: ServerProcess) -> Result<String> {
     server.terminate()?;
     let status = server.wait(PATIENCE).await?;
-    let written = server.written()?;
+    let written = server.output()?;
     ensure!(status.success(), "the server ended with {status} after SIGTERM\n{written}");
     Ok(written)
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use jeton_testkit::{PgCluster, TempHome};
+use jeton_testkit::{PgCluster, TestInstallation};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -39,16 +39,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     proof::build()?;
     tools::postgres()?;
     // The first makes the template, for all.
-    drop(TempHome::on_postgres()?);
+    drop(TestInstallation::on_postgres()?);
     let (mut copied, mut migrated) = (Latencies::default(), Latencies::default());
     let runtime = proof::runtime()?;
     for _ in 0..options.rounds {
         let begun = Instant::now();
-        let home = TempHome::on_postgres()?;
+        let home = TestInstallation::on_postgres()?;
         copied.push(begun.elapsed());
         drop(home);
         let begun = Instant::now();
-        let home = TempHome::on_database(PgCluster::shared()?.empty_database()?)?;
+        let home = TestInstallation::on_database(PgCluster::shared()?.empty_database()?)?;
         runtime.block_on(home.command(["migrate"])?.run(PATIENCE))?.success()?;
         migrated.push(begun.elapsed());
     }

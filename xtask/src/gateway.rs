@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use jeton_emulator::{Emulator, Settings};
-use jeton_testkit::{Client, Connection, Running, TempHome};
+use jeton_testkit::{Client, ConnectionSettings, ServerProcess, TestInstallation};
 use serde::Serialize;
 
 use crate::load::api_key;
@@ -110,19 +110,22 @@ async fn measure(options: &Options) -> Result<Figures> {
     let (id, secret) = (settings.client_id.clone(), settings.client_secret.clone());
     let emulator = Emulator::start(settings).await.context("starting the emulator")?;
     let api = Api::start().await?;
-    let mut home = TempHome::new()?;
+    let mut home = TestInstallation::new()?;
     // One line a call is part of what a call costs.
     home.set("log", "level", "info")?;
     for (name, base) in [(EARLY, emulator.api_base()), (PLAIN, api.base_url())] {
-        home.connect(name, Connection::oauth2(&emulator.token_url(), &base, &id, secret.reveal()))?;
+        home.add_connection(
+            name,
+            ConnectionSettings::oauth2(&emulator.token_url(), &base, &id, secret.reveal()),
+        )?;
         let token = emulator.mint(1).remove(0);
         let connect = home.command(["connect", name, "--refresh-token-stdin"])?.stdin(token.reveal());
         connect.run(PATIENCE).await?.success().context("taking a refresh token over")?;
     }
     let mut server = home.command(["serve"])?.serve()?;
-    server.ready(PATIENCE).await?;
+    server.wait_until_ready(PATIENCE).await?;
     // What was taken over has no access token yet: those refreshes are not what is counted.
-    let client = Client::new(&server.base_url()).with_header("x-api-key", TempHome::API_KEY);
+    let client = Client::new(&server.base_url()).with_header("x-api-key", TestInstallation::API_KEY);
     for name in [EARLY, PLAIN] {
         client.get_json(&format!("/api/v1/connections/{name}/token")).await?;
     }
@@ -132,7 +135,7 @@ async fn measure(options: &Options) -> Result<Figures> {
     let large = large::run(&server, &api, options.mib * 1024 * 1024).await?;
     let (gateway, direct, nginx) = speed(options, &server, &api).await?;
     server.terminate()?;
-    ensure!(server.wait(PATIENCE).await?.success(), "the server did not end well: {}", server.written()?);
+    ensure!(server.wait(PATIENCE).await?.success(), "the server did not end well: {}", server.output()?);
     Ok(Figures {
         connections: options.connections,
         early,
@@ -145,7 +148,7 @@ async fn measure(options: &Options) -> Result<Figures> {
     })
 }
 
-async fn speed(options: &Options, server: &Running, api: &Api) -> Result<(Load, Load, Option<Load>)> {
+async fn speed(options: &Options, server: &ServerProcess, api: &Api) -> Result<(Load, Load, Option<Load>)> {
     let nginx = Nginx::start(&api.base_url()).await?;
     let mut gateway = Course::new("through the gateway", &server.base_url(), SMALL, Some(api_key()));
     let mut direct = Course::new("direct", &api.base_url(), "/small", None);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use jeton_core::keep::provider::DurationText;
-use jeton_testkit::{OidcRig, OidcSettings, Running, TempHome};
+use jeton_testkit::{OidcRig, OidcSettings, ServerProcess, TestInstallation};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
@@ -66,16 +66,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 async fn play(options: &Options) -> Result<Evidence> {
     let life = options.life.0;
     let rig = OidcRig::start(OidcSettings { access_ttl: life, ..OidcSettings::default() }).await?;
-    let mut home = TempHome::new()?;
+    let mut home = TestInstallation::new()?;
     // Half of the life, so that the second the server may be wrong by lies within it.
     let margin = format!("{}ms", life.as_millis() / 2);
-    home.connect(NAME, rig.connection().with_policy("margin", &margin))?;
+    home.add_connection(NAME, rig.connection().with_policy("margin", &margin))?;
     let token = rig.mint(1).await?.pop().context("one token was minted")?;
     let connect = home.command(["connect", NAME, "--refresh-token-stdin"])?.stdin(token.reveal());
     connect.run(PATIENCE).await?.success().context("taking the refresh token over")?;
 
     let mut process = home.command(["serve"])?.serve()?;
-    process.ready(PATIENCE).await?;
+    process.wait_until_ready(PATIENCE).await?;
     let begun = Instant::now();
     let clients = Clients::start(options, &process.base_url(), &rig.base_url(), NAME).await?;
     let rotated = rotate(options, &rig).await;
@@ -105,10 +105,10 @@ async fn rotate(options: &Options, rig: &OidcRig) -> Result<()> {
     }
 }
 
-async fn end(process: &mut Running) -> Result<()> {
+async fn end(process: &mut ServerProcess) -> Result<()> {
     process.terminate()?;
     let status = process.wait(PATIENCE).await?;
-    ensure!(status.success(), "the process ended with {status} after SIGTERM\n{}", process.written()?);
+    ensure!(status.success(), "the process ended with {status} after SIGTERM\n{}", process.output()?);
     Ok(())
 }
 

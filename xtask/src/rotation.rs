@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 use http::{HeaderName, HeaderValue};
-use jeton_testkit::{Running, TempHome};
+use jeton_testkit::{ServerProcess, TestInstallation};
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -78,19 +78,19 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 async fn play(options: &Options) -> Result<Figures> {
-    let mut home = TempHome::new()?;
+    let mut home = TestInstallation::new()?;
     home.set("log", "level", "warn")?;
     let held = Arc::new(RwLock::new(header(&home.service_token(SERVICE, &["read"]).await?)?));
     let mut processes = Vec::new();
     for _ in 0..options.processes {
         let mut process = home.command(["serve"])?.serve()?;
-        process.ready(PATIENCE).await?;
+        process.wait_until_ready(PATIENCE).await?;
         processes.push(process);
     }
     let (tasks, over) = (TaskTracker::new(), CancellationToken::new());
     let (tell, mut told) = mpsc::unbounded_channel();
     for number in 0..LINES {
-        let server: &Running = &processes[usize::try_from(number)? % processes.len()];
+        let server: &ServerProcess = &processes[usize::try_from(number)? % processes.len()];
         let line = Line::open(&server.base_url(), &tasks).await?;
         let pace = Duration::from_secs(1) * LINES / options.rate;
         let (held, over, tell) = (Arc::clone(&held), over.clone(), tell.clone());
@@ -149,7 +149,7 @@ async fn call(
 
 /// Rotates until the time is over; gives how often.
 async fn rotate(
-    home: &TempHome,
+    home: &TestInstallation,
     held: &RwLock<HeaderValue>,
     begun: Instant,
     options: &Options,

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use jeton_core::time::{Clock, SystemClock, Timestamp};
 use jeton_emulator::{Emulator, Mood, Settings, Temper};
-use jeton_testkit::{Client, Connection, Running, TempHome};
+use jeton_testkit::{Client, ConnectionSettings, ServerProcess, TestInstallation};
 use serde_json::{Value, json};
 use tokio::sync::{Barrier, mpsc};
 use tokio::time::Instant;
@@ -61,15 +61,16 @@ async fn play(options: &Options) -> Result<Evidence> {
     let settings = Settings { seed: options.seed, ..Settings::default() };
     let (id, secret) = (settings.client_id.clone(), settings.client_secret.clone());
     let emulator = Emulator::start(settings).await.context("starting the emulator")?;
-    let mut home = TempHome::new()?;
-    let connection = Connection::oauth2(&emulator.token_url(), &emulator.api_base(), &id, secret.reveal());
-    home.connect(NAME, connection)?;
+    let mut home = TestInstallation::new()?;
+    let connection =
+        ConnectionSettings::oauth2(&emulator.token_url(), &emulator.api_base(), &id, secret.reveal());
+    home.add_connection(NAME, connection)?;
     connect_expired(&home, &emulator).await?;
     let admin = home.service_token("stampede", &["admin"]).await?;
     let mut processes = Vec::new();
     for _ in 0..options.processes {
         let mut process = home.command(["serve"])?.serve()?;
-        process.ready(PATIENCE).await?;
+        process.wait_until_ready(PATIENCE).await?;
         processes.push(process);
     }
 
@@ -78,7 +79,7 @@ async fn play(options: &Options) -> Result<Evidence> {
     for process in &mut processes {
         process.terminate()?;
         let status = process.wait(PATIENCE).await?;
-        ensure!(status.success(), "a process ended with {status} after SIGTERM\n{}", process.written()?);
+        ensure!(status.success(), "a process ended with {status} after SIGTERM\n{}", process.output()?);
     }
     ensure!(emulator.settled(PATIENCE).await, "token requests are still under way at the end");
     let logs = home.command(["--json", "logs", "--lines", "1000"])?.run(PATIENCE).await?.json()?;
@@ -93,7 +94,7 @@ async fn play(options: &Options) -> Result<Evidence> {
 }
 
 /// A connection whose access token has expired. It is paused, so that nobody refreshes it before the tasks ask.
-async fn connect_expired(home: &TempHome, emulator: &Emulator) -> Result<()> {
+async fn connect_expired(home: &TestInstallation, emulator: &Emulator) -> Result<()> {
     let token = emulator.mint(1).remove(0);
     let file = home.path().join("tokens.json");
     let expired = SystemClock.now() - Duration::from_mins(1);
@@ -121,7 +122,7 @@ pub(super) struct Answer {
 }
 
 /// Lets every task open its connection, ends the pause, and lets all of them ask at once.
-async fn ask(options: &Options, processes: &[Running], admin: &str) -> Result<Vec<Answer>> {
+async fn ask(options: &Options, processes: &[ServerProcess], admin: &str) -> Result<Vec<Answer>> {
     let tasks = TaskTracker::new();
     let start = Arc::new(Barrier::new(usize::from(options.tasks) + 1));
     let (answered, mut answers) = mpsc::unbounded_channel();

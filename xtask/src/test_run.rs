@@ -77,7 +77,7 @@ fn tools() -> Result<()> {
     tools::node()?;
     tools::chromium()?;
     tools::postgres()?;
-    tools::nginx()?;
+    tools::nginx_program()?;
     tools::python()?;
     tools::shell_tools()?;
     tools::nextest()

@@ -77,8 +77,8 @@ pub(crate) fn chromium() -> Result<()> {
 ///
 /// # Errors
 /// It is missing and cannot be installed here.
-pub(crate) fn nginx() -> Result<()> {
-    let present = || jeton_testkit::nginx().is_ok_and(|program| answers(command(program, &["-v"])));
+pub(crate) fn nginx_program() -> Result<()> {
+    let present = || jeton_testkit::nginx_program().is_ok_and(|program| answers(command(program, &["-v"])));
     debian_packages("nginx", &["nginx"], present)
 }
 

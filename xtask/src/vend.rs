@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 use jeton_emulator::{Emulator, Settings};
-use jeton_testkit::{Connection, TempHome};
+use jeton_testkit::{ConnectionSettings, TestInstallation};
 use serde::Serialize;
 use tokio::time::sleep;
 
@@ -90,10 +90,11 @@ async fn measure(options: &Options) -> Result<Figures> {
     let settings = Settings { access_ttl: Duration::from_hours(12), ..Settings::default() };
     let (id, secret) = (settings.client_id.clone(), settings.client_secret.clone());
     let emulator = Emulator::start(settings).await.context("starting the emulator")?;
-    let mut home = TempHome::new()?;
+    let mut home = TestInstallation::new()?;
     home.set("log", "level", options.log.as_str())?;
-    let connection = Connection::oauth2(&emulator.token_url(), &emulator.api_base(), &id, secret.reveal());
-    home.connect(NAME, connection)?;
+    let connection =
+        ConnectionSettings::oauth2(&emulator.token_url(), &emulator.api_base(), &id, secret.reveal());
+    home.add_connection(NAME, connection)?;
     let token = emulator.mint(1).remove(0);
     let connect = home.command(["connect", NAME, "--refresh-token-stdin"])?.stdin(token.reveal());
     connect.run(PATIENCE).await?.success().context("taking the refresh token over")?;

@@ -45,19 +45,19 @@ impl Rates {
 
 #[cfg(test)]
 mod tests {
-    use jeton_testkit::StillClock;
+    use jeton_testkit::ManualClock;
 
     use super::*;
 
     #[test]
     fn a_wait_ends_when_it_is_over_and_concerns_its_connection_alone() {
-        let clock = Arc::new(StillClock::default());
+        let clock = Arc::new(ManualClock::default());
         let rates = Rates::new(Arc::clone(&clock) as Arc<dyn Clock>);
         rates.remember("acme", Duration::from_secs(30));
         rates.remember("acme", Duration::from_secs(10));
         assert_eq!(rates.wait("acme"), Some(Duration::from_secs(30)), "the longer word counts");
         assert_eq!(rates.wait("other"), None);
-        clock.pass(Duration::from_secs(30));
+        clock.advance(Duration::from_secs(30));
         assert_eq!(rates.wait("acme"), None);
         rates.remember("acme", Duration::from_hours(1_000));
         assert_eq!(rates.wait("acme"), Some(LONGEST));

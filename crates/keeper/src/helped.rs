@@ -146,7 +146,7 @@ impl Helped {
 
 #[cfg(test)]
 mod tests {
-    use jeton_testkit::StillClock;
+    use jeton_testkit::ManualClock;
 
     use super::*;
 
@@ -160,8 +160,8 @@ mod tests {
         }
     }
 
-    fn helped() -> (Arc<StillClock>, Helped) {
-        let clock = Arc::new(StillClock::default());
+    fn helped() -> (Arc<ManualClock>, Helped) {
+        let clock = Arc::new(ManualClock::default());
         (Arc::clone(&clock), Helped::new(clock))
     }
 
@@ -190,19 +190,19 @@ mod tests {
     fn a_refused_token_that_is_accepted_afterwards_lives_and_nothing_is_believed_for_a_minute() {
         let (clock, helped) = helped();
         helped.note("acme", token(1));
-        clock.pass(10 * SECOND);
+        clock.advance(10 * SECOND);
         helped.note_refusal("acme", token(1));
         helped.note_acceptance("acme", token(1), 10 * SECOND);
         assert!(helped.believes("acme", token(1)), "that one was on its way already");
         helped.note_acceptance("acme", token(2), 11 * SECOND);
         assert!(helped.believes("acme", token(1)), "that is another token");
-        clock.pass(2 * SECOND);
+        clock.advance(2 * SECOND);
         helped.note_refusal("acme", token(1));
         helped.note_acceptance("acme", token(1), 11 * SECOND);
         assert!(!helped.believes("acme", token(1)), "the first refusal counts");
         helped.note("acme", token(2));
         assert!(!helped.believes("acme", token(2)), "nor is what another caller sees meanwhile");
-        clock.pass(60 * SECOND);
+        clock.advance(60 * SECOND);
         helped.note("acme", token(3));
         assert!(helped.believes("acme", token(3)));
     }
@@ -227,7 +227,7 @@ mod tests {
             })
         };
         assert_eq!(believed(0).count(), 300);
-        clock.pass(60 * SECOND);
+        clock.advance(60 * SECOND);
         assert_eq!(believed(1_000).count(), 300);
     }
 

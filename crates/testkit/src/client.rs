@@ -1,4 +1,4 @@
-//! A plain HTTP/1.1 client: one connection a request, no retry, no redirect, so that what is counted is what was sent.
+//! The HTTP/1.1 client of all tests. It repeats nothing and follows no redirect, so that what is counted is what was sent.
 
 use std::time::Duration;
 
@@ -6,21 +6,21 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1;
+use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 use url::Url;
 
-/// What a server answered.
+/// The whole answer of a server.
 #[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the fields are those of HTTP")]
 pub struct Reply {
-    /// The status.
     pub status: StatusCode,
-    /// The headers.
     pub headers: HeaderMap,
-    /// The body.
     pub body: Bytes,
 }
 
@@ -35,17 +35,12 @@ impl Reply {
     /// # Errors
     /// It is not JSON; the error shows its beginning.
     pub fn json(&self) -> Result<Value> {
-        serde_json::from_slice(&self.body).with_context(|| {
-            format!(
-                "status {}, not JSON: {:?}",
-                self.status,
-                self.text().chars().take(200).collect::<String>()
-            )
-        })
+        serde_json::from_slice(&self.body)
+            .with_context(|| format!("status {}, not JSON: {:.200}", self.status, self.text()))
     }
 }
 
-/// Speaks to one server on loopback.
+/// Sends requests to one server on loopback, each on a connection of its own.
 #[derive(Clone, Debug)]
 pub struct Client {
     base: Url,
@@ -57,27 +52,26 @@ impl Client {
     /// A client for the server at `base_url`.
     ///
     /// # Panics
-    /// The URL is not an `http://` one.
+    /// It is not an `http://` URL.
     pub fn new(base_url: &str) -> Self {
         let base: Url = base_url.parse().expect("the base URL is a URL");
-        assert_eq!(base.scheme(), "http", "tests speak plain http on loopback");
+        assert_eq!(base.scheme(), "http", "tests use plain http on loopback");
         Self { base, headers: HeaderMap::new(), deadline: Duration::from_secs(40) }
     }
 
-    /// The same client, sending this header each time.
+    /// The same client, with this header in each request.
     ///
     /// # Panics
-    /// The header is not one.
+    /// It is not a header.
     #[must_use]
     pub fn with_header(mut self, name: &str, value: &str) -> Self {
-        let name: HeaderName = name.parse().expect("a header name");
-        let mut value: HeaderValue = value.parse().expect("a header value");
+        let (name, mut value) = parse_header(name, value);
         value.set_sensitive(true);
         self.headers.insert(name, value);
         self
     }
 
-    /// The same client, waiting this long for a whole answer (40 s else).
+    /// The same client, which waits this long for a whole answer instead of 40 s.
     #[must_use]
     pub fn with_deadline(self, deadline: Duration) -> Self {
         Self { deadline, ..self }
@@ -88,7 +82,7 @@ impl Client {
     /// # Errors
     /// There was no whole answer in time.
     pub async fn get(&self, path: &str) -> Result<Reply> {
-        self.send(Method::GET, path, None, Bytes::new()).await
+        self.send(Method::GET, path, &[], "").await
     }
 
     /// `POST` JSON to a path.
@@ -96,7 +90,7 @@ impl Client {
     /// # Errors
     /// There was no whole answer in time.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Reply> {
-        self.send(Method::POST, path, Some("application/json"), body.to_string().into()).await
+        self.send(Method::POST, path, &[("content-type", "application/json")], body.to_string()).await
     }
 
     /// `POST` a form to a path.
@@ -105,7 +99,8 @@ impl Client {
     /// There was no whole answer in time.
     pub async fn post_form(&self, path: &str, fields: &[(&str, &str)]) -> Result<Reply> {
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-        self.send(Method::POST, path, Some("application/x-www-form-urlencoded"), body.into()).await
+        let kind = ("content-type", "application/x-www-form-urlencoded");
+        self.send(Method::POST, path, &[kind], body).await
     }
 
     /// `DELETE` a path.
@@ -113,7 +108,7 @@ impl Client {
     /// # Errors
     /// There was no whole answer in time.
     pub async fn delete(&self, path: &str) -> Result<Reply> {
-        self.send(Method::DELETE, path, None, Bytes::new()).await
+        self.send(Method::DELETE, path, &[], "").await
     }
 
     /// `GET` a path that must answer 2xx with JSON.
@@ -126,39 +121,105 @@ impl Client {
         reply.json()
     }
 
-    async fn send(&self, method: Method, path: &str, kind: Option<&str>, body: Bytes) -> Result<Reply> {
-        let said = format!("{method} {path} at {}", self.base);
-        let sent = timeout(self.deadline, self.exchange(method, path, kind, body)).await;
-        sent.with_context(|| format!("{said}: no whole answer in {:?}", self.deadline))?.context(said)
+    /// Sends a request of any method, with headers besides those of the client.
+    ///
+    /// # Errors
+    /// There was no whole answer in time.
+    ///
+    /// # Panics
+    /// A header is not one.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Reply> {
+        let context = format!("{method} {path} at {}", self.base);
+        let request = self.request(method, path, headers, body.into())?;
+        let exchange = async { self.connect().await?.exchange(request).await };
+        let reply = timeout(self.deadline, exchange).await;
+        reply.with_context(|| format!("{context}: no whole answer in {:?}", self.deadline))?.context(context)
     }
 
-    async fn exchange(&self, method: Method, path: &str, kind: Option<&str>, body: Bytes) -> Result<Reply> {
+    /// Sends these bytes as they are, and reads until the server closes the connection; a reset ends the answer too.
+    ///
+    /// # Errors
+    /// The server cannot be reached, does not take the bytes, or does not answer in text.
+    pub async fn send_raw(&self, bytes: impl AsRef<[u8]>) -> Result<String> {
+        let mut stream = self.dial().await?;
+        stream.write_all(bytes.as_ref()).await?;
+        let mut answer = Vec::new();
+        // What came before a reset is an answer all the same: the test says whether it is whole.
+        let _ = stream.read_to_end(&mut answer).await;
+        Ok(String::from_utf8(answer)?)
+    }
+
+    /// Opens a connection for several requests, one after the other.
+    ///
+    /// # Errors
+    /// The server cannot be reached.
+    pub async fn connect(&self) -> Result<ClientConnection> {
+        let (sender, connection) = http1::handshake(TokioIo::new(self.dial().await?)).await?;
+        // It ends with the sender; an error is returned by the request that meets it.
+        TaskTracker::new().spawn(connection);
+        Ok(ClientConnection { client: self.clone(), sender })
+    }
+
+    async fn dial(&self) -> Result<TcpStream> {
+        let addresses = self.base.socket_addrs(|| None)?;
+        let stream = TcpStream::connect(addresses.as_slice()).await;
+        let stream = stream.with_context(|| format!("connecting to {}", self.base))?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>> {
         let url = self.base.join(path).context("joining base URL and path")?;
-        let authority = url.authority();
         let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
-        let mut request = Request::builder().method(method).uri(target).header(header::HOST, authority);
-        if let Some(kind) = kind {
-            request = request.header(header::CONTENT_TYPE, kind);
-        }
+        let request = Request::builder().method(method).uri(target).header(header::HOST, url.authority());
         let mut request = request.body(Full::new(body))?;
         request.headers_mut().extend(self.headers.clone());
+        request.headers_mut().extend(headers.iter().map(|(name, value)| parse_header(name, value)));
+        Ok(request)
+    }
+}
 
-        let stream = TcpStream::connect(url.socket_addrs(|| None)?.as_slice()).await.context("connecting")?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let exchange = async {
-            let (head, body) = sender.send_request(request).await?.into_parts();
-            let body = body.collect().await?.to_bytes();
-            Ok(Reply { status: head.status, headers: head.headers, body })
-        };
-        tokio::pin!(exchange);
-        tokio::select! {
-            biased;
-            reply = &mut exchange => reply,
-            ended = connection => {
-                ended?;
-                exchange.await
-            }
-        }
+fn parse_header(name: &str, value: &str) -> (HeaderName, HeaderValue) {
+    (name.parse().expect("a header name"), value.parse().expect("a header value"))
+}
+
+/// A connection that is kept open between requests.
+#[derive(Debug)]
+pub struct ClientConnection {
+    client: Client,
+    sender: SendRequest<Full<Bytes>>,
+}
+
+impl ClientConnection {
+    /// `GET` a path, with headers besides those of the client.
+    ///
+    /// # Errors
+    /// There was no whole answer.
+    ///
+    /// # Panics
+    /// A header is not one.
+    pub async fn get(&mut self, path: &str, headers: &[(&str, &str)]) -> Result<Reply> {
+        let request = self.client.request(Method::GET, path, headers, Bytes::new())?;
+        self.exchange(request).await
+    }
+
+    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Reply> {
+        self.sender.ready().await?;
+        let (head, body) = self.sender.send_request(request).await?.into_parts();
+        let body = body.collect().await?.to_bytes();
+        Ok(Reply { status: head.status, headers: head.headers, body })
     }
 }
 
@@ -167,6 +228,18 @@ mod tests {
     use jeton_emulator::{Emulator, Ending, Mood, Settings, Temper};
 
     use super::*;
+
+    #[tokio::test]
+    async fn one_connection_carries_many_requests_and_returns_an_error_once_it_has_ended() {
+        let emulator = Emulator::start(Settings::default()).await.unwrap();
+        let mut connection = Client::new(&emulator.base_url()).connect().await.unwrap();
+        for _ in 0..3 {
+            assert_eq!(connection.get("/api/x", &[]).await.unwrap().status, 401);
+        }
+        assert_eq!(emulator.stats().api_401, 3);
+        emulator.shutdown().await;
+        connection.get("/api/x", &[]).await.unwrap_err();
+    }
 
     #[tokio::test]
     async fn it_reads_whole_answers_and_names_what_failed() {

@@ -1,42 +1,40 @@
-//! For tests only: real processes, real servers, and a client that says what happened.
+//! For tests only: real processes, real servers, and a client that shows what came back.
 //!
-//! * [`TempHome`] is a data directory with its `jeton.toml`; [`Command`] and [`Running`] are the binary run in it.
-//! * [`Client`] speaks JSON over HTTP to whatever is on loopback.
+//! * [`TestInstallation`] is a settings file with a data directory and a store; [`JetonCommand`] and [`ServerProcess`] are
+//!   the binary run on it.
+//! * [`Client`] sends HTTP requests to a server on loopback.
 //! * [`OidcRig`] is an OAuth server that others wrote.
 //! * [`PgCluster`] is a PostgreSQL of the tests' own, and [`PgDatabase`] a fresh database of one test.
-//! * [`Browser`] is a person's browser.
-//! * [`StillClock`] is time that a test alone lets pass.
-//! * [`leads_to`] finds the path of an `OpenAPI` document that a request is about.
+//! * [`Browser`] is a browser as a person uses it.
+//! * [`ManualClock`] and [`OffsetClock`] are clocks that a test moves, and [`CapturedLog`] is what was logged.
+//! * [`matches_template`] finds the path of an `OpenAPI` document that a request is about.
 //! * [`grep_tree`] looks for secrets in everything that was written.
 #![warn(missing_docs)]
 
 mod browser;
 mod client;
 mod clock;
-mod command;
-mod home;
+mod installation;
 mod leaks;
-mod nginx;
+mod log;
 mod oidc;
-mod place;
+mod path_template;
+mod paths;
 mod port;
 mod postgres;
-mod running;
-mod service_token;
-mod template;
+mod process;
 
-pub use browser::{Browser, Look, Seen, chromium};
-pub use client::{Client, Reply};
-pub use clock::StillClock;
-pub use command::{Command, Finished};
-pub use home::{Connection, TempHome};
+pub use browser::{Browser, PageContent, PageLayout};
+pub use client::{Client, ClientConnection, Reply};
+pub use clock::{ManualClock, OffsetClock};
+pub use installation::{ConnectionSettings, TestInstallation};
 pub use leaks::{Leak, grep_tree};
-pub use nginx::{end_nginx, nginx};
-pub use oidc::{Fault, OidcRig, OidcSettings, OidcStats};
-pub use place::{jeton_binary, project_root, python, rig_directory};
-pub use port::FreePort;
-pub use postgres::{
-    PgBouncer, PgCluster, PgDatabase, pgbouncer_program, postgres_programs, test_store_is_postgres,
+pub use log::CapturedLog;
+pub use oidc::{OidcFault, OidcRig, OidcSettings, OidcStats};
+pub use path_template::matches_template;
+pub use paths::{
+    chromium, jeton_binary, nginx_program, pgbouncer_program, project_root, python, rig_directory,
 };
-pub use running::Running;
-pub use template::leads_to;
+pub use port::FreePort;
+pub use postgres::{PgBouncer, PgCluster, PgDatabase, postgres_programs, test_store_is_postgres};
+pub use process::{CommandOutput, JetonCommand, ServerProcess, stop_nginx};

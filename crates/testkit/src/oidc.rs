@@ -14,8 +14,8 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use crate::client::Client;
-use crate::home::Connection;
-use crate::place::{place_program, rig_directory};
+use crate::installation::ConnectionSettings;
+use crate::paths::{install_program, rig_directory};
 use crate::port::FreePort;
 
 const NAME: &str = "oidc-provider";
@@ -63,9 +63,9 @@ pub struct OidcStats {
     pub grant_errors: BTreeMap<String, u64>,
     /// Grants that were revoked, by reuse or otherwise.
     pub grants_revoked: u64,
-    /// Answers dropped by [`Fault::drop_after`].
+    /// Answers that were dropped by [`OidcFault::drop_after`].
     pub dropped: u64,
-    /// Requests refused by [`Fault::fail`].
+    /// Requests refused by [`OidcFault::fail`].
     pub failed: u64,
     /// Calls to the resource with a living token.
     pub api_ok: u64,
@@ -73,20 +73,20 @@ pub struct OidcStats {
     pub api_401: u64,
 }
 
-/// What goes wrong at the token endpoint from now on.
+/// Faults of the token endpoint from now on.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Fault {
-    /// Each request waits this long before it is looked at.
+pub struct OidcFault {
+    /// Each request is read this much later.
     pub delay_before: Duration,
-    /// Each answer waits this long.
+    /// Each answer is sent this much later.
     pub delay_after: Duration,
-    /// How many requests are refused before acceptance.
+    /// How many requests are refused, with nothing spent.
     pub fail: u32,
-    /// With which status; 503 when zero.
+    /// The status of those refusals; 503 when zero.
     pub status: u16,
-    /// With which `Retry-After`, in seconds; none when zero.
+    /// Their `Retry-After`, in seconds; none when zero.
     pub retry_after_secs: u32,
-    /// How many answers are lost after acceptance.
+    /// How many answers are lost after the token was spent.
     pub drop_after: u32,
 }
 
@@ -110,7 +110,7 @@ impl OidcRig {
             directory.join("node_modules").join(NAME).is_dir(),
             "the packages of rigs/{NAME} are not installed: run `cargo xtask rig` once"
         );
-        place_program(NAME, &PROGRAM)?;
+        install_program(NAME, &PROGRAM)?;
         let port = FreePort::find()?;
         let outputs = tempfile::tempdir().context("making a folder for the server's output")?;
         let log = outputs.path().join("log");
@@ -134,16 +134,16 @@ impl OidcRig {
             .spawn()
             .context("starting `node server.mjs`; is Node.js installed?")?;
         let client = Client::new(&port.base_url());
-        let mut rig = Self { child, port, client, _outputs: outputs };
-        rig.answers(&log).await?;
-        Ok(rig)
+        let mut server = Self { child, port, client, _outputs: outputs };
+        server.wait_until_ready(&log).await?;
+        Ok(server)
     }
 
-    async fn answers(&mut self, log: &Path) -> Result<()> {
-        let begun = Instant::now();
+    async fn wait_until_ready(&mut self, log: &Path) -> Result<()> {
+        let started = Instant::now();
         while self.client.get("/dev/stats").await.is_err() {
             let ended = self.child.try_wait()?;
-            if ended.is_some() || begun.elapsed() > Duration::from_secs(30) {
+            if ended.is_some() || started.elapsed() > Duration::from_secs(30) {
                 bail!("{NAME} did not start ({ended:?}):\n{}", fs::read_to_string(log)?);
             }
             sleep(Duration::from_millis(50)).await;
@@ -157,13 +157,13 @@ impl OidcRig {
     }
 
     /// A connection to it for a settings file, as the client `vault`.
-    pub fn connection(&self) -> Connection {
+    pub fn connection(&self) -> ConnectionSettings {
         let base = self.base_url();
-        Connection::oauth2(&format!("{base}/token"), &format!("{base}/api"), "vault", "vault-secret")
+        ConnectionSettings::oauth2(&format!("{base}/token"), &format!("{base}/api"), "vault", "vault-secret")
     }
 
     /// The same connection, to which a person consents on the server's own pages.
-    pub fn consented_connection(&self) -> Connection {
+    pub fn consented_connection(&self) -> ConnectionSettings {
         let base = self.base_url();
         let mut connection = self.connection();
         for (name, value) in [
@@ -176,7 +176,7 @@ impl OidcRig {
         connection
     }
 
-    /// Makes this many grants of the client `vault`; answers the refresh token of each.
+    /// Makes this many grants of the client `vault`; returns the refresh token of each.
     ///
     /// # Errors
     /// The server did not answer.
@@ -202,11 +202,11 @@ impl OidcRig {
         self.control("/dev/reset").await.map(drop)
     }
 
-    /// Sets the faults of the token endpoint.
+    /// Sets the faults of the token endpoint, in place of those before.
     ///
     /// # Errors
     /// The server did not answer.
-    pub async fn fault(&self, fault: Fault) -> Result<()> {
+    pub async fn set_fault(&self, fault: OidcFault) -> Result<()> {
         let path = format!(
             "/dev/fault?delay_before={}&delay_after={}&fail={}&status={}&retry_after={}&drop_after={}",
             fault.delay_before.as_millis(),
@@ -238,8 +238,8 @@ impl OidcRig {
 impl Drop for OidcRig {
     fn drop(&mut self) {
         if self.child.kill().is_ok() {
-            // Nobody is there to be told of an error; the process is gone either way.
-            let _status = self.child.wait();
+            // Reaped; where that fails it has ended all the same.
+            let _ = self.child.wait();
         }
     }
 }

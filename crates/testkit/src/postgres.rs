@@ -19,7 +19,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
-pub use bouncer::{PgBouncer, pgbouncer_program};
+pub use bouncer::PgBouncer;
 pub use database::PgDatabase;
 pub use programs::postgres_programs;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use jeton_testkit::leads_to;
+use jeton_testkit::matches_template;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -59,7 +59,8 @@ impl Asked {
             let method = call["request"]["method"].as_str().unwrap_or_default();
             let url: http::Uri = call["request"]["url"].as_str().unwrap_or_default().parse()?;
             let status = call["response"]["status"].as_u64().and_then(|status| status.try_into().ok());
-            let known = self.0.iter_mut().find(|one| one.method == method && leads_to(url.path(), &one.path));
+            let known =
+                self.0.iter_mut().find(|one| one.method == method && matches_template(url.path(), &one.path));
             if let (Some(operation), Some(status)) = (known, status) {
                 *operation.answers.entry(status).or_default() += 1;
             }

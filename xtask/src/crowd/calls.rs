@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use jeton_emulator::Emulator;
-use jeton_testkit::Running;
+use jeton_testkit::ServerProcess;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -27,7 +27,7 @@ pub(super) struct Asked {
 /// # Errors
 /// A call was not answered with the token that it should be.
 pub(super) async fn ask(
-    server: &Running,
+    server: &ServerProcess,
     emulator: &Emulator,
     names: impl Iterator<Item = String>,
 ) -> Result<Asked> {
@@ -46,11 +46,11 @@ pub(super) async fn ask(
 ///
 /// # Errors
 /// The server does not accept it.
-pub(super) async fn line(server: &Running) -> Result<Line> {
+pub(super) async fn line(server: &ServerProcess) -> Result<Line> {
     Line::open(&server.base_url(), &TaskTracker::new()).await
 }
 
-async fn refresh(server: &Running, emulator: &Emulator) -> Result<Duration> {
+async fn refresh(server: &ServerProcess, emulator: &Emulator) -> Result<Duration> {
     let client = server.client();
     let path = format!("/api/v1/connections/{REFUSED}/token/reject");
     let begun = Instant::now();

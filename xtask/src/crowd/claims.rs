@@ -13,7 +13,7 @@ use jeton_core::keep::ports::{ConnectionStore, Fail, FailureEffect};
 use jeton_core::secret::Secret;
 use jeton_core::time::{Clock, SystemClock};
 use jeton_store::{PostgresOptions, PostgresStore, SqliteOptions, SqliteStore};
-use jeton_testkit::TempHome;
+use jeton_testkit::TestInstallation;
 use tokio::time::Instant;
 
 use crate::load::Latencies;
@@ -25,7 +25,7 @@ const CLAIMS: usize = 200;
 ///
 /// # Errors
 /// A claim was not won, or the store failed.
-pub(super) async fn claim(home: &TempHome, names: impl Iterator<Item = String>) -> Result<Latencies> {
+pub(super) async fn claim(home: &TestInstallation, names: impl Iterator<Item = String>) -> Result<Latencies> {
     let store: Arc<dyn ConnectionStore> = match home.postgres() {
         Some(database) => {
             Arc::new(PostgresStore::open(PostgresOptions::new(Secret::new(database.url()))).await?)

@@ -13,7 +13,7 @@ use jeton_core::keep::connection::{Generation, access_context, refresh_context};
 use jeton_core::seal::{KeyRing, Sealer};
 use jeton_core::secret::Secret;
 use jeton_core::time::{Clock, SystemClock, Timestamp};
-use jeton_testkit::{PgDatabase, TempHome};
+use jeton_testkit::{PgDatabase, TestInstallation};
 use rusqlite::Connection as Sqlite;
 
 /// How many rows one statement makes.
@@ -28,7 +28,7 @@ pub(super) fn access_token(name: &str) -> String {
 ///
 /// # Errors
 /// The store cannot be written, or the key of the home is not the key of the store.
-pub(super) fn fill(home: &TempHome, first: &str, names: impl Iterator<Item = String>) -> Result<()> {
+pub(super) fn fill(home: &TestInstallation, first: &str, names: impl Iterator<Item = String>) -> Result<()> {
     let books = Books::open(home)?;
     let revision: i64 = books.cell("SELECT CAST(max(revision) AS text) FROM connections")?.parse()?;
     let generation = Generation(
@@ -47,7 +47,7 @@ pub(super) fn fill(home: &TempHome, first: &str, names: impl Iterator<Item = Str
     books.run(&books.closing(last))
 }
 
-fn sealer(home: &TempHome, books: &Books) -> Result<Sealer> {
+fn sealer(home: &TestInstallation, books: &Books) -> Result<Sealer> {
     let key = fs::read_to_string(home.data_dir().join("key")).context("reading the key of the home")?;
     let check = unhex(&books.cell(&format!("SELECT {} FROM store", books.as_hex("key_check")))?);
     let check = check.context("the store says its key check value in hexadecimal digits")?;
@@ -174,7 +174,7 @@ enum Books<'a> {
 }
 
 impl<'a> Books<'a> {
-    fn open(home: &'a TempHome) -> Result<Self> {
+    fn open(home: &'a TestInstallation) -> Result<Self> {
         Ok(match home.postgres() {
             Some(database) => Self::Postgres(database),
             None => Self::Sqlite(Sqlite::open(home.database()).context("opening the store")?),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use jeton_testkit::{Running, TempHome};
+use jeton_testkit::{ServerProcess, TestInstallation};
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
@@ -35,11 +35,15 @@ impl Start {
     ///
     /// # Errors
     /// It does not start, or a call was not answered with the token that it should be.
-    pub(super) async fn of(home: &TempHome, idle: Duration, names: &[String]) -> Result<(Running, Self)> {
+    pub(super) async fn of(
+        home: &TestInstallation,
+        idle: Duration,
+        names: &[String],
+    ) -> Result<(ServerProcess, Self)> {
         let command = home.command(["serve"])?;
         let begun = Instant::now();
         let mut server = command.serve()?;
-        server.ready(PATIENCE).await?;
+        server.wait_until_ready(PATIENCE).await?;
         let ready = begun.elapsed();
         let mut line = calls::line(&server).await?;
         let mut names = names.iter().rev().cycle();
@@ -50,7 +54,7 @@ impl Start {
                 first_call.get_or_insert(took);
                 early.push(took);
             }
-            if server.written()?.contains(IN_MEMORY) {
+            if server.output()?.contains(IN_MEMORY) {
                 break begun.elapsed();
             }
             ensure!(begun.elapsed() < PATIENCE, "the server never said {IN_MEMORY:?}");

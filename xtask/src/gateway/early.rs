@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use http::StatusCode;
 use jeton_core::entropy::Entropy;
 use jeton_emulator::{Emulator, SeededEntropy};
-use jeton_testkit::{Client, Running, TempHome};
+use jeton_testkit::{Client, ServerProcess, TestInstallation};
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
@@ -39,7 +39,7 @@ pub(super) struct Figures {
 
 pub(super) async fn run(
     emulator: &Emulator,
-    server: &Running,
+    server: &ServerProcess,
     connections: u16,
     length: Duration,
     seed: u64,
@@ -92,11 +92,11 @@ async fn call_until(mut line: Line, until: Instant) -> Result<(usize, Vec<String
 /// Ends the token that is held now, again and again.
 async fn end_tokens_until(
     emulator: &Emulator,
-    server: &Running,
+    server: &ServerProcess,
     until: Instant,
     entropy: &dyn Entropy,
 ) -> Result<u64> {
-    let client = Client::new(&server.base_url()).with_header("x-api-key", TempHome::API_KEY);
+    let client = Client::new(&server.base_url()).with_header("x-api-key", TestInstallation::API_KEY);
     let mut deaths = 0;
     loop {
         let mut random = [0; 8];

@@ -8,7 +8,7 @@ use http::{Request, header};
 use http_body_util::BodyExt as _;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use jeton_testkit::Running;
+use jeton_testkit::ServerProcess;
 use serde::Serialize;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -30,7 +30,7 @@ pub(super) struct Figures {
     peak_after_mib: f64,
 }
 
-pub(super) async fn run(server: &Running, api: &Api, bytes: u64) -> Result<Figures> {
+pub(super) async fn run(server: &ServerProcess, api: &Api, bytes: u64) -> Result<Figures> {
     let peak_before_mib = peak_mib(server.id())?;
     let down = exchange(server, &format!("/api/v1/proxy/plain/down/{bytes}"), 0).await?;
     ensure!(down.came == bytes, "{} of {bytes} bytes came down from {}", down.came, api.base_url());
@@ -52,7 +52,7 @@ struct Exchanged {
     took: Duration,
 }
 
-async fn exchange(server: &Running, path: &str, bytes: u64) -> Result<Exchanged> {
+async fn exchange(server: &ServerProcess, path: &str, bytes: u64) -> Result<Exchanged> {
     let begun = Instant::now();
     let base = server.base_url();
     let authority = base.strip_prefix("http://").context("plain http on loopback is spoken here")?;

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use jeton_testkit::{Client, FreePort, end_nginx};
+use jeton_testkit::{Client, FreePort, stop_nginx};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
@@ -25,7 +25,7 @@ impl Nginx {
     /// # Errors
     /// It does not answer.
     pub(super) async fn start(base_url: &str) -> Result<Option<Self>> {
-        let Ok(program) = jeton_testkit::nginx() else { return Ok(None) };
+        let Ok(program) = jeton_testkit::nginx_program() else { return Ok(None) };
         let port = FreePort::find()?;
         let folder = tempfile::tempdir().context("making a folder for nginx")?;
         let settings = folder.path().join("nginx.conf");
@@ -95,6 +95,6 @@ http {{
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        end_nginx(&mut self.child);
+        stop_nginx(&mut self.child);
     }
 }

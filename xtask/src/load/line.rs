@@ -56,7 +56,7 @@ impl Line {
 
 /// The header that opens the doors of every process of a test home.
 pub(crate) fn api_key() -> (HeaderName, HeaderValue) {
-    let key = HeaderValue::from_static(jeton_testkit::TempHome::API_KEY);
+    let key = HeaderValue::from_static(jeton_testkit::TestInstallation::API_KEY);
     (HeaderName::from_static("x-api-key"), key)
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use jeton_emulator::{Emulator, GrantId, SeededEntropy, Settings};
-use jeton_testkit::{Client, Connection, Running, TempHome};
+use jeton_testkit::{Client, ConnectionSettings, ServerProcess, TestInstallation};
 
 use super::attempts::{Attempt, Log, PAGE};
 use super::script::Act;
@@ -28,8 +28,8 @@ const SHORT_RUN: Duration = Duration::from_secs(30);
 /// Everything an act plays with.
 pub(super) struct Scene {
     pub(super) emulator: Arc<Emulator>,
-    home: TempHome,
-    processes: Vec<Running>,
+    home: TestInstallation,
+    processes: Vec<ServerProcess>,
     names: Vec<String>,
     grace: bool,
     /// Which connection each grant was given to.
@@ -44,18 +44,18 @@ impl Scene {
         let settings = Settings { access_ttl: act.life, reuse_grace, seed: act.seed, ..Settings::default() };
         let (id, secret) = (settings.client_id.clone(), settings.client_secret.clone());
         let emulator = Emulator::start(settings).await.context("starting the emulator")?;
-        let mut home = TempHome::new()?;
+        let mut home = TestInstallation::new()?;
         home.set("keeper", "lease", seconds(LEASE))?;
         home.set("keeper", "redeem_timeout", seconds(REDEEM_TIMEOUT))?;
         home.set("keeper", "cooldown", "200ms")?;
         let names: Vec<String> = (1..=act.connections).map(|number| format!("soak-{number}")).collect();
         for name in &names {
             let connection =
-                Connection::oauth2(&emulator.token_url(), &emulator.api_base(), &id, secret.reveal())
+                ConnectionSettings::oauth2(&emulator.token_url(), &emulator.api_base(), &id, secret.reveal())
                     .with_policy("margin", &seconds(margin(act.life)))
                     .with_policy("unknown_hold", &seconds(UNKNOWN_HOLD))
                     .with_policy("reuse_grace", &seconds(reuse_grace));
-            home.connect(name, connection)?;
+            home.add_connection(name, connection)?;
         }
         let mut scene = Self {
             emulator: Arc::new(emulator),
@@ -115,14 +115,14 @@ impl Scene {
         Ok(asking.map(|connection| connection.name).collect())
     }
 
-    async fn start_process(&self) -> Result<Running> {
+    async fn start_process(&self) -> Result<ServerProcess> {
         let mut process = self.home.command(["serve"])?.serve()?;
-        process.ready(READY).await?;
+        process.wait_until_ready(READY).await?;
         Ok(process)
     }
 
     /// One of the processes.
-    pub(super) fn pick(&mut self, random: &SeededEntropy) -> (usize, &mut Running) {
+    pub(super) fn pick(&mut self, random: &SeededEntropy) -> (usize, &mut ServerProcess) {
         let count = u64::try_from(self.processes.len()).expect("a few processes");
         let place = usize::try_from(random.between(0, count)).expect("below the count");
         (place, &mut self.processes[place])
@@ -136,7 +136,7 @@ impl Scene {
 
     /// The names of the connections, and a client for each process.
     pub(super) fn doors(&self) -> (Vec<String>, Vec<Client>) {
-        (self.names.clone(), self.processes.iter().map(Running::client).collect())
+        (self.names.clone(), self.processes.iter().map(ServerProcess::client).collect())
     }
 
     /// Asks all processes to end, and waits until they have.
@@ -149,7 +149,7 @@ impl Scene {
             anyhow::ensure!(
                 status.success(),
                 "a process ended with {status} after SIGTERM\n{}",
-                process.written()?
+                process.output()?
             );
         }
         Ok(())

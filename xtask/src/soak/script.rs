@@ -157,7 +157,7 @@ async fn disturb(scene: &mut Scene, random: &SeededEntropy, summary: &mut Summar
             anyhow::ensure!(
                 status.success(),
                 "a process ended with {status} after SIGTERM\n{}",
-                process.written()?
+                process.output()?
             );
             summary.ends += 1;
         }

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use jeton_testkit::{Running, TempHome};
+use jeton_testkit::{ServerProcess, TestInstallation};
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 use tokio_util::task::TaskTracker;
@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 ///
 /// # Errors
 /// It did not give a token in time.
-pub(super) async fn first_answer(home: &TempHome, path: &str) -> Result<(Running, Duration)> {
+pub(super) async fn first_answer(home: &TestInstallation, path: &str) -> Result<(ServerProcess, Duration)> {
     let command = home.command(["serve"])?;
     let begun = Instant::now();
     let mut process = command.serve()?;
@@ -33,9 +33,9 @@ pub(super) async fn first_answer(home: &TempHome, path: &str) -> Result<(Running
             Err(error) => format!("{error:#}"),
         };
         if let Ok(status) = process.wait(Duration::ZERO).await {
-            bail!("the server ended before it gave a token ({status})\n{}", process.written()?);
+            bail!("the server ended before it gave a token ({status})\n{}", process.output()?);
         }
-        ensure!(begun.elapsed() < PATIENCE, "no token came; at last {said}\n{}", process.written()?);
+        ensure!(begun.elapsed() < PATIENCE, "no token came; at last {said}\n{}", process.output()?);
         sleep(PAUSE).await;
     }
 }
@@ -53,7 +53,7 @@ impl Start {
     ///
     /// # Errors
     /// One did not start or end.
-    pub(super) async fn measure(home: &TempHome, path: &str, times: usize) -> Result<Self> {
+    pub(super) async fn measure(home: &TestInstallation, path: &str, times: usize) -> Result<Self> {
         let mut each_ms = Vec::new();
         for _ in 0..times {
             let (mut process, took) = first_answer(home, path).await?;

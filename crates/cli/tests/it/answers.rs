@@ -95,7 +95,7 @@ async fn what_is_in_force_is_shown_with_its_origin_and_without_secrets() {
 
 #[tokio::test]
 async fn provider_files_are_listed_shown_and_tested() {
-    let mut home = jeton_testkit::TempHome::new().unwrap();
+    let mut home = jeton_testkit::TestInstallation::new().unwrap();
     let listed = run(&home, ["provider", "list", "--json"]).await.json().unwrap();
     let names: Vec<_> = listed.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
     assert!(names.contains(&"amocrm") && names.contains(&"oauth2"), "{names:?}");

@@ -20,7 +20,7 @@ async fn everything_done_to_a_connection_is_on_record(fixture: Fixture) {
     let begun = SystemClock.now();
     let first = fixture.connect("acme").await;
     let mut server = fixture.home.command(["serve"]).unwrap().serve().unwrap();
-    server.ready(PATIENCE).await.unwrap();
+    server.wait_until_ready(PATIENCE).await.unwrap();
     let raw = fixture.home.service_token("operator", &["admin"]).await.unwrap();
     let admin = Client::new(&server.base_url()).with_header("x-service-token", &raw);
 

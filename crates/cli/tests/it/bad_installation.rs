@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use jeton_testkit::{FreePort, TempHome};
+use jeton_testkit::{FreePort, TestInstallation};
 use rusqlite::Connection;
 
 use crate::fixture::{Fixture, PATIENCE, complaint, connection};
@@ -143,8 +143,8 @@ async fn a_taken_port_is_named_with_what_to_do() {
 #[tokio::test]
 async fn a_copied_database_is_on_hold_until_it_is_adopted() {
     let (fixture, _) = Fixture::connected().await;
-    let mut copy = TempHome::new().unwrap();
-    copy.connect("acme", connection(&fixture.emulator)).unwrap();
+    let mut copy = TestInstallation::new().unwrap();
+    copy.add_connection("acme", connection(&fixture.emulator)).unwrap();
     copy_files(&fixture.home.data_dir(), &copy.data_dir());
     fs::remove_file(copy.data_dir().join("instance")).unwrap();
     let copy = Fixture { home: copy, emulator: fixture.emulator };
@@ -156,8 +156,8 @@ async fn a_copied_database_is_on_hold_until_it_is_adopted() {
     let status = copy.run(["status"]).await;
     assert!(status.stderr.contains("on hold"), "{status:?}");
     let mut server = copy.home.command(["serve"]).unwrap().serve().unwrap();
-    server.ready(PATIENCE).await.unwrap();
-    assert!(server.written().unwrap().contains("on hold: the database was copied or restored"));
+    server.wait_until_ready(PATIENCE).await.unwrap();
+    assert!(server.output().unwrap().contains("on hold: the database was copied or restored"));
     server.terminate().unwrap();
     assert_eq!(server.wait(PATIENCE).await.unwrap().code(), Some(0));
     assert_eq!(copy.spent(), 0);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use jeton_testkit::TempHome;
+use jeton_testkit::TestInstallation;
 
 use crate::fixture::{PATIENCE, complaint, run};
 
@@ -11,7 +11,7 @@ const CONNECTION: &str = "[connections.acme]\nprovider = \"oauth2\"\n[connection
                           token_url = \"https://login.example.com/token\"\n[connections.acme.client]\nid = \"me\"\n";
 
 /// What every command that needs settings says of these, without the path of the home.
-async fn said(home: &TempHome, settings: &str) -> String {
+async fn said(home: &TestInstallation, settings: &str) -> String {
     let data = format!("data_dir = \"{}\"\n", home.data_dir().display());
     home.write_settings(&(data + settings)).unwrap();
     let checked = complaint(&run(home, ["config", "check"]).await, 1);
@@ -28,7 +28,7 @@ async fn said(home: &TempHome, settings: &str) -> String {
 
 #[tokio::test]
 async fn an_unknown_setting_is_named_with_line_and_nearest_right_name() {
-    let home = TempHome::new().unwrap();
+    let home = TestInstallation::new().unwrap();
     assert_eq!(
         said(&home, "[server]\nlisen = \"127.0.0.1:1\"\n").await,
         "jeton.toml:3: server.lisen: there is no such setting; did you mean `listen`?"
@@ -37,7 +37,7 @@ async fn an_unknown_setting_is_named_with_line_and_nearest_right_name() {
 
 #[tokio::test]
 async fn a_misspelt_provider_variable_is_named_with_line_and_nearest_right_name() {
-    let home = TempHome::new().unwrap();
+    let home = TestInstallation::new().unwrap();
     let text = CONNECTION.replace("token_url", "token_ulr") + "secret = \"x\"\n";
     assert_eq!(
         said(&home, &text).await,
@@ -48,7 +48,7 @@ async fn a_misspelt_provider_variable_is_named_with_line_and_nearest_right_name(
 
 #[tokio::test]
 async fn a_url_with_the_wrong_scheme_is_refused() {
-    let home = TempHome::new().unwrap();
+    let home = TestInstallation::new().unwrap();
     let text = CONNECTION.replace("https:", "gopher:") + "secret = \"x\"\n";
     let sentence = said(&home, &text).await;
     assert!(sentence.starts_with("jeton.toml:5: connections.acme.vars.token_url: "), "{sentence}");
@@ -61,7 +61,7 @@ async fn a_url_with_the_wrong_scheme_is_refused() {
 
 #[tokio::test]
 async fn a_missing_client_secret_says_how_to_give_one() {
-    let home = TempHome::new().unwrap();
+    let home = TestInstallation::new().unwrap();
     assert_eq!(
         said(&home, CONNECTION).await,
         "jeton.toml:6: connections.acme.client.secret: the provider `oauth2` needs it for its token requests: set it, as \
@@ -71,7 +71,7 @@ async fn a_missing_client_secret_says_how_to_give_one() {
 
 #[tokio::test]
 async fn a_secret_file_that_others_can_read_is_refused() {
-    let home = TempHome::new().unwrap();
+    let home = TestInstallation::new().unwrap();
     let file = home.path().join("acme.secret");
     fs::write(&file, "hush-hush-hush").unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o604)).unwrap();
@@ -83,14 +83,14 @@ async fn a_secret_file_that_others_can_read_is_refused() {
 
 #[tokio::test]
 async fn what_is_not_toml_is_said_with_its_line() {
-    let home = TempHome::new().unwrap();
+    let home = TestInstallation::new().unwrap();
     let sentence = said(&home, "[server\n").await;
     assert!(sentence.starts_with("jeton.toml:2: this is not TOML: "), "{sentence}");
 }
 
 #[tokio::test]
 async fn every_fault_is_a_sentence_of_its_own_and_a_member_of_the_json_answer() {
-    let home = TempHome::new().unwrap();
+    let home = TestInstallation::new().unwrap();
     home.write_settings("[log]\nlevel = \"inof\"\n[keeper]\nwait = 5\n").unwrap();
     let finished = run(&home, ["config", "check"]).await;
     assert_eq!(finished.stderr.lines().filter(|line| line.starts_with("error: ")).count(), 2, "{finished:?}");
@@ -110,7 +110,7 @@ async fn every_fault_is_a_sentence_of_its_own_and_a_member_of_the_json_answer() 
 
 #[tokio::test]
 async fn wrong_names_in_the_environment_and_in_flags_are_refused_alike() {
-    let home = TempHome::new().unwrap();
+    let home = TestInstallation::new().unwrap();
     let command = home.command(["status"]).unwrap().env("JETON__STORE__URI", "sqlite:x");
     assert_eq!(
         complaint(&command.run(PATIENCE).await.unwrap(), 1),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jeton_core::keep::provider::{Catalogue, Client as ProviderClient, Emulation, Provider, Setup};
 use jeton_core::secret::Secret;
 use jeton_emulator::Emulator;
-use jeton_testkit::{Client, Connection, Finished, FreePort, Running, TempHome};
+use jeton_testkit::{Client, CommandOutput, ConnectionSettings, FreePort, ServerProcess, TestInstallation};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
@@ -15,9 +15,9 @@ use crate::fixture::{PATIENCE, complaint, run};
 
 /// A home whose connection `acme` is one of a provider that is played on this machine, and a server that runs in it.
 struct Scene {
-    home: TempHome,
+    home: TestInstallation,
     emulator: Emulator,
-    server: Option<Running>,
+    server: Option<ServerProcess>,
 }
 
 impl Scene {
@@ -29,8 +29,8 @@ impl Scene {
         let port = FreePort::find().unwrap();
         let base = port.base_url();
         let (emulator, connection) = played(provider, &base).await;
-        let mut home = TempHome::new().unwrap();
-        home.connect("acme", connection).unwrap();
+        let mut home = TestInstallation::new().unwrap();
+        home.add_connection("acme", connection).unwrap();
         settled(&mut home, &port);
         let server = if serving { Some(serve(&home, port).await) } else { None };
         Self { home, emulator, server }
@@ -44,7 +44,7 @@ impl Scene {
 }
 
 /// A provider that is played for the server at `base`, and a connection to it for a person to consent to.
-pub(crate) async fn played(provider: &str, base: &str) -> (Emulator, Connection) {
+pub(crate) async fn played(provider: &str, base: &str) -> (Emulator, ConnectionSettings) {
     let name = provider;
     let provider = Catalogue::builtin().get(name).unwrap().clone();
     let mut setup = provider.example().unwrap();
@@ -57,18 +57,18 @@ pub(crate) async fn played(provider: &str, base: &str) -> (Emulator, Connection)
     // What is captured at consent is not in the settings of anybody who has not consented yet.
     let captured = |name: &String| provider.vars().any(|var| var.name() == name && var.capture().is_some());
     let vars = setup.vars.iter().filter(|(name, _)| !captured(name));
-    let connection = Connection {
+    let connection = ConnectionSettings {
         provider: name.to_owned(),
         emulated_at: Some(emulator.base_url()),
         vars: vars.map(|(name, value)| (name.clone(), value.reveal().to_owned())).collect(),
         client: client.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect(),
-        ..Connection::default()
+        ..ConnectionSettings::default()
     };
     (emulator, connection)
 }
 
 /// A home whose provider is played and gives no refresh token.
-pub(crate) async fn without_refresh(port: &FreePort) -> (TempHome, Emulator) {
+pub(crate) async fn without_refresh(port: &FreePort) -> (TestInstallation, Emulator) {
     const FILE: &str = r#"
 name = "brief"
 title = "Brief"
@@ -104,18 +104,18 @@ expect = { outcome = "tokens" }
     let emulation = Emulation::of(provider.define(setup).unwrap());
     let settings = jeton_emulator::Settings::playing(emulation, Duration::from_mins(1));
     let emulator = Emulator::start(settings).await.unwrap();
-    let mut home = TempHome::new().unwrap();
+    let mut home = TestInstallation::new().unwrap();
     let file = home.path().join("brief.toml");
     std::fs::write(&file, FILE).unwrap();
     home.set("providers", "paths", vec![file.display().to_string()]).unwrap();
     let client = [("id", "brief-client"), ("secret", "brief-secret")];
-    let connection = Connection {
+    let connection = ConnectionSettings {
         provider: "brief".to_owned(),
         emulated_at: Some(emulator.base_url()),
         client: client.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
-        ..Connection::default()
+        ..ConnectionSettings::default()
     };
-    home.connect("acme", connection).unwrap();
+    home.add_connection("acme", connection).unwrap();
     settled(&mut home, port);
     (home, emulator)
 }
@@ -129,14 +129,14 @@ pub(crate) async fn consent_at(page: &str) -> String {
 }
 
 /// The settings of a home say where its server is.
-pub(crate) fn settled(home: &mut TempHome, port: &FreePort) {
+pub(crate) fn settled(home: &mut TestInstallation, port: &FreePort) {
     home.set("server", "listen", port.address().to_string()).unwrap();
     home.set("server", "public_url", port.base_url()).unwrap();
 }
 
-pub(crate) async fn serve(home: &TempHome, port: FreePort) -> Running {
+pub(crate) async fn serve(home: &TestInstallation, port: FreePort) -> ServerProcess {
     let mut server = home.command(["serve"]).unwrap().serve_at(port).unwrap();
-    server.ready(PATIENCE).await.unwrap();
+    server.wait_until_ready(PATIENCE).await.unwrap();
     server
 }
 
@@ -154,18 +154,21 @@ pub(crate) async fn heard<T>(said: &Path, read: impl Fn(&str) -> Option<T>) -> T
 }
 
 /// Runs `jeton connect acme` beside `person`, who gets the link once it is printed, and where the command speaks.
-pub(crate) async fn connect_beside(home: &TempHome, person: impl AsyncFnOnce(String, &Path)) -> Finished {
+pub(crate) async fn connect_beside(
+    home: &TestInstallation,
+    person: impl AsyncFnOnce(String, &Path),
+) -> CommandOutput {
     connect_beside_at(home, "debug", person).await
 }
 
 /// The same, as talkative as `level` says.
 pub(crate) async fn connect_beside_at(
-    home: &TempHome,
+    home: &TestInstallation,
     level: &str,
     person: impl AsyncFnOnce(String, &Path),
-) -> Finished {
+) -> CommandOutput {
     let connect = home.command(["--json", "connect", "acme"]).unwrap().env("JETON__LOG__LEVEL", level);
-    let said = connect.complaints();
+    let said = connect.stderr_file();
     let watch = async {
         let link = heard(&said, |text| {
             let shown: Value = serde_json::from_str(text.lines().find(|line| line.starts_with('{'))?).ok()?;
@@ -262,7 +265,7 @@ async fn the_terminal_says_that_a_grant_without_a_refresh_token_ends() {
     let port = FreePort::find().unwrap();
     let (home, _emulator) = without_refresh(&port).await;
     let connect = home.command(["connect", "acme", "--code"]).unwrap();
-    let said = connect.complaints();
+    let said = connect.stderr_file();
     let answer = async { consent_at(&printed_page(&said).await).await };
     let said = connect.run_with_answer(PATIENCE, answer).await.unwrap().success().unwrap();
     assert!(said.contains("the provider gave no refresh token, so it ends with its access token"), "{said}");
@@ -282,12 +285,12 @@ async fn the_terminal_says_that_a_grant_without_a_refresh_token_ends() {
 #[tokio::test]
 async fn a_server_that_knows_the_connection_otherwise_is_found_before_anybody_gets_the_link() {
     let mut scene = Scene::new(true).await;
-    let mut later = Connection { provider: "amocrm".to_owned(), ..Connection::default() };
+    let mut later = ConnectionSettings { provider: "amocrm".to_owned(), ..ConnectionSettings::default() };
     later.emulated_at = Some(scene.emulator.base_url());
     later.client = [("id", "another"), ("secret", "another-secret")]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
-    scene.home.connect("late", later).unwrap();
+    scene.home.add_connection("late", later).unwrap();
     let sentence = complaint(&run(&scene.home, ["connect", "late"]).await, 1);
     assert!(
         sentence.contains(
@@ -379,9 +382,9 @@ enum Paste {
 
 impl Paste {
     /// The page is printed before anything is pasted, so the person answers through a pipe that stays open.
-    async fn into_a_terminal(self, scene: &Scene) -> Finished {
+    async fn into_a_terminal(self, scene: &Scene) -> CommandOutput {
         let connect = scene.home.command(["connect", "acme", "--code"]).unwrap();
-        let said = connect.complaints();
+        let said = connect.stderr_file();
         let answer = async {
             let page = printed_page(&said).await;
             let back = scene.consent_at(&page).await;
@@ -411,7 +414,7 @@ fn unescaped(pair: &str) -> String {
 async fn a_browser_that_lands_on_the_server_is_told_to_bring_the_address_to_the_terminal() {
     let scene = Scene::new(true).await;
     let connect = scene.home.command(["connect", "acme", "--code"]).unwrap();
-    let said = connect.complaints();
+    let said = connect.stderr_file();
     let answer = async {
         let page = printed_page(&said).await;
         let back = scene.consent_at(&page).await;

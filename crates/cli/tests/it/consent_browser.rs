@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use jeton_testkit::{Browser, Client, FreePort, Look, OidcRig, OidcSettings, Seen, TempHome};
+use jeton_testkit::{
+    Browser, Client, FreePort, OidcRig, OidcSettings, PageContent, PageLayout, TestInstallation,
+};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
@@ -24,21 +26,22 @@ fn sign_in(browser: Browser, name: &str) -> Browser {
 }
 
 /// The page as it was read, without the browser's own remark on its status, which is judged by itself.
-fn seen(value: &Value) -> Seen {
-    let mut page: Seen = serde_json::from_value(value.clone()).unwrap();
+fn seen(value: &Value) -> PageContent {
+    let mut page: PageContent = serde_json::from_value(value.clone()).unwrap();
     let status = format!("a status of {}", page.status);
-    page.complaints.retain(|complaint| !complaint.contains(&status));
+    page.console.retain(|complaint| !complaint.contains(&status));
     page
 }
 
 /// A page that runs nothing, loads nothing, breaks no policy of its own, and fits every window by day and by night.
-fn stands_well(page: &Seen, looks: &[Value]) {
-    assert_eq!((page.loaded.as_slice(), page.complaints.as_slice()), (&[][..], &[][..]), "{page:?}");
-    let looks: Vec<Look> = looks.iter().map(|look| serde_json::from_value(look.clone()).unwrap()).collect();
+fn stands_well(page: &PageContent, looks: &[Value]) {
+    assert_eq!((page.loaded.as_slice(), page.console.as_slice()), (&[][..], &[][..]), "{page:?}");
+    let looks: Vec<PageLayout> =
+        looks.iter().map(|look| serde_json::from_value(look.clone()).unwrap()).collect();
     assert_eq!(looks.len(), 4);
-    assert!(looks.iter().all(|look| look.needed <= look.width), "{looks:?}");
-    assert_ne!(looks[0].back, looks[1].back, "day and night differ: {looks:?}");
-    assert!(looks.iter().all(|look| look.back != look.ink), "{looks:?}");
+    assert!(looks.iter().all(|look| look.page_width <= look.width), "{looks:?}");
+    assert_ne!(looks[0].background, looks[1].background, "day and night differ: {looks:?}");
+    assert!(looks.iter().all(|look| look.background != look.color), "{looks:?}");
 }
 
 /// A person opens a link and presses the button on its page.
@@ -53,17 +56,17 @@ async fn a_person_consents_on_the_pages_of_a_server_that_others_wrote() {
     let settings =
         OidcSettings { access_ttl: Duration::from_secs(3), redirect_uri, ..OidcSettings::default() };
     let rig = OidcRig::start(settings).await.unwrap();
-    let mut home = TempHome::new().unwrap();
-    home.connect("acme", rig.consented_connection()).unwrap();
+    let mut home = TestInstallation::new().unwrap();
+    home.add_connection("acme", rig.consented_connection()).unwrap();
     settled(&mut home, &port);
     let mut server = serve(&home, port).await;
 
     let finished = connect_beside(&home, async |link, _| {
-        let plan = Browser::new().goto("own", &link).read("own").look("own", "link");
+        let plan = Browser::new().goto("own", &link).read("own").measure("own", "link");
         let plan = sign_in(press(plan, "own", &link), "own").click("own", "button[type=submit]");
-        let plan = plan.until("own", "You can close this page").read("own").look("own", "success");
+        let plan = plan.until("own", "You can close this page").read("own").measure("own", "success");
         // The same link once more, and in another browser.
-        let plan = plan.goto("own", &link).read("own").look("own", "used-link");
+        let plan = plan.goto("own", &link).read("own").measure("own", "used-link");
         let plan = plan.goto("other", &link).read("other");
         let saw = plan.run().await.unwrap();
         for (index, title) in [(0, "Connect an account · jeton"), (5, "Connected · jeton")] {
@@ -83,7 +86,7 @@ async fn a_person_consents_on_the_pages_of_a_server_that_others_wrote() {
     let client = server.client();
     let begun = Instant::now();
     while rig.stats().await.unwrap().refresh_ok < 3 {
-        assert!(begun.elapsed() < PATIENCE, "{}", server.written().unwrap());
+        assert!(begun.elapsed() < PATIENCE, "{}", server.output().unwrap());
         sleep(Duration::from_millis(50)).await;
     }
     let given = client.get_json("/api/v1/connections/acme/token?min_ttl=1s").await.unwrap();
@@ -101,25 +104,25 @@ async fn a_browser_shows_what_came_of_a_consent_that_came_to_nothing() {
     let base = port.base_url();
     let redirect_uri = Some(format!("{base}/oauth/callback"));
     let rig = OidcRig::start(OidcSettings { redirect_uri, ..OidcSettings::default() }).await.unwrap();
-    let mut home = TempHome::new().unwrap();
-    home.connect("acme", rig.consented_connection()).unwrap();
+    let mut home = TestInstallation::new().unwrap();
+    home.add_connection("acme", rig.consented_connection()).unwrap();
     settled(&mut home, &port);
     let _server = serve(&home, port).await;
 
     // The person cancels at the provider.
     let finished = connect_beside(&home, async |link, _| {
         let plan = sign_in(press(Browser::new(), "own", &link), "own").click("own", "a[href$=abort]");
-        let plan = plan.until("own", "Consent refused").read("own").look("own", "refused");
+        let plan = plan.until("own", "Consent refused").read("own").measure("own", "refused");
         // Pages that anybody can come by.
-        let plan = plan.goto("own", &format!("{base}/oauth/callback")).read("own").look("own", "no-state");
+        let plan = plan.goto("own", &format!("{base}/oauth/callback")).read("own").measure("own", "no-state");
         let plan = plan
             .goto("own", &format!("{base}/oauth/authorize?ticket=none"))
             .read("own")
-            .look("own", "unknown-link");
+            .measure("own", "unknown-link");
         let plan = plan
             .goto("own", &format!("{base}/oauth/callback?state=a&code=b"))
             .read("own")
-            .look("own", "unknown-state");
+            .measure("own", "unknown-state");
         let saw = plan.run().await.unwrap();
         for (index, status, title) in [
             (0, 403, "Consent refused · jeton"),
@@ -142,7 +145,7 @@ async fn a_browser_shows_what_came_of_a_consent_that_came_to_nothing() {
         let state = page.split("state=").nth(1).unwrap().split('&').next().unwrap().to_owned();
         let answer = |what: &str| format!("/oauth/callback?{what}&state={state}&iss={}", rig.base_url());
         let carried = format!("{base}{}", answer("code=any"));
-        let saw = Browser::new().goto("other", &carried).read("other").look("other", "another-browser");
+        let saw = Browser::new().goto("other", &carried).read("other").measure("other", "another-browser");
         let saw = saw.run().await.unwrap();
         let page = seen(&saw[0]);
         assert_eq!(
@@ -214,8 +217,8 @@ async fn behind_a_proxy_with_a_path_the_cookie_comes_back_and_then_goes_away() {
     let proxy = Proxy::before(port.address()).await;
     let redirect_uri = Some(format!("{}/oauth/callback", proxy.base));
     let rig = OidcRig::start(OidcSettings { redirect_uri, ..OidcSettings::default() }).await.unwrap();
-    let mut home = TempHome::new().unwrap();
-    home.connect("acme", rig.consented_connection()).unwrap();
+    let mut home = TestInstallation::new().unwrap();
+    home.add_connection("acme", rig.consented_connection()).unwrap();
     settled(&mut home, &port);
     home.set("server", "public_url", proxy.base.as_str()).unwrap();
     let _server = serve(&home, port).await;
@@ -243,7 +246,7 @@ async fn a_grant_without_a_refresh_token_looks_like_one_that_ends() {
     let finished = connect_beside(&home, async |link, _| {
         // The provider that is played consents at once.
         let plan = press(Browser::new(), "own", &link).until("own", "Connected for a while");
-        let saw = plan.read("own").look("own", "for-a-while").run().await.unwrap();
+        let saw = plan.read("own").measure("own", "for-a-while").run().await.unwrap();
         let page = seen(&saw[0]);
         assert_eq!((page.status, page.title.as_str()), (200, "Connected for a while · jeton"), "{page:?}");
         stands_well(&page, &saw[1..5]);

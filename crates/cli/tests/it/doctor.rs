@@ -6,13 +6,13 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use jeton_testkit::{Connection, FreePort, TempHome};
+use jeton_testkit::{ConnectionSettings, FreePort, TestInstallation};
 use rusqlite::Connection as Database;
 
 use crate::fixture::{Fixture, PATIENCE, connection, run};
 
 /// What the doctor says, and its exit code.
-async fn examine(home: &TempHome) -> (Option<i32>, String) {
+async fn examine(home: &TestInstallation) -> (Option<i32>, String) {
     let finished = run(home, ["doctor"]).await;
     assert_eq!(finished.stderr, "", "{finished:?}");
     (finished.code, finished.stdout)
@@ -30,7 +30,7 @@ fn line<'s>(said: &'s str, verdict: &str, check: &str) -> &'s str {
 }
 
 /// The installation has one fault, and this is its line.
-async fn fault(home: &TempHome, check: &str) -> String {
+async fn fault(home: &TestInstallation, check: &str) -> String {
     let (code, said) = examine(home).await;
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("\n1 fault, "), "{said}");
@@ -67,7 +67,7 @@ async fn a_sound_installation_has_nothing_to_be_said_about_it_and_nothing_is_spe
 
 #[tokio::test]
 async fn where_nothing_is_yet_the_doctor_says_what_to_do_and_makes_nothing() {
-    let home = TempHome::new().unwrap();
+    let home = TestInstallation::new().unwrap();
     let (code, said) = examine(&home).await;
     assert_eq!(code, Some(0), "{said}");
     assert!(line(&said, "warning", "settings").contains("`jeton init --provider"), "{said}");
@@ -78,7 +78,7 @@ async fn where_nothing_is_yet_the_doctor_says_what_to_do_and_makes_nothing() {
 
 #[tokio::test]
 async fn wrong_settings_are_faults_with_their_lines() {
-    let home = TempHome::new().unwrap();
+    let home = TestInstallation::new().unwrap();
     home.write_settings("[server]\nlisen = '127.0.0.1:1'\n").unwrap();
     let said = fault(&home, "settings").await;
     assert!(
@@ -198,11 +198,17 @@ async fn hosts_that_refuse_or_never_answer_are_faults_and_are_not_tried_offline(
     let (mut fixture, _) = Fixture::connected().await;
     let refused = FreePort::find().unwrap();
     let url = format!("http://127.0.0.1:{}/token", refused.number());
-    fixture.home.connect("gone", Connection::oauth2(&url, "http://127.0.0.1:1/api", "id", "secret")).unwrap();
+    fixture
+        .home
+        .add_connection("gone", ConnectionSettings::oauth2(&url, "http://127.0.0.1:1/api", "id", "secret"))
+        .unwrap();
     // It takes connections, and never shakes hands.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://{}/token", silent.local_addr().unwrap());
-    fixture.home.connect("mute", Connection::oauth2(&url, "http://127.0.0.1:1/api", "id", "secret")).unwrap();
+    fixture
+        .home
+        .add_connection("mute", ConnectionSettings::oauth2(&url, "http://127.0.0.1:1/api", "id", "secret"))
+        .unwrap();
     let (code, said) = examine(&fixture.home).await;
     assert_eq!(code, Some(1), "{said}");
     let faults: Vec<&str> = said.lines().filter(|line| line.starts_with("fault")).collect();
@@ -221,11 +227,11 @@ async fn hosts_that_refuse_or_never_answer_are_faults_and_are_not_tried_offline(
 async fn grants_that_are_over_or_will_be_are_told_apart() {
     let (mut fixture, _) = Fixture::connected().await;
     for name in ["dead", "orphan", "paused"] {
-        fixture.home.connect(name, connection(&fixture.emulator)).unwrap();
+        fixture.home.add_connection(name, connection(&fixture.emulator)).unwrap();
     }
     let lasting =
         connection(&fixture.emulator).with_policy("rotation", "none").with_policy("refresh_ttl", "3d");
-    fixture.home.connect("ending", lasting).unwrap();
+    fixture.home.add_connection("ending", lasting).unwrap();
     let dead = fixture.connect("dead").await;
     for name in ["orphan", "paused", "ending"] {
         fixture.connect(name).await;
@@ -233,8 +239,8 @@ async fn grants_that_are_over_or_will_be_are_told_apart() {
     fixture.emulator.revoke_grant(dead.reveal());
     assert_eq!(fixture.run(["refresh", "--connection", "dead", "--force", "--sync"]).await.code, Some(1));
     fixture.run(["pause", "paused"]).await.success().unwrap();
-    fixture.home.remove("orphan").unwrap();
-    fixture.home.connect("pending", connection(&fixture.emulator)).unwrap();
+    fixture.home.remove_connection("orphan").unwrap();
+    fixture.home.add_connection("pending", connection(&fixture.emulator)).unwrap();
     chmod(&fixture.home.settings(), 0o600);
 
     let (code, said) = examine(&fixture.home).await;
@@ -268,7 +274,7 @@ async fn faults_are_one_json_document_with_the_exit_code_of_failure() {
 
 #[tokio::test]
 async fn a_doctor_that_is_asked_wrongly_says_so() {
-    let home = TempHome::new().unwrap();
+    let home = TestInstallation::new().unwrap();
     let finished = home.command(["doctor", "--ofline"]).unwrap().run(PATIENCE).await.unwrap();
     assert_eq!(finished.code, Some(2), "{finished:?}");
     fs::remove_file(home.settings()).unwrap();

@@ -10,7 +10,7 @@ use std::io::{BufRead as _, BufReader};
 use jeton_core::keep::provider::{Catalogue, Definition, Emulation, Provider, Setup, Step};
 use jeton_core::secret::Secret;
 use jeton_emulator::{Emulator, Outcome, Settings};
-use jeton_testkit::{Running, TempHome, jeton_binary};
+use jeton_testkit::{ServerProcess, TestInstallation, jeton_binary};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -72,7 +72,7 @@ impl Played {
         text
     }
 
-    async fn connect(&self, home: &TempHome) {
+    async fn connect(&self, home: &TestInstallation) {
         let acquires = self.definition.has(Step::Acquire);
         let connect = if acquires {
             home.command(["connect", self.name()]).unwrap()
@@ -101,7 +101,7 @@ impl Played {
 }
 
 /// Refreshes at once what would not be due for hours.
-async fn refresh_what_lasts(server: &Running, all: &[Played]) {
+async fn refresh_what_lasts(server: &ServerProcess, all: &[Played]) {
     let client = server.client();
     for played in all.iter().filter(|played| played.lasts && played.refreshed() < REFRESHES) {
         let path = format!("/api/v1/connections/{}/refresh", played.name());
@@ -112,7 +112,7 @@ async fn refresh_what_lasts(server: &Running, all: &[Played]) {
 
 #[tokio::test]
 async fn a_connection_of_every_provider_is_kept_alive_for_ten_refreshes_against_its_own_file() {
-    let mut home = TempHome::new().unwrap();
+    let mut home = TestInstallation::new().unwrap();
     home.set("keeper", "spill_slots", 32).unwrap();
     let mut all = Vec::new();
     for (seed, provider) in (1..).zip(Catalogue::builtin().iter()) {
@@ -124,11 +124,11 @@ async fn a_connection_of_every_provider_is_kept_alive_for_ten_refreshes_against_
     futures_util::future::join_all(all.iter().map(|played| played.connect(&home))).await;
 
     let mut server = home.command(["serve"]).unwrap().serve().unwrap();
-    server.ready(PATIENCE).await.unwrap();
+    server.wait_until_ready(PATIENCE).await.unwrap();
     let begun = Instant::now();
     while all.iter().any(|played| played.refreshed() < REFRESHES) {
         let counts: Vec<_> = all.iter().map(|played| (played.name(), played.refreshed())).collect();
-        assert!(begun.elapsed() < Duration::from_secs(30), "{counts:?}\n{}", server.written().unwrap());
+        assert!(begun.elapsed() < Duration::from_secs(30), "{counts:?}\n{}", server.output().unwrap());
         refresh_what_lasts(&server, &all).await;
         sleep(Duration::from_millis(100)).await;
     }
@@ -140,7 +140,7 @@ async fn a_connection_of_every_provider_is_kept_alive_for_ten_refreshes_against_
         assert!(played.emulator.accepts(&access), "{}: a dead token was handed out", played.name());
     }
     server.terminate().unwrap();
-    assert_eq!(server.wait(PATIENCE).await.unwrap().code(), Some(0), "{}", server.written().unwrap());
+    assert_eq!(server.wait(PATIENCE).await.unwrap().code(), Some(0), "{}", server.output().unwrap());
     all.iter().for_each(Played::assert_spotless);
     let states = run(&home, ["status", "--json"]).await.json().unwrap();
     for state in states.as_array().unwrap() {
@@ -182,7 +182,7 @@ impl Emulating {
 
 #[tokio::test]
 async fn what_the_command_prints_is_a_connection_that_can_be_used_at_once() {
-    let home = TempHome::new().unwrap();
+    let home = TestInstallation::new().unwrap();
     let mut emulating = Emulating::start(&["amocrm", "--name", "acme", "--life", "1h"]);
     let mut printed = String::new();
     while !printed.ends_with("# Token requests:\n") {
@@ -221,7 +221,7 @@ fn in_json_each_request_is_a_line_of_its_own() {
 
 #[tokio::test]
 async fn what_cannot_be_played_is_refused_with_the_cure() {
-    let home = TempHome::new().unwrap();
+    let home = TestInstallation::new().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let file = home.path().join("bare.toml");
@@ -248,7 +248,7 @@ async fn what_cannot_be_played_is_refused_with_the_cure() {
 
 #[tokio::test]
 async fn a_connection_is_never_emulated_elsewhere_than_on_this_machine() {
-    let home = TempHome::new().unwrap();
+    let home = TestInstallation::new().unwrap();
     for wrong in ["http://10.0.0.1:9096", "https://127.0.0.1:1", "nowhere"] {
         let settings = format!(
             "[connections.acme]\nprovider = 'amocrm'\nemulated_at = '{wrong}'\n[connections.acme.client]\nid = 'a'\nsecret \

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jeton_core::secret::Secret;
 use jeton_emulator::{Emulator, Settings};
-use jeton_testkit::{Connection, Finished, TempHome};
+use jeton_testkit::{CommandOutput, ConnectionSettings, TestInstallation};
 use tokio::time::{Instant, sleep};
 
 /// Longer than any command may take.
@@ -12,7 +12,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A home whose connection `acme` is defined at an emulator.
 pub(crate) struct Fixture {
-    pub(crate) home: TempHome,
+    pub(crate) home: TestInstallation,
     pub(crate) emulator: Emulator,
 }
 
@@ -23,8 +23,8 @@ impl Fixture {
 
     pub(crate) async fn with(settings: Settings) -> Self {
         let emulator = Emulator::start(settings).await.unwrap();
-        let mut home = TempHome::new().unwrap();
-        home.connect("acme", connection(&emulator)).unwrap();
+        let mut home = TestInstallation::new().unwrap();
+        home.add_connection("acme", connection(&emulator)).unwrap();
         Self { home, emulator }
     }
 
@@ -44,7 +44,7 @@ impl Fixture {
     }
 
     /// Runs the binary to its end.
-    pub(crate) async fn run<const N: usize>(&self, arguments: [&str; N]) -> Finished {
+    pub(crate) async fn run<const N: usize>(&self, arguments: [&str; N]) -> CommandOutput {
         run(&self.home, arguments).await
     }
 
@@ -55,18 +55,18 @@ impl Fixture {
 }
 
 /// The definition of a connection at an emulator.
-pub(crate) fn connection(emulator: &Emulator) -> Connection {
-    Connection::oauth2(&emulator.token_url(), &emulator.api_base(), "emulated", "emulated-secret")
+pub(crate) fn connection(emulator: &Emulator) -> ConnectionSettings {
+    ConnectionSettings::oauth2(&emulator.token_url(), &emulator.api_base(), "emulated", "emulated-secret")
 }
 
 /// Runs the binary to its end.
-pub(crate) async fn run<const N: usize>(home: &TempHome, arguments: [&str; N]) -> Finished {
+pub(crate) async fn run<const N: usize>(home: &TestInstallation, arguments: [&str; N]) -> CommandOutput {
     home.command(arguments).unwrap().run(PATIENCE).await.unwrap()
 }
 
 /// The one sentence of a run that failed with this exit code, and that wrote nothing to standard output. Warnings and
 /// log lines may stand before it.
-pub(crate) fn complaint(finished: &Finished, code: i32) -> String {
+pub(crate) fn complaint(finished: &CommandOutput, code: i32) -> String {
     assert_eq!(finished.code, Some(code), "{finished:?}");
     assert_eq!(finished.stdout, "", "{finished:?}");
     let (said, last) =

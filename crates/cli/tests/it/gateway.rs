@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jeton_core::keep::provider::{Catalogue, Emulation};
 use jeton_emulator::Emulator;
-use jeton_testkit::{Connection, Running, TempHome, project_root};
+use jeton_testkit::{ConnectionSettings, ServerProcess, TestInstallation, project_root};
 use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -15,9 +15,9 @@ use crate::fixture::{PATIENCE, run};
 
 /// A jeton with the connection `amocrm`, at an amoCRM that is played, and a service token of `bot1`.
 struct Scene {
-    home: TempHome,
+    home: TestInstallation,
     emulator: Emulator,
-    server: Running,
+    server: ServerProcess,
     token: String,
 }
 
@@ -34,15 +34,15 @@ impl Scene {
             ("secret", text(setup.client.secret)),
             ("redirect_uri", setup.client.redirect_uri.unwrap()),
         ];
-        let mut home = TempHome::new().unwrap();
-        let connection = Connection {
+        let mut home = TestInstallation::new().unwrap();
+        let connection = ConnectionSettings {
             provider: "amocrm".to_owned(),
             emulated_at: Some(emulator.base_url()),
             vars: [("domain".to_owned(), "acme.amocrm.ru".to_owned())].into(),
             client: client.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
-            ..Connection::default()
+            ..ConnectionSettings::default()
         };
-        home.connect("amocrm", connection).unwrap();
+        home.add_connection("amocrm", connection).unwrap();
         let refresh = emulator.mint(1).remove(0);
         let connect = home.command(["connect", "amocrm", "--refresh-token-stdin"]).unwrap();
         connect.stdin(refresh.reveal()).run(PATIENCE).await.unwrap().success().unwrap();
@@ -50,7 +50,7 @@ impl Scene {
         let created = run(&home, create).await.json().unwrap();
         let serve = home.command(["serve"]).unwrap().env("JETON__CONNECTIONS__AMOCRM__ALIASES", "true");
         let mut server = serve.serve().unwrap();
-        server.ready(PATIENCE).await.unwrap();
+        server.wait_until_ready(PATIENCE).await.unwrap();
         Self { home, emulator, server, token: created["token"].as_str().unwrap().to_owned() }
     }
 
@@ -61,7 +61,7 @@ impl Scene {
             .args(arguments)
             .env("JETON_URL", self.server.base_url())
             .env("JETON_TOKEN", &self.token)
-            .env("API_KEY", TempHome::API_KEY)
+            .env("API_KEY", TestInstallation::API_KEY)
             .stdin(Stdio::null())
             .kill_on_drop(true);
         let output = timeout(PATIENCE, command.output()).await.unwrap().unwrap();
@@ -104,7 +104,7 @@ async fn the_callers_of_the_guide_call_through_the_gateway_in_three_languages() 
         scene.end_the_token_early().await;
         scene.said_by(program, &arguments).await;
     }
-    let written = scene.server.written().unwrap();
+    let written = scene.server.output().unwrap();
     let calls: Vec<_> = written.lines().filter(|line| line.contains("call service=")).collect();
     assert_eq!(calls.len(), 6, "{written}");
     for line in &calls {

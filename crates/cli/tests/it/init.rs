@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use jeton_testkit::{TempHome, jeton_binary};
+use jeton_testkit::{TestInstallation, jeton_binary};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::fixture::{complaint, run};
@@ -30,8 +30,8 @@ const ADD: [&str; 13] = [
 ];
 
 /// A home without a settings file.
-fn bare() -> TempHome {
-    let home = TempHome::new().unwrap();
+fn bare() -> TestInstallation {
+    let home = TestInstallation::new().unwrap();
     fs::remove_file(home.settings()).unwrap();
     home
 }
@@ -41,7 +41,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 /// The names in the home, to see that nothing else was left there.
-fn names(home: &TempHome) -> Vec<String> {
+fn names(home: &TestInstallation) -> Vec<String> {
     let mut names: Vec<_> = fs::read_dir(home.path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -169,7 +169,7 @@ struct Person {
 
 impl Person {
     /// Sits down at a terminal in which jeton runs.
-    fn run(home: &TempHome, arguments: &[&str]) -> (Self, std::process::Child) {
+    fn run(home: &TestInstallation, arguments: &[&str]) -> (Self, std::process::Child) {
         let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&terminal).unwrap();
         unlockpt(&terminal).unwrap();

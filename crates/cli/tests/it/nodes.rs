@@ -4,19 +4,19 @@ use std::fs;
 use std::time::Duration;
 
 use jeton_emulator::{Emulator, Mood, Settings};
-use jeton_testkit::{Running, TempHome};
+use jeton_testkit::{ServerProcess, TestInstallation};
 use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::fixture::{PATIENCE, complaint, connection, run, until};
 
 /// Two homes on one database, with one connection to a provider whose tokens live for a moment.
-async fn two_nodes(life: Duration) -> (Emulator, TempHome, TempHome) {
+async fn two_nodes(life: Duration) -> (Emulator, TestInstallation, TestInstallation) {
     let emulator = Emulator::start(Settings { access_ttl: life, ..Settings::default() }).await.unwrap();
-    let mut home = TempHome::on_postgres().unwrap();
+    let mut home = TestInstallation::on_postgres().unwrap();
     home.set("keeper", "lease", "3s").unwrap();
     home.set("keeper", "redeem_timeout", "2s").unwrap();
-    home.connect("acme", connection(&emulator)).unwrap();
+    home.add_connection("acme", connection(&emulator)).unwrap();
     let token = emulator.mint(1).remove(0);
     let connect = home.command(["connect", "acme", "--refresh-token-stdin"]).unwrap();
     connect.stdin(token.reveal()).run(PATIENCE).await.unwrap().success().unwrap();
@@ -24,13 +24,13 @@ async fn two_nodes(life: Duration) -> (Emulator, TempHome, TempHome) {
     (emulator, home, other)
 }
 
-async fn serve(home: &TempHome) -> Running {
+async fn serve(home: &TestInstallation) -> ServerProcess {
     let mut server = home.command(["serve"]).unwrap().serve().unwrap();
-    server.ready(PATIENCE).await.unwrap();
+    server.wait_until_ready(PATIENCE).await.unwrap();
     server
 }
 
-async fn token(server: &Running) -> Value {
+async fn token(server: &ServerProcess) -> Value {
     server.client().get_json("/api/v1/connections/acme/token").await.unwrap()
 }
 
@@ -60,11 +60,11 @@ async fn nodes_give_out_the_same_token_and_a_dead_ones_work_is_taken_over() {
 async fn what_a_node_had_in_its_hands_when_it_was_killed_is_recovered_by_another() {
     let grace = Duration::from_mins(5);
     let emulator = Emulator::start(Settings { reuse_grace: grace, ..Settings::default() }).await.unwrap();
-    let mut home = TempHome::on_postgres().unwrap();
+    let mut home = TestInstallation::on_postgres().unwrap();
     home.set("keeper", "lease", "3s").unwrap();
     home.set("keeper", "redeem_timeout", "2s").unwrap();
     let forgiving = connection(&emulator).with_policy("reuse_grace", "5m").with_policy("unknown_hold", "1s");
-    home.connect("acme", forgiving).unwrap();
+    home.add_connection("acme", forgiving).unwrap();
     let connect = home.command(["connect", "acme", "--refresh-token-stdin"]).unwrap();
     let token_text = emulator.mint(1).remove(0);
     connect.stdin(token_text.reveal()).run(PATIENCE).await.unwrap().success().unwrap();
@@ -110,10 +110,10 @@ async fn what_one_node_fetches_the_other_has_at_once() {
 async fn a_node_with_other_settings_or_another_key_is_told_so() {
     let (emulator, home, mut other) = two_nodes(Duration::from_hours(1)).await;
     let one = serve(&home).await;
-    other.connect("more", connection(&emulator)).unwrap();
+    other.add_connection("more", connection(&emulator)).unwrap();
     let two = serve(&other).await;
     until("the difference is logged", async || {
-        two.written().unwrap().contains("only this node defines `more`")
+        two.output().unwrap().contains("only this node defines `more`")
     })
     .await;
     let told = run(&other, ["status"]).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jeton_core::keep::provider::{Catalogue, Emulation};
 use jeton_emulator::{Emulator, Settings};
-use jeton_testkit::{Running, TempHome};
+use jeton_testkit::{ServerProcess, TestInstallation};
 use serde_json::json;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -14,7 +14,7 @@ use crate::fixture::{PATIENCE, run};
 /// The emulated account, and the environment that the old gateway was started with.
 struct Old {
     emulator: Emulator,
-    home: TempHome,
+    home: TestInstallation,
     environment: Vec<(&'static str, String)>,
 }
 
@@ -24,7 +24,7 @@ impl Old {
         let setup = provider.example().unwrap();
         let emulation = Emulation::of(provider.define(setup.clone()).unwrap());
         let emulator = Emulator::start(Settings::playing(emulation, Duration::from_mins(1))).await.unwrap();
-        let home = TempHome::new().unwrap();
+        let home = TestInstallation::new().unwrap();
         let environment = vec![
             ("AMO_DOMAIN", setup.vars["domain"].reveal().to_owned()),
             ("AMO_CLIENT_ID", setup.client.id.unwrap()),
@@ -42,11 +42,11 @@ impl Old {
         std::fs::write(self.home.path().join("tokens.json"), tokens.to_string()).unwrap();
     }
 
-    async fn serve(&self) -> Running {
+    async fn serve(&self) -> ServerProcess {
         let serve = self.home.command(["serve"]).unwrap();
         let serve = self.environment.iter().fold(serve, |serve, (name, value)| serve.env(name, value));
         let mut server = serve.serve().unwrap();
-        server.ready(PATIENCE).await.unwrap();
+        server.wait_until_ready(PATIENCE).await.unwrap();
         server
     }
 }
@@ -80,20 +80,20 @@ async fn tokens_that_cannot_be_taken_over_are_said_and_keep_nobody_waiting() {
     let server = old.serve().await;
     let missing = server.client().get("/api/v1/connections/amocrm/token").await.unwrap();
     assert_eq!(missing.json().unwrap()["code"], "NOT_CONNECTED");
-    let said = server.written().unwrap();
+    let said = server.output().unwrap();
     assert!(said.contains("`refresh_token` is not a text") && said.contains("were not taken over"), "{said}");
 
     old.leave_tokens("too-short");
-    let said = old.serve().await.written().unwrap();
+    let said = old.serve().await.output().unwrap();
     assert!(said.contains("were not taken over") && !said.contains("too-short"), "{said}");
 }
 
 /// What the commands print, run as they were typed at the old gateway, with its address in place of `localhost:9095`.
-async fn typed(server: &Running, commands: &str) -> String {
+async fn typed(server: &ServerProcess, commands: &str) -> String {
     let mut shell = Command::new("sh");
     shell
         .args(["-c", &commands.replace("http://localhost:9095", &server.base_url())])
-        .env("API_KEY", TempHome::API_KEY)
+        .env("API_KEY", TestInstallation::API_KEY)
         .kill_on_drop(true);
     let output = timeout(PATIENCE, shell.output()).await.unwrap().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();

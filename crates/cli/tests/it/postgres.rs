@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::thread;
 
 use jeton_emulator::{Emulator, Settings};
-use jeton_testkit::{FreePort, PgCluster, PgDatabase, TempHome};
+use jeton_testkit::{FreePort, PgCluster, PgDatabase, TestInstallation};
 
 use crate::fixture::{PATIENCE, complaint, connection, run, until};
 
@@ -14,8 +14,8 @@ fn empty_database() -> PgDatabase {
 }
 
 /// A home whose store is this database.
-fn home_on(url: &str) -> TempHome {
-    let mut home = TempHome::new().unwrap();
+fn home_on(url: &str) -> TestInstallation {
+    let mut home = TestInstallation::new().unwrap();
     home.set("store", "url", url).unwrap();
     fs::set_permissions(home.settings(), fs::Permissions::from_mode(0o600)).unwrap();
     home
@@ -93,7 +93,7 @@ async fn migrate_says_what_is_missing_and_makes_it_once() {
 
 #[tokio::test]
 async fn migrate_makes_a_file_of_sqlite_too_and_says_so() {
-    let mut home = TempHome::new().unwrap();
+    let mut home = TestInstallation::new().unwrap();
     let file = home.path().join("own.sqlite");
     home.set("store", "url", format!("sqlite:{}", file.display())).unwrap();
     let said = complaint(&run(&home, ["migrate", "--check"]).await, 1);
@@ -107,7 +107,7 @@ async fn migrate_makes_a_file_of_sqlite_too_and_says_so() {
 
 #[tokio::test]
 async fn a_database_newer_than_the_binary_is_refused_in_words() {
-    let home = TempHome::on_postgres().unwrap();
+    let home = TestInstallation::on_postgres().unwrap();
     let database = home.postgres().unwrap();
     database
         .query("INSERT INTO jeton_migrations (number, name, checksum) VALUES (9999, 'later', 'x')")
@@ -122,9 +122,9 @@ async fn a_database_newer_than_the_binary_is_refused_in_words() {
 
 #[tokio::test]
 async fn a_copied_database_is_on_hold_even_for_a_new_node_until_it_is_adopted() {
-    let home = TempHome::on_postgres().unwrap();
+    let home = TestInstallation::on_postgres().unwrap();
     run(&home, ["status"]).await.success().unwrap();
-    let copy = TempHome::on_database(home.postgres().unwrap().copy().unwrap()).unwrap();
+    let copy = TestInstallation::on_database(home.postgres().unwrap().copy().unwrap()).unwrap();
     fs::set_permissions(copy.settings(), fs::Permissions::from_mode(0o600)).unwrap();
     fs::create_dir(copy.data_dir()).unwrap();
     fs::set_permissions(copy.data_dir(), fs::Permissions::from_mode(0o700)).unwrap();
@@ -144,7 +144,7 @@ async fn a_copied_database_is_on_hold_even_for_a_new_node_until_it_is_adopted() 
 
 #[tokio::test]
 async fn the_doctor_looks_at_the_database_and_at_its_clock() {
-    let home = TempHome::on_postgres().unwrap();
+    let home = TestInstallation::on_postgres().unwrap();
     fs::set_permissions(home.settings(), fs::Permissions::from_mode(0o600)).unwrap();
     let new = run(&home, ["doctor", "--offline"]).await.success().unwrap();
     assert!(new.contains("the database is new and has no key yet"), "{new}");
@@ -166,9 +166,9 @@ async fn the_doctor_looks_at_the_database_and_at_its_clock() {
 #[tokio::test]
 async fn a_server_that_cannot_read_its_connections_yet_says_so_and_keeps_them_alive_once_it_can() {
     let emulator = Emulator::start(Settings::default()).await.unwrap();
-    let mut home = TempHome::on_postgres().unwrap();
+    let mut home = TestInstallation::on_postgres().unwrap();
     home.set("store", "patience", "1s").unwrap();
-    home.connect("acme", connection(&emulator)).unwrap();
+    home.add_connection("acme", connection(&emulator)).unwrap();
     let token = emulator.mint(1).remove(0);
     let connect = home.command(["connect", "acme", "--refresh-token-stdin"]).unwrap();
     connect.stdin(token.reveal()).run(PATIENCE).await.unwrap().success().unwrap();
@@ -186,9 +186,9 @@ async fn a_server_that_cannot_read_its_connections_yet_says_so_and_keeps_them_al
     .await;
 
     let mut server = home.command(["serve"]).unwrap().serve().unwrap();
-    server.ready(PATIENCE).await.unwrap();
+    server.wait_until_ready(PATIENCE).await.unwrap();
     let said = "the connections cannot be read yet";
-    until(said, async || server.written().unwrap().contains(said)).await;
+    until(said, async || server.output().unwrap().contains(said)).await;
     let reply = server.client().get("/api/v1/connections/acme/token?wait=0").await.unwrap();
     assert_eq!((reply.status.as_u16(), emulator.stats().accepted), (503, 0), "{}", reply.text());
 
@@ -196,7 +196,7 @@ async fn a_server_that_cannot_read_its_connections_yet_says_so_and_keeps_them_al
     cluster.query(&name, end).unwrap();
     assert!(locked.join().unwrap().is_err(), "the lock was held until now");
     until("every connection is read", async || {
-        server.written().unwrap().contains("every connection is in memory")
+        server.output().unwrap().contains("every connection is in memory")
     })
     .await;
     until("it is refreshed by itself", async || emulator.stats().accepted == 1).await;

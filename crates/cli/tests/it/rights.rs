@@ -4,14 +4,14 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use jeton_testkit::TempHome;
+use jeton_testkit::TestInstallation;
 use tokio::time::{Duration, sleep};
 
 use crate::fixture::{PATIENCE, complaint, run, until};
 
 /// A home that comes to its database as another user, who may only read; and the name of the user.
-fn home_of_a_reader() -> (TempHome, String) {
-    let mut home = TempHome::on_postgres().unwrap();
+fn home_of_a_reader() -> (TestInstallation, String) {
+    let mut home = TestInstallation::on_postgres().unwrap();
     let database = home.postgres().unwrap();
     let user = format!("reader_of_{}", database.name());
     let make = format!("CREATE ROLE {user} LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {user}");
@@ -53,8 +53,8 @@ async fn a_node_whose_signs_of_life_are_refused_warns_once_until_they_are_taken(
     let database = home.postgres().unwrap();
     database.query(grants(&complaint(&run(&home, ["status"]).await, 1))).unwrap();
     let mut server = home.command(["serve"]).unwrap().serve().unwrap();
-    server.ready(PATIENCE).await.unwrap();
-    let warnings = || server.written().unwrap().matches("no sign of life of this node is taken").count();
+    server.wait_until_ready(PATIENCE).await.unwrap();
+    let warnings = || server.output().unwrap().matches("no sign of life of this node is taken").count();
     assert_eq!(warnings(), 0);
 
     let seen = "SELECT count(*), max(seen_at) FROM nodes";
@@ -64,13 +64,13 @@ async fn a_node_whose_signs_of_life_are_refused_warns_once_until_they_are_taken(
     until("it warns", async || warnings() == 1).await;
     // Some more signs of life are refused.
     sleep(Duration::from_secs(12)).await;
-    assert_eq!(warnings(), 1, "{}", server.written().unwrap());
+    assert_eq!(warnings(), 1, "{}", server.output().unwrap());
     let before = database.query(seen).unwrap();
     database.query(&format!("GRANT INSERT ON nodes TO {user}")).unwrap();
     until("a sign of life is taken", async || database.query(seen).unwrap() != before).await;
     take();
     until("it warns again", async || warnings() == 2).await;
-    let written = server.written().unwrap();
+    let written = server.output().unwrap();
     let warned = written.lines().find(|line| line.contains("no sign of life of this node")).unwrap();
     assert!(warned.contains("WARN") && warned.contains("lacks a right"), "{warned}");
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jeton_emulator::{Ending, Mood, Settings, Temper};
-use jeton_testkit::{Client, FreePort, TempHome, grep_tree};
+use jeton_testkit::{Client, FreePort, TestInstallation, grep_tree};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -27,29 +27,30 @@ async fn no_secret_is_written_at_trace_level() {
         fixture.home.command(["serve"]).unwrap().env("JETON__LOG__LEVEL", "trace,hyper=trace,rustls=trace");
     let serve = serve.env("JETON__CONNECTIONS__ACME__POLICY__UNKNOWN_HOLD", "100ms");
     let mut server = serve.serve().unwrap();
-    server.ready(PATIENCE).await.unwrap();
+    server.wait_until_ready(PATIENCE).await.unwrap();
     let mut seen = Vec::new();
     let begun = Instant::now();
     while fixture.emulator.stats().requests < 3 {
-        assert!(begun.elapsed() < PATIENCE, "{}", server.written().unwrap());
+        assert!(begun.elapsed() < PATIENCE, "{}", server.output().unwrap());
         seen.extend(ask(&server.client()).await);
         sleep(Duration::from_millis(50)).await;
     }
     server.terminate().unwrap();
     server.wait(PATIENCE).await.unwrap();
-    assert!(!seen.is_empty(), "{}", server.written().unwrap());
+    assert!(!seen.is_empty(), "{}", server.output().unwrap());
 
     let second = fixture.connect("acme").await;
     fixture.emulator.set_temper(Temper::next([Mood::ending(Ending::WrongClient)]));
     let refresh = fixture.home.command(["refresh", "--force"]).unwrap().env("JETON__LOG__LEVEL", "trace");
     assert!(refresh.run(PATIENCE).await.unwrap().stdout.contains("failed"));
 
-    let written = server.written().unwrap();
+    let written = server.output().unwrap();
     assert!(written.contains("TRACE jeton") || written.contains("DEBUG jeton"), "the level is in force");
     assert!(!written.contains("TRACE hyper") && !written.contains("DEBUG hyper"), "others are held at info");
     seen.sort_unstable();
     seen.dedup();
-    let secrets = seen.iter().map(String::as_str).chain([first.reveal(), second.reveal(), TempHome::API_KEY]);
+    let secrets =
+        seen.iter().map(String::as_str).chain([first.reveal(), second.reveal(), TestInstallation::API_KEY]);
     for secret in secrets {
         assert_eq!(grep_tree(fixture.home.path(), secret).unwrap(), [], "a secret is written in clear");
     }
@@ -122,13 +123,13 @@ async fn no_secret_of_a_consent_is_written_at_trace_level() {
     let (emulator, mut connection) = played("salesforce", &port.base_url()).await;
     let (tap, heard) = tapped(emulator.address()).await;
     connection.emulated_at = Some(tap);
-    let mut home = TempHome::new().unwrap();
-    home.connect("acme", connection).unwrap();
+    let mut home = TestInstallation::new().unwrap();
+    home.add_connection("acme", connection).unwrap();
     settled(&mut home, &port);
     let trace = "trace,hyper=trace,rustls=trace";
     let serve = home.command(["serve"]).unwrap().env("JETON__LOG__LEVEL", trace);
     let mut server = serve.serve_at(port).unwrap();
-    server.ready(PATIENCE).await.unwrap();
+    server.wait_until_ready(PATIENCE).await.unwrap();
 
     let (mut secrets, mut said_at) = (Vec::new(), None);
     let finished = connect_beside_at(&home, trace, async |link, said| {
@@ -148,7 +149,7 @@ async fn no_secret_of_a_consent_is_written_at_trace_level() {
         let during = async {
             let begun = Instant::now();
             while !heard.lock().unwrap().contains("/introspect") {
-                assert!(begun.elapsed() < PATIENCE, "{}", server.written().unwrap());
+                assert!(begun.elapsed() < PATIENCE, "{}", server.output().unwrap());
                 sleep(Duration::from_millis(10)).await;
             }
             let heard = heard.lock().unwrap().clone();
@@ -169,7 +170,7 @@ async fn no_secret_of_a_consent_is_written_at_trace_level() {
     assert_eq!(secrets.len(), 6);
     server.terminate().unwrap();
     server.wait(PATIENCE).await.unwrap();
-    let written = server.written().unwrap();
+    let written = server.output().unwrap();
     assert!(written.contains("connected by consent"), "the consent is in the log: {written}");
     holds_none(home.path(), &said_at.unwrap(), &secrets);
 }

@@ -18,7 +18,7 @@ async fn token(client: &Client) -> Option<Value> {
 async fn what_is_connected_beside_a_running_server_is_served_by_it() {
     let fixture = Fixture::new().await;
     let mut server = fixture.home.command(["serve"]).unwrap().serve().unwrap();
-    server.ready(PATIENCE).await.unwrap();
+    server.wait_until_ready(PATIENCE).await.unwrap();
     assert_eq!(token(&server.client()).await, None);
     fixture.connect("acme").await;
     let begun = Instant::now();
@@ -26,7 +26,7 @@ async fn what_is_connected_beside_a_running_server_is_served_by_it() {
         if let Some(given) = token(&server.client()).await {
             break given;
         }
-        assert!(begun.elapsed() < PATIENCE, "{}", server.written().unwrap());
+        assert!(begun.elapsed() < PATIENCE, "{}", server.output().unwrap());
         sleep(Duration::from_millis(20)).await;
     };
     assert!(fixture.emulator.accepts(given["access_token"].as_str().unwrap()));
@@ -46,10 +46,10 @@ async fn connections_are_kept_alive_with_nobody_asking_and_nothing_being_logged(
     fixture.connect("acme").await;
     let serve = fixture.home.command(["serve"]).unwrap().env("JETON__LOG__LEVEL", "error");
     let mut server = serve.serve().unwrap();
-    server.ready(PATIENCE).await.unwrap();
+    server.wait_until_ready(PATIENCE).await.unwrap();
     let begun = Instant::now();
     while fixture.spent() < 3 {
-        assert!(begun.elapsed() < PATIENCE, "{}", server.written().unwrap());
+        assert!(begun.elapsed() < PATIENCE, "{}", server.output().unwrap());
         sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(fixture.emulator.stats().accepted, fixture.spent());
@@ -60,8 +60,8 @@ async fn a_key_is_made_at_the_first_start_shown_once_and_kept_as_a_hash() {
     let (fixture, _) = Fixture::connected().await;
     let start = || fixture.home.command(["serve"]).unwrap().without_env("API_KEY").serve().unwrap();
     let mut server = start();
-    server.ready(PATIENCE).await.unwrap();
-    let written = server.written().unwrap();
+    server.wait_until_ready(PATIENCE).await.unwrap();
+    let written = server.output().unwrap();
     let key = written
         .split_whitespace()
         .find(|word| word.starts_with("jtk_"))
@@ -76,8 +76,8 @@ async fn a_key_is_made_at_the_first_start_shown_once_and_kept_as_a_hash() {
     server.wait(PATIENCE).await.unwrap();
 
     let mut server = start();
-    server.ready(PATIENCE).await.unwrap();
-    assert!(!server.written().unwrap().contains("jtk_"), "it is shown once");
+    server.wait_until_ready(PATIENCE).await.unwrap();
+    assert!(!server.output().unwrap().contains("jtk_"), "it is shown once");
     assert_eq!(get(&key, &server.base_url()).await, 200);
     assert_eq!(grep_tree(&fixture.home.data_dir(), &key).unwrap(), []);
 }
@@ -103,7 +103,7 @@ async fn a_refresh_under_way_goes_to_its_end_before_the_server_ends() {
     under_way(&fixture).await;
     server.terminate().unwrap();
     let status = server.wait(PATIENCE).await.unwrap();
-    assert_eq!(status.code(), Some(0), "{}", server.written().unwrap());
+    assert_eq!(status.code(), Some(0), "{}", server.output().unwrap());
     let state = fixture.run(["status", "acme", "--json"]).await.json().unwrap();
     assert_eq!((&state[0]["condition"], &state[0]["generation"]), (&"live".into(), &2.into()), "{state}");
 }
@@ -116,13 +116,13 @@ async fn a_second_signal_ends_the_server_at_once_and_the_attempt_stays_on_record
     under_way(&fixture).await;
     server.terminate().unwrap();
     let begun = Instant::now();
-    while !server.written().unwrap().contains("shutting down") {
-        assert!(begun.elapsed() < PATIENCE, "{}", server.written().unwrap());
+    while !server.output().unwrap().contains("shutting down") {
+        assert!(begun.elapsed() < PATIENCE, "{}", server.output().unwrap());
         sleep(Duration::from_millis(10)).await;
     }
     server.terminate().unwrap();
     let status = server.wait(Duration::from_secs(5)).await.unwrap();
-    assert_eq!(status.code(), Some(1), "{}", server.written().unwrap());
+    assert_eq!(status.code(), Some(1), "{}", server.output().unwrap());
     let logs = fixture.run(["logs", "--json"]).await.json().unwrap();
     assert_eq!(logs[0]["status"], "running", "its lease still runs: {logs}");
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use jeton_testkit::{Client, Running, TempHome, grep_tree};
+use jeton_testkit::{Client, ServerProcess, TestInstallation, grep_tree};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -14,13 +14,13 @@ use crate::fixture::{Fixture, PATIENCE, complaint, run};
 
 const LIST: &str = "/api/v1/connections";
 
-async fn serve(fixture: &Fixture) -> Running {
+async fn serve(fixture: &Fixture) -> ServerProcess {
     let mut server = fixture.home.command(["serve"]).unwrap().serve().unwrap();
-    server.ready(PATIENCE).await.unwrap();
+    server.wait_until_ready(PATIENCE).await.unwrap();
     server
 }
 
-fn bot(server: &Running, raw: &str) -> Client {
+fn bot(server: &ServerProcess, raw: &str) -> Client {
     Client::new(&server.base_url()).with_header("x-service-token", raw)
 }
 
@@ -156,7 +156,7 @@ async fn the_old_procedure_with_a_hash_in_the_environment_works() {
     let command =
         command.env("SERVICE_TOKEN_BOT_2_HASH", limited).env("SERVICE_TOKEN_BOT_2_SCOPES", "token:acme");
     let mut server = command.serve().unwrap();
-    server.ready(PATIENCE).await.unwrap();
+    server.wait_until_ready(PATIENCE).await.unwrap();
     let old = bot(&server, "my-secure-bot1-token-2024");
     assert_eq!(status(&old).await, 200);
     let verified = old.get("/api/v1/verify?service=bot1").await.unwrap();
@@ -269,7 +269,7 @@ async fn of_a_service_that_is_rotated_while_it_calls_two_servers_no_call_is_refu
 
 #[tokio::test]
 async fn orders_that_mean_nobody_or_too_many_are_refused_in_words() {
-    let home = TempHome::new().unwrap();
+    let home = TestInstallation::new().unwrap();
     for words in [["service-token", "revoke", "bot1"], ["service-token", "rotate", "bot1"]] {
         let sentence = complaint(&run(&home, words).await, 1);
         assert!(sentence.contains("no service token of the store names `bot1`"), "{sentence}");

@@ -7,7 +7,7 @@ use crate::fixture::{Fixture, connection};
 #[tokio::test]
 async fn forcing_all_decides_nothing_about_a_token_of_unknown_fate_and_forcing_it_by_its_name_does() {
     let mut fixture = Fixture::new().await;
-    fixture.home.connect("beta", connection(&fixture.emulator)).unwrap();
+    fixture.home.add_connection("beta", connection(&fixture.emulator)).unwrap();
     fixture.connect("acme").await;
     fixture.connect("beta").await;
     fixture.emulator.set_temper(Temper::next([Mood::ending(Ending::CutBefore)]));

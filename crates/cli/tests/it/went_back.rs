@@ -36,8 +36,8 @@ async fn a_backup_put_back_in_place_of_the_database_is_named_by_every_command_un
     assert_eq!(examined.code, Some(1));
     assert!(examined.stdout.contains(words) && examined.stdout.contains("`jeton adopt`"), "{examined:?}");
     let mut server = fixture.home.command(["serve"]).unwrap().serve().unwrap();
-    server.ready(PATIENCE).await.unwrap();
-    assert!(server.written().unwrap().contains(words));
+    server.wait_until_ready(PATIENCE).await.unwrap();
+    assert!(server.output().unwrap().contains(words));
     server.terminate().unwrap();
     assert_eq!(server.wait(PATIENCE).await.unwrap().code(), Some(0));
     assert_eq!(fixture.spent(), spent);

@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use jeton_emulator::{Emulator, Mood, Settings};
-use jeton_testkit::{Connection, TempHome, project_root};
+use jeton_testkit::{ConnectionSettings, TestInstallation, project_root};
 
 use crate::scene::Scene;
 
@@ -74,7 +74,7 @@ fn caller(program: &str, file: &Path, server: &str, api: &str) -> Output {
     Command::new(program)
         .arg(file)
         .env("JETON_URL", server)
-        .env("JETON_KEY", TempHome::API_KEY)
+        .env("JETON_KEY", TestInstallation::API_KEY)
         .env("API_URL", api)
         .output()
         .unwrap_or_else(|error| panic!("{program}: {error}"))
@@ -84,14 +84,15 @@ fn caller(program: &str, file: &Path, server: &str, api: &str) -> Output {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn callers_in_three_languages_get_living_tokens_over_http_also_when_one_is_refused_early() {
     let provider = Emulator::start(Settings::default()).await.unwrap();
-    let mut home = TempHome::new().unwrap();
+    let mut home = TestInstallation::new().unwrap();
     let (token_url, api) = (provider.token_url(), provider.api_base());
-    home.connect("acme", Connection::oauth2(&token_url, &api, "emulated", "emulated-secret")).unwrap();
+    home.add_connection("acme", ConnectionSettings::oauth2(&token_url, &api, "emulated", "emulated-secret"))
+        .unwrap();
     let connect = home.command(["connect", "acme", "--refresh-token-stdin"]).unwrap();
     let refresh_token = format!("{}\n", provider.mint(1).remove(0).reveal());
     connect.stdin(&refresh_token).run(PATIENCE).await.unwrap().success().unwrap();
     let mut server = home.command(["serve"]).unwrap().serve().unwrap();
-    server.ready(PATIENCE).await.unwrap();
+    server.wait_until_ready(PATIENCE).await.unwrap();
 
     let shell = blocks("sh").pop().unwrap();
     let interpreter = jeton_testkit::python().display().to_string();
@@ -134,7 +135,7 @@ async fn callers_in_three_languages_get_living_tokens_over_http_also_when_one_is
 
 #[test]
 fn the_settings_that_the_guide_shows_are_right() {
-    let home = TempHome::new().unwrap();
+    let home = TestInstallation::new().unwrap();
     let text = blocks("toml").remove(0);
     home.write_settings(&text).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

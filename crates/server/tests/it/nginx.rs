@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use jeton_server::Limits;
-use jeton_testkit::{Client, FreePort, end_nginx, nginx};
+use jeton_testkit::{Client, FreePort, nginx_program, stop_nginx};
 use tokio::time::{Instant, sleep};
 
 use crate::app::{TestEnv, TestServer, operator};
@@ -20,7 +20,7 @@ struct Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        end_nginx(&mut self.child);
+        stop_nginx(&mut self.child);
     }
 }
 
@@ -69,7 +69,7 @@ async fn nginx_before(server: &TestServer, folder: &Path) -> Nginx {
     let file = folder.join("nginx.conf");
     fs::write(&file, settings(folder, &port, &format!("http://{}", server.address))).unwrap();
     let log = fs::File::create(folder.join("errors")).unwrap();
-    let mut command = Command::new(nginx().unwrap());
+    let mut command = Command::new(nginx_program().unwrap());
     command.arg("-p").arg(folder).arg("-c").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     let mut nginx = Nginx { child: command.spawn().unwrap(), port };
     let started = Instant::now();

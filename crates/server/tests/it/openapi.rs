@@ -1,7 +1,7 @@
 //! The document of the API: served to everyone, and true of the doors.
 
 use jeton_server::Limits;
-use jeton_testkit::leads_to;
+use jeton_testkit::matches_template;
 use serde_json::{Value, json};
 
 use crate::app::{TestEnv, TestServer};
@@ -16,7 +16,7 @@ fn document() -> Value {
 pub(crate) fn describes(method: &str, path: &str, status: u16, code: &str) -> bool {
     let document = document();
     let paths = document["paths"].as_object().unwrap();
-    let Some((_, methods)) = paths.iter().find(|(template, _)| leads_to(path, template)) else {
+    let Some((_, methods)) = paths.iter().find(|(template, _)| matches_template(path, template)) else {
         return code == "NOT_FOUND";
     };
     let Some(operation) = methods.get(method.to_ascii_lowercase()) else {

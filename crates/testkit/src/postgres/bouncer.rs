@@ -1,7 +1,7 @@
 //! A PgBouncer before a database, in transaction mode.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -10,10 +10,8 @@ use tempfile::TempDir;
 use super::programs::User;
 use super::supervisor::{self, Supervisor};
 use super::{PgCluster, PgDatabase, sql};
+use crate::paths::pgbouncer_program;
 use crate::port::FreePort;
-
-/// Where Debian puts it, which is in no ordinary user's search path.
-const PROGRAM: &str = "/usr/sbin/pgbouncer";
 
 /// A PgBouncer that runs: each transaction may meet another session of the server. It ends with the value.
 #[derive(Debug)]
@@ -85,12 +83,4 @@ impl PgBouncer {
         }
         bail!("PgBouncer does not answer; its log says:\n{}", self.log())
     }
-}
-
-/// The program, where it is installed.
-pub fn pgbouncer_program() -> Option<PathBuf> {
-    let usual = Path::new(PROGRAM).to_owned();
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|folder| folder.join("pgbouncer"));
-    std::iter::once(usual).chain(found).find(|program| program.is_file())
 }

@@ -15,7 +15,7 @@ use rustix::fs::statvfs;
 use super::server::{SUPERUSER, Server};
 use super::supervisor::{self, Supervisor};
 use super::{PgCluster, sql};
-use crate::place::target_directory;
+use crate::paths::target_directory;
 
 /// Longer than it takes from the last test of one program to the first of the next.
 const LINGERS: Duration = Duration::from_secs(20);

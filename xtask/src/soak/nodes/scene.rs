@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jeton_core::secret::Secret;
-use jeton_testkit::{Client, OidcRig, OidcSettings, PgCluster, Running, TempHome};
+use jeton_testkit::{Client, OidcRig, OidcSettings, PgCluster, ServerProcess, TestInstallation};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 
@@ -23,8 +23,8 @@ const AFTERMATH: Duration = Duration::from_secs(1);
 
 /// A node, and whether something is being done to it.
 pub(super) struct Node {
-    home: TempHome,
-    running: Running,
+    home: TestInstallation,
+    running: ServerProcess,
     /// Callers follow a node to its new port.
     pub(super) client: Arc<Mutex<Client>>,
     pub(super) disturbed: Arc<AtomicBool>,
@@ -44,7 +44,7 @@ impl Scene {
         // What a machine that may lose its power is set to.
         let cluster = PgCluster::private(&[("fsync", "on"), ("full_page_writes", "on")], &[])?;
         let rig = OidcRig::start(OidcSettings { access_ttl: plan.life, ..OidcSettings::default() }).await?;
-        let mut home = TempHome::on_database(cluster.empty_database()?)?;
+        let mut home = TestInstallation::on_database(cluster.empty_database()?)?;
         home.set("keeper", "lease", seconds(LEASE))?;
         home.set("keeper", "redeem_timeout", seconds(REDEEM_TIMEOUT))?;
         home.set("keeper", "cooldown", "200ms")?;
@@ -56,10 +56,11 @@ impl Scene {
             // Longer than a node is stopped: what it has in its hands is not given up meanwhile.
             let hold = seconds(LEASE * 5);
             let connection = rig.connection().with_policy("margin", &half).with_policy("unknown_hold", &hold);
-            home.connect(name, connection)?;
+            home.add_connection(name, connection)?;
         }
         connect(&home, &rig, &names).await?;
-        let others: Vec<TempHome> = (1..plan.nodes).map(|_| home.another_node()).collect::<Result<_>>()?;
+        let others: Vec<TestInstallation> =
+            (1..plan.nodes).map(|_| home.another_node()).collect::<Result<_>>()?;
         let mut nodes = Vec::new();
         for home in std::iter::once(home).chain(others) {
             nodes.push(Node::start(home).await?);
@@ -116,7 +117,7 @@ impl Scene {
         }
         for node in &mut self.nodes {
             let status = node.running.wait(Duration::from_mins(1)).await?;
-            let written = node.running.written()?;
+            let written = node.running.output()?;
             ensure!(status.success(), "a node ended with {status} after SIGTERM\n{written}");
         }
         Ok(())
@@ -142,7 +143,7 @@ struct State {
 }
 
 impl Node {
-    async fn start(home: TempHome) -> Result<Self> {
+    async fn start(home: TestInstallation) -> Result<Self> {
         let running = start(&home).await?;
         Ok(Self { client: Arc::new(Mutex::new(running.client())), home, running, disturbed: Arc::default() })
     }
@@ -154,14 +155,14 @@ impl Node {
     }
 }
 
-async fn start(home: &TempHome) -> Result<Running> {
+async fn start(home: &TestInstallation) -> Result<ServerProcess> {
     let mut running = home.command(["serve"])?.serve()?;
-    running.ready(READY).await?;
+    running.wait_until_ready(READY).await?;
     Ok(running)
 }
 
 /// Gives each connection a grant fresh from the server.
-async fn connect(home: &TempHome, rig: &OidcRig, names: &[String]) -> Result<()> {
+async fn connect(home: &TestInstallation, rig: &OidcRig, names: &[String]) -> Result<()> {
     let tokens = rig.mint(names.len()).await?;
     let one = |(name, token): (&String, Secret)| {
         let name = name.clone();

@@ -23,12 +23,13 @@ impl Wire {
         let (cut, cuts) = watch::channel(());
         let (open, tasks) = (Arc::new(AtomicBool::new(true)), TaskTracker::new());
         let server = Arc::new(AtomicU16::new(server));
-        let (is_open, leads_to) = (Arc::clone(&open), Arc::clone(&server));
+        let (is_open, matches_template) = (Arc::clone(&open), Arc::clone(&server));
         tasks.clone().spawn(async move {
             loop {
                 let (mut near, _) = listener.accept().await.unwrap();
                 let mut cuts = cuts.clone();
-                let (is_open, server) = (is_open.load(Ordering::SeqCst), leads_to.load(Ordering::SeqCst));
+                let (is_open, server) =
+                    (is_open.load(Ordering::SeqCst), matches_template.load(Ordering::SeqCst));
                 cuts.mark_unchanged();
                 tasks.spawn(async move {
                     if !is_open {

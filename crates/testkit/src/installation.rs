@@ -1,39 +1,41 @@
-//! A place for one jeton: its data directory and its settings.
+//! A temporary installation: a settings file, a data directory and a store.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command as Process;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use tempfile::TempDir;
 use toml::{Table, Value};
 
-use crate::command::Command;
-use crate::place::jeton_binary;
+use crate::paths::jeton_binary;
 use crate::postgres::{PgCluster, PgDatabase, test_store_is_postgres};
+use crate::process::{self, JetonCommand};
 
 /// One `[connections.NAME]` of a settings file.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Connection {
+pub struct ConnectionSettings {
     /// The provider's name.
     pub provider: String,
-    /// The emulated provider that it is kept at.
+    /// The base URL of an emulated provider, in place of the provider's own hosts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub emulated_at: Option<String>,
-    /// What the provider's variables are.
+    /// The provider's variables.
     pub vars: BTreeMap<String, String>,
     /// Id and secret at the provider, and how they are sent.
     pub client: BTreeMap<String, String>,
-    /// What is different from the provider's own policy, such as `unknown_hold`.
+    /// Settings that replace those of the provider's policy, such as `unknown_hold`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub policy: BTreeMap<String, String>,
 }
 
-impl Connection {
-    /// A connection of the provider `oauth2` to a token endpoint and a resource, with a client that proves itself by basic.
+impl ConnectionSettings {
+    /// A connection of the provider `oauth2` to a token endpoint and a resource, with a client that
+    /// authenticates by HTTP Basic.
     pub fn oauth2(token_url: &str, api_base: &str, client_id: &str, client_secret: &str) -> Self {
         let text = |pairs: &[(&str, &str)]| {
             pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
@@ -55,25 +57,25 @@ impl Connection {
     }
 }
 
-/// A temporary home: everything that a jeton writes lies below it, or in a database of PostgreSQL, and is removed with the
-/// value.
+/// A temporary installation: everything that jeton writes lies in its folder, or in a database of PostgreSQL. All of it is
+/// removed when the value is dropped.
 ///
-/// Several processes may live in one home at a time; each takes its own port.
+/// Several processes may run on one installation at a time; each takes its own port.
 #[derive(Debug)]
-pub struct TempHome {
+pub struct TestInstallation {
     directory: TempDir,
     /// Settings outside `connections`.
     general: Table,
-    connections: BTreeMap<String, Connection>,
-    /// The store, where it is not a file of this home.
+    connections: BTreeMap<String, ConnectionSettings>,
+    /// The store, where it is not a file of this folder.
     postgres: Option<Arc<PgDatabase>>,
 }
 
-impl TempHome {
-    /// What `API_KEY` is for every process of a home.
-    pub const API_KEY: &'static str = "testkit-api-key-7c1f0a5e9d3b4826";
+impl TestInstallation {
+    /// The `API_KEY` of every process of an installation.
+    pub const API_KEY: &'static str = process::API_KEY;
 
-    /// An empty home with a settings file that names no connection. Its store is the one that this test run is about.
+    /// An installation whose settings file names no connection. `JETON_TEST_STORE` decides on its store.
     ///
     /// # Errors
     /// It cannot be written, or there is no PostgreSQL where one is needed.
@@ -81,7 +83,7 @@ impl TempHome {
         if test_store_is_postgres() { Self::on_postgres() } else { Self::with_store(None) }
     }
 
-    /// A home whose store is PostgreSQL in any case.
+    /// An installation on PostgreSQL, whatever `JETON_TEST_STORE` says.
     ///
     /// # Errors
     /// It cannot be written, or there is no PostgreSQL.
@@ -93,7 +95,7 @@ impl TempHome {
         Self::on_database(database)
     }
 
-    /// A home whose store is this database.
+    /// An installation on this database.
     ///
     /// # Errors
     /// It cannot be written.
@@ -101,57 +103,56 @@ impl TempHome {
         Self::with_store(Some(Arc::new(database)))
     }
 
-    /// The home of one more node on the store of this one, which is PostgreSQL: with a data directory of its own, the same
-    /// key and the same connections.
+    /// One more node on the PostgreSQL store of this one: with the same key and connections, and its own data directory.
     ///
     /// # Errors
-    /// It cannot be written, or this home's store is a file.
+    /// It cannot be written, or the store is a file.
     pub fn another_node(&self) -> Result<Self> {
         ensure!(self.postgres.is_some(), "nodes share a store of PostgreSQL, and this one is a file");
-        let mut home = Self::with_store(self.postgres.clone())?;
+        let mut node = Self::with_store(self.postgres.clone())?;
         let key = self.data_dir().join("key").display().to_string();
-        let (data_dir, url) = (home.general["data_dir"].clone(), home.general["store"].clone());
-        home.general.clone_from(&self.general);
-        home.general.extend([("data_dir".to_owned(), data_dir), ("store".to_owned(), url)]);
-        home.general.insert("key_file".to_owned(), key.into());
-        home.connections.clone_from(&self.connections);
-        home.write()?;
-        Ok(home)
+        let (data_dir, url) = (node.general["data_dir"].clone(), node.general["store"].clone());
+        node.general.clone_from(&self.general);
+        node.general.extend([("data_dir".to_owned(), data_dir), ("store".to_owned(), url)]);
+        node.general.insert("key_file".to_owned(), key.into());
+        node.connections.clone_from(&self.connections);
+        node.write()?;
+        Ok(node)
     }
 
     fn with_store(postgres: Option<Arc<PgDatabase>>) -> Result<Self> {
-        let directory =
-            tempfile::Builder::new().prefix("jeton-home-").tempdir().context("making a temporary home")?;
-        let mut home = Self { directory, general: Table::new(), connections: BTreeMap::new(), postgres };
-        let data_dir = home.data_dir();
-        home.general.insert("data_dir".to_owned(), data_dir.display().to_string().into());
-        let url = match &home.postgres {
+        let directory = TempDir::with_prefix("jeton-test-").context("making a temporary folder")?;
+        let mut installation =
+            Self { directory, general: Table::new(), connections: BTreeMap::new(), postgres };
+        let data_dir = installation.data_dir();
+        installation.general.insert("data_dir".to_owned(), data_dir.display().to_string().into());
+        let url = match &installation.postgres {
             Some(database) => database.url().to_owned(),
-            None => format!("sqlite:{}", home.database().display()),
+            None => format!("sqlite:{}", installation.database().display()),
         };
-        home.put("store", "url", url);
-        home.put("log", "level", "debug");
-        fs::create_dir(home.outputs()).context("making the folder of outputs")?;
-        home.write()?;
-        Ok(home)
+        installation.put("store", "url", url);
+        installation.put("log", "level", "debug");
+        fs::create_dir(installation.outputs()).context("making the folder of outputs")?;
+        installation.write()?;
+        Ok(installation)
     }
 
-    /// The home itself: settings, data, and what the processes wrote to their outputs.
+    /// Its folder: the settings file, the data directory and the outputs of its processes.
     pub fn path(&self) -> &Path {
         self.directory.path()
     }
 
-    /// The data directory. jeton makes it.
+    /// The data directory, which jeton makes.
     pub fn data_dir(&self) -> PathBuf {
         self.path().join("data")
     }
 
-    /// Its database of PostgreSQL, if it has one.
+    /// Its database, where its store is PostgreSQL.
     pub fn postgres(&self) -> Option<&PgDatabase> {
         self.postgres.as_deref()
     }
 
-    /// The file that the database is, where it is one.
+    /// Its database file, where its store is SQLite.
     pub fn database(&self) -> PathBuf {
         self.data_dir().join("jeton.sqlite")
     }
@@ -161,8 +162,7 @@ impl TempHome {
         self.path().join("jeton.toml")
     }
 
-    /// Where outputs of processes are kept.
-    pub(crate) fn outputs(&self) -> PathBuf {
+    fn outputs(&self) -> PathBuf {
         self.path().join("outputs")
     }
 
@@ -175,7 +175,7 @@ impl TempHome {
         self.write()
     }
 
-    /// Takes `[section] name` out of the settings file.
+    /// Removes `[section] name` from the settings file.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -193,25 +193,25 @@ impl TempHome {
         }
     }
 
-    /// Names a connection in the settings file, in place of one with the same name.
+    /// Writes a connection to the settings file, in place of one with the same name.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn connect(&mut self, name: &str, connection: Connection) -> Result<()> {
+    pub fn add_connection(&mut self, name: &str, connection: ConnectionSettings) -> Result<()> {
         self.connections.insert(name.to_owned(), connection);
         self.write()
     }
 
-    /// Takes a connection out of the settings file.
+    /// Removes a connection from the settings file.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn remove(&mut self, name: &str) -> Result<()> {
+    pub fn remove_connection(&mut self, name: &str) -> Result<()> {
         self.connections.remove(name);
         self.write()
     }
 
-    /// Puts this text in place of the settings file, for tests of bad input.
+    /// Replaces the settings file by this text, for tests of bad input.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -219,12 +219,23 @@ impl TempHome {
         fs::write(self.settings(), text).context("writing the settings file")
     }
 
-    /// A run of the binary in this home.
+    /// A command of the binary, with these settings.
     ///
     /// # Errors
     /// The binary has not been built.
-    pub fn command<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Result<Command> {
-        Command::new(self, arguments)
+    pub fn command<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Result<JetonCommand> {
+        JetonCommand::new(self.path(), &self.settings(), &self.outputs(), arguments)
+    }
+
+    /// Creates a service token with these scopes by the command line, and returns its text.
+    ///
+    /// # Errors
+    /// The command failed.
+    pub async fn service_token(&self, name: &str, scopes: &[&str]) -> Result<String> {
+        let scopes = scopes.iter().flat_map(|scope| ["--scope", scope]);
+        let words = ["service-token", "create", name, "--json"].into_iter().chain(scopes);
+        let created = self.command(words)?.run(Duration::from_secs(30)).await?.json()?;
+        Ok(created["token"].as_str().context("the answer has no `token`")?.to_owned())
     }
 
     fn write(&self) -> Result<()> {
@@ -251,18 +262,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_settings_file_says_what_was_connected() {
-        let mut home = TempHome::new().unwrap();
+    fn the_settings_file_holds_what_was_set() {
+        let mut installation = TestInstallation::new().unwrap();
         let connection =
-            Connection::oauth2("http://127.0.0.1:1/token", "http://127.0.0.1:1/api", "id", "s\"x");
-        home.connect("acme", connection.with_policy("unknown_hold", "1s")).unwrap();
-        home.set("keeper", "lease", "3s").unwrap();
-        let read: Table = fs::read_to_string(home.settings()).unwrap().parse().unwrap();
+            ConnectionSettings::oauth2("http://127.0.0.1:1/token", "http://127.0.0.1:1/api", "id", "s\"x");
+        installation.add_connection("acme", connection.with_policy("unknown_hold", "1s")).unwrap();
+        installation.set("keeper", "lease", "3s").unwrap();
+        let read: Table = fs::read_to_string(installation.settings()).unwrap().parse().unwrap();
         assert_eq!(read["connections"]["acme"]["client"]["secret"].as_str(), Some("s\"x"));
         assert_eq!(read["connections"]["acme"]["policy"]["unknown_hold"].as_str(), Some("1s"));
         assert_eq!(read["keeper"]["lease"].as_str(), Some("3s"));
-        assert_eq!(read["data_dir"].as_str(), home.data_dir().to_str());
-        home.remove("acme").unwrap();
-        assert!(!fs::read_to_string(home.settings()).unwrap().contains("acme"));
+        assert_eq!(read["data_dir"].as_str(), installation.data_dir().to_str());
+        installation.remove_connection("acme").unwrap();
+        assert!(!fs::read_to_string(installation.settings()).unwrap().contains("acme"));
     }
 }

@@ -1,7 +1,7 @@
-//! Which path of an `OpenAPI` document a request is about.
+//! Paths of an `OpenAPI` document.
 
-/// Whether a path, with or without a query, is one of a template, whose parts in braces are any segment that is not empty.
-pub fn leads_to(path: &str, template: &str) -> bool {
+/// Whether a path, with or without a query, matches a template, whose parts in braces are any segment that is not empty.
+pub fn matches_template(path: &str, template: &str) -> bool {
     let path = path.split(['?', '#']).next().unwrap_or_default();
     let (mut path, mut template) = (path.split('/'), template.split('/'));
     loop {
@@ -19,8 +19,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_part_in_braces_is_any_segment_but_an_empty_one() {
-        for (path, template, leads) in [
+    fn a_part_in_braces_matches_any_segment_but_an_empty_one() {
+        for (path, template, matches) in [
             ("/a/x/b", "/a/{name}/b", true),
             ("/a/x/b?y=/c#z", "/a/{name}/b", true),
             ("/a", "/a", true),
@@ -29,7 +29,7 @@ mod tests {
             ("/a/x/b/", "/a/{name}/b", false),
             ("/b/x", "/a/{name}", false),
         ] {
-            assert_eq!(leads_to(path, template), leads, "{path}");
+            assert_eq!(matches_template(path, template), matches, "{path}");
         }
     }
 }
