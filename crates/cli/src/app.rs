@@ -83,7 +83,7 @@ pub(crate) async fn open_store(
             }
             Ok(Arc::new(SqliteStore::open(database, SqliteOptions::new(Arc::clone(&host.clock)))?))
         }
-        StoreSettings::Postgres(settings) => Ok(Arc::new(PostgresStore::open(settings.options()).await?)),
+        StoreSettings::Postgres(options) => Ok(Arc::new(PostgresStore::open((**options).clone()).await?)),
     }
 }
 

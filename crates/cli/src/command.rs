@@ -75,7 +75,7 @@ fn ready(loaded: LoadedSettings, is_server: bool) -> Result<Settings, CommandErr
     // What was written is of no more use. With very many values that takes a moment, and nobody waits for it.
     thread::spawn(move || drop(values));
     let settings = settings?;
-    let level = if is_server || settings.level_asked { &settings.level } else { &Level::ERRORS };
+    let level = if is_server || settings.level_is_explicit { &settings.level } else { &Level::ERRORS };
     telemetry::begin(level, settings.format).map_err(|error| {
         CommandError::new(ErrorCode::SystemRefused, format!("log lines cannot be written: {error}"))
     })?;

@@ -9,6 +9,12 @@ use jeton_core::secret::Secret;
 /// What names of settings begin with.
 const PREFIX: &str = "JETON__";
 
+/// The variable that holds sealing keys in place of the key file.
+pub(crate) const KEY_VARIABLE: &str = "JETON__KEY";
+
+/// The variable that holds the API key.
+pub(crate) const API_KEY_VARIABLE: &str = "API_KEY";
+
 /// The variables of the environment. Any of them may hold a secret, so their values do not show.
 #[derive(Clone, Default)]
 pub(crate) struct EnvVars(BTreeMap<String, OsString>);

@@ -33,7 +33,7 @@ impl ConfigCommand {
 }
 
 fn check(loaded: &LoadedSettings, output: Output) -> Result<(), CommandError> {
-    let faults = faults(loaded);
+    let faults = loaded.faults();
     if output.json {
         Output::print_json(&json!({
             "ok": faults.is_empty(),
@@ -69,8 +69,4 @@ fn show(loaded: &LoadedSettings, environment: &EnvVars, output: Output) -> Resul
         Ok(_) => Ok(()),
         Err(faults) => Err(faults.clone().into()),
     }
-}
-
-fn faults(loaded: &LoadedSettings) -> &[SettingFault] {
-    loaded.settings.as_ref().err().map_or(&[], Vec::as_slice)
 }

@@ -53,7 +53,7 @@ const TICK: Duration = Duration::from_millis(250);
 /// The span in which the user of the doomed connection revokes its grant, in milliseconds from the start.
 const DOOM: (u64, u64) = (15_000, 25_000);
 
-/// Watcher jeton keep seven connections alive at providers of every temper
+/// Watch jeton keep seven connections alive at providers of every temper
 ///
 /// Everything is real but the providers: the store in a temporary folder, the keeper, the server, and callers that ask
 /// for tokens and use them. On a terminal it is a live table, elsewhere lines. Ctrl-C ends it: refreshes under way go to

@@ -66,7 +66,7 @@ fn pair(text: &str) -> Result<(String, String), &'static str> {
 
 impl InitArgs {
     pub(crate) async fn run(self, sources: &SettingSources, output: Output) -> Result<(), CommandError> {
-        let path = settings::file(sources);
+        let path = settings::settings_file(sources);
         let before = files::read(&path)?;
         match (self.provider.clone(), self.name.clone()) {
             (Some(provider), Some(name)) => self.add(&path, before, &provider, &name, sources, output).await,
@@ -195,8 +195,9 @@ fn write(
     let line_end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
     let whole = format!("{text}{line_end}{block}");
     let after = settings::load_text(sources, path, &whole);
-    let known = faults(before);
-    let new: Vec<SettingFault> = faults(&after)
+    let known = before.faults();
+    let new: Vec<SettingFault> = after
+        .faults()
         .iter()
         // The variable need not be set where the file is written.
         .filter(|fault| !known.contains(fault) && !fault.setting.ends_with(".client.secret_env"))
@@ -212,10 +213,6 @@ fn write(
     }
     // The old text and the new one stand in one file: what was wrong before is worth saying, and nothing else is.
     Ok(settings::load_text(sources, path, &whole).warnings)
-}
-
-fn faults(loaded: &LoadedSettings) -> &[SettingFault] {
-    loaded.settings.as_ref().err().map_or(&[], Vec::as_slice)
 }
 
 /// What to type next.
@@ -234,7 +231,7 @@ mod tests {
 
     fn faults_of(text: &str) -> Vec<String> {
         let loaded = settings::load_text(&SettingSources::default(), Path::new("jeton.toml"), text);
-        faults(&loaded).iter().map(ToString::to_string).collect()
+        loaded.faults().iter().map(ToString::to_string).collect()
     }
 
     #[test]

@@ -63,7 +63,7 @@ fn changes(count: usize) -> String {
 /// How many changes the schema lacks.
 async fn missing(settings: &Settings) -> Result<usize, CommandError> {
     match &settings.store {
-        StoreSettings::Postgres(settings) => Ok(PostgresStore::pending(&settings.options()).await?.len()),
+        StoreSettings::Postgres(options) => Ok(PostgresStore::pending(options).await?.len()),
         StoreSettings::Sqlite(database) => {
             let file = database.clone();
             let looked = spawn_blocking(move || sqlite::inspect(&file, PATIENCE)).await;
@@ -97,9 +97,7 @@ enum Before {
 /// Makes the changes.
 async fn migrate(settings: &Settings) -> Result<Before, CommandError> {
     match &settings.store {
-        StoreSettings::Postgres(settings) => {
-            Ok(Before::Lacked(PostgresStore::migrate(&settings.options()).await?.len()))
-        }
+        StoreSettings::Postgres(options) => Ok(Before::Lacked(PostgresStore::migrate(options).await?.len())),
         StoreSettings::Sqlite(database) => {
             let before =
                 if database.exists() { Before::Lacked(missing(settings).await?) } else { Before::NoFile };

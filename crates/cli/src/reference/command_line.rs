@@ -20,7 +20,7 @@ pub(crate) fn page() -> String {
     let mut root = Arguments::command();
     root.build();
     let global: Vec<&Arg> = root.get_arguments().filter(|arg| arg.is_global_set()).collect();
-    let mut page = format!("{HEAD}## GlobalFlags\n\n{}", table(global.into_iter()));
+    let mut page = format!("{HEAD}## Everywhere\n\n{}", table(global.into_iter()));
     for command in root.get_subcommands().filter(|command| !command.is_hide_set()) {
         describe(command, "jeton", &mut page);
     }

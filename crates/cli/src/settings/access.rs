@@ -3,18 +3,14 @@
 use jeton_core::access::{API_KEY_SERVICE, Scopes, ServiceName, TokenHash};
 use jeton_issuer::{Environment, Settings};
 
-use super::API_KEY_VARIABLE;
-use super::assemble::variable;
-use super::fault::SettingFault;
-use super::origin::Origin;
 use super::reader::Reader;
-use crate::env_vars::EnvVars;
+use crate::env_vars::{API_KEY_VARIABLE, EnvVars};
 
 const PREFIX: &str = "SERVICE_TOKEN_";
 const HASH: &str = "_HASH";
 const SCOPES: &str = "_SCOPES";
 
-/// Who may come in, as far as settings say it.
+/// The credentials of the environment, and the limits of the check.
 #[derive(Clone, Debug)]
 pub(crate) struct AccessSettings {
     /// The key that the operator chose.
@@ -24,56 +20,46 @@ pub(crate) struct AccessSettings {
 }
 
 impl AccessSettings {
-    /// What the environment lets in, where the API key is this one.
+    /// The credentials of the environment, with this API key.
     pub(crate) fn with_key(self, api_key: TokenHash) -> Environment {
         let key = Environment::with_api_key(api_key);
         self.services.into_iter().fold(key, |all, (service, hash, scopes)| all.and(service, hash, scopes))
     }
-}
 
-/// Reads all of it; what is wrong becomes a fault.
-pub(super) fn access(reader: &mut Reader<'_>, environment: &EnvVars) -> AccessSettings {
-    let max_staleness = reader.duration("access.max_staleness", std::time::Duration::from_secs(1));
-    AccessSettings {
-        api_key: api_key(reader, environment),
-        services: services(reader, environment),
-        limits: Settings { max_staleness },
+    /// Reads all of it.
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        let max_staleness = reader.duration("access.max_staleness", std::time::Duration::from_secs(1));
+        Self { api_key: api_key(reader), services: services(reader), limits: Settings { max_staleness } }
     }
 }
 
-/// The variables that let a service in, or say how far.
+/// The variables with the hash of a service token, or with its scopes.
 pub(crate) fn variables(environment: &EnvVars) -> impl Iterator<Item = &str> {
     environment
         .names()
         .filter(|name| name.starts_with(PREFIX) && (name.ends_with(HASH) || name.ends_with(SCOPES)))
 }
 
-fn api_key(reader: &mut Reader<'_>, environment: &EnvVars) -> Option<TokenHash> {
-    let key = TokenHash::of_presentable(&variable(reader, environment, API_KEY_VARIABLE)?);
-    key.map_err(|error| refuse(reader, API_KEY_VARIABLE, error.to_string())).ok()
+fn api_key(reader: &mut Reader<'_>) -> Option<TokenHash> {
+    let key = TokenHash::of_presentable(&reader.secret_variable(API_KEY_VARIABLE)?);
+    key.map_err(|error| reader.variable_fault(API_KEY_VARIABLE, error.to_string())).ok()
 }
 
-fn services(reader: &mut Reader<'_>, environment: &EnvVars) -> Vec<(ServiceName, TokenHash, Scopes)> {
+fn services(reader: &mut Reader<'_>) -> Vec<(ServiceName, TokenHash, Scopes)> {
     let mut services: Vec<(ServiceName, TokenHash, Scopes)> = Vec::new();
-    for name in variables(environment) {
+    for name in variables(reader.environment) {
         let Some(middle) = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_suffix(HASH)) else {
             let hash = format!("{}{HASH}", name.strip_suffix(SCOPES).unwrap_or(name));
-            if matches!(environment.get(&hash), Ok(None)) {
-                refuse(
-                    reader,
-                    name,
-                    format!("limits a service that nothing lets in; set {hash} too, or leave it out"),
-                );
+            if matches!(reader.environment.get(&hash), Ok(None)) {
+                let problem = format!("limits a service that has no token; set {hash} too, or leave it out");
+                reader.variable_fault(name, problem);
             }
             continue;
         };
-        match service(reader, environment, name, middle) {
+        match service(reader, name, middle) {
             Some((service, hash, _)) if services.iter().any(|(_, known, _)| *known == hash) => {
-                refuse(
-                    reader,
-                    name,
-                    format!("has the hash of another service; give `{service}` a token of its own"),
-                );
+                let problem = format!("has the hash of another service; give `{service}` a token of its own");
+                reader.variable_fault(name, problem);
             }
             found => services.extend(found),
         }
@@ -81,41 +67,22 @@ fn services(reader: &mut Reader<'_>, environment: &EnvVars) -> Vec<(ServiceName,
     services
 }
 
-fn service(
-    reader: &mut Reader<'_>,
-    environment: &EnvVars,
-    name: &str,
-    middle: &str,
-) -> Option<(ServiceName, TokenHash, Scopes)> {
-    let hash = TokenHash::from_hex(variable(reader, environment, name)?.reveal());
-    let hash = hash.map_err(|error| refuse(reader, name, error.to_string())).ok()?;
+fn service(reader: &mut Reader<'_>, name: &str, middle: &str) -> Option<(ServiceName, TokenHash, Scopes)> {
+    let hash = TokenHash::from_hex(reader.secret_variable(name)?.reveal());
+    let hash = hash.map_err(|error| reader.variable_fault(name, error.to_string())).ok()?;
     let service = middle.to_lowercase().parse::<ServiceName>();
-    let service = service.map_err(|error| refuse(reader, name, error.to_string())).ok()?;
+    let service = service.map_err(|error| reader.variable_fault(name, error.to_string())).ok()?;
     if service.as_str() == API_KEY_SERVICE {
-        refuse(
-            reader,
-            name,
-            format!("takes the name of the API key, `{API_KEY_SERVICE}`; give the service another"),
-        );
+        let problem = format!("takes the name of the API key, `{API_KEY_SERVICE}`; give the service another");
+        reader.variable_fault(name, problem);
         return None;
     }
     let limit = format!("{PREFIX}{middle}{SCOPES}");
-    let scopes = match environment.get(&limit) {
-        Ok(None) => Scopes::all_but_admin(),
-        Ok(Some(text)) => match text.reveal().parse::<Scopes>() {
-            Ok(scopes) => scopes,
-            Err(error) => return reject(reader, &limit, error.to_string()),
-        },
-        Err(problem) => return reject(reader, &limit, problem.to_owned()),
+    let scopes = match reader.environment.get(&limit) {
+        Ok(None) => Ok(Scopes::all_but_admin()),
+        Ok(Some(text)) => text.reveal().parse::<Scopes>().map_err(|error| error.to_string()),
+        Err(problem) => Err(problem.to_owned()),
     };
+    let scopes = scopes.map_err(|problem| reader.variable_fault(&limit, problem)).ok()?;
     Some((service, hash, scopes))
-}
-
-fn reject<T>(reader: &mut Reader<'_>, variable: &str, problem: String) -> Option<T> {
-    refuse(reader, variable, problem);
-    None
-}
-
-fn refuse(reader: &mut Reader<'_>, variable: &str, problem: String) {
-    reader.faults.push(SettingFault::new(Some(Origin::Environment(variable.to_owned())), "", problem));
 }

@@ -1,77 +1,97 @@
-//! From everything that was written to the settings of a run.
+//! From written values to the settings of a run.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jeton_core::keep::provider::Catalogue;
-use jeton_core::secret::Secret;
+use jeton_core::id::ConnectionName;
+use jeton_core::keep::provider::{Catalogue, Definition};
+use jeton_gateway::AliasOf;
 use jeton_keeper::{KeySource, Roots};
 use url::Url;
 
+use super::access::AccessSettings;
 use super::connections::{self, DefinitionContext};
-use super::fault::SettingFault;
-use super::origin::Origin;
+use super::fault::{Origin, SettingFault};
 use super::reader::{Reader, join, text};
-use super::store::store;
-use super::values::{Values, path};
-use super::{KEY_VARIABLE, Settings, access, catalogue, gateway};
-use crate::env_vars::EnvVars;
+use super::store::{StoreSettings, store};
+use super::values::{Section, path};
+use super::{catalogue, gateway};
+use crate::env_vars::KEY_VARIABLE;
 use crate::telemetry::{Format, Level};
 
-/// The settings, and what was found on the way to them.
+/// The settings of a run.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) key: KeySource,
+    pub(crate) store: StoreSettings,
+    pub(crate) listen: SocketAddr,
+    pub(crate) access: AccessSettings,
+    pub(crate) level: Level,
+    /// Whether the environment or a flag sets the level.
+    pub(crate) level_is_explicit: bool,
+    pub(crate) format: Format,
+    pub(crate) keeper: jeton_keeper::Settings,
+    pub(crate) gateway: jeton_gateway::Settings,
+    pub(crate) aliases: Vec<AliasOf>,
+    pub(crate) definitions: BTreeMap<ConnectionName, Definition>,
+    /// Files with the first tokens of connections.
+    pub(crate) imports: BTreeMap<ConnectionName, PathBuf>,
+}
+
+/// The settings, and the providers that they were checked against.
 pub(super) struct Assembled {
     pub(super) catalogue: Catalogue,
+    /// The names of providers from files of the operator.
     pub(super) added_providers: Vec<String>,
     pub(super) settings: Result<Settings, Vec<SettingFault>>,
 }
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Makes settings of what is written; `faults` are those found so far.
-pub(super) fn assemble(
-    values: &Values,
-    faults: Vec<SettingFault>,
-    folder: PathBuf,
-    environment: &EnvVars,
-) -> Assembled {
-    let mut reader = Reader { values, faults, folder };
-    let (catalogue, added_providers) = catalogue::catalogue(&mut reader);
-    let data_dir = place(&mut reader, "data_dir");
-    let key_file = relative_to(&mut reader, "key_file", &data_dir);
-    let callback = callback(&mut reader);
-    let around = DefinitionContext { catalogue: &catalogue, environment, callback: callback.as_ref() };
-    let definitions = connections::definitions(&mut reader, &around);
-    let roots = roots(&mut reader);
+/// Makes settings of what is written.
+pub(super) fn assemble(mut reader: Reader<'_>) -> Assembled {
+    let reader = &mut reader;
+    let (catalogue, added_providers) = catalogue::read(reader);
+    let data_dir = reader.file("data_dir").unwrap_or_default();
+    let key_file = join(&data_dir, Path::new(&reader.read("key_file", text).unwrap_or_default()));
+    let callback = callback(reader);
+    let context = DefinitionContext { catalogue: &catalogue, callback: callback.as_ref() };
+    let definitions = connections::definitions(reader, &context);
+    let roots = roots(reader);
+    // One setting for both: a host that may get a client secret may get a token.
+    let private_hosts = reader.boolean("keeper.allow_private_captured_hosts");
     let settings = Settings {
-        key: key(&mut reader, environment, key_file),
-        store: store(&mut reader, &data_dir),
-        listen: listen(&mut reader),
-        access: access::access(&mut reader, environment),
+        key: reader.secret_variable(KEY_VARIABLE).map_or(KeySource::File(key_file), KeySource::Text),
+        store: store(reader, &data_dir),
+        listen: listen(reader),
+        access: AccessSettings::read(reader),
         level: reader.read("log.level", |value| text(value)?.parse::<Level>()).unwrap_or_default(),
-        level_asked: matches!(
-            values.origin(&path("log.level")),
+        level_is_explicit: matches!(
+            reader.values.origin(&path("log.level")),
             Some(Origin::Environment(_) | Origin::Flag(_))
         ),
         format: reader.read("log.format", |value| text(value)?.parse::<Format>()).unwrap_or_default(),
-        keeper: keeper(&mut reader, roots.clone()),
-        gateway: gateway::gateway(&mut reader, roots),
-        aliases: gateway::aliases(&mut reader, &definitions),
+        keeper: keeper(reader, roots.clone(), private_hosts),
+        gateway: gateway::settings(reader, roots, private_hosts),
+        aliases: gateway::aliases(reader, &definitions),
         definitions,
-        imports: connections::imports(&mut reader),
+        imports: connections::imports(reader),
         data_dir,
     };
-    let faults = reader.faults;
-    Assembled {
-        catalogue,
-        added_providers,
-        settings: if faults.is_empty() { Ok(settings) } else { Err(faults) },
-    }
+    let faults = std::mem::take(&mut reader.faults);
+    let settings = if faults.is_empty() { Ok(settings) } else { Err(faults) };
+    Assembled { catalogue, added_providers, settings }
 }
 
-/// The times and limits of the keeper.
-fn keeper(reader: &mut Reader<'_>, roots: Roots) -> jeton_keeper::Settings {
+fn keeper(
+    reader: &mut Reader<'_>,
+    roots: Roots,
+    allow_private_captured_hosts: bool,
+) -> jeton_keeper::Settings {
     let settings = jeton_keeper::Settings {
         lease: reader.duration("keeper.lease", MS),
         redeem_timeout: reader.duration("keeper.redeem_timeout", MS),
@@ -85,10 +105,10 @@ fn keeper(reader: &mut Reader<'_>, roots: Roots) -> jeton_keeper::Settings {
         memory_age: reader.duration("keeper.memory_age", Duration::ZERO),
         waiters: reader.count("keeper.waiters", 1_000_000),
         drain: reader.duration("keeper.drain", Duration::ZERO),
-        allow_private_captured_hosts: reader.switch("keeper.allow_private_captured_hosts"),
+        allow_private_captured_hosts,
         roots,
     };
-    if reader.faults.iter().all(|fault| !fault.setting.starts_with("keeper."))
+    if !["keeper.lease", "keeper.redeem_timeout"].iter().any(|name| reader.has_fault(name))
         && settings.lease <= settings.redeem_timeout
     {
         let problem = "must be longer than `keeper.redeem_timeout`, or a refresh could outlive its right to the connection";
@@ -97,29 +117,18 @@ fn keeper(reader: &mut Reader<'_>, roots: Roots) -> jeton_keeper::Settings {
     settings
 }
 
-/// Whom hosts of providers may be certified by besides the public authorities.
+/// The authorities that hosts of providers may be certified by, besides the public ones.
 fn roots(reader: &mut Reader<'_>) -> Roots {
-    let at = path("outbound.ca_file");
-    let Some(written) = reader.read_at(&at, text) else { return Roots::default() };
-    let file = reader.resolve(&written, reader.values.origin(&at).as_ref());
+    let Some(file) = reader.file("outbound.ca_file") else { return Roots::default() };
     let read = fs::read(&file).map_err(|error| format!("cannot be read: {error}"));
     read.and_then(|text| Roots::from_pem(&text)).unwrap_or_else(|problem| {
         let shown = file.display();
         reader.fault(
-            &at,
+            &path("outbound.ca_file"),
             format!("the file {shown} {problem}; name one with certificates in PEM, or leave it out"),
         );
         Roots::default()
     })
-}
-
-fn place(reader: &mut Reader<'_>, name: &str) -> PathBuf {
-    let written = reader.read(name, text).unwrap_or_default();
-    reader.resolve(&written, reader.values.origin(&path(name)).as_ref())
-}
-
-fn relative_to(reader: &mut Reader<'_>, name: &str, folder: &Path) -> PathBuf {
-    join(folder, Path::new(&reader.read(name, text).unwrap_or_default()))
 }
 
 fn listen(reader: &mut Reader<'_>) -> SocketAddr {
@@ -131,7 +140,7 @@ fn listen(reader: &mut Reader<'_>) -> SocketAddr {
     read.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)))
 }
 
-/// Where callbacks come in, by `server.public_url`.
+/// The redirect URI of clients that have none of their own, by `server.public_url`.
 fn callback(reader: &mut Reader<'_>) -> Option<Url> {
     let public = reader.read("server.public_url", |value| {
         let url: Url = text(value)?.parse().map_err(|error| {
@@ -148,8 +157,8 @@ fn callback(reader: &mut Reader<'_>) -> Option<Url> {
     Some(callback_of(public))
 }
 
-/// Where callbacks come in, if `server.public_url` is written and is a URL.
-pub(crate) fn public_callback(values: &Values) -> Option<String> {
+/// The redirect URI below `server.public_url`, if that is written and is a URL.
+pub(crate) fn public_callback(values: &Section) -> Option<String> {
     let public: Url = values.get(&path("server.public_url"))?.value.as_str()?.parse().ok()?;
     Some(callback_of(public).into())
 }
@@ -158,24 +167,4 @@ fn callback_of(mut callback: Url) -> Url {
     let path = format!("{}/oauth/callback", callback.path().trim_end_matches('/'));
     callback.set_path(&path);
     callback
-}
-
-fn key(reader: &mut Reader<'_>, environment: &EnvVars, file: PathBuf) -> KeySource {
-    variable(reader, environment, KEY_VARIABLE).map_or(KeySource::File(file), KeySource::Text)
-}
-
-/// A secret that only the environment may hold.
-pub(super) fn variable(reader: &mut Reader<'_>, environment: &EnvVars, name: &str) -> Option<Secret> {
-    let origin = || Some(Origin::Environment(name.to_owned()));
-    match environment.get(name) {
-        Ok(Some(secret)) if secret.reveal().trim().is_empty() => {
-            reader.faults.push(SettingFault::new(origin(), "", "is empty: give it a value or leave it out"));
-            None
-        }
-        Ok(secret) => secret,
-        Err(problem) => {
-            reader.faults.push(SettingFault::new(origin(), "", problem));
-            None
-        }
-    }
 }

@@ -7,27 +7,25 @@ use std::path::{Path, PathBuf};
 use jeton_core::keep::provider::Catalogue;
 
 use super::fault::SettingFault;
-use super::reader::{Reader, expected};
-use super::values;
+use super::reader::{Reader, wrong_type};
+use super::values::path;
 
 const SETTING: &str = "providers.paths";
 
-/// The built-in providers and those of `providers.paths`; and the names of the latter.
-pub(crate) fn catalogue(reader: &mut Reader<'_>) -> (Catalogue, Vec<String>) {
+/// The built-in providers and those of `providers.paths`, and the names of the latter.
+pub(super) fn read(reader: &mut Reader<'_>) -> (Catalogue, Vec<String>) {
     let mut catalogue = Catalogue::builtin();
     let mut added = Vec::new();
-    let path = values::path(SETTING);
-    let origin = reader.found(&path).map(|found| found.origin.clone());
+    let origin = reader.values.origin(&path(SETTING));
     let written = reader.read(SETTING, |value| {
-        let list = value.as_array().ok_or_else(|| expected("a list of paths", value))?;
+        let list = value.as_array().ok_or_else(|| wrong_type("a list of paths", value))?;
         let text = |item: &toml::Value| {
-            item.as_str().map(str::to_owned).ok_or_else(|| expected("paths in quotes", item))
+            item.as_str().map(str::to_owned).ok_or_else(|| wrong_type("paths in quotes", item))
         };
         list.iter().map(text).collect::<Result<Vec<_>, _>>()
     });
     for text in written.unwrap_or_default() {
-        let place = reader.resolve(&text, origin.as_ref());
-        match files(&place) {
+        match files(&reader.resolve(&text, origin.as_ref())) {
             Ok(files) => {
                 for file in files {
                     match add(&mut catalogue, &file) {
@@ -36,7 +34,7 @@ pub(crate) fn catalogue(reader: &mut Reader<'_>) -> (Catalogue, Vec<String>) {
                     }
                 }
             }
-            Err(problem) => reader.fault(&path, problem),
+            Err(problem) => reader.fault(&path(SETTING), problem),
         }
     }
     (catalogue, added)
@@ -50,14 +48,12 @@ pub(crate) fn add(catalogue: &mut Catalogue, file: &Path) -> Result<String, Stri
 }
 
 /// The file itself, or the provider files of a folder, by name.
-fn files(place: &Path) -> Result<Vec<PathBuf>, String> {
-    if !place.is_dir() {
-        return fs::metadata(place)
-            .map(|_| vec![place.to_owned()])
-            .map_err(|error| unreadable(place, &error));
+fn files(path: &Path) -> Result<Vec<PathBuf>, String> {
+    if !path.is_dir() {
+        return fs::metadata(path).map(|_| vec![path.to_owned()]).map_err(|error| unreadable(path, &error));
     }
-    let entries = fs::read_dir(place).and_then(Iterator::collect::<io::Result<Vec<_>>>);
-    let entries = entries.map_err(|error| unreadable(place, &error))?;
+    let entries = fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let entries = entries.map_err(|error| unreadable(path, &error))?;
     let mut files: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
     files.retain(|file| file.extension().is_some_and(|end| end == "toml"));
     files.sort();
@@ -66,7 +62,7 @@ fn files(place: &Path) -> Result<Vec<PathBuf>, String> {
 
 fn unreadable(path: &Path, error: &io::Error) -> String {
     format!(
-        "{} cannot be read ({error}); give the path of a provider file, or of a folder with such files",
+        "{} cannot be read: {error}; give the path of a provider file, or of a folder with such files",
         path.display()
     )
 }

@@ -1,7 +1,8 @@
-//! `[connections.NAME]`: from what is written to definitions.
+//! Reads `[connections.NAME]` into definitions.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::num::NonZero;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -13,41 +14,41 @@ use jeton_core::secret::Secret;
 use toml::{Table, Value};
 use url::Url;
 
-use super::reader::{Reader, SectionRef, expected, text};
+use super::reader::{Reader, SectionRef, text, wrong_type};
 use crate::env_vars::EnvVars;
 
-/// So many connections that a thread of their own is sooner done with them.
-const WORTH_A_THREAD: usize = 1_000;
+/// From this many connections on, another thread saves time.
+const PER_THREAD: usize = 1_000;
 
-/// What definitions are made with besides what is written of them.
+/// What a definition is made with, besides its own section.
 pub(crate) struct DefinitionContext<'a> {
     pub(crate) catalogue: &'a Catalogue,
-    pub(crate) environment: &'a EnvVars,
-    /// Where callbacks come in, for clients that do not say.
+    /// The redirect URI of clients that have none of their own.
     pub(crate) callback: Option<&'a Url>,
 }
 
 /// The definitions of all connections that are right.
 pub(crate) fn definitions(
     reader: &mut Reader<'_>,
-    around: &DefinitionContext<'_>,
+    context: &DefinitionContext<'_>,
 ) -> BTreeMap<ConnectionName, Definition> {
-    let parts: Vec<SectionRef<'_>> = parts(reader).collect();
+    let sections: Vec<SectionRef<'_>> = connection_sections(reader).collect();
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
-    let share = parts.len().div_ceil(threads).max(WORTH_A_THREAD);
+    let share = sections.len().div_ceil(threads).max(PER_THREAD);
     let each = thread::scope(|scope| {
-        let begun: Vec<_> = parts
+        let workers: Vec<_> = sections
             .chunks(share)
-            .map(|parts| {
-                let mut own =
-                    Reader { values: reader.values, faults: Vec::new(), folder: reader.folder.clone() };
+            .map(|sections| {
+                let mut own = Reader { faults: Vec::new(), ..*reader };
                 scope.spawn(move || {
-                    let found = some(&mut own, around, parts);
+                    let found = definitions_of(&mut own, context, sections);
                     (found, own.faults)
                 })
             })
             .collect();
-        begun.into_iter().map(|one| one.join().expect("reading settings does not panic")).collect::<Vec<_>>()
+        let join =
+            |worker: thread::ScopedJoinHandle<'_, _>| worker.join().expect("reading settings does not panic");
+        workers.into_iter().map(join).collect::<Vec<_>>()
     });
     let mut definitions = BTreeMap::new();
     for (found, faults) in each {
@@ -58,58 +59,58 @@ pub(crate) fn definitions(
 }
 
 /// The definitions of these connections, as far as they are right.
-fn some(
+fn definitions_of(
     reader: &mut Reader<'_>,
-    around: &DefinitionContext<'_>,
-    parts: &[SectionRef<'_>],
+    context: &DefinitionContext<'_>,
+    sections: &[SectionRef<'_>],
 ) -> Vec<(ConnectionName, Definition)> {
     let mut found = Vec::new();
-    for at in parts {
+    for at in sections {
         match at.key().parse::<ConnectionName>() {
             Err(error) => reader.fault(&at.path, error.to_string()),
-            Ok(name) => found.extend(definition(reader, around, at).map(|definition| (name, definition))),
+            Ok(name) => found.extend(definition(reader, context, at).map(|definition| (name, definition))),
         }
     }
     found
 }
 
-/// The files with tokens that connections begin with.
+/// The files with the first tokens of connections.
 pub(crate) fn imports(reader: &mut Reader<'_>) -> BTreeMap<ConnectionName, PathBuf> {
     let mut imports = BTreeMap::new();
-    for at in parts(reader) {
-        let Some(found) = at.found("import") else { continue };
+    for at in connection_sections(reader) {
+        let Some(written) = at.value("import") else { continue };
         if let (Some(file), Ok(name)) = (reader.read_in(&at, "import", text), at.key().parse()) {
-            imports.insert(name, reader.resolve(&file, Some(&found.origin)));
+            imports.insert(name, reader.resolve(&file, Some(&written.origin)));
         }
     }
     imports
 }
 
-/// What is written of each connection.
-pub(super) fn parts<'v>(reader: &Reader<'v>) -> impl Iterator<Item = SectionRef<'v>> + use<'v> {
+/// The section of each connection.
+pub(super) fn connection_sections<'v>(reader: &Reader<'v>) -> impl Iterator<Item = SectionRef<'v>> + use<'v> {
     let (values, all) = (reader.values, SectionRef::of(reader.values, vec!["connections".to_owned()]));
-    values.connections().map(move |name| all.part(name))
+    values.connections().map(move |name| all.section(name))
 }
 
 fn definition(
     reader: &mut Reader<'_>,
-    around: &DefinitionContext<'_>,
+    context: &DefinitionContext<'_>,
     at: &SectionRef<'_>,
 ) -> Option<Definition> {
     let faults = reader.faults.len();
-    if at.found("provider").is_none() {
-        let names: Vec<_> = around.catalogue.names().map(|name| format!("`{name}`")).collect();
+    if at.value("provider").is_none() {
+        let names: Vec<_> = context.catalogue.names().map(|name| format!("`{name}`")).collect();
         let problem = format!("is missing: name the provider, one of {}", names.join(", "));
         reader.fault(&at.path_of("provider"), problem);
     }
     let provider = reader.read_in(at, "provider", |value| {
         let name = text(value)?;
-        around.catalogue.get(&name).cloned().map_err(|error| error.to_string())
+        context.catalogue.get(&name).cloned().map_err(|error| error.to_string())
     });
     let setup = Setup {
-        vars: vars(reader, &at.part("vars")),
-        client: client(reader, around, &at.part("client")),
-        policy: policy(reader, &at.part("policy")),
+        vars: vars(reader, &at.section("vars")),
+        client: client(reader, context, &at.section("client")),
+        policy: policy(reader, &at.section("policy")),
     };
     let emulator = reader.read_in(at, "emulated_at", |value| {
         let problem =
@@ -117,7 +118,7 @@ fn definition(
         text(value)?.parse::<Url>().map_err(|_| problem.to_owned())
     });
     let provider = provider?;
-    // A setting that could not be read is missing from the set-up: only its own fault is worth saying.
+    // A setting that could not be read is missing from the set-up: its own fault is enough.
     if reader.faults.len() > faults {
         return None;
     }
@@ -133,7 +134,7 @@ fn definition(
             if error.field == "client.secret" {
                 problem.push_str(", as `secret_file`, `secret_env` or `secret`");
             }
-            // What is no setting, such as the URL of a step, belongs to the connection as a whole.
+            // A field that is no setting, such as the URL of a step, belongs to the connection as a whole.
             if field.iter().any(|key| key.contains(' ')) {
                 problem = format!("{}: {problem}", error.field);
                 field.clear();
@@ -146,40 +147,41 @@ fn definition(
 
 fn vars(reader: &mut Reader<'_>, section: &SectionRef<'_>) -> BTreeMap<String, Secret> {
     let mut vars = BTreeMap::new();
-    for name in section.keys() {
+    for name in section.value_keys() {
         let read = reader.read_in(section, name, |value| match value {
             Value::String(text) => Ok(Secret::new(text.as_str())),
-            other => Err(expected("text in quotes", other)),
+            other => Err(wrong_type("text in quotes", other)),
         });
         vars.extend(read.map(|value| (name.to_owned(), value)));
     }
     vars
 }
 
-fn client(reader: &mut Reader<'_>, around: &DefinitionContext<'_>, section: &SectionRef<'_>) -> Client {
+fn client(reader: &mut Reader<'_>, context: &DefinitionContext<'_>, section: &SectionRef<'_>) -> Client {
     let redirect_uri = reader.read_in(section, "redirect_uri", text);
     Client {
         id: reader.read_in(section, "id", text),
-        secret: secret(reader, around.environment, section),
-        redirect_uri: redirect_uri.or_else(|| around.callback.map(Url::to_string)),
+        secret: secret(reader, section),
+        redirect_uri: redirect_uri.or_else(|| context.callback.map(Url::to_string)),
     }
 }
 
-/// The client secret, from the one place that is given.
-fn secret(reader: &mut Reader<'_>, environment: &EnvVars, section: &SectionRef<'_>) -> Option<Secret> {
-    let places = ["secret", "secret_env", "secret_file"];
-    let mut written = places.into_iter().filter_map(|place| Some((place, section.found(place)?)));
-    let (place, found) = written.next()?;
+/// The client secret, from the one setting that gives it.
+fn secret(reader: &mut Reader<'_>, section: &SectionRef<'_>) -> Option<Secret> {
+    let keys = ["secret", "secret_env", "secret_file"];
+    let mut written = keys.into_iter().filter_map(|key| Some((key, section.value(key)?)));
+    let (key, value) = written.next()?;
     if let Some((another, _)) = written.next() {
-        reader.fault(&section.path_of(another), format!("`{place}` is set too; keep one of the two"));
+        reader.fault(&section.path_of(another), format!("`{key}` is set too; keep one of the two"));
         return None;
     }
-    let file = found.value.as_str().filter(|_| place == "secret_file");
-    let file = file.map(|file| reader.resolve(file, Some(&found.origin)));
-    reader.read_in(section, place, |value| match place {
+    let environment = reader.environment;
+    let file = value.value.as_str().filter(|_| key == "secret_file");
+    let file = file.map(|file| reader.resolve(file, Some(&value.origin)));
+    reader.read_in(section, key, |value| match key {
         "secret" => text(value).map(Secret::from),
         "secret_env" => from_environment(environment, &text(value)?),
-        _ => from_file(&file.ok_or_else(|| expected("a path in quotes", value))?),
+        _ => secret_from_file(&file.ok_or_else(|| wrong_type("a path in quotes", value))?),
     })
 }
 
@@ -191,10 +193,16 @@ fn from_environment(environment: &EnvVars, name: &str) -> Result<Secret, String>
     }
 }
 
-/// The secret that a file holds alone.
-pub(crate) fn from_file(file: &Path) -> Result<Secret, String> {
+/// The secret that a file holds, and nothing else.
+pub(crate) fn secret_from_file(file: &Path) -> Result<Secret, String> {
     let shown = file.display();
-    let unreadable = |error| format!("{shown} cannot be read ({error}); write the secret into it");
+    let unreadable = |error: std::io::Error| {
+        let cure = match error.kind() {
+            ErrorKind::NotFound => "write the secret into it",
+            _ => "let the user that runs jeton read it",
+        };
+        format!("{shown} cannot be read: {error}; {cure}")
+    };
     let mode = fs::metadata(file).map_err(unreadable)?.permissions().mode();
     if mode & 0o007 != 0 {
         return Err(format!("{shown} can be read by others; run `chmod 600 {shown}`"));
@@ -208,10 +216,10 @@ pub(crate) fn from_file(file: &Path) -> Result<Secret, String> {
     }
 }
 
-/// Reads each setting of a policy by itself, so that a fault has its own line.
+/// Reads each setting of a policy by itself, so that each fault has its line.
 fn policy(reader: &mut Reader<'_>, section: &SectionRef<'_>) -> PolicyOverrides {
     let mut whole = PolicyOverrides::default();
-    for name in section.keys() {
+    for name in section.value_keys() {
         let read = reader.read_in(section, name, |value| {
             let alone = Table::from_iter([(name.to_owned(), value.clone())]);
             alone

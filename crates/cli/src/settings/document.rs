@@ -1,107 +1,96 @@
-//! Reading a settings file: every value with the line of its key.
+//! Reads a settings file: every value with the line of its key.
 
 use serde::Deserialize as _;
-use toml::de::{DeArray, DeTable, DeValue, ValueDeserializer};
+use toml::de::{DeTable, DeValue, ValueDeserializer};
 use toml::{Spanned, Value};
 
-use super::fault::SettingFault;
-use super::origin::Origin;
-use super::schema::{self, Kind, PathKind};
-use super::values::{Section, SettingValue, Values, misplaced, unknown};
+use super::fault::{Origin, SettingFault};
+use super::schema::{self, PathKind};
+use super::values::{Section, SettingValue, unknown_setting, value_for_section};
 
 /// Adds what a file says to `values`, and what is wrong with it to `faults`. `origin` makes the origin of a line.
 pub(crate) fn read(
     text: &str,
     origin: &dyn Fn(usize) -> Origin,
-    values: &mut Values,
+    values: &mut Section,
     faults: &mut Vec<SettingFault>,
 ) {
     let lines = Lines::of(text);
     match DeTable::parse(text) {
         Ok(table) => {
-            let mut document = Document { lines, origin, path: Vec::new(), faults };
-            document.walk(table.into_inner(), values.root_mut());
+            let mut reader = DocumentReader { lines, origin, path: Vec::new(), faults };
+            reader.read_table(table.into_inner(), values);
         }
         Err(error) => {
             let line = error.span().map_or(1, |span| lines.of_offset(span.start));
-            faults.push(no_toml(&error, origin(line)));
+            faults.push(not_toml(&error, origin(line)));
         }
     }
 }
 
-fn no_toml(error: &toml::de::Error, origin: Origin) -> SettingFault {
+fn not_toml(error: &toml::de::Error, origin: Origin) -> SettingFault {
     let what = error.message().lines().collect::<Vec<_>>().join(", ");
     SettingFault::new(Some(origin), "", format!("this is not TOML: {what}"))
 }
 
-struct Document<'a> {
+struct DocumentReader<'a> {
     lines: Lines,
     origin: &'a dyn Fn(usize) -> Origin,
-    /// Where the reader is.
+    /// The keys that lead to the table being read.
     path: Vec<String>,
     faults: &'a mut Vec<SettingFault>,
 }
 
-impl Document<'_> {
-    /// Takes everything of a table into its section.
-    fn walk(&mut self, table: DeTable<'_>, section: &mut Section) {
+impl DocumentReader<'_> {
+    fn read_table(&mut self, table: DeTable<'_>, section: &mut Section) {
         for (key, written) in table {
             let origin = self.origin_of(key.span().start);
             self.path.push(key.into_inner().into_owned());
-            let value = self.take(written, &origin, section);
-            if let (Some(key), Some(value)) = (self.path.pop(), value) {
-                section.put(key, SettingValue { value, origin });
-            }
+            self.read_entry(written, origin, section);
+            self.path.pop();
         }
     }
 
-    /// The value of a setting; what is no setting is taken into the section, or is a fault.
-    fn take(
-        &mut self,
-        written: Spanned<DeValue<'_>>,
-        origin: &Origin,
-        section: &mut Section,
-    ) -> Option<Value> {
-        let place = schema::place(&self.path);
-        let key = self.path.last().map(String::as_str).unwrap_or_default();
-        match (place, written.get_ref()) {
-            (PathKind::Setting(_), _) => return self.value(written, origin),
+    /// Reads the value of the last key of `path` into `section`.
+    fn read_entry(&mut self, written: Spanned<DeValue<'_>>, origin: Origin, section: &mut Section) {
+        let key = self.path.last().cloned().unwrap_or_default();
+        match (schema::path_kind(&self.path), written.get_ref()) {
+            (PathKind::Setting(_), _) => self.insert(key, written, origin, section),
             (PathKind::Section, DeValue::Table(_)) => {
-                let below = section.note(key, origin.clone());
+                let below = section.enter(&key, origin);
                 if let DeValue::Table(table) = written.into_inner() {
-                    self.walk(table, below);
+                    self.read_table(table, below);
                 }
             }
-            // A list of tables: each has its place in the list for a name, and a line of its own.
-            (PathKind::Section, DeValue::Array(_)) if is_list(&self.path) => {
-                let below = section.note(key, origin.clone());
-                if let DeValue::Array(items) = written.into_inner() {
-                    self.list(items, below);
+            (PathKind::List, DeValue::Array(_)) => {
+                let below = section.enter(&key, origin);
+                if let DeValue::Array(tables) = written.into_inner() {
+                    for (index, table) in tables.into_iter().enumerate() {
+                        let origin = self.origin_of(table.span().start);
+                        self.insert(index.to_string(), table, origin, below);
+                    }
                 }
             }
-            (PathKind::Section, _) => self.faults.push(misplaced(&self.path, origin.clone())),
-            (PathKind::Unknown, _) => self.faults.push(unknown(&self.path, origin.clone())),
-        }
-        None
-    }
-
-    fn list(&mut self, items: DeArray<'_>, section: &mut Section) {
-        for (index, item) in items.into_iter().enumerate() {
-            let origin = self.origin_of(item.span().start);
-            if let Some(value) = self.value(item, &origin) {
-                section.put(index.to_string(), SettingValue { value, origin });
+            (PathKind::Section, _) => self.faults.push(value_for_section(&self.path, origin)),
+            (PathKind::List, _) => {
+                let problem = format!("is a list of tables; write each of them below [[{key}]]");
+                self.faults.push(SettingFault::new(Some(origin), key, problem));
             }
+            (PathKind::Unknown, _) => self.faults.push(unknown_setting(&self.path, origin)),
         }
     }
 
-    fn value(&mut self, written: Spanned<DeValue<'_>>, origin: &Origin) -> Option<Value> {
-        // Nearly all of them, and quickly taken.
-        if let DeValue::String(text) = written.get_ref() {
-            return Some(Value::String(text.clone().into_owned()));
+    fn insert(&mut self, key: String, written: Spanned<DeValue<'_>>, origin: Origin, section: &mut Section) {
+        let value = match written.get_ref() {
+            // Nearly all values, and quickly copied.
+            DeValue::String(text) => Ok(Value::String(text.clone().into_owned())),
+            _ => Value::deserialize(ValueDeserializer::from(written)),
+        };
+        match value {
+            Ok(value) => section.insert(key, SettingValue { value, origin }),
+            // It has the form of TOML, and no value that can be held: a number that is too large.
+            Err(error) => self.faults.push(not_toml(&error, origin)),
         }
-        let value = Value::deserialize(ValueDeserializer::from(written));
-        // It may have the form of TOML, and no value that can be held: a number that is too large.
-        value.map_err(|error| self.faults.push(no_toml(&error, origin.clone()))).ok()
     }
 
     fn origin_of(&self, offset: usize) -> Origin {
@@ -109,13 +98,7 @@ impl Document<'_> {
     }
 }
 
-/// Whether what is below `path` is a list of tables.
-fn is_list(path: &[String]) -> bool {
-    let first: Vec<String> = path.iter().cloned().chain(["0".to_owned()]).collect();
-    schema::place(&first) == PathKind::Setting(Kind::Entry)
-}
-
-/// Where the lines of a text end, so that a file with very many keys is not read from its beginning for each of them.
+/// The offsets of all line ends, so that a line is found without reading the text from its beginning.
 struct Lines(Vec<usize>);
 
 impl Lines {
@@ -137,7 +120,7 @@ mod tests {
     use super::*;
 
     fn faults(text: &str) -> Vec<String> {
-        let (mut values, mut faults) = (Values::default(), Vec::new());
+        let (mut values, mut faults) = (Section::default(), Vec::new());
         let origin = |line| Origin::File { path: "jeton.toml".into(), line };
         read(text, &origin, &mut values, &mut faults);
         faults.iter().map(ToString::to_string).collect()
@@ -146,7 +129,7 @@ mod tests {
     #[test]
     fn every_value_knows_its_line() {
         let text = "[server]\n# where\nlisten = \"127.0.0.1:1\"\n[connections.\"a.b\"]\nvars = { token_url = \"x\",\n scope = \"y\" }\n";
-        let (mut values, mut faults) = (Values::default(), Vec::new());
+        let (mut values, mut faults) = (Section::default(), Vec::new());
         read(text, &|line| Origin::File { path: "f".into(), line }, &mut values, &mut faults);
         assert_eq!(faults, []);
         let line = |path: &[String]| match values.origin(path) {
@@ -165,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_names_say_where_they_stand_and_what_was_meant() {
+    fn an_unknown_name_is_reported_with_its_line_and_the_nearest_right_name() {
         assert_eq!(
             faults("[server]\nlisen = 1\n"),
             ["jeton.toml:2: server.lisen: there is no such setting; did you mean `listen`?"]
@@ -189,18 +172,22 @@ mod tests {
         assert_eq!(
             faults("[server.listen]\nport = 1\n"),
             [] as [&str; 0],
-            "its reader says what it expected"
+            "the reader of the setting rejects it"
+        );
+        assert_eq!(
+            faults("[alias]\npath = '/x'\n"),
+            ["jeton.toml:1: alias: is a list of tables; write each of them below [[alias]]"]
         );
     }
 
     #[test]
-    fn what_is_not_toml_is_said_with_its_line() {
+    fn text_that_is_not_toml_is_reported_with_its_line() {
         let faults = faults("[server]\nlisten = 127.0.0.1:1\n");
         assert!(faults[0].starts_with("jeton.toml:2: this is not TOML: "), "{faults:?}");
     }
 
     #[test]
-    fn a_number_that_no_setting_can_hold_is_said_with_its_line() {
+    fn a_number_that_is_too_large_is_reported_with_its_line() {
         let faults = faults("[keeper]\n\nwaiters = 99999999999999999999\n");
         assert_eq!(faults.len(), 1, "{faults:?}");
         assert!(faults[0].starts_with("jeton.toml:3: this is not TOML: "), "{faults:?}");

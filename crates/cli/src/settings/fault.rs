@@ -1,19 +1,56 @@
-//! What is wrong with a setting, and where.
+//! What is wrong with a setting, and where it was written.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::origin::Origin;
+/// Where a value was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// `config.default.toml`, which is part of the binary.
+    Default,
+    File {
+        /// The path as it was given.
+        path: Arc<str>,
+        /// The line of the key, counted from 1.
+        line: usize,
+    },
+    /// The name of an environment variable.
+    Environment(String),
+    /// A flag of the command line.
+    Flag(&'static str),
+}
 
-/// One thing that is wrong with the settings: one sentence that names the place, the setting and the cure.
+impl Origin {
+    pub(crate) fn to_json(&self) -> Value {
+        match self {
+            Self::Default => json!({ "source": "default" }),
+            Self::File { path, line } => json!({ "source": "file", "file": &**path, "line": line }),
+            Self::Environment(name) => json!({ "source": "environment", "variable": name }),
+            Self::Flag(name) => json!({ "source": "flag", "flag": name }),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File { path, line } => write!(f, "{path}:{line}"),
+            Self::Environment(name) => write!(f, "environment {name}"),
+            Self::Flag(name) => f.write_str(name),
+        }
+    }
+}
+
+/// One thing that is wrong with the settings, as one sentence: where, which setting, what is wrong, what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SettingFault {
-    /// Where it stands; absent for what is written nowhere and for messages that name their place themselves.
+    /// Absent for a setting that is missing everywhere, and for messages that name the place themselves.
     pub(crate) origin: Option<Origin>,
-    /// The dotted name of the setting; empty where the whole file is meant.
+    /// The dotted name; empty for a fault of the whole file.
     pub(crate) setting: String,
-    /// What is wrong and what would be right.
     pub(crate) problem: String,
 }
 

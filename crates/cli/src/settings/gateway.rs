@@ -1,4 +1,4 @@
-//! The gateway: its times and limits, and the paths that stand for calls.
+//! The gateway: its timeouts and limits, and the aliases.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,20 +9,24 @@ use jeton_gateway::{AliasOf, Settings, is_a_door};
 use jeton_keeper::Roots;
 use toml::{Table, Value};
 
-use super::connections::parts;
-use super::origin::Origin;
-use super::reader::{Reader, expected, text};
+use super::connections::connection_sections;
+use super::fault::Origin;
+use super::reader::{Reader, SectionRef, boolean, text, wrong_type};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// The largest body that is kept for a second sending, for each call under way.
+/// The largest request body that a call may keep for its retry, in bytes.
 const LARGEST_REPLAY: usize = 64 * 1024 * 1024;
 
-/// The most that all calls under way may keep: what a machine may have.
+/// The most that all calls together may keep, in bytes: what a machine may have.
 const MOST_MEMORY: usize = 1024 * 1024 * 1024 * 1024;
 
-/// The times and limits of the gateway.
-pub(super) fn gateway(reader: &mut Reader<'_>, roots: Roots) -> Settings {
+/// The timeouts and limits of the gateway.
+pub(super) fn settings(
+    reader: &mut Reader<'_>,
+    roots: Roots,
+    allow_private_captured_hosts: bool,
+) -> Settings {
     Settings {
         connect_timeout: reader.duration("gateway.connect_timeout", MS),
         first_byte_timeout: reader.duration("gateway.first_byte_timeout", MS),
@@ -31,22 +35,22 @@ pub(super) fn gateway(reader: &mut Reader<'_>, roots: Roots) -> Settings {
         tunnels: reader.count("gateway.tunnels", 1_000_000),
         replay_body: reader.count("gateway.replay_body", LARGEST_REPLAY),
         replay_memory: reader.count("gateway.replay_memory", MOST_MEMORY),
-        // One answer for both: a host that may be given a client secret may be given a token.
-        allow_private_captured_hosts: reader.switch("keeper.allow_private_captured_hosts"),
+        allow_private_captured_hosts,
         roots,
     }
 }
 
-/// The aliases that are written out, and those of providers that connections ask for. On one connection, one that is written
-/// out takes the place of the provider's.
+/// The aliases of `[[alias]]`, and those of the providers of connections with `aliases = true`. On one connection, the former
+/// replace the latter.
 pub(super) fn aliases(
     reader: &mut Reader<'_>,
     definitions: &BTreeMap<ConnectionName, Definition>,
 ) -> Vec<AliasOf> {
     let mut found: Vec<(Vec<String>, AliasOf)> = Vec::new();
     let values = reader.values;
-    for index in values.below(&["alias".to_owned()]) {
-        let at = vec!["alias".to_owned(), index.to_owned()];
+    let own = SectionRef::of(values, vec!["alias".to_owned()]);
+    for index in own.value_keys() {
+        let at = own.path_of(index);
         let read = reader.read_at(&at, |value| {
             let of = alias(value)?;
             let known = values.connections().any(|name| name == of.connection.as_str());
@@ -54,28 +58,25 @@ pub(super) fn aliases(
         });
         found.extend(read.map(|alias| (at, alias)));
     }
-    for part in parts(reader) {
-        let wanted = reader.read_in(&part, "aliases", |value| {
-            value.as_bool().ok_or_else(|| expected("true or false", value))
-        });
-        if wanted != Some(true) {
+    for section in connection_sections(reader) {
+        if reader.read_in(&section, "aliases", boolean) != Some(true) {
             continue;
         }
-        let at = part.path_of("aliases");
-        let defined = part.key().parse::<ConnectionName>().ok();
+        let at = section.path_of("aliases");
+        let defined = section.key().parse::<ConnectionName>().ok();
         let Some((connection, definition)) = defined.and_then(|name| definitions.get_key_value(&name)) else {
             continue;
         };
         let provider = definition.provider();
-        // What the environment of an older gateway brings along gives way to everything that is written.
-        let brought = part.found("aliases").is_some_and(|found| is_of_old_gateway(&found.origin));
-        if provider.aliases().is_empty() && !brought {
+        // Aliases that the environment of the amoCRM gateway implies give way to every alias that is written.
+        let implied = section.value("aliases").is_some_and(|value| is_of_old_gateway(&value.origin));
+        if provider.aliases().is_empty() && !implied {
             reader.fault(&at, format!("the provider `{}` has no aliases: leave it out", provider.name()));
         }
         let of = |alias: &Alias| AliasOf { connection: connection.clone(), alias: alias.clone() };
         let written = |preset: &AliasOf| {
             let same = |one: &AliasOf| {
-                (brought || one.connection == preset.connection) && one.alias.collides_with(&preset.alias)
+                (implied || one.connection == preset.connection) && one.alias.collides_with(&preset.alias)
             };
             found.iter().any(|(_, one)| same(one))
         };
@@ -91,10 +92,10 @@ fn is_of_old_gateway(origin: &Origin) -> bool {
 }
 
 fn alias(value: &Value) -> Result<AliasOf, String> {
-    let Value::Table(table) = value else { return Err(expected("a table", value)) };
+    let Value::Table(table) = value else { return Err(wrong_type("a table", value)) };
     let mut rest: Table = table.clone();
     let connection =
-        rest.remove("connection").ok_or("`connection` is missing: name the connection that is called")?;
+        rest.remove("connection").ok_or("`connection` is missing: name the connection to call")?;
     let connection =
         text(&connection).and_then(|name| name.parse::<ConnectionName>().map_err(|error| error.to_string()));
     let connection = connection.map_err(|problem| format!("connection: {problem}"))?;

@@ -1,33 +1,33 @@
-//! From written values to values of their types; what does not fit becomes a fault with its place.
+//! Reads values as their types; each that does not fit becomes a fault with its place.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jeton_core::keep::provider::DurationText;
+use jeton_core::secret::Secret;
 use toml::Value;
 
-use super::fault::SettingFault;
-use super::origin::Origin;
-use super::values::{Section, SettingValue, Values, path};
+use super::fault::{Origin, SettingFault};
+use super::values::{Section, SettingValue, path};
+use crate::env_vars::EnvVars;
 
-/// A section that is being read, and its path.
+/// A section and its path. It may be written nowhere.
 pub(crate) struct SectionRef<'v> {
     section: Option<&'v Section>,
     pub(crate) path: Vec<String>,
 }
 
 impl<'v> SectionRef<'v> {
-    /// The section at `path`, written or not.
-    pub(crate) fn of(values: &'v Values, path: Vec<String>) -> Self {
-        Self { section: values.section(&path), path }
+    pub(crate) fn of(values: &'v Section, path: Vec<String>) -> Self {
+        Self { section: values.section_at(&path), path }
     }
 
-    /// The section below `key`, written or not.
-    pub(crate) fn part(&self, key: &str) -> Self {
+    /// The section below `key`.
+    pub(crate) fn section(&self, key: &str) -> Self {
         Self { section: self.section.and_then(|section| section.section(key)), path: self.path_of(key) }
     }
 
-    /// The key of the section itself.
+    /// The last key of its path.
     pub(crate) fn key(&self) -> &str {
         self.path.last().map(String::as_str).unwrap_or_default()
     }
@@ -37,28 +37,29 @@ impl<'v> SectionRef<'v> {
         self.path.iter().cloned().chain([key.to_owned()]).collect()
     }
 
-    /// What is written below `key`, with its origin.
-    pub(crate) fn found(&self, key: &str) -> Option<&'v SettingValue> {
-        self.section?.get(key)
+    /// The value below `key`.
+    pub(crate) fn value(&self, key: &str) -> Option<&'v SettingValue> {
+        self.section?.value(key)
     }
 
-    /// The keys of its own settings, in order.
-    pub(crate) fn keys(&self) -> impl Iterator<Item = &'v str> + use<'v> {
-        self.section.into_iter().flat_map(Section::settings)
+    /// The keys that hold a value, in order.
+    pub(crate) fn value_keys(&self) -> impl Iterator<Item = &'v str> + use<'v> {
+        self.section.into_iter().flat_map(Section::value_keys)
     }
 }
 
-/// Reads values and collects what is wrong with them. What cannot be read is replaced by a stand-in: whoever finds a
-/// fault afterwards must not use the result.
+/// Reads values and collects faults. What cannot be read becomes a placeholder: nobody may use the result once there is
+/// a fault.
 pub(crate) struct Reader<'v> {
-    pub(crate) values: &'v Values,
+    pub(crate) values: &'v Section,
+    pub(crate) environment: &'v EnvVars,
     pub(crate) faults: Vec<SettingFault>,
-    /// Where relative paths of the settings file begin.
-    pub(crate) folder: PathBuf,
+    /// Relative paths of the settings file start here.
+    pub(crate) folder: &'v Path,
 }
 
-impl<'v> Reader<'v> {
-    /// The setting of that name as `read` understands it; absent when it is not written, or not right.
+impl Reader<'_> {
+    /// The setting `name` as `read` understands it; absent when it is not written, or is wrong.
     pub(crate) fn read<T>(
         &mut self,
         name: &str,
@@ -67,41 +68,40 @@ impl<'v> Reader<'v> {
         self.read_at(&path(name), read)
     }
 
-    /// The same for a path whose keys may hold dots.
+    /// The same for the setting at `path`.
     pub(crate) fn read_at<T>(
         &mut self,
         path: &[String],
         read: impl FnOnce(&Value) -> Result<T, String>,
     ) -> Option<T> {
-        self.taken(self.values.get(path)?, || path.join("."), read)
+        self.accept(self.values.get(path)?, || path.join("."), read)
     }
 
-    /// The same for a setting of a section.
+    /// The same for the setting `key` of a section.
     pub(crate) fn read_in<T>(
         &mut self,
-        part: &SectionRef<'_>,
+        section: &SectionRef<'_>,
         key: &str,
         read: impl FnOnce(&Value) -> Result<T, String>,
     ) -> Option<T> {
-        self.taken(part.found(key)?, || part.path_of(key).join("."), read)
+        self.accept(section.value(key)?, || section.path_of(key).join("."), read)
     }
 
-    fn taken<T>(
+    fn accept<T>(
         &mut self,
-        found: &SettingValue,
+        written: &SettingValue,
         setting: impl FnOnce() -> String,
         read: impl FnOnce(&Value) -> Result<T, String>,
     ) -> Option<T> {
-        match read(&found.value) {
-            Ok(value) => Some(value),
-            Err(problem) => {
-                self.faults.push(SettingFault::new(Some(found.origin.clone()), setting(), problem));
-                None
-            }
-        }
+        let value = read(&written.value);
+        value
+            .map_err(|problem| {
+                self.faults.push(SettingFault::new(Some(written.origin.clone()), setting(), problem));
+            })
+            .ok()
     }
 
-    /// A duration that is not shorter than `least`.
+    /// A duration of `least` or more.
     pub(crate) fn duration(&mut self, name: &str, least: Duration) -> Duration {
         let read = |value: &Value| {
             let duration = duration(value)?;
@@ -120,37 +120,62 @@ impl<'v> Reader<'v> {
                 .ok()
                 .filter(|number| (1..=most).contains(number))
                 .ok_or_else(|| format!("must be from 1 to {most}, and is {number}")),
-            other => Err(expected("a whole number", other)),
+            other => Err(wrong_type("a whole number", other)),
         };
         self.read(name, read).unwrap_or(1)
     }
 
     /// `true` or `false`.
-    pub(crate) fn switch(&mut self, name: &str) -> bool {
-        let read = |value: &Value| value.as_bool().ok_or_else(|| expected("true or false", value));
-        self.read(name, read).unwrap_or_default()
+    pub(crate) fn boolean(&mut self, name: &str) -> bool {
+        self.read(name, boolean).unwrap_or_default()
     }
 
-    /// The path that `text` means when it is written at `origin`.
+    /// A path, resolved against the folder of the settings file or, from the environment and flags, the working directory.
+    pub(crate) fn file(&mut self, name: &str) -> Option<PathBuf> {
+        let text = self.read(name, text)?;
+        Some(self.resolve(&text, self.values.origin(&path(name)).as_ref()))
+    }
+
+    /// The path that `text`, written at `origin`, stands for.
     pub(crate) fn resolve(&self, text: &str, origin: Option<&Origin>) -> PathBuf {
         match origin {
             Some(Origin::Environment(_) | Origin::Flag(_)) => PathBuf::from(text),
-            _ => join(&self.folder, Path::new(text)),
+            _ => join(self.folder, Path::new(text)),
         }
     }
 
-    /// What is written at `path`, with its origin.
-    pub(crate) fn found(&self, path: &[String]) -> Option<&'v SettingValue> {
-        self.values.get(path)
+    /// A secret that only the environment may hold.
+    pub(crate) fn secret_variable(&mut self, name: &str) -> Option<Secret> {
+        match self.environment.get(name) {
+            Ok(Some(secret)) if secret.reveal().trim().is_empty() => {
+                self.variable_fault(name, "is empty: give it a value or leave it out");
+                None
+            }
+            Ok(secret) => secret,
+            Err(problem) => {
+                self.variable_fault(name, problem);
+                None
+            }
+        }
     }
 
-    /// Notes a fault of the setting at `path`, at the place where it, or what is around it, is written.
+    /// Adds a fault of an environment variable that is no setting.
+    pub(crate) fn variable_fault(&mut self, name: &str, problem: impl Into<String>) {
+        self.faults.push(SettingFault::new(Some(Origin::Environment(name.to_owned())), "", problem));
+    }
+
+    /// Adds a fault of the setting at `path`, with the place where it, or what is around it, is written.
     pub(crate) fn fault(&mut self, path: &[String], problem: impl Into<String>) {
         self.faults.push(SettingFault::new(self.values.origin(path), path.join("."), problem));
     }
+
+    /// Whether the setting `name` has a fault.
+    pub(crate) fn has_fault(&self, name: &str) -> bool {
+        self.faults.iter().any(|fault| fault.setting == name)
+    }
 }
 
-/// `folder` and `path`, without a leading `./` that would only be noise in messages.
+/// `folder` and `path`, without a leading `./`.
 pub(crate) fn join(folder: &Path, path: &Path) -> PathBuf {
     if folder.as_os_str().is_empty() || folder == Path::new(".") {
         path.to_owned()
@@ -166,22 +191,26 @@ pub(crate) fn text(value: &Value) -> Result<String, String> {
             Err("is empty: give it a value or leave it out".to_owned())
         }
         Value::String(text) => Ok(text.clone()),
-        other => Err(expected("text in quotes", other)),
+        other => Err(wrong_type("text in quotes", other)),
     }
 }
 
-/// A duration.
-pub(crate) fn duration(value: &Value) -> Result<Duration, String> {
+/// `true` or `false`.
+pub(crate) fn boolean(value: &Value) -> Result<bool, String> {
+    value.as_bool().ok_or_else(|| wrong_type("true or false", value))
+}
+
+fn duration(value: &Value) -> Result<Duration, String> {
     match value {
         Value::String(text) => {
             text.parse::<DurationText>().map(|text| text.0).map_err(|error| error.to_string())
         }
-        other => Err(expected("a duration in quotes, such as \"45s\"", other)),
+        other => Err(wrong_type("a duration in quotes, such as \"45s\"", other)),
     }
 }
 
-/// The sentence for a value of the wrong type. It shows the type and not the value, which may be a secret.
-pub(crate) fn expected(what: &str, value: &Value) -> String {
+/// The message for a value of the wrong type. It shows the type and not the value, which may be a secret.
+pub(crate) fn wrong_type(expected: &str, value: &Value) -> String {
     let found = match value {
         Value::String(_) => "a text",
         Value::Integer(_) | Value::Float(_) => "a number",
@@ -190,5 +219,5 @@ pub(crate) fn expected(what: &str, value: &Value) -> String {
         Value::Array(_) => "a list",
         Value::Table(_) => "a table",
     };
-    format!("expected {what}, found {found}")
+    format!("expected {expected}, found {found}")
 }

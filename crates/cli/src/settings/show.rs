@@ -1,48 +1,52 @@
-//! What is in force and where it came from, with every secret hidden.
+//! Which values are in force and where each was written, with every secret hidden.
 
-use jeton_core::keep::provider::Catalogue;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use jeton_core::keep::provider::{Catalogue, Var};
 use serde_json::{Value, json};
 
-use super::origin::Origin;
-use super::schema::{self, Kind, PathKind};
+use super::access;
+use super::fault::Origin;
 use super::store_url;
-use super::values::{SettingValue, Values};
-use super::{API_KEY_VARIABLE, KEY_VARIABLE, access_variables};
-use crate::env_vars::EnvVars;
+use super::values::Section;
+use crate::env_vars::{API_KEY_VARIABLE, EnvVars, KEY_VARIABLE};
 
 /// One setting as it may be shown.
 pub(crate) struct ShownSetting {
     /// Its dotted name.
     pub(crate) name: String,
-    /// Its value as TOML; absent when it is a secret.
+    /// Its value; absent when it is a secret.
     value: Option<toml::Value>,
-    /// Where it came from.
     pub(crate) origin: Origin,
 }
 
 impl ShownSetting {
-    /// The value as it stands in a settings file, or that it is hidden.
+    /// The value as TOML, or `[hidden]`.
     pub(crate) fn text(&self) -> String {
         self.value.as_ref().map_or_else(|| "[hidden]".to_owned(), ToString::to_string)
     }
 
-    /// As a member of JSON output: a hidden value is null and marked.
     pub(crate) fn to_json(&self) -> Value {
         let value = self.value.as_ref().and_then(|value| serde_json::to_value(value).ok());
         json!({ "name": self.name, "value": value, "hidden": self.value.is_none(), "origin": self.origin.to_json() })
     }
 }
 
-/// All settings that are in force, by name.
-pub(crate) fn shown(values: &Values, catalogue: &Catalogue, environment: &EnvVars) -> Vec<ShownSetting> {
-    let settings = values.iter().map(|(path, found)| ShownSetting {
+/// All settings in force, by name.
+pub(crate) fn shown(values: &Section, catalogue: &Catalogue, environment: &EnvVars) -> Vec<ShownSetting> {
+    let settings = values.iter().map(|(path, written)| ShownSetting {
         name: dotted(&path),
-        value: may_be_shown(&path, values, catalogue).then(|| without_password(&path, &found.value)),
-        origin: found.origin.clone(),
+        value: match written.value.as_str() {
+            Some(url) if path == ["store", "url"] => Some(store_url::redacted(url).into()),
+            _ => (!is_secret(&path, values, catalogue).unwrap_or(true)).then(|| written.value.clone()),
+        },
+        origin: written.origin.clone(),
     });
     let secrets = [API_KEY_VARIABLE, KEY_VARIABLE]
         .into_iter()
-        .chain(access_variables(environment))
+        .chain(access::variables(environment))
         .filter(|name| !matches!(environment.get(name), Ok(None)));
     let secrets = secrets.map(|name| ShownSetting {
         name: name.to_owned(),
@@ -52,27 +56,39 @@ pub(crate) fn shown(values: &Values, catalogue: &Catalogue, environment: &EnvVar
     settings.chain(secrets).collect()
 }
 
-/// The value, with the password of a store's URL hidden.
-fn without_password(path: &[String], value: &toml::Value) -> toml::Value {
-    match value.as_str() {
-        Some(url) if path == ["store", "url"] => store_url::redacted(url).into(),
-        _ => value.clone(),
+/// Whether the value at `path` is a secret, or holds one: a client secret, a URL of a store with a password, or a variable
+/// that its provider calls secret. Absent for a variable that no provider knows.
+fn is_secret(path: &[String], values: &Section, catalogue: &Catalogue) -> Option<bool> {
+    match path {
+        [section, url] if section == "store" && url == "url" => {
+            let url = values.get(path).and_then(|written| written.value.as_str());
+            Some(url.is_some_and(store_url::holds_password))
+        }
+        [section, _, client, key] if section == "connections" && client == "client" => Some(key == "secret"),
+        [section, name, vars, key] if section == "connections" && vars == "vars" => {
+            let provider = values.get(&[section.clone(), name.clone(), "provider".to_owned()])?;
+            let provider = catalogue.get(provider.value.as_str()?).ok()?;
+            provider.vars().find(|var| var.name() == key).map(Var::is_secret)
+        }
+        _ => Some(false),
     }
 }
 
-/// Variables may be shown when their provider says that they are no secret.
-fn may_be_shown(path: &[String], values: &Values, catalogue: &Catalogue) -> bool {
-    if schema::place(path) != PathKind::Setting(Kind::Secret) {
-        return true;
-    }
-    let [connections, name, section, variable] = path else { return false };
-    let provider = values.get(&[connections.clone(), name.clone(), "provider".to_owned()]);
-    let provider = provider.and_then(|SettingValue { value, .. }| catalogue.get(value.as_str()?).ok());
-    let mut vars = provider.iter().flat_map(|provider| provider.vars());
-    section == "vars" && vars.any(|known| known.name() == variable && !known.is_secret())
+/// A warning about a settings file that holds a secret and that others can read.
+pub(super) fn exposed_secret(file: &Path, values: &Section, catalogue: &Catalogue) -> Option<String> {
+    let others_can_read = fs::metadata(file).ok()?.permissions().mode() & 0o007 != 0;
+    // Of very many values none is looked at where it makes no difference.
+    let (path, _) = values.iter().take_while(|_| others_can_read).find(|(path, written)| {
+        matches!(written.origin, Origin::File { .. }) && is_secret(path, values, catalogue) == Some(true)
+    })?;
+    Some(format!(
+        "{file} holds {} and can be read by others; run `chmod 600 {file}`, or move the secret to a file of its own",
+        path.join("."),
+        file = file.display()
+    ))
 }
 
-/// A path as it would be written in TOML.
+/// A path as TOML writes it.
 fn dotted(path: &[String]) -> String {
     let bare =
         |key: &str| key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));

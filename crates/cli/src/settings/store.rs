@@ -1,4 +1,4 @@
-//! `[store]`: which store, and how it is reached.
+//! Reads `[store]`: which store, and how it is reached.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use jeton_core::secret::Secret;
 use jeton_store::PostgresOptions;
 
+use super::connections::secret_from_file;
 use super::reader::{Reader, join, text};
 use super::store_url::{self, StoreLocation};
 use super::values::path;
@@ -13,92 +14,58 @@ use super::values::path;
 /// The store of an installation.
 #[derive(Debug)]
 pub(crate) enum StoreSettings {
-    /// SQLite in this file.
+    /// The file of an SQLite database.
     Sqlite(PathBuf),
-    /// PostgreSQL.
-    Postgres(PostgresSettings),
-}
-
-/// How a database of PostgreSQL is reached.
-#[derive(Clone, Debug)]
-pub(crate) struct PostgresSettings {
-    url: Secret,
-    pool: usize,
-    pooler: bool,
-    patience: Duration,
-    migrate: bool,
-}
-
-impl PostgresSettings {
-    /// What the store is opened with.
-    pub(crate) fn options(&self) -> PostgresOptions {
-        let mut options = PostgresOptions::new(self.url.clone());
-        options.pool = self.pool;
-        options.pooler = self.pooler;
-        options.patience = self.patience;
-        options.migrate = self.migrate;
-        options
-    }
+    Postgres(Box<PostgresOptions>),
 }
 
 impl StoreSettings {
-    /// For people, without a password.
+    /// The file, or the URL without its password.
     pub(crate) fn redacted(&self) -> String {
         match self {
             Self::Sqlite(path) => path.display().to_string(),
-            Self::Postgres(settings) => store_url::redacted(settings.url.reveal()),
+            Self::Postgres(options) => store_url::redacted(options.url.reveal()),
         }
     }
 }
 
-/// Fewer connections than this could wait for each other.
-const LEAST_POOL: usize = 2;
+/// With fewer connections, calls could block each other.
+const MIN_POOL: usize = 2;
 
 /// Reads the section.
 pub(super) fn store(reader: &mut Reader<'_>, data_dir: &Path) -> StoreSettings {
-    let named = reader.read("store.url", |value| store_url::read(&text(value)?));
+    let location = reader.read("store.url", |value| store_url::read(&text(value)?));
     let pool = reader.count("store.pool", 1_000);
-    if pool < LEAST_POOL && reader.faults.iter().all(|fault| fault.setting != "store.pool") {
-        reader.fault(&path("store.pool"), format!("must be at least {LEAST_POOL}"));
+    if pool < MIN_POOL && !reader.has_fault("store.pool") {
+        reader.fault(&path("store.pool"), format!("must be at least {MIN_POOL}"));
     }
-    let pooler = reader.switch("store.pooler");
+    let pooler = reader.boolean("store.pooler");
     let patience = reader.duration("store.patience", Duration::from_secs(1));
-    let migrate = reader.switch("store.migrate");
+    let migrate = reader.boolean("store.migrate");
     let password = password(reader);
-    match named {
+    match location {
         Some(StoreLocation::Postgres(url)) => {
-            let url = match password.map(|password| store_url::with_password(&url, &password)) {
-                None => url,
-                Some(Ok(whole)) => whole,
-                Some(Err(problem)) => {
-                    reader.fault(&path("store.password_file"), problem);
-                    url
-                }
-            };
-            StoreSettings::Postgres(PostgresSettings { url, pool, pooler, patience, migrate })
+            let url = password.map_or(Ok(url.clone()), |password| store_url::with_password(&url, &password));
+            let url = url.unwrap_or_else(|problem| {
+                reader.fault(&path("store.password_file"), problem);
+                Secret::new("")
+            });
+            let options = PostgresOptions { pool, pooler, patience, migrate, ..PostgresOptions::new(url) };
+            StoreSettings::Postgres(Box::new(options))
         }
         Some(StoreLocation::Sqlite(file)) => {
             if password.is_some() {
-                let problem = "is set, and a file of SQLite has no password; leave it out";
+                let problem = "is set, and an SQLite file has no password; leave it out";
                 reader.fault(&path("store.password_file"), problem);
             }
             StoreSettings::Sqlite(join(data_dir, &file))
         }
-        // A fault is noted, so that nobody uses it.
+        // A placeholder beside the fault.
         None => StoreSettings::Sqlite(PathBuf::new()),
     }
 }
 
 fn password(reader: &mut Reader<'_>) -> Option<Secret> {
-    let name = path("store.password_file");
-    let origin = reader.values.origin(&name);
-    let file = reader.read_at(&name, text)?;
-    let file = reader.resolve(&file, origin.as_ref());
-    match super::secret_from_file(&file) {
-        Ok(secret) => Some(secret),
-        Err(problem) => {
-            reader.fault(&name, problem);
-            None
-        }
-    }
+    let file = reader.file("store.password_file")?;
+    secret_from_file(&file).map_err(|problem| reader.fault(&path("store.password_file"), problem)).ok()
 }

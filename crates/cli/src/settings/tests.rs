@@ -3,11 +3,14 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
 use std::time::Duration;
 
+use jeton_core::id::ConnectionName;
 use tempfile::TempDir;
 
 use super::*;
+use crate::env_vars::EnvVars;
 
 /// A folder with a settings file.
 struct Folder(TempDir);
@@ -47,7 +50,7 @@ fn faults(text: &str) -> Vec<String> {
 const ACME: &str = "[connections.acme]\nprovider = 'oauth2'\n[connections.acme.vars]\ntoken_url = 'https://login.example.com/token'\n";
 
 #[test]
-fn the_defaults_are_those_of_the_keeper_and_name_every_setting() {
+fn the_defaults_are_those_of_the_libraries() {
     let settings = load(&SettingSources { config: Some("/dev/null".into()), ..SettingSources::default() })
         .settings
         .unwrap();
@@ -58,23 +61,37 @@ fn the_defaults_are_those_of_the_keeper_and_name_every_setting() {
         matches!(&settings.store, StoreSettings::Sqlite(path) if path == Path::new("/dev/jeton-data/jeton.sqlite"))
     );
     assert_eq!(settings.listen.to_string(), "127.0.0.1:9095");
+}
 
-    // Settings without a default stand behind a `#` without a space.
-    let full: String = DEFAULTS
-        .lines()
-        .map(|line| {
-            line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line).to_owned() + "\n"
-        })
-        .collect();
-    let (mut values, mut faults) = (Values::default(), Vec::new());
-    document::read(&full, &|_| Origin::Default, &mut values, &mut faults);
+/// A connection with every setting that can be written beside the others, and an alias.
+const EVERY: &str = "[[alias]]\npath = '/a'\nconnection = 'acme'\nupstream = '/x'\n[connections.acme]\nprovider = 'oauth2'\n\
+    [connections.acme.vars]\ntoken_url = 'https://login.example.com/token'\n[connections.acme.client]\nid = 'me'\n";
+
+#[test]
+fn every_setting_is_read_and_rejects_a_value_of_the_wrong_type_with_its_line() {
+    let (mut values, mut faults) = (values::Section::default(), Vec::new());
+    document::read(&schema::examples(), &|_| fault::Origin::Default, &mut values, &mut faults);
     assert_eq!(faults, []);
-    let written: Vec<String> = values.iter().map(|(path, _)| path.join(".")).collect();
-    for (name, _) in schema::SETTINGS {
-        let name = name.replace("vars.*", "vars.VARIABLE").replace("alias.*", "alias.0").replace('*', "NAME");
-        assert!(written.contains(&name), "config.default.toml does not say {name}");
+    for (path, _) in values.iter() {
+        let name = path.join(".").replace("NAME", "acme").replace("VARIABLE", "scope");
+        // A date: no setting takes one.
+        let mut table: toml::Table = EVERY.parse().unwrap();
+        let date = toml::Value::from(toml::value::Datetime::from_str("1979-05-27").unwrap());
+        if name == "alias.0" {
+            table["alias"].as_array_mut().unwrap()[0] = date;
+        } else {
+            let keys: Vec<&str> = name.split('.').collect();
+            let (key, above) = keys.split_last().unwrap();
+            let section = above.iter().fold(&mut table, |table, key| {
+                table.entry(*key).or_insert_with(|| toml::Table::new().into()).as_table_mut().unwrap()
+            });
+            section.insert((*key).to_owned(), date);
+        }
+        let faults = self::faults(&table.to_string());
+        let of_it: Vec<_> = faults.iter().filter(|fault| fault.contains(&format!(": {name}: "))).collect();
+        assert_eq!(of_it.len(), 1, "{name}: {faults:?}");
+        assert!(of_it[0].starts_with("jeton.toml:"), "{of_it:?}");
     }
-    assert_eq!(written.len(), schema::SETTINGS.len());
 }
 
 #[test]
@@ -93,7 +110,7 @@ fn later_places_cover_earlier_ones_and_each_value_knows_where_it_came_from() {
     let settings = loaded.settings.unwrap();
     assert_eq!(settings.keeper.wait, Duration::from_secs(3));
     assert_eq!(settings.data_dir, folder.path("d"));
-    assert!(settings.level_asked);
+    assert!(settings.level_is_explicit);
 }
 
 #[test]

@@ -69,7 +69,7 @@ impl DemoRun {
         let workdir = Workdir::make()?;
         let settings = workdir.settle(&connections, address, store, flags)?;
         // What goes wrong is shown by the demo itself, and much does: log lines are for those who ask for them.
-        if settings.level_asked && !quiet {
+        if settings.level_is_explicit && !quiet {
             telemetry::begin(&settings.level, settings.format).map_err(|error| {
                 CommandError::new(ErrorCode::SystemRefused, format!("log lines cannot be written: {error}"))
             })?;

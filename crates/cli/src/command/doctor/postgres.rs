@@ -6,16 +6,16 @@ use jeton_store::postgres::{Inspection, inspect};
 use super::report::Report;
 use super::store::{STORE, outdated};
 use crate::app::HostEnv;
-use crate::settings::PostgresSettings;
+use jeton_store::PostgresOptions;
 
 /// Looks at the database; absent where there is nothing to go on with.
 pub(super) async fn check(
-    settings: &PostgresSettings,
+    options: &PostgresOptions,
     host: &HostEnv,
     report: &mut Report,
 ) -> Option<Inspection> {
     let before = host.clock.now();
-    let looked = inspect(&settings.options()).await;
+    let looked = inspect(options).await;
     let after = host.clock.now();
     let found = match looked {
         Ok(found) => found,

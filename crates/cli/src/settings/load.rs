@@ -1,0 +1,173 @@
+//! Reads the layers of settings: defaults, settings file, environment, flags.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jeton_core::keep::provider::Catalogue;
+use jeton_core::secret::Secret;
+
+use super::assemble::{Settings, assemble};
+use super::document;
+use super::fault::{Origin, SettingFault};
+use super::reader::Reader;
+use super::schema::{self, DEFAULTS, PathKind};
+use super::show::exposed_secret;
+use super::values::{Section, path};
+use crate::env_vars::{EnvVars, KEY_VARIABLE};
+
+/// The settings file that is read where none is named.
+const DEFAULT_FILE: &str = "jeton.toml";
+
+/// The variables of the amoCRM gateway, and the settings that they set: they make a connection `amocrm`, with its aliases,
+/// without a settings file. A settings file overrides them.
+const AMO_VARIABLES: [(&str, &str); 5] = [
+    ("AMO_DOMAIN", "connections.amocrm.vars.domain"),
+    ("AMO_CLIENT_ID", "connections.amocrm.client.id"),
+    ("AMO_CLIENT_SECRET", "connections.amocrm.client.secret"),
+    ("AMO_REDIRECT_URI", "connections.amocrm.client.redirect_uri"),
+    ("TOKEN_STORAGE_PATH", "connections.amocrm.import"),
+];
+
+/// Where settings come from, besides the defaults.
+#[derive(Debug, Default)]
+pub(crate) struct SettingSources {
+    /// The file of `--config`.
+    pub(crate) config: Option<PathBuf>,
+    /// Flags that are settings: the flag, the setting, its text.
+    pub(crate) flags: Vec<(&'static str, String, String)>,
+    pub(crate) environment: EnvVars,
+}
+
+/// What was read, right or wrong.
+pub(crate) struct LoadedSettings {
+    pub(crate) values: Section,
+    pub(crate) catalogue: Catalogue,
+    /// The names of providers from files of the operator.
+    pub(crate) added_providers: Vec<String>,
+    pub(crate) warnings: Vec<String>,
+    /// The settings, or everything that is wrong with them.
+    pub(crate) settings: Result<Settings, Vec<SettingFault>>,
+}
+
+impl LoadedSettings {
+    /// Everything that is wrong with the settings.
+    pub(crate) fn faults(&self) -> &[SettingFault] {
+        self.settings.as_ref().err().map_or(&[], Vec::as_slice)
+    }
+}
+
+/// The path of the settings file, whether it exists or not.
+pub(crate) fn settings_file(sources: &SettingSources) -> PathBuf {
+    sources.config.clone().unwrap_or_else(|| DEFAULT_FILE.into())
+}
+
+/// Reads all settings. Opens only the files that they name.
+pub(crate) fn load(sources: &SettingSources) -> LoadedSettings {
+    let file = settings_file(sources);
+    match fs::read_to_string(&file) {
+        Ok(text) => load_text(sources, &file, &text),
+        Err(error) if error.kind() == ErrorKind::NotFound && sources.config.is_none() => {
+            load_layers(sources, None, Vec::new())
+        }
+        Err(error) => {
+            let shown = file.display();
+            let problem =
+                format!("the settings file {shown} cannot be read: {error}; name another with --config");
+            load_layers(sources, None, vec![SettingFault::new(None, "", problem)])
+        }
+    }
+}
+
+/// Reads all settings as they would be if the settings file `file` held `text`.
+pub(crate) fn load_text(sources: &SettingSources, file: &Path, text: &str) -> LoadedSettings {
+    load_layers(sources, Some((file, text)), Vec::new())
+}
+
+fn load_layers(
+    sources: &SettingSources,
+    file: Option<(&Path, &str)>,
+    mut faults: Vec<SettingFault>,
+) -> LoadedSettings {
+    let mut values = Section::default();
+    document::read(DEFAULTS, &|_| Origin::Default, &mut values, &mut faults);
+    read_amo_variables(&sources.environment, &mut values, &mut faults);
+    if let Some((file, text)) = file {
+        let shown = Arc::from(file.display().to_string());
+        let origin = |line| Origin::File { path: Arc::clone(&shown), line };
+        document::read(text, &origin, &mut values, &mut faults);
+    }
+    read_environment(&sources.environment, &mut values, &mut faults);
+    for (flag, name, text) in &sources.flags {
+        faults.extend(set_text(&path(name), text, Origin::Flag(flag), &mut values).err());
+    }
+    let folder = file.and_then(|(file, _)| file.parent()).unwrap_or(Path::new(""));
+    let assembled = assemble(Reader { values: &values, environment: &sources.environment, faults, folder });
+    let warnings = file.and_then(|(file, _)| exposed_secret(file, &values, &assembled.catalogue));
+    LoadedSettings {
+        values,
+        catalogue: assembled.catalogue,
+        added_providers: assembled.added_providers,
+        warnings: warnings.into_iter().collect(),
+        settings: assembled.settings,
+    }
+}
+
+fn read_amo_variables(environment: &EnvVars, values: &mut Section, faults: &mut Vec<SettingFault>) {
+    // Other programs have variables named TOKEN_STORAGE_PATH too.
+    if !matches!(environment.get("AMO_CLIENT_ID"), Ok(Some(_))) {
+        return;
+    }
+    for (setting, text) in [("connections.amocrm.provider", "amocrm"), ("connections.amocrm.aliases", "true")]
+    {
+        let origin = Origin::Environment("AMO_CLIENT_ID".to_owned());
+        faults.extend(set_text(&path(setting), text, origin, values).err());
+    }
+    for (variable, setting) in AMO_VARIABLES {
+        if !matches!(environment.get(variable), Ok(None)) {
+            set_variable(variable, &path(setting), environment, values, faults);
+        }
+    }
+}
+
+fn read_environment(environment: &EnvVars, values: &mut Section, faults: &mut Vec<SettingFault>) {
+    for (variable, name) in environment.settings() {
+        if variable == KEY_VARIABLE {
+            continue;
+        }
+        let mut path = path(&name.to_lowercase().replace("__", "."));
+        // The name of a variable holds neither dashes nor dots, which names of connections may.
+        if let [section, connection, ..] = path.as_mut_slice()
+            && section == "connections"
+            && let Some(known) =
+                values.connections().find(|known| known.replace(['-', '.'], "_") == *connection)
+        {
+            known.clone_into(connection);
+        }
+        set_variable(variable, &path, environment, values, faults);
+    }
+}
+
+fn set_variable(
+    variable: &str,
+    path: &[String],
+    environment: &EnvVars,
+    values: &mut Section,
+    faults: &mut Vec<SettingFault>,
+) {
+    let origin = Origin::Environment(variable.to_owned());
+    let set = match environment.get(variable) {
+        Ok(text) => set_text(path, text.as_ref().map_or("", Secret::reveal), origin, values),
+        Err(problem) => Err(SettingFault::new(Some(origin), path.join("."), problem)),
+    };
+    faults.extend(set.err());
+}
+
+fn set_text(path: &[String], text: &str, origin: Origin, values: &mut Section) -> Result<(), SettingFault> {
+    let value = match schema::path_kind(path) {
+        PathKind::Setting(example) => schema::from_text(example, text),
+        _ => text.into(),
+    };
+    values.set(path, value, origin)
+}
