@@ -1,54 +1,39 @@
-//! `cargo xtask check-arch`: holds the tree to its arrows, its map, its sizes and its names.
+//! `cargo xtask check-arch`: holds the tree to its arrows, its map, its sizes, its names and its words.
 
 mod arrows;
+mod breach;
+mod circles;
 mod manifest;
 mod map;
+mod modules;
 mod sources;
+mod syntax;
 #[cfg(test)]
 mod tests;
+mod texts;
+mod types;
 
-use std::fmt;
 use std::path::Path;
 
 use anyhow::{Result, bail};
 
 use crate::report;
+use breach::{Breach, Rule};
+use modules::Modules;
+use sources::Source;
 
-/// One place that breaks a rule.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Breach {
-    /// The file or folder, from the root of the project.
-    place: String,
-    /// The rule, and how it is broken.
-    rule: String,
-    /// Whether it fails the check; otherwise it is a warning.
-    fatal: bool,
-}
+/// Rules that the tree does not keep yet: they warn.
+const ONLY_WARN: [Rule; 6] =
+    [Rule::Circles, Rule::Impls, Rule::Types, Rule::Sizes, Rule::Words, Rule::Subjects];
 
-impl Breach {
-    fn error(place: impl Into<String>, rule: impl Into<String>) -> Self {
-        Self { place: place.into(), rule: rule.into(), fatal: true }
-    }
-
-    fn warning(place: impl Into<String>, rule: impl Into<String>) -> Self {
-        Self { fatal: false, ..Self::error(place, rule) }
-    }
-}
-
-impl fmt::Display for Breach {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let weight = if self.fatal { "error" } else { "warning" };
-        write!(f, "{weight}: {}: {}", self.place, self.rule)
-    }
-}
-
-/// Checks the tree below `root` and reports.
+/// Checks the tree below `root`, and prints what breaks a rule.
 ///
 /// # Errors
 /// A rule is broken, or the tree cannot be read.
 pub(crate) fn run(root: &Path) -> Result<()> {
-    let breaches = check(root)?;
-    for breach in &breaches {
+    let mut breaches = check(root)?;
+    for breach in &mut breaches {
+        breach.fatal &= !ONLY_WARN.contains(&breach.rule);
         report::line(&breach.to_string());
     }
     match breaches.iter().filter(|breach| breach.fatal).count() {
@@ -57,12 +42,36 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     }
 }
 
-/// Everything in the tree below `root` that breaks a rule, in order of place.
+/// Prints how many lines of Rust each crate has.
+///
+/// # Errors
+/// The tree cannot be read.
+pub(crate) fn lines(root: &Path) -> Result<()> {
+    for line in sources::lines(&read(root)?) {
+        report::line(&line);
+    }
+    Ok(())
+}
+
+/// The Rust files, with those marked that no crate reaches without its tests.
+fn read(root: &Path) -> Result<Vec<Source>> {
+    let mut sources = sources::read_all(root)?;
+    let used = Modules::of(&sources).files();
+    (0..).zip(&mut sources).for_each(|(file, source)| source.test = !used.contains(&file));
+    Ok(sources)
+}
+
+/// Everything in the tree below `root` that breaks a rule, in order of rule and place.
 fn check(root: &Path) -> Result<Vec<Breach>> {
     let manifests = manifest::read_all(root)?;
+    let sources = read(root)?;
+    let modules = Modules::of(&sources);
     let mut breaches = arrows::check(&manifests);
     breaches.extend(map::check(root, &manifests)?);
-    breaches.extend(sources::check(root)?);
+    breaches.extend(circles::check(&sources, &modules));
+    breaches.extend(types::check(&sources, &modules));
+    breaches.extend(sources::check(&sources));
+    breaches.extend(texts::check(root, &sources)?);
     breaches.sort();
     Ok(breaches)
 }

@@ -35,6 +35,8 @@ enum Task {
     Test(test_run::Options),
     /// Holds the tree to the arrows of ARCHITECTURE.md, the sizes and the names
     CheckArch,
+    /// Counts the lines of Rust by crate
+    Lines,
     /// Kills, pauses and restarts real processes while a strict provider rotates their tokens, then judges every loss
     Soak(soak::Options),
     /// Rotates a one-time refresh token of a server that others wrote, while many clients use the access token
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Test(options) => test_run::run(&options),
         Task::CheckArch => arch::run(jeton_testkit::project_root()),
+        Task::Lines => arch::lines(jeton_testkit::project_root()),
         Task::Soak(options) => soak::run(&options),
         Task::KeepAlive(options) => keep_alive::run(&options),
         Task::Stampede(options) => stampede::run(&options),

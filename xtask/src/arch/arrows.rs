@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Breach;
+use super::breach::{Breach, Rule};
 use super::manifest::Manifest;
 
 /// The arrows. Every crate may depend on `core` besides.
@@ -39,7 +39,7 @@ fn arrows_of(manifest: &Manifest) -> Vec<Breach> {
     let name = manifest.name.as_str();
     let Some((_, allowed)) = ARROWS.iter().find(|(from, _)| *from == name) else {
         let rule = format!("no arrow is drawn for the crate `{name}`: draw it in xtask/src/arch/arrows.rs");
-        return vec![Breach::error(&manifest.place, rule)];
+        return vec![Breach::error(Rule::Arrows, &manifest.place, rule)];
     };
     let free = |to: &str| to == "core" && name != "core" || allowed.contains(&to);
     let forbidden = Manifest::own(&manifest.needs).filter(|to| !free(to)).map(|to| {
@@ -48,12 +48,16 @@ fn arrows_of(manifest: &Manifest) -> Vec<Breach> {
             may.insert(0, "core");
         }
         let may = if may.is_empty() { "no crate of this project".to_owned() } else { may.join(", ") };
-        Breach::error(&manifest.place, format!("`{name}` must not depend on `{to}`; it may depend on {may}"))
+        Breach::error(
+            Rule::Arrows,
+            &manifest.place,
+            format!("`{name}` must not depend on `{to}`; it may depend on {may}"),
+        )
     });
     let in_tests = tests_need(manifest).filter(|to| !free(to) && !FOR_TESTS.contains(to)).map(|to| {
         let rule =
             format!("the tests of `{name}` must not depend on `{to}`; they may add {}", FOR_TESTS.join(", "));
-        Breach::error(&manifest.place, rule)
+        Breach::error(Rule::Arrows, &manifest.place, rule)
     });
     forbidden.chain(in_tests).collect()
 }
@@ -67,7 +71,7 @@ fn io_in_core(manifest: &Manifest) -> Vec<Breach> {
     let banned =
         NOT_IN_CORE.iter().filter(|package| manifest.name == "core" && manifest.needs.contains(**package));
     let rule = |package| format!("`core` has the rules and no I/O: it must not depend on `{package}`");
-    banned.map(|package| Breach::error(&manifest.place, rule(package))).collect()
+    banned.map(|package| Breach::error(Rule::Arrows, &manifest.place, rule(package))).collect()
 }
 
 /// The first circle among the crates of this project, tests included: with one, a crate is compiled twice and its types differ
@@ -79,7 +83,11 @@ fn circle(manifests: &[Manifest]) -> Option<Breach> {
         .collect();
     let path = edges.keys().find_map(|start| way_back(&edges, start, &mut vec![start]))?;
     let place = &manifests.iter().find(|m| m.name == path[0])?.place;
-    Some(Breach::error(place, format!("the crates depend on each other in a circle: {}", path.join(" -> "))))
+    Some(Breach::error(
+        Rule::Arrows,
+        place,
+        format!("the crates depend on each other in a circle: {}", path.join(" -> ")),
+    ))
 }
 
 fn way_back<'a>(

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::Breach;
+use super::breach::{Breach, Rule};
 use super::manifest::Manifest;
 
 const MAP: &str = "ARCHITECTURE.md";
@@ -18,13 +18,14 @@ pub(super) fn check(root: &Path, manifests: &[Manifest]) -> Result<Vec<Breach>> 
         manifests.iter().filter(|m| m.name != "xtask").map(|m| format!("crates/{}", m.name)).collect();
     let missing = there.difference(&drawn).map(|folder| {
         Breach::error(
+            Rule::Map,
             folder,
             format!("the map in {MAP} does not show this crate: add a row `| {folder} | ... |`"),
         )
     });
-    let stale = drawn
-        .difference(&there)
-        .map(|folder| Breach::error(MAP, format!("the map shows `{folder}`, and there is no such folder")));
+    let stale = drawn.difference(&there).map(|folder| {
+        Breach::error(Rule::Map, MAP, format!("the map shows `{folder}`, and there is no such folder"))
+    });
     Ok(missing.chain(stale).collect())
 }
 
