@@ -8,7 +8,7 @@ use std::sync::Arc;
 use jeton_core::entropy::{Entropy, SystemEntropy};
 use jeton_core::time::{Clock, SystemClock};
 use jeton_issuer::{Access, Environment};
-use jeton_keeper::{Installation, Joining, Ports, Vault};
+use jeton_keeper::{Installation, JoinMode, Ports, Vault};
 use jeton_store::{PostgresStore, ServerStore, SqliteOptions, SqliteStore};
 
 use crate::command_error::CommandError;
@@ -64,7 +64,7 @@ pub(crate) async fn open_installation(
     reject_network_dir(&settings.data_dir)?;
     let store = open_store(settings, host).await?;
     if matches!(settings.store, StoreSettings::Postgres(_)) {
-        Installation::join(&*store, &settings.data_dir, Joining::IfNew, &*host.entropy).await?;
+        Installation::join(&*store, &settings.data_dir, JoinMode::IfNew, &*host.entropy).await?;
     }
     let installation =
         Installation::open(&*store, &settings.data_dir, &settings.key, &*host.clock, &*host.entropy).await?;

@@ -10,7 +10,7 @@ use hyper::upgrade::OnUpgrade;
 use jeton_core::access::Need;
 use jeton_core::keep::provider::Definition;
 use jeton_issuer::{AccessError, Caller};
-use jeton_keeper::{Call, TokenError, TokenRequest, Verdict};
+use jeton_keeper::{ApiVerdict, Call, TokenError, TokenRequest};
 use tokio::sync::OwnedSemaphorePermit;
 use url::Url;
 
@@ -114,7 +114,7 @@ async fn attempt(gate: &Gate, errand: &mut Errand, entry: &mut Entry) -> Result<
         }
     }
     if !refused && is_taken(reply.head.status) {
-        gate.vault.note(&errand.connection, &call, Verdict::Accepted);
+        gate.vault.note_verdict(&errand.connection, &call, ApiVerdict::Accepted);
     }
     if let Some(wait) = reply.asks_to_wait(gate.clock.now()) {
         gate.rates.remember(&errand.connection, wait);
@@ -138,7 +138,7 @@ async fn is_refused(gate: &Gate, errand: &Errand, call: &Call, reply: &mut Reply
     let definition = gate.vault.definition(&errand.connection)?;
     let refused = reply.says_expired(definition, gate.settings.idle_timeout).await?;
     if refused {
-        gate.vault.note(&errand.connection, call, Verdict::Refused);
+        gate.vault.note_verdict(&errand.connection, call, ApiVerdict::Refused);
     }
     Ok(refused)
 }
@@ -253,9 +253,9 @@ async fn load(gate: &Gate, errand: &Errand, call: &Call) -> Result<Load, Refusal
 /// The API refused the token: compares it with the one that is stored, and refreshes where it is the same. `None` where
 /// refreshing did not help a moment ago: then the API's own answer passes through.
 async fn cure(gate: &Gate, caller: &Caller, name: &str, refused: &Call) -> Result<Option<Call>, Refusal> {
-    match gate.vault.cure(name, refused, TokenRequest::default()).await {
+    match gate.vault.replace_refused(name, refused, TokenRequest::default()).await {
         Ok(call) => Ok(Some(call)),
-        Err(TokenError::Braked { .. }) => Ok(None),
+        Err(TokenError::RejectedAgain { .. }) => Ok(None),
         Err(error) => Err(gate.without_token(caller, error).await),
     }
 }

@@ -12,7 +12,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use jeton_core::keep::provider::ApiBase;
 use jeton_core::time::Clock;
-use jeton_keeper::Reach;
+use jeton_keeper::Dialer;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::task::TaskTracker;
 
@@ -68,7 +68,7 @@ impl Lease {
 /// The way to all APIs.
 #[derive(Debug)]
 pub(crate) struct Upstreams {
-    reach: Reach,
+    reach: Dialer,
     pool: Arc<Pool>,
     /// The tasks that move the bytes of connections.
     tasks: TaskTracker,
@@ -88,7 +88,7 @@ enum Unanswered {
 impl Upstreams {
     pub(crate) fn new(clock: Arc<dyn Clock>, tasks: TaskTracker, settings: &Settings) -> Self {
         Self {
-            reach: Reach::new(clock, settings.allow_private_captured_hosts, &settings.roots),
+            reach: Dialer::new(clock, settings.allow_private_captured_hosts, &settings.roots),
             pool: Arc::default(),
             tasks,
             connect: settings.connect_timeout,

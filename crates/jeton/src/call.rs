@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use jeton_core::keep::provider::Injection;
-use jeton_keeper::{Call, TokenError, TokenRequest, Verdict};
+use jeton_keeper::{ApiVerdict, Call, TokenError, TokenRequest};
 use url::{Host, Url};
 
 use crate::error::NoToken;
@@ -70,9 +70,9 @@ impl Caller {
         let definition = keeper.definition(&self.name);
         let refused = definition.is_ok_and(|definition| definition.api_expired(status.as_u16(), None));
         if refused {
-            keeper.note(&self.name, call, Verdict::Refused);
+            keeper.note_verdict(&self.name, call, ApiVerdict::Refused);
         } else if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS {
-            keeper.note(&self.name, call, Verdict::Accepted);
+            keeper.note_verdict(&self.name, call, ApiVerdict::Accepted);
         }
         refused
     }
@@ -80,10 +80,10 @@ impl Caller {
     /// What the same call is made with once its token was refused; `None` where another token does not help, or is not
     /// to be had: then the API's own answer goes to the caller.
     pub(crate) async fn call_again(&self, refused: &Call) -> Option<Call> {
-        match self.vault.keeper().cure(&self.name, refused, TokenRequest::default()).await {
+        match self.vault.keeper().replace_refused(&self.name, refused, TokenRequest::default()).await {
             Ok(call) => (call.token.fingerprint != refused.token.fingerprint).then_some(call),
             // There may be one for every call of an API that refuses for another reason than the token.
-            Err(error @ TokenError::Braked { .. }) => {
+            Err(error @ TokenError::RejectedAgain { .. }) => {
                 tracing::debug!(connection = %self.name, %error, "the API refused the token, and another does not help");
                 None
             }

@@ -9,7 +9,7 @@ use jeton_core::keep::ports::StoreError;
 use jeton_core::secret::Secret;
 use jeton_core::time::{Clock, SystemClock};
 #[cfg(feature = "postgres")]
-use jeton_keeper::Joining;
+use jeton_keeper::JoinMode;
 use jeton_keeper::{Installation, InstallationError, KeySource};
 use jeton_store::{FileOptions, FileStore, MemoryStore, Store};
 #[cfg(feature = "postgres")]
@@ -147,13 +147,13 @@ impl Place {
         #[cfg(feature = "postgres")]
         if let Self::Postgres { .. } = self {
             let join = |joining| Installation::join(store, data_dir, joining, entropy);
-            join(Joining::IfNew).await?;
+            join(JoinMode::IfNew).await?;
             let installation = open().await?;
             if !adopt || !installation.on_hold() {
                 return Ok(installation);
             }
             // Others belong to this database already: it stays what it is, and this data directory follows it.
-            join(Joining::InAnyCase).await?;
+            join(JoinMode::InAnyCase).await?;
             return open().await;
         }
         let mut installation = open().await?;

@@ -48,7 +48,7 @@ impl Vault {
     /// for all who say the same.
     ///
     /// # Errors
-    /// As [`Vault::token`]; and [`TokenError::Braked`] where a token fresh from such a refresh was refused again: then
+    /// As [`Vault::token`]; and [`TokenError::RejectedAgain`] where a token fresh from such a refresh was refused again: then
     /// refreshing does not help, and nothing is sent for a minute, doubling up to an hour.
     pub async fn reject(&self, name: &str, refused: &Token) -> Result<Token, NoToken> {
         self.reject_with(name, refused, TokenRequest::default()).await

@@ -9,7 +9,7 @@ use jeton_core::keep::provider::ErrorClass;
 use jeton_core::problem::Problem;
 use jeton_core::time::Timestamp;
 
-use crate::high_water::Hold;
+use crate::memory::high_water::Hold;
 
 /// Why a caller gets no token. Every text says what to do; none holds a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,9 +65,9 @@ pub enum TokenError {
     /// A backup was put in place of the database, and nothing is spent until a person says so.
     #[error(
         "{}; put the newer database back, or `jeton adopt` goes on with this one, and what was spent since must be \
-         connected again", Hold::WentBack { found: *found, seen: *seen }
+         connected again", Hold::RolledBack { found: *found, seen: *seen }
     )]
-    WentBack {
+    RolledBack {
         /// Where the store is.
         found: Revision,
         /// Where it had been.
@@ -110,7 +110,7 @@ pub enum TokenError {
         "the API refused a token of `{name}` that had just been refreshed for the same reason, so refreshing does not \
          help; check the permissions of the grant"
     )]
-    Braked {
+    RejectedAgain {
         /// The connection.
         name: ConnectionName,
         /// How long nothing is spent for rejections.
@@ -171,11 +171,11 @@ impl TokenError {
             Self::Dead { .. } => "REAUTHORIZATION_REQUIRED",
             Self::Interrupted { .. } => "INTERRUPTED",
             Self::Paused { .. } => "PAUSED",
-            Self::OnHold | Self::WentBack { .. } => "ON_HOLD",
+            Self::OnHold | Self::RolledBack { .. } => "ON_HOLD",
             Self::Failed { .. } => "REFRESH_FAILED",
             Self::CoolingDown { .. } => "COOLING_DOWN",
             Self::WaitTimeout { .. } => "WAIT_TIMEOUT",
-            Self::Braked { .. } => "REJECTED_AGAIN",
+            Self::RejectedAgain { .. } => "REJECTED_AGAIN",
             Self::Busy { .. } => "BUSY",
             Self::Store { .. } => "STORE_UNAVAILABLE",
             Self::Definition { .. } => "DEFINITION_UNUSABLE",
@@ -188,7 +188,9 @@ impl TokenError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Failed { retry_after, .. } => *retry_after,
-            Self::CoolingDown { retry_after, .. } | Self::Braked { retry_after, .. } => Some(*retry_after),
+            Self::CoolingDown { retry_after, .. } | Self::RejectedAgain { retry_after, .. } => {
+                Some(*retry_after)
+            }
             Self::Busy { .. } | Self::Store { .. } | Self::ShuttingDown | Self::WaitTimeout { .. } => {
                 Some(Duration::from_secs(1))
             }
@@ -204,11 +206,11 @@ impl TokenError {
             Self::Dead { .. } => (424, "A person must consent again"),
             Self::Interrupted { .. } => (503, "The outcome of a refresh is not known"),
             Self::Paused { .. } => (409, "The connection is paused"),
-            Self::OnHold | Self::WentBack { .. } => (503, "The installation is on hold"),
+            Self::OnHold | Self::RolledBack { .. } => (503, "The installation is on hold"),
             Self::Failed { .. } => (503, "The refresh failed"),
             Self::CoolingDown { .. } => (503, "The connection cools down after a failure"),
             Self::WaitTimeout { .. } => (504, "The refresh takes longer than the caller waits"),
-            Self::Braked { .. } => (409, "Refreshing does not cure the rejection"),
+            Self::RejectedAgain { .. } => (409, "Refreshing does not cure the rejection"),
             Self::Busy { .. } => (503, "Too much at once"),
             Self::Store { .. } => (503, "The store is not available"),
             Self::Definition { .. } => (500, "The connection cannot be used as it is defined"),

@@ -16,9 +16,9 @@ use jeton_core::seal::{KeyRing, SealError, Sealer};
 use jeton_core::secret::Secret;
 use jeton_core::time::Clock;
 
-use crate::extras::Extras;
-use crate::high_water::{self, Hold};
-use crate::sealed::open_tokens;
+use crate::memory::high_water::{self, Hold};
+use crate::token_crypto::unseal_tokens;
+use crate::token_metadata::TokenMetadata;
 
 const INSTANCE_FILE: &str = "instance";
 
@@ -92,7 +92,7 @@ pub enum InstallationError {
 
 /// Which data directories join a store that many machines share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Joining {
+pub enum JoinMode {
     /// Those that belong to no store yet: of new nodes.
     IfNew,
     /// Also one that belongs to another store, because an operator says so.
@@ -126,7 +126,7 @@ impl Installation {
         make_directory(data_dir, entropy)?;
         let known = match store.identity().await? {
             Some(identity) => identity,
-            None => found(store, data_dir, key, clock, entropy).await?,
+            None => initialise(store, data_dir, key, clock, entropy).await?,
         };
         let mut installation = Self::of(&known, store.revision().await?, data_dir, key)?;
         if installation.hold.is_none() && store.is_copy().await? {
@@ -140,18 +140,18 @@ impl Installation {
     pub async fn join(
         store: &dyn Maintenance,
         data_dir: &Path,
-        joining: Joining,
+        joining: JoinMode,
         entropy: &dyn Entropy,
     ) -> Result<(), InstallationError> {
         let Some(identity) = store.identity().await? else { return Ok(()) };
         make_directory(data_dir, entropy)?;
         let how = match joining {
-            Joining::IfNew => Publish::UnlessThere,
-            Joining::InAnyCase => Publish::Replace,
+            JoinMode::IfNew => Publish::UnlessThere,
+            JoinMode::InAnyCase => Publish::Replace,
         };
         let path = data_dir.join(INSTANCE_FILE);
         publish(&path, |file| instance_text(identity.instance, file), how, entropy)?;
-        if joining == Joining::InAnyCase {
+        if joining == JoinMode::InAnyCase {
             // The other nodes know it by its instance id.
             store.adopt(identity.instance).await?;
             // Whatever this data directory has seen before, it follows the store from where that is now.
@@ -178,13 +178,13 @@ impl Installation {
         let copied = (read_instance(data_dir)? != Some(known.instance)).then_some(Hold::Copied);
         let mark = high_water::read(data_dir).map_err(|source| unusable_mark(data_dir, source))?;
         let went_back = mark.filter(|mark| revision < *mark);
-        let went_back = went_back.map(|seen| Hold::WentBack { found: revision, seen });
+        let went_back = went_back.map(|seen| Hold::RolledBack { found: revision, seen });
         let hold = copied.or(went_back);
         Ok(Self { sealer, data_dir: data_dir.to_owned(), seen: revision, hold })
     }
 
     /// Whether this data directory belongs to a store already, whichever.
-    pub fn is_settled(data_dir: &Path) -> bool {
+    pub fn is_initialised(data_dir: &Path) -> bool {
         data_dir.join(INSTANCE_FILE).exists()
     }
 
@@ -193,8 +193,8 @@ impl Installation {
         let opened = row
             .tokens
             .as_ref()
-            .and_then(|tokens| open_tokens(&self.sealer, &row.name, row.generation, tokens).ok());
-        Extras::from_text(opened.and_then(|opened| opened.extras).as_ref()).vars
+            .and_then(|tokens| unseal_tokens(&self.sealer, &row.name, row.generation, tokens).ok());
+        TokenMetadata::from_text(opened.and_then(|opened| opened.extras).as_ref()).vars
     }
 
     /// Takes a copied or restored database over: store and data directory get a new instance id in common, so that
@@ -230,7 +230,7 @@ impl Installation {
 
 /// Makes key, instance file and identity of a new installation. Several processes may do so at once: the first to
 /// publish each of them wins, and all of them go on with the winner's.
-async fn found(
+async fn initialise(
     store: &dyn Maintenance,
     data_dir: &Path,
     key: &KeySource,

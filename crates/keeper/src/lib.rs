@@ -1,62 +1,113 @@
 //! How connections stay alive.
 //!
-//! The flow of one refresh: due, asked for, or rejected -> join this process's flight for the connection ->
-//! *claim* in the store -> *redeem* upstream, in a detached task -> *commit* -> publish to memory and waiters.
+//! One refresh: due, asked for, or rejected -> join this process's refresh of the connection -> *claim* in the store ->
+//! *redeem* upstream, in a detached task -> *commit* -> memory and everybody who waits.
 //!
-//! * [`Vault`]: the way in. It gives living tokens, and refreshes them.
+//! * [`Vault`]: the entry point. It gives living tokens, and refreshes them.
 //! * [`Installation`]: what a data directory and a store must agree on before anything is spent.
 //! * [`Settings`]: the times and limits.
 #![warn(missing_docs)]
 
-mod budget;
-mod call;
-mod connect;
-mod consent;
-mod contact;
-mod deliver;
 mod error;
-mod examine;
-mod extras;
-mod flight;
-mod follow;
-mod helped;
-mod high_water;
-mod housemates;
 mod installation;
-mod introspect;
-mod load;
-mod memory;
-mod node;
-mod operate;
-mod outbound;
-mod published;
-mod reach;
-mod reconciler;
-mod redeem;
-mod refresh;
-mod sealed;
-mod serve;
 mod settings;
 mod shared;
-mod spill;
-mod status;
-mod token;
+mod token_crypto;
+mod token_metadata;
 mod vault;
 
-pub use call::{Call, Verdict};
-pub use consent::{
-    Asking, Brought, ConsentError, ConsentStatus, Consented, Invitation, Prospect, TerminalConsent,
-};
+/// What is stored, as this process knows it: callers are answered from here.
+mod memory {
+    pub(crate) mod apply;
+    pub(crate) mod cache;
+    pub(crate) mod follow;
+    pub(crate) mod high_water;
+    pub(crate) mod load;
+}
+
+/// What callers get.
+mod tokens {
+    pub(crate) mod api_call;
+    pub(crate) mod early_expiry;
+    pub(crate) mod get;
+    pub(crate) mod rejected;
+    pub(crate) mod request;
+    pub(crate) mod single_flight;
+    pub(crate) mod wait;
+}
+
+/// How a token set becomes a new one.
+mod refresh {
+    pub(crate) mod attempt;
+    pub(crate) mod budget;
+    pub(crate) mod consequence;
+    pub(crate) mod introspect;
+    pub(crate) mod reconciler;
+    pub(crate) mod record;
+    pub(crate) mod redeem;
+    pub(crate) mod reread;
+    pub(crate) mod run;
+    pub(crate) mod store_writer;
+    pub(crate) mod withdraw;
+}
+
+/// How a person's consent becomes a grant.
+mod consent {
+    pub(crate) mod error;
+    pub(crate) mod exchange;
+    pub(crate) mod link;
+    pub(crate) mod progress;
+    pub(crate) mod reread;
+    pub(crate) mod terminal;
+}
+
+/// The other nodes on the same store.
+mod peers {
+    pub(crate) mod data_dir_nodes;
+    pub(crate) mod heartbeat;
+    pub(crate) mod peer_liveness;
+}
+
+/// Where a reply is stored while the store does not take it.
+mod spill {
+    pub(crate) mod inspect;
+    pub(crate) mod slot_file;
+    pub(crate) mod slots;
+}
+
+/// Requests to token endpoints.
+mod outbound {
+    pub(crate) mod dial;
+    pub(crate) mod exchange;
+    pub(crate) mod guard;
+    pub(crate) mod probe;
+    pub(crate) mod roots;
+}
+
+/// What operators do to connections, and what they see of them.
+mod operator {
+    pub(crate) mod commands;
+    pub(crate) mod connection_check;
+    pub(crate) mod status;
+    pub(crate) mod take_over;
+}
+
+pub use consent::error::ConsentError;
+pub use consent::link::{AuthorizationRedirect, ConsentLink, Consented, LinkPreview};
+pub use consent::progress::ConsentStatus;
+pub use consent::terminal::{PastedAnswer, TerminalConsent};
 pub use error::TokenError;
-pub use examine::{Examination, Footing};
-pub use high_water::Hold;
-pub use installation::{Installation, InstallationError, Joining, KeySource};
-pub use node::Neighbours;
-pub use outbound::{Line, Roots};
-pub use reach::Reach;
+pub use installation::{Installation, InstallationError, JoinMode, KeySource};
+pub use memory::high_water::Hold;
+pub use operator::connection_check::{ConnectionCheck, ConnectionSetup};
+pub use operator::status::Status;
+pub use outbound::dial::Stream;
+pub use outbound::probe::Dialer;
+pub use outbound::roots::Roots;
+pub use peers::heartbeat::Peers;
 pub use settings::Settings;
 pub use shared::{Ports, VaultError};
-pub use spill::{SlotState, look as look_at_spill_slots};
-pub use status::Status;
-pub use token::{Connected, Grant, Refreshed, Token, TokenRequest};
+pub use spill::inspect::{SlotState, inspect_spill_slots};
+pub use tokens::api_call::{ApiVerdict, Call};
+pub use tokens::request::{Connected, Grant, Refreshed, Token, TokenRequest};
 pub use vault::Vault;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::outbound::Roots;
+use crate::outbound::roots::Roots;
 
 /// The times and limits of the keeper; [`Settings::default`] is what `config.default.toml` says.
 #[derive(Clone, Debug, PartialEq)]

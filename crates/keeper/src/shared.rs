@@ -19,16 +19,16 @@ use tokio::sync::{Notify, Semaphore, SetOnce};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::contact::Contact;
 use crate::error::TokenError;
-use crate::flight::Flights;
-use crate::helped::Helped;
-use crate::high_water::{HighWater, Hold};
 use crate::installation::Installation;
-use crate::memory::Memory;
-use crate::outbound::Outbound;
+use crate::memory::cache::Cache;
+use crate::memory::high_water::{HighWater, Hold};
+use crate::outbound::exchange::Outbound;
+use crate::peers::peer_liveness::PeerLiveness;
 use crate::settings::Settings;
-use crate::spill::Slots;
+use crate::spill::slots::SpillSlots;
+use crate::tokens::early_expiry::EarlyExpiryTracker;
+use crate::tokens::single_flight::SingleFlight;
 
 /// The store, by the journeys that the keeper makes.
 #[derive(Clone)]
@@ -72,7 +72,7 @@ pub enum VaultError {
 
 /// A defined connection, with what follows from its definition.
 #[derive(Debug)]
-pub(crate) struct Defined {
+pub(crate) struct ConnectionDef {
     pub(crate) name: ConnectionName,
     pub(crate) definition: Definition,
     pub(crate) provider: ProviderName,
@@ -82,7 +82,7 @@ pub(crate) struct Defined {
     pub(crate) gate: Arc<Semaphore>,
 }
 
-impl Defined {
+impl ConnectionDef {
     pub(crate) fn acquiring(&self) -> AcquirePolicy {
         if !self.definition.has(Step::Acquire) {
             return AcquirePolicy::Never;
@@ -118,17 +118,17 @@ pub(crate) struct Shared {
     pub(crate) node: NodeId,
     hold: OnceLock<Hold>,
     pub(crate) high_water: HighWater,
-    pub(crate) definitions: BTreeMap<String, Arc<Defined>>,
-    pub(crate) memory: Memory,
-    pub(crate) helped: Helped,
-    pub(crate) flights: Arc<Flights>,
+    pub(crate) definitions: BTreeMap<String, Arc<ConnectionDef>>,
+    pub(crate) memory: Cache,
+    pub(crate) early_expiry: EarlyExpiryTracker,
+    pub(crate) refreshes: Arc<SingleFlight>,
     /// Looks at the store that callers share.
-    pub(crate) looks: Arc<Flights>,
+    pub(crate) reloads: Arc<SingleFlight>,
     pub(crate) outbound: Outbound,
-    pub(crate) contact: Contact,
-    pub(crate) slots: Slots,
+    pub(crate) liveness: PeerLiveness,
+    pub(crate) slots: SpillSlots,
     pub(crate) data_dir: PathBuf,
-    /// Flights: shutdown waits for them.
+    /// Refreshes: shutdown waits for them.
     pub(crate) tracker: TaskTracker,
     /// Tasks that run until the vault closes.
     pub(crate) background: TaskTracker,
@@ -136,7 +136,7 @@ pub(crate) struct Shared {
     /// Set once every row has been read into memory.
     pub(crate) loaded: SetOnce<()>,
     /// Wakes the reconciler when others changed something.
-    pub(crate) stirred: Notify,
+    pub(crate) wake: Notify,
     closing: CancellationToken,
 }
 
@@ -150,7 +150,7 @@ impl Shared {
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, VaultError> {
         let hold = installation.hold().map_or_else(OnceLock::new, OnceLock::from);
-        let slots = Slots::open(&installation.data_dir, settings.spill_slots).map_err(|source| {
+        let slots = SpillSlots::open(&installation.data_dir, settings.spill_slots).map_err(|source| {
             VaultError::SpillSlots {
                 data_dir: installation.data_dir.clone(),
                 mib: settings.spill_slots * 2,
@@ -164,23 +164,23 @@ impl Shared {
             hold,
             high_water: HighWater::new(installation.data_dir.clone(), installation.seen),
             definitions: define(definitions, &settings),
-            memory: Memory::default(),
-            helped: Helped::new(Arc::clone(&clock)),
-            flights: Arc::default(),
-            looks: Arc::default(),
+            memory: Cache::default(),
+            early_expiry: EarlyExpiryTracker::new(Arc::clone(&clock)),
+            refreshes: Arc::default(),
+            reloads: Arc::default(),
             outbound: Outbound::new(
                 Arc::clone(&clock),
                 settings.allow_private_captured_hosts,
                 &settings.roots,
             ),
-            contact: Contact::default(),
+            liveness: PeerLiveness::default(),
             slots,
             data_dir: installation.data_dir,
             tracker: TaskTracker::new(),
             background: TaskTracker::new(),
             waiting: AtomicUsize::new(0),
             loaded: SetOnce::new(),
-            stirred: Notify::new(),
+            wake: Notify::new(),
             closing: CancellationToken::new(),
             settings,
             clock,
@@ -188,7 +188,7 @@ impl Shared {
         })
     }
 
-    pub(crate) fn defined(&self, name: &str) -> Result<&Arc<Defined>, TokenError> {
+    pub(crate) fn defined(&self, name: &str) -> Result<&Arc<ConnectionDef>, TokenError> {
         self.definitions.get(name).ok_or_else(|| TokenError::UnknownConnection {
             name: name.chars().take(64).collect(),
             near: self.near(name),
@@ -203,7 +203,7 @@ impl Shared {
     }
 
     /// Asks the store until it answers, for at most `claim_wait`.
-    pub(crate) async fn patiently<T, F, Fut>(&self, ask: F) -> Result<T, StoreError>
+    pub(crate) async fn with_retry<T, F, Fut>(&self, ask: F) -> Result<T, StoreError>
     where
         F: Fn() -> Fut,
         Fut: Future<Output = Result<T, StoreError>>,
@@ -230,15 +230,15 @@ impl Shared {
         match self.hold() {
             None => Ok(()),
             Some(Hold::Copied) => Err(TokenError::OnHold),
-            Some(Hold::WentBack { found, seen }) => Err(TokenError::WentBack { found, seen }),
+            Some(Hold::RolledBack { found, seen }) => Err(TokenError::RolledBack { found, seen }),
         }
     }
 
     /// The store is not what it was: it is at `found`, and was further before, or what it says contradicts what it said.
     /// Nothing is spent from now on, and by no later process either.
-    pub(crate) fn went_back(&self, found: Revision) {
+    pub(crate) fn mark_rolled_back(&self, found: Revision) {
         let seen = self.high_water.seen();
-        let hold = Hold::WentBack { found, seen };
+        let hold = Hold::RolledBack { found, seen };
         if self.hold.set(hold).is_ok() {
             // Numbers of changes may have been jumped over: the mark is beyond what the store has come to in any case.
             self.high_water.mark(seen.max(found.next()));
@@ -271,14 +271,14 @@ impl Shared {
 fn define(
     definitions: BTreeMap<ConnectionName, Definition>,
     settings: &Settings,
-) -> BTreeMap<String, Arc<Defined>> {
+) -> BTreeMap<String, Arc<ConnectionDef>> {
     let mut gates: HashMap<ProviderName, Arc<Semaphore>> = HashMap::new();
     let of = |(name, definition): (ConnectionName, Definition)| {
         let provider = definition.provider().name().clone();
         let gate = gates
             .entry(provider.clone())
             .or_insert_with(|| Arc::new(Semaphore::new(settings.provider_concurrency)));
-        let defined = Defined {
+        let defined = ConnectionDef {
             pace: pace(&definition, settings.visit),
             recovery: recovery(&definition),
             gate: Arc::clone(gate),

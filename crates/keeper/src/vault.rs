@@ -12,11 +12,12 @@ use jeton_core::time::Clock;
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::TokenError;
-use crate::high_water::Hold;
 use crate::installation::Installation;
+use crate::memory::high_water::Hold;
+use crate::memory::{follow, load};
+use crate::refresh::reconciler;
 use crate::settings::Settings;
 use crate::shared::{Ports, Shared, VaultError};
-use crate::{follow, load, reconciler};
 
 /// Gives living tokens, and keeps them alive. Cheap to clone; all clones are one vault.
 #[derive(Clone, Debug)]
@@ -49,7 +50,7 @@ impl Vault {
         let seen = self.shared.ports.feed.revision().await?;
         // A backup may have been put in its place since it was opened.
         if seen < self.shared.high_water.seen() {
-            self.shared.went_back(seen);
+            self.shared.mark_rolled_back(seen);
         }
         let shared = Arc::clone(&self.shared);
         self.shared.background.spawn(async move { follow::follow(&shared, seen).await });

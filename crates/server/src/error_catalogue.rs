@@ -76,7 +76,7 @@ fn token_errors() -> Vec<TokenError> {
         },
         TokenError::CoolingDown { name: name(), code: code(), retry_after },
         TokenError::WaitTimeout { name: name(), waited: Duration::ZERO },
-        TokenError::Braked { name: name(), retry_after },
+        TokenError::RejectedAgain { name: name(), retry_after },
         TokenError::Busy { what: "callers" },
         TokenError::Store { message: String::new() },
         TokenError::Definition { name: name(), message: String::new() },

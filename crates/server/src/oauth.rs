@@ -16,7 +16,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, he
 use axum::response::{IntoResponse, Response};
 use jeton_core::keep::provider::CallbackParams;
 use jeton_core::secret::Secret;
-use jeton_keeper::{Asking, ConsentError, Prospect};
+use jeton_keeper::{AuthorizationRedirect, ConsentError, LinkPreview};
 
 use crate::openapi::operation::{DescribeInput, OperationDoc};
 use crate::router::AppState;
@@ -64,7 +64,7 @@ const COOKIE_STATE_CHARS: usize = 12;
 /// `GET /oauth/authorize?ticket=`: says what a link asks for, with a button that opens it. The link stays as it is, so that
 /// programs which look at links before people do (of mail, of chats, of browsers that look ahead) use none up.
 pub(crate) async fn show_link(State(state): State<Arc<AppState>>, Ticket(ticket): Ticket) -> Response {
-    match state.vault.look_at_link(&ticket).await {
+    match state.vault.preview_link(&ticket).await {
         Ok(prospect) => messages::link(&prospect).into_response(),
         Err(error) => messages::error(&error).into_response(),
     }
@@ -76,7 +76,7 @@ pub(crate) async fn open_link(
     headers: HeaderMap,
     Ticket(ticket): Ticket,
 ) -> Response {
-    match state.vault.look_at_link(&ticket).await {
+    match state.vault.preview_link(&ticket).await {
         Ok(prospect) if is_own_page(&headers, &prospect) => {}
         Ok(_) => return messages::foreign_button().into_response(),
         Err(error) => return messages::error(&error).into_response(),
@@ -100,7 +100,7 @@ pub(crate) async fn callback(
     let name = params.get("state").map(|state| cookie_name(state)).unwrap_or_default();
     let found = find_cookie(&headers, &name);
     let browser = found.as_ref().map(|(_, value)| value);
-    match state.vault.call_back(params, browser).await {
+    match state.vault.take_callback(params, browser).await {
         Ok(consented) => clear_cookie(messages::connected(&consented).into_response(), found.as_ref()),
         Err(error @ (ConsentError::AnotherBrowser | ConsentError::Keeper(_))) => {
             messages::error(&error).into_response()
@@ -110,7 +110,7 @@ pub(crate) async fn callback(
 }
 
 /// Whether the button was pressed on our own page: every browser says where a request comes from, in one way or the other.
-fn is_own_page(headers: &HeaderMap, prospect: &Prospect) -> bool {
+fn is_own_page(headers: &HeaderMap, prospect: &LinkPreview) -> bool {
     let said = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     match said(HeaderName::from_static("sec-fetch-site")) {
         Some(site) => site == "same-origin",
@@ -193,7 +193,7 @@ fn parameters(uri: &Uri) -> Result<CallbackParams, BadParameters> {
 
 /// A page that goes on by itself. It is no redirect: Chromium would hold the provider's page, and every page that this one
 /// redirects to, to the policy of the page with the button (`form-action`).
-fn redirect_to_provider(asking: &Asking) -> Response {
+fn redirect_to_provider(asking: &AuthorizationRedirect) -> Response {
     let secure = asking.callback.scheme() == "https";
     let name = format!("{}{}", if secure { SECURE_PREFIX } else { "" }, cookie_name(asking.state.reveal()));
     let set = set_cookie(&name, asking.browser.reveal(), asking.life.as_secs());

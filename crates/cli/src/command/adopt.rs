@@ -1,6 +1,6 @@
 //! `jeton adopt`.
 
-use jeton_keeper::{Installation, Joining};
+use jeton_keeper::{Installation, JoinMode};
 use serde_json::json;
 
 use crate::app::{self, HostEnv};
@@ -24,7 +24,7 @@ impl AdoptArgs {
             }
             // Other nodes belong to this database already: it stays what it is, and this data directory follows it.
             StoreSettings::Postgres(_) => {
-                let joining = Joining::InAnyCase;
+                let joining = JoinMode::InAnyCase;
                 Installation::join(&*store, &settings.data_dir, joining, &*host.entropy).await?;
             }
         }

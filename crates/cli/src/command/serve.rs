@@ -56,7 +56,7 @@ impl ServeArgs {
         startup::run_imports(&app.vault, &imports).await?;
         app.vault.start().await?;
         announce(&app, listener.local_addr().unwrap_or(address));
-        app.vault.live_among(app.store.clone(), &node_name());
+        app.vault.announce(app.store.clone(), &node_name());
         access.start();
         let clock = std::sync::Arc::clone(&app.host.clock);
         let gateway = Gateway::new(app.vault.clone(), access.clone(), aliases, call_limits, clock);

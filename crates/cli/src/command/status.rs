@@ -4,7 +4,7 @@ use jeton_core::id::ConnectionName;
 use jeton_core::keep::connection::Condition;
 use jeton_core::keep::ports::LiveNode;
 use jeton_core::time::Timestamp;
-use jeton_keeper::{Neighbours, Status as State, Vault};
+use jeton_keeper::{Peers, Status as State, Vault};
 use serde_json::{Value, json};
 
 use crate::command_error::CommandError;
@@ -28,7 +28,7 @@ impl StatusArgs {
     pub(crate) async fn run(self, settings: Settings, output: Output) -> Result<(), CommandError> {
         super::with_app(settings, async |app| {
             let now = app.host.clock.now();
-            let Neighbours { nodes, warnings } = app.vault.nodes(&*app.store).await?;
+            let Peers { nodes, warnings } = app.vault.peers(&*app.store).await?;
             if !output.json {
                 warnings.iter().try_for_each(|warning| output::print_note(&format!("warning: {warning}")))?;
             }

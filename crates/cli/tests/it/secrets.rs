@@ -157,7 +157,7 @@ async fn no_secret_of_a_consent_is_written_at_trace_level() {
             secrets.push(("verifier", value(&heard, "code_verifier")));
             let (_, access) = heard.rsplit_once("token=").unwrap();
             secrets.push(("access token", access.split('&').next().unwrap().to_owned()));
-            let slots = jeton_keeper::look_at_spill_slots(&home.data_dir()).unwrap();
+            let slots = jeton_keeper::inspect_spill_slots(&home.data_dir()).unwrap();
             assert!(slots.iter().any(|(_, state)| *state != jeton_keeper::SlotState::Free), "{slots:?}");
             holds_none(home.path(), said, &secrets);
         };

@@ -17,16 +17,18 @@ use jeton_core::keep::provider::{CallbackParams, OutboundRequest, RequestValues,
 use jeton_core::secret::Secret;
 use jeton_core::time::Timestamp;
 
-use super::progress::{self, renews};
-use super::{ConsentError, ConsentStatus, Consented, reread};
-use crate::deliver::{self, Taken};
+use super::error::ConsentError;
+use super::link::Consented;
+use super::progress::{self, ConsentStatus, renews};
+use super::reread;
 use crate::error::TokenError;
-use crate::extras::Extras;
-use crate::introspect;
-use crate::redeem::{Limits, Redeemed, Refusal, redeem};
-use crate::sealed::{Opened, seal_tokens};
-use crate::shared::{Defined, Shared};
-use crate::spill::{Slot, Write};
+use crate::refresh::introspect;
+use crate::refresh::redeem::{RedeemFailure, RedeemLimits, RedeemOutcome, redeem};
+use crate::refresh::store_writer::{self, Ack};
+use crate::shared::{ConnectionDef, Shared};
+use crate::spill::slots::{SpillSlot, StoreWrite};
+use crate::token_crypto::{ClearTokens, seal_tokens};
+use crate::token_metadata::TokenMetadata;
 
 /// The longest code of a provider's error that is kept and shown.
 const LONGEST_CODE: usize = 64;
@@ -34,39 +36,39 @@ const LONGEST_CODE: usize = 64;
 /// Takes the answer of a provider to its end.
 pub(super) async fn run(
     shared: &Shared,
-    defined: &Defined,
+    defined: &ConnectionDef,
     consent: &Consent,
     bearer: AnsweredBy,
     params: CallbackParams,
 ) -> Result<Consented, ConsentError> {
     let answer = Answer { shared, defined, consent, bearer };
-    let (request, values) = match answer.judge(&params) {
+    let (request, values) = match answer.check(&params) {
         Ok(fit) => fit,
         Err(refused) => return Err(answer.refuse(refused).await?),
     };
     let _permit = defined.gate.acquire().await.map_err(|_| TokenError::ShuttingDown)?;
-    let slot = deliver::reserve(shared).await?;
+    let slot = store_writer::reserve(shared).await?;
     if shared.is_closing() {
-        // Waiting for a turn takes a while.
+        // WaiterPermit for a turn takes a while.
         return Err(TokenError::ShuttingDown.into());
     }
     let now = shared.clock.now();
     let attempt = AttemptId::generate(now, &*shared.entropy);
     let grant = GrantId::generate(now, &*shared.entropy);
-    // Taken before the record, so that our idea of the lease ends no later than the store's.
-    let limits = Limits::of_lease(shared.clock.uptime() + shared.settings.lease);
+    // Ack before the record, so that our idea of the lease ends no later than the store's.
+    let limits = RedeemLimits::of_lease(shared.clock.uptime() + shared.settings.lease);
     let lease_ttl = shared.settings.lease;
-    answer.use_up(CallbackAction::Exchange { attempt, grant, node: shared.node, lease_ttl }).await?;
+    answer.consume(CallbackAction::Exchange { attempt, grant, node: shared.node, lease_ttl }).await?;
     let captured = values.captured.clone();
-    // A code is spent once whatever becomes of the connection meanwhile: there is nothing to look at.
-    let last_look = std::future::ready(Ok(()));
-    match redeem(shared, defined, Act::Connect, request, &values, limits, last_look).await {
-        Redeemed::Tokens { reply, sent_at } => {
+    // A code is spent once whatever becomes of the connection meanwhile: there is nothing to check again.
+    let recheck = std::future::ready(Ok(()));
+    match redeem(shared, defined, Act::Connect, request, &values, limits, recheck).await {
+        RedeemOutcome::Tokens { reply, sent_at } => {
             let by = Some(Actor::Consent(consent.id));
-            let bought = Bought { attempt, grant, sent_at, captured, by };
+            let bought = ExchangedCode { attempt, grant, sent_at, captured, by };
             answer.connect(&reply, bought, slot).await
         }
-        Redeemed::Failed(refusal) => match refusal.unread {
+        RedeemOutcome::Failed(refusal) => match refusal.unread {
             Some(ref body) => {
                 let kept = reread::seal(shared, attempt, &values.captured, body);
                 Err(answer.unread(attempt, refusal, kept, slot).await)
@@ -79,13 +81,13 @@ pub(super) async fn run(
 /// An answer that a provider sent back.
 struct Answer<'a> {
     shared: &'a Shared,
-    defined: &'a Defined,
+    defined: &'a ConnectionDef,
     consent: &'a Consent,
     bearer: AnsweredBy,
 }
 
 /// What a code bought.
-pub(super) struct Bought {
+pub(super) struct ExchangedCode {
     pub(super) attempt: AttemptId,
     pub(super) grant: GrantId,
     pub(super) sent_at: Timestamp,
@@ -98,13 +100,13 @@ pub(super) struct Bought {
 /// after that.
 pub(super) fn grant(
     shared: &Shared,
-    defined: &Defined,
+    defined: &ConnectionDef,
     reply: &TokenReply,
-    bought: &Bought,
+    bought: &ExchangedCode,
     access_expires_at: Option<Timestamp>,
-) -> (Opened, Connect) {
-    let extras = Extras { vars: bought.captured.clone(), ..Extras::default() };
-    let opened = Opened {
+) -> (ClearTokens, Connect) {
+    let extras = TokenMetadata { vars: bought.captured.clone(), ..TokenMetadata::default() };
+    let opened = ClearTokens {
         access: Some(reply.access.clone()),
         refresh: reply.refresh.clone(),
         extras: Some(extras.after(reply).to_text()),
@@ -134,7 +136,7 @@ pub(super) fn grant(
 
 impl Answer<'_> {
     /// Checks everything that can be checked before the code is spent, and makes the request that spends it.
-    fn judge(&self, params: &CallbackParams) -> Result<(OutboundRequest, RequestValues), ConsentError> {
+    fn check(&self, params: &CallbackParams) -> Result<(OutboundRequest, RequestValues), ConsentError> {
         let name = || self.defined.name.clone();
         let foreign = |message: String| ConsentError::Foreign { name: name(), message };
         let definition = &self.defined.definition;
@@ -183,20 +185,20 @@ impl Answer<'_> {
             code,
             message: refused.to_string(),
         };
-        self.use_up(then).await?;
+        self.consume(then).await?;
         Ok(refused)
     }
 
     /// Uses the state up: from here on, nobody else can bring this answer.
-    async fn use_up(&self, then: CallbackAction) -> Result<(), ConsentError> {
+    async fn consume(&self, then: CallbackAction) -> Result<(), ConsentError> {
         let state = self.consent.asked.as_ref().map(|asked| asked.state).ok_or(ConsentError::UnknownState)?;
         let order = Callback { state, bearer: self.bearer, then };
         let store = &self.shared.ports.consents;
-        match self.shared.patiently(|| store.record_callback(order.clone())).await? {
+        match self.shared.with_retry(|| store.record_callback(order.clone())).await? {
             CallbackAnswer::Taken => Ok(()),
             CallbackAnswer::Unknown => Err(ConsentError::UnknownState),
             CallbackAnswer::Refused(unfit) => {
-                let found = self.shared.patiently(|| store.find_consent(ConsentKey::State(state))).await?;
+                let found = self.shared.with_retry(|| store.find_consent(ConsentKey::State(state))).await?;
                 let found = found.ok_or(ConsentError::UnknownState)?;
                 let ConsentStatus { connection, progress, .. } = progress::of(self.shared, found).await;
                 Err(ConsentError::of_unfit(connection, unfit, progress))
@@ -208,8 +210,8 @@ impl Answer<'_> {
     async fn connect(
         &self,
         reply: &TokenReply,
-        bought: Bought,
-        mut slot: Slot<'_>,
+        bought: ExchangedCode,
+        mut slot: SpillSlot<'_>,
     ) -> Result<Consented, ConsentError> {
         let (shared, defined) = (self.shared, self.defined);
         for warning in &reply.warnings {
@@ -217,12 +219,12 @@ impl Answer<'_> {
         }
         let mut expires_at = reply.expires_at;
         let (opened, connect) = grant(shared, defined, reply, &bought, expires_at);
-        let mut write = Write::Connect(connect);
-        if reply.ask_introspection && deliver::secure(&mut slot, &write).await {
+        let mut write = StoreWrite::Connect(connect);
+        if reply.ask_introspection && store_writer::spill_first(&mut slot, &write).await {
             match introspect::expiry(shared, defined, &opened).await {
                 Ok(at) => {
                     expires_at = Some(at);
-                    write = Write::Connect(grant(shared, defined, reply, &bought, expires_at).1);
+                    write = StoreWrite::Connect(grant(shared, defined, reply, &bought, expires_at).1);
                 }
                 Err(why) => {
                     tracing::warn!(connection = %defined.name, why, "the life of an access token is not known");
@@ -232,33 +234,33 @@ impl Answer<'_> {
         // What ends this without an answer of the store leaves the write in its slot.
         let kept =
             |error: TokenError| ConsentError::Kept { name: defined.name.clone(), message: cause(error) };
-        let taken = deliver::deliver(shared, &write, slot).await.map_err(kept)?;
-        self.said(taken, expires_at, renews(defined, reply.refresh.is_some()))
+        let taken = store_writer::write_to_store(shared, &write, slot).await.map_err(kept)?;
+        self.report(taken, expires_at, renews(defined, reply.refresh.is_some()))
     }
 
-    fn said(
+    fn report(
         &self,
-        taken: Taken,
+        taken: Ack,
         expires_at: Option<Timestamp>,
         renews: bool,
     ) -> Result<Consented, ConsentError> {
         let name = self.defined.name.clone();
         match taken {
-            Taken::Connect(ConnectAnswer::Connected { generation }) => {
+            Ack::Connect(ConnectAnswer::Connected { generation }) => {
                 tracing::info!(connection = %name, generation = generation.0, "connected by consent");
                 if !renews {
                     tracing::warn!(connection = %name, "the provider gave no refresh token");
                 }
                 Ok(Consented { name, generation, expires_at, renews })
             }
-            Taken::Connect(ConnectAnswer::HeldBy { connection }) => Err(ConsentError::Failed {
-                message: deliver::held_by(&connection),
-                code: deliver::HELD_BY.to_owned(),
+            Ack::Connect(ConnectAnswer::HeldBy { connection }) => Err(ConsentError::Failed {
+                message: store_writer::held_by(&connection),
+                code: store_writer::HELD_BY.to_owned(),
                 name,
             }),
-            Taken::Connect(ConnectAnswer::Superseded) => Err(ConsentError::Failed {
-                message: deliver::superseded(&name),
-                code: deliver::SUPERSEDED.to_owned(),
+            Ack::Connect(ConnectAnswer::Superseded) => Err(ConsentError::Failed {
+                message: store_writer::superseded(&name),
+                code: store_writer::SUPERSEDED.to_owned(),
                 name,
             }),
             other => {
@@ -275,9 +277,9 @@ impl Answer<'_> {
     async fn unread(
         &self,
         attempt: AttemptId,
-        refusal: Refusal,
+        refusal: RedeemFailure,
         kept_reply: Vec<u8>,
-        slot: Slot<'_>,
+        slot: SpillSlot<'_>,
     ) -> ConsentError {
         let name = self.defined.name.clone();
         let message = format!(
@@ -300,14 +302,16 @@ impl Answer<'_> {
             message: message.clone(),
             kept_reply: Some(kept_reply),
         };
-        if let Err(error) = deliver::deliver(self.shared, &Write::FailExchange(fail), slot).await {
+        if let Err(error) =
+            store_writer::write_to_store(self.shared, &StoreWrite::FailExchange(fail), slot).await
+        {
             tracing::error!(connection = %name, %attempt, %error, "that answer waits in its spill slot");
         }
         ConsentError::Unknown { name, message }
     }
 
     /// Records that the exchange failed. The connection keeps the grant that it has.
-    async fn failed(&self, attempt: AttemptId, refusal: Refusal) -> ConsentError {
+    async fn failed(&self, attempt: AttemptId, refusal: RedeemFailure) -> ConsentError {
         let name = self.defined.name.clone();
         let unknown = refusal.class.may_have_spent();
         let (code, class, reason) = (&refusal.code, refusal.class.as_str(), &refusal.message);
@@ -323,7 +327,7 @@ impl Answer<'_> {
             kept_reply: None,
         };
         let store = &self.shared.ports.consents;
-        if let Err(error) = self.shared.patiently(|| store.fail_exchange(fail.clone())).await {
+        if let Err(error) = self.shared.with_retry(|| store.fail_exchange(fail.clone())).await {
             // The attempt stays open and lapses: the log then says what is true, that its outcome is not on record.
             tracing::error!(connection = %name, %attempt, %error, "the failure of an exchange could not be recorded");
         }

@@ -10,9 +10,9 @@ use serde::Serialize;
 use tokio::task::spawn_blocking;
 
 use crate::error::TokenError;
-use crate::sealed::open_tokens;
-use crate::shared::{Defined, Shared};
-use crate::spill::{self, SlotState};
+use crate::shared::{ConnectionDef, Shared};
+use crate::spill::inspect::{SlotState, inspect_spill_slots};
+use crate::token_crypto::unseal_tokens;
 use crate::vault::Vault;
 
 /// How far the consent to a connection has come; it holds no secret.
@@ -42,7 +42,7 @@ impl Vault {
 
     async fn consent_of(&self, key: ConsentKey) -> Result<Option<ConsentStatus>, TokenError> {
         let shared = &*self.shared;
-        match shared.patiently(|| shared.ports.consents.find_consent(key)).await? {
+        match shared.with_retry(|| shared.ports.consents.find_consent(key)).await? {
             Some(found) => Ok(Some(of(shared, found).await)),
             None => Ok(None),
         }
@@ -55,7 +55,7 @@ impl Vault {
         limit: usize,
     ) -> Result<Vec<ConsentStatus>, TokenError> {
         let shared = &*self.shared;
-        let found = shared.patiently(|| shared.ports.consents.latest_consents(after, limit)).await?;
+        let found = shared.with_retry(|| shared.ports.consents.latest_consents(after, limit)).await?;
         let mut statuses = Vec::with_capacity(found.len());
         for found in found {
             statuses.push(of(shared, found).await);
@@ -70,18 +70,18 @@ impl Vault {
     /// There is no such connection, or the store cannot be reached.
     pub async fn renews(&self, name: &str) -> Result<bool, TokenError> {
         let defined = self.shared.defined(name)?;
-        let known = self.shared.look(&defined.name).await?;
+        let known = self.shared.reload(&defined.name).await?;
         let tokens =
             known.as_ref().and_then(|known| known.row.tokens.as_ref().map(|tokens| (&known.row, tokens)));
         let opened = tokens.and_then(|(row, tokens)| {
-            open_tokens(&self.shared.sealer, &row.name, row.generation, tokens).ok()
+            unseal_tokens(&self.shared.sealer, &row.name, row.generation, tokens).ok()
         });
         Ok(renews(defined, opened.is_some_and(|opened| opened.refresh.is_some())))
     }
 }
 
 /// Whether a grant outlives its access token.
-pub(super) fn renews(defined: &Defined, has_refresh: bool) -> bool {
+pub(super) fn renews(defined: &ConnectionDef, has_refresh: bool) -> bool {
     (has_refresh && defined.can_redeem()) || defined.acquiring() != AcquirePolicy::Never
 }
 
@@ -103,7 +103,7 @@ async fn is_spilled(shared: &Shared, exchange: AttemptId) -> bool {
     let data_dir = shared.data_dir.clone();
     let holds =
         |state: &SlotState| matches!(state, SlotState::Filled { attempt, .. } if *attempt == exchange);
-    match spawn_blocking(move || spill::look(&data_dir)).await {
+    match spawn_blocking(move || inspect_spill_slots(&data_dir)).await {
         Ok(Ok(slots)) => slots.iter().any(|(_, state)| holds(state)),
         // Then it is as unknown as it was.
         Ok(Err(error)) => {

@@ -11,12 +11,12 @@ use jeton_core::seal::SealContext;
 use jeton_core::secret::Secret;
 use zeroize::Zeroizing;
 
-use super::exchange::{Bought, grant};
-use crate::deliver::{self, Taken};
+use super::exchange::{ExchangedCode, grant};
 use crate::error::TokenError;
-use crate::extras::Extras;
+use crate::refresh::store_writer::{self, Ack};
 use crate::shared::Shared;
-use crate::spill::Write;
+use crate::spill::slots::StoreWrite;
+use crate::token_metadata::TokenMetadata;
 
 /// How many attempts of unknown outcome are looked through, newest first.
 const MOST: usize = 1_000;
@@ -30,7 +30,7 @@ fn place(attempt: &str) -> SealContext<'_> {
 
 /// Seals a reply with the variables that the callback brought: without them its grant is worth nothing.
 pub(super) fn seal(shared: &Shared, attempt: AttemptId, captured: &Vars, body: &[u8]) -> Vec<u8> {
-    let vars = Extras { vars: captured.clone(), ..Extras::default() }.to_text();
+    let vars = TokenMetadata { vars: captured.clone(), ..TokenMetadata::default() }.to_text();
     let length = u32::try_from(vars.len()).expect("a callback is no longer than its URL");
     let mut kept = Zeroizing::new(Vec::with_capacity(LENGTH_BYTES + vars.len() + body.len()));
     kept.extend_from_slice(&length.to_be_bytes());
@@ -44,7 +44,7 @@ fn open(shared: &Shared, attempt: AttemptId, sealed: &[u8]) -> Option<(Vars, Zer
     let (length, rest) = opened.split_first_chunk::<LENGTH_BYTES>()?;
     let (vars, body) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
     let vars = Secret::new(std::str::from_utf8(vars).ok()?);
-    Some((Extras::from_text(Some(&vars)).vars, Zeroizing::new(body.to_vec())))
+    Some((TokenMetadata::from_text(Some(&vars)).vars, Zeroizing::new(body.to_vec())))
 }
 
 /// Reads every reply to an exchange that is kept, and stores the grants of those that can be read by now. Answers whether
@@ -87,7 +87,7 @@ async fn read(shared: &Shared, attempt: &Attempt) -> Result<(), TokenError> {
     else {
         return Ok(());
     };
-    let bought = Bought {
+    let bought = ExchangedCode {
         attempt: attempt.id,
         // As old as its exchange: what was connected or given up since has the last word.
         grant: GrantId::generate(attempt.started_at, &*shared.entropy),
@@ -96,9 +96,9 @@ async fn read(shared: &Shared, attempt: &Attempt) -> Result<(), TokenError> {
         by: None,
     };
     let (_, connect) = grant(shared, defined, &reply, &bought, reply.expires_at);
-    let slot = deliver::reserve(shared).await?;
-    match deliver::deliver(shared, &Write::Connect(connect), slot).await? {
-        Taken::Connect(ConnectAnswer::Connected { generation }) => tracing::info!(
+    let slot = store_writer::reserve(shared).await?;
+    match store_writer::write_to_store(shared, &StoreWrite::Connect(connect), slot).await? {
+        Ack::Connect(ConnectAnswer::Connected { generation }) => tracing::info!(
             connection = %name, attempt = %attempt.id, generation = generation.0,
             "the kept reply to an exchange can be read now, and its grant is stored"
         ),

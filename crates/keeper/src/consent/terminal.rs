@@ -10,7 +10,10 @@ use jeton_core::secret::Secret;
 use jeton_core::time::Timestamp;
 use url::Url;
 
-use super::{ConsentError, Consented, Sent, invite, meant, ready, send_off};
+use super::error::ConsentError;
+use super::link::{
+    Consented, RedirectTarget, begin_authorization, check_ready, create_consent, definition_of,
+};
 use crate::vault::Vault;
 
 /// A consent whose answer a terminal waits for.
@@ -22,13 +25,13 @@ pub struct TerminalConsent {
     pub url: Url,
     /// Until when the answer counts.
     pub until: Timestamp,
-    /// Whether [`Brought::Code`] is taken.
+    /// Whether [`PastedAnswer::Code`] is taken.
     pub takes_code: bool,
 }
 
 /// What a person brought to the terminal.
 #[derive(Clone, Debug)]
-pub enum Brought {
+pub enum PastedAnswer {
     /// All parameters of the callback.
     Address(CallbackParams),
     /// Its code alone.
@@ -37,30 +40,34 @@ pub enum Brought {
 
 impl Vault {
     /// Begins a consent without a browser at hand. Who orders it is on record.
-    pub async fn ask_in_terminal(&self, name: &str, by: &Actor) -> Result<TerminalConsent, ConsentError> {
+    pub async fn start_terminal_consent(
+        &self,
+        name: &str,
+        by: &Actor,
+    ) -> Result<TerminalConsent, ConsentError> {
         let shared = &*self.shared;
-        let defined = ready(shared, name)?;
+        let defined = check_ready(shared, name)?;
         let ticket = one_time_text(&*shared.entropy);
-        let (id, _) = invite(shared, defined, &ticket, by).await?;
-        let found = shared.patiently(|| shared.ports.consents.find_consent(ConsentKey::Id(id))).await?;
+        let (id, _) = create_consent(shared, defined, &ticket, by).await?;
+        let found = shared.with_retry(|| shared.ports.consents.find_consent(ConsentKey::Id(id))).await?;
         let FoundConsent { consent, .. } = found.ok_or(ConsentError::UnknownLink)?;
-        let Sent { url, until, .. } = send_off(shared, defined, &consent, None).await?;
+        let RedirectTarget { url, until, .. } = begin_authorization(shared, defined, &consent, None).await?;
         Ok(TerminalConsent { id, url, until, takes_code: defined.definition.takes_bare_code() })
     }
 
     /// Takes the answer that a person brought to the terminal. What does not say that it answers this very consent is
     /// refused with [`ConsentError::Stateless`], uses nothing up, and may be brought again.
-    pub async fn finish_in_terminal(
+    pub async fn finish_terminal_consent(
         &self,
         id: ConsentId,
-        brought: Brought,
+        brought: PastedAnswer,
     ) -> Result<Consented, ConsentError> {
         let shared = &*self.shared;
-        let found = shared.patiently(|| shared.ports.consents.find_consent(ConsentKey::Id(id))).await?;
+        let found = shared.with_retry(|| shared.ports.consents.find_consent(ConsentKey::Id(id))).await?;
         let found = found.ok_or(ConsentError::UnknownState)?;
         let stateless = || ConsentError::Stateless { name: found.consent.connection.clone() };
         let params = match brought {
-            Brought::Address(params) => {
+            PastedAnswer::Address(params) => {
                 let state = params.get("state").filter(|state| !state.is_empty()).ok_or_else(stateless)?;
                 let own = found.consent.asked.as_ref().map(|asked| asked.state);
                 if own != Some(shared.sealer.fingerprint(&Secret::new(state.as_str()))) {
@@ -68,13 +75,13 @@ impl Vault {
                 }
                 params
             }
-            Brought::Code(code) => {
-                if !meant(shared, &found.consent)?.definition.takes_bare_code() {
+            PastedAnswer::Code(code) => {
+                if !definition_of(shared, &found.consent)?.definition.takes_bare_code() {
                     return Err(stateless());
                 }
                 CallbackParams::from([("code".to_owned(), code.reveal().to_owned())])
             }
         };
-        self.go_on(found, AnsweredBy::Terminal, params).await
+        self.take_answer(found, AnsweredBy::Terminal, params).await
     }
 }

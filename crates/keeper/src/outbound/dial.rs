@@ -13,25 +13,30 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use url::Url;
 
-use super::Outbound;
+use super::exchange::Outbound;
 
 /// How long one address may take to accept a connection before the next is tried.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Outbound {
     /// A fresh connection to the host of `url`, with TLS where its scheme says so.
-    pub(crate) async fn dial(&self, url: &Url, captured_host: bool, unsent: Unsent) -> Result<Line, String> {
+    pub(crate) async fn dial(
+        &self,
+        url: &Url,
+        captured_host: bool,
+        queued: QueuedBytes,
+    ) -> Result<Stream, String> {
         let host = url.host_str().ok_or("the URL names no host")?;
         let port = url.port_or_known_default().ok_or("the URL names no port")?;
         let addresses = self.resolve(host, port, captured_host).await?;
         let tcp = connect(&addresses, host).await?;
         tcp.set_nodelay(true).map_err(|error| format!("{host}: {error}"))?;
-        if let Unsent::DroppedAt(deadline) = unsent {
+        if let QueuedBytes::DropAt(deadline) = queued {
             tcp.set_zero_linger().map_err(|error| format!("{host}: {error}"))?;
             give_up_at(&tcp, deadline).map_err(|error| format!("{host}: {error}"))?;
         }
         if url.scheme() != "https" {
-            return Ok(Line(Stream::Plain(tcp)));
+            return Ok(Stream(Transport::Plain(tcp)));
         }
         let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
             .map_err(|_| format!("{host} is not a name that a certificate can have"))?;
@@ -39,7 +44,7 @@ impl Outbound {
             .connect(name, tcp)
             .await
             .map_err(|error| format!("no TLS with {host}: {error}"))?;
-        Ok(Line(Stream::Tls(Box::new(tls))))
+        Ok(Stream(Transport::Tls(Box::new(tls))))
     }
 
     async fn resolve(&self, host: &str, port: u16, captured: bool) -> Result<Vec<SocketAddr>, String> {
@@ -133,52 +138,52 @@ fn translated(address: Ipv6Addr) -> Option<Ipv4Addr> {
 
 /// What becomes of bytes that are queued when a connection is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unsent {
+pub(crate) enum QueuedBytes {
     /// They are dropped, at the latest at this instant: the kernel must not send a refresh token of its own accord, long
     /// after the lease.
-    DroppedAt(Instant),
+    DropAt(Instant),
     /// The kernel sends them.
-    Sent,
+    Send,
 }
 
 /// A connection to a host of a provider.
 #[derive(Debug)]
-pub struct Line(Stream);
+pub struct Stream(Transport);
 
 #[derive(Debug)]
-enum Stream {
+enum Transport {
     Plain(TcpStream),
     Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
 }
 
-impl AsyncRead for Line {
+impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().0 {
-            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
 
-impl AsyncWrite for Line {
+impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().0 {
-            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Transport::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Transport::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().0 {
-            Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Transport::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Transport::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().0 {
-            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Transport::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Transport::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 
@@ -188,15 +193,15 @@ impl AsyncWrite for Line {
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().0 {
-            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
-            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+            Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+            Transport::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match &self.0 {
-            Stream::Plain(stream) => stream.is_write_vectored(),
-            Stream::Tls(stream) => stream.is_write_vectored(),
+            Transport::Plain(stream) => stream.is_write_vectored(),
+            Transport::Tls(stream) => stream.is_write_vectored(),
         }
     }
 }
@@ -210,14 +215,19 @@ mod tests {
     async fn the_kernel_gives_up_no_later_than_the_redeem_and_keeps_nothing_of_it() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/token", listener.local_addr().unwrap()).parse().unwrap();
-        let outbound =
-            Outbound::new(Arc::new(jeton_core::time::SystemClock), false, &super::super::Roots::default());
-        let dial = |left| outbound.dial(&url, false, Unsent::DroppedAt(Instant::now() + left));
-        let Line(Stream::Plain(tcp)) = dial(Duration::from_secs(7)).await.unwrap() else { panic!("no TLS") };
+        let outbound = Outbound::new(
+            Arc::new(jeton_core::time::SystemClock),
+            false,
+            &super::super::roots::Roots::default(),
+        );
+        let dial = |left| outbound.dial(&url, false, QueuedBytes::DropAt(Instant::now() + left));
+        let Stream(Transport::Plain(tcp)) = dial(Duration::from_secs(7)).await.unwrap() else {
+            panic!("no TLS")
+        };
         let millis = rustix::net::sockopt::tcp_user_timeout(&tcp).unwrap();
         assert!((1..=7_000).contains(&millis) && millis > 5_000, "{millis}");
         assert_eq!(rustix::net::sockopt::socket_linger(&tcp).unwrap(), Some(Duration::ZERO));
-        let Line(Stream::Plain(tcp)) = dial(Duration::ZERO).await.unwrap() else { panic!("no TLS") };
+        let Stream(Transport::Plain(tcp)) = dial(Duration::ZERO).await.unwrap() else { panic!("no TLS") };
         assert_eq!(rustix::net::sockopt::tcp_user_timeout(&tcp).unwrap(), 1, "0 would mean the usual one");
     }
 

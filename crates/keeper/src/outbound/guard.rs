@@ -1,4 +1,4 @@
-//! The last look before a byte is written.
+//! The check of the clock before every write.
 //!
 //! Between winning a lease and writing the request, a process may be stopped, or its machine may sleep, for longer
 //! than the lease. So the stream itself looks at the clock, right before every write: once the lease has lapsed,
@@ -16,13 +16,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// What is known of the bytes of one request.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(super) struct WriteWindow {
     clock: Arc<dyn Clock>,
     write_until: Duration,
     touched: AtomicBool,
 }
 
-impl Wire {
+impl WriteWindow {
     pub(super) fn new(clock: Arc<dyn Clock>, write_until: Duration) -> Self {
         Self { clock, write_until, touched: AtomicBool::new(false) }
     }
@@ -46,22 +46,22 @@ impl Wire {
     }
 }
 
-/// A stream that asks its [`Wire`] before every write, and before a flush that may write.
+/// A stream that asks its [`WriteWindow`] before every write, and before a flush that may write.
 #[derive(Debug)]
 pub(super) struct GuardedStream<S> {
     stream: S,
-    wire: Arc<Wire>,
+    window: Arc<WriteWindow>,
     /// Something was written since the last flush, and may lie in a buffer below.
     unflushed: bool,
 }
 
 impl<S> GuardedStream<S> {
-    pub(super) fn new(stream: S, wire: Arc<Wire>) -> Self {
-        Self { stream, wire, unflushed: false }
+    pub(super) fn new(stream: S, window: Arc<WriteWindow>) -> Self {
+        Self { stream, window, unflushed: false }
     }
 
     fn permit_write(&mut self) -> io::Result<()> {
-        self.wire.permit()?;
+        self.window.permit()?;
         self.unflushed = true;
         Ok(())
     }
@@ -69,7 +69,7 @@ impl<S> GuardedStream<S> {
     /// With nothing left to flush, flushing and closing write no byte of the request: then neither a lapsed lease stands
     /// in their way, nor do they make a request that never began look like one that did.
     fn permit_flush(&self) -> io::Result<()> {
-        if self.unflushed { self.wire.permit() } else { Ok(()) }
+        if self.unflushed { self.window.permit() } else { Ok(()) }
     }
 }
 
@@ -124,24 +124,24 @@ mod tests {
     use tokio::io::{AsyncWriteExt as _, BufWriter};
     use tokio::time::sleep;
 
-    fn wire(write_until: Duration) -> Arc<Wire> {
-        Arc::new(Wire::new(Arc::new(SystemClock), write_until))
+    fn window(write_until: Duration) -> Arc<WriteWindow> {
+        Arc::new(WriteWindow::new(Arc::new(SystemClock), write_until))
     }
 
     #[tokio::test]
     async fn nothing_is_written_once_the_lease_has_lapsed() {
-        let wire = wire(Duration::ZERO);
+        let window = window(Duration::ZERO);
         let mut sent = Vec::new();
-        let error = GuardedStream::new(&mut sent, Arc::clone(&wire)).write_all(b"token").await.unwrap_err();
+        let error = GuardedStream::new(&mut sent, Arc::clone(&window)).write_all(b"token").await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert!(wire.untouched());
+        assert!(window.untouched());
         assert!(sent.is_empty());
     }
 
     /// A stream that has taken a token into its buffer, and whose lease lapses before any of it goes out.
     async fn lapsed_with_a_full_buffer(sent: &mut Vec<u8>) -> GuardedStream<BufWriter<&mut Vec<u8>>> {
         let life = Duration::from_millis(200);
-        let mut stream = GuardedStream::new(BufWriter::new(sent), wire(SystemClock.uptime() + life));
+        let mut stream = GuardedStream::new(BufWriter::new(sent), window(SystemClock.uptime() + life));
         stream.write_all(b"token").await.unwrap();
         sleep(life).await;
         stream
@@ -165,19 +165,19 @@ mod tests {
 
     #[tokio::test]
     async fn with_nothing_to_flush_a_flush_neither_fails_nor_counts_as_a_write() {
-        let wire = wire(Duration::ZERO);
+        let window = window(Duration::ZERO);
         let mut sent = Vec::new();
-        let mut stream = GuardedStream::new(&mut sent, Arc::clone(&wire));
+        let mut stream = GuardedStream::new(&mut sent, Arc::clone(&window));
         stream.flush().await.unwrap();
         stream.shutdown().await.unwrap();
-        assert!(wire.untouched());
+        assert!(window.untouched());
     }
 
     #[tokio::test]
     async fn a_flush_after_the_request_has_gone_out_does_not_end_the_waiting_for_its_reply() {
         let life = Duration::from_millis(200);
         let mut sent = Vec::new();
-        let mut stream = GuardedStream::new(BufWriter::new(&mut sent), wire(SystemClock.uptime() + life));
+        let mut stream = GuardedStream::new(BufWriter::new(&mut sent), window(SystemClock.uptime() + life));
         stream.write_all(b"token").await.unwrap();
         stream.flush().await.unwrap();
         sleep(life).await;
@@ -188,9 +188,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_single_byte_written_means_that_nobody_knows() {
-        let wire = wire(Duration::MAX);
+        let window = window(Duration::MAX);
         let mut sent = Vec::new();
-        GuardedStream::new(&mut sent, Arc::clone(&wire)).write_all(b"t").await.unwrap();
-        assert!(!wire.untouched());
+        GuardedStream::new(&mut sent, Arc::clone(&window)).write_all(b"t").await.unwrap();
+        assert!(!window.untouched());
     }
 }

@@ -1,4 +1,4 @@
-//! One attempt: prepare, claim, redeem, and record what came of it.
+//! One attempt: prepare, claim, redeem, and record the result.
 
 use std::time::Duration;
 
@@ -9,41 +9,41 @@ use jeton_core::keep::connection::Connection;
 use jeton_core::keep::provider::{ErrorClass, OutboundRequest, RequestValues};
 use jeton_core::time::Timestamp;
 
-use super::consequence::{self, Circumstances, Consequence, Next};
-use super::record::{Birth, Record};
-use super::{Progress, Refresh, Round, withdraw};
-use crate::budget::{self, UsedUp};
-use crate::contact::SETTLED;
-use crate::deliver;
+use super::budget::{self, ExhaustedBudget};
+use super::consequence::{self, Circumstances, Consequence, FollowUp};
+use super::record::{Record, TokenAge};
+use super::redeem::{RedeemFailure, RedeemLimits, RedeemOutcome, redeem, step_of};
+use super::run::{NextRound, Refresh, RefreshProgress};
+use super::{reconciler, store_writer, withdraw};
 use crate::error::TokenError;
-use crate::extras::Extras;
-use crate::housemates;
-use crate::reconciler;
-use crate::redeem::{Limits, Redeemed, Refusal, redeem, step_of};
-use crate::sealed::{Opened, does_not_open, open_tokens};
-use crate::spill::{self, SlotState};
+use crate::peers::data_dir_nodes;
+use crate::peers::peer_liveness::GONE_AFTER;
+use crate::spill::inspect::{SlotState, inspect_spill_slots};
+use crate::spill::slots::SpillSlot;
+use crate::token_crypto::{ClearTokens, does_not_open, unseal_tokens};
+use crate::token_metadata::TokenMetadata;
 
 /// How long the first resend inside the provider's grace waits for the send before it; each further one waits twice
 /// as long.
 const GRACE_PAUSE: Duration = Duration::from_millis(500);
 
-/// How long after its claim a request may be written without another look at its row.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// How long after its claim a request may be written without reading its row again.
+const REREAD_AFTER: Duration = Duration::from_millis(250);
 
 /// What is needed to attempt an act.
 struct Prepared {
     act: Act,
     recovers: Option<AttemptId>,
-    opening: Opening,
+    inputs: RequestInputs,
     /// Absent for an act that calls nobody.
     request: Option<OutboundRequest>,
 }
 
 /// What is stored, in clear.
-pub(super) struct Opening {
-    opened: Opened,
+pub(super) struct RequestInputs {
+    opened: ClearTokens,
     pub(super) values: RequestValues,
-    pub(super) extras: Extras,
+    pub(super) extras: TokenMetadata,
 }
 
 impl Refresh<'_> {
@@ -53,7 +53,7 @@ impl Refresh<'_> {
         act: Act,
         recovers: Option<AttemptId>,
         before: Option<Timestamp>,
-    ) -> Result<Round, TokenError> {
+    ) -> Result<NextRound, TokenError> {
         self.shared.check_hold()?;
         // Queueing and dialling take a while: the leave to send it ends when it ends, and not when it was planned.
         let sendable_until = before.map(|before| self.uptime_at(before));
@@ -67,33 +67,33 @@ impl Refresh<'_> {
             self.check_slots()?;
             self.check_owners()?;
         }
-        let slot = deliver::reserve(self.shared).await?;
+        let slot = store_writer::reserve(self.shared).await?;
         if self.shared.is_closing() {
-            // Waiting for a turn takes a while.
+            // WaiterPermit for a turn takes a while.
             return Err(TokenError::ShuttingDown);
         }
         let attempt = AttemptId::generate(self.shared.clock.now(), &*self.shared.entropy);
-        // Taken before the claim, so that our idea of the lease ends no later than the store's.
+        // Ack before the claim, so that our idea of the lease ends no later than the store's.
         let claimed_at = self.shared.clock.uptime();
         if sendable_until.is_some_and(|until| until <= claimed_at) {
-            return Ok(Round::Again);
+            return Ok(NextRound::AtOnce);
         }
         let lease_until = claimed_at + self.shared.settings.lease;
         let write_until = sendable_until.map_or(lease_until, |until| until.min(lease_until));
-        let limits = Limits { write_until, lease_until };
+        let limits = RedeemLimits { write_until, lease_until };
         let claim = self.claim(row, &prepared, attempt);
         let seen = self.shared.high_water.seen();
-        let answer = self.shared.patiently(|| self.shared.ports.connections.claim(claim.clone())).await;
+        let answer = self.shared.with_retry(|| self.shared.ports.connections.claim(claim.clone())).await;
         let answer = answer.inspect_err(|error| withdraw::unless_refused(self.shared, &claim, error))?;
         match answer {
             ClaimAnswer::Won { .. } => {
                 // Whatever the store had come to before, the claim is at least one change more.
                 self.shared.high_water.mark(seen.next());
-                self.won(row, prepared, attempt, limits, slot).await
+                self.redeem_claimed(row, prepared, attempt, limits, slot).await
             }
-            ClaimAnswer::Held { .. } => Ok(Round::After(self.shared.settings.poll)),
+            ClaimAnswer::Held { .. } => Ok(NextRound::After(self.shared.settings.poll)),
             ClaimAnswer::Moved { .. } | ClaimAnswer::Interrupted { .. } | ClaimAnswer::Closed => {
-                Ok(Round::Again)
+                Ok(NextRound::AtOnce)
             }
             ClaimAnswer::CoolingDown { until } => {
                 tracing::debug!(connection = %self.defined.name, %until, "the last attempt failed too recently");
@@ -108,7 +108,7 @@ impl Refresh<'_> {
 
     /// When it will be `instant` of the store, by the clock that counts suspension.
     fn uptime_at(&self, instant: Timestamp) -> Duration {
-        self.there.uptime + instant.since(self.there.now)
+        self.store_clock.uptime + instant.since(self.store_clock.now)
     }
 
     /// What one provider gave is not shown to another: neither its refresh token nor its variables.
@@ -126,7 +126,7 @@ impl Refresh<'_> {
     /// yet: then nothing is sent again, for it will be back.
     fn check_slots(&self) -> Result<(), TokenError> {
         let store = |message: String| TokenError::Store { message };
-        let slots = spill::look(&self.shared.data_dir)
+        let slots = inspect_spill_slots(&self.shared.data_dir)
             .map_err(|error| store(format!("the spill slots cannot be read: {error}")))?;
         for (path, state) in slots {
             match state {
@@ -151,15 +151,15 @@ impl Refresh<'_> {
         let elsewhere = self.chain.iter().find(|attempt| {
             attempt.fingerprint.is_some()
                 && attempt.node != self.shared.node
-                && self.shared.contact.may_come_back(attempt.node, now)
-                && !housemates::knows(&self.shared.data_dir, attempt.node).unwrap_or(false)
+                && self.shared.liveness.may_still_hold_reply(attempt.node, now)
+                && !data_dir_nodes::contains(&self.shared.data_dir, attempt.node).unwrap_or(false)
         });
-        match elsewhere.filter(|_| !self.order.person_decides) {
+        match elsewhere.filter(|_| !self.request.person_decides) {
             None => Ok(()),
             Some(attempt) => {
                 let name = self.defined.name.clone();
                 tracing::debug!(connection = %name, attempt = %attempt.id, node = %attempt.node, "left to its node");
-                let until = Some(self.shared.clock.now() + SETTLED);
+                let until = Some(self.shared.clock.now() + GONE_AFTER);
                 Err(TokenError::Interrupted { name, attempt: attempt.id, until })
             }
         }
@@ -171,8 +171,8 @@ impl Refresh<'_> {
             return Ok(());
         }
         let now = self.shared.clock.now();
-        let used_up = self.shared.patiently(|| budget::used_up(self.shared, self.defined, now)).await?;
-        used_up.map_or(Ok(()), |UsedUp { budget, rest }| {
+        let exhausted = self.shared.with_retry(|| budget::exhausted(self.shared, self.defined, now)).await?;
+        exhausted.map_or(Ok(()), |ExhaustedBudget { budget, rest }| {
             Err(TokenError::Failed {
                 name: self.defined.name.clone(),
                 class: ErrorClass::RateLimited,
@@ -192,12 +192,12 @@ impl Refresh<'_> {
             connection: row.name.clone(),
             attempt,
             node: self.shared.node,
-            trigger: self.order.trigger,
+            trigger: self.request.trigger,
             act: prepared.act,
             generation: row.generation,
             spends: row.tokens.as_ref().filter(|_| spends).and_then(|tokens| tokens.refresh_fingerprint),
             lease_ttl: self.shared.settings.lease,
-            through_cooldown: self.order.trigger == Trigger::Forced,
+            through_cooldown: self.request.trigger == Trigger::Forced,
             recovers: prepared.recovers,
         }
     }
@@ -209,10 +209,9 @@ impl Refresh<'_> {
         act: Act,
         recovers: Option<AttemptId>,
     ) -> Result<Prepared, TokenError> {
-        let opening = self.open(row, act)?;
+        let inputs = self.open(row, act)?;
         let shortest = self.defined.definition.policy().min_refresh_length;
-        if act == Act::Redeem
-            && opening.values.refresh.as_ref().is_none_or(|refresh| refresh.len() < shortest)
+        if act == Act::Redeem && inputs.values.refresh.as_ref().is_none_or(|refresh| refresh.len() < shortest)
         {
             return Err(self.unusable(format!(
                 "its refresh token is shorter than the {shortest} characters that this provider's tokens have, so it \
@@ -225,11 +224,11 @@ impl Refresh<'_> {
             _ => Some(
                 self.defined
                     .definition
-                    .request(step_of(act), &opening.values)
+                    .request(step_of(act), &inputs.values)
                     .map_err(|error| self.unusable(error.to_string()))?,
             ),
         };
-        Ok(Prepared { act, recovers, opening, request })
+        Ok(Prepared { act, recovers, inputs, request })
     }
 
     fn unusable(&self, message: String) -> TokenError {
@@ -237,17 +236,17 @@ impl Refresh<'_> {
     }
 
     /// Opens what the act works with: the stored token set, or that of a stray.
-    pub(super) fn open(&self, row: &Connection, act: Act) -> Result<Opening, TokenError> {
+    pub(super) fn open(&self, row: &Connection, act: Act) -> Result<RequestInputs, TokenError> {
         let (generation, tokens) = match row.usable_orphan().filter(|_| act == Act::Orphan) {
             Some(stray) => (stray.generation, Some(&stray.tokens)),
             None => (row.generation, row.tokens.as_ref()),
         };
         let opened = match tokens {
-            Some(tokens) => open_tokens(&self.shared.sealer, &row.name, generation, tokens)
+            Some(tokens) => unseal_tokens(&self.shared.sealer, &row.name, generation, tokens)
                 .map_err(|_| self.unusable(does_not_open(&row.name)))?,
-            None => Opened::default(),
+            None => ClearTokens::default(),
         };
-        let extras = Extras::from_text(opened.extras.as_ref());
+        let extras = TokenMetadata::from_text(opened.extras.as_ref());
         let values = RequestValues {
             access: opened.access.clone(),
             refresh: opened.refresh.clone(),
@@ -255,46 +254,46 @@ impl Refresh<'_> {
             captured: extras.vars.clone(),
             ..RequestValues::default()
         };
-        Ok(Opening { opened, values, extras })
+        Ok(RequestInputs { opened, values, extras })
     }
 
-    /// The lease is ours: redeem, and record what came of it.
-    async fn won(
+    /// The lease is ours: redeem, and record the result.
+    async fn redeem_claimed(
         &mut self,
         row: &Connection,
         prepared: Prepared,
         attempt: AttemptId,
-        limits: Limits,
-        slot: spill::Slot<'_>,
-    ) -> Result<Round, TokenError> {
-        let Prepared { act, recovers, opening: Opening { opened, values, extras }, request } = prepared;
+        limits: RedeemLimits,
+        slot: SpillSlot<'_>,
+    ) -> Result<NextRound, TokenError> {
+        let Prepared { act, recovers, inputs: RequestInputs { opened, values, extras }, request } = prepared;
         let record = Record { shared: self.shared, defined: self.defined, row, attempt, act };
         let Some(request) = request else {
-            record.stray(&opened, slot).await?;
-            self.advance(Progress::Begun, row.generation);
-            return Ok(Round::Again);
+            record.orphan(&opened, slot).await?;
+            self.advance(RefreshProgress::Begun, row.generation);
+            return Ok(NextRound::AtOnce);
         };
-        let last_look = self.last_look(row, attempt, limits);
-        match redeem(self.shared, self.defined, act, request, &values, limits, last_look).await {
-            Redeemed::Tokens { reply, sent_at } => {
-                let born_at = self.may_be_born_at(act, sent_at);
-                let birth = Birth { sent_at, born_at };
-                let stored = record.tokens(&reply, birth, extras, slot, self.jitter()).await?;
+        let recheck = self.check_claim(row, attempt, limits);
+        match redeem(self.shared, self.defined, act, request, &values, limits, recheck).await {
+            RedeemOutcome::Tokens { reply, sent_at } => {
+                let issued_at = self.issued_at(act, sent_at);
+                let age = TokenAge { sent_at, issued_at };
+                let stored = record.tokens(&reply, age, extras, slot, self.jitter()).await?;
                 let (progress, of) = match stored {
-                    true if birth.is_over(&reply) => (Progress::RecoveredTooLate, row.generation.next()),
-                    true => (Progress::Committed, row.generation.next()),
-                    false => (Progress::Begun, row.generation),
+                    true if age.is_over(&reply) => (RefreshProgress::RecoveredTooLate, row.generation.next()),
+                    true => (RefreshProgress::Committed, row.generation.next()),
+                    false => (RefreshProgress::Begun, row.generation),
                 };
                 self.advance(progress, of);
-                Ok(Round::Again)
+                Ok(NextRound::AtOnce)
             }
-            Redeemed::Failed(refusal) => {
+            RedeemOutcome::Failed(refusal) => {
                 let circumstances = Circumstances {
                     pause: self.shared.settings.cooldown,
                     failures: row.failures,
                     recovery: recovers.is_some(),
                     act,
-                    has_stray: act == Act::Redeem && row.usable_orphan().is_some(),
+                    has_orphan: act == Act::Redeem && row.usable_orphan().is_some(),
                 };
                 let consequence = consequence::of(&refusal, self.defined, circumstances);
                 record.failure(&refusal, &consequence, slot).await?;
@@ -303,15 +302,20 @@ impl Refresh<'_> {
         }
     }
 
-    /// The last look before the token is sent: where reaching the provider took a while, the store is asked whether the
-    /// claim still stands. An undisturbed refresh asks nothing.
-    async fn last_look(&self, row: &Connection, attempt: AttemptId, limits: Limits) -> Result<(), String> {
+    /// Where reaching the provider took a while, asks the store whether the claim still stands before the token is sent. An
+    /// undisturbed refresh asks nothing.
+    async fn check_claim(
+        &self,
+        row: &Connection,
+        attempt: AttemptId,
+        limits: RedeemLimits,
+    ) -> Result<(), String> {
         let claimed_at = limits.lease_until.saturating_sub(self.shared.settings.lease);
-        if self.shared.clock.uptime().saturating_sub(claimed_at) <= LOOK_AGAIN {
+        if self.shared.clock.uptime().saturating_sub(claimed_at) <= REREAD_AFTER {
             return Ok(());
         }
         let found = self.shared.ports.connections.find(&row.name).await;
-        let found = found.map_err(|error| format!("the claim could not be looked at again: {error}"))?;
+        let found = found.map_err(|error| format!("the claim could not be read again: {error}"))?;
         let stands = found.is_some_and(|now| {
             now.generation == row.generation
                 && !now.paused
@@ -322,7 +326,7 @@ impl Refresh<'_> {
     }
 
     /// When a pair may have been issued that comes now: inside the provider's grace it may be one that was issued before.
-    fn may_be_born_at(&self, act: Act, sent_at: Timestamp) -> Timestamp {
+    fn issued_at(&self, act: Act, sent_at: Timestamp) -> Timestamp {
         let grace = self.defined.recovery.reuse_grace;
         let earlier = self.recovers_since.filter(|since| act == Act::Redeem && sent_at < *since + grace);
         earlier.unwrap_or(sent_at)
@@ -331,26 +335,28 @@ impl Refresh<'_> {
     async fn after_failure(
         &mut self,
         row: &Connection,
-        refusal: Refusal,
+        refusal: RedeemFailure,
         consequence: Consequence,
         attempt: AttemptId,
-    ) -> Result<Round, TokenError> {
+    ) -> Result<NextRound, TokenError> {
         let name = self.defined.name.clone();
         match consequence.next {
-            Next::UseStray | Next::Acquire => {
-                self.advance(Progress::RefusedAsDead, row.generation);
-                Ok(Round::Again)
+            FollowUp::UseOrphan | FollowUp::Acquire => {
+                self.advance(RefreshProgress::RefusedAsDead, row.generation);
+                Ok(NextRound::AtOnce)
             }
-            Next::Resolve => {
+            FollowUp::Resolve => {
                 self.left_unknown += 1;
                 tracing::warn!(connection = %name, %attempt, "the outcome is not known; policy decides");
                 let pause = GRACE_PAUSE * (1 << (self.left_unknown - 1).min(6));
-                // When the vault closes, the next look ends the flight.
+                // When the vault closes, the next round ends the refresh.
                 self.shared.pause(pause).await;
-                Ok(Round::Again)
+                Ok(NextRound::AtOnce)
             }
-            Next::GiveUp if consequence.is_dead() => Err(TokenError::Dead { name, code: consequence.code }),
-            Next::GiveUp => Err(TokenError::Failed {
+            FollowUp::GiveUp if consequence.is_dead() => {
+                Err(TokenError::Dead { name, code: consequence.code })
+            }
+            FollowUp::GiveUp => Err(TokenError::Failed {
                 name,
                 class: refusal.class,
                 code: refusal.code,

@@ -8,8 +8,8 @@ use jeton_core::keep::plan::AcquirePolicy;
 use jeton_core::keep::ports::FailureEffect;
 use jeton_core::keep::provider::ErrorClass;
 
-use crate::redeem::Refusal;
-use crate::shared::Defined;
+use super::redeem::RedeemFailure;
+use crate::shared::ConnectionDef;
 
 /// The longest that automatic attempts are apart after failures.
 const LONGEST_BACKOFF: Duration = Duration::from_mins(5);
@@ -26,11 +26,11 @@ const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(30);
 
 /// How the refresh goes on after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum FollowUp {
     /// It does not.
     GiveUp,
-    /// A reply that came too late once may still hold a living token.
-    UseStray,
+    /// An orphan reply may still hold a living token.
+    UseOrphan,
     /// A new token set is acquired.
     Acquire,
     /// The outcome is not known; the plan for interrupted attempts decides.
@@ -46,7 +46,7 @@ pub(super) struct Consequence {
     pub(super) cooldown: Duration,
     /// How long until the keeper tries by itself; absent when only a person can help.
     pub(super) due_in: Option<Duration>,
-    pub(super) next: Next,
+    pub(super) next: FollowUp,
 }
 
 impl Consequence {
@@ -67,13 +67,17 @@ pub(super) struct Circumstances {
     pub(super) recovery: bool,
     /// What was attempted.
     pub(super) act: Act,
-    /// A reply that came too late lies beside the connection.
-    pub(super) has_stray: bool,
+    /// An orphan reply lies beside the connection.
+    pub(super) has_orphan: bool,
 }
 
 /// What `refusal` means for its connection.
-pub(super) fn of(refusal: &Refusal, defined: &Defined, circumstances: Circumstances) -> Consequence {
-    let Circumstances { pause, failures, recovery, act, has_stray } = circumstances;
+pub(super) fn of(
+    refusal: &RedeemFailure,
+    defined: &ConnectionDef,
+    circumstances: Circumstances,
+) -> Consequence {
+    let Circumstances { pause, failures, recovery, act, has_orphan } = circumstances;
     // A provider that asks for no wait at all is not asked without one.
     let asked = refusal.retry_after.map(|asked| asked.max(pause));
     let retry = |cooldown: Duration, due_in: Duration| Consequence {
@@ -81,7 +85,7 @@ pub(super) fn of(refusal: &Refusal, defined: &Defined, circumstances: Circumstan
         code: refusal.code.clone(),
         cooldown,
         due_in: Some(due_in.max(cooldown)),
-        next: Next::GiveUp,
+        next: FollowUp::GiveUp,
     };
     let grown = backoff(pause, failures);
     match refusal.class {
@@ -89,18 +93,18 @@ pub(super) fn of(refusal: &Refusal, defined: &Defined, circumstances: Circumstan
         ErrorClass::DeadGrant if act == Act::Acquire => {
             retry(asked.unwrap_or(BAD_CLIENT_PAUSE), backoff(BAD_CLIENT_PAUSE, failures))
         }
-        ErrorClass::DeadGrant if has_stray => {
-            Consequence { next: Next::UseStray, ..retry(Duration::ZERO, Duration::ZERO) }
+        ErrorClass::DeadGrant if has_orphan => {
+            Consequence { next: FollowUp::UseOrphan, ..retry(Duration::ZERO, Duration::ZERO) }
         }
         ErrorClass::DeadGrant if defined.acquiring() == AcquirePolicy::WhenDead => {
-            Consequence { next: Next::Acquire, ..retry(Duration::ZERO, Duration::ZERO) }
+            Consequence { next: FollowUp::Acquire, ..retry(Duration::ZERO, Duration::ZERO) }
         }
         ErrorClass::DeadGrant => Consequence {
             verdict: FailureEffect::State(GrantState::Dead),
             code: if recovery { "interrupted".to_owned() } else { refusal.code.clone() },
             cooldown: Duration::ZERO,
             due_in: None,
-            next: Next::GiveUp,
+            next: FollowUp::GiveUp,
         },
         ErrorClass::BadClient => {
             retry(asked.unwrap_or(BAD_CLIENT_PAUSE), backoff(BAD_CLIENT_PAUSE, failures))
@@ -121,7 +125,7 @@ pub(super) fn of(refusal: &Refusal, defined: &Defined, circumstances: Circumstan
             code: refusal.code.clone(),
             cooldown: Duration::ZERO,
             due_in: Some(defined.recovery.hold),
-            next: Next::Resolve,
+            next: FollowUp::Resolve,
         },
     }
 }

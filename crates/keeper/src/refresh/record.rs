@@ -10,14 +10,14 @@ use jeton_core::seal::SealContext;
 use jeton_core::time::Timestamp;
 
 use super::consequence::Consequence;
-use crate::deliver::{Taken, deliver, secure};
+use super::introspect;
+use super::redeem::RedeemFailure;
+use super::store_writer::{Ack, spill_first, write_to_store};
 use crate::error::TokenError;
-use crate::extras::Extras;
-use crate::introspect;
-use crate::redeem::Refusal;
-use crate::sealed::{Opened, seal_tokens};
-use crate::shared::{Defined, Shared};
-use crate::spill::{Slot, Write};
+use crate::shared::{ConnectionDef, Shared};
+use crate::spill::slots::{SpillSlot, StoreWrite};
+use crate::token_crypto::{ClearTokens, seal_tokens};
+use crate::token_metadata::TokenMetadata;
 
 /// Where the reply is sealed that is kept with an attempt.
 pub(super) fn kept_reply_place(attempt: &str) -> SealContext<'_> {
@@ -26,62 +26,62 @@ pub(super) fn kept_reply_place(attempt: &str) -> SealContext<'_> {
 
 /// How old a token set is.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Birth {
+pub(super) struct TokenAge {
     /// The instant before the request was sent that brought it.
     pub(super) sent_at: Timestamp,
     /// When it may have been issued: earlier, where the request recovers one whose reply was lost.
-    pub(super) born_at: Timestamp,
+    pub(super) issued_at: Timestamp,
 }
 
-impl Birth {
+impl TokenAge {
     /// When the access token dies: a pair that is given a second time may repeat the life that it had the first time.
     fn expiry(self, reply: &TokenReply) -> Option<Timestamp> {
-        let aged = self.sent_at.since(self.born_at);
+        let aged = self.sent_at.since(self.issued_at);
         let over = reply.over && !aged.is_zero();
         reply.expires_at.map(|expiry| expiry - aged).or(over.then_some(self.sent_at))
     }
 
     /// Whether the set is past its end already, as one that is given a second time may be.
     pub(super) fn is_over(self, reply: &TokenReply) -> bool {
-        self.born_at < self.sent_at && self.expiry(reply).is_some_and(|expiry| expiry <= self.sent_at)
+        self.issued_at < self.sent_at && self.expiry(reply).is_some_and(|expiry| expiry <= self.sent_at)
     }
 }
 
 /// One attempt whose lease is ours.
 pub(super) struct Record<'a> {
     pub(super) shared: &'a Shared,
-    pub(super) defined: &'a Defined,
+    pub(super) defined: &'a ConnectionDef,
     pub(super) row: &'a Connection,
     pub(super) attempt: AttemptId,
     pub(super) act: Act,
 }
 
 impl Record<'_> {
-    /// Stores the token set of a reply; answers whether it is the present one now, and not a stray.
+    /// Stores the token set of a reply; answers whether it is the present one now, and not an orphan.
     pub(super) async fn tokens(
         &self,
         reply: &TokenReply,
-        birth: Birth,
-        extras: Extras,
-        mut slot: Slot<'_>,
+        age: TokenAge,
+        extras: TokenMetadata,
+        mut slot: SpillSlot<'_>,
         jitter: f64,
     ) -> Result<bool, TokenError> {
         for warning in &reply.warnings {
             tracing::warn!(connection = %self.row.name, warning, "the token reply is strange");
         }
-        let opened = Opened {
+        let opened = ClearTokens {
             access: Some(reply.access.clone()),
             refresh: reply.refresh.clone(),
             extras: Some(extras.after(reply).to_text()),
         };
         let tokens = SealedTokens {
-            access_expires_at: birth.expiry(reply),
+            access_expires_at: age.expiry(reply),
             refresh_expires_at: reply.refresh_expires_at,
-            ..self.seal(&opened, birth.born_at)
+            ..self.seal(&opened, age.issued_at)
         };
         let commit = |tokens, message| self.commit(tokens, None, jitter, message);
         let mut write = commit(tokens.clone(), reply.warnings.first().cloned());
-        if reply.ask_introspection && secure(&mut slot, &Write::Commit(write.clone())).await {
+        if reply.ask_introspection && spill_first(&mut slot, &StoreWrite::Commit(write.clone())).await {
             write = match introspect::expiry(self.shared, self.defined, &opened).await {
                 Ok(at) => commit(SealedTokens { access_expires_at: Some(at), ..tokens }, write.message),
                 Err(why) => {
@@ -93,8 +93,8 @@ impl Record<'_> {
         self.finish(write, slot).await
     }
 
-    /// Stores the token set of a stray as the present one: its refresh token is due at once.
-    pub(super) async fn stray(&self, opened: &Opened, slot: Slot<'_>) -> Result<bool, TokenError> {
+    /// Stores the token set of an orphan reply as the present one: its refresh token is due at once.
+    pub(super) async fn orphan(&self, opened: &ClearTokens, slot: SpillSlot<'_>) -> Result<bool, TokenError> {
         let Some(stray) = self.row.usable_orphan() else { return Ok(false) };
         let tokens = SealedTokens {
             access_expires_at: stray.tokens.access_expires_at,
@@ -126,34 +126,34 @@ impl Record<'_> {
         }
     }
 
-    async fn finish(&self, commit: Commit, slot: Slot<'_>) -> Result<bool, TokenError> {
+    async fn finish(&self, commit: Commit, slot: SpillSlot<'_>) -> Result<bool, TokenError> {
         let expires_at = commit.tokens.access_expires_at;
         let name = &self.row.name;
-        match deliver(self.shared, &Write::Commit(commit), slot).await? {
-            Taken::Commit(CommitAnswer::Committed { generation }) => {
+        match write_to_store(self.shared, &StoreWrite::Commit(commit), slot).await? {
+            Ack::Commit(CommitAnswer::Committed { generation }) => {
                 let expires_at = expires_at.map_or_else(|| "unknown".to_owned(), |at| at.to_string());
                 tracing::info!(connection = %name, generation = generation.0, expires_at, "refreshed");
                 Ok(true)
             }
-            Taken::Commit(CommitAnswer::Orphaned { generation }) => {
+            Ack::Commit(CommitAnswer::Orphaned { generation }) => {
                 tracing::warn!(
                     connection = %name, attempt = %self.attempt, generation = generation.0,
                     "the reply came too late: another token set was stored meanwhile; it is kept beside the connection"
                 );
                 Ok(false)
             }
-            Taken::Fail | Taken::Connect(_) => Ok(false),
+            Ack::Fail | Ack::Connect(_) => Ok(false),
         }
     }
 
     /// Records a failure, with the reply if it could not be read.
     pub(super) async fn failure(
         &self,
-        refusal: &Refusal,
+        refusal: &RedeemFailure,
         consequence: &Consequence,
-        slot: Slot<'_>,
+        slot: SpillSlot<'_>,
     ) -> Result<(), TokenError> {
-        self.say(refusal, consequence);
+        self.log(refusal, consequence);
         let attempt = self.attempt.to_string();
         let place = kept_reply_place(&attempt);
         let kept_reply =
@@ -170,10 +170,10 @@ impl Record<'_> {
             due_in: consequence.due_in,
             kept_reply,
         };
-        deliver(self.shared, &Write::Fail(fail), slot).await.map(|_| ())
+        write_to_store(self.shared, &StoreWrite::Fail(fail), slot).await.map(|_| ())
     }
 
-    fn say(&self, refusal: &Refusal, consequence: &Consequence) {
+    fn log(&self, refusal: &RedeemFailure, consequence: &Consequence) {
         let name = &self.row.name;
         let (code, class, reason) = (&consequence.code, refusal.class.as_str(), &refusal.message);
         let status = refusal.status.unwrap_or_default();
@@ -187,7 +187,7 @@ impl Record<'_> {
         }
     }
 
-    fn seal(&self, opened: &Opened, obtained_at: Timestamp) -> SealedTokens {
+    fn seal(&self, opened: &ClearTokens, obtained_at: Timestamp) -> SealedTokens {
         let generation = self.row.generation.next();
         seal_tokens(
             &self.shared.sealer,

@@ -7,11 +7,11 @@ use jeton_core::keep::attempt::Attempt;
 use jeton_core::keep::connection::Connection;
 use jeton_core::keep::provider::{Reply, StepOutcome};
 
-use super::record::{Birth, Record, kept_reply_place};
-use super::{Progress, Refresh};
-use crate::deliver;
+use super::record::{Record, TokenAge, kept_reply_place};
+use super::redeem::step_of;
+use super::run::{Refresh, RefreshProgress};
+use super::store_writer;
 use crate::error::TokenError;
-use crate::redeem::step_of;
 
 impl Refresh<'_> {
     /// Stores the token set of a kept reply in `chain`, if one can be read by now; answers whether it did.
@@ -30,10 +30,10 @@ impl Refresh<'_> {
                 act: attempt.act,
             };
             tracing::info!(connection = %row.name, attempt = %attempt.id, "a kept reply can be read now");
-            let slot = deliver::reserve(self.shared).await?;
-            let birth = Birth { sent_at: attempt.started_at, born_at: attempt.started_at };
-            if record.tokens(&tokens, birth, opened.extras, slot, self.jitter()).await? {
-                self.advance(Progress::Committed, row.generation.next());
+            let slot = store_writer::reserve(self.shared).await?;
+            let age = TokenAge { sent_at: attempt.started_at, issued_at: attempt.started_at };
+            if record.tokens(&tokens, age, opened.extras, slot, self.jitter()).await? {
+                self.advance(RefreshProgress::Committed, row.generation.next());
             }
             return Ok(true);
         }
@@ -41,7 +41,7 @@ impl Refresh<'_> {
     }
 
     async fn kept_reply(&self, attempt: &Attempt) -> Result<Option<Reply>, TokenError> {
-        let kept = self.shared.patiently(|| self.shared.ports.log.kept_reply(attempt.id)).await?;
+        let kept = self.shared.with_retry(|| self.shared.ports.log.kept_reply(attempt.id)).await?;
         let Some(sealed) = kept else { return Ok(None) };
         let id = attempt.id.to_string();
         match self.shared.sealer.open(&sealed, kept_reply_place(&id)) {

@@ -92,10 +92,10 @@ async fn a_token_goes_to_the_host_that_came_with_it_however_fast_both_change() {
     let seen = callers.join_all().await;
     assert!(seen.iter().all(|hosts| *hosts > 1), "it moved while they called: {seen:?}");
     let refused = process.vault.call(ACME, TokenRequest::default()).await.unwrap();
-    let cured = process.vault.cure(ACME, &refused, TokenRequest::default()).await.unwrap();
+    let cured = process.vault.replace_refused(ACME, &refused, TokenRequest::default()).await.unwrap();
     assert_together(&cured);
     assert_ne!(cured.token.access, refused.token.access);
-    let late = process.vault.cure(ACME, &refused, TokenRequest::default()).await.unwrap();
+    let late = process.vault.replace_refused(ACME, &refused, TokenRequest::default()).await.unwrap();
     assert_together(&late);
     assert_eq!(late.token.access, cured.token.access, "it was there already");
 }

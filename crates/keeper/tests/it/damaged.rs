@@ -80,7 +80,7 @@ async fn a_row_that_cannot_be_read_keeps_no_process_from_starting() {
     let seen: Vec<_> = statuses.iter().map(|status| (status.condition, status.code.as_deref())).collect();
     assert_eq!(seen, [(Condition::Failing, Some("unreadable")), (Condition::Live, None)]);
     process.vault.loaded().await;
-    assert_eq!(process.vault.concerns(), [], "nobody is told to connect what is there");
+    assert_eq!(process.vault.needing_attention(), [], "nobody is told to connect what is there");
     process.vault.drain().await;
 }
 

@@ -10,7 +10,7 @@ use jeton_core::keep::attempt::{Attempt, AttemptStatus};
 use jeton_core::keep::consent::Progress;
 use jeton_core::keep::ports::AttemptFilter;
 use jeton_core::secret::Secret;
-use jeton_keeper::{Brought, ConsentError, Consented, TerminalConsent};
+use jeton_keeper::{ConsentError, Consented, PastedAnswer, TerminalConsent};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -62,7 +62,7 @@ impl Scene {
     }
 
     async fn ask(&self) -> TerminalConsent {
-        self.process.vault.ask_in_terminal(ACME, &operator()).await.expect("consents can be asked for")
+        self.process.vault.start_terminal_consent(ACME, &operator()).await.expect("consents can be asked for")
     }
 
     async fn answer(&self, consent: &TerminalConsent) -> Result<Consented, ConsentError> {
@@ -73,7 +73,7 @@ impl Scene {
             .map(|(key, value)| (key.into(), value.into()))
             .collect();
         params.insert("code".to_owned(), "a-code".to_owned());
-        self.process.vault.finish_in_terminal(consent.id, Brought::Address(params)).await
+        self.process.vault.finish_terminal_consent(consent.id, PastedAnswer::Address(params)).await
     }
 
     async fn exchange(&self) -> Attempt {

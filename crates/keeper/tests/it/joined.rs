@@ -8,7 +8,7 @@ use jeton_core::keep::attempt::Act;
 use jeton_core::keep::ports::StoreError;
 use jeton_core::secret::Secret;
 use jeton_emulator::Mood;
-use jeton_keeper::{Grant, TokenError, TokenRequest, Verdict};
+use jeton_keeper::{ApiVerdict, Grant, TokenError, TokenRequest};
 use jeton_store::sqlite::faults::Hooks;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -62,7 +62,7 @@ async fn who_joins_a_flight_that_brings_the_refused_token_again_asks_the_store_a
     };
     let (first, late) = tokio::join!(process.reject(ACME, &token), late);
     for answer in [first, late, process.reject(ACME, &token).await] {
-        assert!(matches!(answer, Err(TokenError::Braked { .. })), "{answer:?}");
+        assert!(matches!(answer, Err(TokenError::RejectedAgain { .. })), "{answer:?}");
     }
     assert_eq!(requests.load(Ordering::SeqCst), 1);
     assert!(process.vault.token(ACME, TokenRequest::default()).await.is_ok());
@@ -93,13 +93,13 @@ async fn what_helped_before_and_comes_again_unchanged_is_refreshed_once_and_then
     process.connect(ACME, world.living_grant(Duration::from_hours(1))).await;
     let (vault, request) = (&process.vault, TokenRequest::default());
     let call = vault.call(ACME, request).await.unwrap();
-    vault.note(ACME, &call, Verdict::Refused);
-    let cured = vault.cure(ACME, &call, request).await.unwrap();
-    vault.note(ACME, &cured, Verdict::Accepted);
+    vault.note_verdict(ACME, &call, ApiVerdict::Refused);
+    let cured = vault.replace_refused(ACME, &call, request).await.unwrap();
+    vault.note_verdict(ACME, &cured, ApiVerdict::Accepted);
     assert_eq!((cured.token.access.reveal(), requests.load(Ordering::SeqCst)), (SAME, 1));
-    vault.note(ACME, &cured, Verdict::Refused);
-    let refused = vault.cure(ACME, &cured, request).await;
-    assert!(matches!(refused, Err(TokenError::Braked { .. })), "{refused:?}");
+    vault.note_verdict(ACME, &cured, ApiVerdict::Refused);
+    let refused = vault.replace_refused(ACME, &cured, request).await;
+    assert!(matches!(refused, Err(TokenError::RejectedAgain { .. })), "{refused:?}");
     assert_eq!(requests.load(Ordering::SeqCst), 2);
 }
 

@@ -22,7 +22,7 @@ use crate::world::{ACME, PATIENCE, Shape, World, graceful, names};
 async fn until_seen(process: &Process, count: usize) -> Vec<String> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let seen = process.vault.nodes(&*process.store).await.expect("the store answers");
+        let seen = process.vault.peers(&*process.store).await.expect("the store answers");
         if seen.nodes.len() == count {
             return seen.warnings;
         }
@@ -32,7 +32,7 @@ async fn until_seen(process: &Process, count: usize) -> Vec<String> {
 }
 
 fn live(process: &Process, name: &str) {
-    process.vault.live_among(process.store.shared(), name);
+    process.vault.announce(process.store.shared(), name);
 }
 
 #[tokio::test]
@@ -43,7 +43,7 @@ async fn nodes_see_each_other_until_they_end_and_whoever_only_asks_is_none() {
     live(&two, "two");
     assert_eq!(until_seen(&asking, 2).await, [] as [&str; 0]);
     assert_eq!(until_seen(&asking, 2).await, [] as [&str; 0], "asking leaves no trace");
-    let seen = asking.vault.nodes(&*asking.store).await.unwrap().nodes;
+    let seen = asking.vault.peers(&*asking.store).await.unwrap().nodes;
     let mut seen: Vec<_> = seen.into_iter().map(|node| (node.name, node.version)).collect();
     seen.sort();
     let version = env!("CARGO_PKG_VERSION").to_owned();
@@ -165,6 +165,6 @@ async fn the_same_definitions_are_no_difference_and_a_clock_that_is_off_is_told(
     let elsewhere = Arc::new(MovableClock::default());
     elsewhere.pass(Duration::from_mins(5));
     let store = world.place().database.open(elsewhere, Arc::new(NoHooks)).await;
-    let told = two.vault.nodes(&*store).await.unwrap().warnings;
+    let told = two.vault.peers(&*store).await.unwrap().warnings;
     assert!(told[0].contains(" s behind the clock of the store"), "{told:?}");
 }

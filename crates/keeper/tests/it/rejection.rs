@@ -22,7 +22,9 @@ async fn long_lived() -> (World, Process) {
 fn braked_for<T: std::fmt::Debug>(answer: Result<T, TokenError>) -> u64 {
     match answer {
         // Rounded to the second: a moment has passed since the brake was put on.
-        Err(TokenError::Braked { retry_after, .. }) => (retry_after + Duration::from_millis(999)).as_secs(),
+        Err(TokenError::RejectedAgain { retry_after, .. }) => {
+            (retry_after + Duration::from_millis(999)).as_secs()
+        }
         other => panic!("{other:?}"),
     }
 }

@@ -10,7 +10,7 @@ use jeton_core::id::{AttemptId, ConnectionName};
 use jeton_core::keep::ports::{OperatorCommand, StoreError};
 use jeton_core::time::Clock as _;
 use jeton_emulator::Mood;
-use jeton_keeper::{Installation, KeySource, Settings, SlotState, TokenError, look_at_spill_slots};
+use jeton_keeper::{Installation, KeySource, Settings, SlotState, TokenError, inspect_spill_slots};
 use jeton_store::sqlite::faults::{Hooks, NoHooks};
 
 use crate::spill::{die_with_a_filled_slot, filled_slots, lose_the_store};
@@ -166,7 +166,7 @@ fn fill_for_a_ghost(world: &World) -> (ConnectionName, AttemptId) {
 }
 
 fn seen(world: &World) -> Vec<SlotState> {
-    let seen = look_at_spill_slots(&world.place().data_dir).expect("the scene is set");
+    let seen = inspect_spill_slots(&world.place().data_dir).expect("the scene is set");
     seen.into_iter().map(|(_, state)| state).collect()
 }
 

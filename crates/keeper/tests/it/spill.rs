@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jeton_core::keep::attempt::AttemptStatus;
 use jeton_emulator::{Ending, Mood};
-use jeton_keeper::{Settings, SlotState, TokenError, look_at_spill_slots};
+use jeton_keeper::{Settings, SlotState, TokenError, inspect_spill_slots};
 use jeton_store::sqlite::faults::NoHooks;
 use tokio::time::{Instant, sleep};
 
@@ -53,7 +53,7 @@ async fn a_spilled_reply_comes_back(full: bool) {
         let (path, bytes) = &slots[0];
         assert_eq!(std::fs::metadata(path).expect("the scene is set").permissions().mode() & 0o777, 0o600);
         assert!(!holds(bytes, "emr_") && !holds(bytes, "ema_"), "the slot holds a token in clear");
-        let seen = look_at_spill_slots(&world.place().data_dir).expect("the slots can be read");
+        let seen = inspect_spill_slots(&world.place().data_dir).expect("the slots can be read");
         let (free, filled): (Vec<_>, Vec<_>) =
             seen.into_iter().map(|(_, state)| state).partition(|state| *state == SlotState::Free);
         assert_eq!(free.len() + 1, short_settings().spill_slots);

@@ -8,7 +8,7 @@ use jeton_core::entropy::SystemEntropy;
 use jeton_core::id::OperationId;
 use jeton_core::keep::ports::OperatorCommand;
 use jeton_core::time::Clock as _;
-use jeton_keeper::{Hold, Installation, Joining, KeySource, TokenError};
+use jeton_keeper::{Hold, Installation, JoinMode, KeySource, TokenError};
 use jeton_store::sqlite::faults::NoHooks;
 use tokio::time::{Instant, sleep};
 
@@ -44,12 +44,12 @@ async fn a_backup_put_back_in_place_of_the_database_is_on_hold_until_it_is_adopt
         world.database = backup;
 
         let process = world.process().await;
-        let Some(Hold::WentBack { found, seen }) = process.vault.hold() else { panic!("it is on hold") };
+        let Some(Hold::RolledBack { found, seen }) = process.vault.hold() else { panic!("it is on hold") };
         assert!(found < seen);
         process.vault.start().await.unwrap();
         assert!(process.token(ACME).await.is_ok(), "what lives is served");
         let refused = process.force(ACME).await.unwrap_err();
-        assert_eq!(refused, TokenError::WentBack { found, seen });
+        assert_eq!(refused, TokenError::RolledBack { found, seen });
         assert_eq!(refused.code(), "ON_HOLD");
         let words = refused.to_string();
         assert!(words.contains("the store went back in time") && words.contains("`jeton adopt`"), "{words}");
@@ -86,10 +86,10 @@ async fn a_rotation_of_one_connection_is_noticed_though_another_one_changed_last
     process.force("c0").await.unwrap();
     end(process).await;
     world.database = backup;
-    assert!(matches!(world.process().await.vault.hold(), Some(Hold::WentBack { .. })));
+    assert!(matches!(world.process().await.vault.hold(), Some(Hold::RolledBack { .. })));
 
     let (store, data_dir) = (world.store_at(&world.place(), Arc::new(NoHooks)).await, world.place().data_dir);
-    Installation::join(&*store, &data_dir, Joining::InAnyCase, &SystemEntropy).await.unwrap();
+    Installation::join(&*store, &data_dir, JoinMode::InAnyCase, &SystemEntropy).await.unwrap();
     assert_eq!(world.process().await.vault.hold(), None, "it follows the store from where that is now");
 }
 
@@ -141,7 +141,7 @@ async fn a_running_process_whose_store_goes_back_spends_nothing_more() {
         sleep(Duration::from_millis(20)).await;
     }
     assert!(process.token(ACME).await.is_ok(), "what lives is served");
-    assert!(matches!(process.force(ACME).await, Err(TokenError::WentBack { .. })));
+    assert!(matches!(process.force(ACME).await, Err(TokenError::RolledBack { .. })));
     assert_eq!(world.requests(), sent);
     end(process).await;
     assert!(world.process().await.vault.on_hold(), "and so is every later process");
@@ -163,8 +163,8 @@ async fn a_backup_that_takes_the_place_of_the_database_before_the_start_is_notic
     process.tap.lead_to(&world.store_at(&world.place(), Arc::new(NoHooks)).await);
     let sent = world.requests();
     process.vault.start().await.unwrap();
-    assert!(matches!(process.vault.hold(), Some(Hold::WentBack { .. })), "before anything is spent");
-    assert!(matches!(process.force(ACME).await, Err(TokenError::WentBack { .. })));
+    assert!(matches!(process.vault.hold(), Some(Hold::RolledBack { .. })), "before anything is spent");
+    assert!(matches!(process.force(ACME).await, Err(TokenError::RolledBack { .. })));
     assert_eq!(world.requests(), sent);
     end(process).await;
 }
@@ -191,8 +191,8 @@ async fn a_replica_that_had_not_caught_up_is_noticed_though_others_have_written_
         process.tap.lead_to(&promoted);
         let sent = world.requests();
         let refused = process.force(ACME).await.unwrap_err();
-        assert!(matches!(refused, TokenError::WentBack { .. }), "{writes}: {refused}");
-        assert!(matches!(process.vault.hold(), Some(Hold::WentBack { .. })), "{writes}");
+        assert!(matches!(refused, TokenError::RolledBack { .. }), "{writes}: {refused}");
+        assert!(matches!(process.vault.hold(), Some(Hold::RolledBack { .. })), "{writes}");
         assert_eq!(world.requests(), sent, "{writes}");
         assert_eq!(process.token(ACME).await.unwrap().access, token.access, "what lives is served");
         end(process).await;

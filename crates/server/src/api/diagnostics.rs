@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use jeton_core::time::Timestamp;
-use jeton_keeper::Examination;
+use jeton_keeper::ConnectionCheck;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -88,7 +88,7 @@ pub(crate) async fn token_status(
     State(state): State<Arc<AppState>>,
     QueryParams(asked): QueryParams<ConnectionParams>,
 ) -> Result<Json<Envelope<TokenStatus>>, ApiError> {
-    let found = state.vault.examine(&asked.name(&state)?).await?;
+    let found = state.vault.check_connection(&asked.name(&state)?).await?;
     let data = TokenStatus {
         storage_path: state.storage.clone(),
         current_time: found.now.as_secs(),
@@ -102,7 +102,7 @@ pub(crate) async fn token_status(
 }
 
 impl Validation {
-    fn of(found: Examination) -> Self {
+    fn of(found: ConnectionCheck) -> Self {
         let expires_at = found.expires_at.map(Timestamp::as_secs);
         Self {
             valid: found.problems.is_empty(),
@@ -128,7 +128,7 @@ pub(crate) async fn config(
     State(state): State<Arc<AppState>>,
     QueryParams(asked): QueryParams<ConnectionParams>,
 ) -> Result<Json<Envelope<Config>>, ApiError> {
-    let footing = state.vault.footing(&asked.name(&state)?).await?;
+    let footing = state.vault.connection_setup(&asked.name(&state)?).await?;
     let shown = |id: String| format!("{}...", id.chars().take(CLIENT_ID_SHOWN).collect::<String>());
     let data = Config {
         domain: footing.domain,

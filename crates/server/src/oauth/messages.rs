@@ -1,12 +1,12 @@
 //! What each page says.
 
-use jeton_keeper::{Asking, ConsentError, Consented, Prospect};
+use jeton_keeper::{AuthorizationRedirect, ConsentError, Consented, LinkPreview};
 
 use super::page::{Action, HtmlPage, PageKind};
 
 /// What a link asks for.
-pub(super) fn link(prospect: &Prospect) -> HtmlPage {
-    let Prospect { name, provider, host, until, .. } = prospect;
+pub(super) fn link(prospect: &LinkPreview) -> HtmlPage {
+    let LinkPreview { name, provider, host, until, .. } = prospect;
     let sentence = format!(
         "go on to {provider}, sign in with the account that `{name}` is to use, and consent there; the link opens once, and \
          the answer must come back in this browser"
@@ -22,7 +22,7 @@ pub(super) fn link(prospect: &Prospect) -> HtmlPage {
 }
 
 /// The link is open, and the browser goes on by itself.
-pub(super) fn redirecting(asking: &Asking) -> HtmlPage {
+pub(super) fn redirecting(asking: &AuthorizationRedirect) -> HtmlPage {
     let provider = &asking.provider;
     let sentence = format!("your browser goes on to {provider} now; if it does not, go on below");
     let page = HtmlPage::new(200, PageKind::Question, "On the action", &sentence);

@@ -6,7 +6,7 @@ use jeton_core::keep::attempt::{Act, AttemptStatus, Trigger};
 use jeton_core::keep::ports::AttemptFilter;
 use jeton_core::keep::provider::{RequestValues, Step};
 use jeton_core::time::Clock as _;
-use jeton_keeper::{SlotState, look_at_spill_slots};
+use jeton_keeper::{SlotState, inspect_spill_slots};
 use jeton_testkit::Client;
 use serde_json::Value;
 
@@ -143,7 +143,7 @@ async fn a_new_token_lives_as_long_as_introspection_says() {
     let life = status.expires_at.unwrap().since(before);
     // The provider's file says an hour where introspection says nothing.
     assert!(life > Duration::from_secs(50) && life < Duration::from_secs(70), "{life:?}");
-    let slots = look_at_spill_slots(&app.data_dir()).unwrap();
+    let slots = inspect_spill_slots(&app.data_dir()).unwrap();
     assert!(slots.iter().all(|(_, state)| *state == SlotState::Free), "{slots:?}");
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jeton_core::keep::ports::OperatorCommand;
 use jeton_core::secret::Secret;
 use jeton_emulator::Mood;
-use jeton_keeper::{Grant, Settings, SlotState, look_at_spill_slots};
+use jeton_keeper::{Grant, Settings, SlotState, inspect_spill_slots};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::app::operator;
@@ -97,7 +97,7 @@ async fn a_connection_that_was_given_up_meanwhile_stays_given_up() {
 async fn until_spilled(env: &ConsentEnv) {
     let started = Instant::now();
     loop {
-        let slots = look_at_spill_slots(&env.data_dir()).unwrap();
+        let slots = inspect_spill_slots(&env.data_dir()).unwrap();
         let filled: Vec<_> = slots.into_iter().filter(|(_, state)| *state != SlotState::Free).collect();
         if let [(_, state)] = &filled[..] {
             assert!(
@@ -113,7 +113,7 @@ async fn until_spilled(env: &ConsentEnv) {
 }
 
 fn all_slots_are_free(env: &ConsentEnv) {
-    let slots = look_at_spill_slots(&env.data_dir()).unwrap();
+    let slots = inspect_spill_slots(&env.data_dir()).unwrap();
     assert!(slots.iter().all(|(_, state)| *state == SlotState::Free), "{slots:?}");
 }
 

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead as _, Read as _};
 
 use jeton_core::keep::provider::CallbackParams;
-use jeton_keeper::{Brought, ConsentError, Consented, TerminalConsent, Vault};
+use jeton_keeper::{ConsentError, Consented, PastedAnswer, TerminalConsent, Vault};
 use tokio::task::spawn_blocking;
 use url::{Url, form_urlencoded};
 
@@ -20,7 +20,7 @@ const LONGEST: u64 = 16 * 1024;
 /// up, and is asked for again.
 pub(super) async fn consent(vault: &Vault, name: &str) -> Result<Connection, CommandError> {
     let TerminalConsent { id, url, until, takes_code } =
-        vault.ask_in_terminal(name, &actor::current()).await?;
+        vault.start_terminal_consent(name, &actor::current()).await?;
     let or_code = if takes_code { ", or its `code` alone" } else { "" };
     output::print_note(&format!(
         "Open this page in any browser and consent, until {}:\n\n    {url}\n\nThe browser then ends on a page whose address \
@@ -44,7 +44,7 @@ pub(super) async fn consent(vault: &Vault, name: &str) -> Result<Connection, Com
                 continue;
             }
         };
-        match vault.finish_in_terminal(id, brought).await {
+        match vault.finish_terminal_consent(id, brought).await {
             Ok(Consented { generation, renews, .. }) => return Ok(Connection { generation, renews }),
             Err(error @ ConsentError::Stateless { .. }) => {
                 output::print_note(&format!("{error}:"))?;
@@ -69,7 +69,7 @@ fn unread(error: &io::Error) -> CommandError {
 }
 
 /// What was pasted: an address, its query, or a code alone.
-fn parse(pasted: &str) -> Result<Brought, String> {
+fn parse(pasted: &str) -> Result<PastedAnswer, String> {
     if pasted.is_empty() {
         return Err("nothing was pasted; paste the whole address that the browser ended on".to_owned());
     }
@@ -79,7 +79,7 @@ fn parse(pasted: &str) -> Result<Brought, String> {
         _ if pasted.contains(char::is_whitespace) => {
             return Err("what was pasted is neither an address nor a code, which hold no spaces".to_owned());
         }
-        _ => return Ok(Brought::Code(pasted.into())),
+        _ => return Ok(PastedAnswer::Code(pasted.into())),
     };
     let mut params = CallbackParams::new();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -88,7 +88,7 @@ fn parse(pasted: &str) -> Result<Brought, String> {
         }
     }
     if params.contains_key("code") || params.contains_key("error") {
-        return Ok(Brought::Address(params));
+        return Ok(PastedAnswer::Address(params));
     }
     Err("the address holds no `code`; paste the one that the browser ended on after the consent".to_owned())
 }
@@ -114,11 +114,16 @@ mod tests {
             "?code=a%2Fb&state=s&referer=acme.amocrm.ru",
             "state=s&code=a%2Fb&referer=acme.amocrm.ru",
         ] {
-            assert!(matches!(parse(text).unwrap(), Brought::Address(params) if params == whole), "{text}");
+            assert!(
+                matches!(parse(text).unwrap(), PastedAnswer::Address(params) if params == whole),
+                "{text}"
+            );
         }
-        assert!(matches!(parse("4/0Ab_c-d").unwrap(), Brought::Code(code) if code.reveal() == "4/0Ab_c-d"));
+        assert!(
+            matches!(parse("4/0Ab_c-d").unwrap(), PastedAnswer::Code(code) if code.reveal() == "4/0Ab_c-d")
+        );
         let refusal = parse("http://x/cb?error=access_denied&state=s").unwrap();
-        assert!(matches!(refusal, Brought::Address(params) if params.contains_key("error")));
+        assert!(matches!(refusal, PastedAnswer::Address(params) if params.contains_key("error")));
         for bad in ["", "http://x/cb", "http://x/cb?code=a&code=b", "two words"] {
             assert!(parse(bad).is_err(), "{bad}");
         }

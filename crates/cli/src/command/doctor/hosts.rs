@@ -8,7 +8,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::provider::{Definition, Endpoint, Step, Vars};
-use jeton_keeper::Reach;
+use jeton_keeper::Dialer;
 
 use super::report::Report;
 use super::store::StoreFindings;
@@ -32,7 +32,7 @@ struct Host {
 
 pub(super) async fn check(settings: &Settings, found: &StoreFindings, host: &HostEnv, report: &mut Report) {
     let keeper = &settings.keeper;
-    let reach = Reach::new(Arc::clone(&host.clock), keeper.allow_private_captured_hosts, &keeper.roots);
+    let reach = Dialer::new(Arc::clone(&host.clock), keeper.allow_private_captured_hosts, &keeper.roots);
     let hosts = hosts(settings, found);
     let mut tried: Vec<_> = stream::iter(hosts)
         .map(|(origin, host)| {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jeton_core::keep::connection::{Connection, Revision};
 use jeton_core::keep::ports::Identity;
-use jeton_keeper::{Hold, Installation, InstallationError, SlotState, look_at_spill_slots};
+use jeton_keeper::{Hold, Installation, InstallationError, SlotState, inspect_spill_slots};
 use jeton_store::sqlite::inspect;
 use tokio::task::spawn_blocking;
 
@@ -123,7 +123,7 @@ fn hold(settings: &Settings, installation: &Installation, report: &mut Report) {
     let Some(hold) = installation.hold() else { return };
     let text = match (&settings.store, hold) {
         // A new node joins by itself when it starts.
-        (StoreSettings::Postgres(_), Hold::Copied) if !Installation::is_settled(&settings.data_dir) => return,
+        (StoreSettings::Postgres(_), Hold::Copied) if !Installation::is_initialised(&settings.data_dir) => return,
         (StoreSettings::Postgres(_), Hold::Copied) => {
             "this node is on hold because its data directory belongs to another database, or is a copy of another \
              node's, and nothing is refreshed; put `data_dir` or `store.url` right, or run `jeton adopt` to make it a node \
@@ -139,7 +139,7 @@ fn hold(settings: &Settings, installation: &Installation, report: &mut Report) {
 }
 
 pub(super) fn spill_slots(data_dir: &Path, report: &mut Report) {
-    let slots = match look_at_spill_slots(data_dir) {
+    let slots = match inspect_spill_slots(data_dir) {
         Ok(slots) => slots,
         Err(error) => {
             let text = format!(

@@ -47,7 +47,7 @@ pub(super) async fn run_imports(
 /// Says what a person should look at, once every connection is in memory.
 pub(super) async fn log_start_problems(vault: &Vault) {
     vault.loaded().await;
-    for state in vault.concerns() {
+    for state in vault.needing_attention() {
         let connection = &state.name;
         match (state.condition, state.interrupted_attempt) {
             (Condition::Interrupted, Some(attempt)) => tracing::warn!(

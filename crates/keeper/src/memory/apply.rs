@@ -1,0 +1,109 @@
+//! Rows on their way from the store into memory, and what they inconsistent there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jeton_core::id::ConnectionName;
+use jeton_core::keep::connection::Connection;
+use jeton_core::keep::ports::{ListedConnection, StoreError};
+
+use crate::error::TokenError;
+use crate::memory::cache::CachedConnection;
+use crate::shared::Shared;
+use crate::spill::slots::StoreWrite;
+use crate::token_crypto::{ClearTokens, does_not_open, unseal_tokens};
+use crate::token_metadata::TokenMetadata;
+
+impl Shared {
+    /// Puts a row into memory, with its access token opened, unless it contradicts what is there. `asked_at`, by the clock
+    /// that counts suspension, is the instant before the store was asked for it: a slow answer is as old as its question.
+    pub(crate) fn apply(&self, row: Connection, asked_at: Duration) -> Arc<CachedConnection> {
+        let entry = self.memory.entry(&row.name);
+        if let Some(known) = entry.known().filter(|known| inconsistent(&known.row, &row)) {
+            self.mark_rolled_back(row.revision);
+            return known;
+        }
+        self.high_water.see(row.revision);
+        entry.put(self.opened(row, asked_at))
+    }
+
+    /// Puts a row of a list into memory. One that cannot be read is passed over: the others go on.
+    pub(crate) fn apply_listed(&self, row: ListedConnection, asked_at: Duration) {
+        match row {
+            Ok(row) => drop(self.apply(row, asked_at)),
+            Err(unreadable) => {
+                self.high_water.see(unreadable.revision);
+                self.memory.entry(&unreadable.name).note_unreadable();
+                tracing::error!(connection = %unreadable.name, "{unreadable}");
+            }
+        }
+    }
+
+    /// A row with its access token opened.
+    fn opened(&self, row: Connection, asked_at: Duration) -> CachedConnection {
+        let opened =
+            row.tokens.as_ref().map(|tokens| unseal_tokens(&self.sealer, &row.name, row.generation, tokens));
+        let opened = opened.transpose().unwrap_or_else(|error| {
+            tracing::error!(connection = %row.name, %error, "{}", does_not_open(&row.name));
+            None
+        });
+        let ClearTokens { access, extras, .. } = opened.unwrap_or_default();
+        let extras = TokenMetadata::from_text(extras.as_ref());
+        let token_type = extras.token_type.unwrap_or_else(|| "Bearer".to_owned());
+        CachedConnection { row, access, token_type, captured: extras.vars, asked_at }
+    }
+
+    /// Serves the token set of a reply that lies in its spill entry while the installation is on hold: the one before it may
+    /// have died of this very refresh. The store is behind memory until a later process has given it the reply.
+    pub(crate) fn serve_uncommitted(&self, write: &StoreWrite) {
+        let StoreWrite::Commit(commit) = write else { return };
+        let entry = self.memory.entry(&commit.connection);
+        let Some(known) = entry.known().filter(|known| known.row.generation == commit.generation) else {
+            return;
+        };
+        let row = Connection {
+            generation: commit.generation.next(),
+            revision: known.row.revision.next(),
+            tokens: Some(commit.tokens.clone()),
+            ..known.row.clone()
+        };
+        entry.put(self.opened(row, self.clock.uptime()));
+    }
+
+    /// Looks at the store, for at most `claim_wait`, and publishes what is there.
+    pub(crate) async fn reload(
+        &self,
+        name: &ConnectionName,
+    ) -> Result<Option<Arc<CachedConnection>>, TokenError> {
+        Ok(self.with_retry(|| self.reload_once(name)).await?)
+    }
+
+    /// Looks at the store once, and publishes what is there. A row that was later before the store was asked shows that it
+    /// is another store by now: a backup, or a replica that had not caught up.
+    pub(crate) async fn reload_once(
+        &self,
+        name: &ConnectionName,
+    ) -> Result<Option<Arc<CachedConnection>>, StoreError> {
+        let before = self.memory.find(name.as_str()).and_then(|entry| entry.known());
+        let asked_at = self.clock.uptime();
+        let row = self.ports.connections.find(name).await?;
+        let Some(row) = row else { return Ok(None) };
+        match before.filter(|before| row.revision < before.row.revision) {
+            Some(before) => {
+                self.mark_rolled_back(row.revision);
+                Ok(Some(before))
+            }
+            None => Ok(Some(self.apply(row, asked_at))),
+        }
+    }
+}
+
+/// Whether these rows of one connection cannot be of one store, in whatever order they were read: a later change never has
+/// an earlier generation, and a generation names one token set.
+fn inconsistent(known: &Connection, row: &Connection) -> bool {
+    let went_back = row.revision > known.revision && row.generation < known.generation;
+    let prints = |row: &Connection| {
+        row.tokens.as_ref().map(|tokens| (tokens.access_fingerprint, tokens.refresh_fingerprint))
+    };
+    went_back || (row.generation == known.generation && prints(row) != prints(known))
+}

@@ -1,0 +1,164 @@
+//! Whether a stored token set is what its provider's tokens are, for people who look for a fault.
+
+use jeton_core::keep::provider::{AccessFormat, Policy, Step, Vars};
+use jeton_core::secret::Secret;
+use jeton_core::time::Timestamp;
+
+use crate::error::TokenError;
+use crate::token_crypto::{ClearTokens, unseal_tokens};
+use crate::token_metadata::TokenMetadata;
+use crate::vault::Vault;
+
+/// How much of a JWT's header is shown; it is no secret.
+const PREVIEW: usize = 12;
+
+/// How the header of a JWT begins: `{"` in base64.
+const JWT_BEGINS: &str = "eyJ";
+
+/// The parts of a JWT in its compact form (RFC 7515, section 7.1).
+const JWT_PARTS: usize = 3;
+
+/// What an examination of the stored token set found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionCheck {
+    /// What is wrong with it, one sentence each, with no secret; nothing is wrong where it is empty.
+    pub problems: Vec<String>,
+    /// When the access token expires, where that is known.
+    pub expires_at: Option<Timestamp>,
+    /// The instant at which all this was found.
+    pub now: Timestamp,
+    /// How the header of the access token begins, if it is a JWT; of any other token nothing is shown.
+    pub access_preview: Option<String>,
+    /// How long the refresh token is, in bytes; zero where there is none.
+    pub refresh_length: usize,
+}
+
+impl ConnectionCheck {
+    /// Whether the access token has expired.
+    pub fn is_expired(&self) -> bool {
+        self.expires_at.is_some_and(|at| at <= self.now)
+    }
+}
+
+/// How a connection is set up, with no secret in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionSetup {
+    /// The account's own host where the provider has one (a variable `domain`), else the host of the token endpoint.
+    pub domain: Option<String>,
+    /// The client id at the provider.
+    pub client_id: Option<String>,
+    /// Where the provider sends browsers back to.
+    pub redirect_uri: Option<String>,
+}
+
+impl Vault {
+    /// How a connection is set up, with what was captured since.
+    ///
+    /// # Errors
+    /// There is no such connection, or the store cannot be reached.
+    pub async fn connection_setup(&self, name: &str) -> Result<ConnectionSetup, TokenError> {
+        let defined = self.shared.defined(name)?;
+        let mut captured = Vars::new();
+        if let Some(known) = self.shared.reload(&defined.name).await?
+            && let Some(tokens) = &known.row.tokens
+            && let Ok(opened) =
+                unseal_tokens(&self.shared.sealer, &known.row.name, known.row.generation, tokens)
+        {
+            captured = TokenMetadata::from_text(opened.extras.as_ref()).vars;
+        }
+        let definition = &defined.definition;
+        let domain = captured.get("domain").or_else(|| definition.vars().get("domain"));
+        let step = if definition.has(Step::Refresh) { Step::Refresh } else { Step::Acquire };
+        let host = || definition.endpoint(step, &captured).ok()??.url.host_str().map(str::to_owned);
+        Ok(ConnectionSetup {
+            domain: domain.map(|domain| domain.reveal().to_owned()).or_else(host),
+            client_id: definition.client().id.clone(),
+            redirect_uri: definition.client().redirect_uri.clone(),
+        })
+    }
+
+    /// Examines what is stored of a connection. Nothing is refreshed, and nothing is asked of the provider.
+    ///
+    /// # Errors
+    /// There is no such connection, it has no token set, or the store cannot be reached.
+    pub async fn check_connection(&self, name: &str) -> Result<ConnectionCheck, TokenError> {
+        let defined = self.shared.defined(name)?;
+        let not_connected = || TokenError::NotConnected { name: defined.name.clone() };
+        let known = self.shared.reload(&defined.name).await?.ok_or_else(not_connected)?;
+        let (row, now) = (&known.row, self.shared.clock.now());
+        let tokens = row.tokens.as_ref().ok_or_else(not_connected)?;
+        let opened =
+            unseal_tokens(&self.shared.sealer, &row.name, row.generation, tokens).map_err(|error| {
+                TokenError::Definition {
+                    name: defined.name.clone(),
+                    message: format!("a stored token does not open: {error}"),
+                }
+            })?;
+        Ok(ConnectionCheck {
+            problems: problems(&opened, defined.definition.policy(), defined.can_redeem()),
+            expires_at: tokens.access_expires_at,
+            now,
+            access_preview: opened.access.as_ref().map(preview),
+            refresh_length: opened.refresh.as_ref().map_or(0, Secret::len),
+        })
+    }
+}
+
+fn problems(opened: &ClearTokens, policy: &Policy, redeems: bool) -> Vec<String> {
+    let mut problems = Vec::new();
+    match &opened.access {
+        None => problems.push("there is no access token".to_owned()),
+        Some(access) if policy.access_format == AccessFormat::Jwt && !is_jwt(access) => {
+            problems.push("the access token is no JWT of three parts".to_owned());
+        }
+        Some(_) => {}
+    }
+    match &opened.refresh {
+        None if redeems => problems.push("there is no refresh token".to_owned()),
+        Some(refresh) if refresh.len() < policy.min_refresh_length => problems.push(format!(
+            "the refresh token is shorter than the {} characters that this provider's tokens have",
+            policy.min_refresh_length
+        )),
+        _ => {}
+    }
+    problems
+}
+
+fn is_jwt(token: &Secret) -> bool {
+    let mut parts = token.reveal().split('.');
+    parts.by_ref().take(JWT_PARTS).filter(|part| !part.is_empty()).count() == JWT_PARTS
+        && parts.next().is_none()
+}
+
+/// How the header of a JWT begins.
+fn preview(token: &Secret) -> String {
+    let header =
+        token.reveal().split('.').next().filter(|part| is_jwt(token) && part.starts_with(JWT_BEGINS));
+    let shown: String = header.unwrap_or_default().chars().take(PREVIEW).collect();
+    format!("{shown}...")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_jwt_has_three_parts_and_none_is_empty() {
+        for (token, is) in [("a.b.c", true), ("a.b", false), ("a..c", false), ("a.b.c.d", false), ("", false)]
+        {
+            assert_eq!(is_jwt(&Secret::new(token)), is, "{token}");
+        }
+    }
+
+    #[test]
+    fn a_preview_shows_the_header_of_a_jwt_and_nothing_of_any_other_token() {
+        let signed = |header: &str| format!("{header}.{}.{}", "x".repeat(60), "y".repeat(40));
+        assert_eq!(preview(&Secret::new(signed("eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9"))), "eyJ0eXAiOiJK...");
+        assert_eq!(preview(&Secret::new(signed("eyJ9"))), "eyJ9...", "and nothing of its claims");
+        let opaque =
+            ["ya29.a0AfB_byC-secret-of-a-service", "eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9", "", "12345678"];
+        for token in opaque.into_iter().map(str::to_owned).chain([signed("xoxb-secret")]) {
+            assert_eq!(preview(&Secret::new(token.clone())), "...", "{token}");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! One exchange with a token endpoint: on a fresh connection, sent once, and never sent late.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_util::rt::TokioIo;
+use jeton_core::keep::provider::{OutboundRequest, Reply};
+use jeton_core::time::Clock;
+use tokio::time::{Instant, timeout_at};
+use zeroize::Zeroizing;
+
+use super::dial::QueuedBytes;
+use super::guard::{GuardedStream, WriteWindow};
+use super::roots::Roots;
+
+/// The longest reply that is read, in bytes.
+pub(crate) const MAX_REPLY: usize = 1024 * 1024;
+
+/// What became of an exchange.
+#[derive(Debug)]
+pub(crate) enum ExchangeOutcome {
+    /// A whole reply came.
+    Replied(Reply),
+    /// Not a byte of the request was written.
+    NotSent(String),
+    /// Something was written, and no whole reply came.
+    Broken(String),
+}
+
+/// Sends requests to token endpoints.
+#[derive(Debug)]
+pub(crate) struct Outbound {
+    pub(super) tls: Arc<rustls::ClientConfig>,
+    clock: Arc<dyn Clock>,
+    pub(super) allow_private_captured_hosts: bool,
+}
+
+impl Outbound {
+    pub(crate) fn new(clock: Arc<dyn Clock>, allow_private_captured_hosts: bool, roots: &Roots) -> Self {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("the crypto provider supports TLS 1.2 and 1.3")
+            .with_root_certificates(roots.store())
+            .with_no_client_auth();
+        // HTTP/1.1 only: an HTTP/2 connection may be shared and its requests re-sent by layers below us.
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Self { tls: Arc::new(tls), clock, allow_private_captured_hosts }
+    }
+
+    /// Sends `request` once, within `timeout`. No byte of it is written once the clock that counts suspension has
+    /// reached `write_until`, nor when `recheck`, which runs once the connection is ready, objects.
+    pub(crate) async fn exchange(
+        &self,
+        request: OutboundRequest,
+        timeout: Duration,
+        write_until: Duration,
+        recheck: impl Future<Output = Result<(), String>>,
+    ) -> ExchangeOutcome {
+        let window = Arc::new(WriteWindow::new(Arc::clone(&self.clock), write_until));
+        let deadline = Instant::now() + timeout;
+        let outcome = match timeout_at(deadline, self.send(request, deadline, &window, recheck)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(format!("no whole reply within {} s", timeout.as_secs_f32())),
+        };
+        match outcome {
+            Ok(reply) => ExchangeOutcome::Replied(reply),
+            Err(why) if window.untouched() => ExchangeOutcome::NotSent(why),
+            Err(why) => ExchangeOutcome::Broken(why),
+        }
+    }
+
+    async fn send(
+        &self,
+        request: OutboundRequest,
+        deadline: Instant,
+        window: &Arc<WriteWindow>,
+        recheck: impl Future<Output = Result<(), String>>,
+    ) -> Result<Reply, String> {
+        let queued = QueuedBytes::DropAt(deadline);
+        let stream = self.dial(&request.url, request.captured_host, queued).await?;
+        recheck.await?;
+        let guarded = GuardedStream::new(stream, Arc::clone(window));
+        let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+            .max_buf_size(64 * 1024)
+            .handshake::<_, Full<Bytes>>(TokioIo::new(guarded))
+            .await
+            .map_err(|error| describe(&error))?;
+        let request = outgoing(&request)?;
+        let mut exchange = pin!(async move {
+            let response = sender.send_request(request).await.map_err(|error| describe(&error))?;
+            read_reply(response).await
+        });
+        let connection = pin!(connection);
+        tokio::select! {
+            biased;
+            reply = &mut exchange => reply,
+            // The connection is done first when the server closes it behind its reply; what it read is still there.
+            _ = connection => exchange.await,
+        }
+    }
+}
+
+fn outgoing(request: &OutboundRequest) -> Result<hyper::Request<Full<Bytes>>, String> {
+    let mut path = request.url.path().to_owned();
+    if let Some(query) = request.url.query() {
+        path.push('?');
+        path.push_str(query);
+    }
+    let mut builder = hyper::Request::builder()
+        .method(request.method.as_str())
+        .uri(path)
+        .header("host", host_header(&request.url))
+        .header("user-agent", concat!("jeton/", env!("CARGO_PKG_VERSION")))
+        // One request per connection: a connection that was idle may be gone, and then nobody knows what arrived.
+        .header("connection", "close");
+    for (name, value) in &request.headers {
+        let mut value = http::HeaderValue::from_str(value.reveal()).map_err(|_| {
+            format!("the value of the header `{name}` holds a character that headers cannot hold")
+        })?;
+        value.set_sensitive(true);
+        builder = builder.header(name, value);
+    }
+    builder
+        .body(Full::new(Bytes::copy_from_slice(&request.body)))
+        .map_err(|error| format!("the request cannot be built: {error}"))
+}
+
+fn host_header(url: &url::Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+async fn read_reply(response: hyper::Response<hyper::body::Incoming>) -> Result<Reply, String> {
+    let header = |name: http::HeaderName| {
+        response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+    };
+    let mut reply = Reply {
+        status: response.status().as_u16(),
+        retry_after: header(http::header::RETRY_AFTER),
+        content_type: header(http::header::CONTENT_TYPE),
+        date: header(http::header::DATE),
+        body: Zeroizing::default(),
+    };
+    let mut body = Limited::new(response.into_body(), MAX_REPLY);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            if error.is::<http_body_util::LengthLimitError>() {
+                format!("the reply is longer than {MAX_REPLY} bytes")
+            } else {
+                "the reply broke off".to_owned()
+            }
+        })?;
+        if let Some(piece) = frame.data_ref() {
+            reply.body.extend_from_slice(piece);
+        }
+    }
+    Ok(reply)
+}
+
+/// What went wrong, in words that hold nothing of the request.
+fn describe(error: &hyper::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,298 @@
+//! A refresh: read the row, claim, redeem, commit, and again until the goal is reached.
+//!
+//! It runs in a task of its own, which goes on when whoever asked for it is gone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jeton_core::id::AttemptId;
+use jeton_core::keep::attempt::{Attempt, Trigger};
+use jeton_core::keep::connection::{Connection, Generation};
+use jeton_core::keep::due;
+use jeton_core::keep::plan::{self, Capabilities, Goal, InterruptedAttempt, Plan};
+use jeton_core::keep::ports::Skip;
+use jeton_core::time::Timestamp;
+use tokio::time::timeout;
+
+use crate::error::TokenError;
+use crate::memory::cache::CachedConnection;
+use crate::shared::{ConnectionDef, Shared};
+use crate::tokens::single_flight::{Follower, Join, TaskOutcome};
+
+/// More attempts than any honest course of events needs: rules that inconsistent each other end here, and do not spin.
+const MOST_ROUNDS: usize = 32;
+
+/// Clocks that are less apart than this count as one: asking takes a while.
+const SAME_CLOCK: Duration = Duration::from_secs(1);
+
+/// What a refresh is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RefreshRequest {
+    /// When it is reached.
+    pub(crate) wish: Goal,
+    /// What asked for it.
+    pub(crate) trigger: Trigger,
+    /// A person decided that a token of unknown fate may be sent.
+    pub(crate) person_decides: bool,
+}
+
+impl RefreshRequest {
+    /// A request that no person decided about.
+    pub(crate) fn new(wish: Goal, trigger: Trigger) -> Self {
+        Self { wish, trigger, person_decides: false }
+    }
+}
+
+/// A refresh that was started or joined.
+#[derive(Debug)]
+pub(crate) struct RefreshHandle {
+    pub(crate) follower: Follower,
+    /// It was started for this very request, and not for another one.
+    pub(crate) own: bool,
+}
+
+/// Joins the refresh of a connection that is under way, or starts one in a task of its own.
+pub(crate) fn start(
+    shared: &Arc<Shared>,
+    defined: &Arc<ConnectionDef>,
+    request: RefreshRequest,
+) -> RefreshHandle {
+    match shared.refreshes.join(&defined.name) {
+        Join::Follower(follower) => {
+            tracing::debug!(connection = %defined.name, "a refresh is under way already");
+            RefreshHandle { follower, own: false }
+        }
+        Join::Leader(leader, follower) => {
+            let (shared, defined) = (Arc::clone(shared), Arc::clone(defined));
+            let tracker = shared.tracker.clone();
+            tracker.spawn(async move {
+                let refresh = Refresh::new(&shared, &defined, request);
+                leader.finish(refresh.run().await);
+            });
+            RefreshHandle { follower, own: true }
+        }
+    }
+}
+
+/// One refresh under way.
+pub(super) struct Refresh<'a> {
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) defined: &'a ConnectionDef,
+    pub(super) request: RefreshRequest,
+    progress: RefreshProgress,
+    /// The generation that the progress is about; what is connected meanwhile knows nothing of it.
+    progress_of: Generation,
+    /// How many attempts of this very refresh have an unknown outcome: whoever forced it did not decide about those.
+    pub(super) left_unknown: u32,
+    /// The attempt whose outcome is not known, and those that it was to recover.
+    pub(super) chain: Vec<Attempt>,
+    /// The instant of the store that leases, holds and graces are judged by.
+    pub(super) store_clock: StoreClock,
+    /// When the attempt began, by our own clock, that the present one recovers: a token given a second time may be as old as that.
+    pub(super) recovers_since: Option<Timestamp>,
+}
+
+/// An instant by the clock of the store, and by our own that counts suspension: the store was asked then or later.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StoreClock {
+    pub(super) now: Timestamp,
+    pub(super) uptime: Duration,
+}
+
+/// How far a refresh has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RefreshProgress {
+    /// Nothing has come of it yet.
+    Begun,
+    /// The refresh token was refused as dead: an orphan reply or acquiring may still help.
+    RefusedAsDead,
+    /// The pair that was recovered is past its end: its refresh token buys one that is not.
+    RecoveredTooLate,
+    /// A new token set is stored. Whatever its life, one refresh spends no more than one token for it.
+    Committed,
+}
+
+/// How a round ended.
+pub(super) enum NextRound {
+    /// Read the row again, at once.
+    AtOnce,
+    /// Read it again when something has changed, or after a moment.
+    After(Duration),
+}
+
+impl<'a> Refresh<'a> {
+    fn new(shared: &'a Arc<Shared>, defined: &'a ConnectionDef, request: RefreshRequest) -> Self {
+        Self {
+            shared,
+            defined,
+            request,
+            progress: RefreshProgress::Begun,
+            progress_of: Generation::default(),
+            left_unknown: 0,
+            chain: Vec::new(),
+            store_clock: StoreClock { now: shared.clock.now(), uptime: shared.clock.uptime() },
+            recovers_since: None,
+        }
+    }
+
+    async fn run(mut self) -> TaskOutcome {
+        let mut rounds = 0;
+        while rounds < MOST_ROUNDS {
+            let known = self.read().await?;
+            let row = &known.row;
+            let now = self.shared.clock.now();
+            if self.progress == RefreshProgress::Committed {
+                return Ok(());
+            }
+            if self.progress_of != row.generation {
+                self.advance(RefreshProgress::Begun, row.generation);
+            }
+            let satisfied = self.request.wish.is_satisfied_by(row, &self.defined.pace, now);
+            if satisfied && self.progress == RefreshProgress::Begun {
+                return self.satisfied(row, now).await;
+            }
+            if self.shared.is_closing() {
+                return Err(TokenError::ShuttingDown);
+            }
+            self.store_clock = self.read_store_clock(row).await?;
+            let store_now = self.store_clock.now;
+            if let Some(lease) = row.live_lease(store_now) {
+                self.wait(&known, lease.until.since(store_now).min(self.shared.settings.poll)).await;
+                continue;
+            }
+            rounds += 1;
+            let chain = self.chain(row.interrupted_attempt(store_now)).await?;
+            if self.shared.hold().is_none() && self.reread(row, &chain).await? {
+                continue;
+            }
+            self.recovers_since = chain.last().map(|first| self.to_local(first.started_at));
+            let plan = self.plan(row, &chain, store_now);
+            self.chain = chain;
+            match self.carry_out(plan, row, now).await? {
+                NextRound::AtOnce => {}
+                NextRound::After(pause) => self.wait(&known, pause).await,
+            }
+        }
+        Err(TokenError::Busy { what: "changes of one connection" })
+    }
+
+    pub(super) fn advance(&mut self, progress: RefreshProgress, of: Generation) {
+        (self.progress, self.progress_of) = (progress, of);
+    }
+
+    async fn read(&self) -> Result<Arc<CachedConnection>, TokenError> {
+        self.shared
+            .reload(&self.defined.name)
+            .await?
+            .ok_or_else(|| TokenError::NotConnected { name: self.defined.name.clone() })
+    }
+
+    /// The instant that the leases and attempts of `row` are judged by: where there are any, that of the store, whose clock set
+    /// their times.
+    async fn read_store_clock(&self, row: &Connection) -> Result<StoreClock, TokenError> {
+        let uptime = self.shared.clock.uptime();
+        if row.lease.is_none() && row.open_attempt.is_none() {
+            return Ok(StoreClock { now: self.shared.clock.now(), uptime });
+        }
+        let store = &self.shared.ports.connections;
+        let (now, _) = self.shared.with_retry(|| store.due(Duration::ZERO, None, 0)).await?;
+        Ok(StoreClock { now, uptime })
+    }
+
+    /// An instant of the store by our own clock, which lives are counted by.
+    fn to_local(&self, instant: Timestamp) -> Timestamp {
+        let now = self.shared.clock.now();
+        let store_now =
+            self.store_clock.now + self.shared.clock.uptime().saturating_sub(self.store_clock.uptime);
+        if now.since(store_now).max(store_now.since(now)) < SAME_CLOCK {
+            return instant;
+        }
+        now - store_now.since(instant)
+    }
+
+    /// Waits until the row changes in memory, or for `pause`.
+    async fn wait(&self, known: &CachedConnection, pause: Duration) {
+        let entry = self.shared.memory.entry(&self.defined.name);
+        let mut changes = entry.subscribe();
+        if entry.known().is_some_and(|now| now.row.revision > known.row.revision) {
+            return;
+        }
+        // A timeout is as good as a change: either way the row is read again.
+        let _ = timeout(pause, changes.changed()).await;
+    }
+
+    /// Nothing needs to be spent; a visit leaves its row in the log and sets the next one.
+    async fn satisfied(&self, row: &Connection, now: Timestamp) -> TaskOutcome {
+        let visit = row.due_at.is_some_and(|due_at| due_at <= now) || self.request.trigger == Trigger::Manual;
+        if let (Goal::NotDue, true, Some(tokens)) = (self.request.wish, visit, &row.tokens) {
+            let skip = Skip {
+                connection: row.name.clone(),
+                attempt: AttemptId::generate(now, &*self.shared.entropy),
+                generation: row.generation,
+                trigger: self.request.trigger,
+                node: self.shared.node,
+                message: "Token doesn't need refresh yet".to_owned(),
+                due_at: due::due_at(tokens, &self.defined.pace, now, self.jitter()),
+            };
+            self.shared.ports.connections.skip(skip).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn jitter(&self) -> f64 {
+        jeton_core::entropy::unit_fraction(&*self.shared.entropy)
+    }
+
+    fn plan(&self, row: &Connection, chain: &[Attempt], now: Timestamp) -> Plan {
+        let means = Capabilities {
+            can_redeem: self.defined.can_redeem(),
+            acquire: self.defined.acquiring(),
+            refused_as_dead: self.progress == RefreshProgress::RefusedAsDead,
+            person_decides: self.request.person_decides && self.left_unknown == 0,
+        };
+        let interrupted = chain.first().map(|open| InterruptedAttempt {
+            open: open.id,
+            chain,
+            policy: self.defined.recovery,
+        });
+        plan::next(row, means, interrupted, now)
+    }
+
+    /// The attempt whose outcome is not known, the one that it was to recover, and so on back to the one that began it.
+    async fn chain(&self, open: Option<AttemptId>) -> Result<Vec<Attempt>, TokenError> {
+        let mut chain = Vec::new();
+        let mut next = open;
+        while let Some(id) = next {
+            let found = self.shared.with_retry(|| self.shared.ports.log.find_attempt(id)).await?;
+            let attempt = found.ok_or_else(|| TokenError::Store {
+                message: format!("the attempt {id} is not in the refresh log"),
+            })?;
+            next = attempt.recovers;
+            chain.push(attempt);
+        }
+        Ok(chain)
+    }
+
+    async fn carry_out(
+        &mut self,
+        plan: Plan,
+        row: &Connection,
+        now: Timestamp,
+    ) -> Result<NextRound, TokenError> {
+        let name = || self.defined.name.clone();
+        match plan {
+            Plan::Do { act, recovers, before } => self.attempt(row, act, recovers, before).await,
+            Plan::Hold { attempt, until } => {
+                tracing::debug!(connection = %name(), %attempt, %until, now = %now, "an interrupted attempt is on hold");
+                Err(TokenError::Interrupted { name: name(), attempt, until: Some(until) })
+            }
+            Plan::AskAbout { attempt } => Err(TokenError::Interrupted { name: name(), attempt, until: None }),
+            Plan::Dead => {
+                let code = row.state_code.clone().or_else(|| row.last_error.clone());
+                Err(TokenError::Dead { name: name(), code: code.unwrap_or_else(|| "dead_grant".to_owned()) })
+            }
+            Plan::NotConnected => Err(TokenError::NotConnected { name: name() }),
+            Plan::Paused => Err(TokenError::Paused { name: name() }),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Writing to the store: again and again, and durable in a spill slot while the store does not take it.
+
+use std::error::Error;
+use std::time::Duration;
+
+use jeton_core::id::ConnectionName;
+use jeton_core::keep::connection::{Generation, SealedTokens};
+use jeton_core::keep::ports::{CommitAnswer, Connect, ConnectAnswer, FailExchange, StoreError};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::error::TokenError;
+use crate::shared::Shared;
+use crate::spill::slots::{SpillSlot, StoreWrite};
+use crate::token_crypto::{seal_tokens, unseal_tokens};
+
+/// How long a reply that is durable nowhere waits for the store, before it goes to its spill slot as well.
+const FIRST_OFFER: Duration = Duration::from_millis(500);
+
+/// The longest pause between two offers of a spilled write to the store.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The code of a grant that another connection holds already.
+pub(crate) const HELD_BY: &str = "held_by_another";
+
+/// The code of a grant that came after a later one, or after the connection was given up.
+pub(crate) const SUPERSEDED: &str = "superseded";
+
+/// Says so.
+pub(crate) fn superseded(connection: &ConnectionName) -> String {
+    format!(
+        "`{connection}` was connected anew or given up after this consent had been answered, so what it brought is not \
+         used; `jeton status` shows how it stands"
+    )
+}
+
+/// Says so.
+pub(crate) fn held_by(connection: &ConnectionName) -> String {
+    format!(
+        "`{connection}` holds the very refresh token that the provider gave, and two owners would spend it twice; use \
+         that connection, or `jeton disconnect {connection}` first"
+    )
+}
+
+/// What the store answered to a write.
+#[derive(Debug)]
+pub(crate) enum Ack {
+    /// To a commit.
+    Commit(CommitAnswer),
+    /// To a failure: it is recorded.
+    Fail,
+    /// To a grant that a code bought; never that it moved.
+    Connect(ConnectAnswer),
+}
+
+/// A spill slot, waiting for one for at most `claim_wait`: without one, nothing may be spent.
+pub(crate) async fn reserve(shared: &Shared) -> Result<SpillSlot<'_>, TokenError> {
+    let deadline = Instant::now() + shared.settings.claim_wait;
+    loop {
+        let reserved = shared.slots.reserve().map_err(|error| TokenError::Store {
+            message: format!("a spill slot cannot be reserved: {error}"),
+        })?;
+        match reserved {
+            Some(slot) => return Ok(slot),
+            None if Instant::now() >= deadline => {
+                return Err(TokenError::Busy { what: "refreshes (every spill slot is taken)" });
+            }
+            None => sleep(shared.settings.poll).await,
+        }
+    }
+}
+
+/// Makes a write durable before it is offered to the store; answers whether it is. What [`write_to_store`] then offers may know
+/// more, and is the same write to the store: it has the same id.
+pub(crate) async fn spill_first(slot: &mut SpillSlot<'_>, write: &StoreWrite) -> bool {
+    let filled = slot.fill(write).await;
+    if let Err(error) = &filled {
+        tracing::error!(connection = %write.names().0, %error, "a spill slot does not take a token reply");
+    }
+    filled.is_ok()
+}
+
+/// Gives a write to the store. While the store does not take it, it is durable in its spill slot, and is offered
+/// again and again; when the process must end, it stays there for whoever looks next. On hold it is not offered at all: a
+/// store that may be the wrong one must not take the only copy of a reply.
+pub(crate) async fn write_to_store(
+    shared: &Shared,
+    write: &StoreWrite,
+    mut slot: SpillSlot<'_>,
+) -> Result<Ack, TokenError> {
+    let (name, _) = write.names();
+    let mut pause = shared.settings.poll;
+    let mut spilled = slot.is_filled();
+    loop {
+        if let Err(held) = shared.check_hold() {
+            if !spilled {
+                spilled = fill(&mut slot, write, &held, name).await;
+            }
+            if spilled {
+                shared.serve_uncommitted(write);
+                return Err(held);
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            continue;
+        }
+        let error = match offer_in_time(shared, write, spilled).await {
+            Ok(answer) => {
+                if spilled {
+                    clear(&mut slot).await;
+                }
+                if let Err(error) = shared.reload(name).await {
+                    // It is stored; memory learns of it from the change feed.
+                    tracing::debug!(%error, "the stored row could not be read back at once");
+                }
+                return Ok(answer);
+            }
+            Err(error) => error,
+        };
+        if !spilled {
+            spilled = fill(&mut slot, write, &error, name).await;
+        }
+        if spilled && (shared.is_closing() || !error.is_transient()) {
+            return Err(error.into());
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Offers a write; as long as it is durable nowhere, a slow store is as good as none.
+async fn offer_in_time(shared: &Shared, write: &StoreWrite, spilled: bool) -> Result<Ack, StoreError> {
+    if spilled {
+        return offer(shared, write).await;
+    }
+    timeout(FIRST_OFFER, offer(shared, write)).await.unwrap_or_else(|_| {
+        Err(StoreError::Unavailable(format!("no answer within {} ms", FIRST_OFFER.as_millis())))
+    })
+}
+
+/// Offers a write to the store once.
+pub(crate) async fn offer(shared: &Shared, write: &StoreWrite) -> Result<Ack, StoreError> {
+    let store = &shared.ports.connections;
+    match write {
+        StoreWrite::Commit(commit) => store.commit(commit.clone()).await.map(Ack::Commit),
+        StoreWrite::Fail(fail) => store.fail(fail.clone()).await.map(|()| Ack::Fail),
+        StoreWrite::FailExchange(fail) => {
+            shared.ports.consents.fail_exchange(fail.clone()).await.map(|()| Ack::Fail)
+        }
+        StoreWrite::Connect(connect) => offer_grant(shared, connect.clone()).await.map(Ack::Connect),
+    }
+}
+
+/// Offers a grant that a code bought, whatever the generation has become meanwhile: the person who consented meant it
+/// to replace what is there. What began later has the last word all the same.
+async fn offer_grant(shared: &Shared, mut connect: Connect) -> Result<ConnectAnswer, StoreError> {
+    loop {
+        let answer = shared.ports.connections.connect(connect.clone()).await?;
+        let (code, message) = match &answer {
+            ConnectAnswer::Moved { generation } => {
+                connect = sealed_for(shared, connect, *generation)?;
+                continue;
+            }
+            ConnectAnswer::HeldBy { connection } => (HELD_BY, held_by(connection)),
+            ConnectAnswer::Superseded => (SUPERSEDED, superseded(&connect.connection)),
+            _ => return Ok(answer),
+        };
+        let fail = FailExchange {
+            connection: connect.connection,
+            attempt: connect.attempt,
+            unknown: false,
+            code: code.to_owned(),
+            http_status: None,
+            message,
+            kept_reply: None,
+        };
+        shared.ports.consents.fail_exchange(fail).await?;
+        return Ok(answer);
+    }
+}
+
+/// The same grant, sealed to follow `generation`.
+fn sealed_for(shared: &Shared, connect: Connect, generation: Generation) -> Result<Connect, StoreError> {
+    let Some(tokens) = &connect.tokens else { return Ok(Connect { generation, ..connect }) };
+    let name = &connect.connection;
+    let opened = unseal_tokens(&shared.sealer, name, connect.generation.next(), tokens).map_err(|error| {
+        StoreError::Refused(format!("a grant that was just sealed does not open: {error}"))
+    })?;
+    let sealed =
+        seal_tokens(&shared.sealer, &*shared.entropy, name, generation.next(), &opened, tokens.obtained_at);
+    let tokens = SealedTokens {
+        access_expires_at: tokens.access_expires_at,
+        refresh_expires_at: tokens.refresh_expires_at,
+        ..sealed
+    };
+    Ok(Connect { generation, tokens: Some(tokens), ..connect })
+}
+
+async fn fill(
+    slot: &mut SpillSlot<'_>,
+    write: &StoreWrite,
+    cause: &(dyn Error + Send + Sync),
+    name: &ConnectionName,
+) -> bool {
+    match slot.fill(write).await {
+        Ok(()) => {
+            tracing::error!(connection = %name, error = %cause, "the store did not take a token reply; it is spilled");
+            true
+        }
+        Err(error) => {
+            tracing::error!(
+                connection = %name, store = %cause, spill = %error,
+                "CRITICAL: neither the store nor the spill slot takes a token reply; it is held in memory"
+            );
+            false
+        }
+    }
+}
+
+/// Frees a slot whose write the store has taken. A slot that cannot be freed is offered again, which changes nothing.
+pub(crate) async fn clear(slot: &mut SpillSlot<'_>) {
+    if let Err(error) = slot.clear().await {
+        tracing::warn!(%error, "a spill slot could not be freed");
+    }
+}
