@@ -20,7 +20,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let acme = Connection::at("oauth2").var("token_url", token_url).client(id, secret);
     let vault = Vault::on_file("tokens.json").connection("acme", acme).open().await?;
-    vault.seed("acme", refresh_token).await?; // on the first start; later ones have a newer one in the file
+    vault.seed("acme", refresh_token).await?; // used on the first start; after that the stored token is newer
     let token = vault.token("acme").await?;
     println!("Authorization: Bearer {}", token.access.reveal());
 
