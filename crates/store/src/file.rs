@@ -17,8 +17,8 @@
 
 mod format;
 mod lock;
-mod place;
-mod save;
+mod path_checks;
+mod replace;
 
 use std::fmt;
 use std::fs::{self, File, Metadata};
@@ -31,12 +31,12 @@ use std::time::Duration;
 use jeton_core::keep::ports::StoreError;
 use jeton_core::time::Clock;
 
-use crate::memory::image::Image;
-use crate::memory::{Home, Kept, USUAL_ATTEMPTS};
+use crate::memory::snapshot::Snapshot;
+use crate::memory::{DEFAULT_ATTEMPTS, InMemory, Persistence};
 use lock::{Lock, Mode};
 
 /// Beyond this it is no file of ours: it would not be read within the patience of any caller.
-const LARGEST: u64 = 256 * 1024 * 1024;
+const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;
 
 /// How a file store works.
 #[derive(Clone, Debug)]
@@ -52,12 +52,12 @@ pub struct FileOptions {
 impl FileOptions {
     /// 10 s of patience, 50 rows of the log.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, busy_timeout: Duration::from_secs(10), attempts: USUAL_ATTEMPTS }
+        Self { clock, busy_timeout: Duration::from_secs(10), attempts: DEFAULT_ATTEMPTS }
     }
 }
 
 /// A store in one file. It must be used within a tokio runtime, whose blocking threads read and write for it.
-pub type FileStore = Kept<OneFile>;
+pub type FileStore = InMemory<FilePersistence>;
 
 impl FileStore {
     /// Opens the file, and makes it when it is missing (mode 0600).
@@ -67,43 +67,44 @@ impl FileStore {
     /// folder that is missing or cannot be written, a network file system, a file that is damaged, of another program, or
     /// of a newer jeton. [`StoreError::Unavailable`] when other processes hold it for longer than `busy_timeout`.
     pub fn open(path: &Path, options: FileOptions) -> Result<Self, StoreError> {
-        let path = place::prepare(path)?;
-        let home = OneFile { path, busy_timeout: options.busy_timeout, loaded: Mutex::default() };
-        home.make()?;
-        Ok(Self::over(home, options.clock, options.attempts))
+        let path = path_checks::prepare(path)?;
+        let persistence =
+            FilePersistence { path, busy_timeout: options.busy_timeout, loaded: Mutex::default() };
+        persistence.make()?;
+        Ok(Self::over(persistence, options.clock, options.attempts))
     }
 }
 
-/// Keeps an image in one file.
-pub struct OneFile {
+/// Keeps a snapshot in one file.
+pub struct FilePersistence {
     path: PathBuf,
     busy_timeout: Duration,
     /// What the file held when it was last looked at or written.
-    loaded: Mutex<Option<Loaded>>,
+    loaded: Mutex<Option<LoadedFile>>,
 }
 
-impl fmt::Debug for OneFile {
+impl fmt::Debug for FilePersistence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OneFile").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("FilePersistence").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
-struct Loaded {
-    image: Image,
-    /// Kept open: as long as it is, no other file gets its number, so that the same number is the same file.
+struct LoadedFile {
+    snapshot: Snapshot,
+    /// Kept open: while it is, no other file gets its number, so that the same number is the same file.
     _file: File,
-    stamp: Stamp,
+    stamp: FileStamp,
 }
 
 /// What tells one state of the file from another. Changes of ours are new files; the rest notices a person's editor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
+struct FileStamp {
     file: (u64, u64),
     modified: (i64, i64),
     size: u64,
 }
 
-impl Stamp {
+impl FileStamp {
     fn of(file: &Metadata) -> Self {
         Self {
             file: (file.dev(), file.ino()),
@@ -113,12 +114,12 @@ impl Stamp {
     }
 }
 
-impl OneFile {
+impl FilePersistence {
     /// Makes the file, unless it is there; reads it in either case.
     fn make(&self) -> Result<(), StoreError> {
         let _lock = self.lock(Mode::Exclusive)?;
         let loaded = match self.load() {
-            Err(Unread::Missing) => self.save(Image::default())?,
+            Err(LoadError::Missing) => self.save(Snapshot::default())?,
             loaded => loaded.map_err(|unread| unread.into_store_error(&self.path))?,
         };
         *self.loaded.lock().expect("no panic happens under this lock") = Some(loaded);
@@ -130,59 +131,59 @@ impl OneFile {
     }
 
     /// Reads the file. Also waits for a writer that has put its file in place and has not made that durable yet.
-    fn load_in_turn(&self) -> Result<Loaded, StoreError> {
+    fn load_in_turn(&self) -> Result<LoadedFile, StoreError> {
         let _lock = self.lock(Mode::Shared)?;
         self.load().map_err(|unread| unread.into_store_error(&self.path))
     }
 
     /// Reads the file, under a lock.
-    fn load(&self) -> Result<Loaded, Unread> {
+    fn load(&self) -> Result<LoadedFile, LoadError> {
         let file = File::open(&self.path).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => Unread::Missing,
-            _ => Unread::Failed(place::explain(&self.path, "read", &error)),
+            ErrorKind::NotFound => LoadError::Missing,
+            _ => LoadError::Failed(path_checks::explain(&self.path, "read", &error)),
         })?;
         let read = || {
-            let stamp = Stamp::of(&file.metadata()?);
+            let stamp = FileStamp::of(&file.metadata()?);
             let mut text = Vec::new();
-            (&file).take(LARGEST + 1).read_to_end(&mut text)?;
+            (&file).take(MAX_FILE_BYTES + 1).read_to_end(&mut text)?;
             Ok((stamp, text))
         };
         let (stamp, text) =
-            read().map_err(|error| Unread::Failed(place::explain(&self.path, "read", &error)))?;
-        if text.len() as u64 > LARGEST {
+            read().map_err(|error| LoadError::Failed(path_checks::explain(&self.path, "read", &error)))?;
+        if text.len() as u64 > MAX_FILE_BYTES {
             let what = "is larger than any token file";
-            return Err(Unread::Failed(place::refused(&self.path, what, "name another file")));
+            return Err(LoadError::Failed(path_checks::refused(&self.path, what, "name another file")));
         }
-        let image = format::read(&text)
-            .map_err(|wrong| Unread::Failed(place::refused(&self.path, &wrong.what, wrong.cure)))?;
-        Ok(Loaded { image, _file: file, stamp })
+        let snapshot = format::read(&text)
+            .map_err(|wrong| LoadError::Failed(path_checks::refused(&self.path, &wrong.what, wrong.cure)))?;
+        Ok(LoadedFile { snapshot, _file: file, stamp })
     }
 
     /// Puts a new file in the place of the old one, under the exclusive lock.
-    fn save(&self, mut image: Image) -> Result<Loaded, StoreError> {
-        image.changed = false;
-        let text = format::write(&image);
+    fn save(&self, mut snapshot: Snapshot) -> Result<LoadedFile, StoreError> {
+        snapshot.changed = false;
+        let text = format::write(&snapshot);
         let save = || {
-            let file = save::replace(&self.path, &text)?;
-            Ok((Stamp::of(&file.metadata()?), file))
+            let file = replace::replace(&self.path, &text)?;
+            Ok((FileStamp::of(&file.metadata()?), file))
         };
-        let (stamp, file) = save().map_err(|error| place::explain(&self.path, "written", &error))?;
-        Ok(Loaded { image, _file: file, stamp })
+        let (stamp, file) = save().map_err(|error| path_checks::explain(&self.path, "written", &error))?;
+        Ok(LoadedFile { snapshot, _file: file, stamp })
     }
 
     /// Whether the file is still the one that was loaded.
-    fn is_still(&self, loaded: &Loaded) -> bool {
-        fs::metadata(&self.path).is_ok_and(|file| Stamp::of(&file) == loaded.stamp)
+    fn is_still(&self, loaded: &LoadedFile) -> bool {
+        fs::metadata(&self.path).is_ok_and(|file| FileStamp::of(&file) == loaded.stamp)
     }
 }
 
-/// Why there is no image.
-enum Unread {
+/// Why there is no snapshot.
+enum LoadError {
     Missing,
     Failed(StoreError),
 }
 
-impl Unread {
+impl LoadError {
     fn into_store_error(self, path: &Path) -> StoreError {
         match self {
             // A new one would forget every grant, and what was spent.
@@ -195,26 +196,26 @@ impl Unread {
     }
 }
 
-impl Home for OneFile {
+impl Persistence for FilePersistence {
     const BLOCKS: bool = true;
     const POLL: Option<Duration> = Some(Duration::from_millis(50));
 
-    fn read<T>(&self, look: impl FnOnce(&Image) -> T) -> Result<T, StoreError> {
+    fn read<T>(&self, look: impl FnOnce(&Snapshot) -> T) -> Result<T, StoreError> {
         let mut loaded = self.loaded.lock().expect("no panic happens under this lock");
         let known = loaded.take().filter(|loaded| self.is_still(loaded));
         let known = known.map_or_else(|| self.load_in_turn(), Ok)?;
-        Ok(look(&loaded.insert(known).image))
+        Ok(look(&loaded.insert(known).snapshot))
     }
 
-    fn write<T>(&self, change: impl FnOnce(&mut Image) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    fn write<T>(&self, change: impl FnOnce(&mut Snapshot) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let mut loaded = self.loaded.lock().expect("no panic happens under this lock");
         let _lock = self.lock(Mode::Exclusive)?;
         let known = loaded.take().filter(|loaded| self.is_still(loaded));
         let load = || self.load().map_err(|unread| unread.into_store_error(&self.path));
         let mut known = known.map_or_else(load, Ok)?;
         // What fails from here on leaves nothing loaded: the file is read again, whatever it holds by then.
-        let answer = change(&mut known.image)?;
-        *loaded = Some(if known.image.changed { self.save(known.image)? } else { known });
+        let answer = change(&mut known.snapshot)?;
+        *loaded = Some(if known.snapshot.changed { self.save(known.snapshot)? } else { known });
         Ok(answer)
     }
 }

@@ -10,21 +10,21 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
-mod consents;
-mod desk;
+mod consent_rules;
 pub mod file;
-mod flow;
-mod grants;
+mod grant_writes;
 pub mod memory;
 pub mod migration;
 mod network;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+mod refresh_writes;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
-mod rows;
+mod row_reader;
 mod rules;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+mod write_tx;
 
 use jeton_core::access::ServiceTokenStore;
 use jeton_core::keep::ports::{

@@ -1,19 +1,19 @@
-//! Stores whose rows all stand in memory: one implementation of the ports over one *image*, and two ways to keep it.
+//! Stores whose rows all stand in memory: one implementation of the ports over one *snapshot*, and two ways to keep it.
 //!
 //! * [`MemoryStore`]: nowhere else. For tests, and for programs whose grants need not outlive them.
 //! * [`FileStore`](crate::FileStore): in one file that all processes of a machine share (see [`mod@crate::file`]).
 //!
-//! The image is in `image`, a transaction over it in `draft`; the ports are in `connections`, `consents`, `feed`, `log`,
+//! The snapshot is in `snapshot`, a transaction over it in `transaction`; the ports are in `connections`, `consents`, `feed`, `attempts`,
 //! `maintenance` and `nodes`.
 
+mod attempts;
 mod connections;
 mod consents;
-mod draft;
 mod feed;
-pub(crate) mod image;
-mod log;
 mod maintenance;
 mod nodes;
+pub(crate) mod snapshot;
+mod transaction;
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -24,58 +24,58 @@ use jeton_core::keep::ports::StoreError;
 use jeton_core::time::{Clock, Timestamp};
 use tokio::sync::{Semaphore, watch};
 
-use draft::Draft;
-use image::Image;
+use snapshot::Snapshot;
+use transaction::Transaction;
 
 /// How many rows of the refresh log are kept of each connection, unless it is said otherwise.
-pub const USUAL_ATTEMPTS: usize = 50;
+pub const DEFAULT_ATTEMPTS: usize = 50;
 
-/// Where an image is kept. What makes a [`Kept`] durable, or shared with other processes.
-pub trait Home: Send + Sync + 'static {
+/// How a snapshot is kept: what makes an [`InMemory`] durable, or shared with other processes.
+pub trait Persistence: Send + Sync + 'static {
     /// Whether a call may wait for a disk or for another process.
     const BLOCKS: bool;
 
-    /// How often to look whether another process has changed the image; `None` where none can.
+    /// How often to look whether another process has changed the snapshot; `None` where none can.
     const POLL: Option<Duration>;
 
-    /// Lets `look` see the image as it stands.
-    fn read<T>(&self, look: impl FnOnce(&Image) -> T) -> Result<T, StoreError>;
+    /// Lets `look` see the snapshot as it stands.
+    fn read<T>(&self, look: impl FnOnce(&Snapshot) -> T) -> Result<T, StoreError>;
 
-    /// Lets `change` see and change the image, and keeps what it did before answering. Nobody else changes it
+    /// Lets `change` see and change the snapshot, and keeps what it did before answering. Nobody else changes it
     /// meanwhile. An error of `change` is one that comes before it has changed anything.
-    fn write<T>(&self, change: impl FnOnce(&mut Image) -> Result<T, StoreError>) -> Result<T, StoreError>;
+    fn write<T>(&self, change: impl FnOnce(&mut Snapshot) -> Result<T, StoreError>) -> Result<T, StoreError>;
 }
 
-/// A store whose rows are one image, kept by `H`. Cheap to clone; all clones are one store.
-pub struct Kept<H> {
-    shared: Arc<Shared<H>>,
+/// A store whose rows are one snapshot, kept by `P`. Cheap to clone; all clones are one store.
+pub struct InMemory<P> {
+    shared: Arc<SharedState<P>>,
     /// One call at a time: what waits for the disk waits here, and not in a thread each.
     turn: Arc<Semaphore>,
 }
 
-struct Shared<H> {
-    home: H,
+struct SharedState<P> {
+    persistence: P,
     clock: Arc<dyn Clock>,
     attempts: usize,
     revision: watch::Sender<Revision>,
 }
 
 /// A store in the memory of this process, gone with it.
-pub type MemoryStore = Kept<Nowhere>;
+pub type MemoryStore = InMemory<NoPersistence>;
 
-/// Keeps an image in the memory of this process.
+/// Keeps a snapshot in the memory of this process.
 #[derive(Debug, Default)]
-pub struct Nowhere(Mutex<Image>);
+pub struct NoPersistence(Mutex<Snapshot>);
 
-impl Home for Nowhere {
+impl Persistence for NoPersistence {
     const BLOCKS: bool = false;
     const POLL: Option<Duration> = None;
 
-    fn read<T>(&self, look: impl FnOnce(&Image) -> T) -> Result<T, StoreError> {
+    fn read<T>(&self, look: impl FnOnce(&Snapshot) -> T) -> Result<T, StoreError> {
         Ok(look(&self.0.lock().expect("no panic happens under this lock")))
     }
 
-    fn write<T>(&self, change: impl FnOnce(&mut Image) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    fn write<T>(&self, change: impl FnOnce(&mut Snapshot) -> Result<T, StoreError>) -> Result<T, StoreError> {
         change(&mut self.0.lock().expect("no panic happens under this lock"))
     }
 }
@@ -83,24 +83,24 @@ impl Home for Nowhere {
 impl MemoryStore {
     /// A new, empty store.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self::over(Nowhere::default(), clock, USUAL_ATTEMPTS)
+        Self::over(NoPersistence::default(), clock, DEFAULT_ATTEMPTS)
     }
 }
 
-impl<H: Home> Kept<H> {
-    pub(crate) fn over(home: H, clock: Arc<dyn Clock>, attempts: usize) -> Self {
-        let shared = Shared { home, clock, attempts, revision: watch::Sender::default() };
+impl<P: Persistence> InMemory<P> {
+    pub(crate) fn over(persistence: P, clock: Arc<dyn Clock>, attempts: usize) -> Self {
+        let shared = SharedState { persistence, clock, attempts, revision: watch::Sender::default() };
         Self { shared: Arc::new(shared), turn: Arc::new(Semaphore::new(1)) }
     }
 
     async fn read<T: Send + 'static>(
         &self,
-        look: impl FnOnce(&Image, Timestamp) -> T + Send + 'static,
+        look: impl FnOnce(&Snapshot, Timestamp) -> T + Send + 'static,
     ) -> Result<T, StoreError> {
         self.in_turn(move |shared| {
-            shared.home.read(|image| {
-                shared.announce(image.revision);
-                look(image, shared.clock.now())
+            shared.persistence.read(|snapshot| {
+                shared.announce(snapshot.revision);
+                look(snapshot, shared.clock.now())
             })
         })
         .await
@@ -108,14 +108,14 @@ impl<H: Home> Kept<H> {
 
     async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Draft<'_>) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.in_turn(move |shared| {
-            let (answer, revision) = shared.home.write(|image| {
+            let (answer, revision) = shared.persistence.write(|snapshot| {
                 // Read while nobody else can change anything: what was waited for before does not make it old.
-                let draft = Draft::new(image, shared.clock.now(), shared.attempts);
-                let answer = work(&draft)?;
-                Ok((answer, image.revision))
+                let tx = Transaction::new(snapshot, shared.clock.now(), shared.attempts);
+                let answer = work(&tx)?;
+                Ok((answer, snapshot.revision))
             })?;
             shared.announce(revision);
             Ok(answer)
@@ -126,9 +126,9 @@ impl<H: Home> Kept<H> {
     /// Does `work` once those that came before are done. It goes on when the caller stops waiting for its end.
     async fn in_turn<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Shared<H>) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnOnce(&SharedState<P>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        if !H::BLOCKS {
+        if !P::BLOCKS {
             return work(&self.shared);
         }
         let turn = Arc::clone(&self.turn).acquire_owned().await;
@@ -145,7 +145,7 @@ impl<H: Home> Kept<H> {
     }
 }
 
-impl<H> Shared<H> {
+impl<P> SharedState<P> {
     /// Wakes those who wait for a change.
     fn announce(&self, revision: Revision) {
         self.revision.send_if_modified(|known| {
@@ -156,14 +156,14 @@ impl<H> Shared<H> {
     }
 }
 
-impl<H> Clone for Kept<H> {
+impl<P> Clone for InMemory<P> {
     fn clone(&self) -> Self {
         Self { shared: Arc::clone(&self.shared), turn: Arc::clone(&self.turn) }
     }
 }
 
-impl<H: fmt::Debug> fmt::Debug for Kept<H> {
+impl<P: fmt::Debug> fmt::Debug for InMemory<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Kept").field("home", &self.shared.home).finish_non_exhaustive()
+        f.debug_struct("InMemory").field("persistence", &self.shared.persistence).finish_non_exhaustive()
     }
 }

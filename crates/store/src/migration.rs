@@ -39,7 +39,7 @@ pub fn up_to(all: &'static [Migration], last: Option<u32>) -> &'static [Migratio
 
 /// What a database says of one migration that it has.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Applied {
+pub struct AppliedMigration {
     /// Its number.
     pub number: u32,
     /// Its checksum then.
@@ -50,7 +50,7 @@ pub struct Applied {
 ///
 /// # Errors
 /// One sentence when the database is newer than `known`, or has something else under one of its numbers.
-pub fn missing<'k>(known: &'k [Migration], applied: &[Applied]) -> Result<&'k [Migration], String> {
+pub fn missing<'k>(known: &'k [Migration], applied: &[AppliedMigration]) -> Result<&'k [Migration], String> {
     let newest = known.last().map_or(0, |migration| migration.number);
     if let Some(newer) = applied.iter().map(|a| a.number).filter(|number| *number > newest).max() {
         return Err(format!(
@@ -79,8 +79,8 @@ mod tests {
         Migration { number: 2, name: "two", sql: "CREATE TABLE c (d)" },
     ];
 
-    fn applied(count: usize) -> Vec<Applied> {
-        KNOWN[..count].iter().map(|m| Applied { number: m.number, checksum: m.checksum() }).collect()
+    fn applied(count: usize) -> Vec<AppliedMigration> {
+        KNOWN[..count].iter().map(|m| AppliedMigration { number: m.number, checksum: m.checksum() }).collect()
     }
 
     #[test]
@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn a_newer_database_and_an_edited_migration_are_refused_in_words() {
         let mut newer = applied(2);
-        newer.push(Applied { number: 3, checksum: "x".into() });
+        newer.push(AppliedMigration { number: 3, checksum: "x".into() });
         assert!(
             missing(KNOWN, &newer)
                 .unwrap_err()

@@ -19,7 +19,7 @@ use jeton_emulator::Emulator;
 use jeton_gateway::{AliasOf, Gateway, Settings};
 use jeton_issuer::{Access, Environment, NewToken};
 use jeton_keeper::{Grant, Installation, KeySource, Ports, Vault};
-use jeton_store::sqlite::faults::NoHooks;
+use jeton_store::sqlite::faults::NoSqliteHooks;
 use jeton_testkit::{Client, Reply};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -92,7 +92,7 @@ impl Place {
         let home = tempfile::tempdir().unwrap();
         let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
         let database = Database::new(home.path().join("jeton.sqlite")).await;
-        let store = database.open(clock.clone(), Arc::new(NoHooks)).await;
+        let store = database.open(clock.clone(), Arc::new(NoSqliteHooks)).await;
         let key = KeySource::File(home.path().join("jeton.key"));
         let data = home.path().join("data");
         let installation = Installation::open(&*store, &data, &key, &*clock, &*entropy).await.unwrap();

@@ -15,7 +15,7 @@ use jeton_core::keep::ports::StoreError;
 use jeton_core::time::{Clock, SystemClock, Timestamp};
 use jeton_issuer::{Access, Environment, Issued, NewToken, Settings};
 use jeton_store::ServerStore;
-use jeton_store::sqlite::faults::NoHooks;
+use jeton_store::sqlite::faults::NoSqliteHooks;
 
 use crate::stores::{Database, Kept};
 
@@ -139,7 +139,7 @@ impl Scene {
     }
 
     pub(crate) async fn process(&self) -> Process {
-        let store = self.database.open(self.clock.clone(), Arc::new(NoHooks)).await;
+        let store = self.database.open(self.clock.clone(), Arc::new(NoSqliteHooks)).await;
         let (cut, stuck, unheard, looks) = Default::default();
         let line = Arc::new(Line { store, cut, stuck, unheard, looks });
         let (clock, entropy) = (self.clock.clone(), Arc::new(SystemEntropy));

@@ -10,7 +10,7 @@ use jeton_core::keep::connection::{Condition, GrantState};
 use jeton_core::keep::provider::ErrorClass;
 use jeton_emulator::{Ending, Mood};
 use jeton_keeper::{Grant, TokenError};
-use jeton_store::sqlite::faults::NoHooks;
+use jeton_store::sqlite::faults::NoSqliteHooks;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
@@ -166,7 +166,8 @@ async fn a_refresh_token_that_is_too_short_is_neither_taken_over_nor_sent() {
 
     // It came in before the rule was there.
     let lax = World::start(Shape::default()).await;
-    let before = lax.process_at(&world.place(), lax.shape.settings.clone(), Arc::new(NoHooks)).await.unwrap();
+    let before =
+        lax.process_at(&world.place(), lax.shape.settings.clone(), Arc::new(NoSqliteHooks)).await.unwrap();
     before.connect(ACME, short).await;
     let unusable = process.token(ACME).await;
     assert!(matches!(unusable, Err(TokenError::Definition { .. })), "{unusable:?}");

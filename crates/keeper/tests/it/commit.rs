@@ -14,7 +14,7 @@ use jeton_core::secret::Secret;
 use jeton_core::time::Clock as _;
 use jeton_emulator::Mood;
 use jeton_keeper::{Connected, Settings, TokenError};
-use jeton_store::sqlite::faults::{Hooks, NoHooks};
+use jeton_store::sqlite::faults::{NoSqliteHooks, SqliteHooks};
 use tokio::time::{Instant, sleep};
 
 use crate::process::Process;
@@ -120,8 +120,10 @@ async fn redeem_elsewhere(world: &World, refresh: Secret) -> (Secret, Secret) {
         data_dir: world.home.path().join("elsewhere"),
         key: world.place().key,
     };
-    let process =
-        world.process_at(&elsewhere, short_settings(), Arc::new(NoHooks)).await.expect("the scene is set");
+    let process = world
+        .process_at(&elsewhere, short_settings(), Arc::new(NoSqliteHooks))
+        .await
+        .expect("the scene is set");
     let grant = jeton_keeper::Grant { refresh: Some(refresh), ..jeton_keeper::Grant::default() };
     process.connect(ACME, grant).await;
     let token = process.token(ACME).await.expect("the scene is set");
@@ -263,7 +265,7 @@ struct UnknownCommit {
     armed: AtomicBool,
 }
 
-impl Hooks for UnknownCommit {
+impl SqliteHooks for UnknownCommit {
     fn after_commit(&self) -> Result<(), StoreError> {
         if self.armed.swap(false, Ordering::SeqCst) {
             return Err(StoreError::Unavailable("the answer to COMMIT was lost".to_owned()));
@@ -318,7 +320,7 @@ impl LostAnswers {
     }
 }
 
-impl Hooks for LostAnswers {
+impl SqliteHooks for LostAnswers {
     fn before_commit(&self) -> Result<(), StoreError> {
         self.lose(false)
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jeton_core::keep::ports::StoreError;
 use jeton_core::keep::provider::{OldAccess, PolicyOverrides};
 use jeton_store::postgres::Counts;
-use jeton_store::sqlite::faults::Hooks;
+use jeton_store::sqlite::faults::SqliteHooks;
 use tokio::time::Instant;
 
 use crate::process::Process;
@@ -18,7 +18,7 @@ use crate::world::{ACME, Shape, World};
 #[derive(Debug, Default)]
 struct Commits(AtomicU64);
 
-impl Hooks for Commits {
+impl SqliteHooks for Commits {
     fn before_commit(&self) -> Result<(), StoreError> {
         self.0.fetch_add(1, Ordering::SeqCst);
         Ok(())

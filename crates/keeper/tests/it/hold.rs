@@ -10,7 +10,7 @@ use jeton_core::entropy::SystemEntropy;
 use jeton_core::seal::KeyRing;
 use jeton_core::secret::Secret;
 use jeton_keeper::{Installation, InstallationError, KeySource, TokenError};
-use jeton_store::sqlite::faults::NoHooks;
+use jeton_store::sqlite::faults::NoSqliteHooks;
 
 use crate::stores::Database;
 use crate::world::{ACME, Place, Shape, World, short_settings};
@@ -40,7 +40,7 @@ async fn a_copied_database_serves_what_lives_and_spends_nothing_until_it_is_adop
         original.connect("c1", world.expired_grant()).await;
     }
     let copy = copied(&world);
-    let process = world.process_at(&copy, short_settings(), Arc::new(NoHooks)).await.unwrap();
+    let process = world.process_at(&copy, short_settings(), Arc::new(NoSqliteHooks)).await.unwrap();
     assert!(process.vault.on_hold());
     process.vault.start().await.unwrap();
     assert!(process.token("c0").await.is_ok());
@@ -50,7 +50,7 @@ async fn a_copied_database_serves_what_lives_and_spends_nothing_until_it_is_adop
     assert_eq!(world.requests(), 0);
     process.vault.drain().await;
 
-    let store = world.store_at(&copy, Arc::new(NoHooks)).await;
+    let store = world.store_at(&copy, Arc::new(NoSqliteHooks)).await;
     let key = KeySource::File(copy.key.clone());
     let open = || Installation::open(&*store, &copy.data_dir, &key, &*world.clock, &SystemEntropy);
     let mut installation = open().await.unwrap();
@@ -99,7 +99,7 @@ async fn refusal(spoil: impl FnOnce(&Path)) -> (World, InstallationError) {
     }
     let place = world.place();
     spoil(&place.key);
-    let store = world.store_at(&place, Arc::new(NoHooks)).await;
+    let store = world.store_at(&place, Arc::new(NoSqliteHooks)).await;
     let identity = store.identity().await.expect("the scene is set");
     let key = KeySource::File(place.key.clone());
     let error = Installation::open(&*store, &place.data_dir, &key, &*world.clock, &SystemEntropy)
@@ -144,7 +144,7 @@ async fn a_key_that_is_no_key_is_refused_with_its_line() {
 #[tokio::test]
 async fn a_data_directory_that_cannot_be_made_is_named_with_the_cure() {
     let world = World::start(Shape::default()).await;
-    let store = world.store_at(&world.place(), Arc::new(NoHooks)).await;
+    let store = world.store_at(&world.place(), Arc::new(NoSqliteHooks)).await;
     let file = world.home.path().join("a-file");
     fs::write(&file, "in the way").unwrap();
     let key = KeySource::File(file.join("key"));
@@ -157,7 +157,7 @@ async fn a_data_directory_that_cannot_be_made_is_named_with_the_cure() {
 async fn a_key_from_the_environment_serves_as_well_and_its_text_is_never_shown() {
     let world = World::start(Shape::default()).await;
     let place = world.place();
-    let store = world.store_at(&place, Arc::new(NoHooks)).await;
+    let store = world.store_at(&place, Arc::new(NoSqliteHooks)).await;
     let text = KeyRing::generate(&SystemEntropy).to_text();
     let open = |key: KeySource| {
         let (store, place, clock) = (&store, &place, &world.clock);
@@ -179,7 +179,7 @@ async fn processes_that_found_one_installation_at_once_agree() {
         let world = World::start(Shape::default()).await;
         let opened = futures_util::future::join_all((0..8).map(|_| async {
             let (place, clock) = (world.place(), Arc::clone(&world.clock));
-            let store = world.store_at(&place, Arc::new(NoHooks)).await;
+            let store = world.store_at(&place, Arc::new(NoSqliteHooks)).await;
             let key = KeySource::File(place.key.clone());
             tokio::task::spawn_blocking(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -212,7 +212,7 @@ async fn a_data_directory_that_is_copied_as_a_whole_is_on_hold_and_spends_nothin
     let copy = copied(&world);
     let instance = |place: &Place| place.data_dir.join("instance");
     fs::copy(instance(&world.place()), instance(&copy)).unwrap();
-    let elsewhere = world.process_at(&copy, short_settings(), Arc::new(NoHooks)).await.unwrap();
+    let elsewhere = world.process_at(&copy, short_settings(), Arc::new(NoSqliteHooks)).await.unwrap();
     assert!(elsewhere.vault.on_hold());
     assert_eq!(elsewhere.token(ACME).await, Err(TokenError::OnHold));
     assert_eq!(world.requests(), 0);

@@ -9,7 +9,7 @@ use jeton_core::keep::ports::StoreError;
 use jeton_core::secret::Secret;
 use jeton_emulator::Mood;
 use jeton_keeper::{ApiVerdict, Grant, TokenError, TokenRequest};
-use jeton_store::sqlite::faults::Hooks;
+use jeton_store::sqlite::faults::SqliteHooks;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -110,7 +110,7 @@ struct Stall {
     committed: Notify,
 }
 
-impl Hooks for Stall {
+impl SqliteHooks for Stall {
     fn after_commit(&self) -> Result<(), StoreError> {
         if self.armed.swap(false, Ordering::SeqCst) {
             self.committed.notify_one();

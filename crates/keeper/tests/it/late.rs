@@ -11,7 +11,7 @@ use jeton_core::keep::ports::{OperatorCommand, StoreError};
 use jeton_core::time::Clock as _;
 use jeton_emulator::Mood;
 use jeton_keeper::{Settings, TokenError};
-use jeton_store::sqlite::faults::Hooks;
+use jeton_store::sqlite::faults::SqliteHooks;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
@@ -41,7 +41,7 @@ impl AfterCommit {
     }
 }
 
-impl Hooks for AfterCommit {
+impl SqliteHooks for AfterCommit {
     fn after_commit(&self) -> Result<(), StoreError> {
         if self.armed.swap(false, Ordering::SeqCst) {
             self.clock.pass(self.pass);

@@ -10,7 +10,7 @@ use jeton_core::keep::claim::Claim;
 use jeton_core::keep::ports::Heartbeat;
 use jeton_core::time::Clock as _;
 use jeton_emulator::Mood;
-use jeton_store::sqlite::faults::NoHooks;
+use jeton_store::sqlite::faults::NoSqliteHooks;
 use tokio::time::{Instant, sleep};
 
 use crate::clock::MovableClock;
@@ -147,7 +147,7 @@ async fn other_definitions_are_told_with_their_names() {
     let mut other = World::start(Shape { names: names(3), ..Shape::default() }).await;
     other.clock.clone_from(&world.clock);
     let settings = other.shape.settings.clone();
-    let two = other.process_at(&world.place(), settings, Arc::new(NoHooks)).await.unwrap();
+    let two = other.process_at(&world.place(), settings, Arc::new(NoSqliteHooks)).await.unwrap();
     let told = until_seen(&two, 1).await;
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].contains("the node one has other definitions"), "{told:?}");
@@ -164,7 +164,7 @@ async fn the_same_definitions_are_no_difference_and_a_clock_that_is_off_is_told(
     // A store whose clock is not that of this machine, as a database elsewhere.
     let elsewhere = Arc::new(MovableClock::default());
     elsewhere.pass(Duration::from_mins(5));
-    let store = world.place().database.open(elsewhere, Arc::new(NoHooks)).await;
+    let store = world.place().database.open(elsewhere, Arc::new(NoSqliteHooks)).await;
     let told = two.vault.peers(&*store).await.unwrap().warnings;
     assert!(told[0].contains(" s behind the clock of the store"), "{told:?}");
 }

@@ -8,7 +8,7 @@ use jeton_core::keep::attempt::AttemptStatus;
 use jeton_core::keep::ports::StoreError;
 use jeton_core::keep::provider::ErrorClass;
 use jeton_keeper::TokenError;
-use jeton_store::sqlite::faults::Hooks;
+use jeton_store::sqlite::faults::SqliteHooks;
 use tokio::net::TcpListener;
 
 use crate::clock::MovableClock;
@@ -66,7 +66,7 @@ struct SleepAfterCommit {
     armed: AtomicBool,
 }
 
-impl Hooks for SleepAfterCommit {
+impl SqliteHooks for SleepAfterCommit {
     fn after_commit(&self) -> Result<(), StoreError> {
         if self.armed.swap(false, Ordering::SeqCst) {
             self.clock.pass(Duration::from_mins(2));

@@ -12,7 +12,7 @@ use jeton_core::keep::provider::{PolicyOverrides, Rotation};
 use jeton_core::time::Clock as _;
 use jeton_emulator::{Ending, Mood, Outcome};
 use jeton_keeper::{Installation, KeySource, TokenError};
-use jeton_store::sqlite::faults::NoHooks;
+use jeton_store::sqlite::faults::NoSqliteHooks;
 use tokio::time::{Instant, sleep};
 
 use crate::clock::MovableClock;
@@ -314,7 +314,7 @@ async fn holds_are_judged_by_the_clock_of_the_store_and_not_by_that_of_a_node() 
     let ahead = Arc::new(MovableClock::default());
     ahead.pass(Duration::from_mins(5));
     let place = world.place();
-    let store = world.store_at(&place, Arc::new(NoHooks)).await;
+    let store = world.store_at(&place, Arc::new(NoSqliteHooks)).await;
     let key = KeySource::File(place.key.clone());
     let installation = Installation::open(&*store, &place.data_dir, &key, &*ahead, &SystemEntropy).await;
     let fast = world.process_by(store, installation.unwrap(), short_settings(), ahead).await;

@@ -11,7 +11,7 @@ use jeton_core::keep::ports::{OperatorCommand, StoreError};
 use jeton_core::time::Clock as _;
 use jeton_emulator::Mood;
 use jeton_keeper::{Installation, KeySource, Settings, SlotState, TokenError, inspect_spill_slots};
-use jeton_store::sqlite::faults::{Hooks, NoHooks};
+use jeton_store::sqlite::faults::{NoSqliteHooks, SqliteHooks};
 
 use crate::spill::{die_with_a_filled_slot, filled_slots, lose_the_store};
 use crate::world::{ACME, Shape, World, eventually, names, short_settings};
@@ -80,7 +80,7 @@ struct SlowCommit {
     done: AtomicBool,
 }
 
-impl Hooks for SlowCommit {
+impl SqliteHooks for SlowCommit {
     fn before_commit(&self) -> Result<(), StoreError> {
         if self.armed.swap(false, Ordering::SeqCst) {
             std::thread::sleep(Duration::from_secs(2));
@@ -119,7 +119,7 @@ async fn a_reply_in_a_slot_beyond_a_lowered_setting_is_returned_all_the_same() {
     let slots = world.place().data_dir.join("spill");
     fs::rename(slots.join("slot-00"), slots.join("slot-02")).unwrap();
     let settings = Settings { spill_slots: 1, ..short_settings() };
-    let process = world.process_with(settings, Arc::new(NoHooks)).await;
+    let process = world.process_with(settings, Arc::new(NoSqliteHooks)).await;
     assert_eq!(process.row(ACME).await.generation.0, 2);
     assert_eq!(filled_slots(&world), []);
     world.assert_spent_once();
@@ -137,7 +137,7 @@ async fn on_hold_a_reply_stays_in_its_slot_and_returns_once_the_database_is_know
     assert_eq!(process.row(ACME).await.generation.0, 1);
     assert_eq!(filled_slots(&world).len(), 1);
 
-    let store = world.store_at(&place, Arc::new(NoHooks)).await;
+    let store = world.store_at(&place, Arc::new(NoSqliteHooks)).await;
     let key = KeySource::File(place.key.clone());
     let opened = Installation::open(&*store, &place.data_dir, &key, &*world.clock, &SystemEntropy).await;
     let mut installation = opened.unwrap();
@@ -209,7 +209,7 @@ async fn a_reply_that_comes_when_the_store_is_on_hold_stays_in_its_slot_and_is_s
     process.administer("c1", OperatorCommand::Pause).await.unwrap();
     world.emulator.enqueue([Mood::default().slow_after(Duration::from_secs(2))]);
     world.database = backup;
-    let restored = world.store_at(&world.place(), Arc::new(NoHooks)).await;
+    let restored = world.store_at(&world.place(), Arc::new(NoSqliteHooks)).await;
     let restore = async {
         world.until_accepted(1).await;
         process.tap.lead_to(&restored);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jeton_core::keep::attempt::AttemptStatus;
 use jeton_emulator::{Ending, Mood};
 use jeton_keeper::{Settings, SlotState, TokenError, inspect_spill_slots};
-use jeton_store::sqlite::faults::NoHooks;
+use jeton_store::sqlite::faults::NoSqliteHooks;
 use tokio::time::{Instant, sleep};
 
 use crate::process::Process;
@@ -223,7 +223,7 @@ async fn a_slot_that_another_process_holds_is_not_taken_for_a_dead_ones() {
     let other = async {
         lose_the_store(&world, &process, false).await;
         // Its own store works, and the slot is full: but whoever filled it still lives.
-        let other = world.process_with(short_settings(), Arc::new(NoHooks)).await;
+        let other = world.process_with(short_settings(), Arc::new(NoSqliteHooks)).await;
         sleep(Duration::from_millis(50)).await;
         assert_eq!(filled_slots(&world).len(), 1);
         assert_eq!(other.row(ACME).await.generation.0, 1);

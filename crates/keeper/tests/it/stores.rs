@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jeton_core::keep::ports::StoreError;
 use jeton_core::time::Clock;
-use jeton_store::sqlite::faults::Hooks;
+use jeton_store::sqlite::faults::SqliteHooks;
 use jeton_store::{PostgresOptions, PostgresStore, ServerStore, SqliteOptions, SqliteStore, postgres};
 use jeton_testkit::{PgCluster, PgDatabase, test_store_is_postgres};
 
@@ -62,7 +62,7 @@ impl Database {
         }
     }
 
-    pub(crate) async fn open(&self, clock: Arc<dyn Clock>, hooks: Arc<dyn Hooks>) -> Kept {
+    pub(crate) async fn open(&self, clock: Arc<dyn Clock>, hooks: Arc<dyn SqliteHooks>) -> Kept {
         match self {
             Self::File(file) => {
                 let mut options = SqliteOptions::new(clock);
@@ -164,11 +164,11 @@ impl Faults {
 pub(crate) struct Switches {
     full: AtomicBool,
     read_only: AtomicBool,
-    hooks: Arc<dyn Hooks>,
+    hooks: Arc<dyn SqliteHooks>,
 }
 
 #[async_trait]
-impl postgres::faults::Hooks for Switches {
+impl postgres::faults::PostgresHooks for Switches {
     async fn before_commit(&self) -> Result<(), StoreError> {
         for (switch, why) in [(&self.full, "no space is left"), (&self.read_only, "it is read-only")] {
             if switch.load(Ordering::SeqCst) {

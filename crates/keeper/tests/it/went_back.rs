@@ -9,7 +9,7 @@ use jeton_core::id::OperationId;
 use jeton_core::keep::ports::OperatorCommand;
 use jeton_core::time::Clock as _;
 use jeton_keeper::{Hold, Installation, JoinMode, KeySource, TokenError};
-use jeton_store::sqlite::faults::NoHooks;
+use jeton_store::sqlite::faults::NoSqliteHooks;
 use tokio::time::{Instant, sleep};
 
 use crate::process::{Process, operator};
@@ -59,7 +59,7 @@ async fn a_backup_put_back_in_place_of_the_database_is_on_hold_until_it_is_adopt
         assert_eq!(world.requests(), sent, "nothing was sent");
         end(process).await;
 
-        let store = world.store_at(&world.place(), Arc::new(NoHooks)).await;
+        let store = world.store_at(&world.place(), Arc::new(NoSqliteHooks)).await;
         let (data_dir, key) = (world.place().data_dir, KeySource::File(world.place().key));
         let open = || Installation::open(&*store, &data_dir, &key, &*world.clock, &SystemEntropy);
         let mut installation = open().await.unwrap();
@@ -88,7 +88,8 @@ async fn a_rotation_of_one_connection_is_noticed_though_another_one_changed_last
     world.database = backup;
     assert!(matches!(world.process().await.vault.hold(), Some(Hold::RolledBack { .. })));
 
-    let (store, data_dir) = (world.store_at(&world.place(), Arc::new(NoHooks)).await, world.place().data_dir);
+    let (store, data_dir) =
+        (world.store_at(&world.place(), Arc::new(NoSqliteHooks)).await, world.place().data_dir);
     Installation::join(&*store, &data_dir, JoinMode::InAnyCase, &SystemEntropy).await.unwrap();
     assert_eq!(world.process().await.vault.hold(), None, "it follows the store from where that is now");
 }
@@ -160,7 +161,7 @@ async fn a_backup_that_takes_the_place_of_the_database_before_the_start_is_notic
     let process = world.process().await;
     assert_eq!(process.vault.hold(), None);
     world.database = backup;
-    process.tap.lead_to(&world.store_at(&world.place(), Arc::new(NoHooks)).await);
+    process.tap.lead_to(&world.store_at(&world.place(), Arc::new(NoSqliteHooks)).await);
     let sent = world.requests();
     process.vault.start().await.unwrap();
     assert!(matches!(process.vault.hold(), Some(Hold::RolledBack { .. })), "before anything is spent");
@@ -182,7 +183,7 @@ async fn a_replica_that_had_not_caught_up_is_noticed_though_others_have_written_
         process.force(ACME).await.unwrap();
         let token = process.token(ACME).await.unwrap();
         world.database = replica;
-        let promoted = world.store_at(&world.place(), Arc::new(NoHooks)).await;
+        let promoted = world.store_at(&world.place(), Arc::new(NoSqliteHooks)).await;
         for number in 0..writes {
             let act = if number % 2 == 0 { OperatorCommand::Pause } else { OperatorCommand::Resume };
             let operation = OperationId::generate(world.clock.now(), &SystemEntropy);

@@ -13,7 +13,7 @@ use jeton_core::secret::Secret;
 use jeton_core::time::Clock as _;
 use jeton_emulator::{Emulator, Record};
 use jeton_keeper::{Grant, Installation, InstallationError, KeySource, Ports, Settings, Vault};
-use jeton_store::sqlite::faults::{Hooks, NoHooks};
+use jeton_store::sqlite::faults::{NoSqliteHooks, SqliteHooks};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
@@ -132,10 +132,10 @@ impl World {
 
     /// One more process.
     pub(crate) async fn process(&self) -> Process {
-        self.process_with(self.shape.settings.clone(), Arc::new(NoHooks)).await
+        self.process_with(self.shape.settings.clone(), Arc::new(NoSqliteHooks)).await
     }
 
-    pub(crate) async fn process_with(&self, settings: Settings, hooks: Arc<dyn Hooks>) -> Process {
+    pub(crate) async fn process_with(&self, settings: Settings, hooks: Arc<dyn SqliteHooks>) -> Process {
         self.process_at(&self.place(), settings, hooks).await.expect("the installation is in order")
     }
 
@@ -143,7 +143,7 @@ impl World {
         &self,
         place: &Place,
         settings: Settings,
-        hooks: Arc<dyn Hooks>,
+        hooks: Arc<dyn SqliteHooks>,
     ) -> Result<Process, InstallationError> {
         let store = self.store_at(place, hooks).await;
         let key = KeySource::File(place.key.clone());
@@ -152,7 +152,7 @@ impl World {
         Ok(self.process_of(store, installation, settings).await)
     }
 
-    pub(crate) async fn store_at(&self, place: &Place, hooks: Arc<dyn Hooks>) -> Kept {
+    pub(crate) async fn store_at(&self, place: &Place, hooks: Arc<dyn SqliteHooks>) -> Kept {
         place.database.open(Arc::clone(&self.clock) as _, hooks).await
     }
 

@@ -18,7 +18,7 @@ use jeton_emulator::Emulator;
 use jeton_issuer::{Access, Environment, NewToken};
 use jeton_keeper::{Grant, Installation, KeySource, Ports, Settings, Vault};
 use jeton_server::{AppState, Limits, router, serve};
-use jeton_store::sqlite::faults::NoHooks;
+use jeton_store::sqlite::faults::NoSqliteHooks;
 use jeton_store::{SqliteOptions, SqliteStore};
 use jeton_testkit::Client;
 use tempfile::TempDir;
@@ -109,7 +109,7 @@ pub(crate) async fn access_of(database: &Database, clock: Arc<dyn Clock>) -> Acc
 }
 
 pub(crate) async fn open_store(database: &Database, clock: &Arc<dyn Clock>) -> Kept {
-    database.open(Arc::clone(clock), Arc::new(NoHooks)).await
+    database.open(Arc::clone(clock), Arc::new(NoSqliteHooks)).await
 }
 
 /// A vault on an open store.

@@ -19,7 +19,7 @@ use jeton_core::keep::ports::{
 };
 use jeton_core::seal::Fingerprint;
 
-use super::stand::{LEASE, Stand, Told, failure, name, node, operator, provider};
+use super::fixture::{Fixture, LEASE, TestResult, failure, name, node, operator, provider};
 
 const LIFE: Duration = Duration::from_mins(10);
 
@@ -54,8 +54,8 @@ fn opening(number: u8) -> ConsentStart {
     }
 }
 
-pub(super) fn exchange(stand: &Stand) -> (AttemptId, CallbackAction) {
-    let (attempt, grant) = (stand.attempt_id(), stand.grant_id());
+pub(super) fn exchange(fixture: &Fixture) -> (AttemptId, CallbackAction) {
+    let (attempt, grant) = (fixture.attempt_id(), fixture.grant_id());
     (attempt, CallbackAction::Exchange { attempt, grant, node: node(1), lease_ttl: LEASE })
 }
 
@@ -64,214 +64,216 @@ pub(super) fn callback(number: u8, then: CallbackAction) -> Callback {
 }
 
 /// A link that was opened.
-pub(super) async fn asked(stand: &Stand, number: u8) -> Result<(), StoreError> {
-    stand.store.invite(invitation("acme", number)).await?;
-    let answer = stand.store.start_consent(opening(number)).await?;
+pub(super) async fn asked(fixture: &Fixture, number: u8) -> Result<(), StoreError> {
+    fixture.store.invite(invitation("acme", number)).await?;
+    let answer = fixture.store.start_consent(opening(number)).await?;
     assert!(matches!(answer, ConsentStartAnswer::Started { .. }), "{answer:?}");
     Ok(())
 }
 
-async fn found(stand: &Stand, number: u8) -> Result<FoundConsent, StoreError> {
-    Ok(stand.store.find_consent(ConsentKey::Id(id(number))).await?.expect("the chapter has made it"))
+async fn found(fixture: &Fixture, number: u8) -> Result<FoundConsent, StoreError> {
+    Ok(fixture.store.find_consent(ConsentKey::Id(id(number))).await?.expect("the chapter has made it"))
 }
 
-async fn how_far(stand: &Stand, number: u8) -> Result<Progress, StoreError> {
-    let found = found(stand, number).await?;
-    Ok(progress(&found.consent, found.attempt.as_ref(), stand.now()))
+async fn how_far(fixture: &Fixture, number: u8) -> Result<Progress, StoreError> {
+    let found = found(fixture, number).await?;
+    Ok(progress(&found.consent, found.attempt.as_ref(), fixture.now()))
 }
 
 /// A second opening would be another browser's.
-pub async fn a_link_opens_once_and_in_time(stand: &Stand) -> Told {
-    let until = stand.store.invite(invitation("acme", 1)).await?;
-    assert_eq!(until, stand.now() + LIFE);
-    assert_eq!(stand.store.invite(invitation("acme", 1)).await?, until, "sent again");
-    stand.clock.step(LIFE.saturating_sub(Duration::from_secs(1)));
-    let opened = ConsentStartAnswer::Started { until: stand.now() + LIFE };
-    assert_eq!(stand.store.start_consent(opening(1)).await?, opened);
-    stand.clock.step(Duration::from_secs(5));
-    assert_eq!(stand.store.start_consent(opening(1)).await?, opened, "sent again");
+pub async fn a_link_opens_once_and_in_time(fixture: &Fixture) -> TestResult {
+    let until = fixture.store.invite(invitation("acme", 1)).await?;
+    assert_eq!(until, fixture.now() + LIFE);
+    assert_eq!(fixture.store.invite(invitation("acme", 1)).await?, until, "sent again");
+    fixture.clock.step(LIFE.saturating_sub(Duration::from_secs(1)));
+    let opened = ConsentStartAnswer::Started { until: fixture.now() + LIFE };
+    assert_eq!(fixture.store.start_consent(opening(1)).await?, opened);
+    fixture.clock.step(Duration::from_secs(5));
+    assert_eq!(fixture.store.start_consent(opening(1)).await?, opened, "sent again");
     let another = ConsentStart { state: print(2, 9), ..opening(1) };
     assert_eq!(
-        stand.another_process().await.start_consent(another).await?,
+        fixture.another_process().await.start_consent(another).await?,
         ConsentStartAnswer::Closed(ClosedLink::Used)
     );
-    stand.store.invite(invitation("acme", 2)).await?;
-    stand.clock.step(LIFE);
-    assert_eq!(stand.store.start_consent(opening(2)).await?, ConsentStartAnswer::Closed(ClosedLink::Late));
-    assert_eq!(stand.store.start_consent(opening(3)).await?, ConsentStartAnswer::Unknown);
-    let asked = found(stand, 1).await?.consent.asked.expect("it was opened");
+    fixture.store.invite(invitation("acme", 2)).await?;
+    fixture.clock.step(LIFE);
+    assert_eq!(fixture.store.start_consent(opening(2)).await?, ConsentStartAnswer::Closed(ClosedLink::Late));
+    assert_eq!(fixture.store.start_consent(opening(3)).await?, ConsentStartAnswer::Unknown);
+    let asked = found(fixture, 1).await?.consent.asked.expect("it was opened");
     assert_eq!((asked.state, asked.browser), (print(2, 1), Some(print(3, 1))));
     assert_eq!(asked.verifier, Some(vec![1; 40]));
     Ok(())
 }
 
 /// The attempt is on record before the code is sent, and the verifier is gone.
-pub async fn an_answer_is_taken_once_and_opens_its_attempt(stand: &Stand) -> Told {
-    asked(stand, 1).await?;
-    let (attempt, then) = exchange(stand);
+pub async fn an_answer_is_taken_once_and_opens_its_attempt(fixture: &Fixture) -> TestResult {
+    asked(fixture, 1).await?;
+    let (attempt, then) = exchange(fixture);
     let order = callback(1, then);
-    assert_eq!(stand.store.record_callback(order.clone()).await?, CallbackAnswer::Taken);
-    assert_eq!(stand.store.record_callback(order).await?, CallbackAnswer::Taken, "sent again");
-    let open = stand.attempt(attempt).await?;
+    assert_eq!(fixture.store.record_callback(order.clone()).await?, CallbackAnswer::Taken);
+    assert_eq!(fixture.store.record_callback(order).await?, CallbackAnswer::Taken, "sent again");
+    let open = fixture.attempt(attempt).await?;
     assert_eq!((open.act, open.status), (Act::Connect, AttemptStatus::Running));
-    assert_eq!(open.lease_until, Some(stand.now() + LEASE));
-    let consent = found(stand, 1).await?.consent;
+    assert_eq!(open.lease_until, Some(fixture.now() + LEASE));
+    let consent = found(fixture, 1).await?.consent;
     assert_eq!(consent.ending, Some(ConsentOutcome::Exchange(attempt)));
     assert_eq!(consent.asked.expect("it was opened").verifier, None);
-    assert_eq!(how_far(stand, 1).await?, Progress::Exchanging);
-    let replayed = callback(1, exchange(stand).1);
+    assert_eq!(how_far(fixture, 1).await?, Progress::Exchanging);
+    let replayed = callback(1, exchange(fixture).1);
     assert_eq!(
-        stand.another_process().await.record_callback(replayed).await?,
+        fixture.another_process().await.record_callback(replayed).await?,
         CallbackAnswer::Refused(CallbackRefusal::Used)
     );
-    assert_eq!(stand.store.find(&name("acme")).await?, None, "no connection is made yet");
-    stand.clock.step(LEASE);
-    assert_eq!(how_far(stand, 1).await?, Progress::Unknown, "its process died");
+    assert_eq!(fixture.store.find(&name("acme")).await?, None, "no connection is made yet");
+    fixture.clock.step(LEASE);
+    assert_eq!(how_far(fixture, 1).await?, Progress::Unknown, "its process died");
     Ok(())
 }
 
 /// What does not fit changes nothing, so that the right browser may still come.
-pub async fn an_answer_that_does_not_fit_changes_nothing(stand: &Stand) -> Told {
-    asked(stand, 1).await?;
-    let unknown = callback(2, exchange(stand).1);
-    assert_eq!(stand.store.record_callback(unknown).await?, CallbackAnswer::Unknown);
+pub async fn an_answer_that_does_not_fit_changes_nothing(fixture: &Fixture) -> TestResult {
+    asked(fixture, 1).await?;
+    let unknown = callback(2, exchange(fixture).1);
+    assert_eq!(fixture.store.record_callback(unknown).await?, CallbackAnswer::Unknown);
     for bearer in [AnsweredBy::Browser(None), AnsweredBy::Browser(Some(print(3, 9))), AnsweredBy::Terminal] {
-        let stranger = Callback { bearer, ..callback(1, exchange(stand).1) };
+        let stranger = Callback { bearer, ..callback(1, exchange(fixture).1) };
         let unfit = CallbackAnswer::Refused(CallbackRefusal::AnotherBrowser);
-        assert_eq!(stand.store.record_callback(stranger).await?, unfit);
+        assert_eq!(fixture.store.record_callback(stranger).await?, unfit);
     }
-    assert_eq!(found(stand, 1).await?.consent.ending, None);
-    stand.clock.step(LIFE);
-    let late = callback(1, exchange(stand).1);
-    assert_eq!(stand.store.record_callback(late).await?, CallbackAnswer::Refused(CallbackRefusal::Late));
-    assert_eq!(how_far(stand, 1).await?, Progress::Expired);
+    assert_eq!(found(fixture, 1).await?.consent.ending, None);
+    fixture.clock.step(LIFE);
+    let late = callback(1, exchange(fixture).1);
+    assert_eq!(fixture.store.record_callback(late).await?, CallbackAnswer::Refused(CallbackRefusal::Late));
+    assert_eq!(how_far(fixture, 1).await?, Progress::Expired);
     Ok(())
 }
 
 /// A refusal uses the state up, and no attempt is made.
-pub async fn a_refusal_ends_the_consent(stand: &Stand) -> Told {
-    asked(stand, 1).await?;
-    let attempt = stand.attempt_id();
+pub async fn a_refusal_ends_the_consent(fixture: &Fixture) -> TestResult {
+    asked(fixture, 1).await?;
+    let attempt = fixture.attempt_id();
     let refuse = CallbackAction::Refuse {
         attempt,
-        grant: stand.grant_id(),
+        grant: fixture.grant_id(),
         node: node(1),
         code: "access_denied".into(),
         message: "The person said no.".into(),
     };
     for sent in ["once", "again after an unknown COMMIT"] {
-        let answer = stand.store.record_callback(callback(1, refuse.clone())).await?;
+        let answer = fixture.store.record_callback(callback(1, refuse.clone())).await?;
         assert_eq!(answer, CallbackAnswer::Taken, "{sent}");
     }
-    let logged = stand.attempt(attempt).await?;
+    let logged = fixture.attempt(attempt).await?;
     assert_eq!((logged.act, logged.status), (Act::Connect, AttemptStatus::Failed));
     assert_eq!(logged.code.as_deref(), Some("access_denied"), "it is on record");
     let refused = Progress::Refused { code: "access_denied".into(), message: "The person said no.".into() };
-    assert_eq!(how_far(stand, 1).await?, refused);
-    let late = callback(1, exchange(stand).1);
-    assert_eq!(stand.store.record_callback(late).await?, CallbackAnswer::Refused(CallbackRefusal::Used));
+    assert_eq!(how_far(fixture, 1).await?, refused);
+    let late = callback(1, exchange(fixture).1);
+    assert_eq!(fixture.store.record_callback(late).await?, CallbackAnswer::Refused(CallbackRefusal::Used));
     Ok(())
 }
 
 /// The grant takes its place under the attempt that was opened, whatever is known of its refresh token.
-pub async fn an_exchange_that_succeeds_connects_under_its_attempt(stand: &Stand) -> Told {
-    asked(stand, 1).await?;
-    let (attempt, then) = exchange(stand);
-    stand.store.record_callback(callback(1, then)).await?;
-    let connect = Connect { attempt, ..stand.connect("acme", 1, Generation(0)) };
+pub async fn an_exchange_that_succeeds_connects_under_its_attempt(fixture: &Fixture) -> TestResult {
+    asked(fixture, 1).await?;
+    let (attempt, then) = exchange(fixture);
+    fixture.store.record_callback(callback(1, then)).await?;
+    let connect = Connect { attempt, ..fixture.connect("acme", 1, Generation(0)) };
     let connected = ConnectAnswer::Connected { generation: Generation(1) };
-    stand.clock.step(LEASE);
-    assert_eq!(stand.store.connect(connect.clone()).await?, connected, "a lapsed lease does not refuse it");
-    assert_eq!(stand.store.connect(connect).await?, connected, "sent again");
-    assert_eq!(how_far(stand, 1).await?, Progress::Done { generation: Generation(1) });
-    let row = stand.find("acme").await?;
+    fixture.clock.step(LEASE);
+    assert_eq!(fixture.store.connect(connect.clone()).await?, connected, "a lapsed lease does not refuse it");
+    assert_eq!(fixture.store.connect(connect).await?, connected, "sent again");
+    assert_eq!(how_far(fixture, 1).await?, Progress::Done { generation: Generation(1) });
+    let row = fixture.find("acme").await?;
     assert_eq!(row.tokens.as_ref().and_then(|tokens| tokens.access.clone()), Some(vec![1, 1]));
 
     // Some providers give the same refresh token again: the token set is new all the same.
-    let claim = stand.won(stand.claim(&row)).await?;
-    stand.store.commit(stand.commit(&claim, 1)).await?;
-    asked(stand, 2).await?;
-    let (attempt, then) = exchange(stand);
-    stand.store.record_callback(callback(2, then)).await?;
-    let again = Connect { attempt, ..stand.connect("acme", 1, Generation(2)) };
+    let claim = fixture.won(fixture.claim(&row)).await?;
+    fixture.store.commit(fixture.commit(&claim, 1)).await?;
+    asked(fixture, 2).await?;
+    let (attempt, then) = exchange(fixture);
+    fixture.store.record_callback(callback(2, then)).await?;
+    let again = Connect { attempt, ..fixture.connect("acme", 1, Generation(2)) };
     let connected = ConnectAnswer::Connected { generation: Generation(3) };
-    assert_eq!(stand.store.connect(again).await?, connected);
+    assert_eq!(fixture.store.connect(again).await?, connected);
 
     // Two owners would spend it twice.
-    stand.store.invite(invitation("other", 3)).await?;
-    stand.store.start_consent(opening(3)).await?;
-    let (attempt, then) = exchange(stand);
-    stand.store.record_callback(callback(3, then)).await?;
-    let twice = Connect { attempt, ..stand.connect("other", 1, Generation(0)) };
-    assert_eq!(stand.store.connect(twice).await?, ConnectAnswer::HeldBy { connection: name("acme") });
+    fixture.store.invite(invitation("other", 3)).await?;
+    fixture.store.start_consent(opening(3)).await?;
+    let (attempt, then) = exchange(fixture);
+    fixture.store.record_callback(callback(3, then)).await?;
+    let twice = Connect { attempt, ..fixture.connect("other", 1, Generation(0)) };
+    assert_eq!(fixture.store.connect(twice).await?, ConnectAnswer::HeldBy { connection: name("acme") });
     Ok(())
 }
 
 /// Whoever connects anew, or gives the connection up, after an exchange has begun, has the last word; one that began later
 /// replaces what came before it, also where that came in first.
-pub async fn what_began_later_has_the_last_word(stand: &Stand) -> Told {
+pub async fn what_began_later_has_the_last_word(fixture: &Fixture) -> TestResult {
     let begun = async |number| -> Result<_, StoreError> {
-        asked(stand, number).await?;
-        let (attempt, then) = exchange(stand);
+        asked(fixture, number).await?;
+        let (attempt, then) = exchange(fixture);
         let CallbackAction::Exchange { grant, .. } = then else { unreachable!("it is one") };
-        stand.store.record_callback(callback(number, then)).await?;
+        fixture.store.record_callback(callback(number, then)).await?;
         Ok((attempt, grant))
     };
     let connect = |(attempt, grant), number, generation| Connect {
         attempt,
         grant,
-        ..stand.connect("acme", number, Generation(generation))
+        ..fixture.connect("acme", number, Generation(generation))
     };
     let (first, second) = (begun(1).await?, begun(2).await?);
     let connected = |generation| ConnectAnswer::Connected { generation: Generation(generation) };
-    assert_eq!(stand.store.connect(connect(first, 1, 0)).await?, connected(1));
-    assert_eq!(stand.store.connect(connect(second, 2, 1)).await?, connected(2), "it began later");
+    assert_eq!(fixture.store.connect(connect(first, 1, 0)).await?, connected(1));
+    assert_eq!(fixture.store.connect(connect(second, 2, 1)).await?, connected(2), "it began later");
 
     let (third, fourth) = (begun(3).await?, begun(4).await?);
-    assert_eq!(stand.store.connect(connect(fourth, 4, 2)).await?, connected(3));
-    assert_eq!(stand.store.connect(connect(third, 3, 2)).await?, ConnectAnswer::Superseded);
-    assert_eq!(stand.store.connect(connect(third, 3, 3)).await?, ConnectAnswer::Superseded);
+    assert_eq!(fixture.store.connect(connect(fourth, 4, 2)).await?, connected(3));
+    assert_eq!(fixture.store.connect(connect(third, 3, 2)).await?, ConnectAnswer::Superseded);
+    assert_eq!(fixture.store.connect(connect(third, 3, 3)).await?, ConnectAnswer::Superseded);
 
     let fifth = begun(5).await?;
-    stand
+    fixture
         .store
-        .administer(&name("acme"), OperatorCommand::Disconnect, stand.operation_id(), &operator())
+        .administer(&name("acme"), OperatorCommand::Disconnect, fixture.operation_id(), &operator())
         .await?;
-    let row = stand.find("acme").await?;
+    let row = fixture.find("acme").await?;
     let late = connect(fifth, 5, row.generation.0);
-    assert_eq!(stand.store.connect(late).await?, ConnectAnswer::Superseded, "it was given up since");
-    assert_eq!(stand.find("acme").await?, row);
+    assert_eq!(fixture.store.connect(late).await?, ConnectAnswer::Superseded, "it was given up since");
+    assert_eq!(fixture.find("acme").await?, row);
     Ok(())
 }
 
 /// Some providers give the refresh token again that they gave before. While that one is being sent, nobody else may.
-pub async fn a_grant_whose_refresh_token_is_being_sent_leaves_the_lease_alone(stand: &Stand) -> Told {
-    let row = stand.connected("acme", 1).await?;
-    let claim = stand.won(stand.claim(&row)).await?;
-    asked(stand, 1).await?;
-    let (attempt, then) = exchange(stand);
-    stand.store.record_callback(callback(1, then)).await?;
-    let same = Connect { attempt, ..stand.connect("acme", 1, Generation(1)) };
+pub async fn a_grant_whose_refresh_token_is_being_sent_leaves_the_lease_alone(
+    fixture: &Fixture,
+) -> TestResult {
+    let row = fixture.connected("acme", 1).await?;
+    let claim = fixture.won(fixture.claim(&row)).await?;
+    asked(fixture, 1).await?;
+    let (attempt, then) = exchange(fixture);
+    fixture.store.record_callback(callback(1, then)).await?;
+    let same = Connect { attempt, ..fixture.connect("acme", 1, Generation(1)) };
     let connected = ConnectAnswer::Connected { generation: Generation(2) };
-    assert_eq!(stand.store.connect(same).await?, connected);
-    let row = stand.find("acme").await?;
+    assert_eq!(fixture.store.connect(same).await?, connected);
+    let row = fixture.find("acme").await?;
     assert_eq!(row.lease.map(|lease| lease.attempt), Some(claim.attempt));
-    let rival = stand.store.claim(stand.claim(&row)).await?;
+    let rival = fixture.store.claim(fixture.claim(&row)).await?;
     assert!(matches!(rival, ClaimAnswer::Held { .. }), "{rival:?}");
-    stand.store.fail(failure(&claim, FailureEffect::Retry, "not_sent")).await?;
-    let row = stand.find("acme").await?;
+    fixture.store.fail(failure(&claim, FailureEffect::Retry, "not_sent")).await?;
+    let row = fixture.find("acme").await?;
     assert_eq!((row.lease, row.open_attempt), (None, None), "what was sent is over");
-    stand.won(stand.claim(&row)).await?;
+    fixture.won(fixture.claim(&row)).await?;
     Ok(())
 }
 
 /// A failure stands in the log and touches no connection.
-pub async fn an_exchange_that_fails_leaves_the_connection_alone(stand: &Stand) -> Told {
-    let row = stand.connected("acme", 1).await?;
+pub async fn an_exchange_that_fails_leaves_the_connection_alone(fixture: &Fixture) -> TestResult {
+    let row = fixture.connected("acme", 1).await?;
     for (number, unknown) in [(1, false), (2, true)] {
-        asked(stand, number).await?;
-        let (attempt, then) = exchange(stand);
-        stand.store.record_callback(callback(number, then)).await?;
+        asked(fixture, number).await?;
+        let (attempt, then) = exchange(fixture);
+        fixture.store.record_callback(callback(number, then)).await?;
         let kept_reply = unknown.then(|| vec![7; 40]);
         let fail = FailExchange {
             connection: name("acme"),
@@ -282,11 +284,11 @@ pub async fn an_exchange_that_fails_leaves_the_connection_alone(stand: &Stand) -
             message: "The provider refused the code.".into(),
             kept_reply: kept_reply.clone(),
         };
-        stand.store.fail_exchange(fail.clone()).await?;
+        fixture.store.fail_exchange(fail.clone()).await?;
         let again = FailExchange { code: "again".into(), kept_reply: Some(vec![8]), ..fail };
-        stand.store.fail_exchange(again).await?;
-        assert_eq!(stand.store.kept_reply(attempt).await?, kept_reply);
-        let logged = stand.attempt(attempt).await?;
+        fixture.store.fail_exchange(again).await?;
+        assert_eq!(fixture.store.kept_reply(attempt).await?, kept_reply);
+        let logged = fixture.attempt(attempt).await?;
         assert_eq!((logged.code.as_deref(), logged.http_status), (Some("invalid_grant"), Some(400)));
         let expected = if unknown {
             Progress::Unknown
@@ -296,18 +298,18 @@ pub async fn an_exchange_that_fails_leaves_the_connection_alone(stand: &Stand) -
                 message: "The provider refused the code.".into(),
             }
         };
-        assert_eq!(how_far(stand, number).await?, expected);
+        assert_eq!(how_far(fixture, number).await?, expected);
     }
-    assert_eq!(stand.find("acme").await?, row);
+    assert_eq!(fixture.find("acme").await?, row);
     Ok(())
 }
 
 /// A reply that could not be read is read after all, when the provider file is mended.
-pub async fn a_kept_reply_of_an_exchange_is_wiped_once_its_grant_is_stored(stand: &Stand) -> Told {
-    asked(stand, 1).await?;
-    let (attempt, then) = exchange(stand);
+pub async fn a_kept_reply_of_an_exchange_is_wiped_once_its_grant_is_stored(fixture: &Fixture) -> TestResult {
+    asked(fixture, 1).await?;
+    let (attempt, then) = exchange(fixture);
     let grant = then.grant();
-    stand.store.record_callback(callback(1, then)).await?;
+    fixture.store.record_callback(callback(1, then)).await?;
     let fail = FailExchange {
         connection: name("acme"),
         attempt,
@@ -317,31 +319,31 @@ pub async fn a_kept_reply_of_an_exchange_is_wiped_once_its_grant_is_stored(stand
         message: "The reply could not be read.".into(),
         kept_reply: Some(vec![7; 40]),
     };
-    stand.store.fail_exchange(fail).await?;
-    let connect = Connect { attempt, grant, ..stand.connect("acme", 1, Generation(0)) };
+    fixture.store.fail_exchange(fail).await?;
+    let connect = Connect { attempt, grant, ..fixture.connect("acme", 1, Generation(0)) };
     let connected = ConnectAnswer::Connected { generation: Generation(1) };
-    assert_eq!(stand.store.connect(connect).await?, connected);
-    assert_eq!(how_far(stand, 1).await?, Progress::Done { generation: Generation(1) });
-    assert_eq!(stand.store.kept_reply(attempt).await?, None);
+    assert_eq!(fixture.store.connect(connect).await?, connected);
+    assert_eq!(how_far(fixture, 1).await?, Progress::Done { generation: Generation(1) });
+    assert_eq!(fixture.store.kept_reply(attempt).await?, None);
     Ok(())
 }
 
 /// For the page that shows how everything stands.
 pub async fn the_latest_consent_of_each_connection_is_listed_and_old_ones_are_forgotten(
-    stand: &Stand,
-) -> Told {
+    fixture: &Fixture,
+) -> TestResult {
     for (connection, number) in [("a", 1), ("b", 2), ("a", 3), ("c", 4)] {
-        stand.store.invite(invitation(connection, number)).await?;
+        fixture.store.invite(invitation(connection, number)).await?;
     }
     let listed = async |after: Option<&str>, limit| -> Result<Vec<ConsentId>, StoreError> {
         let after = after.map(name);
-        let found = stand.store.latest_consents(after.as_ref(), limit).await?;
+        let found = fixture.store.latest_consents(after.as_ref(), limit).await?;
         Ok(found.into_iter().map(|found| found.consent.id).collect())
     };
     assert_eq!(listed(None, 10).await?, [id(3), id(2), id(4)]);
     assert_eq!(listed(Some("a"), 1).await?, [id(2)]);
-    stand.clock.step(Duration::from_hours(8 * 24));
-    stand.store.invite(invitation("d", 5)).await?;
+    fixture.clock.step(Duration::from_hours(8 * 24));
+    fixture.store.invite(invitation("d", 5)).await?;
     assert_eq!(listed(None, 10).await?, [id(5)]);
     Ok(())
 }

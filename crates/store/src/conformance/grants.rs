@@ -9,34 +9,34 @@ use jeton_core::keep::claim::Claim;
 use jeton_core::keep::connection::{Generation, GrantState};
 use jeton_core::keep::ports::{CommitAnswer, Connect, ConnectAnswer, FailureEffect, OperatorCommand};
 
-use super::stand::{COOLDOWN, Stand, Told, failure, name, operator, provider};
+use super::fixture::{COOLDOWN, Fixture, TestResult, failure, name, operator, provider};
 
 /// The first row of a connection.
-pub async fn connecting_makes_the_row_with_its_first_generation(stand: &Stand) -> Told {
-    assert_eq!(stand.store.find(&name("acme")).await?, None);
-    let connect = stand.connect("acme", 1, Generation(0));
-    let answer = stand.store.connect(connect.clone()).await?;
+pub async fn connecting_makes_the_row_with_its_first_generation(fixture: &Fixture) -> TestResult {
+    assert_eq!(fixture.store.find(&name("acme")).await?, None);
+    let connect = fixture.connect("acme", 1, Generation(0));
+    let answer = fixture.store.connect(connect.clone()).await?;
     assert_eq!(answer, ConnectAnswer::Connected { generation: Generation(1) });
-    let row = stand.find("acme").await?;
+    let row = fixture.find("acme").await?;
     assert_eq!((row.generation, row.state), (Generation(1), GrantState::Live));
     assert_eq!((row.grant, &row.provider), (connect.grant, &connect.provider));
-    assert_eq!((row.due_at, row.created_at), (Some(connect.due_at), stand.now()));
+    assert_eq!((row.due_at, row.created_at), (Some(connect.due_at), fixture.now()));
     assert_eq!(row.tokens, connect.tokens);
-    let attempt = stand.attempt(connect.attempt).await?;
+    let attempt = fixture.attempt(connect.attempt).await?;
     assert_eq!((attempt.act, attempt.status), (Act::Connect, AttemptStatus::Success));
     assert_eq!(attempt.new_generation, Some(Generation(1)));
     Ok(())
 }
 
 /// Trouble with the old grant is no trouble of the new one.
-pub async fn connecting_again_replaces_the_grant_and_never_goes_back(stand: &Stand) -> Told {
-    let row = stand.connected("acme", 1).await?;
-    let claim = stand.won(stand.claim(&row)).await?;
-    stand.store.fail(failure(&claim, FailureEffect::State(GrantState::Dead), "invalid_grant")).await?;
-    let connect = stand.connect("acme", 2, row.generation);
-    let answer = stand.store.connect(connect.clone()).await?;
+pub async fn connecting_again_replaces_the_grant_and_never_goes_back(fixture: &Fixture) -> TestResult {
+    let row = fixture.connected("acme", 1).await?;
+    let claim = fixture.won(fixture.claim(&row)).await?;
+    fixture.store.fail(failure(&claim, FailureEffect::State(GrantState::Dead), "invalid_grant")).await?;
+    let connect = fixture.connect("acme", 2, row.generation);
+    let answer = fixture.store.connect(connect.clone()).await?;
     assert_eq!(answer, ConnectAnswer::Connected { generation: Generation(2) });
-    let fresh = stand.find("acme").await?;
+    let fresh = fixture.find("acme").await?;
     assert_eq!((fresh.grant, fresh.state, fresh.state_code), (connect.grant, GrantState::Live, None));
     assert_eq!((fresh.failures, fresh.last_error, fresh.cooling_until), (0, None, None));
     assert_eq!((fresh.due_at, fresh.created_at), (Some(connect.due_at), row.created_at));
@@ -45,136 +45,142 @@ pub async fn connecting_again_replaces_the_grant_and_never_goes_back(stand: &Sta
 }
 
 /// After a COMMIT of unknown outcome.
-pub async fn a_connect_that_is_sent_again_gets_the_first_answer(stand: &Stand) -> Told {
-    let connect = stand.connect("acme", 1, Generation(0));
-    let first = stand.store.connect(connect.clone()).await?;
-    let row = stand.find("acme").await?;
-    assert_eq!(stand.store.connect(connect.clone()).await?, first);
-    assert_eq!(stand.find("acme").await?, row);
-    let claim = stand.won(stand.claim(&row)).await?;
-    stand.store.commit(stand.commit(&claim, 2)).await?;
-    assert_eq!(stand.store.connect(connect).await?, first, "whatever happened since");
+pub async fn a_connect_that_is_sent_again_gets_the_first_answer(fixture: &Fixture) -> TestResult {
+    let connect = fixture.connect("acme", 1, Generation(0));
+    let first = fixture.store.connect(connect.clone()).await?;
+    let row = fixture.find("acme").await?;
+    assert_eq!(fixture.store.connect(connect.clone()).await?, first);
+    assert_eq!(fixture.find("acme").await?, row);
+    let claim = fixture.won(fixture.claim(&row)).await?;
+    fixture.store.commit(fixture.commit(&claim, 2)).await?;
+    assert_eq!(fixture.store.connect(connect).await?, first, "whatever happened since");
     Ok(())
 }
 
 /// Tokens are sealed for the generation after the one that was seen.
-pub async fn connecting_over_a_generation_that_moved_changes_nothing(stand: &Stand) -> Told {
-    let row = stand.connected("acme", 1).await?;
+pub async fn connecting_over_a_generation_that_moved_changes_nothing(fixture: &Fixture) -> TestResult {
+    let row = fixture.connected("acme", 1).await?;
     let moved = ConnectAnswer::Moved { generation: Generation(1) };
-    assert_eq!(stand.store.connect(stand.connect("acme", 2, Generation(0))).await?, moved);
-    let late = stand.connect("nobody", 2, Generation(4));
-    assert_eq!(stand.store.connect(late).await?, ConnectAnswer::Moved { generation: Generation(0) });
-    assert_eq!(stand.find("acme").await?, row);
-    assert_eq!(stand.store.find(&name("nobody")).await?, None);
+    assert_eq!(fixture.store.connect(fixture.connect("acme", 2, Generation(0))).await?, moved);
+    let late = fixture.connect("nobody", 2, Generation(4));
+    assert_eq!(fixture.store.connect(late).await?, ConnectAnswer::Moved { generation: Generation(0) });
+    assert_eq!(fixture.find("acme").await?, row);
+    assert_eq!(fixture.store.find(&name("nobody")).await?, None);
     Ok(())
 }
 
 /// Taking over the same grant twice does no harm.
-pub async fn the_refresh_token_that_is_held_already_changes_nothing(stand: &Stand) -> Told {
-    let row = stand.connected("acme", 1).await?;
-    let again = stand.connect("acme", 1, row.generation);
-    assert_eq!(stand.store.connect(again.clone()).await?, ConnectAnswer::Unchanged);
-    assert_eq!(stand.find("acme").await?, row);
-    assert_eq!(stand.store.find_attempt(again.attempt).await?, None);
+pub async fn the_refresh_token_that_is_held_already_changes_nothing(fixture: &Fixture) -> TestResult {
+    let row = fixture.connected("acme", 1).await?;
+    let again = fixture.connect("acme", 1, row.generation);
+    assert_eq!(fixture.store.connect(again.clone()).await?, ConnectAnswer::Unchanged);
+    assert_eq!(fixture.find("acme").await?, row);
+    assert_eq!(fixture.store.find_attempt(again.attempt).await?, None);
     Ok(())
 }
 
 /// Promise 1: what may have been accepted is not sent again, whoever brings it.
-pub async fn a_single_use_refresh_token_that_was_spent_is_refused_everywhere(stand: &Stand) -> Told {
-    let row = stand.connected("acme", 1).await?;
-    let claim = stand.won(stand.claim(&row)).await?;
+pub async fn a_single_use_refresh_token_that_was_spent_is_refused_everywhere(
+    fixture: &Fixture,
+) -> TestResult {
+    let row = fixture.connected("acme", 1).await?;
+    let claim = fixture.won(fixture.claim(&row)).await?;
     let spent = ConnectAnswer::Spent { attempt: claim.attempt };
-    let elsewhere = stand.connect("other", 1, Generation(0));
-    assert_eq!(stand.store.connect(elsewhere.clone()).await?, spent, "while it is under way");
-    stand.store.fail(failure(&claim, FailureEffect::Unknown, "ambiguous")).await?;
-    assert_eq!(stand.store.connect(elsewhere.clone()).await?, spent, "while nobody knows");
-    stand.store.commit(stand.commit(&claim, 2)).await?;
-    assert_eq!(stand.store.connect(elsewhere.clone()).await?, spent, "once it is known");
-    assert_eq!(stand.store.connect(stand.connect("acme", 1, Generation(2))).await?, spent);
-    assert_eq!(stand.store.find(&name("other")).await?, None);
+    let elsewhere = fixture.connect("other", 1, Generation(0));
+    assert_eq!(fixture.store.connect(elsewhere.clone()).await?, spent, "while it is under way");
+    fixture.store.fail(failure(&claim, FailureEffect::Unknown, "ambiguous")).await?;
+    assert_eq!(fixture.store.connect(elsewhere.clone()).await?, spent, "while nobody knows");
+    fixture.store.commit(fixture.commit(&claim, 2)).await?;
+    assert_eq!(fixture.store.connect(elsewhere.clone()).await?, spent, "once it is known");
+    assert_eq!(fixture.store.connect(fixture.connect("acme", 1, Generation(2))).await?, spent);
+    assert_eq!(fixture.store.find(&name("other")).await?, None);
     let reusable = Connect { single_use: false, ..elsewhere };
-    assert!(matches!(stand.store.connect(reusable).await?, ConnectAnswer::Connected { .. }));
+    assert!(matches!(fixture.store.connect(reusable).await?, ConnectAnswer::Connected { .. }));
     Ok(())
 }
 
 /// Two owners of one single-use token would spend it twice.
-pub async fn a_single_use_refresh_token_that_another_connection_holds_is_refused(stand: &Stand) -> Told {
-    stand.connected("acme", 1).await?;
-    let elsewhere = stand.connect("other", 1, Generation(0));
+pub async fn a_single_use_refresh_token_that_another_connection_holds_is_refused(
+    fixture: &Fixture,
+) -> TestResult {
+    fixture.connected("acme", 1).await?;
+    let elsewhere = fixture.connect("other", 1, Generation(0));
     let held = ConnectAnswer::HeldBy { connection: name("acme") };
-    assert_eq!(stand.store.connect(elsewhere.clone()).await?, held);
-    assert_eq!(stand.store.find(&name("other")).await?, None);
-    let operation = stand.operation_id();
-    stand.store.administer(&name("acme"), OperatorCommand::Disconnect, operation, &operator()).await?;
-    assert!(matches!(stand.store.connect(elsewhere).await?, ConnectAnswer::Connected { .. }));
+    assert_eq!(fixture.store.connect(elsewhere.clone()).await?, held);
+    assert_eq!(fixture.store.find(&name("other")).await?, None);
+    let operation = fixture.operation_id();
+    fixture.store.administer(&name("acme"), OperatorCommand::Disconnect, operation, &operator()).await?;
+    assert!(matches!(fixture.store.connect(elsewhere).await?, ConnectAnswer::Connected { .. }));
     Ok(())
 }
 
 /// It is known that such a token was not accepted; a person may try it again.
-pub async fn a_refresh_token_of_a_failed_attempt_may_be_connected_again(stand: &Stand) -> Told {
-    let row = stand.connected("acme", 1).await?;
-    let claim = stand.won(stand.claim(&row)).await?;
-    stand.store.fail(failure(&claim, FailureEffect::State(GrantState::Dead), "invalid_grant")).await?;
-    let again = stand.connect("acme", 1, row.generation);
-    let answer = stand.store.connect(again).await?;
+pub async fn a_refresh_token_of_a_failed_attempt_may_be_connected_again(fixture: &Fixture) -> TestResult {
+    let row = fixture.connected("acme", 1).await?;
+    let claim = fixture.won(fixture.claim(&row)).await?;
+    fixture.store.fail(failure(&claim, FailureEffect::State(GrantState::Dead), "invalid_grant")).await?;
+    let again = fixture.connect("acme", 1, row.generation);
+    let answer = fixture.store.connect(again).await?;
     assert_eq!(answer, ConnectAnswer::Connected { generation: Generation(2) });
-    assert_eq!(stand.find("acme").await?.state, GrantState::Live);
+    assert_eq!(fixture.find("acme").await?.state, GrantState::Live);
     Ok(())
 }
 
 /// The lease was on the old grant.
-pub async fn connecting_supersedes_the_attempt_under_way(stand: &Stand) -> Told {
-    let row = stand.connected("acme", 1).await?;
-    let claim = stand.won(stand.claim(&row)).await?;
-    stand.store.connect(stand.connect("acme", 2, row.generation)).await?;
-    let fresh = stand.find("acme").await?;
+pub async fn connecting_supersedes_the_attempt_under_way(fixture: &Fixture) -> TestResult {
+    let row = fixture.connected("acme", 1).await?;
+    let claim = fixture.won(fixture.claim(&row)).await?;
+    fixture.store.connect(fixture.connect("acme", 2, row.generation)).await?;
+    let fresh = fixture.find("acme").await?;
     assert_eq!((fresh.lease, fresh.open_attempt), (None, None));
-    let attempt = stand.attempt(claim.attempt).await?;
+    let attempt = fixture.attempt(claim.attempt).await?;
     assert_eq!((attempt.status, attempt.code.as_deref()), (AttemptStatus::Interrupted, Some("superseded")));
-    assert_eq!(attempt.completed_at, Some(stand.now()));
-    stand.won(stand.claim(&fresh)).await?;
+    assert_eq!(attempt.completed_at, Some(fixture.now()));
+    fixture.won(fixture.claim(&fresh)).await?;
     Ok(())
 }
 
 /// For a provider that acquires, nothing more is needed than the row.
-pub async fn connecting_without_tokens_waits_for_the_first_acquire(stand: &Stand) -> Told {
-    let connect = Connect { tokens: None, ..stand.connect("acme", 1, Generation(0)) };
-    let answer = stand.store.connect(connect.clone()).await?;
+pub async fn connecting_without_tokens_waits_for_the_first_acquire(fixture: &Fixture) -> TestResult {
+    let connect = Connect { tokens: None, ..fixture.connect("acme", 1, Generation(0)) };
+    let answer = fixture.store.connect(connect.clone()).await?;
     assert_eq!(answer, ConnectAnswer::Connected { generation: Generation(0) });
-    assert_eq!(stand.store.connect(connect).await?, answer, "sent again");
-    let row = stand.find("acme").await?;
+    assert_eq!(fixture.store.connect(connect).await?, answer, "sent again");
+    let row = fixture.find("acme").await?;
     assert_eq!((row.state, row.generation, &row.tokens), (GrantState::None, Generation(0), &None));
-    assert_eq!(row.due_at, Some(stand.now()));
-    let claim = stand.won(Claim { act: Act::Acquire, ..stand.claim(&row) }).await?;
-    let answer = stand.store.commit(stand.commit(&claim, 1)).await?;
+    assert_eq!(row.due_at, Some(fixture.now()));
+    let claim = fixture.won(Claim { act: Act::Acquire, ..fixture.claim(&row) }).await?;
+    let answer = fixture.store.commit(fixture.commit(&claim, 1)).await?;
     assert_eq!(answer, CommitAnswer::Committed { generation: Generation(1) });
-    assert_eq!(stand.find("acme").await?.state, GrantState::Live);
+    assert_eq!(fixture.find("acme").await?.state, GrantState::Live);
     Ok(())
 }
 
 /// There is nothing to replace it with yet.
-pub async fn connecting_without_tokens_leaves_a_working_grant_alone(stand: &Stand) -> Told {
-    let row = stand.connected("acme", 1).await?;
-    let connect = Connect { tokens: None, ..stand.connect("acme", 1, row.generation) };
-    assert_eq!(stand.store.connect(connect.clone()).await?, ConnectAnswer::Unchanged);
-    assert_eq!(stand.find("acme").await?, row);
-    let claim = stand.won(stand.claim(&row)).await?;
-    stand.store.fail(failure(&claim, FailureEffect::State(GrantState::Dead), "invalid_grant")).await?;
-    stand.clock.step(COOLDOWN);
-    stand.store.connect(connect).await?;
-    let row = stand.find("acme").await?;
-    assert_eq!((row.state, row.due_at, row.tokens), (GrantState::None, Some(stand.now()), None));
+pub async fn connecting_without_tokens_leaves_a_working_grant_alone(fixture: &Fixture) -> TestResult {
+    let row = fixture.connected("acme", 1).await?;
+    let connect = Connect { tokens: None, ..fixture.connect("acme", 1, row.generation) };
+    assert_eq!(fixture.store.connect(connect.clone()).await?, ConnectAnswer::Unchanged);
+    assert_eq!(fixture.find("acme").await?, row);
+    let claim = fixture.won(fixture.claim(&row)).await?;
+    fixture.store.fail(failure(&claim, FailureEffect::State(GrantState::Dead), "invalid_grant")).await?;
+    fixture.clock.step(COOLDOWN);
+    fixture.store.connect(connect).await?;
+    let row = fixture.find("acme").await?;
+    assert_eq!((row.state, row.due_at, row.tokens), (GrantState::None, Some(fixture.now()), None));
     Ok(())
 }
 
 /// The tokens of one provider are never handed out as those of another.
-pub async fn connecting_without_tokens_to_another_provider_gives_the_old_tokens_up(stand: &Stand) -> Told {
-    let row = stand.connected("acme", 1).await?;
+pub async fn connecting_without_tokens_to_another_provider_gives_the_old_tokens_up(
+    fixture: &Fixture,
+) -> TestResult {
+    let row = fixture.connected("acme", 1).await?;
     let elsewhere = provider("other");
     let connect =
-        Connect { tokens: None, provider: elsewhere.clone(), ..stand.connect("acme", 1, row.generation) };
-    stand.store.connect(connect).await?;
-    let moved = stand.find("acme").await?;
+        Connect { tokens: None, provider: elsewhere.clone(), ..fixture.connect("acme", 1, row.generation) };
+    fixture.store.connect(connect).await?;
+    let moved = fixture.find("acme").await?;
     assert_eq!((moved.provider, moved.tokens, moved.generation), (elsewhere, None, Generation(2)));
     Ok(())
 }

@@ -18,8 +18,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
+use super::fixture::{Fixture, LEASE, access_print, failure, name, node, operator};
 use super::model::Model;
-use super::stand::{LEASE, Stand, access_print, failure, name, node, operator};
 
 /// One thing that somebody does. Numbers choose among what is there, so that every sequence means something.
 #[derive(Clone, Debug)]
@@ -67,7 +67,7 @@ fn any_step() -> impl Strategy<Value = Step> {
 ///
 /// # Panics
 /// When a store and the model differ, or a promise is broken, with the shortest sequence that shows it.
-pub fn random_interleavings_follow_the_rules<F: Future<Output = Stand>>(open: impl Fn() -> F) {
+pub fn random_interleavings_follow_the_rules<F: Future<Output = Fixture>>(open: impl Fn() -> F) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -91,7 +91,7 @@ struct Won {
 }
 
 struct Play {
-    stand: Stand,
+    fixture: Fixture,
     elsewhere: std::sync::Arc<dyn crate::Store>,
     model: Model,
     won: Vec<Won>,
@@ -102,10 +102,10 @@ struct Play {
 }
 
 impl Play {
-    async fn on(stand: Stand) -> Self {
-        let elsewhere = stand.another_process().await;
+    async fn on(fixture: Fixture) -> Self {
+        let elsewhere = fixture.another_process().await;
         Self {
-            stand,
+            fixture,
             elsewhere,
             model: Model::default(),
             won: Vec::new(),
@@ -119,14 +119,14 @@ impl Play {
         let begin = Step::Connect { old: None, stale: false };
         for step in std::iter::once(begin).chain(steps) {
             self.step(step).await?;
-            let stored = self.stand.store.find(&name("acme")).await?;
+            let stored = self.fixture.store.find(&name("acme")).await?;
             if let (Some(stored), Some(row)) = (&stored, &mut self.model.row) {
                 // How changes are numbered is another chapter.
                 row.revision = stored.revision;
             }
             assert_eq!(stored, self.model.row);
             self.promises.generation_does_not_go_back(stored.as_ref());
-            let logged = self.stand.store.list_attempts(&AttemptFilter::default(), 1000).await?;
+            let logged = self.fixture.store.list_attempts(&AttemptFilter::default(), 1000).await?;
             let logged: BTreeMap<_, _> = logged.iter().map(|attempt| (attempt.id, attempt.status)).collect();
             let noted = self.model.attempts.iter().map(|(id, noted)| (*id, noted.status)).collect();
             assert_eq!(logged, noted);
@@ -135,26 +135,26 @@ impl Play {
     }
 
     async fn step(&mut self, step: Step) -> Result<(), StoreError> {
-        let now = self.stand.now();
+        let now = self.fixture.now();
         match step {
             Step::Connect { old, stale } => self.connect(old, stale).await?,
             Step::Claim { .. } => self.claim(step).await?,
             Step::ClaimAgain(which) => {
                 if let Some(Won { claim, .. }) = pick(&self.won, which) {
-                    let answer = self.stand.store.claim(claim.clone()).await?;
+                    let answer = self.fixture.store.claim(claim.clone()).await?;
                     assert_eq!(answer, self.model.claim(&claim, now));
                 }
             }
             Step::Commit { won, process } => self.commit(won, process).await?,
             Step::CommitAgain(which) => {
                 if let Some(commit) = pick(&self.committed, which) {
-                    assert_eq!(self.stand.store.commit(commit.clone()).await?, self.model.commit(&commit));
+                    assert_eq!(self.fixture.store.commit(commit.clone()).await?, self.model.commit(&commit));
                 }
             }
             Step::Fail { won, verdict } => {
                 if let Some(Won { claim, .. }) = pick(&self.won, won) {
                     let fail = failure(&claim, verdict, "broken");
-                    self.stand.store.fail(fail.clone()).await?;
+                    self.fixture.store.fail(fail.clone()).await?;
                     self.model.fail(&fail, now);
                     self.promises.fate_is_known(&fail);
                 }
@@ -166,19 +166,19 @@ impl Play {
                     fingerprint: access_print(number),
                     helped_before: false,
                 };
-                let answer = self.stand.store.reject(rejection.clone()).await?;
+                let answer = self.fixture.store.reject(rejection.clone()).await?;
                 assert_eq!(answer, self.model.reject(&rejection, now));
             }
             Step::Order(act) => {
-                let operation = self.stand.operation_id();
+                let operation = self.fixture.operation_id();
                 for _ in 0..2 {
                     let there =
-                        self.stand.store.administer(&name("acme"), act, operation, &operator()).await?;
+                        self.fixture.store.administer(&name("acme"), act, operation, &operator()).await?;
                     assert_eq!(there, self.model.row.is_some());
                 }
                 self.model.administer(act, operation, now);
             }
-            Step::Pass { secs } => self.stand.clock.step(Duration::from_secs(secs)),
+            Step::Pass { secs } => self.fixture.clock.step(Duration::from_secs(secs)),
         }
         Ok(())
     }
@@ -190,10 +190,10 @@ impl Play {
         };
         let seen = self.model.row.as_ref().map_or(0, |row| row.generation.0);
         let generation = Generation(if stale { seen + 1 } else { seen });
-        let connect = self.stand.connect("acme", number, generation);
+        let connect = self.fixture.connect("acme", number, generation);
         for _ in 0..2 {
-            let answer = self.stand.store.connect(connect.clone()).await?;
-            assert_eq!(answer, self.model.connect(&connect, self.stand.now()));
+            let answer = self.fixture.store.connect(connect.clone()).await?;
+            assert_eq!(answer, self.model.connect(&connect, self.fixture.now()));
         }
         Ok(())
     }
@@ -216,13 +216,13 @@ impl Play {
             through_cooldown: insist,
             recovers: row.open_attempt.filter(|_| recovering),
             spends: held.filter(|_| act == Act::Redeem),
-            ..self.stand.claim(&row)
+            ..self.fixture.claim(&row)
         };
-        let store = if process { &self.stand.store } else { &self.elsewhere };
+        let store = if process { &self.fixture.store } else { &self.elsewhere };
         let answer = store.claim(claim.clone()).await?;
-        assert_eq!(answer, self.model.claim(&claim, self.stand.now()));
+        assert_eq!(answer, self.model.claim(&claim, self.fixture.now()));
         if let ClaimAnswer::Won { until } = answer {
-            self.promises.nothing_is_spent_twice(&claim, until, self.stand.now());
+            self.promises.nothing_is_spent_twice(&claim, until, self.fixture.now());
             self.won.push(Won { claim, held });
         }
         Ok(())
@@ -240,11 +240,11 @@ impl Play {
         let commit = Commit {
             replaces: held,
             orphan: stray.map(|stray| stray.attempt),
-            ..self.stand.commit(&claim, 0)
+            ..self.fixture.commit(&claim, 0)
         };
         let number = self.next_number();
-        let commit = Commit { tokens: self.stand.tokens(number), ..commit };
-        let store = if process { &self.stand.store } else { &self.elsewhere };
+        let commit = Commit { tokens: self.fixture.tokens(number), ..commit };
+        let store = if process { &self.fixture.store } else { &self.elsewhere };
         let answer = store.commit(commit.clone()).await?;
         assert_eq!(answer, self.model.commit(&commit));
         self.promises.is_spent(&claim, answer);

@@ -3,39 +3,39 @@
 //! A store joins with one line in its tests, naming a function that opens a new, empty store:
 //!
 //! ```ignore
-//! jeton_store::tell_the_story!(open_an_empty_store);
+//! jeton_store::conformance_tests!(open_an_empty_store);
 //! ```
 //!
-//! where `async fn open_an_empty_store() -> jeton_store::conformance::Stand`. Each chapter becomes one test. Where a new
+//! where `async fn open_an_empty_store() -> jeton_store::conformance::Fixture`. Each chapter becomes one test. Where a new
 //! database costs much, a second function may empty one for each of the many plays of the last chapter.
 //! A chapter panics where the store breaks a rule, and passes on the errors of the store.
 
+pub mod audit;
 pub mod claims;
 pub mod commits;
+pub mod concurrency;
 pub mod consents;
 pub mod failures;
+mod fixture;
 pub mod grants;
 pub mod interleavings;
-pub mod lists;
-pub mod logs;
+pub mod listing;
 mod model;
 pub mod nodes;
-pub mod orders;
-pub mod record;
-pub mod rivals;
+pub mod operator_commands;
+pub mod refresh_log;
 pub mod service_tokens;
-mod stand;
 
-pub use stand::{Stand, SteppedClock, Told};
+pub use fixture::{Fixture, SteppedClock, TestResult};
 
 /// Makes one test of each chapter, for the store that `$open` opens.
 #[macro_export]
-macro_rules! tell_the_story {
+macro_rules! conformance_tests {
     ($open:path) => {
-        $crate::tell_the_story!($open, $open);
+        $crate::conformance_tests!($open, $open);
     };
     ($open:path, $often:path) => {
-        $crate::tell_the_story! { @chapters $open;
+        $crate::conformance_tests! { @chapters $open;
             claims::the_first_claim_wins_and_opens_the_attempt,
             claims::a_second_claim_is_held_until_the_lease_lapses,
             claims::a_claim_that_is_sent_again_gets_the_first_answer,
@@ -96,33 +96,33 @@ macro_rules! tell_the_story {
             grants::connecting_without_tokens_waits_for_the_first_acquire,
             grants::connecting_without_tokens_leaves_a_working_grant_alone,
             grants::connecting_without_tokens_to_another_provider_gives_the_old_tokens_up,
-            orders::a_paused_connection_is_neither_due_nor_claimed_until_it_is_resumed,
-            orders::resuming_makes_it_due_now_and_ends_the_cooling,
-            orders::disconnecting_wipes_the_tokens_and_what_comes_late_is_never_used,
-            orders::an_order_that_is_given_again_is_done_once,
-            orders::an_order_for_nobody_is_answered_so,
-            orders::a_rejection_of_another_token_differs,
-            orders::a_rejection_of_a_token_born_of_a_rejection_brakes_and_the_brake_is_kept,
-            orders::a_rejection_of_an_unknown_connection_is_unknown,
-            lists::connections_are_listed_by_name_page_by_page,
-            lists::what_is_due_comes_longest_first_and_page_by_page,
-            lists::what_is_leased_or_paused_or_far_away_is_not_due,
-            lists::every_change_gets_a_higher_revision_and_shows_in_the_feed,
-            lists::an_answer_that_changes_nothing_makes_no_revision,
-            lists::waiting_ends_when_this_process_changes_something,
-            lists::waiting_ends_when_another_process_changes_something,
-            lists::waiting_for_what_has_happened_ends_at_once,
-            logs::attempts_are_listed_newest_first_page_by_page,
-            logs::attempts_are_filtered_by_every_field,
-            logs::an_attempt_whose_lease_lapsed_counts_as_failed,
-            logs::a_new_store_takes_one_identity_and_keeps_it,
-            logs::adopting_changes_the_instance_alone,
-            logs::the_first_value_of_a_setting_stays,
-            logs::what_is_written_is_there_after_opening_again,
+            operator_commands::a_paused_connection_is_neither_due_nor_claimed_until_it_is_resumed,
+            operator_commands::resuming_makes_it_due_now_and_ends_the_cooling,
+            operator_commands::disconnecting_wipes_the_tokens_and_what_comes_late_is_never_used,
+            operator_commands::an_order_that_is_given_again_is_done_once,
+            operator_commands::an_order_for_nobody_is_answered_so,
+            operator_commands::a_rejection_of_another_token_differs,
+            operator_commands::a_rejection_of_a_token_born_of_a_rejection_brakes_and_the_brake_is_kept,
+            operator_commands::a_rejection_of_an_unknown_connection_is_unknown,
+            listing::connections_are_listed_by_name_page_by_page,
+            listing::what_is_due_comes_longest_first_and_page_by_page,
+            listing::what_is_leased_or_paused_or_far_away_is_not_due,
+            listing::every_change_gets_a_higher_revision_and_shows_in_the_feed,
+            listing::an_answer_that_changes_nothing_makes_no_revision,
+            listing::waiting_ends_when_this_process_changes_something,
+            listing::waiting_ends_when_another_process_changes_something,
+            listing::waiting_for_what_has_happened_ends_at_once,
+            refresh_log::attempts_are_listed_newest_first_page_by_page,
+            refresh_log::attempts_are_filtered_by_every_field,
+            refresh_log::an_attempt_whose_lease_lapsed_counts_as_failed,
+            refresh_log::a_new_store_takes_one_identity_and_keeps_it,
+            refresh_log::adopting_changes_the_instance_alone,
+            refresh_log::the_first_value_of_a_setting_stays,
+            refresh_log::what_is_written_is_there_after_opening_again,
             nodes::a_node_hears_of_the_others_that_live,
             nodes::a_node_that_ends_is_forgotten,
-            rivals::of_many_claims_in_two_processes_exactly_one_wins_each_generation,
-            rivals::calls_of_many_connections_do_not_mix,
+            concurrency::of_many_claims_in_two_processes_exactly_one_wins_each_generation,
+            concurrency::calls_of_many_connections_do_not_mix,
         }
 
         #[test]

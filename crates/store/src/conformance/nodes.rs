@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jeton_core::keep::ports::{Heartbeat, HeartbeatReply, LiveNode};
 
-use super::stand::{Stand, Told, node};
+use super::fixture::{Fixture, TestResult, node};
 
 const LIFE: Duration = Duration::from_secs(30);
 
@@ -23,13 +23,13 @@ fn beat(number: u8) -> Heartbeat {
 }
 
 /// Nodes are told apart by what they define, and each hears the instant that decides leases.
-pub async fn a_node_hears_of_the_others_that_live(stand: &Stand) -> Told {
-    let began = stand.now();
+pub async fn a_node_hears_of_the_others_that_live(fixture: &Fixture) -> TestResult {
+    let began = fixture.now();
     assert_eq!(
-        stand.store.record_heartbeat(beat(1)).await?,
+        fixture.store.record_heartbeat(beat(1)).await?,
         HeartbeatReply { now: began, others: Vec::new() }
     );
-    stand.clock.step(LIFE.saturating_sub(Duration::from_secs(1)));
+    fixture.clock.step(LIFE.saturating_sub(Duration::from_secs(1)));
     let first = LiveNode {
         node: node(1),
         name: "host-1".into(),
@@ -38,31 +38,31 @@ pub async fn a_node_hears_of_the_others_that_live(stand: &Stand) -> Told {
         started_at: began,
         seen_at: began,
     };
-    let elsewhere = stand.another_process().await;
+    let elsewhere = fixture.another_process().await;
     assert_eq!(
         elsewhere.record_heartbeat(beat(2)).await?,
-        HeartbeatReply { now: stand.now(), others: vec![first.clone()] }
+        HeartbeatReply { now: fixture.now(), others: vec![first.clone()] }
     );
     let changed = Heartbeat { definitions: "other".into(), ..beat(1) };
-    let heard = stand.store.record_heartbeat(changed).await?;
+    let heard = fixture.store.record_heartbeat(changed).await?;
     assert_eq!(heard.others.iter().map(|other| other.node).collect::<Vec<_>>(), [node(2)]);
     let heard = elsewhere.record_heartbeat(beat(2)).await?;
-    let again = LiveNode { definitions: "other".into(), seen_at: stand.now(), ..first };
+    let again = LiveNode { definitions: "other".into(), seen_at: fixture.now(), ..first };
     assert_eq!(heard.others, [again]);
-    stand.clock.step(LIFE);
+    fixture.clock.step(LIFE);
     assert!(elsewhere.record_heartbeat(beat(2)).await?.others.is_empty(), "the first fell silent");
     Ok(())
 }
 
 /// A node that is stopped in order is not taken for one that fell silent.
-pub async fn a_node_that_ends_is_forgotten(stand: &Stand) -> Told {
-    stand.store.record_heartbeat(beat(1)).await?;
-    stand.store.forget(node(1)).await?;
-    assert!(stand.store.record_heartbeat(beat(2)).await?.others.is_empty());
-    let began = stand.now();
-    stand.clock.step(Duration::from_secs(1));
-    stand.store.record_heartbeat(beat(1)).await?;
-    let heard = stand.store.record_heartbeat(beat(2)).await?;
+pub async fn a_node_that_ends_is_forgotten(fixture: &Fixture) -> TestResult {
+    fixture.store.record_heartbeat(beat(1)).await?;
+    fixture.store.forget(node(1)).await?;
+    assert!(fixture.store.record_heartbeat(beat(2)).await?.others.is_empty());
+    let began = fixture.now();
+    fixture.clock.step(Duration::from_secs(1));
+    fixture.store.record_heartbeat(beat(1)).await?;
+    let heard = fixture.store.record_heartbeat(beat(2)).await?;
     assert_eq!(heard.others[0].started_at, began + Duration::from_secs(1), "it came anew");
     Ok(())
 }

@@ -1,10 +1,10 @@
 //! What the port of service tokens promises. A store joins with one line of its own, because not every store keeps any:
 //!
 //! ```ignore
-//! jeton_store::tell_the_story_of_service_tokens!(open_an_empty_store);
+//! jeton_store::service_token_conformance_tests!(open_an_empty_store);
 //! ```
 //!
-//! where `async fn open_an_empty_store() -> jeton_store::conformance::service_tokens::Desk`.
+//! where `async fn open_an_empty_store() -> jeton_store::conformance::service_tokens::TokenFixture`.
 #![expect(
     clippy::missing_panics_doc,
     reason = "a chapter panics where the store breaks a rule: that is its purpose"
@@ -25,13 +25,13 @@ use jeton_core::id::OperationId;
 use jeton_core::keep::ports::StoreError;
 use jeton_core::time::{Clock as _, Timestamp};
 
-use super::stand::{SteppedClock, Told};
+use super::fixture::{SteppedClock, TestResult};
 
 /// Makes one test of each chapter, for the store that `$open` opens.
 #[macro_export]
-macro_rules! tell_the_story_of_service_tokens {
+macro_rules! service_token_conformance_tests {
     ($open:path) => {
-        $crate::tell_the_story_of_service_tokens! { @chapters $open;
+        $crate::service_token_conformance_tests! { @chapters $open;
             a_token_is_made_once_and_found_as_it_was_made,
             a_hash_belongs_to_one_row_for_good,
             a_rotation_gives_a_successor_and_ends_the_old_token_after_the_overlap,
@@ -57,31 +57,31 @@ macro_rules! tell_the_story_of_service_tokens {
 }
 
 /// A store that is being opened.
-pub type Opening = BoxFuture<'static, Arc<dyn ServiceTokenStore>>;
+pub type OpenTokenStore = BoxFuture<'static, Arc<dyn ServiceTokenStore>>;
 
 /// Where a chapter plays: a store that was empty, its clock, and a second way in.
-pub struct Desk {
+pub struct TokenFixture {
     /// The store.
     pub store: Arc<dyn ServiceTokenStore>,
     /// Its clock.
     pub clock: Arc<SteppedClock>,
-    open_again: Box<dyn Fn() -> Opening + Send + Sync>,
+    open_again: Box<dyn Fn() -> OpenTokenStore + Send + Sync>,
     _holds: Box<dyn Any + Send + Sync>,
 }
 
-impl fmt::Debug for Desk {
+impl fmt::Debug for TokenFixture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Desk").field("clock", &self.clock).finish_non_exhaustive()
+        f.debug_struct("TokenFixture").field("clock", &self.clock).finish_non_exhaustive()
     }
 }
 
-impl Desk {
+impl TokenFixture {
     /// `open_again` opens the same database once more, as another process would; `holds` is kept until the end, such as the
     /// folder that the database stands in.
     pub fn new(
         store: Arc<dyn ServiceTokenStore>,
         clock: Arc<SteppedClock>,
-        open_again: impl Fn() -> Opening + Send + Sync + 'static,
+        open_again: impl Fn() -> OpenTokenStore + Send + Sync + 'static,
         holds: impl Any + Send + Sync,
     ) -> Self {
         Self { store, clock, open_again: Box::new(open_again), _holds: Box::new(holds) }
@@ -150,93 +150,97 @@ fn revocation(number: u8) -> Revoke {
 }
 
 /// What comes back is what was given, with the instants of the store.
-pub async fn a_token_is_made_once_and_found_as_it_was_made(desk: &Desk) -> Told {
-    let made = desk.created(1).await?;
-    let expected = ServiceToken { revision: made.revision, ..ServiceToken::new(order(1), desk.now()) };
+pub async fn a_token_is_made_once_and_found_as_it_was_made(fixture: &TokenFixture) -> TestResult {
+    let made = fixture.created(1).await?;
+    let expected = ServiceToken { revision: made.revision, ..ServiceToken::new(order(1), fixture.now()) };
     assert_eq!(made, expected);
-    desk.clock.step(Duration::from_mins(1));
-    assert_eq!(desk.created(1).await?, made, "sent again");
+    fixture.clock.step(Duration::from_mins(1));
+    assert_eq!(fixture.created(1).await?, made, "sent again");
     let bare = Create { scopes: "".parse().expect("no scope at all"), notes: None, life: None, ..order(2) };
-    let bare = desk.create(bare).await?;
+    let bare = fixture.create(bare).await?;
     assert_eq!((bare.notes.as_ref(), bare.expires_at, bare.scopes.is_empty()), (None, None, true));
-    assert_eq!(desk.all().await?, [made, bare]);
+    assert_eq!(fixture.all().await?, [made, bare]);
     Ok(())
 }
 
 /// Revoked or not: a hash that was revoked must not come to life under another name.
-pub async fn a_hash_belongs_to_one_row_for_good(desk: &Desk) -> Told {
-    desk.created(1).await?;
+pub async fn a_hash_belongs_to_one_row_for_good(fixture: &TokenFixture) -> TestResult {
+    fixture.created(1).await?;
     let same = || Create { id: id(2), service: "bot2".parse().expect("it is a name"), ..order(1) };
-    assert_eq!(desk.store.create_token(same()).await?, CreateAnswer::Taken(id(1)));
-    desk.revoke(1).await?;
-    assert_eq!(desk.store.create_token(same()).await?, CreateAnswer::Taken(id(1)));
-    assert_eq!(desk.all().await?.len(), 1);
+    assert_eq!(fixture.store.create_token(same()).await?, CreateAnswer::Taken(id(1)));
+    fixture.revoke(1).await?;
+    assert_eq!(fixture.store.create_token(same()).await?, CreateAnswer::Taken(id(1)));
+    assert_eq!(fixture.all().await?.len(), 1);
     Ok(())
 }
 
 /// In the overlap both count.
-pub async fn a_rotation_gives_a_successor_and_ends_the_old_token_after_the_overlap(desk: &Desk) -> Told {
-    let before = desk.created(1).await?;
-    desk.clock.step(Duration::from_mins(5));
-    let (old, new) = desk.rotated(rotation(1, 2)).await?;
-    let (ruled_old, ruled_new) = before.rotated(&rotation(1, 2), desk.now()).expect("it lives");
+pub async fn a_rotation_gives_a_successor_and_ends_the_old_token_after_the_overlap(
+    fixture: &TokenFixture,
+) -> TestResult {
+    let before = fixture.created(1).await?;
+    fixture.clock.step(Duration::from_mins(5));
+    let (old, new) = fixture.rotated(rotation(1, 2)).await?;
+    let (ruled_old, ruled_new) = before.rotated(&rotation(1, 2), fixture.now()).expect("it lives");
     assert_eq!(old, ServiceToken { revision: old.revision, ..ruled_old });
     assert_eq!(new, ServiceToken { revision: new.revision, ..ruled_new });
-    assert_eq!(desk.all().await?, [old.clone(), new.clone()]);
-    let end = desk.now() + Duration::from_mins(10);
+    assert_eq!(fixture.all().await?, [old.clone(), new.clone()]);
+    let end = fixture.now() + Duration::from_mins(10);
     assert_eq!(old.standing(end - Duration::from_micros(1)), Standing::Live);
     assert_eq!((old.standing(end), new.standing(end)), (Standing::Expired, Standing::Live));
     Ok(())
 }
 
 /// Else nobody would have the token that counts.
-pub async fn a_rotation_that_is_sent_again_gets_the_first_answer(desk: &Desk) -> Told {
-    desk.created(1).await?;
-    let first = desk.rotated(rotation(1, 2)).await?;
-    desk.clock.step(Duration::from_hours(1));
-    assert_eq!(desk.rotated(rotation(1, 2)).await?, first);
-    assert_eq!(desk.all().await?.len(), 2);
+pub async fn a_rotation_that_is_sent_again_gets_the_first_answer(fixture: &TokenFixture) -> TestResult {
+    fixture.created(1).await?;
+    let first = fixture.rotated(rotation(1, 2)).await?;
+    fixture.clock.step(Duration::from_hours(1));
+    assert_eq!(fixture.rotated(rotation(1, 2)).await?, first);
+    assert_eq!(fixture.all().await?.len(), 2);
     Ok(())
 }
 
 /// And nothing is changed.
-pub async fn what_is_missing_ended_or_rotated_is_not_rotated(desk: &Desk) -> Told {
-    assert_eq!(desk.store.rotate_token(rotation(9, 2)).await?, RotateAnswer::Unknown);
-    desk.created(1).await?;
-    desk.rotated(rotation(1, 2)).await?;
-    let again = desk.store.rotate_token(rotation(1, 3)).await?;
+pub async fn what_is_missing_ended_or_rotated_is_not_rotated(fixture: &TokenFixture) -> TestResult {
+    assert_eq!(fixture.store.rotate_token(rotation(9, 2)).await?, RotateAnswer::Unknown);
+    fixture.created(1).await?;
+    fixture.rotated(rotation(1, 2)).await?;
+    let again = fixture.store.rotate_token(rotation(1, 3)).await?;
     assert_eq!(again, RotateAnswer::Over(Over::Rotated(id(2))));
-    desk.revoke(2).await?;
-    let revoked = desk.store.rotate_token(rotation(2, 3)).await?;
+    fixture.revoke(2).await?;
+    let revoked = fixture.store.rotate_token(rotation(2, 3)).await?;
     assert_eq!(revoked, RotateAnswer::Over(Over::Ended(Standing::Revoked)));
-    desk.created(4).await?;
-    desk.clock.step(Duration::from_hours(24));
-    let expired = desk.store.rotate_token(rotation(4, 5)).await?;
+    fixture.created(4).await?;
+    fixture.clock.step(Duration::from_hours(24));
+    let expired = fixture.store.rotate_token(rotation(4, 5)).await?;
     assert_eq!(expired, RotateAnswer::Over(Over::Ended(Standing::Expired)));
-    assert_eq!(desk.all().await?.len(), 3);
+    assert_eq!(fixture.all().await?.len(), 3);
     Ok(())
 }
 
 /// The instant of the first order is the one on record.
-pub async fn a_revocation_stays_as_it_was_first_given(desk: &Desk) -> Told {
-    assert_eq!(desk.revoke(1).await?, None);
-    desk.created(1).await?;
-    let revoked = desk.revoke(1).await?.expect("it is there");
-    assert_eq!(revoked.revoked_at, Some(desk.now()));
-    desk.clock.step(Duration::from_mins(1));
-    assert_eq!(desk.revoke(1).await?, Some(revoked.clone()));
-    assert_eq!(desk.all().await?, [revoked]);
+pub async fn a_revocation_stays_as_it_was_first_given(fixture: &TokenFixture) -> TestResult {
+    assert_eq!(fixture.revoke(1).await?, None);
+    fixture.created(1).await?;
+    let revoked = fixture.revoke(1).await?.expect("it is there");
+    assert_eq!(revoked.revoked_at, Some(fixture.now()));
+    fixture.clock.step(Duration::from_mins(1));
+    assert_eq!(fixture.revoke(1).await?, Some(revoked.clone()));
+    assert_eq!(fixture.all().await?, [revoked]);
     Ok(())
 }
 
 /// Ids sort by the instant of their making; the last one leads on.
-pub async fn tokens_are_listed_in_the_order_of_their_making_page_by_page(desk: &Desk) -> Told {
+pub async fn tokens_are_listed_in_the_order_of_their_making_page_by_page(
+    fixture: &TokenFixture,
+) -> TestResult {
     for number in [3, 1, 5, 2, 4] {
-        desk.created(number).await?;
+        fixture.created(number).await?;
     }
     let (mut seen, mut after) = (Vec::new(), None);
     loop {
-        let page = desk.store.list_tokens(after, 2).await?;
+        let page = fixture.store.list_tokens(after, 2).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.id);
         seen.extend(page.into_iter().map(|token| token.id));
@@ -246,38 +250,40 @@ pub async fn tokens_are_listed_in_the_order_of_their_making_page_by_page(desk: &
 }
 
 /// Whoever reads what is above the last revision seen misses nothing.
-pub async fn every_change_gets_the_next_revision_and_nothing_else_does(desk: &Desk) -> Told {
+pub async fn every_change_gets_the_next_revision_and_nothing_else_does(fixture: &TokenFixture) -> TestResult {
     let changes = async |seen: u64| -> Result<Vec<(ServiceTokenId, u64)>, StoreError> {
-        let rows = desk.store.tokens_changed_since(TokenRevision(seen), 10).await?;
+        let rows = fixture.store.tokens_changed_since(TokenRevision(seen), 10).await?;
         Ok(rows.into_iter().map(|row| (row.id, row.revision.0)).collect())
     };
-    desk.created(1).await?;
-    desk.created(2).await?;
+    fixture.created(1).await?;
+    fixture.created(2).await?;
     assert_eq!(changes(0).await?, [(id(1), 1), (id(2), 2)]);
-    desk.rotated(rotation(1, 3)).await?;
+    fixture.rotated(rotation(1, 3)).await?;
     assert_eq!(changes(2).await?, [(id(3), 3), (id(1), 4)]);
-    desk.revoke(2).await?;
+    fixture.revoke(2).await?;
     assert_eq!(changes(4).await?, [(id(2), 5)]);
-    desk.revoke(2).await?;
-    desk.rotated(rotation(1, 3)).await?;
-    desk.created(1).await?;
-    desk.store.create_token(Create { id: id(9), ..order(1) }).await?;
+    fixture.revoke(2).await?;
+    fixture.rotated(rotation(1, 3)).await?;
+    fixture.created(1).await?;
+    fixture.store.create_token(Create { id: id(9), ..order(1) }).await?;
     assert_eq!(changes(5).await?, []);
-    assert_eq!(desk.store.tokens_changed_since(TokenRevision(0), 2).await?.len(), 2);
+    assert_eq!(fixture.store.tokens_changed_since(TokenRevision(0), 2).await?.len(), 2);
     Ok(())
 }
 
 /// A reader that goes on from the last revision it saw, while many write in two processes.
-pub async fn changes_of_many_at_once_appear_in_order_and_none_is_missed(desk: &Desk) -> Told {
-    let elsewhere = (desk.open_again)().await;
+pub async fn changes_of_many_at_once_appear_in_order_and_none_is_missed(
+    fixture: &TokenFixture,
+) -> TestResult {
+    let elsewhere = (fixture.open_again)().await;
     let writing = try_join_all((0..100_u8).map(|number| {
-        let store = if number % 2 == 0 { &desk.store } else { &elsewhere };
+        let store = if number % 2 == 0 { &fixture.store } else { &elsewhere };
         async move { store.create_token(order(number)).await }
     }));
     let reading = async {
         let (mut seen, mut ids) = (TokenRevision(0), Vec::new());
         while ids.len() < 100 {
-            let rows = desk.store.tokens_changed_since(seen, 7).await?;
+            let rows = fixture.store.tokens_changed_since(seen, 7).await?;
             for row in rows {
                 assert!(row.revision > seen);
                 seen = row.revision;
@@ -297,65 +303,65 @@ pub async fn changes_of_many_at_once_appear_in_order_and_none_is_missed(desk: &D
 }
 
 /// Uses are many; what they cost must not be.
-pub async fn a_use_is_written_at_most_once_a_minute_and_is_no_change(desk: &Desk) -> Told {
-    let made = desk.created(1).await?;
-    desk.created(2).await?;
-    let at = |seconds| desk.now() + Duration::from_secs(seconds);
+pub async fn a_use_is_written_at_most_once_a_minute_and_is_no_change(fixture: &TokenFixture) -> TestResult {
+    let made = fixture.created(1).await?;
+    fixture.created(2).await?;
+    let at = |seconds| fixture.now() + Duration::from_secs(seconds);
     for (seconds, kept) in [(5, 5), (64, 5), (65, 65), (3, 65)] {
-        desk.store.touch_tokens(vec![(id(1), at(seconds)), (id(9), at(seconds))]).await?;
-        let token = desk.all().await?.remove(0);
+        fixture.store.touch_tokens(vec![(id(1), at(seconds)), (id(9), at(seconds))]).await?;
+        let token = fixture.all().await?.remove(0);
         assert_eq!(token, ServiceToken { last_used_at: Some(at(kept)), ..made.clone() }, "used at {seconds}");
     }
-    assert!(desk.store.tokens_changed_since(TokenRevision(2), 10).await?.is_empty());
-    assert_eq!(desk.all().await?[1].last_used_at, None);
-    let (old, new) = desk.rotated(rotation(1, 3)).await?;
+    assert!(fixture.store.tokens_changed_since(TokenRevision(2), 10).await?.is_empty());
+    assert_eq!(fixture.all().await?[1].last_used_at, None);
+    let (old, new) = fixture.rotated(rotation(1, 3)).await?;
     assert_eq!((old.last_used_at, new.last_used_at), (Some(at(65)), None));
     Ok(())
 }
 
 /// Also where an order is sent again; what changed nothing leaves no row.
-pub async fn who_ordered_what_is_on_record_once_and_never_the_hash(desk: &Desk) -> Told {
-    let made = desk.created(1).await?;
-    desk.created(1).await?;
-    desk.store.create_token(Create { id: id(9), ..order(1) }).await?;
-    desk.clock.step(Duration::from_mins(1));
-    let (old, new) = desk.rotated(rotation(1, 2)).await?;
-    desk.rotated(rotation(1, 2)).await?;
-    desk.store.rotate_token(rotation(1, 3)).await?;
-    desk.clock.step(Duration::from_mins(1));
-    desk.revoke(1).await?;
+pub async fn who_ordered_what_is_on_record_once_and_never_the_hash(fixture: &TokenFixture) -> TestResult {
+    let made = fixture.created(1).await?;
+    fixture.created(1).await?;
+    fixture.store.create_token(Create { id: id(9), ..order(1) }).await?;
+    fixture.clock.step(Duration::from_mins(1));
+    let (old, new) = fixture.rotated(rotation(1, 2)).await?;
+    fixture.rotated(rotation(1, 2)).await?;
+    fixture.store.rotate_token(rotation(1, 3)).await?;
+    fixture.clock.step(Duration::from_mins(1));
+    fixture.revoke(1).await?;
     let again = Revoke { operation: OperationId::from_bytes([250; 16]), ..revocation(1) };
-    desk.store.revoke_token(again).await?;
-    desk.revoke(7).await?;
+    fixture.store.revoke_token(again).await?;
+    fixture.revoke(7).await?;
     let expected = [
-        revocation(1).to_audit_row(&old, desk.now()),
+        revocation(1).to_audit_row(&old, fixture.now()),
         rotation(1, 2).to_audit_row(&old, &new),
         order(1).to_audit_row(&made),
     ];
-    let rows = desk.store.audit(AuditFilter::default(), 10).await?;
+    let rows = fixture.store.audit(AuditFilter::default(), 10).await?;
     assert_eq!(rows, expected);
     assert_eq!(rows[1].details["replaces"], id(1).to_string());
     let told = serde_json::to_string(&rows).expect("rows are JSON");
     assert!(!told.contains(&made.hash.to_hex()) && !told.contains(&new.hash.to_hex()), "{told}");
 
     let bot2 = Create { service: "bot2".parse().expect("it is a name"), ..order(4) };
-    desk.create(bot2).await?;
+    fixture.create(bot2).await?;
     let about = |subject: &str| AuditFilter { before: None, subject: Some(subject.to_owned()) };
-    assert_eq!(desk.store.audit(about("bot2"), 10).await?.len(), 1);
-    assert_eq!(desk.store.audit(about("bot3"), 10).await?, []);
-    let page = desk.store.audit(about("bot1"), 2).await?;
+    assert_eq!(fixture.store.audit(about("bot2"), 10).await?.len(), 1);
+    assert_eq!(fixture.store.audit(about("bot3"), 10).await?, []);
+    let page = fixture.store.audit(about("bot1"), 2).await?;
     assert_eq!(page, expected[..2]);
     let rest = AuditFilter { before: Some(page[1].id), ..about("bot1") };
-    assert_eq!(desk.store.audit(rest, 2).await?, expected[2..]);
+    assert_eq!(fixture.store.audit(rest, 2).await?, expected[2..]);
     Ok(())
 }
 
 /// By another process too.
-pub async fn what_is_written_is_there_after_opening_again(desk: &Desk) -> Told {
-    desk.created(1).await?;
-    desk.rotated(rotation(1, 2)).await?;
-    desk.revoke(1).await?;
-    let all = desk.all().await?;
-    assert_eq!((desk.open_again)().await.list_tokens(None, 10).await?, all);
+pub async fn what_is_written_is_there_after_opening_again(fixture: &TokenFixture) -> TestResult {
+    fixture.created(1).await?;
+    fixture.rotated(rotation(1, 2)).await?;
+    fixture.revoke(1).await?;
+    let all = fixture.all().await?;
+    assert_eq!((fixture.open_again)().await.list_tokens(None, 10).await?, all);
     Ok(())
 }

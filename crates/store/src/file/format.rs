@@ -18,7 +18,7 @@ use jeton_core::keep::ports::Identity;
 use jeton_core::time::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::memory::image::{Image, Operation};
+use crate::memory::snapshot::{Operation, Snapshot};
 use attempts::AttemptRow;
 use connections::ConnectionRow;
 use consents::ConsentRow;
@@ -32,7 +32,7 @@ const VERSION: u32 = 1;
 
 /// Why a file is not read. The text holds nothing of what stands in the file but its version.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Wrong {
+pub(super) struct FormatError {
     pub(super) what: String,
     pub(super) cure: &'static str,
 }
@@ -98,9 +98,9 @@ struct OperationRow {
     done_at: Timestamp,
 }
 
-/// The text of an image.
-pub(super) fn write(image: &Image) -> Vec<u8> {
-    let Image {
+/// The text of a snapshot.
+pub(super) fn write(snapshot: &Snapshot) -> Vec<u8> {
+    let Snapshot {
         revision,
         identity,
         settings,
@@ -110,7 +110,7 @@ pub(super) fn write(image: &Image) -> Vec<u8> {
         consents,
         nodes,
         changed: _,
-    } = image.clone();
+    } = snapshot.clone();
     let file = TokenFile {
         format: FORMAT.to_owned(),
         version: VERSION,
@@ -132,11 +132,11 @@ pub(super) fn write(image: &Image) -> Vec<u8> {
     text
 }
 
-/// The image that a text tells.
-pub(super) fn read(text: &[u8]) -> Result<Image, Wrong> {
+/// The snapshot that a text tells.
+pub(super) fn read(text: &[u8]) -> Result<Snapshot, FormatError> {
     whose(text)?;
     // The words of the JSON reader may quote what it read: only the place is said.
-    let file: TokenFile = serde_json::from_slice(text).map_err(|error| Wrong {
+    let file: TokenFile = serde_json::from_slice(text).map_err(|error| FormatError {
         what: format!("is damaged at line {}, column {}", error.line(), error.column()),
         cure: "put back a copy of it that is whole, or move it away to begin with an empty one",
     })?;
@@ -152,7 +152,7 @@ pub(super) fn read(text: &[u8]) -> Result<Image, Wrong> {
     let consents: BTreeMap<ConsentId, _> = file.consents.into_iter().map(by_id).collect();
     let operation =
         |OperationRow { id, connection, act, done_at }| (id, Operation { connection, act, done_at });
-    Ok(Image {
+    Ok(Snapshot {
         revision: file.revision,
         identity: file
             .installation
@@ -172,13 +172,13 @@ pub(super) fn read(text: &[u8]) -> Result<Image, Wrong> {
 }
 
 /// Refuses what is not a token file of ours, or of a newer jeton.
-fn whose(text: &[u8]) -> Result<(), Wrong> {
-    let foreign = |what: String| Wrong {
+fn whose(text: &[u8]) -> Result<(), FormatError> {
+    let foreign = |what: String| FormatError {
         what,
         cure: "name another file for the store; tokens that it holds can be connected in its place",
     };
     if text.trim_ascii().is_empty() {
-        return Err(Wrong {
+        return Err(FormatError {
             what: "is empty, as no token file ever is".to_owned(),
             cure: "put back a copy of it, or remove it to begin with an empty one",
         });
@@ -188,13 +188,13 @@ fn whose(text: &[u8]) -> Result<(), Wrong> {
         if ours {
             let (line, column) = (error.line(), error.column());
             let cure = "put back a copy of it that is whole, or move it away to begin with an empty one";
-            return Wrong { what: format!("is damaged at line {line}, column {column}"), cure };
+            return FormatError { what: format!("is damaged at line {line}, column {column}"), cure };
         }
         foreign("is not a token file of jeton".to_owned())
     })?;
     match (header.format.as_deref(), header.version) {
         (Some(FORMAT), Some(VERSION)) => Ok(()),
-        (Some(FORMAT), Some(version)) => Err(Wrong {
+        (Some(FORMAT), Some(version)) => Err(FormatError {
             what: format!("was written by another jeton (version {version}, this one knows {VERSION})"),
             cure: "use the jeton that wrote it",
         }),
@@ -208,13 +208,13 @@ mod tests {
 
     use super::*;
 
-    fn wrong(text: &str) -> Wrong {
+    fn wrong(text: &str) -> FormatError {
         read(text.as_bytes()).unwrap_err()
     }
 
     #[test]
     fn an_empty_image_is_read_again() {
-        assert_eq!(read(&write(&Image::default())), Ok(Image::default()));
+        assert_eq!(read(&write(&Snapshot::default())), Ok(Snapshot::default()));
     }
 
     #[test]
@@ -223,7 +223,7 @@ mod tests {
         assert!(wrong("A letter.").what.contains("is not a token file"));
         assert!(wrong(r#"{"access_token": "hush"}"#).what.contains("is JSON, and not a token file"));
         assert!(wrong("[1]").what.contains("is not a token file"));
-        let ours = String::from_utf8(write(&Image::default())).unwrap();
+        let ours = String::from_utf8(write(&Snapshot::default())).unwrap();
         assert!(wrong(&ours[..ours.len() - 4]).what.starts_with("is damaged at line"));
         assert!(
             wrong(&ours.replace("\"revision\": 0", "\"revision\": -1")).what.contains("damaged at line 4")

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jeton_core::keep::ports::StoreError;
 
-use super::place::{self, PRIVATE, beside};
+use super::path_checks::{self, PRIVATE, beside};
 
 /// The first pause between two looks at a lock that others hold; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
@@ -39,7 +39,7 @@ impl Lock {
         let mut pause = FIRST_PAUSE;
         loop {
             if let Some(lock) =
-                try_take(&beside, mode).map_err(|error| place::explain(&beside, "locked", &error))?
+                try_take(&beside, mode).map_err(|error| path_checks::explain(&beside, "locked", &error))?
             {
                 return Ok(lock);
             }

@@ -15,18 +15,24 @@ use jeton_core::keep::ports::{
 use jeton_core::keep::rejection::{self, Rejection, RejectionAnswer};
 use jeton_core::time::Timestamp;
 
-use super::draft::Draft;
-use super::image::{Entry, Image};
-use super::{Home, Kept};
-use crate::{flow, grants};
+use super::snapshot::{AttemptEntry, Snapshot};
+use super::transaction::Transaction;
+use super::{InMemory, Persistence};
+use crate::{grant_writes, refresh_writes};
 
-fn due(image: &Image, now: Timestamp, horizon: Duration, after: Option<&Due>, limit: usize) -> Vec<Due> {
+fn due(
+    snapshot: &Snapshot,
+    now: Timestamp,
+    horizon: Duration,
+    after: Option<&Due>,
+    limit: usize,
+) -> Vec<Due> {
     let looked_for = |row: &Connection| {
         let due_at = row.due_at.filter(|due_at| *due_at <= now + horizon)?;
         let free = !row.paused && row.live_lease(now).is_none();
         free.then(|| Due { due_at, connection: row.name.clone() })
     };
-    let mut due: Vec<Due> = image
+    let mut due: Vec<Due> = snapshot
         .connections
         .values()
         .filter_map(|row| looked_for(&row.connection))
@@ -39,20 +45,20 @@ fn due(image: &Image, now: Timestamp, horizon: Duration, after: Option<&Due>, li
 
 /// Whether the log once had the attempt that failed, and has grown beyond it since: then nothing hangs on it any more. A
 /// process that slept may come with such a failure, and must not offer it for ever.
-fn has_forgotten(image: &Image, fail: &Fail) -> bool {
-    let later = |entry: &Entry| {
+fn has_forgotten(snapshot: &Snapshot, fail: &Fail) -> bool {
+    let later = |entry: &AttemptEntry| {
         entry.attempt.connection == fail.connection && entry.attempt.generation > fail.generation
     };
-    image.find(&fail.connection).is_some()
-        && !image.attempts.contains_key(&fail.attempt)
-        && image.attempts.range(fail.attempt..).any(|(_, entry)| later(entry))
+    snapshot.find(&fail.connection).is_some()
+        && !snapshot.attempts.contains_key(&fail.attempt)
+        && snapshot.attempts.range(fail.attempt..).any(|(_, entry)| later(entry))
 }
 
 #[async_trait]
-impl<H: Home> ConnectionStore for Kept<H> {
+impl<P: Persistence> ConnectionStore for InMemory<P> {
     async fn find(&self, name: &ConnectionName) -> Result<Option<Connection>, StoreError> {
         let name = name.clone();
-        self.read(move |image, _| image.find(&name).cloned()).await
+        self.read(move |snapshot, _| snapshot.find(&name).cloned()).await
     }
 
     async fn list(
@@ -61,9 +67,9 @@ impl<H: Home> ConnectionStore for Kept<H> {
         limit: usize,
     ) -> Result<Vec<ListedConnection>, StoreError> {
         let after = after.cloned();
-        let list = move |image: &Image, _| {
+        let list = move |snapshot: &Snapshot, _| {
             let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-            let rows = image.connections.range((from, Bound::Unbounded)).take(limit);
+            let rows = snapshot.connections.range((from, Bound::Unbounded)).take(limit);
             rows.map(|(_, row)| Ok(row.connection.clone())).collect()
         };
         self.read(list).await
@@ -76,44 +82,44 @@ impl<H: Home> ConnectionStore for Kept<H> {
         limit: usize,
     ) -> Result<(Timestamp, Vec<Due>), StoreError> {
         let after = after.cloned();
-        self.read(move |image, now| (now, due(image, now, horizon, after.as_ref(), limit))).await
+        self.read(move |snapshot, now| (now, due(snapshot, now, horizon, after.as_ref(), limit))).await
     }
 
     async fn connect(&self, connect: Connect) -> Result<ConnectAnswer, StoreError> {
-        self.write(move |draft| grants::connect(draft, &connect)).await
+        self.write(move |tx| grant_writes::connect(tx, &connect)).await
     }
 
     async fn claim(&self, claim: Claim) -> Result<ClaimAnswer, StoreError> {
-        self.write(move |draft| flow::claim(draft, &claim)).await
+        self.write(move |tx| refresh_writes::claim(tx, &claim)).await
     }
 
     async fn commit(&self, commit: Commit) -> Result<CommitAnswer, StoreError> {
-        self.write(move |draft| flow::commit(draft, &commit)).await
+        self.write(move |tx| refresh_writes::commit(tx, &commit)).await
     }
 
     async fn fail(&self, fail: Fail) -> Result<(), StoreError> {
-        let record = move |draft: &Draft<'_>| {
-            if has_forgotten(&draft.image(), &fail) {
+        let record = move |tx: &Transaction<'_>| {
+            if has_forgotten(&tx.snapshot(), &fail) {
                 return Ok(());
             }
-            flow::fail(draft, &fail)
+            refresh_writes::fail(tx, &fail)
         };
         self.write(record).await
     }
 
     async fn skip(&self, skip: Skip) -> Result<(), StoreError> {
-        self.write(move |draft| flow::skip(draft, &skip)).await
+        self.write(move |tx| refresh_writes::skip(tx, &skip)).await
     }
 
     async fn reject(&self, rejection: Rejection) -> Result<RejectionAnswer, StoreError> {
         // Most reports change nothing, and there may be one for every call of an API that is out of order.
         let report = rejection.clone();
         let judged = self
-            .read(move |image, now| rejection::answer(image.find(&report.connection), &report, now))
+            .read(move |snapshot, now| rejection::answer(snapshot.find(&report.connection), &report, now))
             .await?;
         match judged {
             (answer, None) => Ok(answer),
-            (_, Some(_)) => self.write(move |draft| grants::reject(draft, &rejection)).await,
+            (_, Some(_)) => self.write(move |tx| grant_writes::reject(tx, &rejection)).await,
         }
     }
 
@@ -125,6 +131,6 @@ impl<H: Home> ConnectionStore for Kept<H> {
         by: &Actor,
     ) -> Result<bool, StoreError> {
         let (name, by) = (name.clone(), by.clone());
-        self.write(move |draft| grants::administer(draft, &name, act, operation, &by)).await
+        self.write(move |tx| grant_writes::administer(tx, &name, act, operation, &by)).await
     }
 }

@@ -11,37 +11,37 @@ use jeton_core::keep::ports::{
 };
 use jeton_core::time::Timestamp;
 
-use super::draft::Draft;
-use super::image::Image;
-use super::{Home, Kept};
-use crate::consents::{self, REMEMBERED};
-use crate::desk::Desk as _;
+use super::snapshot::Snapshot;
+use super::transaction::Transaction;
+use super::{InMemory, Persistence};
+use crate::consent_rules::{self, REMEMBERED};
+use crate::write_tx::WriteTx as _;
 
-fn find(image: &Image, key: ConsentKey) -> Option<&Consent> {
+fn find(snapshot: &Snapshot, key: ConsentKey) -> Option<&Consent> {
     match key {
-        ConsentKey::Id(id) => image.consents.get(&id),
-        ConsentKey::Ticket(ticket) => image.consents.values().find(|consent| consent.ticket == ticket),
-        ConsentKey::State(state) => image
+        ConsentKey::Id(id) => snapshot.consents.get(&id),
+        ConsentKey::Ticket(ticket) => snapshot.consents.values().find(|consent| consent.ticket == ticket),
+        ConsentKey::State(state) => snapshot
             .consents
             .values()
             .find(|consent| consent.asked.as_ref().is_some_and(|asked| asked.state == state)),
     }
 }
 
-fn with_attempt(image: &Image, consent: &Consent) -> FoundConsent {
+fn with_attempt(snapshot: &Snapshot, consent: &Consent) -> FoundConsent {
     let attempt = match consent.ending {
-        Some(ConsentOutcome::Exchange(attempt)) => image.attempts.get(&attempt),
+        Some(ConsentOutcome::Exchange(attempt)) => snapshot.attempts.get(&attempt),
         _ => None,
     };
     FoundConsent { consent: consent.clone(), attempt: attempt.map(|entry| entry.attempt.clone()) }
 }
 
-fn invite(draft: &Draft<'_>, invite: Invite) -> Timestamp {
-    if let Some(made) = draft.image().consents.get(&invite.id) {
+fn invite(tx: &Transaction<'_>, invite: Invite) -> Timestamp {
+    if let Some(made) = tx.snapshot().consents.get(&invite.id) {
         return made.link_until;
     }
-    let (now, mut image) = (draft.now(), draft.change());
-    image.consents.retain(|_, consent| consent.link_until >= now - REMEMBERED);
+    let (now, mut snapshot) = (tx.now(), tx.change());
+    snapshot.consents.retain(|_, consent| consent.link_until >= now - REMEMBERED);
     let link_until = now + invite.life;
     let consent = Consent {
         id: invite.id,
@@ -53,13 +53,13 @@ fn invite(draft: &Draft<'_>, invite: Invite) -> Timestamp {
         asked: None,
         ending: None,
     };
-    image.consents.insert(consent.id, consent);
+    snapshot.consents.insert(consent.id, consent);
     link_until
 }
 
-fn open(draft: &Draft<'_>, opening: ConsentStart) -> ConsentStartAnswer {
-    let (now, found) = (draft.now(), find(&draft.image(), ConsentKey::Ticket(opening.ticket)).cloned());
-    if let Some(answer) = consents::stays(found.as_ref(), &opening, now) {
+fn open(tx: &Transaction<'_>, opening: ConsentStart) -> ConsentStartAnswer {
+    let (now, found) = (tx.now(), find(&tx.snapshot(), ConsentKey::Ticket(opening.ticket)).cloned());
+    if let Some(answer) = consent_rules::stays(found.as_ref(), &opening, now) {
         return answer;
     }
     let until = now + opening.life;
@@ -71,14 +71,14 @@ fn open(draft: &Draft<'_>, opening: ConsentStart) -> ConsentStartAnswer {
         until,
     };
     if let Some(consent) = found {
-        draft.change().consents.insert(consent.id, Consent { asked: Some(asked), ..consent });
+        tx.change().consents.insert(consent.id, Consent { asked: Some(asked), ..consent });
     }
     ConsentStartAnswer::Started { until }
 }
 
-fn record_callback(draft: &Draft<'_>, callback: &Callback) -> Result<CallbackAnswer, StoreError> {
-    let (now, found) = (draft.now(), find(&draft.image(), ConsentKey::State(callback.state)).cloned());
-    if let Some(answer) = consents::unfit(found.as_ref(), callback, now) {
+fn record_callback(tx: &Transaction<'_>, callback: &Callback) -> Result<CallbackAnswer, StoreError> {
+    let (now, found) = (tx.now(), find(&tx.snapshot(), ConsentKey::State(callback.state)).cloned());
+    if let Some(answer) = consent_rules::unfit(found.as_ref(), callback, now) {
         return Ok(answer);
     }
     let Some(mut consent) = found else { return Ok(CallbackAnswer::Unknown) };
@@ -91,45 +91,45 @@ fn record_callback(draft: &Draft<'_>, callback: &Callback) -> Result<CallbackAns
     if let Some(asked) = &mut consent.asked {
         asked.verifier = None;
     }
-    draft.change().consents.insert(consent.id, consent.clone());
-    let row = draft.find(&consent.connection)?;
-    let attempt = consents::attempt(consent, &callback.then, row, now);
-    draft.write(&attempt, callback.then.grant())?;
+    tx.change().consents.insert(consent.id, consent.clone());
+    let row = tx.find(&consent.connection)?;
+    let attempt = consent_rules::attempt(consent, &callback.then, row, now);
+    tx.write(&attempt, callback.then.grant())?;
     Ok(CallbackAnswer::Taken)
 }
 
-fn fail_exchange(draft: &Draft<'_>, order: &FailExchange) -> Result<(), StoreError> {
-    let found = draft.attempt(order.attempt)?;
-    let (mut attempt, grant) = found.ok_or_else(|| consents::no_attempt(order.attempt))?;
-    if consents::fail(&mut attempt, order, draft.now()) {
-        draft.write(&attempt, grant)?;
+fn fail_exchange(tx: &Transaction<'_>, order: &FailExchange) -> Result<(), StoreError> {
+    let found = tx.attempt(order.attempt)?;
+    let (mut attempt, grant) = found.ok_or_else(|| consent_rules::no_attempt(order.attempt))?;
+    if consent_rules::fail(&mut attempt, order, tx.now()) {
+        tx.write(&attempt, grant)?;
         if let Some(reply) = &order.kept_reply {
-            draft.keep_reply(attempt.id, &attempt.connection, reply)?;
+            tx.keep_reply(attempt.id, &attempt.connection, reply)?;
         }
     }
     Ok(())
 }
 
 #[async_trait]
-impl<H: Home> ConsentStore for Kept<H> {
+impl<P: Persistence> ConsentStore for InMemory<P> {
     async fn invite(&self, order: Invite) -> Result<Timestamp, StoreError> {
-        self.write(move |draft| Ok(invite(draft, order))).await
+        self.write(move |tx| Ok(invite(tx, order))).await
     }
 
     async fn start_consent(&self, opening: ConsentStart) -> Result<ConsentStartAnswer, StoreError> {
-        self.write(move |draft| Ok(open(draft, opening))).await
+        self.write(move |tx| Ok(open(tx, opening))).await
     }
 
     async fn record_callback(&self, callback: Callback) -> Result<CallbackAnswer, StoreError> {
-        self.write(move |draft| record_callback(draft, &callback)).await
+        self.write(move |tx| record_callback(tx, &callback)).await
     }
 
     async fn fail_exchange(&self, fail: FailExchange) -> Result<(), StoreError> {
-        self.write(move |draft| fail_exchange(draft, &fail)).await
+        self.write(move |tx| fail_exchange(tx, &fail)).await
     }
 
     async fn find_consent(&self, key: ConsentKey) -> Result<Option<FoundConsent>, StoreError> {
-        self.read(move |image, _| find(image, key).map(|consent| with_attempt(image, consent))).await
+        self.read(move |snapshot, _| find(snapshot, key).map(|consent| with_attempt(snapshot, consent))).await
     }
 
     async fn latest_consents(
@@ -138,13 +138,13 @@ impl<H: Home> ConsentStore for Kept<H> {
         limit: usize,
     ) -> Result<Vec<FoundConsent>, StoreError> {
         let after = after.cloned();
-        let latest = move |image: &Image, _| {
+        let latest = move |snapshot: &Snapshot, _| {
             // Ids sort by time: the last of each connection takes the place of those before it.
             let by_name: BTreeMap<_, _> =
-                image.consents.values().map(|consent| (&consent.connection, consent)).collect();
+                snapshot.consents.values().map(|consent| (&consent.connection, consent)).collect();
             let wanted =
                 by_name.into_iter().filter(|(name, _)| after.as_ref().is_none_or(|after| *name > after));
-            wanted.take(limit).map(|(_, consent)| with_attempt(image, consent)).collect()
+            wanted.take(limit).map(|(_, consent)| with_attempt(snapshot, consent)).collect()
         };
         self.read(latest).await
     }

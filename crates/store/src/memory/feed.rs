@@ -1,4 +1,4 @@
-//! The port `ChangeFeed`: this process's changes wake at once, those of others within one look at where the image is
+//! The port `ChangeFeed`: this process's changes wake at once, those of others within one look at where the snapshot is
 //! kept.
 
 use async_trait::async_trait;
@@ -6,18 +6,18 @@ use jeton_core::keep::connection::Revision;
 use jeton_core::keep::ports::{ChangeFeed, ListedConnection, StoreError};
 use tokio::time::timeout;
 
-use super::image::Image;
-use super::{Home, Kept};
+use super::snapshot::Snapshot;
+use super::{InMemory, Persistence};
 
 #[async_trait]
-impl<H: Home> ChangeFeed for Kept<H> {
+impl<P: Persistence> ChangeFeed for InMemory<P> {
     async fn revision(&self) -> Result<Revision, StoreError> {
-        self.read(|image, _| image.revision).await
+        self.read(|snapshot, _| snapshot.revision).await
     }
 
     async fn changed_since(&self, seen: Revision, limit: usize) -> Result<Vec<ListedConnection>, StoreError> {
-        let changed = move |image: &Image, _| {
-            let rows = image.connections.values().map(|row| &row.connection);
+        let changed = move |snapshot: &Snapshot, _| {
+            let rows = snapshot.connections.values().map(|row| &row.connection);
             let mut changed: Vec<_> = rows.filter(|row| row.revision > seen).cloned().collect();
             changed.sort_by_key(|row| row.revision);
             changed.truncate(limit);
@@ -38,7 +38,7 @@ impl<H: Home> ChangeFeed for Kept<H> {
                 _ => return,
             }
             let change = revision.changed();
-            match H::POLL {
+            match P::POLL {
                 // Nothing was announced within the time: another process may have changed something all the same.
                 Some(poll) => drop(timeout(poll, change).await),
                 None => drop(change.await),

@@ -19,7 +19,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const UNACKNOWLEDGED: Duration = Duration::from_secs(15);
 
 /// What the session of a connection is told, in the form of `set_config`. Together they bound how long a transaction of
-/// ours lasts, see [`super::late::OVERLAP`].
+/// ours lasts, see [`super::change_cursor::OVERLAP`].
 pub(super) const SESSION: [(&str, &str); 4] = [
     ("synchronous_commit", "on"),
     ("statement_timeout", "5s"),

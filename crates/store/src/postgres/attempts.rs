@@ -7,9 +7,9 @@ use jeton_core::keep::ports::{AttemptFilter, AttemptLog, StoreError};
 use tokio_postgres::Row;
 
 use super::PostgresStore;
+use super::connections_table::{STATEMENT_INSTANT, capped};
 use super::statement::Statement;
-use super::table::{STATEMENT_INSTANT, capped};
-use crate::rows::{self, ATTEMPT_COLUMNS, Columns};
+use crate::row_reader::{self, ATTEMPT_COLUMNS, RowReader};
 
 /// The statement for a filter. Its first two parameters are the instant and the limit.
 fn list(filter: &AttemptFilter, now: Option<i64>, limit: usize) -> Statement {
@@ -60,7 +60,7 @@ fn list(filter: &AttemptFilter, now: Option<i64>, limit: usize) -> Statement {
 
 /// The attempt in a row of [`ATTEMPT_COLUMNS`], without its grant.
 pub(super) fn alone(row: &Row) -> Result<Attempt, StoreError> {
-    rows::attempt(row).map(|(attempt, _)| attempt)
+    row_reader::attempt(row).map(|(attempt, _)| attempt)
 }
 
 #[async_trait]
@@ -81,7 +81,7 @@ impl AttemptLog for PostgresStore {
         let rows = self.rows(&find.bytes(&id.as_bytes()[..])).await?;
         Ok(rows
             .first()
-            .map(|row| Columns::new(row, "kept_replies").blob_or_null("reply"))
+            .map(|row| RowReader::new(row, "kept_replies").blob_or_null("reply"))
             .transpose()?
             .flatten())
     }

@@ -6,9 +6,9 @@ use jeton_core::keep::ports::{Invite, StoreError};
 use jeton_core::time::Timestamp;
 
 use super::PostgresStore;
+use super::connections_table::capped;
 use super::statement::Statement;
-use super::table::capped;
-use crate::rows::{self, AUDIT_COLUMNS};
+use crate::row_reader::{self, AUDIT_COLUMNS};
 
 /// Puts acts on record, in the transaction of the acts, unless they are there.
 pub(super) fn insert(record: &[AuditRow]) -> Statement {
@@ -53,6 +53,6 @@ fn list(filter: &AuditFilter, limit: usize) -> Statement {
 #[async_trait]
 impl AuditLog for PostgresStore {
     async fn audit(&self, filter: AuditFilter, limit: usize) -> Result<Vec<AuditRow>, StoreError> {
-        self.rows(&list(&filter, limit)).await?.iter().map(|row| rows::audit_row(row)).collect()
+        self.rows(&list(&filter, limit)).await?.iter().map(|row| row_reader::audit_row(row)).collect()
     }
 }

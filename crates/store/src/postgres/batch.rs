@@ -11,13 +11,13 @@ use jeton_core::seal::Fingerprint;
 use tokio::time::{Instant, sleep};
 use tokio_postgres::Row;
 
-use super::calls::{Call, Needs};
-use super::desk::{Batch, Loaded};
-use super::errors::{Failure, copy};
+use super::batch_tx::{BatchTx, LoadedRows};
+use super::errors::{PostgresError, copy};
 use super::session::Session;
 use super::statement::Statement;
-use super::{Shared, table, writes};
-use crate::rows::{self, ATTEMPT_COLUMNS, Columns};
+use super::write_queue::{Needs, WriteCall};
+use super::{PostgresShared, connections_table, writes};
+use crate::row_reader::{self, ATTEMPT_COLUMNS, RowReader};
 
 /// The first pause before work is sent again; it doubles.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -32,11 +32,11 @@ pub(super) enum Served {
     /// Each call has its answer, and somebody else holds a row of theirs.
     Locked,
     /// One of several calls may be to blame for a failure of all: each is to be done alone.
-    Alone(Vec<Box<dyn Call>>),
+    Split(Vec<Box<dyn WriteCall>>),
 }
 
 /// Does the calls and answers each of them, or gives all of them back.
-pub(super) async fn serve(shared: &Shared, mut calls: Vec<Box<dyn Call>>) -> Served {
+pub(super) async fn serve(shared: &PostgresShared, mut calls: Vec<Box<dyn WriteCall>>) -> Served {
     match commit_together(shared, &mut calls).await {
         Ok(()) => {
             for call in calls {
@@ -44,7 +44,7 @@ pub(super) async fn serve(shared: &Shared, mut calls: Vec<Box<dyn Call>>) -> Ser
             }
             Served::All
         }
-        Err(failure) if calls.len() > 1 && failure.may_be_of_one_call() => Served::Alone(calls),
+        Err(failure) if calls.len() > 1 && failure.may_be_of_one_call() => Served::Split(calls),
         Err(failure) => {
             let served = if failure.is_a_lock() { Served::Locked } else { Served::All };
             let error = failure.into_store_error(&shared.address);
@@ -62,7 +62,10 @@ pub(super) async fn serve(shared: &Shared, mut calls: Vec<Box<dyn Call>>) -> Ser
 /// Runs the calls in one transaction, again and again while what stops it may pass: a connection that is lost, a deadlock.
 /// Whether a transaction that was lost around its COMMIT was done does not matter: sent again, its calls find their first
 /// answers.
-async fn commit_together(shared: &Shared, calls: &mut [Box<dyn Call>]) -> Result<(), Failure> {
+async fn commit_together(
+    shared: &PostgresShared,
+    calls: &mut [Box<dyn WriteCall>],
+) -> Result<(), PostgresError> {
     let deadline = Instant::now() + shared.patience;
     let mut pause = FIRST_PAUSE;
     loop {
@@ -71,7 +74,7 @@ async fn commit_together(shared: &Shared, calls: &mut [Box<dyn Call>]) -> Result
             Err(failure) if calls.len() > 1 && failure.may_be_of_one_call() => return Err(failure),
             Err(failure) if failure.passes() && Instant::now() + pause < deadline => {
                 tracing::debug!(?failure, "a batch of the store is sent again");
-                shared.distrust(&failure, begun);
+                shared.invalidate(&failure, begun);
                 sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
@@ -80,17 +83,17 @@ async fn commit_together(shared: &Shared, calls: &mut [Box<dyn Call>]) -> Result
     }
 }
 
-async fn try_once(shared: &Shared, calls: &mut [Box<dyn Call>]) -> Result<(), Failure> {
-    let mut session = shared.sessions.lend().await?;
+async fn try_once(shared: &PostgresShared, calls: &mut [Box<dyn WriteCall>]) -> Result<(), PostgresError> {
+    let mut session = shared.sessions.acquire().await?;
     match work(shared, &mut session, calls).await {
         Ok(changed) => {
-            session.settle();
+            session.release();
             shared.announce(changed);
             Ok(())
         }
         Err(failure) => {
             if failure.leaves_the_connection() {
-                session.undo().await;
+                session.rollback().await;
             }
             Err(failure)
         }
@@ -101,14 +104,14 @@ async fn try_once(shared: &Shared, calls: &mut [Box<dyn Call>]) -> Result<(), Fa
 pub(super) type Changed = Vec<(Revision, ConnectionName)>;
 
 async fn work(
-    shared: &Shared,
+    shared: &PostgresShared,
     session: &mut Session<'_>,
-    calls: &mut [Box<dyn Call>],
-) -> Result<Changed, Failure> {
+    calls: &mut [Box<dyn WriteCall>],
+) -> Result<Changed, PostgresError> {
     let needs: Vec<&Needs> = calls.iter().map(|call| call.needs()).collect();
-    let mut batch = Batch::new(load(shared, session, &needs).await?);
+    let mut batch = BatchTx::new(load(shared, session, &needs).await?);
     while let Some(attempt) = run(calls, &batch)? {
-        let found = session.together(&[attempts_of([attempt].iter())]).await?;
+        let found = session.pipeline(&[attempts_of([attempt].iter())]).await?;
         batch.loaded.attempts.insert(attempt, None);
         read_attempts(found.first().map_or(&[], Vec::as_slice), &mut batch.loaded)?;
         batch.begin_again();
@@ -118,18 +121,18 @@ async fn work(
     shared.hooks.before_commit().await?;
     let mut statements = writes.statements;
     statements.push(Statement::new("COMMIT"));
-    let answers = session.together(&statements).await?;
-    shared.hooks.after_commit().await.map_err(|_| Failure::Lost)?;
+    let answers = session.pipeline(&statements).await?;
+    shared.hooks.after_commit().await.map_err(|_| PostgresError::Lost)?;
     let answer = if writes.rows > 0 { answers.first().map_or(&[][..], Vec::as_slice) } else { &[] };
     Ok(answer.iter().map(read_change).collect::<Result<_, _>>()?)
 }
 
 /// Runs all calls; answers an attempt that must be loaded before they can be.
-fn run(calls: &mut [Box<dyn Call>], batch: &Batch) -> Result<Option<AttemptId>, Failure> {
+fn run(calls: &mut [Box<dyn WriteCall>], batch: &BatchTx) -> Result<Option<AttemptId>, PostgresError> {
     for call in calls {
         match call.run(batch) {
             Ok(()) => {}
-            Err(Failure::Unloaded(attempt)) => return Ok(Some(attempt)),
+            Err(PostgresError::Unloaded(attempt)) => return Ok(Some(attempt)),
             Err(failure) => return Err(failure),
         }
     }
@@ -138,22 +141,22 @@ fn run(calls: &mut [Box<dyn Call>], batch: &Batch) -> Result<Option<AttemptId>, 
 
 /// Reads `name, revision`.
 pub(super) fn read_change(row: &Row) -> Result<(Revision, ConnectionName), StoreError> {
-    let mut columns = Columns::new(row, "connections");
+    let mut columns = RowReader::new(row, "connections");
     let name: ConnectionName = columns.named("name", |name| name.parse().ok())?;
     Ok((Revision(columns.keyed(&name).count("revision")?), name))
 }
 
 /// Puts what a statement found where it belongs.
-type Read = fn(&[Row], &mut Loaded) -> Result<(), StoreError>;
+type Read = fn(&[Row], &mut LoadedRows) -> Result<(), StoreError>;
 
 /// Statements with the reader of what each finds.
 #[derive(Default)]
-struct Plan {
+struct LoadPlan {
     statements: Vec<Statement>,
     readers: Vec<Read>,
 }
 
-impl Plan {
+impl LoadPlan {
     fn ask(&mut self, statement: Statement, read: Read) {
         self.statements.push(statement);
         self.readers.push(read);
@@ -162,15 +165,21 @@ impl Plan {
 
 /// Begins the transaction, locks the rows, and only then reads: under READ COMMITTED each statement sees what was committed
 /// before it, so what is read after the locks are had is what nobody else can change.
-async fn load(shared: &Shared, session: &mut Session<'_>, needs: &[&Needs]) -> Result<Loaded, Failure> {
+async fn load(
+    shared: &PostgresShared,
+    session: &mut Session<'_>,
+    needs: &[&Needs],
+) -> Result<LoadedRows, PostgresError> {
     let names: BTreeSet<&str> = needs.iter().map(|needs| needs.connection.as_str()).collect();
     let attempts: BTreeSet<AttemptId> = needs.iter().filter_map(|needs| needs.attempt).collect();
     let operations: BTreeSet<_> = needs.iter().filter_map(|needs| needs.operation).collect();
     let brings: BTreeSet<_> = needs.iter().filter_map(|needs| needs.brings).collect();
-    let mut loaded =
-        Loaded { attempts: attempts.iter().map(|attempt| (*attempt, None)).collect(), ..Loaded::default() };
+    let mut loaded = LoadedRows {
+        attempts: attempts.iter().map(|attempt| (*attempt, None)).collect(),
+        ..LoadedRows::default()
+    };
 
-    let mut plan = Plan::default();
+    let mut plan = LoadPlan::default();
     for statement in shared.sessions.begin() {
         plan.ask(statement, |_, _| Ok(()));
     }
@@ -180,13 +189,14 @@ async fn load(shared: &Shared, session: &mut Session<'_>, needs: &[&Needs]) -> R
     let lock = Statement::new("SELECT name FROM connections WHERE name = ANY ($1) ORDER BY name FOR UPDATE");
     plan.ask(lock.texts(names.iter().map(|name| Some(*name))), |_, _| Ok(()));
     if shared.clock.is_none() {
-        plan.ask(Statement::new(table::INSTANT), |rows, loaded| {
-            loaded.now = table::instant(rows)?;
+        plan.ask(Statement::new(connections_table::INSTANT), |rows, loaded| {
+            loaded.now = connections_table::instant(rows)?;
             Ok(())
         });
     }
-    plan.ask(table::by_name(names.iter().copied()), |rows, loaded| {
-        loaded.rows = table::read(rows)?.into_iter().map(|held| (held.row.name.clone(), held)).collect();
+    plan.ask(connections_table::by_name(names.iter().copied()), |rows, loaded| {
+        loaded.rows =
+            connections_table::read(rows)?.into_iter().map(|held| (held.row.name.clone(), held)).collect();
         Ok(())
     });
     if !attempts.is_empty() {
@@ -196,7 +206,7 @@ async fn load(shared: &Shared, session: &mut Session<'_>, needs: &[&Needs]) -> R
         let ask = Statement::new("SELECT id FROM operations WHERE id = ANY ($1)");
         plan.ask(ask.blobs(operations.iter().map(|id| Some(&id.as_bytes()[..]))), |rows, loaded| {
             let read =
-                |row| Columns::new(row, "operations").bytes("id", jeton_core::id::OperationId::from_bytes);
+                |row| RowReader::new(row, "operations").bytes("id", jeton_core::id::OperationId::from_bytes);
             loaded.operations = rows.iter().map(|row| read(row)).collect::<Result<_, _>>()?;
             Ok(())
         });
@@ -205,7 +215,7 @@ async fn load(shared: &Shared, session: &mut Session<'_>, needs: &[&Needs]) -> R
         plan.ask(owners_of(&brings, &names), read_owners);
     }
 
-    let answers = session.together(&plan.statements).await?;
+    let answers = session.pipeline(&plan.statements).await?;
     shared.sessions.begun(&answers)?;
     if let Some(clock) = &shared.clock {
         loaded.now = clock.now();
@@ -221,9 +231,9 @@ fn attempts_of<'a>(attempts: impl Iterator<Item = &'a AttemptId>) -> Statement {
         .blobs(attempts.map(|attempt| Some(&attempt.as_bytes()[..])))
 }
 
-fn read_attempts(rows: &[Row], loaded: &mut Loaded) -> Result<(), StoreError> {
+fn read_attempts(rows: &[Row], loaded: &mut LoadedRows) -> Result<(), StoreError> {
     for row in rows {
-        let (attempt, grant) = rows::attempt(row)?;
+        let (attempt, grant) = row_reader::attempt(row)?;
         loaded.attempts.insert(attempt.id, Some((attempt, grant)));
     }
     Ok(())
@@ -245,10 +255,10 @@ fn owners_of(brings: &BTreeSet<Fingerprint>, names: &BTreeSet<&str>) -> Statemen
     .texts(names.iter().map(|name| Some(*name)))
 }
 
-fn read_owners(rows: &[Row], loaded: &mut Loaded) -> Result<(), StoreError> {
+fn read_owners(rows: &[Row], loaded: &mut LoadedRows) -> Result<(), StoreError> {
     let mut holders: BTreeMap<Fingerprint, ConnectionName> = BTreeMap::new();
     for row in rows {
-        let mut columns = Columns::new(row, "tokens");
+        let mut columns = RowReader::new(row, "tokens");
         let refresh = columns.bytes("refresh_fingerprint", Fingerprint::from_bytes)?;
         let spender = columns.bytes_or_null("spender", AttemptId::from_bytes)?;
         let holder = columns.named_or_null("connection", |name| name.parse().ok())?;

@@ -20,19 +20,19 @@ use super::address::{Address, port};
 use super::tls;
 
 /// A connection that must be driven.
-pub(super) type Driven = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
+pub(super) type ConnectionTask = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
 
 /// What connects.
 #[derive(Clone)]
 pub(super) struct Connector {
     /// In the order of the URL.
     hosts: Vec<Config>,
-    first: Arc<Mutex<First>>,
+    first: Arc<Mutex<FirstHost>>,
     tls: MakeRustlsConnect,
 }
 
 /// The host that is tried first: the one that let us in last, so that silent ones do not use up the time of whoever waits.
-struct First {
+struct FirstHost {
     number: usize,
     since: Instant,
 }
@@ -41,23 +41,23 @@ impl Connector {
     pub(super) fn of(address: &Address) -> Result<Self, StoreError> {
         let count = address.config.get_hosts().len();
         let hosts = (0..count).map(|number| alone(&address.config, number)).collect();
-        let first = First { number: 0, since: Instant::now() };
+        let first = FirstHost { number: 0, since: Instant::now() };
         Ok(Self { hosts, first: Arc::new(Mutex::new(first)), tls: tls::connector(address)? })
     }
 
     /// The session that was opened then turned out to be of no use: its host is not the first one any more.
-    pub(super) fn pass_over(&self, opened: Instant) {
+    pub(super) fn skip_host(&self, opened: Instant) {
         let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
         // Once, whoever else finds out the same.
         if first.since <= opened {
-            *first = First { number: (first.number + 1) % self.hosts.len(), since: Instant::now() };
+            *first = FirstHost { number: (first.number + 1) % self.hosts.len(), since: Instant::now() };
         }
     }
 
     fn begin_with(&self, number: usize) {
         let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
         if first.number != number {
-            *first = First { number, since: Instant::now() };
+            *first = FirstHost { number, since: Instant::now() };
         }
     }
 
@@ -66,7 +66,7 @@ impl Connector {
     ///
     /// A host that cannot be written to refuses: a standby may be behind the primary, and one that was read would look like a
     /// store that went back in time.
-    pub(super) async fn open(&self) -> Result<(Client, Driven), Error> {
+    pub(super) async fn open(&self) -> Result<(Client, ConnectionTask), Error> {
         loop {
             let mut refused: Option<Error> = None;
             let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).number;

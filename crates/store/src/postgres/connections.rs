@@ -15,11 +15,11 @@ use jeton_core::keep::rejection::{self, Rejection, RejectionAnswer};
 use jeton_core::time::Timestamp;
 
 use super::PostgresStore;
-use super::calls::Needs;
+use super::connections_table::{self, STATEMENT_INSTANT, capped};
 use super::statement::Statement;
-use super::table::{self, STATEMENT_INSTANT, capped};
-use crate::rows::{Columns, micros};
-use crate::{flow, grants};
+use super::write_queue::Needs;
+use crate::row_reader::{RowReader, micros};
+use crate::{grant_writes, refresh_writes};
 
 /// What is due, after the instant of the store in each row; one row with nothing else when nothing is.
 ///
@@ -38,10 +38,10 @@ pub(super) fn due_sql() -> String {
 }
 
 fn read_due(rows: &[tokio_postgres::Row]) -> Result<(Timestamp, Vec<Due>), StoreError> {
-    let now = table::instant(rows)?;
+    let now = connections_table::instant(rows)?;
     let mut found = Vec::with_capacity(rows.len());
     for row in rows {
-        let mut columns = Columns::new(row, "connections");
+        let mut columns = RowReader::new(row, "connections");
         columns.skip(1);
         let due_at = columns.instant_or_null("due_at")?;
         let connection = columns.named_or_null("name", |name| name.parse().ok())?;
@@ -53,8 +53,8 @@ fn read_due(rows: &[tokio_postgres::Row]) -> Result<(Timestamp, Vec<Due>), Store
 #[async_trait]
 impl ConnectionStore for PostgresStore {
     async fn find(&self, name: &ConnectionName) -> Result<Option<Connection>, StoreError> {
-        let rows = self.rows(&table::by_name(std::iter::once(name.as_str()))).await?;
-        Ok(table::read_rows(&rows)?.pop())
+        let rows = self.rows(&connections_table::by_name(std::iter::once(name.as_str()))).await?;
+        Ok(connections_table::read_rows(&rows)?.pop())
     }
 
     async fn list(
@@ -63,10 +63,10 @@ impl ConnectionStore for PostgresStore {
         limit: usize,
     ) -> Result<Vec<ListedConnection>, StoreError> {
         let page = "SELECT * FROM connections WHERE name > $1 ORDER BY name LIMIT $2";
-        let list = Statement::new(table::select(page, "name"))
+        let list = Statement::new(connections_table::select(page, "name"))
             .text(after.map_or("", ConnectionName::as_str))
             .number(capped(limit));
-        table::read_each(&self.rows(&list).await?)
+        connections_table::read_each(&self.rows(&list).await?)
     }
 
     async fn due(
@@ -92,41 +92,41 @@ impl ConnectionStore for PostgresStore {
             brings: brings.filter(|_| connect.single_use),
             ..Needs::of(&connect.connection)
         };
-        self.write(needs, move |desk| grants::connect(desk, &connect)).await
+        self.write(needs, move |tx| grant_writes::connect(tx, &connect)).await
     }
 
     async fn claim(&self, claim: Claim) -> Result<ClaimAnswer, StoreError> {
         let needs = Needs { attempt: Some(claim.attempt), ..Needs::of(&claim.connection) };
-        self.write(needs, move |desk| flow::claim(desk, &claim)).await
+        self.write(needs, move |tx| refresh_writes::claim(tx, &claim)).await
     }
 
     async fn commit(&self, commit: Commit) -> Result<CommitAnswer, StoreError> {
         let needs = Needs { attempt: Some(commit.attempt), ..Needs::of(&commit.connection) };
-        self.write(needs, move |desk| flow::commit(desk, &commit)).await
+        self.write(needs, move |tx| refresh_writes::commit(tx, &commit)).await
     }
 
     async fn fail(&self, fail: Fail) -> Result<(), StoreError> {
         let needs = Needs { attempt: Some(fail.attempt), ..Needs::of(&fail.connection) };
-        self.write(needs, move |desk| flow::fail(desk, &fail)).await
+        self.write(needs, move |tx| refresh_writes::fail(tx, &fail)).await
     }
 
     async fn skip(&self, skip: Skip) -> Result<(), StoreError> {
         let needs = Needs { attempt: Some(skip.attempt), ..Needs::of(&skip.connection) };
-        self.write(needs, move |desk| flow::skip(desk, &skip)).await
+        self.write(needs, move |tx| refresh_writes::skip(tx, &skip)).await
     }
 
     async fn reject(&self, rejection: Rejection) -> Result<RejectionAnswer, StoreError> {
         // Most reports change nothing, and there may be one for every call of an API that is out of order.
         let (row, now) = {
-            let row = table::by_name(std::iter::once(rejection.connection.as_str()));
+            let row = connections_table::by_name(std::iter::once(rejection.connection.as_str()));
             let (rows, now) = self.rows_and_now(row).await?;
-            (table::read_rows(&rows)?.pop(), now)
+            (connections_table::read_rows(&rows)?.pop(), now)
         };
         if let (answer, None) = rejection::answer(row.as_ref(), &rejection, now) {
             return Ok(answer);
         }
         let needs = Needs::of(&rejection.connection);
-        self.write(needs, move |desk| grants::reject(desk, &rejection)).await
+        self.write(needs, move |tx| grant_writes::reject(tx, &rejection)).await
     }
 
     async fn administer(
@@ -138,7 +138,7 @@ impl ConnectionStore for PostgresStore {
     ) -> Result<bool, StoreError> {
         let needs = Needs { operation: Some(operation), ..Needs::of(name) };
         let (name, by) = (name.clone(), by.clone());
-        self.write(needs, move |desk| grants::administer(desk, &name, act, operation, &by)).await
+        self.write(needs, move |tx| grant_writes::administer(tx, &name, act, operation, &by)).await
     }
 }
 
@@ -214,7 +214,7 @@ mod tests {
         let changed = plan(&store, Statement::new(feed::changed_sql()).number(99_900).number(100)).await;
         assert!(changed.contains("using connections_by_revision"), "{changed}");
         assert!(!changed.contains("Seq Scan on connections"), "{changed}");
-        let row = plan(&store, table::by_name(std::iter::once("c77"))).await;
+        let row = plan(&store, connections_table::by_name(std::iter::once("c77"))).await;
         assert!(row.contains("connections_pkey") && !row.contains("Seq Scan on connections"), "{row}");
         assert!(!row.contains("Seq Scan on tokens"), "{row}");
 

@@ -10,13 +10,13 @@ use jeton_core::keep::ports::{
 use jeton_core::time::Timestamp;
 use tokio_postgres::Row;
 
-use super::errors::Failure;
+use super::connections_table::{self, STATEMENT_INSTANT, capped};
+use super::errors::PostgresError;
 use super::statement::Statement;
-use super::table::{self, STATEMENT_INSTANT, capped};
 use super::transaction::{end, locked};
-use super::{PostgresStore, Shared, attempts, audit, writes};
-use crate::consents::{self, REMEMBERED};
-use crate::rows::{self, ATTEMPT_COLUMNS, CONSENT_COLUMNS, Columns, micros};
+use super::{PostgresShared, PostgresStore, attempts, audit, writes};
+use crate::consent_rules::{self, REMEMBERED};
+use crate::row_reader::{self, ATTEMPT_COLUMNS, CONSENT_COLUMNS, RowReader, micros};
 
 fn find(key: ConsentKey, lock: &str) -> Statement {
     let (column, bytes) = match key {
@@ -28,12 +28,12 @@ fn find(key: ConsentKey, lock: &str) -> Statement {
         .bytes(&bytes[..])
 }
 
-async fn open(shared: &Shared, opening: &ConsentStart) -> Result<ConsentStartAnswer, Failure> {
-    let mut session = shared.sessions.lend().await?;
+async fn open(shared: &PostgresShared, opening: &ConsentStart) -> Result<ConsentStartAnswer, PostgresError> {
+    let mut session = shared.sessions.acquire().await?;
     let row = find(ConsentKey::Ticket(opening.ticket), "FOR UPDATE");
     let (rows, now) = locked(shared, &mut session, [row]).await?;
-    let found = rows.first().map(|row| rows::consent(row)).transpose()?;
-    let stays = consents::stays(found.as_ref(), opening, now);
+    let found = rows.first().map(|row| row_reader::consent(row)).transpose()?;
+    let stays = consent_rules::stays(found.as_ref(), opening, now);
     let (Some(consent), None) = (found, stays) else {
         end(session, Vec::new()).await?;
         return Ok(stays.unwrap_or(ConsentStartAnswer::Unknown));
@@ -52,17 +52,20 @@ async fn open(shared: &Shared, opening: &ConsentStart) -> Result<ConsentStartAns
     Ok(ConsentStartAnswer::Started { until })
 }
 
-async fn record_callback(shared: &Shared, callback: &Callback) -> Result<CallbackAnswer, Failure> {
-    let mut session = shared.sessions.lend().await?;
+async fn record_callback(
+    shared: &PostgresShared,
+    callback: &Callback,
+) -> Result<CallbackAnswer, PostgresError> {
+    let mut session = shared.sessions.acquire().await?;
     let row = find(ConsentKey::State(callback.state), "FOR UPDATE");
     let (rows, now) = locked(shared, &mut session, [row]).await?;
-    let found = rows.first().map(|row| rows::consent(row)).transpose()?;
-    let unfit = consents::unfit(found.as_ref(), callback, now);
+    let found = rows.first().map(|row| row_reader::consent(row)).transpose()?;
+    let unfit = consent_rules::unfit(found.as_ref(), callback, now);
     let (Some(consent), None) = (found, unfit) else {
         end(session, Vec::new()).await?;
         return Ok(unfit.unwrap_or(CallbackAnswer::Unknown));
     };
-    let (attempt, code, message) = rows::ending_columns(&callback.then);
+    let (attempt, code, message) = row_reader::ending_columns(&callback.then);
     let take = Statement::new(
         "UPDATE consents SET attempt = $2, refused_code = $3, refused_message = $4, verifier = NULL WHERE id = $1",
     )
@@ -70,26 +73,26 @@ async fn record_callback(shared: &Shared, callback: &Callback) -> Result<Callbac
     .bytes(attempt.as_ref().map(|attempt| &attempt.as_bytes()[..]))
     .text(code)
     .text(message);
-    let row = table::by_name(std::iter::once(consent.connection.as_str()));
-    let found = session.together(&[row]).await?;
-    let row = table::read_rows(found.first().map_or(&[], Vec::as_slice))?.pop();
-    let attempt = consents::attempt(consent, &callback.then, row, now);
+    let row = connections_table::by_name(std::iter::once(consent.connection.as_str()));
+    let found = session.pipeline(&[row]).await?;
+    let row = connections_table::read_rows(found.first().map_or(&[], Vec::as_slice))?.pop();
+    let attempt = consent_rules::attempt(consent, &callback.then, row, now);
     let record = writes::attempts(&[&(attempt, callback.then.grant())]);
     end(session, vec![take, record]).await?;
     Ok(CallbackAnswer::Taken)
 }
 
-async fn fail_exchange(shared: &Shared, fail: &FailExchange) -> Result<(), Failure> {
-    let mut session = shared.sessions.lend().await?;
+async fn fail_exchange(shared: &PostgresShared, fail: &FailExchange) -> Result<(), PostgresError> {
+    let mut session = shared.sessions.acquire().await?;
     let row = Statement::new(format!("SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE id = $1 FOR UPDATE"));
     let (rows, now) = locked(shared, &mut session, [row.bytes(&fail.attempt.as_bytes()[..])]).await?;
-    let Some(found) = rows.first().map(|row| rows::attempt(row)).transpose()? else {
+    let Some(found) = rows.first().map(|row| row_reader::attempt(row)).transpose()? else {
         end(session, Vec::new()).await?;
-        return Err(consents::no_attempt(fail.attempt).into());
+        return Err(consent_rules::no_attempt(fail.attempt).into());
     };
     let (mut attempt, grant) = found;
     let mut statements = Vec::new();
-    if consents::fail(&mut attempt, fail, now) {
+    if consent_rules::fail(&mut attempt, fail, now) {
         let kept = fail.kept_reply.as_ref().map(|reply| (attempt.id, &attempt.connection, reply.as_slice()));
         statements.extend(kept.map(|kept| writes::kept_replies(&[kept])));
         statements.insert(0, writes::attempts(&[&(attempt, grant)]));
@@ -120,7 +123,8 @@ fn invite(invite: &Invite, now: Option<i64>) -> Vec<Statement> {
 
 impl PostgresStore {
     async fn with_attempts(&self, rows: &[Row]) -> Result<Vec<FoundConsent>, StoreError> {
-        let found: Vec<Consent> = rows.iter().map(|row| rows::consent(row)).collect::<Result<_, _>>()?;
+        let found: Vec<Consent> =
+            rows.iter().map(|row| row_reader::consent(row)).collect::<Result<_, _>>()?;
         let of = |consent: &Consent| match consent.ending {
             Some(ConsentOutcome::Exchange(attempt)) => Some(attempt),
             _ => None,
@@ -147,7 +151,8 @@ impl ConsentStore for PostgresStore {
     async fn invite(&self, order: Invite) -> Result<Timestamp, StoreError> {
         let mut answers = self.write_all(invite(&order, self.told_instant())).await?;
         let made = answers.pop().unwrap_or_default();
-        let made = made.first().map(|row| Columns::new(row, "consents").instant("link_until")).transpose()?;
+        let made =
+            made.first().map(|row| RowReader::new(row, "consents").instant("link_until")).transpose()?;
         made.ok_or_else(|| {
             let (what, row) = ("is not there, though it was made".into(), order.id.to_string());
             StoreError::Inconsistent { table: "consents", column: "id", row, what }
@@ -156,17 +161,17 @@ impl ConsentStore for PostgresStore {
 
     async fn start_consent(&self, opening: ConsentStart) -> Result<ConsentStartAnswer, StoreError> {
         let (shared, opening) = (&*self.shared, &opening);
-        shared.patiently(|| open(shared, opening)).await
+        shared.retry(|| open(shared, opening)).await
     }
 
     async fn record_callback(&self, callback: Callback) -> Result<CallbackAnswer, StoreError> {
         let (shared, callback) = (&*self.shared, &callback);
-        shared.patiently(|| record_callback(shared, callback)).await
+        shared.retry(|| record_callback(shared, callback)).await
     }
 
     async fn fail_exchange(&self, fail: FailExchange) -> Result<(), StoreError> {
         let (shared, fail) = (&*self.shared, &fail);
-        shared.patiently(|| fail_exchange(shared, fail)).await
+        shared.retry(|| fail_exchange(shared, fail)).await
     }
 
     async fn find_consent(&self, key: ConsentKey) -> Result<Option<FoundConsent>, StoreError> {

@@ -9,11 +9,11 @@ use jeton_core::keep::ports::StoreError;
 use tokio_postgres::error::{DbError, SqlState};
 
 use super::address::Address;
-use super::place::Place;
+use super::database_identity::DatabaseIdentity;
 
 /// Why a call on a connection failed, before it is put into the words of the ports.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum PostgresError {
     /// PostgreSQL or the connection says so.
     Sql(tokio_postgres::Error),
     /// All connections were busy for that long.
@@ -25,11 +25,11 @@ pub(super) enum Failure {
     /// The server is a standby, which may be behind its primary.
     Standby,
     /// A new session, or what a pooler did with a transaction, leads to another database than the first session did.
-    Elsewhere {
+    WrongDatabase {
         /// Where the first one led.
-        home: Place,
+        home: DatabaseIdentity,
         /// Where this leads.
-        found: Place,
+        found: DatabaseIdentity,
     },
     /// A call needs this attempt, which was not loaded.
     Unloaded(AttemptId),
@@ -37,19 +37,19 @@ pub(super) enum Failure {
     Store(StoreError),
 }
 
-impl From<tokio_postgres::Error> for Failure {
+impl From<tokio_postgres::Error> for PostgresError {
     fn from(error: tokio_postgres::Error) -> Self {
         Self::Sql(error)
     }
 }
 
-impl From<StoreError> for Failure {
+impl From<StoreError> for PostgresError {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }
 }
 
-impl Failure {
+impl PostgresError {
     pub(super) fn of_pool(error: PoolError, waited: Duration) -> Self {
         match error {
             PoolError::Backend(error) => Self::Sql(error),
@@ -73,7 +73,7 @@ impl Failure {
     pub(super) fn passes(&self) -> bool {
         match self {
             // The name or another host of the URL may lead home again.
-            Self::Silent(_) | Self::Lost | Self::Standby | Self::Elsewhere { .. } => true,
+            Self::Silent(_) | Self::Lost | Self::Standby | Self::WrongDatabase { .. } => true,
             Self::Sql(error) => match error.code() {
                 Some(state) => {
                     let class = &state.code()[..2];
@@ -113,7 +113,7 @@ impl Failure {
                 error.code().is_none_or(|state| *state == SqlState::READ_ONLY_SQL_TRANSACTION)
             }
             // Those that were made before led home.
-            Self::Elsewhere { .. } | Self::Busy(_) | Self::Unloaded(_) | Self::Store(_) => false,
+            Self::WrongDatabase { .. } | Self::Busy(_) | Self::Unloaded(_) | Self::Store(_) => false,
         }
     }
 
@@ -163,7 +163,7 @@ impl Failure {
                 waited.as_secs()
             )),
             Self::Standby => read_only(place),
-            Self::Elsewhere { home, found } => StoreError::Unavailable(format!(
+            Self::WrongDatabase { home, found } => StoreError::Unavailable(format!(
                 "{place} leads to another database ({found}) than when this process was started ({home}): let the name or \
                  address lead back, or, if the database was moved, end the processes on both, start one anew and run `jeton adopt`"
             )),

@@ -9,7 +9,7 @@ use jeton_core::keep::ports::StoreError;
 
 /// Called around the COMMIT of each batch. A hook may wait, count, or end the connection from elsewhere.
 #[async_trait]
-pub trait Hooks: fmt::Debug + Send + Sync {
+pub trait PostgresHooks: fmt::Debug + Send + Sync {
     /// The rows are locked and what will be written is known; nothing of it was sent. An error rolls the batch back, and
     /// every call of it gets the error.
     async fn before_commit(&self) -> Result<(), StoreError> {
@@ -24,6 +24,6 @@ pub trait Hooks: fmt::Debug + Send + Sync {
 
 /// No hooks.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct NoHooks;
+pub struct NoPostgresHooks;
 
-impl Hooks for NoHooks {}
+impl PostgresHooks for NoPostgresHooks {}

@@ -7,19 +7,22 @@ use tokio::time::Instant;
 use tokio_postgres::Row;
 
 use super::batch::{Changed, read_change};
-use super::errors::Failure;
+use super::connections_table::{self, capped};
+use super::errors::PostgresError;
 use super::statement::Statement;
-use super::table::{self, capped};
-use super::{PostgresStore, Shared};
-use crate::rows::signed;
+use super::{PostgresShared, PostgresStore};
+use crate::row_reader::signed;
 
 /// The rows that changed after a revision, in the order of their changes.
 pub(super) fn changed_sql() -> String {
-    table::select("SELECT * FROM connections WHERE revision > $1 ORDER BY revision LIMIT $2", "revision")
+    connections_table::select(
+        "SELECT * FROM connections WHERE revision > $1 ORDER BY revision LIMIT $2",
+        "revision",
+    )
 }
 
 fn changed_and_late_sql() -> String {
-    table::select(
+    connections_table::select(
         "(SELECT * FROM connections WHERE revision > $1 ORDER BY revision LIMIT $2)
          UNION ALL (SELECT * FROM connections WHERE revision <= $1 AND name = ANY ($3))",
         "revision",
@@ -40,10 +43,10 @@ pub(super) const HIGHEST: &str = "SELECT max(revision), pg_is_in_recovery() FROM
 ///
 /// # Errors
 /// It is a standby: it may be behind, which is no sign of a store that went back.
-pub(super) fn read_highest(rows: &[Row]) -> Result<Revision, Failure> {
-    let row = rows.first().ok_or(Failure::Lost)?;
+pub(super) fn read_highest(rows: &[Row]) -> Result<Revision, PostgresError> {
+    let row = rows.first().ok_or(PostgresError::Lost)?;
     if row.try_get(1)? {
-        return Err(Failure::Standby);
+        return Err(PostgresError::Standby);
     }
     let highest: Option<i64> = row.try_get(0)?;
     Ok(Revision(highest.unwrap_or(0).unsigned_abs()))
@@ -52,10 +55,13 @@ pub(super) fn read_highest(rows: &[Row]) -> Result<Revision, Failure> {
 /// What an attempt to learn where the store is finds: the last change, and the changes above a revision by name.
 ///
 /// The last change is looked at first, so that no row above it is missing from the rows.
-pub(super) async fn look(shared: &Shared, floor: Revision) -> Result<(Revision, Changed), Failure> {
+pub(super) async fn look(
+    shared: &PostgresShared,
+    floor: Revision,
+) -> Result<(Revision, Changed), PostgresError> {
     let answers =
         shared.sessions.read_uncounted(&[Statement::new(HIGHEST), names_changed_since(floor)]).await?;
-    let [highest, rows] = answers.as_slice() else { return Err(Failure::Lost) };
+    let [highest, rows] = answers.as_slice() else { return Err(PostgresError::Lost) };
     let rows = rows.iter().map(read_change).collect::<Result<_, _>>()?;
     Ok((read_highest(highest)?, rows))
 }
@@ -66,10 +72,10 @@ impl ChangeFeed for PostgresStore {
         let shared = &*self.shared;
         if shared.feed.floor().is_some() {
             let highest = || async { read_highest(&shared.sessions.rows(&Statement::new(HIGHEST)).await?) };
-            return shared.patiently(highest).await;
+            return shared.retry(highest).await;
         }
         let at = Instant::now();
-        let (_, there) = shared.patiently(|| look(shared, Revision(0))).await?;
+        let (_, there) = shared.retry(|| look(shared, Revision(0))).await?;
         shared.feed.begin(at, &there);
         Ok(there.last().map_or(Revision(0), |(revision, _)| *revision))
     }
@@ -90,7 +96,7 @@ impl ChangeFeed for PostgresStore {
                 .number(rest)
                 .texts(late.iter().map(|(_, name)| Some(name.as_str())))
         };
-        let rows = table::read_each(&self.rows(&ask).await?)?;
+        let rows = connections_table::read_each(&self.rows(&ask).await?)?;
         Ok(feed.hand_in(&asked, rows))
     }
 

@@ -5,16 +5,16 @@ use jeton_core::keep::ports::{Identity, StoreError};
 use jeton_core::time::Timestamp;
 
 use super::address::Address;
-use super::errors::Failure;
+use super::database_identity::DatabaseIdentity;
+use super::errors::PostgresError;
 use super::maintenance::{IDENTITY, read_identity};
-use super::place::Place;
 use super::session::Sessions;
 use super::statement::Statement;
-use super::{PostgresOptions, migrate, rights, table};
+use super::{PostgresOptions, connections_table, migrate, privileges};
 
 /// What a database says when it is looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inspection {
+pub struct PostgresInspection {
     /// The version of the server, as it says itself.
     pub server_version: String,
     /// The URL without its password.
@@ -40,7 +40,7 @@ pub struct Inspection {
 /// # Errors
 /// As [`PostgresStore::open`](super::PostgresStore::open), which would make what is missing; also for rows that cannot be
 /// understood.
-pub async fn inspect(options: &PostgresOptions) -> Result<Inspection, StoreError> {
+pub async fn inspect(options: &PostgresOptions) -> Result<PostgresInspection, StoreError> {
     let address = Address::of(options)?;
     let sessions = Sessions::new(&address, options)?;
     let found = look(&sessions, &address, options.migrate).await;
@@ -48,14 +48,18 @@ pub async fn inspect(options: &PostgresOptions) -> Result<Inspection, StoreError
     found.map_err(|failure| failure.into_store_error(&address))
 }
 
-async fn look(sessions: &Sessions, address: &Address, migrates: bool) -> Result<Inspection, Failure> {
+async fn look(
+    sessions: &Sessions,
+    address: &Address,
+    migrates: bool,
+) -> Result<PostgresInspection, PostgresError> {
     let server = migrate::check_server(sessions, address).await?;
-    rights::check(sessions, address).await?;
-    let mut found = Inspection {
+    privileges::check(sessions, address).await?;
+    let mut found = PostgresInspection {
         server_version: server.version,
         shown_url: address.shown.clone(),
         encrypted: server.encrypted,
-        now: table::instant(&sessions.rows(&Statement::new(table::INSTANT)).await?)?,
+        now: connections_table::instant(&sessions.rows(&Statement::new(connections_table::INSTANT)).await?)?,
         missing_migrations: migrate::lacking(sessions, address).await?.len(),
         identity: None,
         is_copy: false,
@@ -63,15 +67,15 @@ async fn look(sessions: &Sessions, address: &Address, migrates: bool) -> Result<
         revision: Revision::default(),
     };
     if found.missing_migrations > 0 && migrates {
-        rights::check_making(sessions, address).await?;
+        privileges::check_making(sessions, address).await?;
     }
     if found.missing_migrations == 0 {
         found.identity = read_identity(&sessions.rows(&Statement::new(IDENTITY)).await?)?;
-        let recorded = Place::recorded(sessions).await?;
-        let here = Place::here(sessions).await?;
+        let recorded = DatabaseIdentity::recorded(sessions).await?;
+        let here = DatabaseIdentity::here(sessions).await?;
         found.is_copy = recorded.is_some_and(|recorded| here.differs(recorded));
-        let all = Statement::new(table::select("SELECT * FROM connections", "name"));
-        found.connections = table::read_rows(&sessions.rows(&all).await?)?;
+        let all = Statement::new(connections_table::select("SELECT * FROM connections", "name"));
+        found.connections = connections_table::read_rows(&sessions.rows(&all).await?)?;
         found.revision = found.connections.iter().map(|row| row.revision).max().unwrap_or_default();
     }
     Ok(found)

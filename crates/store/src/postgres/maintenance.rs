@@ -8,10 +8,10 @@ use jeton_core::time::Timestamp;
 use tokio_postgres::Row;
 
 use super::PostgresStore;
-use super::place::{self, Place};
+use super::connections_table;
+use super::database_identity::{self, DatabaseIdentity};
 use super::statement::Statement;
-use super::table;
-use crate::rows::Columns;
+use crate::row_reader::RowReader;
 
 pub(super) const IDENTITY: &str = "SELECT instance, key_check FROM store";
 
@@ -20,7 +20,7 @@ pub(super) fn read_identity(rows: &[Row]) -> Result<Option<Identity>, StoreError
         let (what, row) = ("is missing".into(), "the only row".into());
         return Err(StoreError::Inconsistent { table: "store", column: "single", row, what });
     };
-    let mut columns = Columns::new(row, "store").keyed(&"the only row");
+    let mut columns = RowReader::new(row, "store").keyed(&"the only row");
     let instance = columns.bytes_or_null("instance", InstanceId::from_bytes)?;
     let key_check = columns.blob_or_null("key_check")?;
     Ok(instance.zip(key_check).map(|(instance, key_check)| Identity { instance, key_check }))
@@ -45,7 +45,7 @@ impl Maintenance for PostgresStore {
 
     async fn adopt(&self, instance: InstanceId) -> Result<(), StoreError> {
         let shared = &*self.shared;
-        let here = shared.patiently(|| Place::here(&shared.sessions)).await?;
+        let here = shared.retry(|| DatabaseIdentity::here(&shared.sessions)).await?;
         let adopt =
             Statement::new("UPDATE store SET instance = $1 WHERE instance IS NOT NULL RETURNING single")
                 .bytes(&instance.as_bytes()[..]);
@@ -54,7 +54,7 @@ impl Maintenance for PostgresStore {
             "INSERT INTO settings (name, value) SELECT $1, $2 FROM store WHERE instance IS NOT NULL
              ON CONFLICT (name) DO UPDATE SET value = excluded.value",
         )
-        .text(place::SETTING)
+        .text(database_identity::SETTING)
         .bytes(here.text().as_bytes());
         let answers = self.write_all(vec![adopt, settle]).await?;
         if answers.first().is_none_or(Vec::is_empty) {
@@ -66,10 +66,12 @@ impl Maintenance for PostgresStore {
 
     async fn is_copy(&self) -> Result<bool, StoreError> {
         let shared = &*self.shared;
-        let here = shared.patiently(|| Place::here(&shared.sessions)).await?;
-        let recorded = match shared.patiently(|| Place::recorded(&shared.sessions)).await? {
+        let here = shared.retry(|| DatabaseIdentity::here(&shared.sessions)).await?;
+        let recorded = match shared.retry(|| DatabaseIdentity::recorded(&shared.sessions)).await? {
             Some(recorded) => recorded,
-            None => Place::parse(&self.keep_setting(place::SETTING, here.text().into()).await?)?,
+            None => DatabaseIdentity::parse(
+                &self.keep_setting(database_identity::SETTING, here.text().into()).await?,
+            )?,
         };
         if here.differs(recorded) {
             return Ok(true);
@@ -79,7 +81,7 @@ impl Maintenance for PostgresStore {
                 "UPDATE settings SET value = $1 WHERE name = $2 AND value = $3 RETURNING name",
             )
             .bytes(here.text().as_bytes())
-            .text(place::SETTING)
+            .text(database_identity::SETTING)
             .bytes(recorded.text().as_bytes());
             self.write_one(learn).await?;
         }
@@ -89,14 +91,20 @@ impl Maintenance for PostgresStore {
     async fn now(&self) -> Result<Timestamp, StoreError> {
         match self.told_instant() {
             Some(told) => Ok(Timestamp::from_micros(told)),
-            None => table::instant(&self.rows(&Statement::new(table::INSTANT)).await?),
+            None => {
+                connections_table::instant(&self.rows(&Statement::new(connections_table::INSTANT)).await?)
+            }
         }
     }
 
     async fn setting(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let find = Statement::new("SELECT value FROM settings WHERE name = $1").text(name);
         let rows = self.rows(&find).await?;
-        Ok(rows.first().map(|row| Columns::new(row, "settings").blob_or_null("value")).transpose()?.flatten())
+        Ok(rows
+            .first()
+            .map(|row| RowReader::new(row, "settings").blob_or_null("value"))
+            .transpose()?
+            .flatten())
     }
 
     async fn keep_setting(&self, name: &str, value: Vec<u8>) -> Result<Vec<u8>, StoreError> {

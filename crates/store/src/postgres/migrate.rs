@@ -7,12 +7,12 @@ use tokio::time::{Instant, sleep};
 use tokio_postgres::Row;
 
 use super::address::Address;
-use super::errors::Failure;
+use super::errors::PostgresError;
 use super::schema;
 use super::session::{Session, Sessions};
 use super::statement::Statement;
-use crate::migration::{Applied, Migration, missing};
-use crate::rows::Columns;
+use crate::migration::{AppliedMigration, Migration, missing};
+use crate::row_reader::RowReader;
 
 /// The migrations of PostgreSQL.
 pub(super) const MIGRATIONS: &[Migration] = &[
@@ -53,15 +53,15 @@ pub(super) struct Server {
 }
 
 /// Sees that the server can be the store, and is not a standby.
-pub(super) async fn check_server(sessions: &Sessions, address: &Address) -> Result<Server, Failure> {
+pub(super) async fn check_server(sessions: &Sessions, address: &Address) -> Result<Server, PostgresError> {
     let about = Statement::new(
         "SELECT current_setting('server_version'), current_setting('server_version_num')::bigint,
             pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean, current_schema()::text,
             coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false)",
     );
     let rows = sessions.rows(&about).await?;
-    let row = rows.first().ok_or(Failure::Lost)?;
-    let mut columns = Columns::new(row, "(server)");
+    let row = rows.first().ok_or(PostgresError::Lost)?;
+    let mut columns = RowReader::new(row, "(server)");
     let version = columns.text_or_null("server_version")?.unwrap_or_default();
     let number = columns.count("server_version_num")?;
     if i64::try_from(number).is_ok_and(|number| number < OLDEST) {
@@ -72,7 +72,7 @@ pub(super) async fn check_server(sessions: &Sessions, address: &Address) -> Resu
         .into());
     }
     if columns.truth("pg_is_in_recovery")? {
-        return Err(Failure::Standby);
+        return Err(PostgresError::Standby);
     }
     if columns.text_or_null("current_schema")?.is_none() {
         return Err(no_schema(address).into());
@@ -89,7 +89,10 @@ fn no_schema(address: &Address) -> StoreError {
 }
 
 /// The migrations that the database lacks.
-pub(super) async fn lacking(sessions: &Sessions, address: &Address) -> Result<&'static [Migration], Failure> {
+pub(super) async fn lacking(
+    sessions: &Sessions,
+    address: &Address,
+) -> Result<&'static [Migration], PostgresError> {
     let mut before = None;
     loop {
         let found = schema::look(sessions, address.schema).await?;
@@ -99,13 +102,13 @@ pub(super) async fn lacking(sessions: &Sessions, address: &Address) -> Result<&'
         let Some(what) = found.contradiction(lacking) else { return Ok(lacking) };
         // Somebody may have migrated between the two looks: then it is not the same the next time.
         if before.as_ref() == Some(&what) {
-            return Err(half_migrated(address, &what).into());
+            return Err(incomplete_schema(address, &what).into());
         }
         before = Some(what);
     }
 }
 
-fn half_migrated(address: &Address, what: &str) -> StoreError {
+fn incomplete_schema(address: &Address, what: &str) -> StoreError {
     StoreError::Refused(format!(
         "the schema of {} is not whole ({what}): finish the restore that made it, or name an empty database",
         address.shown
@@ -118,9 +121,9 @@ fn lacking_after(rows: &[Row], address: &Address) -> Result<&'static [Migration]
     let applied = rows
         .iter()
         .map(|row| {
-            let mut columns = Columns::new(row, "jeton_migrations");
+            let mut columns = RowReader::new(row, "jeton_migrations");
             let number = u32::try_from(columns.count("number")?).unwrap_or(u32::MAX);
-            Ok(Applied { number, checksum: columns.text_or_null("checksum")?.unwrap_or_default() })
+            Ok(AppliedMigration { number, checksum: columns.text_or_null("checksum")?.unwrap_or_default() })
         })
         .collect::<Result<Vec<_>, StoreError>>()?;
     missing(address.schema, &applied)
@@ -128,30 +131,31 @@ fn lacking_after(rows: &[Row], address: &Address) -> Result<&'static [Migration]
 }
 
 /// Applies what the database lacks, each migration in a transaction of its own; answers what it applied.
-pub(super) async fn migrate(sessions: &Sessions, address: &Address) -> Result<Vec<Migration>, Failure> {
+pub(super) async fn migrate(sessions: &Sessions, address: &Address) -> Result<Vec<Migration>, PostgresError> {
     let mut done = Vec::new();
     if lacking(sessions, address).await?.is_empty() {
         return Ok(done);
     }
     let deadline = Instant::now() + MIGRATING;
     loop {
-        let mut session = sessions.lend().await?;
+        let mut session = sessions.acquire().await?;
         let step = one_step(sessions, address, &mut session).await;
         // A lock of somebody else's is waited for outside of a transaction, where nobody waits behind us.
-        let step = step.or_else(|failure| if failure.is_a_lock() { Ok(Step::Locked) } else { Err(failure) });
+        let step = step
+            .or_else(|failure| if failure.is_a_lock() { Ok(MigrationStep::Locked) } else { Err(failure) });
         match step {
-            Ok(Step::Applied(migration)) => {
-                session.settle();
+            Ok(MigrationStep::Applied(migration)) => {
+                session.release();
                 let (number, name) = (migration.number, migration.name);
                 tracing::info!(number, name, "the schema of the store is migrated");
                 done.push(*migration);
             }
-            Ok(Step::Complete) => {
-                session.undo().await;
+            Ok(MigrationStep::Complete) => {
+                session.rollback().await;
                 return Ok(done);
             }
-            Ok(Step::Locked) => {
-                session.undo().await;
+            Ok(MigrationStep::Locked) => {
+                session.rollback().await;
                 if Instant::now() > deadline {
                     let text = format!(
                         "another process has been migrating {} for minutes, or holds a lock that a migration needs: wait \
@@ -163,14 +167,14 @@ pub(super) async fn migrate(sessions: &Sessions, address: &Address) -> Result<Ve
                 sleep(Duration::from_millis(50)).await;
             }
             Err(failure) => {
-                session.undo().await;
+                session.rollback().await;
                 return Err(failure);
             }
         }
     }
 }
 
-enum Step {
+enum MigrationStep {
     /// Another process migrates now, or holds a lock that the next migration needs.
     Locked,
     Applied(&'static Migration),
@@ -183,15 +187,15 @@ async fn one_step(
     sessions: &Sessions,
     address: &Address,
     session: &mut Session<'_>,
-) -> Result<Step, Failure> {
+) -> Result<MigrationStep, PostgresError> {
     let mut statements: Vec<_> = sessions.begin().collect();
     // A migration may take long; waiting for a lock of its own is still cut short, so that nobody waits behind it.
     statements.push(Statement::new("SELECT set_config('statement_timeout', '10min', true)"));
     statements.push(Statement::new(LOCK));
-    let answers = session.together(&statements).await?;
+    let answers = session.pipeline(&statements).await?;
     let locked = answers.last().and_then(|rows| rows.first()).is_some_and(|row| row.get::<_, bool>(0));
     if !locked {
-        return Ok(Step::Locked);
+        return Ok(MigrationStep::Locked);
     }
     session
         .script(
@@ -203,16 +207,16 @@ async fn one_step(
             )",
         )
         .await?;
-    let answers = session.together(&[Statement::new(APPLIED)]).await?;
+    let answers = session.pipeline(&[Statement::new(APPLIED)]).await?;
     let applied = answers.first().map_or(&[][..], Vec::as_slice);
-    let Some(next) = lacking_after(applied, address)?.first() else { return Ok(Step::Complete) };
+    let Some(next) = lacking_after(applied, address)?.first() else { return Ok(MigrationStep::Complete) };
     session.script(next.sql).await?;
     let record = Statement::new("INSERT INTO jeton_migrations (number, name, checksum) VALUES ($1, $2, $3)")
         .number(i64::from(next.number))
         .text(next.name)
         .text(next.checksum().as_str());
-    session.together(&[record, Statement::new("COMMIT")]).await?;
-    Ok(Step::Applied(next))
+    session.pipeline(&[record, Statement::new("COMMIT")]).await?;
+    Ok(MigrationStep::Applied(next))
 }
 
 #[cfg(test)]

@@ -13,32 +13,32 @@ mod address;
 mod attempts;
 mod audit;
 mod batch;
-mod calls;
-mod cells;
+mod batch_tx;
+mod change_cursor;
 mod connect;
 mod connections;
+mod connections_table;
 mod consents;
-mod desk;
+mod database_identity;
 mod errors;
 pub mod faults;
 mod feed;
 mod inspect;
-mod late;
 mod maintenance;
 mod migrate;
 mod nodes;
+mod notifications;
 mod options;
-mod place;
-mod rights;
+mod privileges;
+mod rows;
 mod schema;
-mod scratch;
 mod service_tokens;
 mod session;
 mod statement;
-mod table;
+mod temporary_schema;
 mod tls;
 mod transaction;
-mod watch;
+mod write_queue;
 mod writes;
 
 use std::fmt;
@@ -54,27 +54,27 @@ use tokio_postgres::Row;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use inspect::{Inspection, inspect};
+pub use inspect::{PostgresInspection, inspect};
 pub use options::PostgresOptions;
 pub use session::Counts;
 
 use crate::migration::Migration;
 use address::Address;
 use batch::Changed;
-use calls::{Needs, Queue, Waiting};
-use desk::Batch;
-use errors::Failure;
-use faults::Hooks;
-use late::Feed;
+use batch_tx::BatchTx;
+use change_cursor::Feed;
+use errors::PostgresError;
+use faults::PostgresHooks;
+use notifications::Announcements;
 use session::Sessions;
 use statement::Statement;
-use watch::Announcements;
+use write_queue::{Needs, Queue, QueuedCall};
 
 /// How long closing waits until other nodes are told of the last changes.
-const FAREWELL: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What the store and its tasks share.
-struct Shared {
+struct PostgresShared {
     address: Address,
     /// Boxed, so that the futures that open a store stay small.
     sessions: Box<Sessions>,
@@ -84,7 +84,7 @@ struct Shared {
     /// Tells our own announcements from those of others.
     tag: String,
     clock: Option<Arc<dyn Clock>>,
-    hooks: Arc<dyn Hooks>,
+    hooks: Arc<dyn PostgresHooks>,
     patience: Duration,
     most_waiting: usize,
     /// How many batches may be under way.
@@ -96,11 +96,11 @@ struct Shared {
     ended: CancellationToken,
 }
 
-impl Shared {
+impl PostgresShared {
     /// Does the work again and again while what stops it may pass.
-    async fn patiently<T, F>(&self, mut work: impl FnMut() -> F) -> Result<T, StoreError>
+    async fn retry<T, F>(&self, mut work: impl FnMut() -> F) -> Result<T, StoreError>
     where
-        F: Future<Output = Result<T, Failure>>,
+        F: Future<Output = Result<T, PostgresError>>,
     {
         let deadline = Instant::now() + self.patience;
         let mut pause = batch::FIRST_PAUSE;
@@ -108,7 +108,7 @@ impl Shared {
             let begun = Instant::now();
             match work().await {
                 Err(failure) if failure.passes() && Instant::now() + pause < deadline => {
-                    self.distrust(&failure, begun);
+                    self.invalidate(&failure, begun);
                     sleep(pause).await;
                     pause = (pause * 2).min(batch::LONGEST_PAUSE);
                 }
@@ -118,9 +118,9 @@ impl Shared {
     }
 
     /// Work that was begun then has failed so: the connections of that time may all be lost.
-    fn distrust(&self, failure: &Failure, begun: Instant) {
+    fn invalidate(&self, failure: &PostgresError, begun: Instant) {
         if failure.is_of_the_connection() {
-            self.sessions.distrust(begun);
+            self.sessions.invalidate(begun);
         }
     }
 
@@ -135,7 +135,7 @@ impl Shared {
 ///
 /// Dropping it ends its background work; what was ordered before is still done as long as the runtime lives.
 pub struct PostgresStore {
-    shared: Arc<Shared>,
+    shared: Arc<PostgresShared>,
 }
 
 impl fmt::Debug for PostgresStore {
@@ -166,7 +166,7 @@ impl PostgresStore {
         }
         let mut tag = [0; 8];
         SystemEntropy.fill(&mut tag);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(PostgresShared {
             sessions,
             address,
             queue: Queue::default(),
@@ -182,7 +182,7 @@ impl PostgresStore {
             watchers: TaskTracker::new(),
             ended: CancellationToken::new(),
         });
-        watch::begin(&shared);
+        notifications::begin(&shared);
         Ok(Self { shared })
     }
 
@@ -225,7 +225,7 @@ impl PostgresStore {
         self.shared.ended.cancel();
         self.shared.watchers.close();
         // Nodes that are not told in time find it by themselves.
-        drop(timeout(FAREWELL, self.shared.watchers.wait()).await);
+        drop(timeout(CLOSE_TIMEOUT, self.shared.watchers.wait()).await);
         self.shared.sessions.close();
     }
 
@@ -247,18 +247,18 @@ impl PostgresStore {
     /// The rows that one statement finds.
     async fn rows(&self, statement: &Statement) -> Result<Vec<Row>, StoreError> {
         let shared = &*self.shared;
-        shared.patiently(|| shared.sessions.rows(statement)).await
+        shared.retry(|| shared.sessions.rows(statement)).await
     }
 
     /// The rows that one statement finds, and the instant by the clock of the store.
     async fn rows_and_now(&self, statement: Statement) -> Result<(Vec<Row>, Timestamp), StoreError> {
-        let statements = [statement, Statement::new(table::INSTANT)];
+        let statements = [statement, Statement::new(connections_table::INSTANT)];
         let (shared, statements) = (&*self.shared, &statements[..]);
-        let mut answers = shared.patiently(|| shared.sessions.read(statements)).await?;
+        let mut answers = shared.retry(|| shared.sessions.read(statements)).await?;
         let instant = answers.pop().unwrap_or_default();
         let now = match self.told_instant() {
             Some(told) => Timestamp::from_micros(told),
-            None => table::instant(&instant)?,
+            None => connections_table::instant(&instant)?,
         };
         Ok((answers.pop().unwrap_or_default(), now))
     }
@@ -272,13 +272,13 @@ impl PostgresStore {
         all.push(Statement::new("COMMIT"));
         let all = &all[..];
         let write = || async move {
-            let mut session = shared.sessions.lend().await?;
-            let answers = session.together(all).await?;
-            session.settle();
+            let mut session = shared.sessions.acquire().await?;
+            let answers = session.pipeline(all).await?;
+            session.release();
             shared.sessions.begun(&answers)?;
             Ok(answers)
         };
-        let mut answers = shared.patiently(write).await?;
+        let mut answers = shared.retry(write).await?;
         answers.pop();
         Ok(answers.split_off(answers.len().saturating_sub(count)))
     }
@@ -294,10 +294,10 @@ impl PostgresStore {
     async fn write<T: Send + 'static>(
         &self,
         needs: Needs,
-        work: impl FnMut(&Batch) -> Result<T, Failure> + Send + 'static,
+        work: impl FnMut(&BatchTx) -> Result<T, PostgresError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
-        calls::order(&self.shared, Box::new(Waiting::new(needs, work, reply)))?;
+        write_queue::order(&self.shared, Box::new(QueuedCall::new(needs, work, reply)))?;
         answer.await.unwrap_or_else(|_| {
             let text = "the store ended before the call did, or broke off, which is a fault of jeton: the log has the place";
             Err(StoreError::Unavailable(text.into()))
@@ -314,7 +314,7 @@ async fn lacking(
     let work = async {
         migrate::check_server(sessions, address).await?;
         if works {
-            rights::check(sessions, address).await?;
+            privileges::check(sessions, address).await?;
         }
         migrate::lacking(sessions, address).await
     };

@@ -5,9 +5,9 @@ use jeton_core::id::NodeId;
 use jeton_core::keep::ports::{Heartbeat, HeartbeatReply, NodeStore, StoreError};
 
 use super::PostgresStore;
+use super::connections_table::{self, STATEMENT_INSTANT};
 use super::statement::Statement;
-use super::table::{self, STATEMENT_INSTANT};
-use crate::rows::{self, LIVE_NODE_COLUMNS, micros};
+use crate::row_reader::{self, LIVE_NODE_COLUMNS, micros};
 use crate::rules::NODES_REMEMBERED;
 
 fn beat(beat: &Heartbeat, now: Option<i64>) -> Statement {
@@ -44,8 +44,8 @@ impl NodeStore for PostgresStore {
         let others = answers.pop().unwrap_or_default();
         let beat = answers.pop().unwrap_or_default();
         Ok(HeartbeatReply {
-            now: table::instant(&beat)?,
-            others: others.iter().map(|row| rows::live_node(row)).collect::<Result<_, _>>()?,
+            now: connections_table::instant(&beat)?,
+            others: others.iter().map(|row| row_reader::live_node(row)).collect::<Result<_, _>>()?,
         })
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jeton_core::secret::Secret;
 use jeton_core::time::Clock;
 
-use super::faults::{Hooks, NoHooks};
+use super::faults::{NoPostgresHooks, PostgresHooks};
 #[cfg(doc)]
 use super::{PostgresStore, StoreError};
 
@@ -35,8 +35,8 @@ pub struct PostgresOptions {
     pub last_migration: Option<u32>,
     /// Takes the place of the database's clock, in tests.
     pub clock: Option<Arc<dyn Clock>>,
-    /// Where tests step in; [`NoHooks`] in earnest.
-    pub hooks: Arc<dyn Hooks>,
+    /// Where tests step in; [`NoPostgresHooks`] in earnest.
+    pub hooks: Arc<dyn PostgresHooks>,
 }
 
 impl PostgresOptions {
@@ -52,7 +52,7 @@ impl PostgresOptions {
             migrate: true,
             last_migration: None,
             clock: None,
-            hooks: Arc::new(NoHooks),
+            hooks: Arc::new(NoPostgresHooks),
         }
     }
 }

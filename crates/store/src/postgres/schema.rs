@@ -3,21 +3,21 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::errors::Failure;
+use super::errors::PostgresError;
 use super::session::Sessions;
 use super::statement::Statement;
 use crate::migration::Migration;
 
 /// A table, a sequence, or a column of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Part {
+pub(super) struct SchemaPart {
     pub(super) relation: &'static str,
     pub(super) column: Option<&'static str>,
     /// The number of the migration that makes it.
     migration: u32,
 }
 
-impl fmt::Display for Part {
+impl fmt::Display for SchemaPart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.relation)?;
         self.column.map_or(Ok(()), |column| write!(f, ".{column}"))
@@ -25,10 +25,10 @@ impl fmt::Display for Part {
 }
 
 /// What these migrations make. They are written so that it can be read line by line.
-pub(super) fn parts(schema: &[Migration]) -> Vec<Part> {
+pub(super) fn parts(schema: &[Migration]) -> Vec<SchemaPart> {
     let mut parts = Vec::new();
     for migration in schema {
-        let part = |relation, column| Part { relation, column, migration: migration.number };
+        let part = |relation, column| SchemaPart { relation, column, migration: migration.number };
         let mut table = None;
         for line in migration.sql.lines() {
             if let Some(relation) = made(line, "CREATE TABLE ") {
@@ -55,15 +55,15 @@ fn made(line: &'static str, how: &str) -> Option<&'static str> {
 }
 
 /// What a database has of a schema.
-pub(super) struct Look {
-    parts: Vec<Part>,
-    there: BTreeSet<Part>,
+pub(super) struct SchemaState {
+    parts: Vec<SchemaPart>,
+    there: BTreeSet<SchemaPart>,
     /// Whether it has a record of migrations.
     pub(super) recorded: bool,
 }
 
 /// Looks for what these migrations make.
-pub(super) async fn look(sessions: &Sessions, schema: &[Migration]) -> Result<Look, Failure> {
+pub(super) async fn look(sessions: &Sessions, schema: &[Migration]) -> Result<SchemaState, PostgresError> {
     let parts = parts(schema);
     let ask = Statement::new(
         "SELECT to_regclass('jeton_migrations') IS NOT NULL,
@@ -75,18 +75,19 @@ pub(super) async fn look(sessions: &Sessions, schema: &[Migration]) -> Result<Lo
     .texts(parts.iter().map(|part| Some(part.relation)))
     .texts(parts.iter().map(|part| part.column));
     let rows = sessions.rows(&ask).await?;
-    let row = rows.first().ok_or(Failure::Lost)?;
+    let row = rows.first().ok_or(PostgresError::Lost)?;
     let found: Vec<i64> = row.try_get(1)?;
     let there =
         found.into_iter().filter_map(|number| parts.get(usize::try_from(number).ok()?).copied()).collect();
-    Ok(Look { parts, there, recorded: row.try_get(0)? })
+    Ok(SchemaState { parts, there, recorded: row.try_get(0)? })
 }
 
-impl Look {
+impl SchemaState {
     /// What contradicts the record of migrations, by which these are still to come.
     pub(super) fn contradiction(&self, lacking: &[Migration]) -> Option<String> {
-        let to_come = |part: &Part| lacking.iter().any(|migration| migration.number == part.migration);
-        let (early, made): (Vec<&Part>, Vec<&Part>) = self.parts.iter().partition(|part| to_come(part));
+        let to_come = |part: &SchemaPart| lacking.iter().any(|migration| migration.number == part.migration);
+        let (early, made): (Vec<&SchemaPart>, Vec<&SchemaPart>) =
+            self.parts.iter().partition(|part| to_come(part));
         let (early, absent) = (self.listed(early, true), self.listed(made, false));
         match (early.as_str(), absent.as_str(), lacking.first()) {
             ("", "", _) => None,
@@ -110,8 +111,8 @@ impl Look {
     }
 
     /// Those of the parts that are there, or are not, by name; columns only of tables that are in no such list.
-    fn listed(&self, parts: Vec<&Part>, there: bool) -> String {
-        let mut listed: Vec<&Part> =
+    fn listed(&self, parts: Vec<&SchemaPart>, there: bool) -> String {
+        let mut listed: Vec<&SchemaPart> =
             parts.into_iter().filter(|part| self.there.contains(part) == there).collect();
         listed.sort_unstable();
         listed.dedup_by(|next, kept| kept.column.is_none() && kept.relation == next.relation);
@@ -132,10 +133,10 @@ mod tests {
         Migration { number: 2, name: "two", sql: "CREATE TABLE c (\n    d text\n);" },
     ];
 
-    fn look(there: &[&str], recorded: bool) -> Look {
+    fn look(there: &[&str], recorded: bool) -> SchemaState {
         let parts = parts(SCHEMA);
         let there = parts.iter().copied().filter(|part| there.contains(&part.to_string().as_str())).collect();
-        Look { parts, there, recorded }
+        SchemaState { parts, there, recorded }
     }
 
     #[test]

@@ -11,18 +11,18 @@ use jeton_core::keep::ports::StoreError;
 use jeton_core::time::Timestamp;
 use tokio_postgres::Row;
 
-use super::errors::Failure;
+use super::connections_table::capped;
+use super::errors::PostgresError;
 use super::statement::Statement;
-use super::table::capped;
 use super::transaction::{end, locked};
-use super::{PostgresStore, Shared, audit};
-use crate::rows::{self, NEXT_TOKEN_REVISION, SERVICE_TOKEN_COLUMNS, micros, signed};
+use super::{PostgresShared, PostgresStore, audit};
+use crate::row_reader::{self, NEXT_TOKEN_REVISION, SERVICE_TOKEN_COLUMNS, micros, signed};
 
 /// Keeps everybody else from writing to the table until the transaction ends.
 const LOCK: &str = "LOCK TABLE service_tokens IN SHARE ROW EXCLUSIVE MODE";
 
 fn read(rows: &[Row]) -> Result<Vec<ServiceToken>, StoreError> {
-    rows.iter().map(|row| rows::service_token(row)).collect()
+    rows.iter().map(|row| row_reader::service_token(row)).collect()
 }
 
 fn of_id(tokens: &[ServiceToken], id: ServiceTokenId) -> Option<&ServiceToken> {
@@ -30,8 +30,8 @@ fn of_id(tokens: &[ServiceToken], id: ServiceTokenId) -> Option<&ServiceToken> {
 }
 
 /// The one of that id, which was written before.
-fn found(tokens: &[ServiceToken], id: ServiceTokenId) -> Result<Box<ServiceToken>, Failure> {
-    Ok(Box::new(of_id(tokens, id).ok_or_else(|| rows::lost_token(id))?.clone()))
+fn found(tokens: &[ServiceToken], id: ServiceTokenId) -> Result<Box<ServiceToken>, PostgresError> {
+    Ok(Box::new(of_id(tokens, id).ok_or_else(|| row_reader::lost_token(id))?.clone()))
 }
 
 fn insert(token: &ServiceToken) -> Statement {
@@ -58,8 +58,8 @@ fn replace(old: &ServiceToken) -> Statement {
     .bytes(old.successor.as_ref().map(|successor| &successor.as_bytes()[..]))
 }
 
-async fn create(shared: &Shared, create: &Create) -> Result<CreateAnswer, Failure> {
-    let mut session = shared.sessions.lend().await?;
+async fn create(shared: &PostgresShared, create: &Create) -> Result<CreateAnswer, PostgresError> {
+    let mut session = shared.sessions.acquire().await?;
     let look = Statement::new(format!(
         "SELECT {SERVICE_TOKEN_COLUMNS} FROM service_tokens WHERE id = $1 OR hash = $2"
     ))
@@ -79,8 +79,8 @@ async fn create(shared: &Shared, create: &Create) -> Result<CreateAnswer, Failur
     Ok(CreateAnswer::Created(found(&read(&answers.concat())?, create.id)?))
 }
 
-async fn rotate(shared: &Shared, rotate: &Rotate) -> Result<RotateAnswer, Failure> {
-    let mut session = shared.sessions.lend().await?;
+async fn rotate(shared: &PostgresShared, rotate: &Rotate) -> Result<RotateAnswer, PostgresError> {
+    let mut session = shared.sessions.acquire().await?;
     let look =
         Statement::new(format!("SELECT {SERVICE_TOKEN_COLUMNS} FROM service_tokens WHERE id = ANY ($1)"))
             .blobs([rotate.of, rotate.id].iter().map(|id| Some(&id.as_bytes()[..])));
@@ -114,8 +114,8 @@ async fn rotate(shared: &Shared, rotate: &Rotate) -> Result<RotateAnswer, Failur
     Ok(RotateAnswer::Rotated { old: found(&tokens, rotate.of)?, new: found(&tokens, rotate.id)? })
 }
 
-async fn revoke(shared: &Shared, revoke: &Revoke) -> Result<Option<ServiceToken>, Failure> {
-    let mut session = shared.sessions.lend().await?;
+async fn revoke(shared: &PostgresShared, revoke: &Revoke) -> Result<Option<ServiceToken>, PostgresError> {
+    let mut session = shared.sessions.acquire().await?;
     let look = Statement::new(format!("SELECT {SERVICE_TOKEN_COLUMNS} FROM service_tokens WHERE id = $1"))
         .bytes(&revoke.id.as_bytes()[..]);
     let (rows, now) = locked(shared, &mut session, [Statement::new(LOCK), look]).await?;
@@ -155,17 +155,17 @@ fn touch(used: &[(ServiceTokenId, Timestamp)]) -> Statement {
 impl ServiceTokenStore for PostgresStore {
     async fn create_token(&self, order: Create) -> Result<CreateAnswer, StoreError> {
         let (shared, order) = (&*self.shared, &order);
-        shared.patiently(|| create(shared, order)).await
+        shared.retry(|| create(shared, order)).await
     }
 
     async fn rotate_token(&self, order: Rotate) -> Result<RotateAnswer, StoreError> {
         let (shared, order) = (&*self.shared, &order);
-        shared.patiently(|| rotate(shared, order)).await
+        shared.retry(|| rotate(shared, order)).await
     }
 
     async fn revoke_token(&self, order: Revoke) -> Result<Option<ServiceToken>, StoreError> {
         let (shared, order) = (&*self.shared, &order);
-        shared.patiently(|| revoke(shared, order)).await
+        shared.retry(|| revoke(shared, order)).await
     }
 
     async fn list_tokens(

@@ -11,9 +11,9 @@ use tokio_postgres::{Client, Row};
 
 use super::PostgresOptions;
 use super::address::{Address, SESSION};
-use super::connect::{Connector, Driven};
-use super::errors::Failure;
-use super::place::{self, Home, Place};
+use super::connect::{ConnectionTask, Connector};
+use super::database_identity::{self, DatabaseIdentity, ExpectedDatabase};
+use super::errors::PostgresError;
 use super::statement::Statement;
 
 /// How long one try of several may take before its connection counts as dead. The server gives up waiting for a lock after 3 s,
@@ -22,7 +22,7 @@ use super::statement::Statement;
 pub(super) const TRY: Duration = Duration::from_secs(4);
 
 /// The most statements that are sent together; the driver sends so many in their order.
-const MOST_TOGETHER: usize = 30;
+const MAX_PIPELINED: usize = 30;
 
 /// What was sent to the database so far.
 #[derive(Debug, Default)]
@@ -57,7 +57,7 @@ impl Counters {
 pub(super) struct Sessions {
     pool: Pool,
     connector: Connector,
-    home: Home,
+    home: ExpectedDatabase,
     patience: Duration,
     /// How long an answer may take.
     limit: Duration,
@@ -83,7 +83,7 @@ impl Sessions {
             .build()
             .map_err(|error| StoreError::Unavailable(format!("no pool can be made: {error}")))?;
         let (patience, pooler) = (options.patience, address.pooler);
-        let (home, counters) = (Home::default(), Counters::default());
+        let (home, counters) = (ExpectedDatabase::default(), Counters::default());
         Ok(Self { pool, connector, home, patience, limit: patience, pooler, counters })
     }
 
@@ -93,44 +93,44 @@ impl Sessions {
     }
 
     /// Throws away the connections that nobody uses and that are as old as one that has just failed: what has cut one off
-    /// has mostly cut off all, and whoever was lent them one after the other would find each of them dead.
-    pub(super) fn distrust(&self, begun: Instant) {
+    /// has mostly cut off all, and whoever was acquired them one after the other would find each of them dead.
+    pub(super) fn invalidate(&self, begun: Instant) {
         let begun = begun.into_std();
         drop(self.pool.retain(|_, metrics| metrics.created >= begun));
     }
 
     /// A connection that answered a moment ago, or a new one, which is asked where it leads.
-    pub(super) async fn lend(&self) -> Result<Session<'_>, Failure> {
-        let lent = self.pool.get().await.map_err(|error| Failure::of_pool(error, self.patience))?;
-        let metrics = Object::metrics(&lent);
+    pub(super) async fn acquire(&self) -> Result<Session<'_>, PostgresError> {
+        let acquired = self.pool.get().await.map_err(|error| PostgresError::of_pool(error, self.patience))?;
+        let metrics = Object::metrics(&acquired);
         let opened = metrics.recycled.is_none().then_some(metrics.created);
-        let session = Session { client: Some(lent), sessions: self, counted: true, only_reads: false };
+        let session = Session { client: Some(acquired), sessions: self, counted: true, only_reads: false };
         if let Some(opened) = opened {
             // Boxed, because hardly any loan needs it, and each future that holds one would grow by it.
-            self.see(Box::pin(session.place()).await?, opened.into())?;
+            self.verify(Box::pin(session.place()).await?, opened.into())?;
         }
         Ok(session)
     }
 
     /// A connection outside of the pool, which must be driven. Whoever has it tells by [`Sessions::see`] where it leads before
     /// using it.
-    pub(super) async fn open_one(&self) -> Result<(Client, Driven), Failure> {
+    pub(super) async fn open_one(&self) -> Result<(Client, ConnectionTask), PostgresError> {
         Ok(self.connector.open().await?)
     }
 
     /// A connection that was opened then leads there.
     ///
     /// # Errors
-    /// [`Failure::Elsewhere`]: it is of no use. Whoever connects next tries another host first.
-    pub(super) fn see(&self, place: Place, opened: Instant) -> Result<(), Failure> {
-        self.home.see(place).inspect_err(|_| self.connector.pass_over(opened))
+    /// [`PostgresError::WrongDatabase`]: it is of no use. Whoever connects next tries another host first.
+    pub(super) fn verify(&self, place: DatabaseIdentity, opened: Instant) -> Result<(), PostgresError> {
+        self.home.verify(place).inspect_err(|_| self.connector.skip_host(opened))
     }
 
     /// What begins a transaction that writes.
     pub(super) fn begin(&self) -> impl Iterator<Item = Statement> {
         self.counters.transactions.fetch_add(1, Ordering::Relaxed);
         let locally = self.pooler.then(|| {
-            let place = place::columns(self.home.names_its_system());
+            let place = database_identity::columns(self.home.names_its_system());
             Statement::new(format!("{SET_LOCALLY}, {place}"))
         });
         std::iter::once(Statement::new(BEGIN)).chain(locally)
@@ -139,33 +139,36 @@ impl Sessions {
     /// Sees in the answers to [`Sessions::begin`] where the transaction was led, which a pooler decides anew for each.
     ///
     /// # Errors
-    /// [`Failure::Elsewhere`].
-    pub(super) fn begun(&self, answers: &[Vec<Row>]) -> Result<(), Failure> {
+    /// [`PostgresError::WrongDatabase`].
+    pub(super) fn begun(&self, answers: &[Vec<Row>]) -> Result<(), PostgresError> {
         if !self.pooler {
             return Ok(());
         }
-        let row = answers.get(1).and_then(|rows| rows.first()).ok_or(Failure::Lost)?;
-        self.home.see(Place::read(row, SESSION.len())?)
+        let row = answers.get(1).and_then(|rows| rows.first()).ok_or(PostgresError::Lost)?;
+        self.home.verify(DatabaseIdentity::read(row, SESSION.len())?)
     }
 
     /// The rows that one statement finds.
-    pub(super) async fn rows(&self, statement: &Statement) -> Result<Vec<Row>, Failure> {
+    pub(super) async fn rows(&self, statement: &Statement) -> Result<Vec<Row>, PostgresError> {
         Ok(self.read(std::slice::from_ref(statement)).await?.pop().unwrap_or_default())
     }
 
     /// The rows that each of some statements finds, which are in no transaction. A caller who stops waiting leaves a
     /// connection that others can use: whatever still comes over it is dropped.
-    pub(super) async fn read(&self, statements: &[Statement]) -> Result<Vec<Vec<Row>>, Failure> {
-        let mut session = self.lend().await?;
+    pub(super) async fn read(&self, statements: &[Statement]) -> Result<Vec<Vec<Row>>, PostgresError> {
+        let mut session = self.acquire().await?;
         session.only_reads = true;
-        session.together(statements).await
+        session.pipeline(statements).await
     }
 
     /// The same, for what goes on in the background whatever is asked of the store: it is not counted.
-    pub(super) async fn read_uncounted(&self, statements: &[Statement]) -> Result<Vec<Vec<Row>>, Failure> {
-        let mut session = self.lend().await?;
+    pub(super) async fn read_uncounted(
+        &self,
+        statements: &[Statement],
+    ) -> Result<Vec<Vec<Row>>, PostgresError> {
+        let mut session = self.acquire().await?;
         (session.only_reads, session.counted) = (true, false);
-        session.together(statements).await
+        session.pipeline(statements).await
     }
 
     pub(super) fn close(&self) {
@@ -179,7 +182,7 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 const SET_LOCALLY: &str = "SELECT set_config('synchronous_commit', 'on', true), set_config('statement_timeout', '5s', \
     true), set_config('lock_timeout', '3s', true), set_config('idle_in_transaction_session_timeout', '5s', true)";
 
-/// A connection that is lent. Dropped before it is settled, it is closed, so that nobody finds a transaction of ours open.
+/// A connection that is acquired. Dropped before it is settled, it is closed, so that nobody finds a transaction of ours open.
 pub(super) struct Session<'s> {
     client: Option<Object>,
     sessions: &'s Sessions,
@@ -191,9 +194,12 @@ pub(super) struct Session<'s> {
 impl Session<'_> {
     /// Sends the statements in one go, and answers the rows of each. The first error is the one that counts: those after it
     /// only say that the transaction is lost.
-    pub(super) async fn together(&mut self, statements: &[Statement]) -> Result<Vec<Vec<Row>>, Failure> {
-        debug_assert!(statements.len() <= MOST_TOGETHER, "more would be sent out of order");
-        let client = self.client.as_ref().ok_or(Failure::Lost)?;
+    pub(super) async fn pipeline(
+        &mut self,
+        statements: &[Statement],
+    ) -> Result<Vec<Vec<Row>>, PostgresError> {
+        debug_assert!(statements.len() <= MAX_PIPELINED, "more would be sent out of order");
+        let client = self.client.as_ref().ok_or(PostgresError::Lost)?;
         let counters = &self.sessions.counters;
         if self.counted {
             counters.statements.fetch_add(u64::try_from(statements.len()).unwrap_or(0), Ordering::Relaxed);
@@ -206,35 +212,35 @@ impl Session<'_> {
         let limit = self.sessions.limit;
         let Ok(answers) = timeout(limit, join_all(sent)).await else {
             self.only_reads = false;
-            return Err(Failure::Silent(limit));
+            return Err(PostgresError::Silent(limit));
         };
         let answers: Result<Vec<_>, _> = answers.into_iter().collect();
         Ok(answers?)
     }
 
     /// Where it leads.
-    pub(super) async fn place(&self) -> Result<Place, Failure> {
-        let client = self.client.as_ref().ok_or(Failure::Lost)?;
+    pub(super) async fn place(&self) -> Result<DatabaseIdentity, PostgresError> {
+        let client = self.client.as_ref().ok_or(PostgresError::Lost)?;
         let limit = self.sessions.limit;
-        timeout(limit, Place::of(client)).await.map_err(|_| Failure::Silent(limit))?
+        timeout(limit, DatabaseIdentity::of(client)).await.map_err(|_| PostgresError::Silent(limit))?
     }
 
     /// Sends text that holds no parameters, several statements of it as one transaction.
-    pub(super) async fn script(&mut self, sql: &str) -> Result<(), Failure> {
-        let client = self.client.as_ref().ok_or(Failure::Lost)?;
+    pub(super) async fn script(&mut self, sql: &str) -> Result<(), PostgresError> {
+        let client = self.client.as_ref().ok_or(PostgresError::Lost)?;
         let limit = self.sessions.limit;
-        Ok(timeout(limit, client.batch_execute(sql)).await.map_err(|_| Failure::Silent(limit))??)
+        Ok(timeout(limit, client.batch_execute(sql)).await.map_err(|_| PostgresError::Silent(limit))??)
     }
 
     /// Undoes what the transaction did and gives the connection back.
-    pub(super) async fn undo(mut self) {
+    pub(super) async fn rollback(mut self) {
         if self.script("ROLLBACK").await.is_ok() {
-            self.settle();
+            self.release();
         }
     }
 
     /// No transaction is open: the connection goes back to the pool.
-    pub(super) fn settle(mut self) {
+    pub(super) fn release(mut self) {
         drop(self.client.take());
     }
 }

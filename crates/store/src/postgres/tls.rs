@@ -19,7 +19,7 @@ pub(super) fn connector(address: &Address) -> Result<MakeRustlsConnect, StoreErr
     let provider = Arc::new(aws_lc_rs::default_provider());
     let trust: Arc<dyn ServerCertVerifier> = match address.encryption {
         Encryption::Disable | Encryption::Prefer | Encryption::Require => {
-            Arc::new(Trust { provider: Arc::clone(&provider), known: None, name: false })
+            Arc::new(CertificateVerifier { provider: Arc::clone(&provider), known: None, name: false })
         }
         Encryption::VerifyCa | Encryption::VerifyFull => {
             let pinned = certificates(address)?;
@@ -31,7 +31,11 @@ pub(super) fn connector(address: &Address) -> Result<MakeRustlsConnect, StoreErr
             let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
             let chain = chain.build().map_err(|error| unusable(address, &error.to_string()))?;
             let name = address.encryption == Encryption::VerifyFull;
-            Arc::new(Trust { provider: Arc::clone(&provider), known: Some(Known { chain, pinned }), name })
+            Arc::new(CertificateVerifier {
+                provider: Arc::clone(&provider),
+                known: Some(Known { chain, pinned }),
+                name,
+            })
         }
     };
     let config = ClientConfig::builder_with_provider(provider)
@@ -73,13 +77,13 @@ struct Known {
 
 /// Whom to believe: anyone when nothing is known; else whoever is signed for, with or without the name in the URL.
 #[derive(Debug)]
-struct Trust {
+struct CertificateVerifier {
     provider: Arc<CryptoProvider>,
     known: Option<Known>,
     name: bool,
 }
 
-impl ServerCertVerifier for Trust {
+impl ServerCertVerifier for CertificateVerifier {
     fn verify_server_cert(
         &self,
         shown: &CertificateDer<'_>,

@@ -3,28 +3,28 @@
 use jeton_core::time::Timestamp;
 use tokio_postgres::Row;
 
-use super::Shared;
-use super::errors::Failure;
+use super::PostgresShared;
+use super::connections_table;
+use super::errors::PostgresError;
 use super::session::Session;
 use super::statement::Statement;
-use super::table;
 
 /// Begins, sends the statements that lock and read, and answers what the last of them found, and the instant after the locks
 /// were had.
 pub(super) async fn locked(
-    shared: &Shared,
+    shared: &PostgresShared,
     session: &mut Session<'_>,
     locks: impl IntoIterator<Item = Statement>,
-) -> Result<(Vec<Row>, Timestamp), Failure> {
+) -> Result<(Vec<Row>, Timestamp), PostgresError> {
     let mut statements: Vec<_> = shared.sessions.begin().collect();
     statements.extend(locks);
-    statements.push(Statement::new(table::INSTANT));
-    let mut answers = session.together(&statements).await?;
+    statements.push(Statement::new(connections_table::INSTANT));
+    let mut answers = session.pipeline(&statements).await?;
     shared.sessions.begun(&answers)?;
     let instant = answers.pop().unwrap_or_default();
     let now = match &shared.clock {
         Some(clock) => clock.now(),
-        None => table::instant(&instant)?,
+        None => connections_table::instant(&instant)?,
     };
     Ok((answers.pop().unwrap_or_default(), now))
 }
@@ -33,10 +33,10 @@ pub(super) async fn locked(
 pub(super) async fn end(
     mut session: Session<'_>,
     mut statements: Vec<Statement>,
-) -> Result<Vec<Vec<Row>>, Failure> {
+) -> Result<Vec<Vec<Row>>, PostgresError> {
     statements.push(Statement::new("COMMIT"));
-    let mut answers = session.together(&statements).await?;
-    session.settle();
+    let mut answers = session.pipeline(&statements).await?;
+    session.release();
     answers.pop();
     Ok(answers)
 }

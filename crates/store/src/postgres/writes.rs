@@ -9,10 +9,10 @@ use jeton_core::seal::Fingerprint;
 use jeton_core::time::Timestamp;
 
 use super::audit;
-use super::desk::{Changes, Loaded};
+use super::batch_tx::{LoadedRows, PendingWrites};
+use super::connections_table::StoredConnection;
 use super::statement::Statement;
-use super::table::Held;
-use crate::rows::{ATTEMPT_COLUMNS, CONNECTION_COLUMNS, TOKEN_COLUMNS, micros, signed};
+use crate::row_reader::{ATTEMPT_COLUMNS, CONNECTION_COLUMNS, TOKEN_COLUMNS, micros, signed};
 
 /// What a batch sends before its COMMIT. The first statement, where there are connections to write, answers their names and
 /// new revisions.
@@ -22,8 +22,8 @@ pub(super) struct Writes {
 }
 
 /// Puts the changes into statements. Token sets and strays follow their connections, which may be new.
-pub(super) fn of(loaded: &Loaded, changes: &Changes) -> Writes {
-    let pairs: Vec<(Option<&Held>, &Held)> = changes
+pub(super) fn of(loaded: &LoadedRows, changes: &PendingWrites) -> Writes {
+    let pairs: Vec<(Option<&StoredConnection>, &StoredConnection)> = changes
         .order
         .iter()
         .filter_map(|name| Some((loaded.rows.get(name), changes.rows.get(name)?)))
@@ -125,7 +125,7 @@ fn with_tokens(statement: Statement, sets: &[&SealedTokens]) -> Statement {
         .numbers(of().map(|tokens| tokens.refresh_expires_at.map(Timestamp::as_micros)))
 }
 
-fn token_sets(pairs: &[(Option<&Held>, &Held)]) -> Vec<Statement> {
+fn token_sets(pairs: &[(Option<&StoredConnection>, &StoredConnection)]) -> Vec<Statement> {
     static SQL: LazyLock<String> = LazyLock::new(|| {
         let columns = format!("connection, generation, attempt, {TOKEN_COLUMNS}");
         upsert("tokens", &columns, "connection", &["connection"])
@@ -157,7 +157,7 @@ fn token_sets(pairs: &[(Option<&Held>, &Held)]) -> Vec<Statement> {
     statements
 }
 
-fn strays(pairs: &[(Option<&Held>, &Held)]) -> Vec<Statement> {
+fn strays(pairs: &[(Option<&StoredConnection>, &StoredConnection)]) -> Vec<Statement> {
     static SQL: LazyLock<String> = LazyLock::new(|| {
         let columns = format!("attempt, connection, grant_id, generation, {TOKEN_COLUMNS}");
         format!("INSERT INTO strays ({columns}) SELECT * FROM unnest({})", parameters(&columns))
@@ -188,7 +188,7 @@ fn strays(pairs: &[(Option<&Held>, &Held)]) -> Vec<Statement> {
     statements
 }
 
-fn closings(changes: &Changes, now: Timestamp) -> Statement {
+fn closings(changes: &PendingWrites, now: Timestamp) -> Statement {
     Statement::new(
         "UPDATE attempts SET status = 'interrupted', completed_at = coalesce(completed_at, $3),
             code = coalesce(attempts.code, closing.code)
@@ -245,7 +245,7 @@ pub(super) fn attempts(rows: &[&(Attempt, GrantId)]) -> Statement {
         .blobs(rows.iter().map(|(_, grant)| Some(&grant.as_bytes()[..])))
 }
 
-fn replies(changes: &Changes) -> Vec<Statement> {
+fn replies(changes: &PendingWrites) -> Vec<Statement> {
     let mut statements = Vec::new();
     if !changes.dropped_replies_of.is_empty() {
         let drop = Statement::new("DELETE FROM kept_replies WHERE connection = ANY ($1)");
@@ -275,7 +275,7 @@ pub(super) fn kept_replies(kept: &[(AttemptId, &ConnectionName, &[u8])]) -> Stat
         .blobs(kept.iter().map(|(.., reply)| Some(*reply)))
 }
 
-fn operations(changes: &Changes, now: Timestamp) -> Statement {
+fn operations(changes: &PendingWrites, now: Timestamp) -> Statement {
     Statement::new(
         "INSERT INTO operations (id, connection, act, done_at)
          SELECT id, connection, act, $4 FROM unnest($1, $2, $3) AS ordered (id, connection, act)",

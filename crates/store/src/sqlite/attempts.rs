@@ -7,13 +7,13 @@ use jeton_core::keep::ports::{AttemptFilter, AttemptLog, StoreError};
 use rusqlite::types::Value;
 use rusqlite::{OptionalExtension as _, params, params_from_iter};
 
+use super::boot_clock::ClockReading;
 use super::connections::capped;
-use super::errors::Failure;
-use super::steady::Moment;
-use super::{SqliteStore, log, table};
+use super::errors::SqliteError;
+use super::{SqliteStore, attempts_table, connections_table};
 
 /// The conditions of a filter and their parameters, in the same order.
-fn conditions(filter: &AttemptFilter, moment: Moment) -> (Vec<&'static str>, Vec<Value>) {
+fn conditions(filter: &AttemptFilter, reading: ClockReading) -> (Vec<&'static str>, Vec<Value>) {
     let mut conditions = Vec::new();
     let mut values = Vec::new();
     let mut add = |condition, value: Option<Value>| {
@@ -31,7 +31,7 @@ fn conditions(filter: &AttemptFilter, moment: Moment) -> (Vec<&'static str>, Vec
     add("id < ?", filter.before.map(|before| Value::Blob(before.as_bytes().to_vec())));
     // What still runs under a lapsed lease is interrupted, though nobody has recorded it yet.
     let failed = "(status IN ('failed', 'interrupted') OR (status = 'running' AND lease_until + drift <= ?))";
-    let steady = moment.drift.steady(moment.now);
+    let steady = reading.drift.steady(reading.now);
     add(failed, filter.failed_only.then_some(Value::Integer(steady)));
     (conditions, values)
 }
@@ -40,28 +40,33 @@ fn list(
     conn: &rusqlite::Connection,
     filter: &AttemptFilter,
     limit: usize,
-    moment: Moment,
-) -> Result<Vec<Attempt>, Failure> {
-    let (conditions, mut values) = conditions(filter, moment);
+    reading: ClockReading,
+) -> Result<Vec<Attempt>, SqliteError> {
+    let (conditions, mut values) = conditions(filter, reading);
     let filtered = if conditions.is_empty() { "1".to_owned() } else { conditions.join(" AND ") };
     values.push(Value::Integer(capped(limit)));
-    let sql = format!("SELECT {} FROM attempts WHERE {filtered} ORDER BY id DESC LIMIT ?", log::columns());
-    table::all(conn, &sql, params_from_iter(values), |row| {
-        log::attempt(row, moment.drift).map(|(attempt, _)| attempt)
+    let sql = format!(
+        "SELECT {} FROM attempts WHERE {filtered} ORDER BY id DESC LIMIT ?",
+        attempts_table::columns()
+    );
+    connections_table::all(conn, &sql, params_from_iter(values), |row| {
+        attempts_table::attempt(row, reading.drift).map(|(attempt, _)| attempt)
     })
 }
 
 #[async_trait]
 impl AttemptLog for SqliteStore {
     async fn find_attempt(&self, id: AttemptId) -> Result<Option<Attempt>, StoreError> {
-        let drift = self.shared.steady.moment().drift;
-        self.readers.read(move |conn| Ok(log::find(conn, drift, id)?.map(|(attempt, _)| attempt))).await
+        let drift = self.shared.clock.read().drift;
+        self.readers
+            .read(move |conn| Ok(attempts_table::find(conn, drift, id)?.map(|(attempt, _)| attempt)))
+            .await
     }
 
     async fn list_attempts(&self, filter: &AttemptFilter, limit: usize) -> Result<Vec<Attempt>, StoreError> {
         let filter = filter.clone();
-        let moment = self.shared.steady.moment();
-        self.readers.read(move |conn| list(conn, &filter, limit, moment)).await
+        let reading = self.shared.clock.read();
+        self.readers.read(move |conn| list(conn, &filter, limit, reading)).await
     }
 
     async fn kept_reply(&self, id: AttemptId) -> Result<Option<Vec<u8>>, StoreError> {

@@ -6,17 +6,17 @@ use jeton_core::keep::ports::StoreError;
 use rusqlite::named_params;
 
 use super::connections::capped;
-use super::errors::Failure;
-use super::writer::Writing;
-use super::{SqliteStore, table};
-use crate::rows::{self, AUDIT_COLUMNS};
+use super::errors::SqliteError;
+use super::writer::SqliteTx;
+use super::{SqliteStore, connections_table};
+use crate::row_reader::{self, AUDIT_COLUMNS};
 
 /// After every id that jeton makes.
 const LAST_ID: &str = "x'ffffffffffffffffffffffffffffffff'";
 
 /// Puts an act on record, in the transaction of the act, unless it is there.
-pub(super) fn insert(writing: &Writing<'_>, row: &AuditRow) -> Result<(), Failure> {
-    let mut insert = writing.conn.prepare_cached(&format!(
+pub(super) fn insert(tx: &SqliteTx<'_>, row: &AuditRow) -> Result<(), SqliteError> {
+    let mut insert = tx.conn.prepare_cached(&format!(
         "INSERT INTO audit ({AUDIT_COLUMNS}) VALUES (:id, :at, :actor, :deed, :subject, :details)
          ON CONFLICT (id) DO NOTHING"
     ))?;
@@ -51,7 +51,7 @@ impl AuditLog for SqliteStore {
                     ":subject": filter.subject,
                     ":limit": capped(limit),
                 };
-                table::all(conn, &sql, bound, |row| rows::audit_row(row))
+                connections_table::all(conn, &sql, bound, |row| row_reader::audit_row(row))
             })
             .await
     }

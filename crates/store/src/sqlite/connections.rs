@@ -15,18 +15,18 @@ use jeton_core::keep::rejection::{self, Rejection, RejectionAnswer};
 use jeton_core::time::Timestamp;
 use rusqlite::named_params;
 
-use super::errors::Failure;
-use super::steady::Moment;
-use super::{SqliteStore, table};
-use crate::rows::Columns;
-use crate::{flow, grants};
+use super::boot_clock::ClockReading;
+use super::errors::SqliteError;
+use super::{SqliteStore, connections_table};
+use crate::row_reader::RowReader;
+use crate::{grant_writes, refresh_writes};
 
 /// The most rows that one call answers, whatever it asks for.
-const MOST_ROWS: usize = 10_000;
+const MAX_ROWS: usize = 10_000;
 
 /// A limit as SQL takes it.
 pub(super) fn capped(limit: usize) -> i64 {
-    i64::try_from(limit.min(MOST_ROWS)).unwrap_or(0)
+    i64::try_from(limit.min(MAX_ROWS)).unwrap_or(0)
 }
 
 /// `paused = 0` and a bound on `due_at` are what lets SQLite use the index of that name.
@@ -37,11 +37,11 @@ const DUE: &str = "SELECT due_at, name FROM connections
 
 fn due(
     conn: &rusqlite::Connection,
-    Moment { now, drift }: Moment,
+    ClockReading { now, drift }: ClockReading,
     horizon: Duration,
     after: Option<&Due>,
     limit: usize,
-) -> Result<Vec<Due>, Failure> {
+) -> Result<Vec<Due>, SqliteError> {
     let params = named_params! {
         ":steady": drift.steady(now),
         ":horizon": (now + horizon).as_micros(),
@@ -49,8 +49,8 @@ fn due(
         ":after_name": after.map_or("", |after| after.connection.as_str()),
         ":limit": capped(limit),
     };
-    table::all(conn, DUE, params, |row| {
-        let mut columns = Columns::new(row, "connections");
+    connections_table::all(conn, DUE, params, |row| {
+        let mut columns = RowReader::new(row, "connections");
         Ok(Due {
             due_at: columns.instant("due_at")?,
             connection: columns.named("name", |name| name.parse().ok())?,
@@ -62,8 +62,8 @@ fn due(
 impl ConnectionStore for SqliteStore {
     async fn find(&self, name: &ConnectionName) -> Result<Option<Connection>, StoreError> {
         let name = name.clone();
-        let drift = self.shared.steady.moment().drift;
-        self.readers.read(move |conn| table::find(conn, drift, &name)).await
+        let drift = self.shared.clock.read().drift;
+        self.readers.read(move |conn| connections_table::find(conn, drift, &name)).await
     }
 
     async fn list(
@@ -72,11 +72,13 @@ impl ConnectionStore for SqliteStore {
         limit: usize,
     ) -> Result<Vec<ListedConnection>, StoreError> {
         let after = after.map_or(String::new(), ToString::to_string);
-        let drift = self.shared.steady.moment().drift;
+        let drift = self.shared.clock.read().drift;
         let list = move |conn: &rusqlite::Connection| {
-            let sql =
-                format!("SELECT {} FROM connections WHERE name > ? ORDER BY name LIMIT ?", table::columns());
-            table::select(conn, drift, &sql, (after, capped(limit)))
+            let sql = format!(
+                "SELECT {} FROM connections WHERE name > ? ORDER BY name LIMIT ?",
+                connections_table::columns()
+            );
+            connections_table::select(conn, drift, &sql, (after, capped(limit)))
         };
         self.readers.read(list).await
     }
@@ -88,39 +90,39 @@ impl ConnectionStore for SqliteStore {
         limit: usize,
     ) -> Result<(Timestamp, Vec<Due>), StoreError> {
         let after = after.cloned();
-        let moment = self.shared.steady.moment();
-        let look = move |conn: &rusqlite::Connection| due(conn, moment, horizon, after.as_ref(), limit);
-        Ok((moment.now, self.readers.read(look).await?))
+        let reading = self.shared.clock.read();
+        let look = move |conn: &rusqlite::Connection| due(conn, reading, horizon, after.as_ref(), limit);
+        Ok((reading.now, self.readers.read(look).await?))
     }
 
     async fn connect(&self, connect: Connect) -> Result<ConnectAnswer, StoreError> {
-        self.write(move |writing| grants::connect(writing, &connect)).await
+        self.write(move |tx| grant_writes::connect(tx, &connect)).await
     }
 
     async fn claim(&self, claim: Claim) -> Result<ClaimAnswer, StoreError> {
-        self.write(move |writing| flow::claim(writing, &claim)).await
+        self.write(move |tx| refresh_writes::claim(tx, &claim)).await
     }
 
     async fn commit(&self, commit: Commit) -> Result<CommitAnswer, StoreError> {
-        self.write(move |writing| flow::commit(writing, &commit)).await
+        self.write(move |tx| refresh_writes::commit(tx, &commit)).await
     }
 
     async fn fail(&self, fail: Fail) -> Result<(), StoreError> {
-        self.write(move |writing| flow::fail(writing, &fail)).await
+        self.write(move |tx| refresh_writes::fail(tx, &fail)).await
     }
 
     async fn skip(&self, skip: Skip) -> Result<(), StoreError> {
-        self.write(move |writing| flow::skip(writing, &skip)).await
+        self.write(move |tx| refresh_writes::skip(tx, &skip)).await
     }
 
     async fn reject(&self, rejection: Rejection) -> Result<RejectionAnswer, StoreError> {
         // Most reports change nothing, and there may be one for every call of an API that is out of order.
-        let Moment { now, drift } = self.shared.steady.moment();
+        let ClockReading { now, drift } = self.shared.clock.read();
         let name = rejection.connection.clone();
-        let row = self.readers.read(move |conn| table::find(conn, drift, &name)).await?;
+        let row = self.readers.read(move |conn| connections_table::find(conn, drift, &name)).await?;
         match rejection::answer(row.as_ref(), &rejection, now) {
             (answer, None) => Ok(answer),
-            (_, Some(_)) => self.write(move |writing| grants::reject(writing, &rejection)).await,
+            (_, Some(_)) => self.write(move |tx| grant_writes::reject(tx, &rejection)).await,
         }
     }
 
@@ -132,7 +134,7 @@ impl ConnectionStore for SqliteStore {
         by: &Actor,
     ) -> Result<bool, StoreError> {
         let (name, by) = (name.clone(), by.clone());
-        self.write(move |writing| grants::administer(writing, &name, act, operation, &by)).await
+        self.write(move |tx| grant_writes::administer(tx, &name, act, operation, &by)).await
     }
 }
 

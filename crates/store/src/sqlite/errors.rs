@@ -7,26 +7,26 @@ use rusqlite::ErrorCode;
 
 /// Why a call on a connection failed, before it is put into the words of the ports.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum SqliteError {
     /// SQLite says so.
     Sql(rusqlite::Error),
     /// We say so.
     Store(StoreError),
 }
 
-impl From<rusqlite::Error> for Failure {
+impl From<rusqlite::Error> for SqliteError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sql(error)
     }
 }
 
-impl From<StoreError> for Failure {
+impl From<StoreError> for SqliteError {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }
 }
 
-impl Failure {
+impl SqliteError {
     /// The error that callers get. It names the file and the cure; SQLite's own messages hold no values.
     pub(super) fn into_store_error(self, path: &Path) -> StoreError {
         match self {

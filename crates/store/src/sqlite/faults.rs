@@ -9,7 +9,7 @@ use jeton_core::keep::ports::StoreError;
 use rusqlite::Connection;
 
 /// Called on the thread of the writer around each COMMIT. A hook may sleep, count, or end the process.
-pub trait Hooks: fmt::Debug + Send + Sync {
+pub trait SqliteHooks: fmt::Debug + Send + Sync {
     /// Everything is written and nothing is durable. An error rolls the batch back, and every call of it gets the error.
     fn before_commit(&self) -> Result<(), StoreError> {
         Ok(())
@@ -24,9 +24,9 @@ pub trait Hooks: fmt::Debug + Send + Sync {
 
 /// No hooks.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct NoHooks;
+pub struct NoSqliteHooks;
 
-impl Hooks for NoHooks {}
+impl SqliteHooks for NoSqliteHooks {}
 
 /// Switches that make SQLite itself refuse to write; they hold from the next batch on.
 #[derive(Debug, Default)]
@@ -47,8 +47,8 @@ impl Faults {
     }
 
     /// Tells the connection, at the beginning of a batch.
-    pub(super) fn apply(&self, conn: &Connection, applied: &mut Applied) -> rusqlite::Result<()> {
-        let wanted = Applied {
+    pub(super) fn apply(&self, conn: &Connection, applied: &mut AppliedFaults) -> rusqlite::Result<()> {
+        let wanted = AppliedFaults {
             full: self.full.load(Ordering::SeqCst),
             read_only: self.read_only.load(Ordering::SeqCst),
         };
@@ -67,12 +67,12 @@ impl Faults {
 
 /// What a connection was last told.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Applied {
+pub(super) struct AppliedFaults {
     full: bool,
     read_only: bool,
 }
 
-impl Applied {
+impl AppliedFaults {
     /// Before a COMMIT that has something to write: small rows would still find room in half-empty pages, so this asks
     /// for more pages than there are, and SQLite answers as a full disk does.
     pub(super) fn exhaust(self, conn: &Connection) -> rusqlite::Result<()> {

@@ -7,26 +7,29 @@ use jeton_core::keep::connection::Revision;
 use jeton_core::keep::ports::{ChangeFeed, ListedConnection, StoreError};
 
 use super::connections::capped;
-use super::writer::{Order, Shared, read_revision};
-use super::{SqliteStore, table};
-use crate::rows::signed;
+use super::writer::{SqliteShared, WriterRequest, read_revision};
+use super::{SqliteStore, connections_table};
+use crate::row_reader::signed;
 
 /// The rows that changed after a revision, in the order of their changes.
 pub(super) fn changed_sql() -> String {
-    format!("SELECT {} FROM connections WHERE revision > ? ORDER BY revision LIMIT ?", table::columns())
+    format!(
+        "SELECT {} FROM connections WHERE revision > ? ORDER BY revision LIMIT ?",
+        connections_table::columns()
+    )
 }
 
 /// Counts one watcher for as long as it lives.
-struct Watching<'s>(&'s Shared);
+struct WatcherCount<'s>(&'s SqliteShared);
 
-impl<'s> Watching<'s> {
-    fn begin(shared: &'s Shared) -> Self {
+impl<'s> WatcherCount<'s> {
+    fn begin(shared: &'s SqliteShared) -> Self {
         shared.watchers.fetch_add(1, Ordering::SeqCst);
         Self(shared)
     }
 }
 
-impl Drop for Watching<'_> {
+impl Drop for WatcherCount<'_> {
     fn drop(&mut self) {
         self.0.watchers.fetch_sub(1, Ordering::SeqCst);
     }
@@ -40,16 +43,18 @@ impl ChangeFeed for SqliteStore {
 
     async fn changed_since(&self, seen: Revision, limit: usize) -> Result<Vec<ListedConnection>, StoreError> {
         let parameters = (signed(seen.0), capped(limit));
-        let drift = self.shared.steady.moment().drift;
-        self.readers.read(move |conn| table::select(conn, drift, &changed_sql(), parameters)).await
+        let drift = self.shared.clock.read().drift;
+        self.readers
+            .read(move |conn| connections_table::select(conn, drift, &changed_sql(), parameters))
+            .await
     }
 
     async fn wait_for_change(&self, seen: Revision) {
-        let _watching = Watching::begin(&self.shared);
+        let _watching = WatcherCount::begin(&self.shared);
         let mut revision = self.shared.revision.subscribe();
         if *revision.borrow() <= seen {
             // The writer may be at its slow pace. When its queue is full it is busy, and looks with every batch.
-            drop(self.order(Order::Look));
+            drop(self.order(WriterRequest::Look));
         }
         if revision.wait_for(|now| *now > seen).await.is_err() {
             unreachable!("the sender lives as long as the store, which is borrowed here");

@@ -7,16 +7,16 @@ use jeton_core::keep::connection::{Connection, Revision};
 use jeton_core::keep::ports::{Identity, StoreError, UnreadableRow};
 use jeton_core::time::SystemClock;
 
-use super::errors::Failure;
+use super::errors::SqliteError;
 use super::writer::read_revision;
-use super::{maintenance, migrate, opening, steady, table};
+use super::{boot_clock, connections_table, maintenance, migrate, open};
 
 /// How many damages SQLite is asked to name.
-const MOST_DAMAGES: usize = 5;
+const MAX_DAMAGE_LINES: usize = 5;
 
 /// What a database says when it is looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inspection {
+pub struct SqliteInspection {
     /// What SQLite finds damaged, a few of it; empty when nothing is. A damaged database is not read any further.
     pub damage: Vec<String>,
     /// How many changes of the schema this binary would make first. Until then nothing else is read.
@@ -34,18 +34,18 @@ pub struct Inspection {
 ///
 /// # Errors
 /// As [`SqliteStore::open`](super::SqliteStore::open); also for rows that cannot be understood.
-pub fn inspect(path: &Path, busy_timeout: Duration) -> Result<Option<Inspection>, StoreError> {
+pub fn inspect(path: &Path, busy_timeout: Duration) -> Result<Option<SqliteInspection>, StoreError> {
     if !path.exists() {
         return Ok(None);
     }
     look(path, busy_timeout).map(Some).map_err(|failure| failure.into_store_error(path))
 }
 
-fn look(path: &Path, busy_timeout: Duration) -> Result<Inspection, Failure> {
-    let conn = opening::reader(path, busy_timeout)?;
-    // One snapshot for everything: a server may be writing.
+fn look(path: &Path, busy_timeout: Duration) -> Result<SqliteInspection, SqliteError> {
+    let conn = open::reader(path, busy_timeout)?;
+    // One snapshot for everything: a server may be tx.
     let snapshot = conn.unchecked_transaction()?;
-    let mut found = Inspection {
+    let mut found = SqliteInspection {
         damage: Vec::new(),
         missing_migrations: 0,
         identity: None,
@@ -64,17 +64,17 @@ fn look(path: &Path, busy_timeout: Duration) -> Result<Inspection, Failure> {
     if found.missing_migrations == 0 {
         found.identity = maintenance::identity(&snapshot)?;
         found.revision = read_revision(&snapshot)?;
-        let all = format!("SELECT {} FROM connections ORDER BY name", table::columns());
-        let drift = steady::drift(&snapshot, &SystemClock)?;
-        let rows = table::select(&snapshot, drift, &all, ())?;
+        let all = format!("SELECT {} FROM connections ORDER BY name", connections_table::columns());
+        let drift = boot_clock::drift(&snapshot, &SystemClock)?;
+        let rows = connections_table::select(&snapshot, drift, &all, ())?;
         found.connections = rows.into_iter().collect::<Result<_, _>>().map_err(UnreadableRow::into_error)?;
     }
     snapshot.rollback()?;
     Ok(found)
 }
 
-fn damage(conn: &rusqlite::Connection) -> Result<Vec<String>, Failure> {
-    let mut statement = conn.prepare(&format!("PRAGMA quick_check({MOST_DAMAGES})"))?;
+fn damage(conn: &rusqlite::Connection) -> Result<Vec<String>, SqliteError> {
+    let mut statement = conn.prepare(&format!("PRAGMA quick_check({MAX_DAMAGE_LINES})"))?;
     let found = statement.query_map((), |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
     Ok(found.into_iter().filter(|line| line != "ok").collect())
 }

@@ -7,13 +7,13 @@ use jeton_core::time::Timestamp;
 use rusqlite::{OptionalExtension as _, params};
 
 use super::SqliteStore;
-use super::errors::Failure;
-use super::table::first;
-use crate::rows::Columns;
+use super::connections_table::first;
+use super::errors::SqliteError;
+use crate::row_reader::RowReader;
 
-pub(super) fn identity(conn: &rusqlite::Connection) -> Result<Option<Identity>, Failure> {
+pub(super) fn identity(conn: &rusqlite::Connection) -> Result<Option<Identity>, SqliteError> {
     let found = first(conn, "SELECT instance, key_check FROM store", (), |row| {
-        let mut columns = Columns::new(row, "store").keyed(&"the only row");
+        let mut columns = RowReader::new(row, "store").keyed(&"the only row");
         let instance = columns.bytes_or_null("instance", InstanceId::from_bytes)?;
         let key_check = columns.blob_or_null("key_check")?;
         Ok(instance.zip(key_check).map(|(instance, key_check)| Identity { instance, key_check }))
@@ -24,7 +24,7 @@ pub(super) fn identity(conn: &rusqlite::Connection) -> Result<Option<Identity>, 
     })
 }
 
-fn setting(conn: &rusqlite::Connection, name: &str) -> Result<Option<Vec<u8>>, Failure> {
+fn setting(conn: &rusqlite::Connection, name: &str) -> Result<Option<Vec<u8>>, SqliteError> {
     let mut statement = conn.prepare_cached("SELECT value FROM settings WHERE name = ?")?;
     Ok(statement.query_row(params![name], |row| row.get(0)).optional()?)
 }
@@ -36,12 +36,11 @@ impl Maintenance for SqliteStore {
     }
 
     async fn found(&self, wanted: Identity) -> Result<Identity, StoreError> {
-        let found = move |writing: &super::Writing<'_>| {
-            if let Some(winner) = identity(writing.conn)? {
+        let found = move |tx: &super::SqliteTx<'_>| {
+            if let Some(winner) = identity(tx.conn)? {
                 return Ok(winner);
             }
-            let mut statement =
-                writing.conn.prepare_cached("UPDATE store SET instance = ?, key_check = ?")?;
+            let mut statement = tx.conn.prepare_cached("UPDATE store SET instance = ?, key_check = ?")?;
             statement.execute(params![wanted.instance.as_bytes(), wanted.key_check])?;
             Ok(wanted.clone())
         };
@@ -49,9 +48,9 @@ impl Maintenance for SqliteStore {
     }
 
     async fn adopt(&self, instance: InstanceId) -> Result<(), StoreError> {
-        let adopt = move |writing: &super::Writing<'_>| {
+        let adopt = move |tx: &super::SqliteTx<'_>| {
             let mut statement =
-                writing.conn.prepare_cached("UPDATE store SET instance = ? WHERE instance IS NOT NULL")?;
+                tx.conn.prepare_cached("UPDATE store SET instance = ? WHERE instance IS NOT NULL")?;
             if statement.execute(params![instance.as_bytes()])? == 0 {
                 let text = "the store is new and belongs to nobody: there is nothing to adopt".into();
                 return Err(StoreError::Refused(text).into());
@@ -62,7 +61,7 @@ impl Maintenance for SqliteStore {
     }
 
     async fn now(&self) -> Result<Timestamp, StoreError> {
-        Ok(self.shared.steady.moment().now)
+        Ok(self.shared.clock.read().now)
     }
 
     async fn setting(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
@@ -72,11 +71,11 @@ impl Maintenance for SqliteStore {
 
     async fn keep_setting(&self, name: &str, value: Vec<u8>) -> Result<Vec<u8>, StoreError> {
         let name = name.to_owned();
-        let keep = move |writing: &super::Writing<'_>| {
+        let keep = move |tx: &super::SqliteTx<'_>| {
             let mut statement =
-                writing.conn.prepare_cached("INSERT OR IGNORE INTO settings (name, value) VALUES (?, ?)")?;
+                tx.conn.prepare_cached("INSERT OR IGNORE INTO settings (name, value) VALUES (?, ?)")?;
             statement.execute(params![name, value])?;
-            Ok(setting(writing.conn, &name)?.unwrap_or_default())
+            Ok(setting(tx.conn, &name)?.unwrap_or_default())
         };
         self.write(keep).await
     }

@@ -7,9 +7,9 @@ use jeton_core::keep::ports::StoreError;
 use jeton_core::time::Timestamp;
 use rusqlite::{Connection, params};
 
-use super::errors::Failure;
-use super::opening::patiently;
-use crate::migration::{Applied, Migration, missing};
+use super::errors::SqliteError;
+use super::open::retry_while_busy;
+use crate::migration::{AppliedMigration, Migration, missing};
 
 /// The migrations of SQLite.
 pub(super) const MIGRATIONS: &[Migration] = &[
@@ -40,8 +40,8 @@ pub(super) fn migrate(
     schema: &'static [Migration],
     now: Timestamp,
     busy_timeout: Duration,
-) -> Result<(), Failure> {
-    patiently(busy_timeout, || conn.execute_batch("BEGIN IMMEDIATE"))?;
+) -> Result<(), SqliteError> {
+    retry_while_busy(busy_timeout, || conn.execute_batch("BEGIN IMMEDIATE"))?;
     let done = apply_missing(conn, path, schema, now);
     let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
     let ended = conn.execute_batch(end);
@@ -53,7 +53,7 @@ fn apply_missing(
     path: &Path,
     schema: &'static [Migration],
     now: Timestamp,
-) -> Result<(), Failure> {
+) -> Result<(), SqliteError> {
     if is_new(conn, path)? {
         conn.execute_batch(&format!("PRAGMA application_id = {APPLICATION_ID}"))?;
     }
@@ -85,10 +85,10 @@ pub(super) fn lacking(
     conn: &Connection,
     path: &Path,
     schema: &'static [Migration],
-) -> Result<&'static [Migration], Failure> {
+) -> Result<&'static [Migration], SqliteError> {
     let applied = conn
         .prepare("SELECT number, checksum FROM migrations ORDER BY number")?
-        .query_map((), |row| Ok(Applied { number: row.get(0)?, checksum: row.get(1)? }))?
+        .query_map((), |row| Ok(AppliedMigration { number: row.get(0)?, checksum: row.get(1)? }))?
         .collect::<Result<Vec<_>, _>>()?;
     let missing = missing(schema, &applied)
         .map_err(|what| StoreError::Refused(format!("the database {} {what}", path.display())))?;
@@ -96,7 +96,7 @@ pub(super) fn lacking(
 }
 
 /// Whether nobody has used the database yet. One that has tables and is not ours belongs to another program.
-pub(super) fn is_new(conn: &Connection, path: &Path) -> Result<bool, Failure> {
+pub(super) fn is_new(conn: &Connection, path: &Path) -> Result<bool, SqliteError> {
     let id: i64 = conn.query_row("PRAGMA application_id", (), |row| row.get(0))?;
     let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))?;
     if id == APPLICATION_ID {

@@ -1,7 +1,7 @@
 //! The store inside the binary: one SQLite file with a write-ahead log, for any number of processes of one machine.
 //!
 //! * One thread writes, and calls that wait share one COMMIT (`writer`); reads go to a small pool (`readers`).
-//! * Before SQLite sees the file: `guard`. Opening connections: `opening`. The schema: `migrate`.
+//! * Before SQLite sees the file: `path_checks`. Opening connections: `opening`. The schema: `migrate`.
 //! * The ports: `connections`, `attempts`, `audit`, `consents`, `service_tokens`, `feed`, `maintenance`, `nodes`. Rows: `table`,
 //!   `log`, `cells`; as a transaction for the courses that all stores share: `desk`.
 //! * What runs for a duration, whoever sets the civil clock: `steady`.
@@ -9,25 +9,25 @@
 //! * Where tests make it fail: [`faults`].
 
 mod attempts;
+mod attempts_table;
 mod audit;
-mod cells;
+mod boot_clock;
 mod connections;
+mod connections_table;
 mod consents;
-mod desk;
 mod errors;
 pub mod faults;
 mod feed;
-mod guard;
 mod inspect;
-mod log;
 mod maintenance;
 mod migrate;
 mod nodes;
-mod opening;
-mod readers;
+mod open;
+mod path_checks;
+mod read_pool;
+mod rows;
 mod service_tokens;
-mod steady;
-mod table;
+mod write_tx;
 mod writer;
 
 use std::path::Path;
@@ -41,13 +41,13 @@ use jeton_core::keep::ports::StoreError;
 use jeton_core::time::Clock;
 use tokio::sync::{oneshot, watch};
 
-pub use inspect::{Inspection, inspect};
+pub use inspect::{SqliteInspection, inspect};
 
 use crate::migration::up_to;
-use errors::Failure;
-use faults::{Faults, Hooks, NoHooks};
-use readers::Readers;
-use writer::{Order, Shared, Waiting, Writer, Writing};
+use errors::SqliteError;
+use faults::{Faults, NoSqliteHooks, SqliteHooks};
+use read_pool::ReadPool;
+use writer::{SqliteShared, SqliteTx, WaitingWrite, Writer, WriterRequest};
 
 /// How a SQLite store works.
 #[derive(Clone, Debug)]
@@ -65,8 +65,8 @@ pub struct SqliteOptions {
     /// The last migration that this program knows, in tests: so an older one is opened beside it. Its statements are those
     /// of this build.
     pub last_migration: Option<u32>,
-    /// Where tests step in; [`NoHooks`] in earnest.
-    pub hooks: Arc<dyn Hooks>,
+    /// Where tests step in; [`NoSqliteHooks`] in earnest.
+    pub hooks: Arc<dyn SqliteHooks>,
     /// Counts the statements that are run once the store is open, where somebody wants to know.
     pub statements: Option<Arc<AtomicU64>>,
 }
@@ -76,12 +76,12 @@ impl SqliteOptions {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             clock,
-            boot: steady::boot(),
+            boot: boot_clock::boot(),
             busy_timeout: Duration::from_secs(10),
             readers: 4,
             most_waiting: 4096,
             last_migration: None,
-            hooks: Arc::new(NoHooks),
+            hooks: Arc::new(NoSqliteHooks),
             statements: None,
         }
     }
@@ -92,9 +92,9 @@ impl SqliteOptions {
 /// Dropping it does what was ordered before, then closes the file; the drop waits for that.
 #[derive(Debug)]
 pub struct SqliteStore {
-    shared: Arc<Shared>,
-    readers: Arc<Readers>,
-    orders: Option<SyncSender<Order>>,
+    shared: Arc<SqliteShared>,
+    readers: Arc<ReadPool>,
+    orders: Option<SyncSender<WriterRequest>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -107,22 +107,22 @@ impl SqliteStore {
     /// another program, a schema newer than this binary. [`StoreError::Unavailable`] when another process holds it for
     /// longer than `busy_timeout`.
     pub fn open(path: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
-        let path = guard::prepare(path)?;
-        let open = || -> Result<_, Failure> {
-            let mut conn = opening::writer(&path, options.busy_timeout)?;
+        let path = path_checks::prepare(path)?;
+        let open = || -> Result<_, SqliteError> {
+            let mut conn = open::writer(&path, options.busy_timeout)?;
             let schema = up_to(migrate::MIGRATIONS, options.last_migration);
             migrate::migrate(&conn, &path, schema, options.clock.now(), options.busy_timeout)?;
             let revision = writer::read_revision(&conn)?;
-            let clock = Arc::clone(&options.clock);
-            let steady = steady::open(&conn, clock, options.boot.as_deref(), options.busy_timeout)?;
-            opening::count(&mut conn, options.statements.as_ref())?;
-            Ok((conn, revision, steady))
+            let civil = Arc::clone(&options.clock);
+            let clock = boot_clock::open(&conn, civil, options.boot.as_deref(), options.busy_timeout)?;
+            open::count(&mut conn, options.statements.as_ref())?;
+            Ok((conn, revision, clock))
         };
-        let (conn, revision, steady) = open().map_err(|failure| failure.into_store_error(&path))?;
-        let readers = Readers::new(path.clone(), &options);
-        let shared = Arc::new(Shared {
+        let (conn, revision, clock) = open().map_err(|failure| failure.into_store_error(&path))?;
+        let readers = ReadPool::new(path.clone(), &options);
+        let shared = Arc::new(SqliteShared {
             path,
-            steady,
+            clock,
             busy_timeout: options.busy_timeout,
             hooks: options.hooks,
             statements: options.statements,
@@ -149,14 +149,14 @@ impl SqliteStore {
     /// The work goes on when the caller stops waiting.
     async fn write<T: Send + 'static>(
         &self,
-        work: impl FnMut(&Writing<'_>) -> Result<T, Failure> + Send + 'static,
+        work: impl FnMut(&SqliteTx<'_>) -> Result<T, SqliteError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.order(Order::Call(Box::new(Waiting::new(work, reply))))?;
+        self.order(WriterRequest::WriteCall(Box::new(WaitingWrite::new(work, reply))))?;
         answer.await.unwrap_or_else(|_| Err(writer_ended()))
     }
 
-    fn order(&self, order: Order) -> Result<(), StoreError> {
+    fn order(&self, order: WriterRequest) -> Result<(), StoreError> {
         let orders = self.orders.as_ref().ok_or_else(writer_ended)?;
         orders.try_send(order).map_err(|refused| match refused {
             TrySendError::Full(_) => {
@@ -197,12 +197,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = open(&folder);
         for code in [ffi::SQLITE_IOERR, ffi::SQLITE_CORRUPT, ffi::SQLITE_CANTOPEN] {
-            let broken = store.write(move |writing| -> Result<(), Failure> {
-                writing.conn.execute("UPDATE store SET revision = 100", ())?;
+            let broken = store.write(move |tx| -> Result<(), SqliteError> {
+                tx.conn.execute("UPDATE store SET revision = 100", ())?;
                 Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None).into())
             });
             broken.await.unwrap_err();
-            let revision = store.write(|writing| Ok(writer::read_revision(writing.conn)?)).await.unwrap();
+            let revision = store.write(|tx| Ok(writer::read_revision(tx.conn)?)).await.unwrap();
             assert_eq!(revision.0, 0, "what broke was rolled back");
         }
     }
@@ -211,12 +211,12 @@ mod tests {
     async fn the_writer_survives_a_call_that_panics() {
         let folder = tempfile::tempdir().unwrap();
         let store = open(&folder);
-        let broken = store.write(|writing| -> Result<(), Failure> {
-            writing.conn.execute("UPDATE store SET revision = 100", ())?;
+        let broken = store.write(|tx| -> Result<(), SqliteError> {
+            tx.conn.execute("UPDATE store SET revision = 100", ())?;
             panic!("a fault of ours");
         });
         assert!(broken.await.unwrap_err().to_string().contains("broke off"));
-        let revision = store.write(|writing| Ok(writer::read_revision(writing.conn)?)).await.unwrap();
+        let revision = store.write(|tx| Ok(writer::read_revision(tx.conn)?)).await.unwrap();
         assert_eq!(revision.0, 0);
     }
 }

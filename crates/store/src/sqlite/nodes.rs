@@ -5,16 +5,16 @@ use jeton_core::id::NodeId;
 use jeton_core::keep::ports::{Heartbeat, HeartbeatReply, NodeStore, StoreError};
 use rusqlite::{named_params, params};
 
-use super::errors::Failure;
-use super::writer::Writing;
-use super::{SqliteStore, table};
-use crate::rows::{self, LIVE_NODE_COLUMNS};
+use super::errors::SqliteError;
+use super::writer::SqliteTx;
+use super::{SqliteStore, connections_table};
+use crate::row_reader::{self, LIVE_NODE_COLUMNS};
 use crate::rules::NODES_REMEMBERED;
 
-fn beat(writing: &Writing<'_>, beat: &Heartbeat) -> Result<HeartbeatReply, Failure> {
-    let mut forget = writing.conn.prepare_cached("DELETE FROM nodes WHERE seen_at < ?")?;
-    forget.execute(params![(writing.now - NODES_REMEMBERED).as_micros()])?;
-    let mut upsert = writing.conn.prepare_cached(
+fn beat(tx: &SqliteTx<'_>, beat: &Heartbeat) -> Result<HeartbeatReply, SqliteError> {
+    let mut forget = tx.conn.prepare_cached("DELETE FROM nodes WHERE seen_at < ?")?;
+    forget.execute(params![(tx.now - NODES_REMEMBERED).as_micros()])?;
+    let mut upsert = tx.conn.prepare_cached(
         "INSERT INTO nodes (id, name, version, definitions, started_at, seen_at, live_until)
          VALUES (:id, :name, :version, :definitions, :now, :now, :live_until)
          ON CONFLICT (id) DO UPDATE SET name = excluded.name, version = excluded.version,
@@ -25,26 +25,26 @@ fn beat(writing: &Writing<'_>, beat: &Heartbeat) -> Result<HeartbeatReply, Failu
         ":name": beat.name,
         ":version": beat.version,
         ":definitions": beat.definitions,
-        ":now": writing.now.as_micros(),
-        ":live_until": (writing.now + beat.life).as_micros(),
+        ":now": tx.now.as_micros(),
+        ":live_until": (tx.now + beat.life).as_micros(),
     })?;
     let sql = format!(
         "SELECT {LIVE_NODE_COLUMNS} FROM nodes WHERE id <> ? AND live_until > ? ORDER BY id LIMIT 1000"
     );
-    let bound = params![beat.node.as_bytes(), writing.now.as_micros()];
-    let others = table::all(writing.conn, &sql, bound, |row| rows::live_node(row))?;
-    Ok(HeartbeatReply { now: writing.now, others })
+    let bound = params![beat.node.as_bytes(), tx.now.as_micros()];
+    let others = connections_table::all(tx.conn, &sql, bound, |row| row_reader::live_node(row))?;
+    Ok(HeartbeatReply { now: tx.now, others })
 }
 
 #[async_trait]
 impl NodeStore for SqliteStore {
     async fn record_heartbeat(&self, order: Heartbeat) -> Result<HeartbeatReply, StoreError> {
-        self.write(move |writing| beat(writing, &order)).await
+        self.write(move |tx| beat(tx, &order)).await
     }
 
     async fn forget(&self, node: NodeId) -> Result<(), StoreError> {
-        let forget = move |writing: &Writing<'_>| {
-            let mut statement = writing.conn.prepare_cached("DELETE FROM nodes WHERE id = ?")?;
+        let forget = move |tx: &SqliteTx<'_>| {
+            let mut statement = tx.conn.prepare_cached("DELETE FROM nodes WHERE id = ?")?;
             statement.execute(params![node.as_bytes()])?;
             Ok(())
         };

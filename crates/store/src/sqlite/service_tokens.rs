@@ -11,31 +11,31 @@ use jeton_core::time::Timestamp;
 use rusqlite::{named_params, params};
 
 use super::connections::capped;
-use super::errors::Failure;
-use super::writer::Writing;
-use super::{SqliteStore, audit, table};
-use crate::rows::{self, Columns, NEXT_TOKEN_REVISION, SERVICE_TOKEN_COLUMNS, signed};
+use super::errors::SqliteError;
+use super::writer::SqliteTx;
+use super::{SqliteStore, audit, connections_table};
+use crate::row_reader::{self, NEXT_TOKEN_REVISION, RowReader, SERVICE_TOKEN_COLUMNS, signed};
 
-fn find(conn: &rusqlite::Connection, id: ServiceTokenId) -> Result<Option<ServiceToken>, Failure> {
+fn find(conn: &rusqlite::Connection, id: ServiceTokenId) -> Result<Option<ServiceToken>, SqliteError> {
     let sql = format!("SELECT {SERVICE_TOKEN_COLUMNS} FROM service_tokens WHERE id = ?");
-    table::first(conn, &sql, params![id.as_bytes()], |row| rows::service_token(row))
+    connections_table::first(conn, &sql, params![id.as_bytes()], |row| row_reader::service_token(row))
 }
 
-/// The one of that id, which was written a moment ago.
-fn found(conn: &rusqlite::Connection, id: ServiceTokenId) -> Result<ServiceToken, Failure> {
-    find(conn, id)?.ok_or_else(|| rows::lost_token(id).into())
+/// The one of that id, which was written a reading ago.
+fn found(conn: &rusqlite::Connection, id: ServiceTokenId) -> Result<ServiceToken, SqliteError> {
+    find(conn, id)?.ok_or_else(|| row_reader::lost_token(id).into())
 }
 
 /// The row with this hash, whoever's it is.
-fn holder(conn: &rusqlite::Connection, hash: &TokenHash) -> Result<Option<ServiceTokenId>, Failure> {
+fn holder(conn: &rusqlite::Connection, hash: &TokenHash) -> Result<Option<ServiceTokenId>, SqliteError> {
     let sql = "SELECT id FROM service_tokens WHERE hash = ?";
-    table::first(conn, sql, params![hash.as_bytes()], |row| {
-        Columns::new(row, "service_tokens").bytes("id", ServiceTokenId::from_bytes)
+    connections_table::first(conn, sql, params![hash.as_bytes()], |row| {
+        RowReader::new(row, "service_tokens").bytes("id", ServiceTokenId::from_bytes)
     })
 }
 
-fn insert(writing: &Writing<'_>, token: &ServiceToken) -> Result<(), Failure> {
-    let mut insert = writing.conn.prepare_cached(&format!(
+fn insert(tx: &SqliteTx<'_>, token: &ServiceToken) -> Result<(), SqliteError> {
+    let mut insert = tx.conn.prepare_cached(&format!(
         "INSERT INTO service_tokens (id, service, hash, scopes, notes, created_at, expires_at, revision)
          VALUES (:id, :service, :hash, :scopes, :notes, :created_at, :expires_at, {NEXT_TOKEN_REVISION})"
     ))?;
@@ -51,52 +51,52 @@ fn insert(writing: &Writing<'_>, token: &ServiceToken) -> Result<(), Failure> {
     Ok(())
 }
 
-fn create(writing: &Writing<'_>, create: &Create) -> Result<CreateAnswer, Failure> {
-    if let Some(made) = find(writing.conn, create.id)? {
+fn create(tx: &SqliteTx<'_>, create: &Create) -> Result<CreateAnswer, SqliteError> {
+    if let Some(made) = find(tx.conn, create.id)? {
         return Ok(CreateAnswer::Created(Box::new(made)));
     }
-    if let Some(id) = holder(writing.conn, &create.hash)? {
+    if let Some(id) = holder(tx.conn, &create.hash)? {
         return Ok(CreateAnswer::Taken(id));
     }
-    let token = ServiceToken::new(create.clone(), writing.now);
-    insert(writing, &token)?;
-    audit::insert(writing, &create.to_audit_row(&token))?;
-    Ok(CreateAnswer::Created(Box::new(found(writing.conn, create.id)?)))
+    let token = ServiceToken::new(create.clone(), tx.now);
+    insert(tx, &token)?;
+    audit::insert(tx, &create.to_audit_row(&token))?;
+    Ok(CreateAnswer::Created(Box::new(found(tx.conn, create.id)?)))
 }
 
-fn rotate(writing: &Writing<'_>, rotate: &Rotate) -> Result<RotateAnswer, Failure> {
-    let Some(before) = find(writing.conn, rotate.of)? else { return Ok(RotateAnswer::Unknown) };
+fn rotate(tx: &SqliteTx<'_>, rotate: &Rotate) -> Result<RotateAnswer, SqliteError> {
+    let Some(before) = find(tx.conn, rotate.of)? else { return Ok(RotateAnswer::Unknown) };
     if before.successor != Some(rotate.id) {
-        let (old, new) = match before.rotated(rotate, writing.now) {
+        let (old, new) = match before.rotated(rotate, tx.now) {
             Ok(both) => both,
             Err(over) => return Ok(RotateAnswer::Over(over)),
         };
-        insert(writing, &new)?;
-        let mut update = writing.conn.prepare_cached(&format!(
+        insert(tx, &new)?;
+        let mut update = tx.conn.prepare_cached(&format!(
             "UPDATE service_tokens SET expires_at = ?, successor = ?, revision = {NEXT_TOKEN_REVISION} WHERE id = ?"
         ))?;
         let successor = old.successor.as_ref().map(ServiceTokenId::as_bytes);
         update.execute(params![old.expires_at.map(Timestamp::as_micros), successor, old.id.as_bytes()])?;
-        audit::insert(writing, &rotate.to_audit_row(&old, &new))?;
+        audit::insert(tx, &rotate.to_audit_row(&old, &new))?;
     }
-    let [old, new] = [rotate.of, rotate.id].map(|id| found(writing.conn, id).map(Box::new));
+    let [old, new] = [rotate.of, rotate.id].map(|id| found(tx.conn, id).map(Box::new));
     Ok(RotateAnswer::Rotated { old: old?, new: new? })
 }
 
-fn revoke(writing: &Writing<'_>, revoke: &Revoke) -> Result<Option<ServiceToken>, Failure> {
-    let mut update = writing.conn.prepare_cached(&format!(
+fn revoke(tx: &SqliteTx<'_>, revoke: &Revoke) -> Result<Option<ServiceToken>, SqliteError> {
+    let mut update = tx.conn.prepare_cached(&format!(
         "UPDATE service_tokens SET revoked_at = ?, revision = {NEXT_TOKEN_REVISION} WHERE id = ? AND revoked_at IS NULL"
     ))?;
-    let changed = update.execute(params![writing.now.as_micros(), revoke.id.as_bytes()])? > 0;
-    let token = find(writing.conn, revoke.id)?;
+    let changed = update.execute(params![tx.now.as_micros(), revoke.id.as_bytes()])? > 0;
+    let token = find(tx.conn, revoke.id)?;
     if let Some(revoked) = token.as_ref().filter(|_| changed) {
-        audit::insert(writing, &revoke.to_audit_row(revoked, writing.now))?;
+        audit::insert(tx, &revoke.to_audit_row(revoked, tx.now))?;
     }
     Ok(token)
 }
 
-fn touch(writing: &Writing<'_>, used: &[(ServiceTokenId, Timestamp)]) -> Result<(), Failure> {
-    let mut update = writing.conn.prepare_cached(
+fn touch(tx: &SqliteTx<'_>, used: &[(ServiceTokenId, Timestamp)]) -> Result<(), SqliteError> {
+    let mut update = tx.conn.prepare_cached(
         "UPDATE service_tokens SET last_used_at = :at
          WHERE id = :id AND (last_used_at IS NULL OR last_used_at <= :before)",
     )?;
@@ -113,15 +113,15 @@ fn touch(writing: &Writing<'_>, used: &[(ServiceTokenId, Timestamp)]) -> Result<
 #[async_trait]
 impl ServiceTokenStore for SqliteStore {
     async fn create_token(&self, order: Create) -> Result<CreateAnswer, StoreError> {
-        self.write(move |writing| create(writing, &order)).await
+        self.write(move |tx| create(tx, &order)).await
     }
 
     async fn rotate_token(&self, order: Rotate) -> Result<RotateAnswer, StoreError> {
-        self.write(move |writing| rotate(writing, &order)).await
+        self.write(move |tx| rotate(tx, &order)).await
     }
 
     async fn revoke_token(&self, order: Revoke) -> Result<Option<ServiceToken>, StoreError> {
-        self.write(move |writing| revoke(writing, &order)).await
+        self.write(move |tx| revoke(tx, &order)).await
     }
 
     async fn list_tokens(
@@ -134,7 +134,9 @@ impl ServiceTokenStore for SqliteStore {
             format!("SELECT {SERVICE_TOKEN_COLUMNS} FROM service_tokens WHERE id > ? ORDER BY id LIMIT ?");
         self.readers
             .read(move |conn| {
-                table::all(conn, &sql, params![after, capped(limit)], |row| rows::service_token(row))
+                connections_table::all(conn, &sql, params![after, capped(limit)], |row| {
+                    row_reader::service_token(row)
+                })
             })
             .await
     }
@@ -149,12 +151,14 @@ impl ServiceTokenStore for SqliteStore {
         );
         self.readers
             .read(move |conn| {
-                table::all(conn, &sql, params![signed(seen.0), capped(limit)], |row| rows::service_token(row))
+                connections_table::all(conn, &sql, params![signed(seen.0), capped(limit)], |row| {
+                    row_reader::service_token(row)
+                })
             })
             .await
     }
 
     async fn touch_tokens(&self, used: Vec<(ServiceTokenId, Timestamp)>) -> Result<(), StoreError> {
-        self.write(move |writing| touch(writing, &used)).await
+        self.write(move |tx| touch(tx, &used)).await
     }
 }

@@ -13,13 +13,13 @@ use jeton_core::time::Timestamp;
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
-use super::errors::{Failure, copy};
-use super::faults::{Applied, Faults, Hooks};
-use super::opening::{self, patiently};
-use super::steady::{Drift, Moment, Steady};
+use super::boot_clock::{BootClock, ClockDrift, ClockReading};
+use super::errors::{SqliteError, copy};
+use super::faults::{AppliedFaults, Faults, SqliteHooks};
+use super::open::{self, retry_while_busy};
 
 /// The most calls that one COMMIT serves.
-const MOST_CALLS: usize = 256;
+const MAX_BATCH: usize = 256;
 
 /// How often the work of other processes is looked for while somebody waits for it.
 const POLL: Duration = Duration::from_millis(50);
@@ -28,49 +28,49 @@ const POLL: Duration = Duration::from_millis(50);
 const IDLE_POLL: Duration = Duration::from_secs(2);
 
 /// What the writer is asked to do.
-pub(super) enum Order {
+pub(super) enum WriterRequest {
     /// Run a call in the next transaction.
-    Call(Box<dyn Call>),
+    WriteCall(Box<dyn WriteCall>),
     /// Somebody begins to wait for changes: look now, and often from now on.
     Look,
 }
 
 /// One waiting call.
-pub(super) trait Call: Send {
+pub(super) trait WriteCall: Send {
     /// Does the work and keeps the result; an error rolls back this call alone.
-    fn run(&mut self, writing: &Writing<'_>) -> Result<(), Failure>;
+    fn run(&mut self, tx: &SqliteTx<'_>) -> Result<(), SqliteError>;
     /// Sends the answer.
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
 }
 
 /// What a call works with: the connection, inside a transaction, and the instant by the clock of the store.
-pub(super) struct Writing<'c> {
+pub(super) struct SqliteTx<'c> {
     pub(super) conn: &'c Connection,
     pub(super) now: Timestamp,
     /// How far the steady clock is ahead of it.
-    pub(super) drift: Drift,
+    pub(super) drift: ClockDrift,
 }
 
 /// A call with its result and whoever waits for it.
-pub(super) struct Waiting<T, F> {
+pub(super) struct WaitingWrite<T, F> {
     work: F,
     result: Option<T>,
     reply: oneshot::Sender<Result<T, StoreError>>,
 }
 
-impl<T, F> Waiting<T, F> {
+impl<T, F> WaitingWrite<T, F> {
     pub(super) fn new(work: F, reply: oneshot::Sender<Result<T, StoreError>>) -> Self {
         Self { work, result: None, reply }
     }
 }
 
-impl<T, F> Call for Waiting<T, F>
+impl<T, F> WriteCall for WaitingWrite<T, F>
 where
     T: Send,
-    F: FnMut(&Writing<'_>) -> Result<T, Failure> + Send,
+    F: FnMut(&SqliteTx<'_>) -> Result<T, SqliteError> + Send,
 {
-    fn run(&mut self, writing: &Writing<'_>) -> Result<(), Failure> {
-        self.result = Some((self.work)(writing)?);
+    fn run(&mut self, tx: &SqliteTx<'_>) -> Result<(), SqliteError> {
+        self.result = Some((self.work)(tx)?);
         Ok(())
     }
 
@@ -85,11 +85,11 @@ where
 
 /// What the writer and the store share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct SqliteShared {
     pub(super) path: PathBuf,
-    pub(super) steady: Steady,
+    pub(super) clock: BootClock,
     pub(super) busy_timeout: Duration,
-    pub(super) hooks: Arc<dyn Hooks>,
+    pub(super) hooks: Arc<dyn SqliteHooks>,
     pub(super) statements: Option<Arc<AtomicU64>>,
     pub(super) faults: Faults,
     /// The last revision that this process knows.
@@ -100,30 +100,30 @@ pub(super) struct Shared {
 
 /// The writer, on its own thread.
 pub(super) struct Writer {
-    shared: Arc<Shared>,
+    shared: Arc<SqliteShared>,
     conn: Option<Connection>,
-    applied: Applied,
+    applied: AppliedFaults,
     /// SQLite's mark of what others committed, as last seen.
     data_version: i64,
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, conn: Connection) -> Self {
-        Self { shared, conn: Some(conn), applied: Applied::default(), data_version: 0 }
+    pub(super) fn new(shared: Arc<SqliteShared>, conn: Connection) -> Self {
+        Self { shared, conn: Some(conn), applied: AppliedFaults::default(), data_version: 0 }
     }
 
     /// Works until the store is dropped; what was ordered before that is still done.
-    pub(super) fn run(mut self, orders: &Receiver<Order>) {
+    pub(super) fn run(mut self, orders: &Receiver<WriterRequest>) {
         loop {
             let watched = self.shared.watchers.load(Ordering::SeqCst) > 0;
             let mut look = false;
             match orders.recv_timeout(if watched { POLL } else { IDLE_POLL }) {
                 Ok(first) => {
                     let mut calls = Vec::new();
-                    for order in std::iter::once(first).chain(orders.try_iter().take(MOST_CALLS - 1)) {
+                    for order in std::iter::once(first).chain(orders.try_iter().take(MAX_BATCH - 1)) {
                         match order {
-                            Order::Call(call) => calls.push(call),
-                            Order::Look => look = true,
+                            WriterRequest::WriteCall(call) => calls.push(call),
+                            WriterRequest::Look => look = true,
                         }
                     }
                     self.serve(calls, orders);
@@ -137,20 +137,20 @@ impl Writer {
         }
     }
 
-    fn serve(&mut self, mut calls: Vec<Box<dyn Call>>, orders: &Receiver<Order>) {
+    fn serve(&mut self, mut calls: Vec<Box<dyn WriteCall>>, orders: &Receiver<WriterRequest>) {
         if calls.is_empty() {
             return;
         }
         let outcomes = match self.commit_together(&mut calls) {
             Ok(outcomes) => outcomes,
             Err(failure) => {
-                let locked_out = matches!(&failure, Failure::Sql(error) if super::errors::is_busy(error));
+                let locked_out = matches!(&failure, SqliteError::Sql(error) if super::errors::is_busy(error));
                 self.recover_connection(&failure);
                 if locked_out {
                     // The lock was not to be had for the whole time that anyone may wait: nobody waits it out twice.
                     calls.extend(orders.try_iter().filter_map(|order| match order {
-                        Order::Call(call) => Some(call),
-                        Order::Look => None,
+                        WriterRequest::WriteCall(call) => Some(call),
+                        WriterRequest::Look => None,
                     }));
                 }
                 let error = failure.into_store_error(&self.shared.path);
@@ -166,19 +166,19 @@ impl Writer {
     /// Runs the calls in one transaction, and answers the outcome of each. An error is the outcome of them all.
     fn commit_together(
         &mut self,
-        calls: &mut [Box<dyn Call>],
-    ) -> Result<Vec<Result<(), StoreError>>, Failure> {
+        calls: &mut [Box<dyn WriteCall>],
+    ) -> Result<Vec<Result<(), StoreError>>, SqliteError> {
         let shared = Arc::clone(&self.shared);
         self.reopen_if_broken()?;
         let conn = self.conn.as_ref().expect("it was opened in the line above");
         shared.faults.apply(conn, &mut self.applied)?;
-        patiently(shared.busy_timeout, || run_cached(conn, "BEGIN IMMEDIATE"))?;
+        retry_while_busy(shared.busy_timeout, || run_cached(conn, "BEGIN IMMEDIATE"))?;
         let changes_before = conn.total_changes();
         let mut outcomes = Vec::with_capacity(calls.len());
         for call in calls {
-            let Moment { now, drift } = shared.steady.moment();
-            let writing = Writing { conn, now, drift };
-            let outcome = run_in_savepoint(&writing, call.as_mut())?;
+            let ClockReading { now, drift } = shared.clock.read();
+            let tx = SqliteTx { conn, now, drift };
+            let outcome = run_in_savepoint(&tx, call.as_mut())?;
             outcomes.push(outcome.map_err(|failure| failure.into_store_error(&shared.path)));
         }
         if conn.total_changes() != changes_before {
@@ -196,18 +196,18 @@ impl Writer {
         Ok(outcomes)
     }
 
-    fn reopen_if_broken(&mut self) -> Result<(), Failure> {
+    fn reopen_if_broken(&mut self) -> Result<(), SqliteError> {
         if self.conn.is_none() {
-            let mut conn = opening::writer(&self.shared.path, self.shared.busy_timeout)?;
-            opening::count(&mut conn, self.shared.statements.as_ref())?;
+            let mut conn = open::writer(&self.shared.path, self.shared.busy_timeout)?;
+            open::count(&mut conn, self.shared.statements.as_ref())?;
             self.conn = Some(conn);
-            self.applied = Applied::default();
+            self.applied = AppliedFaults::default();
             self.data_version = 0;
         }
         Ok(())
     }
 
-    fn recover_connection(&mut self, failure: &Failure) {
+    fn recover_connection(&mut self, failure: &SqliteError) {
         let Some(conn) = &self.conn else { return };
         let rolled_back = conn.is_autocommit() || conn.execute_batch("ROLLBACK").is_ok();
         if !rolled_back || failure.breaks_connection() {
@@ -238,22 +238,25 @@ impl Writer {
 }
 
 /// Runs one call so that its failure undoes only what it did. The outer error says that the whole transaction is lost.
-fn run_in_savepoint(writing: &Writing<'_>, call: &mut dyn Call) -> Result<Result<(), Failure>, Failure> {
-    run_cached(writing.conn, "SAVEPOINT one_call")?;
+fn run_in_savepoint(
+    tx: &SqliteTx<'_>,
+    call: &mut dyn WriteCall,
+) -> Result<Result<(), SqliteError>, SqliteError> {
+    run_cached(tx.conn, "SAVEPOINT one_call")?;
     // A panic is a fault of ours in one call; the other callers of the batch have nothing to do with it.
-    let outcome = catch_unwind(AssertUnwindSafe(|| call.run(writing))).unwrap_or_else(|_| {
+    let outcome = catch_unwind(AssertUnwindSafe(|| call.run(tx))).unwrap_or_else(|_| {
         Err(StoreError::Unavailable("a call of the store broke off; the log has the place".into()).into())
     });
     match outcome {
         Ok(()) => {
-            run_cached(writing.conn, "RELEASE one_call")?;
+            run_cached(tx.conn, "RELEASE one_call")?;
             Ok(Ok(()))
         }
         // Some errors end the whole transaction, such as a full disk: then there is nothing to go back to.
-        Err(failure) if writing.conn.is_autocommit() || failure.breaks_connection() => Err(failure),
+        Err(failure) if tx.conn.is_autocommit() || failure.breaks_connection() => Err(failure),
         Err(failure) => {
-            run_cached(writing.conn, "ROLLBACK TO one_call")?;
-            run_cached(writing.conn, "RELEASE one_call")?;
+            run_cached(tx.conn, "ROLLBACK TO one_call")?;
+            run_cached(tx.conn, "RELEASE one_call")?;
             Ok(Err(failure))
         }
     }
@@ -269,7 +272,7 @@ pub(super) fn read_revision(conn: &Connection) -> rusqlite::Result<Revision> {
     Ok(Revision(revision.unsigned_abs()))
 }
 
-fn publish(shared: &Shared, revision: Revision) {
+fn publish(shared: &SqliteShared, revision: Revision) {
     // It may be lower than before: a backup was put in the place of the database.
     shared.revision.send_if_modified(|known| std::mem::replace(known, revision) != revision);
 }

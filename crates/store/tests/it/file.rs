@@ -1,8 +1,8 @@
 //! The file store: the conformance story, and what only it must show.
 
-mod bounds;
-mod children;
+mod child_processes;
 mod conformance;
-mod place;
+mod fixture;
+mod log_limits;
+mod paths;
 mod processes;
-mod stand;

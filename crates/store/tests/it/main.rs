@@ -3,7 +3,7 @@
 
 mod file;
 mod memory;
-mod orders;
 mod postgres;
+mod requests;
+mod rolling_upgrade;
 mod sqlite;
-mod upgrade;

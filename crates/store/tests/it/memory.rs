@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use jeton_store::conformance::{Stand, SteppedClock};
+use jeton_store::conformance::{Fixture, SteppedClock};
 use jeton_store::{MemoryStore, Store};
 
-async fn open_memory() -> Stand {
+async fn open_memory() -> Fixture {
     let clock = Arc::new(SteppedClock::default());
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock.clone()));
     let again = Arc::clone(&store);
     let open =
         move || -> BoxFuture<'static, Arc<dyn Store>> { Box::pin(std::future::ready(Arc::clone(&again))) };
-    Stand::new(store, clock, open, ())
+    Fixture::new(store, clock, open, ())
 }
 
-jeton_store::tell_the_story!(open_memory);
+jeton_store::conformance_tests!(open_memory);

@@ -1,21 +1,21 @@
 //! PostgreSQL: the conformance story, and what only PostgreSQL must show.
 
-mod bouncer;
+mod backoff;
 mod conformance;
 mod copies;
-mod elsewhere;
 mod faults;
 mod feed;
+mod fixture;
+mod incomplete_schema;
 mod locks;
-mod passing;
-mod pauses;
-mod rights;
-mod rolling;
+mod messages;
+mod pgbouncer;
+mod privileges;
+mod proxy;
+mod rolling_upgrade;
 mod schema;
 mod sessions;
-mod silence;
-mod stand;
+mod silent_connections;
 mod standby;
-mod whole;
-mod wire;
-mod words;
+mod transient_errors;
+mod wrong_database;

@@ -1,10 +1,10 @@
 //! SQLite: the conformance story, and what only SQLite must show.
 
+mod boot_clock;
 mod conformance;
 mod faults;
 mod files;
-mod rolling;
+mod fixture;
+mod rolling_upgrade;
 mod rows;
 mod size;
-mod stand;
-mod steady;

@@ -1,7 +1,7 @@
 //! The database of PostgreSQL: that it can be reached and used, and that its clock and ours agree.
 
 use jeton_core::keep::ports::HeartbeatReply;
-use jeton_store::postgres::{Inspection, inspect};
+use jeton_store::postgres::{PostgresInspection, inspect};
 
 use super::report::Report;
 use super::store::{STORE, outdated};
@@ -13,7 +13,7 @@ pub(super) async fn check(
     options: &PostgresOptions,
     host: &HostEnv,
     report: &mut Report,
-) -> Option<Inspection> {
+) -> Option<PostgresInspection> {
     let before = host.clock.now();
     let looked = inspect(options).await;
     let after = host.clock.now();

@@ -8,7 +8,7 @@ use jeton_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Bytes;
-use crate::memory::image::Entry;
+use crate::memory::snapshot::AttemptEntry;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,8 +47,8 @@ pub(super) struct AttemptRow {
     kept_reply: Option<Bytes>,
 }
 
-impl From<Entry> for AttemptRow {
-    fn from(Entry { attempt, grant, kept_reply }: Entry) -> Self {
+impl From<AttemptEntry> for AttemptRow {
+    fn from(AttemptEntry { attempt, grant, kept_reply }: AttemptEntry) -> Self {
         let Attempt {
             id,
             connection,
@@ -97,7 +97,7 @@ impl From<Entry> for AttemptRow {
 }
 
 impl AttemptRow {
-    pub(super) fn into_entry(self) -> Entry {
+    pub(super) fn into_entry(self) -> AttemptEntry {
         let attempt = Attempt {
             id: self.id,
             connection: self.connection,
@@ -119,6 +119,6 @@ impl AttemptRow {
             old_expires_at: self.old_expires_at,
             new_expires_at: self.new_expires_at,
         };
-        Entry { attempt, grant: self.grant, kept_reply: self.kept_reply.map(|reply| reply.0) }
+        AttemptEntry { attempt, grant: self.grant, kept_reply: self.kept_reply.map(|reply| reply.0) }
     }
 }

@@ -10,7 +10,7 @@ use jeton_core::keep::connection::{
 use jeton_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::memory::image::Row;
+use crate::memory::snapshot::Row;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -5,7 +5,7 @@ use jeton_core::keep::ports::LiveNode;
 use jeton_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::memory::image::Node;
+use crate::memory::snapshot::Node;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use jeton_store::conformance::{Stand, SteppedClock};
+use jeton_store::conformance::{Fixture, SteppedClock};
 use jeton_store::{FileOptions, FileStore, Store};
 
-async fn open_file() -> Stand {
+async fn open_file() -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tokens.json");
     let clock = Arc::new(SteppedClock::default());
@@ -15,7 +15,7 @@ async fn open_file() -> Stand {
         let store: Arc<dyn Store> = Arc::new(FileStore::open(&path, options.clone()).unwrap());
         Box::pin(std::future::ready(store))
     };
-    Stand::new(open().await, clock, open, folder)
+    Fixture::new(open().await, clock, open, folder)
 }
 
-jeton_store::tell_the_story!(open_file);
+jeton_store::conformance_tests!(open_file);

@@ -9,15 +9,15 @@ use std::time::Duration;
 use jeton_core::entropy::{SystemEntropy, unit_fraction};
 use jeton_core::keep::ports::ConnectionStore as _;
 
-use super::children::FILE;
-use super::stand::{folder, open, row};
-use crate::orders::{connect, tokens};
+use super::child_processes::FILE;
+use super::fixture::{folder, open, row};
+use crate::requests::{connect, tokens};
 
 /// A process of this test binary that does what the test `name` does.
 fn child(name: &str, path: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
-        .args(["--exact", &format!("file::children::{name}"), "--ignored", "--nocapture"])
+        .args(["--exact", &format!("file::child_processes::{name}"), "--ignored", "--nocapture"])
         .env(FILE, path)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped());

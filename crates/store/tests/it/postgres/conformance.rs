@@ -5,28 +5,28 @@ use std::sync::{Arc, LazyLock};
 
 use futures_util::future::BoxFuture;
 use jeton_core::audit::AuditLog;
-use jeton_store::conformance::{Stand, SteppedClock};
+use jeton_store::conformance::{Fixture, SteppedClock};
 use jeton_store::{PostgresOptions, PostgresStore, Store};
 use jeton_testkit::PgDatabase;
 
-use super::rights::with_what_is_asked_for;
-use super::stand::{database, options};
+use super::fixture::{database, options};
+use super::privileges::with_what_is_asked_for;
 
-async fn open_postgres() -> Stand {
+async fn open_postgres() -> Fixture {
     let database = database();
     let url = with_what_is_asked_for(&database).await;
     both(&url, database).await.0
 }
 
-async fn open_with_record() -> (Stand, Arc<dyn AuditLog>) {
+async fn open_with_record() -> (Fixture, Arc<dyn AuditLog>) {
     let database = database();
     let url = with_what_is_asked_for(&database).await;
-    let (stand, store) = both(&url, database).await;
-    (stand, store)
+    let (fixture, store) = both(&url, database).await;
+    (fixture, store)
 }
 
 /// The same database for each play, emptied before it.
-async fn open_postgres_often() -> Stand {
+async fn open_postgres_often() -> Fixture {
     static DATABASE: LazyLock<PgDatabase> = LazyLock::new(database);
     let empty = "TRUNCATE connections, tokens, strays, attempts, kept_replies, operations, audit";
     DATABASE.query(empty).unwrap();
@@ -34,7 +34,7 @@ async fn open_postgres_often() -> Stand {
 }
 
 /// An empty store, and the same once more for its other ports.
-async fn both(url: &str, holds: impl Any + Send + Sync) -> (Stand, Arc<PostgresStore>) {
+async fn both(url: &str, holds: impl Any + Send + Sync) -> (Fixture, Arc<PostgresStore>) {
     let clock = Arc::new(SteppedClock::default());
     // Two processes of a story, and as many stories at once as there are processors.
     let options = PostgresOptions { clock: Some(clock.clone()), pool: 4, ..options(url) };
@@ -43,31 +43,31 @@ async fn both(url: &str, holds: impl Any + Send + Sync) -> (Stand, Arc<PostgresS
         let options = options.clone();
         Box::pin(async move { Arc::new(PostgresStore::open(options).await.unwrap()) as Arc<dyn Store> })
     };
-    (Stand::new(store.clone(), clock, open, holds), store)
+    (Fixture::new(store.clone(), clock, open, holds), store)
 }
 
-jeton_store::tell_the_story_of_the_record!(open_with_record);
-jeton_store::tell_the_story!(open_postgres, open_postgres_often);
+jeton_store::audit_conformance_tests!(open_with_record);
+jeton_store::conformance_tests!(open_postgres, open_postgres_often);
 
 mod service_tokens {
     use jeton_core::access::ServiceTokenStore;
-    use jeton_store::conformance::service_tokens::{Desk, Opening};
+    use jeton_store::conformance::service_tokens::{OpenTokenStore, TokenFixture};
 
     use super::*;
 
-    async fn open_postgres() -> Desk {
+    async fn open_postgres() -> TokenFixture {
         let database = database();
         let clock = Arc::new(SteppedClock::default());
         let url = with_what_is_asked_for(&database).await;
         let options = PostgresOptions { clock: Some(clock.clone()), pool: 4, ..options(&url) };
-        let open = move || -> Opening {
+        let open = move || -> OpenTokenStore {
             let options = options.clone();
             Box::pin(async move {
                 Arc::new(PostgresStore::open(options).await.unwrap()) as Arc<dyn ServiceTokenStore>
             })
         };
-        Desk::new(open().await, clock, open, database)
+        TokenFixture::new(open().await, clock, open, database)
     }
 
-    jeton_store::tell_the_story_of_service_tokens!(open_postgres);
+    jeton_store::service_token_conformance_tests!(open_postgres);
 }

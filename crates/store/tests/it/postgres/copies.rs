@@ -6,7 +6,7 @@ use jeton_store::PostgresStore;
 use jeton_store::postgres::inspect;
 use jeton_testkit::PgDatabase;
 
-use super::stand::{database, open, options};
+use super::fixture::{database, open, options};
 
 async fn founded(database: &PgDatabase) -> (PostgresStore, Identity) {
     let store = open(database.url()).await;

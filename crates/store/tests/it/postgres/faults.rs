@@ -13,11 +13,11 @@ use jeton_core::keep::ports::{
     ChangeFeed as _, CommitAnswer, ConnectAnswer, ConnectionStore as _, StoreError,
 };
 use jeton_store::postgres::Counts;
-use jeton_store::postgres::faults::Hooks;
+use jeton_store::postgres::faults::PostgresHooks;
 use jeton_store::{PostgresOptions, PostgresStore};
 use jeton_testkit::{PgCluster, PgDatabase};
 
-use super::stand::{claim, commit, connect, database, database_of, open, options};
+use super::fixture::{claim, commit, connect, database, database_of, open, options};
 
 /// Counts commits, and fails or cuts the connection before or after the next ones.
 #[derive(Debug, Default)]
@@ -36,7 +36,7 @@ fn one_of(count: &AtomicUsize) -> bool {
 }
 
 #[async_trait]
-impl Hooks for Scripted {
+impl PostgresHooks for Scripted {
     async fn before_commit(&self) -> Result<(), StoreError> {
         let pause = *self.pause.lock().unwrap();
         tokio::time::sleep(pause).await;

@@ -8,7 +8,7 @@ use jeton_store::PostgresStore;
 use jeton_testkit::PgCluster;
 use tokio::time::{Instant, timeout};
 
-use super::stand::{connect, database, open, options, session};
+use super::fixture::{connect, database, open, options, session};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 

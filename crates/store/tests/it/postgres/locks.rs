@@ -8,7 +8,7 @@ use jeton_store::{PostgresOptions, PostgresStore};
 use jeton_testkit::PgCluster;
 use tokio::time::sleep;
 
-use super::stand::{claim, connect, database, open, options, session};
+use super::fixture::{claim, connect, database, open, options, session};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_row_that_somebody_holds_delays_its_own_calls_and_no_others() {

@@ -6,7 +6,7 @@ use jeton_store::postgres::inspect;
 use jeton_store::{PostgresOptions, PostgresStore};
 use jeton_testkit::{PgCluster, PgDatabase};
 
-use super::stand::{claim, commit, connect, database, open, options};
+use super::fixture::{claim, commit, connect, database, open, options};
 
 fn empty() -> PgDatabase {
     PgCluster::shared().unwrap().empty_database().unwrap()

@@ -7,7 +7,7 @@ use jeton_core::keep::ports::{ConnectionStore as _, Heartbeat, NodeStore as _};
 use jeton_store::{PostgresOptions, PostgresStore};
 use jeton_testkit::{PgBouncer, PgCluster, PgDatabase};
 
-use super::stand::{claim, commit, connect, database, options};
+use super::fixture::{claim, commit, connect, database, options};
 
 /// What the database says to everybody is the opposite; each write notes what holds in its session.
 fn noting() -> PgDatabase {

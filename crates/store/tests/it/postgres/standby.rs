@@ -8,8 +8,8 @@ use jeton_core::keep::ports::{ChangeFeed as _, ConnectionStore as _, Maintenance
 use jeton_store::{PostgresOptions, PostgresStore};
 use jeton_testkit::PgCluster;
 
-use super::stand::{claim, connect, database, database_of, of_hosts, open, options};
-use super::wire::Silent;
+use super::fixture::{claim, connect, database, database_of, of_hosts, open, options};
+use super::proxy::SilentServer;
 
 fn is_read_only(error: &StoreError) -> bool {
     matches!(error, StoreError::Unwritable(text) if text.contains("is read-only") && text.contains("name the primary"))
@@ -24,7 +24,7 @@ async fn the_primary_is_the_store_wherever_it_stands_and_a_standby_is_not_read()
     // The standby is behind from here on.
     open(database.url()).await.connect(connect("acme", 1)).await.unwrap();
 
-    let silent = Silent::new();
+    let silent = SilentServer::new();
     let url = of_hosts(&primary, database.name(), &[silent.port(), standby.port(), primary.port()]);
     let patient = PostgresOptions { patience: Duration::from_mins(1), ..options(&url) };
     let store = PostgresStore::open(patient).await.unwrap();

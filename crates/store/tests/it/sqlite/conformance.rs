@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use jeton_core::audit::AuditLog;
-use jeton_store::conformance::{Stand, SteppedClock};
+use jeton_store::conformance::{Fixture, SteppedClock};
 use jeton_store::{SqliteOptions, SqliteStore, Store};
 
 /// An empty store, and the same once more for its other ports.
-fn both() -> (Stand, Arc<SqliteStore>) {
+fn both() -> (Fixture, Arc<SqliteStore>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("jeton.db");
     let clock = Arc::new(SteppedClock::default());
@@ -19,39 +19,39 @@ fn both() -> (Stand, Arc<SqliteStore>) {
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path, options.clone()).unwrap());
         Box::pin(ready(store))
     };
-    (Stand::new(store.clone(), clock, open, folder), store)
+    (Fixture::new(store.clone(), clock, open, folder), store)
 }
 
-async fn open_sqlite() -> Stand {
+async fn open_sqlite() -> Fixture {
     both().0
 }
 
-fn open_with_record() -> Ready<(Stand, Arc<dyn AuditLog>)> {
-    let (stand, store) = both();
-    ready((stand, store))
+fn open_with_record() -> Ready<(Fixture, Arc<dyn AuditLog>)> {
+    let (fixture, store) = both();
+    ready((fixture, store))
 }
 
-jeton_store::tell_the_story_of_the_record!(open_with_record);
-jeton_store::tell_the_story!(open_sqlite);
+jeton_store::audit_conformance_tests!(open_with_record);
+jeton_store::conformance_tests!(open_sqlite);
 
 mod service_tokens {
     use jeton_core::access::ServiceTokenStore;
-    use jeton_store::conformance::service_tokens::{Desk, Opening};
+    use jeton_store::conformance::service_tokens::{OpenTokenStore, TokenFixture};
 
     use super::*;
 
-    async fn open_sqlite() -> Desk {
+    async fn open_sqlite() -> TokenFixture {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("jeton.db");
         let clock = Arc::new(SteppedClock::default());
         let options = SqliteOptions::new(clock.clone());
-        let open = move || -> Opening {
+        let open = move || -> OpenTokenStore {
             let store: Arc<dyn ServiceTokenStore> =
                 Arc::new(SqliteStore::open(&path, options.clone()).unwrap());
             Box::pin(ready(store))
         };
-        Desk::new(open().await, clock, open, folder)
+        TokenFixture::new(open().await, clock, open, folder)
     }
 
-    jeton_store::tell_the_story_of_service_tokens!(open_sqlite);
+    jeton_store::service_token_conformance_tests!(open_sqlite);
 }

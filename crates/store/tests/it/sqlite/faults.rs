@@ -12,10 +12,10 @@ use jeton_core::keep::connection::Generation;
 use jeton_core::keep::ports::{
     ChangeFeed as _, CommitAnswer, ConnectAnswer, ConnectionStore as _, StoreError,
 };
-use jeton_store::sqlite::faults::Hooks;
+use jeton_store::sqlite::faults::SqliteHooks;
 use jeton_store::{SqliteOptions, SqliteStore};
 
-use super::stand::{claim, commit, connect, folder, open, options};
+use super::fixture::{claim, commit, connect, folder, open, options};
 
 /// Counts commits, and fails before or after the next ones.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ struct Scripted {
     pause: Mutex<Duration>,
 }
 
-impl Hooks for Scripted {
+impl SqliteHooks for Scripted {
     fn before_commit(&self) -> Result<(), StoreError> {
         std::thread::sleep(*self.pause.lock().unwrap());
         self.commits.fetch_add(1, Ordering::SeqCst);

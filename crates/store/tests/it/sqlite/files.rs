@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use jeton_core::keep::ports::{ConnectionStore as _, StoreError};
 use jeton_store::SqliteStore;
 
-use super::stand::{claim, commit, connect, folder, open, options};
+use super::fixture::{claim, commit, connect, folder, open, options};
 
 fn refusal(path: &Path) -> String {
     match SqliteStore::open(path, options()) {

@@ -6,7 +6,7 @@ use jeton_core::keep::ports::{
 };
 use jeton_core::time::{Clock as _, SystemClock};
 
-use super::stand::{claim, connect, folder, open};
+use super::fixture::{claim, connect, folder, open};
 
 #[tokio::test]
 async fn a_row_that_says_what_no_row_can_say_names_its_table_and_column() {

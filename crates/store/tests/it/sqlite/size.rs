@@ -6,7 +6,7 @@ use jeton_core::keep::claim::ClaimAnswer;
 use jeton_core::keep::ports::{ChangeFeed as _, ConnectionStore as _};
 use tokio::time::Instant;
 
-use super::stand::{claim, folder, open};
+use super::fixture::{claim, folder, open};
 
 #[tokio::test]
 async fn a_claim_among_a_hundred_thousand_connections_takes_milliseconds() {

@@ -1,0 +1,242 @@
+//! Where a chapter plays: a store, a clock that is moved by hand, and the shortest way to say each call.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use jeton_core::audit::Actor;
+use jeton_core::id::{AttemptId, ConnectionName, GrantId, NodeId, OperationId, ProviderName};
+use jeton_core::keep::attempt::{Act, Attempt, Trigger};
+use jeton_core::keep::claim::{Claim, ClaimAnswer};
+use jeton_core::keep::connection::{Connection, Generation, SealedTokens};
+use jeton_core::keep::ports::{Commit, Connect, Fail, FailureEffect, StoreError};
+use jeton_core::seal::Fingerprint;
+use jeton_core::time::{Clock, Timestamp};
+
+use crate::Store;
+
+/// What a chapter comes to: it panics where a rule is broken, and passes on what the store could not do.
+pub type TestResult = Result<(), StoreError>;
+
+/// How long the leases of the story run.
+pub(super) const LEASE: Duration = Duration::from_secs(45);
+
+/// How long the connections of the story cool down.
+pub(super) const COOLDOWN: Duration = Duration::from_secs(5);
+
+/// A clock that stands still until it is moved.
+#[derive(Debug)]
+pub struct SteppedClock(AtomicI64);
+
+impl SteppedClock {
+    /// Moves the clock forward.
+    pub fn step(&self, by: Duration) {
+        let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
+        self.0.fetch_add(micros, Ordering::SeqCst);
+    }
+}
+
+impl Default for SteppedClock {
+    /// Some day in November 2026.
+    fn default() -> Self {
+        Self(AtomicI64::new(Timestamp::from_secs(1_795_249_800).as_micros()))
+    }
+}
+
+impl Clock for SteppedClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.load(Ordering::SeqCst))
+    }
+
+    fn uptime(&self) -> Duration {
+        self.now().since(Timestamp::default())
+    }
+}
+
+/// A store that was empty when the chapter began.
+pub struct Fixture {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// Its clock.
+    pub clock: Arc<SteppedClock>,
+    open_again: Box<dyn Fn() -> BoxFuture<'static, Arc<dyn Store>> + Send + Sync>,
+    ids: AtomicU64,
+    _holds: Box<dyn Any + Send + Sync>,
+}
+
+impl fmt::Debug for Fixture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fixture").field("clock", &self.clock).finish_non_exhaustive()
+    }
+}
+
+impl Fixture {
+    /// `open_again` opens the same database once more, as another process would; `holds` is kept until the end, such
+    /// as the folder that the database stands in.
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<SteppedClock>,
+        open_again: impl Fn() -> BoxFuture<'static, Arc<dyn Store>> + Send + Sync + 'static,
+        holds: impl Any + Send + Sync,
+    ) -> Self {
+        Self {
+            store,
+            clock,
+            open_again: Box::new(open_again),
+            ids: AtomicU64::new(1),
+            _holds: Box::new(holds),
+        }
+    }
+
+    /// The same database, opened by another process.
+    pub(super) async fn another_process(&self) -> Arc<dyn Store> {
+        (self.open_again)().await
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn next_id(&self) -> [u8; 16] {
+        u128::from(self.ids.fetch_add(1, Ordering::SeqCst)).to_be_bytes()
+    }
+
+    pub(super) fn attempt_id(&self) -> AttemptId {
+        AttemptId::from_bytes(self.next_id())
+    }
+
+    pub(super) fn operation_id(&self) -> OperationId {
+        OperationId::from_bytes(self.next_id())
+    }
+
+    pub(super) fn grant_id(&self) -> GrantId {
+        GrantId::from_bytes(self.next_id())
+    }
+
+    /// A token set that is told from others by its number.
+    pub(super) fn tokens(&self, number: u8) -> SealedTokens {
+        SealedTokens {
+            access: Some(vec![number, 1]),
+            refresh: Some(vec![number, 2]),
+            extras: None,
+            access_fingerprint: Some(access_print(number)),
+            refresh_fingerprint: Some(refresh_print(number)),
+            obtained_at: self.now(),
+            access_expires_at: Some(self.now() + Duration::from_hours(1)),
+            refresh_expires_at: None,
+        }
+    }
+
+    /// A connect of the name that puts in token set `number`.
+    pub(super) fn connect(&self, connection: &str, number: u8, generation: Generation) -> Connect {
+        Connect {
+            connection: name(connection),
+            provider: provider("strict"),
+            grant: self.grant_id(),
+            generation,
+            tokens: Some(self.tokens(number)),
+            single_use: true,
+            due_at: self.now() + Duration::from_mins(50),
+            attempt: self.attempt_id(),
+            node: node(1),
+            by: Some(operator()),
+        }
+    }
+
+    /// A connection that is there and live, with token set `number` in generation 1.
+    pub(super) async fn connected(&self, connection: &str, number: u8) -> Result<Connection, StoreError> {
+        self.store.connect(self.connect(connection, number, Generation(0))).await?;
+        self.find(connection).await
+    }
+
+    pub(super) async fn find(&self, connection: &str) -> Result<Connection, StoreError> {
+        Ok(self.store.find(&name(connection)).await?.expect("the chapter has connected it"))
+    }
+
+    pub(super) async fn attempt(&self, id: AttemptId) -> Result<Attempt, StoreError> {
+        Ok(self.store.find_attempt(id).await?.expect("the chapter has made this attempt"))
+    }
+
+    /// A claim that redeems what the row holds.
+    pub(super) fn claim(&self, row: &Connection) -> Claim {
+        Claim {
+            connection: row.name.clone(),
+            attempt: self.attempt_id(),
+            node: node(1),
+            trigger: Trigger::Automatic,
+            act: Act::Redeem,
+            generation: row.generation,
+            spends: row.tokens.as_ref().and_then(|tokens| tokens.refresh_fingerprint),
+            lease_ttl: LEASE,
+            through_cooldown: false,
+            recovers: None,
+        }
+    }
+
+    /// Makes a claim that must win.
+    pub(super) async fn won(&self, claim: Claim) -> Result<Claim, StoreError> {
+        let answer = self.store.claim(claim.clone()).await?;
+        assert!(matches!(answer, ClaimAnswer::Won { .. }), "{answer:?}");
+        Ok(claim)
+    }
+
+    /// The commit of what a claim brought.
+    pub(super) fn commit(&self, claim: &Claim, number: u8) -> Commit {
+        Commit {
+            connection: claim.connection.clone(),
+            attempt: claim.attempt,
+            generation: claim.generation,
+            replaces: claim.spends,
+            tokens: self.tokens(number),
+            due_at: Some(self.now() + Duration::from_mins(50)),
+            orphan: None,
+            message: None,
+        }
+    }
+}
+
+/// The failure of a claim.
+pub(super) fn failure(claim: &Claim, verdict: FailureEffect, code: &str) -> Fail {
+    Fail {
+        connection: claim.connection.clone(),
+        attempt: claim.attempt,
+        generation: claim.generation,
+        verdict,
+        code: code.to_owned(),
+        http_status: Some(400),
+        message: "The provider refused.".into(),
+        cooldown: COOLDOWN,
+        due_in: Some(Duration::from_secs(30)),
+        kept_reply: None,
+    }
+}
+
+pub(super) fn name(name: &str) -> ConnectionName {
+    name.parse().expect("the names of the story are valid")
+}
+
+pub(super) fn provider(name: &str) -> ProviderName {
+    name.parse().expect("the names of the story are valid")
+}
+
+/// Who orders what people order.
+pub(super) fn operator() -> Actor {
+    Actor::parse("service:operator").expect("it is a name")
+}
+
+pub(super) fn node(number: u8) -> NodeId {
+    NodeId::from_bytes([number; 16])
+}
+
+/// Names the access token of a token set.
+pub(super) fn access_print(number: u8) -> Fingerprint {
+    Fingerprint::from_bytes([number, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1])
+}
+
+/// Names the refresh token of a token set.
+pub(super) fn refresh_print(number: u8) -> Fingerprint {
+    Fingerprint::from_bytes([number, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2])
+}

@@ -1,0 +1,43 @@
+//! Putting a file in the place of another one: whole or not at all, durable before it returns.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use super::path_checks::{PRIVATE, beside, folder_of};
+
+/// Puts `text` in the place of what `path` holds, and answers the new file. Only one process may do so at a time.
+///
+/// The tx beside it always has the same name: what a process left that was killed is taken away by the next.
+pub(super) fn replace(path: &Path, text: &[u8]) -> io::Result<File> {
+    let tx = beside(path, ".new");
+    remove(&tx)?;
+    let written = write(&tx, text).and_then(|file| {
+        fs::rename(&tx, path)?;
+        Ok(file)
+    });
+    if written.is_err() {
+        // On a full disk every byte counts; the error that matters is the first one.
+        drop(remove(&tx));
+    }
+    let file = written?;
+    File::open(folder_of(path))?.sync_all()?;
+    Ok(file)
+}
+
+fn write(tx: &Path, text: &[u8]) -> io::Result<File> {
+    let mut file = OpenOptions::new().read(true).write(true).create_new(true).mode(PRIVATE).open(tx)?;
+    // The mode above is cut by the umask; this one is not.
+    file.set_permissions(Permissions::from_mode(PRIVATE))?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    Ok(file)
+}
+
+fn remove(tx: &Path) -> io::Result<()> {
+    match fs::remove_file(tx) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

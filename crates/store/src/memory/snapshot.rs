@@ -1,0 +1,125 @@
+//! All rows of one store.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jeton_core::id::{AttemptId, ConnectionName, ConsentId, GrantId, NodeId, OperationId};
+use jeton_core::keep::attempt::{Attempt, AttemptStatus};
+use jeton_core::keep::connection::{Connection, Revision};
+use jeton_core::keep::consent::{Consent, ConsentOutcome};
+use jeton_core::keep::ports::{Identity, LiveNode};
+use jeton_core::time::Timestamp;
+
+/// How many orders of operators are remembered of each connection, so that one that is given again is done once.
+const OPERATIONS: usize = 50;
+
+/// A connection, and the attempt that brought its token set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) connection: Connection,
+    pub(crate) origin: Option<AttemptId>,
+}
+
+/// A row of the refresh log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AttemptEntry {
+    pub(crate) attempt: Attempt,
+    /// The grant that it was made under.
+    pub(crate) grant: GrantId,
+    /// The sealed reply that could not be read.
+    pub(crate) kept_reply: Option<Vec<u8>>,
+}
+
+/// An order of an operator that was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Operation {
+    pub(crate) connection: ConnectionName,
+    pub(crate) act: String,
+    pub(crate) done_at: Timestamp,
+}
+
+/// A process, as its last sign of life left it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Node {
+    pub(crate) node: LiveNode,
+    pub(crate) live_until: Timestamp,
+}
+
+/// All rows of one store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The number of the last change of a connection.
+    pub(crate) revision: Revision,
+    pub(crate) identity: Option<Identity>,
+    pub(crate) settings: BTreeMap<String, Vec<u8>>,
+    pub(crate) connections: BTreeMap<ConnectionName, Row>,
+    pub(crate) attempts: BTreeMap<AttemptId, AttemptEntry>,
+    pub(crate) operations: BTreeMap<OperationId, Operation>,
+    pub(crate) consents: BTreeMap<ConsentId, Consent>,
+    pub(crate) nodes: BTreeMap<NodeId, Node>,
+    /// Whether anything was changed since this was last kept.
+    pub(crate) changed: bool,
+}
+
+impl Snapshot {
+    /// The connection of that name.
+    pub(crate) fn find(&self, name: &ConnectionName) -> Option<&Connection> {
+        self.connections.get(name).map(|row| &row.connection)
+    }
+
+    /// Forgets rows of the log of one connection beyond the newest `keep`, but none that somebody may still ask for.
+    pub(crate) fn forget_attempts(&mut self, name: &ConnectionName, keep: usize, now: Timestamp) {
+        let mut old: Vec<AttemptId> = self
+            .attempts
+            .values()
+            .rev()
+            .filter(|entry| entry.attempt.connection == *name)
+            .skip(keep)
+            .filter(|entry| entry.attempt.status_at(now) != AttemptStatus::Running)
+            .map(|entry| entry.attempt.id)
+            .collect();
+        if old.is_empty() {
+            return;
+        }
+        let needed = self.needed(name);
+        old.retain(|id| !needed.contains(id));
+        for id in old {
+            self.attempts.remove(&id);
+        }
+    }
+
+    /// The attempts that a connection hangs on: the open one with those that it was to recover, those whose replies are
+    /// kept as strays, the one that brought the token set, and those that exchanged codes.
+    fn needed(&self, name: &ConnectionName) -> BTreeSet<AttemptId> {
+        let mut needed = BTreeSet::new();
+        if let Some(Row { connection, origin }) = self.connections.get(name) {
+            let mut next = connection.open_attempt;
+            while let Some(open) = next.filter(|open| needed.insert(*open)) {
+                next = self.attempts.get(&open).and_then(|entry| entry.attempt.recovers);
+            }
+            needed.extend(connection.orphans.iter().map(|stray| stray.attempt));
+            needed.extend(*origin);
+        }
+        needed.extend(self.consents.values().filter(|consent| consent.connection == *name).filter_map(
+            |consent| match consent.ending {
+                Some(ConsentOutcome::Exchange(attempt)) => Some(attempt),
+                _ => None,
+            },
+        ));
+        needed
+    }
+
+    /// Forgets the oldest orders of one connection.
+    pub(crate) fn forget_operations(&mut self, name: &ConnectionName) {
+        let old: Vec<OperationId> = self
+            .operations
+            .iter()
+            .rev()
+            .filter(|(_, operation)| operation.connection == *name)
+            .skip(OPERATIONS)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in old {
+            self.operations.remove(&id);
+        }
+    }
+}

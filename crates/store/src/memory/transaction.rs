@@ -1,0 +1,180 @@
+//! A transaction over a snapshot, as the courses that all stores share see it.
+//!
+//! What it finds it finds at once, and nothing that it writes can fail: the courses learn what is wrong with a call
+//! before they write, so that a call that fails has changed nothing.
+
+use std::cell::{Ref, RefCell, RefMut};
+
+use jeton_core::audit::AuditRow;
+use jeton_core::id::{AttemptId, ConnectionName, GrantId, OperationId};
+use jeton_core::keep::attempt::{Attempt, AttemptStatus};
+use jeton_core::keep::connection::{Connection, Revision};
+use jeton_core::keep::ports::StoreError;
+use jeton_core::seal::Fingerprint;
+use jeton_core::time::Timestamp;
+
+use super::snapshot::{AttemptEntry, Operation, Row, Snapshot};
+use crate::rules::Closing;
+use crate::write_tx::WriteTx;
+
+/// A transaction over a snapshot.
+pub(crate) struct Transaction<'a> {
+    snapshot: RefCell<&'a mut Snapshot>,
+    now: Timestamp,
+    /// How many rows of the log are kept of each connection.
+    attempts: usize,
+}
+
+impl<'a> Transaction<'a> {
+    pub(super) fn new(snapshot: &'a mut Snapshot, now: Timestamp, attempts: usize) -> Self {
+        Self { snapshot: RefCell::new(snapshot), now, attempts }
+    }
+
+    /// The snapshot, to look at.
+    pub(super) fn snapshot(&self) -> Ref<'_, Snapshot> {
+        Ref::map(self.snapshot.borrow(), |snapshot| &**snapshot)
+    }
+
+    /// The snapshot, to change: it will be kept.
+    pub(super) fn change(&self) -> RefMut<'_, Snapshot> {
+        let mut snapshot = RefMut::map(self.snapshot.borrow_mut(), |snapshot| &mut **snapshot);
+        snapshot.changed = true;
+        snapshot
+    }
+}
+
+impl WriteTx for Transaction<'_> {
+    type Error = StoreError;
+
+    fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    fn find(&self, name: &ConnectionName) -> Result<Option<Connection>, StoreError> {
+        Ok(self.snapshot().find(name).cloned())
+    }
+
+    fn origin(&self, name: &ConnectionName) -> Result<Option<AttemptId>, StoreError> {
+        Ok(self.snapshot().connections.get(name).and_then(|row| row.origin))
+    }
+
+    fn save(
+        &self,
+        before: Option<&Connection>,
+        mut row: Connection,
+        attempt: Option<AttemptId>,
+    ) -> Result<(), StoreError> {
+        if before == Some(&row) {
+            return Ok(());
+        }
+        let mut snapshot = self.change();
+        snapshot.revision = Revision(snapshot.revision.0 + 1);
+        row.revision = snapshot.revision;
+        // A generation names one token set: either both change or neither does.
+        let same =
+            before.is_some_and(|before| before.generation == row.generation && before.tokens == row.tokens);
+        let origin =
+            if same { snapshot.connections.get(&row.name).and_then(|row| row.origin) } else { attempt };
+        let origin = origin.filter(|_| row.tokens.is_some());
+        snapshot.connections.insert(row.name.clone(), Row { connection: row, origin });
+        Ok(())
+    }
+
+    fn other_holder(
+        &self,
+        refresh: Fingerprint,
+        name: &ConnectionName,
+    ) -> Result<Option<ConnectionName>, StoreError> {
+        let holds = |row: &&Row| {
+            let tokens = row.connection.tokens.as_ref();
+            row.connection.name != *name
+                && tokens.is_some_and(|tokens| tokens.refresh_fingerprint == Some(refresh))
+        };
+        Ok(self.snapshot().connections.values().find(holds).map(|row| row.connection.name.clone()))
+    }
+
+    fn attempt(&self, id: AttemptId) -> Result<Option<(Attempt, GrantId)>, StoreError> {
+        Ok(self.snapshot().attempts.get(&id).map(|entry| (entry.attempt.clone(), entry.grant)))
+    }
+
+    fn write(&self, attempt: &Attempt, grant: GrantId) -> Result<(), StoreError> {
+        let mut snapshot = self.change();
+        if let Some(entry) = snapshot.attempts.get_mut(&attempt.id) {
+            entry.attempt = attempt.clone();
+            return Ok(());
+        }
+        snapshot
+            .attempts
+            .insert(attempt.id, AttemptEntry { attempt: attempt.clone(), grant, kept_reply: None });
+        snapshot.forget_attempts(&attempt.connection, self.attempts, self.now);
+        Ok(())
+    }
+
+    fn close(&self, closing: Closing) -> Result<(), StoreError> {
+        if let Some(entry) = self.change().attempts.get_mut(&closing.attempt) {
+            let attempt = &mut entry.attempt;
+            if matches!(attempt.status, AttemptStatus::Running | AttemptStatus::Interrupted) {
+                attempt.status = AttemptStatus::Interrupted;
+                attempt.completed_at.get_or_insert(self.now);
+                attempt.code.get_or_insert_with(|| closing.code.to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    fn spender(&self, refresh: Fingerprint) -> Result<Option<AttemptId>, StoreError> {
+        let spent = |entry: &&AttemptEntry| {
+            let may_have = [AttemptStatus::Running, AttemptStatus::Interrupted, AttemptStatus::Success];
+            entry.attempt.fingerprint == Some(refresh) && may_have.contains(&entry.attempt.status)
+        };
+        Ok(self.snapshot().attempts.values().rev().find(spent).map(|entry| entry.attempt.id))
+    }
+
+    fn keep_reply(
+        &self,
+        attempt: AttemptId,
+        _connection: &ConnectionName,
+        reply: &[u8],
+    ) -> Result<(), StoreError> {
+        if let Some(entry) = self.change().attempts.get_mut(&attempt) {
+            entry.kept_reply = Some(reply.to_vec());
+        }
+        Ok(())
+    }
+
+    fn drop_reply(&self, attempt: AttemptId) -> Result<(), StoreError> {
+        if let Some(entry) = self.change().attempts.get_mut(&attempt) {
+            entry.kept_reply = None;
+        }
+        Ok(())
+    }
+
+    fn drop_replies(&self, connection: &ConnectionName) -> Result<(), StoreError> {
+        let mut snapshot = self.change();
+        for entry in snapshot.attempts.values_mut().filter(|entry| entry.attempt.connection == *connection) {
+            entry.kept_reply = None;
+        }
+        Ok(())
+    }
+
+    fn record_operation(
+        &self,
+        operation: OperationId,
+        connection: &ConnectionName,
+        act: &'static str,
+    ) -> Result<bool, StoreError> {
+        if self.snapshot().operations.contains_key(&operation) {
+            return Ok(false);
+        }
+        let mut snapshot = self.change();
+        let done = Operation { connection: connection.clone(), act: act.to_owned(), done_at: self.now };
+        snapshot.operations.insert(operation, done);
+        snapshot.forget_operations(connection);
+        Ok(true)
+    }
+
+    /// A snapshot belongs to one program and has no port to read a record by: as of service tokens, it keeps none.
+    fn put_on_record(&self, _row: AuditRow) -> Result<(), StoreError> {
+        Ok(())
+    }
+}

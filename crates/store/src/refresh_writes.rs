@@ -1,0 +1,201 @@
+//! Claim, commit, fail, skip: the course of one refresh, each step one call inside a transaction.
+
+use jeton_core::id::{AttemptId, ConnectionName, GrantId};
+use jeton_core::keep::attempt::{Act, Attempt, AttemptStatus};
+use jeton_core::keep::claim::{self, Claim, ClaimAnswer};
+use jeton_core::keep::connection::{Connection, GrantState};
+use jeton_core::keep::ports::{Commit, CommitAnswer, Fail, FailureEffect, Skip, StoreError};
+use jeton_core::time::Timestamp;
+
+use crate::rules;
+use crate::write_tx::WriteTx;
+
+fn expiry(row: &Connection) -> Option<Timestamp> {
+    row.tokens.as_ref().and_then(|tokens| tokens.access_expires_at)
+}
+
+pub(crate) fn claim<T: WriteTx>(tx: &T, claim: &Claim) -> Result<ClaimAnswer, T::Error> {
+    let row = tx.find(&claim.connection)?;
+    let answer = claim::answer(row.as_ref(), claim, tx.now());
+    let (ClaimAnswer::Won { until }, Some(before)) = (answer, row) else { return Ok(answer) };
+    if before.lease.is_some_and(|lease| lease.attempt == claim.attempt) {
+        return Ok(answer);
+    }
+    if tx.attempt(claim.attempt)?.is_some() {
+        // It was claimed before and is over by now: an attempt is never opened twice.
+        return Ok(ClaimAnswer::Moved { generation: before.generation });
+    }
+    let mut row = before.clone();
+    if let Some(recovered) = rules::take_lease(&mut row, claim, until) {
+        tx.close(recovered)?;
+    }
+    let attempt = Attempt {
+        id: claim.attempt,
+        connection: row.name.clone(),
+        provider: row.provider.clone(),
+        trigger: claim.trigger,
+        act: claim.act,
+        status: AttemptStatus::Running,
+        node: claim.node,
+        generation: row.generation,
+        new_generation: None,
+        fingerprint: claim.spends,
+        recovers: claim.recovers,
+        started_at: tx.now(),
+        completed_at: None,
+        lease_until: Some(until),
+        code: None,
+        http_status: None,
+        message: None,
+        old_expires_at: expiry(&row),
+        new_expires_at: None,
+    };
+    tx.write(&attempt, row.grant)?;
+    tx.save(Some(&before), row, None)?;
+    Ok(answer)
+}
+
+/// The row and what the log has of the attempt. A store restored from a backup may lack the attempt.
+type Found = (Connection, Option<(Attempt, GrantId)>);
+
+fn look_up<T: WriteTx>(tx: &T, name: &ConnectionName, attempt: AttemptId) -> Result<Found, T::Error> {
+    let row = tx.find(name)?;
+    let row = row.ok_or_else(|| missing("connections", "name", name.to_string()))?;
+    Ok((row, tx.attempt(attempt)?))
+}
+
+fn missing(table: &'static str, column: &'static str, row: String) -> StoreError {
+    let what =
+        "is not there, though an attempt was made on it: was the database restored from a backup?".into();
+    StoreError::Inconsistent { table, column, row, what }
+}
+
+pub(crate) fn commit<T: WriteTx>(tx: &T, commit: &Commit) -> Result<CommitAnswer, T::Error> {
+    let (before, found) = look_up(tx, &commit.connection, commit.attempt)?;
+    if let Some(answer) = answered(tx, &before, found.as_ref(), commit)? {
+        return Ok(answer);
+    }
+    // An attempt that the log lacks has a grant of its own, so that its reply is kept and never used for another's.
+    let grant = found.as_ref().map_or(GrantId::from_bytes(*commit.attempt.as_bytes()), |(_, grant)| *grant);
+    let mut attempt = found.map(|(attempt, _)| attempt);
+    let mut row = before.clone();
+    let answer = if rules::is_as_claimed(&row, commit) {
+        let trigger = attempt.as_ref().map(|attempt| attempt.trigger);
+        if let Some(closing) = rules::commit(&mut row, commit.clone(), trigger) {
+            tx.close(closing)?;
+        }
+        if let Some(attempt) = &mut attempt {
+            attempt.status = AttemptStatus::Success;
+            attempt.new_generation = Some(row.generation);
+            attempt.new_expires_at = expiry(&row);
+            attempt.code = None;
+        }
+        CommitAnswer::Committed { generation: row.generation }
+    } else {
+        rules::keep_stray(&mut row, commit.clone(), grant);
+        if let Some(attempt) = &mut attempt {
+            let (status, code) = rules::late_status(attempt.act, commit.orphan.is_some());
+            attempt.status = status;
+            attempt.code = Some(code.to_owned());
+        }
+        CommitAnswer::Orphaned { generation: row.generation }
+    };
+    if let Some(mut attempt) = attempt {
+        attempt.completed_at = Some(tx.now());
+        attempt.message.clone_from(&commit.message);
+        tx.write(&attempt, grant)?;
+        tx.drop_reply(attempt.id)?;
+    }
+    tx.save(Some(&before), row, Some(commit.attempt))?;
+    Ok(answer)
+}
+
+/// The first answer, when this commit was done before.
+fn answered<T: WriteTx>(
+    tx: &T,
+    row: &Connection,
+    found: Option<&(Attempt, GrantId)>,
+    commit: &Commit,
+) -> Result<Option<CommitAnswer>, T::Error> {
+    let generation = row.generation;
+    let (status, brought) =
+        found.map_or((None, None), |(attempt, _)| (Some(attempt.status), attempt.new_generation));
+    Ok(match (status, brought) {
+        (Some(AttemptStatus::Success), Some(generation)) => Some(CommitAnswer::Committed { generation }),
+        (Some(AttemptStatus::Success), None) => Some(CommitAnswer::Orphaned { generation }),
+        (None, _) if tx.origin(&row.name)? == Some(commit.attempt) => {
+            Some(CommitAnswer::Committed { generation })
+        }
+        _ => None,
+    })
+}
+
+pub(crate) fn fail<T: WriteTx>(tx: &T, fail: &Fail) -> Result<(), T::Error> {
+    let (before, found) = look_up(tx, &fail.connection, fail.attempt)?;
+    let (mut attempt, grant) = found.ok_or_else(|| missing("attempts", "id", fail.attempt.to_string()))?;
+    if !matches!(attempt.status, AttemptStatus::Running | AttemptStatus::Interrupted) {
+        // Its outcome is on record: this is the same order again, or a failure that a later success has overtaken.
+        return Ok(());
+    }
+    let mut row = before.clone();
+    if rules::failure_counts(&row, fail) {
+        let reopens = rules::still_unknown(attempt.recovers, |id| -> Result<_, T::Error> {
+            Ok(tx.attempt(id)?.map(|(attempt, _)| (attempt.status, attempt.recovers)))
+        })?;
+        rules::fail(&mut row, fail, reopens, attempt.trigger, tx.now());
+    } else if fail.verdict != FailureEffect::Unknown {
+        rules::give_back(&mut row, fail.attempt);
+    }
+    attempt.status = rules::failed_status(fail.verdict);
+    attempt.completed_at = attempt.completed_at.or(Some(tx.now()));
+    attempt.code = Some(fail.code.clone());
+    attempt.http_status = fail.http_status;
+    attempt.message = Some(fail.message.clone());
+    tx.write(&attempt, grant)?;
+    match &fail.kept_reply {
+        Some(reply) => tx.keep_reply(attempt.id, &row.name, reply)?,
+        None if fail.verdict != FailureEffect::Unknown => {
+            tx.drop_reply(attempt.id)?;
+        }
+        None => {}
+    }
+    let origin = tx.origin(&row.name)?;
+    tx.save(Some(&before), row, origin)
+}
+
+pub(crate) fn skip<T: WriteTx>(tx: &T, skip: &Skip) -> Result<(), T::Error> {
+    let Some(before) = tx.find(&skip.connection)? else { return Ok(()) };
+    if before.generation != skip.generation || tx.attempt(skip.attempt)?.is_some() {
+        return Ok(());
+    }
+    let attempt = Attempt {
+        id: skip.attempt,
+        connection: before.name.clone(),
+        provider: before.provider.clone(),
+        trigger: skip.trigger,
+        act: Act::Visit,
+        status: AttemptStatus::Skipped,
+        node: skip.node,
+        generation: before.generation,
+        new_generation: None,
+        fingerprint: None,
+        recovers: None,
+        started_at: tx.now(),
+        completed_at: Some(tx.now()),
+        lease_until: None,
+        code: None,
+        http_status: None,
+        message: Some(skip.message.clone()),
+        old_expires_at: expiry(&before),
+        new_expires_at: None,
+    };
+    tx.write(&attempt, before.grant)?;
+    if before.state == GrantState::Dead || before.open_attempt.is_some() {
+        // It died meanwhile, and nothing makes it due again but a new grant; or an attempt began, which must be found
+        // when its lease lapses.
+        return Ok(());
+    }
+    let mut row = before.clone();
+    row.due_at = Some(skip.due_at);
+    tx.save(Some(&before), row, None)
+}
