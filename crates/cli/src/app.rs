@@ -14,6 +14,7 @@ use jeton_store::{PostgresStore, ServerStore, SqliteOptions, SqliteStore};
 use crate::command_error::CommandError;
 use crate::error_code::ErrorCode;
 use crate::settings::{Settings, StoreSettings};
+use crate::stop_signals::{StopSignals, stopped_by};
 
 /// The clock and the random numbers of the operating system.
 #[derive(Clone)]
@@ -52,6 +53,24 @@ impl App {
         let vault =
             Vault::open(ports, installation, settings.definitions, settings.keeper, clock, entropy).await?;
         Ok(Self { store, vault, host, storage })
+    }
+}
+
+/// Opens an [`App`], runs `act` with it, and lets refreshes under way finish, also after a signal. A second signal ends the
+/// wait; what was sent is in the refresh log.
+pub(crate) async fn with_app(
+    settings: Settings,
+    act: impl AsyncFnOnce(&App) -> Result<(), CommandError>,
+) -> Result<(), CommandError> {
+    let mut signals = StopSignals::listen()?;
+    let app = App::open(settings, HostEnv::system()).await?;
+    let result = tokio::select! {
+        result = act(&app) => result,
+        signal = signals.next() => Err(stopped_by(signal)),
+    };
+    tokio::select! {
+        () = app.vault.drain() => result,
+        signal = signals.next() => result.and(Err(stopped_by(signal))),
     }
 }
 

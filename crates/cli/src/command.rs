@@ -1,78 +1,145 @@
-//! What each command does: one file a command.
+//! The command line, and which file of `command/` runs each command.
 
 pub(crate) mod adopt;
 pub(crate) mod audit;
 pub(crate) mod config;
 pub(crate) mod connect;
 pub(crate) mod demo;
-pub(crate) mod disconnect;
 pub(crate) mod docs;
 pub(crate) mod doctor;
 mod import;
 pub(crate) mod init;
 pub(crate) mod logs;
 pub(crate) mod migrate;
-pub(crate) mod pause;
+pub(crate) mod operate;
 pub(crate) mod provider;
 pub(crate) mod refresh;
-pub(crate) mod resume;
 pub(crate) mod serve;
 pub(crate) mod service_token;
 pub(crate) mod status;
 pub(crate) mod token;
 
+use std::path::PathBuf;
 use std::thread;
 
+use clap::{CommandFactory as _, Parser, Subcommand};
 use jeton_core::keep::ports::OperatorCommand;
-use serde_json::json;
 
-use crate::actor;
-use crate::app::{App, HostEnv};
-use crate::arguments::Command;
 use crate::command_error::CommandError;
 use crate::error_code::ErrorCode;
 use crate::output::Output;
 use crate::settings::{self, LoadedSettings, SettingSources, Settings};
-use crate::stop_signals::StopSignals;
 use crate::telemetry::{self, Level};
 
-/// Runs one command to its end.
-pub(crate) async fn run(
-    command: Command,
-    sources: &SettingSources,
-    output: Output,
-) -> Result<(), CommandError> {
-    let is_server = command.is_server();
-    let load = || settings::load(sources);
-    match command {
-        Command::Docs(docs) => docs.run(),
-        Command::Config(config) => config.run(&load(), &sources.environment, output),
-        Command::Provider(provider) => provider.run(&load(), output).await,
-        Command::Init(init) => init.run(sources, output).await,
-        Command::Doctor(doctor) => doctor.run(load(), output).await,
-        Command::Demo(demo) => demo.run(sources, output).await,
-        Command::Serve(serve) => serve.run(ready(load(), is_server)?, output).await,
-        Command::Connect(connect) => {
-            connect.run(ready(load(), is_server)?, &sources.environment, output).await
+/// Keeps the OAuth tokens of your programs alive
+#[derive(Debug, Parser)]
+#[command(
+    name = "jeton",
+    version,
+    about,
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong use."
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: GlobalFlags,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct GlobalFlags {
+    /// The settings file [default: jeton.toml in the working directory, if it exists]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Answer in JSON; errors are problem documents (RFC 9457) on standard error
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Set a setting for this run, such as keeper.lease=60s; may be given several times
+    #[arg(long, global = true, value_name = "SETTING=VALUE", value_parser = setting)]
+    pub(crate) set: Vec<(String, String)>,
+}
+
+fn setting(text: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = text.split_once('=').ok_or("write SETTING=VALUE, such as keeper.lease=60s")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Init(init::InitArgs),
+    Demo(demo::DemoArgs),
+    Serve(serve::ServeArgs),
+    Connect(connect::ConnectArgs),
+    /// Delete the tokens of a connection; its definition and its log stay
+    Disconnect(operate::OperateArgs),
+    /// Stop refreshing a connection until it is resumed; its current token is still served
+    Pause(operate::OperateArgs),
+    /// Refresh a paused connection again
+    Resume(operate::OperateArgs),
+    Token(token::TokenArgs),
+    Refresh(refresh::RefreshArgs),
+    Status(status::StatusArgs),
+    Logs(logs::LogsArgs),
+    Audit(audit::AuditArgs),
+    #[command(subcommand)]
+    ServiceToken(service_token::ServiceTokenCommand),
+    #[command(subcommand)]
+    Provider(provider::ProviderCommand),
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    Migrate(migrate::MigrateArgs),
+    Adopt(adopt::AdoptArgs),
+    Doctor(doctor::DoctorArgs),
+    #[command(subcommand, hide = true)]
+    Docs(docs::DocsCommand),
+}
+
+impl Command {
+    /// The flag of this command that is a setting: the flag, the setting, its text.
+    pub(crate) fn setting_flag(&self) -> Option<(&'static str, String, String)> {
+        match self {
+            Self::Serve(serve) => serve.setting_flag(),
+            _ => None,
         }
-        Command::Disconnect(disconnect) => disconnect.run(ready(load(), is_server)?, output).await,
-        Command::Pause(pause) => pause.run(ready(load(), is_server)?, output).await,
-        Command::Resume(resume) => resume.run(ready(load(), is_server)?, output).await,
-        Command::Token(token) => token.run(ready(load(), is_server)?, output).await,
-        Command::Refresh(refresh) => refresh.run(ready(load(), is_server)?, output).await,
-        Command::Status(status) => status.run(ready(load(), is_server)?, output).await,
-        Command::Logs(logs) => logs.run(ready(load(), is_server)?, output).await,
-        Command::Audit(audit) => audit.run(&ready(load(), is_server)?, output).await,
-        Command::Migrate(migrate) => migrate.run(&ready(load(), is_server)?, output).await,
-        Command::ServiceToken(token) => token.run(&ready(load(), is_server)?, output).await,
-        Command::Adopt(adopt) => adopt.run(&ready(load(), is_server)?, output).await,
+    }
+
+    pub(crate) async fn run(self, sources: &SettingSources, output: Output) -> Result<(), CommandError> {
+        let is_server = matches!(self, Self::Serve(_));
+        let load = || settings::load(sources);
+        let ready = || start_logging(load(), is_server);
+        match self {
+            Self::Docs(docs) => docs.run(Arguments::command()),
+            Self::Config(config) => config.run(&load(), &sources.environment, output),
+            Self::Provider(provider) => provider.run(&load(), output).await,
+            Self::Init(init) => init.run(sources, output).await,
+            Self::Doctor(doctor) => doctor.run(load(), output).await,
+            Self::Demo(demo) => demo.run(sources, output).await,
+            Self::Serve(serve) => serve.run(ready()?, output).await,
+            Self::Connect(connect) => connect.run(ready()?, &sources.environment, output).await,
+            Self::Disconnect(args) => args.run(OperatorCommand::Disconnect, ready()?, output).await,
+            Self::Pause(args) => args.run(OperatorCommand::Pause, ready()?, output).await,
+            Self::Resume(args) => args.run(OperatorCommand::Resume, ready()?, output).await,
+            Self::Token(token) => token.run(ready()?, output).await,
+            Self::Refresh(refresh) => refresh.run(ready()?, output).await,
+            Self::Status(status) => status.run(ready()?, output).await,
+            Self::Logs(logs) => logs.run(ready()?, output).await,
+            Self::Audit(audit) => audit.run(&ready()?, output).await,
+            Self::Migrate(migrate) => migrate.run(&ready()?, output).await,
+            Self::ServiceToken(token) => token.run(&ready()?, output).await,
+            Self::Adopt(adopt) => adopt.run(&ready()?, output).await,
+        }
     }
 }
 
-/// The settings, once all of them are right; log lines are written from here on.
-fn ready(loaded: LoadedSettings, is_server: bool) -> Result<Settings, CommandError> {
+/// The settings, if they are right. Log lines are written from here on.
+fn start_logging(loaded: LoadedSettings, is_server: bool) -> Result<Settings, CommandError> {
     let LoadedSettings { settings, values, warnings, .. } = loaded;
-    // What was written is of no more use. With very many values that takes a moment, and nobody waits for it.
+    // Freeing very many values takes a moment, and nothing waits for it.
     thread::spawn(move || drop(values));
     let settings = settings?;
     let level = if is_server || settings.level_is_explicit { &settings.level } else { &Level::ERRORS };
@@ -87,47 +154,12 @@ fn ready(loaded: LoadedSettings, is_server: bool) -> Result<Settings, CommandErr
     Ok(settings)
 }
 
-/// Opens the app, does `act` in it, and leaves in order: a refresh under way goes to its end, also when the person at
-/// the terminal does not want to wait for it. A second signal ends the process at once; what it did is on record.
-async fn with_app(
-    settings: Settings,
-    act: impl AsyncFnOnce(&App) -> Result<(), CommandError>,
-) -> Result<(), CommandError> {
-    let mut stop_signals = listen()?;
-    let app = App::open(settings, HostEnv::system()).await?;
-    let ended = tokio::select! {
-        ended = act(&app) => ended,
-        signal = stop_signals.next() => Err(stopped(signal)),
-    };
-    tokio::select! {
-        () = app.vault.drain() => ended,
-        signal = stop_signals.next() => ended.and(Err(stopped(signal))),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Arguments::command().debug_assert();
     }
-}
-
-fn listen() -> Result<StopSignals, CommandError> {
-    StopSignals::listen().map_err(|error| {
-        CommandError::new(ErrorCode::SystemRefused, format!("signals cannot be heard: {error}"))
-    })
-}
-
-fn stopped(signal: &str) -> CommandError {
-    let text = format!("stopped by {signal}; `jeton logs` says what became of refreshes that were under way");
-    CommandError::new(ErrorCode::Stopped, text)
-}
-
-/// Pauses, resumes or disconnects, and says so.
-async fn administer(
-    settings: Settings,
-    output: Output,
-    name: String,
-    act: OperatorCommand,
-    (result, said): (&str, &str),
-) -> Result<(), CommandError> {
-    with_app(settings, async |app| {
-        app.vault.administer(&name, act, &actor::current()).await?;
-        let text = format!("`{name}` is {result}: {said}");
-        Ok(output.print(&text, &json!({ "connection": name, "result": result }))?)
-    })
-    .await
 }

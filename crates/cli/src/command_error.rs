@@ -59,7 +59,7 @@ impl CommandError {
     }
 
     /// Whether nothing is left to say.
-    pub(crate) fn is_said(&self) -> bool {
+    pub(crate) fn is_reported(&self) -> bool {
         self.sentences.is_empty()
     }
 

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::import;
 use crate::actor;
+use crate::app::with_app;
 use crate::command_error::CommandError;
 use crate::env_vars::EnvVars;
 use crate::output::{self, Output};
@@ -63,7 +64,7 @@ impl ConnectArgs {
             }
             None => Grant::default(),
         };
-        super::with_app(settings, async |app| {
+        with_app(settings, async |app| {
             if !takes_over && app.vault.asks_for_consent(&name)? {
                 let asked = if self.code {
                     paste::consent(&app.vault, &name).await?

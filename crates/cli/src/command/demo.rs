@@ -46,6 +46,7 @@ use crate::error_code::ErrorCode;
 use crate::output::Output;
 use crate::settings::SettingSources;
 use crate::stop_signals::StopSignals;
+use crate::stop_signals::stopped_by;
 
 /// How often the table is drawn.
 const TICK: Duration = Duration::from_millis(250);
@@ -135,7 +136,7 @@ impl DemoArgs {
         // However it ends: what is under way goes to its end, unless a second signal says that nobody waits for that.
         let result = tokio::select! {
             result = run.drain() => result,
-            signal = signals.stop.next() => Err(super::stopped(signal)),
+            signal = signals.stop.next() => Err(stopped_by(signal)),
         };
         ran?;
         let result = result?;
@@ -166,7 +167,7 @@ impl Signals {
             })
         };
         Ok(Self {
-            stop: super::listen()?,
+            stop: StopSignals::listen()?,
             hangup: listen(SignalKind::hangup())?,
             resized: listen(SignalKind::window_change())?,
         })

@@ -1,10 +1,14 @@
-//! `jeton docs`: the reference pages that are made from the program itself.
+//! `jeton docs`: reference pages from what the program itself reads. `cargo run -- docs settings >
+//! docs/reference/settings.md` writes one.
+
+mod command_line;
+mod providers;
+mod settings;
 
 use clap::Subcommand;
 
 use crate::command_error::CommandError;
 use crate::output::Output;
-use crate::reference;
 
 /// Print a reference page
 #[derive(Debug, Subcommand)]
@@ -20,11 +24,12 @@ pub(crate) enum DocsCommand {
 }
 
 impl DocsCommand {
-    pub(crate) fn run(self) -> Result<(), CommandError> {
+    /// Prints the page; `command_line` is the one of the program.
+    pub(crate) fn run(self, command_line: clap::Command) -> Result<(), CommandError> {
         let page = match self {
-            Self::Settings => reference::settings::page(),
-            Self::CommandLine => reference::command_line::page(),
-            Self::Providers => reference::providers::page(),
+            Self::Settings => settings::page(),
+            Self::CommandLine => command_line::page(command_line),
+            Self::Providers => providers::page(),
             Self::Openapi => jeton_server::openapi().to_owned(),
         };
         Ok(Output::print_text(&page)?)

@@ -9,6 +9,7 @@ use jeton_keeper::{Refreshed, Status, TokenError, Vault};
 use serde_json::{Value, json};
 
 use super::status::all;
+use crate::app::with_app;
 use crate::command_error::CommandError;
 use crate::error_code::ErrorCode;
 use crate::output::{Output, Table};
@@ -55,7 +56,7 @@ enum Ending {
 
 impl RefreshArgs {
     pub(crate) async fn run(self, settings: Settings, output: Output) -> Result<(), CommandError> {
-        super::with_app(settings, async |app| {
+        with_app(settings, async |app| {
             let names = self.names(&app.vault).await?;
             let trigger = if self.force { Trigger::Forced } else { Trigger::Manual };
             let one = async |name: String| {

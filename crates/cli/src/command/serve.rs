@@ -19,6 +19,7 @@ use crate::error_code::ErrorCode;
 use crate::output::Output;
 use crate::settings::Settings;
 use crate::stop_signals::StopSignals;
+use crate::stop_signals::stopped_by;
 
 /// Under which name the store keeps the hash of a key that was made here.
 const API_KEY_HASH: &str = "api_key_hash";
@@ -36,12 +37,12 @@ pub(crate) struct ServeArgs {
 
 impl ServeArgs {
     /// The flag that is a setting.
-    pub(crate) fn setting(&self) -> Option<(&'static str, String, String)> {
+    pub(crate) fn setting_flag(&self) -> Option<(&'static str, String, String)> {
         self.listen.as_ref().map(|address| ("--listen", "server.listen".to_owned(), address.clone()))
     }
 
     pub(crate) async fn run(self, settings: Settings, output: Output) -> Result<(), CommandError> {
-        let mut stop_signals = super::listen()?;
+        let mut stop_signals = StopSignals::listen()?;
         let address = settings.listen;
         let (access, imports) = (settings.access.clone(), settings.imports.clone());
         let (aliases, call_limits) = (settings.aliases.clone(), settings.gateway.clone());
@@ -110,7 +111,7 @@ async fn serve(
                 CommandError::new(ErrorCode::ListeningFailed, text)
             })
         }
-        signal = watching => Err(super::stopped(signal)),
+        signal = watching => Err(stopped_by(signal)),
     }
 }
 

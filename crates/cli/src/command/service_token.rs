@@ -246,13 +246,14 @@ fn hash(output: Output) -> Result<(), CommandError> {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
+    use clap::Subcommand as _;
 
-    use crate::arguments::Arguments;
+    use super::*;
 
     fn refused(arguments: &[&str]) -> String {
-        let words = ["jeton", "service-token"].iter().chain(arguments);
-        Arguments::try_parse_from(words).unwrap_err().to_string()
+        let command = ServiceTokenCommand::augment_subcommands(clap::Command::new("service-token"));
+        let words = ["service-token"].iter().chain(arguments);
+        command.try_get_matches_from(words).unwrap_err().to_string()
     }
 
     #[test]

@@ -5,6 +5,7 @@ use jeton_core::keep::provider::DurationText;
 use jeton_keeper::{Token as Given, TokenRequest};
 use serde_json::{Value, json};
 
+use crate::app::with_app;
 use crate::command_error::CommandError;
 use crate::output::{self, Output};
 use crate::settings::Settings;
@@ -37,7 +38,7 @@ impl TokenArgs {
     pub(crate) async fn run(self, settings: Settings, output: Output) -> Result<(), CommandError> {
         let form = self.format.unwrap_or(if output.json { Form::Json } else { Form::Raw });
         let request = TokenRequest { min_ttl: self.min_ttl.map(|text| text.0), wait: None };
-        super::with_app(settings, async |app| {
+        with_app(settings, async |app| {
             let token = app.vault.token(&self.name, request).await?;
             if let (Some(warning), false) = (&token.warning, form == Form::Json) {
                 output::print_note(&format!("warning: {warning}"))?;

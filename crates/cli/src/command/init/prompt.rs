@@ -58,7 +58,7 @@ pub(super) async fn complete(
     provider: Arc<Provider>,
     answers: Answers,
 ) -> Result<(Answers, Definition), CommandError> {
-    let mut stop_signals = StopSignals::listen().map_err(|error| broken(&error))?;
+    let mut stop_signals = StopSignals::listen()?;
     let asking = terminal.clone();
     tokio::select! {
         answered = spawn_blocking(move || ask_all(&asking, &provider, answers)) => {

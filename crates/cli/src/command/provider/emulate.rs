@@ -18,6 +18,7 @@ use crate::command_error::CommandError;
 use crate::error_code::ErrorCode;
 use crate::output::Output;
 use crate::settings::{self, LoadedSettings};
+use crate::stop_signals::StopSignals;
 
 /// How often the requests that came in are looked for.
 const LOOK: Duration = Duration::from_millis(100);
@@ -57,7 +58,7 @@ fn pair(text: &str) -> Result<(String, String), &'static str> {
 
 impl Emulate {
     pub(super) async fn run(self, loaded: &LoadedSettings, output: Output) -> Result<(), CommandError> {
-        let mut stop_signals = crate::command::listen()?;
+        let mut stop_signals = StopSignals::listen()?;
         let provider = super::one(&loaded.catalogue, &self.provider)?;
         let setup = self.setup(&provider, loaded);
         let definition = provider.define(setup.clone()).map_err(|error| {

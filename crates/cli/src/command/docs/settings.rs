@@ -43,7 +43,7 @@ enum DocItem<'a> {
 }
 
 /// The whole page.
-pub(crate) fn page() -> String {
+pub(super) fn page() -> String {
     let mut page = HEAD.to_owned();
     let mut section = "";
     let mut in_table = false;

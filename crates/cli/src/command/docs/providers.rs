@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use jeton_core::keep::provider::{Catalogue, Confidence, OldAccess, Provider, Rotation, Step, Var};
 
 /// The page as Markdown.
-pub(crate) fn page() -> String {
+pub(super) fn page() -> String {
     let mut page = "# Providers\n\n<!-- Made from providers/*.toml by `jeton docs providers`; change it there. -->\n\n\
         What is built in. `jeton provider show NAME` says the same; [provider-format.md](provider-format.md) describes \
         the files. What nobody has confirmed from the vendor's own pages is listed as unverified.\n"

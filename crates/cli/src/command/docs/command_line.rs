@@ -1,8 +1,7 @@
 //! `docs/reference/command-line.md`, from the arguments as they are parsed.
 
-use clap::{Arg, Command, CommandFactory as _};
+use clap::{Arg, Command};
 
-use crate::arguments::Arguments;
 use crate::error_code::ErrorCode;
 
 const HEAD: &str = "# Command line\n\n<!-- Made by `jeton docs command-line`; change it in crates/cli/src. -->\n\n\
@@ -16,8 +15,7 @@ const ERRORS: &str = "\n## Errors\n\nCodes that the command line finds by itself
     [docs/errors](../errors/README.md).\n\n| code | meaning | what to do |\n| --- | --- | --- |\n";
 
 /// The whole page.
-pub(crate) fn page() -> String {
-    let mut root = Arguments::command();
+pub(super) fn page(mut root: Command) -> String {
     root.build();
     let global: Vec<&Arg> = root.get_arguments().filter(|arg| arg.is_global_set()).collect();
     let mut page = format!("{HEAD}## Everywhere\n\n{}", table(global.into_iter()));
