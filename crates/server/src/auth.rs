@@ -1,4 +1,4 @@
-//! Who may come in, and through which state.
+//! Who may call what: the caller's service token, and the scope that a route requires.
 
 use std::sync::Arc;
 
@@ -8,37 +8,38 @@ use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use jeton_core::access::Need;
+use jeton_core::audit::Actor;
+use jeton_core::id::ConnectionName;
 use jeton_issuer::Caller;
 use jeton_keeper::{TokenError, Vault};
 
-use crate::error::RequestError;
-use crate::response::ApiError;
-use crate::router::AppState;
+use crate::error::{ApiError, RequestError};
+use crate::state::AppState;
 
-/// What the state of one group ask for.
+/// The scope that a route requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RequiredScope {
-    /// The scope `read`.
+    /// `read`.
     Read,
-    /// The scope `token:NAME` for the connection that the URL names.
+    /// `token:NAME`, for the connection in the URL.
     Token,
-    /// The scope `admin`.
+    /// `admin`.
     Admin,
 }
 
-/// Lets a request through whose sender has the scope that the door required for. The door finds the [`Caller`] among the extensions
-/// of the request, and the access log among those of the answer.
+/// Lets a request through whose caller has the scope. Its [`Caller`] becomes an extension of the request, for the handler,
+/// and of the response, for the access log.
 pub(crate) async fn require_scope(
-    State((state, required)): State<(Arc<AppState>, RequiredScope)>,
+    State((app, required)): State<(Arc<AppState>, RequiredScope)>,
     request: Request,
     next: Next,
 ) -> Response {
     let (mut parts, body) = request.into_parts();
-    let caller = match state.access.admit(&parts.headers).await {
+    let caller = match app.access.admit(&parts.headers).await {
         Ok(caller) => caller,
         Err(error) => return ApiError::from(error).into_response(),
     };
-    let mut response = match check_scope(&state.vault, &caller, required, &mut parts).await {
+    let mut response = match check_scope(&app.vault, &caller, required, &mut parts).await {
         Ok(()) => {
             parts.extensions.insert(caller.clone());
             next.run(Request::from_parts(parts, body)).await
@@ -59,13 +60,13 @@ async fn check_scope(
         RequiredScope::Read => Ok(caller.require(&Need::Read)?),
         RequiredScope::Admin => Ok(caller.require(&Need::Admin)?),
         RequiredScope::Token => {
-            let Path(name) =
-                Path::<String>::from_request_parts(parts, &()).await.map_err(|_| RequestError::UnknownUrl)?;
+            let path = Path::<String>::from_request_parts(parts, &()).await;
+            let Path(name) = path.map_err(|_| RequestError::UnknownUrl)?;
             let Err(insufficient) = caller.require(&Need::Token(&name)) else { return Ok(()) };
-            let defined = vault.names().iter().any(|defined| defined.as_str() == name);
+            let is_defined = vault.names().iter().any(|defined| defined.as_str() == name);
             let unknown =
                 || TokenError::UnknownConnection { name: name.chars().take(64).collect(), near: Vec::new() };
-            Err(if defined {
+            Err(if is_defined {
                 insufficient.into()
             } else {
                 limit_suggestions(vault, caller, unknown()).into()
@@ -74,21 +75,26 @@ async fn check_scope(
     }
 }
 
-/// The error as this caller may see it: of unknown names only those are suggested that it may be told of.
+/// The error as this caller may see it: only connections that it may see are suggested for an unknown name.
 pub(crate) fn limit_suggestions(vault: &Vault, caller: &Caller, error: TokenError) -> TokenError {
     match error {
         TokenError::UnknownConnection { name, .. } => {
             let names = vault.names();
-            let near = caller.near(&name, names.iter().map(jeton_core::id::ConnectionName::as_str));
+            let near = caller.near(&name, names.iter().map(ConnectionName::as_str));
             TokenError::UnknownConnection { name, near }
         }
         other => other,
     }
 }
 
-/// Whether the sender of these headers may see what there is, for a door that has another proof besides.
-pub(crate) async fn require_read(state: &AppState, headers: &HeaderMap) -> Result<Caller, ApiError> {
-    let caller = state.access.admit(headers).await?;
+/// Who acts in the name of this caller, for the audit log.
+pub(crate) fn actor(caller: &Caller) -> Actor {
+    Actor::Service(caller.service().clone())
+}
+
+/// Checks the scope `read`, for a handler that accepts a ticket instead.
+pub(crate) async fn require_read(app: &AppState, headers: &HeaderMap) -> Result<Caller, ApiError> {
+    let caller = app.access.admit(headers).await?;
     caller.require(&Need::Read)?;
     Ok(caller)
 }

@@ -1,84 +1,139 @@
-//! What the state themselves refuse, before the keeper is asked.
+//! How an error becomes an HTTP response: problem details (RFC 9457).
 
 use std::time::Duration;
 
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use jeton_core::problem::Problem;
+use jeton_issuer::{AccessError, OrderError};
+use jeton_keeper::TokenError;
+use serde_json::Value;
 
-use crate::response::ApiError;
+/// An error response, with `Retry-After` where waiting helps.
+#[derive(Debug)]
+pub(crate) struct ApiError(Box<Problem>);
 
-/// A request that does not reach the keeper. No text repeats what the caller sent: it may be a token in a wrong place.
+impl ApiError {
+    /// The same error with another status, for callers that understand only a few.
+    pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
+        self.0.status = status.as_u16();
+        self
+    }
+}
+
+impl From<RequestError> for ApiError {
+    fn from(error: RequestError) -> Self {
+        Self(Box::new(error.problem()))
+    }
+}
+
+impl From<TokenError> for ApiError {
+    fn from(error: TokenError) -> Self {
+        Self(Box::new(error.problem()))
+    }
+}
+
+impl From<AccessError> for ApiError {
+    fn from(error: AccessError) -> Self {
+        Self(Box::new(error.problem()))
+    }
+}
+
+impl From<OrderError> for ApiError {
+    fn from(error: OrderError) -> Self {
+        Self(Box::new(error.problem()))
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let problem = self.0;
+        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let retry_after = problem.members.get("retry_after").and_then(Value::as_u64);
+        let mut response = (status, Json(problem)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+/// A request that the server rejects by itself. No text repeats what the caller sent, which may be a misplaced token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RequestError {
-    #[error("the query cannot be read: {0}")]
+    #[error("invalid query: {0}")]
     Query(&'static str),
-    #[error("the body is not JSON: it breaks off or goes wrong at line {line}, column {column}")]
+    #[error("invalid JSON at line {line}, column {column}")]
     NotJson { line: usize, column: usize },
-    #[error("the body did not arrive whole; send it again")]
+    #[error("the body did not arrive completely; send it again")]
     IncompleteBody,
-    #[error("the body does not fit this door, which takes {0}")]
+    #[error("unexpected body: this URL takes {0}")]
     InvalidBody(&'static str),
-    #[error("the body is not marked as JSON; send it with `Content-Type: application/json`")]
+    #[error("the body is not declared as JSON; send `Content-Type: application/json`")]
     NotJsonContentType,
-    #[error("the body is larger than the {limit} bytes that this door takes")]
+    #[error("the body is larger than {limit} bytes, the most that this URL takes")]
     BodyTooLarge { limit: usize },
-    #[error("the body took longer than {} s to arrive", .0.as_secs())]
+    #[error("the body took longer than {} s to arrive; send it again", .0.as_secs())]
     BodyTooSlow(Duration),
     #[error(
-        "no link has this ticket, or it was forgotten a week after its end; ask for a new one with `jeton connect NAME`"
+        "unknown ticket: no consent link of the last 7 days has it; create a link with `jeton connect NAME`"
     )]
     UnknownLink,
-    #[error("no service token has this id; `jeton service-token list` shows those there are")]
+    #[error("no service token has this id; `jeton service-token list` shows all of them")]
     UnknownServiceToken,
-    #[error("no door has this URL; a connection's name is one path segment, and no URL ends in `/`")]
+    #[error("unknown URL; see /openapi.json")]
     UnknownUrl,
-    #[error("this URL has no such method; the header Allow lists those it has")]
+    #[error("this URL does not support the method; the header `Allow` lists those it does")]
     MethodNotAllowed,
-    #[error("this request met a defect of jeton, which has logged it; the process goes on")]
+    #[error("jeton failed to handle this request: a bug, which the log describes; please report it")]
     Internal,
 }
 
 impl RequestError {
-    /// The stable code, which has its page under `docs/errors/`.
-    fn code(self) -> &'static str {
-        match self {
-            Self::Query(_) | Self::NotJson { .. } | Self::IncompleteBody => "BAD_REQUEST",
-            Self::InvalidBody(_) => "UNPROCESSABLE_BODY",
-            Self::NotJsonContentType => "UNSUPPORTED_MEDIA_TYPE",
-            Self::BodyTooLarge { .. } => "PAYLOAD_TOO_LARGE",
-            Self::BodyTooSlow(_) => "REQUEST_TIMEOUT",
-            Self::UnknownLink => "UNKNOWN_LINK",
-            Self::UnknownServiceToken => "UNKNOWN_SERVICE_TOKEN",
-            Self::UnknownUrl => "NOT_FOUND",
-            Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
-            Self::Internal => "INTERNAL",
-        }
-    }
-
     pub(crate) fn problem(self) -> Problem {
-        let (status, title) = match self {
+        let (status, code, title) = match self {
             Self::Query(_) | Self::NotJson { .. } | Self::IncompleteBody => {
-                (400, "The request cannot be read")
+                (400, "BAD_REQUEST", "The request cannot be read")
             }
-            Self::InvalidBody(_) => (422, "The body does not fit"),
-            Self::NotJsonContentType => (415, "The body is not marked as JSON"),
-            Self::BodyTooLarge { .. } => (413, "The body is too large"),
-            Self::BodyTooSlow(_) => (408, "The body arrives too slowly"),
-            Self::UnknownLink => (404, "Unknown link"),
-            Self::UnknownServiceToken => (404, "Unknown service token"),
-            Self::UnknownUrl => (404, "No such URL"),
-            Self::MethodNotAllowed => (405, "No such method"),
-            Self::Internal => (500, "A defect of jeton"),
+            Self::InvalidBody(_) => (422, "UNPROCESSABLE_BODY", "The body does not fit"),
+            Self::NotJsonContentType => (415, "UNSUPPORTED_MEDIA_TYPE", "The body is not declared as JSON"),
+            Self::BodyTooLarge { .. } => (413, "PAYLOAD_TOO_LARGE", "The body is too large"),
+            Self::BodyTooSlow(_) => (408, "REQUEST_TIMEOUT", "The body arrives too slowly"),
+            Self::UnknownLink => (404, "UNKNOWN_LINK", "Unknown consent link"),
+            Self::UnknownServiceToken => (404, "UNKNOWN_SERVICE_TOKEN", "Unknown service token"),
+            Self::UnknownUrl => (404, "NOT_FOUND", "Unknown URL"),
+            Self::MethodNotAllowed => (405, "METHOD_NOT_ALLOWED", "Method not allowed"),
+            Self::Internal => (500, "INTERNAL", "Internal error"),
         };
-        Problem::new(status, self.code(), title, self.to_string())
+        Problem::new(status, code, title, self.to_string())
     }
 }
 
-/// Answers a path that leads nowhere.
-pub(crate) async fn unknown_url() -> ApiError {
-    RequestError::UnknownUrl.into()
-}
+#[cfg(test)]
+mod tests {
+    use jeton_core::keep::provider::ErrorClass;
 
-/// Answers a method that a URL does not have.
-pub(crate) async fn method_not_allowed() -> ApiError {
-    RequestError::MethodNotAllowed.into()
+    use super::*;
+
+    #[test]
+    fn retry_after_is_whole_seconds_and_only_where_waiting_helps() {
+        let failed = TokenError::Failed {
+            name: "acme".parse().unwrap(),
+            class: ErrorClass::RateLimited,
+            code: "rate_limited".to_owned(),
+            message: "the provider limits the rate".to_owned(),
+            retry_after: Some(Duration::from_millis(1_200)),
+        };
+        let response = ApiError::from(failed).into_response();
+        assert_eq!(response.status(), 503);
+        assert_eq!(response.headers()["retry-after"], "2");
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        assert!(!response.headers().contains_key("www-authenticate"));
+
+        let response = ApiError::from(TokenError::OnHold).into_response();
+        assert!(!response.headers().contains_key("retry-after"));
+    }
 }

@@ -1,4 +1,4 @@
-//! One of every refusal, from which the document learns its status and what it means.
+//! One example of every error, from which the `OpenAPI` document takes statuses and titles.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,21 +12,21 @@ use jeton_keeper::TokenError;
 
 use crate::error::RequestError;
 
-/// What every door that asks for a credential refuses.
+/// Errors of every route that checks a service token.
 pub(crate) const CREDENTIAL: &[&str] =
     &["SERVICE_TOKEN_REQUIRED", "SERVICE_TOKEN_INVALID", "STORE_UNAVAILABLE"];
 
-/// What looking at a connection is refused with.
+/// Errors of reading a connection.
 pub(crate) const READ_CONNECTION: &[&str] = &["UNKNOWN_CONNECTION", "STORE_UNAVAILABLE"];
 
-/// What changing a grant is refused with.
+/// Errors of changing a grant.
 pub(crate) const CHANGE_GRANT: &[&str] = &["UNKNOWN_CONNECTION", "NOT_CONNECTED", "STORE_UNAVAILABLE"];
 
-/// What examining a grant is refused with.
+/// Errors of checking the stored tokens.
 pub(crate) const EXAMINE_GRANT: &[&str] =
     &["UNKNOWN_CONNECTION", "NOT_CONNECTED", "STORE_UNAVAILABLE", "DEFINITION_UNUSABLE"];
 
-/// What reporting a dead token is refused with: when refreshing does not help, and as getting a living one.
+/// Errors of reporting a rejected token: those of [`GET_TOKEN`], after one of its own.
 pub(crate) const REJECT_TOKEN: &[&str] = &[
     "REJECTED_AGAIN",
     "UNKNOWN_CONNECTION",
@@ -44,16 +44,16 @@ pub(crate) const REJECT_TOKEN: &[&str] = &[
     "SHUTTING_DOWN",
 ];
 
-/// What getting a living token is refused with: all of that but the first.
+/// Errors of getting or refreshing a token.
 pub(crate) const GET_TOKEN: &[&str] = REJECT_TOKEN.split_at(1).1;
 
-/// One of every refusal, by its code.
+/// One example of every error, by its code.
 pub(crate) fn catalogue() -> BTreeMap<&'static str, Problem> {
-    let keeper = token_errors().into_iter().map(|error| error.problem());
+    let token = token_errors().into_iter().map(|error| error.problem());
     let access = access_errors().into_iter().map(|error| error.problem());
     let orders = order_errors().into_iter().map(|error| error.problem());
-    let state = request_errors().into_iter().map(RequestError::problem);
-    keeper.chain(access).chain(orders).chain(state).map(|problem| (problem.code, problem)).collect()
+    let requests = request_errors().into_iter().map(RequestError::problem);
+    token.chain(access).chain(orders).chain(requests).map(|problem| (problem.code, problem)).collect()
 }
 
 fn token_errors() -> Vec<TokenError> {
@@ -113,4 +113,57 @@ fn request_errors() -> Vec<RequestError> {
         RequestError::MethodNotAllowed,
         RequestError::Internal,
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+
+    /// Every code that a source file spells out.
+    fn codes_in(source: &Path) -> BTreeSet<String> {
+        let text = fs::read_to_string(source).unwrap();
+        let is_code = |part: &&str| {
+            part.len() > 3
+                && part.bytes().all(|c| c.is_ascii_uppercase() || c == b'_')
+                && part.starts_with(|c: char| c.is_ascii_uppercase())
+        };
+        text.split('"').filter(is_code).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_code_has_its_page_and_every_page_its_code() {
+        let crates = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut codes = codes_in(&crates.join("keeper/src/error.rs"));
+        assert!(codes.contains("UNKNOWN_CONNECTION"), "the codes of the keeper have moved: {codes:?}");
+        codes.extend(codes_in(&crates.join("issuer/src/error.rs")));
+        assert!(codes.contains("SCOPE_INSUFFICIENT"), "the codes of the issuer have moved: {codes:?}");
+        codes.extend(codes_in(&crates.join("server/src/error.rs")));
+        // Only the command line takes over a grant.
+        let documented = catalogue().into_keys().chain(["GRANT_REFUSED"]);
+        assert_eq!(codes, documented.map(str::to_owned).collect(), "the catalogue has every error");
+        codes.extend(codes_in(&crates.join("gateway/src/fault.rs")));
+
+        let mut pages = BTreeSet::new();
+        for entry in fs::read_dir(crates.join("../docs/errors")).unwrap() {
+            let path = entry.unwrap().path();
+            let stem = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            let text = fs::read_to_string(&path).unwrap();
+            if stem == "README" {
+                continue;
+            }
+            assert_eq!(text.lines().next(), Some(format!("# {stem}").as_str()), "{}", path.display());
+            for section in ["## What it means", "## What was spent", "## What to do"] {
+                assert!(text.contains(section), "{} has no `{section}`", path.display());
+            }
+            pages.insert(stem);
+        }
+        let without_page: Vec<_> = codes.difference(&pages).collect();
+        let without_code: Vec<_> = pages.difference(&codes).collect();
+        assert!(without_page.is_empty(), "docs/errors lacks a page for {without_page:?}");
+        assert!(without_code.is_empty(), "docs/errors has pages for unknown codes: {without_code:?}");
+    }
 }

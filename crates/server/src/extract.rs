@@ -13,9 +13,9 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
+use crate::error::ApiError;
 use crate::error::RequestError;
 use crate::openapi::operation::{DescribeInput, OperationDoc};
-use crate::response::ApiError;
 use crate::schema_patterns;
 
 /// The largest body that a door takes.
@@ -208,7 +208,12 @@ mod tests {
     use axum::body::Bytes;
     use axum::http::HeaderValue;
     use futures_util::stream;
+    use jeton_core::access::{self, TokenHash};
+    use jeton_core::id::ServiceName;
+    use jeton_core::seal;
     use proptest::prelude::*;
+    use proptest::string::string_regex;
+    use schemars::SchemaGenerator;
 
     use super::*;
 
@@ -261,6 +266,40 @@ mod tests {
         fn no_error_repeats_what_the_caller_wrote(text in "[a-z]{12,40}") {
             prop_assert!(!min_ttl(&text).unwrap_err().to_string().contains(&text));
             prop_assert!(!wait(&text).unwrap_err().to_string().contains(&text));
+        }
+    }
+
+    /// Texts that look as the document says.
+    fn texts<S: JsonSchema>() -> impl Strategy<Value = String> {
+        let schema = S::json_schema(&mut SchemaGenerator::default()).to_value();
+        let pattern = schema["pattern"].as_str().unwrap();
+        let longest = schema["maxLength"].as_u64().unwrap_or(u64::MAX);
+        let inside = pattern.strip_prefix('^').unwrap().strip_suffix('$').unwrap();
+        string_regex(inside)
+            .unwrap()
+            .prop_filter("longer than may be", move |text| text.len() as u64 <= longest)
+    }
+
+    proptest! {
+        #[test]
+        fn what_the_document_allows_is_taken(
+            name in texts::<schema_patterns::Name>(),
+            fingerprint in texts::<schema_patterns::Fingerprint>(),
+            hash in texts::<schema_patterns::Sha256>(),
+            units in texts::<schema_patterns::Units>(),
+            lasting in texts::<schema_patterns::Lasting>(),
+            wait in texts::<schema_patterns::Wait>(),
+            scope in texts::<schema_patterns::Scope>(),
+            need in texts::<schema_patterns::Need>(),
+        ) {
+            prop_assert!(name.parse::<ServiceName>().is_ok(), "{}", name);
+            prop_assert!(seal::Fingerprint::parse(&fingerprint).is_some(), "{}", fingerprint);
+            prop_assert!(TokenHash::from_hex(&hash).is_ok(), "{}", hash);
+            prop_assert!(units.parse::<DurationText>().is_ok(), "{}", units);
+            prop_assert!(min_ttl(&lasting).is_ok(), "{}", lasting);
+            prop_assert!(super::wait(&wait).is_ok(), "{}", wait);
+            prop_assert!(scope.parse::<access::Scope>().is_ok(), "{}", scope);
+            prop_assert!(access::Need::parse(&need).is_some(), "{}", need);
         }
     }
 }

@@ -1,13 +1,12 @@
-//! Which URL: the state of a running jeton.
+//! The HTTP API of a running jeton, and the pages on which people give their consent.
 //!
-//! * [`router`] lists every URL and what stands behind it; [`openapi()`] describes it from the same list.
-//! * `access.rs` says who may come in, and through which state.
+//! * [`router`] lists every URL with its handler; [`openapi`] documents it from the same list.
+//! * `auth.rs` checks who calls, and the scope that the route requires.
 //! * [`serve`] accepts connections, within [`Limits`].
 //!
-//! A request passes, outermost first: the access log, the headers that every answer carries, the net for panics, the
-//! guard (not for health), its door. Every error is a `jeton_core::problem::Problem` (RFC 9457) whose `code` has its
-//! page under `docs/errors/`; what people meet in a browser are pages ([`oauth`](router)), and say the same in words. One kind of refusal has no body: what HTTP itself refuses, before there is a request, such
-//! as headers beyond the limit (431) or bytes that are no HTTP (400).
+//! A request passes, outermost first: access log, common headers, panic handler, scope check, handler. Every error is a
+//! [`Problem`](jeton_core::problem::Problem) whose `code` has a page under `docs/errors/`; people at a browser get a page
+//! instead. Only what HTTP itself rejects has no body: too large headers (431) and bytes that are not HTTP (400).
 #![warn(missing_docs)]
 
 mod api;
@@ -23,8 +22,9 @@ mod route;
 mod router;
 mod schema_patterns;
 mod serve;
+mod state;
 mod write_timeout;
 
-pub use openapi::openapi;
-pub use router::{AppState, router};
+pub use router::{openapi, router};
 pub use serve::{Limits, serve};
+pub use state::AppState;

@@ -1,24 +1,33 @@
-//! What every request passes through, whichever door it goes to.
+//! What every request passes, whichever route it takes.
 
 use std::panic::AssertUnwindSafe;
 
+use axum::Router;
 use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderValue, header};
-use axum::middleware::Next;
+use axum::http::{HeaderValue, Method, header};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
 use jeton_issuer::Caller;
 use tokio::time::Instant;
 
-use crate::error::RequestError;
-use crate::response::ApiError;
+use crate::error::{ApiError, RequestError};
 
-/// The path of a request that no door matched. What was really asked for may hold a token, so it is not logged.
+/// Adds what all responses have in common, those to unknown URLs included. The last layer is the outermost.
+pub(crate) fn add_layers<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
+    router
+        .fallback(async || ApiError::from(RequestError::UnknownUrl))
+        .method_not_allowed_fallback(async || ApiError::from(RequestError::MethodNotAllowed))
+        .layer(from_fn(catch_panic))
+        .layer(from_fn(set_common_headers))
+        .layer(from_fn(log_request))
+}
+
+/// Stands in the access log for what is not known, or is free text that may hold a token.
 const UNKNOWN: &str = "-";
 
-/// One line in the access log: method, the pattern of the route (never the path or query as sent), status, the service that was
-/// let in, duration.
-pub(crate) async fn log_request(request: Request, next: Next) -> Response {
+/// Writes one line to the access log: method, route pattern (never the path or query), status, service, duration.
+async fn log_request(request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
@@ -35,14 +44,13 @@ pub(crate) async fn log_request(request: Request, next: Next) -> Response {
     response
 }
 
-/// Methods are free text too.
-fn is_standard_method(method: &axum::http::Method) -> bool {
+fn is_standard_method(method: &Method) -> bool {
     ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"]
         .contains(&method.as_str())
 }
 
-/// No cache keeps an answer unless its door says otherwise, and no browser takes one for something else than it says.
-pub(crate) async fn set_common_headers(request: Request, next: Next) -> Response {
+/// Forbids caching unless the handler allows it, and content sniffing always.
+async fn set_common_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
@@ -50,18 +58,17 @@ pub(crate) async fn set_common_headers(request: Request, next: Next) -> Response
     response
 }
 
-/// A door that panics answers 500; its connection and all others go on.
-pub(crate) async fn catch_panic(request: Request, next: Next) -> Response {
+/// Answers 500 where a handler panics; its connection and all others go on.
+async fn catch_panic(request: Request, next: Next) -> Response {
     if let Ok(response) = AssertUnwindSafe(next.run(request)).catch_unwind().await {
         return response;
     }
-    tracing::error!("a request met a defect; the panic message on standard error says where");
+    tracing::error!("a request handler panicked; the panic message on standard error says where");
     ApiError::from(RequestError::Internal).into_response()
 }
 
 #[cfg(test)]
 mod tests {
-    use axum::Router;
     use axum::body::Body;
     use axum::routing::get;
     use http_body_util::BodyExt as _;
@@ -69,7 +76,6 @@ mod tests {
     use hyper_util::service::TowerToHyperService;
 
     use super::*;
-    use crate::router::add_layers;
 
     async fn panicking() -> &'static str {
         panic!("secret of the panic")
@@ -77,10 +83,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_answers_500_and_the_next_request_is_served() {
-        let router = add_layers(
-            Router::new().route("/panics", get(panicking)).route("/works", get(|| async { "ok" })),
-        );
-        let service = TowerToHyperService::new(router);
+        let router = Router::new().route("/panics", get(panicking)).route("/works", get(|| async { "ok" }));
+        let service = TowerToHyperService::new(add_layers(router));
         for _ in 0..2 {
             let request = Request::get("/panics").body(Body::empty()).unwrap();
             let response = service.call(request).await.unwrap();

@@ -19,7 +19,7 @@ use jeton_core::secret::Secret;
 use jeton_keeper::{AuthorizationRedirect, ConsentError, LinkPreview};
 
 use crate::openapi::operation::{DescribeInput, OperationDoc};
-use crate::router::AppState;
+use crate::state::AppState;
 use page::add_headers;
 
 /// What the page of a link may be.

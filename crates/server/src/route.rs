@@ -1,4 +1,4 @@
-//! One route: a URL with a method, the function handler it, who may come in, and what it says of itself.
+//! One route: a URL with a method, its handler, what callers must present, and its documentation.
 
 use std::sync::Arc;
 
@@ -9,18 +9,17 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 
 use crate::auth::{RequiredScope, require_scope};
 use crate::openapi::operation::{DescribeHandler, OperationDoc};
-use crate::router::AppState;
+use crate::state::AppState;
 
-/// What a caller must show.
+/// What a caller must present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Auth {
-    /// Nothing.
     None,
-    /// A credential with a scope, which the guard looks at.
+    /// A service token with this scope, which is checked before the handler runs.
     Scope(RequiredScope),
-    /// A credential that is good, which the route itself looks at.
-    AnyCredential,
-    /// The ticket of a link or a credential with the scope `read`, which the route itself looks at.
+    /// Any valid service token, which the handler checks.
+    AnyToken,
+    /// The ticket of a consent link, or a service token with the scope `read`; the handler checks both.
     TicketOrRead,
 }
 
@@ -30,11 +29,11 @@ pub(crate) struct Route {
     pub(crate) method: Method,
     pub(crate) auth: Auth,
     pub(crate) tag: &'static str,
-    pub(crate) id: &'static str,
+    pub(crate) operation_id: &'static str,
     pub(crate) summary: &'static str,
-    /// Codes of errors besides those of what it takes and of its guard.
+    /// Codes of errors besides those of its inputs and of authentication.
     pub(crate) errors: &'static [&'static str],
-    /// Pages that people are shown, by their status.
+    /// Pages that it shows to people, by status.
     pub(crate) pages: &'static [(u16, &'static str)],
     pub(crate) describe: fn(&mut OperationDoc),
     handler: MethodRouter<Arc<AppState>>,
@@ -75,7 +74,7 @@ impl Route {
             method,
             auth: Auth::None,
             tag: "",
-            id: "",
+            operation_id: "",
             summary: "",
             errors: &[],
             pages: &[],
@@ -84,37 +83,39 @@ impl Route {
         }
     }
 
-    /// Where it stands in the document, what programs call it, and what it does in one sentence.
-    pub(crate) fn doc(mut self, tag: &'static str, id: &'static str, summary: &'static str) -> Self {
-        (self.tag, self.id, self.summary) = (tag, id, summary);
+    /// Its tag and operation id in the `OpenAPI` document, and one sentence on what it does.
+    pub(crate) fn doc(
+        mut self,
+        tag: &'static str,
+        operation_id: &'static str,
+        summary: &'static str,
+    ) -> Self {
+        (self.tag, self.operation_id, self.summary) = (tag, operation_id, summary);
         self
     }
 
-    /// What a caller must show.
     pub(crate) fn auth(mut self, auth: Auth) -> Self {
         self.auth = auth;
         self
     }
 
-    /// Which errors it passes on from inside.
     pub(crate) fn errors(mut self, codes: &'static [&'static str]) -> Self {
         self.errors = codes;
         self
     }
 
-    /// Which pages it shows.
     pub(crate) fn pages(mut self, pages: &'static [(u16, &'static str)]) -> Self {
         self.pages = pages;
         self
     }
 
-    /// What stands at the URL for this method, with its guard before it.
-    pub(crate) fn into_method_router(self, state: &Arc<AppState>) -> MethodRouter<Arc<AppState>> {
+    /// The handler, behind the check of its scope.
+    pub(crate) fn into_method_router(self, app: &Arc<AppState>) -> MethodRouter<Arc<AppState>> {
         match self.auth {
             Auth::Scope(scope) => {
-                self.handler.route_layer(from_fn_with_state((Arc::clone(state), scope), require_scope))
+                self.handler.route_layer(from_fn_with_state((Arc::clone(app), scope), require_scope))
             }
-            Auth::None | Auth::AnyCredential | Auth::TicketOrRead => self.handler,
+            Auth::None | Auth::AnyToken | Auth::TicketOrRead => self.handler,
         }
     }
 }

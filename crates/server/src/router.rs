@@ -1,213 +1,272 @@
-//! Which URL leads where.
+//! Which URL leads to which handler.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use axum::Router;
-use axum::middleware::from_fn;
-use jeton_issuer::Access;
-use jeton_keeper::Vault;
+use axum::{Extension, Router};
 
 use crate::api::{audit, connections, diagnostics, health, refresh, service_tokens, token, verify};
 use crate::auth::RequiredScope;
+use crate::error_catalogue as errors;
+use crate::middleware::add_layers;
 use crate::oauth::{self, status};
+use crate::openapi::{self, Document};
 use crate::route::{Auth, Route};
-use crate::{error, error_catalogue, middleware, openapi};
+use crate::state::AppState;
 
-/// What the state open on.
-#[derive(Clone, Debug)]
-pub struct AppState {
-    /// Where the tokens are.
-    pub vault: Vault,
-    /// Who may come in.
-    pub access: Access,
-    /// Where the tokens are stored, for people; it holds no secret.
-    pub storage: String,
+const READ: Auth = Auth::Scope(RequiredScope::Read);
+const TOKEN: Auth = Auth::Scope(RequiredScope::Token);
+/// The API key does not have this scope.
+const ADMIN: Auth = Auth::Scope(RequiredScope::Admin);
+
+/// The router of the HTTP API.
+pub fn router(state: AppState) -> Router {
+    let app = Arc::new(state);
+    let router = routes()
+        .into_iter()
+        .fold(Router::new(), |router, route| router.route(route.path, route.into_method_router(&app)));
+    add_layers(router.layer(Extension(&*DOCUMENT))).with_state(app)
 }
 
-/// Every URL, and the function behind it, with what the document says of it.
-pub(crate) fn routes() -> Vec<Route> {
-    let mut all = connections();
-    all.extend(service_tokens());
-    all.extend(public());
-    all.extend(consent());
-    all
+static DOCUMENT: LazyLock<Document> = LazyLock::new(|| Document::new(&routes()));
+
+/// The `OpenAPI` 3.1 document, as `/openapi.json` serves it.
+pub fn openapi() -> &'static str {
+    &DOCUMENT.text
+}
+
+fn routes() -> Vec<Route> {
+    let groups = [connections(), tokens(), service_tokens(), public(), consent()];
+    groups.into_iter().flatten().collect()
 }
 
 fn connections() -> Vec<Route> {
-    // What operators do asks for a scope that the API key has not.
-    let (read, token, admin) = (
-        Auth::Scope(RequiredScope::Read),
-        Auth::Scope(RequiredScope::Token),
-        Auth::Scope(RequiredScope::Admin),
-    );
     vec![
         Route::get("/api/v1/connections", connections::list)
             .doc(
                 "connections",
                 "listConnections",
-                "Lists what is defined, and what is stored without a definition, by name.",
+                "Lists all connections by name, including stored ones that are no longer defined.",
             )
-            .auth(read)
+            .auth(READ)
             .errors(&["STORE_UNAVAILABLE"]),
         Route::get("/api/v1/connections/{name}", connections::show)
-            .doc("connections", "showConnection", "Tells how a connection stands.")
-            .auth(read)
-            .errors(error_catalogue::READ_CONNECTION),
+            .doc("connections", "showConnection", "Shows the state of a connection.")
+            .auth(READ)
+            .errors(errors::READ_CONNECTION),
         Route::delete("/api/v1/connections/{name}", connections::disconnect)
-            .doc("connections", "disconnect", "DescribeOutput the grant of a connection up; its log stays.")
-            .auth(admin)
-            .errors(error_catalogue::CHANGE_GRANT),
+            .doc("connections", "disconnect", "Deletes the grant of a connection; its log stays.")
+            .auth(ADMIN)
+            .errors(errors::CHANGE_GRANT),
         Route::post("/api/v1/connections/{name}/pause", connections::pause)
-            .doc("connections", "pauseConnection", "Spends nothing of a connection until it is resumed.")
-            .auth(admin)
-            .errors(error_catalogue::CHANGE_GRANT),
+            .doc("connections", "pauseConnection", "Stops all refreshes of a connection until it is resumed.")
+            .auth(ADMIN)
+            .errors(errors::CHANGE_GRANT),
         Route::post("/api/v1/connections/{name}/resume", connections::resume)
-            .doc("connections", "resumeConnection", "Goes on with a connection that was paused.")
-            .auth(admin)
-            .errors(error_catalogue::CHANGE_GRANT),
-        Route::post("/api/v1/connections/{name}/refresh", refresh::refresh)
-            .doc(
-                "tokens",
-                "refresh",
-                "Refreshes a token now, if it is due or forced, and waits for the outcome.",
-            )
-            .auth(token)
-            .errors(error_catalogue::GET_TOKEN),
-        Route::get("/api/v1/connections/{name}/token", token::get)
-            .doc("tokens", "getToken", "DescribeOutput a living token, refreshing it first where it must be.")
-            .auth(token)
-            .errors(error_catalogue::GET_TOKEN),
-        Route::post("/api/v1/connections/{name}/token/reject", token::reject)
-            .doc("tokens", "rejectToken", "Reports that an API refused a token, and gives a newer one.")
-            .auth(token)
-            .errors(error_catalogue::REJECT_TOKEN),
+            .doc("connections", "resumeConnection", "Resumes a paused connection.")
+            .auth(ADMIN)
+            .errors(errors::CHANGE_GRANT),
         Route::get("/api/v1/diagnostics/token-status", diagnostics::token_status)
             .doc(
                 "diagnostics",
                 "examineToken",
-                "Examines what is stored of a connection, and refreshes nothing.",
+                "Checks the stored tokens of a connection; refreshes nothing.",
             )
-            .auth(read)
-            .errors(error_catalogue::EXAMINE_GRANT),
+            .auth(READ)
+            .errors(errors::EXAMINE_GRANT),
         Route::get("/api/v1/diagnostics/config", diagnostics::config)
-            .doc("diagnostics", "showConfig", "Tells how a connection is set up, without a secret.")
-            .auth(read)
-            .errors(error_catalogue::READ_CONNECTION),
+            .doc("diagnostics", "showConfig", "Shows the configuration of a connection, without secrets.")
+            .auth(READ)
+            .errors(errors::READ_CONNECTION),
+    ]
+}
+
+fn tokens() -> Vec<Route> {
+    vec![
+        Route::get("/api/v1/connections/{name}/token", token::get)
+            .doc("tokens", "getToken", "Returns a valid access token, refreshed first if necessary.")
+            .auth(TOKEN)
+            .errors(errors::GET_TOKEN),
+        Route::post("/api/v1/connections/{name}/token/reject", token::reject)
+            .doc("tokens", "rejectToken", "Reports that the API rejected a token, and returns a newer one.")
+            .auth(TOKEN)
+            .errors(errors::REJECT_TOKEN),
+        Route::post("/api/v1/connections/{name}/refresh", refresh::refresh)
+            .doc(
+                "tokens",
+                "refresh",
+                "Refreshes the token now, if it is due or `force` is set, and waits for the outcome.",
+            )
+            .auth(TOKEN)
+            .errors(errors::GET_TOKEN),
     ]
 }
 
 fn service_tokens() -> Vec<Route> {
-    let admin = Auth::Scope(RequiredScope::Admin);
     vec![
         Route::get("/api/v1/service-tokens", service_tokens::list)
-            .doc(
-                "service-tokens",
-                "listServiceTokens",
-                "Lists all service tokens, ended ones too, the oldest first.",
-            )
-            .auth(admin),
+            .doc("service-tokens", "listServiceTokens", "Lists all service tokens, oldest first, including expired and revoked ones.")
+            .auth(ADMIN),
         Route::post("/api/v1/service-tokens", service_tokens::create)
-            .doc(
-                "service-tokens",
-                "createServiceToken",
-                "Makes a service token and shows its text, this once.",
-            )
-            .auth(admin)
+            .doc("service-tokens", "createServiceToken", "Creates a service token; its text is in this response only.")
+            .auth(ADMIN)
             .errors(&["SERVICE_TOKEN_CONFLICT"]),
         Route::delete("/api/v1/service-tokens/{id}", service_tokens::revoke)
-            .doc("service-tokens", "revokeServiceToken", "Revokes a service token for good; its row stays.")
-            .auth(admin),
+            .doc("service-tokens", "revokeServiceToken", "Revokes a service token for good; it stays in the list.")
+            .auth(ADMIN),
         Route::post("/api/v1/service-tokens/{id}/rotate", service_tokens::rotate)
-            .doc(
-                "service-tokens",
-                "rotateServiceToken",
-                "Makes a service token in place of another, which counts for a while still.",
-            )
-            .auth(admin)
+            .doc("service-tokens", "rotateServiceToken", "Creates a successor of a service token; the old one stays valid for the overlap.")
+            .auth(ADMIN)
             .errors(&["SERVICE_TOKEN_CONFLICT"]),
         Route::get("/api/v1/audit", audit::list)
-            .doc(
-                "service-tokens",
-                "listAudit",
-                "Lists who did what to which connection or service token, the newest first.",
-            )
-            .auth(admin),
+            .doc("service-tokens", "listAudit", "Lists administrative actions, newest first: who did what to which connection or service token.")
+            .auth(ADMIN),
+        Route::get("/api/v1/verify", verify::verify)
+            .doc("service-tokens", "verify", "Checks the service token of this request, for other back ends and reverse proxies.")
+            .auth(Auth::AnyToken),
     ]
 }
 
-/// Open to everyone who can reach the port; what is verified is what the caller presents.
+/// Routes that need no service token.
 fn public() -> Vec<Route> {
     vec![
-        Route::get("/api/v1/verify", verify::verify)
-            .doc(
-                "service-tokens",
-                "verify",
-                "Says whether the credential of the request is good, for others who must know.",
-            )
-            .auth(Auth::AnyCredential),
         Route::get("/health", health::health).doc(
             "health",
             "health",
-            "Says that the process runs, in the words of the gateway that jeton replaces.",
+            "Says that the process runs, in the format of the older gateway.",
         ),
         Route::get("/healthz", health::liveness).doc(
             "health",
-            "lives",
-            "Says that the process answers; it looks at nothing else.",
+            "liveness",
+            "Says that the process responds; checks nothing else.",
         ),
         Route::get("/readyz", health::readiness)
-            .doc("health", "ready", "Says whether the store answers, so that tokens can be kept alive.")
+            .doc("health", "readiness", "Says whether the store responds, so that tokens can be refreshed.")
             .errors(&["STORE_UNAVAILABLE"]),
-        Route::get("/openapi.json", openapi::show).doc(
-            "reference",
-            "openapi",
-            "DescribeOutput this document.",
-        ),
+        Route::get("/openapi.json", openapi::show).doc("reference", "openapi", "Returns this document."),
     ]
 }
 
-/// Each has a proof of its own: the ticket of a link, the state and the cookie of the browser, the ticket or the credential.
+/// Routes for the person who consents, authorized by the link's ticket or by state and cookie.
 fn consent() -> Vec<Route> {
     vec![
         Route::get("/oauth/authorize", oauth::show_link)
-            .doc("consent", "lookAtLink", "Shows a person what a link asks for, with a button that opens it.")
+            .doc("consent", "showLink", "Shows what a consent link asks for, with a button to continue.")
             .pages(oauth::SHOW_LINK_PAGES),
         Route::post("/oauth/authorize", oauth::open_link)
             .doc(
                 "consent",
                 "openLink",
-                "Opens a link, once, from its own page, and sends the browser on to the provider.",
+                "Opens a consent link, which works once, and sends the browser to the provider.",
             )
             .pages(oauth::OPEN_LINK_PAGES),
         Route::get("/oauth/callback", oauth::callback)
-            .doc("consent", "callback", "DescribeInput the answer of a provider, which a browser brings.")
+            .doc("consent", "callback", "Receives the provider's answer from the browser.")
             .pages(oauth::CALLBACK_PAGES),
         Route::get("/oauth/status", status::status)
             .doc(
                 "consent",
                 "consentStatus",
-                "Tells how far consents have come: that of a link, or of all connections.",
+                "Shows the progress of one consent by its ticket, or the latest consent of every connection.",
             )
             .auth(Auth::TicketOrRead)
             .errors(&["UNKNOWN_LINK", "STORE_UNAVAILABLE"]),
     ]
 }
 
-/// The router of all state.
-pub fn router(state: AppState) -> Router {
-    let state = Arc::new(state);
-    let all = routes().into_iter();
-    let router =
-        all.fold(Router::new(), |router, route| router.route(route.path, route.into_method_router(&state)));
-    add_layers(router).with_state(state)
-}
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
 
-/// What every answer has in common, also where there is no such URL. The last layer is the outermost.
-pub(crate) fn add_layers<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
-    router
-        .fallback(error::unknown_url)
-        .method_not_allowed_fallback(error::method_not_allowed)
-        .layer(from_fn(middleware::catch_panic))
-        .layer(from_fn(middleware::set_common_headers))
-        .layer(from_fn(middleware::log_request))
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Method, path and operation of all routes.
+    fn operations() -> Vec<(String, String, Value)> {
+        let document: Value = serde_json::from_str(openapi()).unwrap();
+        let mut all = Vec::new();
+        for (path, methods) in document["paths"].as_object().unwrap() {
+            for (method, operation) in methods.as_object().unwrap() {
+                all.push((method.clone(), path.clone(), operation.clone()));
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn every_operation_has_a_unique_id_a_declared_tag_and_a_sentence() {
+        let document: Value = serde_json::from_str(openapi()).unwrap();
+        let tags: BTreeSet<&str> =
+            document["tags"].as_array().unwrap().iter().map(|tag| tag["name"].as_str().unwrap()).collect();
+        let mut ids = BTreeSet::new();
+        for (method, path, operation) in operations() {
+            let what = format!("{method} {path}");
+            let text = |member: &str| operation[member].as_str().unwrap_or_default().to_owned();
+            assert!(!text("operationId").is_empty() && ids.insert(text("operationId")), "{what}");
+            let summary = text("summary");
+            assert!(
+                summary.ends_with('.') && summary.starts_with(|c: char| c.is_ascii_uppercase()),
+                "{what}"
+            );
+            let tag = operation["tags"][0].as_str().unwrap();
+            assert!(tags.contains(tag), "{what}: {tag}");
+            let statuses: Vec<&String> = operation["responses"].as_object().unwrap().keys().collect();
+            assert!(statuses.iter().any(|status| status.starts_with('2') || *status == "default"), "{what}");
+        }
+    }
+
+    #[test]
+    fn every_part_of_a_path_in_braces_is_described_and_nothing_else() {
+        for (method, path, operation) in operations() {
+            let named: BTreeSet<&str> =
+                path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect();
+            let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+            let described: BTreeSet<&str> = parameters
+                .iter()
+                .filter(|parameter| parameter["in"] == "path")
+                .map(|parameter| parameter["name"].as_str().unwrap())
+                .collect();
+            assert_eq!(described, named, "{method} {path}");
+            assert!(
+                parameters.iter().all(|parameter| parameter["description"].is_string()),
+                "{method} {path}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_member_of_an_error_is_described() {
+        let document: Value = serde_json::from_str(openapi()).unwrap();
+        let properties = &document["components"]["schemas"]["Problem"]["properties"];
+        for problem in errors::catalogue().into_values() {
+            let written = serde_json::to_value(&problem).unwrap();
+            for member in written.as_object().unwrap().keys() {
+                assert!(!properties[member].is_null(), "{}: {member}", problem.code);
+            }
+        }
+    }
+
+    #[test]
+    fn every_reference_is_resolved() {
+        let document: Value = serde_json::from_str(openapi()).unwrap();
+        let mut references = 0;
+        for part in openapi().split("\"$ref\": \"#").skip(1) {
+            let pointer = part.split('"').next().unwrap();
+            assert!(document.pointer(pointer).is_some(), "{pointer}");
+            references += 1;
+        }
+        assert!(references > 50, "{references}");
+    }
+
+    #[test]
+    fn no_url_is_served_outside_the_list() {
+        let source = include_str!("router.rs").split("#[cfg(test)]").next().unwrap();
+        let middleware = include_str!("middleware.rs").split("#[cfg(test)]").next().unwrap();
+        for (calls, expected) in
+            [(".route(", 1), (".route_service(", 0), (".nest(", 0), (".merge(", 0), (".fallback(", 1)]
+        {
+            let count = source.matches(calls).count() + middleware.matches(calls).count();
+            assert_eq!(count, expected, "{calls}: a URL that is not in the list would not be documented");
+        }
+    }
 }

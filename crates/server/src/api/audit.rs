@@ -4,20 +4,20 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use jeton_core::audit::{Actor, AuditAction, AuditFilter, AuditRow};
+use jeton_core::audit::{AuditAction, AuditFilter, AuditRow};
 use jeton_core::id::{OperationId, ServiceName};
 use jeton_core::time::Timestamp;
-use jeton_issuer::{Caller, OrderError};
+use jeton_issuer::OrderError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::paging::{Cursor, Page, PageParams};
+use crate::error::ApiError;
 use crate::error::RequestError;
 use crate::extract::{QueryParams, RequestShape};
-use crate::response::ApiError;
-use crate::router::AppState;
 use crate::schema_patterns;
+use crate::state::AppState;
 
 /// Which rows.
 #[derive(Deserialize, JsonSchema)]
@@ -71,11 +71,6 @@ impl From<AuditRow> for AuditEntry {
     fn from(AuditRow { id, at, actor, action: deed, subject, details }: AuditRow) -> Self {
         Self { id, at, actor: actor.to_string(), deed, subject, details }
     }
-}
-
-/// Who acts when this caller does.
-pub(super) fn actor(caller: &Caller) -> Actor {
-    Actor::Service(caller.service().clone())
 }
 
 /// `GET /api/v1/audit?before=&limit=&subject=`: who did what to what, and when, the newest first.

@@ -14,12 +14,13 @@ use jeton_keeper::Status;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::audit::actor;
 use super::paging::{Page, PageParams};
+use crate::auth::actor;
+use crate::error::ApiError;
 use crate::extract::{ConnectionPath, QueryParams};
-use crate::response::{ApiError, Done};
-use crate::router::AppState;
+use crate::response::NoContent;
 use crate::schema_patterns;
+use crate::state::AppState;
 
 /// How a connection stands, in one word.
 #[derive(Serialize, JsonSchema)]
@@ -191,7 +192,7 @@ pub(crate) async fn disconnect(
     State(state): State<Arc<AppState>>,
     Extension(caller): Extension<Caller>,
     ConnectionPath(name): ConnectionPath,
-) -> Result<Done, ApiError> {
+) -> Result<NoContent, ApiError> {
     state.vault.administer(&name, OperatorCommand::Disconnect, &actor(&caller)).await?;
-    Ok(Done)
+    Ok(NoContent)
 }

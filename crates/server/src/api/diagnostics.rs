@@ -9,11 +9,11 @@ use jeton_keeper::ConnectionCheck;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::error::ApiError;
 use crate::error::RequestError;
 use crate::extract::{QueryParams, RequestShape};
-use crate::response::ApiError;
-use crate::router::AppState;
 use crate::schema_patterns;
+use crate::state::AppState;
 
 /// How much of a client id is shown.
 const CLIENT_ID_SHOWN: usize = 10;

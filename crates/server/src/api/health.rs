@@ -9,8 +9,8 @@ use jeton_keeper::TokenError;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::response::ApiError;
-use crate::router::AppState;
+use crate::error::ApiError;
+use crate::state::AppState;
 
 /// A store that takes longer than this is as good as away.
 const STORE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -13,10 +13,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::limit_suggestions;
+use crate::error::ApiError;
 use crate::extract::{ConnectionPath, OptionalJsonBody, RequestShape};
-use crate::response::ApiError;
-use crate::router::AppState;
 use crate::schema_patterns;
+use crate::state::AppState;
 
 /// Whether to refresh what is not due.
 #[derive(Default, Deserialize, JsonSchema)]

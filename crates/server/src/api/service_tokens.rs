@@ -13,13 +13,14 @@ use schemars::JsonSchema;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::audit::actor;
 use super::paging::{Page, PageParams};
+use crate::auth::actor;
+use crate::error::ApiError;
 use crate::error::RequestError;
 use crate::extract::{JsonBody, OptionalJsonBody, QueryParams, RequestShape, ServiceTokenPath};
-use crate::response::{ApiError, Created, Done};
-use crate::router::AppState;
+use crate::response::{Created, NoContent};
 use crate::schema_patterns;
+use crate::state::AppState;
 
 /// How long a rotated token still counts, unless it is said.
 const DEFAULT_OVERLAP: Duration = Duration::from_hours(24);
@@ -265,7 +266,7 @@ pub(crate) async fn revoke(
     State(state): State<Arc<AppState>>,
     Extension(caller): Extension<Caller>,
     ServiceTokenPath(id): ServiceTokenPath,
-) -> Result<Done, ApiError> {
+) -> Result<NoContent, ApiError> {
     state.access.revoke(id, &actor(&caller)).await?;
-    Ok(Done)
+    Ok(NoContent)
 }

@@ -14,11 +14,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::limit_suggestions;
+use crate::error::ApiError;
 use crate::error::RequestError;
 use crate::extract::{self, ConnectionPath, JsonBody, QueryParams, RequestShape};
-use crate::response::ApiError;
-use crate::router::AppState;
 use crate::schema_patterns;
+use crate::state::AppState;
 
 /// How a caller wants its token.
 #[derive(Deserialize, JsonSchema)]

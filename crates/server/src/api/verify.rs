@@ -11,12 +11,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::error::ApiError;
 use crate::error::RequestError;
 use crate::extract::{QueryParams, RequestShape};
 use crate::openapi::operation::{DescribeOutput, OperationDoc, ResponseDoc};
-use crate::response::ApiError;
-use crate::router::AppState;
 use crate::schema_patterns;
+use crate::state::AppState;
 
 /// Tells whoever asked which service it is.
 const SERVICE: HeaderName = HeaderName::from_static("x-jeton-service");

@@ -18,11 +18,11 @@ use serde::{Deserialize, Serialize};
 use crate::api::connections::Condition;
 use crate::api::paging::{Page, PageParams};
 use crate::auth::require_read;
+use crate::error::ApiError;
 use crate::error::RequestError;
 use crate::extract::{QueryParams, RequestShape};
-use crate::response::ApiError;
-use crate::router::AppState;
 use crate::schema_patterns;
+use crate::state::AppState;
 
 /// More consents than connections on one page, because connections that are gone may have some too.
 const MAX_CONSENTS: usize = 10_000;

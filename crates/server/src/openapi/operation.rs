@@ -1,5 +1,4 @@
-//! What a door says of itself: what it takes and gives is read from the types of its function, so that the document and the
-//! door cannot differ.
+//! The documentation of one operation, read from the types of its handler, so that the document cannot differ from the code.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,24 +12,24 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use crate::response::ApiError;
-use crate::router::AppState;
+use crate::error::ApiError;
+use crate::state::AppState;
 
-/// An extractor, as far as callers see it.
+/// An extractor that documents what it reads.
 pub(crate) trait DescribeInput {
-    /// Writes down what it takes from a request, and what it refuses.
+    /// Adds the parameters or body that it reads from a request, and the errors of reading them.
     fn describe(doc: &mut OperationDoc);
 }
 
-/// An answer, as callers see it.
+/// A response that documents itself.
 pub(crate) trait DescribeOutput {
-    /// Writes down its status, headers and body.
+    /// Adds its status, headers and body.
     fn describe(doc: &mut OperationDoc);
 }
 
-/// A function behind a door; `T` is how axum tells functions of different shapes apart.
+/// A handler that documents itself; axum tells handlers with different arguments apart by `T`.
 pub(crate) trait DescribeHandler<T> {
-    /// Writes down what the function takes and gives.
+    /// Adds its inputs and its output.
     fn describe(doc: &mut OperationDoc);
 }
 
@@ -66,7 +65,7 @@ describe_handler!(I1, I2, I3);
 describe_handler!(I1, I2, I3, I4);
 describe_handler!(I1, I2, I3, I4, I5);
 
-/// What is of the inside, or is written down by the answer that it leads to.
+/// Inputs that callers do not see, or that the output documents.
 macro_rules! describes_nothing {
     ($($kind:ty),+) => {$(
         impl DescribeInput for $kind {
@@ -80,11 +79,11 @@ describes_nothing!(State<Arc<AppState>>, Extension<Caller>, HeaderMap, Method);
 impl<T: JsonSchema> DescribeOutput for Json<T> {
     fn describe(doc: &mut OperationDoc) {
         let body = doc.output_schema::<T>();
-        doc.response(200, ResponseDoc::new("It is done.").with_body("application/json", &body));
+        doc.response(200, ResponseDoc::new("OK.").with_body("application/json", &body));
     }
 }
 
-/// A page for people: its door lists which there are.
+/// A page for people; the route lists its pages.
 impl DescribeOutput for Response {
     fn describe(_: &mut OperationDoc) {}
 }
@@ -95,7 +94,7 @@ impl<T: DescribeOutput> DescribeOutput for Result<T, ApiError> {
     }
 }
 
-/// An answer that is no refusal.
+/// The documentation of a response other than an error.
 pub(crate) struct ResponseDoc {
     description: &'static str,
     content: Map<String, Value>,
@@ -112,14 +111,14 @@ impl ResponseDoc {
         self
     }
 
-    /// Adds a header that every such answer has.
+    /// Adds a header that every such response has.
     pub(crate) fn with_header(mut self, name: &str, description: &str, schema: &Value) -> Self {
         let header = json!({ "description": description, "required": true, "schema": schema });
         self.headers.insert(name.to_owned(), header);
         self
     }
 
-    /// The answer as the document has it.
+    /// The `OpenAPI` response object.
     pub(crate) fn into_response(self) -> Value {
         let mut response = json!({ "description": self.description });
         if !self.content.is_empty() {
@@ -132,13 +131,13 @@ impl ResponseDoc {
     }
 }
 
-/// What is known of one door.
+/// The documentation of one operation, as its handler's types fill it in.
 pub(crate) struct OperationDoc<'a> {
     schemas: &'a mut Schemas,
     pub(crate) parameters: Vec<Value>,
     pub(crate) body: Option<Value>,
     pub(crate) responses: BTreeMap<u16, ResponseDoc>,
-    /// Codes, and the status that this door gives them where it is not the usual one.
+    /// Error codes, each with its status where that differs from the usual one.
     pub(crate) errors: BTreeSet<(&'static str, Option<u16>)>,
 }
 
@@ -148,17 +147,17 @@ impl<'a> OperationDoc<'a> {
         Self { schemas, parameters: Vec::new(), body: None, responses, errors }
     }
 
-    /// Adds a parameter that stands in the path or in a header.
+    /// Adds a parameter; `location` is `path`, `query` or `header`.
     pub(crate) fn parameter<S: JsonSchema>(
         &mut self,
-        place: &str,
+        location: &str,
         name: &str,
         description: &str,
         example: Option<&str>,
     ) {
         let schema = self.input_schema::<S>();
         let mut parameter = json!({
-            "name": name, "in": place, "description": description, "required": place == "path", "schema": schema,
+            "name": name, "in": location, "description": description, "required": location == "path", "schema": schema,
         });
         if let Some(example) = example {
             parameter["example"] = example.into();
@@ -166,7 +165,7 @@ impl<'a> OperationDoc<'a> {
         self.parameters.push(parameter);
     }
 
-    /// Adds each field of a query as a parameter.
+    /// Adds each field of `Q` as a query parameter.
     pub(crate) fn query<Q: JsonSchema>(&mut self) {
         let schema = Q::json_schema(&mut self.schemas.input).to_value();
         let required = |name: &String| {
@@ -181,7 +180,6 @@ impl<'a> OperationDoc<'a> {
         }
     }
 
-    /// Says which body is input.
     pub(crate) fn json_body<B: JsonSchema>(&mut self, required: bool, description: &str) {
         let content = json!({ "application/json": { "schema": self.input_schema::<B>() } });
         self.body = Some(json!({ "description": description, "required": required, "content": content }));
@@ -191,7 +189,7 @@ impl<'a> OperationDoc<'a> {
         self.responses.insert(status, response);
     }
 
-    /// Adds a page that people are shown.
+    /// Adds a page that is shown to people.
     pub(crate) fn page(&mut self, status: u16, description: &'static str) {
         self.response(
             status,
@@ -199,12 +197,11 @@ impl<'a> OperationDoc<'a> {
         );
     }
 
-    /// Adds refusals by their codes.
     pub(crate) fn add_errors(&mut self, codes: &[&'static str]) {
         self.errors.extend(codes.iter().map(|code| (*code, None)));
     }
 
-    /// Adds a refusal that has another status here than elsewhere.
+    /// Adds an error whose status differs from the usual one.
     pub(crate) fn add_error_with_status(&mut self, status: u16, code: &'static str) {
         self.errors.insert((code, Some(status)));
     }
@@ -218,7 +215,7 @@ impl<'a> OperationDoc<'a> {
     }
 }
 
-/// What is left out of a query is not there; there is no null.
+/// A query parameter is absent, never null.
 fn without_null(mut schema: Value) -> Value {
     if let Some(kinds) = schema["type"].as_array() {
         let kind = kinds.iter().find(|kind| *kind != "null").cloned();
@@ -227,7 +224,7 @@ fn without_null(mut schema: Value) -> Value {
     schema
 }
 
-/// The schemas that several state share. What is input and what is output differ in what must be there.
+/// The schemas that operations share. Those of input and output differ in which fields are required.
 pub(crate) struct Schemas {
     input: SchemaGenerator,
     output: SchemaGenerator,
@@ -244,7 +241,6 @@ impl Schemas {
         Self { input: settings().into_generator(), output: settings().for_serialize().into_generator() }
     }
 
-    /// All of them, by name.
     pub(crate) fn into_definitions(mut self) -> Map<String, Value> {
         let mut all = self.input.take_definitions(true);
         for (name, schema) in self.output.take_definitions(true) {
