@@ -25,7 +25,7 @@ pub(super) fn link(prospect: &LinkPreview) -> HtmlPage {
 pub(super) fn redirecting(asking: &AuthorizationRedirect) -> HtmlPage {
     let provider = &asking.provider;
     let sentence = format!("your browser goes on to {provider} now; if it does not, go on below");
-    let page = HtmlPage::new(200, PageKind::Question, "On the action", &sentence);
+    let page = HtmlPage::new(200, PageKind::Question, "On the way", &sentence);
     page.with_action(Action::Link { label: format!("Go on to {provider}"), url: asking.url.to_string() })
 }
 
@@ -71,7 +71,7 @@ pub(super) fn error(error: &ConsentError) -> HtmlPage {
         ConsentError::Failed { .. } => (502, Failure, "Not connected"),
         ConsentError::Unknown { .. } => (502, Failure, "No word from the provider"),
         ConsentError::Kept { .. } => (202, Pending, "Safe, and not stored yet"),
-        ConsentError::Slow { .. } => (202, Pending, "Still under action"),
+        ConsentError::Slow { .. } => (202, Pending, "Still under way"),
         ConsentError::Defect { .. } => (500, Failure, "A defect of jeton"),
         ConsentError::Keeper(error) => {
             return HtmlPage::new(

@@ -39,7 +39,7 @@ pub(super) enum PageKind {
     Failure,
 }
 
-/// The action on from a page.
+/// What a person can do next on a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     /// A button that asks for the address of the page itself with `POST`.
@@ -81,7 +81,7 @@ impl HtmlPage {
         self
     }
 
-    /// Adds the action on.
+    /// Adds the next action.
     pub(super) fn with_action(mut self, action: Action) -> Self {
         self.action = Some(action);
         self
