@@ -2,13 +2,13 @@
 //!
 //! * [`raw`]: a service token as its holder has it; [`hash`]: what is kept of it.
 //! * [`token`]: its row: whom it names, until when, and the rule of rotation.
-//! * [`scope`]: what it grants; [`need`]: what a door asks for; [`glob`], [`path`]: which names and paths a scope covers.
+//! * [`scope`]: what it grants; [`permission`]: what a door asks for; [`glob`], [`path`]: which names and paths a scope covers.
 //! * [`ports`]: what a store must be able to do; [`record`]: what is put on record of it.
 
 pub mod glob;
 pub mod hash;
-pub mod need;
 pub mod path;
+pub mod permission;
 pub mod ports;
 pub mod raw;
 pub mod record;
@@ -16,10 +16,10 @@ pub mod scope;
 pub mod token;
 
 pub use hash::{TokenHash, UnusableHash, UnusableKey};
-pub use need::Need;
+pub use permission::Permission;
 pub use ports::{Create, CreateAnswer, Revoke, RotateAnswer, ServiceTokenStore};
 pub use scope::{InvalidScope, Scope, Scopes};
-pub use token::{Over, Rotate, ServiceToken, Standing, TokenRevision};
+pub use token::{Rotate, RotateRefusal, ServiceToken, TokenRevision, TokenStatus};
 
 pub use crate::id::{ServiceName, ServiceTokenId};
 

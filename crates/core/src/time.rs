@@ -94,6 +94,11 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
+/// Seconds rounded up, as `Retry-After` counts them: asking a moment too early would only fail again.
+pub fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
 /// Where instants come from.
 pub trait Clock: fmt::Debug + Send + Sync {
     /// The civil time now.

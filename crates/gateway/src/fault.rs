@@ -6,6 +6,7 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use jeton_core::problem::Problem;
+use jeton_core::time::whole_seconds;
 use jeton_issuer::AccessError;
 use jeton_keeper::TokenError;
 use serde_json::Value;
@@ -98,11 +99,6 @@ impl Fault {
             _ => problem,
         }
     }
-}
-
-/// Seconds rounded up, as `Retry-After` counts.
-pub(crate) fn whole_seconds(duration: Duration) -> u64 {
-    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
 /// An answer of the gateway itself.

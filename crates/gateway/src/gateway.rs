@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::any;
-use jeton_core::access::Need;
+use jeton_core::access::Permission;
 use jeton_core::audit::Actor;
 use jeton_core::secret::Secret;
 use jeton_core::time::Clock;
@@ -111,7 +111,7 @@ impl Gate {
     pub(crate) async fn without_token(&self, caller: &Caller, error: TokenError) -> Refusal {
         let dead = if let TokenError::Dead { name, .. } = &error { Some(name.clone()) } else { None };
         let refusal = Refusal::from(error);
-        let Some(name) = dead.filter(|_| caller.require(&Need::Admin).is_ok()) else { return refusal };
+        let Some(name) = dead.filter(|_| caller.require(&Permission::Admin).is_ok()) else { return refusal };
         match self.consent_link(name.as_str(), caller).await {
             Some(link) => refusal.with("consent_link", link.reveal()),
             None => refusal,

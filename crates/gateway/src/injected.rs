@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use jeton_core::keep::provider::Injection;
+use jeton_core::media_type::{self, is_json};
 use jeton_core::secret::Secret;
 use serde_json::value::RawValue;
 use url::form_urlencoded;
@@ -112,12 +113,7 @@ pub(crate) fn into_body(body: &Bytes, headers: &HeaderMap, injections: &[Injecti
 /// The media type without its parameters, in lower case.
 pub(crate) fn essence(headers: &HeaderMap) -> Option<String> {
     let kind = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
-    Some(kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
-}
-
-/// `application/json` or `application/...+json`.
-pub(crate) fn is_json(essence: &str) -> bool {
-    essence.strip_prefix("application/").is_some_and(|sub| sub == "json" || sub.ends_with("+json"))
+    Some(media_type::essence(kind))
 }
 
 #[cfg(test)]

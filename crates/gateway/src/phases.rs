@@ -7,7 +7,7 @@ use axum::response::Response;
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use hyper::upgrade::OnUpgrade;
-use jeton_core::access::Need;
+use jeton_core::access::Permission;
 use jeton_core::keep::provider::Definition;
 use jeton_issuer::{AccessError, Caller};
 use jeton_keeper::{ApiVerdict, Call, TokenError, TokenRequest};
@@ -167,7 +167,7 @@ fn select<'g>(gate: &'g Gate, caller: &Caller, errand: &Errand) -> Result<&'g De
     })?;
     target::check(&errand.path).map_err(Fault::Target)?;
     let (method, path) = (errand.method.as_str(), errand.path.as_str());
-    caller.require(&Need::Proxy { connection: name, method, path })?;
+    caller.require(&Permission::Proxy { connection: name, method, path })?;
     Ok(definition)
 }
 

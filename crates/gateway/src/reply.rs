@@ -15,13 +15,14 @@ use http::{HeaderMap, HeaderValue, StatusCode, header, response};
 use http_body_util::BodyExt as _;
 use hyper::body::{Frame, Incoming, SizeHint};
 use jeton_core::keep::provider::{Definition, read_retry_after};
+use jeton_core::media_type::is_json;
 use jeton_core::time::Timestamp;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use crate::cached;
 use crate::fault::Fault;
 use crate::headers::{self, RETRY};
-use crate::injected::{essence, is_json};
+use crate::injected::essence;
 use crate::journal::Entry;
 use crate::upstream::{Answer, Lease};
 

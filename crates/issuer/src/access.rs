@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::HeaderMap;
-use jeton_core::access::{ServiceTokenStore, Standing, TokenHash, TokenRevision, raw};
+use jeton_core::access::{ServiceTokenStore, TokenHash, TokenRevision, TokenStatus, raw};
 use jeton_core::entropy::Entropy;
 use jeton_core::keep::ports::StoreError;
 use jeton_core::time::Clock;
@@ -180,13 +180,13 @@ impl Shared {
     /// Lets the holder of a known token in, or does not. What has ended stays so, however old the knowledge.
     async fn judge(&self, hash: &TokenHash, entry: &Entry) -> Result<Caller, AccessError> {
         let now = self.clock.now();
-        if entry.token.standing(now) != Standing::Live {
+        if entry.token.status_at(now) != TokenStatus::Live {
             return Err(AccessError::Invalid);
         }
         if self.is_stale() {
             self.look().await.map_err(|message| unavailable(&message))?;
             let live =
-                self.mirror.find(hash).is_some_and(|entry| entry.token.standing(now) == Standing::Live);
+                self.mirror.find(hash).is_some_and(|entry| entry.token.status_at(now) == TokenStatus::Live);
             if !live {
                 return Err(AccessError::Invalid);
             }

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use jeton_core::access::{Need, Scopes, ServiceName, ServiceTokenId, TokenHash};
-use jeton_core::keep::provider::suggest;
+use jeton_core::access::{Permission, Scopes, ServiceName, ServiceTokenId, TokenHash};
+use jeton_core::suggest;
 
 use crate::error::AccessError;
 
@@ -54,7 +54,7 @@ impl Caller {
     ///
     /// # Errors
     /// [`AccessError::Insufficient`], which names the scope that is missing.
-    pub fn require(&self, need: &Need<'_>) -> Result<(), AccessError> {
+    pub fn require(&self, need: &Permission<'_>) -> Result<(), AccessError> {
         match self.0.scopes.missing(need) {
             None => Ok(()),
             Some(missing) => Err(AccessError::Insufficient { service: self.0.service.clone(), missing }),
@@ -69,7 +69,7 @@ impl Caller {
     /// The name that a wrong one is most probably meant to be, among those of `names` that it may be told of.
     pub fn near<'n>(&self, wrong: &str, names: impl IntoIterator<Item = &'n str>) -> Vec<String> {
         let seen = names.into_iter().filter(|name| self.sees(name));
-        suggest::nearest(wrong, seen).map(str::to_owned).into_iter().collect()
+        suggest::nearest_name(wrong, seen).map(str::to_owned).into_iter().collect()
     }
 }
 
@@ -97,8 +97,8 @@ mod tests {
     fn what_is_missing_is_named_with_who_lacks_it() {
         let caller =
             Caller::new("bot1".parse().unwrap(), None, TokenHash::of(b"x"), "token:acme".parse().unwrap());
-        assert_eq!(caller.require(&Need::Token("acme")), Ok(()));
-        let problem = caller.require(&Need::Admin).unwrap_err().problem();
+        assert_eq!(caller.require(&Permission::Token("acme")), Ok(()));
+        let problem = caller.require(&Permission::Admin).unwrap_err().problem();
         assert_eq!((problem.status, problem.code), (403, "SCOPE_INSUFFICIENT"));
         assert_eq!(problem.members["missing_scope"], "admin");
         assert!(problem.detail.contains("`bot1` lacks the scope admin"), "{}", problem.detail);

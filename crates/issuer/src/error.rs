@@ -1,6 +1,6 @@
 //! Why somebody is not let in, and why an order about service tokens is not carried out.
 
-use jeton_core::access::{API_KEY_SERVICE, Over, ServiceName, ServiceTokenId};
+use jeton_core::access::{API_KEY_SERVICE, RotateRefusal, ServiceName, ServiceTokenId};
 use jeton_core::keep::ports::StoreError;
 use jeton_core::problem::Problem;
 
@@ -102,7 +102,7 @@ pub enum OrderError {
         /// The token.
         id: ServiceTokenId,
         /// Why.
-        over: Over,
+        over: RotateRefusal,
     },
     /// The hash that was given belongs to a token already.
     #[error("the service token {id} has this hash already, revoked or not; make a new raw token")]
@@ -124,12 +124,12 @@ pub enum OrderError {
     Store(#[from] StoreError),
 }
 
-fn why(over: &Over) -> String {
+fn why(over: &RotateRefusal) -> String {
     match over {
-        Over::Ended(standing) => {
+        RotateRefusal::Ended(standing) => {
             format!("is {standing} and cannot be rotated; `jeton service-token create` makes a new one")
         }
-        Over::Rotated(successor) => {
+        RotateRefusal::Rotated(successor) => {
             format!("was rotated before; its successor is {successor}: rotate that one")
         }
     }

@@ -104,7 +104,7 @@ impl Access {
         let rotate = Rotate { of, id: self.new_id(), hash, overlap, life, by: by.clone() };
         match persist(|| self.shared.store.rotate_token(rotate.clone())).await? {
             RotateAnswer::Unknown => Err(OrderError::Unknown { id: of }),
-            RotateAnswer::Over(over) => Err(OrderError::Over { id: of, over }),
+            RotateAnswer::Refused(over) => Err(OrderError::Over { id: of, over }),
             RotateAnswer::Rotated { old, new } => {
                 // The new one first: a caller that has it already must not be refused for a moment.
                 self.shared.mirror.learn((*new).clone());

@@ -1,6 +1,6 @@
 //! A service token as people and programs see it.
 
-use jeton_core::access::{Scopes, ServiceName, ServiceToken, ServiceTokenId, Standing};
+use jeton_core::access::{Scopes, ServiceName, ServiceToken, ServiceTokenId, TokenStatus};
 use jeton_core::secret::{self, Secret};
 use jeton_core::time::Timestamp;
 use serde::Serialize;
@@ -30,7 +30,7 @@ pub struct Shown {
     /// Whether it lets its holder in.
     pub active: bool,
     /// How it stands.
-    pub standing: Standing,
+    pub standing: TokenStatus,
     /// What people noted.
     pub notes: Option<String>,
     /// Since when.
@@ -46,14 +46,14 @@ pub struct Shown {
 impl Access {
     /// A token as it is shown now.
     pub fn show(&self, token: ServiceToken) -> Shown {
-        let standing = token.standing(self.shared.clock.now());
+        let standing = token.status_at(self.shared.clock.now());
         Shown {
             name: token.service,
             token: None,
             id: token.id,
             expires_at: token.expires_at,
             scopes: token.scopes,
-            active: standing == Standing::Live,
+            active: standing == TokenStatus::Live,
             standing,
             notes: token.notes,
             created_at: token.created_at,

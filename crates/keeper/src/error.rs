@@ -7,7 +7,7 @@ use jeton_core::keep::connection::Revision;
 use jeton_core::keep::ports::StoreError;
 use jeton_core::keep::provider::ErrorClass;
 use jeton_core::problem::Problem;
-use jeton_core::time::Timestamp;
+use jeton_core::time::{Timestamp, whole_seconds};
 
 use crate::memory::high_water::Hold;
 
@@ -229,9 +229,4 @@ impl TokenError {
             _ => problem,
         }
     }
-}
-
-/// Seconds rounded up, for `Retry-After`: asking a moment too early would only fail again.
-pub(crate) fn whole_seconds(duration: Duration) -> u64 {
-    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }

@@ -253,7 +253,7 @@ async fn initialise(
     };
     let (_, key_check) = Sealer::create(ring, entropy);
     let ours = Identity { instance, key_check };
-    let known = store.found(ours.clone()).await?;
+    let known = store.initialise(ours.clone()).await?;
     if known == ours {
         // What was seen of an earlier store says nothing about this one, which is new and holds nothing.
         high_water::reset(data_dir, Revision(0)).map_err(|source| unusable_mark(data_dir, source))?;

@@ -12,8 +12,9 @@ use jeton_core::keep::connection::Revision;
 use jeton_core::keep::due::{AfterHold, RecoveryPolicy, RefreshTiming};
 use jeton_core::keep::plan::AcquirePolicy;
 use jeton_core::keep::ports::{AttemptLog, ChangeFeed, ConnectionStore, ConsentStore, StoreError};
-use jeton_core::keep::provider::{Definition, OldAccess, OnDead, OnUnknown, Step, suggest};
+use jeton_core::keep::provider::{Definition, OldAccess, OnDead, OnUnknown, Step};
 use jeton_core::seal::Sealer;
+use jeton_core::suggest;
 use jeton_core::time::Clock;
 use tokio::sync::{Notify, Semaphore, SetOnce};
 use tokio_util::sync::CancellationToken;
@@ -196,7 +197,7 @@ impl Shared {
     }
 
     fn near(&self, name: &str) -> Vec<String> {
-        suggest::nearest(name, self.definitions.keys().map(String::as_str))
+        suggest::nearest_name(name, self.definitions.keys().map(String::as_str))
             .map(str::to_owned)
             .into_iter()
             .collect()
@@ -307,7 +308,7 @@ fn recovery(definition: &Definition) -> RecoveryPolicy {
     RecoveryPolicy {
         hold: policy.unknown_hold,
         reuse_grace: policy.reuse_grace,
-        then: match policy.on_unknown {
+        after_hold: match policy.on_unknown {
             OnUnknown::ResendOnce => AfterHold::Resend,
             OnUnknown::Ask => AfterHold::Ask,
             OnUnknown::Acquire => AfterHold::Acquire,

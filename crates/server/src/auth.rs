@@ -7,7 +7,7 @@ use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use jeton_core::access::Need;
+use jeton_core::access::Permission;
 use jeton_core::audit::Actor;
 use jeton_core::id::ConnectionName;
 use jeton_issuer::Caller;
@@ -57,12 +57,12 @@ async fn check_scope(
     parts: &mut Parts,
 ) -> Result<(), ApiError> {
     match required {
-        RequiredScope::Read => Ok(caller.require(&Need::Read)?),
-        RequiredScope::Admin => Ok(caller.require(&Need::Admin)?),
+        RequiredScope::Read => Ok(caller.require(&Permission::Read)?),
+        RequiredScope::Admin => Ok(caller.require(&Permission::Admin)?),
         RequiredScope::Token => {
             let path = Path::<String>::from_request_parts(parts, &()).await;
             let Path(name) = path.map_err(|_| RequestError::UnknownUrl)?;
-            let Err(insufficient) = caller.require(&Need::Token(&name)) else { return Ok(()) };
+            let Err(insufficient) = caller.require(&Permission::Token(&name)) else { return Ok(()) };
             let is_defined = vault.names().iter().any(|defined| defined.as_str() == name);
             let unknown =
                 || TokenError::UnknownConnection { name: name.chars().take(64).collect(), near: Vec::new() };
@@ -95,6 +95,6 @@ pub(crate) fn actor(caller: &Caller) -> Actor {
 /// Checks the scope `read`, for a handler that accepts a ticket instead.
 pub(crate) async fn require_read(app: &AppState, headers: &HeaderMap) -> Result<Caller, ApiError> {
     let caller = app.access.admit(headers).await?;
-    caller.require(&Need::Read)?;
+    caller.require(&Permission::Read)?;
     Ok(caller)
 }

@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use jeton_core::access::ServiceTokenId;
 use jeton_core::keep::provider::DurationText;
+use jeton_core::media_type::is_json;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
@@ -104,7 +105,7 @@ impl<S: Send + Sync, B: RequestShape> FromRequest<S> for OptionalJsonBody<B> {
         if bytes.is_empty() {
             return Ok(Self(None));
         }
-        if !is_json(&parts.headers) {
+        if !has_json(&parts.headers) {
             return Err(RequestError::NotJsonContentType.into());
         }
         match serde_json::from_slice(&bytes) {
@@ -174,11 +175,9 @@ fn is_object(json: &[u8]) -> bool {
     json.trim_ascii_start().first() == Some(&b'{')
 }
 
-/// `application/json` or `application/...+json`, with or without parameters.
-fn is_json(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    essence.strip_prefix("application/").is_some_and(|sub| sub == "json" || sub.ends_with("+json"))
+/// Whether `Content-Type` says that the body is JSON.
+fn has_json(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).is_some_and(is_json)
 }
 
 /// Reads `60`, which is seconds, or `60s`, `5m`, `250ms`.
@@ -240,7 +239,7 @@ mod tests {
             ("", false),
         ] {
             let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))]);
-            assert_eq!(is_json(&headers), json, "{kind}");
+            assert_eq!(has_json(&headers), json, "{kind}");
         }
     }
 
@@ -299,7 +298,7 @@ mod tests {
             prop_assert!(min_ttl(&lasting).is_ok(), "{}", lasting);
             prop_assert!(super::wait(&wait).is_ok(), "{}", wait);
             prop_assert!(scope.parse::<access::Scope>().is_ok(), "{}", scope);
-            prop_assert!(access::Need::parse(&need).is_some(), "{}", need);
+            prop_assert!(access::Permission::parse(&need).is_some(), "{}", need);
         }
     }
 }

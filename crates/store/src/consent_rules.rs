@@ -22,7 +22,7 @@ pub(crate) fn stays(
     now: Timestamp,
 ) -> Option<ConsentStartAnswer> {
     let Some(consent) = consent else { return Some(ConsentStartAnswer::Unknown) };
-    match &consent.asked {
+    match &consent.authorization {
         // The same order again, after an unknown COMMIT.
         Some(asked) if asked.state == opening.state => {
             Some(ConsentStartAnswer::Started { until: asked.until })
@@ -38,7 +38,7 @@ pub(crate) fn unfit(
     now: Timestamp,
 ) -> Option<CallbackAnswer> {
     let Some(consent) = consent else { return Some(CallbackAnswer::Unknown) };
-    match (&consent.ending, &callback.then) {
+    match (&consent.outcome, &callback.action) {
         // The same order again.
         (Some(ConsentOutcome::Exchange(done)), CallbackAction::Exchange { attempt, .. })
             if done == attempt =>
@@ -49,7 +49,7 @@ pub(crate) fn unfit(
             Some(ConsentOutcome::Refused { code, message }),
             CallbackAction::Refuse { code: again, message: words, .. },
         ) if code == again && message == words => Some(CallbackAnswer::Taken),
-        _ => consent::takes(consent, callback.bearer, now).err().map(CallbackAnswer::Refused),
+        _ => consent::takes(consent, callback.answered_by, now).err().map(CallbackAnswer::Refused),
     }
 }
 

@@ -143,10 +143,10 @@ pub(crate) fn fail<T: WriteTx>(tx: &T, fail: &Fail) -> Result<(), T::Error> {
             Ok(tx.attempt(id)?.map(|(attempt, _)| (attempt.status, attempt.recovers)))
         })?;
         rules::fail(&mut row, fail, reopens, attempt.trigger, tx.now());
-    } else if fail.verdict != FailureEffect::Unknown {
+    } else if fail.effect != FailureEffect::Unknown {
         rules::give_back(&mut row, fail.attempt);
     }
-    attempt.status = rules::failed_status(fail.verdict);
+    attempt.status = rules::failed_status(fail.effect);
     attempt.completed_at = attempt.completed_at.or(Some(tx.now()));
     attempt.code = Some(fail.code.clone());
     attempt.http_status = fail.http_status;
@@ -154,7 +154,7 @@ pub(crate) fn fail<T: WriteTx>(tx: &T, fail: &Fail) -> Result<(), T::Error> {
     tx.write(&attempt, grant)?;
     match &fail.kept_reply {
         Some(reply) => tx.keep_reply(attempt.id, &row.name, reply)?,
-        None if fail.verdict != FailureEffect::Unknown => {
+        None if fail.effect != FailureEffect::Unknown => {
             tx.drop_reply(attempt.id)?;
         }
         None => {}

@@ -61,7 +61,7 @@ pub(crate) fn commit(row: &mut Connection, commit: Commit, trigger: Option<Trigg
     row.tokens = Some(commit.tokens);
     row.state = GrantState::Live;
     row.state_code = None;
-    row.born_of = trigger;
+    row.refresh_trigger = trigger;
     row.backoff = trigger.and_then(|trigger| backoff_after_commit(row.backoff, trigger));
     row.due_at = commit.due_at;
     row.cooling_until = None;
@@ -94,7 +94,7 @@ pub(crate) fn failure_counts(row: &Connection, fail: &Fail) -> bool {
     let leased = row.lease.is_some_and(|lease| lease.attempt == fail.attempt);
     row.generation == fail.generation
         && row.open_attempt == Some(fail.attempt)
-        && (leased || fail.verdict != FailureEffect::Unknown)
+        && (leased || fail.effect != FailureEffect::Unknown)
 }
 
 /// The failure as the row shows it. `reopens` is the attempt that the failed one was to recover: when the recovery has
@@ -111,12 +111,12 @@ pub(crate) fn fail(
     row.last_error = Some(fail.code.clone());
     row.cooling_until = (!fail.cooldown.is_zero()).then(|| now + fail.cooldown);
     row.due_at = fail.due_in.map(|due_in| now + due_in);
-    if fail.verdict != FailureEffect::Unknown {
+    if fail.effect != FailureEffect::Unknown {
         row.open_attempt = reopens;
     }
     // What failed to replace a dead grant does not bring it back to life.
     let stays_dead = row.state == GrantState::Dead;
-    if let FailureEffect::State(state) = fail.verdict
+    if let FailureEffect::State(state) = fail.effect
         && !stays_dead
     {
         row.state = state;
@@ -178,7 +178,7 @@ pub(crate) fn first_row(connect: &Connect, now: Timestamp) -> Connection {
         generation: Generation(0),
         revision: Revision(0),
         tokens: None,
-        born_of: None,
+        refresh_trigger: None,
         lease: None,
         open_attempt: None,
         due_at: None,
@@ -235,7 +235,7 @@ fn refresh_of(tokens: Option<&SealedTokens>) -> Option<Fingerprint> {
 
 fn forget_troubles(row: &mut Connection) {
     row.state_code = None;
-    row.born_of = None;
+    row.refresh_trigger = None;
     row.cooling_until = None;
     row.failures = 0;
     row.last_error = None;

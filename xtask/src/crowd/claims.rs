@@ -68,7 +68,7 @@ fn taken_back(row: &Connection, attempt: AttemptId) -> Fail {
         connection: row.name.clone(),
         attempt,
         generation: row.generation,
-        verdict: FailureEffect::Retry,
+        effect: FailureEffect::Retry,
         code: "not_sent".to_owned(),
         http_status: None,
         message: "nothing was sent".to_owned(),

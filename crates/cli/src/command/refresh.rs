@@ -3,7 +3,7 @@
 use futures_util::{StreamExt as _, stream};
 use jeton_core::keep::attempt::Trigger;
 use jeton_core::keep::connection::Condition;
-use jeton_core::keep::provider::suggest;
+use jeton_core::suggest;
 use jeton_core::time::Timestamp;
 use jeton_keeper::{Refreshed, Status, TokenError, Vault};
 use serde_json::{Value, json};

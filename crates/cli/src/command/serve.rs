@@ -136,11 +136,11 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, CommandError> {
 
 /// The key whose hash the store keeps; the first start makes it, and shows it this once.
 async fn stored_api_key(app: &App, output: Output) -> Result<TokenHash, CommandError> {
-    if let Some(hash) = app.store.setting(API_KEY_HASH).await? {
+    if let Some(hash) = app.store.find_setting(API_KEY_HASH).await? {
         return read_hash(&hash);
     }
     let (text, key) = raw::generate_api_key(&*app.host.entropy);
-    let kept = read_hash(&app.store.keep_setting(API_KEY_HASH, key.as_bytes().to_vec()).await?)?;
+    let kept = read_hash(&app.store.insert_setting(API_KEY_HASH, key.as_bytes().to_vec()).await?)?;
     // Another process may have been first; then its key is the one, and it has shown it.
     if kept == key {
         let said = format!(

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use jeton_core::access::{
-    Scope, Scopes, ServiceName, ServiceToken as Row, ServiceTokenId, Standing, TokenHash,
+    Scope, Scopes, ServiceName, ServiceToken as Row, ServiceTokenId, TokenHash, TokenStatus,
 };
 use jeton_core::keep::provider::DurationText;
 use jeton_core::secret::Secret;
@@ -141,7 +141,7 @@ async fn list(access: &Access, host: &HostEnv, output: Output) -> Result<(), Com
         table.row([
             token.service.to_string(),
             token.id.to_string(),
-            token.standing(now).to_string(),
+            token.status_at(now).to_string(),
             relative(token.expires_at, now),
             relative(token.last_used_at, now),
             token.scopes.to_string(),
@@ -173,7 +173,7 @@ fn one(access: &Access, which: &str) -> Result<ServiceTokenId, CommandError> {
     }
     let tokens = of(access, which)?.into_iter();
     let living: Vec<Row> = tokens
-        .filter(|token| access.show(token.clone()).standing == Standing::Live && token.successor.is_none())
+        .filter(|token| access.show(token.clone()).standing == TokenStatus::Live && token.successor.is_none())
         .collect();
     match living.as_slice() {
         [token] => Ok(token.id),

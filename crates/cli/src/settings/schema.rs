@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use jeton_core::keep::provider::suggest;
+use jeton_core::suggest;
 use toml::{Table, Value};
 
 /// Every setting with its default and its description.
@@ -69,13 +69,13 @@ pub(crate) fn hint(path: &[String]) -> String {
         .map(String::as_str)
         .filter(|key| !ANY.contains(key))
         .collect();
-    if suggest::nearest(wrong, siblings.iter().copied()).is_none() {
+    if suggest::nearest_name(wrong, siblings.iter().copied()).is_none() {
         // A right name at the wrong place.
         let all = names(&EXAMPLES);
         let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
         let keys: Vec<String> =
             all.iter().map(|name| last(name)).filter(|key| !ANY.contains(&key.as_str())).collect();
-        let nearest = suggest::nearest(wrong, keys.iter().map(String::as_str));
+        let nearest = suggest::nearest_name(wrong, keys.iter().map(String::as_str));
         if let Some(name) = all.iter().find(|name| Some(last(name).as_str()) == nearest) {
             return format!("did you mean `{name}`?");
         }

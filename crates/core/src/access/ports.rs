@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Over, Rotate, Scopes, ServiceName, ServiceToken, ServiceTokenId, TokenHash, TokenRevision};
+use super::{
+    Rotate, RotateRefusal, Scopes, ServiceName, ServiceToken, ServiceTokenId, TokenHash, TokenRevision,
+};
 use crate::audit::{Actor, AuditLog};
 use crate::id::OperationId;
 use crate::keep::ports::StoreError;
@@ -69,7 +71,7 @@ pub enum RotateAnswer {
     /// There is no such token.
     Unknown,
     /// It cannot be rotated; nothing was changed.
-    Over(Over),
+    Refused(RotateRefusal),
 }
 
 /// The service tokens of an installation. No row is ever deleted: one that was revoked must go on beating a hash of equal value

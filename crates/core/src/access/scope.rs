@@ -22,8 +22,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::glob::Glob;
-use super::need::Need;
 use super::path::canonical;
+use super::permission::Permission;
 
 /// The longest scope that is taken, in bytes.
 const LONGEST: usize = 256;
@@ -65,21 +65,21 @@ pub enum Scope {
 
 impl Scope {
     /// Whether this scope alone grants what is needed.
-    pub fn covers(&self, need: &Need<'_>) -> bool {
+    pub fn covers(&self, need: &Permission<'_>) -> bool {
         match (self, need) {
-            (Self::Token(connections), Need::Token(connection)) => connections.covers(connection),
-            (Self::Proxy { path, .. }, Need::Proxy { connection, method, path: asked }) => {
+            (Self::Token(connections), Permission::Token(connection)) => connections.covers(connection),
+            (Self::Proxy { path, .. }, Permission::Proxy { connection, method, path: asked }) => {
                 self.lets_call(connection, method)
                     && path
                         .as_ref()
                         .is_none_or(|path| canonical(asked).is_some_and(|asked| path.covers(&asked)))
             }
-            (Self::Proxy { connections, methods, path: None }, Need::EveryCall(connection)) => {
+            (Self::Proxy { connections, methods, path: None }, Permission::EveryCall(connection)) => {
                 methods.is_empty() && connections.covers(connection)
             }
-            (Self::Read | Self::Admin, Need::Read)
-            | (Self::Sessions, Need::Sessions)
-            | (Self::Admin, Need::Admin) => true,
+            (Self::Read | Self::Admin, Permission::Read)
+            | (Self::Sessions, Permission::Sessions)
+            | (Self::Admin, Permission::Admin) => true,
             _ => false,
         }
     }
@@ -231,7 +231,7 @@ impl Scopes {
     }
 
     /// Whether one of them grants what is needed.
-    pub fn cover(&self, need: &Need<'_>) -> bool {
+    pub fn cover(&self, need: &Permission<'_>) -> bool {
         self.0.iter().any(|scope| scope.covers(need))
     }
 
@@ -242,13 +242,13 @@ impl Scopes {
 
     /// The scope that is missing for what is needed, in words; nothing where none is. It repeats no path: a path may hold what
     /// must not be logged.
-    pub fn missing(&self, need: &Need<'_>) -> Option<String> {
+    pub fn missing(&self, need: &Permission<'_>) -> Option<String> {
         if self.cover(need) {
             return None;
         }
         Some(match need {
-            Need::Token(connection) => format!("token:{connection}"),
-            Need::Proxy { connection, method, .. } => {
+            Permission::Token(connection) => format!("token:{connection}"),
+            Permission::Proxy { connection, method, .. } => {
                 let proxies =
                     |scope: &&Scope| matches!(scope, Scope::Proxy { .. }) && scope.names(connection);
                 if !self.0.iter().any(|scope| proxies(&scope)) {
@@ -259,10 +259,10 @@ impl Scopes {
                     format!("proxy:{connection}:{method}")
                 }
             }
-            Need::EveryCall(connection) => format!("proxy:{connection}"),
-            Need::Read => "read".to_owned(),
-            Need::Sessions => "sessions".to_owned(),
-            Need::Admin => "admin".to_owned(),
+            Permission::EveryCall(connection) => format!("proxy:{connection}"),
+            Permission::Read => "read".to_owned(),
+            Permission::Sessions => "sessions".to_owned(),
+            Permission::Admin => "admin".to_owned(),
         })
     }
 }

@@ -6,30 +6,30 @@ fn scopes(text: &str) -> Scopes {
     text.parse().unwrap()
 }
 
-fn call<'a>(connection: &'a str, method: &'a str, path: &'a str) -> Need<'a> {
-    Need::Proxy { connection, method, path }
+fn call<'a>(connection: &'a str, method: &'a str, path: &'a str) -> Permission<'a> {
+    Permission::Proxy { connection, method, path }
 }
 
 #[test]
 fn a_scope_grants_what_it_names_and_nothing_beside() {
     let held = scopes("token:acme proxy:shop-* read");
-    assert!(held.cover(&Need::Token("acme")));
-    assert!(!held.cover(&Need::Token("acme2")));
+    assert!(held.cover(&Permission::Token("acme")));
+    assert!(!held.cover(&Permission::Token("acme2")));
     assert!(held.cover(&call("shop-eu", "DELETE", "/x")));
     assert!(!held.cover(&call("acme", "GET", "/x")), "seeing a token is not calling through");
-    assert!(!held.cover(&Need::Token("shop-eu")), "calling through is not seeing a token");
-    assert!(held.cover(&Need::Read));
-    assert!(!held.cover(&Need::Admin) && !held.cover(&Need::Sessions));
+    assert!(!held.cover(&Permission::Token("shop-eu")), "calling through is not seeing a token");
+    assert!(held.cover(&Permission::Read));
+    assert!(!held.cover(&Permission::Admin) && !held.cover(&Permission::Sessions));
 }
 
 #[test]
 fn admin_administers_and_reads_and_sees_no_token() {
     let held = scopes("admin");
-    assert!(held.cover(&Need::Admin) && held.cover(&Need::Read));
+    assert!(held.cover(&Permission::Admin) && held.cover(&Permission::Read));
     assert!(
-        !held.cover(&Need::Token("acme"))
+        !held.cover(&Permission::Token("acme"))
             && !held.cover(&call("acme", "GET", "/"))
-            && !held.cover(&Need::Sessions)
+            && !held.cover(&Permission::Sessions)
     );
 }
 
@@ -37,10 +37,12 @@ fn admin_administers_and_reads_and_sees_no_token() {
 fn what_the_environment_lets_in_may_do_everything_but_administer() {
     let held = Scopes::all_but_admin();
     assert_eq!(held.to_string(), "token:* proxy:* read sessions");
-    for need in [Need::Token("acme"), call("acme", "PATCH", "/a/../b"), Need::Read, Need::Sessions] {
+    for need in
+        [Permission::Token("acme"), call("acme", "PATCH", "/a/../b"), Permission::Read, Permission::Sessions]
+    {
         assert!(held.cover(&need), "{need:?}");
     }
-    assert!(!held.cover(&Need::Admin));
+    assert!(!held.cover(&Permission::Admin));
 }
 
 #[test]
@@ -63,20 +65,20 @@ fn limits_of_method_and_path_hold_together() {
 fn what_is_missing_is_named_by_the_scope_that_would_do() {
     let held = scopes("token:acme proxy:acme:GET:/a/*");
     let missing = |need| held.missing(&need);
-    assert_eq!(missing(Need::Token("acme")), None);
-    assert_eq!(missing(Need::Token("shop")).as_deref(), Some("token:shop"));
+    assert_eq!(missing(Permission::Token("acme")), None);
+    assert_eq!(missing(Permission::Token("shop")).as_deref(), Some("token:shop"));
     assert_eq!(missing(call("shop", "GET", "/a/b")).as_deref(), Some("proxy:shop"));
     assert_eq!(missing(call("acme", "PUT", "/a/b")).as_deref(), Some("proxy:acme:PUT"));
     assert_eq!(missing(call("acme", "GET", "/secret")).as_deref(), Some("proxy:acme with this path"));
-    assert_eq!(missing(Need::Admin).as_deref(), Some("admin"));
+    assert_eq!(missing(Permission::Admin).as_deref(), Some("admin"));
 }
 
 #[test]
 fn what_is_needed_is_read_from_text_and_is_no_pattern() {
-    assert_eq!(Need::parse("token:acme"), Some(Need::Token("acme")));
-    assert_eq!(Need::parse("proxy:acme"), Some(Need::EveryCall("acme")));
-    assert_eq!(Need::parse("proxy:acme:GET:/a:b/c"), Some(call("acme", "GET", "/a:b/c")));
-    assert_eq!(Need::parse("admin"), Some(Need::Admin));
+    assert_eq!(Permission::parse("token:acme"), Some(Permission::Token("acme")));
+    assert_eq!(Permission::parse("proxy:acme"), Some(Permission::EveryCall("acme")));
+    assert_eq!(Permission::parse("proxy:acme:GET:/a:b/c"), Some(call("acme", "GET", "/a:b/c")));
+    assert_eq!(Permission::parse("admin"), Some(Permission::Admin));
     for bad in [
         "",
         "*",
@@ -88,16 +90,16 @@ fn what_is_needed_is_read_from_text_and_is_no_pattern() {
         "proxy:acme:GET:a",
         "write:a",
     ] {
-        assert_eq!(Need::parse(bad), None, "{bad}");
+        assert_eq!(Permission::parse(bad), None, "{bad}");
     }
 }
 
 #[test]
 fn every_call_is_granted_by_a_scope_without_limits_alone() {
-    assert!(scopes("proxy:ac*").cover(&Need::EveryCall("acme")));
+    assert!(scopes("proxy:ac*").cover(&Permission::EveryCall("acme")));
     for limited in ["proxy:acme:GET", "proxy:acme:/**", "token:acme", "admin"] {
         assert_eq!(
-            scopes(limited).missing(&Need::EveryCall("acme")).as_deref(),
+            scopes(limited).missing(&Permission::EveryCall("acme")).as_deref(),
             Some("proxy:acme"),
             "{limited}"
         );
@@ -192,7 +194,7 @@ proptest! {
     ) {
         let before = scopes(&few.join(" "));
         let after = scopes(&format!("{} {more}", few.join(" ")));
-        for need in [Need::Token(&name), call(&name, "GET", &path), Need::Read, Need::Sessions, Need::Admin] {
+        for need in [Permission::Token(&name), call(&name, "GET", &path), Permission::Read, Permission::Sessions, Permission::Admin] {
             prop_assert!(after.cover(&need) || !before.cover(&need));
         }
     }

@@ -43,7 +43,7 @@ pub struct ServiceToken {
 /// How a service token stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Standing {
+pub enum TokenStatus {
     /// It lets its holder in.
     Live,
     /// Its time is over.
@@ -52,7 +52,7 @@ pub enum Standing {
     Revoked,
 }
 
-impl fmt::Display for Standing {
+impl fmt::Display for TokenStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Live => "live",
@@ -81,9 +81,9 @@ pub struct Rotate {
 
 /// Why a token cannot be rotated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Over {
+pub enum RotateRefusal {
     /// It no longer lets anybody in.
-    Ended(Standing),
+    Ended(TokenStatus),
     /// It has a successor already: that is the one to rotate.
     Rotated(ServiceTokenId),
 }
@@ -107,11 +107,11 @@ impl ServiceToken {
     }
 
     /// How it stands at `now`.
-    pub fn standing(&self, now: Timestamp) -> Standing {
+    pub fn status_at(&self, now: Timestamp) -> TokenStatus {
         match (self.revoked_at, self.expires_at) {
-            (Some(_), _) => Standing::Revoked,
-            (None, Some(end)) if end <= now => Standing::Expired,
-            _ => Standing::Live,
+            (Some(_), _) => TokenStatus::Revoked,
+            (None, Some(end)) if end <= now => TokenStatus::Expired,
+            _ => TokenStatus::Live,
         }
     }
 
@@ -119,12 +119,12 @@ impl ServiceToken {
     ///
     /// # Errors
     /// It has ended, or was rotated before.
-    pub fn rotated(&self, rotate: &Rotate, now: Timestamp) -> Result<(Self, Self), Over> {
+    pub fn rotated(&self, rotate: &Rotate, now: Timestamp) -> Result<(Self, Self), RotateRefusal> {
         if let Some(successor) = self.successor {
-            return Err(Over::Rotated(successor));
+            return Err(RotateRefusal::Rotated(successor));
         }
-        if self.standing(now) != Standing::Live {
-            return Err(Over::Ended(self.standing(now)));
+        if self.status_at(now) != TokenStatus::Live {
+            return Err(RotateRefusal::Ended(self.status_at(now)));
         }
         let end = now + rotate.overlap;
         let given = self.expires_at.map(|until| until.since(self.created_at));
@@ -187,11 +187,11 @@ mod tests {
     #[test]
     fn a_token_lives_until_its_instant_and_revocation_comes_first() {
         let end = BORN + Duration::from_secs(10);
-        assert_eq!(token(Some(10)).standing(end - Duration::from_micros(1)), Standing::Live);
-        assert_eq!(token(Some(10)).standing(end), Standing::Expired);
-        assert_eq!(token(None).standing(end), Standing::Live);
+        assert_eq!(token(Some(10)).status_at(end - Duration::from_micros(1)), TokenStatus::Live);
+        assert_eq!(token(Some(10)).status_at(end), TokenStatus::Expired);
+        assert_eq!(token(None).status_at(end), TokenStatus::Live);
         let revoked = ServiceToken { revoked_at: Some(BORN), ..token(Some(10)) };
-        assert_eq!(revoked.standing(end), Standing::Revoked);
+        assert_eq!(revoked.status_at(end), TokenStatus::Revoked);
     }
 
     #[test]
@@ -211,11 +211,14 @@ mod tests {
     #[test]
     fn what_has_ended_or_was_rotated_is_not_rotated() {
         let late = BORN + Duration::from_secs(100);
-        assert_eq!(token(Some(10)).rotated(&rotate(1), late), Err(Over::Ended(Standing::Expired)));
+        assert_eq!(
+            token(Some(10)).rotated(&rotate(1), late),
+            Err(RotateRefusal::Ended(TokenStatus::Expired))
+        );
         let revoked = ServiceToken { revoked_at: Some(BORN), ..token(None) };
-        assert_eq!(revoked.rotated(&rotate(1), late), Err(Over::Ended(Standing::Revoked)));
+        assert_eq!(revoked.rotated(&rotate(1), late), Err(RotateRefusal::Ended(TokenStatus::Revoked)));
         let (old, _) = token(None).rotated(&rotate(1_000), late).unwrap();
-        assert_eq!(old.rotated(&rotate(1), late), Err(Over::Rotated(id(2))));
+        assert_eq!(old.rotated(&rotate(1), late), Err(RotateRefusal::Rotated(id(2))));
     }
 
     proptest! {
@@ -227,12 +230,12 @@ mod tests {
             let now = BORN + Duration::from_secs(at);
             let (old, new) = before.rotated(&rotate(overlap), now).unwrap();
             let later = now + Duration::from_secs(look);
-            if before.standing(later) != Standing::Live {
-                prop_assert_ne!(old.standing(later), Standing::Live);
+            if before.status_at(later) != TokenStatus::Live {
+                prop_assert_ne!(old.status_at(later), TokenStatus::Live);
             }
-            let lives = old.standing(later) == Standing::Live || new.standing(later) == Standing::Live;
-            prop_assert!(lives || before.standing(later) != Standing::Live);
-            prop_assert_eq!(old.standing(now) == Standing::Live, overlap > 0);
+            let lives = old.status_at(later) == TokenStatus::Live || new.status_at(later) == TokenStatus::Live;
+            prop_assert!(lives || before.status_at(later) != TokenStatus::Live);
+            prop_assert_eq!(old.status_at(now) == TokenStatus::Live, overlap > 0);
         }
     }
 }

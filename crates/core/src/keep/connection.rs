@@ -168,7 +168,7 @@ pub struct Connection {
     /// The token set of `generation`.
     pub tokens: Option<SealedTokens>,
     /// What asked for the refresh that brought the token set.
-    pub born_of: Option<Trigger>,
+    pub refresh_trigger: Option<Trigger>,
     /// The lease, live or lapsed; absent when nobody redeems.
     pub lease: Option<Lease>,
     /// The attempt whose outcome is not known: the refresh token of this generation may have been accepted.
@@ -217,7 +217,8 @@ impl Connection {
     /// Whether a refresh brought the token set that was asked for at `instant` or later. One that was taken over at
     /// that time is as old as it was before.
     pub fn refreshed_since(&self, instant: Timestamp) -> bool {
-        self.born_of.is_some() && self.tokens.as_ref().is_some_and(|tokens| tokens.obtained_at >= instant)
+        self.refresh_trigger.is_some()
+            && self.tokens.as_ref().is_some_and(|tokens| tokens.obtained_at >= instant)
     }
 
     /// The word that people see for this connection.

@@ -43,9 +43,9 @@ pub struct Consent {
     /// Until when it can be opened.
     pub link_until: Timestamp,
     /// The link was opened, and the person sent to the provider.
-    pub asked: Option<AuthorizationRequest>,
+    pub authorization: Option<AuthorizationRequest>,
     /// What came back, once something has.
-    pub ending: Option<ConsentOutcome>,
+    pub outcome: Option<ConsentOutcome>,
 }
 
 /// A person was sent to the provider.
@@ -106,7 +106,7 @@ pub enum ClosedLink {
 
 /// Whether the link of `consent` may be opened at `now`.
 pub fn opens(consent: &Consent, now: Timestamp) -> Result<(), ClosedLink> {
-    match consent.asked {
+    match consent.authorization {
         Some(_) => Err(ClosedLink::Used),
         None if now >= consent.link_until => Err(ClosedLink::Late),
         None => Ok(()),
@@ -135,12 +135,12 @@ pub enum CallbackRefusal {
     ForTerminal,
 }
 
-/// Whether an answer for `consent` that `bearer` brings is taken at `now`.
+/// Whether an answer for `consent` that `answered_by` brings is taken at `now`.
 ///
 /// Who brings it is looked at first: a stranger learns nothing about what became of the consent, and uses nothing up.
-pub fn takes(consent: &Consent, bearer: AnsweredBy, now: Timestamp) -> Result<(), CallbackRefusal> {
-    let Some(asked) = &consent.asked else { return Err(CallbackRefusal::Late) };
-    match (bearer, asked.browser) {
+pub fn takes(consent: &Consent, answered_by: AnsweredBy, now: Timestamp) -> Result<(), CallbackRefusal> {
+    let Some(asked) = &consent.authorization else { return Err(CallbackRefusal::Late) };
+    match (answered_by, asked.browser) {
         (AnsweredBy::Browser(_), None) => return Err(CallbackRefusal::ForTerminal),
         (AnsweredBy::Browser(presented), own) if presented != own => {
             return Err(CallbackRefusal::AnotherBrowser);
@@ -148,7 +148,7 @@ pub fn takes(consent: &Consent, bearer: AnsweredBy, now: Timestamp) -> Result<()
         (AnsweredBy::Terminal, Some(_)) => return Err(CallbackRefusal::AnotherBrowser),
         _ => {}
     }
-    if consent.ending.is_some() {
+    if consent.outcome.is_some() {
         return Err(CallbackRefusal::Used);
     }
     if now >= asked.until { Err(CallbackRefusal::Late) } else { Ok(()) }
@@ -204,7 +204,7 @@ impl Progress {
 
 /// How far `consent` has come at `now`; `attempt` is the one of its [`ConsentOutcome::Exchange`].
 pub fn progress(consent: &Consent, attempt: Option<&Attempt>, now: Timestamp) -> Progress {
-    match (&consent.ending, &consent.asked) {
+    match (&consent.outcome, &consent.authorization) {
         (Some(ConsentOutcome::Refused { code, message }), _) => {
             Progress::Refused { code: code.clone(), message: message.clone() }
         }
@@ -249,8 +249,8 @@ mod tests {
             ticket: print(1),
             created_at: at(0),
             link_until: at(600),
-            asked: None,
-            ending: None,
+            authorization: None,
+            outcome: None,
         }
     }
 
@@ -262,7 +262,7 @@ mod tests {
             at: at(100),
             until: at(700),
         };
-        Consent { asked: Some(asked), ..invited() }
+        Consent { authorization: Some(asked), ..invited() }
     }
 
     #[test]
@@ -278,8 +278,10 @@ mod tests {
         let browser = AnsweredBy::Browser(Some(print(3)));
         assert_eq!(takes(&own, browser, at(699)), Ok(()));
         assert_eq!(takes(&own, browser, at(700)), Err(CallbackRefusal::Late));
-        let ended =
-            Consent { ending: Some(ConsentOutcome::Exchange(AttemptId::from_bytes([1; 16]))), ..own.clone() };
+        let ended = Consent {
+            outcome: Some(ConsentOutcome::Exchange(AttemptId::from_bytes([1; 16]))),
+            ..own.clone()
+        };
         assert_eq!(takes(&ended, browser, at(200)), Err(CallbackRefusal::Used));
         for stranger in [AnsweredBy::Browser(None), AnsweredBy::Browser(Some(print(4))), AnsweredBy::Terminal]
         {
@@ -305,7 +307,7 @@ mod tests {
         assert_eq!(progress(&asked(None), None, at(101)), Progress::Asked { until: at(700) });
         assert_eq!(progress(&asked(None), None, at(700)), Progress::Expired);
         let attempt = redeem();
-        let ended = Consent { ending: Some(ConsentOutcome::Exchange(attempt.id)), ..asked(None) };
+        let ended = Consent { outcome: Some(ConsentOutcome::Exchange(attempt.id)), ..asked(None) };
         assert_eq!(progress(&ended, Some(&attempt), at(1)), Progress::Exchanging);
         assert_eq!(progress(&ended, Some(&attempt), at(99)), Progress::Unknown, "its lease has lapsed");
         let done = Attempt {

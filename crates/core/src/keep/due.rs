@@ -100,7 +100,7 @@ pub struct RecoveryPolicy {
     /// How long after its use the provider still accepts a refresh token again.
     pub reuse_grace: Duration,
     /// What follows the hold.
-    pub then: AfterHold,
+    pub after_hold: AfterHold,
 }
 
 /// What follows the hold of an attempt whose outcome is not known.
@@ -142,7 +142,7 @@ pub fn recovery(chain: &[Attempt], policy: &RecoveryPolicy, now: Timestamp) -> R
     if now < grace_ends {
         return Recovery::InGrace(grace_ends);
     }
-    match policy.then {
+    match policy.after_hold {
         AfterHold::Acquire => Recovery::Acquire,
         AfterHold::Ask => Recovery::Ask,
         AfterHold::Resend if sends.len() > 1 => Recovery::Ask,
@@ -170,8 +170,11 @@ mod tests {
         idle_keepalive: None,
         visit: Duration::from_hours(12),
     };
-    const POLICY: RecoveryPolicy =
-        RecoveryPolicy { hold: Duration::from_mins(1), reuse_grace: Duration::ZERO, then: AfterHold::Resend };
+    const POLICY: RecoveryPolicy = RecoveryPolicy {
+        hold: Duration::from_mins(1),
+        reuse_grace: Duration::ZERO,
+        after_hold: AfterHold::Resend,
+    };
 
     #[test]
     fn the_margin_is_five_minutes_or_a_fifth_of_a_short_life() {
@@ -244,9 +247,9 @@ mod tests {
         let acquire = Attempt { act: Act::Acquire, fingerprint: None, ..redeem() };
         assert_eq!(recovery(&[acquire], &POLICY, at(46)), Recovery::Again);
         let open = redeem();
-        let ask = RecoveryPolicy { then: AfterHold::Ask, ..POLICY };
+        let ask = RecoveryPolicy { after_hold: AfterHold::Ask, ..POLICY };
         assert_eq!(recovery(std::slice::from_ref(&open), &ask, at(46)), Recovery::Ask);
-        let acquire = RecoveryPolicy { then: AfterHold::Acquire, ..POLICY };
+        let acquire = RecoveryPolicy { after_hold: AfterHold::Acquire, ..POLICY };
         assert_eq!(recovery(&[open], &acquire, at(46)), Recovery::Acquire);
     }
 
@@ -255,7 +258,7 @@ mod tests {
         let open = redeem();
         let acquire = Attempt { act: Act::Acquire, fingerprint: None, recovers: Some(open.id), ..redeem() };
         let chain = [acquire, open];
-        let policy = RecoveryPolicy { then: AfterHold::Acquire, ..POLICY };
+        let policy = RecoveryPolicy { after_hold: AfterHold::Acquire, ..POLICY };
         assert_eq!(recovery(&chain, &policy, at(999)), Recovery::Acquire);
         assert_eq!(recovery(&chain, &POLICY, at(50)), Recovery::Wait(at(105)));
     }

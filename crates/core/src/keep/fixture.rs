@@ -49,7 +49,7 @@ pub(super) fn live() -> Connection {
         generation: Generation(3),
         revision: Revision(7),
         tokens: Some(tokens(3600)),
-        born_of: Some(Trigger::Automatic),
+        refresh_trigger: Some(Trigger::Automatic),
         lease: None,
         open_attempt: None,
         due_at: None,

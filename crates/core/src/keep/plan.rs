@@ -281,7 +281,7 @@ mod tests {
         let policy = RecoveryPolicy {
             hold: Duration::from_mins(1),
             reuse_grace: Duration::ZERO,
-            then: AfterHold::Resend,
+            after_hold: AfterHold::Resend,
         };
         let interrupted =
             Some(InterruptedAttempt { open: open.id, chain: std::slice::from_ref(&open), policy });
@@ -298,7 +298,7 @@ mod tests {
         let open = redeem();
         let grace = Duration::from_secs(100);
         let policy =
-            RecoveryPolicy { hold: Duration::from_mins(1), reuse_grace: grace, then: AfterHold::Ask };
+            RecoveryPolicy { hold: Duration::from_mins(1), reuse_grace: grace, after_hold: AfterHold::Ask };
         let interrupted =
             Some(InterruptedAttempt { open: open.id, chain: std::slice::from_ref(&open), policy });
         let resend = |before| Plan::Do { act: Act::Redeem, recovers: Some(open.id), before };

@@ -184,8 +184,9 @@ pub struct Fail {
     /// The generation it began from.
     pub generation: Generation,
     /// What it does to the connection.
-    pub verdict: FailureEffect,
-    /// Stable code of the failure; also the code of the state that the verdict gives.
+    #[serde(rename = "verdict")]
+    pub effect: FailureEffect,
+    /// Stable code of the failure; also the code of the state that this effect gives.
     pub code: String,
     /// HTTP status, where there was a reply.
     pub http_status: Option<u16>,
@@ -339,7 +340,7 @@ pub trait AttemptLog: Send + Sync {
     async fn list_attempts(&self, filter: &AttemptFilter, limit: usize) -> Result<Vec<Attempt>, StoreError>;
 
     /// The sealed reply that was kept with an attempt because it could not be read.
-    async fn kept_reply(&self, id: AttemptId) -> Result<Option<Vec<u8>>, StoreError>;
+    async fn find_kept_reply(&self, id: AttemptId) -> Result<Option<Vec<u8>>, StoreError>;
 }
 
 /// What makes a store the store of one installation.
@@ -358,7 +359,7 @@ pub trait Maintenance: ChangeFeed {
     async fn identity(&self) -> Result<Option<Identity>, StoreError>;
 
     /// Gives a new store its identity; the first caller wins, and everyone gets the winner's.
-    async fn found(&self, identity: Identity) -> Result<Identity, StoreError>;
+    async fn initialise(&self, identity: Identity) -> Result<Identity, StoreError>;
 
     /// Gives the installation a new instance id, or the same again: a copied database is taken over on purpose, and is at home
     /// where it is from now on.
@@ -376,8 +377,8 @@ pub trait Maintenance: ChangeFeed {
     async fn now(&self) -> Result<Timestamp, StoreError>;
 
     /// The value kept under a name, such as the hash of the first API key.
-    async fn setting(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;
+    async fn find_setting(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// Keeps a value under a name unless there is one; answers the one that is kept.
-    async fn keep_setting(&self, name: &str, value: Vec<u8>) -> Result<Vec<u8>, StoreError>;
+    async fn insert_setting(&self, name: &str, value: Vec<u8>) -> Result<Vec<u8>, StoreError>;
 }

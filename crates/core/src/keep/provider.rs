@@ -48,7 +48,6 @@ mod rule;
 mod sample_setup;
 mod schema;
 mod step;
-pub mod suggest;
 mod template;
 mod validate;
 mod vars;

@@ -60,7 +60,7 @@ pub fn answer(
     if let Some(backoff) = row.backoff.filter(|backoff| now < backoff.until) {
         return (RejectionAnswer::BackingOff { until: backoff.until }, None);
     }
-    let fresh = row.born_of == Some(Trigger::Rejected)
+    let fresh = row.refresh_trigger == Some(Trigger::Rejected)
         && !rejection.helped_before
         && now.since(tokens.obtained_at) < LONGEST_BACKOFF;
     let braked_before = row.backoff.filter(|backoff| backoff.generation == row.generation);
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_token_fresh_from_a_rejection_pulls_the_brake_which_doubles_up_to_an_hour() {
-        let mut row = Connection { born_of: Some(Trigger::Rejected), ..live() };
+        let mut row = Connection { refresh_trigger: Some(Trigger::Rejected), ..live() };
         let mut steps = Vec::new();
         for generation in 4..12 {
             let (judged, backoff) = answer(Some(&row), &rejection(1), at(1));
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_token_that_helped_and_died_early_is_refreshed_however_fresh_it_is_unless_the_brake_holds() {
-        let row = Connection { born_of: Some(Trigger::Rejected), ..live() };
+        let row = Connection { refresh_trigger: Some(Trigger::Rejected), ..live() };
         let helped = Rejection { helped_before: true, ..rejection(1) };
         assert_eq!(answer(Some(&row), &helped, at(1)), (RejectionAnswer::Refresh, None));
         let (braked, backoff) = answer(Some(&row), &rejection(1), at(1));
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn an_old_token_that_came_from_a_rejection_is_refreshed_again() {
-        let row = Connection { born_of: Some(Trigger::Rejected), ..live() };
+        let row = Connection { refresh_trigger: Some(Trigger::Rejected), ..live() };
         assert_eq!(answer(Some(&row), &rejection(1), at(3600)), (RejectionAnswer::Refresh, None));
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use jeton_core::access::{Need, TokenHash};
+use jeton_core::access::{Permission, TokenHash};
 use tokio::time::{Instant, sleep};
 
 use crate::scene::{API_KEY, Scene, operator, wanted};
@@ -18,7 +18,9 @@ async fn a_token_comes_in_from_memory_and_by_its_scopes() {
     let before = process.looks();
     let caller = process.access.verify(raw.as_bytes()).await.unwrap();
     assert_eq!((caller.service().as_str(), caller.token()), ("bot1", Some(token.id)));
-    assert!(caller.require(&Need::Token("acme")).is_ok() && caller.require(&Need::Admin).is_err());
+    assert!(
+        caller.require(&Permission::Token("acme")).is_ok() && caller.require(&Permission::Admin).is_err()
+    );
     assert_eq!(process.admits(API_KEY).await, Ok("api-key".into()));
     assert_eq!(process.admits("nine").await, Ok("bot9".into()));
     assert_eq!(process.looks(), before, "the store is not asked");

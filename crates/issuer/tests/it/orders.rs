@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use jeton_core::access::{Over, Standing};
+use jeton_core::access::{RotateRefusal, TokenStatus};
 use jeton_core::audit::{AuditAction, AuditFilter};
 use jeton_issuer::{NewToken, OrderError};
 
@@ -41,7 +41,10 @@ async fn what_cannot_be_ordered_is_refused_in_words() {
     assert!(refused.to_string().contains(&token.id.to_string()));
     process.access.revoke(token.id, &operator()).await.unwrap();
     let over = process.access.rotate(token.id, Duration::ZERO, None, &operator()).await.unwrap_err();
-    assert!(matches!(over, OrderError::Over { over: Over::Ended(Standing::Revoked), .. }), "{over}");
+    assert!(
+        matches!(over, OrderError::Over { over: RotateRefusal::Ended(TokenStatus::Revoked), .. }),
+        "{over}"
+    );
     let ghost = "00000000-0000-7000-8000-000000000000".parse().unwrap();
     assert!(matches!(process.access.revoke(ghost, &operator()).await, Err(OrderError::Unknown { .. })));
 }

@@ -165,7 +165,7 @@ impl Answer<'_> {
 
     fn verifier(&self) -> Option<Secret> {
         let id = self.consent.id.to_string();
-        let sealed = self.consent.asked.as_ref()?.verifier.as_ref()?;
+        let sealed = self.consent.authorization.as_ref()?.verifier.as_ref()?;
         let opened = self.shared.sealer.open(sealed, verifier_context(&id)).ok()?;
         std::str::from_utf8(&opened).ok().map(Secret::new)
     }
@@ -191,8 +191,9 @@ impl Answer<'_> {
 
     /// Uses the state up: from here on, nobody else can bring this answer.
     async fn consume(&self, then: CallbackAction) -> Result<(), ConsentError> {
-        let state = self.consent.asked.as_ref().map(|asked| asked.state).ok_or(ConsentError::UnknownState)?;
-        let order = Callback { state, bearer: self.bearer, then };
+        let state =
+            self.consent.authorization.as_ref().map(|asked| asked.state).ok_or(ConsentError::UnknownState)?;
+        let order = Callback { state, answered_by: self.bearer, action: then };
         let store = &self.shared.ports.consents;
         match self.shared.with_retry(|| store.record_callback(order.clone())).await? {
             CallbackAnswer::Taken => Ok(()),

@@ -55,7 +55,7 @@ impl Vault {
         limit: usize,
     ) -> Result<Vec<ConsentStatus>, TokenError> {
         let shared = &*self.shared;
-        let found = shared.with_retry(|| shared.ports.consents.latest_consents(after, limit)).await?;
+        let found = shared.with_retry(|| shared.ports.consents.list_latest_consents(after, limit)).await?;
         let mut statuses = Vec::with_capacity(found.len());
         for found in found {
             statuses.push(of(shared, found).await);
@@ -90,7 +90,7 @@ pub(super) fn renews(defined: &ConnectionDef, has_refresh: bool) -> bool {
 pub(super) async fn of(shared: &Shared, found: FoundConsent) -> ConsentStatus {
     let FoundConsent { consent, attempt } = found;
     let mut progress = progress(&consent, attempt.as_ref(), shared.clock.now());
-    if let (Progress::Unknown, Some(ConsentOutcome::Exchange(attempt))) = (&progress, &consent.ending)
+    if let (Progress::Unknown, Some(ConsentOutcome::Exchange(attempt))) = (&progress, &consent.outcome)
         && is_spilled(shared, *attempt).await
     {
         progress = Progress::Exchanging;

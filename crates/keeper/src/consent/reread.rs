@@ -75,7 +75,7 @@ async fn read(shared: &Shared, attempt: &Attempt) -> Result<(), TokenError> {
     let name = &attempt.connection;
     let defined = shared.definitions.get(name.as_str());
     let Some(defined) = defined.filter(|defined| defined.provider == attempt.provider) else { return Ok(()) };
-    let Some(sealed) = shared.ports.log.kept_reply(attempt.id).await? else { return Ok(()) };
+    let Some(sealed) = shared.ports.log.find_kept_reply(attempt.id).await? else { return Ok(()) };
     let Some((captured, body)) = open(shared, attempt.id, &sealed) else {
         tracing::error!(connection = %name, attempt = %attempt.id, "the kept reply to an exchange does not open");
         return Ok(());

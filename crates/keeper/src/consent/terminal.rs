@@ -69,7 +69,7 @@ impl Vault {
         let params = match brought {
             PastedAnswer::Address(params) => {
                 let state = params.get("state").filter(|state| !state.is_empty()).ok_or_else(stateless)?;
-                let own = found.consent.asked.as_ref().map(|asked| asked.state);
+                let own = found.consent.authorization.as_ref().map(|asked| asked.state);
                 if own != Some(shared.sealer.fingerprint(&Secret::new(state.as_str()))) {
                     return Err(ConsentError::UnknownState);
                 }

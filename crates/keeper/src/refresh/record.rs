@@ -162,7 +162,7 @@ impl Record<'_> {
             connection: self.row.name.clone(),
             attempt: self.attempt,
             generation: self.row.generation,
-            verdict: consequence.verdict,
+            effect: consequence.verdict,
             code: consequence.code.clone(),
             http_status: refusal.status,
             message: refusal.message.clone(),

@@ -41,7 +41,7 @@ impl Refresh<'_> {
     }
 
     async fn kept_reply(&self, attempt: &Attempt) -> Result<Option<Reply>, TokenError> {
-        let kept = self.shared.with_retry(|| self.shared.ports.log.kept_reply(attempt.id)).await?;
+        let kept = self.shared.with_retry(|| self.shared.ports.log.find_kept_reply(attempt.id)).await?;
         let Some(sealed) = kept else { return Ok(None) };
         let id = attempt.id.to_string();
         match self.shared.sealer.open(&sealed, kept_reply_place(&id)) {

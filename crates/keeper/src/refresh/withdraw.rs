@@ -27,7 +27,7 @@ pub(super) fn unless_refused(shared: &Arc<Shared>, claim: &Claim, error: &StoreE
         connection: claim.connection.clone(),
         attempt: claim.attempt,
         generation: claim.generation,
-        verdict: FailureEffect::Retry,
+        effect: FailureEffect::Retry,
         code: "not_sent".to_owned(),
         http_status: None,
         message: "nothing was sent: the store did not say in time whether it took the claim".to_owned(),

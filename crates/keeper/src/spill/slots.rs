@@ -256,7 +256,7 @@ pub(super) mod tests {
             connection: "acme".parse().unwrap(),
             attempt: AttemptId::generate(Timestamp::from_secs(1), &SystemEntropy),
             generation: Generation(1),
-            verdict: FailureEffect::Unknown,
+            effect: FailureEffect::Unknown,
             code: "ambiguous".to_owned(),
             http_status: Some(200),
             message: "nobody knows".to_owned(),

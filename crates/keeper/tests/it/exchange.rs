@@ -84,7 +84,7 @@ impl Scene {
     async fn assert_kept(&self) {
         let attempt = self.exchange().await;
         assert_eq!(attempt.status, AttemptStatus::Interrupted);
-        let kept = self.process.store.kept_reply(attempt.id).await.expect("the store answers");
+        let kept = self.process.store.find_kept_reply(attempt.id).await.expect("the store answers");
         let kept = kept.expect("the reply is kept");
         assert!(!kept.windows(SAME.len()).any(|window| window == SAME.as_bytes()), "in clear");
     }
@@ -134,7 +134,7 @@ async fn a_reply_to_an_exchange_that_cannot_be_read_is_kept_and_read_when_the_pr
         let progress = scene.process.vault.consent(consent.id).await.unwrap().unwrap().progress;
         assert!(matches!(progress, Progress::Done { .. }), "{progress:?}");
         assert_eq!(scene.exchange().await.status, AttemptStatus::Success);
-        assert!(scene.process.store.kept_reply(kept).await.unwrap().is_none());
+        assert!(scene.process.store.find_kept_reply(kept).await.unwrap().is_none());
         let rows = scene.process.store.audit(AuditFilter::default(), 10).await.unwrap();
         let connected =
             rows.iter().find(|row| row.action == AuditAction::Connected).expect("it is on record");

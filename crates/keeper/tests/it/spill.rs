@@ -101,7 +101,7 @@ async fn a_reply_that_cannot_be_read_is_spilled_too_and_kept_when_the_store_is_b
     assert!(matches!(token, Err(TokenError::Interrupted { .. })), "{token:?}");
     let attempt = process.last_attempt(ACME).await;
     assert_eq!(attempt.status, AttemptStatus::Interrupted);
-    assert!(process.store.kept_reply(attempt.id).await.unwrap().is_some());
+    assert!(process.store.find_kept_reply(attempt.id).await.unwrap().is_some());
     assert_eq!(filled_slots(&world), []);
 }
 

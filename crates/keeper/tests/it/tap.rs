@@ -188,11 +188,11 @@ impl ConsentStore for Tap {
         self.through()?.find_consent(key).await
     }
 
-    async fn latest_consents(
+    async fn list_latest_consents(
         &self,
         after: Option<&ConnectionName>,
         limit: usize,
     ) -> Result<Vec<FoundConsent>, StoreError> {
-        self.through()?.latest_consents(after, limit).await
+        self.through()?.list_latest_consents(after, limit).await
     }
 }

@@ -32,7 +32,7 @@ async fn ambiguous(ending: Ending) -> (World, Process) {
 /// The raw reply that was kept, opened.
 async fn kept(world: &World, process: &Process) -> Option<String> {
     let attempt = process.last_attempt(ACME).await.id;
-    let sealed = process.store.kept_reply(attempt).await.expect("the scene is set")?;
+    let sealed = process.store.find_kept_reply(attempt).await.expect("the scene is set")?;
     let row = attempt.to_string();
     let place = SealContext { table: "attempts", row: &row, field: "kept_reply", generation: 0 };
     let opened = world.sealer(process).await.open(&sealed, place).expect("the scene is set");
@@ -85,7 +85,7 @@ async fn a_kept_reply_is_wiped_once_the_outcome_is_known() {
     process.connect(ACME, grant).await;
     process.token(ACME).await.unwrap();
     // It belongs to a grant that was replaced: a person may still need it, and it is sealed.
-    assert!(process.store.kept_reply(attempt).await.unwrap().is_some());
+    assert!(process.store.find_kept_reply(attempt).await.unwrap().is_some());
     process.administer(ACME, jeton_core::keep::ports::OperatorCommand::Disconnect).await.unwrap();
-    assert!(process.store.kept_reply(attempt).await.unwrap().is_none());
+    assert!(process.store.find_kept_reply(attempt).await.unwrap().is_none());
 }

@@ -40,12 +40,12 @@ enum Standing {
     Revoked,
 }
 
-impl From<access::Standing> for Standing {
-    fn from(standing: access::Standing) -> Self {
+impl From<access::TokenStatus> for Standing {
+    fn from(standing: access::TokenStatus) -> Self {
         match standing {
-            access::Standing::Live => Self::Live,
-            access::Standing::Expired => Self::Expired,
-            access::Standing::Revoked => Self::Revoked,
+            access::TokenStatus::Live => Self::Live,
+            access::TokenStatus::Expired => Self::Expired,
+            access::TokenStatus::Revoked => Self::Revoked,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use jeton_core::access::{Need, ServiceName};
+use jeton_core::access::{Permission, ServiceName};
 use jeton_issuer::{AccessError, Caller};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -44,11 +44,11 @@ impl VerifyParams {
         parsed.map_err(|_| RequestError::Query("`service` is the name of a service, such as bot1"))
     }
 
-    fn need(&self) -> Result<Option<Need<'_>>, RequestError> {
+    fn need(&self) -> Result<Option<Permission<'_>>, RequestError> {
         let wrong = RequestError::Query(
             "`scope` is token:NAME, proxy:NAME, proxy:NAME:METHOD:/PATH, read, sessions or admin, without a pattern",
         );
-        self.scope.as_deref().map(|scope| Need::parse(scope).ok_or(wrong)).transpose()
+        self.scope.as_deref().map(|scope| Permission::parse(scope).ok_or(wrong)).transpose()
     }
 }
 
@@ -93,7 +93,11 @@ pub(crate) async fn verify(
     Ok(Verified(caller))
 }
 
-fn check(caller: &Caller, service: Option<ServiceName>, need: Option<Need<'_>>) -> Result<(), AccessError> {
+fn check(
+    caller: &Caller,
+    service: Option<ServiceName>,
+    need: Option<Permission<'_>>,
+) -> Result<(), AccessError> {
     if service.is_some_and(|service| service != *caller.service()) {
         return Err(AccessError::WrongService { service: caller.service().clone() });
     }

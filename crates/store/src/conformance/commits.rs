@@ -27,7 +27,7 @@ pub async fn a_commit_stores_the_tokens_closes_the_attempt_and_gives_the_lease_b
     assert_eq!((fresh.generation, fresh.state), (Generation(2), GrantState::Live));
     assert_eq!(fresh.tokens.as_ref(), Some(&commit.tokens));
     assert_eq!((fresh.lease, fresh.open_attempt, fresh.due_at), (None, None, commit.due_at));
-    assert_eq!((fresh.born_of, fresh.grant), (Some(Trigger::OnDemand), row.grant));
+    assert_eq!((fresh.refresh_trigger, fresh.grant), (Some(Trigger::OnDemand), row.grant));
     let attempt = fixture.attempt(claim.attempt).await?;
     assert_eq!((attempt.status, attempt.new_generation), (AttemptStatus::Success, Some(Generation(2))));
     assert_eq!((attempt.completed_at, attempt.message), (Some(fixture.now()), commit.message));

@@ -60,7 +60,11 @@ pub(super) fn exchange(fixture: &Fixture) -> (AttemptId, CallbackAction) {
 }
 
 pub(super) fn callback(number: u8, then: CallbackAction) -> Callback {
-    Callback { state: print(2, number), bearer: AnsweredBy::Browser(Some(print(3, number))), then }
+    Callback {
+        state: print(2, number),
+        answered_by: AnsweredBy::Browser(Some(print(3, number))),
+        action: then,
+    }
 }
 
 /// A link that was opened.
@@ -99,7 +103,7 @@ pub async fn a_link_opens_once_and_in_time(fixture: &Fixture) -> TestResult {
     fixture.clock.step(LIFE);
     assert_eq!(fixture.store.start_consent(opening(2)).await?, ConsentStartAnswer::Closed(ClosedLink::Late));
     assert_eq!(fixture.store.start_consent(opening(3)).await?, ConsentStartAnswer::Unknown);
-    let asked = found(fixture, 1).await?.consent.asked.expect("it was opened");
+    let asked = found(fixture, 1).await?.consent.authorization.expect("it was opened");
     assert_eq!((asked.state, asked.browser), (print(2, 1), Some(print(3, 1))));
     assert_eq!(asked.verifier, Some(vec![1; 40]));
     Ok(())
@@ -116,8 +120,8 @@ pub async fn an_answer_is_taken_once_and_opens_its_attempt(fixture: &Fixture) ->
     assert_eq!((open.act, open.status), (Act::Connect, AttemptStatus::Running));
     assert_eq!(open.lease_until, Some(fixture.now() + LEASE));
     let consent = found(fixture, 1).await?.consent;
-    assert_eq!(consent.ending, Some(ConsentOutcome::Exchange(attempt)));
-    assert_eq!(consent.asked.expect("it was opened").verifier, None);
+    assert_eq!(consent.outcome, Some(ConsentOutcome::Exchange(attempt)));
+    assert_eq!(consent.authorization.expect("it was opened").verifier, None);
     assert_eq!(how_far(fixture, 1).await?, Progress::Exchanging);
     let replayed = callback(1, exchange(fixture).1);
     assert_eq!(
@@ -136,11 +140,11 @@ pub async fn an_answer_that_does_not_fit_changes_nothing(fixture: &Fixture) -> T
     let unknown = callback(2, exchange(fixture).1);
     assert_eq!(fixture.store.record_callback(unknown).await?, CallbackAnswer::Unknown);
     for bearer in [AnsweredBy::Browser(None), AnsweredBy::Browser(Some(print(3, 9))), AnsweredBy::Terminal] {
-        let stranger = Callback { bearer, ..callback(1, exchange(fixture).1) };
+        let stranger = Callback { answered_by: bearer, ..callback(1, exchange(fixture).1) };
         let unfit = CallbackAnswer::Refused(CallbackRefusal::AnotherBrowser);
         assert_eq!(fixture.store.record_callback(stranger).await?, unfit);
     }
-    assert_eq!(found(fixture, 1).await?.consent.ending, None);
+    assert_eq!(found(fixture, 1).await?.consent.outcome, None);
     fixture.clock.step(LIFE);
     let late = callback(1, exchange(fixture).1);
     assert_eq!(fixture.store.record_callback(late).await?, CallbackAnswer::Refused(CallbackRefusal::Late));
@@ -287,7 +291,7 @@ pub async fn an_exchange_that_fails_leaves_the_connection_alone(fixture: &Fixtur
         fixture.store.fail_exchange(fail.clone()).await?;
         let again = FailExchange { code: "again".into(), kept_reply: Some(vec![8]), ..fail };
         fixture.store.fail_exchange(again).await?;
-        assert_eq!(fixture.store.kept_reply(attempt).await?, kept_reply);
+        assert_eq!(fixture.store.find_kept_reply(attempt).await?, kept_reply);
         let logged = fixture.attempt(attempt).await?;
         assert_eq!((logged.code.as_deref(), logged.http_status), (Some("invalid_grant"), Some(400)));
         let expected = if unknown {
@@ -324,7 +328,7 @@ pub async fn a_kept_reply_of_an_exchange_is_wiped_once_its_grant_is_stored(fixtu
     let connected = ConnectAnswer::Connected { generation: Generation(1) };
     assert_eq!(fixture.store.connect(connect).await?, connected);
     assert_eq!(how_far(fixture, 1).await?, Progress::Done { generation: Generation(1) });
-    assert_eq!(fixture.store.kept_reply(attempt).await?, None);
+    assert_eq!(fixture.store.find_kept_reply(attempt).await?, None);
     Ok(())
 }
 
@@ -337,7 +341,7 @@ pub async fn the_latest_consent_of_each_connection_is_listed_and_old_ones_are_fo
     }
     let listed = async |after: Option<&str>, limit| -> Result<Vec<ConsentId>, StoreError> {
         let after = after.map(name);
-        let found = fixture.store.latest_consents(after.as_ref(), limit).await?;
+        let found = fixture.store.list_latest_consents(after.as_ref(), limit).await?;
         Ok(found.into_iter().map(|found| found.consent.id).collect())
     };
     assert_eq!(listed(None, 10).await?, [id(3), id(2), id(4)]);

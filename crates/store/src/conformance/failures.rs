@@ -198,11 +198,15 @@ pub async fn a_reply_that_could_not_be_read_is_kept_until_it_is(fixture: &Fixtur
     let sealed = vec![7; 70_000];
     let failure = failure(&claim, FailureEffect::Unknown, "unreadable");
     fixture.store.fail(Fail { kept_reply: Some(sealed.clone()), ..failure.clone() }).await?;
-    assert_eq!(fixture.store.kept_reply(claim.attempt).await?, Some(sealed.clone()));
+    assert_eq!(fixture.store.find_kept_reply(claim.attempt).await?, Some(sealed.clone()));
     fixture.store.fail(failure).await?;
-    assert_eq!(fixture.store.kept_reply(claim.attempt).await?, Some(sealed), "nothing takes it away unread");
+    assert_eq!(
+        fixture.store.find_kept_reply(claim.attempt).await?,
+        Some(sealed),
+        "nothing takes it away unread"
+    );
     fixture.store.commit(fixture.commit(&claim, 2)).await?;
-    assert_eq!(fixture.store.kept_reply(claim.attempt).await?, None);
+    assert_eq!(fixture.store.find_kept_reply(claim.attempt).await?, None);
     let row = fixture.find("acme").await?;
     assert_eq!((row.generation, row.open_attempt), (Generation(2), None));
     Ok(())

@@ -204,7 +204,7 @@ pub(super) fn failure(claim: &Claim, verdict: FailureEffect, code: &str) -> Fail
         connection: claim.connection.clone(),
         attempt: claim.attempt,
         generation: claim.generation,
-        verdict,
+        effect: verdict,
         code: code.to_owned(),
         http_status: Some(400),
         message: "The provider refused.".into(),

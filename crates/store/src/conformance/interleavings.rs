@@ -296,7 +296,7 @@ impl Promises {
 
     fn fate_is_known(&mut self, fail: &Fail) {
         let Some((fingerprint, _)) = self.open.get(&fail.attempt).copied() else { return };
-        if fail.verdict == FailureEffect::Unknown {
+        if fail.effect == FailureEffect::Unknown {
             // It is not being sent any more, but it may have been accepted.
             self.open.insert(fail.attempt, (fingerprint, Timestamp::default()));
         } else {

@@ -136,7 +136,7 @@ impl Model {
         if !matches!(noted.status, AttemptStatus::Running | AttemptStatus::Interrupted) {
             return;
         }
-        noted.status = rules::failed_status(fail.verdict);
+        noted.status = rules::failed_status(fail.effect);
         let (recovers, trigger) = (noted.recovers, noted.trigger);
         let attempts = &self.attempts;
         let look = |id: AttemptId| attempts.get(&id).map(|noted| (noted.status, noted.recovers));

@@ -77,7 +77,7 @@ pub async fn disconnecting_wipes_the_tokens_and_what_comes_late_is_never_used(
     assert_eq!((given_up.generation, given_up.due_at), (Generation(2), None));
     assert_eq!((given_up.lease, given_up.open_attempt), (None, None));
     assert_eq!(fixture.attempt(claim.attempt).await?.status, AttemptStatus::Interrupted);
-    assert_eq!(fixture.store.kept_reply(lost.attempt).await?, None);
+    assert_eq!(fixture.store.find_kept_reply(lost.attempt).await?, None);
     let late = fixture.store.commit(fixture.commit(&claim, 2)).await?;
     assert_eq!(late, CommitAnswer::Orphaned { generation: Generation(2) });
     let row = fixture.find("acme").await?;

@@ -85,8 +85,8 @@ fn identity(number: u8) -> Identity {
 /// Two processes that start at the same time agree.
 pub async fn a_new_store_takes_one_identity_and_keeps_it(fixture: &Fixture) -> TestResult {
     assert_eq!(fixture.store.identity().await?, None);
-    assert_eq!(fixture.store.found(identity(1)).await?, identity(1));
-    assert_eq!(fixture.another_process().await.found(identity(2)).await?, identity(1));
+    assert_eq!(fixture.store.initialise(identity(1)).await?, identity(1));
+    assert_eq!(fixture.another_process().await.initialise(identity(2)).await?, identity(1));
     assert_eq!(fixture.store.identity().await?, Some(identity(1)));
     Ok(())
 }
@@ -96,7 +96,7 @@ pub async fn adopting_changes_the_instance_alone(fixture: &Fixture) -> TestResul
     let instance = identity(2).instance;
     let refused = fixture.store.adopt(instance).await.expect_err("a new store belongs to nobody");
     assert!(matches!(refused, StoreError::Refused(_)), "{refused}");
-    fixture.store.found(identity(1)).await?;
+    fixture.store.initialise(identity(1)).await?;
     fixture.store.adopt(instance).await?;
     assert_eq!(fixture.store.identity().await?, Some(Identity { instance, ..identity(1) }));
     Ok(())
@@ -104,11 +104,11 @@ pub async fn adopting_changes_the_instance_alone(fixture: &Fixture) -> TestResul
 
 /// The first API key is made by whoever starts first.
 pub async fn the_first_value_of_a_setting_stays(fixture: &Fixture) -> TestResult {
-    assert_eq!(fixture.store.setting("api-key").await?, None);
-    assert_eq!(fixture.store.keep_setting("api-key", vec![1]).await?, [1]);
-    assert_eq!(fixture.another_process().await.keep_setting("api-key", vec![2]).await?, [1]);
-    assert_eq!(fixture.store.setting("api-key").await?, Some(vec![1]));
-    assert_eq!(fixture.store.setting("other").await?, None);
+    assert_eq!(fixture.store.find_setting("api-key").await?, None);
+    assert_eq!(fixture.store.insert_setting("api-key", vec![1]).await?, [1]);
+    assert_eq!(fixture.another_process().await.insert_setting("api-key", vec![2]).await?, [1]);
+    assert_eq!(fixture.store.find_setting("api-key").await?, Some(vec![1]));
+    assert_eq!(fixture.store.find_setting("other").await?, None);
     Ok(())
 }
 

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, try_join_all};
 use jeton_core::access::{
-    Create, CreateAnswer, Over, Revoke, Rotate, RotateAnswer, ServiceToken, ServiceTokenId,
-    ServiceTokenStore, Standing, TokenHash, TokenRevision,
+    Create, CreateAnswer, Revoke, Rotate, RotateAnswer, RotateRefusal, ServiceToken, ServiceTokenId,
+    ServiceTokenStore, TokenHash, TokenRevision, TokenStatus,
 };
 use jeton_core::audit::{Actor, AuditFilter};
 use jeton_core::id::OperationId;
@@ -186,8 +186,8 @@ pub async fn a_rotation_gives_a_successor_and_ends_the_old_token_after_the_overl
     assert_eq!(new, ServiceToken { revision: new.revision, ..ruled_new });
     assert_eq!(fixture.all().await?, [old.clone(), new.clone()]);
     let end = fixture.now() + Duration::from_mins(10);
-    assert_eq!(old.standing(end - Duration::from_micros(1)), Standing::Live);
-    assert_eq!((old.standing(end), new.standing(end)), (Standing::Expired, Standing::Live));
+    assert_eq!(old.status_at(end - Duration::from_micros(1)), TokenStatus::Live);
+    assert_eq!((old.status_at(end), new.status_at(end)), (TokenStatus::Expired, TokenStatus::Live));
     Ok(())
 }
 
@@ -207,14 +207,14 @@ pub async fn what_is_missing_ended_or_rotated_is_not_rotated(fixture: &TokenFixt
     fixture.created(1).await?;
     fixture.rotated(rotation(1, 2)).await?;
     let again = fixture.store.rotate_token(rotation(1, 3)).await?;
-    assert_eq!(again, RotateAnswer::Over(Over::Rotated(id(2))));
+    assert_eq!(again, RotateAnswer::Refused(RotateRefusal::Rotated(id(2))));
     fixture.revoke(2).await?;
     let revoked = fixture.store.rotate_token(rotation(2, 3)).await?;
-    assert_eq!(revoked, RotateAnswer::Over(Over::Ended(Standing::Revoked)));
+    assert_eq!(revoked, RotateAnswer::Refused(RotateRefusal::Ended(TokenStatus::Revoked)));
     fixture.created(4).await?;
     fixture.clock.step(Duration::from_hours(24));
     let expired = fixture.store.rotate_token(rotation(4, 5)).await?;
-    assert_eq!(expired, RotateAnswer::Over(Over::Ended(Standing::Expired)));
+    assert_eq!(expired, RotateAnswer::Refused(RotateRefusal::Ended(TokenStatus::Expired)));
     assert_eq!(fixture.all().await?.len(), 3);
     Ok(())
 }

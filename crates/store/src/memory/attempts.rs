@@ -39,7 +39,7 @@ impl<P: Persistence> AttemptLog for InMemory<P> {
         self.read(list).await
     }
 
-    async fn kept_reply(&self, id: AttemptId) -> Result<Option<Vec<u8>>, StoreError> {
+    async fn find_kept_reply(&self, id: AttemptId) -> Result<Option<Vec<u8>>, StoreError> {
         self.read(move |snapshot, _| snapshot.attempts.get(&id)?.kept_reply.clone()).await
     }
 }

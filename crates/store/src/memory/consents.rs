@@ -24,12 +24,12 @@ fn find(snapshot: &Snapshot, key: ConsentKey) -> Option<&Consent> {
         ConsentKey::State(state) => snapshot
             .consents
             .values()
-            .find(|consent| consent.asked.as_ref().is_some_and(|asked| asked.state == state)),
+            .find(|consent| consent.authorization.as_ref().is_some_and(|asked| asked.state == state)),
     }
 }
 
 fn with_attempt(snapshot: &Snapshot, consent: &Consent) -> FoundConsent {
-    let attempt = match consent.ending {
+    let attempt = match consent.outcome {
         Some(ConsentOutcome::Exchange(attempt)) => snapshot.attempts.get(&attempt),
         _ => None,
     };
@@ -50,8 +50,8 @@ fn invite(tx: &Transaction<'_>, invite: Invite) -> Timestamp {
         ticket: invite.ticket,
         created_at: now,
         link_until,
-        asked: None,
-        ending: None,
+        authorization: None,
+        outcome: None,
     };
     snapshot.consents.insert(consent.id, consent);
     link_until
@@ -71,7 +71,7 @@ fn open(tx: &Transaction<'_>, opening: ConsentStart) -> ConsentStartAnswer {
         until,
     };
     if let Some(consent) = found {
-        tx.change().consents.insert(consent.id, Consent { asked: Some(asked), ..consent });
+        tx.change().consents.insert(consent.id, Consent { authorization: Some(asked), ..consent });
     }
     ConsentStartAnswer::Started { until }
 }
@@ -82,19 +82,19 @@ fn record_callback(tx: &Transaction<'_>, callback: &Callback) -> Result<Callback
         return Ok(answer);
     }
     let Some(mut consent) = found else { return Ok(CallbackAnswer::Unknown) };
-    consent.ending = Some(match &callback.then {
+    consent.outcome = Some(match &callback.action {
         CallbackAction::Exchange { attempt, .. } => ConsentOutcome::Exchange(*attempt),
         CallbackAction::Refuse { code, message, .. } => {
             ConsentOutcome::Refused { code: code.clone(), message: message.clone() }
         }
     });
-    if let Some(asked) = &mut consent.asked {
+    if let Some(asked) = &mut consent.authorization {
         asked.verifier = None;
     }
     tx.change().consents.insert(consent.id, consent.clone());
     let row = tx.find(&consent.connection)?;
-    let attempt = consent_rules::attempt(consent, &callback.then, row, now);
-    tx.write(&attempt, callback.then.grant())?;
+    let attempt = consent_rules::attempt(consent, &callback.action, row, now);
+    tx.write(&attempt, callback.action.grant())?;
     Ok(CallbackAnswer::Taken)
 }
 
@@ -132,7 +132,7 @@ impl<P: Persistence> ConsentStore for InMemory<P> {
         self.read(move |snapshot, _| find(snapshot, key).map(|consent| with_attempt(snapshot, consent))).await
     }
 
-    async fn latest_consents(
+    async fn list_latest_consents(
         &self,
         after: Option<&ConnectionName>,
         limit: usize,

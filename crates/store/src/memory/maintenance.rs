@@ -13,7 +13,7 @@ impl<P: Persistence> Maintenance for InMemory<P> {
         self.read(|snapshot, _| snapshot.identity.clone()).await
     }
 
-    async fn found(&self, identity: Identity) -> Result<Identity, StoreError> {
+    async fn initialise(&self, identity: Identity) -> Result<Identity, StoreError> {
         self.write(move |tx| {
             let winner = tx.snapshot().identity.clone();
             Ok(winner.unwrap_or_else(|| tx.change().identity.insert(identity).clone()))
@@ -37,12 +37,12 @@ impl<P: Persistence> Maintenance for InMemory<P> {
         Ok(self.shared.clock.now())
     }
 
-    async fn setting(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    async fn find_setting(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let name = name.to_owned();
         self.read(move |snapshot, _| snapshot.settings.get(&name).cloned()).await
     }
 
-    async fn keep_setting(&self, name: &str, value: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+    async fn insert_setting(&self, name: &str, value: Vec<u8>) -> Result<Vec<u8>, StoreError> {
         let name = name.to_owned();
         self.write(move |tx| {
             let known = tx.snapshot().settings.get(&name).cloned();

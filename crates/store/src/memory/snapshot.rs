@@ -100,7 +100,7 @@ impl Snapshot {
             needed.extend(*origin);
         }
         needed.extend(self.consents.values().filter(|consent| consent.connection == *name).filter_map(
-            |consent| match consent.ending {
+            |consent| match consent.outcome {
                 Some(ConsentOutcome::Exchange(attempt)) => Some(attempt),
                 _ => None,
             },

@@ -76,7 +76,7 @@ impl AttemptLog for PostgresStore {
         rows.iter().map(alone).collect()
     }
 
-    async fn kept_reply(&self, id: AttemptId) -> Result<Option<Vec<u8>>, StoreError> {
+    async fn find_kept_reply(&self, id: AttemptId) -> Result<Option<Vec<u8>>, StoreError> {
         let find = Statement::new("SELECT reply FROM kept_replies WHERE attempt = $1");
         let rows = self.rows(&find.bytes(&id.as_bytes()[..])).await?;
         Ok(rows

@@ -65,7 +65,7 @@ async fn record_callback(
         end(session, Vec::new()).await?;
         return Ok(unfit.unwrap_or(CallbackAnswer::Unknown));
     };
-    let (attempt, code, message) = row_reader::ending_columns(&callback.then);
+    let (attempt, code, message) = row_reader::ending_columns(&callback.action);
     let take = Statement::new(
         "UPDATE consents SET attempt = $2, refused_code = $3, refused_message = $4, verifier = NULL WHERE id = $1",
     )
@@ -76,8 +76,8 @@ async fn record_callback(
     let row = connections_table::by_name(std::iter::once(consent.connection.as_str()));
     let found = session.pipeline(&[row]).await?;
     let row = connections_table::read_rows(found.first().map_or(&[], Vec::as_slice))?.pop();
-    let attempt = consent_rules::attempt(consent, &callback.then, row, now);
-    let record = writes::attempts(&[&(attempt, callback.then.grant())]);
+    let attempt = consent_rules::attempt(consent, &callback.action, row, now);
+    let record = writes::attempts(&[&(attempt, callback.action.grant())]);
     end(session, vec![take, record]).await?;
     Ok(CallbackAnswer::Taken)
 }
@@ -125,7 +125,7 @@ impl PostgresStore {
     async fn with_attempts(&self, rows: &[Row]) -> Result<Vec<FoundConsent>, StoreError> {
         let found: Vec<Consent> =
             rows.iter().map(|row| row_reader::consent(row)).collect::<Result<_, _>>()?;
-        let of = |consent: &Consent| match consent.ending {
+        let of = |consent: &Consent| match consent.outcome {
             Some(ConsentOutcome::Exchange(attempt)) => Some(attempt),
             _ => None,
         };
@@ -179,7 +179,7 @@ impl ConsentStore for PostgresStore {
         Ok(self.with_attempts(&rows).await?.pop())
     }
 
-    async fn latest_consents(
+    async fn list_latest_consents(
         &self,
         after: Option<&ConnectionName>,
         limit: usize,

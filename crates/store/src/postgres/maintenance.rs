@@ -32,7 +32,7 @@ impl Maintenance for PostgresStore {
         read_identity(&self.rows(&Statement::new(IDENTITY)).await?)
     }
 
-    async fn found(&self, identity: Identity) -> Result<Identity, StoreError> {
+    async fn initialise(&self, identity: Identity) -> Result<Identity, StoreError> {
         let take = Statement::new(
             "UPDATE store SET instance = $1, key_check = $2 WHERE instance IS NULL RETURNING single",
         )
@@ -70,7 +70,7 @@ impl Maintenance for PostgresStore {
         let recorded = match shared.retry(|| DatabaseIdentity::recorded(&shared.sessions)).await? {
             Some(recorded) => recorded,
             None => DatabaseIdentity::parse(
-                &self.keep_setting(database_identity::SETTING, here.text().into()).await?,
+                &self.insert_setting(database_identity::SETTING, here.text().into()).await?,
             )?,
         };
         if here.differs(recorded) {
@@ -97,7 +97,7 @@ impl Maintenance for PostgresStore {
         }
     }
 
-    async fn setting(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    async fn find_setting(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let find = Statement::new("SELECT value FROM settings WHERE name = $1").text(name);
         let rows = self.rows(&find).await?;
         Ok(rows
@@ -107,13 +107,13 @@ impl Maintenance for PostgresStore {
             .flatten())
     }
 
-    async fn keep_setting(&self, name: &str, value: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+    async fn insert_setting(&self, name: &str, value: Vec<u8>) -> Result<Vec<u8>, StoreError> {
         let keep = Statement::new(
             "INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING RETURNING name",
         )
         .text(name)
         .bytes(value.as_slice());
         self.write_one(keep).await?;
-        Ok(self.setting(name).await?.unwrap_or(value))
+        Ok(self.find_setting(name).await?.unwrap_or(value))
     }
 }

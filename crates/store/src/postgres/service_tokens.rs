@@ -103,7 +103,7 @@ async fn rotate(shared: &PostgresShared, rotate: &Rotate) -> Result<RotateAnswer
             }
             Err(over) => {
                 end(session, Vec::new()).await?;
-                return Ok(RotateAnswer::Over(over));
+                return Ok(RotateAnswer::Refused(over));
             }
         }
     }

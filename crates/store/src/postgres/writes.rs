@@ -93,7 +93,7 @@ fn connections(rows: &[&Connection]) -> Statement {
         .texts(of().map(|row| row.state_code.as_deref()))
         .truths(of().map(|row| row.paused))
         .numbers(of().map(|row| Some(signed(row.generation.0))))
-        .texts(of().map(|row| row.born_of.map(Trigger::as_str)))
+        .texts(of().map(|row| row.refresh_trigger.map(Trigger::as_str)))
         .blobs(lease().map(|lease| lease.map(|lease| &lease.attempt.as_bytes()[..])))
         .blobs(lease().map(|lease| lease.map(|lease| &lease.node.as_bytes()[..])))
         .numbers(lease().map(|lease| lease.map(|lease| lease.until.as_micros())))

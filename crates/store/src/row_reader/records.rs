@@ -44,7 +44,7 @@ pub(crate) fn connection(row: &dyn SqlRow) -> Result<(Connection, RowReader<'_>)
         generation: Generation(columns.count("generation")?),
         revision: Revision(columns.count("revision")?),
         tokens: None,
-        born_of: columns.named_or_null("born_of", Trigger::parse)?,
+        refresh_trigger: columns.named_or_null("born_of", Trigger::parse)?,
         lease: lease(&mut columns)?,
         open_attempt: columns.bytes_or_null("open_attempt", AttemptId::from_bytes)?,
         due_at: columns.instant_or_null("due_at")?,
@@ -155,12 +155,12 @@ pub(crate) fn consent(row: &dyn SqlRow) -> Result<Consent, StoreError> {
         ticket: columns.bytes("ticket", Fingerprint::from_bytes)?,
         created_at: columns.instant("created_at")?,
         link_until: columns.instant("link_until")?,
-        asked: asked(&mut columns)?,
-        ending: ending(&mut columns)?,
+        authorization: authorization(&mut columns)?,
+        outcome: outcome(&mut columns)?,
     })
 }
 
-fn asked(columns: &mut RowReader<'_>) -> Result<Option<AuthorizationRequest>, StoreError> {
+fn authorization(columns: &mut RowReader<'_>) -> Result<Option<AuthorizationRequest>, StoreError> {
     let state = columns.bytes_or_null("state", Fingerprint::from_bytes)?;
     let browser = columns.bytes_or_null("browser", Fingerprint::from_bytes)?;
     let verifier = columns.blob_or_null("verifier")?;
@@ -175,7 +175,7 @@ fn asked(columns: &mut RowReader<'_>) -> Result<Option<AuthorizationRequest>, St
     }))
 }
 
-fn ending(columns: &mut RowReader<'_>) -> Result<Option<ConsentOutcome>, StoreError> {
+fn outcome(columns: &mut RowReader<'_>) -> Result<Option<ConsentOutcome>, StoreError> {
     let attempt = columns.bytes_or_null("attempt", AttemptId::from_bytes)?;
     let code = columns.text_or_null("refused_code")?;
     let message = columns.text_or_null("refused_message")?;

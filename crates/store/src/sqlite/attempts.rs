@@ -69,7 +69,7 @@ impl AttemptLog for SqliteStore {
         self.readers.read(move |conn| list(conn, &filter, limit, reading)).await
     }
 
-    async fn kept_reply(&self, id: AttemptId) -> Result<Option<Vec<u8>>, StoreError> {
+    async fn find_kept_reply(&self, id: AttemptId) -> Result<Option<Vec<u8>>, StoreError> {
         let look = move |conn: &rusqlite::Connection| {
             let mut statement = conn.prepare_cached("SELECT reply FROM kept_replies WHERE attempt = ?")?;
             Ok(statement.query_row(params![id.as_bytes()], |row| row.get(0)).optional()?)

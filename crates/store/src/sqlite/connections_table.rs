@@ -196,7 +196,7 @@ fn write_row(tx: &SqliteTx<'_>, row: &Connection) -> Result<(), SqliteError> {
             ":paused": row.paused,
             ":generation": signed(row.generation.0),
             ":revision": signed(row.revision.0),
-            ":born_of": row.born_of.map(Trigger::as_str),
+            ":born_of": row.refresh_trigger.map(Trigger::as_str),
             ":lease_attempt": row.lease.as_ref().map(|lease| lease.attempt.as_bytes()),
             ":lease_node": row.lease.as_ref().map(|lease| lease.node.as_bytes()),
             ":lease_until": row.lease.map(|lease| lease.until.as_micros()),

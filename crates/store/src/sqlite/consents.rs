@@ -34,7 +34,7 @@ fn with_attempt(
     drift: ClockDrift,
     consent: Consent,
 ) -> Result<FoundConsent, SqliteError> {
-    let attempt = match consent.ending {
+    let attempt = match consent.outcome {
         Some(ConsentOutcome::Exchange(attempt)) => {
             attempts_table::find(conn, drift, attempt)?.map(|(attempt, _)| attempt)
         }
@@ -111,7 +111,7 @@ fn record_callback(tx: &SqliteTx<'_>, callback: &Callback) -> Result<CallbackAns
         return Ok(answer);
     }
     let Some(consent) = found else { return Ok(CallbackAnswer::Unknown) };
-    let (attempt, code, message) = row_reader::ending_columns(&callback.then);
+    let (attempt, code, message) = row_reader::ending_columns(&callback.action);
     let mut update = tx.conn.prepare_cached(
         "UPDATE consents SET attempt = ?, refused_code = ?, refused_message = ?, verifier = NULL WHERE id = ?",
     )?;
@@ -122,8 +122,8 @@ fn record_callback(tx: &SqliteTx<'_>, callback: &Callback) -> Result<CallbackAns
         consent.id.as_bytes()
     ])?;
     let row = connections_table::find(tx.conn, tx.drift, &consent.connection)?;
-    let attempt = consent_rules::attempt(consent, &callback.then, row, tx.now);
-    attempts_table::write(tx, &attempt, callback.then.grant())?;
+    let attempt = consent_rules::attempt(consent, &callback.action, row, tx.now);
+    attempts_table::write(tx, &attempt, callback.action.grant())?;
     Ok(CallbackAnswer::Taken)
 }
 
@@ -165,7 +165,7 @@ impl ConsentStore for SqliteStore {
         self.readers.read(look).await
     }
 
-    async fn latest_consents(
+    async fn list_latest_consents(
         &self,
         after: Option<&ConnectionName>,
         limit: usize,

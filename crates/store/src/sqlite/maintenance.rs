@@ -35,7 +35,7 @@ impl Maintenance for SqliteStore {
         self.readers.read(identity).await
     }
 
-    async fn found(&self, wanted: Identity) -> Result<Identity, StoreError> {
+    async fn initialise(&self, wanted: Identity) -> Result<Identity, StoreError> {
         let found = move |tx: &super::SqliteTx<'_>| {
             if let Some(winner) = identity(tx.conn)? {
                 return Ok(winner);
@@ -64,12 +64,12 @@ impl Maintenance for SqliteStore {
         Ok(self.shared.clock.read().now)
     }
 
-    async fn setting(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    async fn find_setting(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let name = name.to_owned();
         self.readers.read(move |conn| setting(conn, &name)).await
     }
 
-    async fn keep_setting(&self, name: &str, value: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+    async fn insert_setting(&self, name: &str, value: Vec<u8>) -> Result<Vec<u8>, StoreError> {
         let name = name.to_owned();
         let keep = move |tx: &super::SqliteTx<'_>| {
             let mut statement =

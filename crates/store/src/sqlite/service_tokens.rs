@@ -69,7 +69,7 @@ fn rotate(tx: &SqliteTx<'_>, rotate: &Rotate) -> Result<RotateAnswer, SqliteErro
     if before.successor != Some(rotate.id) {
         let (old, new) = match before.rotated(rotate, tx.now) {
             Ok(both) => both,
-            Err(over) => return Ok(RotateAnswer::Over(over)),
+            Err(over) => return Ok(RotateAnswer::Refused(over)),
         };
         insert(tx, &new)?;
         let mut update = tx.conn.prepare_cached(&format!(

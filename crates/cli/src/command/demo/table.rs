@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jeton_core::keep::connection::Condition;
+use jeton_core::time::whole_seconds;
 
 use super::colors::{Color, Side, StyledLine, TextStyle, bar, cell, count};
 use super::events::EventLevel;
@@ -149,7 +150,7 @@ fn next(row: &Row) -> String {
 
 /// Whole seconds, rounded up; minutes from 100 s on.
 fn seconds(duration: Duration) -> String {
-    let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+    let seconds = whole_seconds(duration);
     if seconds < 100 { format!("{seconds}s") } else { format!("{}m", seconds / 60) }
 }
 

@@ -104,9 +104,9 @@ pub struct Callback {
     /// Names the state.
     pub state: Fingerprint,
     /// Who brings the answer.
-    pub bearer: AnsweredBy,
+    pub answered_by: AnsweredBy,
     /// What is done with it.
-    pub then: CallbackAction,
+    pub action: CallbackAction,
 }
 
 /// The answer to [`Callback`].
@@ -181,7 +181,7 @@ pub trait ConsentStore: Send + Sync {
     async fn find_consent(&self, key: ConsentKey) -> Result<Option<FoundConsent>, StoreError>;
 
     /// The latest consent of each connection, by name: up to `limit` after `after`.
-    async fn latest_consents(
+    async fn list_latest_consents(
         &self,
         after: Option<&ConnectionName>,
         limit: usize,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::fault::FileError;
 use super::load::Provider;
-use super::suggest;
 use crate::id::ProviderName;
+use crate::suggest;
 
 macro_rules! provider_files {
     ($($file:literal),+ $(,)?) => {

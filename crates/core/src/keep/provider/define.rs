@@ -14,9 +14,9 @@ use super::load::Provider;
 use super::policy::{self, Policy, PolicyOverrides, Rotation};
 use super::request_values::{RequestValues, VarValue, Vars};
 use super::step::{AuthChoice, Step, StepSpec};
-use super::suggest;
 use super::template::Name;
 use crate::secret::Secret;
+use crate::suggest;
 
 /// How our own credentials are sent to a token endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::fault::{FileError, Flaw};
-use super::suggest;
+use crate::suggest;
 
 /// Says what TOML itself, or the names and types of the schema, object to.
 pub(super) fn syntax(file: &str, text: &str, error: &toml::de::Error) -> FileError {
@@ -15,7 +15,7 @@ pub(super) fn syntax(file: &str, text: &str, error: &toml::de::Error) -> FileErr
     let quoted: Vec<&str> = problem.split('`').skip(1).step_by(2).collect();
     if problem.starts_with("unknown ")
         && let Some((wrong, right)) = quoted.split_first()
-        && let Some(nearest) = suggest::nearest(wrong, right.iter().copied())
+        && let Some(nearest) = suggest::nearest_name(wrong, right.iter().copied())
     {
         problem = format!("{}; did you mean `{nearest}`?", problem.split(", ").next().unwrap_or(&problem));
     }

@@ -6,8 +6,8 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 use super::fault::Flaw;
-use super::suggest;
 use crate::secret::Secret;
+use crate::suggest;
 
 /// What a hole stands for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,9 +6,9 @@ use super::fault::Flaw;
 use super::load::Provider;
 use super::policy::{self, Rotation};
 use super::step::Step;
-use super::suggest;
 use super::template::Name;
 use super::vars::{Capture, Var};
+use crate::suggest;
 
 impl Provider {
     /// Checks everything that takes more than one key to see.

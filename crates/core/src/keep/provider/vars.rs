@@ -135,7 +135,7 @@ impl Var {
         if let Some(one_of) = &self.one_of
             && !one_of.iter().any(|allowed| allowed == value)
         {
-            let cure = super::suggest::hint(value, one_of.iter().map(String::as_str));
+            let cure = crate::suggest::hint(value, one_of.iter().map(String::as_str));
             let cure = if self.secret { "see the provider file".to_owned() } else { cure };
             return Err(format!("{} is not one of its values; {cure}", shown()));
         }

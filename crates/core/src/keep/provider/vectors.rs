@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use super::compare;
 use super::define::{Client, Definition, Setup};
 use super::http_types::Reply;
 use super::load::Provider;
 use super::request_values::{RequestValues, Vars};
 use super::step::Step;
 use super::vector_schema::{Vector, VectorReply};
-use super::{compare, suggest};
 use crate::secret::Secret;
+use crate::suggest;
 use crate::time::Timestamp;
 
 /// What one vector showed.

@@ -44,7 +44,16 @@ enum EndingRow {
 
 impl From<Consent> for ConsentRow {
     fn from(consent: Consent) -> Self {
-        let Consent { id, connection, provider, ticket, created_at, link_until, asked, ending } = consent;
+        let Consent {
+            id,
+            connection,
+            provider,
+            ticket,
+            created_at,
+            link_until,
+            authorization: asked,
+            outcome: ending,
+        } = consent;
         let asked = asked.map(|AuthorizationRequest { state, browser, verifier, at, until }| AskedRow {
             state,
             browser,
@@ -74,6 +83,15 @@ impl ConsentRow {
             EndingRow::Exchange(attempt) => ConsentOutcome::Exchange(attempt),
             EndingRow::Refused { code, message } => ConsentOutcome::Refused { code, message },
         });
-        Consent { id, connection, provider, ticket, created_at, link_until, asked, ending }
+        Consent {
+            id,
+            connection,
+            provider,
+            ticket,
+            created_at,
+            link_until,
+            authorization: asked,
+            outcome: ending,
+        }
     }
 }

@@ -86,7 +86,7 @@ async fn an_attempt_of_unknown_outcome_and_those_it_was_to_recover_are_never_for
     for attempt in chain {
         let kept = store.find_attempt(attempt).await.unwrap().unwrap();
         assert_eq!(kept.status, AttemptStatus::Interrupted);
-        assert_eq!(store.kept_reply(attempt).await.unwrap(), Some(vec![7; 32]));
+        assert_eq!(store.find_kept_reply(attempt).await.unwrap(), Some(vec![7; 32]));
     }
     assert!(logged(&store).await <= 60);
 }
@@ -117,7 +117,7 @@ fn failure(claim: &Claim, verdict: FailureEffect) -> Fail {
         connection: claim.connection.clone(),
         attempt: claim.attempt,
         generation: claim.generation,
-        verdict,
+        effect: verdict,
         code: "ambiguous".into(),
         http_status: None,
         message: "Nobody knows.".into(),

@@ -11,7 +11,7 @@ use super::fixture::{database, open, options};
 async fn founded(database: &PgDatabase) -> (PostgresStore, Identity) {
     let store = open(database.url()).await;
     let identity = Identity { instance: InstanceId::from_bytes([7; 16]), key_check: vec![7; 40] };
-    store.found(identity.clone()).await.unwrap();
+    store.initialise(identity.clone()).await.unwrap();
     (store, identity)
 }
 

@@ -46,7 +46,7 @@ async fn is_refused(store: &PostgresStore) {
         store.claim(claim("acme", 1)),
         store.find(&name),
         store.revision(),
-        store.setting("any"),
+        store.find_setting("any"),
         store.is_copy(),
     );
     for refused in [

@@ -86,7 +86,7 @@ fn failed(claim: &Claim, verdict: FailureEffect, cooldown: u64) -> Fail {
         connection: claim.connection.clone(),
         attempt: claim.attempt,
         generation: claim.generation,
-        verdict,
+        effect: verdict,
         code: "no_reply".to_owned(),
         http_status: None,
         message: "it broke off".to_owned(),

@@ -1,7 +1,7 @@
 //! The nearest right name to a wrong one.
 
 /// The candidate that `wrong` is most probably meant to be, if one is near enough to be worth saying.
-pub fn nearest<'a>(wrong: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest_name<'a>(wrong: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .into_iter()
         .map(|candidate| (strsim::jaro_winkler(&wrong.to_lowercase(), &candidate.to_lowercase()), candidate))
@@ -12,7 +12,7 @@ pub fn nearest<'a>(wrong: &str, candidates: impl IntoIterator<Item = &'a str>) -
 
 /// The end of a sentence about a wrong name: `did you mean ...?`, or the names there are.
 pub fn hint<'a>(wrong: &str, candidates: impl IntoIterator<Item = &'a str> + Clone) -> String {
-    if let Some(name) = nearest(wrong, candidates.clone()) {
+    if let Some(name) = nearest_name(wrong, candidates.clone()) {
         return format!("did you mean `{name}`?");
     }
     let names: Vec<_> = candidates.into_iter().map(|name| format!("`{name}`")).collect();

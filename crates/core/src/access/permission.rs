@@ -4,7 +4,7 @@ use crate::id::ConnectionName;
 
 /// What a door asks of whoever comes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need<'a> {
+pub enum Permission<'a> {
     /// Seeing the token of this connection.
     Token(&'a str),
     /// One call through the gateway.
@@ -26,7 +26,7 @@ pub enum Need<'a> {
     Admin,
 }
 
-impl<'a> Need<'a> {
+impl<'a> Permission<'a> {
     /// Reads what is needed as text: `token:NAME`, `proxy:NAME` for every call, `proxy:NAME:METHOD:PATH` for one, `read`,
     /// `sessions` or `admin`. Names are whole: what is needed is no pattern.
     pub fn parse(text: &'a str) -> Option<Self> {
