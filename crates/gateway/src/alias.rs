@@ -1,19 +1,19 @@
-//! Aliases: which connection they call, and which paths they must leave alone.
+//! Aliases: the connection that each calls, and the paths that no alias may have.
 
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::provider::Alias;
 
 /// A path of this server that stands for a call to the API of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AliasOf {
-    /// The connection.
+pub struct ConnectionAlias {
+    /// The connection that it calls.
     pub connection: ConnectionName,
-    /// The path and what it stands for.
+    /// The path, and the call that it stands for.
     pub alias: Alias,
 }
 
-/// The beginnings of the paths that jeton itself answers.
-const DOORS: [&[&str]; 21] = [
+/// The first segments of the paths that jeton itself serves, or may serve.
+const RESERVED: [&[&str]; 21] = [
     &["api", "v1", "audit"],
     &["api", "v1", "auth"],
     &["api", "v1", "connections"],
@@ -37,12 +37,12 @@ const DOORS: [&[&str]; 21] = [
     &["readyz"],
 ];
 
-/// Whether jeton itself answers `path`, or may: an alias there could never be reached, or would shadow a door. A
-/// `{name}` counts as any text.
-pub fn is_a_door(path: &str) -> bool {
+/// Whether jeton itself serves `path`, or may: an alias there would never be reached, or would hide an endpoint. A `{name}`
+/// in the path matches any text.
+pub fn is_reserved_path(path: &str) -> bool {
     let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
-    DOORS.iter().any(|door| {
-        door.iter().enumerate().all(|(index, word)| {
+    RESERVED.iter().any(|reserved| {
+        reserved.iter().enumerate().all(|(index, word)| {
             segments.get(index).is_some_and(|found| found == word || found.starts_with('{'))
         })
     })
@@ -53,12 +53,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn aliases_leave_the_doors_of_jeton_alone() {
-        for door in ["/api/v1/connections/x", "/api/v1/{any}/x", "/health", "/oauth/x", "/api/{v}/proxy"] {
-            assert!(is_a_door(door), "{door}");
+    fn no_alias_may_have_a_path_of_jeton_itself() {
+        for reserved in ["/api/v1/connections/x", "/api/v1/{any}/x", "/health", "/oauth/x", "/api/{v}/proxy"]
+        {
+            assert!(is_reserved_path(reserved), "{reserved}");
         }
         for free in ["/api/v1/info/account", "/api/v2/connections", "/healthy", "/crm/{id}", "/api/v1"] {
-            assert!(!is_a_door(free), "{free}");
+            assert!(!is_reserved_path(free), "{free}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The envelope of aliases: `{"success":true,"message":...,"data":...}`, and failures as `{"success":false,"error":...}`.
 //!
-//! The texts are those of the gateway that jeton replaces, to the letter: its clients compare them.
+//! The texts are exactly those of the gateway that jeton replaces: its clients compare them.
 
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
@@ -9,38 +9,38 @@ use http_body_util::{BodyExt as _, Limited};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::fault::{Fault, Refusal};
-use crate::headers::RETRY;
+use crate::error::{ErrorResponse, ProxyError};
+use crate::response::RETRY_HEADER;
 
-/// The largest answer that is put into an envelope, in bytes: it must be known whole to be known as JSON.
-const LARGEST: usize = 8 * 1024 * 1024;
+/// The largest answer that is wrapped, in bytes: it has to be read whole to be known as JSON.
+const MAX_SIZE: usize = 8 * 1024 * 1024;
 
-/// Puts an answer of the API called `title`, or a refusal of ours, into the envelope.
-pub(crate) async fn wrap(answer: Result<Response, Refusal>, title: &str, message: &str) -> Response {
+/// Wraps an answer of the API called `title`, or an error of the gateway, in the envelope.
+pub(crate) async fn wrap(answer: Result<Response, ErrorResponse>, title: &str, message: &str) -> Response {
     let response = match answer {
         Ok(response) => response,
-        Err(refusal) => return refused(&refusal),
+        Err(error) => return error_response(&error),
     };
     let (head, body) = response.into_parts();
     let broken = |what: &str| {
-        let fault = Fault::Broken(format!("{what}, and answers in an envelope are whole JSON"));
-        refused(&Refusal::from(fault))
+        let error = ProxyError::Broken(format!("{what}, and only whole JSON can be wrapped"));
+        error_response(&ErrorResponse::from(error))
     };
-    let Ok(body) = Limited::new(body, LARGEST).collect().await else {
+    let Ok(body) = Limited::new(body, MAX_SIZE).collect().await else {
         return broken("its answer broke off, or is longer than 8 MiB");
     };
     let body = body.to_bytes();
     let read: Option<&RawValue> = serde_json::from_slice(&body).ok();
     let text = match (read, head.status.is_success()) {
-        (Some(read), true) => succeeded(message, read.get()),
-        (None, true) if body.is_empty() => succeeded(message, "null"),
-        (None, true) => return broken("its answer is no JSON"),
+        (Some(read), true) => success(message, read.get()),
+        (None, true) if body.is_empty() => success(message, "null"),
+        (None, true) => return broken("its answer is not JSON"),
         (read, false) => {
-            failed(&format!("{title} answered {}", head.status.as_u16()), read.map(RawValue::get))
+            failure(&format!("{title} answered {}", head.status.as_u16()), read.map(RawValue::get))
         }
     };
     let mut wrapped = json_response(head.status, text);
-    for name in [header::RETRY_AFTER, RETRY] {
+    for name in [header::RETRY_AFTER, RETRY_HEADER] {
         if let Some(value) = head.headers.get(&name) {
             wrapped.headers_mut().insert(name, value.clone());
         }
@@ -48,18 +48,18 @@ pub(crate) async fn wrap(answer: Result<Response, Refusal>, title: &str, message
     wrapped
 }
 
-fn succeeded(message: &str, data: &str) -> String {
+fn success(message: &str, data: &str) -> String {
     format!(r#"{{"success":true,"message":{},"data":{data}}}"#, Value::from(message))
 }
 
-fn failed(error: &str, details: Option<&str>) -> String {
+fn failure(error: &str, details: Option<&str>) -> String {
     let details = details.map(|details| format!(r#","details":{details}"#)).unwrap_or_default();
     format!(r#"{{"success":false,"error":{}{details}}}"#, Value::from(error))
 }
 
-/// A refusal of ours in the envelope. A missing or wrong key is 401 there, in words of its own.
-fn refused(refusal: &Refusal) -> Response {
-    let problem = &*refusal.0;
+/// An error of the gateway in the envelope. There, a missing or wrong key is 401 with a text of its own.
+fn error_response(error: &ErrorResponse) -> Response {
+    let problem = &*error.0;
     let mut response = if matches!(problem.code, "SERVICE_TOKEN_REQUIRED" | "SERVICE_TOKEN_INVALID") {
         let text = concat!(
             r#"{"success":false,"error":"Invalid or missing API key","#,
@@ -68,14 +68,14 @@ fn refused(refusal: &Refusal) -> Response {
         json_response(StatusCode::UNAUTHORIZED, text.to_owned())
     } else {
         let details = json!(problem).to_string();
-        json_response(refusal.status(), failed(&problem.detail, Some(&details)))
+        json_response(error.status(), failure(&problem.detail, Some(&details)))
     };
-    refusal.dress(&mut response);
+    error.set_headers(&mut response);
     response
 }
 
 fn json_response(status: StatusCode, text: String) -> Response {
-    // An envelope has a body, which these answers cannot have.
+    // An envelope is a body, which answers of these two statuses cannot have.
     let status = if matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT) {
         StatusCode::OK
     } else {
@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(status, 502);
         assert!(
             text.starts_with(
-                r#"{"success":false,"error":"the API gave no whole answer: its answer is no JSON"#
+                r#"{"success":false,"error":"the API gave no whole answer: its answer is not JSON"#
             ),
             "{text}"
         );

@@ -1,37 +1,35 @@
-//! What goes upstream: calls to the APIs of providers, with the token put in.
+//! The gateway: it forwards calls to the APIs of providers, with the token put in.
 //!
-//! A call to `/api/v1/proxy/{connection}/{path}` goes through the phases, plain functions one after the other:
-//! *authenticate* the caller, *select* the connection, *take* its token, *inject* it, *forward* the call; when the answer
-//! says that the token expired, *cure* it (compare and refresh) and forward once more, never twice.
+//! A call to `/api/v1/proxy/{connection}/{path}` goes through phases, which are plain functions of `phases.rs`:
+//! *authenticate* the caller, *select* the connection, *take* its token, *inject* it, *forward* the call. When the answer
+//! says that the token expired, the gateway gets another one and forwards the call once more, never twice.
 //!
-//! * [`Gateway`] is mounted by whoever composes: [`Gateway::router`] beside other routers, [`Gateway::drain`] at the end.
+//! * [`Gateway::router`] has its routes, which are merged with those of the server; [`Gateway::drain`] ends it.
 //! * [`Settings`] has its times and limits.
 //!
-//! Answers of an API pass through as they are. Answers of the gateway itself carry `X-Jeton-Error` and are problem details
-//! (RFC 9457), whose codes have their pages under `docs/errors/`.
+//! Answers of an API pass through unchanged, but for headers that concern one connection or one host. Answers of the gateway
+//! itself are problem details (RFC 9457) with the header `X-Jeton-Error`; each code has a page under `docs/errors/`.
 #![warn(missing_docs)]
 
+mod access_log;
 mod alias;
-mod cached;
-mod door;
-mod echoed;
 mod envelope;
-mod escape;
-mod fault;
+mod error;
 mod gateway;
-mod headers;
-mod injected;
-mod journal;
-mod kept;
+mod handlers;
+mod path_check;
 mod phases;
-mod pool;
+mod proxy_request;
 mod rate;
-mod reply;
+mod redact_response;
+mod replay_body;
+mod response;
 mod settings;
-mod target;
+mod state;
 mod tunnel;
 mod upstream;
+mod upstream_request;
 
-pub use alias::{AliasOf, is_a_door};
+pub use alias::{ConnectionAlias, is_reserved_path};
 pub use gateway::Gateway;
 pub use settings::Settings;

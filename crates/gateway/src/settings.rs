@@ -7,24 +7,24 @@ use jeton_keeper::Roots;
 /// The times and limits of the gateway; [`Settings::default`] is what `config.default.toml` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// How long reaching an API may take: looking its name up, connecting, shaking hands for TLS.
+    /// How long connecting to an API may take: name lookup, TCP and TLS handshake together.
     pub connect_timeout: Duration,
-    /// How long an API may take until its answer begins, once it has the whole request; while the request is being sent,
-    /// how long nothing may move.
+    /// How long an API may take until its answer begins, once it has the whole request; before that, how long no byte of the
+    /// request may move.
     pub first_byte_timeout: Duration,
-    /// How long an answer that has begun may stand still.
+    /// How long no byte of an answer may arrive once it has begun.
     pub idle_timeout: Duration,
-    /// How long an upgraded connection, such as a WebSocket, may stand still.
+    /// How long no byte may pass through an upgraded connection, such as a WebSocket.
     pub tunnel_idle_timeout: Duration,
-    /// How many upgraded connections are open at once; more are refused.
+    /// How many upgraded connections may be open at once; more are refused.
     pub tunnels: usize,
     /// How much of a request body is kept to send it once more, in bytes.
     pub replay_body: usize,
-    /// How much of the bodies of all calls under way is kept together, in bytes; what finds no room is not kept.
+    /// How much of the bodies of all calls under way is kept together, in bytes; a body beyond that is not kept.
     pub replay_memory: usize,
-    /// Whether APIs may be on private or loopback addresses though a captured variable names them.
+    /// Whether an API whose host comes from a captured variable may have a private or loopback address.
     pub allow_private_captured_hosts: bool,
-    /// Whom APIs may be certified by besides the public authorities.
+    /// Certificate authorities that are trusted besides the public ones.
     pub roots: Roots,
 }
 

@@ -1,201 +1,254 @@
-//! Sending a call to an API: over an open connection where there is one, else over a fresh one, by the keeper's rules on
-//! hosts and addresses. No redirect is followed.
+//! Sends a call to an API: over an idle connection where there is one, else over a new one, by the keeper's rules on hosts
+//! and addresses. It follows no redirect.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use bytes::Bytes;
-use http::{Request, Response};
+use http::request::Parts;
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
+use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use jeton_core::keep::provider::ApiBase;
 use jeton_core::time::Clock;
 use jeton_keeper::Dialer;
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::task::TaskTracker;
 
-use crate::fault::Fault;
-use crate::headers;
-use crate::kept::Kept;
-use crate::pool::{Origin, Pool, Sender};
+use crate::error::ProxyError;
+use crate::replay_body::ReplayBody;
 use crate::settings::Settings;
+use crate::upstream_request::UpstreamBody;
 
-/// How much of an answer's head is read at most, in bytes.
-const HEAD: usize = 64 * 1024;
+/// The longest head of an answer that is read, in bytes.
+const MAX_HEAD: usize = 64 * 1024;
 
-/// The body of a call.
-pub(crate) struct Load {
-    pub(crate) kept: Kept,
-    /// The whole body as it is sent, where the token is put into it.
-    pub(crate) whole: Option<Bytes>,
+/// How long an idle connection is kept for the next call.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The same for a call that must not be repeated where the API closes the connection just then: few servers close sooner.
+const IDLE_TIMEOUT_UNREPEATABLE: Duration = Duration::from_secs(2);
+
+/// How many idle connections are kept for one [`Origin`].
+const MAX_IDLE: usize = 64;
+
+/// How long a connection that has just answered may take to be ready for the next call.
+const READY_TIMEOUT: Duration = Duration::from_millis(20);
+
+/// Whose calls a connection carries, and where to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Origin {
+    /// The connection of jeton: calls of two connections never share one.
+    name: String,
+    /// Scheme, host and port.
+    host: String,
+    /// The host came from a captured variable, so that stricter rules applied when it was dialled.
+    captured: bool,
 }
 
-impl Load {
-    fn sending(&self) -> Option<Body> {
-        match &self.whole {
-            Some(whole) => Some(Body::from(whole.clone())),
-            None => self.kept.sending(),
+type Sender = SendRequest<Body>;
+
+#[derive(Debug)]
+struct Idle {
+    sender: Sender,
+    since: Instant,
+}
+
+/// Idle connections by origin; `None` once it is closed.
+#[derive(Debug)]
+struct Pool(Mutex<Option<HashMap<Origin, Vec<Idle>>>>);
+
+impl Pool {
+    /// A connection that is ready for a call, if there is one.
+    async fn take(&self, origin: &Origin, method: &Method) -> Option<Sender> {
+        let longest = if method.is_safe() { IDLE_TIMEOUT } else { IDLE_TIMEOUT_UNREPEATABLE };
+        while let Some(mut sender) = self.pop(origin, longest) {
+            if sender.is_ready() || matches!(timeout(READY_TIMEOUT, sender.ready()).await, Ok(Ok(()))) {
+                return Some(sender);
+            }
         }
+        None
     }
 
-    /// Whether it could be sent once more.
-    pub(crate) fn can_repeat(&self) -> bool {
-        self.whole.is_some() || self.kept.can_repeat()
+    /// The connection that became idle last, if it is idle for less than `longest`.
+    fn pop(&self, origin: &Origin, longest: Duration) -> Option<Sender> {
+        let mut all = self.0.lock();
+        let idle = all.as_mut()?.get_mut(origin)?;
+        idle.retain(|one| !one.sender.is_closed() && one.since.elapsed() < IDLE_TIMEOUT);
+        let index = idle.iter().rposition(|one| one.since.elapsed() < longest)?;
+        Some(idle.remove(index).sender)
+    }
+
+    fn push(&self, origin: &Origin, sender: Sender) {
+        if sender.is_closed() {
+            return;
+        }
+        let mut all = self.0.lock();
+        let Some(all) = all.as_mut() else { return };
+        let idle = all.entry(origin.clone()).or_default();
+        idle.push(Idle { sender, since: Instant::now() });
+        let surplus = idle.len().saturating_sub(MAX_IDLE);
+        idle.drain(..surplus);
     }
 }
 
-/// An answer whose body is still to be read, and the connection that it comes by.
-pub(crate) struct Answer {
-    pub(crate) response: Response<Incoming>,
-    pub(crate) lease: Lease,
-}
-
-/// An open connection, to be given back once its answer has been read to the end.
-pub(crate) struct Lease {
+/// A connection that carries an answer, to be released once that has been read to its end.
+pub(crate) struct PooledConnection {
     origin: Origin,
     sender: Sender,
     pool: Arc<Pool>,
 }
 
-impl Lease {
-    pub(crate) fn give_back(self) {
-        self.pool.put(&self.origin, self.sender);
+impl PooledConnection {
+    /// Makes it available for the next call.
+    pub(crate) fn release(self) {
+        self.pool.push(&self.origin, self.sender);
     }
 }
 
-/// The way to all APIs.
+/// The HTTP client for all APIs.
 #[derive(Debug)]
-pub(crate) struct Upstreams {
-    reach: Dialer,
+pub(crate) struct UpstreamClient {
+    dialer: Dialer,
     pool: Arc<Pool>,
     /// The tasks that move the bytes of connections.
     tasks: TaskTracker,
-    connect: Duration,
-    first_byte: Duration,
+    connect_timeout: Duration,
+    first_byte_timeout: Duration,
 }
 
-/// Why one sending has no answer.
-enum Unanswered {
+/// Why a request that was sent has no answer.
+enum SendError {
     /// Not a byte of it was sent.
-    Unsent,
-    /// The connection ended, and nobody knows what arrived.
-    Cut(String),
-    Fault(Fault),
+    NotSent,
+    /// The connection ended, and nobody knows how much arrived.
+    Interrupted(String),
+    Other(ProxyError),
 }
 
-impl Upstreams {
+impl UpstreamClient {
     pub(crate) fn new(clock: Arc<dyn Clock>, tasks: TaskTracker, settings: &Settings) -> Self {
         Self {
-            reach: Dialer::new(clock, settings.allow_private_captured_hosts, &settings.roots),
-            pool: Arc::default(),
+            dialer: Dialer::new(clock, settings.allow_private_captured_hosts, &settings.roots),
+            pool: Arc::new(Pool(Mutex::new(Some(HashMap::new())))),
             tasks,
-            connect: settings.connect_timeout,
-            first_byte: settings.first_byte_timeout,
+            connect_timeout: settings.connect_timeout,
+            first_byte_timeout: settings.first_byte_timeout,
         }
     }
 
-    /// Closes the connections that carry nothing.
+    /// Closes idle connections, and keeps none from now on.
     pub(crate) fn close(&self) {
-        self.pool.close();
+        *self.pool.0.lock() = None;
     }
 
-    /// Sends a call, and waits for the head of its answer. `make` makes its head around a body.
+    /// Sends a call of the connection `name`, and waits for the head of its answer.
     ///
-    /// A call goes out once. Only where an open connection turns out to have been closed meanwhile, it goes out again: on
-    /// any method if not a byte of it was sent, else if it asks for nothing to be changed (RFC 9110, section 9.2.1). A PUT
-    /// or a DELETE may be repeated by whoever knows that nobody else has written meanwhile; that is the caller.
+    /// It is sent once. Only where an idle connection turns out to be closed, it is sent again: with any method if not a byte
+    /// was sent, else if the method changes nothing (RFC 9110, section 9.2.1). Whether a PUT or a DELETE may be repeated
+    /// depends on what others wrote meanwhile, which only the caller can know.
     pub(crate) async fn send(
         &self,
         name: &str,
         base: &ApiBase,
-        load: &Load,
-        make: &(dyn Fn(Body) -> Request<Body> + Sync),
-    ) -> Result<Answer, Fault> {
+        head: &Parts,
+        body: &UpstreamBody,
+    ) -> Result<(Response<Incoming>, PooledConnection), ProxyError> {
         let host = base.url.origin().ascii_serialization();
         let origin = Origin { name: name.to_owned(), host, captured: base.captured_host };
-        let lost =
-            || Fault::Broken("the connection ended, and the body is too large to be sent again".to_owned());
-        let method = make(Body::empty()).method().clone();
-        let mut open = if load.can_repeat() { self.pool.take(&origin, &method).await } else { None };
+        let gone = || {
+            ProxyError::Broken("the connection ended, and the body is too large to be sent again".to_owned())
+        };
+        let mut idle = if body.can_repeat() { self.pool.take(&origin, &head.method).await } else { None };
         loop {
-            let fresh = open.is_none();
-            let mut sender = match open.take() {
+            let is_new = idle.is_none();
+            let mut sender = match idle.take() {
                 Some(sender) => sender,
-                None => self.open(base).await?,
+                None => self.connect(base).await?,
             };
-            let request = make(load.sending().ok_or_else(lost)?);
-            match self.head(&mut sender, request, load).await {
+            let request = Request::from_parts(head.clone(), body.start().ok_or_else(gone)?);
+            match self.exchange(&mut sender, request, &body.replay).await {
                 Ok(response) => {
-                    headers::check_framing(response.headers()).map_err(Fault::Broken)?;
-                    let lease = Lease { origin, sender, pool: Arc::clone(&self.pool) };
-                    return Ok(Answer { response, lease });
+                    let connection = PooledConnection { origin, sender, pool: Arc::clone(&self.pool) };
+                    return Ok((response, connection));
                 }
-                Err(Unanswered::Fault(fault)) => return Err(fault),
-                Err(Unanswered::Unsent) if !fresh => open = self.pool.take(&origin, &method).await,
-                Err(Unanswered::Cut(_)) if !fresh && method.is_safe() && load.can_repeat() => {}
-                Err(Unanswered::Unsent) => {
-                    return Err(Fault::Broken("the connection ended before the call was sent".to_owned()));
+                Err(SendError::Other(error)) => return Err(error),
+                Err(SendError::NotSent) if !is_new => {
+                    idle = self.pool.take(&origin, &head.method).await;
                 }
-                Err(Unanswered::Cut(why)) => return Err(Fault::Broken(why)),
+                Err(SendError::Interrupted(_)) if !is_new && head.method.is_safe() && body.can_repeat() => {}
+                Err(SendError::NotSent) => {
+                    return Err(ProxyError::Broken(
+                        "the connection ended before the call was sent".to_owned(),
+                    ));
+                }
+                Err(SendError::Interrupted(problem)) => return Err(ProxyError::Broken(problem)),
             }
         }
     }
 
-    async fn open(&self, base: &ApiBase) -> Result<Sender, Fault> {
-        let opening = async {
-            let line = self.reach.dial(&base.url, base.captured_host).await.map_err(Fault::Unreachable)?;
-            let handshake = http1::Builder::new().max_buf_size(HEAD).handshake::<_, Body>(TokioIo::new(line));
-            handshake.await.map_err(|error| Fault::Unreachable(describe(&error)))
+    async fn connect(&self, base: &ApiBase) -> Result<Sender, ProxyError> {
+        let connecting = async {
+            let stream =
+                self.dialer.dial(&base.url, base.captured_host).await.map_err(ProxyError::Unreachable)?;
+            let handshake =
+                http1::Builder::new().max_buf_size(MAX_HEAD).handshake::<_, Body>(TokioIo::new(stream));
+            handshake.await.map_err(|error| ProxyError::Unreachable(describe(&error)))
         };
-        let late =
-            |_| Fault::TooSlow { what: "was not reached", limit: self.connect, setting: "connect_timeout" };
-        let (sender, connection) = timeout(self.connect, opening).await.map_err(late)??;
+        let limit = self.connect_timeout;
+        let late = |_| ProxyError::TooSlow { what: "was not reached", limit, setting: "connect_timeout" };
+        let (sender, connection) = timeout(limit, connecting).await.map_err(late)??;
         self.tasks.spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
-                // Whoever waits for an answer is told by its own error.
+                // The call that waits for an answer gets an error of its own.
                 tracing::debug!(%error, "a connection to an API ended early");
             }
         });
         Ok(sender)
     }
 
-    async fn head(
+    async fn exchange(
         &self,
         sender: &mut Sender,
         request: Request<Body>,
-        load: &Load,
-    ) -> Result<Response<Incoming>, Unanswered> {
-        let answered = self.while_it_moves(&load.kept, sender.try_send_request(request)).await;
-        match answered.map_err(Unanswered::Fault)? {
+        body: &ReplayBody,
+    ) -> Result<Response<Incoming>, SendError> {
+        let answered = self.with_first_byte_timeout(body, sender.try_send_request(request)).await;
+        match answered.map_err(SendError::Other)? {
             Ok(response) => Ok(response),
-            Err(_) if load.kept.is_torn() => Err(Unanswered::Fault(Fault::BodyBroken)),
+            Err(_) if body.is_aborted() => Err(SendError::Other(ProxyError::BodyBroken)),
             Err(mut error) => Err(match error.take_message() {
-                Some(_) => Unanswered::Unsent,
-                None => Unanswered::Cut(describe(error.error())),
+                Some(_) => SendError::NotSent,
+                None => SendError::Interrupted(describe(error.error())),
             }),
         }
     }
 
-    /// Waits for the head of an answer for as long as the body moves, and `first_byte` longer.
-    async fn while_it_moves<F: Future>(&self, kept: &Kept, head: F) -> Result<F::Output, Fault> {
+    /// Waits for the head of an answer as long as the body moves, and `first_byte_timeout` longer.
+    async fn with_first_byte_timeout<F: Future>(
+        &self,
+        body: &ReplayBody,
+        head: F,
+    ) -> Result<F::Output, ProxyError> {
+        let limit = self.first_byte_timeout;
         let mut head = std::pin::pin!(head);
         loop {
-            let (moved_at, _) = kept.stillness();
+            let (moved_at, _) = body.progress();
             tokio::select! {
                 biased;
                 head = &mut head => return Ok(head),
-                () = sleep_until(moved_at + self.first_byte) => {
-                    let (moved_at, for_caller) = kept.stillness();
-                    if moved_at + self.first_byte > Instant::now() {
+                () = sleep_until(moved_at + limit) => {
+                    let (moved_at, waits_for_caller) = body.progress();
+                    if moved_at + limit > Instant::now() {
                         continue;
                     }
-                    return Err(if for_caller {
-                        Fault::BodyTooSlow(self.first_byte)
+                    return Err(if waits_for_caller {
+                        ProxyError::BodyTooSlow(limit)
                     } else {
-                        let limit = self.first_byte;
-                        Fault::TooSlow { what: "did not answer", limit, setting: "first_byte_timeout" }
+                        ProxyError::TooSlow { what: "did not answer", limit, setting: "first_byte_timeout" }
                     });
                 }
             }

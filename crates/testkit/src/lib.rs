@@ -3,6 +3,7 @@
 //! * [`TestInstallation`] is a settings file with a data directory and a store; [`JetonCommand`] and [`ServerProcess`] are
 //!   the binary run on it.
 //! * [`Client`] sends HTTP requests to a server on loopback.
+//! * [`TestApi`] is the API of a provider, played by a function; [`TestServer`] is any other server.
 //! * [`OidcRig`] is an OAuth server that others wrote.
 //! * [`PgCluster`] is a PostgreSQL of the tests' own, and [`PgDatabase`] a fresh database of one test.
 //! * [`Browser`] is a browser as a person uses it.
@@ -11,6 +12,7 @@
 //! * [`grep_tree`] looks for secrets in everything that was written.
 #![warn(missing_docs)]
 
+mod api;
 mod browser;
 mod client;
 mod clock;
@@ -24,6 +26,7 @@ mod port;
 mod postgres;
 mod process;
 
+pub use api::{Received, TestApi, TestServer};
 pub use browser::{Browser, PageContent, PageLayout};
 pub use client::{Client, ClientConnection, Reply};
 pub use clock::{ManualClock, OffsetClock};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::provider::{Catalogue, Definition};
-use jeton_gateway::AliasOf;
+use jeton_gateway::ConnectionAlias;
 use jeton_keeper::{KeySource, Roots};
 use url::Url;
 
@@ -36,7 +36,7 @@ pub(crate) struct Settings {
     pub(crate) format: Format,
     pub(crate) keeper: jeton_keeper::Settings,
     pub(crate) gateway: jeton_gateway::Settings,
-    pub(crate) aliases: Vec<AliasOf>,
+    pub(crate) aliases: Vec<ConnectionAlias>,
     pub(crate) definitions: BTreeMap<ConnectionName, Definition>,
     /// Files with the first tokens of connections.
     pub(crate) imports: BTreeMap<ConnectionName, PathBuf>,

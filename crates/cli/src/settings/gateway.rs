@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::provider::{Alias, Definition};
-use jeton_gateway::{AliasOf, Settings, is_a_door};
+use jeton_gateway::{ConnectionAlias, Settings, is_reserved_path};
 use jeton_keeper::Roots;
 use toml::{Table, Value};
 
@@ -45,8 +45,8 @@ pub(super) fn settings(
 pub(super) fn aliases(
     reader: &mut Reader<'_>,
     definitions: &BTreeMap<ConnectionName, Definition>,
-) -> Vec<AliasOf> {
-    let mut found: Vec<(Vec<String>, AliasOf)> = Vec::new();
+) -> Vec<ConnectionAlias> {
+    let mut found: Vec<(Vec<String>, ConnectionAlias)> = Vec::new();
     let values = reader.values;
     let own = SectionRef::of(values, vec!["alias".to_owned()]);
     for index in own.value_keys() {
@@ -73,9 +73,9 @@ pub(super) fn aliases(
         if provider.aliases().is_empty() && !implied {
             reader.fault(&at, format!("the provider `{}` has no aliases: leave it out", provider.name()));
         }
-        let of = |alias: &Alias| AliasOf { connection: connection.clone(), alias: alias.clone() };
-        let written = |preset: &AliasOf| {
-            let same = |one: &AliasOf| {
+        let of = |alias: &Alias| ConnectionAlias { connection: connection.clone(), alias: alias.clone() };
+        let written = |preset: &ConnectionAlias| {
+            let same = |one: &ConnectionAlias| {
                 (implied || one.connection == preset.connection) && one.alias.collides_with(&preset.alias)
             };
             found.iter().any(|(_, one)| same(one))
@@ -91,7 +91,7 @@ fn is_of_old_gateway(origin: &Origin) -> bool {
     matches!(origin, Origin::Environment(variable) if !variable.starts_with("JETON__"))
 }
 
-fn alias(value: &Value) -> Result<AliasOf, String> {
+fn alias(value: &Value) -> Result<ConnectionAlias, String> {
     let Value::Table(table) = value else { return Err(wrong_type("a table", value)) };
     let mut rest: Table = table.clone();
     let connection =
@@ -103,13 +103,13 @@ fn alias(value: &Value) -> Result<AliasOf, String> {
         .try_into()
         .map_err(|error: toml::de::Error| error.message().lines().collect::<Vec<_>>().join(", "))?;
     alias.check().map_err(|fault| fault.to_string())?;
-    Ok(AliasOf { connection, alias })
+    Ok(ConnectionAlias { connection, alias })
 }
 
-fn check_each_other(reader: &mut Reader<'_>, found: &[(Vec<String>, AliasOf)]) {
+fn check_each_other(reader: &mut Reader<'_>, found: &[(Vec<String>, ConnectionAlias)]) {
     for (index, (at, alias)) in found.iter().enumerate() {
         let path = alias.alias.path();
-        if is_a_door(path) {
+        if is_reserved_path(path) {
             reader.fault(
                 at,
                 format!("`{path}` is among the URLs of jeton itself; give the alias another path"),

@@ -1,46 +1,48 @@
-//! Paths that stand for calls, in the envelope of the gateway that jeton replaces.
+//! Aliases, in the envelope of the gateway that jeton replaces.
 
 use jeton_core::keep::provider::{Alias, Catalogue};
-use jeton_gateway::AliasOf;
+use jeton_gateway::ConnectionAlias;
+use jeton_testkit::TestApi;
 use serde_json::json;
+use std::sync::Arc;
 
-use crate::api::{Api, of_json};
-use crate::place::{API_KEY, Place, Plan};
+use crate::fixture::{API_KEY, Fixture, Options, json_response, raw_head};
 
-fn presets() -> Vec<AliasOf> {
-    let provider = std::sync::Arc::clone(Catalogue::builtin().get("amocrm").unwrap());
-    let of = |alias: &Alias| AliasOf { connection: "acme".parse().unwrap(), alias: alias.clone() };
+fn presets() -> Vec<ConnectionAlias> {
+    let provider = Arc::clone(Catalogue::builtin().get("amocrm").unwrap());
+    let of = |alias: &Alias| ConnectionAlias { connection: "acme".parse().unwrap(), alias: alias.clone() };
     provider.aliases().iter().map(of).collect()
 }
 
-async fn amo() -> (Api, Place) {
-    let api = Api::answering(|got| match got.uri.path() {
-        "/api/v4/leads/pipelines/404" => of_json(404, &json!({ "title": "Not found", "status": 404 })),
-        "/api/v4/leads/custom_fields" => of_json(204, &json!(null)),
-        path => of_json(200, &json!({ "path": path, "query": got.uri.query() })),
+async fn amo() -> (TestApi, Fixture) {
+    let api = TestApi::answering(|request| match request.uri.path() {
+        "/api/v4/leads/pipelines/404" => json_response(404, &json!({ "title": "Not found", "status": 404 })),
+        "/api/v4/leads/custom_fields" => json_response(204, &json!(null)),
+        path => json_response(200, &json!({ "path": path, "query": request.uri.query() })),
     })
     .await;
-    let place = Place::built(&api.base(), Plan { aliases: presets(), ..Plan::default() }).await;
-    (api, place)
+    let fixture =
+        Fixture::with_options(&api.base_url(), Options { aliases: presets(), ..Options::default() }).await;
+    (api, fixture)
 }
 
 #[tokio::test]
 async fn the_info_routes_answer_as_the_old_gateway_did() {
-    let (_api, place) = amo().await;
+    let (_api, fixture) = amo().await;
     for (path, upstream, message) in [
         ("account", "/api/v4/account", "Account info retrieved successfully"),
         ("pipelines", "/api/v4/leads/pipelines", "Pipelines retrieved successfully"),
         ("pipelines/7", "/api/v4/leads/pipelines/7", "Pipeline retrieved successfully"),
         ("contact-fields", "/api/v4/contacts/custom_fields", "Contact fields retrieved successfully"),
     ] {
-        let reply = place.client().get(&format!("/api/v1/info/{path}?page=2")).await.unwrap();
+        let reply = fixture.client().get(&format!("/api/v1/info/{path}?page=2")).await.unwrap();
         assert_eq!(reply.status, 200);
         assert_eq!(reply.headers["content-type"], "application/json");
         let data = json!({ "path": upstream, "query": "page=2" });
         let expected = format!(r#"{{"success":true,"message":"{message}","data":{data}}}"#);
         assert_eq!(reply.text(), expected);
     }
-    let reply = place.client().get("/api/v1/info/lead-fields").await.unwrap();
+    let reply = fixture.client().get("/api/v1/info/lead-fields").await.unwrap();
     assert_eq!(
         reply.text(),
         r#"{"success":true,"message":"Lead fields retrieved successfully","data":null}"#
@@ -49,37 +51,41 @@ async fn the_info_routes_answer_as_the_old_gateway_did() {
 
 #[tokio::test]
 async fn a_missing_or_wrong_key_is_401_to_the_letter() {
-    let (api, place) = amo().await;
+    let (api, fixture) = amo().await;
     let expected = r#"{"success":false,"error":"Invalid or missing API key","message":"Please provide valid X-API-KEY header"}"#;
-    for client in [place.stranger(), place.stranger().with_header("x-api-key", "wrong")] {
+    for client in
+        [fixture.client_without_key(), fixture.client_without_key().with_header("x-api-key", "wrong")]
+    {
         let reply = client.get("/api/v1/info/account").await.unwrap();
         assert_eq!((reply.status.as_u16(), reply.text().as_str()), (401, expected));
     }
-    assert!(api.got().is_empty());
+    assert!(api.received().is_empty());
 }
 
 #[tokio::test]
 async fn failures_come_in_the_envelope_too() {
-    let (_api, place) = amo().await;
-    let reply = place.client().get("/api/v1/info/pipelines/404").await.unwrap();
+    let (_api, fixture) = amo().await;
+    let reply = fixture.client().get("/api/v1/info/pipelines/404").await.unwrap();
     assert_eq!(reply.status, 404);
     let details = json!({ "title": "Not found", "status": 404 });
     assert_eq!(reply.json().unwrap()["success"], false);
     assert!(reply.json().unwrap()["error"].as_str().unwrap().ends_with("answered 404"));
     assert_eq!(reply.json().unwrap()["details"], details);
 
-    let asked = format!(
-        "GET /api/v1/info/pipelines/%2e%2e HTTP/1.1\r\nHost: j\r\nX-API-KEY: {API_KEY}\r\nConnection: close\r\n\r\n"
-    );
-    let answer = place.raw(asked).await;
+    let answer = fixture
+        .send_raw(raw_head("GET /api/v1/info/pipelines/%2e%2e", API_KEY, "Connection: close\r\n"))
+        .await;
     assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains(r#"{"success":false,"#), "{answer}");
-    let reply = place.client().post("/api/v1/info/account", &json!({})).await.unwrap();
+    let reply = fixture.client().post("/api/v1/info/account", &json!({})).await.unwrap();
     assert_eq!((reply.status.as_u16(), &reply.json().unwrap()["success"]), (405, &json!(false)));
 
     let services = vec![("bot", "raw-token-of-bot-0123456789abcdef", vec!["proxy:acme:GET:/api/v4/account"])];
-    let place =
-        Place::built("http://127.0.0.1:9", Plan { aliases: presets(), services, ..Plan::default() }).await;
-    let bot = place.stranger().with_header("x-api-key", "raw-token-of-bot-0123456789abcdef");
+    let fixture = Fixture::with_options(
+        "http://127.0.0.1:9",
+        Options { aliases: presets(), services, ..Options::default() },
+    )
+    .await;
+    let bot = fixture.client_without_key().with_header("x-api-key", "raw-token-of-bot-0123456789abcdef");
     let reply = bot.get("/api/v1/info/pipelines").await.unwrap();
     assert_eq!(
         (reply.status.as_u16(), &reply.json().unwrap()["details"]["code"]),
@@ -97,20 +103,20 @@ async fn failures_come_in_the_envelope_too() {
 async fn parallel_calls_of_an_alias_with_an_expired_token_make_one_refresh() {
     let alias: Alias =
         toml("path = '/crm/{id}'\nupstream = '/leads/{id}'\nenvelope = true\nmessage = 'Done'");
-    let aliases = vec![AliasOf { connection: "acme".parse().unwrap(), alias }];
-    let place = std::sync::Arc::new(Place::emulated(Plan { aliases, ..Plan::default() }).await);
-    let token = place.access_token().await;
-    place.emulator.revoke_access(token.reveal());
-    let before = place.emulator.stats();
+    let aliases = vec![ConnectionAlias { connection: "acme".parse().unwrap(), alias }];
+    let fixture = Arc::new(Fixture::with_emulated_api(Options { aliases, ..Options::default() }).await);
+    let token = fixture.access_token().await;
+    fixture.emulator.revoke_access(token.reveal());
+    let before = fixture.emulator.stats();
     let mut calls = tokio::task::JoinSet::new();
     for id in 0..20 {
-        let place = std::sync::Arc::clone(&place);
-        calls.spawn(async move { place.client().get_json(&format!("/crm/{id}")).await.unwrap() });
+        let fixture = Arc::clone(&fixture);
+        calls.spawn(async move { fixture.client().get_json(&format!("/crm/{id}")).await.unwrap() });
     }
     for answer in calls.join_all().await {
         assert_eq!((&answer["success"], &answer["message"]), (&json!(true), &json!("Done")));
     }
-    assert_eq!(place.emulator.stats().accepted - before.accepted, 1);
+    assert_eq!(fixture.emulator.stats().accepted - before.accepted, 1);
 }
 
 fn toml(text: &str) -> Alias {
@@ -119,7 +125,7 @@ fn toml(text: &str) -> Alias {
 
 #[tokio::test]
 async fn aliases_may_share_a_beginning_and_the_plainest_answers() {
-    let of = |path: &str, upstream: &str| AliasOf {
+    let of = |path: &str, upstream: &str| ConnectionAlias {
         connection: "acme".parse().unwrap(),
         alias: toml(&format!("path = '{path}'\nupstream = '{upstream}'")),
     };
@@ -130,14 +136,14 @@ async fn aliases_may_share_a_beginning_and_the_plainest_answers() {
         of("/{version}x/y", "/never"),
     ];
     let aliases = aliases.into_iter().filter(|alias| alias.alias.check().is_ok()).collect();
-    let api = Api::answering(|got| of_json(200, &json!(got.uri.to_string()))).await;
-    let place = Place::built(&api.base(), Plan { aliases, ..Plan::default() }).await;
+    let api = TestApi::answering(|request| json_response(200, &json!(request.uri.to_string()))).await;
+    let fixture = Fixture::with_options(&api.base_url(), Options { aliases, ..Options::default() }).await;
     for (path, upstream) in [
         ("/crm/7?a=1", "/one/7?a=1"),
         ("/crm/7/notes", "/notes/7"),
         ("/crm/all", "/all"),
         ("/crm/a%20b", "/one/a%20b"),
     ] {
-        assert_eq!(place.client().get_json(path).await.unwrap(), json!(upstream), "{path}");
+        assert_eq!(fixture.client().get_json(path).await.unwrap(), json!(upstream), "{path}");
     }
 }

@@ -1,24 +1,23 @@
-//! The gateway, over real connections: a real vault on a real store, a provider that really rotates, and APIs that answer
-//! what each test needs.
+//! The gateway, over real connections: a real vault on a real store, a provider that really rotates, and APIs that each test
+//! plays.
 #![expect(
     clippy::unwrap_used,
     reason = "the functions beside the tests are test code too: what goes wrong there fails the test"
 )]
 
+mod access;
 mod aliases;
-mod api;
-mod callers;
-mod carried;
-mod cures;
 mod failures;
-mod heads;
-mod place;
+mod fixture;
+mod forwarding;
+mod request_checks;
 #[expect(
     dead_code,
     reason = "no test of the gateway copies a database, fills it up, or counts what it is sent"
 )]
 #[path = "../../../keeper/tests/it/stores.rs"]
 mod stores;
-mod streams;
+mod streaming;
 mod tls;
+mod token_replacement;
 mod upgrades;

@@ -1,59 +1,62 @@
-//! Web sockets pass through.
+//! `WebSocket`s pass through.
 
+use std::sync::Arc;
+use std::sync::Mutex;
 use std::time::Duration;
 
+use jeton_testkit::TestServer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::api::{self, Api, read_head, say};
-use crate::place::{API_KEY, Place, Plan, operator};
+use crate::fixture::{API_KEY, Fixture, Options, echo_api, error_code, operator, raw_head, read_head, send};
 
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// An API that switches protocols for the tokens that are good, and then says everything back.
-async fn echoing(good: impl Fn(&str) -> bool + Clone + Send + 'static) -> std::net::SocketAddr {
-    api::raw(move |mut stream| {
+async fn echoing(good: impl Fn(&str) -> bool + Clone + Send + 'static) -> TestServer {
+    TestServer::accepting(move |mut stream| {
         let good = good.clone();
         async move {
             let head = read_head(&mut stream).await.to_ascii_lowercase();
             if !good(&head) {
-                say(&mut stream, "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+                send(&mut stream, "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
                 return;
             }
             assert!(head.contains("\r\nupgrade: websocket\r\n") && head.contains("\r\nconnection: upgrade\r\n"), "{head}");
             assert!(head.contains("\r\nsec-websocket-key: abc\r\n"), "{head}");
-            say(
+            send(
                 &mut stream,
                 "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: xyz\r\n\r\n",
             )
             .await;
             let (mut read, mut write) = stream.split();
-            drop(tokio::io::copy(&mut read, &mut write).await);
+            let _ = tokio::io::copy(&mut read, &mut write).await;
         }
     })
     .await
 }
 
-async fn opened(place: &Place) -> (TcpStream, String) {
-    opened_with(place, API_KEY).await
+async fn opened(fixture: &Fixture) -> (TcpStream, String) {
+    opened_with(fixture, API_KEY).await
 }
 
-async fn opened_with(place: &Place, key: &str) -> (TcpStream, String) {
-    let mut stream = TcpStream::connect(place.address).await.unwrap();
-    let head = format!(
-        "GET /api/v1/proxy/acme/live HTTP/1.1\r\nHost: j\r\nX-API-KEY: {key}\r\nConnection: Upgrade\r\n\
-         Upgrade: websocket\r\nSec-WebSocket-Key: abc\r\n\r\n"
-    );
-    say(&mut stream, &head).await;
+async fn opened_with(fixture: &Fixture, key: &str) -> (TcpStream, String) {
+    let mut stream = fixture
+        .open(raw_head(
+            "GET /api/v1/proxy/acme/live",
+            key,
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: abc\r\n",
+        ))
+        .await;
     let head = read_head(&mut stream).await;
     (stream, head)
 }
 
 #[tokio::test]
 async fn a_web_socket_passes_through_in_both_directions() {
-    let place = Place::at(&format!("http://{}", echoing(|_| true).await)).await;
-    let (mut stream, head) = opened(&place).await;
+    let fixture = Fixture::new(&echoing(|_| true).await.base_url()).await;
+    let (mut stream, head) = opened(&fixture).await;
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     assert!(head.contains("sec-websocket-accept: xyz"), "{head}");
     for text in ["hello", "again"] {
@@ -70,16 +73,16 @@ async fn a_web_socket_passes_through_in_both_directions() {
 
 #[tokio::test]
 async fn a_web_socket_is_opened_with_a_fresh_token_where_the_first_was_refused() {
-    let refused = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
-    let known = std::sync::Arc::clone(&refused);
-    let address = echoing(move |head| {
+    let refused = Arc::new(Mutex::new(String::new()));
+    let known = Arc::clone(&refused);
+    let api = echoing(move |head| {
         let refused = known.lock().unwrap().to_ascii_lowercase();
         refused.is_empty() || !head.contains(&refused)
     })
     .await;
-    let place = Place::at(&format!("http://{address}")).await;
-    place.access_token().await.reveal().clone_into(&mut refused.lock().unwrap());
-    let (mut stream, head) = opened(&place).await;
+    let fixture = Fixture::new(&api.base_url()).await;
+    fixture.access_token().await.reveal().clone_into(&mut refused.lock().unwrap());
+    let (mut stream, head) = opened(&fixture).await;
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     stream.write_all(b"hello").await.unwrap();
     let mut back = [0; 5];
@@ -89,23 +92,23 @@ async fn a_web_socket_is_opened_with_a_fresh_token_where_the_first_was_refused()
 
 #[tokio::test]
 async fn an_api_that_does_not_switch_answers_as_ever() {
-    let api = Api::echo().await;
-    let place = Place::at(&api.base()).await;
-    let (_, head) = opened(&place).await;
+    let api = echo_api().await;
+    let fixture = Fixture::new(&api.base_url()).await;
+    let (_, head) = opened(&fixture).await;
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
 }
 
 #[tokio::test]
 async fn an_api_that_switches_unasked_is_502() {
-    let address = api::raw(|mut stream| async move {
+    let api = TestServer::accepting(|mut stream| async move {
         read_head(&mut stream).await;
-        say(&mut stream, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n")
+        send(&mut stream, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n")
             .await;
     })
     .await;
-    let place = Place::at(&format!("http://{address}")).await;
-    let reply = place.client().get("/api/v1/proxy/acme/x").await.unwrap();
-    assert_eq!(crate::place::refusal(&reply, 502), "UPSTREAM_BROKEN");
+    let fixture = Fixture::new(&api.base_url()).await;
+    let reply = fixture.client().get("/api/v1/proxy/acme/x").await.unwrap();
+    assert_eq!(error_code(&reply, 502), "UPSTREAM_BROKEN");
 }
 
 #[tokio::test]
@@ -114,51 +117,51 @@ async fn a_tunnel_ends_when_nothing_moves_and_at_the_latest_with_the_gateway() {
         tunnel_idle_timeout: Duration::from_millis(200),
         ..jeton_gateway::Settings::default()
     };
-    let base = format!("http://{}", echoing(|_| true).await);
-    let idle = Place::built(&base, Plan { settings, ..Plan::default() }).await;
+    let base = echoing(|_| true).await.base_url();
+    let idle = Fixture::with_options(&base, Options { settings, ..Options::default() }).await;
     let (mut stream, _) = opened(&idle).await;
     let mut rest = Vec::new();
-    drop(timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await.unwrap());
+    let _ = timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await.unwrap();
 
-    let place = Place::at(&base).await;
-    let (mut stream, _) = opened(&place).await;
-    place.gateway.drain().await;
-    drop(timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await.unwrap());
+    let fixture = Fixture::new(&base).await;
+    let (mut stream, _) = opened(&fixture).await;
+    fixture.gateway.drain().await;
+    let _ = timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await.unwrap();
 }
 
 /// Says something and hears it again.
 async fn goes_to_and_fro(stream: &mut TcpStream) {
     stream.write_all(b"hello").await.unwrap();
     let mut back = [0; 5];
-    timeout(PATIENCE, stream.read_exact(&mut back)).await.unwrap().unwrap();
+    timeout(TIMEOUT, stream.read_exact(&mut back)).await.unwrap().unwrap();
     assert_eq!(&back, b"hello");
 }
 
 async fn is_ended(stream: &mut TcpStream) {
     let mut rest = Vec::new();
     // Ended or reset: both are an end.
-    drop(timeout(PATIENCE, stream.read_to_end(&mut rest)).await.unwrap());
+    let _ = timeout(TIMEOUT, stream.read_to_end(&mut rest)).await.unwrap();
     assert!(rest.is_empty());
 }
 
 #[tokio::test]
 async fn a_tunnel_ends_when_the_service_token_of_its_caller_is_revoked_and_others_go_on() {
-    let place = Place::at(&format!("http://{}", echoing(|_| true).await)).await;
-    let (id, raw) = place.service_token(None).await;
-    let (mut stream, head) = opened_with(&place, raw.reveal()).await;
+    let fixture = Fixture::new(&echoing(|_| true).await.base_url()).await;
+    let (id, raw) = fixture.service_token(None).await;
+    let (mut stream, head) = opened_with(&fixture, raw.reveal()).await;
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-    let (mut other, _) = opened(&place).await;
+    let (mut other, _) = opened(&fixture).await;
     goes_to_and_fro(&mut stream).await;
-    place.access.revoke(id, &operator()).await.unwrap();
+    fixture.access.revoke(id, &operator()).await.unwrap();
     is_ended(&mut stream).await;
     goes_to_and_fro(&mut other).await;
 }
 
 #[tokio::test]
 async fn a_tunnel_ends_when_the_service_token_of_its_caller_expires() {
-    let place = Place::at(&format!("http://{}", echoing(|_| true).await)).await;
-    let (_, raw) = place.service_token(Some(Duration::from_secs(3))).await;
-    let (mut stream, head) = opened_with(&place, raw.reveal()).await;
+    let fixture = Fixture::new(&echoing(|_| true).await.base_url()).await;
+    let (_, raw) = fixture.service_token(Some(Duration::from_secs(3))).await;
+    let (mut stream, head) = opened_with(&fixture, raw.reveal()).await;
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     is_ended(&mut stream).await;
 }
@@ -166,17 +169,17 @@ async fn a_tunnel_ends_when_the_service_token_of_its_caller_expires() {
 #[tokio::test]
 async fn one_tunnel_too_many_is_503_with_a_time_and_there_is_room_again_when_one_ends() {
     let settings = jeton_gateway::Settings { tunnels: 1, ..jeton_gateway::Settings::default() };
-    let base = format!("http://{}", echoing(|_| true).await);
-    let place = Place::built(&base, Plan { settings, ..Plan::default() }).await;
-    let (first, head) = opened(&place).await;
+    let base = echoing(|_| true).await.base_url();
+    let fixture = Fixture::with_options(&base, Options { settings, ..Options::default() }).await;
+    let (first, head) = opened(&fixture).await;
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-    let (_, head) = opened(&place).await;
+    let (_, head) = opened(&fixture).await;
     assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
     assert!(head.contains("x-jeton-error: BUSY\r\n") && head.contains("retry-after: 10\r\n"), "{head}");
     drop(first);
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + TIMEOUT;
     loop {
-        let (_again, head) = opened(&place).await;
+        let (_again, head) = opened(&fixture).await;
         if head.starts_with("HTTP/1.1 101 ") {
             break;
         }
@@ -188,11 +191,11 @@ async fn one_tunnel_too_many_is_503_with_a_time_and_there_is_room_again_when_one
 #[tokio::test]
 async fn calls_that_open_no_tunnel_leave_the_room_for_those_that_do() {
     let settings = jeton_gateway::Settings { tunnels: 1, ..jeton_gateway::Settings::default() };
-    let api = Api::echo().await;
-    let place = Place::built(&api.base(), Plan { settings, ..Plan::default() }).await;
+    let api = echo_api().await;
+    let fixture = Fixture::with_options(&api.base_url(), Options { settings, ..Options::default() }).await;
     for _ in 0..3 {
         // Asked for, and not agreed to.
-        let (_, head) = opened(&place).await;
+        let (_, head) = opened(&fixture).await;
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
     }
 }

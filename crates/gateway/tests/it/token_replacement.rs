@@ -1,5 +1,6 @@
 //! A token that died early: compare and refresh, and one retry, never two.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -9,22 +10,21 @@ use http::Response;
 use jeton_core::keep::attempt::Trigger;
 use jeton_core::keep::ports::AttemptFilter;
 use jeton_core::keep::provider::Provider;
-use jeton_testkit::Reply;
+use jeton_testkit::{Received, Reply, TestApi, TestServer};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::api::{self, Api, of_json};
-use crate::place::{API_KEY, Place, Plan};
+use crate::fixture::{API_KEY, Fixture, Options, error_code, json_response, raw_head};
 
-/// An API that refuses the tokens it has been told of, with this answer, and takes all others.
-async fn refusing(answer: impl Fn() -> Response<Body> + Clone + Send + Sync + 'static) -> (Api, Refused) {
+/// An API that refuses the tokens it has been events of, with this answer, and takes all others.
+async fn refusing(answer: impl Fn() -> Response<Body> + Clone + Send + Sync + 'static) -> (TestApi, Refused) {
     let refused = Refused::default();
     let known = refused.clone();
-    let api = Api::answering(move |got| {
-        if known.0.lock().unwrap().iter().any(|token| token == got.bearer()) {
+    let api = TestApi::answering(move |request| {
+        if known.0.lock().unwrap().iter().any(|token| token == request.bearer()) {
             answer()
         } else {
-            of_json(200, &json!({ "body": String::from_utf8_lossy(&got.body) }))
+            json_response(200, &json!({ "body": String::from_utf8_lossy(&request.body) }))
         }
     })
     .await;
@@ -32,35 +32,35 @@ async fn refusing(answer: impl Fn() -> Response<Body> + Clone + Send + Sync + 's
 }
 
 #[derive(Clone, Default)]
-struct Refused(Arc<std::sync::Mutex<Vec<String>>>);
+struct Refused(Arc<Mutex<Vec<String>>>);
 
 impl Refused {
-    async fn current_token_of(&self, place: &Place) {
-        let token = place.access_token().await;
+    async fn current_token_of(&self, fixture: &Fixture) {
+        let token = fixture.access_token().await;
         self.0.lock().unwrap().push(token.reveal().to_owned());
     }
 }
 
 fn unauthorized() -> Response<Body> {
-    of_json(401, &json!({ "title": "Unauthorized" }))
+    json_response(401, &json!({ "title": "Unauthorized" }))
 }
 
 /// How many refreshes followed a rejection.
-async fn cures(place: &Place) -> usize {
-    let attempts = place.vault.attempts(&AttemptFilter::default(), 1_000).await.unwrap();
+async fn cures(fixture: &Fixture) -> usize {
+    let attempts = fixture.vault.attempts(&AttemptFilter::default(), 1_000).await.unwrap();
     attempts.iter().filter(|attempt| attempt.trigger == Trigger::Rejected).count()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_calls_with_a_token_revoked_early_make_one_refresh_and_all_succeed() {
-    let place = Arc::new(Place::emulated(Plan::default()).await);
-    let token = place.access_token().await;
-    assert!(place.emulator.revoke_access(token.reveal()));
-    let before = place.emulator.stats();
+    let fixture = Arc::new(Fixture::with_emulated_api(Options::default()).await);
+    let token = fixture.access_token().await;
+    assert!(fixture.emulator.revoke_access(token.reveal()));
+    let before = fixture.emulator.stats();
     let mut calls = JoinSet::new();
     for _ in 0..200 {
-        let place = Arc::clone(&place);
-        calls.spawn(async move { place.client().get("/api/v1/proxy/acme/leads").await.unwrap() });
+        let fixture = Arc::clone(&fixture);
+        calls.spawn(async move { fixture.client().get("/api/v1/proxy/acme/leads").await.unwrap() });
     }
     let replies: Vec<Reply> = calls.join_all().await;
     assert!(
@@ -68,77 +68,77 @@ async fn two_hundred_calls_with_a_token_revoked_early_make_one_refresh_and_all_s
         "{:?}",
         replies.iter().find(|reply| reply.status != 200)
     );
-    assert_eq!(cures(&place).await, 1);
-    let after = place.emulator.stats();
+    assert_eq!(cures(&fixture).await, 1);
+    let after = fixture.emulator.stats();
     assert_eq!(after.api_ok - before.api_ok, 200);
     assert!(after.api_401 > before.api_401, "the token was really refused");
 }
 
 #[tokio::test]
 async fn a_token_that_dies_early_again_and_again_is_cured_each_time() {
-    let place = Place::emulated(Plan::default()).await;
+    let fixture = Fixture::with_emulated_api(Options::default()).await;
     for round in 1..=5 {
-        let token = place.access_token().await;
-        assert!(place.emulator.revoke_access(token.reveal()));
-        let reply = place.client().get("/api/v1/proxy/acme/leads").await.unwrap();
+        let token = fixture.access_token().await;
+        assert!(fixture.emulator.revoke_access(token.reveal()));
+        let reply = fixture.client().get("/api/v1/proxy/acme/leads").await.unwrap();
         assert_eq!(reply.status, 200, "round {round}: {}", reply.text());
-        assert_eq!(cures(&place).await, round);
+        assert_eq!(cures(&fixture).await, round);
     }
 }
 
 #[tokio::test]
 async fn an_api_that_answers_401_for_a_missing_permission_costs_one_refresh_in_a_thousand_calls() {
-    let api = Api::answering(|_| of_json(401, &json!({ "title": "You may not" }))).await;
-    let place = Place::at(&api.base()).await;
+    let api = TestApi::answering(|_| json_response(401, &json!({ "title": "You may not" }))).await;
+    let fixture = Fixture::new(&api.base_url()).await;
     for call in 0..1_000 {
-        let reply = place.client().get("/api/v1/proxy/acme/secret").await.unwrap();
+        let reply = fixture.client().get("/api/v1/proxy/acme/secret").await.unwrap();
         assert_eq!(reply.status, 401, "call {call}");
         assert_eq!(reply.json().unwrap(), json!({ "title": "You may not" }), "the API's own answer");
         assert!(!reply.headers.contains_key("x-jeton-error"));
     }
-    assert_eq!(cures(&place).await, 1);
-    assert_eq!(api.got().len(), 1_001, "one retry, and never two");
+    assert_eq!(cures(&fixture).await, 1);
+    assert_eq!(api.received().len(), 1_001, "one retry, and never two");
 }
 
 /// A gateway to an API that takes what its provider takes, once it comes to look, and refuses everybody at `/secret`, for
 /// which it takes its time.
-async fn with_a_secret(emulated: jeton_emulator::Settings, looks_after: Duration) -> Arc<Place> {
-    let provider: Arc<OnceLock<Arc<Place>>> = Arc::default();
+async fn with_a_secret(emulated: jeton_emulator::Settings, looks_after: Duration) -> Arc<Fixture> {
+    let provider: Arc<OnceLock<Arc<Fixture>>> = Arc::default();
     let asked = Arc::clone(&provider);
-    let address = api::serve(move |request| {
+    let api = TestServer::answering(move |request| {
         let asked = Arc::clone(&asked);
         async move {
             let secret = request.uri().path() == "/secret";
             tokio::time::sleep(looks_after * if secret { 3 } else { 1 }).await;
             let bearer =
                 request.headers()["authorization"].to_str().unwrap().strip_prefix("Bearer ").unwrap();
-            let lives = asked.get().is_some_and(|place| place.emulator.accepts(bearer));
-            if lives && !secret { of_json(200, &json!({})) } else { unauthorized() }
+            let lives = asked.get().is_some_and(|fixture| fixture.emulator.accepts(bearer));
+            if lives && !secret { json_response(200, &json!({})) } else { unauthorized() }
         }
     })
     .await;
-    let place =
-        Arc::new(Place::built(&format!("http://{address}"), Plan { emulated, ..Plan::default() }).await);
-    assert!(provider.set(Arc::clone(&place)).is_ok());
-    place
+    let fixture =
+        Arc::new(Fixture::with_options(&api.base_url(), Options { emulated, ..Options::default() }).await);
+    assert!(provider.set(Arc::clone(&fixture)).is_ok());
+    fixture
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn permission_401s_among_good_answers_cost_a_few_refreshes_however_many_there_are() {
     let old_access = jeton_emulator::OldAccess::Dies;
-    let place = with_a_secret(
+    let fixture = with_a_secret(
         jeton_emulator::Settings { old_access, ..Default::default() },
         Duration::from_millis(5),
     )
     .await;
     let mut calls = JoinSet::new();
     for caller in 0..12 {
-        let place = Arc::clone(&place);
+        let fixture = Arc::clone(&fixture);
         let (path, count) = if caller % 3 == 0 { ("leads", 250) } else { ("secret", 125) };
         calls.spawn(async move {
             let mut statuses = Vec::new();
             for _ in 0..count {
-                let reply = place.client().get(&format!("/api/v1/proxy/acme/{path}")).await.unwrap();
+                let reply = fixture.client().get(&format!("/api/v1/proxy/acme/{path}")).await.unwrap();
                 statuses.push((path, reply.status.as_u16()));
             }
             statuses
@@ -147,7 +147,7 @@ async fn permission_401s_among_good_answers_cost_a_few_refreshes_however_many_th
     let answered: Vec<_> = calls.join_all().await.into_iter().flatten().collect();
     let (secret, leads): (Vec<_>, Vec<_>) = answered.into_iter().partition(|(path, _)| *path == "secret");
     assert!(secret.len() == 1_000 && secret.iter().all(|(_, status)| *status == 401));
-    let cures = cures(&place).await;
+    let cures = cures(&fixture).await;
     // How many there are before the brake holds is a matter of who is on the way when; here it is one or two.
     assert!((1..=5).contains(&cures), "{cures} refreshes");
     let refused = leads.iter().filter(|(_, status)| *status != 200).count();
@@ -158,48 +158,48 @@ async fn permission_401s_among_good_answers_cost_a_few_refreshes_however_many_th
 async fn permission_401s_that_take_turns_with_good_answers_cost_one_refresh() {
     for old_access in [jeton_emulator::OldAccess::Lives, jeton_emulator::OldAccess::Dies] {
         let emulated = jeton_emulator::Settings { old_access, ..Default::default() };
-        let place = with_a_secret(emulated, Duration::ZERO).await;
+        let fixture = with_a_secret(emulated, Duration::ZERO).await;
         for call in 0..1_000 {
             let (path, status) = if call % 2 == 0 { ("secret", 401) } else { ("leads", 200) };
-            let reply = place.client().get(&format!("/api/v1/proxy/acme/{path}")).await.unwrap();
+            let reply = fixture.client().get(&format!("/api/v1/proxy/acme/{path}")).await.unwrap();
             assert_eq!(reply.status, status, "call {call}");
         }
-        assert_eq!(cures(&place).await, 1);
+        assert_eq!(cures(&fixture).await, 1);
     }
 }
 
 #[tokio::test]
 async fn a_token_that_really_dies_among_permission_401s_is_cured_and_the_401s_cost_one_refresh_more() {
-    let place = with_a_secret(jeton_emulator::Settings::default(), Duration::ZERO).await;
-    let client = place.client();
+    let fixture = with_a_secret(jeton_emulator::Settings::default(), Duration::ZERO).await;
+    let client = fixture.client();
     for round in 1..=3 {
-        assert!(place.emulator.revoke_access(place.access_token().await.reveal()));
+        assert!(fixture.emulator.revoke_access(fixture.access_token().await.reveal()));
         let reply = client.get("/api/v1/proxy/acme/leads").await.unwrap();
-        assert_eq!((reply.status.as_u16(), cures(&place).await), (200, round), "a cure that helped");
+        assert_eq!((reply.status.as_u16(), cures(&fixture).await), (200, round), "a cure that helped");
     }
     for call in 0..1_000 {
         let path = if call % 2 == 0 { "secret" } else { "leads" };
         let reply = client.get(&format!("/api/v1/proxy/acme/{path}")).await.unwrap();
         assert_eq!(reply.status, if call % 2 == 0 { 401 } else { 200 }, "call {call}");
     }
-    assert_eq!(cures(&place).await, 4, "what had helped before is believed once more");
+    assert_eq!(cures(&fixture).await, 4, "what had helped before is believed once more");
 }
 
 #[tokio::test]
 async fn the_retry_sends_the_same_call_with_the_new_token() {
     let (api, refused) = refusing(unauthorized).await;
-    let place = Place::at(&api.base()).await;
-    refused.current_token_of(&place).await;
-    let client = place.client().with_header("x-mine", "1");
+    let fixture = Fixture::new(&api.base_url()).await;
+    refused.current_token_of(&fixture).await;
+    let client = fixture.client().with_header("x-mine", "1");
     let reply = client.post("/api/v1/proxy/acme/leads?a=1", &json!({ "name": "x" })).await.unwrap();
     assert_eq!(reply.status, 200, "{}", reply.text());
     assert_eq!(reply.json().unwrap()["body"], r#"{"name":"x"}"#);
-    let [first, second] = api.got().try_into().unwrap();
+    let [first, second] = api.received().try_into().unwrap();
     assert_ne!(first.bearer(), second.bearer());
-    let same = |got: &api::Got| {
-        let mut headers = got.headers.clone();
+    let same = |request: &Received| {
+        let mut headers = request.headers.clone();
         headers.remove("authorization");
-        (got.method.clone(), got.uri.clone(), headers, got.body.clone())
+        (request.method.clone(), request.uri.clone(), headers, request.body.clone())
     };
     assert_eq!(same(&first), same(&second));
 }
@@ -207,18 +207,18 @@ async fn the_retry_sends_the_same_call_with_the_new_token() {
 #[tokio::test]
 async fn a_body_beyond_the_limit_is_not_sent_twice_and_the_answer_says_so() {
     let (api, refused) = refusing(unauthorized).await;
-    let place = Place::at(&api.base()).await;
-    refused.current_token_of(&place).await;
+    let fixture = Fixture::new(&api.base_url()).await;
+    refused.current_token_of(&fixture).await;
     let large = json!({ "a": "x".repeat(1024 * 1024) });
-    let reply = place.client().post("/api/v1/proxy/acme/leads", &large).await.unwrap();
+    let reply = fixture.client().post("/api/v1/proxy/acme/leads", &large).await.unwrap();
     assert_eq!(
         (reply.status.as_u16(), &reply.headers["x-jeton-retry"]),
         (401, &"body-too-large".parse().unwrap())
     );
     assert_eq!(reply.json().unwrap(), json!({ "title": "Unauthorized" }), "the API's own answer");
-    assert_eq!(api.got().len(), 1);
-    assert_eq!(cures(&place).await, 1, "whoever calls next has a living token");
-    let reply = place.client().post("/api/v1/proxy/acme/leads", &large).await.unwrap();
+    assert_eq!(api.received().len(), 1);
+    assert_eq!(cures(&fixture).await, 1, "whoever calls next has a living token");
+    let reply = fixture.client().post("/api/v1/proxy/acme/leads", &large).await.unwrap();
     assert_eq!(reply.status, 200);
     assert!(!reply.headers.contains_key("x-jeton-retry"));
 }
@@ -228,18 +228,22 @@ async fn a_body_of_exactly_the_limit_is_sent_again_also_in_chunks() {
     let settings = jeton_gateway::Settings { replay_body: 8, ..jeton_gateway::Settings::default() };
     for (body, status) in [("12345678", 200), ("123456789", 401)] {
         let (api, refused) = refusing(unauthorized).await;
-        let place = Place::built(&api.base(), Plan { settings: settings.clone(), ..Plan::default() }).await;
-        refused.current_token_of(&place).await;
+        let fixture = Fixture::with_options(
+            &api.base_url(),
+            Options { settings: settings.clone(), ..Options::default() },
+        )
+        .await;
+        refused.current_token_of(&fixture).await;
         let (left, right) = body.split_at(4);
-        let asked = format!(
-            "POST /api/v1/proxy/acme/x HTTP/1.1\r\nHost: j\r\nX-API-KEY: {API_KEY}\r\nTransfer-Encoding: chunked\r\n\r\n\
-             4\r\n{left}\r\n{:x}\r\n{right}\r\n0\r\n\r\n",
-            right.len()
-        );
-        let answer = place.raw(asked).await;
+        let answer = fixture
+            .send_raw(
+                raw_head("POST /api/v1/proxy/acme/x", API_KEY, "Transfer-Encoding: chunked\r\n")
+                    + &format!("4\r\n{left}\r\n{:x}\r\n{right}\r\n0\r\n\r\n", right.len()),
+            )
+            .await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
         assert_eq!(answer.contains("x-jeton-retry: body-too-large"), status == 401, "{answer}");
-        assert!(api.got().iter().all(|got| got.headers["transfer-encoding"] == "chunked"));
+        assert!(api.received().iter().all(|request| request.headers["transfer-encoding"] == "chunked"));
     }
 }
 
@@ -254,65 +258,65 @@ async fn a_provider_that_says_it_in_the_body_is_understood_and_large_bodies_pass
     let pad = Arc::clone(&padding);
     let (api, refused) = refusing(move || {
         let pad = "x".repeat(pad.load(Ordering::SeqCst));
-        of_json(200, &json!({ "ok": false, "error": "token_expired", "pad": pad }))
+        json_response(200, &json!({ "ok": false, "error": "token_expired", "pad": pad }))
     })
     .await;
-    let place = Place::built(&api.base(), Plan { provider, ..Plan::default() }).await;
-    refused.current_token_of(&place).await;
-    let reply = place.client().get("/api/v1/proxy/acme/chat").await.unwrap();
+    let fixture = Fixture::with_options(&api.base_url(), Options { provider, ..Options::default() }).await;
+    refused.current_token_of(&fixture).await;
+    let reply = fixture.client().get("/api/v1/proxy/acme/chat").await.unwrap();
     assert!(reply.json().unwrap().get("error").is_none(), "{}", reply.text());
-    assert_eq!((api.got().len(), cures(&place).await), (2, 1));
+    assert_eq!((api.received().len(), cures(&fixture).await), (2, 1));
     assert!(
-        api.got().iter().all(|got| got.headers["accept-encoding"] == "identity"),
+        api.received().iter().all(|request| request.headers["accept-encoding"] == "identity"),
         "or it could not be read"
     );
 
     padding.store(70_000, Ordering::SeqCst);
-    refused.current_token_of(&place).await;
-    let reply = place.client().get("/api/v1/proxy/acme/chat").await.unwrap();
+    refused.current_token_of(&fixture).await;
+    let reply = fixture.client().get("/api/v1/proxy/acme/chat").await.unwrap();
     assert_eq!(reply.json().unwrap()["error"], "token_expired");
     assert_eq!(
         reply.json().unwrap()["pad"].as_str().unwrap().len(),
         70_000,
         "whole, though it was looked at"
     );
-    assert_eq!((api.got().len(), cures(&place).await), (3, 1));
+    assert_eq!((api.received().len(), cures(&fixture).await), (3, 1));
 }
 
 #[tokio::test]
 async fn a_403_is_no_expired_token_unless_the_provider_says_so() {
-    let (api, refused) = refusing(|| of_json(403, &json!({ "title": "Forbidden" }))).await;
-    let place = Place::at(&api.base()).await;
-    refused.current_token_of(&place).await;
-    assert_eq!(place.client().get("/api/v1/proxy/acme/x").await.unwrap().status, 403);
-    assert_eq!((api.got().len(), cures(&place).await), (1, 0));
+    let (api, refused) = refusing(|| json_response(403, &json!({ "title": "Forbidden" }))).await;
+    let fixture = Fixture::new(&api.base_url()).await;
+    refused.current_token_of(&fixture).await;
+    assert_eq!(fixture.client().get("/api/v1/proxy/acme/x").await.unwrap().status, 403);
+    assert_eq!((api.received().len(), cures(&fixture).await), (1, 0));
 }
 
 #[tokio::test]
 async fn a_token_that_was_refused_and_cannot_be_refreshed_is_an_error_of_ours() {
-    let place = Place::emulated(Plan::default()).await;
-    let token = place.access_token().await;
-    place.emulator.revoke_access(token.reveal());
-    place.emulator.revoke_grant(place.refresh_token.reveal());
-    let reply = place.client().get("/api/v1/proxy/acme/x").await.unwrap();
-    assert_eq!(crate::place::refusal(&reply, 424), "REAUTHORIZATION_REQUIRED");
+    let fixture = Fixture::with_emulated_api(Options::default()).await;
+    let token = fixture.access_token().await;
+    fixture.emulator.revoke_access(token.reveal());
+    fixture.emulator.revoke_grant(fixture.refresh_token.reveal());
+    let reply = fixture.client().get("/api/v1/proxy/acme/x").await.unwrap();
+    assert_eq!(error_code(&reply, 424), "REAUTHORIZATION_REQUIRED");
 }
 
 #[tokio::test]
 async fn bodies_that_find_no_room_are_not_sent_twice_and_the_answer_says_so() {
     let settings = jeton_gateway::Settings { replay_memory: 8, ..jeton_gateway::Settings::default() };
     let (api, refused) = refusing(unauthorized).await;
-    let place = Place::built(&api.base(), Plan { settings, ..Plan::default() }).await;
-    refused.current_token_of(&place).await;
-    let reply = place.client().post("/api/v1/proxy/acme/leads", &json!({ "long": "er" })).await.unwrap();
+    let fixture = Fixture::with_options(&api.base_url(), Options { settings, ..Options::default() }).await;
+    refused.current_token_of(&fixture).await;
+    let reply = fixture.client().post("/api/v1/proxy/acme/leads", &json!({ "long": "er" })).await.unwrap();
     assert_eq!(
         (reply.status.as_u16(), &reply.headers["x-jeton-retry"]),
         (401, &"body-too-large".parse().unwrap())
     );
-    place.vault.refresh("acme", Trigger::Forced).await.unwrap();
-    refused.current_token_of(&place).await;
+    fixture.vault.refresh("acme", Trigger::Forced).await.unwrap();
+    refused.current_token_of(&fixture).await;
     for _ in 0..5 {
-        let reply = place.client().post("/api/v1/proxy/acme/leads", &json!({})).await.unwrap();
+        let reply = fixture.client().post("/api/v1/proxy/acme/leads", &json!({})).await.unwrap();
         assert_eq!(reply.status, 200, "what took room gave it back");
     }
 }

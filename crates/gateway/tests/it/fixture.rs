@@ -1,11 +1,12 @@
-//! One gateway in this process, with everything real but the API behind it.
+//! A gateway in this process, with a real vault, store and provider; the API is played by the test.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use http::{HeaderName, HeaderValue, Response};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
@@ -16,22 +17,22 @@ use jeton_core::keep::provider::{Catalogue, Client as ProviderClient, Definition
 use jeton_core::secret::Secret;
 use jeton_core::time::SystemClock;
 use jeton_emulator::Emulator;
-use jeton_gateway::{AliasOf, Gateway, Settings};
+use jeton_gateway::{ConnectionAlias, Gateway, Settings};
 use jeton_issuer::{Access, Environment, NewToken};
 use jeton_keeper::{Grant, Installation, KeySource, Ports, Vault};
 use jeton_store::sqlite::faults::NoSqliteHooks;
-use jeton_testkit::{Client, Reply};
+use jeton_testkit::{Client, Reply, TestApi, TestServer};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_util::task::TaskTracker;
+use tokio::net::TcpStream;
 
 use crate::stores::Database;
 
-pub(crate) const API_KEY: &str = "the-key-of-this-place-0123456789";
+pub(crate) const API_KEY: &str = "the-key-of-this-fixture-0123456789";
 
-/// What a place is built of.
-pub(crate) struct Plan {
+/// What a fixture is made of.
+pub(crate) struct Options {
     pub(crate) settings: Settings,
     pub(crate) emulated: jeton_emulator::Settings,
     pub(crate) provider: Arc<Provider>,
@@ -39,12 +40,12 @@ pub(crate) struct Plan {
     pub(crate) token_url: Option<String>,
     /// Variables besides `token_url` and `api_base`.
     pub(crate) vars: Vec<(&'static str, String)>,
-    /// Services by their raw token, with their scopes.
+    /// Services with their raw token and their scopes.
     pub(crate) services: Vec<(&'static str, &'static str, Vec<&'static str>)>,
-    pub(crate) aliases: Vec<AliasOf>,
+    pub(crate) aliases: Vec<ConnectionAlias>,
 }
 
-impl Default for Plan {
+impl Default for Options {
     fn default() -> Self {
         Self {
             settings: Settings::default(),
@@ -59,36 +60,36 @@ impl Default for Plan {
 }
 
 /// A running gateway, its vault and its provider. The connection is `acme`.
-pub(crate) struct Place {
+pub(crate) struct Fixture {
     pub(crate) emulator: Emulator,
     pub(crate) vault: Vault,
     pub(crate) access: Access,
     pub(crate) gateway: Gateway,
-    pub(crate) address: SocketAddr,
+    server: TestServer,
     pub(crate) refresh_token: Secret,
     _database: Database,
     _home: TempDir,
 }
 
-impl Place {
+impl Fixture {
     /// A gateway to the API at `base`, with the connection `acme` connected.
-    pub(crate) async fn at(base: &str) -> Self {
-        Self::built(base, Plan::default()).await
+    pub(crate) async fn new(base: &str) -> Self {
+        Self::with_options(base, Options::default()).await
     }
 
-    pub(crate) async fn built(base: &str, plan: Plan) -> Self {
-        let emulator = Emulator::start(plan.emulated.clone()).await.unwrap();
-        Self::around(emulator, base, plan).await
+    pub(crate) async fn with_options(base: &str, options: Options) -> Self {
+        let emulator = Emulator::start(options.emulated.clone()).await.unwrap();
+        Self::with_emulator(emulator, base, options).await
     }
 
     /// A gateway to the API of its own emulated provider.
-    pub(crate) async fn emulated(plan: Plan) -> Self {
-        let emulator = Emulator::start(plan.emulated.clone()).await.unwrap();
+    pub(crate) async fn with_emulated_api(options: Options) -> Self {
+        let emulator = Emulator::start(options.emulated.clone()).await.unwrap();
         let base = emulator.api_base();
-        Self::around(emulator, &base, plan).await
+        Self::with_emulator(emulator, &base, options).await
     }
 
-    pub(crate) async fn around(emulator: Emulator, base: &str, plan: Plan) -> Self {
+    pub(crate) async fn with_emulator(emulator: Emulator, base: &str, options: Options) -> Self {
         let home = tempfile::tempdir().unwrap();
         let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
         let database = Database::new(home.path().join("jeton.sqlite")).await;
@@ -102,14 +103,14 @@ impl Place {
             log: store.shared(),
             consents: store.shared(),
         };
-        let definition = definition(&emulator, base, &plan);
+        let definition = definition(&emulator, base, &options);
         let definitions = BTreeMap::from([
             ("acme".parse().unwrap(), definition.clone()),
             ("acne".parse().unwrap(), definition),
         ]);
         let settings = jeton_keeper::Settings {
             spill_slots: 2,
-            roots: plan.settings.roots.clone(),
+            roots: options.settings.roots.clone(),
             ..jeton_keeper::Settings::default()
         };
         let vault = Vault::open(ports, installation, definitions, settings, clock.clone(), entropy.clone())
@@ -117,37 +118,40 @@ impl Place {
             .unwrap();
         let access = Access::open(
             store.shared(),
-            environment(&plan),
+            environment(&options),
             jeton_issuer::Settings::default(),
             clock.clone(),
             entropy,
         );
         let access = access.await.unwrap();
-        let gateway = Gateway::new(vault.clone(), access.clone(), plan.aliases, plan.settings, clock);
-        let address = listen(gateway.router()).await;
+        let gateway = Gateway::new(vault.clone(), access.clone(), options.aliases, options.settings, clock);
+        let server = serve(gateway.router()).await;
         let refresh_token = emulator.mint(1).remove(0);
         let grant = Grant { refresh: Some(refresh_token.clone()), ..Grant::default() };
         vault.connect("acme", grant, &operator()).await.unwrap();
-        Self { emulator, vault, access, gateway, address, refresh_token, _database: database, _home: home }
+        Self { emulator, vault, access, gateway, server, refresh_token, _database: database, _home: home }
     }
 
     /// A client with the right key.
     pub(crate) fn client(&self) -> Client {
-        self.stranger().with_header("x-api-key", API_KEY)
+        self.client_without_key().with_header("x-api-key", API_KEY)
     }
 
     /// A client with no key.
-    pub(crate) fn stranger(&self) -> Client {
-        Client::new(&format!("http://{}", self.address))
+    pub(crate) fn client_without_key(&self) -> Client {
+        Client::new(&self.server.base_url())
     }
 
     /// Sends bytes as they are, and reads until the gateway closes.
-    pub(crate) async fn raw(&self, bytes: impl AsRef<[u8]>) -> String {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
-        stream.write_all(bytes.as_ref()).await.unwrap();
-        let mut answer = Vec::new();
-        drop(stream.read_to_end(&mut answer).await);
-        String::from_utf8(answer).unwrap()
+    pub(crate) async fn send_raw(&self, bytes: impl AsRef<[u8]>) -> String {
+        self.client_without_key().send_raw(bytes).await.unwrap()
+    }
+
+    /// Opens a connection to the gateway, and sends the beginning of a request.
+    pub(crate) async fn open(&self, text: impl AsRef<str>) -> TcpStream {
+        let mut stream = TcpStream::connect(self.server.address).await.unwrap();
+        send(&mut stream, text.as_ref()).await;
+        stream
     }
 
     /// A service token of the store that may call everything, and its raw text.
@@ -164,11 +168,11 @@ impl Place {
     }
 }
 
-fn definition(emulator: &Emulator, base: &str, plan: &Plan) -> Definition {
-    let token_url = plan.token_url.clone().unwrap_or_else(|| emulator.token_url());
+fn definition(emulator: &Emulator, base: &str, options: &Options) -> Definition {
+    let token_url = options.token_url.clone().unwrap_or_else(|| emulator.token_url());
     let own = [("token_url", token_url), ("api_base", base.to_owned())];
-    let known = |name: &str| plan.provider.vars().any(|var| var.name() == name);
-    let vars = own.into_iter().chain(plan.vars.clone()).filter(|(name, _)| known(name));
+    let known = |name: &str| options.provider.vars().any(|var| var.name() == name);
+    let vars = own.into_iter().chain(options.vars.clone()).filter(|(name, _)| known(name));
     let setup = Setup {
         vars: vars.map(|(name, value)| (name.to_owned(), Secret::from(value))).collect(),
         client: ProviderClient {
@@ -178,38 +182,79 @@ fn definition(emulator: &Emulator, base: &str, plan: &Plan) -> Definition {
         },
         ..Setup::default()
     };
-    plan.provider.define(setup).unwrap()
+    options.provider.define(setup).unwrap()
 }
 
-fn environment(plan: &Plan) -> Environment {
+fn environment(options: &Options) -> Environment {
     let key = Environment::with_api_key(TokenHash::of(API_KEY.as_bytes()));
-    plan.services.iter().fold(key, |environment, (name, raw, scopes)| {
+    options.services.iter().fold(key, |environment, (name, raw, scopes)| {
         let scopes = Scopes::new(scopes.iter().map(|scope| scope.parse().unwrap())).unwrap();
         environment.and(name.parse().unwrap(), TokenHash::of(raw.as_bytes()), scopes)
     })
 }
 
-/// Serves a router the way `jeton serve` does.
-async fn listen(router: Router) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let tasks = TaskTracker::new();
-    let inner = tasks.clone();
-    tasks.spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let service = TowerToHyperService::new(router.clone());
-            inner.spawn(async move {
-                let mut protocol = http1::Builder::new();
-                protocol.max_header_size(16 * 1024).max_buf_size(16 * 1024);
-                drop(protocol.serve_connection(TokioIo::new(stream), service).with_upgrades().await);
-            });
+/// Serves a router as `jeton serve` does.
+async fn serve(router: Router) -> TestServer {
+    TestServer::accepting(move |stream| {
+        let service = TowerToHyperService::new(router.clone());
+        async move {
+            let mut protocol = http1::Builder::new();
+            protocol.max_header_size(16 * 1024).max_buf_size(16 * 1024);
+            // What a client does wrong is what these tests are about: its connection ends with an error.
+            let _ = protocol.serve_connection(TokioIo::new(stream), service).with_upgrades().await;
         }
-    });
-    address
+    })
+    .await
 }
 
-/// The code of an answer of the gateway itself; its shape is checked.
-pub(crate) fn refusal(reply: &Reply, status: u16) -> String {
+/// An API that answers each call with what it received.
+pub(crate) async fn echo_api() -> TestApi {
+    TestApi::answering(|request| {
+        let header =
+            |(name, value): (&HeaderName, &HeaderValue)| json!([name.as_str(), value.to_str().unwrap()]);
+        let echo = json!({
+            "method": request.method.as_str(),
+            "uri": request.uri.to_string(),
+            "headers": request.headers.iter().map(header).collect::<Vec<_>>(),
+            "body": String::from_utf8_lossy(&request.body),
+        });
+        json_response(200, &echo)
+    })
+    .await
+}
+
+/// An answer in JSON.
+pub(crate) fn json_response(status: u16, body: &Value) -> Response<Body> {
+    let builder = Response::builder().status(status).header("content-type", "application/json");
+    builder.body(Body::from(body.to_string())).unwrap()
+}
+
+/// The head of a request as it is sent; `headers` are lines that end with CRLF.
+pub(crate) fn raw_head(request: &str, key: &str, headers: &str) -> String {
+    format!("{request} HTTP/1.1\r\nHost: jeton\r\nX-API-KEY: {key}\r\n{headers}\r\n")
+}
+
+/// Reads the head of a request or of an answer.
+pub(crate) async fn read_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        if stream.read(&mut byte).await.unwrap_or(0) == 0 {
+            break;
+        }
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).unwrap()
+}
+
+/// Sends text; the other side may have closed the connection, which the test finds out when it reads.
+pub(crate) async fn send(stream: &mut TcpStream, text: &str) {
+    let _ = stream.write_all(text.as_bytes()).await;
+    let _ = stream.flush().await;
+}
+
+/// The code of an error of the gateway itself, whose format is checked.
+pub(crate) fn error_code(reply: &Reply, status: u16) -> String {
     assert_eq!(reply.status, status, "{}", reply.text());
     assert_eq!(reply.headers["content-type"], "application/problem+json");
     let problem = reply.json().unwrap();
@@ -219,7 +264,7 @@ pub(crate) fn refusal(reply: &Reply, status: u16) -> String {
     code
 }
 
-/// Who orders what is ordered here.
+/// The actor of what tests do on purpose.
 pub(crate) fn operator() -> Actor {
     Actor::Service("operator".parse().unwrap())
 }

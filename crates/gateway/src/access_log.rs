@@ -1,4 +1,4 @@
-//! The access log: one line a call, when its last byte has gone, whatever became of it.
+//! The access log: one line for each call, written when its last byte has been sent, however it ended.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,30 +6,32 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 
-/// What is not known, or may not be said.
-const NOTHING: &str = "-";
+use crate::error::ErrorResponse;
 
-/// Methods that may be said; any other is free text of the caller.
+/// Stands for what is not known, or must not be logged.
+const UNKNOWN: &str = "-";
+
+/// Methods that are logged; any other is free text of the caller.
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
-/// The longest segment of a path that is said whatever it holds.
+/// Up to this length a segment of a path is logged with letters and digits mixed.
 const SHORT: usize = 20;
 
-/// How many segments of a path are said at most.
-const SEGMENTS: usize = 16;
+/// How many segments of a path are logged at most.
+const MAX_SEGMENTS: usize = 16;
 
-/// A path as the log has it. A segment may be a secret, such as a token that some API wants there: what does not look like
-/// a word or a number is left out.
-fn shown(path: &str) -> String {
-    let mut shown = String::new();
+/// A path as it is logged. A segment may be a secret, such as a token that some API wants there: what does not look like a
+/// word or a number becomes `*`.
+fn redact_path(path: &str) -> String {
+    let mut redacted = String::new();
     for (index, segment) in path.split('/').skip(1).enumerate() {
-        if index == SEGMENTS {
-            return shown + "/...";
+        if index == MAX_SEGMENTS {
+            return redacted + "/...";
         }
-        shown.push('/');
-        shown.push_str(if is_plain(segment) { segment } else { "*" });
+        redacted.push('/');
+        redacted.push_str(if is_plain(segment) { segment } else { "*" });
     }
-    shown
+    redacted
 }
 
 fn is_plain(segment: &str) -> bool {
@@ -39,27 +41,27 @@ fn is_plain(segment: &str) -> bool {
     is_short || (segment.len() <= 3 * SHORT && segment.bytes().all(is_word))
 }
 
-/// The line of one call; it is written when this is dropped.
+/// The line of one call, which is written when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub(crate) struct AccessLogEntry {
     started: Instant,
     pub(crate) service: Option<String>,
     pub(crate) connection: Option<String>,
     method: Method,
     /// The path below the API's base, without its query.
     pub(crate) path: Option<String>,
-    /// Absent where the caller left before there was an answer.
+    /// `None` where the caller left before there was an answer.
     pub(crate) status: Option<StatusCode>,
-    /// The code of an answer of the gateway itself.
+    /// The code of an error of the gateway itself.
     pub(crate) error: Option<&'static str>,
     pub(crate) received: Arc<AtomicU64>,
     pub(crate) sent: Arc<AtomicU64>,
     pub(crate) retried: bool,
-    /// The answer went to its end.
+    /// The answer was sent to its end.
     pub(crate) whole: bool,
 }
 
-impl Entry {
+impl AccessLogEntry {
     pub(crate) fn new(method: Method) -> Self {
         Self {
             started: Instant::now(),
@@ -75,19 +77,28 @@ impl Entry {
             whole: false,
         }
     }
+
+    /// Ends the call with an error of the gateway itself.
+    pub(crate) fn fail(mut self, error: impl Into<ErrorResponse>) -> ErrorResponse {
+        let error = error.into();
+        self.status = Some(error.status());
+        self.error = Some(error.0.code);
+        self.whole = true;
+        error
+    }
 }
 
-impl Drop for Entry {
+impl Drop for AccessLogEntry {
     fn drop(&mut self) {
-        let said = |text: &Option<String>| text.clone().unwrap_or_else(|| NOTHING.to_owned());
+        let known = |text: &Option<String>| text.clone().unwrap_or_else(|| UNKNOWN.to_owned());
         let method = self.method.as_str();
         tracing::info!(
-            service = said(&self.service),
-            connection = said(&self.connection),
-            method = if METHODS.contains(&method) { method } else { NOTHING },
-            path = self.path.as_deref().map_or_else(|| NOTHING.to_owned(), shown),
+            service = known(&self.service),
+            connection = known(&self.connection),
+            method = if METHODS.contains(&method) { method } else { UNKNOWN },
+            path = self.path.as_deref().map_or_else(|| UNKNOWN.to_owned(), redact_path),
             status = self.status.map_or(0, |status| status.as_u16()),
-            error = self.error.unwrap_or(NOTHING),
+            error = self.error.unwrap_or(UNKNOWN),
             bytes_in = self.received.load(Ordering::Relaxed),
             bytes_out = self.sent.load(Ordering::Relaxed),
             ms = self.started.elapsed().as_millis(),
@@ -105,8 +116,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_and_numbers_of_a_path_are_said_and_the_rest_is_not() {
-        for (path, said) in [
+    fn words_and_numbers_of_a_path_are_logged_and_the_rest_is_not() {
+        for (path, logged) in [
             ("/api/v4/leads/123456", "/api/v4/leads/123456"),
             ("/", "/"),
             (
@@ -117,18 +128,18 @@ mod tests {
             ("/v1/sk_live_4eC39HqLyjWDarjtT1zdp7dc/x", "/v1/*/x"),
             ("/a%0Ab/c;token=x/d%20e", "/*/*/*"),
         ] {
-            assert_eq!(shown(path), said, "{path}");
+            assert_eq!(redact_path(path), logged, "{path}");
         }
-        assert_eq!(shown(&"/a".repeat(1_000)), format!("{}/...", "/a".repeat(16)));
+        assert_eq!(redact_path(&"/a".repeat(1_000)), format!("{}/...", "/a".repeat(16)));
     }
 
     proptest! {
         #[test]
-        fn nothing_that_is_said_breaks_a_line_or_is_long_and_mixed(path in "(/(\\PC|[ -~\n\r\t]){0,40}){1,4}") {
-            let said = shown(&path);
-            prop_assert!(said.bytes().all(|byte| byte.is_ascii_graphic()), "{:?}", said);
+        fn nothing_that_is_logged_breaks_a_line_or_is_long_and_mixed(path in "(/(\\PC|[ -~\n\r\t]){0,40}){1,4}") {
+            let logged = redact_path(&path);
+            prop_assert!(logged.bytes().all(|byte| byte.is_ascii_graphic()), "{:?}", logged);
             let mixed = |segment: &str| segment.len() > SHORT && segment.bytes().any(|byte| byte.is_ascii_digit());
-            prop_assert!(!said.split('/').any(mixed), "{}", said);
+            prop_assert!(!logged.split('/').any(mixed), "{}", logged);
         }
     }
 }

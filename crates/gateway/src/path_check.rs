@@ -1,19 +1,17 @@
-//! Where a call goes: the rest of the path as it was sent, held to rules that leave no two readings of it.
+//! Refuses paths that two servers could read differently.
 //!
-//! Servers differ in when they decode a path and what they do with dots, empty segments and backslashes then. A path that
-//! two servers may read differently could slip past the limits of a scope, so it goes nowhere.
+//! Servers differ in when they decode a path, and in what they do with dots, empty segments and backslashes then. A path that
+//! is read differently could bypass the limits of a scope.
 
-use crate::escape::escaped;
-
-/// How often a path is decoded to see what is behind it: escapes of escapes of escapes are nobody's name.
+/// How often a path is decoded to see what it hides. No real name is escaped more often.
 const DECODINGS: usize = 4;
 
 /// Checks a path below the base of an API, such as `/api/v4/leads`.
 ///
-/// Names may hold a `%`, which is escaped as `%25`: `/rate/100%25` and `/a%2520b` are called. Where an API decodes more
-/// often than it should, what such a name holds comes alive; so it may not be, at any depth, an escape of what changes
-/// where a path leads. Refusing every path that one decoding does not bring to rest would be shorter, and would refuse
-/// `5%25added`, whose name only looks like an escape.
+/// Names may hold a `%`, which is escaped as `%25`: `/rate/100%25` and `/a%2520b` are fine. An API that decodes once too
+/// often reads an escape in such a name. So a name may not hold, at any depth, an escape of a character that changes where
+/// the path leads. Refusing every path that changes when it is decoded twice would be shorter, but would refuse `5%25added`,
+/// whose name only looks like an escape.
 ///
 /// # Errors
 /// Why it cannot be called, in words that complete a sentence.
@@ -25,42 +23,41 @@ pub(crate) fn check(path: &str) -> Result<(), &'static str> {
         return Err("it has an empty segment (`//`), which servers read differently");
     }
     if !path.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("it holds a character that must be escaped");
+        return Err("it has a character that must be escaped");
     }
-    judge(path.as_bytes())?;
+    check_decoded(path.as_bytes())?;
     let Decoded { text: mut seen, is_broken, .. } = decode(path.as_bytes());
     if is_broken {
         return Err("it has a broken escape (`%` without two hexadecimal digits)");
     }
-    judge(&seen)?;
+    check_decoded(&seen)?;
     for _ in 1..DECODINGS {
-        // A broken escape inside of another stays as it is, and hides nothing beside it: servers that decode twice
-        // differ in what they make of one, and most go on.
+        // A broken escape within another one is left as it is: servers that decode twice differ in how they read it, and
+        // most do the same.
         let Decoded { text, misleads, .. } = decode(&seen);
         if misleads {
-            return Err(
-                "it has an escape inside of an escape (`%252e` and the like) that would lead elsewhere",
-            );
+            return Err("it has an escape within an escape (such as `%252e`) that would lead elsewhere");
         }
-        judge(&text)?;
+        check_decoded(&text)?;
         if text == seen {
             return Ok(());
         }
         seen = text;
     }
-    Err("it is escaped over and over")
+    Err("it is escaped too many times")
 }
 
-fn judge(path: &[u8]) -> Result<(), &'static str> {
+fn check_decoded(path: &[u8]) -> Result<(), &'static str> {
     if path.contains(&b'\\') {
         return Err("it has a backslash, which some servers take for a `/`");
     }
     if path.iter().any(u8::is_ascii_control) {
         return Err("it has a control character, such as a line break");
     }
-    // Some servers cut parameters (`;x=1`) off before they look at dots.
-    let bare = |segment: &[u8]| segment.split(|byte| *byte == b';').next().unwrap_or_default().to_vec();
-    let dots = |segment: &[u8]| matches!(bare(segment).as_slice(), b"." | b"..");
+    // Some servers remove parameters (`;x=1`) before they resolve dots.
+    let without_parameters =
+        |segment: &[u8]| segment.split(|byte| *byte == b';').next().unwrap_or_default().to_vec();
+    let dots = |segment: &[u8]| matches!(without_parameters(segment).as_slice(), b"." | b"..");
     if path.split(|byte| *byte == b'/').any(dots) {
         return Err("it has a segment `.` or `..`, which would lead elsewhere");
     }
@@ -81,7 +78,7 @@ fn decode(text: &[u8]) -> Decoded {
     let mut decoded = Decoded { text: Vec::with_capacity(text.len()), is_broken: false, misleads: false };
     let mut at = 0;
     while let Some(byte) = text.get(at) {
-        if let Some(value) = escaped([0, 1, 2].map(|next| text.get(at + next).copied())) {
+        if let Some(value) = decode_escape([0, 1, 2].map(|next| text.get(at + next).copied())) {
             decoded.misleads |= matches!(value, b'.' | b'/' | b'\\') || value.is_ascii_control();
             decoded.text.push(value);
             at += 3;
@@ -94,6 +91,15 @@ fn decode(text: &[u8]) -> Decoded {
     decoded
 }
 
+/// The byte that these three stand for, where they are an escape (RFC 3986, section 2.1).
+pub(crate) fn decode_escape([percent, high, low]: [Option<u8>; 3]) -> Option<u8> {
+    let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+    if percent != Some(b'%') {
+        return None;
+    }
+    u8::try_from(digit(high)? * 16 + digit(low)?).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -101,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ordinary_paths_are_called_as_they_are() {
+    fn ordinary_paths_are_accepted() {
         for path in [
             "/",
             "/api/v4/leads",
@@ -122,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_that_servers_read_differently_go_nowhere() {
+    fn paths_that_servers_read_differently_are_refused() {
         for path in [
             "",
             "x",
@@ -166,13 +172,13 @@ mod tests {
     }
 
     #[test]
-    fn an_escape_that_is_not_whole_is_refused_in_words() {
+    fn a_broken_escape_is_named() {
         for path in ["/a%zz", "/a%2", "/a%", "/a%%32e"] {
             assert!(check(path).unwrap_err().contains("broken escape"), "{path}");
         }
     }
 
-    /// What a server makes of a text that decodes it once more, and leaves broken escapes as they are.
+    /// The text as a server reads it that decodes once more, and leaves broken escapes as they are.
     fn decoded_once_more(text: &str) -> String {
         let mut decoded = String::new();
         let mut rest = text;

@@ -1,4 +1,4 @@
-//! What the gateway itself refuses or fails at, and how that leaves the process.
+//! Errors of the gateway itself, and the answers that they make.
 
 use std::time::Duration;
 
@@ -11,40 +11,39 @@ use jeton_issuer::AccessError;
 use jeton_keeper::TokenError;
 use serde_json::Value;
 
-/// The header by which answers of the gateway are told from answers of an API.
-pub(crate) const ERROR: HeaderName = HeaderName::from_static("x-jeton-error");
+/// The header that only answers of the gateway itself have.
+pub(crate) const ERROR_HEADER: HeaderName = HeaderName::from_static("x-jeton-error");
 
-/// What callers should wait for where a refresh failed and nobody says how long: nothing is tried sooner.
+/// The `Retry-After` where a refresh failed and nothing else is known: nothing is tried sooner.
 const COOLDOWN: Duration = Duration::from_secs(5);
 
-/// When a caller who finds no room for a tunnel should look again.
+/// The `Retry-After` where too many tunnels are open.
 const TUNNEL_WAIT: Duration = Duration::from_secs(10);
 
-/// Why a call was not made, or has no answer. No text repeats what the caller sent.
+/// Why a call was not made, or has no answer. No message repeats what the caller sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Fault {
-    #[error("the path cannot be called: {0}")]
-    Target(&'static str),
-    #[error("the request cannot be passed on: {0}")]
-    Headers(&'static str),
-    #[error(
-        "the method cannot be passed on; CONNECT and TRACE are between a caller and the next server alone"
-    )]
+pub(crate) enum ProxyError {
+    #[error("the path is not accepted: {0}")]
+    Path(&'static str),
+    #[error("the request cannot be forwarded: {0}")]
+    Head(&'static str),
+    #[error("the method cannot be forwarded: CONNECT and TRACE concern one connection alone")]
     Method,
-    #[error("this alias answers {0} alone")]
+    #[error("this alias accepts {0} only")]
     AliasMethod(&'static str),
     #[error(
-        "the token travels in the body, which may have {limit} bytes then, if there is room; see \
-         `gateway.replay_body` and `gateway.replay_memory`"
+        "the body is too large: the provider takes the token in the body, which may have {limit} bytes then, as long as \
+         memory is left; see `gateway.replay_body` and `gateway.replay_memory`"
     )]
     BodyTooLarge { limit: usize },
     #[error(
-        "the token travels in the body, which must be a JSON object or a form then; send it with its `Content-Type`"
+        "the body cannot carry the token: the provider takes the token in the body, which must be a JSON object or a form \
+         then; send it with its `Content-Type`"
     )]
     BodyKind,
     #[error("the body did not arrive whole; send it again")]
     BodyBroken,
-    #[error("the body stood still for {} s; send it again", .0.as_secs())]
+    #[error("nothing of the body arrived for {} s; send it again", .0.as_secs())]
     BodyTooSlow(Duration),
     #[error("the API could not be reached: {0}")]
     Unreachable(String),
@@ -52,19 +51,19 @@ pub(crate) enum Fault {
     Broken(String),
     #[error("the API {what} within {} s; see `gateway.{setting}`", .limit.as_secs_f32())]
     TooSlow { what: &'static str, limit: Duration, setting: &'static str },
-    #[error("as many WebSockets are open as may be; see `gateway.tunnels`")]
+    #[error("too many WebSockets are open; see `gateway.tunnels`")]
     TooManyTunnels,
-    #[error("the API asked for fewer calls, and is not called before the time that it named")]
+    #[error("the API asked for fewer calls, and is not called before the time in `retry_after`")]
     RateLimited(Duration),
-    #[error("this request met a defect of jeton, which has logged it; the process goes on")]
-    Defect,
+    #[error("the request failed by a bug of jeton, which is logged; other requests are not affected")]
+    Internal,
 }
 
-impl Fault {
+impl ProxyError {
     /// The stable code, which has its page under `docs/errors/`.
     fn code(&self) -> &'static str {
         match self {
-            Self::Target(_) | Self::Headers(_) | Self::BodyBroken => "BAD_REQUEST",
+            Self::Path(_) | Self::Head(_) | Self::BodyBroken => "BAD_REQUEST",
             Self::Method | Self::AliasMethod(_) => "METHOD_NOT_ALLOWED",
             Self::BodyTooLarge { .. } => "PAYLOAD_TOO_LARGE",
             Self::BodyKind => "UNSUPPORTED_MEDIA_TYPE",
@@ -74,13 +73,13 @@ impl Fault {
             Self::TooSlow { .. } => "UPSTREAM_TIMEOUT",
             Self::TooManyTunnels => "BUSY",
             Self::RateLimited(_) => "UPSTREAM_RATE_LIMITED",
-            Self::Defect => "INTERNAL",
+            Self::Internal => "INTERNAL",
         }
     }
 
     fn problem(&self) -> Problem {
         let (status, title) = match self {
-            Self::Target(_) | Self::Headers(_) | Self::BodyBroken => (400, "The request cannot be passed on"),
+            Self::Path(_) | Self::Head(_) | Self::BodyBroken => (400, "The request cannot be forwarded"),
             Self::Method | Self::AliasMethod(_) => (405, "No such method"),
             Self::BodyTooLarge { .. } => (413, "The body is too large"),
             Self::BodyKind => (415, "The body cannot carry the token"),
@@ -90,7 +89,7 @@ impl Fault {
             Self::TooSlow { .. } => (504, "The API takes too long"),
             Self::TooManyTunnels => (503, "Too much at once"),
             Self::RateLimited(_) => (429, "The API asked for fewer calls"),
-            Self::Defect => (500, "A defect of jeton"),
+            Self::Internal => (500, "A defect of jeton"),
         };
         let problem = Problem::new(status, self.code(), title, self.to_string());
         match self {
@@ -101,20 +100,20 @@ impl Fault {
     }
 }
 
-/// An answer of the gateway itself.
+/// An error as an answer of the gateway itself.
 #[derive(Clone, Debug)]
-pub(crate) struct Refusal(pub(crate) Box<Problem>);
+pub(crate) struct ErrorResponse(pub(crate) Box<Problem>);
 
-impl Refusal {
+impl ErrorResponse {
     /// Adds a member to the problem.
     pub(crate) fn with(self, name: &str, value: impl Into<Value>) -> Self {
         Self(Box::new(self.0.with(name, value)))
     }
 
-    /// The headers that every such answer carries, however its body looks.
-    pub(crate) fn dress(&self, response: &mut Response) {
+    /// Sets the headers that every such answer has, whatever its body.
+    pub(crate) fn set_headers(&self, response: &mut Response) {
         let headers = response.headers_mut();
-        headers.insert(ERROR, HeaderValue::from_static(self.0.code));
+        headers.insert(ERROR_HEADER, HeaderValue::from_static(self.0.code));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = self.0.members.get("retry_after").and_then(Value::as_u64) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
@@ -130,32 +129,32 @@ impl Refusal {
     }
 }
 
-impl From<Fault> for Refusal {
-    fn from(fault: Fault) -> Self {
+impl From<ProxyError> for ErrorResponse {
+    fn from(fault: ProxyError) -> Self {
         Self(Box::new(fault.problem()))
     }
 }
 
-impl From<AccessError> for Refusal {
+impl From<AccessError> for ErrorResponse {
     fn from(error: AccessError) -> Self {
         Self(Box::new(error.problem()))
     }
 }
 
-impl From<TokenError> for Refusal {
+impl From<TokenError> for ErrorResponse {
     fn from(error: TokenError) -> Self {
         let problem = error.problem();
-        let silent = matches!(error, TokenError::Failed { retry_after: None, .. });
-        Self(Box::new(if silent { problem.with("retry_after", whole_seconds(COOLDOWN)) } else { problem }))
+        let unknown = matches!(error, TokenError::Failed { retry_after: None, .. });
+        Self(Box::new(if unknown { problem.with("retry_after", whole_seconds(COOLDOWN)) } else { problem }))
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
         let mut response = (self.status(), Json(&*self.0)).into_response();
         let problem = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, problem);
-        self.dress(&mut response);
+        self.set_headers(&mut response);
         response
     }
 }
