@@ -125,21 +125,25 @@ impl Serialize for AuditAction {
     }
 }
 
-/// One act on record. It is written in the transaction of the act itself.
+/// An administrative action in the audit log. It is written in the transaction of the action itself and holds no secret.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "AuditEntry"))]
 pub struct AuditRow {
-    /// Which; the id of the operation, which sorts by time.
+    /// The id of the operation; ids sort by time.
     pub id: OperationId,
-    /// When.
+    /// When it happened.
     pub at: Timestamp,
-    /// Who.
+    /// Who did it: `service:NAME` over HTTP, `shell:USER@MACHINE` at the command line, `program:NAME` for a program with
+    /// jeton inside it, `consent:ID` for whoever opened that consent link, `node:ID` for a jeton process by itself.
     pub actor: Actor,
-    /// What.
+    /// What was done: `connection.invited`, `connection.connected`, `connection.paused`, `connection.resumed`,
+    /// `connection.disconnected`, `service_token.created`, `service_token.rotated` or `service_token.revoked`.
     #[serde(rename = "deed")]
     pub action: AuditAction,
-    /// To what: the name of a connection, or of the service that a token names.
+    /// The name of the connection, or of the service whose token it was.
     pub subject: String,
-    /// What else there is to say, as an object.
+    /// Further facts, which depend on the action.
+    #[cfg_attr(feature = "schema", schemars(with = "serde_json::Map<String, Value>"))]
     pub details: Value,
 }
 

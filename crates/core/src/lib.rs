@@ -15,6 +15,8 @@ pub mod id;
 pub mod keep;
 pub mod media_type;
 pub mod problem;
+#[cfg(feature = "schema")]
+mod schema;
 pub mod seal;
 pub mod secret;
 pub mod suggest;

@@ -8,38 +8,44 @@ use serde::Serialize;
 use crate::access::Access;
 use crate::order::Issued;
 
-/// The text of a service token, which is written out where it is serialized: in the one answer that shows it.
+/// The text of a service token. Serializing it reveals it: in the one response that contains it.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
 #[serde(transparent)]
-pub struct RawToken(#[serde(serialize_with = "secret::reveal_into")] pub Secret);
+pub struct RawToken(
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    #[serde(serialize_with = "secret::reveal_into")]
+    pub Secret,
+);
 
-/// A service token as it is shown: everything but its hash, and its text where it was made a moment ago.
+/// A service token as it is shown: all but its hash; its text only in the response that creates it.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "ServiceToken"))]
 pub struct Shown {
-    /// The service.
+    /// The service that it belongs to.
     pub name: ServiceName,
-    /// Its text, this once.
+    /// Its text; absent unless this response creates it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<RawToken>,
     /// Its id.
     pub id: ServiceTokenId,
-    /// From when on it is refused; never where it is null.
+    /// When it expires; null if it never does.
     pub expires_at: Option<Timestamp>,
     /// What it grants.
     pub scopes: Scopes,
-    /// Whether it lets its holder in.
+    /// Whether it is accepted now.
     pub active: bool,
-    /// How it stands.
+    /// Its state in one word.
     pub standing: TokenStatus,
-    /// What people noted.
+    /// The note that people gave it.
     pub notes: Option<String>,
-    /// Since when.
+    /// When it was created.
     pub created_at: Timestamp,
-    /// Since when it is revoked.
+    /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
-    /// When it was last used, known to a minute.
+    /// When it was last used, to the minute.
     pub last_used_at: Option<Timestamp>,
-    /// The token that was made in its place.
+    /// The token that a rotation created in its place.
     pub successor: Option<ServiceTokenId>,
 }
 

@@ -1,4 +1,4 @@
-//! The state: one function each.
+//! The handlers of the HTTP API.
 
 pub(crate) mod audit;
 pub(crate) mod connections;

@@ -1,4 +1,4 @@
-//! What comes in with a request: names, queries, bodies.
+//! Extractors: names in the path, queries, JSON bodies.
 
 use std::time::Duration;
 
@@ -8,33 +8,32 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use jeton_core::access::ServiceTokenId;
+use jeton_core::id::ConnectionName;
 use jeton_core::keep::provider::DurationText;
 use jeton_core::media_type::is_json;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
-use crate::error::ApiError;
-use crate::error::RequestError;
+use crate::error::{ApiError, RequestError};
 use crate::openapi::operation::{DescribeInput, OperationDoc};
-use crate::schema_patterns;
 
-/// The largest body that a door takes.
+/// The largest body, in bytes.
 const BODY_LIMIT: usize = 64 * 1024;
 
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The longest that a caller may wait for a refresh.
+/// How long a caller may wait for a refresh at most.
 const MAX_WAIT: Duration = Duration::from_mins(10);
 
-/// What a door expects, in words: it completes "which takes ..." or stands alone.
+/// A query or a body.
 pub(crate) trait RequestShape: DeserializeOwned + JsonSchema {
-    /// The words.
+    /// What it must look like, as errors say it: a sentence for a query; for a body, the object of "this URL takes".
     const EXPECTED: &'static str;
 }
 
-/// The connection that a URL names. Whether there is one, the keeper knows.
+/// The name of a connection in the path; the vault knows whether it exists.
 pub(crate) struct ConnectionPath(pub(crate) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for ConnectionPath {
@@ -49,12 +48,12 @@ impl<S: Send + Sync> FromRequestParts<S> for ConnectionPath {
 
 impl DescribeInput for ConnectionPath {
     fn describe(doc: &mut OperationDoc) {
-        doc.parameter::<schema_patterns::Name>("path", "name", "The name of a connection.", Some("acme"));
+        doc.parameter::<ConnectionName>("path", "name", "The name of a connection.", Some("acme"));
         doc.add_errors(&["NOT_FOUND"]);
     }
 }
 
-/// The service token that a URL names. Whether there is one, the store knows.
+/// The id of a service token in the path; the store knows whether it exists.
 pub(crate) struct ServiceTokenPath(pub(crate) ServiceTokenId);
 
 impl<S: Send + Sync> FromRequestParts<S> for ServiceTokenPath {
@@ -68,12 +67,12 @@ impl<S: Send + Sync> FromRequestParts<S> for ServiceTokenPath {
 
 impl DescribeInput for ServiceTokenPath {
     fn describe(doc: &mut OperationDoc) {
-        doc.parameter::<schema_patterns::Id>("path", "id", "The id of a service token.", None);
+        doc.parameter::<ServiceTokenId>("path", "id", "The id of a service token.", None);
         doc.add_errors(&["NOT_FOUND", "UNKNOWN_SERVICE_TOKEN"]);
     }
 }
 
-/// A query, whose fields are texts.
+/// The query parameters.
 pub(crate) struct QueryParams<Q>(pub(crate) Q);
 
 impl<S: Send + Sync, Q: RequestShape> FromRequestParts<S> for QueryParams<Q> {
@@ -93,7 +92,7 @@ impl<Q: RequestShape> DescribeInput for QueryParams<Q> {
     }
 }
 
-/// A JSON body; absent where none was sent.
+/// A JSON body, if one was sent.
 pub(crate) struct OptionalJsonBody<B>(pub(crate) Option<B>);
 
 impl<S: Send + Sync, B: RequestShape> FromRequest<S> for OptionalJsonBody<B> {
@@ -109,10 +108,10 @@ impl<S: Send + Sync, B: RequestShape> FromRequest<S> for OptionalJsonBody<B> {
             return Err(RequestError::NotJsonContentType.into());
         }
         match serde_json::from_slice(&bytes) {
-            // Read as a struct, a list is taken for its fields in their order: nobody means that.
+            // serde reads a list as the fields of a struct in order: nobody means that.
             Ok(_) if !is_object(&bytes) => Err(RequestError::InvalidBody(B::EXPECTED).into()),
             Ok(body) => Ok(Self(Some(body))),
-            // The text of such an error repeats values, and a value may be a token.
+            // serde's message repeats values, and a value may be a token.
             Err(error) if error.classify() == Category::Data => {
                 Err(RequestError::InvalidBody(B::EXPECTED).into())
             }
@@ -121,12 +120,10 @@ impl<S: Send + Sync, B: RequestShape> FromRequest<S> for OptionalJsonBody<B> {
     }
 }
 
-/// What is said of every body.
 fn body_limits() -> String {
-    format!("At most {} KiB, which arrive within {} s.", BODY_LIMIT / 1024, BODY_TIMEOUT.as_secs())
+    format!("At most {} KiB, within {} s.", BODY_LIMIT / 1024, BODY_TIMEOUT.as_secs())
 }
 
-/// What reading a body is refused with.
 const BODY_ERRORS: &[&str] =
     &["BAD_REQUEST", "REQUEST_TIMEOUT", "PAYLOAD_TOO_LARGE", "UNSUPPORTED_MEDIA_TYPE", "UNPROCESSABLE_BODY"];
 
@@ -137,7 +134,7 @@ impl<B: RequestShape> DescribeInput for OptionalJsonBody<B> {
     }
 }
 
-/// A JSON body that must be sent.
+/// A JSON body.
 pub(crate) struct JsonBody<B>(pub(crate) B);
 
 impl<S: Send + Sync, B: RequestShape> FromRequest<S> for JsonBody<B> {
@@ -170,17 +167,16 @@ async fn read_body(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, RequestEr
     }
 }
 
-/// Whether bytes that are JSON are an object.
+/// Whether a valid JSON text is an object.
 fn is_object(json: &[u8]) -> bool {
     json.trim_ascii_start().first() == Some(&b'{')
 }
 
-/// Whether `Content-Type` says that the body is JSON.
 fn has_json(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).is_some_and(is_json)
 }
 
-/// Reads `60`, which is seconds, or `60s`, `5m`, `250ms`.
+/// Reads seconds such as `60`, or a duration such as `5m`.
 fn duration(text: &str) -> Option<Duration> {
     match text.parse() {
         Ok(seconds) => Some(Duration::from_secs(seconds)),
@@ -188,13 +184,13 @@ fn duration(text: &str) -> Option<Duration> {
     }
 }
 
-/// How long a token must live at least.
+/// Reads the parameter `min_ttl`.
 pub(crate) fn min_ttl(text: &str) -> Result<Duration, RequestError> {
     duration(text)
         .ok_or(RequestError::Query("`min_ttl` is seconds such as 60, or a duration such as 60s or 5m"))
 }
 
-/// How long a caller waits for a refresh that is under way.
+/// Reads the parameter `wait`.
 pub(crate) fn wait(text: &str) -> Result<Duration, RequestError> {
     let wait = duration(text).filter(|wait| *wait <= MAX_WAIT);
     wait.ok_or(RequestError::Query("`wait` is seconds such as 10, or a duration such as 10s, up to 10m"))
@@ -215,6 +211,7 @@ mod tests {
     use schemars::SchemaGenerator;
 
     use super::*;
+    use crate::schema_patterns;
 
     #[test]
     fn durations_are_seconds_or_have_a_unit() {
@@ -229,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_are_json_when_they_are_marked_so() {
+    fn a_json_body_is_recognised_by_its_content_type() {
         for (kind, json) in [
             ("application/json", true),
             ("Application/JSON; charset=utf-8", true),
@@ -244,7 +241,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_never_ends_is_given_up() {
+    async fn a_body_that_never_ends_times_out() {
         let body = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
         assert_eq!(read_body(&HeaderMap::new(), body).await, Err(RequestError::BodyTooSlow(BODY_TIMEOUT)));
     }
@@ -268,7 +265,7 @@ mod tests {
         }
     }
 
-    /// Texts that look as the document says.
+    /// Texts that match the documented pattern.
     fn texts<S: JsonSchema>() -> impl Strategy<Value = String> {
         let schema = S::json_schema(&mut SchemaGenerator::default()).to_value();
         let pattern = schema["pattern"].as_str().unwrap();
@@ -282,11 +279,11 @@ mod tests {
     proptest! {
         #[test]
         fn what_the_document_allows_is_taken(
-            name in texts::<schema_patterns::Name>(),
-            fingerprint in texts::<schema_patterns::Fingerprint>(),
+            name in texts::<ConnectionName>(),
+            fingerprint in texts::<seal::Fingerprint>(),
             hash in texts::<schema_patterns::Sha256>(),
-            units in texts::<schema_patterns::Units>(),
-            lasting in texts::<schema_patterns::Lasting>(),
+            duration in texts::<schema_patterns::Duration>(),
+            min_ttl in texts::<schema_patterns::DurationOrSeconds>(),
             wait in texts::<schema_patterns::Wait>(),
             scope in texts::<schema_patterns::Scope>(),
             need in texts::<schema_patterns::Need>(),
@@ -294,8 +291,8 @@ mod tests {
             prop_assert!(name.parse::<ServiceName>().is_ok(), "{}", name);
             prop_assert!(seal::Fingerprint::parse(&fingerprint).is_some(), "{}", fingerprint);
             prop_assert!(TokenHash::from_hex(&hash).is_ok(), "{}", hash);
-            prop_assert!(units.parse::<DurationText>().is_ok(), "{}", units);
-            prop_assert!(min_ttl(&lasting).is_ok(), "{}", lasting);
+            prop_assert!(duration.parse::<DurationText>().is_ok(), "{}", duration);
+            prop_assert!(super::min_ttl(&min_ttl).is_ok(), "{}", min_ttl);
             prop_assert!(super::wait(&wait).is_ok(), "{}", wait);
             prop_assert!(scope.parse::<access::Scope>().is_ok(), "{}", scope);
             prop_assert!(access::Permission::parse(&need).is_some(), "{}", need);

@@ -63,8 +63,8 @@ const COOKIE_STATE_CHARS: usize = 12;
 
 /// `GET /oauth/authorize?ticket=`: says what a link asks for, with a button that opens it. The link stays as it is, so that
 /// programs which look at links before people do (of mail, of chats, of browsers that look ahead) use none up.
-pub(crate) async fn show_link(State(state): State<Arc<AppState>>, Ticket(ticket): Ticket) -> Response {
-    match state.vault.preview_link(&ticket).await {
+pub(crate) async fn show_link(State(app): State<Arc<AppState>>, Ticket(ticket): Ticket) -> Response {
+    match app.vault.preview_link(&ticket).await {
         Ok(prospect) => messages::link(&prospect).into_response(),
         Err(error) => messages::error(&error).into_response(),
     }
@@ -72,16 +72,16 @@ pub(crate) async fn show_link(State(state): State<Arc<AppState>>, Ticket(ticket)
 
 /// `POST /oauth/authorize?ticket=`: opens a link, once, and sends the browser to the provider.
 pub(crate) async fn open_link(
-    State(state): State<Arc<AppState>>,
+    State(app): State<Arc<AppState>>,
     headers: HeaderMap,
     Ticket(ticket): Ticket,
 ) -> Response {
-    match state.vault.preview_link(&ticket).await {
+    match app.vault.preview_link(&ticket).await {
         Ok(prospect) if is_own_page(&headers, &prospect) => {}
         Ok(_) => return messages::foreign_button().into_response(),
         Err(error) => return messages::error(&error).into_response(),
     }
-    match state.vault.open_link(&ticket).await {
+    match app.vault.open_link(&ticket).await {
         Ok(asking) => redirect_to_provider(&asking),
         Err(error) => messages::error(&error).into_response(),
     }
@@ -89,7 +89,7 @@ pub(crate) async fn open_link(
 
 /// `GET /oauth/callback`: takes the answer of a provider. Open to everyone: the state and the cookie are the proof.
 pub(crate) async fn callback(
-    State(state): State<Arc<AppState>>,
+    State(app): State<Arc<AppState>>,
     method: Method,
     headers: HeaderMap,
     CallbackQuery(params): CallbackQuery,
@@ -100,7 +100,7 @@ pub(crate) async fn callback(
     let name = params.get("state").map(|state| cookie_name(state)).unwrap_or_default();
     let found = find_cookie(&headers, &name);
     let browser = found.as_ref().map(|(_, value)| value);
-    match state.vault.take_callback(params, browser).await {
+    match app.vault.take_callback(params, browser).await {
         Ok(consented) => clear_cookie(messages::connected(&consented).into_response(), found.as_ref()),
         Err(error @ (ConsentError::AnotherBrowser | ConsentError::Keeper(_))) => {
             messages::error(&error).into_response()

@@ -1,10 +1,10 @@
-//! How texts look that the document describes: what the rules of core take, as patterns that any language can check.
+//! JSON Schemas of texts in requests: what the rules of core accept, as patterns that any language can check.
 
 use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-/// One segment of a path: after dots comes something else than a dot.
+/// One segment of a path: dots are followed by another character.
 macro_rules! segment {
     () => {
         concat!(
@@ -14,8 +14,8 @@ macro_rules! segment {
     };
 }
 
-/// A scope as core reads it: the path has no empty segment but the last, none that is `.` or `..` however it is spelled, and no
-/// escaped slash.
+/// A scope as core reads it: no segment of its path is empty but the last, none is `.` or `..` in any spelling, and no slash
+/// is escaped.
 const SCOPE: &str = concat!(
     "^(read|sessions|admin|token:[a-z0-9._*-]{1,128}|proxy:[a-z0-9._*-]{1,128}",
     "(:[A-Z-]{1,16}(,[A-Z-]{1,16}){0,6})?",
@@ -26,7 +26,7 @@ const SCOPE: &str = concat!(
     ")?)?)$"
 );
 
-macro_rules! shape {
+macro_rules! patterns {
     ($($(#[$doc:meta])+ $name:ident = $schema:tt)+) => {$(
         $(#[$doc])+
         pub(crate) enum $name {}
@@ -47,33 +47,18 @@ macro_rules! shape {
     )+};
 }
 
-shape! {
-    /// A name that people choose, of a connection, a provider or a service.
-    Name = { "type": "string", "pattern": "^[a-z0-9][a-z0-9._-]{0,63}$" }
+patterns! {
+    /// A date and time in UTC, in the format of the older gateway.
+    PlainTime = { "type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}$" }
 
-    /// An id that jeton made.
-    Id = { "type": "string", "format": "uuid" }
-
-    /// An instant in UTC (RFC 3339).
-    Moment = { "type": "string", "format": "date-time" }
-
-    /// An instant in UTC, as older gateways wrote it.
-    PlainMoment = { "type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}$" }
-
-    /// What names a token in records.
-    Fingerprint = { "type": "string", "pattern": "^[0-9a-fA-F]{32}$" }
-
-    /// A SHA-256.
+    /// A SHA-256 in hexadecimal digits.
     Sha256 = { "type": "string", "pattern": "^[0-9a-fA-F]{64}$" }
 
-    /// Counts token sets.
-    Generation = { "type": "integer", "format": "uint64", "minimum": 0 }
-
     /// Seconds, or a duration with units.
-    Lasting = { "type": "string", "pattern": "^([0-9]{1,9}|([0-9]{1,9}(ms|s|m|h|d|w)){1,6})$" }
+    DurationOrSeconds = { "type": "string", "pattern": "^([0-9]{1,9}|([0-9]{1,9}(ms|s|m|h|d|w)){1,6})$" }
 
     /// A duration with units.
-    Units = { "type": "string", "pattern": "^([0-9]{1,9}(ms|s|m|h|d|w)){1,6}$" }
+    Duration = { "type": "string", "pattern": "^([0-9]{1,9}(ms|s|m|h|d|w)){1,6}$" }
 
     /// Seconds, or a duration with units: up to ten minutes.
     Wait = {
@@ -82,16 +67,16 @@ shape! {
             "^(([0-5]?[0-9]{1,2}|600)s?|([0-9]m)?[0-5]?[0-9]s|([0-9]|10)m|([0-9]{1,5}|[1-5][0-9]{5}|600000)ms)$",
     }
 
-    /// How many items a page has.
+    /// How many items a page has at most.
     PageSize = { "type": "integer", "minimum": 1, "maximum": 1000, "default": 100 }
 
-    /// What people note.
+    /// A note for people.
     Notes = { "type": "string", "maxLength": 500, "pattern": "^[^\\u0000]*$" }
 
-    /// What a service token grants. The path is one in its canonical spelling; `*` stays within a segment, `**` crosses them.
+    /// A scope of a service token. Its path is in canonical spelling; `*` matches within a segment, `**` across segments.
     Scope = { "type": "string", "maxLength": 256, "pattern": SCOPE }
 
-    /// What is demanded of a credential: a scope without patterns.
+    /// A scope without wildcards.
     Need = {
         "type": "string",
         "pattern": "^(read|sessions|admin|token:[a-z0-9][a-z0-9._-]{0,63}|proxy:[a-z0-9][a-z0-9._-]{0,63}(:[A-Z-]{1,16}:/[ -~]*)?)$",

@@ -42,6 +42,7 @@ pub struct ServiceToken {
 
 /// How a service token stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "ServiceTokenStatus"))]
 #[serde(rename_all = "snake_case")]
 pub enum TokenStatus {
     /// It lets its holder in.

@@ -156,6 +156,7 @@ pub fn takes(consent: &Consent, answered_by: AnsweredBy, now: Timestamp) -> Resu
 
 /// How far a consent has come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum Progress {
     /// The link has not been opened.

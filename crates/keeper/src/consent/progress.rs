@@ -17,6 +17,7 @@ use crate::vault::Vault;
 
 /// How far the consent to a connection has come; it holds no secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Consent"))]
 pub struct ConsentStatus {
     /// The connection.
     pub connection: ConnectionName,

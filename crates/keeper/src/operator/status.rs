@@ -6,10 +6,11 @@ use jeton_core::seal::Fingerprint;
 use jeton_core::time::Timestamp;
 use serde::Serialize;
 
-/// The state of one connection; it holds no secret.
+/// The state of a connection; it holds no secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Connection"))]
 pub struct Status {
-    /// What people call it.
+    /// Its name.
     pub name: ConnectionName,
     /// Its provider.
     pub provider: ProviderName,
@@ -17,29 +18,29 @@ pub struct Status {
     pub condition: Condition,
     /// Why it is in that condition, such as `invalid_grant` or `interrupted`.
     pub code: Option<String>,
-    /// An operator asked that nothing be spent.
+    /// Whether an operator paused its refreshes.
     pub paused: bool,
-    /// Its definition was removed; the grant is kept.
+    /// Whether its definition was removed; the grant is kept.
     pub orphaned: bool,
     /// Counts its token sets.
     pub generation: Generation,
-    /// Names the access token.
+    /// Identifies the access token in logs and reports.
     pub fingerprint: Option<Fingerprint>,
-    /// The instant before the request that brought the token set was sent.
+    /// When the request for the current token set was sent.
     pub obtained_at: Option<Timestamp>,
-    /// When the access token dies.
+    /// When the access token expires.
     pub expires_at: Option<Timestamp>,
-    /// When the refresh token dies.
+    /// When the refresh token expires.
     pub refresh_expires_at: Option<Timestamp>,
-    /// When the keeper looks at it next.
+    /// When jeton checks it next.
     pub due_at: Option<Timestamp>,
-    /// Failures in a row.
+    /// Consecutive failures.
     pub failures: u32,
     /// The code of the last failure since the last success.
     pub last_error: Option<String>,
-    /// The attempt whose outcome is not known.
+    /// The attempt whose outcome is unknown.
     pub interrupted_attempt: Option<AttemptId>,
-    /// Replies that came too late and are kept.
+    /// How many replies came too late and are kept.
     pub strays: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Is it running, does it live, is it ready: open to everyone, and telling nothing about connections.
+//! Health checks, open to everyone; they reveal nothing about connections.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,46 +12,45 @@ use serde::Serialize;
 use crate::error::ApiError;
 use crate::state::AppState;
 
-/// A store that takes longer than this is as good as away.
+/// How long the store may take to respond.
 const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// That it is running, as the gateway that jeton replaces says it.
+/// The process runs, in the format of the older gateway.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct HealthReply {
+pub(crate) struct Health {
     success: bool,
     message: &'static str,
-    data: LivenessReply,
+    data: Liveness,
 }
 
-/// `GET /health`, in the words of the gateway that jeton replaces, to the letter.
-pub(crate) async fn health() -> Json<HealthReply> {
-    Json(HealthReply { success: true, message: "Gateway is running", data: LivenessReply { status: "ok" } })
+/// `GET /health`, in the format of the older gateway, to the letter.
+pub(crate) async fn health() -> Json<Health> {
+    Json(Health { success: true, message: "Gateway is running", data: Liveness { status: "ok" } })
 }
 
-/// That it lives.
+/// The process responds.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct LivenessReply {
+pub(crate) struct Liveness {
     status: &'static str,
 }
 
-/// `GET /healthz`: the process answers. It looks at nothing else: restarting would cure nothing else.
-pub(crate) async fn liveness() -> Json<LivenessReply> {
-    Json(LivenessReply { status: "ok" })
+/// `GET /healthz`: the process responds. It checks nothing that a restart would not mend.
+pub(crate) async fn liveness() -> Json<Liveness> {
+    Json(Liveness { status: "ok" })
 }
 
-/// That it is ready.
+/// The store responds.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct ReadinessReply {
+pub(crate) struct Readiness {
     status: &'static str,
-    /// Nothing is spent until a person says so. Living tokens are served all the same, so it is ready.
+    /// Whether refreshes are on hold until a person decides. Living tokens are still served.
     hold: bool,
 }
 
-/// `GET /readyz`: the store answers, so that tokens can be kept alive.
-pub(crate) async fn readiness(State(state): State<Arc<AppState>>) -> Result<Json<ReadinessReply>, ApiError> {
-    let timed_out = |_| TokenError::Store {
-        message: format!("the store has said nothing for {} s", STORE_TIMEOUT.as_secs()),
-    };
-    tokio::time::timeout(STORE_TIMEOUT, state.vault.ping()).await.map_err(timed_out)??;
-    Ok(Json(ReadinessReply { status: "ok", hold: state.vault.on_hold() }))
+/// `GET /readyz`: the store responds, so that tokens can be refreshed.
+pub(crate) async fn readiness(State(app): State<Arc<AppState>>) -> Result<Json<Readiness>, ApiError> {
+    let message = || format!("the store did not respond within {} s", STORE_TIMEOUT.as_secs());
+    let ping = tokio::time::timeout(STORE_TIMEOUT, app.vault.ping()).await;
+    ping.map_err(|_| TokenError::Store { message: message() })??;
+    Ok(Json(Readiness { status: "ok", hold: app.vault.on_hold() }))
 }

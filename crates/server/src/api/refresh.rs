@@ -1,4 +1,4 @@
-//! Refreshing because a person asks for it.
+//! Refreshes on request.
 
 use std::sync::Arc;
 
@@ -15,38 +15,29 @@ use serde::{Deserialize, Serialize};
 use crate::auth::limit_suggestions;
 use crate::error::ApiError;
 use crate::extract::{ConnectionPath, OptionalJsonBody, RequestShape};
-use crate::schema_patterns;
 use crate::state::AppState;
 
-/// Whether to refresh what is not due.
+/// How to refresh.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct RefreshParams {
-    /// Refresh though it is not due.
+pub(crate) struct RefreshOptions {
+    /// Refresh even if it is not due.
     force: bool,
 }
 
-impl RequestShape for RefreshParams {
+impl RequestShape for RefreshOptions {
     const EXPECTED: &'static str = "nothing, or an object with `force` (true or false)";
 }
 
-/// What became of it.
+/// The outcome.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Refresh")]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub(crate) enum RefreshOutcome {
     /// A new token set is stored.
-    Done {
-        #[schemars(with = "schema_patterns::Generation")]
-        generation: Generation,
-        #[schemars(with = "Option<schema_patterns::Moment>")]
-        expires_at: Option<Timestamp>,
-    },
-    /// Nothing was due, and it was not forced: nothing was spent.
-    NotDue {
-        #[schemars(with = "Option<schema_patterns::Moment>")]
-        expires_at: Option<Timestamp>,
-    },
+    Done { generation: Generation, expires_at: Option<Timestamp> },
+    /// It was not due and not forced; nothing was spent.
+    NotDue { expires_at: Option<Timestamp> },
 }
 
 impl From<Refreshed> for RefreshOutcome {
@@ -60,13 +51,13 @@ impl From<Refreshed> for RefreshOutcome {
 
 /// `POST /api/v1/connections/{name}/refresh`: refreshes now, if it is due or forced, and waits for the outcome.
 pub(crate) async fn refresh(
-    State(state): State<Arc<AppState>>,
+    State(app): State<Arc<AppState>>,
     Extension(caller): Extension<Caller>,
     ConnectionPath(name): ConnectionPath,
-    OptionalJsonBody(asked): OptionalJsonBody<RefreshParams>,
+    OptionalJsonBody(options): OptionalJsonBody<RefreshOptions>,
 ) -> Result<Json<RefreshOutcome>, ApiError> {
-    let forced = asked.unwrap_or_default().force;
+    let forced = options.unwrap_or_default().force;
     let trigger = if forced { Trigger::Forced } else { Trigger::Manual };
-    let refreshed = state.vault.refresh(&name, trigger).await;
-    Ok(Json(refreshed.map_err(|error| limit_suggestions(&state.vault, &caller, error))?.into()))
+    let refreshed = app.vault.refresh(&name, trigger).await;
+    Ok(Json(refreshed.map_err(|error| limit_suggestions(&app.vault, &caller, error))?.into()))
 }

@@ -1,4 +1,4 @@
-//! Living tokens, and reports of dead ones.
+//! Access tokens, and reports that an API rejected one.
 
 use std::sync::Arc;
 
@@ -14,27 +14,25 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::limit_suggestions;
-use crate::error::ApiError;
-use crate::error::RequestError;
+use crate::error::{ApiError, RequestError};
 use crate::extract::{self, ConnectionPath, JsonBody, QueryParams, RequestShape};
-use crate::schema_patterns;
+use crate::schema_patterns::{DurationOrSeconds, Wait};
 use crate::state::AppState;
 
-/// How a caller wants its token.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TokenParams {
-    /// How long the token must live at least: seconds such as `60`, or a duration such as `5m`. It is capped at 80 % of the
-    /// life of a token.
-    #[schemars(with = "Option<schema_patterns::Lasting>")]
+    /// The least time that the token must stay valid: seconds such as `60`, or a duration such as `5m`. At most 80 % of a
+    /// token's lifetime counts.
+    #[schemars(with = "Option<DurationOrSeconds>")]
     min_ttl: Option<String>,
-    /// How long to wait for a refresh that is under way: seconds such as `10`, or a duration such as `1m30s`, up to 10 minutes.
-    #[schemars(with = "Option<schema_patterns::Wait>")]
+    /// How long to wait for a running refresh: seconds such as `10`, or a duration such as `1m30s`, up to 10 minutes.
+    #[schemars(with = "Option<Wait>")]
     wait: Option<String>,
 }
 
 impl RequestShape for TokenParams {
-    const EXPECTED: &'static str = "this door knows `min_ttl` and `wait`, each once";
+    const EXPECTED: &'static str = "this URL takes `min_ttl` and `wait`, each at most once";
 }
 
 impl TokenParams {
@@ -46,27 +44,24 @@ impl TokenParams {
     }
 }
 
-/// A living token.
+/// A valid access token.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Token")]
 pub(crate) struct TokenReply {
     #[serde(serialize_with = "secret::reveal_into")]
     #[schemars(with = "String")]
     access_token: Secret,
-    /// How it is to be sent, such as `Bearer`.
+    /// How to send it, such as `Bearer`.
     token_type: String,
-    /// When it dies; null where the provider does not say.
-    #[schemars(with = "Option<schema_patterns::Moment>")]
+    /// When it expires; null if the provider does not say.
     expires_at: Option<Timestamp>,
-    /// Whole seconds, rounded down, so that it never promises more than the token holds.
+    /// Whole seconds until it expires, rounded down.
     expires_in: Option<u64>,
     /// Counts the token sets of the connection.
-    #[schemars(with = "schema_patterns::Generation")]
     generation: Generation,
-    /// Names the token in records, and in a report that it was refused.
-    #[schemars(with = "schema_patterns::Fingerprint")]
+    /// Identifies the token in logs, and in a report that it was rejected.
     fingerprint: Fingerprint,
-    /// Why it may die soon; absent where it will not.
+    /// Why it may expire soon; absent if it will not.
     #[serde(skip_serializing_if = "Option::is_none")]
     warning: Option<String>,
 }
@@ -85,28 +80,26 @@ impl From<Token> for TokenReply {
     }
 }
 
-/// `GET /api/v1/connections/{name}/token?min_ttl=&wait=`: a living token.
+/// `GET /api/v1/connections/{name}/token?min_ttl=&wait=`.
 pub(crate) async fn get(
-    State(state): State<Arc<AppState>>,
+    State(app): State<Arc<AppState>>,
     Extension(caller): Extension<Caller>,
     ConnectionPath(name): ConnectionPath,
-    QueryParams(asked): QueryParams<TokenParams>,
+    QueryParams(params): QueryParams<TokenParams>,
 ) -> Result<Json<TokenReply>, ApiError> {
-    let token = state.vault.token(&name, asked.request()?).await;
-    Ok(Json(token.map_err(|error| limit_suggestions(&state.vault, &caller, error))?.into()))
+    let token = app.vault.token(&name, params.request()?).await;
+    Ok(Json(token.map_err(|error| limit_suggestions(&app.vault, &caller, error))?.into()))
 }
 
-/// The token that an API refused: by its fingerprint, or itself.
+/// The token that the API rejected: its fingerprint or its text.
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged, deny_unknown_fields)]
-#[schemars(rename = "RefusedToken")]
 pub(crate) enum RejectedToken {
-    ByFingerprint {
-        /// What it came with.
-        #[schemars(with = "schema_patterns::Fingerprint")]
+    Fingerprint {
+        /// The fingerprint that the token came with.
         fingerprint: Fingerprint,
     },
-    ByText {
+    Text {
         #[schemars(with = "String")]
         access_token: Secret,
     },
@@ -116,18 +109,19 @@ impl RequestShape for RejectedToken {
     const EXPECTED: &'static str = "an object with either `fingerprint` (32 hexadecimal digits, as the token came with) or `access_token`";
 }
 
-/// `POST /api/v1/connections/{name}/token/reject`: an API refused this token; gives a newer one, refreshing at most once.
+/// `POST /api/v1/connections/{name}/token/reject`: the API rejected this token; answers a newer one, after at most one refresh
+/// however many callers report it.
 pub(crate) async fn reject(
-    State(state): State<Arc<AppState>>,
+    State(app): State<Arc<AppState>>,
     Extension(caller): Extension<Caller>,
     ConnectionPath(name): ConnectionPath,
-    QueryParams(asked): QueryParams<TokenParams>,
-    JsonBody(refused): JsonBody<RejectedToken>,
+    QueryParams(params): QueryParams<TokenParams>,
+    JsonBody(rejected): JsonBody<RejectedToken>,
 ) -> Result<Json<TokenReply>, ApiError> {
-    let fingerprint = match refused {
-        RejectedToken::ByFingerprint { fingerprint } => fingerprint,
-        RejectedToken::ByText { access_token } => state.vault.fingerprint(&access_token),
+    let fingerprint = match rejected {
+        RejectedToken::Fingerprint { fingerprint } => fingerprint,
+        RejectedToken::Text { access_token } => app.vault.fingerprint(&access_token),
     };
-    let token = state.vault.reject(&name, fingerprint, asked.request()?).await;
-    Ok(Json(token.map_err(|error| limit_suggestions(&state.vault, &caller, error))?.into()))
+    let token = app.vault.reject(&name, fingerprint, params.request()?).await;
+    Ok(Json(token.map_err(|error| limit_suggestions(&app.vault, &caller, error))?.into()))
 }

@@ -1,4 +1,4 @@
-//! Checking a credential for others: back ends that ask, and reverse proxies that authenticate by a sub-request.
+//! Checks a service token for other back ends, and for reverse proxies that authenticate by a sub-request.
 
 use std::sync::Arc;
 
@@ -11,31 +11,29 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::error::ApiError;
-use crate::error::RequestError;
+use crate::error::{ApiError, RequestError};
 use crate::extract::{QueryParams, RequestShape};
 use crate::openapi::operation::{DescribeOutput, OperationDoc, ResponseDoc};
 use crate::schema_patterns;
 use crate::state::AppState;
 
-/// Tells whoever asked which service it is.
+/// The response header with the name of the service.
 const SERVICE: HeaderName = HeaderName::from_static("x-jeton-service");
 
-/// What is demanded of the credential besides that it is good.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct VerifyParams {
-    /// The service whose credential it must be.
-    #[schemars(with = "Option<schema_patterns::Name>")]
+    /// The service that the token must belong to.
+    #[schemars(with = "Option<ServiceName>")]
     service: Option<String>,
-    /// What the credential must grant: `token:NAME`, `proxy:NAME`, `proxy:NAME:METHOD:/PATH`, `read`, `sessions` or `admin`,
-    /// without a pattern.
+    /// A scope that the token must grant: `token:NAME`, `proxy:NAME`, `proxy:NAME:METHOD:/PATH`, `read`, `sessions` or `admin`,
+    /// without wildcards.
     #[schemars(with = "Option<schema_patterns::Need>")]
     scope: Option<String>,
 }
 
 impl RequestShape for VerifyParams {
-    const EXPECTED: &'static str = "this door knows `service` and `scope`, each once";
+    const EXPECTED: &'static str = "this URL takes `service` and `scope`, each at most once";
 }
 
 impl VerifyParams {
@@ -45,14 +43,14 @@ impl VerifyParams {
     }
 
     fn need(&self) -> Result<Option<Permission<'_>>, RequestError> {
-        let wrong = RequestError::Query(
-            "`scope` is token:NAME, proxy:NAME, proxy:NAME:METHOD:/PATH, read, sessions or admin, without a pattern",
+        let invalid = RequestError::Query(
+            "`scope` is token:NAME, proxy:NAME, proxy:NAME:METHOD:/PATH, read, sessions or admin, without wildcards",
         );
-        self.scope.as_deref().map(|scope| Permission::parse(scope).ok_or(wrong)).transpose()
+        self.scope.as_deref().map(|scope| Permission::parse(scope).ok_or(invalid)).transpose()
     }
 }
 
-/// Whom the credential lets in.
+/// 204 with the name of the service.
 pub(crate) struct Verified(Caller);
 
 impl IntoResponse for Verified {
@@ -69,37 +67,29 @@ impl IntoResponse for Verified {
 impl DescribeOutput for Verified {
     fn describe(doc: &mut OperationDoc) {
         let name = json!({ "type": "string" });
-        let answer = ResponseDoc::new("The credential is good.");
-        doc.response(204, answer.with_header("X-Jeton-Service", "The service that it names.", &name));
+        let response = ResponseDoc::new("The service token is valid.");
+        doc.response(204, response.with_header("X-Jeton-Service", "The service it belongs to.", &name));
         doc.add_errors(&["SCOPE_INSUFFICIENT", "WRONG_SERVICE"]);
         doc.add_error_with_status(403, "CONFLICTING_CREDENTIALS");
     }
 }
 
-/// `GET /api/v1/verify?service=&scope=`: 204 with `X-Jeton-Service` when the credential of this request is good, else 403. Proxies
-/// that ask take any other status for a fault: two credentials that differ are a 403 here too.
+/// `GET /api/v1/verify?service=&scope=`: 204 with `X-Jeton-Service` if the service token of this request is valid, else 403. Reverse
+/// proxies take any other status for a failure, so two different credentials are a 403 here as well.
 pub(crate) async fn verify(
-    State(state): State<Arc<AppState>>,
+    State(app): State<Arc<AppState>>,
     headers: HeaderMap,
-    QueryParams(demanded): QueryParams<VerifyParams>,
+    QueryParams(params): QueryParams<VerifyParams>,
 ) -> Result<Verified, ApiError> {
-    let (service, need) = (demanded.service()?, demanded.need()?);
-    let admitted = state.access.admit(&headers).await;
+    let (service, need) = (params.service()?, params.need()?);
+    let admitted = app.access.admit(&headers).await;
     let caller = admitted.map_err(|error| match error {
         AccessError::Conflicting => ApiError::from(error).with_status(StatusCode::FORBIDDEN),
         error => error.into(),
     })?;
-    check(&caller, service, need)?;
-    Ok(Verified(caller))
-}
-
-fn check(
-    caller: &Caller,
-    service: Option<ServiceName>,
-    need: Option<Permission<'_>>,
-) -> Result<(), AccessError> {
     if service.is_some_and(|service| service != *caller.service()) {
-        return Err(AccessError::WrongService { service: caller.service().clone() });
+        return Err(AccessError::WrongService { service: caller.service().clone() }.into());
     }
-    need.map_or(Ok(()), |need| caller.require(&need))
+    need.map_or(Ok(()), |need| caller.require(&need))?;
+    Ok(Verified(caller))
 }
