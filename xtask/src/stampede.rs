@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use jeton_core::time::{Clock, SystemClock, Timestamp};
-use jeton_emulator::{Emulator, Mood, Settings, Temper};
+use jeton_emulator::{Behaviour, Emulator, Fault, Settings};
 use jeton_testkit::{Client, ConnectionSettings, ServerProcess, TestInstallation};
 use serde_json::{Value, json};
 use tokio::sync::{Barrier, mpsc};
@@ -74,14 +74,14 @@ async fn play(options: &Options) -> Result<Evidence> {
         processes.push(process);
     }
 
-    emulator.set_temper(Temper::next([Mood::default().slow_before(THOUGHT)]));
+    emulator.set_behaviour(Behaviour::from_queue([Fault::none().slow_before(THOUGHT)]));
     let answers = ask(options, &processes, &admin).await?;
     for process in &mut processes {
         process.terminate()?;
         let status = process.wait(PATIENCE).await?;
         ensure!(status.success(), "a process ended with {status} after SIGTERM\n{}", process.output()?);
     }
-    ensure!(emulator.settled(PATIENCE).await, "token requests are still under way at the end");
+    ensure!(emulator.wait_until_idle(PATIENCE).await, "token requests are still under way at the end");
     let logs = home.command(["--json", "logs", "--lines", "1000"])?.run(PATIENCE).await?.json()?;
     Ok(Evidence {
         living: answers.first().is_some_and(|answer| emulator.accepts(&answer.token)),

@@ -13,22 +13,22 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::grants::{GrantId, GrantState};
-use crate::ledger::Ledger;
-use crate::played::Played;
-use crate::record::{Record, Stats};
-use crate::server::{Door, Server};
+use crate::behaviour::{Behaviour, Fault};
+use crate::grants::{EmulatedGrant, EmulatedGrantId};
+use crate::provider_server::ProviderServer;
+use crate::record::{RequestRecord, Stats};
+use crate::server::{PortState, Server};
 use crate::settings::Settings;
-use crate::temper::{Mood, Temper};
+use crate::state::SharedState;
 
 /// A running provider to try on. It stops when it is shut down or dropped.
 pub struct Emulator {
     address: SocketAddr,
-    ledger: Arc<Ledger>,
+    shared: Arc<SharedState>,
     tasks: TaskTracker,
     stop: CancellationToken,
     open: watch::Sender<bool>,
-    is_open: watch::Receiver<Door>,
+    is_open: watch::Receiver<PortState>,
 }
 
 impl Emulator {
@@ -51,20 +51,20 @@ impl Emulator {
         }
         let listener = TcpListener::bind(settings.listen).await?;
         let address = listener.local_addr()?;
-        let ledger = Arc::new(Ledger::new(&settings, clock));
+        let shared = Arc::new(SharedState::new(&settings, clock));
         let (open, wanted) = watch::channel(true);
-        let (opened, is_open) = watch::channel(Door::Open);
-        let played = settings.plays.clone().map(|emulation| Arc::new(Played::new(emulation)));
+        let (opened, is_open) = watch::channel(PortState::Open);
+        let played = settings.emulation.clone().map(|emulation| Arc::new(ProviderServer::new(emulation)));
         let server = Server {
             settings: Arc::new(settings),
             played,
-            ledger: Arc::clone(&ledger),
+            shared: Arc::clone(&shared),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         };
         let (tasks, stop) = (server.tasks.clone(), server.stop.clone());
         tasks.spawn(server.listen(listener, wanted, opened));
-        Ok(Self { address, ledger, tasks, stop, open, is_open })
+        Ok(Self { address, shared, tasks, stop, open, is_open })
     }
 
     /// Where it listens.
@@ -94,67 +94,67 @@ impl Emulator {
 
     /// Makes `count` grants; answers the first refresh token of each.
     pub fn mint(&self, count: usize) -> Vec<Secret> {
-        let now = self.ledger.now();
-        let mut state = self.ledger.lock();
+        let now = self.shared.now();
+        let mut state = self.shared.lock();
         (0..count).map(|_| state.grants.mint(now)).collect()
     }
 
     /// The grant that a refresh token belongs to, whether it is spent or not.
-    pub fn grant_of(&self, refresh_token: &str) -> Option<GrantId> {
-        self.ledger.lock().grants.grant_of(refresh_token)
+    pub fn grant_of(&self, refresh_token: &str) -> Option<EmulatedGrantId> {
+        self.shared.lock().grants.grant_of(refresh_token)
     }
 
     /// How every grant stands, in the order they were minted.
-    pub fn grants(&self) -> Vec<GrantState> {
-        self.ledger.lock().grants.states()
+    pub fn grants(&self) -> Vec<EmulatedGrant> {
+        self.shared.lock().grants.states()
     }
 
     /// Ends an access token early, as a provider may at any time. False when it was not alive.
     pub fn revoke_access(&self, access_token: &str) -> bool {
-        self.ledger.lock().grants.revoke_access(access_token)
+        self.shared.lock().grants.revoke_access(access_token)
     }
 
     /// Ends the grant that a refresh token belongs to. False when there is none that lives.
     pub fn revoke_grant(&self, refresh_token: &str) -> bool {
-        self.ledger.lock().grants.revoke_refresh(refresh_token)
+        self.shared.lock().grants.revoke_refresh(refresh_token)
     }
 
     /// Whether an access token is good now.
     pub fn accepts(&self, access_token: &str) -> bool {
-        let now = self.ledger.now();
-        self.ledger.lock().grants.accepts(access_token, now)
+        let now = self.shared.now();
+        self.shared.lock().grants.accepts(access_token, now)
     }
 
     /// Whether an access token died because its grant was ended, and not of age or by itself.
     pub fn died_with_grant(&self, access_token: &str) -> bool {
-        self.ledger.lock().grants.died_with_grant(access_token)
+        self.shared.lock().grants.died_with_grant(access_token)
     }
 
-    /// Changes how the requests to come are treated; those under way keep their mood.
-    pub fn set_temper(&self, temper: Temper) {
-        self.ledger.lock().temper = temper;
+    /// Changes how the requests to come are treated; those under way keep their fault.
+    pub fn set_behaviour(&self, behaviour: Behaviour) {
+        self.shared.lock().behaviour = behaviour;
     }
 
-    /// Adds moods to the end of the queue; chances stay as they are.
-    pub fn enqueue(&self, moods: impl IntoIterator<Item = Mood>) {
-        self.ledger.lock().temper.queue.extend(moods);
+    /// Adds faults to the end of the queue; chances stay as they are.
+    pub fn enqueue(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.shared.lock().behaviour.queue.extend(faults);
     }
 
     /// The counts since the start.
     pub fn stats(&self) -> Stats {
-        self.ledger.lock().stats
+        self.shared.lock().stats
     }
 
     /// The token requests, oldest first.
-    pub fn records(&self) -> Vec<Record> {
-        self.ledger.records()
+    pub fn records(&self) -> Vec<RequestRecord> {
+        self.shared.records()
     }
 
     /// Waits until no token request is under way. False when that took longer than `patience`.
-    pub async fn settled(&self, patience: Duration) -> bool {
+    pub async fn wait_until_idle(&self, patience: Duration) -> bool {
         let settled = async {
             loop {
-                let finished = self.ledger.finished.notified();
+                let finished = self.shared.finished.notified();
                 tokio::pin!(finished);
                 // Registered before looking, so that an end between the look and the wait is not missed.
                 finished.as_mut().enable();
@@ -185,7 +185,7 @@ impl Emulator {
 
     async fn set_open(&mut self, open: bool) -> io::Result<()> {
         let stopped = |_| io::Error::new(io::ErrorKind::NotConnected, "the emulator has been stopped");
-        let is_open = *self.is_open.borrow_and_update() == Door::Open;
+        let is_open = *self.is_open.borrow_and_update() == PortState::Open;
         if is_open == open {
             // Also after an opening that failed: nothing listens, and nothing shall try again.
             self.open.send_replace(open);
@@ -194,8 +194,8 @@ impl Emulator {
         self.open.send_replace(open);
         self.is_open.changed().await.map_err(stopped)?;
         match &*self.is_open.borrow_and_update() {
-            Door::Stuck(why) => Err(io::Error::new(io::ErrorKind::AddrInUse, why.clone())),
-            Door::Open | Door::Closed => Ok(()),
+            PortState::Stuck(why) => Err(io::Error::new(io::ErrorKind::AddrInUse, why.clone())),
+            PortState::Open | PortState::Closed => Ok(()),
         }
     }
 

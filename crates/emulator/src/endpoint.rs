@@ -1,4 +1,4 @@
-//! `POST /token`: from the request that was read to the answer, through the temper.
+//! `POST /token`: from the request that was read to the answer, through the behaviour.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,21 +9,21 @@ use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
+use crate::behaviour::{Fault, FaultKind};
 use crate::form::{self, BadForm, Form};
 use crate::grants::Issued;
-use crate::ledger::Ledger;
-use crate::played::Played;
-use crate::record::Outcome;
+use crate::provider_server::ProviderServer;
+use crate::record::RequestOutcome;
 use crate::reply::{Cut, ReplyBody, error, json, text};
 use crate::settings::Settings;
 use crate::socket::{Delivery, closed_by_peer};
-use crate::temper::{Ending, Mood};
+use crate::state::SharedState;
 
 /// What one connection needs to answer a token request.
 pub(crate) struct Exchange {
-    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) shared: Arc<SharedState>,
     pub(crate) settings: Arc<Settings>,
-    pub(crate) played: Option<Arc<Played>>,
+    pub(crate) played: Option<Arc<ProviderServer>>,
     pub(crate) stream: Arc<TcpStream>,
     pub(crate) delivery: Arc<Delivery>,
 }
@@ -39,22 +39,22 @@ pub(crate) async fn token(
     let judge = |sequence| match &form {
         Ok(form) => redeem(exchange, sequence, form),
         Err(BadForm(why)) => {
-            exchange.ledger.decide(sequence, Outcome::BadRequest);
-            (Outcome::BadRequest, error(StatusCode::BAD_REQUEST, "invalid_request", why))
+            exchange.shared.decide(sequence, RequestOutcome::BadRequest);
+            (RequestOutcome::BadRequest, error(StatusCode::BAD_REQUEST, "invalid_request", why))
         }
     };
     carry(exchange, presented, judge).await
 }
 
-/// Carries a token request that has been read through the temper; `judge` decides it and makes its reply.
+/// Carries a token request that has been read through the behaviour; `judge` decides it and makes its reply.
 pub(crate) async fn carry(
     exchange: &Exchange,
     presented: Option<&str>,
-    judge: impl FnOnce(u64) -> (Outcome, Response<ReplyBody>),
+    judge: impl FnOnce(u64) -> (RequestOutcome, Response<ReplyBody>),
 ) -> Result<Response<ReplyBody>, Cut> {
-    let (sequence, mood) = exchange.ledger.open(presented);
+    let (sequence, fault) = exchange.shared.open(presented);
     exchange.delivery.belongs_to(sequence, presented);
-    let answer = answer(exchange, sequence, mood, judge);
+    let answer = answer(exchange, sequence, fault, judge);
     tokio::pin!(answer);
     let answer = tokio::select! {
         biased;
@@ -72,17 +72,17 @@ pub(crate) async fn carry(
 async fn answer(
     exchange: &Exchange,
     sequence: u64,
-    mood: Mood,
-    judge: impl FnOnce(u64) -> (Outcome, Response<ReplyBody>),
+    fault: Fault,
+    judge: impl FnOnce(u64) -> (RequestOutcome, Response<ReplyBody>),
 ) -> Result<Response<ReplyBody>, Cut> {
-    pause(mood.delay_before).await;
-    if !mood.ending.accepts() {
-        exchange.ledger.decide(sequence, Outcome::NotAccepted);
-        return refuse(&exchange.ledger, mood.ending);
+    pause(fault.delay_before).await;
+    if !fault.kind.accepts() {
+        exchange.shared.decide(sequence, RequestOutcome::NotAccepted);
+        return refuse(&exchange.shared, fault.kind);
     }
     let (outcome, reply) = judge(sequence);
-    pause(mood.delay_after).await;
-    spoil(mood.ending, outcome, reply)
+    pause(fault.delay_after).await;
+    spoil(fault.kind, outcome, reply)
 }
 
 async fn pause(duration: Duration) {
@@ -92,19 +92,19 @@ async fn pause(duration: Duration) {
 }
 
 /// The rules of RFC 6749: who is asking, for what, and is it given?
-fn redeem(exchange: &Exchange, sequence: u64, form: &Form) -> (Outcome, Response<ReplyBody>) {
-    let ledger = &exchange.ledger;
+fn redeem(exchange: &Exchange, sequence: u64, form: &Form) -> (RequestOutcome, Response<ReplyBody>) {
+    let shared = &exchange.shared;
     let refuse = |outcome, reply| {
-        ledger.decide(sequence, outcome);
+        shared.decide(sequence, outcome);
         (outcome, reply)
     };
     if !form.client_is(&exchange.settings) {
-        return refuse(Outcome::BadClient, invalid_client());
+        return refuse(RequestOutcome::BadClient, invalid_client());
     }
     let bad = |code, why| error(StatusCode::BAD_REQUEST, code, why);
     match (form.field("grant_type"), form.field("refresh_token")) {
         (Some("refresh_token"), Some(presented)) => {
-            let redeemed = ledger.redeem(sequence, presented);
+            let redeemed = shared.redeem(sequence, presented);
             let reply = match &redeemed.issued {
                 Some(issued) => token_reply(issued),
                 None => bad("invalid_grant", why_invalid(redeemed.outcome)),
@@ -112,25 +112,25 @@ fn redeem(exchange: &Exchange, sequence: u64, form: &Form) -> (Outcome, Response
             (redeemed.outcome, reply)
         }
         (Some("client_credentials"), _) => {
-            let issued = ledger.lock().grants.issue_to_client(ledger.now());
-            refuse(Outcome::Issued, token_reply(&issued))
+            let issued = shared.lock().grants.issue_to_client(shared.now());
+            refuse(RequestOutcome::Issued, token_reply(&issued))
         }
         (Some("refresh_token"), None) => {
-            refuse(Outcome::BadRequest, bad("invalid_request", "refresh_token is missing"))
+            refuse(RequestOutcome::BadRequest, bad("invalid_request", "refresh_token is missing"))
         }
         (Some(_), _) => {
             let why = "only refresh_token and client_credentials are known here";
-            refuse(Outcome::BadRequest, bad("unsupported_grant_type", why))
+            refuse(RequestOutcome::BadRequest, bad("unsupported_grant_type", why))
         }
-        (None, _) => refuse(Outcome::BadRequest, bad("invalid_request", "grant_type is missing")),
+        (None, _) => refuse(RequestOutcome::BadRequest, bad("invalid_request", "grant_type is missing")),
     }
 }
 
-fn why_invalid(outcome: Outcome) -> &'static str {
+fn why_invalid(outcome: RequestOutcome) -> &'static str {
     match outcome {
-        Outcome::Reuse => "the refresh token has been used before; the grant is revoked",
-        Outcome::ExpiredToken => "the refresh token has expired",
-        Outcome::DeadGrant => "the grant is revoked",
+        RequestOutcome::Reuse => "the refresh token has been used before; the grant is revoked",
+        RequestOutcome::ExpiredToken => "the refresh token has expired",
+        RequestOutcome::DeadGrant => "the grant is revoked",
         _ => "the refresh token is not known",
     }
 }
@@ -155,45 +155,51 @@ pub(crate) fn invalid_client() -> Response<ReplyBody> {
     reply
 }
 
-/// The answer of a mood that accepts nothing.
-fn refuse(ledger: &Ledger, ending: Ending) -> Result<Response<ReplyBody>, Cut> {
+/// The answer of a fault that accepts nothing.
+fn refuse(shared: &SharedState, kind: FaultKind) -> Result<Response<ReplyBody>, Cut> {
     let unavailable = "temporarily_unavailable";
-    Ok(match ending {
-        Ending::ErrorIn200 => {
+    Ok(match kind {
+        FaultKind::ErrorIn200 => {
             error(StatusCode::OK, "server_error", "an error in a 200: nothing was accepted")
         }
-        Ending::RateLimited { retry_after_secs } => {
+        FaultKind::RateLimited { retry_after_secs } => {
             let mut reply = error(StatusCode::TOO_MANY_REQUESTS, unavailable, "too many requests");
             reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after_secs));
             reply
         }
-        Ending::FailBefore { status } => error(status_or_503(status), unavailable, "nothing was accepted"),
-        Ending::Redirect => {
+        FaultKind::FailBefore { status } => error(status_or_503(status), unavailable, "nothing was accepted"),
+        FaultKind::Redirect => {
             let mut reply = error(StatusCode::FOUND, unavailable, "moved");
             reply.headers_mut().insert(header::LOCATION, HeaderValue::from_static("/elsewhere"));
             reply
         }
-        Ending::WrongClient => {
-            ledger.lock().stats.invalid_client += 1;
+        FaultKind::WrongClient => {
+            shared.lock().stats.invalid_client += 1;
             invalid_client()
         }
         _ => return Err(Cut),
     })
 }
 
-/// What a mood makes of an answer. A refusal is delivered by the same road but says what it says.
-fn spoil(ending: Ending, outcome: Outcome, reply: Response<ReplyBody>) -> Result<Response<ReplyBody>, Cut> {
-    Ok(match ending {
-        Ending::LoseReply => return Err(Cut),
-        Ending::CutReply => reply.map(ReplyBody::cut_half_way),
-        Ending::Trickle { pause_ms } => reply.map(|body| body.trickle(Duration::from_millis(pause_ms))),
+/// What a fault makes of an answer. A refusal is delivered by the same road but says what it says.
+fn spoil(
+    kind: FaultKind,
+    outcome: RequestOutcome,
+    reply: Response<ReplyBody>,
+) -> Result<Response<ReplyBody>, Cut> {
+    Ok(match kind {
+        FaultKind::LoseReply => return Err(Cut),
+        FaultKind::CutReply => reply.map(ReplyBody::cut_half_way),
+        FaultKind::Trickle { pause_ms } => reply.map(|body| body.trickle(Duration::from_millis(pause_ms))),
         _ if !outcome.is_accepted() => reply,
-        Ending::FailAfter { status } => {
+        FaultKind::FailAfter { status } => {
             error(status_or_503(status), "server_error", "something broke after the token had been accepted")
         }
-        Ending::Garbage => text(StatusCode::OK, "text/html", "<html><body>It works!</body></html>"),
-        Ending::NoAccessToken => json(StatusCode::OK, &json!({ "token_type": "Bearer", "expires_in": 3600 })),
-        Ending::Huge { size_bytes } => reply.map(|body| body.padded(size_bytes)),
+        FaultKind::Garbage => text(StatusCode::OK, "text/html", "<html><body>It works!</body></html>"),
+        FaultKind::NoAccessToken => {
+            json(StatusCode::OK, &json!({ "token_type": "Bearer", "expires_in": 3600 }))
+        }
+        FaultKind::Huge { size_bytes } => reply.map(|body| body.padded(size_bytes)),
         _ => reply,
     })
 }

@@ -8,7 +8,9 @@ use http::{HeaderMap, Request, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 
-use crate::settings::{ClientAuth, Settings};
+use jeton_core::keep::provider::ClientAuth;
+
+use crate::settings::Settings;
 
 const MAX_FORM_BYTES: usize = 64 * 1024;
 
@@ -36,8 +38,8 @@ impl Form {
         let basic = self.basic.as_ref().map(|(id, secret)| (id.as_str(), secret.as_str()));
         let right = (settings.client_id.as_str(), settings.client_secret.reveal());
         match (basic, post, settings.client_auth) {
-            (Some(given), None, ClientAuth::Either | ClientAuth::Basic)
-            | (None, Some(given), ClientAuth::Either | ClientAuth::Post) => given == right,
+            (Some(given), None, None | Some(ClientAuth::Basic))
+            | (None, Some(given), None | Some(ClientAuth::Post)) => given == right,
             _ => false,
         }
     }

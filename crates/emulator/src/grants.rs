@@ -4,21 +4,21 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
-use jeton_core::keep::provider::TokenKind;
+use jeton_core::keep::provider::{OldAccess, Rotation, TokenKind};
 use jeton_core::secret::Secret;
 use jeton_core::time::Timestamp;
 use serde::Serialize;
 
 use crate::random::SeededEntropy;
-use crate::record::{Outcome, short_hash};
-use crate::settings::{OldAccess, Rotation, Settings};
+use crate::record::{RequestOutcome, short_hash};
+use crate::settings::Settings;
 
 /// Names a grant; they are counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
-pub struct GrantId(u64);
+pub struct EmulatedGrantId(u64);
 
-impl fmt::Display for GrantId {
+impl fmt::Display for EmulatedGrantId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "grant-{}", self.0)
     }
@@ -36,9 +36,9 @@ pub enum GrantEnd {
 
 /// How a grant stands.
 #[derive(Clone, Debug, Serialize)]
-pub struct GrantState {
+pub struct EmulatedGrant {
     /// Which grant.
-    pub id: GrantId,
+    pub id: EmulatedGrantId,
     /// Why it is over, if it is.
     pub ended: Option<GrantEnd>,
     /// How many times its refresh token has been rotated.
@@ -51,7 +51,7 @@ pub struct GrantState {
     pub access_tokens: usize,
 }
 
-impl GrantState {
+impl EmulatedGrant {
     /// Whether its refresh token can still be used, expiry aside.
     pub fn is_alive(&self) -> bool {
         self.ended.is_none()
@@ -71,8 +71,8 @@ pub(crate) struct Issued {
 /// What became of a refresh token that was presented.
 #[derive(Debug)]
 pub(crate) struct Redeemed {
-    pub(crate) outcome: Outcome,
-    pub(crate) grant: Option<GrantId>,
+    pub(crate) outcome: RequestOutcome,
+    pub(crate) grant: Option<EmulatedGrantId>,
     pub(crate) generation: Option<u64>,
     /// There if and only if the outcome is an accepted one.
     pub(crate) issued: Option<Issued>,
@@ -80,7 +80,7 @@ pub(crate) struct Redeemed {
 
 struct Access {
     /// `None` for a token of the client itself (RFC 6749, section 4.4).
-    grant: Option<GrantId>,
+    grant: Option<EmulatedGrantId>,
     expires_at: Timestamp,
     /// It died with its grant. Kept, to tell this death from others.
     ended: bool,
@@ -104,7 +104,7 @@ pub(crate) struct Grants {
     random: SeededEntropy,
     all: Vec<Grant>,
     /// Every refresh token ever issued: its grant and the generation at which it is the current one.
-    refresh: HashMap<String, (GrantId, u64)>,
+    refresh: HashMap<String, (EmulatedGrantId, u64)>,
     access: HashMap<String, Access>,
 }
 
@@ -126,13 +126,13 @@ impl Grants {
             access: Vec::new(),
             answered: None,
         });
-        let id = GrantId(u64::try_from(self.all.len()).expect("a count of grants fits 64 bits"));
+        let id = EmulatedGrantId(u64::try_from(self.all.len()).expect("a count of grants fits 64 bits"));
         self.refresh.insert(refresh.clone(), (id, 0));
         Secret::new(refresh)
     }
 
     /// The grant a refresh token belongs to, whether it is spent or not.
-    pub(crate) fn grant_of(&self, refresh: &str) -> Option<GrantId> {
+    pub(crate) fn grant_of(&self, refresh: &str) -> Option<EmulatedGrantId> {
         self.refresh.get(refresh).map(|(id, _)| *id)
     }
 
@@ -140,36 +140,48 @@ impl Grants {
     /// the same one again, and any other use of a spent token kills the grant.
     pub(crate) fn redeem(&mut self, presented: &str, now: Timestamp) -> Redeemed {
         let Some(&(id, generation)) = self.refresh.get(presented) else {
-            return Redeemed { outcome: Outcome::UnknownToken, grant: None, generation: None, issued: None };
+            return Redeemed {
+                outcome: RequestOutcome::UnknownToken,
+                grant: None,
+                generation: None,
+                issued: None,
+            };
         };
         let (outcome, issued) = self.judge(id, generation, now);
         Redeemed { outcome, grant: Some(id), generation: Some(self.grant(id).generation), issued }
     }
 
-    fn judge(&mut self, id: GrantId, presented: u64, now: Timestamp) -> (Outcome, Option<Issued>) {
+    fn judge(
+        &mut self,
+        id: EmulatedGrantId,
+        presented: u64,
+        now: Timestamp,
+    ) -> (RequestOutcome, Option<Issued>) {
         let grace = self.settings.reuse_grace;
         let grant = self.grant(id);
         if grant.ended.is_some() {
-            return (Outcome::DeadGrant, None);
+            return (RequestOutcome::DeadGrant, None);
         }
         if presented == grant.generation {
             if grant.refresh_expires_at <= now {
-                return (Outcome::ExpiredToken, None);
+                return (RequestOutcome::ExpiredToken, None);
             }
             return match self.settings.rotation {
-                Rotation::None => (Outcome::Issued, Some(self.issue_access(id, now))),
-                Rotation::SingleUse => (Outcome::Rotated, Some(self.rotate(id, now))),
+                Rotation::None => (RequestOutcome::Issued, Some(self.issue_access(id, now))),
+                Rotation::SingleUse | Rotation::Detect => {
+                    (RequestOutcome::Rotated, Some(self.rotate(id, now)))
+                }
             };
         }
         let predecessor = presented + 1 == grant.generation;
         if predecessor && grace > Duration::ZERO && now < grant.rotated_at + grace {
-            return (Outcome::Replayed, Some(self.replay(id, now)));
+            return (RequestOutcome::Replayed, Some(self.replay(id, now)));
         }
         self.end(id, GrantEnd::Reuse);
-        (Outcome::Reuse, None)
+        (RequestOutcome::Reuse, None)
     }
 
-    fn rotate(&mut self, id: GrantId, now: Timestamp) -> Issued {
+    fn rotate(&mut self, id: EmulatedGrantId, now: Timestamp) -> Issued {
         let successor = self.refresh_text(now + self.settings.refresh_ttl);
         let refresh_ttl = self.settings.refresh_ttl;
         let grant = self.grant_mut(id);
@@ -186,7 +198,7 @@ impl Grants {
     /// A new grant with its first pair, for a client that needs no refresh token to begin with.
     pub(crate) fn begin(&mut self, now: Timestamp) -> Issued {
         let refresh = self.mint(now);
-        let id = GrantId(u64::try_from(self.all.len()).expect("a count of grants fits 64 bits"));
+        let id = EmulatedGrantId(u64::try_from(self.all.len()).expect("a count of grants fits 64 bits"));
         Issued { refresh: Some(refresh), ..self.issue_access(id, now) }
     }
 
@@ -196,23 +208,25 @@ impl Grants {
     }
 
     fn refresh_text(&self, expires_at: Timestamp) -> String {
-        let Some(played) = &self.settings.plays else { return format!("emr_{}", self.random.text(60)) };
-        let least = played.definition().policy().min_refresh_length;
+        let Some(emulation) = &self.settings.emulation else {
+            return format!("emr_{}", self.random.text(60));
+        };
+        let least = emulation.definition().policy().min_refresh_length;
         let random = format!("emr_{}", self.random.text(least.max(60)));
-        played.token(TokenKind::Refresh, &random, expires_at).reveal().to_owned()
+        emulation.token(TokenKind::Refresh, &random, expires_at).reveal().to_owned()
     }
 
     fn access_text(&self, expires_at: Timestamp) -> String {
         let random = format!("ema_{}", self.random.text(40));
-        match &self.settings.plays {
-            Some(played) => played.token(TokenKind::Access, &random, expires_at).reveal().to_owned(),
+        match &self.settings.emulation {
+            Some(emulation) => emulation.token(TokenKind::Access, &random, expires_at).reveal().to_owned(),
             None => random,
         }
     }
 
     /// The pair of the last rotation once more. Where its access token was revoked meanwhile it comes back dead, as it
     /// would from a server that remembers its answer.
-    fn replay(&self, id: GrantId, now: Timestamp) -> Issued {
+    fn replay(&self, id: EmulatedGrantId, now: Timestamp) -> Issued {
         let grant = self.grant(id);
         let (access, expires_at) = grant.answered.clone().expect("a rotated grant has answered");
         let refresh_expires_at = grant.refresh_expires_at;
@@ -220,7 +234,7 @@ impl Grants {
         Issued { access, expires_in: expires_at.since(now), refresh, refresh_expires_at }
     }
 
-    fn issue_access(&mut self, id: GrantId, now: Timestamp) -> Issued {
+    fn issue_access(&mut self, id: EmulatedGrantId, now: Timestamp) -> Issued {
         let dies = self.settings.old_access == OldAccess::Dies;
         let before = std::mem::take(&mut self.grant_mut(id).access);
         let keep = |token: &String| !dies && self.access.get(token).is_some_and(|a| a.expires_at > now);
@@ -242,7 +256,7 @@ impl Grants {
         self.new_access(None, now).0
     }
 
-    fn new_access(&mut self, grant: Option<GrantId>, now: Timestamp) -> (Issued, String) {
+    fn new_access(&mut self, grant: Option<EmulatedGrantId>, now: Timestamp) -> (Issued, String) {
         let expires_in = self.settings.access_ttl;
         let token = self.access_text(now + expires_in);
         self.access.insert(token.clone(), Access { grant, expires_at: now + expires_in, ended: false });
@@ -289,7 +303,7 @@ impl Grants {
         }
     }
 
-    fn end(&mut self, id: GrantId, why: GrantEnd) {
+    fn end(&mut self, id: EmulatedGrantId, why: GrantEnd) {
         let grant = self.grant_mut(id);
         grant.ended = Some(why);
         for token in std::mem::take(&mut grant.access) {
@@ -300,9 +314,9 @@ impl Grants {
     }
 
     /// How every grant stands, in the order they were minted.
-    pub(crate) fn states(&self) -> Vec<GrantState> {
-        let state = |(id, grant): (u64, &Grant)| GrantState {
-            id: GrantId(id),
+    pub(crate) fn states(&self) -> Vec<EmulatedGrant> {
+        let state = |(id, grant): (u64, &Grant)| EmulatedGrant {
+            id: EmulatedGrantId(id),
             ended: grant.ended,
             generation: grant.generation,
             rotated_at: grant.rotated_at,
@@ -312,15 +326,15 @@ impl Grants {
         (1..).zip(&self.all).map(state).collect()
     }
 
-    fn place(id: GrantId) -> usize {
+    fn place(id: EmulatedGrantId) -> usize {
         usize::try_from(id.0 - 1).expect("ids are made from places in memory")
     }
 
-    fn grant(&self, id: GrantId) -> &Grant {
+    fn grant(&self, id: EmulatedGrantId) -> &Grant {
         &self.all[Self::place(id)]
     }
 
-    fn grant_mut(&mut self, id: GrantId) -> &mut Grant {
+    fn grant_mut(&mut self, id: EmulatedGrantId) -> &mut Grant {
         &mut self.all[Self::place(id)]
     }
 }
@@ -341,10 +355,10 @@ mod tests {
         let first = grants.mint(START);
         let second = rotate(&mut grants, first.reveal(), START);
         assert!(grants.accepts(second.access.reveal(), START));
-        assert_eq!(grants.redeem(first.reveal(), START).outcome, Outcome::Reuse);
+        assert_eq!(grants.redeem(first.reveal(), START).outcome, RequestOutcome::Reuse);
         assert!(!grants.accepts(second.access.reveal(), START));
         let successor = second.refresh.expect("rotation gives a successor");
-        assert_eq!(grants.redeem(successor.reveal(), START).outcome, Outcome::DeadGrant);
+        assert_eq!(grants.redeem(successor.reveal(), START).outcome, RequestOutcome::DeadGrant);
         assert_eq!(grants.states()[0].ended, Some(GrantEnd::Reuse));
     }
 
@@ -354,7 +368,7 @@ mod tests {
         let (first, other) = (grants.mint(START), grants.mint(START));
         rotate(&mut grants, first.reveal(), START);
         grants.redeem(first.reveal(), START);
-        assert_eq!(grants.redeem(other.reveal(), START).outcome, Outcome::Rotated);
+        assert_eq!(grants.redeem(other.reveal(), START).outcome, RequestOutcome::Rotated);
     }
 
     #[test]
@@ -367,7 +381,7 @@ mod tests {
         assert_eq!(again.access, pair.access);
         assert_eq!(again.refresh, pair.refresh);
         assert_eq!(again.expires_in, pair.expires_in.saturating_sub(Duration::from_secs(9)));
-        assert_eq!(grants.redeem(first.reveal(), START + grace).outcome, Outcome::Reuse);
+        assert_eq!(grants.redeem(first.reveal(), START + grace).outcome, RequestOutcome::Reuse);
     }
 
     #[test]
@@ -377,7 +391,7 @@ mod tests {
         let first = grants.mint(START);
         let second = rotate(&mut grants, first.reveal(), START).refresh.expect("a successor");
         rotate(&mut grants, second.reveal(), START);
-        assert_eq!(grants.redeem(first.reveal(), START).outcome, Outcome::Reuse);
+        assert_eq!(grants.redeem(first.reveal(), START).outcome, RequestOutcome::Reuse);
     }
 
     #[test]
@@ -386,7 +400,7 @@ mod tests {
         let token = grants.mint(START);
         for _ in 0..3 {
             let redeemed = grants.redeem(token.reveal(), START);
-            assert_eq!(redeemed.outcome, Outcome::Issued);
+            assert_eq!(redeemed.outcome, RequestOutcome::Issued);
             assert!(redeemed.issued.expect("accepted").refresh.is_none());
         }
     }
@@ -416,7 +430,7 @@ mod tests {
         assert!(!grants.accepts(pair.access.reveal(), START + Duration::from_millis(1_500)));
         let successor = pair.refresh.expect("a successor");
         let late = grants.redeem(successor.reveal(), START + Duration::from_millis(2_500));
-        assert_eq!(late.outcome, Outcome::ExpiredToken);
+        assert_eq!(late.outcome, RequestOutcome::ExpiredToken);
         assert!(grants.states()[0].is_alive(), "an expired token does not kill");
     }
 

@@ -10,13 +10,13 @@
 //! byte, so that every loss that a client suffers is explained or is a bug of that client.
 //!
 //! ```
-//! use jeton_emulator::{Emulator, Mood, Settings, Temper};
+//! use jeton_emulator::{Emulator, Fault, Settings, Behaviour};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 //! let emulator = Emulator::start(Settings::default()).await?;
 //! let refresh_token = emulator.mint(1).remove(0);
-//! emulator.set_temper(Temper::next([Mood::lose_reply()]));
+//! emulator.set_behaviour(Behaviour::from_queue([Fault::lose_reply()]));
 //! println!("POST {} with {} characters", emulator.token_url(), refresh_token.len());
 //! emulator.shutdown().await;
 //! # Ok(())
@@ -25,23 +25,23 @@
 //! ```
 #![warn(missing_docs)]
 
+mod behaviour;
 mod emulator;
 mod endpoint;
 mod form;
 mod grants;
-mod ledger;
-mod played;
+mod provider_server;
 mod random;
 mod record;
 mod reply;
 mod server;
 mod settings;
 mod socket;
-mod temper;
+mod state;
 
+pub use behaviour::{Behaviour, Fault, FaultChance, FaultKind};
 pub use emulator::Emulator;
-pub use grants::{GrantEnd, GrantId, GrantState};
+pub use grants::{EmulatedGrant, EmulatedGrantId, GrantEnd};
 pub use random::SeededEntropy;
-pub use record::{Outcome, Record, Stats, short_hash};
-pub use settings::{ClientAuth, OldAccess, Rotation, Settings};
-pub use temper::{Chance, Ending, Mood, Temper};
+pub use record::{RequestOutcome, RequestRecord, Stats, short_hash};
+pub use settings::Settings;

@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 use jeton_core::time::Timestamp;
 use serde::Serialize;
 
-use crate::grants::GrantId;
-use crate::temper::Ending;
+use crate::behaviour::FaultKind;
+use crate::grants::EmulatedGrantId;
 
 /// What was decided about one token request, apart from how the reply was then treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum RequestOutcome {
     /// Nothing yet.
     Undecided,
     /// The refresh token was spent and bought a successor.
@@ -32,11 +32,11 @@ pub enum Outcome {
     BadClient,
     /// The request was not what RFC 6749 asks for.
     BadRequest,
-    /// The mood refused the request before its token was looked at.
+    /// The fault refused the request before its token was looked at.
     NotAccepted,
 }
 
-impl Outcome {
+impl RequestOutcome {
     /// Whether the answer carries a token.
     pub fn is_accepted(self) -> bool {
         matches!(self, Self::Rotated | Self::Replayed | Self::Issued)
@@ -45,7 +45,7 @@ impl Outcome {
 
 /// One token request.
 #[derive(Clone, Debug, Serialize)]
-pub struct Record {
+pub struct RequestRecord {
     /// Counts the token requests from 1.
     pub sequence: u64,
     /// When the request had been read.
@@ -53,16 +53,17 @@ pub struct Record {
     /// [`short_hash`] of the refresh token that was presented.
     pub presented: Option<String>,
     /// The grant that the token belongs to.
-    pub grant: Option<GrantId>,
+    pub grant: Option<EmulatedGrantId>,
     /// The generation of the grant after the request.
     pub generation: Option<u64>,
     /// What was decided.
-    pub outcome: Outcome,
-    /// How the reply was treated.
-    pub ending: Ending,
+    pub outcome: RequestOutcome,
+    /// The fault that was injected.
+    #[serde(rename = "ending")]
+    pub fault: FaultKind,
     /// What was wrong with a request that was not what the provider asks for; names of fields and no values.
     pub note: Option<String>,
-    /// Whether a token was given, to the best of the server's knowledge; with [`Outcome::Rotated`] the old one is spent.
+    /// Whether a token was given, to the best of the server's knowledge; with [`RequestOutcome::Rotated`] the old one is spent.
     pub accepted: bool,
     /// When that was decided.
     pub accepted_at: Option<Timestamp>,
@@ -76,7 +77,7 @@ pub struct Record {
     pub finished_at: Option<Timestamp>,
 }
 
-impl Record {
+impl RequestRecord {
     /// Whether a token was given that never reached the socket whole.
     pub fn is_lost(&self) -> bool {
         self.accepted && !self.reply_written && self.finished_at.is_some()

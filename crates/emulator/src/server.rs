@@ -16,15 +16,15 @@ use tokio_util::task::TaskTracker;
 
 use crate::endpoint::{self, Exchange};
 use crate::form;
-use crate::ledger::Ledger;
-use crate::played::{self, Played};
+use crate::provider_server::{self, ProviderServer};
 use crate::reply::{Cut, ReplyBody, error, json};
 use crate::settings::Settings;
 use crate::socket::{Delivery, Socket};
+use crate::state::SharedState;
 
 /// How the port stands.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Door {
+pub(crate) enum PortState {
     Open,
     Closed,
     /// It could not be opened again; the text says why.
@@ -35,8 +35,8 @@ pub(crate) enum Door {
 #[derive(Clone)]
 pub(crate) struct Server {
     pub(crate) settings: Arc<Settings>,
-    pub(crate) ledger: Arc<Ledger>,
-    pub(crate) played: Option<Arc<Played>>,
+    pub(crate) shared: Arc<SharedState>,
+    pub(crate) played: Option<Arc<ProviderServer>>,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
 }
@@ -48,7 +48,7 @@ impl Server {
         self,
         mut listener: TcpListener,
         mut open: watch::Receiver<bool>,
-        is_open: watch::Sender<Door>,
+        is_open: watch::Sender<PortState>,
     ) {
         let Ok(address) = listener.local_addr() else { return };
         loop {
@@ -78,9 +78,9 @@ impl Server {
         &self,
         address: SocketAddr,
         open: &mut watch::Receiver<bool>,
-        is_open: &watch::Sender<Door>,
+        is_open: &watch::Sender<PortState>,
     ) -> Option<TcpListener> {
-        is_open.send_replace(Door::Closed);
+        is_open.send_replace(PortState::Closed);
         loop {
             tokio::select! {
                 () = self.stop.cancelled() => return None,
@@ -88,11 +88,11 @@ impl Server {
             }
             match TcpListener::bind(address).await {
                 Ok(listener) => {
-                    is_open.send_replace(Door::Open);
+                    is_open.send_replace(PortState::Open);
                     return Some(listener);
                 }
                 Err(error) => {
-                    is_open.send_replace(Door::Stuck(error.to_string()));
+                    is_open.send_replace(PortState::Stuck(error.to_string()));
                     open.changed().await.ok()?;
                 }
             }
@@ -101,10 +101,10 @@ impl Server {
 
     fn connection(&self, stream: TcpStream) {
         let stream = Arc::new(stream);
-        let delivery = Arc::new(Delivery::new(Arc::clone(&self.ledger)));
+        let delivery = Arc::new(Delivery::new(Arc::clone(&self.shared)));
         let socket = Socket::new(Arc::clone(&stream), Arc::clone(&delivery));
         let exchange = Arc::new(Exchange {
-            ledger: Arc::clone(&self.ledger),
+            shared: Arc::clone(&self.shared),
             settings: Arc::clone(&self.settings),
             played: self.played.clone(),
             stream,
@@ -132,7 +132,7 @@ impl Server {
 
 async fn route(exchange: &Exchange, request: Request<Incoming>) -> Result<Response<ReplyBody>, Cut> {
     if let Some(played) = &exchange.played {
-        return played::answer(exchange, played, request).await;
+        return provider_server::answer(exchange, played, request).await;
     }
     let path = request.uri().path();
     match (request.method(), path) {
@@ -161,7 +161,7 @@ async fn revoke(
     request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, Response<ReplyBody>> {
     let token = token_of_the_client(exchange, request).await?;
-    let mut state = exchange.ledger.lock();
+    let mut state = exchange.shared.lock();
     let ended = state.grants.revoke_refresh(&token) || state.grants.revoke_access(&token);
     state.stats.revocations += u64::from(ended);
     Ok(json(StatusCode::OK, &json!({})))
@@ -173,8 +173,8 @@ async fn introspect(
     request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, Response<ReplyBody>> {
     let token = token_of_the_client(exchange, request).await?;
-    let now = exchange.ledger.now();
-    let state = exchange.ledger.lock();
+    let now = exchange.shared.now();
+    let state = exchange.shared.lock();
     let said = match state.grants.good_until(&token, now) {
         Some(until) => json!({ "active": true, "exp": until.as_secs(), "token_type": "Bearer" }),
         None => json!({ "active": false }),
@@ -201,8 +201,8 @@ fn resource(exchange: &Exchange, request: &Request<Incoming>) -> Response<ReplyB
     let bearer = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let bearer =
         bearer.and_then(|text| text.split_once(' ')).filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"));
-    let now = exchange.ledger.now();
-    let mut state = exchange.ledger.lock();
+    let now = exchange.shared.now();
+    let mut state = exchange.shared.lock();
     if bearer.is_some_and(|(_, token)| state.grants.accepts(token.trim(), now)) {
         state.stats.api_ok += 1;
         let said = json!({ "ok": true, "method": request.method().as_str(), "path": request.uri().path() });

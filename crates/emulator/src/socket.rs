@@ -10,19 +10,19 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use jeton_core::secret::Secret;
 use tokio::net::TcpStream;
 
-use crate::ledger::Ledger;
+use crate::state::SharedState;
 
 /// What is known about the answer of the one token request of a connection.
 pub(crate) struct Delivery {
-    ledger: Arc<Ledger>,
+    shared: Arc<SharedState>,
     exchange: OnceLock<(u64, Option<Secret>)>,
     /// The last byte of the answer has been taken by the writer of the connection.
     body_taken: AtomicBool,
 }
 
 impl Delivery {
-    pub(crate) fn new(ledger: Arc<Ledger>) -> Self {
-        Self { ledger, exchange: OnceLock::new(), body_taken: AtomicBool::new(false) }
+    pub(crate) fn new(shared: Arc<SharedState>) -> Self {
+        Self { shared, exchange: OnceLock::new(), body_taken: AtomicBool::new(false) }
     }
 
     /// Says which record the connection is about. A token answer closes its connection, so there is one at most.
@@ -38,7 +38,7 @@ impl Delivery {
 
     pub(crate) fn client_left(&self) {
         if let Some((sequence, presented)) = self.exchange.get() {
-            self.ledger.client_left(*sequence, presented.as_ref().map(Secret::reveal));
+            self.shared.client_left(*sequence, presented.as_ref().map(Secret::reveal));
         }
     }
 
@@ -51,7 +51,7 @@ impl Delivery {
 
     fn finish(&self, reply_written: bool) {
         if let Some((sequence, presented)) = self.exchange.get() {
-            self.ledger.finish(*sequence, presented.as_ref().map(Secret::reveal), reply_written);
+            self.shared.finish(*sequence, presented.as_ref().map(Secret::reveal), reply_written);
         }
     }
 }

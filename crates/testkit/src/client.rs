@@ -225,7 +225,7 @@ impl ClientConnection {
 
 #[cfg(test)]
 mod tests {
-    use jeton_emulator::{Emulator, Ending, Mood, Settings, Temper};
+    use jeton_emulator::{Behaviour, Emulator, Fault, FaultKind, Settings};
 
     use super::*;
 
@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(bearer.get_json("/api/x?y=1").await.unwrap()["path"], "/api/x");
         let error = client.get_json("/api/x").await.unwrap_err().to_string();
         assert!(error.contains("401"), "{error}");
-        emulator.set_temper(Temper::next([Mood::ending(Ending::CutReply)]));
+        emulator.set_behaviour(Behaviour::from_queue([Fault::new(FaultKind::CutReply)]));
         let error = client.post_form("/token", &form).await.unwrap_err();
         assert!(format!("{error:#}").contains("POST /token at http://127.0.0.1"), "{error:#}");
     }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use jeton_core::time::Timestamp;
-use jeton_emulator::{Ending, GrantId, GrantState, Outcome, Record};
+use jeton_emulator::{EmulatedGrant, EmulatedGrantId, FaultKind, RequestOutcome, RequestRecord};
 
 use super::attempts::Attempt;
 
@@ -23,15 +23,15 @@ pub(super) struct Span {
 #[derive(Debug, Default)]
 pub(super) struct Evidence {
     /// The provider's record, in order.
-    pub(super) records: Vec<Record>,
+    pub(super) records: Vec<RequestRecord>,
     /// The refresh log, oldest first.
     pub(super) attempts: Vec<Attempt>,
     /// Which connection each grant was given to.
-    pub(super) owners: HashMap<GrantId, String>,
+    pub(super) owners: HashMap<EmulatedGrantId, String>,
     /// Kills and pauses.
     pub(super) disturbances: Vec<Span>,
     /// How the grants stand at the end.
-    pub(super) grants: Vec<GrantState>,
+    pub(super) grants: Vec<EmulatedGrant>,
     /// Whether the provider forgives a second use within a grace that both sides know.
     pub(super) grace: bool,
 }
@@ -76,7 +76,7 @@ struct Case<'a> {
 
 /// The attempt that sent a request: the last of its connection that was claimed before the request arrived. Attempts of one
 /// connection follow one another, because each holds the lease.
-fn attempt_of(evidence: &Evidence, record: &Record) -> Option<usize> {
+fn attempt_of(evidence: &Evidence, record: &RequestRecord) -> Option<usize> {
     let connection = evidence.owners.get(&record.grant?)?;
     let before = |a: &Attempt| a.redeems() && a.connection == *connection && a.started_at <= record.at;
     evidence.attempts.iter().rposition(before)
@@ -106,7 +106,7 @@ impl Case<'_> {
     fn is_stored_or_named(&self, place: usize, verdict: &mut Verdict) {
         let record = &self.evidence.records[place];
         let Some(attempt) = self.attempt(place) else { return };
-        if record.outcome != Outcome::Rotated || attempt.succeeded() {
+        if record.outcome != RequestOutcome::Rotated || attempt.succeeded() {
             return;
         }
         if !(is_withheld(record) || self.was_disturbed(record)) {
@@ -130,7 +130,7 @@ impl Case<'_> {
         }
     }
 
-    fn was_disturbed(&self, record: &Record) -> bool {
+    fn was_disturbed(&self, record: &RequestRecord) -> bool {
         let until = record.finished_at.map_or(record.at, |finished| finished) + ON_ITS_WAY;
         self.evidence.disturbances.iter().any(|span| span.from <= until && record.at <= span.to)
     }
@@ -200,21 +200,21 @@ impl Case<'_> {
 }
 
 /// Whether the provider itself kept the reply from its client.
-fn is_withheld(record: &Record) -> bool {
-    let spoiled = !matches!(record.ending, Ending::Honest | Ending::Trickle { .. });
+fn is_withheld(record: &RequestRecord) -> bool {
+    let spoiled = !matches!(record.fault, FaultKind::None | FaultKind::Trickle { .. });
     !record.reply_written || spoiled
 }
 
 /// Whether the sender cannot know that nothing was spent.
-fn may_be_accepted(record: &Record) -> bool {
-    record.accepted || matches!(record.ending, Ending::CutBefore | Ending::FailBefore { .. })
+fn may_be_accepted(record: &RequestRecord) -> bool {
+    record.accepted || matches!(record.fault, FaultKind::CutBefore | FaultKind::FailBefore { .. })
 }
 
-fn told(record: &Record) -> String {
+fn told(record: &RequestRecord) -> String {
     let grant = record.grant.map_or_else(|| "unknown grant".to_owned(), |grant| grant.to_string());
     let token = record.presented.as_deref().unwrap_or("no token");
     format!(
         "request {} at {} of {grant} with {token}, {:?}, {:?}, written: {}",
-        record.sequence, record.at, record.outcome, record.ending, record.reply_written
+        record.sequence, record.at, record.outcome, record.fault, record.reply_written
     )
 }

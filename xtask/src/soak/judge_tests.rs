@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jeton_core::id::AttemptId;
 use jeton_core::time::Timestamp;
-use jeton_emulator::{Emulator, Ending, Mood, Outcome, Record, SeededEntropy, Settings};
+use jeton_emulator::{Emulator, Fault, FaultKind, RequestOutcome, RequestRecord, SeededEntropy, Settings};
 
 use super::attempts::Attempt;
 use super::judge::{Evidence, Span, Verdict, judge};
@@ -38,7 +38,7 @@ fn recovery(millis: u64, status: &str, of: &Attempt) -> Attempt {
 
 /// A record as the emulator writes it for a first, honest, whole exchange, at another time and of the grant of connection `c`.
 struct Provider {
-    sample: Record,
+    sample: RequestRecord,
 }
 
 impl Provider {
@@ -54,31 +54,41 @@ impl Provider {
                 ("client_secret", "emulated-secret"),
             ];
             jeton_testkit::Client::new(&emulator.base_url()).post_form("/token", &form).await.unwrap();
-            assert!(emulator.settled(Duration::from_secs(5)).await);
+            assert!(emulator.wait_until_idle(Duration::from_secs(5)).await);
             emulator.records().remove(0)
         });
         Self { sample }
     }
 
-    fn rotated(&self, millis: u64, token: &str) -> Record {
+    fn rotated(&self, millis: u64, token: &str) -> RequestRecord {
         let finished_at = Some(at(millis + 5));
-        Record { at: at(millis), finished_at, presented: Some(token.to_owned()), ..self.sample.clone() }
+        RequestRecord {
+            at: at(millis),
+            finished_at,
+            presented: Some(token.to_owned()),
+            ..self.sample.clone()
+        }
     }
 
-    fn lost(&self, millis: u64, token: &str) -> Record {
-        let ending = Mood::lose_reply().ending;
-        Record { ending, reply_written: false, ..self.rotated(millis, token) }
+    fn lost(&self, millis: u64, token: &str) -> RequestRecord {
+        let ending = Fault::lose_reply().kind;
+        RequestRecord { fault: ending, reply_written: false, ..self.rotated(millis, token) }
     }
 
-    fn refused(&self, millis: u64, token: &str, outcome: Outcome) -> Record {
-        Record { outcome, accepted: false, ..self.rotated(millis, token) }
+    fn refused(&self, millis: u64, token: &str, outcome: RequestOutcome) -> RequestRecord {
+        RequestRecord { outcome, accepted: false, ..self.rotated(millis, token) }
     }
 
-    fn verdict(&self, records: Vec<Record>, attempts: Vec<Attempt>, disturbances: Vec<Span>) -> Verdict {
+    fn verdict(
+        &self,
+        records: Vec<RequestRecord>,
+        attempts: Vec<Attempt>,
+        disturbances: Vec<Span>,
+    ) -> Verdict {
         judge(&Evidence { disturbances, ..self.evidence(records, attempts) })
     }
 
-    fn evidence(&self, records: Vec<Record>, attempts: Vec<Attempt>) -> Evidence {
+    fn evidence(&self, records: Vec<RequestRecord>, attempts: Vec<Attempt>) -> Evidence {
         let owners = HashMap::from([(self.sample.grant.unwrap(), "c".to_owned())]);
         Evidence { records, attempts, owners, ..Evidence::default() }
     }
@@ -107,7 +117,7 @@ fn a_lost_reply_that_is_named_and_recovered_once_is_explained() {
     let provider = Provider::new();
     let first = attempt(9, "interrupted");
     let second = recovery(2_009, "failed", &first);
-    let records = vec![provider.lost(10, "t1"), provider.refused(2_010, "t1", Outcome::Reuse)];
+    let records = vec![provider.lost(10, "t1"), provider.refused(2_010, "t1", RequestOutcome::Reuse)];
     let verdict = provider.verdict(records, vec![first, second], vec![]);
     assert_eq!(verdict.findings, Vec::<String>::new());
     assert_eq!((verdict.losses_named, verdict.losses_of_disturbed, verdict.recoveries), (1, 0, 1));
@@ -149,22 +159,25 @@ fn a_spend_with_no_attempt_on_record_is_found() {
 #[test]
 fn a_token_sent_again_without_a_recovery_is_found_and_so_is_a_third_send() {
     let provider = Provider::new();
-    let sent = || vec![provider.lost(10, "t1"), provider.refused(2_010, "t1", Outcome::Reuse)];
+    let sent = || vec![provider.lost(10, "t1"), provider.refused(2_010, "t1", RequestOutcome::Reuse)];
     let verdict = provider.verdict(sent(), vec![attempt(9, "interrupted"), attempt(2_009, "failed")], vec![]);
     finds(&verdict, "no recovery is on record");
 
     let first = attempt(9, "interrupted");
     let (second, third) = (recovery(2_009, "interrupted", &first), recovery(4_009, "failed", &first));
-    let cut = Record { ending: Ending::CutBefore, ..provider.refused(2_010, "t1", Outcome::NotAccepted) };
-    let records = vec![provider.lost(10, "t1"), cut, provider.refused(4_010, "t1", Outcome::Reuse)];
+    let cut = RequestRecord {
+        fault: FaultKind::CutBefore,
+        ..provider.refused(2_010, "t1", RequestOutcome::NotAccepted)
+    };
+    let records = vec![provider.lost(10, "t1"), cut, provider.refused(4_010, "t1", RequestOutcome::Reuse)];
     finds(&provider.verdict(records, vec![first, second, third], vec![]), "a third time");
 }
 
 #[test]
 fn a_token_that_was_clearly_refused_may_be_sent_again() {
     let provider = Provider::new();
-    let limited = Ending::RateLimited { retry_after_secs: 1 };
-    let refused = Record { ending: limited, ..provider.refused(10, "t1", Outcome::NotAccepted) };
+    let limited = FaultKind::RateLimited { retry_after_secs: 1 };
+    let refused = RequestRecord { fault: limited, ..provider.refused(10, "t1", RequestOutcome::NotAccepted) };
     let records = vec![refused, provider.rotated(2_010, "t1")];
     let verdict = provider.verdict(records, vec![attempt(9, "failed"), attempt(2_009, "success")], vec![]);
     assert_eq!(verdict.findings, Vec::<String>::new());
@@ -173,7 +186,7 @@ fn a_token_that_was_clearly_refused_may_be_sent_again() {
 #[test]
 fn an_overlap_is_found() {
     let provider = Provider::new();
-    let record = Record { overlapping: true, ..provider.rotated(10, "t1") };
+    let record = RequestRecord { overlapping: true, ..provider.rotated(10, "t1") };
     finds(&provider.verdict(vec![record], vec![attempt(9, "success")], vec![]), "overlap");
 }
 

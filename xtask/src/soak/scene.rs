@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use jeton_emulator::{Emulator, GrantId, SeededEntropy, Settings};
+use jeton_emulator::{EmulatedGrantId, Emulator, SeededEntropy, Settings};
 use jeton_testkit::{Client, ConnectionSettings, ServerProcess, TestInstallation};
 
 use super::attempts::{Attempt, Log, PAGE};
@@ -33,7 +33,7 @@ pub(super) struct Scene {
     names: Vec<String>,
     grace: bool,
     /// Which connection each grant was given to.
-    pub(super) owners: HashMap<GrantId, String>,
+    pub(super) owners: HashMap<EmulatedGrantId, String>,
     log: Log,
 }
 

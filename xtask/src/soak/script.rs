@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use jeton_core::time::{Clock, SystemClock};
-use jeton_emulator::{Emulator, Ending, Mood, SeededEntropy, Temper};
+use jeton_emulator::{Behaviour, Emulator, Fault, FaultKind, SeededEntropy};
 use tokio::time::{Instant, sleep};
 
 use super::callers::Callers;
@@ -51,7 +51,7 @@ impl Act {
         };
         let random = SeededEntropy::new(self.seed ^ u64::from(self.grace));
         let (mut disturbances, mut given_up) = (Vec::new(), Vec::new());
-        scene.emulator.set_temper(weather());
+        scene.emulator.set_behaviour(weather());
         while self.goes_on(summary.rounds, begun) {
             summary.rounds += 1;
             let (names, doors) = scene.doors();
@@ -65,7 +65,7 @@ impl Act {
         settle(&mut scene, &mut summary, &mut given_up).await?;
         scene.end_processes().await?;
         anyhow::ensure!(
-            scene.emulator.settled(SETTLING).await,
+            scene.emulator.wait_until_idle(SETTLING).await,
             "token requests are still under way at the end"
         );
         let evidence = Evidence {
@@ -98,19 +98,19 @@ impl Act {
 }
 
 /// What the provider does of its own accord.
-fn weather() -> Temper {
-    let slow = |millis| Mood::default().slow_after(Duration::from_millis(millis));
-    Temper::calm()
+fn weather() -> Behaviour {
+    let slow = |millis| Fault::none().slow_after(Duration::from_millis(millis));
+    Behaviour::faultless()
         .with_chance(0.20, slow(60))
         .with_chance(0.10, slow(400))
-        .with_chance(0.05, Mood::default().slow_before(Duration::from_millis(150)))
-        .with_chance(0.04, Mood::lose_reply())
-        .with_chance(0.03, Mood::ending(Ending::CutReply))
-        .with_chance(0.02, Mood::ending(Ending::FailAfter { status: 502 }))
-        .with_chance(0.02, Mood::ending(Ending::FailBefore { status: 503 }))
-        .with_chance(0.02, Mood::ending(Ending::CutBefore))
-        .with_chance(0.02, Mood::ending(Ending::RateLimited { retry_after_secs: 1 }))
-        .with_chance(0.02, Mood::ending(Ending::Trickle { pause_ms: 2 }))
+        .with_chance(0.05, Fault::none().slow_before(Duration::from_millis(150)))
+        .with_chance(0.04, Fault::lose_reply())
+        .with_chance(0.03, Fault::new(FaultKind::CutReply))
+        .with_chance(0.02, Fault::new(FaultKind::FailAfter { status: 502 }))
+        .with_chance(0.02, Fault::new(FaultKind::FailBefore { status: 503 }))
+        .with_chance(0.02, Fault::new(FaultKind::CutBefore))
+        .with_chance(0.02, Fault::new(FaultKind::RateLimited { retry_after_secs: 1 }))
+        .with_chance(0.02, Fault::new(FaultKind::Trickle { pause_ms: 2 }))
 }
 
 /// What is done to a process.
@@ -189,7 +189,7 @@ async fn reconnect(scene: &mut Scene, summary: &mut Summary, given_up: &mut Vec<
 
 /// Calm weather until every connection works again, with callers at work.
 async fn settle(scene: &mut Scene, summary: &mut Summary, given_up: &mut Vec<String>) -> Result<()> {
-    scene.emulator.set_temper(Temper::calm());
+    scene.emulator.set_behaviour(Behaviour::faultless());
     let begun = Instant::now();
     loop {
         let (names, doors) = scene.doors();

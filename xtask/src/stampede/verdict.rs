@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jeton_emulator::{Record, Stats};
+use jeton_emulator::{RequestRecord, Stats};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ pub(super) struct Evidence {
     /// Whether the provider accepts the token of the first answer.
     pub(super) living: bool,
     pub(super) stats: Stats,
-    pub(super) records: Vec<Record>,
+    pub(super) records: Vec<RequestRecord>,
     /// The refresh log.
     pub(super) logs: Value,
 }

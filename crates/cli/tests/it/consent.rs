@@ -50,7 +50,7 @@ pub(crate) async fn played(provider: &str, base: &str) -> (Emulator, ConnectionS
     let mut setup = provider.example().unwrap();
     setup.client.redirect_uri = Some(format!("{base}/oauth/callback"));
     let emulation = Emulation::of(provider.define(setup.clone()).unwrap());
-    let settings = jeton_emulator::Settings::playing(emulation, Duration::from_mins(1));
+    let settings = jeton_emulator::Settings::for_provider(emulation, Duration::from_mins(1));
     let emulator = Emulator::start(settings).await.unwrap();
     let client =
         [("id", setup.client.id), ("secret", setup.client.secret.map(|s: Secret| s.reveal().to_owned()))];
@@ -102,7 +102,7 @@ expect = { outcome = "tokens" }
         ..Setup::default()
     };
     let emulation = Emulation::of(provider.define(setup).unwrap());
-    let settings = jeton_emulator::Settings::playing(emulation, Duration::from_mins(1));
+    let settings = jeton_emulator::Settings::for_provider(emulation, Duration::from_mins(1));
     let emulator = Emulator::start(settings).await.unwrap();
     let mut home = TestInstallation::new().unwrap();
     let file = home.path().join("brief.toml");

@@ -9,7 +9,7 @@ use std::io::{BufRead as _, BufReader};
 
 use jeton_core::keep::provider::{Catalogue, Definition, Emulation, Provider, Setup, Step};
 use jeton_core::secret::Secret;
-use jeton_emulator::{Emulator, Outcome, Settings};
+use jeton_emulator::{Emulator, RequestOutcome, Settings};
 use jeton_testkit::{ServerProcess, TestInstallation, jeton_binary};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -39,7 +39,7 @@ impl Played {
         let definition = provider.define(setup.clone()).unwrap();
         let emulation = Emulation::of(definition.clone());
         let lasts = emulation.access_life(LIFE) != Some(LIFE);
-        let settings = Settings { seed, ..Settings::playing(emulation, LIFE) };
+        let settings = Settings { seed, ..Settings::for_provider(emulation, LIFE) };
         let emulator = Emulator::start(settings).await.unwrap();
         Self { provider: Arc::clone(provider), setup, definition, emulator, lasts }
     }
@@ -94,7 +94,7 @@ impl Played {
             (stats.invalid_grant, stats.invalid_client, stats.reuse_kills, stats.overlaps, stats.lost);
         assert_eq!(spots, (0, 0, 0, 0, 0), "{}: {stats:?}", self.name());
         for record in self.emulator.records() {
-            let accepted = record.accepted || record.outcome == Outcome::Undecided;
+            let accepted = record.accepted || record.outcome == RequestOutcome::Undecided;
             assert!(accepted, "{}: {record:?}", self.name());
         }
     }

@@ -26,7 +26,7 @@ impl Scene {
         let provider = Catalogue::builtin().get("amocrm").unwrap().clone();
         let setup = provider.example().unwrap();
         let emulation = Emulation::of(provider.define(setup.clone()).unwrap());
-        let settings = jeton_emulator::Settings::playing(emulation, Duration::from_mins(5));
+        let settings = jeton_emulator::Settings::for_provider(emulation, Duration::from_mins(5));
         let emulator = Emulator::start(settings).await.unwrap();
         let text = |secret: Option<jeton_core::secret::Secret>| secret.unwrap().reveal().to_owned();
         let client = [

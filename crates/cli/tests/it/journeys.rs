@@ -3,7 +3,7 @@
 use std::fs;
 
 use futures_util::future::join_all;
-use jeton_emulator::{Ending, Mood, Temper};
+use jeton_emulator::{Behaviour, Fault, FaultKind};
 
 use crate::fixture::{Fixture, complaint};
 
@@ -59,9 +59,10 @@ async fn a_refresh_says_what_became_of_each_connection() {
 #[tokio::test]
 async fn a_failed_refresh_fails_the_command_only_where_it_was_waited_for() {
     let (fixture, _) = Fixture::connected().await;
-    fixture
-        .emulator
-        .set_temper(Temper::next([Mood::ending(Ending::WrongClient), Mood::ending(Ending::WrongClient)]));
+    fixture.emulator.set_behaviour(Behaviour::from_queue([
+        Fault::new(FaultKind::WrongClient),
+        Fault::new(FaultKind::WrongClient),
+    ]));
     let waited = fixture.run(["refresh", "--force", "--sync"]).await;
     assert_eq!((waited.code, waited.stderr.as_str()), (Some(1), ""), "{waited:?}");
     assert!(waited.stdout.contains("failed: `acme` could not be refreshed"), "{waited:?}");

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use jeton_emulator::{Emulator, Mood, Settings};
+use jeton_emulator::{Emulator, Fault, Settings};
 use jeton_testkit::{ServerProcess, TestInstallation};
 use serde_json::Value;
 use tokio::time::Instant;
@@ -69,7 +69,7 @@ async fn what_a_node_had_in_its_hands_when_it_was_killed_is_recovered_by_another
     let token_text = emulator.mint(1).remove(0);
     connect.stdin(token_text.reveal()).run(PATIENCE).await.unwrap().success().unwrap();
 
-    emulator.enqueue([Mood::default().slow_after(Duration::from_secs(5))]);
+    emulator.enqueue([Fault::none().slow_after(Duration::from_secs(5))]);
     let mut one = home.command(["serve"]).unwrap().serve().unwrap();
     until("its request is under way", async || emulator.stats().in_flight == 1).await;
     one.kill().await.unwrap();

@@ -23,7 +23,8 @@ impl Old {
         let provider = Catalogue::builtin().get("amocrm").unwrap().clone();
         let setup = provider.example().unwrap();
         let emulation = Emulation::of(provider.define(setup.clone()).unwrap());
-        let emulator = Emulator::start(Settings::playing(emulation, Duration::from_mins(1))).await.unwrap();
+        let emulator =
+            Emulator::start(Settings::for_provider(emulation, Duration::from_mins(1))).await.unwrap();
         let home = TestInstallation::new().unwrap();
         let environment = vec![
             ("AMO_DOMAIN", setup.vars["domain"].reveal().to_owned()),

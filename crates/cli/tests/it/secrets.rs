@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use jeton_emulator::{Ending, Mood, Settings, Temper};
+use jeton_emulator::{Behaviour, Fault, FaultKind, Settings};
 use jeton_testkit::{Client, FreePort, TestInstallation, grep_tree};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -22,7 +22,7 @@ async fn no_secret_is_written_at_trace_level() {
     let fixture = Fixture::with(settings).await;
     let first = fixture.connect("acme").await;
     // A good reply, then one that cannot be read and is kept, then the one recovery, which the provider refuses.
-    fixture.emulator.set_temper(Temper::next([Mood::default(), Mood::ending(Ending::Garbage)]));
+    fixture.emulator.set_behaviour(Behaviour::from_queue([Fault::none(), Fault::new(FaultKind::Garbage)]));
     let serve =
         fixture.home.command(["serve"]).unwrap().env("JETON__LOG__LEVEL", "trace,hyper=trace,rustls=trace");
     let serve = serve.env("JETON__CONNECTIONS__ACME__POLICY__UNKNOWN_HOLD", "100ms");
@@ -40,7 +40,7 @@ async fn no_secret_is_written_at_trace_level() {
     assert!(!seen.is_empty(), "{}", server.output().unwrap());
 
     let second = fixture.connect("acme").await;
-    fixture.emulator.set_temper(Temper::next([Mood::ending(Ending::WrongClient)]));
+    fixture.emulator.set_behaviour(Behaviour::from_queue([Fault::new(FaultKind::WrongClient)]));
     let refresh = fixture.home.command(["refresh", "--force"]).unwrap().env("JETON__LOG__LEVEL", "trace");
     assert!(refresh.run(PATIENCE).await.unwrap().stdout.contains("failed"));
 

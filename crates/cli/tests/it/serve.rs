@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jeton_emulator::{Mood, Settings, Temper};
+use jeton_emulator::{Behaviour, Fault, Settings};
 use jeton_testkit::{Client, grep_tree};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
@@ -98,7 +98,9 @@ async fn a_key_that_no_header_can_carry_is_refused() {
 #[tokio::test]
 async fn a_refresh_under_way_goes_to_its_end_before_the_server_ends() {
     let (fixture, _) = Fixture::connected().await;
-    fixture.emulator.set_temper(Temper::next([Mood::default().slow_after(Duration::from_millis(1500))]));
+    fixture
+        .emulator
+        .set_behaviour(Behaviour::from_queue([Fault::none().slow_after(Duration::from_millis(1500))]));
     let mut server = fixture.home.command(["serve"]).unwrap().serve().unwrap();
     under_way(&fixture).await;
     server.terminate().unwrap();
@@ -111,7 +113,9 @@ async fn a_refresh_under_way_goes_to_its_end_before_the_server_ends() {
 #[tokio::test]
 async fn a_second_signal_ends_the_server_at_once_and_the_attempt_stays_on_record() {
     let (fixture, _) = Fixture::connected().await;
-    fixture.emulator.set_temper(Temper::next([Mood::default().slow_after(Duration::from_secs(25))]));
+    fixture
+        .emulator
+        .set_behaviour(Behaviour::from_queue([Fault::none().slow_after(Duration::from_secs(25))]));
     let mut server = fixture.home.command(["serve"]).unwrap().serve().unwrap();
     under_way(&fixture).await;
     server.terminate().unwrap();

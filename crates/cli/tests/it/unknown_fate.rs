@@ -1,6 +1,6 @@
 //! Tokens of which nobody knows whether they were accepted.
 
-use jeton_emulator::{Ending, Mood, Temper};
+use jeton_emulator::{Behaviour, Fault, FaultKind};
 
 use crate::fixture::{Fixture, connection};
 
@@ -10,7 +10,7 @@ async fn forcing_all_decides_nothing_about_a_token_of_unknown_fate_and_forcing_i
     fixture.home.add_connection("beta", connection(&fixture.emulator)).unwrap();
     fixture.connect("acme").await;
     fixture.connect("beta").await;
-    fixture.emulator.set_temper(Temper::next([Mood::ending(Ending::CutBefore)]));
+    fixture.emulator.set_behaviour(Behaviour::from_queue([Fault::new(FaultKind::CutBefore)]));
     let cut = fixture.run(["refresh", "--connection", "acme", "--force", "--sync"]).await;
     assert_eq!(cut.code, Some(1), "{cut:?}");
     assert!(cut.stdout.contains("was interrupted after its refresh token was sent"), "{cut:?}");

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
 mod client;
-mod played;
+mod faults;
+mod provider_server;
 mod records;
 mod strict;
-mod tempers;

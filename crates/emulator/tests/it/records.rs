@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jeton_emulator::{Ending, Mood, Outcome, Settings, Temper, short_hash};
+use jeton_emulator::{Behaviour, Fault, FaultKind, RequestOutcome, Settings, short_hash};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -14,10 +14,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 async fn an_answer_that_was_written_whole_is_no_loss() {
     let (emulator, token) = start(Settings::default()).await;
     refresh(&emulator, &token).await;
-    assert!(emulator.settled(PATIENCE).await);
+    assert!(emulator.wait_until_idle(PATIENCE).await);
     let record = emulator.records().remove(0);
     assert!(record.accepted && record.reply_written && !record.is_lost() && !record.overlapping);
-    assert_eq!(record.outcome, Outcome::Rotated);
+    assert_eq!(record.outcome, RequestOutcome::Rotated);
     assert_eq!(record.presented, Some(short_hash(&token)));
     assert_eq!((record.grant, record.generation), (emulator.grant_of(&token), Some(1)));
     assert!(record.at <= record.accepted_at.unwrap() && record.accepted_at <= record.finished_at);
@@ -27,26 +27,26 @@ async fn an_answer_that_was_written_whole_is_no_loss() {
 
 #[tokio::test]
 async fn accepted_and_not_written_is_counted_as_lost_and_nothing_else_is() {
-    for (ending, lost) in [
-        (Ending::LoseReply, true),
-        (Ending::CutReply, true),
-        (Ending::CutBefore, false),
-        (Ending::FailAfter { status: 500 }, false),
-        (Ending::ErrorIn200, false),
+    for (kind, lost) in [
+        (FaultKind::LoseReply, true),
+        (FaultKind::CutReply, true),
+        (FaultKind::CutBefore, false),
+        (FaultKind::FailAfter { status: 500 }, false),
+        (FaultKind::ErrorIn200, false),
     ] {
         let (emulator, token) = start(Settings::default()).await;
-        emulator.set_temper(Temper::next([Mood::ending(ending)]));
+        emulator.set_behaviour(Behaviour::from_queue([Fault::new(kind)]));
         try_refresh(&emulator, &token).await;
-        assert!(emulator.settled(PATIENCE).await);
+        assert!(emulator.wait_until_idle(PATIENCE).await);
         let record = emulator.records().remove(0);
-        assert_eq!((record.is_lost(), emulator.stats().lost == 1), (lost, lost), "{ending:?}");
+        assert_eq!((record.is_lost(), emulator.stats().lost == 1), (lost, lost), "{kind:?}");
     }
 }
 
 #[tokio::test]
 async fn a_client_that_leaves_is_seen_and_its_token_is_spent_all_the_same() {
     let (emulator, token) = start(Settings::default()).await;
-    emulator.set_temper(Temper::next([Mood::default().slow_before(Duration::from_millis(150))]));
+    emulator.set_behaviour(Behaviour::from_queue([Fault::none().slow_before(Duration::from_millis(150))]));
     let mut stream = TcpStream::connect(emulator.address()).await.unwrap();
     let asked = request("POST", "/token", &basic(), &refresh_form(&token));
     stream.write_all(asked.as_bytes()).await.unwrap();
@@ -54,7 +54,7 @@ async fn a_client_that_leaves_is_seen_and_its_token_is_spent_all_the_same() {
     while emulator.stats().requests == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert!(emulator.settled(PATIENCE).await);
+    assert!(emulator.wait_until_idle(PATIENCE).await);
     let record = emulator.records().remove(0);
     assert!(record.client_left_at.unwrap() < record.accepted_at.unwrap());
     assert!(record.accepted);
@@ -64,11 +64,11 @@ async fn a_client_that_leaves_is_seen_and_its_token_is_spent_all_the_same() {
 async fn two_requests_with_one_token_at_the_same_time_are_marked_on_both() {
     let grace = Settings { reuse_grace: Duration::from_mins(1), ..Settings::default() };
     let (emulator, token) = start(grace).await;
-    let slow = Mood::default().slow_after(Duration::from_millis(150));
-    emulator.set_temper(Temper::next([slow, slow]));
+    let slow = Fault::none().slow_after(Duration::from_millis(150));
+    emulator.set_behaviour(Behaviour::from_queue([slow, slow]));
     let (one, two) = tokio::join!(refresh(&emulator, &token), refresh(&emulator, &token));
     assert_eq!(one.text("refresh_token"), two.text("refresh_token"));
-    assert!(emulator.settled(PATIENCE).await);
+    assert!(emulator.wait_until_idle(PATIENCE).await);
     let records = emulator.records();
     assert!(records.iter().all(|record| record.overlapping) && records.len() == 2);
     assert_eq!(emulator.stats().overlaps, 1);
@@ -80,7 +80,7 @@ async fn two_requests_with_one_token_at_the_same_time_are_marked_on_both() {
 async fn a_client_that_is_gone_is_no_rival_of_its_successor() {
     let grace = Settings { reuse_grace: Duration::from_mins(1), ..Settings::default() };
     let (emulator, token) = start(grace).await;
-    emulator.set_temper(Temper::next([Mood::default().slow_after(Duration::from_millis(400))]));
+    emulator.set_behaviour(Behaviour::from_queue([Fault::none().slow_after(Duration::from_millis(400))]));
     let mut stream = TcpStream::connect(emulator.address()).await.unwrap();
     let asked = request("POST", "/token", &basic(), &refresh_form(&token));
     stream.write_all(asked.as_bytes()).await.unwrap();
@@ -108,7 +108,7 @@ async fn only_so_many_records_are_kept_and_the_rest_is_counted() {
     let (emulator, _) = start(Settings { max_records: 3, ..Settings::default() }).await;
     for _ in 0..5 {
         refresh(&emulator, "emr_unknown").await;
-        assert!(emulator.settled(PATIENCE).await);
+        assert!(emulator.wait_until_idle(PATIENCE).await);
     }
     let kept: Vec<u64> = emulator.records().iter().map(|record| record.sequence).collect();
     assert_eq!((kept, emulator.stats().records_dropped), (vec![3, 4, 5], 2));

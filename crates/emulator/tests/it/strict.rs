@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use jeton_core::keep::provider::ClientAuth;
 use jeton_core::time::{Clock as _, SystemClock};
-use jeton_emulator::{ClientAuth, Emulator, GrantEnd, Settings};
+use jeton_emulator::{Emulator, GrantEnd, Settings};
 use tokio::net::TcpStream;
 
 use crate::client::{FORM, basic, call, refresh, refresh_form, send, start};
@@ -80,7 +81,8 @@ async fn a_client_proves_itself_by_basic_or_by_post_but_not_by_both_or_with_a_wr
 
 #[tokio::test]
 async fn a_server_that_wants_post_refuses_basic() {
-    let (emulator, token) = start(Settings { client_auth: ClientAuth::Post, ..Settings::default() }).await;
+    let (emulator, token) =
+        start(Settings { client_auth: Some(ClientAuth::Post), ..Settings::default() }).await;
     assert_eq!(refresh(&emulator, &token).await.text("error"), "invalid_client");
 }
 

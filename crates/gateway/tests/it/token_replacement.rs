@@ -125,7 +125,7 @@ async fn with_a_secret(emulated: jeton_emulator::Settings, looks_after: Duration
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn permission_401s_among_good_answers_cost_a_few_refreshes_however_many_there_are() {
-    let old_access = jeton_emulator::OldAccess::Dies;
+    let old_access = jeton_core::keep::provider::OldAccess::Dies;
     let fixture = with_a_secret(
         jeton_emulator::Settings { old_access, ..Default::default() },
         Duration::from_millis(5),
@@ -156,7 +156,9 @@ async fn permission_401s_among_good_answers_cost_a_few_refreshes_however_many_th
 
 #[tokio::test]
 async fn permission_401s_that_take_turns_with_good_answers_cost_one_refresh() {
-    for old_access in [jeton_emulator::OldAccess::Lives, jeton_emulator::OldAccess::Dies] {
+    for old_access in
+        [jeton_core::keep::provider::OldAccess::Lives, jeton_core::keep::provider::OldAccess::Dies]
+    {
         let emulated = jeton_emulator::Settings { old_access, ..Default::default() };
         let fixture = with_a_secret(emulated, Duration::ZERO).await;
         for call in 0..1_000 {

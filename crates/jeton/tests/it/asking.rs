@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use jeton::{Condition, TokenError, TokenRequest, Vault};
-use jeton_emulator::{Ending, Mood};
+use jeton_emulator::{Fault, FaultKind};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -14,7 +14,7 @@ use crate::scene::{ACME, Scene};
 async fn a_thousand_tasks_that_need_a_token_cause_one_refresh_and_get_its_result() {
     let scene = Scene::new().await;
     let vault = scene.connected().await;
-    scene.provider.enqueue([Mood::default().slow_after(Duration::from_millis(50))]);
+    scene.provider.enqueue([Fault::none().slow_after(Duration::from_millis(50))]);
     let mut tasks = JoinSet::new();
     for _ in 0..1_000 {
         let vault = vault.clone();
@@ -48,7 +48,7 @@ async fn two_vaults_on_one_file_refresh_once_between_them() {
 async fn looking_at_the_state_never_waits_for_a_refresh_under_way() {
     let scene = Scene::new().await;
     let vault = scene.connected().await;
-    scene.provider.enqueue([Mood::default().slow_after(Duration::from_millis(2_600))]);
+    scene.provider.enqueue([Fault::none().slow_after(Duration::from_millis(2_600))]);
     let look = async {
         scene.until_accepted(1).await;
         let begun = Instant::now();
@@ -101,7 +101,7 @@ async fn a_caller_waits_as_long_as_it_says_and_goes_on_with_the_current_token() 
     let vault = scene.connected().await;
     let current = vault.token(ACME).await.unwrap();
     scene.clock.pass(Duration::from_secs(30));
-    scene.provider.enqueue([Mood::default().slow_after(Duration::from_secs(2))]);
+    scene.provider.enqueue([Fault::none().slow_after(Duration::from_secs(2))]);
     let begun = Instant::now();
     let request =
         TokenRequest { min_ttl: Some(Duration::from_secs(40)), wait: Some(Duration::from_millis(100)) };
@@ -120,7 +120,7 @@ async fn a_caller_whose_token_is_dead_gets_a_clear_error_after_the_wait_of_the_p
     let scene = Scene::new().await;
     let vault = scene.vault(Vault::in_memory().wait(Duration::from_millis(100))).await;
     vault.connect(ACME, scene.refresh_token()).await.unwrap();
-    scene.provider.enqueue([Mood::default().slow_after(Duration::from_secs(2))]);
+    scene.provider.enqueue([Fault::none().slow_after(Duration::from_secs(2))]);
     let error = vault.token(ACME).await.unwrap_err();
     assert!(matches!(error.why(), TokenError::WaitTimeout { .. }));
     assert!(error.to_string().contains("`acme` is being refreshed"), "{error}");
@@ -135,7 +135,7 @@ async fn a_caller_that_is_cancelled_in_mid_refresh_leaves_nothing_behind() {
         let before = scene.provider.stats().accepted;
         let vault = scene.vault(builder).await;
         vault.connect(ACME, scene.refresh_token()).await.unwrap();
-        scene.provider.enqueue([Mood::default().slow_after(Duration::from_millis(300))]);
+        scene.provider.enqueue([Fault::none().slow_after(Duration::from_millis(300))]);
         let mut callers = JoinSet::new();
         for _ in 0..10 {
             let vault = vault.clone();
@@ -159,7 +159,7 @@ async fn closing_waits_for_the_refresh_that_a_cancelled_caller_began() {
     let path = folder.path().join("tokens.json");
     let vault = scene.vault(Vault::on_file(&path)).await;
     vault.connect(ACME, scene.refresh_token()).await.unwrap();
-    scene.provider.enqueue([Mood::default().slow_after(Duration::from_millis(300))]);
+    scene.provider.enqueue([Fault::none().slow_after(Duration::from_millis(300))]);
     tokio::select! {
         token = vault.token(ACME) => panic!("the reply is not there yet: {token:?}"),
         () = scene.until_accepted(1) => {}
@@ -179,9 +179,9 @@ async fn one_connection_neither_waits_for_another_nor_fails_with_it() {
     for name in [ACME, "slow", "broken"] {
         vault.connect(name, scene.refresh_token()).await.unwrap();
     }
-    scene.provider.enqueue([Mood::ending(Ending::WrongClient)]);
+    scene.provider.enqueue([Fault::new(FaultKind::WrongClient)]);
     assert!(vault.token("broken").await.is_err());
-    scene.provider.enqueue([Mood::default().slow_before(Duration::from_secs(2))]);
+    scene.provider.enqueue([Fault::none().slow_before(Duration::from_secs(2))]);
     let quick = async {
         while scene.provider.stats().in_flight == 0 {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -200,11 +200,14 @@ async fn one_connection_neither_waits_for_another_nor_fails_with_it() {
 async fn a_failed_refresh_never_leaves_the_state_refreshing() {
     let scene = Scene::new().await;
     let vault = scene.connected().await;
-    for ending in
-        [Ending::CutBefore, Ending::Garbage, Ending::FailBefore { status: 503 }, Ending::WrongClient]
-    {
+    for ending in [
+        FaultKind::CutBefore,
+        FaultKind::Garbage,
+        FaultKind::FailBefore { status: 503 },
+        FaultKind::WrongClient,
+    ] {
         vault.connect(ACME, scene.refresh_token()).await.unwrap();
-        scene.provider.enqueue([Mood::ending(ending)]);
+        scene.provider.enqueue([Fault::new(ending)]);
         assert!(vault.token(ACME).await.is_err());
         let condition = vault.status(ACME).await.unwrap().condition;
         assert_ne!(condition, Condition::Refreshing, "{ending:?}");

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use jeton_emulator::{Emulator, Mood, Settings};
+use jeton_emulator::{Emulator, Fault, Settings};
 use jeton_testkit::{ConnectionSettings, TestInstallation, project_root};
 
 use crate::scene::Scene;
@@ -44,7 +44,7 @@ fn what_is_compiled_here_is_what_the_guide_shows() {
 #[tokio::test]
 async fn a_caller_that_goes_away_costs_the_program_before_its_grant_and_the_program_after_nothing() {
     let scene = Scene::new().await;
-    let slow = Mood::default().slow_after(Duration::from_millis(200));
+    let slow = Fault::none().slow_after(Duration::from_millis(200));
 
     let before = before::Tokens::new(scene.provider.token_url(), scene.refresh_token().reveal().to_owned());
     scene.provider.enqueue([slow]);

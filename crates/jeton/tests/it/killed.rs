@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jeton::policy::{DurationText, PolicyOverrides};
 use jeton::{Condition, Connection, Settings, Vault};
-use jeton_emulator::{Chance, Emulator, Mood, Temper};
+use jeton_emulator::{Behaviour, Emulator, Fault, FaultChance};
 
 const FILE: &str = "JETON_TEST_TOKEN_FILE";
 const TOKEN_URL: &str = "JETON_TEST_TOKEN_URL";
@@ -45,8 +45,11 @@ async fn what_a_killed_process_left_in_mid_refresh_is_finished_by_the_next() {
     let settings = jeton_emulator::Settings { reuse_grace: GRACE, ..Default::default() };
     let provider = Emulator::start(settings).await.unwrap();
     // Slow enough to be killed while the token is spent and the reply under way.
-    let mood = Mood::default().slow_after(Duration::from_millis(60));
-    provider.set_temper(Temper { chances: vec![Chance { probability: 1.0, mood }], ..Temper::calm() });
+    let fault = Fault::none().slow_after(Duration::from_millis(60));
+    provider.set_behaviour(Behaviour {
+        chances: vec![FaultChance { probability: 1.0, fault }],
+        ..Behaviour::faultless()
+    });
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tokens.json");
     let vault = open(file.clone(), provider.token_url()).await;
@@ -63,7 +66,7 @@ async fn what_a_killed_process_left_in_mid_refresh_is_finished_by_the_next() {
         process.kill().unwrap();
         process.wait().unwrap();
     }
-    assert!(provider.settled(Duration::from_secs(5)).await);
+    assert!(provider.wait_until_idle(Duration::from_secs(5)).await);
     let interrupted = provider.records().iter().filter(|record| record.client_left_at.is_some()).count();
     assert!(interrupted > 0, "some were killed in mid-refresh");
     vault.refresh("acme").await.unwrap();

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jeton::{TokenRequest, Vault};
-use jeton_emulator::Mood;
+use jeton_emulator::Fault;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::scene::{ACME, Scene};
@@ -86,7 +86,7 @@ async fn a_wait_that_took_too_long_and_going_on_with_the_current_token_are_told_
     let vault = scene.connected().await;
     vault.token(ACME).await.unwrap();
     scene.clock.pass(Duration::from_secs(30));
-    scene.provider.enqueue([Mood::default().slow_after(Duration::from_millis(500))]);
+    scene.provider.enqueue([Fault::none().slow_after(Duration::from_millis(500))]);
     let request =
         TokenRequest { min_ttl: Some(Duration::from_secs(40)), wait: Some(Duration::from_millis(50)) };
     vault.token_with(ACME, request).await.unwrap();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jeton_core::keep::attempt::{Act, AttemptStatus};
 use jeton_core::keep::provider::{OnUnknown, PolicyOverrides};
-use jeton_emulator::{Ending, Mood};
+use jeton_emulator::{Fault, FaultKind};
 use jeton_keeper::{Connected, Grant, TokenError};
 
 use crate::world::{ACME, Shape, World};
@@ -65,7 +65,7 @@ async fn a_provider_that_acquires_needs_nothing_but_to_be_connected() {
 async fn an_acquiring_that_was_interrupted_is_simply_done_again() {
     let (world, process) = World::shaped(shape(MACHINE)).await;
     process.connect(ACME, Grant::default()).await;
-    world.emulator.enqueue([Mood::lose_reply()]);
+    world.emulator.enqueue([Fault::lose_reply()]);
     let failed = process.token(ACME).await;
     assert!(matches!(failed, Err(TokenError::Failed { .. })), "it spends nothing: {failed:?}");
     world.clock.pass(Duration::from_secs(10));
@@ -89,7 +89,7 @@ async fn in_place_of_a_dead_grant_a_token_set_is_acquired_and_the_caller_does_no
 async fn in_place_of_a_token_of_unknown_fate_a_token_set_is_acquired_at_once() {
     let (world, process) = World::shaped(shape(EITHER)).await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::lose_reply()]);
+    world.emulator.enqueue([Fault::lose_reply()]);
     let token = process.token(ACME).await.unwrap();
     assert!(world.emulator.accepts(token.access.reveal()));
     assert_eq!(process.last_attempt(ACME).await.act, Act::Acquire);
@@ -101,7 +101,7 @@ async fn where_policy_says_ask_nobody_but_a_person_sends_a_token_of_unknown_fate
     let policy = PolicyOverrides { on_unknown: Some(OnUnknown::Ask), ..PolicyOverrides::default() };
     let (world, process) = World::shaped(Shape { policy, ..Shape::default() }).await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::ending(Ending::CutBefore)]);
+    world.emulator.enqueue([Fault::new(FaultKind::CutBefore)]);
     for _ in 0..3 {
         let asked = process.token(ACME).await;
         assert!(matches!(asked, Err(TokenError::Interrupted { until: None, .. })), "{asked:?}");

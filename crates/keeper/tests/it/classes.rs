@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use jeton_core::keep::attempt::AttemptStatus;
 use jeton_core::keep::connection::{Condition, GrantState};
 use jeton_core::keep::provider::ErrorClass;
-use jeton_emulator::{Ending, Mood};
+use jeton_emulator::{Fault, FaultKind};
 use jeton_keeper::{Grant, TokenError};
 use jeton_store::sqlite::faults::NoSqliteHooks;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -28,7 +28,7 @@ fn class_of<T: std::fmt::Debug>(answer: Result<T, TokenError>) -> ErrorClass {
 async fn retry_after_of_a_429_is_obeyed() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::ending(Ending::RateLimited { retry_after_secs: 40 })]);
+    world.emulator.enqueue([Fault::new(FaultKind::RateLimited { retry_after_secs: 40 })]);
     let failed = process.token(ACME).await;
     let after = failed.as_ref().unwrap_err().retry_after().unwrap();
     assert!(after > Duration::from_secs(38), "{after:?}");
@@ -48,7 +48,7 @@ async fn retry_after_of_a_429_is_obeyed() {
 async fn wrong_credentials_never_kill_the_grant_and_cool_down_for_a_minute() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::ending(Ending::WrongClient)]);
+    world.emulator.enqueue([Fault::new(FaultKind::WrongClient)]);
     let failed = process.token(ACME).await;
     assert_eq!(failed.as_ref().unwrap_err().retry_after(), Some(Duration::from_mins(1)));
     assert_eq!(class_of(failed), ErrorClass::BadClient);
@@ -93,11 +93,11 @@ async fn the_access_token_of_a_dead_grant_is_served_as_long_as_it_lives() {
     assert_eq!(world.requests(), 1);
 }
 
-async fn keeps_the_refresh_token(ending: Ending) {
+async fn keeps_the_refresh_token(ending: FaultKind) {
     let (world, process) = World::usual().await;
     let grant = world.expired_grant();
     process.connect(ACME, grant.clone()).await;
-    world.emulator.enqueue([Mood::ending(ending)]);
+    world.emulator.enqueue([Fault::new(ending)]);
     assert!(process.token(ACME).await.is_err(), "{ending:?}");
     assert_eq!(world.held_refresh(&process, ACME).await, grant.refresh, "{ending:?}");
     let status = process.last_attempt(ACME).await.status;
@@ -107,17 +107,17 @@ async fn keeps_the_refresh_token(ending: Ending) {
 #[tokio::test]
 async fn no_class_of_failure_deletes_a_refresh_token() {
     let endings = [
-        Ending::CutBefore,
-        Ending::ErrorIn200,
-        Ending::RateLimited { retry_after_secs: 1 },
-        Ending::FailBefore { status: 503 },
-        Ending::Redirect,
-        Ending::WrongClient,
-        Ending::LoseReply,
-        Ending::CutReply,
-        Ending::FailAfter { status: 500 },
-        Ending::Garbage,
-        Ending::NoAccessToken,
+        FaultKind::CutBefore,
+        FaultKind::ErrorIn200,
+        FaultKind::RateLimited { retry_after_secs: 1 },
+        FaultKind::FailBefore { status: 503 },
+        FaultKind::Redirect,
+        FaultKind::WrongClient,
+        FaultKind::LoseReply,
+        FaultKind::CutReply,
+        FaultKind::FailAfter { status: 500 },
+        FaultKind::Garbage,
+        FaultKind::NoAccessToken,
     ];
     join_all(endings.map(keeps_the_refresh_token)).await;
     let (world, process) = World::usual().await;
@@ -179,7 +179,7 @@ async fn a_refresh_token_that_is_too_short_is_neither_taken_over_nor_sent() {
 async fn a_provider_that_asks_for_no_wait_at_all_is_not_asked_without_one() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::ending(Ending::RateLimited { retry_after_secs: 0 })]);
+    world.emulator.enqueue([Fault::new(FaultKind::RateLimited { retry_after_secs: 0 })]);
     assert!(process.token(ACME).await.is_err());
     assert!(matches!(process.token(ACME).await, Err(TokenError::CoolingDown { .. })));
     assert_eq!(world.requests(), 1);

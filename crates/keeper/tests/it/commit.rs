@@ -12,7 +12,7 @@ use jeton_core::keep::connection::{Generation, SealedTokens, access_context, ref
 use jeton_core::keep::ports::{Commit, CommitAnswer, OperatorCommand, StoreError};
 use jeton_core::secret::Secret;
 use jeton_core::time::Clock as _;
-use jeton_emulator::Mood;
+use jeton_emulator::Fault;
 use jeton_keeper::{Connected, Settings, TokenError};
 use jeton_store::sqlite::faults::{NoSqliteHooks, SqliteHooks};
 use tokio::time::{Instant, sleep};
@@ -31,7 +31,7 @@ async fn sleep_through_the_lease(world: &World) {
 async fn a_lapsed_lease_does_not_refuse_a_commit() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(1_600))]);
+    world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(1_600))]);
     let other = world.process().await;
     let watch = async {
         sleep_through_the_lease(&world).await;
@@ -54,7 +54,7 @@ async fn a_reply_that_a_recovery_has_overtaken_is_kept_as_a_stray() {
     let slow = world.process().await;
     let quick = world.process().await;
     slow.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(1_600))]);
+    world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(1_600))]);
     let recover = async {
         sleep_through_the_lease(&world).await;
         quick.token(ACME).await.unwrap()
@@ -76,7 +76,7 @@ async fn a_reply_that_a_recovery_has_overtaken_is_kept_as_a_stray() {
 async fn a_reply_for_a_grant_that_was_replaced_is_kept_and_never_used() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(900))]);
+    world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(900))]);
     let second = world.expired_grant();
     let replace = async {
         world.until_accepted(1).await;
@@ -102,7 +102,7 @@ async fn a_reply_for_a_grant_that_was_replaced_is_kept_and_never_used() {
 async fn a_reply_for_a_grant_that_was_given_up_revives_nothing() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(900))]);
+    world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(900))]);
     let give_up = async {
         world.until_accepted(1).await;
         process.administer(ACME, OperatorCommand::Disconnect).await.unwrap();
@@ -239,7 +239,7 @@ async fn a_token_of_unknown_fate_cannot_be_connected_again() {
     let (world, process) = World::usual().await;
     let grant = world.expired_grant();
     process.connect(ACME, grant.clone()).await;
-    world.emulator.enqueue([Mood::lose_reply()]);
+    world.emulator.enqueue([Fault::lose_reply()]);
     assert!(process.token(ACME).await.is_err());
     let again = process.try_connect(ACME, grant).await;
     assert!(matches!(again, Ok(Connected::Unchanged) | Err(TokenError::GrantRefused { .. })), "{again:?}");
@@ -251,7 +251,7 @@ async fn a_token_of_unknown_fate_cannot_be_connected_again() {
 async fn expiry_counts_from_the_instant_before_the_request_was_sent() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(700))]);
+    world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(700))]);
     let before = world.clock.now();
     let token = process.token(ACME).await.unwrap();
     let life = token.expires_at.unwrap().since(before);
@@ -280,7 +280,7 @@ async fn a_commit_of_unknown_outcome_finds_its_own_work_and_not_a_rivals() {
     let hooks = Arc::new(UnknownCommit::default());
     let process = world.process_with(short_settings(), Arc::clone(&hooks) as _).await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(300))]);
+    world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(300))]);
     let arm = async {
         world.until_accepted(1).await;
         hooks.armed.store(true, Ordering::SeqCst);

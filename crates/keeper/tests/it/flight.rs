@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use jeton_core::keep::connection::Condition;
-use jeton_emulator::{Ending, Mood};
+use jeton_emulator::{Fault, FaultKind};
 use jeton_keeper::TokenError;
 use tokio::time::Instant;
 
@@ -14,7 +14,7 @@ use crate::world::{ACME, Shape, World, names};
 async fn two_hundred_tasks_with_an_expired_token_cause_one_spend_and_get_the_same_living_token() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(50))]);
+    world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(50))]);
     let answers = join_all((0..200).map(|_| process.token(ACME))).await;
     let tokens: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
     assert!(tokens.iter().all(|token| token.access == tokens[0].access && token.warning.is_none()));
@@ -28,7 +28,7 @@ async fn two_processes_on_one_store_spend_once_and_give_the_same_token() {
     let (world, one) = World::usual().await;
     let two = world.process().await;
     one.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::default().slow_before(Duration::from_millis(80))]);
+    world.emulator.enqueue([Fault::none().slow_before(Duration::from_millis(80))]);
     let callers = (0..100).map(|index| if index % 2 == 0 { one.token(ACME) } else { two.token(ACME) });
     let tokens: Vec<_> = join_all(callers).await.into_iter().map(Result::unwrap).collect();
     assert!(tokens.iter().all(|token| token.access == tokens[0].access));
@@ -53,7 +53,7 @@ async fn whoever_wins_the_claim_after_somebody_refreshed_spends_nothing() {
 async fn a_caller_that_goes_away_does_not_cancel_the_redeem() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(400))]);
+    world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(400))]);
     tokio::select! {
         _ = process.token(ACME) => panic!("the reply is not there yet"),
         () = world.until_accepted(1) => {}
@@ -70,7 +70,7 @@ async fn a_flight_that_failed_leaves_nothing_behind_that_stops_the_next() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
     for _ in 0..3 {
-        world.emulator.enqueue([Mood::ending(Ending::RateLimited { retry_after_secs: 5 })]);
+        world.emulator.enqueue([Fault::new(FaultKind::RateLimited { retry_after_secs: 5 })]);
         assert!(matches!(process.token(ACME).await, Err(TokenError::Failed { .. })));
         assert!(process.row(ACME).await.lease.is_none());
         world.clock.pass(Duration::from_secs(6));
@@ -84,7 +84,7 @@ async fn a_slow_connection_makes_no_other_wait() {
     let (world, process) = World::shaped(Shape { names: names(2), ..Shape::default() }).await;
     process.connect("c0", world.expired_grant()).await;
     process.connect("c1", world.expired_grant()).await;
-    world.emulator.enqueue([Mood::default().slow_before(Duration::from_millis(2_600))]);
+    world.emulator.enqueue([Fault::none().slow_before(Duration::from_millis(2_600))]);
     let slow = process.token("c0");
     let quick = async {
         world.until_a_request_is_under_way().await;
@@ -102,7 +102,7 @@ async fn a_failure_of_one_connection_touches_no_other() {
     let (world, process) = World::shaped(Shape { names: names(2), ..Shape::default() }).await;
     process.connect("c0", world.expired_grant()).await;
     process.connect("c1", world.expired_grant()).await;
-    world.emulator.enqueue([Mood::ending(Ending::WrongClient)]);
+    world.emulator.enqueue([Fault::new(FaultKind::WrongClient)]);
     assert!(process.token("c0").await.is_err());
     assert!(process.token("c1").await.is_ok());
     let other = process.row("c1").await;
@@ -113,7 +113,7 @@ async fn a_failure_of_one_connection_touches_no_other() {
 async fn looking_at_the_state_never_waits_on_the_refresh() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(2_600))]);
+    world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(2_600))]);
     let look = async {
         world.until_accepted(1).await;
         let started = Instant::now();

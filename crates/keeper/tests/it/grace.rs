@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jeton_core::keep::attempt::AttemptStatus;
 use jeton_core::time::Clock as _;
-use jeton_emulator::Mood;
+use jeton_emulator::Fault;
 use tokio::time::sleep;
 
 use crate::world::{ACME, Shape, World, graceful};
@@ -24,7 +24,7 @@ fn shape() -> Shape {
 async fn each_resend_inside_the_grace_waits_longer_than_the_one_before() {
     let (world, process) = World::shaped(shape()).await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::lose_reply(); 3]);
+    world.emulator.enqueue([Fault::lose_reply(); 3]);
     process.token(ACME).await.unwrap();
     let sent: Vec<_> = world.emulator.records().iter().map(|record| record.at).collect();
     let pauses: Vec<_> = sent.windows(2).map(|pair| pair[1].since(pair[0])).collect();
@@ -38,7 +38,7 @@ async fn each_resend_inside_the_grace_waits_longer_than_the_one_before() {
 async fn a_pair_that_a_resend_brought_is_taken_to_be_as_old_as_the_first_send() {
     let (world, process) = World::shaped(shape()).await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::lose_reply()]);
+    world.emulator.enqueue([Fault::lose_reply()]);
     let late = async {
         while process.attempts(ACME).await.last().is_none_or(|it| it.status != AttemptStatus::Interrupted) {
             sleep(Duration::from_millis(5)).await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jeton_core::keep::attempt::Act;
 use jeton_core::keep::ports::StoreError;
 use jeton_core::secret::Secret;
-use jeton_emulator::Mood;
+use jeton_emulator::Fault;
 use jeton_keeper::{ApiVerdict, Grant, TokenError, TokenRequest};
 use jeton_store::sqlite::faults::SqliteHooks;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -129,7 +129,7 @@ async fn a_grant_that_is_connected_meanwhile_is_not_taken_for_the_one_that_was_r
     let dead = world.expired_grant();
     process.connect(ACME, dead.clone()).await;
     world.emulator.revoke_grant(dead.refresh.expect("it has one").reveal());
-    world.emulator.enqueue([Mood::default().slow_before(Duration::from_millis(300))]);
+    world.emulator.enqueue([Fault::none().slow_before(Duration::from_millis(300))]);
     let meanwhile = async {
         world.until_a_request_is_under_way().await;
         // What is committed next is that the grant was refused.

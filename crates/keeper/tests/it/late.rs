@@ -9,7 +9,7 @@ use jeton_core::id::OperationId;
 use jeton_core::keep::attempt::AttemptStatus;
 use jeton_core::keep::ports::{OperatorCommand, StoreError};
 use jeton_core::time::Clock as _;
-use jeton_emulator::Mood;
+use jeton_emulator::Fault;
 use jeton_keeper::{Settings, TokenError};
 use jeton_store::sqlite::faults::SqliteHooks;
 use tokio::sync::Notify;
@@ -66,8 +66,8 @@ async fn a_resend_that_waited_for_its_turn_until_the_grace_was_over_is_planned_a
         World::shaped(Shape { settings, policy, names: names(2), ..Shape::default() }).await;
     process.connect("c0", world.expired_grant()).await;
     process.connect("c1", world.expired_grant()).await;
-    let slow = Mood::default().slow_before(Duration::from_millis(1_500));
-    world.emulator.enqueue([Mood::lose_reply(), slow]);
+    let slow = Fault::none().slow_before(Duration::from_millis(1_500));
+    world.emulator.enqueue([Fault::lose_reply(), slow]);
     let others = async {
         until_interrupted(&process, "c0").await;
         // The resend comes after half a second; by then this one has the only permit.
@@ -93,7 +93,7 @@ async fn a_resend_whose_grace_ends_before_its_first_byte_is_not_sent() {
     let hooks = AfterCommit::of(&world, Duration::from_secs(3), Duration::ZERO);
     let process = world.process_with(short_settings(), Arc::clone(&hooks) as _).await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::lose_reply()]);
+    world.emulator.enqueue([Fault::lose_reply()]);
     let arm = async {
         until_interrupted(&process, ACME).await;
         hooks.arm();
@@ -161,7 +161,7 @@ async fn a_reply_is_not_waited_for_longer_than_the_lease_runs() {
     };
     let (world, process) = World::shaped(Shape { settings, ..Shape::default() }).await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::default().slow_before(Duration::from_secs(9))]);
+    world.emulator.enqueue([Fault::none().slow_before(Duration::from_secs(9))]);
     let started = Instant::now();
     assert_interrupted(&process.token(ACME).await);
     assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());

@@ -7,7 +7,7 @@ use jeton_core::id::{AttemptId, NodeId};
 use jeton_core::keep::attempt::Trigger;
 use jeton_core::keep::ports::Skip;
 use jeton_core::time::Clock as _;
-use jeton_emulator::{Ending, Mood};
+use jeton_emulator::{Fault, FaultKind};
 
 use crate::process::Process;
 use crate::recovery::claim_and_die;
@@ -51,11 +51,11 @@ async fn a_visit_that_comes_in_the_middle_of_an_attempt_puts_nothing_off() {
 }
 
 /// A person replaces the grant of a connection that the keeper had reason to leave alone for an hour.
-async fn a_new_grant_is_refreshed_soon(ending: Ending) {
+async fn a_new_grant_is_refreshed_soon(ending: FaultKind) {
     let policy = holding(Duration::from_hours(1));
     let (world, process) = World::shaped(Shape { policy, ..Shape::default() }).await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::ending(ending)]);
+    world.emulator.enqueue([Fault::new(ending)]);
     process.vault.start().await.expect("the scene is set");
     eventually("the first attempt is over", || {
         world.emulator.records().first().is_some_and(|record| record.finished_at.is_some())
@@ -73,10 +73,10 @@ async fn a_new_grant_is_refreshed_soon(ending: Ending) {
 
 #[tokio::test]
 async fn a_new_grant_is_refreshed_soon_though_the_provider_asked_for_an_hour() {
-    a_new_grant_is_refreshed_soon(Ending::RateLimited { retry_after_secs: 3_600 }).await;
+    a_new_grant_is_refreshed_soon(FaultKind::RateLimited { retry_after_secs: 3_600 }).await;
 }
 
 #[tokio::test]
 async fn a_new_grant_is_refreshed_soon_though_the_old_one_was_on_hold_for_an_hour() {
-    a_new_grant_is_refreshed_soon(Ending::LoseReply).await;
+    a_new_grant_is_refreshed_soon(FaultKind::LoseReply).await;
 }

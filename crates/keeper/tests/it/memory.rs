@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use jeton_core::keep::provider::{OldAccess, PolicyOverrides};
-use jeton_emulator::Mood;
+use jeton_emulator::Fault;
 use jeton_keeper::{Settings, TokenError, TokenRequest};
 use tokio::time::{Instant, sleep};
 
@@ -12,8 +12,7 @@ use crate::world::{ACME, Shape, World};
 
 fn old_access_dies() -> Shape {
     let policy = PolicyOverrides { old_access: Some(OldAccess::Dies), ..PolicyOverrides::default() };
-    let emulator =
-        jeton_emulator::Settings { old_access: jeton_emulator::OldAccess::Dies, ..Default::default() };
+    let emulator = jeton_emulator::Settings { old_access: OldAccess::Dies, ..Default::default() };
     Shape { emulator, policy, ..Shape::default() }
 }
 
@@ -37,7 +36,7 @@ async fn nobody_waits_on_the_refresh_of_a_token_that_still_lives() {
     process.connect(ACME, world.expired_grant()).await;
     let old = process.token(ACME).await.unwrap();
     world.clock.pass(Duration::from_secs(50));
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(2_800))]);
+    world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(2_800))]);
     let started = Instant::now();
     for _ in 0..100 {
         assert_eq!(process.token(ACME).await.unwrap().access, old.access);

@@ -9,7 +9,7 @@ use jeton_core::keep::attempt::{Act, Trigger};
 use jeton_core::keep::claim::Claim;
 use jeton_core::keep::ports::Heartbeat;
 use jeton_core::time::Clock as _;
-use jeton_emulator::Mood;
+use jeton_emulator::Fault;
 use jeton_store::sqlite::faults::NoSqliteHooks;
 use tokio::time::{Instant, sleep};
 
@@ -127,7 +127,7 @@ async fn an_attempt_of_a_node_on_the_same_data_directory_is_recovered_at_once() 
     live(&slow, "slow");
     live(&quick, "quick");
     until_seen(&world.process().await, 2).await;
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(2_500))]);
+    world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(2_500))]);
     let recover = async {
         world.until_accepted(1).await;
         world.clock.pass(world.shape.settings.lease);

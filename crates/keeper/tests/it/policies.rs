@@ -7,7 +7,7 @@ use jeton_core::keep::attempt::{AttemptStatus, Trigger};
 use jeton_core::keep::connection::{Condition, GrantState};
 use jeton_core::keep::provider::{Budget, BudgetPer, DurationText, ErrorClass, PolicyOverrides};
 use jeton_core::time::Clock as _;
-use jeton_emulator::{Ending, Mood};
+use jeton_emulator::{Fault, FaultKind};
 use jeton_keeper::{Grant, Refreshed, Settings, TokenError};
 use tokio::time::sleep;
 
@@ -76,7 +76,7 @@ async fn an_account_that_is_suspended_is_asked_for_again_by_callers_after_a_minu
  {
     let (world, process) = World::shaped(outspoken()).await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::ending(Ending::WrongClient)]);
+    world.emulator.enqueue([Fault::new(FaultKind::WrongClient)]);
     let (class, code, after) = failure(process.token(ACME).await);
     assert_eq!(
         (class, code.as_str(), after),
@@ -103,7 +103,7 @@ async fn an_account_that_is_suspended_is_asked_for_again_by_callers_after_a_minu
 async fn the_token_of_a_suspended_account_is_served_as_long_as_it_lives() {
     let (world, process) = World::shaped(outspoken()).await;
     process.connect(ACME, world.living_grant(Duration::from_mins(10))).await;
-    world.emulator.enqueue([Mood::ending(Ending::WrongClient)]);
+    world.emulator.enqueue([Fault::new(FaultKind::WrongClient)]);
     assert_eq!(failure(process.force(ACME).await).0, ErrorClass::Suspended);
     assert_eq!(process.token(ACME).await.unwrap().access.reveal(), "an-access-token-that-lives");
     world.clock.pass(Duration::from_mins(10));
@@ -115,7 +115,7 @@ async fn the_token_of_a_suspended_account_is_served_as_long_as_it_lives() {
 async fn a_provider_that_was_asked_too_early_is_asked_again_when_it_says_and_the_grant_stays_as_it_is() {
     let (world, process) = World::shaped(outspoken()).await;
     process.connect(ACME, world.living_grant(Duration::from_mins(10))).await;
-    world.emulator.enqueue([Mood::ending(Ending::RateLimited { retry_after_secs: 20 })]);
+    world.emulator.enqueue([Fault::new(FaultKind::RateLimited { retry_after_secs: 20 })]);
     let (class, code, after) = failure(process.force(ACME).await);
     assert_eq!((class, code.as_str(), after), (ErrorClass::TooEarly, "not_yet", Duration::from_secs(20)));
     let (row, now) = (process.row(ACME).await, world.clock.now());
@@ -135,7 +135,7 @@ async fn a_provider_that_was_asked_too_early_is_asked_again_when_it_says_and_the
 async fn client_credentials_that_are_refused_are_left_alone_for_a_minute_and_not_sent_in_a_loop() {
     let (world, process) = World::shaped(Shape { provider: Some(MACHINE), ..Shape::default() }).await;
     process.connect(ACME, Grant::default()).await;
-    world.emulator.enqueue([Mood::ending(Ending::WrongClient); 40]);
+    world.emulator.enqueue([Fault::new(FaultKind::WrongClient); 40]);
     let (class, code, after) = failure(process.token(ACME).await);
     assert_eq!((class, code.as_str(), after), (ErrorClass::DeadGrant, "no_grant", Duration::from_mins(1)));
     for _ in 0..5 {
@@ -159,7 +159,7 @@ async fn a_budget_is_looked_at_when_the_turn_has_come_and_not_before_the_queue()
     for name in names(3) {
         process.connect(&name, world.expired_grant()).await;
     }
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(600))]);
+    world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(600))]);
     let queued = async {
         world.until_accepted(1).await;
         // Both wait for their turn while the budget still has room for one.

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use jeton_core::keep::attempt::{AttemptStatus, Trigger};
 use jeton_core::keep::ports::OperatorCommand;
 use jeton_core::keep::provider::{DurationText, PolicyOverrides};
-use jeton_emulator::{Ending, Mood, Record};
+use jeton_emulator::{Fault, FaultKind, RequestRecord};
 use jeton_keeper::{Grant, Settings, TokenError};
 use tokio::time::{Instant, sleep};
 
@@ -86,9 +86,9 @@ async fn two_processes_share_the_work_with_no_double_spend() {
 }
 
 /// The most requests that were under way at once.
-fn most_at_once(records: &[Record]) -> usize {
+fn most_at_once(records: &[RequestRecord]) -> usize {
     let at_once = |instant| {
-        let under_way = |record: &&Record| {
+        let under_way = |record: &&RequestRecord| {
             record.at <= instant && record.finished_at.is_none_or(|finished| finished > instant)
         };
         records.iter().filter(under_way).count()
@@ -103,7 +103,7 @@ async fn no_more_redeems_run_at_once_at_one_provider_than_the_settings_allow() {
     for name in names(8) {
         process.connect(&name, world.expired_grant()).await;
     }
-    let slow = Mood::default().slow_before(Duration::from_millis(100));
+    let slow = Fault::none().slow_before(Duration::from_millis(100));
     world.emulator.enqueue(std::iter::repeat_n(slow, 8));
     process.vault.start().await.unwrap();
     // Callers are bound by it as well.
@@ -186,7 +186,7 @@ async fn failures_in_a_row_are_tried_at_growing_distances() {
 async fn draining_waits_for_a_redeem_under_way_and_loses_nothing() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(600))]);
+    world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(600))]);
     process.vault.start().await.unwrap();
     world.until_accepted(1).await;
     process.vault.drain().await;
@@ -203,7 +203,7 @@ async fn draining_begins_no_attempt_that_was_still_waiting_for_its_turn() {
     let (world, process) = World::shaped(Shape { settings, names: names(2), ..Shape::default() }).await;
     process.connect("c0", world.expired_grant()).await;
     process.connect("c1", world.expired_grant()).await;
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(600))]);
+    world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(600))]);
     let close = async {
         world.until_accepted(1).await;
         sleep(Duration::from_millis(50)).await;
@@ -257,7 +257,7 @@ async fn a_dead_connection_costs_the_keeper_nothing() {
 async fn a_rate_limited_provider_is_not_asked_before_its_time_by_the_keeper_either() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::ending(Ending::RateLimited { retry_after_secs: 1 })]);
+    world.emulator.enqueue([Fault::new(FaultKind::RateLimited { retry_after_secs: 1 })]);
     process.vault.start().await.unwrap();
     process.until_generation(ACME, 2).await;
     let records = world.emulator.records();

@@ -10,7 +10,7 @@ use jeton_core::keep::claim::{Claim, ClaimAnswer};
 use jeton_core::keep::connection::Condition;
 use jeton_core::keep::provider::{PolicyOverrides, Rotation};
 use jeton_core::time::Clock as _;
-use jeton_emulator::{Ending, Mood, Outcome};
+use jeton_emulator::{Fault, FaultKind, RequestOutcome};
 use jeton_keeper::{Installation, KeySource, TokenError};
 use jeton_store::sqlite::faults::NoSqliteHooks;
 use tokio::time::{Instant, sleep};
@@ -31,7 +31,7 @@ async fn a_reply_lost_after_acceptance_is_held_then_sent_once_more_as_the_record
 {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::lose_reply()]);
+    world.emulator.enqueue([Fault::lose_reply()]);
     assert_interrupted(&process.token(ACME).await);
     let first = process.last_attempt(ACME).await;
     assert_eq!(first.status, AttemptStatus::Interrupted);
@@ -44,7 +44,7 @@ async fn a_reply_lost_after_acceptance_is_held_then_sent_once_more_as_the_record
     world.clock.pass(USUAL_HOLD / 2 + Duration::from_secs(1));
     let dead = process.token(ACME).await;
     assert!(matches!(&dead, Err(TokenError::Dead { code, .. }) if code == "interrupted"), "{dead:?}");
-    assert_eq!(world.last_record().outcome, Outcome::Reuse);
+    assert_eq!(world.last_record().outcome, RequestOutcome::Reuse);
     let recovery = process.last_attempt(ACME).await;
     assert_eq!(recovery.recovers, Some(first.id));
 
@@ -62,7 +62,7 @@ async fn a_reply_lost_after_acceptance_is_held_then_sent_once_more_as_the_record
 async fn a_recovery_revives_a_grant_whose_token_was_not_accepted() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::ending(Ending::CutBefore)]);
+    world.emulator.enqueue([Fault::new(FaultKind::CutBefore)]);
     assert_interrupted(&process.token(ACME).await);
     world.clock.pass(USUAL_HOLD + Duration::from_secs(1));
     assert!(process.token(ACME).await.is_ok());
@@ -78,7 +78,7 @@ async fn a_recovery_revives_a_grant_whose_token_was_not_accepted() {
 async fn whoever_forces_a_refresh_has_not_decided_about_the_outcome_of_that_very_attempt() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.living_grant(Duration::from_mins(10))).await;
-    world.emulator.enqueue([Mood::ending(Ending::CutBefore)]);
+    world.emulator.enqueue([Fault::new(FaultKind::CutBefore)]);
     assert_interrupted(&process.force(ACME).await);
     assert_eq!(world.requests(), 1);
     // Asked again, now that the outcome is on record, a person does decide.
@@ -91,7 +91,7 @@ async fn whoever_forces_a_refresh_has_not_decided_about_the_outcome_of_that_very
 async fn a_recovery_that_was_refused_or_could_not_be_sent_leaves_the_outcome_unknown() {
     let (mut world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::lose_reply(), Mood::ending(Ending::RateLimited { retry_after_secs: 1 })]);
+    world.emulator.enqueue([Fault::lose_reply(), Fault::new(FaultKind::RateLimited { retry_after_secs: 1 })]);
     assert_interrupted(&process.token(ACME).await);
     let first = process.last_attempt(ACME).await.id;
     world.clock.pass(USUAL_HOLD + Duration::from_secs(1));
@@ -112,7 +112,7 @@ async fn a_recovery_that_was_refused_or_could_not_be_sent_leaves_the_outcome_unk
 async fn a_recovery_whose_outcome_is_not_known_either_is_for_a_person() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::ending(Ending::CutBefore), Mood::ending(Ending::CutBefore)]);
+    world.emulator.enqueue([Fault::new(FaultKind::CutBefore), Fault::new(FaultKind::CutBefore)]);
     assert_interrupted(&process.token(ACME).await);
     world.clock.pass(USUAL_HOLD + Duration::from_secs(1));
     assert_interrupted(&process.token(ACME).await);
@@ -133,7 +133,7 @@ async fn inside_the_reuse_grace_a_lost_reply_is_asked_for_again_at_once_and_nobo
     let policy = graceful(Duration::from_secs(8));
     let (world, process) = World::shaped(Shape { emulator, policy, ..Shape::default() }).await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::lose_reply(), Mood::lose_reply()]);
+    world.emulator.enqueue([Fault::lose_reply(), Fault::lose_reply()]);
     let started = Instant::now();
     let token = process.token(ACME).await.unwrap();
     assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
@@ -159,7 +159,7 @@ async fn a_pair_that_is_given_a_second_time_after_its_end_is_not_taken_for_immor
     let policy = graceful(Duration::from_secs(50));
     let (world, process) = World::shaped(Shape { emulator, policy, ..Shape::default() }).await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::lose_reply()]);
+    world.emulator.enqueue([Fault::lose_reply()]);
     let late = async {
         while process.attempts(ACME).await.last().is_none_or(|it| it.status != AttemptStatus::Interrupted) {
             sleep(Duration::from_millis(5)).await;
@@ -176,14 +176,13 @@ async fn a_pair_that_is_given_a_second_time_after_its_end_is_not_taken_for_immor
 
 #[tokio::test]
 async fn where_refresh_tokens_last_a_lost_reply_is_a_passing_failure() {
-    let emulator =
-        jeton_emulator::Settings { rotation: jeton_emulator::Rotation::None, ..Default::default() };
+    let emulator = jeton_emulator::Settings { rotation: Rotation::None, ..Default::default() };
     let policy = PolicyOverrides { rotation: Some(Rotation::None), ..PolicyOverrides::default() };
     let (world, process) = World::shaped(Shape { emulator, policy, ..Shape::default() }).await;
     let grant = world.expired_grant();
     process.connect(ACME, grant.clone()).await;
-    for ending in [Ending::LoseReply, Ending::FailAfter { status: 503 }, Ending::Garbage] {
-        world.emulator.enqueue([Mood::ending(ending)]);
+    for ending in [FaultKind::LoseReply, FaultKind::FailAfter { status: 503 }, FaultKind::Garbage] {
+        world.emulator.enqueue([Fault::new(ending)]);
         let failed = process.token(ACME).await;
         assert!(matches!(failed, Err(TokenError::Failed { .. })), "{ending:?}: {failed:?}");
         world.clock.pass(Duration::from_secs(10));
@@ -200,7 +199,7 @@ async fn after_the_reuse_grace_a_chain_of_resends_ends_with_a_person() {
     let policy = graceful(Duration::from_secs(5));
     let (world, process) = World::shaped(Shape { policy, ..Shape::default() }).await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::ending(Ending::CutBefore), Mood::ending(Ending::CutBefore)]);
+    world.emulator.enqueue([Fault::new(FaultKind::CutBefore), Fault::new(FaultKind::CutBefore)]);
     let wait = Duration::from_millis(800);
     // The grace of the policy is over before the second resend is made.
     let ask = async {
@@ -265,7 +264,7 @@ async fn an_attempt_of_a_process_that_died_is_found_interrupted_by_whoever_looks
 async fn the_living_token_goes_on_being_served_while_an_outcome_is_unknown() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.living_grant(Duration::from_mins(10))).await;
-    world.emulator.enqueue([Mood::lose_reply()]);
+    world.emulator.enqueue([Fault::lose_reply()]);
     assert_interrupted(&process.force(ACME).await);
     let started = Instant::now();
     let token = process.token(ACME).await.unwrap();
@@ -282,7 +281,7 @@ async fn the_keeper_recovers_by_itself_after_the_hold() {
     let policy = holding(Duration::from_millis(300));
     let (world, process) = World::shaped(Shape { policy, ..Shape::default() }).await;
     process.vault.start().await.unwrap();
-    world.emulator.enqueue([Mood::ending(Ending::CutBefore)]);
+    world.emulator.enqueue([Fault::new(FaultKind::CutBefore)]);
     process.connect(ACME, world.expired_grant()).await;
     process.until_generation(ACME, 2).await;
     assert_eq!(world.requests(), 2);
@@ -295,7 +294,7 @@ async fn an_interrupted_attempt_on_a_token_that_is_not_due_is_recovered_too_and_
     let (world, process) = World::shaped(Shape { policy, ..Shape::default() }).await;
     process.connect(ACME, world.living_grant(Duration::from_mins(10))).await;
     process.vault.start().await.unwrap();
-    world.emulator.enqueue([Mood::ending(Ending::CutBefore)]);
+    world.emulator.enqueue([Fault::new(FaultKind::CutBefore)]);
     assert_interrupted(&process.force(ACME).await);
     let before = process.tap.calls();
     process.until_generation(ACME, 2).await;
@@ -308,7 +307,7 @@ async fn an_interrupted_attempt_on_a_token_that_is_not_due_is_recovered_too_and_
 async fn holds_are_judged_by_the_clock_of_the_store_and_not_by_that_of_a_node() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::ending(Ending::CutBefore)]);
+    world.emulator.enqueue([Fault::new(FaultKind::CutBefore)]);
     assert_interrupted(&process.token(ACME).await);
 
     let ahead = Arc::new(MovableClock::default());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use jeton_core::keep::ports::OperatorCommand;
-use jeton_emulator::Mood;
+use jeton_emulator::Fault;
 use jeton_keeper::TokenError;
 
 use crate::process::Process;
@@ -46,7 +46,7 @@ async fn two_hundred_rejections_of_one_token_cause_one_refresh() {
     let (world, one) = long_lived().await;
     let two = world.process().await;
     let old = one.token(ACME).await.unwrap();
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(50))]);
+    world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(50))]);
     let callers =
         (0..200).map(|index| if index % 2 == 0 { one.reject(ACME, &old) } else { two.reject(ACME, &old) });
     let tokens: Vec<_> = join_all(callers).await.into_iter().map(Result::unwrap).collect();
@@ -130,7 +130,7 @@ async fn a_rejected_token_is_never_handed_out_again_in_answer_to_its_rejection()
     let paused = process.reject(ACME, &token).await;
     assert!(matches!(paused, Err(TokenError::Paused { .. })), "{paused:?}");
     process.administer(ACME, OperatorCommand::Resume).await.unwrap();
-    world.emulator.enqueue([Mood::ending(jeton_emulator::Ending::RateLimited { retry_after_secs: 9 })]);
+    world.emulator.enqueue([Fault::new(jeton_emulator::FaultKind::RateLimited { retry_after_secs: 9 })]);
     assert!(matches!(process.reject(ACME, &token).await, Err(TokenError::Failed { .. })));
 }
 

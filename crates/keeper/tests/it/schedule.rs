@@ -10,7 +10,7 @@ use jeton_core::keep::connection::refresh_context;
 use jeton_core::keep::ports::AttemptFilter;
 use jeton_core::keep::provider::{DurationText, PolicyOverrides};
 use jeton_core::seal::Fingerprint;
-use jeton_emulator::{Ending, Mood, Record, SeededEntropy, Temper, short_hash};
+use jeton_emulator::{Behaviour, Fault, FaultKind, RequestRecord, SeededEntropy, short_hash};
 use jeton_keeper::{Grant, Settings, Token};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -22,16 +22,16 @@ const PROCESSES: usize = 3;
 const CALLERS: usize = 12;
 const DURATION: Duration = Duration::from_millis(1_800);
 
-fn temper() -> Temper {
-    let slow = Mood::default().slow_before(Duration::from_millis(20)).slow_after(Duration::from_millis(20));
-    Temper::calm()
-        .with_chance(0.04, Mood::lose_reply())
-        .with_chance(0.05, Mood::ending(Ending::CutBefore))
-        .with_chance(0.03, Mood::ending(Ending::CutReply))
-        .with_chance(0.03, Mood::ending(Ending::FailAfter { status: 503 }))
-        .with_chance(0.02, Mood::ending(Ending::Garbage))
-        .with_chance(0.05, Mood::ending(Ending::RateLimited { retry_after_secs: 0 }))
-        .with_chance(0.05, Mood::ending(Ending::ErrorIn200))
+fn temper() -> Behaviour {
+    let slow = Fault::none().slow_before(Duration::from_millis(20)).slow_after(Duration::from_millis(20));
+    Behaviour::faultless()
+        .with_chance(0.04, Fault::lose_reply())
+        .with_chance(0.05, Fault::new(FaultKind::CutBefore))
+        .with_chance(0.03, Fault::new(FaultKind::CutReply))
+        .with_chance(0.03, Fault::new(FaultKind::FailAfter { status: 503 }))
+        .with_chance(0.02, Fault::new(FaultKind::Garbage))
+        .with_chance(0.05, Fault::new(FaultKind::RateLimited { retry_after_secs: 0 }))
+        .with_chance(0.05, Fault::new(FaultKind::ErrorIn200))
         .with_chance(0.30, slow)
 }
 
@@ -126,8 +126,8 @@ async fn names_of_tokens(world: &World, processes: &[Process]) -> HashMap<Finger
 }
 
 /// Whether this request told its client, in words that it could read, that nothing was accepted.
-fn is_refusal(record: &Record) -> bool {
-    !record.accepted && matches!(record.ending, Ending::RateLimited { .. } | Ending::ErrorIn200)
+fn is_refusal(record: &RequestRecord) -> bool {
+    !record.accepted && matches!(record.fault, FaultKind::RateLimited { .. } | FaultKind::ErrorIn200)
 }
 
 /// What the provider's ledger and our log must agree on.
@@ -139,7 +139,7 @@ fn judge(world: &World, attempts: &[Attempt], names: &HashMap<Fingerprint, Strin
         let fingerprint = attempt.fingerprint.expect("a redeem spends a token");
         by_token.entry(&names[&fingerprint]).or_default().push(attempt);
     }
-    let mut presented: BTreeMap<String, Vec<Record>> = BTreeMap::new();
+    let mut presented: BTreeMap<String, Vec<RequestRecord>> = BTreeMap::new();
     for record in world.emulator.records() {
         let token = record.presented.clone().expect("every request carries a token");
         presented.entry(token).or_default().push(record);
@@ -155,7 +155,7 @@ fn judge(world: &World, attempts: &[Attempt], names: &HashMap<Fingerprint, Strin
             2 => assert!(recoveries >= 1, "it was sent again without a recovery: {}", told()),
             _ => panic!("it was sent again and again: {}", told()),
         }
-        if records.iter().any(Record::is_lost) {
+        if records.iter().any(RequestRecord::is_lost) {
             let on_record = ours.iter().any(|attempt| attempt.status == AttemptStatus::Interrupted);
             assert!(on_record, "the loss is not on record: {}", told());
         }
@@ -170,7 +170,7 @@ async fn run(seed: u64) {
     for name in names(CONNECTIONS) {
         processes[0].connect(&name, new_grant(&world)).await;
     }
-    world.emulator.set_temper(temper());
+    world.emulator.set_behaviour(temper());
     for process in &processes {
         process.vault.start().await.expect("the store answers");
     }
@@ -179,7 +179,7 @@ async fn run(seed: u64) {
     let callers = (0..CALLERS).map(|_| call(&world, &processes, SeededEntropy::new(random.bits()), until));
     join_all(callers).await;
     join_all(processes.iter().map(|process| process.vault.drain())).await;
-    assert!(world.emulator.settled(Duration::from_secs(3)).await);
+    assert!(world.emulator.wait_until_idle(Duration::from_secs(3)).await);
     let attempts = all_attempts(&processes[0]).await;
     judge(&world, &attempts, &names_of_tokens(&world, &processes).await);
 }

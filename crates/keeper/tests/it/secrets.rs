@@ -8,7 +8,7 @@ use std::time::Duration;
 use jeton_core::keep::ports::OperatorCommand;
 use jeton_core::keep::provider::{DurationText, PolicyOverrides};
 use jeton_core::secret::Secret;
-use jeton_emulator::{Ending, Mood};
+use jeton_emulator::{Fault, FaultKind};
 use jeton_keeper::{Grant, TokenRequest};
 use jeton_testkit::grep_tree;
 use tracing_subscriber::fmt::MakeWriter;
@@ -63,24 +63,24 @@ fn note<T: std::fmt::Debug, E: std::fmt::Debug + std::fmt::Display>(
 
 async fn live_through_everything(world: &World, process: &Process, shown: &mut String) {
     let endings = [
-        Ending::Honest,
-        Ending::ErrorIn200,
-        Ending::RateLimited { retry_after_secs: 1 },
-        Ending::FailBefore { status: 503 },
-        Ending::Redirect,
-        Ending::WrongClient,
-        Ending::Garbage,
-        Ending::NoAccessToken,
-        Ending::Huge { size_bytes: 64 * 1024 },
-        Ending::LoseReply,
-        Ending::CutBefore,
+        FaultKind::None,
+        FaultKind::ErrorIn200,
+        FaultKind::RateLimited { retry_after_secs: 1 },
+        FaultKind::FailBefore { status: 503 },
+        FaultKind::Redirect,
+        FaultKind::WrongClient,
+        FaultKind::Garbage,
+        FaultKind::NoAccessToken,
+        FaultKind::Huge { size_bytes: 64 * 1024 },
+        FaultKind::LoseReply,
+        FaultKind::CutBefore,
     ];
     for ending in endings {
         let grant = world.living_grant(Duration::from_secs(20));
         let grant = Grant { access: Some(PLANTED_ACCESS.into()), ..grant };
         writeln!(shown, "{grant:?}").expect("text can be written to text");
         note(shown, &process.try_connect(ACME, grant.clone()).await);
-        world.emulator.enqueue([Mood::ending(ending)]);
+        world.emulator.enqueue([Fault::new(ending)]);
         let token = process.token(ACME).await;
         note(shown, &token);
         world.clock.pass(Duration::from_secs(5));

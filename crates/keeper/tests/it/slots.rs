@@ -9,7 +9,7 @@ use jeton_core::entropy::SystemEntropy;
 use jeton_core::id::{AttemptId, ConnectionName};
 use jeton_core::keep::ports::{OperatorCommand, StoreError};
 use jeton_core::time::Clock as _;
-use jeton_emulator::Mood;
+use jeton_emulator::Fault;
 use jeton_keeper::{Installation, KeySource, Settings, SlotState, TokenError, inspect_spill_slots};
 use jeton_store::sqlite::faults::{NoSqliteHooks, SqliteHooks};
 
@@ -29,7 +29,7 @@ async fn while_a_reply_lies_in_the_slot_of_another_process_its_token_is_not_sent
     let (world, one) = World::shaped(long_lived()).await;
     let two = world.process().await;
     one.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(400))]);
+    world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(400))]);
     let other = async {
         lose_the_store(&world, &one, false).await;
         world.clock.pass(UNTIL_RECOVERY);
@@ -53,7 +53,7 @@ async fn a_slot_that_cannot_be_read_stops_recoveries_and_nothing_else() {
     for name in names(2) {
         process.connect(&name, world.expired_grant()).await;
     }
-    world.emulator.enqueue([Mood::lose_reply()]);
+    world.emulator.enqueue([Fault::lose_reply()]);
     assert!(matches!(process.token("c0").await, Err(TokenError::Interrupted { .. })));
     let slot = world.place().data_dir.join("spill").join("slot-01");
     let good = fs::read(&slot).unwrap();
@@ -96,7 +96,7 @@ async fn a_reply_that_a_slow_store_has_not_taken_in_half_a_second_is_spilled_and
     let hooks = Arc::new(SlowCommit::default());
     let process = world.process_with(short_settings(), Arc::clone(&hooks) as _).await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(300))]);
+    world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(300))]);
     let watch = async {
         world.until_accepted(1).await;
         hooks.armed.store(true, Ordering::SeqCst);
@@ -207,7 +207,7 @@ async fn a_reply_that_comes_when_the_store_is_on_hold_stays_in_its_slot_and_is_s
 
     let process = world.process().await;
     process.administer("c1", OperatorCommand::Pause).await.unwrap();
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_secs(2))]);
+    world.emulator.enqueue([Fault::none().slow_after(Duration::from_secs(2))]);
     world.database = backup;
     let restored = world.store_at(&world.place(), Arc::new(NoSqliteHooks)).await;
     let restore = async {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jeton_core::keep::attempt::AttemptStatus;
-use jeton_emulator::{Ending, Mood};
+use jeton_emulator::{Fault, FaultKind};
 use jeton_keeper::{Settings, SlotState, TokenError, inspect_spill_slots};
 use jeton_store::sqlite::faults::NoSqliteHooks;
 use tokio::time::{Instant, sleep};
@@ -46,7 +46,7 @@ pub(crate) async fn lose_the_store(world: &World, process: &Process, full: bool)
 async fn a_spilled_reply_comes_back(full: bool) {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(400))]);
+    world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(400))]);
     let watch = async {
         lose_the_store(&world, &process, full).await;
         let slots = filled_slots(&world);
@@ -89,7 +89,7 @@ async fn a_reply_that_a_full_disk_refuses_is_spilled_sealed_and_comes_back_by_it
 async fn a_reply_that_cannot_be_read_is_spilled_too_and_kept_when_the_store_is_back() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
-    let late = Mood::ending(Ending::Garbage).slow_after(Duration::from_millis(400));
+    let late = Fault::new(FaultKind::Garbage).slow_after(Duration::from_millis(400));
     world.emulator.enqueue([late]);
     let watch = async {
         lose_the_store(&world, &process, false).await;
@@ -111,7 +111,7 @@ async fn callers_get_the_living_token_while_a_reply_is_spilled() {
     process.connect(ACME, world.expired_grant()).await;
     let old = process.token(ACME).await.unwrap();
     world.clock.pass(Duration::from_secs(50));
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(400))]);
+    world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(400))]);
     assert_eq!(process.token(ACME).await.unwrap().access, old.access);
     world.until_accepted(2).await;
     process.store.faults().set_read_only(true);
@@ -135,7 +135,7 @@ pub(crate) fn die_with_a_filled_slot(world: &Arc<World>) {
         runtime.block_on(async {
             let process = world.process().await;
             process.connect(ACME, world.expired_grant()).await;
-            world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(400))]);
+            world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(400))]);
             let brief = Duration::from_millis(20);
             assert!(matches!(process.token_within(ACME, brief).await, Err(TokenError::WaitTimeout { .. })));
             lose_the_store(&world, &process, false).await;
@@ -181,7 +181,7 @@ async fn a_recovery_looks_into_the_slots_before_it_sends_a_token_again() {
 async fn closing_with_the_store_down_leaves_the_reply_in_its_slot() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(400))]);
+    world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(400))]);
     let close = async {
         lose_the_store(&world, &process, false).await;
         process.vault.drain().await;
@@ -201,7 +201,7 @@ async fn with_no_free_slot_nothing_is_spent() {
     let (world, process) = World::shaped(Shape { settings, names: names(2), ..Shape::default() }).await;
     process.connect("c0", world.expired_grant()).await;
     process.connect("c1", world.expired_grant()).await;
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(1_500))]);
+    world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(1_500))]);
     let second = async {
         world.until_accepted(1).await;
         let busy = process.token("c1").await;
@@ -219,7 +219,7 @@ async fn with_no_free_slot_nothing_is_spent() {
 async fn a_slot_that_another_process_holds_is_not_taken_for_a_dead_ones() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(400))]);
+    world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(400))]);
     let other = async {
         lose_the_store(&world, &process, false).await;
         // Its own store works, and the slot is full: but whoever filled it still lives.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jeton_core::keep::attempt::AttemptStatus;
 use jeton_core::seal::SealContext;
 use jeton_core::time::Clock as _;
-use jeton_emulator::{Ending, Mood};
+use jeton_emulator::{Fault, FaultKind};
 use jeton_keeper::Settings;
 use tokio::time::Instant;
 
@@ -14,11 +14,11 @@ use crate::recovery::assert_interrupted;
 use crate::world::{ACME, Shape, World, short_settings};
 
 /// Lets one redeem end like this, and answers with the world in which its outcome is not known.
-async fn ambiguous(ending: Ending) -> (World, Process) {
+async fn ambiguous(ending: FaultKind) -> (World, Process) {
     let settings = Settings { redeem_timeout: Duration::from_millis(800), ..short_settings() };
     let (world, process) = World::shaped(Shape { settings, ..Shape::default() }).await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::ending(ending)]);
+    world.emulator.enqueue([Fault::new(ending)]);
     assert_interrupted(&process.token(ACME).await);
     assert_eq!(process.last_attempt(ACME).await.status, AttemptStatus::Interrupted);
     let row = process.row(ACME).await;
@@ -43,43 +43,43 @@ async fn kept(world: &World, process: &Process) -> Option<String> {
 
 #[tokio::test]
 async fn a_reply_cut_half_way_is_ambiguous() {
-    ambiguous(Ending::CutReply).await;
+    ambiguous(FaultKind::CutReply).await;
 }
 
 #[tokio::test]
 async fn a_5xx_to_a_step_that_spends_is_ambiguous() {
-    let (_world, process) = ambiguous(Ending::FailAfter { status: 502 }).await;
+    let (_world, process) = ambiguous(FaultKind::FailAfter { status: 502 }).await;
     assert_eq!(process.last_attempt(ACME).await.http_status, Some(502));
 }
 
 #[tokio::test]
 async fn a_200_that_is_not_json_is_ambiguous_and_kept_sealed() {
-    let (world, process) = ambiguous(Ending::Garbage).await;
+    let (world, process) = ambiguous(FaultKind::Garbage).await;
     assert!(kept(&world, &process).await.unwrap().contains("It works!"));
 }
 
 #[tokio::test]
 async fn a_200_without_an_access_token_is_ambiguous_and_kept_sealed() {
-    let (world, process) = ambiguous(Ending::NoAccessToken).await;
+    let (world, process) = ambiguous(FaultKind::NoAccessToken).await;
     assert!(kept(&world, &process).await.unwrap().contains("expires_in"));
 }
 
 #[tokio::test]
 async fn a_reply_longer_than_1_mib_is_ambiguous() {
-    let (world, process) = ambiguous(Ending::Huge { size_bytes: 2 * 1024 * 1024 }).await;
+    let (world, process) = ambiguous(FaultKind::Huge { size_bytes: 2 * 1024 * 1024 }).await;
     assert_eq!(kept(&world, &process).await, None);
 }
 
 #[tokio::test]
 async fn a_reply_that_trickles_beyond_the_deadline_is_ambiguous() {
     let started = Instant::now();
-    ambiguous(Ending::Trickle { pause_ms: 50 }).await;
+    ambiguous(FaultKind::Trickle { pause_ms: 50 }).await;
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 }
 
 #[tokio::test]
 async fn a_kept_reply_is_wiped_once_the_outcome_is_known() {
-    let (world, process) = ambiguous(Ending::Garbage).await;
+    let (world, process) = ambiguous(FaultKind::Garbage).await;
     let attempt = process.last_attempt(ACME).await.id;
     let grant = world.expired_grant();
     process.connect(ACME, grant).await;

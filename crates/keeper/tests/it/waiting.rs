@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use jeton_emulator::{Ending, Mood};
+use jeton_emulator::{Fault, FaultKind};
 use jeton_keeper::{Settings, TokenError};
 use tokio::time::Instant;
 
@@ -14,7 +14,7 @@ use crate::world::{ACME, Shape, World, short_settings};
 async fn waiting_on_a_refresh_is_bounded_by_the_caller() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(2_600))]);
+    world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(2_600))]);
     let started = Instant::now();
     let answer = process.token_within(ACME, Duration::from_millis(150)).await;
     assert!(matches!(answer, Err(TokenError::WaitTimeout { .. })), "{answer:?}");
@@ -31,7 +31,7 @@ async fn waiting_on_the_redeem_of_another_process_is_bounded_by_the_caller_alone
     let (world, one) = World::shaped(Shape { settings, ..Shape::default() }).await;
     let two = world.process().await;
     one.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(1_300))]);
+    world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(1_300))]);
     let other = async {
         world.until_accepted(1).await;
         two.token(ACME).await.unwrap()
@@ -47,7 +47,7 @@ async fn after_the_wait_a_token_that_still_lives_is_given_with_a_warning() {
     process.connect(ACME, world.expired_grant()).await;
     let old = process.token(ACME).await.unwrap();
     world.clock.pass(Duration::from_secs(30));
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_secs(1))]);
+    world.emulator.enqueue([Fault::none().slow_after(Duration::from_secs(1))]);
     let request = jeton_keeper::TokenRequest {
         min_ttl: Some(Duration::from_secs(40)),
         wait: Some(Duration::from_millis(100)),
@@ -63,7 +63,7 @@ async fn after_a_failure_a_token_that_still_lives_is_given_with_a_warning_and_th
     process.connect(ACME, world.expired_grant()).await;
     process.token(ACME).await.unwrap();
     world.clock.pass(Duration::from_secs(30));
-    world.emulator.enqueue([Mood::ending(Ending::RateLimited { retry_after_secs: 60 })]);
+    world.emulator.enqueue([Fault::new(FaultKind::RateLimited { retry_after_secs: 60 })]);
     let token = process.token_for(ACME, Duration::from_secs(40)).await.unwrap();
     assert!(token.warning.is_some());
     world.clock.pass(Duration::from_secs(31));
@@ -94,7 +94,7 @@ async fn a_token_set_born_after_the_request_satisfies_it_however_short_its_life(
     let (world, process) = World::shaped(Shape { emulator, ..Shape::default() }).await;
     process.connect(ACME, world.expired_grant()).await;
     // The reply takes longer than the token lives: spending one more would bring nothing better.
-    let slow = Mood::default().slow_after(Duration::from_millis(1_100));
+    let slow = Fault::none().slow_after(Duration::from_millis(1_100));
     world.emulator.enqueue([slow, slow]);
     let token = process.token(ACME).await.unwrap();
     assert!(token.warning.as_ref().unwrap().contains("past its expiry"), "{token:?}");
@@ -109,7 +109,7 @@ async fn a_token_set_born_after_the_request_satisfies_it_however_short_its_life(
 async fn a_token_that_was_taken_over_dead_is_not_taken_for_a_newborn() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::ending(Ending::CutBefore)]);
+    world.emulator.enqueue([Fault::new(FaultKind::CutBefore)]);
     // While somebody waits, a person connects another grant, whose access token has died as well.
     let replace = async {
         world.until_a_request_is_under_way_or_over().await;
@@ -191,7 +191,7 @@ async fn more_callers_than_may_wait_are_turned_away_at_once() {
     let settings = Settings { waiters: 10, ..short_settings() };
     let (world, process) = World::shaped(Shape { settings, ..Shape::default() }).await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(100))]);
+    world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(100))]);
     let answers = join_all((0..25).map(|_| process.token(ACME))).await;
     let busy = answers.iter().filter(|answer| matches!(answer, Err(TokenError::Busy { .. }))).count();
     let served = answers.iter().filter(|answer| answer.is_ok()).count();

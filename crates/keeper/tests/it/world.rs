@@ -11,7 +11,7 @@ use jeton_core::keep::provider::{Catalogue, Client, Definition, DurationText, Po
 use jeton_core::seal::{KeyRing, Sealer};
 use jeton_core::secret::Secret;
 use jeton_core::time::Clock as _;
-use jeton_emulator::{Emulator, Record};
+use jeton_emulator::{Emulator, RequestRecord};
 use jeton_keeper::{Grant, Installation, InstallationError, KeySource, Ports, Settings, Vault};
 use jeton_store::sqlite::faults::{NoSqliteHooks, SqliteHooks};
 use tempfile::TempDir;
@@ -287,7 +287,7 @@ impl World {
         assert_eq!((stats.overlaps, stats.reuse_kills, stats.invalid_grant), (0, 0, 0), "{stats:?}");
     }
 
-    pub(crate) fn last_record(&self) -> Record {
+    pub(crate) fn last_record(&self) -> RequestRecord {
         self.emulator.records().pop().expect("a request was made")
     }
 }

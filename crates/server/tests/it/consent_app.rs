@@ -118,7 +118,7 @@ impl ConsentEnv {
         setup.client.redirect_uri = Some(format!("{PUBLIC}/oauth/callback"));
         setup.vars.extend(vars.iter().map(|(name, value)| ((*name).to_owned(), Secret::new(*value))));
         let emulation = Emulation::of(provider.define(setup.clone()).unwrap());
-        let settings = jeton_emulator::Settings::playing(emulation, Duration::from_mins(1));
+        let settings = jeton_emulator::Settings::for_provider(emulation, Duration::from_mins(1));
         let emulator = Emulator::start(settings).await.unwrap();
         // What is captured at consent is not in the settings of anybody who has not consented yet.
         let captured =

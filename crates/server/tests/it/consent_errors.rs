@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jeton_core::keep::attempt::{Act, AttemptStatus};
 use jeton_core::keep::ports::AttemptFilter;
-use jeton_emulator::{Ending, Mood};
+use jeton_emulator::{Fault, FaultKind};
 
 use crate::consent_app::{Callback, ConsentApp, ORIGIN, default_settings, page, provider_url, set_cookie};
 
@@ -237,10 +237,10 @@ async fn an_answer_of_another_issuer_is_not_taken() {
 
 #[tokio::test]
 async fn a_code_that_was_sent_without_an_answer_is_never_sent_again() {
-    for ending in [Ending::LoseReply, Ending::Garbage, Ending::FailAfter { status: 502 }] {
+    for ending in [FaultKind::LoseReply, FaultKind::Garbage, FaultKind::FailAfter { status: 502 }] {
         let app = with_page().await;
         let back = app.consent().await;
-        app.emulator.enqueue([Mood::ending(ending)]);
+        app.emulator.enqueue([Fault::new(ending)]);
         let sentence = page(&app.call_back(&back).await, 502, "No word from the provider");
         assert!(sentence.contains("may have been sent, and no usable answer came"), "{sentence}");
         assert!(sentence.contains("it is never sent twice"), "{sentence}");
@@ -256,7 +256,7 @@ async fn a_code_that_was_sent_without_an_answer_is_never_sent_again() {
 #[tokio::test]
 async fn an_exchange_that_the_provider_refuses_says_why() {
     let app = with_page().await;
-    app.emulator.enqueue([Mood::ending(Ending::WrongClient)]);
+    app.emulator.enqueue([Fault::new(FaultKind::WrongClient)]);
     let sentence = page(&app.call_back(&app.consent().await).await, 502, "Not connected");
     assert!(sentence.starts_with("`acme` was not connected: "), "{sentence}");
     let progress = app.progress().await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jeton_core::keep::ports::OperatorCommand;
 use jeton_core::secret::Secret;
-use jeton_emulator::Mood;
+use jeton_emulator::Fault;
 use jeton_keeper::{Grant, Settings, SlotState, inspect_spill_slots};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -19,7 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 async fn slow_app() -> (ConsentApp, Callback) {
     let app = ConsentApp::of("amocrm").await;
     let back = app.consent().await;
-    app.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(500))]);
+    app.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(500))]);
     (app, back)
 }
 
@@ -80,7 +80,7 @@ async fn a_connection_that_was_given_up_meanwhile_stays_given_up() {
     let app = ConsentApp::of("amocrm").await;
     page(&app.call_back(&app.consent().await).await, 200, "Connected");
     let back = app.consent().await;
-    app.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(500))]);
+    app.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(500))]);
     let meanwhile = async {
         while app.emulator.stats().accepted < 2 {
             sleep(Duration::from_millis(5)).await;
@@ -143,7 +143,7 @@ async fn a_person_whose_answer_waits_in_a_slot_is_told_to_wait_and_not_to_begin_
     };
     let app = ConsentEnv::with("amocrm", &[]).await.open(settings).await;
     let back = app.consent().await;
-    app.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(300))]);
+    app.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(300))]);
     let outage = async {
         until_accepted(&app).await;
         app.store.faults().set_read_only(true);
@@ -191,7 +191,7 @@ fn die_with_a_filled_slot(env: &Arc<ConsentEnv>) {
     runtime.block_on(async {
         let app = env.open(default_settings()).await;
         let back = app.consent().await;
-        app.emulator.enqueue([Mood::default().slow_after(Duration::from_millis(300))]);
+        app.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(300))]);
         let outage = async {
             until_accepted(&app).await;
             app.store.faults().set_read_only(true);

@@ -1,6 +1,6 @@
 //! The shape of every error, and what none of them says.
 
-use jeton_emulator::{Ending, Mood, Temper};
+use jeton_emulator::{Behaviour, Fault, FaultKind};
 use jeton_server::Limits;
 use serde_json::Value;
 
@@ -181,7 +181,8 @@ async fn what_the_provider_refuses_reaches_the_caller_with_its_class_and_its_pat
     let env = TestEnv::new().await;
     let server = env.serve(&["acme"], Limits::default()).await;
     let refresh = server.connect(&env, "acme").await;
-    env.emulator.set_temper(Temper::next([Mood::ending(Ending::RateLimited { retry_after_secs: 7 })]));
+    env.emulator
+        .set_behaviour(Behaviour::from_queue([Fault::new(FaultKind::RateLimited { retry_after_secs: 7 })]));
     let reply = server.client().get(TOKEN).await.unwrap();
     let problem = reply.json().unwrap();
     assert_eq!((reply.status.as_u16(), problem["code"].as_str()), (503, Some("REFRESH_FAILED")));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jeton_emulator::{Mood, Temper};
+use jeton_emulator::{Behaviour, Fault};
 use jeton_server::Limits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -90,7 +90,7 @@ async fn shutdown_answers_what_is_under_way_and_takes_no_more() {
     let env = TestEnv::new().await;
     let server = env.serve(&["acme"], Limits::default()).await;
     server.connect(&env, "acme").await;
-    env.emulator.set_temper(Temper::next([Mood::default().slow_after(Duration::from_millis(700))]));
+    env.emulator.set_behaviour(Behaviour::from_queue([Fault::none().slow_after(Duration::from_millis(700))]));
     let mut idle = TcpStream::connect(server.address).await.unwrap();
     let client = server.client();
     let address = server.address;
@@ -116,7 +116,7 @@ async fn shutdown_waits_no_longer_than_it_was_told() {
     let limits = Limits { drain: Duration::from_millis(200), ..Limits::default() };
     let server = env.serve(&["acme"], limits).await;
     server.connect(&env, "acme").await;
-    env.emulator.set_temper(Temper::next([Mood::default().slow_before(Duration::from_secs(20))]));
+    env.emulator.set_behaviour(Behaviour::from_queue([Fault::none().slow_before(Duration::from_secs(20))]));
     let client = server.client();
     let hung = client.get("/api/v1/connections/acme/token");
     let stopping = async {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jeton_emulator::{Ending, Mood, SeededEntropy};
+use jeton_emulator::{Fault, FaultKind, SeededEntropy};
 
 /// How many moods are laid out ahead: more than two days of a connection that asks twice a minute. After them the
 /// provider is calm.
@@ -25,7 +25,7 @@ pub(super) enum Faults {
 
 impl Faults {
     /// The moods of the requests to come. The first request is treated well, so that callers have a token to go on with.
-    pub(super) fn moods(self, random: &SeededEntropy) -> Vec<Mood> {
+    pub(super) fn moods(self, random: &SeededEntropy) -> Vec<Fault> {
         let mut moods = vec![self.fair(random)];
         while self != Self::Calm && moods.len() < AHEAD {
             moods.extend(self.foul(random));
@@ -35,31 +35,31 @@ impl Faults {
     }
 
     /// How a request is treated that is answered in the end.
-    fn fair(self, random: &SeededEntropy) -> Mood {
+    fn fair(self, random: &SeededEntropy) -> Fault {
         let delay = match self {
             Self::Slow => random.between(2_000, 4_000),
             _ => random.between(20, 120),
         };
-        Mood::default().slow_before(Duration::from_millis(delay))
+        Fault::none().slow_before(Duration::from_millis(delay))
     }
 
     /// What comes before it.
-    fn foul(self, random: &SeededEntropy) -> Vec<Mood> {
+    fn foul(self, random: &SeededEntropy) -> Vec<Fault> {
         match self {
             Self::Calm | Self::Slow => Vec::new(),
-            Self::Flaky if random.between(0, 3) == 0 => vec![Mood::ending(Ending::CutBefore)],
+            Self::Flaky if random.between(0, 3) == 0 => vec![Fault::new(FaultKind::CutBefore)],
             Self::Flaky => {
                 let statuses = [500, 502, 503];
                 let status = |_| statuses[usize::try_from(random.between(0, 3)).unwrap_or_default()];
                 (0..random.between(1, 3))
-                    .map(|n| Mood::ending(Ending::FailBefore { status: status(n) }))
+                    .map(|n| Fault::new(FaultKind::FailBefore { status: status(n) }))
                     .collect()
             }
-            Self::Lossy => (0..random.between(1, 3)).map(|_| Mood::lose_reply()).collect(),
+            Self::Lossy => (0..random.between(1, 3)).map(|_| Fault::lose_reply()).collect(),
             Self::Limited => (0..random.between(1, 3))
                 .map(|_| {
                     let retry_after_secs = u32::try_from(random.between(2, 6)).unwrap_or(2);
-                    Mood::ending(Ending::RateLimited { retry_after_secs })
+                    Fault::new(FaultKind::RateLimited { retry_after_secs })
                 })
                 .collect(),
         }
@@ -79,8 +79,8 @@ mod tests {
         fn every_provider_answers_first_and_never_refuses_more_than_twice_in_a_row(seed: u64) {
             for faults in ALL {
                 let moods = faults.moods(&SeededEntropy::new(seed));
-                prop_assert_eq!(moods[0].ending, Ending::Honest);
-                let good = |run: &[Mood]| run.iter().any(|mood| mood.ending == Ending::Honest);
+                prop_assert_eq!(moods[0].kind, FaultKind::None);
+                let good = |run: &[Fault]| run.iter().any(|mood| mood.kind == FaultKind::None);
                 prop_assert!(moods.windows(3).all(good), "{:?}", faults);
             }
         }
@@ -89,7 +89,7 @@ mod tests {
         #[test]
         fn a_request_that_was_cut_is_answered_the_next_time(seed: u64) {
             let moods = Faults::Flaky.moods(&SeededEntropy::new(seed));
-            let answered = |pair: &[Mood]| pair[0].ending != Ending::CutBefore || pair[1].ending == Ending::Honest;
+            let answered = |pair: &[Fault]| pair[0].kind != FaultKind::CutBefore || pair[1].kind == FaultKind::None;
             prop_assert!(moods.windows(2).all(answered));
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jeton_core::time::Timestamp;
-use jeton_emulator::{Outcome, Record};
+use jeton_emulator::{RequestOutcome, RequestRecord};
 use serde::Serialize;
 
 use super::callers::CallCounts;
@@ -52,9 +52,9 @@ impl TokenCounts {
 }
 
 /// How many token sets were written to us whole. A replay inside the grace brings the same one again.
-fn arrived(records: &[Record], by: Timestamp) -> u64 {
+fn arrived(records: &[RequestRecord], by: Timestamp) -> u64 {
     let whole = records.iter().filter(|record| {
-        matches!(record.outcome, Outcome::Rotated | Outcome::Replayed)
+        matches!(record.outcome, RequestOutcome::Rotated | RequestOutcome::Replayed)
             && record.reply_written
             && record.finished_at.is_some_and(|at| at <= by)
     });
@@ -118,7 +118,7 @@ pub(super) fn kept(generation: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use jeton_core::time::{Clock as _, SystemClock};
-    use jeton_emulator::{Emulator, Mood, Settings, Temper};
+    use jeton_emulator::{Behaviour, Emulator, Fault, Settings};
     use jeton_testkit::Client;
 
     use super::*;
@@ -140,9 +140,9 @@ mod tests {
         let grace = Duration::from_mins(1);
         let emulator = Emulator::start(Settings { reuse_grace: grace, ..Settings::default() }).await.unwrap();
         let first = emulator.mint(1).remove(0);
-        emulator.set_temper(Temper::next([Mood::lose_reply()]));
+        emulator.set_behaviour(Behaviour::from_queue([Fault::lose_reply()]));
         assert_eq!(spend(&emulator, first.reveal()).await, None);
-        emulator.settled(grace).await;
+        emulator.wait_until_idle(grace).await;
         assert_eq!(
             arrived(&emulator.records(), SystemClock.now()),
             0,
@@ -150,10 +150,10 @@ mod tests {
         );
         let second = spend(&emulator, first.reveal()).await.unwrap();
         assert_eq!(spend(&emulator, first.reveal()).await.unwrap(), second);
-        emulator.settled(grace).await;
+        emulator.wait_until_idle(grace).await;
         assert_eq!(arrived(&emulator.records(), SystemClock.now()), 1);
         spend(&emulator, &second).await.unwrap();
-        emulator.settled(grace).await;
+        emulator.wait_until_idle(grace).await;
         assert_eq!(arrived(&emulator.records(), SystemClock.now()), 2);
     }
 }

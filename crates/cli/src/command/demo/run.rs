@@ -134,7 +134,7 @@ impl DemoRun {
         })?;
         self.access.drain().await;
         for connection in &self.connections {
-            connection.emulator.settled(SETTLING).await;
+            connection.emulator.wait_until_idle(SETTLING).await;
         }
         DemoResult::of(self).await
     }

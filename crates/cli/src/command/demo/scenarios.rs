@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jeton_core::id::ConnectionName;
 use jeton_core::secret::Secret;
-use jeton_emulator::{Emulator, SeededEntropy, Settings, Temper};
+use jeton_emulator::{Behaviour, Emulator, SeededEntropy, Settings};
 
 use super::faults::Faults;
 
@@ -126,7 +126,7 @@ impl DemoConnection {
             ..Settings::default()
         };
         let emulator = Emulator::start(settings).await?;
-        emulator.set_temper(Temper::next(scenario.faults.moods(&SeededEntropy::new(seed))));
+        emulator.set_behaviour(Behaviour::from_queue(scenario.faults.moods(&SeededEntropy::new(seed))));
         let refresh = emulator.mint(1).remove(0);
         let name = scenario.name.parse().map_err(io::Error::other)?;
         Ok(Self { scenario, name, emulator, refresh, revoked: AtomicBool::new(false) })

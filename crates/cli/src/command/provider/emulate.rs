@@ -10,7 +10,7 @@ use jeton_core::entropy::{Entropy, SystemEntropy};
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::provider::{DurationText, Emulation, Provider, Setup, Step};
 use jeton_core::secret::Secret;
-use jeton_emulator::{Emulator, Record, Settings};
+use jeton_emulator::{Emulator, RequestRecord, Settings};
 use serde_json::{Map, Value, json};
 use tokio::time::sleep;
 
@@ -74,7 +74,7 @@ impl Emulate {
             listen: self.listen,
             seed: self.seed.unwrap_or_else(|| any_seed(&SystemEntropy)),
             max_records: MOST_RECORDS,
-            ..Settings::playing(Emulation::of(definition.clone()), self.life.0)
+            ..Settings::for_provider(Emulation::of(definition.clone()), self.life.0)
         };
         let emulator = Emulator::start(settings).await.map_err(|error| refused(self.listen, &error))?;
         let refresh = definition.has(Step::Refresh).then(|| emulator.mint(1).remove(0));
@@ -201,7 +201,7 @@ async fn watch(emulator: &Emulator, output: Output) -> Result<(), CommandError> 
     }
 }
 
-fn line(record: &Record) -> String {
+fn line(record: &RequestRecord) -> String {
     let outcome = serde_json::to_value(record.outcome).ok();
     let outcome = outcome.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
     let mut line = format!("{}  {outcome}", record.at.to_the_second());

@@ -8,10 +8,11 @@ use serde::Serialize;
 /// How the exchange ends. The first half never accepts the token, the second half spends it first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Ending {
-    /// As RFC 6749 says.
+pub enum FaultKind {
+    /// No fault: as RFC 6749 says.
     #[default]
-    Honest,
+    #[serde(rename = "honest")]
+    None,
     /// The connection is cut with nothing written; the token is *not* accepted.
     CutBefore,
     /// Status 200 with an error in the body; the token is *not* accepted.
@@ -55,7 +56,7 @@ pub enum Ending {
     },
 }
 
-impl Ending {
+impl FaultKind {
     /// Whether a good token is spent although the exchange ends this way.
     pub fn accepts(self) -> bool {
         !matches!(
@@ -70,90 +71,95 @@ impl Ending {
     }
 }
 
-/// How one request is treated: two delays and an ending.
+/// How one request is treated: two delays and a kind of fault.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mood {
+pub struct Fault {
     /// How long the request waits before it is looked at.
     pub delay_before: Duration,
     /// How long the reply waits after the token has been accepted.
     pub delay_after: Duration,
     /// How the exchange ends.
-    pub ending: Ending,
+    pub kind: FaultKind,
 }
 
-impl Mood {
-    /// No delay, and this ending.
-    pub fn ending(ending: Ending) -> Self {
-        Self { ending, ..Self::default() }
+impl Fault {
+    /// No fault, and no delay.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// This kind of fault, without delay.
+    pub fn new(kind: FaultKind) -> Self {
+        Self { kind, ..Self::default() }
     }
 
     /// Accepts the token and never answers.
     pub fn lose_reply() -> Self {
-        Self::ending(Ending::LoseReply)
+        Self::new(FaultKind::LoseReply)
     }
 
-    /// The same mood, slow before acceptance.
+    /// The same fault, slow before acceptance.
     #[must_use]
     pub fn slow_before(self, delay_before: Duration) -> Self {
         Self { delay_before, ..self }
     }
 
-    /// The same mood, slow after acceptance.
+    /// The same fault, slow after acceptance.
     #[must_use]
     pub fn slow_after(self, delay_after: Duration) -> Self {
         Self { delay_after, ..self }
     }
 }
 
-/// A mood and how likely it is.
+/// A fault and how likely it is.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Chance {
+pub struct FaultChance {
     /// Share of the requests, from 0 to 1.
     pub probability: f64,
     /// How they are treated.
-    pub mood: Mood,
+    pub fault: Fault,
 }
 
-/// How the requests to come are treated: first the queue, one mood a request; after it by chance; else honestly.
+/// How the requests to come are treated: first the queue, one fault a request; after it by chance; else honestly.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Temper {
+pub struct Behaviour {
     /// Moods of the next requests, in order.
-    pub queue: VecDeque<Mood>,
+    pub queue: VecDeque<Fault>,
     /// Moods by chance; the probabilities are laid end to end, and what they leave of 1 is honest.
-    pub chances: Vec<Chance>,
+    pub chances: Vec<FaultChance>,
 }
 
-impl Temper {
+impl Behaviour {
     /// Every request is treated honestly and at once.
-    pub fn calm() -> Self {
+    pub fn faultless() -> Self {
         Self::default()
     }
 
     /// The next requests are treated like this, in order, those after them honestly.
-    pub fn next(moods: impl IntoIterator<Item = Mood>) -> Self {
-        Self { queue: moods.into_iter().collect(), chances: Vec::new() }
+    pub fn from_queue(faults: impl IntoIterator<Item = Fault>) -> Self {
+        Self { queue: faults.into_iter().collect(), chances: Vec::new() }
     }
 
-    /// The same temper, with one more mood by chance.
+    /// The same behaviour, with one more fault by chance.
     #[must_use]
-    pub fn with_chance(mut self, probability: f64, mood: Mood) -> Self {
-        self.chances.push(Chance { probability, mood });
+    pub fn with_chance(mut self, probability: f64, fault: Fault) -> Self {
+        self.chances.push(FaultChance { probability, fault });
         self
     }
 
-    /// The mood for one request; `fraction`, from 0 to below 1, decides where chance does.
-    pub(crate) fn draw(&mut self, fraction: f64) -> Mood {
-        if let Some(mood) = self.queue.pop_front() {
-            return mood;
+    /// The fault for one request; `fraction`, from 0 to below 1, decides where chance does.
+    pub(crate) fn draw(&mut self, fraction: f64) -> Fault {
+        if let Some(fault) = self.queue.pop_front() {
+            return fault;
         }
         let mut edge = 0.0;
         for chance in &self.chances {
             edge += chance.probability;
             if fraction < edge {
-                return chance.mood;
+                return chance.fault;
             }
         }
-        Mood::default()
+        Fault::none()
     }
 }
 
@@ -163,11 +169,11 @@ mod tests {
 
     #[test]
     fn the_queue_goes_before_chance_and_chance_before_honesty() {
-        let lost = Mood::lose_reply();
-        let slow = Mood::default().slow_before(Duration::from_millis(5));
-        let mut temper = Temper::next([slow]).with_chance(0.25, lost);
-        assert_eq!(temper.draw(0.0), slow);
-        assert_eq!(temper.draw(0.24), lost);
-        assert_eq!(temper.draw(0.25), Mood::default());
+        let lost = Fault::lose_reply();
+        let slow = Fault::none().slow_before(Duration::from_millis(5));
+        let mut behaviour = Behaviour::from_queue([slow]).with_chance(0.25, lost);
+        assert_eq!(behaviour.draw(0.0), slow);
+        assert_eq!(behaviour.draw(0.24), lost);
+        assert_eq!(behaviour.draw(0.25), Fault::none());
     }
 }

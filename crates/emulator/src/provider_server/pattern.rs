@@ -5,7 +5,7 @@ use http::header;
 use jeton_core::keep::provider::{Definition, Injection, OutboundRequest, RequestValues, Step};
 use jeton_core::secret::Secret;
 
-use super::asked::{self, Asked, Fields};
+use super::request::{self, Fields, ParsedRequest};
 
 /// The texts that stand for what is not known beforehand. They are longer than any least length of a refresh token.
 const MARK_LENGTH: usize = 512;
@@ -39,7 +39,7 @@ impl Mark {
 
 /// What was found where the marks are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Caught {
+pub(super) struct FoundTokens {
     pub(super) access: Option<String>,
     pub(super) refresh: Option<String>,
     pub(super) code: Option<String>,
@@ -54,7 +54,7 @@ pub(super) struct Difference {
 }
 
 /// What one step's request looks like.
-pub(super) struct Shape {
+pub(super) struct RequestPattern {
     pub(super) step: Step,
     method: &'static str,
     path: String,
@@ -66,7 +66,7 @@ pub(super) struct Shape {
 }
 
 /// The shapes of every step that the connection can request.
-pub(super) fn of_all_steps(definition: &Definition) -> Vec<Shape> {
+pub(super) fn of_all_steps(definition: &Definition) -> Vec<RequestPattern> {
     let mark = |mark: Mark| Some(Secret::from(mark.text()));
     let full = RequestValues {
         access: mark(Mark::Access),
@@ -83,12 +83,12 @@ pub(super) fn of_all_steps(definition: &Definition) -> Vec<Shape> {
     let made = |step| {
         let variants = [&full, &without_access, &without_refresh];
         let requests = variants.into_iter().filter_map(move |values| definition.request(step, values).ok());
-        requests.map(move |request| Shape::of(step, &request, definition))
+        requests.map(move |request| RequestPattern::of(step, &request, definition))
     };
     Step::ALL.into_iter().flat_map(made).collect()
 }
 
-impl Shape {
+impl RequestPattern {
     fn of(step: Step, request: &OutboundRequest, definition: &Definition) -> Self {
         let pairs = request.url.query().unwrap_or_default();
         let hidden = definition.vars().values().filter(|value| value.is_hidden());
@@ -99,8 +99,8 @@ impl Shape {
             method: request.method.as_str(),
             path: request.url.path().to_owned(),
             // Requests of ours are read by the same rules; one that breaks them has no fields, and nothing matches it.
-            query: asked::form(pairs.as_bytes()).unwrap_or_default(),
-            body: asked::fields(request.content_type, &request.body).unwrap_or_default(),
+            query: request::form(pairs.as_bytes()).unwrap_or_default(),
+            body: request::fields(request.content_type, &request.body).unwrap_or_default(),
             // A browser goes there, with headers of its own.
             headers: request
                 .headers
@@ -116,13 +116,14 @@ impl Shape {
     }
 
     /// Whether a request goes where this step is.
-    pub(super) fn is_at(&self, asked: &Asked) -> bool {
+    pub(super) fn is_at(&self, asked: &ParsedRequest) -> bool {
         self.method == asked.method && self.path == asked.path
     }
 
     /// What a request carries, if it looks like this; else everything that differs.
-    pub(super) fn compare(&self, asked: &Asked) -> Result<Caught, Vec<Difference>> {
-        let mut comparison = Comparison { shape: self, caught: Caught::default(), differences: Vec::new() };
+    pub(super) fn compare(&self, asked: &ParsedRequest) -> Result<FoundTokens, Vec<Difference>> {
+        let mut comparison =
+            Comparison { shape: self, caught: FoundTokens::default(), differences: Vec::new() };
         comparison.fields("query", &self.query, &asked.query);
         comparison.fields("body", &self.body, &asked.body);
         for (name, expected) in &self.headers {
@@ -139,8 +140,8 @@ impl Shape {
 }
 
 struct Comparison<'s> {
-    shape: &'s Shape,
-    caught: Caught,
+    shape: &'s RequestPattern,
+    caught: FoundTokens,
     differences: Vec<Difference>,
 }
 
@@ -221,7 +222,7 @@ impl Api {
     }
 
     /// The access token of a call.
-    pub(super) fn token(&self, asked: &Asked) -> Option<String> {
+    pub(super) fn token(&self, asked: &ParsedRequest) -> Option<String> {
         self.carriers.iter().find_map(|carrier| {
             let (expected, found) = match carrier {
                 Injection::Header(name, value) => {

@@ -1,4 +1,4 @@
-//! The one state of a running emulator: grants, temper, records and counts, behind one lock that is never held across I/O.
+//! The one state of a running emulator: grants, behaviour, records and counts, behind one lock that is never held across I/O.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,14 +7,14 @@ use jeton_core::entropy::unit_fraction;
 use jeton_core::time::{Clock, Timestamp};
 use tokio::sync::Notify;
 
+use crate::behaviour::{Behaviour, Fault};
 use crate::grants::{Grants, Redeemed};
 use crate::random::SeededEntropy;
-use crate::record::{Outcome, Record, Stats, short_hash};
+use crate::record::{RequestOutcome, RequestRecord, Stats, short_hash};
 use crate::settings::Settings;
-use crate::temper::{Mood, Temper};
 
 /// Shared by all connections of one emulator.
-pub(crate) struct Ledger {
+pub(crate) struct SharedState {
     state: Mutex<State>,
     clock: Arc<dyn Clock>,
     /// Told whenever an exchange is over.
@@ -23,23 +23,23 @@ pub(crate) struct Ledger {
 
 pub(crate) struct State {
     pub(crate) grants: Grants,
-    pub(crate) temper: Temper,
+    pub(crate) behaviour: Behaviour,
     pub(crate) stats: Stats,
-    moods: SeededEntropy,
-    records: VecDeque<Record>,
+    faults: SeededEntropy,
+    records: VecDeque<RequestRecord>,
     max_records: usize,
     /// By the text of the refresh token: the requests that present it now and whose client is still there.
     under_way: HashMap<String, Vec<u64>>,
 }
 
-impl Ledger {
+impl SharedState {
     pub(crate) fn new(settings: &Settings, clock: Arc<dyn Clock>) -> Self {
         let state = State {
             grants: Grants::new(settings.clone()),
-            temper: Temper::calm(),
+            behaviour: Behaviour::faultless(),
             stats: Stats::default(),
             // Apart from the tokens' stream, so that minting more grants does not change the weather.
-            moods: SeededEntropy::new(!settings.seed),
+            faults: SeededEntropy::new(!settings.seed),
             records: VecDeque::new(),
             max_records: settings.max_records.max(1),
             under_way: HashMap::new(),
@@ -57,11 +57,11 @@ impl Ledger {
     }
 
     /// Begins the record of a request that has been read.
-    pub(crate) fn open(&self, presented: Option<&str>) -> (u64, Mood) {
+    pub(crate) fn open(&self, presented: Option<&str>) -> (u64, Fault) {
         let at = self.now();
         let mut state = self.lock();
-        let draw = unit_fraction(&state.moods);
-        let mood = state.temper.draw(draw);
+        let draw = unit_fraction(&state.faults);
+        let fault = state.behaviour.draw(draw);
         state.stats.requests += 1;
         state.stats.in_flight += 1;
         let sequence = state.stats.requests;
@@ -71,15 +71,15 @@ impl Ledger {
             state.amend(*rival, |record| record.overlapping = true);
         }
         let grant = presented.and_then(|token| state.grants.grant_of(token));
-        state.push(Record {
+        state.push(RequestRecord {
             sequence,
             at,
             presented: presented.map(short_hash),
             grant,
             generation: None,
-            outcome: Outcome::Undecided,
+            outcome: RequestOutcome::Undecided,
             note: None,
-            ending: mood.ending,
+            fault: fault.kind,
             accepted: false,
             accepted_at: None,
             reply_written: false,
@@ -87,7 +87,7 @@ impl Ledger {
             client_left_at: None,
             finished_at: None,
         });
-        (sequence, mood)
+        (sequence, fault)
     }
 
     /// Presents a refresh token and writes down what became of it, in one step.
@@ -104,13 +104,13 @@ impl Ledger {
     }
 
     /// Writes down what was decided where no refresh token was looked at.
-    pub(crate) fn decide(&self, sequence: u64, outcome: Outcome) {
+    pub(crate) fn decide(&self, sequence: u64, outcome: RequestOutcome) {
         let now = self.now();
         self.lock().decide(sequence, outcome, now);
     }
 
     /// Writes down that a request was not what the provider asks for, and what was wrong with it.
-    pub(crate) fn refuse(&self, sequence: u64, outcome: Outcome, note: String) {
+    pub(crate) fn refuse(&self, sequence: u64, outcome: RequestOutcome, note: String) {
         self.decide(sequence, outcome);
         self.lock().amend(sequence, |record| record.note = Some(note));
     }
@@ -148,7 +148,7 @@ impl Ledger {
         self.finished.notify_waiters();
     }
 
-    pub(crate) fn records(&self) -> Vec<Record> {
+    pub(crate) fn records(&self) -> Vec<RequestRecord> {
         self.lock().records.iter().cloned().collect()
     }
 }
@@ -172,7 +172,7 @@ impl State {
     }
 
     /// Keeps a record. One whose exchange is not over is never dropped: its end would not be counted.
-    fn push(&mut self, record: Record) {
+    fn push(&mut self, record: RequestRecord) {
         while self.records.len() >= self.max_records
             && self.records.front().is_some_and(|oldest| oldest.finished_at.is_some())
         {
@@ -183,7 +183,7 @@ impl State {
     }
 
     /// Changes a record, if it is still kept. Records lie in the order of their sequence without gaps.
-    fn amend(&mut self, sequence: u64, change: impl FnOnce(&mut Record)) {
+    fn amend(&mut self, sequence: u64, change: impl FnOnce(&mut RequestRecord)) {
         let first = self.records.front().map_or(0, |record| record.sequence);
         let place = sequence.checked_sub(first).and_then(|place| usize::try_from(place).ok());
         if let Some(record) = place.and_then(|place| self.records.get_mut(place)) {
@@ -191,7 +191,7 @@ impl State {
         }
     }
 
-    fn decide(&mut self, sequence: u64, outcome: Outcome, now: Timestamp) {
+    fn decide(&mut self, sequence: u64, outcome: RequestOutcome, now: Timestamp) {
         let accepted = outcome.is_accepted();
         self.amend(sequence, |record| {
             record.outcome = outcome;
@@ -201,15 +201,20 @@ impl State {
         let stats = &mut self.stats;
         stats.accepted += u64::from(accepted);
         match outcome {
-            Outcome::Rotated => stats.rotations += 1,
-            Outcome::Replayed => stats.replays += 1,
-            Outcome::Reuse => {
+            RequestOutcome::Rotated => stats.rotations += 1,
+            RequestOutcome::Replayed => stats.replays += 1,
+            RequestOutcome::Reuse => {
                 stats.reuse_kills += 1;
                 stats.invalid_grant += 1;
             }
-            Outcome::UnknownToken | Outcome::ExpiredToken | Outcome::DeadGrant => stats.invalid_grant += 1,
-            Outcome::BadClient => stats.invalid_client += 1,
-            Outcome::Issued | Outcome::BadRequest | Outcome::NotAccepted | Outcome::Undecided => {}
+            RequestOutcome::UnknownToken | RequestOutcome::ExpiredToken | RequestOutcome::DeadGrant => {
+                stats.invalid_grant += 1;
+            }
+            RequestOutcome::BadClient => stats.invalid_client += 1,
+            RequestOutcome::Issued
+            | RequestOutcome::BadRequest
+            | RequestOutcome::NotAccepted
+            | RequestOutcome::Undecided => {}
         }
     }
 }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use jeton_core::keep::provider::{
     CallbackParams, Catalogue, Definition, Emulation, ErrorClass, OutboundRequest, Reply, RequestValues,
-    Setup, Step, StepOutcome, TokenReply,
+    Rotation, Setup, Step, StepOutcome, TokenReply,
 };
 use jeton_core::secret::Secret;
 use jeton_core::time::{Clock as _, SystemClock};
-use jeton_emulator::{Emulator, Outcome as Decided, Rotation, Settings};
+use jeton_emulator::{Emulator, RequestOutcome as Decided, Settings};
 use url::Url;
 
 use crate::client::send;
@@ -30,7 +30,7 @@ async fn stage_with(provider: &str, change: impl FnOnce(Setup) -> Setup) -> Stag
     let provider = catalogue.get(provider).unwrap();
     let setup = provider.example().unwrap();
     let emulation = Emulation::of(provider.define(setup.clone()).unwrap());
-    let settings = Settings::playing(emulation, Duration::from_mins(1));
+    let settings = Settings::for_provider(emulation, Duration::from_mins(1));
     let emulator = Emulator::start(settings.clone()).await.unwrap();
     let there = emulator.base_url().parse().unwrap();
     let definition = provider.define(change(setup)).unwrap().emulated_at(there).unwrap();
@@ -139,7 +139,7 @@ async fn a_client_that_is_not_the_right_one_is_refused_and_spends_nothing() {
         // Where the secret goes along with no token request there is nothing to be wrong.
         let values = holding(&stage.emulator.mint(1).remove(0));
         for step in [Step::Refresh, Step::Acquire].into_iter().filter(|step| stage.definition.has(*step)) {
-            let right = Emulation::clone(stage.settings.plays.as_ref().unwrap());
+            let right = Emulation::clone(stage.settings.emulation.as_ref().unwrap());
             let same = right.definition().request(step, &values).unwrap();
             let made = stage.definition.request(step, &values).unwrap();
             if (same.headers, same.body) == (made.headers, made.body) {
@@ -269,11 +269,13 @@ async fn tokens_are_introspected_probed_and_revoked_as_the_files_say() {
 async fn a_played_provider_has_its_moods_too() {
     let stage = stage("amocrm").await;
     let values = holding(&stage.emulator.mint(1).remove(0));
-    stage.emulator.set_temper(jeton_emulator::Temper::next([jeton_emulator::Mood::lose_reply()]));
+    stage
+        .emulator
+        .set_behaviour(jeton_emulator::Behaviour::from_queue([jeton_emulator::Fault::lose_reply()]));
     let request = stage.definition.request(Step::Refresh, &values).unwrap();
     let path = &request.url[url::Position::BeforePath..];
     let body = std::str::from_utf8(&request.body).unwrap();
     assert!(send(stage.emulator.address(), "POST", path, &head(&request), body).await.is_none());
-    assert!(stage.emulator.settled(Duration::from_secs(5)).await);
+    assert!(stage.emulator.wait_until_idle(Duration::from_secs(5)).await);
     assert_eq!((stage.emulator.stats().accepted, stage.emulator.stats().lost), (1, 1));
 }

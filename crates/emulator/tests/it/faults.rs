@@ -1,21 +1,21 @@
-//! Each temper, and whether it spends the token.
+//! Each behaviour, and whether it spends the token.
 
 use std::time::Duration;
 
-use jeton_emulator::{Ending, Mood, Outcome, Settings, Temper};
+use jeton_emulator::{Behaviour, Fault, FaultKind, RequestOutcome, Settings};
 use tokio::time::Instant;
 
 use crate::client::{refresh, start, try_refresh};
 
-/// One request under this ending; answers what came back and whether the token was spent.
-async fn under(ending: Ending) -> (Option<crate::client::Answer>, bool) {
+/// One request under this kind; answers what came back and whether the token was spent.
+async fn under(kind: FaultKind) -> (Option<crate::client::Answer>, bool) {
     let (emulator, token) = start(Settings::default()).await;
-    emulator.set_temper(Temper::next([Mood::ending(ending)]));
+    emulator.set_behaviour(Behaviour::from_queue([Fault::new(kind)]));
     let answer = try_refresh(&emulator, &token).await;
-    assert!(emulator.settled(Duration::from_secs(5)).await);
+    assert!(emulator.wait_until_idle(Duration::from_secs(5)).await);
     let record = emulator.records().remove(0);
-    assert_eq!(record.ending, ending);
-    assert_eq!(record.accepted, ending.accepts());
+    assert_eq!(record.fault, kind);
+    assert_eq!(record.accepted, kind.accepts());
     let spent = emulator.grants()[0].generation == 1;
     assert_eq!(record.accepted, spent);
     // The token still works if and only if nothing was accepted.
@@ -26,26 +26,26 @@ async fn under(ending: Ending) -> (Option<crate::client::Answer>, bool) {
 
 #[tokio::test]
 async fn a_connection_cut_before_acceptance_spends_nothing() {
-    let (answer, spent) = under(Ending::CutBefore).await;
+    let (answer, spent) = under(FaultKind::CutBefore).await;
     assert!(answer.is_none() && !spent);
 }
 
 #[tokio::test]
 async fn a_reply_lost_after_acceptance_spends_the_token_in_silence() {
-    let (answer, spent) = under(Ending::LoseReply).await;
+    let (answer, spent) = under(FaultKind::LoseReply).await;
     assert!(answer.is_none() && spent);
 }
 
 #[tokio::test]
 async fn a_reply_cut_half_way_shows_a_head_and_half_a_body() {
-    let (answer, spent) = under(Ending::CutReply).await;
+    let (answer, spent) = under(FaultKind::CutReply).await;
     let answer = answer.unwrap();
     assert!(spent && answer.status == 200 && !answer.whole && !answer.body.is_empty());
 }
 
 #[tokio::test]
 async fn an_error_in_a_200_spends_nothing() {
-    let (answer, spent) = under(Ending::ErrorIn200).await;
+    let (answer, spent) = under(FaultKind::ErrorIn200).await;
     let answer = answer.unwrap();
     assert!(!spent && answer.status == 200 && answer.json().get("access_token").is_none());
     assert_eq!(answer.text("error"), "server_error");
@@ -53,22 +53,22 @@ async fn an_error_in_a_200_spends_nothing() {
 
 #[tokio::test]
 async fn a_rate_limit_says_when_to_come_again() {
-    let (answer, spent) = under(Ending::RateLimited { retry_after_secs: 7 }).await;
+    let (answer, spent) = under(FaultKind::RateLimited { retry_after_secs: 7 }).await;
     let answer = answer.unwrap();
     assert_eq!((answer.status, answer.header("retry-after"), spent), (429, Some("7"), false));
 }
 
 #[tokio::test]
 async fn the_same_5xx_comes_before_or_after_acceptance() {
-    let (before, spent_before) = under(Ending::FailBefore { status: 502 }).await;
-    let (after, spent_after) = under(Ending::FailAfter { status: 502 }).await;
+    let (before, spent_before) = under(FaultKind::FailBefore { status: 502 }).await;
+    let (after, spent_after) = under(FaultKind::FailAfter { status: 502 }).await;
     assert_eq!((before.unwrap().status, spent_before), (502, false));
     assert_eq!((after.unwrap().status, spent_after), (502, true));
 }
 
 #[tokio::test]
 async fn garbage_is_a_200_that_is_not_json() {
-    let (answer, spent) = under(Ending::Garbage).await;
+    let (answer, spent) = under(FaultKind::Garbage).await;
     let answer = answer.unwrap();
     assert!(
         spent && answer.status == 200 && serde_json::from_str::<serde_json::Value>(&answer.body).is_err()
@@ -77,14 +77,14 @@ async fn garbage_is_a_200_that_is_not_json() {
 
 #[tokio::test]
 async fn a_200_may_lack_its_access_token() {
-    let (answer, spent) = under(Ending::NoAccessToken).await;
+    let (answer, spent) = under(FaultKind::NoAccessToken).await;
     let answer = answer.unwrap();
     assert!(spent && answer.status == 200 && answer.json().get("access_token").is_none());
 }
 
 #[tokio::test]
 async fn a_huge_reply_is_right_and_as_large_as_asked() {
-    let (answer, spent) = under(Ending::Huge { size_bytes: 3 << 20 }).await;
+    let (answer, spent) = under(FaultKind::Huge { size_bytes: 3 << 20 }).await;
     let answer = answer.unwrap();
     assert!(spent && answer.whole && answer.body.len() == 3 << 20);
     assert!(answer.json()["access_token"].is_string());
@@ -93,7 +93,7 @@ async fn a_huge_reply_is_right_and_as_large_as_asked() {
 #[tokio::test]
 async fn a_trickling_reply_takes_its_time_and_is_whole() {
     let begun = Instant::now();
-    let (answer, spent) = under(Ending::Trickle { pause_ms: 2 }).await;
+    let (answer, spent) = under(FaultKind::Trickle { pause_ms: 2 }).await;
     let answer = answer.unwrap();
     assert!(spent && answer.whole);
     let length = u64::try_from(answer.body.len()).unwrap();
@@ -102,14 +102,14 @@ async fn a_trickling_reply_takes_its_time_and_is_whole() {
 
 #[tokio::test]
 async fn a_redirect_spends_nothing() {
-    let (answer, spent) = under(Ending::Redirect).await;
+    let (answer, spent) = under(FaultKind::Redirect).await;
     let answer = answer.unwrap();
     assert_eq!((answer.status, answer.header("location"), spent), (302, Some("/elsewhere"), false));
 }
 
 #[tokio::test]
 async fn right_credentials_may_be_called_wrong() {
-    let (answer, spent) = under(Ending::WrongClient).await;
+    let (answer, spent) = under(FaultKind::WrongClient).await;
     let answer = answer.unwrap();
     assert_eq!((answer.status, answer.text("error").as_str(), spent), (401, "invalid_client", false));
 }
@@ -117,11 +117,11 @@ async fn right_credentials_may_be_called_wrong() {
 #[tokio::test]
 async fn slowness_comes_before_acceptance_or_after_it() {
     let slow = Duration::from_millis(120);
-    for (mood, spent_meanwhile) in
-        [(Mood::default().slow_before(slow), false), (Mood::default().slow_after(slow), true)]
+    for (fault, spent_meanwhile) in
+        [(Fault::none().slow_before(slow), false), (Fault::none().slow_after(slow), true)]
     {
         let (emulator, token) = start(Settings::default()).await;
-        emulator.set_temper(Temper::next([mood]));
+        emulator.set_behaviour(Behaviour::from_queue([fault]));
         let begun = Instant::now();
         let (answer, generation) = tokio::join!(refresh(&emulator, &token), async {
             tokio::time::sleep(slow / 2).await;
@@ -136,34 +136,34 @@ async fn slowness_comes_before_acceptance_or_after_it() {
 async fn the_weather_comes_from_the_seed() {
     let weather = async |seed| {
         let (emulator, _) = start(Settings { seed, ..Settings::default() }).await;
-        emulator.set_temper(
-            Temper::calm()
-                .with_chance(0.3, Mood::ending(Ending::ErrorIn200))
-                .with_chance(0.3, Mood::ending(Ending::CutBefore)),
+        emulator.set_behaviour(
+            Behaviour::faultless()
+                .with_chance(0.3, Fault::new(FaultKind::ErrorIn200))
+                .with_chance(0.3, Fault::new(FaultKind::CutBefore)),
         );
         for _ in 0..24 {
             try_refresh(&emulator, "emr_unknown").await;
         }
-        assert!(emulator.settled(Duration::from_secs(5)).await);
-        emulator.records().iter().map(|record| record.ending).collect::<Vec<_>>()
+        assert!(emulator.wait_until_idle(Duration::from_secs(5)).await);
+        emulator.records().iter().map(|record| record.fault).collect::<Vec<_>>()
     };
     let (one, same, other) = (weather(11).await, weather(11).await, weather(12).await);
     assert_eq!(one, same);
     assert_ne!(one, other);
-    for ending in [Ending::Honest, Ending::ErrorIn200, Ending::CutBefore] {
-        assert!(one.contains(&ending), "{ending:?} never came in {one:?}");
+    for kind in [FaultKind::None, FaultKind::ErrorIn200, FaultKind::CutBefore] {
+        assert!(one.contains(&kind), "{kind:?} never came in {one:?}");
     }
 }
 
 #[tokio::test]
 async fn moods_can_be_queued_at_run_time_and_each_is_used_once() {
     let (emulator, token) = start(Settings::default()).await;
-    emulator.enqueue([Mood::ending(Ending::FailBefore { status: 500 }), Mood::ending(Ending::ErrorIn200)]);
+    emulator.enqueue([Fault::new(FaultKind::FailBefore { status: 500 }), Fault::new(FaultKind::ErrorIn200)]);
     let statuses = [
         refresh(&emulator, &token).await.status,
         refresh(&emulator, &token).await.status,
         refresh(&emulator, &token).await.status,
     ];
     assert_eq!(statuses, [500, 200, 200]);
-    assert_eq!(emulator.records().last().unwrap().outcome, Outcome::Rotated);
+    assert_eq!(emulator.records().last().unwrap().outcome, RequestOutcome::Rotated);
 }

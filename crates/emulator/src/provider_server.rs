@@ -1,7 +1,7 @@
 //! A provider, played by its file: requests are those that the file describes, replies those that it understands.
 
-mod asked;
-mod shape;
+mod pattern;
+mod request;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,43 +16,43 @@ use url::Url;
 
 use crate::endpoint::{Exchange, carry};
 use crate::grants;
-use crate::ledger::Ledger;
-use crate::record::Outcome;
+use crate::record::RequestOutcome;
 use crate::reply::{Cut, ReplyBody, error, json, own};
-use asked::Asked;
-use shape::{Api, Caught, Shape};
+use crate::state::SharedState;
+use pattern::{Api, FoundTokens, RequestPattern};
+use request::ParsedRequest;
 
 /// A provider that is played.
-pub(crate) struct Played {
+pub(crate) struct ProviderServer {
     emulation: Arc<Emulation>,
     /// What each step looks like; one with optional fields looks like several.
-    shapes: Vec<Shape>,
+    shapes: Vec<RequestPattern>,
     api: Option<Api>,
     /// Codes that were given and not used.
     codes: Mutex<HashSet<String>>,
 }
 
 /// What a request is.
-enum Recognised {
-    Step(Step, Caught),
+enum Recognized {
+    Step(Step, FoundTokens),
     /// It should be that step; these are the names of what is wrong with it, and whether only its credentials are.
     Wrong(Step, String, bool),
     /// A call to the API, with this access token.
     Api(Option<String>),
 }
 
-impl Played {
+impl ProviderServer {
     pub(crate) fn new(emulation: Arc<Emulation>) -> Self {
-        let shapes = shape::of_all_steps(emulation.definition());
+        let shapes = pattern::of_all_steps(emulation.definition());
         let api = Api::of(emulation.definition());
         Self { emulation, shapes, api, codes: Mutex::default() }
     }
 
-    fn recognise(&self, asked: &Asked) -> Recognised {
-        let mut nearest: Option<(Step, Vec<shape::Difference>)> = None;
+    fn recognize(&self, asked: &ParsedRequest) -> Recognized {
+        let mut nearest: Option<(Step, Vec<pattern::Difference>)> = None;
         for shape in self.shapes.iter().filter(|shape| shape.is_at(asked)) {
             match shape.compare(asked) {
-                Ok(caught) => return Recognised::Step(shape.step, caught),
+                Ok(caught) => return Recognized::Step(shape.step, caught),
                 // A probe is a call to the API like any other, and others may be made to the same place.
                 Err(_) if shape.step == Step::Probe => {}
                 Err(differences) => {
@@ -63,36 +63,36 @@ impl Played {
             }
         }
         let Some((step, differences)) = nearest else {
-            return Recognised::Api(self.api.as_ref().and_then(|api| api.token(asked)));
+            return Recognized::Api(self.api.as_ref().and_then(|api| api.token(asked)));
         };
         let credentials = differences.iter().all(|difference| difference.credential);
         let all: Vec<String> = differences.into_iter().map(|difference| difference.what).collect();
-        Recognised::Wrong(step, all.join(", "), credentials)
+        Recognized::Wrong(step, all.join(", "), credentials)
     }
 
     /// Decides a token request that is what the file describes.
     fn give(
         &self,
-        ledger: &Ledger,
+        shared: &SharedState,
         sequence: u64,
         step: Step,
-        caught: &Caught,
-    ) -> (Outcome, Response<ReplyBody>) {
-        let now = ledger.now();
+        caught: &FoundTokens,
+    ) -> (RequestOutcome, Response<ReplyBody>) {
+        let now = shared.now();
         let (outcome, issued) = match (step, &caught.refresh, &caught.code) {
             (Step::Refresh, Some(refresh), _) => {
-                let redeemed = ledger.redeem(sequence, refresh);
+                let redeemed = shared.redeem(sequence, refresh);
                 (redeemed.outcome, redeemed.issued)
             }
             (Step::Exchange, _, code) => {
                 let known = code.as_ref().is_some_and(|code| self.codes().remove(code));
-                let outcome = if known { Outcome::Issued } else { Outcome::UnknownToken };
-                ledger.decide(sequence, outcome);
-                (outcome, known.then(|| ledger.lock().grants.begin(now)))
+                let outcome = if known { RequestOutcome::Issued } else { RequestOutcome::UnknownToken };
+                shared.decide(sequence, outcome);
+                (outcome, known.then(|| shared.lock().grants.begin(now)))
             }
             _ => {
-                ledger.decide(sequence, Outcome::Issued);
-                (Outcome::Issued, Some(ledger.lock().grants.begin(now)))
+                shared.decide(sequence, RequestOutcome::Issued);
+                (RequestOutcome::Issued, Some(shared.lock().grants.begin(now)))
             }
         };
         let reply = match issued {
@@ -103,7 +103,7 @@ impl Played {
     }
 
     /// What the reply of that step carries: a refresh token only where the provider's replies have one.
-    fn in_full(&self, step: Step, issued: grants::Issued, caught: &Caught, now: Timestamp) -> Issued {
+    fn in_full(&self, step: Step, issued: grants::Issued, caught: &FoundTokens, now: Timestamp) -> Issued {
         let brings = self.emulation.brings_refresh(step);
         let stays = caught.refresh.as_deref().map(Secret::new);
         // A successor must be said, whatever the vectors show.
@@ -117,14 +117,14 @@ impl Played {
     }
 
     /// Consents at once, as a person would after a while, and goes back with a code.
-    fn consent(&self, ledger: &Ledger, caught: &Caught) -> Response<ReplyBody> {
+    fn consent(&self, shared: &SharedState, caught: &FoundTokens) -> Response<ReplyBody> {
         let definition = self.emulation.definition();
         let back = definition.client().redirect_uri.as_deref().and_then(|uri| uri.parse::<Url>().ok());
         let Some(mut back) = back else {
             let why = "the client has no redirect URI to go back to";
             return error(StatusCode::BAD_REQUEST, "invalid_request", why);
         };
-        let code = ledger.lock().grants.code();
+        let code = shared.lock().grants.code();
         self.codes().insert(code.clone());
         let mut query = back.query_pairs_mut();
         query.append_pair("code", &code);
@@ -157,41 +157,42 @@ impl Played {
 /// Answers any request to a played provider.
 pub(crate) async fn answer(
     exchange: &Exchange,
-    played: &Played,
+    played: &ProviderServer,
     request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, Cut> {
-    let asked = match asked::read(request).await {
+    let asked = match request::read(request).await {
         Ok(asked) => asked,
         Err(why) => return Ok(error(StatusCode::BAD_REQUEST, "invalid_request", why)),
     };
-    let (ledger, now) = (&*exchange.ledger, exchange.ledger.now());
-    match played.recognise(&asked) {
-        Recognised::Step(step, caught) if step.gives_tokens() => {
+    let (shared, now) = (&*exchange.shared, exchange.shared.now());
+    match played.recognize(&asked) {
+        Recognized::Step(step, caught) if step.gives_tokens() => {
             let presented = caught.refresh.as_deref().filter(|_| step == Step::Refresh);
-            carry(exchange, presented, |sequence| played.give(ledger, sequence, step, &caught)).await
+            carry(exchange, presented, |sequence| played.give(shared, sequence, step, &caught)).await
         }
-        Recognised::Step(Step::Authorize, caught) => Ok(played.consent(ledger, &caught)),
-        Recognised::Step(step, caught) => Ok(own(&about_a_token(ledger, &played.emulation, step, &caught))),
-        Recognised::Wrong(step, why, credentials) if step.gives_tokens() => {
+        Recognized::Step(Step::Authorize, caught) => Ok(played.consent(shared, &caught)),
+        Recognized::Step(step, caught) => Ok(own(&about_a_token(shared, &played.emulation, step, &caught))),
+        Recognized::Wrong(step, why, credentials) if step.gives_tokens() => {
             let judge = |sequence| {
-                let outcome = if credentials { Outcome::BadClient } else { Outcome::BadRequest };
+                let outcome =
+                    if credentials { RequestOutcome::BadClient } else { RequestOutcome::BadRequest };
                 let reply = wrong(&played.emulation, step, &why, credentials, now);
-                ledger.refuse(sequence, outcome, why);
+                shared.refuse(sequence, outcome, why);
                 (outcome, reply)
             };
             carry(exchange, None, judge).await
         }
-        Recognised::Wrong(step, why, credentials) => {
+        Recognized::Wrong(step, why, credentials) => {
             Ok(wrong(&played.emulation, step, &why, credentials, now))
         }
-        Recognised::Api(token) => Ok(resource(ledger, token.as_deref())),
+        Recognized::Api(token) => Ok(resource(shared, token.as_deref())),
     }
 }
 
 /// Introspection, revocation and the probe.
-fn about_a_token(ledger: &Ledger, emulation: &Emulation, step: Step, caught: &Caught) -> Reply {
-    let now = ledger.now();
-    let mut state = ledger.lock();
+fn about_a_token(shared: &SharedState, emulation: &Emulation, step: Step, caught: &FoundTokens) -> Reply {
+    let now = shared.now();
+    let mut state = shared.lock();
     let until = caught.access.as_deref().and_then(|access| state.grants.good_until(access, now));
     match step {
         Step::Introspect => emulation.introspection(until, now),
@@ -233,9 +234,9 @@ fn wrong(
 }
 
 /// Every path that is no step is the API.
-fn resource(ledger: &Ledger, token: Option<&str>) -> Response<ReplyBody> {
-    let now = ledger.now();
-    let mut state = ledger.lock();
+fn resource(shared: &SharedState, token: Option<&str>) -> Response<ReplyBody> {
+    let now = shared.now();
+    let mut state = shared.lock();
     if token.is_some_and(|token| state.grants.accepts(token, now)) {
         state.stats.api_ok += 1;
         return json(StatusCode::OK, &json!({ "ok": true }));

@@ -14,7 +14,7 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 pub(super) type Fields = BTreeMap<String, String>;
 
 /// A request as it came in.
-pub(super) struct Asked {
+pub(super) struct ParsedRequest {
     pub(super) method: String,
     pub(super) path: String,
     pub(super) query: Fields,
@@ -22,7 +22,7 @@ pub(super) struct Asked {
     pub(super) body: Fields,
 }
 
-impl Asked {
+impl ParsedRequest {
     /// The cookie of that name (RFC 6265, section 4.2.1).
     pub(super) fn cookie(&self, name: &str) -> Option<&str> {
         let lines = self.headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
@@ -35,12 +35,12 @@ impl Asked {
 ///
 /// # Errors
 /// What is wrong with it, whoever plays.
-pub(super) async fn read(request: Request<Incoming>) -> Result<Asked, &'static str> {
+pub(super) async fn read(request: Request<Incoming>) -> Result<ParsedRequest, &'static str> {
     let (head, body) = request.into_parts();
     let bytes = Limited::new(body, MAX_BODY_BYTES).collect().await;
     let bytes = bytes.map_err(|_| "the request body is over 64 KiB or was cut")?.to_bytes();
     let kind = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    Ok(Asked {
+    Ok(ParsedRequest {
         method: head.method.to_string(),
         path: head.uri.path().to_owned(),
         query: form(head.uri.query().unwrap_or_default().as_bytes())?,
