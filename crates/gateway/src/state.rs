@@ -49,7 +49,7 @@ impl GatewayState {
         Self {
             vault,
             access,
-            upstream: UpstreamClient::new(Arc::clone(&clock), tasks.clone(), &settings),
+            upstream: UpstreamClient::new(tasks.clone(), &settings),
             rate_limits: RateLimits::new(Arc::clone(&clock)),
             replay_budget: Arc::new(ReplayBudget::new(settings.replay_memory)),
             tunnels: Arc::new(Semaphore::new(settings.tunnels.min(Semaphore::MAX_PERMITS))),

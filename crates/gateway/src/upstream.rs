@@ -12,8 +12,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use jeton_core::keep::provider::ApiBase;
-use jeton_core::time::Clock;
-use jeton_keeper::Dialer;
+use jeton_keeper::{Dialer, describe_http_error};
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::task::TaskTracker;
@@ -130,9 +129,9 @@ enum SendError {
 }
 
 impl UpstreamClient {
-    pub(crate) fn new(clock: Arc<dyn Clock>, tasks: TaskTracker, settings: &Settings) -> Self {
+    pub(crate) fn new(tasks: TaskTracker, settings: &Settings) -> Self {
         Self {
-            dialer: Dialer::new(clock, settings.allow_private_captured_hosts, &settings.roots),
+            dialer: Dialer::new(settings.allow_private_captured_hosts, &settings.roots),
             pool: Arc::new(Pool(Mutex::new(Some(HashMap::new())))),
             tasks,
             connect_timeout: settings.connect_timeout,
@@ -196,7 +195,7 @@ impl UpstreamClient {
                 self.dialer.dial(&base.url, base.captured_host).await.map_err(ProxyError::Unreachable)?;
             let handshake =
                 http1::Builder::new().max_buf_size(MAX_HEAD).handshake::<_, Body>(TokioIo::new(stream));
-            handshake.await.map_err(|error| ProxyError::Unreachable(describe(&error)))
+            handshake.await.map_err(|error| ProxyError::Unreachable(describe_http_error(&error)))
         };
         let limit = self.connect_timeout;
         let late = |_| ProxyError::TooSlow { what: "was not reached", limit, setting: "connect_timeout" };
@@ -222,7 +221,7 @@ impl UpstreamClient {
             Err(_) if body.is_aborted() => Err(SendError::Other(ProxyError::BodyBroken)),
             Err(mut error) => Err(match error.take_message() {
                 Some(_) => SendError::NotSent,
-                None => SendError::Interrupted(describe(error.error())),
+                None => SendError::Interrupted(describe_http_error(error.error())),
             }),
         }
     }
@@ -254,16 +253,4 @@ impl UpstreamClient {
             }
         }
     }
-}
-
-/// What went wrong, in words that hold nothing of the call.
-fn describe(error: &hyper::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

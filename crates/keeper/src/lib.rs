@@ -8,10 +8,13 @@
 //! * [`Settings`]: the times and limits.
 #![warn(missing_docs)]
 
+mod definitions;
 mod error;
 mod installation;
+mod lifecycle;
+mod node;
 mod settings;
-mod shared;
+mod store_access;
 mod token_crypto;
 mod token_metadata;
 mod vault;
@@ -73,6 +76,7 @@ mod spill {
     pub(crate) mod inspect;
     pub(crate) mod slot_file;
     pub(crate) mod slots;
+    pub(crate) mod store_write;
 }
 
 /// Requests to token endpoints.
@@ -80,7 +84,6 @@ mod outbound {
     pub(crate) mod dial;
     pub(crate) mod exchange;
     pub(crate) mod guard;
-    pub(crate) mod probe;
     pub(crate) mod roots;
 }
 
@@ -93,7 +96,8 @@ mod operator {
 }
 
 pub use consent::error::ConsentError;
-pub use consent::link::{AuthorizationRedirect, ConsentLink, Consented, LinkPreview};
+pub use consent::exchange::Consented;
+pub use consent::link::{AuthorizationRedirect, ConsentLink, LinkPreview};
 pub use consent::progress::ConsentStatus;
 pub use consent::terminal::{PastedAnswer, TerminalConsent};
 pub use error::TokenError;
@@ -101,13 +105,13 @@ pub use installation::{Installation, InstallationError, JoinMode, KeySource};
 pub use memory::high_water::Hold;
 pub use operator::connection_check::{ConnectionCheck, ConnectionSetup};
 pub use operator::status::Status;
-pub use outbound::dial::Stream;
-pub use outbound::probe::Dialer;
+pub use outbound::dial::{Dialer, Stream};
+pub use outbound::exchange::describe_http_error;
 pub use outbound::roots::Roots;
 pub use peers::heartbeat::Peers;
 pub use settings::Settings;
-pub use shared::{Ports, VaultError};
 pub use spill::inspect::{SlotState, inspect_spill_slots};
+pub use store_access::{Ports, VaultError};
 pub use tokens::api_call::{ApiVerdict, Call};
 pub use tokens::request::{Connected, Grant, Refreshed, Token, TokenRequest};
 pub use vault::Vault;

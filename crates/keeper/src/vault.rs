@@ -1,32 +1,180 @@
-//! The way in, from opening to draining. What callers get is in `serve`; what operators do is in `operate`.
+//! The entry point to everything that the keeper does. What its methods do is in the folders.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jeton_core::audit::Actor;
 use jeton_core::entropy::Entropy;
-use jeton_core::id::ConnectionName;
-use jeton_core::keep::provider::Definition;
+use jeton_core::id::{ConnectionName, ConsentId, NodeId};
+use jeton_core::keep::attempt::{Attempt, Trigger};
+use jeton_core::keep::ports::{AttemptFilter, NodeStore, OperatorCommand, StoreError};
+use jeton_core::keep::provider::{CallbackParams, Definition};
 use jeton_core::seal::Fingerprint;
 use jeton_core::secret::Secret;
 use jeton_core::time::Clock;
-use tokio::time::{Instant, timeout_at};
 
+use crate::consent::error::ConsentError;
+use crate::consent::exchange::{CodeExchange, Consented};
+use crate::consent::link::{AuthorizationRedirect, ConsentLink, Consents, LinkPreview};
+use crate::consent::progress::ConsentStatus;
+use crate::consent::reread;
+use crate::consent::terminal::{PastedAnswer, TerminalConsent};
+use crate::definitions::Definitions;
 use crate::error::TokenError;
 use crate::installation::Installation;
+use crate::lifecycle::Lifecycle;
+use crate::memory::apply::Memory;
 use crate::memory::high_water::Hold;
 use crate::memory::{follow, load};
+use crate::node::Node;
+use crate::operator::commands::Operator;
+use crate::operator::connection_check::{ConnectionCheck, ConnectionSetup};
+use crate::operator::status::Status;
+use crate::outbound::exchange::Outbound;
+use crate::peers::heartbeat::{Heartbeats, Peers};
+use crate::peers::peer_liveness::PeerLiveness;
 use crate::refresh::reconciler;
+use crate::refresh::run::Refresher;
+use crate::refresh::store_writer::StoreWriter;
 use crate::settings::Settings;
-use crate::shared::{Ports, Shared, VaultError};
+use crate::spill::slots::SpillSlots;
+use crate::store_access::{Ports, StoreAccess, VaultError};
+use crate::tokens::api_call::{ApiVerdict, Call};
+use crate::tokens::early_expiry::EarlyExpiryTracker;
+use crate::tokens::get::Tokens;
+use crate::tokens::request::{Connected, Grant, Refreshed, Token, TokenRequest};
+use crate::tokens::single_flight::SingleFlight;
+use crate::tokens::wait::Waiters;
 
 /// Gives living tokens, and keeps them alive. Cheap to clone; all clones are one vault.
 #[derive(Clone, Debug)]
 pub struct Vault {
-    pub(crate) shared: Arc<Shared>,
+    parts: Arc<Parts>,
+}
+
+#[derive(Debug)]
+struct Parts {
+    node: Arc<Node>,
+    definitions: Arc<Definitions>,
+    store: Arc<StoreAccess>,
+    memory: Arc<Memory>,
+    writer: Arc<StoreWriter>,
+    refresher: Arc<Refresher>,
+    tokens: Arc<Tokens>,
+    consents: Consents,
+    operator: Operator,
+    heartbeats: Arc<Heartbeats>,
+    lifecycle: Arc<Lifecycle>,
+}
+
+impl Parts {
+    #[expect(clippy::too_many_lines, reason = "it lists the parts and what each of them takes")]
+    fn new(
+        ports: Ports,
+        installation: Installation,
+        definitions: BTreeMap<ConnectionName, Definition>,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, VaultError> {
+        let slots = SpillSlots::open(&installation.data_dir, settings.spill_slots).map_err(|source| {
+            VaultError::SpillSlots {
+                data_dir: installation.data_dir.clone(),
+                mib: settings.spill_slots * 2,
+                source,
+            }
+        })?;
+        let lifecycle = Arc::new(Lifecycle::default());
+        let definitions = Arc::new(Definitions::new(definitions, &settings));
+        let store = Arc::new(StoreAccess::new(ports, &installation, &settings));
+        let node = Arc::new(Node {
+            id: NodeId::generate(clock.now(), &*entropy),
+            data_dir: installation.data_dir,
+            sealer: installation.sealer,
+            settings,
+            clock,
+            entropy,
+        });
+        let memory = Arc::new(Memory::new(Arc::clone(&node), Arc::clone(&store), Arc::clone(&lifecycle)));
+        let writer = Arc::new(StoreWriter {
+            node: Arc::clone(&node),
+            store: Arc::clone(&store),
+            memory: Arc::clone(&memory),
+            lifecycle: Arc::clone(&lifecycle),
+            slots,
+        });
+        let outbound = Arc::new(Outbound::new(Arc::clone(&node)));
+        let liveness = Arc::new(PeerLiveness::default());
+        let refresher = Arc::new(Refresher {
+            node: Arc::clone(&node),
+            definitions: Arc::clone(&definitions),
+            store: Arc::clone(&store),
+            memory: Arc::clone(&memory),
+            writer: Arc::clone(&writer),
+            outbound: Arc::clone(&outbound),
+            peers: Arc::clone(&liveness),
+            lifecycle: Arc::clone(&lifecycle),
+            running: Arc::new(SingleFlight::default()),
+        });
+        let tokens = Arc::new(Tokens {
+            node: Arc::clone(&node),
+            definitions: Arc::clone(&definitions),
+            store: Arc::clone(&store),
+            memory: Arc::clone(&memory),
+            refresher: Arc::clone(&refresher),
+            lifecycle: Arc::clone(&lifecycle),
+            early_expiry: EarlyExpiryTracker::new(Arc::clone(&node.clock)),
+            waiters: Waiters::new(node.settings.waiters),
+        });
+        let exchange = Arc::new(CodeExchange {
+            node: Arc::clone(&node),
+            store: Arc::clone(&store),
+            memory: Arc::clone(&memory),
+            writer: Arc::clone(&writer),
+            outbound,
+            lifecycle: Arc::clone(&lifecycle),
+        });
+        let consents = Consents {
+            node: Arc::clone(&node),
+            definitions: Arc::clone(&definitions),
+            store: Arc::clone(&store),
+            lifecycle: Arc::clone(&lifecycle),
+            exchange,
+        };
+        let operator = Operator {
+            node: Arc::clone(&node),
+            definitions: Arc::clone(&definitions),
+            store: Arc::clone(&store),
+            memory: Arc::clone(&memory),
+            tokens: Arc::clone(&tokens),
+        };
+        let heartbeats = Arc::new(Heartbeats {
+            node: Arc::clone(&node),
+            definitions: Arc::clone(&definitions),
+            liveness,
+            lifecycle: Arc::clone(&lifecycle),
+        });
+        Ok(Self {
+            node,
+            definitions,
+            store,
+            memory,
+            writer,
+            refresher,
+            tokens,
+            consents,
+            operator,
+            heartbeats,
+            lifecycle,
+        })
+    }
 }
 
 impl Vault {
     /// Opens a vault over a store, and gives the store what lies in spill slots. Nothing is spent.
+    ///
+    /// # Errors
+    /// The spill slots cannot be made.
     pub async fn open(
         ports: Ports,
         installation: Installation,
@@ -35,61 +183,56 @@ impl Vault {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, VaultError> {
-        let shared = Shared::new(ports, installation, definitions, settings, clock, entropy)?;
-        let vault = Self { shared: Arc::new(shared) };
-        reconciler::return_spills(&vault.shared).await;
-        Ok(vault)
+        let assembled = Parts::new(ports, installation, definitions, settings, clock, entropy)?;
+        assembled.writer.return_spilled().await;
+        Ok(Self { parts: Arc::new(assembled) })
     }
 
-    /// Begins to keep every connection alive by itself: looks at what is due, follows what others change, returns what
-    /// was spilled, until [`Vault::drain`]. Every connection is read into memory behind that: [`Vault::loaded`].
+    /// Begins to keep every connection alive by itself, until [`Vault::drain`]: refreshes what is due, follows what others
+    /// change, returns what was spilled, and reads every connection into memory ([`Vault::loaded`]).
     ///
     /// # Errors
     /// The store could not be asked how far it has come; nothing has begun.
     pub async fn start(&self) -> Result<(), VaultError> {
-        let seen = self.shared.ports.feed.revision().await?;
+        let Parts { store, memory, lifecycle, .. } = &*self.parts;
+        let seen = store.ports.feed.revision().await?;
         // A backup may have been put in its place since it was opened.
-        if seen < self.shared.high_water.seen() {
-            self.shared.mark_rolled_back(seen);
+        if seen < store.high_water.seen() {
+            store.mark_rolled_back(seen);
         }
-        let shared = Arc::clone(&self.shared);
-        self.shared.background.spawn(async move { follow::follow(&shared, seen).await });
-        let shared = Arc::clone(&self.shared);
-        self.shared.background.spawn(async move { reconciler::reconcile(&shared).await });
-        let shared = Arc::clone(&self.shared);
-        self.shared.background.spawn(async move { reconciler::keep_returning_spills(&shared).await });
-        let shared = Arc::clone(&self.shared);
-        self.shared.background.spawn(async move { load::load(&shared).await });
+        let followed = Arc::clone(memory);
+        lifecycle.background.spawn(async move { follow::follow(&followed, seen).await });
+        let refresher = Arc::clone(&self.parts.refresher);
+        lifecycle.background.spawn(async move { reconciler::reconcile(&refresher).await });
+        let parts = Arc::clone(&self.parts);
+        lifecycle.background.spawn(async move { parts.keep_returning_spilled().await });
+        let loaded = Arc::clone(memory);
+        lifecycle.background.spawn(async move { load::load(&loaded).await });
         Ok(())
     }
 
     /// Returns once every connection has been read into memory. Until then, whoever asks for one that was not read yet
-    /// waits for one look at the store.
+    /// waits for one read of the store.
     pub async fn loaded(&self) {
-        self.shared.loaded.wait().await;
+        self.parts.memory.loaded.wait().await;
     }
 
     /// Begins no new attempt, waits for those under way, and leaves what the store does not take in its spill slots.
     pub async fn drain(&self) {
-        self.shared.close();
-        self.shared.tracker.close();
-        self.shared.background.close();
-        let deadline = Instant::now() + self.shared.settings.drain;
-        if timeout_at(deadline, self.shared.tracker.wait()).await.is_err() {
-            tracing::warn!(
-                "some refreshes did not end in time; their attempts are recorded and will be recovered"
-            );
-        }
-        // The background tasks hold nothing: they notice the closing at their next step.
-        drop(timeout_at(deadline, self.shared.background.wait()).await);
+        self.parts.lifecycle.drain(self.parts.node.settings.drain).await;
     }
 
     /// The names that are defined, in order.
     pub fn names(&self) -> Vec<ConnectionName> {
-        let mut names: Vec<_> =
-            self.shared.definitions.values().map(|defined| defined.name.clone()).collect();
-        names.sort();
-        names
+        self.parts.definitions.all().map(|def| def.name.clone()).collect()
+    }
+
+    /// How a connection is defined.
+    ///
+    /// # Errors
+    /// [`TokenError::UnknownConnection`].
+    pub fn definition(&self, name: &str) -> Result<&Definition, TokenError> {
+        Ok(&self.parts.definitions.get(name)?.definition)
     }
 
     /// Whether nothing may be spent.
@@ -99,20 +242,224 @@ impl Vault {
 
     /// Why nothing may be spent, where that is so.
     pub fn hold(&self) -> Option<Hold> {
-        self.shared.hold()
+        self.parts.store.hold()
     }
 
     /// The fingerprint by which records name a token.
     pub fn fingerprint(&self, token: &Secret) -> Fingerprint {
-        self.shared.sealer.fingerprint(token)
+        self.parts.node.sealer.fingerprint(token)
     }
 
-    /// Asks the store for a sign of life.
+    /// Asks the store whether it answers.
     ///
     /// # Errors
-    /// [`TokenError::Store`] when it gives none.
+    /// [`TokenError::Store`] when it does not.
     pub async fn ping(&self) -> Result<(), TokenError> {
-        self.shared.ports.feed.revision().await?;
+        self.parts.store.ports.feed.revision().await?;
         Ok(())
+    }
+
+    /// A living access token, from memory wherever it lives long enough.
+    pub async fn token(&self, name: &str, request: TokenRequest) -> Result<Token, TokenError> {
+        Ok(self.parts.tokens.living(name, request).await?.token)
+    }
+
+    /// A caller's token was refused by the API: gives a newer one if there is one, else refreshes, at most once.
+    pub async fn reject(
+        &self,
+        name: &str,
+        fingerprint: Fingerprint,
+        request: TokenRequest,
+    ) -> Result<Token, TokenError> {
+        Ok(self.parts.tokens.rejected(name, fingerprint, request, false).await?.0.token)
+    }
+
+    /// What a call to the API of a connection is made with: [`Vault::token`], and where it goes.
+    ///
+    /// # Errors
+    /// As [`Vault::token`] says; [`TokenError::Definition`] where nobody says where the API is.
+    pub async fn call(&self, name: &str, request: TokenRequest) -> Result<Call, TokenError> {
+        self.parts.tokens.call(name, request).await
+    }
+
+    /// Notes what the API said to the token of a call. Whoever makes calls says it of each: it tells a token that expired early
+    /// from an API that refuses for another reason.
+    pub fn note_verdict(&self, name: &str, call: &Call, verdict: ApiVerdict) {
+        self.parts.tokens.note_verdict(name, call, verdict);
+    }
+
+    /// The API refused the token of a call, which was noted: what the same call is made with now, as [`Vault::reject`] gives it.
+    ///
+    /// # Errors
+    /// As [`Vault::reject`] says; [`TokenError::Definition`] where nobody says where the API is.
+    pub async fn replace_refused(
+        &self,
+        name: &str,
+        refused: &Call,
+        request: TokenRequest,
+    ) -> Result<Call, TokenError> {
+        self.parts.tokens.replace_refused(name, refused, request).await
+    }
+
+    /// Refreshes a connection because a person asks for it: [`Trigger::Forced`] though it is not due, else if it is.
+    pub async fn refresh(&self, name: &str, trigger: Trigger) -> Result<Refreshed, TokenError> {
+        self.parts.operator.refresh(name, trigger).await
+    }
+
+    /// Takes a grant over, or makes a connection whose provider acquires its own. Who orders it is audited.
+    pub async fn connect(&self, name: &str, grant: Grant, by: &Actor) -> Result<Connected, TokenError> {
+        self.parts.operator.connect(name, grant, by).await
+    }
+
+    /// Pauses, resumes or disconnects. Who orders it is audited.
+    pub async fn administer(&self, name: &str, act: OperatorCommand, by: &Actor) -> Result<(), TokenError> {
+        self.parts.operator.administer(name, act, by).await
+    }
+
+    /// The status of one connection, defined or orphaned.
+    pub async fn status(&self, name: &str) -> Result<Status, TokenError> {
+        self.parts.operator.status(name).await
+    }
+
+    /// Up to `limit` connections by name after `after`: what is defined, and what is stored without a definition.
+    pub async fn statuses(
+        &self,
+        after: Option<&ConnectionName>,
+        limit: usize,
+    ) -> Result<Vec<Status>, TokenError> {
+        self.parts.operator.statuses(after, limit).await
+    }
+
+    /// The status of every connection that needs a person or waits for one, as memory holds it once the vault was started:
+    /// what is not connected, dead, interrupted, or stored without a definition. By name; the store is not asked.
+    pub fn needing_attention(&self) -> Vec<Status> {
+        self.parts.operator.needing_attention()
+    }
+
+    /// Up to `limit` attempts, newest first, with their status as it is now.
+    pub async fn attempts(&self, filter: &AttemptFilter, limit: usize) -> Result<Vec<Attempt>, TokenError> {
+        self.parts.operator.attempts(filter, limit).await
+    }
+
+    /// How a connection is set up, with what was captured since.
+    ///
+    /// # Errors
+    /// There is no such connection, or the store cannot be reached.
+    pub async fn connection_setup(&self, name: &str) -> Result<ConnectionSetup, TokenError> {
+        self.parts.operator.connection_setup(name).await
+    }
+
+    /// Checks what is stored of a connection. Nothing is refreshed, and nothing is asked of the provider.
+    ///
+    /// # Errors
+    /// There is no such connection, it has no token set, or the store cannot be reached.
+    pub async fn check_connection(&self, name: &str) -> Result<ConnectionCheck, TokenError> {
+        self.parts.operator.check_connection(name).await
+    }
+
+    /// Whether the grant of a connection outlives its access token: the provider gave a refresh token, or new tokens can
+    /// be acquired without one.
+    ///
+    /// # Errors
+    /// There is no such connection, or the store cannot be reached.
+    pub async fn renews(&self, name: &str) -> Result<bool, TokenError> {
+        self.parts.operator.renews(name).await
+    }
+
+    /// Whether a person gives the grant of this connection in a browser.
+    pub fn asks_for_consent(&self, name: &str) -> Result<bool, TokenError> {
+        Ok(self.definition(name)?.asks_for_consent())
+    }
+
+    /// Makes a link for the person who consents to a connection. Who orders it is audited.
+    pub async fn invite(&self, name: &str, by: &Actor) -> Result<ConsentLink, ConsentError> {
+        self.parts.consents.invite(name, by).await
+    }
+
+    /// What a link asks for. Everything is checked that opening it checks, and the link stays as it is.
+    pub async fn preview_link(&self, ticket: &Secret) -> Result<LinkPreview, ConsentError> {
+        self.parts.consents.preview_link(ticket).await
+    }
+
+    /// Opens a link: it can be opened once. The browser is to be sent to the provider with what this answers.
+    pub async fn open_link(&self, ticket: &Secret) -> Result<AuthorizationRedirect, ConsentError> {
+        self.parts.consents.open_link(ticket).await
+    }
+
+    /// Takes the answer that a provider sent a browser back with. The connection is made when this answers; a browser
+    /// that goes away meanwhile changes nothing.
+    pub async fn take_callback(
+        &self,
+        params: CallbackParams,
+        browser: Option<&Secret>,
+    ) -> Result<Consented, ConsentError> {
+        self.parts.consents.take_callback(params, browser).await
+    }
+
+    /// Begins a consent without a browser at hand. Who orders it is audited.
+    pub async fn start_terminal_consent(
+        &self,
+        name: &str,
+        by: &Actor,
+    ) -> Result<TerminalConsent, ConsentError> {
+        self.parts.consents.start_terminal_consent(name, by).await
+    }
+
+    /// Takes the answer that a person brought to the terminal. What does not say that it answers this very consent is
+    /// refused with [`ConsentError::Stateless`], consumes nothing, and may be brought again.
+    pub async fn finish_terminal_consent(
+        &self,
+        id: ConsentId,
+        answer: PastedAnswer,
+    ) -> Result<Consented, ConsentError> {
+        self.parts.consents.finish_terminal_consent(id, answer).await
+    }
+
+    /// How far the consent with that id has come.
+    pub async fn consent(&self, id: ConsentId) -> Result<Option<ConsentStatus>, TokenError> {
+        self.parts.consents.consent(id).await
+    }
+
+    /// How far the consent with that ticket has come.
+    pub async fn consent_by_ticket(&self, ticket: &Secret) -> Result<Option<ConsentStatus>, TokenError> {
+        self.parts.consents.consent_by_ticket(ticket).await
+    }
+
+    /// The latest consent of each connection, by name: up to `limit` after `after`.
+    pub async fn consents(
+        &self,
+        after: Option<&ConnectionName>,
+        limit: usize,
+    ) -> Result<Vec<ConsentStatus>, TokenError> {
+        self.parts.consents.consents(after, limit).await
+    }
+
+    /// Announces this node to the others on its store, under the name that people call it, until [`Vault::drain`].
+    /// Differences to other nodes are logged, each once.
+    pub fn announce(&self, nodes: Arc<dyn NodeStore>, name: &str) {
+        self.parts.heartbeats.announce(nodes, name);
+    }
+
+    /// The other nodes that are alive, and what people should know of them.
+    ///
+    /// # Errors
+    /// The store could not be asked.
+    pub async fn peers(&self, nodes: &dyn NodeStore) -> Result<Peers, StoreError> {
+        self.parts.heartbeats.peers(nodes).await
+    }
+}
+
+/// How often the spill slots are read through.
+const SPILL_PERIOD: std::time::Duration = std::time::Duration::from_secs(2);
+
+impl Parts {
+    /// Offers what lies in spill slots to the store, again and again until the vault closes.
+    async fn keep_returning_spilled(&self) {
+        // The provider files are as they are until the process ends: what they read now is read once.
+        let mut read = false;
+        while self.lifecycle.pause(SPILL_PERIOD).await {
+            self.writer.return_spilled().await;
+            read = read || reread::read_kept_replies(&self.consents.exchange, &self.definitions).await;
+        }
     }
 }

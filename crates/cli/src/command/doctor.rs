@@ -61,7 +61,7 @@ impl DoctorArgs {
         machine::clock(now, &found.connections, report);
         grants::check(settings, &found.connections, now, report);
         if !self.offline {
-            hosts::check(settings, &found, &host, report).await;
+            hosts::check(settings, &found, report).await;
         }
     }
 }

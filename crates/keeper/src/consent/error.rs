@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jeton_core::id::{ConnectionName, ProviderName};
-use jeton_core::keep::consent::{CallbackRefusal, Progress};
+use jeton_core::keep::consent::{CallbackRefusal, ClosedLink, Progress};
 use jeton_core::keep::ports::StoreError;
 
 use crate::error::TokenError;
@@ -172,6 +172,13 @@ impl From<StoreError> for ConsentError {
 }
 
 impl ConsentError {
+    pub(super) fn of_closed(name: ConnectionName, closed: ClosedLink) -> Self {
+        match closed {
+            ClosedLink::Used => Self::UsedLink { name },
+            ClosedLink::Late => Self::LateLink { name },
+        }
+    }
+
     pub(super) fn of_unfit(name: ConnectionName, unfit: CallbackRefusal, progress: Progress) -> Self {
         match unfit {
             CallbackRefusal::Used => Self::UsedAnswer { name, progress },

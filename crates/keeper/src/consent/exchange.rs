@@ -4,10 +4,12 @@
 //! attempt is on record before the code is sent; the code is never sent twice; the reply is durable before anybody is
 //! told. What the code is exchanged at was checked before: the host of a captured variable must be the provider's.
 
+use std::sync::Arc;
+
 use jeton_core::audit::Actor;
-use jeton_core::id::{AttemptId, GrantId};
+use jeton_core::id::{AttemptId, ConnectionName, GrantId};
 use jeton_core::keep::attempt::Act;
-use jeton_core::keep::connection::SealedTokens;
+use jeton_core::keep::connection::{Generation, SealedTokens};
 use jeton_core::keep::consent::{AnsweredBy, Consent, verifier_context};
 use jeton_core::keep::due;
 use jeton_core::keep::ports::{
@@ -18,72 +20,103 @@ use jeton_core::secret::Secret;
 use jeton_core::time::Timestamp;
 
 use super::error::ConsentError;
-use super::link::Consented;
 use super::progress::{self, ConsentStatus, renews};
 use super::reread;
+use crate::definitions::ConnectionDef;
 use crate::error::TokenError;
+use crate::lifecycle::Lifecycle;
+use crate::memory::apply::Memory;
+use crate::node::Node;
+use crate::outbound::exchange::Outbound;
 use crate::refresh::introspect;
 use crate::refresh::redeem::{RedeemFailure, RedeemLimits, RedeemOutcome, redeem};
-use crate::refresh::store_writer::{self, Ack};
-use crate::shared::{ConnectionDef, Shared};
-use crate::spill::slots::{SpillSlot, StoreWrite};
+use crate::refresh::store_writer::{self, Ack, StoreWriter};
+use crate::spill::slots::SpillSlot;
+use crate::spill::store_write::StoreWrite;
+use crate::store_access::StoreAccess;
 use crate::token_crypto::{ClearTokens, seal_tokens};
 use crate::token_metadata::TokenMetadata;
 
 /// The longest code of a provider's error that is kept and shown.
 const LONGEST_CODE: usize = 64;
 
-/// Takes the answer of a provider to its end.
-pub(super) async fn run(
-    shared: &Shared,
-    defined: &ConnectionDef,
-    consent: &Consent,
-    bearer: AnsweredBy,
-    params: CallbackParams,
-) -> Result<Consented, ConsentError> {
-    let answer = Answer { shared, defined, consent, bearer };
-    let (request, values) = match answer.check(&params) {
-        Ok(fit) => fit,
-        Err(refused) => return Err(answer.refuse(refused).await?),
-    };
-    let _permit = defined.gate.acquire().await.map_err(|_| TokenError::ShuttingDown)?;
-    let slot = store_writer::reserve(shared).await?;
-    if shared.is_closing() {
-        // WaiterPermit for a turn takes a while.
-        return Err(TokenError::ShuttingDown.into());
-    }
-    let now = shared.clock.now();
-    let attempt = AttemptId::generate(now, &*shared.entropy);
-    let grant = GrantId::generate(now, &*shared.entropy);
-    // Ack before the record, so that our idea of the lease ends no later than the store's.
-    let limits = RedeemLimits::of_lease(shared.clock.uptime() + shared.settings.lease);
-    let lease_ttl = shared.settings.lease;
-    answer.consume(CallbackAction::Exchange { attempt, grant, node: shared.node, lease_ttl }).await?;
-    let captured = values.captured.clone();
-    // A code is spent once whatever becomes of the connection meanwhile: there is nothing to check again.
-    let recheck = std::future::ready(Ok(()));
-    match redeem(shared, defined, Act::Connect, request, &values, limits, recheck).await {
-        RedeemOutcome::Tokens { reply, sent_at } => {
-            let by = Some(Actor::Consent(consent.id));
-            let bought = ExchangedCode { attempt, grant, sent_at, captured, by };
-            answer.connect(&reply, bought, slot).await
+/// A connection that a person's consent has made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Consented {
+    /// The connection.
+    pub name: ConnectionName,
+    /// The generation that it brought.
+    pub generation: Generation,
+    /// When its access token dies.
+    pub expires_at: Option<Timestamp>,
+    /// Whether the connection can be kept alive beyond that.
+    pub renews: bool,
+}
+
+/// Exchanges codes for grants.
+#[derive(Debug)]
+pub(crate) struct CodeExchange {
+    pub(crate) node: Arc<Node>,
+    pub(crate) store: Arc<StoreAccess>,
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) writer: Arc<StoreWriter>,
+    pub(crate) outbound: Arc<Outbound>,
+    pub(crate) lifecycle: Arc<Lifecycle>,
+}
+
+impl CodeExchange {
+    /// Takes the answer of a provider to its end.
+    pub(super) async fn run(
+        &self,
+        def: &ConnectionDef,
+        consent: &Consent,
+        answered_by: AnsweredBy,
+        params: CallbackParams,
+    ) -> Result<Consented, ConsentError> {
+        let answer = Answer { parts: self, def, consent, answered_by };
+        let (request, values) = match answer.check(&params) {
+            Ok(fit) => fit,
+            Err(refused) => return Err(answer.refuse(refused).await?),
+        };
+        let _permit = def.permits.acquire().await.map_err(|_| TokenError::ShuttingDown)?;
+        let slot = self.writer.reserve().await?;
+        if self.lifecycle.is_closing() {
+            // WaiterPermit for a turn takes a while.
+            return Err(TokenError::ShuttingDown.into());
         }
-        RedeemOutcome::Failed(refusal) => match refusal.unread {
-            Some(ref body) => {
-                let kept = reread::seal(shared, attempt, &values.captured, body);
-                Err(answer.unread(attempt, refusal, kept, slot).await)
+        let now = self.node.clock.now();
+        let attempt = AttemptId::generate(now, &*self.node.entropy);
+        let grant = GrantId::generate(now, &*self.node.entropy);
+        // Ack before the record, so that our idea of the lease ends no later than the store's.
+        let limits = RedeemLimits::of_lease(self.node.clock.uptime() + self.node.settings.lease);
+        let lease_ttl = self.node.settings.lease;
+        answer.consume(CallbackAction::Exchange { attempt, grant, node: self.node.id, lease_ttl }).await?;
+        let captured = values.captured.clone();
+        // A code is spent once whatever becomes of the connection meanwhile: there is nothing to check again.
+        let recheck = std::future::ready(Ok(()));
+        match redeem(&self.outbound, def, Act::Connect, request, &values, limits, recheck).await {
+            RedeemOutcome::Tokens { reply, sent_at } => {
+                let by = Some(Actor::Consent(consent.id));
+                let bought = ExchangedCode { attempt, grant, sent_at, captured, by };
+                answer.connect(&reply, bought, slot).await
             }
-            None => Err(answer.failed(attempt, refusal).await),
-        },
+            RedeemOutcome::Failed(refusal) => match refusal.unread {
+                Some(ref body) => {
+                    let kept = reread::seal(&self.node, attempt, &values.captured, body);
+                    Err(answer.unread(attempt, refusal, kept, slot).await)
+                }
+                None => Err(answer.failed(attempt, refusal).await),
+            },
+        }
     }
 }
 
 /// An answer that a provider sent back.
 struct Answer<'a> {
-    shared: &'a Shared,
-    defined: &'a ConnectionDef,
+    parts: &'a CodeExchange,
+    def: &'a ConnectionDef,
     consent: &'a Consent,
-    bearer: AnsweredBy,
+    answered_by: AnsweredBy,
 }
 
 /// What a code bought.
@@ -99,8 +132,8 @@ pub(super) struct ExchangedCode {
 /// The grant that a reply brought, to be stored. Whatever generation is in the way by then, it is sealed anew for the one
 /// after that.
 pub(super) fn grant(
-    shared: &Shared,
-    defined: &ConnectionDef,
+    parts: &CodeExchange,
+    def: &ConnectionDef,
     reply: &TokenReply,
     bought: &ExchangedCode,
     access_expires_at: Option<Timestamp>,
@@ -111,24 +144,24 @@ pub(super) fn grant(
         refresh: reply.refresh.clone(),
         extras: Some(extras.after(reply).to_text()),
     };
-    let known = shared.memory.find(defined.name.as_str()).and_then(|slot| slot.known());
+    let known = parts.memory.known(&def.name);
     let generation = known.map(|known| known.row.generation).unwrap_or_default();
-    let (name, next, sent_at) = (&defined.name, generation.next(), bought.sent_at);
+    let (name, next, sent_at) = (&def.name, generation.next(), bought.sent_at);
     let tokens = SealedTokens {
         access_expires_at,
         refresh_expires_at: reply.refresh_expires_at,
-        ..seal_tokens(&shared.sealer, &*shared.entropy, name, next, &opened, sent_at)
+        ..seal_tokens(&parts.node.sealer, &*parts.node.entropy, name, next, &opened, sent_at)
     };
     let connect = Connect {
         connection: name.clone(),
-        provider: defined.provider.clone(),
+        provider: def.provider.clone(),
         grant: bought.grant,
         generation,
-        due_at: due::due_at(&tokens, &defined.pace, sent_at, 0.0),
+        due_at: due::due_at(&tokens, &def.timing, sent_at, 0.0),
         tokens: Some(tokens),
-        single_use: defined.spends(),
+        single_use: def.spends(),
         attempt: bought.attempt,
-        node: shared.node,
+        node: parts.node.id,
         by: bought.by.clone(),
     };
     (opened, connect)
@@ -137,9 +170,9 @@ pub(super) fn grant(
 impl Answer<'_> {
     /// Checks everything that can be checked before the code is spent, and makes the request that spends it.
     fn check(&self, params: &CallbackParams) -> Result<(OutboundRequest, RequestValues), ConsentError> {
-        let name = || self.defined.name.clone();
+        let name = || self.def.name.clone();
         let foreign = |message: String| ConsentError::Foreign { name: name(), message };
-        let definition = &self.defined.definition;
+        let definition = &self.def.definition;
         definition.check_issuer(params).map_err(|error| foreign(error.to_string()))?;
         if let Some(error) = params.get("error") {
             return Err(ConsentError::Denied { name: name(), code: plain(error) });
@@ -166,7 +199,7 @@ impl Answer<'_> {
     fn verifier(&self) -> Option<Secret> {
         let id = self.consent.id.to_string();
         let sealed = self.consent.authorization.as_ref()?.verifier.as_ref()?;
-        let opened = self.shared.sealer.open(sealed, verifier_context(&id)).ok()?;
+        let opened = self.parts.node.sealer.open(sealed, verifier_context(&id)).ok()?;
         std::str::from_utf8(&opened).ok().map(Secret::new)
     }
 
@@ -176,12 +209,12 @@ impl Answer<'_> {
             ConsentError::Denied { code, .. } | ConsentError::Failed { code, .. } => code.clone(),
             _ => "foreign".to_owned(),
         };
-        tracing::warn!(connection = %self.defined.name, code, reason = %refused, "a consent came to nothing");
-        let (shared, now) = (self.shared, self.shared.clock.now());
+        tracing::warn!(connection = %self.def.name, code, reason = %refused, "a consent came to nothing");
+        let (parts, now) = (self.parts, self.parts.node.clock.now());
         let then = CallbackAction::Refuse {
-            attempt: AttemptId::generate(now, &*shared.entropy),
-            grant: GrantId::generate(now, &*shared.entropy),
-            node: shared.node,
+            attempt: AttemptId::generate(now, &*parts.node.entropy),
+            grant: GrantId::generate(now, &*parts.node.entropy),
+            node: parts.node.id,
             code,
             message: refused.to_string(),
         };
@@ -193,15 +226,16 @@ impl Answer<'_> {
     async fn consume(&self, then: CallbackAction) -> Result<(), ConsentError> {
         let state =
             self.consent.authorization.as_ref().map(|asked| asked.state).ok_or(ConsentError::UnknownState)?;
-        let order = Callback { state, answered_by: self.bearer, action: then };
-        let store = &self.shared.ports.consents;
-        match self.shared.with_retry(|| store.record_callback(order.clone())).await? {
+        let order = Callback { state, answered_by: self.answered_by, action: then };
+        let store = &self.parts.store.ports.consents;
+        match self.parts.store.with_retry(|| store.record_callback(order.clone())).await? {
             CallbackAnswer::Taken => Ok(()),
             CallbackAnswer::Unknown => Err(ConsentError::UnknownState),
             CallbackAnswer::Refused(unfit) => {
-                let found = self.shared.with_retry(|| store.find_consent(ConsentKey::State(state))).await?;
+                let found =
+                    self.parts.store.with_retry(|| store.find_consent(ConsentKey::State(state))).await?;
                 let found = found.ok_or(ConsentError::UnknownState)?;
-                let ConsentStatus { connection, progress, .. } = progress::of(self.shared, found).await;
+                let ConsentStatus { connection, progress, .. } = progress::of(&self.parts.node, found).await;
                 Err(ConsentError::of_unfit(connection, unfit, progress))
             }
         }
@@ -214,29 +248,28 @@ impl Answer<'_> {
         bought: ExchangedCode,
         mut slot: SpillSlot<'_>,
     ) -> Result<Consented, ConsentError> {
-        let (shared, defined) = (self.shared, self.defined);
+        let (parts, def) = (self.parts, self.def);
         for warning in &reply.warnings {
-            tracing::warn!(connection = %defined.name, warning, "the token reply is strange");
+            tracing::warn!(connection = %def.name, warning, "the token reply is strange");
         }
         let mut expires_at = reply.expires_at;
-        let (opened, connect) = grant(shared, defined, reply, &bought, expires_at);
+        let (opened, connect) = grant(parts, def, reply, &bought, expires_at);
         let mut write = StoreWrite::Connect(connect);
         if reply.ask_introspection && store_writer::spill_first(&mut slot, &write).await {
-            match introspect::expiry(shared, defined, &opened).await {
+            match introspect::expiry(&parts.outbound, def, &opened).await {
                 Ok(at) => {
                     expires_at = Some(at);
-                    write = StoreWrite::Connect(grant(shared, defined, reply, &bought, expires_at).1);
+                    write = StoreWrite::Connect(grant(parts, def, reply, &bought, expires_at).1);
                 }
                 Err(why) => {
-                    tracing::warn!(connection = %defined.name, why, "the life of an access token is not known");
+                    tracing::warn!(connection = %def.name, why, "the life of an access token is not known");
                 }
             }
         }
         // What ends this without an answer of the store leaves the write in its slot.
-        let kept =
-            |error: TokenError| ConsentError::Kept { name: defined.name.clone(), message: cause(error) };
-        let taken = store_writer::write_to_store(shared, &write, slot).await.map_err(kept)?;
-        self.report(taken, expires_at, renews(defined, reply.refresh.is_some()))
+        let kept = |error: TokenError| ConsentError::Kept { name: def.name.clone(), message: cause(error) };
+        let taken = parts.writer.write(&write, slot).await.map_err(kept)?;
+        self.report(taken, expires_at, renews(def, reply.refresh.is_some()))
     }
 
     fn report(
@@ -245,7 +278,7 @@ impl Answer<'_> {
         expires_at: Option<Timestamp>,
         renews: bool,
     ) -> Result<Consented, ConsentError> {
-        let name = self.defined.name.clone();
+        let name = self.def.name.clone();
         match taken {
             Ack::Connect(ConnectAnswer::Connected { generation }) => {
                 tracing::info!(connection = %name, generation = generation.0, "connected by consent");
@@ -282,12 +315,12 @@ impl Answer<'_> {
         kept_reply: Vec<u8>,
         slot: SpillSlot<'_>,
     ) -> ConsentError {
-        let name = self.defined.name.clone();
+        let name = self.def.name.clone();
         let message = format!(
             "{}; that answer is kept sealed, and is read again once the file of the provider `{}` is mended and jeton \
              started anew",
             refusal.message.trim_end_matches('.'),
-            self.defined.provider
+            self.def.provider
         );
         let (code, status) = (&refusal.code, refusal.status.unwrap_or_default());
         tracing::error!(
@@ -303,9 +336,7 @@ impl Answer<'_> {
             message: message.clone(),
             kept_reply: Some(kept_reply),
         };
-        if let Err(error) =
-            store_writer::write_to_store(self.shared, &StoreWrite::FailExchange(fail), slot).await
-        {
+        if let Err(error) = self.parts.writer.write(&StoreWrite::FailExchange(fail), slot).await {
             tracing::error!(connection = %name, %attempt, %error, "that answer waits in its spill slot");
         }
         ConsentError::Unknown { name, message }
@@ -313,7 +344,7 @@ impl Answer<'_> {
 
     /// Records that the exchange failed. The connection keeps the grant that it has.
     async fn failed(&self, attempt: AttemptId, refusal: RedeemFailure) -> ConsentError {
-        let name = self.defined.name.clone();
+        let name = self.def.name.clone();
         let unknown = refusal.class.may_have_spent();
         let (code, class, reason) = (&refusal.code, refusal.class.as_str(), &refusal.message);
         let status = refusal.status.unwrap_or_default();
@@ -327,8 +358,8 @@ impl Answer<'_> {
             message: refusal.message.clone(),
             kept_reply: None,
         };
-        let store = &self.shared.ports.consents;
-        if let Err(error) = self.shared.with_retry(|| store.fail_exchange(fail.clone())).await {
+        let store = &self.parts.store.ports.consents;
+        if let Err(error) = self.parts.store.with_retry(|| store.fail_exchange(fail.clone())).await {
             // The attempt stays open and lapses: the log then says what is true, that its outcome is not on record.
             tracing::error!(connection = %name, %attempt, %error, "the failure of an exchange could not be recorded");
         }

@@ -11,11 +11,12 @@ use jeton_core::seal::SealContext;
 use jeton_core::secret::Secret;
 use zeroize::Zeroizing;
 
-use super::exchange::{ExchangedCode, grant};
+use super::exchange::{CodeExchange, ExchangedCode, grant};
+use crate::definitions::Definitions;
 use crate::error::TokenError;
-use crate::refresh::store_writer::{self, Ack};
-use crate::shared::Shared;
-use crate::spill::slots::StoreWrite;
+use crate::node::Node;
+use crate::refresh::store_writer::Ack;
+use crate::spill::store_write::StoreWrite;
 use crate::token_metadata::TokenMetadata;
 
 /// How many attempts of unknown outcome are looked through, newest first.
@@ -29,18 +30,18 @@ fn place(attempt: &str) -> SealContext<'_> {
 }
 
 /// Seals a reply with the variables that the callback brought: without them its grant is worth nothing.
-pub(super) fn seal(shared: &Shared, attempt: AttemptId, captured: &Vars, body: &[u8]) -> Vec<u8> {
+pub(super) fn seal(node: &Node, attempt: AttemptId, captured: &Vars, body: &[u8]) -> Vec<u8> {
     let vars = TokenMetadata { vars: captured.clone(), ..TokenMetadata::default() }.to_text();
     let length = u32::try_from(vars.len()).expect("a callback is no longer than its URL");
     let mut kept = Zeroizing::new(Vec::with_capacity(LENGTH_BYTES + vars.len() + body.len()));
     kept.extend_from_slice(&length.to_be_bytes());
     kept.extend_from_slice(vars.reveal().as_bytes());
     kept.extend_from_slice(body);
-    shared.sealer.seal(&kept, place(&attempt.to_string()), &*shared.entropy)
+    node.sealer.seal(&kept, place(&attempt.to_string()), &*node.entropy)
 }
 
-fn open(shared: &Shared, attempt: AttemptId, sealed: &[u8]) -> Option<(Vars, Zeroizing<Vec<u8>>)> {
-    let opened = shared.sealer.open(sealed, place(&attempt.to_string())).ok()?;
+fn open(node: &Node, attempt: AttemptId, sealed: &[u8]) -> Option<(Vars, Zeroizing<Vec<u8>>)> {
+    let opened = node.sealer.open(sealed, place(&attempt.to_string())).ok()?;
     let (length, rest) = opened.split_first_chunk::<LENGTH_BYTES>()?;
     let (vars, body) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
     let vars = Secret::new(std::str::from_utf8(vars).ok()?);
@@ -49,11 +50,11 @@ fn open(shared: &Shared, attempt: AttemptId, sealed: &[u8]) -> Option<(Vars, Zer
 
 /// Reads every reply to an exchange that is kept, and stores the grants of those that can be read by now. Answers whether
 /// it got through; on hold nothing is read.
-pub(crate) async fn read_kept_replies(shared: &Shared) -> bool {
-    if shared.hold().is_some() {
+pub(crate) async fn read_kept_replies(parts: &CodeExchange, definitions: &Definitions) -> bool {
+    if parts.store.hold().is_some() {
         return false;
     }
-    match read_each(shared).await {
+    match read_each(parts, definitions).await {
         Ok(()) => true,
         Err(error) => {
             tracing::warn!(%error, "kept replies to exchanges cannot be read yet");
@@ -62,42 +63,41 @@ pub(crate) async fn read_kept_replies(shared: &Shared) -> bool {
     }
 }
 
-async fn read_each(shared: &Shared) -> Result<(), TokenError> {
+async fn read_each(parts: &CodeExchange, definitions: &Definitions) -> Result<(), TokenError> {
     let unknown = AttemptFilter { status: Some(AttemptStatus::Interrupted), ..AttemptFilter::default() };
-    let attempts = shared.ports.log.list_attempts(&unknown, MOST).await?;
+    let attempts = parts.store.ports.log.list_attempts(&unknown, MOST).await?;
     for attempt in attempts.iter().filter(|attempt| attempt.act == Act::Connect) {
-        read(shared, attempt).await?;
+        read(parts, definitions, attempt).await?;
     }
     Ok(())
 }
 
-async fn read(shared: &Shared, attempt: &Attempt) -> Result<(), TokenError> {
+async fn read(parts: &CodeExchange, definitions: &Definitions, attempt: &Attempt) -> Result<(), TokenError> {
     let name = &attempt.connection;
-    let defined = shared.definitions.get(name.as_str());
-    let Some(defined) = defined.filter(|defined| defined.provider == attempt.provider) else { return Ok(()) };
-    let Some(sealed) = shared.ports.log.find_kept_reply(attempt.id).await? else { return Ok(()) };
-    let Some((captured, body)) = open(shared, attempt.id, &sealed) else {
+    let def = definitions.find(name.as_str());
+    let Some(def) = def.filter(|def| def.provider == attempt.provider) else { return Ok(()) };
+    let Some(sealed) = parts.store.ports.log.find_kept_reply(attempt.id).await? else { return Ok(()) };
+    let Some((captured, body)) = open(&parts.node, attempt.id, &sealed) else {
         tracing::error!(connection = %name, attempt = %attempt.id, "the kept reply to an exchange does not open");
         return Ok(());
     };
     let values = RequestValues { captured: captured.clone(), ..RequestValues::default() };
     let reply = Reply { status: attempt.http_status.unwrap_or(200), body, ..Reply::default() };
-    let StepOutcome::Tokens(reply) =
-        defined.definition.read(Step::Exchange, &reply, attempt.started_at, &values)
+    let StepOutcome::Tokens(reply) = def.definition.read(Step::Exchange, &reply, attempt.started_at, &values)
     else {
         return Ok(());
     };
     let bought = ExchangedCode {
         attempt: attempt.id,
         // As old as its exchange: what was connected or given up since has the last word.
-        grant: GrantId::generate(attempt.started_at, &*shared.entropy),
+        grant: GrantId::generate(attempt.started_at, &*parts.node.entropy),
         sent_at: attempt.started_at,
         captured,
         by: None,
     };
-    let (_, connect) = grant(shared, defined, &reply, &bought, reply.expires_at);
-    let slot = store_writer::reserve(shared).await?;
-    match store_writer::write_to_store(shared, &StoreWrite::Connect(connect), slot).await? {
+    let (_, connect) = grant(parts, def, &reply, &bought, reply.expires_at);
+    let slot = parts.writer.reserve().await?;
+    match parts.writer.write(&StoreWrite::Connect(connect), slot).await? {
         Ack::Connect(ConnectAnswer::Connected { generation }) => tracing::info!(
             connection = %name, attempt = %attempt.id, generation = generation.0,
             "the kept reply to an exchange can be read now, and its grant is stored"

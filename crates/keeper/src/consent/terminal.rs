@@ -11,10 +11,8 @@ use jeton_core::time::Timestamp;
 use url::Url;
 
 use super::error::ConsentError;
-use super::link::{
-    Consented, RedirectTarget, begin_authorization, check_ready, create_consent, definition_of,
-};
-use crate::vault::Vault;
+use super::exchange::Consented;
+use super::link::{Consents, RedirectTarget};
 
 /// A consent whose answer a terminal waits for.
 #[derive(Clone, Debug)]
@@ -38,45 +36,45 @@ pub enum PastedAnswer {
     Code(Secret),
 }
 
-impl Vault {
+impl Consents {
     /// Begins a consent without a browser at hand. Who orders it is on record.
-    pub async fn start_terminal_consent(
+    pub(crate) async fn start_terminal_consent(
         &self,
         name: &str,
         by: &Actor,
     ) -> Result<TerminalConsent, ConsentError> {
-        let shared = &*self.shared;
-        let defined = check_ready(shared, name)?;
-        let ticket = one_time_text(&*shared.entropy);
-        let (id, _) = create_consent(shared, defined, &ticket, by).await?;
-        let found = shared.with_retry(|| shared.ports.consents.find_consent(ConsentKey::Id(id))).await?;
+        let def = self.check_ready(name)?;
+        let ticket = one_time_text(&*self.node.entropy);
+        let (id, _) = self.create_consent(def, &ticket, by).await?;
+        let found =
+            self.store.with_retry(|| self.store.ports.consents.find_consent(ConsentKey::Id(id))).await?;
         let FoundConsent { consent, .. } = found.ok_or(ConsentError::UnknownLink)?;
-        let RedirectTarget { url, until, .. } = begin_authorization(shared, defined, &consent, None).await?;
-        Ok(TerminalConsent { id, url, until, takes_code: defined.definition.takes_bare_code() })
+        let RedirectTarget { url, until, .. } = self.begin_authorization(def, &consent, None).await?;
+        Ok(TerminalConsent { id, url, until, takes_code: def.definition.takes_bare_code() })
     }
 
     /// Takes the answer that a person brought to the terminal. What does not say that it answers this very consent is
     /// refused with [`ConsentError::Stateless`], uses nothing up, and may be brought again.
-    pub async fn finish_terminal_consent(
+    pub(crate) async fn finish_terminal_consent(
         &self,
         id: ConsentId,
         brought: PastedAnswer,
     ) -> Result<Consented, ConsentError> {
-        let shared = &*self.shared;
-        let found = shared.with_retry(|| shared.ports.consents.find_consent(ConsentKey::Id(id))).await?;
+        let found =
+            self.store.with_retry(|| self.store.ports.consents.find_consent(ConsentKey::Id(id))).await?;
         let found = found.ok_or(ConsentError::UnknownState)?;
         let stateless = || ConsentError::Stateless { name: found.consent.connection.clone() };
         let params = match brought {
             PastedAnswer::Address(params) => {
                 let state = params.get("state").filter(|state| !state.is_empty()).ok_or_else(stateless)?;
                 let own = found.consent.authorization.as_ref().map(|asked| asked.state);
-                if own != Some(shared.sealer.fingerprint(&Secret::new(state.as_str()))) {
+                if own != Some(self.node.sealer.fingerprint(&Secret::new(state.as_str()))) {
                     return Err(ConsentError::UnknownState);
                 }
                 params
             }
             PastedAnswer::Code(code) => {
-                if !definition_of(shared, &found.consent)?.definition.takes_bare_code() {
+                if !self.definition_of(&found.consent)?.definition.takes_bare_code() {
                     return Err(stateless());
                 }
                 CallbackParams::from([("code".to_owned(), code.reveal().to_owned())])

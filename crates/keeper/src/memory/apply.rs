@@ -6,34 +6,81 @@ use std::time::Duration;
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::connection::Connection;
 use jeton_core::keep::ports::{ListedConnection, StoreError};
+use tokio::sync::{Notify, SetOnce};
 
+use super::cache::{Cache, CachedConnection};
 use crate::error::TokenError;
-use crate::memory::cache::CachedConnection;
-use crate::shared::Shared;
-use crate::spill::slots::StoreWrite;
+use crate::lifecycle::Lifecycle;
+use crate::node::Node;
+use crate::spill::store_write::StoreWrite;
+use crate::store_access::StoreAccess;
 use crate::token_crypto::{ClearTokens, does_not_open, unseal_tokens};
 use crate::token_metadata::TokenMetadata;
+use crate::tokens::single_flight::{Join, SingleFlight, TaskOutcome};
 
-impl Shared {
+/// How a store that fails is asked for a row.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Reload {
+    /// Once: there is something in memory to go on with.
+    Once,
+    /// For as long as a claim waits for it: without an answer there is nothing.
+    WithRetry,
+}
+
+/// What this process knows of the stored connections.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    pub(crate) cache: Cache,
+    /// Set once every row has been read.
+    pub(crate) loaded: SetOnce<()>,
+    /// Tells that others changed something.
+    pub(crate) changed: Notify,
+    /// Reads of the store that callers share.
+    reloads: Arc<SingleFlight>,
+    pub(super) node: Arc<Node>,
+    pub(super) store: Arc<StoreAccess>,
+    pub(super) lifecycle: Arc<Lifecycle>,
+}
+
+impl Memory {
+    pub(crate) fn new(node: Arc<Node>, store: Arc<StoreAccess>, lifecycle: Arc<Lifecycle>) -> Self {
+        Self {
+            cache: Cache::default(),
+            loaded: SetOnce::new(),
+            changed: Notify::new(),
+            reloads: Arc::default(),
+            node,
+            store,
+            lifecycle,
+        }
+    }
+
+    /// What is known of a connection.
+    pub(crate) fn known(&self, name: &ConnectionName) -> Option<Arc<CachedConnection>> {
+        self.cache.known(name.as_str())
+    }
+
     /// Puts a row into memory, with its access token opened, unless it contradicts what is there. `asked_at`, by the clock
     /// that counts suspension, is the instant before the store was asked for it: a slow answer is as old as its question.
     pub(crate) fn apply(&self, row: Connection, asked_at: Duration) -> Arc<CachedConnection> {
-        let entry = self.memory.entry(&row.name);
+        let entry = self.cache.entry(&row.name);
         if let Some(known) = entry.known().filter(|known| inconsistent(&known.row, &row)) {
-            self.mark_rolled_back(row.revision);
+            self.store.mark_rolled_back(row.revision);
             return known;
         }
-        self.high_water.see(row.revision);
+        self.store.high_water.see(row.revision);
         entry.put(self.opened(row, asked_at))
     }
 
     /// Puts a row of a list into memory. One that cannot be read is passed over: the others go on.
     pub(crate) fn apply_listed(&self, row: ListedConnection, asked_at: Duration) {
         match row {
-            Ok(row) => drop(self.apply(row, asked_at)),
+            Ok(row) => {
+                self.apply(row, asked_at);
+            }
             Err(unreadable) => {
-                self.high_water.see(unreadable.revision);
-                self.memory.entry(&unreadable.name).note_unreadable();
+                self.store.high_water.see(unreadable.revision);
+                self.cache.entry(&unreadable.name).note_unreadable();
                 tracing::error!(connection = %unreadable.name, "{unreadable}");
             }
         }
@@ -41,8 +88,10 @@ impl Shared {
 
     /// A row with its access token opened.
     fn opened(&self, row: Connection, asked_at: Duration) -> CachedConnection {
-        let opened =
-            row.tokens.as_ref().map(|tokens| unseal_tokens(&self.sealer, &row.name, row.generation, tokens));
+        let opened = row
+            .tokens
+            .as_ref()
+            .map(|tokens| unseal_tokens(&self.node.sealer, &row.name, row.generation, tokens));
         let opened = opened.transpose().unwrap_or_else(|error| {
             tracing::error!(connection = %row.name, %error, "{}", does_not_open(&row.name));
             None
@@ -57,7 +106,7 @@ impl Shared {
     /// have died of this very refresh. The store is behind memory until a later process has given it the reply.
     pub(crate) fn serve_uncommitted(&self, write: &StoreWrite) {
         let StoreWrite::Commit(commit) = write else { return };
-        let entry = self.memory.entry(&commit.connection);
+        let entry = self.cache.entry(&commit.connection);
         let Some(known) = entry.known().filter(|known| known.row.generation == commit.generation) else {
             return;
         };
@@ -67,34 +116,53 @@ impl Shared {
             tokens: Some(commit.tokens.clone()),
             ..known.row.clone()
         };
-        entry.put(self.opened(row, self.clock.uptime()));
+        entry.put(self.opened(row, self.node.clock.uptime()));
     }
 
-    /// Looks at the store, for at most `claim_wait`, and publishes what is there.
+    /// Reads a row of the store, for at most `claim_wait`, and puts it into memory.
     pub(crate) async fn reload(
         &self,
         name: &ConnectionName,
     ) -> Result<Option<Arc<CachedConnection>>, TokenError> {
-        Ok(self.with_retry(|| self.reload_once(name)).await?)
+        Ok(self.store.with_retry(|| self.reload_once(name)).await?)
     }
 
-    /// Looks at the store once, and publishes what is there. A row that was later before the store was asked shows that it
+    /// Reads a row of the store once, and puts it into memory. A row that was later before the store was asked shows that it
     /// is another store by now: a backup, or a replica that had not caught up.
     pub(crate) async fn reload_once(
         &self,
         name: &ConnectionName,
     ) -> Result<Option<Arc<CachedConnection>>, StoreError> {
-        let before = self.memory.find(name.as_str()).and_then(|entry| entry.known());
-        let asked_at = self.clock.uptime();
-        let row = self.ports.connections.find(name).await?;
+        let before = self.known(name);
+        let asked_at = self.node.clock.uptime();
+        let row = self.store.ports.connections.find(name).await?;
         let Some(row) = row else { return Ok(None) };
         match before.filter(|before| row.revision < before.row.revision) {
             Some(before) => {
-                self.mark_rolled_back(row.revision);
+                self.store.mark_rolled_back(row.revision);
                 Ok(Some(before))
             }
             None => Ok(Some(self.apply(row, asked_at))),
         }
+    }
+
+    /// Reads a row of the store once for all who want it now. It goes on when nobody waits for it any more.
+    pub(crate) async fn reload_shared(self: &Arc<Self>, name: &ConnectionName, how: Reload) -> TaskOutcome {
+        let follower = match self.reloads.join(name) {
+            Join::Follower(follower) => follower,
+            Join::Leader(leader, follower) => {
+                let (memory, name) = (Arc::clone(self), name.clone());
+                self.lifecycle.background.spawn(async move {
+                    let reloaded = match how {
+                        Reload::Once => memory.reload_once(&name).await.map_err(TokenError::from),
+                        Reload::WithRetry => memory.reload(&name).await,
+                    };
+                    leader.finish(reloaded.map(drop));
+                });
+                follower
+            }
+        };
+        follower.outcome().await.unwrap_or(Err(TokenError::ShuttingDown))
     }
 }
 

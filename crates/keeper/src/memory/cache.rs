@@ -1,8 +1,8 @@
 //! The living tokens, in memory: what callers get without waiting on anybody.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -12,6 +12,7 @@ use jeton_core::keep::connection::Connection;
 use jeton_core::keep::provider::Vars;
 use jeton_core::secret::Secret;
 use jeton_core::time::Timestamp;
+use parking_lot::RwLock;
 use tokio::sync::watch;
 
 /// A connection as memory holds it: its row, and the access token opened.
@@ -108,12 +109,17 @@ pub(crate) struct Cache {
 impl Cache {
     /// The entry of a connection, where there is one.
     pub(crate) fn find(&self, name: &str) -> Option<Arc<CacheEntry>> {
-        self.entries.read().expect("no panic happens under this lock").get(name).cloned()
+        self.entries.read().get(name).cloned()
+    }
+
+    /// What is known of a connection.
+    pub(crate) fn known(&self, name: &str) -> Option<Arc<CachedConnection>> {
+        self.find(name)?.known()
     }
 
     /// Every connection that is known.
     pub(crate) fn all(&self) -> Vec<Arc<CachedConnection>> {
-        let entries = self.entries.read().expect("no panic happens under this lock");
+        let entries = self.entries.read();
         entries.values().filter_map(|entry| entry.known()).collect()
     }
 
@@ -122,7 +128,7 @@ impl Cache {
         if let Some(entry) = self.find(name.as_str()) {
             return entry;
         }
-        let mut entries = self.entries.write().expect("no panic happens under this lock");
+        let mut entries = self.entries.write();
         Arc::clone(entries.entry(name.as_str().to_owned()).or_insert_with(|| Arc::new(CacheEntry::new())))
     }
 }

@@ -6,7 +6,7 @@ use futures_util::future::join;
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::ports::{ListedConnection, name_of};
 
-use crate::shared::Shared;
+use super::apply::Memory;
 
 /// How many rows are read at once.
 const PAGE: usize = 2_000;
@@ -15,23 +15,23 @@ const PAGE: usize = 2_000;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Puts every row into memory, in the order of their names, unless the vault closes before that.
-pub(crate) async fn load(shared: &Shared) {
-    let mut page = read(shared, None).await;
+pub(crate) async fn load(memory: &Memory) {
+    let mut page = read(memory, None).await;
     while let Some(Page { asked_at, rows }) = page {
         let last = rows.last().filter(|_| rows.len() == PAGE).map(|row| name_of(row).clone());
-        let publish = async {
+        let apply = async {
             for row in rows {
-                shared.apply_listed(row, asked_at);
+                memory.apply_listed(row, asked_at);
             }
         };
         let Some(last) = last else {
-            publish.await;
+            apply.await;
             // Nobody else sets it, and a vault that is started twice is loaded once it was loaded first.
-            drop(shared.loaded.set(()));
+            let _ = memory.loaded.set(());
             return;
         };
-        // The store looks for the next page while this one is opened.
-        page = join(read(shared, Some(&last)), publish).await.0;
+        // The store reads the next page while this one is opened.
+        page = join(read(memory, Some(&last)), apply).await.0;
     }
 }
 
@@ -42,16 +42,16 @@ struct Page {
 }
 
 /// The rows after this name, from a store that may have to be asked again; `None` once the vault closes.
-async fn read(shared: &Shared, after: Option<&ConnectionName>) -> Option<Page> {
+async fn read(memory: &Memory, after: Option<&ConnectionName>) -> Option<Page> {
     loop {
-        let asked_at = shared.clock.uptime();
-        match shared.ports.connections.list(after, PAGE).await {
+        let asked_at = memory.node.clock.uptime();
+        match memory.store.ports.connections.list(after, PAGE).await {
             Ok(rows) => return Some(Page { asked_at, rows }),
             Err(error) => {
                 tracing::warn!(%error, "the connections cannot be read yet; tried again in a second");
             }
         }
-        if !shared.pause(PAUSE).await {
+        if !memory.lifecycle.pause(PAUSE).await {
             return None;
         }
     }

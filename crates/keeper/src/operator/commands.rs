@@ -1,7 +1,7 @@
 //! What operators do to connections, and what they see of them.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::sync::Arc;
 
 use jeton_core::audit::Actor;
 use jeton_core::id::{ConnectionName, OperationId};
@@ -11,25 +11,39 @@ use jeton_core::keep::plan::Goal;
 use jeton_core::keep::ports::{AttemptFilter, OperatorCommand, name_of};
 use tokio::time::Instant;
 
+use super::take_over::take_over;
+use crate::definitions::{ConnectionDef, Definitions};
 use crate::error::TokenError;
+use crate::memory::apply::Memory;
+use crate::node::Node;
 use crate::operator::status::Status;
-use crate::operator::take_over;
 use crate::refresh::run::RefreshRequest;
+use crate::store_access::StoreAccess;
+use crate::tokens::get::Tokens;
 use crate::tokens::request::{Connected, Grant, Refreshed};
 use crate::tokens::wait::WaitBudget;
-use crate::vault::Vault;
 
-impl Vault {
+/// Does what operators order, and shows what they ask for.
+#[derive(Debug)]
+pub(crate) struct Operator {
+    pub(crate) node: Arc<Node>,
+    pub(crate) definitions: Arc<Definitions>,
+    pub(crate) store: Arc<StoreAccess>,
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) tokens: Arc<Tokens>,
+}
+
+impl Operator {
     /// Refreshes a connection because a person asks for it: [`Trigger::Forced`] though it is not due, else if it is.
-    pub async fn refresh(&self, name: &str, trigger: Trigger) -> Result<Refreshed, TokenError> {
-        let defined = self.shared.defined(name)?;
-        let before = self.shared.reload(&defined.name).await?;
+    pub(crate) async fn refresh(&self, name: &str, trigger: Trigger) -> Result<Refreshed, TokenError> {
+        let def = self.definitions.get(name)?;
+        let before = self.memory.reload(&def.name).await?;
         let generation = before.as_ref().map_or(Generation::default(), |known| known.row.generation);
-        let wish = if trigger == Trigger::Forced { Goal::Beyond(generation) } else { Goal::NotDue };
-        let request = RefreshRequest { wish, trigger, person_decides: trigger == Trigger::Forced };
-        let longest = self.shared.settings.wait + self.shared.settings.claim_wait;
-        let budget = WaitBudget::new(Instant::now() + longest, self.shared.clock.now());
-        let known = self.wait_until(defined, request, budget).await?;
+        let goal = if trigger == Trigger::Forced { Goal::Beyond(generation) } else { Goal::NotDue };
+        let request = RefreshRequest { goal, trigger, person_decides: trigger == Trigger::Forced };
+        let longest = self.node.settings.wait + self.node.settings.claim_wait;
+        let budget = WaitBudget::new(Instant::now() + longest, self.node.clock.now());
+        let known = self.tokens.wait_until(def, request, budget).await?;
         let expires_at = known.row.tokens.as_ref().and_then(|tokens| tokens.access_expires_at);
         if known.row.generation > generation {
             Ok(Refreshed::Done { generation: known.row.generation, expires_at })
@@ -39,60 +53,70 @@ impl Vault {
     }
 
     /// Takes a grant over, or makes a connection whose provider acquires its own. Who orders it is on record.
-    pub async fn connect(&self, name: &str, grant: Grant, by: &Actor) -> Result<Connected, TokenError> {
-        let defined = self.shared.defined(name)?;
-        take_over::take_over(&self.shared, defined, grant, by).await
+    pub(crate) async fn connect(
+        &self,
+        name: &str,
+        grant: Grant,
+        by: &Actor,
+    ) -> Result<Connected, TokenError> {
+        let def = self.definitions.get(name)?;
+        take_over(&self.node, &self.store, &self.memory, def, grant, by).await
     }
 
     /// Pauses, resumes or disconnects. Who orders it is on record.
-    pub async fn administer(&self, name: &str, act: OperatorCommand, by: &Actor) -> Result<(), TokenError> {
+    pub(crate) async fn administer(
+        &self,
+        name: &str,
+        act: OperatorCommand,
+        by: &Actor,
+    ) -> Result<(), TokenError> {
         let name = self.any_name(name).await?;
-        let operation = OperationId::generate(self.shared.clock.now(), &*self.shared.entropy);
-        let connections = &self.shared.ports.connections;
-        let done = self.shared.with_retry(|| connections.administer(&name, act, operation, by)).await?;
+        let operation = OperationId::generate(self.node.clock.now(), &*self.node.entropy);
+        let connections = &self.store.ports.connections;
+        let done = self.store.with_retry(|| connections.administer(&name, act, operation, by)).await?;
         if !done {
             return Err(TokenError::NotConnected { name });
         }
-        self.shared.reload(&name).await?;
+        self.memory.reload(&name).await?;
         Ok(())
     }
 
     /// The status of one connection, defined or orphaned.
-    pub async fn status(&self, name: &str) -> Result<Status, TokenError> {
+    pub(crate) async fn status(&self, name: &str) -> Result<Status, TokenError> {
         let name = self.any_name(name).await?;
-        let now = self.shared.clock.now();
-        let defined = self.shared.definitions.get(name.as_str());
-        match (self.shared.reload(&name).await?, defined) {
-            (Some(known), _) => Ok(Status::of(&known.row, now, defined.is_none())),
-            (None, Some(defined)) => Ok(Status::unconnected(name, defined.provider.clone())),
+        let now = self.node.clock.now();
+        let def = self.definitions.find(name.as_str());
+        match (self.memory.reload(&name).await?, def) {
+            (Some(known), _) => Ok(Status::of(&known.row, now, def.is_none())),
+            (None, Some(def)) => Ok(Status::unconnected(name, def.provider.clone())),
             (None, None) => Err(self.unknown(name.as_str())),
         }
     }
 
     /// The status of every connection that needs a person or waits for one, as memory holds it once the vault was started: what is
     /// not connected, dead, interrupted, or stored without a definition. By name; the store is not asked.
-    pub fn needing_attention(&self) -> Vec<Status> {
-        let (shared, now) = (&self.shared, self.shared.clock.now());
+    pub(crate) fn needing_attention(&self) -> Vec<Status> {
+        let now = self.node.clock.now();
         let (mut statuses, mut defined_rows) = (Vec::new(), 0);
-        for defined in shared.definitions.values() {
-            let slot = shared.memory.find(defined.name.as_str());
-            let known = slot.as_ref().and_then(|slot| slot.known());
+        for def in self.definitions.all() {
+            let entry = self.memory.cache.find(def.name.as_str());
+            let known = entry.as_ref().and_then(|entry| entry.known());
             defined_rows += usize::from(known.is_some());
             match known.as_ref().map(|known| known.row.condition(now)) {
                 Some(Condition::Pending | Condition::Dead | Condition::Interrupted) => {
                     statuses.extend(known.map(|known| Status::of(&known.row, now, false)));
                 }
-                None if slot.is_none_or(|slot| !slot.is_unreadable()) => {
-                    statuses.push(Status::unconnected(defined.name.clone(), defined.provider.clone()));
+                None if entry.is_none_or(|entry| !entry.is_unreadable()) => {
+                    statuses.push(Status::unconnected(def.name.clone(), def.provider.clone()));
                 }
                 _ => {}
             }
         }
-        let all = shared.memory.all();
+        let all = self.memory.cache.all();
         // Nearly always there are none, and nobody looks for them.
         if all.len() > defined_rows {
             let orphaned =
-                all.iter().filter(|known| !shared.definitions.contains_key(known.row.name.as_str()));
+                all.iter().filter(|known| self.definitions.find(known.row.name.as_str()).is_none());
             statuses.extend(orphaned.map(|known| Status::of(&known.row, now, true)));
         }
         statuses.sort_by(|one, other| one.name.cmp(&other.name));
@@ -100,31 +124,28 @@ impl Vault {
     }
 
     /// Up to `limit` connections by name after `after`: what is defined, and what is stored without a definition.
-    pub async fn statuses(
+    pub(crate) async fn statuses(
         &self,
         after: Option<&ConnectionName>,
         limit: usize,
     ) -> Result<Vec<Status>, TokenError> {
-        let now = self.shared.clock.now();
-        let rows = self.shared.with_retry(|| self.shared.ports.connections.list(after, limit)).await?;
+        let now = self.node.clock.now();
+        let rows = self.store.with_retry(|| self.store.ports.connections.list(after, limit)).await?;
         // No more than `limit` of them: with very many definitions each page would cost as much as all pages.
-        let later =
-            (after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.as_str())), Bound::Unbounded);
-        let defined = self.shared.definitions.range::<str, _>(later).take(limit);
-        let mut statuses: BTreeMap<ConnectionName, Status> = defined
-            .map(|(_, defined)| {
-                (defined.name.clone(), Status::unconnected(defined.name.clone(), defined.provider.clone()))
-            })
-            .collect();
+        let unconnected = |def: &Arc<ConnectionDef>| {
+            (def.name.clone(), Status::unconnected(def.name.clone(), def.provider.clone()))
+        };
+        let mut statuses: BTreeMap<ConnectionName, Status> =
+            self.definitions.later_than(after).take(limit).map(unconnected).collect();
         // Beyond the last row of a full page the store has more to say: those definitions belong to later pages.
         if let Some(last) = rows.last().map(name_of).filter(|_| rows.len() == limit) {
             statuses.retain(|name, _| name <= last);
         }
         for row in rows {
-            let defined = self.shared.definitions.get(name_of(&row).as_str());
-            let status = match (row, defined) {
-                (Ok(row), _) => Status::of(&row, now, defined.is_none()),
-                (Err(row), Some(defined)) => Status::unreadable(row.name, defined.provider.clone()),
+            let def = self.definitions.find(name_of(&row).as_str());
+            let status = match (row, def) {
+                (Ok(row), _) => Status::of(&row, now, def.is_none()),
+                (Err(row), Some(def)) => Status::unreadable(row.name, def.provider.clone()),
                 // Nobody here can say whose it is, and the log has named it.
                 (Err(_), None) => continue,
             };
@@ -134,32 +155,36 @@ impl Vault {
     }
 
     /// Up to `limit` attempts, newest first, with their status as it is now.
-    pub async fn attempts(&self, filter: &AttemptFilter, limit: usize) -> Result<Vec<Attempt>, TokenError> {
-        let now = self.shared.clock.now();
+    pub(crate) async fn attempts(
+        &self,
+        filter: &AttemptFilter,
+        limit: usize,
+    ) -> Result<Vec<Attempt>, TokenError> {
+        let now = self.node.clock.now();
         let mut attempts =
-            self.shared.with_retry(|| self.shared.ports.log.list_attempts(filter, limit)).await?;
+            self.store.with_retry(|| self.store.ports.log.list_attempts(filter, limit)).await?;
         for attempt in &mut attempts {
             attempt.status = attempt.status_at(now);
         }
         Ok(attempts)
     }
 
-    /// A name that is defined, or that has a row: an orphan can still be looked at and disconnected.
+    /// A name that is def, or that has a row: an orphan can still be looked at and disconnected.
     async fn any_name(&self, name: &str) -> Result<ConnectionName, TokenError> {
-        if let Ok(defined) = self.shared.defined(name) {
-            return Ok(defined.name.clone());
+        if let Ok(def) = self.definitions.get(name) {
+            return Ok(def.name.clone());
         }
         let parsed: ConnectionName = name.parse().map_err(|_| self.unknown(name))?;
-        match self.shared.reload(&parsed).await? {
+        match self.memory.reload(&parsed).await? {
             Some(_) => Ok(parsed),
             None => Err(self.unknown(name)),
         }
     }
 
     fn unknown(&self, name: &str) -> TokenError {
-        match self.shared.defined(name) {
+        match self.definitions.get(name) {
             Err(error) => error,
-            Ok(defined) => TokenError::NotConnected { name: defined.name.clone() },
+            Ok(def) => TokenError::NotConnected { name: def.name.clone() },
         }
     }
 }

@@ -4,10 +4,11 @@ use jeton_core::keep::provider::{AccessFormat, Policy, Step, Vars};
 use jeton_core::secret::Secret;
 use jeton_core::time::Timestamp;
 
+use super::commands::Operator;
+use crate::consent::progress::renews;
 use crate::error::TokenError;
 use crate::token_crypto::{ClearTokens, unseal_tokens};
 use crate::token_metadata::TokenMetadata;
-use crate::vault::Vault;
 
 /// How much of a JWT's header is shown; it is no secret.
 const PREVIEW: usize = 12;
@@ -51,22 +52,22 @@ pub struct ConnectionSetup {
     pub redirect_uri: Option<String>,
 }
 
-impl Vault {
+impl Operator {
     /// How a connection is set up, with what was captured since.
     ///
     /// # Errors
     /// There is no such connection, or the store cannot be reached.
-    pub async fn connection_setup(&self, name: &str) -> Result<ConnectionSetup, TokenError> {
-        let defined = self.shared.defined(name)?;
+    pub(crate) async fn connection_setup(&self, name: &str) -> Result<ConnectionSetup, TokenError> {
+        let def = self.definitions.get(name)?;
         let mut captured = Vars::new();
-        if let Some(known) = self.shared.reload(&defined.name).await?
+        if let Some(known) = self.memory.reload(&def.name).await?
             && let Some(tokens) = &known.row.tokens
             && let Ok(opened) =
-                unseal_tokens(&self.shared.sealer, &known.row.name, known.row.generation, tokens)
+                unseal_tokens(&self.node.sealer, &known.row.name, known.row.generation, tokens)
         {
             captured = TokenMetadata::from_text(opened.extras.as_ref()).vars;
         }
-        let definition = &defined.definition;
+        let definition = &def.definition;
         let domain = captured.get("domain").or_else(|| definition.vars().get("domain"));
         let step = if definition.has(Step::Refresh) { Step::Refresh } else { Step::Acquire };
         let host = || definition.endpoint(step, &captured).ok()??.url.host_str().map(str::to_owned);
@@ -81,26 +82,42 @@ impl Vault {
     ///
     /// # Errors
     /// There is no such connection, it has no token set, or the store cannot be reached.
-    pub async fn check_connection(&self, name: &str) -> Result<ConnectionCheck, TokenError> {
-        let defined = self.shared.defined(name)?;
-        let not_connected = || TokenError::NotConnected { name: defined.name.clone() };
-        let known = self.shared.reload(&defined.name).await?.ok_or_else(not_connected)?;
-        let (row, now) = (&known.row, self.shared.clock.now());
+    pub(crate) async fn check_connection(&self, name: &str) -> Result<ConnectionCheck, TokenError> {
+        let def = self.definitions.get(name)?;
+        let not_connected = || TokenError::NotConnected { name: def.name.clone() };
+        let known = self.memory.reload(&def.name).await?.ok_or_else(not_connected)?;
+        let (row, now) = (&known.row, self.node.clock.now());
         let tokens = row.tokens.as_ref().ok_or_else(not_connected)?;
         let opened =
-            unseal_tokens(&self.shared.sealer, &row.name, row.generation, tokens).map_err(|error| {
+            unseal_tokens(&self.node.sealer, &row.name, row.generation, tokens).map_err(|error| {
                 TokenError::Definition {
-                    name: defined.name.clone(),
+                    name: def.name.clone(),
                     message: format!("a stored token does not open: {error}"),
                 }
             })?;
         Ok(ConnectionCheck {
-            problems: problems(&opened, defined.definition.policy(), defined.can_redeem()),
+            problems: problems(&opened, def.definition.policy(), def.can_redeem()),
             expires_at: tokens.access_expires_at,
             now,
             access_preview: opened.access.as_ref().map(preview),
             refresh_length: opened.refresh.as_ref().map_or(0, Secret::len),
         })
+    }
+
+    /// Whether the grant of a connection outlives its access token: the provider gave a refresh token, or new tokens can
+    /// be acquired without one.
+    ///
+    /// # Errors
+    /// There is no such connection, or the store cannot be reached.
+    pub(crate) async fn renews(&self, name: &str) -> Result<bool, TokenError> {
+        let def = self.definitions.get(name)?;
+        let known = self.memory.reload(&def.name).await?;
+        let tokens =
+            known.as_ref().and_then(|known| known.row.tokens.as_ref().map(|tokens| (&known.row, tokens)));
+        let opened = tokens.and_then(|(row, tokens)| {
+            unseal_tokens(&self.node.sealer, &row.name, row.generation, tokens).ok()
+        });
+        Ok(renews(def, opened.is_some_and(|opened| opened.refresh.is_some())))
     }
 }
 

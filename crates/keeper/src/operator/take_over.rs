@@ -9,48 +9,53 @@ use jeton_core::keep::ports::{Connect, ConnectAnswer};
 use jeton_core::secret::Secret;
 use jeton_core::time::Timestamp;
 
+use crate::definitions::ConnectionDef;
 use crate::error::TokenError;
-use crate::shared::{ConnectionDef, Shared};
+use crate::memory::apply::Memory;
+use crate::node::Node;
+use crate::store_access::StoreAccess;
 use crate::token_crypto::{ClearTokens, seal_tokens};
 use crate::tokens::request::{Connected, Grant};
 
 /// Stores `grant` as the grant of a connection, in place of the one that it has. Nothing is sent upstream.
 pub(crate) async fn take_over(
-    shared: &Shared,
-    defined: &ConnectionDef,
+    node: &Node,
+    store: &StoreAccess,
+    memory: &Memory,
+    def: &ConnectionDef,
     grant: Grant,
     by: &Actor,
 ) -> Result<Connected, TokenError> {
-    let refused = |message: String| TokenError::GrantRefused { name: defined.name.clone(), message };
-    check(defined, &grant).map_err(refused)?;
-    let now = shared.clock.now();
-    let attempt = AttemptId::generate(now, &*shared.entropy);
-    let consent = GrantId::generate(now, &*shared.entropy);
+    let refused = |message: String| TokenError::GrantRefused { name: def.name.clone(), message };
+    check(def, &grant).map_err(refused)?;
+    let now = node.clock.now();
+    let attempt = AttemptId::generate(now, &*node.entropy);
+    let consent = GrantId::generate(now, &*node.entropy);
     loop {
-        let known = shared.reload(&defined.name).await?;
+        let known = memory.reload(&def.name).await?;
         let generation = known.map_or(Generation::default(), |known| known.row.generation);
-        let tokens = seal(shared, defined, &grant, generation.next(), now);
-        let due_at = tokens.as_ref().map_or(now, |tokens| due::due_at(tokens, &defined.pace, now, 0.0));
+        let tokens = seal(node, def, &grant, generation.next(), now);
+        let due_at = tokens.as_ref().map_or(now, |tokens| due::due_at(tokens, &def.timing, now, 0.0));
         let connect = Connect {
-            connection: defined.name.clone(),
-            provider: defined.provider.clone(),
+            connection: def.name.clone(),
+            provider: def.provider.clone(),
             grant: consent,
             generation,
             tokens,
-            single_use: defined.spends(),
+            single_use: def.spends(),
             due_at,
             attempt,
-            node: shared.node,
+            node: node.id,
             by: Some(by.clone()),
         };
-        match shared.with_retry(|| shared.ports.connections.connect(connect.clone())).await? {
+        match store.with_retry(|| store.ports.connections.connect(connect.clone())).await? {
             ConnectAnswer::Connected { generation } => {
-                shared.reload(&defined.name).await?;
+                memory.reload(&def.name).await?;
                 return Ok(Connected::Stored { generation });
             }
-            // The latter is of an exchange alone; looking again does no harm.
-            // On hold memory may be ahead of the store, and looking again would change nothing.
-            ConnectAnswer::Moved { .. } | ConnectAnswer::Superseded => shared.check_hold()?,
+            // The latter is of an exchange alone; reading again does no harm.
+            // On hold memory may be ahead of the store, and reading again would change nothing.
+            ConnectAnswer::Moved { .. } | ConnectAnswer::Superseded => store.check_hold()?,
             ConnectAnswer::Unchanged => return Ok(Connected::Unchanged),
             ConnectAnswer::HeldBy { connection } => {
                 return Err(refused(format!(
@@ -63,26 +68,26 @@ pub(crate) async fn take_over(
                     "attempt {attempt} has spent this refresh token already, and it must not be sent again; ask for a \
                      new consent, or, if tokens of this provider are good for more than one use, set `rotation = \
                      \"none\"` under [connections.{}.policy]",
-                    defined.name
+                    def.name
                 )));
             }
         }
     }
 }
 
-fn check(defined: &ConnectionDef, grant: &Grant) -> Result<(), String> {
-    let policy = defined.definition.policy();
+fn check(def: &ConnectionDef, grant: &Grant) -> Result<(), String> {
+    let policy = def.definition.policy();
     match &grant.refresh {
         Some(refresh) if refresh.len() < policy.min_refresh_length => Err(format!(
             "the refresh token has {} characters and tokens of `{}` have at least {}; give the whole token",
             refresh.len(),
-            defined.provider,
+            def.provider,
             policy.min_refresh_length
         )),
         Some(token) => printable("refresh token", token),
-        None if grant.access.is_none() && defined.acquiring() == AcquirePolicy::Never => Err(format!(
+        None if grant.access.is_none() && def.acquiring() == AcquirePolicy::Never => Err(format!(
             "`{}` needs a grant to begin with; pipe a refresh token into `--refresh-token-stdin`, or give `--import`",
-            defined.provider
+            def.provider
         )),
         None => Ok(()),
     }?;
@@ -102,8 +107,8 @@ fn printable(what: &str, token: &Secret) -> Result<(), String> {
 }
 
 fn seal(
-    shared: &Shared,
-    defined: &ConnectionDef,
+    node: &Node,
+    def: &ConnectionDef,
     grant: &Grant,
     generation: Generation,
     now: Timestamp,
@@ -112,12 +117,12 @@ fn seal(
         return None;
     }
     let opened = ClearTokens { access: grant.access.clone(), refresh: grant.refresh.clone(), extras: None };
-    let refresh_ttl = defined.definition.policy().refresh_ttl;
+    let refresh_ttl = def.definition.policy().refresh_ttl;
     Some(SealedTokens {
         access_expires_at: grant.access_expires_at,
         refresh_expires_at: grant
             .refresh_expires_at
             .or_else(|| grant.refresh.as_ref().and(refresh_ttl).map(|ttl| now + ttl)),
-        ..seal_tokens(&shared.sealer, &*shared.entropy, &defined.name, generation, &opened, now)
+        ..seal_tokens(&node.sealer, &*node.entropy, &def.name, generation, &opened, now)
     })
 }

@@ -7,20 +7,63 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use jeton_core::keep::provider::Endpoint;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use url::Url;
 
-use super::exchange::Outbound;
+use super::roots::Roots;
 
 /// How long one address may take to accept a connection before the next is tried.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-impl Outbound {
-    /// A fresh connection to the host of `url`, with TLS where its scheme says so.
-    pub(crate) async fn dial(
+/// Connects to hosts of providers, by one set of rules for token endpoints and APIs.
+#[derive(Clone, Debug)]
+pub struct Dialer {
+    tls: Arc<rustls::ClientConfig>,
+    allow_private_captured_hosts: bool,
+}
+
+impl Dialer {
+    /// The arguments are the [settings](crate::Settings) of these names.
+    ///
+    /// # Panics
+    /// Never: the crypto provider that is built in supports TLS 1.2 and 1.3.
+    pub fn new(allow_private_captured_hosts: bool, roots: &Roots) -> Self {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("the crypto provider supports TLS 1.2 and 1.3")
+            .with_root_certificates(roots.store())
+            .with_no_client_auth();
+        // HTTP/1.1 only: an HTTP/2 connection may be shared and its requests re-sent by layers below us.
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Self { tls: Arc::new(tls), allow_private_captured_hosts }
+    }
+
+    /// Resolves the host, connects, and shakes hands for TLS where the URL says so. No byte of a request is sent.
+    ///
+    /// # Errors
+    /// What failed, in words, or that it took longer than `limit`.
+    pub async fn probe(&self, endpoint: &Endpoint, limit: Duration) -> Result<(), String> {
+        match timeout(limit, self.dial(&endpoint.url, endpoint.captured_host)).await {
+            Ok(reached) => reached.map(drop),
+            Err(_) => Err(format!("no answer within {} s", limit.as_secs_f32())),
+        }
+    }
+
+    /// A fresh connection to the host of `url`, with TLS where its scheme says so. A host that was captured must be a
+    /// public one.
+    ///
+    /// # Errors
+    /// What failed, in words.
+    pub async fn dial(&self, url: &Url, captured_host: bool) -> Result<Stream, String> {
+        self.connect(url, captured_host, QueuedBytes::Send).await
+    }
+
+    pub(super) async fn connect(
         &self,
         url: &Url,
         captured_host: bool,
@@ -215,12 +258,8 @@ mod tests {
     async fn the_kernel_gives_up_no_later_than_the_redeem_and_keeps_nothing_of_it() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/token", listener.local_addr().unwrap()).parse().unwrap();
-        let outbound = Outbound::new(
-            Arc::new(jeton_core::time::SystemClock),
-            false,
-            &super::super::roots::Roots::default(),
-        );
-        let dial = |left| outbound.dial(&url, false, QueuedBytes::DropAt(Instant::now() + left));
+        let dialer = Dialer::new(false, &Roots::default());
+        let dial = |left| dialer.connect(&url, false, QueuedBytes::DropAt(Instant::now() + left));
         let Stream(Transport::Plain(tcp)) = dial(Duration::from_secs(7)).await.unwrap() else {
             panic!("no TLS")
         };
@@ -256,6 +295,21 @@ mod tests {
         }
         for public in ["1.1.1.1", "93.184.216.34", "2606:4700:4700::1111", "64:ff9b::101:101"] {
             assert!(is_public(public.parse().unwrap()), "{public}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_captured_host_is_dialled_only_where_it_is_public_whatever_its_name_says() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        for host in ["localhost", "127.0.0.1", "[::ffff:127.0.0.1]"] {
+            let url: Url = format!("http://{host}:{port}/").parse().unwrap();
+            let strict = Dialer::new(false, &Roots::default());
+            let refused = strict.dial(&url, true).await.unwrap_err();
+            assert!(refused.contains("has no public address"), "{refused}");
+            let lenient = Dialer::new(true, &Roots::default());
+            assert!(lenient.dial(&url, true).await.is_ok(), "{host}");
+            assert!(strict.dial(&url, false).await.is_ok(), "{host}");
         }
     }
 }

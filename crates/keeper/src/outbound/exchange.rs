@@ -8,13 +8,12 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
 use jeton_core::keep::provider::{OutboundRequest, Reply};
-use jeton_core::time::Clock;
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
-use super::dial::QueuedBytes;
+use super::dial::{Dialer, QueuedBytes};
 use super::guard::{GuardedStream, WriteWindow};
-use super::roots::Roots;
+use crate::node::Node;
 
 /// The longest reply that is read, in bytes.
 pub(crate) const MAX_REPLY: usize = 1024 * 1024;
@@ -33,22 +32,14 @@ pub(crate) enum ExchangeOutcome {
 /// Sends requests to token endpoints.
 #[derive(Debug)]
 pub(crate) struct Outbound {
-    pub(super) tls: Arc<rustls::ClientConfig>,
-    clock: Arc<dyn Clock>,
-    pub(super) allow_private_captured_hosts: bool,
+    pub(crate) node: Arc<Node>,
+    dialer: Dialer,
 }
 
 impl Outbound {
-    pub(crate) fn new(clock: Arc<dyn Clock>, allow_private_captured_hosts: bool, roots: &Roots) -> Self {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("the crypto provider supports TLS 1.2 and 1.3")
-            .with_root_certificates(roots.store())
-            .with_no_client_auth();
-        // HTTP/1.1 only: an HTTP/2 connection may be shared and its requests re-sent by layers below us.
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Self { tls: Arc::new(tls), clock, allow_private_captured_hosts }
+    pub(crate) fn new(node: Arc<Node>) -> Self {
+        let dialer = Dialer::new(node.settings.allow_private_captured_hosts, &node.settings.roots);
+        Self { node, dialer }
     }
 
     /// Sends `request` once, within `timeout`. No byte of it is written once the clock that counts suspension has
@@ -60,7 +51,7 @@ impl Outbound {
         write_until: Duration,
         recheck: impl Future<Output = Result<(), String>>,
     ) -> ExchangeOutcome {
-        let window = Arc::new(WriteWindow::new(Arc::clone(&self.clock), write_until));
+        let window = Arc::new(WriteWindow::new(Arc::clone(&self.node.clock), write_until));
         let deadline = Instant::now() + timeout;
         let outcome = match timeout_at(deadline, self.send(request, deadline, &window, recheck)).await {
             Ok(outcome) => outcome,
@@ -81,17 +72,17 @@ impl Outbound {
         recheck: impl Future<Output = Result<(), String>>,
     ) -> Result<Reply, String> {
         let queued = QueuedBytes::DropAt(deadline);
-        let stream = self.dial(&request.url, request.captured_host, queued).await?;
+        let stream = self.dialer.connect(&request.url, request.captured_host, queued).await?;
         recheck.await?;
         let guarded = GuardedStream::new(stream, Arc::clone(window));
         let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
             .max_buf_size(64 * 1024)
             .handshake::<_, Full<Bytes>>(TokioIo::new(guarded))
             .await
-            .map_err(|error| describe(&error))?;
+            .map_err(|error| describe_http_error(&error))?;
         let request = outgoing(&request)?;
         let mut exchange = pin!(async move {
-            let response = sender.send_request(request).await.map_err(|error| describe(&error))?;
+            let response = sender.send_request(request).await.map_err(|error| describe_http_error(&error))?;
             read_reply(response).await
         });
         let connection = pin!(connection);
@@ -162,7 +153,7 @@ async fn read_reply(response: hyper::Response<hyper::body::Incoming>) -> Result<
 }
 
 /// What went wrong, in words that hold nothing of the request.
-fn describe(error: &hyper::Error) -> String {
+pub fn describe_http_error(error: &hyper::Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {

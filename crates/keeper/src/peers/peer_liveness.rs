@@ -1,68 +1,64 @@
-//! Whose recoveries are left to others.
+//! Which nodes may still come back with a reply.
 //!
 //! A node whose store is out of reach may hold the reply of an attempt in a spill slot, where no other node can look. So an
-//! attempt is recovered by the node that made it as long as that beats, and by others only once it does not: as far as can be
-//! told by a node that has heard of the others for a while. Right after an outage nobody has.
+//! attempt is recovered by the node that made it while its heartbeats come, and by others only once they do not: as far as a
+//! node can tell that has received heartbeats for a while. Right after an outage none has.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jeton_core::id::NodeId;
 use jeton_core::keep::ports::HeartbeatReply;
+use parking_lot::Mutex;
 
 /// How long the store must have been within reach, without a break, before another node counts as gone. By then a node that
-/// reaches it again has beaten (every 5 s) and returned its slots (every 2 s), and that has been heard (every 5 s).
+/// reaches it again has sent a heartbeat (every 5 s) and returned its slots (every 2 s), and others have learnt of it (every 5 s).
 pub(crate) const GONE_AFTER: Duration = Duration::from_secs(15);
 
-/// The longest time between two beats that is no break.
-const LONGEST_GAP: Duration = Duration::from_secs(10);
+/// The longest time between two heartbeats that is no break.
+const MAX_GAP: Duration = Duration::from_secs(10);
 
-/// What this node has heard of the others. Times are those of the clock that counts suspension.
+/// What this node knows of the others. Times are those of the clock that counts suspension.
 #[derive(Debug, Default)]
-pub(crate) struct PeerLiveness(Mutex<Option<Hearing>>);
+pub(crate) struct PeerLiveness(Mutex<Option<Observed>>);
 
 #[derive(Debug, Default)]
-struct Hearing {
-    /// Since when every beat was answered.
+struct Observed {
+    /// Since when every heartbeat was answered.
     since: Option<Duration>,
     last: Duration,
     live: BTreeSet<NodeId>,
 }
 
 impl PeerLiveness {
-    fn locked(&self) -> MutexGuard<'_, Option<Hearing>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// From now on this process is a node.
-    pub(crate) fn begin(&self) {
-        self.locked().get_or_insert_default();
+    pub(crate) fn join(&self) {
+        self.0.lock().get_or_insert_default();
     }
 
-    /// A beat that was sent at `asked_at` was answered.
-    pub(crate) fn heard(&self, heard: &HeartbeatReply, asked_at: Duration) {
-        let mut hearing = self.locked();
-        let hearing = hearing.get_or_insert_default();
-        let broken = asked_at.saturating_sub(hearing.last) > LONGEST_GAP;
-        hearing.since = hearing.since.filter(|_| !broken).or(Some(asked_at));
-        hearing.last = asked_at;
-        hearing.live = heard.others.iter().map(|other| other.node).collect();
+    /// A heartbeat that was sent at `asked_at` was answered.
+    pub(crate) fn note_reply(&self, reply: &HeartbeatReply, asked_at: Duration) {
+        let mut observed = self.0.lock();
+        let observed = observed.get_or_insert_default();
+        let broken = asked_at.saturating_sub(observed.last) > MAX_GAP;
+        observed.since = observed.since.filter(|_| !broken).or(Some(asked_at));
+        observed.last = asked_at;
+        observed.live = reply.others.iter().map(|other| other.node).collect();
     }
 
-    /// A beat was not answered.
-    pub(crate) fn lost(&self) {
-        self.locked().get_or_insert_default().since = None;
+    /// A heartbeat was not answered.
+    pub(crate) fn note_failure(&self) {
+        self.0.lock().get_or_insert_default().since = None;
     }
 
     /// Whether `node` may still come back with a reply of its own. A process that is no node among others cannot tell, and
     /// goes by the lease alone.
     pub(crate) fn may_still_hold_reply(&self, node: NodeId, now: Duration) -> bool {
-        let hearing = self.locked();
-        let Some(hearing) = &*hearing else { return false };
-        let settled = hearing.since.is_some_and(|since| now.saturating_sub(since) >= GONE_AFTER)
-            && now.saturating_sub(hearing.last) <= LONGEST_GAP;
-        !settled || hearing.live.contains(&node)
+        let observed = self.0.lock();
+        let Some(observed) = &*observed else { return false };
+        let settled = observed.since.is_some_and(|since| now.saturating_sub(since) >= GONE_AFTER)
+            && now.saturating_sub(observed.last) <= MAX_GAP;
+        !settled || observed.live.contains(&node)
     }
 }
 
@@ -77,7 +73,7 @@ mod tests {
         NodeId::from_bytes([7; 16])
     }
 
-    fn beat(contact: &PeerLiveness, others: &[NodeId], at: u64) {
+    fn reply(liveness: &PeerLiveness, others: &[NodeId], at: u64) {
         let live = |node: &NodeId| LiveNode {
             node: *node,
             name: "other".to_owned(),
@@ -86,12 +82,12 @@ mod tests {
             started_at: Timestamp::default(),
             seen_at: Timestamp::default(),
         };
-        let heard = HeartbeatReply { now: Timestamp::default(), others: others.iter().map(live).collect() };
-        contact.heard(&heard, Duration::from_secs(at));
+        let reply = HeartbeatReply { now: Timestamp::default(), others: others.iter().map(live).collect() };
+        liveness.note_reply(&reply, Duration::from_secs(at));
     }
 
-    fn may_still_hold_reply(contact: &PeerLiveness, at: u64) -> bool {
-        contact.may_still_hold_reply(other(), Duration::from_secs(at))
+    fn may_still_hold_reply(liveness: &PeerLiveness, at: u64) -> bool {
+        liveness.may_still_hold_reply(other(), Duration::from_secs(at))
     }
 
     #[test]
@@ -101,34 +97,34 @@ mod tests {
 
     #[test]
     fn a_node_counts_as_gone_only_for_whoever_has_not_heard_of_it_through_an_unbroken_while() {
-        let contact = PeerLiveness::default();
-        contact.begin();
-        assert!(may_still_hold_reply(&contact, 100), "nothing was heard yet");
+        let liveness = PeerLiveness::default();
+        liveness.join();
+        assert!(may_still_hold_reply(&liveness, 100), "nothing was heard yet");
         for at in [100, 105, 110] {
-            beat(&contact, &[], at);
-            assert!(may_still_hold_reply(&contact, at + 4));
+            reply(&liveness, &[], at);
+            assert!(may_still_hold_reply(&liveness, at + 4));
         }
-        beat(&contact, &[], 115);
-        assert!(!may_still_hold_reply(&contact, 115));
-        beat(&contact, &[other()], 120);
-        assert!(may_still_hold_reply(&contact, 120), "there it is");
+        reply(&liveness, &[], 115);
+        assert!(!may_still_hold_reply(&liveness, 115));
+        reply(&liveness, &[other()], 120);
+        assert!(may_still_hold_reply(&liveness, 120), "there it is");
     }
 
     #[test]
     fn an_outage_or_a_sleep_begins_the_while_anew() {
-        let contact = PeerLiveness::default();
+        let liveness = PeerLiveness::default();
         for at in [100, 105, 110, 115] {
-            beat(&contact, &[], at);
+            reply(&liveness, &[], at);
         }
-        assert!(may_still_hold_reply(&contact, 130), "no beat was answered for too long");
-        beat(&contact, &[], 130);
-        assert!(may_still_hold_reply(&contact, 130));
+        assert!(may_still_hold_reply(&liveness, 130), "no heartbeat was answered for too long");
+        reply(&liveness, &[], 130);
+        assert!(may_still_hold_reply(&liveness, 130));
         for at in [135, 140, 145] {
-            beat(&contact, &[], at);
+            reply(&liveness, &[], at);
         }
-        assert!(!may_still_hold_reply(&contact, 145));
-        contact.lost();
-        beat(&contact, &[], 150);
-        assert!(may_still_hold_reply(&contact, 155));
+        assert!(!may_still_hold_reply(&liveness, 145));
+        liveness.note_failure();
+        reply(&liveness, &[], 150);
+        assert!(may_still_hold_reply(&liveness, 155));
     }
 }

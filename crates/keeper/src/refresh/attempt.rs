@@ -14,7 +14,7 @@ use super::consequence::{self, Circumstances, Consequence, FollowUp};
 use super::record::{Record, TokenAge};
 use super::redeem::{RedeemFailure, RedeemLimits, RedeemOutcome, redeem, step_of};
 use super::run::{NextRound, Refresh, RefreshProgress};
-use super::{reconciler, store_writer, withdraw};
+use super::withdraw;
 use crate::error::TokenError;
 use crate::peers::data_dir_nodes;
 use crate::peers::peer_liveness::GONE_AFTER;
@@ -54,53 +54,54 @@ impl Refresh<'_> {
         recovers: Option<AttemptId>,
         before: Option<Timestamp>,
     ) -> Result<NextRound, TokenError> {
-        self.shared.check_hold()?;
+        self.parts.store.check_hold()?;
         // Queueing and dialling take a while: the leave to send it ends when it ends, and not when it was planned.
         let sendable_until = before.map(|before| self.uptime_at(before));
         self.check_provider(row)?;
         let prepared = self.prepare(row, act, recovers)?;
-        let _permit = self.defined.gate.acquire().await.map_err(|_| TokenError::ShuttingDown)?;
+        let _permit = self.def.permits.acquire().await.map_err(|_| TokenError::ShuttingDown)?;
         self.check_budget(act).await?;
         if recovers.is_some() {
             // The process that was interrupted may have left its reply in a slot: then the claim finds that it moved.
-            reconciler::return_spills(self.shared).await;
+            self.parts.writer.return_spilled().await;
             self.check_slots()?;
             self.check_owners()?;
         }
-        let slot = store_writer::reserve(self.shared).await?;
-        if self.shared.is_closing() {
+        let slot = self.parts.writer.reserve().await?;
+        if self.parts.lifecycle.is_closing() {
             // WaiterPermit for a turn takes a while.
             return Err(TokenError::ShuttingDown);
         }
-        let attempt = AttemptId::generate(self.shared.clock.now(), &*self.shared.entropy);
+        let attempt = AttemptId::generate(self.parts.node.clock.now(), &*self.parts.node.entropy);
         // Ack before the claim, so that our idea of the lease ends no later than the store's.
-        let claimed_at = self.shared.clock.uptime();
+        let claimed_at = self.parts.node.clock.uptime();
         if sendable_until.is_some_and(|until| until <= claimed_at) {
             return Ok(NextRound::AtOnce);
         }
-        let lease_until = claimed_at + self.shared.settings.lease;
+        let lease_until = claimed_at + self.parts.node.settings.lease;
         let write_until = sendable_until.map_or(lease_until, |until| until.min(lease_until));
         let limits = RedeemLimits { write_until, lease_until };
         let claim = self.claim(row, &prepared, attempt);
-        let seen = self.shared.high_water.seen();
-        let answer = self.shared.with_retry(|| self.shared.ports.connections.claim(claim.clone())).await;
-        let answer = answer.inspect_err(|error| withdraw::unless_refused(self.shared, &claim, error))?;
+        let seen = self.parts.store.high_water.seen();
+        let answer =
+            self.parts.store.with_retry(|| self.parts.store.ports.connections.claim(claim.clone())).await;
+        let answer = answer.inspect_err(|error| withdraw::unless_refused(self.parts, &claim, error))?;
         match answer {
             ClaimAnswer::Won { .. } => {
                 // Whatever the store had come to before, the claim is at least one change more.
-                self.shared.high_water.mark(seen.next());
+                self.parts.store.high_water.mark(seen.next());
                 self.redeem_claimed(row, prepared, attempt, limits, slot).await
             }
-            ClaimAnswer::Held { .. } => Ok(NextRound::After(self.shared.settings.poll)),
+            ClaimAnswer::Held { .. } => Ok(NextRound::After(self.parts.node.settings.poll)),
             ClaimAnswer::Moved { .. } | ClaimAnswer::Interrupted { .. } | ClaimAnswer::Closed => {
                 Ok(NextRound::AtOnce)
             }
             ClaimAnswer::CoolingDown { until } => {
-                tracing::debug!(connection = %self.defined.name, %until, "the last attempt failed too recently");
+                tracing::debug!(connection = %self.def.name, %until, "the last attempt failed too recently");
                 Err(TokenError::CoolingDown {
-                    name: self.defined.name.clone(),
+                    name: self.def.name.clone(),
                     code: row.last_error.clone().unwrap_or_else(|| "failed".to_owned()),
-                    retry_after: until.since(self.shared.clock.now()),
+                    retry_after: until.since(self.parts.node.clock.now()),
                 })
             }
         }
@@ -113,12 +114,12 @@ impl Refresh<'_> {
 
     /// What one provider gave is not shown to another: neither its refresh token nor its variables.
     fn check_provider(&self, row: &Connection) -> Result<(), TokenError> {
-        if row.provider == self.defined.provider {
+        if row.provider == self.def.provider {
             return Ok(());
         }
         Err(self.unusable(format!(
             "it was connected at `{}` and is defined for `{}` now; `jeton connect {}` connects it anew",
-            row.provider, self.defined.provider, self.defined.name
+            row.provider, self.def.provider, self.def.name
         )))
     }
 
@@ -126,7 +127,7 @@ impl Refresh<'_> {
     /// yet: then nothing is sent again, for it will be back.
     fn check_slots(&self) -> Result<(), TokenError> {
         let store = |message: String| TokenError::Store { message };
-        let slots = inspect_spill_slots(&self.shared.data_dir)
+        let slots = inspect_spill_slots(&self.parts.node.data_dir)
             .map_err(|error| store(format!("the spill slots cannot be read: {error}")))?;
         for (path, state) in slots {
             match state {
@@ -147,19 +148,19 @@ impl Refresh<'_> {
     /// The reply may also lie with another node, where nobody can look: while that may come back with it, the attempt is left
     /// to it, unless a person decides.
     fn check_owners(&self) -> Result<(), TokenError> {
-        let now = self.shared.clock.uptime();
+        let now = self.parts.node.clock.uptime();
         let elsewhere = self.chain.iter().find(|attempt| {
             attempt.fingerprint.is_some()
-                && attempt.node != self.shared.node
-                && self.shared.liveness.may_still_hold_reply(attempt.node, now)
-                && !data_dir_nodes::contains(&self.shared.data_dir, attempt.node).unwrap_or(false)
+                && attempt.node != self.parts.node.id
+                && self.parts.peers.may_still_hold_reply(attempt.node, now)
+                && !data_dir_nodes::contains(&self.parts.node.data_dir, attempt.node).unwrap_or(false)
         });
         match elsewhere.filter(|_| !self.request.person_decides) {
             None => Ok(()),
             Some(attempt) => {
-                let name = self.defined.name.clone();
+                let name = self.def.name.clone();
                 tracing::debug!(connection = %name, attempt = %attempt.id, node = %attempt.node, "left to its node");
-                let until = Some(self.shared.clock.now() + GONE_AFTER);
+                let until = Some(self.parts.node.clock.now() + GONE_AFTER);
                 Err(TokenError::Interrupted { name, attempt: attempt.id, until })
             }
         }
@@ -170,11 +171,17 @@ impl Refresh<'_> {
         if act == Act::Orphan {
             return Ok(());
         }
-        let now = self.shared.clock.now();
-        let exhausted = self.shared.with_retry(|| budget::exhausted(self.shared, self.defined, now)).await?;
+        let now = self.parts.node.clock.now();
+        let exhausted = self
+            .parts
+            .store
+            .with_retry(|| {
+                budget::exhausted(&*self.parts.store.ports.log, &self.parts.definitions, self.def, now)
+            })
+            .await?;
         exhausted.map_or(Ok(()), |ExhaustedBudget { budget, rest }| {
             Err(TokenError::Failed {
-                name: self.defined.name.clone(),
+                name: self.def.name.clone(),
                 class: ErrorClass::RateLimited,
                 code: "budget".to_owned(),
                 message: format!(
@@ -187,16 +194,16 @@ impl Refresh<'_> {
     }
 
     fn claim(&self, row: &Connection, prepared: &Prepared, attempt: AttemptId) -> Claim {
-        let spends = prepared.act == Act::Redeem && self.defined.spends();
+        let spends = prepared.act == Act::Redeem && self.def.spends();
         Claim {
             connection: row.name.clone(),
             attempt,
-            node: self.shared.node,
+            node: self.parts.node.id,
             trigger: self.request.trigger,
             act: prepared.act,
             generation: row.generation,
             spends: row.tokens.as_ref().filter(|_| spends).and_then(|tokens| tokens.refresh_fingerprint),
-            lease_ttl: self.shared.settings.lease,
+            lease_ttl: self.parts.node.settings.lease,
             through_cooldown: self.request.trigger == Trigger::Forced,
             recovers: prepared.recovers,
         }
@@ -210,19 +217,19 @@ impl Refresh<'_> {
         recovers: Option<AttemptId>,
     ) -> Result<Prepared, TokenError> {
         let inputs = self.open(row, act)?;
-        let shortest = self.defined.definition.policy().min_refresh_length;
+        let shortest = self.def.definition.policy().min_refresh_length;
         if act == Act::Redeem && inputs.values.refresh.as_ref().is_none_or(|refresh| refresh.len() < shortest)
         {
             return Err(self.unusable(format!(
                 "its refresh token is shorter than the {shortest} characters that this provider's tokens have, so it \
                  was not sent; `jeton connect {}` replaces it",
-                self.defined.name
+                self.def.name
             )));
         }
         let request = match act {
             Act::Orphan => None,
             _ => Some(
-                self.defined
+                self.def
                     .definition
                     .request(step_of(act), &inputs.values)
                     .map_err(|error| self.unusable(error.to_string()))?,
@@ -232,7 +239,7 @@ impl Refresh<'_> {
     }
 
     fn unusable(&self, message: String) -> TokenError {
-        TokenError::Definition { name: self.defined.name.clone(), message }
+        TokenError::Definition { name: self.def.name.clone(), message }
     }
 
     /// Opens what the act works with: the stored token set, or that of a stray.
@@ -242,7 +249,7 @@ impl Refresh<'_> {
             None => (row.generation, row.tokens.as_ref()),
         };
         let opened = match tokens {
-            Some(tokens) => unseal_tokens(&self.shared.sealer, &row.name, generation, tokens)
+            Some(tokens) => unseal_tokens(&self.parts.node.sealer, &row.name, generation, tokens)
                 .map_err(|_| self.unusable(does_not_open(&row.name)))?,
             None => ClearTokens::default(),
         };
@@ -267,18 +274,18 @@ impl Refresh<'_> {
         slot: SpillSlot<'_>,
     ) -> Result<NextRound, TokenError> {
         let Prepared { act, recovers, inputs: RequestInputs { opened, values, extras }, request } = prepared;
-        let record = Record { shared: self.shared, defined: self.defined, row, attempt, act };
+        let record = Record { parts: self.parts, def: self.def, row, attempt, act };
         let Some(request) = request else {
             record.orphan(&opened, slot).await?;
             self.advance(RefreshProgress::Begun, row.generation);
             return Ok(NextRound::AtOnce);
         };
         let recheck = self.check_claim(row, attempt, limits);
-        match redeem(self.shared, self.defined, act, request, &values, limits, recheck).await {
+        match redeem(&self.parts.outbound, self.def, act, request, &values, limits, recheck).await {
             RedeemOutcome::Tokens { reply, sent_at } => {
                 let issued_at = self.issued_at(act, sent_at);
                 let age = TokenAge { sent_at, issued_at };
-                let stored = record.tokens(&reply, age, extras, slot, self.jitter()).await?;
+                let stored = record.tokens(&reply, age, extras, slot, self.parts.node.jitter()).await?;
                 let (progress, of) = match stored {
                     true if age.is_over(&reply) => (RefreshProgress::RecoveredTooLate, row.generation.next()),
                     true => (RefreshProgress::Committed, row.generation.next()),
@@ -289,13 +296,13 @@ impl Refresh<'_> {
             }
             RedeemOutcome::Failed(refusal) => {
                 let circumstances = Circumstances {
-                    pause: self.shared.settings.cooldown,
+                    pause: self.parts.node.settings.cooldown,
                     failures: row.failures,
                     recovery: recovers.is_some(),
                     act,
                     has_orphan: act == Act::Redeem && row.usable_orphan().is_some(),
                 };
-                let consequence = consequence::of(&refusal, self.defined, circumstances);
+                let consequence = consequence::of(&refusal, self.def, circumstances);
                 record.failure(&refusal, &consequence, slot).await?;
                 self.after_failure(row, refusal, consequence, attempt).await
             }
@@ -310,11 +317,11 @@ impl Refresh<'_> {
         attempt: AttemptId,
         limits: RedeemLimits,
     ) -> Result<(), String> {
-        let claimed_at = limits.lease_until.saturating_sub(self.shared.settings.lease);
-        if self.shared.clock.uptime().saturating_sub(claimed_at) <= REREAD_AFTER {
+        let claimed_at = limits.lease_until.saturating_sub(self.parts.node.settings.lease);
+        if self.parts.node.clock.uptime().saturating_sub(claimed_at) <= REREAD_AFTER {
             return Ok(());
         }
-        let found = self.shared.ports.connections.find(&row.name).await;
+        let found = self.parts.store.ports.connections.find(&row.name).await;
         let found = found.map_err(|error| format!("the claim could not be read again: {error}"))?;
         let stands = found.is_some_and(|now| {
             now.generation == row.generation
@@ -327,7 +334,7 @@ impl Refresh<'_> {
 
     /// When a pair may have been issued that comes now: inside the provider's grace it may be one that was issued before.
     fn issued_at(&self, act: Act, sent_at: Timestamp) -> Timestamp {
-        let grace = self.defined.recovery.reuse_grace;
+        let grace = self.def.recovery.reuse_grace;
         let earlier = self.recovers_since.filter(|since| act == Act::Redeem && sent_at < *since + grace);
         earlier.unwrap_or(sent_at)
     }
@@ -339,7 +346,7 @@ impl Refresh<'_> {
         consequence: Consequence,
         attempt: AttemptId,
     ) -> Result<NextRound, TokenError> {
-        let name = self.defined.name.clone();
+        let name = self.def.name.clone();
         match consequence.next {
             FollowUp::UseOrphan | FollowUp::Acquire => {
                 self.advance(RefreshProgress::RefusedAsDead, row.generation);
@@ -350,7 +357,7 @@ impl Refresh<'_> {
                 tracing::warn!(connection = %name, %attempt, "the outcome is not known; policy decides");
                 let pause = GRACE_PAUSE * (1 << (self.left_unknown - 1).min(6));
                 // When the vault closes, the next round ends the refresh.
-                self.shared.pause(pause).await;
+                self.parts.lifecycle.pause(pause).await;
                 Ok(NextRound::AtOnce)
             }
             FollowUp::GiveUp if consequence.is_dead() => {

@@ -5,11 +5,11 @@
 use std::time::Duration;
 
 use jeton_core::keep::attempt::{Act, Attempt};
-use jeton_core::keep::ports::{AttemptFilter, StoreError};
+use jeton_core::keep::ports::{AttemptFilter, AttemptLog, StoreError};
 use jeton_core::keep::provider::{Budget, BudgetPer};
 use jeton_core::time::Timestamp;
 
-use crate::shared::{ConnectionDef, Shared};
+use crate::definitions::{ConnectionDef, Definitions};
 
 /// How many rows of the log are read at once.
 const PAGE: usize = 500;
@@ -24,13 +24,14 @@ pub(crate) struct ExhaustedBudget {
 
 /// The budget of a connection that allows no request at `now`, the one with the longest rest.
 pub(crate) async fn exhausted(
-    shared: &Shared,
-    defined: &ConnectionDef,
+    log: &dyn AttemptLog,
+    definitions: &Definitions,
+    def: &ConnectionDef,
     now: Timestamp,
 ) -> Result<Option<ExhaustedBudget>, StoreError> {
     let mut longest: Option<ExhaustedBudget> = None;
-    for budget in &defined.definition.policy().budget {
-        let calls = calls(shared, defined, budget, now).await?;
+    for budget in &def.definition.policy().budget {
+        let calls = calls(log, definitions, def, budget, now).await?;
         let max = usize::try_from(budget.max).unwrap_or(usize::MAX);
         // Newest first: once this one is out of the span, there is room for one more.
         let Some(oldest) = max.checked_sub(1).and_then(|index| calls.get(index)) else { continue };
@@ -44,23 +45,24 @@ pub(crate) async fn exhausted(
 
 /// When requests were made that count towards `budget`, newest first.
 async fn calls(
-    shared: &Shared,
-    defined: &ConnectionDef,
+    log: &dyn AttemptLog,
+    definitions: &Definitions,
+    def: &ConnectionDef,
     budget: &Budget,
     now: Timestamp,
 ) -> Result<Vec<Timestamp>, StoreError> {
     let alone = budget.per == BudgetPer::Connection;
     let mut filter = AttemptFilter {
-        connection: alone.then(|| defined.name.clone()),
-        provider: Some(defined.provider.clone()),
+        connection: alone.then(|| def.name.clone()),
+        provider: Some(def.provider.clone()),
         since: Some(now - budget.within.0),
         ..AttemptFilter::default()
     };
     let mut calls = Vec::new();
     loop {
-        let page = shared.ports.log.list_attempts(&filter, PAGE).await?;
+        let page = log.list_attempts(&filter, PAGE).await?;
         let counted =
-            page.iter().filter(|attempt| called(attempt) && shares_client(shared, defined, attempt));
+            page.iter().filter(|attempt| called(attempt) && shares_client(definitions, def, attempt));
         calls.extend(counted.map(|attempt| attempt.started_at));
         filter.before = page.last().map(|attempt| attempt.id);
         if page.len() < PAGE {
@@ -74,11 +76,10 @@ fn called(attempt: &Attempt) -> bool {
     matches!(attempt.act, Act::Redeem | Act::Acquire) && attempt.code.as_deref() != Some("not_sent")
 }
 
-/// Whether the attempt was made with the credentials of `defined`.
-fn shares_client(shared: &Shared, defined: &ConnectionDef, attempt: &Attempt) -> bool {
-    let client = |defined: &ConnectionDef| defined.definition.client().id.clone();
-    shared
-        .definitions
-        .get(attempt.connection.as_str())
-        .is_some_and(|other| other.name == defined.name || client(other) == client(defined))
+/// Whether the attempt was made with the credentials of `def`.
+fn shares_client(definitions: &Definitions, def: &ConnectionDef, attempt: &Attempt) -> bool {
+    let client = |def: &ConnectionDef| def.definition.client().id.clone();
+    definitions
+        .find(attempt.connection.as_str())
+        .is_some_and(|other| other.name == def.name || client(other) == client(def))
 }

@@ -9,7 +9,7 @@ use jeton_core::keep::ports::FailureEffect;
 use jeton_core::keep::provider::ErrorClass;
 
 use super::redeem::RedeemFailure;
-use crate::shared::ConnectionDef;
+use crate::definitions::ConnectionDef;
 
 /// The longest that automatic attempts are apart after failures.
 const LONGEST_BACKOFF: Duration = Duration::from_mins(5);
@@ -72,11 +72,7 @@ pub(super) struct Circumstances {
 }
 
 /// What `refusal` means for its connection.
-pub(super) fn of(
-    refusal: &RedeemFailure,
-    defined: &ConnectionDef,
-    circumstances: Circumstances,
-) -> Consequence {
+pub(super) fn of(refusal: &RedeemFailure, def: &ConnectionDef, circumstances: Circumstances) -> Consequence {
     let Circumstances { pause, failures, recovery, act, has_orphan } = circumstances;
     // A provider that asks for no wait at all is not asked without one.
     let asked = refusal.retry_after.map(|asked| asked.max(pause));
@@ -96,7 +92,7 @@ pub(super) fn of(
         ErrorClass::DeadGrant if has_orphan => {
             Consequence { next: FollowUp::UseOrphan, ..retry(Duration::ZERO, Duration::ZERO) }
         }
-        ErrorClass::DeadGrant if defined.acquiring() == AcquirePolicy::WhenDead => {
+        ErrorClass::DeadGrant if def.acquiring() == AcquirePolicy::WhenDead => {
             Consequence { next: FollowUp::Acquire, ..retry(Duration::ZERO, Duration::ZERO) }
         }
         ErrorClass::DeadGrant => Consequence {
@@ -124,7 +120,7 @@ pub(super) fn of(
             verdict: FailureEffect::Unknown,
             code: refusal.code.clone(),
             cooldown: Duration::ZERO,
-            due_in: Some(defined.recovery.hold),
+            due_in: Some(def.recovery.hold),
             next: FollowUp::Resolve,
         },
     }

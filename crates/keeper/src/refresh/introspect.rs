@@ -8,8 +8,8 @@ use std::time::Duration;
 use jeton_core::keep::provider::{Introspection, RequestValues, Step, StepOutcome};
 use jeton_core::time::Timestamp;
 
-use crate::outbound::exchange::ExchangeOutcome;
-use crate::shared::{ConnectionDef, Shared};
+use crate::definitions::ConnectionDef;
+use crate::outbound::exchange::{ExchangeOutcome, Outbound};
 use crate::token_crypto::ClearTokens;
 use crate::token_metadata::TokenMetadata;
 
@@ -21,33 +21,33 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// # Errors
 /// One sentence that says why it is not known.
 pub(crate) async fn expiry(
-    shared: &Shared,
-    defined: &ConnectionDef,
+    outbound: &Outbound,
+    def: &ConnectionDef,
     opened: &ClearTokens,
 ) -> Result<Timestamp, String> {
-    let Introspection { active, expires_at, .. } = ask(shared, defined, opened)
+    let Introspection { active, expires_at, .. } = ask(outbound, def, opened)
         .await
         .map_err(|why| format!("introspection did not tell how long the access token lives: {why}"))?;
     match expires_at {
         _ if !active => Err("introspection calls the new access token inactive".to_owned()),
-        Some(at) if at > shared.clock.now() => Ok(at),
+        Some(at) if at > outbound.node.clock.now() => Ok(at),
         Some(_) => Err("introspection says that the new access token has expired already".to_owned()),
         None => Err("introspection does not say when the access token expires".to_owned()),
     }
 }
 
 async fn ask(
-    shared: &Shared,
-    defined: &ConnectionDef,
+    outbound: &Outbound,
+    def: &ConnectionDef,
     opened: &ClearTokens,
 ) -> Result<Introspection, String> {
     let captured = TokenMetadata::from_text(opened.extras.as_ref()).vars;
     let values = RequestValues { access: opened.access.clone(), captured, ..RequestValues::default() };
-    let definition = &defined.definition;
+    let definition = &def.definition;
     let request = definition.request(Step::Introspect, &values).map_err(|error| error.to_string())?;
-    let asked_at = shared.clock.now();
-    let write_until = shared.clock.uptime() + ANSWER_TIMEOUT;
-    match shared.outbound.exchange(request, ANSWER_TIMEOUT, write_until, async { Ok(()) }).await {
+    let asked_at = outbound.node.clock.now();
+    let write_until = outbound.node.clock.uptime() + ANSWER_TIMEOUT;
+    match outbound.exchange(request, ANSWER_TIMEOUT, write_until, async { Ok(()) }).await {
         ExchangeOutcome::NotSent(why) | ExchangeOutcome::Broken(why) => Err(why),
         ExchangeOutcome::Replied(reply) => {
             match definition.read(Step::Introspect, &reply, asked_at, &values) {

@@ -14,12 +14,8 @@ use jeton_core::keep::ports::{Due, StoreError};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::run::{self, RefreshRequest};
-use super::store_writer;
-use crate::consent;
+use super::run::{RefreshRequest, Refresher};
 use crate::error::TokenError;
-use crate::shared::Shared;
-use crate::spill::slots::{SetAside, SpillSlot, StoreWrite};
 
 /// How far ahead due connections are looked up.
 const HORIZON: Duration = Duration::from_mins(1);
@@ -42,17 +38,14 @@ const RETRY: Duration = Duration::from_secs(1);
 /// How long a connection is left alone for which no attempt could be made.
 const UNUSABLE_RETRY: Duration = Duration::from_secs(10);
 
-/// How often the spill slots are looked through.
-const SPILL_PERIOD: Duration = Duration::from_secs(2);
-
 /// A refresh that ended: its connection, and how long to leave that alone.
 type FinishedRefresh = (ConnectionName, Duration);
 
 /// Refreshes what is due, until the vault closes.
-pub(crate) async fn reconcile(shared: &Arc<Shared>) {
+pub(crate) async fn reconcile(parts: &Arc<Refresher>) {
     let (ended, mut endings) = mpsc::unbounded_channel();
-    let mut reconciler = Reconciler { shared, busy: HashMap::new(), running: 0, ended };
-    while !shared.is_closing() {
+    let mut reconciler = Reconciler { parts, busy: HashMap::new(), running: 0, ended };
+    while !parts.lifecycle.is_closing() {
         reconciler.collect(&mut endings);
         let sleep = match reconciler.start_due().await {
             Ok(sleep) => sleep,
@@ -62,15 +55,15 @@ pub(crate) async fn reconcile(shared: &Arc<Shared>) {
             }
         };
         tokio::select! {
-            open = shared.pause(sleep) => if !open { return },
+            open = parts.lifecycle.pause(sleep) => if !open { return },
             Some(ending) = endings.recv() => reconciler.end(ending),
-            () = shared.wake.notified() => if !shared.pause(SHORTEST_SLEEP).await { return },
+            () = parts.memory.changed.notified() => if !parts.lifecycle.pause(SHORTEST_SLEEP).await { return },
         }
     }
 }
 
 struct Reconciler<'a> {
-    shared: &'a Arc<Shared>,
+    parts: &'a Arc<Refresher>,
     /// Connections that are under way (no instant) or left alone until an instant.
     busy: HashMap<ConnectionName, Option<Instant>>,
     running: usize,
@@ -99,7 +92,7 @@ impl Reconciler<'_> {
     async fn start_due(&mut self) -> Result<Duration, StoreError> {
         let mut after: Option<Due> = None;
         loop {
-            let (now, page) = self.shared.ports.connections.due(HORIZON, after.as_ref(), PAGE).await?;
+            let (now, page) = self.parts.store.ports.connections.due(HORIZON, after.as_ref(), PAGE).await?;
             let full = page.len() == PAGE;
             for due in page {
                 if due.due_at > now {
@@ -126,19 +119,19 @@ impl Reconciler<'_> {
 
     /// Starts a refresh of a connection that is defined here and not under way or left alone.
     fn begin(&mut self, name: &ConnectionName) {
-        let Some(defined) = self.shared.definitions.get(name.as_str()) else { return };
-        if self.shared.hold().is_some()
+        let Some(def) = self.parts.definitions.find(name.as_str()) else { return };
+        if self.parts.store.hold().is_some()
             || self.busy.contains_key(name)
-            || defined.gate.available_permits() == 0
+            || def.permits.available_permits() == 0
         {
             return;
         }
         self.busy.insert(name.clone(), None);
         self.running += 1;
         let request = RefreshRequest::new(Goal::NotDue, Trigger::Automatic);
-        let follower = run::start(self.shared, defined, request).follower;
-        let (ended, name, now) = (self.ended.clone(), name.clone(), self.shared.clock.now());
-        self.shared.tracker.spawn(async move {
+        let follower = self.parts.start(def, request).follower;
+        let (ended, name, now) = (self.ended.clone(), name.clone(), self.parts.node.clock.now());
+        self.parts.lifecycle.attempts.spawn(async move {
             let pause = match follower.outcome().await {
                 Some(Ok(())) => Duration::ZERO,
                 Some(Err(TokenError::Interrupted { until: Some(until), .. })) => {
@@ -165,63 +158,5 @@ fn left_alone_for(name: &ConnectionName, error: &TokenError) -> Duration {
         TokenError::Interrupted { until: None, .. } => LONGEST_SLEEP,
         // The row says when it is due again; a person may change that at any moment.
         error => error.retry_after().unwrap_or(RETRY).clamp(RETRY, LONGEST_SLEEP),
-    }
-}
-
-/// Offers what lies in spill slots to the store, again and again until the vault closes.
-pub(crate) async fn keep_returning_spills(shared: &Shared) {
-    // The provider files are as they are until the process ends: what they read now is read once.
-    let mut read = false;
-    while shared.pause(SPILL_PERIOD).await {
-        return_spills(shared).await;
-        read = read || consent::reread::read_kept_replies(shared).await;
-    }
-}
-
-/// Offers what lies in spill slots to the store once. What the store does not take stays where it is, and on hold so
-/// does everything: a store that may be the wrong one must not take the only copy of a reply.
-pub(crate) async fn return_spills(shared: &Shared) {
-    if shared.hold().is_some() {
-        return;
-    }
-    let filled = match shared.slots.filled() {
-        Ok(filled) => filled,
-        Err(error) => {
-            tracing::error!(%error, "the spill slots cannot be looked through");
-            return;
-        }
-    };
-    for (mut slot, write) in filled {
-        let (name, attempt) = write.names();
-        match store_writer::offer(shared, &write).await {
-            Ok(_) => {
-                tracing::warn!(connection = %name, %attempt, "a spilled write is back in the store");
-                store_writer::clear(&mut slot).await;
-                if let Err(error) = shared.reload(name).await {
-                    tracing::debug!(%error, "the stored row could not be read back at once");
-                }
-            }
-            Err(error @ StoreError::Inconsistent { .. }) => {
-                set_aside(shared, &mut slot, &write, &error).await;
-            }
-            Err(error) => {
-                tracing::error!(connection = %name, %attempt, %error, "a spilled write is not taken yet");
-            }
-        }
-    }
-}
-
-/// Frees a slot whose write contradicts what is stored: it would be refused as often as it is offered.
-async fn set_aside(shared: &Shared, slot: &mut SpillSlot<'_>, write: &StoreWrite, refusal: &StoreError) {
-    let (name, attempt) = write.names();
-    match shared.slots.set_aside(slot, write).await {
-        Ok(SetAside { path, count }) => tracing::error!(
-            connection = %name, %attempt, error = %refusal, kept = %path.display(), kept_in_all = count,
-            "CRITICAL: the store refuses a spilled write for good; it is kept, and a person must look at it"
-        ),
-        Err(error) => tracing::error!(
-            connection = %name, %attempt, refusal = %refusal, %error,
-            "a write that the store refuses for good cannot be set aside; it stays in its slot"
-        ),
     }
 }

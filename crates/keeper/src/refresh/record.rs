@@ -12,10 +12,12 @@ use jeton_core::time::Timestamp;
 use super::consequence::Consequence;
 use super::introspect;
 use super::redeem::RedeemFailure;
-use super::store_writer::{Ack, spill_first, write_to_store};
+use super::run::Refresher;
+use super::store_writer::{Ack, spill_first};
+use crate::definitions::ConnectionDef;
 use crate::error::TokenError;
-use crate::shared::{ConnectionDef, Shared};
-use crate::spill::slots::{SpillSlot, StoreWrite};
+use crate::spill::slots::SpillSlot;
+use crate::spill::store_write::StoreWrite;
 use crate::token_crypto::{ClearTokens, seal_tokens};
 use crate::token_metadata::TokenMetadata;
 
@@ -49,8 +51,8 @@ impl TokenAge {
 
 /// One attempt whose lease is ours.
 pub(super) struct Record<'a> {
-    pub(super) shared: &'a Shared,
-    pub(super) defined: &'a ConnectionDef,
+    pub(super) parts: &'a Refresher,
+    pub(super) def: &'a ConnectionDef,
     pub(super) row: &'a Connection,
     pub(super) attempt: AttemptId,
     pub(super) act: Act,
@@ -82,7 +84,7 @@ impl Record<'_> {
         let commit = |tokens, message| self.commit(tokens, None, jitter, message);
         let mut write = commit(tokens.clone(), reply.warnings.first().cloned());
         if reply.ask_introspection && spill_first(&mut slot, &StoreWrite::Commit(write.clone())).await {
-            write = match introspect::expiry(self.shared, self.defined, &opened).await {
+            write = match introspect::expiry(&self.parts.outbound, self.def, &opened).await {
                 Ok(at) => commit(SealedTokens { access_expires_at: Some(at), ..tokens }, write.message),
                 Err(why) => {
                     tracing::warn!(connection = %self.row.name, why, "the life of an access token is not known");
@@ -113,7 +115,7 @@ impl Record<'_> {
         jitter: f64,
         message: Option<String>,
     ) -> Commit {
-        let due_at = due::due_at(&tokens, &self.defined.pace, tokens.obtained_at, jitter);
+        let due_at = due::due_at(&tokens, &self.def.timing, tokens.obtained_at, jitter);
         Commit {
             connection: self.row.name.clone(),
             attempt: self.attempt,
@@ -129,7 +131,7 @@ impl Record<'_> {
     async fn finish(&self, commit: Commit, slot: SpillSlot<'_>) -> Result<bool, TokenError> {
         let expires_at = commit.tokens.access_expires_at;
         let name = &self.row.name;
-        match write_to_store(self.shared, &StoreWrite::Commit(commit), slot).await? {
+        match self.parts.writer.write(&StoreWrite::Commit(commit), slot).await? {
             Ack::Commit(CommitAnswer::Committed { generation }) => {
                 let expires_at = expires_at.map_or_else(|| "unknown".to_owned(), |at| at.to_string());
                 tracing::info!(connection = %name, generation = generation.0, expires_at, "refreshed");
@@ -156,8 +158,10 @@ impl Record<'_> {
         self.log(refusal, consequence);
         let attempt = self.attempt.to_string();
         let place = kept_reply_place(&attempt);
-        let kept_reply =
-            refusal.unread.as_ref().map(|body| self.shared.sealer.seal(body, place, &*self.shared.entropy));
+        let kept_reply = refusal
+            .unread
+            .as_ref()
+            .map(|body| self.parts.node.sealer.seal(body, place, &*self.parts.node.entropy));
         let fail = Fail {
             connection: self.row.name.clone(),
             attempt: self.attempt,
@@ -170,7 +174,7 @@ impl Record<'_> {
             due_in: consequence.due_in,
             kept_reply,
         };
-        write_to_store(self.shared, &StoreWrite::Fail(fail), slot).await.map(|_| ())
+        self.parts.writer.write(&StoreWrite::Fail(fail), slot).await.map(|_| ())
     }
 
     fn log(&self, refusal: &RedeemFailure, consequence: &Consequence) {
@@ -190,8 +194,8 @@ impl Record<'_> {
     fn seal(&self, opened: &ClearTokens, obtained_at: Timestamp) -> SealedTokens {
         let generation = self.row.generation.next();
         seal_tokens(
-            &self.shared.sealer,
-            &*self.shared.entropy,
+            &self.parts.node.sealer,
+            &*self.parts.node.entropy,
             &self.row.name,
             generation,
             opened,

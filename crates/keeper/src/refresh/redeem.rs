@@ -9,8 +9,8 @@ use jeton_core::keep::provider::{
 use jeton_core::time::Timestamp;
 use zeroize::Zeroizing;
 
-use crate::outbound::exchange::ExchangeOutcome;
-use crate::shared::{ConnectionDef, Shared};
+use crate::definitions::ConnectionDef;
+use crate::outbound::exchange::{ExchangeOutcome, Outbound};
 
 /// What an exchange brought.
 #[derive(Debug)]
@@ -61,8 +61,8 @@ impl RedeemLimits {
 /// Sends `request` once, within `limits`. `recheck` runs when the connection is ready, before a byte of the request is
 /// written; what it objects to is not sent.
 pub(crate) async fn redeem(
-    shared: &Shared,
-    defined: &ConnectionDef,
+    outbound: &Outbound,
+    def: &ConnectionDef,
     act: Act,
     request: OutboundRequest,
     values: &RequestValues,
@@ -71,30 +71,30 @@ pub(crate) async fn redeem(
 ) -> RedeemOutcome {
     let host = request.url.host_str().unwrap_or_default().to_owned();
     let what = if act == Act::Connect { "exchange of a code started" } else { "refresh started" };
-    tracing::info!(connection = %defined.name, host, act = act.as_str(), "{what}");
-    let sent_at = shared.clock.now();
+    tracing::info!(connection = %def.name, host, act = act.as_str(), "{what}");
+    let sent_at = outbound.node.clock.now();
     let spends = match act {
-        Act::Redeem => defined.spends(),
-        Act::Connect => defined.definition.spends(Step::Exchange),
+        Act::Redeem => def.spends(),
+        Act::Connect => def.definition.spends(Step::Exchange),
         Act::Acquire | Act::Orphan | Act::Visit => false,
     };
-    let left = limits.lease_until.saturating_sub(shared.clock.uptime());
-    let timeout = shared.settings.redeem_timeout.min(left);
-    match shared.outbound.exchange(request, timeout, limits.write_until, recheck).await {
-        ExchangeOutcome::Replied(reply) => read(defined, act, reply, values, sent_at),
+    let left = limits.lease_until.saturating_sub(outbound.node.clock.uptime());
+    let timeout = outbound.node.settings.redeem_timeout.min(left);
+    match outbound.exchange(request, timeout, limits.write_until, recheck).await {
+        ExchangeOutcome::Replied(reply) => read(def, act, reply, values, sent_at),
         ExchangeOutcome::NotSent(why) => RedeemOutcome::Failed(not_sent(&why)),
         ExchangeOutcome::Broken(why) => RedeemOutcome::Failed(broken(&why, spends)),
     }
 }
 
 fn read(
-    defined: &ConnectionDef,
+    def: &ConnectionDef,
     act: Act,
     reply: Reply,
     values: &RequestValues,
     sent_at: Timestamp,
 ) -> RedeemOutcome {
-    match defined.definition.read(step_of(act), &reply, sent_at, values) {
+    match def.definition.read(step_of(act), &reply, sent_at, values) {
         StepOutcome::Tokens(tokens) => RedeemOutcome::Tokens { reply: tokens, sent_at },
         StepOutcome::Failed(failure) => RedeemOutcome::Failed(refused(failure, reply)),
         StepOutcome::Introspection(_) | StepOutcome::Done => RedeemOutcome::Failed(RedeemFailure {

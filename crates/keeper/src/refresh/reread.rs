@@ -10,7 +10,6 @@ use jeton_core::keep::provider::{Reply, StepOutcome};
 use super::record::{Record, TokenAge, kept_reply_place};
 use super::redeem::step_of;
 use super::run::{Refresh, RefreshProgress};
-use super::store_writer;
 use crate::error::TokenError;
 
 impl Refresh<'_> {
@@ -20,19 +19,14 @@ impl Refresh<'_> {
             let Some(reply) = self.kept_reply(attempt).await? else { continue };
             let opened = self.open(row, attempt.act)?;
             let step = step_of(attempt.act);
-            let read = self.defined.definition.read(step, &reply, attempt.started_at, &opened.values);
+            let read = self.def.definition.read(step, &reply, attempt.started_at, &opened.values);
             let StepOutcome::Tokens(tokens) = read else { continue };
-            let record = Record {
-                shared: self.shared,
-                defined: self.defined,
-                row,
-                attempt: attempt.id,
-                act: attempt.act,
-            };
+            let record =
+                Record { parts: self.parts, def: self.def, row, attempt: attempt.id, act: attempt.act };
             tracing::info!(connection = %row.name, attempt = %attempt.id, "a kept reply can be read now");
-            let slot = store_writer::reserve(self.shared).await?;
+            let slot = self.parts.writer.reserve().await?;
             let age = TokenAge { sent_at: attempt.started_at, issued_at: attempt.started_at };
-            if record.tokens(&tokens, age, opened.extras, slot, self.jitter()).await? {
+            if record.tokens(&tokens, age, opened.extras, slot, self.parts.node.jitter()).await? {
                 self.advance(RefreshProgress::Committed, row.generation.next());
             }
             return Ok(true);
@@ -41,10 +35,11 @@ impl Refresh<'_> {
     }
 
     async fn kept_reply(&self, attempt: &Attempt) -> Result<Option<Reply>, TokenError> {
-        let kept = self.shared.with_retry(|| self.shared.ports.log.find_kept_reply(attempt.id)).await?;
+        let kept =
+            self.parts.store.with_retry(|| self.parts.store.ports.log.find_kept_reply(attempt.id)).await?;
         let Some(sealed) = kept else { return Ok(None) };
         let id = attempt.id.to_string();
-        match self.shared.sealer.open(&sealed, kept_reply_place(&id)) {
+        match self.parts.node.sealer.open(&sealed, kept_reply_place(&id)) {
             Ok(body) => {
                 Ok(Some(Reply { status: attempt.http_status.unwrap_or(200), body, ..Reply::default() }))
             }

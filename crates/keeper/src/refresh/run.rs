@@ -14,12 +14,19 @@ use jeton_core::keep::ports::Skip;
 use jeton_core::time::Timestamp;
 use tokio::time::timeout;
 
+use super::store_writer::StoreWriter;
+use crate::definitions::{ConnectionDef, Definitions};
 use crate::error::TokenError;
+use crate::lifecycle::Lifecycle;
+use crate::memory::apply::Memory;
 use crate::memory::cache::CachedConnection;
-use crate::shared::{ConnectionDef, Shared};
-use crate::tokens::single_flight::{Follower, Join, TaskOutcome};
+use crate::node::Node;
+use crate::outbound::exchange::Outbound;
+use crate::peers::peer_liveness::PeerLiveness;
+use crate::store_access::StoreAccess;
+use crate::tokens::single_flight::{Follower, Join, SingleFlight, TaskOutcome};
 
-/// More attempts than any honest course of events needs: rules that inconsistent each other end here, and do not spin.
+/// More attempts than any honest course of events needs: rules that contradict each other end here, and do not spin.
 const MOST_ROUNDS: usize = 32;
 
 /// Clocks that are less apart than this count as one: asking takes a while.
@@ -28,8 +35,8 @@ const SAME_CLOCK: Duration = Duration::from_secs(1);
 /// What a refresh is for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RefreshRequest {
-    /// When it is reached.
-    pub(crate) wish: Goal,
+    /// What must be reached.
+    pub(crate) goal: Goal,
     /// What asked for it.
     pub(crate) trigger: Trigger,
     /// A person decided that a token of unknown fate may be sent.
@@ -38,8 +45,8 @@ pub(crate) struct RefreshRequest {
 
 impl RefreshRequest {
     /// A request that no person decided about.
-    pub(crate) fn new(wish: Goal, trigger: Trigger) -> Self {
-        Self { wish, trigger, person_decides: false }
+    pub(crate) fn new(goal: Goal, trigger: Trigger) -> Self {
+        Self { goal, trigger, person_decides: false }
     }
 }
 
@@ -51,33 +58,48 @@ pub(crate) struct RefreshHandle {
     pub(crate) own: bool,
 }
 
-/// Joins the refresh of a connection that is under way, or starts one in a task of its own.
-pub(crate) fn start(
-    shared: &Arc<Shared>,
-    defined: &Arc<ConnectionDef>,
-    request: RefreshRequest,
-) -> RefreshHandle {
-    match shared.refreshes.join(&defined.name) {
-        Join::Follower(follower) => {
-            tracing::debug!(connection = %defined.name, "a refresh is under way already");
-            RefreshHandle { follower, own: false }
-        }
-        Join::Leader(leader, follower) => {
-            let (shared, defined) = (Arc::clone(shared), Arc::clone(defined));
-            let tracker = shared.tracker.clone();
-            tracker.spawn(async move {
-                let refresh = Refresh::new(&shared, &defined, request);
-                leader.finish(refresh.run().await);
-            });
-            RefreshHandle { follower, own: true }
+/// Refreshes connections, each at most once at a time.
+#[derive(Debug)]
+pub(crate) struct Refresher {
+    pub(crate) node: Arc<Node>,
+    pub(crate) definitions: Arc<Definitions>,
+    pub(crate) store: Arc<StoreAccess>,
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) writer: Arc<StoreWriter>,
+    pub(crate) outbound: Arc<Outbound>,
+    pub(crate) peers: Arc<PeerLiveness>,
+    pub(crate) lifecycle: Arc<Lifecycle>,
+    pub(crate) running: Arc<SingleFlight>,
+}
+
+impl Refresher {
+    /// Joins the refresh of a connection that is under way, or starts one in a task of its own.
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        def: &Arc<ConnectionDef>,
+        request: RefreshRequest,
+    ) -> RefreshHandle {
+        match self.running.join(&def.name) {
+            Join::Follower(follower) => {
+                tracing::debug!(connection = %def.name, "a refresh is under way already");
+                RefreshHandle { follower, own: false }
+            }
+            Join::Leader(leader, follower) => {
+                let (parts, def) = (Arc::clone(self), Arc::clone(def));
+                self.lifecycle.attempts.spawn(async move {
+                    let refresh = Refresh::new(&parts, &def, request);
+                    leader.finish(refresh.run().await);
+                });
+                RefreshHandle { follower, own: true }
+            }
         }
     }
 }
 
 /// One refresh under way.
 pub(super) struct Refresh<'a> {
-    pub(super) shared: &'a Arc<Shared>,
-    pub(super) defined: &'a ConnectionDef,
+    pub(super) parts: &'a Refresher,
+    pub(super) def: &'a ConnectionDef,
     pub(super) request: RefreshRequest,
     progress: RefreshProgress,
     /// The generation that the progress is about; what is connected meanwhile knows nothing of it.
@@ -121,16 +143,16 @@ pub(super) enum NextRound {
 }
 
 impl<'a> Refresh<'a> {
-    fn new(shared: &'a Arc<Shared>, defined: &'a ConnectionDef, request: RefreshRequest) -> Self {
+    fn new(parts: &'a Refresher, def: &'a ConnectionDef, request: RefreshRequest) -> Self {
         Self {
-            shared,
-            defined,
+            parts,
+            def,
             request,
             progress: RefreshProgress::Begun,
             progress_of: Generation::default(),
             left_unknown: 0,
             chain: Vec::new(),
-            store_clock: StoreClock { now: shared.clock.now(), uptime: shared.clock.uptime() },
+            store_clock: StoreClock { now: parts.node.clock.now(), uptime: parts.node.clock.uptime() },
             recovers_since: None,
         }
     }
@@ -140,29 +162,29 @@ impl<'a> Refresh<'a> {
         while rounds < MOST_ROUNDS {
             let known = self.read().await?;
             let row = &known.row;
-            let now = self.shared.clock.now();
+            let now = self.parts.node.clock.now();
             if self.progress == RefreshProgress::Committed {
                 return Ok(());
             }
             if self.progress_of != row.generation {
                 self.advance(RefreshProgress::Begun, row.generation);
             }
-            let satisfied = self.request.wish.is_satisfied_by(row, &self.defined.pace, now);
+            let satisfied = self.request.goal.is_satisfied_by(row, &self.def.timing, now);
             if satisfied && self.progress == RefreshProgress::Begun {
                 return self.satisfied(row, now).await;
             }
-            if self.shared.is_closing() {
+            if self.parts.lifecycle.is_closing() {
                 return Err(TokenError::ShuttingDown);
             }
             self.store_clock = self.read_store_clock(row).await?;
             let store_now = self.store_clock.now;
             if let Some(lease) = row.live_lease(store_now) {
-                self.wait(&known, lease.until.since(store_now).min(self.shared.settings.poll)).await;
+                self.wait(&known, lease.until.since(store_now).min(self.parts.node.settings.poll)).await;
                 continue;
             }
             rounds += 1;
             let chain = self.chain(row.interrupted_attempt(store_now)).await?;
-            if self.shared.hold().is_none() && self.reread(row, &chain).await? {
+            if self.parts.store.hold().is_none() && self.reread(row, &chain).await? {
                 continue;
             }
             self.recovers_since = chain.last().map(|first| self.to_local(first.started_at));
@@ -181,29 +203,30 @@ impl<'a> Refresh<'a> {
     }
 
     async fn read(&self) -> Result<Arc<CachedConnection>, TokenError> {
-        self.shared
-            .reload(&self.defined.name)
+        self.parts
+            .memory
+            .reload(&self.def.name)
             .await?
-            .ok_or_else(|| TokenError::NotConnected { name: self.defined.name.clone() })
+            .ok_or_else(|| TokenError::NotConnected { name: self.def.name.clone() })
     }
 
     /// The instant that the leases and attempts of `row` are judged by: where there are any, that of the store, whose clock set
     /// their times.
     async fn read_store_clock(&self, row: &Connection) -> Result<StoreClock, TokenError> {
-        let uptime = self.shared.clock.uptime();
+        let uptime = self.parts.node.clock.uptime();
         if row.lease.is_none() && row.open_attempt.is_none() {
-            return Ok(StoreClock { now: self.shared.clock.now(), uptime });
+            return Ok(StoreClock { now: self.parts.node.clock.now(), uptime });
         }
-        let store = &self.shared.ports.connections;
-        let (now, _) = self.shared.with_retry(|| store.due(Duration::ZERO, None, 0)).await?;
+        let store = &self.parts.store.ports.connections;
+        let (now, _) = self.parts.store.with_retry(|| store.due(Duration::ZERO, None, 0)).await?;
         Ok(StoreClock { now, uptime })
     }
 
     /// An instant of the store by our own clock, which lives are counted by.
     fn to_local(&self, instant: Timestamp) -> Timestamp {
-        let now = self.shared.clock.now();
+        let now = self.parts.node.clock.now();
         let store_now =
-            self.store_clock.now + self.shared.clock.uptime().saturating_sub(self.store_clock.uptime);
+            self.store_clock.now + self.parts.node.clock.uptime().saturating_sub(self.store_clock.uptime);
         if now.since(store_now).max(store_now.since(now)) < SAME_CLOCK {
             return instant;
         }
@@ -212,7 +235,7 @@ impl<'a> Refresh<'a> {
 
     /// Waits until the row changes in memory, or for `pause`.
     async fn wait(&self, known: &CachedConnection, pause: Duration) {
-        let entry = self.shared.memory.entry(&self.defined.name);
+        let entry = self.parts.memory.cache.entry(&self.def.name);
         let mut changes = entry.subscribe();
         if entry.known().is_some_and(|now| now.row.revision > known.row.revision) {
             return;
@@ -224,37 +247,30 @@ impl<'a> Refresh<'a> {
     /// Nothing needs to be spent; a visit leaves its row in the log and sets the next one.
     async fn satisfied(&self, row: &Connection, now: Timestamp) -> TaskOutcome {
         let visit = row.due_at.is_some_and(|due_at| due_at <= now) || self.request.trigger == Trigger::Manual;
-        if let (Goal::NotDue, true, Some(tokens)) = (self.request.wish, visit, &row.tokens) {
+        if let (Goal::NotDue, true, Some(tokens)) = (self.request.goal, visit, &row.tokens) {
             let skip = Skip {
                 connection: row.name.clone(),
-                attempt: AttemptId::generate(now, &*self.shared.entropy),
+                attempt: AttemptId::generate(now, &*self.parts.node.entropy),
                 generation: row.generation,
                 trigger: self.request.trigger,
-                node: self.shared.node,
+                node: self.parts.node.id,
                 message: "Token doesn't need refresh yet".to_owned(),
-                due_at: due::due_at(tokens, &self.defined.pace, now, self.jitter()),
+                due_at: due::due_at(tokens, &self.def.timing, now, self.parts.node.jitter()),
             };
-            self.shared.ports.connections.skip(skip).await?;
+            self.parts.store.ports.connections.skip(skip).await?;
         }
         Ok(())
     }
 
-    pub(super) fn jitter(&self) -> f64 {
-        jeton_core::entropy::unit_fraction(&*self.shared.entropy)
-    }
-
     fn plan(&self, row: &Connection, chain: &[Attempt], now: Timestamp) -> Plan {
         let means = Capabilities {
-            can_redeem: self.defined.can_redeem(),
-            acquire: self.defined.acquiring(),
+            can_redeem: self.def.can_redeem(),
+            acquire: self.def.acquiring(),
             refused_as_dead: self.progress == RefreshProgress::RefusedAsDead,
             person_decides: self.request.person_decides && self.left_unknown == 0,
         };
-        let interrupted = chain.first().map(|open| InterruptedAttempt {
-            open: open.id,
-            chain,
-            policy: self.defined.recovery,
-        });
+        let interrupted =
+            chain.first().map(|open| InterruptedAttempt { open: open.id, chain, policy: self.def.recovery });
         plan::next(row, means, interrupted, now)
     }
 
@@ -263,7 +279,7 @@ impl<'a> Refresh<'a> {
         let mut chain = Vec::new();
         let mut next = open;
         while let Some(id) = next {
-            let found = self.shared.with_retry(|| self.shared.ports.log.find_attempt(id)).await?;
+            let found = self.parts.store.with_retry(|| self.parts.store.ports.log.find_attempt(id)).await?;
             let attempt = found.ok_or_else(|| TokenError::Store {
                 message: format!("the attempt {id} is not in the refresh log"),
             })?;
@@ -279,7 +295,7 @@ impl<'a> Refresh<'a> {
         row: &Connection,
         now: Timestamp,
     ) -> Result<NextRound, TokenError> {
-        let name = || self.defined.name.clone();
+        let name = || self.def.name.clone();
         match plan {
             Plan::Do { act, recovers, before } => self.attempt(row, act, recovers, before).await,
             Plan::Hold { attempt, until } => {

@@ -1,6 +1,7 @@
 //! Writing to the store: again and again, and durable in a spill slot while the store does not take it.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jeton_core::id::ConnectionName;
@@ -9,8 +10,12 @@ use jeton_core::keep::ports::{CommitAnswer, Connect, ConnectAnswer, FailExchange
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::error::TokenError;
-use crate::shared::Shared;
-use crate::spill::slots::{SpillSlot, StoreWrite};
+use crate::lifecycle::Lifecycle;
+use crate::memory::apply::Memory;
+use crate::node::Node;
+use crate::spill::slots::{SetAside, SpillSlot, SpillSlots};
+use crate::spill::store_write::StoreWrite;
+use crate::store_access::StoreAccess;
 use crate::token_crypto::{seal_tokens, unseal_tokens};
 
 /// How long a reply that is durable nowhere waits for the store, before it goes to its spill slot as well.
@@ -52,24 +57,179 @@ pub(crate) enum Ack {
     Connect(ConnectAnswer),
 }
 
-/// A spill slot, waiting for one for at most `claim_wait`: without one, nothing may be spent.
-pub(crate) async fn reserve(shared: &Shared) -> Result<SpillSlot<'_>, TokenError> {
-    let deadline = Instant::now() + shared.settings.claim_wait;
-    loop {
-        let reserved = shared.slots.reserve().map_err(|error| TokenError::Store {
-            message: format!("a spill slot cannot be reserved: {error}"),
-        })?;
-        match reserved {
-            Some(slot) => return Ok(slot),
-            None if Instant::now() >= deadline => {
-                return Err(TokenError::Busy { what: "refreshes (every spill slot is taken)" });
+/// Writes to the store.
+#[derive(Debug)]
+pub(crate) struct StoreWriter {
+    pub(crate) node: Arc<Node>,
+    pub(crate) store: Arc<StoreAccess>,
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) lifecycle: Arc<Lifecycle>,
+    pub(crate) slots: SpillSlots,
+}
+
+impl StoreWriter {
+    /// A spill slot, waiting for one for at most `claim_wait`: without one, nothing may be spent.
+    pub(crate) async fn reserve(&self) -> Result<SpillSlot<'_>, TokenError> {
+        let deadline = Instant::now() + self.node.settings.claim_wait;
+        loop {
+            let reserved = self.slots.reserve().map_err(|error| TokenError::Store {
+                message: format!("a spill slot cannot be reserved: {error}"),
+            })?;
+            match reserved {
+                Some(slot) => return Ok(slot),
+                None if Instant::now() >= deadline => {
+                    return Err(TokenError::Busy { what: "refreshes (every spill slot is taken)" });
+                }
+                None => sleep(self.node.settings.poll).await,
             }
-            None => sleep(shared.settings.poll).await,
+        }
+    }
+
+    /// Gives a write to the store. While the store does not take it, it is durable in its spill slot, and is offered
+    /// again and again; when the process must end, it stays there for whoever looks next. On hold it is not offered at all: a
+    /// store that may be the wrong one must not take the only copy of a reply.
+    pub(crate) async fn write(&self, write: &StoreWrite, mut slot: SpillSlot<'_>) -> Result<Ack, TokenError> {
+        let (name, _) = write.names();
+        let mut pause = self.node.settings.poll;
+        let mut spilled = slot.is_filled();
+        loop {
+            if let Err(held) = self.store.check_hold() {
+                if !spilled {
+                    spilled = fill(&mut slot, write, &held, name).await;
+                }
+                if spilled {
+                    self.memory.serve_uncommitted(write);
+                    return Err(held);
+                }
+                sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+                continue;
+            }
+            let error = match self.offer_in_time(write, spilled).await {
+                Ok(answer) => {
+                    if spilled {
+                        clear(&mut slot).await;
+                    }
+                    if let Err(error) = self.memory.reload(name).await {
+                        // It is stored; memory learns of it from the change feed.
+                        tracing::debug!(%error, "the stored row could not be read back at once");
+                    }
+                    return Ok(answer);
+                }
+                Err(error) => error,
+            };
+            if !spilled {
+                spilled = fill(&mut slot, write, &error, name).await;
+            }
+            if spilled && (self.lifecycle.is_closing() || !error.is_transient()) {
+                return Err(error.into());
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Offers a write; as long as it is durable nowhere, a slow store is as good as none.
+    async fn offer_in_time(&self, write: &StoreWrite, spilled: bool) -> Result<Ack, StoreError> {
+        if spilled {
+            return self.offer(write).await;
+        }
+        timeout(FIRST_OFFER, self.offer(write)).await.unwrap_or_else(|_| {
+            Err(StoreError::Unavailable(format!("no answer within {} ms", FIRST_OFFER.as_millis())))
+        })
+    }
+
+    /// Offers a write to the store once.
+    async fn offer(&self, write: &StoreWrite) -> Result<Ack, StoreError> {
+        let store = &self.store.ports.connections;
+        match write {
+            StoreWrite::Commit(commit) => store.commit(commit.clone()).await.map(Ack::Commit),
+            StoreWrite::Fail(fail) => store.fail(fail.clone()).await.map(|()| Ack::Fail),
+            StoreWrite::FailExchange(fail) => {
+                self.store.ports.consents.fail_exchange(fail.clone()).await.map(|()| Ack::Fail)
+            }
+            StoreWrite::Connect(connect) => self.offer_grant(connect.clone()).await.map(Ack::Connect),
+        }
+    }
+
+    /// Offers a grant that a code bought, whatever the generation has become meanwhile: the person who consented meant it
+    /// to replace what is there. What began later has the last word all the same.
+    async fn offer_grant(&self, mut connect: Connect) -> Result<ConnectAnswer, StoreError> {
+        loop {
+            let answer = self.store.ports.connections.connect(connect.clone()).await?;
+            let (code, message) = match &answer {
+                ConnectAnswer::Moved { generation } => {
+                    connect = sealed_for(&self.node, connect, *generation)?;
+                    continue;
+                }
+                ConnectAnswer::HeldBy { connection } => (HELD_BY, held_by(connection)),
+                ConnectAnswer::Superseded => (SUPERSEDED, superseded(&connect.connection)),
+                _ => return Ok(answer),
+            };
+            let fail = FailExchange {
+                connection: connect.connection,
+                attempt: connect.attempt,
+                unknown: false,
+                code: code.to_owned(),
+                http_status: None,
+                message,
+                kept_reply: None,
+            };
+            self.store.ports.consents.fail_exchange(fail).await?;
+            return Ok(answer);
+        }
+    }
+
+    /// Offers what lies in spill slots to the store once. What the store does not take stays where it is, and on hold so
+    /// does everything: a store that may be the wrong one must not take the only copy of a reply.
+    pub(crate) async fn return_spilled(&self) {
+        if self.store.hold().is_some() {
+            return;
+        }
+        let filled = match self.slots.filled() {
+            Ok(filled) => filled,
+            Err(error) => {
+                tracing::error!(%error, "the spill slots cannot be looked through");
+                return;
+            }
+        };
+        for (mut slot, write) in filled {
+            let (name, attempt) = write.names();
+            match self.offer(&write).await {
+                Ok(_) => {
+                    tracing::warn!(connection = %name, %attempt, "a spilled write is back in the store");
+                    clear(&mut slot).await;
+                    if let Err(error) = self.memory.reload(name).await {
+                        tracing::debug!(%error, "the stored row could not be read back at once");
+                    }
+                }
+                Err(error @ StoreError::Inconsistent { .. }) => {
+                    self.set_aside(&mut slot, &write, &error).await;
+                }
+                Err(error) => {
+                    tracing::error!(connection = %name, %attempt, %error, "a spilled write is not taken yet");
+                }
+            }
+        }
+    }
+
+    /// Frees a slot whose write contradicts what is stored: it would be refused as often as it is offered.
+    async fn set_aside(&self, slot: &mut SpillSlot<'_>, write: &StoreWrite, refusal: &StoreError) {
+        let (name, attempt) = write.names();
+        match self.slots.set_aside(slot, write).await {
+            Ok(SetAside { path, count }) => tracing::error!(
+                connection = %name, %attempt, error = %refusal, kept = %path.display(), kept_in_all = count,
+                "CRITICAL: the store refuses a spilled write for good; it is kept, and a person must look at it"
+            ),
+            Err(error) => tracing::error!(
+                connection = %name, %attempt, refusal = %refusal, %error,
+                "a write that the store refuses for good cannot be set aside; it stays in its slot"
+            ),
         }
     }
 }
 
-/// Makes a write durable before it is offered to the store; answers whether it is. What [`write_to_store`] then offers may know
+/// Makes a write durable before it is offered to the store; answers whether it is. What [`StoreWriter::write`] then offers may know
 /// more, and is the same write to the store: it has the same id.
 pub(crate) async fn spill_first(slot: &mut SpillSlot<'_>, write: &StoreWrite) -> bool {
     let filled = slot.fill(write).await;
@@ -79,114 +239,15 @@ pub(crate) async fn spill_first(slot: &mut SpillSlot<'_>, write: &StoreWrite) ->
     filled.is_ok()
 }
 
-/// Gives a write to the store. While the store does not take it, it is durable in its spill slot, and is offered
-/// again and again; when the process must end, it stays there for whoever looks next. On hold it is not offered at all: a
-/// store that may be the wrong one must not take the only copy of a reply.
-pub(crate) async fn write_to_store(
-    shared: &Shared,
-    write: &StoreWrite,
-    mut slot: SpillSlot<'_>,
-) -> Result<Ack, TokenError> {
-    let (name, _) = write.names();
-    let mut pause = shared.settings.poll;
-    let mut spilled = slot.is_filled();
-    loop {
-        if let Err(held) = shared.check_hold() {
-            if !spilled {
-                spilled = fill(&mut slot, write, &held, name).await;
-            }
-            if spilled {
-                shared.serve_uncommitted(write);
-                return Err(held);
-            }
-            sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-            continue;
-        }
-        let error = match offer_in_time(shared, write, spilled).await {
-            Ok(answer) => {
-                if spilled {
-                    clear(&mut slot).await;
-                }
-                if let Err(error) = shared.reload(name).await {
-                    // It is stored; memory learns of it from the change feed.
-                    tracing::debug!(%error, "the stored row could not be read back at once");
-                }
-                return Ok(answer);
-            }
-            Err(error) => error,
-        };
-        if !spilled {
-            spilled = fill(&mut slot, write, &error, name).await;
-        }
-        if spilled && (shared.is_closing() || !error.is_transient()) {
-            return Err(error.into());
-        }
-        sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
-    }
-}
-
-/// Offers a write; as long as it is durable nowhere, a slow store is as good as none.
-async fn offer_in_time(shared: &Shared, write: &StoreWrite, spilled: bool) -> Result<Ack, StoreError> {
-    if spilled {
-        return offer(shared, write).await;
-    }
-    timeout(FIRST_OFFER, offer(shared, write)).await.unwrap_or_else(|_| {
-        Err(StoreError::Unavailable(format!("no answer within {} ms", FIRST_OFFER.as_millis())))
-    })
-}
-
-/// Offers a write to the store once.
-pub(crate) async fn offer(shared: &Shared, write: &StoreWrite) -> Result<Ack, StoreError> {
-    let store = &shared.ports.connections;
-    match write {
-        StoreWrite::Commit(commit) => store.commit(commit.clone()).await.map(Ack::Commit),
-        StoreWrite::Fail(fail) => store.fail(fail.clone()).await.map(|()| Ack::Fail),
-        StoreWrite::FailExchange(fail) => {
-            shared.ports.consents.fail_exchange(fail.clone()).await.map(|()| Ack::Fail)
-        }
-        StoreWrite::Connect(connect) => offer_grant(shared, connect.clone()).await.map(Ack::Connect),
-    }
-}
-
-/// Offers a grant that a code bought, whatever the generation has become meanwhile: the person who consented meant it
-/// to replace what is there. What began later has the last word all the same.
-async fn offer_grant(shared: &Shared, mut connect: Connect) -> Result<ConnectAnswer, StoreError> {
-    loop {
-        let answer = shared.ports.connections.connect(connect.clone()).await?;
-        let (code, message) = match &answer {
-            ConnectAnswer::Moved { generation } => {
-                connect = sealed_for(shared, connect, *generation)?;
-                continue;
-            }
-            ConnectAnswer::HeldBy { connection } => (HELD_BY, held_by(connection)),
-            ConnectAnswer::Superseded => (SUPERSEDED, superseded(&connect.connection)),
-            _ => return Ok(answer),
-        };
-        let fail = FailExchange {
-            connection: connect.connection,
-            attempt: connect.attempt,
-            unknown: false,
-            code: code.to_owned(),
-            http_status: None,
-            message,
-            kept_reply: None,
-        };
-        shared.ports.consents.fail_exchange(fail).await?;
-        return Ok(answer);
-    }
-}
-
 /// The same grant, sealed to follow `generation`.
-fn sealed_for(shared: &Shared, connect: Connect, generation: Generation) -> Result<Connect, StoreError> {
+fn sealed_for(node: &Node, connect: Connect, generation: Generation) -> Result<Connect, StoreError> {
     let Some(tokens) = &connect.tokens else { return Ok(Connect { generation, ..connect }) };
     let name = &connect.connection;
-    let opened = unseal_tokens(&shared.sealer, name, connect.generation.next(), tokens).map_err(|error| {
+    let opened = unseal_tokens(&node.sealer, name, connect.generation.next(), tokens).map_err(|error| {
         StoreError::Refused(format!("a grant that was just sealed does not open: {error}"))
     })?;
     let sealed =
-        seal_tokens(&shared.sealer, &*shared.entropy, name, generation.next(), &opened, tokens.obtained_at);
+        seal_tokens(&node.sealer, &*node.entropy, name, generation.next(), &opened, tokens.obtained_at);
     let tokens = SealedTokens {
         access_expires_at: tokens.access_expires_at,
         refresh_expires_at: tokens.refresh_expires_at,
@@ -217,7 +278,7 @@ async fn fill(
 }
 
 /// Frees a slot whose write the store has taken. A slot that cannot be freed is offered again, which changes nothing.
-pub(crate) async fn clear(slot: &mut SpillSlot<'_>) {
+async fn clear(slot: &mut SpillSlot<'_>) {
     if let Err(error) = slot.clear().await {
         tracing::warn!(%error, "a spill slot could not be freed");
     }

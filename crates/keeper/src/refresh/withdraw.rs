@@ -9,7 +9,10 @@ use std::time::Duration;
 use jeton_core::keep::claim::Claim;
 use jeton_core::keep::ports::{Fail, FailureEffect, StoreError};
 
-use crate::shared::Shared;
+use super::run::Refresher;
+use crate::lifecycle::Lifecycle;
+use crate::node::Node;
+use crate::store_access::StoreAccess;
 
 /// How long a store that answers again is asked about an attempt that it does not have: a COMMIT that was under way may
 /// take a moment to be seen.
@@ -19,7 +22,7 @@ const MAY_STILL_COME: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Records that nothing was sent for `claim`, in a task of its own, unless `error` says that the store refused it.
-pub(super) fn unless_refused(shared: &Arc<Shared>, claim: &Claim, error: &StoreError) {
+pub(super) fn unless_refused(parts: &Refresher, claim: &Claim, error: &StoreError) {
     if !matches!(error, StoreError::Unavailable(_)) {
         return;
     }
@@ -32,20 +35,20 @@ pub(super) fn unless_refused(shared: &Arc<Shared>, claim: &Claim, error: &StoreE
         http_status: None,
         message: "nothing was sent: the store did not say in time whether it took the claim".to_owned(),
         cooldown: Duration::ZERO,
-        due_in: Some(shared.settings.cooldown),
+        due_in: Some(parts.node.settings.cooldown),
         kept_reply: None,
     };
-    let shared = Arc::clone(shared);
-    let background = shared.background.clone();
-    background.spawn(async move { withdraw(&shared, fail).await });
+    let (node, store, lifecycle) =
+        (Arc::clone(&parts.node), Arc::clone(&parts.store), Arc::clone(&parts.lifecycle));
+    parts.lifecycle.background.spawn(async move { withdraw(&node, &store, &lifecycle, fail).await });
 }
 
 /// Offers the failure until the store takes it, or has shown for a while that there is no such attempt.
-async fn withdraw(shared: &Shared, fail: Fail) {
-    let mut pause = shared.settings.poll;
+async fn withdraw(node: &Node, store: &StoreAccess, lifecycle: &Lifecycle, fail: Fail) {
+    let mut pause = node.settings.poll;
     let mut missing_since = None;
     loop {
-        match shared.ports.connections.fail(fail.clone()).await {
+        match store.ports.connections.fail(fail.clone()).await {
             Ok(()) => {
                 tracing::info!(connection = %fail.connection, attempt = %fail.attempt, "a claim was taken back");
                 return;
@@ -53,14 +56,14 @@ async fn withdraw(shared: &Shared, fail: Fail) {
             Err(error) if error.is_transient() => tracing::debug!(%error, "a claim cannot be taken back yet"),
             // No such attempt: the claim was never committed.
             Err(_) => {
-                let now = shared.clock.uptime();
+                let now = node.clock.uptime();
                 let since = *missing_since.get_or_insert(now);
                 if now.saturating_sub(since) >= MAY_STILL_COME {
                     return;
                 }
             }
         }
-        if !shared.pause(pause).await {
+        if !lifecycle.pause(pause).await {
             return;
         }
         pause = (pause * 2).min(LONGEST_PAUSE);

@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use super::slots::StoreWrite;
+use super::store_write::StoreWrite;
 use crate::outbound::exchange::MAX_REPLY;
 
 /// Room for the longest reply, sealed and in base64, with what surrounds it.

@@ -17,29 +17,13 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use jeton_core::id::{AttemptId, ConnectionName};
-use jeton_core::keep::ports::{Commit, Connect, Fail, FailExchange};
-use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 
 use super::inspect::{ASIDE, SLOT, directory, named};
 use super::slot_file::{
     LENGTH_BYTES, SLOT_BYTES, SlotPart, emptying, filling, length_of, open_slot, read_text,
 };
-
-/// A write that the store has not taken.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum StoreWrite {
-    /// A new token set.
-    Commit(Commit),
-    /// A failure, with a reply that could not be read.
-    Fail(Fail),
-    /// The grant that a code bought.
-    Connect(Connect),
-    /// The exchange of a code that brought a reply that could not be read.
-    FailExchange(FailExchange),
-}
+use super::store_write::StoreWrite;
 
 /// The spill slots of a data directory.
 #[derive(Debug)]
@@ -225,18 +209,6 @@ impl Drop for SpillSlot<'_> {
     }
 }
 
-impl StoreWrite {
-    /// The connection and the attempt that it belongs to.
-    pub(crate) fn names(&self) -> (&ConnectionName, AttemptId) {
-        match self {
-            Self::Commit(commit) => (&commit.connection, commit.attempt),
-            Self::Fail(fail) => (&fail.connection, fail.attempt),
-            Self::Connect(connect) => (&connect.connection, connect.attempt),
-            Self::FailExchange(fail) => (&fail.connection, fail.attempt),
-        }
-    }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use std::pin::pin;
@@ -245,8 +217,9 @@ pub(super) mod tests {
 
     use futures_util::poll;
     use jeton_core::entropy::SystemEntropy;
+    use jeton_core::id::AttemptId;
     use jeton_core::keep::connection::Generation;
-    use jeton_core::keep::ports::FailureEffect;
+    use jeton_core::keep::ports::{Fail, FailureEffect};
     use jeton_core::time::Timestamp;
 
     use super::*;

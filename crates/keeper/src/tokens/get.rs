@@ -8,17 +8,21 @@ use jeton_core::keep::connection::GrantState;
 use jeton_core::keep::due;
 use jeton_core::keep::plan::Goal;
 use jeton_core::time::Timestamp;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
-use super::wait::{MIN_RELOAD, WaitBudget, WaiterPermit, with_deadline};
+use super::early_expiry::EarlyExpiryTracker;
+use super::wait::{MIN_RELOAD, WaitBudget, Waiters, with_deadline};
+use crate::definitions::{ConnectionDef, Definitions};
 use crate::error::TokenError;
+use crate::lifecycle::Lifecycle;
+use crate::memory::apply::{Memory, Reload};
 use crate::memory::cache::CachedConnection;
-use crate::refresh::run::{self, RefreshRequest};
-use crate::shared::ConnectionDef;
+use crate::node::Node;
+use crate::refresh::run::{RefreshHandle, RefreshRequest, Refresher};
+use crate::store_access::StoreAccess;
 use crate::token_crypto::does_not_open;
 use crate::tokens::request::{Token, TokenRequest};
-use crate::tokens::single_flight::{Join, TaskOutcome};
-use crate::vault::Vault;
+use crate::tokens::single_flight::TaskOutcome;
 
 /// The longest that a token must live for a caller who says nothing: long enough to reach the API with it.
 const USUAL_MIN_TTL: Duration = Duration::from_secs(30);
@@ -26,148 +30,176 @@ const USUAL_MIN_TTL: Duration = Duration::from_secs(30);
 /// The least that it must live: servers count in whole seconds, so a token may die a second before it was said to.
 const LEAST_MIN_TTL: Duration = Duration::from_secs(1);
 
-/// How a store that fails is looked at.
-#[derive(Clone, Copy, Debug)]
-enum Reload {
-    /// Once: there is something in memory to go on with.
-    Once,
-    /// For as long as a claim waits for it: without an answer there is nothing.
-    WithRetry,
+/// Gives living tokens.
+#[derive(Debug)]
+pub(crate) struct Tokens {
+    pub(crate) node: Arc<Node>,
+    pub(crate) definitions: Arc<Definitions>,
+    pub(crate) store: Arc<StoreAccess>,
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) refresher: Arc<Refresher>,
+    pub(crate) lifecycle: Arc<Lifecycle>,
+    pub(crate) early_expiry: EarlyExpiryTracker,
+    pub(crate) waiters: Waiters,
 }
 
-impl Vault {
-    /// A living access token, from memory wherever it lives long enough.
-    pub async fn token(&self, name: &str, request: TokenRequest) -> Result<Token, TokenError> {
-        Ok(self.living(name, request).await?.token)
-    }
-
-    /// The same, with the row that it is from.
+impl Tokens {
+    /// A living access token, from memory wherever it lives long enough, and the row that it is from.
     pub(crate) async fn living(&self, name: &str, request: TokenRequest) -> Result<ServedToken, TokenError> {
-        let defined = self.shared.defined(name)?;
-        let asked_at = self.shared.clock.now();
+        let def = self.definitions.get(name)?;
+        let asked_at = self.node.clock.now();
         let deadline = self.deadline(request);
-        let Some(known) = self.known(defined, deadline).await? else {
-            return Err(TokenError::NotConnected { name: defined.name.clone() });
+        let Some(known) = self.known(def, deadline).await? else {
+            return Err(TokenError::NotConnected { name: def.name.clone() });
         };
-        if let Some(given) = self.served_from_memory(defined, &known, request, asked_at) {
+        if let Some(given) = self.served_from_memory(def, &known, request, asked_at) {
             return Ok(given);
         }
-        let wish = Goal::Living { ttl: min_ttl(request, &known), asked_at };
-        let refresh = RefreshRequest::new(wish, Trigger::OnDemand);
-        self.wait_for(defined, refresh, request, WaitBudget::new(deadline, asked_at)).await
+        let goal = Goal::Living { ttl: min_ttl(request, &known), asked_at };
+        let refresh = RefreshRequest::new(goal, Trigger::OnDemand);
+        self.wait_for(def, refresh, request, WaitBudget::new(deadline, asked_at)).await
     }
 
     /// Until when this caller waits.
     pub(super) fn deadline(&self, request: TokenRequest) -> Instant {
-        Instant::now() + request.wait.unwrap_or(self.shared.settings.wait)
+        Instant::now() + request.wait.unwrap_or(self.node.settings.wait)
     }
 
     /// What memory says, or the store where memory is too old for this provider or says nothing.
     async fn known(
         &self,
-        defined: &ConnectionDef,
+        def: &ConnectionDef,
         deadline: Instant,
     ) -> Result<Option<Arc<CachedConnection>>, TokenError> {
-        let shared = &*self.shared;
-        let asked_at = shared.clock.uptime();
-        let in_memory = || shared.memory.find(defined.name.as_str()).and_then(|slot| slot.known());
-        let is_fresh = |known: &Arc<CachedConnection>| self.is_fresh(defined, known, asked_at);
+        let asked_at = self.node.clock.uptime();
+        let in_memory = || self.memory.known(&def.name);
+        let is_fresh = |known: &Arc<CachedConnection>| self.is_fresh(def, known, asked_at);
         let Some(known) = in_memory() else {
-            let _waiting = WaiterPermit::enter(shared)?;
-            with_deadline(deadline, self.reload_shared(defined, Reload::WithRetry)).await?;
+            let _waiting = self.waiters.enter()?;
+            with_deadline(deadline, self.memory.reload_shared(&def.name, Reload::WithRetry)).await?;
             return Ok(in_memory());
         };
         if is_fresh(&known) {
             return Ok(Some(known));
         }
         // Nobody waits for the store with a token that lives: it is looked at, and then given.
-        let lives = known.lives(shared.clock.now(), Duration::ZERO);
+        let lives = known.lives(self.node.clock.now(), Duration::ZERO);
         let until = if lives { Instant::now() + MIN_RELOAD } else { deadline };
         let reload = async {
-            self.reload_shared(defined, Reload::Once).await?;
+            self.memory.reload_shared(&def.name, Reload::Once).await?;
             if in_memory().as_ref().is_some_and(is_fresh) {
                 return Ok(());
             }
             // That one was under way already, and is older than this caller bears; the next is not.
-            self.reload_shared(defined, Reload::Once).await
+            self.memory.reload_shared(&def.name, Reload::Once).await
         };
         if let Err(error) = with_deadline(until, reload).await {
             // A living token goes on being served while the store is away.
-            tracing::warn!(connection = %defined.name, %error, "memory is older than it should be");
+            tracing::warn!(connection = %def.name, %error, "memory is older than it should be");
         }
         Ok(in_memory())
     }
 
-    /// One look at the store for all who want one now. It goes on when nobody waits for it any more.
-    async fn reload_shared(&self, defined: &ConnectionDef, how: Reload) -> TaskOutcome {
-        let follower = match self.shared.reloads.join(&defined.name) {
-            Join::Follower(follower) => follower,
-            Join::Leader(leader, follower) => {
-                let (shared, name) = (Arc::clone(&self.shared), defined.name.clone());
-                self.shared.background.spawn(async move {
-                    let reloaded = match how {
-                        Reload::Once => shared.reload_once(&name).await.map_err(TokenError::from),
-                        Reload::WithRetry => shared.reload(&name).await,
-                    };
-                    leader.finish(reloaded.map(drop));
-                });
-                follower
-            }
-        };
-        follower.outcome().await.unwrap_or(Err(TokenError::ShuttingDown))
-    }
-
     /// Whether memory was young enough for this provider at `asked_at`.
-    pub(super) fn is_fresh(
-        &self,
-        defined: &ConnectionDef,
-        known: &CachedConnection,
-        asked_at: Duration,
-    ) -> bool {
+    pub(super) fn is_fresh(&self, def: &ConnectionDef, known: &CachedConnection, asked_at: Duration) -> bool {
         let age = asked_at.saturating_sub(known.asked_at);
-        !defined.old_access_dies() || age <= self.shared.settings.memory_age
+        !def.old_access_dies() || age <= self.node.settings.memory_age
     }
 
     fn served_from_memory(
         &self,
-        defined: &Arc<ConnectionDef>,
+        def: &Arc<ConnectionDef>,
         known: &Arc<CachedConnection>,
         request: TokenRequest,
         now: Timestamp,
     ) -> Option<ServedToken> {
-        let wish = Goal::Living { ttl: min_ttl(request, known), asked_at: now };
-        if !wish.is_satisfied_by(&known.row, &defined.pace, now) {
+        let goal = Goal::Living { ttl: min_ttl(request, known), asked_at: now };
+        if !goal.is_satisfied_by(&known.row, &def.timing, now) {
             return None;
         }
-        if may_refresh_behind(known, defined, now) {
+        if may_refresh_behind(known, def, now) {
             // The caller is served at once; the refresh goes on behind its back.
-            run::start(&self.shared, defined, RefreshRequest::new(Goal::NotDue, Trigger::OnDemand));
+            self.refresher.start(def, RefreshRequest::new(Goal::NotDue, Trigger::OnDemand));
         }
         token_of(known, now, shorter_than_asked(known, request, now))
     }
 
     async fn wait_for(
         &self,
-        defined: &Arc<ConnectionDef>,
+        def: &Arc<ConnectionDef>,
         refresh: RefreshRequest,
         request: TokenRequest,
         budget: WaitBudget,
     ) -> Result<ServedToken, TokenError> {
-        match self.wait_until(defined, refresh, budget).await {
-            Ok(known) => self.given(defined, &known, request),
-            Err(error) => self.current_instead(defined, error, budget.asked_at),
+        match self.wait_until(def, refresh, budget).await {
+            Ok(known) => self.given(def, &known, request),
+            Err(error) => self.current_instead(def, error, budget.asked_at),
+        }
+    }
+
+    /// Refreshes, or waits for who does, until the goal of `request` is reached.
+    pub(crate) async fn wait_until(
+        &self,
+        def: &Arc<ConnectionDef>,
+        request: RefreshRequest,
+        budget: WaitBudget,
+    ) -> Result<Arc<CachedConnection>, TokenError> {
+        let _waiting = self.waiters.enter()?;
+        loop {
+            if let Some(known) = self.join_refresh(def, request, budget).await? {
+                return Ok(known);
+            }
+        }
+    }
+
+    /// Refreshes once, or waits once for who does; `None` where that did not reach the goal.
+    pub(super) async fn join_refresh(
+        &self,
+        def: &Arc<ConnectionDef>,
+        request: RefreshRequest,
+        budget: WaitBudget,
+    ) -> Result<Option<Arc<CachedConnection>>, TokenError> {
+        let RefreshHandle { follower, own } = self.refresher.start(def, request);
+        let Ok(ended) = timeout_at(budget.deadline, follower.outcome()).await else {
+            tracing::warn!(connection = %def.name, "waiting for the refresh took too long");
+            let waited = budget.started.elapsed();
+            return Err(TokenError::WaitTimeout { name: def.name.clone(), waited });
+        };
+        let person = matches!(request.trigger, Trigger::Manual | Trigger::Forced);
+        match self.check(ended, def) {
+            // What stopped another's refresh, such as a cool-down, need not stop a person's.
+            Err(_) if person && !own => return Ok(None),
+            outcome => outcome?,
+        }
+        let known = self.memory.known(&def.name);
+        let now = self.node.clock.now();
+        // It may have been started for another goal than ours: then ours needs one more.
+        Ok(known.filter(|known| {
+            let newborn = known.refreshed_since(budget.asked_at) && !request.goal.refuses(&known.row);
+            newborn || request.goal.is_satisfied_by(&known.row, &def.timing, now)
+        }))
+    }
+
+    fn check(&self, ended: Option<TaskOutcome>, def: &ConnectionDef) -> TaskOutcome {
+        match ended {
+            Some(outcome) => outcome,
+            None if self.lifecycle.is_closing() => Err(TokenError::ShuttingDown),
+            None => {
+                tracing::error!(connection = %def.name, "a refresh ended without an answer");
+                Err(TokenError::Busy { what: "trouble in this process" })
+            }
         }
     }
 
     pub(super) fn given(
         &self,
-        defined: &ConnectionDef,
+        def: &ConnectionDef,
         known: &Arc<CachedConnection>,
         request: TokenRequest,
     ) -> Result<ServedToken, TokenError> {
-        let now = self.shared.clock.now();
+        let now = self.node.clock.now();
         token_of(known, now, shorter_than_asked(known, request, now)).ok_or_else(|| {
-            let name = defined.name.clone();
+            let name = def.name.clone();
             if known.access.is_none()
                 && known.row.tokens.as_ref().is_some_and(|tokens| tokens.access.is_some())
             {
@@ -180,18 +212,18 @@ impl Vault {
     /// After a failure or a timeout: the current token if it still lives, with a warning, else the error.
     fn current_instead(
         &self,
-        defined: &ConnectionDef,
+        def: &ConnectionDef,
         error: TokenError,
         asked_at: Timestamp,
     ) -> Result<ServedToken, TokenError> {
-        let known = self.shared.memory.find(defined.name.as_str()).and_then(|slot| slot.known());
-        let now = self.shared.clock.now().max(asked_at);
+        let known = self.memory.known(&def.name);
+        let now = self.node.clock.now().max(asked_at);
         let living = known
             .filter(|known| known.lives(now, Duration::ZERO) && known.row.state != GrantState::None)
             .and_then(|known| token_of(&known, now, Some(format!("the current token is given: {error}"))));
         match living {
             Some(given) => {
-                tracing::warn!(connection = %defined.name, %error, "going on with the current token");
+                tracing::warn!(connection = %def.name, %error, "going on with the current token");
                 Ok(given)
             }
             None => Err(error),
@@ -200,9 +232,9 @@ impl Vault {
 }
 
 /// Whether a token that is served now should be refreshed behind the caller's back.
-fn may_refresh_behind(known: &CachedConnection, defined: &ConnectionDef, now: Timestamp) -> bool {
+fn may_refresh_behind(known: &CachedConnection, def: &ConnectionDef, now: Timestamp) -> bool {
     let row = &known.row;
-    let due = row.tokens.as_ref().is_some_and(|tokens| due::is_due(tokens, &defined.pace, now));
+    let due = row.tokens.as_ref().is_some_and(|tokens| due::is_due(tokens, &def.timing, now));
     // An attempt under way or interrupted, a cool-down and a dead grant have their own pace.
     due && row.state == GrantState::Live
         && !row.paused

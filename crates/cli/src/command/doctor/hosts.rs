@@ -1,7 +1,6 @@
 //! Whether the hosts of token endpoints can be reached.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -12,7 +11,6 @@ use jeton_keeper::Dialer;
 
 use super::report::Report;
 use super::store::StoreFindings;
-use crate::app::HostEnv;
 use crate::settings::Settings;
 
 /// How long one host may take.
@@ -30,15 +28,15 @@ struct Host {
     needed_by: Vec<ConnectionName>,
 }
 
-pub(super) async fn check(settings: &Settings, found: &StoreFindings, host: &HostEnv, report: &mut Report) {
+pub(super) async fn check(settings: &Settings, found: &StoreFindings, report: &mut Report) {
     let keeper = &settings.keeper;
-    let reach = Dialer::new(Arc::clone(&host.clock), keeper.allow_private_captured_hosts, &keeper.roots);
+    let reach = Dialer::new(keeper.allow_private_captured_hosts, &keeper.roots);
     let hosts = hosts(settings, found);
     let mut tried: Vec<_> = stream::iter(hosts)
         .map(|(origin, host)| {
             let reach = &reach;
             async move {
-                let reached = reach.reach(&host.endpoint, LIMIT).await;
+                let reached = reach.probe(&host.endpoint, LIMIT).await;
                 (origin, host.needed_by, reached)
             }
         })

@@ -1,0 +1,135 @@
+//! The connections that are defined, with what follows from their definitions.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jeton_core::id::{ConnectionName, ProviderName};
+use jeton_core::keep::due::{AfterHold, RecoveryPolicy, RefreshTiming};
+use jeton_core::keep::plan::AcquirePolicy;
+use jeton_core::keep::provider::{Definition, OldAccess, OnDead, OnUnknown, Step};
+use jeton_core::suggest;
+use tokio::sync::Semaphore;
+
+use crate::error::TokenError;
+use crate::settings::Settings;
+
+/// A defined connection, with what follows from its definition.
+#[derive(Debug)]
+pub(crate) struct ConnectionDef {
+    pub(crate) name: ConnectionName,
+    pub(crate) definition: Definition,
+    pub(crate) provider: ProviderName,
+    pub(crate) timing: RefreshTiming,
+    pub(crate) recovery: RecoveryPolicy,
+    /// Bounds how many redeems run at once at this provider.
+    pub(crate) permits: Arc<Semaphore>,
+}
+
+impl ConnectionDef {
+    pub(crate) fn acquiring(&self) -> AcquirePolicy {
+        if !self.definition.has(Step::Acquire) {
+            return AcquirePolicy::Never;
+        }
+        match self.definition.policy().on_dead {
+            OnDead::Acquire => AcquirePolicy::WhenDead,
+            OnDead::Ask => AcquirePolicy::WithoutGrant,
+        }
+    }
+
+    pub(crate) fn can_redeem(&self) -> bool {
+        self.definition.has(Step::Refresh)
+    }
+
+    pub(crate) fn old_access_dies(&self) -> bool {
+        self.definition.policy().old_access == OldAccess::Dies
+    }
+
+    /// Whether sending the refresh token may use it up.
+    pub(crate) fn spends(&self) -> bool {
+        self.definition.spends(Step::Refresh)
+    }
+}
+
+/// All definitions of this process, by name.
+#[derive(Debug)]
+pub(crate) struct Definitions(BTreeMap<String, Arc<ConnectionDef>>);
+
+impl Definitions {
+    pub(crate) fn new(definitions: BTreeMap<ConnectionName, Definition>, settings: &Settings) -> Self {
+        let mut permits: HashMap<ProviderName, Arc<Semaphore>> = HashMap::new();
+        let define = |(name, definition): (ConnectionName, Definition)| {
+            let provider = definition.provider().name().clone();
+            let permits = permits
+                .entry(provider.clone())
+                .or_insert_with(|| Arc::new(Semaphore::new(settings.provider_concurrency)));
+            let def = ConnectionDef {
+                timing: timing(&definition, settings.visit),
+                recovery: recovery(&definition),
+                permits: Arc::clone(permits),
+                provider,
+                definition,
+                name: name.clone(),
+            };
+            (name.as_str().to_owned(), Arc::new(def))
+        };
+        Self(definitions.into_iter().map(define).collect())
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<&Arc<ConnectionDef>> {
+        self.0.get(name)
+    }
+
+    /// The definition of that name.
+    ///
+    /// # Errors
+    /// [`TokenError::UnknownConnection`], with the name that is nearest.
+    pub(crate) fn get(&self, name: &str) -> Result<&Arc<ConnectionDef>, TokenError> {
+        self.find(name).ok_or_else(|| TokenError::UnknownConnection {
+            name: name.chars().take(64).collect(),
+            near: suggest::nearest_name(name, self.0.keys().map(String::as_str))
+                .map(str::to_owned)
+                .into_iter()
+                .collect(),
+        })
+    }
+
+    /// All of them, by name.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<ConnectionDef>> {
+        self.0.values()
+    }
+
+    /// Those whose names come after `after`, by name.
+    pub(crate) fn later_than(
+        &self,
+        after: Option<&ConnectionName>,
+    ) -> impl Iterator<Item = &Arc<ConnectionDef>> {
+        let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.as_str()));
+        self.0.range::<str, _>((from, Bound::Unbounded)).map(|(_, def)| def)
+    }
+}
+
+fn timing(definition: &Definition, visit: Duration) -> RefreshTiming {
+    let policy = definition.policy();
+    RefreshTiming {
+        margin: policy.margin,
+        earliest: policy.earliest,
+        refresh_idle_ttl: policy.refresh_idle_ttl,
+        idle_keepalive: policy.idle_keepalive,
+        visit,
+    }
+}
+
+fn recovery(definition: &Definition) -> RecoveryPolicy {
+    let policy = definition.policy();
+    RecoveryPolicy {
+        hold: policy.unknown_hold,
+        reuse_grace: policy.reuse_grace,
+        after_hold: match policy.on_unknown {
+            OnUnknown::ResendOnce => AfterHold::Resend,
+            OnUnknown::Ask => AfterHold::Ask,
+            OnUnknown::Acquire => AfterHold::Acquire,
+        },
+    }
+}
