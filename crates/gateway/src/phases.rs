@@ -144,7 +144,7 @@ fn access_ended(state: &GatewayState, caller: Caller) -> AccessEnded {
     async move { access.ended(&caller).await }.boxed().shared()
 }
 
-/// A living token, and where to send it.
+/// A live token, and where to send it.
 async fn take(state: &GatewayState, caller: &Caller, name: &str) -> Result<Call, ErrorResponse> {
     match state.vault.call(name, TokenRequest::default()).await {
         Ok(token) => Ok(token),

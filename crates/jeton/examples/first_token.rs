@@ -10,7 +10,7 @@ use jeton_emulator::{Emulator, Settings};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    // A provider that is played here, the refresh token of a consent there, and a folder that is gone afterwards.
+    // An emulated provider, the refresh token of a consent there, and a folder that is gone afterwards.
     let provider = Emulator::start(Settings::default()).await?;
     let token_url = provider.token_url();
     let refresh_token = provider.mint(1).remove(0);

@@ -1,4 +1,4 @@
-//! A client of `reqwest` whose calls carry a living token, also when the API stops to accept it before its time.
+//! A client of `reqwest` whose calls carry a live token, also when the API stops to accept it before its time.
 //!
 //!     cargo run -p jeton --features reqwest --example reqwest
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
@@ -12,7 +12,7 @@ use jeton_emulator::{Emulator, Settings};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    // A provider that is played here, with an API that wants its tokens.
+    // An emulated provider, with an API that wants its tokens.
     let provider = Emulator::start(Settings::default()).await?;
     let acme = Connection::at("oauth2")
         .var("token_url", provider.token_url())
@@ -27,7 +27,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let reply = client.get(&account).send().await?;
     println!("before: {}", reply.status());
 
-    // The provider ends the token early. Fifty calls find out at once: one refresh cures them all.
+    // The provider ends the token early. Fifty calls find out at once: one refresh is enough for all.
     provider.revoke_access(vault.token("acme").await?.access.reveal());
     let replies = try_join_all((0..50).map(|_| client.get(&account).send())).await?;
     let good = replies.iter().filter(|reply| reply.status().is_success()).count();

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    // A strict provider that is played here: a refresh token used twice kills the grant.
+    // A strict provider that is emulated here: a refresh token used twice kills the grant.
     let provider = Emulator::start(Settings::default()).await?;
     let acme =
         Connection::at("oauth2").var("token_url", provider.token_url()).client("emulated", "emulated-secret");

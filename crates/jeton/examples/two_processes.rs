@@ -28,7 +28,7 @@ fn acme(token_url: &str) -> Connection {
     Connection::at("oauth2").var("token_url", token_url).client("emulated", "emulated-secret")
 }
 
-/// Plays the provider, and starts this program twice.
+/// Emulates the provider, and starts this program twice.
 async fn both() -> Result<(), Box<dyn Error>> {
     // Access tokens live for two seconds, so that both processes need a new one again and again.
     let provider =
@@ -63,7 +63,7 @@ async fn both() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// One process: eight tasks that never stop asking.
+/// One process: eight tasks that ask for tokens all the time.
 async fn one(file: &Path, token_url: &str) -> Result<(), Box<dyn Error>> {
     let vault = Vault::on_file(file).connection("acme", acme(token_url)).open().await?;
     let until = Instant::now() + Duration::from_secs(5);
@@ -77,7 +77,7 @@ async fn one(file: &Path, token_url: &str) -> Result<(), Box<dyn Error>> {
         Ok::<u32, jeton::NoToken>(answers)
     });
     let answers: u32 = futures_util::future::try_join_all(asking).await?.into_iter().sum();
-    println!("process {} got {answers} living tokens", std::process::id());
+    println!("process {} got {answers} live tokens", std::process::id());
     vault.close().await;
     Ok(())
 }

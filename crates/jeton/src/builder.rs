@@ -1,4 +1,4 @@
-//! How a vault is made: where its tokens are kept, its providers and its connections.
+//! Builds a vault: its store, its providers and its connections.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,14 +17,14 @@ use url::Url;
 
 use crate::error::OpenError;
 #[cfg(feature = "postgres")]
-use crate::place::Postgres;
-use crate::place::{Home, Place};
+use crate::storage::Postgres;
+use crate::storage::Storage;
 use crate::vault::Vault;
 
-/// Refreshes at once in one process, each with 2 MiB on the disk. A program has fewer connections than a server.
+/// How many refreshes a process makes at once, each with 2 MiB of disk: a program has fewer connections than a server.
 const SPILL_SLOTS: usize = 4;
 
-/// A connection as a program defines it: a provider, and what that provider needs.
+/// A connection as your program defines it: a provider, and what that provider needs.
 #[derive(Clone, Debug)]
 pub struct Connection {
     provider: String,
@@ -33,7 +33,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A connection at the provider of that name, such as `google`; `oauth2` is any server that follows RFC 6749.
+    /// A connection to a provider by its name, such as `google`; `oauth2` is any server that follows RFC 6749.
     pub fn at(provider: impl Into<String>) -> Self {
         Self { provider: provider.into(), setup: Setup::default(), emulated_at: None }
     }
@@ -45,35 +45,35 @@ impl Connection {
         self
     }
 
-    /// Our own credentials at the provider.
+    /// Your client id and client secret at the provider.
     #[must_use]
     pub fn client(mut self, id: impl Into<String>, secret: impl Into<Secret>) -> Self {
         self.setup.client = Client { id: Some(id.into()), secret: Some(secret.into()), ..self.setup.client };
         self
     }
 
-    /// Our id at the provider, for a public client that has no secret (RFC 6749, section 2.1).
+    /// Your client id at the provider, for a public client without a secret (RFC 6749, section 2.1).
     #[must_use]
     pub fn client_id(mut self, id: impl Into<String>) -> Self {
         self.setup.client.id = Some(id.into());
         self
     }
 
-    /// Where callbacks of our client come in, for providers that want to be told with each refresh.
+    /// The redirect URI of your client, for providers that require it in each refresh.
     #[must_use]
     pub fn redirect_uri(mut self, uri: impl Into<String>) -> Self {
         self.setup.client.redirect_uri = Some(uri.into());
         self
     }
 
-    /// Settings of `policy` that differ from the provider's file, such as `reuse_grace`.
+    /// Settings that replace those of the provider's policy, such as `reuse_grace`.
     #[must_use]
     pub fn policy(mut self, policy: PolicyOverrides) -> Self {
         self.setup.policy = policy;
         self
     }
 
-    /// Keeps the connection at an emulated provider of this machine, such as `jeton provider emulate` plays.
+    /// Uses an emulated provider on this machine, such as one of `jeton provider emulate`, in place of the real one.
     #[must_use]
     pub fn emulated_at(mut self, base: impl Into<String>) -> Self {
         self.emulated_at = Some(base.into());
@@ -91,7 +91,7 @@ impl Connection {
         let defined = provider.define(self.setup).and_then(|definition| match self.emulated_at {
             None => Ok(definition),
             Some(base) => {
-                // What is no URL at all is refused by the same rule as one that leads elsewhere.
+                // Text that is not a URL is rejected by the same rule as the URL of another machine.
                 let base = Url::parse(&base)
                     .unwrap_or_else(|_| Url::parse("about:blank").expect("the text is a URL"));
                 definition.emulated_at(base)
@@ -101,9 +101,9 @@ impl Connection {
     }
 }
 
-/// Makes a [`Vault`]. What is wrong with what it is given is told by [`Builder::open`].
+/// Builds a [`Vault`]. [`Builder::open`] checks everything that it was given.
 pub struct Builder {
-    place: Place,
+    storage: Storage,
     data_dir: Option<PathBuf>,
     key: Option<KeySource>,
     files: Vec<(String, String)>,
@@ -116,7 +116,7 @@ pub struct Builder {
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
-            .field("place", &self.place)
+            .field("storage", &self.storage)
             .field("data_dir", &self.data_dir)
             .field("connections", &self.connections)
             .finish_non_exhaustive()
@@ -124,32 +124,32 @@ impl fmt::Debug for Builder {
 }
 
 impl Vault {
-    /// A vault whose tokens are in this process alone, and gone with it. While it is open, a folder of 8 MiB among the
-    /// temporary files holds what a crash of the program must not tear apart.
+    /// A vault whose tokens are in this process alone, and are lost when it ends. While it is open, it uses a temporary folder
+    /// of 8 MiB.
     pub fn in_memory() -> Builder {
-        Builder::new(Place::Memory)
+        Builder::new(Storage::Memory)
     }
 
-    /// A vault on one file, which any number of processes of this machine may share. The file is made when it is
-    /// missing, mode 0600, and its tokens are sealed with a key of its own. For the key and for replies that could not
-    /// be stored, a folder is made beside it: `tokens.json.d` for `tokens.json`.
+    /// A vault on one file, which any number of processes of this machine may share. The file is created when it is missing,
+    /// with mode 0600, and its tokens are encrypted. A folder beside it, `tokens.json.d` for `tokens.json`, has the key, and
+    /// replies of the provider that could not be stored yet.
     pub fn on_file(path: impl AsRef<Path>) -> Builder {
-        Builder::new(Place::File(path.as_ref().to_owned()))
+        Builder::new(Storage::File(path.as_ref().to_owned()))
     }
 
-    /// A vault on a SQLite database, which any number of processes of this machine may share: also a `jeton` server, if
-    /// its `data_dir` is the folder of the database. The database and its key are made when they are missing.
+    /// A vault on a SQLite database, which any number of processes of this machine may share. A `jeton` server can use the same
+    /// database, if its `data_dir` is the folder of the database. Database and key are created when they are missing.
     #[cfg(feature = "sqlite")]
     pub fn on_sqlite(path: impl AsRef<Path>) -> Builder {
-        Builder::new(Place::Sqlite(path.as_ref().to_owned()))
+        Builder::new(Storage::Sqlite(path.as_ref().to_owned()))
     }
 
-    /// A vault on a PostgreSQL database, which any number of machines may share: also a `jeton` server. The tables are made
-    /// when they are missing.
+    /// A vault on a PostgreSQL database, which any number of machines may share. A `jeton` server can use the same database.
+    /// Tables are created when they are missing.
     ///
-    /// `data_dir` is a folder of this machine that holds the key, and replies that could not be stored. It is made when it is
-    /// missing, and a new one joins the database by itself. Processes of one machine may share it, machines must not; they
-    /// all need the same key, by a copy of the file `key` or by [`Builder::key`].
+    /// `data_dir` is a folder of this machine that has the key, and replies of the provider that could not be stored yet. It is
+    /// created when it is missing. Processes of one machine may share it; machines must not. All of them need the same key, as
+    /// a copy of the file `key` or by [`Builder::key`].
     ///
     /// ```no_run
     /// use jeton::{Connection, KeySource, Vault};
@@ -165,14 +165,14 @@ impl Vault {
     /// ```
     #[cfg(feature = "postgres")]
     pub fn on_postgres(database: impl Into<Postgres>, data_dir: impl Into<PathBuf>) -> Builder {
-        Builder::new(Place::Postgres { database: database.into(), data_dir: data_dir.into() })
+        Builder::new(Storage::Postgres { database: database.into(), data_dir: data_dir.into() })
     }
 }
 
 impl Builder {
-    fn new(place: Place) -> Self {
+    fn new(storage: Storage) -> Self {
         Self {
-            place,
+            storage,
             data_dir: None,
             key: None,
             files: Vec::new(),
@@ -183,91 +183,91 @@ impl Builder {
         }
     }
 
-    /// Defines a connection. A later one takes the place of an earlier one of the same name.
+    /// Defines a connection, in place of an earlier one of the same name.
     #[must_use]
     pub fn connection(mut self, name: impl Into<String>, connection: Connection) -> Self {
         self.connections.push((name.into(), connection));
         self
     }
 
-    /// Adds a provider by the text of its file. `file` is what errors call it. A provider of the same name is replaced.
+    /// Adds a provider by the text of its file, in place of one of the same name. Errors use `file` as its name.
     #[must_use]
     pub fn provider_file(mut self, file: impl Into<String>, text: impl Into<String>) -> Self {
         self.files.push((file.into(), text.into()));
         self
     }
 
-    /// How long a caller waits for a refresh under way, unless its [`TokenRequest`](crate::TokenRequest) says otherwise: 30 s.
+    /// How long a caller waits for a refresh, unless its [`TokenRequest`](crate::TokenRequest) says otherwise: 30 s by default.
     #[must_use]
     pub fn wait(mut self, wait: Duration) -> Self {
         self.settings.wait = wait;
         self
     }
 
-    /// How long nothing is tried after a failed attempt: 5 s. [`Vault::refresh`] tries all the same.
+    /// How long nothing is sent after a failed attempt: 5 s by default. [`Vault::refresh`] does not wait for it.
     #[must_use]
     pub fn cooldown(mut self, cooldown: Duration) -> Self {
         self.settings.cooldown = cooldown;
         self
     }
 
-    /// All times and limits at once.
+    /// Replaces all times and limits at once.
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
         self
     }
 
-    /// Where the key and replies that could not be stored are kept, instead of beside the tokens. All processes that
-    /// share the tokens must share it too.
+    /// The folder for the key, and for replies that could not be stored yet, instead of one beside the store. All processes
+    /// that share the store must share it too.
     #[must_use]
     pub fn data_dir(mut self, folder: impl Into<PathBuf>) -> Self {
         self.data_dir = Some(folder.into());
         self
     }
 
-    /// Where the sealing key comes from, instead of the file `key` of the data directory.
+    /// Where the encryption key comes from, instead of the file `key` of the data directory.
     #[must_use]
     pub fn key(mut self, key: KeySource) -> Self {
         self.key = Some(key);
         self
     }
 
-    /// Takes a copied or restored store over: without this, it serves what lives and spends nothing. Only if the
-    /// original no longer runs: two owners would spend a refresh token twice.
+    /// Takes over a copied or restored store. Without this, the vault returns tokens that are still live and refreshes nothing.
+    /// Do so only if the original is no longer used: two owners would spend a refresh token twice.
     #[must_use]
     pub fn adopt(mut self) -> Self {
         self.adopt = true;
         self
     }
 
-    /// Another clock than that of this machine, and of the database, for tests.
+    /// Replaces the clock of this machine and of the database, for tests.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);
         self
     }
 
-    /// Opens the vault. Nothing is sent to anybody.
+    /// Opens the vault. Nothing is sent to a provider.
     ///
     /// # Errors
-    /// In one sentence with the cure: a connection or a provider file that is wrong, a store that cannot be opened, a
-    /// key that is missing or is not the right one.
+    /// A connection or a provider file is wrong, the store cannot be opened, or the key is missing or wrong. The message is one
+    /// sentence that says what to do.
     pub async fn open(self) -> Result<Vault, OpenError> {
         let clock = self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock));
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
-        let (data_dir, temporary) = self.place.data_dir(self.data_dir)?;
+        let (data_dir, temporary) = self.storage.data_dir(self.data_dir)?;
         let key = match self.key {
             Some(key) => key,
-            None if matches!(self.place, Place::Memory) => {
+            None if matches!(self.storage, Storage::Memory) => {
                 KeySource::Text(KeyRing::generate(&*entropy).to_text())
             }
             None => KeySource::File(data_dir.join("key")),
         };
-        let store = self.place.store(self.clock.as_ref()).await?;
+        let store = self.storage.store(self.clock.as_ref()).await?;
         let definitions = definitions(self.files, self.connections)?;
-        let home = Home { data_dir: &data_dir, key: &key, clock: &*clock, entropy: &*entropy };
-        let installation = self.place.installation(&*store, home, self.adopt).await?;
+        let installation =
+            self.storage.installation(&*store, &data_dir, &key, &*clock, &*entropy, self.adopt).await?;
         let ports = Ports {
             connections: store.clone(),
             feed: store.clone(),

@@ -8,7 +8,7 @@ use jeton_core::keep::ports::StoreError;
 use jeton_core::keep::provider::FileError;
 use jeton_keeper::{InstallationError, TokenError, VaultError};
 
-/// Why a vault does not open. Nothing was spent and nothing was lost.
+/// Why a vault does not open. Nothing was sent and nothing was lost.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The settings of a connection do not fit its provider.
@@ -30,25 +30,25 @@ pub enum OpenError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Store, data directory and key do not belong together, or cannot be used.
+    /// Store, data directory and key do not match, or cannot be used.
     #[error(transparent)]
     Installation(#[from] InstallationError),
-    /// The keeper cannot begin.
+    /// The vault cannot start.
     #[error(transparent)]
     Keeper(#[from] VaultError),
-    /// There is no room for temporary files.
+    /// No temporary folder can be made.
     #[error(
         "no temporary folder can be made ({0}); free some space, or set TMPDIR to a folder that can be written"
     )]
     Temporary(std::io::Error),
 }
 
-/// Why a caller gets no token. Every text says what to do; none holds a secret.
+/// Why a caller gets no token. The message says what to do, and has no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoToken(TokenError);
 
 impl NoToken {
-    /// The error of the keeper, to match on.
+    /// The error to match on.
     pub fn why(&self) -> &TokenError {
         &self.0
     }
@@ -58,7 +58,7 @@ impl NoToken {
         self.0.code()
     }
 
-    /// How long to wait before asking again, where that is known.
+    /// How long to wait before the next try, where that is known.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after()
     }
@@ -73,7 +73,7 @@ impl From<TokenError> for NoToken {
 impl std::error::Error for NoToken {}
 
 impl fmt::Display for NoToken {
-    /// Where the keeper names a command of the binary `jeton`, this names what a program does instead.
+    /// Where the keeper's message names a command of the binary `jeton`, this one names a function.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             TokenError::UnknownConnection { name, near } => {
@@ -97,11 +97,11 @@ impl fmt::Display for NoToken {
                  spent it; `Vault::refresh` sends it once more, and `Vault::connect` replaces the grant"
             ),
             TokenError::Paused { name } => {
-                write!(f, "`{name}` is paused and its token has died; resume it where it was paused")
+                write!(f, "`{name}` is paused and its token has expired; resume it where it was paused")
             }
             TokenError::OnHold => write!(
                 f,
-                "this store was copied or restored, and nothing is spent; if the original no longer runs, \
+                "nothing is refreshed, for this store was copied or restored; if the original is no longer used, \
                  `Builder::adopt` takes it over"
             ),
             error => write!(f, "{error}"),

@@ -1,8 +1,9 @@
-//! Living access tokens for a program: refreshed exactly once, in time, and shared by all its tasks and processes.
+//! Live OAuth access tokens for a program: refreshed in time, exactly once, and shared by all its tasks and processes.
 //!
-//! Any number of tasks ask a [`Vault`] for a token. Whoever asks while it lives gets it from memory; when it must be
-//! refreshed, one refresh happens and all get its result, in this process and in every other one on the same store. A
-//! refresh token that is good for one use is sent once, whatever is cancelled, killed or cut off meanwhile.
+//! You give a [`Vault`] a refresh token once, and ask it for an access token whenever you need one. A token that is still live
+//! comes from memory. When it has to be refreshed, one request goes to the provider, and every task and process on the
+//! same store gets its result. A refresh token that may be used once is sent once, also when a task is cancelled, a process is
+//! killed or a connection breaks in the middle of a refresh.
 //!
 //! ```
 //! use jeton::{Connection, Vault};
@@ -28,12 +29,13 @@
 //! # }
 //! ```
 //!
-//! # Where tokens are kept
+//! # Stores
 //!
-//! * [`Vault::in_memory`]: in this process alone. For tests, and where a refresh token is good for many uses.
-//! * [`Vault::on_file`]: in one sealed file, which any number of processes of a machine share. No database.
-//! * `Vault::on_sqlite` (feature `sqlite`): in a SQLite database; it can be the one of a `jeton` server.
-//! * `Vault::on_postgres` (feature `postgres`): in a PostgreSQL database, which any number of machines share.
+//! * [`Vault::in_memory`] keeps tokens in this process alone. It is for tests, and for refresh tokens that may be used many
+//!   times.
+//! * [`Vault::on_file`] keeps them in one encrypted file, which any number of processes of a machine share.
+//! * `Vault::on_sqlite` (feature `sqlite`) keeps them in a SQLite database, which can be the one of a `jeton` server.
+//! * `Vault::on_postgres` (feature `postgres`) keeps them in a PostgreSQL database, which any number of machines share.
 //!
 //! ```
 //! # use jeton::{Connection, Vault};
@@ -44,7 +46,7 @@
 //! # let first_refresh_token = "the-one-that-the-consent-gave";
 //! # let acme = || Connection::at("oauth2").var("token_url", "http://127.0.0.1:9/token").client("id", "secret");
 //! let vault = Vault::on_file(&path).connection("acme", acme()).open().await?;
-//! // Taken on the first start alone: what is in the file since then is newer.
+//! // Takes effect on the first start alone: later the file has a newer refresh token.
 //! vault.seed("acme", first_refresh_token).await?;
 //! # vault.close().await;
 //! # Ok(())
@@ -54,33 +56,31 @@
 //!
 //! # Providers
 //!
-//! A provider is data: `amocrm`, `google`, `slack`, `zoho` and more are built in, [`Builder::provider_file`] adds your
-//! own, and `oauth2` is any server that follows RFC 6749. What a connection needs is what its provider says.
+//! Providers are data. `amocrm`, `google`, `slack`, `zoho` and more are built in; `oauth2` is any server that follows RFC 6749;
+//! [`Builder::provider_file`] adds your own. The provider decides which variables a [`Connection`] needs.
 //!
 //! # Calls to the API
 //!
-//! With the feature `reqwest` or `tower`, a client gets a layer that adds the token to each call. When the API refuses
-//! the token, the layer asks for another one, which refreshes at most once for all callers, and repeats the call once.
+//! With the feature `reqwest` or `tower`, a layer for your HTTP client adds the token to each call. When the API rejects the
+//! token, the layer gets another one, with one refresh for all callers, and repeats the call once.
 //!
-//! # What happens meanwhile
+//! # Waiting, failures and logs
 //!
-//! * A caller waits for a refresh under way for at most [`Builder::wait`] (30 s), or as long as its
-//!   [`TokenRequest`] says. Then it gets the current token, if that still lives, with a [`Token::warning`]; else an error.
-//! * After a failed attempt nothing is sent for [`Builder::cooldown`] (5 s). After a success nobody waits.
-//! * A refresh runs in a task of its own: a caller that goes away cancels nothing, and one connection never waits for
-//!   another.
-//! * [`Vault::run`] refreshes ahead of time; without it, tokens are refreshed when somebody asks.
-//! * The log (`tracing`) tells at *debug* that a refresh is under way already or that the last attempt failed too
-//!   recently; at *warn* that waiting took too long, that a caller goes on with the current token, or that a refresh
-//!   failed; at *error* that a grant is dead. No token is ever in it.
+//! * A caller waits for a refresh for at most [`Builder::wait`] (30 s), or for the time in its [`TokenRequest`]. After that it
+//!   gets the current token with a [`Token::warning`], if that is still live, else an error.
+//! * After a failed attempt nothing is sent for [`Builder::cooldown`] (5 s).
+//! * A refresh runs in a task of its own, which no caller cancels. Connections do not wait for each other.
+//! * [`Vault::run`] refreshes tokens ahead of time. Without it, they are refreshed when somebody asks.
+//! * The log (`tracing`) has at *debug* that a caller joins a refresh or that the last attempt failed too recently; at *warn*
+//!   that a refresh failed, that waiting took too long, or that a caller goes on with the current token; at *error* that a
+//!   grant is dead. It never contains a token.
 #![warn(missing_docs)]
 
 mod builder;
-#[cfg(any(feature = "tower", feature = "reqwest"))]
-mod call;
 mod error;
-mod place;
-/// Settings of a connection that differ from its provider's file.
+#[cfg(any(feature = "tower", feature = "reqwest"))]
+mod inject;
+/// Settings of a connection that replace those of its provider's file.
 pub mod policy {
     pub use jeton_core::keep::provider::{
         Budget, BudgetPer, DurationText, OldAccess, OnDead, OnUnknown, PolicyOverrides, Rotation,
@@ -88,6 +88,7 @@ pub mod policy {
 }
 #[cfg(feature = "reqwest")]
 pub mod reqwest;
+mod storage;
 #[cfg(feature = "tower")]
 pub mod tower;
 mod vault;
@@ -102,5 +103,5 @@ pub use jeton_keeper::{
     Connected, Grant, KeySource, Refreshed, Settings, Status, Token, TokenError, TokenRequest,
 };
 #[cfg(feature = "postgres")]
-pub use place::Postgres;
+pub use storage::Postgres;
 pub use vault::Vault;

@@ -1,14 +1,13 @@
 //! A middleware for `reqwest`, by way of `reqwest-middleware`.
 //!
-//! It adds the token of a connection to each request. When the reply says that the token is not accepted (a 401, or
-//! another status that the provider names), it asks the vault for another one, which refreshes at most once for all who
-//! ask, and repeats the request once, with the same headers and the same body. A request whose body is a stream cannot
-//! be repeated: the token is refreshed, and the caller gets the refusal. Replies are judged by their status alone.
+//! It adds the token of a connection to each request. When the API rejects the token (by a 401, or another status that the
+//! provider file names), the layer gets another one, with at most one refresh for all callers, and repeats the request once
+//! with the same headers and the same body. A request whose body is a stream cannot be repeated: the token is refreshed, and
+//! the caller gets the rejection. The middleware reads the status of an answer and not its body.
 //!
-//! The client follows no redirect, as the gateway of a server follows none: where a reply leads, a token may not. Such a reply goes
-//! to the caller, whose next call is held to the same rule as the first: it goes to the provider's hosts, or is not sent.
-//! Where the provider wants its token in the query, neither errors nor [`Response::url`] show it: they name the URL that the
-//! caller wrote.
+//! The client follows no redirect, for a redirect could carry the token to any host. You get the redirect as the answer, and
+//! the next call is checked like the first: it goes to the provider's hosts, or is not sent. Where the provider takes its
+//! token in the query, neither errors nor [`Response::url`] show it: they have the URL that you wrote.
 //!
 //! ```
 //! use jeton::reqwest::Auth;
@@ -45,39 +44,39 @@ use jeton_keeper::Call;
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error, Middleware, Next, Result};
 use url::Url;
 
-use crate::call::Caller;
-pub use crate::call::NotSent;
+pub use crate::inject::NotSent;
+use crate::inject::TokenInjector;
 use crate::vault::Vault;
 
 /// Makes clients whose requests carry the token of one connection.
 #[derive(Clone)]
 pub struct Auth {
-    caller: Caller,
+    injector: TokenInjector,
     around: Vec<Arc<dyn Middleware>>,
 }
 
 impl fmt::Debug for Auth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Auth").field("caller", &self.caller).finish_non_exhaustive()
+        f.debug_struct("Auth").field("injector", &self.injector).finish_non_exhaustive()
     }
 }
 
 impl Auth {
-    /// For the connection `name`. The connection must say where its API is: tokens go to the provider's hosts alone.
+    /// For the connection `name`, which must name the base URL of its API, for tokens go to the provider's hosts alone.
     pub fn new(vault: Vault, name: impl Into<String>) -> Self {
-        Self { caller: Caller::new(vault, name.into()), around: Vec::new() }
+        Self { injector: TokenInjector::new(vault, name.into()), around: Vec::new() }
     }
 
-    /// The provider's API is at this host too, such as `sheets.googleapis.com`, or `*.example.com` for all below it; on the
-    /// usual port, or on that of `api.example.com:8443`.
+    /// Allows tokens to go to this host too, such as `sheets.googleapis.com`, or `*.example.com` for all hosts below it; on
+    /// port 443, or on another as in `api.example.com:8443`.
     #[must_use]
     pub fn also_at(mut self, host: &str) -> Self {
-        self.caller.also_at(host);
+        self.injector.also_at(host);
         self
     }
 
-    /// A middleware around this, such as one that retries: each of its attempts then carries a token that lives. The first
-    /// one named is the outermost.
+    /// Adds a middleware around this one, such as one that retries: each of its attempts then carries a live token. The first
+    /// one that is added is the outermost.
     #[must_use]
     pub fn around(mut self, middleware: impl Middleware) -> Self {
         self.around.push(Arc::new(middleware));
@@ -91,14 +90,14 @@ impl Auth {
     pub fn client(self, builder: ::reqwest::ClientBuilder) -> ::reqwest::Result<ClientWithMiddleware> {
         let client = ClientBuilder::new(builder.redirect(Policy::none()).build()?);
         let client = self.around.into_iter().fold(client, ClientBuilder::with_arc);
-        Ok(client.with(Adding(self.caller)).build())
+        Ok(client.with(AuthMiddleware(self.injector)).build())
     }
 }
 
-/// Adds the token to each request. It stands on clients that follow no redirect, and on no others.
-struct Adding(Caller);
+/// Adds the token to each request. It is used with clients that follow no redirect, and with no others.
+struct AuthMiddleware(TokenInjector);
 
-impl Adding {
+impl AuthMiddleware {
     /// Sends a request with the token. Where that goes into the URL, what comes back has the URL that the caller wrote.
     async fn send(
         &self,
@@ -108,7 +107,8 @@ impl Adding {
         next: Next<'_>,
     ) -> Result<Response> {
         let url = request.url().clone();
-        let Some(carrying) = self.0.put(call, &url, request.headers_mut()).map_err(Error::middleware)? else {
+        let Some(carrying) = self.0.inject(call, &url, request.headers_mut()).map_err(Error::middleware)?
+        else {
             return next.run(request, extensions).await;
         };
         *request.url_mut() = carrying;
@@ -130,27 +130,27 @@ fn with_url(reply: Response, url: Url) -> Result<Response> {
 }
 
 #[async_trait]
-impl Middleware for Adding {
+impl Middleware for AuthMiddleware {
     async fn handle(
         &self,
         request: Request,
         extensions: &mut Extensions,
         next: Next<'_>,
     ) -> Result<Response> {
-        let call = self.0.call().await.map_err(Error::middleware)?;
+        let call = self.0.token().await.map_err(Error::middleware)?;
         let again = request.try_clone();
         let reply = self.send(&call, request, extensions, next.clone()).await?;
-        if !self.0.is_refusal(&call, reply.status()) {
+        if !self.0.is_rejected(&call, reply.status()) {
             return Ok(reply);
         }
-        let Some(call) = self.0.call_again(&call).await else { return Ok(reply) };
+        let Some(call) = self.0.replace(&call).await else { return Ok(reply) };
         let Some(again) = again else {
             tracing::debug!("the token is new, and the request is not repeated: its body is a stream");
             return Ok(reply);
         };
         let reply = self.send(&call, again, extensions, next).await?;
-        // However it was received, the caller gets it: there is one retry and no more.
-        self.0.is_refusal(&call, reply.status());
+        // There is one retry and no more: the caller gets this answer, even if it is a rejection.
+        self.0.is_rejected(&call, reply.status());
         Ok(reply)
     }
 }

@@ -1,15 +1,15 @@
-//! A layer for services that send [`http::Request`]s: clients of hyper, and all that is built of `tower`.
+//! A layer for services that send [`http::Request`]s, such as clients of hyper.
 //!
-//! It adds the token of a connection to each request. When the reply says that the token is not accepted (a 401, or
-//! another status that the provider names), it asks the vault for another one, which refreshes at most once for all who
-//! ask, and repeats the request once, with the same headers and the same body.
+//! It adds the token of a connection to each request. When the API rejects the token (by a 401, or another status that the
+//! provider file names), the layer gets another one, with at most one refresh for all callers, and repeats the request once
+//! with the same headers and the same body.
 //!
-//! A request can be repeated because its body can be cloned: `Full<Bytes>`, `Empty` and `String` can, a stream cannot
-//! and is not accepted. Replies are judged by their status alone: the few providers that tell only in the body of a reply
-//! that a token died need the gateway of a `jeton` server.
+//! A body has to be `Clone`, so that a request can be repeated: `Full<Bytes>`, `Empty` and `String` are, a stream is not. The
+//! layer reads the status of an answer and not its body. The few providers that report an expired token in the body alone need
+//! the gateway of a `jeton` server.
 //!
-//! What follows redirects belongs around this layer, never inside: each call that is led on is then held to the rule that
-//! tokens go to the provider's hosts alone. Inside it, a redirect would carry the token wherever the reply leads.
+//! A layer that follows redirects belongs around this one, never inside: then each redirected call is checked again, and
+//! tokens go to the provider's hosts alone. Inside, a redirect would carry the token to any host.
 //!
 //! ```
 //! use http_body_util::Full;
@@ -54,31 +54,31 @@ use tower_layer::Layer;
 use tower_service::Service;
 use url::Url;
 
-use crate::call::Caller;
-pub use crate::call::NotSent;
+pub use crate::inject::NotSent;
+use crate::inject::TokenInjector;
 use crate::vault::Vault;
 
-/// What a service behind the layer answers when it does not answer with a reply: its own error, or [`NotSent`].
+/// An error of the inner service, or [`NotSent`].
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
 /// Adds the token of one connection to each request.
 #[derive(Clone, Debug)]
 pub struct AuthLayer {
-    caller: Caller,
+    injector: TokenInjector,
 }
 
 impl AuthLayer {
-    /// A layer that adds the token of the connection `name`. The connection must say where its API is: tokens go to the
-    /// provider's hosts alone.
+    /// A layer that adds the token of the connection `name`. The connection must name the base URL of its API, for tokens go
+    /// to the provider's hosts alone.
     pub fn new(vault: Vault, name: impl Into<String>) -> Self {
-        Self { caller: Caller::new(vault, name.into()) }
+        Self { injector: TokenInjector::new(vault, name.into()) }
     }
 
-    /// The provider's API is at this host too, such as `sheets.googleapis.com`, or `*.example.com` for all below it; on the
-    /// usual port, or on that of `api.example.com:8443`.
+    /// Allows tokens to go to this host too, such as `sheets.googleapis.com`, or `*.example.com` for all hosts below it; on
+    /// port 443, or on another as in `api.example.com:8443`.
     #[must_use]
     pub fn also_at(mut self, host: &str) -> Self {
-        self.caller.also_at(host);
+        self.injector.also_at(host);
         self
     }
 }
@@ -87,15 +87,15 @@ impl<S> Layer<S> for AuthLayer {
     type Service = Authorized<S>;
 
     fn layer(&self, inner: S) -> Authorized<S> {
-        Authorized { inner, caller: self.caller.clone() }
+        Authorized { inner, injector: self.injector.clone() }
     }
 }
 
-/// A service whose requests carry a token; made by [`AuthLayer`].
+/// A service that adds a token to its requests; made by [`AuthLayer`].
 #[derive(Clone, Debug)]
 pub struct Authorized<S> {
     inner: S,
-    caller: Caller,
+    injector: TokenInjector,
 }
 
 impl<S, B, R> Service<Request<B>> for Authorized<S>
@@ -115,32 +115,37 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        // The one that was found ready goes along, and its clone takes its place.
+        // The service that was polled ready handles this request; its clone takes its place.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
-        let caller = self.caller.clone();
+        let injector = self.injector.clone();
         Box::pin(async move {
-            let call = caller.call().await?;
-            let reply = inner.call(carrying(&caller, &call, request.clone())?).await.map_err(Into::into)?;
-            if !caller.is_refusal(&call, reply.status()) {
+            let call = injector.token().await?;
+            let reply =
+                inner.call(with_token(&injector, &call, request.clone())?).await.map_err(Into::into)?;
+            if !injector.is_rejected(&call, reply.status()) {
                 return Ok(reply);
             }
-            let Some(call) = caller.call_again(&call).await else { return Ok(reply) };
-            // The refusal is dropped unread, which gives its connection back or closes it.
+            let Some(call) = injector.replace(&call).await else { return Ok(reply) };
+            // The rejection is dropped unread, which releases its connection.
             drop(reply);
             poll_fn(|cx| inner.poll_ready(cx)).await.map_err(Into::into)?;
-            let reply = inner.call(carrying(&caller, &call, request)?).await.map_err(Into::into)?;
-            // However it was received, the caller gets it: there is one retry and no more.
-            caller.is_refusal(&call, reply.status());
+            let reply = inner.call(with_token(&injector, &call, request)?).await.map_err(Into::into)?;
+            // There is one retry and no more: the caller gets this answer, even if it is a rejection.
+            injector.is_rejected(&call, reply.status());
             Ok(reply)
         })
     }
 }
 
-fn carrying<B>(caller: &Caller, call: &Call, mut request: Request<B>) -> Result<Request<B>, BoxError> {
+fn with_token<B>(
+    injector: &TokenInjector,
+    call: &Call,
+    mut request: Request<B>,
+) -> Result<Request<B>, BoxError> {
     let url = Url::parse(&request.uri().to_string())
-        .map_err(|error| format!("the request needs a whole URL, with scheme and host ({error})"))?;
-    if let Some(url) = caller.put(call, &url, request.headers_mut())? {
+        .map_err(|error| format!("the request needs a whole URL, with scheme and host: {error}"))?;
+    if let Some(url) = injector.inject(call, &url, request.headers_mut())? {
         *request.uri_mut() = Uri::try_from(url.as_str())?;
     }
     Ok(request)

@@ -1,4 +1,4 @@
-//! The way in for a program.
+//! The vault: what a program calls.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,74 +13,74 @@ use tempfile::TempDir;
 
 use crate::error::NoToken;
 
-/// Gives living tokens, and keeps them alive. Cheap to clone; all clones are one vault.
+/// Returns live tokens, and refreshes them. Cheap to clone; clones share everything.
 ///
-/// It needs a tokio runtime. A refresh that is under way belongs to no caller: it goes on when its caller goes away, and
-/// ends with the runtime. Programs therefore end with [`Vault::close`].
+/// It needs a tokio runtime. A refresh runs in a task of its own: it goes on when its caller is cancelled, and ends with the
+/// runtime. So call [`Vault::close`] before your program ends.
 #[derive(Clone, Debug)]
 pub struct Vault {
     keeper: jeton_keeper::Vault,
-    runs: Arc<AtomicBool>,
-    /// The folder of a vault in memory, which goes with the last clone.
+    started: Arc<AtomicBool>,
+    /// The folder of a vault in memory, which is deleted with the last clone.
     _temporary: Option<Arc<TempDir>>,
 }
 
 impl Vault {
     pub(crate) fn new(keeper: jeton_keeper::Vault, temporary: Option<TempDir>) -> Self {
-        Self { keeper, runs: Arc::default(), _temporary: temporary.map(Arc::new) }
+        Self { keeper, started: Arc::default(), _temporary: temporary.map(Arc::new) }
     }
 
-    /// A living access token: from memory while it lives long enough (for half a minute or a tenth of its life,
-    /// whichever is less), else from one refresh that all who ask share.
+    /// A live access token. It comes from memory while it is live for another half a minute, or another tenth of its lifetime
+    /// if that is less; else from a refresh that all callers share.
     ///
     /// # Errors
-    /// The refresh failed or took too long, and the current token is dead; [`NoToken`] says which, and what to do.
+    /// The refresh failed or took too long, and the current token has expired. [`NoToken`] says which, and what to do.
     pub async fn token(&self, name: &str) -> Result<Token, NoToken> {
         self.token_with(name, TokenRequest::default()).await
     }
 
-    /// The same for a caller who says how long the token must live, or how long to wait for it.
+    /// The same, with how long the token must be live, or how long to wait for it.
     pub async fn token_with(&self, name: &str, request: TokenRequest) -> Result<Token, NoToken> {
         Ok(self.keeper.token(name, request).await?)
     }
 
-    /// The API refused this token, though it had not expired: gives a newer one, if there is one, else refreshes, once
-    /// for all who say the same.
+    /// Replaces a token that the API rejected before it expired: by a newer one, if there is one, else by one refresh for all
+    /// callers that report the same token.
     ///
     /// # Errors
-    /// As [`Vault::token`]; and [`TokenError::RejectedAgain`] where a token fresh from such a refresh was refused again: then
-    /// refreshing does not help, and nothing is sent for a minute, doubling up to an hour.
-    pub async fn reject(&self, name: &str, refused: &Token) -> Result<Token, NoToken> {
-        self.reject_with(name, refused, TokenRequest::default()).await
+    /// As [`Vault::token`]; and [`TokenError::RejectedAgain`] where the token of such a refresh was rejected too. Then refreshing
+    /// does not help, and nothing is sent for a minute, doubling up to an hour.
+    pub async fn reject(&self, name: &str, rejected: &Token) -> Result<Token, NoToken> {
+        self.reject_with(name, rejected, TokenRequest::default()).await
     }
 
-    /// The same for a caller who says how long to wait.
+    /// The same, with how long to wait.
     pub async fn reject_with(
         &self,
         name: &str,
-        refused: &Token,
+        rejected: &Token,
         request: TokenRequest,
     ) -> Result<Token, NoToken> {
-        Ok(self.keeper.reject(name, refused.fingerprint, request).await?)
+        Ok(self.keeper.reject(name, rejected.fingerprint, request).await?)
     }
 
-    /// Gives a connection a refresh token, in place of the grant that it has. Nothing is sent.
+    /// Stores a refresh token, in place of the grant that the connection has. Nothing is sent to the provider.
     ///
     /// # Errors
-    /// [`TokenError::GrantRefused`] for one that this store has seen spent, or that another connection holds: sending it
-    /// again would end the grant at most providers.
+    /// [`TokenError::GrantRefused`] for a refresh token that was already spent, or that another connection has: most providers
+    /// revoke a grant whose refresh token is sent twice.
     pub async fn connect(&self, name: &str, refresh_token: impl Into<Secret>) -> Result<Connected, NoToken> {
         self.take_over(name, Grant { refresh: Some(refresh_token.into()), ..Grant::default() }).await
     }
 
-    /// Gives a connection its first refresh token, unless it has one: for programs that are given one with their
-    /// settings and start again and again with the same.
+    /// Stores a refresh token, unless the connection has a grant already. It is for programs that have their first refresh token
+    /// in their settings, and start with the same one each time.
     pub async fn seed(&self, name: &str, refresh_token: impl Into<Secret>) -> Result<Connected, NoToken> {
         if self.is_connected(name).await? {
             return Ok(Connected::Unchanged);
         }
         match self.connect(name, refresh_token).await {
-            // Another process was quicker, and may have spent it by now.
+            // Another process seeded it first, and may have spent it by now.
             Err(error) if matches!(error.why(), TokenError::GrantRefused { .. }) => {
                 if self.is_connected(name).await? { Ok(Connected::Unchanged) } else { Err(error) }
             }
@@ -92,67 +92,66 @@ impl Vault {
         Ok(self.status(name).await?.condition != Condition::Pending)
     }
 
-    /// Takes a grant over that may have a living access token, or makes a connection whose provider needs no refresh
-    /// token to begin with.
+    /// Stores a grant that another program obtained, with an access token that may still be live. A provider that needs no
+    /// refresh token takes an empty [`Grant`].
     pub async fn take_over(&self, name: &str, grant: Grant) -> Result<Connected, NoToken> {
         Ok(self.keeper.connect(name, grant, &this_program()).await?)
     }
 
-    /// Refreshes now, though nothing is due, through a cool-down, and though the outcome of the last attempt is not
-    /// known: for a person who insists.
+    /// Refreshes now: also where nothing is due, during a cool-down, and where the outcome of the last attempt is unknown. It is
+    /// for a person who decides so.
     pub async fn refresh(&self, name: &str) -> Result<Refreshed, NoToken> {
         Ok(self.keeper.refresh(name, Trigger::Forced).await?)
     }
 
-    /// Spends nothing for this connection until [`Vault::resume`]; the current token is given as long as it lives.
+    /// Refreshes nothing for this connection until [`Vault::resume`]; callers get the current token as long as it is live.
     pub async fn pause(&self, name: &str) -> Result<(), NoToken> {
         Ok(self.keeper.administer(name, OperatorCommand::Pause, &this_program()).await?)
     }
 
-    /// Goes on after [`Vault::pause`].
+    /// Ends [`Vault::pause`].
     pub async fn resume(&self, name: &str) -> Result<(), NoToken> {
         Ok(self.keeper.administer(name, OperatorCommand::Resume, &this_program()).await?)
     }
 
-    /// Gives the grant of a connection up: its tokens are wiped.
+    /// Deletes the grant of a connection with its tokens.
     pub async fn disconnect(&self, name: &str) -> Result<(), NoToken> {
         Ok(self.keeper.administer(name, OperatorCommand::Disconnect, &this_program()).await?)
     }
 
-    /// How a connection stands. It never waits for a refresh under way.
+    /// The state of a connection. This never waits for a refresh.
     pub async fn status(&self, name: &str) -> Result<Status, NoToken> {
         Ok(self.keeper.status(name).await?)
     }
 
-    /// Begins to refresh every connection ahead of time, in tasks of its own, until [`Vault::close`]. Beginning twice is
-    /// beginning once; a beginning that failed may be tried again.
+    /// Starts to refresh every connection ahead of time, in tasks of its own, until [`Vault::close`]. A second call does nothing;
+    /// after an error it may be called again.
     ///
     /// # Errors
     /// [`TokenError::Store`] when the store cannot be read.
     pub async fn run(&self) -> Result<(), NoToken> {
-        if self.runs.swap(true, Ordering::SeqCst) {
+        if self.started.swap(true, Ordering::SeqCst) {
             return Ok(());
         }
-        let started = self.keeper.start().await;
-        started.map_err(|error| {
-            self.runs.store(false, Ordering::SeqCst);
+        self.keeper.start().await.map_err(|error| {
+            self.started.store(false, Ordering::SeqCst);
             TokenError::Store { message: error.to_string() }.into()
         })
     }
 
-    /// Begins no more refreshes, and waits for those under way: for at most [`drain`](crate::Settings::drain). Whoever
-    /// ends without this leaves it to the next process to find out what became of them.
+    /// Starts no more refreshes, and waits for those under way, for at most [`drain`](crate::Settings::drain). A program that
+    /// ends without this leaves it to the next process to find out their outcome.
     pub async fn close(&self) {
         self.keeper.drain().await;
     }
 
-    /// The keeper behind this: for the log of refreshes, for consents, and for servers built on the same vault.
+    /// The keeper that this is built on: for the log of refreshes, for consents, and for servers.
     pub fn keeper(&self) -> &jeton_keeper::Vault {
         &self.keeper
     }
 }
 
-/// As the record of a database names it, which other programs may work on too.
+/// How the audit log names this program, for other programs may use the same database.
 fn this_program() -> Actor {
     let file = std::env::current_exe().unwrap_or_default();
     let name = file.file_stem().map(|name| name.to_string_lossy().into_owned());

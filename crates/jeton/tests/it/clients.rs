@@ -18,28 +18,28 @@ use tower_layer::Layer as _;
 use tower_service::Service as _;
 
 use crate::api::Api;
-use crate::scene::{ACME, Scene};
+use crate::fixture::{ACME, Fixture};
 
 /// A vault whose connection has its API at `api`, and its first token.
-pub(crate) async fn vault_for(scene: &Scene, api: &Api) -> (Vault, Token) {
-    let connection = scene.acme().var("api_base", api.url("/v1"));
-    connected(scene, Vault::in_memory().connection(ACME, connection)).await
+pub(crate) async fn vault_for(fixture: &Fixture, api: &Api) -> (Vault, Token) {
+    let connection = fixture.acme().var("api_base", api.url("/v1"));
+    connected(fixture, Vault::in_memory().connection(ACME, connection)).await
 }
 
-pub(crate) async fn connected(scene: &Scene, builder: jeton::Builder) -> (Vault, Token) {
-    let vault = builder.clock(scene.clock.clone()).open().await.unwrap();
-    vault.connect(ACME, scene.refresh_token()).await.unwrap();
+pub(crate) async fn connected(fixture: &Fixture, builder: jeton::Builder) -> (Vault, Token) {
+    let vault = builder.clock(fixture.clock.clone()).open().await.unwrap();
+    vault.connect(ACME, fixture.refresh_token()).await.unwrap();
     let token = vault.token(ACME).await.unwrap();
     (vault, token)
 }
 
 /// A provider that wants its token as `inject` says and tells of dead ones by `expired`.
-pub(crate) fn own_provider(scene: &Scene, api: &Api, inject: &str, expired: &str) -> jeton::Builder {
+pub(crate) fn own_provider(fixture: &Fixture, api: &Api, inject: &str, expired: &str) -> jeton::Builder {
     let file = format!(
         "name = \"own\"\ntitle = \"Our own\"\nhosts = [\"127.0.0.1\"]\n[[inject]]\n{inject}\n[refresh]\nurl = \"{}\"\nform = {{ grant_type = \
          \"refresh_token\", refresh_token = \"${{refresh}}\" }}\n[policy]\nrotation = \"single_use\"\n[api]\nbase = \"{}\"\nexpired = \
          [{expired}]\n",
-        scene.provider.token_url(),
+        fixture.provider.token_url(),
         api.url("/v1"),
     );
     let connection = Connection::at("own").client("emulated", "emulated-secret");
@@ -57,7 +57,7 @@ pub(crate) fn with_hyper(vault: &Vault) -> Hyper {
     AuthLayer::new(vault.clone(), ACME).layer(client)
 }
 
-/// The same call through both: a POST with a header and a body. Answers status and text.
+/// A POST with a header and a body. Returns status and text.
 async fn post(client: &Hyper, url: &str) -> (u16, String) {
     let request = http::Request::post(url).header("x-trace", "t-1").body(Full::from("a=1")).unwrap();
     let reply = client.clone().call(request).await.unwrap();
@@ -71,7 +71,7 @@ async fn post_by_reqwest(client: &ClientWithMiddleware, url: &str) -> (u16, Stri
     (reply.status().as_u16(), reply.text().await.unwrap())
 }
 
-/// Plays `check` with both clients, each on a scene of its own.
+/// The same call with one of the two clients. Returns status and text.
 pub(crate) async fn by_both(vault: &Vault, url: &str, use_reqwest: bool) -> (u16, String) {
     if use_reqwest {
         post_by_reqwest(&with_reqwest(vault), url).await
@@ -83,63 +83,66 @@ pub(crate) async fn by_both(vault: &Vault, url: &str, use_reqwest: bool) -> (u16
 #[tokio::test]
 async fn a_call_carries_the_token_in_place_of_what_the_caller_wrote() {
     for use_reqwest in [false, true] {
-        let (scene, api) = (Scene::new().await, Api::refusing_with(401).await);
-        let (vault, token) = vault_for(&scene, &api).await;
+        let (fixture, api) = (Fixture::new().await, Api::rejecting_with(401).await);
+        let (vault, token) = vault_for(&fixture, &api).await;
         assert_eq!(by_both(&vault, &api.url("/v1/orders?page=2"), use_reqwest).await, (200, "yes".into()));
         let calls = api.calls();
         assert_eq!(calls.len(), 1);
         assert_eq!(calls[0].header("authorization"), format!("Bearer {}", token.access.reveal()));
-        assert_eq!((calls[0].method.as_str(), calls[0].target.as_str()), ("POST", "/v1/orders?page=2"));
+        assert_eq!(
+            (calls[0].method.as_str(), calls[0].uri.to_string().as_str()),
+            ("POST", "/v1/orders?page=2")
+        );
     }
 }
 
 #[tokio::test]
 async fn a_refused_token_is_refreshed_once_and_the_call_repeated_once_with_the_same_headers_and_body() {
     for use_reqwest in [false, true] {
-        let (scene, api) = (Scene::new().await, Api::refusing_with(401).await);
-        let (vault, token) = vault_for(&scene, &api).await;
-        api.refuse(token.access.reveal());
+        let (fixture, api) = (Fixture::new().await, Api::rejecting_with(401).await);
+        let (vault, token) = vault_for(&fixture, &api).await;
+        api.reject(token.access.reveal());
         assert_eq!(by_both(&vault, &api.url("/v1/orders"), use_reqwest).await, (200, "yes".into()));
         let calls = api.calls();
         assert_eq!(calls.len(), 2);
         for call in &calls {
-            let seen = (call.method.as_str(), call.target.as_str(), call.header("x-trace"), &call.body[..]);
+            let seen = (call.method.as_str(), call.uri.path(), call.header("x-trace"), &call.body[..]);
             assert_eq!(seen, ("POST", "/v1/orders", "t-1", &b"a=1"[..]));
         }
         let newer = vault.token(ACME).await.unwrap();
         assert_ne!(newer.access, token.access);
         assert_eq!(calls[1].header("authorization"), format!("Bearer {}", newer.access.reveal()));
-        assert_eq!(scene.requests(), 2);
+        assert_eq!(fixture.requests(), 2);
     }
 }
 
 #[tokio::test]
 async fn a_token_revoked_early_under_two_hundred_calls_costs_one_refresh_and_all_succeed() {
     for use_reqwest in [false, true] {
-        let (scene, api) = (Scene::new().await, Api::refusing_with(401).await);
-        let (vault, token) = vault_for(&scene, &api).await;
-        api.refuse(token.access.reveal());
+        let (fixture, api) = (Fixture::new().await, Api::rejecting_with(401).await);
+        let (vault, token) = vault_for(&fixture, &api).await;
+        api.reject(token.access.reveal());
         let url = api.url("/v1/orders");
         let answers = join_all((0..200).map(|_| by_both(&vault, &url, use_reqwest))).await;
         assert!(answers.iter().all(|(status, _)| *status == 200));
-        assert_eq!(scene.requests(), 2);
-        scene.assert_spent_once();
+        assert_eq!(fixture.requests(), 2);
+        fixture.assert_spent_once();
     }
 }
 
 #[tokio::test]
 async fn a_token_that_helped_and_dies_early_as_well_is_refreshed_again_at_once() {
     for use_reqwest in [false, true] {
-        let (scene, api) = (Scene::new().await, Api::refusing_with(401).await);
-        let (vault, _) = vault_for(&scene, &api).await;
+        let (fixture, api) = (Fixture::new().await, Api::rejecting_with(401).await);
+        let (vault, _) = vault_for(&fixture, &api).await;
         let (hyper, by_reqwest) = (with_hyper(&vault), with_reqwest(&vault));
         for round in 1..=4 {
             let token = vault.token(ACME).await.unwrap();
-            api.refuse(token.access.reveal());
+            api.reject(token.access.reveal());
             let url = api.url("/v1/orders");
             let reply =
                 if use_reqwest { post_by_reqwest(&by_reqwest, &url).await } else { post(&hyper, &url).await };
-            assert_eq!((reply.0, scene.requests()), (200, 1 + round));
+            assert_eq!((reply.0, fixture.requests()), (200, 1 + round));
         }
     }
 }
@@ -147,8 +150,8 @@ async fn a_token_that_helped_and_dies_early_as_well_is_refreshed_again_at_once()
 #[tokio::test]
 async fn a_permission_that_is_missing_is_not_cured_by_refreshing_and_the_caller_gets_the_apis_answer() {
     for use_reqwest in [false, true] {
-        let (scene, api) = (Scene::new().await, Api::refusing_with(401).await);
-        let (vault, _) = vault_for(&scene, &api).await;
+        let (fixture, api) = (Fixture::new().await, Api::rejecting_with(401).await);
+        let (vault, _) = vault_for(&fixture, &api).await;
         api.forbid("/secret");
         let (hyper, by_reqwest) = (with_hyper(&vault), with_reqwest(&vault));
         for round in 0..50 {
@@ -163,7 +166,7 @@ async fn a_permission_that_is_missing_is_not_cured_by_refreshing_and_the_caller_
             }
         }
         // The first token, and one refresh that did not help.
-        assert_eq!(scene.requests(), 2);
+        assert_eq!(fixture.requests(), 2);
         assert_eq!(api.calls().len(), 101, "one call was repeated, once");
     }
 }
@@ -171,39 +174,41 @@ async fn a_permission_that_is_missing_is_not_cured_by_refreshing_and_the_caller_
 #[tokio::test]
 async fn a_403_is_a_refusal_of_the_token_only_where_the_provider_says_so() {
     for use_reqwest in [false, true] {
-        let (scene, api) = (Scene::new().await, Api::refusing_with(403).await);
-        let (vault, token) = vault_for(&scene, &api).await;
-        api.refuse(token.access.reveal());
+        let (fixture, api) = (Fixture::new().await, Api::rejecting_with(403).await);
+        let (vault, token) = vault_for(&fixture, &api).await;
+        api.reject(token.access.reveal());
         assert_eq!(by_both(&vault, &api.url("/v1/orders"), use_reqwest).await.0, 403);
-        assert_eq!((scene.requests(), api.calls().len()), (1, 1));
+        assert_eq!((fixture.requests(), api.calls().len()), (1, 1));
 
-        let scene = Scene::new().await;
+        let fixture = Fixture::new().await;
         let header = "header = \"X-Token\"\nvalue = \"${access}\"";
-        let own = own_provider(&scene, &api, header, "{ status = 401 }, { status = 403 }");
-        let (vault, token) = connected(&scene, own).await;
-        api.refuse(token.access.reveal());
+        let own = own_provider(&fixture, &api, header, "{ status = 401 }, { status = 403 }");
+        let (vault, token) = connected(&fixture, own).await;
+        api.reject(token.access.reveal());
         assert_eq!(by_both(&vault, &api.url("/v1/orders"), use_reqwest).await.0, 200);
         let newer = vault.token(ACME).await.unwrap();
         assert_eq!(api.calls().last().unwrap().header("x-token"), newer.access.reveal());
-        assert_eq!(scene.requests(), 2);
+        assert_eq!(fixture.requests(), 2);
     }
 }
 
 #[tokio::test]
 async fn the_token_goes_where_the_provider_wants_it() {
     for use_reqwest in [false, true] {
-        let (scene, api) = (Scene::new().await, Api::refusing_with(401).await);
+        let (fixture, api) = (Fixture::new().await, Api::rejecting_with(401).await);
         let query = "query = \"key\"\nvalue = \"${access}\"";
-        let (vault, token) = connected(&scene, own_provider(&scene, &api, query, "{ status = 401 }")).await;
-        api.refuse(token.access.reveal());
+        let (vault, token) =
+            connected(&fixture, own_provider(&fixture, &api, query, "{ status = 401 }")).await;
+        api.reject(token.access.reveal());
         let url = api.url("/v1/orders?page=2&key=mine");
         assert_eq!(by_both(&vault, &url, use_reqwest).await.0, 200);
         let newer = vault.token(ACME).await.unwrap();
-        let target = api.calls().last().unwrap().target.clone();
+        let target = api.calls().last().unwrap().uri.to_string();
         assert_eq!(target, format!("/v1/orders?page=2&key={}", newer.access.reveal()));
 
         let cookie = "cookie = \"session\"\nvalue = \"${access}\"";
-        let (vault, token) = connected(&scene, own_provider(&scene, &api, cookie, "{ status = 401 }")).await;
+        let (vault, token) =
+            connected(&fixture, own_provider(&fixture, &api, cookie, "{ status = 401 }")).await;
         assert_eq!(by_both(&vault, &api.url("/v1/orders"), use_reqwest).await.0, 200);
         let sent = api.calls().last().unwrap().header("cookie").to_owned();
         assert_eq!(sent, format!("session={}", token.access.reveal()));
@@ -231,24 +236,24 @@ impl Middleware for Twice {
 
 #[tokio::test]
 async fn a_middleware_that_retries_stands_around_and_each_of_its_attempts_carries_a_token_that_lives() {
-    let (scene, api) = (Scene::new().await, Api::refusing_with(401).await);
-    let (vault, token) = vault_for(&scene, &api).await;
+    let (fixture, api) = (Fixture::new().await, Api::rejecting_with(401).await);
+    let (vault, token) = vault_for(&fixture, &api).await;
     let attempts = Arc::new(AtomicUsize::new(0));
     let auth = Auth::new(vault, ACME).around(Twice(attempts.clone()));
     let client = auth.client(reqwest::Client::builder()).unwrap();
-    api.refuse(token.access.reveal());
+    api.reject(token.access.reveal());
     assert_eq!(post_by_reqwest(&client, &api.url("/v1/orders")).await.0, 200);
-    assert_eq!((attempts.load(Ordering::SeqCst), scene.requests(), api.calls().len()), (1, 2, 2));
+    assert_eq!((attempts.load(Ordering::SeqCst), fixture.requests(), api.calls().len()), (1, 2, 2));
 }
 
 #[tokio::test]
 async fn a_call_for_which_there_is_no_token_is_not_sent() {
-    let (scene, api) = (Scene::new().await, Api::refusing_with(401).await);
-    let vault = scene.vault(Vault::in_memory()).await;
+    let (fixture, api) = (Fixture::new().await, Api::rejecting_with(401).await);
+    let vault = fixture.vault(Vault::in_memory()).await;
     let error = with_reqwest(&vault).get(api.url("/")).send().await.unwrap_err().to_string();
     assert!(error.contains("is defined but not connected"), "{error}");
     let request = http::Request::get("/relative").body(Full::default()).unwrap();
-    vault.connect(ACME, scene.refresh_token()).await.unwrap();
+    vault.connect(ACME, fixture.refresh_token()).await.unwrap();
     let error = with_hyper(&vault).call(request).await.unwrap_err().to_string();
     assert!(error.contains("needs a whole URL"), "{error}");
     assert_eq!(api.calls().len(), 0);
@@ -256,9 +261,9 @@ async fn a_call_for_which_there_is_no_token_is_not_sent() {
 
 #[tokio::test]
 async fn a_body_that_streams_is_not_repeated_but_the_next_call_has_the_new_token() {
-    let (scene, api) = (Scene::new().await, Api::refusing_with(401).await);
-    let (vault, token) = vault_for(&scene, &api).await;
-    api.refuse(token.access.reveal());
+    let (fixture, api) = (Fixture::new().await, Api::rejecting_with(401).await);
+    let (vault, token) = vault_for(&fixture, &api).await;
+    api.reject(token.access.reveal());
     let client = with_reqwest(&vault);
     let stream = || {
         reqwest::Body::wrap(http_body_util::StreamBody::new(futures_util::stream::iter([Ok::<
@@ -272,16 +277,16 @@ async fn a_body_that_streams_is_not_repeated_but_the_next_call_has_the_new_token
     assert_eq!(refused.status(), 401);
     let accepted = client.post(api.url("/v1/orders")).body(stream()).send().await.unwrap();
     assert_eq!(accepted.status(), 200);
-    assert_eq!((scene.requests(), api.calls().len()), (2, 2));
+    assert_eq!((fixture.requests(), api.calls().len()), (2, 2));
 }
 
 #[tokio::test]
 async fn when_the_provider_is_away_the_caller_gets_the_apis_own_answer() {
     for use_reqwest in [false, true] {
-        let (mut scene, api) = (Scene::new().await, Api::refusing_with(401).await);
-        let (vault, token) = vault_for(&scene, &api).await;
-        api.refuse(token.access.reveal());
-        scene.provider.refuse_connections().await.unwrap();
+        let (mut fixture, api) = (Fixture::new().await, Api::rejecting_with(401).await);
+        let (vault, token) = vault_for(&fixture, &api).await;
+        api.reject(token.access.reveal());
+        fixture.provider.refuse_connections().await.unwrap();
         assert_eq!(by_both(&vault, &api.url("/v1/orders"), use_reqwest).await, (401, "no".into()));
         assert_eq!(api.calls().len(), 1);
     }

@@ -9,9 +9,9 @@ fn run(name: &str) -> String {
     let example = test.ancestors().nth(2).unwrap().join("examples").join(name);
     let ended =
         Command::new(&example).output().unwrap_or_else(|error| panic!("{}: {error}", example.display()));
-    let said = String::from_utf8(ended.stdout).unwrap();
-    assert!(ended.status.success(), "{said}\n{}", String::from_utf8_lossy(&ended.stderr));
-    said
+    let output = String::from_utf8(ended.stdout).unwrap();
+    assert!(ended.status.success(), "{output}\n{}", String::from_utf8_lossy(&ended.stderr));
+    output
 }
 
 #[test]
@@ -37,9 +37,9 @@ fn reqwest() {
 
 #[test]
 fn two_processes() {
-    let said = run("two_processes");
-    let last = said.lines().last().unwrap();
+    let output = run("two_processes");
+    let last = output.lines().last().unwrap();
     let numbers: Vec<u64> = last.split(' ').filter_map(|word| word.parse().ok()).collect();
-    assert!(numbers[0] >= 2 && numbers[0] == numbers[1], "{said}");
-    assert_eq!(said.lines().filter(|line| line.contains("living tokens")).count(), 2, "{said}");
+    assert!(numbers[0] >= 2 && numbers[0] == numbers[1], "{output}");
+    assert_eq!(output.lines().filter(|line| line.contains("live tokens")).count(), 2, "{output}");
 }

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use jeton_emulator::{Emulator, Fault, Settings};
 use jeton_testkit::{ConnectionSettings, TestInstallation, project_root};
 
-use crate::scene::Scene;
+use crate::fixture::Fixture;
 
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 #[expect(clippy::disallowed_methods, reason = "the program before reads this clock")]
 fn long_ago() -> Instant {
@@ -43,29 +43,31 @@ fn what_is_compiled_here_is_what_the_guide_shows() {
 
 #[tokio::test]
 async fn a_caller_that_goes_away_costs_the_program_before_its_grant_and_the_program_after_nothing() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let slow = Fault::none().slow_after(Duration::from_millis(200));
 
-    let before = before::Tokens::new(scene.provider.token_url(), scene.refresh_token().reveal().to_owned());
-    scene.provider.enqueue([slow]);
+    let before =
+        before::Tokens::new(fixture.provider.token_url(), fixture.refresh_token().reveal().to_owned());
+    fixture.provider.enqueue([slow]);
     tokio::select! {
         access = before.access() => panic!("the reply is not there yet: {access:?}"),
-        () = scene.until_accepted(1) => {}
+        () = fixture.until_accepted(1) => {}
     }
     let refused = before.access().await.unwrap_err();
     assert_eq!(refused.status().unwrap(), 400, "the token had been spent, and its successor was lost");
-    assert_eq!(scene.provider.stats().reuse_kills, 1, "the grant is dead");
+    assert_eq!(fixture.provider.stats().reuse_kills, 1, "the grant is dead");
 
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tokens.json");
-    let vault = after::open(&file, &scene.provider.token_url(), &scene.provider.api_base()).await.unwrap();
-    vault.seed("acme", scene.refresh_token()).await.unwrap();
-    scene.provider.enqueue([slow]);
+    let vault =
+        after::open(&file, &fixture.provider.token_url(), &fixture.provider.api_base()).await.unwrap();
+    vault.seed("acme", fixture.refresh_token()).await.unwrap();
+    fixture.provider.enqueue([slow]);
     tokio::select! {
         access = after::access(&vault) => panic!("the reply is not there yet: {access:?}"),
-        () = scene.until_accepted(2) => {}
+        () = fixture.until_accepted(2) => {}
     }
-    assert!(scene.provider.accepts(&after::access(&vault).await.unwrap()));
+    assert!(fixture.provider.accepts(&after::access(&vault).await.unwrap()));
     vault.close().await;
 }
 
@@ -90,9 +92,9 @@ async fn callers_in_three_languages_get_living_tokens_over_http_also_when_one_is
         .unwrap();
     let connect = home.command(["connect", "acme", "--refresh-token-stdin"]).unwrap();
     let refresh_token = format!("{}\n", provider.mint(1).remove(0).reveal());
-    connect.stdin(&refresh_token).run(PATIENCE).await.unwrap().success().unwrap();
+    connect.stdin(&refresh_token).run(TIMEOUT).await.unwrap().success().unwrap();
     let mut server = home.command(["serve"]).unwrap().serve().unwrap();
-    server.wait_until_ready(PATIENCE).await.unwrap();
+    server.wait_until_ready(TIMEOUT).await.unwrap();
 
     let shell = blocks("sh").pop().unwrap();
     let interpreter = jeton_testkit::python().display().to_string();
@@ -124,7 +126,7 @@ async fn callers_in_three_languages_get_living_tokens_over_http_also_when_one_is
         let change =
             (after.requests - before.requests, after.api_401 - before.api_401, after.api_ok - before.api_ok);
         assert_eq!(change, (1, 1, 1), "{program}: one refresh, one refusal, one repetition");
-        // Enough time for the brake not to be pulled by the next language.
+        // A manual refresh ends the pause after rejections, so that the next language begins without one.
         server
             .client()
             .post("/api/v1/connections/acme/refresh", &serde_json::json!({ "force": true }))
@@ -139,6 +141,6 @@ fn the_settings_that_the_guide_shows_are_right() {
     let text = blocks("toml").remove(0);
     home.write_settings(&text).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let checked = runtime.block_on(async { home.command(["config", "check"]).unwrap().run(PATIENCE).await });
+    let checked = runtime.block_on(async { home.command(["config", "check"]).unwrap().run(TIMEOUT).await });
     checked.unwrap().success().unwrap();
 }

@@ -1,14 +1,14 @@
-//! The library as a program uses it, at a strict provider that is played here.
+//! The library as a program uses it, with a strict emulated provider.
 #![cfg(test)]
 
 mod api;
-mod asking;
+mod callers;
 mod clients;
 mod examples;
+mod fixture;
 mod guide;
 mod killed;
-mod logged;
-mod opening;
+mod logs;
+mod open;
 mod postgres;
-mod reach;
-mod scene;
+mod token_scope;

@@ -11,7 +11,7 @@ use jeton_core::seal::KeyRing;
 use jeton_emulator::{Emulator, Settings};
 use jeton_testkit::{PgCluster, PgDatabase};
 
-use crate::scene::{ACME, Scene};
+use crate::fixture::{ACME, Fixture};
 
 const DATABASE: &str = "JETON_TEST_DATABASE";
 const FOLDER: &str = "JETON_TEST_FOLDER";
@@ -22,40 +22,40 @@ fn database() -> PgDatabase {
 }
 
 /// A program on a machine of its own: its data directory is its own, the key is that of all.
-fn of_machine(database: &PgDatabase, key: &KeySource, folder: &Path) -> Builder {
+fn on_machine(database: &PgDatabase, key: &KeySource, folder: &Path) -> Builder {
     Vault::on_postgres(Postgres::at(database.url()).pool(4), folder).key(key.clone())
 }
 
-fn some_key() -> KeySource {
+fn new_key() -> KeySource {
     KeySource::Text(KeyRing::generate(&SystemEntropy).to_text())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_vaults_on_one_database_refresh_a_token_that_two_hundred_callers_need_once() {
-    let (scene, database, key) = (Scene::new().await, database(), some_key());
+    let (fixture, database, key) = (Fixture::new().await, database(), new_key());
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let one = scene.vault(of_machine(&database, &key, folders[0].path())).await;
-    let two = scene.vault(of_machine(&database, &key, folders[1].path())).await;
-    one.connect(ACME, scene.refresh_token()).await.unwrap();
+    let one = fixture.vault(on_machine(&database, &key, folders[0].path())).await;
+    let two = fixture.vault(on_machine(&database, &key, folders[1].path())).await;
+    one.connect(ACME, fixture.refresh_token()).await.unwrap();
     for round in 1..=3 {
         let calls = (0..200).map(|call| if call % 2 == 0 { one.token(ACME) } else { two.token(ACME) });
         let tokens: Vec<_> = join_all(calls).await.into_iter().map(Result::unwrap).collect();
-        assert_eq!(scene.requests(), round, "one refresh for all of them");
+        assert_eq!(fixture.requests(), round, "one refresh for all of them");
         assert!(tokens.iter().all(|token| token.access == tokens[0].access));
-        assert!(scene.provider.accepts(tokens[0].access.reveal()));
-        scene.clock.pass(Duration::from_hours(2));
+        assert!(fixture.provider.accepts(tokens[0].access.reveal()));
+        fixture.clock.advance(Duration::from_hours(2));
     }
-    scene.assert_spent_once();
+    fixture.assert_spent_once();
     one.close().await;
     two.close().await;
 }
 
 #[tokio::test]
 async fn what_is_in_the_database_outlives_its_program_and_is_sealed() {
-    let (scene, database) = (Scene::new().await, database());
+    let (fixture, database) = (Fixture::new().await, database());
     let folder = tempfile::tempdir().unwrap();
-    let vault = scene.vault(Vault::on_postgres(database.url(), folder.path())).await;
-    let refresh_token = scene.refresh_token();
+    let vault = fixture.vault(Vault::on_postgres(database.url(), folder.path())).await;
+    let refresh_token = fixture.refresh_token();
     vault.connect(ACME, refresh_token.clone()).await.unwrap();
     let token = vault.token(ACME).await.unwrap();
     vault.close().await;
@@ -71,34 +71,34 @@ async fn what_is_in_the_database_outlives_its_program_and_is_sealed() {
     for secret in [&token.access, &refresh_token] {
         assert!(!kept.contains(secret.reveal()), "{kept}");
     }
-    let again = scene.vault(Vault::on_postgres(database.url(), folder.path())).await;
+    let again = fixture.vault(Vault::on_postgres(database.url(), folder.path())).await;
     assert_eq!(again.token(ACME).await.unwrap().access, token.access);
-    assert_eq!(scene.requests(), 1);
+    assert_eq!(fixture.requests(), 1);
     again.close().await;
 }
 
 #[tokio::test]
 async fn a_data_directory_of_another_database_spends_nothing_until_it_is_told_to_follow() {
-    let (scene, key) = (Scene::new().await, some_key());
+    let (fixture, key) = (Fixture::new().await, new_key());
     let (first, second) = (database(), database());
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let of_first = scene.vault(of_machine(&first, &key, folders[0].path())).await;
+    let of_first = fixture.vault(on_machine(&first, &key, folders[0].path())).await;
     of_first.close().await;
-    let of_second = scene.vault(of_machine(&second, &key, folders[1].path())).await;
-    of_second.connect(ACME, scene.refresh_token()).await.unwrap();
+    let of_second = fixture.vault(on_machine(&second, &key, folders[1].path())).await;
+    of_second.connect(ACME, fixture.refresh_token()).await.unwrap();
 
-    let stray = scene.vault(of_machine(&second, &key, folders[0].path())).await;
+    let stray = fixture.vault(on_machine(&second, &key, folders[0].path())).await;
     let held = stray.token(ACME).await.unwrap_err();
     assert!(held.to_string().contains("`Builder::adopt`"), "{held}");
-    assert_eq!(scene.requests(), 0);
+    assert_eq!(fixture.requests(), 0);
     stray.close().await;
-    let follows = scene.vault(of_machine(&second, &key, folders[0].path()).adopt()).await;
+    let follows = fixture.vault(on_machine(&second, &key, folders[0].path()).adopt()).await;
     assert!(follows.token(ACME).await.is_ok());
     // The other one stays what it was: the same database is theirs in common.
     assert!(of_second.token(ACME).await.is_ok());
-    let again = scene.vault(of_machine(&second, &key, folders[1].path())).await;
+    let again = fixture.vault(on_machine(&second, &key, folders[1].path())).await;
     assert!(again.token(ACME).await.is_ok());
-    assert_eq!(scene.requests(), 1);
+    assert_eq!(fixture.requests(), 1);
     for vault in [of_second, follows, again] {
         vault.close().await;
     }
@@ -107,21 +107,21 @@ async fn a_data_directory_of_another_database_spends_nothing_until_it_is_told_to
 #[tokio::test]
 async fn what_is_wrong_with_a_database_is_said_without_its_password() {
     let folder = tempfile::tempdir().unwrap();
-    for (url, said) in [
+    for (url, words) in [
         ("mysql://jeton:hush@127.0.0.1/jeton", "postgres://"),
         ("postgres://jeton:hush@127.0.0.1:1/jeton?sslmode=sideways", "sslmode"),
     ] {
         let builder = Vault::on_postgres(url, folder.path());
         let shown = format!("{builder:?}");
         let error = builder.open().await.unwrap_err();
-        assert!(matches!(error, OpenError::Store(_)) && error.to_string().contains(said), "{error}");
+        assert!(matches!(error, OpenError::Store(_)) && error.to_string().contains(words), "{error}");
         assert!(!error.to_string().contains("hush") && !shown.contains("hush"), "{error} {shown}");
     }
     let database = database();
-    let key = some_key();
-    let founded = of_machine(&database, &key, folder.path()).open().await.unwrap();
+    let key = new_key();
+    let founded = on_machine(&database, &key, folder.path()).open().await.unwrap();
     founded.close().await;
-    let error = of_machine(&database, &some_key(), folder.path()).open().await.unwrap_err();
+    let error = on_machine(&database, &new_key(), folder.path()).open().await.unwrap_err();
     assert!(error.to_string().contains("is not the one this store was sealed with"), "{error}");
 }
 

@@ -1,4 +1,4 @@
-//! How a vault is made, and what is refused.
+//! How a vault is opened, and what is rejected.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -8,63 +8,63 @@ use jeton::{Builder, Connected, Connection, Grant, OpenError, Secret, TokenError
 use jeton_core::entropy::SystemEntropy;
 use jeton_core::seal::KeyRing;
 
-use crate::scene::{ACME, Scene};
+use crate::fixture::{ACME, Fixture};
 
-async fn refusal(builder: Builder) -> String {
+async fn open_error(builder: Builder) -> String {
     let text = builder.open().await.unwrap_err().to_string();
     assert!(!text.contains('\n') && !text.contains("hush"), "{text}");
     text
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_definition_is_said_with_its_name_its_field_and_its_cure() {
+async fn what_is_wrong_with_a_definition_is_named_with_its_field_and_what_to_do() {
     let oauth2 = || Connection::at("oauth2").client("id", "hush");
     let with = |connection| Vault::in_memory().connection(ACME, connection);
-    let text = refusal(with(Connection::at("gogle"))).await;
+    let text = open_error(with(Connection::at("gogle"))).await;
     assert!(
         text.contains("`acme`: provider: there is no provider `gogle`; did you mean `google`?"),
         "{text}"
     );
-    let text = refusal(with(oauth2())).await;
+    let text = open_error(with(oauth2())).await;
     assert!(text.contains("`acme`: vars.token_url: the provider `oauth2` cannot do without it"), "{text}");
-    let text = refusal(with(oauth2().var("token_ulr", "hush"))).await;
+    let text = open_error(with(oauth2().var("token_ulr", "hush"))).await;
     assert!(text.contains("did you mean `token_url`?"), "{text}");
-    let text = refusal(with(oauth2().var("token_url", "http://far.example.com/token"))).await;
+    let text = open_error(with(oauth2().var("token_url", "http://far.example.com/token"))).await;
     assert!(text.contains("plain http is for this machine alone"), "{text}");
     let here = || oauth2().var("token_url", "http://127.0.0.1:9/token");
-    let text = refusal(with(here().emulated_at("nowhere"))).await;
+    let text = open_error(with(here().emulated_at("nowhere"))).await;
     assert!(text.contains("an emulated provider is on this machine"), "{text}");
-    let text = refusal(Vault::in_memory().connection("Not A Name", here())).await;
+    let text = open_error(Vault::in_memory().connection("Not A Name", here())).await;
     assert!(text.contains("the name \"Not A Name\" is not usable"), "{text}");
-    let text = refusal(Vault::in_memory().provider_file("own.toml", "name = \"own\"\nhots = []")).await;
+    let text = open_error(Vault::in_memory().provider_file("own.toml", "name = \"own\"\nhots = []")).await;
     assert!(text.starts_with("own.toml:2: hots:"), "{text}");
 }
 
 #[tokio::test]
 async fn a_provider_of_ones_own_is_a_file() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let file = format!(
         "name = \"own\"\ntitle = \"Our own\"\nhosts = [\"127.0.0.1\"]\n[client]\nauth = \"post\"\n[refresh]\nurl = \"{}\"\nform = \
          {{ grant_type = \"refresh_token\", refresh_token = \"${{refresh}}\" }}\n[policy]\nrotation = \"single_use\"\n",
-        scene.provider.token_url()
+        fixture.provider.token_url()
     );
     let own = Connection::at("own").client("emulated", "emulated-secret");
     let vault =
         Vault::in_memory().provider_file("own.toml", file).connection("mine", own).open().await.unwrap();
-    vault.connect("mine", scene.refresh_token()).await.unwrap();
-    assert!(scene.provider.accepts(vault.token("mine").await.unwrap().access.reveal()));
+    vault.connect("mine", fixture.refresh_token()).await.unwrap();
+    assert!(fixture.provider.accepts(vault.token("mine").await.unwrap().access.reveal()));
 }
 
 #[tokio::test]
 async fn errors_name_what_a_program_does_and_no_command() {
-    let scene = Scene::new().await;
-    let vault = scene.vault(Vault::in_memory()).await;
+    let fixture = Fixture::new().await;
+    let vault = fixture.vault(Vault::in_memory()).await;
     let unknown = vault.token("acmee").await.unwrap_err().to_string();
     assert!(unknown.contains("did you mean acme?") && unknown.contains("`Builder::connection`"), "{unknown}");
     let unconnected = vault.token(ACME).await.unwrap_err();
     assert!(unconnected.to_string().contains("give `Vault::connect` a refresh token"), "{unconnected}");
     assert_eq!(unconnected.code(), "NOT_CONNECTED");
-    vault.connect(ACME, scene.refresh_token()).await.unwrap();
+    vault.connect(ACME, fixture.refresh_token()).await.unwrap();
     vault.pause(ACME).await.unwrap();
     let paused = vault.token(ACME).await.unwrap_err().to_string();
     assert!(paused.contains("is paused"), "{paused}");
@@ -80,11 +80,11 @@ fn mode(path: &Path) -> u32 {
 
 #[tokio::test]
 async fn a_file_outlives_its_program_sealed_and_private() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tokens.json");
-    let vault = scene.vault(Vault::on_file(&path)).await;
-    let refresh_token = scene.refresh_token();
+    let vault = fixture.vault(Vault::on_file(&path)).await;
+    let refresh_token = fixture.refresh_token();
     vault.connect(ACME, refresh_token.clone()).await.unwrap();
     let token = vault.token(ACME).await.unwrap();
     vault.close().await;
@@ -92,87 +92,87 @@ async fn a_file_outlives_its_program_sealed_and_private() {
     assert!(!kept.contains(token.access.reveal()) && !kept.contains(refresh_token.reveal()));
     assert_eq!((mode(&path), mode(&folder.path().join("tokens.json.d"))), (0o600, 0o700));
     assert_eq!(mode(&folder.path().join("tokens.json.d/key")), 0o600);
-    let again = scene.vault(Vault::on_file(&path)).await;
+    let again = fixture.vault(Vault::on_file(&path)).await;
     assert_eq!(again.token(ACME).await.unwrap().access, token.access);
-    assert_eq!(scene.requests(), 1);
+    assert_eq!(fixture.requests(), 1);
 }
 
 #[tokio::test]
 async fn a_database_outlives_its_program() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("jeton.sqlite");
-    let vault = scene.vault(Vault::on_sqlite(&path)).await;
-    vault.connect(ACME, scene.refresh_token()).await.unwrap();
+    let vault = fixture.vault(Vault::on_sqlite(&path)).await;
+    vault.connect(ACME, fixture.refresh_token()).await.unwrap();
     let token = vault.token(ACME).await.unwrap();
     vault.close().await;
     drop(vault);
-    let again = scene.vault(Vault::on_sqlite(&path)).await;
+    let again = fixture.vault(Vault::on_sqlite(&path)).await;
     assert_eq!(again.token(ACME).await.unwrap().access, token.access);
 }
 
 #[tokio::test]
 async fn a_file_without_its_key_or_with_another_is_refused_and_unchanged() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tokens.json");
-    let vault = scene.vault(Vault::on_file(&path)).await;
-    vault.connect(ACME, scene.refresh_token()).await.unwrap();
+    let vault = fixture.vault(Vault::on_file(&path)).await;
+    vault.connect(ACME, fixture.refresh_token()).await.unwrap();
     vault.close().await;
     let kept = std::fs::read(&path).unwrap();
     let key = folder.path().join("tokens.json.d/key");
     std::fs::remove_file(&key).unwrap();
-    let text = refusal(Vault::on_file(&path).connection(ACME, scene.acme())).await;
+    let text = open_error(Vault::on_file(&path).connection(ACME, fixture.acme())).await;
     assert!(text.contains("is missing; put the key back from your backup"), "{text}");
     let other = KeyRing::generate(&SystemEntropy).to_text();
     let other = Vault::on_file(&path).key(jeton::KeySource::Text(other));
-    let text = refusal(other.connection(ACME, scene.acme())).await;
+    let text = open_error(other.connection(ACME, fixture.acme())).await;
     assert!(text.contains("is not the one this store was sealed with"), "{text}");
     assert_eq!(std::fs::read(&path).unwrap(), kept);
 }
 
 #[tokio::test]
 async fn a_copy_spends_nothing_until_it_is_taken_over() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tokens.json");
-    let vault = scene.vault(Vault::on_file(&path)).await;
-    vault.connect(ACME, scene.refresh_token()).await.unwrap();
+    let vault = fixture.vault(Vault::on_file(&path)).await;
+    vault.connect(ACME, fixture.refresh_token()).await.unwrap();
     vault.close().await;
     let copy = folder.path().join("copy.json");
     std::fs::copy(&path, &copy).unwrap();
     let key = folder.path().join("tokens.json.d/key");
     let open = || Vault::on_file(&copy).key(jeton::KeySource::File(key.clone()));
-    let held = scene.vault(open()).await;
+    let held = fixture.vault(open()).await;
     let error = held.token(ACME).await.unwrap_err();
     assert!(error.to_string().contains("`Builder::adopt` takes it over"), "{error}");
-    assert_eq!(scene.requests(), 0);
+    assert_eq!(fixture.requests(), 0);
     held.close().await;
-    let adopted = scene.vault(open().adopt()).await;
+    let adopted = fixture.vault(open().adopt()).await;
     assert!(adopted.token(ACME).await.is_ok());
 }
 
 #[tokio::test]
 async fn a_seed_is_taken_on_the_first_start_alone() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tokens.json");
-    let first = scene.refresh_token();
+    let first = fixture.refresh_token();
     for start in 1..=3 {
-        let vault = scene.vault(Vault::on_file(&path)).await;
+        let vault = fixture.vault(Vault::on_file(&path)).await;
         let seeded = vault.seed(ACME, first.clone()).await.unwrap();
         assert_eq!(matches!(seeded, Connected::Stored { .. }), start == 1);
-        scene.clock.pass(Duration::from_mins(2));
+        fixture.clock.advance(Duration::from_mins(2));
         vault.token(ACME).await.unwrap();
         vault.close().await;
     }
-    assert_eq!(scene.requests(), 3);
+    assert_eq!(fixture.requests(), 3);
     // Another one is not taken either: whoever wants that says `connect`.
-    let vault = scene.vault(Vault::on_file(&path)).await;
+    let vault = fixture.vault(Vault::on_file(&path)).await;
     let held = vault.status(ACME).await.unwrap().generation;
-    assert_eq!(vault.seed(ACME, scene.refresh_token()).await.unwrap(), Connected::Unchanged);
+    assert_eq!(vault.seed(ACME, fixture.refresh_token()).await.unwrap(), Connected::Unchanged);
     assert_eq!(vault.status(ACME).await.unwrap().generation, held);
-    scene.assert_spent_once();
+    fixture.assert_spent_once();
     // Where it would have to be sent again it is refused.
     let spent = vault.connect(ACME, first).await.unwrap_err();
     assert!(matches!(spent.why(), TokenError::GrantRefused { .. }), "{spent}");
@@ -180,17 +180,17 @@ async fn a_seed_is_taken_on_the_first_start_alone() {
 
 #[tokio::test]
 async fn an_access_token_that_lives_is_taken_over_and_used() {
-    let scene = Scene::new().await;
-    let vault = scene.vault(Vault::in_memory()).await;
+    let fixture = Fixture::new().await;
+    let vault = fixture.vault(Vault::in_memory()).await;
     let grant = Grant {
-        refresh: Some(scene.refresh_token()),
+        refresh: Some(fixture.refresh_token()),
         access: Some(Secret::new("still-good")),
-        access_expires_at: Some(jeton_core::time::Clock::now(&*scene.clock) + Duration::from_hours(1)),
+        access_expires_at: Some(jeton_core::time::Clock::now(&*fixture.clock) + Duration::from_hours(1)),
         refresh_expires_at: None,
     };
     vault.take_over(ACME, grant).await.unwrap();
     assert_eq!(vault.token(ACME).await.unwrap().access.reveal(), "still-good");
-    assert_eq!(scene.requests(), 0);
+    assert_eq!(fixture.requests(), 0);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! How far a token goes: to the hosts and ports of its provider, along no redirect, and into nothing that is said of a call.
+//! Where a token may go: to the hosts and ports of its provider, along no redirect, and into no error or URL.
 
 use std::fmt::Write as _;
 
@@ -13,19 +13,19 @@ use tower_service::Service as _;
 
 use crate::api::Api;
 use crate::clients::{by_both, connected, own_provider, vault_for, with_hyper, with_reqwest};
-use crate::scene::{ACME, Scene};
+use crate::fixture::{ACME, Fixture};
 
 #[tokio::test]
 async fn a_token_goes_to_no_host_but_the_providers() {
-    let (scene, api) = (Scene::new().await, Api::refusing_with(401).await);
-    let elsewhere = Api::refusing_with(401).await;
-    let (vault, _) = vault_for(&scene, &api).await;
+    let (fixture, api) = (Fixture::new().await, Api::rejecting_with(401).await);
+    let elsewhere = Api::rejecting_with(401).await;
+    let (vault, _) = vault_for(&fixture, &api).await;
     let by_reqwest =
         with_reqwest(&vault).get(elsewhere.url("/v1/orders")).send().await.unwrap_err().to_string();
     assert!(by_reqwest.contains("tokens of `acme` go to http://127.0.0.1"), "{by_reqwest}");
     let request = http::Request::get(elsewhere.url("/")).body(Full::default()).unwrap();
     let by_hyper = with_hyper(&vault).call(request).await.unwrap_err();
-    assert!(matches!(by_hyper.downcast_ref(), Some(NotSent::ElsewhereBound { .. })), "{by_hyper}");
+    assert!(matches!(by_hyper.downcast_ref(), Some(NotSent::WrongHost { .. })), "{by_hyper}");
     // Other hosts can be named; they must speak TLS, on the port that was named.
     let layer = AuthLayer::new(vault.clone(), ACME)
         .also_at("127.0.0.1")
@@ -42,7 +42,7 @@ async fn a_token_goes_to_no_host_but_the_providers() {
         "http://files.example.org:8443/",
     ] {
         let refused = client.call(http::Request::get(url).body(Full::default()).unwrap()).await.unwrap_err();
-        assert!(matches!(refused.downcast_ref(), Some(NotSent::ElsewhereBound { .. })), "{url}: {refused}");
+        assert!(matches!(refused.downcast_ref(), Some(NotSent::WrongHost { .. })), "{url}: {refused}");
     }
     // Those that are named get as far as this client goes, which speaks no TLS.
     for url in ["https://api.example.com/", "https://api.example.com:443/", "https://files.example.org:8443/"]
@@ -55,16 +55,16 @@ async fn a_token_goes_to_no_host_but_the_providers() {
 
 #[tokio::test]
 async fn a_host_of_the_provider_gets_the_token_on_the_usual_port_and_on_that_of_the_base_alone() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let file = format!(
         "name = \"own\"\ntitle = \"Our own\"\nhosts = [\"127.0.0.1\", \"api.example.com\"]\n[refresh]\nurl = \"{}\"\nform = {{ \
          grant_type = \"refresh_token\", refresh_token = \"${{refresh}}\" }}\n[policy]\nrotation = \"single_use\"\n[api]\nbase = \
          \"https://api.example.com:8443/v1\"\n",
-        scene.provider.token_url(),
+        fixture.provider.token_url(),
     );
     let own = Connection::at("own").client("emulated", "emulated-secret");
     let builder = Vault::in_memory().provider_file("own.toml", file).connection(ACME, own);
-    let (vault, _) = connected(&scene, builder).await;
+    let (vault, _) = connected(&fixture, builder).await;
     for (url, sent) in [
         ("https://api.example.com:8443/v1/orders", true),
         ("https://api.example.com/v1/orders", true),
@@ -83,37 +83,37 @@ async fn no_redirect_is_followed_with_a_token() {
     for (use_reqwest, inject) in
         [(false, inject[0]), (true, inject[0]), (false, inject[1]), (true, inject[1])]
     {
-        let (scene, api) = (Scene::new().await, Api::refusing_with(401).await);
-        let elsewhere = Api::refusing_with(401).await;
-        let (vault, _) = connected(&scene, own_provider(&scene, &api, inject, "{ status = 401 }")).await;
+        let (fixture, api) = (Fixture::new().await, Api::rejecting_with(401).await);
+        let elsewhere = Api::rejecting_with(401).await;
+        let (vault, _) = connected(&fixture, own_provider(&fixture, &api, inject, "{ status = 401 }")).await;
         for target in [elsewhere.url("/v1/orders"), api.url("/v1/orders")] {
-            api.lead_to(&target);
+            api.redirect_to(&target);
             assert_eq!(by_both(&vault, &api.url("/v1/moved"), use_reqwest).await.0, 302);
         }
         assert_eq!((api.calls().len(), elsewhere.calls().len()), (2, 0));
     }
 }
 
-/// All that an error says, its causes too.
-fn everything_said(error: &dyn std::error::Error) -> String {
-    let mut said = format!("{error}\n{error:?}");
+/// An error with all its causes, as text.
+fn full_text(error: &dyn std::error::Error) -> String {
+    let mut text = format!("{error}\n{error:?}");
     let mut cause = error.source();
     while let Some(error) = cause {
-        write!(said, "\n{error}\n{error:?}").unwrap();
+        write!(text, "\n{error}\n{error:?}").unwrap();
         cause = error.source();
     }
-    said
+    text
 }
 
 #[tokio::test]
 async fn a_token_in_the_query_shows_in_no_error_and_in_no_url_of_a_reply() {
-    let (scene, api) = (Scene::new().await, Api::refusing_with(401).await);
+    let (fixture, api) = (Fixture::new().await, Api::rejecting_with(401).await);
     let query = "query = \"key\"\nvalue = \"${access}\"";
-    let (vault, token) = connected(&scene, own_provider(&scene, &api, query, "{ status = 401 }")).await;
+    let (vault, token) = connected(&fixture, own_provider(&fixture, &api, query, "{ status = 401 }")).await;
     let client = with_reqwest(&vault);
     let url = api.url("/v1/orders?page=2");
     let reply = client.get(&url).header("x-trace", "t-1").send().await.unwrap();
-    assert!(api.calls()[0].target.contains(token.access.reveal()));
+    assert!(api.calls()[0].uri.to_string().contains(token.access.reveal()));
     assert_eq!((reply.status().as_u16(), reply.url().as_str()), (200, url.as_str()));
     assert_eq!(
         (reply.headers()["content-length"].to_str().unwrap(), reply.version()),
@@ -125,15 +125,15 @@ async fn a_token_in_the_query_shows_in_no_error_and_in_no_url_of_a_reply() {
     api.forbid("/orders");
     let refused = client.get(&url).send().await.unwrap().error_for_status().unwrap_err();
     let newer = vault.token(ACME).await.unwrap();
-    let said = everything_said(&refused);
-    assert!(said.contains("page=2") && !said.contains("key="), "{said}");
+    let text = full_text(&refused);
+    assert!(text.contains("page=2") && !text.contains("key="), "{text}");
     api.end().await;
-    let away = client.get(&url).send().await.unwrap_err();
+    let unreachable = client.get(&url).send().await.unwrap_err();
     let request = http::Request::get(&url).body(Full::default()).unwrap();
     let by_hyper = with_hyper(&vault).call(request).await.unwrap_err();
-    let said = said + &everything_said(&away) + &everything_said(&*by_hyper);
-    assert!(away.url().is_some_and(|named| named.as_str() == url), "{away}");
+    let text = text + &full_text(&unreachable) + &full_text(&*by_hyper);
+    assert!(unreachable.url().is_some_and(|named| named.as_str() == url), "{unreachable}");
     for token in [token, newer] {
-        assert!(!said.contains(token.access.reveal()), "{said}");
+        assert!(!text.contains(token.access.reveal()), "{text}");
     }
 }

@@ -1,54 +1,29 @@
-//! A provider, a clock that is moved by hand, and vaults on them.
+//! A provider, a clock that tests move, and vaults on both.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use jeton::{Builder, Connection, Secret, Timestamp, Vault};
-use jeton_core::time::{Clock, SystemClock};
+use jeton::{Builder, Connection, Secret, Vault};
 use jeton_emulator::{Emulator, Settings};
+use jeton_testkit::OffsetClock;
 use tokio::time::{Instant, sleep};
 
 /// The connection that most tests are about.
 pub(crate) const ACME: &str = "acme";
 
-/// The clock of this machine, moved ahead at will.
-#[derive(Debug, Default)]
-pub(crate) struct MovableClock(AtomicU64);
-
-impl MovableClock {
-    pub(crate) fn pass(&self, duration: Duration) {
-        self.0.fetch_add(u64::try_from(duration.as_micros()).unwrap(), Ordering::SeqCst);
-    }
-
-    fn ahead(&self) -> Duration {
-        Duration::from_micros(self.0.load(Ordering::SeqCst))
-    }
-}
-
-impl Clock for MovableClock {
-    fn now(&self) -> Timestamp {
-        SystemClock.now() + self.ahead()
-    }
-
-    fn uptime(&self) -> Duration {
-        SystemClock.uptime() + self.ahead()
-    }
-}
-
 /// A provider and its clock.
-pub(crate) struct Scene {
+pub(crate) struct Fixture {
     pub(crate) provider: Emulator,
-    pub(crate) clock: Arc<MovableClock>,
+    pub(crate) clock: Arc<OffsetClock>,
 }
 
-impl Scene {
+impl Fixture {
     pub(crate) async fn new() -> Self {
         Self::with(Settings::default()).await
     }
 
     pub(crate) async fn with(settings: Settings) -> Self {
-        let clock = Arc::new(MovableClock::default());
+        let clock = Arc::new(OffsetClock::default());
         let provider = Emulator::start_with_clock(settings, clock.clone()).await.unwrap();
         Self { provider, clock }
     }
@@ -61,7 +36,7 @@ impl Scene {
             .client("emulated", "emulated-secret")
     }
 
-    /// The vault that `builder` makes, with the connection `acme` and the clock of the scene.
+    /// The vault of `builder`, with the connection `acme` and the clock of the fixture.
     pub(crate) async fn vault(&self, builder: Builder) -> Vault {
         builder.clock(self.clock.clone()).connection(ACME, self.acme()).open().await.unwrap()
     }

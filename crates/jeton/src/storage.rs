@@ -1,4 +1,4 @@
-//! Where a vault keeps its tokens.
+//! The stores that a vault can be on.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,30 +31,30 @@ pub struct Postgres {
 
 #[cfg(feature = "postgres")]
 impl Postgres {
-    /// The database at `postgres://user:password@host:port/database`, with `sslmode` and `sslrootcert` as libpq means them.
+    /// The database at `postgres://user:password@host:port/database`; `sslmode` and `sslrootcert` are those of libpq.
     pub fn at(url: impl Into<Secret>) -> Self {
         Self { url: url.into(), pool: None, pooler: false }
     }
 
-    /// How many connections the vault opens at most, besides the one that hears of changes: 8, and at least 2.
+    /// How many connections the vault opens at most, besides the one that listens for changes: 8 by default, at least 2.
     #[must_use]
     pub fn pool(mut self, connections: usize) -> Self {
         self.pool = Some(connections);
         self
     }
 
-    /// A pooler that shares sessions between transactions, such as PgBouncer in transaction mode, stands between: changes of
-    /// other processes are looked for instead of heard of.
+    /// For a database behind a pooler that shares sessions between transactions, such as PgBouncer in transaction mode: the
+    /// vault polls for changes of other processes instead of listening.
     #[must_use]
     pub fn behind_pooler(mut self) -> Self {
         self.pooler = true;
         self
     }
 
-    /// `clock` is that of a test; in earnest the clock of the database counts.
+    /// `clock` is that of a test; without it, the database's own clock counts.
     fn options(&self, clock: Option<Arc<dyn Clock>>) -> PostgresOptions {
-        let usual = PostgresOptions::new(self.url.clone());
-        PostgresOptions { pool: self.pool.unwrap_or(usual.pool), pooler: self.pooler, clock, ..usual }
+        let defaults = PostgresOptions::new(self.url.clone());
+        PostgresOptions { pool: self.pool.unwrap_or(defaults.pool), pooler: self.pooler, clock, ..defaults }
     }
 }
 
@@ -72,9 +72,9 @@ impl From<String> for Postgres {
     }
 }
 
-/// Where the tokens are kept.
+/// The store of a vault.
 #[derive(Clone, Debug)]
-pub(crate) enum Place {
+pub(crate) enum Storage {
     Memory,
     File(PathBuf),
     #[cfg(feature = "sqlite")]
@@ -86,17 +86,16 @@ pub(crate) enum Place {
     },
 }
 
-impl Place {
-    /// The data directory: the one that is asked for, else the usual one of this place; and what goes with the vault.
-    pub(crate) fn data_dir(&self, asked: Option<PathBuf>) -> Result<(PathBuf, Option<TempDir>), OpenError> {
-        if let Some(asked) = asked {
-            refuse_network(&asked)?;
-            return Ok((asked, None));
+impl Storage {
+    /// The data directory: `chosen`, else the default of this store; and the folder to delete with the vault.
+    pub(crate) fn data_dir(&self, chosen: Option<PathBuf>) -> Result<(PathBuf, Option<TempDir>), OpenError> {
+        if let Some(chosen) = chosen {
+            reject_network(&chosen)?;
+            return Ok((chosen, None));
         }
         Ok(match self {
             Self::Memory => {
-                let made = tempfile::Builder::new().prefix("jeton-").tempdir();
-                let folder = made.map_err(OpenError::Temporary)?;
+                let folder = TempDir::with_prefix("jeton-").map_err(OpenError::Temporary)?;
                 (folder.path().to_owned(), Some(folder))
             }
             Self::File(path) => {
@@ -111,7 +110,7 @@ impl Place {
             }
             #[cfg(feature = "postgres")]
             Self::Postgres { data_dir, .. } => {
-                refuse_network(data_dir)?;
+                reject_network(data_dir)?;
                 (data_dir.clone(), None)
             }
         })
@@ -122,12 +121,12 @@ impl Place {
         expect(clippy::unused_async, reason = "a database over the network is waited for")
     )]
     pub(crate) async fn store(&self, clock: Option<&Arc<dyn Clock>>) -> Result<Arc<dyn Store>, StoreError> {
-        let here = || clock.cloned().unwrap_or_else(|| Arc::new(SystemClock));
+        let clock_or_system = || clock.cloned().unwrap_or_else(|| Arc::new(SystemClock));
         Ok(match self {
-            Self::Memory => Arc::new(MemoryStore::new(here())),
-            Self::File(path) => Arc::new(FileStore::open(path, FileOptions::new(here()))?),
+            Self::Memory => Arc::new(MemoryStore::new(clock_or_system())),
+            Self::File(path) => Arc::new(FileStore::open(path, FileOptions::new(clock_or_system()))?),
             #[cfg(feature = "sqlite")]
-            Self::Sqlite(path) => Arc::new(SqliteStore::open(path, SqliteOptions::new(here()))?),
+            Self::Sqlite(path) => Arc::new(SqliteStore::open(path, SqliteOptions::new(clock_or_system()))?),
             #[cfg(feature = "postgres")]
             Self::Postgres { database, .. } => {
                 Arc::new(PostgresStore::open(database.options(clock.cloned())).await?)
@@ -135,14 +134,16 @@ impl Place {
         })
     }
 
-    /// Opens the installation whose store this is; takes a copied or restored one over if `adopt` says so.
+    /// Opens the installation on this store; with `adopt`, takes over a copied or restored one.
     pub(crate) async fn installation(
         &self,
         store: &dyn Store,
-        home: Home<'_>,
+        data_dir: &Path,
+        key: &KeySource,
+        clock: &dyn Clock,
+        entropy: &dyn Entropy,
         adopt: bool,
     ) -> Result<Installation, InstallationError> {
-        let Home { data_dir, key, clock, entropy } = home;
         let open = || Installation::open(store, data_dir, key, clock, entropy);
         #[cfg(feature = "postgres")]
         if let Self::Postgres { .. } = self {
@@ -152,7 +153,7 @@ impl Place {
             if !adopt || !installation.on_hold() {
                 return Ok(installation);
             }
-            // Others belong to this database already: it stays what it is, and this data directory follows it.
+            // Other data directories belong to this database already: it keeps its identity, and this one joins it.
             join(JoinMode::InAnyCase).await?;
             return open().await;
         }
@@ -164,18 +165,9 @@ impl Place {
     }
 }
 
-/// What an installation is opened with besides its store.
-#[derive(Clone, Copy)]
-pub(crate) struct Home<'a> {
-    pub(crate) data_dir: &'a Path,
-    pub(crate) key: &'a KeySource,
-    pub(crate) clock: &'a dyn Clock,
-    pub(crate) entropy: &'a dyn Entropy,
-}
-
-/// Refuses a data directory on a network file system: two machines would use one slot for the replies that wait there.
-fn refuse_network(data_dir: &Path) -> Result<(), StoreError> {
-    // A folder that cannot even be looked at is refused by the installation, with its cure.
+/// Rejects a data directory on a network file system: two machines could use one spill slot.
+fn reject_network(data_dir: &Path) -> Result<(), StoreError> {
+    // A folder that cannot be read is rejected by the installation, which says what to do.
     let Ok(Some(network)) = jeton_store::network_file_system(data_dir) else { return Ok(()) };
     Err(StoreError::Refused(format!(
         "the data directory {} is on a network file system ({network}), whose locks cannot be trusted; give \
