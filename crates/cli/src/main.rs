@@ -10,6 +10,7 @@ mod command;
 mod command_error;
 mod env_vars;
 mod error_code;
+mod http;
 mod output;
 mod settings;
 mod stop_signals;

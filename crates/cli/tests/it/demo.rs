@@ -66,7 +66,7 @@ async fn where_there_is_no_terminal_it_tells_in_lines_and_ends_well() {
         assert_eq!(number(summary, word), 0, "{out}");
     }
     assert_eq!(number(summary, "accepted"), 6, "all but the wrong client got their first token\n{out}");
-    assert!(number(summary, "spends") >= 8, "{out}");
+    assert!(number(summary, "requests") >= 8, "{out}");
     assert!(number(summary, "served") > 0 && number(summary, "told") > 0, "{out}");
     assert_nothing_is_left(&place);
 }
@@ -221,7 +221,7 @@ async fn on_postgres_it_keeps_to_a_schema_of_its_own_and_removes_it() {
     let (ended, ()) = tokio::join!(run(place.path(), arguments), during);
     let (out, err) = (String::from_utf8(ended.stdout).unwrap(), String::from_utf8(ended.stderr).unwrap());
     assert_eq!((ended.status.code(), err.as_str()), (Some(0), ""), "{out}");
-    assert!(number(&out, "spends") > 0, "{out}");
+    assert!(number(&out, "requests") > 0, "{out}");
     assert_eq!(count(schemas), "0", "it is removed");
     assert_eq!(count("pg_tables WHERE schemaname = 'public'"), "0", "the rest is left alone");
     assert_nothing_is_left(&place);
@@ -229,7 +229,7 @@ async fn on_postgres_it_keeps_to_a_schema_of_its_own_and_removes_it() {
     let with_options = format!("{}?options=-c%20x", database.url());
     for (url, cure) in [
         (with_options.as_str(), "leave `options` out"),
-        ("postgres", "`--store` takes the URL of a PostgreSQL"),
+        ("postgres", "`--store` takes the URL of an existing PostgreSQL"),
     ] {
         let refused = run(place.path(), ["--store", url]).await;
         assert_eq!(refused.status.code(), Some(2), "{refused:?}");

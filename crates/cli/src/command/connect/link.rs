@@ -34,9 +34,9 @@ pub(super) async fn consent(
     environment: &EnvVars,
     output: Output,
 ) -> Result<Connection, CommandError> {
-    server_check::is_there(listen, name).await?;
+    server_check::check_running(listen, name).await?;
     let invitation = vault.invite(name, &actor::current()).await?;
-    server_check::opens(listen, &invitation.link, name).await?;
+    server_check::check_link(listen, &invitation.link, name).await?;
     show(&invitation.link, invitation.until, output)?;
     if !output.json && io::stdout().is_terminal() && has_desktop(environment) {
         open_browser(&invitation.link)?;

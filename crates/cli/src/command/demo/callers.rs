@@ -1,96 +1,63 @@
-//! Callers: they ask the server for tokens all the time, and try at the provider's API what they are given.
+//! Callers: they request tokens from the server all the time, and try each at the provider's API.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jeton_core::secret::Secret;
 use jeton_core::time::{Clock, Timestamp};
 use jeton_emulator::SeededEntropy;
-use serde::Deserialize;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::http::{HttpClient, HttpReply};
 use super::scenarios::DemoConnection;
+use crate::http::{HttpClient, HttpReply};
 
 /// How many callers each connection has.
-const EACH: u64 = 2;
+const CALLERS_EACH: u64 = 2;
 
-/// How long a caller rests between two requests, in milliseconds.
-const REST: (u64, u64) = (40, 160);
+/// The pause of a caller between two requests, in milliseconds.
+const PAUSE: (u64, u64) = (40, 160);
 
-/// How long a caller rests that was told why there is no token.
-const LONG_REST: Duration = Duration::from_millis(500);
+/// The pause of a caller that got no token.
+const LONG_PAUSE: Duration = Duration::from_millis(500);
 
-/// What became of the calls for one connection.
-#[derive(Debug, Default)]
-pub(super) struct CallCounters {
-    served: AtomicU64,
-    told: AtomicU64,
-    errors: AtomicU64,
-    dead: AtomicU64,
-    revoked: AtomicU64,
-    trouble: OnceLock<String>,
-}
+/// Longer than the server keeps a caller waiting.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(45);
 
-/// The same as numbers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// How the calls for one connection ended, or those for all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct CallCounts {
-    /// They were given a token, and the API took it.
+    /// Got a token that the API accepted.
     pub(super) served: u64,
-    /// They were told why there is no token, of a connection that could give none.
+    /// Were told why there is no token, of a connection that could have none.
     pub(super) told: u64,
-    /// They were given no token though the connection could give one.
+    /// Got no token though the connection could have one.
     pub(super) errors: u64,
-    /// They were given a token that was said to live and did not.
+    /// Got a token that should have been alive and was not.
     pub(super) dead: u64,
-    /// They were given a token whose grant had been revoked a moment ago: nobody can know before trying.
+    /// Got a token whose grant had just been revoked: nobody can know before trying.
     pub(super) revoked: u64,
     /// The first error or dead token, in words.
-    pub(super) trouble: Option<String>,
+    #[serde(skip)]
+    pub(super) first_problem: Option<String>,
 }
 
 impl CallCounts {
-    /// Both together.
     #[must_use]
-    pub(super) fn and(self, other: Self) -> Self {
+    pub(super) fn plus(self, other: Self) -> Self {
         Self {
             served: self.served + other.served,
             told: self.told + other.told,
             errors: self.errors + other.errors,
             dead: self.dead + other.dead,
             revoked: self.revoked + other.revoked,
-            trouble: self.trouble.or(other.trouble),
+            first_problem: self.first_problem.or(other.first_problem),
         }
-    }
-}
-
-impl CallCounters {
-    /// The numbers now.
-    pub(super) fn calls(&self) -> CallCounts {
-        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        CallCounts {
-            served: read(&self.served),
-            told: read(&self.told),
-            errors: read(&self.errors),
-            dead: read(&self.dead),
-            revoked: read(&self.revoked),
-            trouble: self.trouble.get().cloned(),
-        }
-    }
-
-    fn count(count: &AtomicU64) {
-        count.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts trouble, and keeps the words of the first.
-    fn trouble(&self, count: &AtomicU64, words: impl FnOnce() -> String) {
-        Self::count(count);
-        self.trouble.get_or_init(words);
     }
 }
 
@@ -98,10 +65,10 @@ impl CallCounters {
 pub(super) struct Callers {
     tasks: TaskTracker,
     stop: CancellationToken,
-    tallies: Vec<Arc<CallCounters>>,
+    counts: Vec<Arc<Mutex<CallCounts>>>,
 }
 
-/// Where callers ask.
+/// Where callers request tokens.
 #[derive(Clone, Debug)]
 pub(super) struct CallTarget {
     pub(super) address: SocketAddr,
@@ -110,33 +77,33 @@ pub(super) struct CallTarget {
 }
 
 impl Callers {
-    /// Sends out the callers of every connection. When they rest follows from `seed`.
+    /// Starts the callers of every connection. Their pauses follow from `seed`.
     pub(super) fn start(connections: &[Arc<DemoConnection>], target: &CallTarget, seed: u64) -> Self {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let tallies: Vec<Arc<CallCounters>> = connections.iter().map(|_| Arc::default()).collect();
-        for (number, (connection, counters)) in (0..).zip(connections.iter().zip(&tallies)) {
-            for caller in 0..EACH {
-                let mut caller = Caller {
-                    random: SeededEntropy::new(!seed.wrapping_add(number * EACH + caller)),
-                    server: HttpClient::new(target.address, tasks.clone()),
-                    api: HttpClient::new(connection.emulator.address(), tasks.clone()),
+        let counts: Vec<Arc<Mutex<CallCounts>>> = connections.iter().map(|_| Arc::default()).collect();
+        let client = HttpClient::new(REQUEST_TIMEOUT);
+        for (number, (connection, counts)) in (0..).zip(connections.iter().zip(&counts)) {
+            for caller in 0..CALLERS_EACH {
+                let caller = Caller {
+                    random: SeededEntropy::new(!seed.wrapping_add(number * CALLERS_EACH + caller)),
+                    client: client.clone(),
                     target: target.clone(),
                     connection: Arc::clone(connection),
-                    counters: Arc::clone(counters),
+                    counts: Arc::clone(counts),
                 };
                 let stop = stop.clone();
-                tasks.spawn(async move { stop.run_until_cancelled(caller.ask_on()).await });
+                tasks.spawn(async move { stop.run_until_cancelled(caller.run()).await });
             }
         }
-        Self { tasks, stop, tallies }
+        Self { tasks, stop, counts }
     }
 
-    /// What became of the calls, in the order of the connections.
-    pub(super) fn calls(&self) -> Vec<CallCounts> {
-        self.tallies.iter().map(|counters| counters.calls()).collect()
+    /// How calls have ended, in the order of the connections.
+    pub(super) fn counts(&self) -> Vec<CallCounts> {
+        self.counts.iter().map(|counts| counts.lock().clone()).collect()
     }
 
-    /// Stops them. What one of them waited for is not counted.
+    /// Stops them. A request under way is not counted.
     pub(super) async fn stop(&self) {
         self.stop.cancel();
         self.tasks.close();
@@ -146,16 +113,15 @@ impl Callers {
 
 struct Caller {
     random: SeededEntropy,
-    server: HttpClient,
-    api: HttpClient,
+    client: HttpClient,
     target: CallTarget,
     connection: Arc<DemoConnection>,
-    counters: Arc<CallCounters>,
+    counts: Arc<Mutex<CallCounts>>,
 }
 
-/// A token as the target gives it.
+/// A token as the API of jeton answers with it.
 #[derive(Deserialize)]
-struct GivenToken {
+struct ReceivedToken {
     access_token: Secret,
     expires_at: Option<Timestamp>,
     generation: u64,
@@ -163,90 +129,94 @@ struct GivenToken {
 }
 
 impl Caller {
-    async fn ask_on(&mut self) {
+    async fn run(&self) {
         loop {
-            let rest = match self.ask().await {
-                Some(given) if self.try_out(&given).await => self.random.between(REST.0, REST.1),
-                _ => u64::try_from(LONG_REST.as_millis()).unwrap_or(REST.1),
+            let pause = match self.request_token().await {
+                Some(token) if self.call_api(&token).await => {
+                    Duration::from_millis(self.random.between(PAUSE.0, PAUSE.1))
+                }
+                _ => LONG_PAUSE,
             };
-            sleep(Duration::from_millis(rest)).await;
+            sleep(pause).await;
         }
     }
 
-    fn path(&self, end: &str) -> String {
-        format!("/api/v1/connections/{}/token{end}", self.connection.name)
+    async fn request_token(&self) -> Option<ReceivedToken> {
+        let key = [("x-api-key", self.target.api_key.reveal())];
+        let reply = self.client.get(self.target.address, &self.path(""), &key).await;
+        self.read_token(reply)
     }
 
-    /// Asks for a token.
-    async fn ask(&mut self) -> Option<GivenToken> {
-        let path = self.path("");
-        let reply = self.server.get(&path, ("x-api-key", self.target.api_key.reveal())).await;
-        self.read(reply)
+    fn path(&self, end: &str) -> Secret {
+        Secret::from(format!("/api/v1/connections/{}/token{end}", self.connection.name))
     }
 
-    fn read(&self, reply: Result<HttpReply, String>) -> Option<GivenToken> {
+    fn read_token(&self, reply: Result<HttpReply, String>) -> Option<ReceivedToken> {
         let problem = match reply {
             Ok(HttpReply { status: 200, body }) => match serde_json::from_slice(&body) {
-                Ok(given) => return Some(given),
-                Err(error) => format!("an answer that is no token ({error})"),
+                Ok(token) => return Some(token),
+                Err(error) => format!("the reply is no token ({error})"),
             },
             Ok(HttpReply { status, body }) => {
-                let said: Value = serde_json::from_slice(&body).unwrap_or_default();
-                let detail = said["detail"].as_str().unwrap_or("no reason was given");
-                format!("{status}: {detail}")
+                let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
+                format!("{status}: {}", problem["detail"].as_str().unwrap_or("no reason was given"))
             }
             Err(error) => error,
         };
-        if self.connection.could_give() {
-            self.counters.trouble(&self.counters.errors, || format!("{}: {problem}", self.connection.name));
+        if self.connection.can_have_token() {
+            self.count_problem(|counts| &mut counts.errors, &problem);
         } else {
-            CallCounters::count(&self.counters.told);
+            self.counts.lock().told += 1;
         }
         None
     }
 
-    /// Calls the API with the token; answers whether the API took it. One that it refuses is reported, as good callers do.
-    async fn try_out(&mut self, given: &GivenToken) -> bool {
-        let bearer = format!("Bearer {}", given.access_token.reveal());
-        let refused = match self.api.get("/api/things", ("authorization", &bearer)).await {
-            Ok(HttpReply { status: 401, .. }) => true,
-            Ok(_) => {
-                CallCounters::count(&self.counters.served);
-                return true;
-            }
-            Err(error) => {
-                let words = || format!("{}: the API did not answer ({error})", self.connection.name);
-                self.counters.trouble(&self.counters.errors, words);
+    fn count_problem(&self, count: impl FnOnce(&mut CallCounts) -> &mut u64, problem: &str) {
+        let mut counts = self.counts.lock();
+        *count(&mut counts) += 1;
+        counts.first_problem.get_or_insert_with(|| format!("{}: {problem}", self.connection.name));
+    }
+
+    /// Calls the API with the token, and reports one that it rejects. Returns whether it was accepted.
+    async fn call_api(&self, token: &ReceivedToken) -> bool {
+        let bearer = format!("Bearer {}", token.access_token.reveal());
+        let api = self.connection.emulator.address();
+        match self.client.get(api, &"/api/things".into(), &[("authorization", &bearer)]).await {
+            Ok(HttpReply { status: 401, .. }) => {
+                self.count_rejected(token);
+                self.report_rejected(token).await;
                 false
             }
-        };
-        if refused {
-            self.judge(given);
-            self.report(given).await;
+            Ok(_) => {
+                self.counts.lock().served += 1;
+                true
+            }
+            Err(error) => {
+                self.count_problem(|counts| &mut counts.errors, &format!("the API did not answer ({error})"));
+                false
+            }
         }
-        false
     }
 
-    fn judge(&self, given: &GivenToken) {
+    fn count_rejected(&self, token: &ReceivedToken) {
         let now = self.target.clock.now();
-        let was_revoked = !self.connection.could_give();
-        if was_revoked && self.connection.emulator.died_with_grant(given.access_token.reveal()) {
-            CallCounters::count(&self.counters.revoked);
-        } else if given.expires_at.is_none_or(|expiry| now < expiry) {
-            let GivenToken { generation, fingerprint, .. } = given;
-            let name = &self.connection.name;
-            let words = || format!("{name}: the token {fingerprint} of generation {generation} was dead");
-            self.counters.trouble(&self.counters.dead, words);
+        let was_revoked = !self.connection.can_have_token();
+        if was_revoked && self.connection.emulator.died_with_grant(token.access_token.reveal()) {
+            self.counts.lock().revoked += 1;
+        } else if token.expires_at.is_none_or(|expiry| now < expiry) {
+            let ReceivedToken { generation, fingerprint, .. } = token;
+            let problem = format!("the token {fingerprint} of generation {generation} was dead");
+            self.count_problem(|counts| &mut counts.dead, &problem);
         }
     }
 
-    /// Says that the token was refused. Whatever comes of it, the next round asks for a token again.
-    async fn report(&mut self, given: &GivenToken) {
-        let body = json!({ "fingerprint": given.fingerprint }).to_string();
-        let path = self.path("/reject");
-        let reply = self.server.post(&path, ("x-api-key", self.target.api_key.reveal()), body).await;
+    /// Reports to jeton that the API rejected the token. The next round requests one again, whatever the answer is.
+    async fn report_rejected(&self, token: &ReceivedToken) {
+        let body = json!({ "fingerprint": token.fingerprint }).to_string();
+        let key = [("x-api-key", self.target.api_key.reveal())];
+        let reply = self.client.post(self.target.address, &self.path("/reject"), &key, body).await;
         if !matches!(reply, Ok(HttpReply { status: 200, .. })) {
-            self.read(reply);
+            self.read_token(reply);
         }
     }
 }

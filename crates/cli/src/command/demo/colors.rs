@@ -1,10 +1,10 @@
-//! Lines of coloured text that fit a terminal.
+//! Coloured text that fits a terminal.
 
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::env_vars::EnvVars;
 
-/// What the terminal is able to show and the person wants to see.
+/// What may be written to the terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TextStyle {
     /// Colours are allowed.
@@ -14,7 +14,7 @@ pub(super) struct TextStyle {
 }
 
 impl TextStyle {
-    /// As the environment says: `NO_COLOR`, and the locale in the order in which it is looked up.
+    /// Follows `NO_COLOR` and the locale.
     pub(super) fn of(environment: &EnvVars) -> Self {
         let text = |name: &str| environment.get(name).ok().flatten().filter(|text| !text.is_empty());
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(text);
@@ -30,7 +30,7 @@ impl TextStyle {
     }
 }
 
-/// What a piece of text means.
+/// The color of a text, by its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Color {
     Plain,
@@ -43,7 +43,7 @@ pub(super) enum Color {
 }
 
 impl Color {
-    /// The code of "select graphic rendition" (ECMA-48), beyond the plain one.
+    /// The parameter of "select graphic rendition" (ECMA-48).
     fn code(self) -> Option<&'static str> {
         match self {
             Self::Plain => None,
@@ -67,7 +67,7 @@ impl StyledLine {
         Self::default().and(color, text)
     }
 
-    /// The same line, with more at its end.
+    /// Appends a text.
     #[must_use]
     pub(super) fn and(mut self, color: Color, text: impl Into<String>) -> Self {
         self.0.push((color, text.into()));
@@ -95,7 +95,7 @@ impl StyledLine {
     }
 }
 
-/// `text` in at most `width` columns, without control characters; what was cut off is marked.
+/// `text` in at most `width` columns, without control characters; a mark shows that it was cut.
 pub(super) fn cut(text: &str, width: usize, style: TextStyle) -> String {
     let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     if clean.width() <= width {
@@ -111,14 +111,14 @@ pub(super) fn cut(text: &str, width: usize, style: TextStyle) -> String {
     clean.chars().take_while(fits).chain(mark.chars()).collect()
 }
 
-/// On which side a cell is filled up.
+/// How a cell is aligned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
     Left,
     Right,
 }
 
-/// `text` in exactly `width` columns, written at `side`.
+/// `text` in exactly `width` columns, aligned to `side`.
 pub(super) fn cell(text: &str, width: usize, side: Side, style: TextStyle) -> String {
     let text = cut(text, width, style);
     let gap = " ".repeat(width.saturating_sub(text.width()));
@@ -128,12 +128,12 @@ pub(super) fn cell(text: &str, width: usize, side: Side, style: TextStyle) -> St
     }
 }
 
-/// A bar of `width` columns, of which `share` (0 to 1) is filled, and what is left of it.
+/// A bar of `width` columns: its filled part, `share` of it (0 to 1), and the rest.
 pub(super) fn bar(share: f64, width: usize, style: TextStyle) -> (String, String) {
     const PARTS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
     let steps = if style.unicode { PARTS.len() } else { 1 };
     let total = width * steps;
-    // What lives is never shown as empty, and what is filled is counted in steps, of which there are a few hundred.
+    // Counted in steps, so that a share above 0 is never shown as empty.
     let filled = (0..total).filter(|step| share * as_f64(total) > as_f64(*step)).count();
     let (whole, part) = (filled / steps, filled % steps);
     let (block, blank) = if style.unicode { ("█", "·") } else { ("#", ".") };

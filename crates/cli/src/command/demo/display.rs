@@ -1,4 +1,4 @@
-//! How the demo shows itself: a live table on a terminal, lines for people or programs elsewhere.
+//! Shows the demo: as a live table on a terminal, else as lines for people or for programs.
 
 use std::collections::VecDeque;
 use std::io;
@@ -9,25 +9,24 @@ use serde_json::json;
 use super::colors::{TextStyle, count};
 use super::events::{Event, EventLevel};
 use super::result::DemoResult;
+use super::scenarios::DEVIATIONS;
 use super::screen::Screen;
 use super::table::table;
 use super::view::{ViewData, clock, command, frame};
 use crate::env_vars::EnvVars;
 use crate::output::Output;
 
-/// How often lines say how the demo stands.
+/// How often the lines have one with the totals.
 const PROGRESS: Duration = Duration::from_secs(10);
 
 /// How many events are kept to be shown: more than a screen has lines.
-const KEPT: usize = 200;
+const MAX_EVENTS: usize = 200;
 
-/// One of the ways to show what happens.
 pub(super) enum Display {
-    /// The live table.
     Table(Box<Screen>),
     /// Lines for people.
     Lines {
-        /// When progress is due next.
+        /// When the next line with the totals is due.
         progress: Duration,
     },
     /// Lines of JSON.
@@ -35,14 +34,14 @@ pub(super) enum Display {
 }
 
 impl Display {
-    /// Whether the output is a terminal that the table is drawn on.
-    pub(super) fn is_drawn(output: Output, environment: &EnvVars) -> bool {
-        !output.json && Screen::is_there(environment)
+    /// Whether the table is drawn.
+    pub(super) fn draws_table(output: Output, environment: &EnvVars) -> bool {
+        !output.json && Screen::is_available(environment)
     }
 
-    /// The one that fits the output.
-    pub(super) fn fitting(output: Output, environment: &EnvVars) -> io::Result<Self> {
-        Ok(if Self::is_drawn(output, environment) {
+    /// The display that fits the output.
+    pub(super) fn new(output: Output, environment: &EnvVars) -> io::Result<Self> {
+        Ok(if Self::draws_table(output, environment) {
             Self::Table(Box::new(Screen::enter()?))
         } else if output.json {
             Self::Json
@@ -56,8 +55,8 @@ impl Display {
         matches!(self, Self::Table(_))
     }
 
-    /// Says what runs and what can be typed. The table says so all the time.
-    pub(super) fn open(&self, data: &ViewData<'_>) -> io::Result<()> {
+    /// Prints what runs and what can be typed. The table always shows that.
+    pub(super) fn print_start(&self, data: &ViewData<'_>) -> io::Result<()> {
         match self {
             Self::Table(_) => Ok(()),
             Self::Lines { .. } => Output::print_text(&opening(data)),
@@ -68,24 +67,24 @@ impl Display {
         }
     }
 
-    /// Shows what there is now.
-    pub(super) fn show(&mut self, data: &ViewData<'_>, style: TextStyle) -> io::Result<()> {
+    /// Shows the current state.
+    pub(super) fn update(&mut self, data: &ViewData<'_>, style: TextStyle) -> io::Result<()> {
         match self {
             Self::Table(screen) => {
                 let size = Screen::size();
                 screen.draw(&frame(data, size, style), size)
             }
             Self::Lines { progress } => {
-                for event in &data.observation.news {
+                for event in &data.observation.new_events {
                     Output::print_line(&event_line(event, data))?;
                 }
-                if data.ran >= *progress {
+                if data.elapsed >= *progress {
                     *progress += PROGRESS;
                     Output::print_line(&progress_line(data))?;
                 }
                 Ok(())
             }
-            Self::Json => data.observation.news.iter().try_for_each(|event| {
+            Self::Json => data.observation.new_events.iter().try_for_each(|event| {
                 let level = match event.level {
                     EventLevel::Good => "good",
                     EventLevel::Trouble => "trouble",
@@ -102,21 +101,20 @@ impl Display {
         }
     }
 
-    /// Ends it, and writes the summary where it stays. `last` is the last that was seen.
-    pub(super) fn close(self, last: &ViewData<'_>, result: &DemoResult, style: TextStyle) -> io::Result<()> {
+    /// Leaves the live table and prints the summary.
+    pub(super) fn print_summary(
+        self,
+        last: &ViewData<'_>,
+        result: &DemoResult,
+        style: TextStyle,
+    ) -> io::Result<()> {
         if matches!(self, Self::Json) {
             return Self::json(&json!({
                 "seed": result.seed,
-                "seconds": result.ran.as_secs(),
+                "seconds": result.elapsed.as_secs(),
                 "connections": result.connections,
                 "tokens": result.tokens,
-                "calls": {
-                    "served": result.calls.served,
-                    "told": result.calls.told,
-                    "errors": result.calls.errors,
-                    "dead": result.calls.dead,
-                    "revoked": result.calls.revoked,
-                },
+                "calls": result.calls,
             }));
         }
         let mut text = String::new();
@@ -138,16 +136,16 @@ impl Display {
     }
 }
 
-/// Adds what happened to what is shown of it.
-pub(super) fn remember(feed: &mut VecDeque<Event>, news: &[Event]) {
-    feed.extend(news.iter().cloned());
-    feed.drain(..feed.len().saturating_sub(KEPT));
+/// Adds new events to those that are shown.
+pub(super) fn add_events(feed: &mut VecDeque<Event>, new: &[Event]) {
+    feed.extend(new.iter().cloned());
+    feed.drain(..feed.len().saturating_sub(MAX_EVENTS));
 }
 
 fn opening(data: &ViewData<'_>) -> String {
-    let remark = data.remark.map(|remark| format!(" ({remark})")).unwrap_or_default();
+    let note = data.port_note.map(|note| format!(" ({note})")).unwrap_or_default();
     let mut text = format!(
-        "jeton demo: {} connections at providers of every temper, listening at {}{remark}; seed {}\n\n\
+        "jeton demo: {} connections at emulated providers, listening at {}{note}; seed {}\n\n\
          Type in another terminal:\n\n",
         data.observation.rows.len(),
         data.base_url,
@@ -160,7 +158,7 @@ fn opening(data: &ViewData<'_>) -> String {
     for row in &data.observation.rows {
         text.extend([format!("   {:<14}{}\n", row.name, row.about)]);
     }
-    text.push('\n');
+    text.extend(["\n", DEVIATIONS, "\n\n"]);
     text
 }
 
@@ -172,45 +170,49 @@ fn event_line(event: &Event, data: &ViewData<'_>) -> String {
 fn progress_line(data: &ViewData<'_>) -> String {
     let (calls, tokens) = (&data.observation.calls, data.observation.tokens);
     format!(
-        "{:>5}  callers: {} served, {} told why not, {} errors, {} dead; tokens: {} spends, {} accepted, {} lost",
-        clock(data.ran),
+        "{:>5}  callers: {} served, {} told why not, {} errors, {} dead; tokens: {} requests, {} accepted, {} lost",
+        clock(data.elapsed),
         calls.served,
         calls.told,
         calls.errors,
         calls.dead,
-        tokens.spends,
+        tokens.requests,
         tokens.accepted,
         tokens.lost,
     )
 }
 
-/// The end of the demo in words.
+/// The result in words.
 fn summary(result: &DemoResult) -> String {
     let (tokens, calls) = (result.tokens, &result.calls);
     let mut text = format!(
         "\njeton demo ran {} min with {} connections, seed {}\n\n",
-        clock(result.ran),
+        clock(result.elapsed),
         result.connections,
         result.seed
     );
     let mut line = |word: &str, number: u64, meaning: &str| {
         text.extend([format!("  {word:<10}{:>9}   {meaning}\n", count(number, 9))]);
     };
-    line("spends", tokens.spends, "requests to token endpoints");
-    line("accepted", tokens.accepted, "of them were given a token set");
+    line("requests", tokens.requests, "to token endpoints; a rejected one spends no token");
+    line("accepted", tokens.accepted, "of them were answered with a token set");
     if tokens.lost_upstream > 0 {
-        line("upstream", tokens.lost_upstream, "replies were lost by a provider that had spent the token");
+        line(
+            "upstream",
+            tokens.lost_upstream,
+            "replies were lost by the provider after it had spent the token",
+        );
     }
     line("lost", tokens.lost, "token sets reached jeton and are not in its store");
-    line("served", calls.served, "calls had a token that the provider's API took");
-    line("told", calls.told, "calls were told why not (doomed, wrong-client)");
+    line("served", calls.served, "calls had a token that the provider's API accepted");
+    line("told", calls.told, "calls were told why there is no token");
     if calls.revoked > 0 {
         line("revoked", calls.revoked, "calls had a token whose grant the user had revoked");
     }
     line("errors", calls.errors, "calls got no token though there could be one");
-    line("dead", calls.dead, "tokens were given out dead");
-    if let Some(trouble) = &calls.trouble {
-        text.extend([format!("\n  The first trouble: {trouble}\n")]);
+    line("dead", calls.dead, "dead tokens were served");
+    if let Some(problem) = &calls.first_problem {
+        text.extend([format!("\n  First problem: {problem}\n")]);
     }
     text
 }
@@ -222,22 +224,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_summary_says_what_became_of_every_token() {
+    fn the_summary_counts_what_became_of_every_token() {
         let result = DemoResult {
             seed: 1,
             connections: 7,
-            ran: Duration::from_secs(61),
-            tokens: TokenCounts { spends: 34, accepted: 22, lost_upstream: 0, lost: 0 },
+            elapsed: Duration::from_secs(61),
+            tokens: TokenCounts { requests: 34, accepted: 22, lost_upstream: 0, lost: 0 },
             calls: CallCounts { served: 8_412, told: 310, ..CallCounts::default() },
         };
         let text = summary(&result);
         assert!(text.starts_with("\njeton demo ran 1:01 min with 7 connections, seed 1\n"), "{text}");
         for line in
-            ["spends           34", "accepted         22", "lost              0", "served        8,412"]
+            ["requests         34", "accepted         22", "lost              0", "served        8,412"]
         {
             assert!(text.contains(line), "{text}");
         }
-        assert!(!text.contains("upstream") && !text.contains("trouble"), "{text}");
+        assert!(!text.contains("upstream") && !text.contains("problem"), "{text}");
         assert!(text.lines().all(|line| line.chars().count() < 80), "{text}");
         assert!(result.into_result().is_ok());
     }
@@ -246,20 +248,20 @@ mod tests {
     fn a_broken_promise_fails_with_the_seed_and_what_was_seen_first() {
         let calls = CallCounts {
             dead: 1,
-            trouble: Some("calm: the token ab of generation 3 was dead".to_owned()),
+            first_problem: Some("calm: the token ab of generation 3 was dead".to_owned()),
             ..CallCounts::default()
         };
         let result = DemoResult {
             seed: 77,
             connections: 7,
-            ran: Duration::ZERO,
+            elapsed: Duration::ZERO,
             tokens: TokenCounts::default(),
             calls,
         };
-        assert!(summary(&result).contains("first trouble: calm: the token ab"));
+        assert!(summary(&result).contains("First problem: calm: the token ab"));
         let failure = result.into_result().unwrap_err();
         assert!(
-            failure.to_string().contains("1 tokens were handed out dead, with the seed 77 (calm: "),
+            failure.to_string().contains("1 dead tokens were served, with the seed 77 (calm: "),
             "{failure}"
         );
         assert_eq!(failure.problem().code, "PROMISE_BROKEN");

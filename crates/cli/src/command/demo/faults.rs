@@ -1,41 +1,41 @@
-//! How a provider of the demo treats one request after another.
+//! How a provider of the demo answers one request after another.
 
 use std::time::Duration;
 
 use jeton_emulator::{Fault, FaultKind, SeededEntropy};
 
-/// How many moods are laid out ahead: more than two days of a connection that asks twice a minute. After them the
-/// provider is calm.
-const AHEAD: usize = 8_192;
+/// How many answers are planned: more than two days of a connection that refreshes twice a minute. Later requests are
+/// answered as the standard says.
+const PLANNED: usize = 8_192;
 
-/// A kind of ill temper. None is worse than a keeper can bear while the old token still lives.
+/// How a provider fails. Each is harmless as long as the old token lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Faults {
-    /// As the standard says.
-    Calm,
-    /// Slow, and otherwise as the standard says.
+pub(super) enum FaultPattern {
+    /// Not at all.
+    None,
+    /// Answers after 2 to 4 s.
     Slow,
-    /// Up to two refusals with a 5xx, or one cut before anything is accepted.
+    /// Answers 5xx once or twice, or cuts the connection once, before it accepts anything.
     Flaky,
-    /// Accepts, and loses the first reply or the first two.
+    /// Accepts, and loses the first reply or two.
     Lossy,
-    /// Up to two answers of 429 with `Retry-After`.
+    /// Answers 429 with `Retry-After` once or twice.
     Limited,
 }
 
-impl Faults {
-    /// The moods of the requests to come. The first request is treated well, so that callers have a token to go on with.
-    pub(super) fn moods(self, random: &SeededEntropy) -> Vec<Fault> {
-        let mut moods = vec![self.fair(random)];
-        while self != Self::Calm && moods.len() < AHEAD {
-            moods.extend(self.foul(random));
-            moods.push(self.fair(random));
+impl FaultPattern {
+    /// The answers to the requests to come. The first request succeeds, so that callers have a token to start with.
+    pub(super) fn plan(self, random: &SeededEntropy) -> Vec<Fault> {
+        let mut faults = vec![self.success(random)];
+        while self != Self::None && faults.len() < PLANNED {
+            faults.extend(self.failures(random));
+            faults.push(self.success(random));
         }
-        moods
+        faults
     }
 
-    /// How a request is treated that is answered in the end.
-    fn fair(self, random: &SeededEntropy) -> Fault {
+    /// The answer of a request that succeeds.
+    fn success(self, random: &SeededEntropy) -> Fault {
         let delay = match self {
             Self::Slow => random.between(2_000, 4_000),
             _ => random.between(20, 120),
@@ -43,10 +43,10 @@ impl Faults {
         Fault::none().slow_before(Duration::from_millis(delay))
     }
 
-    /// What comes before it.
-    fn foul(self, random: &SeededEntropy) -> Vec<Fault> {
+    /// The failures before a success.
+    fn failures(self, random: &SeededEntropy) -> Vec<Fault> {
         match self {
-            Self::Calm | Self::Slow => Vec::new(),
+            Self::None | Self::Slow => Vec::new(),
             Self::Flaky if random.between(0, 3) == 0 => vec![Fault::new(FaultKind::CutBefore)],
             Self::Flaky => {
                 let statuses = [500, 502, 503];
@@ -72,32 +72,37 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Faults; 5] = [Faults::Calm, Faults::Slow, Faults::Flaky, Faults::Lossy, Faults::Limited];
+    const ALL: [FaultPattern; 5] = [
+        FaultPattern::None,
+        FaultPattern::Slow,
+        FaultPattern::Flaky,
+        FaultPattern::Lossy,
+        FaultPattern::Limited,
+    ];
 
     proptest! {
         #[test]
-        fn every_provider_answers_first_and_never_refuses_more_than_twice_in_a_row(seed: u64) {
-            for faults in ALL {
-                let moods = faults.moods(&SeededEntropy::new(seed));
-                prop_assert_eq!(moods[0].kind, FaultKind::None);
-                let good = |run: &[Fault]| run.iter().any(|mood| mood.kind == FaultKind::None);
-                prop_assert!(moods.windows(3).all(good), "{:?}", faults);
+        fn every_provider_answers_first_and_never_fails_more_than_twice_in_a_row(seed: u64) {
+            for pattern in ALL {
+                let faults = pattern.plan(&SeededEntropy::new(seed));
+                prop_assert_eq!(faults[0].kind, FaultKind::None);
+                let good = |run: &[Fault]| run.iter().any(|fault| fault.kind == FaultKind::None);
+                prop_assert!(faults.windows(3).all(good), "{:?}", pattern);
             }
         }
 
-        /// A second unknown outcome would end in asking a person.
         #[test]
         fn a_request_that_was_cut_is_answered_the_next_time(seed: u64) {
-            let moods = Faults::Flaky.moods(&SeededEntropy::new(seed));
+            let faults = FaultPattern::Flaky.plan(&SeededEntropy::new(seed));
             let answered = |pair: &[Fault]| pair[0].kind != FaultKind::CutBefore || pair[1].kind == FaultKind::None;
-            prop_assert!(moods.windows(2).all(answered));
+            prop_assert!(faults.windows(2).all(answered));
         }
     }
 
     #[test]
-    fn the_weather_follows_from_the_seed() {
-        let moods = |seed| Faults::Flaky.moods(&SeededEntropy::new(seed));
-        assert_eq!(moods(1), moods(1));
-        assert_ne!(moods(1), moods(2));
+    fn the_faults_follow_from_the_seed() {
+        let plan = |seed| FaultPattern::Flaky.plan(&SeededEntropy::new(seed));
+        assert_eq!(plan(1), plan(1));
+        assert_ne!(plan(1), plan(2));
     }
 }

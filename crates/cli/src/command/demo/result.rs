@@ -1,4 +1,4 @@
-//! What became of every token: what the providers wrote down against what the store holds.
+//! What became of every token: the records of the providers against the store.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,7 +8,6 @@ use jeton_emulator::{RequestOutcome, RequestRecord};
 use serde::Serialize;
 
 use super::callers::CallCounts;
-use super::run::DemoRun;
 use super::scenarios::DemoConnection;
 use crate::command_error::CommandError;
 use crate::error_code::ErrorCode;
@@ -16,34 +15,33 @@ use crate::error_code::ErrorCode;
 /// Counts of token requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct TokenCounts {
-    /// Requests that reached a token endpoint.
-    pub(super) spends: u64,
-    /// Those that were given a token set.
+    /// Requests that reached a token endpoint, with those that were rejected before any token was spent.
+    #[serde(rename = "spends")]
+    pub(super) requests: u64,
+    /// Those that were answered with a token set.
     pub(super) accepted: u64,
-    /// Replies with a token set that a provider lost on the way, as its temper has it.
+    /// Replies with a token set that a provider lost on purpose.
     pub(super) lost_upstream: u64,
     /// Token sets that reached this machine and are not in the store.
     pub(super) lost: u64,
 }
 
 impl TokenCounts {
-    /// The counts of one connection whose store holds `kept` token sets of its provider, as far as they had arrived `by`
-    /// that instant.
-    pub(super) fn of(connection: &DemoConnection, kept: u64, by: Timestamp) -> Self {
+    /// The counts of a connection with `stored` token sets in the store, of those that had arrived by `by`.
+    pub(super) fn of(connection: &DemoConnection, stored: u64, by: Timestamp) -> Self {
         let stats = connection.emulator.stats();
         Self {
-            spends: stats.requests,
+            requests: stats.requests,
             accepted: stats.accepted,
             lost_upstream: stats.lost,
-            lost: arrived(&connection.emulator.records(), by).saturating_sub(kept),
+            lost: arrived(&connection.emulator.records(), by).saturating_sub(stored),
         }
     }
 
-    /// Both together.
     #[must_use]
-    pub(super) fn and(self, other: Self) -> Self {
+    pub(super) fn plus(self, other: Self) -> Self {
         Self {
-            spends: self.spends + other.spends,
+            requests: self.requests + other.requests,
             accepted: self.accepted + other.accepted,
             lost_upstream: self.lost_upstream + other.lost_upstream,
             lost: self.lost + other.lost,
@@ -51,7 +49,7 @@ impl TokenCounts {
     }
 }
 
-/// How many token sets were written to us whole. A replay inside the grace brings the same one again.
+/// How many different token sets were sent in whole. A replay inside the grace repeats one.
 fn arrived(records: &[RequestRecord], by: Timestamp) -> u64 {
     let whole = records.iter().filter(|record| {
         matches!(record.outcome, RequestOutcome::Rotated | RequestOutcome::Replayed)
@@ -67,51 +65,37 @@ fn arrived(records: &[RequestRecord], by: Timestamp) -> u64 {
 pub(super) struct DemoResult {
     pub(super) seed: u64,
     pub(super) connections: usize,
-    pub(super) ran: Duration,
+    pub(super) elapsed: Duration,
     pub(super) tokens: TokenCounts,
     pub(super) calls: CallCounts,
 }
 
 impl DemoResult {
-    /// Judges a run that has been drained.
-    pub(super) async fn of(run: &DemoRun) -> Result<Self, CommandError> {
-        let mut tokens = TokenCounts::default();
-        let now = run.app.host.clock.now();
-        for connection in &run.connections {
-            let status = run.app.vault.status(connection.name.as_str()).await?;
-            tokens = tokens.and(TokenCounts::of(connection, kept(status.generation.0), now));
-        }
-        let calls = run.callers.calls().into_iter().fold(CallCounts::default(), CallCounts::and);
-        Ok(Self { seed: run.seed, connections: run.connections.len(), ran: run.ran(), tokens, calls })
-    }
-
-    /// Whether the promises were kept.
-    pub(super) fn is_good(&self) -> bool {
+    /// Whether no token set was lost and no dead token was served.
+    fn is_good(&self) -> bool {
         self.tokens.lost == 0 && self.calls.dead == 0
     }
 
-    /// As the end of the command.
-    ///
     /// # Errors
-    /// A promise was broken.
+    /// A promise of jeton was broken.
     pub(super) fn into_result(self) -> Result<(), CommandError> {
         if self.is_good() {
             return Ok(());
         }
         let text = format!(
-            "{} token sets were lost and {} tokens were handed out dead, with the seed {}{}; this is a defect of jeton: \
+            "{} token sets were lost and {} dead tokens were served, with the seed {}{}; this is a defect of jeton: \
              please report it",
             self.tokens.lost,
             self.calls.dead,
             self.seed,
-            self.calls.trouble.map(|words| format!(" ({words})")).unwrap_or_default()
+            self.calls.first_problem.map(|words| format!(" ({words})")).unwrap_or_default()
         );
         Err(CommandError::new(ErrorCode::PromiseBroken, text))
     }
 }
 
-/// How many token sets of a provider a connection holds or has held: taking its grant over was the first generation.
-pub(super) fn kept(generation: u64) -> u64 {
+/// How many token sets of its provider a connection has stored: its first generation is the grant it was connected with.
+pub(super) fn stored_sets(generation: u64) -> u64 {
     generation.saturating_sub(1)
 }
 

@@ -1,7 +1,7 @@
-//! Everything that runs: the providers, one jeton as `serve` runs it, and the callers.
+//! What the demo runs: the providers, one jeton as `jeton serve` runs it, and the callers.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,21 +16,22 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::callers::{CallTarget, Callers};
-use super::result::DemoResult;
+use super::callers::{CallCounts, CallTarget, Callers};
+use super::result::{DemoResult, TokenCounts, stored_sets};
 use super::scenarios::{self, DemoConnection};
 use super::workdir::{ListenPort, Workdir, program, quoted};
 use crate::actor;
 use crate::app::{self, App, HostEnv};
 use crate::command_error::CommandError;
 use crate::error_code::ErrorCode;
+use crate::http::local_address;
 use crate::telemetry;
 
-/// The API key where nobody but this machine can reach the port: one that can be typed.
-const EASY_KEY: &str = "demo";
+/// The API key where only this machine reaches the port: one that is easy to type.
+const LOCAL_KEY: &str = "demo";
 
-/// How long the end waits for a provider to finish what it has in its hands.
-const SETTLING: Duration = Duration::from_secs(10);
+/// How long the end waits for requests that a provider is still answering.
+const PROVIDER_WAIT: Duration = Duration::from_secs(10);
 
 /// A demo that runs.
 pub(super) struct DemoRun {
@@ -41,8 +42,8 @@ pub(super) struct DemoRun {
     pub(super) address: SocketAddr,
     pub(super) seed: u64,
     pub(super) began_at: Timestamp,
-    /// Something about the port that a person should know.
-    pub(super) remark: Option<String>,
+    /// Why the port is not the usual one.
+    pub(super) port_note: Option<String>,
     /// What to type in another terminal.
     pub(super) hints: Vec<Vec<String>>,
     workdir: Workdir,
@@ -51,8 +52,8 @@ pub(super) struct DemoRun {
 }
 
 impl DemoRun {
-    /// Sets everything up and lets it run. `quiet` keeps log lines off a terminal that is drawn on.
-    pub(super) async fn open(
+    /// Starts everything. `quiet` keeps log lines off a terminal that is drawn on.
+    pub(super) async fn start(
         seed: Option<u64>,
         listen: Option<SocketAddr>,
         store: Option<&Secret>,
@@ -60,15 +61,15 @@ impl DemoRun {
         quiet: bool,
     ) -> Result<Self, CommandError> {
         let host = HostEnv::system();
-        let seed = seed.unwrap_or_else(|| draw(&*host.entropy));
-        let connections = scenarios::enter(seed).await.map_err(|error| {
+        let seed = seed.unwrap_or_else(|| random_seed(&*host.entropy));
+        let connections = scenarios::start_all(seed).await.map_err(|error| {
             let text = format!("a provider of the demo cannot listen on this machine: {error}");
             CommandError::new(ErrorCode::ListeningFailed, text)
         })?;
-        let ListenPort { listener, address, remark } = ListenPort::open(listen).await?;
-        let workdir = Workdir::make()?;
-        let settings = workdir.settle(&connections, address, store, flags)?;
-        // What goes wrong is shown by the demo itself, and much does: log lines are for those who ask for them.
+        let ListenPort { listener, address, note: port_note } = ListenPort::open(listen).await?;
+        let workdir = Workdir::create()?;
+        let settings = workdir.write_settings(&connections, address, store, flags)?;
+        // The demo shows itself what goes wrong, and much does: log lines only for those who set a level.
         if settings.level_is_explicit && !quiet {
             telemetry::begin(&settings.level, settings.format).map_err(|error| {
                 CommandError::new(ErrorCode::SystemRefused, format!("log lines cannot be written: {error}"))
@@ -93,7 +94,7 @@ impl DemoRun {
         let ending = stop.clone().cancelled_owned();
         let serving = TaskTracker::new()
             .spawn(async move { jeton_server::serve(listener, router, Limits::default(), ending).await });
-        let near = reachable(address);
+        let near = local_address(address);
         let hints = hints(near, &api_key, &workdir);
         let target = CallTarget { address: near, api_key, clock: Arc::clone(&app.host.clock) };
         let callers = Callers::start(&connections, &target, seed);
@@ -106,7 +107,7 @@ impl DemoRun {
             address: near,
             seed,
             began_at,
-            remark,
+            port_note,
             hints,
             workdir,
             stop,
@@ -115,7 +116,7 @@ impl DemoRun {
     }
 
     /// How long it has run.
-    pub(super) fn ran(&self) -> Duration {
+    pub(super) fn elapsed(&self) -> Duration {
         self.app.host.clock.now().since(self.began_at)
     }
 
@@ -124,8 +125,8 @@ impl DemoRun {
         self.connections.iter().map(Arc::as_ref).find(|connection| connection.is_doomed())
     }
 
-    /// Stops the callers, lets every refresh under way go to its end, and judges what became of every token.
-    pub(super) async fn drain(&mut self) -> Result<DemoResult, CommandError> {
+    /// Stops the callers, lets every refresh under way finish, and counts what became of every token.
+    pub(super) async fn finish(&mut self) -> Result<DemoResult, CommandError> {
         self.callers.stop().await;
         self.stop.cancel();
         let (served, ()) = futures_util::future::join(&mut self.serving, self.app.vault.drain()).await;
@@ -134,48 +135,53 @@ impl DemoRun {
         })?;
         self.access.drain().await;
         for connection in &self.connections {
-            connection.emulator.wait_until_idle(SETTLING).await;
+            connection.emulator.wait_until_idle(PROVIDER_WAIT).await;
         }
-        DemoResult::of(self).await
+        let (now, mut tokens) = (self.app.host.clock.now(), TokenCounts::default());
+        for connection in &self.connections {
+            let status = self.app.vault.status(connection.name.as_str()).await?;
+            tokens = tokens.plus(TokenCounts::of(connection, stored_sets(status.generation.0), now));
+        }
+        let calls = self.callers.counts().into_iter().fold(CallCounts::default(), CallCounts::plus);
+        Ok(DemoResult {
+            seed: self.seed,
+            connections: self.connections.len(),
+            elapsed: self.elapsed(),
+            tokens,
+            calls,
+        })
     }
 
-    /// Removes what it has written.
-    pub(super) fn clear(self) -> Result<(), CommandError> {
+    /// Removes the files of the demo.
+    pub(super) fn remove_files(self) -> Result<(), CommandError> {
         self.workdir.remove()
     }
 }
 
 /// A seed that is easy to type again.
-fn draw(entropy: &dyn Entropy) -> u64 {
+fn random_seed(entropy: &dyn Entropy) -> u64 {
     let mut bytes = [0; 2];
     entropy.fill(&mut bytes);
     u16::from_le_bytes(bytes).into()
 }
 
-/// Others who reach the port shall not know the key.
+/// Where other machines reach the port, the key is random.
 fn api_key(address: SocketAddr, entropy: &dyn Entropy) -> Secret {
-    if address.ip().is_loopback() { EASY_KEY.into() } else { raw::generate_api_key(entropy).0 }
+    if address.ip().is_loopback() { LOCAL_KEY.into() } else { raw::generate_api_key(entropy).0 }
 }
 
-/// Lets in whoever has the key of the demo.
 async fn access(app: &App, api_key: &Secret) -> Result<Access, CommandError> {
     let key = TokenHash::of(api_key.reveal().as_bytes());
     let environment = Environment::with_api_key(key);
     app::open_access(&app.store, environment, jeton_issuer::Settings::default(), &app.host).await
 }
 
-/// Where callers on this machine find what listens at `address`.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = if address.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { address.ip() };
-    SocketAddr::new(ip, address.port())
-}
-
-/// What to type in another terminal, in pieces that belong together.
+/// Commands for another terminal, each in pieces that a line break may separate.
 fn hints(address: SocketAddr, api_key: &Secret, workdir: &Workdir) -> Vec<Vec<String>> {
     let (program, file) = (program(), quoted(&workdir.settings_file().to_string_lossy()));
     let url = format!("http://{address}/api/v1/connections/{}/token", scenarios::SCENARIOS[0].name);
-    let look = |command: &str| vec![format!("{program} {command}"), format!("--config {file}")];
-    vec![vec![format!("curl -sH X-API-KEY:{}", api_key.reveal()), url], look("status"), look("logs")]
+    let jeton = |command: &str| vec![format!("{program} {command}"), format!("--config {file}")];
+    vec![vec![format!("curl -sH X-API-KEY:{}", api_key.reveal()), url], jeton("status"), jeton("logs")]
 }
 
 #[cfg(test)]
@@ -185,10 +191,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_key_can_be_typed_only_where_nobody_else_can_use_it() {
+    fn the_key_is_easy_to_type_only_where_nobody_else_can_use_it() {
         let key = |address: &str| api_key(address.parse().unwrap(), &SystemEntropy);
         assert_eq!(key("127.0.0.1:9095").reveal(), "demo");
         assert!(key("0.0.0.0:9095").reveal().starts_with("jtk_"));
-        assert_eq!(reachable("0.0.0.0:9095".parse().unwrap()).to_string(), "127.0.0.1:9095");
     }
 }

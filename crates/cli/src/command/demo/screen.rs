@@ -1,4 +1,4 @@
-//! The terminal itself: a screen of its own while the demo runs, and everything as it was afterwards.
+//! The terminal: the alternate screen while the demo runs, and everything restored afterwards.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,20 +11,20 @@ use rustix::termios::{
 use super::view::Size;
 use crate::env_vars::EnvVars;
 
-/// The other screen (as `xterm` has it), without a cursor.
+/// Switches to the alternate screen of `xterm`, without a cursor.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[2J";
 
-/// Back again.
+/// Switches back.
 const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
 
-/// What is drawn between these two appears at once, where a terminal knows them; others ignore them.
+/// A terminal that knows these two shows what stands between them at once; others ignore them.
 const BEGIN: &str = "\x1b[?2026h\x1b[H";
 const END: &str = "\x1b[J\x1b[?2026l";
 
-/// Whether the other screen is shown. One process has one terminal.
+/// Whether the alternate screen is shown. One process has one terminal.
 static SHOWN: AtomicBool = AtomicBool::new(false);
 
-/// A terminal that is drawn on. What it was before comes back with the end of the value, and with a panic.
+/// A terminal that is drawn on. Dropping the value, and a panic, restore it.
 #[derive(Debug)]
 pub(super) struct Screen {
     before: Option<Termios>,
@@ -32,17 +32,17 @@ pub(super) struct Screen {
 }
 
 impl Screen {
-    /// Whether there is a terminal that a table can be drawn on.
-    pub(super) fn is_there(environment: &EnvVars) -> bool {
+    /// Whether standard output is a terminal that a table can be drawn on.
+    pub(super) fn is_available(environment: &EnvVars) -> bool {
         let term = environment.get("TERM").ok().flatten();
         io::stdout().is_terminal() && term.is_some_and(|term| !matches!(term.reveal(), "" | "dumb"))
     }
 
-    /// Shows the other screen.
+    /// Prepares the terminal; the first frame switches to the alternate screen.
     pub(super) fn enter() -> io::Result<Self> {
         let before = tcgetattr(io::stdout()).ok();
         if let Some(before) = &before {
-            // What is typed does not show, and Ctrl-Z does not stop a keeper in the middle of a lease.
+            // Typed text is not shown, and Ctrl-Z does not stop the keeper in the middle of a lease.
             let mut quiet = before.clone();
             quiet.local_modes.remove(LocalModes::ECHO);
             quiet.special_codes[SpecialCodeIndex::VSUSP] = 0;
@@ -50,9 +50,9 @@ impl Screen {
         }
         let (on_panic, usual) = (before.clone(), std::panic::take_hook());
         std::panic::set_hook(Box::new(move |panic| {
-            // A message on a screen that goes away would be read by nobody. The next frame shows the screen again.
-            // Nothing can be done about a terminal that does not take it.
-            drop(leave(on_panic.as_ref()));
+            // On the alternate screen nobody would read the message. The next frame returns there.
+            // Nothing can be done about a terminal that does not accept this.
+            let _ = leave(on_panic.as_ref());
             usual(panic);
         }));
         Ok(Self { before, drawn: None })
@@ -67,7 +67,7 @@ impl Screen {
             text.push_str("\x1b[2J");
         }
         self.drawn = Some(size);
-        // The rest of each line is erased behind its text, so that nothing is blank in between.
+        // Erasing behind the text of each line avoids blank frames.
         text.push_str(&frame.iter().map(|line| format!("{line}\x1b[K")).collect::<Vec<_>>().join("\r\n"));
         text.push_str(END);
         let mut out = io::stdout().lock();
@@ -75,7 +75,7 @@ impl Screen {
         out.flush()
     }
 
-    /// How large the terminal is now.
+    /// The current size of the terminal.
     pub(super) fn size() -> Size {
         let usual = Size { columns: 80, rows: 24 };
         tcgetwinsize(io::stdout()).ok().map_or(usual, |size| {
@@ -87,12 +87,12 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // A terminal that is gone needs nothing back.
-        drop(leave(self.before.as_ref()));
+        // A terminal that is closed needs no restoring.
+        let _ = leave(self.before.as_ref());
     }
 }
 
-/// Shows the first screen again, and forgets what was typed meanwhile.
+/// Switches back to the normal screen, and discards what was typed meanwhile.
 fn leave(before: Option<&Termios>) -> io::Result<()> {
     if let Some(before) = before {
         tcsetattr(io::stdout(), OptionalActions::Now, before)?;

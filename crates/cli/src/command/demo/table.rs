@@ -1,4 +1,4 @@
-//! The table: one row a connection.
+//! The table, with a row for each connection.
 
 use std::time::Duration;
 
@@ -7,18 +7,18 @@ use jeton_core::time::whole_seconds;
 
 use super::colors::{Color, Side, StyledLine, TextStyle, bar, cell, count};
 use super::events::EventLevel;
-use super::watch::Row;
+use super::watch::ConnectionRow;
 
-/// From this width on, words are written out.
-const ROOMY: usize = 140;
+/// From this width on, heads are written out.
+const WIDE: usize = 140;
 
-/// From this width on, there is room to say what each provider does.
-const SPACIOUS: usize = 180;
+/// From this width on, a column says how each provider behaves.
+const VERY_WIDE: usize = 180;
 
-/// From this width on, the last event is told in a sentence.
+/// From this width on, the last event is a sentence.
 const SENTENCE: usize = 40;
 
-/// Below this width, a last event says nothing.
+/// Below this width, there is no last event.
 const TOO_NARROW: usize = 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,10 +48,10 @@ fn column(field: Field, head: &'static str, width: usize, side: Side, gap: usize
     Column { field, head, width, side, gap }
 }
 
-/// The columns of a table that is `width` wide.
+/// The columns that fit into `width`.
 fn columns(width: usize) -> Vec<Column> {
     use Side::{Left, Right};
-    let mut columns = if width >= ROOMY {
+    let mut columns = if width >= WIDE {
         vec![
             column(Field::Name, "CONNECTION", 14, Left, 1),
             column(Field::State, "STATE", 12, Left, 2),
@@ -73,7 +73,7 @@ fn columns(width: usize) -> Vec<Column> {
             column(Field::Errors, "ERR", 3, Right, 1),
         ]
     };
-    if width >= SPACIOUS {
+    if width >= VERY_WIDE {
         columns.insert(1, column(Field::About, "ITS PROVIDER", 34, Left, 2));
     }
     let taken: usize = columns.iter().map(|column| column.gap + column.width).sum();
@@ -84,8 +84,8 @@ fn columns(width: usize) -> Vec<Column> {
     columns
 }
 
-/// The head and the rows, for a table that is `width` wide.
-pub(super) fn table(rows: &[Row], width: usize, style: TextStyle) -> Vec<StyledLine> {
+/// The head and the rows, `width` columns wide.
+pub(super) fn table(rows: &[ConnectionRow], width: usize, style: TextStyle) -> Vec<StyledLine> {
     let columns = columns(width);
     let mut lines = vec![StyledLine::default()];
     for column in &columns {
@@ -101,7 +101,7 @@ pub(super) fn table(rows: &[Row], width: usize, style: TextStyle) -> Vec<StyledL
 }
 
 /// Writes one cell at the end of a line.
-fn write(line: StyledLine, row: &Row, column: Column, style: TextStyle) -> StyledLine {
+fn write(line: StyledLine, row: &ConnectionRow, column: Column, style: TextStyle) -> StyledLine {
     let Column { width, side, .. } = column;
     let (color, text) = match column.field {
         Field::Life => return life(line, row, width, style),
@@ -127,7 +127,7 @@ fn state_color(condition: Condition) -> Color {
     }
 }
 
-fn life(line: StyledLine, row: &Row, width: usize, style: TextStyle) -> StyledLine {
+fn life(line: StyledLine, row: &ConnectionRow, width: usize, style: TextStyle) -> StyledLine {
     /// Room for ` 30s` behind the bar.
     const SECONDS: usize = 4;
     let Some(left) = row.left else {
@@ -140,7 +140,7 @@ fn life(line: StyledLine, row: &Row, width: usize, style: TextStyle) -> StyledLi
         .and(Color::Plain, cell(&seconds(left), SECONDS, Side::Right, style))
 }
 
-fn next(row: &Row) -> String {
+fn next(row: &ConnectionRow) -> String {
     match row.next {
         None => "-".to_owned(),
         Some(next) if next.as_secs() == 0 => "now".to_owned(),
@@ -154,7 +154,7 @@ fn seconds(duration: Duration) -> String {
     if seconds < 100 { format!("{seconds}s") } else { format!("{}m", seconds / 60) }
 }
 
-fn last(row: &Row, width: usize) -> (Color, String) {
+fn last(row: &ConnectionRow, width: usize) -> (Color, String) {
     let Some(event) = &row.last else { return (Color::Faint, "-".to_owned()) };
     (level_color(event.level), if width >= SENTENCE { event.long.clone() } else { event.short.clone() })
 }

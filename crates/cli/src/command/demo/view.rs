@@ -1,4 +1,4 @@
-//! What a terminal shows: title, what to type, table, totals, what happens, and what the words mean.
+//! Lays a terminal out: title, commands to type, table, totals, events, legend.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use super::callers::CallCounts;
 use super::colors::{Color, Side, StyledLine, TextStyle, cell, count};
 use super::events::Event;
 use super::result::TokenCounts;
+use super::scenarios::DEVIATIONS;
 use super::table::{level_color, table};
 use super::watch::Observation;
 
@@ -19,40 +20,41 @@ pub(super) struct Size {
     pub(super) rows: usize,
 }
 
-/// Everything that there is to show.
+/// What a display shows.
 #[derive(Debug)]
 pub(super) struct ViewData<'a> {
     pub(super) base_url: String,
-    pub(super) remark: Option<&'a str>,
+    pub(super) port_note: Option<&'a str>,
     pub(super) hints: &'a [Vec<String>],
     pub(super) seed: u64,
     pub(super) began_at: Timestamp,
-    pub(super) ran: Duration,
+    pub(super) elapsed: Duration,
     pub(super) length: Option<Duration>,
     pub(super) ending: bool,
     pub(super) observation: &'a Observation,
-    /// What happened, the newest last.
-    pub(super) feed: &'a VecDeque<Event>,
+    /// The events, the newest last.
+    pub(super) events: &'a VecDeque<Event>,
 }
 
-const LEGEND: [&str; 2] = [
+const LEGEND: [&str; 3] = [
     "errors: callers who got no token though there could be one. doomed and",
-    "wrong-client can give none, and say why. dead: tokens given out dead.",
+    "wrong-client can have none, and say why. dead: dead tokens that were served.",
+    DEVIATIONS,
 ];
 
-/// The lines of a terminal, each as it takes them: at most `rows` lines of less than `columns` columns.
+/// The lines of a terminal: at most `rows` lines of less than `columns` columns.
 pub(super) fn frame(data: &ViewData<'_>, size: Size, style: TextStyle) -> Vec<String> {
-    // The last column stays free: what terminals do behind it differs.
+    // Terminals differ in what they do after the last column, so it stays free.
     let width = size.columns.saturating_sub(1);
     let mut page = Page { left: size.rows, parts: Vec::new() };
-    // In the order of importance; they are shown in the order of their numbers.
+    // In the order of importance; the numbers are the order on the page.
     page.put(0, vec![title(data, width)]);
     page.put(2, table(&data.observation.rows, width, style));
     page.put(3, spaced(totals(&data.observation.calls, data.observation.tokens, style)));
     page.put(1, spaced_around(hints(data, width)));
     page.put(5, LEGEND.map(|text| StyledLine::of(Color::Faint, format!(" {text}"))).into());
-    let feed = page.left.saturating_sub(1);
-    page.put(4, spaced(happenings(data, feed, style)));
+    let rest = page.left.saturating_sub(1);
+    page.put(4, spaced(event_lines(data, rest, style)));
     page.lines().iter().map(|line| line.render(width, style)).collect()
 }
 
@@ -63,7 +65,7 @@ struct Page {
 }
 
 impl Page {
-    /// Puts a part at its place, as far as it fits: the first two in any case, the others whole or not at all.
+    /// Adds a part if it fits; title and table are cut instead.
     fn put(&mut self, place: u8, mut part: Vec<StyledLine>) {
         if place == 0 || place == 2 {
             part.truncate(self.left);
@@ -91,7 +93,7 @@ fn spaced_around(part: Vec<StyledLine>) -> Vec<StyledLine> {
 fn title(data: &ViewData<'_>, width: usize) -> StyledLine {
     let line = StyledLine::of(Color::Strong, " jeton demo").and(Color::Plain, format!("  {}", data.base_url));
     let length = data.length.map(|length| format!(" of {}", clock(length))).unwrap_or_default();
-    let line = line.and(Color::Faint, format!("  {}{length}, seed {}", clock(data.ran), data.seed));
+    let line = line.and(Color::Faint, format!("  {}{length}, seed {}", clock(data.elapsed), data.seed));
     let end = if data.ending { "ending: refreshes finish" } else { "Ctrl-C ends it" };
     let gap = width.saturating_sub(line.width() + end.len()).max(2);
     let color = if data.ending { Color::Busy } else { Color::Faint };
@@ -105,16 +107,15 @@ pub(super) fn clock(duration: Duration) -> String {
 }
 
 fn hints(data: &ViewData<'_>, width: usize) -> Vec<StyledLine> {
-    let remark = data.remark.map(|remark| format!(" ({remark})")).unwrap_or_default();
-    let mut lines = vec![StyledLine::of(Color::Faint, format!(" Type in another terminal{remark}:"))];
+    let note = data.port_note.map(|note| format!(" ({note})")).unwrap_or_default();
+    let mut lines = vec![StyledLine::of(Color::Faint, format!(" Type in another terminal{note}:"))];
     for pieces in data.hints {
         lines.extend(command(pieces, width).into_iter().map(|text| StyledLine::of(Color::Busy, text)));
     }
     lines
 }
 
-/// A command in one line, or in several that a shell takes for one. What is too wide even so stays whole in its line,
-/// where it is cut: a terminal of that width shows no command that could be copied.
+/// A command in one line, or continued over several. A piece that is too wide is cut when it is drawn.
 pub(super) fn command(pieces: &[String], width: usize) -> Vec<String> {
     let whole = format!("   {}", pieces.join(" "));
     if whole.chars().count() <= width {
@@ -129,7 +130,7 @@ pub(super) fn command(pieces: &[String], width: usize) -> Vec<String> {
     pieces.iter().enumerate().map(line).collect()
 }
 
-/// The counts of the whole run: every number below the one above it.
+/// The counts of the whole run, in columns.
 fn totals(calls: &CallCounts, tokens: TokenCounts, style: TextStyle) -> Vec<StyledLine> {
     /// The columns of each number and of the word behind it.
     const ROOMS: [(usize, usize); 4] = [(7, 8), (6, 14), (3, 8), (3, 0)];
@@ -147,7 +148,7 @@ fn totals(calls: &CallCounts, tokens: TokenCounts, style: TextStyle) -> Vec<Styl
         (
             "tokens",
             [
-                (Color::Plain, tokens.spends, "spends"),
+                (Color::Plain, tokens.requests, "requests"),
                 (Color::Plain, tokens.accepted, "accepted"),
                 (good(tokens.lost), tokens.lost, "lost"),
                 (Color::Plain, tokens.lost_upstream, "lost upstream"),
@@ -165,11 +166,11 @@ fn totals(calls: &CallCounts, tokens: TokenCounts, style: TextStyle) -> Vec<Styl
 }
 
 /// The newest events, at most `room` of them.
-fn happenings(data: &ViewData<'_>, room: usize, style: TextStyle) -> Vec<StyledLine> {
+fn event_lines(data: &ViewData<'_>, room: usize, style: TextStyle) -> Vec<StyledLine> {
     let shown = if room > 5 { room - 1 } else { room };
-    let first = data.feed.len().saturating_sub(shown);
+    let first = data.events.len().saturating_sub(shown);
     let mut lines: Vec<StyledLine> = data
-        .feed
+        .events
         .iter()
         .skip(first)
         .map(|event| {
@@ -179,7 +180,7 @@ fn happenings(data: &ViewData<'_>, room: usize, style: TextStyle) -> Vec<StyledL
                 .and(level_color(event.level), event.long.clone())
         })
         .collect();
-    // The legend stands at the bottom from the beginning.
+    // The legend stays at the bottom.
     lines.resize(room, StyledLine::default());
     lines
 }

@@ -2,7 +2,7 @@ use jeton_core::keep::connection::Condition;
 
 use super::super::events::EventLevel;
 use super::super::scenarios::SCENARIOS;
-use super::super::watch::Row;
+use super::super::watch::ConnectionRow;
 use super::*;
 
 const PLAIN: TextStyle = TextStyle { colour: false, unicode: true };
@@ -18,7 +18,7 @@ fn event(at: i64, connection: &str, short: &str, long: &str) -> Event {
 }
 
 fn observation() -> Observation {
-    let row = |number: usize, name: &str, condition, left: Option<u64>| Row {
+    let row = |number: usize, name: &str, condition, left: Option<u64>| ConnectionRow {
         name: name.to_owned(),
         about: SCENARIOS[number].about,
         condition,
@@ -37,14 +37,14 @@ fn observation() -> Observation {
             row(2, "a-connection-with-a-very-long-name", Condition::Interrupted, Some(15)),
             row(5, "doomed", Condition::Dead, None),
         ],
-        news: Vec::new(),
+        new_events: Vec::new(),
         calls: CallCounts { served: 123_456, told: 402, ..CallCounts::default() },
-        tokens: TokenCounts { spends: 34, accepted: 22, lost_upstream: 1, lost: 0 },
+        tokens: TokenCounts { requests: 34, accepted: 22, lost_upstream: 1, lost: 0 },
     }
 }
 
 fn shown(columns: usize, rows: usize, style: TextStyle) -> Vec<String> {
-    let (observation, feed) = (
+    let (observation, events) = (
         observation(),
         VecDeque::from([
             event(2, "flaky", "old", "the first event"),
@@ -63,15 +63,15 @@ fn shown(columns: usize, rows: usize, style: TextStyle) -> Vec<String> {
     ];
     let data = ViewData {
         base_url: "http://127.0.0.1:9095".to_owned(),
-        remark: None,
+        port_note: None,
         hints: &hints,
         seed: 7,
         began_at: Timestamp::from_secs(1_000),
-        ran: Duration::from_secs(75),
+        elapsed: Duration::from_secs(75),
         length: Some(Duration::from_mins(2)),
         ending: false,
         observation: &observation,
-        feed: &feed,
+        events: &events,
     };
     frame(&data, Size { columns, rows }, style)
 }
@@ -94,7 +94,7 @@ fn eighty_columns_hold_every_column_of_the_table() {
  doomed        dead         no token        -   12 12,345   0  502: tries again
 
  callers 123,456 served     402 told why not    0 errors    0 dead
- tokens       34 spends      22 accepted        0 lost      1 lost upstream
+ tokens       34 requests    22 accepted        0 lost      1 lost upstream
 
   0:02  flaky         the first event
   1:02  flaky         the last event
@@ -102,9 +102,9 @@ fn eighty_columns_hold_every_column_of_the_table() {
 
 
 
-
  errors: callers who got no token though there could be one. doomed and
- wrong-client can give none, and say why. dead: tokens given out dead.";
+ wrong-client can have none, and say why. dead: dead tokens that were served.
+ flaky sets ambiguous_5xx = false; lossy's provider has 20 s of reuse_grace.";
     assert_eq!(text, expected);
 }
 

@@ -1,4 +1,4 @@
-//! Where the demo lives: a temporary folder with settings that other commands can be pointed at, and a port.
+//! The temporary folder of the demo, with settings that other commands can use, and its port.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -16,22 +16,22 @@ use crate::env_vars::EnvVars;
 use crate::error_code::ErrorCode;
 use crate::settings::{self, SettingSources, Settings};
 
-/// Where `jeton serve` listens by default, and the demo too unless something listens there already.
-pub(super) const USUAL_PORT: u16 = 9095;
+/// The default port of `jeton serve`, which the demo takes too where it is free.
+const DEFAULT_PORT: u16 = 9095;
 
-/// The temporary folder. It is removed with the value.
+/// The folder. It is removed when the value is dropped.
 #[derive(Debug)]
 pub(super) struct Workdir {
     folder: TempDir,
 }
 
 impl Workdir {
-    /// Makes the folder, for its owner only.
-    pub(super) fn make() -> Result<Self, CommandError> {
+    /// Creates the folder, for its owner only.
+    pub(super) fn create() -> Result<Self, CommandError> {
         let folder = tempfile::Builder::new().prefix("jeton-demo-").tempdir().map_err(|error| {
             let place = std::env::temp_dir();
             let text = format!(
-                "no folder can be made below {} ({error}); name another in the environment as TMPDIR",
+                "no folder can be created in {}: {error}; name another in the environment as TMPDIR",
                 place.display()
             );
             CommandError::new(ErrorCode::SystemRefused, text)
@@ -44,8 +44,8 @@ impl Workdir {
         self.folder.path().join("jeton.toml")
     }
 
-    /// Writes the settings file and reads it, as every other command will.
-    pub(super) fn settle(
+    /// Writes the settings file, and reads it as other commands will.
+    pub(super) fn write_settings(
         &self,
         connections: &[DemoConnection],
         address: SocketAddr,
@@ -59,7 +59,7 @@ impl Workdir {
                 format!("{} cannot be written: {error}", file.display()),
             )
         })?;
-        // The environment belongs to the installation of whoever tries the demo, and is left out.
+        // The environment belongs to another installation.
         let sources =
             SettingSources { config: Some(file), flags: flags.to_vec(), environment: EnvVars::default() };
         Ok(settings::load(&sources).settings?)
@@ -69,7 +69,7 @@ impl Workdir {
     pub(super) fn remove(self) -> Result<(), CommandError> {
         let path = self.folder.path().to_owned();
         self.folder.close().map_err(|error| {
-            let text = format!("{} cannot be removed ({error}); nothing in it is of use", path.display());
+            let text = format!("{} cannot be removed: {error}; delete it by hand", path.display());
             CommandError::new(ErrorCode::SystemRefused, text)
         })
     }
@@ -87,7 +87,6 @@ fn settings_text(connections: &[DemoConnection], address: SocketAddr, store: Opt
          [keeper]\ncooldown = \"1s\"\nspill_slots = 8\n"
     );
     if let Some(url) = store {
-        // Written by the writer of TOML, which knows what to escape.
         text.extend(["\n[store]\nurl = ", &toml::Value::from(url.reveal()).to_string(), "\n"]);
     }
     for connection in connections {
@@ -100,7 +99,7 @@ fn connection_text(connection: &DemoConnection) -> String {
     let (scenario, secret) = (connection.scenario, connection.client_secret());
     let (token_url, api_base) = (connection.emulator.token_url(), connection.emulator.api_base());
     format!(
-        "\n# A provider that is not real: {}.\n\
+        "\n# An emulated provider: {}.\n\
          [connections.{}]\n\
          provider = \"oauth2\"\n\
          vars = {{ token_url = \"{token_url}\", api_base = \"{api_base}\" }}\n\
@@ -110,47 +109,46 @@ fn connection_text(connection: &DemoConnection) -> String {
     )
 }
 
-/// The port of the demo, and what to say about it.
 #[derive(Debug)]
 pub(super) struct ListenPort {
     pub(super) listener: TcpListener,
     pub(super) address: SocketAddr,
-    /// Why it is not the usual one.
-    pub(super) remark: Option<String>,
+    /// Why it is not the default port.
+    pub(super) note: Option<String>,
 }
 
 impl ListenPort {
-    /// Listens where it was asked for; else at the usual port, or at a free one where that is taken.
+    /// Listens at `asked`; else at the default port, or at a free one where that is taken.
     pub(super) async fn open(asked: Option<SocketAddr>) -> Result<Self, CommandError> {
-        let wanted = asked.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, USUAL_PORT)));
+        let wanted = asked.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)));
         match TcpListener::bind(wanted).await {
             Ok(listener) => Self::of(listener, None),
             Err(error) if asked.is_none() && error.kind() == io::ErrorKind::AddrInUse => {
                 let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
-                let remark = format!("port {USUAL_PORT} is taken, so this is a free one");
-                Self::of(free.map_err(|error| refused(wanted, &error))?, Some(remark))
+                let note = format!("port {DEFAULT_PORT} is taken, so this is a free one");
+                Self::of(free.map_err(|error| refused(wanted, &error))?, Some(note))
             }
             Err(error) => Err(refused(wanted, &error)),
         }
     }
 
-    fn of(listener: TcpListener, remark: Option<String>) -> Result<Self, CommandError> {
+    fn of(listener: TcpListener, note: Option<String>) -> Result<Self, CommandError> {
         let address = listener.local_addr().map_err(|error| {
             CommandError::new(
                 ErrorCode::ListeningFailed,
-                format!("the port does not say its number: {error}"),
+                format!("the number of the port is unknown: {error}"),
             )
         })?;
-        Ok(Self { listener, address, remark })
+        Ok(Self { listener, address, note })
     }
 }
 
 fn refused(wanted: SocketAddr, error: &io::Error) -> CommandError {
     let cure = "give `--listen` another, such as 127.0.0.1:0 for any free port";
-    CommandError::new(ErrorCode::ListeningFailed, format!("nothing can listen at {wanted} ({error}); {cure}"))
+    CommandError::new(ErrorCode::ListeningFailed, format!("nothing can listen at {wanted}: {error}; {cure}"))
 }
 
-/// How a person calls this very program from the same folder.
+/// The command that runs this program from the same folder.
 pub(super) fn program() -> String {
     let Ok(own) = std::env::current_exe() else { return "jeton".to_owned() };
     let own = fs::canonicalize(&own).unwrap_or(own);
@@ -163,7 +161,7 @@ pub(super) fn program() -> String {
     let here = std::env::current_dir().and_then(fs::canonicalize).ok();
     let below = here.as_deref().and_then(|here| own.strip_prefix(here).ok());
     let shown = match below {
-        // A bare name would be looked for in the search path.
+        // The shell would look for a bare name in PATH.
         Some(below) if below.components().count() == 1 => Path::new(".").join(below),
         Some(below) => below.to_owned(),
         None => own,
@@ -171,7 +169,7 @@ pub(super) fn program() -> String {
     quoted(&shown.to_string_lossy())
 }
 
-/// A word as a shell takes it.
+/// Quotes a word for a shell, where it needs that.
 pub(super) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "/._-:=,@%+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
@@ -188,10 +186,10 @@ mod tests {
 
     #[tokio::test]
     async fn the_settings_file_defines_every_connection() {
-        let connections = scenarios::enter(1).await.unwrap();
-        let workdir = Workdir::make().unwrap();
+        let connections = scenarios::start_all(1).await.unwrap();
+        let workdir = Workdir::create().unwrap();
         let address: SocketAddr = "127.0.0.1:4711".parse().unwrap();
-        let settings = workdir.settle(&connections, address, None, &[]).unwrap();
+        let settings = workdir.write_settings(&connections, address, None, &[]).unwrap();
         assert_eq!(settings.listen, address);
         assert!(settings.data_dir.starts_with(workdir.folder.path()));
         assert_eq!(settings.definitions.len(), scenarios::SCENARIOS.len());
@@ -203,7 +201,7 @@ mod tests {
     #[tokio::test]
     async fn a_port_that_is_asked_for_must_be_free() {
         let taken = ListenPort::open(Some("127.0.0.1:0".parse().unwrap())).await.unwrap();
-        assert_eq!(taken.remark, None);
+        assert_eq!(taken.note, None);
         let failure = ListenPort::open(Some(taken.address)).await.unwrap_err();
         assert!(failure.to_string().contains("give `--listen` another"), "{failure}");
     }
