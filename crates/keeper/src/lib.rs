@@ -45,11 +45,10 @@ mod refresh {
     pub(crate) mod budget;
     pub(crate) mod consequence;
     pub(crate) mod introspect;
+    pub(crate) mod kept_reply;
     pub(crate) mod reconciler;
-    pub(crate) mod record;
-    pub(crate) mod redeem;
-    pub(crate) mod reread;
     pub(crate) mod run;
+    pub(crate) mod spend;
     pub(crate) mod store_writer;
     pub(crate) mod withdraw;
 }

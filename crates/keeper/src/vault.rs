@@ -14,7 +14,7 @@ use jeton_core::secret::Secret;
 use jeton_core::time::Clock;
 
 use crate::consent::error::ConsentError;
-use crate::consent::exchange::{CodeExchange, Consented};
+use crate::consent::exchange::Consented;
 use crate::consent::link::{AuthorizationRedirect, ConsentLink, Consents, LinkPreview};
 use crate::consent::progress::ConsentStatus;
 use crate::consent::reread;
@@ -35,6 +35,7 @@ use crate::peers::heartbeat::{Heartbeats, Peers};
 use crate::peers::peer_liveness::PeerLiveness;
 use crate::refresh::reconciler;
 use crate::refresh::run::Refresher;
+use crate::refresh::spend::Spender;
 use crate::refresh::store_writer::StoreWriter;
 use crate::settings::Settings;
 use crate::spill::slots::SpillSlots;
@@ -103,15 +104,21 @@ impl Parts {
             lifecycle: Arc::clone(&lifecycle),
             slots,
         });
-        let outbound = Arc::new(Outbound::new(Arc::clone(&node)));
+        let spender = Arc::new(Spender {
+            node: Arc::clone(&node),
+            store: Arc::clone(&store),
+            memory: Arc::clone(&memory),
+            writer: Arc::clone(&writer),
+            outbound: Arc::new(Outbound::new(Arc::clone(&node))),
+            lifecycle: Arc::clone(&lifecycle),
+        });
         let liveness = Arc::new(PeerLiveness::default());
         let refresher = Arc::new(Refresher {
             node: Arc::clone(&node),
             definitions: Arc::clone(&definitions),
             store: Arc::clone(&store),
             memory: Arc::clone(&memory),
-            writer: Arc::clone(&writer),
-            outbound: Arc::clone(&outbound),
+            spender: Arc::clone(&spender),
             peers: Arc::clone(&liveness),
             lifecycle: Arc::clone(&lifecycle),
             running: Arc::new(SingleFlight::default()),
@@ -126,20 +133,12 @@ impl Parts {
             early_expiry: EarlyExpiryTracker::new(Arc::clone(&node.clock)),
             waiters: Waiters::new(node.settings.waiters),
         });
-        let exchange = Arc::new(CodeExchange {
-            node: Arc::clone(&node),
-            store: Arc::clone(&store),
-            memory: Arc::clone(&memory),
-            writer: Arc::clone(&writer),
-            outbound,
-            lifecycle: Arc::clone(&lifecycle),
-        });
         let consents = Consents {
             node: Arc::clone(&node),
             definitions: Arc::clone(&definitions),
             store: Arc::clone(&store),
             lifecycle: Arc::clone(&lifecycle),
-            exchange,
+            spender,
         };
         let operator = Operator {
             node: Arc::clone(&node),
@@ -459,7 +458,7 @@ impl Parts {
         let mut read = false;
         while self.lifecycle.pause(SPILL_PERIOD).await {
             self.writer.return_spilled().await;
-            read = read || reread::read_kept_replies(&self.consents.exchange, &self.definitions).await;
+            read = read || reread::read_kept_replies(&self.consents.spender, &self.definitions).await;
         }
     }
 }

@@ -19,12 +19,13 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::error::ConsentError;
-use super::exchange::{CodeExchange, Consented};
+use super::exchange::{self, Consented};
 use super::progress::{self, ConsentStatus};
 use crate::definitions::{ConnectionDef, Definitions};
 use crate::error::TokenError;
 use crate::lifecycle::Lifecycle;
 use crate::node::Node;
+use crate::refresh::spend::Spender;
 use crate::store_access::StoreAccess;
 
 /// Where callbacks come in, below the URL that browsers reach this server by.
@@ -83,7 +84,7 @@ pub(crate) struct Consents {
     pub(crate) definitions: Arc<Definitions>,
     pub(crate) store: Arc<StoreAccess>,
     pub(crate) lifecycle: Arc<Lifecycle>,
-    pub(crate) exchange: Arc<CodeExchange>,
+    pub(crate) spender: Arc<Spender>,
 }
 
 impl Consents {
@@ -164,11 +165,11 @@ impl Consents {
         }
         let settings = &self.node.settings;
         let waited = settings.redeem_timeout + settings.claim_wait * 2;
-        let (exchange, name) = (Arc::clone(&self.exchange), def.name.clone());
+        let (spender, name) = (Arc::clone(&self.spender), def.name.clone());
         let task = self
             .lifecycle
             .attempts
-            .spawn(async move { exchange.run(&def, &consent, answered_by, params).await });
+            .spawn(async move { exchange::run(&spender, &def, &consent, answered_by, params).await });
         match timeout(waited, task).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(error)) => {

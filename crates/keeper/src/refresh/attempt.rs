@@ -1,26 +1,33 @@
-//! One attempt: prepare, claim, redeem, and record the result.
+//! One attempt of a refresh: prepare, claim, spend, and what follows from the result.
 
 use std::time::Duration;
 
 use jeton_core::id::AttemptId;
-use jeton_core::keep::attempt::{Act, Trigger};
+use jeton_core::keep::attempt::{Act, Attempt, Trigger};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
-use jeton_core::keep::connection::Connection;
-use jeton_core::keep::provider::{ErrorClass, OutboundRequest, RequestValues};
+use jeton_core::keep::connection::{Connection, SealedTokens};
+use jeton_core::keep::due;
+use jeton_core::keep::ports::{Commit, CommitAnswer, Fail};
+use jeton_core::keep::provider::{ErrorClass, OutboundRequest, RequestValues, TokenReply};
 use jeton_core::time::Timestamp;
 
 use super::budget::{self, ExhaustedBudget};
 use super::consequence::{self, Circumstances, Consequence, FollowUp};
-use super::record::{Record, TokenAge};
-use super::redeem::{RedeemFailure, RedeemLimits, RedeemOutcome, redeem, step_of};
+use super::kept_reply::KeptReply;
 use super::run::{NextRound, Refresh, RefreshProgress};
+use super::spend::{
+    ReceivedTokens, RedeemFailure, SpendOutcome, SpendRequest, SpendTarget, StoredTokens, Turn, step_of,
+};
+use super::store_writer::Ack;
 use super::withdraw;
+use crate::definitions::ConnectionDef;
 use crate::error::TokenError;
+use crate::node::Node;
 use crate::peers::data_dir_nodes;
 use crate::peers::peer_liveness::GONE_AFTER;
 use crate::spill::inspect::{SlotState, inspect_spill_slots};
-use crate::spill::slots::SpillSlot;
-use crate::token_crypto::{ClearTokens, does_not_open, unseal_tokens};
+use crate::spill::store_write::StoreWrite;
+use crate::token_crypto::{ClearTokens, does_not_open, seal_tokens, unseal_tokens};
 use crate::token_metadata::TokenMetadata;
 
 /// How long the first resend inside the provider's grace waits for the send before it; each further one waits twice
@@ -40,13 +47,28 @@ struct Prepared {
 }
 
 /// What is stored, in clear.
-pub(super) struct RequestInputs {
+struct RequestInputs {
     opened: ClearTokens,
-    pub(super) values: RequestValues,
-    pub(super) extras: TokenMetadata,
+    values: RequestValues,
+    metadata: TokenMetadata,
 }
 
-impl Refresh<'_> {
+/// A claimed connection: where the result of its attempt goes.
+struct ClaimedRow<'a> {
+    node: &'a Node,
+    def: &'a ConnectionDef,
+    row: &'a Connection,
+    attempt: AttemptId,
+    act: Act,
+    /// The attempt was the recovery of an interrupted one.
+    recovery: bool,
+    /// When the attempt began that is recovered: inside the provider's grace the token set may have been issued then.
+    reissued_since: Option<Timestamp>,
+    /// Moves the next refresh, between 0 and 1.
+    jitter: f64,
+}
+
+impl<'a> Refresh<'a> {
     pub(super) async fn attempt(
         &mut self,
         row: &Connection,
@@ -59,29 +81,15 @@ impl Refresh<'_> {
         let sendable_until = before.map(|before| self.uptime_at(before));
         self.check_provider(row)?;
         let prepared = self.prepare(row, act, recovers)?;
-        let _permit = self.def.permits.acquire().await.map_err(|_| TokenError::ShuttingDown)?;
-        self.check_budget(act).await?;
-        if recovers.is_some() {
-            // The process that was interrupted may have left its reply in a slot: then the claim finds that it moved.
-            self.parts.writer.return_spilled().await;
-            self.check_slots()?;
-            self.check_owners()?;
+        let check = self.check_before_claim(act, recovers.is_some());
+        let mut turn = self.parts.spender.take_turn(self.def, check).await?;
+        if let Some(until) = sendable_until {
+            if until <= turn.claimed_at {
+                return Ok(NextRound::AtOnce);
+            }
+            turn.write_until = turn.write_until.min(until);
         }
-        let slot = self.parts.writer.reserve().await?;
-        if self.parts.lifecycle.is_closing() {
-            // WaiterPermit for a turn takes a while.
-            return Err(TokenError::ShuttingDown);
-        }
-        let attempt = AttemptId::generate(self.parts.node.clock.now(), &*self.parts.node.entropy);
-        // Ack before the claim, so that our idea of the lease ends no later than the store's.
-        let claimed_at = self.parts.node.clock.uptime();
-        if sendable_until.is_some_and(|until| until <= claimed_at) {
-            return Ok(NextRound::AtOnce);
-        }
-        let lease_until = claimed_at + self.parts.node.settings.lease;
-        let write_until = sendable_until.map_or(lease_until, |until| until.min(lease_until));
-        let limits = RedeemLimits { write_until, lease_until };
-        let claim = self.claim(row, &prepared, attempt);
+        let claim = self.claim(row, &prepared, turn.attempt);
         let seen = self.parts.store.high_water.seen();
         let answer =
             self.parts.store.with_retry(|| self.parts.store.ports.connections.claim(claim.clone())).await;
@@ -90,7 +98,7 @@ impl Refresh<'_> {
             ClaimAnswer::Won { .. } => {
                 // Whatever the store had come to before, the claim is at least one change more.
                 self.parts.store.high_water.mark(seen.next());
-                self.redeem_claimed(row, prepared, attempt, limits, slot).await
+                self.spend_claimed(row, prepared, turn).await
             }
             ClaimAnswer::Held { .. } => Ok(NextRound::After(self.parts.node.settings.poll)),
             ClaimAnswer::Moved { .. } | ClaimAnswer::Interrupted { .. } | ClaimAnswer::Closed => {
@@ -121,6 +129,18 @@ impl Refresh<'_> {
             "it was connected at `{}` and is defined for `{}` now; `jeton connect {}` connects it anew",
             row.provider, self.def.provider, self.def.name
         )))
+    }
+
+    /// What must hold once it is this connection's turn, before anything is claimed.
+    async fn check_before_claim(&self, act: Act, recovery: bool) -> Result<(), TokenError> {
+        self.check_budget(act).await?;
+        if recovery {
+            // The process that was interrupted may have left its reply in a slot: then the claim finds that it moved.
+            self.parts.spender.writer.return_spilled().await;
+            self.check_slots()?;
+            self.check_owners()?;
+        }
+        Ok(())
     }
 
     /// The reply of an interrupted attempt may lie in a slot that another process holds, or that the store does not take
@@ -243,7 +263,7 @@ impl Refresh<'_> {
     }
 
     /// Opens what the act works with: the stored token set, or that of a stray.
-    pub(super) fn open(&self, row: &Connection, act: Act) -> Result<RequestInputs, TokenError> {
+    fn open(&self, row: &Connection, act: Act) -> Result<RequestInputs, TokenError> {
         let (generation, tokens) = match row.usable_orphan().filter(|_| act == Act::Orphan) {
             Some(stray) => (stray.generation, Some(&stray.tokens)),
             None => (row.generation, row.tokens.as_ref()),
@@ -253,60 +273,91 @@ impl Refresh<'_> {
                 .map_err(|_| self.unusable(does_not_open(&row.name)))?,
             None => ClearTokens::default(),
         };
-        let extras = TokenMetadata::from_text(opened.extras.as_ref());
+        let metadata = TokenMetadata::from_text(opened.extras.as_ref());
         let values = RequestValues {
             access: opened.access.clone(),
             refresh: opened.refresh.clone(),
             refresh_expires_at: tokens.and_then(|tokens| tokens.refresh_expires_at),
-            captured: extras.vars.clone(),
+            captured: metadata.vars.clone(),
             ..RequestValues::default()
         };
-        Ok(RequestInputs { opened, values, extras })
+        Ok(RequestInputs { opened, values, metadata })
     }
 
-    /// The lease is ours: redeem, and record the result.
-    async fn redeem_claimed(
+    /// The lease is ours: spend, and see what follows.
+    async fn spend_claimed(
         &mut self,
         row: &Connection,
         prepared: Prepared,
-        attempt: AttemptId,
-        limits: RedeemLimits,
-        slot: SpillSlot<'_>,
+        turn: Turn<'_>,
     ) -> Result<NextRound, TokenError> {
-        let Prepared { act, recovers, inputs: RequestInputs { opened, values, extras }, request } = prepared;
-        let record = Record { parts: self.parts, def: self.def, row, attempt, act };
+        let Prepared { act, recovers, inputs: RequestInputs { opened, values, metadata }, request } =
+            prepared;
+        let target = self.target(row, turn.attempt, act, recovers.is_some());
         let Some(request) = request else {
-            record.orphan(&opened, slot).await?;
+            if let Some(commit) = target.orphan_commit(&opened) {
+                target.log(&turn.store(&StoreWrite::Commit(commit)).await?);
+            }
             self.advance(RefreshProgress::Begun, row.generation);
             return Ok(NextRound::AtOnce);
         };
-        let recheck = self.check_claim(row, attempt, limits);
-        match redeem(&self.parts.outbound, self.def, act, request, &values, limits, recheck).await {
-            RedeemOutcome::Tokens { reply, sent_at } => {
-                let issued_at = self.issued_at(act, sent_at);
-                let age = TokenAge { sent_at, issued_at };
-                let stored = record.tokens(&reply, age, extras, slot, self.parts.node.jitter()).await?;
-                let (progress, of) = match stored {
-                    true if age.is_over(&reply) => (RefreshProgress::RecoveredTooLate, row.generation.next()),
-                    true => (RefreshProgress::Committed, row.generation.next()),
-                    false => (RefreshProgress::Begun, row.generation),
+        let recheck = self.check_claim(row, turn.attempt, turn.claimed_at);
+        let sent = SpendRequest { act, request, values };
+        match turn.spend(sent, metadata, recheck, &target).await {
+            SpendOutcome::Tokens { received, stored } => {
+                let (progress, of) = if !target.log(&stored?) {
+                    (RefreshProgress::Begun, row.generation)
+                } else if target.age(received.sent_at).is_over(&received.reply) {
+                    (RefreshProgress::RecoveredTooLate, row.generation.next())
+                } else {
+                    (RefreshProgress::Committed, row.generation.next())
                 };
                 self.advance(progress, of);
                 Ok(NextRound::AtOnce)
             }
-            RedeemOutcome::Failed(refusal) => {
-                let circumstances = Circumstances {
-                    pause: self.parts.node.settings.cooldown,
-                    failures: row.failures,
-                    recovery: recovers.is_some(),
-                    act,
-                    has_orphan: act == Act::Redeem && row.usable_orphan().is_some(),
-                };
-                let consequence = consequence::of(&refusal, self.def, circumstances);
-                record.failure(&refusal, &consequence, slot).await?;
-                self.after_failure(row, refusal, consequence, attempt).await
+            SpendOutcome::Failed { failure, recorded } => {
+                recorded?;
+                let consequence = target.consequence(&failure);
+                self.after_failure(row, failure, consequence, target.attempt).await
             }
         }
+    }
+
+    fn target<'r>(&self, row: &'r Connection, attempt: AttemptId, act: Act, recovery: bool) -> ClaimedRow<'r>
+    where
+        'a: 'r,
+    {
+        let node = &*self.parts.node;
+        let reissued_since = self.recovers_since.filter(|_| act == Act::Redeem);
+        ClaimedRow { node, def: self.def, row, attempt, act, recovery, reissued_since, jitter: node.jitter() }
+    }
+
+    /// Stores the token set of a kept reply in `chain`, if one can be read by now: as if it came now, and before anything is
+    /// sent again. Answers whether it did.
+    pub(super) async fn read_kept_replies(
+        &mut self,
+        row: &Connection,
+        chain: &[Attempt],
+    ) -> Result<bool, TokenError> {
+        let spender = &*self.parts.spender;
+        for attempt in chain.iter().filter(|attempt| attempt.generation == row.generation) {
+            let Some(kept) = KeptReply::find(&spender.node, &spender.store, attempt).await? else { continue };
+            let inputs = self.open(row, attempt.act)?;
+            let Some(reply) = kept.tokens(self.def, attempt, &inputs.values) else { continue };
+            tracing::info!(connection = %row.name, attempt = %attempt.id, "a kept reply can be read now");
+            let slot = spender.writer.reserve().await?;
+            let mut received = ReceivedTokens::new(reply, attempt.started_at, inputs.metadata);
+            let target = ClaimedRow {
+                reissued_since: None,
+                ..self.target(row, attempt.id, attempt.act, attempt.recovers.is_some())
+            };
+            let stored = spender.store_tokens(self.def, &mut received, slot, &target).await?;
+            if target.log(&stored) {
+                self.advance(RefreshProgress::Committed, row.generation.next());
+            }
+            return Ok(true);
+        }
+        Ok(false)
     }
 
     /// Where reaching the provider took a while, asks the store whether the claim still stands before the token is sent. An
@@ -315,9 +366,8 @@ impl Refresh<'_> {
         &self,
         row: &Connection,
         attempt: AttemptId,
-        limits: RedeemLimits,
+        claimed_at: Duration,
     ) -> Result<(), String> {
-        let claimed_at = limits.lease_until.saturating_sub(self.parts.node.settings.lease);
         if self.parts.node.clock.uptime().saturating_sub(claimed_at) <= REREAD_AFTER {
             return Ok(());
         }
@@ -330,13 +380,6 @@ impl Refresh<'_> {
         });
         let fell = "the connection was paused, given up or taken over while its provider was being reached";
         if stands { Ok(()) } else { Err(fell.to_owned()) }
-    }
-
-    /// When a pair may have been issued that comes now: inside the provider's grace it may be one that was issued before.
-    fn issued_at(&self, act: Act, sent_at: Timestamp) -> Timestamp {
-        let grace = self.def.recovery.reuse_grace;
-        let earlier = self.recovers_since.filter(|since| act == Act::Redeem && sent_at < *since + grace);
-        earlier.unwrap_or(sent_at)
     }
 
     async fn after_failure(
@@ -370,6 +413,145 @@ impl Refresh<'_> {
                 message: refusal.message,
                 retry_after: Some(consequence.cooldown),
             }),
+        }
+    }
+}
+
+/// How old a token set is.
+#[derive(Clone, Copy, Debug)]
+struct TokenAge {
+    /// The instant before the request was sent that brought it.
+    sent_at: Timestamp,
+    /// When it may have been issued: earlier, where the request recovers one whose reply was lost.
+    issued_at: Timestamp,
+}
+
+impl TokenAge {
+    /// When the access token dies: a pair that is given a second time may repeat the life that it had the first time.
+    fn expiry(self, reply: &TokenReply) -> Option<Timestamp> {
+        let aged = self.sent_at.since(self.issued_at);
+        let over = reply.over && !aged.is_zero();
+        reply.expires_at.map(|expiry| expiry - aged).or(over.then_some(self.sent_at))
+    }
+
+    /// Whether the set is past its end already, as one that is given a second time may be.
+    fn is_over(self, reply: &TokenReply) -> bool {
+        self.issued_at < self.sent_at && self.expiry(reply).is_some_and(|expiry| expiry <= self.sent_at)
+    }
+}
+
+impl ClaimedRow<'_> {
+    /// The age of a token set whose request was sent at `sent_at`: inside the provider's grace it may have been issued when the
+    /// attempt began that is recovered.
+    fn age(&self, sent_at: Timestamp) -> TokenAge {
+        let grace = self.def.recovery.reuse_grace;
+        let earlier = self.reissued_since.filter(|since| sent_at < *since + grace);
+        TokenAge { sent_at, issued_at: earlier.unwrap_or(sent_at) }
+    }
+
+    /// The commit of an orphan reply: its refresh token is due at once.
+    fn orphan_commit(&self, opened: &ClearTokens) -> Option<Commit> {
+        let orphan = self.row.usable_orphan()?;
+        let tokens = SealedTokens {
+            access_expires_at: orphan.tokens.access_expires_at,
+            refresh_expires_at: orphan.tokens.refresh_expires_at,
+            ..self.seal(opened, orphan.tokens.obtained_at)
+        };
+        let message = format!("the reply of attempt {} came too late then and is used now", orphan.attempt);
+        let due_at = due::due_at(&tokens, &self.def.timing, tokens.obtained_at, 0.0);
+        Some(Commit { orphan: Some(orphan.attempt), ..self.commit(tokens, due_at, Some(message)) })
+    }
+
+    fn commit(&self, tokens: SealedTokens, due_at: Timestamp, message: Option<String>) -> Commit {
+        Commit {
+            connection: self.row.name.clone(),
+            attempt: self.attempt,
+            generation: self.row.generation,
+            replaces: self.row.tokens.as_ref().and_then(|tokens| tokens.refresh_fingerprint),
+            tokens,
+            due_at: Some(due_at),
+            orphan: None,
+            message,
+        }
+    }
+
+    fn seal(&self, opened: &ClearTokens, obtained_at: Timestamp) -> SealedTokens {
+        let (node, next) = (self.node, self.row.generation.next());
+        seal_tokens(&node.sealer, &*node.entropy, &self.row.name, next, opened, obtained_at)
+    }
+
+    fn consequence(&self, failure: &RedeemFailure) -> Consequence {
+        let circumstances = Circumstances {
+            pause: self.node.settings.cooldown,
+            failures: self.row.failures,
+            recovery: self.recovery,
+            act: self.act,
+            has_orphan: self.act == Act::Redeem && self.row.usable_orphan().is_some(),
+        };
+        consequence::of(failure, self.def, circumstances)
+    }
+
+    /// Logs what the store answered to a commit; answers whether the token set is the present one now, and not an orphan.
+    fn log(&self, StoredTokens { ack, access_expires_at }: &StoredTokens) -> bool {
+        let name = &self.row.name;
+        match ack {
+            Ack::Commit(CommitAnswer::Committed { generation }) => {
+                let expires_at = access_expires_at.map_or_else(|| "unknown".to_owned(), |at| at.to_string());
+                tracing::info!(connection = %name, generation = generation.0, expires_at, "refreshed");
+                true
+            }
+            Ack::Commit(CommitAnswer::Orphaned { generation }) => {
+                tracing::warn!(
+                    connection = %name, attempt = %self.attempt, generation = generation.0,
+                    "the reply came too late: another token set was stored meanwhile; it is kept beside the connection"
+                );
+                false
+            }
+            Ack::Fail | Ack::Connect(_) => false,
+        }
+    }
+}
+
+impl SpendTarget for ClaimedRow<'_> {
+    fn token_write(&self, received: &ReceivedTokens, expires_at: Option<Timestamp>) -> StoreWrite {
+        let age = self.age(received.sent_at);
+        let tokens = SealedTokens {
+            access_expires_at: expires_at.or_else(|| age.expiry(&received.reply)),
+            refresh_expires_at: received.reply.refresh_expires_at,
+            ..self.seal(&received.clear_tokens(), age.issued_at)
+        };
+        let due_at = due::due_at(&tokens, &self.def.timing, tokens.obtained_at, self.jitter);
+        StoreWrite::Commit(self.commit(tokens, due_at, received.message.clone()))
+    }
+
+    fn failure_write(&self, failure: &RedeemFailure, kept_reply: Option<Vec<u8>>) -> StoreWrite {
+        let Consequence { verdict, code, cooldown, due_in, .. } = self.consequence(failure);
+        StoreWrite::Fail(Fail {
+            connection: self.row.name.clone(),
+            attempt: self.attempt,
+            generation: self.row.generation,
+            effect: verdict,
+            code,
+            http_status: failure.status,
+            message: failure.message.clone(),
+            cooldown,
+            due_in,
+            kept_reply,
+        })
+    }
+
+    fn log_failure(&self, failure: &RedeemFailure) {
+        let consequence = self.consequence(failure);
+        let (name, code) = (&self.row.name, &consequence.code);
+        let (class, reason) = (failure.class.as_str(), &failure.message);
+        let status = failure.status.unwrap_or_default();
+        if consequence.is_dead() {
+            tracing::error!(
+                connection = %name, code, class, status, reason,
+                "CRITICAL: refresh token revoked, manual re-authorization required"
+            );
+        } else {
+            tracing::warn!(connection = %name, act = self.act.as_str(), code, class, status, reason, "refresh failed");
         }
     }
 }

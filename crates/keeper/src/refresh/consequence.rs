@@ -8,7 +8,7 @@ use jeton_core::keep::plan::AcquirePolicy;
 use jeton_core::keep::ports::FailureEffect;
 use jeton_core::keep::provider::ErrorClass;
 
-use super::redeem::RedeemFailure;
+use super::spend::RedeemFailure;
 use crate::definitions::ConnectionDef;
 
 /// The longest that automatic attempts are apart after failures.

@@ -14,14 +14,13 @@ use jeton_core::keep::ports::Skip;
 use jeton_core::time::Timestamp;
 use tokio::time::timeout;
 
-use super::store_writer::StoreWriter;
+use super::spend::Spender;
 use crate::definitions::{ConnectionDef, Definitions};
 use crate::error::TokenError;
 use crate::lifecycle::Lifecycle;
 use crate::memory::apply::Memory;
 use crate::memory::cache::CachedConnection;
 use crate::node::Node;
-use crate::outbound::exchange::Outbound;
 use crate::peers::peer_liveness::PeerLiveness;
 use crate::store_access::StoreAccess;
 use crate::tokens::single_flight::{Follower, Join, SingleFlight, TaskOutcome};
@@ -65,8 +64,7 @@ pub(crate) struct Refresher {
     pub(crate) definitions: Arc<Definitions>,
     pub(crate) store: Arc<StoreAccess>,
     pub(crate) memory: Arc<Memory>,
-    pub(crate) writer: Arc<StoreWriter>,
-    pub(crate) outbound: Arc<Outbound>,
+    pub(crate) spender: Arc<Spender>,
     pub(crate) peers: Arc<PeerLiveness>,
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) running: Arc<SingleFlight>,
@@ -184,7 +182,7 @@ impl<'a> Refresh<'a> {
             }
             rounds += 1;
             let chain = self.chain(row.interrupted_attempt(store_now)).await?;
-            if self.parts.store.hold().is_none() && self.reread(row, &chain).await? {
+            if self.parts.store.hold().is_none() && self.read_kept_replies(row, &chain).await? {
                 continue;
             }
             self.recovers_since = chain.last().map(|first| self.to_local(first.started_at));

@@ -2,6 +2,7 @@
 
 use jeton_core::id::{AttemptId, ConnectionName};
 use jeton_core::keep::ports::{Commit, Connect, Fail, FailExchange};
+use jeton_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// A write that the store has not taken.
@@ -26,6 +27,15 @@ impl StoreWrite {
             Self::Fail(fail) => (&fail.connection, fail.attempt),
             Self::Connect(connect) => (&connect.connection, connect.attempt),
             Self::FailExchange(fail) => (&fail.connection, fail.attempt),
+        }
+    }
+
+    /// When the access token that it stores dies, as far as that is known.
+    pub(crate) fn access_expires_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Commit(commit) => commit.tokens.access_expires_at,
+            Self::Connect(connect) => connect.tokens.as_ref()?.access_expires_at,
+            Self::Fail(_) | Self::FailExchange(_) => None,
         }
     }
 }

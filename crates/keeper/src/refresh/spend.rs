@@ -1,0 +1,312 @@
+//! The one path by which a refresh token or a code is spent.
+//!
+//! Everything that can fail with nothing spent comes first. A [`Turn`] is taken: a permit of the provider and a spill slot, so
+//! that the reply is durable whatever becomes of the store. Then the caller puts its attempt on record, by a claim or by the
+//! callback of a consent, and [`Turn::spend`] sends the request once and stores the result. No layer sends it again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jeton_core::id::AttemptId;
+use jeton_core::keep::attempt::Act;
+use jeton_core::keep::provider::{
+    ErrorClass, OutboundRequest, Reply, RequestValues, Step, StepFailure, StepOutcome, TokenReply,
+};
+use jeton_core::time::Timestamp;
+use tokio::sync::SemaphorePermit;
+use zeroize::Zeroizing;
+
+use super::store_writer::{Ack, StoreWriter, spill_first};
+use super::{introspect, kept_reply};
+use crate::definitions::ConnectionDef;
+use crate::error::TokenError;
+use crate::lifecycle::Lifecycle;
+use crate::memory::apply::Memory;
+use crate::node::Node;
+use crate::outbound::exchange::{ExchangeOutcome, Outbound};
+use crate::spill::slots::SpillSlot;
+use crate::spill::store_write::StoreWrite;
+use crate::store_access::StoreAccess;
+use crate::token_crypto::ClearTokens;
+use crate::token_metadata::TokenMetadata;
+
+/// Spends refresh tokens and codes.
+#[derive(Debug)]
+pub(crate) struct Spender {
+    pub(crate) node: Arc<Node>,
+    pub(crate) store: Arc<StoreAccess>,
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) writer: Arc<StoreWriter>,
+    pub(crate) outbound: Arc<Outbound>,
+    pub(crate) lifecycle: Arc<Lifecycle>,
+}
+
+/// Leave to spend at a provider, and a place for the reply.
+pub(crate) struct Turn<'a> {
+    spender: &'a Spender,
+    def: &'a ConnectionDef,
+    _permit: SemaphorePermit<'a>,
+    slot: SpillSlot<'a>,
+    /// The attempt that is put on record for it.
+    pub(crate) attempt: AttemptId,
+    /// When the lease of the attempt begins, by the clock that counts suspension. It is read before the attempt is on
+    /// record, so that our lease ends no later than the store's.
+    pub(crate) claimed_at: Duration,
+    /// Nothing is written from then on. The lease ends there, or earlier where the provider's grace does.
+    pub(crate) write_until: Duration,
+}
+
+/// What is sent.
+pub(crate) struct SpendRequest {
+    pub(crate) act: Act,
+    pub(crate) request: OutboundRequest,
+    pub(crate) values: RequestValues,
+}
+
+/// Where a result goes: it makes the writes for the store, all with the id of the attempt.
+pub(crate) trait SpendTarget {
+    /// The write that stores a token set. `expires_at` is what an introspection said besides the reply.
+    fn token_write(&self, received: &ReceivedTokens, expires_at: Option<Timestamp>) -> StoreWrite;
+
+    /// The write that records a failure, with the sealed reply if it could not be read.
+    fn failure_write(&self, failure: &RedeemFailure, kept_reply: Option<Vec<u8>>) -> StoreWrite;
+
+    /// Tells people of a failure, before it is recorded.
+    fn log_failure(&self, failure: &RedeemFailure);
+}
+
+/// A token set that a provider gave.
+#[derive(Debug)]
+pub(crate) struct ReceivedTokens {
+    pub(crate) reply: Box<TokenReply>,
+    /// The instant before the request was sent.
+    pub(crate) sent_at: Timestamp,
+    /// What was known besides the tokens before the reply.
+    pub(crate) metadata: TokenMetadata,
+    /// One sentence for the refresh log.
+    pub(crate) message: Option<String>,
+}
+
+impl ReceivedTokens {
+    pub(crate) fn new(reply: Box<TokenReply>, sent_at: Timestamp, metadata: TokenMetadata) -> Self {
+        let message = reply.warnings.first().cloned();
+        Self { reply, sent_at, metadata, message }
+    }
+
+    /// The secrets of the token set that the reply makes of the one before it.
+    pub(crate) fn clear_tokens(&self) -> ClearTokens {
+        ClearTokens {
+            access: Some(self.reply.access.clone()),
+            refresh: self.reply.refresh.clone(),
+            extras: Some(self.metadata.clone().after(&self.reply).to_text()),
+        }
+    }
+}
+
+/// What the store answered to a token set.
+#[derive(Debug)]
+pub(crate) struct StoredTokens {
+    pub(crate) ack: Ack,
+    pub(crate) access_expires_at: Option<Timestamp>,
+}
+
+/// How a spend ended. What the store did not answer lies in its spill slot.
+pub(crate) enum SpendOutcome {
+    /// The provider gave a token set.
+    Tokens { received: ReceivedTokens, stored: Result<StoredTokens, TokenError> },
+    /// It gave none.
+    Failed { failure: RedeemFailure, recorded: Result<(), TokenError> },
+}
+
+/// Why there is no token set.
+#[derive(Debug)]
+pub(crate) struct RedeemFailure {
+    pub(crate) class: ErrorClass,
+    pub(crate) code: String,
+    pub(crate) status: Option<u16>,
+    pub(crate) message: String,
+    pub(crate) retry_after: Option<Duration>,
+    /// A 2xx reply that could not be read.
+    pub(crate) unread: Option<Zeroizing<Vec<u8>>>,
+}
+
+impl RedeemFailure {
+    /// Whether what was sent may have been spent.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.unread.is_some() || self.class.may_have_spent()
+    }
+}
+
+/// The step of the provider file that an act goes through.
+pub(crate) fn step_of(act: Act) -> Step {
+    match act {
+        Act::Acquire => Step::Acquire,
+        Act::Connect => Step::Exchange,
+        Act::Redeem | Act::Orphan | Act::Visit => Step::Refresh,
+    }
+}
+
+impl Spender {
+    /// Waits for a turn. `check` runs once the provider has a permit: waiting for that takes a while.
+    ///
+    /// # Errors
+    /// What `check` says; no spill slot is free, or this process ends.
+    pub(crate) async fn take_turn<'a>(
+        &'a self,
+        def: &'a ConnectionDef,
+        check: impl Future<Output = Result<(), TokenError>>,
+    ) -> Result<Turn<'a>, TokenError> {
+        let permit = def.permits.acquire().await.map_err(|_| TokenError::ShuttingDown)?;
+        check.await?;
+        let slot = self.writer.reserve().await?;
+        if self.lifecycle.is_closing() {
+            return Err(TokenError::ShuttingDown);
+        }
+        let attempt = AttemptId::generate(self.node.clock.now(), &*self.node.entropy);
+        let claimed_at = self.node.clock.uptime();
+        let write_until = claimed_at + self.node.settings.lease;
+        Ok(Turn { spender: self, def, _permit: permit, slot, attempt, claimed_at, write_until })
+    }
+
+    /// Stores a token set. Where the reply does not say how long it lives, the provider is asked, once the set is durable.
+    pub(crate) async fn store_tokens(
+        &self,
+        def: &ConnectionDef,
+        received: &mut ReceivedTokens,
+        mut slot: SpillSlot<'_>,
+        target: &impl SpendTarget,
+    ) -> Result<StoredTokens, TokenError> {
+        for warning in &received.reply.warnings {
+            tracing::warn!(connection = %def.name, warning, "the token reply is strange");
+        }
+        let mut write = target.token_write(received, None);
+        if received.reply.ask_introspection && spill_first(&mut slot, &write).await {
+            let introspected = introspect::expiry(&self.outbound, def, &received.clear_tokens()).await;
+            if let Err(why) = &introspected {
+                tracing::warn!(connection = %def.name, why, "the life of an access token is not known");
+                received.message = Some(why.clone());
+            }
+            write = target.token_write(received, introspected.ok());
+        }
+        let access_expires_at = write.access_expires_at();
+        Ok(StoredTokens { ack: self.writer.write(&write, slot).await?, access_expires_at })
+    }
+}
+
+impl Turn<'_> {
+    /// Sends the request once and stores the result. `recheck` runs when the connection to the provider is ready, before a
+    /// byte of the request is written; what it objects to is not sent.
+    pub(crate) async fn spend(
+        self,
+        sent: SpendRequest,
+        metadata: TokenMetadata,
+        recheck: impl Future<Output = Result<(), String>>,
+        target: &impl SpendTarget,
+    ) -> SpendOutcome {
+        let (spender, def) = (self.spender, self.def);
+        let sent_at = spender.node.clock.now();
+        let captured = sent.values.captured.clone();
+        match self.redeem(sent, sent_at, recheck).await {
+            Ok(reply) => {
+                let mut received = ReceivedTokens::new(reply, sent_at, metadata);
+                let stored = spender.store_tokens(def, &mut received, self.slot, target).await;
+                SpendOutcome::Tokens { received, stored }
+            }
+            Err(failure) => {
+                let kept_reply = failure
+                    .unread
+                    .as_ref()
+                    .map(|body| kept_reply::seal(&spender.node, self.attempt, &captured, body));
+                target.log_failure(&failure);
+                let write = target.failure_write(&failure, kept_reply);
+                let recorded = spender.writer.write(&write, self.slot).await.map(|_| ());
+                SpendOutcome::Failed { failure, recorded }
+            }
+        }
+    }
+
+    /// Stores the token set of an orphan reply: nobody is called.
+    pub(super) async fn store(self, write: &StoreWrite) -> Result<StoredTokens, TokenError> {
+        let ack = self.spender.writer.write(write, self.slot).await?;
+        Ok(StoredTokens { ack, access_expires_at: write.access_expires_at() })
+    }
+
+    async fn redeem(
+        &self,
+        SpendRequest { act, request, values }: SpendRequest,
+        sent_at: Timestamp,
+        recheck: impl Future<Output = Result<(), String>>,
+    ) -> Result<Box<TokenReply>, RedeemFailure> {
+        let (node, def) = (&self.spender.node, self.def);
+        let host = request.url.host_str().unwrap_or_default().to_owned();
+        let what = if act == Act::Connect { "exchange of a code started" } else { "refresh started" };
+        tracing::info!(connection = %def.name, host, act = act.as_str(), "{what}");
+        let spends = match act {
+            Act::Redeem => def.spends(),
+            Act::Connect => def.definition.spends(Step::Exchange),
+            Act::Acquire | Act::Orphan | Act::Visit => false,
+        };
+        // The reply is not waited for beyond the lease: from then on others may judge the attempt.
+        let left = (self.claimed_at + node.settings.lease).saturating_sub(node.clock.uptime());
+        let timeout = node.settings.redeem_timeout.min(left);
+        match self.spender.outbound.exchange(request, timeout, self.write_until, recheck).await {
+            ExchangeOutcome::Replied(reply) => read(def, act, reply, &values, sent_at),
+            ExchangeOutcome::NotSent(why) => Err(not_sent(&why)),
+            ExchangeOutcome::Broken(why) => Err(broken(&why, spends)),
+        }
+    }
+}
+
+fn read(
+    def: &ConnectionDef,
+    act: Act,
+    reply: Reply,
+    values: &RequestValues,
+    sent_at: Timestamp,
+) -> Result<Box<TokenReply>, RedeemFailure> {
+    match def.definition.read(step_of(act), &reply, sent_at, values) {
+        StepOutcome::Tokens(tokens) => Ok(tokens),
+        StepOutcome::Failed(failure) => Err(refused(failure, reply)),
+        StepOutcome::Introspection(_) | StepOutcome::Done => Err(RedeemFailure {
+            class: ErrorClass::Unknown,
+            code: "not_a_token_step".to_owned(),
+            status: Some(reply.status),
+            message: "the provider file reads no token set from this step".to_owned(),
+            retry_after: None,
+            unread: Some(reply.body),
+        }),
+    }
+}
+
+fn refused(failure: StepFailure, reply: Reply) -> RedeemFailure {
+    RedeemFailure {
+        class: failure.class,
+        code: failure.code,
+        status: Some(failure.status),
+        message: failure.message,
+        retry_after: failure.retry_after,
+        unread: failure.keep_reply.then_some(reply.body),
+    }
+}
+
+fn not_sent(why: &str) -> RedeemFailure {
+    RedeemFailure {
+        class: ErrorClass::Transient,
+        code: "not_sent".to_owned(),
+        status: None,
+        message: format!("nothing was sent: {why}"),
+        retry_after: None,
+        unread: None,
+    }
+}
+
+fn broken(why: &str, spends: bool) -> RedeemFailure {
+    RedeemFailure {
+        class: if spends { ErrorClass::Ambiguous } else { ErrorClass::Transient },
+        code: "no_reply".to_owned(),
+        status: None,
+        message: format!("the request was sent and no whole reply came: {why}"),
+        retry_after: None,
+        unread: None,
+    }
+}
