@@ -6,6 +6,7 @@ use jeton_core::keep::ports::StoreError;
 use jeton_core::problem::Problem;
 use jeton_issuer::OrderError;
 use jeton_keeper::{ConsentError, InstallationError, TokenError, VaultError};
+use jeton_server::{consent_message, token_problem};
 use serde_json::Value;
 
 use crate::error_code::ErrorCode;
@@ -83,7 +84,7 @@ impl fmt::Display for CommandError {
 
 impl From<TokenError> for CommandError {
     fn from(error: TokenError) -> Self {
-        Self::of(error.problem())
+        Self::of(token_problem(&error))
     }
 }
 
@@ -91,7 +92,7 @@ impl From<ConsentError> for CommandError {
     fn from(error: ConsentError) -> Self {
         match error {
             ConsentError::Keeper(error) => error.into(),
-            error => Self::new(ErrorCode::ConsentFailed, error.to_string()),
+            error => Self::new(ErrorCode::ConsentFailed, consent_message(&error)),
         }
     }
 }

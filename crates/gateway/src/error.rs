@@ -9,6 +9,7 @@ use jeton_core::problem::Problem;
 use jeton_core::time::whole_seconds;
 use jeton_issuer::AccessError;
 use jeton_keeper::TokenError;
+use jeton_server::token_problem;
 use serde_json::Value;
 
 /// The header that only answers of the gateway itself have.
@@ -143,7 +144,7 @@ impl From<AccessError> for ErrorResponse {
 
 impl From<TokenError> for ErrorResponse {
     fn from(error: TokenError) -> Self {
-        let problem = error.problem();
+        let problem = token_problem(&error);
         let unknown = matches!(error, TokenError::Failed { retry_after: None, .. });
         Self(Box::new(if unknown { problem.with("retry_after", whole_seconds(COOLDOWN)) } else { problem }))
     }

@@ -73,38 +73,25 @@ impl From<TokenError> for NoToken {
 impl std::error::Error for NoToken {}
 
 impl fmt::Display for NoToken {
-    /// Where the keeper's message names a command of the binary `jeton`, this one names a function.
+    /// What the keeper says, and what a program does about it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            TokenError::UnknownConnection { name, near } => {
-                write!(f, "there is no connection `{name}`")?;
-                if !near.is_empty() {
-                    write!(f, " (did you mean {}?)", near.join(", "))?;
-                }
-                write!(f, "; define it with `Builder::connection`")
+        let cure = match &self.0 {
+            TokenError::UnknownConnection { .. } => "define it with `Builder::connection`",
+            TokenError::NotConnected { .. } => "give `Vault::connect` a refresh token",
+            TokenError::Dead { .. } => {
+                "a person must consent again, and `Vault::connect` takes the new refresh token"
             }
-            TokenError::NotConnected { name } => {
-                write!(f, "`{name}` is defined but not connected; give `Vault::connect` a refresh token")
+            TokenError::Interrupted { .. } => {
+                "`Vault::refresh` sends it once more, and `Vault::connect` replaces the grant"
             }
-            TokenError::Dead { name, code } => write!(
-                f,
-                "the grant of `{name}` is dead ({code}); a person must consent again, and `Vault::connect` takes the new \
-                 refresh token"
-            ),
-            TokenError::Interrupted { name, attempt, .. } => write!(
-                f,
-                "attempt {attempt} of `{name}` was interrupted after its refresh token was sent, and the provider may have \
-                 spent it; `Vault::refresh` sends it once more, and `Vault::connect` replaces the grant"
-            ),
-            TokenError::Paused { name } => {
-                write!(f, "`{name}` is paused and its token has expired; resume it where it was paused")
+            TokenError::Paused { .. } => "resume it where it was paused",
+            TokenError::OnHold | TokenError::RolledBack { .. } => {
+                "if the original is no longer used, `Builder::adopt` takes this store over"
             }
-            TokenError::OnHold => write!(
-                f,
-                "nothing is refreshed, for this store was copied or restored; if the original is no longer used, \
-                 `Builder::adopt` takes it over"
-            ),
-            error => write!(f, "{error}"),
-        }
+            TokenError::GrantUnusable { .. } => "`Vault::connect` replaces the grant",
+            TokenError::GrantHeld { .. } => "use that connection",
+            error => return write!(f, "{error}"),
+        };
+        write!(f, "{}; {cure}", self.0)
     }
 }

@@ -81,8 +81,14 @@ impl Vault {
         }
         match self.connect(name, refresh_token).await {
             // Another process seeded it first, and may have spent it by now.
-            Err(error) if matches!(error.why(), TokenError::GrantRefused { .. }) => {
-                if self.is_connected(name).await? { Ok(Connected::Unchanged) } else { Err(error) }
+            Err(error)
+                if matches!(error.why(), TokenError::GrantRefused { .. } | TokenError::GrantHeld { .. }) =>
+            {
+                if self.is_connected(name).await? {
+                    Ok(Connected::Unchanged)
+                } else {
+                    Err(error)
+                }
             }
             connected => connected,
         }

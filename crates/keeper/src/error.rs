@@ -6,16 +6,15 @@ use jeton_core::id::{AttemptId, ConnectionName};
 use jeton_core::keep::connection::Revision;
 use jeton_core::keep::ports::StoreError;
 use jeton_core::keep::provider::ErrorClass;
-use jeton_core::problem::Problem;
-use jeton_core::time::{Timestamp, whole_seconds};
+use jeton_core::time::Timestamp;
 
 use crate::memory::high_water::Hold;
 
-/// Why a caller gets no token. Every text says what to do; none holds a secret.
+/// Why a caller gets no token. The texts are facts, and hold no secret; who shows them says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// No definition has this name.
-    #[error("there is no connection `{name}`{}; define it under [connections.{name}] in jeton.toml", nearest(.near))]
+    #[error("there is no connection `{name}`{}", nearest(.near))]
     UnknownConnection {
         /// The name that was asked for.
         name: String,
@@ -23,13 +22,13 @@ pub enum TokenError {
         near: Vec<String>,
     },
     /// It is defined, and nothing is connected yet.
-    #[error("`{name}` is defined but not connected; run `jeton connect {name}`")]
+    #[error("`{name}` is defined but not connected")]
     NotConnected {
         /// The connection.
         name: ConnectionName,
     },
     /// The grant is dead.
-    #[error("the grant of `{name}` is dead ({code}); a person must consent again: `jeton connect {name}`")]
+    #[error("the grant of `{name}` is dead ({code})")]
     Dead {
         /// The connection.
         name: ConnectionName,
@@ -39,8 +38,7 @@ pub enum TokenError {
     /// The outcome of an attempt is not known, and only a person can go on.
     #[error(
         "attempt {attempt} of `{name}` was interrupted after its refresh token was sent, and the provider may have \
-         spent it; look at `jeton logs`, then `jeton refresh --connection {name} --force` sends it once more, or \
-         `jeton connect {name}` replaces the grant"
+         spent it"
     )]
     Interrupted {
         /// The connection.
@@ -51,22 +49,16 @@ pub enum TokenError {
         until: Option<Timestamp>,
     },
     /// An operator paused it.
-    #[error("`{name}` is paused and its token has died; `jeton resume {name}` goes on")]
+    #[error("`{name}` is paused and its token has died")]
     Paused {
         /// The connection.
         name: ConnectionName,
     },
     /// The database was copied or restored, and nothing is spent until a person says so.
-    #[error(
-        "this installation is on hold because its database was copied or restored; if the original no longer runs, \
-         `jeton adopt` takes it over"
-    )]
+    #[error("this installation is on hold because its database was copied or restored")]
     OnHold,
     /// A backup was put in place of the database, and nothing is spent until a person says so.
-    #[error(
-        "{}; put the newer database back, or `jeton adopt` goes on with this one, and what was spent since must be \
-         connected again", Hold::RolledBack { found: *found, seen: *seen }
-    )]
+    #[error("{}", Hold::RolledBack { found: *found, seen: *seen })]
     RolledBack {
         /// Where the store is.
         found: Revision,
@@ -136,6 +128,24 @@ pub enum TokenError {
         /// One sentence with the cure.
         message: String,
     },
+    /// The stored grant does not fit the definition, or does not open: only a new one helps.
+    #[error("`{name}` cannot be used as it is defined: {message}")]
+    GrantUnusable {
+        /// The connection.
+        name: ConnectionName,
+        /// What is wrong.
+        message: String,
+    },
+    /// A grant that was given to be taken over belongs to another connection.
+    #[error(
+        "nothing was changed on `{name}`: `{by}` holds this refresh token already, and two owners would spend it twice"
+    )]
+    GrantHeld {
+        /// The connection.
+        name: ConnectionName,
+        /// The one that holds it.
+        by: ConnectionName,
+    },
     /// A grant that was given to be taken over cannot be taken.
     #[error("nothing was changed on `{name}`: {message}")]
     GrantRefused {
@@ -178,8 +188,8 @@ impl TokenError {
             Self::RejectedAgain { .. } => "REJECTED_AGAIN",
             Self::Busy { .. } => "BUSY",
             Self::Store { .. } => "STORE_UNAVAILABLE",
-            Self::Definition { .. } => "DEFINITION_UNUSABLE",
-            Self::GrantRefused { .. } => "GRANT_REFUSED",
+            Self::Definition { .. } | Self::GrantUnusable { .. } => "DEFINITION_UNUSABLE",
+            Self::GrantRefused { .. } | Self::GrantHeld { .. } => "GRANT_REFUSED",
             Self::ShuttingDown => "SHUTTING_DOWN",
         }
     }
@@ -195,38 +205,6 @@ impl TokenError {
                 Some(Duration::from_secs(1))
             }
             _ => None,
-        }
-    }
-
-    /// The error as it leaves the process.
-    pub fn problem(&self) -> Problem {
-        let (status, title) = match self {
-            Self::UnknownConnection { .. } => (404, "Unknown connection"),
-            Self::NotConnected { .. } => (424, "Nothing is connected"),
-            Self::Dead { .. } => (424, "A person must consent again"),
-            Self::Interrupted { .. } => (503, "The outcome of a refresh is not known"),
-            Self::Paused { .. } => (409, "The connection is paused"),
-            Self::OnHold | Self::RolledBack { .. } => (503, "The installation is on hold"),
-            Self::Failed { .. } => (503, "The refresh failed"),
-            Self::CoolingDown { .. } => (503, "The connection cools down after a failure"),
-            Self::WaitTimeout { .. } => (504, "The refresh takes longer than the caller waits"),
-            Self::RejectedAgain { .. } => (409, "Refreshing does not cure the rejection"),
-            Self::Busy { .. } => (503, "Too much at once"),
-            Self::Store { .. } => (503, "The store is not available"),
-            Self::Definition { .. } => (500, "The connection cannot be used as it is defined"),
-            Self::GrantRefused { .. } => (422, "The grant cannot be taken over"),
-            Self::ShuttingDown => (503, "Shutting down"),
-        };
-        let mut problem = Problem::new(status, self.code(), title, self.to_string());
-        if let Some(after) = self.retry_after() {
-            problem = problem.with("retry_after", whole_seconds(after));
-        }
-        match self {
-            Self::Failed { class, code, .. } => {
-                problem.with("class", class.as_str()).with("provider_code", code.as_str())
-            }
-            Self::Interrupted { attempt, .. } => problem.with("attempt", attempt.to_string()),
-            _ => problem,
         }
     }
 }

@@ -108,6 +108,7 @@ pub use outbound::dial::{Dialer, Stream};
 pub use outbound::exchange::describe_http_error;
 pub use outbound::roots::Roots;
 pub use peers::heartbeat::Peers;
+pub use refresh::store_writer::{GRANT_HELD, GRANT_SUPERSEDED};
 pub use settings::Settings;
 pub use spill::inspect::{SlotState, inspect_spill_slots};
 pub use store_access::{Ports, VaultError};

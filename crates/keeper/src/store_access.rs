@@ -115,7 +115,7 @@ impl StoreAccess {
             // Numbers of changes may have been jumped over: the mark is beyond what the store has come to in any case.
             self.high_water.mark(seen.max(found.next()));
             tracing::error!(
-                "on hold: {hold}; living tokens are served, and nothing is spent until `jeton adopt`"
+                "on hold: {hold}; living tokens are served, and nothing is spent until this store is adopted"
             );
         }
     }

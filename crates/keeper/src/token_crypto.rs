@@ -62,10 +62,6 @@ pub(crate) fn seal_tokens(
     }
 }
 
-/// Says that what is stored does not open, and what helps.
-pub(crate) fn does_not_open(name: &ConnectionName) -> String {
-    format!(
-        "its stored token set was changed or is damaged, and does not open; put its rows back from a backup of the \
-         database, or `jeton connect {name}` replaces the grant"
-    )
-}
+/// Why a stored token set is not used, and what else helps than a new grant.
+pub(crate) const DOES_NOT_OPEN: &str = "its stored token set was changed or is damaged, and does not open; put its rows back \
+                                        from a backup of the database";

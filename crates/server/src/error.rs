@@ -10,6 +10,8 @@ use jeton_issuer::{AccessError, OrderError};
 use jeton_keeper::TokenError;
 use serde_json::Value;
 
+use crate::keeper_errors::token_problem;
+
 /// An error response, with `Retry-After` where waiting helps.
 #[derive(Debug)]
 pub(crate) struct ApiError(Box<Problem>);
@@ -30,7 +32,7 @@ impl From<RequestError> for ApiError {
 
 impl From<TokenError> for ApiError {
     fn from(error: TokenError) -> Self {
-        Self(Box::new(error.problem()))
+        Self(Box::new(token_problem(&error)))
     }
 }
 

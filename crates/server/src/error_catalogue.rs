@@ -11,6 +11,7 @@ use jeton_issuer::{AccessError, OrderError};
 use jeton_keeper::TokenError;
 
 use crate::error::RequestError;
+use crate::keeper_errors::token_problem;
 
 /// Errors of every route that checks a service token.
 pub(crate) const CREDENTIAL: &[&str] =
@@ -49,7 +50,7 @@ pub(crate) const GET_TOKEN: &[&str] = REJECT_TOKEN.split_at(1).1;
 
 /// One example of every error, by its code.
 pub(crate) fn catalogue() -> BTreeMap<&'static str, Problem> {
-    let token = token_errors().into_iter().map(|error| error.problem());
+    let token = token_errors().into_iter().map(|error| token_problem(&error));
     let access = access_errors().into_iter().map(|error| error.problem());
     let orders = order_errors().into_iter().map(|error| error.problem());
     let requests = request_errors().into_iter().map(RequestError::problem);

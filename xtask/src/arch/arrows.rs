@@ -13,7 +13,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("issuer", &[]),
     ("notify", &[]),
     ("emulator", &[]),
-    ("gateway", &["keeper", "issuer"]),
+    ("gateway", &["keeper", "issuer", "server"]),
     ("server", &["keeper", "issuer", "notify"]),
     ("jeton", &["keeper", "store"]),
     ("cli", &["store", "keeper", "issuer", "notify", "emulator", "gateway", "server", "jeton"]),

@@ -6,6 +6,7 @@ use jeton_core::keep::connection::Condition;
 use jeton_core::suggest;
 use jeton_core::time::Timestamp;
 use jeton_keeper::{Refreshed, Status, TokenError, Vault};
+use jeton_server::{token_message, token_problem};
 use serde_json::{Value, json};
 
 use super::status::all;
@@ -159,8 +160,8 @@ impl Ending {
                 format!("refreshed, generation {generation}, {}", expiry(*expires_at))
             }
             Self::NotDue { expires_at } => format!("not due, {}", expiry(*expires_at)),
-            Self::Skipped(error) => format!("skipped: {error}"),
-            Self::Failed(error) => format!("failed: {error}"),
+            Self::Skipped(error) => format!("skipped: {}", token_message(error)),
+            Self::Failed(error) => format!("failed: {}", token_message(error)),
         }
     }
 
@@ -173,10 +174,10 @@ impl Ending {
                 json!({ "connection": name, "status": "not_due", "expires_at": expires_at })
             }
             Self::Skipped(error) => {
-                json!({ "connection": name, "status": "skipped", "problem": error.problem() })
+                json!({ "connection": name, "status": "skipped", "problem": token_problem(error) })
             }
             Self::Failed(error) => {
-                json!({ "connection": name, "status": "failed", "problem": error.problem() })
+                json!({ "connection": name, "status": "failed", "problem": token_problem(error) })
             }
         }
     }

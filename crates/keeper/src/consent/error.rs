@@ -8,34 +8,29 @@ use jeton_core::keep::ports::StoreError;
 
 use crate::error::TokenError;
 
-/// Why a consent did not come about. Every text is one sentence with the cure; none holds a secret.
+/// Why a consent did not come about. The texts are facts, and hold no secret; who shows them says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConsentError {
     /// No link has this ticket.
-    #[error("this link is none that this jeton made; ask for a new one with `jeton connect NAME`")]
+    #[error("no consent has this link")]
     UnknownLink,
     /// The link was opened before.
-    #[error("this link was opened before, and opens once; ask for a new one with `jeton connect {name}`")]
+    #[error("this link was opened before, and opens once")]
     UsedLink {
         /// The connection.
         name: ConnectionName,
     },
     /// The link was not opened in time.
-    #[error(
-        "this link was good for 10 minutes, which are over; ask for a new one with `jeton connect {name}`"
-    )]
+    #[error("this link was good for 10 minutes, which are over")]
     LateLink {
         /// The connection.
         name: ConnectionName,
     },
     /// A callback without a state.
-    #[error(
-        "this is where providers send browsers back to, and nothing says which consent this is about; begin with \
-         `jeton connect NAME`"
-    )]
+    #[error("this is where providers send browsers back to, and nothing says which consent this is about")]
     NoState,
     /// No consent has this state.
-    #[error("this answer belongs to no consent that jeton asked for; begin again with `jeton connect NAME`")]
+    #[error("this answer belongs to no consent that jeton asked for")]
     UnknownState,
     /// The answer came before.
     #[error("this answer was taken before, and counts once; {}", became_of(.name, .progress))]
@@ -46,41 +41,28 @@ pub enum ConsentError {
         progress: Progress,
     },
     /// The answer came too late.
-    #[error(
-        "this answer came more than 10 minutes after the link was opened; begin again with `jeton connect {name}`"
-    )]
+    #[error("this answer came more than 10 minutes after the link was opened")]
     LateAnswer {
         /// The connection.
         name: ConnectionName,
     },
     /// Another browser opened the link.
-    #[error(
-        "another browser opened the link of this consent, and only that one can bring the answer back; go on there, or \
-         begin again with `jeton connect NAME` and open the link here"
-    )]
+    #[error("another browser opened the link of this consent, and only that one can bring the answer back")]
     AnotherBrowser,
     /// A terminal waits for this answer.
-    #[error(
-        "`jeton connect {name} --code` waits for this answer; copy the address of this page into that terminal"
-    )]
+    #[error("a terminal waits for this answer of the consent for `{name}`")]
     ForTerminal {
         /// The connection.
         name: ConnectionName,
     },
     /// What was brought to the terminal does not say which consent it answers. Nothing was used up.
-    #[error(
-        "what was pasted does not say that it answers the consent for `{name}`; paste the whole address that the browser \
-         ended on, with its `code` and its `state`"
-    )]
+    #[error("what was pasted does not say that it answers the consent for `{name}`")]
     Stateless {
         /// The connection.
         name: ConnectionName,
     },
     /// The connection is defined at another provider than when the consent was begun.
-    #[error(
-        "`{name}` was to be connected at the provider `{asked}`, and is defined at `{defined}` here; restart `jeton serve` \
-         where its definition was changed, and begin again with `jeton connect {name}`"
-    )]
+    #[error("`{name}` was to be connected at the provider `{asked}`, and is defined at `{defined}` here")]
     Redefined {
         /// The connection.
         name: ConnectionName,
@@ -98,9 +80,7 @@ pub enum ConsentError {
         code: String,
     },
     /// The answer names something that is not this provider's. Nothing was sent to it.
-    #[error(
-        "the answer for `{name}` was not taken, and no secret was sent: {message}; begin again with `jeton connect {name}`"
-    )]
+    #[error("the answer for `{name}` was not taken, and no secret was sent: {message}")]
     Foreign {
         /// The connection.
         name: ConnectionName,
@@ -108,7 +88,7 @@ pub enum ConsentError {
         message: String,
     },
     /// The exchange of the code failed.
-    #[error("`{name}` was not connected: {message}; begin again with `jeton connect {name}`")]
+    #[error("`{name}` was not connected: {message}")]
     Failed {
         /// The connection.
         name: ConnectionName,
@@ -119,8 +99,7 @@ pub enum ConsentError {
     },
     /// The code may have been sent, and nobody knows what became of it. It is not sent again.
     #[error(
-        "the code for `{name}` may have been sent, and no usable answer came ({message}); it is never sent twice: begin \
-         again with `jeton connect {name}`"
+        "the code for `{name}` may have been sent, and no usable answer came ({message}); it is never sent twice"
     )]
     Unknown {
         /// The connection.
@@ -131,8 +110,7 @@ pub enum ConsentError {
     /// The code bought a grant, which is durable in a spill slot and not in the store yet.
     #[error(
         "the provider's answer for `{name}` is safe on the disk of this machine, and the store has not taken it yet \
-         ({message}); it is stored by itself as soon as the store can: do not begin again, and wait until `jeton status` \
-         shows `{name}` as live"
+         ({message}); it is stored by itself as soon as the store can"
     )]
     Kept {
         /// The connection.
@@ -142,7 +120,7 @@ pub enum ConsentError {
     },
     /// The exchange of the code takes longer than a browser waits, and goes on.
     #[error(
-        "connecting `{name}` has taken longer than {} s, and goes on by itself; `jeton status` says when it is done",
+        "connecting `{name}` has taken longer than {} s, and goes on by itself",
         .waited.as_secs()
     )]
     Slow {
@@ -154,7 +132,7 @@ pub enum ConsentError {
     /// The exchange of the code ended in a panic.
     #[error(
         "connecting `{name}` met a defect of jeton, which has logged it, and the code may have been sent; it is never sent \
-         twice: begin again with `jeton connect {name}`"
+         twice"
     )]
     Defect {
         /// The connection.
@@ -193,14 +171,14 @@ fn became_of(name: &ConnectionName, progress: &Progress) -> String {
     match progress {
         Progress::Done { .. } => format!("`{name}` was connected with it, and nothing is left to do"),
         Progress::Exchanging => {
-            format!("`{name}` is being connected with it; `jeton status` says when it is done")
+            format!("`{name}` is being connected with it")
         }
-        _ => format!("it did not connect `{name}`: begin again with `jeton connect {name}`"),
+        _ => format!("it did not connect `{name}`"),
     }
 }
 
 fn denied(name: &ConnectionName, code: &str) -> String {
-    let again = format!("`{name}` is as it was; to ask again, `jeton connect {name}`");
+    let again = format!("`{name}` is as it was");
     match code {
         "access_denied" => format!("the consent was refused at the provider; {again}"),
         code => format!(

@@ -266,12 +266,12 @@ fn report(
         }
         Ack::Connect(ConnectAnswer::HeldBy { connection }) => Err(ConsentError::Failed {
             message: store_writer::held_by(&connection),
-            code: store_writer::HELD_BY.to_owned(),
+            code: store_writer::GRANT_HELD.to_owned(),
             name,
         }),
         Ack::Connect(ConnectAnswer::Superseded) => Err(ConsentError::Failed {
             message: store_writer::superseded(&name),
-            code: store_writer::SUPERSEDED.to_owned(),
+            code: store_writer::GRANT_SUPERSEDED.to_owned(),
             name,
         }),
         other => {

@@ -321,9 +321,8 @@ fn link(def: &ConnectionDef, ticket: &Secret) -> Result<Secret, TokenError> {
     let mut url = callback(def)?;
     let Some(base) = url.path().strip_suffix(CALLBACK_PATH).map(str::to_owned) else {
         let message = format!(
-            "its redirect URI {url} does not end in {CALLBACK_PATH}, so the browser would not come back to jeton; use \
-             `jeton connect {} --code`",
-            def.name
+            "its redirect URI {url} does not end in {CALLBACK_PATH}, so the browser would not come back to jeton; a \
+             consent in the terminal (`--code`) needs no callback"
         );
         return Err(unusable(def, message));
     };

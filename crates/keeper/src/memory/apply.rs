@@ -14,7 +14,7 @@ use crate::lifecycle::Lifecycle;
 use crate::node::Node;
 use crate::spill::store_write::StoreWrite;
 use crate::store_access::StoreAccess;
-use crate::token_crypto::{ClearTokens, does_not_open, unseal_tokens};
+use crate::token_crypto::{ClearTokens, DOES_NOT_OPEN, unseal_tokens};
 use crate::token_metadata::TokenMetadata;
 use crate::tokens::single_flight::{Join, SingleFlight, TaskOutcome};
 
@@ -93,7 +93,7 @@ impl Memory {
             .as_ref()
             .map(|tokens| unseal_tokens(&self.node.sealer, &row.name, row.generation, tokens));
         let opened = opened.transpose().unwrap_or_else(|error| {
-            tracing::error!(connection = %row.name, %error, "{}", does_not_open(&row.name));
+            tracing::error!(connection = %row.name, %error, "{DOES_NOT_OPEN}");
             None
         });
         let ClearTokens { access, extras, .. } = opened.unwrap_or_default();

@@ -58,10 +58,7 @@ pub(crate) async fn take_over(
             ConnectAnswer::Moved { .. } | ConnectAnswer::Superseded => store.check_hold()?,
             ConnectAnswer::Unchanged => return Ok(Connected::Unchanged),
             ConnectAnswer::HeldBy { connection } => {
-                return Err(refused(format!(
-                    "`{connection}` holds this refresh token already, and two owners would spend it twice; use that \
-                     connection, or `jeton disconnect {connection}` first"
-                )));
+                return Err(TokenError::GrantHeld { name: def.name.clone(), by: connection });
             }
             ConnectAnswer::Spent { attempt } => {
                 return Err(refused(format!(

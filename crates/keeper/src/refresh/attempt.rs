@@ -27,7 +27,7 @@ use crate::peers::data_dir_nodes;
 use crate::peers::peer_liveness::GONE_AFTER;
 use crate::spill::inspect::{SlotState, inspect_spill_slots};
 use crate::spill::store_write::StoreWrite;
-use crate::token_crypto::{ClearTokens, does_not_open, seal_tokens, unseal_tokens};
+use crate::token_crypto::{ClearTokens, DOES_NOT_OPEN, seal_tokens, unseal_tokens};
 use crate::token_metadata::TokenMetadata;
 
 /// How long the first resend inside the provider's grace waits for the send before it; each further one waits twice
@@ -125,9 +125,9 @@ impl<'a> Refresh<'a> {
         if row.provider == self.def.provider {
             return Ok(());
         }
-        Err(self.unusable(format!(
-            "it was connected at `{}` and is defined for `{}` now; `jeton connect {}` connects it anew",
-            row.provider, self.def.provider, self.def.name
+        Err(self.grant_unusable(format!(
+            "it was connected at `{}` and is defined for `{}` now",
+            row.provider, self.def.provider
         )))
     }
 
@@ -240,10 +240,9 @@ impl<'a> Refresh<'a> {
         let shortest = self.def.definition.policy().min_refresh_length;
         if act == Act::Redeem && inputs.values.refresh.as_ref().is_none_or(|refresh| refresh.len() < shortest)
         {
-            return Err(self.unusable(format!(
+            return Err(self.grant_unusable(format!(
                 "its refresh token is shorter than the {shortest} characters that this provider's tokens have, so it \
-                 was not sent; `jeton connect {}` replaces it",
-                self.def.name
+                 was not sent"
             )));
         }
         let request = match act {
@@ -262,6 +261,10 @@ impl<'a> Refresh<'a> {
         TokenError::Definition { name: self.def.name.clone(), message }
     }
 
+    fn grant_unusable(&self, message: String) -> TokenError {
+        TokenError::GrantUnusable { name: self.def.name.clone(), message }
+    }
+
     /// Opens what the act works with: the stored token set, or that of a stray.
     fn open(&self, row: &Connection, act: Act) -> Result<RequestInputs, TokenError> {
         let (generation, tokens) = match row.usable_orphan().filter(|_| act == Act::Orphan) {
@@ -270,7 +273,7 @@ impl<'a> Refresh<'a> {
         };
         let opened = match tokens {
             Some(tokens) => unseal_tokens(&self.parts.node.sealer, &row.name, generation, tokens)
-                .map_err(|_| self.unusable(does_not_open(&row.name)))?,
+                .map_err(|_| self.grant_unusable(DOES_NOT_OPEN.to_owned()))?,
             None => ClearTokens::default(),
         };
         let metadata = TokenMetadata::from_text(opened.extras.as_ref());

@@ -150,7 +150,10 @@ impl Reconciler<'_> {
 /// the attempt; what kept it from being made is told here.
 fn left_alone_for(name: &ConnectionName, error: &TokenError) -> Duration {
     match error {
-        TokenError::Definition { .. } | TokenError::Store { .. } | TokenError::Busy { .. } => {
+        TokenError::Definition { .. }
+        | TokenError::GrantUnusable { .. }
+        | TokenError::Store { .. }
+        | TokenError::Busy { .. } => {
             tracing::warn!(connection = %name, %error, "no attempt could be made");
             UNUSABLE_RETRY
         }

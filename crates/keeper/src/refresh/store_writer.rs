@@ -25,24 +25,21 @@ const FIRST_OFFER: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The code of a grant that another connection holds already.
-pub(crate) const HELD_BY: &str = "held_by_another";
+pub const GRANT_HELD: &str = "held_by_another";
 
 /// The code of a grant that came after a later one, or after the connection was given up.
-pub(crate) const SUPERSEDED: &str = "superseded";
+pub const GRANT_SUPERSEDED: &str = "superseded";
 
-/// Says so.
 pub(crate) fn superseded(connection: &ConnectionName) -> String {
     format!(
         "`{connection}` was connected anew or given up after this consent had been answered, so what it brought is not \
-         used; `jeton status` shows how it stands"
+         used"
     )
 }
 
-/// Says so.
 pub(crate) fn held_by(connection: &ConnectionName) -> String {
     format!(
-        "`{connection}` holds the very refresh token that the provider gave, and two owners would spend it twice; use \
-         that connection, or `jeton disconnect {connection}` first"
+        "`{connection}` holds the very refresh token that the provider gave, and two owners would spend it twice"
     )
 }
 
@@ -162,8 +159,8 @@ impl StoreWriter {
                     connect = sealed_for(&self.node, connect, *generation)?;
                     continue;
                 }
-                ConnectAnswer::HeldBy { connection } => (HELD_BY, held_by(connection)),
-                ConnectAnswer::Superseded => (SUPERSEDED, superseded(&connect.connection)),
+                ConnectAnswer::HeldBy { connection } => (GRANT_HELD, held_by(connection)),
+                ConnectAnswer::Superseded => (GRANT_SUPERSEDED, superseded(&connect.connection)),
                 _ => return Ok(answer),
             };
             let fail = FailExchange {

@@ -20,7 +20,7 @@ use crate::memory::cache::CachedConnection;
 use crate::node::Node;
 use crate::refresh::run::{RefreshHandle, RefreshRequest, Refresher};
 use crate::store_access::StoreAccess;
-use crate::token_crypto::does_not_open;
+use crate::token_crypto::DOES_NOT_OPEN;
 use crate::tokens::request::{Token, TokenRequest};
 use crate::tokens::single_flight::TaskOutcome;
 
@@ -203,7 +203,7 @@ impl Tokens {
             if known.access.is_none()
                 && known.row.tokens.as_ref().is_some_and(|tokens| tokens.access.is_some())
             {
-                return TokenError::Definition { message: does_not_open(&name), name };
+                return TokenError::GrantUnusable { message: DOES_NOT_OPEN.to_owned(), name };
             }
             TokenError::NotConnected { name }
         })

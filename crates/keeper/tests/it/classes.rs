@@ -170,7 +170,7 @@ async fn a_refresh_token_that_is_too_short_is_neither_taken_over_nor_sent() {
         lax.process_at(&world.place(), lax.shape.settings.clone(), Arc::new(NoSqliteHooks)).await.unwrap();
     before.connect(ACME, short).await;
     let unusable = process.token(ACME).await;
-    assert!(matches!(unusable, Err(TokenError::Definition { .. })), "{unusable:?}");
+    assert!(matches!(unusable, Err(TokenError::GrantUnusable { .. })), "{unusable:?}");
     assert_eq!((world.requests(), lax.requests()), (0, 0));
     assert!(process.row(ACME).await.open_attempt.is_none());
 }
@@ -208,6 +208,6 @@ rotation = "single_use"
     );
     let redefined = world.process().await;
     let refused = redefined.token(ACME).await;
-    assert!(matches!(refused, Err(TokenError::Definition { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(TokenError::GrantUnusable { .. })), "{refused:?}");
     assert_eq!(world.requests(), 0);
 }

@@ -96,10 +96,10 @@ async fn a_token_set_that_does_not_open_is_named_with_the_cure_and_is_not_taken_
     process.vault.start().await.unwrap();
     process.token("c1").await.unwrap();
     let words = match process.token("c0").await {
-        Err(TokenError::Definition { message, .. }) => message,
+        Err(TokenError::GrantUnusable { message, .. }) => message,
         other => panic!("{other:?}"),
     };
-    assert!(words.contains("does not open") && words.contains("`jeton connect c0`"), "{words}");
+    assert!(words.contains("does not open") && words.contains("from a backup"), "{words}");
     assert_eq!(world.requests(), 0);
     process.vault.drain().await;
 }

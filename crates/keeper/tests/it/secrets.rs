@@ -96,8 +96,7 @@ async fn live_through_everything(world: &World, process: &Process, shown: &mut S
         writeln!(shown, "{:?}", process.attempts(ACME).await).expect("text can be written to text");
         writeln!(shown, "{:?}", process.row(ACME).await).expect("text can be written to text");
         if let Err(error) = process.token(ACME).await {
-            let problem = error.problem();
-            writeln!(shown, "{problem:?}").expect("text can be written to text");
+            writeln!(shown, "{error} {error:?}").expect("text can be written to text");
         }
         note(shown, &process.try_connect(ACME, grant).await);
         world.clock.pass(Duration::from_mins(2));

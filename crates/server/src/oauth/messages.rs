@@ -3,6 +3,7 @@
 use jeton_keeper::{AuthorizationRedirect, ConsentError, Consented, LinkPreview};
 
 use super::page::{Action, HtmlPage, PageKind};
+use crate::keeper_errors::{consent_message, token_problem};
 
 /// What a link asks for.
 pub(super) fn link(prospect: &LinkPreview) -> HtmlPage {
@@ -74,15 +75,11 @@ pub(super) fn error(error: &ConsentError) -> HtmlPage {
         ConsentError::Slow { .. } => (202, Pending, "Still under way"),
         ConsentError::Defect { .. } => (500, Failure, "A defect of jeton"),
         ConsentError::Keeper(error) => {
-            return HtmlPage::new(
-                error.problem().status,
-                Failure,
-                "jeton cannot go on now",
-                &error.to_string(),
-            );
+            let problem = token_problem(error);
+            return HtmlPage::new(problem.status, Failure, "jeton cannot go on now", &problem.detail);
         }
     };
-    HtmlPage::new(status, tone, title, &error.to_string())
+    HtmlPage::new(status, tone, title, &consent_message(error))
 }
 
 /// The address of the page is not one that a provider or jeton makes.

@@ -47,8 +47,8 @@ pub(super) async fn consent(vault: &Vault, name: &str) -> Result<Connection, Com
         match vault.finish_terminal_consent(id, brought).await {
             Ok(Consented { generation, renews, .. }) => return Ok(Connection { generation, renews }),
             Err(error @ ConsentError::Stateless { .. }) => {
-                output::print_note(&format!("{error}:"))?;
                 mistake = error.into();
+                output::print_note(&format!("{}:", mistake.problem().detail))?;
             }
             Err(error) => return Err(error.into()),
         }
