@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use jeton_core::keep::ports::StoreError;
 use jeton_core::problem::Problem;
-use jeton_issuer::OrderError;
+use jeton_issuer::TokenCommandError;
 use jeton_keeper::{ConsentError, InstallationError, TokenError, VaultError};
 use jeton_server::{consent_message, token_problem};
 use serde_json::Value;
@@ -103,8 +103,8 @@ impl From<StoreError> for CommandError {
     }
 }
 
-impl From<OrderError> for CommandError {
-    fn from(error: OrderError) -> Self {
+impl From<TokenCommandError> for CommandError {
+    fn from(error: TokenCommandError) -> Self {
         Self::of(error.problem())
     }
 }

@@ -108,7 +108,7 @@ async fn call(
 
 /// Who calls?
 async fn authenticate(state: &GatewayState, headers: &HeaderMap) -> Result<Caller, ErrorResponse> {
-    Ok(state.access.admit(headers).await?)
+    Ok(state.access.authenticate(headers).await?)
 }
 
 /// Which connection, and may the caller make this call with it?
@@ -122,7 +122,7 @@ fn select<'g>(
         // Only names that the caller may know are suggested.
         TokenError::UnknownConnection { name, .. } => {
             let names = state.vault.names();
-            let near = caller.near(&name, names.iter().map(ConnectionName::as_str));
+            let near = caller.suggest(&name, names.iter().map(ConnectionName::as_str));
             TokenError::UnknownConnection { name, near }
         }
         other => other,
@@ -141,7 +141,7 @@ fn reserve_tunnel(state: &GatewayState) -> Result<OwnedSemaphorePermit, ProxyErr
 /// Completes once the caller would not be admitted any more: a call that began before must not go on forever.
 fn access_ended(state: &GatewayState, caller: Caller) -> AccessEnded {
     let access = state.access.clone();
-    async move { access.ended(&caller).await }.boxed().shared()
+    async move { access.wait_until_refused(&caller).await }.boxed().shared()
 }
 
 /// A live token, and where to send it.

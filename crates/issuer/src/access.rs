@@ -1,4 +1,4 @@
-//! The way in: checked in memory, which follows the store.
+//! Checks credentials against a cache of the store's service tokens, and keeps that cache up to date.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,28 +14,30 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::cache::{CachedToken, PendingUses, TokenCache};
 use crate::caller::Caller;
+use crate::credential;
 use crate::environment::Environment;
 use crate::error::AccessError;
-use crate::header;
-use crate::mirror::{Entry, Mirror, newest};
-use crate::sync::{Looks, Outcome};
-use crate::used::Uses;
+use crate::refreshes::Refreshes;
 
 /// How many rows are read at once.
 const PAGE: usize = 500;
 
-/// How often the changes of other processes are looked for. With [`PATIENCE`] it stays below the five seconds within which a
-/// revocation is noticed, though [`LOOKED_AFTER`] is added for what has begun before.
-const FOLLOW: Duration = Duration::from_secs(2);
+/// How long [`Access::start`] waits between two calls of [`Access::sync`]. With [`STORE_TIMEOUT`] a revocation by another
+/// process is noticed within five seconds; a call that has begun before ends [`RECHECK_PERIOD`] later at most.
+const SYNC_PERIOD: Duration = Duration::from_secs(2);
 
-/// How long one look at the store may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long one read or write of the store may take.
+const STORE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often a caller of [`Access::wait_until_refused`] is checked again.
+const RECHECK_PERIOD: Duration = Duration::from_secs(1);
 
 /// The limits of access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// How long tokens of the store are let in while it cannot be asked whether they were revoked.
+    /// How long service tokens are accepted from memory while the store cannot say whether they were revoked.
     pub max_staleness: Duration,
 }
 
@@ -45,7 +47,14 @@ impl Default for Settings {
     }
 }
 
-/// Who may come in. Cheap to clone; all clones are one.
+/// What one [`Access::sync`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SyncReport {
+    /// How many last uses of tokens were written to the store.
+    pub uses_written: usize,
+}
+
+/// Checks credentials and changes service tokens. Cheap to clone; clones share everything.
 #[derive(Clone)]
 pub struct Access {
     pub(crate) shared: Arc<Shared>,
@@ -53,17 +62,17 @@ pub struct Access {
 
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn ServiceTokenStore>,
-    pub(crate) mirror: Mirror,
+    pub(crate) cache: TokenCache,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     environment: Environment,
     settings: Settings,
-    /// The last revision that memory holds.
+    /// The last revision in the cache.
     seen: AtomicU64,
-    /// When the last look that succeeded began, in microseconds of uptime: memory is as the store was then.
+    /// When the last successful refresh began, in microseconds of uptime: the cache is as the store was then.
     confirmed: AtomicU64,
-    looks: Looks,
-    uses: Uses,
+    refreshes: Refreshes,
+    uses: PendingUses,
     tasks: TaskTracker,
     closing: CancellationToken,
 }
@@ -78,7 +87,7 @@ impl Access {
     /// Reads every service token of the store.
     ///
     /// # Errors
-    /// The store cannot be read: what it has revoked could not be known.
+    /// The store cannot be read, so that revoked tokens could not be told from valid ones.
     pub async fn open(
         store: Arc<dyn ServiceTokenStore>,
         environment: Environment,
@@ -88,15 +97,15 @@ impl Access {
     ) -> Result<Self, StoreError> {
         let shared = Shared {
             store,
-            mirror: Mirror::default(),
+            cache: TokenCache::default(),
             clock,
             entropy,
             environment,
             settings,
             seen: AtomicU64::new(0),
             confirmed: AtomicU64::new(0),
-            looks: Looks::default(),
-            uses: Uses::default(),
+            refreshes: Refreshes::default(),
+            uses: PendingUses::default(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
         };
@@ -104,36 +113,60 @@ impl Access {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Begins to follow what other processes change, and to write when tokens were last used. Until [`Access::drain`].
+    /// Calls [`Access::sync`] every two seconds, until [`Access::drain`].
     pub fn start(&self) {
-        let shared = Arc::clone(&self.shared);
-        self.shared.tasks.spawn(async move { shared.follow().await });
+        let access = self.clone();
+        self.shared.tasks.spawn(async move {
+            let mut failing = false;
+            loop {
+                let synced = access.sync().await;
+                if let (Err(error), false) = (&synced, failing) {
+                    tracing::warn!(%error, "changes of service tokens cannot be read");
+                }
+                failing = synced.is_err();
+                if access.shared.closing.run_until_cancelled(sleep(SYNC_PERIOD)).await.is_none() {
+                    return;
+                }
+            }
+        });
     }
 
-    /// Writes the uses that are not yet in the store, and follows no more.
+    /// Ends the task of [`Access::start`], and writes the uses that are not in the store yet.
     pub async fn drain(&self) {
         self.shared.closing.cancel();
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
+        self.shared.write_uses().await;
     }
 
-    /// Who sends these headers: by `X-SERVICE-TOKEN`, `X-API-KEY` or `Authorization: Bearer`.
+    /// Brings the cache up to date with the store, and writes when tokens were last used. It may run at any time and be
+    /// cancelled at any time: what was not written is written by the next call.
     ///
     /// # Errors
-    /// None is there, two differ, it is not valid, or the store must be asked and does not answer.
-    pub async fn admit(&self, headers: &HeaderMap) -> Result<Caller, AccessError> {
-        self.verify(header::presented(headers)?).await
+    /// The store cannot be read within two seconds. A failed write is no error: nothing depends on it.
+    pub async fn sync(&self) -> Result<SyncReport, StoreError> {
+        // Side by side, so that a slow write never delays the noticing of a revocation.
+        let (uses_written, refreshed) = tokio::join!(self.shared.write_uses(), self.shared.refresh());
+        refreshed.map(|()| SyncReport { uses_written })
     }
 
-    /// Whose credential this is: a token of the store first, then one of the environment.
+    /// The caller that sends these headers: `X-SERVICE-TOKEN`, `X-API-KEY` or `Authorization: Bearer`.
     ///
     /// # Errors
-    /// It is nobody's, or the store must be asked and does not answer.
+    /// There is no credential, there are two that differ, it is not valid, or the store must be asked and does not answer.
+    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, AccessError> {
+        self.verify(credential::from_headers(headers)?).await
+    }
+
+    /// The caller that a credential belongs to: a service token of the store, else one of the environment.
+    ///
+    /// # Errors
+    /// It is not valid, or the store must be asked and does not answer.
     pub async fn verify(&self, presented: &[u8]) -> Result<Caller, AccessError> {
         let shared = &*self.shared;
         let hash = TokenHash::of(presented);
-        if let Some(entry) = shared.mirror.find(&hash) {
-            return shared.judge(&hash, &entry).await;
+        if let Some(cached) = shared.cache.find(&hash) {
+            return shared.check(&cached).await;
         }
         if let Some(caller) = shared.environment.find(&hash) {
             return Ok(caller.clone());
@@ -141,60 +174,51 @@ impl Access {
         if !raw::may_exist(presented) {
             return Err(AccessError::Invalid);
         }
-        shared.look().await.map_err(|message| unavailable(&message))?;
-        match shared.mirror.find(&hash) {
-            Some(entry) => shared.judge(&hash, &entry).await,
+        shared.refresh().await.map_err(|error| unavailable(&error))?;
+        match shared.cache.find(&hash) {
+            Some(cached) => shared.check(&cached).await,
             None => Err(AccessError::Invalid),
         }
     }
 
-    /// Returns once a caller who was let in would not be let in any more: its token has expired or was revoked, or the store
-    /// could not be asked about that for longer than [`Settings::max_staleness`]. What lasts, such as a WebSocket, ends
-    /// with it: within a second where the token was revoked here, else within as much more as it takes to hear of it.
-    pub async fn ended(&self, caller: &Caller) {
-        let shared = &*self.shared;
-        loop {
-            let hash = caller.hash();
-            let refused = match shared.mirror.find(hash) {
-                Some(entry) => shared.judge(hash, &entry).await.err(),
-                None => None,
-            };
-            if refused.is_some() {
-                return;
-            }
-            sleep(LOOKED_AFTER).await;
+    /// Returns once this caller would be refused: its token has expired or was revoked, or the store could not be asked for
+    /// longer than [`Settings::max_staleness`]. Long-lived connections such as WebSocket tunnels end then: within a second where the
+    /// token was revoked in this process, within six elsewhere.
+    pub async fn wait_until_refused(&self, caller: &Caller) {
+        while match self.shared.cache.find(caller.hash()) {
+            Some(cached) => self.shared.check(&cached).await.is_ok(),
+            None => true,
+        } {
+            sleep(RECHECK_PERIOD).await;
         }
     }
 }
 
-/// How often it is looked whether a caller who was let in still would be.
-const LOOKED_AFTER: Duration = Duration::from_secs(1);
-
-/// What the store says is for the log, where following it has warned already: whoever is told of it may be nobody.
-fn unavailable(message: &str) -> AccessError {
-    tracing::debug!(error = message, "a service token could not be checked");
+/// The store's message goes to the log at `debug`, because the driver of [`Access::sync`] has warned already; the caller may be
+/// anybody and does not see it.
+fn unavailable(error: &StoreError) -> AccessError {
+    tracing::debug!(%error, "a service token could not be checked");
     AccessError::Unavailable
 }
 
 impl Shared {
-    /// Lets the holder of a known token in, or does not. What has ended stays so, however old the knowledge.
-    async fn judge(&self, hash: &TokenHash, entry: &Entry) -> Result<Caller, AccessError> {
+    /// Accepts a known token while it is live. An ended one is refused however old the cache is.
+    async fn check(&self, cached: &CachedToken) -> Result<Caller, AccessError> {
         let now = self.clock.now();
-        if entry.token.status_at(now) != TokenStatus::Live {
+        let is_live = |cached: &CachedToken| cached.token.status_at(now) == TokenStatus::Live;
+        if !is_live(cached) {
             return Err(AccessError::Invalid);
         }
         if self.is_stale() {
-            self.look().await.map_err(|message| unavailable(&message))?;
-            let live =
-                self.mirror.find(hash).is_some_and(|entry| entry.token.status_at(now) == TokenStatus::Live);
-            if !live {
+            self.refresh().await.map_err(|error| unavailable(&error))?;
+            if !self.cache.find(&cached.token.hash).is_some_and(|cached| is_live(&cached)) {
                 return Err(AccessError::Invalid);
             }
         }
-        if entry.is_due(now) {
-            self.uses.note(entry.token.id, now);
+        if cached.begin_use(now) {
+            self.uses.add(cached.token.id, now);
         }
-        Ok(entry.caller.clone())
+        Ok(cached.caller.clone())
     }
 
     fn is_stale(&self) -> bool {
@@ -202,74 +226,52 @@ impl Shared {
         self.clock.uptime().saturating_sub(confirmed) > self.settings.max_staleness
     }
 
-    /// Brings memory up to what the store is now, together with all who ask for it at once.
-    async fn look(&self) -> Outcome {
-        self.looks
-            .share(async || match timeout(PATIENCE, self.read_changes()).await {
-                Ok(read) => read.map_err(|error| error.to_string()),
-                Err(_) => Err(format!("the store has said nothing for {} s", PATIENCE.as_secs())),
+    /// Reads the changes of the store into the cache. All who call at once share one read.
+    async fn refresh(&self) -> Result<(), StoreError> {
+        self.refreshes
+            .share(async || {
+                timeout(STORE_TIMEOUT, self.read_changes()).await.unwrap_or_else(|_| Err(no_answer()))
             })
             .await
     }
 
     async fn read_changes(&self) -> Result<(), StoreError> {
-        let began = self.clock.uptime();
+        let began = u64::try_from(self.clock.uptime().as_micros()).unwrap_or(u64::MAX);
         loop {
             let seen = TokenRevision(self.seen.load(Ordering::SeqCst));
             let rows = self.store.tokens_changed_since(seen, PAGE).await?;
-            let last_page = rows.len() < PAGE;
-            let newest = newest(&rows);
+            let (count, newest) = (rows.len(), rows.iter().map(|row| row.revision.0).max());
             for row in rows {
-                self.mirror.learn(row);
+                self.cache.insert(row);
             }
-            if let Some(newest) = newest {
-                self.seen.fetch_max(newest.0, Ordering::SeqCst);
-            }
-            if last_page {
-                let began = u64::try_from(began.as_micros()).unwrap_or(u64::MAX);
+            self.seen.fetch_max(newest.unwrap_or_default(), Ordering::SeqCst);
+            if count < PAGE {
                 self.confirmed.fetch_max(began, Ordering::SeqCst);
                 return Ok(());
             }
         }
     }
 
-    async fn follow(&self) {
-        let mut away = false;
-        while !self.closing.is_cancelled() {
-            let rest = async {
-                tokio::select! {
-                    () = sleep(FOLLOW) => {}
-                    () = self.closing.cancelled() => {}
-                }
-            };
-            // Beside the rest, so that a slow write never delays the next look.
-            tokio::join!(rest, self.write_uses());
-            match self.look().await {
-                Err(error) if !away => {
-                    away = true;
-                    tracing::warn!(%error, "changes of service tokens cannot be followed");
-                }
-                looked => away = looked.is_err(),
+    /// Writes the pending uses, and answers how many. Those that cannot be written stay pending.
+    async fn write_uses(&self) -> usize {
+        let uses = self.uses.list();
+        if uses.is_empty() {
+            return 0;
+        }
+        let written = timeout(STORE_TIMEOUT, self.store.touch_tokens(uses.clone()));
+        match written.await.unwrap_or_else(|_| Err(no_answer())) {
+            Ok(()) => {
+                self.uses.remove(&uses);
+                uses.len()
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the last uses of service tokens are not written yet");
+                0
             }
         }
-        self.write_uses().await;
     }
+}
 
-    /// Writes what was used. What cannot be written is kept for the next time.
-    async fn write_uses(&self) {
-        let uses = self.uses.take();
-        if uses.is_empty() {
-            return;
-        }
-        let written = timeout(PATIENCE, self.store.touch_tokens(uses.clone())).await;
-        let error = match written {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "the store does not answer".to_owned(),
-        };
-        tracing::debug!(%error, "the last uses of service tokens are not written yet");
-        for (id, at) in uses {
-            self.uses.note(id, at);
-        }
-    }
+fn no_answer() -> StoreError {
+    StoreError::Unavailable(format!("it has not answered for {} s", STORE_TIMEOUT.as_secs()))
 }

@@ -1,4 +1,4 @@
-//! A program that was let in.
+//! A program whose credential is valid.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,12 +8,12 @@ use jeton_core::suggest;
 
 use crate::error::AccessError;
 
-/// A program that was let in, and what it may do. Cheap to clone.
+/// A program whose credential is valid, and what it may do. Cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Caller(Arc<Known>);
+pub struct Caller(Arc<CallerInner>);
 
 #[derive(PartialEq, Eq)]
-struct Known {
+struct CallerInner {
     service: ServiceName,
     token: Option<ServiceTokenId>,
     hash: TokenHash,
@@ -27,49 +27,49 @@ impl Caller {
         hash: TokenHash,
         scopes: Scopes,
     ) -> Self {
-        Self(Arc::new(Known { service, token, hash, scopes }))
+        Self(Arc::new(CallerInner { service, token, hash, scopes }))
     }
 
-    /// The hash of what it presented.
+    /// The hash of its credential.
     pub(crate) fn hash(&self) -> &TokenHash {
         &self.0.hash
     }
 
-    /// The name it goes by in logs and audits.
+    /// Its name in logs and in the audit log.
     pub fn service(&self) -> &ServiceName {
         &self.0.service
     }
 
-    /// The service token of the store by which it came in; none where the environment let it in.
+    /// Its service token; absent where its credential is one of the environment.
     pub fn token(&self) -> Option<ServiceTokenId> {
         self.0.token
     }
 
-    /// Everything it may do.
+    /// Its scopes.
     pub fn scopes(&self) -> &Scopes {
         &self.0.scopes
     }
 
-    /// Whether it may do this.
+    /// Checks that its scopes grant this permission.
     ///
     /// # Errors
-    /// [`AccessError::Insufficient`], which names the scope that is missing.
-    pub fn require(&self, need: &Permission<'_>) -> Result<(), AccessError> {
-        match self.0.scopes.missing(need) {
+    /// [`AccessError::Insufficient`], which names the missing scope.
+    pub fn require(&self, permission: &Permission<'_>) -> Result<(), AccessError> {
+        match self.0.scopes.missing(permission) {
             None => Ok(()),
             Some(missing) => Err(AccessError::Insufficient { service: self.0.service.clone(), missing }),
         }
     }
 
-    /// Whether it may be told of this connection.
-    pub fn sees(&self, connection: &str) -> bool {
+    /// Whether it may know that this connection exists.
+    pub fn may_see(&self, connection: &str) -> bool {
         self.0.scopes.name(connection)
     }
 
-    /// The name that a wrong one is most probably meant to be, among those of `names` that it may be told of.
-    pub fn near<'n>(&self, wrong: &str, names: impl IntoIterator<Item = &'n str>) -> Vec<String> {
-        let seen = names.into_iter().filter(|name| self.sees(name));
-        suggest::nearest_name(wrong, seen).map(str::to_owned).into_iter().collect()
+    /// The name most similar to a wrong one, among those of `names` that it may see.
+    pub fn suggest<'n>(&self, wrong: &str, names: impl IntoIterator<Item = &'n str>) -> Vec<String> {
+        let visible = names.into_iter().filter(|name| self.may_see(name));
+        suggest::nearest_name(wrong, visible).map(str::to_owned).into_iter().collect()
     }
 }
 
@@ -84,17 +84,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_names_that_it_may_be_told_of_are_suggested() {
+    fn only_names_that_the_caller_may_see_are_suggested() {
         let caller =
             Caller::new("bot1".parse().unwrap(), None, TokenHash::of(b"x"), "token:acme".parse().unwrap());
-        assert_eq!(caller.near("acmee", ["acme", "acmex"]), ["acme"]);
-        assert!(caller.near("bnak", ["acme", "bank"]).is_empty());
+        assert_eq!(caller.suggest("acmee", ["acme", "acmex"]), ["acme"]);
+        assert!(caller.suggest("bnak", ["acme", "bank"]).is_empty());
         let reader = Caller::new("bot2".parse().unwrap(), None, TokenHash::of(b"x"), "read".parse().unwrap());
-        assert_eq!(reader.near("bnak", ["acme", "bank"]), ["bank"]);
+        assert_eq!(reader.suggest("bnak", ["acme", "bank"]), ["bank"]);
     }
 
     #[test]
-    fn what_is_missing_is_named_with_who_lacks_it() {
+    fn the_error_names_the_missing_scope_and_the_service() {
         let caller =
             Caller::new("bot1".parse().unwrap(), None, TokenHash::of(b"x"), "token:acme".parse().unwrap());
         assert_eq!(caller.require(&Permission::Token("acme")), Ok(()));

@@ -1,45 +1,45 @@
-//! Why somebody is not let in, and why an order about service tokens is not carried out.
+//! Why a caller is refused, and why a command about service tokens fails.
 
 use jeton_core::access::{API_KEY_SERVICE, RotateRefusal, ServiceName, ServiceTokenId};
 use jeton_core::keep::ports::StoreError;
 use jeton_core::problem::Problem;
 
-/// Why somebody is not let in, or not so far. No text repeats what was presented.
+/// Why a caller is refused. No text repeats its credential.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AccessError {
-    /// Nothing was presented.
+    /// The request carries no credential.
     #[error("X-SERVICE-TOKEN header is required.")]
     Missing,
-    /// What was presented is unknown, has expired or was revoked. Which of these is nobody's business.
+    /// The credential is unknown, has expired or was revoked; the caller does not learn which.
     #[error("Invalid service token.")]
     Invalid,
-    /// Two credentials that differ: a proxy may have checked one, and we would check the other.
+    /// Two credentials that differ: a proxy may have checked one, and jeton would check the other.
     #[error(
         "the request carries credentials that differ; send one, in X-SERVICE-TOKEN, in X-API-KEY or as Authorization: Bearer"
     )]
     Conflicting,
-    /// Its scopes do not reach so far.
+    /// Its scopes do not grant this.
     #[error(
         "the service `{service}` lacks the scope {missing}; `jeton service-token create NAME --scope ...` makes a token that has it"
     )]
     Insufficient {
-        /// Who asked.
+        /// The caller's service.
         service: ServiceName,
-        /// The scope that would do.
+        /// The scope that would grant it.
         missing: String,
     },
-    /// The credential is that of another service than the one that was demanded.
+    /// The credential is valid, but of another service than the one that was demanded.
     #[error(
-        "the credential is good, and of the service `{service}`, which is not the one that is let in here"
+        "the credential is that of the service `{service}`, which is not accepted here; send that of the demanded service"
     )]
     WrongService {
-        /// Whose it is.
+        /// The service of the credential.
         service: ServiceName,
     },
-    /// The store could not be asked for so long that a revocation may have gone unnoticed.
+    /// The store has been silent for so long that a revocation may have gone unnoticed.
     #[error(
-        "service tokens cannot be checked while the store does not answer; what the environment lets in is let in all the \
-         same"
+        "service tokens cannot be checked: the store does not answer; retry in a moment, or use the API key, which needs no \
+         store"
     )]
     Unavailable,
 }
@@ -57,15 +57,15 @@ impl AccessError {
         }
     }
 
-    /// The error as it leaves the process. That of a missing and of an invalid token also carries `error.code` and
-    /// `error.detail`, which clients of older gateways read.
+    /// The error as callers see it. For a missing and for an invalid token it also has `error.code` and `error.detail`, which
+    /// clients of older gateways read.
     pub fn problem(&self) -> Problem {
         let (status, title) = match self {
             Self::Missing => (403, "A service token is needed"),
             Self::Invalid => (403, "The service token is not valid"),
-            Self::Conflicting => (400, "Credentials that differ"),
+            Self::Conflicting => (400, "Conflicting credentials"),
             Self::Insufficient { .. } => (403, "A scope is missing"),
-            Self::WrongService { .. } => (403, "Another service is let in here"),
+            Self::WrongService { .. } => (403, "Another service is demanded here"),
             Self::Unavailable => (503, "The store is not available"),
         };
         let problem = Problem::new(status, self.code(), title, self.to_string());
@@ -87,63 +87,63 @@ impl AccessError {
     }
 }
 
-/// Why an order about service tokens was not carried out. Nothing was changed, unless the store says otherwise.
+/// Why a command about service tokens failed. Nothing was changed, except perhaps where the store failed.
 #[derive(Debug, thiserror::Error)]
-pub enum OrderError {
+pub enum TokenCommandError {
     /// There is no such token.
-    #[error("there is no service token {id}; `jeton service-token list` shows those there are")]
+    #[error("there is no service token `{id}`; `jeton service-token list` shows those there are")]
     Unknown {
         /// The id that was given.
         id: ServiceTokenId,
     },
-    /// It cannot be rotated any more.
-    #[error("the service token {id} {}", why(.over))]
-    Over {
+    /// It cannot be rotated.
+    #[error("the service token `{id}` cannot be rotated: {}", reason(.refusal))]
+    NotRotatable {
         /// The token.
         id: ServiceTokenId,
         /// Why.
-        over: RotateRefusal,
+        refusal: RotateRefusal,
     },
-    /// The hash that was given belongs to a token already.
-    #[error("the service token {id} has this hash already, revoked or not; make a new raw token")]
-    Taken {
+    /// Another token, revoked or not, has this hash.
+    #[error("the hash is that of the service token `{id}`; generate another raw token")]
+    HashTaken {
         /// That token.
         id: ServiceTokenId,
     },
     /// The name is that of the API key.
-    #[error("the service name `{API_KEY_SERVICE}` is that of the API key; give the token another")]
-    Reserved,
+    #[error("the service name `{API_KEY_SERVICE}` is reserved for the API key; choose another")]
+    ReservedName,
     /// The notes are too long.
-    #[error("the notes are longer than {most} characters; shorten them")]
-    LongNotes {
-        /// How long they may be.
-        most: usize,
+    #[error("the notes are longer than {max} characters; shorten them")]
+    NotesTooLong {
+        /// The most characters they may have.
+        max: usize,
     },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-fn why(over: &RotateRefusal) -> String {
-    match over {
-        RotateRefusal::Ended(standing) => {
-            format!("is {standing} and cannot be rotated; `jeton service-token create` makes a new one")
+fn reason(refusal: &RotateRefusal) -> String {
+    match refusal {
+        RotateRefusal::Ended(status) => {
+            format!("it is {status}; create a new one with `jeton service-token create`")
         }
         RotateRefusal::Rotated(successor) => {
-            format!("was rotated before; its successor is {successor}: rotate that one")
+            format!("it was rotated before; rotate its successor `{successor}`")
         }
     }
 }
 
-impl OrderError {
-    /// The error as it leaves the process.
+impl TokenCommandError {
+    /// The error as callers see it.
     pub fn problem(&self) -> Problem {
         let (status, code, title) = match self {
             Self::Unknown { .. } => (404, "UNKNOWN_SERVICE_TOKEN", "Unknown service token"),
-            Self::Over { .. } | Self::Taken { .. } | Self::Reserved => {
+            Self::NotRotatable { .. } | Self::HashTaken { .. } | Self::ReservedName => {
                 (409, "SERVICE_TOKEN_CONFLICT", "The service tokens do not allow it")
             }
-            Self::LongNotes { .. } => (422, "UNPROCESSABLE_BODY", "The body does not fit"),
+            Self::NotesTooLong { .. } => (422, "UNPROCESSABLE_BODY", "The body does not fit"),
             Self::Store(_) => (503, "STORE_UNAVAILABLE", "The store is not available"),
         };
         let problem = Problem::new(status, code, title, self.to_string());

@@ -1,27 +1,26 @@
-//! How ours are made, and who may come in by them.
+//! Service tokens: checked from memory; created, rotated and revoked in the store.
 //!
-//! * [`Access`]: lets callers in by service token or key, from memory; makes, rotates and revokes service tokens.
-//! * [`Caller`]: a program that was let in, and what it may do.
-//! * [`Environment`]: what the environment lets in besides the store.
+//! * [`Access`]: checks the credentials of callers, and changes service tokens.
+//! * [`Caller`]: a program whose credential is valid, and what it may do.
+//! * [`Environment`]: the credentials that the environment defines besides the store.
 //!
 //! The rules are those of `jeton_core::access`.
 #![warn(missing_docs)]
 
 mod access;
+mod cache;
 mod caller;
+mod commands;
+mod credential;
 mod environment;
 mod error;
-mod header;
-mod mirror;
-mod order;
-mod shown;
-mod sync;
-mod used;
+mod refreshes;
+mod views;
 
-pub use access::{Access, Settings};
+pub use access::{Access, Settings, SyncReport};
 pub use caller::Caller;
+pub use commands::{Issued, NewToken, Rotated};
+pub use credential::CREDENTIAL_HEADERS;
 pub use environment::Environment;
-pub use error::{AccessError, OrderError};
-pub use header::CREDENTIAL_HEADERS;
-pub use order::{Issued, NewToken, Rotated};
-pub use shown::{RawToken, Shown};
+pub use error::{AccessError, TokenCommandError};
+pub use views::{RawToken, TokenView};

@@ -35,7 +35,7 @@ pub(crate) async fn require_scope(
     next: Next,
 ) -> Response {
     let (mut parts, body) = request.into_parts();
-    let caller = match app.access.admit(&parts.headers).await {
+    let caller = match app.access.authenticate(&parts.headers).await {
         Ok(caller) => caller,
         Err(error) => return ApiError::from(error).into_response(),
     };
@@ -80,7 +80,7 @@ pub(crate) fn limit_suggestions(vault: &Vault, caller: &Caller, error: TokenErro
     match error {
         TokenError::UnknownConnection { name, .. } => {
             let names = vault.names();
-            let near = caller.near(&name, names.iter().map(ConnectionName::as_str));
+            let near = caller.suggest(&name, names.iter().map(ConnectionName::as_str));
             TokenError::UnknownConnection { name, near }
         }
         other => other,
@@ -94,7 +94,7 @@ pub(crate) fn actor(caller: &Caller) -> Actor {
 
 /// Checks the scope `read`, for a handler that accepts a ticket instead.
 pub(crate) async fn require_read(app: &AppState, headers: &HeaderMap) -> Result<Caller, ApiError> {
-    let caller = app.access.admit(headers).await?;
+    let caller = app.access.authenticate(headers).await?;
     caller.require(&Permission::Read)?;
     Ok(caller)
 }

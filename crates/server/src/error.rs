@@ -6,7 +6,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use jeton_core::problem::Problem;
-use jeton_issuer::{AccessError, OrderError};
+use jeton_issuer::{AccessError, TokenCommandError};
 use jeton_keeper::TokenError;
 use serde_json::Value;
 
@@ -42,8 +42,8 @@ impl From<AccessError> for ApiError {
     }
 }
 
-impl From<OrderError> for ApiError {
-    fn from(error: OrderError) -> Self {
+impl From<TokenCommandError> for ApiError {
+    fn from(error: TokenCommandError) -> Self {
         Self(Box::new(error.problem()))
     }
 }

@@ -7,7 +7,7 @@ use jeton_core::access::{ServiceName, ServiceTokenId};
 use jeton_core::id::{AttemptId, ConnectionName};
 use jeton_core::keep::provider::ErrorClass;
 use jeton_core::problem::Problem;
-use jeton_issuer::{AccessError, OrderError};
+use jeton_issuer::{AccessError, TokenCommandError};
 use jeton_keeper::TokenError;
 
 use crate::error::RequestError;
@@ -97,9 +97,9 @@ fn access_errors() -> Vec<AccessError> {
     ]
 }
 
-fn order_errors() -> Vec<OrderError> {
+fn order_errors() -> Vec<TokenCommandError> {
     let id = ServiceTokenId::from_bytes([0; 16]);
-    vec![OrderError::Unknown { id }, OrderError::Taken { id }]
+    vec![TokenCommandError::Unknown { id }, TokenCommandError::HashTaken { id }]
 }
 
 fn request_errors() -> Vec<RequestError> {

@@ -25,7 +25,7 @@ impl AuditArgs {
     pub(crate) async fn run(self, settings: &Settings, output: Output) -> Result<(), CommandError> {
         let (store, _) = app::open_installation(settings, &HostEnv::system()).await?;
         let filter = AuditFilter { before: None, subject: self.name.map(|name| name.to_string()) };
-        let rows = store.audit(filter, usize::from(self.lines)).await?;
+        let rows = store.list_audit_rows(filter, usize::from(self.lines)).await?;
         let mut table = Table::new(["AT", "WHO", "WHAT", "NAME", "DETAILS"], "nothing is on record");
         for row in &rows {
             table.row([

@@ -9,7 +9,7 @@ use jeton_core::access::{
 };
 use jeton_core::keep::provider::DurationText;
 use jeton_core::secret::Secret;
-use jeton_issuer::{Access, Environment, NewToken, Rotated, Shown};
+use jeton_issuer::{Access, Environment, NewToken, Rotated, TokenView};
 use serde_json::json;
 
 use crate::actor;
@@ -102,13 +102,13 @@ impl Create {
             life: self.expires.map(|life| life.0),
             hash: self.hash,
         };
-        let shown = access.show_issued(access.create(new, &actor::current()).await?);
+        let shown = access.view_issued(access.create(new, &actor::current()).await?);
         Ok(output.print(&told(&shown), &shown)?)
     }
 }
 
 /// A new token, for people.
-fn told(shown: &Shown) -> String {
+fn told(shown: &TokenView) -> String {
     let name = &shown.name;
     let text = match &shown.token {
         Some(token) => format!(
@@ -126,7 +126,7 @@ fn told(shown: &Shown) -> String {
 async fn list(access: &Access, host: &HostEnv, output: Output) -> Result<(), CommandError> {
     let mut all = Vec::new();
     loop {
-        let page = access.tokens(all.last().map(|last: &Row| last.id), PAGE).await?;
+        let page = access.list(all.last().map(|last: &Row| last.id), PAGE).await?;
         let last_page = page.len() < PAGE;
         all.extend(page);
         if last_page {
@@ -148,7 +148,7 @@ async fn list(access: &Access, host: &HostEnv, output: Output) -> Result<(), Com
             token.notes.clone().unwrap_or_default(),
         ]);
     }
-    let shown: Vec<Shown> = all.into_iter().map(|token| access.show(token)).collect();
+    let shown: Vec<TokenView> = all.into_iter().map(|token| access.view(token)).collect();
     Ok(output.print_table(&table, &shown)?)
 }
 
@@ -157,7 +157,7 @@ impl Rotate {
         let id = one(access, &self.which)?;
         let life: Option<Duration> = self.expires.map(|life| life.0);
         let Rotated { old, new } = access.rotate(id, self.overlap.0, life, &actor::current()).await?;
-        let (shown, replaces) = (access.show_issued(new), access.show(old));
+        let (shown, replaces) = (access.view_issued(new), access.view(old));
         let end = replaces.expires_at.map_or_else(|| "-".to_owned(), to_the_second);
         let text = format!("{}\nThe old one, {}, counts until {end}.", told(&shown), replaces.id);
         let mut value = serde_json::to_value(&shown).map_err(std::io::Error::from)?;
@@ -173,7 +173,7 @@ fn one(access: &Access, which: &str) -> Result<ServiceTokenId, CommandError> {
     }
     let tokens = of(access, which)?.into_iter();
     let living: Vec<Row> = tokens
-        .filter(|token| access.show(token.clone()).standing == TokenStatus::Live && token.successor.is_none())
+        .filter(|token| access.view(token.clone()).status == TokenStatus::Live && token.successor.is_none())
         .collect();
     match living.as_slice() {
         [token] => Ok(token.id),
@@ -195,7 +195,7 @@ fn one(access: &Access, which: &str) -> Result<ServiceTokenId, CommandError> {
 /// The tokens of a service that has some.
 fn of(access: &Access, which: &str) -> Result<Vec<Row>, CommandError> {
     let service = which.parse::<ServiceName>().map_err(|error| CommandError::usage(error.to_string()))?;
-    let tokens = access.tokens_of(&service);
+    let tokens = access.list_of(&service);
     if tokens.is_empty() {
         let text = format!(
             "no service token of the store names `{which}`; `jeton service-token list` shows those there are, and one of the \
@@ -213,10 +213,10 @@ async fn revoke(access: &Access, which: &str, output: Output) -> Result<(), Comm
         let tokens = of(access, which)?;
         tokens.iter().filter(|token| token.revoked_at.is_none()).map(|token| token.id).collect()
     };
-    let mut revoked: Vec<Shown> = Vec::new();
+    let mut revoked: Vec<TokenView> = Vec::new();
     let by = actor::current();
     for id in ids {
-        revoked.push(access.show(access.revoke(id, &by).await?));
+        revoked.push(access.view(access.revoke(id, &by).await?));
     }
     let names: Vec<String> =
         revoked.iter().map(|token| format!("{} of `{}`", token.id, token.name)).collect();

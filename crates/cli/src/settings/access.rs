@@ -23,7 +23,9 @@ impl AccessSettings {
     /// The credentials of the environment, with this API key.
     pub(crate) fn with_key(self, api_key: TokenHash) -> Environment {
         let key = Environment::with_api_key(api_key);
-        self.services.into_iter().fold(key, |all, (service, hash, scopes)| all.and(service, hash, scopes))
+        self.services
+            .into_iter()
+            .fold(key, |all, (service, hash, scopes)| all.with_service(service, hash, scopes))
     }
 
     /// Reads all of it.

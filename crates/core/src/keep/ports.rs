@@ -33,7 +33,7 @@ pub use listed::{ListedConnection, UnreadableRow, name_of, revision_of};
 pub use nodes::{CLOCK_TOLERANCE, Heartbeat, HeartbeatReply, LiveNode, NodeStore};
 
 /// Why a store could not do what was asked. The text names what is wrong and the cure, and holds no secret.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// It cannot be reached, is busy for too long or failed in a way that may pass.
     #[error("the store is not available: {0}")]

@@ -100,7 +100,7 @@ async fn an_administrator_is_told_the_link_for_a_consent() {
     assert_eq!(again["consent_link"], link, "a link is a row in the store: not one a call");
     let other = fixture.client().get("/api/v1/proxy/acme/x").await.unwrap().json().unwrap();
     assert!(other.get("consent_link").is_none());
-    let rows = fixture.access.audit(AuditFilter::default(), 10).await.unwrap();
+    let rows = fixture.access.list_audit_rows(AuditFilter::default(), 10).await.unwrap();
     let invited = rows.iter().find(|row| row.action == AuditAction::Invited).unwrap();
     assert_eq!((invited.actor.to_string().as_str(), invited.subject.as_str()), ("service:ops", "acme"));
 }

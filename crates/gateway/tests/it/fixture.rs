@@ -189,7 +189,7 @@ fn environment(options: &Options) -> Environment {
     let key = Environment::with_api_key(TokenHash::of(API_KEY.as_bytes()));
     options.services.iter().fold(key, |environment, (name, raw, scopes)| {
         let scopes = Scopes::new(scopes.iter().map(|scope| scope.parse().unwrap())).unwrap();
-        environment.and(name.parse().unwrap(), TokenHash::of(raw.as_bytes()), scopes)
+        environment.with_service(name.parse().unwrap(), TokenHash::of(raw.as_bytes()), scopes)
     })
 }
 

@@ -1,4 +1,4 @@
-//! Rotation while callers call.
+//! Rotation under load.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
@@ -7,15 +7,15 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::sleep;
 
-use crate::scene::{Scene, operator, wanted};
+use crate::fixture::{Fixture, new_token, operator};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_a_service_that_is_rotated_under_load_no_call_is_refused_in_any_process() {
-    let scene = Scene::new().await;
-    let (one, two) = (scene.process().await, scene.process().await);
+async fn no_call_is_refused_in_any_process_while_a_token_is_rotated_under_load() {
+    let fixture = Fixture::new().await;
+    let (one, two) = (fixture.process().await, fixture.process().await);
     one.access.start();
     two.access.start();
-    let (first, raw) = one.create(wanted("bot1")).await;
+    let (first, raw) = one.create(new_token("bot1")).await;
     let held = Arc::new(RwLock::new(raw));
     let (over, calls) = (AtomicBool::new(false), AtomicUsize::new(0));
     let caller = |number: usize| {
@@ -26,7 +26,7 @@ async fn of_a_service_that_is_rotated_under_load_no_call_is_refused_in_any_proce
                 let token = held.read().unwrap().clone();
                 // It may have been read a while ago, by a program that reads it seldom.
                 sleep(Duration::from_micros(500)).await;
-                assert_eq!(process.admits(&token).await, Ok("bot1".into()));
+                assert_eq!(process.service_of(&token).await, Ok("bot1".into()));
                 calls.fetch_add(1, Ordering::Relaxed);
             }
         }

@@ -1,17 +1,17 @@
-//! Service tokens on a real store: who comes in, and what becomes of that when something changes or goes away.
+//! Service tokens on a real store: which are accepted, also when something changes or the store is down.
 #![expect(
     clippy::unwrap_used,
     reason = "the functions beside the tests are test code too: what goes wrong there fails the test"
 )]
 
-mod admission;
+mod authentication;
+mod commands;
+mod fixture;
 mod load;
-mod orders;
-mod scene;
 mod staleness;
 #[expect(
     dead_code,
-    reason = "no test of service tokens copies a database, fills it up, or counts what it is sent"
+    reason = "no test of service tokens copies a database, fills it up, or counts its statements"
 )]
 #[path = "../../../keeper/tests/it/stores.rs"]
 mod stores;

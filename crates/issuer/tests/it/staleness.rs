@@ -1,4 +1,4 @@
-//! The store is away.
+//! The store is down.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -7,119 +7,127 @@ use jeton_core::access::TokenHash;
 use jeton_issuer::NewToken;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::scene::{API_KEY, Scene, operator, wanted};
+use crate::fixture::{API_KEY, Fixture, new_token, operator};
 
-const AWAY: Result<String, &str> = Err("STORE_UNAVAILABLE");
+const UNAVAILABLE: Result<String, &str> = Err("STORE_UNAVAILABLE");
 
 #[tokio::test]
-async fn tokens_of_the_store_are_let_in_for_five_minutes_and_the_environment_for_good() {
-    let scene = Scene::new().await;
-    let process = scene.process().await;
-    let (_, raw) = process.create(wanted("bot1")).await;
-    let (revoked, old) = process.create(wanted("bot2")).await;
+async fn tokens_of_the_store_are_accepted_for_five_minutes_and_those_of_the_environment_without_end() {
+    let fixture = Fixture::new().await;
+    let process = fixture.process().await;
+    let (_, raw) = process.create(new_token("bot1")).await;
+    let (revoked, old) = process.create(new_token("bot2")).await;
     process.access.revoke(revoked.id, &operator()).await.unwrap();
-    process.line.cut.store(true, Ordering::SeqCst);
+    process.store.down.store(true, Ordering::SeqCst);
 
-    scene.clock.pass(Duration::from_mins(4));
-    assert_eq!(process.admits(&raw).await, Ok("bot1".into()));
-    assert_eq!(process.admits("nobodys").await, AWAY, "nobody can say that it is wrong");
-    scene.clock.pass(Duration::from_secs(61));
-    assert_eq!(process.admits(&raw).await, AWAY);
+    fixture.clock.advance(Duration::from_mins(4));
+    assert_eq!(process.service_of(&raw).await, Ok("bot1".into()));
+    assert_eq!(process.service_of("nobodys").await, UNAVAILABLE, "whether it is wrong is not known");
+    fixture.clock.advance(Duration::from_secs(61));
+    assert_eq!(process.service_of(&raw).await, UNAVAILABLE);
     let problem = process.access.verify(raw.as_bytes()).await.unwrap_err().problem();
     assert_eq!((problem.status, &problem.members["retry_after"]), (503, &1.into()));
     assert!(
-        !problem.detail.contains("the line is cut"),
-        "what the store says is for the log: {}",
+        !problem.detail.contains("the store is down"),
+        "the message of the store is for the log alone: {}",
         problem.detail
     );
     for (credential, service) in [(API_KEY, "api-key"), ("nine", "bot9")] {
-        assert_eq!(process.admits(credential).await, Ok(service.into()));
+        assert_eq!(process.service_of(credential).await, Ok(service.into()));
     }
-    assert_eq!(process.admits(&old).await, Err("SERVICE_TOKEN_INVALID"), "what was revoked stays so");
+    assert_eq!(
+        process.service_of(&old).await,
+        Err("SERVICE_TOKEN_INVALID"),
+        "what was revoked stays revoked"
+    );
 
-    process.line.cut.store(false, Ordering::SeqCst);
-    assert_eq!(process.admits(&raw).await, Ok("bot1".into()), "the first that asks looks again");
+    process.store.down.store(false, Ordering::SeqCst);
+    assert_eq!(process.service_of(&raw).await, Ok("bot1".into()), "the first that asks reads again");
 }
 
 #[tokio::test]
-async fn what_was_revoked_while_the_store_was_away_is_refused_when_it_is_back() {
-    let scene = Scene::new().await;
-    let (one, two) = (scene.process().await, scene.process().await);
-    let (token, raw) = one.create(wanted("bot1")).await;
-    assert_eq!(two.admits(&raw).await, Ok("bot1".into()));
-    two.line.cut.store(true, Ordering::SeqCst);
+async fn a_token_revoked_while_the_store_was_down_is_refused_when_it_is_back() {
+    let fixture = Fixture::new().await;
+    let (one, two) = (fixture.process().await, fixture.process().await);
+    let (token, raw) = one.create(new_token("bot1")).await;
+    assert_eq!(two.service_of(&raw).await, Ok("bot1".into()));
+    two.store.down.store(true, Ordering::SeqCst);
     one.access.revoke(token.id, &operator()).await.unwrap();
-    scene.clock.pass(Duration::from_mins(6));
-    assert_eq!(two.admits(&raw).await, AWAY);
-    two.line.cut.store(false, Ordering::SeqCst);
-    assert_eq!(two.admits(&raw).await, Err("SERVICE_TOKEN_INVALID"));
+    fixture.clock.advance(Duration::from_mins(6));
+    assert_eq!(two.service_of(&raw).await, UNAVAILABLE);
+    two.store.down.store(false, Ordering::SeqCst);
+    assert_eq!(two.service_of(&raw).await, Err("SERVICE_TOKEN_INVALID"));
 }
 
-/// Whether what this caller has begun ends.
-async fn ends(process: &crate::scene::Process, raw: &str) -> bool {
+/// Whether a long call of this caller ends.
+async fn ends(process: &crate::fixture::Process, raw: &str) -> bool {
     let caller = process.access.verify(raw.as_bytes()).await.unwrap();
     let access = process.access.clone();
-    // Longer than it takes to be looked after once.
-    timeout(Duration::from_secs(4), async move { access.ended(&caller).await }).await.is_ok()
+    // Longer than until it is checked again.
+    timeout(Duration::from_secs(4), async move { access.wait_until_refused(&caller).await }).await.is_ok()
 }
 
 #[tokio::test]
-async fn what_a_caller_has_begun_ends_with_its_token_in_every_process() {
-    let scene = Scene::new().await;
-    let (one, two) = (scene.process().await, scene.process().await);
+async fn a_long_call_ends_with_its_token_in_every_process() {
+    let fixture = Fixture::new().await;
+    let (one, two) = (fixture.process().await, fixture.process().await);
     two.access.start();
-    let (token, raw) = one.create(wanted("bot1")).await;
-    assert_eq!(two.admits(&raw).await, Ok("bot1".into()));
+    let (token, raw) = one.create(new_token("bot1")).await;
+    assert_eq!(two.service_of(&raw).await, Ok("bot1".into()));
     let callers = [one.access.verify(raw.as_bytes()).await, two.access.verify(raw.as_bytes()).await];
     let [here, there] = callers.map(Result::unwrap);
     let now = tokio::join!(ends(&one, &raw), ends(&one, API_KEY));
     assert_eq!(now, (false, false), "it goes on while nothing is wrong");
     one.access.revoke(token.id, &operator()).await.unwrap();
     for (access, caller) in [(&one.access, here), (&two.access, there)] {
-        timeout(Duration::from_mins(1), access.ended(&caller)).await.expect("it ends");
+        timeout(Duration::from_mins(1), access.wait_until_refused(&caller)).await.expect("it ends");
     }
     two.access.drain().await;
 }
 
 #[tokio::test]
-async fn what_a_caller_has_begun_ends_when_its_token_expires_or_could_not_be_checked_for_too_long() {
-    let scene = Scene::new().await;
-    let process = scene.process().await;
-    let (_, short) = process.create(NewToken { life: Some(Duration::from_mins(1)), ..wanted("bot1") }).await;
-    let (_, long) = process.create(wanted("bot2")).await;
+async fn a_long_call_ends_when_its_token_expires_or_could_not_be_checked_for_too_long() {
+    let fixture = Fixture::new().await;
+    let process = fixture.process().await;
+    let (_, short) =
+        process.create(NewToken { life: Some(Duration::from_mins(1)), ..new_token("bot1") }).await;
+    let (_, long) = process.create(new_token("bot2")).await;
     let [short, long, key] = [
         process.access.verify(short.as_bytes()).await.unwrap(),
         process.access.verify(long.as_bytes()).await.unwrap(),
         process.access.verify(API_KEY.as_bytes()).await.unwrap(),
     ];
-    scene.clock.pass(Duration::from_secs(61));
-    timeout(Duration::from_mins(1), process.access.ended(&short)).await.expect("it has expired");
-    process.line.cut.store(true, Ordering::SeqCst);
-    assert!(timeout(Duration::from_secs(3), process.access.ended(&long)).await.is_err(), "the store is away");
-    scene.clock.pass(Duration::from_mins(5));
-    timeout(Duration::from_mins(1), process.access.ended(&long))
-        .await
-        .expect("nobody knows about it any more");
+    fixture.clock.advance(Duration::from_secs(61));
+    timeout(Duration::from_mins(1), process.access.wait_until_refused(&short)).await.expect("it has expired");
+    process.store.down.store(true, Ordering::SeqCst);
     assert!(
-        timeout(Duration::from_secs(3), process.access.ended(&key)).await.is_err(),
-        "the environment said so"
+        timeout(Duration::from_secs(3), process.access.wait_until_refused(&long)).await.is_err(),
+        "the store is down"
+    );
+    fixture.clock.advance(Duration::from_mins(5));
+    timeout(Duration::from_mins(1), process.access.wait_until_refused(&long))
+        .await
+        .expect("nobody can check it any more");
+    assert!(
+        timeout(Duration::from_secs(3), process.access.wait_until_refused(&key)).await.is_err(),
+        "the environment needs no store"
     );
 }
 
 #[tokio::test]
-async fn a_hash_of_the_environment_is_refused_elsewhere_as_soon_as_a_revocation_is_noticed() {
-    let scene = Scene::new().await;
-    let (one, two) = (scene.process().await, scene.process().await);
+async fn a_hash_of_the_environment_is_refused_elsewhere_once_a_revocation_is_noticed() {
+    let fixture = Fixture::new().await;
+    let (one, two) = (fixture.process().await, fixture.process().await);
     two.access.start();
-    assert_eq!(two.admits("nine").await, Ok("bot9".into()), "the environment lets it in");
-    let (token, _) = one.create(NewToken { hash: Some(TokenHash::of(b"nine")), ..wanted("bot9") }).await;
+    assert_eq!(two.service_of("nine").await, Ok("bot9".into()), "it is one of the environment");
+    let (token, _) = one.create(NewToken { hash: Some(TokenHash::of(b"nine")), ..new_token("bot9") }).await;
     one.access.revoke(token.id, &operator()).await.unwrap();
-    assert_eq!(one.admits("nine").await, Err("SERVICE_TOKEN_INVALID"), "here at once");
+    assert_eq!(one.service_of("nine").await, Err("SERVICE_TOKEN_INVALID"), "here at once");
     let (begun, mut refused) = (Instant::now(), false);
     while !refused && begun.elapsed() < Duration::from_mins(1) {
-        refused = two.admits("nine").await == Err("SERVICE_TOKEN_INVALID");
+        refused = two.service_of("nine").await == Err("SERVICE_TOKEN_INVALID");
         sleep(Duration::from_millis(20)).await;
     }
-    assert!(refused, "elsewhere without anybody asking the store for it");
+    assert!(refused, "elsewhere too, though nobody presented it");
     two.access.drain().await;
 }

@@ -135,7 +135,7 @@ async fn a_reply_to_an_exchange_that_cannot_be_read_is_kept_and_read_when_the_pr
         assert!(matches!(progress, Progress::Done { .. }), "{progress:?}");
         assert_eq!(scene.exchange().await.status, AttemptStatus::Success);
         assert!(scene.process.store.find_kept_reply(kept).await.unwrap().is_none());
-        let rows = scene.process.store.audit(AuditFilter::default(), 10).await.unwrap();
+        let rows = scene.process.store.list_audit_rows(AuditFilter::default(), 10).await.unwrap();
         let connected =
             rows.iter().find(|row| row.action == AuditAction::Connected).expect("it is on record");
         assert!(matches!(connected.actor, Actor::Node(_)), "nobody but the process did it: {connected:?}");

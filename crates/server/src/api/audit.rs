@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use jeton_core::audit::{AuditFilter, AuditRow};
 use jeton_core::id::{OperationId, ServiceName};
-use jeton_issuer::OrderError;
+use jeton_issuer::TokenCommandError;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -49,6 +49,7 @@ pub(crate) async fn list(
         RequestError::Query("`subject` is the name of a connection or of a service, such as acme")
     })?;
     let filter = AuditFilter { before: range.after, subject: subject.map(|name| name.to_string()) };
-    let rows = app.access.audit(filter, range.fetch_limit()).await.map_err(OrderError::from)?;
+    let rows =
+        app.access.list_audit_rows(filter, range.fetch_limit()).await.map_err(TokenCommandError::from)?;
     Ok(Json(range.page(rows, |row| row.id)))
 }

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::{Extension, Json};
 use jeton_core::access::{Scope, Scopes, ServiceName, ServiceTokenId, TokenHash};
 use jeton_core::keep::provider::DurationText;
-use jeton_issuer::{Caller, NewToken, OrderError, Shown};
+use jeton_issuer::{Caller, NewToken, TokenCommandError, TokenView};
 use schemars::JsonSchema;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -30,11 +30,11 @@ const MAX_SCOPES: usize = 64;
 pub(crate) async fn list(
     State(app): State<Arc<AppState>>,
     QueryParams(params): QueryParams<PageParams<ServiceTokenId>>,
-) -> Result<Json<Page<Shown, ServiceTokenId>>, ApiError> {
+) -> Result<Json<Page<TokenView, ServiceTokenId>>, ApiError> {
     let range = params.read()?;
-    let tokens = app.access.tokens(range.after, range.fetch_limit()).await.map_err(OrderError::from)?;
-    let shown = tokens.into_iter().map(|token| app.access.show(token)).collect();
-    Ok(Json(range.page(shown, |token: &Shown| token.id)))
+    let tokens = app.access.list(range.after, range.fetch_limit()).await.map_err(TokenCommandError::from)?;
+    let shown = tokens.into_iter().map(|token| app.access.view(token)).collect();
+    Ok(Json(range.page(shown, |token: &TokenView| token.id)))
 }
 
 /// Seconds, or a text with units such as `90d`.
@@ -121,9 +121,9 @@ pub(crate) async fn create(
     State(app): State<Arc<AppState>>,
     Extension(caller): Extension<Caller>,
     JsonBody(new): JsonBody<NewServiceToken>,
-) -> Result<Created<Shown>, ApiError> {
+) -> Result<Created<TokenView>, ApiError> {
     let issued = app.access.create(new.into_order()?, &actor(&caller)).await?;
-    Ok(Created(app.access.show_issued(issued)))
+    Ok(Created(app.access.view_issued(issued)))
 }
 
 /// How to rotate.
@@ -145,8 +145,8 @@ impl RequestShape for Rotation {
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Rotated {
     #[serde(flatten)]
-    new: Shown,
-    replaces: Shown,
+    new: TokenView,
+    replaces: TokenView,
 }
 
 /// `POST /api/v1/service-tokens/{id}/rotate`: creates a successor; the old token stays valid for `overlap`.
@@ -160,7 +160,7 @@ pub(crate) async fn rotate(
     let overlap = rotation.overlap.map_or(DEFAULT_OVERLAP, Duration::from);
     let life = rotation.expires_in.map(Duration::from);
     let rotated = app.access.rotate(id, overlap, life, &actor(&caller)).await?;
-    let (new, replaces) = (app.access.show_issued(rotated.new), app.access.show(rotated.old));
+    let (new, replaces) = (app.access.view_issued(rotated.new), app.access.view(rotated.old));
     Ok(Json(Rotated { new, replaces }))
 }
 

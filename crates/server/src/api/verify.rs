@@ -82,7 +82,7 @@ pub(crate) async fn verify(
     QueryParams(params): QueryParams<VerifyParams>,
 ) -> Result<Verified, ApiError> {
     let (service, need) = (params.service()?, params.need()?);
-    let admitted = app.access.admit(&headers).await;
+    let admitted = app.access.authenticate(&headers).await;
     let caller = admitted.map_err(|error| match error {
         AccessError::Conflicting => ApiError::from(error).with_status(StatusCode::FORBIDDEN),
         error => error.into(),

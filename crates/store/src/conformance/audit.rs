@@ -50,7 +50,7 @@ macro_rules! audit_conformance_tests {
 }
 
 async fn all(record: &dyn AuditLog) -> Result<Vec<AuditRow>, StoreError> {
-    record.audit(AuditFilter::default(), 100).await
+    record.list_audit_rows(AuditFilter::default(), 100).await
 }
 
 async fn deeds(record: &dyn AuditLog) -> Result<Vec<AuditAction>, StoreError> {
@@ -239,7 +239,7 @@ pub async fn the_rows_of_one_subject_are_read_page_by_page_the_newest_first(
         let (mut read, mut before) = (Vec::new(), None);
         loop {
             let filter = AuditFilter { before, subject: subject.map(str::to_owned) };
-            let page = record.audit(filter, 3).await?;
+            let page = record.list_audit_rows(filter, 3).await?;
             let Some(last) = page.last() else { break };
             before = Some(last.id);
             read.extend(page);
@@ -249,6 +249,6 @@ pub async fn the_rows_of_one_subject_are_read_page_by_page_the_newest_first(
         assert_eq!(read.len(), if subject.is_some() { 4 } else { 8 }, "{read:?}");
     }
     let nobody = AuditFilter { before: None, subject: Some("gamma".to_owned()) };
-    assert_eq!(record.audit(nobody, 10).await?, []);
+    assert_eq!(record.list_audit_rows(nobody, 10).await?, []);
     Ok(())
 }

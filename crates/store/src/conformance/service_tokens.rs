@@ -338,7 +338,7 @@ pub async fn who_ordered_what_is_on_record_once_and_never_the_hash(fixture: &Tok
         rotation(1, 2).to_audit_row(&old, &new),
         order(1).to_audit_row(&made),
     ];
-    let rows = fixture.store.audit(AuditFilter::default(), 10).await?;
+    let rows = fixture.store.list_audit_rows(AuditFilter::default(), 10).await?;
     assert_eq!(rows, expected);
     assert_eq!(rows[1].details["replaces"], id(1).to_string());
     let told = serde_json::to_string(&rows).expect("rows are JSON");
@@ -347,12 +347,12 @@ pub async fn who_ordered_what_is_on_record_once_and_never_the_hash(fixture: &Tok
     let bot2 = Create { service: "bot2".parse().expect("it is a name"), ..order(4) };
     fixture.create(bot2).await?;
     let about = |subject: &str| AuditFilter { before: None, subject: Some(subject.to_owned()) };
-    assert_eq!(fixture.store.audit(about("bot2"), 10).await?.len(), 1);
-    assert_eq!(fixture.store.audit(about("bot3"), 10).await?, []);
-    let page = fixture.store.audit(about("bot1"), 2).await?;
+    assert_eq!(fixture.store.list_audit_rows(about("bot2"), 10).await?.len(), 1);
+    assert_eq!(fixture.store.list_audit_rows(about("bot3"), 10).await?, []);
+    let page = fixture.store.list_audit_rows(about("bot1"), 2).await?;
     assert_eq!(page, expected[..2]);
     let rest = AuditFilter { before: Some(page[1].id), ..about("bot1") };
-    assert_eq!(fixture.store.audit(rest, 2).await?, expected[2..]);
+    assert_eq!(fixture.store.list_audit_rows(rest, 2).await?, expected[2..]);
     Ok(())
 }
 

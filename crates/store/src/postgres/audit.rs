@@ -52,7 +52,7 @@ fn list(filter: &AuditFilter, limit: usize) -> Statement {
 
 #[async_trait]
 impl AuditLog for PostgresStore {
-    async fn audit(&self, filter: AuditFilter, limit: usize) -> Result<Vec<AuditRow>, StoreError> {
+    async fn list_audit_rows(&self, filter: AuditFilter, limit: usize) -> Result<Vec<AuditRow>, StoreError> {
         self.rows(&list(&filter, limit)).await?.iter().map(|row| row_reader::audit_row(row)).collect()
     }
 }

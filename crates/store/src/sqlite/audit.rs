@@ -42,7 +42,7 @@ fn list_sql(of_one: bool) -> String {
 
 #[async_trait]
 impl AuditLog for SqliteStore {
-    async fn audit(&self, filter: AuditFilter, limit: usize) -> Result<Vec<AuditRow>, StoreError> {
+    async fn list_audit_rows(&self, filter: AuditFilter, limit: usize) -> Result<Vec<AuditRow>, StoreError> {
         let sql = list_sql(filter.subject.is_some());
         self.readers
             .read(move |conn| {

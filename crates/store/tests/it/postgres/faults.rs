@@ -132,7 +132,7 @@ async fn after_a_commit_that_nobody_was_told_of_every_call_finds_its_first_answe
     hooks.lose_after.store(1, Ordering::SeqCst);
     let connected = ConnectAnswer::Connected { generation: Generation(1) };
     assert_eq!(store.connect(connect("acme", 1)).await.unwrap(), connected);
-    assert_eq!(store.audit(AuditFilter::default(), 10).await.unwrap().len(), 1, "on record once");
+    assert_eq!(store.list_audit_rows(AuditFilter::default(), 10).await.unwrap().len(), 1, "on record once");
     let claim = claim("acme", 1);
     hooks.lose_after.store(1, Ordering::SeqCst);
     assert!(matches!(store.claim(claim.clone()).await, Ok(ClaimAnswer::Won { .. })));
@@ -155,12 +155,12 @@ async fn an_error_before_the_commit_fails_every_call_of_its_batch_and_writes_not
     assert!(error.is_transient() && error.to_string().contains("broken on purpose"));
     assert_eq!(store.find(&order.connection).await.unwrap(), None);
     assert_eq!(
-        store.audit(AuditFilter::default(), 10).await.unwrap(),
+        store.list_audit_rows(AuditFilter::default(), 10).await.unwrap(),
         [],
         "the act is not on record without its work"
     );
     assert_eq!(store.connect(order).await.unwrap(), ConnectAnswer::Connected { generation: Generation(1) });
-    assert_eq!(store.audit(AuditFilter::default(), 10).await.unwrap().len(), 1);
+    assert_eq!(store.list_audit_rows(AuditFilter::default(), 10).await.unwrap().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

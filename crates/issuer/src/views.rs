@@ -6,7 +6,7 @@ use jeton_core::time::Timestamp;
 use serde::Serialize;
 
 use crate::access::Access;
-use crate::order::Issued;
+use crate::commands::Issued;
 
 /// The text of a service token. Serializing it reveals it: in the one response that contains it.
 #[derive(Debug, Serialize)]
@@ -21,7 +21,7 @@ pub struct RawToken(
 /// A service token as it is shown: all but its hash; its text only in the response that creates it.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "ServiceToken"))]
-pub struct Shown {
+pub struct TokenView {
     /// The service that it belongs to.
     pub name: ServiceName,
     /// Its text; absent unless this response creates it.
@@ -36,7 +36,8 @@ pub struct Shown {
     /// Whether it is accepted now.
     pub active: bool,
     /// Its state in one word.
-    pub standing: TokenStatus,
+    #[serde(rename = "standing")]
+    pub status: TokenStatus,
     /// The note that people gave it.
     pub notes: Option<String>,
     /// When it was created.
@@ -50,17 +51,17 @@ pub struct Shown {
 }
 
 impl Access {
-    /// A token as it is shown now.
-    pub fn show(&self, token: ServiceToken) -> Shown {
-        let standing = token.status_at(self.shared.clock.now());
-        Shown {
+    /// The view of a token now.
+    pub fn view(&self, token: ServiceToken) -> TokenView {
+        let status = token.status_at(self.shared.clock.now());
+        TokenView {
             name: token.service,
             token: None,
             id: token.id,
             expires_at: token.expires_at,
             scopes: token.scopes,
-            active: standing == TokenStatus::Live,
-            standing,
+            active: status == TokenStatus::Live,
+            status,
             notes: token.notes,
             created_at: token.created_at,
             revoked_at: token.revoked_at,
@@ -69,8 +70,8 @@ impl Access {
         }
     }
 
-    /// A token that was made a moment ago, with its text.
-    pub fn show_issued(&self, issued: Issued) -> Shown {
-        Shown { token: issued.raw.map(RawToken), ..self.show(issued.token) }
+    /// The view of a token that was just created, with its text.
+    pub fn view_issued(&self, issued: Issued) -> TokenView {
+        TokenView { token: issued.raw.map(RawToken), ..self.view(issued.token) }
     }
 }

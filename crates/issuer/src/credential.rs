@@ -1,4 +1,4 @@
-//! The headers that carry a credential.
+//! Reads the credential of a request from its headers.
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName};
@@ -8,15 +8,15 @@ use crate::error::AccessError;
 const SERVICE_TOKEN: HeaderName = HeaderName::from_static("x-service-token");
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-/// Every header that may carry one of our credentials: none of them goes upstream.
+/// The headers that may carry a credential of jeton. None of them is sent upstream.
 pub const CREDENTIAL_HEADERS: [HeaderName; 3] = [SERVICE_TOKEN, API_KEY, AUTHORIZATION];
 
-/// The credential of a request, however often it is there. An empty header counts as none, as it does for proxies; an
-/// `Authorization` of another scheme is meant for somebody else.
+/// The credential of a request, which may be repeated. An empty header counts as absent, as it does for proxies; an
+/// `Authorization` of another scheme than `Bearer` is ignored.
 ///
 /// # Errors
-/// Nothing is presented, or two that differ.
-pub(crate) fn presented(headers: &HeaderMap) -> Result<&[u8], AccessError> {
+/// There is none, or there are two that differ.
+pub(crate) fn from_headers(headers: &HeaderMap) -> Result<&[u8], AccessError> {
     let plain = [SERVICE_TOKEN, API_KEY].map(|name| headers.get_all(name).into_iter());
     let plain = plain.into_iter().flatten().map(http::HeaderValue::as_bytes);
     let bearer = headers.get_all(AUTHORIZATION).into_iter().filter_map(|value| bearer(value.as_bytes()));
@@ -25,7 +25,7 @@ pub(crate) fn presented(headers: &HeaderMap) -> Result<&[u8], AccessError> {
     if all.all(|other| other == first) { Ok(first) } else { Err(AccessError::Conflicting) }
 }
 
-/// The token of the scheme `Bearer` (RFC 6750, section 2.1), whose name is read in either case (RFC 9110, section 11.1).
+/// The token of the scheme `Bearer` (RFC 6750, section 2.1). Scheme names ignore case (RFC 9110, section 11.1).
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = value.split_at_checked(7)?;
     scheme.eq_ignore_ascii_case(b"Bearer ").then(|| rest.trim_ascii())
@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn each_header_carries_it_and_saying_it_twice_is_no_conflict() {
+    fn each_header_carries_a_credential_and_repeating_it_is_no_conflict() {
         for pairs in [
             vec![(SERVICE_TOKEN, "a")],
             vec![(API_KEY, "a")],
@@ -57,25 +57,25 @@ mod tests {
             vec![(API_KEY, ""), (SERVICE_TOKEN, "a")],
             vec![(AUTHORIZATION, "Basic b"), (SERVICE_TOKEN, "a")],
         ] {
-            assert_eq!(presented(&headers(&pairs)), Ok(&b"a"[..]), "{pairs:?}");
+            assert_eq!(from_headers(&headers(&pairs)), Ok(&b"a"[..]), "{pairs:?}");
         }
     }
 
     #[test]
-    fn nothing_is_missing_and_two_that_differ_conflict() {
+    fn no_credential_is_an_error_and_so_are_two_that_differ() {
         for pairs in [
             vec![],
             vec![(API_KEY, "")],
             vec![(AUTHORIZATION, "Basic YTpi")],
             vec![(AUTHORIZATION, "Bearer ")],
         ] {
-            assert_eq!(presented(&headers(&pairs)), Err(AccessError::Missing), "{pairs:?}");
+            assert_eq!(from_headers(&headers(&pairs)), Err(AccessError::Missing), "{pairs:?}");
         }
         for (one, two) in [(SERVICE_TOKEN, API_KEY), (API_KEY, API_KEY), (API_KEY, SERVICE_TOKEN)] {
-            assert_eq!(presented(&headers(&[(one, "a"), (two, "b")])), Err(AccessError::Conflicting));
+            assert_eq!(from_headers(&headers(&[(one, "a"), (two, "b")])), Err(AccessError::Conflicting));
         }
         let pairs = [(AUTHORIZATION, "Bearer b"), (SERVICE_TOKEN, "a")];
-        assert_eq!(presented(&headers(&pairs)), Err(AccessError::Conflicting));
+        assert_eq!(from_headers(&headers(&pairs)), Err(AccessError::Conflicting));
     }
 
     proptest! {
@@ -84,7 +84,7 @@ mod tests {
             prop_assume!(!value.contains(&0x7f));
             let mut headers = HeaderMap::new();
             headers.append(AUTHORIZATION, HeaderValue::from_bytes(&value).unwrap());
-            let _ = presented(&headers);
+            let _ = from_headers(&headers);
         }
     }
 }

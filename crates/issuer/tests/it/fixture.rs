@@ -1,4 +1,4 @@
-//! One database, any number of processes on it, and a line to it that can be cut.
+//! One database and any number of processes on it, each with a store that can fail.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -19,53 +19,53 @@ use jeton_store::sqlite::faults::NoSqliteHooks;
 
 use crate::stores::{Database, Kept};
 
-pub(crate) const API_KEY: &str = "the-key-of-this-house";
+pub(crate) const API_KEY: &str = "the-api-key";
 
-/// A clock that can be moved ahead.
+/// The system clock, moved ahead.
 #[derive(Debug, Default)]
-pub(crate) struct Ahead(AtomicU64);
+pub(crate) struct OffsetClock(AtomicU64);
 
-impl Ahead {
-    pub(crate) fn pass(&self, time: Duration) {
+impl OffsetClock {
+    pub(crate) fn advance(&self, time: Duration) {
         self.0.fetch_add(time.as_secs(), Ordering::SeqCst);
     }
 
-    fn ahead(&self) -> Duration {
+    fn offset(&self) -> Duration {
         Duration::from_secs(self.0.load(Ordering::SeqCst))
     }
 }
 
-impl Clock for Ahead {
+impl Clock for OffsetClock {
     fn now(&self) -> Timestamp {
-        SystemClock.now() + self.ahead()
+        SystemClock.now() + self.offset()
     }
 
     fn uptime(&self) -> Duration {
-        SystemClock.uptime() + self.ahead()
+        SystemClock.uptime() + self.offset()
     }
 }
 
-/// The way to a store. It counts what goes over it, can be cut, can hang, and can lose answers.
-pub(crate) struct Line {
+/// A store that counts its reads, and can be down, hang, and lose answers.
+pub(crate) struct FlakyStore {
     store: Kept,
-    pub(crate) cut: AtomicBool,
-    /// Writing never ends.
-    pub(crate) stuck: AtomicBool,
-    /// Of so many orders to come the store carries out each, and nobody hears of it.
-    pub(crate) unheard: AtomicU32,
-    pub(crate) looks: AtomicUsize,
+    pub(crate) down: AtomicBool,
+    /// Writes never end.
+    pub(crate) hangs: AtomicBool,
+    /// The answers of so many commands to come are lost after they were carried out.
+    pub(crate) lost_answers: AtomicU32,
+    pub(crate) reads: AtomicUsize,
 }
 
-impl Line {
-    fn pass(&self) -> Result<&dyn ServerStore, StoreError> {
-        if self.cut.load(Ordering::SeqCst) {
-            return Err(StoreError::Unavailable("the line is cut".into()));
+impl FlakyStore {
+    fn reachable(&self) -> Result<&dyn ServerStore, StoreError> {
+        if self.down.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("the store is down".into()));
         }
         Ok(&*self.store)
     }
 
-    fn answered<T>(&self, answer: T) -> Result<T, StoreError> {
-        match self.unheard.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)) {
+    fn deliver<T>(&self, answer: T) -> Result<T, StoreError> {
+        match self.lost_answers.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)) {
             Ok(_) => Err(StoreError::Unavailable("the answer was lost".into())),
             Err(_) => Ok(answer),
         }
@@ -73,24 +73,24 @@ impl Line {
 }
 
 #[async_trait]
-impl AuditLog for Line {
-    async fn audit(&self, filter: AuditFilter, limit: usize) -> Result<Vec<AuditRow>, StoreError> {
-        self.pass()?.audit(filter, limit).await
+impl AuditLog for FlakyStore {
+    async fn list_audit_rows(&self, filter: AuditFilter, limit: usize) -> Result<Vec<AuditRow>, StoreError> {
+        self.reachable()?.list_audit_rows(filter, limit).await
     }
 }
 
 #[async_trait]
-impl ServiceTokenStore for Line {
+impl ServiceTokenStore for FlakyStore {
     async fn create_token(&self, create: Create) -> Result<CreateAnswer, StoreError> {
-        self.answered(self.pass()?.create_token(create).await?)
+        self.deliver(self.reachable()?.create_token(create).await?)
     }
 
     async fn rotate_token(&self, rotate: Rotate) -> Result<RotateAnswer, StoreError> {
-        self.answered(self.pass()?.rotate_token(rotate).await?)
+        self.deliver(self.reachable()?.rotate_token(rotate).await?)
     }
 
     async fn revoke_token(&self, revoke: Revoke) -> Result<Option<ServiceToken>, StoreError> {
-        self.answered(self.pass()?.revoke_token(revoke).await?)
+        self.deliver(self.reachable()?.revoke_token(revoke).await?)
     }
 
     async fn list_tokens(
@@ -98,7 +98,7 @@ impl ServiceTokenStore for Line {
         after: Option<ServiceTokenId>,
         limit: usize,
     ) -> Result<Vec<ServiceToken>, StoreError> {
-        self.pass()?.list_tokens(after, limit).await
+        self.reachable()?.list_tokens(after, limit).await
     }
 
     async fn tokens_changed_since(
@@ -106,21 +106,21 @@ impl ServiceTokenStore for Line {
         seen: TokenRevision,
         limit: usize,
     ) -> Result<Vec<ServiceToken>, StoreError> {
-        self.looks.fetch_add(1, Ordering::SeqCst);
-        self.pass()?.tokens_changed_since(seen, limit).await
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        self.reachable()?.tokens_changed_since(seen, limit).await
     }
 
     async fn touch_tokens(&self, used: Vec<(ServiceTokenId, Timestamp)>) -> Result<(), StoreError> {
-        if self.stuck.load(Ordering::SeqCst) {
+        if self.hangs.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
         }
-        self.pass()?.touch_tokens(used).await
+        self.reachable()?.touch_tokens(used).await
     }
 }
 
 /// One database and its clock.
-pub(crate) struct Scene {
-    pub(crate) clock: Arc<Ahead>,
+pub(crate) struct Fixture {
+    pub(crate) clock: Arc<OffsetClock>,
     database: Database,
     _folder: tempfile::TempDir,
 }
@@ -128,10 +128,10 @@ pub(crate) struct Scene {
 /// One process on it.
 pub(crate) struct Process {
     pub(crate) access: Access,
-    pub(crate) line: Arc<Line>,
+    pub(crate) store: Arc<FlakyStore>,
 }
 
-impl Scene {
+impl Fixture {
     pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::new(folder.path().join("jeton.sqlite")).await;
@@ -140,31 +140,30 @@ impl Scene {
 
     pub(crate) async fn process(&self) -> Process {
         let store = self.database.open(self.clock.clone(), Arc::new(NoSqliteHooks)).await;
-        let (cut, stuck, unheard, looks) = Default::default();
-        let line = Arc::new(Line { store, cut, stuck, unheard, looks });
+        let (down, hangs, lost_answers, reads) = Default::default();
+        let store = Arc::new(FlakyStore { store, down, hangs, lost_answers, reads });
         let (clock, entropy) = (self.clock.clone(), Arc::new(SystemEntropy));
         let access =
-            Access::open(line.clone(), environment(), Settings::default(), clock, entropy).await.unwrap();
-        Process { access, line }
+            Access::open(store.clone(), environment(), Settings::default(), clock, entropy).await.unwrap();
+        Process { access, store }
     }
 }
 
-/// What lets in the API key, and `bot9` by the hash of `nine`.
+/// The API key, and `bot9` by the hash of `nine`.
 fn environment() -> Environment {
     let scopes = "read".parse().unwrap();
-    Environment::with_api_key(TokenHash::of(API_KEY.as_bytes())).and(
+    Environment::with_api_key(TokenHash::of(API_KEY.as_bytes())).with_service(
         "bot9".parse().unwrap(),
         TokenHash::of(b"nine"),
         scopes,
     )
 }
 
-/// Who orders what tests order.
 pub(crate) fn operator() -> Actor {
     Actor::CommandLine("operator@test".into())
 }
 
-pub(crate) fn wanted(name: &str) -> NewToken {
+pub(crate) fn new_token(name: &str) -> NewToken {
     NewToken {
         service: name.parse().unwrap(),
         scopes: "token:*".parse().unwrap(),
@@ -175,21 +174,21 @@ pub(crate) fn wanted(name: &str) -> NewToken {
 }
 
 impl Process {
-    /// Makes a token; gives its row and its text.
+    /// Creates a token; answers its row and its text.
     pub(crate) async fn create(&self, new: NewToken) -> (ServiceToken, String) {
         let Issued { token, raw } = self.access.create(new, &operator()).await.unwrap();
         (token, raw.map_or(String::new(), |raw| raw.reveal().to_owned()))
     }
 
-    /// Whom a credential lets in, or the code of the refusal.
-    pub(crate) async fn admits(&self, raw: &str) -> Result<String, &'static str> {
+    /// The service of a credential, or the code of the refusal.
+    pub(crate) async fn service_of(&self, raw: &str) -> Result<String, &'static str> {
         match self.access.verify(raw.as_bytes()).await {
             Ok(caller) => Ok(caller.service().to_string()),
             Err(error) => Err(error.code()),
         }
     }
 
-    pub(crate) fn looks(&self) -> usize {
-        self.line.looks.load(Ordering::SeqCst)
+    pub(crate) fn reads(&self) -> usize {
+        self.store.reads.load(Ordering::SeqCst)
     }
 }
