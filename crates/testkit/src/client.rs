@@ -31,9 +31,6 @@ impl Reply {
     }
 
     /// The body as JSON.
-    ///
-    /// # Errors
-    /// It is not JSON; the error shows its beginning.
     pub fn json(&self) -> Result<Value> {
         serde_json::from_slice(&self.body)
             .with_context(|| format!("status {}, not JSON: {:.200}", self.status, self.text()))
@@ -78,25 +75,16 @@ impl Client {
     }
 
     /// `GET` a path.
-    ///
-    /// # Errors
-    /// There was no whole answer in time.
     pub async fn get(&self, path: &str) -> Result<Reply> {
         self.send(Method::GET, path, &[], "").await
     }
 
     /// `POST` JSON to a path.
-    ///
-    /// # Errors
-    /// There was no whole answer in time.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Reply> {
         self.send(Method::POST, path, &[("content-type", "application/json")], body.to_string()).await
     }
 
     /// `POST` a form to a path.
-    ///
-    /// # Errors
-    /// There was no whole answer in time.
     pub async fn post_form(&self, path: &str, fields: &[(&str, &str)]) -> Result<Reply> {
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         let kind = ("content-type", "application/x-www-form-urlencoded");
@@ -104,17 +92,11 @@ impl Client {
     }
 
     /// `DELETE` a path.
-    ///
-    /// # Errors
-    /// There was no whole answer in time.
     pub async fn delete(&self, path: &str) -> Result<Reply> {
         self.send(Method::DELETE, path, &[], "").await
     }
 
     /// `GET` a path that must answer 2xx with JSON.
-    ///
-    /// # Errors
-    /// It did not.
     pub async fn get_json(&self, path: &str) -> Result<Value> {
         let reply = self.get(path).await?;
         ensure!(reply.status.is_success(), "GET {path} answered {}: {}", reply.status, reply.text());
@@ -122,9 +104,6 @@ impl Client {
     }
 
     /// Sends a request of any method, with headers besides those of the client.
-    ///
-    /// # Errors
-    /// There was no whole answer in time.
     ///
     /// # Panics
     /// A header is not one.
@@ -156,9 +135,6 @@ impl Client {
     }
 
     /// Opens a connection for several requests, one after the other.
-    ///
-    /// # Errors
-    /// The server cannot be reached.
     pub async fn connect(&self) -> Result<ClientConnection> {
         let (sender, connection) = http1::handshake(TokioIo::new(self.dial().await?)).await?;
         // It ends with the sender; an error is returned by the request that meets it.
@@ -204,9 +180,6 @@ pub struct ClientConnection {
 
 impl ClientConnection {
     /// `GET` a path, with headers besides those of the client.
-    ///
-    /// # Errors
-    /// There was no whole answer.
     ///
     /// # Panics
     /// A header is not one.

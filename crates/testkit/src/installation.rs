@@ -84,9 +84,6 @@ impl TestInstallation {
     }
 
     /// An installation on PostgreSQL, whatever `JETON_TEST_STORE` says.
-    ///
-    /// # Errors
-    /// It cannot be written, or there is no PostgreSQL.
     pub fn on_postgres() -> Result<Self> {
         let binary = jeton_binary()?;
         let program = binary.clone();
@@ -96,17 +93,11 @@ impl TestInstallation {
     }
 
     /// An installation on this database.
-    ///
-    /// # Errors
-    /// It cannot be written.
     pub fn on_database(database: PgDatabase) -> Result<Self> {
         Self::with_store(Some(Arc::new(database)))
     }
 
     /// One more node on the PostgreSQL store of this one: with the same key and connections, and its own data directory.
-    ///
-    /// # Errors
-    /// It cannot be written, or the store is a file.
     pub fn another_node(&self) -> Result<Self> {
         ensure!(self.postgres.is_some(), "nodes share a store of PostgreSQL, and this one is a file");
         let mut node = Self::with_store(self.postgres.clone())?;
@@ -167,18 +158,12 @@ impl TestInstallation {
     }
 
     /// Sets `[section] name = value`.
-    ///
-    /// # Errors
-    /// The file cannot be written.
     pub fn set(&mut self, section: &str, name: &str, value: impl Into<Value>) -> Result<()> {
         self.put(section, name, value);
         self.write()
     }
 
     /// Removes `[section] name` from the settings file.
-    ///
-    /// # Errors
-    /// The file cannot be written.
     pub fn unset(&mut self, section: &str, name: &str) -> Result<()> {
         if let Some(Value::Table(section)) = self.general.get_mut(section) {
             section.remove(name);
@@ -194,43 +179,28 @@ impl TestInstallation {
     }
 
     /// Writes a connection to the settings file, in place of one with the same name.
-    ///
-    /// # Errors
-    /// The file cannot be written.
     pub fn add_connection(&mut self, name: &str, connection: ConnectionSettings) -> Result<()> {
         self.connections.insert(name.to_owned(), connection);
         self.write()
     }
 
     /// Removes a connection from the settings file.
-    ///
-    /// # Errors
-    /// The file cannot be written.
     pub fn remove_connection(&mut self, name: &str) -> Result<()> {
         self.connections.remove(name);
         self.write()
     }
 
     /// Replaces the settings file by this text, for tests of bad input.
-    ///
-    /// # Errors
-    /// The file cannot be written.
     pub fn write_settings(&self, text: &str) -> Result<()> {
         fs::write(self.settings(), text).context("writing the settings file")
     }
 
     /// A command of the binary, with these settings.
-    ///
-    /// # Errors
-    /// The binary has not been built.
     pub fn command<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Result<JetonCommand> {
         JetonCommand::new(self.path(), &self.settings(), &self.outputs(), arguments)
     }
 
     /// Creates a service token with these scopes by the command line, and returns its text.
-    ///
-    /// # Errors
-    /// The command failed.
     pub async fn service_token(&self, name: &str, scopes: &[&str]) -> Result<String> {
         let scopes = scopes.iter().flat_map(|scope| ["--scope", scope]);
         let words = ["service-token", "create", name, "--json"].into_iter().chain(scopes);

@@ -177,9 +177,6 @@ impl OidcRig {
     }
 
     /// Makes this many grants of the client `vault`; returns the refresh token of each.
-    ///
-    /// # Errors
-    /// The server did not answer.
     pub async fn mint(&self, count: usize) -> Result<Vec<Secret>> {
         let reply = self.client.post(&format!("/dev/mint?n={count}"), &json!({})).await?;
         ensure!(reply.status == 200, "minting answered {}", reply.status);
@@ -187,25 +184,16 @@ impl OidcRig {
     }
 
     /// What it counted.
-    ///
-    /// # Errors
-    /// The server did not answer.
     pub async fn stats(&self) -> Result<OidcStats> {
         serde_json::from_value(self.client.get_json("/dev/stats").await?).context("reading the counts")
     }
 
     /// Counts from zero again, and ends all faults.
-    ///
-    /// # Errors
-    /// The server did not answer.
     pub async fn reset(&self) -> Result<()> {
         self.control("/dev/reset").await.map(drop)
     }
 
     /// Sets the faults of the token endpoint, in place of those before.
-    ///
-    /// # Errors
-    /// The server did not answer.
     pub async fn set_fault(&self, fault: OidcFault) -> Result<()> {
         let path = format!(
             "/dev/fault?delay_before={}&delay_after={}&fail={}&status={}&retry_after={}&drop_after={}",
@@ -226,9 +214,6 @@ impl OidcRig {
     }
 
     /// The status of a call to its resource with this access token.
-    ///
-    /// # Errors
-    /// The server did not answer.
     pub async fn call(&self, access_token: &str) -> Result<u16> {
         let client = self.client.clone().with_header("authorization", &format!("Bearer {access_token}"));
         Ok(client.get("/api/account").await?.status.as_u16())

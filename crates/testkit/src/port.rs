@@ -22,9 +22,6 @@ pub struct FreePort {
 
 impl FreePort {
     /// Finds one.
-    ///
-    /// # Errors
-    /// None is free, or the lock files cannot be made in the temporary folder.
     pub fn find() -> Result<Self> {
         let locks = std::env::temp_dir().join("jeton-test-ports");
         std::fs::create_dir_all(&locks).with_context(|| format!("making {}", locks.display()))?;

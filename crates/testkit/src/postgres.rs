@@ -1,8 +1,8 @@
-//! A PostgreSQL of the tests' own: real, temporary, and run by an ordinary user.
+//! PostgreSQL for tests: real, temporary, and run by an ordinary user.
 //!
-//! * Which programs, and which user? `programs`.
-//! * How do the processes of a test run come to share one cluster, and who ends it? `shared`, `supervisor`.
-//! * A fresh database for each test: [`PgDatabase`]. A pooler before it: [`PgBouncer`].
+//! * `programs` finds the programs and the user; `server` runs them.
+//! * `shared` is the cluster that all processes of a test run share, and `supervisor` ends it.
+//! * [`PgDatabase`] is a fresh database for each test, and [`PgBouncer`] a pooler before it.
 
 mod bouncer;
 mod database;
@@ -17,22 +17,23 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use parking_lot::Mutex;
 use tempfile::TempDir;
 
 pub use bouncer::PgBouncer;
 pub use database::PgDatabase;
 pub use programs::postgres_programs;
 
-use server::Server;
+use server::PgServer;
 use supervisor::Supervisor;
 
-/// The variable that says which store the tests of a run stand on: `sqlite`, as without it, or `postgres`.
+/// The variable that selects the store of a test run: `sqlite` (the default) or `postgres`.
 const STORE_VARIABLE: &str = "JETON_TEST_STORE";
 
-/// Whether the tests of this run stand on PostgreSQL, wherever they leave that open.
+/// Whether tests that leave the store open use PostgreSQL in this run.
 ///
 /// # Panics
-/// `JETON_TEST_STORE` names a store that there is not.
+/// `JETON_TEST_STORE` has another value.
 pub fn test_store_is_postgres() -> bool {
     match std::env::var(STORE_VARIABLE).as_deref() {
         Ok("postgres") => true,
@@ -41,12 +42,12 @@ pub fn test_store_is_postgres() -> bool {
     }
 }
 
-/// A PostgreSQL cluster that is gone when nobody needs it any more, however the tests ended.
+/// A PostgreSQL cluster that is removed when no test needs it any more, however the tests ended.
 ///
-/// All calls block; they may be made within an async runtime, whose thread waits meanwhile.
+/// All calls block. They may be made within an async runtime.
 #[derive(Debug)]
 pub struct PgCluster {
-    server: Server,
+    server: PgServer,
     /// Held for as long as this process needs the cluster: its supervisor waits for that to end.
     _needed: File,
     private: bool,
@@ -54,9 +55,9 @@ pub struct PgCluster {
 
 impl PgCluster {
     /// The owner of all databases of tests: an ordinary role, as an operator would make it.
-    pub const USER: &'static str = "jeton";
+    pub const USER: &'static str = server::ROLE;
     /// Its password, which only connections over TCP are asked for.
-    pub const PASSWORD: &'static str = "jeton-test-password-4d1f";
+    pub const PASSWORD: &'static str = server::PASSWORD;
 
     /// The cluster that all test processes of this target folder share: started by the first that asks, and stopped some
     /// seconds after the last has ended.
@@ -66,7 +67,14 @@ impl PgCluster {
     /// # Errors
     /// PostgreSQL is not installed (`cargo xtask test --only tools` installs it), or does not start.
     pub fn shared() -> Result<&'static Self> {
-        shared::join()
+        static JOINED: Mutex<Option<&'static PgCluster>> = Mutex::new(None);
+        let mut joined = JOINED.lock();
+        if joined.is_none() {
+            let (server, needed) = shared::join()?;
+            // It is needed until the process ends.
+            *joined = Some(Box::leak(Box::new(Self { server, _needed: needed, private: false })));
+        }
+        (*joined).context("it was just joined")
     }
 
     /// A cluster of the test's own, with settings that cover the usual ones, such as `("fsync", "on")`, and files beside
@@ -75,36 +83,27 @@ impl PgCluster {
     /// # Errors
     /// PostgreSQL is not installed, or does not start; then the error holds what it said.
     pub fn private(settings: &[(&str, &str)], files: &[(&str, &[u8])]) -> Result<Self> {
-        let folder = TempDir::with_prefix("jeton-pg-").context("making a folder for PostgreSQL")?.keep();
+        Self::start_private(|server| server.create(settings, files))
+    }
+
+    fn start_private(create: impl FnOnce(&PgServer) -> Result<()>) -> Result<Self> {
+        let folder = TempDir::with_prefix("jeton-pg-").context("creating a folder for PostgreSQL")?.keep();
         let lock = folder.join("lock");
-        let needed = supervisor::need(&lock)?;
-        let server = Server::found(&folder)?;
-        Supervisor { lock: &lock, folder: &folder, lingers: Duration::ZERO }.start(server.user())?;
-        server.create(settings, files)?;
+        let needed = supervisor::hold_lock(&lock)?;
+        let server = PgServer::new(&folder)?;
+        Supervisor { lock: &lock, folder: &folder, linger: Duration::ZERO }.start(server.user())?;
+        create(&server)?;
         server.start()?;
         Ok(Self { server, _needed: needed, private: true })
     }
 
-    /// Another server that follows this one as a hot standby: it can be read and not written, until it is promoted.
-    ///
-    /// # Errors
-    /// The copy cannot be made, or does not start; or this cluster is shared.
+    /// A hot standby of this server: it can be read and not written, until it is promoted.
     pub fn standby(&self) -> Result<Self> {
-        let followed = self.own()?;
-        let folder = TempDir::with_prefix("jeton-pg-").context("making a folder for a standby")?.keep();
-        let lock = folder.join("lock");
-        let needed = supervisor::need(&lock)?;
-        let server = Server::found(&folder)?;
-        Supervisor { lock: &lock, folder: &folder, lingers: Duration::ZERO }.start(server.user())?;
-        server.copy_of(followed)?;
-        server.start()?;
-        Ok(Self { server, _needed: needed, private: true })
+        let primary = self.own()?;
+        Self::start_private(|server| server.copy_from(primary))
     }
 
     /// Makes a standby a primary.
-    ///
-    /// # Errors
-    /// It is none, or it is shared.
     pub fn promote(&self) -> Result<()> {
         self.own()?.promote()
     }
@@ -126,7 +125,7 @@ impl PgCluster {
 
     /// The URL of a database over TCP, with the password.
     pub fn tcp_url(&self, database: &str) -> String {
-        format!("postgres://{}:{}@127.0.0.1:{}/{database}", Self::USER, Self::PASSWORD, self.port())
+        self.server.tcp_url(database)
     }
 
     /// The URL of a database for the superuser, who may do what a database administrator does.
@@ -134,18 +133,12 @@ impl PgCluster {
         self.server.socket_url(server::SUPERUSER, database)
     }
 
-    /// Runs statements in a database as the superuser; answers the rows of the last that has any, as text.
-    ///
-    /// # Errors
-    /// A statement fails, or the cluster cannot be reached.
+    /// Runs statements in a database as the superuser; returns the rows of the last that has any, as text.
     pub fn query(&self, database: &str, statements: &str) -> Result<Vec<Vec<Option<String>>>> {
         sql::run(&self.superuser_url(database), statements)
     }
 
     /// A new, empty database, dropped with the value.
-    ///
-    /// # Errors
-    /// The cluster cannot be reached.
     pub fn empty_database(&self) -> Result<PgDatabase> {
         PgDatabase::create(&self.server, "template0")
     }
@@ -153,9 +146,6 @@ impl PgCluster {
     /// A new database like the one that `prepare` makes: it is called once with the URL of an empty database, which then
     /// is the template of this and all later ones. `program` is the file whose schema it is: another build of it
     /// prepares a template of its own.
-    ///
-    /// # Errors
-    /// Preparing fails, or the cluster cannot be reached.
     pub fn database<F>(
         &self,
         program: &Path,
@@ -169,46 +159,31 @@ impl PgCluster {
     }
 
     /// Stops it in order: sessions are ended at once (`fast`).
-    ///
-    /// # Errors
-    /// It does not stop, or it is shared.
     pub fn stop(&self) -> Result<()> {
-        self.own()?.stop("fast")
+        self.own()?.stop()
     }
 
     /// Starts it again.
-    ///
-    /// # Errors
-    /// It does not start, or it is shared.
     pub fn start(&self) -> Result<()> {
         self.own()?.start()
     }
 
     /// Kills all its processes (`SIGKILL`), as the machine's lack of memory would.
-    ///
-    /// # Errors
-    /// It does not run, or it is shared.
     pub fn kill(&self) -> Result<()> {
         self.own()?.kill()
     }
 
     /// Stops all its processes where they are (`SIGSTOP`): connections stay open and nothing answers.
-    ///
-    /// # Errors
-    /// It does not run, or it is shared.
     pub fn pause(&self) -> Result<()> {
         self.own()?.signal(rustix::process::Signal::STOP).map(drop)
     }
 
     /// Lets them go on (`SIGCONT`).
-    ///
-    /// # Errors
-    /// It does not run, or it is shared.
     pub fn resume(&self) -> Result<()> {
         self.own()?.signal(rustix::process::Signal::CONT).map(drop)
     }
 
-    fn own(&self) -> Result<&Server> {
+    fn own(&self) -> Result<&PgServer> {
         ensure!(self.private, "the cluster is shared with other tests: use PgCluster::private");
         Ok(&self.server)
     }

@@ -46,9 +46,6 @@ impl CommandOutput {
     }
 
     /// The standard output of a command that ended with 0, as JSON.
-    ///
-    /// # Errors
-    /// It did not end with 0, or did not write JSON.
     pub fn json(self) -> Result<Value> {
         let text = self.success()?;
         serde_json::from_str(&text).with_context(|| format!("not JSON: {text}"))
@@ -162,17 +159,11 @@ impl JetonCommand {
     }
 
     /// Starts it as a server that listens at a free port.
-    ///
-    /// # Errors
-    /// It cannot be started, or no port is free.
     pub fn serve(self) -> Result<ServerProcess> {
         self.serve_at(FreePort::find()?)
     }
 
     /// Starts it as a server that listens at this port, which others were told beforehand.
-    ///
-    /// # Errors
-    /// It cannot be started.
     pub fn serve_at(self, port: FreePort) -> Result<ServerProcess> {
         let mut command = self.env("JETON__SERVER__LISTEN", &port.address().to_string());
         let (child, stdin) = command.spawn()?;
@@ -251,9 +242,6 @@ impl ServerProcess {
     }
 
     /// Everything it has written to its standard output and error.
-    ///
-    /// # Errors
-    /// The files cannot be read.
     pub fn output(&self) -> Result<String> {
         let mut text = String::new();
         for output in &self.outputs {
@@ -264,42 +252,27 @@ impl ServerProcess {
     }
 
     /// Kills it (`SIGKILL`) and waits until it is gone.
-    ///
-    /// # Errors
-    /// It had ended before.
     pub async fn kill(&mut self) -> Result<()> {
         self.signal(Signal::KILL)?;
         self.wait(Duration::from_secs(10)).await.map(drop)
     }
 
     /// Stops it in the middle of what it does (`SIGSTOP`), as a paused virtual machine would.
-    ///
-    /// # Errors
-    /// It has ended.
     pub fn pause(&self) -> Result<()> {
         self.signal(Signal::STOP)
     }
 
     /// Lets it go on after [`pause`](Self::pause) (`SIGCONT`).
-    ///
-    /// # Errors
-    /// It has ended.
     pub fn resume(&self) -> Result<()> {
         self.signal(Signal::CONT)
     }
 
     /// Asks it to end (`SIGTERM`).
-    ///
-    /// # Errors
-    /// It has ended.
     pub fn terminate(&self) -> Result<()> {
         self.signal(Signal::TERM)
     }
 
     /// Waits for its end.
-    ///
-    /// # Errors
-    /// It did not end within `limit`.
     pub async fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
         let Some(status) = wait_for_exit(&mut self.child, limit).await? else {
             bail!("the server did not end in {limit:?}\n{}", self.output()?);

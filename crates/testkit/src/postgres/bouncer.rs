@@ -34,9 +34,9 @@ impl PgBouncer {
         let user = User::ordinary()?;
         let folder = TempDir::with_prefix("jeton-pgb-").context("making a folder for PgBouncer")?.keep();
         let lock = folder.join("lock");
-        let needed = supervisor::need(&lock)?;
+        let needed = supervisor::hold_lock(&lock)?;
         user.own(&folder)?;
-        Supervisor { lock: &lock, folder: &folder, lingers: Duration::ZERO }.start(user)?;
+        Supervisor { lock: &lock, folder: &folder, linger: Duration::ZERO }.start(user)?;
         let port = FreePort::find()?;
         let settings = folder.join("pgbouncer.ini");
         let (place, name) = (folder.display(), database.name());

@@ -7,62 +7,52 @@ use std::time::UNIX_EPOCH;
 
 use anyhow::{Context, Result};
 
-use super::PgCluster;
-use super::server::{SUPERUSER, Server};
-use super::sql::{self, Session, apart};
+use super::server::{PgServer, ROLE, SUPERUSER};
+use super::sql::{self, Session, block_on_thread};
 
-static MADE: AtomicU32 = AtomicU32::new(0);
+static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// A database of one test. It is dropped with the value, whoever is still connected.
+/// A database of one test. It is dropped with the value, also while sessions are open.
 #[derive(Debug)]
 pub struct PgDatabase {
     name: String,
     url: String,
     tcp_url: String,
     administration: String,
-    server: Server,
+    server: PgServer,
 }
 
 impl PgDatabase {
-    pub(super) fn create(server: &Server, template: &str) -> Result<Self> {
-        let number = MADE.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn create(server: &PgServer, template: &str) -> Result<Self> {
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("test_{}_{number}", std::process::id());
         let administration = server.socket_url(SUPERUSER, "postgres");
-        let create = format!("CREATE DATABASE {name} OWNER {} TEMPLATE {template}", PgCluster::USER);
-        apart(async || {
+        let create = format!("CREATE DATABASE {name} OWNER {ROLE} TEMPLATE {template}");
+        block_on_thread(async || {
             let session = Session::open(&administration).await?;
-            let chooses =
+            let has_strategies =
                 session.run("SELECT WHERE current_setting('server_version_num')::int >= 150000").await?;
-            // Copying files, the only way before version 15, is quicker than logging their content where nothing waits
-            // for a disk.
-            let strategy = if chooses.is_empty() { "" } else { " STRATEGY FILE_COPY" };
+            // Without fsync, copying files is faster than logging their content; before version 15 it is the only way.
+            let strategy = if has_strategies.is_empty() { "" } else { " STRATEGY FILE_COPY" };
             session.run(&format!("{create}{strategy}")).await.map(drop)
         })?;
         Ok(Self {
-            url: server.socket_url(PgCluster::USER, &name),
+            url: server.socket_url(ROLE, &name),
             server: server.clone(),
-            tcp_url: format!(
-                "postgres://{}:{}@127.0.0.1:{}/{name}",
-                PgCluster::USER,
-                PgCluster::PASSWORD,
-                server.port
-            ),
+            tcp_url: server.tcp_url(&name),
             administration,
             name,
         })
     }
 
-    /// Another one that holds the same, as a backup would. Whoever is connected is thrown out for that.
-    ///
-    /// # Errors
-    /// The cluster cannot be reached.
+    /// A copy with the same content, like a restored backup. It ends all sessions of the original.
     pub fn copy(&self) -> Result<Self> {
         let (name, administration) = (&self.name, &self.administration);
         let allow = |allowed: bool| format!("ALTER DATABASE {name} ALLOW_CONNECTIONS {allowed}");
         sql::run(administration, &allow(false))?;
-        let leftover =
+        let sessions =
             format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
-        sql::run(administration, &leftover)?;
+        sql::run(administration, &sessions)?;
         let copied = Self::create(&self.server, name);
         sql::run(administration, &allow(true))?;
         copied
@@ -84,9 +74,6 @@ impl PgDatabase {
     }
 
     /// Runs statements as the superuser; answers the rows of the last that has any, as text.
-    ///
-    /// # Errors
-    /// A statement fails, or the cluster cannot be reached.
     pub fn query(&self, statements: &str) -> Result<Vec<Vec<Option<String>>>> {
         sql::run(&self.server.socket_url(SUPERUSER, &self.name), statements)
     }
@@ -94,15 +81,15 @@ impl PgDatabase {
 
 impl Drop for PgDatabase {
     fn drop(&mut self) {
-        // Where the cluster is gone, the database is too.
-        let _dropped =
+        // Where the cluster is gone, the database is gone too.
+        let _ =
             sql::run(&self.administration, &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
     }
 }
 
-/// The name of the template that `prepare` makes for this build of `program`; it is made by whoever asks first.
+/// The name of the template that `prepare` makes for this build of `program`; the first caller makes it.
 pub(super) fn template<F>(
-    server: &Server,
+    server: &PgServer,
     program: &Path,
     prepare: impl FnOnce(String) -> F + Send,
 ) -> Result<String>
@@ -110,33 +97,33 @@ where
     F: Future<Output = Result<()>>,
 {
     let built = fs::metadata(program).and_then(|file| file.modified());
-    let built =
-        built.with_context(|| format!("looking at {}", program.display()))?.duration_since(UNIX_EPOCH)?;
+    let built = built
+        .with_context(|| format!("reading the age of {}", program.display()))?
+        .duration_since(UNIX_EPOCH)?;
     let number = digest(&format!("{} {}", program.display(), built.as_nanos()));
     let (name, draft) = (format!("template_{number:08x}"), format!("draft_{number:08x}"));
-    let url = server.socket_url(PgCluster::USER, &draft);
+    let url = server.socket_url(ROLE, &draft);
     let administration = server.socket_url(SUPERUSER, "postgres");
     let made = name.clone();
-    apart(async move || {
+    block_on_thread(async move || {
         let session = Session::open(&administration).await?;
         let there = format!("SELECT FROM pg_database WHERE datname = '{name}'");
         if !session.run(&there).await?.is_empty() {
             return Ok(());
         }
-        // Given back when the session ends, however it ends.
+        // Released when the session ends.
         session.run(&format!("SELECT pg_advisory_lock({number})")).await?;
         if !session.run(&there).await?.is_empty() {
             return Ok(());
         }
         session.run(&format!("DROP DATABASE IF EXISTS {draft} WITH (FORCE)")).await?;
-        let owner = PgCluster::USER;
-        session.run(&format!("CREATE DATABASE {draft} OWNER {owner} TEMPLATE template0")).await?;
+        session.run(&format!("CREATE DATABASE {draft} OWNER {ROLE} TEMPLATE template0")).await?;
         prepare(url).await.context("preparing the template of test databases")?;
-        // Nobody connects to it from here on: a database that somebody uses cannot be copied.
+        // A database with open sessions cannot be copied.
         session.run(&format!("ALTER DATABASE {draft} ALLOW_CONNECTIONS false")).await?;
-        let leftover =
+        let sessions =
             format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{draft}'");
-        session.run(&leftover).await?;
+        session.run(&sessions).await?;
         session.run(&format!("ALTER DATABASE {draft} RENAME TO {name}")).await.map(drop)
     })?;
     Ok(made)

@@ -9,14 +9,20 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::programs::{User, postgres_programs};
-use super::{PgCluster, sql};
+use super::sql;
 use crate::port::FreePort;
 
-/// Whom `initdb` makes.
+/// The role that owns the databases of tests: an ordinary one, as an operator would create it.
+pub(super) const ROLE: &str = "jeton";
+
+/// Its password, which only connections over TCP are asked for.
+pub(super) const PASSWORD: &str = "jeton-test-password-4d1f";
+
+/// The role that `initdb` creates.
 pub(super) const SUPERUSER: &str = "postgres";
 
-/// What every cluster is set to, unless its test says otherwise: quick, roomy, and of no use after a power cut.
-const USUAL: [(&str, &str); 11] = [
+/// What every cluster is set to, unless its test says otherwise: quick, enough, and of no use after a power cut.
+const DEFAULTS: [(&str, &str); 11] = [
     ("listen_addresses", "127.0.0.1"),
     ("max_connections", "400"),
     ("shared_buffers", "64MB"),
@@ -32,17 +38,17 @@ const USUAL: [(&str, &str); 11] = [
 ];
 
 #[derive(Clone, Debug)]
-pub(super) struct Server {
+pub(super) struct PgServer {
     pub(super) folder: PathBuf,
     pub(super) port: u16,
     programs: PathBuf,
     user: User,
 }
 
-impl Server {
-    /// A server that will live in this folder, which is there, at a port that is free.
-    pub(super) fn found(folder: &Path) -> Result<Self> {
-        // The port is kept by the server itself from its start on.
+impl PgServer {
+    /// A server that is yet to be created, in an existing folder and at a free port.
+    pub(super) fn new(folder: &Path) -> Result<Self> {
+        // From its start on, the server itself occupies the port.
         let port = FreePort::find()?.number();
         let server = Self::at(folder, port)?;
         fs::set_permissions(folder, Permissions::from_mode(0o700))?;
@@ -73,12 +79,18 @@ impl Server {
         self.folder.join("data")
     }
 
+    /// The URL of a database over the socket.
     pub(super) fn socket_url(&self, user: &str, database: &str) -> String {
         let folder = self.folder.display().to_string().replace('/', "%2F");
         format!("postgres://{user}@{folder}:{}/{database}", self.port)
     }
 
-    /// Makes the cluster and its settings.
+    /// The URL of a database over TCP, for the ordinary role with its password.
+    pub(super) fn tcp_url(&self, database: &str) -> String {
+        format!("postgres://{ROLE}:{PASSWORD}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Creates the cluster with its settings.
     pub(super) fn create(&self, settings: &[(&str, &str)], files: &[(&str, &[u8])]) -> Result<()> {
         let data = self.data();
         self.run(
@@ -87,9 +99,9 @@ impl Server {
             &["--no-sync", "--encoding=UTF8", "--locale=C", "--no-instructions"],
         )?;
         let mut conf = fs::read_to_string(data.join("postgresql.conf")).context("reading postgresql.conf")?;
-        let own = [("port", self.port.to_string()), ("unix_socket_directories", text_of(&self.folder))];
+        let own = [("port", self.port.to_string()), ("unix_socket_directories", path_text(&self.folder))];
         let own = own.iter().map(|(name, value)| (*name, value.as_str()));
-        for (name, value) in USUAL.into_iter().chain(own).chain(settings.iter().copied()) {
+        for (name, value) in DEFAULTS.into_iter().chain(own).chain(settings.iter().copied()) {
             conf.extend(["\n", name, " = '", &value.replace('\'', "''"), "'"]);
         }
         conf.push('\n');
@@ -103,15 +115,16 @@ impl Server {
         Ok(())
     }
 
-    /// Copies another server while it runs, and makes the copy its standby.
-    pub(super) fn copy_of(&self, followed: &Self) -> Result<()> {
-        let (folder, port) = (text_of(&followed.folder), followed.port.to_string());
+    /// Copies another server while it runs, and makes this one its standby.
+    pub(super) fn copy_from(&self, source: &Self) -> Result<()> {
+        let (folder, port) = (path_text(&source.folder), source.port.to_string());
         let from = ["--host", &folder, "--port", &port, "--username", SUPERUSER];
         self.run("pg_basebackup", &from, &["--checkpoint=fast", "--no-sync", "--write-recovery-conf"])?;
         let path = self.data().join("postgresql.conf");
         let mut conf = fs::read_to_string(&path).context("reading postgresql.conf")?;
         // The last setting of a name is the one that counts.
-        let own = format!("port = '{}'\nunix_socket_directories = '{}'\n", self.port, text_of(&self.folder));
+        let own =
+            format!("port = '{}'\nunix_socket_directories = '{}'\n", self.port, path_text(&self.folder));
         conf.push_str(&own);
         fs::write(&path, conf).with_context(|| format!("writing {}", path.display()))
     }
@@ -120,24 +133,23 @@ impl Server {
         self.run("pg_ctl", &["-w", "-t", "60", "promote"], &[])
     }
 
-    /// Starts it, and makes the ordinary role where there is none yet.
+    /// Starts it, and creates the ordinary role where there is none yet.
     pub(super) fn start(&self) -> Result<()> {
-        let log = text_of(&self.log());
+        let log = path_text(&self.log());
         self.run("pg_ctl", &["-w", "-t", "60", "-l", &log, "start"], &[]).with_context(|| {
-            let said = fs::read_to_string(self.log()).unwrap_or_default();
-            format!("PostgreSQL does not start; its log says:\n{said}")
+            let log = fs::read_to_string(self.log()).unwrap_or_default();
+            format!("PostgreSQL does not start; its log says:\n{log}")
         })?;
         let role = format!(
-            "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{0}') THEN CREATE ROLE {0} LOGIN PASSWORD \
-             '{1}'; END IF; END $$",
-            PgCluster::USER,
-            PgCluster::PASSWORD
+            "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{ROLE}') THEN CREATE ROLE {ROLE} LOGIN PASSWORD \
+             '{PASSWORD}'; END IF; END $$"
         );
         sql::run(&self.socket_url(SUPERUSER, "postgres"), &role).map(drop)
     }
 
-    pub(super) fn stop(&self, mode: &str) -> Result<()> {
-        self.run("pg_ctl", &["-w", "-t", "60", "-m", mode, "stop"], &[])
+    /// Stops it in order: sessions are ended at once.
+    pub(super) fn stop(&self) -> Result<()> {
+        self.run("pg_ctl", &["-w", "-t", "60", "-m", "fast", "stop"], &[])
     }
 
     pub(super) fn kill(&self) -> Result<()> {
@@ -152,7 +164,7 @@ impl Server {
         bail!("PostgreSQL is still there 5 s after it was killed")
     }
 
-    /// Signals the server and all its children; answers who they were.
+    /// Signals the server and all its children, and returns them.
     pub(super) fn signal(&self, signal: Signal) -> Result<Vec<Pid>> {
         let file = self.data().join("postmaster.pid");
         let text = fs::read_to_string(&file).context("PostgreSQL does not run")?;
@@ -177,21 +189,21 @@ impl Server {
     fn run(&self, program: &str, first: &[&str], then: &[&str]) -> Result<()> {
         let mut command = self.user.command(&self.programs.join(program), &self.folder);
         command.arg("-D").arg(self.data()).args(first).args(then);
-        // A server keeps what it inherits: with a pipe for its output, whoever reads that would wait for its end.
-        let said = self.folder.join(format!("{program}.out"));
-        let output = fs::File::create(&said).with_context(|| format!("making {}", said.display()))?;
+        // A server inherits its output: the reader of a pipe would wait for the server's end.
+        let file = self.folder.join(format!("{program}.out"));
+        let output = fs::File::create(&file).with_context(|| format!("creating {}", file.display()))?;
         command.stdout(output.try_clone()?).stderr(Stdio::from(output));
         let status = command.status().with_context(|| format!("starting `{program}`"))?;
         ensure!(
             status.success(),
             "`{program}` failed ({status})\n{}",
-            fs::read_to_string(&said).unwrap_or_default()
+            fs::read_to_string(&file).unwrap_or_default()
         );
         Ok(())
     }
 }
 
-fn text_of(path: &Path) -> String {
+fn path_text(path: &Path) -> String {
     path.display().to_string()
 }
 

@@ -1,67 +1,60 @@
-//! How all test processes of a target folder come to use one cluster.
+//! The cluster that all test processes of a target folder share.
 //!
-//! Each process holds a shared lock for as long as it lives. The first that finds no server starts one, alone, with the
-//! supervisor that ends it when the lock has been free for a while.
+//! Each process holds a shared lock until it ends. The first that finds no server starts one, with a supervisor that ends it
+//! when the lock has been free for a while.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::fs::statvfs;
 
-use super::server::{SUPERUSER, Server};
+use super::server::{PgServer, SUPERUSER};
+use super::sql;
 use super::supervisor::{self, Supervisor};
-use super::{PgCluster, sql};
 use crate::paths::target_directory;
 
-/// Longer than it takes from the last test of one program to the first of the next.
-const LINGERS: Duration = Duration::from_secs(20);
+/// Longer than the time from the last test of one program to the first of the next.
+const LINGER: Duration = Duration::from_secs(20);
 
-/// More bytes than the databases of a test run and the log of their changes ever take together.
-const ROOMY: u64 = 4 << 30;
+/// More bytes than the databases of a test run and their write-ahead log take together.
+const ENOUGH_MEMORY: u64 = 4 << 30;
 
-/// Joins the shared cluster, once a process.
-pub(super) fn join() -> Result<&'static PgCluster> {
-    static JOINED: OnceLock<PgCluster> = OnceLock::new();
-    static JOINING: Mutex<()> = Mutex::new(());
-    let _alone = JOINING.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(joined) = JOINED.get() {
-        return Ok(joined);
-    }
-    let cluster = join_or_start(&folder()?, LINGERS)?;
-    Ok(JOINED.get_or_init(|| cluster))
+/// Joins the shared cluster of this user and target folder.
+pub(super) fn join() -> Result<(PgServer, File)> {
+    join_or_start(&folder()?, LINGER)
 }
 
-pub(super) fn join_or_start(folder: &Path, lingers: Duration) -> Result<PgCluster> {
+/// Joins the cluster of this folder, or starts it. Returns the server, and the lock that keeps it running.
+pub(super) fn join_or_start(folder: &Path, linger: Duration) -> Result<(PgServer, File)> {
     let lock = folder.with_extension("lock");
-    // Waits while a supervisor is ending the server before.
-    let needed = supervisor::need(&lock)?;
-    let starting = supervisor::open(&folder.with_extension("start"))?;
+    // Waits while a supervisor ends the previous server.
+    let needed = supervisor::hold_lock(&lock)?;
+    let starting = supervisor::open_lock(&folder.with_extension("start"))?;
     starting.lock().context("waiting for whoever starts PostgreSQL")?;
     let server = match running(folder)? {
         Some(server) => server,
-        None => start(folder, &lock, lingers)?,
+        None => start(folder, &lock, linger)?,
     };
-    Ok(PgCluster { server, _needed: needed, private: false })
+    Ok((server, needed))
 }
 
 /// The server of this folder, if it answers.
-fn running(folder: &Path) -> Result<Option<Server>> {
+fn running(folder: &Path) -> Result<Option<PgServer>> {
     let port = match fs::read_to_string(folder.join("ready")) {
         Ok(text) => text.trim().parse().context("reading the port of the shared PostgreSQL")?,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).context("looking for the shared PostgreSQL"),
     };
-    let server = Server::at(folder, port)?;
+    let server = PgServer::at(folder, port)?;
     let answers = sql::run(&server.socket_url(SUPERUSER, "postgres"), "SELECT 1").is_ok();
     Ok(answers.then_some(server))
 }
 
-fn start(folder: &Path, lock: &Path, lingers: Duration) -> Result<Server> {
-    // What lies here belongs to a server that is gone, or whose start was cut off.
+fn start(folder: &Path, lock: &Path, linger: Duration) -> Result<PgServer> {
+    // These files belong to a server that is gone, or whose start was interrupted.
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             return Err(error).with_context(|| format!("removing {}", folder.display()));
@@ -69,27 +62,28 @@ fn start(folder: &Path, lock: &Path, lingers: Duration) -> Result<Server> {
         _ => {}
     }
     fs::create_dir(folder).with_context(|| format!("making {}", folder.display()))?;
-    let server = Server::found(folder)?;
-    Supervisor { lock, folder, lingers }.start(server.user())?;
+    let server = PgServer::new(folder)?;
+    Supervisor { lock, folder, linger }.start(server.user())?;
     server.create(&[], &[])?;
     server.start()?;
     fs::write(folder.join("ready"), server.port.to_string()).context("noting that PostgreSQL is ready")?;
     Ok(server)
 }
 
-/// One for each user and target folder; short, for the sake of its socket.
+/// One for each user and target folder; short, for the path of its socket is limited.
 fn folder() -> Result<PathBuf> {
     let target = std::path::absolute(target_directory()).context("asking where the target folder is")?;
     let user = rustix::process::geteuid().as_raw();
     let name = super::database::digest(&format!("{user} {}", target.display()));
-    let place = std::env::var_os("TMPDIR").map_or_else(usual_place, PathBuf::from);
+    let place = std::env::var_os("TMPDIR").map_or_else(default_parent, PathBuf::from);
     Ok(place.join(format!("jeton-pg-{name:08x}")))
 }
 
-/// A database is some 300 files, and a file system on a disk may take ten times as long to make them as memory does. How
-/// large memory is decides, and not what is free of it: all processes must come to the same place.
-fn usual_place() -> PathBuf {
+/// A database is some 300 files, which take ten times as long to create on some disks as in memory. The size of the memory
+/// decides, and not its free part: all processes must choose the same folder.
+fn default_parent() -> PathBuf {
     let memory = Path::new("/dev/shm");
-    let roomy = statvfs(memory).is_ok_and(|shape| shape.f_blocks.saturating_mul(shape.f_frsize) >= ROOMY);
-    if roomy { memory.to_owned() } else { std::env::temp_dir() }
+    let enough =
+        statvfs(memory).is_ok_and(|shape| shape.f_blocks.saturating_mul(shape.f_frsize) >= ENOUGH_MEMORY);
+    if enough { memory.to_owned() } else { std::env::temp_dir() }
 }

@@ -1,12 +1,12 @@
 # Ends a server once nobody holds a shared lock on LOCK any more, and removes its folder.
 # Arguments: LOCK FOLDER SECONDS; with SECONDS above 0 others may come within that time.
-lock=$1 folder=$2 lingers=$3
+lock=$1 folder=$2 linger=$3
 exec 9<"$lock" || exit 1
 while :; do
     flock -x 9 || exit 1
-    [ "$lingers" -eq 0 ] && break
+    [ "$linger" -eq 0 ] && break
     flock -u 9
-    sleep "$lingers"
+    sleep "$linger"
     # Held until the end: whoever comes now waits, and starts another server.
     flock -n -x 9 && break
 done

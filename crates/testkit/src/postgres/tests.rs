@@ -1,4 +1,4 @@
-//! What the other tests stand on.
+//! What other tests rely on.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -88,20 +88,23 @@ fn a_cluster_that_is_paused_when_its_test_ends_is_ended_too() {
 
 #[test]
 fn a_shared_cluster_ends_when_nobody_has_needed_it_for_a_while_and_the_next_starts_another() {
-    let home = tempfile::tempdir().unwrap();
+    let parent = tempfile::tempdir().unwrap();
     // The user of servers must be able to look into it.
-    fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let folder = home.path().join("pg");
-    let lingers = Duration::from_secs(1);
-    let one = shared::join_or_start(&folder, lingers).unwrap();
-    let two = shared::join_or_start(&folder, lingers).unwrap();
+    fs::set_permissions(parent.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let folder = parent.path().join("pg");
+    let linger = Duration::from_secs(1);
+    let join = || {
+        let (server, needed) = shared::join_or_start(&folder, linger).unwrap();
+        PgCluster { server, _needed: needed, private: false }
+    };
+    let (one, two) = (join(), join());
     assert_eq!(one.port(), two.port(), "the second joins the first");
     drop(one);
     std::thread::sleep(Duration::from_millis(2_500));
     two.query("postgres", "SELECT 1").expect("it is still needed");
     drop(two);
     until_ended(&folder);
-    let three = shared::join_or_start(&folder, lingers).unwrap();
+    let three = join();
     three.query("postgres", "SELECT 1").unwrap();
     drop(three);
     until_ended(&folder);
