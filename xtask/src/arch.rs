@@ -17,7 +17,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
-use crate::report;
+use crate::tools::print_line;
 use breach::{Breach, Rule};
 use modules::Modules;
 use sources::Source;
@@ -34,7 +34,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     let mut breaches = check(root)?;
     for breach in &mut breaches {
         breach.fatal &= !ONLY_WARN.contains(&breach.rule);
-        report::line(&breach.to_string());
+        print_line(&breach.to_string());
     }
     match breaches.iter().filter(|breach| breach.fatal).count() {
         0 => Ok(()),
@@ -48,7 +48,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
 /// The tree cannot be read.
 pub(crate) fn lines(root: &Path) -> Result<()> {
     for line in sources::lines(&read(root)?) {
-        report::line(&line);
+        print_line(&line);
     }
     Ok(())
 }

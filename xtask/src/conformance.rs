@@ -1,7 +1,7 @@
-//! `cargo xtask conformance`: every answer of a real server is what its document says, as schemathesis, which others wrote, finds
-//! by asking what the document allows and what it does not.
+//! `cargo xtask conformance`: every answer of a real server is as its document says. The tool schemathesis sends requests
+//! that the document allows, and others.
 
-mod asked;
+mod operations;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,28 +10,25 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use jeton_core::access::TokenHash;
 use jeton_emulator::{Emulator, Settings};
-use jeton_testkit::{Client, ConnectionSettings, ServerProcess, TestInstallation, project_root};
+use jeton_testkit::{Client, ServerProcess, TestInstallation, project_root};
 use serde::Serialize;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::{proof, tools};
-use asked::Asked;
+use crate::proof::{self, TIMEOUT};
+use crate::{setup, tools};
+use operations::{Operations, PROXIED};
 
-const PATIENCE: Duration = Duration::from_mins(1);
-/// Longer than a run that asks what `Options` allow.
+/// Longer than a run of the largest `Options`.
 const LONGEST: Duration = Duration::from_mins(30);
-/// The service that asks. The environment lets it in, so that nothing it does to service tokens locks it out.
-const SERVICE: &str = "judge";
+/// The service that sends the requests. Its token is in the environment, so that nothing it does to service tokens revokes it.
+const SERVICE: &str = "tester";
 const CREDENTIAL: &str = "conformance-credential-51b9d0c2";
-/// What ends a connection for good, and is asked last.
+/// What disconnects a connection, and is called last.
 const LAST: &str = "disconnect";
-/// What the API of a provider answers is not in the document.
-const PROXIED: &str = "gateway";
-
 #[derive(Args)]
 pub(crate) struct Options {
-    /// How many requests each operation is sent of each kind
+    /// How many requests of each kind are sent to each operation
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     examples: u32,
     /// Which requests
@@ -49,107 +46,90 @@ impl Options {
     }
 }
 
-/// The figures of one run.
 #[derive(Serialize)]
-struct Figures {
+struct Conformance {
     seed: u64,
     examples: u32,
-    operations: usize,
     requests: usize,
-    answers: Asked,
+    operations: Operations,
 }
 
-/// Runs the proof, says what happened, and keeps the figures below the target folder.
-///
 /// # Errors
-/// Something could not be run, or the server and its document differ.
+/// As [`proof::run`].
 pub(crate) fn run(options: &Options) -> Result<()> {
-    proof::build()?;
     tools::python()?;
-    let (figures, findings) = proof::runtime()?.block_on(play(options))?;
-    let line = format!(
-        "{} requests to {} operations: all answers are what the document says",
-        figures.requests, figures.operations
-    );
-    let lines = if findings.is_empty() { vec![line] } else { Vec::new() };
-    proof::end("conformance", &lines, &figures, &findings, options.seed)
+    proof::run("conformance", check(options))
 }
 
-async fn play(options: &Options) -> Result<(Figures, Vec<String>)> {
-    let scene = Scene::new().await?;
+async fn check(options: &Options) -> Result<(Conformance, Vec<String>)> {
+    let target = Target::start().await?;
     let document = match &options.document {
         Some(file) => std::fs::read(file).with_context(|| format!("reading {}", file.display()))?,
-        None => scene.client().get("/openapi.json").await?.body.into(),
+        None => target.client().get("/openapi.json").await?.body.into(),
     };
-    let mut asked = Asked::of(&serde_json::from_slice(&document).context("the document is no JSON")?);
+    let mut operations =
+        Operations::of(&serde_json::from_slice(&document).context("the document is no JSON")?);
     // From a file: an operation whose URL is that of the document would be left out.
-    let file = scene.home.path().join("openapi.json");
+    let file = target.installation.path().join("openapi.json");
     std::fs::write(&file, &document).context("writing the document")?;
     let mut findings = Vec::new();
     for (number, only) in
         [["--exclude-operation-id", LAST], ["--include-operation-id", LAST]].iter().enumerate()
     {
-        let record = scene.home.path().join(format!("asked-{number}.har"));
-        findings.extend(scene.ask(options, &file, only, &record).await?);
-        asked.read(&std::fs::read(&record).context("reading what was asked")?)?;
+        let record = target.installation.path().join(format!("requests-{number}.har"));
+        findings.extend(target.test(options, &file, only, &record).await?);
+        operations.count(&std::fs::read(&record).context("reading the requests")?)?;
     }
-    findings.extend(asked.findings());
-    findings.extend(scene.has_a_gateway().await?);
-    let (operations, requests) = (asked.operations(), asked.requests());
-    Ok((
-        Figures { seed: options.seed, examples: options.examples, operations, requests, answers: asked },
-        findings,
-    ))
+    findings.extend(operations.findings());
+    findings.extend(target.check_gateway().await?);
+    let requests = operations.requests();
+    Ok((Conformance { seed: options.seed, examples: options.examples, requests, operations }, findings))
+}
+
+impl proof::Figures for Conformance {
+    fn lines(&self) -> Vec<String> {
+        vec![format!("{} requests to {} operations", self.requests, self.operations.len())]
+    }
 }
 
 /// A server with connections in several conditions and some service tokens.
-struct Scene {
-    home: TestInstallation,
+struct Target {
+    installation: TestInstallation,
     server: ServerProcess,
     _emulator: Emulator,
 }
 
-impl Scene {
-    async fn new() -> Result<Self> {
+impl Target {
+    async fn start() -> Result<Self> {
         let emulator = Emulator::start(Settings::default()).await?;
-        let mut home = TestInstallation::new()?;
-        home.set("log", "level", "error")?;
-        let connection = || {
-            ConnectionSettings::oauth2(
-                &emulator.token_url(),
-                &emulator.api_base(),
-                "emulated",
-                "emulated-secret",
-            )
-        };
+        let mut installation = TestInstallation::new()?;
+        installation.set("log", "level", "error")?;
         for name in ["acme", "shop", "unconnected"] {
-            home.add_connection(name, connection())?;
+            installation.add_connection(name, setup::connection(&emulator))?;
         }
         for name in ["acme", "shop"] {
-            let grant = emulator.mint(1).remove(0);
-            let connect = home.command(["connect", name, "--refresh-token-stdin"])?;
-            connect.stdin(&format!("{}\n", grant.reveal())).run(PATIENCE).await?.success()?;
+            setup::connect(&installation, name, &emulator.mint(1).remove(0)).await?;
         }
         for (service, scopes) in
             [("bot1", &["token:*"][..]), ("bot2", &["proxy:acme", "read"]), ("bot3", &[])]
         {
-            home.service_token(service, scopes).await?;
+            installation.service_token(service, scopes).await?;
         }
         let hash = TokenHash::of(CREDENTIAL.as_bytes()).to_hex();
         let name = SERVICE.to_ascii_uppercase();
-        let serve = home.command(["serve"])?.env(&format!("SERVICE_TOKEN_{name}_HASH"), &hash);
+        let serve = installation.command(["serve"])?.env(&format!("SERVICE_TOKEN_{name}_HASH"), &hash);
         let scopes = "admin sessions token:* proxy:*";
         let mut server = serve.env(&format!("SERVICE_TOKEN_{name}_SCOPES"), scopes).serve()?;
-        server.wait_until_ready(PATIENCE).await?;
-        Ok(Self { home, server, _emulator: emulator })
+        server.wait_until_ready(TIMEOUT).await?;
+        Ok(Self { installation, server, _emulator: emulator })
     }
 
     fn client(&self) -> Client {
         Client::new(&self.server.base_url())
     }
 
-    /// Lets schemathesis ask; gives what it found.
-    async fn ask(
+    /// Runs schemathesis; returns what it found.
+    async fn test(
         &self,
         options: &Options,
         document: &Path,
@@ -168,25 +148,25 @@ impl Scene {
             .args(["--seed", &options.seed.to_string(), "--max-examples", &options.examples.to_string()])
             .args(["--report", "har", "--report-har-path"])
             .arg(record)
-            .current_dir(self.home.path())
+            .current_dir(self.installation.path())
             .kill_on_drop(true);
         let output = timeout(LONGEST, command.output()).await.context("schemathesis does not end")??;
-        let said = String::from_utf8_lossy(&output.stdout);
+        let text = String::from_utf8_lossy(&output.stdout);
         match output.status.code() {
             Some(0) => Ok(Vec::new()),
-            Some(1) => Ok(vec![format!("what schemathesis says:\n{}", said.trim())]),
+            Some(1) => Ok(vec![format!("schemathesis found:\n{}", text.trim())]),
             _ => bail!(
-                "schemathesis failed ({}):\n{said}{}",
+                "schemathesis failed ({}):\n{text}{}",
                 output.status,
                 String::from_utf8_lossy(&output.stderr)
             ),
         }
     }
 
-    /// The gateway is described apart from its doors; it stands where the document says.
-    async fn has_a_gateway(&self) -> Result<Option<String>> {
+    /// The gateway is described as one operation; it answers at the path of the document.
+    async fn check_gateway(&self) -> Result<Option<String>> {
         let reply = self.client().get("/api/v1/proxy/acme/anything").await?;
         let refused = reply.headers.get("x-jeton-error").is_some_and(|code| code == "SERVICE_TOKEN_REQUIRED");
-        Ok((!refused).then(|| format!("no gateway stands where the document says: {}", reply.status)))
+        Ok((!refused).then(|| format!("no gateway answers at the path of the document: {}", reply.status)))
     }
 }

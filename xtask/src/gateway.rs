@@ -1,35 +1,31 @@
-//! `cargo xtask gateway`: tokens that die early under many callers, large bodies in constant memory, and what a call
-//! through the gateway costs beside a direct one and one through nginx.
+//! `cargo xtask gateway`: tokens that die early under many callers, large bodies in constant memory, and the speed of calls
+//! through the gateway, directly and through nginx.
 
 mod api;
 mod early;
 mod large;
 mod nginx;
 
-use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use clap::Args;
 use jeton_emulator::{Emulator, Settings};
 use jeton_testkit::{Client, ConnectionSettings, ServerProcess, TestInstallation};
 use serde::Serialize;
 
-use crate::load::api_key;
-use crate::tools::{self, cargo};
-use crate::vend::load::{Course, Figures as Load};
-use crate::{proof, report};
+use crate::load::{self, Load, LoadFigures};
+use crate::{proof, setup};
 use api::Api;
+use early::EarlyDeaths;
+use large::LargeBodies;
 use nginx::Nginx;
 
-const PATIENCE: Duration = Duration::from_mins(1);
 /// The connection whose API is the emulator's: its tokens die early.
 const EARLY: &str = "early";
 /// The connection whose API answers whatever is asked.
 const PLAIN: &str = "plain";
 const SMALL: &str = "/api/v1/proxy/plain/small";
-/// The courses take turns, so that a slow moment of the machine meets all of them.
-const TURNS: u32 = 2;
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -39,10 +35,10 @@ pub(crate) struct Options {
     /// How large the bodies are that go up and down, in MiB
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..=65_536))]
     mib: u64,
-    /// How long each course is measured
+    /// How long each speed is measured
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
-    /// How many connections call, each as soon as it has its answer
+    /// How many connections send calls, each as soon as it has its answer
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=2_000))]
     connections: u16,
     /// When which token dies
@@ -60,83 +56,58 @@ impl Options {
     }
 }
 
-/// Runs all of it with an optimized build: a debug build hands over to one.
+/// Runs all of it with an optimized build: a debug build makes one and runs it.
 ///
 /// # Errors
-/// Something could not be built or run, a caller saw what it should not, or memory grew with the bodies.
+/// As [`proof::run`].
 pub(crate) fn run(options: &Options) -> Result<()> {
     if cfg!(debug_assertions) && !options.as_built {
-        return hand_over(options);
+        return proof::run_optimized();
     }
-    proof::build()?;
-    let figures = proof::runtime()?.block_on(measure(options))?;
-    proof::end("gateway", &figures.lines(), &figures, &figures.findings(), options.seed)
+    proof::run("gateway", measure(options))
 }
 
-fn hand_over(options: &Options) -> Result<()> {
-    report::line("      building with optimizations, which takes some minutes the first time");
-    tools::run(cargo(&["build", "--release", "--quiet", "--workspace", "--bins"]))?;
-    let running = std::env::current_exe().context("asking where this program lies")?;
-    let target = running.parent().and_then(Path::parent).context("a program lies in its profile's folder")?;
-    let values = [
-        ("--early-seconds", options.early_seconds),
-        ("--mib", options.mib),
-        ("--seconds", options.seconds),
-        ("--connections", options.connections.into()),
-        ("--seed", options.seed),
-    ];
-    let mut arguments = vec!["gateway".to_owned()];
-    arguments.extend(values.into_iter().flat_map(|(name, value)| [name.to_owned(), value.to_string()]));
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    tools::run(tools::command(target.join("release").join("xtask"), &arguments))
-}
-
-/// The figures of one run.
 #[derive(Serialize)]
-struct Figures {
+struct GatewayFigures {
     connections: u16,
-    early: early::Figures,
-    large: large::Figures,
-    through_the_gateway: Load,
-    direct: Load,
+    early: EarlyDeaths,
+    large: LargeBodies,
+    through_the_gateway: LoadFigures,
+    direct: LoadFigures,
     /// nginx with `proxy_pass` and open connections, where it is installed.
-    nginx: Option<Load>,
+    nginx: Option<LoadFigures>,
     gateway_over_direct: f64,
     gateway_over_nginx: Option<f64>,
 }
 
-async fn measure(options: &Options) -> Result<Figures> {
+async fn measure(options: &Options) -> Result<(GatewayFigures, Vec<String>)> {
     let settings = Settings { access_ttl: Duration::from_hours(12), ..Settings::default() };
     let (id, secret) = (settings.client_id.clone(), settings.client_secret.clone());
-    let emulator = Emulator::start(settings).await.context("starting the emulator")?;
+    let emulator = Emulator::start(settings).await?;
     let api = Api::start().await?;
-    let mut home = TestInstallation::new()?;
-    // One line a call is part of what a call costs.
-    home.set("log", "level", "info")?;
+    let mut installation = TestInstallation::new()?;
+    // One log line a call is part of what a call costs.
+    installation.set("log", "level", "info")?;
     for (name, base) in [(EARLY, emulator.api_base()), (PLAIN, api.base_url())] {
-        home.add_connection(
-            name,
-            ConnectionSettings::oauth2(&emulator.token_url(), &base, &id, secret.reveal()),
-        )?;
-        let token = emulator.mint(1).remove(0);
-        let connect = home.command(["connect", name, "--refresh-token-stdin"])?.stdin(token.reveal());
-        connect.run(PATIENCE).await?.success().context("taking a refresh token over")?;
+        let connection = ConnectionSettings::oauth2(&emulator.token_url(), &base, &id, secret.reveal());
+        installation.add_connection(name, connection)?;
+        setup::connect(&installation, name, &emulator.mint(1).remove(0)).await?;
     }
-    let mut server = home.command(["serve"])?.serve()?;
-    server.wait_until_ready(PATIENCE).await?;
-    // What was taken over has no access token yet: those refreshes are not what is counted.
-    let client = Client::new(&server.base_url()).with_header("x-api-key", TestInstallation::API_KEY);
+    let mut server = setup::serve(&installation).await?;
+    // A new connection has no access token yet: those refreshes are not what is counted.
     for name in [EARLY, PLAIN] {
-        client.get_json(&format!("/api/v1/connections/{name}/token")).await?;
+        server.client().get_json(&format!("/api/v1/connections/{name}/token")).await?;
     }
 
     let length = Duration::from_secs(options.early_seconds);
     let early = early::run(&emulator, &server, options.connections, length, options.seed).await?;
     let large = large::run(&server, &api, options.mib * 1024 * 1024).await?;
-    let (gateway, direct, nginx) = speed(options, &server, &api).await?;
-    server.terminate()?;
-    ensure!(server.wait(PATIENCE).await?.success(), "the server did not end well: {}", server.output()?);
-    Ok(Figures {
+    let mut speeds = speeds(options, &server, &api).await?;
+    proof::end(&mut server).await?;
+    let (gateway, direct) = (speeds.remove(0), speeds.remove(0));
+    let nginx = speeds.pop();
+    let findings = early.findings().into_iter().chain(large.finding()).collect();
+    let figures = GatewayFigures {
         connections: options.connections,
         early,
         large,
@@ -145,30 +116,26 @@ async fn measure(options: &Options) -> Result<Figures> {
         through_the_gateway: gateway,
         direct,
         nginx,
-    })
+    };
+    Ok((figures, findings))
 }
 
-async fn speed(options: &Options, server: &ServerProcess, api: &Api) -> Result<(Load, Load, Option<Load>)> {
+/// Through the gateway, directly, and through nginx where it is installed.
+async fn speeds(options: &Options, server: &ServerProcess, api: &Api) -> Result<Vec<LoadFigures>> {
     let nginx = Nginx::start(&api.base_url()).await?;
-    let mut gateway = Course::new("through the gateway", &server.base_url(), SMALL, Some(api_key()));
-    let mut direct = Course::new("direct", &api.base_url(), "/small", None);
-    let mut peer =
-        nginx.as_ref().map(|nginx| Course::new("through nginx", &nginx.base_url(), "/small", None));
-    let turn = Duration::from_secs(options.seconds) / TURNS;
-    for _ in 0..TURNS {
-        for course in [Some(&mut gateway), Some(&mut direct), peer.as_mut()].into_iter().flatten() {
-            course.run(options.connections, turn).await?;
-        }
-    }
-    Ok((gateway.figures(), direct.figures(), peer.map(Course::figures)))
+    let mut loads = vec![
+        Load::new("through the gateway", server.client(), SMALL),
+        Load::new("direct", Client::new(&api.base_url()), "/small"),
+    ];
+    loads.extend(nginx.as_ref().map(|nginx| Load::new("through nginx", nginx.client(), "/small")));
+    load::measure(loads, options.connections, Duration::from_secs(options.seconds)).await
 }
 
-impl Figures {
-    /// For people.
+impl proof::Figures for GatewayFigures {
     fn lines(&self) -> Vec<String> {
         let mut lines = vec![self.early.line(), self.large.line()];
         let loads = [Some(&self.through_the_gateway), Some(&self.direct), self.nginx.as_ref()];
-        lines.extend(loads.into_iter().flatten().map(Load::line));
+        lines.extend(loads.into_iter().flatten().map(LoadFigures::line));
         let nginx = self.gateway_over_nginx.map(|ratio| format!(", {ratio:.2} of those through nginx"));
         lines.push(format!(
             "calls a second through the gateway: {:.2} of direct ones{}",
@@ -176,9 +143,5 @@ impl Figures {
             nginx.unwrap_or_default()
         ));
         lines
-    }
-
-    fn findings(&self) -> Vec<String> {
-        self.early.findings().into_iter().chain(self.large.findings()).collect()
     }
 }

@@ -1,7 +1,119 @@
-//! Asking a server as fast, or as often, as a proof wants.
+//! Sends requests over many connections, each as soon as the one before it is answered.
 
-mod latency;
-mod line;
+use std::time::Duration;
 
-pub(crate) use latency::{Latencies, Quantiles};
-pub(crate) use line::{Line, api_key};
+use anyhow::{Context, Result, ensure};
+use http::StatusCode;
+use jeton_testkit::{Client, ClientConnection};
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use crate::latency::{Latencies, Quantiles};
+
+/// Answers that are not counted: connections and caches are filled meanwhile.
+const WARM_UP: Duration = Duration::from_millis(500);
+
+/// Loads take turns, so that a slow moment of the machine meets all of them.
+const TURNS: u32 = 2;
+
+/// One URL, and what was measured there so far.
+pub(crate) struct Load {
+    name: &'static str,
+    client: Client,
+    path: &'static str,
+    latencies: Latencies,
+}
+
+/// The figures of one load.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct LoadFigures {
+    name: &'static str,
+    requests: usize,
+    seconds: f64,
+    pub(crate) per_second: f64,
+    #[serde(flatten)]
+    quantiles: Quantiles,
+}
+
+/// Sends each load for `length` in all, in turns.
+///
+/// # Errors
+/// An answer was missing, or was not 200.
+pub(crate) async fn measure(
+    mut loads: Vec<Load>,
+    connections: u16,
+    length: Duration,
+) -> Result<Vec<LoadFigures>> {
+    for _ in 0..TURNS {
+        for load in &mut loads {
+            load.send(connections, length / TURNS).await?;
+        }
+    }
+    Ok(loads.into_iter().map(|load| load.figures(length)).collect())
+}
+
+impl Load {
+    pub(crate) fn new(name: &'static str, client: Client, path: &'static str) -> Self {
+        Self { name, client, path, latencies: Latencies::default() }
+    }
+
+    async fn send(&mut self, connections: u16, length: Duration) -> Result<()> {
+        let tasks = TaskTracker::new();
+        let (done, mut results) = mpsc::unbounded_channel();
+        let from = Instant::now() + WARM_UP;
+        for _ in 0..connections {
+            let (connection, path, done) = (self.client.connect().await?, self.path, done.clone());
+            tasks.spawn(async move {
+                // The receiver is gone only when another connection has failed already.
+                let _ = done.send(send_until(connection, path, from, from + length).await);
+            });
+        }
+        drop(done);
+        while let Some(latencies) = results.recv().await {
+            self.latencies.extend(latencies.with_context(|| format!("measuring {}", self.name))?);
+        }
+        tasks.close();
+        tasks.wait().await;
+        Ok(())
+    }
+
+    fn figures(self, length: Duration) -> LoadFigures {
+        let (requests, seconds) = (self.latencies.len(), length.as_secs_f64());
+        let per_second = f64::from(u32::try_from(requests).unwrap_or(u32::MAX)) / seconds;
+        LoadFigures { name: self.name, requests, seconds, per_second, quantiles: self.latencies.quantiles() }
+    }
+}
+
+async fn send_until(
+    mut connection: ClientConnection,
+    path: &str,
+    from: Instant,
+    until: Instant,
+) -> Result<Latencies> {
+    let mut latencies = Latencies::default();
+    loop {
+        let sent = Instant::now();
+        if sent >= until {
+            return Ok(latencies);
+        }
+        let reply = connection.get(path, &[]).await?;
+        ensure!(reply.status == StatusCode::OK, "status {}: {}", reply.status, reply.text());
+        let answered = Instant::now();
+        // Answers that come after the end would count requests that had more time than the rest.
+        if sent >= from && answered < until {
+            latencies.push(answered - sent);
+        }
+    }
+}
+
+impl LoadFigures {
+    /// For people.
+    pub(crate) fn line(&self) -> String {
+        format!(
+            "{}: {:.0} requests/s, p50 {:.2} ms, p99 {:.2} ms ({} requests in {:.0} s)",
+            self.name, self.per_second, self.quantiles.p50, self.quantiles.p99, self.requests, self.seconds
+        )
+    }
+}

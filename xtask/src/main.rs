@@ -1,29 +1,34 @@
-//! What the project does to itself: `cargo xtask test`, `check-arch`, `rig`, and the proofs: `keep-alive`, `stampede`, `soak`,
-//! `rotation`, `vend`, `gateway`, `crowd`, `databases`, `conformance`.
+//! `cargo xtask`: the test run, the check of the tree, and the proofs under load.
 
 mod arch;
+mod callers;
+mod concurrent_refresh;
 mod conformance;
-mod crowd;
 mod databases;
 mod gateway;
 mod keep_alive;
+mod latency;
 mod load;
+mod many_connections;
+mod oidc_run;
 mod proof;
-mod report;
+mod refresh_log;
 mod rig;
 mod rotation;
+mod server_memory;
+mod setup;
 mod soak;
-mod stampede;
 mod test_run;
+mod token_reply;
+mod token_speed;
 mod tools;
-mod vend;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "What the project does to itself")]
+#[command(name = "cargo xtask", about = "Tests the project, checks its tree, and measures it")]
 struct Arguments {
     #[command(subcommand)]
     task: Task,
@@ -31,31 +36,31 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// The whole test run: finds or installs what it needs, then runs every check; stops at the first that fails
+    /// Finds or installs what the tests need, then runs every check; stops at the first that fails
     Test(test_run::Options),
-    /// Holds the tree to the arrows of ARCHITECTURE.md, the sizes and the names
+    /// Checks dependencies, circles of files, sizes, names, words and commit subjects
     CheckArch,
     /// Counts the lines of Rust by crate
     Lines,
-    /// Kills, pauses and restarts real processes while a strict provider rotates their tokens, then judges every loss
+    /// Kills, pauses and restarts real processes while a strict provider rotates their tokens, then explains every loss
     Soak(soak::Options),
-    /// Rotates a one-time refresh token of a server that others wrote, while many clients use the access token
+    /// Rotates a refresh token of a server that others wrote, while many callers use the access token
     KeepAlive(keep_alive::Options),
-    /// Lets many tasks in several processes ask for an expired token at once: it is spent once
-    Stampede(stampede::Options),
+    /// Asks for an expired token with many tasks in several processes at once: it is spent once
+    ConcurrentRefresh(concurrent_refresh::Options),
     /// Rotates a service token again and again while its service calls: no call is refused
     Rotation(rotation::Options),
-    /// Measures what it costs to be given a token from memory
-    Vend(vend::Options),
-    /// Lets tokens die early under many callers of the gateway, sends large bodies through it, and measures what a call costs
+    /// Measures the cost of a token from memory
+    TokenSpeed(token_speed::Options),
+    /// Ends tokens early under many callers of the gateway, sends large bodies through it, and measures its speed
     Gateway(gateway::Options),
-    /// Starts a server with very many connections: how soon it is ready, and what it weighs
-    Crowd(crowd::Options),
+    /// Starts a server with very many connections, and measures its start, its memory and its answers
+    ManyConnections(many_connections::Options),
     /// Measures how soon a test has a database of its own
     Databases(databases::Options),
-    /// Holds every answer of a server to its document
+    /// Checks every answer of a server against its document
     Conformance(conformance::Options),
-    /// Installs the packages of the OAuth server that others wrote, which tests start
+    /// Installs the packages of the OAuth server that tests start
     Rig,
 }
 
@@ -66,11 +71,11 @@ fn main() -> ExitCode {
         Task::Lines => arch::lines(jeton_testkit::project_root()),
         Task::Soak(options) => soak::run(&options),
         Task::KeepAlive(options) => keep_alive::run(&options),
-        Task::Stampede(options) => stampede::run(&options),
+        Task::ConcurrentRefresh(options) => concurrent_refresh::run(&options),
         Task::Rotation(options) => rotation::run(&options),
-        Task::Vend(options) => vend::run(&options),
+        Task::TokenSpeed(options) => token_speed::run(&options),
         Task::Gateway(options) => gateway::run(&options),
-        Task::Crowd(options) => crowd::run(&options),
+        Task::ManyConnections(options) => many_connections::run(&options),
         Task::Databases(options) => databases::run(&options),
         Task::Conformance(options) => conformance::run(&options),
         Task::Rig => rig::install(),
@@ -78,7 +83,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            report::line(&format!("error: {error:#}"));
+            tools::print_line(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }

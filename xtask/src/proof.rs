@@ -1,23 +1,31 @@
-//! What all proofs have in common: the binary they run, how they end, and where their figures are kept.
+//! What all proofs have in common: the binary they run, how they end, and where their figures are written.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use jeton_core::time::{Clock, SystemClock, Timestamp};
-use jeton_testkit::project_root;
+use jeton_testkit::{ServerProcess, project_root};
 use serde::Serialize;
-use tokio::runtime::Runtime;
 
-use crate::report;
-use crate::tools::{self, cargo};
+use crate::tools::{self, cargo, print_line};
 
 /// The profile that this program, and so the binary it runs, was built with.
 pub(crate) const PROFILE: &str = if cfg!(debug_assertions) { "dev" } else { "release" };
 
-/// Figures, and what they were measured on.
+/// How long things may take that are quick on any machine.
+pub(crate) const TIMEOUT: Duration = Duration::from_mins(1);
+
+/// What a proof measured.
+pub(crate) trait Figures: Serialize {
+    /// For people.
+    fn lines(&self) -> Vec<String>;
+}
+
+/// What is written, with the machine and the commit it was measured on.
 #[derive(Serialize)]
-struct Kept<'a, F> {
+struct Measurement<'a, F> {
     proof: &'a str,
     at: Timestamp,
     /// Followed by `+dirty` where the work tree is not that commit; absent outside a checkout.
@@ -27,11 +35,39 @@ struct Kept<'a, F> {
     figures: &'a F,
 }
 
-/// Builds the binary that a proof runs, so that what is measured is the tree as it is; unless `JETON_BIN` names another.
+/// Builds the binary and carries out a proof, which returns its figures and what it found wrong. Prints both, and writes the
+/// figures as JSON to `target/proofs`.
 ///
 /// # Errors
-/// It does not compile.
-pub(crate) fn build() -> Result<()> {
+/// The proof could not be carried out, or it found something wrong.
+pub(crate) fn run<F: Figures>(
+    name: &str,
+    proof: impl Future<Output = Result<(F, Vec<String>)>>,
+) -> Result<()> {
+    build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let (figures, findings) =
+        runtime.context("starting the runtime")?.block_on(proof).with_context(|| name.to_owned())?;
+    for line in figures.lines() {
+        print_line(&format!("      {name}: {line}"));
+    }
+    for finding in &findings {
+        print_line(&format!("      {name}: FOUND {finding}"));
+    }
+    write(name, &figures)?;
+    match findings.len() {
+        0 => Ok(()),
+        count => bail!("{name}: {count} findings, listed above"),
+    }
+}
+
+/// The findings of the rules that do not hold.
+pub(crate) fn broken(rules: impl IntoIterator<Item = (bool, String)>) -> Vec<String> {
+    rules.into_iter().filter(|(holds, _)| !holds).map(|(_, finding)| finding).collect()
+}
+
+/// Builds the binary that a proof runs, so that what is measured is the tree as it is; unless `JETON_BIN` names another.
+fn build() -> Result<()> {
     if std::env::var_os("JETON_BIN").is_some() {
         return Ok(());
     }
@@ -42,39 +78,36 @@ pub(crate) fn build() -> Result<()> {
     tools::run(build)
 }
 
-/// Where a proof runs.
-pub(crate) fn runtime() -> Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")
-}
-
-/// Says the figures, writes them as JSON below the target folder, and fails when anything was found.
+/// Builds everything with optimizations, and runs this command again with that build.
 ///
 /// # Errors
-/// Something was found, or the file cannot be written.
-pub(crate) fn end(
-    name: &str,
-    lines: &[String],
-    figures: &impl Serialize,
-    findings: &[String],
-    seed: u64,
-) -> Result<()> {
-    for line in lines {
-        report::line(&format!("      {name}: {line}"));
-    }
-    for finding in findings {
-        report::line(&format!("      {name}: FOUND {finding}"));
-    }
-    keep(name, figures)?;
-    match findings.len() {
-        0 => Ok(()),
-        count => bail!("{name}: found {count} things that must not be (seed {seed})"),
-    }
+/// It does not compile, or fails.
+pub(crate) fn run_optimized() -> Result<()> {
+    print_line("      building with optimizations, which takes some minutes the first time");
+    tools::run(cargo(&["build", "--release", "--quiet", "--workspace", "--bins"]))?;
+    let program = std::env::current_exe().context("finding the path of this program")?;
+    let target = program.parent().and_then(Path::parent).context("a program is in its profile's folder")?;
+    let mut command = tools::command(target.join("release").join("xtask"), &[]);
+    command.args(std::env::args_os().skip(1));
+    tools::run(command)
 }
 
-fn keep(name: &str, figures: &impl Serialize) -> Result<()> {
+/// Ends a server (`SIGTERM`); returns what it wrote.
+///
+/// # Errors
+/// It does not end in time, or not with 0.
+pub(crate) async fn end(server: &mut ServerProcess) -> Result<String> {
+    server.terminate()?;
+    let status = server.wait(TIMEOUT).await?;
+    let output = server.output()?;
+    ensure!(status.success(), "the server ended with {status} after SIGTERM\n{output}");
+    Ok(output)
+}
+
+fn write(name: &str, figures: &impl Serialize) -> Result<()> {
     let folder: PathBuf = project_root().join("target").join("proofs");
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-    let kept = Kept {
+    let measurement = Measurement {
         proof: name,
         at: SystemClock.now(),
         commit: commit(project_root()),
@@ -83,7 +116,7 @@ fn keep(name: &str, figures: &impl Serialize) -> Result<()> {
         figures,
     };
     let path = folder.join(format!("{}.json", name.replace(", ", "-").replace(' ', "-")));
-    fs::write(&path, serde_json::to_string_pretty(&kept)?)
+    fs::write(&path, serde_json::to_string_pretty(&measurement)?)
         .with_context(|| format!("writing {}", path.display()))
 }
 

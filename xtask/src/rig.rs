@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use jeton_testkit::{project_root, rig_directory};
 
-use crate::{report, tools};
+use crate::tools::{self, print_line};
 
 const RIGS: [&str; 2] = ["oidc-provider", "browser"];
 const FILES: [&str; 3] = ["package.json", "package-lock.json", ".npmrc"];
@@ -29,7 +29,7 @@ fn install_one(name: &str) -> Result<()> {
         fs::copy(source.join(file), place.join(file))
             .with_context(|| format!("copying {file} of rigs/{name}"))?;
     }
-    report::line(&format!("      installing the packages of rigs/{name}"));
+    print_line(&format!("      installing the packages of rigs/{name}"));
     let mut npm = Command::new("npm");
     npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]).current_dir(&place);
     tools::run(npm)?;

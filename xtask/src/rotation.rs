@@ -1,27 +1,27 @@
 //! `cargo xtask rotation`: a service token is rotated again and again while its service calls, and no call is refused.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use http::{HeaderName, HeaderValue};
-use jeton_testkit::{ServerProcess, TestInstallation};
+use jeton_testkit::{Client, ClientConnection, TestInstallation};
+use parking_lot::RwLock;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::load::{Latencies, Line, Quantiles};
-use crate::proof;
+use crate::latency::{Latencies, Quantiles};
+use crate::proof::{self, TIMEOUT};
+use crate::setup;
 
 const SERVICE: &str = "bot1";
-const DOOR: &str = "/api/v1/verify?service=bot1&scope=read";
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATH: &str = "/api/v1/verify?service=bot1&scope=read";
 /// How many connections share the calls.
-const LINES: u32 = 40;
+const CONNECTIONS: u32 = 40;
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -34,7 +34,7 @@ pub(crate) struct Options {
     /// How many processes share the database
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
     processes: u8,
-    /// How many seconds lie between two rotations; the old token counts as long after each
+    /// How many seconds lie between two rotations; the old token is valid as long after each
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600))]
     every: u64,
 }
@@ -46,76 +46,69 @@ impl Options {
     }
 }
 
-/// What one connection was answered.
+/// The answers to one connection.
 #[derive(Default)]
 struct Answers {
     latencies: Latencies,
     by_status: BTreeMap<u16, u64>,
 }
 
-/// The figures of one run.
 #[derive(Serialize)]
-struct Figures {
+struct RotationFigures {
     processes: u8,
     asked_per_second: u32,
     answered_per_second: u64,
     calls: usize,
     rotations: usize,
-    /// How many answers had which status: 204 is let in.
+    /// How many answers had which status: 204 says that the token is valid.
     answers: BTreeMap<u16, u64>,
     #[serde(flatten)]
     took: Quantiles,
 }
 
-/// Runs the proof, says what happened, and keeps the figures below the target folder.
-///
 /// # Errors
-/// Something could not be run, or a call was refused.
+/// As [`proof::run`].
 pub(crate) fn run(options: &Options) -> Result<()> {
-    proof::build()?;
-    let figures = proof::runtime()?.block_on(play(options))?;
-    proof::end("rotation", &figures.lines(), &figures, &figures.findings(), 0)
+    proof::run("rotation", measure(options))
 }
 
-async fn play(options: &Options) -> Result<Figures> {
-    let mut home = TestInstallation::new()?;
-    home.set("log", "level", "warn")?;
-    let held = Arc::new(RwLock::new(header(&home.service_token(SERVICE, &["read"]).await?)?));
-    let mut processes = Vec::new();
+async fn measure(options: &Options) -> Result<(RotationFigures, Vec<String>)> {
+    let mut installation = TestInstallation::new()?;
+    installation.set("log", "level", "warn")?;
+    let token = Arc::new(RwLock::new(installation.service_token(SERVICE, &["read"]).await?));
+    let mut servers = Vec::new();
     for _ in 0..options.processes {
-        let mut process = home.command(["serve"])?.serve()?;
-        process.wait_until_ready(PATIENCE).await?;
-        processes.push(process);
+        servers.push(setup::serve(&installation).await?);
     }
     let (tasks, over) = (TaskTracker::new(), CancellationToken::new());
-    let (tell, mut told) = mpsc::unbounded_channel();
-    for number in 0..LINES {
-        let server: &ServerProcess = &processes[usize::try_from(number)? % processes.len()];
-        let line = Line::open(&server.base_url(), &tasks).await?;
-        let pace = Duration::from_secs(1) * LINES / options.rate;
-        let (held, over, tell) = (Arc::clone(&held), over.clone(), tell.clone());
+    let (done, mut results) = mpsc::unbounded_channel();
+    for number in 0..CONNECTIONS {
+        let server = &servers[usize::try_from(number)? % servers.len()];
+        let connection = Client::new(&server.base_url()).connect().await?;
+        let pace = Duration::from_secs(1) * CONNECTIONS / options.rate;
+        let (token, over, done) = (Arc::clone(&token), over.clone(), done.clone());
         tasks.spawn(async move {
-            // When nobody listens any more, the proof has failed already.
-            drop(tell.send(call(line, pace, &held, &over).await));
+            // The receiver is gone only when the proof has failed already.
+            let _ = done.send(call(connection, pace, &token, &over).await);
         });
     }
-    drop(tell);
+    drop(done);
     let begun = Instant::now();
-    let rotations = rotate(&home, &held, begun, options).await;
+    let rotations = rotate(&installation, &token, begun, options).await;
     over.cancel();
     let ran = begun.elapsed();
     let (mut all, mut answers) = (Latencies::default(), BTreeMap::new());
-    while let Some(said) = told.recv().await {
-        let said = said?;
-        all.absorb(said.latencies);
-        for (status, count) in said.by_status {
+    while let Some(result) = results.recv().await {
+        let result = result?;
+        all.extend(result.latencies);
+        for (status, count) in result.by_status {
             *answers.entry(status).or_default() += count;
         }
     }
     tasks.close();
     tasks.wait().await;
     let calls = all.len();
-    Ok(Figures {
+    let figures = RotationFigures {
         processes: options.processes,
         asked_per_second: options.rate,
         answered_per_second: u64::try_from(calls)? * 1_000 / u64::try_from(ran.as_millis())?.max(1),
@@ -123,14 +116,16 @@ async fn play(options: &Options) -> Result<Figures> {
         rotations: rotations?,
         answers,
         took: all.quantiles(),
-    })
+    };
+    let findings = figures.findings();
+    Ok((figures, findings))
 }
 
-/// Calls at this pace with the token that is held at the moment.
+/// Calls at this pace with the token of the moment.
 async fn call(
-    mut line: Line,
+    mut connection: ClientConnection,
     pace: Duration,
-    held: &RwLock<HeaderValue>,
+    token: &RwLock<String>,
     over: &CancellationToken,
 ) -> Result<Answers> {
     let mut answers = Answers::default();
@@ -138,19 +133,19 @@ async fn call(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     while !over.is_cancelled() {
         ticks.tick().await;
-        let token = held.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let asked = Instant::now();
-        let (status, _) = line.get(DOOR, Some((HeaderName::from_static("x-service-token"), token))).await?;
-        answers.latencies.push(asked.elapsed());
-        *answers.by_status.entry(status.as_u16()).or_default() += 1;
+        let token = token.read().clone();
+        let sent = Instant::now();
+        let reply = connection.get(PATH, &[("x-service-token", &token)]).await?;
+        answers.latencies.push(sent.elapsed());
+        *answers.by_status.entry(reply.status.as_u16()).or_default() += 1;
     }
     Ok(answers)
 }
 
-/// Rotates until the time is over; gives how often.
+/// Rotates the token until the time is over; returns how often.
 async fn rotate(
-    home: &TestInstallation,
-    held: &RwLock<HeaderValue>,
+    installation: &TestInstallation,
+    token: &RwLock<String>,
     begun: Instant,
     options: &Options,
 ) -> Result<usize> {
@@ -160,10 +155,10 @@ async fn rotate(
     let mut next = begun + every;
     while next < end {
         sleep_until(next).await;
-        let rotate = home.command(["service-token", "rotate", SERVICE, "--overlap", &overlap, "--json"])?;
-        let rotated = rotate.run(PATIENCE).await?.json()?;
-        let token = header(rotated["token"].as_str().context("the answer has no `token`")?)?;
-        *held.write().unwrap_or_else(PoisonError::into_inner) = token;
+        let arguments = ["service-token", "rotate", SERVICE, "--overlap", &overlap, "--json"];
+        let rotated = installation.command(arguments)?.run(TIMEOUT).await?.json()?;
+        let new = rotated["token"].as_str().context("the answer has no `token`")?;
+        new.clone_into(&mut token.write());
         rotations += 1;
         next += every;
     }
@@ -171,14 +166,7 @@ async fn rotate(
     Ok(rotations)
 }
 
-fn header(raw: &str) -> Result<HeaderValue> {
-    let mut header = HeaderValue::from_str(raw)?;
-    header.set_sensitive(true);
-    Ok(header)
-}
-
-impl Figures {
-    /// For people.
+impl proof::Figures for RotationFigures {
     fn lines(&self) -> Vec<String> {
         vec![format!(
             "{} calls at {} processes, {} a second, while their token was rotated {} times: {:?}; p50 {:.2} ms, p99 {:.2} ms, \
@@ -193,7 +181,9 @@ impl Figures {
             self.took.max
         )]
     }
+}
 
+impl RotationFigures {
     /// What must not be.
     fn findings(&self) -> Vec<String> {
         let refused = self.answers.iter().filter(|(status, _)| **status != 204);
@@ -216,7 +206,7 @@ mod tests {
 
     #[test]
     fn one_refused_call_is_a_finding_and_so_is_a_run_that_shows_nothing() {
-        let figures = |answers: &[(u16, u64)], rotations, answered_per_second| Figures {
+        let figures = |answers: &[(u16, u64)], rotations, answered_per_second| RotationFigures {
             processes: 2,
             asked_per_second: 1_000,
             answered_per_second,

@@ -1,31 +1,32 @@
-//! `cargo xtask soak`: real processes on one database, killed and paused at random moments while a strict provider rotates
-//! their tokens; afterwards every loss is explained or is a bug.
+//! `cargo xtask soak`: real processes on one database are killed and paused at random moments while a strict provider rotates
+//! their tokens. Afterwards every loss is explained, or it is a bug.
 
-mod attempts;
 mod callers;
-mod given;
-mod judge;
+mod check;
 #[cfg(test)]
-mod judge_tests;
-mod nodes;
-mod scene;
-mod script;
+mod check_tests;
+mod environment;
+mod figures;
+mod log;
+mod plan;
+mod postgres;
+mod run;
 mod status;
-mod summary;
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 use jeton_core::keep::provider::DurationText;
 
+use crate::oidc_run::CallerPlan;
 use crate::proof;
-use script::Act;
+use plan::SoakPlan;
 
 /// What the provider forgives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Mode {
-    /// Nothing: a token that was spent in silence is lost, and must be named.
+    /// Nothing: a token that was spent without a reply is lost, and must be named.
     Strict,
     /// A second use inside a documented grace: nothing may be lost.
     Grace,
@@ -33,27 +34,27 @@ enum Mode {
     Both,
 }
 
-/// What the processes have in common.
+/// The store under the processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Store {
-    /// One file, and a strict emulator that is judged for every token.
+enum SoakStore {
+    /// One file, and a strict emulator whose record of every token is checked.
     Sqlite,
-    /// One PostgreSQL under several nodes, and a server that others wrote, judged by its own count.
+    /// One PostgreSQL under several nodes, and a server that others wrote, whose own counts are checked.
     Postgres,
 }
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// What the processes have in common
+    /// The store under the processes
     #[arg(long, value_enum, default_value = "sqlite")]
-    store: Store,
+    store: SoakStore,
     /// How many nodes share the PostgreSQL
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(2..=16))]
     nodes: u8,
     /// How many callers ask the nodes
     #[arg(long, default_value_t = 200)]
     callers: u16,
-    /// Decides the weather, the moments and the victims
+    /// Decides the faults, the moments and the victims
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// How many times something is done to a process
@@ -80,7 +81,7 @@ impl Options {
     /// What the test command runs.
     pub(crate) fn short() -> Self {
         Self {
-            store: Store::Sqlite,
+            store: SoakStore::Sqlite,
             nodes: 4,
             callers: 200,
             seed: 1,
@@ -93,26 +94,14 @@ impl Options {
         }
     }
 
-    /// The run on PostgreSQL.
-    fn plan(&self) -> nodes::Plan {
-        nodes::Plan {
-            seed: self.seed,
-            nodes: self.nodes,
-            connections: self.connections.unwrap_or(100),
-            callers: self.callers,
-            life: self.life.map_or(Duration::from_secs(10), |life| life.0),
-            length: Duration::from_mins(self.minutes.unwrap_or(10).into()),
-        }
-    }
-
-    fn acts(&self) -> Vec<Act> {
+    fn plans(&self) -> Vec<SoakPlan> {
         let graces = match self.mode {
             Mode::Strict => vec![false],
             Mode::Grace => vec![true],
             Mode::Both => vec![false, true],
         };
-        let share = u32::try_from(graces.len()).expect("there are one or two acts");
-        let act = |grace| Act {
+        let share = u32::try_from(graces.len()).expect("there are one or two");
+        let plan = |grace| SoakPlan {
             grace,
             seed: self.seed,
             rounds: self.minutes.is_none().then(|| self.rounds.div_ceil(share)),
@@ -121,38 +110,39 @@ impl Options {
             processes: self.processes,
             life: self.life.map_or(Duration::from_secs(4), |life| life.0),
         };
-        graces.into_iter().map(act).collect()
+        graces.into_iter().map(plan).collect()
     }
 }
 
-/// What the test command runs on PostgreSQL: half a minute of it, for whatever part of the callers this machine can feed.
+/// What the test command runs on PostgreSQL: half a minute, with as many callers as a small machine can serve.
 ///
 /// # Errors
 /// As [`run`].
 pub(crate) fn run_short_on_postgres() -> Result<()> {
-    let plan = Options { store: Store::Postgres, ..Options::short() }.plan();
-    nodes::run(nodes::Plan { connections: 40, callers: 60, length: Duration::from_secs(30), ..plan })
+    let options =
+        Options { store: SoakStore::Postgres, connections: Some(40), callers: 60, ..Options::short() };
+    run_on_postgres(&options, Duration::from_secs(30))
 }
 
-/// Runs the acts, says what happened, and keeps the figures below the target folder.
-///
+fn run_on_postgres(options: &Options, length: Duration) -> Result<()> {
+    let plan = CallerPlan {
+        seed: options.seed,
+        callers: options.callers,
+        pause_ms: (200, 800),
+        connections: options.connections.unwrap_or(100),
+        life: options.life.map_or(Duration::from_secs(10), |life| life.0),
+    };
+    postgres::run(options.nodes, plan, length)
+}
+
 /// # Errors
-/// A process could not be run, or the judge found something that no rule explains.
+/// As [`proof::run`].
 pub(crate) fn run(options: &Options) -> Result<()> {
-    if options.store == Store::Postgres {
-        return nodes::run(options.plan());
+    if options.store == SoakStore::Postgres {
+        return run_on_postgres(options, Duration::from_mins(options.minutes.unwrap_or(10).into()));
     }
-    proof::build()?;
-    let runtime = proof::runtime()?;
-    let mut findings = Vec::new();
-    for act in options.acts() {
-        let name = act.name();
-        let (summary, found) = runtime.block_on(act.play()).with_context(|| format!("soak, {name}"))?;
-        if let Err(error) =
-            proof::end(&format!("soak, {name}"), &summary.lines(), &summary, &found, options.seed)
-        {
-            findings.push(error);
-        }
-    }
-    findings.into_iter().next().map_or(Ok(()), Err)
+    // Every plan is carried out, whatever the one before found.
+    let done: Vec<Result<()>> =
+        options.plans().iter().map(|plan| proof::run(&plan.name(), run::run(plan))).collect();
+    done.into_iter().collect()
 }

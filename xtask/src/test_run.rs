@@ -8,8 +8,10 @@ use clap::Args;
 use jeton_core::time::{Clock, SystemClock};
 use jeton_testkit::project_root;
 
-use crate::tools::{cargo, run as run_command};
-use crate::{arch, conformance, crowd, gateway, keep_alive, report, rig, rotation, soak, stampede, tools};
+use crate::tools::{cargo, print_line, run as run_command};
+use crate::{
+    arch, concurrent_refresh, conformance, gateway, keep_alive, many_connections, rig, rotation, soak, tools,
+};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -36,10 +38,13 @@ const STEPS: [Step; 18] = [
     Step { name: "check-arch", act: || arch::run(project_root()) },
     Step { name: "conformance", act: || conformance::run(&conformance::Options::short()) },
     Step { name: "keep-alive", act: || keep_alive::run(&keep_alive::Options::short()) },
-    Step { name: "stampede", act: || stampede::run(&stampede::Options::short()) },
+    Step {
+        name: "concurrent-refresh",
+        act: || concurrent_refresh::run(&concurrent_refresh::Options::short()),
+    },
     Step { name: "rotation", act: || rotation::run(&rotation::Options::short()) },
     Step { name: "gateway", act: || gateway::run(&gateway::Options::short()) },
-    Step { name: "crowd", act: crowd::run_short },
+    Step { name: "many-connections", act: many_connections::run_short },
     Step { name: "soak", act: || soak::run(&soak::Options::short()) },
     Step { name: "soak-postgres", act: soak::run_short_on_postgres },
 ];
@@ -49,19 +54,19 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let steps = chosen(&options.only)?;
     let (clock, count) = (SystemClock, steps.len());
     let begun = clock.uptime();
-    for (place, step) in (1..).zip(steps) {
+    for (index, step) in (1..).zip(steps) {
         let name = step.name;
-        report::line(&format!("[{place}/{count}] {name}"));
+        print_line(&format!("[{index}/{count}] {name}"));
         let from = clock.uptime();
         let done = (step.act)();
         let took = seconds(clock.uptime().saturating_sub(from));
-        let verdict = if done.is_ok() { "ok" } else { "FAILED" };
-        report::line(&format!("[{place}/{count}] {name}: {verdict} in {took}"));
+        let result = if done.is_ok() { "ok" } else { "FAILED" };
+        print_line(&format!("[{index}/{count}] {name}: {result} in {took}"));
         done.with_context(|| {
             format!("the step `{name}` failed; `cargo xtask test --only {name}` runs it alone")
         })?;
     }
-    report::line(&format!("all {count} steps ok in {}", seconds(clock.uptime().saturating_sub(begun))));
+    print_line(&format!("all {count} steps ok in {}", seconds(clock.uptime().saturating_sub(begun))));
     Ok(())
 }
 

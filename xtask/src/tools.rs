@@ -2,16 +2,21 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::report;
-
 const NEXTEST: &str = "0.9.143";
+
+/// Prints a line to standard output.
+pub(crate) fn print_line(text: &str) {
+    let mut out = io::stdout().lock();
+    // Where the pipe is closed, the exit code still says how the task ended.
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
 
 /// A command in the project's folder.
 pub(crate) fn command(program: impl AsRef<OsStr>, arguments: &[&str]) -> Command {
@@ -130,7 +135,7 @@ impl Aside {
 impl Drop for Aside {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_file(self.0) {
-            report::line(&format!("      {} cannot be removed ({error}): remove it", self.0.display()));
+            print_line(&format!("      {} cannot be removed ({error}): remove it", self.0.display()));
         }
     }
 }
@@ -151,7 +156,7 @@ pub(crate) fn python() -> Result<()> {
     }
     let able = || answers(command("python3", &["-c", "import ensurepip, venv"]));
     debian_packages("Python with venv", &["python3", "python3-venv"], able)?;
-    report::line("      installing the packages of rigs/python into the target folder");
+    print_line("      installing the packages of rigs/python into the target folder");
     let mut make = command("python3", &["-m", "venv", "--clear"]);
     make.arg(folder);
     run(make)?;
@@ -176,7 +181,7 @@ fn debian_packages(what: &str, packages: &[&str], present: impl Fn() -> bool) ->
     if !(debian && rustix::process::geteuid().is_root()) {
         bail!("{what} is missing: install it (on Debian `apt-get install {names}`), then run this again");
     }
-    report::line(&format!("      {what} is missing: installing {names}"));
+    print_line(&format!("      {what} is missing: installing {names}"));
     apt_get(&["update", "-q"])?;
     apt_get(&[&["install", "-y", "-q", "--no-install-recommends"], packages].concat())?;
     ensure!(present(), "{names} were installed, but {what} still does not answer");
@@ -197,7 +202,7 @@ pub(crate) fn nextest() -> Result<()> {
     if answers(cargo(&["nextest", "--version"])) {
         return Ok(());
     }
-    report::line("      cargo-nextest is missing: building it, which takes some minutes");
+    print_line("      cargo-nextest is missing: building it, which takes some minutes");
     run(cargo(&["install", "cargo-nextest", "--locked", "--version", NEXTEST]))
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::breach::{Breach, Rule};
-use super::modules::{Modules, Target};
+use super::modules::{Modules, PathTarget};
 use super::sources::Source;
 
 /// From a file to those whose items it names, and the names.
@@ -36,7 +36,7 @@ fn arrows<'a>(modules: &Modules<'a>) -> Arrows<'a> {
     let mut arrows = Arrows::new();
     for (id, node) in (0..).zip(&modules.nodes) {
         let mut tie = |target, name| match target {
-            Some(Target::Item(to)) if modules.nodes[to].file != node.file => {
+            Some(PathTarget::Item(to)) if modules.nodes[to].file != node.file => {
                 arrows.entry(node.file).or_default().entry(modules.nodes[to].file).or_default().insert(name);
             }
             _ => {}
@@ -44,10 +44,10 @@ fn arrows<'a>(modules: &Modules<'a>) -> Arrows<'a> {
         for used in &node.module.uses {
             match used.name.as_str() {
                 "*" => {
-                    let Some(Target::Module(whole)) = modules.resolve(id, &used.path) else { continue };
+                    let Some(PathTarget::Module(whole)) = modules.resolve(id, &used.path) else { continue };
                     for name in &modules.nodes[whole].module.items {
                         if node.module.names.contains(&name.name) {
-                            tie(Some(Target::Item(whole)), name.name.as_str());
+                            tie(Some(PathTarget::Item(whole)), name.name.as_str());
                         }
                     }
                 }

@@ -9,7 +9,7 @@ use super::syntax::Module;
 const MAX_STEPS: usize = 16;
 
 /// A module: a file, or a part of one.
-pub(super) struct Node<'a> {
+pub(super) struct ModuleNode<'a> {
     /// Its file, by its place among all.
     pub(super) file: usize,
     pub(super) module: &'a Module,
@@ -19,7 +19,7 @@ pub(super) struct Node<'a> {
 
 /// What a path leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Target {
+pub(super) enum PathTarget {
     Module(usize),
     /// The node that defines it.
     Item(usize),
@@ -28,7 +28,7 @@ pub(super) enum Target {
 pub(super) struct Modules<'a> {
     sources: &'a [Source],
     places: BTreeMap<&'a str, usize>,
-    pub(super) nodes: Vec<Node<'a>>,
+    pub(super) nodes: Vec<ModuleNode<'a>>,
 }
 
 impl<'a> Modules<'a> {
@@ -56,7 +56,7 @@ impl<'a> Modules<'a> {
     /// Adds a module and those below it, whose files are in `folder`.
     fn add(&mut self, file: usize, module: &'a Module, parent: Option<usize>, folder: &str) -> usize {
         let id = self.nodes.len();
-        self.nodes.push(Node { file, module, parent, children: BTreeMap::new() });
+        self.nodes.push(ModuleNode { file, module, parent, children: BTreeMap::new() });
         for (name, inner) in &module.inline {
             let child = self.add(file, inner, Some(id), &format!("{folder}/{name}"));
             self.nodes[id].children.insert(name, child);
@@ -73,11 +73,11 @@ impl<'a> Modules<'a> {
     }
 
     /// What `path` leads to when it stands in the module `from`; `None` beyond the crate.
-    pub(super) fn resolve(&self, from: usize, path: &[String]) -> Option<Target> {
+    pub(super) fn resolve(&self, from: usize, path: &[String]) -> Option<PathTarget> {
         self.follow(from, path, MAX_STEPS)
     }
 
-    fn follow(&self, from: usize, path: &[String], steps: usize) -> Option<Target> {
+    fn follow(&self, from: usize, path: &[String], steps: usize) -> Option<PathTarget> {
         let mut here = from;
         let mut certain = false;
         for (at, name) in path.iter().enumerate() {
@@ -94,29 +94,29 @@ impl<'a> Modules<'a> {
                     here = self.nodes[here].parent?;
                 }
                 _ => match self.find(here, name, at + 1 == path.len(), steps) {
-                    Some(Target::Module(module)) => (here, certain) = (module, true),
+                    Some(PathTarget::Module(module)) => (here, certain) = (module, true),
                     Some(item) => return Some(item),
                     // What a macro defines is not seen, but nothing else can be meant.
-                    None => return certain.then_some(Target::Item(here)),
+                    None => return certain.then_some(PathTarget::Item(here)),
                 },
             }
         }
-        Some(Target::Module(here))
+        Some(PathTarget::Module(here))
     }
 
-    fn find(&self, here: usize, name: &str, last: bool, steps: usize) -> Option<Target> {
+    fn find(&self, here: usize, name: &str, last: bool, steps: usize) -> Option<PathTarget> {
         let steps = steps.checked_sub(1)?;
         let node = &self.nodes[here];
-        let item = node.module.items.iter().any(|item| item.name == name).then_some(Target::Item(here));
-        let child = node.children.get(name).map(|child| Target::Module(*child));
+        let item = node.module.items.iter().any(|item| item.name == name).then_some(PathTarget::Item(here));
+        let child = node.children.get(name).map(|child| PathTarget::Module(*child));
         let found = if last { item.or(child) } else { child.or(item) };
         let named = node.module.uses.iter().filter(|used| used.name == name && used.path != [name]);
         let whole = node.module.uses.iter().filter(|used| used.name == "*");
         found.or_else(|| named.into_iter().find_map(|used| self.follow(here, &used.path, steps))).or_else(
             || {
                 whole.into_iter().find_map(|used| match self.follow(here, &used.path, steps)? {
-                    Target::Module(module) => self.find(module, name, last, steps),
-                    Target::Item(_) => None,
+                    PathTarget::Module(module) => self.find(module, name, last, steps),
+                    PathTarget::Item(_) => None,
                 })
             },
         )

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::breach::{Breach, Rule};
-use super::modules::{Modules, Target};
+use super::modules::{Modules, PathTarget};
 use super::sources::Source;
 
 /// In how many files the `impl` blocks of one type may stand.
@@ -29,7 +29,7 @@ fn scattered(sources: &[Source], modules: &Modules<'_>) -> Vec<Breach> {
     let mut files: BTreeMap<(usize, &str), BTreeSet<usize>> = BTreeMap::new();
     for (id, node) in (0..).zip(&modules.nodes) {
         for path in &node.module.impls {
-            if let (Some(Target::Item(home)), Some(name)) = (modules.resolve(id, path), path.last()) {
+            if let (Some(PathTarget::Item(home)), Some(name)) = (modules.resolve(id, path), path.last()) {
                 files.entry((modules.nodes[home].file, name)).or_default().insert(node.file);
             }
         }

@@ -1,4 +1,4 @@
-//! An API on this machine that answers anything at once: a short text, as many bytes as are asked for, or how many came.
+//! An API on this machine that answers at once: a short text, as many bytes as the path says, or how many bytes it received.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -17,12 +17,12 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-/// How much is handed over at once.
+/// How large a frame is, in bytes.
 const PIECE: usize = 64 * 1024;
 
 static ZEROS: [u8; PIECE] = [0; PIECE];
 
-/// So many bytes, made as they are asked for.
+/// A body of so many bytes.
 pub(super) struct Zeros(pub(super) u64);
 
 impl Body for Zeros {
@@ -62,14 +62,15 @@ impl Api {
         tasks.spawn(async move {
             let accepting = async {
                 while let Ok((stream, _)) = listener.accept().await {
-                    drop(stream.set_nodelay(true));
+                    // It is a little slower without.
+                    let _ = stream.set_nodelay(true);
                     let (stopped, service) = (stopped.clone(), service_fn(answer));
                     inner.spawn(async move {
                         let connection =
                             http1::Builder::new().serve_connection(TokioIo::new(stream), service);
                         tokio::select! {
                             () = stopped.cancelled() => {}
-                            // Callers leave when they have what they want.
+                            // Callers close it when they have their answer.
                             _ = connection => {}
                         }
                     });
@@ -89,19 +90,17 @@ impl Api {
     }
 }
 
-type Answer = Response<Either<Full<Bytes>, Zeros>>;
-
-async fn answer(request: Request<Incoming>) -> Result<Answer, hyper::Error> {
+async fn answer(request: Request<Incoming>) -> Result<Response<Either<Full<Bytes>, Zeros>>, hyper::Error> {
     let path = request.uri().path().to_owned();
-    let mut came = 0_u64;
+    let mut received = 0_u64;
     let mut body = request.into_body();
     while let Some(frame) = body.frame().await {
-        came += frame?.data_ref().map_or(0, |piece| piece.len() as u64);
+        received += frame?.data_ref().map_or(0, |piece| piece.len() as u64);
     }
     let asked = path.strip_prefix("/down/").and_then(|size| size.parse().ok());
     Ok(Response::new(match asked {
         Some(size) => Either::Right(Zeros(size)),
-        None if came > 0 => Either::Left(Full::from(came.to_string())),
+        None if received > 0 => Either::Left(Full::from(received.to_string())),
         // As long as a short answer of an API.
         None => Either::Left(Full::from(format!(r#"{{"id":1,"filling":"{}"}}"#, "y".repeat(180)))),
     }))

@@ -1,30 +1,26 @@
-//! Tokens die early, at random moments, while many callers call: nobody sees it.
+//! Tokens die early, at random moments, under many callers: none of them sees it.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use http::StatusCode;
-use jeton_core::entropy::Entropy;
 use jeton_emulator::{Emulator, SeededEntropy};
-use jeton_testkit::{Client, ServerProcess, TestInstallation};
+use jeton_testkit::{ClientConnection, ServerProcess};
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_util::task::TaskTracker;
-
-use crate::load::{Line, api_key};
 
 const CALL: &str = "/api/v1/proxy/early/leads";
 
 /// The shortest and the longest time between two deaths, in milliseconds.
 const BETWEEN: (u64, u64) = (50, 500);
 
-/// So many answers after a token was given, calls under way with the one before it have long ended.
+/// After so many answers, no call is in progress with the token before.
 const USES: u64 = 256;
 
-/// What came of it.
 #[derive(Debug, Serialize)]
-pub(super) struct Figures {
+pub(super) struct EarlyDeaths {
     seconds: f64,
     calls: usize,
     /// Tokens that were ended before their time.
@@ -43,16 +39,15 @@ pub(super) async fn run(
     connections: u16,
     length: Duration,
     seed: u64,
-) -> Result<Figures> {
+) -> Result<EarlyDeaths> {
     let tasks = TaskTracker::new();
     let (done, mut results) = mpsc::unbounded_channel();
     let (before, until) = (emulator.stats(), Instant::now() + length);
     for _ in 0..connections {
-        let line = Line::open(&server.base_url(), &tasks).await?;
-        let done = done.clone();
+        let (connection, done) = (server.client().connect().await?, done.clone());
         tasks.spawn(async move {
-            // When nobody listens any more, another caller has failed already.
-            drop(done.send(call_until(line, until).await));
+            // The receiver is gone only when another caller has failed already.
+            let _ = done.send(call_until(connection, until).await);
         });
     }
     drop(done);
@@ -66,7 +61,7 @@ pub(super) async fn run(
     tasks.close();
     tasks.wait().await;
     let after = emulator.stats();
-    Ok(Figures {
+    Ok(EarlyDeaths {
         seconds: length.as_secs_f64(),
         calls,
         deaths,
@@ -76,45 +71,42 @@ pub(super) async fn run(
     })
 }
 
-/// Calls until then; answers how often, and every answer that was no 200.
-async fn call_until(mut line: Line, until: Instant) -> Result<(usize, Vec<String>)> {
+/// Calls until then; returns how often, and every answer but 200.
+async fn call_until(mut connection: ClientConnection, until: Instant) -> Result<(usize, Vec<String>)> {
     let (mut calls, mut others) = (0, Vec::new());
     while Instant::now() < until {
-        let (status, body) = line.get(CALL, Some(api_key())).await?;
+        let reply = connection.get(CALL, &[]).await?;
         calls += 1;
-        if status != StatusCode::OK {
-            others.push(format!("{status}: {}", String::from_utf8_lossy(&body)));
+        if reply.status != StatusCode::OK {
+            others.push(format!("{}: {}", reply.status, reply.text()));
         }
     }
     Ok((calls, others))
 }
 
-/// Ends the token that is held now, again and again.
+/// Revokes the current access token, again and again; returns how often.
 async fn end_tokens_until(
     emulator: &Emulator,
     server: &ServerProcess,
     until: Instant,
-    entropy: &dyn Entropy,
+    random: &SeededEntropy,
 ) -> Result<u64> {
-    let client = Client::new(&server.base_url()).with_header("x-api-key", TestInstallation::API_KEY);
+    let client = server.client();
     let mut deaths = 0;
     loop {
-        let mut random = [0; 8];
-        entropy.fill(&mut random);
-        let (least, most) = BETWEEN;
-        sleep(Duration::from_millis(least + u64::from_le_bytes(random) % (most - least))).await;
+        sleep(Duration::from_millis(random.between(BETWEEN.0, BETWEEN.1))).await;
         if Instant::now() >= until {
             return Ok(deaths);
         }
-        let given = client.get_json("/api/v1/connections/early/token").await?;
-        let token = given["access_token"].as_str().context("the answer has a token")?;
-        // One that ends unused tells nobody that it ever was good: such an API is out of order, and that is another story.
+        let answer = client.get_json("/api/v1/connections/early/token").await?;
+        let token = answer["access_token"].as_str().context("the answer has a token")?;
+        // A token that was never accepted looks like an API that refuses every token.
         until_used(emulator, until).await;
         deaths += u64::from(emulator.revoke_access(token));
     }
 }
 
-/// Waits until callers have surely used the token that is held now.
+/// Waits until callers have used the current token.
 async fn until_used(emulator: &Emulator, until: Instant) {
     let accepted = emulator.stats().api_ok;
     while emulator.stats().api_ok < accepted + USES && Instant::now() < until {
@@ -122,7 +114,7 @@ async fn until_used(emulator: &Emulator, until: Instant) {
     }
 }
 
-impl Figures {
+impl EarlyDeaths {
     pub(super) fn line(&self) -> String {
         format!(
             "{} calls in {:.0} s, {} tokens ended early, {} refreshes, {} refusals of the API, of which callers saw {}",

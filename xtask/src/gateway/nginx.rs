@@ -1,4 +1,4 @@
-//! The peer: nginx with `proxy_pass` and open connections, which puts no token in.
+//! nginx with `proxy_pass` and open connections, for comparison: it adds no token.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -10,7 +10,7 @@ use jeton_testkit::{Client, FreePort, stop_nginx};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A running nginx. It ends when the value is dropped.
 pub(super) struct Nginx {
@@ -29,7 +29,7 @@ impl Nginx {
         let port = FreePort::find()?;
         let folder = tempfile::tempdir().context("making a folder for nginx")?;
         let settings = folder.path().join("nginx.conf");
-        fs::write(&settings, text(&folder, &port, base_url)?).context("writing nginx.conf")?;
+        fs::write(&settings, settings_text(&folder, &port, base_url)?).context("writing nginx.conf")?;
         let child = Command::new(program)
             .arg("-c")
             .arg(&settings)
@@ -40,9 +40,9 @@ impl Nginx {
             .spawn()
             .context("starting nginx")?;
         let nginx = Self { child, port, _folder: folder };
-        let (client, begun) = (Client::new(&nginx.base_url()), Instant::now());
+        let (client, begun) = (nginx.client(), Instant::now());
         while let Err(error) = client.get_json("/small").await {
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > TIMEOUT {
                 bail!("nginx does not answer: {error:#}");
             }
             sleep(Duration::from_millis(20)).await;
@@ -50,18 +50,18 @@ impl Nginx {
         Ok(Some(nginx))
     }
 
-    pub(super) fn base_url(&self) -> String {
-        self.port.base_url()
+    pub(super) fn client(&self) -> Client {
+        Client::new(&self.port.base_url())
     }
 }
 
-fn text(folder: &TempDir, port: &FreePort, base_url: &str) -> Result<String> {
+fn settings_text(folder: &TempDir, port: &FreePort, base_url: &str) -> Result<String> {
     // Workers of a root run as root too, so that they may use the folder of this run.
-    let root = fs::metadata(folder.path()).context("looking at the folder of nginx")?.uid() == 0;
+    let root = fs::metadata(folder.path()).context("reading the owner of the folder of nginx")?.uid() == 0;
     let user = if root { "user root;" } else { "" };
-    let api = base_url.strip_prefix("http://").context("plain http on loopback is spoken here")?;
+    let api = base_url.strip_prefix("http://").context("the base URL is plain http")?;
     let (folder, address) = (folder.path().display(), port.address());
-    let places = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+    let temp_paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("{kind}_temp_path {folder}/{kind};"))
         .join(" ");
     Ok(format!(
@@ -74,7 +74,7 @@ events {{}}
 http {{
     access_log {folder}/access.log;
     keepalive_requests 100000000;
-    {places}
+    {temp_paths}
     upstream api {{
         server {api};
         keepalive 256;

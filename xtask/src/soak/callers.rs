@@ -1,107 +1,78 @@
-//! Callers that ask for tokens all the time and try what they are given.
+//! Callers that ask for tokens all the time, and check what they receive at the provider.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jeton_core::time::{Clock, SystemClock, Timestamp};
 use jeton_emulator::{Emulator, SeededEntropy};
 use jeton_testkit::{Client, Reply};
-use serde_json::Value;
+use parking_lot::Mutex;
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use super::given::Given;
-use super::summary::{Calls, Fate};
+use super::figures::{SoakCalls, TokenState};
+use crate::callers::{Callers, any};
+use crate::token_reply::{TokenReply, error_code};
 
-/// Callers at work; they stop when told to.
-pub(super) struct Callers {
-    tasks: TaskTracker,
-    stop: CancellationToken,
-    calls: Arc<Mutex<Calls>>,
+const CALLERS: u64 = 8;
+const DEADLINE: Duration = Duration::from_secs(15);
+
+/// Starts callers, each asking any process for any connection.
+pub(super) fn start(
+    seed: u64,
+    names: &[String],
+    clients: &[Client],
+    emulator: &Arc<Emulator>,
+) -> Callers<SoakCalls> {
+    Callers::start(CALLERS, seed, |random, calls| {
+        let clients = clients.iter().map(|client| client.clone().with_deadline(DEADLINE)).collect();
+        let caller =
+            SoakCaller { random, names: names.to_vec(), clients, emulator: Arc::clone(emulator), calls };
+        async move { caller.call_on().await }
+    })
 }
 
-impl Callers {
-    /// Starts `count` callers, each asking any process for any connection.
-    pub(super) fn start(
-        count: u64,
-        seed: u64,
-        names: &[String],
-        doors: &[Client],
-        emulator: &Arc<Emulator>,
-    ) -> Self {
-        let callers =
-            Self { tasks: TaskTracker::new(), stop: CancellationToken::new(), calls: Arc::default() };
-        for number in 0..count {
-            let caller = Caller {
-                random: SeededEntropy::new(seed.wrapping_add(number)),
-                names: names.to_vec(),
-                doors: doors.iter().map(|door| door.clone().with_deadline(Duration::from_secs(15))).collect(),
-                emulator: Arc::clone(emulator),
-                calls: Arc::clone(&callers.calls),
-            };
-            let stop = callers.stop.clone();
-            callers.tasks.spawn(async move { stop.run_until_cancelled(caller.ask_on()).await });
-        }
-        callers.tasks.close();
-        callers
-    }
-
-    /// Stops them; answers what they were answered.
-    pub(super) async fn stop(self) -> Calls {
-        self.stop.cancel();
-        self.tasks.wait().await;
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-struct Caller {
+struct SoakCaller {
     random: SeededEntropy,
     names: Vec<String>,
-    doors: Vec<Client>,
+    clients: Vec<Client>,
     emulator: Arc<Emulator>,
-    calls: Arc<Mutex<Calls>>,
+    calls: Arc<Mutex<SoakCalls>>,
 }
 
-impl Caller {
-    async fn ask_on(&self) {
+impl SoakCaller {
+    async fn call_on(&self) {
         loop {
-            let name = self.any(&self.names);
+            let name = any(&self.random, &self.names);
             let asked_at = SystemClock.now();
-            let reply = self.any(&self.doors).get(&format!("/api/v1/connections/{name}/token")).await;
+            let client = any(&self.random, &self.clients);
+            let reply = client.get(&format!("/api/v1/connections/{name}/token")).await;
             self.count(name, asked_at, reply.ok());
             sleep(Duration::from_millis(self.random.between(1, 40))).await;
         }
     }
 
-    fn any<'a, T>(&self, items: &'a [T]) -> &'a T {
-        let count = u64::try_from(items.len()).expect("a few items");
-        &items[usize::try_from(self.random.between(0, count)).expect("below the count")]
-    }
-
     fn count(&self, name: &str, asked_at: Timestamp, reply: Option<Reply>) {
-        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut calls = self.calls.lock();
         let Some(reply) = reply else {
             calls.unanswered += 1;
             return;
         };
-        if let Some(given) = Given::read(&reply) {
-            let fate = self.fate(given.access_token.reveal());
-            return calls.take(name, &given, fate, asked_at, SystemClock.now());
+        match TokenReply::read(&reply) {
+            Some(token) => {
+                let state = self.state(token.access_token.reveal());
+                calls.receive(name, &token, state, asked_at, SystemClock.now());
+            }
+            None => *calls.errors.entry(error_code(&reply)).or_default() += 1,
         }
-        let said = reply.json().unwrap_or(Value::Null);
-        let code = said["code"].as_str().map_or_else(|| reply.status.to_string(), str::to_owned);
-        *calls.errors.entry(code).or_default() += 1;
     }
 
-    /// What the provider says of a token.
-    fn fate(&self, access_token: &str) -> Fate {
+    fn state(&self, access_token: &str) -> TokenState {
         if self.emulator.accepts(access_token) {
-            Fate::Good
+            TokenState::Good
         } else if self.emulator.died_with_grant(access_token) {
-            Fate::Killed
+            TokenState::Killed
         } else {
-            Fate::Dead
+            TokenState::Dead
         }
     }
 }

@@ -1,0 +1,157 @@
+//! The emulated provider, an installation, and its processes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use jeton_emulator::{EmulatedGrantId, Emulator, SeededEntropy, Settings};
+use jeton_testkit::{Client, ServerProcess, TestInstallation};
+
+use super::log::AttemptLog;
+use super::plan::SoakPlan;
+use super::status;
+use crate::proof::{self, TIMEOUT};
+use crate::refresh_log::{self, Attempt};
+use crate::setup;
+
+/// About how often each connection is refreshed.
+const EVERY: Duration = Duration::from_secs(4);
+/// How long the provider forgives, where it does.
+const GRACE: Duration = Duration::from_mins(2);
+/// How long a token of unknown fate is left alone.
+const UNKNOWN_HOLD: Duration = Duration::from_secs(1);
+/// The lease of a claim, and how long a redeem may take: a pause outlives the first within a round.
+pub(super) const LEASE: Duration = Duration::from_secs(3);
+const REDEEM_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Everything that runs.
+pub(super) struct Environment {
+    pub(super) emulator: Arc<Emulator>,
+    installation: TestInstallation,
+    processes: Vec<ServerProcess>,
+    names: Vec<String>,
+    grace: bool,
+    /// Which connection each grant was given to.
+    pub(super) owners: HashMap<EmulatedGrantId, String>,
+    log: AttemptLog,
+}
+
+impl Environment {
+    /// Starts the provider, connects everything and starts the processes.
+    pub(super) async fn start(plan: &SoakPlan) -> Result<Self> {
+        let reuse_grace = if plan.grace { GRACE } else { Duration::ZERO };
+        let settings =
+            Settings { access_ttl: plan.life, reuse_grace, seed: plan.seed, ..Settings::default() };
+        let emulator = Emulator::start(settings).await?;
+        let mut installation = TestInstallation::new()?;
+        installation.set("keeper", "lease", seconds(LEASE))?;
+        installation.set("keeper", "redeem_timeout", seconds(REDEEM_TIMEOUT))?;
+        installation.set("keeper", "cooldown", "200ms")?;
+        let names: Vec<String> = (1..=plan.connections).map(|number| format!("soak-{number}")).collect();
+        for name in &names {
+            let connection = setup::connection(&emulator)
+                .with_policy("margin", &seconds(margin(plan.life)))
+                .with_policy("unknown_hold", &seconds(UNKNOWN_HOLD))
+                .with_policy("reuse_grace", &seconds(reuse_grace));
+            installation.add_connection(name, connection)?;
+        }
+        let mut environment = Self {
+            emulator: Arc::new(emulator),
+            installation,
+            processes: Vec::new(),
+            names,
+            grace: plan.grace,
+            owners: HashMap::new(),
+            log: AttemptLog::default(),
+        };
+        for name in environment.names.clone() {
+            environment.connect(&name).await?;
+        }
+        for _ in 0..plan.processes {
+            environment.processes.push(setup::serve(&environment.installation).await?);
+        }
+        Ok(environment)
+    }
+
+    /// Gives a connection a grant fresh from the provider.
+    async fn connect(&mut self, name: &str) -> Result<()> {
+        let token = self.emulator.mint(1).remove(0);
+        let grant = self.emulator.grant_of(token.reveal()).context("a minted token has a grant")?;
+        self.owners.insert(grant, name.to_owned());
+        setup::connect(&self.installation, name, &token).await
+    }
+
+    /// Gives new grants to the connections whose grant is dead; returns their names.
+    pub(super) async fn reconnect_the_dead(&mut self) -> Result<Vec<String>> {
+        let mut dead = self.killed();
+        dead.extend(self.needing_a_person().await?);
+        dead.sort();
+        dead.dedup();
+        for name in &dead {
+            self.connect(name).await?;
+        }
+        Ok(dead)
+    }
+
+    /// The connections with no grant that lives at the provider.
+    fn killed(&self) -> Vec<String> {
+        let grants = self.emulator.grants();
+        let living = grants.iter().filter(|grant| grant.is_alive());
+        let with_grant: Vec<&String> = living.filter_map(|grant| self.owners.get(&grant.id)).collect();
+        self.names.iter().filter(|name| !with_grant.contains(name)).cloned().collect()
+    }
+
+    /// The connections that only a person can help.
+    async fn needing_a_person(&mut self) -> Result<Vec<String>> {
+        let printed = self.installation.command(["--json", "status"])?.run(TIMEOUT).await?.json()?;
+        self.log.add_newest(refresh_log::newest(&self.installation, None).await?)?;
+        let all = status::read(printed)?.into_iter();
+        let needing = all.filter(|connection| connection.needs_person(&self.log, self.grace));
+        Ok(needing.map(|connection| connection.name).collect())
+    }
+
+    /// One of the processes.
+    pub(super) fn pick(&mut self, random: &SeededEntropy) -> (usize, &mut ServerProcess) {
+        let count = u64::try_from(self.processes.len()).expect("a few processes");
+        let index = usize::try_from(random.between(0, count)).expect("below the count");
+        (index, &mut self.processes[index])
+    }
+
+    /// Starts a process in the place of one that has ended.
+    pub(super) async fn replace(&mut self, index: usize) -> Result<()> {
+        self.processes[index] = setup::serve(&self.installation).await?;
+        Ok(())
+    }
+
+    /// The names of the connections, and a client for each process.
+    pub(super) fn targets(&self) -> (Vec<String>, Vec<Client>) {
+        (self.names.clone(), self.processes.iter().map(ServerProcess::client).collect())
+    }
+
+    /// Asks all processes to end, and waits until they have.
+    pub(super) async fn end_processes(&mut self) -> Result<()> {
+        for mut process in self.processes.drain(..) {
+            proof::end(&mut process).await?;
+        }
+        Ok(())
+    }
+
+    /// The whole refresh log.
+    pub(super) async fn attempts(&mut self) -> Result<Vec<Attempt>> {
+        // Of each connection, because an early attempt may have been closed late.
+        for name in &self.names {
+            self.log.add(refresh_log::newest(&self.installation, Some(name)).await?);
+        }
+        Ok(std::mem::take(&mut self.log).attempts())
+    }
+}
+
+/// How long before its expiry an access token is refreshed, so that something is always due.
+fn margin(life: Duration) -> Duration {
+    life.saturating_sub(EVERY).max(Duration::from_secs(1))
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{}s", duration.as_secs())
+}
