@@ -81,7 +81,7 @@ impl ProxyError {
     fn problem(&self) -> Problem {
         let (status, title) = match self {
             Self::Path(_) | Self::Head(_) | Self::BodyBroken => (400, "The request cannot be forwarded"),
-            Self::Method | Self::AliasMethod(_) => (405, "No such method"),
+            Self::Method | Self::AliasMethod(_) => (405, "Method not allowed"),
             Self::BodyTooLarge { .. } => (413, "The body is too large"),
             Self::BodyKind => (415, "The body cannot carry the token"),
             Self::BodyTooSlow(_) => (408, "The body arrives too slowly"),
@@ -90,7 +90,7 @@ impl ProxyError {
             Self::TooSlow { .. } => (504, "The API takes too long"),
             Self::TooManyTunnels => (503, "Too much at once"),
             Self::RateLimited(_) => (429, "The API asked for fewer calls"),
-            Self::Internal => (500, "A defect of jeton"),
+            Self::Internal => (500, "Internal error"),
         };
         let problem = Problem::new(status, self.code(), title, self.to_string());
         match self {

@@ -1,8 +1,7 @@
 //! One database and any number of processes on it, each with a store that can fail.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use jeton_core::access::{
@@ -12,38 +11,15 @@ use jeton_core::access::{
 use jeton_core::audit::{Actor, AuditFilter, AuditLog, AuditRow};
 use jeton_core::entropy::SystemEntropy;
 use jeton_core::keep::ports::StoreError;
-use jeton_core::time::{Clock, SystemClock, Timestamp};
+use jeton_core::time::Timestamp;
 use jeton_issuer::{Access, Environment, Issued, NewToken, Settings};
 use jeton_store::ServerStore;
 use jeton_store::sqlite::faults::NoSqliteHooks;
+use jeton_testkit::OffsetClock;
 
 use crate::stores::{Database, Kept};
 
 pub(crate) const API_KEY: &str = "the-api-key";
-
-/// The system clock, moved ahead.
-#[derive(Debug, Default)]
-pub(crate) struct OffsetClock(AtomicU64);
-
-impl OffsetClock {
-    pub(crate) fn advance(&self, time: Duration) {
-        self.0.fetch_add(time.as_secs(), Ordering::SeqCst);
-    }
-
-    fn offset(&self) -> Duration {
-        Duration::from_secs(self.0.load(Ordering::SeqCst))
-    }
-}
-
-impl Clock for OffsetClock {
-    fn now(&self) -> Timestamp {
-        SystemClock.now() + self.offset()
-    }
-
-    fn uptime(&self) -> Duration {
-        SystemClock.uptime() + self.offset()
-    }
-}
 
 /// A store that counts its reads, and can be down, hang, and lose answers.
 pub(crate) struct FlakyStore {

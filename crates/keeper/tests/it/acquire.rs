@@ -55,7 +55,7 @@ async fn a_provider_that_acquires_needs_nothing_but_to_be_connected() {
     assert!(matches!(process.connect(ACME, Grant::default()).await, Connected::Stored { .. }));
     let token = process.token(ACME).await.unwrap();
     assert!(world.emulator.accepts(token.access.reveal()));
-    world.clock.pass(Duration::from_secs(61));
+    world.clock.advance(Duration::from_secs(61));
     assert_ne!(process.token(ACME).await.unwrap().access, token.access);
     assert!(process.attempts(ACME).await.iter().all(|attempt| attempt.act == Act::Acquire));
     assert_eq!(world.requests(), 2);
@@ -68,7 +68,7 @@ async fn an_acquiring_that_was_interrupted_is_simply_done_again() {
     world.emulator.enqueue([Fault::lose_reply()]);
     let failed = process.token(ACME).await;
     assert!(matches!(failed, Err(TokenError::Failed { .. })), "it spends nothing: {failed:?}");
-    world.clock.pass(Duration::from_secs(10));
+    world.clock.advance(Duration::from_secs(10));
     assert!(process.token(ACME).await.is_ok());
 }
 
@@ -105,10 +105,10 @@ async fn where_policy_says_ask_nobody_but_a_person_sends_a_token_of_unknown_fate
     for _ in 0..3 {
         let asked = process.token(ACME).await;
         assert!(matches!(asked, Err(TokenError::Interrupted { until: None, .. })), "{asked:?}");
-        world.clock.pass(Duration::from_hours(1));
+        world.clock.advance(Duration::from_hours(1));
     }
     assert_eq!(world.requests(), 1);
     process.force(ACME).await.unwrap();
-    world.clock.pass(Duration::from_secs(61));
+    world.clock.advance(Duration::from_secs(61));
     process.token(ACME).await.unwrap();
 }

@@ -30,14 +30,14 @@ async fn no_request_goes_out_beyond_the_budget_of_a_connection_even_from_another
     process.connect(ACME, world.expired_grant()).await;
     for _ in 0..3 {
         process.force(ACME).await.unwrap();
-        world.clock.pass(Duration::from_mins(1));
+        world.clock.advance(Duration::from_mins(1));
     }
     let other = world.process().await;
     let rest = rest_of(other.force(ACME).await);
     assert!(rest > Duration::from_secs(410) && rest <= Duration::from_mins(7), "{rest:?}");
     assert_eq!(world.requests(), 3);
     assert_eq!(other.row(ACME).await.failures, 0, "what was not tried did not fail");
-    world.clock.pass(rest);
+    world.clock.advance(rest);
     other.force(ACME).await.unwrap();
     assert_eq!(world.requests(), 4);
 }

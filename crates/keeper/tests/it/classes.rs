@@ -34,12 +34,12 @@ async fn retry_after_of_a_429_is_obeyed() {
     assert!(after > Duration::from_secs(38), "{after:?}");
     assert_eq!(class_of(failed), ErrorClass::RateLimited);
     for _ in 0..3 {
-        world.clock.pass(Duration::from_secs(12));
+        world.clock.advance(Duration::from_secs(12));
         let cooling = process.token(ACME).await;
         assert!(matches!(cooling, Err(TokenError::CoolingDown { .. })), "{cooling:?}");
     }
     assert_eq!(world.requests(), 1);
-    world.clock.pass(Duration::from_secs(5));
+    world.clock.advance(Duration::from_secs(5));
     assert!(process.token(ACME).await.is_ok());
     assert_eq!((world.requests(), world.emulator.stats().rotations), (2, 1));
 }
@@ -52,11 +52,11 @@ async fn wrong_credentials_never_kill_the_grant_and_cool_down_for_a_minute() {
     let failed = process.token(ACME).await;
     assert_eq!(failed.as_ref().unwrap_err().retry_after(), Some(Duration::from_mins(1)));
     assert_eq!(class_of(failed), ErrorClass::BadClient);
-    world.clock.pass(Duration::from_secs(50));
+    world.clock.advance(Duration::from_secs(50));
     assert!(matches!(process.token(ACME).await, Err(TokenError::CoolingDown { .. })));
     assert_eq!(world.requests(), 1);
     assert_eq!(process.row(ACME).await.state, GrantState::Live);
-    world.clock.pass(Duration::from_secs(11));
+    world.clock.advance(Duration::from_secs(11));
     assert!(process.token(ACME).await.is_ok());
 }
 
@@ -69,7 +69,7 @@ async fn a_dead_grant_is_said_to_be_dead_and_nothing_is_sent_any_more() {
     for _ in 0..5 {
         let dead = process.token(ACME).await;
         assert!(matches!(&dead, Err(TokenError::Dead { code, .. }) if code == "invalid_grant"), "{dead:?}");
-        world.clock.pass(Duration::from_hours(1));
+        world.clock.advance(Duration::from_hours(1));
     }
     assert!(matches!(process.force(ACME).await, Err(TokenError::Dead { .. })));
     assert_eq!(world.requests(), 1);
@@ -88,7 +88,7 @@ async fn the_access_token_of_a_dead_grant_is_served_as_long_as_it_lives() {
     world.emulator.revoke_grant(grant.refresh.unwrap().reveal());
     assert!(matches!(process.force(ACME).await, Err(TokenError::Dead { .. })));
     assert!(process.token(ACME).await.is_ok());
-    world.clock.pass(Duration::from_secs(601));
+    world.clock.advance(Duration::from_secs(601));
     assert!(matches!(process.token(ACME).await, Err(TokenError::Dead { .. })));
     assert_eq!(world.requests(), 1);
 }

@@ -24,7 +24,7 @@ use crate::world::{ACME, Shape, World, graceful, short_settings};
 /// The machine sleeps while a redeem is under way, and its lease lapses.
 async fn sleep_through_the_lease(world: &World) {
     sleep(Duration::from_millis(800)).await;
-    world.clock.pass(short_settings().lease);
+    world.clock.advance(short_settings().lease);
 }
 
 #[tokio::test]
@@ -190,7 +190,7 @@ async fn a_stray_of_the_same_grant_is_used_before_the_grant_is_declared_dead() {
     let worthless = Secret::new("a-refresh-token-that-the-provider-does-not-know");
     let useless =
         sealed(&world, &process, &"useless-access".into(), &worthless, Duration::from_secs(1)).await;
-    world.clock.pass(Duration::from_secs(5));
+    world.clock.advance(Duration::from_secs(5));
     let quick = claim(&world, &process, Some(slow)).await;
     let commit = |attempt, tokens| Commit {
         connection: before.name.clone(),

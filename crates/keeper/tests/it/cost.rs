@@ -92,7 +92,7 @@ async fn an_undisturbed_refresh_costs_two_transactions_the_claim_and_the_commit(
     watched.process.token(ACME).await.unwrap();
     let before = watched.cost();
     for _ in 0..REFRESHES {
-        world.clock.pass(Duration::from_mins(2));
+        world.clock.advance(Duration::from_mins(2));
         watched.process.token(ACME).await.unwrap();
     }
     let cost = watched.cost().since(before);

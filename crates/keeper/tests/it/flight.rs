@@ -73,7 +73,7 @@ async fn a_flight_that_failed_leaves_nothing_behind_that_stops_the_next() {
         world.emulator.enqueue([Fault::new(FaultKind::RateLimited { retry_after_secs: 5 })]);
         assert!(matches!(process.token(ACME).await, Err(TokenError::Failed { .. })));
         assert!(process.row(ACME).await.lease.is_none());
-        world.clock.pass(Duration::from_secs(6));
+        world.clock.advance(Duration::from_secs(6));
     }
     assert!(process.token(ACME).await.is_ok());
     assert_eq!(world.emulator.stats().rotations, 1);

@@ -43,7 +43,7 @@ async fn a_pair_that_a_resend_brought_is_taken_to_be_as_old_as_the_first_send() 
         while process.attempts(ACME).await.last().is_none_or(|it| it.status != AttemptStatus::Interrupted) {
             sleep(Duration::from_millis(5)).await;
         }
-        world.clock.pass(Duration::from_secs(30));
+        world.clock.advance(Duration::from_secs(30));
     };
     let (token, ()) = tokio::join!(process.token(ACME), late);
     let attempts = process.attempts(ACME).await;

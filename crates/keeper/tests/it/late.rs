@@ -15,17 +15,17 @@ use jeton_store::sqlite::faults::SqliteHooks;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
-use crate::clock::MovableClock;
 use crate::process::{Process, operator};
 use crate::recovery::assert_interrupted;
 use crate::world::{ACME, Shape, World, graceful, names, short_settings};
+use jeton_testkit::OffsetClock;
 
 /// Lets the clock pass, or real time, right after the next COMMIT, before anybody hears of it.
 #[derive(Debug)]
 struct AfterCommit {
     armed: AtomicBool,
     committed: Notify,
-    clock: Arc<MovableClock>,
+    clock: Arc<OffsetClock>,
     pass: Duration,
     stall: Duration,
 }
@@ -44,7 +44,7 @@ impl AfterCommit {
 impl SqliteHooks for AfterCommit {
     fn after_commit(&self) -> Result<(), StoreError> {
         if self.armed.swap(false, Ordering::SeqCst) {
-            self.clock.pass(self.pass);
+            self.clock.advance(self.pass);
             self.committed.notify_one();
             std::thread::sleep(self.stall);
         }
@@ -74,7 +74,7 @@ async fn a_resend_that_waited_for_its_turn_until_the_grace_was_over_is_planned_a
         let other = process.token("c1");
         let grace_ends = async {
             sleep(Duration::from_secs(1)).await;
-            world.clock.pass(Duration::from_secs(6));
+            world.clock.advance(Duration::from_secs(6));
         };
         tokio::join!(other, grace_ends).0
     };
@@ -144,7 +144,7 @@ async fn a_request_that_was_held_up_is_not_sent_for_a_connection_that_was_paused
 async fn only_a_request_that_was_held_up_costs_one_more_look_at_the_store() {
     let world = World::start(Shape::default()).await;
     let (process, held_up) = meanwhile(&world, None).await;
-    world.clock.pass(Duration::from_secs(61));
+    world.clock.advance(Duration::from_secs(61));
     let before = process.tap.calls();
     process.token(ACME).await.unwrap();
     let undisturbed = process.tap.calls() - before;

@@ -44,7 +44,7 @@ async fn a_visit_that_comes_in_the_middle_of_an_attempt_puts_nothing_off() {
     let claimed = process.row(ACME).await;
     skip(&world, &process).await;
     assert_eq!(process.row(ACME).await, claimed, "under a live lease");
-    world.clock.pass(lease);
+    world.clock.advance(lease);
     skip(&world, &process).await;
     assert_eq!(process.row(ACME).await, claimed, "with an attempt of unknown outcome");
     assert!(claimed.due_at.unwrap() <= world.clock.now(), "whoever looks finds it");

@@ -8,7 +8,6 @@ mod acquire;
 mod budget;
 mod calls;
 mod classes;
-mod clock;
 mod commit;
 mod copies;
 mod cost;

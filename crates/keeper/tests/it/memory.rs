@@ -35,7 +35,7 @@ async fn nobody_waits_on_the_refresh_of_a_token_that_still_lives() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
     let old = process.token(ACME).await.unwrap();
-    world.clock.pass(Duration::from_secs(50));
+    world.clock.advance(Duration::from_secs(50));
     world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(2_800))]);
     let started = Instant::now();
     for _ in 0..100 {

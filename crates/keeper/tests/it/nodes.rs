@@ -13,10 +13,10 @@ use jeton_emulator::Fault;
 use jeton_store::sqlite::faults::NoSqliteHooks;
 use tokio::time::{Instant, sleep};
 
-use crate::clock::MovableClock;
 use crate::process::Process;
 use crate::recovery::assert_interrupted;
 use crate::world::{ACME, PATIENCE, Shape, World, graceful, names};
+use jeton_testkit::OffsetClock;
 
 /// Waits until a process sees so many others.
 async fn until_seen(process: &Process, count: usize) -> Vec<String> {
@@ -66,7 +66,7 @@ async fn a_node_that_dies_counts_as_gone_soon() {
     };
     asking.store.record_heartbeat(silent).await.unwrap();
     until_seen(&asking, 1).await;
-    world.clock.pass(Duration::from_secs(21));
+    world.clock.advance(Duration::from_secs(21));
     until_seen(&asking, 0).await;
 }
 
@@ -99,7 +99,7 @@ async fn an_attempt_of_another_node_is_left_to_it_until_it_is_gone() {
         recovers: None,
     };
     node.store.claim(claim).await.unwrap();
-    world.clock.pass(Duration::from_secs(3));
+    world.clock.advance(Duration::from_secs(3));
     live(&node, "node");
     // Beyond the while after which a silent node counts as gone.
     for _ in 0..4 {
@@ -130,7 +130,7 @@ async fn an_attempt_of_a_node_on_the_same_data_directory_is_recovered_at_once() 
     world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(2_500))]);
     let recover = async {
         world.until_accepted(1).await;
-        world.clock.pass(world.shape.settings.lease);
+        world.clock.advance(world.shape.settings.lease);
         quick.token(ACME).await
     };
     let (late, recovered) = tokio::join!(slow.token(ACME), recover);
@@ -160,8 +160,8 @@ async fn the_same_definitions_are_no_difference_and_a_clock_that_is_off_is_told(
     let two = world.process().await;
     assert_eq!(until_seen(&two, 1).await, [] as [&str; 0]);
     // A store whose clock is not that of this machine, as a database elsewhere.
-    let elsewhere = Arc::new(MovableClock::default());
-    elsewhere.pass(Duration::from_mins(5));
+    let elsewhere = Arc::new(OffsetClock::default());
+    elsewhere.advance(Duration::from_mins(5));
     let store = world.place().database.open(elsewhere, Arc::new(NoSqliteHooks)).await;
     let told = two.vault.peers(&*store).await.unwrap().warnings;
     assert!(told[0].contains(" s behind the clock of the store"), "{told:?}");

@@ -11,9 +11,9 @@ use jeton_keeper::TokenError;
 use jeton_store::sqlite::faults::SqliteHooks;
 use tokio::net::TcpListener;
 
-use crate::clock::MovableClock;
 use crate::process::Process;
 use crate::world::{ACME, Shape, World, short_settings};
+use jeton_testkit::OffsetClock;
 
 async fn assert_not_sent(process: &Process) {
     let failed = process.token(ACME).await;
@@ -32,7 +32,7 @@ async fn a_refused_connection_leaves_the_token_unspent() {
     world.emulator.refuse_connections().await.unwrap();
     assert_not_sent(&process).await;
     world.emulator.accept_connections().await.unwrap();
-    world.clock.pass(Duration::from_secs(1));
+    world.clock.advance(Duration::from_secs(1));
     assert!(process.token(ACME).await.is_ok());
     world.assert_spent_once();
     assert_eq!(process.last_attempt(ACME).await.recovers, None);
@@ -62,14 +62,14 @@ async fn a_tls_handshake_that_never_answers_ends_at_the_deadline_and_leaves_the_
 /// Lets the machine sleep right after the next COMMIT.
 #[derive(Debug)]
 struct SleepAfterCommit {
-    clock: Arc<MovableClock>,
+    clock: Arc<OffsetClock>,
     armed: AtomicBool,
 }
 
 impl SqliteHooks for SleepAfterCommit {
     fn after_commit(&self) -> Result<(), StoreError> {
         if self.armed.swap(false, Ordering::SeqCst) {
-            self.clock.pass(Duration::from_mins(2));
+            self.clock.advance(Duration::from_mins(2));
         }
         Ok(())
     }
@@ -85,7 +85,7 @@ async fn a_redeemer_that_slept_through_its_lease_writes_nothing() {
     hooks.armed.store(true, Ordering::SeqCst);
     assert_not_sent(&process).await;
     assert_eq!(world.requests(), 0);
-    world.clock.pass(Duration::from_secs(1));
+    world.clock.advance(Duration::from_secs(1));
     assert!(process.token(ACME).await.is_ok());
     world.assert_spent_once();
 }

@@ -93,7 +93,7 @@ async fn an_account_that_is_suspended_is_asked_for_again_by_callers_after_a_minu
     let cooling = process.token(ACME).await;
     assert!(matches!(&cooling, Err(TokenError::CoolingDown { code, .. }) if code == "account_closed"));
     assert_eq!(world.requests(), 1);
-    world.clock.pass(Duration::from_secs(61));
+    world.clock.advance(Duration::from_secs(61));
     process.token(ACME).await.unwrap();
     assert_eq!(process.row(ACME).await.state, GrantState::Live);
     assert_eq!(process.vault.status(ACME).await.unwrap().code, None);
@@ -106,7 +106,7 @@ async fn the_token_of_a_suspended_account_is_served_as_long_as_it_lives() {
     world.emulator.enqueue([Fault::new(FaultKind::WrongClient)]);
     assert_eq!(failure(process.force(ACME).await).0, ErrorClass::Suspended);
     assert_eq!(process.token(ACME).await.unwrap().access.reveal(), "an-access-token-that-lives");
-    world.clock.pass(Duration::from_mins(10));
+    world.clock.advance(Duration::from_mins(10));
     process.token(ACME).await.unwrap();
     assert_eq!(world.requests(), 2);
 }
@@ -126,7 +126,7 @@ async fn a_provider_that_was_asked_too_early_is_asked_again_when_it_says_and_the
 
     let longer = process.token_for(ACME, Duration::from_hours(2)).await.unwrap();
     assert_eq!(longer.access.reveal(), "an-access-token-that-lives", "the caller has what there is");
-    world.clock.pass(Duration::from_secs(21));
+    world.clock.advance(Duration::from_secs(21));
     process.vault.refresh(ACME, Trigger::Forced).await.unwrap();
     assert_eq!((world.requests(), process.row(ACME).await.generation.0), (2, 2));
 }
@@ -140,11 +140,11 @@ async fn client_credentials_that_are_refused_are_left_alone_for_a_minute_and_not
     assert_eq!((class, code.as_str(), after), (ErrorClass::DeadGrant, "no_grant", Duration::from_mins(1)));
     for _ in 0..5 {
         assert!(matches!(process.token(ACME).await, Err(TokenError::CoolingDown { .. })));
-        world.clock.pass(Duration::from_secs(10));
+        world.clock.advance(Duration::from_secs(10));
     }
     assert_eq!(world.requests(), 1);
     assert_ne!(process.row(ACME).await.state, GrantState::Dead, "nothing was granted that could be dead");
-    world.clock.pass(Duration::from_secs(11));
+    world.clock.advance(Duration::from_secs(11));
     assert_eq!(failure(process.token(ACME).await).0, ErrorClass::DeadGrant);
     assert_eq!(world.requests(), 2);
 }
@@ -193,7 +193,7 @@ async fn an_expiry_of_the_refresh_token_that_was_over_before_it_came_is_ignored(
     process.connect(ACME, grant).await;
     let taken_over = process.token(ACME).await.unwrap();
     assert_ne!(taken_over.access, token.access);
-    world.clock.pass(Duration::from_mins(1));
+    world.clock.advance(Duration::from_mins(1));
     let not_due = process.vault.refresh(ACME, Trigger::Manual).await;
     assert!(matches!(not_due, Ok(Refreshed::NotDue { .. })), "{not_due:?}");
     assert_eq!(world.requests(), 1);
@@ -216,12 +216,12 @@ async fn a_provider_that_refreshes_only_late_is_not_asked_before_that_by_anybody
     let token = process.token(ACME).await.unwrap();
     let row = process.row(ACME).await;
     assert_eq!(row.due_at.unwrap() + Duration::from_secs(5), token.expires_at.unwrap());
-    world.clock.pass(Duration::from_secs(53));
+    world.clock.advance(Duration::from_secs(53));
     assert_eq!(process.token(ACME).await.unwrap().access, token.access);
     assert!(!is_due(&process).await);
     sleep(Duration::from_millis(100)).await;
     assert_eq!(world.requests(), 1, "a caller's need is no reason while the token lives");
-    world.clock.pass(Duration::from_secs(3));
+    world.clock.advance(Duration::from_secs(3));
     process.token(ACME).await.unwrap();
     eventually("it is refreshed behind the caller's back", || world.requests() == 2).await;
     process.until_generation(ACME, 3).await;
@@ -237,9 +237,9 @@ async fn a_grant_that_must_not_lie_idle_is_refreshed_though_its_access_token_liv
     process.token(ACME).await.unwrap();
     let row = process.row(ACME).await;
     assert!(row.due_at.unwrap() <= row.tokens.unwrap().obtained_at + Duration::from_mins(10));
-    world.clock.pass(Duration::from_mins(8));
+    world.clock.advance(Duration::from_mins(8));
     assert!(!is_due(&process).await);
-    world.clock.pass(Duration::from_mins(2));
+    world.clock.advance(Duration::from_mins(2));
     assert!(is_due(&process).await);
     world.assert_spent_once();
 }

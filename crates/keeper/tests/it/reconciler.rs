@@ -53,7 +53,7 @@ async fn ten_rotations_come_when_they_are_due_and_each_spends_a_fresh_token() {
         process.until_generation("c0", generation).await;
         // The machine sleeps; what another process does to another connection makes the keeper look at the clock.
         for (pass, due) in [(40, false), (8, true)] {
-            world.clock.pass(Duration::from_secs(pass));
+            world.clock.advance(Duration::from_secs(pass));
             let stir =
                 Grant { access: Some("a-token".into()), ..world.living_grant(Duration::from_hours(24)) };
             other.connect("c1", stir).await;

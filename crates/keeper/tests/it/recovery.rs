@@ -15,9 +15,9 @@ use jeton_keeper::{Installation, KeySource, TokenError};
 use jeton_store::sqlite::faults::NoSqliteHooks;
 use tokio::time::{Instant, sleep};
 
-use crate::clock::MovableClock;
 use crate::process::Process;
 use crate::world::{ACME, Shape, World, graceful, holding, short_settings};
+use jeton_testkit::OffsetClock;
 
 /// The hold where nothing else is said.
 const USUAL_HOLD: Duration = Duration::from_mins(1);
@@ -37,11 +37,11 @@ async fn a_reply_lost_after_acceptance_is_held_then_sent_once_more_as_the_record
     assert_eq!(first.status, AttemptStatus::Interrupted);
     assert_eq!(process.vault.status(ACME).await.unwrap().condition, Condition::Interrupted);
 
-    world.clock.pass(USUAL_HOLD / 2);
+    world.clock.advance(USUAL_HOLD / 2);
     assert_interrupted(&process.token(ACME).await);
     assert_eq!(world.requests(), 1, "nothing is sent while it is held");
 
-    world.clock.pass(USUAL_HOLD / 2 + Duration::from_secs(1));
+    world.clock.advance(USUAL_HOLD / 2 + Duration::from_secs(1));
     let dead = process.token(ACME).await;
     assert!(matches!(&dead, Err(TokenError::Dead { code, .. }) if code == "interrupted"), "{dead:?}");
     assert_eq!(world.last_record().outcome, RequestOutcome::Reuse);
@@ -49,7 +49,7 @@ async fn a_reply_lost_after_acceptance_is_held_then_sent_once_more_as_the_record
     assert_eq!(recovery.recovers, Some(first.id));
 
     for _ in 0..3 {
-        world.clock.pass(Duration::from_hours(1));
+        world.clock.advance(Duration::from_hours(1));
         assert!(matches!(process.token(ACME).await, Err(TokenError::Dead { .. })));
         assert!(process.force(ACME).await.is_err());
     }
@@ -64,7 +64,7 @@ async fn a_recovery_revives_a_grant_whose_token_was_not_accepted() {
     process.connect(ACME, world.expired_grant()).await;
     world.emulator.enqueue([Fault::new(FaultKind::CutBefore)]);
     assert_interrupted(&process.token(ACME).await);
-    world.clock.pass(USUAL_HOLD + Duration::from_secs(1));
+    world.clock.advance(USUAL_HOLD + Duration::from_secs(1));
     assert!(process.token(ACME).await.is_ok());
     let attempts = process.attempts(ACME).await;
     assert_eq!(attempts[0].status, AttemptStatus::Interrupted);
@@ -94,15 +94,15 @@ async fn a_recovery_that_was_refused_or_could_not_be_sent_leaves_the_outcome_unk
     world.emulator.enqueue([Fault::lose_reply(), Fault::new(FaultKind::RateLimited { retry_after_secs: 1 })]);
     assert_interrupted(&process.token(ACME).await);
     let first = process.last_attempt(ACME).await.id;
-    world.clock.pass(USUAL_HOLD + Duration::from_secs(1));
+    world.clock.advance(USUAL_HOLD + Duration::from_secs(1));
     assert!(matches!(process.token(ACME).await, Err(TokenError::Failed { .. })));
     assert_eq!(process.row(ACME).await.open_attempt, Some(first));
-    world.clock.pass(Duration::from_secs(2));
+    world.clock.advance(Duration::from_secs(2));
     world.emulator.refuse_connections().await.unwrap();
     assert!(matches!(process.token(ACME).await, Err(TokenError::Failed { .. })));
     assert_eq!(process.row(ACME).await.open_attempt, Some(first));
     world.emulator.accept_connections().await.unwrap();
-    world.clock.pass(Duration::from_secs(2));
+    world.clock.advance(Duration::from_secs(2));
     // The loss is named what it is, however many recoveries did not come through.
     let dead = process.token(ACME).await;
     assert!(matches!(&dead, Err(TokenError::Dead { code, .. }) if code == "interrupted"), "{dead:?}");
@@ -114,11 +114,11 @@ async fn a_recovery_whose_outcome_is_not_known_either_is_for_a_person() {
     process.connect(ACME, world.expired_grant()).await;
     world.emulator.enqueue([Fault::new(FaultKind::CutBefore), Fault::new(FaultKind::CutBefore)]);
     assert_interrupted(&process.token(ACME).await);
-    world.clock.pass(USUAL_HOLD + Duration::from_secs(1));
+    world.clock.advance(USUAL_HOLD + Duration::from_secs(1));
     assert_interrupted(&process.token(ACME).await);
     assert_eq!(world.requests(), 2);
     for _ in 0..3 {
-        world.clock.pass(Duration::from_hours(1));
+        world.clock.advance(Duration::from_hours(1));
         let asked = process.token(ACME).await;
         assert!(matches!(asked, Err(TokenError::Interrupted { until: None, .. })), "{asked:?}");
     }
@@ -164,7 +164,7 @@ async fn a_pair_that_is_given_a_second_time_after_its_end_is_not_taken_for_immor
         while process.attempts(ACME).await.last().is_none_or(|it| it.status != AttemptStatus::Interrupted) {
             sleep(Duration::from_millis(5)).await;
         }
-        world.clock.pass(Duration::from_secs(6));
+        world.clock.advance(Duration::from_secs(6));
     };
     let (token, ()) = tokio::join!(process.token(ACME), late);
     let token = token.unwrap();
@@ -185,7 +185,7 @@ async fn where_refresh_tokens_last_a_lost_reply_is_a_passing_failure() {
         world.emulator.enqueue([Fault::new(ending)]);
         let failed = process.token(ACME).await;
         assert!(matches!(failed, Err(TokenError::Failed { .. })), "{ending:?}: {failed:?}");
-        world.clock.pass(Duration::from_secs(10));
+        world.clock.advance(Duration::from_secs(10));
     }
     process.token(ACME).await.unwrap();
     process.force(ACME).await.unwrap();
@@ -206,10 +206,10 @@ async fn after_the_reuse_grace_a_chain_of_resends_ends_with_a_person() {
         while world.requests() < 2 {
             sleep(Duration::from_millis(5)).await;
         }
-        world.clock.pass(Duration::from_secs(6));
+        world.clock.advance(Duration::from_secs(6));
     };
     let (_, ()) = tokio::join!(process.token_within(ACME, wait), ask);
-    world.clock.pass(USUAL_HOLD * 2);
+    world.clock.advance(USUAL_HOLD * 2);
     sleep(Duration::from_millis(600)).await;
     assert_interrupted(&process.token(ACME).await);
     assert_eq!(world.requests(), 2);
@@ -254,7 +254,7 @@ async fn an_attempt_of_a_process_that_died_is_found_interrupted_by_whoever_looks
     );
     assert_eq!(process.last_attempt(ACME).await.status, AttemptStatus::Interrupted);
     assert_eq!(world.requests(), 0);
-    world.clock.pass(USUAL_HOLD + Duration::from_secs(1));
+    world.clock.advance(USUAL_HOLD + Duration::from_secs(1));
     process.token(ACME).await.unwrap();
     assert_eq!(process.last_attempt(ACME).await.recovers, Some(attempt));
     world.assert_spent_once();
@@ -310,8 +310,8 @@ async fn holds_are_judged_by_the_clock_of_the_store_and_not_by_that_of_a_node() 
     world.emulator.enqueue([Fault::new(FaultKind::CutBefore)]);
     assert_interrupted(&process.token(ACME).await);
 
-    let ahead = Arc::new(MovableClock::default());
-    ahead.pass(Duration::from_mins(5));
+    let ahead = Arc::new(OffsetClock::default());
+    ahead.advance(Duration::from_mins(5));
     let place = world.place();
     let store = world.store_at(&place, Arc::new(NoSqliteHooks)).await;
     let key = KeySource::File(place.key.clone());
@@ -319,7 +319,7 @@ async fn holds_are_judged_by_the_clock_of_the_store_and_not_by_that_of_a_node() 
     let fast = world.process_by(store, installation.unwrap(), short_settings(), ahead).await;
     assert_interrupted(&fast.token(ACME).await);
     assert_eq!(world.requests(), 1, "by the clock of the store it is held");
-    world.clock.pass(USUAL_HOLD + Duration::from_secs(1));
+    world.clock.advance(USUAL_HOLD + Duration::from_secs(1));
     fast.token(ACME).await.unwrap();
     assert_eq!(world.requests(), 2);
 }

@@ -86,7 +86,7 @@ async fn while_the_brake_holds_memory_answers_and_the_store_is_asked_once() {
     let before = one.tap.calls();
     assert_eq!(one.reject(ACME, &first).await.unwrap().access, second.access);
     assert!(one.tap.calls() > before);
-    world.clock.pass(Duration::from_secs(61));
+    world.clock.advance(Duration::from_secs(61));
     assert_ne!(one.reject(ACME, &second).await.unwrap().access, second.access);
     assert_eq!(world.requests(), 3);
 }
@@ -99,10 +99,10 @@ async fn the_brake_doubles_up_to_an_hour_as_long_as_refreshing_does_not_help() {
     for minutes in [1, 2, 4, 8, 16, 32, 60, 60] {
         let before = world.requests();
         assert_eq!(braked_for(process.reject(ACME, &token).await), minutes * 60);
-        world.clock.pass(Duration::from_secs(minutes * 60 - 5));
+        world.clock.advance(Duration::from_secs(minutes * 60 - 5));
         braked_for(process.reject(ACME, &token).await);
         assert_eq!(world.requests(), before, "nothing is spent while the brake holds");
-        world.clock.pass(Duration::from_secs(6));
+        world.clock.advance(Duration::from_secs(6));
         token = process.reject(ACME, &token).await.unwrap();
         assert_eq!(world.requests(), before + 1);
     }

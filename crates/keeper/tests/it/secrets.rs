@@ -1,8 +1,6 @@
 //! No token and no client secret in anything that is written or shown.
 
 use std::fmt::Write as _;
-use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jeton_core::keep::ports::OperatorCommand;
@@ -10,8 +8,7 @@ use jeton_core::keep::provider::{DurationText, PolicyOverrides};
 use jeton_core::secret::Secret;
 use jeton_emulator::{Fault, FaultKind};
 use jeton_keeper::{Grant, TokenRequest};
-use jeton_testkit::grep_tree;
-use tracing_subscriber::fmt::MakeWriter;
+use jeton_testkit::{CapturedLog, grep_tree};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::process::Process;
@@ -19,36 +16,6 @@ use crate::world::{ACME, Shape, World};
 
 const CLIENT_SECRET: &str = "planted-client-secret-5f2c";
 const PLANTED_ACCESS: &str = "planted-access-token-91bd";
-
-/// Everything that is logged.
-#[derive(Clone, Debug, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn text(&self) -> String {
-        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&bytes).into_owned()
-    }
-}
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
 
 /// Notes what anyone might print of an answer.
 fn note<T: std::fmt::Debug, E: std::fmt::Debug + std::fmt::Display>(
@@ -83,7 +50,7 @@ async fn live_through_everything(world: &World, process: &Process, shown: &mut S
         world.emulator.enqueue([Fault::new(ending)]);
         let token = process.token(ACME).await;
         note(shown, &token);
-        world.clock.pass(Duration::from_secs(5));
+        world.clock.advance(Duration::from_secs(5));
         note(shown, &process.token_for(ACME, Duration::from_secs(19)).await);
         // Once more, while it cools down.
         note(shown, &process.token_for(ACME, Duration::from_secs(19)).await);
@@ -99,9 +66,9 @@ async fn live_through_everything(world: &World, process: &Process, shown: &mut S
             writeln!(shown, "{error} {error:?}").expect("text can be written to text");
         }
         note(shown, &process.try_connect(ACME, grant).await);
-        world.clock.pass(Duration::from_mins(2));
+        world.clock.advance(Duration::from_mins(2));
         note(shown, &process.vault.token(ACME, TokenRequest::default()).await);
-        world.clock.pass(Duration::from_mins(2));
+        world.clock.advance(Duration::from_mins(2));
     }
     let bad = Grant { refresh: Some("bad\ntoken-planted".into()), ..Grant::default() };
     note(shown, &process.try_connect(ACME, bad).await);
@@ -111,7 +78,7 @@ async fn live_through_everything(world: &World, process: &Process, shown: &mut S
 
 #[tokio::test]
 async fn no_token_and_no_client_secret_is_ever_shown() {
-    let log = Log::default();
+    let log = CapturedLog::default();
     tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)
         .with_ansi(false)

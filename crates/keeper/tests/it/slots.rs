@@ -32,7 +32,7 @@ async fn while_a_reply_lies_in_the_slot_of_another_process_its_token_is_not_sent
     world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(400))]);
     let other = async {
         lose_the_store(&world, &one, false).await;
-        world.clock.pass(UNTIL_RECOVERY);
+        world.clock.advance(UNTIL_RECOVERY);
         let waits = two.token(ACME).await;
         assert!(
             matches!(&waits, Err(TokenError::Store { message }) if message.contains("waits in")),
@@ -60,7 +60,7 @@ async fn a_slot_that_cannot_be_read_stops_recoveries_and_nothing_else() {
     let mut damaged = good.clone();
     damaged[..12].copy_from_slice(b"\0\0\0\0\0\0\0\x04ruin");
     fs::write(&slot, damaged).unwrap();
-    world.clock.pass(UNTIL_RECOVERY);
+    world.clock.advance(UNTIL_RECOVERY);
     let stopped = process.token("c0").await;
     assert!(
         matches!(&stopped, Err(TokenError::Store { message }) if message.contains("slot-01 cannot be read")),

@@ -110,7 +110,7 @@ async fn callers_get_the_living_token_while_a_reply_is_spilled() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
     let old = process.token(ACME).await.unwrap();
-    world.clock.pass(Duration::from_secs(50));
+    world.clock.advance(Duration::from_secs(50));
     world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(400))]);
     assert_eq!(process.token(ACME).await.unwrap().access, old.access);
     world.until_accepted(2).await;
@@ -169,7 +169,7 @@ async fn a_recovery_looks_into_the_slots_before_it_sends_a_token_again() {
     let process = world.process().await;
     let dying = Arc::clone(&world);
     tokio::task::spawn_blocking(move || die_with_a_filled_slot(&dying)).await.unwrap();
-    world.clock.pass(Duration::from_secs(70));
+    world.clock.advance(Duration::from_secs(70));
     let token = process.token(ACME).await;
     assert_eq!(world.requests(), 1, "the reply was there all the time: {token:?}");
     assert!(world.emulator.accepts(token.unwrap().access.reveal()));

@@ -46,7 +46,7 @@ async fn after_the_wait_a_token_that_still_lives_is_given_with_a_warning() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
     let old = process.token(ACME).await.unwrap();
-    world.clock.pass(Duration::from_secs(30));
+    world.clock.advance(Duration::from_secs(30));
     world.emulator.enqueue([Fault::none().slow_after(Duration::from_secs(1))]);
     let request = jeton_keeper::TokenRequest {
         min_ttl: Some(Duration::from_secs(40)),
@@ -62,11 +62,11 @@ async fn after_a_failure_a_token_that_still_lives_is_given_with_a_warning_and_th
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
     process.token(ACME).await.unwrap();
-    world.clock.pass(Duration::from_secs(30));
+    world.clock.advance(Duration::from_secs(30));
     world.emulator.enqueue([Fault::new(FaultKind::RateLimited { retry_after_secs: 60 })]);
     let token = process.token_for(ACME, Duration::from_secs(40)).await.unwrap();
     assert!(token.warning.is_some());
-    world.clock.pass(Duration::from_secs(31));
+    world.clock.advance(Duration::from_secs(31));
     assert!(matches!(process.token(ACME).await, Err(TokenError::CoolingDown { .. })));
 }
 
@@ -76,13 +76,13 @@ async fn min_ttl_is_capped_at_four_fifths_of_the_life() {
     process.connect(ACME, world.expired_grant()).await;
     let first = process.token_for(ACME, Duration::from_hours(1)).await.unwrap();
     assert!(first.warning.as_ref().unwrap().contains("shorter"), "{first:?}");
-    world.clock.pass(Duration::from_secs(10));
+    world.clock.advance(Duration::from_secs(10));
     // 50 of 60 seconds are left: more cannot be asked for, and the caller is told.
     let second = process.token_for(ACME, Duration::from_hours(1)).await.unwrap();
     assert_eq!(second.access, first.access);
     assert!(second.warning.is_some());
     assert_eq!(process.token_for(ACME, Duration::from_secs(45)).await.unwrap().warning, None);
-    world.clock.pass(Duration::from_secs(5));
+    world.clock.advance(Duration::from_secs(5));
     let third = process.token_for(ACME, Duration::from_hours(1)).await.unwrap();
     assert_ne!(third.access, first.access);
     assert_eq!(world.requests(), 2);
@@ -133,7 +133,7 @@ async fn a_failure_cools_down_for_as_long_as_the_settings_say_and_every_process_
     assert!(matches!(&cooling, TokenError::CoolingDown { code, .. } if code == "not_sent"), "{cooling:?}");
     assert!(cooling.retry_after().unwrap() <= world.shape.settings.cooldown);
     assert_eq!(world.requests(), 0);
-    world.clock.pass(world.shape.settings.cooldown);
+    world.clock.advance(world.shape.settings.cooldown);
     assert!(two.token(ACME).await.is_ok());
 }
 

@@ -53,7 +53,7 @@ async fn a_backup_put_back_in_place_of_the_database_is_on_hold_until_it_is_adopt
         assert_eq!(refused.code(), "ON_HOLD");
         let words = refused.to_string();
         assert!(words.contains("the store went back in time"), "{words}");
-        world.clock.pass(Duration::from_hours(2));
+        world.clock.advance(Duration::from_hours(2));
         assert_eq!(process.token(ACME).await, Err(refused));
         sleep(Duration::from_millis(200)).await;
         assert_eq!(world.requests(), sent, "nothing was sent");

@@ -17,10 +17,10 @@ use jeton_store::sqlite::faults::{NoSqliteHooks, SqliteHooks};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-use crate::clock::MovableClock;
 use crate::process::Process;
 use crate::stores::{Database, Kept};
 use crate::tap::Tap;
+use jeton_testkit::OffsetClock;
 
 /// The one connection that most tests are about.
 pub(crate) const ACME: &str = "acme";
@@ -84,7 +84,7 @@ pub(crate) fn names(count: usize) -> Vec<String> {
 /// One provider, one database, one data directory.
 pub(crate) struct World {
     pub(crate) emulator: Emulator,
-    pub(crate) clock: Arc<MovableClock>,
+    pub(crate) clock: Arc<OffsetClock>,
     pub(crate) home: TempDir,
     pub(crate) database: Database,
     pub(crate) shape: Shape,
@@ -100,7 +100,7 @@ pub(crate) struct Place {
 
 impl World {
     pub(crate) async fn start(shape: Shape) -> Self {
-        let clock = Arc::new(MovableClock::default());
+        let clock = Arc::new(OffsetClock::default());
         let emulator = Emulator::start_with_clock(shape.emulator.clone(), Arc::clone(&clock) as _)
             .await
             .expect("a port is free on loopback");
@@ -171,7 +171,7 @@ impl World {
         store: Kept,
         installation: Installation,
         settings: Settings,
-        clock: Arc<MovableClock>,
+        clock: Arc<OffsetClock>,
     ) -> Process {
         let tap = Arc::new(Tap::new(store.clone()));
         let ports = Ports {

@@ -22,8 +22,7 @@ use jeton_store::sqlite::faults::NoSqliteHooks;
 use jeton_store::{SqliteOptions, SqliteStore};
 use jeton_testkit::Client;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -189,11 +188,7 @@ impl TestServer {
 
     /// Sends bytes as they are, and reads until the server closes.
     pub(crate) async fn raw(&self, bytes: impl AsRef<[u8]>) -> String {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
-        stream.write_all(bytes.as_ref()).await.unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await.unwrap();
-        String::from_utf8(answer).unwrap()
+        self.anonymous().send_raw(bytes).await.unwrap()
     }
 
     /// Tells the server to stop.

@@ -184,7 +184,7 @@ async fn the_state_of_consents_is_told_to_the_key_and_to_the_ticket() {
     assert_eq!((unknown.status.as_u16(), &unknown.json().unwrap()["code"]), (404, &"UNKNOWN_LINK".into()));
     assert_eq!(app.server.client().get("/oauth/status?tiket=x").await.unwrap().status, 400);
     // A connection that nobody was asked about says so.
-    app.clock.pass(8 * 24 * 3600);
+    app.clock.advance(Duration::from_hours(8 * 24));
     app.link().await;
     assert_eq!(anonymous.get(&format!("/oauth/status?ticket={ticket}")).await.unwrap().status, 404);
 }

@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::provider::{Catalogue, Definition, Emulation, Setup};
 use jeton_core::secret::Secret;
-use jeton_core::time::{Clock, SystemClock, Timestamp};
+use jeton_core::time::Clock;
 use jeton_emulator::Emulator;
 use jeton_keeper::Settings;
 use jeton_server::Limits;
-use jeton_testkit::{Client, Reply};
+use jeton_testkit::{Client, OffsetClock, Reply};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -27,34 +26,10 @@ const PUBLIC: &str = "https://jeton.example.com/tokens";
 /// What browsers call the origin of its pages.
 pub(crate) const ORIGIN: &str = "https://jeton.example.com";
 
-/// A clock that can be moved ahead.
-#[derive(Debug, Default)]
-pub(crate) struct AdjustableClock(AtomicU64);
-
-impl AdjustableClock {
-    pub(crate) fn pass(&self, seconds: u64) {
-        self.0.fetch_add(seconds, Ordering::SeqCst);
-    }
-
-    fn ahead(&self) -> Duration {
-        Duration::from_secs(self.0.load(Ordering::SeqCst))
-    }
-}
-
-impl Clock for AdjustableClock {
-    fn now(&self) -> Timestamp {
-        SystemClock.now() + self.ahead()
-    }
-
-    fn uptime(&self) -> Duration {
-        SystemClock.uptime() + self.ahead()
-    }
-}
-
 /// A provider played from its file, and where a jeton with one connection `acme` to it lives.
 pub(crate) struct ConsentEnv {
     pub(crate) emulator: Emulator,
-    pub(crate) clock: Arc<AdjustableClock>,
+    pub(crate) clock: Arc<OffsetClock>,
     /// The connection as it is at the real provider.
     pub(crate) real: Definition,
     definition: Definition,

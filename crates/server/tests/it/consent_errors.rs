@@ -1,6 +1,7 @@
 //! What a consent must not become: each bad input is one page with one sentence, and no secret goes anywhere.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jeton_core::keep::attempt::{Act, AttemptStatus};
 use jeton_core::keep::ports::AttemptFilter;
@@ -39,7 +40,7 @@ async fn a_link_opens_once() {
 async fn a_link_expires() {
     let app = with_page().await;
     let link = app.link().await;
-    app.clock.pass(600);
+    app.clock.advance(Duration::from_mins(10));
     let look = app.server.anonymous().get(&link).await.unwrap();
     for late in [app.open(&link).await, look] {
         let sentence = page(&late, 410, "This link has expired");
@@ -157,7 +158,7 @@ async fn answers_that_come_at_once_spend_the_code_once() {
 async fn a_late_answer_is_not_taken() {
     let app = with_page().await;
     let back = app.consent().await;
-    app.clock.pass(600);
+    app.clock.advance(Duration::from_mins(10));
     let sentence = page(&app.call_back(&back).await, 410, "Too late");
     assert!(sentence.contains("begin again with `jeton connect acme`"), "{sentence}");
     nothing_was_sent(&app).await;

@@ -153,7 +153,7 @@ async fn a_person_whose_answer_waits_in_a_slot_is_told_to_wait_and_not_to_begin_
     assert!(sentence.contains("goes on by itself; `jeton status` says when it is done"), "{sentence}");
     // The attempt's lease lapses meanwhile, and what the slot holds is not lost for that.
     until_spilled(&app).await;
-    app.clock.pass(120);
+    app.clock.advance(Duration::from_mins(2));
     assert_eq!(app.progress().await["state"], "exchanging");
     let sentence = page(&app.call_back(&back).await, 409, "Taken before");
     assert!(sentence.contains("is being connected with it"), "{sentence}");

@@ -1,52 +1,15 @@
 //! What the logs say, at the most talkative level.
 
-use std::io;
-use std::sync::{Arc, Mutex};
-
 use jeton_server::Limits;
+use jeton_testkit::CapturedLog;
 use serde_json::json;
 use tracing::Level;
-use tracing_subscriber::fmt::MakeWriter;
 
 use crate::app::{API_KEY, TestEnv};
 
-#[derive(Clone, Default)]
-struct Captured(Arc<Mutex<Vec<u8>>>);
-
-impl Captured {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl io::Write for Captured {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Captured {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
-
 #[tokio::test]
 async fn the_access_log_says_what_was_asked_and_no_secret() {
-    let captured = Captured::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(Level::TRACE)
-        .with_ansi(false)
-        .with_writer(captured.clone())
-        .finish();
-    let _listening = tracing::subscriber::set_default(subscriber);
+    let (captured, _guard) = CapturedLog::of_this_thread(Level::TRACE);
 
     let env = TestEnv::new().await;
     let server = env.serve(&["acme"], Limits::default()).await;
