@@ -74,18 +74,21 @@ async fn an_unknown_connection_is_404_with_the_near_names_that_the_caller_may_se
 }
 
 #[tokio::test]
-async fn a_dead_grant_is_424_and_says_how_to_go_on() {
+async fn a_dead_grant_is_424_and_says_what_to_do() {
     let fixture = Fixture::with_emulated_api(Options::default()).await;
     fixture.emulator.revoke_grant(fixture.refresh_token.reveal());
-    let reply = fixture.client().get("/api/v1/proxy/acme/x").await.unwrap();
+    let reply = fixture.get("/x").await;
     assert_eq!(error_code(&reply, 424), "REAUTHORIZATION_REQUIRED");
-    assert!(reply.json().unwrap().get("consent_link").is_none(), "no link for who is no administrator");
+    assert!(
+        reply.json().unwrap().get("consent_link").is_none(),
+        "no link for callers that are not administrators"
+    );
     let reply = fixture.client().get("/api/v1/proxy/acne/x").await.unwrap();
     assert_eq!(error_code(&reply, 424), "NOT_CONNECTED");
 }
 
 #[tokio::test]
-async fn an_administrator_is_told_the_link_for_a_consent() {
+async fn an_administrator_gets_a_consent_link() {
     let services = vec![("ops", "raw-token-of-ops-0123456789abcdef", vec!["admin", "proxy:*"])];
     let vars = vec![("authorize_url", "https://login.example.com/authorize".to_owned())];
     let fixture = Fixture::with_emulated_api(Options { vars, services, ..Options::default() }).await;
@@ -98,7 +101,7 @@ async fn an_administrator_is_told_the_link_for_a_consent() {
     assert!(link.starts_with("https://jeton.example.com/oauth/authorize?"), "{}", reply.text());
     let again = ops.get("/api/v1/proxy/acme/x").await.unwrap().json().unwrap();
     assert_eq!(again["consent_link"], link, "a link is a row in the store: not one a call");
-    let other = fixture.client().get("/api/v1/proxy/acme/x").await.unwrap().json().unwrap();
+    let other = fixture.get("/x").await.json().unwrap();
     assert!(other.get("consent_link").is_none());
     let rows = fixture.access.list_audit_rows(AuditFilter::default(), 10).await.unwrap();
     let invited = rows.iter().find(|row| row.action == AuditAction::Invited).unwrap();
@@ -106,10 +109,10 @@ async fn an_administrator_is_told_the_link_for_a_consent() {
 }
 
 #[tokio::test]
-async fn a_provider_that_is_away_is_503_with_retry_after() {
+async fn a_provider_that_is_down_is_503_with_retry_after() {
     let mut fixture = Fixture::with_emulated_api(Options::default()).await;
     fixture.emulator.refuse_connections().await.unwrap();
-    let reply = fixture.client().get("/api/v1/proxy/acme/x").await.unwrap();
+    let reply = fixture.get("/x").await;
     assert_eq!(error_code(&reply, 503), "REFRESH_FAILED");
     let wait: u64 = reply.headers["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((1..=5).contains(&wait), "{wait}");

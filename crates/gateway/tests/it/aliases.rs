@@ -50,7 +50,7 @@ async fn the_info_routes_answer_as_the_old_gateway_did() {
 }
 
 #[tokio::test]
-async fn a_missing_or_wrong_key_is_401_to_the_letter() {
+async fn a_missing_or_wrong_key_is_401_with_the_exact_text() {
     let (api, fixture) = amo().await;
     let expected = r#"{"success":false,"error":"Invalid or missing API key","message":"Please provide valid X-API-KEY header"}"#;
     for client in
@@ -124,7 +124,7 @@ fn toml(text: &str) -> Alias {
 }
 
 #[tokio::test]
-async fn aliases_may_share_a_beginning_and_the_plainest_answers() {
+async fn aliases_may_share_a_prefix_and_the_most_specific_answers() {
     let of = |path: &str, upstream: &str| ConnectionAlias {
         connection: "acme".parse().unwrap(),
         alias: toml(&format!("path = '{path}'\nupstream = '{upstream}'")),

@@ -24,11 +24,11 @@ fn short_timeouts() -> Options {
 }
 
 #[tokio::test]
-async fn an_api_that_is_away_is_502() {
+async fn an_api_that_is_down_is_502() {
     let api = echo_api().await;
     api.end().await;
     let fixture = Fixture::new(&api.base_url()).await;
-    let reply = fixture.client().get("/api/v1/proxy/acme/x").await.unwrap();
+    let reply = fixture.get("/x").await;
     assert_eq!(error_code(&reply, 502), "UPSTREAM_UNREACHABLE");
 }
 
@@ -49,7 +49,7 @@ async fn an_api_without_tls_where_tls_is_expected_is_502_and_gets_no_token() {
     .await;
     let fixture = Fixture::new(&api.base_url().replace("http:", "https:")).await;
     let token = fixture.access_token().await;
-    let reply = fixture.client().get("/api/v1/proxy/acme/x").await.unwrap();
+    let reply = fixture.get("/x").await;
     assert_eq!(error_code(&reply, 502), "UPSTREAM_UNREACHABLE");
     let received = String::from_utf8_lossy(&received.lock().unwrap()).into_owned();
     assert!(!received.is_empty() && !received.contains(token.reveal()));
@@ -64,7 +64,7 @@ async fn an_api_that_never_answers_is_504_within_the_time_of_the_first_byte() {
     .await;
     let fixture = Fixture::with_options(&api.base_url(), short_timeouts()).await;
     let started = Instant::now();
-    let reply = fixture.client().get("/api/v1/proxy/acme/x").await.unwrap();
+    let reply = fixture.get("/x").await;
     assert_eq!(error_code(&reply, 504), "UPSTREAM_TIMEOUT");
     assert!(reply.text().contains("gateway.first_byte_timeout"), "{}", reply.text());
     assert!(started.elapsed() < Duration::from_secs(5));
@@ -122,13 +122,13 @@ async fn an_api_that_hangs_up_before_answering_is_502() {
     })
     .await;
     let fixture = Fixture::new(&api.base_url()).await;
-    let reply = fixture.client().get("/api/v1/proxy/acme/x").await.unwrap();
+    let reply = fixture.get("/x").await;
     assert_eq!(error_code(&reply, 502), "UPSTREAM_BROKEN");
 }
 
 /// Calls an API that answers the first call of each connection, and closes the connection upon the second. Returns the
 /// status of a second call with this method, and how often the API received it.
-async fn cut_on_the_second_call(method: &str) -> (u16, usize) {
+async fn close_on_second_call(method: &str) -> (u16, usize) {
     let count = Arc::new(AtomicUsize::new(0));
     let heads = Arc::clone(&count);
     let api = TestServer::accepting(move |mut stream| {
@@ -147,7 +147,7 @@ async fn cut_on_the_second_call(method: &str) -> (u16, usize) {
     })
     .await;
     let fixture = Fixture::new(&api.base_url()).await;
-    assert_eq!(fixture.client().get("/api/v1/proxy/acme/x").await.unwrap().status, 200);
+    assert_eq!(fixture.get("/x").await.status, 200);
     let answer = fixture
         .send_raw(
             raw_head(
@@ -164,9 +164,9 @@ async fn cut_on_the_second_call(method: &str) -> (u16, usize) {
 #[tokio::test]
 async fn what_changes_something_is_never_sent_twice_because_a_connection_broke() {
     for method in ["POST", "PUT", "PATCH", "DELETE"] {
-        assert_eq!(cut_on_the_second_call(method).await, (502, 1), "{method}");
+        assert_eq!(close_on_second_call(method).await, (502, 1), "{method}");
     }
-    assert_eq!(cut_on_the_second_call("GET").await, (200, 2), "what only asks is asked again");
+    assert_eq!(close_on_second_call("GET").await, (200, 2), "a call that changes nothing is sent again");
 }
 
 #[tokio::test]
@@ -192,7 +192,7 @@ async fn an_answer_whose_end_two_readers_see_at_different_places_is_502_and_its_
         .await;
         let fixture = Fixture::new(&api.base_url()).await;
         for _ in 0..2 {
-            let reply = fixture.client().get("/api/v1/proxy/acme/x").await.unwrap();
+            let reply = fixture.get("/x").await;
             assert_eq!(error_code(&reply, 502), "UPSTREAM_BROKEN", "{head}");
         }
         assert_eq!(connections.load(Ordering::SeqCst), 2, "{head}");
@@ -210,7 +210,7 @@ async fn errors_of_the_api_pass_untouched() {
     })
     .await;
     let fixture = Fixture::new(&api.base_url()).await;
-    let reply = fixture.client().get("/api/v1/proxy/acme/x").await.unwrap();
+    let reply = fixture.get("/x").await;
     assert_eq!((reply.status.as_u16(), reply.text().as_str()), (502, "<h1>Bad</h1>"));
     assert!(!reply.headers.contains_key("x-jeton-error"));
 }
@@ -226,29 +226,25 @@ async fn a_429_is_passed_on_and_remembered_for_its_time() {
     })
     .await;
     let fixture = Fixture::new(&api.base_url()).await;
-    let reply = fixture.client().get("/api/v1/proxy/acme/vague").await.unwrap();
+    let reply = fixture.get("/vague").await;
     assert_eq!(reply.status, 429);
-    assert_eq!(
-        fixture.client().get("/api/v1/proxy/acme/x").await.unwrap().status,
-        200,
-        "no time, nothing to remember"
-    );
+    assert_eq!(fixture.get("/x").await.status, 200, "no time, nothing to remember");
 
-    let reply = fixture.client().get("/api/v1/proxy/acme/limited").await.unwrap();
+    let reply = fixture.get("/limited").await;
     assert_eq!((reply.status.as_u16(), reply.text().as_str()), (429, "slow down"), "the API's own answer");
     assert!(!reply.headers.contains_key("x-jeton-error"));
     let calls = api.received().len();
-    let reply = fixture.client().get("/api/v1/proxy/acme/x").await.unwrap();
+    let reply = fixture.get("/x").await;
     assert_eq!(error_code(&reply, 429), "UPSTREAM_RATE_LIMITED");
     let wait: u64 = reply.headers["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((1..=2).contains(&wait), "{wait}");
     assert_eq!(api.received().len(), calls, "the API is left alone");
     tokio::time::sleep(Duration::from_secs(wait)).await;
-    assert_eq!(fixture.client().get("/api/v1/proxy/acme/x").await.unwrap().status, 200);
+    assert_eq!(fixture.get("/x").await.status, 200);
 }
 
 #[tokio::test]
-async fn a_call_that_is_refused_before_its_body_has_come_leaves_no_connection_open() {
+async fn a_call_that_is_rejected_before_its_body_has_arrived_leaves_no_connection_open() {
     let (notify, mut events) = tokio::sync::mpsc::unbounded_channel();
     let calls = Arc::new(AtomicUsize::new(0));
     let api = TestServer::accepting(move |mut stream| {

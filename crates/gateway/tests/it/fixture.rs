@@ -142,6 +142,11 @@ impl Fixture {
         Client::new(&self.server.base_url())
     }
 
+    /// `GET` a path of the connection `acme` with the right key.
+    pub(crate) async fn get(&self, path: &str) -> Reply {
+        self.client().get(&format!("/api/v1/proxy/acme{path}")).await.unwrap()
+    }
+
     /// Sends bytes as they are, and reads until the gateway closes.
     pub(crate) async fn send_raw(&self, bytes: impl AsRef<[u8]>) -> String {
         self.client_without_key().send_raw(bytes).await.unwrap()

@@ -49,12 +49,12 @@ async fn injecting(inject: &str) -> (TestApi, Fixture) {
 async fn method_path_query_headers_and_body_go_on_as_they_are() {
     let api = echo_api().await;
     let fixture = Fixture::new(&format!("{}/base/", api.base_url())).await;
-    let asked = raw_head(
+    let request = raw_head(
         "PROPFIND /api/v1/proxy/acme/a%2Fb/c;v=1?x=%zz&y=%20z",
         API_KEY,
         "Cookie: session=1\r\nX-Mine: yes\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nTE: trailers\r\nContent-Length: 5\r\n",
     ) + "hello";
-    let answer = fixture.send_raw(asked).await;
+    let answer = fixture.send_raw(request).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     let [request] = api.received().try_into().unwrap();
     assert_eq!(request.method.as_str(), "PROPFIND");
@@ -78,7 +78,7 @@ async fn the_base_itself_can_be_called_with_and_without_a_slash() {
 }
 
 #[tokio::test]
-async fn an_answer_passes_as_it_is_but_for_what_is_between_neighbours_and_for_this_host() {
+async fn an_answer_passes_as_it_is_but_for_headers_of_one_connection_or_about_this_host() {
     let api = TestApi::answering(|_| {
         Response::builder()
             .status(418)
@@ -93,14 +93,14 @@ async fn an_answer_passes_as_it_is_but_for_what_is_between_neighbours_and_for_th
     })
     .await;
     let fixture = Fixture::new(&api.base_url()).await;
-    let reply = fixture.client().get("/api/v1/proxy/acme/tea").await.unwrap();
+    let reply = fixture.get("/tea").await;
     assert_eq!((reply.status.as_u16(), reply.text().as_str()), (418, "short and stout"));
     for (name, value) in
         [("content-type", "text/x-tea"), ("x-theirs", "kept"), ("etag", "\"1\""), ("content-length", "15")]
     {
         assert_eq!(reply.headers[name], value);
     }
-    assert_eq!(reply.headers["cache-control"], "private", "no cache between keeps what one token brought");
+    assert_eq!(reply.headers["cache-control"], "private", "no shared cache may store it");
     for name in ["set-cookie", "x-jeton-error", "x-jeton-retry"] {
         assert!(!reply.headers.contains_key(name), "{name}");
     }
@@ -115,7 +115,7 @@ async fn no_redirect_is_followed() {
     })
     .await;
     let fixture = Fixture::new(&api.base_url()).await;
-    let reply = fixture.client().get("/api/v1/proxy/acme/x").await.unwrap();
+    let reply = fixture.get("/x").await;
     assert_eq!(reply.status, 302);
     assert!(elsewhere.received().is_empty());
 }
@@ -155,7 +155,7 @@ async fn one_open_connection_serves_calls_in_turn_and_survives_its_end() {
     .await;
     let fixture = Fixture::new(&api.base_url()).await;
     for call in 0..6 {
-        let reply = fixture.client().get("/api/v1/proxy/acme/x").await.unwrap();
+        let reply = fixture.get("/x").await;
         assert_eq!((reply.status.as_u16(), reply.text().as_str()), (200, "ok"), "call {call}");
     }
     assert_eq!(count.load(Ordering::SeqCst), 3);
@@ -198,7 +198,7 @@ async fn a_token_in_the_body_joins_its_fields() {
     assert_eq!(reply.status, 200, "{}", reply.text());
     assert_eq!(api.received()[1].body, format!("a=b+c&auth={}", token.reveal()));
 
-    let reply = fixture.client().get("/api/v1/proxy/acme/x").await.unwrap();
+    let reply = fixture.get("/x").await;
     assert_eq!(error_code(&reply, 415), "UNSUPPORTED_MEDIA_TYPE");
     let large = json!({ "a": "x".repeat(1_100_000) });
     let reply = fixture.client().post("/api/v1/proxy/acme/x", &large).await.unwrap();
@@ -207,13 +207,13 @@ async fn a_token_in_the_body_joins_its_fields() {
 }
 
 #[tokio::test]
-async fn a_connection_whose_api_nobody_named_says_so() {
+async fn a_connection_without_the_url_of_its_api_says_so() {
     let text = "name = 'acme'\ntitle = 'Acme'\n[vars.token_url]\n[refresh]\nurl = '${token_url}'\n\
                 form = { grant_type = 'refresh_token', refresh_token = '${refresh}' }\n[take]\n\
                 expires = { path = 'expires_in', as = 's' }\n";
     let provider = Arc::new(Provider::from_toml("acme.toml", text).unwrap());
     let fixture = Fixture::with_emulated_api(Options { provider, ..Options::default() }).await;
-    let reply = fixture.client().get("/api/v1/proxy/acme/x").await.unwrap();
+    let reply = fixture.get("/x").await;
     assert_eq!(error_code(&reply, 500), "DEFINITION_UNUSABLE");
     assert!(reply.text().contains("where its API is"), "{}", reply.text());
 }
@@ -230,7 +230,7 @@ async fn an_answer_that_shared_caches_might_keep_is_the_callers_alone() {
     })
     .await;
     let fixture = Fixture::new(&api.base_url()).await;
-    let reply = fixture.client().get("/api/v1/proxy/acme/x").await.unwrap();
+    let reply = fixture.get("/x").await;
     assert_eq!(reply.headers["cache-control"], "private, max-age=60");
     assert_eq!(reply.headers["etag"], "\"1\"");
     assert!(!reply.headers.contains_key("cdn-cache-control"));
@@ -270,7 +270,7 @@ async fn a_token_in_the_query_does_not_come_back_in_a_header_of_the_answer() {
         ..Options::default()
     };
     let fixture = Fixture::with_options(&api.base_url(), options).await;
-    let reply = fixture.client().get("/api/v1/proxy/acme/x?a=1").await.unwrap();
+    let reply = fixture.get("/x?a=1").await;
     assert_eq!(reply.status, 302);
     let token = fixture.access_token().await;
     assert!(api.received()[0].uri.query().unwrap().contains(token.reveal()), "the API got it");

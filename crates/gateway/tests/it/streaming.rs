@@ -36,7 +36,7 @@ async fn large_bodies_arrive_whole_in_both_directions() {
     })
     .await;
     let fixture = Fixture::new(&api.base_url()).await;
-    let down = fixture.client().get("/api/v1/proxy/acme/down").await.unwrap();
+    let down = fixture.get("/down").await;
     assert_eq!(down.body.len(), PIECE * PIECES);
     let up = serde_json::json!("x".repeat(PIECE * PIECES));
     let up = fixture.client().post("/api/v1/proxy/acme/up", &up).await.unwrap();
@@ -131,7 +131,7 @@ async fn a_caller_that_leaves_ends_the_call_upstream() {
         let notify = notify.clone();
         async move {
             read_head(&mut stream).await;
-            notify.send("asked").unwrap();
+            notify.send("called").unwrap();
             let mut byte = [0];
             let _ = stream.read(&mut byte).await;
             notify.send("left").unwrap();
@@ -140,7 +140,7 @@ async fn a_caller_that_leaves_ends_the_call_upstream() {
     .await;
     let fixture = Fixture::new(&api.base_url()).await;
     let stream = fixture.open(raw_head("GET /api/v1/proxy/acme/x", API_KEY, "")).await;
-    assert_eq!(events.recv().await, Some("asked"));
+    assert_eq!(events.recv().await, Some("called"));
     drop(stream);
     assert_eq!(timeout(Duration::from_secs(10), events.recv()).await.unwrap(), Some("left"));
 }
@@ -207,16 +207,19 @@ async fn an_endless_upload_ends_when_the_service_token_of_its_caller_is_revoked(
     let ended = async {
         events.wait_for(|count| *count > 2).await.unwrap();
         fixture.access.revoke(id, &operator()).await.unwrap();
-        let mut said = Vec::new();
-        let _ = answer.read_to_end(&mut said).await;
-        String::from_utf8(said).unwrap()
+        let mut answer_text = Vec::new();
+        let _ = answer.read_to_end(&mut answer_text).await;
+        String::from_utf8(answer_text).unwrap()
     };
-    let said = tokio::select! {
-        said = ended => said,
+    let answer_text = tokio::select! {
+        answer_text = ended => answer_text,
         () = async { upload.await; std::future::pending().await } => unreachable!("the answer is waited for"),
-        () = tokio::time::sleep(Duration::from_mins(1)) => panic!("it goes on"),
+        () = tokio::time::sleep(Duration::from_mins(1)) => panic!("it does not end"),
     };
-    assert!(said.starts_with("HTTP/1.1 403 ") && said.contains("SERVICE_TOKEN_INVALID"), "{said}");
+    assert!(
+        answer_text.starts_with("HTTP/1.1 403 ") && answer_text.contains("SERVICE_TOKEN_INVALID"),
+        "{answer_text}"
+    );
 }
 
 #[tokio::test]
@@ -255,6 +258,6 @@ async fn an_upload_that_outlasts_its_answer_ends_when_the_service_token_of_its_c
     tokio::select! {
         () = ended => {}
         () = upload => {}
-        () = tokio::time::sleep(Duration::from_mins(1)) => panic!("it goes on"),
+        () = tokio::time::sleep(Duration::from_mins(1)) => panic!("it does not end"),
     }
 }

@@ -9,7 +9,7 @@ use axum::body::Body;
 use http::Response;
 use jeton_core::keep::attempt::Trigger;
 use jeton_core::keep::ports::AttemptFilter;
-use jeton_core::keep::provider::Provider;
+use jeton_core::keep::provider::{OldAccess, Provider};
 use jeton_testkit::{Received, Reply, TestApi, TestServer};
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -17,8 +17,10 @@ use tokio::task::JoinSet;
 use crate::fixture::{API_KEY, Fixture, Options, error_code, json_response, raw_head};
 
 /// An API that refuses the tokens it has been events of, with this answer, and takes all others.
-async fn refusing(answer: impl Fn() -> Response<Body> + Clone + Send + Sync + 'static) -> (TestApi, Refused) {
-    let refused = Refused::default();
+async fn rejecting_api(
+    answer: impl Fn() -> Response<Body> + Clone + Send + Sync + 'static,
+) -> (TestApi, RejectedTokens) {
+    let refused = RejectedTokens::default();
     let known = refused.clone();
     let api = TestApi::answering(move |request| {
         if known.0.lock().unwrap().iter().any(|token| token == request.bearer()) {
@@ -32,10 +34,10 @@ async fn refusing(answer: impl Fn() -> Response<Body> + Clone + Send + Sync + 's
 }
 
 #[derive(Clone, Default)]
-struct Refused(Arc<Mutex<Vec<String>>>);
+struct RejectedTokens(Arc<Mutex<Vec<String>>>);
 
-impl Refused {
-    async fn current_token_of(&self, fixture: &Fixture) {
+impl RejectedTokens {
+    async fn add_current_token_of(&self, fixture: &Fixture) {
         let token = fixture.access_token().await;
         self.0.lock().unwrap().push(token.reveal().to_owned());
     }
@@ -46,7 +48,7 @@ fn unauthorized() -> Response<Body> {
 }
 
 /// How many refreshes followed a rejection.
-async fn cures(fixture: &Fixture) -> usize {
+async fn rejection_refreshes(fixture: &Fixture) -> usize {
     let attempts = fixture.vault.attempts(&AttemptFilter::default(), 1_000).await.unwrap();
     attempts.iter().filter(|attempt| attempt.trigger == Trigger::Rejected).count()
 }
@@ -60,7 +62,7 @@ async fn two_hundred_calls_with_a_token_revoked_early_make_one_refresh_and_all_s
     let mut calls = JoinSet::new();
     for _ in 0..200 {
         let fixture = Arc::clone(&fixture);
-        calls.spawn(async move { fixture.client().get("/api/v1/proxy/acme/leads").await.unwrap() });
+        calls.spawn(async move { fixture.get("/leads").await });
     }
     let replies: Vec<Reply> = calls.join_all().await;
     assert!(
@@ -68,21 +70,21 @@ async fn two_hundred_calls_with_a_token_revoked_early_make_one_refresh_and_all_s
         "{:?}",
         replies.iter().find(|reply| reply.status != 200)
     );
-    assert_eq!(cures(&fixture).await, 1);
+    assert_eq!(rejection_refreshes(&fixture).await, 1);
     let after = fixture.emulator.stats();
     assert_eq!(after.api_ok - before.api_ok, 200);
-    assert!(after.api_401 > before.api_401, "the token was really refused");
+    assert!(after.api_401 > before.api_401, "the token was really rejected");
 }
 
 #[tokio::test]
-async fn a_token_that_dies_early_again_and_again_is_cured_each_time() {
+async fn a_token_that_dies_early_again_and_again_is_replaced_each_time() {
     let fixture = Fixture::with_emulated_api(Options::default()).await;
     for round in 1..=5 {
         let token = fixture.access_token().await;
         assert!(fixture.emulator.revoke_access(token.reveal()));
-        let reply = fixture.client().get("/api/v1/proxy/acme/leads").await.unwrap();
+        let reply = fixture.get("/leads").await;
         assert_eq!(reply.status, 200, "round {round}: {}", reply.text());
-        assert_eq!(cures(&fixture).await, round);
+        assert_eq!(rejection_refreshes(&fixture).await, round);
     }
 }
 
@@ -91,29 +93,29 @@ async fn an_api_that_answers_401_for_a_missing_permission_costs_one_refresh_in_a
     let api = TestApi::answering(|_| json_response(401, &json!({ "title": "You may not" }))).await;
     let fixture = Fixture::new(&api.base_url()).await;
     for call in 0..1_000 {
-        let reply = fixture.client().get("/api/v1/proxy/acme/secret").await.unwrap();
+        let reply = fixture.get("/secret").await;
         assert_eq!(reply.status, 401, "call {call}");
         assert_eq!(reply.json().unwrap(), json!({ "title": "You may not" }), "the API's own answer");
         assert!(!reply.headers.contains_key("x-jeton-error"));
     }
-    assert_eq!(cures(&fixture).await, 1);
+    assert_eq!(rejection_refreshes(&fixture).await, 1);
     assert_eq!(api.received().len(), 1_001, "one retry, and never two");
 }
 
-/// A gateway to an API that takes what its provider takes, once it comes to look, and refuses everybody at `/secret`, for
-/// which it takes its time.
-async fn with_a_secret(emulated: jeton_emulator::Settings, looks_after: Duration) -> Arc<Fixture> {
+/// A gateway to an API that accepts the provider's tokens after a delay, and rejects every token at `/secret` after a longer
+/// one.
+async fn with_secret_path(emulated: jeton_emulator::Settings, delay: Duration) -> Arc<Fixture> {
     let provider: Arc<OnceLock<Arc<Fixture>>> = Arc::default();
-    let asked = Arc::clone(&provider);
+    let accepting = Arc::clone(&provider);
     let api = TestServer::answering(move |request| {
-        let asked = Arc::clone(&asked);
+        let accepting = Arc::clone(&accepting);
         async move {
             let secret = request.uri().path() == "/secret";
-            tokio::time::sleep(looks_after * if secret { 3 } else { 1 }).await;
+            tokio::time::sleep(delay * if secret { 3 } else { 1 }).await;
             let bearer =
                 request.headers()["authorization"].to_str().unwrap().strip_prefix("Bearer ").unwrap();
-            let lives = asked.get().is_some_and(|fixture| fixture.emulator.accepts(bearer));
-            if lives && !secret { json_response(200, &json!({})) } else { unauthorized() }
+            let accepted = accepting.get().is_some_and(|fixture| fixture.emulator.accepts(bearer));
+            if accepted && !secret { json_response(200, &json!({})) } else { unauthorized() }
         }
     })
     .await;
@@ -125,8 +127,8 @@ async fn with_a_secret(emulated: jeton_emulator::Settings, looks_after: Duration
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn permission_401s_among_good_answers_cost_a_few_refreshes_however_many_there_are() {
-    let old_access = jeton_core::keep::provider::OldAccess::Dies;
-    let fixture = with_a_secret(
+    let old_access = OldAccess::Dies;
+    let fixture = with_secret_path(
         jeton_emulator::Settings { old_access, ..Default::default() },
         Duration::from_millis(5),
     )
@@ -147,51 +149,57 @@ async fn permission_401s_among_good_answers_cost_a_few_refreshes_however_many_th
     let answered: Vec<_> = calls.join_all().await.into_iter().flatten().collect();
     let (secret, leads): (Vec<_>, Vec<_>) = answered.into_iter().partition(|(path, _)| *path == "secret");
     assert!(secret.len() == 1_000 && secret.iter().all(|(_, status)| *status == 401));
-    let cures = cures(&fixture).await;
-    // How many there are before the brake holds is a matter of who is on the way when; here it is one or two.
-    assert!((1..=5).contains(&cures), "{cures} refreshes");
+    let refreshes = rejection_refreshes(&fixture).await;
+    // How many there are before refreshes pause depends on the order of the calls; here it is one or two.
+    assert!((1..=5).contains(&refreshes), "{refreshes} refreshes");
     let refused = leads.iter().filter(|(_, status)| *status != 200).count();
-    assert!(refused <= 20, "the others go on: {refused} were refused");
+    assert!(refused <= 20, "the other calls succeed: {refused} were rejected");
 }
 
 #[tokio::test]
 async fn permission_401s_that_take_turns_with_good_answers_cost_one_refresh() {
-    for old_access in
-        [jeton_core::keep::provider::OldAccess::Lives, jeton_core::keep::provider::OldAccess::Dies]
-    {
+    for old_access in [OldAccess::Lives, OldAccess::Dies] {
         let emulated = jeton_emulator::Settings { old_access, ..Default::default() };
-        let fixture = with_a_secret(emulated, Duration::ZERO).await;
+        let fixture = with_secret_path(emulated, Duration::ZERO).await;
         for call in 0..1_000 {
             let (path, status) = if call % 2 == 0 { ("secret", 401) } else { ("leads", 200) };
             let reply = fixture.client().get(&format!("/api/v1/proxy/acme/{path}")).await.unwrap();
             assert_eq!(reply.status, status, "call {call}");
         }
-        assert_eq!(cures(&fixture).await, 1);
+        assert_eq!(rejection_refreshes(&fixture).await, 1);
     }
 }
 
 #[tokio::test]
-async fn a_token_that_really_dies_among_permission_401s_is_cured_and_the_401s_cost_one_refresh_more() {
-    let fixture = with_a_secret(jeton_emulator::Settings::default(), Duration::ZERO).await;
+async fn a_token_that_really_dies_among_permission_401s_is_replaced_and_the_401s_cost_one_refresh_more() {
+    let fixture = with_secret_path(jeton_emulator::Settings::default(), Duration::ZERO).await;
     let client = fixture.client();
     for round in 1..=3 {
         assert!(fixture.emulator.revoke_access(fixture.access_token().await.reveal()));
         let reply = client.get("/api/v1/proxy/acme/leads").await.unwrap();
-        assert_eq!((reply.status.as_u16(), cures(&fixture).await), (200, round), "a cure that helped");
+        assert_eq!(
+            (reply.status.as_u16(), rejection_refreshes(&fixture).await),
+            (200, round),
+            "a refresh that helped"
+        );
     }
     for call in 0..1_000 {
         let path = if call % 2 == 0 { "secret" } else { "leads" };
         let reply = client.get(&format!("/api/v1/proxy/acme/{path}")).await.unwrap();
         assert_eq!(reply.status, if call % 2 == 0 { 401 } else { 200 }, "call {call}");
     }
-    assert_eq!(cures(&fixture).await, 4, "what had helped before is believed once more");
+    assert_eq!(
+        rejection_refreshes(&fixture).await,
+        4,
+        "refreshing had helped before, so it is tried once more"
+    );
 }
 
 #[tokio::test]
 async fn the_retry_sends_the_same_call_with_the_new_token() {
-    let (api, refused) = refusing(unauthorized).await;
+    let (api, rejected) = rejecting_api(unauthorized).await;
     let fixture = Fixture::new(&api.base_url()).await;
-    refused.current_token_of(&fixture).await;
+    rejected.add_current_token_of(&fixture).await;
     let client = fixture.client().with_header("x-mine", "1");
     let reply = client.post("/api/v1/proxy/acme/leads?a=1", &json!({ "name": "x" })).await.unwrap();
     assert_eq!(reply.status, 200, "{}", reply.text());
@@ -208,9 +216,9 @@ async fn the_retry_sends_the_same_call_with_the_new_token() {
 
 #[tokio::test]
 async fn a_body_beyond_the_limit_is_not_sent_twice_and_the_answer_says_so() {
-    let (api, refused) = refusing(unauthorized).await;
+    let (api, rejected) = rejecting_api(unauthorized).await;
     let fixture = Fixture::new(&api.base_url()).await;
-    refused.current_token_of(&fixture).await;
+    rejected.add_current_token_of(&fixture).await;
     let large = json!({ "a": "x".repeat(1024 * 1024) });
     let reply = fixture.client().post("/api/v1/proxy/acme/leads", &large).await.unwrap();
     assert_eq!(
@@ -219,7 +227,7 @@ async fn a_body_beyond_the_limit_is_not_sent_twice_and_the_answer_says_so() {
     );
     assert_eq!(reply.json().unwrap(), json!({ "title": "Unauthorized" }), "the API's own answer");
     assert_eq!(api.received().len(), 1);
-    assert_eq!(cures(&fixture).await, 1, "whoever calls next has a living token");
+    assert_eq!(rejection_refreshes(&fixture).await, 1, "whoever calls next has a live token");
     let reply = fixture.client().post("/api/v1/proxy/acme/leads", &large).await.unwrap();
     assert_eq!(reply.status, 200);
     assert!(!reply.headers.contains_key("x-jeton-retry"));
@@ -229,13 +237,13 @@ async fn a_body_beyond_the_limit_is_not_sent_twice_and_the_answer_says_so() {
 async fn a_body_of_exactly_the_limit_is_sent_again_also_in_chunks() {
     let settings = jeton_gateway::Settings { replay_body: 8, ..jeton_gateway::Settings::default() };
     for (body, status) in [("12345678", 200), ("123456789", 401)] {
-        let (api, refused) = refusing(unauthorized).await;
+        let (api, rejected) = rejecting_api(unauthorized).await;
         let fixture = Fixture::with_options(
             &api.base_url(),
             Options { settings: settings.clone(), ..Options::default() },
         )
         .await;
-        refused.current_token_of(&fixture).await;
+        rejected.add_current_token_of(&fixture).await;
         let (left, right) = body.split_at(4);
         let answer = fixture
             .send_raw(
@@ -250,7 +258,7 @@ async fn a_body_of_exactly_the_limit_is_sent_again_also_in_chunks() {
 }
 
 #[tokio::test]
-async fn a_provider_that_says_it_in_the_body_is_understood_and_large_bodies_pass_unread() {
+async fn a_provider_that_reports_it_in_the_body_is_understood_and_large_bodies_pass_unread() {
     let text = "name = 'acme'\ntitle = 'Acme'\n[vars.token_url]\n[vars.api_base]\n[refresh]\nurl = '${token_url}'\n\
                 form = { grant_type = 'refresh_token', refresh_token = '${refresh}' }\nspends = ['refresh']\n\
                 [take]\nexpires = { path = 'expires_in', as = 's' }\n[policy]\nrotation = 'single_use'\n\
@@ -258,67 +266,63 @@ async fn a_provider_that_says_it_in_the_body_is_understood_and_large_bodies_pass
     let provider = Arc::new(Provider::from_toml("acme.toml", text).unwrap());
     let padding = Arc::new(AtomicUsize::new(0));
     let pad = Arc::clone(&padding);
-    let (api, refused) = refusing(move || {
+    let (api, rejected) = rejecting_api(move || {
         let pad = "x".repeat(pad.load(Ordering::SeqCst));
         json_response(200, &json!({ "ok": false, "error": "token_expired", "pad": pad }))
     })
     .await;
     let fixture = Fixture::with_options(&api.base_url(), Options { provider, ..Options::default() }).await;
-    refused.current_token_of(&fixture).await;
-    let reply = fixture.client().get("/api/v1/proxy/acme/chat").await.unwrap();
+    rejected.add_current_token_of(&fixture).await;
+    let reply = fixture.get("/chat").await;
     assert!(reply.json().unwrap().get("error").is_none(), "{}", reply.text());
-    assert_eq!((api.received().len(), cures(&fixture).await), (2, 1));
+    assert_eq!((api.received().len(), rejection_refreshes(&fixture).await), (2, 1));
     assert!(
         api.received().iter().all(|request| request.headers["accept-encoding"] == "identity"),
         "or it could not be read"
     );
 
     padding.store(70_000, Ordering::SeqCst);
-    refused.current_token_of(&fixture).await;
-    let reply = fixture.client().get("/api/v1/proxy/acme/chat").await.unwrap();
+    rejected.add_current_token_of(&fixture).await;
+    let reply = fixture.get("/chat").await;
     assert_eq!(reply.json().unwrap()["error"], "token_expired");
-    assert_eq!(
-        reply.json().unwrap()["pad"].as_str().unwrap().len(),
-        70_000,
-        "whole, though it was looked at"
-    );
-    assert_eq!((api.received().len(), cures(&fixture).await), (3, 1));
+    assert_eq!(reply.json().unwrap()["pad"].as_str().unwrap().len(), 70_000, "whole, though it was searched");
+    assert_eq!((api.received().len(), rejection_refreshes(&fixture).await), (3, 1));
 }
 
 #[tokio::test]
 async fn a_403_is_no_expired_token_unless_the_provider_says_so() {
-    let (api, refused) = refusing(|| json_response(403, &json!({ "title": "Forbidden" }))).await;
+    let (api, rejected) = rejecting_api(|| json_response(403, &json!({ "title": "Forbidden" }))).await;
     let fixture = Fixture::new(&api.base_url()).await;
-    refused.current_token_of(&fixture).await;
-    assert_eq!(fixture.client().get("/api/v1/proxy/acme/x").await.unwrap().status, 403);
-    assert_eq!((api.received().len(), cures(&fixture).await), (1, 0));
+    rejected.add_current_token_of(&fixture).await;
+    assert_eq!(fixture.get("/x").await.status, 403);
+    assert_eq!((api.received().len(), rejection_refreshes(&fixture).await), (1, 0));
 }
 
 #[tokio::test]
-async fn a_token_that_was_refused_and_cannot_be_refreshed_is_an_error_of_ours() {
+async fn a_token_that_was_refused_and_cannot_be_refreshed_is_an_error_of_the_gateway() {
     let fixture = Fixture::with_emulated_api(Options::default()).await;
     let token = fixture.access_token().await;
     fixture.emulator.revoke_access(token.reveal());
     fixture.emulator.revoke_grant(fixture.refresh_token.reveal());
-    let reply = fixture.client().get("/api/v1/proxy/acme/x").await.unwrap();
+    let reply = fixture.get("/x").await;
     assert_eq!(error_code(&reply, 424), "REAUTHORIZATION_REQUIRED");
 }
 
 #[tokio::test]
-async fn bodies_that_find_no_room_are_not_sent_twice_and_the_answer_says_so() {
+async fn bodies_beyond_the_budget_are_not_sent_twice_and_the_answer_says_so() {
     let settings = jeton_gateway::Settings { replay_memory: 8, ..jeton_gateway::Settings::default() };
-    let (api, refused) = refusing(unauthorized).await;
+    let (api, rejected) = rejecting_api(unauthorized).await;
     let fixture = Fixture::with_options(&api.base_url(), Options { settings, ..Options::default() }).await;
-    refused.current_token_of(&fixture).await;
+    rejected.add_current_token_of(&fixture).await;
     let reply = fixture.client().post("/api/v1/proxy/acme/leads", &json!({ "long": "er" })).await.unwrap();
     assert_eq!(
         (reply.status.as_u16(), &reply.headers["x-jeton-retry"]),
         (401, &"body-too-large".parse().unwrap())
     );
     fixture.vault.refresh("acme", Trigger::Forced).await.unwrap();
-    refused.current_token_of(&fixture).await;
+    rejected.add_current_token_of(&fixture).await;
     for _ in 0..5 {
         let reply = fixture.client().post("/api/v1/proxy/acme/leads", &json!({})).await.unwrap();
-        assert_eq!(reply.status, 200, "what took room gave it back");
+        assert_eq!(reply.status, 200, "each call releases its part of the budget");
     }
 }

@@ -13,8 +13,8 @@ use crate::fixture::{API_KEY, Fixture, Options, echo_api, error_code, operator, 
 
 const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// An API that switches protocols for the tokens that are good, and then says everything back.
-async fn echoing(good: impl Fn(&str) -> bool + Clone + Send + 'static) -> TestServer {
+/// An API that switches protocols for the tokens that are good, and then echoes everything.
+async fn echo_server(good: impl Fn(&str) -> bool + Clone + Send + 'static) -> TestServer {
     TestServer::accepting(move |mut stream| {
         let good = good.clone();
         async move {
@@ -37,11 +37,11 @@ async fn echoing(good: impl Fn(&str) -> bool + Clone + Send + 'static) -> TestSe
     .await
 }
 
-async fn opened(fixture: &Fixture) -> (TcpStream, String) {
-    opened_with(fixture, API_KEY).await
+async fn open(fixture: &Fixture) -> (TcpStream, String) {
+    open_with_key(fixture, API_KEY).await
 }
 
-async fn opened_with(fixture: &Fixture, key: &str) -> (TcpStream, String) {
+async fn open_with_key(fixture: &Fixture, key: &str) -> (TcpStream, String) {
     let mut stream = fixture
         .open(raw_head(
             "GET /api/v1/proxy/acme/live",
@@ -55,8 +55,8 @@ async fn opened_with(fixture: &Fixture, key: &str) -> (TcpStream, String) {
 
 #[tokio::test]
 async fn a_web_socket_passes_through_in_both_directions() {
-    let fixture = Fixture::new(&echoing(|_| true).await.base_url()).await;
-    let (mut stream, head) = opened(&fixture).await;
+    let fixture = Fixture::new(&echo_server(|_| true).await.base_url()).await;
+    let (mut stream, head) = open(&fixture).await;
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     assert!(head.contains("sec-websocket-accept: xyz"), "{head}");
     for text in ["hello", "again"] {
@@ -75,14 +75,14 @@ async fn a_web_socket_passes_through_in_both_directions() {
 async fn a_web_socket_is_opened_with_a_fresh_token_where_the_first_was_refused() {
     let refused = Arc::new(Mutex::new(String::new()));
     let known = Arc::clone(&refused);
-    let api = echoing(move |head| {
+    let api = echo_server(move |head| {
         let refused = known.lock().unwrap().to_ascii_lowercase();
         refused.is_empty() || !head.contains(&refused)
     })
     .await;
     let fixture = Fixture::new(&api.base_url()).await;
     fixture.access_token().await.reveal().clone_into(&mut refused.lock().unwrap());
-    let (mut stream, head) = opened(&fixture).await;
+    let (mut stream, head) = open(&fixture).await;
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     stream.write_all(b"hello").await.unwrap();
     let mut back = [0; 5];
@@ -91,10 +91,10 @@ async fn a_web_socket_is_opened_with_a_fresh_token_where_the_first_was_refused()
 }
 
 #[tokio::test]
-async fn an_api_that_does_not_switch_answers_as_ever() {
+async fn an_api_that_does_not_switch_answers_as_usual() {
     let api = echo_api().await;
     let fixture = Fixture::new(&api.base_url()).await;
-    let (_, head) = opened(&fixture).await;
+    let (_, head) = open(&fixture).await;
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
 }
 
@@ -107,7 +107,7 @@ async fn an_api_that_switches_unasked_is_502() {
     })
     .await;
     let fixture = Fixture::new(&api.base_url()).await;
-    let reply = fixture.client().get("/api/v1/proxy/acme/x").await.unwrap();
+    let reply = fixture.get("/x").await;
     assert_eq!(error_code(&reply, 502), "UPSTREAM_BROKEN");
 }
 
@@ -117,27 +117,27 @@ async fn a_tunnel_ends_when_nothing_moves_and_at_the_latest_with_the_gateway() {
         tunnel_idle_timeout: Duration::from_millis(200),
         ..jeton_gateway::Settings::default()
     };
-    let base = echoing(|_| true).await.base_url();
+    let base = echo_server(|_| true).await.base_url();
     let idle = Fixture::with_options(&base, Options { settings, ..Options::default() }).await;
-    let (mut stream, _) = opened(&idle).await;
+    let (mut stream, _) = open(&idle).await;
     let mut rest = Vec::new();
     let _ = timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await.unwrap();
 
     let fixture = Fixture::new(&base).await;
-    let (mut stream, _) = opened(&fixture).await;
+    let (mut stream, _) = open(&fixture).await;
     fixture.gateway.drain().await;
     let _ = timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await.unwrap();
 }
 
-/// Says something and hears it again.
-async fn goes_to_and_fro(stream: &mut TcpStream) {
+/// What is sent comes back.
+async fn assert_echoes(stream: &mut TcpStream) {
     stream.write_all(b"hello").await.unwrap();
     let mut back = [0; 5];
     timeout(TIMEOUT, stream.read_exact(&mut back)).await.unwrap().unwrap();
     assert_eq!(&back, b"hello");
 }
 
-async fn is_ended(stream: &mut TcpStream) {
+async fn assert_ended(stream: &mut TcpStream) {
     let mut rest = Vec::new();
     // Ended or reset: both are an end.
     let _ = timeout(TIMEOUT, stream.read_to_end(&mut rest)).await.unwrap();
@@ -146,40 +146,40 @@ async fn is_ended(stream: &mut TcpStream) {
 
 #[tokio::test]
 async fn a_tunnel_ends_when_the_service_token_of_its_caller_is_revoked_and_others_go_on() {
-    let fixture = Fixture::new(&echoing(|_| true).await.base_url()).await;
+    let fixture = Fixture::new(&echo_server(|_| true).await.base_url()).await;
     let (id, raw) = fixture.service_token(None).await;
-    let (mut stream, head) = opened_with(&fixture, raw.reveal()).await;
+    let (mut stream, head) = open_with_key(&fixture, raw.reveal()).await;
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-    let (mut other, _) = opened(&fixture).await;
-    goes_to_and_fro(&mut stream).await;
+    let (mut other, _) = open(&fixture).await;
+    assert_echoes(&mut stream).await;
     fixture.access.revoke(id, &operator()).await.unwrap();
-    is_ended(&mut stream).await;
-    goes_to_and_fro(&mut other).await;
+    assert_ended(&mut stream).await;
+    assert_echoes(&mut other).await;
 }
 
 #[tokio::test]
 async fn a_tunnel_ends_when_the_service_token_of_its_caller_expires() {
-    let fixture = Fixture::new(&echoing(|_| true).await.base_url()).await;
+    let fixture = Fixture::new(&echo_server(|_| true).await.base_url()).await;
     let (_, raw) = fixture.service_token(Some(Duration::from_secs(3))).await;
-    let (mut stream, head) = opened_with(&fixture, raw.reveal()).await;
+    let (mut stream, head) = open_with_key(&fixture, raw.reveal()).await;
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-    is_ended(&mut stream).await;
+    assert_ended(&mut stream).await;
 }
 
 #[tokio::test]
-async fn one_tunnel_too_many_is_503_with_a_time_and_there_is_room_again_when_one_ends() {
+async fn one_tunnel_too_many_is_503_with_a_time_and_another_opens_when_one_ends() {
     let settings = jeton_gateway::Settings { tunnels: 1, ..jeton_gateway::Settings::default() };
-    let base = echoing(|_| true).await.base_url();
+    let base = echo_server(|_| true).await.base_url();
     let fixture = Fixture::with_options(&base, Options { settings, ..Options::default() }).await;
-    let (first, head) = opened(&fixture).await;
+    let (first, head) = open(&fixture).await;
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-    let (_, head) = opened(&fixture).await;
+    let (_, head) = open(&fixture).await;
     assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
     assert!(head.contains("x-jeton-error: BUSY\r\n") && head.contains("retry-after: 10\r\n"), "{head}");
     drop(first);
     let deadline = tokio::time::Instant::now() + TIMEOUT;
     loop {
-        let (_again, head) = opened(&fixture).await;
+        let (_again, head) = open(&fixture).await;
         if head.starts_with("HTTP/1.1 101 ") {
             break;
         }
@@ -189,13 +189,13 @@ async fn one_tunnel_too_many_is_503_with_a_time_and_there_is_room_again_when_one
 }
 
 #[tokio::test]
-async fn calls_that_open_no_tunnel_leave_the_room_for_those_that_do() {
+async fn calls_that_open_no_tunnel_take_no_permit_from_those_that_do() {
     let settings = jeton_gateway::Settings { tunnels: 1, ..jeton_gateway::Settings::default() };
     let api = echo_api().await;
     let fixture = Fixture::with_options(&api.base_url(), Options { settings, ..Options::default() }).await;
     for _ in 0..3 {
-        // Asked for, and not agreed to.
-        let (_, head) = opened(&fixture).await;
+        // The API does not agree to the upgrade.
+        let (_, head) = open(&fixture).await;
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
     }
 }
