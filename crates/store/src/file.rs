@@ -25,11 +25,12 @@ use std::fs::{self, File, Metadata};
 use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jeton_core::keep::ports::StoreError;
 use jeton_core::time::Clock;
+use parking_lot::Mutex;
 
 use crate::memory::snapshot::Snapshot;
 use crate::memory::{DEFAULT_ATTEMPTS, InMemory, Persistence};
@@ -122,7 +123,7 @@ impl FilePersistence {
             Err(LoadError::Missing) => self.save(Snapshot::default())?,
             loaded => loaded.map_err(|unread| unread.into_store_error(&self.path))?,
         };
-        *self.loaded.lock().expect("no panic happens under this lock") = Some(loaded);
+        *self.loaded.lock() = Some(loaded);
         Ok(())
     }
 
@@ -201,14 +202,14 @@ impl Persistence for FilePersistence {
     const POLL: Option<Duration> = Some(Duration::from_millis(50));
 
     fn read<T>(&self, look: impl FnOnce(&Snapshot) -> T) -> Result<T, StoreError> {
-        let mut loaded = self.loaded.lock().expect("no panic happens under this lock");
+        let mut loaded = self.loaded.lock();
         let known = loaded.take().filter(|loaded| self.is_still(loaded));
         let known = known.map_or_else(|| self.load_in_turn(), Ok)?;
         Ok(look(&loaded.insert(known).snapshot))
     }
 
     fn write<T>(&self, change: impl FnOnce(&mut Snapshot) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let mut loaded = self.loaded.lock().expect("no panic happens under this lock");
+        let mut loaded = self.loaded.lock();
         let _lock = self.lock(Mode::Exclusive)?;
         let known = loaded.take().filter(|loaded| self.is_still(loaded));
         let load = || self.load().map_err(|unread| unread.into_store_error(&self.path));

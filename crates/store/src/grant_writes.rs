@@ -6,19 +6,20 @@ use jeton_core::keep::attempt::{Act, Attempt, AttemptStatus, Trigger};
 use jeton_core::keep::connection::{Connection, Generation, GrantState};
 use jeton_core::keep::ports::{Connect, ConnectAnswer, OperatorCommand};
 use jeton_core::keep::rejection::{self, Rejection, RejectionAnswer};
+use jeton_core::time::Timestamp;
 
 use crate::rules;
 use crate::write_tx::WriteTx;
 
-pub(crate) fn connect<T: WriteTx>(tx: &T, connect: &Connect) -> Result<ConnectAnswer, T::Error> {
-    let known = tx.attempt(connect.attempt)?.map(|(attempt, _)| attempt);
+pub(crate) async fn connect<T: WriteTx>(tx: &mut T, connect: &Connect) -> Result<ConnectAnswer, T::Error> {
+    let known = tx.attempt(connect.attempt).await?.map(|(attempt, _)| attempt);
     if let Some(done) = known.as_ref().filter(|attempt| attempt.status == AttemptStatus::Success) {
         let generation = done.new_generation.unwrap_or(done.generation);
         return Ok(ConnectAnswer::Connected { generation });
     }
     // The provider has just given it for a code: then it lives, and is new even where its text is not.
     let exchanged = known.is_some();
-    let before = tx.find(&connect.connection)?;
+    let before = tx.find(&connect.connection).await?;
     if exchanged && before.as_ref().is_some_and(|row| row.grant > connect.grant) {
         return Ok(ConnectAnswer::Superseded);
     }
@@ -31,34 +32,35 @@ pub(crate) fn connect<T: WriteTx>(tx: &T, connect: &Connect) -> Result<ConnectAn
     }
     let refresh = connect.tokens.as_ref().and_then(|tokens| tokens.refresh_fingerprint);
     if let Some(refresh) = refresh.filter(|_| connect.single_use) {
-        if let Some(attempt) = tx.spender(refresh)?.filter(|_| !exchanged) {
+        if let Some(attempt) = tx.spender(refresh).await?.filter(|_| !exchanged) {
             return Ok(ConnectAnswer::Spent { attempt });
         }
-        if let Some(connection) = tx.other_holder(refresh, &connect.connection)? {
+        if let Some(connection) = tx.other_holder(refresh, &connect.connection).await? {
             return Ok(ConnectAnswer::HeldBy { connection });
         }
     }
     let mut row = before.clone().unwrap_or_else(|| rules::first_row(connect, tx.now()));
     if let Some(closing) = rules::connect(&mut row, connect.clone(), tx.now()) {
-        tx.close(closing)?;
+        tx.close(closing).await?;
     }
     let generation = row.generation;
-    tx.write(&connect_attempt(tx, connect, before.as_ref(), &row), row.grant)?;
-    tx.save(before.as_ref(), row, Some(connect.attempt))?;
+    let attempt = connect_attempt(connect, before.as_ref(), &row, tx.now());
+    tx.write_attempt(&attempt, row.grant).await?;
+    tx.save(before.as_ref(), row, Some(connect.attempt)).await?;
     let replaced = before.is_some_and(|row| row.state != GrantState::None);
-    tx.put_on_record(connect.to_audit_row(tx.now(), generation, replaced))?;
+    tx.put_on_record(connect.to_audit_row(tx.now(), generation, replaced)).await?;
     if exchanged {
         // Where it was kept because it could not be read, it has been read by now.
-        tx.drop_reply(connect.attempt)?;
+        tx.drop_reply(connect.attempt).await?;
     }
     Ok(ConnectAnswer::Connected { generation })
 }
 
-fn connect_attempt<T: WriteTx>(
-    tx: &T,
+fn connect_attempt(
     connect: &Connect,
     before: Option<&Connection>,
     row: &Connection,
+    now: Timestamp,
 ) -> Attempt {
     let expiry = |row: &Connection| row.tokens.as_ref().and_then(|tokens| tokens.access_expires_at);
     Attempt {
@@ -73,8 +75,8 @@ fn connect_attempt<T: WriteTx>(
         new_generation: Some(row.generation),
         fingerprint: None,
         recovers: None,
-        started_at: tx.now(),
-        completed_at: Some(tx.now()),
+        started_at: now,
+        completed_at: Some(now),
         lease_until: None,
         code: None,
         http_status: None,
@@ -84,39 +86,42 @@ fn connect_attempt<T: WriteTx>(
     }
 }
 
-pub(crate) fn reject<T: WriteTx>(tx: &T, rejection: &Rejection) -> Result<RejectionAnswer, T::Error> {
-    let before = tx.find(&rejection.connection)?;
+pub(crate) async fn reject<T: WriteTx>(
+    tx: &mut T,
+    rejection: &Rejection,
+) -> Result<RejectionAnswer, T::Error> {
+    let before = tx.find(&rejection.connection).await?;
     let (answer, brake) = rejection::answer(before.as_ref(), rejection, tx.now());
     if let (Some(before), Some(brake)) = (before, brake) {
         let mut row = before.clone();
         row.backoff = Some(brake);
-        tx.save(Some(&before), row, None)?;
+        tx.save(Some(&before), row, None).await?;
     }
     Ok(answer)
 }
 
-pub(crate) fn administer<T: WriteTx>(
-    tx: &T,
+pub(crate) async fn administer<T: WriteTx>(
+    tx: &mut T,
     name: &ConnectionName,
     act: OperatorCommand,
     operation: OperationId,
     by: &Actor,
 ) -> Result<bool, T::Error> {
-    let Some(before) = tx.find(name)? else { return Ok(false) };
-    if !tx.record_operation(operation, name, rules::act_name(act))? {
+    let Some(before) = tx.find(name).await? else { return Ok(false) };
+    if !tx.record_operation(operation, name, rules::act_name(act)).await? {
         return Ok(true);
     }
     let mut row = before.clone();
     if let Some(closing) = rules::administer(&mut row, act, operation, tx.now()) {
-        tx.close(closing)?;
+        tx.close(closing).await?;
     }
     if act == OperatorCommand::Disconnect {
-        tx.drop_replies(name)?;
+        tx.drop_replies(name).await?;
     }
     let changed = row != before;
-    tx.save(Some(&before), row, None)?;
+    tx.save(Some(&before), row, None).await?;
     if changed {
-        tx.put_on_record(act.to_audit_row(name, operation, by, tx.now()))?;
+        tx.put_on_record(act.to_audit_row(name, operation, by, tx.now())).await?;
     }
     Ok(true)
 }

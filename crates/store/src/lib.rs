@@ -8,9 +8,10 @@
 //! * [`conformance`] (feature `conformance`): the one story that every store must be able to tell.
 #![warn(missing_docs)]
 
+mod changes;
 #[cfg(feature = "conformance")]
 pub mod conformance;
-mod consent_rules;
+mod consent_writes;
 pub mod file;
 mod grant_writes;
 pub mod memory;
@@ -19,9 +20,9 @@ mod network;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod refresh_writes;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
-mod row_reader;
 mod rules;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub mod sql;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod write_tx;

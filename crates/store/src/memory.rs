@@ -3,25 +3,21 @@
 //! * [`MemoryStore`]: nowhere else. For tests, and for programs whose grants need not outlive them.
 //! * [`FileStore`](crate::FileStore): in one file that all processes of a machine share (see [`mod@crate::file`]).
 //!
-//! The snapshot is in `snapshot`, a transaction over it in `transaction`; the ports are in `connections`, `consents`, `feed`, `attempts`,
-//! `maintenance` and `nodes`.
+//! The snapshot is in `snapshot`, a transaction over it in `transaction`; the ports are in
+//! `ports`.
 
-mod attempts;
-mod connections;
-mod consents;
-mod feed;
-mod maintenance;
-mod nodes;
+mod ports;
 pub(crate) mod snapshot;
 mod transaction;
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jeton_core::keep::connection::Revision;
 use jeton_core::keep::ports::StoreError;
 use jeton_core::time::{Clock, Timestamp};
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
 use snapshot::Snapshot;
@@ -72,11 +68,11 @@ impl Persistence for NoPersistence {
     const POLL: Option<Duration> = None;
 
     fn read<T>(&self, look: impl FnOnce(&Snapshot) -> T) -> Result<T, StoreError> {
-        Ok(look(&self.0.lock().expect("no panic happens under this lock")))
+        Ok(look(&self.0.lock()))
     }
 
     fn write<T>(&self, change: impl FnOnce(&mut Snapshot) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        change(&mut self.0.lock().expect("no panic happens under this lock"))
+        change(&mut self.0.lock())
     }
 }
 
@@ -108,13 +104,13 @@ impl<P: Persistence> InMemory<P> {
 
     async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.in_turn(move |shared| {
             let (answer, revision) = shared.persistence.write(|snapshot| {
                 // Read while nobody else can change anything: what was waited for before does not make it old.
-                let tx = Transaction::new(snapshot, shared.clock.now(), shared.attempts);
-                let answer = work(&tx)?;
+                let mut tx = Transaction::new(snapshot, shared.clock.now(), shared.attempts);
+                let answer = work(&mut tx)?;
                 Ok((answer, snapshot.revision))
             })?;
             shared.announce(revision);

@@ -1,4 +1,6 @@
-//! Claim, commit, fail, skip: the course of one refresh, each step one call inside a transaction.
+//! Claim, commit, fail, skip: the steps of a refresh, each one transaction.
+
+use std::collections::BTreeMap;
 
 use jeton_core::id::{AttemptId, ConnectionName, GrantId};
 use jeton_core::keep::attempt::{Act, Attempt, AttemptStatus};
@@ -14,20 +16,20 @@ fn expiry(row: &Connection) -> Option<Timestamp> {
     row.tokens.as_ref().and_then(|tokens| tokens.access_expires_at)
 }
 
-pub(crate) fn claim<T: WriteTx>(tx: &T, claim: &Claim) -> Result<ClaimAnswer, T::Error> {
-    let row = tx.find(&claim.connection)?;
+pub(crate) async fn claim<T: WriteTx>(tx: &mut T, claim: &Claim) -> Result<ClaimAnswer, T::Error> {
+    let row = tx.find(&claim.connection).await?;
     let answer = claim::answer(row.as_ref(), claim, tx.now());
     let (ClaimAnswer::Won { until }, Some(before)) = (answer, row) else { return Ok(answer) };
     if before.lease.is_some_and(|lease| lease.attempt == claim.attempt) {
         return Ok(answer);
     }
-    if tx.attempt(claim.attempt)?.is_some() {
+    if tx.attempt(claim.attempt).await?.is_some() {
         // It was claimed before and is over by now: an attempt is never opened twice.
         return Ok(ClaimAnswer::Moved { generation: before.generation });
     }
     let mut row = before.clone();
     if let Some(recovered) = rules::take_lease(&mut row, claim, until) {
-        tx.close(recovered)?;
+        tx.close(recovered).await?;
     }
     let attempt = Attempt {
         id: claim.attempt,
@@ -50,18 +52,22 @@ pub(crate) fn claim<T: WriteTx>(tx: &T, claim: &Claim) -> Result<ClaimAnswer, T:
         old_expires_at: expiry(&row),
         new_expires_at: None,
     };
-    tx.write(&attempt, row.grant)?;
-    tx.save(Some(&before), row, None)?;
+    tx.write_attempt(&attempt, row.grant).await?;
+    tx.save(Some(&before), row, None).await?;
     Ok(answer)
 }
 
 /// The row and what the log has of the attempt. A store restored from a backup may lack the attempt.
 type Found = (Connection, Option<(Attempt, GrantId)>);
 
-fn look_up<T: WriteTx>(tx: &T, name: &ConnectionName, attempt: AttemptId) -> Result<Found, T::Error> {
-    let row = tx.find(name)?;
+async fn look_up<T: WriteTx>(
+    tx: &mut T,
+    name: &ConnectionName,
+    attempt: AttemptId,
+) -> Result<Found, T::Error> {
+    let row = tx.find(name).await?;
     let row = row.ok_or_else(|| missing("connections", "name", name.to_string()))?;
-    Ok((row, tx.attempt(attempt)?))
+    Ok((row, tx.attempt(attempt).await?))
 }
 
 fn missing(table: &'static str, column: &'static str, row: String) -> StoreError {
@@ -70,9 +76,9 @@ fn missing(table: &'static str, column: &'static str, row: String) -> StoreError
     StoreError::Inconsistent { table, column, row, what }
 }
 
-pub(crate) fn commit<T: WriteTx>(tx: &T, commit: &Commit) -> Result<CommitAnswer, T::Error> {
-    let (before, found) = look_up(tx, &commit.connection, commit.attempt)?;
-    if let Some(answer) = answered(tx, &before, found.as_ref(), commit)? {
+pub(crate) async fn commit<T: WriteTx>(tx: &mut T, commit: &Commit) -> Result<CommitAnswer, T::Error> {
+    let (before, found) = look_up(tx, &commit.connection, commit.attempt).await?;
+    if let Some(answer) = answered(tx, &before, found.as_ref(), commit).await? {
         return Ok(answer);
     }
     // An attempt that the log lacks has a grant of its own, so that its reply is kept and never used for another's.
@@ -82,7 +88,7 @@ pub(crate) fn commit<T: WriteTx>(tx: &T, commit: &Commit) -> Result<CommitAnswer
     let answer = if rules::is_as_claimed(&row, commit) {
         let trigger = attempt.as_ref().map(|attempt| attempt.trigger);
         if let Some(closing) = rules::commit(&mut row, commit.clone(), trigger) {
-            tx.close(closing)?;
+            tx.close(closing).await?;
         }
         if let Some(attempt) = &mut attempt {
             attempt.status = AttemptStatus::Success;
@@ -103,16 +109,16 @@ pub(crate) fn commit<T: WriteTx>(tx: &T, commit: &Commit) -> Result<CommitAnswer
     if let Some(mut attempt) = attempt {
         attempt.completed_at = Some(tx.now());
         attempt.message.clone_from(&commit.message);
-        tx.write(&attempt, grant)?;
-        tx.drop_reply(attempt.id)?;
+        tx.write_attempt(&attempt, grant).await?;
+        tx.drop_reply(attempt.id).await?;
     }
-    tx.save(Some(&before), row, Some(commit.attempt))?;
+    tx.save(Some(&before), row, Some(commit.attempt)).await?;
     Ok(answer)
 }
 
 /// The first answer, when this commit was done before.
-fn answered<T: WriteTx>(
-    tx: &T,
+async fn answered<T: WriteTx>(
+    tx: &mut T,
     row: &Connection,
     found: Option<&(Attempt, GrantId)>,
     commit: &Commit,
@@ -123,15 +129,15 @@ fn answered<T: WriteTx>(
     Ok(match (status, brought) {
         (Some(AttemptStatus::Success), Some(generation)) => Some(CommitAnswer::Committed { generation }),
         (Some(AttemptStatus::Success), None) => Some(CommitAnswer::Orphaned { generation }),
-        (None, _) if tx.origin(&row.name)? == Some(commit.attempt) => {
+        (None, _) if tx.origin(&row.name).await? == Some(commit.attempt) => {
             Some(CommitAnswer::Committed { generation })
         }
         _ => None,
     })
 }
 
-pub(crate) fn fail<T: WriteTx>(tx: &T, fail: &Fail) -> Result<(), T::Error> {
-    let (before, found) = look_up(tx, &fail.connection, fail.attempt)?;
+pub(crate) async fn fail<T: WriteTx>(tx: &mut T, fail: &Fail) -> Result<(), T::Error> {
+    let (before, found) = look_up(tx, &fail.connection, fail.attempt).await?;
     let (mut attempt, grant) = found.ok_or_else(|| missing("attempts", "id", fail.attempt.to_string()))?;
     if !matches!(attempt.status, AttemptStatus::Running | AttemptStatus::Interrupted) {
         // Its outcome is on record: this is the same order again, or a failure that a later success has overtaken.
@@ -139,9 +145,16 @@ pub(crate) fn fail<T: WriteTx>(tx: &T, fail: &Fail) -> Result<(), T::Error> {
     }
     let mut row = before.clone();
     if rules::failure_counts(&row, fail) {
-        let reopens = rules::still_unknown(attempt.recovers, |id| -> Result<_, T::Error> {
-            Ok(tx.attempt(id)?.map(|(attempt, _)| (attempt.status, attempt.recovers)))
-        })?;
+        let mut known = BTreeMap::new();
+        let reopens = loop {
+            match rules::still_unknown(attempt.recovers, |id| known.get(&id).copied().ok_or(id)) {
+                Ok(reopens) => break reopens,
+                Err(id) => {
+                    let found = tx.attempt(id).await?;
+                    known.insert(id, found.map(|(attempt, _)| (attempt.status, attempt.recovers)));
+                }
+            }
+        };
         rules::fail(&mut row, fail, reopens, attempt.trigger, tx.now());
     } else if fail.effect != FailureEffect::Unknown {
         rules::give_back(&mut row, fail.attempt);
@@ -151,21 +164,21 @@ pub(crate) fn fail<T: WriteTx>(tx: &T, fail: &Fail) -> Result<(), T::Error> {
     attempt.code = Some(fail.code.clone());
     attempt.http_status = fail.http_status;
     attempt.message = Some(fail.message.clone());
-    tx.write(&attempt, grant)?;
+    tx.write_attempt(&attempt, grant).await?;
     match &fail.kept_reply {
-        Some(reply) => tx.keep_reply(attempt.id, &row.name, reply)?,
+        Some(reply) => tx.keep_reply(attempt.id, &row.name, reply).await?,
         None if fail.effect != FailureEffect::Unknown => {
-            tx.drop_reply(attempt.id)?;
+            tx.drop_reply(attempt.id).await?;
         }
         None => {}
     }
-    let origin = tx.origin(&row.name)?;
-    tx.save(Some(&before), row, origin)
+    let origin = tx.origin(&row.name).await?;
+    tx.save(Some(&before), row, origin).await
 }
 
-pub(crate) fn skip<T: WriteTx>(tx: &T, skip: &Skip) -> Result<(), T::Error> {
-    let Some(before) = tx.find(&skip.connection)? else { return Ok(()) };
-    if before.generation != skip.generation || tx.attempt(skip.attempt)?.is_some() {
+pub(crate) async fn skip<T: WriteTx>(tx: &mut T, skip: &Skip) -> Result<(), T::Error> {
+    let Some(before) = tx.find(&skip.connection).await? else { return Ok(()) };
+    if before.generation != skip.generation || tx.attempt(skip.attempt).await?.is_some() {
         return Ok(());
     }
     let attempt = Attempt {
@@ -189,7 +202,7 @@ pub(crate) fn skip<T: WriteTx>(tx: &T, skip: &Skip) -> Result<(), T::Error> {
         old_expires_at: expiry(&before),
         new_expires_at: None,
     };
-    tx.write(&attempt, before.grant)?;
+    tx.write_attempt(&attempt, before.grant).await?;
     if before.state == GrantState::Dead || before.open_attempt.is_some() {
         // It died meanwhile, and nothing makes it due again but a new grant; or an attempt began, which must be found
         // when its lease lapses.
@@ -197,5 +210,5 @@ pub(crate) fn skip<T: WriteTx>(tx: &T, skip: &Skip) -> Result<(), T::Error> {
     }
     let mut row = before.clone();
     row.due_at = Some(skip.due_at);
-    tx.save(Some(&before), row, None)
+    tx.save(Some(&before), row, None).await
 }

@@ -1,80 +1,119 @@
-//! What the courses of the writing calls need of a store, inside one transaction.
+//! What the writing calls need of a store, inside one transaction.
 
+use futures_util::FutureExt as _;
 use jeton_core::audit::AuditRow;
 use jeton_core::id::{AttemptId, ConnectionName, GrantId, OperationId};
 use jeton_core::keep::attempt::Attempt;
 use jeton_core::keep::connection::Connection;
-use jeton_core::keep::ports::StoreError;
+use jeton_core::keep::consent::Consent;
+use jeton_core::keep::ports::{ConsentKey, StoreError};
 use jeton_core::seal::Fingerprint;
 use jeton_core::time::Timestamp;
 
 use crate::rules::Closing;
 
-/// A transaction as [`crate::refresh_writes`] and [`crate::grant_writes`] see it. Nobody else changes what it finds until it ends.
-pub(crate) trait WriteTx {
+/// A transaction as [`crate::refresh_writes`], [`crate::grant_writes`] and [`crate::consent_writes`] see it. Nobody else
+/// changes what it finds until it ends.
+pub(crate) trait WriteTx: Send {
     /// Why a call cannot be done.
-    type Error: From<StoreError>;
+    type Error: From<StoreError> + Send;
 
     /// The instant by the clock of the store.
     fn now(&self) -> Timestamp;
 
     /// The connection of that name.
-    fn find(&self, name: &ConnectionName) -> Result<Option<Connection>, Self::Error>;
+    fn find(
+        &mut self,
+        name: &ConnectionName,
+    ) -> impl Future<Output = Result<Option<Connection>, Self::Error>> + Send;
 
     /// The attempt that brought the token set of a connection.
-    fn origin(&self, name: &ConnectionName) -> Result<Option<AttemptId>, Self::Error>;
+    fn origin(
+        &mut self,
+        name: &ConnectionName,
+    ) -> impl Future<Output = Result<Option<AttemptId>, Self::Error>> + Send;
 
     /// Writes what changed between `before` and `row` under the next revision; nothing, when nothing did.
     ///
     /// `attempt` is named as the origin of a token set that is new.
     fn save(
-        &self,
+        &mut self,
         before: Option<&Connection>,
         row: Connection,
         attempt: Option<AttemptId>,
-    ) -> Result<(), Self::Error>;
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
     /// Another connection than `name` that holds the refresh token of that fingerprint.
     fn other_holder(
-        &self,
+        &mut self,
         refresh: Fingerprint,
         name: &ConnectionName,
-    ) -> Result<Option<ConnectionName>, Self::Error>;
+    ) -> impl Future<Output = Result<Option<ConnectionName>, Self::Error>> + Send;
 
     /// The attempt of that id, and the grant that it was made under.
-    fn attempt(&self, id: AttemptId) -> Result<Option<(Attempt, GrantId)>, Self::Error>;
+    fn attempt(
+        &mut self,
+        id: AttemptId,
+    ) -> impl Future<Output = Result<Option<(Attempt, GrantId)>, Self::Error>> + Send;
 
     /// Writes an attempt, new or changed.
-    fn write(&self, attempt: &Attempt, grant: GrantId) -> Result<(), Self::Error>;
+    fn write_attempt(
+        &mut self,
+        attempt: &Attempt,
+        grant: GrantId,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
     /// Closes an attempt that is under way or open as interrupted. What is known of it stays.
-    fn close(&self, closing: Closing) -> Result<(), Self::Error>;
+    fn close(&mut self, closing: Closing) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
     /// The last attempt, of whatever connection, that spent this refresh token or may have.
-    fn spender(&self, refresh: Fingerprint) -> Result<Option<AttemptId>, Self::Error>;
+    fn spender(
+        &mut self,
+        refresh: Fingerprint,
+    ) -> impl Future<Output = Result<Option<AttemptId>, Self::Error>> + Send;
 
     /// Keeps a sealed reply with its attempt.
     fn keep_reply(
-        &self,
+        &mut self,
         attempt: AttemptId,
         connection: &ConnectionName,
         reply: &[u8],
-    ) -> Result<(), Self::Error>;
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// The reply of an attempt was read after all.
-    fn drop_reply(&self, attempt: AttemptId) -> Result<(), Self::Error>;
+    /// Drops the kept reply of an attempt: it was read after all.
+    fn drop_reply(&mut self, attempt: AttemptId) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// A grant is given up, and with it what its replies held.
-    fn drop_replies(&self, connection: &ConnectionName) -> Result<(), Self::Error>;
+    /// Drops all kept replies of a connection: its grant is given up.
+    fn drop_replies(
+        &mut self,
+        connection: &ConnectionName,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Records an operator's order. Answers whether it is new.
+    /// Records an operator's command. Answers whether it is new.
     fn record_operation(
-        &self,
+        &mut self,
         operation: OperationId,
         connection: &ConnectionName,
         act: &'static str,
-    ) -> Result<bool, Self::Error>;
+    ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
 
     /// Puts what a person ordered on record, unless it is there.
-    fn put_on_record(&self, row: AuditRow) -> Result<(), Self::Error>;
+    fn put_on_record(&mut self, row: AuditRow) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// The consent of that key.
+    fn find_consent(
+        &mut self,
+        key: ConsentKey,
+    ) -> impl Future<Output = Result<Option<Consent>, Self::Error>> + Send;
+
+    /// Writes a consent, new or changed.
+    fn write_consent(&mut self, consent: &Consent) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Forgets the consents whose links lapsed before that instant.
+    fn forget_consents(&mut self, before: Timestamp) -> impl Future<Output = Result<(), Self::Error>> + Send;
+}
+
+/// The outcome of a call of a store that never has to wait for an answer.
+pub(crate) fn run_ready<T>(call: impl Future<Output = T>) -> T {
+    call.now_or_never().expect("such a store answers each question at once")
 }

@@ -6,7 +6,7 @@ use jeton_core::id::{AttemptId, ConnectionName, ConsentId, GrantId, NodeId, Oper
 use jeton_core::keep::attempt::{Attempt, AttemptStatus};
 use jeton_core::keep::connection::{Connection, Revision};
 use jeton_core::keep::consent::{Consent, ConsentOutcome};
-use jeton_core::keep::ports::{Identity, LiveNode};
+use jeton_core::keep::ports::{ConsentKey, Identity, LiveNode};
 use jeton_core::time::Timestamp;
 
 /// How many orders of operators are remembered of each connection, so that one that is given again is done once.
@@ -64,6 +64,18 @@ impl Snapshot {
     /// The connection of that name.
     pub(crate) fn find(&self, name: &ConnectionName) -> Option<&Connection> {
         self.connections.get(name).map(|row| &row.connection)
+    }
+
+    /// The consent of that key.
+    pub(crate) fn find_consent(&self, key: ConsentKey) -> Option<&Consent> {
+        let has_state = |consent: &&Consent, state| {
+            consent.authorization.as_ref().is_some_and(|asked| asked.state == state)
+        };
+        match key {
+            ConsentKey::Id(id) => self.consents.get(&id),
+            ConsentKey::Ticket(ticket) => self.consents.values().find(|consent| consent.ticket == ticket),
+            ConsentKey::State(state) => self.consents.values().find(|consent| has_state(consent, state)),
+        }
     }
 
     /// Forgets rows of the log of one connection beyond the newest `keep`, but none that somebody may still ask for.

@@ -1,15 +1,14 @@
-//! A transaction over a snapshot, as the courses that all stores share see it.
+//! A transaction over a snapshot, as the writing calls that all stores share see it.
 //!
-//! What it finds it finds at once, and nothing that it writes can fail: the courses learn what is wrong with a call
+//! What it finds it finds at once, and nothing that it writes can fail: the calls learn what is wrong with a call
 //! before they write, so that a call that fails has changed nothing.
-
-use std::cell::{Ref, RefCell, RefMut};
 
 use jeton_core::audit::AuditRow;
 use jeton_core::id::{AttemptId, ConnectionName, GrantId, OperationId};
 use jeton_core::keep::attempt::{Attempt, AttemptStatus};
 use jeton_core::keep::connection::{Connection, Revision};
-use jeton_core::keep::ports::StoreError;
+use jeton_core::keep::consent::Consent;
+use jeton_core::keep::ports::{ConsentKey, StoreError};
 use jeton_core::seal::Fingerprint;
 use jeton_core::time::Timestamp;
 
@@ -19,7 +18,7 @@ use crate::write_tx::WriteTx;
 
 /// A transaction over a snapshot.
 pub(crate) struct Transaction<'a> {
-    snapshot: RefCell<&'a mut Snapshot>,
+    snapshot: &'a mut Snapshot,
     now: Timestamp,
     /// How many rows of the log are kept of each connection.
     attempts: usize,
@@ -27,19 +26,18 @@ pub(crate) struct Transaction<'a> {
 
 impl<'a> Transaction<'a> {
     pub(super) fn new(snapshot: &'a mut Snapshot, now: Timestamp, attempts: usize) -> Self {
-        Self { snapshot: RefCell::new(snapshot), now, attempts }
+        Self { snapshot, now, attempts }
     }
 
     /// The snapshot, to look at.
-    pub(super) fn snapshot(&self) -> Ref<'_, Snapshot> {
-        Ref::map(self.snapshot.borrow(), |snapshot| &**snapshot)
+    pub(super) fn snapshot(&self) -> &Snapshot {
+        self.snapshot
     }
 
     /// The snapshot, to change: it will be kept.
-    pub(super) fn change(&self) -> RefMut<'_, Snapshot> {
-        let mut snapshot = RefMut::map(self.snapshot.borrow_mut(), |snapshot| &mut **snapshot);
-        snapshot.changed = true;
-        snapshot
+    pub(super) fn change(&mut self) -> &mut Snapshot {
+        self.snapshot.changed = true;
+        self.snapshot
     }
 }
 
@@ -50,16 +48,16 @@ impl WriteTx for Transaction<'_> {
         self.now
     }
 
-    fn find(&self, name: &ConnectionName) -> Result<Option<Connection>, StoreError> {
+    async fn find(&mut self, name: &ConnectionName) -> Result<Option<Connection>, StoreError> {
         Ok(self.snapshot().find(name).cloned())
     }
 
-    fn origin(&self, name: &ConnectionName) -> Result<Option<AttemptId>, StoreError> {
+    async fn origin(&mut self, name: &ConnectionName) -> Result<Option<AttemptId>, StoreError> {
         Ok(self.snapshot().connections.get(name).and_then(|row| row.origin))
     }
 
-    fn save(
-        &self,
+    async fn save(
+        &mut self,
         before: Option<&Connection>,
         mut row: Connection,
         attempt: Option<AttemptId>,
@@ -67,7 +65,7 @@ impl WriteTx for Transaction<'_> {
         if before == Some(&row) {
             return Ok(());
         }
-        let mut snapshot = self.change();
+        let snapshot = self.change();
         snapshot.revision = Revision(snapshot.revision.0 + 1);
         row.revision = snapshot.revision;
         // A generation names one token set: either both change or neither does.
@@ -80,8 +78,8 @@ impl WriteTx for Transaction<'_> {
         Ok(())
     }
 
-    fn other_holder(
-        &self,
+    async fn other_holder(
+        &mut self,
         refresh: Fingerprint,
         name: &ConnectionName,
     ) -> Result<Option<ConnectionName>, StoreError> {
@@ -93,12 +91,13 @@ impl WriteTx for Transaction<'_> {
         Ok(self.snapshot().connections.values().find(holds).map(|row| row.connection.name.clone()))
     }
 
-    fn attempt(&self, id: AttemptId) -> Result<Option<(Attempt, GrantId)>, StoreError> {
+    async fn attempt(&mut self, id: AttemptId) -> Result<Option<(Attempt, GrantId)>, StoreError> {
         Ok(self.snapshot().attempts.get(&id).map(|entry| (entry.attempt.clone(), entry.grant)))
     }
 
-    fn write(&self, attempt: &Attempt, grant: GrantId) -> Result<(), StoreError> {
-        let mut snapshot = self.change();
+    async fn write_attempt(&mut self, attempt: &Attempt, grant: GrantId) -> Result<(), StoreError> {
+        let (now, keep) = (self.now, self.attempts);
+        let snapshot = self.change();
         if let Some(entry) = snapshot.attempts.get_mut(&attempt.id) {
             entry.attempt = attempt.clone();
             return Ok(());
@@ -106,23 +105,24 @@ impl WriteTx for Transaction<'_> {
         snapshot
             .attempts
             .insert(attempt.id, AttemptEntry { attempt: attempt.clone(), grant, kept_reply: None });
-        snapshot.forget_attempts(&attempt.connection, self.attempts, self.now);
+        snapshot.forget_attempts(&attempt.connection, keep, now);
         Ok(())
     }
 
-    fn close(&self, closing: Closing) -> Result<(), StoreError> {
+    async fn close(&mut self, closing: Closing) -> Result<(), StoreError> {
+        let now = self.now;
         if let Some(entry) = self.change().attempts.get_mut(&closing.attempt) {
             let attempt = &mut entry.attempt;
             if matches!(attempt.status, AttemptStatus::Running | AttemptStatus::Interrupted) {
                 attempt.status = AttemptStatus::Interrupted;
-                attempt.completed_at.get_or_insert(self.now);
+                attempt.completed_at.get_or_insert(now);
                 attempt.code.get_or_insert_with(|| closing.code.to_owned());
             }
         }
         Ok(())
     }
 
-    fn spender(&self, refresh: Fingerprint) -> Result<Option<AttemptId>, StoreError> {
+    async fn spender(&mut self, refresh: Fingerprint) -> Result<Option<AttemptId>, StoreError> {
         let spent = |entry: &&AttemptEntry| {
             let may_have = [AttemptStatus::Running, AttemptStatus::Interrupted, AttemptStatus::Success];
             entry.attempt.fingerprint == Some(refresh) && may_have.contains(&entry.attempt.status)
@@ -130,8 +130,8 @@ impl WriteTx for Transaction<'_> {
         Ok(self.snapshot().attempts.values().rev().find(spent).map(|entry| entry.attempt.id))
     }
 
-    fn keep_reply(
-        &self,
+    async fn keep_reply(
+        &mut self,
         attempt: AttemptId,
         _connection: &ConnectionName,
         reply: &[u8],
@@ -142,23 +142,23 @@ impl WriteTx for Transaction<'_> {
         Ok(())
     }
 
-    fn drop_reply(&self, attempt: AttemptId) -> Result<(), StoreError> {
+    async fn drop_reply(&mut self, attempt: AttemptId) -> Result<(), StoreError> {
         if let Some(entry) = self.change().attempts.get_mut(&attempt) {
             entry.kept_reply = None;
         }
         Ok(())
     }
 
-    fn drop_replies(&self, connection: &ConnectionName) -> Result<(), StoreError> {
-        let mut snapshot = self.change();
+    async fn drop_replies(&mut self, connection: &ConnectionName) -> Result<(), StoreError> {
+        let snapshot = self.change();
         for entry in snapshot.attempts.values_mut().filter(|entry| entry.attempt.connection == *connection) {
             entry.kept_reply = None;
         }
         Ok(())
     }
 
-    fn record_operation(
-        &self,
+    async fn record_operation(
+        &mut self,
         operation: OperationId,
         connection: &ConnectionName,
         act: &'static str,
@@ -166,15 +166,29 @@ impl WriteTx for Transaction<'_> {
         if self.snapshot().operations.contains_key(&operation) {
             return Ok(false);
         }
-        let mut snapshot = self.change();
         let done = Operation { connection: connection.clone(), act: act.to_owned(), done_at: self.now };
+        let snapshot = self.change();
         snapshot.operations.insert(operation, done);
         snapshot.forget_operations(connection);
         Ok(true)
     }
 
     /// A snapshot belongs to one program and has no port to read a record by: as of service tokens, it keeps none.
-    fn put_on_record(&self, _row: AuditRow) -> Result<(), StoreError> {
+    async fn put_on_record(&mut self, _row: AuditRow) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn find_consent(&mut self, key: ConsentKey) -> Result<Option<Consent>, StoreError> {
+        Ok(self.snapshot().find_consent(key).cloned())
+    }
+
+    async fn write_consent(&mut self, consent: &Consent) -> Result<(), StoreError> {
+        self.change().consents.insert(consent.id, consent.clone());
+        Ok(())
+    }
+
+    async fn forget_consents(&mut self, before: Timestamp) -> Result<(), StoreError> {
+        self.change().consents.retain(|_, consent| consent.link_until >= before);
         Ok(())
     }
 }

@@ -8,8 +8,8 @@ use jeton_core::secret::Secret;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
-use super::PostgresOptions;
-use super::migrate::MIGRATIONS;
+use super::migrations::MIGRATIONS;
+use super::options::PostgresOptions;
 use crate::migration::{Migration, up_to};
 
 /// How long connecting to one address may take, unless the URL says otherwise: a packet that is lost is sent again within it.
@@ -18,8 +18,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long sent bytes may stay unacknowledged before the connection counts as lost.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(15);
 
-/// What the session of a connection is told, in the form of `set_config`. Together they bound how long a transaction of
-/// ours lasts, see [`super::change_cursor::OVERLAP`].
+/// What the session of a connection is told, in the form of `set_config`. Together they bound how long a transaction
+/// lasts whose process died.
 pub(super) const SESSION: [(&str, &str); 4] = [
     ("synchronous_commit", "on"),
     ("statement_timeout", "5s"),
@@ -186,7 +186,7 @@ fn decoded(value: &str) -> String {
 }
 
 /// The port of a host of the URL: one port may stand for all of them.
-pub(super) fn port(config: &Config, number: usize) -> u16 {
+fn port(config: &Config, number: usize) -> u16 {
     let ports = config.get_ports();
     ports.get(number).or(ports.first()).copied().unwrap_or(5432)
 }

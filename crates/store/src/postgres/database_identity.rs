@@ -9,20 +9,15 @@
 //! open stays where its first session led: names and addresses may begin to lead to a copy at any time.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
 
 use jeton_core::keep::ports::StoreError;
-use tokio_postgres::{Client, Row};
+use parking_lot::Mutex;
 
-use super::errors::PostgresError;
-use super::session::Sessions;
-use super::statement::Statement;
-use crate::row_reader::RowReader;
+use crate::sql::SqlRow;
+use crate::sql::row_reader::RowReader;
 
 /// The name of the setting. Its value is the place as text.
 pub(super) const SETTING: &str = "postgres.place";
-
-const RECORDED: &str = "SELECT value FROM settings WHERE name = 'postgres.place'";
 
 /// What a SELECT names to learn a place. An administrator may withhold the function that tells of the system, and other servers
 /// do not have it: then it is left out. The last number is absent until the schema is there.
@@ -43,37 +38,12 @@ pub(super) fn columns(with_system: bool) -> String {
 pub(super) struct DatabaseIdentity([Option<i64>; 3]);
 
 impl DatabaseIdentity {
-    /// Where a session leads.
-    pub(super) async fn of(session: &Client) -> Result<Self, PostgresError> {
-        let ask = async |with_system| {
-            session.query_typed_one(&format!("SELECT {}", columns(with_system)), &[]).await
-        };
-        let row = match ask(true).await.map_err(PostgresError::from) {
-            Err(failure) if failure.is_withheld() => ask(false).await?,
-            answered => answered?,
-        };
-        Self::read(&row, 0)
-    }
-
     /// Reads what [`columns`] found, from the column at `first` on.
-    pub(super) fn read(row: &Row, first: usize) -> Result<Self, PostgresError> {
-        Ok(Self([row.try_get(first)?, row.try_get(first + 1)?, row.try_get(first + 2)?]))
-    }
-
-    /// Where the database is.
-    pub(super) async fn here(sessions: &Sessions) -> Result<Self, PostgresError> {
-        let session = sessions.acquire().await?;
-        let here = session.place().await?;
-        session.release();
-        Ok(here)
-    }
-
-    /// Where the database was, if that was ever noted.
-    pub(super) async fn recorded(sessions: &Sessions) -> Result<Option<Self>, PostgresError> {
-        let rows = sessions.rows(&Statement::new(RECORDED)).await?;
-        let Some(row) = rows.first() else { return Ok(None) };
-        let value = RowReader::new(row, "settings").keyed(&SETTING).blob_or_null("value")?;
-        Ok(Some(Self::parse(&value.unwrap_or_default())?))
+    pub(super) fn read(row: &SqlRow, first: usize) -> Result<Self, StoreError> {
+        let mut columns = RowReader::new(row, "(server)");
+        columns.skip(first);
+        let mut part = || columns.number_or_null("identity");
+        Ok(Self([part()?, part()?, part()?]))
     }
 
     /// As it is kept.
@@ -118,21 +88,30 @@ impl fmt::Display for DatabaseIdentity {
     }
 }
 
+/// A session leads to another database than the first session of the store did.
+#[derive(Clone, Copy, Debug)]
+pub struct WrongDatabase {
+    /// Where the first one led.
+    pub(super) expected: DatabaseIdentity,
+    /// Where this leads.
+    pub(super) found: DatabaseIdentity,
+}
+
 /// Where an opened store stands: where its first session led.
 #[derive(Default)]
 pub(super) struct ExpectedDatabase(Mutex<Option<DatabaseIdentity>>);
 
 impl ExpectedDatabase {
-    /// A new session leads there. What the sessions before it could not learn is learned from it.
+    /// A session leads there. What the sessions before it could not learn is learned from it.
     ///
     /// # Errors
-    /// [`PostgresError::WrongDatabase`]: not where the first one led.
-    pub(super) fn verify(&self, found: DatabaseIdentity) -> Result<(), PostgresError> {
-        let mut home = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match *home {
-            Some(home) if home.differs(found) => Err(PostgresError::WrongDatabase { home, found }),
+    /// Not where the first one led.
+    pub(super) fn verify(&self, found: DatabaseIdentity) -> Result<(), WrongDatabase> {
+        let mut expected = self.0.lock();
+        match *expected {
+            Some(expected) if expected.differs(found) => Err(WrongDatabase { expected, found }),
             known => {
-                *home = Some(known.map_or(found, |known| known.with(found)));
+                *expected = Some(known.map_or(found, |known| known.with(found)));
                 Ok(())
             }
         }
@@ -140,8 +119,7 @@ impl ExpectedDatabase {
 
     /// Whether the server names its system.
     pub(super) fn names_its_system(&self) -> bool {
-        let home = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        home.is_some_and(|DatabaseIdentity([system, ..])| system.is_some())
+        self.0.lock().is_some_and(|DatabaseIdentity([system, ..])| system.is_some())
     }
 }
 
@@ -176,10 +154,7 @@ mod tests {
         }
         for other in [[Some(9), Some(2), Some(3)], [None, Some(9), Some(3)], [None, None, Some(9)]] {
             let refused = home.verify(DatabaseIdentity(other)).unwrap_err();
-            assert!(
-                matches!(refused, PostgresError::WrongDatabase { found, .. } if found == DatabaseIdentity(other)),
-                "{refused:?}"
-            );
+            assert_eq!(refused.found, DatabaseIdentity(other));
         }
         home.verify(DatabaseIdentity([Some(1), None, None])).unwrap();
     }

@@ -4,16 +4,15 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use deadpool_postgres::{PoolError, TimeoutType};
-use jeton_core::id::AttemptId;
 use jeton_core::keep::ports::StoreError;
 use tokio_postgres::error::{DbError, SqlState};
 
 use super::address::Address;
-use super::database_identity::DatabaseIdentity;
+use super::database_identity::WrongDatabase;
 
 /// Why a call on a connection failed, before it is put into the words of the ports.
 #[derive(Debug)]
-pub(super) enum PostgresError {
+pub enum PostgresError {
     /// PostgreSQL or the connection says so.
     Sql(tokio_postgres::Error),
     /// All connections were busy for that long.
@@ -24,15 +23,8 @@ pub(super) enum PostgresError {
     Lost,
     /// The server is a standby, which may be behind its primary.
     Standby,
-    /// A new session, or what a pooler did with a transaction, leads to another database than the first session did.
-    WrongDatabase {
-        /// Where the first one led.
-        home: DatabaseIdentity,
-        /// Where this leads.
-        found: DatabaseIdentity,
-    },
-    /// A call needs this attempt, which was not loaded.
-    Unloaded(AttemptId),
+    /// A session, or what a pooler did with a transaction, leads to another database than the first session did.
+    WrongDatabase(WrongDatabase),
     /// We say so.
     Store(StoreError),
 }
@@ -40,6 +32,12 @@ pub(super) enum PostgresError {
 impl From<tokio_postgres::Error> for PostgresError {
     fn from(error: tokio_postgres::Error) -> Self {
         Self::Sql(error)
+    }
+}
+
+impl From<WrongDatabase> for PostgresError {
+    fn from(error: WrongDatabase) -> Self {
+        Self::WrongDatabase(error)
     }
 }
 
@@ -73,7 +71,7 @@ impl PostgresError {
     pub(super) fn passes(&self) -> bool {
         match self {
             // The name or another host of the URL may lead home again.
-            Self::Silent(_) | Self::Lost | Self::Standby | Self::WrongDatabase { .. } => true,
+            Self::Silent(_) | Self::Lost | Self::Standby | Self::WrongDatabase(_) => true,
             Self::Sql(error) => match error.code() {
                 Some(state) => {
                     let class = &state.code()[..2];
@@ -95,13 +93,13 @@ impl PostgresError {
                 }
                 None => error.is_closed() || is_io(error),
             },
-            Self::Busy(_) | Self::Unloaded(_) | Self::Store(_) => false,
+            Self::Busy(_) | Self::Store(_) => false,
         }
     }
 
     /// Whether the connection is still there, with a transaction to be undone, and worth keeping.
     pub(super) fn leaves_the_connection(&self) -> bool {
-        matches!(self, Self::Store(_) | Self::Unloaded(_))
+        matches!(self, Self::Store(_))
             || self.state().is_some_and(|state| *state != SqlState::READ_ONLY_SQL_TRANSACTION)
     }
 
@@ -113,7 +111,7 @@ impl PostgresError {
                 error.code().is_none_or(|state| *state == SqlState::READ_ONLY_SQL_TRANSACTION)
             }
             // Those that were made before led home.
-            Self::WrongDatabase { .. } | Self::Busy(_) | Self::Unloaded(_) | Self::Store(_) => false,
+            Self::WrongDatabase(_) | Self::Busy(_) | Self::Store(_) => false,
         }
     }
 
@@ -122,16 +120,6 @@ impl PostgresError {
         self.state().is_some_and(|state| {
             [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED].contains(state)
         })
-    }
-
-    /// Whether one call of a batch alone may be to blame: its row breaks a rule, or is locked by somebody else.
-    pub(super) fn may_be_of_one_call(&self) -> bool {
-        match self {
-            Self::Store(error) => !error.is_transient(),
-            _ => self.state().is_some_and(|state| {
-                *state == SqlState::LOCK_NOT_AVAILABLE || matches!(&state.code()[..2], "22" | "23")
-            }),
-        }
     }
 
     /// Whether the server says that this function is not there, or is not for us.
@@ -163,14 +151,11 @@ impl PostgresError {
                 waited.as_secs()
             )),
             Self::Standby => read_only(place),
-            Self::WrongDatabase { home, found } => StoreError::Unavailable(format!(
-                "{place} leads to another database ({found}) than when this process was started ({home}): let the name or \
+            Self::WrongDatabase(WrongDatabase { expected, found }) => StoreError::Unavailable(format!(
+                "{place} leads to another database ({found}) than when this process was started ({expected}): let the name or \
                  address lead back, or, if the database was moved, end the processes on both, start one anew and run `jeton adopt`"
             )),
             Self::Lost => StoreError::Unavailable(format!("the connection to {place} was lost: try again")),
-            Self::Unloaded(attempt) => StoreError::Unavailable(format!(
-                "the attempt {attempt} was looked for in vain, which is a fault of jeton: try again"
-            )),
         }
     }
 }
@@ -263,9 +248,7 @@ fn explain_state(said: &DbError, address: &Address) -> StoreError {
         ));
     }
     if *state == SqlState::UNDEFINED_TABLE || *state == SqlState::UNDEFINED_COLUMN {
-        return StoreError::Refused(format!(
-            "the schema of {place} is not whole ({message}): run `jeton migrate`, and if it does not help restore a backup"
-        ));
+        return not_whole(place, message);
     }
     if message.contains("unsupported startup parameter") {
         return StoreError::Refused(format!(
@@ -290,6 +273,33 @@ fn explain_state(said: &DbError, address: &Address) -> StoreError {
     }
 }
 
+fn not_whole(place: &str, message: &str) -> StoreError {
+    StoreError::Refused(format!(
+        "the schema of {place} is not whole ({message}): finish the restore that made it, restore a backup, or name an empty \
+         database"
+    ))
+}
+
+/// A migration found tables under our names that no record of migrations speaks of, or lacks what an earlier one made.
+pub(super) fn incomplete_schema(failure: PostgresError, address: &Address) -> PostgresError {
+    let said = match &failure {
+        PostgresError::Sql(error) => error.as_db_error(),
+        _ => None,
+    };
+    let states = [
+        SqlState::DUPLICATE_TABLE,
+        SqlState::DUPLICATE_OBJECT,
+        SqlState::DUPLICATE_FUNCTION,
+        SqlState::DUPLICATE_COLUMN,
+        SqlState::UNDEFINED_TABLE,
+        SqlState::UNDEFINED_COLUMN,
+    ];
+    match said.filter(|said| states.contains(said.code())) {
+        Some(said) => not_whole(&address.shown, said.message()).into(),
+        None => failure,
+    }
+}
+
 /// The user may not do what must be done.
 pub(super) fn lacks_a_right(address: &Address, what: &str) -> StoreError {
     let (place, user, database) = (&address.shown, address.user(), address.database());
@@ -304,16 +314,4 @@ fn read_only(place: &str) -> StoreError {
     StoreError::Unwritable(format!(
         "{place} is read-only, as a standby is: name the primary in store.url and see that it runs, or promote this server"
     ))
-}
-
-/// The same error for another caller of the same batch.
-pub(super) fn copy(error: &StoreError) -> StoreError {
-    match error {
-        StoreError::Unavailable(text) => StoreError::Unavailable(text.clone()),
-        StoreError::Unwritable(text) => StoreError::Unwritable(text.clone()),
-        StoreError::Refused(text) => StoreError::Refused(text.clone()),
-        StoreError::Inconsistent { table, column, row, what } => {
-            StoreError::Inconsistent { table, column, row: row.clone(), what: what.clone() }
-        }
-    }
 }

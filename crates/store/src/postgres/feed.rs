@@ -1,111 +1,124 @@
-//! The port `ChangeFeed`; which rows come late is known to `late`.
+//! The port `ChangeFeed`. Which changes come late is known to `change_cursor`.
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jeton_core::keep::connection::Revision;
-use jeton_core::keep::ports::{ChangeFeed, ListedConnection, StoreError};
-use tokio::time::Instant;
-use tokio_postgres::Row;
+use jeton_core::keep::ports::{ChangeFeed, ListedConnection, StoreError, revision_of};
+use tokio::time::{Instant, timeout};
 
-use super::batch::{Changed, read_change};
-use super::connections_table::{self, capped};
+use super::change_cursor::Look;
 use super::errors::PostgresError;
-use super::statement::Statement;
-use super::{PostgresShared, PostgresStore};
-use crate::row_reader::signed;
+use super::shared::PostgresShared;
+use super::store::PostgresStore;
+use crate::sql::row_reader::{RowReader, SqlRow};
+use crate::sql::statement::{ToValue as _, values};
+use crate::sql::{Database as _, Statement, connection_rows};
 
-/// The rows that changed after a revision, in the order of their changes.
-pub(super) fn changed_sql() -> String {
-    connections_table::select(
-        "SELECT * FROM connections WHERE revision > $1 ORDER BY revision LIMIT $2",
-        "revision",
-    )
-}
+/// How often what nobody announced is looked for.
+const POLL: Duration = Duration::from_secs(2);
 
-fn changed_and_late_sql() -> String {
-    connections_table::select(
-        "(SELECT * FROM connections WHERE revision > $1 ORDER BY revision LIMIT $2)
-         UNION ALL (SELECT * FROM connections WHERE revision <= $1 AND name = ANY ($3))",
-        "revision",
-    )
-}
+/// The same where a pooler keeps announcements from us.
+const POLL_BEHIND_A_POOLER: Duration = Duration::from_millis(500);
 
-/// All changes above a revision, by name alone.
-pub(super) fn names_changed_since(floor: Revision) -> Statement {
-    Statement::new("SELECT name, revision FROM connections WHERE revision > $1 ORDER BY revision")
-        .number(signed(floor.0))
+/// The rows that changed after a revision, in the order of their changes, and those that come late.
+pub(super) fn changed_since(seen: Revision, limit: usize, late: &[Revision]) -> Statement {
+    let mut chosen = "(SELECT * FROM connections WHERE revision > $1 ORDER BY revision LIMIT $2)".to_owned();
+    let mut parameters = values![seen.0, limit.saturating_sub(late.len())];
+    if !late.is_empty() {
+        let places: Vec<String> = (3..late.len() + 3).map(|number| format!("${number}")).collect();
+        let places = places.join(", ");
+        chosen = format!("{chosen} UNION ALL (SELECT * FROM connections WHERE revision IN ({places}))");
+        parameters.extend(late.iter().map(|revision| revision.0.to_value()));
+    }
+    connection_rows::select(&chosen, "revision", None, parameters)
 }
 
 /// The last change that is visible, and whether it is a standby that says so: behind a pooler, or an address that moves, a
 /// session may come to one after it was looked at.
-pub(super) const HIGHEST: &str = "SELECT max(revision), pg_is_in_recovery() FROM connections";
-
-/// Reads what [`HIGHEST`] found.
-///
-/// # Errors
-/// It is a standby: it may be behind, which is no sign of a store that went back.
-pub(super) fn read_highest(rows: &[Row]) -> Result<Revision, PostgresError> {
-    let row = rows.first().ok_or(PostgresError::Lost)?;
-    if row.try_get(1)? {
-        return Err(PostgresError::Standby);
-    }
-    let highest: Option<i64> = row.try_get(0)?;
-    Ok(Revision(highest.unwrap_or(0).unsigned_abs()))
+fn highest() -> Statement {
+    Statement::new("SELECT max(revision), pg_is_in_recovery() FROM connections", Vec::new())
 }
 
-/// What an attempt to learn where the store is finds: the last change, and the changes above a revision by name.
-///
-/// The last change is looked at first, so that no row above it is missing from the rows.
-pub(super) async fn look(
-    shared: &PostgresShared,
-    floor: Revision,
-) -> Result<(Revision, Changed), PostgresError> {
-    let answers =
-        shared.sessions.read_uncounted(&[Statement::new(HIGHEST), names_changed_since(floor)]).await?;
-    let [highest, rows] = answers.as_slice() else { return Err(PostgresError::Lost) };
-    let rows = rows.iter().map(read_change).collect::<Result<_, _>>()?;
-    Ok((read_highest(highest)?, rows))
+/// Reads what [`highest`] found. A standby may be behind, which is no sign of a store that went back.
+fn read_highest(rows: &[SqlRow]) -> Result<Revision, PostgresError> {
+    let row = rows.first().ok_or(PostgresError::Lost)?;
+    let mut columns = RowReader::new(row, "connections");
+    let highest = Revision(columns.count_or_null("revision")?.unwrap_or(0));
+    if columns.truth("pg_is_in_recovery")? { Err(PostgresError::Standby) } else { Ok(highest) }
+}
+
+fn read_id(rows: &[SqlRow]) -> Result<u64, PostgresError> {
+    Ok(RowReader::new(rows.first().ok_or(PostgresError::Lost)?, "(server)").count("transaction")?)
+}
+
+/// Looks at what is visible, in the order that [`Look`] wants.
+async fn look(shared: &PostgresShared) -> Result<Look, PostgresError> {
+    let floor = shared.cursor.floor().unwrap_or_default();
+    let answers = shared
+        .sessions
+        .read_uncounted(&[
+            Statement::new("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint", Vec::new()),
+            highest(),
+            Statement::new("SELECT revision FROM connections WHERE revision > $1", values![floor.0]),
+            Statement::new("SELECT pg_current_xact_id()::text::bigint", Vec::new()),
+        ])
+        .await?;
+    let [oldest, highest, revisions, next] = answers.as_slice() else { return Err(PostgresError::Lost) };
+    let read = |row| RowReader::new(row, "connections").count("revision").map(Revision);
+    Ok(Look {
+        oldest_running: read_id(oldest)?,
+        highest: read_highest(highest)?,
+        above_floor: revisions.iter().map(read).collect::<Result<_, _>>()?,
+        next: read_id(next)?,
+    })
 }
 
 #[async_trait]
 impl ChangeFeed for PostgresStore {
     async fn revision(&self) -> Result<Revision, StoreError> {
-        let shared = &*self.shared;
-        if shared.feed.floor().is_some() {
-            let highest = || async { read_highest(&shared.sessions.rows(&Statement::new(HIGHEST)).await?) };
-            return shared.retry(highest).await;
+        let shared = &*self.database.shared;
+        if shared.cursor.floor().is_some() {
+            let ask = || async { read_highest(&shared.sessions.rows(&highest()).await?) };
+            return shared.retry(ask).await;
         }
-        let at = Instant::now();
-        let (_, there) = shared.retry(|| look(shared, Revision(0))).await?;
-        shared.feed.begin(at, &there);
-        Ok(there.last().map_or(Revision(0), |(revision, _)| *revision))
+        let found = shared.retry(|| look(shared)).await?;
+        shared.cursor.take(&found, Revision(u64::MAX));
+        Ok(found.highest)
     }
 
     async fn changed_since(&self, seen: Revision, limit: usize) -> Result<Vec<ListedConnection>, StoreError> {
-        let feed = &self.shared.feed;
-        if feed.floor().is_none() {
-            feed.begin(Instant::now(), &Vec::new());
-        }
-        let asked = feed.ask(seen, limit);
-        let late = &asked.late;
-        let rest = capped(limit.saturating_sub(late.len()));
-        let ask = if late.is_empty() {
-            Statement::new(changed_sql()).number(signed(seen.0)).number(rest)
-        } else {
-            Statement::new(changed_and_late_sql())
-                .number(signed(seen.0))
-                .number(rest)
-                .texts(late.iter().map(|(_, name)| Some(name.as_str())))
-        };
-        let rows = connections_table::read_each(&self.rows(&ask).await?)?;
-        Ok(feed.hand_in(&asked, rows))
+        let shared = &*self.database.shared;
+        let missing = shared.cursor.take(&shared.retry(|| look(shared)).await?, seen);
+        let late: Vec<Revision> =
+            missing.into_iter().take_while(|revision| *revision <= seen).take(limit).collect();
+        let rows = connection_rows::read_each(&self.database.read(changed_since(seen, limit, &late)).await?)?;
+        // A late row that was changed again meanwhile comes under its new revision.
+        shared.cursor.deliver(rows.iter().map(revision_of));
+        Ok(rows)
     }
 
     async fn wait_for_change(&self, seen: Revision) {
-        let feed = &self.shared.feed;
-        if feed.floor().is_none() {
-            feed.begin(Instant::now(), &Vec::new());
-            feed.pass_wanted.notify_one();
+        let shared = &*self.database.shared;
+        let mut announced = shared.announced.subscribe();
+        let poll = if shared.address.pooler { POLL_BEHIND_A_POOLER } else { POLL };
+        loop {
+            announced.mark_unchanged();
+            let begun = Instant::now();
+            match look(shared).await {
+                Ok(found) => {
+                    let news = found.highest > seen;
+                    if !shared.cursor.take(&found, seen).is_empty() || news {
+                        return;
+                    }
+                }
+                Err(failure) => {
+                    shared.invalidate(&failure, begun);
+                    tracing::debug!(?failure, "the store could not be looked at for changes");
+                }
+            }
+            // Whether something was announced or the time is over: the next look finds out.
+            let _ = timeout(poll, announced.changed()).await;
         }
-        feed.wait(seen).await;
     }
 }

@@ -1,16 +1,19 @@
 //! Looking at a database that may be wrong, without changing anything about it.
 
+use std::sync::Arc;
+
 use jeton_core::keep::connection::{Connection, Revision};
 use jeton_core::keep::ports::{Identity, StoreError};
 use jeton_core::time::Timestamp;
 
 use super::address::Address;
-use super::database_identity::DatabaseIdentity;
+use super::database::{read_recorded, recorded_identity};
 use super::errors::PostgresError;
-use super::maintenance::{IDENTITY, read_identity};
+use super::options::PostgresOptions;
 use super::session::Sessions;
-use super::statement::Statement;
-use super::{PostgresOptions, connections_table, migrate, privileges};
+use super::transaction::{instant, read_instant};
+use super::{migrate, privileges};
+use crate::sql::{connection_rows, ports};
 
 /// What a database says when it is looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +52,7 @@ pub async fn inspect(options: &PostgresOptions) -> Result<PostgresInspection, St
 }
 
 async fn look(
-    sessions: &Sessions,
+    sessions: &Arc<Sessions>,
     address: &Address,
     migrates: bool,
 ) -> Result<PostgresInspection, PostgresError> {
@@ -59,7 +62,7 @@ async fn look(
         server_version: server.version,
         shown_url: address.shown.clone(),
         encrypted: server.encrypted,
-        now: connections_table::instant(&sessions.rows(&Statement::new(connections_table::INSTANT)).await?)?,
+        now: read_instant(&sessions.rows(&instant()).await?)?,
         missing_migrations: migrate::lacking(sessions, address).await?.len(),
         identity: None,
         is_copy: false,
@@ -70,12 +73,13 @@ async fn look(
         privileges::check_making(sessions, address).await?;
     }
     if found.missing_migrations == 0 {
-        found.identity = read_identity(&sessions.rows(&Statement::new(IDENTITY)).await?)?;
-        let recorded = DatabaseIdentity::recorded(sessions).await?;
-        let here = DatabaseIdentity::here(sessions).await?;
+        migrate::check_tables(sessions).await?;
+        found.identity = ports::read_identity(&sessions.rows(&ports::identity()).await?)?;
+        let here = sessions.identity().await?;
+        let recorded = read_recorded(&sessions.rows(&recorded_identity()).await?)?;
         found.is_copy = recorded.is_some_and(|recorded| here.differs(recorded));
-        let all = Statement::new(connections_table::select("SELECT * FROM connections", "name"));
-        found.connections = connections_table::read_rows(&sessions.rows(&all).await?)?;
+        let all = connection_rows::select("SELECT * FROM connections", "name", None, Vec::new());
+        found.connections = connection_rows::read(&sessions.rows(&all).await?)?;
         found.revision = found.connections.iter().map(|row| row.revision).max().unwrap_or_default();
     }
     Ok(found)

@@ -1,41 +1,21 @@
 //! Bringing the schema up to date, whoever else is starting at the same time, and telling what stands in the way.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jeton_core::keep::ports::StoreError;
 use tokio::time::{Instant, sleep};
-use tokio_postgres::Row;
 
 use super::address::Address;
-use super::errors::PostgresError;
-use super::schema;
+use super::errors::{PostgresError, incomplete_schema};
 use super::session::{Session, Sessions};
-use super::statement::Statement;
 use crate::migration::{AppliedMigration, Migration, missing};
-use crate::row_reader::RowReader;
-
-/// The migrations of PostgreSQL.
-pub(super) const MIGRATIONS: &[Migration] = &[
-    Migration { number: 1, name: "keep", sql: include_str!("../../migrations/postgres/0001_keep.sql") },
-    Migration {
-        number: 2,
-        name: "consents",
-        sql: include_str!("../../migrations/postgres/0002_consents.sql"),
-    },
-    Migration::elsewhere(3, "steady"),
-    Migration { number: 4, name: "nodes", sql: include_str!("../../migrations/postgres/0004_nodes.sql") },
-    Migration {
-        number: 5,
-        name: "service_tokens",
-        sql: include_str!("../../migrations/postgres/0005_service_tokens.sql"),
-    },
-    Migration { number: 6, name: "audit", sql: include_str!("../../migrations/postgres/0006_audit.sql") },
-    Migration {
-        number: 7,
-        name: "audit_by_subject",
-        sql: include_str!("../../migrations/postgres/0007_audit_by_subject.sql"),
-    },
-];
+use crate::sql::records::{
+    ATTEMPT_COLUMNS, AUDIT_COLUMNS, CONNECTION_COLUMNS, CONSENT_COLUMNS, LIVE_NODE_COLUMNS,
+    SERVICE_TOKEN_COLUMNS,
+};
+use crate::sql::row_reader::{RowReader, SqlRow, TOKEN_COLUMNS};
+use crate::sql::statement::{Statement, values};
 
 /// The oldest PostgreSQL that is served, as `server_version_num` counts.
 const OLDEST: i64 = 140_000;
@@ -53,11 +33,15 @@ pub(super) struct Server {
 }
 
 /// Sees that the server can be the store, and is not a standby.
-pub(super) async fn check_server(sessions: &Sessions, address: &Address) -> Result<Server, PostgresError> {
+pub(super) async fn check_server(
+    sessions: &Arc<Sessions>,
+    address: &Address,
+) -> Result<Server, PostgresError> {
     let about = Statement::new(
         "SELECT current_setting('server_version'), current_setting('server_version_num')::bigint,
             pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean, current_schema()::text,
             coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false)",
+        Vec::new(),
     );
     let rows = sessions.rows(&about).await?;
     let row = rows.first().ok_or(PostgresError::Lost)?;
@@ -90,34 +74,45 @@ fn no_schema(address: &Address) -> StoreError {
 
 /// The migrations that the database lacks.
 pub(super) async fn lacking(
-    sessions: &Sessions,
+    sessions: &Arc<Sessions>,
     address: &Address,
 ) -> Result<&'static [Migration], PostgresError> {
-    let mut before = None;
-    loop {
-        let found = schema::look(sessions, address.schema).await?;
-        let applied =
-            if found.recorded { sessions.rows(&Statement::new(APPLIED)).await? } else { Vec::new() };
-        let lacking = lacking_after(&applied, address)?;
-        let Some(what) = found.contradiction(lacking) else { return Ok(lacking) };
-        // Somebody may have migrated between the two looks: then it is not the same the next time.
-        if before.as_ref() == Some(&what) {
-            return Err(incomplete_schema(address, &what).into());
-        }
-        before = Some(what);
-    }
+    let is_recorded = Statement::new("SELECT to_regclass('jeton_migrations') IS NOT NULL", Vec::new());
+    let rows = sessions.rows(&is_recorded).await?;
+    let row = rows.first().ok_or(PostgresError::Lost)?;
+    let is_recorded = RowReader::new(row, "(server)").truth("jeton_migrations")?;
+    let applied = if is_recorded { sessions.rows(&applied()).await? } else { Vec::new() };
+    Ok(lacking_after(&applied, address)?)
 }
 
-fn incomplete_schema(address: &Address, what: &str) -> StoreError {
-    StoreError::Refused(format!(
-        "the schema of {} is not whole ({what}): finish the restore that made it, or name an empty database",
-        address.shown
-    ))
+/// Sees that all tables and columns are there, by reading none of their rows.
+pub(super) async fn check_tables(sessions: &Arc<Sessions>) -> Result<(), PostgresError> {
+    let token_set = format!("generation, attempt, {TOKEN_COLUMNS}");
+    let tables = [
+        ("store", "instance, key_check"),
+        ("settings", "name, value"),
+        ("connections", CONNECTION_COLUMNS),
+        ("tokens", &format!("connection, {token_set}")),
+        ("strays", &format!("connection, grant_id, {token_set}")),
+        ("attempts", ATTEMPT_COLUMNS),
+        ("kept_replies", "attempt, connection, reply"),
+        ("operations", "id, connection, act, done_at"),
+        ("consents", CONSENT_COLUMNS),
+        ("nodes", &format!("{LIVE_NODE_COLUMNS}, live_until")),
+        ("service_tokens", SERVICE_TOKEN_COLUMNS),
+        ("audit", AUDIT_COLUMNS),
+    ];
+    let parts = tables.map(|(table, columns)| format!("(SELECT {columns} FROM {table} LIMIT 0) AS {table}"));
+    let ask = format!("SELECT 'revisions'::regclass::oid::bigint FROM {}", parts.join(", "));
+    sessions.rows(&Statement::new(ask, Vec::new())).await?;
+    Ok(())
 }
 
-const APPLIED: &str = "SELECT number, checksum FROM jeton_migrations ORDER BY number";
+fn applied() -> Statement {
+    Statement::new("SELECT number, checksum FROM jeton_migrations ORDER BY number", Vec::new())
+}
 
-fn lacking_after(rows: &[Row], address: &Address) -> Result<&'static [Migration], StoreError> {
+fn lacking_after(rows: &[SqlRow], address: &Address) -> Result<&'static [Migration], StoreError> {
     let applied = rows
         .iter()
         .map(|row| {
@@ -131,7 +126,10 @@ fn lacking_after(rows: &[Row], address: &Address) -> Result<&'static [Migration]
 }
 
 /// Applies what the database lacks, each migration in a transaction of its own; answers what it applied.
-pub(super) async fn migrate(sessions: &Sessions, address: &Address) -> Result<Vec<Migration>, PostgresError> {
+pub(super) async fn migrate(
+    sessions: &Arc<Sessions>,
+    address: &Address,
+) -> Result<Vec<Migration>, PostgresError> {
     let mut done = Vec::new();
     if lacking(sessions, address).await?.is_empty() {
         return Ok(done);
@@ -184,17 +182,17 @@ enum MigrationStep {
 
 /// Begins a transaction, and commits it only with a migration in it.
 async fn one_step(
-    sessions: &Sessions,
+    sessions: &Arc<Sessions>,
     address: &Address,
-    session: &mut Session<'_>,
+    session: &mut Session,
 ) -> Result<MigrationStep, PostgresError> {
-    let mut statements: Vec<_> = sessions.begin().collect();
+    let mut statements = sessions.begin();
     // A migration may take long; waiting for a lock of its own is still cut short, so that nobody waits behind it.
-    statements.push(Statement::new("SELECT set_config('statement_timeout', '10min', true)"));
-    statements.push(Statement::new(LOCK));
+    statements.push(Statement::new("SELECT set_config('statement_timeout', '10min', true)", Vec::new()));
+    statements.push(Statement::new(LOCK, Vec::new()));
     let answers = session.pipeline(&statements).await?;
-    let locked = answers.last().and_then(|rows| rows.first()).is_some_and(|row| row.get::<_, bool>(0));
-    if !locked {
+    let row = answers.last().and_then(|rows| rows.first()).ok_or(PostgresError::Lost)?;
+    if !RowReader::new(row, "(server)").truth("pg_try_advisory_xact_lock")? {
         return Ok(MigrationStep::Locked);
     }
     session
@@ -207,25 +205,14 @@ async fn one_step(
             )",
         )
         .await?;
-    let answers = session.pipeline(&[Statement::new(APPLIED)]).await?;
+    let answers = session.pipeline(&[applied()]).await?;
     let applied = answers.first().map_or(&[][..], Vec::as_slice);
     let Some(next) = lacking_after(applied, address)?.first() else { return Ok(MigrationStep::Complete) };
-    session.script(next.sql).await?;
-    let record = Statement::new("INSERT INTO jeton_migrations (number, name, checksum) VALUES ($1, $2, $3)")
-        .number(i64::from(next.number))
-        .text(next.name)
-        .text(next.checksum().as_str());
-    session.pipeline(&[record, Statement::new("COMMIT")]).await?;
+    session.script(next.sql).await.map_err(|failure| incomplete_schema(failure, address))?;
+    let record = Statement::new(
+        "INSERT INTO jeton_migrations (number, name, checksum) VALUES ($1, $2, $3)",
+        values![next.number, next.name, next.checksum()],
+    );
+    session.pipeline(&[record, Statement::new("COMMIT", Vec::new())]).await?;
     Ok(MigrationStep::Applied(next))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_go_on_without_gaps() {
-        let numbers: Vec<_> = MIGRATIONS.iter().map(|migration| migration.number).collect();
-        assert_eq!(numbers, (1..=u32::try_from(MIGRATIONS.len()).unwrap()).collect::<Vec<_>>());
-    }
 }

@@ -8,7 +8,9 @@ use jeton_core::time::Clock;
 
 use super::faults::{NoPostgresHooks, PostgresHooks};
 #[cfg(doc)]
-use super::{PostgresStore, StoreError};
+use super::store::PostgresStore;
+#[cfg(doc)]
+use jeton_core::keep::ports::StoreError;
 
 /// How a PostgreSQL store works.
 #[derive(Clone, Debug)]

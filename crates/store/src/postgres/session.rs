@@ -1,28 +1,26 @@
 //! Connections and the pool that lends them.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
-use futures_util::future::join_all;
 use jeton_core::keep::ports::StoreError;
 use tokio::time::{Instant, timeout};
-use tokio_postgres::{Client, Row};
+use tokio_postgres::Client;
 
-use super::PostgresOptions;
 use super::address::{Address, SESSION};
 use super::connect::{ConnectionTask, Connector};
 use super::database_identity::{self, DatabaseIdentity, ExpectedDatabase};
 use super::errors::PostgresError;
-use super::statement::Statement;
+use super::options::PostgresOptions;
+use super::rows;
+use crate::sql::{SqlRow, Statement};
 
 /// How long one try of several may take before its connection counts as dead. The server gives up waiting for a lock after 3 s,
 /// and no statement of ours works long: what is silent for longer is no server that is busy. What is left of the patience
 /// is for a fresh connection.
 pub(super) const TRY: Duration = Duration::from_secs(4);
-
-/// The most statements that are sent together; the driver sends so many in their order.
-const MAX_PIPELINED: usize = 30;
 
 /// What was sent to the database so far.
 #[derive(Debug, Default)]
@@ -57,7 +55,7 @@ impl Counters {
 pub(super) struct Sessions {
     pool: Pool,
     connector: Connector,
-    home: ExpectedDatabase,
+    expected: ExpectedDatabase,
     patience: Duration,
     /// How long an answer may take.
     limit: Duration,
@@ -67,7 +65,20 @@ pub(super) struct Sessions {
 
 impl Sessions {
     /// Answers may take all of the patience.
-    pub(super) fn new(address: &Address, options: &PostgresOptions) -> Result<Self, StoreError> {
+    pub(super) fn new(address: &Address, options: &PostgresOptions) -> Result<Arc<Self>, StoreError> {
+        Self::answering_within(options.patience, address, options)
+    }
+
+    /// For callers who try again: no try takes longer than [`TRY`].
+    pub(super) fn trying(address: &Address, options: &PostgresOptions) -> Result<Arc<Self>, StoreError> {
+        Self::answering_within(options.patience.min(TRY), address, options)
+    }
+
+    fn answering_within(
+        limit: Duration,
+        address: &Address,
+        options: &PostgresOptions,
+    ) -> Result<Arc<Self>, StoreError> {
         let connector = Connector::of(address)?;
         let manager = Manager::from_connect(
             address.config.clone(),
@@ -83,79 +94,97 @@ impl Sessions {
             .build()
             .map_err(|error| StoreError::Unavailable(format!("no pool can be made: {error}")))?;
         let (patience, pooler) = (options.patience, address.pooler);
-        let (home, counters) = (ExpectedDatabase::default(), Counters::default());
-        Ok(Self { pool, connector, home, patience, limit: patience, pooler, counters })
-    }
-
-    /// For callers who try again: no try takes longer than [`TRY`].
-    pub(super) fn trying(self) -> Self {
-        Self { limit: self.patience.min(TRY), ..self }
+        let (expected, counters) = (ExpectedDatabase::default(), Counters::default());
+        Ok(Arc::new(Self { pool, connector, expected, patience, limit, pooler, counters }))
     }
 
     /// Throws away the connections that nobody uses and that are as old as one that has just failed: what has cut one off
-    /// has mostly cut off all, and whoever was acquired them one after the other would find each of them dead.
+    /// has mostly cut off all, and whoever got them one after the other would find each of them dead.
     pub(super) fn invalidate(&self, begun: Instant) {
         let begun = begun.into_std();
-        drop(self.pool.retain(|_, metrics| metrics.created >= begun));
+        // Those that are removed are closed.
+        let _ = self.pool.retain(|_, metrics| metrics.created >= begun);
     }
 
     /// A connection that answered a moment ago, or a new one, which is asked where it leads.
-    pub(super) async fn acquire(&self) -> Result<Session<'_>, PostgresError> {
+    pub(super) async fn acquire(self: &Arc<Self>) -> Result<Session, PostgresError> {
         let acquired = self.pool.get().await.map_err(|error| PostgresError::of_pool(error, self.patience))?;
-        let metrics = Object::metrics(&acquired);
-        let opened = metrics.recycled.is_none().then_some(metrics.created);
-        let session = Session { client: Some(acquired), sessions: self, counted: true, only_reads: false };
-        if let Some(opened) = opened {
-            // Boxed, because hardly any loan needs it, and each future that holds one would grow by it.
-            self.verify(Box::pin(session.place()).await?, opened.into())?;
+        let is_new = Object::metrics(&acquired).recycled.is_none();
+        let session =
+            Session { client: Some(acquired), sessions: Arc::clone(self), counted: true, only_reads: false };
+        if is_new {
+            // Boxed, because hardly any caller needs it, and each future that holds one would grow by it.
+            Box::pin(session.verify()).await?;
         }
         Ok(session)
     }
 
-    /// A connection outside of the pool, which must be driven. Whoever has it tells by [`Sessions::see`] where it leads before
-    /// using it.
+    /// A connection outside of the pool, which must be driven. Whoever has it verifies it before using it.
     pub(super) async fn open_one(&self) -> Result<(Client, ConnectionTask), PostgresError> {
         Ok(self.connector.open().await?)
     }
 
-    /// A connection that was opened then leads there.
+    /// Sees that a connection leads where the first one led; answers where.
     ///
     /// # Errors
-    /// [`PostgresError::WrongDatabase`]: it is of no use. Whoever connects next tries another host first.
-    pub(super) fn verify(&self, place: DatabaseIdentity, opened: Instant) -> Result<(), PostgresError> {
-        self.home.verify(place).inspect_err(|_| self.connector.skip_host(opened))
+    /// [`PostgresError::WrongDatabase`]: it is of no use. Whoever connects next may get another host.
+    pub(super) async fn verify(&self, client: &Client) -> Result<DatabaseIdentity, PostgresError> {
+        let ask = async |with_system| {
+            let ask = format!("SELECT {}", database_identity::columns(with_system));
+            rows::pipeline(client, &[Statement::new(ask, Vec::new())]).await
+        };
+        let answers = match ask(true).await {
+            Err(failure) if failure.is_withheld() => ask(false).await?,
+            answered => answered?,
+        };
+        let row = answers.first().and_then(|rows| rows.first()).ok_or(PostgresError::Lost)?;
+        let identity = DatabaseIdentity::read(row, 0)?;
+        self.expected.verify(identity).inspect_err(|_| self.connector.shuffle_hosts())?;
+        Ok(identity)
+    }
+
+    /// Where the database is.
+    pub(super) async fn identity(self: &Arc<Self>) -> Result<DatabaseIdentity, PostgresError> {
+        let session = self.acquire().await?;
+        let identity = session.verify().await?;
+        session.release();
+        Ok(identity)
     }
 
     /// What begins a transaction that writes.
-    pub(super) fn begin(&self) -> impl Iterator<Item = Statement> {
+    pub(super) fn begin(&self) -> Vec<Statement> {
         self.counters.transactions.fetch_add(1, Ordering::Relaxed);
-        let locally = self.pooler.then(|| {
-            let place = database_identity::columns(self.home.names_its_system());
-            Statement::new(format!("{SET_LOCALLY}, {place}"))
-        });
-        std::iter::once(Statement::new(BEGIN)).chain(locally)
+        let mut statements = vec![Statement::new(BEGIN, Vec::new())];
+        if self.pooler {
+            let identity = database_identity::columns(self.expected.names_its_system());
+            statements.push(Statement::new(format!("{SET_LOCALLY}, {identity}"), Vec::new()));
+        }
+        statements
     }
 
     /// Sees in the answers to [`Sessions::begin`] where the transaction was led, which a pooler decides anew for each.
     ///
     /// # Errors
     /// [`PostgresError::WrongDatabase`].
-    pub(super) fn begun(&self, answers: &[Vec<Row>]) -> Result<(), PostgresError> {
+    pub(super) fn verify_begun(&self, answers: &[Vec<SqlRow>]) -> Result<(), PostgresError> {
         if !self.pooler {
             return Ok(());
         }
         let row = answers.get(1).and_then(|rows| rows.first()).ok_or(PostgresError::Lost)?;
-        self.home.verify(DatabaseIdentity::read(row, SESSION.len())?)
+        Ok(self.expected.verify(DatabaseIdentity::read(row, SESSION.len())?)?)
     }
 
     /// The rows that one statement finds.
-    pub(super) async fn rows(&self, statement: &Statement) -> Result<Vec<Row>, PostgresError> {
+    pub(super) async fn rows(self: &Arc<Self>, statement: &Statement) -> Result<Vec<SqlRow>, PostgresError> {
         Ok(self.read(std::slice::from_ref(statement)).await?.pop().unwrap_or_default())
     }
 
     /// The rows that each of some statements finds, which are in no transaction. A caller who stops waiting leaves a
     /// connection that others can use: whatever still comes over it is dropped.
-    pub(super) async fn read(&self, statements: &[Statement]) -> Result<Vec<Vec<Row>>, PostgresError> {
+    pub(super) async fn read(
+        self: &Arc<Self>,
+        statements: &[Statement],
+    ) -> Result<Vec<Vec<SqlRow>>, PostgresError> {
         let mut session = self.acquire().await?;
         session.only_reads = true;
         session.pipeline(statements).await
@@ -163,9 +192,9 @@ impl Sessions {
 
     /// The same, for what goes on in the background whatever is asked of the store: it is not counted.
     pub(super) async fn read_uncounted(
-        &self,
+        self: &Arc<Self>,
         statements: &[Statement],
-    ) -> Result<Vec<Vec<Row>>, PostgresError> {
+    ) -> Result<Vec<Vec<SqlRow>>, PostgresError> {
         let mut session = self.acquire().await?;
         (session.only_reads, session.counted) = (true, false);
         session.pipeline(statements).await
@@ -182,47 +211,40 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 const SET_LOCALLY: &str = "SELECT set_config('synchronous_commit', 'on', true), set_config('statement_timeout', '5s', \
     true), set_config('lock_timeout', '3s', true), set_config('idle_in_transaction_session_timeout', '5s', true)";
 
-/// A connection that is acquired. Dropped before it is settled, it is closed, so that nobody finds a transaction of ours open.
-pub(super) struct Session<'s> {
+/// A connection that is in use. Dropped before it is released, it is closed, so that nobody finds a transaction of ours open.
+pub(super) struct Session {
     client: Option<Object>,
-    sessions: &'s Sessions,
+    sessions: Arc<Sessions>,
     counted: bool,
     /// No transaction is opened in it, so that it may be given back at any time.
     only_reads: bool,
 }
 
-impl Session<'_> {
-    /// Sends the statements in one go, and answers the rows of each. The first error is the one that counts: those after it
-    /// only say that the transaction is lost.
+impl Session {
+    /// Sends the statements in one go, and answers the rows of each.
     pub(super) async fn pipeline(
         &mut self,
         statements: &[Statement],
-    ) -> Result<Vec<Vec<Row>>, PostgresError> {
-        debug_assert!(statements.len() <= MAX_PIPELINED, "more would be sent out of order");
+    ) -> Result<Vec<Vec<SqlRow>>, PostgresError> {
         let client = self.client.as_ref().ok_or(PostgresError::Lost)?;
         let counters = &self.sessions.counters;
         if self.counted {
             counters.statements.fetch_add(u64::try_from(statements.len()).unwrap_or(0), Ordering::Relaxed);
             counters.round_trips.fetch_add(1, Ordering::Relaxed);
         }
-        let sent = statements.iter().map(|statement| async move {
-            let parameters = statement.parameters();
-            client.query_typed(&statement.sql, &parameters).await
-        });
         let limit = self.sessions.limit;
-        let Ok(answers) = timeout(limit, join_all(sent)).await else {
+        let answered = timeout(limit, rows::pipeline(client, statements)).await;
+        answered.unwrap_or_else(|_| {
             self.only_reads = false;
-            return Err(PostgresError::Silent(limit));
-        };
-        let answers: Result<Vec<_>, _> = answers.into_iter().collect();
-        Ok(answers?)
+            Err(PostgresError::Silent(limit))
+        })
     }
 
-    /// Where it leads.
-    pub(super) async fn place(&self) -> Result<DatabaseIdentity, PostgresError> {
+    /// Sees that it leads where the first one led; answers where.
+    async fn verify(&self) -> Result<DatabaseIdentity, PostgresError> {
         let client = self.client.as_ref().ok_or(PostgresError::Lost)?;
         let limit = self.sessions.limit;
-        timeout(limit, DatabaseIdentity::of(client)).await.map_err(|_| PostgresError::Silent(limit))?
+        timeout(limit, self.sessions.verify(client)).await.map_err(|_| PostgresError::Silent(limit))?
     }
 
     /// Sends text that holds no parameters, several statements of it as one transaction.
@@ -241,14 +263,15 @@ impl Session<'_> {
 
     /// No transaction is open: the connection goes back to the pool.
     pub(super) fn release(mut self) {
-        drop(self.client.take());
+        self.client = None;
     }
 }
 
-impl Drop for Session<'_> {
+impl Drop for Session {
     fn drop(&mut self) {
-        if let Some(unsettled) = self.client.take().filter(|_| !self.only_reads) {
-            drop(Object::take(unsettled));
+        if let Some(unreleased) = self.client.take().filter(|_| !self.only_reads) {
+            // Taken out of the pool, it is closed.
+            let _ = Object::take(unreleased);
         }
     }
 }

@@ -4,8 +4,10 @@
 use jeton_core::keep::ports::StoreError;
 
 use super::address::Address;
+use super::errors::PostgresError;
+use super::options::PostgresOptions;
 use super::session::Sessions;
-use super::{PostgresOptions, PostgresStore};
+use super::store::PostgresStore;
 
 impl PostgresStore {
     /// Makes an empty schema with this name, which consists of `a-z`, `0-9` and `_`.
@@ -37,7 +39,7 @@ async fn script(options: &PostgresOptions, name: &str, sql: &str) -> Result<(), 
         session.release();
         Ok(())
     };
-    let done = work.await.map_err(|failure: super::errors::PostgresError| failure.into_store_error(&address));
+    let done = work.await.map_err(|failure: PostgresError| failure.into_store_error(&address));
     sessions.close();
     done
 }

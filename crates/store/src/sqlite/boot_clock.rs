@@ -15,9 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use jeton_core::keep::ports::StoreError;
 use jeton_core::time::{Clock, Timestamp};
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::open::retry_while_busy;
 
@@ -35,28 +34,13 @@ const NEWEST: i64 = 1_000;
 pub(super) struct ClockDrift(pub(super) i64);
 
 impl ClockDrift {
-    /// What the column `drift` of a row says.
-    pub(super) fn of_row(
-        row: &Row<'_>,
-        table: &'static str,
-        key: &impl ToString,
-    ) -> Result<Self, StoreError> {
-        row.get("drift").map(Self).map_err(|error| StoreError::Inconsistent {
-            table,
-            column: "drift",
-            row: key.to_string(),
-            what: error.to_string(),
-        })
-    }
-
     /// An instant of a row that was written at the drift `written`, as the civil clock would show it now.
-    pub(super) fn rebased(self, instant: Timestamp, written: Self) -> Timestamp {
-        let moved = written.0.saturating_sub(self.0);
-        Timestamp::from_micros(instant.as_micros().saturating_add(moved))
+    pub(super) fn rebased(self, instant: i64, written: Self) -> i64 {
+        instant.saturating_add(written.0.saturating_sub(self.0))
     }
 
     /// The steady instant at `now`, as rows of any drift are compared with it.
-    pub(super) fn steady(self, now: Timestamp) -> i64 {
+    fn steady(self, now: Timestamp) -> i64 {
         now.as_micros().saturating_add(self.0)
     }
 }

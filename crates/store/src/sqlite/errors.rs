@@ -7,7 +7,7 @@ use rusqlite::ErrorCode;
 
 /// Why a call on a connection failed, before it is put into the words of the ports.
 #[derive(Debug)]
-pub(super) enum SqliteError {
+pub enum SqliteError {
     /// SQLite says so.
     Sql(rusqlite::Error),
     /// We say so.
@@ -90,17 +90,5 @@ fn explain(error: &rusqlite::Error, path: &Path) -> StoreError {
             "the database {path} refused a row that breaks its rules, which is a fault of jeton: {error}"
         )),
         _ => StoreError::Unavailable(format!("the database {path} failed: {error}")),
-    }
-}
-
-/// The same error for another caller of the same batch.
-pub(super) fn copy(error: &StoreError) -> StoreError {
-    match error {
-        StoreError::Unavailable(text) => StoreError::Unavailable(text.clone()),
-        StoreError::Unwritable(text) => StoreError::Unwritable(text.clone()),
-        StoreError::Refused(text) => StoreError::Refused(text.clone()),
-        StoreError::Inconsistent { table, column, row, what } => {
-            StoreError::Inconsistent { table, column, row: row.clone(), what: what.clone() }
-        }
     }
 }

@@ -1,63 +1,38 @@
-//! The port `ChangeFeed`: this process's commits wake at once, those of others within one poll of the writer.
+//! The port `ChangeFeed`: this process's commits wake at once, those of others within one poll.
 
-use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jeton_core::keep::connection::Revision;
 use jeton_core::keep::ports::{ChangeFeed, ListedConnection, StoreError};
 
-use super::connections::capped;
-use super::writer::{SqliteShared, WriterRequest, read_revision};
-use super::{SqliteStore, connections_table};
-use crate::row_reader::signed;
+use super::store::SqliteStore;
+use super::writer::{DIALECT, read_revision};
+use crate::changes::wait_for_change;
+use crate::sql::statement::values;
+use crate::sql::{Database as _, Statement, connection_rows};
+
+/// How often the changes of other processes are looked for while somebody waits for them.
+const POLL: Duration = Duration::from_millis(50);
 
 /// The rows that changed after a revision, in the order of their changes.
-pub(super) fn changed_sql() -> String {
-    format!(
-        "SELECT {} FROM connections WHERE revision > ? ORDER BY revision LIMIT ?",
-        connections_table::columns()
-    )
-}
-
-/// Counts one watcher for as long as it lives.
-struct WatcherCount<'s>(&'s SqliteShared);
-
-impl<'s> WatcherCount<'s> {
-    fn begin(shared: &'s SqliteShared) -> Self {
-        shared.watchers.fetch_add(1, Ordering::SeqCst);
-        Self(shared)
-    }
-}
-
-impl Drop for WatcherCount<'_> {
-    fn drop(&mut self) {
-        self.0.watchers.fetch_sub(1, Ordering::SeqCst);
-    }
+pub(super) fn changed_since(seen: Revision, limit: usize) -> Statement {
+    let chosen = "SELECT * FROM connections WHERE revision > $1 ORDER BY revision LIMIT $2";
+    connection_rows::select(chosen, "revision", DIALECT.drift, values![seen.0, limit])
 }
 
 #[async_trait]
 impl ChangeFeed for SqliteStore {
     async fn revision(&self) -> Result<Revision, StoreError> {
-        self.readers.read(|conn| Ok(read_revision(conn)?)).await
+        self.database.readers.read(|conn| Ok(read_revision(conn)?)).await
     }
 
     async fn changed_since(&self, seen: Revision, limit: usize) -> Result<Vec<ListedConnection>, StoreError> {
-        let parameters = (signed(seen.0), capped(limit));
-        let drift = self.shared.clock.read().drift;
-        self.readers
-            .read(move |conn| connections_table::select(conn, drift, &changed_sql(), parameters))
-            .await
+        connection_rows::read_each(&self.database.read(changed_since(seen, limit)).await?)
     }
 
     async fn wait_for_change(&self, seen: Revision) {
-        let _watching = WatcherCount::begin(&self.shared);
-        let mut revision = self.shared.revision.subscribe();
-        if *revision.borrow() <= seen {
-            // The writer may be at its slow pace. When its queue is full it is busy, and looks with every batch.
-            drop(self.order(WriterRequest::Look));
-        }
-        if revision.wait_for(|now| *now > seen).await.is_err() {
-            unreachable!("the sender lives as long as the store, which is borrowed here");
-        }
+        let known = self.database.shared.revision.subscribe();
+        wait_for_change(known, seen, Some(POLL), || self.revision()).await;
     }
 }

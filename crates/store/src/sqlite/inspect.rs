@@ -4,12 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use jeton_core::keep::connection::{Connection, Revision};
-use jeton_core::keep::ports::{Identity, StoreError, UnreadableRow};
+use jeton_core::keep::ports::{Identity, StoreError};
 use jeton_core::time::SystemClock;
 
 use super::errors::SqliteError;
-use super::writer::read_revision;
-use super::{boot_clock, connections_table, maintenance, migrate, open};
+use super::writer::{DIALECT, read_revision};
+use super::{boot_clock, migrate, open, rows};
+use crate::sql::{connection_rows, ports};
 
 /// How many damages SQLite is asked to name.
 const MAX_DAMAGE_LINES: usize = 5;
@@ -43,7 +44,7 @@ pub fn inspect(path: &Path, busy_timeout: Duration) -> Result<Option<SqliteInspe
 
 fn look(path: &Path, busy_timeout: Duration) -> Result<SqliteInspection, SqliteError> {
     let conn = open::reader(path, busy_timeout)?;
-    // One snapshot for everything: a server may be tx.
+    // One snapshot for everything: a server may be writing.
     let snapshot = conn.unchecked_transaction()?;
     let mut found = SqliteInspection {
         damage: Vec::new(),
@@ -62,12 +63,11 @@ fn look(path: &Path, busy_timeout: Duration) -> Result<SqliteInspection, SqliteE
     }
     found.missing_migrations = migrate::lacking(&snapshot, path, migrate::MIGRATIONS)?.len();
     if found.missing_migrations == 0 {
-        found.identity = maintenance::identity(&snapshot)?;
+        let clock = boot_clock::drift(&snapshot, &SystemClock)?;
+        found.identity = ports::read_identity(&rows::run(&snapshot, &ports::identity(), clock)?)?;
         found.revision = read_revision(&snapshot)?;
-        let all = format!("SELECT {} FROM connections ORDER BY name", connections_table::columns());
-        let drift = boot_clock::drift(&snapshot, &SystemClock)?;
-        let rows = connections_table::select(&snapshot, drift, &all, ())?;
-        found.connections = rows.into_iter().collect::<Result<_, _>>().map_err(UnreadableRow::into_error)?;
+        let all = connection_rows::select("SELECT * FROM connections", "name", DIALECT.drift, Vec::new());
+        found.connections = connection_rows::read(&rows::run(&snapshot, &all, clock)?)?;
     }
     snapshot.rollback()?;
     Ok(found)

@@ -1,17 +1,18 @@
 //! The connections that only read, a few of them, each used by one caller at a time.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jeton_core::keep::ports::StoreError;
+use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
-use super::SqliteOptions;
 use super::errors::SqliteError;
 use super::open;
+use super::options::SqliteOptions;
 
 /// The pool. Connections are opened when they are first needed.
 #[derive(Debug)]
@@ -70,7 +71,7 @@ impl ReadPool {
         &self,
         look: impl FnOnce(&Connection) -> Result<T, SqliteError>,
     ) -> Result<T, StoreError> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let idle = self.idle.lock().pop();
         let read = || {
             let conn = idle.map_or_else(|| self.another(), Ok)?;
             let snapshot = conn.unchecked_transaction()?;
@@ -79,7 +80,7 @@ impl ReadPool {
             snapshot.rollback()?;
             let broken = found.as_ref().err().is_some_and(SqliteError::breaks_connection);
             if !broken {
-                self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
+                self.idle.lock().push(conn);
             }
             found
         };

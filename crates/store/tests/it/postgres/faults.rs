@@ -1,11 +1,11 @@
-//! Its batches when something goes wrong around a COMMIT, and what they cost.
+//! Its transactions when something goes wrong around a COMMIT, and what they cost.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::try_join_all;
 use jeton_core::audit::{AuditFilter, AuditLog as _};
 use jeton_core::keep::claim::ClaimAnswer;
 use jeton_core::keep::connection::Generation;
@@ -24,7 +24,6 @@ use super::fixture::{claim, commit, connect, database, database_of, open, option
 struct Scripted {
     url: String,
     commits: AtomicUsize,
-    pause: Mutex<Duration>,
     before: Mutex<Option<StoreError>>,
     cut_before: AtomicUsize,
     lose_after: AtomicUsize,
@@ -38,8 +37,6 @@ fn one_of(count: &AtomicUsize) -> bool {
 #[async_trait]
 impl PostgresHooks for Scripted {
     async fn before_commit(&self) -> Result<(), StoreError> {
-        let pause = *self.pause.lock().unwrap();
-        tokio::time::sleep(pause).await;
         assert!(!one_of(&self.panics), "broken on purpose");
         if one_of(&self.cut_before) {
             cut(&self.url);
@@ -72,20 +69,6 @@ async fn scripted(database: &PgDatabase) -> (PostgresStore, Arc<Scripted>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn calls_that_wait_share_one_commit() {
-    let database = database();
-    let (store, hooks) = scripted(&database).await;
-    *hooks.pause.lock().unwrap() = Duration::from_millis(50);
-    let names: Vec<_> = (0..200).map(|number| format!("acme-{number}")).collect();
-    let answers =
-        join_all(names.iter().zip(0..).map(|(name, number)| store.connect(connect(name, number)))).await;
-    assert!(answers.iter().all(|answer| matches!(answer, Ok(ConnectAnswer::Connected { .. }))));
-    let commits = hooks.commits.load(Ordering::SeqCst);
-    assert!(commits < 20, "{commits} commits for 200 calls");
-    assert_eq!(store.list(None, 1000).await.unwrap().len(), 200);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_and_a_commit_cost_one_transaction_of_two_round_trips_each() {
     let database = database();
     let store = open(database.url()).await;
@@ -101,7 +84,7 @@ async fn a_claim_and_a_commit_cost_one_transaction_of_two_round_trips_each() {
     let before = store.counts();
     let claim = claim("acme", 1);
     assert!(matches!(store.claim(claim.clone()).await, Ok(ClaimAnswer::Won { .. })));
-    assert_eq!(spent(before), (1, 2, 8), "BEGIN, lock, instant, row, attempt; row, attempt, COMMIT");
+    assert_eq!(spent(before), (1, 2, 8), "BEGIN, lock, row, attempt, instant; attempt, row, COMMIT");
     let before = store.counts();
     assert!(matches!(store.commit(commit(&claim, 2)).await, Ok(CommitAnswer::Committed { .. })));
     assert_eq!(spent(before), (1, 2, 10), "the same, the token set, and the reply that is not kept any more");
@@ -146,7 +129,7 @@ async fn after_a_commit_that_nobody_was_told_of_every_call_finds_its_first_answe
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_error_before_the_commit_fails_every_call_of_its_batch_and_writes_nothing() {
+async fn an_error_before_the_commit_fails_the_call_and_writes_nothing() {
     let database = database();
     let (store, hooks) = scripted(&database).await;
     *hooks.before.lock().unwrap() = Some(broken());
@@ -164,13 +147,13 @@ async fn an_error_before_the_commit_fails_every_call_of_its_batch_and_writes_not
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_error_of_one_call_spares_the_others_of_its_batch() {
+async fn an_error_of_one_call_spares_the_others() {
     let database = database();
     let options = PostgresOptions { pool: 2, ..options(database.url()) };
     let store = PostgresStore::open(options).await.unwrap();
     store.connect(connect("acme", 1)).await.unwrap();
     let nobody = commit(&claim("nobody", 9), 10);
-    // The first call occupies the one writer, so that the others share the next batch.
+    // There is one writer, for which the others wait.
     let (_, wrong, right) =
         tokio::join!(store.claim(claim("first", 3)), store.commit(nobody), store.claim(claim("acme", 1)));
     assert!(matches!(wrong, Err(StoreError::Inconsistent { .. })), "{wrong:?}");
@@ -178,7 +161,7 @@ async fn an_error_of_one_call_spares_the_others_of_its_batch() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_that_breaks_off_makes_room_for_the_next() {
+async fn a_call_that_breaks_off_makes_room_for_the_next() {
     let database = database();
     let hooks = Arc::new(Scripted::default());
     // One writer: were it not given back, nobody would ever write again.
@@ -268,7 +251,7 @@ async fn of_two_connections_that_are_given_one_token_in_two_processes_exactly_on
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn batches_of_two_processes_over_the_same_connections_do_not_lock_each_other_up() {
+async fn calls_of_two_processes_over_the_same_connections_do_not_lock_each_other_up() {
     let database = database();
     let (here, there) = (open(database.url()).await, open(database.url()).await);
     let names: Vec<_> = (0..40).map(|number| format!("acme-{number}")).collect();

@@ -81,10 +81,4 @@ impl SilentServer {
     pub(super) fn port(&self) -> u16 {
         self.listener.local_addr().unwrap().port()
     }
-
-    /// How often somebody connected since this was asked last.
-    pub(super) fn tries(&self) -> usize {
-        self.listener.set_nonblocking(true).unwrap();
-        self.listener.incoming().take_while(Result::is_ok).count()
-    }
 }

@@ -1,46 +1,30 @@
-//! How a row becomes what the ports speak of, and back. What no row can say is an error that names the column.
-
-mod records;
-
-use std::time::Duration;
+//! How a row becomes what the ports speak of. What no row can say is an error that names the column.
 
 use jeton_core::keep::connection::SealedTokens;
 use jeton_core::keep::ports::StoreError;
 use jeton_core::seal::Fingerprint;
 use jeton_core::time::Timestamp;
 
-pub(crate) use records::{
-    ATTEMPT_COLUMNS, AUDIT_COLUMNS, CONNECTION_COLUMNS, CONSENT_COLUMNS, LIVE_NODE_COLUMNS,
-    NEXT_TOKEN_REVISION, SERVICE_TOKEN_COLUMNS, attempt, audit_row, connection, consent, ending_columns,
-    listed, live_node, lost_token, service_token, stray,
-};
+use super::statement::Value;
 
 /// The columns of a token set, in the order that [`RowReader::tokens`] reads them.
 pub(crate) const TOKEN_COLUMNS: &str = "access, refresh, extras, access_fingerprint, refresh_fingerprint, \
     obtained_at, access_expires_at, refresh_expires_at";
 
-/// One row of a result. Its cells are counted from 0; an error says what is wrong with a cell.
-pub(crate) trait SqlRow {
-    /// The text in that cell.
-    fn text(&self, at: usize) -> Result<Option<String>, String>;
-    /// The number in that cell.
-    fn number(&self, at: usize) -> Result<Option<i64>, String>;
-    /// The bytes in that cell.
-    fn bytes(&self, at: usize) -> Result<Option<Vec<u8>>, String>;
-    /// The yes or no in that cell.
-    fn truth(&self, at: usize) -> Result<bool, String>;
-}
+/// One row of a result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SqlRow(pub(crate) Vec<Value>);
 
 /// Reads a row from left to right, in the order of the SELECT that stands beside each use.
 pub(crate) struct RowReader<'r> {
-    row: &'r dyn SqlRow,
+    row: &'r SqlRow,
     table: &'static str,
     key: String,
     at: usize,
 }
 
 impl<'r> RowReader<'r> {
-    pub(crate) fn new(row: &'r dyn SqlRow, table: &'static str) -> Self {
+    pub(crate) fn new(row: &'r SqlRow, table: &'static str) -> Self {
         Self { row, table, key: String::new(), at: 0 }
     }
 
@@ -51,14 +35,12 @@ impl<'r> RowReader<'r> {
     }
 
     /// The columns that follow are of another table.
-    #[cfg(feature = "postgres")]
     pub(crate) fn of(mut self, table: &'static str) -> Self {
         self.table = table;
         self
     }
 
     /// Passes over columns that say nothing here.
-    #[cfg(feature = "postgres")]
     pub(crate) fn skip(&mut self, count: usize) {
         self.at += count;
     }
@@ -68,29 +50,41 @@ impl<'r> RowReader<'r> {
         StoreError::Inconsistent { table, column, row, what: what.into() }
     }
 
+    /// The next cell, if `read` knows its type; NULL is `None` whatever its type is.
     fn next<T>(
         &mut self,
         column: &'static str,
-        read: impl FnOnce(&dyn SqlRow, usize) -> Result<T, String>,
-    ) -> Result<T, StoreError> {
-        let found = read(self.row, self.at).map_err(|what| self.wrong(column, what));
+        read: impl FnOnce(&Value) -> Option<&Option<T>>,
+    ) -> Result<Option<T>, StoreError>
+    where
+        T: Clone,
+    {
+        let cell = self.row.0.get(self.at);
         self.at += 1;
-        found
+        match cell {
+            None => Err(self.wrong(column, "is missing")),
+            Some(Value::Number(None) | Value::Text(None) | Value::Bytes(None)) => Ok(None),
+            Some(cell) => read(cell).cloned().ok_or_else(|| self.wrong(column, "has another type")),
+        }
     }
 
     /// The next column, a text or nothing.
     pub(crate) fn text_or_null(&mut self, column: &'static str) -> Result<Option<String>, StoreError> {
-        self.next(column, |row, at| row.text(at))
+        self.next(column, |cell| if let Value::Text(text) = cell { Some(text) } else { None })
     }
 
     /// The next column, bytes of any number or nothing.
     pub(crate) fn blob_or_null(&mut self, column: &'static str) -> Result<Option<Vec<u8>>, StoreError> {
-        self.next(column, |row, at| row.bytes(at))
+        self.next(column, |cell| if let Value::Bytes(bytes) = cell { Some(bytes) } else { None })
     }
 
     /// The next column, yes or no.
     pub(crate) fn truth(&mut self, column: &'static str) -> Result<bool, StoreError> {
-        self.next(column, |row, at| row.truth(at))
+        if let Some(Value::Bool(truth)) = self.row.0.get(self.at) {
+            self.at += 1;
+            return Ok(*truth);
+        }
+        Ok(self.count(column)? != 0)
     }
 
     /// The next column, a name of something.
@@ -147,8 +141,9 @@ impl<'r> RowReader<'r> {
         u64::try_from(number).map(Some).map_err(|_| self.wrong(column, format!("{number} is negative")))
     }
 
-    fn number_or_null(&mut self, column: &'static str) -> Result<Option<i64>, StoreError> {
-        self.next(column, |row, at| row.number(at))
+    /// The next column, a number or nothing.
+    pub(crate) fn number_or_null(&mut self, column: &'static str) -> Result<Option<i64>, StoreError> {
+        self.next(column, |cell| if let Value::Number(number) = cell { Some(number) } else { None })
     }
 
     /// The next column, an instant.
@@ -178,14 +173,4 @@ impl<'r> RowReader<'r> {
             refresh_expires_at: self.instant_or_null("refresh_expires_at")?,
         })
     }
-}
-
-/// A count as databases keep it.
-pub(crate) fn signed(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-/// A duration as databases keep it: microseconds.
-pub(crate) fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }

@@ -7,30 +7,23 @@ use jeton_core::audit::{Actor, AuditAction, AuditRow};
 use jeton_core::id::{AttemptId, ConnectionName, ConsentId, GrantId, NodeId, OperationId};
 use jeton_core::keep::attempt::{Act, Attempt, AttemptStatus, Trigger};
 use jeton_core::keep::connection::{
-    Connection, Generation, GrantState, Lease, OrphanReply, RejectionBackoff, Revision,
+    Connection, Generation, GrantState, Lease, OrphanReply, RejectionBackoff, Revision, SealedTokens,
 };
 use jeton_core::keep::consent::{AuthorizationRequest, Consent, ConsentOutcome};
-use jeton_core::keep::ports::{CallbackAction, ListedConnection, LiveNode, StoreError, UnreadableRow};
+use jeton_core::keep::ports::{ListedConnection, LiveNode, StoreError, UnreadableRow};
 use jeton_core::seal::Fingerprint;
 
-#[cfg(doc)]
-use super::TOKEN_COLUMNS;
-use super::{RowReader, SqlRow};
+use super::row_reader::{RowReader, SqlRow};
+use super::statement::{Value, values};
 
 /// The columns of a connection without its tokens, in the order that [`connection`] reads them.
 pub(crate) const CONNECTION_COLUMNS: &str = "name, provider, grant_id, state, state_code, paused, generation, \
     revision, born_of, lease_attempt, lease_node, lease_until, open_attempt, due_at, cooling_until, failures, \
     last_error, brake_generation, brake_until, brake_step, created_at";
 
-/// Where they have the name.
-const NAME_AT: usize = 0;
-
-/// Where they have the revision.
-const REVISION_AT: usize = 7;
-
-/// Reads [`CONNECTION_COLUMNS`], and leaves the columns that follow to the caller. Token set and strays come from their own
-/// tables.
-pub(crate) fn connection(row: &dyn SqlRow) -> Result<(Connection, RowReader<'_>), StoreError> {
+/// Reads [`CONNECTION_COLUMNS`], and leaves the columns that follow to the caller. Token set and orphan
+/// replies come from their own tables.
+pub(crate) fn connection(row: &SqlRow) -> Result<(Connection, RowReader<'_>), StoreError> {
     let mut columns = RowReader::new(row, "connections");
     let name: ConnectionName = columns.named("name", |name| name.parse().ok())?;
     let mut columns = columns.keyed(&name);
@@ -60,22 +53,69 @@ pub(crate) fn connection(row: &dyn SqlRow) -> Result<(Connection, RowReader<'_>)
 
 /// Puts the error of one row of [`CONNECTION_COLUMNS`] in its place in a list, if the row tells at least which it is.
 pub(crate) fn listed(
-    row: &dyn SqlRow,
+    row: &SqlRow,
     read: Result<Connection, StoreError>,
 ) -> Result<ListedConnection, StoreError> {
     let error = match read {
         Ok(row) => return Ok(Ok(row)),
         Err(error) => error,
     };
-    let (Ok(name), Ok(revision)) = (row.text(NAME_AT), row.number(REVISION_AT)) else { return Err(error) };
-    let name = name.and_then(|name| name.parse().ok());
-    let revision = revision.and_then(|revision| u64::try_from(revision).ok());
+    let name = match row.0.first() {
+        Some(Value::Text(Some(name))) => name.parse().ok(),
+        _ => None,
+    };
+    let revision =
+        match row.0.get(CONNECTION_COLUMNS.split(", ").position(|name| name == "revision").unwrap_or(0)) {
+            Some(Value::Number(Some(revision))) => u64::try_from(*revision).ok(),
+            _ => None,
+        };
     match (name.zip(revision), error) {
         (Some((name, revision)), StoreError::Inconsistent { table, column, what, .. }) => {
             Ok(Err(UnreadableRow { name, revision: Revision(revision), table, column, what }))
         }
         (_, error) => Err(error),
     }
+}
+
+/// The parameters of [`CONNECTION_COLUMNS`] without the revision.
+pub(crate) fn connection_values(row: &Connection) -> Vec<Value> {
+    let (lease, backoff) = (row.lease.as_ref(), row.backoff.as_ref());
+    values![
+        &row.name,
+        &row.provider,
+        row.grant,
+        row.state.as_str(),
+        row.state_code.as_deref(),
+        row.paused,
+        row.generation.0,
+        row.refresh_trigger.map(Trigger::as_str),
+        lease.map(|lease| lease.attempt),
+        lease.map(|lease| lease.node),
+        lease.map(|lease| lease.until),
+        row.open_attempt,
+        row.due_at,
+        row.cooling_until,
+        row.failures,
+        row.last_error.as_deref(),
+        backoff.map(|backoff| backoff.generation.0),
+        backoff.map(|backoff| backoff.until),
+        backoff.map(|backoff| backoff.step),
+        row.created_at,
+    ]
+}
+
+/// The parameters of [`super::row_reader::TOKEN_COLUMNS`].
+pub(crate) fn token_values(tokens: &SealedTokens) -> Vec<Value> {
+    values![
+        tokens.access.as_deref(),
+        tokens.refresh.as_deref(),
+        tokens.extras.as_deref(),
+        tokens.access_fingerprint,
+        tokens.refresh_fingerprint,
+        tokens.obtained_at,
+        tokens.access_expires_at,
+        tokens.refresh_expires_at,
+    ]
 }
 
 fn lease(columns: &mut RowReader<'_>) -> Result<Option<Lease>, StoreError> {
@@ -96,8 +136,8 @@ fn rejection_backoff(columns: &mut RowReader<'_>) -> Result<Option<RejectionBack
     }))
 }
 
-/// Reads what follows the attempt of a stray: `grant_id, generation,` and [`TOKEN_COLUMNS`].
-pub(crate) fn stray(attempt: AttemptId, columns: &mut RowReader<'_>) -> Result<OrphanReply, StoreError> {
+/// Reads what follows the attempt of an orphan reply: `grant_id, generation,` and [`super::row_reader::TOKEN_COLUMNS`].
+pub(crate) fn orphan(attempt: AttemptId, columns: &mut RowReader<'_>) -> Result<OrphanReply, StoreError> {
     Ok(OrphanReply {
         attempt,
         grant: columns.bytes("grant_id", GrantId::from_bytes)?,
@@ -112,7 +152,7 @@ pub(crate) const ATTEMPT_COLUMNS: &str = "id, connection, provider, trigger, act
     old_expires_at, new_expires_at, grant_id";
 
 /// Reads [`ATTEMPT_COLUMNS`]: the attempt, and the grant that it was made under.
-pub(crate) fn attempt(row: &dyn SqlRow) -> Result<(Attempt, GrantId), StoreError> {
+pub(crate) fn attempt(row: &SqlRow) -> Result<(Attempt, GrantId), StoreError> {
     let mut columns = RowReader::new(row, "attempts");
     let id = columns.bytes("id", AttemptId::from_bytes)?;
     let mut columns = columns.keyed(&id);
@@ -140,11 +180,37 @@ pub(crate) fn attempt(row: &dyn SqlRow) -> Result<(Attempt, GrantId), StoreError
     Ok((attempt, columns.bytes("grant_id", GrantId::from_bytes)?))
 }
 
+/// The parameters of [`ATTEMPT_COLUMNS`].
+pub(crate) fn attempt_values(attempt: &Attempt, grant: GrantId) -> Vec<Value> {
+    values![
+        attempt.id,
+        &attempt.connection,
+        &attempt.provider,
+        attempt.trigger.as_str(),
+        attempt.act.as_str(),
+        attempt.status.as_str(),
+        attempt.node,
+        attempt.generation.0,
+        attempt.new_generation.map(|generation| generation.0),
+        attempt.fingerprint,
+        attempt.recovers,
+        attempt.started_at,
+        attempt.completed_at,
+        attempt.lease_until,
+        attempt.code.as_deref(),
+        attempt.http_status,
+        attempt.message.as_deref(),
+        attempt.old_expires_at,
+        attempt.new_expires_at,
+        grant,
+    ]
+}
+
 /// The columns of a consent, in the order that [`consent`] reads them.
 pub(crate) const CONSENT_COLUMNS: &str = "id, connection, provider, ticket, created_at, link_until, state, browser, verifier, \
     asked_at, asked_until, attempt, refused_code, refused_message";
 
-pub(crate) fn consent(row: &dyn SqlRow) -> Result<Consent, StoreError> {
+pub(crate) fn consent(row: &SqlRow) -> Result<Consent, StoreError> {
     let mut columns = RowReader::new(row, "consents");
     let id = columns.bytes("id", ConsentId::from_bytes)?;
     let mut columns = columns.keyed(&id);
@@ -155,12 +221,12 @@ pub(crate) fn consent(row: &dyn SqlRow) -> Result<Consent, StoreError> {
         ticket: columns.bytes("ticket", Fingerprint::from_bytes)?,
         created_at: columns.instant("created_at")?,
         link_until: columns.instant("link_until")?,
-        authorization: authorization(&mut columns)?,
-        outcome: outcome(&mut columns)?,
+        authorization: asked(&mut columns)?,
+        outcome: ending(&mut columns)?,
     })
 }
 
-fn authorization(columns: &mut RowReader<'_>) -> Result<Option<AuthorizationRequest>, StoreError> {
+fn asked(columns: &mut RowReader<'_>) -> Result<Option<AuthorizationRequest>, StoreError> {
     let state = columns.bytes_or_null("state", Fingerprint::from_bytes)?;
     let browser = columns.bytes_or_null("browser", Fingerprint::from_bytes)?;
     let verifier = columns.blob_or_null("verifier")?;
@@ -175,7 +241,7 @@ fn authorization(columns: &mut RowReader<'_>) -> Result<Option<AuthorizationRequ
     }))
 }
 
-fn outcome(columns: &mut RowReader<'_>) -> Result<Option<ConsentOutcome>, StoreError> {
+fn ending(columns: &mut RowReader<'_>) -> Result<Option<ConsentOutcome>, StoreError> {
     let attempt = columns.bytes_or_null("attempt", AttemptId::from_bytes)?;
     let code = columns.text_or_null("refused_code")?;
     let message = columns.text_or_null("refused_message")?;
@@ -183,19 +249,37 @@ fn outcome(columns: &mut RowReader<'_>) -> Result<Option<ConsentOutcome>, StoreE
     Ok(attempt.map(ConsentOutcome::Exchange).or(refused))
 }
 
-/// How a consent ends, as its columns `attempt, refused_code, refused_message` say it.
-pub(crate) fn ending_columns(then: &CallbackAction) -> (Option<AttemptId>, Option<&str>, Option<&str>) {
-    match then {
-        CallbackAction::Exchange { attempt, .. } => (Some(*attempt), None, None),
-        CallbackAction::Refuse { code, message, .. } => (None, Some(code), Some(message)),
-    }
+/// The parameters of [`CONSENT_COLUMNS`].
+pub(crate) fn consent_values(consent: &Consent) -> Vec<Value> {
+    let asked = consent.authorization.as_ref();
+    let (attempt, code, message) = match &consent.outcome {
+        Some(ConsentOutcome::Exchange(attempt)) => (Some(*attempt), None, None),
+        Some(ConsentOutcome::Refused { code, message }) => (None, Some(code), Some(message)),
+        None => (None, None, None),
+    };
+    values![
+        consent.id,
+        &consent.connection,
+        &consent.provider,
+        consent.ticket,
+        consent.created_at,
+        consent.link_until,
+        asked.map(|asked| asked.state),
+        asked.and_then(|asked| asked.browser),
+        asked.and_then(|asked| asked.verifier.as_ref()),
+        asked.map(|asked| asked.at),
+        asked.map(|asked| asked.until),
+        attempt,
+        code,
+        message,
+    ]
 }
 
 /// The columns of a node, in the order that [`live_node`] reads them.
 pub(crate) const LIVE_NODE_COLUMNS: &str = "id, name, version, definitions, started_at, seen_at";
 
 /// Reads [`LIVE_NODE_COLUMNS`].
-pub(crate) fn live_node(row: &dyn SqlRow) -> Result<LiveNode, StoreError> {
+pub(crate) fn live_node(row: &SqlRow) -> Result<LiveNode, StoreError> {
     let mut columns = RowReader::new(row, "nodes");
     let node = columns.bytes("id", NodeId::from_bytes)?;
     let mut columns = columns.keyed(&node);
@@ -215,7 +299,7 @@ pub(crate) const SERVICE_TOKEN_COLUMNS: &str = "id, service, hash, scopes, notes
     successor, last_used_at, revision";
 
 /// Reads [`SERVICE_TOKEN_COLUMNS`].
-pub(crate) fn service_token(row: &dyn SqlRow) -> Result<ServiceToken, StoreError> {
+pub(crate) fn service_token(row: &SqlRow) -> Result<ServiceToken, StoreError> {
     let mut columns = RowReader::new(row, "service_tokens");
     let id = columns.bytes("id", ServiceTokenId::from_bytes)?;
     let mut columns = columns.keyed(&id);
@@ -234,21 +318,27 @@ pub(crate) fn service_token(row: &dyn SqlRow) -> Result<ServiceToken, StoreError
     })
 }
 
-/// The next revision of a service token, in SQL, for a transaction beside which no other changes them. No row is ever deleted,
-/// so that the largest is the last.
-pub(crate) const NEXT_TOKEN_REVISION: &str = "(SELECT coalesce(max(revision), 0) + 1 FROM service_tokens)";
-
-/// A service token that was written a moment ago is not found.
-pub(crate) fn lost_token(id: ServiceTokenId) -> StoreError {
-    let (what, row) = ("is not there, though it was written".into(), id.to_string());
-    StoreError::Inconsistent { table: "service_tokens", column: "id", row, what }
+/// The parameters of [`SERVICE_TOKEN_COLUMNS`] without the revision.
+pub(crate) fn service_token_values(token: &ServiceToken) -> Vec<Value> {
+    values![
+        token.id,
+        &token.service,
+        token.hash,
+        token.scopes.to_string(),
+        token.notes.as_deref(),
+        token.created_at,
+        token.expires_at,
+        token.revoked_at,
+        token.successor,
+        token.last_used_at,
+    ]
 }
 
 /// The columns of an act on record, in the order that [`audit_row`] reads them.
 pub(crate) const AUDIT_COLUMNS: &str = "id, at, actor, deed, subject, details";
 
 /// Reads [`AUDIT_COLUMNS`].
-pub(crate) fn audit_row(row: &dyn SqlRow) -> Result<AuditRow, StoreError> {
+pub(crate) fn audit_row(row: &SqlRow) -> Result<AuditRow, StoreError> {
     let mut columns = RowReader::new(row, "audit");
     let id = columns.bytes("id", OperationId::from_bytes)?;
     let mut columns = columns.keyed(&id);
@@ -260,4 +350,9 @@ pub(crate) fn audit_row(row: &dyn SqlRow) -> Result<AuditRow, StoreError> {
         subject: columns.named("subject", |subject| Some(subject.to_owned()))?,
         details: columns.named("details", |details| serde_json::from_str(details).ok())?,
     })
+}
+
+/// The parameters of [`AUDIT_COLUMNS`].
+pub(crate) fn audit_values(row: &AuditRow) -> Vec<Value> {
+    values![row.id, row.at, row.actor.to_string(), row.action.as_str(), &row.subject, row.details.to_string()]
 }
