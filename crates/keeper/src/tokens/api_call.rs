@@ -1,7 +1,5 @@
 //! What a call to the API of a connection is made with.
 
-use std::time::Duration;
-
 use jeton_core::keep::provider::{ApiBase, Injection, RequestValues, Vars};
 
 use super::get::Tokens;
@@ -18,8 +16,6 @@ pub struct Call {
     pub base: ApiBase,
     /// What is put into the call, and where.
     pub injections: Vec<Injection>,
-    /// When it was made, by the clock that counts suspension: it is sent afterwards.
-    made_at: Duration,
     /// It is made in place of one whose token was refused.
     is_replacement: bool,
 }
@@ -46,13 +42,12 @@ impl Tokens {
     /// What the API said to the token of a call. Whoever makes calls says it of each: it tells a token that died early from an
     /// API that refuses for another reason.
     pub(crate) fn note_verdict(&self, name: &str, call: &Call, verdict: ApiVerdict) {
-        let (early_expiry, token) = (&self.early_expiry, &call.token);
         match verdict {
-            ApiVerdict::Accepted => early_expiry.note_acceptance(name, token.fingerprint, call.made_at),
-            ApiVerdict::Refused => early_expiry.note_refusal(name, token.fingerprint),
-        }
-        if verdict == ApiVerdict::Refused && call.is_replacement {
-            early_expiry.note_failure(name, token.generation);
+            ApiVerdict::Accepted => self.early_expiry.note_acceptance(name, call.token.fingerprint),
+            ApiVerdict::Refused if call.is_replacement => {
+                self.early_expiry.note_second_refusal(name, call.token.fingerprint);
+            }
+            ApiVerdict::Refused => {}
         }
     }
 
@@ -67,11 +62,12 @@ impl Tokens {
         refused: &Call,
         request: TokenRequest,
     ) -> Result<Call, TokenError> {
-        let (early_expiry, refused) = (&self.early_expiry, refused.token.fingerprint);
-        let died = early_expiry.believes(name, refused);
-        let (ServedToken { token, known }, refreshed) = self.rejected(name, refused, request, died).await?;
+        let refused = refused.token.fingerprint;
+        let ended_early = self.early_expiry.has_ended_early(name, refused);
+        let (ServedToken { token, known }, refreshed) =
+            self.rejected(name, refused, request, ended_early).await?;
         if refreshed {
-            early_expiry.note_cure(name, token.fingerprint);
+            self.early_expiry.note_replacement(name, token.fingerprint);
         }
         Ok(Call { is_replacement: true, ..self.made_of(name, token, &known.captured)? })
     }
@@ -92,6 +88,6 @@ impl Tokens {
             ..RequestValues::default()
         };
         let injections = definition.inject(&values).map_err(|error| unusable(error.to_string()))?;
-        Ok(Call { token, base, injections, made_at: self.node.clock.uptime(), is_replacement: false })
+        Ok(Call { token, base, injections, is_replacement: false })
     }
 }

@@ -1,146 +1,98 @@
-//! Which tokens were brought by a cure that helped.
+//! Which tokens ended before their time.
 //!
-//! A token that is refused soon after it came from a cure looks like an API that refuses for another reason, and the keeper
-//! pulls the brake. Who has seen that the cure helped knows better: the token worked, and has died early again.
-//!
-//! Who has seen it is not always right. An API may refuse one caller for a missing permission and answer another one, with
-//! the same token; then a refresh for the first looks as if it had helped the second. Three things tell that from a token
-//! that died, and after each nothing is believed of the connection for a while: a refused token is accepted in a call that was
-//! sent after the refusal, for the dead stay dead; cures fail with one token after the other; or there are more of them
-//! than tokens die.
+//! A token that is refused soon after a refresh brought it looks like an API that refuses for another reason, and the keeper
+//! stops refreshing for a while. Whoever makes calls knows more. One early end of each token set is believed: of a token that
+//! an API took before it refused it, unless a call that was made again with it was refused too.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use jeton_core::keep::connection::Generation;
 use jeton_core::seal::Fingerprint;
 use jeton_core::time::Clock;
+use parking_lot::Mutex;
 
-/// How long nothing is believed once it turned out wrong: as long as the keeper brakes the first time.
-const DOUBT: Duration = Duration::from_mins(1);
-
-/// How many token sets in a row may each fail somebody whom they were to cure: a token may also die while it is on its way.
-const FAILURES: u32 = 3;
-
-/// How many tokens are believed to have died early, for each connection and [`WINDOW`]: one in 200 ms.
-const MOST: u32 = 300;
+/// How many early ends are believed of one connection in each [`WINDOW`]: one in 200 ms.
+const MAX_PER_WINDOW: u32 = 300;
 
 /// The time in which they are counted.
 const WINDOW: Duration = Duration::from_mins(1);
 
-/// How many refused tokens are remembered: calls with an older one are long over.
-const REMEMBERED: usize = 4;
-
-/// What is known of the cures of each connection. Instants are of the clock that counts suspension.
+/// What callers saw of the token that the last rejection brought, for each connection.
 #[derive(Debug)]
 pub(crate) struct EarlyExpiryTracker {
     clock: Arc<dyn Clock>,
-    all: Mutex<HashMap<String, Cures>>,
+    tokens: Mutex<HashMap<String, Replacement>>,
 }
 
-#[derive(Debug, Default)]
-struct Cures {
-    /// The token that the last cure brought.
-    brought: Option<Fingerprint>,
-    /// It was accepted then.
-    helped: bool,
-    /// Until when nothing is believed.
-    doubted_until: Duration,
-    /// The last tokens that were refused, and when each was for the first time.
-    refused: VecDeque<(Fingerprint, Duration)>,
-    /// The last token set that failed, and how many did in a row.
-    failed: (Generation, u32),
+#[derive(Debug)]
+struct Replacement {
+    token: Fingerprint,
+    accepted: bool,
+    /// A call that was made again with it was refused.
+    refused_again: bool,
+    /// However many callers were refused with it, it ends once.
+    believed: bool,
+    /// By the clock that counts suspension.
     window_began: Duration,
-    /// How many tokens were believed in this window.
-    believed: u32,
-    /// The last of them: however many callers were refused with it, it counts once.
-    last: Option<Fingerprint>,
-}
-
-impl Cures {
-    fn doubt(&mut self, now: Duration) {
-        self.helped = false;
-        self.doubted_until = now + DOUBT;
-    }
+    believed_in_window: u32,
 }
 
 impl EarlyExpiryTracker {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, all: Mutex::default() }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Cures>> {
-        self.all.lock().expect("no panic happens under this lock")
+        Self { clock, tokens: Mutex::default() }
     }
 
     /// A refresh brought this token, because the one before it was refused.
-    pub(crate) fn note_cure(&self, connection: &str, token: Fingerprint) {
-        let mut all = self.lock();
-        let cures = all.entry(connection.to_owned()).or_default();
-        if cures.brought != Some(token) {
-            (cures.brought, cures.helped) = (Some(token), false);
-        }
-    }
-
-    /// The API refused this token.
-    pub(crate) fn note_refusal(&self, connection: &str, token: Fingerprint) {
-        let now = self.clock.uptime();
-        let mut all = self.lock();
-        let refused = &mut all.entry(connection.to_owned()).or_default().refused;
-        if refused.iter().any(|(known, _)| *known == token) {
+    pub(crate) fn note_replacement(&self, connection: &str, token: Fingerprint) {
+        let mut tokens = self.tokens.lock();
+        let last = tokens.get(connection);
+        if last.is_some_and(|last| last.token == token) {
             return;
         }
-        refused.truncate(REMEMBERED - 1);
-        refused.push_front((token, now));
+        let replacement = Replacement {
+            token,
+            accepted: false,
+            refused_again: false,
+            believed: false,
+            window_began: last.map_or(Duration::ZERO, |last| last.window_began),
+            believed_in_window: last.map_or(0, |last| last.believed_in_window),
+        };
+        tokens.insert(connection.to_owned(), replacement);
     }
 
-    /// The API took this token in a call that was sent at `sent_at`.
-    pub(crate) fn note_acceptance(&self, connection: &str, token: Fingerprint, sent_at: Duration) {
-        let now = self.clock.uptime();
-        let mut all = self.lock();
-        let Some(cures) = all.get_mut(connection) else { return };
-        if cures.refused.iter().any(|(known, refused_at)| *known == token && *refused_at < sent_at) {
-            cures.doubt(now);
-        } else if cures.brought == Some(token) && cures.doubted_until <= now {
-            cures.helped = true;
+    /// The API took this token.
+    pub(crate) fn note_acceptance(&self, connection: &str, token: Fingerprint) {
+        self.update(connection, token, |replacement| replacement.accepted = true);
+    }
+
+    /// The API refused this token in a call that was made again with it.
+    pub(crate) fn note_second_refusal(&self, connection: &str, token: Fingerprint) {
+        self.update(connection, token, |replacement| replacement.refused_again = true);
+    }
+
+    fn update(&self, connection: &str, token: Fingerprint, change: impl FnOnce(&mut Replacement)) {
+        if let Some(known) = self.tokens.lock().get_mut(connection).filter(|known| known.token == token) {
+            change(known);
         }
     }
 
-    /// The API refused a token of this generation that a cure had just given.
-    pub(crate) fn note_failure(&self, connection: &str, generation: Generation) {
+    /// Whether this token, which was refused now, has ended before its time.
+    pub(crate) fn has_ended_early(&self, connection: &str, token: Fingerprint) -> bool {
         let now = self.clock.uptime();
-        let mut all = self.lock();
-        let cures = all.entry(connection.to_owned()).or_default();
-        let (last, in_a_row) = cures.failed;
-        if last == generation && in_a_row > 0 {
-            return;
-        }
-        let in_a_row = if last.next() == generation { in_a_row + 1 } else { 1 };
-        cures.failed = (generation, in_a_row);
-        if in_a_row >= FAILURES {
-            cures.doubt(now);
-        }
-    }
-
-    /// Whether this token came from a cure that helped, so that it has really died since.
-    pub(crate) fn believes(&self, connection: &str, token: Fingerprint) -> bool {
-        let now = self.clock.uptime();
-        let mut all = self.lock();
-        let helped = |cures: &&mut Cures| cures.helped && cures.brought == Some(token);
-        let Some(cures) = all.get_mut(connection).filter(helped) else { return false };
-        if cures.last == Some(token) {
+        let mut tokens = self.tokens.lock();
+        let worked =
+            |known: &&mut Replacement| known.token == token && known.accepted && !known.refused_again;
+        let Some(known) = tokens.get_mut(connection).filter(worked) else { return false };
+        if known.believed {
             return true;
         }
-        if now.saturating_sub(cures.window_began) >= WINDOW {
-            (cures.window_began, cures.believed) = (now, 0);
+        if now.saturating_sub(known.window_began) >= WINDOW {
+            (known.window_began, known.believed_in_window) = (now, 0);
         }
-        if cures.believed >= MOST {
-            return false;
-        }
-        cures.believed += 1;
-        cures.last = Some(token);
-        true
+        known.believed = known.believed_in_window < MAX_PER_WINDOW;
+        known.believed_in_window += u32::from(known.believed);
+        known.believed
     }
 }
 
@@ -150,17 +102,7 @@ mod tests {
 
     use super::*;
 
-    const SECOND: Duration = Duration::from_secs(1);
-
-    impl EarlyExpiryTracker {
-        /// A cure brought this token, and it was accepted.
-        fn note(&self, connection: &str, token: Fingerprint) {
-            self.note_cure(connection, token);
-            self.note_acceptance(connection, token, Duration::ZERO);
-        }
-    }
-
-    fn helped() -> (Arc<ManualClock>, EarlyExpiryTracker) {
+    fn tracker() -> (Arc<ManualClock>, EarlyExpiryTracker) {
         let clock = Arc::new(ManualClock::default());
         (Arc::clone(&clock), EarlyExpiryTracker::new(clock))
     }
@@ -172,71 +114,41 @@ mod tests {
     }
 
     #[test]
-    fn only_the_token_that_helped_last_is_believed_and_as_often_as_callers_ask() {
-        let (_, helped) = helped();
-        assert!(!helped.believes("acme", token(1)));
-        helped.note_acceptance("acme", token(1), SECOND);
-        assert!(!helped.believes("acme", token(1)), "no cure brought it");
-        helped.note_cure("acme", token(1));
-        assert!(!helped.believes("acme", token(1)), "nobody has seen it work");
-        helped.note("acme", token(1));
-        assert!(helped.believes("acme", token(1)) && helped.believes("acme", token(1)));
-        assert!(!helped.believes("other", token(1)));
-        helped.note("acme", token(2));
-        assert!(!helped.believes("acme", token(1)) && helped.believes("acme", token(2)));
+    fn only_the_last_replacement_is_believed_once_it_was_accepted_and_as_often_as_callers_ask() {
+        let (_, tracker) = tracker();
+        tracker.note_acceptance("acme", token(1));
+        assert!(!tracker.has_ended_early("acme", token(1)), "no rejection brought it");
+        tracker.note_replacement("acme", token(1));
+        assert!(!tracker.has_ended_early("acme", token(1)), "nobody has seen it work");
+        tracker.note_acceptance("acme", token(1));
+        assert!((0..1_000).all(|_| tracker.has_ended_early("acme", token(1))));
+        assert!(!tracker.has_ended_early("other", token(1)));
+        tracker.note_replacement("acme", token(2));
+        tracker.note_acceptance("acme", token(2));
+        assert!(!tracker.has_ended_early("acme", token(1)) && tracker.has_ended_early("acme", token(2)));
     }
 
     #[test]
-    fn a_refused_token_that_is_accepted_afterwards_lives_and_nothing_is_believed_for_a_minute() {
-        let (clock, helped) = helped();
-        helped.note("acme", token(1));
-        clock.advance(10 * SECOND);
-        helped.note_refusal("acme", token(1));
-        helped.note_acceptance("acme", token(1), 10 * SECOND);
-        assert!(helped.believes("acme", token(1)), "that one was on its way already");
-        helped.note_acceptance("acme", token(2), 11 * SECOND);
-        assert!(helped.believes("acme", token(1)), "that is another token");
-        clock.advance(2 * SECOND);
-        helped.note_refusal("acme", token(1));
-        helped.note_acceptance("acme", token(1), 11 * SECOND);
-        assert!(!helped.believes("acme", token(1)), "the first refusal counts");
-        helped.note("acme", token(2));
-        assert!(!helped.believes("acme", token(2)), "nor is what another caller sees meanwhile");
-        clock.advance(60 * SECOND);
-        helped.note("acme", token(3));
-        assert!(helped.believes("acme", token(3)));
+    fn a_token_with_which_a_call_was_refused_again_has_not_ended() {
+        let (_, tracker) = tracker();
+        tracker.note_replacement("acme", token(1));
+        tracker.note_second_refusal("acme", token(1));
+        tracker.note_acceptance("acme", token(1));
+        assert!(!tracker.has_ended_early("acme", token(1)), "the API refuses that call for another reason");
     }
 
     #[test]
-    fn three_token_sets_in_a_row_that_fail_somebody_are_no_deaths() {
-        let (_, helped) = helped();
-        for (generation, believed) in [(1, true), (2, true), (2, true), (4, true), (5, true), (6, false)] {
-            helped.note("acme", token(1));
-            helped.note_failure("acme", Generation(generation));
-            assert_eq!(helped.believes("acme", token(1)), believed, "{generation}");
-        }
-    }
-
-    #[test]
-    fn a_minute_brings_a_bounded_number_of_tokens_that_are_believed() {
-        let (clock, helped) = helped();
+    fn a_minute_brings_a_bounded_number_of_early_ends() {
+        let (clock, tracker) = tracker();
         let believed = |from: u32| {
             (from..from + 1_000).filter(|number| {
-                helped.note("acme", token(*number));
-                helped.believes("acme", token(*number))
+                tracker.note_replacement("acme", token(*number));
+                tracker.note_acceptance("acme", token(*number));
+                tracker.has_ended_early("acme", token(*number))
             })
         };
         assert_eq!(believed(0).count(), 300);
-        clock.advance(60 * SECOND);
+        clock.advance(WINDOW);
         assert_eq!(believed(1_000).count(), 300);
-    }
-
-    #[test]
-    fn however_many_callers_were_refused_with_a_token_it_counts_once() {
-        let (_, helped) = helped();
-        for number in [1, 2] {
-            helped.note("acme", token(number));
-            assert!((0..1_000).all(|_| helped.believes("acme", token(number))), "{number}");
-        }
     }
 }

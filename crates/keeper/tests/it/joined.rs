@@ -97,8 +97,9 @@ async fn what_helped_before_and_comes_again_unchanged_is_refreshed_once_and_then
     let cured = vault.replace_refused(ACME, &call, request).await.unwrap();
     vault.note_verdict(ACME, &cured, ApiVerdict::Accepted);
     assert_eq!((cured.token.access.reveal(), requests.load(Ordering::SeqCst)), (SAME, 1));
-    vault.note_verdict(ACME, &cured, ApiVerdict::Refused);
-    let refused = vault.replace_refused(ACME, &cured, request).await;
+    let call = vault.call(ACME, request).await.unwrap();
+    vault.note_verdict(ACME, &call, ApiVerdict::Refused);
+    let refused = vault.replace_refused(ACME, &call, request).await;
     assert!(matches!(refused, Err(TokenError::RejectedAgain { .. })), "{refused:?}");
     assert_eq!(requests.load(Ordering::SeqCst), 2);
 }
