@@ -101,7 +101,7 @@ async fn an_undisturbed_refresh_costs_two_transactions_the_claim_and_the_commit(
     assert_eq!(cost.commits, 2 * REFRESHES, "a claim and a commit: {cost:?}");
     assert_eq!(cost.calls, 5 * REFRESHES, "and looks before, after the commit and at the end: {cost:?}");
     // Those of SQLite begin and end the transactions of its readers, too.
-    let each = if watched.is_postgres() { 19 } else { 43 };
+    let each = if watched.is_postgres() { 19 } else { 33 };
     assert_eq!(cost.statements, each * REFRESHES, "{cost:?}");
     if watched.is_postgres() {
         assert_eq!(cost.sent.transactions, 2 * REFRESHES, "{cost:?}");
@@ -144,7 +144,7 @@ async fn where_the_old_token_dies_a_caller_costs_one_look_for_each_age_of_memory
     assert!(vends > 100, "{vends}");
     assert!((1..=ages + 1).contains(&u128::from(cost.calls)), "{cost:?} in {ages} ages of memory");
     assert_eq!(cost.commits, 0, "a look writes nothing");
-    let each = if watched.is_postgres() { 1 } else { 5 };
+    let each = if watched.is_postgres() { 1 } else { 3 };
     assert_eq!(cost.statements, each * cost.calls, "{cost:?}");
     if watched.is_postgres() {
         let looks = cost.calls;
