@@ -86,7 +86,8 @@ named_enum! {
 }
 
 /// One attempt to refresh one connection.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Attempt {
     /// Its id, which sorts by time.
     pub id: AttemptId,

@@ -111,7 +111,8 @@ pub fn extras_context(connection: &ConnectionName, generation: Generation) -> Se
 }
 
 /// Who may redeem now, and until when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Lease {
     /// The attempt that the lease was given to.
     pub attempt: AttemptId,
@@ -122,7 +123,8 @@ pub struct Lease {
 }
 
 /// The backoff that holds when refreshing did not cure a rejection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RejectionBackoff {
     /// The generation that was rejected though it came from a refresh for a rejection.
     pub generation: Generation,
@@ -134,7 +136,8 @@ pub struct RejectionBackoff {
 
 /// A reply that came too late to be committed: the generation had moved. It is kept, because it may be the only
 /// living refresh token of the grant.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct OrphanReply {
     /// The attempt that got the reply.
     pub attempt: AttemptId,
@@ -147,7 +150,8 @@ pub struct OrphanReply {
 }
 
 /// One connection as its row in the store says it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Connection {
     /// What people call it.
     pub name: ConnectionName,

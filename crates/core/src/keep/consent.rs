@@ -10,7 +10,7 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::entropy::Entropy;
 use crate::id::{AttemptId, ConnectionName, ConsentId, ProviderName};
@@ -28,7 +28,8 @@ pub const LINK_LIFE: Duration = Duration::from_mins(10);
 pub const ANSWER_LIFE: Duration = Duration::from_mins(10);
 
 /// One asking for consent, as its row in the store says it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Consent {
     /// Its id.
     pub id: ConsentId,
@@ -49,13 +50,15 @@ pub struct Consent {
 }
 
 /// A person was sent to the provider.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct AuthorizationRequest {
     /// Names the state.
     pub state: Fingerprint,
     /// Names the cookie of the browser; absent where the terminal takes its place.
     pub browser: Option<Fingerprint>,
     /// The verifier of RFC 7636, sealed at [`verifier_context`]; wiped when the answer has come.
+    #[serde(with = "crate::seal::text")]
     pub verifier: Option<Vec<u8>>,
     /// When.
     pub at: Timestamp,
@@ -64,7 +67,8 @@ pub struct AuthorizationRequest {
 }
 
 /// What the provider's answer led to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ConsentOutcome {
     /// The exchange of its code, which is this attempt of the refresh log.
     Exchange(AttemptId),

@@ -21,7 +21,7 @@ use jeton_core::keep::rejection::{self, Rejection, RejectionAnswer};
 use jeton_core::time::Timestamp;
 use tokio::time::timeout;
 
-use super::snapshot::{AttemptEntry, Node, Snapshot};
+use super::snapshot::{AttemptEntry, Installation, Node, SealedBytes, Snapshot};
 use super::transaction::Transaction;
 use super::{InMemory, Persistence};
 use crate::rules::NODES_REMEMBERED;
@@ -210,7 +210,7 @@ impl<P: Persistence> AttemptLog for InMemory<P> {
     }
 
     async fn find_kept_reply(&self, id: AttemptId) -> Result<Option<Vec<u8>>, StoreError> {
-        self.read(move |snapshot, _| snapshot.attempts.get(&id)?.kept_reply.clone()).await
+        self.read(move |snapshot, _| Some(snapshot.attempts.get(&id)?.kept_reply.clone()?.0)).await
     }
 }
 
@@ -265,27 +265,35 @@ impl<P: Persistence> ConsentStore for InMemory<P> {
     }
 }
 
+fn identity_of(Installation { instance, key_check }: Installation) -> Identity {
+    Identity { instance, key_check: key_check.0 }
+}
+
 #[async_trait]
 impl<P: Persistence> Maintenance for InMemory<P> {
     async fn identity(&self) -> Result<Option<Identity>, StoreError> {
-        self.read(|snapshot, _| snapshot.identity.clone()).await
+        self.read(|snapshot, _| snapshot.installation.clone().map(identity_of)).await
     }
 
     async fn initialise(&self, identity: Identity) -> Result<Identity, StoreError> {
         self.write(move |tx| {
-            let winner = tx.snapshot().identity.clone();
-            Ok(winner.unwrap_or_else(|| tx.change().identity.insert(identity).clone()))
+            if let Some(winner) = tx.snapshot().installation.clone() {
+                return Ok(identity_of(winner));
+            }
+            let Identity { instance, key_check } = identity.clone();
+            tx.change().installation = Some(Installation { instance, key_check: SealedBytes(key_check) });
+            Ok(identity)
         })
         .await
     }
 
     async fn adopt(&self, instance: InstanceId) -> Result<(), StoreError> {
         self.write(move |tx| {
-            let Some(known) = tx.snapshot().identity.clone() else {
+            let Some(known) = tx.snapshot().installation.clone() else {
                 let text = "the store is new and belongs to nobody: there is nothing to adopt";
                 return Err(StoreError::Refused(text.into()));
             };
-            tx.change().identity = Some(Identity { instance, ..known });
+            tx.change().installation = Some(Installation { instance, ..known });
             Ok(())
         })
         .await
@@ -297,14 +305,17 @@ impl<P: Persistence> Maintenance for InMemory<P> {
 
     async fn find_setting(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let name = name.to_owned();
-        self.read(move |snapshot, _| snapshot.settings.get(&name).cloned()).await
+        self.read(move |snapshot, _| Some(snapshot.settings.get(&name)?.0.clone())).await
     }
 
     async fn insert_setting(&self, name: &str, value: Vec<u8>) -> Result<Vec<u8>, StoreError> {
         let name = name.to_owned();
         self.write(move |tx| {
-            let known = tx.snapshot().settings.get(&name).cloned();
-            Ok(known.unwrap_or_else(|| tx.change().settings.entry(name).or_insert(value).clone()))
+            if let Some(known) = tx.snapshot().settings.get(&name) {
+                return Ok(known.0.clone());
+            }
+            tx.change().settings.insert(name, SealedBytes(value.clone()));
+            Ok(value)
         })
         .await
     }

@@ -1,36 +1,67 @@
-//! All rows of one store.
+//! All rows of one store, in memory and in a token file.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jeton_core::id::{AttemptId, ConnectionName, ConsentId, GrantId, NodeId, OperationId};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use jeton_core::id::{AttemptId, ConnectionName, ConsentId, GrantId, InstanceId, NodeId, OperationId};
 use jeton_core::keep::attempt::{Attempt, AttemptStatus};
 use jeton_core::keep::connection::{Connection, Revision};
 use jeton_core::keep::consent::{Consent, ConsentOutcome};
-use jeton_core::keep::ports::{ConsentKey, Identity, LiveNode};
+use jeton_core::keep::ports::{ConsentKey, LiveNode};
 use jeton_core::time::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// How many orders of operators are remembered of each connection, so that one that is given again is done once.
 const OPERATIONS: usize = 50;
 
-/// A connection, and the attempt that brought its token set.
+/// Sealed bytes, which a file has as base64 text.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SealedBytes(pub(crate) Vec<u8>);
+
+impl Serialize for SealedBytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for SealedBytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        BASE64.decode(text).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+/// What makes the store the store of one installation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Installation {
+    pub(crate) instance: InstanceId,
+    pub(crate) key_check: SealedBytes,
+}
+
+/// A connection, and the attempt that brought its token set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Row {
     pub(crate) connection: Connection,
     pub(crate) origin: Option<AttemptId>,
 }
 
 /// A row of the refresh log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct AttemptEntry {
     pub(crate) attempt: Attempt,
     /// The grant that it was made under.
     pub(crate) grant: GrantId,
     /// The sealed reply that could not be read.
-    pub(crate) kept_reply: Option<Vec<u8>>,
+    pub(crate) kept_reply: Option<SealedBytes>,
 }
 
 /// An order of an operator that was done.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Operation {
     pub(crate) connection: ConnectionName,
     pub(crate) act: String,
@@ -38,25 +69,28 @@ pub(crate) struct Operation {
 }
 
 /// A process, as its last sign of life left it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Node {
     pub(crate) node: LiveNode,
     pub(crate) live_until: Timestamp,
 }
 
 /// All rows of one store.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Snapshot {
     /// The number of the last change of a connection.
     pub(crate) revision: Revision,
-    pub(crate) identity: Option<Identity>,
-    pub(crate) settings: BTreeMap<String, Vec<u8>>,
+    pub(crate) installation: Option<Installation>,
+    pub(crate) settings: BTreeMap<String, SealedBytes>,
     pub(crate) connections: BTreeMap<ConnectionName, Row>,
     pub(crate) attempts: BTreeMap<AttemptId, AttemptEntry>,
     pub(crate) operations: BTreeMap<OperationId, Operation>,
     pub(crate) consents: BTreeMap<ConsentId, Consent>,
     pub(crate) nodes: BTreeMap<NodeId, Node>,
     /// Whether anything was changed since this was last kept.
+    #[serde(skip)]
     pub(crate) changed: bool,
 }
 

@@ -12,7 +12,7 @@ use jeton_core::keep::ports::{ConsentKey, StoreError};
 use jeton_core::seal::Fingerprint;
 use jeton_core::time::Timestamp;
 
-use super::snapshot::{AttemptEntry, Operation, Row, Snapshot};
+use super::snapshot::{AttemptEntry, Operation, Row, SealedBytes, Snapshot};
 use crate::rules::Closing;
 use crate::write_tx::WriteTx;
 
@@ -137,7 +137,7 @@ impl WriteTx for Transaction<'_> {
         reply: &[u8],
     ) -> Result<(), StoreError> {
         if let Some(entry) = self.change().attempts.get_mut(&attempt) {
-            entry.kept_reply = Some(reply.to_vec());
+            entry.kept_reply = Some(SealedBytes(reply.to_vec()));
         }
         Ok(())
     }

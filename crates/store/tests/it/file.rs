@@ -6,3 +6,4 @@ mod fixture;
 mod log_limits;
 mod paths;
 mod processes;
+mod version_1;

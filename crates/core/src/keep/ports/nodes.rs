@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use crate::id::NodeId;
 use crate::time::Timestamp;
@@ -28,7 +29,8 @@ pub struct Heartbeat {
 }
 
 /// A node as its last heartbeat left it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LiveNode {
     /// The process.
     pub node: NodeId,

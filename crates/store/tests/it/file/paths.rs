@@ -100,7 +100,7 @@ fn a_file_of_somebody_else_is_refused_and_left_alone() {
         ("", "is empty, as no token file ever is: put back a copy"),
         ("This is a letter.", "is not a token file of jeton: name another file"),
         (r#"{"access_token": "hush", "refresh_token": "hush"}"#, "is JSON, and not a token file of jeton"),
-        (r#"{"format": "jeton tokens", "version": 99, "more": []}"#, "version 99, this one knows 1"),
+        (r#"{"format": "jeton tokens", "version": 99, "more": []}"#, "version 99, this one knows 2"),
         ("\u{0}\u{1}\u{2}", "is not a token file"),
     ] {
         fs::write(&path, text).unwrap();
@@ -143,9 +143,8 @@ async fn what_a_person_edits_is_noticed() {
     let seen = store.revision().await.unwrap();
     assert!(!row(&store).await.paused);
     let text = fs::read_to_string(&path).unwrap();
-    let edited = text
-        .replace("\"state\": \"live\"", "\"state\": \"live\", \"paused\": true")
-        .replace("\"revision\": 1", "\"revision\": 2");
+    let edited =
+        text.replace("\"paused\": false", "\"paused\": true").replace("\"revision\": 1", "\"revision\": 2");
     fs::write(&path, edited).unwrap();
     tokio::time::timeout(Duration::from_secs(5), store.wait_for_change(seen)).await.unwrap();
     assert!(row(&store).await.paused);
