@@ -61,38 +61,24 @@ pub(crate) enum ProxyError {
 }
 
 impl ProxyError {
-    /// The stable code, which has its page under `docs/errors/`.
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Path(_) | Self::Head(_) | Self::BodyBroken => "BAD_REQUEST",
-            Self::Method | Self::AliasMethod(_) => "METHOD_NOT_ALLOWED",
-            Self::BodyTooLarge { .. } => "PAYLOAD_TOO_LARGE",
-            Self::BodyKind => "UNSUPPORTED_MEDIA_TYPE",
-            Self::BodyTooSlow(_) => "REQUEST_TIMEOUT",
-            Self::Unreachable(_) => "UPSTREAM_UNREACHABLE",
-            Self::Broken(_) => "UPSTREAM_BROKEN",
-            Self::TooSlow { .. } => "UPSTREAM_TIMEOUT",
-            Self::TooManyTunnels => "BUSY",
-            Self::RateLimited(_) => "UPSTREAM_RATE_LIMITED",
-            Self::Internal => "INTERNAL",
-        }
-    }
-
     fn problem(&self) -> Problem {
-        let (status, title) = match self {
-            Self::Path(_) | Self::Head(_) | Self::BodyBroken => (400, "The request cannot be forwarded"),
-            Self::Method | Self::AliasMethod(_) => (405, "Method not allowed"),
-            Self::BodyTooLarge { .. } => (413, "The body is too large"),
-            Self::BodyKind => (415, "The body cannot carry the token"),
-            Self::BodyTooSlow(_) => (408, "The body arrives too slowly"),
-            Self::Unreachable(_) => (502, "The API cannot be reached"),
-            Self::Broken(_) => (502, "The API gave no whole answer"),
-            Self::TooSlow { .. } => (504, "The API takes too long"),
-            Self::TooManyTunnels => (503, "Too much at once"),
-            Self::RateLimited(_) => (429, "The API asked for fewer calls"),
-            Self::Internal => (500, "Internal error"),
+        // Each code has a page under `docs/errors/`.
+        let (status, code, title) = match self {
+            Self::Path(_) | Self::Head(_) | Self::BodyBroken => {
+                (400, "BAD_REQUEST", "The request cannot be forwarded")
+            }
+            Self::Method | Self::AliasMethod(_) => (405, "METHOD_NOT_ALLOWED", "Method not allowed"),
+            Self::BodyTooLarge { .. } => (413, "PAYLOAD_TOO_LARGE", "The body is too large"),
+            Self::BodyKind => (415, "UNSUPPORTED_MEDIA_TYPE", "The body cannot carry the token"),
+            Self::BodyTooSlow(_) => (408, "REQUEST_TIMEOUT", "The body arrives too slowly"),
+            Self::Unreachable(_) => (502, "UPSTREAM_UNREACHABLE", "The API cannot be reached"),
+            Self::Broken(_) => (502, "UPSTREAM_BROKEN", "The API gave no whole answer"),
+            Self::TooSlow { .. } => (504, "UPSTREAM_TIMEOUT", "The API takes too long"),
+            Self::TooManyTunnels => (503, "BUSY", "Too much at once"),
+            Self::RateLimited(_) => (429, "UPSTREAM_RATE_LIMITED", "The API asked for fewer calls"),
+            Self::Internal => (500, "INTERNAL", "Internal error"),
         };
-        let problem = Problem::new(status, self.code(), title, self.to_string());
+        let problem = Problem::new(status, code, title, self.to_string());
         match self {
             Self::RateLimited(wait) => problem.with("retry_after", whole_seconds(*wait)),
             Self::TooManyTunnels => problem.with("retry_after", whole_seconds(TUNNEL_WAIT)),
@@ -131,8 +117,8 @@ impl ErrorResponse {
 }
 
 impl From<ProxyError> for ErrorResponse {
-    fn from(fault: ProxyError) -> Self {
-        Self(Box::new(fault.problem()))
+    fn from(error: ProxyError) -> Self {
+        Self(Box::new(error.problem()))
     }
 }
 

@@ -146,7 +146,7 @@ mod tests {
         // Only the command line takes over a grant.
         let documented = catalogue().into_keys().chain(["GRANT_REFUSED"]);
         assert_eq!(codes, documented.map(str::to_owned).collect(), "the catalogue has every error");
-        codes.extend(codes_in(&crates.join("gateway/src/fault.rs")));
+        codes.extend(codes_in(&crates.join("gateway/src/error.rs")));
 
         let mut pages = BTreeSet::new();
         for entry in fs::read_dir(crates.join("../docs/errors")).unwrap() {

@@ -4,7 +4,7 @@ use jeton_testkit::TestApi;
 
 use crate::fixture::{API_KEY, Fixture, echo_api, raw_head};
 
-/// An API that echoes, and a gatefixture to it.
+/// An API that echoes, and a gateway to it.
 struct EchoFixture {
     api: TestApi,
     fixture: Fixture,
@@ -17,7 +17,7 @@ impl EchoFixture {
         Self { api, fixture }
     }
 
-    /// What the gatefixture answers to a request of these lines.
+    /// What the gateway answers to a request of these lines.
     async fn send(&self, line: &str, headers: &str, body: &str) -> String {
         let request = format!("{line}\r\nX-API-KEY: {API_KEY}\r\nConnection: close\r\n{headers}\r\n{body}");
         self.fixture.send_raw(request).await

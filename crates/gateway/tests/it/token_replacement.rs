@@ -16,12 +16,12 @@ use tokio::task::JoinSet;
 
 use crate::fixture::{API_KEY, Fixture, Options, error_code, json_response, raw_head};
 
-/// An API that refuses the tokens it has been events of, with this answer, and takes all others.
+/// An API that answers rejected tokens with `answer`, and accepts all others.
 async fn rejecting_api(
     answer: impl Fn() -> Response<Body> + Clone + Send + Sync + 'static,
 ) -> (TestApi, RejectedTokens) {
-    let refused = RejectedTokens::default();
-    let known = refused.clone();
+    let rejected = RejectedTokens::default();
+    let known = rejected.clone();
     let api = TestApi::answering(move |request| {
         if known.0.lock().unwrap().iter().any(|token| token == request.bearer()) {
             answer()
@@ -30,7 +30,7 @@ async fn rejecting_api(
         }
     })
     .await;
-    (api, refused)
+    (api, rejected)
 }
 
 #[derive(Clone, Default)]
@@ -152,8 +152,8 @@ async fn permission_401s_among_good_answers_cost_a_few_refreshes_however_many_th
     let refreshes = rejection_refreshes(&fixture).await;
     // How many there are before refreshes pause depends on the order of the calls; here it is one or two.
     assert!((1..=5).contains(&refreshes), "{refreshes} refreshes");
-    let refused = leads.iter().filter(|(_, status)| *status != 200).count();
-    assert!(refused <= 20, "the other calls succeed: {refused} were rejected");
+    let rejected = leads.iter().filter(|(_, status)| *status != 200).count();
+    assert!(rejected <= 20, "the other calls succeed: {rejected} were rejected");
 }
 
 #[tokio::test]

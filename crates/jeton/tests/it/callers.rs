@@ -8,7 +8,7 @@ use jeton_emulator::{Fault, FaultKind};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::fixture::{ACME, Fixture};
+use crate::fixture::{ACME, Fixture, token_file};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_tasks_that_need_a_token_cause_one_refresh_and_get_its_result() {
@@ -29,8 +29,7 @@ async fn a_thousand_tasks_that_need_a_token_cause_one_refresh_and_get_its_result
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_vaults_on_one_file_refresh_once_between_them() {
     let fixture = Fixture::new().await;
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("tokens.json");
+    let (_folder, path) = token_file();
     let one = fixture.vault(Vault::on_file(&path)).await;
     let two = fixture.vault(Vault::on_file(&path)).await;
     one.connect(ACME, fixture.refresh_token()).await.unwrap();
@@ -84,8 +83,7 @@ async fn after_a_failed_attempt_nothing_is_sent_for_five_seconds_and_then_all_is
 #[tokio::test]
 async fn the_cool_down_is_as_long_as_the_program_says_and_a_person_who_insists_need_not_wait_for_it() {
     let mut fixture = Fixture::new().await;
-    let vault = fixture.vault(Vault::in_memory().cooldown(Duration::from_mins(10))).await;
-    vault.connect(ACME, fixture.refresh_token()).await.unwrap();
+    let vault = fixture.connected_on(Vault::in_memory().cooldown(Duration::from_mins(10))).await;
     fixture.provider.refuse_connections().await.unwrap();
     assert!(vault.token(ACME).await.is_err());
     fixture.provider.accept_connections().await.unwrap();
@@ -118,8 +116,7 @@ async fn a_caller_waits_as_long_as_it_says_and_goes_on_with_the_current_token() 
 #[tokio::test]
 async fn a_caller_whose_token_is_dead_gets_a_clear_error_after_the_wait_of_the_program() {
     let fixture = Fixture::new().await;
-    let vault = fixture.vault(Vault::in_memory().wait(Duration::from_millis(100))).await;
-    vault.connect(ACME, fixture.refresh_token()).await.unwrap();
+    let vault = fixture.connected_on(Vault::in_memory().wait(Duration::from_millis(100))).await;
     fixture.provider.enqueue([Fault::none().slow_after(Duration::from_secs(2))]);
     let error = vault.token(ACME).await.unwrap_err();
     assert!(matches!(error.why(), TokenError::WaitTimeout { .. }));
@@ -129,12 +126,10 @@ async fn a_caller_whose_token_is_dead_gets_a_clear_error_after_the_wait_of_the_p
 #[tokio::test]
 async fn a_caller_that_is_cancelled_in_mid_refresh_leaves_nothing_behind() {
     let fixture = Fixture::new().await;
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("tokens.json");
+    let (_folder, path) = token_file();
     for builder in [Vault::in_memory(), Vault::on_file(&path)] {
         let before = fixture.provider.stats().accepted;
-        let vault = fixture.vault(builder).await;
-        vault.connect(ACME, fixture.refresh_token()).await.unwrap();
+        let vault = fixture.connected_on(builder).await;
         fixture.provider.enqueue([Fault::none().slow_after(Duration::from_millis(300))]);
         let mut callers = JoinSet::new();
         for _ in 0..10 {
@@ -155,10 +150,8 @@ async fn a_caller_that_is_cancelled_in_mid_refresh_leaves_nothing_behind() {
 #[tokio::test]
 async fn closing_waits_for_the_refresh_that_a_cancelled_caller_began() {
     let fixture = Fixture::new().await;
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("tokens.json");
-    let vault = fixture.vault(Vault::on_file(&path)).await;
-    vault.connect(ACME, fixture.refresh_token()).await.unwrap();
+    let (_folder, path) = token_file();
+    let vault = fixture.connected_on(Vault::on_file(&path)).await;
     fixture.provider.enqueue([Fault::none().slow_after(Duration::from_millis(300))]);
     tokio::select! {
         token = vault.token(ACME) => panic!("the reply is not there yet: {token:?}"),

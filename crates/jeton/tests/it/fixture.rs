@@ -1,11 +1,13 @@
 //! A provider, a clock that tests move, and vaults on both.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jeton::{Builder, Connection, Secret, Vault};
 use jeton_emulator::{Emulator, Settings};
 use jeton_testkit::OffsetClock;
+use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 /// The connection that most tests are about.
@@ -43,7 +45,12 @@ impl Fixture {
 
     /// A vault in memory with a grant whose first token has yet to be fetched.
     pub(crate) async fn connected(&self) -> Vault {
-        let vault = self.vault(Vault::in_memory()).await;
+        self.connected_on(Vault::in_memory()).await
+    }
+
+    /// The vault of `builder`, with such a grant.
+    pub(crate) async fn connected_on(&self, builder: Builder) -> Vault {
+        let vault = self.vault(builder).await;
         vault.connect(ACME, self.refresh_token()).await.unwrap();
         vault
     }
@@ -77,4 +84,11 @@ impl Fixture {
             sleep(Duration::from_millis(2)).await;
         }
     }
+}
+
+/// A path for a token file, and its temporary folder.
+pub(crate) fn token_file() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokens.json");
+    (folder, path)
 }

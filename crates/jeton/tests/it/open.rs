@@ -8,7 +8,7 @@ use jeton::{Builder, Connected, Connection, Grant, OpenError, Secret, TokenError
 use jeton_core::entropy::SystemEntropy;
 use jeton_core::seal::KeyRing;
 
-use crate::fixture::{ACME, Fixture};
+use crate::fixture::{ACME, Fixture, token_file};
 
 async fn open_error(builder: Builder) -> String {
     let text = builder.open().await.unwrap_err().to_string();
@@ -81,8 +81,7 @@ fn mode(path: &Path) -> u32 {
 #[tokio::test]
 async fn a_file_outlives_its_program_sealed_and_private() {
     let fixture = Fixture::new().await;
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("tokens.json");
+    let (folder, path) = token_file();
     let vault = fixture.vault(Vault::on_file(&path)).await;
     let refresh_token = fixture.refresh_token();
     vault.connect(ACME, refresh_token.clone()).await.unwrap();
@@ -102,8 +101,7 @@ async fn a_database_outlives_its_program() {
     let fixture = Fixture::new().await;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("jeton.sqlite");
-    let vault = fixture.vault(Vault::on_sqlite(&path)).await;
-    vault.connect(ACME, fixture.refresh_token()).await.unwrap();
+    let vault = fixture.connected_on(Vault::on_sqlite(&path)).await;
     let token = vault.token(ACME).await.unwrap();
     vault.close().await;
     drop(vault);
@@ -114,10 +112,8 @@ async fn a_database_outlives_its_program() {
 #[tokio::test]
 async fn a_file_without_its_key_or_with_another_is_refused_and_unchanged() {
     let fixture = Fixture::new().await;
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("tokens.json");
-    let vault = fixture.vault(Vault::on_file(&path)).await;
-    vault.connect(ACME, fixture.refresh_token()).await.unwrap();
+    let (folder, path) = token_file();
+    let vault = fixture.connected_on(Vault::on_file(&path)).await;
     vault.close().await;
     let kept = std::fs::read(&path).unwrap();
     let key = folder.path().join("tokens.json.d/key");
@@ -134,10 +130,8 @@ async fn a_file_without_its_key_or_with_another_is_refused_and_unchanged() {
 #[tokio::test]
 async fn a_copy_spends_nothing_until_it_is_taken_over() {
     let fixture = Fixture::new().await;
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("tokens.json");
-    let vault = fixture.vault(Vault::on_file(&path)).await;
-    vault.connect(ACME, fixture.refresh_token()).await.unwrap();
+    let (folder, path) = token_file();
+    let vault = fixture.connected_on(Vault::on_file(&path)).await;
     vault.close().await;
     let copy = folder.path().join("copy.json");
     std::fs::copy(&path, &copy).unwrap();
@@ -145,7 +139,7 @@ async fn a_copy_spends_nothing_until_it_is_taken_over() {
     let open = || Vault::on_file(&copy).key(jeton::KeySource::File(key.clone()));
     let held = fixture.vault(open()).await;
     let error = held.token(ACME).await.unwrap_err();
-    assert!(error.to_string().contains("`Builder::adopt` takes it over"), "{error}");
+    assert!(error.to_string().contains("`Builder::adopt` takes this store over"), "{error}");
     assert_eq!(fixture.requests(), 0);
     held.close().await;
     let adopted = fixture.vault(open().adopt()).await;
@@ -155,8 +149,7 @@ async fn a_copy_spends_nothing_until_it_is_taken_over() {
 #[tokio::test]
 async fn a_seed_is_taken_on_the_first_start_alone() {
     let fixture = Fixture::new().await;
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("tokens.json");
+    let (_folder, path) = token_file();
     let first = fixture.refresh_token();
     for start in 1..=3 {
         let vault = fixture.vault(Vault::on_file(&path)).await;
@@ -195,8 +188,7 @@ async fn an_access_token_that_lives_is_taken_over_and_used() {
 
 #[tokio::test]
 async fn a_file_of_another_program_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("tokens.json");
+    let (_folder, path) = token_file();
     std::fs::write(&path, r#"{"access_token": "hush"}"#).unwrap();
     let error = Vault::on_file(&path).open().await.unwrap_err();
     assert!(

@@ -1,4 +1,4 @@
-//! What the guide shows as the program after.
+//! What the guide shows as the program after. A file of its own, for the guide shows it from its first line.
 
 use std::path::Path;
 
