@@ -2,7 +2,7 @@
 //
 // Standard input: {"steps": [...]}. Each step names a browser (`in`, by default "own"); each name is a browser of its own, with
 // its own cookies. A step is one of
-//   {"goto": URL}  {"fill": [SELECTOR, TEXT]}  {"click": SELECTOR}  {"until": TEXT}   wait until the page has this text
+//   {"goto": URL}  {"reload": true}  {"fill": [SELECTOR, TEXT]}  {"click": SELECTOR}  {"until": TEXT}   wait until the page has this text
 //   {"read": true}                           what the page is: url, status, title, text, and what was loaded or violated
 //   {"measure": {"width", "height", "scheme": "light"|"dark", "shot": FILE or null}}   its layout in that window
 // Standard output: a list, one item for each `read` and `measure`.
@@ -67,6 +67,7 @@ try {
     const state = await browser(step.in ?? 'own');
     const { page } = state;
     if (step.goto) await page.goto(step.goto, { timeout: timeout_ms });
+    else if (step.reload) await page.reload();
     else if (step.fill) await page.fill(...step.fill);
     else if (step.click) await page.click(step.click);
     else if (step.until) await page.getByText(step.until).first().waitFor();

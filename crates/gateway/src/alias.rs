@@ -13,7 +13,9 @@ pub struct ConnectionAlias {
 }
 
 /// The first segments of the paths that jeton itself serves, or may serve.
-const RESERVED: [&[&str]; 21] = [
+const RESERVED: [&[&str]; 23] = [
+    // `/` itself.
+    &[""],
     &["api", "v1", "audit"],
     &["api", "v1", "auth"],
     &["api", "v1", "connections"],
@@ -27,6 +29,7 @@ const RESERVED: [&[&str]; 21] = [
     &[".well-known"],
     &["access"],
     &["assets"],
+    &["favicon.ico"],
     &["health"],
     &["healthz"],
     &["metrics"],

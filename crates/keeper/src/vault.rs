@@ -424,6 +424,11 @@ impl Vault {
         self.parts.consents.consent_by_ticket(ticket).await
     }
 
+    /// How far the consent has come whose state has this [`fingerprint`](Self::fingerprint).
+    pub async fn consent_by_state(&self, state: Fingerprint) -> Result<Option<ConsentStatus>, TokenError> {
+        self.parts.consents.consent_by_state(state).await
+    }
+
     /// The latest consent of each connection, by name: up to `limit` after `after`.
     pub async fn consents(
         &self,

@@ -17,6 +17,10 @@ use crate::keeper_errors::token_problem;
 pub(crate) struct ApiError(Box<Problem>);
 
 impl ApiError {
+    pub(crate) fn status(&self) -> u16 {
+        self.0.status
+    }
+
     /// The same error with another status, for callers that understand only a few.
     pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
         self.0.status = status.as_u16();

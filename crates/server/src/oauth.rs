@@ -1,72 +1,93 @@
-//! Consent in a browser: the link, the way back, and the pages that people see.
-//!
-//! Nothing here may outlive its one use: no page is cached, no referrer is sent on, and no page runs a script or loads
-//! anything.
+//! Consent in a browser: the link, the provider's answer, and the result.
 
-mod messages;
-mod page;
+mod pages;
 pub(crate) mod status;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, State};
+use axum::extract::{FromRequestParts, Query, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use jeton_core::keep::consent::Progress;
 use jeton_core::keep::provider::CallbackParams;
+use jeton_core::seal::Fingerprint;
 use jeton_core::secret::Secret;
-use jeton_keeper::{AuthorizationRedirect, ConsentError, LinkPreview};
+use jeton_keeper::{AuthorizationRedirect, ConsentError, ConsentStatus, LinkPreview};
 
 use crate::openapi::operation::{DescribeInput, OperationDoc};
+use crate::response::NoContent;
 use crate::state::AppState;
-use page::add_headers;
+use pages::{HtmlPage, secure};
 
-/// What the page of a link may be.
+/// The pages of [`show_link`].
 pub(crate) const SHOW_LINK_PAGES: &[(u16, &str)] = &[
-    (200, "What the link asks for, with a button that opens it."),
+    (200, "What the link asks for, with a button to continue."),
     (400, "The address cannot be read."),
-    (404, "There is no such link."),
-    (410, "The link was used, or its time is over."),
-    (500, "The connection cannot be used as it is defined."),
-    (503, "jeton cannot go on now."),
+    (404, "The link does not exist."),
+    (409, "The connection has another provider by now."),
+    (410, "The link was used, or it has expired."),
+    (500, "The connection is not set up correctly."),
+    (503, "The server cannot save a connection at the moment."),
 ];
 
-/// What opening a link may lead to.
+/// The pages of [`open_link`].
 pub(crate) const OPEN_LINK_PAGES: &[(u16, &str)] = &[
-    (200, "The browser goes on to the provider by itself."),
+    (200, "The browser goes to the provider by itself."),
     (400, "The address cannot be read."),
-    (403, "The button was not pressed on the page that has it."),
-    (404, "There is no such link."),
-    (409, "The connection is defined at another provider by now."),
-    (410, "The link was used, or its time is over."),
-    (500, "The connection cannot be used as it is defined."),
-    (503, "jeton cannot go on now."),
+    (403, "The button was pressed on another site's page."),
+    (404, "The link does not exist."),
+    (409, "The connection has another provider by now."),
+    (410, "The link was used, or it has expired."),
+    (500, "The connection is not set up correctly."),
+    (503, "The server cannot save a connection at the moment."),
 ];
 
-/// What the answer of a provider may lead to.
+/// The pages of [`callback`].
 pub(crate) const CALLBACK_PAGES: &[(u16, &str)] = &[
-    (200, "The connection is made."),
-    (202, "The answer is safe, and what comes of it is not stored yet."),
-    (400, "The answer belongs to no consent, cannot be read, or says that the provider refused."),
-    (403, "The person refused, or another browser began this."),
-    (404, "The connection is not defined any more."),
-    (409, "The answer was taken before, belongs into a terminal, or the connection is defined anew."),
+    (303, "The answer was used; the browser goes to the result."),
+    (400, "The answer belongs to no consent, or the address cannot be read."),
+    (403, "Another browser opened the link."),
+    (404, "The connection is no longer defined."),
+    (409, "The answer belongs into a terminal, or the connection has another provider by now."),
     (410, "The answer came too late."),
-    (500, "A defect, or the connection cannot be used as it is defined."),
-    (502, "The provider did not give a token."),
-    (503, "jeton cannot go on now, or a browser only looks ahead."),
+    (500, "The connection is not set up correctly, or jeton has a bug."),
+    (503, "The server cannot save a connection at the moment, or a browser loads the page ahead of time."),
 ];
 
-/// How many characters of the state name the cookie, so that consents in several tabs do not take each other's.
+/// The pages of [`result`].
+pub(crate) const RESULT_PAGES: &[(u16, &str)] = &[
+    (200, "The account is connected."),
+    (202, "The connection is being saved; the page updates by itself."),
+    (400, "The answer was rejected, the provider refused, or the address cannot be read."),
+    (403, "The person denied access."),
+    (404, "There is no such result."),
+    (409, "The sign-in is not finished."),
+    (410, "The answer came too late."),
+    (502, "The provider gave no token."),
+    (503, "The result cannot be read at the moment; the page tries again by itself."),
+];
+
+/// How many characters of the state are in the cookie's name, so that consents in several tabs have a cookie each.
 const COOKIE_STATE_CHARS: usize = 12;
 
-/// `GET /oauth/authorize?ticket=`: says what a link asks for, with a button that opens it. The link stays as it is, so that
-/// programs which look at links before people do (of mail, of chats, of browsers that look ahead) use none up.
+/// `GET /`: for people who open the server's address.
+pub(crate) async fn home() -> Response {
+    HtmlPage::home().into_response()
+}
+
+/// `GET /favicon.ico`: no icon, so that browsers report no error.
+pub(crate) async fn favicon() -> NoContent {
+    NoContent
+}
+
+/// `GET /oauth/authorize?ticket=`: shows what a link asks for, with a button. Programs that open links before people do
+/// (mail scanners, chat previews, prefetching browsers) do not use it up.
 pub(crate) async fn show_link(State(app): State<Arc<AppState>>, Ticket(ticket): Ticket) -> Response {
     match app.vault.preview_link(&ticket).await {
-        Ok(prospect) => messages::link(&prospect).into_response(),
-        Err(error) => messages::error(&error).into_response(),
+        Ok(preview) => HtmlPage::link(&preview).into_response(),
+        Err(error) => error_page(&error),
     }
 }
 
@@ -77,66 +98,112 @@ pub(crate) async fn open_link(
     Ticket(ticket): Ticket,
 ) -> Response {
     match app.vault.preview_link(&ticket).await {
-        Ok(prospect) if is_own_page(&headers, &prospect) => {}
-        Ok(_) => return messages::foreign_button().into_response(),
-        Err(error) => return messages::error(&error).into_response(),
+        Ok(preview) if is_own_page(&headers, &preview) => {}
+        Ok(_) => return HtmlPage::foreign_button().into_response(),
+        Err(error) => return error_page(&error),
     }
     match app.vault.open_link(&ticket).await {
-        Ok(asking) => redirect_to_provider(&asking),
-        Err(error) => messages::error(&error).into_response(),
+        Ok(redirect) => redirect_to_provider(&redirect),
+        Err(error) => error_page(&error),
     }
 }
 
-/// `GET /oauth/callback`: takes the answer of a provider. Open to everyone: the state and the cookie are the proof.
+/// `GET /oauth/callback`: receives the provider's answer; state and cookie authorize it. Once the answer is used, the
+/// browser goes on to the result, so that neither code nor state stays in its address bar and reloading is harmless.
 pub(crate) async fn callback(
     State(app): State<Arc<AppState>>,
     method: Method,
     headers: HeaderMap,
     CallbackQuery(params): CallbackQuery,
 ) -> Response {
-    if let Some(early) = reject_prefetch(&method, &headers) {
-        return early;
+    if let Some(response) = reject_prefetch(&method, &headers) {
+        return response;
     }
-    let name = params.get("state").map(|state| cookie_name(state)).unwrap_or_default();
-    let found = find_cookie(&headers, &name);
-    let browser = found.as_ref().map(|(_, value)| value);
+    let state = Secret::new(params.get("state").map(String::as_str).unwrap_or_default());
+    let cookie = find_cookie(&headers, &cookie_name(state.reveal()));
+    let browser = cookie.as_ref().map(|(_, value)| value);
     match app.vault.take_callback(params, browser).await {
-        Ok(consented) => clear_cookie(messages::connected(&consented).into_response(), found.as_ref()),
-        Err(error @ (ConsentError::AnotherBrowser | ConsentError::Keeper(_))) => {
-            messages::error(&error).into_response()
-        }
-        Err(error) => clear_cookie(messages::error(&error).into_response(), found.as_ref()),
+        Ok(_)
+        | Err(
+            ConsentError::UsedAnswer { .. }
+            | ConsentError::Denied { .. }
+            | ConsentError::Foreign { .. }
+            | ConsentError::Failed { .. }
+            | ConsentError::Unknown { .. }
+            | ConsentError::Kept { .. }
+            | ConsentError::Slow { .. }
+            | ConsentError::Defect { .. },
+        ) => {}
+        Err(error @ (ConsentError::AnotherBrowser | ConsentError::Keeper(_))) => return error_page(&error),
+        Err(error) => return clear_cookie(error_page(&error), cookie.as_ref()),
+    }
+    // Relative, because a proxy may have removed a part of the path.
+    let location = format!("result?consent={}", app.vault.fingerprint(&state));
+    let response = (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response();
+    clear_cookie(secure(response), cookie.as_ref())
+}
+
+/// `GET /oauth/result?consent=`: what became of a provider's answer. The parameter is the fingerprint of its state, which
+/// nobody else can compute.
+pub(crate) async fn result(State(app): State<Arc<AppState>>, ResultQuery(state): ResultQuery) -> Response {
+    let found = match state {
+        Some(state) => app.vault.consent_by_state(state).await,
+        None => Ok(None),
+    };
+    match found {
+        Ok(Some(consent)) => result_page(&app, &consent).await.into_response(),
+        Ok(None) => HtmlPage::unknown_result().into_response(),
+        Err(error) => HtmlPage::unknown_yet(&error).into_response(),
     }
 }
 
-/// Whether the button was pressed on our own page: every browser says where a request comes from, in one way or the other.
-fn is_own_page(headers: &HeaderMap, prospect: &LinkPreview) -> bool {
-    let said = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    match said(HeaderName::from_static("sec-fetch-site")) {
+async fn result_page(app: &AppState, consent: &ConsentStatus) -> HtmlPage {
+    let name = &consent.connection;
+    let Progress::Done { generation } = consent.progress else {
+        return HtmlPage::unfinished(name, &consent.progress);
+    };
+    // Where the connection is no longer known, the page says what the consent brought about.
+    let renews = app.vault.renews(name.as_str()).await.unwrap_or(true);
+    let status = app.vault.status(name.as_str()).await.ok().filter(|status| status.generation == generation);
+    HtmlPage::connected(name, renews, status.and_then(|status| status.expires_at))
+}
+
+/// The page of an error; operators find the reason in the log.
+fn error_page(error: &ConsentError) -> Response {
+    if matches!(error, ConsentError::Keeper(_) | ConsentError::Redefined { .. }) {
+        tracing::warn!(%error, "a consent cannot go on");
+    }
+    HtmlPage::error(error).into_response()
+}
+
+/// Whether the button was pressed on our own page; every browser says so in one of two headers.
+fn is_own_page(headers: &HeaderMap, preview: &LinkPreview) -> bool {
+    let value = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    match value(HeaderName::from_static("sec-fetch-site")) {
         Some(site) => site == "same-origin",
-        None => said(header::ORIGIN) == Some(&prospect.callback.origin().ascii_serialization()),
+        None => value(header::ORIGIN) == Some(&preview.callback.origin().ascii_serialization()),
     }
 }
 
-/// Browsers that look ahead, and programs that ask for headers alone, must not use an answer up.
+/// Answers browsers that load the page ahead of time, and programs that ask for headers alone: they must not use an answer up.
 fn reject_prefetch(method: &Method, headers: &HeaderMap) -> Option<Response> {
-    let ahead = headers.get("sec-purpose").and_then(|value| value.to_str().ok());
-    if ahead.is_some_and(|value| value.contains("prefetch")) {
-        return Some(messages::prefetched().into_response());
+    let purpose = headers.get("sec-purpose").and_then(|value| value.to_str().ok());
+    if purpose.is_some_and(|value| value.contains("prefetch")) {
+        return Some(HtmlPage::prefetched().into_response());
     }
-    (method == Method::HEAD).then(|| add_headers(StatusCode::OK.into_response()))
+    (method == Method::HEAD).then(|| secure(StatusCode::OK.into_response()))
 }
 
-/// A parameter came twice, or is no text.
+/// A parameter that comes twice or is not text.
 pub(crate) struct BadParameters;
 
 impl IntoResponse for BadParameters {
     fn into_response(self) -> Response {
-        messages::bad_parameters().into_response()
+        HtmlPage::bad_parameters().into_response()
     }
 }
 
-/// The ticket of a link; nothing where the address has none.
+/// The ticket of a link; empty where the address has none.
 pub(crate) struct Ticket(Secret);
 
 impl<S: Send + Sync> FromRequestParts<S> for Ticket {
@@ -153,7 +220,7 @@ impl DescribeInput for Ticket {
     }
 }
 
-/// What a browser brings from a provider.
+/// The parameters of the provider's answer.
 pub(crate) struct CallbackQuery(CallbackParams);
 
 impl<S: Send + Sync> FromRequestParts<S> for CallbackQuery {
@@ -166,24 +233,45 @@ impl<S: Send + Sync> FromRequestParts<S> for CallbackQuery {
 
 impl DescribeInput for CallbackQuery {
     fn describe(doc: &mut OperationDoc) {
-        for (name, means) in [
-            ("state", "Which consent it answers."),
-            ("code", "What the provider gives a token for."),
-            ("error", "Why the provider gives none."),
-            ("error_description", "The same, for people."),
-            ("iss", "Which provider answers (RFC 9207)."),
+        for (name, description) in [
+            ("state", "Identifies the consent."),
+            ("code", "The authorization code."),
+            ("error", "The provider's error code."),
+            ("error_description", "The provider's error in words."),
+            ("iss", "The issuer (RFC 9207)."),
         ] {
-            doc.parameter::<String>("query", name, means, None);
+            doc.parameter::<String>("query", name, description, None);
         }
     }
 }
 
-/// The parameters of a request; one that comes twice makes it bad (RFC 6749, section 3.1).
+/// Which result to show; nothing where the address does not say.
+pub(crate) struct ResultQuery(Option<Fingerprint>);
+
+impl<S: Send + Sync> FromRequestParts<S> for ResultQuery {
+    type Rejection = BadParameters;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, BadParameters> {
+        Ok(Self(parameters(&parts.uri)?.get("consent").and_then(|text| Fingerprint::parse(text))))
+    }
+}
+
+impl DescribeInput for ResultQuery {
+    fn describe(doc: &mut OperationDoc) {
+        doc.parameter::<String>(
+            "query",
+            "consent",
+            "Identifies the consent, as the callback redirects.",
+            None,
+        );
+    }
+}
+
+/// The query parameters; one that comes twice is an error (RFC 6749, section 3.1).
 fn parameters(uri: &Uri) -> Result<CallbackParams, BadParameters> {
-    let pairs =
-        axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri).map_err(|_| BadParameters)?;
+    let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).map_err(|_| BadParameters)?;
     let mut params = BTreeMap::new();
-    for (name, value) in pairs.0 {
+    for (name, value) in pairs {
         if params.insert(name, value).is_some() {
             return Err(BadParameters);
         }
@@ -191,30 +279,26 @@ fn parameters(uri: &Uri) -> Result<CallbackParams, BadParameters> {
     Ok(params)
 }
 
-/// A page that goes on by itself. It is no redirect: Chromium would hold the provider's page, and every page that this one
-/// redirects to, to the policy of the page with the button (`form-action`).
-fn redirect_to_provider(asking: &AuthorizationRedirect) -> Response {
-    let secure = asking.callback.scheme() == "https";
-    let name = format!("{}{}", if secure { SECURE_PREFIX } else { "" }, cookie_name(asking.state.reveal()));
-    let set = set_cookie(&name, asking.browser.reveal(), asking.life.as_secs());
-    let refresh = HeaderValue::from_str(&format!("0; url={}", asking.url));
-    let (Ok(refresh), Ok(set)) = (refresh, HeaderValue::from_str(&set)) else {
-        // A URL is ASCII, and so are cookies made of base64: what is left is a defect.
-        return messages::internal_error().into_response();
+/// A page that goes on by itself, with the cookie. It is not a redirect, because Chromium applies the policy of the page with
+/// the button (`form-action`) to every redirect that follows.
+fn redirect_to_provider(redirect: &AuthorizationRedirect) -> Response {
+    let prefix = if redirect.callback.scheme() == "https" { SECURE_PREFIX } else { "" };
+    let name = format!("{prefix}{}", cookie_name(redirect.state.reveal()));
+    let cookie = cookie_line(&name, redirect.browser.reveal(), redirect.life.as_secs());
+    let Ok(cookie) = HeaderValue::from_str(&cookie) else {
+        return HtmlPage::internal_error().into_response();
     };
-    let mut response = messages::redirecting(asking).into_response();
-    response.headers_mut().insert(header::REFRESH, refresh);
-    response.headers_mut().insert(header::SET_COOKIE, set);
+    let mut response = HtmlPage::redirecting(redirect).into_response();
+    response.headers_mut().insert(header::SET_COOKIE, cookie);
     response
 }
 
-/// What the names of cookies begin with that browsers take over https alone.
+/// The prefix of cookies that browsers accept over https alone.
 const SECURE_PREFIX: &str = "__Secure-";
 
-/// The cookie has no path, so that browsers keep it for the folder of the page that sets it, as they know it whatever a
-/// proxy makes of the path (RFC 6265, section 5.1.4). The link lies beside the callback: one folder for setting, reading
-/// and dismissing it.
-fn set_cookie(name: &str, value: &str, life: u64) -> String {
+/// The cookie has no path: browsers keep it for the folder of the page that sets it, as they see it behind any proxy
+/// (RFC 6265, section 5.1.4). Link and callback are in one folder.
+fn cookie_line(name: &str, value: &str, life: u64) -> String {
     let secure = if name.starts_with(SECURE_PREFIX) { "; Secure" } else { "" };
     format!("{name}={value}; Max-Age={life}; HttpOnly; SameSite=Lax{secure}")
 }
@@ -224,21 +308,20 @@ fn cookie_name(state: &str) -> String {
     format!("jeton-{}", state.chars().filter(plain).take(COOKIE_STATE_CHARS).collect::<String>())
 }
 
-/// The cookie of that name, with or without the prefix that secure ones have: its full name and its value.
+/// The full name and the value of a cookie, which may have the secure prefix.
 fn find_cookie(headers: &HeaderMap, name: &str) -> Option<(String, Secret)> {
     let pairs = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     pairs.flat_map(|line| line.split(';')).find_map(|pair| {
         let (found, value) = pair.trim().split_once('=')?;
-        let own = found == name || found.strip_prefix(SECURE_PREFIX) == Some(name);
-        own.then(|| (found.to_owned(), Secret::new(value)))
+        let matches = found == name || found.strip_prefix(SECURE_PREFIX) == Some(name);
+        matches.then(|| (found.to_owned(), Secret::new(value)))
     })
 }
 
-/// The cookie has done what it was for.
 fn clear_cookie(mut response: Response, cookie: Option<&(String, Secret)>) -> Response {
     let Some((name, _)) = cookie else { return response };
-    if let Ok(gone) = HeaderValue::from_str(&set_cookie(name, "", 0)) {
-        response.headers_mut().insert(header::SET_COOKIE, gone);
+    if let Ok(cleared) = HeaderValue::from_str(&cookie_line(name, "", 0)) {
+        response.headers_mut().insert(header::SET_COOKIE, cleared);
     }
     response
 }
@@ -248,7 +331,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parameters_that_come_twice_or_are_no_text_are_refused() {
+    fn parameters_that_come_twice_or_are_not_text_are_rejected() {
         let read = |query: &str| parameters(&format!("/oauth/callback?{query}").parse().unwrap()).ok();
         assert_eq!(read("code=a%20b&state=s").unwrap()["code"], "a b");
         assert!(read("code=a&code=b").is_none());
@@ -256,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_is_found_by_the_state_whatever_stands_beside_it() {
+    fn a_cookie_is_found_by_the_state_among_others() {
         let line = HeaderValue::from_static("a=1; __Secure-jeton-abcdefghijkl=secret;jeton-other=2");
         let headers = HeaderMap::from_iter([(header::COOKIE, line)]);
         let (name, value) = find_cookie(&headers, &cookie_name("abcdefghijklmnop")).unwrap();

@@ -129,6 +129,14 @@ fn service_tokens() -> Vec<Route> {
 /// Routes that need no service token.
 fn public() -> Vec<Route> {
     vec![
+        Route::get("/", oauth::home)
+            .doc("health", "home", "Says to a person at a browser that jeton runs.")
+            .pages(&[(200, "That jeton runs.")]),
+        Route::get("/favicon.ico", oauth::favicon).doc(
+            "health",
+            "favicon",
+            "Answers the request of every browser for an icon: there is none.",
+        ),
         Route::get("/health", health::health).doc(
             "health",
             "health",
@@ -162,6 +170,9 @@ fn consent() -> Vec<Route> {
         Route::get("/oauth/callback", oauth::callback)
             .doc("consent", "callback", "Receives the provider's answer from the browser.")
             .pages(oauth::CALLBACK_PAGES),
+        Route::get("/oauth/result", oauth::result)
+            .doc("consent", "consentResult", "Shows what became of the provider's answer.")
+            .pages(oauth::RESULT_PAGES),
         Route::get("/oauth/status", status::status)
             .doc(
                 "consent",
@@ -211,7 +222,10 @@ mod tests {
             let tag = operation["tags"][0].as_str().unwrap();
             assert!(tags.contains(tag), "{what}: {tag}");
             let statuses: Vec<&String> = operation["responses"].as_object().unwrap().keys().collect();
-            assert!(statuses.iter().any(|status| status.starts_with('2') || *status == "default"), "{what}");
+            assert!(
+                statuses.iter().any(|status| status.starts_with(['2', '3']) || *status == "default"),
+                "{what}"
+            );
         }
     }
 

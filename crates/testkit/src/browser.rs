@@ -76,6 +76,12 @@ impl Browser {
         self.step(browser, json!({ "goto": url }))
     }
 
+    /// Loads the page again.
+    #[must_use]
+    pub fn reload(self, browser: &str) -> Self {
+        self.step(browser, json!({ "reload": true }))
+    }
+
     /// Types into a field, named by a CSS selector.
     #[must_use]
     pub fn fill(self, browser: &str, field: &str, text: &str) -> Self {

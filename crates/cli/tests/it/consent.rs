@@ -213,7 +213,7 @@ async fn a_link_is_printed_and_waited_for_until_the_connection_is_made() {
         heard(said, |text| text.contains("the link was opened").then_some(())).await;
         let (base, path) = split(&scene.consent_at(&page).await);
         let back = Client::new(&base).with_header("cookie", &cookie).get(&path).await.unwrap();
-        assert_eq!(back.status, 200, "{}", back.text());
+        assert_eq!(back.status, 303, "{}", back.text());
     })
     .await;
     let answer = finished.json().unwrap();
@@ -244,7 +244,7 @@ async fn a_refusal_ends_the_waiting_with_the_sentence_of_the_page() {
         let (base, _) = split(&link);
         let path = format!("/oauth/callback?error=access_denied&state={}", state.split('&').next().unwrap());
         let back = Client::new(&base).with_header("cookie", &cookie).get(&path).await.unwrap();
-        assert_eq!(back.status, 403, "{}", back.text());
+        assert_eq!(back.status, 303, "{}", back.text());
     })
     .await;
     assert_eq!(finished.code, Some(1), "{finished:?}");
@@ -275,7 +275,9 @@ async fn the_terminal_says_that_a_grant_without_a_refresh_token_ends() {
         let (page, cookie) = open(&link).await;
         let (base, path) = split(&consent_at(&page).await);
         let back = Client::new(&base).with_header("cookie", &cookie).get(&path).await.unwrap();
-        assert!(back.text().contains("Connected for a while"), "{}", back.text());
+        let result = format!("/oauth/{}", back.headers["location"].to_str().unwrap());
+        let result = Client::new(&base).get(&result).await.unwrap();
+        assert!(result.text().contains("Connected for now"), "{}", result.text());
     })
     .await;
     let answer = finished.json().unwrap();
@@ -421,11 +423,7 @@ async fn a_browser_that_lands_on_the_server_is_told_to_bring_the_address_to_the_
         let (base, path) = split(&back);
         let landed = Client::new(&base).get(&path).await.unwrap();
         assert_eq!(landed.status, 409);
-        assert!(
-            landed.text().contains("copy the address of this page into that terminal"),
-            "{}",
-            landed.text()
-        );
+        assert!(landed.text().contains("copy the address of this page into it"), "{}", landed.text());
         back
     };
     let finished = connect.run_with_answer(PATIENCE, answer).await.unwrap();

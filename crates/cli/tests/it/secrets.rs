@@ -163,7 +163,7 @@ async fn no_secret_of_a_consent_is_written_at_trace_level() {
         };
         let (replied, ()) = tokio::join!(client.get(&path), during);
         let replied = replied.unwrap();
-        assert_eq!(replied.status, 200, "{}", replied.text());
+        assert_eq!(replied.status, 303, "{}", replied.text());
     })
     .await;
     assert_eq!(finished.json().unwrap()["renews"], true);

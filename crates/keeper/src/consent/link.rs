@@ -13,6 +13,7 @@ use jeton_core::keep::consent::{
 };
 use jeton_core::keep::ports::{ConsentKey, ConsentStart, ConsentStartAnswer, FoundConsent, Invite};
 use jeton_core::keep::provider::{CallbackParams, RequestValues, Step, Vars};
+use jeton_core::seal::Fingerprint;
 use jeton_core::secret::Secret;
 use jeton_core::time::Timestamp;
 use tokio::time::timeout;
@@ -54,8 +55,10 @@ pub struct LinkPreview {
     pub provider: String,
     /// The host of the provider's page.
     pub host: Option<String>,
-    /// Until when the link can be opened.
-    pub until: Timestamp,
+    /// The scopes that are asked for.
+    pub scopes: Vec<String>,
+    /// How long the link can still be opened.
+    pub left: Duration,
     /// Where the provider sends the browser back to. The link lies beside it.
     pub callback: Url,
 }
@@ -106,7 +109,8 @@ impl Consents {
             name: consent.connection,
             provider: title(def),
             host: page.and_then(|page| page.url.host_str().map(str::to_owned)),
-            until: consent.link_until,
+            scopes: def.definition.consent_scopes(),
+            left: consent.link_until.since(self.node.clock.now()),
             callback: callback(def)?,
         })
     }
@@ -191,6 +195,14 @@ impl Consents {
         ticket: &Secret,
     ) -> Result<Option<ConsentStatus>, TokenError> {
         self.consent_of(ConsentKey::Ticket(self.node.sealer.fingerprint(ticket))).await
+    }
+
+    /// How far the consent has come whose state has this fingerprint.
+    pub(crate) async fn consent_by_state(
+        &self,
+        state: Fingerprint,
+    ) -> Result<Option<ConsentStatus>, TokenError> {
+        self.consent_of(ConsentKey::State(state)).await
     }
 
     async fn consent_of(&self, key: ConsentKey) -> Result<Option<ConsentStatus>, TokenError> {
@@ -303,8 +315,15 @@ pub(super) struct RedirectTarget {
     pub(super) until: Timestamp,
 }
 
+/// What people call the provider. One for any server has no name of its own, so its host stands for it.
 fn title(def: &ConnectionDef) -> String {
-    def.definition.provider().title().to_owned()
+    let provider = def.definition.provider();
+    let host = || {
+        let page = def.definition.endpoint(Step::Authorize, &Vars::new()).ok()??;
+        page.url.host_str().map(str::to_owned)
+    };
+    let host = if provider.hosts().is_empty() { host() } else { None };
+    host.unwrap_or_else(|| provider.title().to_owned())
 }
 
 fn unusable(def: &ConnectionDef, message: String) -> TokenError {

@@ -189,8 +189,13 @@ impl<'a> OperationDoc<'a> {
         self.responses.insert(status, response);
     }
 
-    /// Adds a page that is shown to people.
+    /// Adds a page that is shown to people, or a redirect of their browser.
     pub(crate) fn page(&mut self, status: u16, description: &'static str) {
+        if (300..400).contains(&status) {
+            let uri = json!({ "type": "string", "format": "uri-reference" });
+            let response = ResponseDoc::new(description).with_header("Location", "Where to.", &uri);
+            return self.response(status, response);
+        }
         self.response(
             status,
             ResponseDoc::new(description).with_body("text/html", &json!({ "type": "string" })),

@@ -10,7 +10,7 @@ use jeton_keeper::{SlotState, inspect_spill_slots};
 use jeton_testkit::Client;
 use serde_json::Value;
 
-use crate::consent_app::{ConsentApp, page, provider_url, set_cookie};
+use crate::consent_app::{ConsentApp, page, provider_url, result_path, set_cookie};
 
 #[tokio::test]
 async fn a_consent_ends_in_a_connection_that_refreshes() {
@@ -18,7 +18,7 @@ async fn a_consent_ends_in_a_connection_that_refreshes() {
     let back = app.consent().await;
     let reply = app.call_back(&back).await;
     let sentence = page(&reply, 200, "Connected");
-    assert!(sentence.starts_with("`acme` is connected, and jeton keeps its token alive"), "{sentence}");
+    assert!(sentence.starts_with("`acme` is connected and stays connected"), "{sentence}");
     assert_eq!(app.condition().await, "live");
     assert_eq!(app.progress().await["state"], "done");
     let given = app.server.client().get_json("/api/v1/connections/acme/token").await.unwrap();
@@ -38,13 +38,13 @@ async fn a_link_shows_what_it_asks_for_and_a_button_opens_it() {
     let asked = app.server.anonymous().get(&link).await.unwrap();
     let sentence = page(&asked, 200, "Connect an account");
     assert!(
-        sentence.starts_with("Go on to amoCRM / Kommo, sign in with the account that `acme` is to use"),
+        sentence.starts_with("You will now sign in at 127.0.0.1. Use the account that `acme` should access."),
         "{sentence}"
     );
     let html = asked.text();
     assert!(
         html.contains(
-            "<form method=\"post\"><button type=\"submit\">Go on to amoCRM / Kommo</button></form>"
+            "<form method=\"post\"><button type=\"submit\">Continue to amoCRM / Kommo</button></form>"
         ),
         "{html}"
     );
@@ -92,8 +92,9 @@ async fn the_cookie_is_dismissed_from_the_folder_it_was_set_for_once_it_has_serv
         if refused {
             back = back.without("code").with("error", "access_denied");
         }
-        let reply = app.call_back(&back).await;
-        page(&reply, status, title);
+        let reply = app.send_callback(&back.cookie, &back).await;
+        let result = app.server.anonymous().get(&result_path(&reply)).await.unwrap();
+        page(&result, status, title);
         let gone = set_cookie(&reply);
         assert_eq!(gone.split_once('=').unwrap().0, set.split_once('=').unwrap().0, "the same name");
         assert!(gone.contains("=; Max-Age=0; HttpOnly; SameSite=Lax; Secure"), "{gone}");
@@ -103,7 +104,7 @@ async fn the_cookie_is_dismissed_from_the_folder_it_was_set_for_once_it_has_serv
     // One that has not served stays.
     let back = app.consent().await;
     let other = app.call_back_with_cookie(&format!("{}x", back.cookie), &back).await;
-    page(&other, 403, "Another browser began this");
+    page(&other, 403, "Wrong browser");
     assert!(!other.headers.contains_key("set-cookie"));
 }
 
@@ -197,4 +198,42 @@ async fn consents_in_two_tabs_of_one_browser_do_not_disturb_each_other() {
     page(&app.call_back_with_cookie(&both, &two).await, 200, "Connected");
     page(&app.call_back_with_cookie(&both, &one).await, 200, "Connected");
     assert_eq!(app.emulator.stats().accepted, 2);
+}
+
+#[tokio::test]
+async fn the_result_has_a_clean_address_and_may_be_loaded_again() {
+    let app = ConsentApp::of("amocrm").await;
+    for (refused, status, title) in [(false, 200, "Connected"), (true, 403, "Consent refused")] {
+        let mut back = app.consent().await;
+        if refused {
+            back = back.without("code").with("error", "access_denied");
+        }
+        let reply = app.send_callback(&back.cookie, &back).await;
+        let address = result_path(&reply);
+        for secret in ["code=", "state=", &back.params["state"]] {
+            assert!(!address.contains(secret), "{address}");
+        }
+        // The cookie is gone by then.
+        for _ in 0..2 {
+            page(&app.server.anonymous().get(&address).await.unwrap(), status, title);
+        }
+    }
+    for unknown in ["", "?consent=none", "?consent=00000000000000000000000000000000"] {
+        let reply = app.server.anonymous().get(&format!("/oauth/result{unknown}")).await.unwrap();
+        page(&reply, 404, "Unknown result");
+    }
+}
+
+#[tokio::test]
+async fn a_link_says_what_access_is_requested_at_which_server_and_how_long_it_works() {
+    let vars = [("authorize_url", "https://sso.example.com/authorize"), ("scope", "read calendar.write")];
+    let app = ConsentApp::with("oauth2", &vars).await;
+    app.clock.advance(Duration::from_secs(61));
+    let link = app.link().await;
+    app.clock.advance(Duration::from_secs(61));
+    let html = app.server.anonymous().get(&link).await.unwrap().text();
+    for (name, value) in [("Access requested", "read, calendar.write"), ("Link valid for", "9 minutes")] {
+        assert!(html.contains(&format!("<dt>{name}</dt><dd>{value}</dd>")), "{html}");
+    }
+    assert!(!html.contains("OAuth 2.0") && html.contains("Continue to 127.0.0.1"), "{html}");
 }

@@ -184,13 +184,22 @@ impl ConsentApp {
         Callback { cookie, params: params.collect() }
     }
 
-    /// A browser with that cookie comes back.
-    pub(crate) async fn call_back(&self, back: &Callback) -> Reply {
-        self.call_back_with_cookie(&back.cookie, back).await
+    /// The browser brings the answer, and shows the result.
+    pub(crate) async fn call_back(&self, callback: &Callback) -> Reply {
+        self.call_back_with_cookie(&callback.cookie, callback).await
     }
 
-    pub(crate) async fn call_back_with_cookie(&self, cookie: &str, back: &Callback) -> Reply {
-        self.server.anonymous().with_header("cookie", cookie).get(&back.path()).await.unwrap()
+    pub(crate) async fn call_back_with_cookie(&self, cookie: &str, callback: &Callback) -> Reply {
+        let reply = self.send_callback(cookie, callback).await;
+        if reply.status != 303 {
+            return reply;
+        }
+        self.server.anonymous().get(&result_path(&reply)).await.unwrap()
+    }
+
+    /// The browser brings the answer, and stays where that leads.
+    pub(crate) async fn send_callback(&self, cookie: &str, callback: &Callback) -> Reply {
+        self.server.anonymous().with_header("cookie", cookie).get(&callback.path()).await.unwrap()
     }
 
     /// Where the latest consent stands.
@@ -205,9 +214,17 @@ impl ConsentApp {
     }
 }
 
+/// Where the callback sends the browser, as its path on the server.
+pub(crate) fn result_path(reply: &Reply) -> String {
+    assert_eq!(reply.status, 303, "{}", reply.text());
+    let location = reply.headers["location"].to_str().unwrap();
+    assert!(location.starts_with("result?consent="), "{location}");
+    format!("/oauth/{location}")
+}
+
 /// Where a page sends a browser by itself.
 pub(crate) fn provider_url(reply: &Reply) -> String {
-    page(reply, 200, "On the way");
+    page(reply, 200, "Continue at the provider");
     let refresh = reply.headers["refresh"].to_str().unwrap();
     let url = refresh.strip_prefix("0; url=").unwrap().to_owned();
     let link = format!("href=\"{}\"", url.replace('&', "&#38;"));

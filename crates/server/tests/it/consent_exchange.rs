@@ -68,8 +68,9 @@ async fn a_grant_that_was_connected_meanwhile_is_left_alone() {
         app.server.vault.connect("acme", grant, &operator()).await.unwrap();
     };
     let (reply, ()) = tokio::join!(app.call_back(&back), meanwhile);
-    let sentence = page(&reply, 502, "Not connected");
-    assert!(sentence.contains("connected anew or given up"), "{sentence}");
+    page(&reply, 502, "Not connected");
+    let progress = app.progress().await;
+    assert!(progress["message"].as_str().unwrap().contains("connected anew or given up"), "{progress}");
     assert_eq!(app.server.vault.status("acme").await.unwrap().generation.0, 1);
     let given = app.server.client().get_json("/api/v1/connections/acme/token").await.unwrap();
     assert_eq!(given["access_token"], "a.b.c");
@@ -149,14 +150,15 @@ async fn a_person_whose_answer_waits_in_a_slot_is_told_to_wait_and_not_to_begin_
         app.store.faults().set_read_only(true);
     };
     let (reply, ()) = tokio::join!(app.call_back(&back), outage);
-    let sentence = page(&reply, 202, "Still under way");
-    assert!(sentence.contains("goes on by itself; `jeton status` says when it is done"), "{sentence}");
+    let sentence = page(&reply, 202, "Saving the connection");
+    assert!(sentence.contains("please do not start again"), "{sentence}");
     // The attempt's lease lapses meanwhile, and what the slot holds is not lost for that.
     until_spilled(&app).await;
     app.clock.advance(Duration::from_mins(2));
     assert_eq!(app.progress().await["state"], "exchanging");
-    let sentence = page(&app.call_back(&back).await, 409, "Taken before");
-    assert!(sentence.contains("is being connected with it"), "{sentence}");
+    let again = app.call_back(&back).await;
+    page(&again, 202, "Saving the connection");
+    assert_eq!(again.headers["refresh"], "3", "it updates by itself");
     app.store.faults().set_read_only(false);
     until_done(&app).await;
     assert_eq!(app.emulator.stats().requests, 1);
@@ -172,12 +174,8 @@ async fn a_reply_that_is_still_in_its_slot_when_jeton_ends_is_called_safe_and_co
         app.server.vault.drain().await;
     };
     let (reply, ()) = tokio::join!(app.call_back(&back), end);
-    let sentence = page(&reply, 202, "Safe, and not stored yet");
-    assert!(
-        sentence.contains("do not begin again, and wait until `jeton status` shows `acme`"),
-        "{sentence}"
-    );
-    assert!(!sentence.contains("nothing is spent"), "{sentence}");
+    let sentence = page(&reply, 202, "Saving the connection");
+    assert!(sentence.contains("please do not start again"), "{sentence}");
     let next = app.env().open(default_settings()).await;
     all_slots_are_free(&next);
     assert_alive(&next).await;

@@ -5,6 +5,7 @@ use jeton_testkit::Reply;
 use serde_json::{Value, json};
 
 use crate::app::{TestEnv, TestServer};
+use crate::consent_app::page;
 
 const TOKEN: &str = "/api/v1/connections/acme/token";
 const REJECT: &str = "/api/v1/connections/acme/token/reject";
@@ -30,6 +31,14 @@ async fn health_answers_in_the_words_of_the_old_gateway() {
     assert_eq!(health.text(), r#"{"success":true,"message":"Gateway is running","data":{"status":"ok"}}"#);
     assert_eq!(ok(&client.get("/healthz").await.unwrap()), json!({"status": "ok"}));
     assert_eq!(ok(&client.get("/readyz").await.unwrap()), json!({"status": "ok", "hold": false}));
+}
+
+#[tokio::test]
+async fn a_browser_at_the_servers_address_gets_a_page_and_no_error() {
+    let env = TestEnv::new().await;
+    let client = env.serve(&[], Limits::default()).await.anonymous();
+    page(&client.get("/").await.unwrap(), 200, "jeton is running");
+    assert_eq!(client.get("/favicon.ico").await.unwrap().status, 204);
 }
 
 #[tokio::test]

@@ -77,7 +77,6 @@ fn without_a_way_in() -> Vec<Case> {
 
 fn without_a_door() -> Vec<Case> {
     vec![
-        case("GET", "/", 404, "NOT_FOUND").headers(&[]),
         case("GET", "/planted-secret-5f1c", 404, "NOT_FOUND").headers(&[]),
         case("GET", "/api/v1/connections/", 404, "NOT_FOUND"),
         case("GET", "/api/v1/connections/acme/token/", 404, "NOT_FOUND"),

@@ -20,6 +20,15 @@ impl Definition {
         self.has(Step::Authorize) && self.has(Step::Exchange)
     }
 
+    /// The scopes that a person is asked for, as the URL of the provider's page names them.
+    pub fn consent_scopes(&self) -> Vec<String> {
+        let Ok(request) = self.request(Step::Authorize, &placeholders()) else { return Vec::new() };
+        let scopes = request.url.query_pairs().filter(|(name, _)| name == "scope" || name == "user_scope");
+        let words =
+            |text: &str| text.split([' ', ',']).filter(|word| !word.is_empty()).map(str::to_owned).collect();
+        scopes.flat_map(|(_, text)| -> Vec<String> { words(&text) }).collect()
+    }
+
     /// Checks everything that a consent needs before anybody is asked, because a code is good once.
     pub fn check_consent(&self) -> Result<(), DefineError> {
         let provider = self.provider.name();
