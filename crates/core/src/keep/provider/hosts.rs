@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use psl::Psl as _;
 use url::{Host, Url};
 
 use super::fault::Flaw;
@@ -12,12 +13,6 @@ pub(super) struct HostPattern {
     name: String,
     below: bool,
 }
-
-/// Second-level labels under which countries let anybody register names, as `co.uk` and `com.au` do.
-const SHARED_SECOND_LEVELS: [&str; 22] = [
-    "ac", "asn", "co", "com", "edu", "firm", "gen", "go", "gob", "gov", "id", "ltd", "me", "mil", "ne",
-    "net", "nom", "or", "org", "plc", "sch", "web",
-];
 
 impl HostPattern {
     /// Reads one entry.
@@ -41,9 +36,7 @@ impl HostPattern {
         if !local && name.parse::<IpAddr>().is_ok() {
             return Err(Flaw::new(format!("`{text}` is an address: write a host name")));
         }
-        let shared =
-            matches!(labels[..], [second, top] if top.len() == 2 && SHARED_SECOND_LEVELS.contains(&second));
-        if below && (local || shared) {
+        if below && (local || is_public_suffix(name)) {
             return Err(Flaw::new(format!(
                 "`{text}` would allow hosts that anybody can register: name the provider's own domain after `*.`"
             )));
@@ -60,6 +53,14 @@ impl HostPattern {
             host == self.name
         }
     }
+}
+
+/// Whether anybody can register names right below this one, by the ICANN section of the public suffix list. The private section
+/// is not asked: a provider may own such a domain, as Shopify owns `myshopify.com`.
+fn is_public_suffix(name: &str) -> bool {
+    psl::List
+        .suffix(name.as_bytes())
+        .is_some_and(|suffix| suffix == name && suffix.typ() == Some(psl::Type::Icann))
 }
 
 fn is_loopback_name(host: &str) -> bool {
@@ -155,15 +156,23 @@ mod tests {
 
     #[test]
     fn a_star_must_stand_left_of_a_registrable_name() {
-        for bad in
-            ["*.com", "*.co.uk", "*.com.au", "accounts.zoho.*", "*", "a.*.com", "*.localhost", "*.127.0.0.1"]
-        {
+        for bad in [
+            "*.com",
+            "*.co.uk",
+            "*.com.au",
+            "*.x.kawasaki.jp",
+            "accounts.zoho.*",
+            "*",
+            "a.*.com",
+            "*.localhost",
+            "*.127.0.0.1",
+        ] {
             assert!(HostPattern::parse(bad).is_err(), "{bad}");
         }
         for bad in ["https://a.com", "a.com/x", "A.com", "a..com", "${domain}", "10.0.0.1", "com", ""] {
             assert!(HostPattern::parse(bad).is_err(), "{bad}");
         }
-        for good in ["*.amocrm.ru", "*.my.salesforce.com", "127.0.0.1", "slack.com"] {
+        for good in ["*.amocrm.ru", "*.my.salesforce.com", "*.myshopify.com", "127.0.0.1", "slack.com"] {
             assert!(HostPattern::parse(good).is_ok(), "{good}");
         }
     }
