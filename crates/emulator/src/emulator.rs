@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::behaviour::{Behaviour, Fault};
-use crate::grants::{EmulatedGrant, EmulatedGrantId};
+use crate::grants::EmulatedGrant;
 use crate::provider_server::ProviderServer;
-use crate::record::{RequestRecord, Stats};
+use crate::record::{EmulatedGrantId, RequestRecord, Stats};
 use crate::server::{PortState, Server};
 use crate::settings::Settings;
 use crate::state::SharedState;
@@ -54,10 +54,10 @@ impl Emulator {
         let shared = Arc::new(SharedState::new(&settings, clock));
         let (open, wanted) = watch::channel(true);
         let (opened, is_open) = watch::channel(PortState::Open);
-        let played = settings.emulation.clone().map(|emulation| Arc::new(ProviderServer::new(emulation)));
+        let provider = settings.emulation.clone().map(|emulation| Arc::new(ProviderServer::new(emulation)));
         let server = Server {
             settings: Arc::new(settings),
-            played,
+            provider,
             shared: Arc::clone(&shared),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),

@@ -12,7 +12,6 @@ use tokio::time::sleep;
 use crate::behaviour::{Fault, FaultKind};
 use crate::form::{self, BadForm, Form};
 use crate::grants::Issued;
-use crate::provider_server::ProviderServer;
 use crate::record::RequestOutcome;
 use crate::reply::{Cut, ReplyBody, error, json, text};
 use crate::settings::Settings;
@@ -23,7 +22,6 @@ use crate::state::SharedState;
 pub(crate) struct Exchange {
     pub(crate) shared: Arc<SharedState>,
     pub(crate) settings: Arc<Settings>,
-    pub(crate) played: Option<Arc<ProviderServer>>,
     pub(crate) stream: Arc<TcpStream>,
     pub(crate) delivery: Arc<Delivery>,
 }

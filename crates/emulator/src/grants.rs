@@ -1,7 +1,6 @@
 //! The grants and their tokens: the strict half of the emulator, with no I/O.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::time::Duration;
 
 use jeton_core::keep::provider::{OldAccess, Rotation, TokenKind};
@@ -10,19 +9,8 @@ use jeton_core::time::Timestamp;
 use serde::Serialize;
 
 use crate::random::SeededEntropy;
-use crate::record::{RequestOutcome, short_hash};
+use crate::record::{EmulatedGrantId, RequestOutcome, short_hash};
 use crate::settings::Settings;
-
-/// Names a grant; they are counted from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
-pub struct EmulatedGrantId(u64);
-
-impl fmt::Display for EmulatedGrantId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "grant-{}", self.0)
-    }
-}
 
 /// Why a grant is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -41,7 +41,7 @@ mod state;
 
 pub use behaviour::{Behaviour, Fault, FaultChance, FaultKind};
 pub use emulator::Emulator;
-pub use grants::{EmulatedGrant, EmulatedGrantId, GrantEnd};
+pub use grants::{EmulatedGrant, GrantEnd};
 pub use random::SeededEntropy;
-pub use record::{RequestOutcome, RequestRecord, Stats, short_hash};
+pub use record::{EmulatedGrantId, RequestOutcome, RequestRecord, Stats, short_hash};
 pub use settings::Settings;

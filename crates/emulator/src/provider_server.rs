@@ -4,13 +4,14 @@ mod pattern;
 mod request;
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use jeton_core::keep::provider::{Capture, Emulation, ErrorClass, Issued, Reply, Step};
 use jeton_core::secret::Secret;
 use jeton_core::time::Timestamp;
+use parking_lot::Mutex;
 use serde_json::json;
 use url::Url;
 
@@ -85,7 +86,7 @@ impl ProviderServer {
                 (redeemed.outcome, redeemed.issued)
             }
             (Step::Exchange, _, code) => {
-                let known = code.as_ref().is_some_and(|code| self.codes().remove(code));
+                let known = code.as_ref().is_some_and(|code| self.codes.lock().remove(code));
                 let outcome = if known { RequestOutcome::Issued } else { RequestOutcome::UnknownToken };
                 shared.decide(sequence, outcome);
                 (outcome, known.then(|| shared.lock().grants.begin(now)))
@@ -125,7 +126,7 @@ impl ProviderServer {
             return error(StatusCode::BAD_REQUEST, "invalid_request", why);
         };
         let code = shared.lock().grants.code();
-        self.codes().insert(code.clone());
+        self.codes.lock().insert(code.clone());
         let mut query = back.query_pairs_mut();
         query.append_pair("code", &code);
         if let Some(state) = &caught.state {
@@ -147,10 +148,6 @@ impl ProviderServer {
             }
             Err(_) => error(StatusCode::BAD_REQUEST, "invalid_request", "the redirect URI fits no header"),
         }
-    }
-
-    fn codes(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
-        self.codes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,12 +1,22 @@
 //! What is written down of each request.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use jeton_core::time::Timestamp;
 use serde::Serialize;
 
 use crate::behaviour::FaultKind;
-use crate::grants::EmulatedGrantId;
+
+/// Names a grant; they are counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct EmulatedGrantId(pub(crate) u64);
+
+impl fmt::Display for EmulatedGrantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "grant-{}", self.0)
+    }
+}
 
 /// What was decided about one token request, apart from how the reply was then treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

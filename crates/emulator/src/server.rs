@@ -36,7 +36,7 @@ pub(crate) enum PortState {
 pub(crate) struct Server {
     pub(crate) settings: Arc<Settings>,
     pub(crate) shared: Arc<SharedState>,
-    pub(crate) played: Option<Arc<ProviderServer>>,
+    pub(crate) provider: Option<Arc<ProviderServer>>,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
 }
@@ -106,15 +106,19 @@ impl Server {
         let exchange = Arc::new(Exchange {
             shared: Arc::clone(&self.shared),
             settings: Arc::clone(&self.settings),
-            played: self.played.clone(),
             stream,
             delivery,
         });
-        let stop = self.stop.clone();
+        let (stop, provider) = (self.stop.clone(), self.provider.clone());
         self.tasks.spawn(async move {
             let service = service_fn(|request| {
-                let exchange = Arc::clone(&exchange);
-                async move { route(&exchange, request).await }
+                let (exchange, provider) = (Arc::clone(&exchange), provider.clone());
+                async move {
+                    match &provider {
+                        Some(provider) => provider_server::answer(&exchange, provider, request).await,
+                        None => route(&exchange, request).await,
+                    }
+                }
             });
             // A client that has closed its half is still served: it may only be impatient, and its token is spent.
             let mut builder = http1::Builder::new();
@@ -131,9 +135,6 @@ impl Server {
 }
 
 async fn route(exchange: &Exchange, request: Request<Incoming>) -> Result<Response<ReplyBody>, Cut> {
-    if let Some(played) = &exchange.played {
-        return provider_server::answer(exchange, played, request).await;
-    }
     let path = request.uri().path();
     match (request.method(), path) {
         (&Method::POST, "/token") => endpoint::token(exchange, request).await,

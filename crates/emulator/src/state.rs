@@ -1,10 +1,11 @@
 //! The one state of a running emulator: grants, behaviour, records and counts, behind one lock that is never held across I/O.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use jeton_core::entropy::unit_fraction;
 use jeton_core::time::{Clock, Timestamp};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::behaviour::{Behaviour, Fault};
@@ -51,9 +52,9 @@ impl SharedState {
         self.clock.now()
     }
 
-    /// The state. A panic elsewhere does not make the counts unreadable: a test wants to see them then most of all.
+    /// The state. The lock is never held across I/O.
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Begins the record of a request that has been read.

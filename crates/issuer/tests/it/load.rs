@@ -1,10 +1,11 @@
 //! Rotation under load.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use parking_lot::RwLock;
 use tokio::time::sleep;
 
 use crate::fixture::{Fixture, new_token, operator};
@@ -23,7 +24,7 @@ async fn no_call_is_refused_in_any_process_while_a_token_is_rotated_under_load()
         let (held, over, calls) = (Arc::clone(&held), &over, &calls);
         async move {
             while !over.load(Ordering::SeqCst) {
-                let token = held.read().unwrap().clone();
+                let token = held.read().clone();
                 // It may have been read a while ago, by a program that reads it seldom.
                 sleep(Duration::from_micros(500)).await;
                 assert_eq!(process.service_of(&token).await, Ok("bot1".into()));
@@ -37,7 +38,7 @@ async fn no_call_is_refused_in_any_process_while_a_token_is_rotated_under_load()
             sleep(Duration::from_millis(30)).await;
             let rotated = one.access.rotate(id, Duration::from_mins(1), None, &operator()).await.unwrap();
             id = rotated.new.token.id;
-            *held.write().unwrap() = rotated.new.raw.unwrap().reveal().to_owned();
+            *held.write() = rotated.new.raw.unwrap().reveal().to_owned();
         }
         over.store(true, Ordering::SeqCst);
     };
