@@ -3,7 +3,7 @@
 //! * [`raw`]: a service token as its holder has it; [`hash`]: what is kept of it.
 //! * [`token`]: its row: whom it names, until when, and the rule of rotation.
 //! * [`scope`]: what it grants; [`permission`]: what a door asks for; [`glob`], [`path`]: which names and paths a scope covers.
-//! * [`ports`]: what a store must be able to do; [`record`]: what is put on record of it.
+//! * [`ports`]: what a store must be able to do.
 
 pub mod glob;
 pub mod hash;
@@ -11,15 +11,14 @@ pub mod path;
 pub mod permission;
 pub mod ports;
 pub mod raw;
-pub mod record;
 pub mod scope;
 pub mod token;
 
 pub use hash::{TokenHash, UnusableHash, UnusableKey};
 pub use permission::Permission;
-pub use ports::{Create, CreateAnswer, Revoke, RotateAnswer, ServiceTokenStore};
+pub use ports::{CreateAnswer, RotateAnswer, ServiceTokenStore};
 pub use scope::{InvalidScope, Scope, Scopes};
-pub use token::{Rotate, RotateRefusal, ServiceToken, TokenRevision, TokenStatus};
+pub use token::{Create, Revoke, Rotate, RotateRefusal, ServiceToken, TokenRevision, TokenStatus};
 
 pub use crate::id::{ServiceName, ServiceTokenId};
 

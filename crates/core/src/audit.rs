@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::id::{ConsentId, NodeId, OperationId, ServiceName};
-use crate::keep::ports::StoreError;
+use crate::store_error::StoreError;
 use crate::time::Timestamp;
 
 /// Who acted.

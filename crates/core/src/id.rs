@@ -1,4 +1,4 @@
-//! Names that people choose and ids that jeton makes.
+//! Names that people choose, and ids and counters that jeton makes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -163,6 +163,32 @@ id_type! {
 id_type! {
     /// One installation. A copied or restored database carries an id that its data directory does not know.
     InstanceId
+}
+
+/// Counts the token sets of a connection. It never goes back, not even when the connection is connected anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Generation(pub u64);
+
+impl Generation {
+    /// The generation after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// Counts the changes of a whole store; every change of a row gives it the next number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Revision(pub u64);
+
+impl Revision {
+    /// The revision after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
 }
 
 #[cfg(test)]

@@ -19,5 +19,6 @@ pub mod problem;
 mod schema;
 pub mod seal;
 pub mod secret;
+mod store_error;
 pub mod suggest;
 pub mod time;

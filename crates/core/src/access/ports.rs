@@ -8,46 +8,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{
-    Rotate, RotateRefusal, Scopes, ServiceName, ServiceToken, ServiceTokenId, TokenHash, TokenRevision,
-};
-use crate::audit::{Actor, AuditLog};
-use crate::id::OperationId;
-use crate::keep::ports::StoreError;
+use super::{Create, Revoke, Rotate, RotateRefusal, ServiceToken, ServiceTokenId, TokenRevision};
+use crate::audit::AuditLog;
+use crate::store_error::StoreError;
 use crate::time::Timestamp;
 
 /// Last uses that are nearer together than this are one.
 pub const USES_APART: Duration = Duration::from_mins(1);
-
-/// Makes a service token. Its id is also the operation id.
-#[derive(Clone, Debug)]
-pub struct Create {
-    /// The token.
-    pub id: ServiceTokenId,
-    /// Whom it names.
-    pub service: ServiceName,
-    /// The hash of its text.
-    pub hash: TokenHash,
-    /// What it grants.
-    pub scopes: Scopes,
-    /// What people note.
-    pub notes: Option<String>,
-    /// How long it lives; for good where it is absent.
-    pub life: Option<Duration>,
-    /// Who orders it.
-    pub by: Actor,
-}
-
-/// Revokes a service token for good.
-#[derive(Clone, Debug)]
-pub struct Revoke {
-    /// The token.
-    pub id: ServiceTokenId,
-    /// Under which it is on record.
-    pub operation: OperationId,
-    /// Who orders it.
-    pub by: Actor,
-}
 
 /// The answer to [`Create`].
 #[derive(Clone, Debug, PartialEq, Eq)]

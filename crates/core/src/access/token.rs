@@ -4,9 +4,11 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::{Value, json};
 
-use super::{Create, Scopes, ServiceName, ServiceTokenId, TokenHash};
-use crate::audit::Actor;
+use super::{Scopes, ServiceName, ServiceTokenId, TokenHash};
+use crate::audit::{Actor, AuditAction, AuditRow};
+use crate::id::OperationId;
 use crate::time::Timestamp;
 
 /// Counts the changes of the service tokens of a store, across all of them. Using a token changes nothing.
@@ -61,6 +63,36 @@ impl fmt::Display for TokenStatus {
             Self::Revoked => "revoked",
         })
     }
+}
+
+/// Makes a service token. Its id is also the operation id.
+#[derive(Clone, Debug)]
+pub struct Create {
+    /// The token.
+    pub id: ServiceTokenId,
+    /// Whom it names.
+    pub service: ServiceName,
+    /// The hash of its text.
+    pub hash: TokenHash,
+    /// What it grants.
+    pub scopes: Scopes,
+    /// What people note.
+    pub notes: Option<String>,
+    /// How long it lives; for good where it is absent.
+    pub life: Option<Duration>,
+    /// Who orders it.
+    pub by: Actor,
+}
+
+/// Revokes a service token for good.
+#[derive(Clone, Debug)]
+pub struct Revoke {
+    /// The token.
+    pub id: ServiceTokenId,
+    /// Under which it is on record.
+    pub operation: OperationId,
+    /// Who orders it.
+    pub by: Actor,
 }
 
 /// Makes a token in place of another, which goes on counting for a while. The id of the new one is also the operation id.
@@ -143,6 +175,51 @@ impl ServiceToken {
             ..self.clone()
         };
         Ok((old, new))
+    }
+}
+
+fn row(
+    id: OperationId,
+    at: Timestamp,
+    actor: &Actor,
+    action: AuditAction,
+    token: &ServiceToken,
+    details: Value,
+) -> AuditRow {
+    AuditRow { id, at, actor: actor.clone(), action, subject: token.service.to_string(), details }
+}
+
+/// The id of the new token is that of the operation.
+fn operation(id: ServiceTokenId) -> OperationId {
+    OperationId::from_bytes(*id.as_bytes())
+}
+
+impl Create {
+    /// The row of this order, which made that token.
+    pub fn to_audit_row(&self, made: &ServiceToken) -> AuditRow {
+        let details = json!({ "token": made.id, "scopes": made.scopes, "expires_at": made.expires_at });
+        row(operation(self.id), made.created_at, &self.by, AuditAction::TokenCreated, made, details)
+    }
+}
+
+impl Rotate {
+    /// The row of this order, which made `new` in place of `old`.
+    pub fn to_audit_row(&self, old: &ServiceToken, new: &ServiceToken) -> AuditRow {
+        let details = json!({
+            "token": new.id,
+            "expires_at": new.expires_at,
+            "replaces": old.id,
+            "replaced_counts_until": old.expires_at,
+        });
+        row(operation(self.id), new.created_at, &self.by, AuditAction::TokenRotated, new, details)
+    }
+}
+
+impl Revoke {
+    /// The row of this order, which revoked that token at that instant.
+    pub fn to_audit_row(&self, revoked: &ServiceToken, at: Timestamp) -> AuditRow {
+        let details = json!({ "token": revoked.id });
+        row(self.operation, at, &self.by, AuditAction::TokenRevoked, revoked, details)
     }
 }
 

@@ -2,11 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{AttemptId, ConnectionName, NodeId, ProviderName};
+use crate::id::{AttemptId, ConnectionName, Generation, NodeId, ProviderName};
 use crate::seal::Fingerprint;
 use crate::time::Timestamp;
-
-use super::connection::Generation;
 
 macro_rules! named_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)* }) => {

@@ -6,64 +6,29 @@
 //! first answer again.
 
 mod consents;
-mod listed;
 mod nodes;
-mod record;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-
-use crate::audit::Actor;
-use crate::id::{AttemptId, ConnectionName, GrantId, InstanceId, NodeId, OperationId, ProviderName};
-use crate::seal::Fingerprint;
-use crate::time::Timestamp;
+use serde_json::{Value, json};
 
 use super::attempt::{Attempt, AttemptStatus, Trigger};
 use super::claim::{Claim, ClaimAnswer};
 use super::connection::{Connection, Generation, GrantState, Revision, SealedTokens};
 use super::rejection::{Rejection, RejectionAnswer};
+use crate::audit::{Actor, AuditAction, AuditRow};
+use crate::id::{AttemptId, ConnectionName, GrantId, InstanceId, NodeId, OperationId, ProviderName};
+use crate::seal::Fingerprint;
+use crate::time::Timestamp;
 
+pub use crate::store_error::StoreError;
 pub use consents::{
     Callback, CallbackAction, CallbackAnswer, ConsentKey, ConsentStart, ConsentStartAnswer, ConsentStore,
     FailExchange, FoundConsent, Invite,
 };
-pub use listed::{ListedConnection, UnreadableRow, name_of, revision_of};
 pub use nodes::{CLOCK_TOLERANCE, Heartbeat, HeartbeatReply, LiveNode, NodeStore};
-
-/// Why a store could not do what was asked. The text names what is wrong and the cure, and holds no secret.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StoreError {
-    /// It cannot be reached, is busy for too long or failed in a way that may pass.
-    #[error("the store is not available: {0}")]
-    Unavailable(String),
-    /// It cannot be written: no space left, or read-only.
-    #[error("the store cannot be written: {0}")]
-    Unwritable(String),
-    /// A row says what no row can say.
-    #[error("the store is inconsistent: {table}.{column} of {row}: {what}")]
-    Inconsistent {
-        /// The table.
-        table: &'static str,
-        /// The column.
-        column: &'static str,
-        /// The key of the row.
-        row: String,
-        /// What is wrong with it.
-        what: String,
-    },
-    /// It will not be opened as it is: a newer schema, a network file system, wrong permissions.
-    #[error("{0}")]
-    Refused(String),
-}
-
-impl StoreError {
-    /// Whether the same call may succeed later.
-    pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Unwritable(_))
-    }
-}
 
 /// Puts a grant into a connection: a new one, one that replaces another, or none yet for a provider that acquires.
 ///
@@ -93,6 +58,25 @@ pub struct Connect {
     /// Who orders it; absent where the process does it by itself.
     #[serde(default)]
     pub by: Option<Actor>,
+}
+
+impl Connect {
+    /// The row of this order, which put its grant in at that instant; `replaced` says whether there was another before.
+    pub fn to_audit_row(&self, at: Timestamp, generation: Generation, replaced: bool) -> AuditRow {
+        AuditRow {
+            id: OperationId::from_bytes(*self.attempt.as_bytes()),
+            at,
+            actor: self.by.clone().unwrap_or(Actor::Node(self.node)),
+            action: AuditAction::Connected,
+            subject: self.connection.to_string(),
+            details: json!({
+                "attempt": self.attempt,
+                "provider": self.provider,
+                "generation": generation,
+                "replaced": replaced,
+            }),
+        }
+    }
 }
 
 /// The answer to [`Connect`].
@@ -229,6 +213,71 @@ pub enum OperatorCommand {
     Resume,
     /// Give the grant up: its tokens are wiped, its row and its log stay.
     Disconnect,
+}
+
+impl OperatorCommand {
+    /// The row of this order, which changed a connection at that instant.
+    pub fn to_audit_row(
+        self,
+        connection: &ConnectionName,
+        operation: OperationId,
+        by: &Actor,
+        at: Timestamp,
+    ) -> AuditRow {
+        let action = match self {
+            Self::Pause => AuditAction::Paused,
+            Self::Resume => AuditAction::Resumed,
+            Self::Disconnect => AuditAction::Disconnected,
+        };
+        let (actor, subject) = (by.clone(), connection.to_string());
+        AuditRow { id: operation, at, actor, action, subject, details: Value::Object(serde_json::Map::new()) }
+    }
+}
+
+/// A connection, or why its row cannot be read.
+pub type ListedConnection = Result<Connection, UnreadableRow>;
+
+/// A row that says what no row can say. Calls for that connection alone answer [`StoreError::Inconsistent`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the row of `{name}` cannot be read: {table}.{column} {what}; put it back from a backup of the database, or delete the \
+     rows of that connection from `strays`, `tokens` and `connections` and run `jeton connect {name}`"
+)]
+pub struct UnreadableRow {
+    /// The connection.
+    pub name: ConnectionName,
+    /// The change that wrote the row.
+    pub revision: Revision,
+    /// The table.
+    pub table: &'static str,
+    /// The column.
+    pub column: &'static str,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+/// The change that wrote a row, whether it can be read or not.
+pub fn revision_of(listed: &ListedConnection) -> Revision {
+    match listed {
+        Ok(row) => row.revision,
+        Err(unreadable) => unreadable.revision,
+    }
+}
+
+/// The name of a row, whether it can be read or not.
+pub fn name_of(listed: &ListedConnection) -> &ConnectionName {
+    match listed {
+        Ok(row) => &row.name,
+        Err(unreadable) => &unreadable.name,
+    }
+}
+
+impl UnreadableRow {
+    /// The error for whoever cannot do without that row.
+    pub fn into_error(self) -> StoreError {
+        let Self { name, table, column, what, .. } = self;
+        StoreError::Inconsistent { table, column, row: name.to_string(), what }
+    }
 }
 
 /// A connection that must be looked at, and since when.
@@ -381,4 +430,32 @@ pub trait Maintenance: ChangeFeed {
 
     /// Keeps a value under a name unless there is one; answers the one that is kept.
     async fn insert_setting(&self, name: &str, value: Vec<u8>) -> Result<Vec<u8>, StoreError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{AttemptId, GrantId, NodeId};
+
+    #[test]
+    fn a_grant_that_was_kept_without_saying_who_ordered_it_is_put_in_by_the_process() {
+        let connect = Connect {
+            connection: "acme".parse().unwrap(),
+            provider: "strict".parse().unwrap(),
+            grant: GrantId::from_bytes([1; 16]),
+            generation: Generation(0),
+            tokens: None,
+            single_use: true,
+            due_at: Timestamp::default(),
+            attempt: AttemptId::from_bytes([2; 16]),
+            node: NodeId::from_bytes([3; 16]),
+            by: Some(Actor::CommandLine("root@web-1".to_owned())),
+        };
+        let mut kept = serde_json::to_value(&connect).unwrap();
+        assert_eq!(serde_json::from_value::<Connect>(kept.clone()).unwrap(), connect);
+        kept.as_object_mut().unwrap().remove("by");
+        let read: Connect = serde_json::from_value(kept).unwrap();
+        let row = read.to_audit_row(Timestamp::default(), Generation(1), false);
+        assert_eq!(row.actor, Actor::Node(connect.node));
+    }
 }

@@ -13,18 +13,13 @@
 
 mod address;
 mod alias;
-mod api;
 mod body;
-mod capture;
 mod catalogue;
 #[cfg(test)]
 mod catalogue_tests;
 mod class;
-mod classify;
-mod compare;
 mod condition;
-mod consent;
-mod define;
+mod definition;
 mod duration;
 mod emulation;
 mod expiry;
@@ -39,27 +34,22 @@ mod locate;
 mod one_or_many;
 mod payload;
 mod policy;
-mod read;
+mod read_reply;
 #[cfg(test)]
 mod reply_tests;
 mod request;
 mod request_values;
-mod rule;
-mod sample_setup;
 mod schema;
 mod step;
 mod template;
-mod validate;
 mod vars;
 mod vector_schema;
 mod vectors;
 
 pub use alias::{Alias, AliasFault};
-pub use capture::CaptureError;
 pub use catalogue::{Catalogue, UnknownProvider};
 pub use class::ErrorClass;
-pub use classify::read_retry_after;
-pub use define::{Client, ClientAuth, Definition, Setup};
+pub use definition::{Client, Definition, Setup};
 pub use duration::{DurationText, InvalidDuration};
 pub use emulation::{Emulation, Issued, TokenKind};
 pub use fault::{DefineError, FileError};
@@ -71,9 +61,10 @@ pub use load::{Provider, Rate};
 pub use policy::{
     AccessFormat, Budget, BudgetPer, OldAccess, OnDead, OnUnknown, Policy, PolicyOverrides, Rotation,
 };
+pub use read_reply::{CaptureError, read_retry_after};
 pub use request::RequestError;
 pub use request_values::{RequestValues, VarValue, Vars};
 pub use schema::Confidence;
-pub use step::Step;
+pub use step::{ClientAuth, Step};
 pub use vars::{Capture, Var};
 pub use vectors::{Difference, VectorResult};

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use crate::audit::Actor;
-use crate::id::{AttemptId, ConnectionName, ConsentId, GrantId, NodeId, ProviderName};
+use crate::audit::{Actor, AuditAction, AuditRow};
+use crate::id::{AttemptId, ConnectionName, ConsentId, GrantId, NodeId, OperationId, ProviderName};
 use crate::keep::attempt::Attempt;
 use crate::keep::consent::{AnsweredBy, CallbackRefusal, ClosedLink, Consent};
 use crate::seal::Fingerprint;
+use crate::store_error::StoreError;
 use crate::time::Timestamp;
-
-use super::StoreError;
 
 /// Makes a link. Its id is also the operation id.
 #[derive(Clone, Debug)]
@@ -29,6 +29,20 @@ pub struct Invite {
     pub life: Duration,
     /// Who orders it.
     pub by: Actor,
+}
+
+impl Invite {
+    /// The row of this order, which made a link at that instant.
+    pub fn to_audit_row(&self, at: Timestamp) -> AuditRow {
+        AuditRow {
+            id: OperationId::from_bytes(*self.id.as_bytes()),
+            at,
+            actor: self.by.clone(),
+            action: AuditAction::Invited,
+            subject: self.connection.to_string(),
+            details: json!({ "consent": self.id, "provider": self.provider }),
+        }
+    }
 }
 
 /// Opens a link. The state is also the operation id.

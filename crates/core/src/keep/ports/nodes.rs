@@ -6,9 +6,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::id::NodeId;
+use crate::store_error::StoreError;
 use crate::time::Timestamp;
-
-use super::StoreError;
 
 /// How far the clock of a node may be from the clock of its store before people are told.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_mins(1);

@@ -11,12 +11,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
 use super::class::ErrorClass;
-use super::define::Definition;
+use super::condition::Rule;
+use super::definition::Definition;
 use super::expiry::{ExpirySource, WhichToken};
 use super::extract::Extract;
 use super::http_types::{Reply, StepOutcome};
 use super::request_values::RequestValues;
-use super::rule::Rule;
 use super::schema::Unit;
 use super::step::{Step, StepSpec};
 use super::vector_schema::{ExpectedOutcome, Vector};

@@ -6,13 +6,12 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::address::UrlTemplate;
+use super::condition::Rule;
 use super::condition::Success;
-use super::define::ClientAuth;
 use super::extract::Extract;
 use super::fault::{Flaw, Under};
 use super::http_types::Method;
 use super::payload::{self, BodyTemplate, Fields};
-use super::rule::Rule;
 use super::schema::{self, Spent};
 use super::template::{Known, Name, Template};
 use super::vars::Var;
@@ -91,6 +90,31 @@ impl Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// How our own credentials are sent to a token endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuth {
+    /// They are not, beyond what the file writes itself; where a client id is set and the file does not write it, it
+    /// is sent as `client_id` in the body, as public clients must (RFC 6749, section 3.2.1).
+    None,
+    /// As `client_id` and `client_secret` in the body.
+    Post,
+    /// In an `Authorization: Basic` header, both form-encoded first (RFC 6749, section 2.3.1).
+    Basic,
+}
+
+impl ClientAuth {
+    /// The way of that name.
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "none" => Some(Self::None),
+            "post" => Some(Self::Post),
+            "basic" => Some(Self::Basic),
+            _ => None,
+        }
     }
 }
 

@@ -2,15 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fmt::Debug;
 use std::sync::Arc;
 
-use super::compare;
-use super::define::{Client, Definition, Setup};
-use super::http_types::Reply;
+use super::definition::{Client, Definition, Setup};
+use super::duration::DurationText;
+use super::http_types::{
+    Introspection, Method, OutboundRequest, Reply, StepFailure, StepOutcome, TokenReply,
+};
 use super::load::Provider;
+use super::policy::PolicyOverrides;
 use super::request_values::{RequestValues, Vars};
 use super::step::Step;
-use super::vector_schema::{Vector, VectorReply};
+use super::vector_schema::{Expected, ExpectedOutcome, Vector, VectorReply, VectorRequest};
 use crate::secret::Secret;
 use crate::suggest;
 use crate::time::Timestamp;
@@ -119,12 +123,12 @@ impl Provider {
         let (definition, values, request) = made?;
         let mut differences = Vec::new();
         if let Some(expected) = &vector.request {
-            compare::request(expected, &request, &mut differences);
+            compare_request(expected, &request, &mut differences);
         }
         if let (Some(reply), Some(expected)) = (&vector.reply, &vector.expect) {
             let sent_at = instant(vector.sent_at.as_deref().unwrap_or(SENT_AT))?;
             let outcome = definition.read(step, &reply_of(reply)?, sent_at, &values);
-            compare::outcome(expected, &outcome, &mut differences);
+            compare_outcome(expected, &outcome, &mut differences);
         }
         Ok(differences)
     }
@@ -201,4 +205,187 @@ pub(super) fn reply_of(written: &VectorReply) -> Result<Reply, String> {
         *field = Some(value.clone());
     }
     Ok(reply)
+}
+
+impl Provider {
+    /// A connection that the file's own vectors show, with made-up values, whose tokens can be asked for at once; `None`
+    /// where no vector shows one.
+    pub fn example(self: &Arc<Self>) -> Option<Setup> {
+        let setups = || self.vectors.iter().filter_map(|(_, vector)| self.shown_by(vector));
+        let mut setup = setups().find(|setup| self.is_complete(setup))?;
+        // Another vector may know what this one does without.
+        for other in setups().map(|other| other.client) {
+            setup.client.id = setup.client.id.or(other.id);
+            setup.client.secret = setup.client.secret.or(other.secret);
+            setup.client.redirect_uri = setup.client.redirect_uri.or(other.redirect_uri);
+        }
+        for (name, value) in self.vectors.iter().flat_map(|(_, vector)| self.captures_of(vector)) {
+            let mut more = setup.clone();
+            more.vars.entry(name).or_insert(value);
+            if self.is_complete(&more) {
+                setup = more;
+            }
+        }
+        Some(setup)
+    }
+
+    /// What callbacks and replies of a vector bring.
+    fn captures_of(self: &Arc<Self>, vector: &Vector) -> Vec<(String, Secret)> {
+        let before = self.prepare(vector).map(|(_, values)| values.captured).unwrap_or_default();
+        let taken = vector.expect.as_ref().and_then(|expect| expect.vars.clone()).unwrap_or_default();
+        let before = before.into_iter().map(|(name, value)| (name, Secret::new(value.reveal())));
+        before.chain(taken.into_iter().map(|(name, value)| (name, Secret::from(value)))).collect()
+    }
+
+    fn shown_by(self: &Arc<Self>, vector: &Vector) -> Option<Setup> {
+        let (definition, values) = self.prepare(vector).ok()?;
+        let given = definition.vars().iter().chain(&values.captured);
+        let vars = given.map(|(name, value)| (name.clone(), Secret::new(value.reveal()))).collect();
+        Some(Setup { vars, client: definition.client().clone(), policy: PolicyOverrides::default() })
+    }
+
+    fn is_complete(self: &Arc<Self>, setup: &Setup) -> bool {
+        let Ok(definition) = self.define(setup.clone()) else { return false };
+        let nothing = Vars::new();
+        let known = |step| definition.endpoint(step, &nothing);
+        let steps = [Step::Refresh, Step::Acquire];
+        steps.iter().any(|step| matches!(known(*step), Ok(Some(_))))
+            && steps.iter().all(|step| known(*step).is_ok())
+    }
+}
+
+type Differences = Vec<Difference>;
+
+/// Notes a difference, unless nothing was promised.
+fn same<T: PartialEq + Debug>(field: &str, expected: Option<&T>, got: &T, differences: &mut Differences) {
+    if let Some(expected) = expected
+        && expected != got
+    {
+        differences.push(Difference::new(field, format!("{expected:?}"), format!("{got:?}")));
+    }
+}
+
+fn compare_request(expected: &VectorRequest, got: &OutboundRequest, differences: &mut Differences) {
+    let method = expected.method.map(Method::as_str);
+    same("request.method", method.as_ref(), &got.method.as_str(), differences);
+    same("request.url", expected.url.as_ref(), &got.url.to_string(), differences);
+    same("request.captured_host", expected.captured_host.as_ref(), &got.captured_host, differences);
+    for (name, value) in &expected.headers {
+        let found = got.headers.iter().find(|(written, _)| written.eq_ignore_ascii_case(name));
+        let found = found.map(|(_, value)| value.reveal().to_owned());
+        let field = format!("request.headers.{name}");
+        // An empty text promises that the header is not sent.
+        same(&field, Some(&Some(value.clone()).filter(|value| !value.is_empty())), &found, differences);
+    }
+    if let Some(form) = &expected.form {
+        let pairs: BTreeMap<_, _> = url::form_urlencoded::parse(&got.body).into_owned().collect();
+        fields("request.form", form, &pairs, differences);
+        let media_type = Some("application/x-www-form-urlencoded");
+        same("request.content_type", Some(&media_type), &got.content_type, differences);
+    }
+    if let Some(json) = &expected.json {
+        let promised = serde_json::to_value(json).unwrap_or_default();
+        let sent: serde_json::Value = serde_json::from_slice(&got.body).unwrap_or_default();
+        if promised != sent {
+            differences.push(Difference::new("request.json", promised.to_string(), sent.to_string()));
+        }
+        same("request.content_type", Some(&Some("application/json")), &got.content_type, differences);
+    }
+}
+
+fn fields(
+    field: &str,
+    expected: &BTreeMap<String, String>,
+    got: &BTreeMap<String, String>,
+    differences: &mut Differences,
+) {
+    for (name, value) in expected {
+        same(&format!("{field}.{name}"), Some(&Some(value)), &got.get(name), differences);
+    }
+    for (name, value) in got.iter().filter(|(name, _)| !expected.contains_key(*name)) {
+        differences.push(Difference::new(format!("{field}.{name}"), "nothing", format!("{value:?}")));
+    }
+}
+
+fn compare_outcome(expected: &Expected, got: &StepOutcome, differences: &mut Differences) {
+    let kind = match got {
+        StepOutcome::Tokens(_) => ExpectedOutcome::Tokens,
+        StepOutcome::Introspection(_) => ExpectedOutcome::Introspection,
+        StepOutcome::Done => ExpectedOutcome::Done,
+        StepOutcome::Failed(_) => ExpectedOutcome::Failed,
+    };
+    let Some(promised) = expected.outcome else {
+        let problem = "`tokens`, `introspection`, `done` or `failed`";
+        differences.push(Difference::new("expect.outcome", problem, "nothing written"));
+        return;
+    };
+    if promised != kind {
+        let got = match got {
+            StepOutcome::Failed(failure) => format!("failed: {} ({})", failure.class, failure.message),
+            _ => format!("{kind:?}"),
+        };
+        differences.push(Difference::new("expect.outcome", format!("{promised:?}"), got));
+        return;
+    }
+    match got {
+        StepOutcome::Tokens(reply) => tokens(expected, reply, differences),
+        StepOutcome::Introspection(said) => introspection(expected, said, differences),
+        StepOutcome::Failed(failure) => failed(expected, failure, differences),
+        StepOutcome::Done => {}
+    }
+}
+
+fn tokens(expected: &Expected, got: &TokenReply, differences: &mut Differences) {
+    let refresh = got.refresh.as_ref().map(Secret::reveal);
+    same("expect.access", expected.access.as_deref().as_ref(), &got.access.reveal(), differences);
+    same("expect.refresh", expected.refresh.as_deref().map(Some).as_ref(), &refresh, differences);
+    same("expect.no_refresh", expected.no_refresh.as_ref(), &refresh.is_none(), differences);
+    same("expect.rotated", expected.rotated.as_ref(), &got.rotated, differences);
+    compare_instant("expect.expires_at", expected.expires_at.as_deref(), got.expires_at, differences);
+    same("expect.no_expiry", expected.no_expiry.as_ref(), &got.expires_at.is_none(), differences);
+    let refresh_expiry = expected.refresh_expires_at.as_deref();
+    compare_instant("expect.refresh_expires_at", refresh_expiry, got.refresh_expires_at, differences);
+    same(
+        "expect.ask_introspection",
+        expected.ask_introspection.as_ref(),
+        &got.ask_introspection,
+        differences,
+    );
+    same("expect.scope", expected.scope.clone().map(Some).as_ref(), &got.scope, differences);
+    same("expect.token_type", expected.token_type.as_ref(), &got.token_type, differences);
+    if let Some(vars) = &expected.vars {
+        let taken = got.vars.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned())).collect();
+        fields("expect.vars", vars, &taken, differences);
+    }
+    if expected.warnings.is_some_and(|count| count != got.warnings.len()) {
+        let promised = expected.warnings.unwrap_or_default().to_string();
+        differences.push(Difference::new("expect.warnings", promised, format!("{:?}", got.warnings)));
+    }
+}
+
+fn introspection(expected: &Expected, got: &Introspection, differences: &mut Differences) {
+    same("expect.active", expected.active.as_ref(), &got.active, differences);
+    compare_instant("expect.expires_at", expected.expires_at.as_deref(), got.expires_at, differences);
+}
+
+fn failed(expected: &Expected, got: &StepFailure, differences: &mut Differences) {
+    same("expect.class", expected.class.as_ref(), &got.class, differences);
+    same("expect.code", expected.code.as_ref(), &got.code, differences);
+    let wait = got.retry_after.map(DurationText);
+    same("expect.retry_after", expected.retry_after.map(Some).as_ref(), &wait, differences);
+    same("expect.keep_reply", expected.keep_reply.as_ref(), &got.keep_reply, differences);
+}
+
+fn compare_instant(
+    field: &str,
+    expected: Option<&str>,
+    got: Option<Timestamp>,
+    differences: &mut Differences,
+) {
+    let Some(text) = expected else { return };
+    let promised = Timestamp::parse_rfc3339(text);
+    if promised.is_none() || promised != got {
+        let got = got.map_or_else(|| "none".to_owned(), |at| at.to_string());
+        differences.push(Difference::new(field, text, got));
+    }
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::address::{Given, Source, UrlFault};
@@ -13,35 +12,10 @@ use super::hosts;
 use super::load::Provider;
 use super::policy::{self, Policy, PolicyOverrides, Rotation};
 use super::request_values::{RequestValues, VarValue, Vars};
-use super::step::{AuthChoice, Step, StepSpec};
+use super::step::{AuthChoice, ClientAuth, Step, StepSpec};
 use super::template::Name;
 use crate::secret::Secret;
 use crate::suggest;
-
-/// How our own credentials are sent to a token endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ClientAuth {
-    /// They are not, beyond what the file writes itself; where a client id is set and the file does not write it, it
-    /// is sent as `client_id` in the body, as public clients must (RFC 6749, section 3.2.1).
-    None,
-    /// As `client_id` and `client_secret` in the body.
-    Post,
-    /// In an `Authorization: Basic` header, both form-encoded first (RFC 6749, section 2.3.1).
-    Basic,
-}
-
-impl ClientAuth {
-    /// The way of that name.
-    pub(super) fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "none" => Some(Self::None),
-            "post" => Some(Self::Post),
-            "basic" => Some(Self::Basic),
-            _ => None,
-        }
-    }
-}
 
 /// Our own credentials at a provider.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
