@@ -5,7 +5,7 @@
 //! * [`mod@file`]: one `tokens.json` for the processes of a machine, with no database.
 //! * [`memory`]: no longer than its process; for tests and short programs.
 //! * [`migration`]: numbered schema changes, whose numbers all stores share.
-//! * [`conformance`] (feature `conformance`): the one story that every store must be able to tell.
+//! * [`conformance`] (feature `conformance`): the tests that every store must pass.
 #![warn(missing_docs)]
 
 mod changes;
@@ -40,7 +40,7 @@ pub use postgres::{PostgresOptions, PostgresStore};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteOptions, SqliteStore};
 
-/// All ports of one store together. Only what composes a program, and the conformance story, sees the whole.
+/// All ports of one store together. Only what composes a program, and the conformance tests, sees the whole.
 pub trait Store: ConnectionStore + ChangeFeed + AttemptLog + ConsentStore + Maintenance + NodeStore {}
 
 impl<S: ConnectionStore + ChangeFeed + AttemptLog + ConsentStore + Maintenance + NodeStore> Store for S {}

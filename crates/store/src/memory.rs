@@ -20,6 +20,7 @@ use jeton_core::time::{Clock, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
+use crate::changes::announce;
 use snapshot::Snapshot;
 use transaction::Transaction;
 
@@ -95,7 +96,7 @@ impl<P: Persistence> InMemory<P> {
     ) -> Result<T, StoreError> {
         self.in_turn(move |shared| {
             shared.persistence.read(|snapshot| {
-                shared.announce(snapshot.revision);
+                announce(&shared.revision, snapshot.revision);
                 look(snapshot, shared.clock.now())
             })
         })
@@ -113,7 +114,7 @@ impl<P: Persistence> InMemory<P> {
                 let answer = work(&mut tx)?;
                 Ok((answer, snapshot.revision))
             })?;
-            shared.announce(revision);
+            announce(&shared.revision, revision);
             Ok(answer)
         })
         .await
@@ -138,17 +139,6 @@ impl<P: Persistence> InMemory<P> {
         working
             .await
             .unwrap_or_else(|error| Err(StoreError::Unavailable(format!("a call of it broke off: {error}"))))
-    }
-}
-
-impl<P> SharedState<P> {
-    /// Wakes those who wait for a change.
-    fn announce(&self, revision: Revision) {
-        self.revision.send_if_modified(|known| {
-            let news = *known != revision;
-            *known = revision;
-            news
-        });
     }
 }
 

@@ -98,7 +98,7 @@ pub(crate) async fn commit<T: WriteTx>(tx: &mut T, commit: &Commit) -> Result<Co
         }
         CommitAnswer::Committed { generation: row.generation }
     } else {
-        rules::keep_stray(&mut row, commit.clone(), grant);
+        rules::keep_orphan(&mut row, commit.clone(), grant);
         if let Some(attempt) = &mut attempt {
             let (status, code) = rules::late_status(attempt.act, commit.orphan.is_some());
             attempt.status = status;

@@ -20,8 +20,8 @@ use jeton_core::time::Timestamp;
 pub(crate) const INTERRUPTED: &str = "interrupted";
 /// Code of an attempt that lost its connection to a new grant, to a disconnect or to a reply that came late.
 pub(crate) const SUPERSEDED: &str = "superseded";
-/// Code of an attempt whose reply is kept as a stray.
-pub(crate) const STRAY: &str = "stray";
+/// Code of an attempt whose reply is kept as an orphan reply.
+pub(crate) const ORPHAN: &str = "stray";
 /// Code of an attempt that found the generation moved and had spent nothing.
 pub(crate) const MOVED: &str = "moved";
 
@@ -67,17 +67,17 @@ pub(crate) fn commit(row: &mut Connection, commit: Commit, trigger: Option<Trigg
     row.cooling_until = None;
     row.failures = 0;
     row.last_error = None;
-    row.orphans.retain(|stray| Some(stray.attempt) != commit.orphan);
+    row.orphans.retain(|orphan| Some(orphan.attempt) != commit.orphan);
     supersede(row, commit.attempt)
 }
 
-/// The reply came too late and is kept beside the connection; an attempt that used a stray brought nothing new.
-pub(crate) fn keep_stray(row: &mut Connection, commit: Commit, grant: GrantId) {
+/// The reply came too late and is kept beside the connection; an attempt that used an orphan reply brought nothing new.
+pub(crate) fn keep_orphan(row: &mut Connection, commit: Commit, grant: GrantId) {
     give_back(row, commit.attempt);
-    if commit.orphan.is_none() && row.orphans.iter().all(|stray| stray.attempt != commit.attempt) {
+    if commit.orphan.is_none() && row.orphans.iter().all(|orphan| orphan.attempt != commit.attempt) {
         let generation = commit.generation.next();
         row.orphans.push(OrphanReply { attempt: commit.attempt, grant, generation, tokens: commit.tokens });
-        row.orphans.sort_by_key(|stray| stray.attempt);
+        row.orphans.sort_by_key(|orphan| orphan.attempt);
     }
 }
 
@@ -286,13 +286,13 @@ pub(crate) fn act_name(act: OperatorCommand) -> &'static str {
     }
 }
 
-/// How the log shows an attempt whose reply came too late: the reply is kept; one that merely used a stray spent
+/// How the log shows an attempt whose reply came too late: the reply is kept; one that merely used an orphan reply spent
 /// nothing and brought nothing.
-pub(crate) fn late_status(act: Act, used_stray: bool) -> (AttemptStatus, &'static str) {
-    if used_stray || act == Act::Orphan {
+pub(crate) fn late_status(act: Act, used_orphan: bool) -> (AttemptStatus, &'static str) {
+    if used_orphan || act == Act::Orphan {
         (AttemptStatus::Failed, MOVED)
     } else {
-        (AttemptStatus::Success, STRAY)
+        (AttemptStatus::Success, ORPHAN)
     }
 }
 

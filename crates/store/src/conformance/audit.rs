@@ -7,10 +7,6 @@
 //!
 //! where `async fn open_an_empty_store() -> (jeton_store::conformance::Fixture, Arc<dyn jeton_core::audit::AuditLog>)`, both of the
 //! same store.
-#![expect(
-    clippy::missing_panics_doc,
-    reason = "a chapter panics where the store breaks a rule: that is its purpose"
-)]
 
 use std::time::Duration;
 
@@ -24,11 +20,11 @@ use serde_json::json;
 use super::consents::{asked, callback, exchange, invitation};
 use super::fixture::{Fixture, TestResult, access_print, name, node, operator, provider, refresh_print};
 
-/// Makes one test of each chapter, for the store that `$open` opens.
+/// Makes the tests for the store that `$open` opens.
 #[macro_export]
 macro_rules! audit_conformance_tests {
     ($open:path) => {
-        $crate::audit_conformance_tests! { @chapters $open;
+        $crate::audit_conformance_tests! { @tests $open;
             who_paused_resumed_and_disconnected_is_on_record_once,
             an_order_that_changed_nothing_is_not_on_record,
             who_put_a_grant_in_is_on_record_once_and_whether_it_replaced_another,
@@ -38,12 +34,12 @@ macro_rules! audit_conformance_tests {
             the_rows_of_one_subject_are_read_page_by_page_the_newest_first,
         }
     };
-    (@chapters $open:path; $($chapter:ident),* $(,)?) => {
+    (@tests $open:path; $($test:ident),* $(,)?) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $chapter() {
+            async fn $test() {
                 let (fixture, record) = $open().await;
-                $crate::conformance::audit::$chapter(&fixture, &*record).await.unwrap();
+                $crate::conformance::audit::$test(&fixture, &*record).await.unwrap();
             }
         )*
     };

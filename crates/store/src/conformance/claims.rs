@@ -1,8 +1,4 @@
 //! Who may spend a refresh token.
-#![expect(
-    clippy::missing_panics_doc,
-    reason = "a chapter panics where the store breaks a rule: that is its purpose"
-)]
 
 use std::time::Duration;
 

@@ -1,8 +1,4 @@
 //! What becomes of a token reply that reached this machine.
-#![expect(
-    clippy::missing_panics_doc,
-    reason = "a chapter panics where the store breaks a rule: that is its purpose"
-)]
 
 use std::time::Duration;
 
@@ -63,7 +59,7 @@ pub async fn a_commit_that_is_sent_again_gets_the_first_answer(fixture: &Fixture
 }
 
 /// The living tokens of one consent are never taken for those of another.
-pub async fn a_commit_after_a_new_grant_is_a_stray_of_the_old_one(fixture: &Fixture) -> TestResult {
+pub async fn a_commit_after_a_new_grant_is_an_orphan_of_the_old_one(fixture: &Fixture) -> TestResult {
     let row = fixture.connected("acme", 1).await?;
     let claim = fixture.won(fixture.claim(&row)).await?;
     fixture.store.connect(fixture.connect("acme", 5, row.generation)).await?;
@@ -72,9 +68,9 @@ pub async fn a_commit_after_a_new_grant_is_a_stray_of_the_old_one(fixture: &Fixt
     assert_eq!(first, CommitAnswer::Orphaned { generation: Generation(2) });
     let kept = fixture.find("acme").await?;
     assert_eq!(kept.tokens.as_ref().and_then(|tokens| tokens.refresh_fingerprint), Some(refresh_print(5)));
-    let stray = &kept.orphans[0];
-    assert_eq!((stray.attempt, stray.grant, stray.generation), (claim.attempt, row.grant, Generation(2)));
-    assert_eq!(stray.tokens, commit.tokens);
+    let orphan = &kept.orphans[0];
+    assert_eq!((orphan.attempt, orphan.grant, orphan.generation), (claim.attempt, row.grant, Generation(2)));
+    assert_eq!(orphan.tokens, commit.tokens);
     assert_eq!(kept.usable_orphan(), None);
     assert_eq!(fixture.store.commit(commit).await?, first, "sent again");
     assert_eq!(fixture.find("acme").await?, kept);
@@ -84,7 +80,7 @@ pub async fn a_commit_after_a_new_grant_is_a_stray_of_the_old_one(fixture: &Fixt
 }
 
 /// The generation alone does not prove that the row is the one that was claimed.
-pub async fn a_commit_whose_refresh_token_is_not_the_one_it_spent_is_a_stray(
+pub async fn a_commit_whose_refresh_token_is_not_the_one_it_spent_is_an_orphan(
     fixture: &Fixture,
 ) -> TestResult {
     let row = fixture.connected("acme", 1).await?;
@@ -116,7 +112,7 @@ pub async fn a_late_reply_beats_the_recovery_that_was_still_under_way(fixture: &
 }
 
 /// It may be the only living refresh token of the grant.
-pub async fn the_reply_of_a_beaten_recovery_is_kept_as_a_stray_of_the_same_grant(
+pub async fn the_reply_of_a_beaten_recovery_is_kept_as_an_orphan_of_the_same_grant(
     fixture: &Fixture,
 ) -> TestResult {
     let row = fixture.connected("acme", 1).await?;
@@ -127,25 +123,25 @@ pub async fn the_reply_of_a_beaten_recovery_is_kept_as_a_stray_of_the_same_grant
     let answer = fixture.store.commit(fixture.commit(&recovery, 3)).await?;
     assert_eq!(answer, CommitAnswer::Orphaned { generation: Generation(2) });
     let row = fixture.find("acme").await?;
-    assert_eq!(row.usable_orphan().map(|stray| stray.attempt), Some(recovery.attempt));
+    assert_eq!(row.usable_orphan().map(|orphan| orphan.attempt), Some(recovery.attempt));
     Ok(())
 }
 
-/// A connection with a stray of its own grant, and that stray's attempt.
-async fn with_stray(fixture: &Fixture) -> Result<Claim, StoreError> {
-    the_reply_of_a_beaten_recovery_is_kept_as_a_stray_of_the_same_grant(fixture).await?;
+/// A connection with an orphan reply of its own grant, and that reply's attempt.
+async fn with_orphan(fixture: &Fixture) -> Result<Claim, StoreError> {
+    the_reply_of_a_beaten_recovery_is_kept_as_an_orphan_of_the_same_grant(fixture).await?;
     let row = fixture.find("acme").await?;
-    let stray = row.usable_orphan().expect("the chapter before has left one").attempt;
+    let orphan = row.usable_orphan().expect("the test before has left one").attempt;
     let claim = Claim { act: Act::Orphan, ..fixture.claim(&row) };
-    assert_ne!(claim.attempt, stray);
+    assert_ne!(claim.attempt, orphan);
     fixture.won(claim).await
 }
 
-/// A stray is used by a claim and an attempt of its own.
-pub async fn using_a_stray_takes_it_away(fixture: &Fixture) -> TestResult {
-    let claim = with_stray(fixture).await?;
-    let stray = fixture.find("acme").await?.orphans[0].attempt;
-    let commit = Commit { orphan: Some(stray), ..fixture.commit(&claim, 3) };
+/// An orphan reply is used by a claim and an attempt of its own.
+pub async fn using_an_orphan_takes_it_away(fixture: &Fixture) -> TestResult {
+    let claim = with_orphan(fixture).await?;
+    let orphan = fixture.find("acme").await?.orphans[0].attempt;
+    let commit = Commit { orphan: Some(orphan), ..fixture.commit(&claim, 3) };
     assert_eq!(
         fixture.store.commit(commit.clone()).await?,
         CommitAnswer::Committed { generation: Generation(3) }
@@ -157,8 +153,8 @@ pub async fn using_a_stray_takes_it_away(fixture: &Fixture) -> TestResult {
 }
 
 /// Two copies of one refresh token would be spent twice.
-pub async fn a_stray_that_comes_too_late_itself_is_not_kept_twice(fixture: &Fixture) -> TestResult {
-    let claim = with_stray(fixture).await?;
+pub async fn an_orphan_that_comes_too_late_itself_is_not_kept_twice(fixture: &Fixture) -> TestResult {
+    let claim = with_orphan(fixture).await?;
     let before = fixture.find("acme").await?;
     fixture.store.connect(fixture.connect("acme", 7, before.generation)).await?;
     let commit = Commit { orphan: Some(before.orphans[0].attempt), ..fixture.commit(&claim, 3) };

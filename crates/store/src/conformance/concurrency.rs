@@ -1,8 +1,4 @@
 //! Many at once, in several processes.
-#![expect(
-    clippy::missing_panics_doc,
-    reason = "a chapter panics where the store breaks a rule: that is its purpose"
-)]
 
 use futures_util::future::try_join_all;
 use jeton_core::keep::claim::{Claim, ClaimAnswer};

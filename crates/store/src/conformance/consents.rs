@@ -1,8 +1,4 @@
 //! How a person's consent becomes a grant.
-#![expect(
-    clippy::missing_panics_doc,
-    reason = "a chapter panics where the store breaks a rule: that is its purpose"
-)]
 
 use std::time::Duration;
 
@@ -76,7 +72,7 @@ pub(super) async fn asked(fixture: &Fixture, number: u8) -> Result<(), StoreErro
 }
 
 async fn found(fixture: &Fixture, number: u8) -> Result<FoundConsent, StoreError> {
-    Ok(fixture.store.find_consent(ConsentKey::Id(id(number))).await?.expect("the chapter has made it"))
+    Ok(fixture.store.find_consent(ConsentKey::Id(id(number))).await?.expect("the test has made it"))
 }
 
 async fn how_far(fixture: &Fixture, number: u8) -> Result<Progress, StoreError> {

@@ -1,8 +1,4 @@
 //! What a failed attempt does to its connection, and what a visit leaves.
-#![expect(
-    clippy::missing_panics_doc,
-    reason = "a chapter panics where the store breaks a rule: that is its purpose"
-)]
 
 use std::time::Duration;
 

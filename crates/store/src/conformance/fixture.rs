@@ -1,4 +1,4 @@
-//! Where a chapter plays: a store, a clock that is moved by hand, and the shortest way to say each call.
+//! What a test works on: a store, a clock that is moved by hand, and the shortest way to say each call.
 
 use std::any::Any;
 use std::fmt;
@@ -18,13 +18,13 @@ use jeton_core::time::{Clock, Timestamp};
 
 use crate::Store;
 
-/// What a chapter comes to: it panics where a rule is broken, and passes on what the store could not do.
+/// What a test comes to: it panics where a rule is broken, and passes on what the store could not do.
 pub type TestResult = Result<(), StoreError>;
 
-/// How long the leases of the story run.
+/// How long the leases of the tests run.
 pub(super) const LEASE: Duration = Duration::from_secs(45);
 
-/// How long the connections of the story cool down.
+/// How long the connections of the tests cool down.
 pub(super) const COOLDOWN: Duration = Duration::from_secs(5);
 
 /// A clock that stands still until it is moved.
@@ -56,7 +56,7 @@ impl Clock for SteppedClock {
     }
 }
 
-/// A store that was empty when the chapter began.
+/// A store that was empty when the test began.
 pub struct Fixture {
     /// The store.
     pub store: Arc<dyn Store>,
@@ -153,11 +153,11 @@ impl Fixture {
     }
 
     pub(super) async fn find(&self, connection: &str) -> Result<Connection, StoreError> {
-        Ok(self.store.find(&name(connection)).await?.expect("the chapter has connected it"))
+        Ok(self.store.find(&name(connection)).await?.expect("the test has connected it"))
     }
 
     pub(super) async fn attempt(&self, id: AttemptId) -> Result<Attempt, StoreError> {
-        Ok(self.store.find_attempt(id).await?.expect("the chapter has made this attempt"))
+        Ok(self.store.find_attempt(id).await?.expect("the test has made this attempt"))
     }
 
     /// A claim that redeems what the row holds.
@@ -215,11 +215,11 @@ pub(super) fn failure(claim: &Claim, verdict: FailureEffect, code: &str) -> Fail
 }
 
 pub(super) fn name(name: &str) -> ConnectionName {
-    name.parse().expect("the names of the story are valid")
+    name.parse().expect("the names of the tests are valid")
 }
 
 pub(super) fn provider(name: &str) -> ProviderName {
-    name.parse().expect("the names of the story are valid")
+    name.parse().expect("the names of the tests are valid")
 }
 
 /// Who orders what people order.

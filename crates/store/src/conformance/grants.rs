@@ -1,8 +1,4 @@
 //! How a grant comes into a connection.
-#![expect(
-    clippy::missing_panics_doc,
-    reason = "a chapter panics where the store breaks a rule: that is its purpose"
-)]
 
 use jeton_core::keep::attempt::{Act, AttemptStatus};
 use jeton_core::keep::claim::Claim;

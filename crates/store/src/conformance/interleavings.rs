@@ -63,7 +63,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Plays random sequences, each on a store of its own.
+/// Runs random sequences, each on a store of its own.
 ///
 /// # Panics
 /// When a store and the model differ, or a promise is broken, with the shortest sequence that shows it.
@@ -75,7 +75,7 @@ pub fn random_interleavings_follow_the_rules<F: Future<Output = Fixture>>(open: 
         .expect("a runtime can be made");
     let config = Config { cases: 160, failure_persistence: None, ..Config::default() };
     let played = TestRunner::new(config).run(&vec(any_step(), 1..100), |steps| {
-        let told = runtime.block_on(async { Play::on(open().await).await.all(steps).await });
+        let told = runtime.block_on(async { Interleaving::on(open().await).await.all(steps).await });
         told.map_err(|error| TestCaseError::fail(error.to_string()))
     });
     if let Err(failure) = played {
@@ -85,23 +85,23 @@ pub fn random_interleavings_follow_the_rules<F: Future<Output = Fixture>>(open: 
 
 /// A claim that won, and the refresh token that the row held then.
 #[derive(Clone, Debug)]
-struct Won {
+struct WonClaim {
     claim: Claim,
     held: Option<Fingerprint>,
 }
 
-struct Play {
+struct Interleaving {
     fixture: Fixture,
     elsewhere: std::sync::Arc<dyn crate::Store>,
     model: Model,
-    won: Vec<Won>,
+    won: Vec<WonClaim>,
     committed: Vec<Commit>,
     /// The number of the last token set that the provider gave.
     newest: u8,
     promises: Promises,
 }
 
-impl Play {
+impl Interleaving {
     async fn on(fixture: Fixture) -> Self {
         let elsewhere = fixture.another_process().await;
         Self {
@@ -121,7 +121,7 @@ impl Play {
             self.step(step).await?;
             let stored = self.fixture.store.find(&name("acme")).await?;
             if let (Some(stored), Some(row)) = (&stored, &mut self.model.row) {
-                // How changes are numbered is another chapter.
+                // How changes are numbered is tested elsewhere.
                 row.revision = stored.revision;
             }
             assert_eq!(stored, self.model.row);
@@ -140,7 +140,7 @@ impl Play {
             Step::Connect { old, stale } => self.connect(old, stale).await?,
             Step::Claim { .. } => self.claim(step).await?,
             Step::ClaimAgain(which) => {
-                if let Some(Won { claim, .. }) = pick(&self.won, which) {
+                if let Some(WonClaim { claim, .. }) = pick(&self.won, which) {
                     let answer = self.fixture.store.claim(claim.clone()).await?;
                     assert_eq!(answer, self.model.claim(&claim, now));
                 }
@@ -152,7 +152,7 @@ impl Play {
                 }
             }
             Step::Fail { won, verdict } => {
-                if let Some(Won { claim, .. }) = pick(&self.won, won) {
+                if let Some(WonClaim { claim, .. }) = pick(&self.won, won) {
                     let fail = failure(&claim, verdict, "broken");
                     self.fixture.store.fail(fail.clone()).await?;
                     self.model.fail(&fail, now);
@@ -223,23 +223,23 @@ impl Play {
         assert_eq!(answer, self.model.claim(&claim, self.fixture.now()));
         if let ClaimAnswer::Won { until } = answer {
             self.promises.nothing_is_spent_twice(&claim, until, self.fixture.now());
-            self.won.push(Won { claim, held });
+            self.won.push(WonClaim { claim, held });
         }
         Ok(())
     }
 
     async fn commit(&mut self, won: usize, process: bool) -> Result<(), StoreError> {
-        let Some(Won { claim, held }) = pick(&self.won, won) else { return Ok(()) };
+        let Some(WonClaim { claim, held }) = pick(&self.won, won) else { return Ok(()) };
         if self.model.attempts.get(&claim.attempt).is_some_and(|noted| noted.status == AttemptStatus::Failed)
         {
             // It was known that the provider gave nothing.
             return Ok(());
         }
         let row = self.model.row.clone().expect("it was claimed");
-        let stray = row.usable_orphan().filter(|_| claim.act == Act::Orphan);
+        let orphan = row.usable_orphan().filter(|_| claim.act == Act::Orphan);
         let commit = Commit {
             replaces: held,
-            orphan: stray.map(|stray| stray.attempt),
+            orphan: orphan.map(|orphan| orphan.attempt),
             ..self.fixture.commit(&claim, 0)
         };
         let number = self.next_number();

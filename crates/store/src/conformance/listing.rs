@@ -1,8 +1,4 @@
 //! What is listed, what is due, and how changes are noticed.
-#![expect(
-    clippy::missing_panics_doc,
-    reason = "a chapter panics where the store breaks a rule: that is its purpose"
-)]
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The one story that every store must be able to tell: what the ports promise, chapter by chapter.
+//! The tests that every store must pass: what the ports promise, test by test.
 //!
 //! A store joins with one line in its tests, naming a function that opens a new, empty store:
 //!
@@ -6,9 +6,13 @@
 //! jeton_store::conformance_tests!(open_an_empty_store);
 //! ```
 //!
-//! where `async fn open_an_empty_store() -> jeton_store::conformance::Fixture`. Each chapter becomes one test. Where a new
-//! database costs much, a second function may empty one for each of the many plays of the last chapter.
-//! A chapter panics where the store breaks a rule, and passes on the errors of the store.
+//! where `async fn open_an_empty_store() -> jeton_store::conformance::Fixture`. Each function becomes one test. Where a new
+//! database costs much, a second function may empty one for each of the many runs of the last test.
+//! A test panics where the store breaks a rule, and passes on the errors of the store.
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "a test panics where the store breaks a rule: that is its purpose"
+)]
 
 pub mod audit;
 pub mod claims;
@@ -28,14 +32,14 @@ pub mod service_tokens;
 
 pub use fixture::{Fixture, SteppedClock, TestResult};
 
-/// Makes one test of each chapter, for the store that `$open` opens.
+/// Makes the tests for the store that `$open` opens.
 #[macro_export]
 macro_rules! conformance_tests {
     ($open:path) => {
         $crate::conformance_tests!($open, $open);
     };
     ($open:path, $often:path) => {
-        $crate::conformance_tests! { @chapters $open;
+        $crate::conformance_tests! { @tests $open;
             claims::the_first_claim_wins_and_opens_the_attempt,
             claims::a_second_claim_is_held_until_the_lease_lapses,
             claims::a_claim_that_is_sent_again_gets_the_first_answer,
@@ -50,12 +54,12 @@ macro_rules! conformance_tests {
             commits::a_commit_stores_the_tokens_closes_the_attempt_and_gives_the_lease_back,
             commits::a_lapsed_lease_does_not_refuse_a_commit,
             commits::a_commit_that_is_sent_again_gets_the_first_answer,
-            commits::a_commit_after_a_new_grant_is_a_stray_of_the_old_one,
-            commits::a_commit_whose_refresh_token_is_not_the_one_it_spent_is_a_stray,
+            commits::a_commit_after_a_new_grant_is_an_orphan_of_the_old_one,
+            commits::a_commit_whose_refresh_token_is_not_the_one_it_spent_is_an_orphan,
             commits::a_late_reply_beats_the_recovery_that_was_still_under_way,
-            commits::the_reply_of_a_beaten_recovery_is_kept_as_a_stray_of_the_same_grant,
-            commits::using_a_stray_takes_it_away,
-            commits::a_stray_that_comes_too_late_itself_is_not_kept_twice,
+            commits::the_reply_of_a_beaten_recovery_is_kept_as_an_orphan_of_the_same_grant,
+            commits::using_an_orphan_takes_it_away,
+            commits::an_orphan_that_comes_too_late_itself_is_not_kept_twice,
             commits::a_success_ends_the_trouble_before_it,
             commits::a_commit_of_a_connection_that_is_not_there_is_an_error,
             commits::a_commit_whose_attempt_the_log_lost_is_stored_all_the_same,
@@ -130,11 +134,11 @@ macro_rules! conformance_tests {
             $crate::conformance::interleavings::random_interleavings_follow_the_rules($often);
         }
     };
-    (@chapters $open:path; $($part:ident :: $chapter:ident),* $(,)?) => {
+    (@tests $open:path; $($part:ident :: $test:ident),* $(,)?) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $chapter() {
-                $crate::conformance::$part::$chapter(&$open().await).await.unwrap();
+            async fn $test() {
+                $crate::conformance::$part::$test(&$open().await).await.unwrap();
             }
         )*
     };

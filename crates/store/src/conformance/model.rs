@@ -16,7 +16,7 @@ use crate::rules;
 
 /// What the model remembers of an attempt.
 #[derive(Clone, Debug)]
-pub(super) struct Noted {
+pub(super) struct ModelAttempt {
     pub(super) status: AttemptStatus,
     trigger: Trigger,
     act: Act,
@@ -29,7 +29,7 @@ pub(super) struct Noted {
 #[derive(Debug, Default)]
 pub(super) struct Model {
     pub(super) row: Option<Connection>,
-    pub(super) attempts: BTreeMap<AttemptId, Noted>,
+    pub(super) attempts: BTreeMap<AttemptId, ModelAttempt>,
 }
 
 impl Model {
@@ -67,7 +67,7 @@ impl Model {
         let closing = rules::connect(&mut row, connect.clone(), now);
         self.close(closing);
         let generation = row.generation;
-        let noted = Noted {
+        let noted = ModelAttempt {
             status: AttemptStatus::Success,
             trigger: Trigger::Manual,
             act: Act::Connect,
@@ -92,7 +92,7 @@ impl Model {
         }
         let closing = rules::take_lease(&mut row, claim, until);
         self.close(closing);
-        let noted = Noted {
+        let noted = ModelAttempt {
             status: AttemptStatus::Running,
             trigger: claim.trigger,
             act: claim.act,
@@ -121,11 +121,11 @@ impl Model {
             let generation = row.generation;
             (AttemptStatus::Success, Some(generation), CommitAnswer::Committed { generation })
         } else {
-            rules::keep_stray(&mut row, commit.clone(), noted.grant);
+            rules::keep_orphan(&mut row, commit.clone(), noted.grant);
             let (status, _) = rules::late_status(noted.act, commit.orphan.is_some());
             (status, None, CommitAnswer::Orphaned { generation: row.generation })
         };
-        self.attempts.insert(commit.attempt, Noted { status, brought, ..noted });
+        self.attempts.insert(commit.attempt, ModelAttempt { status, brought, ..noted });
         self.row = Some(row);
         answer
     }

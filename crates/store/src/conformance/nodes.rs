@@ -1,8 +1,4 @@
 //! Processes that work side by side.
-#![expect(
-    clippy::missing_panics_doc,
-    reason = "a chapter panics where the store breaks a rule: that is its purpose"
-)]
 
 use std::time::Duration;
 

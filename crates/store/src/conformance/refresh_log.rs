@@ -1,8 +1,4 @@
 //! The refresh log, and what makes a store the store of one installation.
-#![expect(
-    clippy::missing_panics_doc,
-    reason = "a chapter panics where the store breaks a rule: that is its purpose"
-)]
 
 use std::time::Duration;
 

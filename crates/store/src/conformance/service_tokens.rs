@@ -5,10 +5,6 @@
 //! ```
 //!
 //! where `async fn open_an_empty_store() -> jeton_store::conformance::service_tokens::TokenFixture`.
-#![expect(
-    clippy::missing_panics_doc,
-    reason = "a chapter panics where the store breaks a rule: that is its purpose"
-)]
 
 use std::any::Any;
 use std::fmt;
@@ -27,11 +23,11 @@ use jeton_core::time::{Clock as _, Timestamp};
 
 use super::fixture::{SteppedClock, TestResult};
 
-/// Makes one test of each chapter, for the store that `$open` opens.
+/// Makes the tests for the store that `$open` opens.
 #[macro_export]
 macro_rules! service_token_conformance_tests {
     ($open:path) => {
-        $crate::service_token_conformance_tests! { @chapters $open;
+        $crate::service_token_conformance_tests! { @tests $open;
             a_token_is_made_once_and_found_as_it_was_made,
             a_hash_belongs_to_one_row_for_good,
             a_rotation_gives_a_successor_and_ends_the_old_token_after_the_overlap,
@@ -46,11 +42,11 @@ macro_rules! service_token_conformance_tests {
             what_is_written_is_there_after_opening_again,
         }
     };
-    (@chapters $open:path; $($chapter:ident),* $(,)?) => {
+    (@tests $open:path; $($test:ident),* $(,)?) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $chapter() {
-                $crate::conformance::service_tokens::$chapter(&$open().await).await.unwrap();
+            async fn $test() {
+                $crate::conformance::service_tokens::$test(&$open().await).await.unwrap();
             }
         )*
     };
@@ -59,7 +55,7 @@ macro_rules! service_token_conformance_tests {
 /// A store that is being opened.
 pub type OpenTokenStore = BoxFuture<'static, Arc<dyn ServiceTokenStore>>;
 
-/// Where a chapter plays: a store that was empty, its clock, and a second way in.
+/// What a test works on: a store that was empty, its clock, and a second way in.
 pub struct TokenFixture {
     /// The store.
     pub store: Arc<dyn ServiceTokenStore>,

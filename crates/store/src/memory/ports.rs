@@ -19,11 +19,11 @@ use jeton_core::keep::ports::{
 };
 use jeton_core::keep::rejection::{self, Rejection, RejectionAnswer};
 use jeton_core::time::Timestamp;
-use tokio::time::timeout;
 
 use super::snapshot::{AttemptEntry, Installation, Node, SealedBytes, Snapshot};
 use super::transaction::Transaction;
 use super::{InMemory, Persistence};
+use crate::changes::wait_for_change;
 use crate::rules::NODES_REMEMBERED;
 use crate::write_tx::{WriteTx as _, run_ready};
 use crate::{consent_writes, grant_writes, refresh_writes};
@@ -161,23 +161,7 @@ impl<P: Persistence> ChangeFeed for InMemory<P> {
     }
 
     async fn wait_for_change(&self, seen: Revision) {
-        let mut revision = self.shared.revision.subscribe();
-        loop {
-            if *revision.borrow_and_update() > seen {
-                return;
-            }
-            match self.revision().await {
-                Ok(now) if now <= seen => {}
-                // News, or trouble: whoever waits gets it by asking what has changed.
-                _ => return,
-            }
-            let change = revision.changed();
-            match P::POLL {
-                // Nothing was announced within the time: another process may have changed something all the same.
-                Some(poll) => drop(timeout(poll, change).await),
-                None => drop(change.await),
-            }
-        }
+        wait_for_change(self.shared.revision.subscribe(), seen, P::POLL, || self.revision()).await;
     }
 }
 

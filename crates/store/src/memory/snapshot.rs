@@ -43,7 +43,7 @@ pub(crate) struct Installation {
 /// A connection, and the attempt that brought its token set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Row {
+pub(crate) struct StoredConnection {
     pub(crate) connection: Connection,
     pub(crate) origin: Option<AttemptId>,
 }
@@ -84,7 +84,7 @@ pub struct Snapshot {
     pub(crate) revision: Revision,
     pub(crate) installation: Option<Installation>,
     pub(crate) settings: BTreeMap<String, SealedBytes>,
-    pub(crate) connections: BTreeMap<ConnectionName, Row>,
+    pub(crate) connections: BTreeMap<ConnectionName, StoredConnection>,
     pub(crate) attempts: BTreeMap<AttemptId, AttemptEntry>,
     pub(crate) operations: BTreeMap<OperationId, Operation>,
     pub(crate) consents: BTreeMap<ConsentId, Consent>,
@@ -137,12 +137,12 @@ impl Snapshot {
     /// kept as strays, the one that brought the token set, and those that exchanged codes.
     fn needed(&self, name: &ConnectionName) -> BTreeSet<AttemptId> {
         let mut needed = BTreeSet::new();
-        if let Some(Row { connection, origin }) = self.connections.get(name) {
+        if let Some(StoredConnection { connection, origin }) = self.connections.get(name) {
             let mut next = connection.open_attempt;
             while let Some(open) = next.filter(|open| needed.insert(*open)) {
                 next = self.attempts.get(&open).and_then(|entry| entry.attempt.recovers);
             }
-            needed.extend(connection.orphans.iter().map(|stray| stray.attempt));
+            needed.extend(connection.orphans.iter().map(|orphan| orphan.attempt));
             needed.extend(*origin);
         }
         needed.extend(self.consents.values().filter(|consent| consent.connection == *name).filter_map(

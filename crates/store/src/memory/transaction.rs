@@ -12,7 +12,7 @@ use jeton_core::keep::ports::{ConsentKey, StoreError};
 use jeton_core::seal::Fingerprint;
 use jeton_core::time::Timestamp;
 
-use super::snapshot::{AttemptEntry, Operation, Row, SealedBytes, Snapshot};
+use super::snapshot::{AttemptEntry, Operation, SealedBytes, Snapshot, StoredConnection};
 use crate::rules::Closing;
 use crate::write_tx::WriteTx;
 
@@ -74,7 +74,7 @@ impl WriteTx for Transaction<'_> {
         let origin =
             if same { snapshot.connections.get(&row.name).and_then(|row| row.origin) } else { attempt };
         let origin = origin.filter(|_| row.tokens.is_some());
-        snapshot.connections.insert(row.name.clone(), Row { connection: row, origin });
+        snapshot.connections.insert(row.name.clone(), StoredConnection { connection: row, origin });
         Ok(())
     }
 
@@ -83,7 +83,7 @@ impl WriteTx for Transaction<'_> {
         refresh: Fingerprint,
         name: &ConnectionName,
     ) -> Result<Option<ConnectionName>, StoreError> {
-        let holds = |row: &&Row| {
+        let holds = |row: &&StoredConnection| {
             let tokens = row.connection.tokens.as_ref();
             row.connection.name != *name
                 && tokens.is_some_and(|tokens| tokens.refresh_fingerprint == Some(refresh))

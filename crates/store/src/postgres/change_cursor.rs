@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 /// What a look found, in the order in which it must ask.
 #[derive(Clone, Debug)]
-pub(super) struct Look {
+pub(super) struct VisibleChanges {
     /// The oldest transaction that still ran before the look.
     pub(super) oldest_running: u64,
     /// The highest revision that is visible.
@@ -49,7 +49,7 @@ impl ChangeCursor {
 
     /// Takes what a look found for a follower who has seen `seen`; answers what was not delivered. Whoever follows from now
     /// on has what is not above `seen`.
-    pub(super) fn take(&self, look: &Look, seen: Revision) -> BTreeSet<Revision> {
+    pub(super) fn take(&self, look: &VisibleChanges, seen: Revision) -> BTreeSet<Revision> {
         let mut state = self.0.lock();
         let state = state.get_or_insert_with(|| CursorState {
             delivered: look.above_floor.iter().copied().filter(|revision| *revision <= seen).collect(),
@@ -97,9 +97,14 @@ mod tests {
         numbers.iter().copied().map(Revision).collect()
     }
 
-    fn look(visible: &[u64], oldest_running: u64, next: u64) -> Look {
+    fn look(visible: &[u64], oldest_running: u64, next: u64) -> VisibleChanges {
         let above_floor = revisions(visible);
-        Look { oldest_running, highest: above_floor.last().copied().unwrap_or_default(), above_floor, next }
+        VisibleChanges {
+            oldest_running,
+            highest: above_floor.last().copied().unwrap_or_default(),
+            above_floor,
+            next,
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use jeton_core::keep::connection::Revision;
 use jeton_core::keep::ports::{ChangeFeed, ListedConnection, StoreError, revision_of};
 use tokio::time::{Instant, timeout};
 
-use super::change_cursor::Look;
+use super::change_cursor::VisibleChanges;
 use super::errors::PostgresError;
 use super::shared::PostgresShared;
 use super::store::PostgresStore;
@@ -52,8 +52,8 @@ fn read_id(rows: &[SqlRow]) -> Result<u64, PostgresError> {
     Ok(RowReader::new(rows.first().ok_or(PostgresError::Lost)?, "(server)").count("transaction")?)
 }
 
-/// Looks at what is visible, in the order that [`Look`] wants.
-async fn look(shared: &PostgresShared) -> Result<Look, PostgresError> {
+/// Looks at what is visible, in the order that [`VisibleChanges`] wants.
+async fn look(shared: &PostgresShared) -> Result<VisibleChanges, PostgresError> {
     let floor = shared.cursor.floor().unwrap_or_default();
     let answers = shared
         .sessions
@@ -66,7 +66,7 @@ async fn look(shared: &PostgresShared) -> Result<Look, PostgresError> {
         .await?;
     let [oldest, highest, revisions, next] = answers.as_slice() else { return Err(PostgresError::Lost) };
     let read = |row| RowReader::new(row, "connections").count("revision").map(Revision);
-    Ok(Look {
+    Ok(VisibleChanges {
         oldest_running: read_id(oldest)?,
         highest: read_highest(highest)?,
         above_floor: revisions.iter().map(read).collect::<Result<_, _>>()?,

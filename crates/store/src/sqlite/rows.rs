@@ -36,7 +36,7 @@ pub(super) fn run(
             prepared.raw_bind_parameter(index, parameter)?;
         }
     }
-    let moving = Moving::of(&prepared);
+    let drifting = DriftingColumns::of(&prepared);
     let mut rows = prepared.raw_query();
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
@@ -51,8 +51,8 @@ pub(super) fn run(
                 ValueRef::Real(number) => Value::Text(Some(number.to_string())),
             });
         }
-        if let Some(moving) = &moving {
-            moving.rebase(&mut cells, drift);
+        if let Some(drifting) = &drifting {
+            drifting.rebase(&mut cells, drift);
         }
         found.push(SqlRow(cells));
     }
@@ -60,7 +60,7 @@ pub(super) fn run(
 }
 
 /// Where the rows of a result keep their drift and the instants that hang on it.
-struct Moving {
+struct DriftingColumns {
     drift: usize,
     /// The status of an attempt: only one whose outcome is not known has instants that are moved. The others are history,
     /// as the civil clock showed them then.
@@ -68,7 +68,7 @@ struct Moving {
     instants: Vec<usize>,
 }
 
-impl Moving {
+impl DriftingColumns {
     fn of(prepared: &rusqlite::Statement<'_>) -> Option<Self> {
         let names: Vec<&str> = prepared.column_names().collect();
         let at = |name: &str| names.iter().position(|column| *column == name);

@@ -1,4 +1,4 @@
-//! The file store: the conformance story, and what only it must show.
+//! The file store: the conformance tests, and what only it must show.
 
 mod child_processes;
 mod conformance;

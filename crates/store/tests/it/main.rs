@@ -1,4 +1,4 @@
-//! The conformance story of all stores, and what only one of them must show.
+//! The conformance tests of all stores, and what only one of them must show.
 #![cfg(test)]
 
 mod file;

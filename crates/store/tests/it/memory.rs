@@ -1,4 +1,4 @@
-//! The memory store tells the conformance story. Every handle of it is one store: there is no other process.
+//! The memory store passes the conformance tests. Every handle of it is one store: there is no other process.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! PostgreSQL: the conformance story, and what only PostgreSQL must show.
+//! PostgreSQL: the conformance tests, and what only PostgreSQL must show.
 
 mod backoff;
 mod conformance;

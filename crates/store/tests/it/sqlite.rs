@@ -1,4 +1,4 @@
-//! SQLite: the conformance story, and what only SQLite must show.
+//! SQLite: the conformance tests, and what only SQLite must show.
 
 mod boot_clock;
 mod conformance;

@@ -1,4 +1,4 @@
-//! The file store tells the conformance story.
+//! The file store passes the conformance tests.
 
 use std::sync::Arc;
 

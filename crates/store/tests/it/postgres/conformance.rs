@@ -1,4 +1,4 @@
-//! PostgreSQL tells the conformance story, to a user who has no more rights than are asked for.
+//! PostgreSQL passes the conformance tests, to a user who has no more rights than are asked for.
 
 use std::any::Any;
 use std::sync::{Arc, LazyLock};
@@ -25,7 +25,7 @@ async fn open_with_record() -> (Fixture, Arc<dyn AuditLog>) {
     (fixture, store)
 }
 
-/// The same database for each play, emptied before it.
+/// The same database for each run, emptied before it.
 async fn open_postgres_often() -> Fixture {
     static DATABASE: LazyLock<PgDatabase> = LazyLock::new(database);
     let empty = "TRUNCATE connections, tokens, strays, attempts, kept_replies, operations, audit";
@@ -36,7 +36,7 @@ async fn open_postgres_often() -> Fixture {
 /// An empty store, and the same once more for its other ports.
 async fn both(url: &str, holds: impl Any + Send + Sync) -> (Fixture, Arc<PostgresStore>) {
     let clock = Arc::new(SteppedClock::default());
-    // Two processes of a story, and as many stories at once as there are processors.
+    // two processes of a test, and as many tests at once as there are processors.
     let options = PostgresOptions { clock: Some(clock.clone()), pool: 4, ..options(url) };
     let store = Arc::new(PostgresStore::open(options.clone()).await.unwrap());
     let open = move || -> BoxFuture<'static, Arc<dyn Store>> {

@@ -1,4 +1,4 @@
-//! Behind PgBouncer in transaction mode: the chapters in which sessions matter most.
+//! Behind PgBouncer in transaction mode: the tests in which sessions matter most.
 
 use std::sync::Arc;
 
@@ -27,20 +27,20 @@ async fn open_behind_a_bouncer() -> Fixture {
     Fixture::new(open().await, clock, open, (bouncer, database))
 }
 
-macro_rules! chapters {
-    ($($part:ident :: $chapter:ident),* $(,)?) => {
+macro_rules! conformance {
+    ($($part:ident :: $test:ident),* $(,)?) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $chapter() {
-                $part::$chapter(&open_behind_a_bouncer().await).await.unwrap();
+            async fn $test() {
+                $part::$test(&open_behind_a_bouncer().await).await.unwrap();
             }
         )*
     };
 }
 
-chapters! {
+conformance! {
     claims::the_first_claim_wins_and_opens_the_attempt,
-    commits::the_reply_of_a_beaten_recovery_is_kept_as_a_stray_of_the_same_grant,
+    commits::the_reply_of_a_beaten_recovery_is_kept_as_an_orphan_of_the_same_grant,
     consents::an_exchange_that_succeeds_connects_under_its_attempt,
     grants::a_single_use_refresh_token_that_another_connection_holds_is_refused,
     listing::waiting_ends_when_another_process_changes_something,

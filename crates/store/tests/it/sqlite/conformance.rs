@@ -1,4 +1,4 @@
-//! SQLite tells the conformance story.
+//! SQLite passes the conformance tests.
 
 use std::future::{Ready, ready};
 use std::sync::Arc;
