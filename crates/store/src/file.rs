@@ -34,6 +34,7 @@ use parking_lot::Mutex;
 
 use crate::memory::snapshot::Snapshot;
 use crate::memory::{DEFAULT_ATTEMPTS, InMemory, Persistence};
+use crate::path_checks::refused;
 use lock::{Lock, Mode};
 
 /// Beyond this it is no file of ours: it would not be read within the patience of any caller.
@@ -153,10 +154,10 @@ impl FilePersistence {
             read().map_err(|error| LoadError::Failed(path_checks::explain(&self.path, "read", &error)))?;
         if text.len() as u64 > MAX_FILE_BYTES {
             let what = "is larger than any token file";
-            return Err(LoadError::Failed(path_checks::refused(&self.path, what, "name another file")));
+            return Err(LoadError::Failed(refused(&self.path, what, "name another file")));
         }
         let snapshot = format::read(&text)
-            .map_err(|wrong| LoadError::Failed(path_checks::refused(&self.path, &wrong.what, wrong.cure)))?;
+            .map_err(|wrong| LoadError::Failed(refused(&self.path, &wrong.what, wrong.cure)))?;
         Ok(LoadedFile { snapshot, _file: file, stamp })
     }
 

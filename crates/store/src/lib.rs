@@ -17,6 +17,7 @@ mod grant_writes;
 pub mod memory;
 pub mod migration;
 mod network;
+mod path_checks;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod refresh_writes;

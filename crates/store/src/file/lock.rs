@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use jeton_core::keep::ports::StoreError;
 
-use super::path_checks::{self, PRIVATE, beside};
+use super::path_checks;
+use crate::path_checks::{PRIVATE, beside};
 
 /// The first pause between two looks at a lock that others hold; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);

@@ -1,28 +1,11 @@
-//! Where a token file stands, who may read it, and what its errors say.
+//! Whether a path may be a token file, and what its errors say.
 
-use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use jeton_core::keep::ports::StoreError;
 
-use crate::network::network_file_system;
-
-/// Only the owner may read and write.
-pub(super) const PRIVATE: u32 = 0o600;
-
-/// The folder of a file.
-pub(super) fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// The path with `suffix` behind its name.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(suffix);
-    beside.into()
-}
+use crate::path_checks::{folder_of, make_private, refuse_network, refused};
 
 /// Sees that the path may be a token file; answers where it really is.
 pub(super) fn prepare(path: &Path) -> Result<PathBuf, StoreError> {
@@ -44,43 +27,9 @@ pub(super) fn prepare(path: &Path) -> Result<PathBuf, StoreError> {
     if path.exists() && !path.is_file() {
         return Err(refused(&path, "is not a plain file", "name a file for the tokens"));
     }
-    refuse_network(folder_of(&path))?;
-    tighten(&path)?;
+    refuse_network(folder_of(&path), "token file")?;
+    make_private(&path, "token file")?;
     Ok(path)
-}
-
-fn refuse_network(folder: &Path) -> Result<(), StoreError> {
-    let network = network_file_system(folder).map_err(|error| explain(folder, "read", &error))?;
-    network.map_or(Ok(()), |kind| {
-        let what = format!("is on a network file system ({kind}), whose locks cannot be trusted");
-        Err(refused(folder, &what, "name a token file on a local disk, or use PostgreSQL"))
-    })
-}
-
-fn tighten(path: &Path) -> Result<(), StoreError> {
-    let mode = match fs::metadata(path) {
-        Ok(found) => found.permissions().mode() & 0o777,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(explain(path, "read", &error)),
-    };
-    if mode | 0o700 == 0o700 {
-        return Ok(());
-    }
-    fs::set_permissions(path, Permissions::from_mode(PRIVATE)).map_err(|error| {
-        let what = format!("can be read by others (mode {mode:o}), and its mode cannot be changed ({error})");
-        refused(path, &what, "as its owner run `chmod 600` on it")
-    })?;
-    tracing::warn!(
-        path = %path.display(),
-        was = format!("{mode:o}"),
-        "the token file could be read by others; its mode is 600 now"
-    );
-    Ok(())
-}
-
-/// It will not be used as it is.
-pub(super) fn refused(path: &Path, what: &str, cure: &str) -> StoreError {
-    StoreError::Refused(format!("{} {what}: {cure}", path.display()))
 }
 
 /// What the operating system says when something could not be `done`, with the cure.

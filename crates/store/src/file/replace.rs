@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use super::path_checks::{PRIVATE, beside, folder_of};
+use crate::path_checks::{PRIVATE, beside, folder_of};
 
 /// Puts `text` in the place of what `path` holds, and answers the new file. Only one process may do so at a time.
 ///
