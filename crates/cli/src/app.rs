@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use jeton_core::entropy::{Entropy, SystemEntropy};
 use jeton_core::time::{Clock, SystemClock};
-use jeton_issuer::{Access, Environment};
+use jeton_issuer::{Access, Environment, SYNC_PERIOD};
 use jeton_keeper::{Installation, JoinMode, Ports, Vault};
 use jeton_store::{PostgresStore, ServerStore, SqliteOptions, SqliteStore};
 
@@ -106,7 +106,7 @@ pub(crate) async fn open_store(
     }
 }
 
-/// Reads the service tokens. [`Access::start`] follows their changes.
+/// Reads the service tokens. [`sync_service_tokens`] follows their changes.
 pub(crate) async fn open_access(
     store: &Arc<dyn ServerStore>,
     environment: Environment,
@@ -115,6 +115,15 @@ pub(crate) async fn open_access(
 ) -> Result<Access, CommandError> {
     let (clock, entropy) = (Arc::clone(&host.clock), Arc::clone(&host.entropy));
     Ok(Access::open(store.clone(), environment, limits, clock, entropy).await?)
+}
+
+/// Follows the changes of service tokens, as a background task of the vault.
+pub(crate) fn sync_service_tokens(vault: &Vault, access: &Access) {
+    let access = access.clone();
+    vault.run_periodically("sync_service_tokens", SYNC_PERIOD, move || {
+        let access = access.clone();
+        async move { access.sync().await.map(drop).map_err(|error| error.to_string()) }
+    });
 }
 
 /// Rejects a data directory on a network file system: its locks are unreliable, and two machines would share a spill slot.

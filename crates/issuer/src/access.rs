@@ -11,8 +11,6 @@ use jeton_core::entropy::Entropy;
 use jeton_core::keep::ports::StoreError;
 use jeton_core::time::Clock;
 use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::cache::{CachedToken, PendingUses, TokenCache};
 use crate::caller::Caller;
@@ -24,9 +22,9 @@ use crate::refreshes::Refreshes;
 /// How many rows are read at once.
 const PAGE: usize = 500;
 
-/// How long [`Access::start`] waits between two calls of [`Access::sync`]. With [`STORE_TIMEOUT`] a revocation by another
-/// process is noticed within five seconds; a call that has begun before ends [`RECHECK_PERIOD`] later at most.
-const SYNC_PERIOD: Duration = Duration::from_secs(2);
+/// How often [`Access::sync`] is to be called: then a revocation by another process is noticed within five seconds, and a call
+/// that has begun before ends a second later at most.
+pub const SYNC_PERIOD: Duration = Duration::from_secs(2);
 
 /// How long one read or write of the store may take.
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -73,8 +71,6 @@ pub(crate) struct Shared {
     confirmed: AtomicU64,
     refreshes: Refreshes,
     uses: PendingUses,
-    tasks: TaskTracker,
-    closing: CancellationToken,
 }
 
 impl fmt::Debug for Access {
@@ -106,36 +102,13 @@ impl Access {
             confirmed: AtomicU64::new(0),
             refreshes: Refreshes::default(),
             uses: PendingUses::default(),
-            tasks: TaskTracker::new(),
-            closing: CancellationToken::new(),
         };
         shared.read_changes().await?;
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Calls [`Access::sync`] every two seconds, until [`Access::drain`].
-    pub fn start(&self) {
-        let access = self.clone();
-        self.shared.tasks.spawn(async move {
-            let mut failing = false;
-            loop {
-                let synced = access.sync().await;
-                if let (Err(error), false) = (&synced, failing) {
-                    tracing::warn!(%error, "changes of service tokens cannot be read");
-                }
-                failing = synced.is_err();
-                if access.shared.closing.run_until_cancelled(sleep(SYNC_PERIOD)).await.is_none() {
-                    return;
-                }
-            }
-        });
-    }
-
-    /// Ends the task of [`Access::start`], and writes the uses that are not in the store yet.
+    /// Writes the uses that are not in the store yet: the last call, once nobody calls [`Access::sync`] any more.
     pub async fn drain(&self) {
-        self.shared.closing.cancel();
-        self.shared.tasks.close();
-        self.shared.tasks.wait().await;
         self.shared.write_uses().await;
     }
 

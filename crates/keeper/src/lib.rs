@@ -8,6 +8,7 @@
 //! * [`Settings`]: the times and limits.
 #![warn(missing_docs)]
 
+mod background;
 mod definitions;
 mod error;
 mod installation;
@@ -94,6 +95,7 @@ mod operator {
     pub(crate) mod take_over;
 }
 
+pub use background::BackgroundTask;
 pub use consent::error::ConsentError;
 pub use consent::exchange::Consented;
 pub use consent::link::{AuthorizationRedirect, ConsentLink, LinkPreview};

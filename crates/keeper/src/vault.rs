@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use jeton_core::audit::Actor;
 use jeton_core::entropy::Entropy;
@@ -13,6 +15,7 @@ use jeton_core::seal::Fingerprint;
 use jeton_core::secret::Secret;
 use jeton_core::time::Clock;
 
+use crate::background::{BackgroundTask, BackgroundTasks, Periodic, Step};
 use crate::consent::error::ConsentError;
 use crate::consent::exchange::Consented;
 use crate::consent::link::{AuthorizationRedirect, ConsentLink, Consents, LinkPreview};
@@ -24,8 +27,9 @@ use crate::error::TokenError;
 use crate::installation::Installation;
 use crate::lifecycle::Lifecycle;
 use crate::memory::apply::Memory;
+use crate::memory::follow::FollowChanges;
 use crate::memory::high_water::Hold;
-use crate::memory::{follow, load};
+use crate::memory::load::LoadAll;
 use crate::node::Node;
 use crate::operator::commands::Operator;
 use crate::operator::connection_check::{ConnectionCheck, ConnectionSetup};
@@ -33,7 +37,7 @@ use crate::operator::status::Status;
 use crate::outbound::exchange::Outbound;
 use crate::peers::heartbeat::{Heartbeats, Peers};
 use crate::peers::peer_liveness::PeerLiveness;
-use crate::refresh::reconciler;
+use crate::refresh::reconciler::Reconciler;
 use crate::refresh::run::Refresher;
 use crate::refresh::spend::Spender;
 use crate::refresh::store_writer::StoreWriter;
@@ -46,6 +50,9 @@ use crate::tokens::get::Tokens;
 use crate::tokens::request::{Connected, Grant, Refreshed, Token, TokenRequest};
 use crate::tokens::single_flight::SingleFlight;
 use crate::tokens::wait::Waiters;
+
+/// How often the spill slots are read through.
+const SPILL_PERIOD: Duration = Duration::from_secs(2);
 
 /// Gives living tokens, and keeps them alive. Cheap to clone; all clones are one vault.
 #[derive(Clone, Debug)]
@@ -66,6 +73,7 @@ struct Parts {
     operator: Operator,
     heartbeats: Arc<Heartbeats>,
     lifecycle: Arc<Lifecycle>,
+    background: Arc<BackgroundTasks>,
 }
 
 impl Parts {
@@ -147,11 +155,13 @@ impl Parts {
             memory: Arc::clone(&memory),
             tokens: Arc::clone(&tokens),
         };
+        let background = Arc::new(BackgroundTasks::new(Arc::clone(&node), Arc::clone(&lifecycle)));
         let heartbeats = Arc::new(Heartbeats {
             node: Arc::clone(&node),
             definitions: Arc::clone(&definitions),
             liveness,
             lifecycle: Arc::clone(&lifecycle),
+            background: Arc::clone(&background),
         });
         Ok(Self {
             node,
@@ -165,7 +175,29 @@ impl Parts {
             operator,
             heartbeats,
             lifecycle,
+            background,
         })
+    }
+}
+
+impl Parts {
+    /// Offers what lies in spill slots to the store, and reads the kept replies to exchanges until it got through once: the
+    /// provider files are as they are until the process ends.
+    fn return_spilled(self: &Arc<Self>) -> impl Step + use<> {
+        let (parts, read) = (Arc::clone(self), Arc::new(AtomicBool::new(false)));
+        let step = move || {
+            let (parts, read) = (Arc::clone(&parts), Arc::clone(&read));
+            async move {
+                let returned = parts.writer.return_spilled().await;
+                if !read.load(Ordering::Relaxed) {
+                    let got_through =
+                        reread::read_kept_replies(&parts.consents.spender, &parts.definitions).await;
+                    read.store(got_through, Ordering::Relaxed);
+                }
+                returned
+            }
+        };
+        Periodic { period: SPILL_PERIOD, step }
     }
 }
 
@@ -183,7 +215,8 @@ impl Vault {
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, VaultError> {
         let assembled = Parts::new(ports, installation, definitions, settings, clock, entropy)?;
-        assembled.writer.return_spilled().await;
+        // What stays is logged, and tried again once the vault is started.
+        let _ = assembled.writer.return_spilled().await;
         Ok(Self { parts: Arc::new(assembled) })
     }
 
@@ -193,20 +226,16 @@ impl Vault {
     /// # Errors
     /// The store could not be asked how far it has come; nothing has begun.
     pub async fn start(&self) -> Result<(), VaultError> {
-        let Parts { store, memory, lifecycle, .. } = &*self.parts;
+        let Parts { store, memory, background, .. } = &*self.parts;
         let seen = store.ports.feed.revision().await?;
         // A backup may have been put in its place since it was opened.
         if seen < store.high_water.seen() {
             store.mark_rolled_back(seen);
         }
-        let followed = Arc::clone(memory);
-        lifecycle.background.spawn(async move { follow::follow(&followed, seen).await });
-        let refresher = Arc::clone(&self.parts.refresher);
-        lifecycle.background.spawn(async move { reconciler::reconcile(&refresher).await });
-        let parts = Arc::clone(&self.parts);
-        lifecycle.background.spawn(async move { parts.keep_returning_spilled().await });
-        let loaded = Arc::clone(memory);
-        lifecycle.background.spawn(async move { load::load(&loaded).await });
+        background.start("follow_changes", FollowChanges::new(Arc::clone(memory), seen));
+        background.start("refresh_due", Reconciler::new(Arc::clone(&self.parts.refresher)));
+        background.start("return_spilled", self.parts.return_spilled());
+        background.start("load_connections", LoadAll::new(Arc::clone(memory)));
         Ok(())
     }
 
@@ -219,6 +248,20 @@ impl Vault {
     /// Begins no new attempt, waits for those under way, and leaves what the store does not take in its spill slots.
     pub async fn drain(&self) {
         self.parts.lifecycle.drain(self.parts.node.settings.drain).await;
+    }
+
+    /// Runs `step` at once and then in this period as a background task of the vault, until [`Vault::drain`].
+    pub fn run_periodically<F, Fut>(&self, name: &'static str, period: Duration, step: F)
+    where
+        F: FnMut() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        self.parts.background.start(name, Periodic { period, step });
+    }
+
+    /// How each background task of this process does.
+    pub fn background_tasks(&self) -> Vec<BackgroundTask> {
+        self.parts.background.list()
     }
 
     /// The names that are defined, in order.
@@ -450,20 +493,5 @@ impl Vault {
     /// The store could not be asked.
     pub async fn peers(&self, nodes: &dyn NodeStore) -> Result<Peers, StoreError> {
         self.parts.heartbeats.peers(nodes).await
-    }
-}
-
-/// How often the spill slots are read through.
-const SPILL_PERIOD: std::time::Duration = std::time::Duration::from_secs(2);
-
-impl Parts {
-    /// Offers what lies in spill slots to the store, again and again until the vault closes.
-    async fn keep_returning_spilled(&self) {
-        // The provider files are as they are until the process ends: what they read now is read once.
-        let mut read = false;
-        while self.lifecycle.pause(SPILL_PERIOD).await {
-            self.writer.return_spilled().await;
-            read = read || reread::read_kept_replies(&self.consents.spender, &self.definitions).await;
-        }
     }
 }

@@ -77,6 +77,13 @@ fn connections() -> Vec<Route> {
             .doc("diagnostics", "showConfig", "Shows the configuration of a connection, without secrets.")
             .auth(READ)
             .errors(errors::READ_CONNECTION),
+        Route::get("/api/v1/diagnostics/background-tasks", diagnostics::background_tasks)
+            .doc(
+                "diagnostics",
+                "listBackgroundTasks",
+                "Lists the background tasks of this process: when each ran last, and why it failed.",
+            )
+            .auth(READ),
     ]
 }
 

@@ -58,7 +58,7 @@ impl ServeArgs {
         app.vault.start().await?;
         announce(&app, listener.local_addr().unwrap_or(address));
         app.vault.announce(app.store.clone(), &node_name());
-        access.start();
+        app::sync_service_tokens(&app.vault, &access);
         let clock = std::sync::Arc::clone(&app.host.clock);
         let gateway = Gateway::new(app.vault.clone(), access.clone(), aliases, call_limits, clock);
         serve(&app, listener, &access, &gateway, &mut stop_signals).await

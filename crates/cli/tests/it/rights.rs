@@ -48,29 +48,29 @@ async fn a_user_who_may_only_read_is_told_at_the_start_and_by_the_doctor_and_the
 }
 
 #[tokio::test]
-async fn a_node_whose_signs_of_life_are_refused_warns_once_until_they_are_taken() {
+async fn a_node_whose_heartbeats_are_refused_warns_once_until_one_is_recorded() {
     let (home, user) = home_of_a_reader();
     let database = home.postgres().unwrap();
     database.query(grants(&complaint(&run(&home, ["status"]).await, 1))).unwrap();
     let mut server = home.command(["serve"]).unwrap().serve().unwrap();
     server.wait_until_ready(PATIENCE).await.unwrap();
-    let warnings = || server.output().unwrap().matches("no sign of life of this node is taken").count();
+    let warnings = || server.output().unwrap().matches("other nodes count this one as gone").count();
     assert_eq!(warnings(), 0);
 
     let seen = "SELECT count(*), max(seen_at) FROM nodes";
-    until("it gives a sign of life", async || database.query(seen).unwrap()[0][1].is_some()).await;
+    until("it sends a heartbeat", async || database.query(seen).unwrap()[0][1].is_some()).await;
     let take = || database.query(&format!("REVOKE INSERT ON nodes FROM {user}")).unwrap();
     take();
     until("it warns", async || warnings() == 1).await;
-    // Some more signs of life are refused.
+    // Some more heartbeats are refused.
     sleep(Duration::from_secs(12)).await;
     assert_eq!(warnings(), 1, "{}", server.output().unwrap());
     let before = database.query(seen).unwrap();
     database.query(&format!("GRANT INSERT ON nodes TO {user}")).unwrap();
-    until("a sign of life is taken", async || database.query(seen).unwrap() != before).await;
+    until("a heartbeat is recorded", async || database.query(seen).unwrap() != before).await;
     take();
     until("it warns again", async || warnings() == 2).await;
     let written = server.output().unwrap();
-    let warned = written.lines().find(|line| line.contains("no sign of life of this node")).unwrap();
+    let warned = written.lines().find(|line| line.contains("other nodes count this one as gone")).unwrap();
     assert!(warned.contains("WARN") && warned.contains("lacks a right"), "{warned}");
 }

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use jeton_core::access::{Permission, TokenHash};
 use tokio::time::{Instant, sleep};
 
-use crate::fixture::{API_KEY, Fixture, new_token, operator};
+use crate::fixture::{API_KEY, Fixture, new_token, operator, start_sync};
 
 const INVALID: Result<String, &str> = Err("SERVICE_TOKEN_INVALID");
 
@@ -43,7 +43,7 @@ async fn a_revocation_takes_effect_at_once_here_and_within_five_seconds_elsewher
     let (one, two) = (fixture.process().await, fixture.process().await);
     let (token, raw) = one.create(new_token("bot1")).await;
     assert_eq!(two.service_of(&raw).await, Ok("bot1".into()));
-    two.access.start();
+    start_sync(&two.access);
     // The first sync is over, so that the revocation waits for the next.
     sleep(Duration::from_millis(100)).await;
     one.access.revoke(token.id, &operator()).await.unwrap();
@@ -106,7 +106,7 @@ async fn a_use_is_written_once_a_minute_and_the_caller_never_waits_for_it() {
     let (token, raw) = process.create(new_token("bot1")).await;
     process.store.hangs.store(true, std::sync::atomic::Ordering::SeqCst);
     assert_eq!(process.service_of(&raw).await, Ok("bot1".into()));
-    process.access.start();
+    start_sync(&process.access);
     // Now the use is being written to a store that hangs.
     sleep(Duration::from_millis(50)).await;
     let begun = Instant::now();
@@ -124,13 +124,13 @@ async fn a_use_is_written_once_a_minute_and_the_caller_never_waits_for_it() {
     let again = fixture.process().await;
     fixture.clock.advance(Duration::from_secs(50));
     again.service_of(&raw).await.unwrap();
-    again.access.start();
+    start_sync(&again.access);
     again.access.drain().await;
     assert_eq!(last_used().await, Some(first));
     let later = fixture.process().await;
     fixture.clock.advance(Duration::from_secs(15));
     later.service_of(&raw).await.unwrap();
-    later.access.start();
+    start_sync(&later.access);
     later.access.drain().await;
     assert!(last_used().await.unwrap() > first);
 }

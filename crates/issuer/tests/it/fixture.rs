@@ -12,10 +12,12 @@ use jeton_core::audit::{Actor, AuditFilter, AuditLog, AuditRow};
 use jeton_core::entropy::SystemEntropy;
 use jeton_core::keep::ports::StoreError;
 use jeton_core::time::Timestamp;
-use jeton_issuer::{Access, Environment, Issued, NewToken, Settings};
+use jeton_issuer::{Access, Environment, Issued, NewToken, SYNC_PERIOD, Settings};
 use jeton_store::ServerStore;
 use jeton_store::sqlite::faults::NoSqliteHooks;
 use jeton_testkit::OffsetClock;
+use tokio::time::sleep;
+use tokio_util::task::TaskTracker;
 
 use crate::stores::{Database, Kept};
 
@@ -167,4 +169,16 @@ impl Process {
     pub(crate) fn reads(&self) -> usize {
         self.store.reads.load(Ordering::SeqCst)
     }
+}
+
+/// Syncs again and again, as a server does.
+pub(crate) fn start_sync(access: &Access) {
+    let access = access.clone();
+    TaskTracker::new().spawn(async move {
+        loop {
+            // A failed sync is tried again.
+            let _ = access.sync().await;
+            sleep(SYNC_PERIOD).await;
+        }
+    });
 }

@@ -7,7 +7,7 @@ use jeton_core::access::TokenHash;
 use jeton_issuer::NewToken;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::fixture::{API_KEY, Fixture, new_token, operator};
+use crate::fixture::{API_KEY, Fixture, new_token, operator, start_sync};
 
 const UNAVAILABLE: Result<String, &str> = Err("STORE_UNAVAILABLE");
 
@@ -71,7 +71,7 @@ async fn ends(process: &crate::fixture::Process, raw: &str) -> bool {
 async fn a_long_call_ends_with_its_token_in_every_process() {
     let fixture = Fixture::new().await;
     let (one, two) = (fixture.process().await, fixture.process().await);
-    two.access.start();
+    start_sync(&two.access);
     let (token, raw) = one.create(new_token("bot1")).await;
     assert_eq!(two.service_of(&raw).await, Ok("bot1".into()));
     let callers = [one.access.verify(raw.as_bytes()).await, two.access.verify(raw.as_bytes()).await];
@@ -118,7 +118,7 @@ async fn a_long_call_ends_when_its_token_expires_or_could_not_be_checked_for_too
 async fn a_hash_of_the_environment_is_refused_elsewhere_once_a_revocation_is_noticed() {
     let fixture = Fixture::new().await;
     let (one, two) = (fixture.process().await, fixture.process().await);
-    two.access.start();
+    start_sync(&two.access);
     assert_eq!(two.service_of("nine").await, Ok("bot9".into()), "it is one of the environment");
     let (token, _) = one.create(NewToken { hash: Some(TokenHash::of(b"nine")), ..new_token("bot9") }).await;
     one.access.revoke(token.id, &operator()).await.unwrap();

@@ -1,11 +1,13 @@
 //! Following what others change: other processes on the same store, and other nodes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jeton_core::keep::connection::Revision;
 use jeton_core::keep::ports::{StoreError, revision_of};
 
 use super::apply::Memory;
+use crate::background::{Run, Step};
 
 /// How many changed rows are read at once.
 const PAGE: usize = 500;
@@ -16,46 +18,54 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// How long a store may be silent before it is asked how far it has come: one that went back in time announces nothing.
 const SILENCE: Duration = Duration::from_secs(2);
 
-/// Puts every change after `seen` into memory, until the vault closes.
-pub(crate) async fn follow(memory: &Memory, mut seen: Revision) {
-    while !memory.lifecycle.is_closing() {
-        let changed = tokio::select! {
-            () = memory.store.ports.feed.wait_for_change(seen) => true,
-            open = memory.lifecycle.pause(SILENCE) => {
-                if !open {
-                    return;
-                }
-                false
-            }
-        };
-        let followed = if changed { changes(memory, seen).await } else { silence(memory, seen).await };
+/// Puts every change after `seen` into memory.
+pub(crate) struct FollowChanges {
+    memory: Arc<Memory>,
+    seen: Revision,
+    /// The store has announced a change.
+    announced: bool,
+}
+
+impl FollowChanges {
+    pub(crate) fn new(memory: Arc<Memory>, seen: Revision) -> Self {
+        Self { memory, seen, announced: false }
+    }
+
+    /// Puts the changes that were announced into memory.
+    async fn apply_changes(&mut self) -> Result<(), StoreError> {
+        let memory = &self.memory;
+        let asked_at = memory.node.clock.uptime();
+        for row in memory.store.ports.feed.changed_since(self.seen, PAGE).await? {
+            self.seen = self.seen.max(revision_of(&row));
+            memory.apply_listed(row, asked_at);
+        }
+        self.announced = false;
+        memory.changed.notify_one();
+        Ok(())
+    }
+
+    /// Nothing was announced: the store is where it was, or a backup is in its place now.
+    async fn check_revision(&mut self) -> Result<(), StoreError> {
+        let found = self.memory.store.ports.feed.revision().await?;
+        if found < self.seen {
+            self.memory.store.mark_rolled_back(found);
+            self.seen = found;
+        }
+        Ok(())
+    }
+}
+
+impl Step for FollowChanges {
+    async fn run(&mut self) -> Run {
+        let followed = if self.announced { self.apply_changes().await } else { self.check_revision().await };
         match followed {
-            Ok(revision) => seen = revision,
-            Err(error) => {
-                tracing::warn!(%error, "changes cannot be followed");
-                memory.lifecycle.pause(PAUSE).await;
-            }
+            Ok(()) => Run::done(SILENCE),
+            Err(error) => Run::failed(PAUSE, &error),
         }
     }
-}
 
-/// Puts what changed after `seen` into memory; answers the last change of it.
-async fn changes(memory: &Memory, mut seen: Revision) -> Result<Revision, StoreError> {
-    let asked_at = memory.node.clock.uptime();
-    for row in memory.store.ports.feed.changed_since(seen, PAGE).await? {
-        seen = seen.max(revision_of(&row));
-        memory.apply_listed(row, asked_at);
+    async fn woken(&mut self) {
+        self.memory.store.ports.feed.wait_for_change(self.seen).await;
+        self.announced = true;
     }
-    memory.changed.notify_one();
-    Ok(seen)
-}
-
-/// Nothing was announced: the store is where it was, or a backup is in its place now.
-async fn silence(memory: &Memory, seen: Revision) -> Result<Revision, StoreError> {
-    let found = memory.store.ports.feed.revision().await?;
-    if found < seen {
-        memory.store.mark_rolled_back(found);
-        return Ok(found);
-    }
-    Ok(seen)
 }

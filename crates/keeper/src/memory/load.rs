@@ -1,12 +1,14 @@
 //! Reading every connection into memory once, behind the first answers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join;
 use jeton_core::id::ConnectionName;
-use jeton_core::keep::ports::{ListedConnection, name_of};
+use jeton_core::keep::ports::{ListedConnection, StoreError, name_of};
 
 use super::apply::Memory;
+use crate::background::{Run, Step};
 
 /// How many rows are read at once.
 const PAGE: usize = 2_000;
@@ -14,25 +16,11 @@ const PAGE: usize = 2_000;
 /// How long a store that failed is left alone.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Puts every row into memory, in the order of their names, unless the vault closes before that.
-pub(crate) async fn load(memory: &Memory) {
-    let mut page = read(memory, None).await;
-    while let Some(Page { asked_at, rows }) = page {
-        let last = rows.last().filter(|_| rows.len() == PAGE).map(|row| name_of(row).clone());
-        let apply = async {
-            for row in rows {
-                memory.apply_listed(row, asked_at);
-            }
-        };
-        let Some(last) = last else {
-            apply.await;
-            // Nobody else sets it, and a vault that is started twice is loaded once it was loaded first.
-            let _ = memory.loaded.set(());
-            return;
-        };
-        // The store reads the next page while this one is opened.
-        page = join(read(memory, Some(&last)), apply).await.0;
-    }
+/// Puts every row into memory, in the order of their names.
+pub(crate) struct LoadAll {
+    memory: Arc<Memory>,
+    /// The last name that was read.
+    after: Option<ConnectionName>,
 }
 
 /// Some rows, and the instant before the store was asked for them.
@@ -41,18 +29,46 @@ struct Page {
     rows: Vec<ListedConnection>,
 }
 
-/// The rows after this name, from a store that may have to be asked again; `None` once the vault closes.
-async fn read(memory: &Memory, after: Option<&ConnectionName>) -> Option<Page> {
-    loop {
-        let asked_at = memory.node.clock.uptime();
-        match memory.store.ports.connections.list(after, PAGE).await {
-            Ok(rows) => return Some(Page { asked_at, rows }),
-            Err(error) => {
-                tracing::warn!(%error, "the connections cannot be read yet; tried again in a second");
-            }
+impl LoadAll {
+    pub(crate) fn new(memory: Arc<Memory>) -> Self {
+        Self { memory, after: None }
+    }
+
+    async fn load(&mut self) -> Result<(), StoreError> {
+        let mut page = self.read(self.after.as_ref()).await?;
+        loop {
+            let last = page.rows.last().filter(|_| page.rows.len() == PAGE).map(|row| name_of(row).clone());
+            let apply = async {
+                for row in page.rows {
+                    self.memory.apply_listed(row, page.asked_at);
+                }
+            };
+            let Some(last) = last else {
+                apply.await;
+                return Ok(());
+            };
+            // The store reads the next page while this one is opened.
+            let (next, ()) = join(self.read(Some(&last)), apply).await;
+            self.after = Some(last);
+            page = next?;
         }
-        if !memory.lifecycle.pause(PAUSE).await {
-            return None;
+    }
+
+    async fn read(&self, after: Option<&ConnectionName>) -> Result<Page, StoreError> {
+        let asked_at = self.memory.node.clock.uptime();
+        Ok(Page { asked_at, rows: self.memory.store.ports.connections.list(after, PAGE).await? })
+    }
+}
+
+impl Step for LoadAll {
+    async fn run(&mut self) -> Run {
+        match self.load().await {
+            Ok(()) => {
+                // A vault that is started twice is loaded once it was loaded first.
+                let _ = self.memory.loaded.set(());
+                Run::done(Duration::MAX)
+            }
+            Err(error) => Run::failed(PAUSE, &error),
         }
     }
 }

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::data_dir_nodes;
 use super::peer_liveness::PeerLiveness;
+use crate::background::{BackgroundTasks, Run, Step};
 use crate::definitions::{ConnectionDef, Definitions};
 use crate::lifecycle::Lifecycle;
 use crate::node::Node;
@@ -41,6 +42,7 @@ pub(crate) struct Heartbeats {
     pub(crate) definitions: Arc<Definitions>,
     pub(crate) liveness: Arc<PeerLiveness>,
     pub(crate) lifecycle: Arc<Lifecycle>,
+    pub(crate) background: Arc<BackgroundTasks>,
 }
 
 impl Heartbeats {
@@ -52,12 +54,9 @@ impl Heartbeats {
             let data_dir = self.node.data_dir.display();
             tracing::warn!(%data_dir, %error, "this node cannot be registered; after a crash its attempts wait a little longer");
         }
-        let (heartbeats, name) = (Arc::clone(self), name.to_owned());
-        self.lifecycle.background.spawn(async move {
-            // With very many definitions their digest takes a moment, and nobody's start waits for it.
-            let heartbeat = heartbeats.heartbeat(&name, TTL);
-            heartbeats.run(&*nodes, heartbeat).await;
-        });
+        let (heartbeats, warned) = (Arc::clone(self), Warned::default());
+        let step = Announce { heartbeats, nodes, name: name.to_owned(), heartbeat: None, warned };
+        self.background.start("heartbeat", step);
     }
 
     /// The other nodes that are alive, and what people should know of them.
@@ -85,35 +84,49 @@ impl Heartbeats {
             life,
         }
     }
+}
 
-    async fn run(&self, nodes: &dyn NodeStore, heartbeat: Heartbeat) {
-        let mut warned = Warned::default();
-        while !self.lifecycle.is_closing() {
-            let (before, asked_at) = (self.node.clock.now(), self.node.clock.uptime());
-            let answer = tokio::select! {
-                answer = nodes.record_heartbeat(heartbeat.clone()) => answer,
-                () = self.lifecycle.closed() => break,
-            };
-            match answer {
-                Ok(reply) => {
-                    self.liveness.note_reply(&reply, asked_at);
-                    let clock = reply.clock_warning(before, self.node.clock.now());
-                    for warning in warned.new_warnings(&heartbeat, &reply, clock) {
-                        tracing::warn!("{warning}");
-                    }
+/// Announces this node again and again.
+struct Announce {
+    heartbeats: Arc<Heartbeats>,
+    nodes: Arc<dyn NodeStore>,
+    name: String,
+    /// Made by the first run: with very many definitions their digest takes a moment, and nobody's start waits for it.
+    heartbeat: Option<Heartbeat>,
+    warned: Warned,
+}
+
+impl Step for Announce {
+    async fn run(&mut self) -> Run {
+        let Heartbeats { node, liveness, lifecycle, .. } = &*self.heartbeats;
+        let heartbeat = self.heartbeat.get_or_insert_with(|| self.heartbeats.heartbeat(&self.name, TTL));
+        let (before, asked_at) = (node.clock.now(), node.clock.uptime());
+        let answer = tokio::select! {
+            answer = self.nodes.record_heartbeat(heartbeat.clone()) => answer,
+            () = lifecycle.closed() => return Run::done(INTERVAL),
+        };
+        match answer {
+            Ok(reply) => {
+                liveness.note_reply(&reply, asked_at);
+                let clock = reply.clock_warning(before, node.clock.now());
+                for warning in self.warned.new_warnings(heartbeat, &reply, clock) {
+                    tracing::warn!("{warning}");
                 }
-                Err(error) => {
-                    self.liveness.note_failure();
-                    if let Some(warning) = warned.refusal(&error) {
-                        tracing::warn!("{warning}");
-                    } else {
-                        tracing::debug!(%error, "a heartbeat could not be recorded");
-                    }
-                }
+                Run::done(INTERVAL)
             }
-            self.lifecycle.pause(INTERVAL).await;
+            Err(error) => {
+                liveness.note_failure();
+                Run::failed(
+                    INTERVAL,
+                    &format!("it is not recorded, and other nodes count this one as gone: {error}"),
+                )
+            }
         }
-        if !matches!(timeout(LEAVE_TIMEOUT, nodes.forget(heartbeat.node)).await, Ok(Ok(()))) {
+    }
+
+    async fn end(&mut self) {
+        let left = self.nodes.forget(self.heartbeats.node.id);
+        if !matches!(timeout(LEAVE_TIMEOUT, left).await, Ok(Ok(()))) {
             tracing::debug!(
                 "the other nodes could not be told that this one ends; it counts as live for {TTL:?} more"
             );
@@ -127,19 +140,9 @@ struct Warned {
     /// The definitions of each node whose difference was logged.
     differences: HashMap<NodeId, String>,
     clock: bool,
-    refusal: bool,
 }
 
 impl Warned {
-    /// A warning that the store refuses heartbeats, unless it was given since the last one that it took. That a store is away
-    /// is logged by whoever needs it.
-    fn refusal(&mut self, error: &StoreError) -> Option<String> {
-        let is_new = !error.is_transient() && !std::mem::replace(&mut self.refusal, true);
-        is_new.then(|| {
-            format!("the store refuses this node's heartbeat, and other nodes count it as gone: {error}")
-        })
-    }
-
     /// The warnings that are new.
     fn new_warnings(
         &mut self,
@@ -147,7 +150,6 @@ impl Warned {
         reply: &HeartbeatReply,
         clock: Option<String>,
     ) -> Vec<String> {
-        self.refusal = false;
         let mut warnings = Vec::new();
         let clock_was_told = std::mem::replace(&mut self.clock, clock.is_some());
         warnings.extend(clock.filter(|_| !clock_was_told));
@@ -260,17 +262,5 @@ mod tests {
             "the clock went wrong again, and the definitions are the same now"
         );
         assert_eq!(count("bb", late()), 1);
-    }
-
-    #[test]
-    fn a_heartbeat_that_is_refused_is_told_once_until_one_is_taken() {
-        let mut warned = Warned::default();
-        let refused = StoreError::Refused("the user lacks a right".to_owned());
-        assert_eq!(warned.refusal(&StoreError::Unavailable("away".to_owned())), None);
-        assert!(warned.refusal(&refused).unwrap().contains("count it as gone: "));
-        assert_eq!(warned.refusal(&refused), None);
-        let reply = HeartbeatReply { now: Timestamp::from_secs(5), others: Vec::new() };
-        warned.new_warnings(&own(), &reply, None);
-        assert!(warned.refusal(&refused).unwrap().contains("lacks a right"));
     }
 }

@@ -12,9 +12,10 @@ use jeton_core::keep::attempt::Trigger;
 use jeton_core::keep::plan::Goal;
 use jeton_core::keep::ports::{Due, StoreError};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::run::{RefreshRequest, Refresher};
+use crate::background::{Run, Step};
 use crate::error::TokenError;
 
 /// How far ahead due connections are looked up.
@@ -41,38 +42,42 @@ const UNUSABLE_RETRY: Duration = Duration::from_secs(10);
 /// A refresh that ended: its connection, and how long to leave that alone.
 type FinishedRefresh = (ConnectionName, Duration);
 
-/// Refreshes what is due, until the vault closes.
-pub(crate) async fn reconcile(parts: &Arc<Refresher>) {
-    let (ended, mut endings) = mpsc::unbounded_channel();
-    let mut reconciler = Reconciler { parts, busy: HashMap::new(), running: 0, ended };
-    while !parts.lifecycle.is_closing() {
-        reconciler.collect(&mut endings);
-        let sleep = match reconciler.start_due().await {
-            Ok(sleep) => sleep,
-            Err(error) => {
-                tracing::warn!(%error, "what is due cannot be looked up");
-                RETRY
-            }
-        };
-        tokio::select! {
-            open = parts.lifecycle.pause(sleep) => if !open { return },
-            Some(ending) = endings.recv() => reconciler.end(ending),
-            () = parts.memory.changed.notified() => if !parts.lifecycle.pause(SHORTEST_SLEEP).await { return },
-        }
-    }
-}
-
-struct Reconciler<'a> {
-    parts: &'a Arc<Refresher>,
+/// Refreshes what is due.
+pub(crate) struct Reconciler {
+    parts: Arc<Refresher>,
     /// Connections that are under way (no instant) or left alone until an instant.
     busy: HashMap<ConnectionName, Option<Instant>>,
     running: usize,
     ended: mpsc::UnboundedSender<FinishedRefresh>,
+    endings: mpsc::UnboundedReceiver<FinishedRefresh>,
 }
 
-impl Reconciler<'_> {
-    fn collect(&mut self, endings: &mut mpsc::UnboundedReceiver<FinishedRefresh>) {
-        while let Ok(ending) = endings.try_recv() {
+impl Step for Reconciler {
+    async fn run(&mut self) -> Run {
+        self.collect();
+        match self.start_due().await {
+            Ok(sleep) => Run::done(sleep),
+            Err(error) => Run::failed(RETRY, &error),
+        }
+    }
+
+    async fn woken(&mut self) {
+        tokio::select! {
+            Some(ending) = self.endings.recv() => self.end(ending),
+            // What changes together is read together.
+            () = self.parts.memory.changed.notified() => sleep(SHORTEST_SLEEP).await,
+        }
+    }
+}
+
+impl Reconciler {
+    pub(crate) fn new(parts: Arc<Refresher>) -> Self {
+        let (ended, endings) = mpsc::unbounded_channel();
+        Self { parts, busy: HashMap::new(), running: 0, ended, endings }
+    }
+
+    fn collect(&mut self) {
+        while let Ok(ending) = self.endings.try_recv() {
             self.end(ending);
         }
         let now = Instant::now();

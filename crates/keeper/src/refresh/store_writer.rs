@@ -179,17 +179,16 @@ impl StoreWriter {
 
     /// Offers what lies in spill slots to the store once. What the store does not take stays where it is, and on hold so
     /// does everything: a store that may be the wrong one must not take the only copy of a reply.
-    pub(crate) async fn return_spilled(&self) {
+    ///
+    /// # Errors
+    /// Why something stays in a slot.
+    pub(crate) async fn return_spilled(&self) -> Result<(), String> {
         if self.store.hold().is_some() {
-            return;
+            return Ok(());
         }
-        let filled = match self.slots.filled() {
-            Ok(filled) => filled,
-            Err(error) => {
-                tracing::error!(%error, "the spill slots cannot be looked through");
-                return;
-            }
-        };
+        let mut result = Ok(());
+        let filled =
+            self.slots.filled().map_err(|error| format!("the spill slots cannot be read: {error}"))?;
         for (mut slot, write) in filled {
             let (name, attempt) = write.names();
             match self.offer(&write).await {
@@ -204,10 +203,12 @@ impl StoreWriter {
                     self.set_aside(&mut slot, &write, &error).await;
                 }
                 Err(error) => {
+                    result = Err(format!("the reply of attempt {attempt} is not taken yet: {error}"));
                     tracing::error!(connection = %name, %attempt, %error, "a spilled write is not taken yet");
                 }
             }
         }
+        result
     }
 
     /// Frees a slot whose write contradicts what is stored: it would be refused as often as it is offered.

@@ -1,4 +1,4 @@
-//! Diagnostics in the format of the older gateway, to the letter.
+//! Diagnostics: of connections in the format of the older gateway, to the letter, and of background tasks.
 
 use std::sync::Arc;
 
@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use jeton_core::id::ConnectionName;
 use jeton_core::time::Timestamp;
+use jeton_keeper::BackgroundTask;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -133,6 +134,17 @@ pub(crate) async fn config(
         redirect_uri: setup.redirect_uri,
         token_storage_path: app.storage.clone(),
     }))
+}
+
+/// How the background tasks of this process do.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct BackgroundTasks {
+    tasks: Vec<BackgroundTask>,
+}
+
+/// `GET /api/v1/diagnostics/background-tasks`: how the background tasks of this process do.
+pub(crate) async fn background_tasks(State(app): State<Arc<AppState>>) -> Json<BackgroundTasks> {
+    Json(BackgroundTasks { tasks: app.vault.background_tasks() })
 }
 
 /// `YYYY-MM-DD HH:MM:SS` in UTC.

@@ -82,5 +82,5 @@ async fn every_url_that_is_described_has_its_door() {
             routes += usize::from(!is_of_the_gateway);
         }
     }
-    assert_eq!(routes, 27);
+    assert_eq!(routes, 28);
 }

@@ -89,7 +89,7 @@ impl DemoRun {
             access: access.clone(),
             storage: app.storage.clone(),
         });
-        access.start();
+        app::sync_service_tokens(&app.vault, &access);
         let stop = CancellationToken::new();
         let ending = stop.clone().cancelled_owned();
         let serving = TaskTracker::new()
