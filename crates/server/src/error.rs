@@ -1,16 +1,20 @@
 //! How an error becomes an HTTP response: problem details (RFC 9457).
+//!
+//! The keeper states facts alone, because programs that use it as a library have no commands. Its errors get status, title
+//! and cure here, for the gateway and the command line too.
 
 use std::time::Duration;
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use jeton_core::id::ConnectionName;
+use jeton_core::keep::consent::Progress;
 use jeton_core::problem::Problem;
+use jeton_core::time::whole_seconds;
 use jeton_issuer::{AccessError, TokenCommandError};
-use jeton_keeper::TokenError;
+use jeton_keeper::{ConsentError, GRANT_HELD, GRANT_SUPERSEDED, TokenError};
 use serde_json::Value;
-
-use crate::keeper_errors::token_problem;
 
 /// An error response, with `Retry-After` where waiting helps.
 #[derive(Debug)]
@@ -118,6 +122,120 @@ impl RequestError {
     }
 }
 
+/// The problem document of an error.
+pub fn token_problem(error: &TokenError) -> Problem {
+    let (status, title) = match error {
+        TokenError::UnknownConnection { .. } => (404, "Unknown connection"),
+        TokenError::NotConnected { .. } => (424, "The connection has no grant"),
+        TokenError::Dead { .. } => (424, "A person must consent again"),
+        TokenError::Interrupted { .. } => (503, "The outcome of a refresh is unknown"),
+        TokenError::Paused { .. } => (409, "The connection is paused"),
+        TokenError::OnHold | TokenError::RolledBack { .. } => (503, "The installation is on hold"),
+        TokenError::Failed { .. } => (503, "The refresh failed"),
+        TokenError::CoolingDown { .. } => (503, "The connection pauses after a failure"),
+        TokenError::WaitTimeout { .. } => (504, "The refresh takes too long"),
+        TokenError::RejectedAgain { .. } => (409, "The API rejects a token that was just refreshed"),
+        TokenError::Busy { .. } => (503, "A limit is reached"),
+        TokenError::Store { .. } => (503, "The store is not available"),
+        TokenError::Definition { .. } | TokenError::GrantUnusable { .. } => {
+            (500, "The settings of the connection do not fit")
+        }
+        TokenError::GrantRefused { .. } | TokenError::GrantHeld { .. } => {
+            (422, "The grant cannot be taken over")
+        }
+        TokenError::ShuttingDown => (503, "Shutting down"),
+    };
+    let mut problem = Problem::new(status, error.code(), title, token_message(error));
+    if let Some(after) = error.retry_after() {
+        problem = problem.with("retry_after", whole_seconds(after));
+    }
+    match error {
+        TokenError::Failed { class, code, .. } => {
+            problem.with("class", class.as_str()).with("provider_code", code.as_str())
+        }
+        TokenError::Interrupted { attempt, .. } => problem.with("attempt", attempt.to_string()),
+        _ => problem,
+    }
+}
+
+/// The error of a refresh or a token in one sentence, with what to do.
+pub fn token_message(error: &TokenError) -> String {
+    let cure = match error {
+        TokenError::UnknownConnection { name, .. } => {
+            format!("define it under [connections.{name}] in jeton.toml")
+        }
+        TokenError::NotConnected { name } => format!("run `jeton connect {name}`"),
+        TokenError::Dead { name, .. } => format!("a person must consent again: `jeton connect {name}`"),
+        TokenError::Interrupted { name, .. } => format!(
+            "look at `jeton logs`, then `jeton refresh --connection {name} --force` sends it once more, or `jeton \
+             connect {name}` replaces the grant"
+        ),
+        TokenError::Paused { name } => format!("`jeton resume {name}` goes on"),
+        TokenError::OnHold => "if the original no longer runs, `jeton adopt` takes it over".to_owned(),
+        TokenError::RolledBack { .. } => {
+            "put the newer database back, or `jeton adopt` goes on with this one, and what \
+                                          was spent since must be connected again"
+                .to_owned()
+        }
+        TokenError::GrantUnusable { name, .. } => format!("`jeton connect {name}` replaces the grant"),
+        TokenError::GrantHeld { by, .. } => {
+            format!("use that connection, or `jeton disconnect {by}` first")
+        }
+        _ => return error.to_string(),
+    };
+    format!("{error}; {cure}")
+}
+
+/// The error of a consent in one sentence, with what to do.
+pub fn consent_message(error: &ConsentError) -> String {
+    let again = |name: &ConnectionName| format!("begin again with `jeton connect {name}`");
+    let cure = match error {
+        ConsentError::UnknownLink => "ask for a new one with `jeton connect NAME`".to_owned(),
+        ConsentError::UsedLink { name } | ConsentError::LateLink { name } => {
+            format!("ask for a new one with `jeton connect {name}`")
+        }
+        ConsentError::NoState => "begin with `jeton connect NAME`".to_owned(),
+        ConsentError::UnknownState => "begin again with `jeton connect NAME`".to_owned(),
+        ConsentError::UsedAnswer { progress: Progress::Done { .. }, .. } => return error.to_string(),
+        ConsentError::UsedAnswer { progress: Progress::Exchanging, .. } => {
+            "`jeton status` says when it is done".to_owned()
+        }
+        ConsentError::AnotherBrowser => {
+            "go on there, or begin again with `jeton connect NAME` and open the link here".to_owned()
+        }
+        ConsentError::ForTerminal { name } => {
+            format!(
+                "copy the address of this page into the terminal where `jeton connect {name} --code` runs"
+            )
+        }
+        ConsentError::Stateless { .. } => {
+            "paste the whole address that the browser ended on, with its `code` and its `state`".to_owned()
+        }
+        ConsentError::Redefined { name, .. } => {
+            format!("restart `jeton serve` where its definition was changed, and {}", again(name))
+        }
+        ConsentError::Denied { name, .. } => format!("to ask again, `jeton connect {name}`"),
+        ConsentError::Failed { code, .. } if code == GRANT_HELD => {
+            "use that connection, or `jeton disconnect` it first".to_owned()
+        }
+        ConsentError::Failed { code, .. } if code == GRANT_SUPERSEDED => {
+            "`jeton status` shows how it stands".to_owned()
+        }
+        ConsentError::Kept { name, .. } => {
+            format!("do not begin again, and wait until `jeton status` shows `{name}` as live")
+        }
+        ConsentError::Slow { .. } => "`jeton status` says when it is done".to_owned(),
+        ConsentError::Keeper(error) => return token_message(error),
+        ConsentError::UsedAnswer { name, .. }
+        | ConsentError::LateAnswer { name }
+        | ConsentError::Foreign { name, .. }
+        | ConsentError::Failed { name, .. }
+        | ConsentError::Unknown { name, .. }
+        | ConsentError::Defect { name } => again(name),
+    };
+    format!("{error}; {cure}")
+}
+
 #[cfg(test)]
 mod tests {
     use jeton_core::keep::provider::ErrorClass;
@@ -141,5 +259,23 @@ mod tests {
 
         let response = ApiError::from(TokenError::OnHold).into_response();
         assert!(!response.headers().contains_key("retry-after"));
+    }
+
+    #[test]
+    fn what_only_a_person_can_mend_names_the_command() {
+        let name: ConnectionName = "acme".parse().unwrap();
+        let named = |error: TokenError| token_problem(&error).detail;
+        assert!(named(TokenError::NotConnected { name: name.clone() }).ends_with("run `jeton connect acme`"));
+        let code = "invalid_grant".to_owned();
+        assert!(named(TokenError::Dead { name: name.clone(), code }).ends_with("`jeton connect acme`"));
+        assert!(named(TokenError::Paused { name: name.clone() }).contains("`jeton resume acme`"));
+        assert!(named(TokenError::OnHold).contains("`jeton adopt`"));
+        let by = "other".parse().unwrap();
+        assert!(named(TokenError::GrantHeld { name: name.clone(), by }).contains("`jeton disconnect other`"));
+        let message = "it does not open".to_owned();
+        assert!(
+            named(TokenError::GrantUnusable { name: name.clone(), message }).contains("`jeton connect acme`")
+        );
+        assert!(consent_message(&ConsentError::LateLink { name }).contains("`jeton connect acme`"));
     }
 }

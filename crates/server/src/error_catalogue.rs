@@ -10,8 +10,7 @@ use jeton_core::problem::Problem;
 use jeton_issuer::{AccessError, TokenCommandError};
 use jeton_keeper::TokenError;
 
-use crate::error::RequestError;
-use crate::keeper_errors::token_problem;
+use crate::error::{RequestError, token_problem};
 
 /// Errors of every route that checks a service token.
 pub(crate) const CREDENTIAL: &[&str] =

@@ -14,7 +14,6 @@ mod auth;
 mod error;
 mod error_catalogue;
 mod extract;
-mod keeper_errors;
 mod middleware;
 mod oauth;
 mod openapi;
@@ -26,7 +25,7 @@ mod serve;
 mod state;
 mod write_timeout;
 
-pub use keeper_errors::{consent_message, token_message, token_problem};
+pub use error::{consent_message, token_message, token_problem};
 pub use router::{openapi, router};
 pub use serve::{Limits, serve};
 pub use state::AppState;

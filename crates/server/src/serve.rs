@@ -20,25 +20,25 @@ use tokio_util::task::TaskTracker;
 
 use crate::write_timeout::WriteTimeout;
 
-/// How long accepting rests when the process has no file descriptor left: trying at once would only burn the processor.
+/// The pause when the process has no file descriptor left: an immediate retry would only burn the processor.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// The smallest read buffer that HTTP/1.1 works with.
 const MIN_BUFFER_BYTES: usize = 8 * 1024;
 
-/// What one caller, or all of them, may take of the server. A request has at most 100 headers besides, and the state
-/// take bodies of at most 64 KiB within 10 s.
+/// Limits for one caller or for all together. Besides, a request has at most 100 headers, and a body at most 64 KiB that
+/// arrive within 10 s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// How many connections stand at once; more wait in the backlog of the system until one ends.
+    /// The most open connections; more wait in the system's backlog until one ends.
     pub connections: usize,
-    /// Request line and headers together, in bytes (431 beyond).
+    /// The most bytes of request line and headers together (else 431).
     pub header_bytes: usize,
-    /// How long request line and headers may take to arrive; also how long an idle connection is kept.
+    /// The time for request line and headers to arrive; also how long an idle connection stays open.
     pub header_time: Duration,
-    /// How long a caller may read nothing of an answer that is ready.
+    /// How long a caller may read nothing of a response.
     pub write_stall: Duration,
-    /// How long shutdown waits for the requests under way.
+    /// How long shutdown waits for running requests.
     pub drain: Duration,
 }
 
@@ -54,11 +54,11 @@ impl Default for Limits {
     }
 }
 
-/// Serves HTTP/1.1 on `listener` until `shutdown` is ready: then accepts no more, answers what is under way, and returns
-/// when that is done or after [`Limits::drain`].
+/// Serves HTTP/1.1 on `listener` until `shutdown` is ready. Then it accepts no more connections, answers running requests, and
+/// returns when they are done or after [`Limits::drain`].
 ///
 /// # Errors
-/// None of one connection: those end that connection. An error of the listener itself that will not pass.
+/// A permanent error of the listener. An error of one connection ends that connection only.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -83,9 +83,9 @@ struct Server {
     limits: Limits,
     permits: Arc<Semaphore>,
     connections: TaskTracker,
-    /// Finish what is under way.
+    /// Finish running requests.
     closing: CancellationToken,
-    /// Finish nothing.
+    /// Cut all connections.
     closed: CancellationToken,
 }
 
@@ -117,7 +117,7 @@ impl Server {
                 Err(error) if is_connection_error(&error) => {}
                 Err(error) if is_listener_error(&error) => return Err(error),
                 Err(error) => {
-                    tracing::warn!(%error, "no connection can be accepted now");
+                    tracing::warn!(%error, "accepting a connection failed; trying again");
                     sleep(ACCEPT_RETRY_DELAY).await;
                 }
             }
@@ -127,7 +127,7 @@ impl Server {
     fn spawn_connection(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
         if let Err(error) = stream.set_nodelay(true) {
             // The caller is gone already, or only slower to serve.
-            tracing::debug!(%error, "small writes of a connection are delayed");
+            tracing::debug!(%error, "TCP_NODELAY cannot be set; small writes are delayed");
         }
         let io = TokioIo::new(WriteTimeout::new(stream, self.limits.write_stall));
         let connection = self.protocol.serve_connection(io, self.router.clone()).with_upgrades();
@@ -144,7 +144,7 @@ impl Server {
         if timeout(self.limits.drain, self.connections.wait()).await.is_err() {
             tracing::warn!(
                 connections = self.connections.len(),
-                "requests did not end in time; their connections are cut"
+                "requests did not end in time; cutting their connections"
             );
             self.closed.cancel();
             self.connections.wait().await;
@@ -170,18 +170,18 @@ where
         }
     };
     if let Err(error) = ended {
-        // Callers leave, send garbage or nothing: that is theirs, and ordinary.
+        // The caller left, or sent garbage or nothing, which is common.
         tracing::debug!(%error, "a connection ended early");
     }
 }
 
-/// The caller left between knocking and entering.
+/// The caller left before the connection was accepted.
 fn is_connection_error(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-/// Nothing that waiting would cure: this is no listening socket (any more).
+/// The socket does not listen (any more); waiting would not help.
 fn is_listener_error(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotConnected)
 }

@@ -1,6 +1,5 @@
-//! A stream whose reader must read: a write that makes no progress for too long ends its connection.
-//!
-//! Without it, callers that ask and never read the answers would hold their connections for ever.
+//! Ends a connection whose peer does not read: otherwise callers that never read their responses would hold connections
+//! for ever.
 
 use std::io;
 use std::pin::Pin;
@@ -10,11 +9,11 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// A stream that gives up on writes that make no progress for `limit`.
+/// A stream whose writes fail when they make no progress for `limit`.
 pub(crate) struct WriteTimeout<S> {
     stream: S,
     limit: Duration,
-    /// Runs while a write waits.
+    /// Set while a write waits.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
@@ -37,7 +36,7 @@ impl<S> WriteTimeout<S> {
         deadline
             .as_mut()
             .poll(cx)
-            .map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, "the caller does not read")))
+            .map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read")))
     }
 }
 
@@ -58,7 +57,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // TCP has nothing to flush; judging it would take the clock of a deadline write back.
+        // TCP has nothing to flush; checking it would reset the deadline of a stalled write.
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

@@ -1,4 +1,4 @@
-//! One jeton in this process, with everything real but the provider's temper.
+//! A jeton server in this process, with an emulated provider.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -31,7 +31,7 @@ use crate::stores::{Database, Kept};
 
 pub(crate) const API_KEY: &str = "the-key-of-this-server-0123456789";
 
-/// A provider and a env on disk; houses are opened in it.
+/// A provider, a database and a directory, in which servers start.
 pub(crate) struct TestEnv {
     pub(crate) home: TempDir,
     pub(crate) emulator: Emulator,
@@ -68,12 +68,12 @@ impl TestEnv {
         Arc::new(store)
     }
 
-    /// Where the data directory of a server is.
+    /// The data directory of a server.
     pub(crate) fn data_dir(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
     }
 
-    /// A vault on the one database of this env.
+    /// A vault on the database of this environment.
     pub(crate) async fn vault(
         &self,
         data_dir: &Path,
@@ -93,13 +93,13 @@ impl TestEnv {
         TestServer::open(vault, self.access().await, limits).await
     }
 
-    /// Who may come in, by the one database of this env.
+    /// Service tokens in the database of this environment.
     pub(crate) async fn access(&self) -> Access {
         access_of(&self.database, Arc::new(SystemClock)).await
     }
 }
 
-/// Who may come in, by a database.
+/// Service tokens in a database, and the API key.
 pub(crate) async fn access_of(database: &Database, clock: Arc<dyn Clock>) -> Access {
     let store = open_store(database, &clock).await.shared();
     let environment = Environment::with_api_key(TokenHash::of(API_KEY.as_bytes()));
@@ -155,7 +155,7 @@ impl TestServer {
         Self { vault, access, address, stop, ended }
     }
 
-    /// A client with the right key.
+    /// A client with the API key.
     pub(crate) fn client(&self) -> Client {
         self.anonymous().with_header("x-api-key", API_KEY)
     }
@@ -168,12 +168,12 @@ impl TestServer {
         self.anonymous().with_header("x-service-token", raw.reveal())
     }
 
-    /// A client that may administer.
+    /// A client with the scope `admin`.
     pub(crate) async fn admin(&self) -> Client {
         self.service("operator", "admin").await
     }
 
-    /// A client with no key.
+    /// A client without credentials.
     pub(crate) fn anonymous(&self) -> Client {
         Client::new(&format!("http://{}", self.address))
     }
@@ -191,7 +191,7 @@ impl TestServer {
         self.anonymous().send_raw(bytes).await.unwrap()
     }
 
-    /// Tells the server to stop.
+    /// Begins the shutdown.
     pub(crate) fn stop(&self) {
         self.stop.cancel();
     }
@@ -202,7 +202,7 @@ impl TestServer {
     }
 }
 
-/// Who orders what tests order.
+/// Who acts in tests.
 pub(crate) fn operator() -> Actor {
     Actor::CommandLine("operator@test".into())
 }

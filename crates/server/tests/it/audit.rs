@@ -1,4 +1,4 @@
-//! What operators do over HTTP, as the record has it.
+//! What the audit log says of what operators do over HTTP.
 
 use jeton_server::Limits;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ async fn acts(server: &TestServer, query: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn what_an_operator_does_over_http_is_on_record_under_its_name() {
+async fn what_an_operator_does_over_http_is_audited_under_its_name() {
     let env = TestEnv::new().await;
     let server = env.serve(&["acme", "shop"], Limits::default()).await;
     let refresh = server.connect(&env, "acme").await;
@@ -48,7 +48,7 @@ async fn what_an_operator_does_over_http_is_on_record_under_its_name() {
 }
 
 #[tokio::test]
-async fn whoever_may_not_do_it_leaves_nothing_on_record() {
+async fn a_rejected_request_leaves_no_audit_entry() {
     let env = TestEnv::new().await;
     let server = env.serve(&["acme"], Limits::default()).await;
     server.connect(&env, "acme").await;

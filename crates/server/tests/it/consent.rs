@@ -1,4 +1,4 @@
-//! A person consents in a browser, and a connection is alive.
+//! A person consents in a browser, and the connection works.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ async fn a_consent_ends_in_a_connection_that_refreshes() {
 }
 
 #[tokio::test]
-async fn a_link_shows_what_it_asks_for_and_a_button_opens_it() {
+async fn a_link_shows_its_request_and_a_button_opens_it() {
     let app = ConsentApp::of("amocrm").await;
     let link = app.link().await;
     let asked = app.server.anonymous().get(&link).await.unwrap();
@@ -56,7 +56,7 @@ async fn a_link_shows_what_it_asks_for_and_a_button_opens_it() {
 }
 
 #[tokio::test]
-async fn the_browser_is_sent_on_with_a_state_a_challenge_and_a_cookie_of_its_own() {
+async fn the_browser_goes_to_the_provider_with_state_challenge_and_cookie() {
     let app = ConsentApp::with("oauth2", &[("authorize_url", "https://sso.example.com/authorize")]).await;
     let opened = app.open(&app.link().await).await;
     let cookie = set_cookie(&opened);
@@ -81,7 +81,7 @@ fn cookie_folder(cookie: &str, address: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_cookie_is_dismissed_from_the_folder_it_was_set_for_once_it_has_served() {
+async fn the_cookie_is_cleared_in_its_folder_once_it_was_used() {
     let app = ConsentApp::of("amocrm").await;
     // A proxy takes `/tokens` away: what browsers know is not what this server sees.
     let (authorize, callback) = ("/tokens/oauth/authorize?ticket=x", "/tokens/oauth/callback?state=x");
@@ -163,7 +163,7 @@ async fn a_new_consent_replaces_the_grant_and_a_failed_one_leaves_it_alone() {
 }
 
 #[tokio::test]
-async fn the_state_of_consents_is_told_to_the_key_and_to_the_ticket() {
+async fn the_progress_of_consents_is_shown_to_the_api_key_and_to_the_ticket() {
     let app = ConsentApp::of("amocrm").await;
     let link = app.link().await;
     let (_, ticket) = link.split_once("ticket=").unwrap();

@@ -1,4 +1,4 @@
-//! A person with a browser, a provider played from its file, and a jeton between them.
+//! Consents: a browser, an emulated provider, and a jeton server between them.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -20,24 +20,24 @@ use tempfile::TempDir;
 use crate::app::{TestServer, access_of, open_store, operator, vault_on};
 use crate::stores::{Database, Kept};
 
-/// Where browsers reach the jeton of a app, as its provider knows it; a proxy takes the path away.
+/// The public URL of the server; a proxy removes its path.
 const PUBLIC: &str = "https://jeton.example.com/tokens";
 
-/// What browsers call the origin of its pages.
+/// The origin of its pages.
 pub(crate) const ORIGIN: &str = "https://jeton.example.com";
 
-/// A provider played from its file, and where a jeton with one connection `acme` to it lives.
+/// An emulated provider, and a database in which servers with one connection `acme` start.
 pub(crate) struct ConsentEnv {
     pub(crate) emulator: Emulator,
     pub(crate) clock: Arc<OffsetClock>,
-    /// The connection as it is at the real provider.
+    /// The connection as it is defined for the real provider.
     pub(crate) real: Definition,
     definition: Definition,
     home: TempDir,
     database: Database,
 }
 
-/// A env, and a jeton that runs in it.
+/// A server that runs in an environment.
 pub(crate) struct ConsentApp {
     env: Arc<ConsentEnv>,
     pub(crate) server: TestServer,
@@ -52,10 +52,10 @@ impl Deref for ConsentApp {
     }
 }
 
-/// An answer that a provider sent a browser away with.
+/// What a browser brings back from the provider.
 #[derive(Clone, Debug)]
 pub(crate) struct Callback {
-    /// The cookie that the browser holds: `name=value`.
+    /// The browser's cookie: `name=value`.
     pub(crate) cookie: String,
     pub(crate) params: BTreeMap<String, String>,
 }
@@ -86,7 +86,7 @@ fn escaped(value: &str) -> String {
 }
 
 impl ConsentEnv {
-    /// A env whose connection sets these variables.
+    /// An environment whose connection has these variables.
     pub(crate) async fn with(provider: &str, vars: &[(&str, &str)]) -> Arc<Self> {
         let provider = Arc::clone(Catalogue::builtin().get(provider).unwrap());
         let mut setup = provider.example().unwrap();
@@ -112,7 +112,7 @@ impl ConsentEnv {
         self.home.path().join("data")
     }
 
-    /// A jeton opens in it; others may have been there before.
+    /// Starts a server; others may have run before.
     pub(crate) async fn open(self: &Arc<Self>, settings: Settings) -> ConsentApp {
         let definitions = BTreeMap::from([("acme".parse().unwrap(), self.definition.clone())]);
         self.open_defining(settings, definitions).await
@@ -132,7 +132,7 @@ impl ConsentEnv {
     }
 }
 
-/// The settings of most scenes.
+/// The settings of most tests.
 pub(crate) fn default_settings() -> Settings {
     Settings { spill_slots: 2, ..Settings::default() }
 }
@@ -142,12 +142,12 @@ impl ConsentApp {
         Self::with(provider, &[]).await
     }
 
-    /// A app whose connection sets these variables.
+    /// A server whose connection has these variables.
     pub(crate) async fn with(provider: &str, vars: &[(&str, &str)]) -> Self {
         ConsentEnv::with(provider, vars).await.open(default_settings()).await
     }
 
-    /// The env of the app, where another jeton may open.
+    /// The environment, in which another server may start.
     pub(crate) fn env(&self) -> &Arc<ConsentEnv> {
         &self.env
     }
@@ -257,7 +257,7 @@ fn unescaped(value: &str) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-/// The one sentence of a page, as a person reads it; everything else that a page must be is checked.
+/// The text of a page as a person reads it. Checks status, title and headers.
 pub(crate) fn page(reply: &Reply, status: u16, title: &str) -> String {
     let html = reply.text();
     assert_eq!(reply.status, status, "{html}");

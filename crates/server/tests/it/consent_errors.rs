@@ -13,7 +13,7 @@ async fn with_page() -> ConsentApp {
     ConsentApp::with("oauth2", &[("authorize_url", "https://sso.example.com/authorize")]).await
 }
 
-/// Nothing was asked of the provider's token endpoint, and nothing is connected.
+/// The token endpoint got no request, and nothing is connected.
 async fn nothing_was_sent(app: &ConsentApp) {
     assert_eq!(app.emulator.stats().requests, 0);
     assert_eq!(app.condition().await, "pending");
@@ -50,7 +50,7 @@ async fn a_link_expires() {
 }
 
 #[tokio::test]
-async fn programs_that_look_at_links_and_answers_use_none_up() {
+async fn programs_that_load_links_and_answers_use_none_up() {
     let app = with_page().await;
     let link = app.link().await;
     for _ in 0..3 {
@@ -71,7 +71,7 @@ async fn programs_that_look_at_links_and_answers_use_none_up() {
 }
 
 #[tokio::test]
-async fn a_button_that_is_not_on_our_own_page_opens_nothing() {
+async fn a_button_on_another_sites_page_opens_nothing() {
     let app = with_page().await;
     let link = app.link().await;
     let press = async |headers: &[(&str, &str)]| {
@@ -97,7 +97,7 @@ async fn a_button_that_is_not_on_our_own_page_opens_nothing() {
 }
 
 #[tokio::test]
-async fn a_jeton_that_defines_the_connection_otherwise_shows_no_button() {
+async fn a_server_with_another_definition_shows_no_button() {
     let app = with_page().await;
     let back = app.consent().await;
     let link = app.link().await;
@@ -130,7 +130,7 @@ async fn an_answer_in_another_browser_is_not_taken_and_the_right_one_goes_on() {
 }
 
 #[tokio::test]
-async fn a_replayed_answer_is_told_what_became_of_it_and_sends_nothing() {
+async fn a_replayed_answer_shows_the_result_and_sends_nothing() {
     let app = with_page().await;
     let back = app.consent().await;
     page(&app.call_back(&back).await, 200, "Connected");
@@ -165,7 +165,7 @@ async fn a_late_answer_is_not_taken() {
 }
 
 #[tokio::test]
-async fn an_answer_to_nothing_is_told_where_to_begin() {
+async fn an_answer_to_no_consent_says_how_to_begin() {
     let app = with_page().await;
     let back = app.consent().await;
     page(&app.call_back(&back.clone().without("state")).await, 400, "Nothing to do here");

@@ -1,4 +1,4 @@
-//! What may happen while the code of a consent is exchanged.
+//! Races and failures while the code of a consent is exchanged.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::app::operator;
 use crate::consent_app::{Callback, ConsentApp, ConsentEnv, default_settings, page};
 
-/// How long anything may take that must happen by itself.
+/// How long to wait for what happens by itself.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A app whose provider takes its time with the next code, and a person who is about to come back with it.
+/// A server whose provider is slow with the next code, and a browser that is about to bring it.
 async fn slow_app() -> (ConsentApp, Callback) {
     let app = ConsentApp::of("amocrm").await;
     let back = app.consent().await;
@@ -39,7 +39,7 @@ async fn until_done(app: &ConsentApp) {
     }
 }
 
-/// The token that is given out is the provider's own.
+/// The served token is one of the provider's.
 async fn assert_alive(app: &ConsentApp) {
     let given = app.server.client().get_json("/api/v1/connections/acme/token").await.unwrap();
     assert!(app.emulator.accepts(given["access_token"].as_str().unwrap()), "{given}");
@@ -77,7 +77,7 @@ async fn a_grant_that_was_connected_meanwhile_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_connection_that_was_given_up_meanwhile_stays_given_up() {
+async fn a_connection_that_is_disconnected_meanwhile_stays_disconnected() {
     let app = ConsentApp::of("amocrm").await;
     page(&app.call_back(&app.consent().await).await, 200, "Connected");
     let back = app.consent().await;
@@ -94,7 +94,7 @@ async fn a_connection_that_was_given_up_meanwhile_stays_given_up() {
     assert_eq!(app.progress().await["state"], "failed");
 }
 
-/// Waits until the reply lies in a spill slot.
+/// Waits until the reply is in a spill slot.
 async fn until_spilled(env: &ConsentEnv) {
     let started = Instant::now();
     loop {
@@ -136,7 +136,7 @@ async fn a_reply_that_the_store_does_not_take_waits_in_its_slot_and_connects_lat
 }
 
 #[tokio::test]
-async fn a_person_whose_answer_waits_in_a_slot_is_told_to_wait_and_not_to_begin_again() {
+async fn a_person_whose_answer_is_in_a_spill_slot_is_asked_to_wait() {
     let settings = Settings {
         redeem_timeout: Duration::from_secs(1),
         claim_wait: Duration::from_millis(200),
@@ -165,7 +165,7 @@ async fn a_person_whose_answer_waits_in_a_slot_is_told_to_wait_and_not_to_begin_
 }
 
 #[tokio::test]
-async fn a_reply_that_is_still_in_its_slot_when_jeton_ends_is_called_safe_and_connects_when_another_opens() {
+async fn a_reply_in_a_spill_slot_at_shutdown_connects_when_another_process_starts() {
     let (app, back) = slow_app().await;
     let end = async {
         until_accepted(&app).await;
@@ -183,8 +183,8 @@ async fn a_reply_that_is_still_in_its_slot_when_jeton_ends_is_called_safe_and_co
     assert_eq!(next.emulator.stats().requests, 1);
 }
 
-/// A process in a runtime of its own, which dies when the answer of a person's consent lies in its slot.
-fn die_with_a_filled_slot(env: &Arc<ConsentEnv>) {
+/// A server in a runtime of its own, which dies when the reply is in a spill slot.
+fn die_with_a_filled_spill_slot(env: &Arc<ConsentEnv>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let app = env.open(default_settings()).await;
@@ -205,12 +205,12 @@ fn die_with_a_filled_slot(env: &Arc<ConsentEnv>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_dead_process_left_of_a_consent_connects_when_another_opens() {
+async fn the_reply_of_a_dead_process_connects_when_another_starts() {
     let env = ConsentEnv::with("amocrm", &[]).await;
     let dying = Arc::clone(&env);
     tokio::task::spawn_blocking(move || {
         // A thread of no runtime: one of its own begins there.
-        std::thread::spawn(move || die_with_a_filled_slot(&dying)).join().unwrap();
+        std::thread::spawn(move || die_with_a_filled_spill_slot(&dying)).join().unwrap();
     })
     .await
     .unwrap();

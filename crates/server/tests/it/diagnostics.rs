@@ -1,4 +1,4 @@
-//! Diagnostics in the words of the old gateway.
+//! Diagnostics in the format of the older gateway.
 
 use jeton_core::secret::Secret;
 use jeton_core::time::{Clock as _, SystemClock};
@@ -17,7 +17,7 @@ fn keys(value: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn the_state_of_the_tokens_is_told_to_the_letter() {
+async fn the_state_of_the_tokens_is_shown_to_the_letter() {
     let app = ConsentApp::of("amocrm").await;
     let access = format!("{}.{}.{}", "eyJ0eXAiOiJKV1Qi", "b".repeat(40), "c".repeat(20));
     let grant = Grant {
@@ -87,7 +87,7 @@ async fn what_is_wrong_with_the_tokens_is_listed() {
 }
 
 #[tokio::test]
-async fn the_set_up_is_told_to_the_letter_and_without_secrets() {
+async fn the_configuration_is_shown_to_the_letter_and_without_secrets() {
     let app = ConsentApp::of("amocrm").await;
     let before = app.server.client().get_json(CONFIG).await.unwrap();
     assert_eq!(keys(&before["data"]), ["client_id", "domain", "redirect_uri", "token_storage_path"]);
@@ -102,7 +102,7 @@ async fn the_set_up_is_told_to_the_letter_and_without_secrets() {
 }
 
 #[tokio::test]
-async fn with_more_than_one_connection_the_caller_says_which() {
+async fn with_more_than_one_connection_the_caller_names_one() {
     let env = TestEnv::new().await;
     let server = env.serve(&["acme", "other"], Limits::default()).await;
     server.connect(&env, "other").await;

@@ -1,4 +1,4 @@
-//! What each door does.
+//! What each endpoint does.
 
 use jeton_server::Limits;
 use jeton_testkit::Reply;
@@ -23,7 +23,7 @@ fn text(value: &Value) -> &str {
 }
 
 #[tokio::test]
-async fn health_answers_in_the_words_of_the_old_gateway() {
+async fn health_answers_in_the_format_of_the_older_gateway() {
     let env = TestEnv::new().await;
     let client = env.serve(&[], Limits::default()).await.anonymous();
     let health = client.get("/health").await.unwrap();
@@ -54,7 +54,7 @@ async fn it_is_not_ready_while_the_store_does_not_answer() {
 }
 
 #[tokio::test]
-async fn an_installation_on_hold_serves_living_tokens_spends_nothing_and_is_ready() {
+async fn an_installation_on_hold_serves_valid_tokens_spends_nothing_and_is_ready() {
     let env = TestEnv::new().await;
     let original = env.serve(&["acme"], Limits::default()).await;
     original.connect(&env, "acme").await;
@@ -71,7 +71,7 @@ async fn an_installation_on_hold_serves_living_tokens_spends_nothing_and_is_read
 }
 
 #[tokio::test]
-async fn a_living_token_comes_with_all_that_a_caller_needs() {
+async fn a_valid_token_comes_with_all_that_a_caller_needs() {
     let env = TestEnv::new().await;
     let server = env.serve(&["acme"], Limits::default()).await;
     server.connect(&env, "acme").await;
@@ -93,7 +93,7 @@ async fn a_living_token_comes_with_all_that_a_caller_needs() {
 }
 
 #[tokio::test]
-async fn a_rejected_token_is_replaced_once_whoever_reports_it_and_however() {
+async fn a_rejected_token_is_replaced_once_however_it_is_reported() {
     let env = TestEnv::new().await;
     let server = env.serve(&["acme"], Limits::default()).await;
     server.connect(&env, "acme").await;
@@ -110,9 +110,9 @@ async fn a_rejected_token_is_replaced_once_whoever_reports_it_and_however() {
     assert_eq!(late["access_token"], second["access_token"], "a late report gets the newer token");
     assert_eq!(env.emulator.stats().accepted, 2);
 
-    let brake = client.post(REJECT, &json!({"fingerprint": second["fingerprint"]})).await.unwrap();
-    assert_eq!((brake.status.as_u16(), text(&brake.json().unwrap()["code"])), (409, "REJECTED_AGAIN"));
-    assert!(brake.headers.contains_key("retry-after"));
+    let again = client.post(REJECT, &json!({"fingerprint": second["fingerprint"]})).await.unwrap();
+    assert_eq!((again.status.as_u16(), text(&again.json().unwrap()["code"])), (409, "REJECTED_AGAIN"));
+    assert!(again.headers.contains_key("retry-after"));
     assert_eq!(env.emulator.stats().accepted, 2);
 }
 

@@ -1,4 +1,4 @@
-//! The shape of every error, and what none of them says.
+//! The form of every error; none repeats what was sent.
 
 use jeton_emulator::{Behaviour, Fault, FaultKind};
 use jeton_server::Limits;
@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::app::{API_KEY, TestEnv, TestServer};
 use crate::openapi::describes;
 
-/// What a caller may put in a wrong env by mistake.
+/// A secret in a wrong place.
 const PLANTED: &str = "planted-secret-5f1c";
 
 struct Case {
@@ -55,7 +55,7 @@ const TOKEN: &str = "/api/v1/connections/acme/token";
 const REJECT: &str = "/api/v1/connections/acme/token/reject";
 const REFRESH: &str = "/api/v1/connections/acme/refresh";
 
-fn without_a_way_in() -> Vec<Case> {
+fn without_valid_credentials() -> Vec<Case> {
     vec![
         case("GET", TOKEN, 403, "SERVICE_TOKEN_REQUIRED").headers(&[]),
         case("GET", TOKEN, 403, "SERVICE_TOKEN_INVALID").headers(&[("x-api-key", PLANTED)]),
@@ -75,7 +75,7 @@ fn without_a_way_in() -> Vec<Case> {
     ]
 }
 
-fn without_a_door() -> Vec<Case> {
+fn with_an_unknown_url_or_method() -> Vec<Case> {
     vec![
         case("GET", "/planted-secret-5f1c", 404, "NOT_FOUND").headers(&[]),
         case("GET", "/api/v1/connections/", 404, "NOT_FOUND"),
@@ -140,7 +140,8 @@ fn with_a_bad_body() -> Vec<Case> {
 async fn every_error_is_a_problem_with_its_code_and_repeats_nothing_that_was_sent() {
     let env = TestEnv::new().await;
     let server = env.serve(&["acme"], Limits::default()).await;
-    let cases = [without_a_way_in(), without_a_door(), with_a_bad_query(), with_a_bad_body()];
+    let cases =
+        [without_valid_credentials(), with_an_unknown_url_or_method(), with_a_bad_query(), with_a_bad_body()];
     for case in cases.iter().flatten() {
         let what = format!("{} {} {:?}", case.method, case.path, case.body);
         let (head, body) = case.send(&server).await;
@@ -167,7 +168,7 @@ async fn every_error_is_a_problem_with_its_code_and_repeats_nothing_that_was_sen
 }
 
 #[tokio::test]
-async fn a_name_that_is_near_is_suggested() {
+async fn a_similar_name_is_suggested() {
     let env = TestEnv::new().await;
     let server = env.serve(&["acme"], Limits::default()).await;
     let reply = server.client().get("/api/v1/connections/acmee").await.unwrap();
@@ -176,7 +177,7 @@ async fn a_name_that_is_near_is_suggested() {
 }
 
 #[tokio::test]
-async fn what_the_provider_refuses_reaches_the_caller_with_its_class_and_its_patience() {
+async fn a_failed_refresh_reaches_the_caller_with_its_class_and_retry_after() {
     let env = TestEnv::new().await;
     let server = env.serve(&["acme"], Limits::default()).await;
     let refresh = server.connect(&env, "acme").await;
@@ -186,9 +187,9 @@ async fn what_the_provider_refuses_reaches_the_caller_with_its_class_and_its_pat
     let problem = reply.json().unwrap();
     assert_eq!((reply.status.as_u16(), problem["code"].as_str()), (503, Some("REFRESH_FAILED")));
     assert_eq!(problem["class"], "rate_limited");
-    let patience: u64 = reply.headers["retry-after"].to_str().unwrap().parse().unwrap();
-    assert!((6..=7).contains(&patience), "{patience}");
-    assert_eq!(problem["retry_after"], patience);
+    let retry_after: u64 = reply.headers["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((6..=7).contains(&retry_after), "{retry_after}");
+    assert_eq!(problem["retry_after"], retry_after);
     assert!(!reply.text().contains(refresh.reveal()));
 
     let reply = server.client().get(TOKEN).await.unwrap();

@@ -1,4 +1,4 @@
-//! How much one caller may take, and how the server stops.
+//! Limits of one caller, and shutdown.
 
 use std::time::Duration;
 
@@ -78,11 +78,11 @@ async fn one_connection_too_many_waits_until_another_ends() {
     first.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200 OK");
 
-    let impatient = server.anonymous().with_deadline(Duration::from_millis(300));
-    assert!(impatient.get("/healthz").await.is_err(), "there is one env, and it is taken");
+    let short = server.anonymous().with_deadline(Duration::from_millis(300));
+    assert!(short.get("/healthz").await.is_err(), "there is one env, and it is taken");
     drop(first);
-    let patient = server.anonymous().with_deadline(SOON);
-    assert_eq!(patient.get("/healthz").await.unwrap().status, 200);
+    let long = server.anonymous().with_deadline(SOON);
+    assert_eq!(long.get("/healthz").await.unwrap().status, 200);
 }
 
 #[tokio::test]
@@ -111,7 +111,7 @@ async fn shutdown_answers_what_is_under_way_and_takes_no_more() {
 }
 
 #[tokio::test]
-async fn shutdown_waits_no_longer_than_it_was_told() {
+async fn shutdown_waits_no_longer_than_its_limit() {
     let env = TestEnv::new().await;
     let limits = Limits { drain: Duration::from_millis(200), ..Limits::default() };
     let server = env.serve(&["acme"], limits).await;

@@ -1,4 +1,4 @@
-//! What the logs say, at the most talkative level.
+//! What the logs contain at the most verbose level.
 
 use jeton_server::Limits;
 use jeton_testkit::CapturedLog;
@@ -8,7 +8,7 @@ use tracing::Level;
 use crate::app::{API_KEY, TestEnv};
 
 #[tokio::test]
-async fn the_access_log_says_what_was_asked_and_no_secret() {
+async fn the_access_log_has_each_request_and_no_secret() {
     let (captured, _guard) = CapturedLog::of_this_thread(Level::TRACE);
 
     let env = TestEnv::new().await;

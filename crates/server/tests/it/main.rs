@@ -1,4 +1,4 @@
-//! The doors, over real connections: a real vault on a real store, and a provider that really rotates.
+//! The HTTP API over real connections, with a real store and a provider that rotates its tokens.
 #![expect(
     clippy::unwrap_used,
     reason = "the functions beside the tests are test code too: what goes wrong there fails the test"
@@ -18,10 +18,7 @@ mod logs;
 mod nginx;
 mod openapi;
 mod service_tokens;
-#[expect(
-    dead_code,
-    reason = "no test of the doors copies a database, fills it up, or counts what it is sent"
-)]
+#[expect(dead_code, reason = "these tests neither copy nor fill a database, nor count its statements")]
 #[path = "../../../keeper/tests/it/stores.rs"]
 mod stores;
 mod verify;

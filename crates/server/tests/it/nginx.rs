@@ -1,4 +1,4 @@
-//! A real nginx that asks jeton whom it lets in.
+//! A real nginx that checks requests by a sub-request to jeton.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::app::{TestEnv, TestServer, operator};
 
-/// nginx, and the site behind it: whoever is let in reads who it is.
+/// nginx in front of a site.
 struct Nginx {
     child: Child,
     port: FreePort,
@@ -64,8 +64,8 @@ async fn nginx_before(server: &TestServer, folder: &Path) -> Nginx {
     let port = FreePort::find().unwrap();
     let site = folder.join("site/api/v4");
     fs::create_dir_all(&site).unwrap();
-    fs::write(site.join("leads"), "let in").unwrap();
-    fs::write(folder.join("site/admin"), "let in").unwrap();
+    fs::write(site.join("leads"), "the site").unwrap();
+    fs::write(folder.join("site/admin"), "the site").unwrap();
     let file = folder.join("nginx.conf");
     fs::write(&file, settings(folder, &port, &format!("http://{}", server.address))).unwrap();
     let log = fs::File::create(folder.join("errors")).unwrap();
@@ -83,7 +83,7 @@ async fn nginx_before(server: &TestServer, folder: &Path) -> Nginx {
 }
 
 #[tokio::test]
-async fn nginx_lets_in_whom_jeton_knows_as_far_as_its_scopes_reach() {
+async fn nginx_admits_valid_service_tokens_within_their_scopes() {
     let env = TestEnv::new().await;
     let server = env.serve(&["acme"], Limits::default()).await;
     let folder = tempfile::tempdir().unwrap();
@@ -105,9 +105,9 @@ async fn nginx_lets_in_whom_jeton_knows_as_far_as_its_scopes_reach() {
     let issued = server.access.create(wanted, &operator()).await.unwrap();
     let raw = issued.raw.unwrap();
     let bot = Client::new(&nginx.port.base_url()).with_header("x-service-token", raw.reveal());
-    let let_in = bot.get("/api/v4/leads").await.unwrap();
-    assert_eq!((let_in.status.as_u16(), let_in.text().as_str()), (200, "let in"));
-    assert_eq!(let_in.headers["x-seen-service"], "bot1");
+    let admitted = bot.get("/api/v4/leads").await.unwrap();
+    assert_eq!((admitted.status.as_u16(), admitted.text().as_str()), (200, "the site"));
+    assert_eq!(admitted.headers["x-seen-service"], "bot1");
     let bearer =
         Client::new(&nginx.port.base_url()).with_header("authorization", &format!("Bearer {}", raw.reveal()));
     assert_eq!(bearer.get("/api/v4/leads").await.unwrap().status, 200);

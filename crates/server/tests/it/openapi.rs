@@ -1,4 +1,4 @@
-//! The document of the API: served to everyone, and true of the doors.
+//! The `OpenAPI` document: served to everyone, and true.
 
 use jeton_server::Limits;
 use jeton_testkit::matches_template;
@@ -12,7 +12,7 @@ fn document() -> Value {
     serde_json::from_str(jeton_server::openapi()).unwrap()
 }
 
-/// Whether the document says that this request may be refused so. Of what it does not speak, no door is behind.
+/// Whether the document has this error for this request. What it does not mention does not exist.
 pub(crate) fn describes(method: &str, path: &str, status: u16, code: &str) -> bool {
     let document = document();
     let paths = document["paths"].as_object().unwrap();
@@ -28,7 +28,7 @@ pub(crate) fn describes(method: &str, path: &str, status: u16, code: &str) -> bo
     codes.as_array().is_some_and(|codes| codes.iter().any(|known| known == code))
 }
 
-/// The status line and headers of an answer, in small letters.
+/// The status line and headers of a response, in lower case.
 async fn head_of(server: &TestServer, method: &str, path: &str) -> String {
     let request =
         format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
@@ -37,7 +37,7 @@ async fn head_of(server: &TestServer, method: &str, path: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_document_is_served_to_everyone_and_only_once_to_those_who_keep_it() {
+async fn the_document_is_public_and_sent_once_to_those_who_cache_it() {
     let env = TestEnv::new().await;
     let server = env.serve(&[], Limits::default()).await;
     let whole = server.anonymous().get(DOCUMENT).await.unwrap();
@@ -60,7 +60,7 @@ async fn the_document_is_served_to_everyone_and_only_once_to_those_who_keep_it()
 }
 
 #[tokio::test]
-async fn every_url_that_is_described_has_its_door() {
+async fn every_documented_url_exists() {
     let env = TestEnv::new().await;
     let server = env.serve(&["acme"], Limits::default()).await;
     let document = document();

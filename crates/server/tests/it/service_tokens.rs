@@ -1,4 +1,4 @@
-//! Service tokens, as callers and administrators meet them.
+//! Service tokens, for callers and administrators.
 
 use jeton_server::Limits;
 use jeton_testkit::{Client, Reply};
@@ -24,7 +24,7 @@ fn with(server: &TestServer, header: &str, value: &str) -> Client {
 }
 
 #[tokio::test]
-async fn what_is_missing_and_what_is_wrong_is_said_to_the_letter() {
+async fn missing_and_invalid_tokens_are_answered_to_the_letter() {
     let env = TestEnv::new().await;
     let server = env.serve(&["acme"], Limits::default()).await;
     let missing = server.anonymous().get(TOKEN).await.unwrap();
@@ -51,7 +51,7 @@ async fn what_is_missing_and_what_is_wrong_is_said_to_the_letter() {
 }
 
 #[tokio::test]
-async fn one_credential_comes_in_by_any_header_and_two_that_differ_by_none() {
+async fn a_credential_is_accepted_in_any_header_and_two_different_ones_are_rejected() {
     let env = TestEnv::new().await;
     let server = env.serve(&["acme"], Limits::default()).await;
     let made = server.admin().await.post(TOKENS, &json!({"name": "bot1", "scopes": ["read"]})).await.unwrap();
@@ -73,7 +73,7 @@ async fn one_credential_comes_in_by_any_header_and_two_that_differ_by_none() {
 }
 
 #[tokio::test]
-async fn each_door_asks_for_its_scope_and_names_it() {
+async fn each_endpoint_requires_its_scope_and_names_it() {
     let env = TestEnv::new().await;
     let server = env.serve(&["acme", "shop"], Limits::default()).await;
     server.connect(&env, "acme").await;
@@ -110,7 +110,7 @@ async fn each_door_asks_for_its_scope_and_names_it() {
 }
 
 #[tokio::test]
-async fn of_an_unknown_connection_only_near_names_that_the_caller_may_see_are_told() {
+async fn only_connections_that_the_caller_may_see_are_suggested() {
     let env = TestEnv::new().await;
     let server = env.serve(&["acme", "acme-secret"], Limits::default()).await;
     let told = async |client: Client, name: &str| {
@@ -165,7 +165,7 @@ async fn a_token_is_shown_once_listed_without_it_and_revoked_at_once() {
 }
 
 #[tokio::test]
-async fn in_the_overlap_of_a_rotation_both_tokens_come_in() {
+async fn both_tokens_are_accepted_during_the_overlap_of_a_rotation() {
     let env = TestEnv::new().await;
     let server = env.serve(&["acme"], Limits::default()).await;
     let admin = server.admin().await;
@@ -207,7 +207,7 @@ async fn whole_seconds_may_be_written_as_a_language_without_integers_writes_them
 }
 
 #[tokio::test]
-async fn bad_orders_are_refused_and_repeat_nothing() {
+async fn bad_requests_are_rejected_and_not_repeated() {
     let env = TestEnv::new().await;
     let server = env.serve(&["acme"], Limits::default()).await;
     let admin = server.admin().await;

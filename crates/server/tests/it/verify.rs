@@ -1,4 +1,4 @@
-//! Checking a credential for others.
+//! Checks of service tokens for others.
 
 use jeton_server::Limits;
 use jeton_testkit::Reply;
