@@ -27,6 +27,18 @@ pub enum FaultKind {
         /// The status.
         status: u16,
     },
+    /// An HTML page of a front end (load balancer, CDN, maintenance) with this status; the token is *not* accepted.
+    FrontEnd {
+        /// The status.
+        status: u16,
+        /// What `Retry-After` says, in seconds.
+        retry_after_secs: Option<u32>,
+    },
+    /// An empty JSON object with this status; the token is *not* accepted.
+    Bare {
+        /// The status.
+        status: u16,
+    },
     /// A 302 to another path of the same server; the token is *not* accepted.
     Redirect,
     /// A 401 `invalid_client`, whatever the credentials; the token is *not* accepted.
@@ -65,6 +77,8 @@ impl FaultKind {
                 | Self::ErrorIn200
                 | Self::RateLimited { .. }
                 | Self::FailBefore { .. }
+                | Self::FrontEnd { .. }
+                | Self::Bare { .. }
                 | Self::Redirect
                 | Self::WrongClient
         )

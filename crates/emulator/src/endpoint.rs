@@ -166,6 +166,18 @@ fn refuse(shared: &SharedState, kind: FaultKind) -> Result<Response<ReplyBody>, 
             reply
         }
         FaultKind::FailBefore { status } => error(status_or_503(status), unavailable, "nothing was accepted"),
+        FaultKind::FrontEnd { status, retry_after_secs } => {
+            let page = "<html><body>We will be back soon.</body></html>";
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+            let mut reply = text(status, "text/html", page);
+            if let Some(seconds) = retry_after_secs {
+                reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            }
+            reply
+        }
+        FaultKind::Bare { status } => {
+            json(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST), &json!({}))
+        }
         FaultKind::Redirect => {
             let mut reply = error(StatusCode::FOUND, unavailable, "moved");
             reply.headers_mut().insert(header::LOCATION, HeaderValue::from_static("/elsewhere"));

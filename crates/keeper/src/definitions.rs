@@ -127,7 +127,7 @@ fn recovery(definition: &Definition) -> RecoveryPolicy {
         hold: policy.unknown_hold,
         reuse_grace: policy.reuse_grace,
         after_hold: match policy.on_unknown {
-            OnUnknown::ResendOnce => AfterHold::Resend,
+            OnUnknown::Resend => AfterHold::Resend,
             OnUnknown::Ask => AfterHold::Ask,
             OnUnknown::Acquire => AfterHold::Acquire,
         },

@@ -166,7 +166,10 @@ pub fn token_message(error: &TokenError) -> String {
         }
         TokenError::NotConnected { name } => format!("run `jeton connect {name}`"),
         TokenError::Dead { name, .. } => format!("a person must consent again: `jeton connect {name}`"),
-        TokenError::Interrupted { name, .. } => format!(
+        TokenError::Interrupted { until: Some(until), .. } => {
+            format!("`jeton serve` sends it again at {until}, unless its reply comes to light before")
+        }
+        TokenError::Interrupted { name, until: None, .. } => format!(
             "look at `jeton logs`, then `jeton refresh --connection {name} --force` sends it once more, or `jeton \
              connect {name}` replaces the grant"
         ),

@@ -135,15 +135,14 @@ impl Comparison<'_> {
         self.both.disturbances.iter().any(|span| span.from <= until && record.at <= span.to)
     }
 
-    /// A token that may have been accepted is sent again only as a recovery that is in the log, and without a grace only once.
+    /// A token that may have been accepted is sent again only as a recovery that is in the log, and not after two refusals.
     fn is_sent_again_only_as_recovery(&self, index: usize, results: &mut SoakResults) {
         let record = &self.both.records[index];
         let earlier = self.both.records[..index].iter().enumerate();
         let same =
             earlier.filter(|(_, other)| other.presented.is_some() && other.presented == record.presented);
-        let mut sends: Vec<usize> =
-            same.filter(|(_, other)| may_be_accepted(other)).map(|(index, _)| index).collect();
-        if sends.is_empty() {
+        let sends: Vec<&RequestRecord> = same.map(|(_, other)| other).collect();
+        if !sends.iter().any(|other| may_be_accepted(other)) {
             return;
         }
         if self.attempt(index).is_none_or(|attempt| attempt.recovers.is_none()) {
@@ -153,9 +152,11 @@ impl Comparison<'_> {
             return;
         }
         results.recoveries += 1;
-        sends.retain(|index| self.attempt(*index).is_some_and(|attempt| attempt.recovers.is_some()));
-        if !self.both.grace && !sends.is_empty() {
-            results.findings.push(format!("a token was sent a third time: {}", describe(record)));
+        let refused = |other: &&&RequestRecord| {
+            matches!(other.outcome, RequestOutcome::Reuse | RequestOutcome::DeadGrant)
+        };
+        if sends.iter().filter(refused).count() > 1 {
+            results.findings.push(format!("a token was sent again after two refusals: {}", describe(record)));
         }
     }
 

@@ -159,20 +159,23 @@ fn a_spend_with_no_attempt_in_the_log_is_found() {
 }
 
 #[test]
-fn a_token_sent_again_without_a_recovery_is_found_and_so_is_a_third_send() {
+fn a_token_sent_again_without_a_recovery_is_found_and_so_is_a_send_after_two_refusals() {
     let provider = Provider::new();
-    let sent = || vec![provider.lost(10, "t1"), provider.refused(2_010, "t1", RequestOutcome::Reuse)];
+    let refused = |millis| provider.refused(millis, "t1", RequestOutcome::Reuse);
+    let sent = || vec![provider.lost(10, "t1"), refused(2_010)];
     let results = provider.results(sent(), vec![attempt(9, "interrupted"), attempt(2_009, "failed")], vec![]);
     finds(&results, "no recovery is in the log");
 
     let first = attempt(9, "interrupted");
-    let (second, third) = (recovery(2_009, "interrupted", &first), recovery(4_009, "failed", &first));
-    let cut = RequestRecord {
-        fault: FaultKind::CutBefore,
-        ..provider.refused(2_010, "t1", RequestOutcome::NotAccepted)
+    let attempts = |count| {
+        let recoveries = (1..=count).map(|number| recovery(number * 2_000 + 9, "interrupted", &first));
+        [first.clone()].into_iter().chain(recoveries).collect()
     };
-    let records = vec![provider.lost(10, "t1"), cut, provider.refused(4_010, "t1", RequestOutcome::Reuse)];
-    finds(&provider.results(records, vec![first, second, third], vec![]), "a third time");
+    let confirmed = [sent(), vec![refused(4_010)]].concat();
+    let results = provider.results(confirmed.clone(), attempts(2), vec![]);
+    assert_eq!(results.findings, Vec::<String>::new());
+    let again = [confirmed, vec![refused(6_010)]].concat();
+    finds(&provider.results(again, attempts(3), vec![]), "after two refusals");
 }
 
 #[test]

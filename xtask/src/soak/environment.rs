@@ -10,7 +10,7 @@ use jeton_testkit::{Client, ServerProcess, TestInstallation};
 
 use super::log::AttemptLog;
 use super::plan::SoakPlan;
-use super::status;
+use super::status::{self, ConnectionStatus};
 use crate::proof::{self, TIMEOUT};
 use crate::refresh_log::{self, Attempt};
 use crate::setup;
@@ -31,7 +31,6 @@ pub(super) struct Environment {
     installation: TestInstallation,
     processes: Vec<ServerProcess>,
     names: Vec<String>,
-    grace: bool,
     /// Which connection each grant was given to.
     pub(super) owners: HashMap<EmulatedGrantId, String>,
     log: AttemptLog,
@@ -61,7 +60,6 @@ impl Environment {
             installation,
             processes: Vec::new(),
             names,
-            grace: plan.grace,
             owners: HashMap::new(),
             log: AttemptLog::default(),
         };
@@ -107,7 +105,7 @@ impl Environment {
         let printed = self.installation.command(["--json", "status"])?.run(TIMEOUT).await?.json()?;
         self.log.add_newest(refresh_log::newest(&self.installation, None).await?)?;
         let all = status::read(printed)?.into_iter();
-        let needing = all.filter(|connection| connection.needs_person(&self.log, self.grace));
+        let needing = all.filter(ConnectionStatus::needs_person);
         Ok(needing.map(|connection| connection.name).collect())
     }
 

@@ -31,10 +31,6 @@ impl AttemptLog {
         self.0.extend(page.into_iter().map(|attempt| (attempt.id, attempt)));
     }
 
-    pub(super) fn find(&self, id: AttemptId) -> Option<&Attempt> {
-        self.0.get(&id)
-    }
-
     /// All of them, oldest first.
     pub(super) fn attempts(self) -> Vec<Attempt> {
         let mut attempts: Vec<Attempt> = self.0.into_values().collect();

@@ -17,6 +17,13 @@ const LONGEST_REFRESH_MARGIN: Duration = Duration::from_hours(24);
 /// not be asked without a pause.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The longest pause before a refresh token whose fate is not known is sent again.
+const LONGEST_RECOVERY_PAUSE: Duration = Duration::from_mins(15);
+
+/// The code of a recovery that the token endpoint answered with a refusal, for the first time: the refusal is confirmed by one
+/// more send.
+pub const RECOVERY_REFUSED: &str = "recovery_refused";
+
 /// What the provider and the settings say about timing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RefreshTiming {
@@ -103,10 +110,24 @@ pub struct RecoveryPolicy {
     pub after_hold: AfterHold,
 }
 
+impl RecoveryPolicy {
+    /// How long to wait before the refresh token is sent again that was sent `sends` times without a known outcome: the hold,
+    /// doubled with each send, up to 15 minutes.
+    pub fn pause(&self, sends: usize) -> Duration {
+        let doublings = u32::try_from(sends.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
+        self.hold.saturating_mul(1 << doublings).min(LONGEST_RECOVERY_PAUSE.max(self.hold))
+    }
+
+    /// How long after the first refusal of a recovery the token is sent once more, before the grant is taken for dead.
+    pub fn confirmation_pause(&self) -> Duration {
+        self.pause(2)
+    }
+}
+
 /// What follows the hold of an attempt whose outcome is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterHold {
-    /// Send the refresh token once more: the one recorded recovery.
+    /// Send the refresh token again, with growing pauses, until the outcome is known.
     Resend,
     /// Get a new token set with no refresh token.
     Acquire,
@@ -123,8 +144,9 @@ pub enum Recovery {
     Again,
     /// Send the refresh token again before then: inside its grace the provider accepts it again.
     InGrace(Timestamp),
-    /// Send the refresh token once more; if that outcome is not known either, ask a person.
-    ResendOnce,
+    /// Send the refresh token again. If that outcome is not known either, it is sent again after a longer pause: a token that
+    /// was spent has no living successor, so that sending it again loses nothing.
+    Resend,
     /// Get a new token set with no refresh token.
     Acquire,
     /// Only a person can help.
@@ -145,12 +167,16 @@ pub fn recovery(chain: &[Attempt], policy: &RecoveryPolicy, now: Timestamp) -> R
     match policy.after_hold {
         AfterHold::Acquire => Recovery::Acquire,
         AfterHold::Ask => Recovery::Ask,
-        AfterHold::Resend if sends.len() > 1 => Recovery::Ask,
         AfterHold::Resend => {
             // An attempt whose recovery could not be sent was closed by it, and has been unknown for longer than that.
             let known = [last.completed_at, last.lease_until].into_iter().flatten().min();
-            let until = known.unwrap_or(last.started_at) + policy.hold;
-            if now < until { Recovery::Wait(until) } else { Recovery::ResendOnce }
+            let pause = if last.code.as_deref() == Some(RECOVERY_REFUSED) {
+                policy.confirmation_pause()
+            } else {
+                policy.pause(sends.iter().filter(|send| send.started_at >= grace_ends).count())
+            };
+            let until = known.unwrap_or(last.started_at) + pause;
+            if now < until { Recovery::Wait(until) } else { Recovery::Resend }
         }
     }
 }
@@ -220,13 +246,26 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_outcome_is_held_then_resent_once_then_a_person_is_asked() {
+    fn an_unknown_outcome_is_held_then_resent_again_and_again_with_growing_pauses() {
         let open = redeem();
         let chain = [open.clone()];
         assert_eq!(recovery(&chain, &POLICY, at(50)), Recovery::Wait(at(105)));
-        assert_eq!(recovery(&chain, &POLICY, at(105)), Recovery::ResendOnce);
-        let resent = Attempt { recovers: Some(open.id), started_at: at(110), ..redeem() };
-        assert_eq!(recovery(&[resent, open], &POLICY, at(999)), Recovery::Ask);
+        assert_eq!(recovery(&chain, &POLICY, at(105)), Recovery::Resend);
+        let resent = |from, completed| Attempt {
+            recovers: Some(open.id),
+            started_at: at(from),
+            completed_at: Some(at(completed)),
+            lease_until: Some(at(from + 45)),
+            ..redeem()
+        };
+        let mut chain = vec![open.clone()];
+        let mut last = 105;
+        for pause in [120, 240, 480, 900, 900, 900] {
+            chain.insert(0, resent(last + 1, last + 2));
+            last += 2 + pause;
+            assert_eq!(recovery(&chain, &POLICY, at(last - 1)), Recovery::Wait(at(last)));
+            assert_eq!(recovery(&chain, &POLICY, at(last)), Recovery::Resend);
+        }
         let told = Attempt { status: AttemptStatus::Interrupted, completed_at: Some(at(3)), ..redeem() };
         assert_eq!(recovery(&[told], &POLICY, at(4)), Recovery::Wait(at(63)));
     }
@@ -239,7 +278,24 @@ mod tests {
         let later = Attempt { recovers: Some(open.id), started_at: at(90), ..redeem() };
         let chain = [later, open];
         assert_eq!(recovery(&chain, &policy, at(99)), Recovery::InGrace(at(100)));
-        assert_eq!(recovery(&chain, &policy, at(100)), Recovery::Ask, "the grace is the first send's");
+        let held = Recovery::Wait(at(105));
+        assert_eq!(recovery(&chain, &policy, at(100)), held, "the grace is the first send's");
+    }
+
+    #[test]
+    fn a_refused_recovery_is_confirmed_after_twice_the_hold_however_many_sends_there_were() {
+        let open = redeem();
+        let refused = Attempt {
+            recovers: Some(open.id),
+            started_at: at(1_000),
+            completed_at: Some(at(1_001)),
+            lease_until: Some(at(1_045)),
+            code: Some(RECOVERY_REFUSED.to_owned()),
+            ..redeem()
+        };
+        let chain = [refused, redeem(), redeem(), redeem(), open];
+        assert_eq!(recovery(&chain, &POLICY, at(1_120)), Recovery::Wait(at(1_121)));
+        assert_eq!(recovery(&chain, &POLICY, at(1_121)), Recovery::Resend);
     }
 
     #[test]

@@ -158,7 +158,7 @@ fn recover(
         fresh(row, capabilities).map_or_else(|plan| plan, act)
     };
     match due::recovery(interrupted.chain, &interrupted.policy, now) {
-        Recovery::Again | Recovery::ResendOnce => again(None),
+        Recovery::Again | Recovery::Resend => again(None),
         Recovery::InGrace(_) | Recovery::Wait(_) | Recovery::Ask if capabilities.person_decides => {
             again(None)
         }

@@ -6,13 +6,13 @@ use jeton_core::id::AttemptId;
 use jeton_core::keep::attempt::{Act, Attempt, Trigger};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
 use jeton_core::keep::connection::{Connection, SealedTokens};
-use jeton_core::keep::due;
+use jeton_core::keep::due::{self, RECOVERY_REFUSED};
 use jeton_core::keep::ports::{Commit, CommitAnswer, Fail};
 use jeton_core::keep::provider::{ErrorClass, OutboundRequest, RequestValues, TokenReply};
 use jeton_core::time::Timestamp;
 
 use super::budget::{self, ExhaustedBudget};
-use super::consequence::{self, Circumstances, Consequence, FollowUp};
+use super::consequence::{self, Circumstances, Consequence, FollowUp, Recovered};
 use super::kept_reply::KeptReply;
 use super::run::{NextRound, Refresh, RefreshProgress};
 use super::spend::{
@@ -60,8 +60,8 @@ struct ClaimedRow<'a> {
     row: &'a Connection,
     attempt: AttemptId,
     act: Act,
-    /// The attempt was the recovery of an interrupted one.
-    recovery: bool,
+    /// What it is to recover, where it sends a refresh token again.
+    recovered: Option<Recovered>,
     /// When the attempt began that is recovered: inside the provider's grace the token set may have been issued then.
     reissued_since: Option<Timestamp>,
     /// Moves the next refresh, between 0 and 1.
@@ -297,7 +297,8 @@ impl<'a> Refresh<'a> {
     ) -> Result<NextRound, TokenError> {
         let Prepared { act, recovers, inputs: RequestInputs { opened, values, metadata }, request } =
             prepared;
-        let target = self.target(row, turn.attempt, act, recovers.is_some());
+        let recovered = self.recovered().filter(|_| recovers.is_some() && act == Act::Redeem);
+        let target = ClaimedRow { recovered, ..self.target(row, turn.attempt, act) };
         let Some(request) = request else {
             if let Some(commit) = target.orphan_commit(&opened) {
                 target.log(&turn.store(&StoreWrite::Commit(commit)).await?);
@@ -327,13 +328,31 @@ impl<'a> Refresh<'a> {
         }
     }
 
-    fn target<'r>(&self, row: &'r Connection, attempt: AttemptId, act: Act, recovery: bool) -> ClaimedRow<'r>
+    fn target<'r>(&self, row: &'r Connection, attempt: AttemptId, act: Act) -> ClaimedRow<'r>
     where
         'a: 'r,
     {
         let node = &*self.parts.node;
         let reissued_since = self.recovers_since.filter(|_| act == Act::Redeem);
-        ClaimedRow { node, def: self.def, row, attempt, act, recovery, reissued_since, jitter: node.jitter() }
+        ClaimedRow {
+            node,
+            def: self.def,
+            row,
+            attempt,
+            act,
+            recovered: None,
+            reissued_since,
+            jitter: node.jitter(),
+        }
+    }
+
+    /// What a recovery of the open attempt must know of it.
+    fn recovered(&self) -> Option<Recovered> {
+        let open = self.chain.first()?;
+        Some(Recovered {
+            sends: self.chain.iter().filter(|attempt| attempt.fingerprint.is_some()).count(),
+            confirms: self.request.person_decides || open.code.as_deref() == Some(RECOVERY_REFUSED),
+        })
     }
 
     /// Stores the token set of a kept reply in `chain`, if one can be read by now: as if it came now, and before anything is
@@ -351,10 +370,7 @@ impl<'a> Refresh<'a> {
             tracing::info!(connection = %row.name, attempt = %attempt.id, "a kept reply can be read now");
             let slot = spender.writer.reserve().await?;
             let mut received = ReceivedTokens::new(reply, attempt.started_at, inputs.metadata);
-            let target = ClaimedRow {
-                reissued_since: None,
-                ..self.target(row, attempt.id, attempt.act, attempt.recovers.is_some())
-            };
+            let target = ClaimedRow { reissued_since: None, ..self.target(row, attempt.id, attempt.act) };
             let stored = spender.store_tokens(self.def, &mut received, slot, &target).await?;
             if target.log(&stored) {
                 self.advance(RefreshProgress::Committed, row.generation.next());
@@ -401,7 +417,7 @@ impl<'a> Refresh<'a> {
             }
             FollowUp::Resolve => {
                 self.left_unknown += 1;
-                tracing::warn!(connection = %name, %attempt, "the outcome is not known; policy decides");
+                tracing::warn!(connection = %name, %attempt, "outcome unknown: the refresh token may have been spent");
                 let pause = GRACE_PAUSE * (1 << (self.left_unknown - 1).min(6));
                 // When the vault closes, the next round ends the refresh.
                 self.parts.lifecycle.pause(pause).await;
@@ -488,7 +504,7 @@ impl ClaimedRow<'_> {
         let circumstances = Circumstances {
             pause: self.node.settings.cooldown,
             failures: self.row.failures,
-            recovery: self.recovery,
+            recovered: self.recovered,
             act: self.act,
             has_orphan: self.act == Act::Redeem && self.row.usable_orphan().is_some(),
         };

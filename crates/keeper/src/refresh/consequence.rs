@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jeton_core::keep::attempt::Act;
 use jeton_core::keep::connection::GrantState;
+use jeton_core::keep::due::RECOVERY_REFUSED;
 use jeton_core::keep::plan::AcquirePolicy;
 use jeton_core::keep::ports::FailureEffect;
 use jeton_core::keep::provider::ErrorClass;
@@ -55,6 +56,15 @@ impl Consequence {
     }
 }
 
+/// An interrupted attempt, as far as its recovery must know it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Recovered {
+    /// How often the refresh token was sent before, without a known outcome.
+    pub(super) sends: usize,
+    /// A refusal now is the second one, or a person decided to send the token: the grant is dead.
+    pub(super) confirms: bool,
+}
+
 /// Under which circumstances an attempt failed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Circumstances {
@@ -62,9 +72,8 @@ pub(super) struct Circumstances {
     pub(super) pause: Duration,
     /// How many failures in a row there were before.
     pub(super) failures: u32,
-    /// The attempt was the recovery of an interrupted one: a grant that is dead then died of the interruption, and is
-    /// named so.
-    pub(super) recovery: bool,
+    /// What the attempt was to recover, where it sent a refresh token again.
+    pub(super) recovered: Option<Recovered>,
     /// What was attempted.
     pub(super) act: Act,
     /// An orphan reply lies beside the connection.
@@ -73,7 +82,7 @@ pub(super) struct Circumstances {
 
 /// What `refusal` means for its connection.
 pub(super) fn of(refusal: &RedeemFailure, def: &ConnectionDef, circumstances: Circumstances) -> Consequence {
-    let Circumstances { pause, failures, recovery, act, has_orphan } = circumstances;
+    let Circumstances { pause, failures, recovered, act, has_orphan } = circumstances;
     // A provider that asks for no wait at all is not asked without one.
     let asked = refusal.retry_after.map(|asked| asked.max(pause));
     let retry = |cooldown: Duration, due_in: Duration| Consequence {
@@ -84,6 +93,15 @@ pub(super) fn of(refusal: &RedeemFailure, def: &ConnectionDef, circumstances: Ci
         next: FollowUp::GiveUp,
     };
     let grown = backoff(pause, failures);
+    // The outcome stays unknown, and the token is sent again after that.
+    let unknown = |wait: Duration| Consequence {
+        verdict: FailureEffect::Unknown,
+        code: refusal.code.clone(),
+        cooldown: asked.unwrap_or(Duration::ZERO),
+        due_in: Some(asked.map_or(wait, |asked| asked.max(wait))),
+        next: FollowUp::Resolve,
+    };
+    let sends = recovered.map_or(0, |recovered| recovered.sends);
     match refusal.class {
         // Nothing was granted that could be dead: our own credentials were refused.
         ErrorClass::DeadGrant if act == Act::Acquire => {
@@ -95,13 +113,23 @@ pub(super) fn of(refusal: &RedeemFailure, def: &ConnectionDef, circumstances: Ci
         ErrorClass::DeadGrant if def.acquiring() == AcquirePolicy::WhenDead => {
             Consequence { next: FollowUp::Acquire, ..retry(Duration::ZERO, Duration::ZERO) }
         }
-        ErrorClass::DeadGrant => Consequence {
-            verdict: FailureEffect::State(GrantState::Dead),
-            code: if recovery { "interrupted".to_owned() } else { refusal.code.clone() },
-            cooldown: Duration::ZERO,
-            due_in: None,
-            next: FollowUp::GiveUp,
-        },
+        ErrorClass::DeadGrant | ErrorClass::Unknown
+            if recovered.is_some_and(|recovered| !recovered.confirms) && answered(refusal) =>
+        {
+            let wait = def.recovery.confirmation_pause();
+            Consequence {
+                code: RECOVERY_REFUSED.to_owned(),
+                cooldown: asked.unwrap_or(wait),
+                next: FollowUp::GiveUp,
+                ..unknown(wait)
+            }
+        }
+        ErrorClass::Unknown if recovered.is_some() && answered(refusal) => dead("interrupted"),
+        ErrorClass::DeadGrant => dead(if recovered.is_some() { "interrupted" } else { &refusal.code }),
+        // It says nothing of the send before, and the next one need not be far.
+        ErrorClass::TooEarly if recovered.is_some() => {
+            Consequence { next: FollowUp::GiveUp, ..unknown(def.recovery.pause(sends + 1)) }
+        }
         ErrorClass::BadClient => {
             retry(asked.unwrap_or(BAD_CLIENT_PAUSE), backoff(BAD_CLIENT_PAUSE, failures))
         }
@@ -116,14 +144,25 @@ pub(super) fn of(refusal: &RedeemFailure, def: &ConnectionDef, circumstances: Ci
         ErrorClass::TooEarly | ErrorClass::Transient | ErrorClass::Unknown => {
             retry(asked.unwrap_or(pause), asked.unwrap_or(grown))
         }
-        ErrorClass::Ambiguous => Consequence {
-            verdict: FailureEffect::Unknown,
-            code: refusal.code.clone(),
-            cooldown: Duration::ZERO,
-            due_in: Some(def.recovery.hold),
-            next: FollowUp::Resolve,
-        },
+        ErrorClass::Ambiguous => unknown(def.recovery.pause(sends + 1)),
     }
+}
+
+/// The grant is dead of `code`.
+fn dead(code: &str) -> Consequence {
+    Consequence {
+        verdict: FailureEffect::State(GrantState::Dead),
+        code: code.to_owned(),
+        cooldown: Duration::ZERO,
+        due_in: None,
+        next: FollowUp::GiveUp,
+    }
+}
+
+/// Whether the token endpoint itself said no to what was sent.
+fn answered(refusal: &RedeemFailure) -> bool {
+    refusal.class == ErrorClass::DeadGrant
+        || refusal.status.is_some_and(|status| matches!(status, 200..=299 | 400..=499))
 }
 
 /// `first`, doubled with every failure in a row, up to [`LONGEST_BACKOFF`].

@@ -13,11 +13,11 @@ use jeton_core::time::Clock as _;
 use jeton_emulator::{Fault, FaultKind, RequestOutcome};
 use jeton_keeper::{Installation, KeySource, TokenError};
 use jeton_store::sqlite::faults::NoSqliteHooks;
+use jeton_testkit::OffsetClock;
 use tokio::time::{Instant, sleep};
 
 use crate::process::Process;
 use crate::world::{ACME, Shape, World, graceful, holding, short_settings};
-use jeton_testkit::OffsetClock;
 
 /// The hold where nothing else is said.
 const USUAL_HOLD: Duration = Duration::from_mins(1);
@@ -27,8 +27,7 @@ pub(crate) fn assert_interrupted<T: std::fmt::Debug>(answer: &Result<T, TokenErr
 }
 
 #[tokio::test]
-async fn a_reply_lost_after_acceptance_is_held_then_sent_once_more_as_the_recorded_recovery_and_never_again()
-{
+async fn a_reply_lost_after_acceptance_is_held_then_sent_again_and_the_grant_dies_of_the_second_refusal() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
     world.emulator.enqueue([Fault::lose_reply()]);
@@ -42,18 +41,24 @@ async fn a_reply_lost_after_acceptance_is_held_then_sent_once_more_as_the_record
     assert_eq!(world.requests(), 1, "nothing is sent while it is held");
 
     world.clock.advance(USUAL_HOLD / 2 + Duration::from_secs(1));
-    let dead = process.token(ACME).await;
-    assert!(matches!(&dead, Err(TokenError::Dead { code, .. }) if code == "interrupted"), "{dead:?}");
+    assert_refused_once(&process).await;
     assert_eq!(world.last_record().outcome, RequestOutcome::Reuse);
     let recovery = process.last_attempt(ACME).await;
     assert_eq!(recovery.recovers, Some(first.id));
+
+    world.clock.advance(USUAL_HOLD);
+    assert!(process.token(ACME).await.is_err());
+    assert_eq!(world.requests(), 2, "the refusal is not confirmed at once");
+    world.clock.advance(USUAL_HOLD + Duration::from_secs(1));
+    let dead = process.token(ACME).await;
+    assert!(matches!(&dead, Err(TokenError::Dead { code, .. }) if code == "interrupted"), "{dead:?}");
 
     for _ in 0..3 {
         world.clock.advance(Duration::from_hours(1));
         assert!(matches!(process.token(ACME).await, Err(TokenError::Dead { .. })));
         assert!(process.force(ACME).await.is_err());
     }
-    assert_eq!(world.requests(), 2, "there is no third time");
+    assert_eq!(world.requests(), 3, "there is no fourth time");
     let status = process.vault.status(ACME).await.unwrap();
     assert_eq!((status.condition, status.code.as_deref()), (Condition::Dead, Some("interrupted")));
 }
@@ -104,27 +109,61 @@ async fn a_recovery_that_was_refused_or_could_not_be_sent_leaves_the_outcome_unk
     world.emulator.accept_connections().await.unwrap();
     world.clock.advance(Duration::from_secs(2));
     // The loss is named what it is, however many recoveries did not come through.
+    assert_refused_once(&process).await;
+    world.clock.advance(USUAL_HOLD * 2 + Duration::from_secs(1));
     let dead = process.token(ACME).await;
     assert!(matches!(&dead, Err(TokenError::Dead { code, .. }) if code == "interrupted"), "{dead:?}");
 }
 
 #[tokio::test]
-async fn a_recovery_whose_outcome_is_not_known_either_is_for_a_person() {
+async fn a_recovery_whose_outcome_is_not_known_either_is_sent_again_after_a_longer_pause() {
     let (world, process) = World::usual().await;
     process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Fault::new(FaultKind::CutBefore), Fault::new(FaultKind::CutBefore)]);
+    world.emulator.enqueue([(); 3].map(|()| Fault::new(FaultKind::CutBefore)));
+    assert_interrupted(&process.token(ACME).await);
+    for (sent, pause) in (1..).zip([USUAL_HOLD, USUAL_HOLD * 2, USUAL_HOLD * 4]) {
+        world.clock.advance(pause.saturating_sub(Duration::from_secs(1)));
+        let held = process.token(ACME).await;
+        assert!(matches!(held, Err(TokenError::Interrupted { until: Some(_), .. })), "{held:?}");
+        assert_eq!(world.requests(), sent, "nothing is sent before the pause is over");
+        world.clock.advance(Duration::from_secs(2));
+        assert_eq!(process.token(ACME).await.is_ok(), sent == 3, "{sent}");
+    }
+    let stats = world.emulator.stats();
+    assert_eq!((world.requests(), stats.rotations, stats.overlaps), (4, 1, 0));
+}
+
+#[tokio::test]
+async fn a_provider_that_names_a_pause_while_an_outcome_is_unknown_gets_it() {
+    let (world, process) = World::usual().await;
+    process.connect(ACME, world.expired_grant()).await;
+    let unavailable = Fault::new(FaultKind::FrontEnd { status: 504, retry_after_secs: Some(600) });
+    world.emulator.enqueue([unavailable]);
+    assert!(process.token(ACME).await.is_err());
+    world.clock.advance(USUAL_HOLD * 5);
+    assert!(process.token(ACME).await.is_err());
+    assert_eq!(world.requests(), 1);
+    world.clock.advance(USUAL_HOLD * 5 + Duration::from_secs(1));
+    process.token(ACME).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_bare_refusal_of_a_recovery_is_confirmed_once_and_then_ends_the_grant() {
+    let (world, process) = World::usual().await;
+    process.connect(ACME, world.expired_grant()).await;
+    let bare = || Fault::new(FaultKind::Bare { status: 400 });
+    world.emulator.enqueue([Fault::lose_reply(), bare(), bare()]);
     assert_interrupted(&process.token(ACME).await);
     world.clock.advance(USUAL_HOLD + Duration::from_secs(1));
-    assert_interrupted(&process.token(ACME).await);
-    assert_eq!(world.requests(), 2);
-    for _ in 0..3 {
-        world.clock.advance(Duration::from_hours(1));
-        let asked = process.token(ACME).await;
-        assert!(matches!(asked, Err(TokenError::Interrupted { until: None, .. })), "{asked:?}");
+    assert_refused_once(&process).await;
+    world.clock.advance(USUAL_HOLD * 2 + Duration::from_secs(1));
+    let dead = process.token(ACME).await;
+    assert!(matches!(&dead, Err(TokenError::Dead { code, .. }) if code == "interrupted"), "{dead:?}");
+    for _ in 0..20 {
+        world.clock.advance(Duration::from_mins(10));
+        assert!(process.token(ACME).await.is_err());
     }
-    assert_eq!(world.requests(), 2, "nobody but a person sends it a third time");
-    process.force(ACME).await.unwrap();
-    assert_eq!(world.emulator.stats().rotations, 1);
+    assert_eq!(world.requests(), 3, "the chain of recoveries never starts anew");
 }
 
 #[tokio::test]
@@ -195,7 +234,7 @@ async fn where_refresh_tokens_last_a_lost_reply_is_a_passing_failure() {
 }
 
 #[tokio::test]
-async fn after_the_reuse_grace_a_chain_of_resends_ends_with_a_person() {
+async fn after_the_reuse_grace_a_chain_of_resends_is_held_like_any_other() {
     let policy = graceful(Duration::from_secs(5));
     let (world, process) = World::shaped(Shape { policy, ..Shape::default() }).await;
     process.connect(ACME, world.expired_grant()).await;
@@ -209,10 +248,21 @@ async fn after_the_reuse_grace_a_chain_of_resends_ends_with_a_person() {
         world.clock.advance(Duration::from_secs(6));
     };
     let (_, ()) = tokio::join!(process.token_within(ACME, wait), ask);
-    world.clock.advance(USUAL_HOLD * 2);
     sleep(Duration::from_millis(600)).await;
     assert_interrupted(&process.token(ACME).await);
     assert_eq!(world.requests(), 2);
+    world.clock.advance(USUAL_HOLD * 2);
+    process.token(ACME).await.unwrap();
+    assert_eq!(world.requests(), 3);
+}
+
+/// Asks for a token, and has the provider's first refusal of a recovery.
+async fn assert_refused_once(process: &Process) {
+    let refused = process.token(ACME).await;
+    assert!(matches!(&refused, Err(TokenError::Failed { .. })), "{refused:?}");
+    let row = process.row(ACME).await;
+    let last = process.last_attempt(ACME).await;
+    assert_eq!((last.code.as_deref(), row.open_attempt), (Some("recovery_refused"), Some(last.id)));
 }
 
 /// Claims as a process does that is killed before it says how its attempt ended.

@@ -150,11 +150,7 @@ fn judge(world: &World, attempts: &[Attempt], names: &HashMap<Fingerprint, Strin
         assert_eq!(records.len(), ours.len(), "every request has its attempt: {}", told());
         let maybe_accepted = records.iter().filter(|record| !is_refusal(record)).count();
         let recoveries = ours.iter().filter(|attempt| attempt.recovers.is_some()).count();
-        match maybe_accepted {
-            0 | 1 => {}
-            2 => assert!(recoveries >= 1, "it was sent again without a recovery: {}", told()),
-            _ => panic!("it was sent again and again: {}", told()),
-        }
+        assert!(maybe_accepted <= recoveries + 1, "it was sent again without a recovery: {}", told());
         if records.iter().any(RequestRecord::is_lost) {
             let on_record = ours.iter().any(|attempt| attempt.status == AttemptStatus::Interrupted);
             assert!(on_record, "the loss is not on record: {}", told());

@@ -106,7 +106,7 @@ async fn no_token_and_no_client_secret_is_ever_shown() {
         "CRITICAL: refresh token revoked, manual re-authorization required",
         "too recently",
         "going on with the current token",
-        "the outcome is not known",
+        "outcome unknown",
     ] {
         assert!(logged.contains(line), "nothing was logged of this: {line}");
     }

@@ -132,7 +132,7 @@ fn failed(attempt: &Attempt) -> Description {
 
 fn no_reply(attempt: &Attempt) -> Description {
     let long = match attempt.recovers {
-        None => "sent, no reply: its policy decides what follows",
+        None => "sent, no reply: it is sent again after a pause",
         Some(_) => "sent again, and again no reply",
     };
     describe(EventLevel::Trouble, "no reply: spent?", long.to_owned())

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jeton_core::keep::connection::{Condition, Connection};
-use jeton_core::keep::provider::{Definition, OnDead, Step};
+use jeton_core::keep::provider::{Definition, OnDead, OnUnknown, Step};
 use jeton_core::time::Timestamp;
 
 use super::report::{Report, Severity};
@@ -65,10 +65,17 @@ fn judge(row: &Connection, definition: Option<&Definition>, now: Timestamp) -> O
         }
         Condition::Interrupted => {
             let attempt = row.open_attempt.map(|attempt| attempt.to_string()).unwrap_or_default();
-            let text = format!(
-                "attempt {attempt} may have spent its refresh token; it is recovered by its policy while `jeton serve` runs, \
-                 and `jeton logs` says how"
-            );
+            let next = match definition.policy().on_unknown {
+                OnUnknown::Ask => format!(
+                    "its policy asks a person: `jeton refresh --connection {name} --force` sends it again"
+                ),
+                OnUnknown::Acquire => "`jeton serve` acquires a new token set".to_owned(),
+                OnUnknown::Resend => {
+                    let at = row.due_at.map(|at| format!(" at {at}")).unwrap_or_default();
+                    format!("`jeton serve` sends it again{at}, and goes on until the outcome is known")
+                }
+            };
+            let text = format!("attempt {attempt} may have spent its refresh token; {next}");
             Some((Severity::Warning, text))
         }
         Condition::Paused => Some((

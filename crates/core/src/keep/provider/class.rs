@@ -25,7 +25,7 @@ pub enum ErrorClass {
     /// The request was not sent, or was refused before it could be accepted: the refresh token is certainly unspent.
     Transient,
     /// The refresh token may have been accepted, and the answer did not arrive or cannot be read. It is not sent
-    /// again, except as the one recorded recovery or inside the provider's documented grace.
+    /// again, except as a recorded recovery or inside the provider's documented grace.
     Ambiguous,
     /// A refusal that neither the provider's file nor the standard explains. It is repeated with patience, and
     /// alarms after several repeats.

@@ -33,8 +33,9 @@ pub enum OldAccess {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnUnknown {
-    /// Send the same token once more, recorded as the recovery; ask a person if that fails too.
-    ResendOnce,
+    /// Send the same token again, recorded as a recovery, with growing pauses until the outcome is known.
+    #[serde(alias = "resend_once")]
+    Resend,
     /// Never send it again: ask a person.
     Ask,
     /// Acquire a token set anew.
@@ -211,7 +212,7 @@ impl Policy {
         let (on_unknown, on_dead) = if has_acquire {
             (OnUnknown::Acquire, OnDead::Acquire)
         } else {
-            (OnUnknown::ResendOnce, OnDead::Ask)
+            (OnUnknown::Resend, OnDead::Ask)
         };
         Self {
             rotation: written.rotation.unwrap_or(Rotation::SingleUse),
@@ -269,7 +270,7 @@ mod tests {
         assert_eq!(policy.rotation, Rotation::SingleUse);
         assert_eq!(policy.reuse_grace, Duration::from_secs(10));
         assert_eq!(policy.refresh_ttl, Some(Duration::from_hours(90 * 24)));
-        assert_eq!((policy.on_unknown, policy.on_dead), (OnUnknown::ResendOnce, OnDead::Ask));
+        assert_eq!((policy.on_unknown, policy.on_dead), (OnUnknown::Resend, OnDead::Ask));
         assert!(policy.ambiguous_5xx);
     }
 

@@ -4,7 +4,8 @@
 //!
 //! | reply | class |
 //! |---|---|
-//! | 5xx | `ambiguous` when the step spends (unless `policy.ambiguous_5xx = false`), else `transient` |
+//! | 403, 502, 503, 521, 523 or 530 with an HTML page; 503 with `Retry-After` and nothing readable | `transient`: a front end (load balancer, CDN, firewall) refused it |
+//! | any other 5xx | `ambiguous` when the step spends (unless `policy.ambiguous_5xx = false`), else `transient` |
 //! | 429 | `rate_limited` |
 //! | 408 | `transient`: the server gave up before it had the whole request |
 //! | `error` of RFC 6749, section 5.2, and of OpenID Connect, section 3.1.2.6, with 2xx or 4xx | see [`standard`] |
@@ -295,6 +296,9 @@ impl Definition {
         let Refusal { step, reply, body, .. } = refusal;
         let unsure = if self.spends(*step) { ErrorClass::Ambiguous } else { ErrorClass::Transient };
         let broken = if self.policy().ambiguous_5xx { unsure } else { ErrorClass::Transient };
+        if is_front_end(reply, body) {
+            return (ErrorClass::Transient, true);
+        }
         match reply.status {
             500..=599 => return (broken, true),
             429 => return (ErrorClass::RateLimited, true),
@@ -340,6 +344,17 @@ impl Definition {
             .map(Secret::reveal)
             .chain(vars.map(super::request_values::VarValue::reveal))
             .any(|secret| shares_piece(&text, &sanitise_all(secret)))
+    }
+}
+
+/// Whether a front end refused the request, so that the token endpoint never had it. 504, 520, 522 and 524 are not among them:
+/// there the front end gave up on an endpoint that may have done its work.
+fn is_front_end(reply: &Reply, body: &Body<'_>) -> bool {
+    let is_page = reply.body.trim_ascii_start().first() == Some(&b'<');
+    match reply.status {
+        403 | 502 | 521 | 523 | 530 => body.value.is_none() && is_page,
+        503 => body.value.is_none() && (is_page || reply.retry_after.is_some()),
+        _ => false,
     }
 }
 
