@@ -35,7 +35,7 @@ pub(crate) async fn invite<T: WriteTx>(tx: &mut T, invite: &Invite) -> Result<Ti
         outcome: None,
     };
     tx.write_consent(&consent).await?;
-    tx.put_on_record(invite.to_audit_row(now)).await?;
+    tx.write_audit_row(invite.to_audit_row(now)).await?;
     Ok(consent.link_until)
 }
 

@@ -35,7 +35,7 @@ use parking_lot::Mutex;
 use crate::memory::snapshot::Snapshot;
 use crate::memory::{DEFAULT_ATTEMPTS, InMemory, Persistence};
 use crate::path_checks::refused;
-use lock::{Lock, Mode};
+use lock::{Lock, LockMode};
 
 /// Beyond this it is no file of ours: it would not be read within the patience of any caller.
 const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;
@@ -119,7 +119,7 @@ impl FileStamp {
 impl FilePersistence {
     /// Makes the file, unless it is there; reads it in either case.
     fn make(&self) -> Result<(), StoreError> {
-        let _lock = self.lock(Mode::Exclusive)?;
+        let _lock = self.lock(LockMode::Exclusive)?;
         let loaded = match self.load() {
             Err(LoadError::Missing) => self.save(Snapshot::default())?,
             loaded => loaded.map_err(|unread| unread.into_store_error(&self.path))?,
@@ -128,13 +128,13 @@ impl FilePersistence {
         Ok(())
     }
 
-    fn lock(&self, mode: Mode) -> Result<Lock, StoreError> {
+    fn lock(&self, mode: LockMode) -> Result<Lock, StoreError> {
         Lock::take(&self.path, mode, self.busy_timeout)
     }
 
     /// Reads the file. Also waits for a writer that has put its file in place and has not made that durable yet.
     fn load_in_turn(&self) -> Result<LoadedFile, StoreError> {
-        let _lock = self.lock(Mode::Shared)?;
+        let _lock = self.lock(LockMode::Shared)?;
         self.load().map_err(|unread| unread.into_store_error(&self.path))
     }
 
@@ -211,7 +211,7 @@ impl Persistence for FilePersistence {
 
     fn write<T>(&self, change: impl FnOnce(&mut Snapshot) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let mut loaded = self.loaded.lock();
-        let _lock = self.lock(Mode::Exclusive)?;
+        let _lock = self.lock(LockMode::Exclusive)?;
         let known = loaded.take().filter(|loaded| self.is_still(loaded));
         let load = || self.load().map_err(|unread| unread.into_store_error(&self.path));
         let mut known = known.map_or_else(load, Ok)?;

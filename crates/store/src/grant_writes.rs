@@ -41,14 +41,14 @@ pub(crate) async fn connect<T: WriteTx>(tx: &mut T, connect: &Connect) -> Result
     }
     let mut row = before.clone().unwrap_or_else(|| rules::first_row(connect, tx.now()));
     if let Some(closing) = rules::connect(&mut row, connect.clone(), tx.now()) {
-        tx.close(closing).await?;
+        tx.close_attempt(closing).await?;
     }
     let generation = row.generation;
     let attempt = connect_attempt(connect, before.as_ref(), &row, tx.now());
     tx.write_attempt(&attempt, row.grant).await?;
     tx.save(before.as_ref(), row, Some(connect.attempt)).await?;
     let replaced = before.is_some_and(|row| row.state != GrantState::None);
-    tx.put_on_record(connect.to_audit_row(tx.now(), generation, replaced)).await?;
+    tx.write_audit_row(connect.to_audit_row(tx.now(), generation, replaced)).await?;
     if exchanged {
         // Where it was kept because it could not be read, it has been read by now.
         tx.drop_reply(connect.attempt).await?;
@@ -113,7 +113,7 @@ pub(crate) async fn administer<T: WriteTx>(
     }
     let mut row = before.clone();
     if let Some(closing) = rules::administer(&mut row, act, operation, tx.now()) {
-        tx.close(closing).await?;
+        tx.close_attempt(closing).await?;
     }
     if act == OperatorCommand::Disconnect {
         tx.drop_replies(name).await?;
@@ -121,7 +121,7 @@ pub(crate) async fn administer<T: WriteTx>(
     let changed = row != before;
     tx.save(Some(&before), row, None).await?;
     if changed {
-        tx.put_on_record(act.to_audit_row(name, operation, by, tx.now())).await?;
+        tx.write_audit_row(act.to_audit_row(name, operation, by, tx.now())).await?;
     }
     Ok(true)
 }

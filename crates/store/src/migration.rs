@@ -17,7 +17,7 @@ pub struct Migration {
 
 impl Migration {
     /// A number that is about another store alone.
-    pub const fn elsewhere(number: u32, name: &'static str) -> Self {
+    pub const fn for_other_store(number: u32, name: &'static str) -> Self {
         Self { number, name, sql: "" }
     }
 

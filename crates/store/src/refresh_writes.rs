@@ -29,7 +29,7 @@ pub(crate) async fn claim<T: WriteTx>(tx: &mut T, claim: &Claim) -> Result<Claim
     }
     let mut row = before.clone();
     if let Some(recovered) = rules::take_lease(&mut row, claim, until) {
-        tx.close(recovered).await?;
+        tx.close_attempt(recovered).await?;
     }
     let attempt = Attempt {
         id: claim.attempt,
@@ -58,13 +58,13 @@ pub(crate) async fn claim<T: WriteTx>(tx: &mut T, claim: &Claim) -> Result<Claim
 }
 
 /// The row and what the log has of the attempt. A store restored from a backup may lack the attempt.
-type Found = (Connection, Option<(Attempt, GrantId)>);
+type ConnectionAndAttempt = (Connection, Option<(Attempt, GrantId)>);
 
 async fn look_up<T: WriteTx>(
     tx: &mut T,
     name: &ConnectionName,
     attempt: AttemptId,
-) -> Result<Found, T::Error> {
+) -> Result<ConnectionAndAttempt, T::Error> {
     let row = tx.find(name).await?;
     let row = row.ok_or_else(|| missing("connections", "name", name.to_string()))?;
     Ok((row, tx.attempt(attempt).await?))
@@ -88,7 +88,7 @@ pub(crate) async fn commit<T: WriteTx>(tx: &mut T, commit: &Commit) -> Result<Co
     let answer = if rules::is_as_claimed(&row, commit) {
         let trigger = attempt.as_ref().map(|attempt| attempt.trigger);
         if let Some(closing) = rules::commit(&mut row, commit.clone(), trigger) {
-            tx.close(closing).await?;
+            tx.close_attempt(closing).await?;
         }
         if let Some(attempt) = &mut attempt {
             attempt.status = AttemptStatus::Success;
@@ -140,7 +140,7 @@ pub(crate) async fn fail<T: WriteTx>(tx: &mut T, fail: &Fail) -> Result<(), T::E
     let (before, found) = look_up(tx, &fail.connection, fail.attempt).await?;
     let (mut attempt, grant) = found.ok_or_else(|| missing("attempts", "id", fail.attempt.to_string()))?;
     if !matches!(attempt.status, AttemptStatus::Running | AttemptStatus::Interrupted) {
-        // Its outcome is on record: this is the same order again, or a failure that a later success has overtaken.
+        // Its outcome is in the audit log: this is the same order again, or a failure that a later success has overtaken.
         return Ok(());
     }
     let mut row = before.clone();

@@ -64,7 +64,7 @@ pub(crate) trait WriteTx: Send {
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
     /// Closes an attempt that is under way or open as interrupted. What is known of it stays.
-    fn close(&mut self, closing: Closing) -> impl Future<Output = Result<(), Self::Error>> + Send;
+    fn close_attempt(&mut self, closing: Closing) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
     /// The last attempt, of whatever connection, that spent this refresh token or may have.
     fn spender(
@@ -97,8 +97,8 @@ pub(crate) trait WriteTx: Send {
         act: &'static str,
     ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
 
-    /// Puts what a person ordered on record, unless it is there.
-    fn put_on_record(&mut self, row: AuditRow) -> impl Future<Output = Result<(), Self::Error>> + Send;
+    /// Writes a row of the audit log, unless it is there.
+    fn write_audit_row(&mut self, row: AuditRow) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
     /// The consent of that key.
     fn find_consent(

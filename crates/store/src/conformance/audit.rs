@@ -1,4 +1,4 @@
-//! What people ordered is on record, with who and when. A store joins with one line of its own, because not every store keeps a
+//! What people ordered is in the audit log, with who and when. A store joins with one line of its own, because not every store keeps a
 //! record:
 //!
 //! ```ignore
@@ -25,12 +25,12 @@ use super::fixture::{Fixture, TestResult, access_print, name, node, operator, pr
 macro_rules! audit_conformance_tests {
     ($open:path) => {
         $crate::audit_conformance_tests! { @tests $open;
-            who_paused_resumed_and_disconnected_is_on_record_once,
-            an_order_that_changed_nothing_is_not_on_record,
-            who_put_a_grant_in_is_on_record_once_and_whether_it_replaced_another,
-            a_grant_that_was_not_put_in_is_not_on_record,
-            who_made_a_link_is_on_record_and_so_is_the_consent_that_it_led_to,
-            a_refresh_is_not_on_record,
+            who_paused_resumed_and_disconnected_is_in_the_audit_log_once,
+            an_order_that_changed_nothing_is_not_in_the_audit_log,
+            who_put_a_grant_in_is_in_the_audit_log_once_and_whether_it_replaced_another,
+            a_grant_that_was_not_put_in_is_not_in_the_audit_log,
+            who_made_a_link_is_in_the_audit_log_and_so_is_the_consent_that_it_led_to,
+            a_refresh_is_not_in_the_audit_log,
             the_rows_of_one_subject_are_read_page_by_page_the_newest_first,
         }
     };
@@ -63,7 +63,7 @@ fn plain(id: OperationId, at: Timestamp, actor: &Actor, action: AuditAction) -> 
 }
 
 /// Also where an order is sent again, by another process too; the newest is the first.
-pub async fn who_paused_resumed_and_disconnected_is_on_record_once(
+pub async fn who_paused_resumed_and_disconnected_is_in_the_audit_log_once(
     fixture: &Fixture,
     record: &dyn AuditLog,
 ) -> TestResult {
@@ -90,7 +90,7 @@ pub async fn who_paused_resumed_and_disconnected_is_on_record_once(
 }
 
 /// Nobody did anything.
-pub async fn an_order_that_changed_nothing_is_not_on_record(
+pub async fn an_order_that_changed_nothing_is_not_in_the_audit_log(
     fixture: &Fixture,
     record: &dyn AuditLog,
 ) -> TestResult {
@@ -110,7 +110,7 @@ pub async fn an_order_that_changed_nothing_is_not_on_record(
 }
 
 /// Under the id of its row in the refresh log, and with nothing that the grant holds.
-pub async fn who_put_a_grant_in_is_on_record_once_and_whether_it_replaced_another(
+pub async fn who_put_a_grant_in_is_in_the_audit_log_once_and_whether_it_replaced_another(
     fixture: &Fixture,
     record: &dyn AuditLog,
 ) -> TestResult {
@@ -154,7 +154,7 @@ pub async fn who_put_a_grant_in_is_on_record_once_and_whether_it_replaced_anothe
 }
 
 /// It is held already, somebody else was quicker, another connection has it, or it was spent.
-pub async fn a_grant_that_was_not_put_in_is_not_on_record(
+pub async fn a_grant_that_was_not_put_in_is_not_in_the_audit_log(
     fixture: &Fixture,
     record: &dyn AuditLog,
 ) -> TestResult {
@@ -174,7 +174,7 @@ pub async fn a_grant_that_was_not_put_in_is_not_on_record(
 }
 
 /// Whoever has the link can give the grant: who made it counts as well.
-pub async fn who_made_a_link_is_on_record_and_so_is_the_consent_that_it_led_to(
+pub async fn who_made_a_link_is_in_the_audit_log_and_so_is_the_consent_that_it_led_to(
     fixture: &Fixture,
     record: &dyn AuditLog,
 ) -> TestResult {
@@ -199,7 +199,7 @@ pub async fn who_made_a_link_is_on_record_and_so_is_the_consent_that_it_led_to(
         fixture.store.connect(order.clone()).await?;
     }
     let rows = all(record).await?;
-    let connected = rows.iter().find(|row| row.action == AuditAction::Connected).expect("it is on record");
+    let connected = rows.iter().find(|row| row.action == AuditAction::Connected).expect("it is in the log");
     assert_eq!((rows.len(), Some(&connected.actor)), (2, by.as_ref()));
     let told = serde_json::to_string(&rows).expect("rows are JSON");
     assert!(!told.contains(&invite.ticket.to_string()), "{told}");
@@ -207,7 +207,7 @@ pub async fn who_made_a_link_is_on_record_and_so_is_the_consent_that_it_led_to(
 }
 
 /// The refresh log has those, and there are very many.
-pub async fn a_refresh_is_not_on_record(fixture: &Fixture, record: &dyn AuditLog) -> TestResult {
+pub async fn a_refresh_is_not_in_the_audit_log(fixture: &Fixture, record: &dyn AuditLog) -> TestResult {
     let row = fixture.connected("acme", 1).await?;
     let before = all(record).await?;
     let claim = fixture.won(fixture.claim(&row)).await?;

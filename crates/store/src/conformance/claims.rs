@@ -9,7 +9,7 @@ use jeton_core::keep::ports::{FailureEffect, OperatorCommand};
 
 use super::fixture::{COOLDOWN, Fixture, LEASE, TestResult, failure, name, node, operator, refresh_print};
 
-/// The attempt is on record before anything is spent.
+/// the attempt is in the refresh log before anything is spent.
 pub async fn the_first_claim_wins_and_opens_the_attempt(fixture: &Fixture) -> TestResult {
     let row = fixture.connected("acme", 1).await?;
     let claim = Claim { trigger: Trigger::Rejected, ..fixture.claim(&row) };
@@ -100,8 +100,8 @@ pub async fn an_open_attempt_under_a_lapsed_lease_is_interrupted_whoever_finds_i
     fixture.clock.step(LEASE);
     let found = ClaimAnswer::Interrupted { attempt: lost.attempt };
     assert_eq!(fixture.store.claim(fixture.claim(&row)).await?, found);
-    let elsewhere = fixture.another_process().await;
-    assert_eq!(elsewhere.claim(Claim { node: node(2), ..fixture.claim(&row) }).await?, found);
+    let other_process = fixture.another_process().await;
+    assert_eq!(other_process.claim(Claim { node: node(2), ..fixture.claim(&row) }).await?, found);
     let attempt = fixture.attempt(lost.attempt).await?;
     assert_eq!(attempt.status, AttemptStatus::Running, "no one judges it by looking");
     assert_eq!(attempt.status_at(fixture.now()), AttemptStatus::Interrupted);

@@ -11,11 +11,11 @@ use super::fixture::{Fixture, TestResult, node};
 pub async fn of_many_claims_in_two_processes_exactly_one_wins_each_generation(
     fixture: &Fixture,
 ) -> TestResult {
-    let elsewhere = fixture.another_process().await;
+    let other_process = fixture.another_process().await;
     let mut row = fixture.connected("acme", 1).await?;
     for round in 2..=12 {
         let claims = (0..64).map(|number| {
-            let store = if number % 2 == 0 { &fixture.store } else { &elsewhere };
+            let store = if number % 2 == 0 { &fixture.store } else { &other_process };
             let claim = Claim { node: node(number), ..fixture.claim(&row) };
             async move { store.claim(claim.clone()).await.map(|answer| (claim, answer)) }
         });
@@ -28,7 +28,7 @@ pub async fn of_many_claims_in_two_processes_exactly_one_wins_each_generation(
                 .iter()
                 .all(|(_, answer)| { matches!(answer, ClaimAnswer::Won { .. } | ClaimAnswer::Held { .. }) })
         );
-        let store = if round % 2 == 0 { &elsewhere } else { &fixture.store };
+        let store = if round % 2 == 0 { &other_process } else { &fixture.store };
         let answer = store.commit(fixture.commit(&won[0].0, round)).await?;
         assert_eq!(answer, CommitAnswer::Committed { generation: Generation(u64::from(round)) });
         row = fixture.find("acme").await?;

@@ -105,7 +105,7 @@ pub async fn a_link_opens_once_and_in_time(fixture: &Fixture) -> TestResult {
     Ok(())
 }
 
-/// The attempt is on record before the code is sent, and the verifier is gone.
+/// the attempt is in the refresh log before the code is sent, and the verifier is gone.
 pub async fn an_answer_is_taken_once_and_opens_its_attempt(fixture: &Fixture) -> TestResult {
     asked(fixture, 1).await?;
     let (attempt, then) = exchange(fixture);
@@ -165,7 +165,7 @@ pub async fn a_refusal_ends_the_consent(fixture: &Fixture) -> TestResult {
     }
     let logged = fixture.attempt(attempt).await?;
     assert_eq!((logged.act, logged.status), (Act::Connect, AttemptStatus::Failed));
-    assert_eq!(logged.code.as_deref(), Some("access_denied"), "it is on record");
+    assert_eq!(logged.code.as_deref(), Some("access_denied"), "it is in the log");
     let refused = Progress::Refused { code: "access_denied".into(), message: "The person said no.".into() };
     assert_eq!(how_far(fixture, 1).await?, refused);
     let late = callback(1, exchange(fixture).1);

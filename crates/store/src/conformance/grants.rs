@@ -82,15 +82,15 @@ pub async fn a_single_use_refresh_token_that_was_spent_is_refused_everywhere(
     let row = fixture.connected("acme", 1).await?;
     let claim = fixture.won(fixture.claim(&row)).await?;
     let spent = ConnectAnswer::Spent { attempt: claim.attempt };
-    let elsewhere = fixture.connect("other", 1, Generation(0));
-    assert_eq!(fixture.store.connect(elsewhere.clone()).await?, spent, "while it is under way");
+    let other = fixture.connect("other", 1, Generation(0));
+    assert_eq!(fixture.store.connect(other.clone()).await?, spent, "while it is under way");
     fixture.store.fail(failure(&claim, FailureEffect::Unknown, "ambiguous")).await?;
-    assert_eq!(fixture.store.connect(elsewhere.clone()).await?, spent, "while nobody knows");
+    assert_eq!(fixture.store.connect(other.clone()).await?, spent, "while nobody knows");
     fixture.store.commit(fixture.commit(&claim, 2)).await?;
-    assert_eq!(fixture.store.connect(elsewhere.clone()).await?, spent, "once it is known");
+    assert_eq!(fixture.store.connect(other.clone()).await?, spent, "once it is known");
     assert_eq!(fixture.store.connect(fixture.connect("acme", 1, Generation(2))).await?, spent);
     assert_eq!(fixture.store.find(&name("other")).await?, None);
-    let reusable = Connect { single_use: false, ..elsewhere };
+    let reusable = Connect { single_use: false, ..other };
     assert!(matches!(fixture.store.connect(reusable).await?, ConnectAnswer::Connected { .. }));
     Ok(())
 }
@@ -100,13 +100,13 @@ pub async fn a_single_use_refresh_token_that_another_connection_holds_is_refused
     fixture: &Fixture,
 ) -> TestResult {
     fixture.connected("acme", 1).await?;
-    let elsewhere = fixture.connect("other", 1, Generation(0));
+    let other = fixture.connect("other", 1, Generation(0));
     let held = ConnectAnswer::HeldBy { connection: name("acme") };
-    assert_eq!(fixture.store.connect(elsewhere.clone()).await?, held);
+    assert_eq!(fixture.store.connect(other.clone()).await?, held);
     assert_eq!(fixture.store.find(&name("other")).await?, None);
     let operation = fixture.operation_id();
     fixture.store.administer(&name("acme"), OperatorCommand::Disconnect, operation, &operator()).await?;
-    assert!(matches!(fixture.store.connect(elsewhere).await?, ConnectAnswer::Connected { .. }));
+    assert!(matches!(fixture.store.connect(other).await?, ConnectAnswer::Connected { .. }));
     Ok(())
 }
 
@@ -172,11 +172,11 @@ pub async fn connecting_without_tokens_to_another_provider_gives_the_old_tokens_
     fixture: &Fixture,
 ) -> TestResult {
     let row = fixture.connected("acme", 1).await?;
-    let elsewhere = provider("other");
+    let another = provider("other");
     let connect =
-        Connect { tokens: None, provider: elsewhere.clone(), ..fixture.connect("acme", 1, row.generation) };
+        Connect { tokens: None, provider: another.clone(), ..fixture.connect("acme", 1, row.generation) };
     fixture.store.connect(connect).await?;
     let moved = fixture.find("acme").await?;
-    assert_eq!((moved.provider, moved.tokens, moved.generation), (elsewhere, None, Generation(2)));
+    assert_eq!((moved.provider, moved.tokens, moved.generation), (another, None, Generation(2)));
     Ok(())
 }

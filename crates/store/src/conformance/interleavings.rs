@@ -92,7 +92,7 @@ struct WonClaim {
 
 struct Interleaving {
     fixture: Fixture,
-    elsewhere: std::sync::Arc<dyn crate::Store>,
+    other_process: std::sync::Arc<dyn crate::Store>,
     model: Model,
     won: Vec<WonClaim>,
     committed: Vec<Commit>,
@@ -103,10 +103,10 @@ struct Interleaving {
 
 impl Interleaving {
     async fn on(fixture: Fixture) -> Self {
-        let elsewhere = fixture.another_process().await;
+        let other_process = fixture.another_process().await;
         Self {
             fixture,
-            elsewhere,
+            other_process,
             model: Model::default(),
             won: Vec::new(),
             committed: Vec::new(),
@@ -121,7 +121,7 @@ impl Interleaving {
             self.step(step).await?;
             let stored = self.fixture.store.find(&name("acme")).await?;
             if let (Some(stored), Some(row)) = (&stored, &mut self.model.row) {
-                // How changes are numbered is tested elsewhere.
+                // How changes are numbered is tested other_process.
                 row.revision = stored.revision;
             }
             assert_eq!(stored, self.model.row);
@@ -218,7 +218,7 @@ impl Interleaving {
             spends: held.filter(|_| act == Act::Redeem),
             ..self.fixture.claim(&row)
         };
-        let store = if process { &self.fixture.store } else { &self.elsewhere };
+        let store = if process { &self.fixture.store } else { &self.other_process };
         let answer = store.claim(claim.clone()).await?;
         assert_eq!(answer, self.model.claim(&claim, self.fixture.now()));
         if let ClaimAnswer::Won { until } = answer {
@@ -244,7 +244,7 @@ impl Interleaving {
         };
         let number = self.next_number();
         let commit = Commit { tokens: self.fixture.tokens(number), ..commit };
-        let store = if process { &self.fixture.store } else { &self.elsewhere };
+        let store = if process { &self.fixture.store } else { &self.other_process };
         let answer = store.commit(commit.clone()).await?;
         assert_eq!(answer, self.model.commit(&commit));
         self.promises.is_spent(&claim, answer);

@@ -118,13 +118,13 @@ pub async fn waiting_ends_when_this_process_changes_something(fixture: &Fixture)
 
 /// The command line works beside a running server.
 pub async fn waiting_ends_when_another_process_changes_something(fixture: &Fixture) -> TestResult {
-    let elsewhere = fixture.another_process().await;
+    let other_process = fixture.another_process().await;
     for number in 1..4 {
         let seen = fixture.store.revision().await?;
         let waiting = tokio::time::timeout(PATIENCE, fixture.store.wait_for_change(seen));
         let label = format!("acme-{number}");
         let (woken, changed) =
-            tokio::join!(waiting, elsewhere.connect(fixture.connect(&label, number, Generation(0))));
+            tokio::join!(waiting, other_process.connect(fixture.connect(&label, number, Generation(0))));
         changed?;
         woken.expect("the change is noticed");
         let rows = fixture.store.changed_since(seen, 10).await?;

@@ -34,19 +34,19 @@ pub async fn a_node_hears_of_the_others_that_live(fixture: &Fixture) -> TestResu
         started_at: began,
         seen_at: began,
     };
-    let elsewhere = fixture.another_process().await;
+    let other_process = fixture.another_process().await;
     assert_eq!(
-        elsewhere.record_heartbeat(beat(2)).await?,
+        other_process.record_heartbeat(beat(2)).await?,
         HeartbeatReply { now: fixture.now(), others: vec![first.clone()] }
     );
     let changed = Heartbeat { definitions: "other".into(), ..beat(1) };
     let heard = fixture.store.record_heartbeat(changed).await?;
     assert_eq!(heard.others.iter().map(|other| other.node).collect::<Vec<_>>(), [node(2)]);
-    let heard = elsewhere.record_heartbeat(beat(2)).await?;
+    let heard = other_process.record_heartbeat(beat(2)).await?;
     let again = LiveNode { definitions: "other".into(), seen_at: fixture.now(), ..first };
     assert_eq!(heard.others, [again]);
     fixture.clock.step(LIFE);
-    assert!(elsewhere.record_heartbeat(beat(2)).await?.others.is_empty(), "the first fell silent");
+    assert!(other_process.record_heartbeat(beat(2)).await?.others.is_empty(), "the first fell silent");
     Ok(())
 }
 

@@ -38,7 +38,7 @@ macro_rules! service_token_conformance_tests {
             every_change_gets_the_next_revision_and_nothing_else_does,
             changes_of_many_at_once_appear_in_order_and_none_is_missed,
             a_use_is_written_at_most_once_a_minute_and_is_no_change,
-            who_ordered_what_is_on_record_once_and_never_the_hash,
+            who_ordered_what_is_in_the_audit_log_once_and_never_the_hash,
             what_is_written_is_there_after_opening_again,
         }
     };
@@ -215,7 +215,7 @@ pub async fn what_is_missing_ended_or_rotated_is_not_rotated(fixture: &TokenFixt
     Ok(())
 }
 
-/// The instant of the first order is the one on record.
+/// The instant of the first order is the one in the audit log.
 pub async fn a_revocation_stays_as_it_was_first_given(fixture: &TokenFixture) -> TestResult {
     assert_eq!(fixture.revoke(1).await?, None);
     fixture.created(1).await?;
@@ -271,9 +271,9 @@ pub async fn every_change_gets_the_next_revision_and_nothing_else_does(fixture: 
 pub async fn changes_of_many_at_once_appear_in_order_and_none_is_missed(
     fixture: &TokenFixture,
 ) -> TestResult {
-    let elsewhere = (fixture.open_again)().await;
+    let other_process = (fixture.open_again)().await;
     let writing = try_join_all((0..100_u8).map(|number| {
-        let store = if number % 2 == 0 { &fixture.store } else { &elsewhere };
+        let store = if number % 2 == 0 { &fixture.store } else { &other_process };
         async move { store.create_token(order(number)).await }
     }));
     let reading = async {
@@ -316,7 +316,9 @@ pub async fn a_use_is_written_at_most_once_a_minute_and_is_no_change(fixture: &T
 }
 
 /// Also where an order is sent again; what changed nothing leaves no row.
-pub async fn who_ordered_what_is_on_record_once_and_never_the_hash(fixture: &TokenFixture) -> TestResult {
+pub async fn who_ordered_what_is_in_the_audit_log_once_and_never_the_hash(
+    fixture: &TokenFixture,
+) -> TestResult {
     let made = fixture.created(1).await?;
     fixture.created(1).await?;
     fixture.store.create_token(Create { id: id(9), ..order(1) }).await?;

@@ -25,7 +25,7 @@ pub(super) struct FormatError {
 
 /// As much of a file as tells whose it is.
 #[derive(Deserialize)]
-struct Header {
+struct FileHeader {
     format: Option<String>,
     version: Option<u32>,
 }
@@ -79,7 +79,7 @@ fn version_of(text: &[u8]) -> Result<u32, FormatError> {
             cure: "put back a copy of it, or remove it to begin with an empty one",
         });
     }
-    let header: Header = serde_json::from_slice(text).map_err(|error| {
+    let header: FileHeader = serde_json::from_slice(text).map_err(|error| {
         let ours = text.trim_ascii_start().starts_with(b"{\n  \"format\": \"jeton tokens\"");
         if ours {
             return damaged(&error);

@@ -19,7 +19,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 /// Who else may hold the lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(super) enum LockMode {
     /// Others that read.
     Shared,
     /// Nobody.
@@ -34,7 +34,7 @@ pub(super) struct Lock {
 
 impl Lock {
     /// Takes the lock of the token file `path`, waiting for others for at most `patience`.
-    pub(super) fn take(path: &Path, mode: Mode, patience: Duration) -> Result<Self, StoreError> {
+    pub(super) fn take(path: &Path, mode: LockMode, patience: Duration) -> Result<Self, StoreError> {
         let beside = beside(path, ".lock");
         let mut waited = Duration::ZERO;
         let mut pause = FIRST_PAUSE;
@@ -57,12 +57,12 @@ impl Lock {
     }
 }
 
-fn try_take(path: &Path, mode: Mode) -> io::Result<Option<Lock>> {
+fn try_take(path: &Path, mode: LockMode) -> io::Result<Option<Lock>> {
     let file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(PRIVATE).open(path)?;
     let taken = match mode {
-        Mode::Shared => file.try_lock_shared(),
-        Mode::Exclusive => file.try_lock(),
+        LockMode::Shared => file.try_lock_shared(),
+        LockMode::Exclusive => file.try_lock(),
     };
     match taken {
         Ok(()) => {}

@@ -20,7 +20,7 @@ use jeton_core::keep::ports::{
 use jeton_core::keep::rejection::{self, Rejection, RejectionAnswer};
 use jeton_core::time::Timestamp;
 
-use super::snapshot::{AttemptEntry, Installation, Node, SealedBytes, Snapshot};
+use super::snapshot::{AttemptEntry, Installation, NodeRow, SealedBytes, Snapshot};
 use super::transaction::Transaction;
 use super::{InMemory, Persistence};
 use crate::changes::wait_for_change;
@@ -312,7 +312,7 @@ fn beat(tx: &mut Transaction<'_>, beat: Heartbeat) -> HeartbeatReply {
     let started_at = snapshot.nodes.get(&beat.node).map_or(now, |known| known.node.started_at);
     let Heartbeat { node: id, name, version, definitions, life } = beat;
     let node = LiveNode { node: id, name, version, definitions, started_at, seen_at: now };
-    snapshot.nodes.insert(id, Node { node, live_until: now + life });
+    snapshot.nodes.insert(id, NodeRow { node, live_until: now + life });
     let others = snapshot.nodes.values().filter(|other| other.node.node != id && now < other.live_until);
     HeartbeatReply { now, others: others.map(|other| other.node.clone()).collect() }
 }

@@ -68,10 +68,10 @@ pub(crate) struct Operation {
     pub(crate) done_at: Timestamp,
 }
 
-/// A process, as its last sign of life left it.
+/// A process, as its last heartbeat left it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Node {
+pub(crate) struct NodeRow {
     pub(crate) node: LiveNode,
     pub(crate) live_until: Timestamp,
 }
@@ -88,7 +88,7 @@ pub struct Snapshot {
     pub(crate) attempts: BTreeMap<AttemptId, AttemptEntry>,
     pub(crate) operations: BTreeMap<OperationId, Operation>,
     pub(crate) consents: BTreeMap<ConsentId, Consent>,
-    pub(crate) nodes: BTreeMap<NodeId, Node>,
+    pub(crate) nodes: BTreeMap<NodeId, NodeRow>,
     /// Whether anything was changed since this was last kept.
     #[serde(skip)]
     pub(crate) changed: bool,

@@ -109,7 +109,7 @@ impl WriteTx for Transaction<'_> {
         Ok(())
     }
 
-    async fn close(&mut self, closing: Closing) -> Result<(), StoreError> {
+    async fn close_attempt(&mut self, closing: Closing) -> Result<(), StoreError> {
         let now = self.now;
         if let Some(entry) = self.change().attempts.get_mut(&closing.attempt) {
             let attempt = &mut entry.attempt;
@@ -174,7 +174,7 @@ impl WriteTx for Transaction<'_> {
     }
 
     /// A snapshot belongs to one program and has no port to read a record by: as of service tokens, it keeps none.
-    async fn put_on_record(&mut self, _row: AuditRow) -> Result<(), StoreError> {
+    async fn write_audit_row(&mut self, _row: AuditRow) -> Result<(), StoreError> {
         Ok(())
     }
 

@@ -37,13 +37,13 @@ impl Drop for Postgres {
 }
 
 impl Postgres {
-    /// The identity that is on record, if there is one.
+    /// The identity that is recorded, if there is one.
     async fn recorded_identity(&self) -> Result<Option<DatabaseIdentity>, StoreError> {
         read_recorded(&self.read(recorded_identity()).await?)
     }
 }
 
-/// The identity that is on record.
+/// The identity that is recorded.
 pub(super) fn recorded_identity() -> Statement {
     Statement::new("SELECT value FROM settings WHERE name = $1", values![SETTING])
 }

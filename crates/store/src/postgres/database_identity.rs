@@ -148,14 +148,14 @@ mod tests {
 
     #[test]
     fn a_store_stays_where_its_first_session_led_and_learns_what_that_one_could_not() {
-        let home = ExpectedDatabase::default();
+        let expected = ExpectedDatabase::default();
         for seen in [[Some(1), Some(2), None], [None, Some(2), Some(3)], [Some(1), Some(2), Some(3)]] {
-            home.verify(DatabaseIdentity(seen)).unwrap();
+            expected.verify(DatabaseIdentity(seen)).unwrap();
         }
         for other in [[Some(9), Some(2), Some(3)], [None, Some(9), Some(3)], [None, None, Some(9)]] {
-            let refused = home.verify(DatabaseIdentity(other)).unwrap_err();
+            let refused = expected.verify(DatabaseIdentity(other)).unwrap_err();
             assert_eq!(refused.found, DatabaseIdentity(other));
         }
-        home.verify(DatabaseIdentity([Some(1), None, None])).unwrap();
+        expected.verify(DatabaseIdentity([Some(1), None, None])).unwrap();
     }
 }

@@ -70,7 +70,7 @@ impl PostgresError {
     /// already is not known; its ids make sending it again harmless.
     pub(super) fn passes(&self) -> bool {
         match self {
-            // The name or another host of the URL may lead home again.
+            // The name, or another host of the URL, may lead to the right one again.
             Self::Silent(_) | Self::Lost | Self::Standby | Self::WrongDatabase(_) => true,
             Self::Sql(error) => match error.code() {
                 Some(state) => {
@@ -110,7 +110,7 @@ impl PostgresError {
             Self::Sql(error) => {
                 error.code().is_none_or(|state| *state == SqlState::READ_ONLY_SQL_TRANSACTION)
             }
-            // Those that were made before led home.
+            // Those that were made before led to the right one.
             Self::WrongDatabase(_) | Self::Busy(_) | Self::Store(_) => false,
         }
     }

@@ -7,11 +7,11 @@ use std::fmt;
 use async_trait::async_trait;
 use jeton_core::keep::ports::StoreError;
 
-/// Called around the COMMIT of each batch. A hook may wait, count, or end the connection from elsewhere.
+/// Called around the COMMIT of each call. A hook may wait, count, or end the connection from another one.
 #[async_trait]
 pub trait PostgresHooks: fmt::Debug + Send + Sync {
-    /// The rows are locked and what will be written is known; nothing of it was sent. An error rolls the batch back, and
-    /// every call of it gets the error.
+    /// The rows are locked and what will be written is known; nothing of it was sent. An error rolls the call
+    /// back, and its caller gets the error.
     async fn before_commit(&self) -> Result<(), StoreError> {
         Ok(())
     }

@@ -27,7 +27,7 @@ const MIGRATING: Duration = Duration::from_mins(5);
 const LOCK: &str = "SELECT pg_try_advisory_xact_lock(456382213998)";
 
 /// What the server says of itself.
-pub(super) struct Server {
+pub(super) struct ServerInfo {
     pub(super) version: String,
     pub(super) encrypted: bool,
 }
@@ -36,7 +36,7 @@ pub(super) struct Server {
 pub(super) async fn check_server(
     sessions: &Arc<Sessions>,
     address: &Address,
-) -> Result<Server, PostgresError> {
+) -> Result<ServerInfo, PostgresError> {
     let about = Statement::new(
         "SELECT current_setting('server_version'), current_setting('server_version_num')::bigint,
             pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean, current_schema()::text,
@@ -61,7 +61,7 @@ pub(super) async fn check_server(
     if columns.text_or_null("current_schema")?.is_none() {
         return Err(no_schema(address).into());
     }
-    Ok(Server { version, encrypted: columns.truth("ssl")? })
+    Ok(ServerInfo { version, encrypted: columns.truth("ssl")? })
 }
 
 fn no_schema(address: &Address) -> StoreError {

@@ -10,7 +10,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         name: "consents",
         sql: include_str!("../../migrations/postgres/0002_consents.sql"),
     },
-    Migration::elsewhere(3, "steady"),
+    Migration::for_other_store(3, "steady"),
     Migration { number: 4, name: "nodes", sql: include_str!("../../migrations/postgres/0004_nodes.sql") },
     Migration {
         number: 5,

@@ -7,10 +7,6 @@ use jeton_core::secret::Secret;
 use jeton_core::time::Clock;
 
 use super::faults::{NoPostgresHooks, PostgresHooks};
-#[cfg(doc)]
-use super::store::PostgresStore;
-#[cfg(doc)]
-use jeton_core::keep::ports::StoreError;
 
 /// How a PostgreSQL store works.
 #[derive(Clone, Debug)]
@@ -24,13 +20,13 @@ pub struct PostgresOptions {
     /// A pooler of transactions, such as PgBouncer, stands between: nothing is kept in a session, and other nodes' changes
     /// are looked for instead of listened to.
     pub pooler: bool,
-    /// How long a call may take in all, reconnecting and sending again, before it gets [`StoreError::Unavailable`].
+    /// How long a call may take in all, reconnecting and sending again, before it gets [`jeton_core::keep::ports::StoreError::Unavailable`].
     pub patience: Duration,
-    /// How many calls may wait to write before more get [`StoreError::Unavailable`].
+    /// How many calls may wait to write before more get [`jeton_core::keep::ports::StoreError::Unavailable`].
     pub most_waiting: usize,
     /// What `pg_stat_activity` shows.
     pub application_name: String,
-    /// Whether [`PostgresStore::open`] brings the schema up to date; otherwise it refuses a schema that is not.
+    /// Whether [`super::PostgresStore::open`] brings the schema up to date; otherwise it refuses a schema that is not.
     pub migrate: bool,
     /// The last migration that this program knows, in tests: so an older one is opened beside it. Its statements are those
     /// of this build.

@@ -33,7 +33,7 @@ pub(super) fn connector(address: &Address) -> Result<MakeRustlsConnect, StoreErr
             let name = address.encryption == Encryption::VerifyFull;
             Arc::new(CertificateVerifier {
                 provider: Arc::clone(&provider),
-                known: Some(Known { chain, pinned }),
+                known: Some(TrustedRoots { chain, pinned }),
                 name,
             })
         }
@@ -69,7 +69,7 @@ fn unusable(address: &Address, why: &str) -> StoreError {
 }
 
 #[derive(Debug)]
-struct Known {
+struct TrustedRoots {
     chain: Arc<WebPkiServerVerifier>,
     /// A server may show one of the trusted certificates itself, as a self-signed one does.
     pinned: Vec<CertificateDer<'static>>,
@@ -79,7 +79,7 @@ struct Known {
 #[derive(Debug)]
 struct CertificateVerifier {
     provider: Arc<CryptoProvider>,
-    known: Option<Known>,
+    known: Option<TrustedRoots>,
     name: bool,
 }
 

@@ -334,7 +334,7 @@ pub(crate) fn service_token_values(token: &ServiceToken) -> Vec<Value> {
     ]
 }
 
-/// The columns of an act on record, in the order that [`audit_row`] reads them.
+/// The columns of an act in the audit log, in the order that [`audit_row`] reads them.
 pub(crate) const AUDIT_COLUMNS: &str = "id, at, actor, deed, subject, details";
 
 /// Reads [`AUDIT_COLUMNS`].

@@ -71,7 +71,7 @@ async fn create<S: SqlTransaction>(tx: &mut S, create: &Create) -> Result<Create
     }
     let token = ServiceToken::new(create.clone(), SqlTransaction::now(tx));
     save(tx, &token).await?;
-    tx.put_on_record(create.to_audit_row(&token)).await?;
+    tx.write_audit_row(create.to_audit_row(&token)).await?;
     Ok(CreateAnswer::Created(found(tx, create.id).await?))
 }
 
@@ -84,7 +84,7 @@ async fn rotate<S: SqlTransaction>(tx: &mut S, rotate: &Rotate) -> Result<Rotate
         };
         save(tx, &new).await?;
         save(tx, &old).await?;
-        tx.put_on_record(rotate.to_audit_row(&old, &new)).await?;
+        tx.write_audit_row(rotate.to_audit_row(&old, &new)).await?;
     }
     Ok(RotateAnswer::Rotated { old: found(tx, rotate.of).await?, new: found(tx, rotate.id).await? })
 }
@@ -97,7 +97,7 @@ async fn revoke<S: SqlTransaction>(tx: &mut S, revoke: &Revoke) -> Result<Option
     let now = SqlTransaction::now(tx);
     let revoked = ServiceToken { revoked_at: Some(now), ..token };
     save(tx, &revoked).await?;
-    tx.put_on_record(revoke.to_audit_row(&revoked, now)).await?;
+    tx.write_audit_row(revoke.to_audit_row(&revoked, now)).await?;
     find(tx, revoke.id).await
 }
 

@@ -185,7 +185,7 @@ impl<S: SqlTransaction> WriteTx for S {
         self.execute(Statement::upsert("attempts", "id", &columns, FIXED, None, parameters)).await
     }
 
-    async fn close(&mut self, closing: Closing) -> Result<(), S::Error> {
+    async fn close_attempt(&mut self, closing: Closing) -> Result<(), S::Error> {
         let less_drift = S::DIALECT.drift.map_or(String::new(), |drift| format!(" - {drift}"));
         let sql = format!(
             "UPDATE attempts SET status = 'interrupted', completed_at = coalesce(completed_at, $2{less_drift}),
@@ -236,7 +236,7 @@ impl<S: SqlTransaction> WriteTx for S {
         Ok(true)
     }
 
-    async fn put_on_record(&mut self, row: AuditRow) -> Result<(), S::Error> {
+    async fn write_audit_row(&mut self, row: AuditRow) -> Result<(), S::Error> {
         let fixed: Vec<&str> = AUDIT_COLUMNS.split(", ").collect();
         let parameters = records::audit_values(&row);
         self.execute(Statement::upsert("audit", "id", AUDIT_COLUMNS, &fixed, None, parameters)).await

@@ -3,12 +3,11 @@
 //! It is the time that the machine counts through suspensions, plus an offset that a row keeps together with the boot it
 //! holds for, so that all processes of one boot have one steady clock. In ports and rows instants stay civil. Beside
 //! them a row keeps its *drift*: how far the steady clock was ahead of the civil one when the row was written. Whoever
-//! reads the row moves the ends of its durations (lease, cool-down, brake, and the times of an attempt whose outcome is
+//! reads the row moves the ends of its durations (lease, cool-down, backoff, and the times of an attempt whose outcome is
 //! not known) by what the drift has changed since, and so reads them as the civil clock would show them now. Due times
 //! and expiries mean the civil time, and are not moved.
 //!
-//! A new boot begins where the civil clock says that the last one had come to, and never before an attempt that is on
-//! record: a machine that wakes up in 1970 has no lease that lasts half a century. Where the system does not name its
+//! A new boot begins where the civil clock says that the last one had come to, and never before an attempt that is in the log //! record: a machine that wakes up in 1970 has no lease that lasts half a century. Where the system does not name its
 //! boots, durations hang on the civil clock.
 
 use std::sync::Arc;

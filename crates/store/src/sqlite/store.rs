@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_due_changed_or_on_record_is_found_by_an_index_and_in_its_order() {
+    fn what_is_due_changed_or_audited_is_found_by_an_index_and_in_its_order() {
         let due = plan(&crate::sql::store::due_sql(&writer::DIALECT));
         assert!(due.contains("SEARCH connections USING INDEX connections_by_due"), "{due}");
         assert!(!due.contains("TEMP B-TREE"), "no sorting: {due}");

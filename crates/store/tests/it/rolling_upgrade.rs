@@ -130,5 +130,5 @@ async fn assert_nothing_is_lost(store: &dyn Store, connections: &[TestConnection
     let attempts = store.list_attempts(&filter, 100_000).await.unwrap();
     let redeemed = attempts.iter().filter(|attempt| attempt.act == Act::Redeem).count();
     let refreshed: u64 = connections.iter().map(|connection| connection.generation - 1).sum();
-    assert_eq!(redeemed as u64, refreshed, "each refresh is on record");
+    assert_eq!(redeemed as u64, refreshed, "each refresh is in the log");
 }

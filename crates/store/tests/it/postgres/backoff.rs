@@ -50,13 +50,13 @@ async fn each_pause_before_a_call_is_sent_again_is_twice_as_long() {
 }
 
 /// The way to a server that can be closed: whoever has come by it is cut off, and whoever comes is turned away and counted.
-struct Gate {
+struct ClosableProxy {
     port: u16,
     open: watch::Sender<bool>,
     turned_away: Arc<AtomicUsize>,
 }
 
-impl Gate {
+impl ClosableProxy {
     async fn to(server: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -88,16 +88,16 @@ impl Gate {
 async fn a_listener_that_is_turned_away_comes_back_ever_more_seldom() {
     let database = database();
     let server = PgCluster::shared().unwrap().port();
-    let gate = Gate::to(server).await;
-    let url = database.tcp_url().replace(&format!(":{server}/"), &format!(":{}/", gate.port));
+    let proxy = ClosableProxy::to(server).await;
+    let url = database.tcp_url().replace(&format!(":{server}/"), &format!(":{}/", proxy.port));
     let store = open(&url).await;
     store.connect(connect("acme", 1)).await.unwrap();
-    gate.open.send_replace(false);
+    proxy.open.send_replace(false);
     sleep(Duration::from_secs(3)).await;
     // With pauses of 10 ms that double, the ninth try comes after 2.55 s; and each pass over the changes, every 2 s, tries once.
-    let tries = gate.turned_away.load(Ordering::SeqCst);
+    let tries = proxy.turned_away.load(Ordering::SeqCst);
     assert!((2..=14).contains(&tries), "{tries} tries in 3 s");
-    gate.open.send_replace(true);
+    proxy.open.send_replace(true);
     let seen = store.revision().await.unwrap();
     open(database.url()).await.connect(connect("other", 2)).await.unwrap();
     tokio::time::timeout(Duration::from_mins(1), store.wait_for_change(seen)).await.unwrap();

@@ -115,7 +115,11 @@ async fn after_a_commit_that_nobody_was_told_of_every_call_finds_its_first_answe
     hooks.lose_after.store(1, Ordering::SeqCst);
     let connected = ConnectAnswer::Connected { generation: Generation(1) };
     assert_eq!(store.connect(connect("acme", 1)).await.unwrap(), connected);
-    assert_eq!(store.list_audit_rows(AuditFilter::default(), 10).await.unwrap().len(), 1, "on record once");
+    assert_eq!(
+        store.list_audit_rows(AuditFilter::default(), 10).await.unwrap().len(),
+        1,
+        "in the audit log once"
+    );
     let claim = claim("acme", 1);
     hooks.lose_after.store(1, Ordering::SeqCst);
     assert!(matches!(store.claim(claim.clone()).await, Ok(ClaimAnswer::Won { .. })));
@@ -140,7 +144,7 @@ async fn an_error_before_the_commit_fails_the_call_and_writes_nothing() {
     assert_eq!(
         store.list_audit_rows(AuditFilter::default(), 10).await.unwrap(),
         [],
-        "the act is not on record without its work"
+        "the act is not in the audit log without its work"
     );
     assert_eq!(store.connect(order).await.unwrap(), ConnectAnswer::Connected { generation: Generation(1) });
     assert_eq!(store.list_audit_rows(AuditFilter::default(), 10).await.unwrap().len(), 1);
@@ -213,9 +217,9 @@ async fn callers_do_not_notice_that_the_server_was_started_anew() {
     assert!(matches!(answer, Ok(ClaimAnswer::Won { .. })), "{answer:?}");
     assert_eq!(store.changed_since(seen, 10).await.unwrap().len(), 1);
     // It listens again: another node's change arrives.
-    let elsewhere = open(database.url()).await;
+    let other = open(database.url()).await;
     let seen = store.revision().await.unwrap();
-    elsewhere.connect(connect("other", 2)).await.unwrap();
+    other.connect(connect("other", 2)).await.unwrap();
     tokio::time::timeout(Duration::from_secs(10), store.wait_for_change(seen)).await.unwrap();
 }
 

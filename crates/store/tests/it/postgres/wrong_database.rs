@@ -15,7 +15,7 @@ use super::proxy::Proxy;
 /// How long the test waits for what must come.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// How long a call tries to come home that cannot.
+/// How long a call tries that cannot succeed.
 const HURRY: Duration = Duration::from_secs(5);
 
 fn hurried(url: &str) -> PostgresOptions {
@@ -25,8 +25,8 @@ fn hurried(url: &str) -> PostgresOptions {
 /// What makes a server that names its system, and one that does not.
 const WITHHELD_OR_NOT: [&str; 2] = ["SELECT", "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC"];
 
-/// A store whose name leads home again is found within its patience.
-async fn came_home(store: &PostgresStore) {
+/// A store whose name leads to the right database again works within its patience.
+async fn is_used_again(store: &PostgresStore) {
     let claimed = timeout(PATIENCE, async {
         loop {
             match store.claim(claim("acme", 1)).await {
@@ -35,11 +35,11 @@ async fn came_home(store: &PostgresStore) {
             }
         }
     });
-    let claimed = claimed.await.expect("it leads home again");
+    let claimed = claimed.await.expect("it leads to the right database again");
     assert!(matches!(claimed, ClaimAnswer::Won { .. }), "{claimed:?}");
 }
 
-/// Whatever the store is asked, it says that it was led elsewhere.
+/// Whatever the store is asked, it says that it was led to another database.
 async fn is_refused(store: &PostgresStore) {
     let name = "acme".parse().unwrap();
     let (claimed, found, revision, setting, is_copy) = tokio::join!(
@@ -124,51 +124,55 @@ async fn a_copy_that_takes_the_name_of_the_database_is_not_used_and_its_original
         // The name of the original is that of the copy now.
         assert!(original.query("SELECT FROM attempts WHERE status = 'running'").unwrap().is_empty());
         swap(&original, &copy);
-        came_home(&store).await;
+        is_used_again(&store).await;
         assert!(copy.query("SELECT FROM attempts WHERE status = 'running'").unwrap().is_empty());
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_address_that_leads_to_another_cluster_is_not_followed_by_calls_nor_by_the_listener() {
-    let (home, elsewhere) = (cluster_with("twin").await, cluster_with("twin").await);
-    let proxy = Proxy::to(home.port()).await;
-    let url = proxy.url(&home.tcp_url("twin"), home.port());
+    let (expected, wrong) = (cluster_with("twin").await, cluster_with("twin").await);
+    let proxy = Proxy::to(expected.port()).await;
+    let url = proxy.url(&expected.tcp_url("twin"), expected.port());
     let store = PostgresStore::open(hurried(&url)).await.unwrap();
     store.find(&"acme".parse().unwrap()).await.unwrap().unwrap();
-    listens(&home, "twin").await;
-    proxy.lead_to(elsewhere.port());
-    store.find(&"acme".parse().unwrap()).await.unwrap().expect("what was connected before leads home");
+    listens(&expected, "twin").await;
+    proxy.lead_to(wrong.port());
+    store
+        .find(&"acme".parse().unwrap())
+        .await
+        .unwrap()
+        .expect("what was connected before leads to the right one");
 
     // It runs on; only the address has gone.
-    home.stop().unwrap();
-    home.start().unwrap();
+    expected.stop().unwrap();
+    expected.start().unwrap();
     is_refused(&store).await;
     let nothing = "SELECT FROM attempts WHERE status = 'running'";
-    assert_eq!((count(&elsewhere, "twin", nothing), count(&elsewhere, "twin", LISTENERS)), (0, 0));
+    assert_eq!((count(&wrong, "twin", nothing), count(&wrong, "twin", LISTENERS)), (0, 0));
 
-    proxy.lead_to(home.port());
-    came_home(&store).await;
-    listens(&home, "twin").await;
-    assert_eq!((count(&elsewhere, "twin", nothing), count(&elsewhere, "twin", LISTENERS)), (0, 0));
+    proxy.lead_to(expected.port());
+    is_used_again(&store).await;
+    listens(&expected, "twin").await;
+    assert_eq!((count(&wrong, "twin", nothing), count(&wrong, "twin", LISTENERS)), (0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_several_hosts_one_that_leads_elsewhere_is_passed_over_for_the_one_that_leads_home() {
-    let (home, elsewhere) = (cluster_with("twin").await, cluster_with("twin").await);
-    let url = of_hosts(&home, "twin", &[home.port(), elsewhere.port()]);
+async fn of_several_hosts_the_one_with_another_database_is_not_used() {
+    let (expected, wrong) = (cluster_with("twin").await, cluster_with("twin").await);
+    let url = of_hosts(&expected, "twin", &[expected.port(), wrong.port()]);
     let store = PostgresStore::open(hurried(&url)).await.unwrap();
-    home.stop().unwrap();
+    expected.stop().unwrap();
     is_refused(&store).await;
-    home.start().unwrap();
-    came_home(&store).await;
-    listens(&home, "twin").await;
-    assert_eq!(count(&elsewhere, "twin", "SELECT FROM attempts WHERE status = 'running'"), 0);
+    expected.start().unwrap();
+    is_used_again(&store).await;
+    listens(&expected, "twin").await;
+    assert_eq!(count(&wrong, "twin", "SELECT FROM attempts WHERE status = 'running'"), 0);
 }
 
 /// The sessions of the store stay, and the pooler leads what they send to another server's session.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pooler_that_leads_elsewhere_meanwhile_gets_no_claim() {
+async fn a_pooler_that_leads_to_another_database_gets_no_claim() {
     for withhold in WITHHELD_OR_NOT {
         let original = database();
         original.query(withhold).unwrap();
@@ -193,7 +197,7 @@ async fn a_pooler_that_leads_elsewhere_meanwhile_gets_no_claim() {
         timeout(PATIENCE, refused).await.expect("it is told");
         assert!(original.query("SELECT FROM attempts WHERE status = 'running'").unwrap().is_empty());
         swap(&original, &copy);
-        came_home(&store).await;
+        is_used_again(&store).await;
         assert!(copy.query("SELECT FROM attempts WHERE status = 'running'").unwrap().is_empty());
     }
 }

@@ -285,8 +285,8 @@ async fn whoever_only_looks_at_the_file_sees_a_lease_as_its_users_do() {
     store.connect(connect("acme", 1)).await.unwrap();
     store.claim(claim("acme", 1)).await.unwrap();
     // As if the civil clock had been set back by an hour since.
-    let vandal = rusqlite::Connection::open(&path).unwrap();
-    vandal.execute("UPDATE store SET steady_offset = steady_offset + 3600000000", ()).unwrap();
+    let editor = rusqlite::Connection::open(&path).unwrap();
+    editor.execute("UPDATE store SET steady_offset = steady_offset + 3600000000", ()).unwrap();
     drop(store);
     let seen = inspect(&path, Duration::from_secs(1)).unwrap().unwrap().connections.remove(0);
     let until = seen.lease.unwrap().until;

@@ -87,7 +87,7 @@ async fn a_failed_commit_fails_every_call_of_its_batch_and_writes_nothing() {
     assert_eq!(
         store.list_audit_rows(AuditFilter::default(), 10).await.unwrap(),
         [],
-        "the act is not on record without its work"
+        "the act is not in the audit log without its work"
     );
     assert_eq!(store.connect(order).await.unwrap(), ConnectAnswer::Connected { generation: Generation(1) });
     assert_eq!(store.list_audit_rows(AuditFilter::default(), 10).await.unwrap().len(), 1);
@@ -101,7 +101,11 @@ async fn after_a_commit_of_unknown_outcome_every_call_finds_its_first_answer() {
     *hooks.after.lock().unwrap() = Some(broken());
     store.connect(order.clone()).await.unwrap_err();
     assert_eq!(store.connect(order).await.unwrap(), ConnectAnswer::Connected { generation: Generation(1) });
-    assert_eq!(store.list_audit_rows(AuditFilter::default(), 10).await.unwrap().len(), 1, "on record once");
+    assert_eq!(
+        store.list_audit_rows(AuditFilter::default(), 10).await.unwrap().len(),
+        1,
+        "in the audit log once"
+    );
     let claim = claim("acme", 1);
     *hooks.after.lock().unwrap() = Some(broken());
     store.claim(claim.clone()).await.unwrap_err();

@@ -13,12 +13,12 @@ async fn a_row_that_says_what_no_row_can_say_names_its_table_and_column() {
     let (_folder, path) = folder();
     let store = open(&path);
     store.connect(connect("acme", 1)).await.unwrap();
-    let vandal = rusqlite::Connection::open(&path).unwrap();
-    vandal.execute("UPDATE connections SET state = 'wonderful'", ()).unwrap();
+    let editor = rusqlite::Connection::open(&path).unwrap();
+    editor.execute("UPDATE connections SET state = 'wonderful'", ()).unwrap();
     let error = store.find(&"acme".parse().unwrap()).await.unwrap_err().to_string();
     assert!(error.contains("connections.state of acme") && error.contains("wonderful"), "{error}");
-    vandal.execute("UPDATE connections SET state = 'live'", ()).unwrap();
-    vandal.execute("UPDATE tokens SET generation = 7", ()).unwrap();
+    editor.execute("UPDATE connections SET state = 'live'", ()).unwrap();
+    editor.execute("UPDATE tokens SET generation = 7", ()).unwrap();
     let error = store.claim(claim("acme", 1)).await.unwrap_err().to_string();
     assert!(error.contains("tokens.generation of acme"), "{error}");
 }
@@ -28,8 +28,8 @@ async fn the_database_itself_refuses_a_generation_that_goes_back() {
     let (_folder, path) = folder();
     let store = open(&path);
     store.connect(connect("acme", 1)).await.unwrap();
-    let vandal = rusqlite::Connection::open(&path).unwrap();
-    let refused = vandal.execute("UPDATE connections SET generation = 0", ()).unwrap_err();
+    let editor = rusqlite::Connection::open(&path).unwrap();
+    let refused = editor.execute("UPDATE connections SET generation = 0", ()).unwrap_err();
     assert!(refused.to_string().contains("never goes back"));
 }
 
@@ -48,9 +48,9 @@ async fn a_row_that_cannot_be_read_has_its_place_in_lists_and_feeds_and_keeps_no
     for (number, name) in (1..).zip(["a", "b", "c"]) {
         store.connect(connect(name, number)).await.unwrap();
     }
-    let vandal = rusqlite::Connection::open(&path).unwrap();
-    vandal.execute("UPDATE tokens SET generation = 7 WHERE connection = 'a'", ()).unwrap();
-    vandal.execute("UPDATE connections SET state = 'wonderful' WHERE name = 'b'", ()).unwrap();
+    let editor = rusqlite::Connection::open(&path).unwrap();
+    editor.execute("UPDATE tokens SET generation = 7 WHERE connection = 'a'", ()).unwrap();
+    editor.execute("UPDATE connections SET state = 'wonderful' WHERE name = 'b'", ()).unwrap();
     let listed = store.list(None, 10).await.unwrap();
     let changed = store.changed_since(Revision(0), 10).await.unwrap();
     assert_eq!(listed, changed, "their changes are in the order of their names");
