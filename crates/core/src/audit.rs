@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::id::{ConsentId, NodeId, OperationId, ServiceName};
+use crate::named_enum::named_enum;
 use crate::store_error::StoreError;
 use crate::time::Timestamp;
 
@@ -66,62 +67,25 @@ impl<'de> Deserialize<'de> for Actor {
     }
 }
 
-/// What was done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AuditAction {
-    /// A service token was made.
-    TokenCreated,
-    /// A service token was made in place of another.
-    TokenRotated,
-    /// A service token was revoked.
-    TokenRevoked,
-    /// A link was made, by which a person can consent to a connection.
-    Invited,
-    /// A grant was put into a connection: its first, or one in place of another.
-    Connected,
-    /// Nothing of a connection is spent from then on.
-    Paused,
-    /// A connection goes on.
-    Resumed,
-    /// The grant of a connection was given up.
-    Disconnected,
-}
-
-impl AuditAction {
-    const ALL: [Self; 8] = [
-        Self::TokenCreated,
-        Self::TokenRotated,
-        Self::TokenRevoked,
-        Self::Invited,
-        Self::Connected,
-        Self::Paused,
-        Self::Resumed,
-        Self::Disconnected,
-    ];
-
-    /// The name that stores keep and people see.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::TokenCreated => "service_token.created",
-            Self::TokenRotated => "service_token.rotated",
-            Self::TokenRevoked => "service_token.revoked",
-            Self::Invited => "connection.invited",
-            Self::Connected => "connection.connected",
-            Self::Paused => "connection.paused",
-            Self::Resumed => "connection.resumed",
-            Self::Disconnected => "connection.disconnected",
-        }
-    }
-
-    /// Reads the name again.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|action| action.as_str() == name)
-    }
-}
-
-impl Serialize for AuditAction {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
+named_enum! {
+    /// What was done.
+    AuditAction {
+        /// A service token was made.
+        TokenCreated = "service_token.created",
+        /// A service token was made in place of another.
+        TokenRotated = "service_token.rotated",
+        /// A service token was revoked.
+        TokenRevoked = "service_token.revoked",
+        /// A link was made, by which a person can consent to a connection.
+        Invited = "connection.invited",
+        /// A grant was put into a connection: its first, or one in place of another.
+        Connected = "connection.connected",
+        /// Nothing of a connection is spent from then on.
+        Paused = "connection.paused",
+        /// A connection goes on.
+        Resumed = "connection.resumed",
+        /// The grant of a connection was given up.
+        Disconnected = "connection.disconnected",
     }
 }
 
@@ -183,7 +147,7 @@ mod tests {
             assert_eq!(Actor::parse(text), None, "{text}");
             serde_json::from_value::<Actor>(text.into()).unwrap_err();
         }
-        for action in AuditAction::ALL {
+        for action in AuditAction::ALL.iter().copied() {
             assert_eq!(AuditAction::parse(action.as_str()), Some(action));
             assert_eq!(serde_json::to_value(action).unwrap(), action.as_str());
         }

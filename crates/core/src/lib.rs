@@ -14,6 +14,7 @@ pub mod entropy;
 pub mod id;
 pub mod keep;
 pub mod media_type;
+mod named_enum;
 pub mod problem;
 #[cfg(feature = "schema")]
 mod schema;

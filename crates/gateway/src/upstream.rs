@@ -11,7 +11,7 @@ use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use jeton_core::keep::provider::ApiBase;
+use jeton_core::keep::provider::Endpoint;
 use jeton_keeper::{Dialer, describe_http_error};
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -152,7 +152,7 @@ impl UpstreamClient {
     pub(crate) async fn send(
         &self,
         name: &str,
-        base: &ApiBase,
+        base: &Endpoint,
         head: &Parts,
         body: &UpstreamBody,
     ) -> Result<(Response<Incoming>, PooledConnection), ProxyError> {
@@ -189,7 +189,7 @@ impl UpstreamClient {
         }
     }
 
-    async fn connect(&self, base: &ApiBase) -> Result<Sender, ProxyError> {
+    async fn connect(&self, base: &Endpoint) -> Result<Sender, ProxyError> {
         let connecting = async {
             let stream =
                 self.dialer.dial(&base.url, base.captured_host).await.map_err(ProxyError::Unreachable)?;

@@ -95,7 +95,7 @@ fn show(provider: &Arc<File>, output: Output) -> Result<(), CommandError> {
     if !provider.hosts().is_empty() {
         Output::print_line(&format!("hosts: {}", provider.hosts().join(" ")))?;
     }
-    for confidence in Confidence::ALL {
+    for confidence in Confidence::ALL.iter().copied() {
         let known = provider.confidence().iter().filter(|(_, how)| **how == confidence);
         let keys: Vec<_> = known.map(|(key, _)| key.as_str()).collect();
         if !keys.is_empty() {

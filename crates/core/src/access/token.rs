@@ -1,14 +1,13 @@
 //! The row of a service token.
 
-use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Scopes, ServiceName, ServiceTokenId, TokenHash};
 use crate::audit::{Actor, AuditAction, AuditRow};
 use crate::id::OperationId;
+use crate::named_enum::named_enum;
 use crate::time::Timestamp;
 
 /// Counts the changes of the service tokens of a store, across all of them. Using a token changes nothing.
@@ -42,26 +41,16 @@ pub struct ServiceToken {
     pub revision: TokenRevision,
 }
 
-/// How a service token stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "ServiceTokenStatus"))]
-#[serde(rename_all = "snake_case")]
-pub enum TokenStatus {
-    /// It lets its holder in.
-    Live,
-    /// Its time is over.
-    Expired,
-    /// It was revoked.
-    Revoked,
-}
-
-impl fmt::Display for TokenStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Live => "live",
-            Self::Expired => "expired",
-            Self::Revoked => "revoked",
-        })
+named_enum! {
+    /// How a service token stands.
+    #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "ServiceTokenStatus"))]
+    TokenStatus {
+        /// It lets its holder in.
+        Live = "live",
+        /// Its time is over.
+        Expired = "expired",
+        /// It was revoked.
+        Revoked = "revoked",
     }
 }
 

@@ -3,35 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{AttemptId, ConnectionName, Generation, NodeId, ProviderName};
+use crate::named_enum::named_enum;
 use crate::seal::Fingerprint;
 use crate::time::Timestamp;
-
-macro_rules! named_enum {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)* }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        pub enum $name {
-            $($(#[$variant_doc])* #[serde(rename = $text)] $variant,)*
-        }
-
-        impl $name {
-            /// All of them.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
-
-            /// The name that stores keep and people see.
-            pub fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $text,)*
-                }
-            }
-
-            /// Reads the name again.
-            pub fn parse(name: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|item| item.as_str() == name)
-            }
-        }
-    };
-}
 
 named_enum! {
     /// What asked for a refresh.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{AttemptId, ConnectionName, GrantId, NodeId, ProviderName};
+use crate::named_enum::named_enum;
 use crate::seal::{Fingerprint, SealContext};
 use crate::time::Timestamp;
 
@@ -12,34 +13,17 @@ use super::attempt::Trigger;
 
 pub use crate::id::{Generation, Revision};
 
-/// What became of the grant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum GrantState {
-    /// There is no token set yet, or it was given up by `disconnect`.
-    None,
-    /// The grant works as far as we know.
-    Live,
-    /// The provider says that the account is suspended; retried at a slow pace.
-    Suspended,
-    /// The provider says that the grant is no more: a person must consent again.
-    Dead,
-}
-
-impl GrantState {
-    /// The name that stores keep and people see.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Live => "live",
-            Self::Suspended => "suspended",
-            Self::Dead => "dead",
-        }
-    }
-
-    /// Reads the name again.
-    pub fn parse(name: &str) -> Option<Self> {
-        [Self::None, Self::Live, Self::Suspended, Self::Dead].into_iter().find(|state| state.as_str() == name)
+named_enum! {
+    /// What became of the grant.
+    GrantState {
+        /// There is no token set yet, or it was given up by `disconnect`.
+        None = "none",
+        /// The grant works as far as we know.
+        Live = "live",
+        /// The provider says that the account is suspended; retried at a slow pace.
+        Suspended = "suspended",
+        /// The provider says that the grant is no more: a person must consent again.
+        Dead = "dead",
     }
 }
 
@@ -221,44 +205,27 @@ impl Connection {
     }
 }
 
-/// The condition of a connection in one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Condition {
-    /// Nothing is connected yet.
-    Pending,
-    /// The access token lives and the last refresh succeeded.
-    Live,
-    /// A refresh is under way.
-    Refreshing,
-    /// The access token is absent or dead, and no attempt has failed: it will be refreshed.
-    Stale,
-    /// The last attempt failed; it will be tried again.
-    Failing,
-    /// It is not known whether the last attempt spent the refresh token.
-    Interrupted,
-    /// An operator asked that nothing be spent.
-    Paused,
-    /// The provider says that the account is suspended.
-    Suspended,
-    /// A person must consent again.
-    Dead,
-}
-
-impl Condition {
-    /// The word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Live => "live",
-            Self::Refreshing => "refreshing",
-            Self::Stale => "stale",
-            Self::Failing => "failing",
-            Self::Interrupted => "interrupted",
-            Self::Paused => "paused",
-            Self::Suspended => "suspended",
-            Self::Dead => "dead",
-        }
+named_enum! {
+    /// The condition of a connection in one word.
+    #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+    Condition {
+        /// Nothing is connected yet.
+        Pending = "pending",
+        /// The access token lives and the last refresh succeeded.
+        Live = "live",
+        /// A refresh is under way.
+        Refreshing = "refreshing",
+        /// The access token is absent or dead, and no attempt has failed: it will be refreshed.
+        Stale = "stale",
+        /// The last attempt failed; it will be tried again.
+        Failing = "failing",
+        /// It is not known whether the last attempt spent the refresh token.
+        Interrupted = "interrupted",
+        /// An operator asked that nothing be spent.
+        Paused = "paused",
+        /// The provider says that the account is suspended.
+        Suspended = "suspended",
+        /// A person must consent again.
+        Dead = "dead",
     }
 }

@@ -54,7 +54,7 @@ pub use duration::{DurationText, InvalidDuration};
 pub use emulation::{Emulation, Issued, TokenKind};
 pub use fault::{DefineError, FileError};
 pub use http_types::{
-    ApiBase, CallbackParams, Endpoint, Injection, Introspection, Method, OutboundRequest, Reply, StepFailure,
+    CallbackParams, Endpoint, Injection, Introspection, Method, OutboundRequest, Reply, StepFailure,
     StepOutcome, TokenReply,
 };
 pub use load::{Provider, Rate};

@@ -85,7 +85,7 @@ pub(super) fn of_all_steps(definition: &Definition) -> Vec<RequestPattern> {
         let requests = variants.into_iter().filter_map(move |values| definition.request(step, values).ok());
         requests.map(move |request| RequestPattern::of(step, &request, definition))
     };
-    Step::ALL.into_iter().flat_map(made).collect()
+    Step::ALL.iter().copied().flat_map(made).collect()
 }
 
 impl RequestPattern {

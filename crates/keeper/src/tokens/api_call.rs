@@ -1,6 +1,6 @@
 //! What a call to the API of a connection is made with.
 
-use jeton_core::keep::provider::{ApiBase, Injection, RequestValues, Vars};
+use jeton_core::keep::provider::{Endpoint, Injection, RequestValues, Vars};
 
 use super::get::Tokens;
 use crate::error::TokenError;
@@ -13,7 +13,7 @@ pub struct Call {
     /// The token.
     pub token: Token,
     /// Where the API is.
-    pub base: ApiBase,
+    pub base: Endpoint,
     /// What is put into the call, and where.
     pub injections: Vec<Injection>,
     /// It is made in place of one whose token was refused.

@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use super::fault::Flaw;
 use super::hosts::{self, HostFrom, HostPattern};
+use super::http_types::Endpoint;
 use super::template::{Known, Name, Part, Template};
 
 /// Who gave a value.
@@ -50,13 +51,6 @@ enum Piece {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct UrlTemplate {
     pieces: Vec<Piece>,
-}
-
-/// A filled URL that passed the checks of `hosts`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Target {
-    pub(super) url: Url,
-    pub(super) captured_host: bool,
 }
 
 /// Why a URL could not be made.
@@ -123,7 +117,7 @@ impl UrlTemplate {
         &self,
         value: impl Fn(&Name) -> Option<Given<'v>>,
         allowed: &[HostPattern],
-    ) -> Result<Option<Target>, UrlFault> {
+    ) -> Result<Option<Endpoint>, UrlFault> {
         let mut text = Zeroizing::new(String::new());
         let mut from = HostFrom::File;
         let mut decided_by = None;
@@ -149,7 +143,7 @@ impl UrlTemplate {
         let url =
             Url::parse(&text).map_err(|e| UrlFault::Bad(decided_by.clone(), format!("not a URL: {e}")))?;
         hosts::check(&url, from, allowed).map_err(|problem| UrlFault::Bad(decided_by, problem))?;
-        Ok(Some(Target { url, captured_host: from == HostFrom::Captured }))
+        Ok(Some(Endpoint { url, captured_host: from == HostFrom::Captured }))
     }
 }
 

@@ -1,7 +1,5 @@
 //! Paths of the gateway that stand for calls to the API of a connection.
 
-use std::fmt;
-
 use serde::Deserialize;
 
 use super::fault::{Flaw, Under};
@@ -25,18 +23,13 @@ fn get() -> Method {
 }
 
 /// What is wrong with an alias.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {problem}")]
 pub struct AliasFault {
     /// The key.
     pub key: &'static str,
     /// What is wrong and what would be right.
     pub problem: String,
-}
-
-impl fmt::Display for AliasFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.key, self.problem)
-    }
 }
 
 /// A segment of a path: itself, or a name that stands for whatever is there.

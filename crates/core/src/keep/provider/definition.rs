@@ -169,7 +169,7 @@ impl Definition {
             AuthChoice::Var(var) => {
                 let values = RequestValues::default();
                 let value = self.value(&Name::Var(var.clone()), &values);
-                value.and_then(|given| ClientAuth::from_name(given.text)).unwrap_or(ClientAuth::Basic)
+                value.and_then(|given| ClientAuth::parse(given.text)).unwrap_or(ClientAuth::Basic)
             }
         }
     }

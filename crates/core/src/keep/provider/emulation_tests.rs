@@ -168,7 +168,7 @@ fn every_request_of_an_emulated_connection_goes_to_this_machine() {
         let definition = emulation.definition().clone();
         let emulator: url::Url = "http://127.0.0.1:9096".parse().unwrap();
         let moved = definition.clone().emulated_at(emulator.clone()).unwrap();
-        for step in Step::ALL {
+        for step in Step::ALL.iter().copied() {
             let nothing = Vars::new();
             let Some(real) = definition.endpoint(step, &nothing).unwrap() else { continue };
             let there = moved.endpoint(step, &nothing).unwrap().unwrap();

@@ -31,7 +31,8 @@ impl fmt::Display for FileError {
 impl std::error::Error for FileError {}
 
 /// A connection's settings do not fit its provider.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
 pub struct DefineError {
     /// The setting, below the connection's own table: `vars.token_url`, `client.secret`, `policy.margin`.
     pub field: String,
@@ -44,14 +45,6 @@ impl DefineError {
         Self { field: field.into(), problem: problem.into() }
     }
 }
-
-impl fmt::Display for DefineError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.field, self.problem)
-    }
-}
-
-impl std::error::Error for DefineError {}
 
 /// Something wrong below a key whose outer path the finder does not know; each caller on the way out adds its part.
 #[derive(Debug, PartialEq, Eq)]

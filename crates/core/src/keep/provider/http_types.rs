@@ -9,35 +9,23 @@ use zeroize::Zeroizing;
 
 use super::class::ErrorClass;
 use super::request_values::Vars;
+use crate::named_enum::named_enum;
 use crate::secret::Secret;
 use crate::time::Timestamp;
 
-/// HTTP methods that steps use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Method {
-    /// `GET`
-    Get,
-    /// `POST`
-    Post,
-    /// `PUT`
-    Put,
-    /// `PATCH`
-    Patch,
-    /// `DELETE`
-    Delete,
-}
-
-impl Method {
-    /// The method as it stands in a request line.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Get => "GET",
-            Self::Post => "POST",
-            Self::Put => "PUT",
-            Self::Patch => "PATCH",
-            Self::Delete => "DELETE",
-        }
+named_enum! {
+    /// HTTP methods that steps use.
+    Method {
+        /// `GET`
+        Get = "GET",
+        /// `POST`
+        Post = "POST",
+        /// `PUT`
+        Put = "PUT",
+        /// `PATCH`
+        Patch = "PATCH",
+        /// `DELETE`
+        Delete = "DELETE",
     }
 }
 
@@ -187,19 +175,10 @@ pub enum Injection {
     Body(String, Secret),
 }
 
-/// Where a connection's API is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ApiBase {
-    /// Paths are joined below it.
-    pub url: Url,
-    /// See [`OutboundRequest::captured_host`].
-    pub captured_host: bool,
-}
-
-/// Where a step is requested, with nothing of what is sent there.
+/// Where a step is requested, or where an API begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// The URL, without the step's query.
+    /// The URL, without the query that a step adds.
     pub url: Url,
     /// See [`OutboundRequest::captured_host`].
     pub captured_host: bool,

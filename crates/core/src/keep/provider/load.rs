@@ -33,12 +33,12 @@ pub struct Rate {
 }
 
 /// Where an access token is put in a call to the API.
-#[derive(Clone, Debug)]
-pub(super) enum InjectTemplate {
-    Header(String, Template),
-    Query(String, Template),
-    Cookie(String, Template),
-    Body(String, Template),
+#[derive(Clone, Copy, Debug)]
+pub(super) enum InjectPlace {
+    Header,
+    Query,
+    Cookie,
+    Body,
 }
 
 #[derive(Clone, Debug)]
@@ -60,7 +60,7 @@ pub struct Provider {
     pub(super) steps: BTreeMap<Step, StepSpec>,
     pub(super) errors: Vec<Rule>,
     pub(super) policy: PolicyOverrides,
-    pub(super) inject: Vec<InjectTemplate>,
+    pub(super) inject: Vec<(InjectPlace, String, Template)>,
     pub(super) api: Option<Api>,
     aliases: Vec<Alias>,
     pub(super) confidence: BTreeMap<String, Confidence>,
@@ -212,25 +212,25 @@ fn check_name(file: &str, name: &str) -> Result<ProviderName, Flaw> {
 fn inject(
     written: Option<Vec<schema::Inject>>,
     names: &BTreeSet<String>,
-) -> Result<Vec<InjectTemplate>, Flaw> {
+) -> Result<Vec<(InjectPlace, String, Template)>, Flaw> {
     let known = Known { vars: names, built_in: &[Name::Access, Name::ClientId] };
     let Some(written) = written else {
         let bearer = Template::parse("Bearer ${access}", known)?;
-        return Ok(vec![InjectTemplate::Header("authorization".to_owned(), bearer)]);
+        return Ok(vec![(InjectPlace::Header, "authorization".to_owned(), bearer)]);
     };
     let one = |entry: schema::Inject| {
         let value = Template::parse(&entry.value, known).under("value")?;
         match (entry.header, entry.query, entry.cookie, entry.body) {
             (Some(header), None, None, None) => {
-                Ok(InjectTemplate::Header(check_header_name(&header).under("header")?, value))
+                Ok((InjectPlace::Header, check_header_name(&header).under("header")?, value))
             }
-            (None, Some(query), None, None) => Ok(InjectTemplate::Query(query, value)),
+            (None, Some(query), None, None) => Ok((InjectPlace::Query, query, value)),
             // The name of a cookie has the characters of a header's name (RFC 6265, section 4.1.1).
             (None, None, Some(cookie), None) => {
                 check_header_name(&cookie).under("cookie")?;
-                Ok(InjectTemplate::Cookie(cookie, value))
+                Ok((InjectPlace::Cookie, cookie, value))
             }
-            (None, None, None, Some(body)) => Ok(InjectTemplate::Body(body, value)),
+            (None, None, None, Some(body)) => Ok((InjectPlace::Body, body, value)),
             _ => Err(Flaw::new("write where the value goes: one of `header`, `query`, `cookie` and `body`")),
         }
     };

@@ -86,80 +86,43 @@ pub struct Budget {
     pub within: DurationText,
 }
 
-/// The `policy` table as written in a provider file, and in a connection's settings, where each key that is present
-/// overrides the file's.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PolicyOverrides {
-    /// See [`Policy::rotation`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rotation: Option<Rotation>,
-    /// See [`Policy::reuse_grace`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reuse_grace: Option<DurationText>,
-    /// See [`Policy::old_access`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub old_access: Option<OldAccess>,
-    /// See [`Policy::on_unknown`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub on_unknown: Option<OnUnknown>,
-    /// See [`Policy::on_dead`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub on_dead: Option<OnDead>,
-    /// See [`Policy::unknown_hold`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub unknown_hold: Option<DurationText>,
-    /// See [`Policy::margin`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub margin: Option<DurationText>,
-    /// See [`Policy::earliest`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub earliest: Option<DurationText>,
-    /// See [`Policy::refresh_ttl`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub refresh_ttl: Option<DurationText>,
-    /// See [`Policy::refresh_idle_ttl`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub refresh_idle_ttl: Option<DurationText>,
-    /// See [`Policy::idle_keepalive`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub idle_keepalive: Option<DurationText>,
-    /// See [`Policy::budget`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub budget: Option<Vec<Budget>>,
-    /// See [`Policy::ambiguous_5xx`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ambiguous_5xx: Option<bool>,
-    /// See [`Policy::min_refresh_length`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub min_refresh_length: Option<usize>,
-    /// See [`Policy::access_format`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub access_format: Option<AccessFormat>,
+/// Declares [`PolicyOverrides`]: a field for each of [`Policy`], absent where it is not written.
+macro_rules! policy_overrides {
+    ($($name:ident: $type:ty,)*) => {
+        /// The `policy` table as written in a provider file, and in a connection's settings, where each key that is present
+        /// overrides the file's. The keys are the fields of [`Policy`].
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct PolicyOverrides {
+            $(#[doc = concat!("See [`Policy::", stringify!($name), "`].")] #[serde(skip_serializing_if = "Option::is_none")] pub $name: Option<$type>,)*
+        }
+
+        impl PolicyOverrides {
+            /// These settings where they are written, `below`'s where they are not.
+            #[must_use]
+            pub fn over(self, below: Self) -> Self {
+                Self { $($name: self.$name.or(below.$name),)* }
+            }
+        }
+    };
 }
 
-impl PolicyOverrides {
-    /// These settings where they are written, `below`'s where they are not.
-    #[must_use]
-    pub fn over(self, below: Self) -> Self {
-        Self {
-            rotation: self.rotation.or(below.rotation),
-            reuse_grace: self.reuse_grace.or(below.reuse_grace),
-            old_access: self.old_access.or(below.old_access),
-            on_unknown: self.on_unknown.or(below.on_unknown),
-            on_dead: self.on_dead.or(below.on_dead),
-            unknown_hold: self.unknown_hold.or(below.unknown_hold),
-            margin: self.margin.or(below.margin),
-            earliest: self.earliest.or(below.earliest),
-            refresh_ttl: self.refresh_ttl.or(below.refresh_ttl),
-            refresh_idle_ttl: self.refresh_idle_ttl.or(below.refresh_idle_ttl),
-            idle_keepalive: self.idle_keepalive.or(below.idle_keepalive),
-            budget: self.budget.or(below.budget),
-            ambiguous_5xx: self.ambiguous_5xx.or(below.ambiguous_5xx),
-            min_refresh_length: self.min_refresh_length.or(below.min_refresh_length),
-            access_format: self.access_format.or(below.access_format),
-        }
-    }
+policy_overrides! {
+    rotation: Rotation,
+    reuse_grace: DurationText,
+    old_access: OldAccess,
+    on_unknown: OnUnknown,
+    on_dead: OnDead,
+    unknown_hold: DurationText,
+    margin: DurationText,
+    earliest: DurationText,
+    refresh_ttl: DurationText,
+    refresh_idle_ttl: DurationText,
+    idle_keepalive: DurationText,
+    budget: Vec<Budget>,
+    ambiguous_5xx: bool,
+    min_refresh_length: usize,
+    access_format: AccessFormat,
 }
 
 /// How tokens of one connection behave and what is done about it, with every default filled in.

@@ -6,11 +6,11 @@ use serde_json::{Map, Value};
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
-use super::address::{Given, Target, UrlFault, UrlTemplate};
+use super::address::{Given, UrlFault, UrlTemplate};
 use super::body::{self, Body};
 use super::definition::Definition;
-use super::http_types::{ApiBase, Endpoint, Injection, Method, OutboundRequest};
-use super::load::{InjectTemplate, Rate};
+use super::http_types::{Endpoint, Injection, Method, OutboundRequest};
+use super::load::{InjectPlace, Rate};
 use super::payload::{BodyTemplate, Fields, JsonTemplate};
 use super::request_values::{RequestValues, Vars};
 use super::step::{ClientAuth, Step, StepSpec};
@@ -210,7 +210,7 @@ impl<'a> Filler<'a> {
         Ok(filled)
     }
 
-    pub(super) fn url(&self, url: &UrlTemplate) -> Result<Option<Target>, RequestError> {
+    pub(super) fn url(&self, url: &UrlTemplate) -> Result<Option<Endpoint>, RequestError> {
         let filled = url.fill(|name| self.value(name), &self.definition.provider.hosts);
         let target = filled.map_err(|fault| match fault {
             UrlFault::Unfilled(name) => self.missing(&name),
@@ -222,7 +222,7 @@ impl<'a> Filler<'a> {
             let mut moved = emulator.clone();
             moved.set_path(target.url.path());
             moved.set_query(target.url.query());
-            Target { url: moved, captured_host: false }
+            Endpoint { url: moved, captured_host: false }
         }))
     }
 
@@ -319,45 +319,34 @@ impl Definition {
     /// What to put into a call to the API, and where.
     pub fn inject(&self, values: &RequestValues) -> Result<Vec<Injection>, RequestError> {
         let filler = Filler { definition: self, values, step: "api" };
-        let mut made = Vec::with_capacity(self.provider.inject.len());
-        for template in &self.provider.inject {
-            match template {
-                InjectTemplate::Header(name, template) => {
-                    if let Some(value) = filler.text(template)? {
-                        check_header_value(&value)
-                            .map_err(|problem| filler.refused(format!("the header `{name}` {problem}")))?;
-                        made.push(Injection::Header(name.clone(), value));
-                    }
+        let mut injections = Vec::with_capacity(self.provider.inject.len());
+        for (place, name, template) in &self.provider.inject {
+            let Some(value) = filler.text(template)? else { continue };
+            let name = name.clone();
+            injections.push(match place {
+                InjectPlace::Header => {
+                    check_header_value(&value)
+                        .map_err(|problem| filler.refused(format!("the header `{name}` {problem}")))?;
+                    Injection::Header(name, value)
                 }
-                InjectTemplate::Query(name, template) => {
-                    if let Some(value) = filler.text(template)? {
-                        made.push(Injection::Query(name.clone(), value));
-                    }
+                InjectPlace::Query => Injection::Query(name, value),
+                InjectPlace::Cookie => {
+                    check_cookie_value(value.reveal())
+                        .map_err(|problem| filler.refused(format!("the cookie `{name}` {problem}")))?;
+                    Injection::Cookie(name, value)
                 }
-                InjectTemplate::Cookie(name, template) => {
-                    if let Some(value) = filler.text(template)? {
-                        check_cookie_value(value.reveal())
-                            .map_err(|problem| filler.refused(format!("the cookie `{name}` {problem}")))?;
-                        made.push(Injection::Cookie(name.clone(), value));
-                    }
-                }
-                InjectTemplate::Body(name, template) => {
-                    if let Some(value) = filler.text(template)? {
-                        made.push(Injection::Body(name.clone(), value));
-                    }
-                }
-            }
+                InjectPlace::Body => Injection::Body(name, value),
+            });
         }
-        Ok(made)
+        Ok(injections)
     }
 
     /// Where the API is; `None` where the provider does not say, or its optional variable is not set.
-    pub fn api_base(&self, captured: &Vars) -> Result<Option<ApiBase>, RequestError> {
+    pub fn api_base(&self, captured: &Vars) -> Result<Option<Endpoint>, RequestError> {
         let Some(api) = &self.provider.api else { return Ok(None) };
         let values = RequestValues { captured: captured.clone(), ..RequestValues::default() };
         let filler = Filler { definition: self, values: &values, step: "api" };
-        let target = filler.url(&api.base)?;
-        Ok(target.map(|target| ApiBase { url: target.url, captured_host: target.captured_host }))
+        filler.url(&api.base)
     }
 
     /// Where a step is requested, as far as that is known before there are tokens; `None` where the connection has no
@@ -369,8 +358,7 @@ impl Definition {
         let Some(spec) = self.provider.steps.get(&step) else { return Ok(None) };
         let values = RequestValues { captured: captured.clone(), ..RequestValues::default() };
         let filler = Filler { definition: self, values: &values, step: step.as_str() };
-        let target = filler.url(&spec.url)?;
-        Ok(target.map(|target| Endpoint { url: target.url, captured_host: target.captured_host }))
+        filler.url(&spec.url)
     }
 
     /// Whether an API reply of that status may mean that the access token died, but only its JSON body can tell. A

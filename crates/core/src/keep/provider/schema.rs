@@ -11,39 +11,19 @@ use super::http_types::Method;
 use super::one_or_many::{OneOrMany, TextOr};
 use super::policy::PolicyOverrides;
 use super::vector_schema::Vector;
+use crate::named_enum::named_enum;
 
-/// How well a statement of a provider file is known to be true.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Confidence {
-    /// The provider's own documentation says so.
-    Documented,
-    /// Public code that talks to the provider does so.
-    Source,
-    /// Users report so in public.
-    Reported,
-    /// Nobody confirmed it: a default to be changed where it is wrong.
-    Unverified,
-}
-
-impl Confidence {
-    /// Every grade, the surest first.
-    pub const ALL: [Self; 4] = [Self::Documented, Self::Source, Self::Reported, Self::Unverified];
-
-    /// The name used in provider files.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Documented => "documented",
-            Self::Source => "source",
-            Self::Reported => "reported",
-            Self::Unverified => "unverified",
-        }
-    }
-}
-
-impl std::fmt::Display for Confidence {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
+named_enum! {
+    /// How well a statement of a provider file is known to be true.
+    Confidence {
+        /// The provider's own documentation says so.
+        Documented = "documented",
+        /// Public code that talks to the provider does so.
+        Source = "source",
+        /// Users report so in public.
+        Reported = "reported",
+        /// Nobody confirmed it: a default to be changed where it is wrong.
+        Unverified = "unverified",
     }
 }
 

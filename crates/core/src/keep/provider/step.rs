@@ -1,9 +1,6 @@
 //! Steps: the requests that a provider knows.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
 
 use super::address::UrlTemplate;
 use super::condition::Rule;
@@ -15,52 +12,29 @@ use super::payload::{self, BodyTemplate, Fields};
 use super::schema::{self, Spent};
 use super::template::{Known, Name, Template};
 use super::vars::Var;
+use crate::named_enum::named_enum;
 
-/// A request that a provider knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Step {
-    /// The page a person consents on; a URL for a browser, never sent by us.
-    Authorize,
-    /// Turns the code of a callback into a token set.
-    Exchange,
-    /// Gets a token set with no refresh token.
-    Acquire,
-    /// Redeems a refresh token.
-    Refresh,
-    /// Asks what a token is worth (RFC 7662).
-    Introspect,
-    /// Ends a grant (RFC 7009).
-    Revoke,
-    /// A harmless call that shows whether the access token works.
-    Probe,
+named_enum! {
+    /// A request that a provider knows.
+    Step {
+        /// The page a person consents on; a URL for a browser, never sent by us.
+        Authorize = "authorize",
+        /// Turns the code of a callback into a token set.
+        Exchange = "exchange",
+        /// Gets a token set with no refresh token.
+        Acquire = "acquire",
+        /// Redeems a refresh token.
+        Refresh = "refresh",
+        /// Asks what a token is worth (RFC 7662).
+        Introspect = "introspect",
+        /// Ends a grant (RFC 7009).
+        Revoke = "revoke",
+        /// A harmless call that shows whether the access token works.
+        Probe = "probe",
+    }
 }
 
 impl Step {
-    /// Every step.
-    pub const ALL: [Self; 7] = [
-        Self::Authorize,
-        Self::Exchange,
-        Self::Acquire,
-        Self::Refresh,
-        Self::Introspect,
-        Self::Revoke,
-        Self::Probe,
-    ];
-
-    /// The name used in provider files and records.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Authorize => "authorize",
-            Self::Exchange => "exchange",
-            Self::Acquire => "acquire",
-            Self::Refresh => "refresh",
-            Self::Introspect => "introspect",
-            Self::Revoke => "revoke",
-            Self::Probe => "probe",
-        }
-    }
-
     /// Whether its reply brings a token set.
     pub const fn gives_tokens(self) -> bool {
         matches!(self, Self::Exchange | Self::Acquire | Self::Refresh)
@@ -87,34 +61,16 @@ impl Step {
     }
 }
 
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// How our own credentials are sent to a token endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ClientAuth {
-    /// They are not, beyond what the file writes itself; where a client id is set and the file does not write it, it
-    /// is sent as `client_id` in the body, as public clients must (RFC 6749, section 3.2.1).
-    None,
-    /// As `client_id` and `client_secret` in the body.
-    Post,
-    /// In an `Authorization: Basic` header, both form-encoded first (RFC 6749, section 2.3.1).
-    Basic,
-}
-
-impl ClientAuth {
-    /// The way of that name.
-    pub(super) fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "none" => Some(Self::None),
-            "post" => Some(Self::Post),
-            "basic" => Some(Self::Basic),
-            _ => None,
-        }
+named_enum! {
+    /// How our own credentials are sent to a token endpoint.
+    ClientAuth {
+        /// They are not, beyond what the file writes itself; where a client id is set and the file does not write it, it
+        /// is sent as `client_id` in the body, as public clients must (RFC 6749, section 3.2.1).
+        None = "none",
+        /// As `client_id` and `client_secret` in the body.
+        Post = "post",
+        /// In an `Authorization: Basic` header, both form-encoded first (RFC 6749, section 2.3.1).
+        Basic = "basic",
     }
 }
 
@@ -127,7 +83,7 @@ pub(super) enum AuthChoice {
 
 impl AuthChoice {
     pub(super) fn compile(text: &str, vars: &BTreeMap<String, Var>) -> Result<Self, Flaw> {
-        if let Some(auth) = ClientAuth::from_name(text) {
+        if let Some(auth) = ClientAuth::parse(text) {
             return Ok(Self::Fixed(auth));
         }
         let var =
@@ -138,7 +94,7 @@ impl AuthChoice {
             )));
         };
         let listed =
-            var.one_of().is_some_and(|listed| listed.iter().all(|one| ClientAuth::from_name(one).is_some()));
+            var.one_of().is_some_and(|listed| listed.iter().all(|one| ClientAuth::parse(one).is_some()));
         let valued = var.default_value().is_some() || var.is_mandatory();
         if !listed || !valued {
             return Err(Flaw::new(format!(

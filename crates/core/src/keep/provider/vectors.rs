@@ -93,8 +93,8 @@ impl Provider {
     }
 
     fn try_vector(self: &Arc<Self>, vector: &Vector) -> Result<Vec<Difference>, String> {
-        let step = Step::ALL.into_iter().find(|step| step.as_str() == vector.step).ok_or_else(|| {
-            let cure = suggest::hint(&vector.step, Step::ALL.map(Step::as_str));
+        let step = Step::parse(&vector.step).ok_or_else(|| {
+            let cure = suggest::hint(&vector.step, Step::ALL.iter().map(|step| step.as_str()));
             format!("`{}` is not a step; {cure}", vector.step)
         })?;
         if vector.request.is_none() && vector.expect.is_none() {
