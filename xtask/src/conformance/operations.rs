@@ -11,7 +11,7 @@ use serde_json::Value;
 pub(super) const PROXIED: &str = "gateway";
 
 /// Operations that only a person in a browser completes.
-const FOR_PEOPLE: [&str; 3] = ["lookAtLink", "openLink", "callback"];
+const FOR_PEOPLE: [&str; 3] = ["showLink", "openLink", "callback"];
 
 /// One operation of the document.
 #[derive(Serialize)]
@@ -103,7 +103,7 @@ mod tests {
         let mut operations = Operations::of(&json!({ "paths": {
             "/a/{name}": { "get": one("show", "a"), "delete": one("end", "a") },
             "/a/{name}/b": { "get": one("call", PROXIED) },
-            "/link": { "get": one("lookAtLink", "consent") },
+            "/link": { "get": one("showLink", "consent") },
         } }));
         let call = |method: &str, path: &str, status: u16| json!({ "request": { "method": method, "url": format!("http://127.0.0.1:1{path}") }, "response": { "status": status } });
         let record = json!({ "log": { "entries": [
