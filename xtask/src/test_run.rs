@@ -20,33 +20,33 @@ pub(crate) struct Options {
     only: Vec<String>,
 }
 
-struct Step {
+struct TestStep {
     name: &'static str,
     act: fn() -> Result<()>,
 }
 
-const STEPS: [Step; 18] = [
-    Step { name: "tools", act: tools },
-    Step { name: "fmt", act: || run_command(cargo(&["fmt", "--all", "--check"])) },
-    Step { name: "clippy", act: clippy },
-    Step { name: "build", act: || run_command(cargo(&["build", "--quiet", "--workspace", "--bins"])) },
-    Step { name: "rig", act: rig::install },
-    Step { name: "nextest", act: || run_command(cargo(&["nextest", "run", "--workspace"])) },
-    Step { name: "nextest-postgres", act: nextest_postgres },
-    Step { name: "doc", act: doc },
-    Step { name: "vectors", act: vectors },
-    Step { name: "check-arch", act: || arch::run(project_root()) },
-    Step { name: "conformance", act: || conformance::run(&conformance::Options::short()) },
-    Step { name: "keep-alive", act: || keep_alive::run(&keep_alive::Options::short()) },
-    Step {
+const STEPS: [TestStep; 18] = [
+    TestStep { name: "tools", act: tools },
+    TestStep { name: "fmt", act: || run_command(cargo(&["fmt", "--all", "--check"])) },
+    TestStep { name: "clippy", act: clippy },
+    TestStep { name: "build", act: || run_command(cargo(&["build", "--quiet", "--workspace", "--bins"])) },
+    TestStep { name: "rig", act: rig::install },
+    TestStep { name: "nextest", act: || run_command(cargo(&["nextest", "run", "--workspace"])) },
+    TestStep { name: "nextest-postgres", act: nextest_postgres },
+    TestStep { name: "doc", act: doc },
+    TestStep { name: "vectors", act: vectors },
+    TestStep { name: "check-arch", act: || arch::run(project_root()) },
+    TestStep { name: "conformance", act: || conformance::run(&conformance::Options::short()) },
+    TestStep { name: "keep-alive", act: || keep_alive::run(&keep_alive::Options::short()) },
+    TestStep {
         name: "concurrent-refresh",
         act: || concurrent_refresh::run(&concurrent_refresh::Options::short()),
     },
-    Step { name: "rotation", act: || rotation::run(&rotation::Options::short()) },
-    Step { name: "gateway", act: || gateway::run(&gateway::Options::short()) },
-    Step { name: "many-connections", act: many_connections::run_short },
-    Step { name: "soak", act: || soak::run(&soak::Options::short()) },
-    Step { name: "soak-postgres", act: soak::run_short_on_postgres },
+    TestStep { name: "rotation", act: || rotation::run(&rotation::Options::short()) },
+    TestStep { name: "gateway", act: || gateway::run(&gateway::Options::short()) },
+    TestStep { name: "many-connections", act: many_connections::run_short },
+    TestStep { name: "soak", act: || soak::run(&soak::Options::short()) },
+    TestStep { name: "soak-postgres", act: soak::run_short_on_postgres },
 ];
 
 /// Runs the steps in order; the first that fails ends the run.
@@ -70,7 +70,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn chosen(only: &[String]) -> Result<Vec<&'static Step>> {
+fn chosen(only: &[String]) -> Result<Vec<&'static TestStep>> {
     if let Some(unknown) = only.iter().find(|name| STEPS.iter().all(|step| step.name != **name)) {
         let names: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
         bail!("there is no step `{unknown}`; there are {}", names.join(", "));

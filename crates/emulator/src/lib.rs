@@ -1,7 +1,7 @@
-//! A provider to try on: a strict, ill-tempered OAuth 2 token endpoint on loopback.
+//! A provider for tests: a strict and faulty OAuth 2 token endpoint on loopback.
 //!
 //! It is *strict* where real servers are strict: a refresh token buys one successor, and a second use outside the
-//! grace kills the whole grant with all its tokens (RFC 9700, section 4.14.2). It is *ill-tempered* where real networks
+//! grace kills the whole grant with all its tokens (RFC 9700, section 4.14.2). It is *faulty* as real networks
 //! are: replies come late, half, as garbage or not at all, after the token has been spent.
 //!
 //! It can also play any provider from its file: see [`Settings::playing`].

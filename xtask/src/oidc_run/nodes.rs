@@ -23,7 +23,7 @@ const AFTERMATH: Duration = Duration::from_secs(1);
 const UNKNOWN_HOLD: &str = "15s";
 
 /// A node, and whether something is being done to it.
-struct Node {
+struct OidcNode {
     installation: TestInstallation,
     server: ServerProcess,
     access: NodeAccess,
@@ -38,7 +38,7 @@ pub(super) struct NodeAccess {
 
 /// Everything that runs.
 pub(crate) struct Nodes {
-    all: Vec<Node>,
+    all: Vec<OidcNode>,
     pub(super) names: Vec<String>,
     pub(super) rig: Arc<OidcRig>,
 }
@@ -72,7 +72,7 @@ impl Nodes {
             let server = setup::serve(&installation).await?;
             let access =
                 NodeAccess { client: Arc::new(Mutex::new(server.client())), disturbed: Arc::default() };
-            nodes.push(Node { installation, server, access });
+            nodes.push(OidcNode { installation, server, access });
         }
         Ok(Self { all: nodes, names, rig: Arc::new(rig) })
     }
