@@ -266,10 +266,10 @@ impl<'a> Refresh<'a> {
         TokenError::GrantUnusable { name: self.def.name.clone(), message }
     }
 
-    /// Opens what the act works with: the stored token set, or that of a stray.
+    /// Opens what the act works with: the stored token set, or that of an orphan reply.
     fn open(&self, row: &Connection, act: Act) -> Result<RequestInputs, TokenError> {
         let (generation, tokens) = match row.usable_orphan().filter(|_| act == Act::Orphan) {
-            Some(stray) => (stray.generation, Some(&stray.tokens)),
+            Some(orphan) => (orphan.generation, Some(&orphan.tokens)),
             None => (row.generation, row.tokens.as_ref()),
         };
         let opened = match tokens {

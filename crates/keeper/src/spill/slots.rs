@@ -15,8 +15,8 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
+use parking_lot::Mutex;
 use tokio::task::spawn_blocking;
 
 use super::inspect::{ASIDE, SLOT, directory, named};
@@ -121,7 +121,7 @@ fn keep_aside(path: PathBuf, parts: &[SlotPart]) -> io::Result<SetAside> {
 /// The slots that could be locked now, each unlocked when it is dropped.
 fn locked(slots: &[Mutex<Option<File>>]) -> impl Iterator<Item = io::Result<SpillSlot<'_>>> {
     slots.iter().filter_map(|origin| {
-        let file = origin.lock().expect("no panic happens under this lock").take()?;
+        let file = origin.lock().take()?;
         let locked = file.try_lock();
         // From here on, dropping the slot puts the file back.
         let slot = SpillSlot { origin, file: Some(file), filled: false };
@@ -204,7 +204,7 @@ impl Drop for SpillSlot<'_> {
             if let Err(error) = file.unlock() {
                 tracing::warn!(%error, "a spill slot could not be unlocked");
             }
-            *self.origin.lock().expect("no panic happens under this lock") = Some(file);
+            *self.origin.lock() = Some(file);
         }
     }
 }

@@ -30,17 +30,11 @@ pub enum ApiVerdict {
 }
 
 impl Tokens {
-    /// What a call to the API of a connection is made with: [`Tokens::living`], and where it goes.
-    ///
-    /// # Errors
-    /// As [`Tokens::living`] says; [`TokenError::Definition`] where nobody says where the API is.
     pub(crate) async fn call(&self, name: &str, request: TokenRequest) -> Result<Call, TokenError> {
         let ServedToken { token, known } = self.living(name, request).await?;
         self.made_of(name, token, &known.captured)
     }
 
-    /// What the API said to the token of a call. Whoever makes calls says it of each: it tells a token that died early from an
-    /// API that refuses for another reason.
     pub(crate) fn note_verdict(&self, name: &str, call: &Call, verdict: ApiVerdict) {
         match verdict {
             ApiVerdict::Accepted => self.early_expiry.note_acceptance(name, call.token.fingerprint),
@@ -51,11 +45,8 @@ impl Tokens {
         }
     }
 
-    /// The API refused the token of a call, which was noted: what the same call is made with now, by [`Tokens::rejected`]. A token
-    /// that came from a cure and was accepted has really died since, however fresh it is, and pulls no brake.
-    ///
-    /// # Errors
-    /// As [`Tokens::rejected`] says; [`TokenError::Definition`] where nobody says where the API is.
+    /// The API refused the token of a call, which was noted: what the same call is made with now. One that has ended early is
+    /// replaced however fresh it is.
     pub(crate) async fn replace_refused(
         &self,
         name: &str,

@@ -175,8 +175,8 @@ impl Tokens {
         let now = self.node.clock.now();
         // It may have been started for another goal than ours: then ours needs one more.
         Ok(known.filter(|known| {
-            let newborn = known.refreshed_since(budget.asked_at) && !request.goal.refuses(&known.row);
-            newborn || request.goal.is_satisfied_by(&known.row, &def.timing, now)
+            let is_new = known.refreshed_since(budget.asked_at) && !request.goal.refuses(&known.row);
+            is_new || request.goal.is_satisfied_by(&known.row, &def.timing, now)
         }))
     }
 

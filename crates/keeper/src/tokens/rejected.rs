@@ -1,4 +1,4 @@
-//! What callers get whose token an API refused: another one, at most one refresh, or the brake.
+//! What callers get whose token an API refused: another one, at most one refresh, or a pause.
 
 use jeton_core::keep::attempt::Trigger;
 use jeton_core::keep::plan::Goal;
@@ -41,10 +41,10 @@ impl Tokens {
                     return Err(TokenError::NotConnected { name: def.name.clone() });
                 }
                 RejectionAnswer::BackingOff { until } => {
-                    // Memory learns of the brake, and answers for the store from now on.
+                    // Memory learns of the backoff, and answers for the store from now on.
                     let reload = async { Ok(self.memory.reload_once(&def.name).await?) };
                     if let Err(error) = with_deadline(deadline, reload).await {
-                        tracing::debug!(connection = %def.name, %error, "the brake is not in memory yet");
+                        tracing::debug!(connection = %def.name, %error, "the backoff is not in memory yet");
                     }
                     return Err(self.rejected_again(def, until));
                 }
@@ -62,7 +62,7 @@ impl Tokens {
                     if let Some(known) = self.join_refresh(def, refresh, budget).await? {
                         return Ok((self.given(def, &known, request)?, true));
                     }
-                    // A flight that brought the refused token once more is judged by the store before there is another,
+                    // A refresh that brought the refused token once more is judged by the store before there is another,
                     // and what helped before has not helped now.
                     rejection.helped_before = false;
                 }
@@ -70,16 +70,17 @@ impl Tokens {
         }
     }
 
-    /// Until when the brake holds for this token, where memory knows it: an API that refuses every call for another reason
-    /// than the token costs no look at the store for each of them. However the clocks of this machine and of the store
-    /// differ, memory says so no longer than the brake was put on for.
+    /// Until when the backoff lasts for this token, where memory knows it: an API that refuses every call for another reason
+    /// than the token costs no read of the store for each of them. However the clocks of this machine and of the store
+    /// differ, memory says so no longer than the backoff was set for.
     fn known_backoff(&self, def: &ConnectionDef, refused: Fingerprint) -> Option<Timestamp> {
         let known = self.memory.known(&def.name)?;
-        let brake = known.row.backoff?;
+        let backoff = known.row.backoff?;
         let current = known.row.tokens.as_ref()?.access_fingerprint == Some(refused);
         let uptime = self.node.clock.uptime();
-        let holds = self.node.clock.now() < brake.until && uptime.saturating_sub(known.asked_at) < brake.step;
-        (current && holds && self.is_fresh(def, &known, uptime)).then_some(brake.until)
+        let holds =
+            self.node.clock.now() < backoff.until && uptime.saturating_sub(known.asked_at) < backoff.step;
+        (current && holds && self.is_fresh(def, &known, uptime)).then_some(backoff.until)
     }
 
     fn rejected_again(&self, def: &ConnectionDef, until: Timestamp) -> TokenError {

@@ -2,21 +2,22 @@
 //! the same one.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use jeton_core::id::ConnectionName;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::error::TokenError;
 
-/// How a task ended. Whoever waited looks at the connection again.
+/// How a shared task ended. Whoever waited reads the connection again.
 pub(crate) type TaskOutcome = Result<(), TokenError>;
 
 /// What is under way, by connection.
 #[derive(Debug, Default)]
 pub(crate) struct SingleFlight(Mutex<HashMap<ConnectionName, watch::Receiver<Option<TaskOutcome>>>>);
 
-/// The leader's end of a task: lands it when it is done, and when it is dropped without having said how it ended.
+/// Runs the shared task, and tells the followers how it ended: when it finishes, and when it is dropped without.
 #[derive(Debug)]
 pub(crate) struct Leader {
     in_progress: Arc<SingleFlight>,
@@ -27,20 +28,20 @@ pub(crate) struct Leader {
 /// What joining gives.
 #[derive(Debug)]
 pub(crate) enum Join {
-    /// Nobody was flying: fly, and let others wait here.
+    /// Nothing is under way: run it, and let others wait for it.
     Leader(Leader, Follower),
-    /// A flight is under way.
+    /// It is under way.
     Follower(Follower),
 }
 
-/// Waits for a task.
+/// Waits for the shared task.
 #[derive(Debug)]
 pub(crate) struct Follower(watch::Receiver<Option<TaskOutcome>>);
 
 impl SingleFlight {
-    /// Joins the flight of a connection, or begins one.
+    /// Joins the task of a connection that is under way, or leads one.
     pub(crate) fn join(self: &Arc<Self>, name: &ConnectionName) -> Join {
-        let mut in_progress = self.0.lock().expect("no panic happens under this lock");
+        let mut in_progress = self.0.lock();
         if let Some(outcome) = in_progress.get(name) {
             return Join::Follower(Follower(outcome.clone()));
         }
@@ -51,16 +52,15 @@ impl SingleFlight {
 }
 
 impl Leader {
-    /// Ends the flight. It is taken off the board first, so that whoever is told looks at a board without it.
+    /// Ends the task. It is removed first, so that nobody who is told joins it again.
     pub(crate) fn finish(self, outcome: TaskOutcome) {
         self.remove();
         self.outcome.send_replace(Some(outcome));
     }
 
     fn remove(&self) {
-        if let Ok(mut in_progress) = self.in_progress.0.lock()
-            && in_progress.get(&self.name).is_some_and(|wait| wait.same_channel(&self.outcome.subscribe()))
-        {
+        let mut in_progress = self.in_progress.0.lock();
+        if in_progress.get(&self.name).is_some_and(|wait| wait.same_channel(&self.outcome.subscribe())) {
             in_progress.remove(&self.name);
         }
     }
@@ -73,7 +73,7 @@ impl Drop for Leader {
 }
 
 impl Follower {
-    /// Waits until the flight has ended; `None` when its task died without an answer.
+    /// Waits until the task has ended; `None` when it died without an outcome.
     pub(crate) async fn outcome(mut self) -> Option<TaskOutcome> {
         self.0.wait_for(Option::is_some).await.ok()?.clone()
     }
@@ -87,7 +87,7 @@ mod tests {
     async fn everybody_who_joins_gets_the_one_outcome() {
         let in_progress = Arc::new(SingleFlight::default());
         let name: ConnectionName = "acme".parse().unwrap();
-        let Join::Leader(leader, first) = in_progress.join(&name) else { panic!("the first one flies") };
+        let Join::Leader(leader, first) = in_progress.join(&name) else { panic!("the first one leads") };
         let Join::Follower(second) = in_progress.join(&name) else { panic!("the second one waits") };
         leader.finish(Err(TokenError::OnHold));
         assert_eq!(first.outcome().await, Some(Err(TokenError::OnHold)));
@@ -96,10 +96,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_flight_whose_task_dies_wakes_everybody_and_leaves_the_board_empty() {
+    async fn a_leader_that_dies_wakes_everybody_and_leaves_nothing_under_way() {
         let in_progress = Arc::new(SingleFlight::default());
         let name: ConnectionName = "acme".parse().unwrap();
-        let Join::Leader(leader, follower) = in_progress.join(&name) else { panic!("the first one flies") };
+        let Join::Leader(leader, follower) = in_progress.join(&name) else { panic!("the first one leads") };
         drop(leader);
         assert_eq!(follower.outcome().await, None);
         assert!(matches!(in_progress.join(&name), Join::Leader(..)));

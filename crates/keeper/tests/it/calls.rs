@@ -7,7 +7,7 @@ use jeton_keeper::{Call, TokenRequest};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use crate::world::{ACME, Shape, World};
+use crate::fixture::{ACME, Fixture, Options};
 
 /// Each reply names the host that its token is for.
 const MOVING: &str = r#"
@@ -66,9 +66,9 @@ fn assert_together(call: &Call) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_token_goes_to_the_host_that_came_with_it_however_fast_both_change() {
     let (token_url, _server) = moving().await;
-    let shape = Shape { token_url: Some(token_url), provider: Some(MOVING), ..Shape::default() };
-    let (world, process) = World::shaped(shape).await;
-    process.connect(ACME, world.expired_grant()).await;
+    let options = Options { token_url: Some(token_url), provider: Some(MOVING), ..Options::default() };
+    let (fixture, process) = Fixture::with(options).await;
+    process.connect(ACME, fixture.expired_grant()).await;
     process.force(ACME).await.unwrap();
     let over = Arc::new(AtomicBool::new(false));
     let mut callers = tokio::task::JoinSet::new();

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
-use crate::world::{ACME, Shape, World};
+use crate::fixture::{ACME, Fixture, Options};
 
 fn class_of<T: std::fmt::Debug>(answer: Result<T, TokenError>) -> ErrorClass {
     match answer {
@@ -26,80 +26,80 @@ fn class_of<T: std::fmt::Debug>(answer: Result<T, TokenError>) -> ErrorClass {
 
 #[tokio::test]
 async fn retry_after_of_a_429_is_obeyed() {
-    let (world, process) = World::usual().await;
-    process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Fault::new(FaultKind::RateLimited { retry_after_secs: 40 })]);
+    let (fixture, process) = Fixture::usual().await;
+    process.connect(ACME, fixture.expired_grant()).await;
+    fixture.emulator.enqueue([Fault::new(FaultKind::RateLimited { retry_after_secs: 40 })]);
     let failed = process.token(ACME).await;
     let after = failed.as_ref().unwrap_err().retry_after().unwrap();
     assert!(after > Duration::from_secs(38), "{after:?}");
     assert_eq!(class_of(failed), ErrorClass::RateLimited);
     for _ in 0..3 {
-        world.clock.advance(Duration::from_secs(12));
+        fixture.clock.advance(Duration::from_secs(12));
         let cooling = process.token(ACME).await;
         assert!(matches!(cooling, Err(TokenError::CoolingDown { .. })), "{cooling:?}");
     }
-    assert_eq!(world.requests(), 1);
-    world.clock.advance(Duration::from_secs(5));
+    assert_eq!(fixture.requests(), 1);
+    fixture.clock.advance(Duration::from_secs(5));
     assert!(process.token(ACME).await.is_ok());
-    assert_eq!((world.requests(), world.emulator.stats().rotations), (2, 1));
+    assert_eq!((fixture.requests(), fixture.emulator.stats().rotations), (2, 1));
 }
 
 #[tokio::test]
 async fn wrong_credentials_never_kill_the_grant_and_cool_down_for_a_minute() {
-    let (world, process) = World::usual().await;
-    process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Fault::new(FaultKind::WrongClient)]);
+    let (fixture, process) = Fixture::usual().await;
+    process.connect(ACME, fixture.expired_grant()).await;
+    fixture.emulator.enqueue([Fault::new(FaultKind::WrongClient)]);
     let failed = process.token(ACME).await;
     assert_eq!(failed.as_ref().unwrap_err().retry_after(), Some(Duration::from_mins(1)));
     assert_eq!(class_of(failed), ErrorClass::BadClient);
-    world.clock.advance(Duration::from_secs(50));
+    fixture.clock.advance(Duration::from_secs(50));
     assert!(matches!(process.token(ACME).await, Err(TokenError::CoolingDown { .. })));
-    assert_eq!(world.requests(), 1);
+    assert_eq!(fixture.requests(), 1);
     assert_eq!(process.row(ACME).await.state, GrantState::Live);
-    world.clock.advance(Duration::from_secs(11));
+    fixture.clock.advance(Duration::from_secs(11));
     assert!(process.token(ACME).await.is_ok());
 }
 
 #[tokio::test]
 async fn a_dead_grant_is_said_to_be_dead_and_nothing_is_sent_any_more() {
-    let (world, process) = World::usual().await;
-    let grant = world.expired_grant();
+    let (fixture, process) = Fixture::usual().await;
+    let grant = fixture.expired_grant();
     process.connect(ACME, grant.clone()).await;
-    assert!(world.emulator.revoke_grant(grant.refresh.as_ref().unwrap().reveal()));
+    assert!(fixture.emulator.revoke_grant(grant.refresh.as_ref().unwrap().reveal()));
     for _ in 0..5 {
         let dead = process.token(ACME).await;
         assert!(matches!(&dead, Err(TokenError::Dead { code, .. }) if code == "invalid_grant"), "{dead:?}");
-        world.clock.advance(Duration::from_hours(1));
+        fixture.clock.advance(Duration::from_hours(1));
     }
     assert!(matches!(process.force(ACME).await, Err(TokenError::Dead { .. })));
-    assert_eq!(world.requests(), 1);
+    assert_eq!(fixture.requests(), 1);
     let status = process.vault.status(ACME).await.unwrap();
     assert_eq!((status.condition, status.due_at), (Condition::Dead, None));
     // A new consent revives it.
-    process.connect(ACME, world.expired_grant()).await;
+    process.connect(ACME, fixture.expired_grant()).await;
     assert!(process.token(ACME).await.is_ok());
 }
 
 #[tokio::test]
 async fn the_access_token_of_a_dead_grant_is_served_as_long_as_it_lives() {
-    let (world, process) = World::usual().await;
-    let grant = world.living_grant(Duration::from_mins(10));
+    let (fixture, process) = Fixture::usual().await;
+    let grant = fixture.living_grant(Duration::from_mins(10));
     process.connect(ACME, grant.clone()).await;
-    world.emulator.revoke_grant(grant.refresh.unwrap().reveal());
+    fixture.emulator.revoke_grant(grant.refresh.unwrap().reveal());
     assert!(matches!(process.force(ACME).await, Err(TokenError::Dead { .. })));
     assert!(process.token(ACME).await.is_ok());
-    world.clock.advance(Duration::from_secs(601));
+    fixture.clock.advance(Duration::from_secs(601));
     assert!(matches!(process.token(ACME).await, Err(TokenError::Dead { .. })));
-    assert_eq!(world.requests(), 1);
+    assert_eq!(fixture.requests(), 1);
 }
 
 async fn keeps_the_refresh_token(ending: FaultKind) {
-    let (world, process) = World::usual().await;
-    let grant = world.expired_grant();
+    let (fixture, process) = Fixture::usual().await;
+    let grant = fixture.expired_grant();
     process.connect(ACME, grant.clone()).await;
-    world.emulator.enqueue([Fault::new(ending)]);
+    fixture.emulator.enqueue([Fault::new(ending)]);
     assert!(process.token(ACME).await.is_err(), "{ending:?}");
-    assert_eq!(world.held_refresh(&process, ACME).await, grant.refresh, "{ending:?}");
+    assert_eq!(fixture.held_refresh(&process, ACME).await, grant.refresh, "{ending:?}");
     let status = process.last_attempt(ACME).await.status;
     assert!(matches!(status, AttemptStatus::Failed | AttemptStatus::Interrupted), "{ending:?}: {status:?}");
 }
@@ -120,12 +120,12 @@ async fn no_class_of_failure_deletes_a_refresh_token() {
         FaultKind::NoAccessToken,
     ];
     join_all(endings.map(keeps_the_refresh_token)).await;
-    let (world, process) = World::usual().await;
-    let grant = world.expired_grant();
+    let (fixture, process) = Fixture::usual().await;
+    let grant = fixture.expired_grant();
     process.connect(ACME, grant.clone()).await;
-    world.emulator.revoke_grant(grant.refresh.as_ref().unwrap().reveal());
+    fixture.emulator.revoke_grant(grant.refresh.as_ref().unwrap().reveal());
     assert!(matches!(process.token(ACME).await, Err(TokenError::Dead { .. })));
-    assert_eq!(world.held_refresh(&process, ACME).await, grant.refresh);
+    assert_eq!(fixture.held_refresh(&process, ACME).await, grant.refresh);
 }
 
 #[tokio::test]
@@ -147,8 +147,8 @@ async fn a_redirect_is_not_followed_and_no_layer_sends_again() {
         }
     });
     let token_url = Some(format!("http://{address}/token"));
-    let (world, process) = World::shaped(Shape { token_url, ..Shape::default() }).await;
-    process.connect(ACME, world.expired_grant()).await;
+    let (fixture, process) = Fixture::with(Options { token_url, ..Options::default() }).await;
+    process.connect(ACME, fixture.expired_grant()).await;
     assert_eq!(class_of(process.token(ACME).await), ErrorClass::Unknown);
     assert_eq!(seen.load(Ordering::SeqCst), 1);
 }
@@ -159,37 +159,39 @@ async fn a_refresh_token_that_is_too_short_is_neither_taken_over_nor_sent() {
         min_refresh_length: Some(50),
         ..jeton_core::keep::provider::PolicyOverrides::default()
     };
-    let (world, process) = World::shaped(Shape { policy, ..Shape::default() }).await;
+    let (fixture, process) = Fixture::with(Options { policy, ..Options::default() }).await;
     let short = Grant { refresh: Some("too-short".into()), ..Grant::default() };
     let refused = process.try_connect(ACME, short.clone()).await.unwrap_err();
     assert!(refused.to_string().contains("has 9 characters"), "{refused}");
 
     // It came in before the rule was there.
-    let lax = World::start(Shape::default()).await;
-    let before =
-        lax.process_at(&world.place(), lax.shape.settings.clone(), Arc::new(NoSqliteHooks)).await.unwrap();
+    let lax = Fixture::start(Options::default()).await;
+    let before = lax
+        .process_at(&fixture.place(), lax.options.settings.clone(), Arc::new(NoSqliteHooks))
+        .await
+        .unwrap();
     before.connect(ACME, short).await;
     let unusable = process.token(ACME).await;
     assert!(matches!(unusable, Err(TokenError::GrantUnusable { .. })), "{unusable:?}");
-    assert_eq!((world.requests(), lax.requests()), (0, 0));
+    assert_eq!((fixture.requests(), lax.requests()), (0, 0));
     assert!(process.row(ACME).await.open_attempt.is_none());
 }
 
 #[tokio::test]
 async fn a_provider_that_asks_for_no_wait_at_all_is_not_asked_without_one() {
-    let (world, process) = World::usual().await;
-    process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Fault::new(FaultKind::RateLimited { retry_after_secs: 0 })]);
+    let (fixture, process) = Fixture::usual().await;
+    process.connect(ACME, fixture.expired_grant()).await;
+    fixture.emulator.enqueue([Fault::new(FaultKind::RateLimited { retry_after_secs: 0 })]);
     assert!(process.token(ACME).await.is_err());
     assert!(matches!(process.token(ACME).await, Err(TokenError::CoolingDown { .. })));
-    assert_eq!(world.requests(), 1);
+    assert_eq!(fixture.requests(), 1);
 }
 
 #[tokio::test]
 async fn what_one_provider_gave_is_not_shown_to_another() {
-    let (mut world, process) = World::usual().await;
-    process.connect(ACME, world.expired_grant()).await;
-    world.shape.provider = Some(
+    let (mut fixture, process) = Fixture::usual().await;
+    process.connect(ACME, fixture.expired_grant()).await;
+    fixture.options.provider = Some(
         r#"
 name = "own"
 title = "Other"
@@ -206,8 +208,8 @@ form = { grant_type = "refresh_token", refresh_token = "${refresh}" }
 rotation = "single_use"
 "#,
     );
-    let redefined = world.process().await;
+    let redefined = fixture.process().await;
     let refused = redefined.token(ACME).await;
     assert!(matches!(refused, Err(TokenError::GrantUnusable { .. })), "{refused:?}");
-    assert_eq!(world.requests(), 0);
+    assert_eq!(fixture.requests(), 0);
 }

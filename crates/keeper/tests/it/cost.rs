@@ -11,8 +11,8 @@ use jeton_store::postgres::Counts;
 use jeton_store::sqlite::faults::SqliteHooks;
 use tokio::time::Instant;
 
+use crate::fixture::{ACME, Fixture, Options};
 use crate::process::Process;
-use crate::world::{ACME, Shape, World};
 
 /// Counts what is committed.
 #[derive(Debug, Default)]
@@ -57,15 +57,15 @@ struct Watched {
 }
 
 impl Watched {
-    async fn open(world: &World) -> Self {
+    async fn open(fixture: &Fixture) -> Self {
         let commits = Arc::new(Commits::default());
-        let process = world.process_with(world.shape.settings.clone(), commits.clone()).await;
+        let process = fixture.process_with(fixture.options.settings.clone(), commits.clone()).await;
         Self { process, commits }
     }
 
     fn cost(&self) -> Cost {
         Cost {
-            calls: self.process.tap.calls(),
+            calls: self.process.probe.calls(),
             commits: self.commits.0.load(Ordering::SeqCst),
             statements: self.process.store.statements(),
             sent: self.process.store.counts().unwrap_or_default(),
@@ -86,18 +86,18 @@ impl Watched {
 #[tokio::test]
 async fn an_undisturbed_refresh_costs_two_transactions_the_claim_and_the_commit() {
     const REFRESHES: u64 = 20;
-    let world = World::start(Shape::default()).await;
-    let watched = Watched::open(&world).await;
-    watched.process.connect(ACME, world.expired_grant()).await;
+    let fixture = Fixture::start(Options::default()).await;
+    let watched = Watched::open(&fixture).await;
+    watched.process.connect(ACME, fixture.expired_grant()).await;
     watched.process.token(ACME).await.unwrap();
     let before = watched.cost();
     for _ in 0..REFRESHES {
-        world.clock.advance(Duration::from_mins(2));
+        fixture.clock.advance(Duration::from_mins(2));
         watched.process.token(ACME).await.unwrap();
     }
     let cost = watched.cost().since(before);
     watched.print("20 refreshes", cost);
-    assert_eq!(world.requests() as u64, 1 + REFRESHES);
+    assert_eq!(fixture.requests() as u64, 1 + REFRESHES);
     assert_eq!(cost.commits, 2 * REFRESHES, "a claim and a commit: {cost:?}");
     assert_eq!(cost.calls, 5 * REFRESHES, "and looks before, after the commit and at the end: {cost:?}");
     // Those of SQLite begin and end the transactions of its readers, too.
@@ -111,9 +111,9 @@ async fn an_undisturbed_refresh_costs_two_transactions_the_claim_and_the_commit(
 
 #[tokio::test]
 async fn a_vend_from_memory_costs_the_store_nothing() {
-    let world = World::start(Shape::default()).await;
-    let watched = Watched::open(&world).await;
-    watched.process.connect(ACME, world.living_grant(Duration::from_hours(1))).await;
+    let fixture = Fixture::start(Options::default()).await;
+    let watched = Watched::open(&fixture).await;
+    watched.process.connect(ACME, fixture.living_grant(Duration::from_hours(1))).await;
     watched.process.token(ACME).await.unwrap();
     let before = watched.cost();
     for _ in 0..1_000 {
@@ -125,11 +125,11 @@ async fn a_vend_from_memory_costs_the_store_nothing() {
 }
 
 #[tokio::test]
-async fn where_the_old_token_dies_a_caller_costs_one_look_for_each_age_of_memory() {
+async fn where_the_old_token_dies_a_caller_costs_one_read_for_each_age_of_memory() {
     let policy = PolicyOverrides { old_access: Some(OldAccess::Dies), ..PolicyOverrides::default() };
-    let world = World::start(Shape { policy, ..Shape::default() }).await;
-    let watched = Watched::open(&world).await;
-    watched.process.connect(ACME, world.living_grant(Duration::from_hours(1))).await;
+    let fixture = Fixture::start(Options { policy, ..Options::default() }).await;
+    let watched = Watched::open(&fixture).await;
+    watched.process.connect(ACME, fixture.living_grant(Duration::from_hours(1))).await;
     watched.process.token(ACME).await.unwrap();
     let (before, started, mut vends) = (watched.cost(), Instant::now(), 0_u64);
     while started.elapsed() < Duration::from_millis(1_600) {
@@ -138,7 +138,7 @@ async fn where_the_old_token_dies_a_caller_costs_one_look_for_each_age_of_memory
         // Lets the reading go on, which shares this thread.
         tokio::task::yield_now().await;
     }
-    let ages = started.elapsed().as_millis() / world.shape.settings.memory_age.as_millis();
+    let ages = started.elapsed().as_millis() / fixture.options.settings.memory_age.as_millis();
     let cost = watched.cost().since(before);
     watched.print(&format!("{vends} vends in {ages} ages of memory, the old token dies"), cost);
     assert!(vends > 100, "{vends}");

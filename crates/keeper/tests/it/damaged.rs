@@ -6,13 +6,13 @@ use jeton_core::keep::connection::Condition;
 use jeton_keeper::TokenError;
 use tokio::time::{Instant, sleep};
 
+use crate::fixture::{Fixture, Options, names};
 use crate::process::Process;
 use crate::stores::Database;
-use crate::world::{Shape, World, names};
 
 /// Runs statements behind the back of every store: these where it is a file, those where it is in PostgreSQL.
-fn tamper(world: &World, file: &str, postgres: &str) {
-    match &world.database {
+fn tamper(fixture: &Fixture, file: &str, postgres: &str) {
+    match &fixture.database {
         Database::File(path) => {
             let database = rusqlite::Connection::open(path).expect("the database is there");
             database.execute_batch(file).expect("it takes the statements");
@@ -24,10 +24,10 @@ fn tamper(world: &World, file: &str, postgres: &str) {
 }
 
 /// Says what no row can say, in a change that every process follows.
-fn damage(world: &World) {
+fn damage(fixture: &Fixture) {
     let spoil = "UPDATE tokens SET generation = 7 WHERE connection = 'c0';";
     tamper(
-        world,
+        fixture,
         &format!(
             "{spoil} UPDATE store SET revision = revision + 1;
              UPDATE connections SET revision = (SELECT revision FROM store) WHERE name = 'c0'"
@@ -36,12 +36,12 @@ fn damage(world: &World) {
     );
 }
 
-async fn two_connected() -> (World, Process) {
-    let (world, process) = World::shaped(Shape { names: names(2), ..Shape::default() }).await;
+async fn two_connected() -> (Fixture, Process) {
+    let (fixture, process) = Fixture::with(Options { names: names(2), ..Options::default() }).await;
     for name in names(2) {
-        process.connect(&name, world.living_grant(Duration::from_hours(1))).await;
+        process.connect(&name, fixture.living_grant(Duration::from_hours(1))).await;
     }
-    (world, process)
+    (fixture, process)
 }
 
 fn assert_names_the_damage<T: std::fmt::Debug>(answer: Result<T, TokenError>) {
@@ -51,12 +51,12 @@ fn assert_names_the_damage<T: std::fmt::Debug>(answer: Result<T, TokenError>) {
 
 #[tokio::test]
 async fn a_row_that_cannot_be_read_keeps_no_other_from_being_followed() {
-    let (world, other) = two_connected().await;
-    let process = world.process().await;
+    let (fixture, other) = two_connected().await;
+    let process = fixture.process().await;
     process.vault.start().await.unwrap();
     process.vault.loaded().await;
     let old = process.token("c1").await.unwrap();
-    damage(&world);
+    damage(&fixture);
     other.force("c1").await.unwrap();
     let deadline = Instant::now() + Duration::from_secs(30);
     while process.token("c1").await.unwrap().access == old.access {
@@ -70,9 +70,9 @@ async fn a_row_that_cannot_be_read_keeps_no_other_from_being_followed() {
 
 #[tokio::test]
 async fn a_row_that_cannot_be_read_keeps_no_process_from_starting() {
-    let (world, _other) = two_connected().await;
-    damage(&world);
-    let process = world.process().await;
+    let (fixture, _other) = two_connected().await;
+    damage(&fixture);
+    let process = fixture.process().await;
     process.vault.start().await.unwrap();
     process.token("c1").await.unwrap();
     assert_names_the_damage(process.token("c0").await);
@@ -86,13 +86,13 @@ async fn a_row_that_cannot_be_read_keeps_no_process_from_starting() {
 
 #[tokio::test]
 async fn a_token_set_that_does_not_open_is_named_with_the_cure_and_is_not_taken_for_none() {
-    let (world, _other) = two_connected().await;
+    let (fixture, _other) = two_connected().await;
     tamper(
-        &world,
+        &fixture,
         "UPDATE tokens SET access = X'00' WHERE connection = 'c0'",
         r"UPDATE tokens SET access = '\x00'::bytea WHERE connection = 'c0'",
     );
-    let process = world.process().await;
+    let process = fixture.process().await;
     process.vault.start().await.unwrap();
     process.token("c1").await.unwrap();
     let words = match process.token("c0").await {
@@ -100,6 +100,6 @@ async fn a_token_set_that_does_not_open_is_named_with_the_cure_and_is_not_taken_
         other => panic!("{other:?}"),
     };
     assert!(words.contains("does not open") && words.contains("from a backup"), "{words}");
-    assert_eq!(world.requests(), 0);
+    assert_eq!(fixture.requests(), 0);
     process.vault.drain().await;
 }

@@ -14,10 +14,10 @@ use jeton_keeper::{ConsentError, Consented, PastedAnswer, TerminalConsent};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::joined::{SAME, stubborn};
+use crate::fixture::{ACME, Fixture, Options, eventually};
 use crate::process::{Process, operator};
+use crate::shared_refresh::{SAME, stubborn};
 use crate::spill::filled_slots;
-use crate::world::{ACME, Shape, World, eventually};
 
 /// A provider of consents, with a place for what it takes from the reply.
 fn provider(take: &str) -> &'static str {
@@ -47,7 +47,7 @@ rotation = "single_use"
 }
 
 struct Scene {
-    world: World,
+    fixture: Fixture,
     process: Process,
     requests: Arc<AtomicUsize>,
     _server: JoinSet<()>,
@@ -56,9 +56,10 @@ struct Scene {
 impl Scene {
     async fn new(take: &str) -> Self {
         let (token_url, requests, server) = stubborn().await;
-        let shape = Shape { provider: Some(provider(take)), token_url: Some(token_url), ..Shape::default() };
-        let (world, process) = World::shaped(shape).await;
-        Self { world, process, requests, _server: server }
+        let options =
+            Options { provider: Some(provider(take)), token_url: Some(token_url), ..Options::default() };
+        let (fixture, process) = Fixture::with(options).await;
+        Self { fixture, process, requests, _server: server }
     }
 
     async fn ask(&self) -> TerminalConsent {
@@ -92,8 +93,8 @@ impl Scene {
     /// The same installation with another provider file, started.
     async fn restarted(&mut self, take: &str) {
         self.process.vault.drain().await;
-        self.world.shape.provider = Some(provider(take));
-        self.process = self.world.process().await;
+        self.fixture.options.provider = Some(provider(take));
+        self.process = self.fixture.process().await;
         self.process.vault.start().await.expect("the store answers");
     }
 
@@ -139,7 +140,7 @@ async fn a_reply_to_an_exchange_that_cannot_be_read_is_kept_and_read_when_the_pr
         let connected =
             rows.iter().find(|row| row.action == AuditAction::Connected).expect("it is on record");
         assert!(matches!(connected.actor, Actor::Node(_)), "nobody but the process did it: {connected:?}");
-        let held = scene.world.held_refresh(&scene.process, ACME).await;
+        let held = scene.fixture.held_refresh(&scene.process, ACME).await;
         assert_eq!(held.as_ref().map(Secret::reveal), Some("a-refresh-token-0-that-is-long-enough"));
         scene.process.vault.drain().await;
     }
@@ -151,15 +152,15 @@ async fn a_reply_to_an_exchange_that_cannot_be_read_is_spilled_while_the_store_d
     let consent = scene.ask().await;
     let watch = async {
         eventually("the code is sent", || scene.requests.load(Ordering::SeqCst) > 0).await;
-        scene.process.tap.set_closed(true);
-        eventually("the reply is spilled", || !filled_slots(&scene.world).is_empty()).await;
-        let (_, bytes) = &filled_slots(&scene.world)[0];
+        scene.process.probe.set_out_of_reach(true);
+        eventually("the reply is spilled", || !filled_slots(&scene.fixture).is_empty()).await;
+        let (_, bytes) = &filled_slots(&scene.fixture)[0];
         assert!(!bytes.windows(SAME.len()).any(|window| window == SAME.as_bytes()), "in clear");
-        scene.process.tap.set_closed(false);
+        scene.process.probe.set_out_of_reach(false);
     };
     let (told, ()) = tokio::join!(scene.answer(&consent), watch);
     assert_told(told);
-    assert_eq!(filled_slots(&scene.world), []);
+    assert_eq!(filled_slots(&scene.fixture), []);
     scene.assert_kept().await;
     scene.restarted("").await;
     scene.until_connected().await;

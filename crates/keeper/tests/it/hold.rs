@@ -12,17 +12,17 @@ use jeton_core::secret::Secret;
 use jeton_keeper::{Installation, InstallationError, KeySource, TokenError};
 use jeton_store::sqlite::faults::NoSqliteHooks;
 
+use crate::fixture::{ACME, Fixture, Options, Place, short_settings};
 use crate::stores::Database;
-use crate::world::{ACME, Place, Shape, World, short_settings};
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).expect("the scene is set").permissions().mode() & 0o777
 }
 
 /// The database as a backup has it, with the key, in another data directory.
-fn copied(world: &World) -> Place {
-    let original = world.place();
-    let home = world.home.path().join("copy");
+fn copied(fixture: &Fixture) -> Place {
+    let original = fixture.place();
+    let home = fixture.home.path().join("copy");
     let data_dir = home.join("data");
     fs::create_dir_all(&data_dir).expect("the scene is set");
     let database = original.database.copy(home.join("jeton.db"));
@@ -33,49 +33,49 @@ fn copied(world: &World) -> Place {
 
 #[tokio::test]
 async fn a_copied_database_serves_what_lives_and_spends_nothing_until_it_is_adopted() {
-    let world = World::start(Shape { names: crate::world::names(2), ..Shape::default() }).await;
+    let fixture = Fixture::start(Options { names: crate::fixture::names(2), ..Options::default() }).await;
     {
-        let original = world.process().await;
-        original.connect("c0", world.living_grant(Duration::from_mins(10))).await;
-        original.connect("c1", world.expired_grant()).await;
+        let original = fixture.process().await;
+        original.connect("c0", fixture.living_grant(Duration::from_mins(10))).await;
+        original.connect("c1", fixture.expired_grant()).await;
     }
-    let copy = copied(&world);
-    let process = world.process_at(&copy, short_settings(), Arc::new(NoSqliteHooks)).await.unwrap();
+    let copy = copied(&fixture);
+    let process = fixture.process_at(&copy, short_settings(), Arc::new(NoSqliteHooks)).await.unwrap();
     assert!(process.vault.on_hold());
     process.vault.start().await.unwrap();
     assert!(process.token("c0").await.is_ok());
     assert_eq!(process.token("c1").await, Err(TokenError::OnHold));
     assert_eq!(process.force("c0").await, Err(TokenError::OnHold));
     tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!(world.requests(), 0);
+    assert_eq!(fixture.requests(), 0);
     process.vault.drain().await;
 
-    let store = world.store_at(&copy, Arc::new(NoSqliteHooks)).await;
+    let store = fixture.store_at(&copy, Arc::new(NoSqliteHooks)).await;
     let key = KeySource::File(copy.key.clone());
-    let open = || Installation::open(&*store, &copy.data_dir, &key, &*world.clock, &SystemEntropy);
+    let open = || Installation::open(&*store, &copy.data_dir, &key, &*fixture.clock, &SystemEntropy);
     let mut installation = open().await.unwrap();
     assert!(installation.on_hold());
-    installation.adopt(&*store, &*world.clock, &SystemEntropy).await.unwrap();
+    installation.adopt(&*store, &*fixture.clock, &SystemEntropy).await.unwrap();
     assert!(!installation.on_hold());
     assert!(!open().await.unwrap().on_hold());
-    let adopted = world.process_of(store.clone(), installation, short_settings()).await;
+    let adopted = fixture.process_of(store.clone(), installation, short_settings()).await;
     assert!(adopted.token("c1").await.is_ok());
-    assert_eq!(world.requests(), 1);
+    assert_eq!(fixture.requests(), 1);
 }
 
 #[tokio::test]
 async fn a_restored_database_beside_the_original_data_directory_is_no_stranger() {
-    let (world, process) = World::usual().await;
+    let (fixture, process) = Fixture::usual().await;
     assert!(!process.vault.on_hold());
-    assert!(!world.process().await.vault.on_hold());
+    assert!(!fixture.process().await.vault.on_hold());
 }
 
 #[tokio::test]
 async fn everything_that_is_made_is_private_from_its_creation() {
-    let (world, process) = World::usual().await;
-    process.connect(ACME, world.expired_grant()).await;
+    let (fixture, process) = Fixture::usual().await;
+    process.connect(ACME, fixture.expired_grant()).await;
     process.token(ACME).await.unwrap();
-    let place = world.place();
+    let place = fixture.place();
     assert_eq!(mode(&place.data_dir), 0o700);
     assert_eq!(mode(&place.key), 0o600);
     assert_eq!(mode(&place.data_dir.join("instance")), 0o600);
@@ -91,30 +91,30 @@ async fn everything_that_is_made_is_private_from_its_creation() {
 }
 
 /// What opening says, after `spoil` has been at the key file.
-async fn refusal(spoil: impl FnOnce(&Path)) -> (World, InstallationError) {
-    let world = World::start(Shape::default()).await;
+async fn refusal(spoil: impl FnOnce(&Path)) -> (Fixture, InstallationError) {
+    let fixture = Fixture::start(Options::default()).await;
     {
-        let process = world.process().await;
-        process.connect(ACME, world.expired_grant()).await;
+        let process = fixture.process().await;
+        process.connect(ACME, fixture.expired_grant()).await;
     }
-    let place = world.place();
+    let place = fixture.place();
     spoil(&place.key);
-    let store = world.store_at(&place, Arc::new(NoSqliteHooks)).await;
+    let store = fixture.store_at(&place, Arc::new(NoSqliteHooks)).await;
     let identity = store.identity().await.expect("the scene is set");
     let key = KeySource::File(place.key.clone());
-    let error = Installation::open(&*store, &place.data_dir, &key, &*world.clock, &SystemEntropy)
+    let error = Installation::open(&*store, &place.data_dir, &key, &*fixture.clock, &SystemEntropy)
         .await
         .expect_err("it is refused");
     assert_eq!(store.identity().await.expect("the scene is set"), identity, "nothing was changed");
-    (world, error)
+    (fixture, error)
 }
 
 #[tokio::test]
 async fn a_missing_key_is_named_and_never_replaced_by_a_new_one() {
-    let (world, error) = refusal(|key| fs::remove_file(key).unwrap()).await;
+    let (fixture, error) = refusal(|key| fs::remove_file(key).unwrap()).await;
     assert!(matches!(error, InstallationError::KeyMissing { .. }));
     assert!(error.to_string().contains("is missing; put the key back from your backup"), "{error}");
-    assert!(!world.place().key.exists());
+    assert!(!fixture.place().key.exists());
 }
 
 #[tokio::test]
@@ -143,24 +143,24 @@ async fn a_key_that_is_no_key_is_refused_with_its_line() {
 
 #[tokio::test]
 async fn a_data_directory_that_cannot_be_made_is_named_with_the_cure() {
-    let world = World::start(Shape::default()).await;
-    let store = world.store_at(&world.place(), Arc::new(NoSqliteHooks)).await;
-    let file = world.home.path().join("a-file");
+    let fixture = Fixture::start(Options::default()).await;
+    let store = fixture.store_at(&fixture.place(), Arc::new(NoSqliteHooks)).await;
+    let file = fixture.home.path().join("a-file");
     fs::write(&file, "in the way").unwrap();
     let key = KeySource::File(file.join("key"));
-    let error = Installation::open(&*store, &file.join("data"), &key, &*world.clock, &SystemEntropy).await;
+    let error = Installation::open(&*store, &file.join("data"), &key, &*fixture.clock, &SystemEntropy).await;
     let error = error.unwrap_err().to_string();
     assert!(error.contains("a-file/data") && error.contains("JETON__DATA_DIR"), "{error}");
 }
 
 #[tokio::test]
 async fn a_key_from_the_environment_serves_as_well_and_its_text_is_never_shown() {
-    let world = World::start(Shape::default()).await;
-    let place = world.place();
-    let store = world.store_at(&place, Arc::new(NoSqliteHooks)).await;
+    let fixture = Fixture::start(Options::default()).await;
+    let place = fixture.place();
+    let store = fixture.store_at(&place, Arc::new(NoSqliteHooks)).await;
     let text = KeyRing::generate(&SystemEntropy).to_text();
     let open = |key: KeySource| {
-        let (store, place, clock) = (&store, &place, &world.clock);
+        let (store, place, clock) = (&store, &place, &fixture.clock);
         async move { Installation::open(&**store, &place.data_dir, &key, &**clock, &SystemEntropy).await }
     };
     let key = KeySource::Text(text.clone());
@@ -176,10 +176,10 @@ async fn a_key_from_the_environment_serves_as_well_and_its_text_is_never_shown()
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn processes_that_found_one_installation_at_once_agree() {
     for _ in 0..5 {
-        let world = World::start(Shape::default()).await;
+        let fixture = Fixture::start(Options::default()).await;
         let opened = futures_util::future::join_all((0..8).map(|_| async {
-            let (place, clock) = (world.place(), Arc::clone(&world.clock));
-            let store = world.store_at(&place, Arc::new(NoSqliteHooks)).await;
+            let (place, clock) = (fixture.place(), Arc::clone(&fixture.clock));
+            let store = fixture.store_at(&place, Arc::new(NoSqliteHooks)).await;
             let key = KeySource::File(place.key.clone());
             tokio::task::spawn_blocking(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -195,7 +195,7 @@ async fn processes_that_found_one_installation_at_once_agree() {
         }))
         .await;
         assert!(opened.iter().all(|(on_hold, identity)| !on_hold && *identity == opened[0].1));
-        let leftovers: Vec<_> = fs::read_dir(world.place().data_dir)
+        let leftovers: Vec<_> = fs::read_dir(fixture.place().data_dir)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .filter(|name| name.contains("draft") || name.contains("probe"))
@@ -206,15 +206,15 @@ async fn processes_that_found_one_installation_at_once_agree() {
 
 #[tokio::test]
 async fn a_data_directory_that_is_copied_as_a_whole_is_on_hold_and_spends_nothing() {
-    let (world, process) = World::usual().await;
-    process.connect(ACME, world.expired_grant()).await;
+    let (fixture, process) = Fixture::usual().await;
+    process.connect(ACME, fixture.expired_grant()).await;
     drop(process);
-    let copy = copied(&world);
+    let copy = copied(&fixture);
     let instance = |place: &Place| place.data_dir.join("instance");
-    fs::copy(instance(&world.place()), instance(&copy)).unwrap();
-    let elsewhere = world.process_at(&copy, short_settings(), Arc::new(NoSqliteHooks)).await.unwrap();
+    fs::copy(instance(&fixture.place()), instance(&copy)).unwrap();
+    let elsewhere = fixture.process_at(&copy, short_settings(), Arc::new(NoSqliteHooks)).await.unwrap();
     assert!(elsewhere.vault.on_hold());
     assert_eq!(elsewhere.token(ACME).await, Err(TokenError::OnHold));
-    assert_eq!(world.requests(), 0);
-    assert!(!world.process().await.vault.on_hold(), "the original goes on");
+    assert_eq!(fixture.requests(), 0);
+    assert!(!fixture.process().await.vault.on_hold(), "the original goes on");
 }

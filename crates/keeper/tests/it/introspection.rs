@@ -13,9 +13,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use crate::fixture::{ACME, Fixture, Options, eventually};
 use crate::process::Process;
 use crate::spill::filled_slots;
-use crate::world::{ACME, Shape, World, eventually};
 
 /// How long access tokens really live.
 const LIFE: Duration = Duration::from_mins(17);
@@ -44,27 +44,27 @@ rotation = "single_use"
     Box::leak(file.into_boxed_str())
 }
 
-async fn world(url: &str) -> (World, Process) {
+async fn fixture(url: &str) -> (Fixture, Process) {
     let emulator = jeton_emulator::Settings { access_ttl: LIFE, ..jeton_emulator::Settings::default() };
-    World::shaped(Shape { emulator, provider: Some(provider(url)), ..Shape::default() }).await
+    Fixture::with(Options { emulator, provider: Some(provider(url)), ..Options::default() }).await
 }
 
 /// How long the token lives that the row holds.
-async fn believed_life(world: &World, process: &Process) -> Duration {
+async fn believed_life(fixture: &Fixture, process: &Process) -> Duration {
     let tokens = process.row(ACME).await.tokens.expect("a token set is there");
-    tokens.access_expires_at.expect("some expiry is believed").since(world.clock.now())
+    tokens.access_expires_at.expect("some expiry is believed").since(fixture.clock.now())
 }
 
 #[tokio::test]
 async fn the_life_of_a_new_access_token_is_what_introspection_says() {
-    let (world, process) = world("${token_url}/../introspect").await;
-    process.connect(ACME, world.expired_grant()).await;
+    let (fixture, process) = fixture("${token_url}/../introspect").await;
+    process.connect(ACME, fixture.expired_grant()).await;
     process.token(ACME).await.unwrap();
-    let life = believed_life(&world, &process).await;
+    let life = believed_life(&fixture, &process).await;
     assert!(life <= LIFE && life > Duration::from_mins(16), "{life:?}");
     assert_eq!(process.last_attempt(ACME).await.message, None);
-    assert_eq!(filled_slots(&world), []);
-    world.assert_spent_once();
+    assert_eq!(filled_slots(&fixture), []);
+    fixture.assert_spent_once();
 }
 
 #[tokio::test]
@@ -74,21 +74,21 @@ async fn where_introspection_fails_the_token_lives_by_what_the_file_says_besides
         // It says 200 and something else.
         ("${token_url}/../api/", "introspection did not tell how long the access token lives: "),
     ] {
-        let (world, process) = world(url).await;
-        process.connect(ACME, world.expired_grant()).await;
+        let (fixture, process) = fixture(url).await;
+        process.connect(ACME, fixture.expired_grant()).await;
         process.token(ACME).await.unwrap();
-        let life = believed_life(&world, &process).await;
+        let life = believed_life(&fixture, &process).await;
         assert!(life > Duration::from_mins(55), "{life:?}");
         let attempt = process.last_attempt(ACME).await;
         assert_eq!(attempt.status, AttemptStatus::Success);
         assert!(attempt.message.as_deref().unwrap_or_default().starts_with(why), "{attempt:?}");
-        world.assert_spent_once();
+        fixture.assert_spent_once();
     }
 }
 
 /// A process in a runtime of its own, which dies while it waits for an introspection.
-fn die_while_asking(world: &Arc<World>) {
-    let world = Arc::clone(world);
+fn die_while_asking(fixture: &Arc<Fixture>) {
+    let fixture = Arc::clone(fixture);
     let dying = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -96,11 +96,11 @@ fn die_while_asking(world: &Arc<World>) {
             .build()
             .expect("the scene is set");
         runtime.block_on(async {
-            let process = world.process().await;
-            process.connect(ACME, world.expired_grant()).await;
+            let process = fixture.process().await;
+            process.connect(ACME, fixture.expired_grant()).await;
             let brief = Duration::from_millis(20);
             assert!(matches!(process.token_within(ACME, brief).await, Err(TokenError::WaitTimeout { .. })));
-            eventually("the reply is durable", || !filled_slots(&world).is_empty()).await;
+            eventually("the reply is durable", || !filled_slots(&fixture).is_empty()).await;
             assert_eq!(process.row(ACME).await.generation.0, 1, "and the provider has not answered yet");
         });
         runtime.shutdown_timeout(Duration::from_secs(1));
@@ -134,32 +134,32 @@ async fn stuck_but_for_tokens(emulator: SocketAddr) -> SocketAddr {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_set_is_durable_while_introspection_is_waited_for() {
-    let mut world = World::start(Shape::default()).await;
-    let way = stuck_but_for_tokens(world.emulator.address()).await;
-    world.shape.token_url = Some(format!("http://{way}/token"));
-    world.shape.provider = Some(provider("${token_url}/../introspect"));
-    let world = Arc::new(world);
-    let dying = Arc::clone(&world);
+    let mut fixture = Fixture::start(Options::default()).await;
+    let way = stuck_but_for_tokens(fixture.emulator.address()).await;
+    fixture.options.token_url = Some(format!("http://{way}/token"));
+    fixture.options.provider = Some(provider("${token_url}/../introspect"));
+    let fixture = Arc::new(fixture);
+    let dying = Arc::clone(&fixture);
     tokio::task::spawn_blocking(move || die_while_asking(&dying)).await.unwrap();
-    let process = world.process().await;
+    let process = fixture.process().await;
     assert_eq!(process.row(ACME).await.generation.0, 2);
-    assert_eq!(filled_slots(&world), []);
-    assert!(world.emulator.accepts(process.token(ACME).await.unwrap().access.reveal()));
-    world.assert_spent_once();
+    assert_eq!(filled_slots(&fixture), []);
+    assert!(fixture.emulator.accepts(process.token(ACME).await.unwrap().access.reveal()));
+    fixture.assert_spent_once();
 }
 
 #[tokio::test]
 async fn callers_wait_two_seconds_at_most_for_an_introspection_that_gets_stuck() {
-    let mut world = World::start(Shape::default()).await;
-    let way = stuck_but_for_tokens(world.emulator.address()).await;
-    world.shape.token_url = Some(format!("http://{way}/token"));
-    world.shape.provider = Some(provider("${token_url}/../introspect"));
-    let process = world.process().await;
-    process.connect(ACME, world.expired_grant()).await;
+    let mut fixture = Fixture::start(Options::default()).await;
+    let way = stuck_but_for_tokens(fixture.emulator.address()).await;
+    fixture.options.token_url = Some(format!("http://{way}/token"));
+    fixture.options.provider = Some(provider("${token_url}/../introspect"));
+    let process = fixture.process().await;
+    process.connect(ACME, fixture.expired_grant()).await;
     let asked = Instant::now();
     process.token(ACME).await.unwrap();
     assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
     let attempt = process.last_attempt(ACME).await;
     assert!(attempt.message.unwrap().starts_with("introspection did not tell"), "the life is the file's");
-    world.assert_spent_once();
+    fixture.assert_spent_once();
 }

@@ -13,9 +13,9 @@ use jeton_emulator::Fault;
 use jeton_store::sqlite::faults::NoSqliteHooks;
 use tokio::time::{Instant, sleep};
 
+use crate::fixture::{ACME, Fixture, Options, PATIENCE, graceful, names};
 use crate::process::Process;
 use crate::recovery::assert_interrupted;
-use crate::world::{ACME, PATIENCE, Shape, World, graceful, names};
 use jeton_testkit::OffsetClock;
 
 /// Waits until a process sees so many others.
@@ -37,8 +37,8 @@ fn live(process: &Process, name: &str) {
 
 #[tokio::test]
 async fn nodes_see_each_other_until_they_end_and_whoever_only_asks_is_none() {
-    let (world, one) = World::usual().await;
-    let (two, asking) = (world.process().await, world.process().await);
+    let (fixture, one) = Fixture::usual().await;
+    let (two, asking) = (fixture.process().await, fixture.process().await);
     live(&one, "one");
     live(&two, "two");
     assert_eq!(until_seen(&asking, 2).await, [] as [&str; 0]);
@@ -56,7 +56,7 @@ async fn nodes_see_each_other_until_they_end_and_whoever_only_asks_is_none() {
 
 #[tokio::test]
 async fn a_node_that_dies_counts_as_gone_soon() {
-    let (world, asking) = World::usual().await;
+    let (fixture, asking) = Fixture::usual().await;
     let silent = Heartbeat {
         node: NodeId::from_bytes([9; 16]),
         name: "silent".to_owned(),
@@ -66,7 +66,7 @@ async fn a_node_that_dies_counts_as_gone_soon() {
     };
     asking.store.record_heartbeat(silent).await.unwrap();
     until_seen(&asking, 1).await;
-    world.clock.advance(Duration::from_secs(21));
+    fixture.clock.advance(Duration::from_secs(21));
     until_seen(&asking, 0).await;
 }
 
@@ -74,8 +74,8 @@ async fn a_node_that_dies_counts_as_gone_soon() {
 async fn an_attempt_of_another_node_is_left_to_it_until_it_is_gone() {
     let emulator = jeton_emulator::Settings { access_ttl: Duration::from_mins(10), ..Default::default() };
     let policy = graceful(Duration::from_hours(2));
-    let (world, node) = World::shaped(Shape { emulator, policy, ..Shape::default() }).await;
-    node.connect(ACME, world.expired_grant()).await;
+    let (fixture, node) = Fixture::with(Options { emulator, policy, ..Options::default() }).await;
+    node.connect(ACME, fixture.expired_grant()).await;
     let other = NodeId::from_bytes([9; 16]);
     let beat = Heartbeat {
         node: other,
@@ -88,7 +88,7 @@ async fn an_attempt_of_another_node_is_left_to_it_until_it_is_gone() {
     let row = node.row(ACME).await;
     let claim = Claim {
         connection: row.name.clone(),
-        attempt: AttemptId::generate(world.clock.now(), &SystemEntropy),
+        attempt: AttemptId::generate(fixture.clock.now(), &SystemEntropy),
         node: other,
         trigger: Trigger::Automatic,
         act: Act::Redeem,
@@ -99,21 +99,21 @@ async fn an_attempt_of_another_node_is_left_to_it_until_it_is_gone() {
         recovers: None,
     };
     node.store.claim(claim).await.unwrap();
-    world.clock.advance(Duration::from_secs(3));
+    fixture.clock.advance(Duration::from_secs(3));
     live(&node, "node");
     // Beyond the while after which a silent node counts as gone.
     for _ in 0..4 {
         assert_interrupted(&node.token(ACME).await);
         sleep(Duration::from_secs(5)).await;
     }
-    assert_eq!(world.requests(), 0, "its reply may lie in a slot of the other node");
+    assert_eq!(fixture.requests(), 0, "its reply may lie in a slot of the other node");
     node.store.forget(other).await.unwrap();
     let deadline = Instant::now() + Duration::from_mins(1);
     while node.token(ACME).await.is_err() {
         assert!(Instant::now() < deadline, "nobody recovers what a node left that is gone");
         sleep(Duration::from_millis(200)).await;
     }
-    world.assert_spent_once();
+    fixture.assert_spent_once();
     node.vault.drain().await;
 }
 
@@ -121,33 +121,33 @@ async fn an_attempt_of_another_node_is_left_to_it_until_it_is_gone() {
 async fn an_attempt_of_a_node_on_the_same_data_directory_is_recovered_at_once() {
     let emulator = jeton_emulator::Settings { reuse_grace: Duration::from_mins(1), ..Default::default() };
     let policy = graceful(Duration::from_secs(50));
-    let world = World::start(Shape { emulator, policy, ..Shape::default() }).await;
-    let (slow, quick) = (world.process().await, world.process().await);
-    slow.connect(ACME, world.expired_grant()).await;
+    let fixture = Fixture::start(Options { emulator, policy, ..Options::default() }).await;
+    let (slow, quick) = (fixture.process().await, fixture.process().await);
+    slow.connect(ACME, fixture.expired_grant()).await;
     live(&slow, "slow");
     live(&quick, "quick");
-    until_seen(&world.process().await, 2).await;
-    world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(2_500))]);
+    until_seen(&fixture.process().await, 2).await;
+    fixture.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(2_500))]);
     let recover = async {
-        world.until_accepted(1).await;
-        world.clock.advance(world.shape.settings.lease);
+        fixture.until_accepted(1).await;
+        fixture.clock.advance(fixture.options.settings.lease);
         quick.token(ACME).await
     };
     let (late, recovered) = tokio::join!(slow.token(ACME), recover);
     // Its slots were looked into: there is nobody to wait for.
     assert_eq!(late.unwrap().access, recovered.unwrap().access);
-    assert_eq!(world.requests(), 2);
+    assert_eq!(fixture.requests(), 2);
 }
 
 #[tokio::test]
 async fn a_node_with_other_definitions_is_named() {
-    let shape = Shape { names: names(2), ..Shape::default() };
-    let (world, one) = World::shaped(shape).await;
+    let options = Options { names: names(2), ..Options::default() };
+    let (fixture, one) = Fixture::with(options).await;
     live(&one, "one");
-    let mut other = World::start(Shape { names: names(3), ..Shape::default() }).await;
-    other.clock.clone_from(&world.clock);
-    let settings = other.shape.settings.clone();
-    let two = other.process_at(&world.place(), settings, Arc::new(NoSqliteHooks)).await.unwrap();
+    let mut other = Fixture::start(Options { names: names(3), ..Options::default() }).await;
+    other.clock.clone_from(&fixture.clock);
+    let settings = other.options.settings.clone();
+    let two = other.process_at(&fixture.place(), settings, Arc::new(NoSqliteHooks)).await.unwrap();
     let told = until_seen(&two, 1).await;
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].contains("the node one has other definitions"), "{told:?}");
@@ -155,14 +155,14 @@ async fn a_node_with_other_definitions_is_named() {
 
 #[tokio::test]
 async fn the_same_definitions_are_no_difference_and_a_clock_that_is_off_is_told() {
-    let (world, one) = World::usual().await;
+    let (fixture, one) = Fixture::usual().await;
     live(&one, "one");
-    let two = world.process().await;
+    let two = fixture.process().await;
     assert_eq!(until_seen(&two, 1).await, [] as [&str; 0]);
     // A store whose clock is not that of this machine, as a database elsewhere.
     let elsewhere = Arc::new(OffsetClock::default());
     elsewhere.advance(Duration::from_mins(5));
-    let store = world.place().database.open(elsewhere, Arc::new(NoSqliteHooks)).await;
+    let store = fixture.place().database.open(elsewhere, Arc::new(NoSqliteHooks)).await;
     let told = two.vault.peers(&*store).await.unwrap().warnings;
     assert!(told[0].contains(" s behind the clock of the store"), "{told:?}");
 }

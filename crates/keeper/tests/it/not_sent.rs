@@ -11,8 +11,8 @@ use jeton_keeper::TokenError;
 use jeton_store::sqlite::faults::SqliteHooks;
 use tokio::net::TcpListener;
 
+use crate::fixture::{ACME, Fixture, Options, short_settings};
 use crate::process::Process;
-use crate::world::{ACME, Shape, World, short_settings};
 use jeton_testkit::OffsetClock;
 
 async fn assert_not_sent(process: &Process) {
@@ -27,23 +27,23 @@ async fn assert_not_sent(process: &Process) {
 
 #[tokio::test]
 async fn a_refused_connection_leaves_the_token_unspent() {
-    let (mut world, process) = World::usual().await;
-    process.connect(ACME, world.expired_grant()).await;
-    world.emulator.refuse_connections().await.unwrap();
+    let (mut fixture, process) = Fixture::usual().await;
+    process.connect(ACME, fixture.expired_grant()).await;
+    fixture.emulator.refuse_connections().await.unwrap();
     assert_not_sent(&process).await;
-    world.emulator.accept_connections().await.unwrap();
-    world.clock.advance(Duration::from_secs(1));
+    fixture.emulator.accept_connections().await.unwrap();
+    fixture.clock.advance(Duration::from_secs(1));
     assert!(process.token(ACME).await.is_ok());
-    world.assert_spent_once();
+    fixture.assert_spent_once();
     assert_eq!(process.last_attempt(ACME).await.recovers, None);
 }
 
 #[tokio::test]
 async fn a_tls_handshake_that_fails_leaves_the_token_unspent() {
-    let plain = World::start(Shape::default()).await;
+    let plain = Fixture::start(Options::default()).await;
     let token_url = Some(format!("https://{}/token", plain.emulator.address()));
-    let (world, process) = World::shaped(Shape { token_url, ..Shape::default() }).await;
-    process.connect(ACME, world.expired_grant()).await;
+    let (fixture, process) = Fixture::with(Options { token_url, ..Options::default() }).await;
+    process.connect(ACME, fixture.expired_grant()).await;
     assert_not_sent(&process).await;
     assert_eq!(plain.requests(), 0);
 }
@@ -53,8 +53,8 @@ async fn a_tls_handshake_that_never_answers_ends_at_the_deadline_and_leaves_the_
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let token_url = Some(format!("https://{}/token", silent.local_addr().unwrap()));
     let settings = jeton_keeper::Settings { redeem_timeout: Duration::from_millis(300), ..short_settings() };
-    let (world, process) = World::shaped(Shape { settings, token_url, ..Shape::default() }).await;
-    process.connect(ACME, world.expired_grant()).await;
+    let (fixture, process) = Fixture::with(Options { settings, token_url, ..Options::default() }).await;
+    process.connect(ACME, fixture.expired_grant()).await;
     assert_not_sent(&process).await;
     drop(silent);
 }
@@ -77,15 +77,16 @@ impl SqliteHooks for SleepAfterCommit {
 
 #[tokio::test]
 async fn a_redeemer_that_slept_through_its_lease_writes_nothing() {
-    let world = World::start(Shape::default()).await;
-    let hooks = Arc::new(SleepAfterCommit { clock: Arc::clone(&world.clock), armed: AtomicBool::new(false) });
-    let process = world.process_with(short_settings(), Arc::clone(&hooks) as _).await;
-    process.connect(ACME, world.expired_grant()).await;
+    let fixture = Fixture::start(Options::default()).await;
+    let hooks =
+        Arc::new(SleepAfterCommit { clock: Arc::clone(&fixture.clock), armed: AtomicBool::new(false) });
+    let process = fixture.process_with(short_settings(), Arc::clone(&hooks) as _).await;
+    process.connect(ACME, fixture.expired_grant()).await;
     // The next commit is the claim.
     hooks.armed.store(true, Ordering::SeqCst);
     assert_not_sent(&process).await;
-    assert_eq!(world.requests(), 0);
-    world.clock.advance(Duration::from_secs(1));
+    assert_eq!(fixture.requests(), 0);
+    fixture.clock.advance(Duration::from_secs(1));
     assert!(process.token(ACME).await.is_ok());
-    world.assert_spent_once();
+    fixture.assert_spent_once();
 }

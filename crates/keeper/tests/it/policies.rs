@@ -11,8 +11,8 @@ use jeton_emulator::{Fault, FaultKind};
 use jeton_keeper::{Grant, Refreshed, Settings, TokenError};
 use tokio::time::sleep;
 
+use crate::fixture::{ACME, Fixture, Options, eventually, names, short_settings};
 use crate::process::Process;
-use crate::world::{ACME, Shape, World, eventually, names, short_settings};
 
 /// Redeems, and finds words of its own for what a reply says.
 const OUTSPOKEN: &str = r#"
@@ -59,8 +59,8 @@ class = "dead_grant"
 code = "no_grant"
 "#;
 
-fn outspoken() -> Shape {
-    Shape { provider: Some(OUTSPOKEN), ..Shape::default() }
+fn outspoken() -> Options {
+    Options { provider: Some(OUTSPOKEN), ..Options::default() }
 }
 
 /// The class, the code and the wait of a refresh that failed.
@@ -74,16 +74,16 @@ fn failure<T: std::fmt::Debug>(answer: Result<T, TokenError>) -> (ErrorClass, St
 #[tokio::test]
 async fn an_account_that_is_suspended_is_asked_for_again_by_callers_after_a_minute_and_by_the_keeper_after_an_hour()
  {
-    let (world, process) = World::shaped(outspoken()).await;
-    process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Fault::new(FaultKind::WrongClient)]);
+    let (fixture, process) = Fixture::with(outspoken()).await;
+    process.connect(ACME, fixture.expired_grant()).await;
+    fixture.emulator.enqueue([Fault::new(FaultKind::WrongClient)]);
     let (class, code, after) = failure(process.token(ACME).await);
     assert_eq!(
         (class, code.as_str(), after),
         (ErrorClass::Suspended, "account_closed", Duration::from_mins(1))
     );
 
-    let (row, now) = (process.row(ACME).await, world.clock.now());
+    let (row, now) = (process.row(ACME).await, fixture.clock.now());
     assert_eq!((row.state, row.state_code.as_deref()), (GrantState::Suspended, Some("account_closed")));
     assert_eq!((row.open_attempt, process.last_attempt(ACME).await.status), (None, AttemptStatus::Failed));
     let due_in = row.due_at.unwrap().since(now);
@@ -92,8 +92,8 @@ async fn an_account_that_is_suspended_is_asked_for_again_by_callers_after_a_minu
 
     let cooling = process.token(ACME).await;
     assert!(matches!(&cooling, Err(TokenError::CoolingDown { code, .. }) if code == "account_closed"));
-    assert_eq!(world.requests(), 1);
-    world.clock.advance(Duration::from_secs(61));
+    assert_eq!(fixture.requests(), 1);
+    fixture.clock.advance(Duration::from_secs(61));
     process.token(ACME).await.unwrap();
     assert_eq!(process.row(ACME).await.state, GrantState::Live);
     assert_eq!(process.vault.status(ACME).await.unwrap().code, None);
@@ -101,24 +101,24 @@ async fn an_account_that_is_suspended_is_asked_for_again_by_callers_after_a_minu
 
 #[tokio::test]
 async fn the_token_of_a_suspended_account_is_served_as_long_as_it_lives() {
-    let (world, process) = World::shaped(outspoken()).await;
-    process.connect(ACME, world.living_grant(Duration::from_mins(10))).await;
-    world.emulator.enqueue([Fault::new(FaultKind::WrongClient)]);
+    let (fixture, process) = Fixture::with(outspoken()).await;
+    process.connect(ACME, fixture.living_grant(Duration::from_mins(10))).await;
+    fixture.emulator.enqueue([Fault::new(FaultKind::WrongClient)]);
     assert_eq!(failure(process.force(ACME).await).0, ErrorClass::Suspended);
     assert_eq!(process.token(ACME).await.unwrap().access.reveal(), "an-access-token-that-lives");
-    world.clock.advance(Duration::from_mins(10));
+    fixture.clock.advance(Duration::from_mins(10));
     process.token(ACME).await.unwrap();
-    assert_eq!(world.requests(), 2);
+    assert_eq!(fixture.requests(), 2);
 }
 
 #[tokio::test]
 async fn a_provider_that_was_asked_too_early_is_asked_again_when_it_says_and_the_grant_stays_as_it_is() {
-    let (world, process) = World::shaped(outspoken()).await;
-    process.connect(ACME, world.living_grant(Duration::from_mins(10))).await;
-    world.emulator.enqueue([Fault::new(FaultKind::RateLimited { retry_after_secs: 20 })]);
+    let (fixture, process) = Fixture::with(outspoken()).await;
+    process.connect(ACME, fixture.living_grant(Duration::from_mins(10))).await;
+    fixture.emulator.enqueue([Fault::new(FaultKind::RateLimited { retry_after_secs: 20 })]);
     let (class, code, after) = failure(process.force(ACME).await);
     assert_eq!((class, code.as_str(), after), (ErrorClass::TooEarly, "not_yet", Duration::from_secs(20)));
-    let (row, now) = (process.row(ACME).await, world.clock.now());
+    let (row, now) = (process.row(ACME).await, fixture.clock.now());
     assert_eq!((row.state, row.open_attempt), (GrantState::Live, None));
     let due_in = row.due_at.unwrap().since(now);
     assert!(due_in > Duration::from_secs(18) && due_in <= Duration::from_secs(20), "{due_in:?}");
@@ -126,27 +126,27 @@ async fn a_provider_that_was_asked_too_early_is_asked_again_when_it_says_and_the
 
     let longer = process.token_for(ACME, Duration::from_hours(2)).await.unwrap();
     assert_eq!(longer.access.reveal(), "an-access-token-that-lives", "the caller has what there is");
-    world.clock.advance(Duration::from_secs(21));
+    fixture.clock.advance(Duration::from_secs(21));
     process.vault.refresh(ACME, Trigger::Forced).await.unwrap();
-    assert_eq!((world.requests(), process.row(ACME).await.generation.0), (2, 2));
+    assert_eq!((fixture.requests(), process.row(ACME).await.generation.0), (2, 2));
 }
 
 #[tokio::test]
 async fn client_credentials_that_are_refused_are_left_alone_for_a_minute_and_not_sent_in_a_loop() {
-    let (world, process) = World::shaped(Shape { provider: Some(MACHINE), ..Shape::default() }).await;
+    let (fixture, process) = Fixture::with(Options { provider: Some(MACHINE), ..Options::default() }).await;
     process.connect(ACME, Grant::default()).await;
-    world.emulator.enqueue([Fault::new(FaultKind::WrongClient); 40]);
+    fixture.emulator.enqueue([Fault::new(FaultKind::WrongClient); 40]);
     let (class, code, after) = failure(process.token(ACME).await);
     assert_eq!((class, code.as_str(), after), (ErrorClass::DeadGrant, "no_grant", Duration::from_mins(1)));
     for _ in 0..5 {
         assert!(matches!(process.token(ACME).await, Err(TokenError::CoolingDown { .. })));
-        world.clock.advance(Duration::from_secs(10));
+        fixture.clock.advance(Duration::from_secs(10));
     }
-    assert_eq!(world.requests(), 1);
+    assert_eq!(fixture.requests(), 1);
     assert_ne!(process.row(ACME).await.state, GrantState::Dead, "nothing was granted that could be dead");
-    world.clock.advance(Duration::from_secs(11));
+    fixture.clock.advance(Duration::from_secs(11));
     assert_eq!(failure(process.token(ACME).await).0, ErrorClass::DeadGrant);
-    assert_eq!(world.requests(), 2);
+    assert_eq!(fixture.requests(), 2);
 }
 
 #[tokio::test]
@@ -154,14 +154,14 @@ async fn a_budget_is_looked_at_when_the_turn_has_come_and_not_before_the_queue()
     let budget = Budget { per: BudgetPer::Client, max: 2, within: DurationText(Duration::from_mins(10)) };
     let policy = PolicyOverrides { budget: Some(vec![budget]), ..PolicyOverrides::default() };
     let settings = Settings { provider_concurrency: 1, ..short_settings() };
-    let (world, process) =
-        World::shaped(Shape { policy, settings, names: names(3), ..Shape::default() }).await;
+    let (fixture, process) =
+        Fixture::with(Options { policy, settings, names: names(3), ..Options::default() }).await;
     for name in names(3) {
-        process.connect(&name, world.expired_grant()).await;
+        process.connect(&name, fixture.expired_grant()).await;
     }
-    world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(600))]);
+    fixture.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(600))]);
     let queued = async {
-        world.until_accepted(1).await;
+        fixture.until_accepted(1).await;
         // Both wait for their turn while the budget still has room for one.
         join(process.token("c1"), process.token("c2")).await
     };
@@ -173,14 +173,14 @@ async fn a_budget_is_looked_at_when_the_turn_has_come_and_not_before_the_queue()
         let (class, code, _) = failure(answer);
         assert_eq!((class, code.as_str()), (ErrorClass::RateLimited, "budget"));
     }
-    assert_eq!(world.requests(), 2);
+    assert_eq!(fixture.requests(), 2);
 }
 
 #[tokio::test]
 async fn an_expiry_of_the_refresh_token_that_was_over_before_it_came_is_ignored() {
     // This file takes `expires_in` for seconds since 1970.
-    let (world, process) = World::shaped(outspoken()).await;
-    process.connect(ACME, world.expired_grant()).await;
+    let (fixture, process) = Fixture::with(outspoken()).await;
+    process.connect(ACME, fixture.expired_grant()).await;
     let token = process.token(ACME).await.unwrap();
     let status = process.vault.status(ACME).await.unwrap();
     assert_eq!(status.refresh_expires_at, None);
@@ -188,15 +188,15 @@ async fn an_expiry_of_the_refresh_token_that_was_over_before_it_came_is_ignored(
     assert!(due_in > Duration::from_secs(40) && due_in < Duration::from_mins(1), "{due_in:?}");
 
     // The same where a person says so of a grant that is taken over.
-    let past = world.clock.now() - Duration::from_hours(1);
-    let grant = Grant { refresh_expires_at: Some(past), ..world.living_grant(Duration::from_hours(1)) };
+    let past = fixture.clock.now() - Duration::from_hours(1);
+    let grant = Grant { refresh_expires_at: Some(past), ..fixture.living_grant(Duration::from_hours(1)) };
     process.connect(ACME, grant).await;
     let taken_over = process.token(ACME).await.unwrap();
     assert_ne!(taken_over.access, token.access);
-    world.clock.advance(Duration::from_mins(1));
+    fixture.clock.advance(Duration::from_mins(1));
     let not_due = process.vault.refresh(ACME, Trigger::Manual).await;
     assert!(matches!(not_due, Ok(Refreshed::NotDue { .. })), "{not_due:?}");
-    assert_eq!(world.requests(), 1);
+    assert_eq!(fixture.requests(), 1);
 }
 
 /// Whether a look finds it due.
@@ -211,19 +211,19 @@ async fn is_due(process: &Process) -> bool {
 async fn a_provider_that_refreshes_only_late_is_not_asked_before_that_by_anybody() {
     let earliest = Some(DurationText(Duration::from_secs(5)));
     let policy = PolicyOverrides { earliest, ..PolicyOverrides::default() };
-    let (world, process) = World::shaped(Shape { policy, ..Shape::default() }).await;
-    process.connect(ACME, world.expired_grant()).await;
+    let (fixture, process) = Fixture::with(Options { policy, ..Options::default() }).await;
+    process.connect(ACME, fixture.expired_grant()).await;
     let token = process.token(ACME).await.unwrap();
     let row = process.row(ACME).await;
     assert_eq!(row.due_at.unwrap() + Duration::from_secs(5), token.expires_at.unwrap());
-    world.clock.advance(Duration::from_secs(53));
+    fixture.clock.advance(Duration::from_secs(53));
     assert_eq!(process.token(ACME).await.unwrap().access, token.access);
     assert!(!is_due(&process).await);
     sleep(Duration::from_millis(100)).await;
-    assert_eq!(world.requests(), 1, "a caller's need is no reason while the token lives");
-    world.clock.advance(Duration::from_secs(3));
+    assert_eq!(fixture.requests(), 1, "a caller's need is no reason while the token lives");
+    fixture.clock.advance(Duration::from_secs(3));
     process.token(ACME).await.unwrap();
-    eventually("it is refreshed behind the caller's back", || world.requests() == 2).await;
+    eventually("it is refreshed behind the caller's back", || fixture.requests() == 2).await;
     process.until_generation(ACME, 3).await;
 }
 
@@ -232,14 +232,14 @@ async fn a_grant_that_must_not_lie_idle_is_refreshed_though_its_access_token_liv
     let idle_keepalive = Some(DurationText(Duration::from_mins(10)));
     let policy = PolicyOverrides { idle_keepalive, ..PolicyOverrides::default() };
     let emulator = jeton_emulator::Settings { access_ttl: Duration::from_hours(5), ..Default::default() };
-    let (world, process) = World::shaped(Shape { emulator, policy, ..Shape::default() }).await;
-    process.connect(ACME, world.expired_grant()).await;
+    let (fixture, process) = Fixture::with(Options { emulator, policy, ..Options::default() }).await;
+    process.connect(ACME, fixture.expired_grant()).await;
     process.token(ACME).await.unwrap();
     let row = process.row(ACME).await;
     assert!(row.due_at.unwrap() <= row.tokens.unwrap().obtained_at + Duration::from_mins(10));
-    world.clock.advance(Duration::from_mins(8));
+    fixture.clock.advance(Duration::from_mins(8));
     assert!(!is_due(&process).await);
-    world.clock.advance(Duration::from_mins(2));
+    fixture.clock.advance(Duration::from_mins(2));
     assert!(is_due(&process).await);
-    world.assert_spent_once();
+    fixture.assert_spent_once();
 }

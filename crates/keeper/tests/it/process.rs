@@ -10,9 +10,9 @@ use jeton_core::keep::ports::{AttemptFilter, OperatorCommand};
 use jeton_keeper::{Connected, Grant, Refreshed, Token, TokenError, TokenRequest, Vault};
 use tokio::time::{Instant, sleep};
 
+use crate::fixture::PATIENCE;
+use crate::store_probe::StoreProbe;
 use crate::stores::Kept;
-use crate::tap::Tap;
-use crate::world::PATIENCE;
 
 /// Who orders what people order.
 pub(crate) fn operator() -> Actor {
@@ -24,7 +24,7 @@ pub(crate) fn operator() -> Actor {
 pub(crate) struct Process {
     pub(crate) vault: Vault,
     pub(crate) store: Kept,
-    pub(crate) tap: Arc<Tap>,
+    pub(crate) probe: Arc<StoreProbe>,
 }
 
 impl Process {

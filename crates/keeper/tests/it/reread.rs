@@ -4,7 +4,7 @@ use jeton_core::keep::attempt::AttemptStatus;
 use jeton_core::keep::connection::Condition;
 use jeton_keeper::TokenError;
 
-use crate::world::{ACME, Shape, World};
+use crate::fixture::{ACME, Fixture, Options};
 
 /// Looks for the access token where this provider does not put it.
 const MISTAKEN: &str = r#"
@@ -26,18 +26,19 @@ rotation = "single_use"
 
 #[tokio::test]
 async fn a_kept_reply_is_read_again_when_the_provider_file_is_mended_and_nothing_is_sent() {
-    let (mut world, mistaken) = World::shaped(Shape { provider: Some(MISTAKEN), ..Shape::default() }).await;
-    mistaken.connect(ACME, world.expired_grant()).await;
+    let (mut fixture, mistaken) =
+        Fixture::with(Options { provider: Some(MISTAKEN), ..Options::default() }).await;
+    mistaken.connect(ACME, fixture.expired_grant()).await;
     let unread = mistaken.token(ACME).await;
     assert!(matches!(unread, Err(TokenError::Interrupted { .. })), "{unread:?}");
     assert!(mistaken.token(ACME).await.is_err(), "the same file reads the same reply no better");
 
     let file = MISTAKEN.replace("data.access_token", "access_token");
-    world.shape.provider = Some(file.leak());
-    let mended = world.process().await;
+    fixture.options.provider = Some(file.leak());
+    let mended = fixture.process().await;
     let token = mended.token(ACME).await.unwrap();
-    assert!(world.emulator.accepts(token.access.reveal()));
-    assert_eq!(world.requests(), 1, "the token was spent once");
+    assert!(fixture.emulator.accepts(token.access.reveal()));
+    assert_eq!(fixture.requests(), 1, "the token was spent once");
     let attempts = mended.attempts(ACME).await;
     assert_eq!(attempts.iter().map(|attempt| attempt.status).collect::<Vec<_>>(), [AttemptStatus::Success]);
     assert_eq!(mended.vault.status(ACME).await.unwrap().condition, Condition::Live);
@@ -48,15 +49,15 @@ async fn a_kept_reply_is_read_again_when_the_provider_file_is_mended_and_nothing
 #[tokio::test]
 async fn a_2xx_that_the_file_does_not_expect_is_kept_and_read_when_the_file_is_mended() {
     let file = MISTAKEN.replace(r#"take = { access = "data.access_token" }"#, "ok = { status = 201 }");
-    let shape = Shape { provider: Some(file.clone().leak()), ..Shape::default() };
-    let (mut world, mistaken) = World::shaped(shape).await;
-    mistaken.connect(ACME, world.expired_grant()).await;
+    let options = Options { provider: Some(file.clone().leak()), ..Options::default() };
+    let (mut fixture, mistaken) = Fixture::with(options).await;
+    mistaken.connect(ACME, fixture.expired_grant()).await;
     let unread = mistaken.token(ACME).await;
     assert!(matches!(unread, Err(TokenError::Interrupted { .. })), "{unread:?}");
 
-    world.shape.provider = Some(file.replace("status = 201", "status = \"2xx\"").leak());
-    let mended = world.process().await;
+    fixture.options.provider = Some(file.replace("status = 201", "status = \"2xx\"").leak());
+    let mended = fixture.process().await;
     let token = mended.token(ACME).await.unwrap();
-    assert!(world.emulator.accepts(token.access.reveal()));
-    assert_eq!(world.requests(), 1, "the token was spent once");
+    assert!(fixture.emulator.accepts(token.access.reveal()));
+    assert_eq!(fixture.requests(), 1, "the token was spent once");
 }

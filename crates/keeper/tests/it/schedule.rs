@@ -14,8 +14,8 @@ use jeton_emulator::{Behaviour, Fault, FaultKind, RequestRecord, SeededEntropy, 
 use jeton_keeper::{Grant, Settings, Token};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::fixture::{Fixture, Options, holding, names, short_settings};
 use crate::process::Process;
-use crate::world::{Shape, World, holding, names, short_settings};
 
 const CONNECTIONS: usize = 5;
 const PROCESSES: usize = 3;
@@ -35,7 +35,7 @@ fn temper() -> Behaviour {
         .with_chance(0.30, slow)
 }
 
-fn shape(seed: u64) -> Shape {
+fn options(seed: u64) -> Options {
     let emulator =
         jeton_emulator::Settings { access_ttl: Duration::from_secs(1), seed, ..Default::default() };
     let settings = Settings {
@@ -48,11 +48,11 @@ fn shape(seed: u64) -> Shape {
     // Refreshed a fifth of a second after their birth.
     let margin = Some(DurationText(Duration::from_millis(800)));
     let policy = PolicyOverrides { margin, ..holding(Duration::from_millis(100)) };
-    Shape { emulator, settings, policy, names: names(CONNECTIONS), ..Shape::default() }
+    Options { emulator, settings, policy, names: names(CONNECTIONS), ..Options::default() }
 }
 
-fn new_grant(world: &World) -> Grant {
-    Grant { refresh: Some(world.emulator.mint(1).remove(0)), ..Grant::default() }
+fn new_grant(fixture: &Fixture) -> Grant {
+    Grant { refresh: Some(fixture.emulator.mint(1).remove(0)), ..Grant::default() }
 }
 
 fn pick(random: &SeededEntropy, count: usize) -> usize {
@@ -60,7 +60,7 @@ fn pick(random: &SeededEntropy, count: usize) -> usize {
 }
 
 /// One caller that does as its random numbers say.
-async fn call(world: &World, processes: &[Process], random: SeededEntropy, until: Instant) {
+async fn call(fixture: &Fixture, processes: &[Process], random: SeededEntropy, until: Instant) {
     let mut last: Option<(String, Token)> = None;
     while Instant::now() < until {
         let process = &processes[pick(&random, PROCESSES)];
@@ -68,7 +68,7 @@ async fn call(world: &World, processes: &[Process], random: SeededEntropy, until
         match random.between(0, 100) {
             0..60 => {
                 if let Ok(token) = process.token(&name).await {
-                    assert_alive(world, &name, &token);
+                    assert_alive(fixture, &name, &token);
                     last = Some((name, token));
                 }
             }
@@ -78,7 +78,7 @@ async fn call(world: &World, processes: &[Process], random: SeededEntropy, until
                 }
             }
             70..80 => drop(process.vault.refresh(&name, Trigger::Manual).await),
-            80..82 => drop(process.try_connect(&name, new_grant(world)).await),
+            80..82 => drop(process.try_connect(&name, new_grant(fixture)).await),
             // Callers go away in the middle.
             82..92 => {
                 let brief = Duration::from_millis(random.between(0, 30));
@@ -91,10 +91,10 @@ async fn call(world: &World, processes: &[Process], random: SeededEntropy, until
 }
 
 /// A token that is given as living is good at the provider, unless its grant died of something else.
-fn assert_alive(world: &World, name: &str, token: &Token) {
+fn assert_alive(fixture: &Fixture, name: &str, token: &Token) {
     let lives = token.expires_in.is_some_and(|left| left > Duration::from_millis(100));
     let access = token.access.reveal();
-    let good = world.emulator.accepts(access) || world.emulator.died_with_grant(access);
+    let good = fixture.emulator.accepts(access) || fixture.emulator.died_with_grant(access);
     assert!(good || !lives, "{name} gave a token that the provider does not know: {token:?}");
 }
 
@@ -113,10 +113,10 @@ async fn all_attempts(process: &Process) -> Vec<Attempt> {
 }
 
 /// The provider's name of each refresh token that was ever held, by ours.
-async fn names_of_tokens(world: &World, processes: &[Process]) -> HashMap<Fingerprint, String> {
-    let sealer = world.sealer(&processes[0]).await;
+async fn names_of_tokens(fixture: &Fixture, processes: &[Process]) -> HashMap<Fingerprint, String> {
+    let sealer = fixture.sealer(&processes[0]).await;
     let mut names = HashMap::new();
-    for (name, generation, tokens) in processes.iter().flat_map(|process| process.tap.sealed()) {
+    for (name, generation, tokens) in processes.iter().flat_map(|process| process.probe.sealed()) {
         let refresh = tokens.refresh.expect("every set of this test has a refresh token");
         let opened = sealer.open(&refresh, refresh_context(&name, generation)).expect("it opens");
         let text = std::str::from_utf8(&opened).expect("a token is text");
@@ -131,8 +131,8 @@ fn is_refusal(record: &RequestRecord) -> bool {
 }
 
 /// What the provider's ledger and our log must agree on.
-fn judge(world: &World, attempts: &[Attempt], names: &HashMap<Fingerprint, String>) {
-    let stats = world.emulator.stats();
+fn judge(fixture: &Fixture, attempts: &[Attempt], names: &HashMap<Fingerprint, String>) {
+    let stats = fixture.emulator.stats();
     assert_eq!(stats.overlaps, 0, "{stats:?}");
     let mut by_token: BTreeMap<&str, Vec<&Attempt>> = BTreeMap::new();
     for attempt in attempts.iter().filter(|attempt| attempt.act == Act::Redeem) {
@@ -140,7 +140,7 @@ fn judge(world: &World, attempts: &[Attempt], names: &HashMap<Fingerprint, Strin
         by_token.entry(&names[&fingerprint]).or_default().push(attempt);
     }
     let mut presented: BTreeMap<String, Vec<RequestRecord>> = BTreeMap::new();
-    for record in world.emulator.records() {
+    for record in fixture.emulator.records() {
         let token = record.presented.clone().expect("every request carries a token");
         presented.entry(token).or_default().push(record);
     }
@@ -161,23 +161,23 @@ fn judge(world: &World, attempts: &[Attempt], names: &HashMap<Fingerprint, Strin
 
 /// The seed stands in the name of the test that fails.
 async fn run(seed: u64) {
-    let world = World::start(shape(seed)).await;
-    let processes: Vec<_> = join_all((0..PROCESSES).map(|_| world.process())).await;
+    let fixture = Fixture::start(options(seed)).await;
+    let processes: Vec<_> = join_all((0..PROCESSES).map(|_| fixture.process())).await;
     for name in names(CONNECTIONS) {
-        processes[0].connect(&name, new_grant(&world)).await;
+        processes[0].connect(&name, new_grant(&fixture)).await;
     }
-    world.emulator.set_behaviour(temper());
+    fixture.emulator.set_behaviour(temper());
     for process in &processes {
         process.vault.start().await.expect("the store answers");
     }
     let until = Instant::now() + DURATION;
     let random = SeededEntropy::new(seed);
-    let callers = (0..CALLERS).map(|_| call(&world, &processes, SeededEntropy::new(random.bits()), until));
+    let callers = (0..CALLERS).map(|_| call(&fixture, &processes, SeededEntropy::new(random.bits()), until));
     join_all(callers).await;
     join_all(processes.iter().map(|process| process.vault.drain())).await;
-    assert!(world.emulator.wait_until_idle(Duration::from_secs(3)).await);
+    assert!(fixture.emulator.wait_until_idle(Duration::from_secs(3)).await);
     let attempts = all_attempts(&processes[0]).await;
-    judge(&world, &attempts, &names_of_tokens(&world, &processes).await);
+    judge(&fixture, &attempts, &names_of_tokens(&fixture, &processes).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]

@@ -11,8 +11,8 @@ use jeton_keeper::{Grant, TokenRequest};
 use jeton_testkit::{CapturedLog, grep_tree};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::fixture::{ACME, Fixture, Options};
 use crate::process::Process;
-use crate::world::{ACME, Shape, World};
 
 const CLIENT_SECRET: &str = "planted-client-secret-5f2c";
 const PLANTED_ACCESS: &str = "planted-access-token-91bd";
@@ -28,7 +28,7 @@ fn note<T: std::fmt::Debug, E: std::fmt::Debug + std::fmt::Display>(
     }
 }
 
-async fn live_through_everything(world: &World, process: &Process, shown: &mut String) {
+async fn live_through_everything(fixture: &Fixture, process: &Process, shown: &mut String) {
     let endings = [
         FaultKind::None,
         FaultKind::ErrorIn200,
@@ -43,14 +43,14 @@ async fn live_through_everything(world: &World, process: &Process, shown: &mut S
         FaultKind::CutBefore,
     ];
     for ending in endings {
-        let grant = world.living_grant(Duration::from_secs(20));
+        let grant = fixture.living_grant(Duration::from_secs(20));
         let grant = Grant { access: Some(PLANTED_ACCESS.into()), ..grant };
         writeln!(shown, "{grant:?}").expect("text can be written to text");
         note(shown, &process.try_connect(ACME, grant.clone()).await);
-        world.emulator.enqueue([Fault::new(ending)]);
+        fixture.emulator.enqueue([Fault::new(ending)]);
         let token = process.token(ACME).await;
         note(shown, &token);
-        world.clock.advance(Duration::from_secs(5));
+        fixture.clock.advance(Duration::from_secs(5));
         note(shown, &process.token_for(ACME, Duration::from_secs(19)).await);
         // Once more, while it cools down.
         note(shown, &process.token_for(ACME, Duration::from_secs(19)).await);
@@ -66,9 +66,9 @@ async fn live_through_everything(world: &World, process: &Process, shown: &mut S
             writeln!(shown, "{error} {error:?}").expect("text can be written to text");
         }
         note(shown, &process.try_connect(ACME, grant).await);
-        world.clock.advance(Duration::from_mins(2));
+        fixture.clock.advance(Duration::from_mins(2));
         note(shown, &process.vault.token(ACME, TokenRequest::default()).await);
-        world.clock.advance(Duration::from_mins(2));
+        fixture.clock.advance(Duration::from_mins(2));
     }
     let bad = Grant { refresh: Some("bad\ntoken-planted".into()), ..Grant::default() };
     note(shown, &process.try_connect(ACME, bad).await);
@@ -91,11 +91,11 @@ async fn no_token_and_no_client_secret_is_ever_shown() {
         unknown_hold: Some(DurationText(Duration::from_secs(10))),
         ..PolicyOverrides::default()
     };
-    let (world, process) = World::shaped(Shape { emulator, policy, ..Shape::default() }).await;
+    let (fixture, process) = Fixture::with(Options { emulator, policy, ..Options::default() }).await;
     let mut shown = String::new();
     process.vault.start().await.unwrap();
-    live_through_everything(&world, &process, &mut shown).await;
-    writeln!(shown, "{:?} {:?}", process.vault, world.definition()).unwrap();
+    live_through_everything(&fixture, &process, &mut shown).await;
+    writeln!(shown, "{:?} {:?}", process.vault, fixture.definition()).unwrap();
     process.vault.drain().await;
 
     let logged = log.text();
@@ -120,30 +120,31 @@ async fn no_token_and_no_client_secret_is_ever_shown() {
             }
         }
     }
-    assert!(world.emulator.stats().rotations > 5);
+    assert!(fixture.emulator.stats().rotations > 5);
     for secret in [CLIENT_SECRET, PLANTED_ACCESS, "ema_", "emr_"] {
         // Four characters are found by chance in sealed bytes; what follows them is never by chance.
-        let found = if secret.len() < 8 { Vec::new() } else { grep_tree(world.home.path(), secret).unwrap() };
+        let found =
+            if secret.len() < 8 { Vec::new() } else { grep_tree(fixture.home.path(), secret).unwrap() };
         assert_eq!(found, [], "{secret}");
     }
 }
 
 #[tokio::test]
 async fn nothing_on_disk_holds_a_token_in_clear() {
-    let (world, process) = World::usual().await;
-    let grant = world.expired_grant();
+    let (fixture, process) = Fixture::usual().await;
+    let grant = fixture.expired_grant();
     process.connect(ACME, grant.clone()).await;
     let mut secrets = vec![grant.refresh.unwrap(), grant.access.unwrap()];
     for _ in 0..3 {
         process.force(ACME).await.unwrap();
         secrets.push(process.token(ACME).await.unwrap().access);
-        secrets.push(world.held_refresh(&process, ACME).await.unwrap());
+        secrets.push(fixture.held_refresh(&process, ACME).await.unwrap());
     }
     assert_eq!(
-        world.held_access(&process, ACME).await.as_ref(),
+        fixture.held_access(&process, ACME).await.as_ref(),
         Some(&process.token(ACME).await.unwrap().access)
     );
     for secret in secrets {
-        assert_eq!(grep_tree(world.home.path(), secret.reveal()).unwrap(), []);
+        assert_eq!(grep_tree(fixture.home.path(), secret.reveal()).unwrap(), []);
     }
 }

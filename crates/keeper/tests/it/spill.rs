@@ -11,12 +11,12 @@ use jeton_keeper::{Settings, SlotState, TokenError, inspect_spill_slots};
 use jeton_store::sqlite::faults::NoSqliteHooks;
 use tokio::time::{Instant, sleep};
 
+use crate::fixture::{ACME, Fixture, Options, eventually, holding, names, short_settings};
 use crate::process::Process;
-use crate::world::{ACME, Shape, World, eventually, holding, names, short_settings};
 
 /// The spill slots and what they hold; a free one begins with eight zeros.
-pub(crate) fn filled_slots(world: &World) -> Vec<(PathBuf, Vec<u8>)> {
-    let folder = world.place().data_dir.join("spill");
+pub(crate) fn filled_slots(fixture: &Fixture) -> Vec<(PathBuf, Vec<u8>)> {
+    let folder = fixture.place().data_dir.join("spill");
     let mut filled = Vec::new();
     for entry in std::fs::read_dir(folder).expect("the slots were made") {
         let path = entry.expect("the folder can be read").path();
@@ -33,27 +33,27 @@ fn holds(bytes: &[u8], needle: &str) -> bool {
 }
 
 /// Takes the store away from a process between the claim and the reply.
-pub(crate) async fn lose_the_store(world: &World, process: &Process, full: bool) {
-    world.until_accepted(1).await;
+pub(crate) async fn lose_the_store(fixture: &Fixture, process: &Process, full: bool) {
+    fixture.until_accepted(1).await;
     if full {
         process.store.faults().set_full(true);
     } else {
         process.store.faults().set_read_only(true);
     }
-    eventually("the reply is spilled", || !filled_slots(world).is_empty()).await;
+    eventually("the reply is spilled", || !filled_slots(fixture).is_empty()).await;
 }
 
 async fn a_spilled_reply_comes_back(full: bool) {
-    let (world, process) = World::usual().await;
-    process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(400))]);
+    let (fixture, process) = Fixture::usual().await;
+    process.connect(ACME, fixture.expired_grant()).await;
+    fixture.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(400))]);
     let watch = async {
-        lose_the_store(&world, &process, full).await;
-        let slots = filled_slots(&world);
+        lose_the_store(&fixture, &process, full).await;
+        let slots = filled_slots(&fixture);
         let (path, bytes) = &slots[0];
         assert_eq!(std::fs::metadata(path).expect("the scene is set").permissions().mode() & 0o777, 0o600);
         assert!(!holds(bytes, "emr_") && !holds(bytes, "ema_"), "the slot holds a token in clear");
-        let seen = inspect_spill_slots(&world.place().data_dir).expect("the slots can be read");
+        let seen = inspect_spill_slots(&fixture.place().data_dir).expect("the slots can be read");
         let (free, filled): (Vec<_>, Vec<_>) =
             seen.into_iter().map(|(_, state)| state).partition(|state| *state == SlotState::Free);
         assert_eq!(free.len() + 1, short_settings().spill_slots);
@@ -66,13 +66,13 @@ async fn a_spilled_reply_comes_back(full: bool) {
         process.store.faults().set_read_only(false);
     };
     let (token, ()) = tokio::join!(process.token(ACME), watch);
-    assert!(world.emulator.accepts(token.expect("the scene is set").access.reveal()));
+    assert!(fixture.emulator.accepts(token.expect("the scene is set").access.reveal()));
     assert_eq!(process.row(ACME).await.generation.0, 2);
-    assert_eq!(filled_slots(&world), []);
-    world.assert_spent_once();
+    assert_eq!(filled_slots(&fixture), []);
+    fixture.assert_spent_once();
     // The chain goes on.
     process.force(ACME).await.expect("the scene is set");
-    world.assert_spent_once();
+    fixture.assert_spent_once();
 }
 
 #[tokio::test]
@@ -87,13 +87,13 @@ async fn a_reply_that_a_full_disk_refuses_is_spilled_sealed_and_comes_back_by_it
 
 #[tokio::test]
 async fn a_reply_that_cannot_be_read_is_spilled_too_and_kept_when_the_store_is_back() {
-    let (world, process) = World::usual().await;
-    process.connect(ACME, world.expired_grant()).await;
+    let (fixture, process) = Fixture::usual().await;
+    process.connect(ACME, fixture.expired_grant()).await;
     let late = Fault::new(FaultKind::Garbage).slow_after(Duration::from_millis(400));
-    world.emulator.enqueue([late]);
+    fixture.emulator.enqueue([late]);
     let watch = async {
-        lose_the_store(&world, &process, false).await;
-        let slots = filled_slots(&world);
+        lose_the_store(&fixture, &process, false).await;
+        let slots = filled_slots(&fixture);
         assert!(!holds(&slots[0].1, "It works!"), "what cannot be read may hold a token");
         process.store.faults().set_read_only(false);
     };
@@ -102,20 +102,20 @@ async fn a_reply_that_cannot_be_read_is_spilled_too_and_kept_when_the_store_is_b
     let attempt = process.last_attempt(ACME).await;
     assert_eq!(attempt.status, AttemptStatus::Interrupted);
     assert!(process.store.find_kept_reply(attempt.id).await.unwrap().is_some());
-    assert_eq!(filled_slots(&world), []);
+    assert_eq!(filled_slots(&fixture), []);
 }
 
 #[tokio::test]
 async fn callers_get_the_living_token_while_a_reply_is_spilled() {
-    let (world, process) = World::usual().await;
-    process.connect(ACME, world.expired_grant()).await;
+    let (fixture, process) = Fixture::usual().await;
+    process.connect(ACME, fixture.expired_grant()).await;
     let old = process.token(ACME).await.unwrap();
-    world.clock.advance(Duration::from_secs(50));
-    world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(400))]);
+    fixture.clock.advance(Duration::from_secs(50));
+    fixture.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(400))]);
     assert_eq!(process.token(ACME).await.unwrap().access, old.access);
-    world.until_accepted(2).await;
+    fixture.until_accepted(2).await;
     process.store.faults().set_read_only(true);
-    eventually("the reply is spilled", || !filled_slots(&world).is_empty()).await;
+    eventually("the reply is spilled", || !filled_slots(&fixture).is_empty()).await;
     let started = Instant::now();
     assert_eq!(process.token(ACME).await.unwrap().access, old.access);
     assert!(started.elapsed() < Duration::from_millis(1_500));
@@ -124,8 +124,8 @@ async fn callers_get_the_living_token_while_a_reply_is_spilled() {
 }
 
 /// A process in a runtime of its own, which dies with a spilled reply.
-pub(crate) fn die_with_a_filled_slot(world: &Arc<World>) {
-    let world = Arc::clone(world);
+pub(crate) fn die_with_a_filled_slot(fixture: &Arc<Fixture>) {
+    let fixture = Arc::clone(fixture);
     let dying = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -133,12 +133,12 @@ pub(crate) fn die_with_a_filled_slot(world: &Arc<World>) {
             .build()
             .expect("the scene is set");
         runtime.block_on(async {
-            let process = world.process().await;
-            process.connect(ACME, world.expired_grant()).await;
-            world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(400))]);
+            let process = fixture.process().await;
+            process.connect(ACME, fixture.expired_grant()).await;
+            fixture.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(400))]);
             let brief = Duration::from_millis(20);
             assert!(matches!(process.token_within(ACME, brief).await, Err(TokenError::WaitTimeout { .. })));
-            lose_the_store(&world, &process, false).await;
+            lose_the_store(&fixture, &process, false).await;
         });
         // Every task is dropped where it stands.
         runtime.shutdown_timeout(Duration::from_secs(1));
@@ -148,84 +148,84 @@ pub(crate) fn die_with_a_filled_slot(world: &Arc<World>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_dead_process_left_in_a_slot_is_returned_when_another_opens() {
-    let world = Arc::new(World::start(Shape::default()).await);
-    let dying = Arc::clone(&world);
+    let fixture = Arc::new(Fixture::start(Options::default()).await);
+    let dying = Arc::clone(&fixture);
     tokio::task::spawn_blocking(move || die_with_a_filled_slot(&dying)).await.unwrap();
-    assert_eq!(filled_slots(&world).len(), 1);
-    let process = world.process().await;
+    assert_eq!(filled_slots(&fixture).len(), 1);
+    let process = fixture.process().await;
     assert_eq!(process.row(ACME).await.generation.0, 2);
-    assert_eq!(filled_slots(&world), []);
-    assert!(world.emulator.accepts(process.token(ACME).await.unwrap().access.reveal()));
+    assert_eq!(filled_slots(&fixture), []);
+    assert!(fixture.emulator.accepts(process.token(ACME).await.unwrap().access.reveal()));
     assert_eq!(process.last_attempt(ACME).await.status, AttemptStatus::Success);
-    world.assert_spent_once();
+    fixture.assert_spent_once();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recovery_looks_into_the_slots_before_it_sends_a_token_again() {
     let policy = holding(Duration::from_mins(1));
     let emulator = jeton_emulator::Settings { access_ttl: Duration::from_mins(10), ..Default::default() };
-    let world = Arc::new(World::start(Shape { emulator, policy, ..Shape::default() }).await);
+    let fixture = Arc::new(Fixture::start(Options { emulator, policy, ..Options::default() }).await);
     // It is open already, so it has looked once; and it is not started, so it does not look by itself.
-    let process = world.process().await;
-    let dying = Arc::clone(&world);
+    let process = fixture.process().await;
+    let dying = Arc::clone(&fixture);
     tokio::task::spawn_blocking(move || die_with_a_filled_slot(&dying)).await.unwrap();
-    world.clock.advance(Duration::from_secs(70));
+    fixture.clock.advance(Duration::from_secs(70));
     let token = process.token(ACME).await;
-    assert_eq!(world.requests(), 1, "the reply was there all the time: {token:?}");
-    assert!(world.emulator.accepts(token.unwrap().access.reveal()));
+    assert_eq!(fixture.requests(), 1, "the reply was there all the time: {token:?}");
+    assert!(fixture.emulator.accepts(token.unwrap().access.reveal()));
     assert_eq!(process.row(ACME).await.generation.0, 2);
-    assert_eq!(filled_slots(&world), []);
+    assert_eq!(filled_slots(&fixture), []);
 }
 
 #[tokio::test]
 async fn closing_with_the_store_down_leaves_the_reply_in_its_slot() {
-    let (world, process) = World::usual().await;
-    process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(400))]);
+    let (fixture, process) = Fixture::usual().await;
+    process.connect(ACME, fixture.expired_grant()).await;
+    fixture.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(400))]);
     let close = async {
-        lose_the_store(&world, &process, false).await;
+        lose_the_store(&fixture, &process, false).await;
         process.vault.drain().await;
     };
     let (token, ()) = tokio::join!(process.token(ACME), close);
     assert!(token.is_err());
-    assert_eq!(filled_slots(&world).len(), 1);
-    let next = world.process().await;
+    assert_eq!(filled_slots(&fixture).len(), 1);
+    let next = fixture.process().await;
     assert_eq!(next.row(ACME).await.generation.0, 2);
-    assert_eq!(filled_slots(&world), []);
-    world.assert_spent_once();
+    assert_eq!(filled_slots(&fixture), []);
+    fixture.assert_spent_once();
 }
 
 #[tokio::test]
 async fn with_no_free_slot_nothing_is_spent() {
     let settings = Settings { spill_slots: 1, claim_wait: Duration::from_millis(300), ..short_settings() };
-    let (world, process) = World::shaped(Shape { settings, names: names(2), ..Shape::default() }).await;
-    process.connect("c0", world.expired_grant()).await;
-    process.connect("c1", world.expired_grant()).await;
-    world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(1_500))]);
+    let (fixture, process) = Fixture::with(Options { settings, names: names(2), ..Options::default() }).await;
+    process.connect("c0", fixture.expired_grant()).await;
+    process.connect("c1", fixture.expired_grant()).await;
+    fixture.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(1_500))]);
     let second = async {
-        world.until_accepted(1).await;
+        fixture.until_accepted(1).await;
         let busy = process.token("c1").await;
         assert!(matches!(busy, Err(TokenError::Busy { .. })), "{busy:?}");
-        assert_eq!(world.requests(), 1);
+        assert_eq!(fixture.requests(), 1);
         assert!(process.row("c1").await.open_attempt.is_none());
     };
     let (first, ()) = tokio::join!(process.token("c0"), second);
     first.unwrap();
     assert!(process.token("c1").await.is_ok());
-    world.assert_spent_once();
+    fixture.assert_spent_once();
 }
 
 #[tokio::test]
 async fn a_slot_that_another_process_holds_is_not_taken_for_a_dead_ones() {
-    let (world, process) = World::usual().await;
-    process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(400))]);
+    let (fixture, process) = Fixture::usual().await;
+    process.connect(ACME, fixture.expired_grant()).await;
+    fixture.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(400))]);
     let other = async {
-        lose_the_store(&world, &process, false).await;
+        lose_the_store(&fixture, &process, false).await;
         // Its own store works, and the slot is full: but whoever filled it still lives.
-        let other = world.process_with(short_settings(), Arc::new(NoSqliteHooks)).await;
+        let other = fixture.process_with(short_settings(), Arc::new(NoSqliteHooks)).await;
         sleep(Duration::from_millis(50)).await;
-        assert_eq!(filled_slots(&world).len(), 1);
+        assert_eq!(filled_slots(&fixture).len(), 1);
         assert_eq!(other.row(ACME).await.generation.0, 1);
         process.store.faults().set_read_only(false);
     };

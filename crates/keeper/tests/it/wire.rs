@@ -8,7 +8,7 @@ use jeton_keeper::{Grant, Settings, TokenError};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::world::{ACME, Shape, World, short_settings};
+use crate::fixture::{ACME, Fixture, Options, short_settings};
 
 /// Longer than what the listener's side takes in while it does not read.
 const LONG: usize = 1024 * 1024;
@@ -33,7 +33,7 @@ async fn what_is_still_queued_when_we_give_up_is_never_sent() {
     let listener = socket.listen(8).unwrap();
     let token_url = Some(format!("http://{}/token", listener.local_addr().unwrap()));
     let settings = Settings { redeem_timeout: Duration::from_millis(500), ..short_settings() };
-    let (_world, process) = World::shaped(Shape { settings, token_url, ..Shape::default() }).await;
+    let (_world, process) = Fixture::with(Options { settings, token_url, ..Options::default() }).await;
     process.connect(ACME, Grant { refresh: Some(Secret::from("r".repeat(LONG))), ..Grant::default() }).await;
 
     let (answer, accepted) = tokio::join!(process.token(ACME), listener.accept());

@@ -1,4 +1,4 @@
-//! Flights that are joined, overtaken, or bring nothing new.
+//! Refreshes that are joined, overtaken, or bring nothing new.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use crate::acquire::EITHER;
-use crate::world::{ACME, Shape, World, eventually, short_settings};
+use crate::fixture::{ACME, Fixture, Options, eventually, short_settings};
 
 /// The access token that it gives to everybody, again and again.
 pub(crate) const SAME: &str = "the-same-access-token-again";
@@ -50,11 +50,12 @@ pub(crate) async fn stubborn() -> (String, Arc<AtomicUsize>, tokio::task::JoinSe
 }
 
 #[tokio::test]
-async fn who_joins_a_flight_that_brings_the_refused_token_again_asks_the_store_and_does_not_spend_another() {
+async fn who_joins_a_refresh_that_brings_the_refused_token_again_asks_the_store_and_does_not_spend_another() {
     let (token_url, requests, _server) = stubborn().await;
-    let (world, process) = World::shaped(Shape { token_url: Some(token_url), ..Shape::default() }).await;
+    let (fixture, process) =
+        Fixture::with(Options { token_url: Some(token_url), ..Options::default() }).await;
     let access = Some(Secret::new(SAME));
-    process.connect(ACME, Grant { access, ..world.living_grant(Duration::from_hours(1)) }).await;
+    process.connect(ACME, Grant { access, ..fixture.living_grant(Duration::from_hours(1)) }).await;
     let token = process.token(ACME).await.unwrap();
     let late = async {
         eventually("the request is under way", || requests.load(Ordering::SeqCst) > 0).await;
@@ -86,11 +87,11 @@ base = "https://api.example.com"
 "#;
 
 #[tokio::test]
-async fn what_helped_before_and_comes_again_unchanged_is_refreshed_once_and_then_braked() {
+async fn what_helped_before_and_comes_again_unchanged_is_refreshed_once_and_then_backed_off() {
     let (token_url, requests, _server) = stubborn().await;
-    let shape = Shape { token_url: Some(token_url), provider: Some(CALLED), ..Shape::default() };
-    let (world, process) = World::shaped(shape).await;
-    process.connect(ACME, world.living_grant(Duration::from_hours(1))).await;
+    let options = Options { token_url: Some(token_url), provider: Some(CALLED), ..Options::default() };
+    let (fixture, process) = Fixture::with(options).await;
+    process.connect(ACME, fixture.living_grant(Duration::from_hours(1))).await;
     let (vault, request) = (&process.vault, TokenRequest::default());
     let call = vault.call(ACME, request).await.unwrap();
     vault.note_verdict(ACME, &call, ApiVerdict::Refused);
@@ -123,23 +124,23 @@ impl SqliteHooks for Stall {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_grant_that_is_connected_meanwhile_is_not_taken_for_the_one_that_was_refused() {
-    let world = World::start(Shape { provider: Some(EITHER), ..Shape::default() }).await;
+    let fixture = Fixture::start(Options { provider: Some(EITHER), ..Options::default() }).await;
     let stall = Arc::new(Stall::default());
-    let process = world.process_with(short_settings(), Arc::clone(&stall) as _).await;
-    let other = world.process().await;
-    let dead = world.expired_grant();
+    let process = fixture.process_with(short_settings(), Arc::clone(&stall) as _).await;
+    let other = fixture.process().await;
+    let dead = fixture.expired_grant();
     process.connect(ACME, dead.clone()).await;
-    world.emulator.revoke_grant(dead.refresh.expect("it has one").reveal());
-    world.emulator.enqueue([Fault::none().slow_before(Duration::from_millis(300))]);
+    fixture.emulator.revoke_grant(dead.refresh.expect("it has one").reveal());
+    fixture.emulator.enqueue([Fault::none().slow_before(Duration::from_millis(300))]);
     let meanwhile = async {
-        world.until_a_request_is_under_way().await;
+        fixture.until_a_request_is_under_way().await;
         // What is committed next is that the grant was refused.
         stall.armed.store(true, Ordering::SeqCst);
         stall.committed.notified().await;
-        other.connect(ACME, world.expired_grant()).await;
+        other.connect(ACME, fixture.expired_grant()).await;
     };
     let (token, ()) = tokio::join!(process.token(ACME), meanwhile);
-    assert!(world.emulator.accepts(token.unwrap().access.reveal()));
+    assert!(fixture.emulator.accepts(token.unwrap().access.reveal()));
     let acts: Vec<_> = process.attempts(ACME).await.iter().map(|attempt| attempt.act).collect();
     assert_eq!(
         acts,

@@ -18,16 +18,16 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use crate::process::Process;
+use crate::store_probe::StoreProbe;
 use crate::stores::{Database, Kept};
-use crate::tap::Tap;
 use jeton_testkit::OffsetClock;
 
 /// The one connection that most tests are about.
 pub(crate) const ACME: &str = "acme";
 
-/// How a world is made.
+/// How a fixture is made.
 #[derive(Clone, Debug)]
-pub(crate) struct Shape {
+pub(crate) struct Options {
     pub(crate) emulator: jeton_emulator::Settings,
     pub(crate) settings: Settings,
     pub(crate) policy: PolicyOverrides,
@@ -38,7 +38,7 @@ pub(crate) struct Shape {
     pub(crate) provider: Option<&'static str>,
 }
 
-impl Default for Shape {
+impl Default for Options {
     fn default() -> Self {
         Self {
             emulator: jeton_emulator::Settings::default(),
@@ -82,12 +82,12 @@ pub(crate) fn names(count: usize) -> Vec<String> {
 }
 
 /// One provider, one database, one data directory.
-pub(crate) struct World {
+pub(crate) struct Fixture {
     pub(crate) emulator: Emulator,
     pub(crate) clock: Arc<OffsetClock>,
     pub(crate) home: TempDir,
     pub(crate) database: Database,
-    pub(crate) shape: Shape,
+    pub(crate) options: Options,
 }
 
 /// What stands in a process, but is not the vault itself.
@@ -98,27 +98,27 @@ pub(crate) struct Place {
     pub(crate) key: PathBuf,
 }
 
-impl World {
-    pub(crate) async fn start(shape: Shape) -> Self {
+impl Fixture {
+    pub(crate) async fn start(options: Options) -> Self {
         let clock = Arc::new(OffsetClock::default());
-        let emulator = Emulator::start_with_clock(shape.emulator.clone(), Arc::clone(&clock) as _)
+        let emulator = Emulator::start_with_clock(options.emulator.clone(), Arc::clone(&clock) as _)
             .await
             .expect("a port is free on loopback");
         let home = tempfile::tempdir().expect("there is room for a temporary folder");
         let database = Database::new(home.path().join("jeton.db")).await;
-        Self { emulator, clock, home, database, shape }
+        Self { emulator, clock, home, database, options }
     }
 
-    /// A world as it usually is, with one process.
+    /// A fixture as it usually is, with one process.
     pub(crate) async fn usual() -> (Self, Process) {
-        Self::shaped(Shape::default()).await
+        Self::with(Options::default()).await
     }
 
-    /// A world of that shape, with one process.
-    pub(crate) async fn shaped(shape: Shape) -> (Self, Process) {
-        let world = Self::start(shape).await;
-        let process = world.process().await;
-        (world, process)
+    /// A fixture of that options, with one process.
+    pub(crate) async fn with(options: Options) -> (Self, Process) {
+        let fixture = Self::start(options).await;
+        let process = fixture.process().await;
+        (fixture, process)
     }
 
     pub(crate) fn place(&self) -> Place {
@@ -132,7 +132,7 @@ impl World {
 
     /// One more process.
     pub(crate) async fn process(&self) -> Process {
-        self.process_with(self.shape.settings.clone(), Arc::new(NoSqliteHooks)).await
+        self.process_with(self.options.settings.clone(), Arc::new(NoSqliteHooks)).await
     }
 
     pub(crate) async fn process_with(&self, settings: Settings, hooks: Arc<dyn SqliteHooks>) -> Process {
@@ -173,36 +173,36 @@ impl World {
         settings: Settings,
         clock: Arc<OffsetClock>,
     ) -> Process {
-        let tap = Arc::new(Tap::new(store.clone()));
+        let probe = Arc::new(StoreProbe::new(store.clone()));
         let ports = Ports {
-            connections: Arc::clone(&tap) as _,
-            feed: Arc::clone(&tap) as _,
+            connections: Arc::clone(&probe) as _,
+            feed: Arc::clone(&probe) as _,
             log: store.shared(),
-            consents: Arc::clone(&tap) as _,
+            consents: Arc::clone(&probe) as _,
         };
         let vault =
             Vault::open(ports, installation, self.definitions(), settings, clock, Arc::new(SystemEntropy))
                 .await
                 .expect("the vault opens");
-        Process { vault, store, tap }
+        Process { vault, store, probe }
     }
 
     fn definitions(&self) -> BTreeMap<jeton_core::id::ConnectionName, Definition> {
         let define = |name: &String| (name.parse().expect("a usable name"), self.definition());
-        self.shape.names.iter().map(define).collect()
+        self.options.names.iter().map(define).collect()
     }
 
     pub(crate) fn definition(&self) -> Definition {
-        let token_url = self.shape.token_url.clone().unwrap_or_else(|| self.emulator.token_url());
+        let token_url = self.options.token_url.clone().unwrap_or_else(|| self.emulator.token_url());
         let client = Client {
-            id: Some(self.shape.emulator.client_id.clone()),
-            secret: Some(self.shape.emulator.client_secret.clone()),
+            id: Some(self.options.emulator.client_id.clone()),
+            secret: Some(self.options.emulator.client_secret.clone()),
             redirect_uri: Some("https://jeton.example.com/oauth/callback".to_owned()),
         };
         let vars = BTreeMap::from([("token_url".to_owned(), Secret::new(token_url))]);
-        let setup = Setup { vars, client, policy: self.shape.policy.clone() };
+        let setup = Setup { vars, client, policy: self.options.policy.clone() };
         let mut catalogue = Catalogue::builtin();
-        let name = self.shape.provider.map_or("oauth2".to_owned(), |text| {
+        let name = self.options.provider.map_or("oauth2".to_owned(), |text| {
             catalogue.add_file("own.toml", text).expect("the file is right").to_string()
         });
         let provider = catalogue.get(&name).expect("it is in the catalogue");

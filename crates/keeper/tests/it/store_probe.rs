@@ -1,4 +1,4 @@
-//! A tap between a vault and its store: it counts the calls, it can be closed, as when a store is out of reach, its answers
+//! A probe between a vault and its store: it counts the calls, it can be closed, as when a store is out of reach, its answers
 //! can come late, and it can lead to another store, as when a backup takes the place of the database.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,9 +21,9 @@ use tokio::time::sleep;
 
 use crate::stores::Kept;
 
-/// The real store behind a tap.
+/// The real store behind a probe.
 #[derive(Debug)]
-pub(crate) struct Tap {
+pub(crate) struct StoreProbe {
     store: RwLock<Kept>,
     closed: AtomicBool,
     late_by_ms: AtomicU64,
@@ -31,7 +31,7 @@ pub(crate) struct Tap {
     sealed: Mutex<Vec<(ConnectionName, Generation, SealedTokens)>>,
 }
 
-impl Tap {
+impl StoreProbe {
     pub(crate) fn new(store: Kept) -> Self {
         Self {
             store: RwLock::new(store),
@@ -42,13 +42,13 @@ impl Tap {
         }
     }
 
-    /// Every call fails while the tap is closed.
-    pub(crate) fn set_closed(&self, closed: bool) {
+    /// Every call fails while the probe is closed.
+    pub(crate) fn set_out_of_reach(&self, closed: bool) {
         self.closed.store(closed, Ordering::SeqCst);
     }
 
     /// What `find` has read arrives this much later.
-    pub(crate) fn set_late_by(&self, late_by: Duration) {
+    pub(crate) fn delay_reads_by(&self, late_by: Duration) {
         let ms = u64::try_from(late_by.as_millis()).expect("tests wait for seconds, not ages");
         self.late_by_ms.store(ms, Ordering::SeqCst);
     }
@@ -80,14 +80,14 @@ impl Tap {
     fn through(&self) -> Result<Kept, StoreError> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         if self.closed.load(Ordering::SeqCst) {
-            return Err(StoreError::Unavailable("the tap is closed".to_owned()));
+            return Err(StoreError::Unavailable("the probe is closed".to_owned()));
         }
         Ok(self.behind())
     }
 }
 
 #[async_trait]
-impl ConnectionStore for Tap {
+impl ConnectionStore for StoreProbe {
     async fn find(&self, name: &ConnectionName) -> Result<Option<Connection>, StoreError> {
         let found = self.through()?.find(name).await;
         sleep(Duration::from_millis(self.late_by_ms.load(Ordering::SeqCst))).await;
@@ -150,9 +150,9 @@ impl ConnectionStore for Tap {
     }
 }
 
-/// What follows the store is not counted, and goes through a closed tap.
+/// What follows the store is not counted, and goes through a closed probe.
 #[async_trait]
-impl ChangeFeed for Tap {
+impl ChangeFeed for StoreProbe {
     async fn revision(&self) -> Result<Revision, StoreError> {
         self.behind().revision().await
     }
@@ -167,7 +167,7 @@ impl ChangeFeed for Tap {
 }
 
 #[async_trait]
-impl ConsentStore for Tap {
+impl ConsentStore for StoreProbe {
     async fn invite(&self, invite: Invite) -> Result<Timestamp, StoreError> {
         self.through()?.invite(invite).await
     }

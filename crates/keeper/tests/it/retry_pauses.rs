@@ -9,13 +9,13 @@ use jeton_core::keep::ports::Skip;
 use jeton_core::time::Clock as _;
 use jeton_emulator::{Fault, FaultKind};
 
+use crate::fixture::{ACME, Fixture, Options, eventually, holding};
 use crate::process::Process;
 use crate::recovery::claim_and_die;
-use crate::world::{ACME, Shape, World, eventually, holding};
 
 /// Says that a visit found nothing due.
-async fn skip(world: &World, process: &Process) {
-    let (row, now) = (process.row(ACME).await, world.clock.now());
+async fn skip(fixture: &Fixture, process: &Process) {
+    let (row, now) = (process.row(ACME).await, fixture.clock.now());
     let skip = Skip {
         connection: row.name,
         attempt: AttemptId::generate(now, &SystemEntropy),
@@ -30,35 +30,35 @@ async fn skip(world: &World, process: &Process) {
 
 #[tokio::test]
 async fn a_visit_that_comes_in_the_middle_of_an_attempt_puts_nothing_off() {
-    let (world, process) = World::usual().await;
-    process.connect(ACME, world.living_grant(Duration::from_hours(1))).await;
-    skip(&world, &process).await;
+    let (fixture, process) = Fixture::usual().await;
+    process.connect(ACME, fixture.living_grant(Duration::from_hours(1))).await;
+    skip(&fixture, &process).await;
     let visited = process.row(ACME).await;
     assert!(
-        visited.due_at.unwrap() > world.clock.now() + Duration::from_hours(11),
+        visited.due_at.unwrap() > fixture.clock.now() + Duration::from_hours(11),
         "a visit sets the next one"
     );
 
     let lease = Duration::from_secs(5);
-    claim_and_die(&world, &process, lease).await;
+    claim_and_die(&fixture, &process, lease).await;
     let claimed = process.row(ACME).await;
-    skip(&world, &process).await;
+    skip(&fixture, &process).await;
     assert_eq!(process.row(ACME).await, claimed, "under a live lease");
-    world.clock.advance(lease);
-    skip(&world, &process).await;
+    fixture.clock.advance(lease);
+    skip(&fixture, &process).await;
     assert_eq!(process.row(ACME).await, claimed, "with an attempt of unknown outcome");
-    assert!(claimed.due_at.unwrap() <= world.clock.now(), "whoever looks finds it");
+    assert!(claimed.due_at.unwrap() <= fixture.clock.now(), "whoever looks finds it");
 }
 
 /// A person replaces the grant of a connection that the keeper had reason to leave alone for an hour.
 async fn a_new_grant_is_refreshed_soon(ending: FaultKind) {
     let policy = holding(Duration::from_hours(1));
-    let (world, process) = World::shaped(Shape { policy, ..Shape::default() }).await;
-    process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Fault::new(ending)]);
+    let (fixture, process) = Fixture::with(Options { policy, ..Options::default() }).await;
+    process.connect(ACME, fixture.expired_grant()).await;
+    fixture.emulator.enqueue([Fault::new(ending)]);
     process.vault.start().await.expect("the scene is set");
     eventually("the first attempt is over", || {
-        world.emulator.records().first().is_some_and(|record| record.finished_at.is_some())
+        fixture.emulator.records().first().is_some_and(|record| record.finished_at.is_some())
     })
     .await;
     while process.row(ACME).await.failures == 0 {
@@ -66,7 +66,7 @@ async fn a_new_grant_is_refreshed_soon(ending: FaultKind) {
     }
     // The flight of it lands, and the keeper remembers.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    process.connect(ACME, world.expired_grant()).await;
+    process.connect(ACME, fixture.expired_grant()).await;
     process.until_generation(ACME, 3).await;
     process.vault.drain().await;
 }

@@ -9,33 +9,33 @@ use jeton_emulator::{Fault, FaultKind};
 use jeton_keeper::Settings;
 use tokio::time::Instant;
 
+use crate::fixture::{ACME, Fixture, Options, short_settings};
 use crate::process::Process;
 use crate::recovery::assert_interrupted;
-use crate::world::{ACME, Shape, World, short_settings};
 
-/// Lets one redeem end like this, and answers with the world in which its outcome is not known.
-async fn ambiguous(ending: FaultKind) -> (World, Process) {
+/// Lets one redeem end like this, and answers with the fixture in which its outcome is not known.
+async fn ambiguous(ending: FaultKind) -> (Fixture, Process) {
     let settings = Settings { redeem_timeout: Duration::from_millis(800), ..short_settings() };
-    let (world, process) = World::shaped(Shape { settings, ..Shape::default() }).await;
-    process.connect(ACME, world.expired_grant()).await;
-    world.emulator.enqueue([Fault::new(ending)]);
+    let (fixture, process) = Fixture::with(Options { settings, ..Options::default() }).await;
+    process.connect(ACME, fixture.expired_grant()).await;
+    fixture.emulator.enqueue([Fault::new(ending)]);
     assert_interrupted(&process.token(ACME).await);
     assert_eq!(process.last_attempt(ACME).await.status, AttemptStatus::Interrupted);
     let row = process.row(ACME).await;
-    assert_eq!(row.interrupted_attempt(world.clock.now()), Some(process.last_attempt(ACME).await.id));
+    assert_eq!(row.interrupted_attempt(fixture.clock.now()), Some(process.last_attempt(ACME).await.id));
     assert_interrupted(&process.token(ACME).await);
-    assert_eq!(world.requests(), 1, "nothing more is sent");
-    assert!(world.held_refresh(&process, ACME).await.is_some());
-    (world, process)
+    assert_eq!(fixture.requests(), 1, "nothing more is sent");
+    assert!(fixture.held_refresh(&process, ACME).await.is_some());
+    (fixture, process)
 }
 
 /// The raw reply that was kept, opened.
-async fn kept(world: &World, process: &Process) -> Option<String> {
+async fn kept(fixture: &Fixture, process: &Process) -> Option<String> {
     let attempt = process.last_attempt(ACME).await.id;
     let sealed = process.store.find_kept_reply(attempt).await.expect("the scene is set")?;
     let row = attempt.to_string();
     let place = SealContext { table: "attempts", row: &row, field: "kept_reply", generation: 0 };
-    let opened = world.sealer(process).await.open(&sealed, place).expect("the scene is set");
+    let opened = fixture.sealer(process).await.open(&sealed, place).expect("the scene is set");
     let text = String::from_utf8(opened.to_vec()).expect("the scene is set");
     assert!(!sealed.windows(8).any(|window| text.as_bytes().windows(8).any(|plain| plain == window)));
     Some(text)
@@ -54,20 +54,20 @@ async fn a_5xx_to_a_step_that_spends_is_ambiguous() {
 
 #[tokio::test]
 async fn a_200_that_is_not_json_is_ambiguous_and_kept_sealed() {
-    let (world, process) = ambiguous(FaultKind::Garbage).await;
-    assert!(kept(&world, &process).await.unwrap().contains("It works!"));
+    let (fixture, process) = ambiguous(FaultKind::Garbage).await;
+    assert!(kept(&fixture, &process).await.unwrap().contains("It works!"));
 }
 
 #[tokio::test]
 async fn a_200_without_an_access_token_is_ambiguous_and_kept_sealed() {
-    let (world, process) = ambiguous(FaultKind::NoAccessToken).await;
-    assert!(kept(&world, &process).await.unwrap().contains("expires_in"));
+    let (fixture, process) = ambiguous(FaultKind::NoAccessToken).await;
+    assert!(kept(&fixture, &process).await.unwrap().contains("expires_in"));
 }
 
 #[tokio::test]
 async fn a_reply_longer_than_1_mib_is_ambiguous() {
-    let (world, process) = ambiguous(FaultKind::Huge { size_bytes: 2 * 1024 * 1024 }).await;
-    assert_eq!(kept(&world, &process).await, None);
+    let (fixture, process) = ambiguous(FaultKind::Huge { size_bytes: 2 * 1024 * 1024 }).await;
+    assert_eq!(kept(&fixture, &process).await, None);
 }
 
 #[tokio::test]
@@ -79,9 +79,9 @@ async fn a_reply_that_trickles_beyond_the_deadline_is_ambiguous() {
 
 #[tokio::test]
 async fn a_kept_reply_is_wiped_once_the_outcome_is_known() {
-    let (world, process) = ambiguous(FaultKind::Garbage).await;
+    let (fixture, process) = ambiguous(FaultKind::Garbage).await;
     let attempt = process.last_attempt(ACME).await.id;
-    let grant = world.expired_grant();
+    let grant = fixture.expired_grant();
     process.connect(ACME, grant).await;
     process.token(ACME).await.unwrap();
     // It belongs to a grant that was replaced: a person may still need it, and it is sealed.
