@@ -2,7 +2,7 @@
 //!
 //! * [`raw`]: a service token as its holder has it; [`hash`]: what is kept of it.
 //! * [`token`]: its row: whom it names, until when, and the rule of rotation.
-//! * [`scope`]: what it grants; [`permission`]: what a door asks for; [`glob`], [`path`]: which names and paths a scope covers.
+//! * [`scope`]: what it grants; [`permission`]: what an endpoint requires; [`glob`], [`path`]: which names and paths a scope covers.
 //! * [`ports`]: what a store must be able to do.
 
 pub mod glob;

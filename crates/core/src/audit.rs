@@ -1,4 +1,4 @@
-//! Acts that are on record: who did what to what, and when. No secret is part of a row.
+//! The audit log: who did what to what, and when. No secret is part of a row.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ pub enum Actor {
     CommandLine(String),
     /// A program that has jeton inside it, such as `billing`.
     Program(String),
-    /// Whoever opened the link of this consent; who made the link is on record too, as [`AuditAction::Invited`].
+    /// Whoever opened the link of this consent; a row of its own names who made the link: [`AuditAction::Invited`].
     Consent(ConsentId),
     /// A process of jeton by itself, such as one that can read by now what it could not read when it came.
     Node(NodeId),
@@ -120,7 +120,7 @@ pub struct AuditFilter {
     pub subject: Option<String>,
 }
 
-/// The acts on record. Rows are added by the acts themselves, and none is changed or deleted.
+/// The audit log. Rows are added by the acts themselves, and none is changed or deleted.
 #[async_trait]
 pub trait AuditLog: Send + Sync {
     /// Up to `limit` rows, newest first.

@@ -1,7 +1,7 @@
 //! What may happen: the rules of jeton and the ports it needs, with no I/O.
 //!
 //! * [`access`]: who may come in: service tokens, and what their scopes grant.
-//! * [`audit`]: acts that are on record, and who acted.
+//! * [`audit`]: what was done, and who did it.
 //! * [`keep`]: connections, providers as data, token replies, due times, and the ports of the stores.
 //! * [`seal`]: encryption at rest and the fingerprints that name a token in records.
 //! * [`time`], [`entropy`]: the two things that must come in from outside for every rule to be testable.

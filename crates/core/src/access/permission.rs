@@ -1,8 +1,8 @@
-//! What a door asks of whoever comes in.
+//! What an endpoint requires of its caller.
 
 use crate::id::ConnectionName;
 
-/// What a door asks of whoever comes in.
+/// What an endpoint requires of its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission<'a> {
     /// Seeing the token of this connection.

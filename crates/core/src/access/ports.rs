@@ -42,7 +42,8 @@ pub enum RotateAnswer {
 }
 
 /// The service tokens of an installation. No row is ever deleted: one that was revoked must go on beating a hash of equal value
-/// in the environment. What an order changed is on record, in the same transaction: once, though it is sent again.
+/// in the environment. A command and its audit row are one transaction; a command that is sent again
+/// adds no second row.
 #[async_trait]
 pub trait ServiceTokenStore: AuditLog {
     /// Makes a token.

@@ -13,7 +13,7 @@
 //! from its first `/`, without the query: in it `*` stays within a segment and `**` crosses segments. A scope holds no space,
 //! so that several stand in one text with spaces between them.
 //!
-//! `token:` and `proxy:` grant nothing of each other: who may see a token is named, and so is whose calls are on record.
+//! `token:` and `proxy:` grant nothing of each other: the audit log names who received a token, and the access log whose calls were made.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -198,7 +198,7 @@ impl<'de> Deserialize<'de> for Scope {
 pub struct Scopes(BTreeSet<Scope>);
 
 impl Scopes {
-    /// What the environment lets in may do all of this: everything but administering.
+    /// A token from the environment may do all of this: everything but administering.
     pub fn all_but_admin() -> Self {
         let (any, methods) = (Glob::new("*"), BTreeSet::new());
         let proxy = Scope::Proxy { connections: any.clone(), methods, path: None };

@@ -78,7 +78,7 @@ pub struct Create {
 pub struct Revoke {
     /// The token.
     pub id: ServiceTokenId,
-    /// Under which it is on record.
+    /// Under which the audit log names it.
     pub operation: OperationId,
     /// Who orders it.
     pub by: Actor,

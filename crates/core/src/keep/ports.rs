@@ -289,8 +289,8 @@ pub struct Due {
     pub connection: ConnectionName,
 }
 
-/// The connections of an installation. What people order is on record, in the same transaction, where the store is an
-/// [`AuditLog`](crate::audit::AuditLog) too: once, though it is sent again, and not where it changed nothing.
+/// The connections of an installation. Where the store is an [`AuditLog`](crate::audit::AuditLog) too, an operator's command and its
+/// audit row are one transaction. A command that is sent again, or changed nothing, adds no row.
 #[async_trait]
 pub trait ConnectionStore: Send + Sync {
     /// The connection of that name.
@@ -410,12 +410,12 @@ pub trait Maintenance: ChangeFeed {
     /// Gives a new store its identity; the first caller wins, and everyone gets the winner's.
     async fn initialise(&self, identity: Identity) -> Result<Identity, StoreError>;
 
-    /// Gives the installation a new instance id, or the same again: a copied database is taken over on purpose, and is at home
-    /// where it is from now on.
+    /// Gives the installation a new instance id, or the same again: a copied database is taken over on purpose, and
+    /// belongs where it is from now on.
     async fn adopt(&self, instance: InstanceId) -> Result<(), StoreError>;
 
     /// Whether the database stands elsewhere than where it was founded or adopted last, as a copy does. A store that is asked
-    /// for the first time is at home where it is.
+    /// for the first time belongs where it is.
     ///
     /// It is asked of stores that data directories join by themselves; others are known for copies by the instance id alone.
     async fn is_copy(&self) -> Result<bool, StoreError> {

@@ -88,7 +88,7 @@ pub enum CallbackAction {
         /// After which time without an outcome the attempt counts as interrupted.
         lease_ttl: Duration,
     },
-    /// It ends the consent; the attempt that comes to nothing is on record all the same.
+    /// It ends the consent; the refresh log still has the attempt that came to nothing.
     Refuse {
         /// The attempt, which is also the operation id.
         attempt: AttemptId,
@@ -177,7 +177,7 @@ pub struct FoundConsent {
 /// The consents of an installation.
 #[async_trait]
 pub trait ConsentStore: Send + Sync {
-    /// Makes a link, and puts it on record as [`super::ConnectionStore`] does; answers until when it can be opened. Consents
+    /// Makes a link, with its audit row as in [`super::ConnectionStore`]; returns until when it can be opened. Consents
     /// that have been over for a week are forgotten.
     async fn invite(&self, invite: Invite) -> Result<Timestamp, StoreError>;
 

@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 /// How far the clock of a node may be from the clock of its store before people are told.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_mins(1);
 
-/// A sign of life. Each one replaces the last of the same node.
+/// A heartbeat. Each one replaces the last of the same node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
     /// The process.
