@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ const ADD: [&str; 13] = [
 ];
 
 /// A home without a settings file.
-fn bare() -> TestInstallation {
+fn without_settings() -> TestInstallation {
     let home = TestInstallation::new().unwrap();
     fs::remove_file(home.settings()).unwrap();
     home
@@ -53,7 +53,7 @@ fn names(home: &TestInstallation) -> Vec<String> {
 
 #[tokio::test]
 async fn a_new_file_is_private_right_and_never_written_over() {
-    let home = bare();
+    let home = without_settings();
     let said = run(&home, ["init"]).await.success().unwrap();
     assert!(said.contains("next: jeton init --provider PROVIDER --name NAME"), "{said}");
     assert_eq!(mode(&home.settings()), 0o600);
@@ -67,7 +67,7 @@ async fn a_new_file_is_private_right_and_never_written_over() {
 
 #[tokio::test]
 async fn a_connection_is_added_below_what_is_there_and_can_be_used() {
-    let home = bare();
+    let home = without_settings();
     let before = "# mine\n[log]\nlevel   = \"warn\" # loud enough\n\n[connections.first]\nprovider = \"oauth2\"\n\
                   vars = { token_url = \"https://x.example.com/t\" }\nclient = { id = \"a\", secret = \"b\" }";
     home.write_settings(before).unwrap();
@@ -94,7 +94,7 @@ async fn a_connection_is_added_below_what_is_there_and_can_be_used() {
 
 #[tokio::test]
 async fn a_connection_can_be_the_beginning_of_a_file_and_a_link_stays_a_link() {
-    let home = bare();
+    let home = without_settings();
     let said = run(&home, ADD).await.success().unwrap();
     assert!(said.contains("is made, with the connection `acme`"), "{said}");
     assert_eq!(mode(&home.settings()), 0o600);
@@ -111,7 +111,7 @@ async fn a_connection_can_be_the_beginning_of_a_file_and_a_link_stays_a_link() {
 
 #[tokio::test]
 async fn what_is_wrong_or_missing_is_said_and_nothing_is_written() {
-    let home = bare();
+    let home = without_settings();
     for (arguments, why) in [
         (vec!["--provider", "oauht2", "--name", "acme"], "did you mean `oauth2`?"),
         (vec!["--provider", "oauth2", "--name", "Acme Inc"], "--name: "),
@@ -146,7 +146,7 @@ async fn what_is_wrong_or_missing_is_said_and_nothing_is_written() {
 
 #[tokio::test]
 async fn a_file_that_cannot_take_the_connection_stays_as_it_was() {
-    let home = bare();
+    let home = without_settings();
     for (before, why) in [
         ("connections = {}\n", "this is not TOML"),
         ("[connections.acme]\nprovider = \"oauth2\"\n", "there is a connection `acme` already ("),
@@ -160,16 +160,16 @@ async fn a_file_that_cannot_take_the_connection_stays_as_it_was() {
     }
 }
 
-/// A person at a terminal.
+/// A person at a terminal in which jeton runs. Dropping it ends jeton.
 struct Person {
+    child: Child,
     keyboard: File,
     screen: Receiver<u8>,
     seen: String,
 }
 
 impl Person {
-    /// Sits down at a terminal in which jeton runs.
-    fn run(home: &TestInstallation, arguments: &[&str]) -> (Self, std::process::Child) {
+    fn run(home: &TestInstallation, arguments: &[&str]) -> Self {
         let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&terminal).unwrap();
         unlockpt(&terminal).unwrap();
@@ -193,7 +193,7 @@ impl Person {
             let mut byte = [0];
             while matches!(glass.read(&mut byte), Ok(1)) && shown.send(byte[0]).is_ok() {}
         });
-        (Self { keyboard, screen, seen: String::new() }, child)
+        Self { child, keyboard, screen, seen: String::new() }
     }
 
     /// Waits until the screen says this, beyond what was read before.
@@ -213,10 +213,18 @@ impl Person {
     }
 }
 
+impl Drop for Person {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 #[test]
 fn a_person_is_asked_for_what_is_needed_and_the_secret_is_not_shown() {
-    let home = bare();
-    let (mut person, mut child) = Person::run(&home, &["init", "--provider", "amocrm", "--name", "acme"]);
+    let home = without_settings();
+    let mut person = Person::run(&home, &["init", "--provider", "amocrm", "--name", "acme"]);
     person.reads("client id at ");
     person.types("");
     person.reads("is empty");
@@ -229,7 +237,7 @@ fn a_person_is_asked_for_what_is_needed_and_the_secret_is_not_shown() {
     person.reads("not an absolute URL");
     person.types("https://jeton.example.com/oauth/callback");
     person.reads("is made, with the connection `acme`; next: jeton connect acme");
-    assert!(child.wait().unwrap().success());
+    assert!(person.child.wait().unwrap().success());
     assert!(!person.seen.contains("hush"), "{}", person.seen);
     let secret = home.path().join("acme.secret");
     assert_eq!((fs::read_to_string(&secret).unwrap().as_str(), mode(&secret)), ("hush-hush-hush\n", 0o600));
@@ -245,16 +253,30 @@ fn a_person_is_asked_for_what_is_needed_and_the_secret_is_not_shown() {
 }
 
 #[test]
-fn who_leaves_in_the_middle_leaves_nothing_behind() {
-    let home = bare();
-    let (mut person, mut child) = Person::run(&home, &["init", "--provider", "amocrm", "--name", "acme"]);
+fn a_secret_typed_as_soon_as_the_question_shows_is_neither_shown_nor_lost() {
+    for _ in 0..20 {
+        let home = without_settings();
+        let mut person = Person::run(&home, &["init", "--provider", "amocrm", "--name", "acme"]);
+        person.reads("client id at ");
+        person.types("id-1");
+        person.reads("client secret (is not shown): ");
+        person.types("hush-hush-hush");
+        person.reads("redirect URI");
+        assert!(!person.seen.contains("hush"), "{}", person.seen);
+    }
+}
+
+#[test]
+fn a_signal_in_the_middle_leaves_no_file_and_restores_the_terminal() {
+    let home = without_settings();
+    let mut person = Person::run(&home, &["init", "--provider", "amocrm", "--name", "acme"]);
     person.reads("client id at ");
     person.types("id-1");
     person.reads("client secret (is not shown): ");
-    let id = rustix::process::Pid::from_child(&child);
+    let id = rustix::process::Pid::from_child(&person.child);
     rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
     person.reads("stopped by");
-    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert_eq!(person.child.wait().unwrap().code(), Some(1));
     let modes = rustix::termios::tcgetattr(&person.keyboard).unwrap().local_modes;
     assert!(modes.contains(rustix::termios::LocalModes::ECHO), "the terminal shows again what is typed");
     assert_eq!(names(&home), [] as [&str; 0]);

@@ -28,15 +28,16 @@ impl Terminal {
 
     /// Asks for one line; nothing where input has ended. What is typed to a `hidden` question is not shown.
     fn ask(&self, question: &str, hidden: bool) -> io::Result<Option<Secret>> {
-        // Not held while waiting: whoever stops the waiting must be able to say so.
-        write!(io::stderr(), "{question}: ")?;
-        io::stderr().flush()?;
         if hidden {
+            // Before the question, so that an answer to it is never shown; and without discarding what was typed.
             let mut silent = self.found.clone();
             silent.local_modes.remove(LocalModes::ECHO);
             silent.local_modes.insert(LocalModes::ECHONL);
-            termios::tcsetattr(io::stdin(), OptionalActions::Flush, &silent)?;
+            termios::tcsetattr(io::stdin(), OptionalActions::Now, &silent)?;
         }
+        // Standard error is not locked while waiting: a signal handler must be able to write to it.
+        write!(io::stderr(), "{question}: ")?;
+        io::stderr().flush()?;
         let mut line = String::new();
         let read = io::stdin().lock().read_line(&mut line);
         if hidden {
@@ -48,7 +49,7 @@ impl Terminal {
     }
 
     fn restore(&self) -> io::Result<()> {
-        Ok(termios::tcsetattr(io::stdin(), OptionalActions::Flush, &self.found)?)
+        Ok(termios::tcsetattr(io::stdin(), OptionalActions::Now, &self.found)?)
     }
 }
 
