@@ -1,28 +1,23 @@
-//! Instants as people read them.
+//! Shows instants relative to now.
 
 use std::time::Duration;
 
 use jeton_core::time::Timestamp;
 
-/// `in 12m`, `3h 5m ago`, or `-` for what is not there.
+/// `in 12m`, `3h 5m ago`, or `-` for none.
 pub(crate) fn relative(instant: Option<Timestamp>, now: Timestamp) -> String {
     match instant {
         None => "-".to_owned(),
-        Some(instant) if instant > now => format!("in {}", rough(instant.since(now))),
-        Some(instant) => match rough(now.since(instant)).as_str() {
+        Some(instant) if instant > now => format!("in {}", two_units(instant.since(now))),
+        Some(instant) => match two_units(now.since(instant)).as_str() {
             "0s" => "now".to_owned(),
             ago => format!("{ago} ago"),
         },
     }
 }
 
-/// The instant in RFC 3339, without fractions of a second.
-pub(crate) fn to_the_second(instant: Timestamp) -> String {
-    Timestamp::from_secs(instant.as_secs()).to_string()
-}
-
 /// The two largest units of a duration.
-fn rough(duration: Duration) -> String {
+fn two_units(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let units = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
     let largest = units.iter().position(|(size, _)| seconds >= *size).unwrap_or(units.len() - 1);
@@ -39,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn instants_are_told_by_their_two_largest_units() {
+    fn an_instant_shows_its_two_largest_units() {
         let now = Timestamp::from_secs(1_000_000);
         let at = |offset: i64| relative(Some(Timestamp::from_secs(1_000_000 + offset)), now);
         assert_eq!(at(725), "in 12m 5s");

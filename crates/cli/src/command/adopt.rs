@@ -29,8 +29,7 @@ impl AdoptArgs {
             }
         }
         let text = if on_hold {
-            "this installation has taken the database over and keeps its connections alive from now on; start \
-             `jeton serve` again if it runs"
+            "this installation has taken over the database and refreshes its connections; restart `jeton serve` if it runs"
         } else {
             "the database belongs to this installation already; nothing was changed"
         };

@@ -9,7 +9,6 @@ use crate::app::{self, HostEnv};
 use crate::command_error::CommandError;
 use crate::output::{Output, Table};
 use crate::settings::Settings;
-use crate::time_format::to_the_second;
 
 /// Show who did what to connections and service tokens, newest first
 #[derive(Debug, clap::Args)]
@@ -26,56 +25,56 @@ impl AuditArgs {
         let (store, _) = app::open_installation(settings, &HostEnv::system()).await?;
         let filter = AuditFilter { before: None, subject: self.name.map(|name| name.to_string()) };
         let rows = store.list_audit_rows(filter, usize::from(self.lines)).await?;
-        let mut table = Table::new(["AT", "WHO", "WHAT", "NAME", "DETAILS"], "nothing is on record");
+        let mut table = Table::new(["AT", "WHO", "WHAT", "NAME", "DETAILS"], "the audit log is empty");
         for row in &rows {
             table.row([
-                to_the_second(row.at),
+                row.at.to_the_second().to_string(),
                 row.actor.to_string(),
                 row.action.as_str().to_owned(),
                 row.subject.clone(),
-                told_of(row),
+                details(row),
             ]);
         }
         Ok(output.print_table(&table, &rows)?)
     }
 }
 
-/// What a row says besides its columns, for people.
-fn told_of(row: &AuditRow) -> String {
-    let told = |name: &str| said(&row.details[name]);
+/// The details of a row, for people.
+fn details(row: &AuditRow) -> String {
+    let detail = |name: &str| text_of(&row.details[name]);
     let until = |name: &str| {
         let end: Option<Timestamp> = serde_json::from_value(row.details[name].clone()).ok();
-        end.map_or("for good".to_owned(), |end| format!("until {}", to_the_second(end)))
+        end.map_or("forever".to_owned(), |end| format!("until {}", end.to_the_second()))
     };
     match row.action {
         AuditAction::TokenCreated => {
-            let scopes = told("scopes");
+            let scopes = detail("scopes");
             let scopes = if scopes.is_empty() { "nothing" } else { &scopes };
-            format!("token {} grants {scopes}, {}", told("token"), until("expires_at"))
+            format!("token {} grants {scopes}, {}", detail("token"), until("expires_at"))
         }
         AuditAction::TokenRotated => format!(
-            "token {} in place of {}, which counts {}",
-            told("token"),
-            told("replaces"),
+            "token {} in place of {}, which is valid {}",
+            detail("token"),
+            detail("replaces"),
             until("replaced_counts_until")
         ),
-        AuditAction::TokenRevoked => format!("token {}", told("token")),
-        AuditAction::Invited => format!("the link of consent {}", told("consent")),
+        AuditAction::TokenRevoked => format!("token {}", detail("token")),
+        AuditAction::Invited => format!("the link of consent {}", detail("consent")),
         AuditAction::Connected => {
             let kind =
                 if row.details["replaced"] == true { "a grant in place of another" } else { "a grant" };
-            format!("{kind}, generation {}", told("generation"))
+            format!("{kind}, generation {}", detail("generation"))
         }
         AuditAction::Paused | AuditAction::Resumed | AuditAction::Disconnected => String::new(),
     }
 }
 
-/// A text, a number, or some of them.
-fn said(value: &Value) -> String {
+/// The text of a text, a number, or a list of them.
+fn text_of(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Number(number) => number.to_string(),
-        Value::Array(items) => items.iter().map(said).collect::<Vec<_>>().join(" "),
+        Value::Array(items) => items.iter().map(text_of).collect::<Vec<_>>().join(" "),
         _ => String::new(),
     }
 }

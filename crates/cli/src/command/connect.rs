@@ -7,11 +7,11 @@ mod server_check;
 use std::io::{self, IsTerminal as _, Read as _};
 use std::path::PathBuf;
 
-use jeton_core::keep::connection::Generation;
 use jeton_core::secret::Secret;
 use jeton_keeper::{Connected, Grant};
 use serde_json::json;
 
+use self::link::ConsentResult;
 use super::import;
 use crate::actor;
 use crate::app::with_app;
@@ -20,19 +20,19 @@ use crate::env_vars::EnvVars;
 use crate::output::{self, Output};
 use crate::settings::Settings;
 
-/// No refresh token is longer; more is a file that was piped by mistake.
-const LONGEST: u64 = 64 * 1024;
+/// The longest refresh token that is read, in bytes; a longer input is a file that was piped by mistake.
+const MAX_TOKEN: u64 = 64 * 1024;
 
-/// Give a connection its grant: by a person's consent in a browser, or by taking one over
+/// Give a connection its grant: by a person's consent in a browser, or from a token that you have
 ///
-/// Where the provider asks a person, it prints a link that opens once, for 10 minutes, and waits until the consent is given,
-/// refused or over; `jeton serve` must be running. A refresh token or a tokens.json is taken over without asking anybody, and
-/// where the provider acquires its own tokens nothing is needed. Connecting again replaces the grant.
+/// Where the provider asks a person, it prints a link that is good for 10 minutes and for one browser, and waits for the
+/// answer; `jeton serve` must run. A refresh token or a tokens.json needs no consent, and a provider that issues tokens to
+/// the client itself needs nothing. Connecting again replaces the grant.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ConnectArgs {
-    /// The connection, as it is called in the settings
+    /// The connection
     name: String,
-    /// Read the refresh token from standard input, so that it stands in no history and no process list
+    /// Read the refresh token from standard input, which no shell history and no process list shows
     #[arg(long, conflicts_with = "import")]
     refresh_token_stdin: bool,
     /// Read `access_token`, `refresh_token` and `expires_at` (epoch seconds or RFC 3339) from a JSON file
@@ -52,11 +52,11 @@ impl ConnectArgs {
     ) -> Result<(), CommandError> {
         let name = self.name;
         let listen = settings.listen;
-        let takes_over = self.import.is_some() || self.refresh_token_stdin;
+        let has_grant = self.import.is_some() || self.refresh_token_stdin;
         let grant = match self.import {
             Some(file) => {
-                let (grant, remark) = import::read(&file)?;
-                remark.iter().try_for_each(|text| output::print_note(text))?;
+                let (grant, note) = import::read(&file)?;
+                note.iter().try_for_each(|text| output::print_note(text))?;
                 grant
             }
             None if self.refresh_token_stdin => {
@@ -65,18 +65,17 @@ impl ConnectArgs {
             None => Grant::default(),
         };
         with_app(settings, async |app| {
-            if !takes_over && app.vault.asks_for_consent(&name)? {
-                let asked = if self.code {
+            if !has_grant && app.vault.asks_for_consent(&name)? {
+                let consented = if self.code {
                     paste::consent(&app.vault, &name).await?
                 } else {
                     link::consent(&app.vault, &name, listen, environment, output).await?
                 };
-                return Ok(asked.say(&name, output)?);
+                return Ok(print_consented(&name, consented, output)?);
             }
             if self.code {
                 return Err(CommandError::usage(format!(
-                    "nobody is asked in a browser for `{name}`; leave `--code` out, or see `jeton provider show` for what its \
-                     provider needs"
+                    "`{name}` needs no consent; leave `--code` out, or see what its provider needs with `jeton provider show`"
                 )));
             }
             let connected = app.vault.connect(&name, grant, &actor::current()).await?;
@@ -93,58 +92,47 @@ impl ConnectArgs {
     }
 }
 
-/// What a consent brought.
-#[derive(Clone, Copy, Debug)]
-struct Connection {
-    generation: Generation,
-    /// Whether the provider gave what keeps it alive.
-    renews: bool,
-}
-
-impl Connection {
-    fn say(self, name: &str, output: Output) -> io::Result<()> {
-        let Self { generation, renews } = self;
-        let text = if renews {
-            format!("`{name}` is connected")
-        } else {
-            format!(
-                "`{name}` is connected, but the provider gave no refresh token, so it ends with its access token; ask the \
-                 provider for offline access, then connect again"
-            )
-        };
-        let value =
-            json!({ "connection": name, "result": "stored", "generation": generation, "renews": renews });
-        output.print(&text, &value)
-    }
+fn print_consented(name: &str, consented: ConsentResult, output: Output) -> io::Result<()> {
+    let ConsentResult { generation, renews } = consented;
+    let text = if renews {
+        format!("`{name}` is connected")
+    } else {
+        format!(
+            "`{name}` is connected, but the provider gave no refresh token, so it ends with its access token; ask the provider \
+             for offline access, then connect again"
+        )
+    };
+    let value = json!({ "connection": name, "result": "stored", "generation": generation, "renews": renews });
+    output.print(&text, &value)
 }
 
 fn from_stdin(name: &str) -> Result<Secret, CommandError> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
         return Err(CommandError::usage(format!(
-            "a refresh token is not typed where others can see it; pipe it in, such as \
+            "a refresh token typed here would be shown; pipe it in, such as \
              `jeton connect {name} --refresh-token-stdin < token.txt`"
         )));
     }
     let mut text = String::new();
-    let read = stdin.lock().take(LONGEST + 1).read_to_string(&mut text);
+    let read = stdin.lock().take(MAX_TOKEN + 1).read_to_string(&mut text);
     let text = Secret::from(text);
-    let refused = |why: &str| {
+    let wrong = |why: &str| {
         CommandError::usage(format!("{why}; pipe the refresh token alone into `--refresh-token-stdin`"))
     };
     match read {
-        Err(error) => return Err(refused(&format!("standard input cannot be read as text ({error})"))),
-        Ok(count) if count as u64 > LONGEST => {
-            return Err(refused("standard input holds more than any refresh token"));
+        Err(error) => return Err(wrong(&format!("standard input cannot be read as text: {error}"))),
+        Ok(count) if count as u64 > MAX_TOKEN => {
+            return Err(wrong("standard input holds more than any refresh token"));
         }
         Ok(_) => {}
     }
     let token = text.reveal().trim_end_matches(['\r', '\n']);
     if token.trim().is_empty() {
-        return Err(refused("standard input is empty"));
+        return Err(wrong("standard input is empty"));
     }
     if token.contains(['\r', '\n']) {
-        return Err(refused("standard input holds several lines"));
+        return Err(wrong("standard input holds several lines"));
     }
     Ok(token.into())
 }

@@ -1,15 +1,12 @@
-//! `jeton doctor`: looks at everything that an installation needs, changes nothing, and says what to do.
+//! `jeton doctor`: checks everything that an installation needs, changes nothing, and says what to do.
 //!
-//! * What is said, and how? [`report`].
-//! * Folders, files and their modes: [`files`]. Database, key, hold and spill slots: [`store`], [`postgres`]. Disk
-//!   and clock: [`machine`].
-//! * Grants that are over or will be: [`grants`]. Hosts that cannot be reached: [`hosts`].
+//! * Findings: [`report`]. Folders, files and their modes: [`files`]. Database, key, hold and spill slots: [`store`]. Disk and
+//!   clock: [`machine`]. Grants: [`grants`]. Hosts of token endpoints: [`hosts`].
 
 mod files;
 mod grants;
 mod hosts;
 mod machine;
-mod postgres;
 mod report;
 mod store;
 
@@ -22,8 +19,8 @@ use report::Report;
 
 /// Check the installation and say what to do
 ///
-/// Nothing is changed and nothing is spent. The hosts of token endpoints are connected to, up to their TLS handshake; no
-/// request is sent.
+/// It changes nothing and spends no token. It connects to the hosts of token endpoints, up to the TLS handshake, and sends
+/// no request.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DoctorArgs {
     /// Do not connect to the hosts of token endpoints
@@ -43,7 +40,7 @@ impl DoctorArgs {
                 for fault in faults {
                     report.fault("settings", fault.to_string());
                 }
-                report.warning("settings", "nothing else can be looked at before they are right");
+                report.warning("settings", "nothing else can be checked until they are right");
             }
         }
         report.print(output)?;
@@ -56,12 +53,12 @@ impl DoctorArgs {
         definitions(settings, report);
         files::check(settings, report);
         machine::disk(&settings.data_dir, report);
-        let found = store::check(settings, &host, report).await;
+        let findings = store::check(settings, &host, report).await;
         store::spill_slots(&settings.data_dir, report);
-        machine::clock(now, &found.connections, report);
-        grants::check(settings, &found.connections, now, report);
+        machine::clock(now, &findings.connections, report);
+        grants::check(settings, &findings.connections, now, report);
         if !self.offline {
-            hosts::check(settings, &found, report).await;
+            hosts::check(settings, &findings, report).await;
         }
     }
 }
@@ -70,7 +67,7 @@ fn definitions(settings: &Settings, report: &mut Report) {
     match settings.definitions.len() {
         0 => report.warning(
             "settings",
-            "no connection is defined; `jeton init --provider PROVIDER --name NAME` adds one",
+            "no connection is defined; add one with `jeton init --provider PROVIDER --name NAME`",
         ),
         1 => report.ok("settings", "1 connection is defined"),
         count => report.ok("settings", format!("{count} connections are defined")),
@@ -78,8 +75,8 @@ fn definitions(settings: &Settings, report: &mut Report) {
     for (name, definition) in &settings.definitions {
         if let Some(emulator) = definition.emulator() {
             let text = format!(
-                "`{name}` is kept at an emulated provider, and its tokens are good for nothing else; take \
-                 `emulated_at = \"{emulator}\"` out of its settings when it is meant in earnest"
+                "`{name}` uses an emulated provider, and its tokens are good for nothing else; remove `emulated_at = \
+                 \"{emulator}\"` from its settings to use the real one"
             );
             report.warning("settings", text);
         }

@@ -11,15 +11,15 @@ use serde_json::{Map, Value};
 use crate::command_error::CommandError;
 use crate::error_code::ErrorCode;
 
-/// Seconds since the epoch beyond which a number can only be meant as something else, such as milliseconds: year 2286.
-const LATEST: i64 = 10_000_000_000;
+/// From here on (year 2286) a number cannot be epoch seconds: it is milliseconds, say.
+const MAX_EPOCH_SECONDS: i64 = 10_000_000_000;
 
-/// Reads the file. What cannot be taken over of it is remarked.
+/// Reads the file. The note says what of it was left out.
 pub(super) fn read(file: &Path) -> Result<(Grant, Option<String>), CommandError> {
     let shown = file.display();
     let text = fs::read_to_string(file).map(Secret::from).map_err(|error| {
         CommandError::usage(format!(
-            "{shown} cannot be read ({error}); give `--import` a JSON file with tokens"
+            "{shown} cannot be read: {error}; give `--import` a JSON file with tokens"
         ))
     })?;
     grant(text.reveal()).map_err(|problem| {
@@ -29,7 +29,7 @@ pub(super) fn read(file: &Path) -> Result<(Grant, Option<String>), CommandError>
 }
 
 fn grant(text: &str) -> Result<(Grant, Option<String>), String> {
-    // The words of the JSON reader may quote what it read: only the place is said.
+    // The message of the JSON parser may quote a token: only the position is shown.
     let value: Value = serde_json::from_str(text)
         .map_err(|error| format!("is not JSON (line {}, column {})", error.line(), error.column()))?;
     let Value::Object(members) = value else {
@@ -43,7 +43,7 @@ fn grant(text: &str) -> Result<(Grant, Option<String>), String> {
     };
     match (&grant.refresh, &grant.access, grant.access_expires_at) {
         (None, None, _) => Err("holds neither `refresh_token` nor `access_token`".to_owned()),
-        // Taken for immortal, it would be handed out long after its death.
+        // Without an expiry it would be served long after its end.
         (Some(_), Some(_), None) => {
             grant.access = None;
             Ok((
@@ -71,23 +71,23 @@ fn token(members: &Map<String, Value>, name: &str) -> Result<Option<Secret>, Str
 fn expiry(value: &Value) -> Result<Option<Timestamp>, String> {
     let seconds = match value {
         Value::Null => return Ok(None),
-        Value::Number(number) => number.as_i64().or_else(|| number.as_f64().and_then(whole)),
+        Value::Number(number) => number.as_i64().or_else(|| number.as_f64().and_then(floor)),
         Value::String(text) => match Timestamp::parse_rfc3339(text) {
             Some(instant) => return Ok(Some(instant)),
-            None => text.trim().parse().ok().or_else(|| text.trim().parse().ok().and_then(whole)),
+            None => text.trim().parse().ok().or_else(|| text.trim().parse().ok().and_then(floor)),
         },
         _ => None,
     };
     match seconds {
-        Some(seconds) if (0..LATEST).contains(&seconds) => Ok(Some(Timestamp::from_secs(seconds))),
+        Some(seconds) if (0..MAX_EPOCH_SECONDS).contains(&seconds) => Ok(Some(Timestamp::from_secs(seconds))),
         _ => Err("`expires_at` is neither epoch seconds such as 1795249800 nor an instant such as \
                   2026-11-21T08:00:00Z"
             .to_owned()),
     }
 }
 
-fn whole(seconds: f64) -> Option<i64> {
-    // Text of the whole part: a cast would turn what is absurd into something plausible.
+fn floor(seconds: f64) -> Option<i64> {
+    // By text, because a cast would turn an absurd number into a plausible one.
     format!("{:.0}", seconds.floor()).parse().ok()
 }
 
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expiry_is_read_in_each_of_its_spellings() {
+    fn an_expiry_is_read_in_every_format() {
         for json in
             ["1795249800", "\"1795249800\"", "1795249800.73", "\"1795249800.73\"", "\"2026-11-21T08:30:00Z\""]
         {
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absurd_expiry_is_refused_in_words() {
+    fn an_absurd_expiry_is_rejected() {
         for json in ["-5", "1795249800000", "\"soon\"", "true", "1e300", "[]"] {
             assert!(expires(json).unwrap_err().contains("`expires_at` is neither"), "{json}");
         }
@@ -120,14 +120,14 @@ mod tests {
 
     #[test]
     fn without_an_expiry_the_access_token_is_left_out() {
-        let (grant, remark) =
+        let (grant, note) =
             grant(r#"{"access_token": "a", "refresh_token": "r", "token_type": "Bearer"}"#).unwrap();
         assert_eq!((grant.access, grant.refresh), (None, Some(Secret::new("r"))));
-        assert!(remark.unwrap().contains("`expires_at` is missing"));
+        assert!(note.unwrap().contains("`expires_at` is missing"));
     }
 
     #[test]
-    fn what_is_no_grant_is_refused_and_not_shown() {
+    fn a_file_without_a_grant_is_rejected_and_not_quoted() {
         for (text, why) in [
             ("hush", "is not JSON (line 1, column 1)"),
             ("[\"hush\"]", "is not a JSON object"),

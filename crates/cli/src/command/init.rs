@@ -1,7 +1,7 @@
 //! `jeton init`: writes a settings file, or adds a connection to one.
 //!
-//! * What does a connection need, and where does it come from? [`answers`], [`prompt`].
-//! * What is written? [`block`]. How is it put in place? [`files`].
+//! * What does a connection need, and who is asked for it? [`answers`], [`prompt`].
+//! * What is written? [`block`]. How are files written? [`files`].
 
 mod answers;
 mod block;
@@ -20,23 +20,22 @@ use crate::command_error::CommandError;
 use crate::error_code::ErrorCode;
 use crate::output::{self, Output};
 use crate::settings::{self, LoadedSettings, SettingFault, SettingSources};
-use answers::{Answers, SecretPlace};
-use files::Draft;
+use answers::{Answers, SecretSource};
+use files::PendingFile;
 use prompt::Terminal;
 
-/// What a new settings file says.
+/// A new settings file.
 const TEMPLATE: &str = include_str!("init/jeton.toml");
 
 /// Write a settings file, or add a connection to one
 ///
-/// What a connection needs is asked for on a terminal, where it is not given by a flag. A file that is there keeps every
-/// line that it has.
+/// On a terminal it asks for what no flag gives. An existing file keeps every line.
 #[derive(Debug, clap::Args)]
 pub(crate) struct InitArgs {
     /// Add a connection to this provider; `jeton provider list` names them
     #[arg(long, requires = "name")]
     provider: Option<String>,
-    /// What the connection is to be called
+    /// The name of the connection
     #[arg(long, requires = "provider")]
     name: Option<String>,
     /// A variable of the provider; may be given several times
@@ -83,7 +82,7 @@ impl InitArgs {
         sources: &SettingSources,
         output: Output,
     ) -> Result<(), CommandError> {
-        let made = before.is_none();
+        let created = before.is_none();
         let text = before.unwrap_or_else(|| TEMPLATE.to_owned());
         let loaded = settings::load_text(sources, path, &text);
         let provider = loaded
@@ -92,29 +91,28 @@ impl InitArgs {
             .map_err(|error| CommandError::new(ErrorCode::UnknownProvider, error.to_string()))?;
         let name = free_name(name, &loaded)?;
         let (answers, definition) = self.answers(provider, path, sources, &loaded, output).await?;
-        let secret = match &answers.secret_place {
-            Some(SecretPlace::Typed) => Some(files::secret_file(path, name.as_str(), &answers)?),
+        let secret = match &answers.secret_source {
+            Some(SecretSource::Typed) => Some(files::secret_file(path, name.as_str(), &answers)?),
             _ => None,
         };
         let block = block::connection(&name, provider, &answers, secret.as_deref());
-        let written = write(path, &text, &block, made, sources, &loaded);
+        let written = write(path, &text, &block, created, sources, &loaded);
         if let (Err(_), Some(secret)) = (&written, &secret) {
-            files::take_back(path, secret);
+            files::remove_secret_file(path, secret);
         }
-        let remarks = written?;
-        remarks.iter().try_for_each(|remark| output::print_note(&format!("warning: {remark}")))?;
+        written?.iter().try_for_each(|warning| output::print_note(&format!("warning: {warning}")))?;
         let next = next(&definition, &name);
         let shown = path.display();
-        let done = if made { "is made, with" } else { "has" };
-        let said = format!("{shown} {done} the connection `{name}`; next: {next}");
-        let result = if made { "made" } else { "added" };
+        let done = if created { "was created, with" } else { "now has" };
+        let text = format!("{shown} {done} the connection `{name}`; next: {next}");
+        let result = if created { "made" } else { "added" };
         Ok(output.print(
-            &said,
+            &text,
             &json!({ "file": shown.to_string(), "result": result, "connection": name, "next": next }),
         )?)
     }
 
-    /// What the flags say and, on a terminal, what a person says to the rest.
+    /// The answers of the flags and, on a terminal, of a person.
     async fn answers(
         self,
         provider: &Arc<Provider>,
@@ -125,50 +123,50 @@ impl InitArgs {
     ) -> Result<(Answers, Definition), CommandError> {
         let mut answers = Answers::new(settings::public_callback(&loaded.values));
         for (name, value) in self.var {
-            answers.give_var(name, value.into())?;
+            answers.set_var(name, value.into())?;
         }
         for (name, file) in self.var_file {
             let value = files::read_value(Path::new(&file))?;
-            answers.give_var(name, value)?;
+            answers.set_var(name, value)?;
         }
         answers.client.id = self.client_id;
         if let Some(uri) = self.redirect_uri {
-            answers.give_redirect(uri);
+            answers.set_redirect(uri);
         }
         if let Some(file) = self.client_secret_file {
             let secret = settings::secret_from_file(&file).map_err(CommandError::usage)?;
-            answers.give_secret(secret, SecretPlace::File(files::as_written(path, &file)?));
+            answers.set_secret(secret, SecretSource::File(files::as_written(path, &file)?));
         }
         if let Some(variable) = self.client_secret_env {
             let known = sources.environment.get(&variable).ok().flatten();
-            // What it will hold where jeton runs need not be known here.
-            answers.give_secret(known.unwrap_or_else(|| "not known yet".into()), SecretPlace::Env(variable));
+            // It need not be set in this shell.
+            answers.set_secret(known.unwrap_or_else(|| "unknown".into()), SecretSource::Env(variable));
         }
         let interactive = !output.json && std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
         if interactive {
-            prompt::complete(Terminal::open()?, Arc::clone(provider), answers).await
+            prompt::ask_for_missing(Terminal::open()?, Arc::clone(provider), answers).await
         } else {
-            let definition = answers.define(provider).map_err(|lack| lack.refuse(provider))?;
+            let definition = answers.define(provider).map_err(|missing| missing.into_error(provider))?;
             Ok((answers, definition))
         }
     }
 }
 
-fn new_file(path: &Path, there: bool, output: Output) -> Result<(), CommandError> {
+fn new_file(path: &Path, exists: bool, output: Output) -> Result<(), CommandError> {
     let shown = path.display().to_string();
-    if there {
+    if exists {
         return Err(CommandError::usage(format!(
-            "{shown} is there already and was left as it is; add a connection to it with `jeton init --provider PROVIDER \
+            "{shown} exists already and was not changed; add a connection to it with `jeton init --provider PROVIDER \
              --name NAME`, or name another file with --config"
         )));
     }
-    Draft::write(path, TEMPLATE, None)?.put_where_nothing_is()?;
+    PendingFile::write(path, TEMPLATE, None)?.create()?;
     let next = "jeton init --provider PROVIDER --name NAME";
-    let said = format!("{shown} is made; next: {next} (`jeton provider list` names the providers)");
-    Ok(output.print(&said, &json!({ "file": shown, "result": "made", "next": next }))?)
+    let text = format!("{shown} was created; next: {next} (`jeton provider list` lists the providers)");
+    Ok(output.print(&text, &json!({ "file": shown, "result": "made", "next": next }))?)
 }
 
-/// The name, if no connection has it yet.
+/// The name, if no connection has it.
 fn free_name(name: &str, loaded: &LoadedSettings) -> Result<ConnectionName, CommandError> {
     let parsed: ConnectionName =
         name.parse().map_err(|error| CommandError::usage(format!("--name: {error}")))?;
@@ -176,19 +174,18 @@ fn free_name(name: &str, loaded: &LoadedSettings) -> Result<ConnectionName, Comm
         return Ok(parsed);
     }
     let at = ["connections".to_owned(), name.to_owned()];
-    let place = loaded.values.origin(&at).map(|origin| format!(" ({origin})")).unwrap_or_default();
+    let origin = loaded.values.origin(&at).map(|origin| format!(" ({origin})")).unwrap_or_default();
     Err(CommandError::usage(format!(
-        "there is a connection `{name}` already{place}, and it was left as it is; give another --name, or edit it there"
+        "there is a connection `{name}` already{origin}, and it was not changed; give another --name, or edit it there"
     )))
 }
 
-/// Puts the text with the block below it in place, once the reader of settings finds nothing wrong with it that was not
-/// wrong before. Answers what a person should know.
+/// Writes the text with the block below it, unless that adds a fault to the settings. Returns warnings.
 fn write(
     path: &Path,
     text: &str,
     block: &str,
-    made: bool,
+    created: bool,
     sources: &SettingSources,
     before: &LoadedSettings,
 ) -> Result<Vec<String>, CommandError> {
@@ -199,19 +196,18 @@ fn write(
     let new: Vec<SettingFault> = after
         .faults()
         .iter()
-        // The variable need not be set where the file is written.
+        // The variable need not be set in this shell.
         .filter(|fault| !known.contains(fault) && !fault.setting.ends_with(".client.secret_env"))
         .cloned()
         .collect();
     if !new.is_empty() {
         return Err(new.into());
     }
-    if made {
-        Draft::write(path, &whole, None)?.put_where_nothing_is()?;
+    if created {
+        PendingFile::write(path, &whole, None)?.create()?;
     } else {
-        Draft::write(path, &whole, Some(path))?.replace(text)?;
+        PendingFile::write(path, &whole, Some(path))?.replace(text)?;
     }
-    // The old text and the new one stand in one file: what was wrong before is worth saying, and nothing else is.
     Ok(settings::load_text(sources, path, &whole).warnings)
 }
 
@@ -235,20 +231,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_for_any_provider_is_a_connection_with_these_very_values() {
+    fn the_written_block_defines_the_connection_for_every_provider() {
         let catalogue = jeton_core::keep::provider::Catalogue::builtin();
         for provider in catalogue.iter() {
             let setup = provider.example().unwrap();
             let mut answers =
                 Answers { vars: setup.vars.clone(), client: setup.client.clone(), ..Answers::default() };
-            answers.own_redirect = answers.client.redirect_uri.is_some();
-            // The secret itself would be in a file or in a variable.
+            answers.redirect_given = answers.client.redirect_uri.is_some();
+            // The command writes it to a file or names a variable.
             let secret =
                 answers.client.secret.take().map(|secret| format!("secret = {:?}\n", secret.reveal()));
             let name: ConnectionName = "a.b-c".parse().unwrap();
             let mut text = format!("{TEMPLATE}{}", block::connection(&name, provider, &answers, None));
             if let Some(secret) = secret {
-                if answers.client.id.is_none() && !answers.own_redirect {
+                if answers.client.id.is_none() && !answers.redirect_given {
                     text.push_str("[connections.\"a.b-c\".client]\n");
                 }
                 text.push_str(&secret);
@@ -263,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn the_template_is_right_with_and_without_its_comment_signs() {
+    fn the_template_is_valid_with_and_without_its_comment_signs() {
         assert_eq!(faults_of(TEMPLATE), [] as [&str; 0]);
         let line = |line: &str| {
             let setting = line.starts_with('#') && !line.starts_with("# ") && line != "#";

@@ -8,7 +8,6 @@ use crate::app::with_app;
 use crate::command_error::CommandError;
 use crate::output::{Output, Table};
 use crate::settings::Settings;
-use crate::time_format::to_the_second;
 
 /// Show the refresh log, newest first
 #[derive(Debug, clap::Args)]
@@ -35,7 +34,7 @@ impl LogsArgs {
             let attempts = app.vault.attempts(&filter, usize::from(self.lines)).await?;
             let mut table = Table::new(
                 ["STARTED", "CONNECTION", "TRIGGER", "ACT", "STATUS", "GENERATION", "MESSAGE"],
-                "nothing is on record",
+                "the refresh log is empty",
             );
             for attempt in &attempts {
                 table.row(row(attempt));
@@ -57,7 +56,7 @@ fn row(attempt: &Attempt) -> [String; 7] {
         attempt.message.clone(),
     ];
     [
-        to_the_second(attempt.started_at),
+        attempt.started_at.to_the_second().to_string(),
         attempt.connection.to_string(),
         attempt.trigger.as_str().to_owned(),
         attempt.act.as_str().to_owned(),

@@ -13,15 +13,15 @@ use crate::error_code::ErrorCode;
 use crate::output::Output;
 use crate::settings::{Settings, StoreSettings};
 
-/// How long to wait for a file that others are writing to.
+/// How long to wait for a file that others write to.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Bring the schema of the database up to date
+/// Migrate the schema of the database
 ///
-/// Older nodes may go on running meanwhile: a change of the schema takes nothing away that the version before uses.
+/// Nodes of the version before may run meanwhile: a migration removes nothing that they use.
 #[derive(Debug, clap::Args)]
 pub(crate) struct MigrateArgs {
-    /// Change nothing; fail if the schema is not up to date
+    /// Change nothing; fail if migrations are missing
     #[arg(long)]
     check: bool,
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use clap::Subcommand;
-use jeton_core::keep::provider::{Capture, Catalogue, Confidence, Provider as File, Step, Var, VectorResult};
+use jeton_core::keep::provider::{Capture, Catalogue, Confidence, Provider, Step, Var, VectorResult};
 use serde_json::{Value, json};
 
 use crate::command_error::CommandError;
@@ -14,18 +14,18 @@ use crate::error_code::ErrorCode;
 use crate::output::{self, Output, Table};
 use crate::settings::{self, LoadedSettings};
 
-/// Look at the providers, built in and your own
+/// List, show, test and emulate providers
 #[derive(Debug, Subcommand)]
 pub(crate) enum ProviderCommand {
     /// List the providers
     List,
-    /// Show what a provider is and what a connection to it needs
+    /// Show a provider, and what a connection to it needs
     Show {
         /// The provider
         name: String,
     },
     Emulate(emulate::Emulate),
-    /// Run the golden vectors of provider files
+    /// Run the test vectors of provider files
     Test {
         /// Providers by name, or paths of provider files; all providers if none is given
         what: Vec<String>,
@@ -34,7 +34,7 @@ pub(crate) enum ProviderCommand {
 
 impl ProviderCommand {
     pub(crate) async fn run(self, loaded: &LoadedSettings, output: Output) -> Result<(), CommandError> {
-        // What is wrong with connections does not concern providers, but a provider file that is wrong is missing here.
+        // Faults of connections do not matter here, but a broken provider file is missing from the list.
         for fault in loaded.settings.as_ref().err().into_iter().flatten() {
             output::print_note(&format!("warning: {fault}"))?;
         }
@@ -47,7 +47,7 @@ impl ProviderCommand {
     }
 }
 
-fn find<'c>(catalogue: &'c Catalogue, name: &str) -> Result<&'c Arc<File>, CommandError> {
+fn find<'c>(catalogue: &'c Catalogue, name: &str) -> Result<&'c Arc<Provider>, CommandError> {
     catalogue.get(name).map_err(|error| CommandError::new(ErrorCode::UnknownProvider, error.to_string()))
 }
 
@@ -75,7 +75,7 @@ fn list(loaded: &LoadedSettings, output: Output) -> Result<(), CommandError> {
     Ok(output.print_table(&table, &rows)?)
 }
 
-fn show(provider: &Arc<File>, output: Output) -> Result<(), CommandError> {
+fn show(provider: &Arc<Provider>, output: Output) -> Result<(), CommandError> {
     let steps: Vec<_> = provider.steps().map(Step::as_str).collect();
     if output.json {
         return Ok(Output::print_json(&json!({
@@ -163,7 +163,7 @@ fn test(loaded: &LoadedSettings, what: &[String], output: Output) -> Result<(), 
 }
 
 /// A provider by name, or the provider of a file.
-fn one(catalogue: &Catalogue, what: &str) -> Result<Arc<File>, CommandError> {
+fn one(catalogue: &Catalogue, what: &str) -> Result<Arc<Provider>, CommandError> {
     if !what.contains('/') && Path::new(what).extension().is_none_or(|end| end != "toml") {
         return find(catalogue, what).cloned();
     }
@@ -173,7 +173,7 @@ fn one(catalogue: &Catalogue, what: &str) -> Result<Arc<File>, CommandError> {
     find(&alone, &name).cloned()
 }
 
-fn vector_json(provider: &File, vector: &VectorResult) -> Value {
+fn vector_json(provider: &Provider, vector: &VectorResult) -> Value {
     let differences = vector.differences.iter().map(|difference| {
         json!({ "field": difference.field, "expected": difference.expected, "got": difference.got })
     });

@@ -9,7 +9,7 @@ use jeton_keeper::{Refreshed, Status, TokenError, Vault};
 use jeton_server::{token_message, token_problem};
 use serde_json::{Value, json};
 
-use super::status::all;
+use super::status::all_statuses;
 use crate::app::with_app;
 use crate::command_error::CommandError;
 use crate::error_code::ErrorCode;
@@ -17,14 +17,14 @@ use crate::output::{Output, Table};
 use crate::settings::Settings;
 use crate::time_format::relative;
 
-/// How many are asked for at once; the keeper holds each provider to its own limit besides.
-const AT_ONCE: usize = 16;
+/// How many connections refresh at once; the keeper limits each provider besides.
+const CONCURRENCY: usize = 16;
 
-/// Refresh what is due now, or more
+/// Refresh the connections that are due, or others
 ///
-/// The command refreshes by itself, beside a running server or without one: the two never spend one token twice.
-/// Without --sync it prints a line as each refresh ends, and a refresh that failed is no failure of the command, because
-/// it is tried again by the server. With --sync it prints one table at the end, and fails if a refresh failed.
+/// The command works beside a running server or without one: the two never spend one token twice. Without --sync it prints
+/// a line after each refresh and succeeds even if one failed, because the server tries again. With --sync it prints one
+/// table at the end, and fails if a refresh failed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RefreshArgs {
     /// Only connections of this provider
@@ -33,7 +33,7 @@ pub(crate) struct RefreshArgs {
     /// Only this connection
     #[arg(long, value_name = "NAME")]
     connection: Option<String>,
-    /// Also what is not due
+    /// Refresh also connections that are not due
     #[arg(long)]
     force: bool,
     /// Wait for all, print a table of results, and fail if one failed
@@ -41,8 +41,8 @@ pub(crate) struct RefreshArgs {
     sync: bool,
 }
 
-/// What became of one connection.
-enum Ending {
+/// How the refresh of one connection ended.
+enum RefreshResult {
     Refreshed {
         generation: u64,
         expires_at: Option<Timestamp>,
@@ -50,7 +50,7 @@ enum Ending {
     NotDue {
         expires_at: Option<Timestamp>,
     },
-    /// Nothing can be refreshed, and nobody named this connection.
+    /// It has nothing to refresh, and the command did not name it.
     Skipped(TokenError),
     Failed(TokenError),
 }
@@ -61,24 +61,24 @@ impl RefreshArgs {
             let names = self.names(&app.vault).await?;
             let trigger = if self.force { Trigger::Forced } else { Trigger::Manual };
             let one = async |name: String| {
-                let ending = self.ending(app.vault.refresh(&name, trigger).await);
-                (name, ending)
+                let result = self.classify(app.vault.refresh(&name, trigger).await);
+                (name, result)
             };
-            let mut endings = stream::iter(names).map(one).buffer_unordered(AT_ONCE);
+            let mut results = stream::iter(names).map(one).buffer_unordered(CONCURRENCY);
             let mut ended = Vec::new();
-            while let Some((name, ending)) = endings.next().await {
+            while let Some((name, result)) = results.next().await {
                 if !self.sync && !output.json {
-                    Output::print_line(&format!("{name}: {}", ending.text(app.host.clock.now())))?;
+                    Output::print_line(&format!("{name}: {}", result.text(app.host.clock.now())))?;
                 }
-                ended.push((name, ending));
+                ended.push((name, result));
             }
             ended.sort_by(|(one, _), (other, _)| one.cmp(other));
-            self.conclude(&ended, app.host.clock.now(), output)
+            self.print_results(&ended, app.host.clock.now(), output)
         })
         .await
     }
 
-    /// The connections that are meant.
+    /// The names of the connections to refresh.
     async fn names(&self, vault: &Vault) -> Result<Vec<String>, CommandError> {
         if let Some(name) = &self.connection {
             let state = vault.status(name).await?;
@@ -90,10 +90,10 @@ impl RefreshArgs {
             }
             return Ok(vec![name.clone()]);
         }
-        let states = all(vault).await?;
-        // Sending a token of unknown fate once more is decided for one connection, by its name, and never for all.
-        let decided = |state: &&Status| !(self.force && state.condition == Condition::Interrupted);
-        let defined = states.iter().filter(|state| !state.orphaned).filter(decided);
+        let states = all_statuses(vault).await?;
+        // Resending a token that may have been spent is a decision for one connection by name, never for all.
+        let may_refresh = |state: &&Status| !(self.force && state.condition == Condition::Interrupted);
+        let defined = states.iter().filter(|state| !state.orphaned).filter(may_refresh);
         let Some(provider) = &self.provider else {
             return Ok(defined.map(|state| state.name.to_string()).collect());
         };
@@ -113,43 +113,43 @@ impl RefreshArgs {
         Ok(names)
     }
 
-    fn ending(&self, answer: Result<Refreshed, TokenError>) -> Ending {
+    fn classify(&self, answer: Result<Refreshed, TokenError>) -> RefreshResult {
         match answer {
             Ok(Refreshed::Done { generation, expires_at, .. }) => {
-                Ending::Refreshed { generation: generation.0, expires_at }
+                RefreshResult::Refreshed { generation: generation.0, expires_at }
             }
-            Ok(Refreshed::NotDue { expires_at }) => Ending::NotDue { expires_at },
+            Ok(Refreshed::NotDue { expires_at }) => RefreshResult::NotDue { expires_at },
             Err(error @ (TokenError::NotConnected { .. } | TokenError::Paused { .. }))
                 if self.connection.is_none() =>
             {
-                Ending::Skipped(error)
+                RefreshResult::Skipped(error)
             }
-            Err(error) => Ending::Failed(error),
+            Err(error) => RefreshResult::Failed(error),
         }
     }
 
-    fn conclude(
+    fn print_results(
         &self,
-        ended: &[(String, Ending)],
+        ended: &[(String, RefreshResult)],
         now: Timestamp,
         output: Output,
     ) -> Result<(), CommandError> {
         if output.json {
-            let results: Vec<Value> = ended.iter().map(|(name, ending)| ending.to_json(name)).collect();
+            let results: Vec<Value> = ended.iter().map(|(name, result)| result.to_json(name)).collect();
             Output::print_json(&results)?;
         } else if self.sync || ended.is_empty() {
             let mut table = Table::new(["CONNECTION", "RESULT"], "no connection is defined");
-            for (name, ending) in ended {
-                table.row([name.clone(), ending.text(now)]);
+            for (name, result) in ended {
+                table.row([name.clone(), result.text(now)]);
             }
             output.print_table(&table, &())?;
         }
-        let failed = ended.iter().any(|(_, ending)| matches!(ending, Ending::Failed(_)));
+        let failed = ended.iter().any(|(_, result)| matches!(result, RefreshResult::Failed(_)));
         if failed && self.sync { Err(CommandError::reported(ErrorCode::RefreshFailed)) } else { Ok(()) }
     }
 }
 
-impl Ending {
+impl RefreshResult {
     fn text(&self, now: Timestamp) -> String {
         let expiry = |expires_at: Option<Timestamp>| match expires_at {
             Some(_) => format!("expires {}", relative(expires_at, now)),
@@ -191,8 +191,8 @@ mod tests {
     fn a_group_skips_what_is_not_connected_and_a_name_does_not() {
         let error = || TokenError::NotConnected { name: "acme".parse().unwrap() };
         let mut refresh = RefreshArgs { provider: None, connection: None, force: false, sync: true };
-        assert!(matches!(refresh.ending(Err(error())), Ending::Skipped(_)));
+        assert!(matches!(refresh.classify(Err(error())), RefreshResult::Skipped(_)));
         refresh.connection = Some("acme".to_owned());
-        assert!(matches!(refresh.ending(Err(error())), Ending::Failed(_)));
+        assert!(matches!(refresh.classify(Err(error())), RefreshResult::Failed(_)));
     }
 }

@@ -21,13 +21,13 @@ use crate::settings::Settings;
 use crate::stop_signals::StopSignals;
 use crate::stop_signals::stopped_by;
 
-/// Under which name the store keeps the hash of a key that was made here.
+/// The name under which the store keeps the hash of a generated key.
 const API_KEY_HASH: &str = "api_key_hash";
 
-/// Keep every connection alive and answer the API, until SIGTERM or SIGINT
+/// Refresh all connections and serve the API, until SIGTERM or SIGINT
 ///
-/// Where `API_KEY` is not set, an API key is made at the first start and printed once. A second signal ends the process at
-/// once.
+/// Without `API_KEY` in the environment, the first start generates an API key and prints it once. A second signal ends the
+/// process at once.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServeArgs {
     /// Listen here instead of at `server.listen`
@@ -56,7 +56,7 @@ impl ServeArgs {
         let access = app::open_access(&app.store, access.with_key(api_key), limits, &app.host).await?;
         startup::run_imports(&app.vault, &imports).await?;
         app.vault.start().await?;
-        announce(&app, listener.local_addr().unwrap_or(address));
+        log_listening(&app, listener.local_addr().unwrap_or(address));
         app.vault.announce(app.store.clone(), &node_name());
         app::sync_service_tokens(&app.vault, &access);
         let clock = std::sync::Arc::clone(&app.host.clock);
@@ -71,7 +71,7 @@ fn node_name() -> String {
     format!("{}/{}", machine.nodename().to_string_lossy(), std::process::id())
 }
 
-/// Serves until a signal comes; then accepts nothing more, answers what is under way and drains the vault.
+/// Serves until a signal; then accepts nothing more, answers requests under way and drains the vault.
 async fn serve(
     app: &App,
     listener: TcpListener,
@@ -91,21 +91,21 @@ async fn serve(
         stop.cancel();
         ended
     };
-    let telling = stop.run_until_cancelled(startup::log_start_problems(&app.vault));
+    let logging = stop.run_until_cancelled(startup::log_start_problems(&app.vault));
     let draining = async {
         stop.cancelled().await;
         futures_util::future::join(gateway.drain(), app.vault.drain()).await;
         access.drain().await;
     };
     let watching = async {
-        // Not inside the macro: a level that leaves the line out would leave the waiting out.
+        // Not inside the macro: a level that leaves the line out would leave the wait out.
         let signal = stop_signals.next().await;
-        tracing::info!(signal, "shutting down: refreshes under way go to their end");
+        tracing::info!(signal, "shutting down: refreshes under way finish first");
         stop.cancel();
         stop_signals.next().await
     };
     tokio::select! {
-        (served, _, ()) = futures_util::future::join3(serving, telling, draining) => {
+        (served, _, ()) = futures_util::future::join3(serving, logging, draining) => {
             served.map_err(|error| {
                 let text = format!("the port stopped listening: {error}; start `jeton serve` again");
                 CommandError::new(ErrorCode::ListeningFailed, text)
@@ -128,24 +128,24 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, CommandError> {
             io::ErrorKind::AddrNotAvailable => {
                 format!("{ip} is no address of this machine; give `server.listen` one that is, such as 127.0.0.1")
             }
-            _ => format!("nothing can listen at {address} ({error}); see `server.listen`"),
+            _ => format!("nothing can listen at {address}: {error}; change `server.listen`"),
         };
         CommandError::new(ErrorCode::ListeningFailed, text)
     })
 }
 
-/// The key whose hash the store keeps; the first start makes it, and shows it this once.
+/// The key whose hash the store keeps; the first start generates it and prints it once.
 async fn stored_api_key(app: &App, output: Output) -> Result<TokenHash, CommandError> {
     if let Some(hash) = app.store.find_setting(API_KEY_HASH).await? {
         return read_hash(&hash);
     }
     let (text, key) = raw::generate_api_key(&*app.host.entropy);
     let kept = read_hash(&app.store.insert_setting(API_KEY_HASH, key.as_bytes().to_vec()).await?)?;
-    // Another process may have been first; then its key is the one, and it has shown it.
+    // Another process may have been faster: then its key counts, and it has printed it.
     if kept == key {
         let said = format!(
-            "The API key of this installation, shown this once and kept as a hash only:\n\n    {}\n\nSend it as the header \
-             X-API-KEY. If it is lost, set a key of your own in the environment as API_KEY: that one counts instead.",
+            "The API key of this installation, shown only now (jeton keeps its hash):\n\n    {}\n\nSend it as the header \
+             X-API-KEY. If you lose it, set your own key in the environment as API_KEY, which replaces it.",
             text.reveal()
         );
         output.print(&said, &json!({ "api_key": text.reveal() }))?;
@@ -163,11 +163,11 @@ fn read_hash(bytes: &[u8]) -> Result<TokenHash, CommandError> {
     })
 }
 
-/// Says where the server listens, and whether it may keep anything alive.
-fn announce(app: &App, address: SocketAddr) {
+/// Logs where the server listens, and whether it may refresh anything.
+fn log_listening(app: &App, address: SocketAddr) {
     if let Some(hold) = app.vault.hold() {
         tracing::warn!(
-            "on hold: {hold}, so living tokens are served and nothing is spent; if the original no longer runs, \
+            "on hold: {hold}, so live tokens are served and nothing is refreshed; if the original no longer runs, \
              `jeton adopt` takes it over"
         );
     }

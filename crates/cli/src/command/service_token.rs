@@ -4,9 +4,7 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use clap::Subcommand;
-use jeton_core::access::{
-    Scope, Scopes, ServiceName, ServiceToken as Row, ServiceTokenId, TokenHash, TokenStatus,
-};
+use jeton_core::access::{Scope, Scopes, ServiceName, ServiceToken, ServiceTokenId, TokenHash, TokenStatus};
 use jeton_core::keep::provider::DurationText;
 use jeton_core::secret::Secret;
 use jeton_issuer::{Access, Environment, NewToken, Rotated, TokenView};
@@ -18,59 +16,59 @@ use crate::command_error::CommandError;
 use crate::error_code::ErrorCode;
 use crate::output::{Output, Table};
 use crate::settings::Settings;
-use crate::time_format::{relative, to_the_second};
+use crate::time_format::relative;
 
-/// How many rows are read at once.
+/// How many tokens are read at once.
 const PAGE: usize = 500;
 
-/// The longest raw token that is read from standard input.
-const LONGEST_RAW: u64 = 64 * 1024;
+/// The longest raw token that is read, in bytes.
+const MAX_RAW: u64 = 64 * 1024;
 
-/// Make, list, rotate and revoke the tokens by which programs call jeton
+/// Create, list, rotate and revoke the tokens with which programs call jeton
 #[derive(Debug, Subcommand)]
 pub(crate) enum ServiceTokenCommand {
-    Create(Create),
-    /// List all service tokens, those that have ended too
+    Create(CreateArgs),
+    /// List all service tokens, with those that have ended
     List,
-    Rotate(Rotate),
+    Rotate(RotateArgs),
     /// Revoke service tokens for good; running servers refuse them within 5 s
     Revoke {
-        /// A service, whose tokens are all revoked, or the id of one token
+        /// A service, to revoke all its tokens, or the id of one token
         which: String,
     },
     /// Print the SHA-256 of a raw token read from standard input, for `SERVICE_TOKEN_<NAME>_HASH`
     Hash,
 }
 
-/// Make a service token, and show it this once
+/// Create a service token, and show it once
 #[derive(Debug, clap::Args)]
-pub(crate) struct Create {
-    /// The service that it names; it may have several tokens
+pub(crate) struct CreateArgs {
+    /// The service that it belongs to; a service may have several tokens
     name: ServiceName,
     /// What it grants: token:NAME, proxy:NAME, proxy:NAME:GET,HEAD:/api/**, read, sessions or admin; may be given several
-    /// times. `*` in NAME is any run of characters. Without a scope it only says who the service is
+    /// times. `*` in NAME is any run of characters. Without a scope it only identifies the service
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<Scope>,
-    /// How long it lives, such as 90d [default: for good]
+    /// How long it is valid, such as 90d [default: forever]
     #[arg(long, value_name = "DURATION")]
     expires: Option<DurationText>,
-    /// What people should know about it
+    /// A note for people
     #[arg(long, value_name = "TEXT")]
     notes: Option<String>,
-    /// Take over a raw token that the service has already, by its SHA-256 as `jeton service-token hash` prints it
+    /// Import a token that the service already has, by its SHA-256 as `jeton service-token hash` prints it
     #[arg(long, value_name = "HEX", value_parser = TokenHash::from_hex)]
     hash: Option<TokenHash>,
 }
 
-/// Make a token in place of another, and show it this once; for a while both are let in
+/// Create a token that replaces another, and show it once; for a while both are valid
 #[derive(Debug, clap::Args)]
-pub(crate) struct Rotate {
-    /// A service with one living token, or the id of a token
+pub(crate) struct RotateArgs {
+    /// A service with one valid token, or the id of a token
     which: String,
-    /// How long the old token still counts
+    /// How long the old token stays valid
     #[arg(long, value_name = "DURATION", default_value = "24h")]
     overlap: DurationText,
-    /// How long the new one lives [default: as long as the old one was given]
+    /// How long the new token is valid [default: as long as the old one was]
     #[arg(long, value_name = "DURATION")]
     expires: Option<DurationText>,
 }
@@ -93,7 +91,7 @@ impl ServiceTokenCommand {
     }
 }
 
-impl Create {
+impl CreateArgs {
     async fn run(self, access: &Access, output: Output) -> Result<(), CommandError> {
         let new = NewToken {
             service: self.name,
@@ -103,30 +101,31 @@ impl Create {
             hash: self.hash,
         };
         let shown = access.view_issued(access.create(new, &actor::current()).await?);
-        Ok(output.print(&told(&shown), &shown)?)
+        Ok(output.print(&created_text(&shown), &shown)?)
     }
 }
 
-/// A new token, for people.
-fn told(shown: &TokenView) -> String {
+/// Describes a new token.
+fn created_text(shown: &TokenView) -> String {
     let name = &shown.name;
     let text = match &shown.token {
         Some(token) => format!(
-            "The service token of `{name}`, shown this once and kept as a hash only:\n\n    {}\n\nSend it as the header \
+            "The service token of `{name}`, shown only now (jeton keeps its hash):\n\n    {}\n\nSend it as the header \
              X-SERVICE-TOKEN.",
             token.0.reveal()
         ),
-        None => format!("The raw token of `{name}` with this hash is let in from now on."),
+        None => format!("The token of `{name}` with this hash is valid from now on."),
     };
-    let until = shown.expires_at.map_or("for good".to_owned(), |end| format!("until {}", to_the_second(end)));
-    let scopes = if shown.scopes.is_empty() { "nothing".to_owned() } else { shown.scopes.to_string() };
-    format!("{text} It counts {until}, grants {scopes}, and has the id {}.", shown.id)
+    let expiry =
+        shown.expires_at.map_or("never expires".to_owned(), |end| format!("expires {}", end.to_the_second()));
+    let scopes = if shown.scopes.is_empty() { "none".to_owned() } else { shown.scopes.to_string() };
+    format!("{text} It {expiry}. Scopes: {scopes}. Id: {}.", shown.id)
 }
 
 async fn list(access: &Access, host: &HostEnv, output: Output) -> Result<(), CommandError> {
     let mut all = Vec::new();
     loop {
-        let page = access.list(all.last().map(|last: &Row| last.id), PAGE).await?;
+        let page = access.list(all.last().map(|last: &ServiceToken| last.id), PAGE).await?;
         let last_page = page.len() < PAGE;
         all.extend(page);
         if last_page {
@@ -136,7 +135,7 @@ async fn list(access: &Access, host: &HostEnv, output: Output) -> Result<(), Com
     let now = host.clock.now();
     let head = ["NAME", "ID", "STANDING", "EXPIRES", "LAST USED", "SCOPES", "NOTES"];
     let mut table =
-        Table::new(head, "there are no service tokens; `jeton service-token create NAME` makes one");
+        Table::new(head, "there are no service tokens; create one with `jeton service-token create NAME`");
     for token in &all {
         table.row([
             token.service.to_string(),
@@ -152,39 +151,39 @@ async fn list(access: &Access, host: &HostEnv, output: Output) -> Result<(), Com
     Ok(output.print_table(&table, &shown)?)
 }
 
-impl Rotate {
+impl RotateArgs {
     async fn run(self, access: &Access, output: Output) -> Result<(), CommandError> {
-        let id = one(access, &self.which)?;
+        let id = resolve_token(access, &self.which)?;
         let life: Option<Duration> = self.expires.map(|life| life.0);
         let Rotated { old, new } = access.rotate(id, self.overlap.0, life, &actor::current()).await?;
         let (shown, replaces) = (access.view_issued(new), access.view(old));
-        let end = replaces.expires_at.map_or_else(|| "-".to_owned(), to_the_second);
-        let text = format!("{}\nThe old one, {}, counts until {end}.", told(&shown), replaces.id);
+        let end = replaces.expires_at.map_or_else(|| "-".to_owned(), |end| end.to_the_second().to_string());
+        let text = format!("{}\nThe old one, {}, is valid until {end}.", created_text(&shown), replaces.id);
         let mut value = serde_json::to_value(&shown).map_err(std::io::Error::from)?;
         value["replaces"] = serde_json::to_value(&replaces).map_err(std::io::Error::from)?;
         Ok(output.print(&text, &value)?)
     }
 }
 
-/// The one token that is meant: by its id, or by a service that has one to rotate.
-fn one(access: &Access, which: &str) -> Result<ServiceTokenId, CommandError> {
+/// The token with the id `which`, or the only one of the service `which` that can be rotated.
+fn resolve_token(access: &Access, which: &str) -> Result<ServiceTokenId, CommandError> {
     if let Ok(id) = which.parse() {
         return Ok(id);
     }
-    let tokens = of(access, which)?.into_iter();
-    let living: Vec<Row> = tokens
+    let tokens = tokens_of_service(access, which)?.into_iter();
+    let valid: Vec<ServiceToken> = tokens
         .filter(|token| access.view(token.clone()).status == TokenStatus::Live && token.successor.is_none())
         .collect();
-    match living.as_slice() {
+    match valid.as_slice() {
         [token] => Ok(token.id),
         [] => Err(CommandError::new(
             ErrorCode::UnknownServiceToken,
-            format!("`{which}` has no living token; `jeton service-token create {which}` makes one"),
+            format!("`{which}` has no valid token; create one with `jeton service-token create {which}`"),
         )),
         several => {
             let ids: Vec<String> = several.iter().map(|token| token.id.to_string()).collect();
             Err(CommandError::usage(format!(
-                "`{which}` has {} tokens; name one: {}",
+                "`{which}` has {} tokens; give the id of one: {}",
                 ids.len(),
                 ids.join(", ")
             )))
@@ -192,14 +191,14 @@ fn one(access: &Access, which: &str) -> Result<ServiceTokenId, CommandError> {
     }
 }
 
-/// The tokens of a service that has some.
-fn of(access: &Access, which: &str) -> Result<Vec<Row>, CommandError> {
+/// The tokens of a service, of which there must be some.
+fn tokens_of_service(access: &Access, which: &str) -> Result<Vec<ServiceToken>, CommandError> {
     let service = which.parse::<ServiceName>().map_err(|error| CommandError::usage(error.to_string()))?;
     let tokens = access.list_of(&service);
     if tokens.is_empty() {
         let text = format!(
-            "no service token of the store names `{which}`; `jeton service-token list` shows those there are, and one of the \
-             environment goes with its SERVICE_TOKEN_<NAME>_HASH"
+            "the store has no service token of `{which}`; see `jeton service-token list`, and remove a token of the environment \
+             with its SERVICE_TOKEN_<NAME>_HASH"
         );
         return Err(CommandError::new(ErrorCode::UnknownServiceToken, text));
     }
@@ -210,7 +209,7 @@ async fn revoke(access: &Access, which: &str, output: Output) -> Result<(), Comm
     let ids: Vec<ServiceTokenId> = if let Ok(id) = which.parse() {
         vec![id]
     } else {
-        let tokens = of(access, which)?;
+        let tokens = tokens_of_service(access, which)?;
         tokens.iter().filter(|token| token.revoked_at.is_none()).map(|token| token.id).collect()
     };
     let mut revoked: Vec<TokenView> = Vec::new();
@@ -221,26 +220,25 @@ async fn revoke(access: &Access, which: &str, output: Output) -> Result<(), Comm
     let names: Vec<String> =
         revoked.iter().map(|token| format!("{} of `{}`", token.id, token.name)).collect();
     let text = if names.is_empty() {
-        format!("every token of `{which}` was revoked before")
+        format!("every token of `{which}` was already revoked")
     } else {
         format!("revoked: {}; running servers refuse it within 5 s", names.join(", "))
     };
     Ok(output.print(&text, &json!({ "revoked": revoked }))?)
 }
 
-/// The line end that `echo` adds is no part of the token.
+/// Prints the hash of standard input, without the line end that `echo` adds.
 fn hash(output: Output) -> Result<(), CommandError> {
     let mut text = String::new();
-    let read = std::io::stdin().lock().take(LONGEST_RAW).read_to_string(&mut text);
+    let read = std::io::stdin().lock().take(MAX_RAW).read_to_string(&mut text);
     let raw = Secret::from(text);
     read.map_err(|error| {
-        CommandError::usage(format!("standard input cannot be read ({error}); give it the raw token as text"))
+        CommandError::usage(format!("standard input cannot be read: {error}; pipe the raw token in as text"))
     })?;
     let line = raw.reveal().strip_suffix('\n').unwrap_or(raw.reveal());
     let line = Secret::new(line.strip_suffix('\r').unwrap_or(line));
-    let hash = TokenHash::of_presentable(&line).map_err(|error| {
-        CommandError::usage(format!("what standard input holds cannot be a token: {error}"))
-    })?;
+    let hash = TokenHash::of_presentable(&line)
+        .map_err(|error| CommandError::usage(format!("standard input is no token: {error}")))?;
     Ok(output.print(&hash.to_hex(), &json!({ "hash": hash.to_hex() }))?)
 }
 
@@ -250,17 +248,17 @@ mod tests {
 
     use super::*;
 
-    fn refused(arguments: &[&str]) -> String {
+    fn rejection(arguments: &[&str]) -> String {
         let command = ServiceTokenCommand::augment_subcommands(clap::Command::new("service-token"));
         let words = ["service-token"].iter().chain(arguments);
         command.try_get_matches_from(words).unwrap_err().to_string()
     }
 
     #[test]
-    fn what_cannot_be_is_refused_with_the_cure() {
-        assert!(refused(&["create", "Bot"]).contains("1 to 64 of a-z"));
-        assert!(refused(&["create", "bot1", "--scope", "root"]).contains("write token:NAME"));
-        assert!(refused(&["create", "bot1", "--expires", "90"]).contains("such as 250ms"));
-        assert!(refused(&["create", "bot1", "--hash", "12"]).contains("sha256sum"));
+    fn wrong_arguments_are_rejected_with_the_cure() {
+        assert!(rejection(&["create", "Bot"]).contains("1 to 64 of a-z"));
+        assert!(rejection(&["create", "bot1", "--scope", "root"]).contains("write token:NAME"));
+        assert!(rejection(&["create", "bot1", "--expires", "90"]).contains("such as 250ms"));
+        assert!(rejection(&["create", "bot1", "--hash", "12"]).contains("sha256sum"));
     }
 }

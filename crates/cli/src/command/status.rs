@@ -4,7 +4,7 @@ use jeton_core::id::ConnectionName;
 use jeton_core::keep::connection::Condition;
 use jeton_core::keep::ports::LiveNode;
 use jeton_core::time::Timestamp;
-use jeton_keeper::{Peers, Status as State, Vault};
+use jeton_keeper::{Peers, Status, Vault};
 use serde_json::{Value, json};
 
 use crate::app::with_app;
@@ -15,12 +15,12 @@ use crate::time_format::relative;
 
 const PAGE: usize = 500;
 
-/// Show how connections are
+/// Show the state of every connection
 #[derive(Debug, clap::Args)]
 pub(crate) struct StatusArgs {
     /// Only this connection
     name: Option<String>,
-    /// The processes that keep the connections alive, in place of the connections
+    /// Show the running `jeton serve` processes instead
     #[arg(long, conflicts_with = "name")]
     nodes: bool,
 }
@@ -38,11 +38,11 @@ impl StatusArgs {
             }
             let states = match &self.name {
                 Some(name) => vec![app.vault.status(name).await?],
-                None => all(&app.vault).await?,
+                None => all_statuses(&app.vault).await?,
             };
             if let Some(hold) = app.vault.hold().filter(|_| !output.json) {
                 output::print_note(&format!(
-                    "this installation is on hold because {hold}: nothing is spent until `jeton adopt`"
+                    "this installation is on hold because {hold}: nothing is refreshed until `jeton adopt`"
                 ))?;
             }
             let mut table = Table::new(
@@ -85,8 +85,8 @@ fn show_nodes(nodes: &[LiveNode], now: Timestamp, output: Output) -> Result<(), 
 }
 
 /// The status of every connection that is defined or stored.
-pub(super) async fn all(vault: &Vault) -> Result<Vec<State>, CommandError> {
-    let mut states: Vec<State> = Vec::new();
+pub(super) async fn all_statuses(vault: &Vault) -> Result<Vec<Status>, CommandError> {
+    let mut states: Vec<Status> = Vec::new();
     loop {
         let after: Option<ConnectionName> = states.last().map(|state| state.name.clone());
         let page = vault.statuses(after.as_ref(), PAGE).await?;
@@ -98,7 +98,7 @@ pub(super) async fn all(vault: &Vault) -> Result<Vec<State>, CommandError> {
     }
 }
 
-fn row(state: &State, now: Timestamp) -> [String; 7] {
+fn row(state: &Status, now: Timestamp) -> [String; 7] {
     [
         state.name.to_string(),
         state.provider.to_string(),
@@ -111,7 +111,7 @@ fn row(state: &State, now: Timestamp) -> [String; 7] {
 }
 
 /// What a person should know, and do.
-fn note(state: &State) -> String {
+fn note(state: &Status) -> String {
     let mut notes = Vec::new();
     if state.orphaned {
         notes.push("its definition was removed, the grant is kept".to_owned());

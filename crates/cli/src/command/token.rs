@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 use jeton_core::keep::provider::DurationText;
-use jeton_keeper::{Token as Given, TokenRequest};
+use jeton_keeper::{Token, TokenRequest};
 use serde_json::{Value, json};
 
 use crate::app::with_app;
@@ -10,22 +10,21 @@ use crate::command_error::CommandError;
 use crate::output::{self, Output};
 use crate::settings::Settings;
 
-/// Print a living access token; it is refreshed first where that is needed
+/// Print a live access token; it is refreshed first if needed
 #[derive(Debug, clap::Args)]
 pub(crate) struct TokenArgs {
     /// The connection
     name: String,
-    /// How long the token must live at least, such as 60s
+    /// How long the token must still live at least, such as 60s
     #[arg(long, value_name = "DURATION")]
     min_ttl: Option<DurationText>,
     /// What is printed: the token alone, all about it, or a header line [default: raw]
     #[arg(long, value_enum, value_name = "FORMAT")]
-    format: Option<Form>,
+    format: Option<TokenFormat>,
 }
 
-/// What is printed of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Form {
+enum TokenFormat {
     /// The token and a line end
     Raw,
     /// Everything about it, as JSON; --json is the same
@@ -36,23 +35,23 @@ enum Form {
 
 impl TokenArgs {
     pub(crate) async fn run(self, settings: Settings, output: Output) -> Result<(), CommandError> {
-        let form = self.format.unwrap_or(if output.json { Form::Json } else { Form::Raw });
+        let form = self.format.unwrap_or(if output.json { TokenFormat::Json } else { TokenFormat::Raw });
         let request = TokenRequest { min_ttl: self.min_ttl.map(|text| text.0), wait: None };
         with_app(settings, async |app| {
             let token = app.vault.token(&self.name, request).await?;
-            if let (Some(warning), false) = (&token.warning, form == Form::Json) {
+            if let (Some(warning), false) = (&token.warning, form == TokenFormat::Json) {
                 output::print_note(&format!("warning: {warning}"))?;
             }
             match form {
-                Form::Raw => Output::print_line(token.access.reveal())?,
-                Form::Header => {
+                TokenFormat::Raw => Output::print_line(token.access.reveal())?,
+                TokenFormat::Header => {
                     Output::print_line(&format!(
                         "Authorization: {} {}",
                         scheme(&token),
                         token.access.reveal()
                     ))?;
                 }
-                Form::Json => Output::print_json(&to_json(&token))?,
+                TokenFormat::Json => Output::print_json(&to_json(&token))?,
             }
             Ok(())
         })
@@ -61,12 +60,12 @@ impl TokenArgs {
 }
 
 /// Some providers write `bearer`, and some APIs accept only `Bearer`.
-fn scheme(token: &Given) -> &str {
+fn scheme(token: &Token) -> &str {
     if token.token_type.eq_ignore_ascii_case("bearer") { "Bearer" } else { &token.token_type }
 }
 
 /// The members that the API answers with, too.
-fn to_json(token: &Given) -> Value {
+fn to_json(token: &Token) -> Value {
     let mut value = json!({
         "access_token": token.access.reveal(),
         "token_type": token.token_type,

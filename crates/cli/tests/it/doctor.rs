@@ -42,7 +42,7 @@ fn chmod(path: &Path, mode: u32) {
 }
 
 #[tokio::test]
-async fn a_sound_installation_has_nothing_to_be_said_about_it_and_nothing_is_spent() {
+async fn a_sound_installation_has_no_finding_and_nothing_is_spent() {
     let (fixture, _) = Fixture::connected().await;
     let (_, said) = examine(&fixture.home).await;
     assert!(
@@ -66,13 +66,13 @@ async fn a_sound_installation_has_nothing_to_be_said_about_it_and_nothing_is_spe
 }
 
 #[tokio::test]
-async fn where_nothing_is_yet_the_doctor_says_what_to_do_and_makes_nothing() {
+async fn without_an_installation_the_doctor_says_what_to_do_and_creates_nothing() {
     let home = TestInstallation::new().unwrap();
     let (code, said) = examine(&home).await;
     assert_eq!(code, Some(0), "{said}");
     assert!(line(&said, "warning", "settings").contains("`jeton init --provider"), "{said}");
-    assert!(line(&said, "warning", "data dir").contains("`jeton serve` makes it"), "{said}");
-    assert!(line(&said, "warning", "store").contains("is not there yet"), "{said}");
+    assert!(line(&said, "warning", "data dir").contains("`jeton serve` creates it"), "{said}");
+    assert!(line(&said, "warning", "store").contains("does not exist yet"), "{said}");
     assert!(!home.data_dir().exists());
 }
 
@@ -115,7 +115,7 @@ async fn files_and_folders_that_others_can_use_are_faults_and_are_left_as_they_a
     chmod(&fixture.home.data_dir(), 0o750);
     let (code, said) = examine(&fixture.home).await;
     assert_eq!(code, Some(0), "{said}");
-    assert!(line(&said, "warning", "data dir").contains("others can look into"), "{said}");
+    assert!(line(&said, "warning", "data dir").contains("others can list"), "{said}");
 }
 
 #[tokio::test]
@@ -214,7 +214,7 @@ async fn hosts_that_refuse_or_never_answer_are_faults_and_are_not_tried_offline(
     let faults: Vec<&str> = said.lines().filter(|line| line.starts_with("fault")).collect();
     assert_eq!(faults.len(), 2, "{said}");
     assert!(
-        faults[0].contains("cannot be reached") && faults[0].contains("and `gone` cannot be refreshed"),
+        faults[0].contains("cannot be reached") && faults[0].contains("`gone` cannot be refreshed"),
         "{said}"
     );
     assert!(faults[1].contains("no answer within 5 s") && faults[1].contains("`mute`"), "{said}");
@@ -224,7 +224,7 @@ async fn hosts_that_refuse_or_never_answer_are_faults_and_are_not_tried_offline(
 }
 
 #[tokio::test]
-async fn grants_that_are_over_or_will_be_are_told_apart() {
+async fn grants_that_have_ended_or_will_end_are_told_apart() {
     let (mut fixture, _) = Fixture::connected().await;
     for name in ["dead", "orphan", "paused"] {
         fixture.home.add_connection(name, connection(&fixture.emulator)).unwrap();
@@ -246,14 +246,14 @@ async fn grants_that_are_over_or_will_be_are_told_apart() {
     let (code, said) = examine(&fixture.home).await;
     assert_eq!(code, Some(1), "{said}");
     assert!(
-        line(&said, "fault", "grant dead").contains("over (invalid_grant); `jeton connect dead`"),
+        line(&said, "fault", "grant dead").contains("ended (invalid_grant); run `jeton connect dead`"),
         "{said}"
     );
     assert!(line(&said, "warning", "grant orphan").contains("`jeton disconnect orphan`"), "{said}");
     assert!(line(&said, "warning", "grant paused").contains("`jeton resume paused`"), "{said}");
     assert!(line(&said, "warning", "grant pending").contains("`jeton connect pending`"), "{said}");
     let ending = line(&said, "warning", "grant ending");
-    assert!(ending.contains("runs out in 2d 23h, and no refresh renews it"), "{said}");
+    assert!(ending.contains("expires in 2d 23h, and no refresh renews it"), "{said}");
     assert!(line(&said, "ok", "grants").contains("1 of 5"), "{said}");
     assert!(said.ends_with("\n1 fault, 4 warnings\n"), "{said}");
 }
@@ -273,7 +273,7 @@ async fn faults_are_one_json_document_with_the_exit_code_of_failure() {
 }
 
 #[tokio::test]
-async fn a_doctor_that_is_asked_wrongly_says_so() {
+async fn wrong_flags_and_a_missing_settings_file_are_reported() {
     let home = TestInstallation::new().unwrap();
     let finished = home.command(["doctor", "--ofline"]).unwrap().run(PATIENCE).await.unwrap();
     assert_eq!(finished.code, Some(2), "{finished:?}");

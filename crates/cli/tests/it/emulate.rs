@@ -202,7 +202,7 @@ async fn what_the_command_prints_is_a_connection_that_can_be_used_at_once() {
     home.write_settings(&format!("{settings}{printed}{line}\n")).unwrap();
     assert_eq!(run(&home, ["config", "check"]).await.success().unwrap(), "OK (connections: 1)\n");
     let doctor = run(&home, ["doctor"]).await.success().unwrap();
-    assert!(doctor.contains("`acme` is kept at an emulated provider"), "{doctor}");
+    assert!(doctor.contains("`acme` uses an emulated provider"), "{doctor}");
     assert_eq!(emulating.end(), Some(0));
 }
 

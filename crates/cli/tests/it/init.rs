@@ -60,7 +60,7 @@ async fn a_new_file_is_private_right_and_never_written_over() {
     assert_eq!(run(&home, ["config", "check"]).await.success().unwrap(), "OK (connections: 0)\n");
     let before = fs::read_to_string(home.settings()).unwrap();
     let sentence = complaint(&run(&home, ["init"]).await, 2);
-    assert!(sentence.contains("is there already and was left as it is"), "{sentence}");
+    assert!(sentence.contains("exists already and was not changed"), "{sentence}");
     assert_eq!(fs::read_to_string(home.settings()).unwrap(), before);
     assert_eq!(names(&home), ["jeton.toml"]);
 }
@@ -74,7 +74,7 @@ async fn a_connection_is_added_below_what_is_there_and_can_be_used() {
     fs::set_permissions(home.settings(), fs::Permissions::from_mode(0o640)).unwrap();
     let said = run(&home, ADD).await.success().unwrap();
     assert!(
-        said.contains("has the connection `acme`; next: jeton connect acme --refresh-token-stdin"),
+        said.contains("now has the connection `acme`; next: jeton connect acme --refresh-token-stdin"),
         "{said}"
     );
     let after = fs::read_to_string(home.settings()).unwrap();
@@ -96,7 +96,7 @@ async fn a_connection_is_added_below_what_is_there_and_can_be_used() {
 async fn a_connection_can_be_the_beginning_of_a_file_and_a_link_stays_a_link() {
     let home = without_settings();
     let said = run(&home, ADD).await.success().unwrap();
-    assert!(said.contains("is made, with the connection `acme`"), "{said}");
+    assert!(said.contains("was created, with the connection `acme`"), "{said}");
     assert_eq!(mode(&home.settings()), 0o600);
     let real = home.path().join("real.toml");
     fs::rename(home.settings(), &real).unwrap();
@@ -236,7 +236,7 @@ fn a_person_is_asked_for_what_is_needed_and_the_secret_is_not_shown() {
     person.types("no url");
     person.reads("not an absolute URL");
     person.types("https://jeton.example.com/oauth/callback");
-    person.reads("is made, with the connection `acme`; next: jeton connect acme");
+    person.reads("was created, with the connection `acme`; next: jeton connect acme");
     assert!(person.child.wait().unwrap().success());
     assert!(!person.seen.contains("hush"), "{}", person.seen);
     let secret = home.path().join("acme.secret");

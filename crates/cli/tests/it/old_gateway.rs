@@ -82,11 +82,11 @@ async fn tokens_that_cannot_be_taken_over_are_said_and_keep_nobody_waiting() {
     let missing = server.client().get("/api/v1/connections/amocrm/token").await.unwrap();
     assert_eq!(missing.json().unwrap()["code"], "NOT_CONNECTED");
     let said = server.output().unwrap();
-    assert!(said.contains("`refresh_token` is not a text") && said.contains("were not taken over"), "{said}");
+    assert!(said.contains("`refresh_token` is not a text") && said.contains("were not imported"), "{said}");
 
     old.leave_tokens("too-short");
     let said = old.serve().await.output().unwrap();
-    assert!(said.contains("were not taken over") && !said.contains("too-short"), "{said}");
+    assert!(said.contains("were not imported") && !said.contains("too-short"), "{said}");
 }
 
 /// What the commands print, run as they were typed at the old gateway, with its address in place of `localhost:9095`.

@@ -111,8 +111,8 @@ async fn who_made_rotated_and_revoked_a_token_is_on_record() {
     );
     assert_eq!(rows[2]["details"]["replaces"], made["id"]);
     let table = fixture.run(["audit"]).await.success().unwrap();
-    assert!(table.contains("grants read, for good") && table.contains("service:operator"), "{table}");
-    assert!(table.contains(&format!("in place of {id}, which counts until 2")), "{table}");
+    assert!(table.contains("grants read, forever") && table.contains("service:operator"), "{table}");
+    assert!(table.contains(&format!("in place of {id}, which is valid until 2")), "{table}");
 
     // The same over HTTP, page by page.
     let page = admin.get_json("/api/v1/audit?subject=bot1&limit=3").await.unwrap();
@@ -272,12 +272,12 @@ async fn orders_that_mean_nobody_or_too_many_are_refused_in_words() {
     let home = TestInstallation::new().unwrap();
     for words in [["service-token", "revoke", "bot1"], ["service-token", "rotate", "bot1"]] {
         let sentence = complaint(&run(&home, words).await, 1);
-        assert!(sentence.contains("no service token of the store names `bot1`"), "{sentence}");
+        assert!(sentence.contains("the store has no service token of `bot1`"), "{sentence}");
     }
     home.service_token("bot1", &["read"]).await.unwrap();
     home.service_token("bot1", &["read"]).await.unwrap();
     let several = complaint(&run(&home, ["service-token", "rotate", "bot1"]).await, 2);
-    assert!(several.contains("`bot1` has 2 tokens; name one: "), "{several}");
+    assert!(several.contains("`bot1` has 2 tokens; give the id of one: "), "{several}");
     let id = several.rsplit(", ").next().unwrap().to_owned();
     home.command(["service-token", "revoke", &id]).unwrap().run(PATIENCE).await.unwrap().success().unwrap();
     run(&home, ["service-token", "rotate", "bot1"]).await.success().unwrap();

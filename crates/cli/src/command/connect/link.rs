@@ -1,10 +1,11 @@
-//! A link for a browser, and waiting until it has done its work.
+//! Consent in a browser: prints a link and waits for the answer.
 
 use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
+use jeton_core::keep::connection::Generation;
 use jeton_core::keep::consent::Progress;
 use jeton_core::secret::Secret;
 use jeton_core::time::Timestamp;
@@ -13,27 +14,35 @@ use serde_json::json;
 use tokio::process::Command;
 use tokio::time::sleep;
 
-use super::{Connection, server_check};
+use super::server_check;
 use crate::actor;
 use crate::command_error::CommandError;
 use crate::env_vars::EnvVars;
 use crate::error_code::ErrorCode;
 use crate::output::{self, Output};
 
-/// How often the store is looked at.
+/// How often the store is read.
 const POLL: Duration = Duration::from_millis(250);
 
-/// Variables that say that there is a desktop to open a browser on.
+/// Variables of a desktop on which a browser can open.
 const DESKTOP: [&str; 2] = ["WAYLAND_DISPLAY", "DISPLAY"];
 
-/// Prints a link and waits until the consent is given, refused or over.
+/// What a consent results in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ConsentResult {
+    pub(super) generation: Generation,
+    /// Whether the provider gave a refresh token.
+    pub(super) renews: bool,
+}
+
+/// Prints a link and waits until the consent is given, refused or expired.
 pub(super) async fn consent(
     vault: &Vault,
     name: &str,
     listen: SocketAddr,
     environment: &EnvVars,
     output: Output,
-) -> Result<Connection, CommandError> {
+) -> Result<ConsentResult, CommandError> {
     server_check::check_running(listen, name).await?;
     let invitation = vault.invite(name, &actor::current()).await?;
     server_check::check_link(listen, &invitation.link, name).await?;
@@ -51,12 +60,15 @@ pub(super) async fn consent(
             }
             Some(Progress::Waiting { .. } | Progress::Asked { .. } | Progress::Exchanging) => {}
             Some(Progress::Done { generation }) => {
-                return Ok(Connection { generation, renews: vault.renews(name).await? });
+                return Ok(ConsentResult { generation, renews: vault.renews(name).await? });
             }
-            Some(over) => return Err(CommandError::new(ErrorCode::ConsentFailed, said(name, over, opened))),
+            Some(over) => {
+                return Err(CommandError::new(ErrorCode::ConsentFailed, end_message(name, over, opened)));
+            }
             None => {
-                let text =
-                    format!("the consent for `{name}` was forgotten; `jeton connect {name}` begins again");
+                let text = format!(
+                    "the consent for `{name}` no longer exists; start again with `jeton connect {name}`"
+                );
                 return Err(CommandError::new(ErrorCode::ConsentFailed, text));
             }
         }
@@ -67,24 +79,24 @@ pub(super) async fn consent(
 fn show(link: &Secret, until: Timestamp, output: Output) -> io::Result<()> {
     let link = link.reveal();
     if output.json {
-        // One line beside the answer, so that a program can show it to a person while it waits.
+        // On standard error, so that a program can show it to a person while it waits for the answer.
         return output::print_note(&json!({ "link": link, "until": until.to_the_second() }).to_string());
     }
     Output::print_text(&format!(
-        "Open this link in a browser; it opens once, within 10 minutes:\n\n    {link}\n\nWaiting for the consent; Ctrl-C stops \
-         the waiting, and the link stays good.\n"
+        "Open this link in a browser within 10 minutes:\n\n    {link}\n\nIt works once, in one browser. Waiting for the consent; \
+         Ctrl-C ends the wait, and the link stays valid.\n"
     ))
 }
 
-/// What became of a consent that is over.
-fn said(name: &str, progress: Progress, opened: bool) -> String {
-    let again = format!("begin again with `jeton connect {name}`");
+/// Why a consent ended without a grant, and what to do.
+fn end_message(name: &str, progress: Progress, opened: bool) -> String {
+    let again = format!("start again with `jeton connect {name}`");
     match progress {
         Progress::Refused { message, .. } => message,
         Progress::Failed { message, .. } => format!("`{name}` was not connected: {message}; {again}"),
         Progress::Unknown => format!(
-            "the code for `{name}` may have been sent, and no usable answer came; `jeton logs` says more, and it is never \
-             sent twice: {again}"
+            "the code for `{name}` may have been spent, and no usable answer came (see `jeton logs`); a code is never sent \
+             twice: {again}"
         ),
         _ if opened => format!("no answer came from the provider within 10 minutes; {again}"),
         _ => format!("nobody opened the link within 10 minutes; {again}"),
@@ -95,15 +107,15 @@ fn has_desktop(environment: &EnvVars) -> bool {
     DESKTOP.iter().any(|name| matches!(environment.get(name), Ok(Some(display)) if !display.is_empty()))
 }
 
-/// Opens the browser of the desktop. Where that fails, the link is still there to be opened by hand.
+/// Opens the browser of the desktop. Without one, a person opens the link by hand.
 fn open_browser(link: &Secret) -> io::Result<()> {
     let mut open = Command::new("xdg-open");
     open.arg(link.reveal()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     match open.spawn() {
-        // The runtime reaps it; the browser goes on without us.
-        Ok(child) => drop(child),
+        // The runtime reaps it; nobody waits for the browser.
+        Ok(_) => {}
         Err(error) => {
-            output::print_note(&format!("no browser could be opened ({error}); open the link by hand"))?;
+            output::print_note(&format!("no browser could be started: {error}; open the link by hand"))?;
         }
     }
     Ok(())
@@ -114,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_end_of_a_consent_says_what_to_do() {
+    fn every_failed_consent_says_what_to_do() {
         let text = |text: &str| text.to_owned();
         let ends = [
             (Progress::Failed { code: text("x"), message: text("the provider said no") }, true),
@@ -123,13 +135,13 @@ mod tests {
             (Progress::Expired, false),
         ];
         for (progress, opened) in ends {
-            let sentence = said("acme", progress, opened);
-            assert!(sentence.ends_with("begin again with `jeton connect acme`"), "{sentence}");
+            let sentence = end_message("acme", progress, opened);
+            assert!(sentence.ends_with("start again with `jeton connect acme`"), "{sentence}");
         }
     }
 
     #[test]
-    fn a_desktop_is_where_a_display_is_named() {
+    fn a_desktop_is_where_a_display_is_set() {
         assert!(has_desktop(&EnvVars::from([("DISPLAY", ":0")])));
         assert!(has_desktop(&EnvVars::from([("WAYLAND_DISPLAY", "wayland-0")])));
         assert!(!has_desktop(&EnvVars::from([("DISPLAY", "")])));

@@ -1,4 +1,4 @@
-//! Consent without a browser on this machine.
+//! Consent without a browser on this machine: a person pastes the address that another browser ended on.
 
 use std::io::{self, BufRead as _, Read as _};
 
@@ -7,18 +7,18 @@ use jeton_keeper::{ConsentError, Consented, PastedAnswer, TerminalConsent, Vault
 use tokio::task::spawn_blocking;
 use url::{Url, form_urlencoded};
 
-use super::Connection;
+use super::link::ConsentResult;
 use crate::actor;
 use crate::command_error::CommandError;
 use crate::error_code::ErrorCode;
 use crate::output;
 
-/// The longest line that is read: no address is longer.
-const LONGEST: u64 = 16 * 1024;
+/// The longest line that is read, in bytes.
+const MAX_LINE: u64 = 16 * 1024;
 
-/// Shows the provider's page, and finishes with what a person brings back from it. What was pasted by mistake uses nothing
-/// up, and is asked for again.
-pub(super) async fn consent(vault: &Vault, name: &str) -> Result<Connection, CommandError> {
+/// Shows the provider's page, and finishes with the address that a person pastes. A wrong paste spends nothing, and the
+/// person is asked again.
+pub(super) async fn consent(vault: &Vault, name: &str) -> Result<ConsentResult, CommandError> {
     let TerminalConsent { id, url, until, takes_code } =
         vault.start_terminal_consent(name, &actor::current()).await?;
     let or_code = if takes_code { ", or its `code` alone" } else { "" };
@@ -30,10 +30,10 @@ pub(super) async fn consent(vault: &Vault, name: &str) -> Result<Connection, Com
     let mut mistake =
         CommandError::usage("nothing was pasted; paste the whole address that the browser ended on");
     loop {
-        let line = spawn_blocking(read_line).await.map_err(|error| unread(&io::Error::other(error)))?;
-        let line = line.map_err(|error| unread(&error))?;
+        let line = spawn_blocking(read_line).await.map_err(|error| unreadable(&io::Error::other(error)))?;
+        let line = line.map_err(|error| unreadable(&error))?;
         if line.is_empty() {
-            // Nobody is there to paste anything more.
+            // The input has ended.
             return Err(mistake);
         }
         let brought = match parse(line.trim()) {
@@ -45,7 +45,7 @@ pub(super) async fn consent(vault: &Vault, name: &str) -> Result<Connection, Com
             }
         };
         match vault.finish_terminal_consent(id, brought).await {
-            Ok(Consented { generation, renews, .. }) => return Ok(Connection { generation, renews }),
+            Ok(Consented { generation, renews, .. }) => return Ok(ConsentResult { generation, renews }),
             Err(error @ ConsentError::Stateless { .. }) => {
                 mistake = error.into();
                 output::print_note(&format!("{}:", mistake.problem().detail))?;
@@ -57,18 +57,18 @@ pub(super) async fn consent(vault: &Vault, name: &str) -> Result<Connection, Com
 
 fn read_line() -> io::Result<String> {
     let mut line = String::new();
-    io::stdin().lock().take(LONGEST).read_line(&mut line)?;
+    io::stdin().lock().take(MAX_LINE).read_line(&mut line)?;
     Ok(line)
 }
 
-fn unread(error: &io::Error) -> CommandError {
+fn unreadable(error: &io::Error) -> CommandError {
     CommandError::new(
         ErrorCode::SystemRefused,
-        format!("what was pasted cannot be read ({error}); paste it as one line"),
+        format!("the pasted text cannot be read: {error}; paste it as one line"),
     )
 }
 
-/// What was pasted: an address, its query, or a code alone.
+/// Understands an address, its query, or a code alone.
 fn parse(pasted: &str) -> Result<PastedAnswer, String> {
     if pasted.is_empty() {
         return Err("nothing was pasted; paste the whole address that the browser ended on".to_owned());
@@ -77,14 +77,14 @@ fn parse(pasted: &str) -> Result<PastedAnswer, String> {
         Ok(url) if matches!(url.scheme(), "http" | "https") => url.query().unwrap_or_default().to_owned(),
         _ if is_query(pasted) => pasted.trim_start_matches('?').to_owned(),
         _ if pasted.contains(char::is_whitespace) => {
-            return Err("what was pasted is neither an address nor a code, which hold no spaces".to_owned());
+            return Err("the pasted text is neither an address nor a code, which hold no spaces".to_owned());
         }
         _ => return Ok(PastedAnswer::Code(pasted.into())),
     };
     let mut params = CallbackParams::new();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         if params.insert(name.into_owned(), value.into_owned()).is_some() {
-            return Err("a part of the address comes twice; paste it as the browser shows it".to_owned());
+            return Err("a part of the address is there twice; paste it as the browser shows it".to_owned());
         }
     }
     if params.contains_key("code") || params.contains_key("error") {

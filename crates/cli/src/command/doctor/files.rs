@@ -1,4 +1,4 @@
-//! The data directory and what lies in it: that it can be used, and by nobody else.
+//! The data directory and its files: usable, and by nobody else.
 
 use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind};
@@ -14,7 +14,7 @@ use crate::settings::{Settings, StoreSettings};
 const DIRECTORY: &str = "data dir";
 const FILES: &str = "files";
 
-/// What others can do with what has these bits.
+/// Mode bits that let others read, or write.
 const OTHERS_READ: u32 = 0o077;
 const OTHERS_WRITE: u32 = 0o022;
 
@@ -24,19 +24,19 @@ pub(super) fn check(settings: &Settings, report: &mut Report) {
     }
 }
 
-/// Looks at the data directory; says whether there is anything in it to look at.
+/// Checks the data directory. Returns whether its files can be checked.
 fn directory(path: &Path, report: &mut Report) -> bool {
     let shown = path.display();
     let found = match fs::metadata(path) {
         Ok(found) => found,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let text =
-                format!("{shown} is not there yet; the first `jeton connect` or `jeton serve` makes it");
+                format!("{shown} does not exist yet; the first `jeton connect` or `jeton serve` creates it");
             report.warning(DIRECTORY, text);
             return false;
         }
         Err(error) => {
-            report.fault(DIRECTORY, format!("{shown} cannot be looked at ({error}); {CURE}"));
+            report.fault(DIRECTORY, format!("{shown} cannot be read: {error}; {CURE}"));
             return false;
         }
     };
@@ -48,19 +48,19 @@ fn directory(path: &Path, report: &mut Report) -> bool {
         Ok(None) => {}
         Ok(Some(network)) => {
             let text = format!(
-                "{shown} is on a network file system ({network}), whose locks cannot be trusted; give `data_dir` a path \
-                 on a local disk"
+                "{shown} is on a network file system ({network}), whose locks are unreliable; give `data_dir` a path on a \
+                 local disk"
             );
             report.fault(DIRECTORY, text);
         }
-        Err(error) => report.warning(DIRECTORY, format!("the disk of {shown} cannot be told ({error})")),
+        Err(error) => report.warning(DIRECTORY, format!("the file system of {shown} is unknown: {error}")),
     }
     if let Err(error) = rustix::fs::access(path, Access::WRITE_OK | Access::EXEC_OK) {
         let error = io::Error::from(error);
-        report.fault(DIRECTORY, format!("{shown} cannot be written to ({error}); {CURE}"));
+        report.fault(DIRECTORY, format!("{shown} cannot be written to: {error}; {CURE}"));
         return true;
     }
-    if !owned(path, &found, report) {
+    if !is_owned(path, &found, report) {
         return true;
     }
     let mode = found.permissions().mode();
@@ -68,7 +68,7 @@ fn directory(path: &Path, report: &mut Report) -> bool {
         let text = format!("others can put files into {shown}; run `chmod 700 {shown}`");
         report.fault(DIRECTORY, text);
     } else if mode & OTHERS_READ != 0 {
-        report.warning(DIRECTORY, format!("others can look into {shown}; run `chmod 700 {shown}`"));
+        report.warning(DIRECTORY, format!("others can list {shown}; run `chmod 700 {shown}`"));
     } else {
         report.ok(DIRECTORY, format!("{shown} is private and can be written to"));
     }
@@ -77,13 +77,13 @@ fn directory(path: &Path, report: &mut Report) -> bool {
 
 const CURE: &str = "give `data_dir` (or JETON__DATA_DIR) a folder that this user may write to";
 
-/// Files that root makes in the folder of another user are out of that user's reach afterwards.
-fn owned(path: &Path, found: &Metadata, report: &mut Report) -> bool {
+/// Whether this user owns the folder: another user cannot read the files that root creates there.
+fn is_owned(path: &Path, found: &Metadata, report: &mut Report) -> bool {
     let (owner, me) = (found.uid(), rustix::process::geteuid().as_raw());
     if owner != me {
         let text = format!(
             "{} belongs to user {owner} and this command runs as user {me}; run every jeton of this installation as user \
-             {owner}, or files that one makes are closed to the other",
+             {owner}, or one cannot read the files of the other",
             path.display()
         );
         report.warning(DIRECTORY, text);
@@ -93,7 +93,7 @@ fn owned(path: &Path, found: &Metadata, report: &mut Report) -> bool {
 
 fn files(settings: &Settings, report: &mut Report) {
     let mut all = Vec::new();
-    if let Err(error) = below(&settings.data_dir, &mut all) {
+    if let Err(error) = files_below(&settings.data_dir, &mut all) {
         report.fault(FILES, format!("{} cannot be read: {error}", settings.data_dir.display()));
         return;
     }
@@ -106,7 +106,7 @@ fn files(settings: &Settings, report: &mut Report) {
     }
     all.sort();
     all.dedup();
-    // The key is judged together with the store that it opens.
+    // The key is checked with the store that it opens.
     if let KeySource::File(key) = &settings.key {
         all.retain(|path| path != key);
     }
@@ -117,25 +117,25 @@ fn files(settings: &Settings, report: &mut Report) {
             Ok(_) => {
                 let shown = path.display();
                 let text = format!(
-                    "{shown} can be read by others; run `chmod 600 {shown}` and think about who has read it"
+                    "{shown} can be read by others; run `chmod 600 {shown}`, and consider who may have read it"
                 );
                 report.fault(FILES, text);
                 count += 1;
             }
-            // Logs of the database come and go with the processes that use it.
+            // Log files of the database exist only while a process uses it.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => report.fault(FILES, format!("{} cannot be looked at: {error}", path.display())),
+            Err(error) => report.fault(FILES, format!("{} cannot be read: {error}", path.display())),
         }
     }
-    report.ok(FILES, format!("{count} files were looked at"));
+    report.ok(FILES, format!("{count} files are private"));
 }
 
-/// The files of a folder and of the folders in it.
-fn below(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+/// The files of a folder and of all folders in it.
+fn files_below(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         match entry.file_type() {
-            Ok(kind) if kind.is_dir() => below(&entry.path(), files)?,
+            Ok(kind) if kind.is_dir() => files_below(&entry.path(), files)?,
             Ok(kind) if kind.is_file() => files.push(entry.path()),
             _ => {}
         }

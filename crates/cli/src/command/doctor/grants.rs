@@ -1,4 +1,4 @@
-//! Grants that are over, will be, or that nothing keeps alive.
+//! Grants that have ended, will end, or that nothing refreshes.
 
 use std::time::Duration;
 
@@ -10,35 +10,39 @@ use super::report::{Report, Severity};
 use crate::settings::Settings;
 use crate::time_format::relative;
 
-/// How early a person is told that a refresh token will die.
-const AHEAD: Duration = Duration::from_hours(7 * 24);
+/// How long before its end a refresh token is reported.
+const NOTICE: Duration = Duration::from_hours(7 * 24);
 
-/// How late a refresh may be before somebody should ask whether anything refreshes at all.
-const LATE: Duration = Duration::from_mins(5);
+/// How overdue a refresh may be before nothing seems to refresh at all.
+const OVERDUE: Duration = Duration::from_mins(5);
 
 pub(super) fn check(settings: &Settings, rows: &[Connection], now: Timestamp, report: &mut Report) {
-    let mut well = 0;
+    let mut healthy = 0;
     for row in rows {
         let definition = settings.definitions.get(&row.name);
-        match judge(row, definition, now) {
+        match check_grant(row, definition, now) {
             Some((verdict, text)) => report.add(format!("grant {}", row.name), verdict, text),
-            None => well += 1,
+            None => healthy += 1,
         }
     }
     for name in settings.definitions.keys().filter(|name| rows.iter().all(|row| row.name != **name)) {
-        report.warning(format!("grant {name}"), format!("nothing is connected yet; `jeton connect {name}`"));
+        report.warning(format!("grant {name}"), format!("it has no grant yet; run `jeton connect {name}`"));
     }
-    if well > 0 {
-        report.ok("grants", format!("{well} of {} are alive and stay so", rows.len()));
+    if healthy > 0 {
+        report.ok("grants", format!("{healthy} of {} are alive and stay so", rows.len()));
     }
 }
 
-/// What is wrong with a grant, and what to do; nothing where it stays alive by itself.
-fn judge(row: &Connection, definition: Option<&Definition>, now: Timestamp) -> Option<(Severity, String)> {
+/// What is wrong with a grant, and what to do; none where it stays alive by itself.
+fn check_grant(
+    row: &Connection,
+    definition: Option<&Definition>,
+    now: Timestamp,
+) -> Option<(Severity, String)> {
     let name = &row.name;
     let Some(definition) = definition else {
         let text = format!(
-            "its definition is gone, so that nothing refreshes it; write [connections.{name}] again, or `jeton disconnect \
+            "its definition was removed, so nothing refreshes it; write [connections.{name}] again, or run `jeton disconnect \
              {name}`"
         );
         return Some((Severity::Warning, text));
@@ -46,20 +50,22 @@ fn judge(row: &Connection, definition: Option<&Definition>, now: Timestamp) -> O
     let provider = definition.provider().name();
     if row.provider != *provider {
         let text = format!(
-            "it was connected at `{}`, and the settings say `{provider}`; put the settings right, or `jeton connect {name}`",
+            "it was connected at `{}`, and the settings say `{provider}`; correct the settings, or run `jeton connect {name}`",
             row.provider
         );
         return Some((Severity::Fault, text));
     }
     let code = row.state_code.as_deref().unwrap_or("no reason is recorded");
     match row.condition(now) {
-        Condition::Pending => Some((Severity::Warning, format!("it has no grant; `jeton connect {name}`"))),
+        Condition::Pending => {
+            Some((Severity::Warning, format!("it has no grant; run `jeton connect {name}`")))
+        }
         Condition::Dead => {
-            Some((Severity::Fault, format!("its grant is over ({code}); `jeton connect {name}`")))
+            Some((Severity::Fault, format!("its grant has ended ({code}); run `jeton connect {name}`")))
         }
         Condition::Suspended => {
             let text = format!(
-                "the provider has suspended the account ({code}); settle it there, then `jeton refresh --connection {name}`"
+                "the provider has suspended the account ({code}); settle it there, then run `jeton refresh --connection {name}`"
             );
             Some((Severity::Fault, text))
         }
@@ -80,44 +86,45 @@ fn judge(row: &Connection, definition: Option<&Definition>, now: Timestamp) -> O
         }
         Condition::Paused => Some((
             Severity::Warning,
-            format!("it is paused, so that nothing refreshes it; `jeton resume {name}`"),
+            format!("it is paused, so nothing refreshes it; run `jeton resume {name}`"),
         )),
         Condition::Failing => {
             let (count, code) = (row.failures, row.last_error.as_deref().unwrap_or("unknown"));
-            let text = format!("{count} refreshes in a row have failed ({code}); `jeton logs --failed`");
+            let text = format!("{count} refreshes in a row have failed ({code}); see `jeton logs --failed`");
             Some((Severity::Warning, text))
         }
-        Condition::Live | Condition::Stale | Condition::Refreshing => dying(row, definition, now),
+        Condition::Live | Condition::Stale | Condition::Refreshing => check_expiry(row, definition, now),
     }
 }
 
-/// Whether its tokens run out before anything renews them.
-fn dying(row: &Connection, definition: &Definition, now: Timestamp) -> Option<(Severity, String)> {
+/// Whether its tokens expire before a refresh renews them.
+fn check_expiry(row: &Connection, definition: &Definition, now: Timestamp) -> Option<(Severity, String)> {
     let name = &row.name;
     let acquires = definition.has(Step::Acquire) && definition.policy().on_dead == OnDead::Acquire;
     let tokens = row.tokens.as_ref()?;
     if tokens.refresh.is_none() && !acquires {
         let when = relative(tokens.access_expires_at, now);
-        let text =
-            format!("it has no refresh token, and its access token ends {when}; `jeton connect {name}`");
+        let text = format!(
+            "it has no refresh token, and its access token expires {when}; run `jeton connect {name}`"
+        );
         return Some((Severity::Warning, text));
     }
     if let Some(end) = tokens.refresh_expires_at.filter(|_| !acquires) {
         let when = relative(Some(end), now);
         if end <= now {
-            let text = format!("its refresh token has run out ({when}); `jeton connect {name}`");
+            let text = format!("its refresh token has expired ({when}); run `jeton connect {name}`");
             return Some((Severity::Fault, text));
         }
         let renews = definition.spends(Step::Refresh) || definition.policy().refresh_idle_ttl.is_some();
         let renewed = renews && row.due_at.is_some_and(|due| due < end);
-        if !renewed && end <= now + AHEAD {
+        if !renewed && end <= now + NOTICE {
             let text = format!(
-                "its refresh token runs out {when}, and no refresh renews it; `jeton connect {name}`"
+                "its refresh token expires {when}, and no refresh renews it; run `jeton connect {name}`"
             );
             return Some((Severity::Warning, text));
         }
     }
-    let late = row.due_at.filter(|due| *due + LATE < now && row.live_lease(now).is_none())?;
+    let late = row.due_at.filter(|due| *due + OVERDUE < now && row.live_lease(now).is_none())?;
     let text = format!(
         "it was due {}, and nothing has refreshed it; start `jeton serve`",
         relative(Some(late), now)

@@ -16,14 +16,14 @@ use crate::settings::Settings;
 /// How long one host may take.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// How many hosts are tried at once.
-const AT_ONCE: usize = 32;
+/// How many hosts are checked at once.
+const CONCURRENCY: usize = 32;
 
 /// Steps that bring tokens, in the order in which a connection needs them.
 const STEPS: [Step; 3] = [Step::Refresh, Step::Acquire, Step::Exchange];
 
-/// A host, and who needs it.
-struct Host {
+/// A token endpoint, and the connections that need its host.
+struct NeededHost {
     endpoint: Endpoint,
     needed_by: Vec<ConnectionName>,
 }
@@ -40,7 +40,7 @@ pub(super) async fn check(settings: &Settings, found: &StoreFindings, report: &m
                 (origin, host.needed_by, reached)
             }
         })
-        .buffer_unordered(AT_ONCE)
+        .buffer_unordered(CONCURRENCY)
         .collect()
         .await;
     tried.sort_by(|a, b| a.0.cmp(&b.0));
@@ -50,8 +50,8 @@ pub(super) async fn check(settings: &Settings, found: &StoreFindings, report: &m
             Ok(()) => report.ok(HOST, format!("{origin} answers ({who})")),
             Err(why) => {
                 let text = format!(
-                    "{origin} cannot be reached ({why}), and {who} cannot be refreshed; look at the name, at name \
-                     resolution and at the firewall of this machine"
+                    "{origin} cannot be reached: {why}; {who} cannot be refreshed until it can: check the name, the name \
+                     resolution and the firewall of this machine"
                 );
                 report.fault(HOST, text);
             }
@@ -70,14 +70,14 @@ fn who(names: &[ConnectionName]) -> String {
 }
 
 /// The hosts of all defined connections, each once, by origin. A host that comes with the consent is not known before.
-fn hosts(settings: &Settings, found: &StoreFindings) -> BTreeMap<String, Host> {
-    let mut hosts: BTreeMap<String, Host> = BTreeMap::new();
+fn hosts(settings: &Settings, found: &StoreFindings) -> BTreeMap<String, NeededHost> {
+    let mut hosts: BTreeMap<String, NeededHost> = BTreeMap::new();
     for (name, definition) in &settings.definitions {
         let row = found.connections.iter().find(|row| row.name == *name);
         let captured = row.zip(found.installation.as_ref()).map(|(row, app)| app.captured(row));
         for endpoint in endpoints(definition, &captured.unwrap_or_default()) {
             let origin = endpoint.url.origin().ascii_serialization();
-            let host = hosts.entry(origin).or_insert_with(|| Host { endpoint, needed_by: Vec::new() });
+            let host = hosts.entry(origin).or_insert_with(|| NeededHost { endpoint, needed_by: Vec::new() });
             if host.needed_by.last() != Some(name) {
                 host.needed_by.push(name.clone());
             }

@@ -1,4 +1,4 @@
-//! What was found, and how it is said.
+//! The findings, and how they are printed.
 
 use std::io;
 
@@ -7,14 +7,14 @@ use serde_json::json;
 
 use crate::output::Output;
 
-/// How something is.
+/// How serious a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Severity {
     Ok,
-    /// It works, and somebody should look at it.
+    /// It works, and a person should look at it.
     Warning,
-    /// It does not work, or will not for long.
+    /// It does not work, or soon will not.
     Fault,
 }
 
@@ -28,15 +28,16 @@ impl Severity {
     }
 }
 
-/// What one look showed: one sentence that says what to do, unless nothing is.
+/// The result of one check: a sentence that says what to do, if anything.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Finding {
     pub(super) check: String,
-    pub(super) verdict: Severity,
+    #[serde(rename = "verdict")]
+    pub(super) severity: Severity,
     pub(super) detail: String,
 }
 
-/// Everything that was found, in the order it was looked at.
+/// All findings, in the order of the checks.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     findings: Vec<Finding>,
@@ -55,13 +56,12 @@ impl Report {
         self.add(check, Severity::Fault, detail);
     }
 
-    pub(super) fn add(&mut self, check: impl Into<String>, verdict: Severity, detail: impl Into<String>) {
-        self.findings.push(Finding { check: check.into(), verdict, detail: detail.into() });
+    pub(super) fn add(&mut self, check: impl Into<String>, severity: Severity, detail: impl Into<String>) {
+        self.findings.push(Finding { check: check.into(), severity, detail: detail.into() });
     }
 
-    /// How many findings there are of that verdict.
-    fn count(&self, verdict: Severity) -> usize {
-        self.findings.iter().filter(|finding| finding.verdict == verdict).count()
+    fn count(&self, severity: Severity) -> usize {
+        self.findings.iter().filter(|finding| finding.severity == severity).count()
     }
 
     pub(super) fn has_faults(&self) -> bool {
@@ -78,11 +78,11 @@ impl Report {
             let detail = finding.detail.replace(|c: char| c.is_control(), " ");
             Output::print_line(&format!(
                 "{:7}  {:width$}  {detail}",
-                finding.verdict.as_str(),
+                finding.severity.as_str(),
                 finding.check
             ))?;
         }
-        let count = |verdict, one: &str| match self.count(verdict) {
+        let count = |severity, one: &str| match self.count(severity) {
             1 => format!("1 {one}"),
             count => format!("{count} {one}s"),
         };

@@ -1,27 +1,27 @@
-//! The database, the key that opens it, and what waits to come into it.
+//! The database, the key that opens it, and the replies in spill slots.
 
 use std::path::Path;
 use std::time::Duration;
 
 use jeton_core::keep::connection::{Connection, Revision};
-use jeton_core::keep::ports::Identity;
+use jeton_core::keep::ports::{HeartbeatReply, Identity};
 use jeton_keeper::{Hold, Installation, InstallationError, SlotState, inspect_spill_slots};
+use jeton_store::PostgresOptions;
 use jeton_store::sqlite::inspect;
 use tokio::task::spawn_blocking;
 
-use super::postgres;
 use super::report::Report;
 use crate::app::HostEnv;
 use crate::settings::{Settings, StoreSettings};
 
-pub(super) const STORE: &str = "store";
+const STORE: &str = "store";
 const KEY: &str = "key";
 const SPILL: &str = "spill slots";
 
-/// How long to wait for a database that others are writing to.
+/// How long to wait for a database that others write to.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What the store has shown.
+/// What later checks need of the store.
 #[derive(Debug, Default)]
 pub(super) struct StoreFindings {
     pub(super) connections: Vec<Connection>,
@@ -29,39 +29,33 @@ pub(super) struct StoreFindings {
     pub(super) installation: Option<Installation>,
 }
 
-/// What was read of a store that can be read.
+/// What was read of a usable store.
 struct StoreContents {
     connections: Vec<Connection>,
     /// The last change.
     revision: Revision,
-    /// Which installation it belongs to, once there is one.
+    /// The installation that it belongs to, if any.
     identity: Option<Identity>,
 }
 
 pub(super) async fn check(settings: &Settings, host: &HostEnv, report: &mut Report) -> StoreFindings {
-    let sound = match &settings.store {
-        StoreSettings::Sqlite(database) => sqlite(database, report).await,
-        StoreSettings::Postgres(postgres) => {
-            postgres::check(postgres, host, report).await.map(|found| StoreContents {
-                connections: found.connections,
-                revision: found.revision,
-                identity: found.identity,
-            })
-        }
+    let contents = match &settings.store {
+        StoreSettings::Sqlite(database) => check_sqlite(database, report).await,
+        StoreSettings::Postgres(options) => check_postgres(options, host, report).await,
     };
-    let Some(sound) = sound else { return StoreFindings::default() };
-    let installation = installation(settings, &sound, report);
-    StoreFindings { connections: sound.connections, installation }
+    let Some(contents) = contents else { return StoreFindings::default() };
+    let installation = installation(settings, &contents, report);
+    StoreFindings { connections: contents.connections, installation }
 }
 
-async fn sqlite(database: &Path, report: &mut Report) -> Option<StoreContents> {
+async fn check_sqlite(database: &Path, report: &mut Report) -> Option<StoreContents> {
     let file = database.to_owned();
     let shown = database.display();
     let found = match spawn_blocking(move || inspect(&file, PATIENCE)).await {
         Ok(Ok(Some(found))) => found,
         Ok(Ok(None)) => {
             let text = format!(
-                "the database {shown} is not there yet; the first `jeton connect` or `jeton serve` makes it"
+                "the database {shown} does not exist yet; the first `jeton connect` or `jeton serve` creates it"
             );
             report.warning(STORE, text);
             return None;
@@ -71,7 +65,7 @@ async fn sqlite(database: &Path, report: &mut Report) -> Option<StoreContents> {
             return None;
         }
         Err(error) => {
-            report.fault(STORE, format!("looking at the database broke off ({error}); please report it"));
+            report.fault(STORE, format!("the check of the database crashed: {error}; please report it"));
             return None;
         }
     };
@@ -84,7 +78,7 @@ async fn sqlite(database: &Path, report: &mut Report) -> Option<StoreContents> {
         return None;
     }
     if found.missing_migrations > 0 {
-        report.warning(STORE, outdated(&shown.to_string()));
+        report.warning(STORE, outdated_message(&shown.to_string()));
         return None;
     }
     let count = found.connections.len();
@@ -92,20 +86,19 @@ async fn sqlite(database: &Path, report: &mut Report) -> Option<StoreContents> {
     Some(StoreContents { connections: found.connections, revision: found.revision, identity: found.identity })
 }
 
-/// The sentence about a schema that is not up to date.
-pub(super) fn outdated(shown: &str) -> String {
+/// The message about missing migrations.
+fn outdated_message(shown: &str) -> String {
     format!(
-        "the database {shown} has an older schema; the next `jeton serve` or `jeton migrate` brings it up to date: make a \
-         backup first"
+        "the database {shown} has an older schema; make a backup, then run `jeton migrate` or `jeton serve`, which migrate it"
     )
 }
 
-fn installation(settings: &Settings, sound: &StoreContents, report: &mut Report) -> Option<Installation> {
-    let Some(identity) = &sound.identity else {
-        report.warning(KEY, "the database is new and has no key yet; the next start makes one");
+fn installation(settings: &Settings, contents: &StoreContents, report: &mut Report) -> Option<Installation> {
+    let Some(identity) = &contents.identity else {
+        report.warning(KEY, "the database is new and has no key yet; the next start creates one");
         return None;
     };
-    match Installation::of(identity, sound.revision, &settings.data_dir, &settings.key) {
+    match Installation::of(identity, contents.revision, &settings.data_dir, &settings.key) {
         Ok(installation) => {
             report.ok(KEY, format!("{} opens the store; keep a copy apart from the database", settings.key));
             hold(settings, &installation, report);
@@ -122,11 +115,11 @@ fn installation(settings: &Settings, sound: &StoreContents, report: &mut Report)
 fn hold(settings: &Settings, installation: &Installation, report: &mut Report) {
     let Some(hold) = installation.hold() else { return };
     let text = match (&settings.store, hold) {
-        // A new node joins by itself when it starts.
+        // A new node joins when it starts.
         (StoreSettings::Postgres(_), Hold::Copied) if !Installation::is_initialised(&settings.data_dir) => return,
         (StoreSettings::Postgres(_), Hold::Copied) => {
             "this node is on hold because its data directory belongs to another database, or is a copy of another \
-             node's, and nothing is refreshed; put `data_dir` or `store.url` right, or run `jeton adopt` to make it a node \
+             node's, and nothing is refreshed; correct `data_dir` or `store.url`, or run `jeton adopt` to make it a node \
              of this database"
                 .to_owned()
         }
@@ -143,7 +136,7 @@ pub(super) fn spill_slots(data_dir: &Path, report: &mut Report) {
         Ok(slots) => slots,
         Err(error) => {
             let text = format!(
-                "the spill slots below {} cannot be read ({error}); let this user read and write them",
+                "the spill slots in {} cannot be read: {error}; let this user read and write them",
                 data_dir.display()
             );
             report.fault(SPILL, text);
@@ -156,8 +149,8 @@ pub(super) fn spill_slots(data_dir: &Path, report: &mut Report) {
             SlotState::Free => {}
             SlotState::Filled { connection, attempt } => {
                 let text = format!(
-                    "the reply to attempt {attempt} of `{connection}` has not reached the database; `jeton status` takes \
-                     it in, once the database can be written"
+                    "the reply to attempt {attempt} of `{connection}` has not reached the database; `jeton status` \
+                     stores it, once the database can be written"
                 );
                 report.warning(SPILL, text);
             }
@@ -172,8 +165,8 @@ pub(super) fn spill_slots(data_dir: &Path, report: &mut Report) {
             }
             SlotState::Damaged { why } => {
                 let text = format!(
-                    "{} holds something that is no reply ({why}); stop jeton and move the file away, and keep it: it may \
-                     hold a token",
+                    "{} holds something that is no reply ({why}); stop jeton, move the file away and keep it: it may hold a \
+                     token",
                     path.display()
                 );
                 report.fault(SPILL, text);
@@ -182,11 +175,74 @@ pub(super) fn spill_slots(data_dir: &Path, report: &mut Report) {
     }
     if free == slots.len() {
         let text = match free {
-            0 => "none has been made yet".to_owned(),
+            0 => "none has been created yet".to_owned(),
             count => format!("all {count} are free"),
         };
         report.ok(SPILL, text);
     } else if free == 0 {
         report.fault(SPILL, "none is free, and without one nothing is refreshed; see above");
+    }
+}
+
+/// Checks a PostgreSQL database, and that its clock agrees with ours.
+async fn check_postgres(
+    options: &PostgresOptions,
+    host: &HostEnv,
+    report: &mut Report,
+) -> Option<StoreContents> {
+    let before = host.clock.now();
+    let inspected = jeton_store::postgres::inspect(options).await;
+    let after = host.clock.now();
+    let found = match inspected {
+        Ok(found) => found,
+        Err(error) => {
+            report.fault(STORE, error.to_string());
+            return None;
+        }
+    };
+    let shown = &found.shown_url;
+    match (HeartbeatReply { now: found.now, others: Vec::new() }).clock_warning(before, after) {
+        Some(warning) => report.fault("database clock", warning),
+        None => report.ok("database clock", "the database and this machine agree about the time"),
+    }
+    if !found.encrypted && !is_local(shown) {
+        let text = format!(
+            "the connection to {shown} is not encrypted; add `sslmode=verify-full` to `store.url`, unless only you use the network between"
+        );
+        report.warning(STORE, text);
+    }
+    if found.missing_migrations > 0 {
+        report.warning(STORE, outdated_message(shown));
+        return None;
+    }
+    if found.is_copy {
+        let text = format!(
+            "the database {shown} is a copy, or was moved: its address differs from the one it was created at or adopted at, and \
+             nothing is refreshed; stop the original for good, then run `jeton adopt`"
+        );
+        report.fault("hold", text);
+    }
+    let (version, count) = (&found.server_version, found.connections.len());
+    report.ok(STORE, format!("{shown} (PostgreSQL {version}) answers and holds {count} of the connections"));
+    Some(StoreContents { connections: found.connections, revision: found.revision, identity: found.identity })
+}
+
+/// Whether the URL leads to this machine.
+fn is_local(shown: &str) -> bool {
+    let place = shown.rsplit_once('@').map_or(shown, |(_, place)| place).trim_start_matches("postgres://");
+    place.starts_with('/') || ["localhost", "127.", "[::1]"].iter().any(|host| place.starts_with(host))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_and_loopback_are_this_machine() {
+        for local in ["postgres://jeton@/keep?host=/run&port=5432", "postgres://jeton@127.0.0.1:5432/keep"] {
+            assert!(is_local(local), "{local}");
+        }
+        assert!(!is_local("postgres://jeton@db.example.com:5432/keep"));
+        assert!(!is_local("postgres://db.example.com:5432/keep"));
     }
 }

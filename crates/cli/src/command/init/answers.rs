@@ -1,4 +1,4 @@
-//! What a connection needs, as its provider says by refusing to do without it.
+//! The answers that define a connection; its provider says which are missing or wrong.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,60 +11,60 @@ use crate::command_error::CommandError;
 
 /// Where the client secret is, or will be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum SecretPlace {
-    /// In that file, as the settings name it.
+pub(super) enum SecretSource {
+    /// In this file, as the settings name it.
     File(PathBuf),
-    /// In that environment variable.
+    /// In this environment variable.
     Env(String),
-    /// A person has typed it: it goes into a file of its own.
+    /// Typed by a person: it goes into a file of its own.
     Typed,
 }
 
-/// What is known of a connection that is to be.
+/// What is known of a new connection.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     pub(super) vars: BTreeMap<String, Secret>,
     pub(super) client: Client,
-    pub(super) secret_place: Option<SecretPlace>,
-    /// Whether the redirect URI must be written, because no setting makes it.
-    pub(super) own_redirect: bool,
+    pub(super) secret_source: Option<SecretSource>,
+    /// Whether the redirect URI was given, and does not follow from `server.public_url`.
+    pub(super) redirect_given: bool,
 }
 
-/// What keeps answers from being a connection.
+/// An answer that is missing or wrong.
 #[derive(Debug)]
-pub(super) struct Lack {
+pub(super) struct MissingAnswer {
     pub(super) error: DefineError,
-    /// Whether somebody gave it, and it is wrong.
+    /// Whether it was given, and is wrong.
     pub(super) given: bool,
 }
 
 impl Answers {
-    /// Nothing but what the settings say already: where callbacks come in.
+    /// No answers but the redirect URI that follows from the settings.
     pub(super) fn new(redirect_uri: Option<String>) -> Self {
         Self { client: Client { redirect_uri, ..Client::default() }, ..Self::default() }
     }
 
-    pub(super) fn give_var(&mut self, name: String, value: Secret) -> Result<(), CommandError> {
+    pub(super) fn set_var(&mut self, name: String, value: Secret) -> Result<(), CommandError> {
         let twice = format!("the variable `{name}` is given twice; give it once");
         self.vars.insert(name, value).map_or(Ok(()), |_| Err(CommandError::usage(twice)))
     }
 
-    pub(super) fn give_secret(&mut self, secret: Secret, place: SecretPlace) {
+    pub(super) fn set_secret(&mut self, secret: Secret, place: SecretSource) {
         self.client.secret = Some(secret);
-        self.secret_place = Some(place);
+        self.secret_source = Some(place);
     }
 
-    pub(super) fn give_redirect(&mut self, uri: String) {
+    pub(super) fn set_redirect(&mut self, uri: String) {
         self.client.redirect_uri = Some(uri);
-        self.own_redirect = true;
+        self.redirect_given = true;
     }
 
-    /// Takes an answer to what was lacking; a blank one is no answer.
-    pub(super) fn take(&mut self, field: &str, answer: Secret) {
+    /// Sets the answer for a field.
+    pub(super) fn set(&mut self, field: &str, answer: Secret) {
         match field {
             "client.id" => self.client.id = Some(answer.reveal().to_owned()),
-            "client.secret" => self.give_secret(answer, SecretPlace::Typed),
-            "client.redirect_uri" => self.give_redirect(answer.reveal().to_owned()),
+            "client.secret" => self.set_secret(answer, SecretSource::Typed),
+            "client.redirect_uri" => self.set_redirect(answer.reveal().to_owned()),
             field => {
                 let name = field.strip_prefix("vars.").unwrap_or(field);
                 self.vars.insert(name.to_owned(), answer);
@@ -72,12 +72,12 @@ impl Answers {
         }
     }
 
-    /// Takes an answer back, so that it is asked for again.
-    pub(super) fn forget(&mut self, field: &str) {
+    /// Removes a wrong answer, so that it is asked for again.
+    pub(super) fn clear(&mut self, field: &str) {
         match field {
             "client.id" => self.client.id = None,
-            "client.secret" => (self.client.secret, self.secret_place) = (None, None),
-            "client.redirect_uri" => (self.client.redirect_uri, self.own_redirect) = (None, false),
+            "client.secret" => (self.client.secret, self.secret_source) = (None, None),
+            "client.redirect_uri" => (self.client.redirect_uri, self.redirect_given) = (None, false),
             field => {
                 self.vars.remove(field.strip_prefix("vars.").unwrap_or(field));
             }
@@ -93,21 +93,20 @@ impl Answers {
         }
     }
 
-    /// The connection, or the first thing that is lacking: the provider itself says what it cannot do without, and
-    /// holds every value to its pattern.
-    pub(super) fn define(&self, provider: &Arc<Provider>) -> Result<Definition, Lack> {
+    /// The connection, or the first answer that is missing or does not match its pattern.
+    pub(super) fn define(&self, provider: &Arc<Provider>) -> Result<Definition, MissingAnswer> {
         let setup = Setup {
             vars: self.vars.clone(),
             client: self.client.clone(),
             policy: PolicyOverrides::default(),
         };
-        provider.define(setup).map_err(|error| Lack { given: self.has(&error.field), error })
+        provider.define(setup).map_err(|error| MissingAnswer { given: self.has(&error.field), error })
     }
 }
 
-impl Lack {
-    /// What to say where nobody can be asked.
-    pub(super) fn refuse(self, provider: &Provider) -> CommandError {
+impl MissingAnswer {
+    /// The error where nobody can be asked.
+    pub(super) fn into_error(self, provider: &Provider) -> CommandError {
         let Self { error: DefineError { field, problem }, given } = self;
         let flag = match field.as_str() {
             "client.id" => "--client-id ID".to_owned(),

@@ -6,13 +6,13 @@ use jeton_core::id::ConnectionName;
 use jeton_core::keep::provider::{Capture, Provider, Var};
 use toml::Value;
 
-use super::answers::{Answers, SecretPlace};
+use super::answers::{Answers, SecretSource};
 
 /// The longest line of a comment.
 const WIDTH: usize = 118;
 
-/// The tables of a connection. Variables that were not given stand there too, as comments. `secret_file` is where a
-/// client secret that was typed has gone.
+/// The tables of a connection. Variables without an answer are comments. `secret_file` holds a client secret that was
+/// typed.
 pub(super) fn connection(
     name: &ConnectionName,
     provider: &Provider,
@@ -41,16 +41,16 @@ pub(super) fn connection(
 }
 
 fn client(text: &mut String, key: &str, answers: &Answers, secret_file: Option<&str>) {
-    let secret = match (&answers.secret_place, secret_file) {
+    let secret = match (&answers.secret_source, secret_file) {
         (_, Some(file)) => Some(format!("secret_file = {}", quoted(file))),
-        (Some(SecretPlace::File(file)), None) => {
+        (Some(SecretSource::File(file)), None) => {
             Some(format!("secret_file = {}", quoted(&file.to_string_lossy())))
         }
-        (Some(SecretPlace::Env(variable)), None) => Some(format!("secret_env = {}", quoted(variable))),
-        (Some(SecretPlace::Typed) | None, None) => None,
+        (Some(SecretSource::Env(variable)), None) => Some(format!("secret_env = {}", quoted(variable))),
+        (Some(SecretSource::Typed) | None, None) => None,
     };
     let id = answers.client.id.as_ref().map(|id| format!("id = {}", quoted(id)));
-    let redirect = answers.client.redirect_uri.as_ref().filter(|_| answers.own_redirect);
+    let redirect = answers.client.redirect_uri.as_ref().filter(|_| answers.redirect_given);
     let redirect = redirect.map(|uri| format!("redirect_uri = {}", quoted(uri)));
     let lines: Vec<String> = [id, secret, redirect].into_iter().flatten().collect();
     if !lines.is_empty() {

@@ -1,4 +1,4 @@
-//! Putting files in place: whole or not at all, private, and never over what somebody else wrote.
+//! Writes files whole or not at all, private, and never over another's change.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -13,7 +13,7 @@ use super::answers::Answers;
 use crate::command_error::CommandError;
 use crate::error_code::ErrorCode;
 
-/// The text of a settings file; nothing where there is none.
+/// The text of a settings file, if it exists.
 pub(super) fn read(path: &Path) -> Result<Option<String>, CommandError> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
@@ -22,13 +22,10 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, CommandError> {
     }
 }
 
-/// The value of a variable in a file of its own.
+/// The value of a variable, from a file of its own.
 pub(super) fn read_value(path: &Path) -> Result<Secret, CommandError> {
     let text = fs::read_to_string(path).map(Secret::from).map_err(|error| {
-        CommandError::usage(format!(
-            "{} cannot be read ({error}); give a file with the value",
-            path.display()
-        ))
+        CommandError::usage(format!("{} cannot be read: {error}; give a file with the value", path.display()))
     })?;
     Ok(Secret::new(text.reveal().trim_end_matches(['\r', '\n'])))
 }
@@ -41,7 +38,7 @@ pub(super) fn as_written(settings: &Path, file: &Path) -> Result<PathBuf, Comman
     file.canonicalize().map_err(|error| failed(file, &error))
 }
 
-/// Writes the client secret that was typed into a file of its own beside the settings; answers the file's name.
+/// Writes a typed client secret into a file beside the settings. Returns the file's name.
 pub(super) fn secret_file(settings: &Path, name: &str, answers: &Answers) -> Result<String, CommandError> {
     let file = format!("{name}.secret");
     let path = folder(settings).join(&file);
@@ -50,7 +47,7 @@ pub(super) fn secret_file(settings: &Path, name: &str, answers: &Answers) -> Res
         if error.kind() == ErrorKind::AlreadyExists {
             let shown = path.display();
             CommandError::usage(format!(
-                "{shown} is there already and was left as it is; give it with --client-secret-file, or move it away"
+                "{shown} exists already and was not changed; give it with --client-secret-file, or move it away"
             ))
         } else {
             failed(&path, &error)
@@ -59,87 +56,87 @@ pub(super) fn secret_file(settings: &Path, name: &str, answers: &Answers) -> Res
     Ok(file)
 }
 
-/// Takes the file of [`secret_file`] back, because the settings that name it were not written.
-pub(super) fn take_back(settings: &Path, file: &str) {
+/// Removes the file of [`secret_file`], because the settings that name it were not written.
+pub(super) fn remove_secret_file(settings: &Path, file: &str) {
     let path = folder(settings).join(file);
     if let Err(error) = fs::remove_file(&path) {
-        tracing::warn!(path = %path.display(), %error, "a client secret that nothing names cannot be removed");
+        tracing::warn!(path = %path.display(), %error, "a client secret that no setting names cannot be removed");
     }
 }
 
-/// A file that is written and not in place yet. It is removed with the value.
+/// A file that is written beside the one it becomes. It is removed when the value is dropped.
 #[derive(Debug)]
-pub(super) struct Draft {
-    draft: PathBuf,
-    /// Where it is to go: behind any symbolic link.
-    place: PathBuf,
+pub(super) struct PendingFile {
+    pending: PathBuf,
+    /// The final path, with symbolic links resolved.
+    target: PathBuf,
 }
 
-impl Draft {
+impl PendingFile {
     /// Writes `text` beside `path`, for its owner only; or with owner and mode of the file `like`.
     pub(super) fn write(path: &Path, text: &str, like: Option<&Path>) -> Result<Self, CommandError> {
-        let place = match like {
+        let target = match like {
             Some(like) => like.canonicalize().map_err(|error| failed(like, &error))?,
             None => path.to_owned(),
         };
         let mut name = OsString::from(".");
-        name.push(place.file_name().unwrap_or_default());
+        name.push(target.file_name().unwrap_or_default());
         let mut random = [0; 8];
         SystemEntropy.fill(&mut random);
         name.push(format!(".{:016x}.draft", u64::from_le_bytes(random)));
-        let made = Self { draft: folder(&place).join(name), place };
+        let made = Self { pending: folder(&target).join(name), target };
         made.fill(text, like).map_err(|error| failed(path, &error))?;
         Ok(made)
     }
 
     fn fill(&self, text: &str, like: Option<&Path>) -> io::Result<()> {
-        write_new(&self.draft, text.as_bytes())?;
+        write_new(&self.pending, text.as_bytes())?;
         let Some(like) = like else { return Ok(()) };
-        let (known, mine) = (fs::metadata(like)?, fs::metadata(&self.draft)?);
+        let (known, mine) = (fs::metadata(like)?, fs::metadata(&self.pending)?);
         if (known.uid(), known.gid()) != (mine.uid(), mine.gid()) {
-            fchown(File::open(&self.draft)?, Some(known.uid()), Some(known.gid()))?;
+            fchown(File::open(&self.pending)?, Some(known.uid()), Some(known.gid()))?;
         }
-        fs::set_permissions(&self.draft, fs::Permissions::from_mode(known.permissions().mode() & 0o777))
+        fs::set_permissions(&self.pending, fs::Permissions::from_mode(known.permissions().mode() & 0o777))
     }
 
-    /// Puts it in place, unless a file has come to be there.
-    pub(super) fn put_where_nothing_is(self) -> Result<(), CommandError> {
-        let placed = fs::hard_link(&self.draft, &self.place).and_then(|()| sync(&self.place));
-        placed.map_err(|error| {
+    /// Moves it to its path, unless a file exists there.
+    pub(super) fn create(self) -> Result<(), CommandError> {
+        let linked = fs::hard_link(&self.pending, &self.target).and_then(|()| sync(&self.target));
+        linked.map_err(|error| {
             if error.kind() == ErrorKind::AlreadyExists {
                 self.changed()
             } else {
-                failed(&self.place, &error)
+                failed(&self.target, &error)
             }
         })
     }
 
-    /// Puts it in place of a file that says `before`.
+    /// Replaces a file whose text is `before`.
     pub(super) fn replace(self, before: &str) -> Result<(), CommandError> {
-        if fs::read_to_string(&self.place).map_err(|error| failed(&self.place, &error))? != before {
+        if fs::read_to_string(&self.target).map_err(|error| failed(&self.target, &error))? != before {
             return Err(self.changed());
         }
-        fs::rename(&self.draft, &self.place)
-            .and_then(|()| sync(&self.place))
-            .map_err(|error| failed(&self.place, &error))
+        fs::rename(&self.pending, &self.target)
+            .and_then(|()| sync(&self.target))
+            .map_err(|error| failed(&self.target, &error))
     }
 
     fn changed(&self) -> CommandError {
         let text = format!(
-            "{} was changed by somebody else meanwhile and was left as it is; run this again",
-            self.place.display()
+            "{} was changed by somebody else meanwhile and is not overwritten; run this again",
+            self.target.display()
         );
         CommandError::new(ErrorCode::SystemRefused, text)
     }
 }
 
-impl Drop for Draft {
+impl Drop for PendingFile {
     fn drop(&mut self) {
-        // After a rename it is gone already, which is as good.
-        if let Err(error) = fs::remove_file(&self.draft)
+        // A rename has removed it already.
+        if let Err(error) = fs::remove_file(&self.pending)
             && error.kind() != ErrorKind::NotFound
         {
-            tracing::warn!(path = %self.draft.display(), %error, "a draft cannot be removed");
+            tracing::warn!(path = %self.pending.display(), %error, "a temporary file cannot be removed");
         }
     }
 }
@@ -163,7 +160,7 @@ fn failed(path: &Path, error: &io::Error) -> CommandError {
     CommandError::new(
         ErrorCode::SystemRefused,
         format!(
-            "{shown} cannot be read or written ({error}); give --config a path that this user may write to"
+            "{shown} cannot be read or written: {error}; give --config a path that this user may write to"
         ),
     )
 }

@@ -1,4 +1,4 @@
-//! Asking a person.
+//! Asks a person at a terminal.
 
 use std::io::{self, BufRead as _, Write as _};
 use std::sync::Arc;
@@ -13,20 +13,19 @@ use crate::command_error::CommandError;
 use crate::error_code::ErrorCode;
 use crate::stop_signals::StopSignals;
 
-/// A terminal that is left as it was found.
+/// The terminal, and its mode at the start.
 #[derive(Clone, Debug)]
 pub(super) struct Terminal {
     found: Termios,
 }
 
 impl Terminal {
-    /// Remembers how the terminal is.
     pub(super) fn open() -> Result<Self, CommandError> {
-        let found = termios::tcgetattr(io::stdin()).map_err(|error| broken(&error.into()))?;
+        let found = termios::tcgetattr(io::stdin()).map_err(|error| terminal_error(&error.into()))?;
         Ok(Self { found })
     }
 
-    /// Asks for one line; nothing where input has ended. What is typed to a `hidden` question is not shown.
+    /// Asks for one line; none where the input has ended. The answer to a `hidden` question is not shown.
     fn ask(&self, question: &str, hidden: bool) -> io::Result<Option<Secret>> {
         if hidden {
             // Before the question, so that an answer to it is never shown; and without discarding what was typed.
@@ -53,8 +52,8 @@ impl Terminal {
     }
 }
 
-/// Asks for everything that is lacking, until nothing is.
-pub(super) async fn complete(
+/// Asks for every answer that is missing or wrong.
+pub(super) async fn ask_for_missing(
     terminal: Terminal,
     provider: Arc<Provider>,
     answers: Answers,
@@ -63,11 +62,11 @@ pub(super) async fn complete(
     let asking = terminal.clone();
     tokio::select! {
         answered = spawn_blocking(move || ask_all(&asking, &provider, answers)) => {
-            answered.map_err(|error| broken(&io::Error::other(error)))?
+            answered.map_err(|error| terminal_error(&io::Error::other(error)))?
         }
         signal = stop_signals.next() => {
-            // Whoever was asking for a secret is not waited for: the echo comes back here.
-            terminal.restore().map_err(|error| broken(&error))?;
+            // A question for a secret may be open: restore the echo.
+            terminal.restore().map_err(|error| terminal_error(&error))?;
             Err(CommandError::new(ErrorCode::Stopped, format!("stopped by {signal}; nothing was written")))
         }
     }
@@ -79,19 +78,19 @@ fn ask_all(
     mut answers: Answers,
 ) -> Result<(Answers, Definition), CommandError> {
     loop {
-        let lack = match answers.define(provider) {
+        let missing = match answers.define(provider) {
             Ok(definition) => return Ok((answers, definition)),
-            Err(lack) => lack,
+            Err(missing) => missing,
         };
-        let field = lack.error.field.clone();
-        let Some(question) = question(provider, &field) else { return Err(lack.refuse(provider)) };
-        if lack.given {
-            writeln!(io::stderr().lock(), "{}", lack.error.problem)?;
-            answers.forget(&field);
+        let field = missing.error.field.clone();
+        let Some(question) = question(provider, &field) else { return Err(missing.into_error(provider)) };
+        if missing.given {
+            writeln!(io::stderr().lock(), "{}", missing.error.problem)?;
+            answers.clear(&field);
         }
-        let answer = terminal.ask(&question.text, question.hidden).map_err(|error| broken(&error))?;
+        let answer = terminal.ask(&question.text, question.hidden).map_err(|error| terminal_error(&error))?;
         match answer {
-            Some(answer) => answers.take(&field, answer),
+            Some(answer) => answers.set(&field, answer),
             None => return Err(CommandError::usage("the input has ended; nothing was written")),
         }
     }
@@ -102,7 +101,7 @@ struct Question {
     hidden: bool,
 }
 
-/// How to ask for what is lacking; nothing for what no answer would give.
+/// The question for a field; none for a field that no answer can set.
 fn question(provider: &Provider, field: &str) -> Option<Question> {
     let shown = |text: String| Some(Question { text, hidden: false });
     match field {
@@ -120,11 +119,9 @@ fn question(provider: &Provider, field: &str) -> Option<Question> {
     }
 }
 
-fn broken(error: &io::Error) -> CommandError {
+fn terminal_error(error: &io::Error) -> CommandError {
     CommandError::new(
         ErrorCode::SystemRefused,
-        format!(
-            "the terminal cannot be used ({error}); give what is needed by flags, see `jeton init --help`"
-        ),
+        format!("the terminal cannot be used: {error}; give the answers by flags, see `jeton init --help`"),
     )
 }

@@ -1,4 +1,4 @@
-//! What a server does about its connections when it begins: it takes over what files hold, and says which need a person.
+//! What a server does at its start: it imports tokens from files, and logs which connections need a person.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,8 +11,8 @@ use crate::actor;
 use crate::command::import;
 use crate::command_error::CommandError;
 
-/// Connects what has never been connected and has a file to begin with. One that is not there, or cannot be used, leaves
-/// its connection as it is, and does not keep the others waiting.
+/// Connects every connection that was never connected and has an `import` file. A file that is missing or unusable changes
+/// nothing and stops no other.
 pub(super) async fn run_imports(
     vault: &Vault,
     imports: &BTreeMap<ConnectionName, PathBuf>,
@@ -23,28 +23,28 @@ pub(super) async fn run_imports(
         if status.generation != Generation::default() || !file.exists() {
             continue;
         }
-        let (grant, remark) = match import::read(file) {
+        let (grant, note) = match import::read(file) {
             Ok(read) => read,
-            Err(failure) => {
-                tracing::error!(%connection, %failure, "the tokens of a file were not taken over");
+            Err(error) => {
+                tracing::error!(%connection, %error, "the tokens of a file were not imported");
                 continue;
             }
         };
-        if let Some(remark) = remark {
-            tracing::warn!(%connection, remark, "a part of the file was not taken over");
+        if let Some(note) = note {
+            tracing::warn!(%connection, note, "a part of the file was not imported");
         }
         match vault.connect(connection.as_str(), grant, &actor::current()).await {
             Ok(_) => tracing::warn!(
                 %connection, file = %shown,
                 "connected with the tokens of a file; whoever used it before must not use it again"
             ),
-            Err(error) => tracing::error!(%connection, %error, "the tokens of a file were not taken over"),
+            Err(error) => tracing::error!(%connection, %error, "the tokens of a file were not imported"),
         }
     }
     Ok(())
 }
 
-/// Says what a person should look at, once every connection is in memory.
+/// Logs what needs a person, once every connection is loaded.
 pub(super) async fn log_start_problems(vault: &Vault) {
     vault.loaded().await;
     for state in vault.needing_attention() {
@@ -53,16 +53,16 @@ pub(super) async fn log_start_problems(vault: &Vault) {
             (Condition::Interrupted, Some(attempt)) => tracing::warn!(
                 %connection,
                 %attempt,
-                "an attempt was interrupted after its refresh token may have been spent; policy goes on with it"
+                "an attempt was interrupted after its refresh token may have been spent; its policy continues"
             ),
             (Condition::Dead, _) => {
-                tracing::warn!(%connection, "the grant is dead: `jeton connect` replaces it");
+                tracing::warn!(%connection, "the grant is dead; replace it with `jeton connect`");
             }
             (Condition::Pending, _) => {
-                tracing::warn!(%connection, "defined and not connected: `jeton connect`");
+                tracing::warn!(%connection, "it has no grant yet; give it one with `jeton connect`");
             }
             _ if state.orphaned => {
-                tracing::warn!(%connection, "its definition was removed: the grant is kept, and not kept alive");
+                tracing::warn!(%connection, "its definition was removed: the grant is kept, and nothing refreshes it");
             }
             _ => {}
         }
