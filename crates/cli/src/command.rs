@@ -142,7 +142,7 @@ fn start_logging(loaded: LoadedSettings, is_server: bool) -> Result<Settings, Co
     // Freeing very many values takes a moment, and nothing waits for it.
     thread::spawn(move || drop(values));
     let settings = settings?;
-    let level = if is_server || settings.level_is_explicit { &settings.level } else { &Level::ERRORS };
+    let level = if is_server || settings.level_is_explicit { &settings.level } else { &Level::OFF };
     telemetry::begin(level, settings.format).map_err(|error| {
         CommandError::new(ErrorCode::SystemRefused, format!("log lines cannot be written: {error}"))
     })?;

@@ -22,8 +22,8 @@ pub(crate) struct Level {
 }
 
 impl Level {
-    /// Errors alone.
-    pub(crate) const ERRORS: Self = Self { all: LevelFilter::ERROR, parts: Vec::new() };
+    /// No log lines.
+    pub(crate) const OFF: Self = Self { all: LevelFilter::OFF, parts: Vec::new() };
 
     fn targets(&self) -> Targets {
         Targets::new().with_default(self.all).with_targets(self.parts.iter().cloned())

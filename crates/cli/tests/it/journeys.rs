@@ -5,7 +5,7 @@ use std::fs;
 use futures_util::future::join_all;
 use jeton_emulator::{Behaviour, Fault, FaultKind};
 
-use crate::fixture::{Fixture, complaint};
+use crate::fixture::{Fixture, PATIENCE, complaint};
 
 #[tokio::test]
 async fn a_token_is_printed_as_itself_as_a_header_or_in_full() {
@@ -169,4 +169,16 @@ async fn a_connection_that_needs_a_grant_says_how_to_give_one() {
     assert!(sentence.contains("--refresh-token-stdin"), "{sentence}");
     let finished = fixture.run(["connect", "acme", "--refresh-token-stdin", "--import", "x"]).await;
     assert_eq!(finished.code, Some(2), "{finished:?}");
+}
+
+#[tokio::test]
+async fn a_command_that_fails_prints_one_sentence_and_no_log_line() {
+    let (fixture, token) = Fixture::connected().await;
+    fixture.emulator.revoke_grant(token.reveal());
+    let finished = fixture.run(["token", "acme"]).await;
+    complaint(&finished, 1);
+    assert_eq!(finished.stderr.lines().count(), 1, "{finished:?}");
+    let logged = fixture.home.command(["token", "acme"]).unwrap().env("JETON__LOG__LEVEL", "debug");
+    let logged = logged.run(PATIENCE).await.unwrap();
+    assert!(logged.stderr.lines().count() > 1, "a level that is asked for counts: {logged:?}");
 }
