@@ -110,8 +110,13 @@ impl Command {
 
     pub(crate) async fn run(self, sources: &SettingSources, output: Output) -> Result<(), CommandError> {
         let is_server = matches!(self, Self::Serve(_));
+        let may_create = match &self {
+            Self::Serve(_) | Self::Migrate(_) => true,
+            Self::ServiceToken(command) => !command.needs_installation(),
+            _ => false,
+        };
         let load = || settings::load(sources);
-        let ready = || start_logging(load(), is_server);
+        let ready = || start_logging(load(), is_server, may_create);
         match self {
             Self::Docs(docs) => docs.run(Arguments::command()),
             Self::Config(config) => config.run(&load(), &sources.environment, output),
@@ -136,8 +141,18 @@ impl Command {
     }
 }
 
-/// The settings, if they are right. Log lines are written from here on.
-fn start_logging(loaded: LoadedSettings, is_server: bool) -> Result<Settings, CommandError> {
+/// The settings, if they are right. Log lines are written from here on. Unless the command `may_create` an installation,
+/// there must be one, or settings for one.
+fn start_logging(
+    loaded: LoadedSettings,
+    is_server: bool,
+    may_create: bool,
+) -> Result<Settings, CommandError> {
+    if !may_create && loaded.is_unconfigured() {
+        let text = "no jeton.toml was found here, and no data directory; run this in the folder of jeton.toml, name the file \
+                    with --config, or create one with `jeton init`";
+        return Err(CommandError::new(ErrorCode::InstallationUnusable, text));
+    }
     let LoadedSettings { settings, values, warnings, .. } = loaded;
     // Freeing very many values takes a moment, and nothing waits for it.
     thread::spawn(move || drop(values));

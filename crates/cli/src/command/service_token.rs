@@ -74,6 +74,11 @@ pub(crate) struct RotateArgs {
 }
 
 impl ServiceTokenCommand {
+    /// Whether it works only on an installation that exists.
+    pub(crate) fn needs_installation(&self) -> bool {
+        !matches!(self, Self::Create(_) | Self::Hash)
+    }
+
     pub(crate) async fn run(self, settings: &Settings, output: Output) -> Result<(), CommandError> {
         if matches!(self, Self::Hash) {
             return hash(output);

@@ -42,6 +42,8 @@ pub(crate) struct SettingSources {
 
 /// What was read, right or wrong.
 pub(crate) struct LoadedSettings {
+    /// Whether there is a settings file.
+    has_file: bool,
     pub(crate) values: Section,
     pub(crate) catalogue: Catalogue,
     /// The names of providers from files of the operator.
@@ -52,6 +54,17 @@ pub(crate) struct LoadedSettings {
 }
 
 impl LoadedSettings {
+    /// Whether nothing says where an installation is: no settings file, no connection, no database and no data directory.
+    pub(crate) fn is_unconfigured(&self) -> bool {
+        let is_default = |name: &str| self.values.origin(&path(name)) == Some(Origin::Default);
+        let has_data_dir = self.settings.as_ref().is_ok_and(|settings| settings.data_dir.exists());
+        !self.has_file
+            && !has_data_dir
+            && is_default("data_dir")
+            && is_default("store.url")
+            && self.values.connections().next().is_none()
+    }
+
     /// Everything that is wrong with the settings.
     pub(crate) fn faults(&self) -> &[SettingFault] {
         self.settings.as_ref().err().map_or(&[], Vec::as_slice)
@@ -106,6 +119,7 @@ fn load_layers(
     let assembled = assemble(Reader { values: &values, environment: &sources.environment, faults, folder });
     let warnings = file.and_then(|(file, _)| exposed_secret(file, &values, &assembled.catalogue));
     LoadedSettings {
+        has_file: file.is_some(),
         values,
         catalogue: assembled.catalogue,
         added_providers: assembled.added_providers,

@@ -4,8 +4,9 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
-use jeton_testkit::{FreePort, TestInstallation};
+use jeton_testkit::{FreePort, TestInstallation, jeton_binary};
 use rusqlite::Connection;
 
 use crate::fixture::{Fixture, PATIENCE, complaint, connection};
@@ -174,5 +175,37 @@ fn copy_files(from: &Path, to: &Path) {
         if entry.file_type().unwrap().is_file() {
             fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
         }
+    }
+}
+
+#[tokio::test]
+async fn without_settings_and_data_directory_commands_say_so_and_create_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [
+        &["status"][..],
+        &["logs"],
+        &["audit"],
+        &["token", "acme"],
+        &["refresh"],
+        &["pause", "acme"],
+        &["resume", "acme"],
+        &["disconnect", "acme"],
+        &["connect", "acme"],
+        &["adopt"],
+        &["service-token", "list"],
+        &["service-token", "rotate", "bot1"],
+        &["service-token", "revoke", "bot1"],
+    ] {
+        let output = Command::new(jeton_binary().unwrap())
+            .args(arguments)
+            .current_dir(&folder)
+            .env_clear()
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {error}");
+        assert!(error.starts_with("error: no jeton.toml was found here"), "{arguments:?}: {error}");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "{arguments:?}");
     }
 }

@@ -128,7 +128,7 @@ async fn a_grant_that_was_spent_is_not_taken_over_again() {
     let (fixture, first) = Fixture::connected().await;
     fixture.run(["token", "acme"]).await.success().unwrap();
     let connect = fixture.home.command(["connect", "acme", "--refresh-token-stdin"]).unwrap();
-    let finished = connect.stdin(first.reveal()).run(crate::fixture::PATIENCE).await.unwrap();
+    let finished = connect.stdin(first.reveal()).run(PATIENCE).await.unwrap();
     let sentence = complaint(&finished, 1);
     assert!(sentence.contains("has spent this refresh token already"), "{sentence}");
     assert!(!sentence.contains(first.reveal()));
