@@ -13,7 +13,7 @@ use crate::proof::TIMEOUT;
 use crate::server_memory::memory_mib;
 
 /// What the server writes once it has read everything.
-const IN_MEMORY: &str = "every connection is in memory";
+const IN_MEMORY: &str = "ready: every connection is loaded";
 
 /// A server that was started.
 #[derive(Serialize)]

@@ -50,7 +50,7 @@ impl StatusArgs {
                 "no connection is defined; write [connections.NAME] into jeton.toml",
             );
             for state in &states {
-                table.row(row(state, now));
+                table.row(row(state, now, !nodes.is_empty()));
             }
             Ok(output.print_table(&table, &states)?)
         })
@@ -98,7 +98,7 @@ pub(super) async fn all_statuses(vault: &Vault) -> Result<Vec<Status>, CommandEr
     }
 }
 
-fn row(state: &Status, now: Timestamp) -> [String; 7] {
+fn row(state: &Status, now: Timestamp, is_served: bool) -> [String; 7] {
     [
         state.name.to_string(),
         state.provider.to_string(),
@@ -106,12 +106,12 @@ fn row(state: &Status, now: Timestamp) -> [String; 7] {
         relative(state.expires_at, now),
         relative(state.due_at, now),
         state.generation.0.to_string(),
-        note(state),
+        note(state, is_served),
     ]
 }
 
 /// What a person should know, and do.
-fn note(state: &Status) -> String {
+fn note(state: &Status, is_served: bool) -> String {
     let mut notes = Vec::new();
     if state.orphaned {
         notes.push("its definition was removed, the grant is kept".to_owned());
@@ -119,7 +119,8 @@ fn note(state: &Status) -> String {
     match (state.condition, state.interrupted_attempt) {
         (Condition::Pending, _) => notes.push(format!("`jeton connect {}`", state.name)),
         (Condition::Dead, _) => {
-            notes.push(format!("connect again ({})", state.code.as_deref().unwrap_or("dead")));
+            let code = state.code.as_deref().unwrap_or("dead");
+            notes.push(format!("`jeton connect {}` ({code})", state.name));
         }
         (Condition::Interrupted, Some(attempt)) => {
             notes.push(format!("attempt {attempt} may have spent the token"));
@@ -129,6 +130,9 @@ fn note(state: &Status) -> String {
             notes.push(format!("{code}, {} in a row", state.failures));
         }
         _ => {}
+    }
+    if state.condition == Condition::Stale && !is_served {
+        notes.push("no `jeton serve` runs".to_owned());
     }
     if state.paused && state.condition != Condition::Paused {
         notes.push("paused".to_owned());

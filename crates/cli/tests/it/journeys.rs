@@ -5,7 +5,7 @@ use std::fs;
 use futures_util::future::join_all;
 use jeton_emulator::{Behaviour, Fault, FaultKind};
 
-use crate::fixture::{Fixture, PATIENCE, complaint};
+use crate::fixture::{Fixture, PATIENCE, complaint, until};
 
 #[tokio::test]
 async fn a_token_is_printed_as_itself_as_a_header_or_in_full() {
@@ -181,4 +181,17 @@ async fn a_command_that_fails_prints_one_sentence_and_no_log_line() {
     let logged = fixture.home.command(["token", "acme"]).unwrap().env("JETON__LOG__LEVEL", "debug");
     let logged = logged.run(PATIENCE).await.unwrap();
     assert!(logged.stderr.lines().count() > 1, "a level that is asked for counts: {logged:?}");
+}
+
+#[tokio::test]
+async fn the_status_of_a_connection_that_nobody_refreshes_says_so() {
+    let (fixture, _) = Fixture::connected().await;
+    let status = fixture.run(["status"]).await.success().unwrap();
+    assert!(status.contains("stale") && status.contains("no `jeton serve` runs"), "{status}");
+    let mut server = fixture.home.command(["serve"]).unwrap().serve().unwrap();
+    server.ready(PATIENCE).await.unwrap();
+    until("the server is seen", async || {
+        !fixture.run(["status"]).await.success().unwrap().contains("no `jeton serve` runs")
+    })
+    .await;
 }

@@ -196,7 +196,7 @@ async fn a_server_that_cannot_read_its_connections_yet_says_so_and_keeps_them_al
     cluster.query(&name, end).unwrap();
     assert!(locked.join().unwrap().is_err(), "the lock was held until now");
     until("every connection is read", async || {
-        server.output().unwrap().contains("every connection is in memory")
+        server.output().unwrap().contains("ready: every connection is loaded")
     })
     .await;
     until("it is refreshed by itself", async || emulator.stats().accepted == 1).await;

@@ -67,5 +67,5 @@ pub(super) async fn log_start_problems(vault: &Vault) {
             _ => {}
         }
     }
-    tracing::info!(connections = vault.names().len(), "every connection is in memory");
+    tracing::info!(connections = vault.names().len(), "ready: every connection is loaded");
 }
