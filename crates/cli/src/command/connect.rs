@@ -80,6 +80,12 @@ impl ConnectArgs {
             }
             let connected = app.vault.connect(&name, grant, &actor::current()).await?;
             let (text, result) = match connected {
+                Connected::Stored { .. } if has_grant => {
+                    let text = format!(
+                        "`{name}` has its grant, which is not checked yet; check it with `jeton refresh --connection {name} --force --sync`"
+                    );
+                    (text, "stored")
+                }
                 Connected::Stored { .. } => (format!("`{name}` is connected"), "stored"),
                 Connected::Unchanged => {
                     (format!("`{name}` holds this refresh token already; nothing was changed"), "unchanged")
