@@ -1,18 +1,20 @@
 //! `jeton provider`.
 
 mod emulate;
+mod lookup;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use clap::Subcommand;
-use jeton_core::keep::provider::{Capture, Catalogue, Confidence, Provider, Step, Var, VectorResult};
+use jeton_core::keep::provider::{Capture, Confidence, Provider, Step, Var, VectorResult};
 use serde_json::{Value, json};
+
+use lookup::{by_name, by_name_or_file};
 
 use crate::command_error::CommandError;
 use crate::error_code::ErrorCode;
 use crate::output::{self, Output, Table};
-use crate::settings::{self, LoadedSettings};
+use crate::settings::LoadedSettings;
 
 /// List, show, test and emulate providers
 #[derive(Debug, Subcommand)]
@@ -40,15 +42,11 @@ impl ProviderCommand {
         }
         match self {
             Self::List => list(loaded, output),
-            Self::Show { name } => show(find(&loaded.catalogue, &name)?, output),
+            Self::Show { name } => show(by_name(&loaded.catalogue, &name)?, output),
             Self::Emulate(emulate) => emulate.run(loaded, output).await,
             Self::Test { what } => test(loaded, &what, output),
         }
     }
-}
-
-fn find<'c>(catalogue: &'c Catalogue, name: &str) -> Result<&'c Arc<Provider>, CommandError> {
-    catalogue.get(name).map_err(|error| CommandError::new(ErrorCode::UnknownProvider, error.to_string()))
 }
 
 fn list(loaded: &LoadedSettings, output: Output) -> Result<(), CommandError> {
@@ -143,7 +141,9 @@ fn var_json(var: &Var) -> Value {
 fn test(loaded: &LoadedSettings, what: &[String], output: Output) -> Result<(), CommandError> {
     let providers = match what {
         [] => loaded.catalogue.iter().cloned().collect(),
-        what => what.iter().map(|what| one(&loaded.catalogue, what)).collect::<Result<Vec<_>, _>>()?,
+        what => {
+            what.iter().map(|what| by_name_or_file(&loaded.catalogue, what)).collect::<Result<Vec<_>, _>>()?
+        }
     };
     let mut failed = 0;
     let mut results = Vec::new();
@@ -160,17 +160,6 @@ fn test(loaded: &LoadedSettings, what: &[String], output: Output) -> Result<(), 
     let summary = format!("{} vectors, {failed} wrong", results.len());
     output.print(&summary, &results)?;
     if failed == 0 { Ok(()) } else { Err(CommandError::reported(ErrorCode::VectorsFailed)) }
-}
-
-/// A provider by name, or the provider of a file.
-fn one(catalogue: &Catalogue, what: &str) -> Result<Arc<Provider>, CommandError> {
-    if !what.contains('/') && Path::new(what).extension().is_none_or(|end| end != "toml") {
-        return find(catalogue, what).cloned();
-    }
-    let mut alone = Catalogue::default();
-    let name = settings::add_provider(&mut alone, Path::new(what))
-        .map_err(|problem| CommandError::new(ErrorCode::ProviderFileInvalid, problem))?;
-    find(&alone, &name).cloned()
 }
 
 fn vector_json(provider: &Provider, vector: &VectorResult) -> Value {

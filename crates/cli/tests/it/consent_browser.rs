@@ -1,12 +1,13 @@
 //! A person consents in a real browser, on the pages of a server that others wrote.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jeton_testkit::{
     Browser, Client, FreePort, OidcRig, OidcSettings, PageContent, PageLayout, TestInstallation,
 };
+use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
@@ -185,7 +186,7 @@ impl Proxy {
 
     /// The requests to a path, as browsers sent them.
     fn asked(&self, start: &str) -> Vec<String> {
-        self.heads.lock().unwrap().iter().filter(|head| head.starts_with(start)).cloned().collect()
+        self.heads.lock().iter().filter(|head| head.starts_with(start)).cloned().collect()
     }
 }
 
@@ -199,7 +200,7 @@ async fn pass_on(
         head.push(browser.read_u8().await?);
     }
     let head = String::from_utf8_lossy(&head).into_owned();
-    asked.lock().unwrap().push(head.clone());
+    asked.lock().push(head.clone());
     let Some((method, rest)) = head.split_once(" /tokens/") else {
         return browser
             .write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")

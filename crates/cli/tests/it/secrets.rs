@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jeton_emulator::{Behaviour, Fault, FaultKind, Settings};
 use jeton_testkit::{Client, FreePort, TestInstallation, grep_tree};
+use parking_lot::Mutex;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -82,7 +83,7 @@ async fn tapped(provider: SocketAddr) -> (String, Arc<Mutex<String>>) {
                     tokio::select! {
                         asked = from.read(&mut bytes) => {
                             let asked = &bytes[..asked?];
-                            along.lock().unwrap().push_str(&String::from_utf8_lossy(asked));
+                            along.lock().push_str(&String::from_utf8_lossy(asked));
                             if asked.windows(11).any(|window| window == b"/introspect") {
                                 sleep(Duration::from_secs(1)).await;
                             }
@@ -148,11 +149,11 @@ async fn no_secret_of_a_consent_is_written_at_trace_level() {
         let client = Client::new(&base).with_header("cookie", &cookie);
         let during = async {
             let begun = Instant::now();
-            while !heard.lock().unwrap().contains("/introspect") {
+            while !heard.lock().contains("/introspect") {
                 assert!(begun.elapsed() < PATIENCE, "{}", server.output().unwrap());
                 sleep(Duration::from_millis(10)).await;
             }
-            let heard = heard.lock().unwrap().clone();
+            let heard = heard.lock().clone();
             assert!(heard.contains(&format!("code={}", secrets[3].1)), "the code was sent in this very text");
             secrets.push(("verifier", value(&heard, "code_verifier")));
             let (_, access) = heard.rsplit_once("token=").unwrap();

@@ -1,12 +1,13 @@
 //! Service tokens by the command line, beside servers that run.
 
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use jeton_testkit::{Client, ServerProcess, TestInstallation, grep_tree};
+use parking_lot::RwLock;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -247,7 +248,7 @@ async fn of_a_service_that_is_rotated_while_it_calls_two_servers_no_call_is_refu
         let (server, held, over, calls) = (&servers[number % 2], Arc::clone(&held), &over, &calls);
         async move {
             while !over.load(Ordering::SeqCst) {
-                let raw = held.read().unwrap().clone();
+                let raw = held.read().clone();
                 let answered = bot(server, &raw).get(LIST).await.unwrap();
                 assert_eq!(answered.status, 200, "{}", answered.text());
                 calls.fetch_add(1, Ordering::Relaxed);
@@ -259,7 +260,7 @@ async fn of_a_service_that_is_rotated_while_it_calls_two_servers_no_call_is_refu
             let rotate = ["service-token", "rotate", "bot1", "--overlap", "1m", "--json"];
             let rotated: Value = fixture.run(rotate).await.json().unwrap();
             assert_eq!(rotated["replaces"]["successor"], rotated["id"], "{rotated}");
-            *held.write().unwrap() = rotated["token"].as_str().unwrap().to_owned();
+            *held.write() = rotated["token"].as_str().unwrap().to_owned();
         }
         over.store(true, Ordering::SeqCst);
     };

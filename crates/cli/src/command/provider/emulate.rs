@@ -1,4 +1,4 @@
-//! `jeton provider emulate`: plays a provider from its file, to try a connection on.
+//! `jeton provider emulate`: a token endpoint that behaves as a provider file describes it, for tests.
 
 use std::fmt::Write as _;
 use std::io;
@@ -14,22 +14,23 @@ use jeton_emulator::{Emulator, RequestRecord, Settings};
 use serde_json::{Map, Value, json};
 use tokio::time::sleep;
 
+use super::lookup::by_name_or_file;
 use crate::command_error::CommandError;
 use crate::error_code::ErrorCode;
 use crate::output::Output;
 use crate::settings::{self, LoadedSettings};
 use crate::stop_signals::StopSignals;
 
-/// How often the requests that came in are looked for.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often new requests are printed.
+const POLL: Duration = Duration::from_millis(100);
 
-/// How many requests are remembered until they are shown.
+/// How many requests are kept until they are printed.
 const MOST_RECORDS: usize = 10_000;
 
-/// Play a provider on this machine as its file describes it, until SIGTERM or SIGINT
+/// Emulate a provider on this machine from its file, until SIGTERM or SIGINT
 ///
-/// It is strict: a request must be what the file describes, refresh tokens that rotate are good once, and using one again
-/// ends the grant. Consents are given at once. It prints a connection to it, and a line for each token request.
+/// It is strict: a request must match the file, a rotating refresh token works once, and using one again revokes the grant.
+/// It consents at once. It prints settings for a connection to it, and a line for each token request.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Emulate {
     /// The provider, or the path of a provider file
@@ -37,16 +38,16 @@ pub(crate) struct Emulate {
     /// Where to listen, on this machine
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9096")]
     listen: SocketAddr,
-    /// What the connection is called [default: the name of the provider]
+    /// The name of the connection [default: the name of the provider]
     #[arg(long, value_name = "NAME")]
     name: Option<ConnectionName>,
-    /// A variable of the provider, where the values of the file's tests will not do; may be given several times
+    /// A variable of the provider, in place of the value in the file's tests; may be given several times
     #[arg(long, value_name = "VARIABLE=VALUE", value_parser = pair)]
     var: Vec<(String, String)>,
-    /// How long access tokens live, where the provider's replies say it
+    /// The life of access tokens, where the provider's replies say it
     #[arg(long, value_name = "DURATION", default_value = "1m")]
     life: DurationText,
-    /// From which all tokens are made [default: another one each time]
+    /// All tokens follow from this number [default: random]
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
 }
@@ -59,7 +60,7 @@ fn pair(text: &str) -> Result<(String, String), &'static str> {
 impl Emulate {
     pub(super) async fn run(self, loaded: &LoadedSettings, output: Output) -> Result<(), CommandError> {
         let mut stop_signals = StopSignals::listen()?;
-        let provider = super::one(&loaded.catalogue, &self.provider)?;
+        let provider = by_name_or_file(&loaded.catalogue, &self.provider)?;
         let setup = self.setup(&provider, loaded);
         let definition = provider.define(setup.clone()).map_err(|error| {
             let cure = error.field.strip_prefix("vars.").map(|name| format!("; give --var {name}=VALUE"));
@@ -72,23 +73,23 @@ impl Emulate {
         };
         let settings = Settings {
             listen: self.listen,
-            seed: self.seed.unwrap_or_else(|| any_seed(&SystemEntropy)),
+            seed: self.seed.unwrap_or_else(|| random_seed(&SystemEntropy)),
             max_records: MOST_RECORDS,
             ..Settings::for_provider(Emulation::of(definition.clone()), self.life.0)
         };
-        let emulator = Emulator::start(settings).await.map_err(|error| refused(self.listen, &error))?;
+        let emulator = Emulator::start(settings).await.map_err(|error| listen_error(self.listen, &error))?;
         let refresh = definition.has(Step::Refresh).then(|| emulator.mint(1).remove(0));
-        let stage = Stage { name: &name, provider: &provider, setup: &setup, emulator: &emulator };
-        stage.announce(refresh.as_ref(), definition.has(Step::Acquire), output)?;
-        let watched = tokio::select! {
-            watched = watch(&emulator, output) => watched,
+        let emulated = Emulated { name: &name, provider: &provider, setup: &setup, emulator: &emulator };
+        emulated.print_settings(refresh.as_ref(), definition.has(Step::Acquire), output)?;
+        let printed = tokio::select! {
+            printed = print_requests(&emulator, output) => printed,
             _ = stop_signals.next() => Ok(()),
         };
         emulator.shutdown().await;
-        watched
+        printed
     }
 
-    /// What the file's own tests show of a connection, with what the flags say over it.
+    /// The values of the file's tests, overridden by the flags.
     fn setup(&self, provider: &Arc<Provider>, loaded: &LoadedSettings) -> Setup {
         let mut setup = provider.example().unwrap_or_default();
         let given = self.var.iter().map(|(name, value)| (name.clone(), Secret::new(value.as_str())));
@@ -96,7 +97,7 @@ impl Emulate {
         let client = &mut setup.client;
         client.id.get_or_insert_with(|| "emulated".to_owned());
         client.secret.get_or_insert_with(|| Secret::new("emulated-secret"));
-        // Browsers go back to this jeton, and not to where the tests of the file send them.
+        // Browsers return to this jeton, and not to the URL in the tests of the file.
         let listen =
             loaded.settings.as_ref().map_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 9095)), |s| s.listen);
         let own = settings::public_callback(&loaded.values);
@@ -105,16 +106,21 @@ impl Emulate {
     }
 }
 
-/// What is played, and for whom.
-struct Stage<'a> {
+/// The emulated provider, and the connection to it.
+struct Emulated<'a> {
     name: &'a ConnectionName,
     provider: &'a Provider,
     setup: &'a Setup,
     emulator: &'a Emulator,
 }
 
-impl Stage<'_> {
-    fn announce(&self, refresh: Option<&Secret>, acquires: bool, output: Output) -> Result<(), CommandError> {
+impl Emulated<'_> {
+    fn print_settings(
+        &self,
+        refresh: Option<&Secret>,
+        acquires: bool,
+        output: Output,
+    ) -> Result<(), CommandError> {
         let Self { name, provider, setup, emulator } = self;
         let url = emulator.base_url();
         if output.json {
@@ -134,9 +140,9 @@ impl Stage<'_> {
             });
             return Ok(Output::print_line(&announced.to_string())?);
         }
-        Output::print_text(&self.settings(&url))?;
+        Output::print_text(&self.settings_text(&url))?;
         if acquires {
-            Output::print_line(&format!("\n# It begins by itself:\n#   jeton connect {name}"))?;
+            Output::print_line(&format!("\n# It needs no grant:\n#   jeton connect {name}"))?;
         }
         if let Some(refresh) = refresh {
             let refresh = refresh.reveal();
@@ -147,13 +153,13 @@ impl Stage<'_> {
         Ok(Output::print_line("\n# Token requests:")?)
     }
 
-    /// The connection as it stands in a settings file. All its values are made up.
-    fn settings(&self, url: &str) -> String {
+    /// The tables of the connection for a settings file.
+    fn settings_text(&self, url: &str) -> String {
         let Self { name, provider, setup, .. } = self;
         let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
         let key = if name.as_str().contains('.') { quoted(name.as_str()) } else { name.to_string() };
         let mut text = format!(
-            "# {} is played at {url}. A connection to it, for jeton.toml:\n[connections.{key}]\nprovider = {}\nemulated_at = \
+            "# {} is emulated at {url}. A connection to it, for jeton.toml:\n[connections.{key}]\nprovider = {}\nemulated_at = \
              {}\n",
             provider.title(),
             quoted(provider.name().as_str()),
@@ -178,13 +184,13 @@ impl Stage<'_> {
     }
 }
 
-/// Prints each token request once it is over.
-async fn watch(emulator: &Emulator, output: Output) -> Result<(), CommandError> {
+/// Prints each token request after its reply.
+async fn print_requests(emulator: &Emulator, output: Output) -> Result<(), CommandError> {
     let mut shown = 0;
     loop {
-        sleep(LOOK).await;
+        sleep(POLL).await;
         let records = emulator.records();
-        // In the order they came in: one that is under way is waited for.
+        // In the order of arrival: later ones wait for one under way.
         let before = shown;
         for record in records.iter().filter(|record| record.sequence > before) {
             if record.finished_at.is_none() {
@@ -194,7 +200,7 @@ async fn watch(emulator: &Emulator, output: Output) -> Result<(), CommandError> 
             if output.json {
                 Output::print_line(&serde_json::to_string(record).map_err(io::Error::from)?)?;
             } else {
-                // A comment, so that all that is printed can be kept as the settings file.
+                // A comment, so that the whole output can be used as the settings file.
                 Output::print_line(&format!("# {}", line(record)))?;
             }
         }
@@ -214,19 +220,19 @@ fn line(record: &RequestRecord) -> String {
     line
 }
 
-/// Two providers that are played at once must not give the same tokens.
-fn any_seed(entropy: &dyn Entropy) -> u64 {
+/// Random, so that two emulated providers do not issue the same tokens.
+fn random_seed(entropy: &dyn Entropy) -> u64 {
     let mut bytes = [0; 8];
     entropy.fill(&mut bytes);
     u64::from_le_bytes(bytes)
 }
 
-fn refused(listen: SocketAddr, error: &io::Error) -> CommandError {
+fn listen_error(listen: SocketAddr, error: &io::Error) -> CommandError {
     let text = match error.kind() {
         io::ErrorKind::AddrInUse => {
             format!("{listen} is taken; give --listen another port, or 127.0.0.1:0 for a free one")
         }
-        _ => format!("{listen} cannot be listened at ({error}); give --listen an address of this machine"),
+        _ => format!("nothing can listen at {listen}: {error}; give --listen an address of this machine"),
     };
     CommandError::new(ErrorCode::ListeningFailed, text)
 }
