@@ -171,14 +171,16 @@ async fn a_connection_that_needs_a_grant_says_how_to_give_one() {
 
 #[tokio::test]
 async fn a_command_that_fails_prints_one_sentence_and_no_log_line() {
-    let (fixture, token) = Fixture::connected().await;
-    fixture.emulator.revoke_grant(token.reveal());
-    let finished = fixture.run(["token", "acme"]).await;
-    complaint(&finished, 1);
-    assert_eq!(finished.stderr.lines().count(), 1, "{finished:?}");
-    let logged = fixture.home.command(["token", "acme"]).unwrap().env("JETON__LOG__LEVEL", "debug");
-    let logged = logged.run(PATIENCE).await.unwrap();
-    assert!(logged.stderr.lines().count() > 1, "a level that is asked for counts: {logged:?}");
+    for (level, logs) in [(None, false), (Some("error"), true)] {
+        let (fixture, token) = Fixture::connected().await;
+        fixture.emulator.revoke_grant(token.reveal());
+        let command = fixture.home.command(["token", "acme"]).unwrap();
+        let command =
+            level.into_iter().fold(command, |command, level| command.env("JETON__LOG__LEVEL", level));
+        let finished = command.run(PATIENCE).await.unwrap();
+        complaint(&finished, 1);
+        assert_eq!(finished.stderr.lines().count() > 1, logs, "{finished:?}");
+    }
 }
 
 #[tokio::test]

@@ -113,11 +113,11 @@ async fn a_node_with_other_settings_or_another_key_is_told_so() {
     other.add_connection("more", connection(&emulator)).unwrap();
     let two = serve(&other).await;
     until("the difference is logged", async || {
-        two.output().unwrap().contains("only this node defines `more`")
+        two.output().unwrap().contains("has other definitions than this one")
     })
     .await;
     let told = run(&other, ["status"]).await;
-    assert!(told.stderr.contains("only this node defines `more`"), "{told:?}");
+    assert!(told.stderr.contains("has other definitions than this one"), "{told:?}");
     drop(one);
 
     let third = other.another_node().unwrap();

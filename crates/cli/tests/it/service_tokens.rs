@@ -76,7 +76,7 @@ async fn a_token_is_made_shown_once_and_kept_as_a_hash() {
         "{table}"
     );
     let said = fixture.run(["service-token", "create", "bot2"]).await.success().unwrap();
-    assert!(said.contains("shown this once") && said.contains("grants nothing"), "{said}");
+    assert!(said.contains("shown only now") && said.contains("It never expires. Scopes: none."), "{said}");
 }
 
 #[tokio::test]
@@ -142,7 +142,7 @@ async fn the_hash_of_a_raw_token_is_what_sha256sum_prints() {
     }
     let empty =
         fixture.home.command(["service-token", "hash"]).unwrap().stdin("\n").run(PATIENCE).await.unwrap();
-    assert!(complaint(&empty, 2).contains("cannot be a token"));
+    assert!(complaint(&empty, 2).contains("standard input is no token"));
 }
 
 #[tokio::test]
@@ -283,5 +283,5 @@ async fn orders_that_mean_nobody_or_too_many_are_refused_in_words() {
     home.command(["service-token", "revoke", &id]).unwrap().run(PATIENCE).await.unwrap().success().unwrap();
     run(&home, ["service-token", "rotate", "bot1"]).await.success().unwrap();
     let reserved = complaint(&run(&home, ["service-token", "create", "api-key"]).await, 1);
-    assert!(reserved.contains("is that of the API key"), "{reserved}");
+    assert!(reserved.contains("is reserved for the API key"), "{reserved}");
 }
