@@ -134,22 +134,22 @@ pub struct FaultChance {
     pub fault: Fault,
 }
 
-/// How the requests to come are treated: first the queue, one fault a request; after it by chance; else honestly.
+/// How the requests to come are treated: first the queue, one fault a request; then one by chance; else none.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Behaviour {
-    /// Moods of the next requests, in order.
+    /// Faults of the next requests, in order.
     pub queue: VecDeque<Fault>,
-    /// Moods by chance; the probabilities are laid end to end, and what they leave of 1 is honest.
+    /// Faults by chance; the probabilities are laid end to end, and what they leave of 1 is without faults.
     pub chances: Vec<FaultChance>,
 }
 
 impl Behaviour {
-    /// Every request is treated honestly and at once.
+    /// Every request is answered without faults and delays.
     pub fn faultless() -> Self {
         Self::default()
     }
 
-    /// The next requests are treated like this, in order, those after them honestly.
+    /// The next requests are treated like this, in order; those after them without faults.
     pub fn from_queue(faults: impl IntoIterator<Item = Fault>) -> Self {
         Self { queue: faults.into_iter().collect(), chances: Vec::new() }
     }
@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_queue_goes_before_chance_and_chance_before_honesty() {
+    fn the_queue_goes_before_chance() {
         let lost = Fault::lose_reply();
         let slow = Fault::none().slow_before(Duration::from_millis(5));
         let mut behaviour = Behaviour::from_queue([slow]).with_chance(0.25, lost);

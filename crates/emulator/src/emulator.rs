@@ -21,7 +21,7 @@ use crate::server::{PortState, Server};
 use crate::settings::Settings;
 use crate::state::SharedState;
 
-/// A running provider to try on. It stops when it is shut down or dropped.
+/// A running emulated provider. It stops when it is shut down or dropped.
 pub struct Emulator {
     address: SocketAddr,
     shared: Arc<SharedState>,
@@ -32,7 +32,7 @@ pub struct Emulator {
 }
 
 impl Emulator {
-    /// Starts a provider that lives by the clock of this machine.
+    /// Starts a provider on the clock of this machine.
     ///
     /// # Errors
     /// The address is not a loopback address, or is taken.

@@ -1,4 +1,4 @@
-//! A provider, played by its file: requests are those that the file describes, replies those that it understands.
+//! Behaves as the provider of a file: accepts the requests that the file describes, and sends replies that it can read.
 
 mod pattern;
 mod request;
@@ -23,7 +23,7 @@ use crate::state::SharedState;
 use pattern::{Api, FoundTokens, RequestPattern};
 use request::ParsedRequest;
 
-/// A provider that is played.
+/// The server side of a provider file.
 pub(crate) struct ProviderServer {
     emulation: Arc<Emulation>,
     /// What each step looks like; one with optional fields looks like several.
@@ -33,7 +33,7 @@ pub(crate) struct ProviderServer {
     codes: Mutex<HashSet<String>>,
 }
 
-/// What a request is.
+/// What a request was recognized as.
 enum Recognized {
     Step(Step, FoundTokens),
     /// It should be that step; these are the names of what is wrong with it, and whether only its credentials are.
@@ -71,7 +71,7 @@ impl ProviderServer {
         Recognized::Wrong(step, all.join(", "), credentials)
     }
 
-    /// Decides a token request that is what the file describes.
+    /// Answers a token request that matches the file.
     fn give(
         &self,
         shared: &SharedState,
@@ -151,10 +151,10 @@ impl ProviderServer {
     }
 }
 
-/// Answers any request to a played provider.
+/// Answers any request to the emulated provider.
 pub(crate) async fn answer(
     exchange: &Exchange,
-    played: &ProviderServer,
+    provider: &ProviderServer,
     request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, Cut> {
     let asked = match request::read(request).await {
@@ -162,25 +162,25 @@ pub(crate) async fn answer(
         Err(why) => return Ok(error(StatusCode::BAD_REQUEST, "invalid_request", why)),
     };
     let (shared, now) = (&*exchange.shared, exchange.shared.now());
-    match played.recognize(&asked) {
+    match provider.recognize(&asked) {
         Recognized::Step(step, caught) if step.gives_tokens() => {
             let presented = caught.refresh.as_deref().filter(|_| step == Step::Refresh);
-            carry(exchange, presented, |sequence| played.give(shared, sequence, step, &caught)).await
+            carry(exchange, presented, |sequence| provider.give(shared, sequence, step, &caught)).await
         }
-        Recognized::Step(Step::Authorize, caught) => Ok(played.consent(shared, &caught)),
-        Recognized::Step(step, caught) => Ok(own(&about_a_token(shared, &played.emulation, step, &caught))),
+        Recognized::Step(Step::Authorize, caught) => Ok(provider.consent(shared, &caught)),
+        Recognized::Step(step, caught) => Ok(own(&about_a_token(shared, &provider.emulation, step, &caught))),
         Recognized::Wrong(step, why, credentials) if step.gives_tokens() => {
             let judge = |sequence| {
                 let outcome =
                     if credentials { RequestOutcome::BadClient } else { RequestOutcome::BadRequest };
-                let reply = wrong(&played.emulation, step, &why, credentials, now);
+                let reply = wrong(&provider.emulation, step, &why, credentials, now);
                 shared.refuse(sequence, outcome, why);
                 (outcome, reply)
             };
             carry(exchange, None, judge).await
         }
         Recognized::Wrong(step, why, credentials) => {
-            Ok(wrong(&played.emulation, step, &why, credentials, now))
+            Ok(wrong(&provider.emulation, step, &why, credentials, now))
         }
         Recognized::Api(token) => Ok(resource(shared, token.as_deref())),
     }

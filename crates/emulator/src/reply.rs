@@ -138,7 +138,7 @@ pub(crate) fn json(status: StatusCode, value: &Value) -> Response<ReplyBody> {
     text(status, "application/json", value.to_string())
 }
 
-/// The answer that a played provider gives.
+/// The reply of a provider file as a response.
 pub(crate) fn own(reply: &Reply) -> Response<ReplyBody> {
     // An empty body is never asked for, and white space says as little.
     let body = if reply.body.is_empty() { b" ".to_vec() } else { reply.body.to_vec() };

@@ -39,7 +39,7 @@ impl SharedState {
             grants: Grants::new(settings.clone()),
             behaviour: Behaviour::faultless(),
             stats: Stats::default(),
-            // Apart from the tokens' stream, so that minting more grants does not change the weather.
+            // Apart from the tokens' stream, so that minting more grants does not change the faults.
             faults: SeededEntropy::new(!settings.seed),
             records: VecDeque::new(),
             max_records: settings.max_records.max(1),

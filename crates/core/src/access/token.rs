@@ -42,12 +42,12 @@ pub struct ServiceToken {
 }
 
 named_enum! {
-    /// How a service token stands.
+    /// Whether a service token is accepted.
     #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "ServiceTokenStatus"))]
     TokenStatus {
-        /// It lets its holder in.
+        /// It is accepted.
         Live = "live",
-        /// Its time is over.
+        /// It has expired.
         Expired = "expired",
         /// It was revoked.
         Revoked = "revoked",
@@ -218,7 +218,7 @@ mod tests {
 
     use super::*;
 
-    const BORN: Timestamp = Timestamp::from_secs(1_795_249_800);
+    const CREATED: Timestamp = Timestamp::from_secs(1_795_249_800);
 
     fn id(number: u8) -> ServiceTokenId {
         ServiceTokenId::from_bytes([number; 16])
@@ -231,11 +231,11 @@ mod tests {
             hash: TokenHash::of(b"1"),
             scopes: "token:acme".parse().unwrap(),
             notes: Some("the bot".into()),
-            created_at: BORN,
-            expires_at: life.map(|life| BORN + Duration::from_secs(life)),
+            created_at: CREATED,
+            expires_at: life.map(|life| CREATED + Duration::from_secs(life)),
             revoked_at: None,
             successor: None,
-            last_used_at: Some(BORN),
+            last_used_at: Some(CREATED),
             revision: TokenRevision(3),
         }
     }
@@ -253,17 +253,17 @@ mod tests {
 
     #[test]
     fn a_token_lives_until_its_instant_and_revocation_comes_first() {
-        let end = BORN + Duration::from_secs(10);
+        let end = CREATED + Duration::from_secs(10);
         assert_eq!(token(Some(10)).status_at(end - Duration::from_micros(1)), TokenStatus::Live);
         assert_eq!(token(Some(10)).status_at(end), TokenStatus::Expired);
         assert_eq!(token(None).status_at(end), TokenStatus::Live);
-        let revoked = ServiceToken { revoked_at: Some(BORN), ..token(Some(10)) };
+        let revoked = ServiceToken { revoked_at: Some(CREATED), ..token(Some(10)) };
         assert_eq!(revoked.status_at(end), TokenStatus::Revoked);
     }
 
     #[test]
     fn a_rotation_keeps_whom_and_what_and_gives_the_same_life_again() {
-        let now = BORN + Duration::from_mins(1);
+        let now = CREATED + Duration::from_mins(1);
         let (old, new) = token(Some(100)).rotated(&rotate(10), now).unwrap();
         assert_eq!(
             (new.id, &new.service, &new.scopes, &new.notes),
@@ -277,12 +277,12 @@ mod tests {
 
     #[test]
     fn what_has_ended_or_was_rotated_is_not_rotated() {
-        let late = BORN + Duration::from_secs(100);
+        let late = CREATED + Duration::from_secs(100);
         assert_eq!(
             token(Some(10)).rotated(&rotate(1), late),
             Err(RotateRefusal::Ended(TokenStatus::Expired))
         );
-        let revoked = ServiceToken { revoked_at: Some(BORN), ..token(None) };
+        let revoked = ServiceToken { revoked_at: Some(CREATED), ..token(None) };
         assert_eq!(revoked.rotated(&rotate(1), late), Err(RotateRefusal::Ended(TokenStatus::Revoked)));
         let (old, _) = token(None).rotated(&rotate(1_000), late).unwrap();
         assert_eq!(old.rotated(&rotate(1), late), Err(RotateRefusal::Rotated(id(2))));
@@ -294,7 +294,7 @@ mod tests {
             life in proptest::option::of(61_u64..1_000), overlap in 0_u64..1_000, at in 0_u64..60, look in 0_u64..1_000
         ) {
             let before = token(life);
-            let now = BORN + Duration::from_secs(at);
+            let now = CREATED + Duration::from_secs(at);
             let (old, new) = before.rotated(&rotate(overlap), now).unwrap();
             let later = now + Duration::from_secs(look);
             if before.status_at(later) != TokenStatus::Live {

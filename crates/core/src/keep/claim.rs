@@ -97,7 +97,7 @@ pub fn answer(row: Option<&Connection>, claim: &Claim, now: Timestamp) -> ClaimA
     }
 }
 
-/// A dead grant is not redeemed again, but acquiring needs no grant, and a stray may still live.
+/// A dead grant is not redeemed again, but acquiring needs no grant, and an orphan reply may still be usable.
 fn may_try(row: &Connection, claim: &Claim) -> bool {
     match claim.act {
         Act::Acquire | Act::Connect => true,

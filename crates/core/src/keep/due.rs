@@ -76,7 +76,7 @@ pub fn refresh_at(tokens: &SealedTokens, pace: &RefreshTiming) -> Option<Timesta
 
 /// When the keeper must look at a connection next: before the refresh is needed, and at every visit.
 ///
-/// `jitter` in `[0, 1)` moves the refresh earlier by up to a quarter of its margin, so that token sets that were born
+/// `jitter` in `[0, 1)` moves the refresh earlier by up to a quarter of its margin, so that token sets that were issued
 /// together are not refreshed together for ever.
 pub fn due_at(tokens: &SealedTokens, pace: &RefreshTiming, visited_at: Timestamp, jitter: f64) -> Timestamp {
     let visit = visited_at + pace.visit;
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_is_born_dead_is_not_refreshed_without_a_pause() {
+    fn a_token_that_is_issued_expired_is_not_refreshed_without_a_pause() {
         assert_eq!(due_at(&tokens(0), &PACE, at(0), 0.9), at(1));
         assert_eq!(due_at(&tokens(-60), &PACE, at(0), 0.0), at(1));
     }
@@ -321,7 +321,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_token_is_due_before_it_dies_and_never_before_it_is_born(
+        fn a_token_is_due_before_it_dies_and_never_before_it_is_issued(
             life in 1i64..10_000_000,
             jitter in 0.0f64..1.0,
             margin in prop::option::of(0u64..1_000_000),

@@ -20,7 +20,7 @@ pub enum Goal {
     NotDue,
     /// A token set later than this one.
     Beyond(Generation),
-    /// An access token that lives for `ttl`, or one that was born after `asked_at`, however short its life.
+    /// An access token that lives for `ttl`, or one that was issued after `asked_at`, however short its life.
     Living {
         /// How long it must live.
         ttl: Duration,
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_born_after_the_request_satisfies_it_however_short_its_life() {
+    fn a_set_issued_after_the_request_satisfies_it_however_short_its_life() {
         let row = Connection { tokens: Some(tokens(2)), ..live() };
         let goal = Goal::Living { ttl: Duration::from_mins(1), asked_at: at(0) };
         assert!(goal.is_satisfied_by(&row, &PACE, at(1)));
@@ -246,20 +246,24 @@ mod tests {
     }
 
     #[test]
-    fn a_stray_of_the_same_grant_is_used_before_the_grant_is_given_up() {
+    fn an_orphan_reply_of_the_same_grant_is_used_before_the_grant_is_given_up() {
         let mut row = live();
         let refused = Capabilities { refused_as_dead: true, ..REDEEMS };
         assert_eq!(next(&row, refused, None, at(0)), Plan::Dead);
-        let stray = OrphanReply {
+        let orphan = OrphanReply {
             attempt: attempt_id(),
             grant: row.grant,
             generation: Generation(3),
             tokens: tokens(60),
         };
-        row.orphans = vec![stray.clone()];
+        row.orphans = vec![orphan.clone()];
         assert_eq!(next(&row, refused, None, at(0)), act(Act::Orphan));
-        row.orphans = vec![OrphanReply { grant: live().grant, ..stray }];
-        assert_eq!(next(&row, refused, None, at(0)), Plan::Dead, "a stray of another grant is nobody's");
+        row.orphans = vec![OrphanReply { grant: live().grant, ..orphan }];
+        assert_eq!(
+            next(&row, refused, None, at(0)),
+            Plan::Dead,
+            "an orphan reply of another grant is not used"
+        );
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub enum RejectionAnswer {
     Differs,
     /// The stored token is the refused one: refresh.
     Refresh,
-    /// Refreshing did not help a moment ago: pass the API's own answer through and spend nothing.
+    /// Refreshing did not help a moment ago: pass the API's own answer on and spend nothing.
     BackingOff {
         /// Until when.
         until: Timestamp,
@@ -63,8 +63,8 @@ pub fn answer(
     let fresh = row.refresh_trigger == Some(Trigger::Rejected)
         && !rejection.helped_before
         && now.since(tokens.obtained_at) < LONGEST_BACKOFF;
-    let braked_before = row.backoff.filter(|backoff| backoff.generation == row.generation);
-    if !fresh || braked_before.is_some() {
+    let backed_off_before = row.backoff.filter(|backoff| backoff.generation == row.generation);
+    if !fresh || backed_off_before.is_some() {
         // Once the backoff has run out, one more refresh is tried; if that does not help either, the backoff doubles.
         return (RejectionAnswer::Refresh, None);
     }
@@ -73,7 +73,7 @@ pub fn answer(
     (RejectionAnswer::BackingOff { until: backoff.until }, Some(backoff))
 }
 
-/// The backoff that stays when a token set born of `trigger` is committed: only a chain of rejections keeps it.
+/// The backoff that stays when a token set of a refresh by `trigger` is committed: only a chain of rejections keeps it.
 pub fn backoff_after_commit(backoff: Option<RejectionBackoff>, trigger: Trigger) -> Option<RejectionBackoff> {
     backoff.filter(|_| trigger == Trigger::Rejected)
 }
@@ -100,12 +100,12 @@ mod tests {
     }
 
     #[test]
-    fn a_token_fresh_from_a_rejection_pulls_the_brake_which_doubles_up_to_an_hour() {
+    fn a_token_fresh_from_a_rejection_starts_a_backoff_that_doubles_up_to_an_hour() {
         let mut row = Connection { refresh_trigger: Some(Trigger::Rejected), ..live() };
         let mut steps = Vec::new();
         for generation in 4..12 {
             let (judged, backoff) = answer(Some(&row), &rejection(1), at(1));
-            let backoff = backoff.expect("the backoff is pulled");
+            let backoff = backoff.expect("there is a backoff");
             assert_eq!(judged, RejectionAnswer::BackingOff { until: backoff.until });
             steps.push(backoff.step.as_secs());
             // While it holds, and once it has run out.
@@ -123,17 +123,17 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_helped_and_died_early_is_refreshed_however_fresh_it_is_unless_the_brake_holds() {
+    fn a_token_that_helped_and_died_early_is_refreshed_however_fresh_it_is_unless_a_backoff_holds() {
         let row = Connection { refresh_trigger: Some(Trigger::Rejected), ..live() };
         let helped = Rejection { helped_before: true, ..rejection(1) };
         assert_eq!(answer(Some(&row), &helped, at(1)), (RejectionAnswer::Refresh, None));
-        let (braked, backoff) = answer(Some(&row), &rejection(1), at(1));
+        let (backing_off, backoff) = answer(Some(&row), &rejection(1), at(1));
         let row = Connection { backoff, ..row };
-        assert_eq!(answer(Some(&row), &helped, at(2)), (braked, None));
+        assert_eq!(answer(Some(&row), &helped, at(2)), (backing_off, None));
     }
 
     #[test]
-    fn a_refresh_that_nobody_rejected_lets_the_brake_go() {
+    fn a_refresh_that_nobody_rejected_ends_the_backoff() {
         let backoff = RejectionBackoff { generation: Generation(3), until: at(60), step: FIRST_BACKOFF };
         assert_eq!(backoff_after_commit(Some(backoff), Trigger::Automatic), None);
         assert_eq!(backoff_after_commit(Some(backoff), Trigger::Rejected), Some(backoff));

@@ -1,4 +1,4 @@
-//! A request as it came in, taken apart.
+//! Reads a request into its parts.
 
 use std::collections::BTreeMap;
 
@@ -34,7 +34,7 @@ impl ParsedRequest {
 /// Reads a request to its end.
 ///
 /// # Errors
-/// What is wrong with it, whoever plays.
+/// What is wrong with it.
 pub(super) async fn read(request: Request<Incoming>) -> Result<ParsedRequest, &'static str> {
     let (head, body) = request.into_parts();
     let bytes = Limited::new(body, MAX_BODY_BYTES).collect().await;

@@ -1,4 +1,4 @@
-//! Every provider of the catalogue, played by its file: strict where the file says so, in words that the file understands.
+//! Every provider of the catalogue, emulated from its file: as strict as the file says, with replies that the file can read.
 
 use std::time::Duration;
 

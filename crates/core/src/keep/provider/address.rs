@@ -8,11 +8,11 @@ use zeroize::Zeroizing;
 use super::fault::Flaw;
 use super::hosts::{self, HostFrom, HostPattern};
 use super::http_types::Endpoint;
-use super::template::{Known, Name, Part, Template};
+use super::template::{AllowedNames, Name, Template, TemplatePart};
 
 /// Who gave a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Source {
+pub(super) enum ValueSource {
     /// The `default` of the provider file.
     File,
     /// The connection's settings.
@@ -23,14 +23,14 @@ pub(super) enum Source {
 
 /// A value and who gave it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Given<'v> {
+pub(super) struct SourcedValue<'v> {
     pub(super) text: &'v str,
-    pub(super) source: Source,
+    pub(super) source: ValueSource,
 }
 
 /// Where in a URL a hole stands, which decides what its value may be and how it is escaped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum HolePosition {
     /// At the very beginning: a whole URL, which the template may go on below.
     Base,
     /// The whole host.
@@ -42,15 +42,15 @@ enum Place {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Piece {
+enum UrlPiece {
     Text(String),
-    Hole { name: Name, optional: bool, place: Place },
+    Hole { name: Name, optional: bool, place: HolePosition },
 }
 
 /// A URL with holes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct UrlTemplate {
-    pieces: Vec<Piece>,
+    pieces: Vec<UrlPiece>,
 }
 
 /// Why a URL could not be made.
@@ -64,7 +64,7 @@ pub(super) enum UrlFault {
 impl UrlTemplate {
     /// Parses a template whose holes must not be secret: what is secret goes into query, headers or body, because
     /// paths and hosts are written to logs.
-    pub(super) fn parse(text: &str, known: Known<'_>) -> Result<Self, Flaw> {
+    pub(super) fn parse(text: &str, known: AllowedNames<'_>) -> Result<Self, Flaw> {
         let parts = Template::parse(text, known)?.parts;
         if text.contains('#') {
             return Err(Flaw::new("a URL that is requested has no `#` part"));
@@ -73,20 +73,20 @@ impl UrlTemplate {
         let mut before = String::new();
         for (index, part) in parts.iter().enumerate() {
             match part {
-                Part::Text(plain) => {
+                TemplatePart::Text(plain) => {
                     before.push_str(plain);
-                    pieces.push(Piece::Text(plain.clone()));
+                    pieces.push(UrlPiece::Text(plain.clone()));
                 }
-                Part::Hole { name, optional } => {
+                TemplatePart::Hole { name, optional } => {
                     let next = parts.get(index + 1);
                     let place = place_of(&before, index == 0, next)?;
                     // Stands for the value, so that the next hole sees where it is.
-                    before.push_str(if place == Place::Base { "https://base/" } else { "x" });
-                    pieces.push(Piece::Hole { name: name.clone(), optional: *optional, place });
+                    before.push_str(if place == HolePosition::Base { "https://base/" } else { "x" });
+                    pieces.push(UrlPiece::Hole { name: name.clone(), optional: *optional, place });
                 }
             }
         }
-        let starts_whole = matches!(pieces.first(), Some(Piece::Hole { place: Place::Base, .. }));
+        let starts_whole = matches!(pieces.first(), Some(UrlPiece::Hole { place: HolePosition::Base, .. }));
         if !starts_whole && !before.starts_with("https://") && !before.starts_with("http://") {
             return Err(Flaw::new("a URL begins with `https://` or with a variable that holds a whole URL"));
         }
@@ -99,15 +99,19 @@ impl UrlTemplate {
     /// The names of all holes.
     pub(super) fn names(&self) -> impl Iterator<Item = (&Name, bool)> {
         self.pieces.iter().filter_map(|piece| match piece {
-            Piece::Hole { name, optional, .. } => Some((name, *optional)),
-            Piece::Text(_) => None,
+            UrlPiece::Hole { name, optional, .. } => Some((name, *optional)),
+            UrlPiece::Text(_) => None,
         })
     }
 
     /// The holes that decide the host.
     pub(super) fn host_names(&self) -> impl Iterator<Item = &Name> {
         self.pieces.iter().filter_map(|piece| match piece {
-            Piece::Hole { name, place: Place::Base | Place::Host | Place::HostPart, .. } => Some(name),
+            UrlPiece::Hole {
+                name,
+                place: HolePosition::Base | HolePosition::Host | HolePosition::HostPart,
+                ..
+            } => Some(name),
             _ => None,
         })
     }
@@ -115,7 +119,7 @@ impl UrlTemplate {
     /// Fills the holes and checks the result: `None` when an optional hole has no value.
     pub(super) fn fill<'v>(
         &self,
-        value: impl Fn(&Name) -> Option<Given<'v>>,
+        value: impl Fn(&Name) -> Option<SourcedValue<'v>>,
         allowed: &[HostPattern],
     ) -> Result<Option<Endpoint>, UrlFault> {
         let mut text = Zeroizing::new(String::new());
@@ -123,11 +127,11 @@ impl UrlTemplate {
         let mut decided_by = None;
         for (index, piece) in self.pieces.iter().enumerate() {
             let (name, optional, place) = match piece {
-                Piece::Text(plain) => {
+                UrlPiece::Text(plain) => {
                     text.push_str(plain);
                     continue;
                 }
-                Piece::Hole { name, optional, place } => (name, *optional, *place),
+                UrlPiece::Hole { name, optional, place } => (name, *optional, *place),
             };
             let Some(given) = value(name) else {
                 return if optional { Ok(None) } else { Err(UrlFault::Unfilled(name.clone())) };
@@ -135,7 +139,7 @@ impl UrlTemplate {
             let last = index + 1 == self.pieces.len();
             append(&mut text, given, place, last)
                 .map_err(|problem| UrlFault::Bad(Some(name.clone()), problem))?;
-            if matches!(place, Place::Base | Place::Host | Place::HostPart) {
+            if matches!(place, HolePosition::Base | HolePosition::Host | HolePosition::HostPart) {
                 from = stronger(from, given.source, place);
                 decided_by = Some(name.clone());
             }
@@ -152,15 +156,15 @@ fn authority(text: &str) -> &str {
     after.split(['/', '?']).next().unwrap_or_default()
 }
 
-fn place_of(before: &str, first: bool, next: Option<&Part>) -> Result<Place, Flaw> {
+fn place_of(before: &str, first: bool, next: Option<&TemplatePart>) -> Result<HolePosition, Flaw> {
     let next_char = match next {
-        Some(Part::Text(text)) => text.chars().next(),
-        Some(Part::Hole { .. }) => Some('$'),
+        Some(TemplatePart::Text(text)) => text.chars().next(),
+        Some(TemplatePart::Hole { .. }) => Some('$'),
         None => None,
     };
     if first {
         return match next_char {
-            None | Some('/') => Ok(Place::Base),
+            None | Some('/') => Ok(HolePosition::Base),
             Some(_) => Err(Flaw::new("a variable that holds a whole URL is followed by `/` or by nothing")),
         };
     }
@@ -168,32 +172,34 @@ fn place_of(before: &str, first: bool, next: Option<&Part>) -> Result<Place, Fla
         return Err(Flaw::new("a URL begins with `https://` or with a variable that holds a whole URL"));
     };
     if after.contains('?') {
-        return Ok(Place::Query);
+        return Ok(HolePosition::Query);
     }
     if after.contains('/') {
-        return Ok(Place::Path);
+        return Ok(HolePosition::Path);
     }
     let whole = after.is_empty() && matches!(next_char, None | Some('/' | '?'));
-    Ok(if whole { Place::Host } else { Place::HostPart })
+    Ok(if whole { HolePosition::Host } else { HolePosition::HostPart })
 }
 
 /// What is said of the host after one more of its parts: anything from outside makes it captured, and only an
 /// operator who wrote all of it answers for it.
-fn stronger(from: HostFrom, source: Source, place: Place) -> HostFrom {
+fn stronger(from: HostFrom, source: ValueSource, place: HolePosition) -> HostFrom {
     match (source, place) {
         _ if from == HostFrom::Captured => HostFrom::Captured,
-        (Source::Captured, _) => HostFrom::Captured,
-        (Source::Operator, Place::Base | Place::Host) => HostFrom::Operator,
+        (ValueSource::Captured, _) => HostFrom::Captured,
+        (ValueSource::Operator, HolePosition::Base | HolePosition::Host) => HostFrom::Operator,
         _ => from,
     }
 }
 
-fn append(text: &mut String, given: Given<'_>, place: Place, last: bool) -> Result<(), String> {
+fn append(text: &mut String, given: SourcedValue<'_>, place: HolePosition, last: bool) -> Result<(), String> {
     match place {
-        Place::Base => text.push_str(&base_url(given.text, last)?),
-        Place::Host | Place::HostPart => {
+        HolePosition::Base => text.push_str(&base_url(given.text, last)?),
+        HolePosition::Host | HolePosition::HostPart => {
             let (host, port) = match given.text.split_once(':') {
-                Some((host, port)) if place == Place::Host && given.source == Source::Operator => {
+                Some((host, port))
+                    if place == HolePosition::Host && given.source == ValueSource::Operator =>
+                {
                     (host, Some(port))
                 }
                 _ => (given.text, None),
@@ -205,10 +211,10 @@ fn append(text: &mut String, given: Given<'_>, place: Place, last: bool) -> Resu
             }
             text.push_str(given.text);
         }
-        Place::Path if given.text.chars().all(|c| c == '.') => {
+        HolePosition::Path if given.text.chars().all(|c| c == '.') => {
             return Err("empty or made of dots alone, which would change the path of the URL".to_owned());
         }
-        Place::Path | Place::Query => percent_encode(given.text, text),
+        HolePosition::Path | HolePosition::Query => percent_encode(given.text, text),
     }
     Ok(())
 }

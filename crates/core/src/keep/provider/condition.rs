@@ -28,26 +28,26 @@ impl StatusSpan {
 }
 
 /// Reads `status = 401`, `status = "4xx"` or a list of such.
-pub(super) fn statuses(written: &OneOrMany<schema::Status>) -> Result<Vec<StatusSpan>, Flaw> {
-    let read = |status: &schema::Status| match status {
-        schema::Status::Code(code) if (100..=599).contains(code) => {
+pub(super) fn statuses(written: &OneOrMany<schema::StatusText>) -> Result<Vec<StatusSpan>, Flaw> {
+    let read = |status: &schema::StatusText| match status {
+        schema::StatusText::Code(code) if (100..=599).contains(code) => {
             Ok(StatusSpan { first: *code, last: *code })
         }
-        schema::Status::Class(class) => match class.as_bytes() {
+        schema::StatusText::Class(class) => match class.as_bytes() {
             [digit @ b'1'..=b'5', b'x', b'x'] => {
                 let first = u16::from(digit - b'0') * 100;
                 Ok(StatusSpan { first, last: first + 99 })
             }
             _ => Err(Flaw::new(format!("`{class}` is not a class of status codes: write `4xx`"))),
         },
-        schema::Status::Code(code) => Err(Flaw::new(format!("{code} is not a status code (100 to 599)"))),
+        schema::StatusText::Code(code) => Err(Flaw::new(format!("{code} is not a status code (100 to 599)"))),
     };
     written.0.iter().map(read).collect()
 }
 
 /// A condition; everything that is written must hold.
 #[derive(Clone, Debug)]
-pub(super) struct Condition {
+pub(super) struct ReplyCondition {
     status: Option<Vec<StatusSpan>>,
     /// All the places that are looked at.
     paths: Option<Vec<JsonPath>>,
@@ -56,8 +56,8 @@ pub(super) struct Condition {
     regex: Option<Regex>,
 }
 
-impl Condition {
-    pub(super) fn compile(written: &schema::Condition) -> Result<Self, Flaw> {
+impl ReplyCondition {
+    pub(super) fn compile(written: &schema::ConditionTable) -> Result<Self, Flaw> {
         let paths = written.path.as_ref().map(paths).transpose().under("path")?;
         if written.eq.is_some() && written.one_of.is_some() {
             return Err(Flaw::new("write `eq` or `in`, not both"));
@@ -88,7 +88,7 @@ impl Condition {
         Self { status: Some(vec![span]), paths: None, one_of: None, exists: None, regex: None }
     }
 
-    pub(super) fn compile_all(written: &[schema::Condition]) -> Result<Vec<Self>, Flaw> {
+    pub(super) fn compile_all(written: &[schema::ConditionTable]) -> Result<Vec<Self>, Flaw> {
         written.iter().enumerate().map(|(index, one)| Self::compile(one).under(index)).collect()
     }
 
@@ -166,21 +166,21 @@ fn scalar(value: &toml::Value) -> Result<String, Flaw> {
 #[derive(Clone, Debug)]
 pub(super) struct Success {
     status: Vec<StatusSpan>,
-    all: Vec<Condition>,
-    any: Vec<Condition>,
-    none: Vec<Condition>,
+    all: Vec<ReplyCondition>,
+    any: Vec<ReplyCondition>,
+    none: Vec<ReplyCondition>,
 }
 
 impl Success {
-    pub(super) fn compile(written: &schema::Ok) -> Result<Self, Flaw> {
+    pub(super) fn compile(written: &schema::SuccessTable) -> Result<Self, Flaw> {
         Ok(Self {
             status: match &written.status {
                 Some(written) => statuses(written).under("status")?,
                 None => vec![StatusSpan::SUCCESS],
             },
-            all: Condition::compile_all(&written.all).under("all")?,
-            any: Condition::compile_all(&written.any).under("any")?,
-            none: Condition::compile_all(&written.none).under("none")?,
+            all: ReplyCondition::compile_all(&written.all).under("all")?,
+            any: ReplyCondition::compile_all(&written.any).under("any")?,
+            none: ReplyCondition::compile_all(&written.none).under("none")?,
         })
     }
 
@@ -199,7 +199,7 @@ impl Success {
 
     /// Whether status and body say yes.
     pub(super) fn holds(&self, status: u16, body: &Body<'_>) -> bool {
-        let holds = |condition: &Condition| condition.holds(status, body);
+        let holds = |condition: &ReplyCondition| condition.holds(status, body);
         self.status_holds(status)
             && self.all.iter().all(holds)
             && (self.any.is_empty() || self.any.iter().any(holds))
@@ -209,20 +209,20 @@ impl Success {
 
 /// A rule; the first whose condition holds decides.
 #[derive(Clone, Debug)]
-pub(super) struct Rule {
-    pub(super) when: Condition,
+pub(super) struct ErrorRule {
+    pub(super) when: ReplyCondition,
     pub(super) class: ErrorClass,
     pub(super) code: Option<String>,
     /// For how long to wait when the reply has no `Retry-After` of its own.
     pub(super) retry_after: Option<Duration>,
 }
 
-impl Rule {
-    pub(super) fn compile_all(written: &[schema::Rule]) -> Result<Vec<Self>, Flaw> {
+impl ErrorRule {
+    pub(super) fn compile_all(written: &[schema::RuleTable]) -> Result<Vec<Self>, Flaw> {
         written.iter().enumerate().map(|(index, rule)| Self::compile(rule).under(index)).collect()
     }
 
-    fn compile(written: &schema::Rule) -> Result<Self, Flaw> {
+    fn compile(written: &schema::RuleTable) -> Result<Self, Flaw> {
         if let Some(code) = &written.code
             && (code.is_empty() || code.len() > 64 || !code.bytes().all(is_code_byte))
         {
@@ -236,7 +236,7 @@ impl Rule {
             }
         };
         Ok(Self {
-            when: Condition::compile(&written.when).under("when")?,
+            when: ReplyCondition::compile(&written.when).under("when")?,
             class: written.class,
             code: written.code.clone(),
             retry_after,
@@ -255,9 +255,9 @@ mod tests {
     use crate::keep::provider::http_types::Reply;
 
     fn holds(condition: &str, status: u16, body: &str) -> bool {
-        let written: schema::Condition = toml::from_str(condition).unwrap();
+        let written: schema::ConditionTable = toml::from_str(condition).unwrap();
         let reply = Reply { status, body: body.as_bytes().to_vec().into(), ..Reply::default() };
-        Condition::compile(&written).unwrap().holds(status, &Body::read(&reply))
+        ReplyCondition::compile(&written).unwrap().holds(status, &Body::read(&reply))
     }
 
     #[test]
@@ -304,8 +304,8 @@ mod tests {
             "status = 99",
             "status = '9xx'",
         ] {
-            let written: schema::Condition = toml::from_str(bad).unwrap();
-            assert!(Condition::compile(&written).is_err(), "{bad}");
+            let written: schema::ConditionTable = toml::from_str(bad).unwrap();
+            assert!(ReplyCondition::compile(&written).is_err(), "{bad}");
         }
     }
 }

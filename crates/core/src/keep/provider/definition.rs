@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use url::Url;
 
-use super::address::{Given, Source, UrlFault};
+use super::address::{SourcedValue, UrlFault, ValueSource};
 use super::fault::DefineError;
 use super::hosts;
 use super::load::Provider;
@@ -175,24 +175,25 @@ impl Definition {
     }
 
     /// What a hole is filled with: the operator's word, else what was captured, else the file's default.
-    pub(super) fn value<'v>(&'v self, name: &Name, values: &'v RequestValues) -> Option<Given<'v>> {
-        let given = |text, source| Some(Given { text, source });
+    pub(super) fn value<'v>(&'v self, name: &Name, values: &'v RequestValues) -> Option<SourcedValue<'v>> {
+        let given = |text, source| Some(SourcedValue { text, source });
         let secret = |secret: &'v Option<Secret>| {
-            secret.as_ref().map(|s| Given { text: s.reveal(), source: Source::Operator })
+            secret.as_ref().map(|s| SourcedValue { text: s.reveal(), source: ValueSource::Operator })
         };
-        let plain =
-            |text: &'v Option<String>| text.as_deref().map(|text| Given { text, source: Source::Operator });
+        let plain = |text: &'v Option<String>| {
+            text.as_deref().map(|text| SourcedValue { text, source: ValueSource::Operator })
+        };
         match name {
             Name::Var(var) => {
                 if let Some(value) = self.vars.get(var) {
-                    return given(value.reveal(), Source::Operator);
+                    return given(value.reveal(), ValueSource::Operator);
                 }
                 // A variable that is no longer captured by its file is not taken from an old capture either.
                 let var = self.provider.vars.get(var)?;
                 if let Some(value) = values.captured.get(var.name()).filter(|_| var.capture().is_some()) {
-                    return given(value.reveal(), Source::Captured);
+                    return given(value.reveal(), ValueSource::Captured);
                 }
-                var.default_value().and_then(|text| given(text, Source::File))
+                var.default_value().and_then(|text| given(text, ValueSource::File))
             }
             Name::ClientId => plain(&self.client.id),
             Name::RedirectUri => plain(&self.client.redirect_uri),

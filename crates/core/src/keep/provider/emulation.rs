@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
 use super::class::ErrorClass;
-use super::condition::Rule;
+use super::condition::ErrorRule;
 use super::definition::Definition;
 use super::expiry::{ExpirySource, WhichToken};
 use super::extract::Extract;
@@ -234,7 +234,7 @@ fn in_unit(unit: Unit, at: Timestamp, now: Timestamp) -> Value {
     }
 }
 
-fn by_rule(rule: &Rule) -> Option<Reply> {
+fn by_rule(rule: &ErrorRule) -> Option<Reply> {
     let mut body = Value::Object(Map::new());
     let status = rule.when.satisfy(&mut body)?;
     let mut reply = Reply { status, ..Reply::default() };

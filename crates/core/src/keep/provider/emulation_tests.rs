@@ -101,7 +101,7 @@ fn every_provider_refuses_dead_grants_and_wrong_clients_in_words_that_its_file_u
 }
 
 #[test]
-fn a_file_without_vectors_is_played_by_its_ok_take_and_rules() {
+fn a_file_without_vectors_is_emulated_by_its_ok_take_and_rules() {
     let text = r#"name = "bare"
 title = "Bare"
 hosts = ["bare.example.com"]

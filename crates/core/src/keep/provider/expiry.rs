@@ -42,8 +42,8 @@ pub(super) enum WhichToken {
 }
 
 /// Reads `expires` or `refresh_expires` as written.
-pub(super) fn compile(written: &OneOrMany<TextOr<schema::Expiry>>) -> Result<Vec<ExpirySource>, Flaw> {
-    let one = |source: &TextOr<schema::Expiry>| match source {
+pub(super) fn compile(written: &OneOrMany<TextOr<schema::ExpiryTable>>) -> Result<Vec<ExpirySource>, Flaw> {
+    let one = |source: &TextOr<schema::ExpiryTable>| match source {
         TextOr::Text(text) => compile_word(text),
         TextOr::Table(table) => compile_table(table),
     };
@@ -61,7 +61,7 @@ fn compile_word(text: &str) -> Result<ExpirySource, Flaw> {
     }
 }
 
-fn compile_table(table: &schema::Expiry) -> Result<ExpirySource, Flaw> {
+fn compile_table(table: &schema::ExpiryTable) -> Result<ExpirySource, Flaw> {
     let ways = [
         table.path.is_some(),
         table.jwt.is_some(),
@@ -102,7 +102,7 @@ fn compile_table(table: &schema::Expiry) -> Result<ExpirySource, Flaw> {
 
 /// What the sources said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Reading {
+pub(super) struct ExpiryReading {
     pub(super) at: Option<Timestamp>,
     /// Introspection is an earlier source than the one that gave `at`.
     pub(super) ask_introspection: bool,
@@ -113,7 +113,7 @@ pub(super) struct Reading {
 
 /// What expiries are read from.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Evidence<'r> {
+pub(super) struct ReplyTokens<'r> {
     pub(super) body: &'r Value,
     pub(super) access: Option<&'r Secret>,
     pub(super) refresh: Option<&'r Secret>,
@@ -122,8 +122,8 @@ pub(super) struct Evidence<'r> {
 }
 
 /// Tries the sources in order. `what` begins the warnings, such as "the expiry of the access token".
-pub(super) fn read(sources: &[ExpirySource], evidence: Evidence<'_>, what: &str) -> Reading {
-    let mut reading = Reading::default();
+pub(super) fn read(sources: &[ExpirySource], evidence: ReplyTokens<'_>, what: &str) -> ExpiryReading {
+    let mut reading = ExpiryReading::default();
     for source in sources {
         let found = match source {
             ExpirySource::Never => return reading,
@@ -147,7 +147,7 @@ pub(super) fn read(sources: &[ExpirySource], evidence: Evidence<'_>, what: &str)
         };
         match found {
             None => {}
-            Some(Err(Disbelief { over, problem })) => {
+            Some(Err(ExpiryProblem { over, problem })) => {
                 reading.over |= over;
                 reading.warnings.push(format!("{what} {problem}"));
             }
@@ -169,30 +169,30 @@ pub(super) fn read(sources: &[ExpirySource], evidence: Evidence<'_>, what: &str)
 }
 
 /// Why a value is as good as absent.
-struct Disbelief {
+struct ExpiryProblem {
     /// It is an instant, or the want of one, and it is over.
     over: bool,
     problem: &'static str,
 }
 
-fn unreadable(problem: &'static str) -> Disbelief {
-    Disbelief { over: false, problem }
+fn unreadable(problem: &'static str) -> ExpiryProblem {
+    ExpiryProblem { over: false, problem }
 }
 
-fn instant(value: &Value, unit: Unit, sent_at: Timestamp) -> Result<Timestamp, Disbelief> {
+fn instant(value: &Value, unit: Unit, sent_at: Timestamp) -> Result<Timestamp, ExpiryProblem> {
     let at = if unit == Unit::Rfc3339 {
         value.as_str().and_then(Timestamp::parse_rfc3339).ok_or(unreadable("is not an RFC 3339 instant"))?
     } else {
         let amount = number(value).ok_or(unreadable("is not a number"))?;
         if amount <= 0.0 {
-            return Err(Disbelief { over: true, problem: "is zero or negative and was not believed" });
+            return Err(ExpiryProblem { over: true, problem: "is zero or negative and was not believed" });
         }
         let micros = whole(amount * if matches!(unit, Unit::Ms | Unit::EpochMs) { 1e3 } else { 1e6 });
         let relative = matches!(unit, Unit::S | Unit::Ms);
         Timestamp::from_micros(if relative { sent_at.as_micros().saturating_add(micros) } else { micros })
     };
     if at <= sent_at {
-        return Err(Disbelief { over: true, problem: "is past already and was not believed" });
+        return Err(ExpiryProblem { over: true, problem: "is past already and was not believed" });
     }
     Ok(at)
 }

@@ -8,14 +8,14 @@ const SENT: Timestamp = Timestamp::from_secs(1_700_000_000);
 fn sources(written: &str) -> Result<Vec<ExpirySource>, Flaw> {
     #[derive(serde::Deserialize)]
     struct Holder {
-        expires: OneOrMany<TextOr<schema::Expiry>>,
+        expires: OneOrMany<TextOr<schema::ExpiryTable>>,
     }
     let holder: Holder = toml::from_str(&format!("expires = {written}")).unwrap();
     compile(&holder.expires)
 }
 
-fn read_one(written: &str, body: &Value) -> Reading {
-    let evidence = Evidence { body, access: None, refresh: None, sent_at: SENT };
+fn read_one(written: &str, body: &Value) -> ExpiryReading {
+    let evidence = ReplyTokens { body, access: None, refresh: None, sent_at: SENT };
     read(&sources(written).unwrap(), evidence, "the expiry")
 }
 
@@ -67,7 +67,7 @@ fn a_jwt_says_when_it_expires_and_anything_else_is_passed_over() {
     let token = |claims: &str| Secret::new(format!("e30.{}.sig", URL_SAFE_NO_PAD.encode(claims)));
     let read_jwt = |token: Secret| {
         let body = json!({});
-        let evidence = Evidence { body: &body, access: Some(&token), refresh: None, sent_at: SENT };
+        let evidence = ReplyTokens { body: &body, access: Some(&token), refresh: None, sent_at: SENT };
         read(&sources("['jwt', 'none']").unwrap(), evidence, "the expiry").at
     };
     assert_eq!(read_jwt(token(r#"{"exp":1700000060}"#)), Some(Timestamp::from_secs(1_700_000_060)));
@@ -113,7 +113,7 @@ proptest! {
         let sources = sources(&format!("{{ path = 'e', as = '{unit}' }}")).unwrap();
         let sent_at = Timestamp::from_micros(sent);
         let body = json!({"e": value});
-        let reading = read(&sources, Evidence { body: &body, access: None, refresh: None, sent_at }, "it");
+        let reading = read(&sources, ReplyTokens { body: &body, access: None, refresh: None, sent_at }, "it");
         prop_assert!(reading.at.is_none_or(|at| at > sent_at && at <= sent_at + LONGEST));
         prop_assert!(reading.at.is_some() || !reading.warnings.is_empty());
     }

@@ -23,7 +23,7 @@ pub(super) struct Extract {
 impl Extract {
     /// Compiles what is written; `introspecting` is for the reply of an `introspect` step, where the expiry is
     /// `exp` (RFC 7662, section 2.2).
-    pub(super) fn compile(written: &schema::Take, introspecting: bool) -> Result<Self, Flaw> {
+    pub(super) fn compile(written: &schema::ExtractTable, introspecting: bool) -> Result<Self, Flaw> {
         let path = |written: &Option<String>, standard: &str, key: &str| match written {
             Some(text) => JsonPath::parse(text).under(key),
             None => Ok(JsonPath::key(standard)),

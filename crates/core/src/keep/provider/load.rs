@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use super::address::{Given, Source, UrlFault, UrlTemplate};
+use super::address::{SourcedValue, UrlFault, UrlTemplate, ValueSource};
 use super::alias::{self, Alias};
-use super::condition::Condition;
-use super::condition::Rule;
+use super::condition::ErrorRule;
+use super::condition::ReplyCondition;
 use super::expiry::ExpirySource;
 use super::fault::{FileError, Flaw, Under};
 use super::hosts::HostPattern;
@@ -16,8 +16,8 @@ use super::payload::check_header_name;
 use super::policy::{self, Policy, PolicyOverrides, Rotation};
 use super::schema::{self, Confidence};
 use super::step::ClientAuth;
-use super::step::{AuthChoice, Step, StepSpec, Surroundings};
-use super::template::{Known, Name, Template};
+use super::step::{AuthChoice, FileDefaults, Step, StepSpec};
+use super::template::{AllowedNames, Name, Template};
 use super::vars::{Capture, Var};
 use super::vector_schema::Vector;
 use crate::id::ProviderName;
@@ -42,9 +42,9 @@ pub(super) enum InjectPlace {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Api {
+pub(super) struct ApiSpec {
     pub(super) base: UrlTemplate,
-    pub(super) expired: Vec<Condition>,
+    pub(super) expired: Vec<ReplyCondition>,
     pub(super) rate: Option<Rate>,
 }
 
@@ -58,10 +58,10 @@ pub struct Provider {
     pub(super) vars: BTreeMap<String, Var>,
     pub(super) auth: AuthChoice,
     pub(super) steps: BTreeMap<Step, StepSpec>,
-    pub(super) errors: Vec<Rule>,
+    pub(super) errors: Vec<ErrorRule>,
     pub(super) policy: PolicyOverrides,
     pub(super) inject: Vec<(InjectPlace, String, Template)>,
-    pub(super) api: Option<Api>,
+    pub(super) api: Option<ApiSpec>,
     aliases: Vec<Alias>,
     pub(super) confidence: BTreeMap<String, Confidence>,
     /// Each with the line it begins on.
@@ -78,12 +78,12 @@ impl Provider {
     /// Loads the text of a provider file. `file` is its name as messages should show it; where it ends in `.toml`,
     /// its stem must be the provider's name.
     pub fn from_toml(file: &str, text: &str) -> Result<Self, FileError> {
-        let written: schema::File =
+        let written: schema::ProviderFile =
             toml::from_str(text).map_err(|error| locate::syntax(file, text, &error))?;
         Self::compile(file, text, written).map_err(|flaw| locate::flaw(file, text, &flaw))
     }
 
-    fn compile(file: &str, text: &str, written: schema::File) -> Result<Self, Flaw> {
+    fn compile(file: &str, text: &str, written: schema::ProviderFile) -> Result<Self, Flaw> {
         let name = check_name(file, &written.name).under("name")?;
         let hosts =
             written.hosts.iter().enumerate().map(|(index, host)| HostPattern::parse(host).under(index));
@@ -99,7 +99,7 @@ impl Provider {
             None => AuthChoice::Fixed(ClientAuth::Basic),
         };
         let around =
-            Surroundings { vars: &vars, names: &names, ok: written.ok.as_ref(), take: written.take.as_ref() };
+            FileDefaults { vars: &vars, names: &names, ok: written.ok.as_ref(), take: written.take.as_ref() };
         let tables = [
             (Step::Authorize, &written.authorize),
             (Step::Exchange, &written.exchange),
@@ -127,7 +127,7 @@ impl Provider {
             vars,
             auth,
             steps,
-            errors: Rule::compile_all(&written.errors).under("errors")?,
+            errors: ErrorRule::compile_all(&written.errors).under("errors")?,
             policy: written.policy,
             confidence: written.confidence,
             vectors: locate::each_line(text, "tests").into_iter().zip(written.tests).collect(),
@@ -210,15 +210,15 @@ fn check_name(file: &str, name: &str) -> Result<ProviderName, Flaw> {
 }
 
 fn inject(
-    written: Option<Vec<schema::Inject>>,
+    written: Option<Vec<schema::InjectTable>>,
     names: &BTreeSet<String>,
 ) -> Result<Vec<(InjectPlace, String, Template)>, Flaw> {
-    let known = Known { vars: names, built_in: &[Name::Access, Name::ClientId] };
+    let known = AllowedNames { vars: names, built_in: &[Name::Access, Name::ClientId] };
     let Some(written) = written else {
         let bearer = Template::parse("Bearer ${access}", known)?;
         return Ok(vec![(InjectPlace::Header, "authorization".to_owned(), bearer)]);
     };
-    let one = |entry: schema::Inject| {
+    let one = |entry: schema::InjectTable| {
         let value = Template::parse(&entry.value, known).under("value")?;
         match (entry.header, entry.query, entry.cookie, entry.body) {
             (Some(header), None, None, None) => {
@@ -237,8 +237,12 @@ fn inject(
     written.into_iter().enumerate().map(|(index, entry)| one(entry).under(index)).collect()
 }
 
-fn api(table: schema::Api, names: &BTreeSet<String>, vars: &BTreeMap<String, Var>) -> Result<Api, Flaw> {
-    let base = UrlTemplate::parse(&table.base, Known { vars: names, built_in: &[] }).under("base")?;
+fn api(
+    table: schema::ApiTable,
+    names: &BTreeSet<String>,
+    vars: &BTreeMap<String, Var>,
+) -> Result<ApiSpec, Flaw> {
+    let base = UrlTemplate::parse(&table.base, AllowedNames { vars: names, built_in: &[] }).under("base")?;
     if base
         .names()
         .any(|(name, _)| matches!(name, Name::Var(var) if vars.get(var).is_some_and(Var::is_secret)))
@@ -246,10 +250,10 @@ fn api(table: schema::Api, names: &BTreeSet<String>, vars: &BTreeMap<String, Var
         return Err(Flaw::new("a URL is logged and must not hold a secret: use `inject`").under("base"));
     }
     let expired = match &table.expired {
-        Some(written) => Condition::compile_all(written).under("expired")?,
-        None => vec![Condition::on_status(401)],
+        Some(written) => ReplyCondition::compile_all(written).under("expired")?,
+        None => vec![ReplyCondition::on_status(401)],
     };
-    Ok(Api { base, expired, rate: table.rate.map(|rate| Rate { max: rate.max, within: rate.within.0 }) })
+    Ok(ApiSpec { base, expired, rate: table.rate.map(|rate| Rate { max: rate.max, within: rate.within.0 }) })
 }
 
 impl Provider {
@@ -325,7 +329,7 @@ impl Provider {
             let value = |name: &Name| match name {
                 Name::Var(var) => {
                     let default = self.vars.get(var).and_then(Var::default_value);
-                    default.map(|text| Given { text, source: Source::File })
+                    default.map(|text| SourcedValue { text, source: ValueSource::File })
                 }
                 _ => None,
             };
@@ -333,7 +337,7 @@ impl Provider {
             let in_host: Vec<_> = url.host_names().collect();
             let filled = url.fill(
                 |name| {
-                    let stand_in = Given { text: "x", source: Source::File };
+                    let stand_in = SourcedValue { text: "x", source: ValueSource::File };
                     value(name).or_else(|| (!in_host.contains(&name)).then_some(stand_in))
                 },
                 &self.hosts,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::fault::{Flaw, Under};
 use super::schema;
-use super::template::{Known, Name, Template};
+use super::template::{AllowedNames, Name, Template};
 
 /// JSON with holes in its texts.
 #[derive(Clone, Debug)]
@@ -48,7 +48,7 @@ impl JsonTemplate {
     }
 }
 
-pub(super) fn fields(written: &BTreeMap<String, String>, known: Known<'_>) -> Result<Fields, Flaw> {
+pub(super) fn fields(written: &BTreeMap<String, String>, known: AllowedNames<'_>) -> Result<Fields, Flaw> {
     written.iter().map(|(name, text)| Ok((name.clone(), Template::parse(text, known).under(name)?))).collect()
 }
 
@@ -56,7 +56,7 @@ pub(super) fn fields(written: &BTreeMap<String, String>, known: Known<'_>) -> Re
 const OWNED_HEADERS: [&str; 7] =
     ["host", "content-length", "content-type", "transfer-encoding", "connection", "upgrade", "te"];
 
-pub(super) fn headers(written: &BTreeMap<String, String>, known: Known<'_>) -> Result<Fields, Flaw> {
+pub(super) fn headers(written: &BTreeMap<String, String>, known: AllowedNames<'_>) -> Result<Fields, Flaw> {
     let lower = |name: &String| check_header_name(name).under(name);
     written.iter().map(|(name, text)| Ok((lower(name)?, Template::parse(text, known).under(name)?))).collect()
 }
@@ -74,7 +74,7 @@ pub(super) fn check_header_name(name: &str) -> Result<String, Flaw> {
     Ok(lower)
 }
 
-pub(super) fn body(written: &schema::StepTable, known: Known<'_>) -> Result<BodyTemplate, Flaw> {
+pub(super) fn body(written: &schema::StepTable, known: AllowedNames<'_>) -> Result<BodyTemplate, Flaw> {
     match (&written.form, &written.json) {
         (Some(_), Some(_)) => Err(Flaw::new("a request has one body: write `form` or `json`, not both")),
         (Some(form), None) => Ok(BodyTemplate::Form(fields(form, known).under("form")?)),
@@ -83,12 +83,12 @@ pub(super) fn body(written: &schema::StepTable, known: Known<'_>) -> Result<Body
     }
 }
 
-fn json_object(table: &toml::Table, known: Known<'_>) -> Result<JsonTemplate, Flaw> {
+fn json_object(table: &toml::Table, known: AllowedNames<'_>) -> Result<JsonTemplate, Flaw> {
     let field = |(name, value): (&String, &toml::Value)| Ok((name.clone(), json(value, known).under(name)?));
     table.iter().map(field).collect::<Result<_, _>>().map(JsonTemplate::Object)
 }
 
-fn json(value: &toml::Value, known: Known<'_>) -> Result<JsonTemplate, Flaw> {
+fn json(value: &toml::Value, known: AllowedNames<'_>) -> Result<JsonTemplate, Flaw> {
     match value {
         toml::Value::String(text) => Template::parse(text, known).map(JsonTemplate::Text),
         toml::Value::Table(table) => json_object(table, known),

@@ -17,12 +17,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::address::{Given, Source, UrlFault};
+use super::address::{SourcedValue, UrlFault, ValueSource};
 use super::body::{Body, JsonPath, scalar_text};
 use super::class::ErrorClass;
 use super::condition::is_code_byte;
 use super::definition::Definition;
-use super::expiry::{self, Evidence};
+use super::expiry::{self, ReplyTokens};
 use super::extract::Extract;
 use super::fault::DefineError;
 use super::http_types::{CallbackParams, Introspection, Reply, StepFailure, StepOutcome, TokenReply};
@@ -42,7 +42,7 @@ impl Definition {
     /// Every reply has an outcome: nothing a server can send is an error of this function.
     pub fn read(&self, step: Step, reply: &Reply, sent_at: Timestamp, values: &RequestValues) -> StepOutcome {
         let body = Body::read(reply);
-        let refusal = |unusable| Refusal { step, reply, body: &body, sent_at, values, unusable };
+        let refusal = |unusable| FailedReply { step, reply, body: &body, sent_at, values, unusable };
         let fail = |unusable| StepOutcome::Failed(self.classify(&refusal(unusable)));
         let Some(spec) = self.provider.steps.get(&step) else {
             return fail(Some("the provider has no such step"));
@@ -84,7 +84,7 @@ impl Definition {
         let mut warnings = Vec::new();
         let Successor { token: refresh, rotated, kept } =
             self.successor(step, take, body, values, &mut warnings)?;
-        let evidence = Evidence { body, access: Some(&access), refresh: refresh.as_ref(), sent_at };
+        let evidence = ReplyTokens { body, access: Some(&access), refresh: refresh.as_ref(), sent_at };
         let expires = expiry::read(&take.expires, evidence, "the expiry of the access token");
         warnings.extend(expires.warnings);
         let refresh_expires_at = if refresh.is_some() {
@@ -207,11 +207,11 @@ fn introspection(spec: &StepSpec, body: &Body<'_>, sent_at: Timestamp) -> Option
         Value::String(text) if text.eq_ignore_ascii_case("false") => false,
         _ => return None,
     };
-    let evidence = Evidence { body: value, access: None, refresh: None, sent_at };
+    let evidence = ReplyTokens { body: value, access: None, refresh: None, sent_at };
     let reading = if active {
         expiry::read(&spec.take.expires, evidence, "the expiry of the token")
     } else {
-        expiry::Reading::default()
+        expiry::ExpiryReading::default()
     };
     Some(StepOutcome::Introspection(Introspection {
         active,
@@ -250,7 +250,7 @@ const MAX_CODE: usize = 64;
 const ECHO: usize = 12;
 
 /// Why a reply is no success.
-pub(super) struct Refusal<'r> {
+pub(super) struct FailedReply<'r> {
     pub(super) step: Step,
     pub(super) reply: &'r Reply,
     pub(super) body: &'r Body<'r>,
@@ -261,8 +261,8 @@ pub(super) struct Refusal<'r> {
 }
 
 impl Definition {
-    pub(super) fn classify(&self, refusal: &Refusal<'_>) -> StepFailure {
-        let Refusal { step, reply, body, .. } = refusal;
+    pub(super) fn classify(&self, refusal: &FailedReply<'_>) -> StepFailure {
+        let FailedReply { step, reply, body, .. } = refusal;
         let own = self.provider.steps.get(step).map(|spec| spec.errors.as_slice()).unwrap_or_default();
         let rule = own.iter().chain(&self.provider.errors).find(|rule| rule.when.holds(reply.status, body));
         let asked = retry_after(reply, refusal.sent_at);
@@ -292,8 +292,8 @@ impl Definition {
     }
 
     /// The class by the standards, and whether they explain the reply.
-    fn by_standard(&self, refusal: &Refusal<'_>, code: Option<&str>) -> (ErrorClass, bool) {
-        let Refusal { step, reply, body, .. } = refusal;
+    fn by_standard(&self, refusal: &FailedReply<'_>, code: Option<&str>) -> (ErrorClass, bool) {
+        let FailedReply { step, reply, body, .. } = refusal;
         let unsure = if self.spends(*step) { ErrorClass::Ambiguous } else { ErrorClass::Transient };
         let broken = if self.policy().ambiguous_5xx { unsure } else { ErrorClass::Transient };
         if is_front_end(reply, body) {
@@ -433,7 +433,7 @@ fn http_date(text: &str) -> Option<Timestamp> {
     Some(Timestamp::from_micros(zoned.timestamp().as_microsecond()))
 }
 
-fn message(class: ErrorClass, code: &str, refusal: &Refusal<'_>, unusable: Option<&str>) -> String {
+fn message(class: ErrorClass, code: &str, refusal: &FailedReply<'_>, unusable: Option<&str>) -> String {
     let why = unusable.unwrap_or(match class {
         ErrorClass::DeadGrant => "the provider says that the grant is over",
         ErrorClass::BadClient => "the provider does not accept our client credentials",
@@ -501,14 +501,14 @@ impl Definition {
             // Everything else in the URL is as harmless as can be, so that only this value is judged.
             let stand_in = |other: &Name| {
                 if *other == name {
-                    return Some(Given { text: value, source: Source::Captured });
+                    return Some(SourcedValue { text: value, source: ValueSource::Captured });
                 }
                 let own = match other {
                     Name::Var(other) => self.vars.get(other).map(super::request_values::VarValue::reveal),
                     _ => None,
                 };
-                own.map(|text| Given { text, source: Source::Operator })
-                    .or(Some(Given { text: "x", source: Source::File }))
+                own.map(|text| SourcedValue { text, source: ValueSource::Operator })
+                    .or(Some(SourcedValue { text: "x", source: ValueSource::File }))
             };
             if let Err(UrlFault::Bad(_, problem)) = url.fill(stand_in, &self.provider.hosts) {
                 return Err(problem);

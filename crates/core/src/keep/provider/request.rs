@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
-use super::address::{Given, UrlFault, UrlTemplate};
+use super::address::{SourcedValue, UrlFault, UrlTemplate};
 use super::body::{self, Body};
 use super::definition::Definition;
 use super::http_types::{Endpoint, Injection, Method, OutboundRequest};
@@ -117,9 +117,14 @@ impl Definition {
         })
     }
 
-    fn authenticate(&self, step: Step, spec: &StepSpec, filler: &Filler<'_>) -> Result<Added, RequestError> {
+    fn authenticate(
+        &self,
+        step: Step,
+        spec: &StepSpec,
+        filler: &Filler<'_>,
+    ) -> Result<AuthFields, RequestError> {
         let auth = self.client_auth(step);
-        let mut added = Added::default();
+        let mut added = AuthFields::default();
         if !step.authenticates_client() {
             return Ok(added);
         }
@@ -159,7 +164,7 @@ impl Definition {
 
 /// What client authentication adds to a request.
 #[derive(Default)]
-struct Added {
+struct AuthFields {
     basic: Option<Secret>,
     fields: Vec<(&'static str, Secret)>,
 }
@@ -187,11 +192,11 @@ pub(super) struct Filler<'a> {
 }
 
 impl<'a> Filler<'a> {
-    fn value(&self, name: &Name) -> Option<Given<'a>> {
+    fn value(&self, name: &Name) -> Option<SourcedValue<'a>> {
         self.definition.value(name, self.values)
     }
 
-    fn required(&self, name: &Name) -> Result<Given<'a>, RequestError> {
+    fn required(&self, name: &Name) -> Result<SourcedValue<'a>, RequestError> {
         self.value(name).ok_or_else(|| self.missing(name))
     }
 
@@ -369,7 +374,7 @@ impl Definition {
 
     /// Whether some replies tell only by their JSON body that the access token died.
     pub fn api_reads_bodies(&self) -> bool {
-        self.expired_signals().any(super::condition::Condition::looks_at_body)
+        self.expired_signals().any(super::condition::ReplyCondition::looks_at_body)
     }
 
     /// Whether an API reply means that the access token it was asked with is not accepted; a body that is not given
@@ -385,7 +390,7 @@ impl Definition {
         self.provider.api.as_ref().and_then(|api| api.rate)
     }
 
-    fn expired_signals(&self) -> impl Iterator<Item = &super::condition::Condition> {
+    fn expired_signals(&self) -> impl Iterator<Item = &super::condition::ReplyCondition> {
         self.provider.api.iter().flat_map(|api| &api.expired)
     }
 }

@@ -29,18 +29,18 @@ named_enum! {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct File {
+pub(super) struct ProviderFile {
     pub(super) name: String,
     pub(super) title: String,
     pub(super) about: Option<String>,
     #[serde(default)]
     pub(super) hosts: Vec<String>,
     #[serde(default)]
-    pub(super) vars: BTreeMap<String, Var>,
+    pub(super) vars: BTreeMap<String, VarTable>,
     #[serde(default)]
     pub(super) client: ClientTable,
-    pub(super) ok: Option<Ok>,
-    pub(super) take: Option<Take>,
+    pub(super) ok: Option<SuccessTable>,
+    pub(super) take: Option<ExtractTable>,
     pub(super) authorize: Option<StepTable>,
     pub(super) exchange: Option<StepTable>,
     pub(super) acquire: Option<StepTable>,
@@ -49,11 +49,11 @@ pub(super) struct File {
     pub(super) revoke: Option<StepTable>,
     pub(super) probe: Option<StepTable>,
     #[serde(default)]
-    pub(super) errors: Vec<Rule>,
+    pub(super) errors: Vec<RuleTable>,
     #[serde(default)]
     pub(super) policy: PolicyOverrides,
-    pub(super) inject: Option<Vec<Inject>>,
-    pub(super) api: Option<Api>,
+    pub(super) inject: Option<Vec<InjectTable>>,
+    pub(super) api: Option<ApiTable>,
     #[serde(default)]
     pub(super) alias: Vec<Alias>,
     #[serde(default)]
@@ -64,7 +64,7 @@ pub(super) struct File {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Var {
+pub(super) struct VarTable {
     pub(super) about: Option<String>,
     pub(super) capture: Option<String>,
     pub(super) pattern: Option<String>,
@@ -97,10 +97,10 @@ pub(super) struct StepTable {
     pub(super) json: Option<toml::Table>,
     pub(super) spends: Option<Vec<Spent>>,
     pub(super) issuer: Option<String>,
-    pub(super) ok: Option<Ok>,
-    pub(super) take: Option<Take>,
+    pub(super) ok: Option<SuccessTable>,
+    pub(super) take: Option<ExtractTable>,
     #[serde(default)]
-    pub(super) errors: Vec<Rule>,
+    pub(super) errors: Vec<RuleTable>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -112,28 +112,28 @@ pub(super) enum Spent {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Ok {
-    pub(super) status: Option<OneOrMany<Status>>,
+pub(super) struct SuccessTable {
+    pub(super) status: Option<OneOrMany<StatusText>>,
     #[serde(default)]
-    pub(super) all: Vec<Condition>,
+    pub(super) all: Vec<ConditionTable>,
     #[serde(default)]
-    pub(super) any: Vec<Condition>,
+    pub(super) any: Vec<ConditionTable>,
     #[serde(default)]
-    pub(super) none: Vec<Condition>,
+    pub(super) none: Vec<ConditionTable>,
 }
 
 /// A status code, or a class of them written as `4xx`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged, expecting = "expected a status code such as 401, or a class such as \"4xx\"")]
-pub(super) enum Status {
+pub(super) enum StatusText {
     Code(u16),
     Class(String),
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Condition {
-    pub(super) status: Option<OneOrMany<Status>>,
+pub(super) struct ConditionTable {
+    pub(super) status: Option<OneOrMany<StatusText>>,
     pub(super) path: Option<OneOrMany<String>>,
     pub(super) eq: Option<toml::Value>,
     #[serde(rename = "in")]
@@ -144,11 +144,11 @@ pub(super) struct Condition {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Take {
+pub(super) struct ExtractTable {
     pub(super) access: Option<String>,
-    pub(super) refresh: Option<TextOr<TakeRefresh>>,
-    pub(super) expires: Option<OneOrMany<TextOr<Expiry>>>,
-    pub(super) refresh_expires: Option<OneOrMany<TextOr<Expiry>>>,
+    pub(super) refresh: Option<TextOr<ExtractRefresh>>,
+    pub(super) expires: Option<OneOrMany<TextOr<ExpiryTable>>>,
+    pub(super) refresh_expires: Option<OneOrMany<TextOr<ExpiryTable>>>,
     pub(super) scope: Option<String>,
     pub(super) token_type: Option<String>,
     pub(super) active: Option<String>,
@@ -158,7 +158,7 @@ pub(super) struct Take {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct TakeRefresh {
+pub(super) struct ExtractRefresh {
     pub(super) path: String,
     pub(super) absent: Option<Absent>,
 }
@@ -175,7 +175,7 @@ pub(super) enum Absent {
 /// One way of learning an expiry; exactly one of `path`, `jwt`, `introspect`, `fixed` and `none` is written.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Expiry {
+pub(super) struct ExpiryTable {
     pub(super) path: Option<String>,
     #[serde(rename = "as")]
     pub(super) unit: Option<Unit>,
@@ -197,8 +197,8 @@ pub(super) enum Unit {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Rule {
-    pub(super) when: Condition,
+pub(super) struct RuleTable {
+    pub(super) when: ConditionTable,
     pub(super) class: ErrorClass,
     pub(super) code: Option<String>,
     pub(super) retry_after: Option<String>,
@@ -206,7 +206,7 @@ pub(super) struct Rule {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Inject {
+pub(super) struct InjectTable {
     pub(super) header: Option<String>,
     pub(super) query: Option<String>,
     pub(super) cookie: Option<String>,
@@ -216,9 +216,9 @@ pub(super) struct Inject {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Api {
+pub(super) struct ApiTable {
     pub(super) base: String,
-    pub(super) expired: Option<Vec<Condition>>,
+    pub(super) expired: Option<Vec<ConditionTable>>,
     pub(super) rate: Option<RateTable>,
 }
 

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::address::UrlTemplate;
-use super::condition::Rule;
+use super::condition::ErrorRule;
 use super::condition::Success;
 use super::extract::Extract;
 use super::fault::{Flaw, Under};
 use super::http_types::Method;
 use super::payload::{self, BodyTemplate, Fields};
 use super::schema::{self, Spent};
-use super::template::{Known, Name, Template};
+use super::template::{AllowedNames, Name, Template};
 use super::vars::Var;
 use crate::named_enum::named_enum;
 
@@ -121,25 +121,25 @@ pub(super) struct StepSpec {
     pub(super) issuer: Option<Template>,
     pub(super) ok: Success,
     pub(super) take: Extract,
-    pub(super) errors: Vec<Rule>,
+    pub(super) errors: Vec<ErrorRule>,
 }
 
 /// What a step is compiled with.
 #[derive(Clone, Copy)]
-pub(super) struct Surroundings<'a> {
+pub(super) struct FileDefaults<'a> {
     pub(super) vars: &'a BTreeMap<String, Var>,
     pub(super) names: &'a BTreeSet<String>,
-    pub(super) ok: Option<&'a schema::Ok>,
-    pub(super) take: Option<&'a schema::Take>,
+    pub(super) ok: Option<&'a schema::SuccessTable>,
+    pub(super) take: Option<&'a schema::ExtractTable>,
 }
 
 impl StepSpec {
     pub(super) fn compile(
         step: Step,
         written: &schema::StepTable,
-        around: Surroundings<'_>,
+        around: FileDefaults<'_>,
     ) -> Result<Self, Flaw> {
-        let known = Known { vars: around.names, built_in: step.built_in() };
+        let known = AllowedNames { vars: around.names, built_in: step.built_in() };
         let default_method =
             if matches!(step, Step::Authorize | Step::Probe) { Method::Get } else { Method::Post };
         let shared_ok = around.ok.filter(|_| step.gives_tokens());
@@ -158,14 +158,16 @@ impl StepSpec {
             body: payload::body(written, known)?,
             spends: spends(step, written.spends.as_deref()).under("spends")?,
             issuer: issuer(step, written.issuer.as_deref(), around.names).under("issuer")?,
-            ok: Success::compile(written.ok.as_ref().or(shared_ok).unwrap_or(&schema::Ok::default()))
-                .under("ok")?,
+            ok: Success::compile(
+                written.ok.as_ref().or(shared_ok).unwrap_or(&schema::SuccessTable::default()),
+            )
+            .under("ok")?,
             take: Extract::compile(
-                written.take.as_ref().or(shared_take).unwrap_or(&schema::Take::default()),
+                written.take.as_ref().or(shared_take).unwrap_or(&schema::ExtractTable::default()),
                 step == Step::Introspect,
             )
             .under("take")?,
-            errors: Rule::compile_all(&written.errors).under("errors")?,
+            errors: ErrorRule::compile_all(&written.errors).under("errors")?,
         };
         if step == Step::Authorize && (spec.method != Method::Get || !matches!(spec.body, BodyTemplate::None))
         {
@@ -217,7 +219,7 @@ fn issuer(step: Step, written: Option<&str>, vars: &BTreeSet<String>) -> Result<
     if written.is_some() && step != Step::Authorize {
         return Err(Flaw::new("only a callback names its issuer: write it under [authorize]"));
     }
-    written.map(|text| Template::parse(text, Known { vars, built_in: &[] })).transpose()
+    written.map(|text| Template::parse(text, AllowedNames { vars, built_in: &[] })).transpose()
 }
 
 fn spends(step: Step, written: Option<&[Spent]>) -> Result<Option<bool>, Flaw> {

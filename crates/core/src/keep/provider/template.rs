@@ -50,7 +50,7 @@ impl fmt::Display for Name {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum TemplatePart {
     Text(String),
     Hole { name: Name, optional: bool },
 }
@@ -58,7 +58,7 @@ pub(super) enum Part {
 /// A text with holes, parsed when its file was loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Template {
-    pub(super) parts: Vec<Part>,
+    pub(super) parts: Vec<TemplatePart>,
 }
 
 /// A hole whose value nobody has given.
@@ -67,12 +67,12 @@ pub(super) struct Unfilled(pub(super) Name);
 
 /// The names a template may use where it stands.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Known<'a> {
+pub(super) struct AllowedNames<'a> {
     pub(super) vars: &'a BTreeSet<String>,
     pub(super) built_in: &'a [Name],
 }
 
-impl Known<'_> {
+impl AllowedNames<'_> {
     fn find(&self, text: &str) -> Result<Name, Flaw> {
         if self.vars.contains(text) {
             return Ok(Name::Var(text.to_owned()));
@@ -95,7 +95,7 @@ impl Known<'_> {
 
 impl Template {
     /// Parses `${name}` and `${name?}`; `$$` stands for one `$`, and a lone `$` for itself.
-    pub(super) fn parse(text: &str, known: Known<'_>) -> Result<Self, Flaw> {
+    pub(super) fn parse(text: &str, known: AllowedNames<'_>) -> Result<Self, Flaw> {
         let mut parts = Vec::new();
         let mut plain = String::new();
         let mut rest = text;
@@ -112,9 +112,9 @@ impl Template {
                 let (written, optional) =
                     after[..end].strip_suffix('?').map_or((&after[..end], false), |name| (name, true));
                 if !plain.is_empty() {
-                    parts.push(Part::Text(std::mem::take(&mut plain)));
+                    parts.push(TemplatePart::Text(std::mem::take(&mut plain)));
                 }
-                parts.push(Part::Hole { name: known.find(written)?, optional });
+                parts.push(TemplatePart::Hole { name: known.find(written)?, optional });
                 rest = &after[end + 1..];
             } else {
                 plain.push('$');
@@ -122,7 +122,7 @@ impl Template {
         }
         plain.push_str(rest);
         if !plain.is_empty() {
-            parts.push(Part::Text(plain));
+            parts.push(TemplatePart::Text(plain));
         }
         Ok(Self { parts })
     }
@@ -135,8 +135,8 @@ impl Template {
     /// The names of all holes, and whether each is optional.
     pub(super) fn holes(&self) -> impl Iterator<Item = (&Name, bool)> {
         self.parts.iter().filter_map(|part| match part {
-            Part::Hole { name, optional } => Some((name, *optional)),
-            Part::Text(_) => None,
+            TemplatePart::Hole { name, optional } => Some((name, *optional)),
+            TemplatePart::Text(_) => None,
         })
     }
 
@@ -148,8 +148,8 @@ impl Template {
         let mut text = Zeroizing::new(String::new());
         for part in &self.parts {
             match part {
-                Part::Text(plain) => text.push_str(plain),
-                Part::Hole { name, optional } => match value(name) {
+                TemplatePart::Text(plain) => text.push_str(plain),
+                TemplatePart::Hole { name, optional } => match value(name) {
                     Some(filled) => text.push_str(filled),
                     None if *optional => return Ok(None),
                     None => return Err(Unfilled(name.clone())),
@@ -166,7 +166,7 @@ mod tests {
 
     fn parse(text: &str) -> Result<Template, Flaw> {
         let vars = BTreeSet::from(["domain".to_owned(), "nid".to_owned()]);
-        Template::parse(text, Known { vars: &vars, built_in: &[Name::ClientId, Name::Refresh] })
+        Template::parse(text, AllowedNames { vars: &vars, built_in: &[Name::ClientId, Name::Refresh] })
     }
 
     fn fill(text: &str) -> Result<Option<String>, Unfilled> {

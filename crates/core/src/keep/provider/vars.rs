@@ -32,7 +32,7 @@ pub struct Var {
 }
 
 impl Var {
-    pub(super) fn compile(name: &str, written: schema::Var) -> Result<Self, Flaw> {
+    pub(super) fn compile(name: &str, written: schema::VarTable) -> Result<Self, Flaw> {
         let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(word) {
             return Err(Flaw::new("a variable is named with a-z, 0-9 and `_`, beginning with a letter"));
