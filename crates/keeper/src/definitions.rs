@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jeton_core::id::{ConnectionName, ProviderName};
+use jeton_core::keep::attempt::Act;
 use jeton_core::keep::due::{AfterHold, RecoveryPolicy, RefreshTiming};
 use jeton_core::keep::plan::AcquirePolicy;
 use jeton_core::keep::provider::{Definition, OldAccess, OnDead, OnUnknown, Step};
@@ -49,6 +50,15 @@ impl ConnectionDef {
     /// Whether sending the refresh token may use it up.
     pub(crate) fn spends(&self) -> bool {
         self.definition.spends(Step::Refresh)
+    }
+}
+
+/// The step of the provider file that an act goes through.
+pub(crate) fn step_of(act: Act) -> Step {
+    match act {
+        Act::Acquire => Step::Acquire,
+        Act::Connect => Step::Exchange,
+        Act::Redeem | Act::Orphan | Act::Visit => Step::Refresh,
     }
 }
 

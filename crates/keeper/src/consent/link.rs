@@ -91,7 +91,7 @@ pub(crate) struct Consents {
 }
 
 impl Consents {
-    /// Makes a link for the person who consents to a connection. Who orders it is on record.
+    /// Makes a link for the person who consents to a connection. The audit log names who ordered it.
     pub(crate) async fn invite(&self, name: &str, by: &Actor) -> Result<ConsentLink, ConsentError> {
         let def = self.check_ready(name)?;
         let ticket = one_time_text(&*self.node.entropy);

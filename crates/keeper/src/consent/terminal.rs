@@ -37,7 +37,7 @@ pub enum PastedAnswer {
 }
 
 impl Consents {
-    /// Begins a consent without a browser at hand. Who orders it is on record.
+    /// Begins a consent without a browser at hand. The audit log names who ordered it.
     pub(crate) async fn start_terminal_consent(
         &self,
         name: &str,

@@ -52,7 +52,7 @@ impl Operator {
         }
     }
 
-    /// Takes a grant over, or makes a connection whose provider acquires its own. Who orders it is on record.
+    /// Takes a grant over, or makes a connection whose provider acquires its own. The audit log names who ordered it.
     pub(crate) async fn connect(
         &self,
         name: &str,
@@ -63,7 +63,7 @@ impl Operator {
         take_over(&self.node, &self.store, &self.memory, def, grant, by).await
     }
 
-    /// Pauses, resumes or disconnects. Who orders it is on record.
+    /// Pauses, resumes or disconnects. The audit log names who ordered it.
     pub(crate) async fn administer(
         &self,
         name: &str,

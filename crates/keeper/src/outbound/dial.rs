@@ -135,7 +135,7 @@ async fn connect(addresses: &[SocketAddr], host: &str) -> Result<TcpStream, Stri
 }
 
 /// Whether an address is on the public internet. A name that came from outside must not lead a client secret to
-/// this machine, to its neighbours, or to a cloud's metadata service.
+/// this machine, to its local network, or to a cloud's metadata service.
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),

@@ -16,11 +16,11 @@ use super::consequence::{self, Circumstances, Consequence, FollowUp, Recovered};
 use super::kept_reply::KeptReply;
 use super::run::{NextRound, Refresh, RefreshProgress};
 use super::spend::{
-    ReceivedTokens, RedeemFailure, SpendOutcome, SpendRequest, SpendTarget, StoredTokens, Turn, step_of,
+    ReceivedTokens, RedeemFailure, SpendOutcome, SpendRequest, SpendTarget, StoredTokens, Turn,
 };
 use super::store_writer::Ack;
 use super::withdraw;
-use crate::definitions::ConnectionDef;
+use crate::definitions::{ConnectionDef, step_of};
 use crate::error::TokenError;
 use crate::node::Node;
 use crate::peers::data_dir_nodes;

@@ -9,8 +9,7 @@ use jeton_core::seal::SealContext;
 use jeton_core::secret::Secret;
 use zeroize::Zeroizing;
 
-use super::spend::step_of;
-use crate::definitions::ConnectionDef;
+use crate::definitions::{ConnectionDef, step_of};
 use crate::error::TokenError;
 use crate::node::Node;
 use crate::store_access::StoreAccess;

@@ -1,7 +1,7 @@
 //! The one path by which a refresh token or a code is spent.
 //!
 //! Everything that can fail with nothing spent comes first. A [`Turn`] is taken: a permit of the provider and a spill slot, so
-//! that the reply is durable whatever becomes of the store. Then the caller puts its attempt on record, by a claim or by the
+//! that the reply is durable whatever becomes of the store. Then the caller records its attempt, by a claim or by the
 //! callback of a consent, and [`Turn::spend`] sends the request once and stores the result. No layer sends it again.
 
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use super::store_writer::{Ack, StoreWriter, spill_first};
 use super::{introspect, kept_reply};
-use crate::definitions::ConnectionDef;
+use crate::definitions::{ConnectionDef, step_of};
 use crate::error::TokenError;
 use crate::lifecycle::Lifecycle;
 use crate::memory::apply::Memory;
@@ -47,7 +47,7 @@ pub(crate) struct Turn<'a> {
     def: &'a ConnectionDef,
     _permit: SemaphorePermit<'a>,
     slot: SpillSlot<'a>,
-    /// The attempt that is put on record for it.
+    /// The attempt that is recorded for it.
     pub(crate) attempt: AttemptId,
     /// When the lease of the attempt begins, by the clock that counts suspension. It is read before the attempt is on
     /// record, so that our lease ends no later than the store's.
@@ -134,15 +134,6 @@ impl RedeemFailure {
     /// Whether what was sent may have been spent.
     pub(crate) fn is_unknown(&self) -> bool {
         self.unread.is_some() || self.class.may_have_spent()
-    }
-}
-
-/// The step of the provider file that an act goes through.
-pub(crate) fn step_of(act: Act) -> Step {
-    match act {
-        Act::Acquire => Step::Acquire,
-        Act::Connect => Step::Exchange,
-        Act::Redeem | Act::Orphan | Act::Visit => Step::Refresh,
     }
 }
 
