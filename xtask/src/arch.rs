@@ -18,21 +18,17 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use crate::tools::print_line;
-use breach::{Breach, Rule};
+use breach::Breach;
 use modules::Modules;
 use sources::Source;
-
-/// Rules that the tree does not keep yet: they warn.
-const ONLY_WARN: [Rule; 3] = [Rule::Circles, Rule::Types, Rule::Words];
 
 /// Checks the tree below `root`, and prints what breaks a rule.
 ///
 /// # Errors
 /// A rule is broken, or the tree cannot be read.
 pub(crate) fn run(root: &Path) -> Result<()> {
-    let mut breaches = check(root)?;
-    for breach in &mut breaches {
-        breach.fatal &= !ONLY_WARN.contains(&breach.rule);
+    let breaches = check(root)?;
+    for breach in &breaches {
         print_line(&breach.to_string());
     }
     match breaches.iter().filter(|breach| breach.fatal).count() {

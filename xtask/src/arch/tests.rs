@@ -5,6 +5,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
+use super::breach::Rule;
 use super::*;
 
 /// A small tree that breaks nothing, with these files put in place of its own or beside them.

@@ -1,4 +1,4 @@
-//! Who the environment lets in: the API key, and services by the hash of their token.
+//! Credentials from the environment: the API key, and services by the hash of their token.
 
 use jeton_core::access::{API_KEY_SERVICE, Scopes, ServiceName, TokenHash};
 use jeton_issuer::{Environment, Settings};
