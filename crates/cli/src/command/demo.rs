@@ -1,45 +1,32 @@
 //! `jeton demo`: a real jeton with emulated providers, to watch.
 //!
-//! * Which connections are there, and how do their providers behave? [`scenarios`], [`faults`].
-//! * What runs? [`run`], in a [`workdir`] and a [`scratch`] schema, with [`callers`].
-//! * What is shown? What [`watch`] observes, as [`events`], by a [`display`]: [`view`] and [`table`] on a [`screen`].
-//! * What does the summary count? [`result`].
+//! * Which connections are there, and how do their providers behave? [`providers`].
+//! * What runs? [`run`], with [`callers`].
+//! * What happened, and was every promise kept? [`state`], with [`events`].
+//! * What is shown? A [`display`] prints lines, or draws each [`frame`] on a [`screen`].
 
 mod callers;
-mod colors;
 mod display;
 mod events;
-mod faults;
-mod result;
+mod frame;
+mod providers;
 mod run;
-mod scenarios;
-mod scratch;
 mod screen;
-mod table;
-mod view;
-mod watch;
-mod workdir;
+mod state;
 
-use std::collections::VecDeque;
 use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use jeton_core::entropy::SystemEntropy;
 use jeton_core::keep::provider::DurationText;
 use jeton_core::secret::Secret;
-use jeton_emulator::SeededEntropy;
 use tokio::signal::unix::{Signal, SignalKind};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use self::colors::TextStyle;
-use self::display::{Display, add_events};
+use self::display::Display;
 use self::events::Event;
-use self::result::DemoResult;
-use self::run::DemoRun;
-use self::scratch::Scratch;
-use self::view::ViewData;
-use self::watch::{Observation, Watcher};
+use self::run::{DemoRun, DemoSchema};
+use self::state::DemoState;
 use crate::command_error::CommandError;
 use crate::output::Output;
 use crate::settings::SettingSources;
@@ -48,8 +35,8 @@ use crate::stop_signals::{StopSignals, listen, stopped_by};
 /// How often the demo is observed.
 const TICK: Duration = Duration::from_millis(250);
 
-/// When the user of the connection `doomed` revokes its grant: a span in milliseconds from the start.
-const REVOKE_SPAN: (u64, u64) = (15_000, 25_000);
+/// When the user of the connection `doomed` revokes its grant; sooner in a short run, so that one sees what follows.
+const REVOKE_AFTER: Duration = Duration::from_secs(20);
 
 /// Watch jeton keep seven connections alive at providers that fail in different ways
 ///
@@ -79,24 +66,18 @@ impl DemoArgs {
             let text = "the demo makes its own settings and would ignore these; leave `--config` out, or run `jeton serve`";
             return Err(CommandError::usage(text));
         }
-        let mut signals = DemoSignals {
-            stop: StopSignals::listen()?,
-            hangup: listen(SignalKind::hangup())?,
-            resized: listen(SignalKind::window_change())?,
-        };
-        let scratch = match &self.store {
-            Some(url) => Some(Scratch::create(url, &SystemEntropy).await?),
+        let mut signals = DemoSignals { stop: StopSignals::listen()?, hangup: listen(SignalKind::hangup())? };
+        let schema = match &self.store {
+            Some(url) => Some(DemoSchema::create(url).await?),
             None => None,
         };
-        let url = scratch.as_ref().map(Scratch::url);
+        let url = schema.as_ref().map(DemoSchema::url);
         let result = self.run_in(url.as_ref(), &mut signals, sources, output).await;
-        let removed = match scratch {
-            Some(scratch) => scratch.remove().await,
+        let removed = match schema {
+            Some(schema) => schema.remove().await,
             None => Ok(()),
         };
-        let result = result?;
-        removed?;
-        result.into_result()
+        result.and(removed)
     }
 
     /// Runs the demo in this store, and removes its files.
@@ -106,47 +87,15 @@ impl DemoArgs {
         signals: &mut DemoSignals,
         sources: &SettingSources,
         output: Output,
-    ) -> Result<DemoResult, CommandError> {
+    ) -> Result<(), CommandError> {
         let quiet = Display::draws_table(output, &sources.environment) && io::stderr().is_terminal();
-        let mut run = DemoRun::start(self.seed, self.listen, store, &sources.flags, quiet).await?;
-        let result = self.show(&mut run, signals, sources, output).await;
-        let removed = run.remove_files();
-        let result = result?;
-        removed?;
-        Ok(result)
-    }
-
-    /// Shows the demo until it is time to end, and ends it.
-    async fn show(
-        &self,
-        run: &mut DemoRun,
-        signals: &mut DemoSignals,
-        sources: &SettingSources,
-        output: Output,
-    ) -> Result<DemoResult, CommandError> {
-        let mut show = Show {
-            display: Display::new(output, &sources.environment)?,
-            style: TextStyle::of(&sources.environment),
-            watcher: Watcher::default(),
-            observation: Observation::default(),
-            events: VecDeque::new(),
-            length: self.length.map(|length| length.0),
+        let length = self.length.map(|length| length.0);
+        let mut run = DemoRun::start(self.seed, length, self.listen, store, &sources.flags, quiet).await?;
+        let result = match Display::new(output, &sources.environment) {
+            Ok(display) => show(&mut run, display, signals).await,
+            Err(error) => Err(error.into()),
         };
-        let shown = show.until_end(run, signals).await;
-        // Refreshes under way finish, unless a second signal says that nobody waits for them.
-        let result = tokio::select! {
-            result = run.finish() => result,
-            signal = signals.stop.next() => Err(stopped_by(signal)),
-        };
-        shown?;
-        let result = result?;
-        show.observe(run).await?;
-        if !show.display.is_table() {
-            show.update(run, true)?;
-        }
-        let Show { display, style, observation, events, length, .. } = show;
-        display.print_summary(&view_data(run, length, true, &observation, &events), &result, style)?;
-        Ok(result)
+        result.and(run.remove_files())
     }
 }
 
@@ -154,87 +103,59 @@ struct DemoSignals {
     stop: StopSignals,
     /// The terminal was closed.
     hangup: Signal,
-    /// The size of the terminal has changed.
-    resized: Signal,
 }
 
-/// What is shown, and what was observed so far.
-struct Show {
-    display: Display,
-    style: TextStyle,
-    watcher: Watcher,
-    observation: Observation,
-    events: VecDeque<Event>,
-    length: Option<Duration>,
+/// Shows the demo until it is time to end, ends it, and says whether every promise was kept.
+async fn show(
+    run: &mut DemoRun,
+    mut display: Display,
+    signals: &mut DemoSignals,
+) -> Result<(), CommandError> {
+    let mut state = DemoState::default();
+    let shown = show_until_end(run, &mut state, &mut display, signals).await;
+    // Refreshes under way finish, unless a second signal says that nobody waits for them.
+    let finished = tokio::select! {
+        result = run.finish() => result,
+        signal = signals.stop.next() => Err(stopped_by(signal)),
+    };
+    shown?;
+    finished?;
+    let new_events = state.observe(run, None).await?;
+    display.end(&run.info, &state, &new_events)?;
+    state.verdict(run.info.seed)
 }
 
-impl Show {
-    async fn until_end(&mut self, run: &DemoRun, signals: &mut DemoSignals) -> Result<(), CommandError> {
-        let mut revoke_at = Some(revoke_at(run.seed, self.length));
-        let mut ticks = interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.observe(run).await?;
-        self.display.print_start(&view_data(run, self.length, false, &self.observation, &self.events))?;
-        loop {
-            self.update(run, false)?;
-            tokio::select! {
-                _ = ticks.tick() => {}
-                _ = signals.resized.recv() => {}
-                _ = signals.stop.next() => break,
-                _ = signals.hangup.recv() => break,
-                () = sleep_for(self.length.map(|length| length.saturating_sub(run.elapsed()))) => break,
-            }
-            if revoke_at.is_some_and(|at| at <= run.elapsed()) {
-                revoke_at = None;
-                if let Some(connection) = run.doomed() {
-                    connection.revoke();
-                    let now = run.app.host.clock.now();
-                    self.watcher.add(Event::revoked(connection.scenario.name, now));
-                }
-            }
-            self.observe(run).await?;
+async fn show_until_end(
+    run: &DemoRun,
+    state: &mut DemoState,
+    display: &mut Display,
+    signals: &mut DemoSignals,
+) -> Result<(), CommandError> {
+    let length = run.info.length;
+    let mut revoke_at = Some(length.map_or(REVOKE_AFTER, |length| REVOKE_AFTER.min(length * 2 / 5)));
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut new_events = state.observe(run, None).await?;
+    display.print_start(&run.info, state)?;
+    loop {
+        display.update(&run.info, state, &new_events)?;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            _ = signals.stop.next() => break,
+            _ = signals.hangup.recv() => break,
+            () = sleep_for(length.map(|length| length.saturating_sub(run.elapsed()))) => break,
         }
-        self.observation.new_events.clear();
-        self.update(run, true)
+        let mut revoked = None;
+        if revoke_at.take_if(|at| *at <= run.elapsed()).is_some()
+            && let Some(connection) = run.doomed()
+        {
+            connection.revoke();
+            revoked = Some(Event::revoked(connection.scenario.name, run.app.host.clock.now()));
+        }
+        new_events = state.observe(run, revoked).await?;
     }
-
-    async fn observe(&mut self, run: &DemoRun) -> Result<(), CommandError> {
-        self.observation = self.watcher.observe(run).await?;
-        add_events(&mut self.events, &self.observation.new_events);
-        Ok(())
-    }
-
-    fn update(&mut self, run: &DemoRun, ending: bool) -> Result<(), CommandError> {
-        let data = view_data(run, self.length, ending, &self.observation, &self.events);
-        Ok(self.display.update(&data, self.style)?)
-    }
-}
-
-fn view_data<'a>(
-    run: &'a DemoRun,
-    length: Option<Duration>,
-    ending: bool,
-    observation: &'a Observation,
-    events: &'a VecDeque<Event>,
-) -> ViewData<'a> {
-    ViewData {
-        base_url: format!("http://{}", run.address),
-        port_note: run.port_note.as_deref(),
-        hints: &run.hints,
-        seed: run.seed,
-        began_at: run.began_at,
-        elapsed: run.elapsed(),
-        length,
-        ending,
-        observation,
-        events,
-    }
-}
-
-/// When the grant is revoked: early enough in a short run.
-fn revoke_at(seed: u64, length: Option<Duration>) -> Duration {
-    let at = Duration::from_millis(SeededEntropy::new(seed).between(REVOKE_SPAN.0, REVOKE_SPAN.1));
-    length.map_or(at, |length| at.min(length * 2 / 5))
+    state.ending = true;
+    Ok(display.update(&run.info, state, &[])?)
 }
 
 /// Sleeps for `rest`, or forever.
@@ -242,20 +163,5 @@ async fn sleep_for(rest: Option<Duration>) {
     match rest {
         Some(rest) => sleep(rest).await,
         None => std::future::pending().await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_grant_is_revoked_early_enough_to_see_what_follows() {
-        for seed in 0..50 {
-            let at = revoke_at(seed, None);
-            assert!((15..25).contains(&at.as_secs()), "{at:?}");
-            assert_eq!(revoke_at(seed, Some(Duration::from_mins(1))), at.min(Duration::from_secs(24)));
-            assert_eq!(revoke_at(seed, Some(Duration::from_secs(5))), Duration::from_secs(2));
-        }
     }
 }

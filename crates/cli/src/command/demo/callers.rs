@@ -5,16 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jeton_core::secret::Secret;
-use jeton_core::time::{Clock, Timestamp};
+use jeton_core::time::{Clock as _, SystemClock, Timestamp};
 use jeton_emulator::SeededEntropy;
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::scenarios::DemoConnection;
+use super::providers::DemoConnection;
 use crate::http::{HttpClient, HttpReply};
 
 /// How many callers each connection has.
@@ -30,7 +29,7 @@ const LONG_PAUSE: Duration = Duration::from_millis(500);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// How the calls for one connection ended, or those for all.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct CallCounts {
     /// Got a token that the API accepted.
     pub(super) served: u64,
@@ -48,75 +47,47 @@ pub(super) struct CallCounts {
 }
 
 impl CallCounts {
-    #[must_use]
-    pub(super) fn plus(self, other: Self) -> Self {
-        Self {
-            served: self.served + other.served,
-            told: self.told + other.told,
-            errors: self.errors + other.errors,
-            dead: self.dead + other.dead,
-            revoked: self.revoked + other.revoked,
-            first_problem: self.first_problem.or(other.first_problem),
-        }
+    pub(super) fn add(&mut self, other: &Self) {
+        self.served += other.served;
+        self.told += other.told;
+        self.errors += other.errors;
+        self.dead += other.dead;
+        self.revoked += other.revoked;
+        self.first_problem = self.first_problem.take().or_else(|| other.first_problem.clone());
     }
 }
 
-/// Callers at work.
-pub(super) struct Callers {
-    tasks: TaskTracker,
-    stop: CancellationToken,
-    counts: Vec<Arc<Mutex<CallCounts>>>,
-}
-
-/// Where callers request tokens.
-#[derive(Clone, Debug)]
-pub(super) struct CallTarget {
-    pub(super) address: SocketAddr,
-    pub(super) api_key: Secret,
-    pub(super) clock: Arc<dyn Clock>,
-}
-
-impl Callers {
-    /// Starts the callers of every connection. Their pauses follow from `seed`.
-    pub(super) fn start(connections: &[Arc<DemoConnection>], target: &CallTarget, seed: u64) -> Self {
-        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let counts: Vec<Arc<Mutex<CallCounts>>> = connections.iter().map(|_| Arc::default()).collect();
-        let client = HttpClient::new(REQUEST_TIMEOUT);
-        for (number, (connection, counts)) in (0..).zip(connections.iter().zip(&counts)) {
-            for caller in 0..CALLERS_EACH {
-                let caller = Caller {
-                    random: SeededEntropy::new(!seed.wrapping_add(number * CALLERS_EACH + caller)),
-                    client: client.clone(),
-                    target: target.clone(),
-                    connection: Arc::clone(connection),
-                    counts: Arc::clone(counts),
-                };
-                let stop = stop.clone();
-                tasks.spawn(async move { stop.run_until_cancelled(caller.run()).await });
-            }
-        }
-        Self { tasks, stop, counts }
-    }
-
-    /// How calls have ended, in the order of the connections.
-    pub(super) fn counts(&self) -> Vec<CallCounts> {
-        self.counts.iter().map(|counts| counts.lock().clone()).collect()
-    }
-
-    /// Stops them. A request under way is not counted.
-    pub(super) async fn stop(&self) {
-        self.stop.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
+/// Starts the callers of every connection, which request tokens at `server`. Their pauses follow from `seed`. A request under
+/// way when they stop is not counted.
+pub(super) fn start(
+    connections: &[Arc<DemoConnection>],
+    server: SocketAddr,
+    api_key: &Secret,
+    seed: u64,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) {
+    let client = HttpClient::new(REQUEST_TIMEOUT);
+    let each = connections.iter().flat_map(|connection| (0..CALLERS_EACH).map(move |_| connection));
+    for (number, connection) in (0..).zip(each) {
+        let caller = Caller {
+            random: SeededEntropy::new(!seed.wrapping_add(number)),
+            client: client.clone(),
+            server,
+            api_key: api_key.clone(),
+            connection: Arc::clone(connection),
+        };
+        let stop = stop.clone();
+        tasks.spawn(async move { stop.run_until_cancelled(caller.run()).await });
     }
 }
 
 struct Caller {
     random: SeededEntropy,
     client: HttpClient,
-    target: CallTarget,
+    server: SocketAddr,
+    api_key: Secret,
     connection: Arc<DemoConnection>,
-    counts: Arc<Mutex<CallCounts>>,
 }
 
 /// A token as the API of jeton answers with it.
@@ -142,13 +113,13 @@ impl Caller {
     }
 
     async fn request_token(&self) -> Option<ReceivedToken> {
-        let key = [("x-api-key", self.target.api_key.reveal())];
-        let reply = self.client.get(self.target.address, &self.path(""), &key).await;
+        let key = [("x-api-key", self.api_key.reveal())];
+        let reply = self.client.get(self.server, &self.path(""), &key).await;
         self.read_token(reply)
     }
 
     fn path(&self, end: &str) -> Secret {
-        Secret::from(format!("/api/v1/connections/{}/token{end}", self.connection.name))
+        Secret::from(format!("/api/v1/connections/{}/token{end}", self.connection.scenario.name))
     }
 
     fn read_token(&self, reply: Result<HttpReply, String>) -> Option<ReceivedToken> {
@@ -166,15 +137,15 @@ impl Caller {
         if self.connection.can_have_token() {
             self.count_problem(|counts| &mut counts.errors, &problem);
         } else {
-            self.counts.lock().told += 1;
+            self.connection.calls.lock().told += 1;
         }
         None
     }
 
     fn count_problem(&self, count: impl FnOnce(&mut CallCounts) -> &mut u64, problem: &str) {
-        let mut counts = self.counts.lock();
+        let mut counts = self.connection.calls.lock();
         *count(&mut counts) += 1;
-        counts.first_problem.get_or_insert_with(|| format!("{}: {problem}", self.connection.name));
+        counts.first_problem.get_or_insert_with(|| format!("{}: {problem}", self.connection.scenario.name));
     }
 
     /// Calls the API with the token, and reports one that it rejects. Returns whether it was accepted.
@@ -188,7 +159,7 @@ impl Caller {
                 false
             }
             Ok(_) => {
-                self.counts.lock().served += 1;
+                self.connection.calls.lock().served += 1;
                 true
             }
             Err(error) => {
@@ -199,10 +170,10 @@ impl Caller {
     }
 
     fn count_rejected(&self, token: &ReceivedToken) {
-        let now = self.target.clock.now();
+        let now = SystemClock.now();
         let was_revoked = !self.connection.can_have_token();
         if was_revoked && self.connection.emulator.died_with_grant(token.access_token.reveal()) {
-            self.counts.lock().revoked += 1;
+            self.connection.calls.lock().revoked += 1;
         } else if token.expires_at.is_none_or(|expiry| now < expiry) {
             let ReceivedToken { generation, fingerprint, .. } = token;
             let problem = format!("the token {fingerprint} of generation {generation} was dead");
@@ -213,8 +184,8 @@ impl Caller {
     /// Reports to jeton that the API rejected the token. The next round requests one again, whatever the answer is.
     async fn report_rejected(&self, token: &ReceivedToken) {
         let body = json!({ "fingerprint": token.fingerprint }).to_string();
-        let key = [("x-api-key", self.target.api_key.reveal())];
-        let reply = self.client.post(self.target.address, &self.path("/reject"), &key, body).await;
+        let key = [("x-api-key", self.api_key.reveal())];
+        let reply = self.client.post(self.server, &self.path("/reject"), &key, body).await;
         if !matches!(reply, Ok(HttpReply { status: 200, .. })) {
             self.read_token(reply);
         }

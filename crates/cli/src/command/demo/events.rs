@@ -1,11 +1,12 @@
-//! Describes refresh attempts as events.
+//! Describes what happened to connections: refresh attempts, and the grant that a user revokes.
 
 use jeton_core::keep::attempt::{Act, Attempt, AttemptStatus, Trigger};
-use jeton_core::keep::connection::Generation;
 use jeton_core::time::Timestamp;
+use serde::Serialize;
 
 /// How an event is to be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(super) enum EventLevel {
     /// As expected.
     Good,
@@ -16,14 +17,17 @@ pub(super) enum EventLevel {
 }
 
 /// Something that happened to a connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct Event {
     pub(super) at: Timestamp,
     pub(super) connection: String,
     /// In at most three words.
+    #[serde(rename = "event")]
     pub(super) short: String,
     /// In a sentence.
+    #[serde(rename = "text")]
     pub(super) long: String,
+    #[serde(rename = "tone")]
     pub(super) level: EventLevel,
 }
 
@@ -31,55 +35,45 @@ impl Event {
     /// The event of an attempt; none for one that changed nothing.
     pub(super) fn of(attempt: &Attempt) -> Option<Self> {
         let (level, short, long) = match (attempt.act, attempt.status) {
-            (Act::Visit, _) | (_, AttemptStatus::Running | AttemptStatus::Skipped) => return None,
-            // Every connection of the demo starts with it.
-            (Act::Connect, AttemptStatus::Success) if attempt.generation == Generation::default() => {
+            // Every connection of the demo starts with a connect.
+            (Act::Visit | Act::Connect, _) | (_, AttemptStatus::Running | AttemptStatus::Skipped) => {
                 return None;
             }
-            (Act::Connect, AttemptStatus::Success) => connected(),
             (_, AttemptStatus::Success) => refreshed(attempt),
             (_, AttemptStatus::Failed) => failed(attempt),
-            (_, AttemptStatus::Interrupted) => no_reply(attempt),
+            (_, AttemptStatus::Interrupted) => {
+                let long = match attempt.recovers {
+                    None => "sent, no reply: it is sent again after a pause",
+                    Some(_) => "sent again, and again no reply",
+                };
+                describe(EventLevel::Trouble, "no reply: spent?", long)
+            }
         };
-        Some(Self {
-            at: attempt.completed_at.unwrap_or(attempt.started_at),
-            connection: attempt.connection.to_string(),
-            short,
-            long,
-            level,
-        })
+        let at = attempt.completed_at.unwrap_or(attempt.started_at);
+        Some(Self { at, connection: attempt.connection.to_string(), short, long, level })
     }
 
     /// A user has revoked the grant of a connection.
     pub(super) fn revoked(connection: &str, at: Timestamp) -> Self {
-        Self {
-            at,
-            connection: connection.to_owned(),
-            short: "grant revoked".to_owned(),
-            long: "its user revokes the grant; jeton cannot know yet".to_owned(),
-            level: EventLevel::Trouble,
-        }
+        let long = "its user revokes the grant; jeton cannot know yet";
+        let (level, short, long) = describe(EventLevel::Trouble, "grant revoked", long);
+        Self { at, connection: connection.to_owned(), short, long, level }
     }
 }
 
 /// The level, the short text and the long one.
 type Description = (EventLevel, String, String);
 
-fn describe(level: EventLevel, short: &str, long: String) -> Description {
-    (level, short.to_owned(), long)
-}
-
-fn connected() -> Description {
-    describe(EventLevel::Good, "connected", "a person connected it again".to_owned())
+fn describe(level: EventLevel, short: impl Into<String>, long: impl Into<String>) -> Description {
+    (level, short.into(), long.into())
 }
 
 fn refreshed(attempt: &Attempt) -> Description {
-    let at = attempt.completed_at.unwrap_or(attempt.started_at);
-    let took = at.since(attempt.started_at);
-    let took = format!("{}.{} s", took.as_secs(), took.subsec_millis() / 100);
     if attempt.recovers.is_some() {
-        return describe(EventLevel::Good, "recovered", "the same token sent again, and answered".to_owned());
+        return describe(EventLevel::Good, "recovered", "the same token sent again, and answered");
     }
+    let at = attempt.completed_at.unwrap_or(attempt.started_at);
+    let took = format!("{:.1} s", at.since(attempt.started_at).as_secs_f64());
     let long = match (attempt.trigger, attempt.old_expires_at) {
         (Trigger::Manual | Trigger::Forced, _) => format!("refreshed in {took}, because a person asked"),
         (Trigger::Rejected, _) => format!("refreshed in {took}, because the API rejected its token"),
@@ -93,47 +87,29 @@ fn refreshed(attempt: &Attempt) -> Description {
 }
 
 fn failed(attempt: &Attempt) -> Description {
-    let code = attempt.code.as_deref().unwrap_or("failed");
-    match (code, attempt.http_status) {
-        ("invalid_grant", _) => describe(
-            EventLevel::Bad,
-            "invalid_grant",
-            "invalid_grant: dead until a person consents again".to_owned(),
-        ),
-        ("interrupted", _) => describe(
-            EventLevel::Bad,
-            "grant is dead",
-            "a refresh got no reply, and the token was spent".to_owned(),
-        ),
-        ("invalid_client", _) => {
-            let long = "invalid_client: our secret is refused; the grant is kept".to_owned();
-            describe(EventLevel::Bad, "invalid_client", long)
+    use EventLevel::{Bad, Trouble};
+    match (attempt.code.as_deref().unwrap_or("failed"), attempt.http_status) {
+        (code @ "invalid_grant", _) => {
+            describe(Bad, code, "invalid_grant: dead until a person consents again")
         }
-        (_, Some(429)) => describe(
-            EventLevel::Trouble,
-            "429: waits",
-            "429: nothing was spent; waits as Retry-After says".to_owned(),
-        ),
+        ("interrupted", _) => {
+            describe(Bad, "grant is dead", "a refresh got no reply, and the token was spent")
+        }
+        (code @ "invalid_client", _) => {
+            describe(Bad, code, "invalid_client: our secret is refused; the grant is kept")
+        }
+        (_, Some(429)) => {
+            describe(Trouble, "429: waits", "429: nothing was spent; waits as Retry-After says")
+        }
         (_, Some(status @ 500..=599)) => {
             let long =
                 format!("{status}: nothing was spent, says its policy (ambiguous_5xx = false); tried again");
-            describe(EventLevel::Trouble, &format!("{status}: tries again"), long)
+            describe(Trouble, format!("{status}: tries again"), long)
         }
-        ("not_sent", _) => {
-            let long = "not reached: nothing was spent, tried again".to_owned();
-            describe(EventLevel::Trouble, "not reached", long)
-        }
+        ("not_sent", _) => describe(Trouble, "not reached", "not reached: nothing was spent, tried again"),
         (code, _) => {
             let message = attempt.message.as_deref().unwrap_or("no reason was given");
-            describe(EventLevel::Trouble, code, format!("{code}: {message}"))
+            describe(Trouble, code, format!("{code}: {message}"))
         }
     }
-}
-
-fn no_reply(attempt: &Attempt) -> Description {
-    let long = match attempt.recovers {
-        None => "sent, no reply: it is sent again after a pause",
-        Some(_) => "sent again, and again no reply",
-    };
-    describe(EventLevel::Trouble, "no reply: spent?", long.to_owned())
 }

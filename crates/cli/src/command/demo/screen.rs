@@ -1,6 +1,6 @@
 //! The terminal: the alternate screen while the demo runs, and everything restored afterwards.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::termios::{
@@ -8,8 +8,9 @@ use rustix::termios::{
     tcsetattr,
 };
 
-use super::view::Size;
+use super::frame::Line;
 use crate::env_vars::EnvVars;
+use crate::output::Output;
 
 /// Switches to the alternate screen of `xterm`, without a cursor.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[2J";
@@ -28,7 +29,7 @@ static SHOWN: AtomicBool = AtomicBool::new(false);
 #[derive(Debug)]
 pub(super) struct Screen {
     before: Option<Termios>,
-    drawn: Option<Size>,
+    colour: bool,
 }
 
 impl Screen {
@@ -38,8 +39,8 @@ impl Screen {
         io::stdout().is_terminal() && term.is_some_and(|term| !matches!(term.reveal(), "" | "dumb"))
     }
 
-    /// Prepares the terminal; the first frame switches to the alternate screen.
-    pub(super) fn enter() -> io::Result<Self> {
+    /// Prepares the terminal; the first frame switches to the alternate screen. `NO_COLOR` asks for no colours.
+    pub(super) fn enter(environment: &EnvVars) -> io::Result<Self> {
         let before = tcgetattr(io::stdout()).ok();
         if let Some(before) = &before {
             // Typed text is not shown, and Ctrl-Z does not stop the keeper in the middle of a lease.
@@ -55,33 +56,37 @@ impl Screen {
             let _ = leave(on_panic.as_ref());
             usual(panic);
         }));
-        Ok(Self { before, drawn: None })
+        let no_color = environment.get("NO_COLOR").ok().flatten();
+        Ok(Self { before, colour: no_color.is_none_or(|text| text.is_empty()) })
     }
 
-    /// Draws a frame that fits [`Screen::size`].
-    pub(super) fn draw(&mut self, frame: &[String], size: Size) -> io::Result<()> {
+    /// Draws lines that fit [`Screen::size`].
+    pub(super) fn draw(&self, lines: &[Line]) -> io::Result<()> {
         let mut text = String::from(BEGIN);
         if !SHOWN.swap(true, Ordering::AcqRel) {
             text.insert_str(0, ENTER);
-        } else if self.drawn != Some(size) {
-            text.push_str("\x1b[2J");
         }
-        self.drawn = Some(size);
         // Erasing behind the text of each line avoids blank frames.
-        text.push_str(&frame.iter().map(|line| format!("{line}\x1b[K")).collect::<Vec<_>>().join("\r\n"));
-        text.push_str(END);
-        let mut out = io::stdout().lock();
-        out.write_all(text.as_bytes())?;
-        out.flush()
+        text += &self.render(lines).join("\x1b[K\r\n");
+        text += "\x1b[K";
+        text += END;
+        Output::print_text(&text)
     }
 
-    /// The current size of the terminal.
-    pub(super) fn size() -> Size {
-        let usual = Size { columns: 80, rows: 24 };
-        tcgetwinsize(io::stdout()).ok().map_or(usual, |size| {
-            let or = |count: u16, usual| if count == 0 { usual } else { usize::from(count) };
-            Size { columns: or(size.ws_col, usual.columns), rows: or(size.ws_row, usual.rows) }
-        })
+    /// The lines as the terminal takes them.
+    pub(super) fn render(&self, lines: &[Line]) -> Vec<String> {
+        let (width, _) = Self::size();
+        lines.iter().map(|line| line.render(width, self.colour)).collect()
+    }
+
+    /// How many columns and rows can be drawn on. Terminals differ in what they do after the last column, so it stays free.
+    pub(super) fn size() -> (usize, usize) {
+        match tcgetwinsize(io::stdout()) {
+            Ok(size) if size.ws_col > 0 && size.ws_row > 0 => {
+                (usize::from(size.ws_col) - 1, usize::from(size.ws_row))
+            }
+            _ => (79, 24),
+        }
     }
 }
 
@@ -99,9 +104,7 @@ fn leave(before: Option<&Termios>) -> io::Result<()> {
         tcflush(io::stdout(), QueueSelector::IFlush)?;
     }
     if SHOWN.swap(false, Ordering::AcqRel) {
-        let mut out = io::stdout();
-        out.write_all(LEAVE.as_bytes())?;
-        out.flush()?;
+        Output::print_text(LEAVE)?;
     }
     Ok(())
 }

@@ -4,11 +4,11 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use jeton_core::id::ConnectionName;
 use jeton_core::secret::Secret;
-use jeton_emulator::{Behaviour, Emulator, SeededEntropy, Settings};
+use jeton_emulator::{Behaviour, Emulator, Fault, FaultKind, SeededEntropy, Settings};
+use parking_lot::Mutex;
 
-use super::faults::FaultPattern;
+use super::callers::CallCounts;
 
 /// How long access tokens live.
 pub(super) const TOKEN_LIFE: Duration = Duration::from_secs(30);
@@ -18,20 +18,61 @@ pub(super) const CLIENT_ID: &str = "demo";
 
 const CLIENT_SECRET: &str = "demo-secret";
 
-/// The secret that one client is given instead.
-const WRONG_SECRET: &str = "not-the-secret";
-
 /// How connections of the demo differ from the defaults, for people who compare them with their own.
 pub(super) const DEVIATIONS: &str =
     "flaky sets ambiguous_5xx = false; lossy's provider has 20 s of reuse_grace.";
 
-/// What is wrong with a connection that no refresh can cure.
+/// How many answers are planned: more than two days of a connection that refreshes twice a minute. Later requests are
+/// answered as the standard says.
+const PLANNED: usize = 8_192;
+
+/// How a provider fails. Each is harmless as long as the old token lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Defect {
-    /// Its user revokes the grant while the demo runs.
-    Revoked,
-    /// Its client secret is wrong.
-    WrongClient,
+enum FaultPattern {
+    /// Not at all.
+    None,
+    /// Answers after 2 to 4 s.
+    Slow,
+    /// Answers 5xx once or twice, or cuts the connection once, before it accepts anything.
+    Flaky,
+    /// Accepts, and loses the first reply or two.
+    Lossy,
+    /// Answers 429 with `Retry-After` once or twice.
+    Limited,
+}
+
+impl FaultPattern {
+    /// The answers to the requests to come. The first request succeeds, so that callers have a token to start with.
+    fn plan(self, random: &SeededEntropy) -> Vec<Fault> {
+        let mut faults = vec![self.success(random)];
+        while self != Self::None && faults.len() < PLANNED {
+            faults.extend(self.failures(random).into_iter().map(Fault::new));
+            faults.push(self.success(random));
+        }
+        faults
+    }
+
+    /// The answer of a request that succeeds.
+    fn success(self, random: &SeededEntropy) -> Fault {
+        let (low, high) = if self == Self::Slow { (2_000, 4_000) } else { (20, 120) };
+        Fault::none().slow_before(Duration::from_millis(random.between(low, high)))
+    }
+
+    /// The failures before a success.
+    fn failures(self, random: &SeededEntropy) -> Vec<FaultKind> {
+        let number = |low, high| u16::try_from(random.between(low, high)).unwrap_or_default();
+        let fault = |_| match self {
+            Self::Flaky => FaultKind::FailBefore { status: [500, 502, 503][usize::from(number(0, 3))] },
+            Self::Lossy => FaultKind::LoseReply,
+            Self::Limited => FaultKind::RateLimited { retry_after_secs: number(2, 6).into() },
+            Self::None | Self::Slow => FaultKind::None,
+        };
+        match self {
+            Self::None | Self::Slow => Vec::new(),
+            Self::Flaky if number(0, 3) == 0 => vec![FaultKind::CutBefore],
+            _ => (0..number(1, 3)).map(fault).collect(),
+        }
+    }
 }
 
 /// A connection of the demo and how its provider behaves.
@@ -42,7 +83,10 @@ pub(super) struct Scenario {
     pub(super) about: &'static str,
     /// The policy of the connection, as the settings file has it.
     pub(super) policy: &'static str,
-    defect: Option<Defect>,
+    /// The client secret in the settings of the connection.
+    pub(super) client_secret: &'static str,
+    /// Whether its user revokes the grant while the demo runs.
+    pub(super) is_doomed: bool,
     faults: FaultPattern,
     /// For how long the provider accepts a used refresh token again.
     reuse_grace: Duration,
@@ -53,7 +97,8 @@ impl Scenario {
         name: "calm",
         about: "answers at once",
         policy: "{}",
-        defect: None,
+        client_secret: CLIENT_SECRET,
+        is_doomed: false,
         faults: FaultPattern::None,
         reuse_grace: Duration::ZERO,
     };
@@ -91,16 +136,11 @@ pub(super) const SCENARIOS: [Scenario; 7] = [
         faults: FaultPattern::Limited,
         ..Scenario::HEALTHY
     },
-    Scenario {
-        name: "doomed",
-        about: "its user revokes the grant",
-        defect: Some(Defect::Revoked),
-        ..Scenario::HEALTHY
-    },
+    Scenario { name: "doomed", about: "its user revokes the grant", is_doomed: true, ..Scenario::HEALTHY },
     Scenario {
         name: "wrong-client",
         about: "has a wrong client secret",
-        defect: Some(Defect::WrongClient),
+        client_secret: "not-the-secret",
         ..Scenario::HEALTHY
     },
 ];
@@ -109,12 +149,13 @@ pub(super) const SCENARIOS: [Scenario; 7] = [
 #[derive(Debug)]
 pub(super) struct DemoConnection {
     pub(super) scenario: &'static Scenario,
-    pub(super) name: ConnectionName,
     pub(super) emulator: Emulator,
     /// The first refresh token of its grant.
     pub(super) refresh: Secret,
-    /// Set before the grant is revoked, so that no caller can learn of it sooner.
-    revoked: AtomicBool,
+    /// How the calls of its callers ended.
+    pub(super) calls: Mutex<CallCounts>,
+    /// Cleared before the grant is revoked, so that no caller can learn of it sooner.
+    can_have_token: AtomicBool,
 }
 
 impl DemoConnection {
@@ -131,32 +172,18 @@ impl DemoConnection {
         let emulator = Emulator::start(settings).await?;
         emulator.set_behaviour(Behaviour::from_queue(scenario.faults.plan(&SeededEntropy::new(seed))));
         let refresh = emulator.mint(1).remove(0);
-        let name = scenario.name.parse().map_err(io::Error::other)?;
-        Ok(Self { scenario, name, emulator, refresh, revoked: AtomicBool::new(false) })
-    }
-
-    /// The client secret in the settings of the connection.
-    pub(super) fn client_secret(&self) -> &'static str {
-        if self.scenario.defect == Some(Defect::WrongClient) { WRONG_SECRET } else { CLIENT_SECRET }
-    }
-
-    /// Whether its user will revoke the grant.
-    pub(super) fn is_doomed(&self) -> bool {
-        self.scenario.defect == Some(Defect::Revoked)
+        let can_have_token = AtomicBool::new(scenario.client_secret == CLIENT_SECRET);
+        Ok(Self { scenario, emulator, refresh, calls: Mutex::default(), can_have_token })
     }
 
     /// Whether there can be a token for it now: if so, a caller who gets none counts as an error.
     pub(super) fn can_have_token(&self) -> bool {
-        match self.scenario.defect {
-            Some(Defect::WrongClient) => false,
-            Some(Defect::Revoked) => !self.revoked.load(Ordering::Acquire),
-            None => true,
-        }
+        self.can_have_token.load(Ordering::Acquire)
     }
 
     /// Revokes the grant, as its user may at any time.
     pub(super) fn revoke(&self) {
-        self.revoked.store(true, Ordering::Release);
+        self.can_have_token.store(false, Ordering::Release);
         self.emulator.revoke_grant(self.refresh.reveal());
     }
 }
@@ -175,19 +202,23 @@ pub(super) async fn start_all(seed: u64) -> io::Result<Vec<DemoConnection>> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    #[tokio::test]
-    async fn a_connection_can_have_no_token_after_its_grant_is_revoked() {
-        let connections = start_all(7).await.unwrap();
-        let doomed = connections.iter().find(|connection| connection.is_doomed()).unwrap();
-        assert!(doomed.can_have_token());
-        doomed.revoke();
-        assert!(!doomed.can_have_token());
-        assert!(!doomed.emulator.grants()[0].is_alive());
-        assert_eq!(
-            connections.iter().filter(|connection| connection.can_have_token()).count(),
-            SCENARIOS.len() - 2
-        );
+    proptest! {
+        #[test]
+        fn every_provider_answers_first_and_never_fails_more_than_twice_in_a_row(seed: u64) {
+            for Scenario { faults: pattern, .. } in &SCENARIOS {
+                let faults = pattern.plan(&SeededEntropy::new(seed));
+                prop_assert_eq!(faults[0].kind, FaultKind::None);
+                let good = |run: &[Fault]| run.iter().any(|fault| fault.kind == FaultKind::None);
+                prop_assert!(faults.windows(3).all(good), "{:?}", pattern);
+                // A request that was cut is answered the next time.
+                let answered = |pair: &[Fault]| pair[0].kind != FaultKind::CutBefore || good(&pair[1..]);
+                prop_assert!(faults.windows(2).all(answered), "{:?}", pattern);
+                prop_assert_eq!(faults, pattern.plan(&SeededEntropy::new(seed)));
+            }
+        }
     }
 }
