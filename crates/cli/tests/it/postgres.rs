@@ -187,7 +187,7 @@ async fn a_server_that_cannot_read_its_connections_yet_says_so_and_keeps_them_al
 
     let mut server = home.command(["serve"]).unwrap().serve().unwrap();
     server.wait_until_ready(PATIENCE).await.unwrap();
-    let said = "the connections cannot be read yet";
+    let said = "a background task failed, and is tried again task=\"load_connections\"";
     until(said, async || server.output().unwrap().contains(said)).await;
     let reply = server.client().get("/api/v1/connections/acme/token?wait=0").await.unwrap();
     assert_eq!((reply.status.as_u16(), emulator.stats().accepted), (503, 0), "{}", reply.text());

@@ -273,7 +273,7 @@ fn explain_state(said: &DbError, address: &Address) -> StoreError {
     }
 }
 
-fn not_whole(place: &str, message: &str) -> StoreError {
+pub(super) fn not_whole(place: &str, message: &str) -> StoreError {
     StoreError::Refused(format!(
         "the schema of {place} is not whole ({message}): finish the restore that made it, restore a backup, or name an empty \
          database"

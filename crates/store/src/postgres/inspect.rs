@@ -73,7 +73,7 @@ async fn look(
         privileges::check_making(sessions, address).await?;
     }
     if found.missing_migrations == 0 {
-        migrate::check_tables(sessions).await?;
+        migrate::check_tables(sessions, address).await?;
         found.identity = ports::read_identity(&sessions.rows(&ports::identity()).await?)?;
         let here = sessions.identity().await?;
         let recorded = read_recorded(&sessions.rows(&recorded_identity()).await?)?;

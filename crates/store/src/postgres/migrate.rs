@@ -7,7 +7,7 @@ use jeton_core::keep::ports::StoreError;
 use tokio::time::{Instant, sleep};
 
 use super::address::Address;
-use super::errors::{PostgresError, incomplete_schema};
+use super::errors::{PostgresError, incomplete_schema, not_whole};
 use super::session::{Session, Sessions};
 use crate::migration::{AppliedMigration, Migration, missing};
 use crate::sql::records::{
@@ -85,8 +85,8 @@ pub(super) async fn lacking(
     Ok(lacking_after(&applied, address)?)
 }
 
-/// Sees that all tables and columns are there, by reading none of their rows.
-pub(super) async fn check_tables(sessions: &Arc<Sessions>) -> Result<(), PostgresError> {
+/// Sees that all tables and columns are there. Only the catalogue is read: a lock on a table does not stop a start.
+pub(super) async fn check_tables(sessions: &Arc<Sessions>, address: &Address) -> Result<(), PostgresError> {
     let token_set = format!("generation, attempt, {TOKEN_COLUMNS}");
     let tables = [
         ("store", "instance, key_check"),
@@ -101,11 +101,25 @@ pub(super) async fn check_tables(sessions: &Arc<Sessions>) -> Result<(), Postgre
         ("nodes", &format!("{LIVE_NODE_COLUMNS}, live_until")),
         ("service_tokens", SERVICE_TOKEN_COLUMNS),
         ("audit", AUDIT_COLUMNS),
+        ("revisions", "last_value"),
     ];
-    let parts = tables.map(|(table, columns)| format!("(SELECT {columns} FROM {table} LIMIT 0) AS {table}"));
-    let ask = format!("SELECT 'revisions'::regclass::oid::bigint FROM {}", parts.join(", "));
-    sessions.rows(&Statement::new(ask, Vec::new())).await?;
-    Ok(())
+    let wanted = tables.iter().flat_map(|(table, columns)| {
+        columns.split(", ").map(move |column| format!("('{table}', '{column}')"))
+    });
+    let ask = format!(
+        "SELECT string_agg(DISTINCT CASE WHEN to_regclass(relation) IS NULL \
+         THEN format('relation \"%s\" does not exist', relation) \
+         ELSE format('column \"%s\" does not exist', member) END, ', ') AS missing \
+         FROM (VALUES {}) AS wanted (relation, member) WHERE NOT EXISTS (SELECT FROM pg_attribute \
+         WHERE attrelid = to_regclass(relation) AND attname = member AND NOT attisdropped)",
+        wanted.collect::<Vec<_>>().join(", ")
+    );
+    let rows = sessions.rows(&Statement::new(ask, Vec::new())).await?;
+    let row = rows.first().ok_or(PostgresError::Lost)?;
+    match RowReader::new(row, "(catalogue)").text_or_null("missing")? {
+        None => Ok(()),
+        Some(missing) => Err(not_whole(&address.shown, &missing).into()),
+    }
 }
 
 fn applied() -> Statement {

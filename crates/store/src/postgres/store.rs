@@ -50,7 +50,7 @@ impl PostgresStore {
             Self::migrate(&options).await?;
         }
         if options.last_migration.is_none() {
-            let checked = migrate::check_tables(&sessions).await;
+            let checked = migrate::check_tables(&sessions, &address).await;
             checked.map_err(|failure| failure.into_store_error(&address))?;
         }
         let mut tag = [0; 8];
