@@ -1,16 +1,8 @@
-//! What people ordered is in the audit log, with who and when. A store joins with one line of its own, because not every store keeps a
-//! record:
-//!
-//! ```ignore
-//! jeton_store::audit_conformance_tests!(open_an_empty_store);
-//! ```
-//!
-//! where `async fn open_an_empty_store() -> (jeton_store::conformance::Fixture, Arc<dyn jeton_core::audit::AuditLog>)`, both of the
-//! same store.
+//! What people ordered is in the audit log, with who and when.
 
 use std::time::Duration;
 
-use jeton_core::audit::{Actor, AuditAction, AuditFilter, AuditLog, AuditRow};
+use jeton_core::audit::{Actor, AuditAction, AuditFilter, AuditRow};
 use jeton_core::id::{ConsentId, OperationId};
 use jeton_core::keep::connection::Generation;
 use jeton_core::keep::ports::{Connect, ConnectAnswer, Invite, OperatorCommand, StoreError};
@@ -18,39 +10,16 @@ use jeton_core::time::Timestamp;
 use serde_json::json;
 
 use super::consents::{asked, callback, exchange, invitation};
-use super::fixture::{Fixture, TestResult, access_print, name, node, operator, provider, refresh_print};
+use super::fixture::{
+    ServerFixture, TestResult, access_print, name, node, operator, provider, refresh_print,
+};
 
-/// Makes the tests for the store that `$open` opens.
-#[macro_export]
-macro_rules! audit_conformance_tests {
-    ($open:path) => {
-        $crate::audit_conformance_tests! { @tests $open;
-            who_paused_resumed_and_disconnected_is_in_the_audit_log_once,
-            an_order_that_changed_nothing_is_not_in_the_audit_log,
-            who_put_a_grant_in_is_in_the_audit_log_once_and_whether_it_replaced_another,
-            a_grant_that_was_not_put_in_is_not_in_the_audit_log,
-            who_made_a_link_is_in_the_audit_log_and_so_is_the_consent_that_it_led_to,
-            a_refresh_is_not_in_the_audit_log,
-            the_rows_of_one_subject_are_read_page_by_page_the_newest_first,
-        }
-    };
-    (@tests $open:path; $($test:ident),* $(,)?) => {
-        $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $test() {
-                let (fixture, record) = $open().await;
-                $crate::conformance::audit::$test(&fixture, &*record).await.unwrap();
-            }
-        )*
-    };
+async fn all(fixture: &ServerFixture) -> Result<Vec<AuditRow>, StoreError> {
+    fixture.store.list_audit_rows(AuditFilter::default(), 100).await
 }
 
-async fn all(record: &dyn AuditLog) -> Result<Vec<AuditRow>, StoreError> {
-    record.list_audit_rows(AuditFilter::default(), 100).await
-}
-
-async fn deeds(record: &dyn AuditLog) -> Result<Vec<AuditAction>, StoreError> {
-    Ok(all(record).await?.into_iter().map(|row| row.action).collect())
+async fn deeds(fixture: &ServerFixture) -> Result<Vec<AuditAction>, StoreError> {
+    Ok(all(fixture).await?.into_iter().map(|row| row.action).collect())
 }
 
 fn someone() -> Actor {
@@ -64,11 +33,10 @@ fn plain(id: OperationId, at: Timestamp, actor: &Actor, action: AuditAction) -> 
 
 /// Also where an order is sent again, by another process too; the newest is the first.
 pub async fn who_paused_resumed_and_disconnected_is_in_the_audit_log_once(
-    fixture: &Fixture,
-    record: &dyn AuditLog,
+    fixture: &ServerFixture,
 ) -> TestResult {
     let row = fixture.connected("acme", 1).await?;
-    let mut expected = all(record).await?;
+    let mut expected = all(fixture).await?;
     let orders = [
         (OperatorCommand::Pause, operator(), AuditAction::Paused),
         (OperatorCommand::Resume, someone(), AuditAction::Resumed),
@@ -84,16 +52,13 @@ pub async fn who_paused_resumed_and_disconnected_is_in_the_audit_log_once(
             fixture.another_process().await.administer(&row.name, act, operation, &by).await?,
             "sent again"
         );
-        assert_eq!(all(record).await?, expected);
+        assert_eq!(all(fixture).await?, expected);
     }
     Ok(())
 }
 
 /// Nobody did anything.
-pub async fn an_order_that_changed_nothing_is_not_in_the_audit_log(
-    fixture: &Fixture,
-    record: &dyn AuditLog,
-) -> TestResult {
+pub async fn an_order_that_changed_nothing_is_not_in_the_audit_log(fixture: &ServerFixture) -> TestResult {
     let row = fixture.connected("acme", 1).await?;
     for _ in 0..3 {
         fixture
@@ -105,14 +70,13 @@ pub async fn an_order_that_changed_nothing_is_not_in_the_audit_log(
         .store
         .administer(&name("nobody"), OperatorCommand::Pause, fixture.operation_id(), &operator())
         .await?;
-    assert_eq!(deeds(record).await?, [AuditAction::Paused, AuditAction::Connected]);
+    assert_eq!(deeds(fixture).await?, [AuditAction::Paused, AuditAction::Connected]);
     Ok(())
 }
 
 /// Under the id of its row in the refresh log, and with nothing that the grant holds.
 pub async fn who_put_a_grant_in_is_in_the_audit_log_once_and_whether_it_replaced_another(
-    fixture: &Fixture,
-    record: &dyn AuditLog,
+    fixture: &ServerFixture,
 ) -> TestResult {
     let mut expected = Vec::new();
     let by_itself = Actor::Node(node(1));
@@ -135,14 +99,14 @@ pub async fn who_put_a_grant_in_is_in_the_audit_log_once_and_whether_it_replaced
         let id = OperationId::from_bytes(*order.attempt.as_bytes());
         let actor = by.unwrap_or(by_itself.clone());
         expected.insert(0, AuditRow { details, ..plain(id, fixture.now(), &actor, AuditAction::Connected) });
-        assert_eq!(all(record).await?, expected);
+        assert_eq!(all(fixture).await?, expected);
     }
     fixture
         .store
         .administer(&name("acme"), OperatorCommand::Disconnect, fixture.operation_id(), &operator())
         .await?;
     fixture.store.connect(fixture.connect("acme", 4, Generation(4))).await?;
-    let rows = all(record).await?;
+    let rows = all(fixture).await?;
     assert_eq!(rows[0].details["replaced"], false, "what was given up is not replaced");
     let told = serde_json::to_string(&rows).expect("rows are JSON");
     for number in 1..=4 {
@@ -154,12 +118,9 @@ pub async fn who_put_a_grant_in_is_in_the_audit_log_once_and_whether_it_replaced
 }
 
 /// It is held already, somebody else was quicker, another connection has it, or it was spent.
-pub async fn a_grant_that_was_not_put_in_is_not_in_the_audit_log(
-    fixture: &Fixture,
-    record: &dyn AuditLog,
-) -> TestResult {
+pub async fn a_grant_that_was_not_put_in_is_not_in_the_audit_log(fixture: &ServerFixture) -> TestResult {
     let row = fixture.connected("acme", 1).await?;
-    let before = all(record).await?;
+    let before = all(fixture).await?;
     let same = fixture.connect("acme", 1, row.generation);
     assert_eq!(fixture.store.connect(same).await?, ConnectAnswer::Unchanged);
     let stale = fixture.connect("acme", 2, Generation(0));
@@ -169,14 +130,13 @@ pub async fn a_grant_that_was_not_put_in_is_not_in_the_audit_log(
     let claim = fixture.won(fixture.claim(&row)).await?;
     let spent = fixture.connect("other", 1, Generation(0));
     assert_eq!(fixture.store.connect(spent).await?, ConnectAnswer::Spent { attempt: claim.attempt });
-    assert_eq!(all(record).await?, before);
+    assert_eq!(all(fixture).await?, before);
     Ok(())
 }
 
 /// Whoever has the link can give the grant: who made it counts as well.
 pub async fn who_made_a_link_is_in_the_audit_log_and_so_is_the_consent_that_it_led_to(
-    fixture: &Fixture,
-    record: &dyn AuditLog,
+    fixture: &ServerFixture,
 ) -> TestResult {
     let invite = Invite { by: someone(), ..invitation("acme", 1) };
     let made_at = fixture.now();
@@ -187,18 +147,18 @@ pub async fn who_made_a_link_is_in_the_audit_log_and_so_is_the_consent_that_it_l
     let id = OperationId::from_bytes([1; 16]);
     let details = json!({ "consent": invite.id, "provider": "strict" });
     let invited = AuditRow { details, ..plain(id, made_at, &someone(), AuditAction::Invited) };
-    assert_eq!(all(record).await?, std::slice::from_ref(&invited));
+    assert_eq!(all(fixture).await?, std::slice::from_ref(&invited));
 
     asked(fixture, 1).await?;
     let (attempt, then) = exchange(fixture);
     fixture.store.record_callback(callback(1, then)).await?;
-    assert_eq!(all(record).await?, std::slice::from_ref(&invited), "nothing is connected yet");
+    assert_eq!(all(fixture).await?, std::slice::from_ref(&invited), "nothing is connected yet");
     let by = Some(Actor::Consent(ConsentId::from_bytes([1; 16])));
     let order = Connect { attempt, by: by.clone(), ..fixture.connect("acme", 1, Generation(0)) };
     for _ in 0..2 {
         fixture.store.connect(order.clone()).await?;
     }
-    let rows = all(record).await?;
+    let rows = all(fixture).await?;
     let connected = rows.iter().find(|row| row.action == AuditAction::Connected).expect("it is in the log");
     assert_eq!((rows.len(), Some(&connected.actor)), (2, by.as_ref()));
     let told = serde_json::to_string(&rows).expect("rows are JSON");
@@ -207,19 +167,18 @@ pub async fn who_made_a_link_is_in_the_audit_log_and_so_is_the_consent_that_it_l
 }
 
 /// The refresh log has those, and there are very many.
-pub async fn a_refresh_is_not_in_the_audit_log(fixture: &Fixture, record: &dyn AuditLog) -> TestResult {
+pub async fn a_refresh_is_not_in_the_audit_log(fixture: &ServerFixture) -> TestResult {
     let row = fixture.connected("acme", 1).await?;
-    let before = all(record).await?;
+    let before = all(fixture).await?;
     let claim = fixture.won(fixture.claim(&row)).await?;
     fixture.store.commit(fixture.commit(&claim, 2)).await?;
-    assert_eq!(all(record).await?, before);
+    assert_eq!(all(fixture).await?, before);
     Ok(())
 }
 
 /// By their ids, which sort by time.
 pub async fn the_rows_of_one_subject_are_read_page_by_page_the_newest_first(
-    fixture: &Fixture,
-    record: &dyn AuditLog,
+    fixture: &ServerFixture,
 ) -> TestResult {
     for (connection, number) in [("acme", 1), ("beta", 2)] {
         let first =
@@ -235,7 +194,7 @@ pub async fn the_rows_of_one_subject_are_read_page_by_page_the_newest_first(
         let (mut read, mut before) = (Vec::new(), None);
         loop {
             let filter = AuditFilter { before, subject: subject.map(str::to_owned) };
-            let page = record.list_audit_rows(filter, 3).await?;
+            let page = fixture.store.list_audit_rows(filter, 3).await?;
             let Some(last) = page.last() else { break };
             before = Some(last.id);
             read.extend(page);
@@ -245,6 +204,6 @@ pub async fn the_rows_of_one_subject_are_read_page_by_page_the_newest_first(
         assert_eq!(read.len(), if subject.is_some() { 4 } else { 8 }, "{read:?}");
     }
     let nobody = AuditFilter { before: None, subject: Some("gamma".to_owned()) };
-    assert_eq!(record.list_audit_rows(nobody, 10).await?, []);
+    assert_eq!(fixture.store.list_audit_rows(nobody, 10).await?, []);
     Ok(())
 }

@@ -16,6 +16,7 @@ use jeton_core::keep::ports::{
 use jeton_core::seal::Fingerprint;
 
 use super::fixture::{Fixture, LEASE, TestResult, failure, name, node, operator, provider};
+use crate::Store;
 
 const LIFE: Duration = Duration::from_mins(10);
 
@@ -50,7 +51,7 @@ fn opening(number: u8) -> ConsentStart {
     }
 }
 
-pub(super) fn exchange(fixture: &Fixture) -> (AttemptId, CallbackAction) {
+pub(super) fn exchange<S: Store + ?Sized>(fixture: &Fixture<S>) -> (AttemptId, CallbackAction) {
     let (attempt, grant) = (fixture.attempt_id(), fixture.grant_id());
     (attempt, CallbackAction::Exchange { attempt, grant, node: node(1), lease_ttl: LEASE })
 }
@@ -64,7 +65,7 @@ pub(super) fn callback(number: u8, then: CallbackAction) -> Callback {
 }
 
 /// A link that was opened.
-pub(super) async fn asked(fixture: &Fixture, number: u8) -> Result<(), StoreError> {
+pub(super) async fn asked<S: Store + ?Sized>(fixture: &Fixture<S>, number: u8) -> Result<(), StoreError> {
     fixture.store.invite(invitation("acme", number)).await?;
     let answer = fixture.store.start_consent(opening(number)).await?;
     assert!(matches!(answer, ConsentStartAnswer::Started { .. }), "{answer:?}");

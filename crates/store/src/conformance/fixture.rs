@@ -16,7 +16,7 @@ use jeton_core::keep::ports::{Commit, Connect, Fail, FailureEffect, StoreError};
 use jeton_core::seal::Fingerprint;
 use jeton_core::time::{Clock, Timestamp};
 
-use crate::Store;
+use crate::{ServerStore, Store};
 
 /// What a test comes to: it panics where a rule is broken, and passes on what the store could not do.
 pub type TestResult = Result<(), StoreError>;
@@ -57,42 +57,44 @@ impl Clock for SteppedClock {
 }
 
 /// A store that was empty when the test began.
-pub struct Fixture {
+pub struct Fixture<S: ?Sized + 'static = dyn Store> {
     /// The store.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<S>,
     /// Its clock.
     pub clock: Arc<SteppedClock>,
-    open_again: Box<dyn Fn() -> BoxFuture<'static, Arc<dyn Store>> + Send + Sync>,
+    open_again: Box<dyn Fn() -> BoxFuture<'static, Arc<S>> + Send + Sync>,
     ids: AtomicU64,
     _holds: Box<dyn Any + Send + Sync>,
 }
 
-impl fmt::Debug for Fixture {
+/// One that keeps service tokens and the audit log too.
+pub type ServerFixture = Fixture<dyn ServerStore>;
+
+impl<S: ?Sized> fmt::Debug for Fixture<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fixture").field("clock", &self.clock).finish_non_exhaustive()
     }
 }
 
-impl Fixture {
-    /// `open_again` opens the same database once more, as another process would; `holds` is kept until the end, such
-    /// as the folder that the database stands in.
-    pub fn new(
-        store: Arc<dyn Store>,
+impl<S: Store + ?Sized> Fixture<S> {
+    /// `open` opens the database, and again as another process would; `holds` is kept until the end, such as the folder
+    /// that the database stands in.
+    pub async fn open<F: Future<Output = Arc<S>> + Send + 'static>(
         clock: Arc<SteppedClock>,
-        open_again: impl Fn() -> BoxFuture<'static, Arc<dyn Store>> + Send + Sync + 'static,
+        open: impl Fn() -> F + Send + Sync + 'static,
         holds: impl Any + Send + Sync,
     ) -> Self {
         Self {
-            store,
+            store: open().await,
             clock,
-            open_again: Box::new(open_again),
+            open_again: Box::new(move || Box::pin(open())),
             ids: AtomicU64::new(1),
             _holds: Box::new(holds),
         }
     }
 
     /// The same database, opened by another process.
-    pub(super) async fn another_process(&self) -> Arc<dyn Store> {
+    pub(super) async fn another_process(&self) -> Arc<S> {
         (self.open_again)().await
     }
 

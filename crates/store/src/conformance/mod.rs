@@ -8,6 +8,7 @@
 //!
 //! where `async fn open_an_empty_store() -> jeton_store::conformance::Fixture`. Each function becomes one test. Where a new
 //! database costs much, a second function may empty one for each of the many runs of the last test.
+//! One that keeps service tokens and the audit log has a second line, `server_conformance_tests!`, in a module of its own.
 //! A test panics where the store breaks a rule, and passes on the errors of the store.
 #![expect(
     clippy::missing_panics_doc,
@@ -30,7 +31,7 @@ pub mod operator_commands;
 pub mod refresh_log;
 pub mod service_tokens;
 
-pub use fixture::{Fixture, SteppedClock, TestResult};
+pub use fixture::{Fixture, ServerFixture, SteppedClock, TestResult};
 
 /// Makes the tests for the store that `$open` opens.
 #[macro_export]
@@ -141,5 +142,33 @@ macro_rules! conformance_tests {
                 $crate::conformance::$part::$test(&$open().await).await.unwrap();
             }
         )*
+    };
+}
+
+/// Makes the tests of service tokens and of the audit log for the store that `$open` opens, a [`ServerFixture`].
+#[macro_export]
+macro_rules! server_conformance_tests {
+    ($open:path) => {
+        $crate::conformance_tests! { @tests $open;
+            audit::who_paused_resumed_and_disconnected_is_in_the_audit_log_once,
+            audit::an_order_that_changed_nothing_is_not_in_the_audit_log,
+            audit::who_put_a_grant_in_is_in_the_audit_log_once_and_whether_it_replaced_another,
+            audit::a_grant_that_was_not_put_in_is_not_in_the_audit_log,
+            audit::who_made_a_link_is_in_the_audit_log_and_so_is_the_consent_that_it_led_to,
+            audit::a_refresh_is_not_in_the_audit_log,
+            audit::the_rows_of_one_subject_are_read_page_by_page_the_newest_first,
+            service_tokens::a_token_is_made_once_and_found_as_it_was_made,
+            service_tokens::a_hash_belongs_to_one_row_for_good,
+            service_tokens::a_rotation_gives_a_successor_and_ends_the_old_token_after_the_overlap,
+            service_tokens::a_rotation_that_is_sent_again_gets_the_first_answer,
+            service_tokens::what_is_missing_ended_or_rotated_is_not_rotated,
+            service_tokens::a_revocation_stays_as_it_was_first_given,
+            service_tokens::tokens_are_listed_in_the_order_of_their_making_page_by_page,
+            service_tokens::every_change_gets_the_next_revision_and_nothing_else_does,
+            service_tokens::changes_of_many_at_once_appear_in_order_and_none_is_missed,
+            service_tokens::a_use_is_written_at_most_once_a_minute_and_is_no_change,
+            service_tokens::who_ordered_what_is_in_the_audit_log_once_and_never_the_hash,
+            service_tokens::what_is_written_is_there_after_opening_again,
+        }
     };
 }

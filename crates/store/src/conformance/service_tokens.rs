@@ -1,92 +1,19 @@
-//! What the port of service tokens promises. A store joins with one line of its own, because not every store keeps any:
-//!
-//! ```ignore
-//! jeton_store::service_token_conformance_tests!(open_an_empty_store);
-//! ```
-//!
-//! where `async fn open_an_empty_store() -> jeton_store::conformance::service_tokens::TokenFixture`.
+//! What the port of service tokens promises.
 
-use std::any::Any;
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, try_join_all};
+use futures_util::future::try_join_all;
 use jeton_core::access::{
     Create, CreateAnswer, Revoke, Rotate, RotateAnswer, RotateRefusal, ServiceToken, ServiceTokenId,
-    ServiceTokenStore, TokenHash, TokenRevision, TokenStatus,
+    TokenHash, TokenRevision, TokenStatus,
 };
 use jeton_core::audit::{Actor, AuditFilter};
 use jeton_core::id::OperationId;
 use jeton_core::keep::ports::StoreError;
-use jeton_core::time::{Clock as _, Timestamp};
 
-use super::fixture::{SteppedClock, TestResult};
+use super::fixture::{ServerFixture, TestResult};
 
-/// Makes the tests for the store that `$open` opens.
-#[macro_export]
-macro_rules! service_token_conformance_tests {
-    ($open:path) => {
-        $crate::service_token_conformance_tests! { @tests $open;
-            a_token_is_made_once_and_found_as_it_was_made,
-            a_hash_belongs_to_one_row_for_good,
-            a_rotation_gives_a_successor_and_ends_the_old_token_after_the_overlap,
-            a_rotation_that_is_sent_again_gets_the_first_answer,
-            what_is_missing_ended_or_rotated_is_not_rotated,
-            a_revocation_stays_as_it_was_first_given,
-            tokens_are_listed_in_the_order_of_their_making_page_by_page,
-            every_change_gets_the_next_revision_and_nothing_else_does,
-            changes_of_many_at_once_appear_in_order_and_none_is_missed,
-            a_use_is_written_at_most_once_a_minute_and_is_no_change,
-            who_ordered_what_is_in_the_audit_log_once_and_never_the_hash,
-            what_is_written_is_there_after_opening_again,
-        }
-    };
-    (@tests $open:path; $($test:ident),* $(,)?) => {
-        $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $test() {
-                $crate::conformance::service_tokens::$test(&$open().await).await.unwrap();
-            }
-        )*
-    };
-}
-
-/// A store that is being opened.
-pub type OpenTokenStore = BoxFuture<'static, Arc<dyn ServiceTokenStore>>;
-
-/// What a test works on: a store that was empty, its clock, and a second way in.
-pub struct TokenFixture {
-    /// The store.
-    pub store: Arc<dyn ServiceTokenStore>,
-    /// Its clock.
-    pub clock: Arc<SteppedClock>,
-    open_again: Box<dyn Fn() -> OpenTokenStore + Send + Sync>,
-    _holds: Box<dyn Any + Send + Sync>,
-}
-
-impl fmt::Debug for TokenFixture {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenFixture").field("clock", &self.clock).finish_non_exhaustive()
-    }
-}
-
-impl TokenFixture {
-    /// `open_again` opens the same database once more, as another process would; `holds` is kept until the end, such as the
-    /// folder that the database stands in.
-    pub fn new(
-        store: Arc<dyn ServiceTokenStore>,
-        clock: Arc<SteppedClock>,
-        open_again: impl Fn() -> OpenTokenStore + Send + Sync + 'static,
-        holds: impl Any + Send + Sync,
-    ) -> Self {
-        Self { store, clock, open_again: Box::new(open_again), _holds: Box::new(holds) }
-    }
-
-    fn now(&self) -> Timestamp {
-        self.clock.now()
-    }
-
+impl ServerFixture {
     async fn created(&self, number: u8) -> Result<ServiceToken, StoreError> {
         self.create(order(number)).await
     }
@@ -146,7 +73,7 @@ fn revocation(number: u8) -> Revoke {
 }
 
 /// What comes back is what was given, with the instants of the store.
-pub async fn a_token_is_made_once_and_found_as_it_was_made(fixture: &TokenFixture) -> TestResult {
+pub async fn a_token_is_made_once_and_found_as_it_was_made(fixture: &ServerFixture) -> TestResult {
     let made = fixture.created(1).await?;
     let expected = ServiceToken { revision: made.revision, ..ServiceToken::new(order(1), fixture.now()) };
     assert_eq!(made, expected);
@@ -160,7 +87,7 @@ pub async fn a_token_is_made_once_and_found_as_it_was_made(fixture: &TokenFixtur
 }
 
 /// Revoked or not: a hash that was revoked must not come to life under another name.
-pub async fn a_hash_belongs_to_one_row_for_good(fixture: &TokenFixture) -> TestResult {
+pub async fn a_hash_belongs_to_one_row_for_good(fixture: &ServerFixture) -> TestResult {
     fixture.created(1).await?;
     let same = || Create { id: id(2), service: "bot2".parse().expect("it is a name"), ..order(1) };
     assert_eq!(fixture.store.create_token(same()).await?, CreateAnswer::Taken(id(1)));
@@ -172,7 +99,7 @@ pub async fn a_hash_belongs_to_one_row_for_good(fixture: &TokenFixture) -> TestR
 
 /// In the overlap both count.
 pub async fn a_rotation_gives_a_successor_and_ends_the_old_token_after_the_overlap(
-    fixture: &TokenFixture,
+    fixture: &ServerFixture,
 ) -> TestResult {
     let before = fixture.created(1).await?;
     fixture.clock.step(Duration::from_mins(5));
@@ -188,7 +115,7 @@ pub async fn a_rotation_gives_a_successor_and_ends_the_old_token_after_the_overl
 }
 
 /// Else nobody would have the token that counts.
-pub async fn a_rotation_that_is_sent_again_gets_the_first_answer(fixture: &TokenFixture) -> TestResult {
+pub async fn a_rotation_that_is_sent_again_gets_the_first_answer(fixture: &ServerFixture) -> TestResult {
     fixture.created(1).await?;
     let first = fixture.rotated(rotation(1, 2)).await?;
     fixture.clock.step(Duration::from_hours(1));
@@ -198,7 +125,7 @@ pub async fn a_rotation_that_is_sent_again_gets_the_first_answer(fixture: &Token
 }
 
 /// And nothing is changed.
-pub async fn what_is_missing_ended_or_rotated_is_not_rotated(fixture: &TokenFixture) -> TestResult {
+pub async fn what_is_missing_ended_or_rotated_is_not_rotated(fixture: &ServerFixture) -> TestResult {
     assert_eq!(fixture.store.rotate_token(rotation(9, 2)).await?, RotateAnswer::Unknown);
     fixture.created(1).await?;
     fixture.rotated(rotation(1, 2)).await?;
@@ -216,7 +143,7 @@ pub async fn what_is_missing_ended_or_rotated_is_not_rotated(fixture: &TokenFixt
 }
 
 /// The instant of the first order is the one in the audit log.
-pub async fn a_revocation_stays_as_it_was_first_given(fixture: &TokenFixture) -> TestResult {
+pub async fn a_revocation_stays_as_it_was_first_given(fixture: &ServerFixture) -> TestResult {
     assert_eq!(fixture.revoke(1).await?, None);
     fixture.created(1).await?;
     let revoked = fixture.revoke(1).await?.expect("it is there");
@@ -229,7 +156,7 @@ pub async fn a_revocation_stays_as_it_was_first_given(fixture: &TokenFixture) ->
 
 /// Ids sort by the instant of their making; the last one leads on.
 pub async fn tokens_are_listed_in_the_order_of_their_making_page_by_page(
-    fixture: &TokenFixture,
+    fixture: &ServerFixture,
 ) -> TestResult {
     for number in [3, 1, 5, 2, 4] {
         fixture.created(number).await?;
@@ -246,7 +173,9 @@ pub async fn tokens_are_listed_in_the_order_of_their_making_page_by_page(
 }
 
 /// Whoever reads what is above the last revision seen misses nothing.
-pub async fn every_change_gets_the_next_revision_and_nothing_else_does(fixture: &TokenFixture) -> TestResult {
+pub async fn every_change_gets_the_next_revision_and_nothing_else_does(
+    fixture: &ServerFixture,
+) -> TestResult {
     let changes = async |seen: u64| -> Result<Vec<(ServiceTokenId, u64)>, StoreError> {
         let rows = fixture.store.tokens_changed_since(TokenRevision(seen), 10).await?;
         Ok(rows.into_iter().map(|row| (row.id, row.revision.0)).collect())
@@ -269,9 +198,9 @@ pub async fn every_change_gets_the_next_revision_and_nothing_else_does(fixture: 
 
 /// A reader that goes on from the last revision it saw, while many write in two processes.
 pub async fn changes_of_many_at_once_appear_in_order_and_none_is_missed(
-    fixture: &TokenFixture,
+    fixture: &ServerFixture,
 ) -> TestResult {
-    let other_process = (fixture.open_again)().await;
+    let other_process = fixture.another_process().await;
     let writing = try_join_all((0..100_u8).map(|number| {
         let store = if number % 2 == 0 { &fixture.store } else { &other_process };
         async move { store.create_token(order(number)).await }
@@ -299,7 +228,7 @@ pub async fn changes_of_many_at_once_appear_in_order_and_none_is_missed(
 }
 
 /// Uses are many; what they cost must not be.
-pub async fn a_use_is_written_at_most_once_a_minute_and_is_no_change(fixture: &TokenFixture) -> TestResult {
+pub async fn a_use_is_written_at_most_once_a_minute_and_is_no_change(fixture: &ServerFixture) -> TestResult {
     let made = fixture.created(1).await?;
     fixture.created(2).await?;
     let at = |seconds| fixture.now() + Duration::from_secs(seconds);
@@ -317,7 +246,7 @@ pub async fn a_use_is_written_at_most_once_a_minute_and_is_no_change(fixture: &T
 
 /// Also where an order is sent again; what changed nothing leaves no row.
 pub async fn who_ordered_what_is_in_the_audit_log_once_and_never_the_hash(
-    fixture: &TokenFixture,
+    fixture: &ServerFixture,
 ) -> TestResult {
     let made = fixture.created(1).await?;
     fixture.created(1).await?;
@@ -355,11 +284,11 @@ pub async fn who_ordered_what_is_in_the_audit_log_once_and_never_the_hash(
 }
 
 /// By another process too.
-pub async fn what_is_written_is_there_after_opening_again(fixture: &TokenFixture) -> TestResult {
+pub async fn what_is_written_is_there_after_opening_again(fixture: &ServerFixture) -> TestResult {
     fixture.created(1).await?;
     fixture.rotated(rotation(1, 2)).await?;
     fixture.revoke(1).await?;
     let all = fixture.all().await?;
-    assert_eq!((fixture.open_again)().await.list_tokens(None, 10).await?, all);
+    assert_eq!(fixture.another_process().await.list_tokens(None, 10).await?, all);
     Ok(())
 }

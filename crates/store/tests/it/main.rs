@@ -9,20 +9,16 @@ mod sqlite;
 
 /// The memory store passes the conformance tests. Every handle of it is one store: there is no other process.
 mod memory {
+    use std::future::ready;
     use std::sync::Arc;
 
-    use futures_util::future::BoxFuture;
     use jeton_store::conformance::{Fixture, SteppedClock};
     use jeton_store::{MemoryStore, Store};
 
     async fn open_memory() -> Fixture {
         let clock = Arc::new(SteppedClock::default());
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock.clone()));
-        let again = Arc::clone(&store);
-        let open = move || -> BoxFuture<'static, Arc<dyn Store>> {
-            Box::pin(std::future::ready(Arc::clone(&again)))
-        };
-        Fixture::new(store, clock, open, ())
+        Fixture::open(clock, move || ready(Arc::clone(&store)), ()).await
     }
 
     jeton_store::conformance_tests!(open_memory);

@@ -1,21 +1,19 @@
 //! The file store passes the conformance tests.
 
+use std::future::ready;
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
 use jeton_store::conformance::{Fixture, SteppedClock};
 use jeton_store::{FileOptions, FileStore, Store};
 
+use super::fixture::folder;
+
 async fn open_file() -> Fixture {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("tokens.json");
+    let (folder, path) = folder();
     let clock = Arc::new(SteppedClock::default());
     let options = FileOptions::new(clock.clone());
-    let open = move || -> BoxFuture<'static, Arc<dyn Store>> {
-        let store: Arc<dyn Store> = Arc::new(FileStore::open(&path, options.clone()).unwrap());
-        Box::pin(std::future::ready(store))
-    };
-    Fixture::new(open().await, clock, open, folder)
+    let open = move || ready(Arc::new(FileStore::open(&path, options.clone()).unwrap()) as Arc<dyn Store>);
+    Fixture::open(clock, open, folder).await
 }
 
 jeton_store::conformance_tests!(open_file);

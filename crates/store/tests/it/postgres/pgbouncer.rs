@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
 use jeton_core::keep::ports::StoreError;
-use jeton_store::conformance::{
-    Fixture, SteppedClock, claims, commits, concurrency, consents, grants, listing, nodes, refresh_log,
-};
+use jeton_store::conformance::Fixture;
 use jeton_store::{PostgresOptions, PostgresStore, Store};
 use jeton_testkit::{PgBouncer, PgCluster};
 
+use super::conformance::fixture;
 use super::fixture::{database, options};
 
 /// Fewer sessions than connections: what one transaction leaves in a session, another would find.
@@ -18,27 +16,11 @@ const SESSIONS: u16 = 3;
 async fn open_behind_a_bouncer() -> Fixture {
     let database = database();
     let bouncer = PgBouncer::start(PgCluster::shared().unwrap(), &database, SESSIONS).unwrap();
-    let clock = Arc::new(SteppedClock::default());
-    let options = PostgresOptions { clock: Some(clock.clone()), pooler: true, ..options(&bouncer.url()) };
-    let open = move || -> BoxFuture<'static, Arc<dyn Store>> {
-        let options = options.clone();
-        Box::pin(async move { Arc::new(PostgresStore::open(options).await.unwrap()) as Arc<dyn Store> })
-    };
-    Fixture::new(open().await, clock, open, (bouncer, database))
+    let options = PostgresOptions { pooler: true, ..options(&bouncer.url()) };
+    fixture(options, |store| Arc::new(store) as Arc<dyn Store>, (bouncer, database)).await
 }
 
-macro_rules! conformance {
-    ($($part:ident :: $test:ident),* $(,)?) => {
-        $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $test() {
-                $part::$test(&open_behind_a_bouncer().await).await.unwrap();
-            }
-        )*
-    };
-}
-
-conformance! {
+jeton_store::conformance_tests! { @tests open_behind_a_bouncer;
     claims::the_first_claim_wins_and_opens_the_attempt,
     commits::the_reply_of_a_beaten_recovery_is_kept_as_an_orphan_of_the_same_grant,
     consents::an_exchange_that_succeeds_connects_under_its_attempt,
