@@ -36,3 +36,24 @@ impl ErrorClass {
         matches!(self, Self::Ambiguous)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_in_provider_files_and_answers_stay_as_they_are() {
+        let names = [
+            "dead_grant",
+            "bad_client",
+            "suspended",
+            "too_early",
+            "rate_limited",
+            "transient",
+            "ambiguous",
+            "unknown",
+        ];
+        assert_eq!(serde_json::to_value(ErrorClass::ALL).unwrap(), serde_json::json!(names));
+        assert!(names.iter().zip(ErrorClass::ALL).all(|(name, class)| class.as_str() == *name));
+    }
+}
