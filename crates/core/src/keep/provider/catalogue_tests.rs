@@ -36,12 +36,13 @@ fn shown_value(provider: &Provider, var: &Var) -> Option<String> {
     let given = |vector: &Vector| {
         let called_back = match var.capture() {
             Some(Capture::Callback(parameter)) => {
-                vector.callback.as_ref().and_then(|callback| callback.get(parameter))
+                vector.callback.as_ref().and_then(|callback| callback.get(parameter)).map(String::as_str)
             }
             _ => None,
         };
-        let own = vector.vars.get(var.name()).or_else(|| vector.captured.get(var.name()));
-        own.or(called_back).cloned()
+        let captured = vector.captured.get(var.name()).map(String::as_str);
+        let own = vector.vars.get(var.name()).map(Secret::reveal);
+        own.or(captured).or(called_back).map(str::to_owned)
     };
     vectors.into_iter().find_map(given)
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::Deserialize;
 use url::Url;
 
 use super::address::{SourcedValue, UrlFault, ValueSource};
@@ -18,7 +19,8 @@ use crate::secret::Secret;
 use crate::suggest;
 
 /// Our own credentials at a provider.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Client {
     /// `client_id`.
     pub id: Option<String>,

@@ -230,7 +230,7 @@ fn the_reference_page_describes_every_key() {
         keys_of::<Alias>(),
         keys_of::<PolicyOverrides>(),
         keys_of::<vector_schema::Vector>(),
-        keys_of::<vector_schema::VectorSlots>(),
+        keys_of::<RequestValues>(),
         keys_of::<vector_schema::VectorRequest>(),
         keys_of::<vector_schema::VectorReply>(),
         keys_of::<vector_schema::Expected>(),

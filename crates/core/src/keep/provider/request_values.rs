@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::Deserialize;
+
 use crate::secret::Secret;
 use crate::time::Timestamp;
 
@@ -53,7 +55,8 @@ pub type Vars = BTreeMap<String, VarValue>;
 
 /// What one request of one connection is filled in with, beyond its [`Definition`](super::Definition); also what the
 /// reply is read against, because a reply may leave out what stays as it was.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RequestValues {
     /// `${access}`: the current access token.
     pub access: Option<Secret>,
@@ -70,5 +73,6 @@ pub struct RequestValues {
     /// `${code_verifier}`: RFC 7636.
     pub code_verifier: Option<Secret>,
     /// Variables captured from a callback or from earlier replies.
+    #[serde(skip)]
     pub captured: Vars,
 }

@@ -5,9 +5,13 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::class::ErrorClass;
+use super::definition::Client;
 use super::duration::DurationText;
 use super::http_types::Method;
 use super::policy::PolicyOverrides;
+use super::request_values::RequestValues;
+use crate::secret::Secret;
+use crate::time::Timestamp;
 
 /// A golden vector.
 #[derive(Debug, Deserialize)]
@@ -16,40 +20,20 @@ pub(super) struct Vector {
     pub(super) name: String,
     pub(super) step: String,
     #[serde(default)]
-    pub(super) vars: BTreeMap<String, String>,
+    pub(super) vars: BTreeMap<String, Secret>,
     #[serde(default)]
     pub(super) captured: BTreeMap<String, String>,
     pub(super) callback: Option<BTreeMap<String, String>>,
     #[serde(default)]
-    pub(super) client: VectorClient,
+    pub(super) client: Client,
     #[serde(default)]
     pub(super) policy: PolicyOverrides,
     #[serde(default)]
-    pub(super) slots: VectorSlots,
-    pub(super) sent_at: Option<String>,
+    pub(super) slots: RequestValues,
+    pub(super) sent_at: Option<Timestamp>,
     pub(super) request: Option<VectorRequest>,
     pub(super) reply: Option<VectorReply>,
     pub(super) expect: Option<Expected>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct VectorClient {
-    pub(super) id: Option<String>,
-    pub(super) secret: Option<String>,
-    pub(super) redirect_uri: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct VectorSlots {
-    pub(super) access: Option<String>,
-    pub(super) refresh: Option<String>,
-    pub(super) refresh_expires_at: Option<String>,
-    pub(super) code: Option<String>,
-    pub(super) state: Option<String>,
-    pub(super) code_challenge: Option<String>,
-    pub(super) code_verifier: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -84,9 +68,9 @@ pub(super) struct Expected {
     pub(super) refresh: Option<String>,
     pub(super) no_refresh: Option<bool>,
     pub(super) rotated: Option<bool>,
-    pub(super) expires_at: Option<String>,
+    pub(super) expires_at: Option<Timestamp>,
     pub(super) no_expiry: Option<bool>,
-    pub(super) refresh_expires_at: Option<String>,
+    pub(super) refresh_expires_at: Option<Timestamp>,
     pub(super) ask_introspection: Option<bool>,
     pub(super) scope: Option<String>,
     pub(super) token_type: Option<String>,

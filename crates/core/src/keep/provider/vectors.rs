@@ -5,7 +5,7 @@ use std::fmt;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use super::definition::{Client, Definition, Setup};
+use super::definition::{Definition, Setup};
 use super::duration::DurationText;
 use super::http_types::{
     Introspection, Method, OutboundRequest, Reply, StepFailure, StepOutcome, TokenReply,
@@ -71,8 +71,8 @@ impl fmt::Display for Difference {
     }
 }
 
-/// When requests of vectors are sent that do not say.
-const SENT_AT: &str = "2026-01-01T00:00:00Z";
+/// When requests of vectors are sent that do not say: at the beginning of 2026.
+const SENT_AT: Timestamp = Timestamp::from_secs(1_767_225_600);
 
 impl Provider {
     /// Runs the vectors of the file, in their order.
@@ -126,7 +126,7 @@ impl Provider {
             compare_request(expected, &request, &mut differences);
         }
         if let (Some(reply), Some(expected)) = (&vector.reply, &vector.expect) {
-            let sent_at = instant(vector.sent_at.as_deref().unwrap_or(SENT_AT))?;
+            let sent_at = vector.sent_at.unwrap_or(SENT_AT);
             let outcome = definition.read(step, &reply_of(reply)?, sent_at, &values);
             compare_outcome(expected, &outcome, &mut differences);
         }
@@ -135,35 +135,14 @@ impl Provider {
 
     /// The definition and values of a vector, with what its callback captures.
     pub(super) fn prepare(self: &Arc<Self>, vector: &Vector) -> Result<(Definition, RequestValues), String> {
-        let setup = Setup {
-            vars: vector
-                .vars
-                .iter()
-                .map(|(name, value)| (name.clone(), Secret::new(value.as_str())))
-                .collect(),
-            client: Client {
-                id: vector.client.id.clone(),
-                secret: vector.client.secret.as_deref().map(Secret::new),
-                redirect_uri: vector.client.redirect_uri.clone(),
-            },
-            policy: vector.policy.clone(),
-        };
+        let setup =
+            Setup { vars: vector.vars.clone(), client: vector.client.clone(), policy: vector.policy.clone() };
         let definition = self.define(setup).map_err(|error| error.to_string())?;
         let mut captured = self.given(&vector.captured)?;
         if let Some(callback) = &vector.callback {
             captured.extend(definition.capture(callback).map_err(|error| error.to_string())?);
         }
-        let secret = |text: &Option<String>| text.as_deref().map(Secret::new);
-        let values = RequestValues {
-            access: secret(&vector.slots.access),
-            refresh: secret(&vector.slots.refresh),
-            refresh_expires_at: vector.slots.refresh_expires_at.as_deref().map(instant).transpose()?,
-            code: secret(&vector.slots.code),
-            state: secret(&vector.slots.state),
-            code_challenge: secret(&vector.slots.code_challenge),
-            code_verifier: secret(&vector.slots.code_verifier),
-            captured,
-        };
+        let values = RequestValues { captured, ..vector.slots.clone() };
         Ok((definition, values))
     }
 
@@ -177,10 +156,6 @@ impl Provider {
         };
         captured.iter().map(wrap).collect()
     }
-}
-
-fn instant(text: &str) -> Result<Timestamp, String> {
-    Timestamp::parse_rfc3339(text).ok_or_else(|| format!("`{text}` is not an RFC 3339 instant"))
 }
 
 pub(super) fn reply_of(written: &VectorReply) -> Result<Reply, String> {
@@ -341,9 +316,9 @@ fn tokens(expected: &Expected, got: &TokenReply, differences: &mut Differences) 
     same("expect.refresh", expected.refresh.as_deref().map(Some).as_ref(), &refresh, differences);
     same("expect.no_refresh", expected.no_refresh.as_ref(), &refresh.is_none(), differences);
     same("expect.rotated", expected.rotated.as_ref(), &got.rotated, differences);
-    compare_instant("expect.expires_at", expected.expires_at.as_deref(), got.expires_at, differences);
+    compare_instant("expect.expires_at", expected.expires_at, got.expires_at, differences);
     same("expect.no_expiry", expected.no_expiry.as_ref(), &got.expires_at.is_none(), differences);
-    let refresh_expiry = expected.refresh_expires_at.as_deref();
+    let refresh_expiry = expected.refresh_expires_at;
     compare_instant("expect.refresh_expires_at", refresh_expiry, got.refresh_expires_at, differences);
     same(
         "expect.ask_introspection",
@@ -365,7 +340,7 @@ fn tokens(expected: &Expected, got: &TokenReply, differences: &mut Differences) 
 
 fn introspection(expected: &Expected, got: &Introspection, differences: &mut Differences) {
     same("expect.active", expected.active.as_ref(), &got.active, differences);
-    compare_instant("expect.expires_at", expected.expires_at.as_deref(), got.expires_at, differences);
+    compare_instant("expect.expires_at", expected.expires_at, got.expires_at, differences);
 }
 
 fn failed(expected: &Expected, got: &StepFailure, differences: &mut Differences) {
@@ -378,14 +353,12 @@ fn failed(expected: &Expected, got: &StepFailure, differences: &mut Differences)
 
 fn compare_instant(
     field: &str,
-    expected: Option<&str>,
+    expected: Option<Timestamp>,
     got: Option<Timestamp>,
     differences: &mut Differences,
 ) {
-    let Some(text) = expected else { return };
-    let promised = Timestamp::parse_rfc3339(text);
-    if promised.is_none() || promised != got {
+    if let Some(promised) = expected.filter(|promised| Some(*promised) != got) {
         let got = got.map_or_else(|| "none".to_owned(), |at| at.to_string());
-        differences.push(Difference::new(field, text, got));
+        differences.push(Difference::new(field, promised.to_string(), got));
     }
 }
