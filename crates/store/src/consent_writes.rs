@@ -133,26 +133,12 @@ fn callback_attempt(
 ) -> Attempt {
     let (CallbackAction::Exchange { attempt, node, .. } | CallbackAction::Refuse { attempt, node, .. }) =
         then;
+    let generation = row.as_ref().map_or(Generation(0), |row| row.generation);
     let open = Attempt {
-        id: *attempt,
-        connection: consent.connection,
-        provider: consent.provider,
         trigger: Trigger::Manual,
         act: Act::Connect,
-        status: AttemptStatus::Running,
-        node: *node,
-        generation: row.as_ref().map_or(Generation(0), |row| row.generation),
-        new_generation: None,
-        fingerprint: None,
-        recovers: None,
-        started_at: now,
-        completed_at: None,
-        lease_until: None,
-        code: None,
-        http_status: None,
-        message: None,
         old_expires_at: row.and_then(|row| row.tokens?.access_expires_at),
-        new_expires_at: None,
+        ..Attempt::begin(*attempt, *node, consent.connection, consent.provider, generation, now)
     };
     match then {
         CallbackAction::Exchange { lease_ttl, .. } => Attempt { lease_until: Some(now + *lease_ttl), ..open },

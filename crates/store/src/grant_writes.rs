@@ -63,26 +63,16 @@ fn connect_attempt(
     now: Timestamp,
 ) -> Attempt {
     let expiry = |row: &Connection| row.tokens.as_ref().and_then(|tokens| tokens.access_expires_at);
+    let (name, provider) = (row.name.clone(), row.provider.clone());
     Attempt {
-        id: connect.attempt,
-        connection: row.name.clone(),
-        provider: row.provider.clone(),
         trigger: Trigger::Manual,
         act: Act::Connect,
         status: AttemptStatus::Success,
-        node: connect.node,
-        generation: connect.generation,
         new_generation: Some(row.generation),
-        fingerprint: None,
-        recovers: None,
-        started_at: now,
         completed_at: Some(now),
-        lease_until: None,
-        code: None,
-        http_status: None,
-        message: None,
         old_expires_at: before.and_then(expiry),
         new_expires_at: expiry(row),
+        ..Attempt::begin(connect.attempt, connect.node, name, provider, connect.generation, now)
     }
 }
 
@@ -108,7 +98,7 @@ pub(crate) async fn administer<T: WriteTx>(
     by: &Actor,
 ) -> Result<bool, T::Error> {
     let Some(before) = tx.find(name).await? else { return Ok(false) };
-    if !tx.record_operation(operation, name, rules::act_name(act)).await? {
+    if !tx.record_operation(operation, name, act.as_str()).await? {
         return Ok(true);
     }
     let mut row = before.clone();

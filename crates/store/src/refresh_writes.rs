@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jeton_core::id::{AttemptId, ConnectionName, GrantId};
+use jeton_core::id::{AttemptId, ConnectionName, GrantId, NodeId};
 use jeton_core::keep::attempt::{Act, Attempt, AttemptStatus};
 use jeton_core::keep::claim::{self, Claim, ClaimAnswer};
 use jeton_core::keep::connection::{Connection, GrantState};
@@ -14,6 +14,14 @@ use crate::write_tx::WriteTx;
 
 fn expiry(row: &Connection) -> Option<Timestamp> {
     row.tokens.as_ref().and_then(|tokens| tokens.access_expires_at)
+}
+
+/// An attempt on the token set that the row holds.
+fn begin(row: &Connection, id: AttemptId, node: NodeId, now: Timestamp) -> Attempt {
+    Attempt {
+        old_expires_at: expiry(row),
+        ..Attempt::begin(id, node, row.name.clone(), row.provider.clone(), row.generation, now)
+    }
 }
 
 pub(crate) async fn claim<T: WriteTx>(tx: &mut T, claim: &Claim) -> Result<ClaimAnswer, T::Error> {
@@ -32,25 +40,12 @@ pub(crate) async fn claim<T: WriteTx>(tx: &mut T, claim: &Claim) -> Result<Claim
         tx.close_attempt(recovered).await?;
     }
     let attempt = Attempt {
-        id: claim.attempt,
-        connection: row.name.clone(),
-        provider: row.provider.clone(),
         trigger: claim.trigger,
         act: claim.act,
-        status: AttemptStatus::Running,
-        node: claim.node,
-        generation: row.generation,
-        new_generation: None,
         fingerprint: claim.spends,
         recovers: claim.recovers,
-        started_at: tx.now(),
-        completed_at: None,
         lease_until: Some(until),
-        code: None,
-        http_status: None,
-        message: None,
-        old_expires_at: expiry(&row),
-        new_expires_at: None,
+        ..begin(&row, claim.attempt, claim.node, tx.now())
     };
     tx.write_attempt(&attempt, row.grant).await?;
     tx.save(Some(&before), row, None).await?;
@@ -182,25 +177,12 @@ pub(crate) async fn skip<T: WriteTx>(tx: &mut T, skip: &Skip) -> Result<(), T::E
         return Ok(());
     }
     let attempt = Attempt {
-        id: skip.attempt,
-        connection: before.name.clone(),
-        provider: before.provider.clone(),
         trigger: skip.trigger,
         act: Act::Visit,
         status: AttemptStatus::Skipped,
-        node: skip.node,
-        generation: before.generation,
-        new_generation: None,
-        fingerprint: None,
-        recovers: None,
-        started_at: tx.now(),
         completed_at: Some(tx.now()),
-        lease_until: None,
-        code: None,
-        http_status: None,
         message: Some(skip.message.clone()),
-        old_expires_at: expiry(&before),
-        new_expires_at: None,
+        ..begin(&before, skip.attempt, skip.node, tx.now())
     };
     tx.write_attempt(&attempt, before.grant).await?;
     if before.state == GrantState::Dead || before.open_attempt.is_some() {

@@ -277,15 +277,6 @@ pub(crate) fn administer(
     None
 }
 
-/// The name that stores keep of an operator's act.
-pub(crate) fn act_name(act: OperatorCommand) -> &'static str {
-    match act {
-        OperatorCommand::Pause => "pause",
-        OperatorCommand::Resume => "resume",
-        OperatorCommand::Disconnect => "disconnect",
-    }
-}
-
 /// How the log shows an attempt whose reply came too late: the reply is kept; one that merely used an orphan reply spent
 /// nothing and brought nothing.
 pub(crate) fn late_status(act: Act, used_orphan: bool) -> (AttemptStatus, &'static str) {

@@ -102,6 +102,38 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// An automatic redeem that begins at `now`, with no lease and no outcome yet; callers write what differs.
+    pub fn begin(
+        id: AttemptId,
+        node: NodeId,
+        connection: ConnectionName,
+        provider: ProviderName,
+        generation: Generation,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            connection,
+            provider,
+            trigger: Trigger::Automatic,
+            act: Act::Redeem,
+            status: AttemptStatus::Running,
+            node,
+            generation,
+            new_generation: None,
+            fingerprint: None,
+            recovers: None,
+            started_at: now,
+            completed_at: None,
+            lease_until: None,
+            code: None,
+            http_status: None,
+            message: None,
+            old_expires_at: None,
+            new_expires_at: None,
+        }
+    }
+
     /// The status as people see it at `now`: an attempt whose lease lapsed while it ran is interrupted.
     pub fn status_at(&self, now: Timestamp) -> AttemptStatus {
         match (self.status, self.lease_until) {

@@ -20,6 +20,7 @@ use super::connection::{Connection, Generation, GrantState, Revision, SealedToke
 use super::rejection::{Rejection, RejectionAnswer};
 use crate::audit::{Actor, AuditAction, AuditRow};
 use crate::id::{AttemptId, ConnectionName, GrantId, InstanceId, NodeId, OperationId, ProviderName};
+use crate::named_enum::named_enum;
 use crate::seal::Fingerprint;
 use crate::time::Timestamp;
 
@@ -204,15 +205,16 @@ pub struct Skip {
     pub due_at: Timestamp,
 }
 
-/// What an operator does to a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OperatorCommand {
-    /// Spend nothing until `Resume`.
-    Pause,
-    /// Go on, now.
-    Resume,
-    /// Give the grant up: its tokens are wiped, its row and its log stay.
-    Disconnect,
+named_enum! {
+    /// What an operator does to a connection.
+    OperatorCommand {
+        /// Spend nothing until `Resume`.
+        Pause = "pause",
+        /// Go on, now.
+        Resume = "resume",
+        /// Give the grant up: its tokens are wiped, its row and its log stay.
+        Disconnect = "disconnect",
+    }
 }
 
 impl OperatorCommand {
