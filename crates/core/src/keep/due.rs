@@ -186,21 +186,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::attempt::{Act, AttemptStatus};
-    use super::super::fixture::{at, redeem, tokens};
+    use super::super::fixture::{PACE, POLICY, at, redeem, tokens};
     use super::*;
-
-    const PACE: RefreshTiming = RefreshTiming {
-        margin: None,
-        earliest: None,
-        refresh_idle_ttl: None,
-        idle_keepalive: None,
-        visit: Duration::from_hours(12),
-    };
-    const POLICY: RecoveryPolicy = RecoveryPolicy {
-        hold: Duration::from_mins(1),
-        reuse_grace: Duration::ZERO,
-        after_hold: AfterHold::Resend,
-    };
 
     #[test]
     fn the_margin_is_five_minutes_or_a_fifth_of_a_short_life() {

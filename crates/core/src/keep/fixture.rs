@@ -5,11 +5,26 @@ use crate::id::{AttemptId, GrantId, NodeId};
 use crate::seal::Fingerprint;
 use crate::time::Timestamp;
 
-use super::attempt::{Act, Attempt, AttemptStatus, Trigger};
+use super::attempt::{Act, Attempt, Trigger};
 use super::claim::Claim;
 use super::connection::{Connection, Generation, GrantState, Lease, Revision, SealedTokens};
+use super::due::{AfterHold, RecoveryPolicy, RefreshTiming};
 
 use std::time::Duration;
+
+pub(super) const PACE: RefreshTiming = RefreshTiming {
+    margin: None,
+    earliest: None,
+    refresh_idle_ttl: None,
+    idle_keepalive: None,
+    visit: Duration::from_hours(12),
+};
+
+pub(super) const POLICY: RecoveryPolicy = RecoveryPolicy {
+    hold: Duration::from_mins(1),
+    reuse_grace: Duration::ZERO,
+    after_hold: AfterHold::Resend,
+};
 
 pub(super) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_secs(1_000_000 + seconds)
@@ -86,25 +101,10 @@ pub(super) fn leased(mut row: Connection, attempt: AttemptId, until: Timestamp) 
 /// A redeem that began at 0 and whose lease lapses at 45.
 pub(super) fn redeem() -> Attempt {
     let row = live();
+    let node = NodeId::generate(at(0), &SystemEntropy);
     Attempt {
-        id: attempt_id(),
-        connection: row.name,
-        provider: row.provider,
-        trigger: Trigger::Automatic,
-        act: Act::Redeem,
-        status: AttemptStatus::Running,
-        node: NodeId::generate(at(0), &SystemEntropy),
-        generation: row.generation,
-        new_generation: None,
         fingerprint: Some(fingerprint(2)),
-        recovers: None,
-        started_at: at(0),
-        completed_at: None,
         lease_until: Some(at(45)),
-        code: None,
-        http_status: None,
-        message: None,
-        old_expires_at: None,
-        new_expires_at: None,
+        ..Attempt::begin(attempt_id(), node, row.name, row.provider, row.generation, at(0))
     }
 }

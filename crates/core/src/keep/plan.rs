@@ -195,16 +195,9 @@ fn fresh(row: &Connection, capabilities: Capabilities) -> Result<Act, Plan> {
 mod tests {
     use super::super::connection::OrphanReply;
     use super::super::due::AfterHold;
-    use super::super::fixture::{at, attempt_id, fingerprint, live, redeem, tokens};
+    use super::super::fixture::{PACE, POLICY, at, attempt_id, fingerprint, live, redeem, tokens};
     use super::*;
 
-    const PACE: RefreshTiming = RefreshTiming {
-        margin: None,
-        earliest: None,
-        refresh_idle_ttl: None,
-        idle_keepalive: None,
-        visit: Duration::from_hours(12),
-    };
     const REDEEMS: Capabilities = Capabilities {
         can_redeem: true,
         acquire: AcquirePolicy::Never,
@@ -282,13 +275,8 @@ mod tests {
     #[test]
     fn a_person_may_decide_what_policy_would_hold() {
         let open = redeem();
-        let policy = RecoveryPolicy {
-            hold: Duration::from_mins(1),
-            reuse_grace: Duration::ZERO,
-            after_hold: AfterHold::Resend,
-        };
         let interrupted =
-            Some(InterruptedAttempt { open: open.id, chain: std::slice::from_ref(&open), policy });
+            Some(InterruptedAttempt { open: open.id, chain: std::slice::from_ref(&open), policy: POLICY });
         let hold = Plan::Hold { attempt: open.id, until: at(105) };
         assert_eq!(next(&live(), REDEEMS, interrupted, at(50)), hold);
         let person = Capabilities { person_decides: true, ..REDEEMS };
@@ -301,8 +289,7 @@ mod tests {
     fn the_leave_that_a_grace_gives_ends_with_the_grace_unless_a_person_decides() {
         let open = redeem();
         let grace = Duration::from_secs(100);
-        let policy =
-            RecoveryPolicy { hold: Duration::from_mins(1), reuse_grace: grace, after_hold: AfterHold::Ask };
+        let policy = RecoveryPolicy { reuse_grace: grace, after_hold: AfterHold::Ask, ..POLICY };
         let interrupted =
             Some(InterruptedAttempt { open: open.id, chain: std::slice::from_ref(&open), policy });
         let resend = |before| Plan::Do { act: Act::Redeem, recovers: Some(open.id), before };
