@@ -56,8 +56,8 @@ async fn where_there_is_no_terminal_it_tells_in_lines_and_ends_well() {
         "calm          its first token, in 0.",
         "slow          its first token, in ",
         "doomed        its user revokes the grant; jeton cannot know yet",
-        "doomed        invalid_grant: dead until a person consents again",
-        "wrong-client  invalid_client: our secret is refused; the grant is kept",
+        "doomed        refresh failed: the provider says that the grant is over (invalid_grant, HTTP 400)",
+        "wrong-client  refresh failed: the provider does not accept our client credentials (invalid_client, HTTP 401)",
     ] {
         assert!(out.contains(line), "{line}\n{out}");
     }

@@ -1,6 +1,6 @@
 //! Describes what happened to connections: refresh attempts, and the grant that a user revokes.
 
-use jeton_core::keep::attempt::{Act, Attempt, AttemptStatus, Trigger};
+use jeton_core::keep::attempt::{Act, Attempt, AttemptStatus};
 use jeton_core::time::Timestamp;
 use serde::Serialize;
 
@@ -39,15 +39,8 @@ impl Event {
             (Act::Visit | Act::Connect, _) | (_, AttemptStatus::Running | AttemptStatus::Skipped) => {
                 return None;
             }
-            (_, AttemptStatus::Success) => refreshed(attempt),
-            (_, AttemptStatus::Failed) => failed(attempt),
-            (_, AttemptStatus::Interrupted) => {
-                let long = match attempt.recovers {
-                    None => "sent, no reply: it is sent again after a pause",
-                    Some(_) => "sent again, and again no reply",
-                };
-                describe(EventLevel::Trouble, "no reply: spent?", long)
-            }
+            (_, AttemptStatus::Success) => describe_success(attempt),
+            (_, AttemptStatus::Failed | AttemptStatus::Interrupted) => describe_failure(attempt),
         };
         let at = attempt.completed_at.unwrap_or(attempt.started_at);
         Some(Self { at, connection: attempt.connection.to_string(), short, long, level })
@@ -56,60 +49,46 @@ impl Event {
     /// A user has revoked the grant of a connection.
     pub(super) fn revoked(connection: &str, at: Timestamp) -> Self {
         let long = "its user revokes the grant; jeton cannot know yet";
-        let (level, short, long) = describe(EventLevel::Trouble, "grant revoked", long);
-        Self { at, connection: connection.to_owned(), short, long, level }
+        Self {
+            at,
+            connection: connection.to_owned(),
+            short: "grant revoked".to_owned(),
+            long: long.to_owned(),
+            level: EventLevel::Trouble,
+        }
     }
 }
 
 /// The level, the short text and the long one.
 type Description = (EventLevel, String, String);
 
-fn describe(level: EventLevel, short: impl Into<String>, long: impl Into<String>) -> Description {
-    (level, short.into(), long.into())
-}
-
-fn refreshed(attempt: &Attempt) -> Description {
-    if attempt.recovers.is_some() {
-        return describe(EventLevel::Good, "recovered", "the same token sent again, and answered");
-    }
+fn describe_success(attempt: &Attempt) -> Description {
     let at = attempt.completed_at.unwrap_or(attempt.started_at);
     let took = format!("{:.1} s", at.since(attempt.started_at).as_secs_f64());
-    let long = match (attempt.trigger, attempt.old_expires_at) {
-        (Trigger::Manual | Trigger::Forced, _) => format!("refreshed in {took}, because a person asked"),
-        (Trigger::Rejected, _) => format!("refreshed in {took}, because the API rejected its token"),
-        (_, None) => format!("its first token, in {took}"),
-        (_, Some(old)) if at < old => {
-            format!("refreshed in {took}, {} s before the old token expires", old.since(at).as_secs())
+    let (short, long) = match attempt.old_expires_at {
+        _ if attempt.recovers.is_some() => {
+            ("recovered", "the same token sent again, and answered".to_owned())
         }
-        (_, Some(_)) => format!("refreshed in {took}, after the old token had expired"),
+        None => ("refreshed", format!("its first token, in {took}")),
+        Some(old) if at < old => {
+            let left = old.since(at).as_secs();
+            ("refreshed", format!("refreshed in {took}, {left} s before the old token expires"))
+        }
+        Some(_) => ("refreshed", format!("refreshed in {took}, after the old token had expired")),
     };
-    describe(EventLevel::Good, "refreshed", long)
+    (EventLevel::Good, short.to_owned(), long)
 }
 
-fn failed(attempt: &Attempt) -> Description {
-    use EventLevel::{Bad, Trouble};
-    match (attempt.code.as_deref().unwrap_or("failed"), attempt.http_status) {
-        (code @ "invalid_grant", _) => {
-            describe(Bad, code, "invalid_grant: dead until a person consents again")
-        }
-        ("interrupted", _) => {
-            describe(Bad, "grant is dead", "a refresh got no reply, and the token was spent")
-        }
-        (code @ "invalid_client", _) => {
-            describe(Bad, code, "invalid_client: our secret is refused; the grant is kept")
-        }
-        (_, Some(429)) => {
-            describe(Trouble, "429: waits", "429: nothing was spent; waits as Retry-After says")
-        }
-        (_, Some(status @ 500..=599)) => {
-            let long =
-                format!("{status}: nothing was spent, says its policy (ambiguous_5xx = false); tried again");
-            describe(Trouble, format!("{status}: tries again"), long)
-        }
-        ("not_sent", _) => describe(Trouble, "not reached", "not reached: nothing was spent, tried again"),
-        (code, _) => {
-            let message = attempt.message.as_deref().unwrap_or("no reason was given");
-            describe(Trouble, code, format!("{code}: {message}"))
-        }
-    }
+/// The reason is the one that `jeton logs` tells.
+fn describe_failure(attempt: &Attempt) -> Description {
+    let code = attempt.code.as_deref().unwrap_or("failed");
+    let level = match code {
+        "invalid_grant" | "invalid_client" | "interrupted" => EventLevel::Bad,
+        _ => EventLevel::Trouble,
+    };
+    let short = match attempt.http_status {
+        Some(status @ (429 | 500..)) => format!("HTTP {status}"),
+        _ => code.to_owned(),
+    };
+    (level, short, attempt.message.clone().unwrap_or_else(|| code.to_owned()))
 }
