@@ -8,7 +8,7 @@ use jeton_core::secret::Secret;
 use jeton_core::time::{Clock as _, SystemClock, Timestamp};
 use jeton_emulator::SeededEntropy;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -128,10 +128,7 @@ impl Caller {
                 Ok(token) => return Some(token),
                 Err(error) => format!("the reply is no token ({error})"),
             },
-            Ok(HttpReply { status, body }) => {
-                let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
-                format!("{status}: {}", problem["detail"].as_str().unwrap_or("no reason was given"))
-            }
+            Ok(HttpReply { status, body }) => format!("{status}: {}", String::from_utf8_lossy(&body)),
             Err(error) => error,
         };
         if self.connection.can_have_token() {
@@ -186,8 +183,6 @@ impl Caller {
         let body = json!({ "fingerprint": token.fingerprint }).to_string();
         let key = [("x-api-key", self.api_key.reveal())];
         let reply = self.client.post(self.server, &self.path("/reject"), &key, body).await;
-        if !matches!(reply, Ok(HttpReply { status: 200, .. })) {
-            self.read_token(reply);
-        }
+        self.read_token(reply);
     }
 }

@@ -26,53 +26,9 @@ pub(super) const DEVIATIONS: &str =
 /// answered as the standard says.
 const PLANNED: usize = 8_192;
 
-/// How a provider fails. Each is harmless as long as the old token lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum FaultPattern {
-    /// Not at all.
-    None,
-    /// Answers after 2 to 4 s.
-    Slow,
-    /// Answers 5xx once or twice, or cuts the connection once, before it accepts anything.
-    Flaky,
-    /// Accepts, and loses the first reply or two.
-    Lossy,
-    /// Answers 429 with `Retry-After` once or twice.
-    Limited,
-}
-
-impl FaultPattern {
-    /// The answers to the requests to come. The first request succeeds, so that callers have a token to start with.
-    fn plan(self, random: &SeededEntropy) -> Vec<Fault> {
-        let mut faults = vec![self.success(random)];
-        while self != Self::None && faults.len() < PLANNED {
-            faults.extend(self.failures(random).into_iter().map(Fault::new));
-            faults.push(self.success(random));
-        }
-        faults
-    }
-
-    /// The answer of a request that succeeds.
-    fn success(self, random: &SeededEntropy) -> Fault {
-        let (low, high) = if self == Self::Slow { (2_000, 4_000) } else { (20, 120) };
-        Fault::none().slow_before(Duration::from_millis(random.between(low, high)))
-    }
-
-    /// The failures before a success.
-    fn failures(self, random: &SeededEntropy) -> Vec<FaultKind> {
-        let number = |low, high| u16::try_from(random.between(low, high)).unwrap_or_default();
-        let fault = |_| match self {
-            Self::Flaky => FaultKind::FailBefore { status: [500, 502, 503][usize::from(number(0, 3))] },
-            Self::Lossy => FaultKind::LoseReply,
-            Self::Limited => FaultKind::RateLimited { retry_after_secs: number(2, 6).into() },
-            Self::None | Self::Slow => FaultKind::None,
-        };
-        match self {
-            Self::None | Self::Slow => Vec::new(),
-            Self::Flaky if number(0, 3) == 0 => vec![FaultKind::CutBefore],
-            _ => (0..number(1, 3)).map(fault).collect(),
-        }
-    }
+/// How often a fault happens in a row.
+fn one_or_two(random: &SeededEntropy) -> usize {
+    if random.between(0, 2) == 0 { 1 } else { 2 }
 }
 
 /// A connection of the demo and how its provider behaves.
@@ -87,7 +43,10 @@ pub(super) struct Scenario {
     pub(super) client_secret: &'static str,
     /// Whether its user revokes the grant while the demo runs.
     pub(super) is_doomed: bool,
-    faults: FaultPattern,
+    /// How long its provider takes for a success, in milliseconds.
+    delay: (u64, u64),
+    /// How its provider fails before the next success: at most twice, which is harmless as long as the old token lives.
+    failures: fn(&SeededEntropy) -> Vec<FaultKind>,
     /// For how long the provider accepts a used refresh token again.
     reuse_grace: Duration,
 }
@@ -99,9 +58,24 @@ impl Scenario {
         policy: "{}",
         client_secret: CLIENT_SECRET,
         is_doomed: false,
-        faults: FaultPattern::None,
+        delay: (20, 120),
+        failures: |_| Vec::new(),
         reuse_grace: Duration::ZERO,
     };
+
+    /// The answers to the requests to come. The first request succeeds, so that callers have a token to start with.
+    fn plan(&self, random: &SeededEntropy) -> Vec<Fault> {
+        let success = || {
+            let delay = random.between(self.delay.0, self.delay.1);
+            Fault::none().slow_before(Duration::from_millis(delay))
+        };
+        let mut faults = vec![success()];
+        while faults.len() < PLANNED {
+            faults.extend((self.failures)(random).into_iter().map(Fault::new));
+            faults.push(success());
+        }
+        faults
+    }
 }
 
 /// In the order of the table. Margins differ, so that refreshes do not all happen at once.
@@ -111,21 +85,25 @@ pub(super) const SCENARIOS: [Scenario; 7] = [
         name: "slow",
         about: "takes 2 to 4 s to answer",
         policy: r#"{ margin = "10s" }"#,
-        faults: FaultPattern::Slow,
+        delay: (2_000, 4_000),
         ..Scenario::HEALTHY
     },
     Scenario {
         name: "flaky",
         about: "fails with 5xx, or just hangs up",
         policy: r#"{ margin = "13s", ambiguous_5xx = false, unknown_hold = "2s" }"#,
-        faults: FaultPattern::Flaky,
+        failures: |random| match random.between(0, 6) {
+            0 | 1 => vec![FaultKind::CutBefore],
+            2 | 3 => vec![FaultKind::FailBefore { status: 503 }],
+            _ => vec![FaultKind::FailBefore { status: 500 }, FaultKind::FailBefore { status: 502 }],
+        },
         ..Scenario::HEALTHY
     },
     Scenario {
         name: "lossy",
         about: "accepts the token, loses the reply",
         policy: r#"{ margin = "8s", reuse_grace = "20s" }"#,
-        faults: FaultPattern::Lossy,
+        failures: |random| vec![FaultKind::LoseReply; one_or_two(random)],
         reuse_grace: Duration::from_secs(20),
         ..Scenario::HEALTHY
     },
@@ -133,7 +111,7 @@ pub(super) const SCENARIOS: [Scenario; 7] = [
         name: "limited",
         about: "answers 429 with Retry-After",
         policy: r#"{ margin = "15s" }"#,
-        faults: FaultPattern::Limited,
+        failures: |random| vec![FaultKind::RateLimited { retry_after_secs: 3 }; one_or_two(random)],
         ..Scenario::HEALTHY
     },
     Scenario { name: "doomed", about: "its user revokes the grant", is_doomed: true, ..Scenario::HEALTHY },
@@ -170,7 +148,7 @@ impl DemoConnection {
             ..Settings::default()
         };
         let emulator = Emulator::start(settings).await?;
-        emulator.set_behaviour(Behaviour::from_queue(scenario.faults.plan(&SeededEntropy::new(seed))));
+        emulator.set_behaviour(Behaviour::from_queue(scenario.plan(&SeededEntropy::new(seed))));
         let refresh = emulator.mint(1).remove(0);
         let can_have_token = AtomicBool::new(scenario.client_secret == CLIENT_SECRET);
         Ok(Self { scenario, emulator, refresh, calls: Mutex::default(), can_have_token })
@@ -209,15 +187,15 @@ mod tests {
     proptest! {
         #[test]
         fn every_provider_answers_first_and_never_fails_more_than_twice_in_a_row(seed: u64) {
-            for Scenario { faults: pattern, .. } in &SCENARIOS {
-                let faults = pattern.plan(&SeededEntropy::new(seed));
+            for scenario in &SCENARIOS {
+                let faults = scenario.plan(&SeededEntropy::new(seed));
                 prop_assert_eq!(faults[0].kind, FaultKind::None);
                 let good = |run: &[Fault]| run.iter().any(|fault| fault.kind == FaultKind::None);
-                prop_assert!(faults.windows(3).all(good), "{:?}", pattern);
+                prop_assert!(faults.windows(3).all(good), "{}", scenario.name);
                 // A request that was cut is answered the next time.
                 let answered = |pair: &[Fault]| pair[0].kind != FaultKind::CutBefore || good(&pair[1..]);
-                prop_assert!(faults.windows(2).all(answered), "{:?}", pattern);
-                prop_assert_eq!(faults, pattern.plan(&SeededEntropy::new(seed)));
+                prop_assert!(faults.windows(2).all(answered), "{}", scenario.name);
+                prop_assert_eq!(faults, scenario.plan(&SeededEntropy::new(seed)));
             }
         }
     }
