@@ -21,7 +21,7 @@ use std::time::Duration;
 use jeton_core::keep::provider::DurationText;
 use jeton_core::secret::Secret;
 use tokio::signal::unix::{Signal, SignalKind};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval};
 
 use self::display::Display;
 use self::events::Event;
@@ -88,13 +88,11 @@ impl DemoArgs {
         sources: &SettingSources,
         output: Output,
     ) -> Result<(), CommandError> {
-        let quiet = Display::draws_table(output, &sources.environment) && io::stderr().is_terminal();
+        let display = Display::new(output, &sources.environment)?;
+        let quiet = matches!(display, Display::Table(_)) && io::stderr().is_terminal();
         let length = self.length.map(|length| length.0);
         let mut run = DemoRun::start(self.seed, length, self.listen, store, &sources.flags, quiet).await?;
-        let result = match Display::new(output, &sources.environment) {
-            Ok(display) => show(&mut run, display, signals).await,
-            Err(error) => Err(error.into()),
-        };
+        let result = show(&mut run, display, signals).await;
         result.and(run.remove_files())
     }
 }
@@ -137,13 +135,12 @@ async fn show_until_end(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut new_events = state.observe(run, None).await?;
     display.print_start(&run.info, state)?;
-    loop {
+    while length.is_none_or(|length| run.elapsed() < length) {
         display.update(&run.info, state, &new_events)?;
         tokio::select! {
             _ = ticks.tick() => {}
             _ = signals.stop.next() => break,
             _ = signals.hangup.recv() => break,
-            () = sleep_for(length.map(|length| length.saturating_sub(run.elapsed()))) => break,
         }
         let mut revoked = None;
         if revoke_at.take_if(|at| *at <= run.elapsed()).is_some()
@@ -156,12 +153,4 @@ async fn show_until_end(
     }
     state.ending = true;
     Ok(display.update(&run.info, state, &[])?)
-}
-
-/// Sleeps for `rest`, or forever.
-async fn sleep_for(rest: Option<Duration>) {
-    match rest {
-        Some(rest) => sleep(rest).await,
-        None => std::future::pending().await,
-    }
 }

@@ -29,17 +29,12 @@ pub(super) enum Display {
 }
 
 impl Display {
-    /// Whether the table is drawn.
-    pub(super) fn draws_table(output: Output, environment: &EnvVars) -> bool {
-        !output.json && Screen::is_available(environment)
-    }
-
     /// The display that fits the output.
     pub(super) fn new(output: Output, environment: &EnvVars) -> io::Result<Self> {
-        Ok(if Self::draws_table(output, environment) {
-            Self::Table(Box::new(Screen::enter(environment)?))
-        } else if output.json {
+        Ok(if output.json {
             Self::Json
+        } else if Screen::is_available(environment) {
+            Self::Table(Box::new(Screen::enter(environment)?))
         } else {
             Self::Lines { progress: PROGRESS }
         })
