@@ -218,18 +218,3 @@ impl ConcurrentRefresh {
         proof::broken(rules)
     }
 }
-
-impl proof::Figures for ConcurrentRefresh {
-    fn lines(&self) -> Vec<String> {
-        vec![
-            format!(
-                "{} tasks in {} processes: {} good answers, errors: {:?}; {} token request, {} spend",
-                self.tasks, self.processes, self.good_answers, self.errors, self.token_requests, self.spends
-            ),
-            format!(
-                "all asked within {:.0} ms, {} before the spend; all were answered {:.0} ms after it",
-                self.asked_within_ms, self.asked_before_the_spend, self.answered_within_ms
-            ),
-        ]
-    }
-}

@@ -86,12 +86,6 @@ async fn check(options: &Options) -> Result<(Conformance, Vec<String>)> {
     Ok((Conformance { seed: options.seed, examples: options.examples, requests, operations }, findings))
 }
 
-impl proof::Figures for Conformance {
-    fn lines(&self) -> Vec<String> {
-        vec![format!("{} requests to {} operations", self.requests, self.operations.len())]
-    }
-}
-
 /// A server with connections in several conditions and some service tokens.
 struct Target {
     installation: TestInstallation,

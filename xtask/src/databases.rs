@@ -51,16 +51,3 @@ async fn measure(options: &Options) -> Result<Databases> {
     let (copied, migrated) = (copied.quantiles(), migrated.quantiles());
     Ok(Databases { rounds: options.rounds, copied, migrated, ratio: migrated.p50 / copied.p50 })
 }
-
-impl proof::Figures for Databases {
-    fn lines(&self) -> Vec<String> {
-        let line = |what: &str, took: &Quantiles| {
-            format!("{what}: p50 {:.1} ms, p99 {:.1} ms, longest {:.1} ms", took.p50, took.p99, took.max)
-        };
-        vec![
-            line("a copy of the template", &self.copied),
-            line("an empty database and `jeton migrate`", &self.migrated),
-            format!("{:.1} times as long, by the middle of {} each", self.ratio, self.rounds),
-        ]
-    }
-}

@@ -130,18 +130,3 @@ async fn speeds(options: &Options, server: &ServerProcess, api: &Api) -> Result<
     loads.extend(nginx.as_ref().map(|nginx| Load::new("through nginx", nginx.client(), "/small")));
     load::measure(loads, options.connections, Duration::from_secs(options.seconds)).await
 }
-
-impl proof::Figures for GatewayFigures {
-    fn lines(&self) -> Vec<String> {
-        let mut lines = vec![self.early.line(), self.large.line()];
-        let loads = [Some(&self.through_the_gateway), Some(&self.direct), self.nginx.as_ref()];
-        lines.extend(loads.into_iter().flatten().map(LoadFigures::line));
-        let nginx = self.gateway_over_nginx.map(|ratio| format!(", {ratio:.2} of those through nginx"));
-        lines.push(format!(
-            "calls a second through the gateway: {:.2} of direct ones{}",
-            self.gateway_over_direct,
-            nginx.unwrap_or_default()
-        ));
-        lines
-    }
-}

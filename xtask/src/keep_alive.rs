@@ -53,6 +53,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             nodes.wait_for_rotations(rotations.into(), life * rotations + TIMEOUT).await
         });
         let evidence = evidence.await?;
-        Ok((OidcFigures::of(&evidence, 1, plan, ""), evidence.undisturbed_findings(options.rotations, 1)))
+        Ok((OidcFigures::of(&evidence, 1, plan), evidence.undisturbed_findings(options.rotations, 1)))
     })
 }

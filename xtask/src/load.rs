@@ -107,13 +107,3 @@ async fn send_until(
         }
     }
 }
-
-impl LoadFigures {
-    /// For people.
-    pub(crate) fn line(&self) -> String {
-        format!(
-            "{}: {:.0} requests/s, p50 {:.2} ms, p99 {:.2} ms ({} requests in {:.0} s)",
-            self.name, self.per_second, self.quantiles.p50, self.quantiles.p99, self.requests, self.seconds
-        )
-    }
-}

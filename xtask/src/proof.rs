@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use jeton_core::time::{Clock, SystemClock, Timestamp};
 use jeton_testkit::{ServerProcess, project_root};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::tools::{self, cargo, print_line};
 
@@ -16,12 +17,6 @@ pub(crate) const PROFILE: &str = if cfg!(debug_assertions) { "dev" } else { "rel
 
 /// How long things may take that are quick on any machine.
 pub(crate) const TIMEOUT: Duration = Duration::from_mins(1);
-
-/// What a proof measured.
-pub(crate) trait Figures: Serialize {
-    /// For people.
-    fn lines(&self) -> Vec<String>;
-}
 
 /// What is written, with the machine and the commit it was measured on.
 #[derive(Serialize)]
@@ -40,7 +35,7 @@ struct Measurement<'a, F> {
 ///
 /// # Errors
 /// The proof could not be carried out, or it found something wrong.
-pub(crate) fn run<F: Figures>(
+pub(crate) fn run<F: Serialize>(
     name: &str,
     proof: impl Future<Output = Result<(F, Vec<String>)>>,
 ) -> Result<()> {
@@ -48,8 +43,8 @@ pub(crate) fn run<F: Figures>(
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let (figures, findings) =
         runtime.context("starting the runtime")?.block_on(proof).with_context(|| name.to_owned())?;
-    for line in figures.lines() {
-        print_line(&format!("      {name}: {line}"));
+    for line in figure_lines(name, &serde_json::to_value(&figures)?) {
+        print_line(&format!("      {line}"));
     }
     for finding in &findings {
         print_line(&format!("      {name}: FOUND {finding}"));
@@ -59,6 +54,26 @@ pub(crate) fn run<F: Figures>(
         0 => Ok(()),
         count => bail!("{name}: {count} findings, listed above"),
     }
+}
+
+/// The figures for people: those of an object on a line, and each object within it on a line of its own. Of a list they say the
+/// length.
+fn figure_lines(name: &str, figures: &Value) -> Vec<String> {
+    let members = figures.as_object().into_iter().flatten();
+    let (objects, values): (Vec<_>, Vec<_>) = members.partition(|(_, value)| value.is_object());
+    let text = |(name, value): (&String, &Value)| match value {
+        Value::Null => None,
+        Value::Array(items) => Some(format!("{name} {}", items.len())),
+        Value::Number(number) if number.is_f64() => {
+            number.as_f64().map(|number| format!("{name} {number:.2}"))
+        }
+        value => Some(format!("{name} {value}")),
+    };
+    let values: Vec<String> = values.into_iter().filter_map(text).collect();
+    let within =
+        objects.into_iter().flat_map(|(member, value)| figure_lines(&format!("{name}, {member}"), value));
+    let own = (!values.is_empty()).then(|| format!("{name}: {}", values.join(", ")));
+    own.into_iter().chain(within).collect()
 }
 
 /// The findings of the rules that do not hold.
@@ -133,7 +148,15 @@ fn commit(folder: &Path) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn figures_are_printed_by_their_names() {
+        let figures = json!({"seed": 1, "first": null, "seconds": 1.0, "calls": {"good": 2, "errors": {}, "seen": ["x"]}});
+        assert_eq!(figure_lines("p", &figures), ["p: seconds 1.00, seed 1", "p, calls: good 2, seen 1"]);
+    }
 
     #[test]
     fn a_work_tree_with_changes_is_named_as_such() {

@@ -166,23 +166,6 @@ async fn rotate(
     Ok(rotations)
 }
 
-impl proof::Figures for RotationFigures {
-    fn lines(&self) -> Vec<String> {
-        vec![format!(
-            "{} calls at {} processes, {} a second, while their token was rotated {} times: {:?}; p50 {:.2} ms, p99 {:.2} ms, \
-             max {:.2} ms",
-            self.calls,
-            self.processes,
-            self.answered_per_second,
-            self.rotations,
-            self.answers,
-            self.took.p50,
-            self.took.p99,
-            self.took.max
-        )]
-    }
-}
-
 impl RotationFigures {
     /// What must not be.
     fn findings(&self) -> Vec<String> {

@@ -11,6 +11,7 @@ use jeton_testkit::{Client, ServerProcess, TestInstallation};
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
+use crate::latency::{Latencies, Quantiles};
 use crate::load::{self, Load, LoadFigures};
 use crate::proof::{self, TIMEOUT};
 use crate::server_memory::memory_mib;
@@ -64,8 +65,8 @@ struct TokenSpeed {
     token_over_node: Option<f64>,
     idle_resident_mib: f64,
     resident_after_load_mib: f64,
-    /// From the start of the process to the first token, the quickest first.
-    starts_ms: Vec<f64>,
+    /// From the start of the process to the first token.
+    start: Quantiles,
 }
 
 async fn measure(options: &Options) -> Result<TokenSpeed> {
@@ -90,13 +91,12 @@ async fn measure(options: &Options) -> Result<TokenSpeed> {
     let resident_after_load_mib = memory_mib(server.id(), "VmRSS")?;
     proof::end(&mut server).await?;
 
-    let mut starts_ms = Vec::new();
+    let mut starts = Latencies::default();
     for _ in 0..STARTS {
         let (mut server, took) = start(&installation).await?;
-        starts_ms.push(took.as_secs_f64() * 1_000.0);
+        starts.push(took);
         proof::end(&mut server).await?;
     }
-    starts_ms.sort_by(f64::total_cmp);
     let (healthz, token) = (loads.remove(0), loads.remove(0));
     let node = loads.pop();
     Ok(TokenSpeed {
@@ -109,7 +109,7 @@ async fn measure(options: &Options) -> Result<TokenSpeed> {
         node,
         idle_resident_mib,
         resident_after_load_mib,
-        starts_ms,
+        start: starts.quantiles(),
     })
 }
 
@@ -129,33 +129,5 @@ async fn start(installation: &TestInstallation) -> Result<(ServerProcess, Durati
         }
         ensure!(begun.elapsed() < TIMEOUT, "no token in {TIMEOUT:?}; the last answer: {last}");
         sleep(PAUSE).await;
-    }
-}
-
-impl proof::Figures for TokenSpeed {
-    fn lines(&self) -> Vec<String> {
-        let loads = [Some(&self.token), Some(&self.healthz), self.node.as_ref()];
-        let mut lines: Vec<String> = loads.into_iter().flatten().map(LoadFigures::line).collect();
-        let node = self.token_over_node.map(|ratio| format!(", {ratio:.2} of those of node:http"));
-        lines.push(format!(
-            "token requests a second: {:.2} of those of /healthz{}",
-            self.token_over_healthz,
-            node.unwrap_or_default()
-        ));
-        lines.push(format!(
-            "resident memory: {:.1} MiB after {} s without a request, {:.1} MiB after the load",
-            self.idle_resident_mib,
-            IDLE.as_secs(),
-            self.resident_after_load_mib
-        ));
-        let starts = &self.starts_ms;
-        lines.push(format!(
-            "start to first token: median {:.0} ms of {} ({:.0} to {:.0} ms)",
-            f64::midpoint(starts[STARTS / 2 - 1], starts[STARTS / 2]),
-            starts.len(),
-            starts[0],
-            starts[STARTS - 1]
-        ));
-        lines
     }
 }

@@ -71,10 +71,6 @@ impl Operations {
         Ok(())
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
-
     pub(super) fn requests(&self) -> usize {
         self.0.iter().flat_map(|operation| operation.answers.values()).sum()
     }
@@ -114,7 +110,7 @@ mod tests {
             call("GET", "/link", 400),
         ] } });
         operations.count(record.to_string().as_bytes()).unwrap();
-        assert_eq!((operations.len(), operations.requests()), (3, 4));
+        assert_eq!((operations.0.len(), operations.requests()), (3, 4));
         assert_eq!(operations.findings(), ["end never succeeded: {404: 1}"]);
         assert!(operations.count(b"[]").is_err());
     }

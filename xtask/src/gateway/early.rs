@@ -115,18 +115,6 @@ async fn until_used(emulator: &Emulator, until: Instant) {
 }
 
 impl EarlyDeaths {
-    pub(super) fn line(&self) -> String {
-        format!(
-            "{} calls in {:.0} s, {} tokens ended early, {} refreshes, {} refusals of the API, of which callers saw {}",
-            self.calls,
-            self.seconds,
-            self.deaths,
-            self.refreshes,
-            self.refused_by_the_api,
-            self.seen.len()
-        )
-    }
-
     pub(super) fn findings(&self) -> Vec<String> {
         let mut findings: Vec<String> =
             self.seen.iter().take(5).map(|seen| format!("a caller saw {seen}")).collect();

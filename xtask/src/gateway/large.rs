@@ -88,13 +88,6 @@ async fn exchange(server: &ServerProcess, path: &str, bytes: u64) -> Result<Exch
 }
 
 impl LargeBodies {
-    pub(super) fn line(&self) -> String {
-        format!(
-            "{} MiB down in {:.1} s and up in {:.1} s; peak resident memory {:.1} MiB before and {:.1} MiB after",
-            self.mib, self.down_seconds, self.up_seconds, self.peak_before_mib, self.peak_after_mib
-        )
-    }
-
     pub(super) fn finding(&self) -> Option<String> {
         let growth = self.peak_after_mib - self.peak_before_mib;
         (growth > GROWTH).then(|| format!("memory grew by {growth:.1} MiB with bodies of {} MiB", self.mib))

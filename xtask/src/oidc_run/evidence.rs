@@ -189,9 +189,6 @@ impl Evidence {
 pub(crate) struct OidcFigures {
     seed: u64,
     nodes: u8,
-    /// What was done to the nodes and to the store.
-    #[serde(skip)]
-    disturbances: &'static str,
     connections: u16,
     callers: u16,
     life_seconds: u64,
@@ -216,7 +213,7 @@ pub(crate) struct OidcFigures {
 }
 
 impl OidcFigures {
-    pub(crate) fn of(evidence: &Evidence, nodes: u8, plan: CallerPlan, disturbances: &'static str) -> Self {
+    pub(crate) fn of(evidence: &Evidence, nodes: u8, plan: CallerPlan) -> Self {
         let (stats, calls) = (&evidence.stats, &evidence.calls);
         let count = |all: usize| u64::try_from(all).unwrap_or(u64::MAX);
         let wrong = |is: fn(&Wrong) -> bool| {
@@ -225,7 +222,6 @@ impl OidcFigures {
         Self {
             seed: plan.seed,
             nodes,
-            disturbances,
             connections: plan.connections,
             callers: plan.callers,
             life_seconds: plan.life.as_secs(),
@@ -246,48 +242,5 @@ impl OidcFigures {
             unanswered_by_a_killed_or_stopped_node: calls.unanswered,
             waited: calls.waited.clone().quantiles(),
         }
-    }
-}
-
-impl proof::Figures for OidcFigures {
-    fn lines(&self) -> Vec<String> {
-        vec![
-            format!(
-                "{} nodes, {} connections whose tokens live {} s, {} callers, {:.0} s{}",
-                self.nodes,
-                self.connections,
-                self.life_seconds,
-                self.callers,
-                self.seconds,
-                self.disturbances
-            ),
-            format!(
-                "{} rotations by the server's own count, {} different refresh tokens spent, {} attempts interrupted, {} \
-                 recoveries, {} grants revoked",
-                self.rotations,
-                self.different_tokens_spent,
-                self.interrupted,
-                self.recoveries,
-                self.grants_revoked
-            ),
-            format!(
-                "callers: {} tokens, {} accepted by the resource ({} could not be verified), {} dead ones, {} past their own \
-                 expires_at, {} errors while a token lived; {} more dead ones and errors that an attempt of unknown outcome \
-                 explains; {} answers without a token, {} without an answer of a killed or stopped node",
-                self.tokens_received,
-                self.tokens_accepted,
-                self.tokens_unverified,
-                self.dead_tokens_received,
-                self.past_tokens_received,
-                self.errors_while_a_token_lived,
-                self.explained,
-                self.answers_without_a_token,
-                self.unanswered_by_a_killed_or_stopped_node
-            ),
-            format!(
-                "answers of undisturbed nodes: p50 {:.2} ms, p99 {:.2} ms, at most {:.0} ms",
-                self.waited.p50, self.waited.p99, self.waited.max
-            ),
-        ]
     }
 }

@@ -133,7 +133,7 @@ fn figures_count_what_is_explained_apart() {
             .to_vec();
     let life = Duration::from_secs(1);
     let plan = CallerPlan { seed: 1, callers: 1, pause_ms: (1, 1), connections: 1, life };
-    let figures = serde_json::to_value(OidcFigures::of(&one, 2, plan, "")).unwrap();
+    let figures = serde_json::to_value(OidcFigures::of(&one, 2, plan)).unwrap();
     let counted = [
         &figures["dead_tokens_received"],
         &figures["errors_while_a_token_lived"],

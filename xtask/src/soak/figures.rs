@@ -6,7 +6,6 @@ use jeton_core::time::Timestamp;
 use jeton_emulator::Stats;
 use serde::Serialize;
 
-use crate::proof;
 use crate::token_reply::TokenReply;
 
 /// What happened in one run.
@@ -122,39 +121,6 @@ impl SoakCalls {
         for (code, count) in &other.errors {
             *self.errors.entry(code.clone()).or_default() += count;
         }
-    }
-}
-
-impl proof::Figures for SoakFigures {
-    fn lines(&self) -> Vec<String> {
-        let p = &self.provider;
-        let errors: Vec<String> =
-            self.callers.errors.iter().map(|(code, count)| format!("{code} {count}")).collect();
-        let errors = if errors.is_empty() { "none".to_owned() } else { errors.join(", ") };
-        vec![
-            format!(
-                "{} rounds in {:.0} s: {} kills, {} pauses beyond the lease, {} orderly ends, {} new grants",
-                self.rounds, self.seconds, self.kills, self.pauses, self.ends, self.reconnects
-            ),
-            format!(
-                "provider: {} requests, {} rotations, {} replies lost, {} overlaps, {} replays, {} grants killed by reuse",
-                p.requests, p.rotations, p.lost, p.overlaps, p.replays, p.reuse_kills
-            ),
-            format!(
-                "jeton: {} replies not stored ({} of them by a kill or a pause), all explained and named interrupted but \
-                 for {} findings; {} recoveries in the log",
-                self.losses_named, self.losses_of_disturbed, self.findings, self.recoveries
-            ),
-            format!(
-                "callers: {} good answers, {} dead tokens, {} past their own expires_at, {} of grants just killed, {} \
-                 unanswered; errors: {errors}",
-                self.callers.good,
-                self.callers.dead,
-                self.callers.past,
-                self.callers.killed,
-                self.callers.unanswered
-            ),
-        ]
     }
 }
 

@@ -13,9 +13,6 @@ use crate::{proof, rig, tools};
 /// The lease of a claim.
 const LEASE: Duration = Duration::from_secs(3);
 
-const DISTURBANCES: &str =
-    "; one node killed, one stopped for twice the lease, PostgreSQL stopped once and killed once";
-
 /// # Errors
 /// As [`proof::run`].
 pub(super) fn run(nodes: u8, plan: CallerPlan, length: Duration) -> Result<()> {
@@ -38,7 +35,7 @@ pub(super) fn run(nodes: u8, plan: CallerPlan, length: Duration) -> Result<()> {
             disturb(running, usize::from(nodes) - 1, &cluster, begun, length).await
         });
         let evidence = evidence.await?;
-        Ok((OidcFigures::of(&evidence, nodes, plan, DISTURBANCES), evidence.findings()))
+        Ok((OidcFigures::of(&evidence, nodes, plan), evidence.findings()))
     })
 }
 
