@@ -1,30 +1,23 @@
 // A real OAuth 2 server on loopback: npm oidc-provider, strict about one-time refresh tokens.
 //
 // Environment (defaults in brackets):
-//   PORT [3101]  ACCESS_TTL_S [60]  REFRESH_TTL_S [86400]  ACCESS_FORMAT opaque|jwt [opaque]  ROTATE 1|0 [1]
+//   PORT [3101]  ACCESS_TTL_S [60]
 //   REDIRECT_URI [http://127.0.0.1:9/cb], where browsers are sent back to
-// Clients:
-//   vault / vault-secret      client_secret_basic        vaultpost / vault-secret   client_secret_post
-//   pub                       no secret, PKCE            cc / cc-secret             client_credentials
+// Client: vault / vault-secret, client_secret_basic
 // Endpoints: /.well-known/openid-configuration /auth /token /jwks /token/revocation /token/introspection, and /api/*, a resource
 // that checks the bearer token.
 // Control:
-//   POST /dev/mint?n=&client=&scope=    refresh tokens, one a line
-//   GET  /dev/stats                     counts since the start or the last reset
-//   POST /dev/reset                     counts to zero, faults off
-//   POST /dev/fault?delay_before=&delay_after=&fail=N&status=&retry_after=&drop_after=N     for /token: milliseconds, and how many
-//        of the next requests fail before acceptance (fail), or are answered with a cut connection after it (drop_after)
+//   POST /dev/mint?n=                   refresh tokens, one a line
+//   GET  /dev/stats                     counts since the start
 import { generateKeyPairSync } from 'node:crypto';
 import http from 'node:http';
-import { setTimeout as sleep } from 'node:timers/promises';
 import Provider from 'oidc-provider';
 import { memoryAdapter } from './memory.mjs';
 
 const env = process.env;
 const port = Number(env.PORT ?? 3101);
 const access_ttl_s = Number(env.ACCESS_TTL_S ?? 60);
-const refresh_ttl_s = Number(env.REFRESH_TTL_S ?? 86_400);
-const jwt = env.ACCESS_FORMAT === 'jwt';
+const refresh_ttl_s = 86_400;
 const issuer = `http://127.0.0.1:${port}`;
 
 const code_client = {
@@ -32,19 +25,6 @@ const code_client = {
   response_types: ['code'],
   grant_types: ['authorization_code', 'refresh_token'],
   scope: 'openid offline_access api',
-};
-
-const jwt_access_tokens = {
-  enabled: true,
-  defaultResource: () => 'urn:api',
-  useGrantedResource: () => true,
-  getResourceServerInfo: () => ({
-    scope: 'api openid offline_access',
-    audience: 'urn:api',
-    accessTokenFormat: 'jwt',
-    accessTokenTTL: access_ttl_s,
-    jwt: { sign: { alg: 'ES256' } },
-  }),
 };
 
 function signing_key(type, options, kid) {
@@ -56,31 +36,18 @@ const provider = new Provider(issuer, {
   adapter: memoryAdapter(),
   clients: [
     { ...code_client, client_id: 'vault', client_secret: 'vault-secret' },
-    { ...code_client, client_id: 'vaultpost', client_secret: 'vault-secret', token_endpoint_auth_method: 'client_secret_post' },
-    { ...code_client, client_id: 'pub', token_endpoint_auth_method: 'none', application_type: 'native' },
-    {
-      client_id: 'cc',
-      client_secret: 'cc-secret',
-      redirect_uris: [],
-      response_types: [],
-      grant_types: ['client_credentials'],
-      scope: 'api',
-    },
   ],
   scopes: ['openid', 'offline_access', 'api'],
   features: {
     devInteractions: { enabled: true },
-    clientCredentials: { enabled: true },
     revocation: { enabled: true },
     introspection: { enabled: true, allowedPolicy: () => true },
-    ...(jwt ? { resourceIndicators: jwt_access_tokens } : {}),
   },
   pkce: { required: () => true },
-  rotateRefreshToken: (env.ROTATE ?? '1') === '1',
+  rotateRefreshToken: true,
   issueRefreshToken: async (_ctx, client) => client.grantTypeAllowed('refresh_token'),
   ttl: {
     AccessToken: access_ttl_s,
-    ClientCredentials: access_ttl_s,
     RefreshToken: refresh_ttl_s,
     AuthorizationCode: 60,
     Grant: refresh_ttl_s * 10,
@@ -95,20 +62,16 @@ const provider = new Provider(issuer, {
 
 // --- counts
 
-const zero = () => ({
+const stats = {
   token_requests: 0,
   refresh_ok: 0,
-  client_credentials_ok: 0,
   code_ok: 0,
   grant_errors: {},
   grants_revoked: 0,
-  dropped: 0,
-  failed: 0,
   api_ok: 0,
   api_401: 0,
-});
-const stats = zero();
-const counter = { refresh_token: 'refresh_ok', client_credentials: 'client_credentials_ok', authorization_code: 'code_ok' };
+};
+const counter = { refresh_token: 'refresh_ok', authorization_code: 'code_ok' };
 provider.on('grant.success', (ctx) => {
   stats[counter[ctx.oidc.params.grant_type]] += 1;
 });
@@ -121,19 +84,15 @@ provider.on('grant.revoked', () => {
 
 // --- control
 
-const fault_names = ['delay_before', 'delay_after', 'fail', 'status', 'retry_after', 'drop_after'];
-const faults = Object.fromEntries(fault_names.map((name) => [name, 0]));
-
-async function mint(count, client_id, scope) {
-  const client = await provider.Client.find(client_id);
-  if (!client) throw new Error(`no client ${client_id}`);
+async function mint(count) {
+  const scope = 'offline_access api';
+  const client = await provider.Client.find('vault');
   const tokens = [];
   const now_s = Math.floor(Date.now() / 1_000);
   for (let i = 0; i < count; i += 1) {
     const accountId = `account-${now_s}-${i}`;
-    const grant = new provider.Grant({ accountId, clientId: client_id });
+    const grant = new provider.Grant({ accountId, clientId: client.clientId });
     grant.addOIDCScope(scope);
-    if (jwt) grant.addResourceScope('urn:api', 'api');
     const grantId = await grant.save();
     const token = new provider.RefreshToken({
       accountId,
@@ -145,7 +104,6 @@ async function mint(count, client_id, scope) {
       claims: {},
       rotations: 0,
       iiat: now_s,
-      ...(jwt ? { resource: 'urn:api' } : {}),
     });
     tokens.push(await token.save());
   }
@@ -160,20 +118,10 @@ function answer(res, status, body, headers = {}) {
 
 async function control(res, path, query) {
   switch (path) {
-    case '/dev/mint': {
-      const scope = query.get('scope') ?? 'offline_access api';
-      const tokens = await mint(Number(query.get('n') ?? 1), query.get('client') ?? 'vault', scope);
-      return answer(res, 200, `${tokens.join('\n')}\n`);
-    }
+    case '/dev/mint':
+      return answer(res, 200, `${(await mint(Number(query.get('n') ?? 1))).join('\n')}\n`);
     case '/dev/stats':
       return answer(res, 200, stats);
-    case '/dev/reset':
-      Object.assign(stats, zero());
-      for (const name of fault_names) faults[name] = 0;
-      return answer(res, 200, {});
-    case '/dev/fault':
-      for (const name of fault_names) faults[name] = Number(query.get(name) ?? 0);
-      return answer(res, 200, faults);
     default:
       return answer(res, 404, { error: 'not_found' });
   }
@@ -183,44 +131,13 @@ async function control(res, path, query) {
 
 async function resource(req, res) {
   const bearer = /^Bearer (.+)$/i.exec(req.headers.authorization ?? '')?.[1];
-  const token = bearer && ((await provider.AccessToken.find(bearer)) ?? (await provider.ClientCredentials.find(bearer)));
+  const token = bearer && ((await provider.AccessToken.find(bearer)));
   if (!token || token.isExpired) {
     stats.api_401 += 1;
     return answer(res, 401, { error: 'invalid_token' }, { 'www-authenticate': 'Bearer error="invalid_token"' });
   }
   stats.api_ok += 1;
-  return answer(res, 200, { ok: true, sub: token.accountId ?? token.clientId, exp: token.exp });
-}
-
-// --- the token endpoint, with faults around it
-
-/** Applies the faults to one token request; true when it has been answered without oidc-provider. */
-async function disturb(req, res) {
-  stats.token_requests += 1;
-  if (faults.delay_before) await sleep(faults.delay_before);
-  if (faults.fail > 0) {
-    faults.fail -= 1;
-    stats.failed += 1;
-    const headers = faults.retry_after ? { 'retry-after': String(faults.retry_after) } : {};
-    answer(res, faults.status || 503, { error: 'temporarily_unavailable' }, headers);
-    return true;
-  }
-  if (faults.drop_after > 0) {
-    faults.drop_after -= 1;
-    stats.dropped += 1;
-    res.write = () => true;
-    res.end = () => {
-      req.socket.destroy();
-      return res;
-    };
-  } else if (faults.delay_after) {
-    const end = res.end.bind(res);
-    res.end = (...rest) => {
-      setTimeout(() => end(...rest), faults.delay_after);
-      return res;
-    };
-  }
-  return false;
+  return answer(res, 200, { ok: true, sub: token.accountId, exp: token.exp });
 }
 
 const oauth = provider.callback();
@@ -229,7 +146,7 @@ async function serve(req, res) {
   const url = new URL(req.url, issuer);
   if (url.pathname.startsWith('/dev/')) return control(res, url.pathname, url.searchParams);
   if (url.pathname.startsWith('/api/')) return resource(req, res);
-  if (url.pathname === '/token' && (await disturb(req, res))) return undefined;
+  if (url.pathname === '/token') stats.token_requests += 1;
   return oauth(req, res);
 }
 

@@ -33,7 +33,7 @@ pub use clock::{ManualClock, OffsetClock};
 pub use installation::{ConnectionSettings, TestInstallation};
 pub use leaks::{Leak, grep_tree};
 pub use log::CapturedLog;
-pub use oidc::{OidcFault, OidcRig, OidcSettings, OidcStats};
+pub use oidc::{OidcRig, OidcSettings, OidcStats};
 pub use path_template::matches_template;
 pub use paths::{
     chromium, jeton_binary, nginx_program, pgbouncer_program, project_root, python, rig_directory,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use jeton_core::secret::Secret;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
@@ -26,68 +26,33 @@ const PROGRAM: [&str; 2] = ["server.mjs", "memory.mjs"];
 pub struct OidcSettings {
     /// Life of an access token, in whole seconds.
     pub access_ttl: Duration,
-    /// Life of a refresh token, in whole seconds.
-    pub refresh_ttl: Duration,
-    /// Access tokens are JWTs, not opaque text.
-    pub jwt: bool,
-    /// Refresh tokens are used once.
-    pub rotate: bool,
     /// Where browsers are sent back to after a consent; nowhere by default.
     pub redirect_uri: Option<String>,
 }
 
 impl Default for OidcSettings {
     fn default() -> Self {
-        Self {
-            access_ttl: Duration::from_mins(1),
-            refresh_ttl: Duration::from_hours(24),
-            jwt: false,
-            rotate: true,
-            redirect_uri: None,
-        }
+        Self { access_ttl: Duration::from_mins(1), redirect_uri: None }
     }
 }
 
-/// What the server counted since its start or the last reset.
+/// What the server counted since its start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct OidcStats {
     /// Requests to the token endpoint.
     pub token_requests: u64,
     /// Refresh tokens that were accepted.
     pub refresh_ok: u64,
-    /// Tokens given to clients themselves.
-    pub client_credentials_ok: u64,
     /// Codes that were exchanged.
     pub code_ok: u64,
     /// Refusals by error code.
     pub grant_errors: BTreeMap<String, u64>,
     /// Grants that were revoked, by reuse or otherwise.
     pub grants_revoked: u64,
-    /// Answers that were dropped by [`OidcFault::drop_after`].
-    pub dropped: u64,
-    /// Requests refused by [`OidcFault::fail`].
-    pub failed: u64,
     /// Calls to the resource with a living token.
     pub api_ok: u64,
     /// Calls to the resource without one.
     pub api_401: u64,
-}
-
-/// Faults of the token endpoint from now on.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct OidcFault {
-    /// Each request is read this much later.
-    pub delay_before: Duration,
-    /// Each answer is sent this much later.
-    pub delay_after: Duration,
-    /// How many requests are refused, with nothing spent.
-    pub fail: u32,
-    /// The status of those refusals; 503 when zero.
-    pub status: u16,
-    /// Their `Retry-After`, in seconds; none when zero.
-    pub retry_after_secs: u32,
-    /// How many answers are lost after the token was spent.
-    pub drop_after: u32,
 }
 
 /// A running server. It is killed when the value is dropped.
@@ -115,7 +80,6 @@ impl OidcRig {
         let outputs = tempfile::tempdir().context("making a folder for the server's output")?;
         let log = outputs.path().join("log");
         let output = File::create(&log)?;
-        let flag = |on: bool| if on { "1" } else { "0" };
         let mut command = Command::new("node");
         if let Some(redirect_uri) = &settings.redirect_uri {
             command.env("REDIRECT_URI", redirect_uri);
@@ -125,9 +89,6 @@ impl OidcRig {
             .current_dir(&directory)
             .env("PORT", port.number().to_string())
             .env("ACCESS_TTL_S", settings.access_ttl.as_secs().to_string())
-            .env("REFRESH_TTL_S", settings.refresh_ttl.as_secs().to_string())
-            .env("ACCESS_FORMAT", if settings.jwt { "jwt" } else { "opaque" })
-            .env("ROTATE", flag(settings.rotate))
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
@@ -186,31 +147,6 @@ impl OidcRig {
     /// What it counted.
     pub async fn stats(&self) -> Result<OidcStats> {
         serde_json::from_value(self.client.get_json("/dev/stats").await?).context("reading the counts")
-    }
-
-    /// Counts from zero again, and ends all faults.
-    pub async fn reset(&self) -> Result<()> {
-        self.control("/dev/reset").await.map(drop)
-    }
-
-    /// Sets the faults of the token endpoint, in place of those before.
-    pub async fn set_fault(&self, fault: OidcFault) -> Result<()> {
-        let path = format!(
-            "/dev/fault?delay_before={}&delay_after={}&fail={}&status={}&retry_after={}&drop_after={}",
-            fault.delay_before.as_millis(),
-            fault.delay_after.as_millis(),
-            fault.fail,
-            fault.status,
-            fault.retry_after_secs,
-            fault.drop_after
-        );
-        self.control(&path).await.map(drop)
-    }
-
-    async fn control(&self, path: &str) -> Result<Value> {
-        let reply = self.client.post(path, &json!({})).await?;
-        ensure!(reply.status == 200, "POST {path} answered {}", reply.status);
-        reply.json()
     }
 
     /// The status of a call to its resource with this access token.

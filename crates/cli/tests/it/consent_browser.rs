@@ -54,8 +54,7 @@ fn press(browser: Browser, name: &str, link: &str) -> Browser {
 async fn a_person_consents_on_the_pages_of_a_server_that_others_wrote() {
     let port = FreePort::find().unwrap();
     let redirect_uri = Some(format!("{}/oauth/callback", port.base_url()));
-    let settings =
-        OidcSettings { access_ttl: Duration::from_secs(3), redirect_uri, ..OidcSettings::default() };
+    let settings = OidcSettings { access_ttl: Duration::from_secs(3), redirect_uri };
     let rig = OidcRig::start(settings).await.unwrap();
     let mut home = TestInstallation::new().unwrap();
     home.add_connection("acme", rig.consented_connection()).unwrap();
