@@ -11,12 +11,11 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 use jeton_emulator::{Emulator, Settings};
-use jeton_testkit::{Client, ConnectionSettings, ServerProcess, TestInstallation};
+use jeton_testkit::{Client, ConnectionSettings, ServerProcess, TestInstallation, TestServer};
 use serde::Serialize;
 
 use crate::load::{self, Load, LoadFigures};
 use crate::{proof, setup};
-use api::Api;
 use early::EarlyDeaths;
 use large::LargeBodies;
 use nginx::Nginx;
@@ -84,7 +83,7 @@ async fn measure(options: &Options) -> Result<(GatewayFigures, Vec<String>)> {
     let settings = Settings { access_ttl: Duration::from_hours(12), ..Settings::default() };
     let (id, secret) = (settings.client_id.clone(), settings.client_secret.clone());
     let emulator = Emulator::start(settings).await?;
-    let api = Api::start().await?;
+    let api = api::start().await;
     let mut installation = TestInstallation::new()?;
     // One log line a call is part of what a call costs.
     installation.set("log", "level", "info")?;
@@ -101,7 +100,7 @@ async fn measure(options: &Options) -> Result<(GatewayFigures, Vec<String>)> {
 
     let length = Duration::from_secs(options.early_seconds);
     let early = early::run(&emulator, &server, options.connections, length, options.seed).await?;
-    let large = large::run(&server, &api, options.mib * 1024 * 1024).await?;
+    let large = large::run(&server, options.mib * 1024 * 1024).await?;
     let mut speeds = speeds(options, &server, &api).await?;
     proof::end(&mut server).await?;
     let (gateway, direct) = (speeds.remove(0), speeds.remove(0));
@@ -121,7 +120,7 @@ async fn measure(options: &Options) -> Result<(GatewayFigures, Vec<String>)> {
 }
 
 /// Through the gateway, directly, and through nginx where it is installed.
-async fn speeds(options: &Options, server: &ServerProcess, api: &Api) -> Result<Vec<LoadFigures>> {
+async fn speeds(options: &Options, server: &ServerProcess, api: &TestServer) -> Result<Vec<LoadFigures>> {
     let nginx = Nginx::start(&api.base_url()).await?;
     let mut loads = vec![
         Load::new("through the gateway", server.client(), SMALL),

@@ -117,6 +117,8 @@ impl TestServer {
         let (tasks, ended) = (server.tasks.clone(), server.ended.clone());
         server.tasks.spawn(server.ended.clone().run_until_cancelled_owned(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                // It is a little slower without.
+                let _ = stream.set_nodelay(true);
                 tasks.spawn(ended.clone().run_until_cancelled_owned(each(stream)));
             }
         }));

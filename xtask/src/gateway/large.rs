@@ -12,7 +12,7 @@ use serde::Serialize;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::api::{Api, Zeros};
+use super::api::Zeros;
 use crate::server_memory::memory_mib;
 
 /// How much the gateway may grow meanwhile, in MiB: replay bodies and buffers.
@@ -28,15 +28,10 @@ pub(super) struct LargeBodies {
     peak_after_mib: f64,
 }
 
-pub(super) async fn run(server: &ServerProcess, api: &Api, bytes: u64) -> Result<LargeBodies> {
+pub(super) async fn run(server: &ServerProcess, bytes: u64) -> Result<LargeBodies> {
     let peak_before_mib = memory_mib(server.id(), "VmHWM")?;
     let down = exchange(server, &format!("/api/v1/proxy/plain/down/{bytes}"), 0).await?;
-    ensure!(
-        down.received == bytes,
-        "{} of {bytes} bytes were received from {}",
-        down.received,
-        api.base_url()
-    );
+    ensure!(down.received == bytes, "{} of {bytes} bytes came down", down.received);
     let up = exchange(server, "/api/v1/proxy/plain/up", bytes).await?;
     ensure!(up.text == bytes.to_string(), "{} of {bytes} bytes went up", up.text);
     Ok(LargeBodies {
