@@ -12,15 +12,16 @@ use jeton_core::time::{Clock, SystemClock, Timestamp};
 use jeton_emulator::{Behaviour, Emulator, Fault, Settings};
 use jeton_testkit::{Client, ClientConnection, ServerProcess, TestInstallation};
 use serde::Serialize;
-use serde_json::{Value, json};
-use tokio::sync::{Barrier, mpsc};
+use serde_json::json;
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_util::task::TaskTracker;
 
 use crate::latency::{Latencies, Quantiles};
 use crate::proof::{self, TIMEOUT};
 use crate::refresh_log;
 use crate::setup;
+use crate::token_reply::{TokenReply, error_code};
 
 const NAME: &str = "acme";
 /// How long the provider waits before it looks at a refresh token: long enough for every task to have asked meanwhile.
@@ -150,41 +151,29 @@ struct Answer {
 
 /// Opens a connection for every task, ends the pause, and lets all of them ask at once.
 async fn ask(options: &Options, servers: &[ServerProcess], admin: &str) -> Result<Vec<Answer>> {
-    let tasks = TaskTracker::new();
+    let mut tasks = JoinSet::new();
     let start = Arc::new(Barrier::new(usize::from(options.tasks) + 1));
-    let (answered, mut answers) = mpsc::unbounded_channel();
     for number in 0..usize::from(options.tasks) {
         let mut connection = servers[number % servers.len()].client().connect().await?;
-        let (start, answered) = (Arc::clone(&start), answered.clone());
+        let start = Arc::clone(&start);
         tasks.spawn(async move {
             start.wait().await;
-            // The receiver is gone only when another task has failed already.
-            let _ = answered.send(ask_once(&mut connection).await);
+            ask_once(&mut connection).await
         });
     }
-    drop(answered);
     let admin = Client::new(&servers[0].base_url()).with_header("x-service-token", admin);
     let resumed = admin.post(&format!("/api/v1/connections/{NAME}/resume"), &json!({})).await?;
     ensure!(resumed.status == 200, "resuming answered {}: {}", resumed.status, resumed.text());
     start.wait().await;
-    let mut all = Vec::new();
-    while let Some(answer) = answers.recv().await {
-        all.push(answer?);
-    }
-    tasks.close();
-    tasks.wait().await;
-    Ok(all)
+    tasks.join_all().await.into_iter().collect()
 }
 
 async fn ask_once(connection: &mut ClientConnection) -> Result<Answer> {
     let (asked_at, begun) = (SystemClock.now(), Instant::now());
     let reply = connection.get(&format!("/api/v1/connections/{NAME}/token"), &[]).await?;
     let took = begun.elapsed();
-    let body: Value = reply.json().unwrap_or_default();
-    let token = match (reply.status.as_u16(), body["access_token"].as_str()) {
-        (200, Some(token)) => Ok(token.to_owned()),
-        (status, _) => Err(body["code"].as_str().map_or_else(|| status.to_string(), str::to_owned)),
-    };
+    let token = TokenReply::read(&reply).map(|token| token.access_token.reveal().to_owned());
+    let token = token.ok_or_else(|| error_code(&reply));
     Ok(Answer { asked_at, took, token })
 }
 

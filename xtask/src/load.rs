@@ -6,9 +6,8 @@ use anyhow::{Context, Result, ensure};
 use http::StatusCode;
 use jeton_testkit::{Client, ClientConnection};
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_util::task::TaskTracker;
 
 use crate::latency::{Latencies, Quantiles};
 
@@ -60,22 +59,14 @@ impl Load {
     }
 
     async fn send(&mut self, connections: u16, length: Duration) -> Result<()> {
-        let tasks = TaskTracker::new();
-        let (done, mut results) = mpsc::unbounded_channel();
+        let mut senders = JoinSet::new();
         let from = Instant::now() + WARM_UP;
         for _ in 0..connections {
-            let (connection, path, done) = (self.client.connect().await?, self.path, done.clone());
-            tasks.spawn(async move {
-                // The receiver is gone only when another connection has failed already.
-                let _ = done.send(send_until(connection, path, from, from + length).await);
-            });
+            senders.spawn(send_until(self.client.connect().await?, self.path, from, from + length));
         }
-        drop(done);
-        while let Some(latencies) = results.recv().await {
+        for latencies in senders.join_all().await {
             self.latencies.extend(latencies.with_context(|| format!("measuring {}", self.name))?);
         }
-        tasks.close();
-        tasks.wait().await;
         Ok(())
     }
 
@@ -88,7 +79,7 @@ impl Load {
 
 async fn send_until(
     mut connection: ClientConnection,
-    path: &str,
+    path: &'static str,
     from: Instant,
     until: Instant,
 ) -> Result<Latencies> {

@@ -9,10 +9,9 @@ use clap::Args;
 use jeton_testkit::{Client, ClientConnection, TestInstallation};
 use parking_lot::RwLock;
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::latency::{Latencies, Quantiles};
 use crate::proof::{self, TIMEOUT};
@@ -80,33 +79,25 @@ async fn measure(options: &Options) -> Result<(RotationFigures, Vec<String>)> {
     for _ in 0..options.processes {
         servers.push(setup::serve(&installation).await?);
     }
-    let (tasks, over) = (TaskTracker::new(), CancellationToken::new());
-    let (done, mut results) = mpsc::unbounded_channel();
+    let (mut callers, over) = (JoinSet::new(), CancellationToken::new());
     for number in 0..CONNECTIONS {
         let server = &servers[usize::try_from(number)? % servers.len()];
         let connection = Client::new(&server.base_url()).connect().await?;
         let pace = Duration::from_secs(1) * CONNECTIONS / options.rate;
-        let (token, over, done) = (Arc::clone(&token), over.clone(), done.clone());
-        tasks.spawn(async move {
-            // The receiver is gone only when the proof has failed already.
-            let _ = done.send(call(connection, pace, &token, &over).await);
-        });
+        callers.spawn(call(connection, pace, Arc::clone(&token), over.clone()));
     }
-    drop(done);
     let begun = Instant::now();
     let rotations = rotate(&installation, &token, begun, options).await;
     over.cancel();
     let ran = begun.elapsed();
     let (mut all, mut answers) = (Latencies::default(), BTreeMap::new());
-    while let Some(result) = results.recv().await {
+    for result in callers.join_all().await {
         let result = result?;
         all.extend(result.latencies);
         for (status, count) in result.by_status {
             *answers.entry(status).or_default() += count;
         }
     }
-    tasks.close();
-    tasks.wait().await;
     let calls = all.len();
     let figures = RotationFigures {
         processes: options.processes,
@@ -125,8 +116,8 @@ async fn measure(options: &Options) -> Result<(RotationFigures, Vec<String>)> {
 async fn call(
     mut connection: ClientConnection,
     pace: Duration,
-    token: &RwLock<String>,
-    over: &CancellationToken,
+    token: Arc<RwLock<String>>,
+    over: CancellationToken,
 ) -> Result<Answers> {
     let mut answers = Answers::default();
     let mut ticks = interval(pace);

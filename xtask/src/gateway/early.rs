@@ -7,9 +7,8 @@ use http::StatusCode;
 use jeton_emulator::{Emulator, SeededEntropy};
 use jeton_testkit::{ClientConnection, ServerProcess};
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
-use tokio_util::task::TaskTracker;
 
 const CALL: &str = "/api/v1/proxy/early/leads";
 
@@ -40,26 +39,18 @@ pub(super) async fn run(
     length: Duration,
     seed: u64,
 ) -> Result<EarlyDeaths> {
-    let tasks = TaskTracker::new();
-    let (done, mut results) = mpsc::unbounded_channel();
+    let mut callers = JoinSet::new();
     let (before, until) = (emulator.stats(), Instant::now() + length);
     for _ in 0..connections {
-        let (connection, done) = (server.client().connect().await?, done.clone());
-        tasks.spawn(async move {
-            // The receiver is gone only when another caller has failed already.
-            let _ = done.send(call_until(connection, until).await);
-        });
+        callers.spawn(call_until(server.client().connect().await?, until));
     }
-    drop(done);
     let deaths = end_tokens_until(emulator, server, until, &SeededEntropy::new(seed)).await?;
     let (mut calls, mut others) = (0, Vec::new());
-    while let Some(result) = results.recv().await {
+    for result in callers.join_all().await {
         let (answered, wrong) = result?;
         calls += answered;
         others.extend(wrong);
     }
-    tasks.close();
-    tasks.wait().await;
     let after = emulator.stats();
     Ok(EarlyDeaths {
         seconds: length.as_secs_f64(),
