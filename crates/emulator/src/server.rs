@@ -1,6 +1,5 @@
 //! Listening, and which path answers what.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -10,7 +9,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioTimer;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -21,15 +19,6 @@ use crate::reply::{Cut, ReplyBody, error, json};
 use crate::settings::Settings;
 use crate::socket::{Delivery, Socket};
 use crate::state::SharedState;
-
-/// How the port stands.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum PortState {
-    Open,
-    Closed,
-    /// It could not be opened again; the text says why.
-    Stuck(String),
-}
 
 /// Everything a running server shares.
 #[derive(Clone)]
@@ -42,59 +31,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Accepts until it is stopped. While `open` says false the port is closed, so that connections are refused by the
-    /// system itself; `is_open` says how it stands.
-    pub(crate) async fn listen(
-        self,
-        mut listener: TcpListener,
-        mut open: watch::Receiver<bool>,
-        is_open: watch::Sender<PortState>,
-    ) {
-        let Ok(address) = listener.local_addr() else { return };
+    /// Accepts connections for ever; the port is closed with this future.
+    pub(crate) async fn listen(self, listener: TcpListener) {
         loop {
-            tokio::select! {
-                () = self.stop.cancelled() => return,
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => self.connection(stream),
-                    Err(error) => tracing::warn!(%error, "the emulator could not accept a connection"),
-                },
-                changed = open.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    if !*open.borrow_and_update() {
-                        drop(listener);
-                        listener = match self.reopened(address, &mut open, &is_open).await {
-                            Some(listener) => listener,
-                            None => return,
-                        };
-                    }
-                }
-            }
-        }
-    }
-
-    async fn reopened(
-        &self,
-        address: SocketAddr,
-        open: &mut watch::Receiver<bool>,
-        is_open: &watch::Sender<PortState>,
-    ) -> Option<TcpListener> {
-        is_open.send_replace(PortState::Closed);
-        loop {
-            tokio::select! {
-                () = self.stop.cancelled() => return None,
-                wanted = open.wait_for(|wanted| *wanted) => { wanted.ok()?; }
-            }
-            match TcpListener::bind(address).await {
-                Ok(listener) => {
-                    is_open.send_replace(PortState::Open);
-                    return Some(listener);
-                }
-                Err(error) => {
-                    is_open.send_replace(PortState::Stuck(error.to_string()));
-                    open.changed().await.ok()?;
-                }
+            match listener.accept().await {
+                Ok((stream, _)) => self.connection(stream),
+                Err(error) => tracing::warn!(%error, "the emulator could not accept a connection"),
             }
         }
     }

@@ -125,7 +125,7 @@ async fn a_failure_cools_down_for_as_long_as_the_settings_say_and_every_process_
     let (mut fixture, one) = Fixture::with(Options { settings, ..Options::default() }).await;
     let two = fixture.process().await;
     one.connect(ACME, fixture.expired_grant()).await;
-    fixture.emulator.refuse_connections().await.unwrap();
+    fixture.emulator.refuse_connections().await;
     let failed = one.token(ACME).await.unwrap_err();
     assert_eq!(failed.retry_after(), Some(fixture.options.settings.cooldown));
     fixture.emulator.accept_connections().await.unwrap();
@@ -141,7 +141,7 @@ async fn a_failure_cools_down_for_as_long_as_the_settings_say_and_every_process_
 async fn a_person_need_not_wait_for_the_cool_down() {
     let (mut fixture, process) = Fixture::usual().await;
     process.connect(ACME, fixture.expired_grant()).await;
-    fixture.emulator.refuse_connections().await.unwrap();
+    fixture.emulator.refuse_connections().await;
     assert!(process.token(ACME).await.is_err());
     fixture.emulator.accept_connections().await.unwrap();
     assert!(process.force(ACME).await.is_ok());
