@@ -125,22 +125,13 @@ impl Fault {
     }
 }
 
-/// A fault and how likely it is.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct FaultChance {
-    /// Share of the requests, from 0 to 1.
-    pub probability: f64,
-    /// How they are treated.
-    pub fault: Fault,
-}
-
 /// How the requests to come are treated: first the queue, one fault a request; then one by chance; else none.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Behaviour {
     /// Faults of the next requests, in order.
     pub queue: VecDeque<Fault>,
-    /// Faults by chance; the probabilities are laid end to end, and what they leave of 1 is without faults.
-    pub chances: Vec<FaultChance>,
+    /// Faults by chance: the share of requests, from 0 to 1, and how they are treated. What the shares leave of 1 is without faults.
+    pub chances: Vec<(f64, Fault)>,
 }
 
 impl Behaviour {
@@ -157,7 +148,7 @@ impl Behaviour {
     /// The same behaviour, with one more fault by chance.
     #[must_use]
     pub fn with_chance(mut self, probability: f64, fault: Fault) -> Self {
-        self.chances.push(FaultChance { probability, fault });
+        self.chances.push((probability, fault));
         self
     }
 
@@ -167,10 +158,10 @@ impl Behaviour {
             return fault;
         }
         let mut edge = 0.0;
-        for chance in &self.chances {
-            edge += chance.probability;
+        for (probability, fault) in &self.chances {
+            edge += probability;
             if fraction < edge {
-                return chance.fault;
+                return *fault;
             }
         }
         Fault::none()

@@ -10,10 +10,10 @@ use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use crate::behaviour::{Fault, FaultKind};
-use crate::form::{self, BadForm, Form};
 use crate::grants::Issued;
 use crate::record::RequestOutcome;
 use crate::reply::{Cut, ReplyBody, error, json, text};
+use crate::request::{self, ParsedRequest};
 use crate::settings::Settings;
 use crate::socket::{Delivery, closed_by_peer};
 use crate::state::SharedState;
@@ -32,11 +32,11 @@ pub(crate) async fn token(
     exchange: &Exchange,
     request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, Cut> {
-    let form = form::read(request).await;
+    let form = request::read_form(request).await;
     let presented = form.as_ref().ok().and_then(|form| form.field("refresh_token"));
     let judge = |sequence| match &form {
         Ok(form) => redeem(exchange, sequence, form),
-        Err(BadForm(why)) => {
+        Err(why) => {
             exchange.shared.decide(sequence, RequestOutcome::BadRequest);
             (RequestOutcome::BadRequest, error(StatusCode::BAD_REQUEST, "invalid_request", why))
         }
@@ -90,7 +90,7 @@ async fn pause(duration: Duration) {
 }
 
 /// The rules of RFC 6749: who is asking, for what, and is it given?
-fn redeem(exchange: &Exchange, sequence: u64, form: &Form) -> (RequestOutcome, Response<ReplyBody>) {
+fn redeem(exchange: &Exchange, sequence: u64, form: &ParsedRequest) -> (RequestOutcome, Response<ReplyBody>) {
     let shared = &exchange.shared;
     let refuse = |outcome, reply| {
         shared.decide(sequence, outcome);
@@ -138,7 +138,6 @@ fn token_reply(issued: &Issued) -> Response<ReplyBody> {
         "access_token": issued.access.reveal(),
         "token_type": "Bearer",
         "expires_in": issued.expires_in.as_secs(),
-        "expires_in_ms": u64::try_from(issued.expires_in.as_millis()).unwrap_or(u64::MAX),
     });
     if let Some(refresh) = &issued.refresh {
         members["refresh_token"] = refresh.reveal().into();

@@ -28,18 +28,18 @@
 mod behaviour;
 mod emulator;
 mod endpoint;
-mod form;
 mod grants;
 mod provider_server;
 mod random;
 mod record;
 mod reply;
+mod request;
 mod server;
 mod settings;
 mod socket;
 mod state;
 
-pub use behaviour::{Behaviour, Fault, FaultChance, FaultKind};
+pub use behaviour::{Behaviour, Fault, FaultKind};
 pub use emulator::Emulator;
 pub use grants::{EmulatedGrant, GrantEnd};
 pub use random::SeededEntropy;

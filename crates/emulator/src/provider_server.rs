@@ -1,7 +1,6 @@
 //! Behaves as the provider of a file: accepts the requests that the file describes, and sends replies that it can read.
 
 mod pattern;
-mod request;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -19,9 +18,9 @@ use crate::endpoint::{Exchange, carry};
 use crate::grants;
 use crate::record::RequestOutcome;
 use crate::reply::{Cut, ReplyBody, error, json, own};
+use crate::request::{self, ParsedRequest};
 use crate::state::SharedState;
 use pattern::{Api, FoundTokens, RequestPattern};
-use request::ParsedRequest;
 
 /// The server side of a provider file.
 pub(crate) struct ProviderServer {

@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::endpoint::{self, Exchange};
-use crate::form;
 use crate::provider_server::{self, ProviderServer};
 use crate::reply::{Cut, ReplyBody, error, json};
+use crate::request;
 use crate::settings::Settings;
 use crate::socket::{Delivery, Socket};
 use crate::state::SharedState;
@@ -130,8 +130,9 @@ async fn token_of_the_client(
     exchange: &Exchange,
     request: Request<Incoming>,
 ) -> Result<String, Response<ReplyBody>> {
-    let form =
-        form::read(request).await.map_err(|bad| error(StatusCode::BAD_REQUEST, "invalid_request", bad.0))?;
+    let form = request::read_form(request)
+        .await
+        .map_err(|why| error(StatusCode::BAD_REQUEST, "invalid_request", why))?;
     if !form.client_is(&exchange.settings) {
         return Err(endpoint::invalid_client());
     }

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jeton_core::keep::provider::{ClientAuth, Emulation, OldAccess, Rotation};
+use jeton_core::keep::provider::{Emulation, OldAccess, Rotation};
 use jeton_core::secret::Secret;
 
 /// How the emulator behaves for as long as it runs. What may change meanwhile is the [`Behaviour`](crate::Behaviour).
@@ -13,7 +13,7 @@ pub struct Settings {
     /// Where to listen: a loopback address; port 0 takes a free one.
     pub listen: SocketAddr,
     /// How long an access token lives, to the millisecond. `expires_in` says whole seconds, rounded down, so that it
-    /// never promises more than the token holds; `expires_in_ms` beside it is exact.
+    /// never promises more than the token holds.
     pub access_ttl: Duration,
     /// How long a refresh token lives from its own issue.
     pub refresh_ttl: Duration,
@@ -24,9 +24,6 @@ pub struct Settings {
     pub reuse_grace: Duration,
     /// What becomes of the access token before.
     pub old_access: OldAccess,
-    /// How clients must prove who they are (RFC 6749, section 2.3.1); by either way, but not by both in one request, where it is
-    /// absent.
-    pub client_auth: Option<ClientAuth>,
     /// The one client that is known.
     pub client_id: String,
     /// Its secret.
@@ -49,7 +46,6 @@ impl Default for Settings {
             rotation: Rotation::SingleUse,
             reuse_grace: Duration::ZERO,
             old_access: OldAccess::Lives,
-            client_auth: None,
             client_id: "emulated".to_owned(),
             client_secret: Secret::new("emulated-secret"),
             emulation: None,

@@ -5,7 +5,7 @@ use http::header;
 use jeton_core::keep::provider::{Definition, Injection, OutboundRequest, RequestValues, Step};
 use jeton_core::secret::Secret;
 
-use super::request::{self, Fields, ParsedRequest};
+use crate::request::{self, Fields, ParsedRequest};
 
 /// The texts that stand for what is not known beforehand. They are longer than any least length of a refresh token.
 const MARK_LENGTH: usize = 512;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jeton::policy::{DurationText, PolicyOverrides};
 use jeton::{Condition, Connection, Settings, Vault};
-use jeton_emulator::{Behaviour, Emulator, Fault, FaultChance};
+use jeton_emulator::{Behaviour, Emulator, Fault};
 
 const FILE: &str = "JETON_TEST_TOKEN_FILE";
 const TOKEN_URL: &str = "JETON_TEST_TOKEN_URL";
@@ -46,10 +46,7 @@ async fn what_a_killed_process_left_in_mid_refresh_is_finished_by_the_next() {
     let provider = Emulator::start(settings).await.unwrap();
     // Slow enough to be killed while the token is spent and the reply under way.
     let fault = Fault::none().slow_after(Duration::from_millis(60));
-    provider.set_behaviour(Behaviour {
-        chances: vec![FaultChance { probability: 1.0, fault }],
-        ..Behaviour::faultless()
-    });
+    provider.set_behaviour(Behaviour { chances: vec![(1.0, fault)], ..Behaviour::faultless() });
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tokens.json");
     let vault = open(file.clone(), provider.token_url()).await;
