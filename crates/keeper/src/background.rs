@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use jeton_core::time::Timestamp;
+use jeton_core::keep::ports::BackgroundTask;
 use parking_lot::Mutex;
-use serde::Serialize;
 use tokio::time::sleep;
 
 use crate::lifecycle::Lifecycle;
@@ -16,22 +15,6 @@ use crate::node::Node;
 
 /// How long a step that panicked is left alone.
 const PANIC_PAUSE: Duration = Duration::from_secs(5);
-
-/// How a background task of this process does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct BackgroundTask {
-    /// What it does.
-    pub name: &'static str,
-    /// How often it has run.
-    pub runs: u64,
-    /// When its last run ended.
-    pub last_run: Option<Timestamp>,
-    /// Why its last run failed.
-    pub last_error: Option<String>,
-    /// How many runs ended in a defect.
-    pub panics: u64,
-}
 
 /// One run: how long to wait until the next, and why this one failed.
 #[derive(Debug)]
@@ -88,7 +71,13 @@ impl BackgroundTasks {
     pub(crate) fn start(self: &Arc<Self>, name: &'static str, mut step: impl Step) {
         let index = {
             let mut tasks = self.tasks.lock();
-            tasks.push(BackgroundTask { name, runs: 0, last_run: None, last_error: None, panics: 0 });
+            tasks.push(BackgroundTask {
+                name: name.to_owned(),
+                runs: 0,
+                last_run: None,
+                last_error: None,
+                panics: 0,
+            });
             tasks.len() - 1
         };
         let tasks = Arc::clone(self);
@@ -190,7 +179,7 @@ mod tests {
         tasks.start("example", Periodic { period: Duration::from_secs(1), step });
         sleep(Duration::from_millis(500)).await;
         let state = tasks.list().remove(0);
-        assert_eq!((state.name, state.runs, state.panics), ("example", 1, 0));
+        assert_eq!((state.name.as_str(), state.runs, state.panics), ("example", 1, 0));
         assert_eq!(state.last_error.as_deref(), Some("the store is away"));
         sleep(Duration::from_secs(1)).await;
         let state = tasks.list().remove(0);

@@ -95,7 +95,6 @@ mod operator {
     pub(crate) mod take_over;
 }
 
-pub use background::BackgroundTask;
 pub use consent::error::ConsentError;
 pub use consent::exchange::Consented;
 pub use consent::link::{AuthorizationRedirect, ConsentLink, LinkPreview};

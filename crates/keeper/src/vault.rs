@@ -9,13 +9,13 @@ use jeton_core::audit::Actor;
 use jeton_core::entropy::Entropy;
 use jeton_core::id::{ConnectionName, ConsentId, NodeId};
 use jeton_core::keep::attempt::{Attempt, Trigger};
-use jeton_core::keep::ports::{AttemptFilter, NodeStore, OperatorCommand, StoreError};
+use jeton_core::keep::ports::{AttemptFilter, BackgroundTask, NodeStore, OperatorCommand, StoreError};
 use jeton_core::keep::provider::{CallbackParams, Definition};
 use jeton_core::seal::Fingerprint;
 use jeton_core::secret::Secret;
 use jeton_core::time::Clock;
 
-use crate::background::{BackgroundTask, BackgroundTasks, Periodic, Step};
+use crate::background::{BackgroundTasks, Periodic, Step};
 use crate::consent::error::ConsentError;
 use crate::consent::exchange::Consented;
 use crate::consent::link::{AuthorizationRedirect, ConsentLink, Consents, LinkPreview};

@@ -2,7 +2,7 @@
 
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::connection::Condition;
-use jeton_core::keep::ports::LiveNode;
+use jeton_core::keep::ports::{BackgroundTask, LiveNode};
 use jeton_core::time::Timestamp;
 use jeton_keeper::{Peers, Status, Vault};
 use serde_json::{Value, json};
@@ -60,7 +60,7 @@ impl StatusArgs {
 
 fn show_nodes(nodes: &[LiveNode], now: Timestamp, output: Output) -> Result<(), CommandError> {
     let mut table = Table::new(
-        ["NODE", "NAME", "VERSION", "STARTED", "LAST SEEN"],
+        ["NODE", "NAME", "VERSION", "STARTED", "LAST SEEN", "BACKGROUND TASKS"],
         "no `jeton serve` runs on this store",
     );
     for node in nodes {
@@ -70,6 +70,7 @@ fn show_nodes(nodes: &[LiveNode], now: Timestamp, output: Output) -> Result<(), 
             node.version.clone(),
             relative(Some(node.started_at), now),
             relative(Some(node.seen_at), now),
+            background(&node.tasks),
         ]);
     }
     let listed: Vec<Value> = nodes
@@ -77,11 +78,22 @@ fn show_nodes(nodes: &[LiveNode], now: Timestamp, output: Output) -> Result<(), 
         .map(|node| {
             json!({
                 "node": node.node.to_string(), "name": node.name, "version": node.version,
-                "started_at": node.started_at, "seen_at": node.seen_at,
+                "started_at": node.started_at, "seen_at": node.seen_at, "background_tasks": node.tasks,
             })
         })
         .collect();
     Ok(output.print_table(&table, &listed)?)
+}
+
+/// How background tasks do, in a few words.
+fn background(tasks: &[BackgroundTask]) -> String {
+    let failing: Vec<&str> =
+        tasks.iter().filter(|task| task.last_error.is_some()).map(|task| task.name.as_str()).collect();
+    if failing.is_empty() {
+        format!("{} ok", tasks.len())
+    } else {
+        format!("failing: {}", failing.join(", "))
+    }
 }
 
 /// The status of every connection that is defined or stored.

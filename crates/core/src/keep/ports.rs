@@ -29,7 +29,7 @@ pub use consents::{
     Callback, CallbackAction, CallbackAnswer, ConsentKey, ConsentStart, ConsentStartAnswer, ConsentStore,
     FailExchange, FoundConsent, Invite,
 };
-pub use nodes::{CLOCK_TOLERANCE, Heartbeat, HeartbeatReply, LiveNode, NodeStore};
+pub use nodes::{BackgroundTask, CLOCK_TOLERANCE, Heartbeat, HeartbeatReply, LiveNode, NodeStore};
 
 /// Puts a grant into a connection: a new one, one that replaces another, or none yet for a provider that acquires.
 ///

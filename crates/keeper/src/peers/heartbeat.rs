@@ -72,6 +72,7 @@ impl Heartbeats {
         nodes.forget(question.node).await?;
         let mut warnings: Vec<String> = reply.clock_warning(before, after).into_iter().collect();
         warnings.extend(reply.others.iter().filter_map(|other| difference(&question, other)));
+        warnings.extend(reply.others.iter().flat_map(failing_tasks));
         Ok(Peers { nodes: reply.others, warnings })
     }
 
@@ -81,6 +82,7 @@ impl Heartbeats {
             name: name.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             definitions: digest(&self.node, &self.definitions),
+            tasks: Vec::new(),
             life,
         }
     }
@@ -100,6 +102,7 @@ impl Step for Announce {
     async fn run(&mut self) -> Run {
         let Heartbeats { node, liveness, lifecycle, .. } = &*self.heartbeats;
         let heartbeat = self.heartbeat.get_or_insert_with(|| self.heartbeats.heartbeat(&self.name, TTL));
+        heartbeat.tasks = self.heartbeats.background.list();
         let (before, asked_at) = (node.clock.now(), node.clock.uptime());
         let answer = tokio::select! {
             answer = self.nodes.record_heartbeat(heartbeat.clone()) => answer,
@@ -178,6 +181,14 @@ fn difference(own: &Heartbeat, other: &LiveNode) -> Option<String> {
     })
 }
 
+/// One sentence for each background task of another node whose last run failed.
+fn failing_tasks(other: &LiveNode) -> impl Iterator<Item = String> {
+    other.tasks.iter().filter_map(|task| {
+        let error = task.last_error.as_ref()?;
+        Some(format!("the background task `{}` of the node {} fails: {error}", task.name, other.name))
+    })
+}
+
 /// A digest of all definitions, keyed by the sealing key, which all nodes share, so that nobody else can try secrets on it.
 fn digest(node: &Node, definitions: &Definitions) -> String {
     let mut all = String::new();
@@ -220,6 +231,7 @@ mod tests {
             name: "one".to_owned(),
             version: "1.0.0".to_owned(),
             definitions: "aa".to_owned(),
+            tasks: Vec::new(),
             life: TTL,
         }
     }
@@ -230,6 +242,7 @@ mod tests {
             name: "two".to_owned(),
             version: "1.0.0".to_owned(),
             definitions: definitions.to_owned(),
+            tasks: Vec::new(),
             started_at: Timestamp::from_secs(1),
             seen_at: Timestamp::from_secs(2),
         }

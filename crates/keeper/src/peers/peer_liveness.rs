@@ -79,6 +79,7 @@ mod tests {
             name: "other".to_owned(),
             version: String::new(),
             definitions: String::new(),
+            tasks: Vec::new(),
             started_at: Timestamp::default(),
             seen_at: Timestamp::default(),
         };

@@ -62,6 +62,7 @@ async fn a_node_that_dies_counts_as_gone_soon() {
         name: "silent".to_owned(),
         version: String::new(),
         definitions: String::new(),
+        tasks: Vec::new(),
         life: Duration::from_secs(20),
     };
     asking.store.record_heartbeat(silent).await.unwrap();
@@ -82,6 +83,7 @@ async fn an_attempt_of_another_node_is_left_to_it_until_it_is_gone() {
         name: "other".to_owned(),
         version: String::new(),
         definitions: String::new(),
+        tasks: Vec::new(),
         life: Duration::from_hours(1),
     };
     node.store.record_heartbeat(beat).await.unwrap();

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use jeton_core::id::ConnectionName;
+use jeton_core::keep::ports::BackgroundTask;
 use jeton_core::time::Timestamp;
-use jeton_keeper::BackgroundTask;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

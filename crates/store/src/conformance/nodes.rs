@@ -2,11 +2,22 @@
 
 use std::time::Duration;
 
-use jeton_core::keep::ports::{Heartbeat, HeartbeatReply, LiveNode};
+use jeton_core::keep::ports::{BackgroundTask, Heartbeat, HeartbeatReply, LiveNode};
 
 use super::fixture::{Fixture, TestResult, node};
 
 const LIFE: Duration = Duration::from_secs(30);
+
+fn tasks() -> Vec<BackgroundTask> {
+    let failed = BackgroundTask {
+        name: "follow_changes".into(),
+        runs: 3,
+        last_run: None,
+        last_error: Some("the store is \"away\"".into()),
+        panics: 1,
+    };
+    vec![failed]
+}
 
 fn beat(number: u8) -> Heartbeat {
     Heartbeat {
@@ -14,6 +25,7 @@ fn beat(number: u8) -> Heartbeat {
         name: format!("host-{number}"),
         version: "0.1.0".into(),
         definitions: format!("digest-{number}"),
+        tasks: tasks(),
         life: LIFE,
     }
 }
@@ -31,6 +43,7 @@ pub async fn a_node_hears_of_the_others_that_live(fixture: &Fixture) -> TestResu
         name: "host-1".into(),
         version: "0.1.0".into(),
         definitions: "digest-1".into(),
+        tasks: tasks(),
         started_at: began,
         seen_at: began,
     };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jeton_core::keep::connection::{Connection, Revision};
-use jeton_core::keep::ports::{Identity, StoreError};
+use jeton_core::keep::ports::{Identity, LiveNode, StoreError};
 use jeton_core::time::Timestamp;
 
 use super::address::Address;
@@ -34,6 +34,8 @@ pub struct PostgresInspection {
     pub is_copy: bool,
     /// All connections, by name.
     pub connections: Vec<Connection>,
+    /// The nodes that are alive.
+    pub nodes: Vec<LiveNode>,
     /// The last change.
     pub revision: Revision,
 }
@@ -67,6 +69,7 @@ async fn look(
         identity: None,
         is_copy: false,
         connections: Vec::new(),
+        nodes: Vec::new(),
         revision: Revision::default(),
     };
     if found.missing_migrations > 0 && migrates {
@@ -80,6 +83,7 @@ async fn look(
         found.is_copy = recorded.is_some_and(|recorded| here.differs(recorded));
         let all = connection_rows::select("SELECT * FROM connections", "name", None, Vec::new());
         found.connections = connection_rows::read(&sessions.rows(&all).await?)?;
+        found.nodes = ports::read_nodes(&sessions.rows(&ports::live_nodes(found.now)).await?)?;
         found.revision = found.connections.iter().map(|row| row.revision).max().unwrap_or_default();
     }
     Ok(found)

@@ -23,6 +23,11 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         name: "audit_by_subject",
         sql: include_str!("../../migrations/postgres/0007_audit_by_subject.sql"),
     },
+    Migration {
+        number: 8,
+        name: "node_tasks",
+        sql: include_str!("../../migrations/postgres/0008_node_tasks.sql"),
+    },
 ];
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use jeton_core::keep::attempt::Attempt;
 use jeton_core::keep::consent::{Consent, ConsentOutcome};
 use jeton_core::keep::ports::{
     Callback, CallbackAnswer, ChangeFeed, ConsentKey, ConsentStart, ConsentStartAnswer, ConsentStore,
-    FailExchange, FoundConsent, Heartbeat, HeartbeatReply, Identity, Invite, Maintenance, NodeStore,
-    StoreError,
+    FailExchange, FoundConsent, Heartbeat, HeartbeatReply, Identity, Invite, LiveNode, Maintenance,
+    NodeStore, StoreError,
 };
 use jeton_core::time::Timestamp;
 
@@ -101,7 +101,8 @@ async fn record_heartbeat<S: SqlTransaction>(
     let now = tx.now();
     let forget = Statement::new("DELETE FROM nodes WHERE seen_at < $1", values![now - NODES_REMEMBERED]);
     tx.execute(forget).await?;
-    let columns = "id, name, version, definitions, started_at, seen_at, live_until";
+    let tasks = serde_json::to_string(&heartbeat.tasks).expect("names, counts and texts are always JSON");
+    let columns = "id, name, version, definitions, started_at, seen_at, live_until, tasks";
     let parameters = values![
         heartbeat.node,
         &heartbeat.name,
@@ -110,14 +111,23 @@ async fn record_heartbeat<S: SqlTransaction>(
         now,
         now,
         now + heartbeat.life,
+        &tasks,
     ];
     tx.execute(Statement::upsert("nodes", "id", columns, &["started_at"], None, parameters)).await?;
-    let others = format!(
-        "SELECT {LIVE_NODE_COLUMNS} FROM nodes WHERE id <> $1 AND live_until > $2 ORDER BY id LIMIT 1000"
-    );
-    let others = tx.query(Statement::new(others, values![heartbeat.node, now])).await?;
-    let others = others.iter().map(records::live_node).collect::<Result<_, _>>()?;
+    let mut others = read_nodes(&tx.query(live_nodes(now)).await?)?;
+    others.retain(|other| other.node != heartbeat.node);
     Ok(HeartbeatReply { now, others })
+}
+
+/// The nodes that are alive.
+pub(crate) fn live_nodes(now: Timestamp) -> Statement {
+    let sql = format!("SELECT {LIVE_NODE_COLUMNS} FROM nodes WHERE live_until > $1 ORDER BY id LIMIT 1000");
+    Statement::new(sql, values![now])
+}
+
+/// Reads what [`live_nodes`] found.
+pub(crate) fn read_nodes(rows: &[SqlRow]) -> Result<Vec<LiveNode>, StoreError> {
+    rows.iter().map(records::live_node).collect()
 }
 
 #[async_trait]

@@ -276,7 +276,7 @@ pub(crate) fn consent_values(consent: &Consent) -> Vec<Value> {
 }
 
 /// The columns of a node, in the order that [`live_node`] reads them.
-pub(crate) const LIVE_NODE_COLUMNS: &str = "id, name, version, definitions, started_at, seen_at";
+pub(crate) const LIVE_NODE_COLUMNS: &str = "id, name, version, definitions, started_at, seen_at, tasks";
 
 /// Reads [`LIVE_NODE_COLUMNS`].
 pub(crate) fn live_node(row: &SqlRow) -> Result<LiveNode, StoreError> {
@@ -291,6 +291,7 @@ pub(crate) fn live_node(row: &SqlRow) -> Result<LiveNode, StoreError> {
         definitions: columns.named("definitions", text)?,
         started_at: columns.instant("started_at")?,
         seen_at: columns.instant("seen_at")?,
+        tasks: columns.named("tasks", |found| serde_json::from_str(found).ok())?,
     })
 }
 

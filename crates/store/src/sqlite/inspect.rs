@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use jeton_core::keep::connection::{Connection, Revision};
-use jeton_core::keep::ports::{Identity, StoreError};
-use jeton_core::time::SystemClock;
+use jeton_core::keep::ports::{Identity, LiveNode, StoreError};
+use jeton_core::time::{Clock as _, SystemClock};
 
 use super::errors::SqliteError;
 use super::writer::{DIALECT, read_revision};
@@ -28,6 +28,8 @@ pub struct SqliteInspection {
     pub revision: Revision,
     /// All connections, by name.
     pub connections: Vec<Connection>,
+    /// The nodes that are alive.
+    pub nodes: Vec<LiveNode>,
 }
 
 /// Opens the database read-only, checks it, and reads what it holds. Takes as long as reading the whole file does, on
@@ -52,6 +54,7 @@ fn look(path: &Path, busy_timeout: Duration) -> Result<SqliteInspection, SqliteE
         identity: None,
         revision: Revision::default(),
         connections: Vec::new(),
+        nodes: Vec::new(),
     };
     if migrate::is_new(&snapshot, path)? {
         found.missing_migrations = migrate::MIGRATIONS.len();
@@ -68,6 +71,8 @@ fn look(path: &Path, busy_timeout: Duration) -> Result<SqliteInspection, SqliteE
         found.revision = read_revision(&snapshot)?;
         let all = connection_rows::select("SELECT * FROM connections", "name", DIALECT.drift, Vec::new());
         found.connections = connection_rows::read(&rows::run(&snapshot, &all, clock)?)?;
+        let nodes = ports::live_nodes(SystemClock.now());
+        found.nodes = ports::read_nodes(&rows::run(&snapshot, &nodes, clock)?)?;
     }
     snapshot.rollback()?;
     Ok(found)

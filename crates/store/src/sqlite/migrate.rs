@@ -28,6 +28,11 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         name: "audit_by_subject",
         sql: include_str!("../../migrations/sqlite/0007_audit_by_subject.sql"),
     },
+    Migration {
+        number: 8,
+        name: "node_tasks",
+        sql: include_str!("../../migrations/sqlite/0008_node_tasks.sql"),
+    },
 ];
 
 /// Marks the file as ours (`PRAGMA application_id`): "jetn".

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use jeton_core::keep::connection::{Connection, Revision};
-use jeton_core::keep::ports::{HeartbeatReply, Identity};
+use jeton_core::keep::ports::{HeartbeatReply, Identity, LiveNode};
 use jeton_keeper::{Hold, Installation, InstallationError, SlotState, inspect_spill_slots};
 use jeton_store::PostgresOptions;
 use jeton_store::sqlite::inspect;
@@ -17,6 +17,7 @@ use crate::settings::{Settings, StoreSettings};
 const STORE: &str = "store";
 const KEY: &str = "key";
 const SPILL: &str = "spill slots";
+const TASKS: &str = "background tasks";
 
 /// How long to wait for a database that others write to.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -32,6 +33,8 @@ pub(super) struct StoreFindings {
 /// What was read of a usable store.
 struct StoreContents {
     connections: Vec<Connection>,
+    /// The nodes that are alive.
+    nodes: Vec<LiveNode>,
     /// The last change.
     revision: Revision,
     /// The installation that it belongs to, if any.
@@ -45,7 +48,23 @@ pub(super) async fn check(settings: &Settings, host: &HostEnv, report: &mut Repo
     };
     let Some(contents) = contents else { return StoreFindings::default() };
     let installation = installation(settings, &contents, report);
+    background_tasks(&contents.nodes, report);
     StoreFindings { connections: contents.connections, installation }
+}
+
+/// How the background tasks of each running node do.
+fn background_tasks(nodes: &[LiveNode], report: &mut Report) {
+    for node in nodes {
+        let mut failing = node.tasks.iter().filter(|task| task.last_error.is_some()).peekable();
+        if failing.peek().is_none() {
+            report.ok(TASKS, format!("all {} of the node {} run", node.tasks.len(), node.name));
+        }
+        for task in failing {
+            let error = task.last_error.as_deref().unwrap_or_default();
+            let text = format!("`{}` of the node {} fails: {error}; it is tried again", task.name, node.name);
+            report.warning(TASKS, text);
+        }
+    }
 }
 
 async fn check_sqlite(database: &Path, report: &mut Report) -> Option<StoreContents> {
@@ -83,7 +102,8 @@ async fn check_sqlite(database: &Path, report: &mut Report) -> Option<StoreConte
     }
     let count = found.connections.len();
     report.ok(STORE, format!("{shown} is sound and holds {count} of the connections"));
-    Some(StoreContents { connections: found.connections, revision: found.revision, identity: found.identity })
+    let (connections, nodes) = (found.connections, found.nodes);
+    Some(StoreContents { connections, nodes, revision: found.revision, identity: found.identity })
 }
 
 /// The message about missing migrations.
@@ -224,7 +244,8 @@ async fn check_postgres(
     }
     let (version, count) = (&found.server_version, found.connections.len());
     report.ok(STORE, format!("{shown} (PostgreSQL {version}) answers and holds {count} of the connections"));
-    Some(StoreContents { connections: found.connections, revision: found.revision, identity: found.identity })
+    let (connections, nodes) = (found.connections, found.nodes);
+    Some(StoreContents { connections, nodes, revision: found.revision, identity: found.identity })
 }
 
 /// Whether the URL leads to this machine.

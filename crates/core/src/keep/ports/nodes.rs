@@ -12,6 +12,22 @@ use crate::time::Timestamp;
 /// How far the clock of a node may be from the clock of its store before people are told.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_mins(1);
 
+/// How a background task of a node does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct BackgroundTask {
+    /// What it does.
+    pub name: String,
+    /// How often it has run.
+    pub runs: u64,
+    /// When its last run ended.
+    pub last_run: Option<Timestamp>,
+    /// Why its last run failed.
+    pub last_error: Option<String>,
+    /// How many runs ended in a defect.
+    pub panics: u64,
+}
+
 /// A heartbeat. Each one replaces the last of the same node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
@@ -23,6 +39,8 @@ pub struct Heartbeat {
     pub version: String,
     /// A digest of what it defines: nodes whose digests differ do not keep the same connections alive.
     pub definitions: String,
+    /// How its background tasks do.
+    pub tasks: Vec<BackgroundTask>,
     /// How long a node counts as live after its last heartbeat.
     pub life: Duration,
 }
@@ -43,6 +61,9 @@ pub struct LiveNode {
     pub started_at: Timestamp,
     /// Its last heartbeat, by the clock of the store.
     pub seen_at: Timestamp,
+    /// How its background tasks did then.
+    #[serde(default)]
+    pub tasks: Vec<BackgroundTask>,
 }
 
 /// The answer to a [`Heartbeat`].

@@ -39,7 +39,7 @@ async fn a_migration_whose_tables_are_there_without_a_record_changes_nothing() {
         refusal(PostgresStore::open(options.clone()).await.map(drop).unwrap_err());
     }
     database.query("DROP TABLE audit").unwrap();
-    assert_eq!(PostgresStore::migrate(&options).await.unwrap().len(), 2);
+    assert_eq!(PostgresStore::migrate(&options).await.unwrap().len(), 3);
     open(database.url()).await;
     database.query("DELETE FROM jeton_migrations").unwrap();
     let text = refusal(PostgresStore::migrate(&options).await.map(drop).unwrap_err());

@@ -208,6 +208,7 @@ async fn a_node_whose_clock_is_minutes_off_the_database_s_is_told_so() {
         name: "web-1".into(),
         version: "1".into(),
         definitions: String::new(),
+        tasks: Vec::new(),
         life: Duration::from_secs(20),
     };
     let minutes = Duration::from_mins(5);

@@ -45,6 +45,7 @@ async fn writes_are_bounded_and_durable(database: &PgDatabase, options: Postgres
         name: "web-1".into(),
         version: "1".into(),
         definitions: String::new(),
+        tasks: Vec::new(),
         life: Duration::from_secs(20),
     };
     store.record_heartbeat(beat).await.unwrap();

@@ -1,0 +1,3 @@
+-- How the background tasks of a node do, as JSON: `jeton status` and `jeton doctor` read it from the store.
+
+ALTER TABLE nodes ADD COLUMN IF NOT EXISTS tasks TEXT NOT NULL DEFAULT '[]';
