@@ -52,8 +52,7 @@ pub async fn a_claim_that_is_sent_again_gets_the_first_answer(fixture: &Fixture)
 
 /// A claim that is sent again after everything is over must not spend again under the old name.
 pub async fn an_attempt_that_is_over_is_never_opened_again(fixture: &Fixture) -> TestResult {
-    let row = fixture.connected("acme", 1).await?;
-    let claim = fixture.won(fixture.claim(&row)).await?;
+    let (row, claim) = fixture.claimed().await?;
     fixture.store.fail(failure(&claim, FailureEffect::Retry, "not_sent")).await?;
     fixture.clock.step(COOLDOWN);
     let again = fixture.store.claim(claim.clone()).await?;
@@ -65,8 +64,7 @@ pub async fn an_attempt_that_is_over_is_never_opened_again(fixture: &Fixture) ->
 
 /// Whoever lost the race looks again.
 pub async fn a_claim_of_a_generation_that_moved_spends_nothing(fixture: &Fixture) -> TestResult {
-    let row = fixture.connected("acme", 1).await?;
-    let claim = fixture.won(fixture.claim(&row)).await?;
+    let (row, claim) = fixture.claimed().await?;
     fixture.store.commit(fixture.commit(&claim, 2)).await?;
     let late = fixture.claim(&row);
     assert_eq!(fixture.store.claim(late.clone()).await?, ClaimAnswer::Moved { generation: Generation(2) });
@@ -78,8 +76,7 @@ pub async fn a_claim_of_a_generation_that_moved_spends_nothing(fixture: &Fixture
 pub async fn a_claim_is_cooling_down_after_a_failure_unless_a_person_insists(
     fixture: &Fixture,
 ) -> TestResult {
-    let row = fixture.connected("acme", 1).await?;
-    let claim = fixture.won(fixture.claim(&row)).await?;
+    let (row, claim) = fixture.claimed().await?;
     fixture.store.fail(failure(&claim, FailureEffect::Retry, "not_sent")).await?;
     let until = fixture.now() + COOLDOWN;
     assert_eq!(fixture.store.claim(fixture.claim(&row)).await?, ClaimAnswer::CoolingDown { until });
@@ -95,8 +92,7 @@ pub async fn a_claim_is_cooling_down_after_a_failure_unless_a_person_insists(
 pub async fn an_open_attempt_under_a_lapsed_lease_is_interrupted_whoever_finds_it(
     fixture: &Fixture,
 ) -> TestResult {
-    let row = fixture.connected("acme", 1).await?;
-    let lost = fixture.won(fixture.claim(&row)).await?;
+    let (row, lost) = fixture.claimed().await?;
     fixture.clock.step(LEASE);
     let found = ClaimAnswer::Interrupted { attempt: lost.attempt };
     assert_eq!(fixture.store.claim(fixture.claim(&row)).await?, found);
@@ -110,8 +106,7 @@ pub async fn an_open_attempt_under_a_lapsed_lease_is_interrupted_whoever_finds_i
 
 /// One recovery is recorded as such, and names what it recovers.
 pub async fn a_recovery_closes_the_interrupted_attempt_in_its_own_claim(fixture: &Fixture) -> TestResult {
-    let row = fixture.connected("acme", 1).await?;
-    let lost = fixture.won(fixture.claim(&row)).await?;
+    let (row, lost) = fixture.claimed().await?;
     let early = Claim { recovers: Some(lost.attempt), ..fixture.claim(&row) };
     assert!(matches!(fixture.store.claim(early).await?, ClaimAnswer::Held { .. }), "it is still under way");
     fixture.clock.step(LEASE);
@@ -126,8 +121,7 @@ pub async fn a_recovery_closes_the_interrupted_attempt_in_its_own_claim(fixture:
 
 /// A recovery of what is settled already would spend a token of known fate.
 pub async fn only_the_open_attempt_can_be_recovered(fixture: &Fixture) -> TestResult {
-    let row = fixture.connected("acme", 1).await?;
-    let claim = fixture.won(fixture.claim(&row)).await?;
+    let (row, claim) = fixture.claimed().await?;
     fixture.clock.step(LEASE);
     let other = fixture.claim(&row).attempt;
     let wrong = Claim { recovers: Some(other), ..fixture.claim(&row) };

@@ -33,8 +33,7 @@ pub async fn a_commit_stores_the_tokens_closes_the_attempt_and_gives_the_lease_b
 
 /// A reply is never lost for being late.
 pub async fn a_lapsed_lease_does_not_refuse_a_commit(fixture: &Fixture) -> TestResult {
-    let row = fixture.connected("acme", 1).await?;
-    let claim = fixture.won(fixture.claim(&row)).await?;
+    let (_, claim) = fixture.claimed().await?;
     fixture.clock.step(LEASE * 10);
     let answer = fixture.store.commit(fixture.commit(&claim, 2)).await?;
     assert_eq!(answer, CommitAnswer::Committed { generation: Generation(2) });
@@ -43,8 +42,7 @@ pub async fn a_lapsed_lease_does_not_refuse_a_commit(fixture: &Fixture) -> TestR
 
 /// After a COMMIT of unknown outcome, and after whatever happened since.
 pub async fn a_commit_that_is_sent_again_gets_the_first_answer(fixture: &Fixture) -> TestResult {
-    let row = fixture.connected("acme", 1).await?;
-    let claim = fixture.won(fixture.claim(&row)).await?;
+    let (_, claim) = fixture.claimed().await?;
     let commit = fixture.commit(&claim, 2);
     let first = fixture.store.commit(commit.clone()).await?;
     let revision = fixture.store.revision().await?;
@@ -60,8 +58,7 @@ pub async fn a_commit_that_is_sent_again_gets_the_first_answer(fixture: &Fixture
 
 /// The living tokens of one consent are never taken for those of another.
 pub async fn a_commit_after_a_new_grant_is_an_orphan_of_the_old_one(fixture: &Fixture) -> TestResult {
-    let row = fixture.connected("acme", 1).await?;
-    let claim = fixture.won(fixture.claim(&row)).await?;
+    let (row, claim) = fixture.claimed().await?;
     fixture.store.connect(fixture.connect("acme", 5, row.generation)).await?;
     let commit = fixture.commit(&claim, 2);
     let first = fixture.store.commit(commit.clone()).await?;
@@ -83,8 +80,7 @@ pub async fn a_commit_after_a_new_grant_is_an_orphan_of_the_old_one(fixture: &Fi
 pub async fn a_commit_whose_refresh_token_is_not_the_one_it_spent_is_an_orphan(
     fixture: &Fixture,
 ) -> TestResult {
-    let row = fixture.connected("acme", 1).await?;
-    let claim = fixture.won(fixture.claim(&row)).await?;
+    let (_, claim) = fixture.claimed().await?;
     let odd = Commit { replaces: Some(refresh_print(9)), ..fixture.commit(&claim, 2) };
     assert_eq!(fixture.store.commit(odd).await?, CommitAnswer::Orphaned { generation: Generation(1) });
     let row = fixture.find("acme").await?;
@@ -94,8 +90,7 @@ pub async fn a_commit_whose_refresh_token_is_not_the_one_it_spent_is_an_orphan(
 
 /// A process that was stopped and goes on brings what it got, though another had begun to recover its attempt.
 pub async fn a_late_reply_beats_the_recovery_that_was_still_under_way(fixture: &Fixture) -> TestResult {
-    let row = fixture.connected("acme", 1).await?;
-    let late = fixture.won(fixture.claim(&row)).await?;
+    let (row, late) = fixture.claimed().await?;
     fixture.clock.step(LEASE);
     let recovery = fixture.won(Claim { recovers: Some(late.attempt), ..fixture.claim(&row) }).await?;
     let answer = fixture.store.commit(fixture.commit(&late, 2)).await?;
@@ -115,8 +110,7 @@ pub async fn a_late_reply_beats_the_recovery_that_was_still_under_way(fixture: &
 pub async fn the_reply_of_a_beaten_recovery_is_kept_as_an_orphan_of_the_same_grant(
     fixture: &Fixture,
 ) -> TestResult {
-    let row = fixture.connected("acme", 1).await?;
-    let late = fixture.won(fixture.claim(&row)).await?;
+    let (row, late) = fixture.claimed().await?;
     fixture.clock.step(LEASE);
     let recovery = fixture.won(Claim { recovers: Some(late.attempt), ..fixture.claim(&row) }).await?;
     fixture.store.commit(fixture.commit(&late, 2)).await?;
@@ -169,8 +163,7 @@ pub async fn an_orphan_that_comes_too_late_itself_is_not_kept_twice(fixture: &Fi
 
 /// Failures, cooling and the code of the last error belong to the time before a success.
 pub async fn a_success_ends_the_trouble_before_it(fixture: &Fixture) -> TestResult {
-    let row = fixture.connected("acme", 1).await?;
-    let claim = fixture.won(fixture.claim(&row)).await?;
+    let (row, claim) = fixture.claimed().await?;
     fixture.store.fail(failure(&claim, FailureEffect::State(GrantState::Suspended), "suspended")).await?;
     fixture.clock.step(COOLDOWN);
     let claim = fixture.won(fixture.claim(&row)).await?;

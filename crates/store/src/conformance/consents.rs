@@ -249,8 +249,7 @@ pub async fn what_began_later_has_the_last_word(fixture: &Fixture) -> TestResult
 pub async fn a_grant_whose_refresh_token_is_being_sent_leaves_the_lease_alone(
     fixture: &Fixture,
 ) -> TestResult {
-    let row = fixture.connected("acme", 1).await?;
-    let claim = fixture.won(fixture.claim(&row)).await?;
+    let (_, claim) = fixture.claimed().await?;
     asked(fixture, 1).await?;
     let (attempt, then) = exchange(fixture);
     fixture.store.record_callback(callback(1, then)).await?;

@@ -33,8 +33,7 @@ pub async fn a_failure_that_spent_nothing_cools_down_and_counts(fixture: &Fixtur
 pub async fn an_unknown_outcome_keeps_the_attempt_open_and_gives_the_lease_back(
     fixture: &Fixture,
 ) -> TestResult {
-    let row = fixture.connected("acme", 1).await?;
-    let claim = fixture.won(fixture.claim(&row)).await?;
+    let (row, claim) = fixture.claimed().await?;
     fixture.store.fail(failure(&claim, FailureEffect::Unknown, "ambiguous")).await?;
     let open = fixture.find("acme").await?;
     assert_eq!((open.lease, open.open_attempt), (None, Some(claim.attempt)));
@@ -52,8 +51,7 @@ pub async fn an_unknown_outcome_keeps_the_attempt_open_and_gives_the_lease_back(
 
 /// A refresh token that may have been spent is not fresh again because acquiring another one failed.
 pub async fn a_dead_grant_stays_dead_when_acquiring_in_its_place_fails(fixture: &Fixture) -> TestResult {
-    let row = fixture.connected("acme", 1).await?;
-    let claim = fixture.won(fixture.claim(&row)).await?;
+    let (row, claim) = fixture.claimed().await?;
     fixture.store.fail(failure(&claim, FailureEffect::State(GrantState::Dead), "invalid_grant")).await?;
     fixture.clock.step(COOLDOWN);
     let acquire = Claim { act: Act::Acquire, spends: None, ..fixture.claim(&row) };
@@ -79,8 +77,7 @@ pub async fn a_refused_access_token_dies_with_its_grant(fixture: &Fixture) -> Te
 
 /// No class of error deletes a refresh token.
 pub async fn a_dead_grant_is_not_due_and_keeps_its_tokens(fixture: &Fixture) -> TestResult {
-    let row = fixture.connected("acme", 1).await?;
-    let claim = fixture.won(fixture.claim(&row)).await?;
+    let (row, claim) = fixture.claimed().await?;
     fixture.store.fail(failure(&claim, FailureEffect::State(GrantState::Dead), "invalid_grant")).await?;
     let dead = fixture.find("acme").await?;
     assert_eq!((dead.state, dead.state_code.as_deref()), (GrantState::Dead, Some("invalid_grant")));
@@ -91,8 +88,7 @@ pub async fn a_dead_grant_is_not_due_and_keeps_its_tokens(fixture: &Fixture) -> 
 
 /// It is tried again, slowly.
 pub async fn a_suspended_grant_stays_due(fixture: &Fixture) -> TestResult {
-    let row = fixture.connected("acme", 1).await?;
-    let claim = fixture.won(fixture.claim(&row)).await?;
+    let (_, claim) = fixture.claimed().await?;
     fixture.store.fail(failure(&claim, FailureEffect::State(GrantState::Suspended), "suspended")).await?;
     let row = fixture.find("acme").await?;
     assert_eq!((row.state, row.state_code.as_deref()), (GrantState::Suspended, Some("suspended")));
@@ -121,8 +117,7 @@ pub async fn a_failure_that_is_sent_again_counts_once(fixture: &Fixture) -> Test
 
 /// The new grant has nothing to do with what befell the old one.
 pub async fn a_failure_after_the_generation_moved_touches_only_the_log(fixture: &Fixture) -> TestResult {
-    let row = fixture.connected("acme", 1).await?;
-    let claim = fixture.won(fixture.claim(&row)).await?;
+    let (row, claim) = fixture.claimed().await?;
     fixture.store.connect(fixture.connect("acme", 2, row.generation)).await?;
     let fresh = fixture.find("acme").await?;
     fixture.store.fail(failure(&claim, FailureEffect::State(GrantState::Dead), "invalid_grant")).await?;
@@ -134,8 +129,7 @@ pub async fn a_failure_after_the_generation_moved_touches_only_the_log(fixture: 
 
 /// The lease of the recovery is not given back by the attempt that it recovers.
 pub async fn a_failure_after_a_recovery_began_touches_only_the_log(fixture: &Fixture) -> TestResult {
-    let row = fixture.connected("acme", 1).await?;
-    let late = fixture.won(fixture.claim(&row)).await?;
+    let (row, late) = fixture.claimed().await?;
     fixture.clock.step(LEASE);
     fixture.won(Claim { recovers: Some(late.attempt), ..fixture.claim(&row) }).await?;
     let recovering = fixture.find("acme").await?;
@@ -147,8 +141,7 @@ pub async fn a_failure_after_a_recovery_began_touches_only_the_log(fixture: &Fix
 
 /// A recovery that sent nothing is not the one recovery: what it was to recover is as unknown as before.
 pub async fn a_recovery_that_spent_nothing_leaves_the_first_attempt_open(fixture: &Fixture) -> TestResult {
-    let row = fixture.connected("acme", 1).await?;
-    let lost = fixture.won(fixture.claim(&row)).await?;
+    let (row, lost) = fixture.claimed().await?;
     fixture.clock.step(LEASE);
     let recovery = fixture.won(Claim { recovers: Some(lost.attempt), ..fixture.claim(&row) }).await?;
     fixture.store.fail(failure(&recovery, FailureEffect::Retry, "not_sent")).await?;
@@ -165,8 +158,7 @@ pub async fn a_recovery_that_spent_nothing_leaves_the_first_attempt_open(fixture
 
 /// A kept reply that is read at last may say that nothing was spent, or that the grant is dead.
 pub async fn an_unknown_outcome_may_be_settled_later(fixture: &Fixture) -> TestResult {
-    let row = fixture.connected("acme", 1).await?;
-    let claim = fixture.won(fixture.claim(&row)).await?;
+    let (_, claim) = fixture.claimed().await?;
     fixture.store.fail(failure(&claim, FailureEffect::Unknown, "ambiguous")).await?;
     fixture.store.fail(failure(&claim, FailureEffect::State(GrantState::Dead), "invalid_grant")).await?;
     let settled = fixture.find("acme").await?;
@@ -177,8 +169,7 @@ pub async fn an_unknown_outcome_may_be_settled_later(fixture: &Fixture) -> TestR
 
 /// What is stored is stored.
 pub async fn a_failure_never_undoes_a_success(fixture: &Fixture) -> TestResult {
-    let row = fixture.connected("acme", 1).await?;
-    let claim = fixture.won(fixture.claim(&row)).await?;
+    let (_, claim) = fixture.claimed().await?;
     fixture.store.commit(fixture.commit(&claim, 2)).await?;
     let (fresh, attempt) = (fixture.find("acme").await?, fixture.attempt(claim.attempt).await?);
     fixture.store.fail(failure(&claim, FailureEffect::Unknown, "ambiguous")).await?;
@@ -189,8 +180,7 @@ pub async fn a_failure_never_undoes_a_success(fixture: &Fixture) -> TestResult {
 
 /// It is read again when the provider file is mended.
 pub async fn a_reply_that_could_not_be_read_is_kept_until_it_is(fixture: &Fixture) -> TestResult {
-    let row = fixture.connected("acme", 1).await?;
-    let claim = fixture.won(fixture.claim(&row)).await?;
+    let (_, claim) = fixture.claimed().await?;
     let sealed = vec![7; 70_000];
     let failure = failure(&claim, FailureEffect::Unknown, "unreadable");
     fixture.store.fail(Fail { kept_reply: Some(sealed.clone()), ..failure.clone() }).await?;
@@ -239,8 +229,7 @@ pub async fn a_skip_leaves_a_row_and_the_next_visit_and_only_once(fixture: &Fixt
 pub async fn a_skip_of_a_generation_that_moved_or_of_a_dead_grant_sets_no_visit(
     fixture: &Fixture,
 ) -> TestResult {
-    let row = fixture.connected("acme", 1).await?;
-    let claim = fixture.won(fixture.claim(&row)).await?;
+    let (row, claim) = fixture.claimed().await?;
     fixture.store.commit(fixture.commit(&claim, 2)).await?;
     let fresh = fixture.find("acme").await?;
     let late = skip(fixture, &row);

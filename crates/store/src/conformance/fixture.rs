@@ -185,6 +185,13 @@ impl<S: Store + ?Sized> Fixture<S> {
         Ok(claim)
     }
 
+    /// The connection `acme` with token set 1, and the claim that holds it.
+    pub(super) async fn claimed(&self) -> Result<(Connection, Claim), StoreError> {
+        let row = self.connected("acme", 1).await?;
+        let claim = self.won(self.claim(&row)).await?;
+        Ok((row, claim))
+    }
+
     /// The commit of what a claim brought.
     pub(super) fn commit(&self, claim: &Claim, number: u8) -> Commit {
         Commit {

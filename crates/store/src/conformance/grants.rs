@@ -26,8 +26,7 @@ pub async fn connecting_makes_the_row_with_its_first_generation(fixture: &Fixtur
 
 /// Trouble with the old grant is no trouble of the new one.
 pub async fn connecting_again_replaces_the_grant_and_never_goes_back(fixture: &Fixture) -> TestResult {
-    let row = fixture.connected("acme", 1).await?;
-    let claim = fixture.won(fixture.claim(&row)).await?;
+    let (row, claim) = fixture.claimed().await?;
     fixture.store.fail(failure(&claim, FailureEffect::State(GrantState::Dead), "invalid_grant")).await?;
     let connect = fixture.connect("acme", 2, row.generation);
     let answer = fixture.store.connect(connect.clone()).await?;
@@ -79,8 +78,7 @@ pub async fn the_refresh_token_that_is_held_already_changes_nothing(fixture: &Fi
 pub async fn a_single_use_refresh_token_that_was_spent_is_refused_everywhere(
     fixture: &Fixture,
 ) -> TestResult {
-    let row = fixture.connected("acme", 1).await?;
-    let claim = fixture.won(fixture.claim(&row)).await?;
+    let (_, claim) = fixture.claimed().await?;
     let spent = ConnectAnswer::Spent { attempt: claim.attempt };
     let other = fixture.connect("other", 1, Generation(0));
     assert_eq!(fixture.store.connect(other.clone()).await?, spent, "while it is under way");
@@ -112,8 +110,7 @@ pub async fn a_single_use_refresh_token_that_another_connection_holds_is_refused
 
 /// It is known that such a token was not accepted; a person may try it again.
 pub async fn a_refresh_token_of_a_failed_attempt_may_be_connected_again(fixture: &Fixture) -> TestResult {
-    let row = fixture.connected("acme", 1).await?;
-    let claim = fixture.won(fixture.claim(&row)).await?;
+    let (row, claim) = fixture.claimed().await?;
     fixture.store.fail(failure(&claim, FailureEffect::State(GrantState::Dead), "invalid_grant")).await?;
     let again = fixture.connect("acme", 1, row.generation);
     let answer = fixture.store.connect(again).await?;
@@ -124,8 +121,7 @@ pub async fn a_refresh_token_of_a_failed_attempt_may_be_connected_again(fixture:
 
 /// The lease was on the old grant.
 pub async fn connecting_supersedes_the_attempt_under_way(fixture: &Fixture) -> TestResult {
-    let row = fixture.connected("acme", 1).await?;
-    let claim = fixture.won(fixture.claim(&row)).await?;
+    let (row, claim) = fixture.claimed().await?;
     fixture.store.connect(fixture.connect("acme", 2, row.generation)).await?;
     let fresh = fixture.find("acme").await?;
     assert_eq!((fresh.lease, fresh.open_attempt), (None, None));

@@ -38,8 +38,7 @@ pub async fn a_paused_connection_is_neither_due_nor_claimed_until_it_is_resumed(
 
 /// "Go on, now."
 pub async fn resuming_makes_it_due_now_and_ends_the_cooling(fixture: &Fixture) -> TestResult {
-    let row = fixture.connected("acme", 1).await?;
-    let claim = fixture.won(fixture.claim(&row)).await?;
+    let (row, claim) = fixture.claimed().await?;
     fixture.store.fail(failure(&claim, FailureEffect::Retry, "not_sent")).await?;
     fixture.store.administer(&row.name, OperatorCommand::Resume, fixture.operation_id(), &operator()).await?;
     let row = fixture.find("acme").await?;
@@ -55,8 +54,7 @@ pub async fn resuming_makes_it_due_now_and_ends_the_cooling(fixture: &Fixture) -
 pub async fn disconnecting_wipes_the_tokens_and_what_comes_late_is_never_used(
     fixture: &Fixture,
 ) -> TestResult {
-    let row = fixture.connected("acme", 1).await?;
-    let lost = fixture.won(fixture.claim(&row)).await?;
+    let (row, lost) = fixture.claimed().await?;
     let unreadable =
         Fail { kept_reply: Some(vec![1]), ..failure(&lost, FailureEffect::Unknown, "unreadable") };
     fixture.store.fail(unreadable).await?;

@@ -65,8 +65,7 @@ pub async fn attempts_are_filtered_by_every_field(fixture: &Fixture) -> TestResu
 
 /// A crash is listed among the failures before anyone has recovered it.
 pub async fn an_attempt_whose_lease_lapsed_counts_as_failed(fixture: &Fixture) -> TestResult {
-    let row = fixture.connected("acme", 1).await?;
-    let claim = fixture.won(fixture.claim(&row)).await?;
+    let (_, claim) = fixture.claimed().await?;
     let failed = || AttemptFilter { failed_only: true, ..AttemptFilter::default() };
     assert!(ids(fixture, failed()).await?.is_empty());
     fixture.clock.step(LEASE.max(COOLDOWN));
