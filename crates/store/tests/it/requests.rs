@@ -1,15 +1,17 @@
-//! The shortest way to say each call.
+//! The shortest way to say each call, and what a refusal or a failure must leave.
 
 use std::time::Duration;
 
+use jeton_core::audit::AuditFilter;
 use jeton_core::entropy::SystemEntropy;
 use jeton_core::id::{AttemptId, GrantId, NodeId};
 use jeton_core::keep::attempt::{Act, Trigger};
 use jeton_core::keep::claim::Claim;
 use jeton_core::keep::connection::{Generation, SealedTokens};
-use jeton_core::keep::ports::{Commit, Connect};
+use jeton_core::keep::ports::{Commit, Connect, ConnectAnswer, StoreError};
 use jeton_core::seal::Fingerprint;
 use jeton_core::time::{Clock as _, SystemClock, Timestamp};
+use jeton_store::ServerStore;
 
 pub(crate) fn tokens(number: u8) -> SealedTokens {
     SealedTokens {
@@ -69,4 +71,31 @@ pub(crate) fn commit(claim: &Claim, number: u8) -> Commit {
         orphan: None,
         message: None,
     }
+}
+
+/// Why something was refused, in one sentence.
+pub(crate) fn refusal<T>(answer: Result<T, StoreError>) -> String {
+    match answer {
+        Err(StoreError::Refused(text)) => {
+            assert!(!text.contains('\n'), "one sentence: {text}");
+            text
+        }
+        Err(other) => panic!("{other:?}"),
+        Ok(_) => panic!("it was not refused"),
+    }
+}
+
+/// The next commit fails on purpose, and the one after it does not.
+pub(crate) async fn assert_fails_once_and_writes_nothing(store: &dyn ServerStore) {
+    let order = connect("acme", 1);
+    let error = store.connect(order.clone()).await.unwrap_err();
+    assert!(error.is_transient() && error.to_string().contains("broken on purpose"));
+    assert_eq!(store.find(&order.connection).await.unwrap(), None);
+    assert_eq!(
+        store.list_audit_rows(AuditFilter::default(), 10).await.unwrap(),
+        [],
+        "the act is not in the audit log without its work"
+    );
+    assert_eq!(store.connect(order).await.unwrap(), ConnectAnswer::Connected { generation: Generation(1) });
+    assert_eq!(store.list_audit_rows(AuditFilter::default(), 10).await.unwrap().len(), 1);
 }

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use jeton_core::keep::attempt::{Act, AttemptStatus};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
 use jeton_core::keep::connection::{Generation, SealedTokens};
-use jeton_core::keep::ports::{AttemptFilter, Commit, CommitAnswer, Connect, ConnectAnswer};
+use jeton_core::keep::ports::{AttemptFilter, Commit, CommitAnswer, Connect, ConnectAnswer, StoreError};
 use jeton_core::seal::Fingerprint;
 use jeton_store::Store;
 
-use crate::requests::{claim, commit, connect, tokens};
+use crate::requests::{claim, commit, connect, refusal, tokens};
 
 /// How many connections there are. The last is under way while the schema changes.
 const CONNECTIONS: u8 = 4;
@@ -131,4 +131,11 @@ async fn assert_nothing_is_lost(store: &dyn Store, connections: &[TestConnection
     let redeemed = attempts.iter().filter(|attempt| attempt.act == Act::Redeem).count();
     let refreshed: u64 = connections.iter().map(|connection| connection.generation - 1).sum();
     assert_eq!(redeemed as u64, refreshed, "each refresh is in the log");
+}
+
+/// What the older program is told when it is started once more.
+pub(crate) fn assert_needs_newer<T>(opened: Result<T, StoreError>, last: u32) {
+    let text = refusal(opened);
+    let told = format!("has schema {last}, and this jeton knows schemas up to {}", last - 1);
+    assert!(text.contains(&told) && text.contains("start the newer jeton"), "{text}");
 }

@@ -12,17 +12,10 @@ use jeton_core::keep::ports::{ChangeFeed as _, ConnectAnswer, ConnectionStore as
 use jeton_store::{FileOptions, FileStore};
 
 use super::fixture::{folder, open, options, refresh, row};
-use crate::requests::connect;
+use crate::requests::{self, connect};
 
 fn refusal(path: &Path) -> String {
-    match FileStore::open(path, options()) {
-        Err(StoreError::Refused(text)) => {
-            assert!(!text.contains('\n'), "one sentence: {text}");
-            text
-        }
-        Err(other) => panic!("{other:?}"),
-        Ok(_) => panic!("{} was opened", path.display()),
-    }
+    requests::refusal(FileStore::open(path, options()))
 }
 
 fn mode(path: &Path) -> Option<u32> {

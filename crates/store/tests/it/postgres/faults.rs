@@ -17,7 +17,8 @@ use jeton_store::postgres::faults::PostgresHooks;
 use jeton_store::{PostgresOptions, PostgresStore};
 use jeton_testkit::{PgCluster, PgDatabase};
 
-use super::fixture::{claim, commit, connect, database, database_of, open, options};
+use super::fixture::{claim, commit, connect, connected, database, database_of, open, options};
+use crate::requests;
 
 /// Counts commits, and fails or cuts the connection before or after the next ones.
 #[derive(Debug, Default)]
@@ -70,9 +71,7 @@ async fn scripted(database: &PgDatabase) -> (PostgresStore, Arc<Scripted>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_and_a_commit_cost_one_transaction_of_two_round_trips_each() {
-    let database = database();
-    let store = open(database.url()).await;
-    store.connect(connect("acme", 1)).await.unwrap();
+    let (_database, store) = connected().await;
     let spent = |before: Counts| {
         let now = store.counts();
         (
@@ -137,17 +136,7 @@ async fn an_error_before_the_commit_fails_the_call_and_writes_nothing() {
     let database = database();
     let (store, hooks) = scripted(&database).await;
     *hooks.before.lock().unwrap() = Some(broken());
-    let order = connect("acme", 1);
-    let error = store.connect(order.clone()).await.unwrap_err();
-    assert!(error.is_transient() && error.to_string().contains("broken on purpose"));
-    assert_eq!(store.find(&order.connection).await.unwrap(), None);
-    assert_eq!(
-        store.list_audit_rows(AuditFilter::default(), 10).await.unwrap(),
-        [],
-        "the act is not in the audit log without its work"
-    );
-    assert_eq!(store.connect(order).await.unwrap(), ConnectAnswer::Connected { generation: Generation(1) });
-    assert_eq!(store.list_audit_rows(AuditFilter::default(), 10).await.unwrap().len(), 1);
+    requests::assert_fails_once_and_writes_nothing(&store).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -182,9 +171,7 @@ async fn a_call_that_breaks_off_makes_room_for_the_next() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_work_of_a_call_goes_on_when_its_caller_has_gone() {
-    let database = database();
-    let store = open(database.url()).await;
-    store.connect(connect("acme", 1)).await.unwrap();
+    let (database, store) = connected().await;
     {
         let ordered = store.claim(claim("acme", 1));
         // Polled once, so that it is ordered, and then given up by its caller.

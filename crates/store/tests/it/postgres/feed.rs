@@ -8,7 +8,7 @@ use jeton_store::PostgresStore;
 use jeton_testkit::PgCluster;
 use tokio::time::{Instant, timeout};
 
-use super::fixture::{connect, database, open, options, session};
+use super::fixture::{connect, connected, database, open, options, session};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -95,9 +95,7 @@ async fn a_change_that_becomes_visible_after_later_ones_is_handed_in() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_nobody_announced_is_found_by_looking() {
-    let database = database();
-    let store = open(database.url()).await;
-    store.connect(connect("acme", 1)).await.unwrap();
+    let (database, store) = connected().await;
     let mut follower = Follower::of(&store).await;
     database.query(&change("acme", "unannounced")).unwrap();
     follower.hears_of("acme", "unannounced").await;

@@ -1,5 +1,6 @@
 //! Databases of the tests, and the shortest way to open them.
 
+use jeton_core::keep::ports::ConnectionStore as _;
 use jeton_core::secret::Secret;
 use jeton_store::{PostgresOptions, PostgresStore};
 use jeton_testkit::{PgCluster, PgDatabase};
@@ -27,6 +28,14 @@ pub(super) fn options(url: &str) -> PostgresOptions {
 
 pub(super) async fn open(url: &str) -> PostgresStore {
     PostgresStore::open(options(url)).await.unwrap()
+}
+
+/// A fresh database in which `acme` is connected, and its store.
+pub(super) async fn connected() -> (PgDatabase, PostgresStore) {
+    let database = database();
+    let store = open(database.url()).await;
+    store.connect(connect("acme", 1)).await.unwrap();
+    (database, store)
 }
 
 /// The URL of a database with several hosts of this machine, one port after the other.

@@ -6,25 +6,19 @@ use jeton_store::postgres::inspect;
 use jeton_testkit::{PgCluster, PgDatabase};
 
 use super::fixture::{database, open, options};
+use crate::requests;
 
-fn refusal(error: StoreError) -> String {
-    match error {
-        StoreError::Refused(text) => {
-            assert!(
-                text.contains("is not whole (") && text.contains("finish the restore that made it"),
-                "{text}"
-            );
-            text
-        }
-        other => panic!("{other:?}"),
-    }
+fn refusal<T>(answer: Result<T, StoreError>) -> String {
+    let text = requests::refusal(answer);
+    assert!(text.contains("is not whole (") && text.contains("finish the restore that made it"), "{text}");
+    text
 }
 
 /// What everybody is told who looks at the database, or opens it.
 async fn refused(database: &PgDatabase) -> String {
     let options = options(database.url());
-    let opened = refusal(PostgresStore::open(options.clone()).await.map(drop).unwrap_err());
-    assert_eq!(refusal(inspect(&options).await.map(drop).unwrap_err()), opened);
+    let opened = refusal(PostgresStore::open(options.clone()).await);
+    assert_eq!(refusal(inspect(&options).await), opened);
     opened
 }
 
@@ -34,15 +28,15 @@ async fn a_migration_whose_tables_are_there_without_a_record_changes_nothing() {
     let options = options(database.url());
     database.query("DELETE FROM jeton_migrations WHERE number >= 6").unwrap();
     for _ in 0..2 {
-        let text = refusal(PostgresStore::migrate(&options).await.map(drop).unwrap_err());
+        let text = refusal(PostgresStore::migrate(&options).await);
         assert!(text.contains("\"audit\" already exists"), "{text}");
-        refusal(PostgresStore::open(options.clone()).await.map(drop).unwrap_err());
+        refusal(PostgresStore::open(options.clone()).await);
     }
     database.query("DROP TABLE audit").unwrap();
     assert_eq!(PostgresStore::migrate(&options).await.unwrap().len(), 3);
     open(database.url()).await;
     database.query("DELETE FROM jeton_migrations").unwrap();
-    let text = refusal(PostgresStore::migrate(&options).await.map(drop).unwrap_err());
+    let text = refusal(PostgresStore::migrate(&options).await);
     assert!(text.contains("\"store\" already exists"), "{text}");
 }
 
@@ -70,7 +64,7 @@ async fn no_column_can_be_lost_without_being_missed() {
             continue;
         }
         database.query(&format!("ALTER TABLE {table} RENAME COLUMN {column} TO lost")).unwrap();
-        let text = refusal(inspect(&options(database.url())).await.map(drop).unwrap_err());
+        let text = refusal(inspect(&options(database.url())).await);
         assert!(text.contains(&format!("column \"{column}\" does not exist")), "{table}: {text}");
         database.query(&format!("ALTER TABLE {table} RENAME COLUMN lost TO {column}")).unwrap();
     }

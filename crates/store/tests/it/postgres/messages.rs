@@ -10,7 +10,7 @@ use jeton_store::postgres::inspect;
 use jeton_store::{PostgresOptions, PostgresStore};
 use jeton_testkit::PgCluster;
 
-use super::fixture::{claim, commit, connect, database, open, options};
+use super::fixture::{claim, commit, connect, connected, database, open, options};
 
 const AUTHORITY: &[u8] = include_bytes!("certificates/authority.pem");
 const CERTIFICATE: &[u8] = include_bytes!("certificates/server.pem");
@@ -140,9 +140,7 @@ async fn a_read_only_database_is_unwritable_until_it_is_not() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_is_unwritable_and_nothing_of_the_call_stays() {
-    let database = database();
-    let store = open(database.url()).await;
-    store.connect(connect("acme", 1)).await.unwrap();
+    let (database, store) = connected().await;
     let claim = claim("acme", 1);
     store.claim(claim.clone()).await.unwrap();
     // PostgreSQL says this when a file cannot be extended; here a trigger says it.
@@ -224,9 +222,7 @@ async fn a_node_whose_clock_is_minutes_off_the_database_s_is_told_so() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_row_that_says_what_no_row_can_say_names_its_table_and_column() {
-    let database = database();
-    let store = open(database.url()).await;
-    store.connect(connect("acme", 1)).await.unwrap();
+    let (database, store) = connected().await;
     database.query("UPDATE connections SET state = 'wonderful'").unwrap();
     let error = store.find(&"acme".parse().unwrap()).await.unwrap_err().to_string();
     assert!(error.contains("connections.state of acme") && error.contains("wonderful"), "{error}");
@@ -237,9 +233,7 @@ async fn a_row_that_says_what_no_row_can_say_names_its_table_and_column() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_database_itself_refuses_a_generation_that_goes_back() {
-    let database = database();
-    let store = open(database.url()).await;
-    store.connect(connect("acme", 1)).await.unwrap();
+    let (database, _store) = connected().await;
     let refused = database.query("UPDATE connections SET generation = 0").unwrap_err();
     assert!(format!("{refused:#}").contains("never goes back"), "{refused:#}");
 }

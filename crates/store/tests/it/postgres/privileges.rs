@@ -1,11 +1,12 @@
 //! Users with fewer rights than the store needs: told when it is opened or looked at, with the statements that give them.
 
-use jeton_core::keep::ports::{ConnectionStore as _, StoreError};
+use jeton_core::keep::ports::ConnectionStore as _;
 use jeton_store::postgres::inspect;
 use jeton_store::{PostgresOptions, PostgresStore};
 use jeton_testkit::{PgCluster, PgDatabase};
 
 use super::fixture::{connect, database, options};
+use crate::requests;
 
 const GUEST: &str = "guest";
 
@@ -21,13 +22,9 @@ fn as_a_guest(database: &PgDatabase) -> String {
 
 /// The refusal of whoever opens the store, which whoever looks at it gets too.
 async fn refusal(options: &PostgresOptions) -> String {
-    let opened = PostgresStore::open(options.clone()).await.map(drop).unwrap_err();
-    let looked = inspect(options).await.map(drop).unwrap_err();
-    assert_eq!(opened.to_string(), looked.to_string());
-    match opened {
-        StoreError::Refused(text) => text,
-        other => panic!("{other:?}"),
-    }
+    let opened = requests::refusal(PostgresStore::open(options.clone()).await);
+    assert_eq!(requests::refusal(inspect(options).await), opened);
+    opened
 }
 
 /// The statements that a refusal gives as its cure.

@@ -1,22 +1,20 @@
 //! Its schema: made by many at once, refused when it is not what this binary knows, changed under a running node.
 
 use futures_util::future::{join_all, try_join_all};
-use jeton_core::keep::ports::{ConnectionStore as _, StoreError};
+use jeton_core::keep::ports::ConnectionStore as _;
 use jeton_store::postgres::inspect;
 use jeton_store::{PostgresOptions, PostgresStore};
 use jeton_testkit::{PgCluster, PgDatabase};
 
 use super::fixture::{claim, commit, connect, database, open, options};
+use crate::requests;
 
 fn empty() -> PgDatabase {
     PgCluster::shared().unwrap().empty_database().unwrap()
 }
 
 async fn refusal(database: &PgDatabase) -> String {
-    match PostgresStore::open(options(database.url())).await {
-        Err(StoreError::Refused(text)) => text,
-        other => panic!("{other:?}"),
-    }
+    requests::refusal(PostgresStore::open(options(database.url())).await)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

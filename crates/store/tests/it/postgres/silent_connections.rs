@@ -9,7 +9,7 @@ use jeton_store::{PostgresOptions, PostgresStore};
 use jeton_testkit::PgCluster;
 use tokio::time::{sleep, timeout};
 
-use super::fixture::{claim, connect, database, open, options, session};
+use super::fixture::{claim, connect, connected, database, open, options, session};
 use super::proxy::Proxy;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -67,9 +67,7 @@ async fn a_listener_that_connects_to_silence_gives_up_and_connects_anew() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_who_stops_waiting_leaves_the_connection_to_others() {
-    let database = database();
-    let store = open(database.url()).await;
-    store.connect(connect("acme", 1)).await.unwrap();
+    let (database, store) = connected().await;
     let name = "acme".parse().unwrap();
     store.find(&name).await.unwrap();
     let ours =

@@ -6,7 +6,7 @@ use jeton_core::keep::connection::Generation;
 use jeton_core::keep::ports::{CommitAnswer, ConnectionStore as _};
 use jeton_testkit::PgDatabase;
 
-use super::fixture::{claim, commit, connect, database, open};
+use super::fixture::{claim, commit, connected};
 
 /// The first two statements that write so are refused with this state. The sequence counts on when they are undone.
 fn refuse_twice(database: &PgDatabase, what: &str, state: &str) {
@@ -30,9 +30,7 @@ fn one(database: &PgDatabase, query: &str) -> String {
 }
 
 async fn passes(state: &str) {
-    let database = database();
-    let store = open(database.url()).await;
-    store.connect(connect("acme", 1)).await.unwrap();
+    let (database, store) = connected().await;
     let revision = || one(&database, "SELECT last_value FROM revisions").parse::<u64>().unwrap();
     let tried = || one(&database, "SELECT last_value FROM refusals");
     let counted = "SELECT count(*) || '/' || count(*) FILTER (WHERE status = 'running') FROM attempts WHERE act = 'redeem'";

@@ -16,6 +16,7 @@ use jeton_store::sqlite::faults::SqliteHooks;
 use jeton_store::{SqliteOptions, SqliteStore};
 
 use super::fixture::{claim, commit, connect, folder, open, options};
+use crate::requests;
 
 /// Counts commits, and fails before or after the next ones.
 #[derive(Debug, Default)]
@@ -80,17 +81,7 @@ async fn a_failed_commit_fails_every_call_of_its_batch_and_writes_nothing() {
     let (_folder, path) = folder();
     let (store, hooks) = scripted(&path);
     *hooks.before.lock().unwrap() = Some(broken());
-    let order = connect("acme", 1);
-    let error = store.connect(order.clone()).await.unwrap_err();
-    assert!(error.is_transient() && error.to_string().contains("broken on purpose"));
-    assert_eq!(store.find(&order.connection).await.unwrap(), None);
-    assert_eq!(
-        store.list_audit_rows(AuditFilter::default(), 10).await.unwrap(),
-        [],
-        "the act is not in the audit log without its work"
-    );
-    assert_eq!(store.connect(order).await.unwrap(), ConnectAnswer::Connected { generation: Generation(1) });
-    assert_eq!(store.list_audit_rows(AuditFilter::default(), 10).await.unwrap().len(), 1);
+    requests::assert_fails_once_and_writes_nothing(&store).await;
 }
 
 #[tokio::test]

@@ -4,20 +4,14 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use jeton_core::keep::ports::{ConnectionStore as _, StoreError};
+use jeton_core::keep::ports::ConnectionStore as _;
 use jeton_store::SqliteStore;
 
 use super::fixture::{claim, commit, connect, folder, open, options};
+use crate::requests;
 
 fn refusal(path: &Path) -> String {
-    match SqliteStore::open(path, options()) {
-        Err(StoreError::Refused(text)) => {
-            assert!(!text.contains('\n'), "one sentence: {text}");
-            text
-        }
-        Err(other) => panic!("{other:?}"),
-        Ok(_) => panic!("{} was opened", path.display()),
-    }
+    requests::refusal(SqliteStore::open(path, options()))
 }
 
 fn mode(path: &Path) -> u32 {
