@@ -6,8 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::access::{Scopes, ServiceTokenId};
 use crate::audit::{Actor, AuditAction};
-use crate::id::{AttemptId, ConnectionName, OperationId, ProviderName, ServiceName};
-use crate::keep::connection::Generation;
+use crate::id::{AttemptId, ConnectionName, Generation, OperationId, ProviderName, ServiceName};
 use crate::seal::Fingerprint;
 use crate::time::Timestamp;
 

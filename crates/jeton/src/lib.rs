@@ -95,7 +95,8 @@ mod vault;
 
 pub use builder::{Builder, Connection};
 pub use error::{NoToken, OpenError};
-pub use jeton_core::keep::connection::{Condition, Generation};
+pub use jeton_core::id::Generation;
+pub use jeton_core::keep::connection::Condition;
 pub use jeton_core::seal::Fingerprint;
 pub use jeton_core::secret::Secret;
 pub use jeton_core::time::{Clock, Timestamp};

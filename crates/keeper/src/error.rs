@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use jeton_core::id::{AttemptId, ConnectionName};
-use jeton_core::keep::connection::Revision;
+use jeton_core::id::{AttemptId, ConnectionName, Revision};
 use jeton_core::keep::ports::StoreError;
 use jeton_core::keep::provider::ErrorClass;
 use jeton_core::time::Timestamp;

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use jeton_core::entropy::Entropy;
-use jeton_core::id::InstanceId;
-use jeton_core::keep::connection::{Connection, Revision};
+use jeton_core::id::{InstanceId, Revision};
+use jeton_core::keep::connection::Connection;
 use jeton_core::keep::ports::{Identity, Maintenance, StoreError};
 use jeton_core::keep::provider::Vars;
 use jeton_core::seal::{KeyRing, SealError, Sealer};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use jeton_core::keep::connection::Revision;
+use jeton_core::id::Revision;
 use jeton_core::keep::ports::{AttemptLog, ChangeFeed, ConnectionStore, ConsentStore, StoreError};
 use tokio::time::{Instant, sleep};
 

@@ -1,10 +1,8 @@
 //! Token sets between their sealed form in a store and their clear form in memory.
 
 use jeton_core::entropy::Entropy;
-use jeton_core::id::ConnectionName;
-use jeton_core::keep::connection::{
-    Generation, SealedTokens, access_context, extras_context, refresh_context,
-};
+use jeton_core::id::{ConnectionName, Generation};
+use jeton_core::keep::connection::{SealedTokens, access_context, extras_context, refresh_context};
 use jeton_core::seal::{SealError, Sealer};
 use jeton_core::secret::Secret;
 use jeton_core::time::Timestamp;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jeton_core::keep::connection::Revision;
+use jeton_core::id::Revision;
 use jeton_core::keep::ports::StoreError;
 use tokio::sync::watch;
 use tokio::time::timeout;

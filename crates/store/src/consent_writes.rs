@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use jeton_core::id::Generation;
 use jeton_core::keep::attempt::{Act, Attempt, AttemptStatus, Trigger};
-use jeton_core::keep::connection::{Connection, Generation};
+use jeton_core::keep::connection::Connection;
 use jeton_core::keep::consent::{self, AuthorizationRequest, Consent, ConsentOutcome};
 use jeton_core::keep::ports::{
     Callback, CallbackAction, CallbackAnswer, ConsentKey, ConsentStart, ConsentStartAnswer, FailExchange,

@@ -1,9 +1,9 @@
 //! What people and callers do to a connection: connect, administer, report a rejection.
 
 use jeton_core::audit::Actor;
-use jeton_core::id::{ConnectionName, OperationId};
+use jeton_core::id::{ConnectionName, Generation, OperationId};
 use jeton_core::keep::attempt::{Act, Attempt, AttemptStatus, Trigger};
-use jeton_core::keep::connection::{Connection, Generation, GrantState};
+use jeton_core::keep::connection::{Connection, GrantState};
 use jeton_core::keep::ports::{Connect, ConnectAnswer, OperatorCommand};
 use jeton_core::keep::rejection::{self, Rejection, RejectionAnswer};
 use jeton_core::time::Timestamp;

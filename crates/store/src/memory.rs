@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jeton_core::keep::connection::Revision;
+use jeton_core::id::Revision;
 use jeton_core::keep::ports::StoreError;
 use jeton_core::time::{Clock, Timestamp};
 use parking_lot::Mutex;

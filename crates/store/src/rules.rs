@@ -5,12 +5,10 @@
 
 use std::time::Duration;
 
-use jeton_core::id::{AttemptId, GrantId, OperationId};
+use jeton_core::id::{AttemptId, Generation, GrantId, OperationId, Revision};
 use jeton_core::keep::attempt::{Act, AttemptStatus, Trigger};
 use jeton_core::keep::claim::Claim;
-use jeton_core::keep::connection::{
-    Connection, Generation, GrantState, Lease, OrphanReply, Revision, SealedTokens,
-};
+use jeton_core::keep::connection::{Connection, GrantState, Lease, OrphanReply, SealedTokens};
 use jeton_core::keep::ports::{Commit, Connect, Fail, FailureEffect, OperatorCommand};
 use jeton_core::keep::rejection::backoff_after_commit;
 use jeton_core::seal::Fingerprint;

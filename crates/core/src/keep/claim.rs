@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::id::{AttemptId, ConnectionName, NodeId};
+use crate::id::{AttemptId, ConnectionName, Generation, NodeId};
 use crate::seal::Fingerprint;
 use crate::time::Timestamp;
 
 use super::attempt::{Act, Trigger};
-use super::connection::{Connection, Generation, GrantState};
+use super::connection::{Connection, GrantState};
 
 /// Asks for the lease of a connection. The id of the attempt is also the operation id: a claim that is sent again
 /// finds its own lease and gets the first answer again.

@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{AttemptId, ConnectionName, GrantId, NodeId, ProviderName};
+use crate::id::{AttemptId, ConnectionName, Generation, GrantId, NodeId, ProviderName, Revision};
 use crate::named_enum::named_enum;
 use crate::seal::{Fingerprint, SealContext};
 use crate::time::Timestamp;
 
 use super::attempt::Trigger;
-
-pub use crate::id::{Generation, Revision};
 
 named_enum! {
     /// What became of the grant.

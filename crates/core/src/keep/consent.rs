@@ -13,13 +13,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use crate::entropy::Entropy;
-use crate::id::{AttemptId, ConnectionName, ConsentId, ProviderName};
+use crate::id::{AttemptId, ConnectionName, ConsentId, Generation, ProviderName};
 use crate::seal::{Fingerprint, SealContext};
 use crate::secret::Secret;
 use crate::time::Timestamp;
 
 use super::attempt::{Attempt, AttemptStatus};
-use super::connection::Generation;
 
 /// How long a printed link can be opened.
 pub const LINK_LIFE: Duration = Duration::from_mins(10);

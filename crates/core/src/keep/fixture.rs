@@ -1,13 +1,13 @@
 //! Rows to try the rules on.
 
 use crate::entropy::SystemEntropy;
-use crate::id::{AttemptId, GrantId, NodeId};
+use crate::id::{AttemptId, Generation, GrantId, NodeId, Revision};
 use crate::seal::Fingerprint;
 use crate::time::Timestamp;
 
 use super::attempt::{Act, Attempt, Trigger};
 use super::claim::Claim;
-use super::connection::{Connection, Generation, GrantState, Lease, Revision, SealedTokens};
+use super::connection::{Connection, GrantState, Lease, SealedTokens};
 use super::due::{AfterHold, RecoveryPolicy, RefreshTiming};
 
 use std::time::Duration;

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::id::AttemptId;
+use crate::id::{AttemptId, Generation};
 use crate::seal::Fingerprint;
 use crate::time::Timestamp;
 
 use super::attempt::{Act, Attempt};
-use super::connection::{Connection, Generation, GrantState};
+use super::connection::{Connection, GrantState};
 use super::due::{self, Recovery, RecoveryPolicy, RefreshTiming};
 
 /// The most of its life that a caller may ask a token to have left, in percent: more could never be satisfied for long.

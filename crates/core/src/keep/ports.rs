@@ -16,10 +16,12 @@ use serde_json::{Value, json};
 
 use super::attempt::{Attempt, AttemptStatus, Trigger};
 use super::claim::{Claim, ClaimAnswer};
-use super::connection::{Connection, Generation, GrantState, Revision, SealedTokens};
+use super::connection::{Connection, GrantState, SealedTokens};
 use super::rejection::{Rejection, RejectionAnswer};
 use crate::audit::{Actor, AuditAction, AuditRow};
-use crate::id::{AttemptId, ConnectionName, GrantId, InstanceId, NodeId, OperationId, ProviderName};
+use crate::id::{
+    AttemptId, ConnectionName, Generation, GrantId, InstanceId, NodeId, OperationId, ProviderName, Revision,
+};
 use crate::named_enum::named_enum;
 use crate::seal::Fingerprint;
 use crate::time::Timestamp;

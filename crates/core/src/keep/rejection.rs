@@ -80,9 +80,9 @@ pub fn backoff_after_commit(backoff: Option<RejectionBackoff>, trigger: Trigger)
 
 #[cfg(test)]
 mod tests {
-    use super::super::connection::Generation;
     use super::super::fixture::{at, fingerprint, live};
     use super::*;
+    use crate::id::Generation;
 
     fn rejection(number: u8) -> Rejection {
         Rejection { connection: live().name, fingerprint: fingerprint(number), helped_before: false }

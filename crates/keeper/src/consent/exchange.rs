@@ -4,9 +4,9 @@
 //! variable must be the provider's.
 
 use jeton_core::audit::Actor;
-use jeton_core::id::{AttemptId, ConnectionName, GrantId};
+use jeton_core::id::{AttemptId, ConnectionName, Generation, GrantId};
 use jeton_core::keep::attempt::Act;
-use jeton_core::keep::connection::{Generation, SealedTokens};
+use jeton_core::keep::connection::SealedTokens;
 use jeton_core::keep::consent::{AnsweredBy, Consent, verifier_context};
 use jeton_core::keep::due;
 use jeton_core::keep::ports::{

@@ -14,7 +14,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use jeton_core::keep::connection::Revision;
+use jeton_core::id::Revision;
 
 const FILE: &str = "high-water";
 

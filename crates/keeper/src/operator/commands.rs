@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jeton_core::audit::Actor;
-use jeton_core::id::{ConnectionName, OperationId};
+use jeton_core::id::{ConnectionName, Generation, OperationId};
 use jeton_core::keep::attempt::{Attempt, Trigger};
-use jeton_core::keep::connection::{Condition, Generation};
+use jeton_core::keep::connection::Condition;
 use jeton_core::keep::plan::Goal;
 use jeton_core::keep::ports::{AttemptFilter, OperatorCommand, name_of};
 use tokio::time::Instant;

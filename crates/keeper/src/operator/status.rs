@@ -1,7 +1,7 @@
 //! What people see of a connection.
 
-use jeton_core::id::{AttemptId, ConnectionName, ProviderName};
-use jeton_core::keep::connection::{Condition, Connection, Generation};
+use jeton_core::id::{AttemptId, ConnectionName, Generation, ProviderName};
+use jeton_core::keep::connection::{Condition, Connection};
 use jeton_core::seal::Fingerprint;
 use jeton_core::time::Timestamp;
 use serde::Serialize;

@@ -1,8 +1,8 @@
 //! Taking a grant over.
 
 use jeton_core::audit::Actor;
-use jeton_core::id::{AttemptId, GrantId};
-use jeton_core::keep::connection::{Generation, SealedTokens};
+use jeton_core::id::{AttemptId, Generation, GrantId};
+use jeton_core::keep::connection::SealedTokens;
 use jeton_core::keep::due;
 use jeton_core::keep::plan::AcquirePolicy;
 use jeton_core::keep::ports::{Connect, ConnectAnswer};

@@ -5,9 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jeton_core::id::AttemptId;
+use jeton_core::id::{AttemptId, Generation};
 use jeton_core::keep::attempt::{Attempt, Trigger};
-use jeton_core::keep::connection::{Connection, Generation};
+use jeton_core::keep::connection::Connection;
 use jeton_core::keep::due;
 use jeton_core::keep::plan::{self, Capabilities, Goal, InterruptedAttempt, Plan};
 use jeton_core::keep::ports::Skip;

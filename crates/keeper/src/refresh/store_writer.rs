@@ -4,8 +4,8 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jeton_core::id::ConnectionName;
-use jeton_core::keep::connection::{Generation, SealedTokens};
+use jeton_core::id::{ConnectionName, Generation};
+use jeton_core::keep::connection::SealedTokens;
 use jeton_core::keep::ports::{CommitAnswer, Connect, ConnectAnswer, FailExchange, StoreError};
 use tokio::time::{Instant, sleep, timeout};
 

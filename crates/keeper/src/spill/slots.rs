@@ -218,7 +218,7 @@ pub(super) mod tests {
     use futures_util::poll;
     use jeton_core::entropy::SystemEntropy;
     use jeton_core::id::AttemptId;
-    use jeton_core::keep::connection::Generation;
+    use jeton_core::id::Generation;
     use jeton_core::keep::ports::{Fail, FailureEffect};
     use jeton_core::time::Timestamp;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jeton_core::keep::connection::Generation;
+use jeton_core::id::Generation;
 use jeton_core::seal::Fingerprint;
 use jeton_core::secret::Secret;
 use jeton_core::time::Timestamp;

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jeton_core::entropy::SystemEntropy;
-use jeton_core::id::{AttemptId, NodeId};
+use jeton_core::id::{AttemptId, Generation, NodeId};
 use jeton_core::keep::attempt::{Act, AttemptStatus, Trigger};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
-use jeton_core::keep::connection::{Generation, SealedTokens, access_context, refresh_context};
+use jeton_core::keep::connection::{SealedTokens, access_context, refresh_context};
 use jeton_core::keep::ports::{Commit, CommitAnswer, OperatorCommand, StoreError};
 use jeton_core::secret::Secret;
 use jeton_core::time::Clock as _;

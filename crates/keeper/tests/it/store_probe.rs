@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jeton_core::audit::Actor;
-use jeton_core::id::{ConnectionName, OperationId};
+use jeton_core::id::{ConnectionName, Generation, OperationId, Revision};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
-use jeton_core::keep::connection::{Connection, Generation, Revision, SealedTokens};
+use jeton_core::keep::connection::{Connection, SealedTokens};
 use jeton_core::keep::ports::{
     Callback, CallbackAnswer, ChangeFeed, Commit, CommitAnswer, Connect, ConnectAnswer, ConnectionStore,
     ConsentKey, ConsentStart, ConsentStartAnswer, ConsentStore, Due, Fail, FailExchange, FoundConsent,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::{Extension, Json};
+use jeton_core::id::Generation;
 use jeton_core::keep::attempt::Trigger;
-use jeton_core::keep::connection::Generation;
 use jeton_core::time::Timestamp;
 use jeton_issuer::Caller;
 use jeton_keeper::Refreshed;

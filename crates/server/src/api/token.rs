@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::{Extension, Json};
-use jeton_core::keep::connection::Generation;
+use jeton_core::id::Generation;
 use jeton_core::seal::Fingerprint;
 use jeton_core::secret::{self, Secret};
 use jeton_core::time::Timestamp;

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use jeton_core::audit::{Actor, AuditAction, AuditFilter, AuditRow};
-use jeton_core::id::{ConsentId, OperationId};
-use jeton_core::keep::connection::Generation;
+use jeton_core::id::{ConsentId, Generation, OperationId};
 use jeton_core::keep::ports::{Connect, ConnectAnswer, Invite, OperatorCommand, StoreError};
 use jeton_core::time::Timestamp;
 use serde_json::json;

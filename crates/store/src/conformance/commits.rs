@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use jeton_core::id::Generation;
 use jeton_core::keep::attempt::{Act, AttemptStatus, Trigger};
 use jeton_core::keep::claim::Claim;
-use jeton_core::keep::connection::{Generation, GrantState};
+use jeton_core::keep::connection::GrantState;
 use jeton_core::keep::ports::{Commit, CommitAnswer, FailureEffect, StoreError};
 
 use super::fixture::{COOLDOWN, Fixture, LEASE, TestResult, failure, name, refresh_print};

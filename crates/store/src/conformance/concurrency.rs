@@ -1,8 +1,8 @@
 //! Many at once, in several processes.
 
 use futures_util::future::try_join_all;
+use jeton_core::id::Generation;
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
-use jeton_core::keep::connection::Generation;
 use jeton_core::keep::ports::CommitAnswer;
 
 use super::fixture::{Fixture, TestResult, node};

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use jeton_core::id::{AttemptId, ConsentId};
+use jeton_core::id::{AttemptId, ConsentId, Generation};
 use jeton_core::keep::attempt::{Act, AttemptStatus};
 use jeton_core::keep::claim::ClaimAnswer;
-use jeton_core::keep::connection::Generation;
 use jeton_core::keep::consent::{
     AnsweredBy, CallbackRefusal, ClosedLink, ConsentOutcome, Progress, progress,
 };

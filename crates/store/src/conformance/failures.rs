@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use jeton_core::id::Generation;
 use jeton_core::keep::attempt::{Act, AttemptStatus, Trigger};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
-use jeton_core::keep::connection::{Connection, Generation, GrantState};
+use jeton_core::keep::connection::{Connection, GrantState};
 use jeton_core::keep::ports::{Fail, FailureEffect, Skip};
 
 use super::fixture::{COOLDOWN, Fixture, LEASE, TestResult, failure, node};

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use jeton_core::audit::Actor;
-use jeton_core::id::{AttemptId, ConnectionName, GrantId, NodeId, OperationId, ProviderName};
+use jeton_core::id::{AttemptId, ConnectionName, Generation, GrantId, NodeId, OperationId, ProviderName};
 use jeton_core::keep::attempt::{Act, Attempt, Trigger};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
-use jeton_core::keep::connection::{Connection, Generation, SealedTokens};
+use jeton_core::keep::connection::{Connection, SealedTokens};
 use jeton_core::keep::ports::{Commit, Connect, Fail, FailureEffect, StoreError};
 use jeton_core::seal::Fingerprint;
 use jeton_core::time::{Clock, Timestamp};

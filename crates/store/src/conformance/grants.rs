@@ -1,8 +1,9 @@
 //! How a grant comes into a connection.
 
+use jeton_core::id::Generation;
 use jeton_core::keep::attempt::{Act, AttemptStatus};
 use jeton_core::keep::claim::Claim;
-use jeton_core::keep::connection::{Generation, GrantState};
+use jeton_core::keep::connection::GrantState;
 use jeton_core::keep::ports::{CommitAnswer, Connect, ConnectAnswer, FailureEffect, OperatorCommand};
 
 use super::fixture::{COOLDOWN, Fixture, TestResult, failure, name, operator, provider};

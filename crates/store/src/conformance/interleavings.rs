@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use jeton_core::id::AttemptId;
+use jeton_core::id::{AttemptId, Generation};
 use jeton_core::keep::attempt::{Act, AttemptStatus, Trigger};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
-use jeton_core::keep::connection::{Connection, Generation, GrantState};
+use jeton_core::keep::connection::{Connection, GrantState};
 use jeton_core::keep::ports::{
     AttemptFilter, Commit, CommitAnswer, Fail, FailureEffect, OperatorCommand, StoreError,
 };

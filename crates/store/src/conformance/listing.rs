@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use jeton_core::id::Generation;
 use jeton_core::keep::claim::ClaimAnswer;
-use jeton_core::keep::connection::Generation;
 use jeton_core::keep::ports::{Connect, OperatorCommand, name_of};
 
 use super::fixture::{Fixture, TestResult, name, operator};

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
-use jeton_core::id::{AttemptId, GrantId, OperationId};
+use jeton_core::id::{AttemptId, Generation, GrantId, OperationId};
 use jeton_core::keep::attempt::{Act, AttemptStatus, Trigger};
 use jeton_core::keep::claim::{self, Claim, ClaimAnswer};
-use jeton_core::keep::connection::{Connection, Generation};
+use jeton_core::keep::connection::Connection;
 use jeton_core::keep::ports::{Commit, CommitAnswer, Connect, ConnectAnswer, Fail, OperatorCommand};
 use jeton_core::keep::rejection::{self, Rejection, RejectionAnswer};
 use jeton_core::seal::Fingerprint;

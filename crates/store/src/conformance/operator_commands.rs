@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use jeton_core::id::Generation;
 use jeton_core::keep::attempt::{AttemptStatus, Trigger};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
-use jeton_core::keep::connection::{Generation, GrantState};
+use jeton_core::keep::connection::GrantState;
 use jeton_core::keep::ports::{CommitAnswer, Fail, FailureEffect, OperatorCommand};
 use jeton_core::keep::rejection::{FIRST_BACKOFF, Rejection, RejectionAnswer};
 

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use jeton_core::id::{AttemptId, InstanceId};
+use jeton_core::id::{AttemptId, Generation, InstanceId};
 use jeton_core::keep::attempt::{AttemptStatus, Trigger};
 use jeton_core::keep::claim::Claim;
-use jeton_core::keep::connection::Generation;
 use jeton_core::keep::ports::{AttemptFilter, Connect, FailureEffect, Identity, StoreError};
 
 use super::fixture::{COOLDOWN, Fixture, LEASE, TestResult, failure, provider};

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jeton_core::audit::Actor;
-use jeton_core::id::{AttemptId, ConnectionName, InstanceId, NodeId, OperationId};
+use jeton_core::id::{AttemptId, ConnectionName, InstanceId, NodeId, OperationId, Revision};
 use jeton_core::keep::attempt::{Attempt, AttemptStatus};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
-use jeton_core::keep::connection::{Connection, Revision};
+use jeton_core::keep::connection::Connection;
 use jeton_core::keep::consent::{Consent, ConsentOutcome};
 use jeton_core::keep::ports::{
     AttemptFilter, AttemptLog, Callback, CallbackAnswer, ChangeFeed, Commit, CommitAnswer, Connect,

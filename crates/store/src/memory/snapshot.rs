@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use jeton_core::id::{AttemptId, ConnectionName, ConsentId, GrantId, InstanceId, NodeId, OperationId};
+use jeton_core::id::{
+    AttemptId, ConnectionName, ConsentId, GrantId, InstanceId, NodeId, OperationId, Revision,
+};
 use jeton_core::keep::attempt::{Attempt, AttemptStatus};
-use jeton_core::keep::connection::{Connection, Revision};
+use jeton_core::keep::connection::Connection;
 use jeton_core::keep::consent::{Consent, ConsentOutcome};
 use jeton_core::keep::ports::{ConsentKey, LiveNode};
 use jeton_core::time::Timestamp;

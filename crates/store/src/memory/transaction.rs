@@ -4,9 +4,9 @@
 //! before they write, so that a call that fails has changed nothing.
 
 use jeton_core::audit::AuditRow;
-use jeton_core::id::{AttemptId, ConnectionName, GrantId, OperationId};
+use jeton_core::id::{AttemptId, ConnectionName, GrantId, OperationId, Revision};
 use jeton_core::keep::attempt::{Attempt, AttemptStatus};
-use jeton_core::keep::connection::{Connection, Revision};
+use jeton_core::keep::connection::Connection;
 use jeton_core::keep::consent::Consent;
 use jeton_core::keep::ports::{ConsentKey, StoreError};
 use jeton_core::seal::Fingerprint;

@@ -11,7 +11,7 @@
 
 use std::collections::BTreeSet;
 
-use jeton_core::keep::connection::Revision;
+use jeton_core::id::Revision;
 use parking_lot::Mutex;
 
 /// What a look found, in the order in which it must ask.

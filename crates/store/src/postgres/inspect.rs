@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use jeton_core::keep::connection::{Connection, Revision};
+use jeton_core::id::Revision;
+use jeton_core::keep::connection::Connection;
 use jeton_core::keep::ports::{Identity, LiveNode, StoreError};
 use jeton_core::time::Timestamp;
 

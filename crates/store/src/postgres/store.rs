@@ -149,9 +149,9 @@ async fn lacking(
 #[cfg(test)]
 mod tests {
     use jeton_core::id::{AttemptId, NodeId};
+    use jeton_core::id::{Generation, Revision};
     use jeton_core::keep::attempt::{Act, Trigger};
     use jeton_core::keep::claim::{Claim, ClaimAnswer};
-    use jeton_core::keep::connection::{Generation, Revision};
     use jeton_core::keep::ports::{ChangeFeed as _, ConnectionStore as _};
     use jeton_core::secret::Secret;
     use jeton_testkit::{PgCluster, PgDatabase};

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use jeton_core::access::{ServiceToken, ServiceTokenId, TokenHash, TokenRevision};
 use jeton_core::audit::{Actor, AuditAction, AuditRow};
-use jeton_core::id::{AttemptId, ConnectionName, ConsentId, GrantId, NodeId, OperationId};
+use jeton_core::id::{
+    AttemptId, ConnectionName, ConsentId, Generation, GrantId, NodeId, OperationId, Revision,
+};
 use jeton_core::keep::attempt::{Act, Attempt, AttemptStatus, Trigger};
 use jeton_core::keep::connection::{
-    Connection, Generation, GrantState, Lease, OrphanReply, RejectionBackoff, Revision, SealedTokens,
+    Connection, GrantState, Lease, OrphanReply, RejectionBackoff, SealedTokens,
 };
 use jeton_core::keep::consent::{AuthorizationRequest, Consent, ConsentOutcome};
 use jeton_core::keep::ports::{ListedConnection, LiveNode, StoreError, UnreadableRow};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jeton_core::keep::connection::Revision;
+use jeton_core::id::Revision;
 use jeton_core::keep::ports::{ChangeFeed, ListedConnection, StoreError};
 
 use super::store::SqliteStore;

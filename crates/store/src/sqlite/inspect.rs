@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use jeton_core::keep::connection::{Connection, Revision};
+use jeton_core::id::Revision;
+use jeton_core::keep::connection::Connection;
 use jeton_core::keep::ports::{Identity, LiveNode, StoreError};
 use jeton_core::time::{Clock as _, SystemClock};
 

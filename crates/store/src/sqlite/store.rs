@@ -62,7 +62,7 @@ impl SqliteStore {
 
 #[cfg(test)]
 mod tests {
-    use jeton_core::keep::connection::Revision;
+    use jeton_core::id::Revision;
     use jeton_core::keep::ports::{ChangeFeed as _, ConnectionStore as _};
     use jeton_core::time::SystemClock;
     use rusqlite::ffi;

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use jeton_core::audit::AuditFilter;
 use jeton_core::entropy::SystemEntropy;
-use jeton_core::id::{AttemptId, GrantId, NodeId};
+use jeton_core::id::{AttemptId, Generation, GrantId, NodeId};
 use jeton_core::keep::attempt::{Act, Trigger};
 use jeton_core::keep::claim::Claim;
-use jeton_core::keep::connection::{Generation, SealedTokens};
+use jeton_core::keep::connection::SealedTokens;
 use jeton_core::keep::ports::{Commit, Connect, ConnectAnswer, StoreError};
 use jeton_core::seal::Fingerprint;
 use jeton_core::time::{Clock as _, SystemClock, Timestamp};

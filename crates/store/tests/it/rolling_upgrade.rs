@@ -4,9 +4,10 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
+use jeton_core::id::Generation;
 use jeton_core::keep::attempt::{Act, AttemptStatus};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
-use jeton_core::keep::connection::{Generation, SealedTokens};
+use jeton_core::keep::connection::SealedTokens;
 use jeton_core::keep::ports::{AttemptFilter, Commit, CommitAnswer, Connect, ConnectAnswer, StoreError};
 use jeton_core::seal::Fingerprint;
 use jeton_store::Store;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
-use jeton_core::keep::connection::Generation;
+use jeton_core::id::Generation;
 use jeton_core::keep::consent::Progress;
 use jeton_core::secret::Secret;
 use jeton_core::time::Timestamp;

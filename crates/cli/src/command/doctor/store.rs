@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use jeton_core::keep::connection::{Connection, Revision};
+use jeton_core::id::Revision;
+use jeton_core::keep::connection::Connection;
 use jeton_core::keep::ports::{HeartbeatReply, Identity, LiveNode};
 use jeton_keeper::{Hold, Installation, InstallationError, SlotState, inspect_spill_slots};
 use jeton_store::PostgresOptions;

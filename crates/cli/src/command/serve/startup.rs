@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use jeton_core::id::ConnectionName;
-use jeton_core::keep::connection::{Condition, Generation};
+use jeton_core::id::{ConnectionName, Generation};
+use jeton_core::keep::connection::Condition;
 use jeton_keeper::Vault;
 
 use crate::actor;

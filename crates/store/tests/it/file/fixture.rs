@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jeton_core::id::Generation;
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
-use jeton_core::keep::connection::{Connection, Generation};
+use jeton_core::keep::connection::Connection;
 use jeton_core::keep::ports::{Commit, CommitAnswer, ConnectionStore as _};
 use jeton_core::time::SystemClock;
 use jeton_store::{FileOptions, FileStore};

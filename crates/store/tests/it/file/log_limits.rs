@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use jeton_core::audit::Actor;
 use jeton_core::entropy::SystemEntropy;
-use jeton_core::id::{AttemptId, OperationId};
+use jeton_core::id::{AttemptId, Generation, OperationId};
 use jeton_core::keep::attempt::{AttemptStatus, Trigger};
 use jeton_core::keep::claim::Claim;
-use jeton_core::keep::connection::Generation;
 use jeton_core::keep::ports::{
     AttemptFilter, AttemptLog as _, ConnectionStore as _, Fail, FailureEffect, OperatorCommand, Skip,
 };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use jeton_core::keep::connection::Generation;
+use jeton_core::id::Generation;
 use jeton_core::keep::ports::{ChangeFeed as _, ConnectAnswer, ConnectionStore as _, StoreError};
 use jeton_store::{FileOptions, FileStore};
 

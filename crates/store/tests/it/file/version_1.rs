@@ -3,9 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
-use jeton_core::id::ConsentId;
+use jeton_core::id::{ConsentId, Generation};
 use jeton_core::keep::attempt::{AttemptStatus, Trigger};
-use jeton_core::keep::connection::Generation;
 use jeton_core::keep::consent::ConsentOutcome;
 use jeton_core::keep::ports::{
     AttemptFilter, AttemptLog as _, ConnectionStore as _, ConsentKey, ConsentStore as _, Maintenance as _,

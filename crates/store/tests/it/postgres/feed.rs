@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use jeton_core::keep::connection::{Connection, Revision};
+use jeton_core::id::Revision;
+use jeton_core::keep::connection::Connection;
 use jeton_core::keep::ports::{ChangeFeed as _, ConnectionStore as _};
 use jeton_store::PostgresStore;
 use jeton_testkit::PgCluster;

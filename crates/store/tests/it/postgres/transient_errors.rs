@@ -1,8 +1,8 @@
 //! Errors that a database may answer to anybody at any time, and that pass: callers see none of them, and nothing is
 //! written twice.
 
+use jeton_core::id::Generation;
 use jeton_core::keep::claim::ClaimAnswer;
-use jeton_core::keep::connection::Generation;
 use jeton_core::keep::ports::{CommitAnswer, ConnectionStore as _};
 use jeton_testkit::PgDatabase;
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use jeton_core::id::{AttemptId, ConnectionName};
+use jeton_core::id::{AttemptId, ConnectionName, Generation};
 use jeton_core::keep::attempt::{Attempt, AttemptStatus, Trigger};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
-use jeton_core::keep::connection::{Connection, Generation};
+use jeton_core::keep::connection::Connection;
 use jeton_core::keep::ports::{
     AttemptFilter, AttemptLog as _, Commit, ConnectionStore as _, Fail, FailureEffect, Maintenance as _,
 };

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use jeton_core::audit::{AuditFilter, AuditLog as _};
+use jeton_core::id::Generation;
 use jeton_core::keep::claim::ClaimAnswer;
-use jeton_core::keep::connection::Generation;
 use jeton_core::keep::ports::{
     ChangeFeed as _, CommitAnswer, ConnectAnswer, ConnectionStore as _, StoreError,
 };

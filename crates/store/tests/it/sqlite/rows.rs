@@ -1,6 +1,6 @@
 //! What it says of rows that somebody else has changed, and of its clock.
 
-use jeton_core::keep::connection::Revision;
+use jeton_core::id::Revision;
 use jeton_core::keep::ports::{
     ChangeFeed as _, ConnectionStore as _, Maintenance as _, name_of, revision_of,
 };
