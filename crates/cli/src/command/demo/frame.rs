@@ -25,8 +25,8 @@ const HIGH: usize = 23;
 /// From this many columns on, the table says how each provider behaves.
 const WIDE: usize = 160;
 
-/// From this many columns on, the last event of a connection is a sentence.
-const SENTENCE: usize = 40;
+/// From this many columns on, the last event of a connection is a sentence: most of them fit.
+const SENTENCE: usize = 53;
 
 const LEGEND: [&str; 3] = [
     "errors: callers who got no token though there could be one. doomed and",
@@ -241,11 +241,11 @@ mod tests {
     use super::super::state::TokenCounts;
     use super::*;
 
-    fn event(at: i64, connection: &str, short: &str, long: &str) -> Event {
+    fn event(at: i64, connection: &str, long: &str) -> Event {
         Event {
             at: Timestamp::from_secs(1_000 + at),
             connection: connection.to_owned(),
-            short: short.to_owned(),
+            short: "HTTP 502".to_owned(),
             long: long.to_owned(),
             level: EventLevel::Trouble,
         }
@@ -259,12 +259,7 @@ mod tests {
             left: left.map(Duration::from_secs),
             next: left.map(|left| Duration::from_secs(left.saturating_sub(6))),
             generation: 12,
-            last: Some(event(
-                3,
-                name,
-                "502: tries again",
-                "502 before acceptance: nothing spent, tried again",
-            )),
+            last: Some(event(3, name, "refresh failed: the provider could not answer now (HTTP 502)")),
             served: 12_345,
             errors: 0,
         };
@@ -276,8 +271,7 @@ mod tests {
                 row("flaky", Condition::Interrupted, Some(15)),
                 row("doomed", Condition::Dead, None),
             ],
-            events: [event(2, "flaky", "", "the first event"), event(62, "flaky", "", "the last event")]
-                .into(),
+            events: [event(2, "flaky", "the first event"), event(62, "flaky", "the last event")].into(),
             calls: CallCounts { served: 123_456, told: 402, ..CallCounts::default() },
             tokens: TokenCounts { requests: 34, accepted: 22, lost_upstream: 1, lost: 0 },
             ..DemoState::default()
@@ -311,10 +305,10 @@ mod tests {
      --config /tmp/jeton-demo-abcdef/jeton.toml
 
  CONNECTION    STATE        TOKEN LIFE   NEXT  GEN SERVED ERR  LAST EVENT
- calm          live         ██████▌· 24s  18s   12 12,345   0  502: tries again
- slow          refreshing   █▋······  6s  now   12 12,345   0  502: tries again
- flaky         interrupted  ████···· 15s   9s   12 12,345   0  502: tries again
- doomed        dead         no token        -   12 12,345   0  502: tries again
+ calm          live         ██████▌· 24s  18s   12 12,345   0  HTTP 502
+ slow          refreshing   █▋······  6s  now   12 12,345   0  HTTP 502
+ flaky         interrupted  ████···· 15s   9s   12 12,345   0  HTTP 502
+ doomed        dead         no token        -   12 12,345   0  HTTP 502
 
  callers 123,456 served     402 told why not    0 errors    0 dead
  tokens       34 requests    22 accepted        0 lost      1 lost upstream
@@ -342,7 +336,7 @@ mod tests {
             }
         }
         let wide = shown(200, 50, true).join("\n");
-        for text in ["ITS PROVIDER", "answers at once", "\x1b[31m  dead", "nothing spent, tried again"] {
+        for text in ["ITS PROVIDER", "answers at once", "\x1b[31m  dead", "could not answer now (HTTP 502)"] {
             assert!(wide.contains(text), "{wide}");
         }
         let small = shown(80, 6, false);

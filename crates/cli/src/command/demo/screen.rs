@@ -28,7 +28,7 @@ static SHOWN: AtomicBool = AtomicBool::new(false);
 /// A terminal that is drawn on. Dropping the value, and a panic, restore it.
 #[derive(Debug)]
 pub(super) struct Screen {
-    before: Option<Termios>,
+    before: Termios,
     colour: bool,
 }
 
@@ -41,19 +41,17 @@ impl Screen {
 
     /// Prepares the terminal; the first frame switches to the alternate screen. `NO_COLOR` asks for no colours.
     pub(super) fn enter(environment: &EnvVars) -> io::Result<Self> {
-        let before = tcgetattr(io::stdout()).ok();
-        if let Some(before) = &before {
-            // Typed text is not shown, and Ctrl-Z does not stop the keeper in the middle of a lease.
-            let mut quiet = before.clone();
-            quiet.local_modes.remove(LocalModes::ECHO);
-            quiet.special_codes[SpecialCodeIndex::VSUSP] = 0;
-            tcsetattr(io::stdout(), OptionalActions::Now, &quiet)?;
-        }
+        let before = tcgetattr(io::stdout())?;
+        // Typed text is not shown, and Ctrl-Z does not stop the keeper in the middle of a lease.
+        let mut quiet = before.clone();
+        quiet.local_modes.remove(LocalModes::ECHO);
+        quiet.special_codes[SpecialCodeIndex::VSUSP] = 0;
+        tcsetattr(io::stdout(), OptionalActions::Now, &quiet)?;
         let (on_panic, usual) = (before.clone(), std::panic::take_hook());
         std::panic::set_hook(Box::new(move |panic| {
             // On the alternate screen nobody would read the message. The next frame returns there.
             // Nothing can be done about a terminal that does not accept this.
-            let _ = leave(on_panic.as_ref());
+            let _ = leave(&on_panic);
             usual(panic);
         }));
         let no_color = environment.get("NO_COLOR").ok().flatten();
@@ -93,16 +91,14 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         // A terminal that is closed needs no restoring.
-        let _ = leave(self.before.as_ref());
+        let _ = leave(&self.before);
     }
 }
 
 /// Switches back to the normal screen, and discards what was typed meanwhile.
-fn leave(before: Option<&Termios>) -> io::Result<()> {
-    if let Some(before) = before {
-        tcsetattr(io::stdout(), OptionalActions::Now, before)?;
-        tcflush(io::stdout(), QueueSelector::IFlush)?;
-    }
+fn leave(before: &Termios) -> io::Result<()> {
+    tcsetattr(io::stdout(), OptionalActions::Now, before)?;
+    tcflush(io::stdout(), QueueSelector::IFlush)?;
     if SHOWN.swap(false, Ordering::AcqRel) {
         Output::print_text(LEAVE)?;
     }
