@@ -1,6 +1,7 @@
 //! The connections of the demo, each at an emulated provider of its own that behaves differently.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -170,10 +171,10 @@ impl DemoConnection {
 ///
 /// # Errors
 /// No port is free.
-pub(super) async fn start_all(seed: u64) -> io::Result<Vec<DemoConnection>> {
+pub(super) async fn start_all(seed: u64) -> io::Result<Vec<Arc<DemoConnection>>> {
     let mut connections = Vec::with_capacity(SCENARIOS.len());
     for (number, scenario) in (0..).zip(&SCENARIOS) {
-        connections.push(DemoConnection::start(scenario, seed.wrapping_add(number)).await?);
+        connections.push(Arc::new(DemoConnection::start(scenario, seed.wrapping_add(number)).await?));
     }
     Ok(connections)
 }

@@ -86,17 +86,18 @@ impl DemoRun {
         })?;
         let (listener, address, port_note) = open_port(listen).await?;
         let workdir = tempfile::Builder::new().prefix("jeton-demo-").tempdir();
-        let workdir = workdir.map_err(refused("no folder can be created; name another in TMPDIR"))?;
+        let temporary = std::env::temp_dir();
+        let what = format!("no folder can be created in {}", temporary.display());
+        let workdir = workdir.map_err(refused(&what, "; name another in the environment as TMPDIR"))?;
         let file = workdir.path().join("jeton.toml");
         let settings = write_settings(&file, &connections, address, store, flags)?;
         // The demo shows itself what goes wrong, and much does: log lines only for those who set a level.
         if settings.level_is_explicit && !quiet {
             let begun = telemetry::begin(&settings.level, settings.format);
-            begun.map_err(refused("log lines cannot be written"))?;
+            begun.map_err(refused("log lines cannot be written", ""))?;
         }
         let app = App::open(settings, host).await?;
         let api_key = api_key(address, &*app.host.entropy);
-        let connections: Vec<Arc<DemoConnection>> = connections.into_iter().map(Arc::new).collect();
         app.vault.start().await?;
         for connection in &connections {
             let grant = Grant { refresh: Some(connection.refresh.clone()), ..Grant::default() };
@@ -113,8 +114,7 @@ impl DemoRun {
         app::sync_service_tokens(&app.vault, &access);
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let ending = stop.clone().cancelled_owned();
-        let serving = tasks
-            .spawn(async move { jeton_server::serve(listener, router, Limits::default(), ending).await });
+        let serving = tasks.spawn(jeton_server::serve(listener, router, Limits::default(), ending));
         let near = local_address(address);
         let base_url = format!("http://{near}");
         let hints = hints(&base_url, &api_key, &file);
@@ -152,8 +152,8 @@ impl DemoRun {
 
     /// Removes the files of the demo.
     pub(super) fn remove_files(self) -> Result<(), CommandError> {
-        let what = format!("{} cannot be removed; delete it by hand", self.workdir.path().display());
-        self.workdir.close().map_err(refused(what))
+        let what = format!("{} cannot be removed", self.workdir.path().display());
+        self.workdir.close().map_err(refused(&what, "; delete it by hand"))
     }
 }
 
@@ -191,15 +191,15 @@ async fn open_port(
     Ok((listener, address, note))
 }
 
-/// Says `what` the operating system has refused, and why.
-fn refused<E: fmt::Display>(what: impl fmt::Display) -> impl FnOnce(E) -> CommandError {
-    move |error| CommandError::new(ErrorCode::SystemRefused, format!("{what}: {error}"))
+/// Says `what` the operating system has refused, why, and what to do.
+fn refused<E: fmt::Display>(what: &str, what_to_do: &str) -> impl FnOnce(E) -> CommandError {
+    move |error| CommandError::new(ErrorCode::SystemRefused, format!("{what}: {error}{what_to_do}"))
 }
 
 /// Writes the settings file, and reads it as other commands will.
 fn write_settings(
     file: &Path,
-    connections: &[DemoConnection],
+    connections: &[Arc<DemoConnection>],
     address: SocketAddr,
     store: Option<&Secret>,
     flags: &[(&'static str, String, String)],
@@ -228,7 +228,7 @@ fn write_settings(
             scenario.about, scenario.name, scenario.policy
         );
     }
-    std::fs::write(file, text).map_err(refused(format!("{} cannot be written", file.display())))?;
+    std::fs::write(file, text).map_err(refused(&format!("{} cannot be written", file.display()), ""))?;
     // The environment belongs to another installation.
     let sources = SettingSources {
         config: Some(file.to_owned()),
