@@ -40,35 +40,12 @@ pub(crate) struct Route {
 }
 
 impl Route {
-    pub(crate) fn get<H, T>(path: &'static str, handler: H) -> Self
+    pub(crate) fn new<H, T>(method: Method, path: &'static str, handler: H) -> Self
     where
         H: Handler<T, Arc<AppState>> + DescribeHandler<T>,
         T: 'static,
     {
-        Self::new(path, Method::GET, MethodFilter::GET, handler)
-    }
-
-    pub(crate) fn post<H, T>(path: &'static str, handler: H) -> Self
-    where
-        H: Handler<T, Arc<AppState>> + DescribeHandler<T>,
-        T: 'static,
-    {
-        Self::new(path, Method::POST, MethodFilter::POST, handler)
-    }
-
-    pub(crate) fn delete<H, T>(path: &'static str, handler: H) -> Self
-    where
-        H: Handler<T, Arc<AppState>> + DescribeHandler<T>,
-        T: 'static,
-    {
-        Self::new(path, Method::DELETE, MethodFilter::DELETE, handler)
-    }
-
-    fn new<H, T>(path: &'static str, method: Method, filter: MethodFilter, handler: H) -> Self
-    where
-        H: Handler<T, Arc<AppState>> + DescribeHandler<T>,
-        T: 'static,
-    {
+        let filter = MethodFilter::try_from(method.clone()).expect("routes have standard methods");
         Self {
             path,
             method,
@@ -83,14 +60,14 @@ impl Route {
         }
     }
 
-    /// Its tag and operation id in the `OpenAPI` document, and one sentence on what it does.
-    pub(crate) fn doc(
-        mut self,
-        tag: &'static str,
-        operation_id: &'static str,
-        summary: &'static str,
-    ) -> Self {
-        (self.tag, self.operation_id, self.summary) = (tag, operation_id, summary);
+    pub(crate) fn tag(mut self, tag: &'static str) -> Self {
+        self.tag = tag;
+        self
+    }
+
+    /// Its operation id in the `OpenAPI` document, and one sentence on what it does.
+    pub(crate) fn doc(mut self, operation_id: &'static str, summary: &'static str) -> Self {
+        (self.operation_id, self.summary) = (operation_id, summary);
         self
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
+use axum::http::Method;
 use axum::{Extension, Router};
 
 use crate::api::{audit, connections, diagnostics, health, refresh, service_tokens, token, verify};
@@ -35,51 +36,61 @@ pub fn openapi() -> &'static str {
 }
 
 fn routes() -> Vec<Route> {
-    let groups = [connections(), tokens(), service_tokens(), public(), consent()];
-    groups.into_iter().flatten().collect()
+    let document = Route::new(Method::GET, "/openapi.json", openapi::show);
+    let document = document.doc("openapi", "Returns this document.");
+    let groups = [
+        ("connections", connections()),
+        ("diagnostics", diagnostics()),
+        ("tokens", tokens()),
+        ("service-tokens", service_tokens()),
+        ("health", health()),
+        ("reference", vec![document]),
+        ("consent", consent()),
+    ];
+    let with_tag = |(tag, routes): (_, Vec<Route>)| routes.into_iter().map(move |route| route.tag(tag));
+    groups.into_iter().flat_map(with_tag).collect()
 }
 
 fn connections() -> Vec<Route> {
     vec![
-        Route::get("/api/v1/connections", connections::list)
+        Route::new(Method::GET, "/api/v1/connections", connections::list)
             .doc(
-                "connections",
                 "listConnections",
                 "Lists all connections by name, including stored ones that are no longer defined.",
             )
             .auth(READ)
             .errors(&["STORE_UNAVAILABLE"]),
-        Route::get("/api/v1/connections/{name}", connections::show)
-            .doc("connections", "showConnection", "Shows the state of a connection.")
+        Route::new(Method::GET, "/api/v1/connections/{name}", connections::show)
+            .doc("showConnection", "Shows the state of a connection.")
             .auth(READ)
             .errors(errors::READ_CONNECTION),
-        Route::delete("/api/v1/connections/{name}", connections::disconnect)
-            .doc("connections", "disconnect", "Deletes the grant of a connection; its log stays.")
+        Route::new(Method::DELETE, "/api/v1/connections/{name}", connections::disconnect)
+            .doc("disconnect", "Deletes the grant of a connection; its log stays.")
             .auth(ADMIN)
             .errors(errors::CHANGE_GRANT),
-        Route::post("/api/v1/connections/{name}/pause", connections::pause)
-            .doc("connections", "pauseConnection", "Stops all refreshes of a connection until it is resumed.")
+        Route::new(Method::POST, "/api/v1/connections/{name}/pause", connections::pause)
+            .doc("pauseConnection", "Stops all refreshes of a connection until it is resumed.")
             .auth(ADMIN)
             .errors(errors::CHANGE_GRANT),
-        Route::post("/api/v1/connections/{name}/resume", connections::resume)
-            .doc("connections", "resumeConnection", "Resumes a paused connection.")
+        Route::new(Method::POST, "/api/v1/connections/{name}/resume", connections::resume)
+            .doc("resumeConnection", "Resumes a paused connection.")
             .auth(ADMIN)
             .errors(errors::CHANGE_GRANT),
-        Route::get("/api/v1/diagnostics/token-status", diagnostics::token_status)
-            .doc(
-                "diagnostics",
-                "examineToken",
-                "Checks the stored tokens of a connection; refreshes nothing.",
-            )
+    ]
+}
+
+fn diagnostics() -> Vec<Route> {
+    vec![
+        Route::new(Method::GET, "/api/v1/diagnostics/token-status", diagnostics::token_status)
+            .doc("examineToken", "Checks the stored tokens of a connection; refreshes nothing.")
             .auth(READ)
             .errors(errors::EXAMINE_GRANT),
-        Route::get("/api/v1/diagnostics/config", diagnostics::config)
-            .doc("diagnostics", "showConfig", "Shows the configuration of a connection, without secrets.")
+        Route::new(Method::GET, "/api/v1/diagnostics/config", diagnostics::config)
+            .doc("showConfig", "Shows the configuration of a connection, without secrets.")
             .auth(READ)
             .errors(errors::READ_CONNECTION),
-        Route::get("/api/v1/diagnostics/background-tasks", diagnostics::background_tasks)
+        Route::new(Method::GET, "/api/v1/diagnostics/background-tasks", diagnostics::background_tasks)
             .doc(
-                "diagnostics",
                 "listBackgroundTasks",
                 "Lists the background tasks of this process: when each ran last, and why it failed.",
             )
@@ -89,17 +100,16 @@ fn connections() -> Vec<Route> {
 
 fn tokens() -> Vec<Route> {
     vec![
-        Route::get("/api/v1/connections/{name}/token", token::get)
-            .doc("tokens", "getToken", "Returns a valid access token, refreshed first if necessary.")
+        Route::new(Method::GET, "/api/v1/connections/{name}/token", token::get)
+            .doc("getToken", "Returns a valid access token, refreshed first if necessary.")
             .auth(TOKEN)
             .errors(errors::GET_TOKEN),
-        Route::post("/api/v1/connections/{name}/token/reject", token::reject)
-            .doc("tokens", "rejectToken", "Reports that the API rejected a token, and returns a newer one.")
+        Route::new(Method::POST, "/api/v1/connections/{name}/token/reject", token::reject)
+            .doc("rejectToken", "Reports that the API rejected a token, and returns a newer one.")
             .auth(TOKEN)
             .errors(errors::REJECT_TOKEN),
-        Route::post("/api/v1/connections/{name}/refresh", refresh::refresh)
+        Route::new(Method::POST, "/api/v1/connections/{name}/refresh", refresh::refresh)
             .doc(
-                "tokens",
                 "refresh",
                 "Refreshes the token now, if it is due or `force` is set, and waits for the outcome.",
             )
@@ -110,79 +120,64 @@ fn tokens() -> Vec<Route> {
 
 fn service_tokens() -> Vec<Route> {
     vec![
-        Route::get("/api/v1/service-tokens", service_tokens::list)
-            .doc("service-tokens", "listServiceTokens", "Lists all service tokens, oldest first, including expired and revoked ones.")
+        Route::new(Method::GET, "/api/v1/service-tokens", service_tokens::list)
+            .doc("listServiceTokens", "Lists all service tokens, oldest first, including expired and revoked ones.")
             .auth(ADMIN),
-        Route::post("/api/v1/service-tokens", service_tokens::create)
-            .doc("service-tokens", "createServiceToken", "Creates a service token; its text is in this response only.")
+        Route::new(Method::POST, "/api/v1/service-tokens", service_tokens::create)
+            .doc("createServiceToken", "Creates a service token; its text is in this response only.")
             .auth(ADMIN)
             .errors(&["SERVICE_TOKEN_CONFLICT"]),
-        Route::delete("/api/v1/service-tokens/{id}", service_tokens::revoke)
-            .doc("service-tokens", "revokeServiceToken", "Revokes a service token for good; it stays in the list.")
+        Route::new(Method::DELETE, "/api/v1/service-tokens/{id}", service_tokens::revoke)
+            .doc("revokeServiceToken", "Revokes a service token for good; it stays in the list.")
             .auth(ADMIN),
-        Route::post("/api/v1/service-tokens/{id}/rotate", service_tokens::rotate)
-            .doc("service-tokens", "rotateServiceToken", "Creates a successor of a service token; the old one stays valid for the overlap.")
+        Route::new(Method::POST, "/api/v1/service-tokens/{id}/rotate", service_tokens::rotate)
+            .doc("rotateServiceToken", "Creates a successor of a service token; the old one stays valid for the overlap.")
             .auth(ADMIN)
             .errors(&["SERVICE_TOKEN_CONFLICT"]),
-        Route::get("/api/v1/audit", audit::list)
-            .doc("service-tokens", "listAudit", "Lists administrative actions, newest first: who did what to which connection or service token.")
+        Route::new(Method::GET, "/api/v1/audit", audit::list)
+            .doc("listAudit", "Lists administrative actions, newest first: who did what to which connection or service token.")
             .auth(ADMIN),
-        Route::get("/api/v1/verify", verify::verify)
-            .doc("service-tokens", "verify", "Checks the service token of this request, for other back ends and reverse proxies.")
+        Route::new(Method::GET, "/api/v1/verify", verify::verify)
+            .doc("verify", "Checks the service token of this request, for other back ends and reverse proxies.")
             .auth(Auth::AnyToken),
     ]
 }
 
 /// Routes that need no service token.
-fn public() -> Vec<Route> {
+fn health() -> Vec<Route> {
     vec![
-        Route::get("/", oauth::home)
-            .doc("health", "home", "Says to a person at a browser that jeton runs.")
+        Route::new(Method::GET, "/", oauth::home)
+            .doc("home", "Says to a person at a browser that jeton runs.")
             .pages(&[(200, "That jeton runs.")]),
-        Route::get("/favicon.ico", oauth::favicon).doc(
-            "health",
-            "favicon",
-            "Answers the request of every browser for an icon: there is none.",
-        ),
-        Route::get("/health", health::health).doc(
-            "health",
-            "health",
-            "Says that the process runs, in the format of the older gateway.",
-        ),
-        Route::get("/healthz", health::liveness).doc(
-            "health",
-            "liveness",
-            "Says that the process responds; checks nothing else.",
-        ),
-        Route::get("/readyz", health::readiness)
-            .doc("health", "readiness", "Says whether the store responds, so that tokens can be refreshed.")
+        Route::new(Method::GET, "/favicon.ico", oauth::favicon)
+            .doc("favicon", "Answers the request of every browser for an icon: there is none."),
+        Route::new(Method::GET, "/health", health::health)
+            .doc("health", "Says that the process runs, in the format of the older gateway."),
+        Route::new(Method::GET, "/healthz", health::liveness)
+            .doc("liveness", "Says that the process responds; checks nothing else."),
+        Route::new(Method::GET, "/readyz", health::readiness)
+            .doc("readiness", "Says whether the store responds, so that tokens can be refreshed.")
             .errors(&["STORE_UNAVAILABLE"]),
-        Route::get("/openapi.json", openapi::show).doc("reference", "openapi", "Returns this document."),
     ]
 }
 
 /// Routes for the person who consents, authorized by the link's ticket or by state and cookie.
 fn consent() -> Vec<Route> {
     vec![
-        Route::get("/oauth/authorize", oauth::show_link)
-            .doc("consent", "showLink", "Shows what a consent link asks for, with a button to continue.")
+        Route::new(Method::GET, "/oauth/authorize", oauth::show_link)
+            .doc("showLink", "Shows what a consent link asks for, with a button to continue.")
             .pages(oauth::SHOW_LINK_PAGES),
-        Route::post("/oauth/authorize", oauth::open_link)
-            .doc(
-                "consent",
-                "openLink",
-                "Opens a consent link, which works once, and sends the browser to the provider.",
-            )
+        Route::new(Method::POST, "/oauth/authorize", oauth::open_link)
+            .doc("openLink", "Opens a consent link, which works once, and sends the browser to the provider.")
             .pages(oauth::OPEN_LINK_PAGES),
-        Route::get("/oauth/callback", oauth::callback)
-            .doc("consent", "callback", "Receives the provider's answer from the browser.")
+        Route::new(Method::GET, "/oauth/callback", oauth::callback)
+            .doc("callback", "Receives the provider's answer from the browser.")
             .pages(oauth::CALLBACK_PAGES),
-        Route::get("/oauth/result", oauth::result)
-            .doc("consent", "consentResult", "Shows what became of the provider's answer.")
+        Route::new(Method::GET, "/oauth/result", oauth::result)
+            .doc("consentResult", "Shows what became of the provider's answer.")
             .pages(oauth::RESULT_PAGES),
-        Route::get("/oauth/status", status::status)
+        Route::new(Method::GET, "/oauth/status", status::status)
             .doc(
-                "consent",
                 "consentStatus",
                 "Shows the progress of one consent by its ticket, or the latest consent of every connection.",
             )
