@@ -42,6 +42,19 @@ impl Timestamp {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
+    /// Written as this format of `strftime` says, in UTC; instants beyond the calendar are clamped.
+    ///
+    /// # Panics
+    /// The format has a directive that does not exist.
+    pub fn format(self, format: &str) -> String {
+        self.to_jiff().strftime(format).to_string()
+    }
+
+    fn to_jiff(self) -> jiff::Timestamp {
+        let end = if self.0 < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
+        jiff::Timestamp::from_microsecond(self.0).unwrap_or(end)
+    }
+
     /// Reads an RFC 3339 instant such as `2026-11-21T08:00:00Z`.
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         text.trim().parse::<jiff::Timestamp>().ok().map(|t| Self(t.as_microsecond()))
@@ -68,8 +81,7 @@ impl Sub<Duration> for Timestamp {
 impl fmt::Display for Timestamp {
     /// RFC 3339 in UTC, with as many digits of a second as are needed; instants beyond the calendar are clamped.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let end = if self.0 < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
-        write!(f, "{}", jiff::Timestamp::from_microsecond(self.0).unwrap_or(end))
+        self.to_jiff().fmt(f)
     }
 }
 

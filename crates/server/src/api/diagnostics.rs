@@ -18,6 +18,9 @@ use crate::state::AppState;
 /// How many characters of a client id are shown.
 const CLIENT_ID_SHOWN: usize = 10;
 
+/// `2026-11-27 18:14:05`, in UTC.
+const DATE_AND_TIME: &str = "%Y-%m-%d %H:%M:%S";
+
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ConnectionParams {
@@ -105,10 +108,10 @@ pub(crate) async fn token_status(
         },
         storage_path: app.storage.clone(),
         current_time: now,
-        current_datetime: plain_time(check.now),
+        current_datetime: check.now.format(DATE_AND_TIME),
         access_token_preview: check.access_preview,
         refresh_token_length: check.refresh_length,
-        expires_datetime: check.expires_at.map(plain_time),
+        expires_datetime: check.expires_at.map(|at| at.format(DATE_AND_TIME)),
     }))
 }
 
@@ -145,19 +148,4 @@ pub(crate) struct BackgroundTasks {
 /// `GET /api/v1/diagnostics/background-tasks`: how the background tasks of this process do.
 pub(crate) async fn background_tasks(State(app): State<Arc<AppState>>) -> Json<BackgroundTasks> {
     Json(BackgroundTasks { tasks: app.vault.background_tasks() })
-}
-
-/// `YYYY-MM-DD HH:MM:SS` in UTC.
-fn plain_time(at: Timestamp) -> String {
-    at.to_the_second().to_string().replace('T', " ").trim_end_matches('Z').to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_instant_is_written_as_date_and_time() {
-        assert_eq!(plain_time(Timestamp::from_secs(1_795_249_800)), "2026-11-21 08:30:00");
-    }
 }

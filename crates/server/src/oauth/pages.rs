@@ -22,6 +22,9 @@ use crate::error::ApiError;
 /// The style of all pages, which is part of each page.
 const STYLE: &str = include_str!("../../templates/page.css");
 
+/// `27 November 2026, 18:14 UTC`.
+const DATE_AND_TIME: &str = "%-d %B %Y, %H:%M UTC";
+
 /// Allows that style and nothing else.
 static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| policy("'none'"));
 
@@ -145,7 +148,7 @@ impl HtmlPage {
             Self::new(200, PageKind::Pending, "Connected for now", &text)
         };
         match ends.filter(|_| !renews) {
-            Some(ends) => page.with("Works until", date_and_time(ends)),
+            Some(ends) => page.with("Works until", ends.format(DATE_AND_TIME)),
             None => page,
         }
     }
@@ -378,33 +381,6 @@ fn minutes(left: Duration) -> String {
     }
 }
 
-/// `27 November 2026, 18:14 UTC`.
-fn date_and_time(at: Timestamp) -> String {
-    const MONTHS: [&str; 12] = [
-        "January",
-        "February",
-        "March",
-        "April",
-        "May",
-        "June",
-        "July",
-        "August",
-        "September",
-        "October",
-        "November",
-        "December",
-    ];
-    let text = at.to_the_second().to_string();
-    let parts = (|| {
-        let (date, time) = text.split_once('T')?;
-        let (year, rest) = date.split_once('-')?;
-        let (month, day) = rest.split_once('-')?;
-        let month = MONTHS.get(month.parse::<usize>().ok()?.checked_sub(1)?)?;
-        Some(format!("{} {month} {year}, {} UTC", day.trim_start_matches('0'), time.get(..5)?))
-    })();
-    parts.unwrap_or(text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -417,7 +393,8 @@ mod tests {
 
     #[test]
     fn times_are_written_for_people() {
-        assert_eq!(date_and_time(Timestamp::from_secs(1_795_249_800)), "21 November 2026, 08:30 UTC");
+        let time = Timestamp::from_secs(1_795_249_800);
+        assert_eq!(time.format(DATE_AND_TIME), "21 November 2026, 08:30 UTC");
         for (seconds, text) in [(600, "10 minutes"), (599, "10 minutes"), (60, "1 minute"), (1, "1 minute")] {
             assert_eq!(minutes(Duration::from_secs(seconds)), text);
         }
