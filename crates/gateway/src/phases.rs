@@ -8,10 +8,10 @@ use futures_util::FutureExt as _;
 use http::{HeaderMap, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 use jeton_core::access::Permission;
-use jeton_core::id::ConnectionName;
 use jeton_core::keep::provider::Definition;
 use jeton_issuer::{AccessError, Caller};
 use jeton_keeper::{ApiVerdict, Call, TokenError, TokenRequest};
+use jeton_server::limit_suggestions;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::access_log::AccessLogEntry;
@@ -118,15 +118,8 @@ fn select<'g>(
     request: &ProxyRequest,
 ) -> Result<&'g Definition, ErrorResponse> {
     let name = request.connection.as_str();
-    let definition = state.vault.definition(name).map_err(|error| match error {
-        // Only names that the caller may know are suggested.
-        TokenError::UnknownConnection { name, .. } => {
-            let names = state.vault.names();
-            let near = caller.suggest(&name, names.iter().map(ConnectionName::as_str));
-            TokenError::UnknownConnection { name, near }
-        }
-        other => other,
-    })?;
+    let definition = state.vault.definition(name);
+    let definition = definition.map_err(|error| limit_suggestions(&state.vault, caller, error))?;
     path_check::check(&request.path).map_err(ProxyError::Path)?;
     let (method, path) = (request.method.as_str(), request.path.as_str());
     caller.require(&Permission::Proxy { connection: name, method, path })?;

@@ -76,7 +76,7 @@ async fn check_scope(
 }
 
 /// The error as this caller may see it: only connections that it may see are suggested for an unknown name.
-pub(crate) fn limit_suggestions(vault: &Vault, caller: &Caller, error: TokenError) -> TokenError {
+pub fn limit_suggestions(vault: &Vault, caller: &Caller, error: TokenError) -> TokenError {
     match error {
         TokenError::UnknownConnection { name, .. } => {
             let names = vault.names();
