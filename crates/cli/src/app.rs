@@ -122,7 +122,7 @@ pub(crate) fn sync_service_tokens(vault: &Vault, access: &Access) {
     let access = access.clone();
     vault.run_periodically("sync_service_tokens", SYNC_PERIOD, move || {
         let access = access.clone();
-        async move { access.sync().await.map(drop).map_err(|error| error.to_string()) }
+        async move { access.sync().await.map_err(|error| error.to_string()) }
     });
 }
 

@@ -45,13 +45,6 @@ impl Default for Settings {
     }
 }
 
-/// What one [`Access::sync`] did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SyncReport {
-    /// How many last uses of tokens were written to the store.
-    pub uses_written: usize,
-}
-
 /// Checks credentials and changes service tokens. Cheap to clone; clones share everything.
 #[derive(Clone)]
 pub struct Access {
@@ -117,10 +110,10 @@ impl Access {
     ///
     /// # Errors
     /// The store cannot be read within two seconds. A failed write is no error: nothing depends on it.
-    pub async fn sync(&self) -> Result<SyncReport, StoreError> {
+    pub async fn sync(&self) -> Result<(), StoreError> {
         // Side by side, so that a slow write never delays the noticing of a revocation.
-        let (uses_written, refreshed) = tokio::join!(self.shared.write_uses(), self.shared.refresh());
-        refreshed.map(|()| SyncReport { uses_written })
+        let ((), refreshed) = tokio::join!(self.shared.write_uses(), self.shared.refresh());
+        refreshed
     }
 
     /// The caller that sends these headers: `X-SERVICE-TOKEN`, `X-API-KEY` or `Authorization: Bearer`.
@@ -225,22 +218,16 @@ impl Shared {
         }
     }
 
-    /// Writes the pending uses, and answers how many. Those that cannot be written stay pending.
-    async fn write_uses(&self) -> usize {
+    /// Writes the pending uses. Those that cannot be written stay pending.
+    async fn write_uses(&self) {
         let uses = self.uses.list();
         if uses.is_empty() {
-            return 0;
+            return;
         }
         let written = timeout(STORE_TIMEOUT, self.store.touch_tokens(uses.clone()));
         match written.await.unwrap_or_else(|_| Err(no_answer())) {
-            Ok(()) => {
-                self.uses.remove(&uses);
-                uses.len()
-            }
-            Err(error) => {
-                tracing::debug!(%error, "the last uses of service tokens are not written yet");
-                0
-            }
+            Ok(()) => self.uses.remove(&uses),
+            Err(error) => tracing::debug!(%error, "the last uses of service tokens are not written yet"),
         }
     }
 }

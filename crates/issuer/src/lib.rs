@@ -17,7 +17,7 @@ mod error;
 mod refreshes;
 mod views;
 
-pub use access::{Access, SYNC_PERIOD, Settings, SyncReport};
+pub use access::{Access, SYNC_PERIOD, Settings};
 pub use caller::Caller;
 pub use commands::{Issued, NewToken, Rotated};
 pub use credential::CREDENTIAL_HEADERS;
