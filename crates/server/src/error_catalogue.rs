@@ -49,18 +49,39 @@ pub(crate) const GET_TOKEN: &[&str] = REJECT_TOKEN.split_at(1).1;
 
 /// One example of every error, by its code.
 pub(crate) fn catalogue() -> BTreeMap<&'static str, Problem> {
-    let token = token_errors().into_iter().map(|error| token_problem(&error));
-    let access = access_errors().into_iter().map(|error| error.problem());
-    let orders = order_errors().into_iter().map(|error| error.problem());
-    let requests = request_errors().into_iter().map(RequestError::problem);
-    token.chain(access).chain(orders).chain(requests).map(|problem| (problem.code, problem)).collect()
+    let service: ServiceName = "bot1".parse().expect("it is a name");
+    let id = ServiceTokenId::from_bytes([0; 16]);
+    let token = token_errors().map(|error| token_problem(&error));
+    let access = [
+        AccessError::Missing,
+        AccessError::Invalid,
+        AccessError::Conflicting,
+        AccessError::Insufficient { service: service.clone(), missing: "read".to_owned() },
+        AccessError::WrongService { service },
+        AccessError::Unavailable,
+    ];
+    let commands = [TokenCommandError::Unknown { id }, TokenCommandError::HashTaken { id }];
+    let requests = [
+        RequestError::Query(""),
+        RequestError::InvalidBody(""),
+        RequestError::NotJsonContentType,
+        RequestError::BodyTooLarge { limit: 0 },
+        RequestError::BodyTooSlow(Duration::ZERO),
+        RequestError::UnknownLink,
+        RequestError::UnknownUrl,
+        RequestError::MethodNotAllowed,
+        RequestError::Internal,
+    ];
+    let rest = access.map(|error| error.problem()).into_iter();
+    let rest = rest.chain(commands.map(|error| error.problem())).chain(requests.map(RequestError::problem));
+    token.into_iter().chain(rest).map(|problem| (problem.code, problem)).collect()
 }
 
-fn token_errors() -> Vec<TokenError> {
+fn token_errors() -> [TokenError; 14] {
     let name: ConnectionName = "acme".parse().expect("it is a name");
     let name = || name.clone();
     let (code, retry_after) = (|| "invalid_grant".to_owned(), Duration::from_secs(5));
-    vec![
+    [
         TokenError::UnknownConnection { name: "acmee".to_owned(), near: Vec::new() },
         TokenError::NotConnected { name: name() },
         TokenError::Dead { name: name(), code: code() },
@@ -81,37 +102,6 @@ fn token_errors() -> Vec<TokenError> {
         TokenError::Store { message: String::new() },
         TokenError::Definition { name: name(), message: String::new() },
         TokenError::ShuttingDown,
-    ]
-}
-
-fn access_errors() -> Vec<AccessError> {
-    let service: ServiceName = "bot1".parse().expect("it is a name");
-    vec![
-        AccessError::Missing,
-        AccessError::Invalid,
-        AccessError::Conflicting,
-        AccessError::Insufficient { service: service.clone(), missing: "read".to_owned() },
-        AccessError::WrongService { service },
-        AccessError::Unavailable,
-    ]
-}
-
-fn order_errors() -> Vec<TokenCommandError> {
-    let id = ServiceTokenId::from_bytes([0; 16]);
-    vec![TokenCommandError::Unknown { id }, TokenCommandError::HashTaken { id }]
-}
-
-fn request_errors() -> Vec<RequestError> {
-    vec![
-        RequestError::Query(""),
-        RequestError::InvalidBody(""),
-        RequestError::NotJsonContentType,
-        RequestError::BodyTooLarge { limit: 0 },
-        RequestError::BodyTooSlow(Duration::ZERO),
-        RequestError::UnknownLink,
-        RequestError::UnknownUrl,
-        RequestError::MethodNotAllowed,
-        RequestError::Internal,
     ]
 }
 
