@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use jeton_core::access::TokenHash;
+use jeton_core::access::{ServiceTokenId, TokenHash};
 use jeton_core::audit::Actor;
 use jeton_core::entropy::SystemEntropy;
 use jeton_core::id::ConnectionName;
@@ -87,6 +87,20 @@ impl TestEnv {
         vault_on(&store, self.home.path(), data_dir, feed, definitions, clock, settings).await
     }
 
+    /// An environment, and a server in it with `names` defined.
+    pub(crate) async fn start(names: &[&str]) -> (Self, TestServer) {
+        let env = Self::new().await;
+        let server = env.serve(names, Limits::default()).await;
+        (env, server)
+    }
+
+    /// The same with `acme` defined and connected.
+    pub(crate) async fn start_connected() -> (Self, TestServer) {
+        let (env, server) = Self::start(&["acme"]).await;
+        server.connect(&env, "acme").await;
+        (env, server)
+    }
+
     /// A server with `names` defined.
     pub(crate) async fn serve(&self, names: &[&str], limits: Limits) -> TestServer {
         let vault = self.vault(&self.data_dir("data"), None, names).await;
@@ -160,11 +174,17 @@ impl TestServer {
         self.anonymous().with_header("x-api-key", API_KEY)
     }
 
-    /// A client with a new service token that has these scopes.
-    pub(crate) async fn service(&self, name: &str, scopes: &str) -> Client {
+    /// A new service token that has these scopes: its id and its text.
+    pub(crate) async fn create_token(&self, name: &str, scopes: &str) -> (ServiceTokenId, Secret) {
         let (service, scopes) = (name.parse().unwrap(), scopes.parse().unwrap());
         let new = NewToken { service, scopes, notes: None, life: None, hash: None };
-        let raw = self.access.create(new, &operator()).await.unwrap().raw.unwrap();
+        let issued = self.access.create(new, &operator()).await.unwrap();
+        (issued.token.id, issued.raw.unwrap())
+    }
+
+    /// A client with such a token.
+    pub(crate) async fn service(&self, name: &str, scopes: &str) -> Client {
+        let (_, raw) = self.create_token(name, scopes).await;
         self.anonymous().with_header("x-service-token", raw.reveal())
     }
 

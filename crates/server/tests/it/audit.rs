@@ -1,6 +1,5 @@
 //! What the audit log says of what operators do over HTTP.
 
-use jeton_server::Limits;
 use serde_json::{Value, json};
 
 use crate::app::{TestEnv, TestServer};
@@ -12,8 +11,7 @@ async fn acts(server: &TestServer, query: &str) -> Vec<Value> {
 
 #[tokio::test]
 async fn what_an_operator_does_over_http_is_audited_under_its_name() {
-    let env = TestEnv::new().await;
-    let server = env.serve(&["acme", "shop"], Limits::default()).await;
+    let (env, server) = TestEnv::start(&["acme", "shop"]).await;
     let refresh = server.connect(&env, "acme").await;
     server.connect(&env, "shop").await;
     let night = server.service("night-shift", "admin").await;
@@ -49,9 +47,7 @@ async fn what_an_operator_does_over_http_is_audited_under_its_name() {
 
 #[tokio::test]
 async fn a_rejected_request_leaves_no_audit_entry() {
-    let env = TestEnv::new().await;
-    let server = env.serve(&["acme"], Limits::default()).await;
-    server.connect(&env, "acme").await;
+    let (_env, server) = TestEnv::start_connected().await;
     let before = acts(&server, "subject=acme").await;
     let refused = server.client().post("/api/v1/connections/acme/pause", &json!({})).await.unwrap();
     assert_eq!(refused.status, 403, "{}", refused.text());

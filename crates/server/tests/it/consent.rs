@@ -6,11 +6,11 @@ use jeton_core::keep::attempt::{Act, AttemptStatus, Trigger};
 use jeton_core::keep::ports::AttemptFilter;
 use jeton_core::keep::provider::{RequestValues, Step};
 use jeton_core::time::Clock as _;
-use jeton_keeper::{SlotState, inspect_spill_slots};
 use jeton_testkit::Client;
 use serde_json::Value;
 
 use crate::consent_app::{ConsentApp, page, provider_url, result_path, set_cookie};
+use crate::consent_exchange::all_slots_are_free;
 
 #[tokio::test]
 async fn a_consent_ends_in_a_connection_that_refreshes() {
@@ -144,8 +144,7 @@ async fn a_new_token_lives_as_long_as_introspection_says() {
     let life = status.expires_at.unwrap().since(before);
     // The provider's file says an hour where introspection says nothing.
     assert!(life > Duration::from_secs(50) && life < Duration::from_secs(70), "{life:?}");
-    let slots = inspect_spill_slots(&app.data_dir()).unwrap();
-    assert!(slots.iter().all(|(_, state)| *state == SlotState::Free), "{slots:?}");
+    all_slots_are_free(&app);
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use jeton_server::Limits;
 use jeton_testkit::{Client, OffsetClock, Reply};
 use serde_json::Value;
 use tempfile::TempDir;
+use url::form_urlencoded::{self, Serializer};
 
 use crate::app::{TestServer, access_of, open_store, operator, vault_on};
 use crate::stores::{Database, Kept};
@@ -72,17 +73,9 @@ impl Callback {
     }
 
     pub(crate) fn path(&self) -> String {
-        let pairs: Vec<String> =
-            self.params.iter().map(|(name, value)| format!("{name}={}", escaped(value))).collect();
-        format!("/oauth/callback?{}", pairs.join("&"))
+        let query = Serializer::new(String::new()).extend_pairs(&self.params).finish();
+        format!("/oauth/callback?{query}")
     }
-}
-
-fn escaped(value: &str) -> String {
-    value.bytes().fold(String::new(), |text, byte| {
-        let plain = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-        text + &if plain { char::from(byte).to_string() } else { format!("%{byte:02X}") }
-    })
 }
 
 impl ConsentEnv {
@@ -177,11 +170,7 @@ impl ConsentApp {
         assert_eq!(given.status, 302, "{}", given.text());
         let back = given.headers["location"].to_str().unwrap();
         let (_, query) = back.split_once('?').unwrap();
-        let params = query.split('&').map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap();
-            (name.to_owned(), unescaped(value))
-        });
-        Callback { cookie, params: params.collect() }
+        Callback { cookie, params: form_urlencoded::parse(query.as_bytes()).into_owned().collect() }
     }
 
     /// The browser brings the answer, and shows the result.
@@ -238,23 +227,6 @@ pub(crate) fn provider_url(reply: &Reply) -> String {
 
 pub(crate) fn set_cookie(reply: &Reply) -> &str {
     reply.headers["set-cookie"].to_str().unwrap()
-}
-
-fn unescaped(value: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = value.bytes();
-    while let Some(byte) = rest.next() {
-        match byte {
-            b'%' => {
-                let digits: Vec<u8> = rest.by_ref().take(2).collect();
-                let text = std::str::from_utf8(&digits).unwrap();
-                bytes.push(u8::from_str_radix(text, 16).unwrap());
-            }
-            b'+' => bytes.push(b' '),
-            byte => bytes.push(byte),
-        }
-    }
-    String::from_utf8(bytes).unwrap()
 }
 
 /// The text of a page as a person reads it. Checks status, title and headers.

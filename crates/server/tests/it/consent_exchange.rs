@@ -113,7 +113,14 @@ async fn until_spilled(env: &ConsentEnv) {
     }
 }
 
-fn all_slots_are_free(env: &ConsentEnv) {
+/// Lets the provider reply while the store takes nothing, so that the reply is in a spill slot.
+async fn keep_from_storing(app: &ConsentApp) {
+    until_accepted(app).await;
+    app.store.faults().set_read_only(true);
+    until_spilled(app).await;
+}
+
+pub(crate) fn all_slots_are_free(env: &ConsentEnv) {
     let slots = inspect_spill_slots(&env.data_dir()).unwrap();
     assert!(slots.iter().all(|(_, state)| *state == SlotState::Free), "{slots:?}");
 }
@@ -122,9 +129,7 @@ fn all_slots_are_free(env: &ConsentEnv) {
 async fn a_reply_that_the_store_does_not_take_waits_in_its_slot_and_connects_later() {
     let (app, back) = slow_app().await;
     let outage = async {
-        until_accepted(&app).await;
-        app.store.faults().set_read_only(true);
-        until_spilled(&app).await;
+        keep_from_storing(&app).await;
         assert_eq!(app.progress().await["state"], "exchanging");
         app.store.faults().set_read_only(false);
     };
@@ -168,9 +173,7 @@ async fn a_person_whose_answer_is_in_a_spill_slot_is_asked_to_wait() {
 async fn a_reply_in_a_spill_slot_at_shutdown_connects_when_another_process_starts() {
     let (app, back) = slow_app().await;
     let end = async {
-        until_accepted(&app).await;
-        app.store.faults().set_read_only(true);
-        until_spilled(&app).await;
+        keep_from_storing(&app).await;
         app.server.vault.drain().await;
     };
     let (reply, ()) = tokio::join!(app.call_back(&back), end);
@@ -190,14 +193,9 @@ fn die_with_a_filled_spill_slot(env: &Arc<ConsentEnv>) {
         let app = env.open(default_settings()).await;
         let back = app.consent().await;
         app.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(300))]);
-        let outage = async {
-            until_accepted(&app).await;
-            app.store.faults().set_read_only(true);
-            until_spilled(&app).await;
-        };
         tokio::select! {
             reply = app.call_back(&back) => panic!("nothing was stored: {}", reply.text()),
-            () = outage => {}
+            () = keep_from_storing(&app) => {}
         }
     });
     // Every task is dropped where it stands.

@@ -3,7 +3,6 @@
 use jeton_core::secret::Secret;
 use jeton_core::time::{Clock as _, SystemClock};
 use jeton_keeper::Grant;
-use jeton_server::Limits;
 use serde_json::{Value, json};
 
 use crate::app::{TestEnv, operator};
@@ -103,8 +102,7 @@ async fn the_configuration_is_shown_to_the_letter_and_without_secrets() {
 
 #[tokio::test]
 async fn with_more_than_one_connection_the_caller_names_one() {
-    let env = TestEnv::new().await;
-    let server = env.serve(&["acme", "other"], Limits::default()).await;
+    let (env, server) = TestEnv::start(&["acme", "other"]).await;
     server.connect(&env, "other").await;
     let asked = server.client().get(STATUS).await.unwrap();
     assert_eq!(asked.status, 400);

@@ -72,9 +72,7 @@ async fn an_installation_on_hold_serves_valid_tokens_spends_nothing_and_is_ready
 
 #[tokio::test]
 async fn a_valid_token_comes_with_all_that_a_caller_needs() {
-    let env = TestEnv::new().await;
-    let server = env.serve(&["acme"], Limits::default()).await;
-    server.connect(&env, "acme").await;
+    let (env, server) = TestEnv::start_connected().await;
     let first = ok(&server.client().get(TOKEN).await.unwrap());
     assert!(env.emulator.accepts(text(&first["access_token"])));
     assert_eq!(first["token_type"], "Bearer");
@@ -94,9 +92,7 @@ async fn a_valid_token_comes_with_all_that_a_caller_needs() {
 
 #[tokio::test]
 async fn a_rejected_token_is_replaced_once_however_it_is_reported() {
-    let env = TestEnv::new().await;
-    let server = env.serve(&["acme"], Limits::default()).await;
-    server.connect(&env, "acme").await;
+    let (env, server) = TestEnv::start_connected().await;
     let client = server.client();
     let first = ok(&client.get(TOKEN).await.unwrap());
 
@@ -118,9 +114,7 @@ async fn a_rejected_token_is_replaced_once_however_it_is_reported() {
 
 #[tokio::test]
 async fn a_refresh_is_made_when_it_is_due_or_forced() {
-    let env = TestEnv::new().await;
-    let server = env.serve(&["acme"], Limits::default()).await;
-    server.connect(&env, "acme").await;
+    let (env, server) = TestEnv::start_connected().await;
     let client = server.client();
     let first = ok(&client.get(TOKEN).await.unwrap());
 
@@ -140,8 +134,7 @@ async fn a_refresh_is_made_when_it_is_due_or_forced() {
 
 #[tokio::test]
 async fn connections_are_listed_page_by_page() {
-    let env = TestEnv::new().await;
-    let server = env.serve(&["a", "b", "c", "d", "e"], Limits::default()).await;
+    let (env, server) = TestEnv::start(&["a", "b", "c", "d", "e"]).await;
     server.connect(&env, "b").await;
     let client = server.client();
     let mut names = Vec::new();
@@ -170,9 +163,7 @@ async fn connections_are_listed_page_by_page() {
 
 #[tokio::test]
 async fn an_operator_pauses_resumes_and_disconnects() {
-    let env = TestEnv::new().await;
-    let server = env.serve(&["acme"], Limits::default()).await;
-    server.connect(&env, "acme").await;
+    let (env, server) = TestEnv::start_connected().await;
     let (client, operator) = (server.client(), server.admin().await);
     let one = "/api/v1/connections/acme";
 

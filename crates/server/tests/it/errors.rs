@@ -1,7 +1,6 @@
 //! The form of every error; none repeats what was sent.
 
 use jeton_emulator::{Behaviour, Fault, FaultKind};
-use jeton_server::Limits;
 use serde_json::Value;
 
 use crate::app::{API_KEY, TestEnv, TestServer};
@@ -138,8 +137,7 @@ fn with_a_bad_body() -> Vec<Case> {
 
 #[tokio::test]
 async fn every_error_is_a_problem_with_its_code_and_repeats_nothing_that_was_sent() {
-    let env = TestEnv::new().await;
-    let server = env.serve(&["acme"], Limits::default()).await;
+    let (env, server) = TestEnv::start(&["acme"]).await;
     let cases =
         [without_valid_credentials(), with_an_unknown_url_or_method(), with_a_bad_query(), with_a_bad_body()];
     for case in cases.iter().flatten() {
@@ -169,8 +167,7 @@ async fn every_error_is_a_problem_with_its_code_and_repeats_nothing_that_was_sen
 
 #[tokio::test]
 async fn a_similar_name_is_suggested() {
-    let env = TestEnv::new().await;
-    let server = env.serve(&["acme"], Limits::default()).await;
+    let (_env, server) = TestEnv::start(&["acme"]).await;
     let reply = server.client().get("/api/v1/connections/acmee").await.unwrap();
     let detail = reply.json().unwrap()["detail"].as_str().unwrap().to_owned();
     assert!(detail.contains("did you mean acme?"), "{detail}");
@@ -178,8 +175,7 @@ async fn a_similar_name_is_suggested() {
 
 #[tokio::test]
 async fn a_failed_refresh_reaches_the_caller_with_its_class_and_retry_after() {
-    let env = TestEnv::new().await;
-    let server = env.serve(&["acme"], Limits::default()).await;
+    let (env, server) = TestEnv::start(&["acme"]).await;
     let refresh = server.connect(&env, "acme").await;
     env.emulator
         .set_behaviour(Behaviour::from_queue([Fault::new(FaultKind::RateLimited { retry_after_secs: 7 })]));
@@ -198,8 +194,7 @@ async fn a_failed_refresh_reaches_the_caller_with_its_class_and_retry_after() {
 
 #[tokio::test]
 async fn a_dead_grant_says_that_a_person_is_needed() {
-    let env = TestEnv::new().await;
-    let server = env.serve(&["acme"], Limits::default()).await;
+    let (env, server) = TestEnv::start(&["acme"]).await;
     let refresh = server.connect(&env, "acme").await;
     assert!(env.emulator.revoke_grant(refresh.reveal()));
     let reply = server.client().get(TOKEN).await.unwrap();

@@ -15,8 +15,7 @@ const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: x\r\n";
 
 #[tokio::test]
 async fn headers_beyond_the_limits_are_refused() {
-    let env = TestEnv::new().await;
-    let server = env.serve(&[], Limits::default()).await;
+    let (_env, server) = TestEnv::start(&[]).await;
     let large = server.raw(format!("{HEALTH}X-Large: {}\r\n\r\n", "x".repeat(17 * 1024))).await;
     assert!(large.starts_with("HTTP/1.1 431 "), "{large}");
     let many = server.raw(format!("{HEALTH}{}\r\n", "X-Many: 1\r\n".repeat(100))).await;
@@ -28,8 +27,7 @@ async fn headers_beyond_the_limits_are_refused() {
 
 #[tokio::test]
 async fn a_body_beyond_the_limit_is_refused_announced_or_not() {
-    let env = TestEnv::new().await;
-    let server = env.serve(&["acme"], Limits::default()).await;
+    let (_env, server) = TestEnv::start(&["acme"]).await;
     let head = format!(
         "POST /api/v1/connections/acme/refresh HTTP/1.1\r\nHost: x\r\nX-API-KEY: {API_KEY}\r\nContent-Type: application/json\r\n"
     );
@@ -79,7 +77,7 @@ async fn one_connection_too_many_waits_until_another_ends() {
     assert_eq!(&answer, b"HTTP/1.1 200 OK");
 
     let short = server.anonymous().with_deadline(Duration::from_millis(300));
-    assert!(short.get("/healthz").await.is_err(), "there is one env, and it is taken");
+    assert!(short.get("/healthz").await.is_err(), "there is one permit, and it is taken");
     drop(first);
     let long = server.anonymous().with_deadline(SOON);
     assert_eq!(long.get("/healthz").await.unwrap().status, 200);
@@ -87,9 +85,7 @@ async fn one_connection_too_many_waits_until_another_ends() {
 
 #[tokio::test]
 async fn shutdown_answers_what_is_under_way_and_takes_no_more() {
-    let env = TestEnv::new().await;
-    let server = env.serve(&["acme"], Limits::default()).await;
-    server.connect(&env, "acme").await;
+    let (env, server) = TestEnv::start_connected().await;
     env.emulator.set_behaviour(Behaviour::from_queue([Fault::none().slow_after(Duration::from_millis(700))]));
     let mut idle = TcpStream::connect(server.address).await.unwrap();
     let client = server.client();

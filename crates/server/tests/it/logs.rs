@@ -1,6 +1,5 @@
 //! What the logs contain at the most verbose level.
 
-use jeton_server::Limits;
 use jeton_testkit::CapturedLog;
 use serde_json::json;
 use tracing::Level;
@@ -11,8 +10,7 @@ use crate::app::{API_KEY, TestEnv};
 async fn the_access_log_has_each_request_and_no_secret() {
     let (captured, _guard) = CapturedLog::of_this_thread(Level::TRACE);
 
-    let env = TestEnv::new().await;
-    let server = env.serve(&["acme"], Limits::default()).await;
+    let (env, server) = TestEnv::start(&["acme"]).await;
     let refresh = server.connect(&env, "acme").await;
     let client = server.client();
     let token = client.get_json("/api/v1/connections/acme/token?min_ttl=5").await.unwrap();

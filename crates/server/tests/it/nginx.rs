@@ -6,7 +6,6 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use jeton_server::Limits;
 use jeton_testkit::{Client, FreePort, nginx_program, stop_nginx};
 use tokio::time::{Instant, sleep};
 
@@ -84,8 +83,7 @@ async fn nginx_before(server: &TestServer, folder: &Path) -> Nginx {
 
 #[tokio::test]
 async fn nginx_admits_valid_service_tokens_within_their_scopes() {
-    let env = TestEnv::new().await;
-    let server = env.serve(&["acme"], Limits::default()).await;
+    let (_env, server) = TestEnv::start(&["acme"]).await;
     let folder = tempfile::tempdir().unwrap();
     let nginx = nginx_before(&server, folder.path()).await;
     let anonymous = Client::new(&nginx.port.base_url());
@@ -95,15 +93,7 @@ async fn nginx_admits_valid_service_tokens_within_their_scopes() {
         403
     );
 
-    let wanted = jeton_issuer::NewToken {
-        service: "bot1".parse().unwrap(),
-        scopes: "proxy:acme:GET:/api/**".parse().unwrap(),
-        notes: None,
-        life: None,
-        hash: None,
-    };
-    let issued = server.access.create(wanted, &operator()).await.unwrap();
-    let raw = issued.raw.unwrap();
+    let (id, raw) = server.create_token("bot1", "proxy:acme:GET:/api/**").await;
     let bot = Client::new(&nginx.port.base_url()).with_header("x-service-token", raw.reveal());
     let admitted = bot.get("/api/v4/leads").await.unwrap();
     assert_eq!((admitted.status.as_u16(), admitted.text().as_str()), (200, "the site"));
@@ -114,6 +104,6 @@ async fn nginx_admits_valid_service_tokens_within_their_scopes() {
     assert_eq!(bot.get("/admin").await.unwrap().status, 403, "beyond its scope");
     assert_eq!(bot.delete("/api/v4/leads").await.unwrap().status, 403, "a method that it lacks");
 
-    server.access.revoke(issued.token.id, &operator()).await.unwrap();
+    server.access.revoke(id, &operator()).await.unwrap();
     assert_eq!(bot.get("/api/v4/leads").await.unwrap().status, 403, "revoked, at once");
 }

@@ -1,6 +1,5 @@
 //! The `OpenAPI` document: served to everyone, and true.
 
-use jeton_server::Limits;
 use jeton_testkit::matches_template;
 use serde_json::{Value, json};
 
@@ -38,8 +37,7 @@ async fn head_of(server: &TestServer, method: &str, path: &str) -> String {
 
 #[tokio::test]
 async fn the_document_is_public_and_sent_once_to_those_who_cache_it() {
-    let env = TestEnv::new().await;
-    let server = env.serve(&[], Limits::default()).await;
+    let (_env, server) = TestEnv::start(&[]).await;
     let whole = server.anonymous().get(DOCUMENT).await.unwrap();
     assert_eq!((whole.status.as_u16(), whole.text().as_str()), (200, jeton_server::openapi()));
     assert_eq!(whole.headers["content-type"], "application/json");
@@ -61,8 +59,7 @@ async fn the_document_is_public_and_sent_once_to_those_who_cache_it() {
 
 #[tokio::test]
 async fn every_documented_url_exists() {
-    let env = TestEnv::new().await;
-    let server = env.serve(&["acme"], Limits::default()).await;
+    let (_env, server) = TestEnv::start(&["acme"]).await;
     let document = document();
     let mut routes = 0;
     for (path, methods) in document["paths"].as_object().unwrap() {

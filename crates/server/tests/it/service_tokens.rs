@@ -1,6 +1,5 @@
 //! Service tokens, for callers and administrators.
 
-use jeton_server::Limits;
 use jeton_testkit::{Client, Reply};
 use serde_json::{Value, json};
 
@@ -25,8 +24,7 @@ fn with(server: &TestServer, header: &str, value: &str) -> Client {
 
 #[tokio::test]
 async fn missing_and_invalid_tokens_are_answered_to_the_letter() {
-    let env = TestEnv::new().await;
-    let server = env.serve(&["acme"], Limits::default()).await;
+    let (_env, server) = TestEnv::start(&["acme"]).await;
     let missing = server.anonymous().get(TOKEN).await.unwrap();
     assert_eq!(missing.headers["content-type"], "application/problem+json");
     assert_eq!(
@@ -52,8 +50,7 @@ async fn missing_and_invalid_tokens_are_answered_to_the_letter() {
 
 #[tokio::test]
 async fn a_credential_is_accepted_in_any_header_and_two_different_ones_are_rejected() {
-    let env = TestEnv::new().await;
-    let server = env.serve(&["acme"], Limits::default()).await;
+    let (_env, server) = TestEnv::start(&["acme"]).await;
     let made = server.admin().await.post(TOKENS, &json!({"name": "bot1", "scopes": ["read"]})).await.unwrap();
     let (status, made) = answered(&made);
     assert_eq!(status, 201, "{made}");
@@ -74,8 +71,7 @@ async fn a_credential_is_accepted_in_any_header_and_two_different_ones_are_rejec
 
 #[tokio::test]
 async fn each_endpoint_requires_its_scope_and_names_it() {
-    let env = TestEnv::new().await;
-    let server = env.serve(&["acme", "shop"], Limits::default()).await;
+    let (env, server) = TestEnv::start(&["acme", "shop"]).await;
     server.connect(&env, "acme").await;
     let bot = server.service("bot1", "token:acme proxy:shop").await;
     assert_eq!(bot.get(TOKEN).await.unwrap().status, 200);
@@ -111,8 +107,7 @@ async fn each_endpoint_requires_its_scope_and_names_it() {
 
 #[tokio::test]
 async fn only_connections_that_the_caller_may_see_are_suggested() {
-    let env = TestEnv::new().await;
-    let server = env.serve(&["acme", "acme-secret"], Limits::default()).await;
+    let (_env, server) = TestEnv::start(&["acme", "acme-secret"]).await;
     let told = async |client: Client, name: &str| {
         let reply = client.get(&format!("/api/v1/connections/{name}/token")).await.unwrap();
         let (status, body) = answered(&reply);
@@ -129,8 +124,7 @@ async fn only_connections_that_the_caller_may_see_are_suggested() {
 
 #[tokio::test]
 async fn a_token_is_shown_once_listed_without_it_and_revoked_at_once() {
-    let env = TestEnv::new().await;
-    let server = env.serve(&["acme"], Limits::default()).await;
+    let (_env, server) = TestEnv::start(&["acme"]).await;
     let admin = server.admin().await;
     let wanted =
         json!({"name": "bot1", "scopes": ["read", "token:*"], "expires_in": "90d", "notes": "of the shop"});
@@ -166,8 +160,7 @@ async fn a_token_is_shown_once_listed_without_it_and_revoked_at_once() {
 
 #[tokio::test]
 async fn both_tokens_are_accepted_during_the_overlap_of_a_rotation() {
-    let env = TestEnv::new().await;
-    let server = env.serve(&["acme"], Limits::default()).await;
+    let (_env, server) = TestEnv::start(&["acme"]).await;
     let admin = server.admin().await;
     let (_, made) =
         answered(&admin.post(TOKENS, &json!({"name": "bot1", "scopes": ["read"]})).await.unwrap());
@@ -192,8 +185,7 @@ async fn both_tokens_are_accepted_during_the_overlap_of_a_rotation() {
 
 #[tokio::test]
 async fn whole_seconds_may_be_written_as_a_language_without_integers_writes_them() {
-    let env = TestEnv::new().await;
-    let server = env.serve(&[], Limits::default()).await;
+    let (_env, server) = TestEnv::start(&[]).await;
     let admin = server.admin().await;
     let wanted = json!({"name": "bot1", "scopes": vec!["read"; 64], "expires_in": 7_776_000.0});
     let (status, made) = answered(&admin.post(TOKENS, &wanted).await.unwrap());
@@ -208,8 +200,7 @@ async fn whole_seconds_may_be_written_as_a_language_without_integers_writes_them
 
 #[tokio::test]
 async fn bad_requests_are_rejected_and_not_repeated() {
-    let env = TestEnv::new().await;
-    let server = env.serve(&["acme"], Limits::default()).await;
+    let (_env, server) = TestEnv::start(&["acme"]).await;
     let admin = server.admin().await;
     for (body, status, expected) in [
         (json!({}), 422, "UNPROCESSABLE_BODY"),

@@ -1,6 +1,5 @@
 //! Checks of service tokens for others.
 
-use jeton_server::Limits;
 use jeton_testkit::Reply;
 
 use crate::app::{API_KEY, TestEnv};
@@ -14,8 +13,7 @@ fn refused(reply: &Reply) -> (u16, String) {
 
 #[tokio::test]
 async fn a_good_credential_is_answered_with_its_service_and_nothing_else() {
-    let env = TestEnv::new().await;
-    let server = env.serve(&["acme"], Limits::default()).await;
+    let (_env, server) = TestEnv::start(&["acme"]).await;
     let bot = server.service("bot1", "").await;
     for (client, service) in [(bot, "bot1"), (server.client(), "api-key")] {
         let reply = client.get(VERIFY).await.unwrap();
@@ -34,8 +32,7 @@ async fn a_good_credential_is_answered_with_its_service_and_nothing_else() {
 
 #[tokio::test]
 async fn a_check_can_demand_one_service_and_one_scope() {
-    let env = TestEnv::new().await;
-    let server = env.serve(&["acme"], Limits::default()).await;
+    let (_env, server) = TestEnv::start(&["acme"]).await;
     let bot = server.service("bot1", "token:acme proxy:acme:GET:/api/**").await;
     for (query, answer) in [
         ("service=bot1", None),
