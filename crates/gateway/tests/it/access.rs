@@ -2,12 +2,11 @@
 
 use jeton_core::audit::{AuditAction, AuditFilter};
 
-use crate::fixture::{API_KEY, Fixture, Options, echo_api, error_code};
+use crate::fixture::{API_KEY, Fixture, Options, error_code};
 
 #[tokio::test]
 async fn a_call_without_a_key_or_with_a_wrong_one_reaches_no_api() {
-    let api = echo_api().await;
-    let fixture = Fixture::new(&api.base_url()).await;
+    let (api, fixture) = Fixture::with_echo().await;
     let reply = fixture.client_without_key().get("/api/v1/proxy/acme/x").await.unwrap();
     assert_eq!(error_code(&reply, 403), "SERVICE_TOKEN_REQUIRED");
     let wrong = fixture.client_without_key().with_header("x-service-token", "wrong");
@@ -19,8 +18,7 @@ async fn a_call_without_a_key_or_with_a_wrong_one_reaches_no_api() {
 
 #[tokio::test]
 async fn the_key_may_come_in_any_of_the_three_headers_and_goes_no_further() {
-    let api = echo_api().await;
-    let fixture = Fixture::new(&api.base_url()).await;
+    let (api, fixture) = Fixture::with_echo().await;
     let bearer = format!("Bearer {API_KEY}");
     for (name, value) in [("x-api-key", API_KEY), ("x-service-token", API_KEY), ("authorization", &bearer)] {
         let reply =
@@ -34,20 +32,13 @@ async fn the_key_may_come_in_any_of_the_three_headers_and_goes_no_further() {
 
 #[tokio::test]
 async fn a_missing_scope_is_named_and_limits_of_method_and_path_hold() {
-    let api = echo_api().await;
-    let services = vec![
-        ("bot1", "raw-token-of-bot1-0123456789abcdef", vec!["token:acme", "proxy:other"]),
-        ("bot2", "raw-token-of-bot2-0123456789abcdef", vec!["proxy:acme:GET:/v4/**"]),
-    ];
-    let fixture = Fixture::with_options(&api.base_url(), Options { services, ..Options::default() }).await;
-    let bot1 =
-        fixture.client_without_key().with_header("x-service-token", "raw-token-of-bot1-0123456789abcdef");
+    let (api, fixture) = Fixture::with_echo().await;
+    let bot1 = fixture.service("bot1", "token:acme proxy:other").await;
     let reply = bot1.get("/api/v1/proxy/acme/x").await.unwrap();
     assert_eq!(error_code(&reply, 403), "SCOPE_INSUFFICIENT");
     assert!(reply.json().unwrap()["missing_scope"].as_str().unwrap().starts_with("proxy:acme"));
 
-    let bot2 =
-        fixture.client_without_key().with_header("x-service-token", "raw-token-of-bot2-0123456789abcdef");
+    let bot2 = fixture.service("bot2", "proxy:acme:GET:/v4/**").await;
     assert_eq!(bot2.get("/api/v1/proxy/acme/v4/leads").await.unwrap().status, 200);
     assert_eq!(bot2.get("/api/v1/proxy/acme/v4/leads?limit=1").await.unwrap().status, 200);
     for path in ["/api/v1/proxy/acme/v5/leads", "/api/v1/proxy/acme/v4%2Fleads"] {
@@ -60,14 +51,11 @@ async fn a_missing_scope_is_named_and_limits_of_method_and_path_hold() {
 
 #[tokio::test]
 async fn an_unknown_connection_is_404_with_the_near_names_that_the_caller_may_see() {
-    let api = echo_api().await;
-    let services = vec![("bot", "raw-token-of-bot-0123456789abcdef", vec!["proxy:acne"])];
-    let fixture = Fixture::with_options(&api.base_url(), Options { services, ..Options::default() }).await;
+    let (_api, fixture) = Fixture::with_echo().await;
     let reply = fixture.client().get("/api/v1/proxy/acmee/x").await.unwrap();
     assert_eq!(error_code(&reply, 404), "UNKNOWN_CONNECTION");
     assert!(reply.text().contains("did you mean acme?"), "{}", reply.text());
-    let bot =
-        fixture.client_without_key().with_header("x-service-token", "raw-token-of-bot-0123456789abcdef");
+    let bot = fixture.service("bot", "proxy:acne").await;
     let reply = bot.get("/api/v1/proxy/acmee/x").await.unwrap();
     assert_eq!(error_code(&reply, 404), "UNKNOWN_CONNECTION");
     assert!(reply.text().contains("did you mean acne?"), "{}", reply.text());
@@ -89,12 +77,10 @@ async fn a_dead_grant_is_424_and_says_what_to_do() {
 
 #[tokio::test]
 async fn an_administrator_gets_a_consent_link() {
-    let services = vec![("ops", "raw-token-of-ops-0123456789abcdef", vec!["admin", "proxy:*"])];
     let vars = vec![("authorize_url", "https://login.example.com/authorize".to_owned())];
-    let fixture = Fixture::with_emulated_api(Options { vars, services, ..Options::default() }).await;
+    let fixture = Fixture::with_emulated_api(Options { vars, ..Options::default() }).await;
     fixture.emulator.revoke_grant(fixture.refresh_token.reveal());
-    let ops =
-        fixture.client_without_key().with_header("x-service-token", "raw-token-of-ops-0123456789abcdef");
+    let ops = fixture.service("ops", "admin proxy:*").await;
     let reply = ops.get("/api/v1/proxy/acme/x").await.unwrap();
     assert_eq!(error_code(&reply, 424), "REAUTHORIZATION_REQUIRED");
     let link = reply.json().unwrap()["consent_link"].as_str().unwrap_or_default().to_owned();

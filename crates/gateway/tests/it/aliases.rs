@@ -79,13 +79,9 @@ async fn failures_come_in_the_envelope_too() {
     let reply = fixture.client().post("/api/v1/info/account", &json!({})).await.unwrap();
     assert_eq!((reply.status.as_u16(), &reply.json().unwrap()["success"]), (405, &json!(false)));
 
-    let services = vec![("bot", "raw-token-of-bot-0123456789abcdef", vec!["proxy:acme:GET:/api/v4/account"])];
-    let fixture = Fixture::with_options(
-        "http://127.0.0.1:9",
-        Options { aliases: presets(), services, ..Options::default() },
-    )
-    .await;
-    let bot = fixture.client_without_key().with_header("x-api-key", "raw-token-of-bot-0123456789abcdef");
+    let options = Options { aliases: presets(), ..Options::default() };
+    let fixture = Fixture::with_options("http://127.0.0.1:9", options).await;
+    let bot = fixture.service("bot", "proxy:acme:GET:/api/v4/account").await;
     let reply = bot.get("/api/v1/info/pipelines").await.unwrap();
     assert_eq!(
         (reply.status.as_u16(), &reply.json().unwrap()["details"]["code"]),

@@ -11,16 +11,15 @@ use jeton_gateway::Settings;
 use jeton_testkit::{TestApi, TestServer};
 use tokio::time::Instant;
 
-use crate::fixture::{API_KEY, Fixture, Options, echo_api, error_code, raw_head, read_head, send};
+use crate::fixture::{API_KEY, Fixture, echo_api, error_code, raw_head, read_head, send};
 
-fn short_timeouts() -> Options {
-    let settings = Settings {
+fn short_timeouts() -> Settings {
+    Settings {
         connect_timeout: Duration::from_secs(2),
         first_byte_timeout: Duration::from_millis(300),
         idle_timeout: Duration::from_millis(300),
         ..Settings::default()
-    };
-    Options { settings, ..Options::default() }
+    }
 }
 
 #[tokio::test]
@@ -62,7 +61,7 @@ async fn an_api_that_never_answers_is_504_within_the_time_of_the_first_byte() {
         std::future::pending::<()>().await;
     })
     .await;
-    let fixture = Fixture::with_options(&api.base_url(), short_timeouts()).await;
+    let fixture = Fixture::with_settings(&api.base_url(), short_timeouts()).await;
     let started = Instant::now();
     let reply = fixture.get("/x").await;
     assert_eq!(error_code(&reply, 504), "UPSTREAM_TIMEOUT");
@@ -73,7 +72,7 @@ async fn an_api_that_never_answers_is_504_within_the_time_of_the_first_byte() {
 #[tokio::test]
 async fn a_slow_upload_is_waited_for_as_long_as_it_moves() {
     let api = echo_api().await;
-    let fixture = Fixture::with_options(&api.base_url(), short_timeouts()).await;
+    let fixture = Fixture::with_settings(&api.base_url(), short_timeouts()).await;
     let mut stream = fixture
         .open(raw_head("POST /api/v1/proxy/acme/x", API_KEY, "Content-Length: 8\r\nConnection: close\r\n"))
         .await;
@@ -88,7 +87,7 @@ async fn a_slow_upload_is_waited_for_as_long_as_it_moves() {
 #[tokio::test]
 async fn a_caller_that_stops_sending_is_408_and_not_the_fault_of_the_api() {
     let api = echo_api().await;
-    let fixture = Fixture::with_options(&api.base_url(), short_timeouts()).await;
+    let fixture = Fixture::with_settings(&api.base_url(), short_timeouts()).await;
     let answer = fixture
         .send_raw(
             raw_head("POST /api/v1/proxy/acme/x", API_KEY, "Content-Length: 8\r\nConnection: close\r\n")
@@ -109,7 +108,7 @@ async fn an_answer_that_stalls_is_cut_off_and_never_looks_whole() {
         std::future::pending::<()>().await;
     })
     .await;
-    let fixture = Fixture::with_options(&api.base_url(), short_timeouts()).await;
+    let fixture = Fixture::with_settings(&api.base_url(), short_timeouts()).await;
     let answer =
         fixture.send_raw(raw_head("GET /api/v1/proxy/acme/x", API_KEY, "Connection: close\r\n")).await;
     assert!(answer.contains("hello") && !answer.ends_with("0\r\n\r\n"), "{answer}");

@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue, Response};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use jeton_core::access::{Scopes, ServiceTokenId, TokenHash};
+use jeton_core::access::{ServiceTokenId, TokenHash};
 use jeton_core::audit::Actor;
 use jeton_core::entropy::SystemEntropy;
 use jeton_core::keep::provider::{Catalogue, Client as ProviderClient, Definition, Provider, Setup};
@@ -40,8 +40,6 @@ pub(crate) struct Options {
     pub(crate) token_url: Option<String>,
     /// Variables besides `token_url` and `api_base`.
     pub(crate) vars: Vec<(&'static str, String)>,
-    /// Services with their raw token and their scopes.
-    pub(crate) services: Vec<(&'static str, &'static str, Vec<&'static str>)>,
     pub(crate) aliases: Vec<ConnectionAlias>,
 }
 
@@ -53,7 +51,6 @@ impl Default for Options {
             provider: Arc::clone(Catalogue::builtin().get("oauth2").unwrap()),
             token_url: None,
             vars: Vec::new(),
-            services: Vec::new(),
             aliases: Vec::new(),
         }
     }
@@ -75,6 +72,17 @@ impl Fixture {
     /// A gateway to the API at `base`, with the connection `acme` connected.
     pub(crate) async fn new(base: &str) -> Self {
         Self::with_options(base, Options::default()).await
+    }
+
+    /// The same, to an API that answers each call with what it received.
+    pub(crate) async fn with_echo() -> (TestApi, Self) {
+        let api = echo_api().await;
+        let fixture = Self::new(&api.base_url()).await;
+        (api, fixture)
+    }
+
+    pub(crate) async fn with_settings(base: &str, settings: Settings) -> Self {
+        Self::with_options(base, Options { settings, ..Options::default() }).await
     }
 
     pub(crate) async fn with_options(base: &str, options: Options) -> Self {
@@ -118,7 +126,7 @@ impl Fixture {
             .unwrap();
         let access = Access::open(
             store.shared(),
-            environment(&options),
+            Environment::with_api_key(TokenHash::of(API_KEY.as_bytes())),
             jeton_issuer::Settings::default(),
             clock.clone(),
             entropy,
@@ -159,9 +167,24 @@ impl Fixture {
         stream
     }
 
-    /// A service token of the store that may call everything, and its raw text.
+    /// A client with a new service token that has these scopes.
+    pub(crate) async fn service(&self, name: &str, scopes: &str) -> Client {
+        let (_, raw) = self.create_token(name, scopes, None).await;
+        self.client_without_key().with_header("x-service-token", raw.reveal())
+    }
+
+    /// A new service token that may call everything, and its raw text.
     pub(crate) async fn service_token(&self, life: Option<Duration>) -> (ServiceTokenId, Secret) {
-        let (service, scopes) = ("bot1".parse().unwrap(), "proxy:*".parse().unwrap());
+        self.create_token("bot1", "proxy:*", life).await
+    }
+
+    async fn create_token(
+        &self,
+        name: &str,
+        scopes: &str,
+        life: Option<Duration>,
+    ) -> (ServiceTokenId, Secret) {
+        let (service, scopes) = (name.parse().unwrap(), scopes.parse().unwrap());
         let new = NewToken { service, scopes, notes: None, life, hash: None };
         let issued = self.access.create(new, &operator()).await.unwrap();
         (issued.token.id, issued.raw.unwrap())
@@ -190,12 +213,28 @@ fn definition(emulator: &Emulator, base: &str, options: &Options) -> Definition 
     options.provider.define(setup).unwrap()
 }
 
-fn environment(options: &Options) -> Environment {
-    let key = Environment::with_api_key(TokenHash::of(API_KEY.as_bytes()));
-    options.services.iter().fold(key, |environment, (name, raw, scopes)| {
-        let scopes = Scopes::new(scopes.iter().map(|scope| scope.parse().unwrap())).unwrap();
-        environment.with_service(name.parse().unwrap(), TokenHash::of(raw.as_bytes()), scopes)
-    })
+/// A provider whose refresh tokens are good for one use; `api` is what its file says of its API.
+pub(crate) fn own_provider(api: &str) -> Arc<Provider> {
+    let text = format!(
+        r#"
+name = "acme"
+title = "Acme"
+[vars.token_url]
+[vars.api_base]
+[client]
+auth = "post"
+[refresh]
+url = "${{token_url}}"
+form = {{ grant_type = "refresh_token", refresh_token = "${{refresh}}" }}
+spends = ["refresh"]
+[take]
+expires = {{ path = "expires_in", as = "s" }}
+[policy]
+rotation = "single_use"
+{api}
+"#
+    );
+    Arc::new(Provider::from_toml("acme.toml", &text).unwrap())
 }
 
 /// Serves a router as `jeton serve` does.

@@ -9,32 +9,13 @@ use jeton_core::keep::provider::Provider;
 use jeton_testkit::{TestApi, TestServer};
 use serde_json::json;
 
-use crate::fixture::{API_KEY, Fixture, Options, echo_api, error_code, raw_head, read_head, send};
+use crate::fixture::{
+    API_KEY, Fixture, Options, echo_api, error_code, own_provider, raw_head, read_head, send,
+};
 
 /// A provider that carries its token as `inject` says.
 fn provider(inject: &str) -> Arc<Provider> {
-    let text = format!(
-        r#"
-name = "acme"
-title = "Acme"
-[vars.token_url]
-[vars.api_base]
-[client]
-auth = "post"
-[refresh]
-url = "${{token_url}}"
-form = {{ grant_type = "refresh_token", refresh_token = "${{refresh}}" }}
-spends = ["refresh"]
-[take]
-expires = {{ path = "expires_in", as = "s" }}
-[policy]
-rotation = "single_use"
-[api]
-base = "${{api_base}}"
-{inject}
-"#
-    );
-    Arc::new(Provider::from_toml("acme.toml", &text).unwrap())
+    own_provider(&format!("[api]\nbase = '${{api_base}}'\n{inject}"))
 }
 
 async fn injecting(inject: &str) -> (TestApi, Fixture) {
@@ -68,8 +49,7 @@ async fn method_path_query_headers_and_body_go_on_as_they_are() {
 
 #[tokio::test]
 async fn the_base_itself_can_be_called_with_and_without_a_slash() {
-    let api = echo_api().await;
-    let fixture = Fixture::new(&api.base_url()).await;
+    let (api, fixture) = Fixture::with_echo().await;
     for path in ["/api/v1/proxy/acme", "/api/v1/proxy/acme/", "/api/v1/proxy/acme?a=1"] {
         assert_eq!(fixture.client().get(path).await.unwrap().status, 200, "{path}");
     }
@@ -85,6 +65,8 @@ async fn an_answer_passes_as_it_is_but_for_headers_of_one_connection_or_about_th
             .header("content-type", "text/x-tea")
             .header("x-theirs", "kept")
             .header("etag", "\"1\"")
+            .header("cache-control", "public, s-maxage=600, max-age=60")
+            .header("cdn-cache-control", "max-age=600")
             .header("set-cookie", "session=theirs")
             .header("x-jeton-error", "NOT_OURS")
             .header("location", "https://elsewhere.example/")
@@ -100,8 +82,8 @@ async fn an_answer_passes_as_it_is_but_for_headers_of_one_connection_or_about_th
     {
         assert_eq!(reply.headers[name], value);
     }
-    assert_eq!(reply.headers["cache-control"], "private", "no shared cache may store it");
-    for name in ["set-cookie", "x-jeton-error", "x-jeton-retry"] {
+    assert_eq!(reply.headers["cache-control"], "private, max-age=60", "no shared cache may store it");
+    for name in ["set-cookie", "cdn-cache-control", "x-jeton-error", "x-jeton-retry"] {
         assert!(!reply.headers.contains_key(name), "{name}");
     }
 }
@@ -208,32 +190,11 @@ async fn a_token_in_the_body_joins_its_fields() {
 
 #[tokio::test]
 async fn a_connection_without_the_url_of_its_api_says_so() {
-    let text = "name = 'acme'\ntitle = 'Acme'\n[vars.token_url]\n[refresh]\nurl = '${token_url}'\n\
-                form = { grant_type = 'refresh_token', refresh_token = '${refresh}' }\n[take]\n\
-                expires = { path = 'expires_in', as = 's' }\n";
-    let provider = Arc::new(Provider::from_toml("acme.toml", text).unwrap());
+    let provider = own_provider("");
     let fixture = Fixture::with_emulated_api(Options { provider, ..Options::default() }).await;
     let reply = fixture.get("/x").await;
     assert_eq!(error_code(&reply, 500), "DEFINITION_UNUSABLE");
     assert!(reply.text().contains("where its API is"), "{}", reply.text());
-}
-
-#[tokio::test]
-async fn an_answer_that_shared_caches_might_keep_is_the_callers_alone() {
-    let api = TestApi::answering(|_| {
-        Response::builder()
-            .header("cache-control", "public, s-maxage=600, max-age=60")
-            .header("cdn-cache-control", "max-age=600")
-            .header("etag", "\"1\"")
-            .body(Body::from("x"))
-            .unwrap()
-    })
-    .await;
-    let fixture = Fixture::new(&api.base_url()).await;
-    let reply = fixture.get("/x").await;
-    assert_eq!(reply.headers["cache-control"], "private, max-age=60");
-    assert_eq!(reply.headers["etag"], "\"1\"");
-    assert!(!reply.headers.contains_key("cdn-cache-control"));
 }
 
 /// Every character of it escaped.

@@ -2,7 +2,7 @@
 
 use jeton_testkit::TestApi;
 
-use crate::fixture::{API_KEY, Fixture, echo_api, raw_head};
+use crate::fixture::{API_KEY, Fixture, raw_head};
 
 /// An API that echoes, and a gateway to it.
 struct EchoFixture {
@@ -12,8 +12,7 @@ struct EchoFixture {
 
 impl EchoFixture {
     async fn new() -> Self {
-        let api = echo_api().await;
-        let fixture = Fixture::new(&api.base_url()).await;
+        let (api, fixture) = Fixture::with_echo().await;
         Self { api, fixture }
     }
 
@@ -58,6 +57,7 @@ async fn paths_that_lead_elsewhere_are_refused() {
         "/api/v1/proxy/acme/x%0d%0aHost:%20evil.example",
         "/api/v1/proxy/acme/x%00",
         "/api/v1/proxy/acme/%zz",
+        "/api/v1/proxy/acme/a\\..\\b",
         "/api/v1/proxy/acme@evil.example/x",
         "/api/v1/proxy/https://evil.example/x",
         "/api/v1/proxy//evil.example/x",
@@ -65,12 +65,6 @@ async fn paths_that_lead_elsewhere_are_refused() {
     ] {
         fixture.assert_refused(&format!("GET {path} HTTP/1.1"), "Host: jeton\r\n", "").await;
     }
-}
-
-#[tokio::test]
-async fn a_backslash_in_a_path_is_refused() {
-    let fixture = EchoFixture::new().await;
-    fixture.assert_refused("GET /api/v1/proxy/acme/a\\..\\b HTTP/1.1", "Host: jeton\r\n", "").await;
 }
 
 #[tokio::test]
@@ -120,8 +114,7 @@ async fn a_length_beside_chunks_counts_for_nothing_and_nothing_behind_it_is_a_re
         "Transfer-Encoding: chunked\r\nContent-Length: {}\r\n",
     ] {
         let headers = order.replace("{}", &chunked.len().to_string());
-        let api = echo_api().await;
-        let fixture = Fixture::new(&api.base_url()).await;
+        let (api, fixture) = Fixture::with_echo().await;
         let request = raw_head("POST /api/v1/proxy/acme/x", API_KEY, &headers) + &chunked;
         // It answers once, and closes: otherwise this would wait for ever.
         let answer = fixture.send_raw(request).await;

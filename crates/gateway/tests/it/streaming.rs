@@ -51,7 +51,7 @@ async fn the_first_bytes_of_an_answer_are_there_before_the_last_are_made() {
         async move {
             let first = stream::once(async { Ok::<_, Infallible>(Bytes::from_static(b"first")) });
             let last = stream::once(async move {
-                events.wait_for(|events| *events).await.unwrap();
+                events.wait_for(|released| *released).await.unwrap();
                 Ok(Bytes::from_static(b"last"))
             });
             Response::new(Body::from_stream(futures_util::StreamExt::chain(first, last)))

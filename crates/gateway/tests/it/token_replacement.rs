@@ -9,12 +9,12 @@ use axum::body::Body;
 use http::Response;
 use jeton_core::keep::attempt::Trigger;
 use jeton_core::keep::ports::AttemptFilter;
-use jeton_core::keep::provider::{OldAccess, Provider};
+use jeton_core::keep::provider::OldAccess;
 use jeton_testkit::{Received, Reply, TestApi, TestServer};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::fixture::{API_KEY, Fixture, Options, error_code, json_response, raw_head};
+use crate::fixture::{API_KEY, Fixture, Options, error_code, json_response, own_provider, raw_head};
 
 /// An API that answers rejected tokens with `answer`, and accepts all others.
 async fn rejecting_api(
@@ -238,11 +238,7 @@ async fn a_body_of_exactly_the_limit_is_sent_again_also_in_chunks() {
     let settings = jeton_gateway::Settings { replay_body: 8, ..jeton_gateway::Settings::default() };
     for (body, status) in [("12345678", 200), ("123456789", 401)] {
         let (api, rejected) = rejecting_api(unauthorized).await;
-        let fixture = Fixture::with_options(
-            &api.base_url(),
-            Options { settings: settings.clone(), ..Options::default() },
-        )
-        .await;
+        let fixture = Fixture::with_settings(&api.base_url(), settings.clone()).await;
         rejected.add_current_token_of(&fixture).await;
         let (left, right) = body.split_at(4);
         let answer = fixture
@@ -259,11 +255,9 @@ async fn a_body_of_exactly_the_limit_is_sent_again_also_in_chunks() {
 
 #[tokio::test]
 async fn a_provider_that_reports_it_in_the_body_is_understood_and_large_bodies_pass_unread() {
-    let text = "name = 'acme'\ntitle = 'Acme'\n[vars.token_url]\n[vars.api_base]\n[refresh]\nurl = '${token_url}'\n\
-                form = { grant_type = 'refresh_token', refresh_token = '${refresh}' }\nspends = ['refresh']\n\
-                [take]\nexpires = { path = 'expires_in', as = 's' }\n[policy]\nrotation = 'single_use'\n\
-                [api]\nbase = '${api_base}'\nexpired = [{ status = 200, path = 'error', in = ['token_expired'] }]\n";
-    let provider = Arc::new(Provider::from_toml("acme.toml", text).unwrap());
+    let provider = own_provider(
+        "[api]\nbase = '${api_base}'\nexpired = [{ status = 200, path = 'error', in = ['token_expired'] }]\n",
+    );
     let padding = Arc::new(AtomicUsize::new(0));
     let pad = Arc::clone(&padding);
     let (api, rejected) = rejecting_api(move || {
@@ -312,7 +306,7 @@ async fn a_token_that_was_refused_and_cannot_be_refreshed_is_an_error_of_the_gat
 async fn bodies_beyond_the_budget_are_not_sent_twice_and_the_answer_says_so() {
     let settings = jeton_gateway::Settings { replay_memory: 8, ..jeton_gateway::Settings::default() };
     let (api, rejected) = rejecting_api(unauthorized).await;
-    let fixture = Fixture::with_options(&api.base_url(), Options { settings, ..Options::default() }).await;
+    let fixture = Fixture::with_settings(&api.base_url(), settings).await;
     rejected.add_current_token_of(&fixture).await;
     let reply = fixture.client().post("/api/v1/proxy/acme/leads", &json!({ "long": "er" })).await.unwrap();
     assert_eq!(

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::fixture::{API_KEY, Fixture, Options, echo_api, error_code, operator, raw_head, read_head, send};
+use crate::fixture::{API_KEY, Fixture, echo_api, error_code, operator, raw_head, read_head, send};
 
 const TIMEOUT: Duration = Duration::from_mins(1);
 
@@ -53,22 +53,31 @@ async fn open_with_key(fixture: &Fixture, key: &str) -> (TcpStream, String) {
     (stream, head)
 }
 
+/// What is sent comes back.
+async fn assert_echoes(stream: &mut TcpStream, text: &str) {
+    stream.write_all(text.as_bytes()).await.unwrap();
+    let mut back = vec![0; text.len()];
+    timeout(TIMEOUT, stream.read_exact(&mut back)).await.unwrap().unwrap();
+    assert_eq!(back, text.as_bytes());
+}
+
+async fn assert_ended(stream: &mut TcpStream) {
+    let mut rest = Vec::new();
+    // Ended or reset: both are an end.
+    let _ = timeout(TIMEOUT, stream.read_to_end(&mut rest)).await.unwrap();
+    assert!(rest.is_empty());
+}
+
 #[tokio::test]
 async fn a_web_socket_passes_through_in_both_directions() {
     let fixture = Fixture::new(&echo_server(|_| true).await.base_url()).await;
     let (mut stream, head) = open(&fixture).await;
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     assert!(head.contains("sec-websocket-accept: xyz"), "{head}");
-    for text in ["hello", "again"] {
-        stream.write_all(text.as_bytes()).await.unwrap();
-        let mut back = [0; 5];
-        timeout(Duration::from_secs(10), stream.read_exact(&mut back)).await.unwrap().unwrap();
-        assert_eq!(&back, text.as_bytes());
-    }
+    assert_echoes(&mut stream, "hello").await;
+    assert_echoes(&mut stream, "again").await;
     stream.shutdown().await.unwrap();
-    let mut rest = Vec::new();
-    timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await.unwrap().unwrap();
-    assert!(rest.is_empty());
+    assert_ended(&mut stream).await;
 }
 
 #[tokio::test]
@@ -84,16 +93,12 @@ async fn a_web_socket_is_opened_with_a_fresh_token_where_the_first_was_refused()
     fixture.access_token().await.reveal().clone_into(&mut refused.lock().unwrap());
     let (mut stream, head) = open(&fixture).await;
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-    stream.write_all(b"hello").await.unwrap();
-    let mut back = [0; 5];
-    timeout(Duration::from_secs(10), stream.read_exact(&mut back)).await.unwrap().unwrap();
-    assert_eq!(&back, b"hello");
+    assert_echoes(&mut stream, "hello").await;
 }
 
 #[tokio::test]
 async fn an_api_that_does_not_switch_answers_as_usual() {
-    let api = echo_api().await;
-    let fixture = Fixture::new(&api.base_url()).await;
+    let (_api, fixture) = Fixture::with_echo().await;
     let (_, head) = open(&fixture).await;
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
 }
@@ -118,30 +123,14 @@ async fn a_tunnel_ends_when_nothing_moves_and_at_the_latest_with_the_gateway() {
         ..jeton_gateway::Settings::default()
     };
     let base = echo_server(|_| true).await.base_url();
-    let idle = Fixture::with_options(&base, Options { settings, ..Options::default() }).await;
+    let idle = Fixture::with_settings(&base, settings).await;
     let (mut stream, _) = open(&idle).await;
-    let mut rest = Vec::new();
-    let _ = timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await.unwrap();
+    assert_ended(&mut stream).await;
 
     let fixture = Fixture::new(&base).await;
     let (mut stream, _) = open(&fixture).await;
     fixture.gateway.drain().await;
-    let _ = timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await.unwrap();
-}
-
-/// What is sent comes back.
-async fn assert_echoes(stream: &mut TcpStream) {
-    stream.write_all(b"hello").await.unwrap();
-    let mut back = [0; 5];
-    timeout(TIMEOUT, stream.read_exact(&mut back)).await.unwrap().unwrap();
-    assert_eq!(&back, b"hello");
-}
-
-async fn assert_ended(stream: &mut TcpStream) {
-    let mut rest = Vec::new();
-    // Ended or reset: both are an end.
-    let _ = timeout(TIMEOUT, stream.read_to_end(&mut rest)).await.unwrap();
-    assert!(rest.is_empty());
+    assert_ended(&mut stream).await;
 }
 
 #[tokio::test]
@@ -151,10 +140,10 @@ async fn a_tunnel_ends_when_the_service_token_of_its_caller_is_revoked_and_other
     let (mut stream, head) = open_with_key(&fixture, raw.reveal()).await;
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     let (mut other, _) = open(&fixture).await;
-    assert_echoes(&mut stream).await;
+    assert_echoes(&mut stream, "hello").await;
     fixture.access.revoke(id, &operator()).await.unwrap();
     assert_ended(&mut stream).await;
-    assert_echoes(&mut other).await;
+    assert_echoes(&mut other, "hello").await;
 }
 
 #[tokio::test]
@@ -170,7 +159,7 @@ async fn a_tunnel_ends_when_the_service_token_of_its_caller_expires() {
 async fn one_tunnel_too_many_is_503_with_a_time_and_another_opens_when_one_ends() {
     let settings = jeton_gateway::Settings { tunnels: 1, ..jeton_gateway::Settings::default() };
     let base = echo_server(|_| true).await.base_url();
-    let fixture = Fixture::with_options(&base, Options { settings, ..Options::default() }).await;
+    let fixture = Fixture::with_settings(&base, settings).await;
     let (first, head) = open(&fixture).await;
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     let (_, head) = open(&fixture).await;
@@ -192,7 +181,7 @@ async fn one_tunnel_too_many_is_503_with_a_time_and_another_opens_when_one_ends(
 async fn calls_that_open_no_tunnel_take_no_permit_from_those_that_do() {
     let settings = jeton_gateway::Settings { tunnels: 1, ..jeton_gateway::Settings::default() };
     let api = echo_api().await;
-    let fixture = Fixture::with_options(&api.base_url(), Options { settings, ..Options::default() }).await;
+    let fixture = Fixture::with_settings(&api.base_url(), settings).await;
     for _ in 0..3 {
         // The API does not agree to the upgrade.
         let (_, head) = open(&fixture).await;
