@@ -12,8 +12,7 @@ const INVALID: Result<String, &str> = Err("SERVICE_TOKEN_INVALID");
 
 #[tokio::test]
 async fn a_token_is_checked_from_memory_and_has_its_scopes() {
-    let fixture = Fixture::new().await;
-    let process = fixture.process().await;
+    let (_fixture, process) = Fixture::with_process().await;
     let (token, raw) = process.create(new_token("bot1")).await;
     let before = process.reads();
     let caller = process.access.verify(raw.as_bytes()).await.unwrap();
@@ -28,8 +27,7 @@ async fn a_token_is_checked_from_memory_and_has_its_scopes() {
 
 #[tokio::test]
 async fn a_token_that_another_process_created_is_accepted_at_once() {
-    let fixture = Fixture::new().await;
-    let (one, two) = (fixture.process().await, fixture.process().await);
+    let (_fixture, one, two) = Fixture::with_processes().await;
     let (_, raw) = one.create(new_token("bot1")).await;
     let before = two.reads();
     assert_eq!(two.service_of(&raw).await, Ok("bot1".into()));
@@ -39,8 +37,7 @@ async fn a_token_that_another_process_created_is_accepted_at_once() {
 
 #[tokio::test]
 async fn a_revocation_takes_effect_at_once_here_and_within_five_seconds_elsewhere() {
-    let fixture = Fixture::new().await;
-    let (one, two) = (fixture.process().await, fixture.process().await);
+    let (_fixture, one, two) = Fixture::with_processes().await;
     let (token, raw) = one.create(new_token("bot1")).await;
     assert_eq!(two.service_of(&raw).await, Ok("bot1".into()));
     start_sync(&two.access);
@@ -58,8 +55,7 @@ async fn a_revocation_takes_effect_at_once_here_and_within_five_seconds_elsewher
 
 #[tokio::test]
 async fn a_token_is_accepted_until_it_expires() {
-    let fixture = Fixture::new().await;
-    let process = fixture.process().await;
+    let (fixture, process) = Fixture::with_process().await;
     let life = Some(Duration::from_hours(1));
     let (_, raw) = process.create(jeton_issuer::NewToken { life, ..new_token("bot1") }).await;
     fixture.clock.advance(Duration::from_mins(59));
@@ -70,8 +66,7 @@ async fn a_token_is_accepted_until_it_expires() {
 
 #[tokio::test]
 async fn a_row_takes_precedence_over_the_environment_also_when_it_is_revoked() {
-    let fixture = Fixture::new().await;
-    let process = fixture.process().await;
+    let (fixture, process) = Fixture::with_process().await;
     let hash = Some(TokenHash::of(b"nine"));
     let (token, raw) = process.create(jeton_issuer::NewToken { hash, ..new_token("bot1") }).await;
     assert_eq!(raw, "", "its holder has the text already");
@@ -83,8 +78,7 @@ async fn a_row_takes_precedence_over_the_environment_also_when_it_is_revoked() {
 
 #[tokio::test]
 async fn malformed_tokens_cost_no_read_and_a_flood_of_wrong_ones_costs_few() {
-    let fixture = Fixture::new().await;
-    let process = fixture.process().await;
+    let (_fixture, process) = Fixture::with_process().await;
     let before = process.reads();
     for wrong in ["jts_", "jts_wrong", &format!("jts_{}", "0".repeat(45)), &format!("jts_{}", "0".repeat(46))]
     {
@@ -101,8 +95,7 @@ async fn malformed_tokens_cost_no_read_and_a_flood_of_wrong_ones_costs_few() {
 
 #[tokio::test]
 async fn a_use_is_written_once_a_minute_and_the_caller_never_waits_for_it() {
-    let fixture = Fixture::new().await;
-    let process = fixture.process().await;
+    let (fixture, process) = Fixture::with_process().await;
     let (token, raw) = process.create(new_token("bot1")).await;
     process.store.hangs.store(true, std::sync::atomic::Ordering::SeqCst);
     assert_eq!(process.service_of(&raw).await, Ok("bot1".into()));

@@ -11,8 +11,7 @@ use crate::fixture::{Fixture, new_token, operator};
 
 #[tokio::test]
 async fn a_rotated_token_is_accepted_until_the_overlap_ends_and_its_successor_beyond() {
-    let fixture = Fixture::new().await;
-    let process = fixture.process().await;
+    let (fixture, process) = Fixture::with_process().await;
     let (token, raw) = process.create(new_token("bot1")).await;
     let rotated = process.access.rotate(token.id, Duration::from_mins(10), None, &operator()).await.unwrap();
     let new = rotated.new.raw.unwrap();
@@ -28,8 +27,7 @@ async fn a_rotated_token_is_accepted_until_the_overlap_ends_and_its_successor_be
 
 #[tokio::test]
 async fn a_command_that_cannot_be_carried_out_is_refused_with_the_reason() {
-    let fixture = Fixture::new().await;
-    let process = fixture.process().await;
+    let (_fixture, process) = Fixture::with_process().await;
     let reserved = process.access.create(new_token("api-key"), &operator()).await.unwrap_err();
     assert!(matches!(reserved, TokenCommandError::ReservedName) && reserved.problem().status == 409);
     let notes = Some("x".repeat(501));
@@ -58,8 +56,7 @@ async fn a_command_that_cannot_be_carried_out_is_refused_with_the_reason() {
 
 #[tokio::test]
 async fn a_command_whose_answer_was_lost_is_carried_out_once() {
-    let fixture = Fixture::new().await;
-    let process = fixture.process().await;
+    let (_fixture, process) = Fixture::with_process().await;
     let lost_answers = |count| process.store.lost_answers.store(count, Ordering::SeqCst);
     lost_answers(2);
     let (token, raw) = process.create(new_token("bot1")).await;

@@ -116,6 +116,20 @@ impl Fixture {
         Self { clock: Arc::default(), database, _folder: folder }
     }
 
+    /// A database, and a process on it.
+    pub(crate) async fn with_process() -> (Self, Process) {
+        let fixture = Self::new().await;
+        let process = fixture.process().await;
+        (fixture, process)
+    }
+
+    /// A database, and two processes on it.
+    pub(crate) async fn with_processes() -> (Self, Process, Process) {
+        let (fixture, one) = Self::with_process().await;
+        let two = fixture.process().await;
+        (fixture, one, two)
+    }
+
     pub(crate) async fn process(&self) -> Process {
         let store = self.database.open(self.clock.clone(), Arc::new(NoSqliteHooks)).await;
         let (down, hangs, lost_answers, reads) = Default::default();

@@ -12,8 +12,7 @@ use crate::fixture::{Fixture, new_token, operator, start_sync};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_call_is_refused_in_any_process_while_a_token_is_rotated_under_load() {
-    let fixture = Fixture::new().await;
-    let (one, two) = (fixture.process().await, fixture.process().await);
+    let (_fixture, one, two) = Fixture::with_processes().await;
     start_sync(&one.access);
     start_sync(&two.access);
     let (first, raw) = one.create(new_token("bot1")).await;

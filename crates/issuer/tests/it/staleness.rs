@@ -7,14 +7,13 @@ use jeton_core::access::TokenHash;
 use jeton_issuer::NewToken;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::fixture::{API_KEY, Fixture, new_token, operator, start_sync};
+use crate::fixture::{API_KEY, Fixture, Process, new_token, operator, start_sync};
 
 const UNAVAILABLE: Result<String, &str> = Err("STORE_UNAVAILABLE");
 
 #[tokio::test]
 async fn tokens_of_the_store_are_accepted_for_five_minutes_and_those_of_the_environment_without_end() {
-    let fixture = Fixture::new().await;
-    let process = fixture.process().await;
+    let (fixture, process) = Fixture::with_process().await;
     let (_, raw) = process.create(new_token("bot1")).await;
     let (revoked, old) = process.create(new_token("bot2")).await;
     process.access.revoke(revoked.id, &operator()).await.unwrap();
@@ -47,8 +46,7 @@ async fn tokens_of_the_store_are_accepted_for_five_minutes_and_those_of_the_envi
 
 #[tokio::test]
 async fn a_token_revoked_while_the_store_was_down_is_refused_when_it_is_back() {
-    let fixture = Fixture::new().await;
-    let (one, two) = (fixture.process().await, fixture.process().await);
+    let (fixture, one, two) = Fixture::with_processes().await;
     let (token, raw) = one.create(new_token("bot1")).await;
     assert_eq!(two.service_of(&raw).await, Ok("bot1".into()));
     two.store.down.store(true, Ordering::SeqCst);
@@ -60,7 +58,7 @@ async fn a_token_revoked_while_the_store_was_down_is_refused_when_it_is_back() {
 }
 
 /// Whether a long call of this caller ends.
-async fn ends(process: &crate::fixture::Process, raw: &str) -> bool {
+async fn ends(process: &Process, raw: &str) -> bool {
     let caller = process.access.verify(raw.as_bytes()).await.unwrap();
     let access = process.access.clone();
     // Longer than until it is checked again.
@@ -69,8 +67,7 @@ async fn ends(process: &crate::fixture::Process, raw: &str) -> bool {
 
 #[tokio::test]
 async fn a_long_call_ends_with_its_token_in_every_process() {
-    let fixture = Fixture::new().await;
-    let (one, two) = (fixture.process().await, fixture.process().await);
+    let (_fixture, one, two) = Fixture::with_processes().await;
     start_sync(&two.access);
     let (token, raw) = one.create(new_token("bot1")).await;
     assert_eq!(two.service_of(&raw).await, Ok("bot1".into()));
@@ -87,8 +84,7 @@ async fn a_long_call_ends_with_its_token_in_every_process() {
 
 #[tokio::test]
 async fn a_long_call_ends_when_its_token_expires_or_could_not_be_checked_for_too_long() {
-    let fixture = Fixture::new().await;
-    let process = fixture.process().await;
+    let (fixture, process) = Fixture::with_process().await;
     let (_, short) =
         process.create(NewToken { life: Some(Duration::from_mins(1)), ..new_token("bot1") }).await;
     let (_, long) = process.create(new_token("bot2")).await;
@@ -116,8 +112,7 @@ async fn a_long_call_ends_when_its_token_expires_or_could_not_be_checked_for_too
 
 #[tokio::test]
 async fn a_hash_of_the_environment_is_refused_elsewhere_once_a_revocation_is_noticed() {
-    let fixture = Fixture::new().await;
-    let (one, two) = (fixture.process().await, fixture.process().await);
+    let (_fixture, one, two) = Fixture::with_processes().await;
     start_sync(&two.access);
     assert_eq!(two.service_of("nine").await, Ok("bot9".into()), "it is one of the environment");
     let (token, _) = one.create(NewToken { hash: Some(TokenHash::of(b"nine")), ..new_token("bot9") }).await;
