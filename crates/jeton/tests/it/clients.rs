@@ -12,7 +12,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use jeton::reqwest::Auth;
 use jeton::tower::{AuthLayer, Authorized};
-use jeton::{Connection, Token, Vault};
+use jeton::{Token, Vault};
 use reqwest_middleware::{ClientWithMiddleware, Middleware, Next};
 use tower_layer::Layer as _;
 use tower_service::Service as _;
@@ -20,10 +20,12 @@ use tower_service::Service as _;
 use crate::api::Api;
 use crate::fixture::{ACME, Fixture};
 
-/// A vault whose connection has its API at `api`, and its first token.
-pub(crate) async fn vault_for(fixture: &Fixture, api: &Api) -> (Vault, Token) {
+/// A provider, an API that answers a rejected token with `status`, and a vault for both with its first token.
+pub(crate) async fn with_api(status: u16) -> (Fixture, Api, Vault, Token) {
+    let (fixture, api) = (Fixture::new().await, Api::rejecting_with(status).await);
     let connection = fixture.acme().var("api_base", api.url("/v1"));
-    connected(fixture, Vault::in_memory().connection(ACME, connection)).await
+    let (vault, token) = connected(&fixture, Vault::in_memory().connection(ACME, connection)).await;
+    (fixture, api, vault, token)
 }
 
 pub(crate) async fn connected(fixture: &Fixture, builder: jeton::Builder) -> (Vault, Token) {
@@ -35,57 +37,57 @@ pub(crate) async fn connected(fixture: &Fixture, builder: jeton::Builder) -> (Va
 
 /// A provider that wants its token as `inject` says and tells of dead ones by `expired`.
 pub(crate) fn own_provider(fixture: &Fixture, api: &Api, inject: &str, expired: &str) -> jeton::Builder {
-    let file = format!(
-        "name = \"own\"\ntitle = \"Our own\"\nhosts = [\"127.0.0.1\"]\n[[inject]]\n{inject}\n[refresh]\nurl = \"{}\"\nform = {{ grant_type = \
-         \"refresh_token\", refresh_token = \"${{refresh}}\" }}\n[policy]\nrotation = \"single_use\"\n[api]\nbase = \"{}\"\nexpired = \
-         [{expired}]\n",
-        fixture.provider.token_url(),
-        api.url("/v1"),
-    );
-    let connection = Connection::at("own").client("emulated", "emulated-secret");
-    Vault::in_memory().provider_file("own.toml", file).connection(ACME, connection)
+    let base = api.url("/v1");
+    let api = format!("[[inject]]\n{inject}\n[api]\nbase = \"{base}\"\nexpired = [{expired}]\n");
+    fixture.own_provider(r#"["127.0.0.1"]"#, &api)
 }
 
 pub(crate) fn with_reqwest(vault: &Vault) -> ClientWithMiddleware {
     Auth::new(vault.clone(), ACME).client(reqwest::Client::builder()).unwrap()
 }
 
-pub(crate) type Hyper = Authorized<Client<HttpConnector, Full<Bytes>>>;
+type Hyper = Authorized<Client<HttpConnector, Full<Bytes>>>;
 
 pub(crate) fn with_hyper(vault: &Vault) -> Hyper {
     let client = Client::builder(TokioExecutor::new()).build_http();
     AuthLayer::new(vault.clone(), ACME).layer(client)
 }
 
-/// A POST with a header and a body. Returns status and text.
-async fn post(client: &Hyper, url: &str) -> (u16, String) {
-    let request = http::Request::post(url).header("x-trace", "t-1").body(Full::from("a=1")).unwrap();
-    let reply = client.clone().call(request).await.unwrap();
-    let status = reply.status().as_u16();
-    let body = reply.into_body().collect().await.unwrap().to_bytes();
-    (status, String::from_utf8(body.to_vec()).unwrap())
+/// A client with one of the two layers.
+pub(crate) enum LayeredClient {
+    Hyper(Hyper),
+    Reqwest(ClientWithMiddleware),
 }
 
-async fn post_by_reqwest(client: &ClientWithMiddleware, url: &str) -> (u16, String) {
-    let reply = client.post(url).header("x-trace", "t-1").body("a=1").send().await.unwrap();
-    (reply.status().as_u16(), reply.text().await.unwrap())
-}
+impl LayeredClient {
+    /// One of each.
+    pub(crate) const KINDS: [fn(&Vault) -> Self; 2] =
+        [|vault| Self::Hyper(with_hyper(vault)), |vault| Self::Reqwest(with_reqwest(vault))];
 
-/// The same call with one of the two clients. Returns status and text.
-pub(crate) async fn by_both(vault: &Vault, url: &str, use_reqwest: bool) -> (u16, String) {
-    if use_reqwest {
-        post_by_reqwest(&with_reqwest(vault), url).await
-    } else {
-        post(&with_hyper(vault), url).await
+    /// A POST with a header and a body. Returns status and text.
+    pub(crate) async fn post(&self, url: &str) -> (u16, String) {
+        match self {
+            Self::Hyper(client) => {
+                let request =
+                    http::Request::post(url).header("x-trace", "t-1").body(Full::from("a=1")).unwrap();
+                let reply = client.clone().call(request).await.unwrap();
+                let status = reply.status().as_u16();
+                let body = reply.into_body().collect().await.unwrap().to_bytes();
+                (status, String::from_utf8(body.to_vec()).unwrap())
+            }
+            Self::Reqwest(client) => {
+                let reply = client.post(url).header("x-trace", "t-1").body("a=1").send().await.unwrap();
+                (reply.status().as_u16(), reply.text().await.unwrap())
+            }
+        }
     }
 }
 
 #[tokio::test]
 async fn a_call_carries_the_token_in_place_of_what_the_caller_wrote() {
-    for use_reqwest in [false, true] {
-        let (fixture, api) = (Fixture::new().await, Api::rejecting_with(401).await);
-        let (vault, token) = vault_for(&fixture, &api).await;
-        assert_eq!(by_both(&vault, &api.url("/v1/orders?page=2"), use_reqwest).await, (200, "yes".into()));
+    for client in LayeredClient::KINDS {
+        let (_fixture, api, vault, token) = with_api(401).await;
+        assert_eq!(client(&vault).post(&api.url("/v1/orders?page=2")).await, (200, "yes".into()));
         let calls = api.calls();
         assert_eq!(calls.len(), 1);
         assert_eq!(calls[0].header("authorization"), format!("Bearer {}", token.access.reveal()));
@@ -98,11 +100,10 @@ async fn a_call_carries_the_token_in_place_of_what_the_caller_wrote() {
 
 #[tokio::test]
 async fn a_refused_token_is_refreshed_once_and_the_call_repeated_once_with_the_same_headers_and_body() {
-    for use_reqwest in [false, true] {
-        let (fixture, api) = (Fixture::new().await, Api::rejecting_with(401).await);
-        let (vault, token) = vault_for(&fixture, &api).await;
+    for client in LayeredClient::KINDS {
+        let (fixture, api, vault, token) = with_api(401).await;
         api.reject(token.access.reveal());
-        assert_eq!(by_both(&vault, &api.url("/v1/orders"), use_reqwest).await, (200, "yes".into()));
+        assert_eq!(client(&vault).post(&api.url("/v1/orders")).await, (200, "yes".into()));
         let calls = api.calls();
         assert_eq!(calls.len(), 2);
         for call in &calls {
@@ -118,12 +119,12 @@ async fn a_refused_token_is_refreshed_once_and_the_call_repeated_once_with_the_s
 
 #[tokio::test]
 async fn a_token_revoked_early_under_two_hundred_calls_costs_one_refresh_and_all_succeed() {
-    for use_reqwest in [false, true] {
-        let (fixture, api) = (Fixture::new().await, Api::rejecting_with(401).await);
-        let (vault, token) = vault_for(&fixture, &api).await;
+    for client in LayeredClient::KINDS {
+        let (fixture, api, vault, token) = with_api(401).await;
         api.reject(token.access.reveal());
         let url = api.url("/v1/orders");
-        let answers = join_all((0..200).map(|_| by_both(&vault, &url, use_reqwest))).await;
+        let client = client(&vault);
+        let answers = join_all((0..200).map(|_| client.post(&url))).await;
         assert!(answers.iter().all(|(status, _)| *status == 200));
         assert_eq!(fixture.requests(), 2);
         fixture.assert_spent_once();
@@ -132,16 +133,13 @@ async fn a_token_revoked_early_under_two_hundred_calls_costs_one_refresh_and_all
 
 #[tokio::test]
 async fn a_token_that_helped_and_dies_early_as_well_is_refreshed_again_at_once() {
-    for use_reqwest in [false, true] {
-        let (fixture, api) = (Fixture::new().await, Api::rejecting_with(401).await);
-        let (vault, _) = vault_for(&fixture, &api).await;
-        let (hyper, by_reqwest) = (with_hyper(&vault), with_reqwest(&vault));
+    for client in LayeredClient::KINDS {
+        let (fixture, api, vault, _) = with_api(401).await;
+        let client = client(&vault);
         for round in 1..=4 {
             let token = vault.token(ACME).await.unwrap();
             api.reject(token.access.reveal());
-            let url = api.url("/v1/orders");
-            let reply =
-                if use_reqwest { post_by_reqwest(&by_reqwest, &url).await } else { post(&hyper, &url).await };
+            let reply = client.post(&api.url("/v1/orders")).await;
             assert_eq!((reply.0, fixture.requests()), (200, 1 + round));
         }
     }
@@ -149,19 +147,13 @@ async fn a_token_that_helped_and_dies_early_as_well_is_refreshed_again_at_once()
 
 #[tokio::test]
 async fn a_permission_that_is_missing_is_not_cured_by_refreshing_and_the_caller_gets_the_apis_answer() {
-    for use_reqwest in [false, true] {
-        let (fixture, api) = (Fixture::new().await, Api::rejecting_with(401).await);
-        let (vault, _) = vault_for(&fixture, &api).await;
+    for client in LayeredClient::KINDS {
+        let (fixture, api, vault, _) = with_api(401).await;
         api.forbid("/secret");
-        let (hyper, by_reqwest) = (with_hyper(&vault), with_reqwest(&vault));
+        let client = client(&vault);
         for round in 0..50 {
             for (path, expected) in [("/v1/orders", 200), ("/v1/secret", 401)] {
-                let url = api.url(path);
-                let reply = if use_reqwest {
-                    post_by_reqwest(&by_reqwest, &url).await
-                } else {
-                    post(&hyper, &url).await
-                };
+                let reply = client.post(&api.url(path)).await;
                 assert_eq!(reply.0, expected, "{path} in round {round}");
             }
         }
@@ -173,11 +165,10 @@ async fn a_permission_that_is_missing_is_not_cured_by_refreshing_and_the_caller_
 
 #[tokio::test]
 async fn a_403_is_a_refusal_of_the_token_only_where_the_provider_says_so() {
-    for use_reqwest in [false, true] {
-        let (fixture, api) = (Fixture::new().await, Api::rejecting_with(403).await);
-        let (vault, token) = vault_for(&fixture, &api).await;
+    for client in LayeredClient::KINDS {
+        let (fixture, api, vault, token) = with_api(403).await;
         api.reject(token.access.reveal());
-        assert_eq!(by_both(&vault, &api.url("/v1/orders"), use_reqwest).await.0, 403);
+        assert_eq!(client(&vault).post(&api.url("/v1/orders")).await.0, 403);
         assert_eq!((fixture.requests(), api.calls().len()), (1, 1));
 
         let fixture = Fixture::new().await;
@@ -185,7 +176,7 @@ async fn a_403_is_a_refusal_of_the_token_only_where_the_provider_says_so() {
         let own = own_provider(&fixture, &api, header, "{ status = 401 }, { status = 403 }");
         let (vault, token) = connected(&fixture, own).await;
         api.reject(token.access.reveal());
-        assert_eq!(by_both(&vault, &api.url("/v1/orders"), use_reqwest).await.0, 200);
+        assert_eq!(client(&vault).post(&api.url("/v1/orders")).await.0, 200);
         let newer = vault.token(ACME).await.unwrap();
         assert_eq!(api.calls().last().unwrap().header("x-token"), newer.access.reveal());
         assert_eq!(fixture.requests(), 2);
@@ -194,14 +185,14 @@ async fn a_403_is_a_refusal_of_the_token_only_where_the_provider_says_so() {
 
 #[tokio::test]
 async fn the_token_goes_where_the_provider_wants_it() {
-    for use_reqwest in [false, true] {
+    for client in LayeredClient::KINDS {
         let (fixture, api) = (Fixture::new().await, Api::rejecting_with(401).await);
         let query = "query = \"key\"\nvalue = \"${access}\"";
         let (vault, token) =
             connected(&fixture, own_provider(&fixture, &api, query, "{ status = 401 }")).await;
         api.reject(token.access.reveal());
         let url = api.url("/v1/orders?page=2&key=mine");
-        assert_eq!(by_both(&vault, &url, use_reqwest).await.0, 200);
+        assert_eq!(client(&vault).post(&url).await.0, 200);
         let newer = vault.token(ACME).await.unwrap();
         let target = api.calls().last().unwrap().uri.to_string();
         assert_eq!(target, format!("/v1/orders?page=2&key={}", newer.access.reveal()));
@@ -209,7 +200,7 @@ async fn the_token_goes_where_the_provider_wants_it() {
         let cookie = "cookie = \"session\"\nvalue = \"${access}\"";
         let (vault, token) =
             connected(&fixture, own_provider(&fixture, &api, cookie, "{ status = 401 }")).await;
-        assert_eq!(by_both(&vault, &api.url("/v1/orders"), use_reqwest).await.0, 200);
+        assert_eq!(client(&vault).post(&api.url("/v1/orders")).await.0, 200);
         let sent = api.calls().last().unwrap().header("cookie").to_owned();
         assert_eq!(sent, format!("session={}", token.access.reveal()));
     }
@@ -236,13 +227,12 @@ impl Middleware for Twice {
 
 #[tokio::test]
 async fn a_middleware_that_retries_stands_around_and_each_of_its_attempts_carries_a_token_that_lives() {
-    let (fixture, api) = (Fixture::new().await, Api::rejecting_with(401).await);
-    let (vault, token) = vault_for(&fixture, &api).await;
+    let (fixture, api, vault, token) = with_api(401).await;
     let attempts = Arc::new(AtomicUsize::new(0));
     let auth = Auth::new(vault, ACME).around(Twice(attempts.clone()));
     let client = auth.client(reqwest::Client::builder()).unwrap();
     api.reject(token.access.reveal());
-    assert_eq!(post_by_reqwest(&client, &api.url("/v1/orders")).await.0, 200);
+    assert_eq!(LayeredClient::Reqwest(client).post(&api.url("/v1/orders")).await.0, 200);
     assert_eq!((attempts.load(Ordering::SeqCst), fixture.requests(), api.calls().len()), (1, 2, 2));
 }
 
@@ -261,8 +251,7 @@ async fn a_call_for_which_there_is_no_token_is_not_sent() {
 
 #[tokio::test]
 async fn a_body_that_streams_is_not_repeated_but_the_next_call_has_the_new_token() {
-    let (fixture, api) = (Fixture::new().await, Api::rejecting_with(401).await);
-    let (vault, token) = vault_for(&fixture, &api).await;
+    let (fixture, api, vault, token) = with_api(401).await;
     api.reject(token.access.reveal());
     let client = with_reqwest(&vault);
     let stream = || {
@@ -282,12 +271,11 @@ async fn a_body_that_streams_is_not_repeated_but_the_next_call_has_the_new_token
 
 #[tokio::test]
 async fn when_the_provider_is_away_the_caller_gets_the_apis_own_answer() {
-    for use_reqwest in [false, true] {
-        let (mut fixture, api) = (Fixture::new().await, Api::rejecting_with(401).await);
-        let (vault, token) = vault_for(&fixture, &api).await;
+    for client in LayeredClient::KINDS {
+        let (mut fixture, api, vault, token) = with_api(401).await;
         api.reject(token.access.reveal());
         fixture.provider.refuse_connections().await;
-        assert_eq!(by_both(&vault, &api.url("/v1/orders"), use_reqwest).await, (401, "no".into()));
+        assert_eq!(client(&vault).post(&api.url("/v1/orders")).await, (401, "no".into()));
         assert_eq!(api.calls().len(), 1);
     }
 }

@@ -1,6 +1,7 @@
 //! A provider, a clock that tests move, and vaults on both.
 
 use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +37,28 @@ impl Fixture {
             .var("token_url", self.provider.token_url())
             .var("api_base", self.provider.api_base())
             .client("emulated", "emulated-secret")
+    }
+
+    /// The connection `acme` at a provider of its own file; `api` is what that says of its API.
+    pub(crate) fn own_provider(&self, hosts: &str, api: &str) -> Builder {
+        let file = format!(
+            r#"
+name = "own"
+title = "Our own"
+hosts = {hosts}
+[client]
+auth = "post"
+[refresh]
+url = "{}"
+form = {{ grant_type = "refresh_token", refresh_token = "${{refresh}}" }}
+[policy]
+rotation = "single_use"
+{api}
+"#,
+            self.provider.token_url()
+        );
+        let own = Connection::at("own").client("emulated", "emulated-secret");
+        Vault::in_memory().provider_file("own.toml", file).connection(ACME, own)
     }
 
     /// The vault of `builder`, with the connection `acme` and the clock of the fixture.
@@ -91,4 +114,15 @@ pub(crate) fn token_file() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tokens.json");
     (folder, path)
+}
+
+/// Runs another test in a process of its own, with these variables.
+pub(crate) fn spawn_test<const N: usize>(name: &str, variables: [(&str, &str); N]) -> Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", name, "--ignored"]).envs(variables).stdout(Stdio::null()).spawn().unwrap()
+}
+
+/// A variable that [`spawn_test`] set.
+pub(crate) fn variable(name: &str) -> String {
+    std::env::var(name).expect("the parent sets it")
 }

@@ -1,12 +1,13 @@
 //! Processes that are killed in mid-refresh, and those that come after them, on one file.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use jeton::policy::{DurationText, PolicyOverrides};
 use jeton::{Condition, Connection, Settings, Vault};
 use jeton_emulator::{Behaviour, Emulator, Fault};
+
+use crate::fixture::{spawn_test, variable};
 
 const FILE: &str = "JETON_TEST_TOKEN_FILE";
 const TOKEN_URL: &str = "JETON_TEST_TOKEN_URL";
@@ -32,11 +33,10 @@ async fn open(file: PathBuf, token_url: String) -> Vault {
 #[tokio::test]
 #[ignore = "a child of another test"]
 async fn refreshes_until_it_is_killed() {
-    let variable = |name| std::env::var(name).expect("the parent sets it");
     let vault = open(variable(FILE).into(), variable(TOKEN_URL)).await;
     loop {
         // It fails while the lease of the process before runs.
-        drop(vault.refresh("acme").await);
+        let _ = vault.refresh("acme").await;
     }
 }
 
@@ -51,14 +51,10 @@ async fn what_a_killed_process_left_in_mid_refresh_is_finished_by_the_next() {
     let file = folder.path().join("tokens.json");
     let vault = open(file.clone(), provider.token_url()).await;
     vault.connect("acme", provider.mint(1).remove(0)).await.unwrap();
+    let token_url = provider.token_url();
+    let variables = [(FILE, file.to_str().unwrap()), (TOKEN_URL, token_url.as_str())];
     for kill in 0_u64..12 {
-        let mut process = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "killed::refreshes_until_it_is_killed", "--ignored"])
-            .env(FILE, &file)
-            .env(TOKEN_URL, provider.token_url())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut process = spawn_test("killed::refreshes_until_it_is_killed", variables);
         tokio::time::sleep(Duration::from_millis(250 + kill * 67 % 300)).await;
         process.kill().unwrap();
         process.wait().unwrap();

@@ -43,16 +43,9 @@ async fn what_is_wrong_with_a_definition_is_named_with_its_field_and_what_to_do(
 #[tokio::test]
 async fn a_provider_of_ones_own_is_a_file() {
     let fixture = Fixture::new().await;
-    let file = format!(
-        "name = \"own\"\ntitle = \"Our own\"\nhosts = [\"127.0.0.1\"]\n[client]\nauth = \"post\"\n[refresh]\nurl = \"{}\"\nform = \
-         {{ grant_type = \"refresh_token\", refresh_token = \"${{refresh}}\" }}\n[policy]\nrotation = \"single_use\"\n",
-        fixture.provider.token_url()
-    );
-    let own = Connection::at("own").client("emulated", "emulated-secret");
-    let vault =
-        Vault::in_memory().provider_file("own.toml", file).connection("mine", own).open().await.unwrap();
-    vault.connect("mine", fixture.refresh_token()).await.unwrap();
-    assert!(fixture.provider.accepts(vault.token("mine").await.unwrap().access.reveal()));
+    let vault = fixture.own_provider(r#"["127.0.0.1"]"#, "").open().await.unwrap();
+    vault.connect(ACME, fixture.refresh_token()).await.unwrap();
+    assert!(fixture.provider.accepts(vault.token(ACME).await.unwrap().access.reveal()));
 }
 
 #[tokio::test]

@@ -1,7 +1,6 @@
 //! Vaults on a PostgreSQL database: of two programs, of two processes, and of one that was copied.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -11,7 +10,7 @@ use jeton_core::seal::KeyRing;
 use jeton_emulator::{Emulator, Settings};
 use jeton_testkit::{PgCluster, PgDatabase};
 
-use crate::fixture::{ACME, Fixture};
+use crate::fixture::{ACME, Fixture, spawn_test, variable};
 
 const DATABASE: &str = "JETON_TEST_DATABASE";
 const FOLDER: &str = "JETON_TEST_FOLDER";
@@ -132,7 +131,6 @@ fn acme(token_url: String) -> Connection {
 #[tokio::test]
 #[ignore = "a child of another test"]
 async fn asks_for_tokens_until_it_has_seen_five() {
-    let variable = |name| std::env::var(name).expect("the parent sets it");
     let vault = Vault::on_postgres(variable(DATABASE), PathBuf::from(variable(FOLDER)))
         .connection(ACME, acme(variable(TOKEN_URL)))
         .open()
@@ -156,16 +154,13 @@ async fn a_second_process_on_the_same_database_spends_no_refresh_token_again() {
     let builder = Vault::on_postgres(database.url(), folder.path());
     let vault = builder.connection(ACME, acme(provider.token_url())).open().await.unwrap();
     vault.connect(ACME, provider.mint(1).remove(0)).await.unwrap();
-    let spawn = || {
-        Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "postgres::asks_for_tokens_until_it_has_seen_five", "--ignored"])
-            .env(DATABASE, database.url())
-            .env(FOLDER, folder.path())
-            .env(TOKEN_URL, provider.token_url())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap()
-    };
+    let token_url = provider.token_url();
+    let variables = [
+        (DATABASE, database.url()),
+        (FOLDER, folder.path().to_str().unwrap()),
+        (TOKEN_URL, token_url.as_str()),
+    ];
+    let spawn = || spawn_test("postgres::asks_for_tokens_until_it_has_seen_five", variables);
     let mut processes = [spawn(), spawn()];
     for process in &mut processes {
         assert!(process.wait().unwrap().success());

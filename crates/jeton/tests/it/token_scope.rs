@@ -7,19 +7,17 @@ use http_body_util::Full;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use jeton::tower::{AuthLayer, NotSent};
-use jeton::{Connection, Vault};
 use tower_layer::Layer as _;
 use tower_service::Service as _;
 
 use crate::api::Api;
-use crate::clients::{by_both, connected, own_provider, vault_for, with_hyper, with_reqwest};
+use crate::clients::{LayeredClient, connected, own_provider, with_api, with_hyper, with_reqwest};
 use crate::fixture::{ACME, Fixture};
 
 #[tokio::test]
 async fn a_token_goes_to_no_host_but_the_providers() {
-    let (fixture, api) = (Fixture::new().await, Api::rejecting_with(401).await);
+    let (_fixture, api, vault, _) = with_api(401).await;
     let elsewhere = Api::rejecting_with(401).await;
-    let (vault, _) = vault_for(&fixture, &api).await;
     let by_reqwest =
         with_reqwest(&vault).get(elsewhere.url("/v1/orders")).send().await.unwrap_err().to_string();
     assert!(by_reqwest.contains("tokens of `acme` go to http://127.0.0.1"), "{by_reqwest}");
@@ -56,14 +54,8 @@ async fn a_token_goes_to_no_host_but_the_providers() {
 #[tokio::test]
 async fn a_host_of_the_provider_gets_the_token_on_the_usual_port_and_on_that_of_the_base_alone() {
     let fixture = Fixture::new().await;
-    let file = format!(
-        "name = \"own\"\ntitle = \"Our own\"\nhosts = [\"127.0.0.1\", \"api.example.com\"]\n[refresh]\nurl = \"{}\"\nform = {{ \
-         grant_type = \"refresh_token\", refresh_token = \"${{refresh}}\" }}\n[policy]\nrotation = \"single_use\"\n[api]\nbase = \
-         \"https://api.example.com:8443/v1\"\n",
-        fixture.provider.token_url(),
-    );
-    let own = Connection::at("own").client("emulated", "emulated-secret");
-    let builder = Vault::in_memory().provider_file("own.toml", file).connection(ACME, own);
+    let api = "[api]\nbase = \"https://api.example.com:8443/v1\"\n";
+    let builder = fixture.own_provider(r#"["127.0.0.1", "api.example.com"]"#, api);
     let (vault, _) = connected(&fixture, builder).await;
     for (url, sent) in [
         ("https://api.example.com:8443/v1/orders", true),
@@ -80,15 +72,15 @@ async fn a_host_of_the_provider_gets_the_token_on_the_usual_port_and_on_that_of_
 #[tokio::test]
 async fn no_redirect_is_followed_with_a_token() {
     let inject = ["header = \"X-Token\"\nvalue = \"${access}\"", "query = \"key\"\nvalue = \"${access}\""];
-    for (use_reqwest, inject) in
-        [(false, inject[0]), (true, inject[0]), (false, inject[1]), (true, inject[1])]
+    for (client, inject) in
+        LayeredClient::KINDS.into_iter().flat_map(|kind| inject.map(|inject| (kind, inject)))
     {
         let (fixture, api) = (Fixture::new().await, Api::rejecting_with(401).await);
         let elsewhere = Api::rejecting_with(401).await;
         let (vault, _) = connected(&fixture, own_provider(&fixture, &api, inject, "{ status = 401 }")).await;
         for target in [elsewhere.url("/v1/orders"), api.url("/v1/orders")] {
             api.redirect_to(&target);
-            assert_eq!(by_both(&vault, &api.url("/v1/moved"), use_reqwest).await.0, 302);
+            assert_eq!(client(&vault).post(&api.url("/v1/moved")).await.0, 302);
         }
         assert_eq!((api.calls().len(), elsewhere.calls().len()), (2, 0));
     }
