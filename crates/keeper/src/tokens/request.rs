@@ -6,6 +6,7 @@ use jeton_core::id::Generation;
 use jeton_core::seal::Fingerprint;
 use jeton_core::secret::Secret;
 use jeton_core::time::Timestamp;
+use serde::Serialize;
 
 /// A living access token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,19 +49,21 @@ pub struct Grant {
     pub refresh_expires_at: Option<Timestamp>,
 }
 
-/// What became of a refresh that was asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The outcome of a refresh.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Refresh"))]
+#[serde(tag = "status", rename_all = "snake_case")]
 pub enum Refreshed {
     /// A new token set is stored.
     Done {
-        /// The generation now.
+        /// The generation of that token set.
         generation: Generation,
-        /// When its access token dies.
+        /// When its access token expires.
         expires_at: Option<Timestamp>,
     },
-    /// Nothing was due, and it was not forced.
+    /// It was not due and not forced; nothing was spent.
     NotDue {
-        /// When the access token dies.
+        /// When the access token expires.
         expires_at: Option<Timestamp>,
     },
 }

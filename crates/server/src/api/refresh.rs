@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::{Extension, Json};
-use jeton_core::id::Generation;
 use jeton_core::keep::attempt::Trigger;
-use jeton_core::time::Timestamp;
 use jeton_issuer::Caller;
 use jeton_keeper::Refreshed;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::auth::limit_suggestions;
 use crate::error::ApiError;
@@ -29,35 +27,15 @@ impl RequestShape for RefreshOptions {
     const EXPECTED: &'static str = "nothing, or an object with `force` (true or false)";
 }
 
-/// The outcome.
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Refresh")]
-#[serde(tag = "status", rename_all = "snake_case")]
-pub(crate) enum RefreshOutcome {
-    /// A new token set is stored.
-    Done { generation: Generation, expires_at: Option<Timestamp> },
-    /// It was not due and not forced; nothing was spent.
-    NotDue { expires_at: Option<Timestamp> },
-}
-
-impl From<Refreshed> for RefreshOutcome {
-    fn from(refreshed: Refreshed) -> Self {
-        match refreshed {
-            Refreshed::Done { generation, expires_at } => Self::Done { generation, expires_at },
-            Refreshed::NotDue { expires_at } => Self::NotDue { expires_at },
-        }
-    }
-}
-
 /// `POST /api/v1/connections/{name}/refresh`: refreshes now, if it is due or forced, and waits for the outcome.
 pub(crate) async fn refresh(
     State(app): State<Arc<AppState>>,
     Extension(caller): Extension<Caller>,
     ConnectionPath(name): ConnectionPath,
     OptionalJsonBody(options): OptionalJsonBody<RefreshOptions>,
-) -> Result<Json<RefreshOutcome>, ApiError> {
+) -> Result<Json<Refreshed>, ApiError> {
     let forced = options.unwrap_or_default().force;
     let trigger = if forced { Trigger::Forced } else { Trigger::Manual };
     let refreshed = app.vault.refresh(&name, trigger).await;
-    Ok(Json(refreshed.map_err(|error| limit_suggestions(&app.vault, &caller, error))?.into()))
+    Ok(Json(refreshed.map_err(|error| limit_suggestions(&app.vault, &caller, error))?))
 }
