@@ -1,7 +1,8 @@
-//! The refresh log as `jeton --json logs` prints it.
+//! The refresh log and the connections, as `jeton --json logs` and `jeton --json status` print them.
 
 use anyhow::{Context, Result};
 use jeton_core::id::AttemptId;
+use jeton_core::keep::connection::Condition;
 use jeton_core::time::Timestamp;
 use jeton_testkit::TestInstallation;
 use serde::Deserialize;
@@ -73,4 +74,22 @@ pub(crate) async fn redeems(
     let mut attempts = newest(installation, connection).await?;
     attempts.retain(Attempt::redeems);
     Ok(attempts)
+}
+
+/// A connection.
+#[derive(Deserialize)]
+pub(crate) struct ConnectionStatus {
+    pub(crate) name: String,
+    pub(crate) condition: Condition,
+    pub(crate) generation: u64,
+    pub(crate) interrupted_attempt: Option<String>,
+}
+
+/// All connections.
+///
+/// # Errors
+/// `jeton status` failed.
+pub(crate) async fn connections(installation: &TestInstallation) -> Result<Vec<ConnectionStatus>> {
+    let command = installation.command(["--json", "status"])?;
+    serde_json::from_value(command.run(TIMEOUT).await?.json()?).context("reading the status")
 }

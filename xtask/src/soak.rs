@@ -8,10 +8,8 @@ mod check_tests;
 mod environment;
 mod figures;
 mod log;
-mod plan;
 mod postgres;
 mod run;
-mod status;
 
 use std::time::Duration;
 
@@ -21,7 +19,6 @@ use jeton_core::keep::provider::DurationText;
 
 use crate::oidc_run::CallerPlan;
 use crate::proof;
-use plan::SoakPlan;
 
 /// What the provider forgives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -75,6 +72,26 @@ pub(crate) struct Options {
     /// How long an access token lives; however long, it is refreshed every few seconds [default: 4s, on PostgreSQL 10s]
     #[arg(long)]
     life: Option<DurationText>,
+}
+
+/// One run: a provider that forgives a second use of a refresh token, or one that does not.
+#[derive(Clone, Copy, Debug)]
+struct SoakPlan {
+    grace: bool,
+    seed: u64,
+    /// How many rounds; without it, as long as `length`.
+    rounds: Option<u32>,
+    length: Option<Duration>,
+    connections: u16,
+    processes: u8,
+    /// How long an access token lives.
+    life: Duration,
+}
+
+impl SoakPlan {
+    fn name(&self) -> String {
+        format!("soak, seed {}, {}", self.seed, if self.grace { "grace" } else { "strict" })
+    }
 }
 
 impl Options {

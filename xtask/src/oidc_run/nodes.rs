@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jeton_testkit::{Client, OidcRig, OidcSettings, ServerProcess, TestInstallation};
 use parking_lot::Mutex;
-use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 
-use crate::proof::{self, TIMEOUT};
+use crate::proof;
 use crate::refresh_log::{self, Attempt};
 use crate::setup;
 
@@ -124,7 +123,10 @@ impl Nodes {
     pub(super) async fn settle(&self, timeout: Duration) -> Result<()> {
         let begun = Instant::now();
         loop {
-            let open = self.status().await?.into_iter().filter(|row| row.interrupted_attempt.is_some());
+            let open = refresh_log::connections(&self.all[0].installation)
+                .await?
+                .into_iter()
+                .filter(|row| row.interrupted_attempt.is_some());
             let open: Vec<String> = open.map(|row| row.name).collect();
             if open.is_empty() {
                 return Ok(());
@@ -136,12 +138,7 @@ impl Nodes {
 
     /// The sum of the generations of all connections.
     pub(super) async fn generations(&self) -> Result<u64> {
-        Ok(self.status().await?.iter().map(|row| row.generation).sum())
-    }
-
-    async fn status(&self) -> Result<Vec<StatusRow>> {
-        let status = self.all[0].installation.command(["--json", "status"])?;
-        serde_json::from_value(status.run(TIMEOUT).await?.json()?).context("reading the status")
+        Ok(refresh_log::connections(&self.all[0].installation).await?.iter().map(|row| row.generation).sum())
     }
 
     /// Asks all nodes to end, and waits until they have.
@@ -165,12 +162,4 @@ impl NodeAccess {
         sleep(AFTERMATH).await;
         self.disturbed.store(false, Ordering::SeqCst);
     }
-}
-
-/// A row of `jeton status`.
-#[derive(Deserialize)]
-struct StatusRow {
-    name: String,
-    generation: u64,
-    interrupted_attempt: Option<String>,
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use jeton_core::keep::connection::Condition;
 use jeton_emulator::{EmulatedGrantId, Emulator, SeededEntropy, Settings};
 use jeton_testkit::{Client, ServerProcess, TestInstallation};
 
+use super::SoakPlan;
 use super::log::AttemptLog;
-use super::plan::SoakPlan;
-use super::status::{self, ConnectionStatus};
-use crate::proof::{self, TIMEOUT};
+use crate::proof;
 use crate::refresh_log::{self, Attempt};
 use crate::setup;
 
@@ -102,10 +102,9 @@ impl Environment {
 
     /// The connections that only a person can help.
     async fn needing_a_person(&mut self) -> Result<Vec<String>> {
-        let printed = self.installation.command(["--json", "status"])?.run(TIMEOUT).await?.json()?;
+        let all = refresh_log::connections(&self.installation).await?;
         self.log.add_newest(refresh_log::newest(&self.installation, None).await?)?;
-        let all = status::read(printed)?.into_iter();
-        let needing = all.filter(ConnectionStatus::needs_person);
+        let needing = all.into_iter().filter(|connection| connection.condition == Condition::Dead);
         Ok(needing.map(|connection| connection.name).collect())
     }
 
