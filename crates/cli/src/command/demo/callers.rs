@@ -7,13 +7,13 @@ use std::time::Duration;
 use jeton_core::secret::Secret;
 use jeton_core::time::{Clock as _, SystemClock, Timestamp};
 use jeton_emulator::SeededEntropy;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::json;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::providers::DemoConnection;
+use super::providers::{CallCounts, DemoConnection};
 use crate::http::{HttpClient, HttpReply};
 
 /// How many callers each connection has.
@@ -27,35 +27,6 @@ const LONG_PAUSE: Duration = Duration::from_millis(500);
 
 /// Longer than the server keeps a caller waiting.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(45);
-
-/// How the calls for one connection ended, or those for all.
-#[derive(Clone, Debug, Default, Serialize)]
-pub(super) struct CallCounts {
-    /// Got a token that the API accepted.
-    pub(super) served: u64,
-    /// Were told why there is no token, of a connection that could have none.
-    pub(super) told: u64,
-    /// Got no token though the connection could have one.
-    pub(super) errors: u64,
-    /// Got a token that should have been alive and was not.
-    pub(super) dead: u64,
-    /// Got a token whose grant had just been revoked: nobody can know before trying.
-    pub(super) revoked: u64,
-    /// The first error or dead token, in words.
-    #[serde(skip)]
-    pub(super) first_problem: Option<String>,
-}
-
-impl CallCounts {
-    pub(super) fn add(&mut self, other: &Self) {
-        self.served += other.served;
-        self.told += other.told;
-        self.errors += other.errors;
-        self.dead += other.dead;
-        self.revoked += other.revoked;
-        self.first_problem = self.first_problem.take().or_else(|| other.first_problem.clone());
-    }
-}
 
 /// Starts the callers of every connection, which request tokens at `server`. Their pauses follow from `seed`. A request under
 /// way when they stop is not counted.

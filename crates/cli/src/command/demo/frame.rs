@@ -236,8 +236,8 @@ fn totals(state: &DemoState) -> [Line; 4] {
 mod tests {
     use jeton_core::time::Timestamp;
 
-    use super::super::callers::CallCounts;
     use super::super::events::Event;
+    use super::super::providers::CallCounts;
     use super::super::state::TokenCounts;
     use super::*;
 

@@ -8,8 +8,7 @@ use std::time::Duration;
 use jeton_core::secret::Secret;
 use jeton_emulator::{Behaviour, Emulator, Fault, FaultKind, SeededEntropy, Settings};
 use parking_lot::Mutex;
-
-use super::callers::CallCounts;
+use serde::Serialize;
 
 /// How long access tokens live.
 pub(super) const TOKEN_LIFE: Duration = Duration::from_secs(30);
@@ -123,6 +122,35 @@ pub(super) const SCENARIOS: [Scenario; 7] = [
         ..Scenario::HEALTHY
     },
 ];
+
+/// How the calls for one connection ended, or those for all.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct CallCounts {
+    /// Got a token that the API accepted.
+    pub(super) served: u64,
+    /// Were told why there is no token, of a connection that could have none.
+    pub(super) told: u64,
+    /// Got no token though the connection could have one.
+    pub(super) errors: u64,
+    /// Got a token that should have been alive and was not.
+    pub(super) dead: u64,
+    /// Got a token whose grant had just been revoked: nobody can know before trying.
+    pub(super) revoked: u64,
+    /// The first error or dead token, in words.
+    #[serde(skip)]
+    pub(super) first_problem: Option<String>,
+}
+
+impl CallCounts {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.served += other.served;
+        self.told += other.told;
+        self.errors += other.errors;
+        self.dead += other.dead;
+        self.revoked += other.revoked;
+        self.first_problem = self.first_problem.take().or_else(|| other.first_problem.clone());
+    }
+}
 
 /// A connection, and its provider.
 #[derive(Debug)]

@@ -11,9 +11,8 @@ use jeton_core::time::Timestamp;
 use jeton_emulator::{RequestOutcome, RequestRecord};
 use serde::Serialize;
 
-use super::callers::CallCounts;
 use super::events::Event;
-use super::providers::DemoConnection;
+use super::providers::{CallCounts, DemoConnection};
 use super::run::DemoRun;
 use crate::command_error::CommandError;
 use crate::error_code::ErrorCode;
