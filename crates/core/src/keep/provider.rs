@@ -49,7 +49,7 @@ mod vectors;
 pub use alias::{Alias, AliasFault};
 pub use catalogue::{Catalogue, UnknownProvider};
 pub use class::ErrorClass;
-pub use definition::{Client, Definition, Setup};
+pub use definition::{Definition, Setup};
 pub use duration::{DurationText, InvalidDuration};
 pub use emulation::{Emulation, Issued, TokenKind};
 pub use fault::{DefineError, FileError};
@@ -63,7 +63,7 @@ pub use policy::{
 };
 pub use read_reply::{CaptureError, read_retry_after};
 pub use request::RequestError;
-pub use request_values::{RequestValues, VarValue, Vars};
+pub use request_values::{Client, RequestValues, VarValue, Vars};
 pub use schema::Confidence;
 pub use step::{ClientAuth, Step};
 pub use vars::{Capture, Var};

@@ -68,7 +68,7 @@ async fn a_reply_that_a_recovery_has_overtaken_is_kept_as_an_orphan() {
     assert_eq!((row.generation.0, row.orphans.len()), (2, 1));
     assert_eq!(row.orphans[0].grant, row.grant);
     let attempts = slow.attempts(ACME).await;
-    assert_eq!(attempts[0].code.as_deref(), Some("orphan"));
+    assert_eq!(attempts[0].code.as_deref(), Some("stray"));
     assert_eq!(row.orphans[0].attempt, attempts[0].id);
 }
 

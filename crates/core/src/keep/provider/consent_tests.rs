@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::super::definition::{Client, Setup};
+use super::super::definition::Setup;
+use super::super::request_values::Client;
 use super::super::{Catalogue, Definition, Provider};
 use super::*;
 

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Deserialize;
 use url::Url;
 
 use super::address::{SourcedValue, UrlFault, ValueSource};
@@ -12,23 +11,11 @@ use super::fault::DefineError;
 use super::hosts;
 use super::load::Provider;
 use super::policy::{self, Policy, PolicyOverrides, Rotation};
-use super::request_values::{RequestValues, VarValue, Vars};
+use super::request_values::{Client, RequestValues, VarValue, Vars};
 use super::step::{AuthChoice, ClientAuth, Step, StepSpec};
 use super::template::Name;
 use crate::secret::Secret;
 use crate::suggest;
-
-/// Our own credentials at a provider.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Client {
-    /// `client_id`.
-    pub id: Option<String>,
-    /// `client_secret`.
-    pub secret: Option<Secret>,
-    /// Where callbacks of this client come in.
-    pub redirect_uri: Option<String>,
-}
 
 /// What a connection adds to its provider.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -8,6 +8,18 @@ use serde::Deserialize;
 use crate::secret::Secret;
 use crate::time::Timestamp;
 
+/// Our own credentials at a provider.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Client {
+    /// `client_id`.
+    pub id: Option<String>,
+    /// `client_secret`.
+    pub secret: Option<Secret>,
+    /// Where callbacks of this client come in.
+    pub redirect_uri: Option<String>,
+}
+
 /// The value of a variable; it hides itself when its provider's file marks the variable `secret`.
 #[derive(Clone, PartialEq, Eq)]
 pub enum VarValue {

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::class::ErrorClass;
-use super::definition::Client;
 use super::duration::DurationText;
 use super::http_types::Method;
 use super::policy::PolicyOverrides;
+use super::request_values::Client;
 use super::request_values::RequestValues;
 use crate::secret::Secret;
 use crate::time::Timestamp;
