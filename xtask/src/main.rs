@@ -4,7 +4,6 @@ mod arch;
 mod callers;
 mod concurrent_refresh;
 mod conformance;
-mod databases;
 mod gateway;
 mod keep_alive;
 mod latency;
@@ -56,8 +55,6 @@ enum Task {
     Gateway(gateway::Options),
     /// Starts a server with very many connections, and measures its start, its memory and its answers
     ManyConnections(many_connections::Options),
-    /// Measures how soon a test has a database of its own
-    Databases(databases::Options),
     /// Checks every answer of a server against its document
     Conformance(conformance::Options),
     /// Installs the packages of the OAuth server that tests start
@@ -76,7 +73,6 @@ fn main() -> ExitCode {
         Task::TokenSpeed(options) => token_speed::run(&options),
         Task::Gateway(options) => gateway::run(&options),
         Task::ManyConnections(options) => many_connections::run(&options),
-        Task::Databases(options) => databases::run(&options),
         Task::Conformance(options) => conformance::run(&options),
         Task::Rig => rig::install(),
     };

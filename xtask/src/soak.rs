@@ -17,6 +17,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use jeton_core::keep::provider::DurationText;
 
+use self::environment::SoakPlan;
 use crate::oidc_run::CallerPlan;
 use crate::proof;
 
@@ -72,26 +73,6 @@ pub(crate) struct Options {
     /// How long an access token lives; however long, it is refreshed every few seconds [default: 4s, on PostgreSQL 10s]
     #[arg(long)]
     life: Option<DurationText>,
-}
-
-/// One run: a provider that forgives a second use of a refresh token, or one that does not.
-#[derive(Clone, Copy, Debug)]
-struct SoakPlan {
-    grace: bool,
-    seed: u64,
-    /// How many rounds; without it, as long as `length`.
-    rounds: Option<u32>,
-    length: Option<Duration>,
-    connections: u16,
-    processes: u8,
-    /// How long an access token lives.
-    life: Duration,
-}
-
-impl SoakPlan {
-    fn name(&self) -> String {
-        format!("soak, seed {}, {}", self.seed, if self.grace { "grace" } else { "strict" })
-    }
 }
 
 impl Options {

@@ -9,11 +9,30 @@ use jeton_core::keep::connection::Condition;
 use jeton_emulator::{EmulatedGrantId, Emulator, SeededEntropy, Settings};
 use jeton_testkit::{Client, ServerProcess, TestInstallation};
 
-use super::SoakPlan;
 use super::log::AttemptLog;
 use crate::proof;
 use crate::refresh_log::{self, Attempt};
 use crate::setup;
+
+/// One run: a provider that forgives a second use of a refresh token, or one that does not.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SoakPlan {
+    pub(super) grace: bool,
+    pub(super) seed: u64,
+    /// How many rounds; without it, as long as `length`.
+    pub(super) rounds: Option<u32>,
+    pub(super) length: Option<Duration>,
+    pub(super) connections: u16,
+    pub(super) processes: u8,
+    /// How long an access token lives.
+    pub(super) life: Duration,
+}
+
+impl SoakPlan {
+    pub(super) fn name(&self) -> String {
+        format!("soak, seed {}, {}", self.seed, if self.grace { "grace" } else { "strict" })
+    }
+}
 
 /// About how often each connection is refreshed.
 const EVERY: Duration = Duration::from_secs(4);

@@ -7,10 +7,10 @@ use jeton_core::time::{Clock, SystemClock};
 use jeton_emulator::{Behaviour, Emulator, Fault, FaultKind, SeededEntropy};
 use tokio::time::{Instant, sleep};
 
+use super::callers;
 use super::check::{SoakRecords, Span, check_results};
-use super::environment::{Environment, LEASE};
+use super::environment::{Environment, LEASE, SoakPlan};
 use super::figures::SoakFigures;
-use super::{SoakPlan, callers};
 use crate::proof;
 
 /// How long the last unknown outcomes may take to be settled once the provider has no more faults.

@@ -10,30 +10,17 @@ use jeton_keeper::{Connected, Grant, TokenError};
 use crate::fixture::{ACME, Fixture, Options};
 
 /// Nothing but client credentials.
-const MACHINE: &str = r#"
-name = "own"
-title = "Machine"
-about = "client credentials alone"
-hosts = []
-[vars.token_url]
-about = "the token endpoint"
-[client]
-auth = "basic"
+const MACHINE: &str = own_provider!(
+    r#"
 [acquire]
 url = "${token_url}"
 form = { grant_type = "client_credentials" }
-"#;
+"#
+);
 
 /// A grant where there is one, client credentials where there is none or it is dead.
-pub(crate) const EITHER: &str = r#"
-name = "own"
-title = "Either"
-about = "a grant, or client credentials"
-hosts = []
-[vars.token_url]
-about = "the token endpoint"
-[client]
-auth = "basic"
+pub(crate) const EITHER: &str = own_provider!(
+    r#"
 [refresh]
 url = "${token_url}"
 form = { grant_type = "refresh_token", refresh_token = "${refresh}" }
@@ -42,7 +29,8 @@ url = "${token_url}"
 form = { grant_type = "client_credentials" }
 [policy]
 rotation = "single_use"
-"#;
+"#
+);
 
 fn options(provider: &'static str) -> Options {
     Options { provider: Some(provider), ..Options::default() }

@@ -21,15 +21,8 @@ use crate::spill::filled_slots;
 
 /// A provider of consents, with a place for what it takes from the reply.
 fn provider(take: &str) -> &'static str {
-    let file = r#"
-name = "own"
-title = "Own"
-about = "a file that may have a mistake"
-hosts = []
-[vars.token_url]
-about = "the token endpoint"
-[client]
-auth = "basic"
+    let file = own_provider!(
+        r#"
 [authorize]
 url = "${token_url}"
 query = { response_type = "code", redirect_uri = "${client.redirect_uri}", state = "${state}", code_challenge = "${code_challenge}" }
@@ -42,7 +35,8 @@ url = "${token_url}"
 form = { grant_type = "refresh_token", refresh_token = "${refresh}" }
 [policy]
 rotation = "single_use"
-"#;
+"#
+    );
     file.replace("TAKE", take).leak()
 }
 

@@ -4,6 +4,17 @@
 //! A *process* here is a vault with a store of its own on the same database and the same data directory: nothing
 //! is shared but what real processes share. Time comes from one clock that tests can move.
 
+/// The file of a provider of one test: what is given follows the part that all of them share.
+macro_rules! own_provider {
+    ($rest:expr) => {
+        concat!(
+            "name = \"own\"\ntitle = \"Own\"\nabout = \"a provider of one test\"\nhosts = []\n",
+            "[vars.token_url]\nabout = \"the token endpoint\"\n[client]\nauth = \"basic\"\n",
+            $rest
+        )
+    };
+}
+
 mod acquire;
 mod budget;
 mod calls;

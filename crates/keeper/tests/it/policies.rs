@@ -15,15 +15,8 @@ use crate::fixture::{ACME, Fixture, Options, eventually, names, short_settings};
 use crate::process::Process;
 
 /// Redeems, and finds words of its own for what a reply says.
-const OUTSPOKEN: &str = r#"
-name = "own"
-title = "Outspoken"
-about = "a provider with errors of its own"
-hosts = []
-[vars.token_url]
-about = "the token endpoint"
-[client]
-auth = "basic"
+const OUTSPOKEN: &str = own_provider!(
+    r#"
 [refresh]
 url = "${token_url}"
 form = { grant_type = "refresh_token", refresh_token = "${refresh}" }
@@ -38,18 +31,12 @@ class = "too_early"
 code = "not_yet"
 [policy]
 rotation = "single_use"
-"#;
+"#
+);
 
 /// Client credentials alone, whose refusal reads like that of a grant.
-const MACHINE: &str = r#"
-name = "own"
-title = "Machine"
-about = "client credentials alone"
-hosts = []
-[vars.token_url]
-about = "the token endpoint"
-[client]
-auth = "basic"
+const MACHINE: &str = own_provider!(
+    r#"
 [acquire]
 url = "${token_url}"
 form = { grant_type = "client_credentials" }
@@ -57,7 +44,8 @@ form = { grant_type = "client_credentials" }
 when = { status = 401 }
 class = "dead_grant"
 code = "no_grant"
-"#;
+"#
+);
 
 fn outspoken() -> Options {
     Options { provider: Some(OUTSPOKEN), ..Options::default() }

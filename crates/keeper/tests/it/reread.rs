@@ -7,22 +7,16 @@ use jeton_keeper::TokenError;
 use crate::fixture::{ACME, Fixture, Options};
 
 /// Looks for the access token where this provider does not put it.
-const MISTAKEN: &str = r#"
-name = "own"
-title = "Own"
-about = "a file with a mistake"
-hosts = []
-[vars.token_url]
-about = "the token endpoint"
-[client]
-auth = "basic"
+const MISTAKEN: &str = own_provider!(
+    r#"
 [refresh]
 url = "${token_url}"
 form = { grant_type = "refresh_token", refresh_token = "${refresh}" }
 take = { access = "data.access_token" }
 [policy]
 rotation = "single_use"
-"#;
+"#
+);
 
 #[tokio::test]
 async fn a_kept_reply_is_read_again_when_the_provider_file_is_mended_and_nothing_is_sent() {
