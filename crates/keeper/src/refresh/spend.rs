@@ -131,6 +131,10 @@ pub(crate) struct RedeemFailure {
 }
 
 impl RedeemFailure {
+    fn without_reply(class: ErrorClass, code: &str, message: String) -> Self {
+        Self { class, code: code.to_owned(), status: None, message, retry_after: None, unread: None }
+    }
+
     /// Whether what was sent may have been spent.
     pub(crate) fn is_unknown(&self) -> bool {
         self.unread.is_some() || self.class.may_have_spent()
@@ -242,8 +246,16 @@ impl Turn<'_> {
         let timeout = node.settings.redeem_timeout.min(left);
         match self.spender.outbound.exchange(request, timeout, self.write_until, recheck).await {
             ExchangeOutcome::Replied(reply) => read(def, act, reply, &values, sent_at),
-            ExchangeOutcome::NotSent(why) => Err(not_sent(&why)),
-            ExchangeOutcome::Broken(why) => Err(broken(&why, spends)),
+            ExchangeOutcome::NotSent(why) => Err(RedeemFailure::without_reply(
+                ErrorClass::Transient,
+                "not_sent",
+                format!("nothing was sent: {why}"),
+            )),
+            ExchangeOutcome::Broken(why) => {
+                let class = if spends { ErrorClass::Ambiguous } else { ErrorClass::Transient };
+                let message = format!("the request was sent and no whole reply came: {why}");
+                Err(RedeemFailure::without_reply(class, "no_reply", message))
+            }
         }
     }
 }
@@ -258,14 +270,11 @@ fn read(
     match def.definition.read(step_of(act), &reply, sent_at, values) {
         StepOutcome::Tokens(tokens) => Ok(tokens),
         StepOutcome::Failed(failure) => Err(refused(failure, reply)),
-        StepOutcome::Introspection(_) | StepOutcome::Done => Err(RedeemFailure {
-            class: ErrorClass::Unknown,
-            code: "not_a_token_step".to_owned(),
-            status: Some(reply.status),
-            message: "the provider file reads no token set from this step".to_owned(),
-            retry_after: None,
-            unread: Some(reply.body),
-        }),
+        StepOutcome::Introspection(_) | StepOutcome::Done => {
+            let message = "the provider file reads no token set from this step".to_owned();
+            let failure = RedeemFailure::without_reply(ErrorClass::Unknown, "not_a_token_step", message);
+            Err(RedeemFailure { status: Some(reply.status), unread: Some(reply.body), ..failure })
+        }
     }
 }
 
@@ -277,27 +286,5 @@ fn refused(failure: StepFailure, reply: Reply) -> RedeemFailure {
         message: failure.message,
         retry_after: failure.retry_after,
         unread: failure.keep_reply.then_some(reply.body),
-    }
-}
-
-fn not_sent(why: &str) -> RedeemFailure {
-    RedeemFailure {
-        class: ErrorClass::Transient,
-        code: "not_sent".to_owned(),
-        status: None,
-        message: format!("nothing was sent: {why}"),
-        retry_after: None,
-        unread: None,
-    }
-}
-
-fn broken(why: &str, spends: bool) -> RedeemFailure {
-    RedeemFailure {
-        class: if spends { ErrorClass::Ambiguous } else { ErrorClass::Transient },
-        code: "no_reply".to_owned(),
-        status: None,
-        message: format!("the request was sent and no whole reply came: {why}"),
-        retry_after: None,
-        unread: None,
     }
 }
