@@ -116,7 +116,7 @@ impl Grants {
         self.refresh.get(refresh).map(|(id, _)| *id)
     }
 
-    /// The strict rule of this server: a current token buys a successor, its immediate predecessor inside the grace gets
+    /// The strict rule of this server: a current token gets a successor, its immediate predecessor inside the grace gets
     /// the same one again, and any other use of a spent token kills the grant.
     pub(crate) fn redeem(&mut self, presented: &str, now: Timestamp) -> Redeemed {
         let Some(&(id, generation)) = self.refresh.get(presented) else {

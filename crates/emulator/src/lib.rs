@@ -1,6 +1,6 @@
 //! A provider for tests: a strict and faulty OAuth 2 token endpoint on loopback.
 //!
-//! It is *strict* where real servers are strict: a refresh token buys one successor, and a second use outside the
+//! It is *strict* where real servers are strict: a refresh token gets one successor, and a second use outside the
 //! grace kills the whole grant with all its tokens (RFC 9700, section 4.14.2). It is *faulty* as real networks
 //! are: replies come late, half, as garbage or not at all, after the token has been spent.
 //!

@@ -24,7 +24,7 @@ impl fmt::Display for EmulatedGrantId {
 pub enum RequestOutcome {
     /// Nothing yet.
     Undecided,
-    /// The refresh token was spent and bought a successor.
+    /// The refresh token was spent and got a successor.
     Rotated,
     /// Inside the grace: the predecessor got the same successor pair again.
     Replayed,

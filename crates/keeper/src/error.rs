@@ -34,7 +34,7 @@ pub enum TokenError {
         /// Why it is dead, such as `invalid_grant` or `interrupted`.
         code: String,
     },
-    /// The outcome of an attempt is not known, and only a person can go on.
+    /// The outcome of an attempt is unknown: the connection goes on at `until`, or waits for a person.
     #[error(
         "attempt {attempt} of `{name}` was interrupted after its refresh token was sent, and the provider may have \
          spent it"

@@ -18,7 +18,7 @@ use crate::setup;
 const AT_ONCE: usize = 4;
 /// How long after a disturbance an unanswered call may still be due to it.
 const AFTERMATH: Duration = Duration::from_secs(1);
-/// How long a token of unknown fate is left alone: longer than a node is stopped.
+/// How long a token with an unknown outcome is left alone: longer than a node is stopped.
 const UNKNOWN_HOLD: &str = "15s";
 
 /// A node, and whether something is being done to it.

@@ -38,7 +38,7 @@ impl SoakPlan {
 const EVERY: Duration = Duration::from_secs(4);
 /// How long the provider forgives, where it does.
 const GRACE: Duration = Duration::from_mins(2);
-/// How long a token of unknown fate is left alone.
+/// How long a token with an unknown outcome is left alone.
 const UNKNOWN_HOLD: Duration = Duration::from_secs(1);
 /// The lease of a claim, and how long a redeem may take: a pause outlives the first within a round.
 pub(super) const LEASE: Duration = Duration::from_secs(3);

@@ -45,7 +45,7 @@ async fn nodes_give_out_the_same_token_and_a_dead_ones_work_is_taken_over() {
     assert_eq!(nodes.as_array().unwrap().len(), 2, "{nodes}");
     let before = emulator.stats().rotations;
     until("two rotations by two nodes", async || emulator.stats().rotations > before + 1).await;
-    // Not while it has a refresh in its hands, which would have to wait until its fate is decided.
+    // Not while it has a refresh in its hands, which would have to wait until its outcome is known.
     let known = token(&one).await["generation"].as_u64();
     until("a refresh is over", async || token(&one).await["generation"].as_u64() > known).await;
     one.kill().await.unwrap();

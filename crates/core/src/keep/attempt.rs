@@ -34,7 +34,7 @@ named_enum! {
         Redeem = "redeem",
         /// Gets a token set with no refresh token.
         Acquire = "acquire",
-        /// Uses a reply that came too late for its own commit: no call upstream.
+        /// Uses a reply that came too late for its own commit: no call upstream. Stored as `stray`, the old word.
         Orphan = "stray",
         /// Looked, and found that nothing was due.
         Visit = "visit",

@@ -26,7 +26,7 @@ pub const LINK_LIFE: Duration = Duration::from_mins(10);
 /// How long the provider's answer is waited for, from the opening of the link.
 pub const ANSWER_LIFE: Duration = Duration::from_mins(10);
 
-/// One asking for consent, as its row in the store says it.
+/// One request for consent, as stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Consent {

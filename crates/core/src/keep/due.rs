@@ -17,7 +17,7 @@ const LONGEST_REFRESH_MARGIN: Duration = Duration::from_hours(24);
 /// not be asked without a pause.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The longest pause before a refresh token whose fate is not known is sent again.
+/// The longest pause before a refresh token with an unknown outcome is sent again.
 const LONGEST_RECOVERY_PAUSE: Duration = Duration::from_mins(15);
 
 /// The code of a recovery that the token endpoint answered with a refusal, for the first time: the refusal is confirmed by one

@@ -82,7 +82,7 @@ pub struct Capabilities {
     pub acquire: AcquirePolicy,
     /// The refresh token was refused as dead a moment ago, in this very refresh.
     pub refused_as_dead: bool,
-    /// A person asked, and so decided, to send a token whose fate is not known.
+    /// A person asked, and so decided, to send a token with an unknown outcome.
     pub person_decides: bool,
 }
 

@@ -107,7 +107,7 @@ pub enum ConsentError {
         /// What happened.
         message: String,
     },
-    /// The code bought a grant, which is durable in a spill slot and not in the store yet.
+    /// The exchanged code gave a grant, which is durable in a spill slot and not in the store yet.
     #[error(
         "the provider's answer for `{name}` is safe on the disk of this machine, and the store has not taken it yet \
          ({message}); it is stored by itself as soon as the store can"

@@ -1,7 +1,7 @@
 //! Replies to exchanges that could not be read, read again.
 //!
-//! A 2xx that could not be read may hold the grant that a person has just given, and a code buys it once. It is kept sealed
-//! with its attempt, and once the provider file is mended it is read as if it came now.
+//! A 2xx that could not be read may hold the grant that a person has just given, and a code is exchanged only once. It is kept
+//! sealed with its attempt, and once the provider file is mended it is read as if it came now.
 
 use jeton_core::id::GrantId;
 use jeton_core::keep::attempt::{Act, Attempt, AttemptStatus};

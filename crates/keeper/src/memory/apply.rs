@@ -1,4 +1,4 @@
-//! Rows on their way from the store into memory, and what they inconsistent there.
+//! Rows on their way from the store into memory, and what they must not contradict there.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,7 +102,7 @@ impl Memory {
         CachedConnection { row, access, token_type, captured: extras.vars, asked_at }
     }
 
-    /// Serves the token set of a reply that lies in its spill entry while the installation is on hold: the one before it may
+    /// Serves the token set of a reply that lies in its spill slot while the installation is on hold: the one before it may
     /// have died of this very refresh. The store is behind memory until a later process has given it the reply.
     pub(crate) fn serve_uncommitted(&self, write: &StoreWrite) {
         let StoreWrite::Commit(commit) = write else { return };

@@ -37,7 +37,7 @@ impl CachedConnection {
         Some(tokens.access_expires_at?.since(tokens.obtained_at))
     }
 
-    /// Whether the token set was born after `instant`: then it is the best that can be had, whatever its life.
+    /// Whether the token set was obtained after `instant`: then it is the best that can be had, whatever its life.
     pub(crate) fn refreshed_since(&self, instant: Timestamp) -> bool {
         self.access.is_some() && self.row.refreshed_since(instant)
     }

@@ -81,7 +81,7 @@ impl Operator {
         Ok(())
     }
 
-    /// The status of one connection, defined or orphaned.
+    /// The status of one connection, which has a definition, a row, or both.
     pub(crate) async fn status(&self, name: &str) -> Result<Status, TokenError> {
         let name = self.any_name(name).await?;
         let now = self.node.clock.now();
@@ -169,7 +169,7 @@ impl Operator {
         Ok(attempts)
     }
 
-    /// A name that is def, or that has a row: an orphan can still be looked at and disconnected.
+    /// A name that is defined, or that has a row: a connection without a definition can still be looked at and disconnected.
     async fn any_name(&self, name: &str) -> Result<ConnectionName, TokenError> {
         if let Ok(def) = self.definitions.get(name) {
             return Ok(def.name.clone());

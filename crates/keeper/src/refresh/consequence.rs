@@ -1,4 +1,4 @@
-//! What a failed exchange means for its connection: by the class of the failure alone.
+//! What a failed token request means for its connection: by the class of the failure alone.
 
 use std::time::Duration;
 

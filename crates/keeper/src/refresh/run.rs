@@ -38,7 +38,7 @@ pub(crate) struct RefreshRequest {
     pub(crate) goal: Goal,
     /// What asked for it.
     pub(crate) trigger: Trigger,
-    /// A person decided that a token of unknown fate may be sent.
+    /// A person decided that a token with an unknown outcome may be sent.
     pub(crate) person_decides: bool,
 }
 
@@ -126,7 +126,7 @@ pub(super) enum RefreshProgress {
     Begun,
     /// The refresh token was refused as dead: an orphan reply or acquiring may still help.
     RefusedAsDead,
-    /// The pair that was recovered is past its end: its refresh token buys one that is not.
+    /// The pair that was recovered is past its end: its refresh token brings one that is not.
     RecoveredTooLate,
     /// A new token set is stored. Whatever its life, one refresh spends no more than one token for it.
     Committed,

@@ -50,7 +50,7 @@ pub(crate) enum Ack {
     Commit(CommitAnswer),
     /// To a failure: it is recorded.
     Fail,
-    /// To a grant that a code bought; never that it moved.
+    /// To a grant from an exchanged code; never `Moved`.
     Connect(ConnectAnswer),
 }
 
@@ -149,7 +149,7 @@ impl StoreWriter {
         }
     }
 
-    /// Offers a grant that a code bought, whatever the generation has become meanwhile: the person who consented meant it
+    /// Offers a grant from an exchanged code, whatever the generation has become meanwhile: the person who consented meant it
     /// to replace what is there. What began later has the last word all the same.
     async fn offer_grant(&self, mut connect: Connect) -> Result<ConnectAnswer, StoreError> {
         loop {

@@ -13,7 +13,7 @@ pub(crate) enum StoreWrite {
     Commit(Commit),
     /// A failure, with a reply that could not be read.
     Fail(Fail),
-    /// The grant that a code bought.
+    /// The grant from an exchanged code.
     Connect(Connect),
     /// The exchange of a code that brought a reply that could not be read.
     FailExchange(FailExchange),

@@ -24,10 +24,10 @@ use crate::token_crypto::DOES_NOT_OPEN;
 use crate::tokens::request::{Token, TokenRequest};
 use crate::tokens::single_flight::TaskOutcome;
 
-/// The longest that a token must live for a caller who says nothing: long enough to reach the API with it.
+/// The default `min_ttl` is a tenth of the token's life, at most this: long enough to reach the API with it.
 const USUAL_MIN_TTL: Duration = Duration::from_secs(30);
 
-/// The least that it must live: servers count in whole seconds, so a token may die a second before it was said to.
+/// And at least this: servers count in whole seconds, so a token may die a second before its expiry.
 const LEAST_MIN_TTL: Duration = Duration::from_secs(1);
 
 /// Gives living tokens.

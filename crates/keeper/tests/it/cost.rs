@@ -1,4 +1,4 @@
-//! What a refresh and a vend ask of the store. Processes are opened here and not started: nobody asks but the callers of a
+//! What a refresh and a token request ask of the store. Processes are opened here and not started: nobody asks but the callers of a
 //! test.
 
 use std::sync::Arc;

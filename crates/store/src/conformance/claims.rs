@@ -120,7 +120,7 @@ pub async fn a_recovery_closes_the_interrupted_attempt_in_its_own_claim(fixture:
     Ok(())
 }
 
-/// A recovery of what is settled already would spend a token of known fate.
+/// A recovery of what is settled already would spend a token whose outcome is known.
 pub async fn only_the_open_attempt_can_be_recovered(fixture: &Fixture) -> TestResult {
     let (row, claim) = fixture.claimed().await?;
     fixture.clock.step(LEASE);

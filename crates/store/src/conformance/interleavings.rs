@@ -265,7 +265,7 @@ struct Promises {
     generation: Generation,
     /// Refresh tokens whose reply arrived.
     spent: BTreeSet<Fingerprint>,
-    /// Attempts whose fate nobody knows: the token they may have spent, and until when they may be sending it.
+    /// Attempts with an unknown outcome: the token they may have spent, and until when they may be sending it.
     open: BTreeMap<AttemptId, (Fingerprint, Timestamp)>,
     /// Which attempt was to recover which.
     recovers: BTreeMap<AttemptId, AttemptId>,

@@ -9,7 +9,7 @@ use crate::path_checks::{PRIVATE, beside, folder_of};
 
 /// Puts `text` in the place of what `path` holds, and answers the new file. Only one process may do so at a time.
 ///
-/// The tx beside it always has the same name: what a process left that was killed is taken away by the next.
+/// The temporary file beside it always has the same name: what a process left that was killed is taken away by the next.
 pub(super) fn replace(path: &Path, text: &[u8]) -> io::Result<File> {
     let tx = beside(path, ".new");
     remove(&tx)?;

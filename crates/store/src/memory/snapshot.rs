@@ -136,7 +136,7 @@ impl Snapshot {
     }
 
     /// The attempts that a connection hangs on: the open one with those that it was to recover, those whose replies are
-    /// kept as strays, the one that brought the token set, and those that exchanged codes.
+    /// kept as orphan replies, the one that brought the token set, and those that exchanged codes.
     fn needed(&self, name: &ConnectionName) -> BTreeSet<AttemptId> {
         let mut needed = BTreeSet::new();
         if let Some(StoredConnection { connection, origin }) = self.connections.get(name) {

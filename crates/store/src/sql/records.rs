@@ -18,6 +18,9 @@ use jeton_core::seal::Fingerprint;
 use super::row_reader::{RowReader, SqlRow};
 use super::statement::{Value, values};
 
+// The database keeps names that the code has replaced: `strays` are orphan replies, `born_of` is the refresh trigger,
+// `brake_*` is the rejection backoff, `deed` is the audit action.
+
 /// The columns of a connection without its tokens, in the order that [`connection`] reads them.
 pub(crate) const CONNECTION_COLUMNS: &str = "name, provider, grant_id, state, state_code, paused, generation, \
     revision, born_of, lease_attempt, lease_node, lease_until, open_attempt, due_at, cooling_until, failures, \

@@ -140,7 +140,7 @@ pub struct Policy {
     pub on_unknown: OnUnknown,
     /// What is done when a grant is over. Default: acquire where the provider has an `acquire` step, else ask.
     pub on_dead: OnDead,
-    /// How long a refresh token of unknown fate is left alone before `on_unknown` acts; 60 s by default, twice the
+    /// How long a refresh token with an unknown outcome is left alone before `on_unknown` acts; 60 s by default, twice the
     /// deadline of a redeem, so that a slow provider has certainly made up its mind.
     pub unknown_hold: Duration,
     /// How long before an access token's expiry it is refreshed; `None` leaves it to the general rule.
@@ -155,7 +155,7 @@ pub struct Policy {
     pub idle_keepalive: Option<Duration>,
     /// How many token requests the provider allows.
     pub budget: Vec<Budget>,
-    /// Whether a 5xx reply to a step that spends leaves the token's fate unknown; true by default. `false` is for
+    /// Whether a 5xx reply to a step that spends leaves the outcome unknown; true by default. `false` is for
     /// providers known to answer 5xx only before they accept anything.
     pub ambiguous_5xx: bool,
     /// The fewest bytes a refresh token of this provider has; shorter ones are refused before they are sent. 1 by
