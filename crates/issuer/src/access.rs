@@ -17,7 +17,7 @@ use crate::caller::Caller;
 use crate::credential;
 use crate::environment::Environment;
 use crate::error::AccessError;
-use crate::refreshes::Refreshes;
+use crate::shared_reload::SharedReload;
 
 /// How many rows are read at once.
 const PAGE: usize = 500;
@@ -60,9 +60,9 @@ pub(crate) struct Shared {
     settings: Settings,
     /// The last revision in the cache.
     seen: AtomicU64,
-    /// When the last successful refresh began, in microseconds of uptime: the cache is as the store was then.
+    /// When the last successful reload began, in microseconds of uptime: the cache is as the store was then.
     confirmed: AtomicU64,
-    refreshes: Refreshes,
+    reload: SharedReload,
     uses: PendingUses,
 }
 
@@ -93,7 +93,7 @@ impl Access {
             settings,
             seen: AtomicU64::new(0),
             confirmed: AtomicU64::new(0),
-            refreshes: Refreshes::default(),
+            reload: SharedReload::default(),
             uses: PendingUses::default(),
         };
         shared.read_changes().await?;
@@ -112,8 +112,8 @@ impl Access {
     /// The store cannot be read within two seconds. A failed write is no error: nothing depends on it.
     pub async fn sync(&self) -> Result<(), StoreError> {
         // Side by side, so that a slow write never delays the noticing of a revocation.
-        let ((), refreshed) = tokio::join!(self.shared.write_uses(), self.shared.refresh());
-        refreshed
+        let ((), reloaded) = tokio::join!(self.shared.write_uses(), self.shared.reload());
+        reloaded
     }
 
     /// The caller that sends these headers: `X-SERVICE-TOKEN`, `X-API-KEY` or `Authorization: Bearer`.
@@ -140,7 +140,7 @@ impl Access {
         if !raw::may_exist(presented) {
             return Err(AccessError::Invalid);
         }
-        shared.refresh().await.map_err(|error| unavailable(&error))?;
+        shared.reload().await.map_err(|error| unavailable(&error))?;
         match shared.cache.find(&hash) {
             Some(cached) => shared.check(&cached).await,
             None => Err(AccessError::Invalid),
@@ -176,7 +176,7 @@ impl Shared {
             return Err(AccessError::Invalid);
         }
         if self.is_stale() {
-            self.refresh().await.map_err(|error| unavailable(&error))?;
+            self.reload().await.map_err(|error| unavailable(&error))?;
             if !self.cache.find(&cached.token.hash).is_some_and(|cached| is_live(&cached)) {
                 return Err(AccessError::Invalid);
             }
@@ -193,8 +193,8 @@ impl Shared {
     }
 
     /// Reads the changes of the store into the cache. All who call at once share one read.
-    async fn refresh(&self) -> Result<(), StoreError> {
-        self.refreshes
+    async fn reload(&self) -> Result<(), StoreError> {
+        self.reload
             .share(async || {
                 timeout(STORE_TIMEOUT, self.read_changes()).await.unwrap_or_else(|_| Err(no_answer()))
             })

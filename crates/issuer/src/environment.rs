@@ -7,7 +7,7 @@ use crate::caller::Caller;
 /// The credentials of the environment. They are accepted while the store is down too, without a time limit.
 ///
 /// A row of the store with the same hash takes precedence: at once in the process that created it, elsewhere with the next
-/// refresh of the cache.
+/// reload of the cache.
 #[derive(Clone, Debug, Default)]
 pub struct Environment(Vec<(TokenHash, Caller)>);
 

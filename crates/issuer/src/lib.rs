@@ -14,7 +14,7 @@ mod commands;
 mod credential;
 mod environment;
 mod error;
-mod refreshes;
+mod shared_reload;
 mod views;
 
 pub use access::{Access, SYNC_PERIOD, Settings};

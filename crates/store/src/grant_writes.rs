@@ -81,10 +81,10 @@ pub(crate) async fn reject<T: WriteTx>(
     rejection: &Rejection,
 ) -> Result<RejectionAnswer, T::Error> {
     let before = tx.find(&rejection.connection).await?;
-    let (answer, brake) = rejection::answer(before.as_ref(), rejection, tx.now());
-    if let (Some(before), Some(brake)) = (before, brake) {
+    let (answer, backoff) = rejection::answer(before.as_ref(), rejection, tx.now());
+    if let (Some(before), Some(backoff)) = (before, backoff) {
         let mut row = before.clone();
-        row.backoff = Some(brake);
+        row.backoff = Some(backoff);
         tx.save(Some(&before), row, None).await?;
     }
     Ok(answer)

@@ -157,8 +157,8 @@ pub(crate) fn still_unknown<E>(
 }
 
 /// The status of a failed attempt in the log.
-pub(crate) fn failed_status(verdict: FailureEffect) -> AttemptStatus {
-    match verdict {
+pub(crate) fn failed_status(effect: FailureEffect) -> AttemptStatus {
+    match effect {
         FailureEffect::Unknown => AttemptStatus::Interrupted,
         FailureEffect::Retry | FailureEffect::State(_) => AttemptStatus::Failed,
     }

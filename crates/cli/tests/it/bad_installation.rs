@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use jeton_testkit::{FreePort, TestInstallation, jeton_binary};
 use rusqlite::Connection;
 
-use crate::fixture::{Fixture, PATIENCE, complaint, connection};
+use crate::fixture::{Fixture, PATIENCE, connection, error_line};
 
 /// After the cause is put right, the connection still has its token: nothing was lost. And nothing was spent before.
 async fn nothing_was_lost(fixture: &Fixture) {
@@ -31,7 +31,7 @@ async fn a_refresh_token_that_is_no_token_is_refused_in_words() {
     ] {
         let connect = fixture.home.command(["connect", "acme", "--refresh-token-stdin"]).unwrap();
         let connect = connect.env("JETON__CONNECTIONS__ACME__POLICY__MIN_REFRESH_LENGTH", "20").stdin(text);
-        let sentence = complaint(&connect.run(PATIENCE).await.unwrap(), code);
+        let sentence = error_line(&connect.run(PATIENCE).await.unwrap(), code);
         assert!(sentence.contains(why), "{text:?}: {sentence}");
         assert!(text.is_empty() || text == "\n" || !sentence.contains(text), "{sentence}");
     }
@@ -47,7 +47,7 @@ async fn a_database_newer_than_the_binary_is_left_alone() {
     let database = Connection::open(fixture.home.database()).unwrap();
     let newer = "INSERT INTO migrations (number, name, checksum, applied_at) VALUES (9999, 'later', 'x', 0)";
     database.execute(newer, ()).unwrap();
-    let sentence = complaint(&fixture.run(["token", "acme"]).await, 1);
+    let sentence = error_line(&fixture.run(["token", "acme"]).await, 1);
     assert!(sentence.contains("newer") && sentence.contains("jeton.sqlite"), "{sentence}");
     database.execute("DELETE FROM migrations WHERE number = 9999", ()).unwrap();
     drop(database);
@@ -59,7 +59,7 @@ async fn a_missing_key_is_never_replaced_by_a_new_one() {
     let (fixture, _) = Fixture::connected().await;
     let (key, aside) = (fixture.home.data_dir().join("key"), fixture.home.path().join("aside"));
     fs::rename(&key, &aside).unwrap();
-    let sentence = complaint(&fixture.run(["token", "acme"]).await, 1);
+    let sentence = error_line(&fixture.run(["token", "acme"]).await, 1);
     assert!(sentence.contains("is missing; put the key back"), "{sentence}");
     assert!(!key.exists());
     fs::rename(&aside, &key).unwrap();
@@ -71,11 +71,11 @@ async fn another_key_is_refused_wherever_it_comes_from() {
     let (fixture, _) = Fixture::connected().await;
     let other = "1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
     let token = fixture.home.command(["token", "acme"]).unwrap().env("JETON__KEY", other);
-    let sentence = complaint(&token.run(PATIENCE).await.unwrap(), 1);
+    let sentence = error_line(&token.run(PATIENCE).await.unwrap(), 1);
     assert!(sentence.contains("JETON__KEY is not the one this store was sealed with"), "{sentence}");
     assert!(!sentence.contains(&other[2..]));
     let token = fixture.home.command(["token", "acme"]).unwrap().env("JETON__KEY", "nonsense");
-    let sentence = complaint(&token.run(PATIENCE).await.unwrap(), 1);
+    let sentence = error_line(&token.run(PATIENCE).await.unwrap(), 1);
     assert!(sentence.contains("JETON__KEY cannot be read"), "{sentence}");
     nothing_was_lost(&fixture).await;
 }
@@ -96,7 +96,7 @@ async fn a_key_file_that_others_can_read_is_refused() {
     let (fixture, _) = Fixture::connected().await;
     let key = fixture.home.data_dir().join("key");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
-    let sentence = complaint(&fixture.run(["token", "acme"]).await, 1);
+    let sentence = error_line(&fixture.run(["token", "acme"]).await, 1);
     assert!(sentence.contains("can be read by others; run `chmod 600"), "{sentence}");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     nothing_was_lost(&fixture).await;
@@ -108,7 +108,7 @@ async fn a_data_directory_that_cannot_be_written_is_named_with_its_setting() {
     // Below a file nothing can be made, not even by root.
     let below = fixture.home.settings().join("data");
     let status = fixture.home.command(["status"]).unwrap().env("JETON__DATA_DIR", below.to_str().unwrap());
-    let sentence = complaint(&status.run(PATIENCE).await.unwrap(), 1);
+    let sentence = error_line(&status.run(PATIENCE).await.unwrap(), 1);
     assert!(sentence.contains(&format!("{} cannot be created", below.display())), "{sentence}");
     assert!(sentence.contains("`data_dir` (or JETON__DATA_DIR)"), "{sentence}");
 }
@@ -120,7 +120,7 @@ async fn a_database_that_is_none_is_left_alone() {
     fs::write(&file, "Dear friend, this is not a database, and it should stay what it is.").unwrap();
     let url = format!("sqlite:{}", file.display());
     let status = fixture.home.command(["status"]).unwrap().env("JETON__STORE__URL", &url);
-    let sentence = complaint(&status.run(PATIENCE).await.unwrap(), 1);
+    let sentence = error_line(&status.run(PATIENCE).await.unwrap(), 1);
     assert!(sentence.contains("letter.txt"), "{sentence}");
     assert!(fs::read_to_string(&file).unwrap().starts_with("Dear friend"));
 }
@@ -132,7 +132,7 @@ async fn a_taken_port_is_named_with_what_to_do() {
     let _taken = TcpListener::bind(port.address()).unwrap();
     let finished = fixture.run(["serve", "--listen", &port.address().to_string()]).await;
     assert_eq!(
-        complaint(&finished, 1),
+        error_line(&finished, 1),
         format!(
             "port {} of 127.0.0.1 is taken; stop what listens there, or give `server.listen` another port",
             port.number()
@@ -150,7 +150,7 @@ async fn a_copied_database_is_on_hold_until_it_is_adopted() {
     fs::remove_file(copy.data_dir().join("instance")).unwrap();
     let copy = Fixture { home: copy, emulator: fixture.emulator };
 
-    let sentence = complaint(&copy.run(["token", "acme"]).await, 1);
+    let sentence = error_line(&copy.run(["token", "acme"]).await, 1);
     assert!(sentence.contains("on hold") && sentence.contains("`jeton adopt`"), "{sentence}");
     let finished = copy.run(["refresh", "--force", "--sync"]).await;
     assert_eq!(finished.code, Some(1), "{finished:?}");

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use jeton_testkit::TestInstallation;
 
-use crate::fixture::{PATIENCE, complaint, run};
+use crate::fixture::{PATIENCE, error_line, run};
 
 const CONNECTION: &str = "[connections.acme]\nprovider = \"oauth2\"\n[connections.acme.vars]\n\
                           token_url = \"https://login.example.com/token\"\n[connections.acme.client]\nid = \"me\"\n";
@@ -14,13 +14,13 @@ const CONNECTION: &str = "[connections.acme]\nprovider = \"oauth2\"\n[connection
 async fn said(home: &TestInstallation, settings: &str) -> String {
     let data = format!("data_dir = \"{}\"\n", home.data_dir().display());
     home.write_settings(&(data + settings)).unwrap();
-    let checked = complaint(&run(home, ["config", "check"]).await, 1);
+    let checked = error_line(&run(home, ["config", "check"]).await, 1);
     for arguments in [["token", "acme"], ["refresh", "--sync"], ["provider", "status"]] {
         // `provider status` is no command: wrong use is told from wrong settings.
         let code = if arguments[0] == "provider" { 2 } else { 1 };
         let finished = run(home, arguments).await;
         assert_eq!(finished.code, Some(code), "{finished:?}");
-        assert!(code == 2 || complaint(&finished, 1) == checked, "{finished:?}");
+        assert!(code == 2 || error_line(&finished, 1) == checked, "{finished:?}");
     }
     assert!(!home.data_dir().exists(), "a run with wrong settings makes nothing");
     checked.replace(&format!("{}/", home.path().display()), "")
@@ -113,12 +113,12 @@ async fn wrong_names_in_the_environment_and_in_flags_are_refused_alike() {
     let home = TestInstallation::new().unwrap();
     let command = home.command(["status"]).unwrap().env("JETON__STORE__URI", "sqlite:x");
     assert_eq!(
-        complaint(&command.run(PATIENCE).await.unwrap(), 1),
+        error_line(&command.run(PATIENCE).await.unwrap(), 1),
         "environment JETON__STORE__URI: store.uri: there is no such setting; did you mean `url`?"
     );
     let finished = run(&home, ["status", "--set", "keeper.leese=1s"]).await;
     assert_eq!(
-        complaint(&finished, 1),
+        error_line(&finished, 1),
         "--set: keeper.leese: there is no such setting; did you mean `lease`?"
     );
     let finished = run(&home, ["status", "--nonsense"]).await;

@@ -11,16 +11,16 @@ use jeton_testkit::{Client, CommandOutput, ConnectionSettings, FreePort, ServerP
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use crate::fixture::{PATIENCE, complaint, run};
+use crate::fixture::{PATIENCE, error_line, run};
 
-/// A home whose connection `acme` is one of a provider that is played on this machine, and a server that runs in it.
-struct Scene {
+/// A home whose connection `acme` is one of an emulated provider, and a server that runs in it.
+struct Fixture {
     home: TestInstallation,
     emulator: Emulator,
     server: Option<ServerProcess>,
 }
 
-impl Scene {
+impl Fixture {
     async fn new(serving: bool) -> Self {
         Self::of("amocrm", serving).await
     }
@@ -207,11 +207,11 @@ pub(crate) fn split(url: &str) -> (String, String) {
 
 #[tokio::test]
 async fn a_link_is_printed_and_waited_for_until_the_connection_is_made() {
-    let scene = Scene::new(true).await;
-    let finished = connect_beside(&scene.home, async |link, said| {
+    let fixture = Fixture::new(true).await;
+    let finished = connect_beside(&fixture.home, async |link, said| {
         let (page, cookie) = open(&link).await;
         heard(said, |text| text.contains("the link was opened").then_some(())).await;
-        let (base, path) = split(&scene.consent_at(&page).await);
+        let (base, path) = split(&fixture.consent_at(&page).await);
         let back = Client::new(&base).with_header("cookie", &cookie).get(&path).await.unwrap();
         assert_eq!(back.status, 303, "{}", back.text());
     })
@@ -219,13 +219,13 @@ async fn a_link_is_printed_and_waited_for_until_the_connection_is_made() {
     let answer = finished.json().unwrap();
     assert_eq!((&answer["connection"], &answer["generation"]), (&"acme".into(), &1.into()));
     assert_eq!(answer["renews"], true);
-    let client = scene.server.as_ref().unwrap().client();
+    let client = fixture.server.as_ref().unwrap().client();
     let given = client.get_json("/api/v1/connections/acme/token").await.unwrap();
-    assert!(scene.emulator.accepts(given["access_token"].as_str().unwrap()));
-    run(&scene.home, ["refresh", "--force", "--sync"]).await.success().unwrap();
+    assert!(fixture.emulator.accepts(given["access_token"].as_str().unwrap()));
+    run(&fixture.home, ["refresh", "--force", "--sync"]).await.success().unwrap();
 
     // Whoever has a link can give the grant: who made it is on record beside the consent that it led to.
-    let rows = run(&scene.home, ["audit", "acme", "--json"]).await.json().unwrap();
+    let rows = run(&fixture.home, ["audit", "acme", "--json"]).await.json().unwrap();
     let (connected, invited) = (&rows[0], &rows[1]);
     assert_eq!(rows.as_array().unwrap().len(), 2, "{rows}");
     let deeds = (&connected["deed"], &invited["deed"]);
@@ -237,8 +237,8 @@ async fn a_link_is_printed_and_waited_for_until_the_connection_is_made() {
 
 #[tokio::test]
 async fn a_refusal_ends_the_waiting_with_the_sentence_of_the_page() {
-    let scene = Scene::new(true).await;
-    let finished = connect_beside(&scene.home, async |link, _| {
+    let fixture = Fixture::new(true).await;
+    let finished = connect_beside(&fixture.home, async |link, _| {
         let (page, cookie) = open(&link).await;
         let (_, state) = page.split_once("state=").unwrap();
         let (base, _) = split(&link);
@@ -254,8 +254,8 @@ async fn a_refusal_ends_the_waiting_with_the_sentence_of_the_page() {
 
 #[tokio::test]
 async fn without_a_server_no_link_is_made() {
-    let scene = Scene::new(false).await;
-    let sentence = complaint(&run(&scene.home, ["connect", "acme"]).await, 1);
+    let fixture = Fixture::new(false).await;
+    let sentence = error_line(&run(&fixture.home, ["connect", "acme"]).await, 1);
     assert!(sentence.starts_with("no jeton answers at http://127.0.0.1:"), "{sentence}");
     assert!(sentence.contains("`jeton connect acme --code`"), "{sentence}");
 }
@@ -286,14 +286,14 @@ async fn the_terminal_says_that_a_grant_without_a_refresh_token_ends() {
 
 #[tokio::test]
 async fn a_server_that_knows_the_connection_otherwise_is_found_before_anybody_gets_the_link() {
-    let mut scene = Scene::new(true).await;
+    let mut fixture = Fixture::new(true).await;
     let mut later = ConnectionSettings { provider: "amocrm".to_owned(), ..ConnectionSettings::default() };
-    later.emulated_at = Some(scene.emulator.base_url());
+    later.emulated_at = Some(fixture.emulator.base_url());
     later.client = [("id", "another"), ("secret", "another-secret")]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
-    scene.home.add_connection("late", later).unwrap();
-    let sentence = complaint(&run(&scene.home, ["connect", "late"]).await, 1);
+    fixture.home.add_connection("late", later).unwrap();
+    let sentence = error_line(&run(&fixture.home, ["connect", "late"]).await, 1);
     assert!(
         sentence.contains(
             "restart `jeton serve`, which started before `late` was defined or with other settings"
@@ -305,15 +305,15 @@ async fn a_server_that_knows_the_connection_otherwise_is_found_before_anybody_ge
 
 #[tokio::test]
 async fn without_a_place_to_come_back_to_nobody_is_asked() {
-    let mut scene = Scene::new(false).await;
-    scene.home.unset("server", "public_url").unwrap();
-    let sentence = complaint(&run(&scene.home, ["connect", "acme", "--code"]).await, 1);
+    let mut fixture = Fixture::new(false).await;
+    fixture.home.unset("server", "public_url").unwrap();
+    let sentence = error_line(&run(&fixture.home, ["connect", "acme", "--code"]).await, 1);
     assert!(sentence.contains("client.redirect_uri"), "{sentence}");
 }
 
 #[tokio::test]
 async fn a_pasted_address_connects_without_a_server() {
-    let scene = Scene::new(false).await;
+    let fixture = Fixture::new(false).await;
     for (paste, code, says) in [
         (Paste::Whole, 0, "`acme` is connected"),
         (Paste::Foreign, 1, "`referer`"),
@@ -331,42 +331,42 @@ async fn a_pasted_address_connects_without_a_server() {
         ),
         (Paste::Nothing, 2, "nothing was pasted"),
     ] {
-        let finished = paste.into_a_terminal(&scene).await;
+        let finished = paste.into_a_terminal(&fixture).await;
         assert_eq!(finished.code, Some(code), "{finished:?}");
         let said = if code == 0 { &finished.stdout } else { &finished.stderr };
         assert!(said.contains(says), "{says}: {finished:?}");
         assert!(!finished.stderr.contains("or its `code`"), "only the address can work here: {finished:?}");
     }
-    assert_eq!(scene.emulator.stats().requests, 1, "only the right one was sent");
-    let finished = run(&scene.home, ["connect", "acme", "--code", "--refresh-token-stdin"]).await;
+    assert_eq!(fixture.emulator.stats().requests, 1, "only the right one was sent");
+    let finished = run(&fixture.home, ["connect", "acme", "--code", "--refresh-token-stdin"]).await;
     assert_eq!(finished.code, Some(2), "{finished:?}");
 }
 
 #[tokio::test]
 async fn what_was_pasted_by_mistake_uses_nothing_up_and_is_asked_for_again() {
-    let scene = Scene::new(false).await;
-    let finished = Paste::CodeThenNothingThenWhole.into_a_terminal(&scene).await;
+    let fixture = Fixture::new(false).await;
+    let finished = Paste::CodeThenNothingThenWhole.into_a_terminal(&fixture).await;
     assert_eq!(finished.code, Some(0), "{finished:?}");
     assert!(finished.stderr.contains("what was pasted does not say that it answers"), "{finished:?}");
-    assert_eq!(scene.emulator.stats().requests, 1);
+    assert_eq!(fixture.emulator.stats().requests, 1);
 }
 
 #[tokio::test]
 async fn a_code_alone_connects_where_pkce_ties_it_to_the_terminal() {
-    let scene = Scene::of("google", false).await;
+    let fixture = Fixture::of("google", false).await;
     for (paste, code, says) in [
         (Paste::CodeAlone, 0, "`acme` is connected"),
         (Paste::Whole, 0, "`acme` is connected"),
         (Paste::NoState, 1, "does not say that it answers the consent for `acme`"),
         (Paste::OtherState, 1, "belongs to no consent"),
     ] {
-        let finished = paste.into_a_terminal(&scene).await;
+        let finished = paste.into_a_terminal(&fixture).await;
         assert_eq!(finished.code, Some(code), "{paste:?}: {finished:?}");
         assert!(finished.stderr.contains("whole address, or its `code` alone"), "{finished:?}");
         let said = if code == 0 { &finished.stdout } else { &finished.stderr };
         assert!(said.contains(says), "{says}: {finished:?}");
     }
-    assert_eq!(scene.emulator.stats().requests, 2);
+    assert_eq!(fixture.emulator.stats().requests, 2);
 }
 
 /// What a person pastes.
@@ -384,12 +384,12 @@ enum Paste {
 
 impl Paste {
     /// The page is printed before anything is pasted, so the person answers through a pipe that stays open.
-    async fn into_a_terminal(self, scene: &Scene) -> CommandOutput {
-        let connect = scene.home.command(["connect", "acme", "--code"]).unwrap();
+    async fn into_a_terminal(self, fixture: &Fixture) -> CommandOutput {
+        let connect = fixture.home.command(["connect", "acme", "--code"]).unwrap();
         let said = connect.stderr_file();
         let answer = async {
             let page = printed_page(&said).await;
-            let back = scene.consent_at(&page).await;
+            let back = fixture.consent_at(&page).await;
             let (address, query) = back.split_once('?').unwrap();
             let part = |name: &str| query.split('&').find(|pair| pair.starts_with(name)).unwrap().to_owned();
             match self {
@@ -414,12 +414,12 @@ fn unescaped(pair: &str) -> String {
 
 #[tokio::test]
 async fn a_browser_that_lands_on_the_server_is_told_to_bring_the_address_to_the_terminal() {
-    let scene = Scene::new(true).await;
-    let connect = scene.home.command(["connect", "acme", "--code"]).unwrap();
+    let fixture = Fixture::new(true).await;
+    let connect = fixture.home.command(["connect", "acme", "--code"]).unwrap();
     let said = connect.stderr_file();
     let answer = async {
         let page = printed_page(&said).await;
-        let back = scene.consent_at(&page).await;
+        let back = fixture.consent_at(&page).await;
         let (base, path) = split(&back);
         let landed = Client::new(&base).get(&path).await.unwrap();
         assert_eq!(landed.status, 409);

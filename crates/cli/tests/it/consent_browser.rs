@@ -30,7 +30,7 @@ fn sign_in(browser: Browser, name: &str) -> Browser {
 fn seen(value: &Value) -> PageContent {
     let mut page: PageContent = serde_json::from_value(value.clone()).unwrap();
     let status = format!("a status of {}", page.status);
-    page.console.retain(|complaint| !complaint.contains(&status));
+    page.console.retain(|line| !line.contains(&status));
     page
 }
 

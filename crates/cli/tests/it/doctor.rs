@@ -20,21 +20,21 @@ async fn examine(home: &TestInstallation) -> (Option<i32>, String) {
 
 /// The only line of that verdict about that check.
 #[track_caller]
-fn line<'s>(said: &'s str, verdict: &str, check: &str) -> &'s str {
+fn line<'s>(report: &'s str, verdict: &str, check: &str) -> &'s str {
     let wanted = |line: &&str| {
         line.strip_prefix(verdict).is_some_and(|rest| rest.trim_start().starts_with(&format!("{check} ")))
     };
-    let found: Vec<&str> = said.lines().filter(wanted).collect();
-    assert_eq!(found.len(), 1, "{verdict} {check}:\n{said}");
+    let found: Vec<&str> = report.lines().filter(wanted).collect();
+    assert_eq!(found.len(), 1, "{verdict} {check}:\n{report}");
     found[0]
 }
 
 /// The installation has one fault, and this is its line.
 async fn fault(home: &TestInstallation, check: &str) -> String {
-    let (code, said) = examine(home).await;
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("\n1 fault, "), "{said}");
-    line(&said, "fault", check).to_owned()
+    let (code, report) = examine(home).await;
+    assert_eq!(code, Some(1), "{report}");
+    assert!(report.contains("\n1 fault, "), "{report}");
+    line(&report, "fault", check).to_owned()
 }
 
 fn chmod(path: &Path, mode: u32) {
@@ -44,21 +44,21 @@ fn chmod(path: &Path, mode: u32) {
 #[tokio::test]
 async fn a_sound_installation_has_no_finding_and_nothing_is_spent() {
     let (fixture, _) = Fixture::connected().await;
-    let (_, said) = examine(&fixture.home).await;
+    let (_, report) = examine(&fixture.home).await;
     assert!(
-        line(&said, "warning", "settings").contains("holds connections.acme.client.secret and can be read"),
-        "{said}"
+        line(&report, "warning", "settings").contains("holds connections.acme.client.secret and can be read"),
+        "{report}"
     );
     chmod(&fixture.home.settings(), 0o600);
-    let (code, said) = examine(&fixture.home).await;
-    assert_eq!(code, Some(0), "{said}");
-    assert!(said.ends_with("\n0 faults, 0 warnings\n"), "{said}");
+    let (code, report) = examine(&fixture.home).await;
+    assert_eq!(code, Some(0), "{report}");
+    assert!(report.ends_with("\n0 faults, 0 warnings\n"), "{report}");
     for check in
         ["settings", "data dir", "files", "disk", "store", "key", "spill slots", "clock", "grants", "host"]
     {
-        line(&said, "ok", check);
+        line(&report, "ok", check);
     }
-    assert!(line(&said, "ok", "host").contains("answers (`acme`)"), "{said}");
+    assert!(line(&report, "ok", "host").contains("answers (`acme`)"), "{report}");
     assert_eq!(fixture.spent(), 0);
     let found = fixture.run(["doctor", "--json"]).await.json().unwrap();
     assert_eq!(found["ok"], true);
@@ -68,11 +68,11 @@ async fn a_sound_installation_has_no_finding_and_nothing_is_spent() {
 #[tokio::test]
 async fn without_an_installation_the_doctor_says_what_to_do_and_creates_nothing() {
     let home = TestInstallation::new().unwrap();
-    let (code, said) = examine(&home).await;
-    assert_eq!(code, Some(0), "{said}");
-    assert!(line(&said, "warning", "settings").contains("`jeton init --provider"), "{said}");
-    assert!(line(&said, "warning", "data dir").contains("`jeton serve` creates it"), "{said}");
-    assert!(line(&said, "warning", "store").contains("does not exist yet"), "{said}");
+    let (code, report) = examine(&home).await;
+    assert_eq!(code, Some(0), "{report}");
+    assert!(line(&report, "warning", "settings").contains("`jeton init --provider"), "{report}");
+    assert!(line(&report, "warning", "data dir").contains("`jeton serve` creates it"), "{report}");
+    assert!(line(&report, "warning", "store").contains("does not exist yet"), "{report}");
     assert!(!home.data_dir().exists());
 }
 
@@ -80,10 +80,10 @@ async fn without_an_installation_the_doctor_says_what_to_do_and_creates_nothing(
 async fn wrong_settings_are_faults_with_their_lines() {
     let home = TestInstallation::new().unwrap();
     home.write_settings("[server]\nlisen = '127.0.0.1:1'\n").unwrap();
-    let said = fault(&home, "settings").await;
+    let report = fault(&home, "settings").await;
     assert!(
-        said.contains("jeton.toml:2: server.lisen: there is no such setting; did you mean `listen`?"),
-        "{said}"
+        report.contains("jeton.toml:2: server.lisen: there is no such setting; did you mean `listen`?"),
+        "{report}"
     );
 }
 
@@ -105,17 +105,17 @@ async fn a_key_that_is_missing_exposed_or_another_is_a_fault() {
 async fn files_and_folders_that_others_can_use_are_faults_and_are_left_as_they_are() {
     let (fixture, _) = Fixture::connected().await;
     chmod(&fixture.home.database(), 0o640);
-    let said = fault(&fixture.home, "files").await;
-    assert!(said.contains("jeton.sqlite can be read by others; run `chmod 600"), "{said}");
+    let report = fault(&fixture.home, "files").await;
+    assert!(report.contains("jeton.sqlite can be read by others; run `chmod 600"), "{report}");
     let mode = fs::metadata(fixture.home.database()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o640, "the doctor changes nothing");
     chmod(&fixture.home.database(), 0o600);
     chmod(&fixture.home.data_dir(), 0o770);
     assert!(fault(&fixture.home, "data dir").await.contains("run `chmod 700"));
     chmod(&fixture.home.data_dir(), 0o750);
-    let (code, said) = examine(&fixture.home).await;
-    assert_eq!(code, Some(0), "{said}");
-    assert!(line(&said, "warning", "data dir").contains("others can list"), "{said}");
+    let (code, report) = examine(&fixture.home).await;
+    assert_eq!(code, Some(0), "{report}");
+    assert!(line(&report, "warning", "data dir").contains("others can list"), "{report}");
 }
 
 #[tokio::test]
@@ -156,8 +156,8 @@ async fn a_spill_slot_that_holds_no_reply_is_a_fault() {
     let mut file = OpenOptions::new().write(true).open(slot).unwrap();
     file.write_all(&5_u64.to_be_bytes()).unwrap();
     file.write_all(b"hello").unwrap();
-    let said = fault(&fixture.home, "spill slots").await;
-    assert!(said.contains("slot-00 holds something that is no reply"), "{said}");
+    let report = fault(&fixture.home, "spill slots").await;
+    assert!(report.contains("slot-00 holds something that is no reply"), "{report}");
 }
 
 #[tokio::test]
@@ -175,9 +175,9 @@ async fn a_reply_that_the_database_contradicts_is_kept_and_told_until_a_person_h
     file.write_all(text.as_bytes()).unwrap();
     drop(file);
     fixture.run(["status"]).await.success().unwrap();
-    let said = fault(&fixture.home, "spill slots").await;
+    let report = fault(&fixture.home, "spill slots").await;
     let kept = fixture.home.data_dir().join("spill").join(format!("aside-{attempt}"));
-    assert!(said.contains(&format!("of `ghost`, which is kept in {}", kept.display())), "{said}");
+    assert!(report.contains(&format!("of `ghost`, which is kept in {}", kept.display())), "{report}");
     let mode = fs::metadata(&kept).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     fs::remove_file(kept).unwrap();
@@ -189,8 +189,8 @@ async fn a_clock_that_has_gone_back_is_a_fault() {
     let (fixture, _) = Fixture::connected().await;
     let later = "UPDATE connections SET created_at = created_at + 3600 * 1000000";
     Database::open(fixture.home.database()).unwrap().execute(later, ()).unwrap();
-    let said = fault(&fixture.home, "clock").await;
-    assert!(said.contains("something happened to `acme` at") && said.contains("NTP"), "{said}");
+    let report = fault(&fixture.home, "clock").await;
+    assert!(report.contains("something happened to `acme` at") && report.contains("NTP"), "{report}");
 }
 
 #[tokio::test]
@@ -209,16 +209,16 @@ async fn hosts_that_refuse_or_never_answer_are_faults_and_are_not_tried_offline(
         .home
         .add_connection("mute", ConnectionSettings::oauth2(&url, "http://127.0.0.1:1/api", "id", "secret"))
         .unwrap();
-    let (code, said) = examine(&fixture.home).await;
-    assert_eq!(code, Some(1), "{said}");
-    let faults: Vec<&str> = said.lines().filter(|line| line.starts_with("fault")).collect();
-    assert_eq!(faults.len(), 2, "{said}");
+    let (code, report) = examine(&fixture.home).await;
+    assert_eq!(code, Some(1), "{report}");
+    let faults: Vec<&str> = report.lines().filter(|line| line.starts_with("fault")).collect();
+    assert_eq!(faults.len(), 2, "{report}");
     assert!(
         faults[0].contains("cannot be reached") && faults[0].contains("`gone` cannot be refreshed"),
-        "{said}"
+        "{report}"
     );
-    assert!(faults[1].contains("no answer within 5 s") && faults[1].contains("`mute`"), "{said}");
-    assert!(line(&said, "ok", "host").contains("`acme`"), "{said}");
+    assert!(faults[1].contains("no answer within 5 s") && faults[1].contains("`mute`"), "{report}");
+    assert!(line(&report, "ok", "host").contains("`acme`"), "{report}");
     let offline = fixture.run(["doctor", "--offline"]).await.success().unwrap();
     assert!(!offline.contains("  host "), "{offline}");
 }
@@ -243,19 +243,19 @@ async fn grants_that_have_ended_or_will_end_are_told_apart() {
     fixture.home.add_connection("pending", connection(&fixture.emulator)).unwrap();
     chmod(&fixture.home.settings(), 0o600);
 
-    let (code, said) = examine(&fixture.home).await;
-    assert_eq!(code, Some(1), "{said}");
+    let (code, report) = examine(&fixture.home).await;
+    assert_eq!(code, Some(1), "{report}");
     assert!(
-        line(&said, "fault", "grant dead").contains("ended (invalid_grant); run `jeton connect dead`"),
-        "{said}"
+        line(&report, "fault", "grant dead").contains("ended (invalid_grant); run `jeton connect dead`"),
+        "{report}"
     );
-    assert!(line(&said, "warning", "grant orphan").contains("`jeton disconnect orphan`"), "{said}");
-    assert!(line(&said, "warning", "grant paused").contains("`jeton resume paused`"), "{said}");
-    assert!(line(&said, "warning", "grant pending").contains("`jeton connect pending`"), "{said}");
-    let ending = line(&said, "warning", "grant ending");
-    assert!(ending.contains("expires in 2d 23h, and no refresh renews it"), "{said}");
-    assert!(line(&said, "ok", "grants").contains("1 of 5"), "{said}");
-    assert!(said.ends_with("\n1 fault, 4 warnings\n"), "{said}");
+    assert!(line(&report, "warning", "grant orphan").contains("`jeton disconnect orphan`"), "{report}");
+    assert!(line(&report, "warning", "grant paused").contains("`jeton resume paused`"), "{report}");
+    assert!(line(&report, "warning", "grant pending").contains("`jeton connect pending`"), "{report}");
+    let ending = line(&report, "warning", "grant ending");
+    assert!(ending.contains("expires in 2d 23h, and no refresh renews it"), "{report}");
+    assert!(line(&report, "ok", "grants").contains("1 of 5"), "{report}");
+    assert!(report.ends_with("\n1 fault, 4 warnings\n"), "{report}");
 }
 
 #[tokio::test]
@@ -278,6 +278,6 @@ async fn wrong_flags_and_a_missing_settings_file_are_reported() {
     let finished = home.command(["doctor", "--ofline"]).unwrap().run(PATIENCE).await.unwrap();
     assert_eq!(finished.code, Some(2), "{finished:?}");
     fs::remove_file(home.settings()).unwrap();
-    let said = fault(&home, "settings").await;
-    assert!(said.contains("cannot be read") && said.contains("--config"), "{said}");
+    let report = fault(&home, "settings").await;
+    assert!(report.contains("cannot be read") && report.contains("--config"), "{report}");
 }

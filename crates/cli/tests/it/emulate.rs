@@ -14,7 +14,7 @@ use jeton_testkit::{ServerProcess, TestInstallation, jeton_binary};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::fixture::{PATIENCE, complaint, run};
+use crate::fixture::{PATIENCE, error_line, run};
 
 /// How long access tokens live where the file leaves it open.
 const LIFE: Duration = Duration::from_secs(2);
@@ -241,7 +241,7 @@ async fn what_cannot_be_played_is_refused_with_the_cure() {
         ),
     ] {
         let all: Vec<&str> = ["provider", "emulate"].into_iter().chain(arguments).collect();
-        let sentence = complaint(&home.command(all).unwrap().run(PATIENCE).await.unwrap(), code);
+        let sentence = error_line(&home.command(all).unwrap().run(PATIENCE).await.unwrap(), code);
         assert!(sentence.contains(why), "{sentence}");
     }
 }
@@ -255,7 +255,7 @@ async fn a_connection_is_never_emulated_elsewhere_than_on_this_machine() {
              = 'b'\nredirect_uri = 'https://x.example.com/'\n"
         );
         home.write_settings(&settings).unwrap();
-        let sentence = complaint(&run(&home, ["config", "check"]).await, 1);
+        let sentence = error_line(&run(&home, ["config", "check"]).await, 1);
         assert!(sentence.contains("jeton.toml:3: connections.acme.emulated_at: "), "{sentence}");
         assert!(sentence.contains("http://127.0.0.1:"), "{sentence}");
     }

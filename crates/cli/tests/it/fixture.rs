@@ -66,7 +66,7 @@ pub(crate) async fn run<const N: usize>(home: &TestInstallation, arguments: [&st
 
 /// The one sentence of a run that failed with this exit code, and that wrote nothing to standard output. Warnings and
 /// log lines may stand before it.
-pub(crate) fn complaint(finished: &CommandOutput, code: i32) -> String {
+pub(crate) fn error_line(finished: &CommandOutput, code: i32) -> String {
     assert_eq!(finished.code, Some(code), "{finished:?}");
     assert_eq!(finished.stdout, "", "{finished:?}");
     let (said, last) =

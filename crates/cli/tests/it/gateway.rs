@@ -13,15 +13,15 @@ use tokio::time::timeout;
 
 use crate::fixture::{PATIENCE, run};
 
-/// A jeton with the connection `amocrm`, at an amoCRM that is played, and a service token of `bot1`.
-struct Scene {
+/// A jeton with the connection `amocrm`, at an emulated amoCRM, and a service token of `bot1`.
+struct Fixture {
     home: TestInstallation,
     emulator: Emulator,
     server: ServerProcess,
     token: String,
 }
 
-impl Scene {
+impl Fixture {
     async fn new() -> Self {
         let provider = Catalogue::builtin().get("amocrm").unwrap().clone();
         let setup = provider.example().unwrap();
@@ -88,7 +88,7 @@ fn blocks(language: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn the_callers_of_the_guide_call_through_the_gateway_in_three_languages() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let curl = blocks("sh").into_iter().find(|block| block.contains("/api/v1/proxy/")).unwrap();
     let [python] = blocks("python").try_into().unwrap();
     let [node] = blocks("javascript").try_into().unwrap();
@@ -98,13 +98,13 @@ async fn the_callers_of_the_guide_call_through_the_gateway_in_three_languages() 
         (interpreter.as_str(), vec!["-c", python.as_str()]),
         ("node", vec!["--input-type=module", "--eval", node.as_str()]),
     ] {
-        let said: Value = serde_json::from_str(&scene.said_by(program, &arguments).await).unwrap();
+        let said: Value = serde_json::from_str(&fixture.said_by(program, &arguments).await).unwrap();
         assert!(said.get("code").is_none(), "{program}: {said}");
         // Again with a token that has died early: no caller sees that.
-        scene.end_the_token_early().await;
-        scene.said_by(program, &arguments).await;
+        fixture.end_the_token_early().await;
+        fixture.said_by(program, &arguments).await;
     }
-    let written = scene.server.output().unwrap();
+    let written = fixture.server.output().unwrap();
     let calls: Vec<_> = written.lines().filter(|line| line.contains("call service=")).collect();
     assert_eq!(calls.len(), 6, "{written}");
     for line in &calls {
@@ -113,39 +113,39 @@ async fn the_callers_of_the_guide_call_through_the_gateway_in_three_languages() 
         assert!(!line.contains("limit"), "{line}");
     }
     assert_eq!(calls.iter().filter(|line| line.contains("retried=true")).count(), 3);
-    let access = run(&scene.home, ["token", "amocrm"]).await.success().unwrap();
-    assert!(!written.contains(&scene.token) && !written.contains(access.trim()));
+    let access = run(&fixture.home, ["token", "amocrm"]).await.success().unwrap();
+    assert!(!written.contains(&fixture.token) && !written.contains(access.trim()));
 }
 
 #[tokio::test]
 async fn parallel_calls_of_the_old_gateways_route_with_a_dead_token_make_one_refresh() {
-    let scene = Scene::new().await;
-    scene.end_the_token_early().await;
-    let before = scene.emulator.stats().accepted;
+    let fixture = Fixture::new().await;
+    fixture.end_the_token_early().await;
+    let before = fixture.emulator.stats().accepted;
     let script = r#"for i in $(seq 1 20); do
         curl -s -H "X-API-KEY: $API_KEY" "$JETON_URL/api/v1/info/account" & done; wait"#;
-    let said = scene.said_by("sh", &["-c", script]).await;
+    let said = fixture.said_by("sh", &["-c", script]).await;
     let good = r#"{"success":true,"message":"Account info retrieved successfully","data":"#;
     assert_eq!(said.matches(good).count(), 20, "{said}");
-    assert_eq!(scene.emulator.stats().accepted - before, 1);
+    assert_eq!(fixture.emulator.stats().accepted - before, 1);
 
     let curl = blocks("sh").into_iter().find(|block| block.contains("/api/v1/info/")).unwrap();
-    assert!(scene.said_by("sh", &["-c", &curl]).await.starts_with(good));
+    assert!(fixture.said_by("sh", &["-c", &curl]).await.starts_with(good));
     let wrong = r#"curl -s -w ' %{http_code}' -H "X-API-KEY: wrong" "$JETON_URL/api/v1/info/account""#;
     assert_eq!(
-        scene.said_by("sh", &["-c", wrong]).await,
+        fixture.said_by("sh", &["-c", wrong]).await,
         r#"{"success":false,"error":"Invalid or missing API key","message":"Please provide valid X-API-KEY header"} 401"#
     );
 }
 
 #[tokio::test]
 async fn a_server_that_stops_lets_calls_end_and_web_sockets_go() {
-    let mut scene = Scene::new().await;
-    scene
+    let mut fixture = Fixture::new().await;
+    fixture
         .said_by("sh", &["-c", &blocks("sh").into_iter().find(|block| block.contains("/proxy/")).unwrap()])
         .await;
-    scene.server.terminate().unwrap();
+    fixture.server.terminate().unwrap();
     let begun = tokio::time::Instant::now();
-    assert!(scene.server.wait(PATIENCE).await.unwrap().success());
+    assert!(fixture.server.wait(PATIENCE).await.unwrap().success());
     assert!(begun.elapsed() < Duration::from_secs(20), "open connections to the API do not delay the end");
 }

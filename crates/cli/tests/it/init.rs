@@ -11,7 +11,7 @@ use std::time::Duration;
 use jeton_testkit::{TestInstallation, jeton_binary};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use crate::fixture::{complaint, run};
+use crate::fixture::{error_line, run};
 
 const ADD: [&str; 13] = [
     "init",
@@ -59,7 +59,7 @@ async fn a_new_file_is_private_right_and_never_written_over() {
     assert_eq!(mode(&home.settings()), 0o600);
     assert_eq!(run(&home, ["config", "check"]).await.success().unwrap(), "OK (connections: 0)\n");
     let before = fs::read_to_string(home.settings()).unwrap();
-    let sentence = complaint(&run(&home, ["init"]).await, 2);
+    let sentence = error_line(&run(&home, ["init"]).await, 2);
     assert!(sentence.contains("exists already and was not changed"), "{sentence}");
     assert_eq!(fs::read_to_string(home.settings()).unwrap(), before);
     assert_eq!(names(&home), ["jeton.toml"]);

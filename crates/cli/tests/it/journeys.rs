@@ -5,7 +5,7 @@ use std::fs;
 use futures_util::future::join_all;
 use jeton_emulator::{Behaviour, Fault, FaultKind};
 
-use crate::fixture::{Fixture, PATIENCE, complaint, until};
+use crate::fixture::{Fixture, PATIENCE, error_line, until};
 
 #[tokio::test]
 async fn a_token_is_printed_as_itself_as_a_header_or_in_full() {
@@ -79,12 +79,12 @@ async fn a_group_is_chosen_by_provider_and_a_wrong_name_is_told() {
     let (fixture, _) = Fixture::connected().await;
     let line = fixture.run(["refresh", "--provider", "oauth2", "--force"]).await.success().unwrap();
     assert!(line.starts_with("acme: refreshed"), "{line}");
-    let sentence = complaint(&fixture.run(["refresh", "--provider", "oauth"]).await, 1);
+    let sentence = error_line(&fixture.run(["refresh", "--provider", "oauth"]).await, 1);
     assert_eq!(sentence, "no connection has the provider `oauth`; did you mean `oauth2`?");
-    let sentence = complaint(&fixture.run(["refresh", "--connection", "acne"]).await, 1);
+    let sentence = error_line(&fixture.run(["refresh", "--connection", "acne"]).await, 1);
     assert!(sentence.starts_with("there is no connection `acne` (did you mean acme?)"), "{sentence}");
     let sentence =
-        complaint(&fixture.run(["refresh", "--connection", "acme", "--provider", "amocrm"]).await, 2);
+        error_line(&fixture.run(["refresh", "--connection", "acme", "--provider", "amocrm"]).await, 2);
     assert_eq!(sentence, "`acme` is a connection of `oauth2`, not of `amocrm`");
 }
 
@@ -103,7 +103,7 @@ async fn a_paused_connection_spends_nothing_until_it_is_resumed() {
     let (fixture, _) = Fixture::connected().await;
     let said = fixture.run(["pause", "acme"]).await.success().unwrap();
     assert!(said.starts_with("`acme` is paused"), "{said}");
-    let sentence = complaint(&fixture.run(["token", "acme"]).await, 1);
+    let sentence = error_line(&fixture.run(["token", "acme"]).await, 1);
     assert!(sentence.contains("`jeton resume acme` goes on"), "{sentence}");
     assert_eq!(fixture.spent(), 0);
     fixture.run(["resume", "acme"]).await.success().unwrap();
@@ -115,7 +115,7 @@ async fn a_disconnected_connection_has_no_token_and_keeps_its_log() {
     let (fixture, _) = Fixture::connected().await;
     fixture.run(["token", "acme"]).await.success().unwrap();
     fixture.run(["disconnect", "acme"]).await.success().unwrap();
-    let sentence = complaint(&fixture.run(["token", "acme"]).await, 1);
+    let sentence = error_line(&fixture.run(["token", "acme"]).await, 1);
     assert!(sentence.contains("`jeton connect acme`"), "{sentence}");
     assert!(fixture.run(["logs"]).await.success().unwrap().contains("redeem"));
     fixture.connect("acme").await;
@@ -129,7 +129,7 @@ async fn a_grant_that_was_spent_is_not_taken_over_again() {
     fixture.run(["token", "acme"]).await.success().unwrap();
     let connect = fixture.home.command(["connect", "acme", "--refresh-token-stdin"]).unwrap();
     let finished = connect.stdin(first.reveal()).run(PATIENCE).await.unwrap();
-    let sentence = complaint(&finished, 1);
+    let sentence = error_line(&finished, 1);
     assert!(sentence.contains("has spent this refresh token already"), "{sentence}");
     assert!(!sentence.contains(first.reveal()));
     fixture.run(["refresh", "--force", "--sync"]).await.success().unwrap();
@@ -153,17 +153,17 @@ async fn a_tokens_json_of_an_older_program_is_taken_over() {
     assert_eq!(fixture.spent(), 1);
 
     fs::write(&file, "{\"refresh_token\": \"hush-hush-hush\", \"expires_at\": -5}").unwrap();
-    let sentence = complaint(&fixture.run(["connect", "acme", "--import", path]).await, 1);
+    let sentence = error_line(&fixture.run(["connect", "acme", "--import", path]).await, 1);
     assert!(sentence.contains("tokens.json: `expires_at` is neither"), "{sentence}");
     assert!(!sentence.contains("hush"));
-    let sentence = complaint(&fixture.run(["connect", "acme", "--import", "/nowhere.json"]).await, 2);
+    let sentence = error_line(&fixture.run(["connect", "acme", "--import", "/nowhere.json"]).await, 2);
     assert!(sentence.contains("/nowhere.json cannot be read"), "{sentence}");
 }
 
 #[tokio::test]
 async fn a_connection_that_needs_a_grant_says_how_to_give_one() {
     let fixture = Fixture::new().await;
-    let sentence = complaint(&fixture.run(["connect", "acme"]).await, 1);
+    let sentence = error_line(&fixture.run(["connect", "acme"]).await, 1);
     assert!(sentence.contains("--refresh-token-stdin"), "{sentence}");
     let finished = fixture.run(["connect", "acme", "--refresh-token-stdin", "--import", "x"]).await;
     assert_eq!(finished.code, Some(2), "{finished:?}");
@@ -178,7 +178,7 @@ async fn a_command_that_fails_prints_one_sentence_and_no_log_line() {
         let command =
             level.into_iter().fold(command, |command, level| command.env("JETON__LOG__LEVEL", level));
         let finished = command.run(PATIENCE).await.unwrap();
-        complaint(&finished, 1);
+        error_line(&finished, 1);
         assert_eq!(finished.stderr.lines().count() > 1, logs, "{finished:?}");
     }
 }

@@ -8,7 +8,7 @@ use jeton_testkit::{ServerProcess, TestInstallation};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::fixture::{PATIENCE, complaint, connection, run, until};
+use crate::fixture::{PATIENCE, connection, error_line, run, until};
 
 /// Two homes on one database, with one connection to a provider whose tokens live for a moment.
 async fn two_nodes(life: Duration) -> (Emulator, TestInstallation, TestInstallation) {
@@ -123,8 +123,8 @@ async fn a_node_with_other_settings_or_another_key_is_told_so() {
     let third = other.another_node().unwrap();
     let own = third.path().join("own-key");
     let key = third.command(["status"]).unwrap().env("JETON__KEY_FILE", &own.display().to_string());
-    let said = complaint(&key.run(PATIENCE).await.unwrap(), 1);
-    assert!(said.contains("own-key") && said.contains("is missing"), "{said}");
+    let error = error_line(&key.run(PATIENCE).await.unwrap(), 1);
+    assert!(error.contains("own-key") && error.contains("is missing"), "{error}");
 }
 
 #[tokio::test]
@@ -132,9 +132,9 @@ async fn a_copied_data_directory_is_on_hold_until_it_is_adopted() {
     let (emulator, home, other) = two_nodes(Duration::from_hours(1)).await;
     fs::create_dir(other.data_dir()).unwrap();
     fs::copy(home.data_dir().join("instance"), other.data_dir().join("instance")).unwrap();
-    let said = run(&other, ["status"]).await;
-    assert!(said.stderr.contains("on hold"), "{said:?}");
-    let refused = complaint(&run(&other, ["token", "acme"]).await, 1);
+    let finished = run(&other, ["status"]).await;
+    assert!(finished.stderr.contains("on hold"), "{finished:?}");
+    let refused = error_line(&run(&other, ["token", "acme"]).await, 1);
     assert!(refused.contains("hold"), "{refused}");
     assert_eq!(emulator.stats().accepted, 0);
     run(&other, ["adopt"]).await.success().unwrap();

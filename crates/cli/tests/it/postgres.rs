@@ -1,4 +1,4 @@
-//! A store of PostgreSQL: what is said when it cannot be used, its schema, its password.
+//! A store of PostgreSQL: the error when it cannot be used, its schema, its password.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -7,7 +7,7 @@ use std::thread;
 use jeton_emulator::{Emulator, Settings};
 use jeton_testkit::{FreePort, PgCluster, PgDatabase, TestInstallation};
 
-use crate::fixture::{PATIENCE, complaint, connection, run, until};
+use crate::fixture::{PATIENCE, connection, error_line, run, until};
 
 fn empty_database() -> PgDatabase {
     PgCluster::shared().unwrap().empty_database().unwrap()
@@ -35,9 +35,9 @@ async fn a_database_that_cannot_be_used_is_one_sentence_with_the_cure_and_withou
         let mut home = home_on(&url);
         home.set("store", "patience", "1s").unwrap();
         let finished = run(&home, ["status"]).await;
-        let said = complaint(&finished, 1);
-        assert!(said.contains(why) && said.contains(cure), "{url}: {said}");
-        assert!(!said.contains("hunter2") && !said.contains(PgCluster::PASSWORD), "{said}");
+        let error = error_line(&finished, 1);
+        assert!(error.contains(why) && error.contains(cure), "{url}: {error}");
+        assert!(!error.contains("hunter2") && !error.contains(PgCluster::PASSWORD), "{error}");
     }
 }
 
@@ -51,14 +51,14 @@ async fn the_password_may_stand_in_a_file_and_is_never_shown() {
     fs::write(&file, format!("{}\n", PgCluster::PASSWORD)).unwrap();
     home.set("store", "password_file", file.display().to_string()).unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
-    let said = complaint(&run(&home, ["status"]).await, 1);
-    assert!(said.contains("store.password_file") && said.contains("chmod 600"), "{said}");
+    let error = error_line(&run(&home, ["status"]).await, 1);
+    assert!(error.contains("store.password_file") && error.contains("chmod 600"), "{error}");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     run(&home, ["status"]).await.success().unwrap();
 
     home.set("store", "url", with).unwrap();
-    let said = complaint(&run(&home, ["status"]).await, 1);
-    assert!(said.contains("store.password_file") && said.contains("are both set"), "{said}");
+    let error = error_line(&run(&home, ["status"]).await, 1);
+    assert!(error.contains("store.password_file") && error.contains("are both set"), "{error}");
     home.unset("store", "password_file").unwrap();
     run(&home, ["status"]).await.success().unwrap();
     for arguments in [["config", "show"], ["config", "check"]] {
@@ -81,8 +81,8 @@ async fn migrate_says_what_is_missing_and_makes_it_once() {
     assert_eq!(check.code, Some(1), "{check:?}");
     assert!(check.stdout.contains("lacks") && check.stdout.contains("`jeton migrate`"), "{check:?}");
     home.set("store", "migrate", false).unwrap();
-    let said = complaint(&run(&home, ["status"]).await, 1);
-    assert!(said.contains("jeton migrate"), "{said}");
+    let error = error_line(&run(&home, ["status"]).await, 1);
+    assert!(error.contains("jeton migrate"), "{error}");
     let made = run(&home, ["migrate", "--json"]).await.json().unwrap();
     assert!(made["applied"].as_u64().unwrap() >= 1, "{made}");
     let again = run(&home, ["migrate", "--json"]).await.json().unwrap();
@@ -96,8 +96,8 @@ async fn migrate_makes_a_file_of_sqlite_too_and_says_so() {
     let mut home = TestInstallation::new().unwrap();
     let file = home.path().join("own.sqlite");
     home.set("store", "url", format!("sqlite:{}", file.display())).unwrap();
-    let said = complaint(&run(&home, ["migrate", "--check"]).await, 1);
-    assert!(said.contains("is not there yet") && !file.exists(), "{said}");
+    let error = error_line(&run(&home, ["migrate", "--check"]).await, 1);
+    assert!(error.contains("is not there yet") && !file.exists(), "{error}");
     let made = run(&home, ["migrate"]).await.success().unwrap();
     assert!(made.contains("was made") && file.exists(), "{made}");
     run(&home, ["migrate", "--check"]).await.success().unwrap();
@@ -149,18 +149,18 @@ async fn the_doctor_looks_at_the_database_and_at_its_clock() {
     let new = run(&home, ["doctor", "--offline"]).await.success().unwrap();
     assert!(new.contains("the database is new and has no key yet"), "{new}");
     run(&home, ["status"]).await.success().unwrap();
-    let said = run(&home, ["doctor", "--offline"]).await.success().unwrap();
+    let report = run(&home, ["doctor", "--offline"]).await.success().unwrap();
     for part in
         ["(PostgreSQL ", "answers and holds 0 of the connections", "agree about the time", "opens the store"]
     {
-        assert!(said.contains(part), "{said}");
+        assert!(report.contains(part), "{report}");
     }
-    assert!(!said.contains("hold "), "{said}");
+    assert!(!report.contains("hold "), "{report}");
     // A node that is new, with the same key, joins when it starts: nothing is wrong with it before.
     let node = home.another_node().unwrap();
     fs::set_permissions(node.settings(), fs::Permissions::from_mode(0o600)).unwrap();
-    let said = run(&node, ["doctor", "--offline"]).await.success().unwrap();
-    assert!(!said.contains("on hold"), "{said}");
+    let report = run(&node, ["doctor", "--offline"]).await.success().unwrap();
+    assert!(!report.contains("on hold"), "{report}");
 }
 
 #[tokio::test]
@@ -187,8 +187,8 @@ async fn a_server_that_cannot_read_its_connections_yet_says_so_and_keeps_them_al
 
     let mut server = home.command(["serve"]).unwrap().serve().unwrap();
     server.wait_until_ready(PATIENCE).await.unwrap();
-    let said = "a background task failed, and is tried again task=\"load_connections\"";
-    until(said, async || server.output().unwrap().contains(said)).await;
+    let warning = "a background task failed, and is tried again task=\"load_connections\"";
+    until(warning, async || server.output().unwrap().contains(warning)).await;
     let reply = server.client().get("/api/v1/connections/acme/token?wait=0").await.unwrap();
     assert_eq!((reply.status.as_u16(), emulator.stats().accepted), (503, 0), "{}", reply.text());
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use jeton_testkit::TestInstallation;
 use tokio::time::{Duration, sleep};
 
-use crate::fixture::{PATIENCE, complaint, run, until};
+use crate::fixture::{PATIENCE, error_line, run, until};
 
 /// A home that comes to its database as another user, who may only read; and the name of the user.
 fn home_of_a_reader() -> (TestInstallation, String) {
@@ -31,10 +31,10 @@ fn grants(said: &str) -> &str {
 #[tokio::test]
 async fn a_user_who_may_only_read_is_told_at_the_start_and_by_the_doctor_and_the_cure_is_one() {
     let (home, user) = home_of_a_reader();
-    let served = complaint(&run(&home, ["serve"]).await, 1);
+    let served = error_line(&run(&home, ["serve"]).await, 1);
     assert!(served.contains(&format!("the user {user} lacks rights in postgres://")), "{served}");
     assert!(served.contains(&format!("GRANT INSERT, UPDATE ON public.connections TO {user}")), "{served}");
-    assert_eq!(complaint(&run(&home, ["status"]).await, 1), served);
+    assert_eq!(error_line(&run(&home, ["status"]).await, 1), served);
     let looked = run(&home, ["doctor", "--offline"]).await;
     assert_eq!(looked.code, Some(1), "{looked:?}");
     assert!(looked.stdout.contains("\n1 fault, "), "{looked:?}");
@@ -51,7 +51,7 @@ async fn a_user_who_may_only_read_is_told_at_the_start_and_by_the_doctor_and_the
 async fn a_node_whose_heartbeats_are_refused_warns_once_until_one_is_recorded() {
     let (home, user) = home_of_a_reader();
     let database = home.postgres().unwrap();
-    database.query(grants(&complaint(&run(&home, ["status"]).await, 1))).unwrap();
+    database.query(grants(&error_line(&run(&home, ["status"]).await, 1))).unwrap();
     let mut server = home.command(["serve"]).unwrap().serve().unwrap();
     server.wait_until_ready(PATIENCE).await.unwrap();
     let warnings = || server.output().unwrap().matches("other nodes count this one as gone").count();

@@ -86,7 +86,7 @@ async fn a_key_is_made_at_the_first_start_shown_once_and_kept_as_a_hash() {
 async fn a_key_that_no_header_can_carry_is_refused() {
     let fixture = Fixture::new().await;
     let serve = fixture.home.command(["serve"]).unwrap().env("API_KEY", "with spaces");
-    let sentence = crate::fixture::complaint(&serve.run(PATIENCE).await.unwrap(), 1);
+    let sentence = crate::fixture::error_line(&serve.run(PATIENCE).await.unwrap(), 1);
     assert!(
         sentence.starts_with(
             "environment API_KEY: a key or service token is one or more visible ASCII characters"

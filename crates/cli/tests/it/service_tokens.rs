@@ -11,7 +11,7 @@ use parking_lot::RwLock;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::fixture::{Fixture, PATIENCE, complaint, run};
+use crate::fixture::{Fixture, PATIENCE, error_line, run};
 
 const LIST: &str = "/api/v1/connections";
 
@@ -142,7 +142,7 @@ async fn the_hash_of_a_raw_token_is_what_sha256sum_prints() {
     }
     let empty =
         fixture.home.command(["service-token", "hash"]).unwrap().stdin("\n").run(PATIENCE).await.unwrap();
-    assert!(complaint(&empty, 2).contains("standard input is no token"));
+    assert!(error_line(&empty, 2).contains("standard input is no token"));
 }
 
 #[tokio::test]
@@ -203,7 +203,7 @@ async fn what_is_wrong_in_the_environment_is_said_with_its_name_and_cure() {
         let check = fixture.home.command(["serve"]).unwrap();
         let check = variables.iter().fold(check, |check, (name, value)| check.env(name, value));
         let finished = check.run(PATIENCE).await.unwrap();
-        let sentence = complaint(&finished, 1);
+        let sentence = error_line(&finished, 1);
         assert!(sentence.contains(expected), "{sentence}");
         assert!(!sentence.contains("my-secure"), "{sentence}");
     }
@@ -272,16 +272,16 @@ async fn of_a_service_that_is_rotated_while_it_calls_two_servers_no_call_is_refu
 async fn orders_that_mean_nobody_or_too_many_are_refused_in_words() {
     let home = TestInstallation::new().unwrap();
     for words in [["service-token", "revoke", "bot1"], ["service-token", "rotate", "bot1"]] {
-        let sentence = complaint(&run(&home, words).await, 1);
+        let sentence = error_line(&run(&home, words).await, 1);
         assert!(sentence.contains("the store has no service token of `bot1`"), "{sentence}");
     }
     home.service_token("bot1", &["read"]).await.unwrap();
     home.service_token("bot1", &["read"]).await.unwrap();
-    let several = complaint(&run(&home, ["service-token", "rotate", "bot1"]).await, 2);
+    let several = error_line(&run(&home, ["service-token", "rotate", "bot1"]).await, 2);
     assert!(several.contains("`bot1` has 2 tokens; give the id of one: "), "{several}");
     let id = several.rsplit(", ").next().unwrap().to_owned();
     home.command(["service-token", "revoke", &id]).unwrap().run(PATIENCE).await.unwrap().success().unwrap();
     run(&home, ["service-token", "rotate", "bot1"]).await.success().unwrap();
-    let reserved = complaint(&run(&home, ["service-token", "create", "api-key"]).await, 1);
+    let reserved = error_line(&run(&home, ["service-token", "create", "api-key"]).await, 1);
     assert!(reserved.contains("is reserved for the API key"), "{reserved}");
 }

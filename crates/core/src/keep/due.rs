@@ -41,20 +41,20 @@ pub struct RefreshTiming {
 }
 
 /// How long before its expiry an access token that lives for `life` is refreshed.
-pub fn margin(life: Duration, pace: &RefreshTiming) -> Duration {
+pub fn margin(life: Duration, timing: &RefreshTiming) -> Duration {
     let usual = LONGEST_MARGIN.min(life / 5);
     // A margin as long as the life would refresh for ever.
-    let margin = pace.margin.unwrap_or(usual).min(life / 5 * 4);
-    pace.earliest.map_or(margin, |earliest| margin.min(earliest))
+    let margin = timing.margin.unwrap_or(usual).min(life / 5 * 4);
+    timing.earliest.map_or(margin, |earliest| margin.min(earliest))
 }
 
 /// When the token set must be refreshed; absent when nothing asks for it.
-pub fn refresh_at(tokens: &SealedTokens, pace: &RefreshTiming) -> Option<Timestamp> {
+pub fn refresh_at(tokens: &SealedTokens, timing: &RefreshTiming) -> Option<Timestamp> {
     if tokens.access.is_none() {
         return Some(tokens.obtained_at);
     }
     let access =
-        tokens.access_expires_at.map(|expiry| expiry - margin(expiry.since(tokens.obtained_at), pace));
+        tokens.access_expires_at.map(|expiry| expiry - margin(expiry.since(tokens.obtained_at), timing));
     if tokens.refresh.is_none() {
         // Nothing but its own expiry can be done about a token that was acquired.
         return access;
@@ -65,10 +65,10 @@ pub fn refresh_at(tokens: &SealedTokens, pace: &RefreshTiming) -> Option<Timesta
         .filter(|expiry| *expiry > tokens.obtained_at)
         .map(|expiry| expiry - LONGEST_REFRESH_MARGIN.min(expiry.since(tokens.obtained_at) / 10));
     let idle =
-        pace.refresh_idle_ttl.map(|ttl| tokens.obtained_at + ttl - LONGEST_REFRESH_MARGIN.min(ttl / 10));
-    let keepalive = pace.idle_keepalive.map(|every| tokens.obtained_at + every);
+        timing.refresh_idle_ttl.map(|ttl| tokens.obtained_at + ttl - LONGEST_REFRESH_MARGIN.min(ttl / 10));
+    let keepalive = timing.idle_keepalive.map(|every| tokens.obtained_at + every);
     let wanted = [access, hard, idle, keepalive].into_iter().flatten().min()?;
-    match (tokens.access_expires_at, pace.earliest) {
+    match (tokens.access_expires_at, timing.earliest) {
         (Some(expiry), Some(earliest)) => Some(wanted.max(expiry - earliest)),
         _ => Some(wanted),
     }
@@ -78,16 +78,21 @@ pub fn refresh_at(tokens: &SealedTokens, pace: &RefreshTiming) -> Option<Timesta
 ///
 /// `jitter` in `[0, 1)` moves the refresh earlier by up to a quarter of its margin, so that token sets that were issued
 /// together are not refreshed together for ever.
-pub fn due_at(tokens: &SealedTokens, pace: &RefreshTiming, visited_at: Timestamp, jitter: f64) -> Timestamp {
-    let visit = visited_at + pace.visit;
-    let Some(refresh) = refresh_at(tokens, pace) else { return visit };
+pub fn due_at(
+    tokens: &SealedTokens,
+    timing: &RefreshTiming,
+    visited_at: Timestamp,
+    jitter: f64,
+) -> Timestamp {
+    let visit = visited_at + timing.visit;
+    let Some(refresh) = refresh_at(tokens, timing) else { return visit };
     let life = tokens.access_expires_at.map_or(LONGEST_MARGIN * 5, |expiry| expiry.since(tokens.obtained_at));
-    let early = (margin(life, pace) / 4).mul_f64(jitter.clamp(0.0, 1.0));
+    let early = (margin(life, timing) / 4).mul_f64(jitter.clamp(0.0, 1.0));
     let soonest = match &tokens.access {
         Some(_) => tokens.obtained_at + SHORTEST_INTERVAL,
         None => tokens.obtained_at,
     };
-    let earliest = match (tokens.access_expires_at, pace.earliest) {
+    let earliest = match (tokens.access_expires_at, timing.earliest) {
         (Some(expiry), Some(earliest)) => soonest.max(expiry - earliest),
         _ => soonest,
     };
@@ -95,8 +100,8 @@ pub fn due_at(tokens: &SealedTokens, pace: &RefreshTiming, visited_at: Timestamp
 }
 
 /// Whether a look at `now` must refresh. It allows for the jitter that [`due_at`] subtracted.
-pub fn is_due(tokens: &SealedTokens, pace: &RefreshTiming, now: Timestamp) -> bool {
-    due_at(tokens, &RefreshTiming { visit: Duration::MAX, ..*pace }, now, 1.0) <= now
+pub fn is_due(tokens: &SealedTokens, timing: &RefreshTiming, now: Timestamp) -> bool {
+    due_at(tokens, &RefreshTiming { visit: Duration::MAX, ..*timing }, now, 1.0) <= now
 }
 
 /// What policy says about attempts whose outcome is not known.
@@ -186,50 +191,50 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::attempt::{Act, AttemptStatus};
-    use super::super::fixture::{PACE, POLICY, at, redeem, tokens};
+    use super::super::fixture::{POLICY, TIMING, at, redeem, tokens};
     use super::*;
 
     #[test]
     fn the_margin_is_five_minutes_or_a_fifth_of_a_short_life() {
-        assert_eq!(refresh_at(&tokens(86_400), &PACE), Some(at(86_100)));
-        assert_eq!(refresh_at(&tokens(60), &PACE), Some(at(48)));
+        assert_eq!(refresh_at(&tokens(86_400), &TIMING), Some(at(86_100)));
+        assert_eq!(refresh_at(&tokens(60), &TIMING), Some(at(48)));
     }
 
     #[test]
     fn a_provider_that_refuses_early_refreshes_is_not_asked_early() {
-        let pace = RefreshTiming { earliest: Some(Duration::from_secs(30)), ..PACE };
-        assert_eq!(refresh_at(&tokens(600), &pace), Some(at(570)));
-        assert_eq!(due_at(&tokens(600), &pace, at(0), 0.99), at(570));
+        let timing = RefreshTiming { earliest: Some(Duration::from_secs(30)), ..TIMING };
+        assert_eq!(refresh_at(&tokens(600), &timing), Some(at(570)));
+        assert_eq!(due_at(&tokens(600), &timing, at(0), 0.99), at(570));
     }
 
     #[test]
     fn a_refresh_token_that_would_die_idle_is_used_before() {
-        let idle = RefreshTiming { refresh_idle_ttl: Some(Duration::from_secs(1000)), ..PACE };
+        let idle = RefreshTiming { refresh_idle_ttl: Some(Duration::from_secs(1000)), ..TIMING };
         assert_eq!(refresh_at(&tokens(86_400), &idle), Some(at(900)));
-        let keepalive = RefreshTiming { idle_keepalive: Some(Duration::from_secs(500)), ..PACE };
+        let keepalive = RefreshTiming { idle_keepalive: Some(Duration::from_secs(500)), ..TIMING };
         assert_eq!(refresh_at(&tokens(86_400), &keepalive), Some(at(500)));
         let hard = SealedTokens { refresh_expires_at: Some(at(2000)), ..tokens(86_400) };
-        assert_eq!(refresh_at(&hard, &PACE), Some(at(1800)));
+        assert_eq!(refresh_at(&hard, &TIMING), Some(at(1800)));
     }
 
     #[test]
     fn a_token_without_expiry_is_only_visited() {
         let tokens = SealedTokens { access_expires_at: None, ..tokens(0) };
-        assert_eq!(refresh_at(&tokens, &PACE), None);
-        assert_eq!(due_at(&tokens, &PACE, at(5), 0.5), at(5) + PACE.visit);
-        assert!(!is_due(&tokens, &PACE, at(1_000_000)));
+        assert_eq!(refresh_at(&tokens, &TIMING), None);
+        assert_eq!(due_at(&tokens, &TIMING, at(5), 0.5), at(5) + TIMING.visit);
+        assert!(!is_due(&tokens, &TIMING, at(1_000_000)));
     }
 
     #[test]
     fn a_token_that_is_issued_expired_is_not_refreshed_without_a_pause() {
-        assert_eq!(due_at(&tokens(0), &PACE, at(0), 0.9), at(1));
-        assert_eq!(due_at(&tokens(-60), &PACE, at(0), 0.0), at(1));
+        assert_eq!(due_at(&tokens(0), &TIMING, at(0), 0.9), at(1));
+        assert_eq!(due_at(&tokens(-60), &TIMING, at(0), 0.0), at(1));
     }
 
     #[test]
     fn a_refresh_token_that_was_taken_over_alone_is_due_at_once() {
         let tokens = SealedTokens { access: None, access_expires_at: None, ..tokens(0) };
-        assert!(is_due(&tokens, &PACE, at(0)));
+        assert!(is_due(&tokens, &TIMING, at(0)));
     }
 
     #[test]
@@ -313,11 +318,11 @@ mod tests {
             jitter in 0.0f64..1.0,
             margin in prop::option::of(0u64..1_000_000),
         ) {
-            let pace = RefreshTiming { margin: margin.map(Duration::from_secs), visit: Duration::from_secs(1 << 40), ..PACE };
-            let due = due_at(&tokens(life), &pace, at(0), jitter);
+            let timing = RefreshTiming { margin: margin.map(Duration::from_secs), visit: Duration::from_secs(1 << 40), ..TIMING };
+            let due = due_at(&tokens(life), &timing, at(0), jitter);
             prop_assert!(due >= at(0));
             prop_assert!(due <= at(life));
-            prop_assert!(is_due(&tokens(life), &pace, due), "a look at the due time finds it due");
+            prop_assert!(is_due(&tokens(life), &timing, due), "a look at the due time finds it due");
         }
     }
 }

@@ -12,7 +12,7 @@ use super::due::{AfterHold, RecoveryPolicy, RefreshTiming};
 
 use std::time::Duration;
 
-pub(super) const PACE: RefreshTiming = RefreshTiming {
+pub(super) const TIMING: RefreshTiming = RefreshTiming {
     margin: None,
     earliest: None,
     refresh_idle_ttl: None,

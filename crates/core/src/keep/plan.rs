@@ -33,11 +33,11 @@ pub enum Goal {
 
 impl Goal {
     /// Whether the row as it is satisfies the goal.
-    pub fn is_satisfied_by(self, row: &Connection, pace: &RefreshTiming, now: Timestamp) -> bool {
+    pub fn is_satisfied_by(self, row: &Connection, timing: &RefreshTiming, now: Timestamp) -> bool {
         let Some(tokens) = row.tokens.as_ref().filter(|tokens| tokens.access.is_some()) else { return false };
         match self {
             // An attempt whose outcome is not known is settled while the token still lives.
-            Self::NotDue => row.open_attempt.is_none() && !due::is_due(tokens, pace, now),
+            Self::NotDue => row.open_attempt.is_none() && !due::is_due(tokens, timing, now),
             Self::Beyond(generation) => row.generation > generation,
             Self::Living { ttl, asked_at } => {
                 row.refreshed_since(asked_at) || row.lives(now, capped(ttl, row))
@@ -195,7 +195,7 @@ fn fresh(row: &Connection, capabilities: Capabilities) -> Result<Act, Plan> {
 mod tests {
     use super::super::connection::OrphanReply;
     use super::super::due::AfterHold;
-    use super::super::fixture::{PACE, POLICY, at, attempt_id, fingerprint, live, redeem, tokens};
+    use super::super::fixture::{POLICY, TIMING, at, attempt_id, fingerprint, live, redeem, tokens};
     use super::*;
 
     const REDEEMS: Capabilities = Capabilities {
@@ -213,29 +213,29 @@ mod tests {
     fn a_wish_for_life_is_capped_at_four_fifths_of_it() {
         let row = live();
         let goal = |ttl| Goal::Living { ttl: Duration::from_secs(ttl), asked_at: at(1) };
-        assert!(goal(2800).is_satisfied_by(&row, &PACE, at(600)));
-        assert!(!goal(3000).is_satisfied_by(&row, &PACE, at(800)));
-        assert!(goal(9999).is_satisfied_by(&row, &PACE, at(600)), "nobody can have more than 80 % of it");
+        assert!(goal(2800).is_satisfied_by(&row, &TIMING, at(600)));
+        assert!(!goal(3000).is_satisfied_by(&row, &TIMING, at(800)));
+        assert!(goal(9999).is_satisfied_by(&row, &TIMING, at(600)), "nobody can have more than 80 % of it");
     }
 
     #[test]
     fn a_set_issued_after_the_request_satisfies_it_however_short_its_life() {
         let row = Connection { tokens: Some(tokens(2)), ..live() };
         let goal = Goal::Living { ttl: Duration::from_mins(1), asked_at: at(0) };
-        assert!(goal.is_satisfied_by(&row, &PACE, at(1)));
+        assert!(goal.is_satisfied_by(&row, &TIMING, at(1)));
         let later = Goal::Living { ttl: Duration::from_mins(1), asked_at: at(1) };
-        assert!(!later.is_satisfied_by(&row, &PACE, at(2)), "one that was there before does not");
+        assert!(!later.is_satisfied_by(&row, &TIMING, at(2)), "one that was there before does not");
     }
 
     #[test]
     fn a_rejected_token_is_satisfied_by_any_other_living_one() {
         let row = live();
-        assert!(Goal::Other(fingerprint(9)).is_satisfied_by(&row, &PACE, at(1)));
-        assert!(!Goal::Other(fingerprint(1)).is_satisfied_by(&row, &PACE, at(1)));
+        assert!(Goal::Other(fingerprint(9)).is_satisfied_by(&row, &TIMING, at(1)));
+        assert!(!Goal::Other(fingerprint(1)).is_satisfied_by(&row, &TIMING, at(1)));
         assert!(Goal::Other(fingerprint(1)).refuses(&row) && !Goal::Other(fingerprint(9)).refuses(&row));
         assert!(!Goal::NotDue.refuses(&row));
-        assert!(Goal::Beyond(Generation(2)).is_satisfied_by(&row, &PACE, at(1)));
-        assert!(!Goal::Beyond(Generation(3)).is_satisfied_by(&row, &PACE, at(1)));
+        assert!(Goal::Beyond(Generation(2)).is_satisfied_by(&row, &TIMING, at(1)));
+        assert!(!Goal::Beyond(Generation(3)).is_satisfied_by(&row, &TIMING, at(1)));
     }
 
     #[test]

@@ -133,8 +133,8 @@ async fn slowness_comes_before_acceptance_or_after_it() {
 }
 
 #[tokio::test]
-async fn the_weather_comes_from_the_seed() {
-    let weather = async |seed| {
+async fn the_faults_come_from_the_seed() {
+    let faults = async |seed| {
         let (emulator, _) = start(Settings { seed, ..Settings::default() }).await;
         emulator.set_behaviour(
             Behaviour::faultless()
@@ -147,7 +147,7 @@ async fn the_weather_comes_from_the_seed() {
         assert!(emulator.wait_until_idle(Duration::from_secs(5)).await);
         emulator.records().iter().map(|record| record.fault).collect::<Vec<_>>()
     };
-    let (one, same, other) = (weather(11).await, weather(11).await, weather(12).await);
+    let (one, same, other) = (faults(11).await, faults(11).await, faults(12).await);
     assert_eq!(one, same);
     assert_ne!(one, other);
     for kind in [FaultKind::None, FaultKind::ErrorIn200, FaultKind::CutBefore] {

@@ -13,19 +13,19 @@ use url::Url;
 
 use crate::client::send;
 
-/// A provider that is played, and the connection to it.
-struct Stage {
+/// An emulated provider, and the connection to it.
+struct EmulatedProvider {
     emulator: Emulator,
     definition: Definition,
     settings: Settings,
 }
 
-async fn stage(provider: &str) -> Stage {
-    stage_with(provider, |setup| setup).await
+async fn start(provider: &str) -> EmulatedProvider {
+    start_with(provider, |setup| setup).await
 }
 
 /// The connection is made as `change` says; the provider knows it as it was.
-async fn stage_with(provider: &str, change: impl FnOnce(Setup) -> Setup) -> Stage {
+async fn start_with(provider: &str, change: impl FnOnce(Setup) -> Setup) -> EmulatedProvider {
     let catalogue = Catalogue::builtin();
     let provider = catalogue.get(provider).unwrap();
     let setup = provider.example().unwrap();
@@ -34,14 +34,14 @@ async fn stage_with(provider: &str, change: impl FnOnce(Setup) -> Setup) -> Stag
     let emulator = Emulator::start(settings.clone()).await.unwrap();
     let there = emulator.base_url().parse().unwrap();
     let definition = provider.define(change(setup)).unwrap().emulated_at(there).unwrap();
-    Stage { emulator, definition, settings }
+    EmulatedProvider { emulator, definition, settings }
 }
 
 fn names() -> Vec<String> {
     Catalogue::builtin().names().map(ToString::to_string).collect()
 }
 
-impl Stage {
+impl EmulatedProvider {
     async fn deliver(&self, request: &OutboundRequest) -> Reply {
         let path = &request.url[url::Position::BeforePath..];
         let body = std::str::from_utf8(&request.body).unwrap();
@@ -94,29 +94,29 @@ fn class(outcome: StepOutcome) -> ErrorClass {
 #[tokio::test]
 async fn what_rotates_is_spent_once_and_what_stays_stays_at_every_provider() {
     for name in names() {
-        let stage = stage(&name).await;
-        if !stage.definition.has(Step::Refresh) {
-            assert!(!stage.tokens(Step::Acquire, &RequestValues::default()).await.access.is_empty());
+        let emulated = start(&name).await;
+        if !emulated.definition.has(Step::Refresh) {
+            assert!(!emulated.tokens(Step::Acquire, &RequestValues::default()).await.access.is_empty());
             continue;
         }
-        let first = stage.emulator.mint(1).remove(0);
-        let second = stage.tokens(Step::Refresh, &holding(&first)).await;
-        assert!(stage.emulator.accepts(second.access.reveal()), "{name}");
+        let first = emulated.emulator.mint(1).remove(0);
+        let second = emulated.tokens(Step::Refresh, &holding(&first)).await;
+        assert!(emulated.emulator.accepts(second.access.reveal()), "{name}");
         let successor = second.refresh.expect("a grant goes on");
-        if stage.settings.rotation == Rotation::None {
+        if emulated.settings.rotation == Rotation::None {
             assert_eq!(successor, first, "{name}");
-            stage.tokens(Step::Refresh, &holding(&first)).await;
+            emulated.tokens(Step::Refresh, &holding(&first)).await;
             continue;
         }
         assert!(second.rotated && successor != first, "{name}");
-        if stage.settings.reuse_grace.is_zero() {
-            let again = stage.ask(Step::Refresh, &holding(&first)).await;
+        if emulated.settings.reuse_grace.is_zero() {
+            let again = emulated.ask(Step::Refresh, &holding(&first)).await;
             assert_eq!(class(again), ErrorClass::DeadGrant, "{name}");
-            let dead = stage.ask(Step::Refresh, &holding(&successor)).await;
+            let dead = emulated.ask(Step::Refresh, &holding(&successor)).await;
             assert_eq!(class(dead), ErrorClass::DeadGrant, "{name}: reuse kills the grant");
-            assert_eq!(stage.emulator.stats().reuse_kills, 1, "{name}");
+            assert_eq!(emulated.emulator.stats().reuse_kills, 1, "{name}");
         } else {
-            let again = stage.tokens(Step::Refresh, &holding(&first)).await;
+            let again = emulated.tokens(Step::Refresh, &holding(&first)).await;
             assert_eq!(again.refresh, Some(successor), "{name}: inside the grace the same successor comes");
         }
     }
@@ -125,7 +125,7 @@ async fn what_rotates_is_spent_once_and_what_stays_stays_at_every_provider() {
 #[tokio::test]
 async fn a_client_that_is_not_the_right_one_is_refused_and_spends_nothing() {
     for name in names() {
-        let stage = stage_with(&name, |mut setup| {
+        let emulated = start_with(&name, |mut setup| {
             if setup.client.secret.is_some() {
                 setup.client.secret = Some(Secret::new("not-the-right-secret"));
             }
@@ -137,27 +137,27 @@ async fn a_client_that_is_not_the_right_one_is_refused_and_spends_nothing() {
         })
         .await;
         // Where the secret goes along with no token request there is nothing to be wrong.
-        let values = holding(&stage.emulator.mint(1).remove(0));
-        for step in [Step::Refresh, Step::Acquire].into_iter().filter(|step| stage.definition.has(*step)) {
-            let right = Emulation::clone(stage.settings.emulation.as_ref().unwrap());
+        let values = holding(&emulated.emulator.mint(1).remove(0));
+        for step in [Step::Refresh, Step::Acquire].into_iter().filter(|step| emulated.definition.has(*step)) {
+            let right = Emulation::clone(emulated.settings.emulation.as_ref().unwrap());
             let same = right.definition().request(step, &values).unwrap();
-            let made = stage.definition.request(step, &values).unwrap();
+            let made = emulated.definition.request(step, &values).unwrap();
             if (same.headers, same.body) == (made.headers, made.body) {
                 continue;
             }
-            assert_eq!(class(stage.ask(step, &values).await), ErrorClass::BadClient, "{name} {step}");
-            let record = stage.emulator.records().pop().unwrap();
+            assert_eq!(class(emulated.ask(step, &values).await), ErrorClass::BadClient, "{name} {step}");
+            let record = emulated.emulator.records().pop().unwrap();
             assert_eq!((record.outcome, record.accepted), (Decided::BadClient, false), "{name} {step}");
         }
-        assert_eq!(stage.emulator.stats().accepted, 0, "{name}");
+        assert_eq!(emulated.emulator.stats().accepted, 0, "{name}");
     }
 }
 
 #[tokio::test]
 async fn a_request_that_is_not_what_the_file_describes_is_told_what_is_wrong_with_it() {
-    let stage = stage("amocrm").await;
-    let values = holding(&stage.emulator.mint(1).remove(0));
-    let request = stage.definition.request(Step::Refresh, &values).unwrap();
+    let emulated = start("amocrm").await;
+    let values = holding(&emulated.emulator.mint(1).remove(0));
+    let request = emulated.definition.request(Step::Refresh, &values).unwrap();
     let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
     let with = |change: &dyn Fn(&mut serde_json::Map<String, serde_json::Value>)| {
         let mut body = body.clone();
@@ -172,24 +172,24 @@ async fn a_request_that_is_not_what_the_file_describes_is_told_what_is_wrong_wit
             "body grant_type is another",
         ),
     ] {
-        let reply = stage.deliver(&wrong).await;
+        let reply = emulated.deliver(&wrong).await;
         let said = String::from_utf8_lossy(&reply.body).into_owned();
         assert!(reply.status == 400 && said.contains(why), "{said}");
-        let record = stage.emulator.records().pop().unwrap();
+        let record = emulated.emulator.records().pop().unwrap();
         assert_eq!((record.outcome, record.note.as_deref()), (Decided::BadRequest, Some(why)));
     }
     let form = OutboundRequest { body: b"a=b".to_vec().into(), ..request.clone() };
-    assert_eq!(stage.deliver(&form).await.status, 400);
-    assert_eq!(stage.emulator.stats().accepted, 0);
-    stage.tokens(Step::Refresh, &values).await;
+    assert_eq!(emulated.deliver(&form).await.status, 400);
+    assert_eq!(emulated.emulator.stats().accepted, 0);
+    emulated.tokens(Step::Refresh, &values).await;
 }
 
 #[tokio::test]
 async fn a_consent_gives_a_code_that_buys_one_pair_at_every_provider_that_asks_for_consent() {
     let mut tried = 0;
     for name in names() {
-        let stage = stage(&name).await;
-        if !(stage.definition.has(Step::Authorize) && stage.definition.has(Step::Exchange)) {
+        let emulated = start(&name).await;
+        if !(emulated.definition.has(Step::Authorize) && emulated.definition.has(Step::Exchange)) {
             continue;
         }
         tried += 1;
@@ -199,32 +199,32 @@ async fn a_consent_gives_a_code_that_buys_one_pair_at_every_provider_that_asks_f
             code_challenge: secret("ch-1"),
             ..RequestValues::default()
         };
-        let page = stage.definition.request(Step::Authorize, &values).unwrap();
+        let page = emulated.definition.request(Step::Authorize, &values).unwrap();
         let path = &page.url[url::Position::BeforePath..];
-        let answer = send(stage.emulator.address(), "GET", path, "", "").await.unwrap();
+        let answer = send(emulated.emulator.address(), "GET", path, "", "").await.unwrap();
         let back: Url =
             answer.header("location").unwrap_or_else(|| panic!("{name}: {}", answer.raw)).parse().unwrap();
         assert!(
-            back.as_str().starts_with(stage.definition.client().redirect_uri.as_deref().unwrap()),
+            back.as_str().starts_with(emulated.definition.client().redirect_uri.as_deref().unwrap()),
             "{back}"
         );
         let callback: CallbackParams = back.query_pairs().into_owned().collect();
         assert_eq!(callback.get("state").map(String::as_str), Some("state-1"), "{name}");
-        let captured = stage.definition.capture(&callback).unwrap();
+        let captured = emulated.definition.capture(&callback).unwrap();
         let values = RequestValues {
             code: secret(&callback["code"]),
             code_verifier: secret("ve-1"),
             captured,
             ..RequestValues::default()
         };
-        let tokens = stage.tokens(Step::Exchange, &values).await;
-        assert!(stage.emulator.accepts(tokens.access.reveal()), "{name}");
+        let tokens = emulated.tokens(Step::Exchange, &values).await;
+        assert!(emulated.emulator.accepts(tokens.access.reveal()), "{name}");
         assert!(
-            matches!(stage.ask(Step::Exchange, &values).await, StepOutcome::Failed(_)),
+            matches!(emulated.ask(Step::Exchange, &values).await, StepOutcome::Failed(_)),
             "{name}: a code is good once"
         );
         if let Some(refresh) = tokens.refresh {
-            stage.tokens(Step::Refresh, &holding(&refresh)).await;
+            emulated.tokens(Step::Refresh, &holding(&refresh)).await;
         }
     }
     assert!(tried >= 10, "{tried}");
@@ -233,49 +233,49 @@ async fn a_consent_gives_a_code_that_buys_one_pair_at_every_provider_that_asks_f
 #[tokio::test]
 async fn tokens_are_introspected_probed_and_revoked_as_the_files_say() {
     for name in names() {
-        let stage = stage(&name).await;
-        if !stage.definition.has(Step::Refresh) {
+        let emulated = start(&name).await;
+        if !emulated.definition.has(Step::Refresh) {
             continue;
         }
-        let refresh = stage.emulator.mint(1).remove(0);
-        let tokens = stage.tokens(Step::Refresh, &holding(&refresh)).await;
+        let refresh = emulated.emulator.mint(1).remove(0);
+        let tokens = emulated.tokens(Step::Refresh, &holding(&refresh)).await;
         let values = RequestValues {
             access: Some(tokens.access.clone()),
             refresh: tokens.refresh.clone(),
             ..RequestValues::default()
         };
         let lost = RequestValues { access: Some(Secret::new("nobody-gave-this-one")), ..values.clone() };
-        if stage.definition.has(Step::Introspect) {
+        if emulated.definition.has(Step::Introspect) {
             for (values, lives) in [(&values, true), (&lost, false)] {
-                match stage.ask(Step::Introspect, values).await {
+                match emulated.ask(Step::Introspect, values).await {
                     StepOutcome::Introspection(said) => assert_eq!(said.active, lives, "{name}"),
                     other => panic!("{name}: {other:?}"),
                 }
             }
         }
-        if stage.definition.has(Step::Probe) {
-            assert_eq!(stage.ask(Step::Probe, &values).await, StepOutcome::Done, "{name}");
-            assert!(matches!(stage.ask(Step::Probe, &lost).await, StepOutcome::Failed(_)), "{name}");
+        if emulated.definition.has(Step::Probe) {
+            assert_eq!(emulated.ask(Step::Probe, &values).await, StepOutcome::Done, "{name}");
+            assert!(matches!(emulated.ask(Step::Probe, &lost).await, StepOutcome::Failed(_)), "{name}");
         }
-        if stage.definition.has(Step::Revoke) {
-            assert_eq!(stage.ask(Step::Revoke, &values).await, StepOutcome::Done, "{name}");
-            assert_eq!(stage.emulator.stats().revocations, 1, "{name}");
-            assert!(!stage.emulator.accepts(tokens.access.reveal()), "{name}");
+        if emulated.definition.has(Step::Revoke) {
+            assert_eq!(emulated.ask(Step::Revoke, &values).await, StepOutcome::Done, "{name}");
+            assert_eq!(emulated.emulator.stats().revocations, 1, "{name}");
+            assert!(!emulated.emulator.accepts(tokens.access.reveal()), "{name}");
         }
     }
 }
 
 #[tokio::test]
 async fn a_played_provider_has_its_moods_too() {
-    let stage = stage("amocrm").await;
-    let values = holding(&stage.emulator.mint(1).remove(0));
-    stage
+    let emulated = start("amocrm").await;
+    let values = holding(&emulated.emulator.mint(1).remove(0));
+    emulated
         .emulator
         .set_behaviour(jeton_emulator::Behaviour::from_queue([jeton_emulator::Fault::lose_reply()]));
-    let request = stage.definition.request(Step::Refresh, &values).unwrap();
+    let request = emulated.definition.request(Step::Refresh, &values).unwrap();
     let path = &request.url[url::Position::BeforePath..];
     let body = std::str::from_utf8(&request.body).unwrap();
-    assert!(send(stage.emulator.address(), "POST", path, &head(&request), body).await.is_none());
-    assert!(stage.emulator.wait_until_idle(Duration::from_secs(5)).await);
-    assert_eq!((stage.emulator.stats().accepted, stage.emulator.stats().lost), (1, 1));
+    assert!(send(emulated.emulator.address(), "POST", path, &head(&request), body).await.is_none());
+    assert!(emulated.emulator.wait_until_idle(Duration::from_secs(5)).await);
+    assert_eq!((emulated.emulator.stats().accepted, emulated.emulator.stats().lost), (1, 1));
 }

@@ -109,8 +109,8 @@ async fn callers_in_three_languages_get_living_tokens_over_http_also_when_one_is
         let call = || {
             let ended = caller(program, &file, &server.base_url(), &api);
             let said = String::from_utf8_lossy(&ended.stdout).into_owned();
-            let complaint = String::from_utf8_lossy(&ended.stderr).into_owned();
-            assert!(ended.status.success(), "{program}: {said}\n{complaint}");
+            let stderr = String::from_utf8_lossy(&ended.stderr).into_owned();
+            assert!(ended.status.success(), "{program}: {said}\n{stderr}");
             serde_json::from_str::<serde_json::Value>(&said).unwrap_or_else(|_| panic!("{program}: {said}"))
         };
         assert_eq!(call()["path"], "/api/account", "{program}");

@@ -157,8 +157,8 @@ impl ConsentError {
         }
     }
 
-    pub(super) fn of_unfit(name: ConnectionName, unfit: CallbackRefusal, progress: Progress) -> Self {
-        match unfit {
+    pub(super) fn of_refusal(name: ConnectionName, refusal: CallbackRefusal, progress: Progress) -> Self {
+        match refusal {
             CallbackRefusal::Used => Self::UsedAnswer { name, progress },
             CallbackRefusal::Late => Self::LateAnswer { name },
             CallbackRefusal::AnotherBrowser => Self::AnotherBrowser,

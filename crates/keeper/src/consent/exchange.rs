@@ -23,7 +23,7 @@ use crate::error::TokenError;
 use crate::refresh::spend::{
     ReceivedTokens, RedeemFailure, SpendOutcome, SpendRequest, SpendTarget, Spender, StoredTokens,
 };
-use crate::refresh::store_writer::{self, Ack};
+use crate::refresh::store_writer::{self, StoreAnswer};
 use crate::spill::store_write::StoreWrite;
 use crate::token_crypto::seal_tokens;
 use crate::token_metadata::TokenMetadata;
@@ -238,13 +238,13 @@ impl Answer<'_> {
         match self.spender.store.with_retry(|| store.record_callback(order.clone())).await? {
             CallbackAnswer::Taken => Ok(()),
             CallbackAnswer::Unknown => Err(ConsentError::UnknownState),
-            CallbackAnswer::Refused(unfit) => {
+            CallbackAnswer::Refused(refusal) => {
                 let found =
                     self.spender.store.with_retry(|| store.find_consent(ConsentKey::State(state))).await?;
                 let found = found.ok_or(ConsentError::UnknownState)?;
                 let ConsentStatus { connection, progress, .. } =
                     progress::of(&self.spender.node, found).await;
-                Err(ConsentError::of_unfit(connection, unfit, progress))
+                Err(ConsentError::of_refusal(connection, refusal, progress))
             }
         }
     }
@@ -252,24 +252,24 @@ impl Answer<'_> {
 
 fn report(
     def: &ConnectionDef,
-    StoredTokens { ack, access_expires_at: expires_at }: StoredTokens,
+    StoredTokens { answer, access_expires_at: expires_at }: StoredTokens,
     renews: bool,
 ) -> Result<Consented, ConsentError> {
     let name = def.name.clone();
-    match ack {
-        Ack::Connect(ConnectAnswer::Connected { generation }) => {
+    match answer {
+        StoreAnswer::Connect(ConnectAnswer::Connected { generation }) => {
             tracing::info!(connection = %name, generation = generation.0, "connected by consent");
             if !renews {
                 tracing::warn!(connection = %name, "the provider gave no refresh token");
             }
             Ok(Consented { name, generation, expires_at, renews })
         }
-        Ack::Connect(ConnectAnswer::HeldBy { connection }) => Err(ConsentError::Failed {
+        StoreAnswer::Connect(ConnectAnswer::HeldBy { connection }) => Err(ConsentError::Failed {
             message: store_writer::held_by(&connection),
             code: store_writer::GRANT_HELD.to_owned(),
             name,
         }),
-        Ack::Connect(ConnectAnswer::Superseded) => Err(ConsentError::Failed {
+        StoreAnswer::Connect(ConnectAnswer::Superseded) => Err(ConsentError::Failed {
             message: store_writer::superseded(&name),
             code: store_writer::GRANT_SUPERSEDED.to_owned(),
             name,

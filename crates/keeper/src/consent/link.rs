@@ -158,9 +158,9 @@ impl Consents {
         answered_by: AnsweredBy,
         params: CallbackParams,
     ) -> Result<Consented, ConsentError> {
-        if let Err(unfit) = takes(&found.consent, answered_by, self.node.clock.now()) {
+        if let Err(refusal) = takes(&found.consent, answered_by, self.node.clock.now()) {
             let ConsentStatus { connection, progress, .. } = progress::of(&self.node, found).await;
-            return Err(ConsentError::of_unfit(connection, unfit, progress));
+            return Err(ConsentError::of_refusal(connection, refusal, progress));
         }
         let consent = found.consent;
         let def = Arc::clone(self.definition_of(&consent)?);

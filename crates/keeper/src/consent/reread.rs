@@ -13,7 +13,7 @@ use crate::definitions::Definitions;
 use crate::error::TokenError;
 use crate::refresh::kept_reply::KeptReply;
 use crate::refresh::spend::{ReceivedTokens, Spender};
-use crate::refresh::store_writer::Ack;
+use crate::refresh::store_writer::StoreAnswer;
 use crate::token_metadata::TokenMetadata;
 
 /// How many attempts of unknown outcome are looked through, newest first.
@@ -56,8 +56,8 @@ async fn read(spender: &Spender, definitions: &Definitions, attempt: &Attempt) -
     let grant = GrantId::generate(attempt.started_at, &*spender.node.entropy);
     let target = NewGrant { spender, def, attempt: attempt.id, grant, by: None };
     let slot = spender.writer.reserve().await?;
-    match spender.store_tokens(def, &mut received, slot, &target).await?.ack {
-        Ack::Connect(ConnectAnswer::Connected { generation }) => tracing::info!(
+    match spender.store_tokens(def, &mut received, slot, &target).await?.answer {
+        StoreAnswer::Connect(ConnectAnswer::Connected { generation }) => tracing::info!(
             connection = %name, attempt = %attempt.id, generation = generation.0,
             "the kept reply to an exchange can be read now, and its grant is stored"
         ),

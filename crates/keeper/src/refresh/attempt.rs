@@ -18,7 +18,7 @@ use super::run::{NextRound, Refresh, RefreshProgress};
 use super::spend::{
     ReceivedTokens, RedeemFailure, SpendOutcome, SpendRequest, SpendTarget, StoredTokens, Turn,
 };
-use super::store_writer::Ack;
+use super::store_writer::StoreAnswer;
 use super::withdraw;
 use crate::definitions::{ConnectionDef, step_of};
 use crate::error::TokenError;
@@ -512,22 +512,22 @@ impl ClaimedRow<'_> {
     }
 
     /// Logs what the store answered to a commit; answers whether the token set is the present one now, and not an orphan.
-    fn log(&self, StoredTokens { ack, access_expires_at }: &StoredTokens) -> bool {
+    fn log(&self, StoredTokens { answer, access_expires_at }: &StoredTokens) -> bool {
         let name = &self.row.name;
-        match ack {
-            Ack::Commit(CommitAnswer::Committed { generation }) => {
+        match answer {
+            StoreAnswer::Commit(CommitAnswer::Committed { generation }) => {
                 let expires_at = access_expires_at.map_or_else(|| "unknown".to_owned(), |at| at.to_string());
                 tracing::info!(connection = %name, generation = generation.0, expires_at, "refreshed");
                 true
             }
-            Ack::Commit(CommitAnswer::Orphaned { generation }) => {
+            StoreAnswer::Commit(CommitAnswer::Orphaned { generation }) => {
                 tracing::warn!(
                     connection = %name, attempt = %self.attempt, generation = generation.0,
                     "the reply came too late: another token set was stored meanwhile; it is kept beside the connection"
                 );
                 false
             }
-            Ack::Fail | Ack::Connect(_) => false,
+            StoreAnswer::Fail | StoreAnswer::Connect(_) => false,
         }
     }
 }
@@ -545,12 +545,12 @@ impl SpendTarget for ClaimedRow<'_> {
     }
 
     fn failure_write(&self, failure: &RedeemFailure, kept_reply: Option<Vec<u8>>) -> StoreWrite {
-        let Consequence { verdict, code, cooldown, due_in, .. } = self.consequence(failure);
+        let Consequence { effect, code, cooldown, due_in, .. } = self.consequence(failure);
         StoreWrite::Fail(Fail {
             connection: self.row.name.clone(),
             attempt: self.attempt,
             generation: self.row.generation,
-            effect: verdict,
+            effect,
             code,
             http_status: failure.status,
             message: failure.message.clone(),

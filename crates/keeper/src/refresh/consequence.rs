@@ -41,7 +41,7 @@ pub(super) enum FollowUp {
 /// What a failure means for its connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Consequence {
-    pub(super) verdict: FailureEffect,
+    pub(super) effect: FailureEffect,
     pub(super) code: String,
     /// How long nothing is tried now.
     pub(super) cooldown: Duration,
@@ -52,7 +52,7 @@ pub(super) struct Consequence {
 
 impl Consequence {
     pub(super) fn is_dead(&self) -> bool {
-        self.verdict == FailureEffect::State(GrantState::Dead)
+        self.effect == FailureEffect::State(GrantState::Dead)
     }
 }
 
@@ -86,7 +86,7 @@ pub(super) fn of(refusal: &RedeemFailure, def: &ConnectionDef, circumstances: Ci
     // A provider that asks for no wait at all is not asked without one.
     let asked = refusal.retry_after.map(|asked| asked.max(pause));
     let retry = |cooldown: Duration, due_in: Duration| Consequence {
-        verdict: FailureEffect::Retry,
+        effect: FailureEffect::Retry,
         code: refusal.code.clone(),
         cooldown,
         due_in: Some(due_in.max(cooldown)),
@@ -95,7 +95,7 @@ pub(super) fn of(refusal: &RedeemFailure, def: &ConnectionDef, circumstances: Ci
     let grown = backoff(pause, failures);
     // The outcome stays unknown, and the token is sent again after that.
     let unknown = |wait: Duration| Consequence {
-        verdict: FailureEffect::Unknown,
+        effect: FailureEffect::Unknown,
         code: refusal.code.clone(),
         cooldown: asked.unwrap_or(Duration::ZERO),
         due_in: Some(asked.map_or(wait, |asked| asked.max(wait))),
@@ -134,7 +134,7 @@ pub(super) fn of(refusal: &RedeemFailure, def: &ConnectionDef, circumstances: Ci
             retry(asked.unwrap_or(BAD_CLIENT_PAUSE), backoff(BAD_CLIENT_PAUSE, failures))
         }
         ErrorClass::Suspended => Consequence {
-            verdict: FailureEffect::State(GrantState::Suspended),
+            effect: FailureEffect::State(GrantState::Suspended),
             ..retry(asked.unwrap_or(BAD_CLIENT_PAUSE), SUSPENDED_PAUSE)
         },
         ErrorClass::RateLimited => {
@@ -151,7 +151,7 @@ pub(super) fn of(refusal: &RedeemFailure, def: &ConnectionDef, circumstances: Ci
 /// The grant is dead of `code`.
 fn dead(code: &str) -> Consequence {
     Consequence {
-        verdict: FailureEffect::State(GrantState::Dead),
+        effect: FailureEffect::State(GrantState::Dead),
         code: code.to_owned(),
         cooldown: Duration::ZERO,
         due_in: None,

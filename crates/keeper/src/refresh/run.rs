@@ -261,7 +261,7 @@ impl<'a> Refresh<'a> {
     }
 
     fn plan(&self, row: &Connection, chain: &[Attempt], now: Timestamp) -> Plan {
-        let means = Capabilities {
+        let capabilities = Capabilities {
             can_redeem: self.def.can_redeem(),
             acquire: self.def.acquiring(),
             refused_as_dead: self.progress == RefreshProgress::RefusedAsDead,
@@ -269,7 +269,7 @@ impl<'a> Refresh<'a> {
         };
         let interrupted =
             chain.first().map(|open| InterruptedAttempt { open: open.id, chain, policy: self.def.recovery });
-        plan::next(row, means, interrupted, now)
+        plan::next(row, capabilities, interrupted, now)
     }
 
     /// The attempt whose outcome is not known, the one that it was to recover, and so on back to the one that began it.

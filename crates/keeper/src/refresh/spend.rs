@@ -16,7 +16,7 @@ use jeton_core::time::Timestamp;
 use tokio::sync::SemaphorePermit;
 use zeroize::Zeroizing;
 
-use super::store_writer::{Ack, StoreWriter, spill_first};
+use super::store_writer::{StoreAnswer, StoreWriter, spill_first};
 use super::{introspect, kept_reply};
 use crate::definitions::{ConnectionDef, step_of};
 use crate::error::TokenError;
@@ -106,7 +106,7 @@ impl ReceivedTokens {
 /// What the store answered to a token set.
 #[derive(Debug)]
 pub(crate) struct StoredTokens {
-    pub(crate) ack: Ack,
+    pub(crate) answer: StoreAnswer,
     pub(crate) access_expires_at: Option<Timestamp>,
 }
 
@@ -184,7 +184,7 @@ impl Spender {
             write = target.token_write(received, introspected.ok());
         }
         let access_expires_at = write.access_expires_at();
-        Ok(StoredTokens { ack: self.writer.write(&write, slot).await?, access_expires_at })
+        Ok(StoredTokens { answer: self.writer.write(&write, slot).await?, access_expires_at })
     }
 }
 
@@ -222,8 +222,8 @@ impl Turn<'_> {
 
     /// Stores the token set of an orphan reply: nobody is called.
     pub(super) async fn store(self, write: &StoreWrite) -> Result<StoredTokens, TokenError> {
-        let ack = self.spender.writer.write(write, self.slot).await?;
-        Ok(StoredTokens { ack, access_expires_at: write.access_expires_at() })
+        let answer = self.spender.writer.write(write, self.slot).await?;
+        Ok(StoredTokens { answer, access_expires_at: write.access_expires_at() })
     }
 
     async fn redeem(

@@ -45,7 +45,7 @@ pub(crate) fn held_by(connection: &ConnectionName) -> String {
 
 /// What the store answered to a write.
 #[derive(Debug)]
-pub(crate) enum Ack {
+pub(crate) enum StoreAnswer {
     /// To a commit.
     Commit(CommitAnswer),
     /// To a failure: it is recorded.
@@ -85,7 +85,11 @@ impl StoreWriter {
     /// Gives a write to the store. While the store does not take it, it is durable in its spill slot, and is offered
     /// again and again; when the process must end, it stays there for whoever looks next. On hold it is not offered at all: a
     /// store that may be the wrong one must not take the only copy of a reply.
-    pub(crate) async fn write(&self, write: &StoreWrite, mut slot: SpillSlot<'_>) -> Result<Ack, TokenError> {
+    pub(crate) async fn write(
+        &self,
+        write: &StoreWrite,
+        mut slot: SpillSlot<'_>,
+    ) -> Result<StoreAnswer, TokenError> {
         let (name, _) = write.names();
         let mut pause = self.node.settings.poll;
         let mut spilled = slot.is_filled();
@@ -127,7 +131,7 @@ impl StoreWriter {
     }
 
     /// Offers a write; as long as it is durable nowhere, a slow store is as good as none.
-    async fn offer_in_time(&self, write: &StoreWrite, spilled: bool) -> Result<Ack, StoreError> {
+    async fn offer_in_time(&self, write: &StoreWrite, spilled: bool) -> Result<StoreAnswer, StoreError> {
         if spilled {
             return self.offer(write).await;
         }
@@ -137,15 +141,15 @@ impl StoreWriter {
     }
 
     /// Offers a write to the store once.
-    async fn offer(&self, write: &StoreWrite) -> Result<Ack, StoreError> {
+    async fn offer(&self, write: &StoreWrite) -> Result<StoreAnswer, StoreError> {
         let store = &self.store.ports.connections;
         match write {
-            StoreWrite::Commit(commit) => store.commit(commit.clone()).await.map(Ack::Commit),
-            StoreWrite::Fail(fail) => store.fail(fail.clone()).await.map(|()| Ack::Fail),
+            StoreWrite::Commit(commit) => store.commit(commit.clone()).await.map(StoreAnswer::Commit),
+            StoreWrite::Fail(fail) => store.fail(fail.clone()).await.map(|()| StoreAnswer::Fail),
             StoreWrite::FailExchange(fail) => {
-                self.store.ports.consents.fail_exchange(fail.clone()).await.map(|()| Ack::Fail)
+                self.store.ports.consents.fail_exchange(fail.clone()).await.map(|()| StoreAnswer::Fail)
             }
-            StoreWrite::Connect(connect) => self.offer_grant(connect.clone()).await.map(Ack::Connect),
+            StoreWrite::Connect(connect) => self.offer_grant(connect.clone()).await.map(StoreAnswer::Connect),
         }
     }
 

@@ -123,11 +123,11 @@ async fn redeem_elsewhere(fixture: &Fixture, refresh: Secret) -> (Secret, Secret
     let process = fixture
         .process_at(&elsewhere, short_settings(), Arc::new(NoSqliteHooks))
         .await
-        .expect("the scene is set");
+        .expect("the fixture is ready");
     let grant = jeton_keeper::Grant { refresh: Some(refresh), ..jeton_keeper::Grant::default() };
     process.connect(ACME, grant).await;
-    let token = process.token(ACME).await.expect("the scene is set");
-    (token.access, fixture.held_refresh(&process, ACME).await.expect("the scene is set"))
+    let token = process.token(ACME).await.expect("the fixture is ready");
+    (token.access, fixture.held_refresh(&process, ACME).await.expect("the fixture is ready"))
 }
 
 /// Tokens as the keeper seals them.
@@ -170,7 +170,7 @@ async fn claim(fixture: &Fixture, process: &Process, recovers: Option<AttemptId>
         through_cooldown: true,
         recovers,
     };
-    let answer = process.store.claim(claim).await.expect("the scene is set");
+    let answer = process.store.claim(claim).await.expect("the fixture is ready");
     assert!(matches!(answer, ClaimAnswer::Won { .. }), "{answer:?}");
     attempt
 }

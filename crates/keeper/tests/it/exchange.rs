@@ -40,14 +40,14 @@ rotation = "single_use"
     file.replace("TAKE", take).leak()
 }
 
-struct Scene {
+struct ExchangeFixture {
     fixture: Fixture,
     process: Process,
     requests: Arc<AtomicUsize>,
     _server: JoinSet<()>,
 }
 
-impl Scene {
+impl ExchangeFixture {
     async fn new(take: &str) -> Self {
         let (token_url, requests, server) = stubborn().await;
         let options =
@@ -71,13 +71,13 @@ impl Scene {
         self.process.vault.finish_terminal_consent(consent.id, PastedAnswer::Address(params)).await
     }
 
-    async fn exchange(&self) -> Attempt {
+    async fn last_attempt(&self) -> Attempt {
         let attempts = self.process.vault.attempts(&AttemptFilter::default(), 10).await;
         attempts.expect("the store answers").pop().expect("a code was exchanged")
     }
 
     async fn assert_kept(&self) {
-        let attempt = self.exchange().await;
+        let attempt = self.last_attempt().await;
         assert_eq!(attempt.status, AttemptStatus::Interrupted);
         let kept = self.process.store.find_kept_reply(attempt.id).await.expect("the store answers");
         let kept = kept.expect("the reply is kept");
@@ -116,47 +116,47 @@ async fn a_reply_to_an_exchange_that_cannot_be_read_is_kept_and_read_when_the_pr
             "take = { refresh = { path = \"refresh_token\", absent = \"error\" } }",
         ),
     ] {
-        let mut scene = Scene::new(mistake).await;
-        let consent = scene.ask().await;
-        assert_told(scene.answer(&consent).await);
-        scene.assert_kept().await;
-        let kept = scene.exchange().await.id;
+        let mut exchange = ExchangeFixture::new(mistake).await;
+        let consent = exchange.ask().await;
+        assert_told(exchange.answer(&consent).await);
+        exchange.assert_kept().await;
+        let kept = exchange.last_attempt().await.id;
 
-        scene.restarted(mended).await;
-        scene.until_connected().await;
-        assert_eq!(scene.process.token(ACME).await.unwrap().access.reveal(), SAME);
-        assert_eq!(scene.requests.load(Ordering::SeqCst), 1, "the code was exchanged once");
-        let progress = scene.process.vault.consent(consent.id).await.unwrap().unwrap().progress;
+        exchange.restarted(mended).await;
+        exchange.until_connected().await;
+        assert_eq!(exchange.process.token(ACME).await.unwrap().access.reveal(), SAME);
+        assert_eq!(exchange.requests.load(Ordering::SeqCst), 1, "the code was exchanged once");
+        let progress = exchange.process.vault.consent(consent.id).await.unwrap().unwrap().progress;
         assert!(matches!(progress, Progress::Done { .. }), "{progress:?}");
-        assert_eq!(scene.exchange().await.status, AttemptStatus::Success);
-        assert!(scene.process.store.find_kept_reply(kept).await.unwrap().is_none());
-        let rows = scene.process.store.list_audit_rows(AuditFilter::default(), 10).await.unwrap();
+        assert_eq!(exchange.last_attempt().await.status, AttemptStatus::Success);
+        assert!(exchange.process.store.find_kept_reply(kept).await.unwrap().is_none());
+        let rows = exchange.process.store.list_audit_rows(AuditFilter::default(), 10).await.unwrap();
         let connected =
             rows.iter().find(|row| row.action == AuditAction::Connected).expect("it is on record");
         assert!(matches!(connected.actor, Actor::Node(_)), "nobody but the process did it: {connected:?}");
-        let held = scene.fixture.held_refresh(&scene.process, ACME).await;
+        let held = exchange.fixture.held_refresh(&exchange.process, ACME).await;
         assert_eq!(held.as_ref().map(Secret::reveal), Some("a-refresh-token-0-that-is-long-enough"));
-        scene.process.vault.drain().await;
+        exchange.process.vault.drain().await;
     }
 }
 
 #[tokio::test]
 async fn a_reply_to_an_exchange_that_cannot_be_read_is_spilled_while_the_store_does_not_take_it() {
-    let mut scene = Scene::new("take = { access = \"data.access_token\" }").await;
-    let consent = scene.ask().await;
+    let mut exchange = ExchangeFixture::new("take = { access = \"data.access_token\" }").await;
+    let consent = exchange.ask().await;
     let watch = async {
-        eventually("the code is sent", || scene.requests.load(Ordering::SeqCst) > 0).await;
-        scene.process.probe.set_out_of_reach(true);
-        eventually("the reply is spilled", || !filled_slots(&scene.fixture).is_empty()).await;
-        let (_, bytes) = &filled_slots(&scene.fixture)[0];
+        eventually("the code is sent", || exchange.requests.load(Ordering::SeqCst) > 0).await;
+        exchange.process.probe.set_out_of_reach(true);
+        eventually("the reply is spilled", || !filled_slots(&exchange.fixture).is_empty()).await;
+        let (_, bytes) = &filled_slots(&exchange.fixture)[0];
         assert!(!bytes.windows(SAME.len()).any(|window| window == SAME.as_bytes()), "in clear");
-        scene.process.probe.set_out_of_reach(false);
+        exchange.process.probe.set_out_of_reach(false);
     };
-    let (told, ()) = tokio::join!(scene.answer(&consent), watch);
+    let (told, ()) = tokio::join!(exchange.answer(&consent), watch);
     assert_told(told);
-    assert_eq!(filled_slots(&scene.fixture), []);
-    scene.assert_kept().await;
-    scene.restarted("").await;
-    scene.until_connected().await;
-    scene.process.vault.drain().await;
+    assert_eq!(filled_slots(&exchange.fixture), []);
+    exchange.assert_kept().await;
+    exchange.restarted("").await;
+    exchange.until_connected().await;
+    exchange.process.vault.drain().await;
 }

@@ -16,7 +16,7 @@ use crate::fixture::{ACME, Fixture, Options, Place, short_settings};
 use crate::stores::Database;
 
 fn mode(path: &Path) -> u32 {
-    fs::metadata(path).expect("the scene is set").permissions().mode() & 0o777
+    fs::metadata(path).expect("the fixture is ready").permissions().mode() & 0o777
 }
 
 /// The database as a backup has it, with the key, in another data directory.
@@ -24,10 +24,10 @@ fn copied(fixture: &Fixture) -> Place {
     let original = fixture.place();
     let home = fixture.home.path().join("copy");
     let data_dir = home.join("data");
-    fs::create_dir_all(&data_dir).expect("the scene is set");
+    fs::create_dir_all(&data_dir).expect("the fixture is ready");
     let database = original.database.copy(home.join("jeton.db"));
     let copy = Place { database, key: data_dir.join("key"), data_dir };
-    fs::copy(&original.key, &copy.key).expect("the scene is set");
+    fs::copy(&original.key, &copy.key).expect("the fixture is ready");
     copy
 }
 
@@ -100,12 +100,12 @@ async fn refusal(spoil: impl FnOnce(&Path)) -> (Fixture, InstallationError) {
     let place = fixture.place();
     spoil(&place.key);
     let store = fixture.store_at(&place, Arc::new(NoSqliteHooks)).await;
-    let identity = store.identity().await.expect("the scene is set");
+    let identity = store.identity().await.expect("the fixture is ready");
     let key = KeySource::File(place.key.clone());
     let error = Installation::open(&*store, &place.data_dir, &key, &*fixture.clock, &SystemEntropy)
         .await
         .expect_err("it is refused");
-    assert_eq!(store.identity().await.expect("the scene is set"), identity, "nothing was changed");
+    assert_eq!(store.identity().await.expect("the fixture is ready"), identity, "nothing was changed");
     (fixture, error)
 }
 

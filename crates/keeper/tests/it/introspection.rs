@@ -94,7 +94,7 @@ fn die_while_asking(fixture: &Arc<Fixture>) {
             .worker_threads(2)
             .enable_all()
             .build()
-            .expect("the scene is set");
+            .expect("the fixture is ready");
         runtime.block_on(async {
             let process = fixture.process().await;
             process.connect(ACME, fixture.expired_grant()).await;
@@ -105,7 +105,7 @@ fn die_while_asking(fixture: &Arc<Fixture>) {
         });
         runtime.shutdown_timeout(Duration::from_secs(1));
     });
-    dying.join().expect("the scene is set");
+    dying.join().expect("the fixture is ready");
 }
 
 /// A way to the emulator on which every request but one for tokens gets stuck.

@@ -189,7 +189,7 @@ async fn an_expiry_of_the_refresh_token_that_was_over_before_it_came_is_ignored(
 
 /// Whether a look finds it due.
 async fn is_due(process: &Process) -> bool {
-    match process.vault.refresh(ACME, Trigger::Manual).await.expect("the scene is set") {
+    match process.vault.refresh(ACME, Trigger::Manual).await.expect("the fixture is ready") {
         Refreshed::Done { .. } => true,
         Refreshed::NotDue { .. } => false,
     }

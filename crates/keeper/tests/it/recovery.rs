@@ -284,7 +284,7 @@ pub(crate) async fn claim_and_die(fixture: &Fixture, process: &Process, lease: D
         through_cooldown: false,
         recovers: None,
     };
-    let answer = process.store.claim(claim).await.expect("the scene is set");
+    let answer = process.store.claim(claim).await.expect("the fixture is ready");
     assert!(matches!(answer, ClaimAnswer::Won { .. }), "{answer:?}");
     attempt
 }

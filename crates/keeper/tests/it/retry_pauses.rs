@@ -25,7 +25,7 @@ async fn skip(fixture: &Fixture, process: &Process) {
         message: "Token doesn't need refresh yet".to_owned(),
         due_at: now + Duration::from_hours(12),
     };
-    process.store.skip(skip).await.expect("the scene is set");
+    process.store.skip(skip).await.expect("the fixture is ready");
 }
 
 #[tokio::test]
@@ -56,7 +56,7 @@ async fn a_new_grant_is_refreshed_soon(ending: FaultKind) {
     let (fixture, process) = Fixture::with(Options { policy, ..Options::default() }).await;
     process.connect(ACME, fixture.expired_grant()).await;
     fixture.emulator.enqueue([Fault::new(ending)]);
-    process.vault.start().await.expect("the scene is set");
+    process.vault.start().await.expect("the fixture is ready");
     eventually("the first attempt is over", || {
         fixture.emulator.records().first().is_some_and(|record| record.finished_at.is_some())
     })

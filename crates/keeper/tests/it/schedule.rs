@@ -22,7 +22,7 @@ const PROCESSES: usize = 3;
 const CALLERS: usize = 12;
 const DURATION: Duration = Duration::from_millis(1_800);
 
-fn temper() -> Behaviour {
+fn faulty_behaviour() -> Behaviour {
     let slow = Fault::none().slow_before(Duration::from_millis(20)).slow_after(Duration::from_millis(20));
     Behaviour::faultless()
         .with_chance(0.04, Fault::lose_reply())
@@ -166,7 +166,7 @@ async fn run(seed: u64) {
     for name in names(CONNECTIONS) {
         processes[0].connect(&name, new_grant(&fixture)).await;
     }
-    fixture.emulator.set_behaviour(temper());
+    fixture.emulator.set_behaviour(faulty_behaviour());
     for process in &processes {
         process.vault.start().await.expect("the store answers");
     }

@@ -150,7 +150,7 @@ async fn on_hold_a_reply_stays_in_its_slot_and_returns_once_the_database_is_know
 
 /// Fills a slot as a process did whose store is not this one: nobody here has heard of the connection.
 fn fill_for_a_ghost(fixture: &Fixture) -> (ConnectionName, AttemptId) {
-    let ghost: ConnectionName = "ghost".parse().expect("the scene is set");
+    let ghost: ConnectionName = "ghost".parse().expect("the fixture is ready");
     let attempt = AttemptId::generate(fixture.clock.now(), &SystemEntropy);
     let text = format!(
         r#"{{"fail": {{"connection": "ghost", "attempt": "{attempt}", "generation": 1, "verdict": "Unknown",
@@ -158,15 +158,15 @@ fn fill_for_a_ghost(fixture: &Fixture) -> (ConnectionName, AttemptId) {
             "due_in": null, "kept_reply": null}}}}"#
     );
     let slot = fixture.place().data_dir.join("spill").join("slot-00");
-    let mut bytes = fs::read(&slot).expect("the scene is set");
+    let mut bytes = fs::read(&slot).expect("the fixture is ready");
     bytes[..8].copy_from_slice(&(text.len() as u64).to_be_bytes());
     bytes[8..8 + text.len()].copy_from_slice(text.as_bytes());
-    fs::write(&slot, bytes).expect("the scene is set");
+    fs::write(&slot, bytes).expect("the fixture is ready");
     (ghost, attempt)
 }
 
 fn seen(fixture: &Fixture) -> Vec<SlotState> {
-    let seen = inspect_spill_slots(&fixture.place().data_dir).expect("the scene is set");
+    let seen = inspect_spill_slots(&fixture.place().data_dir).expect("the fixture is ready");
     seen.into_iter().map(|(_, state)| state).collect()
 }
 

@@ -51,7 +51,10 @@ async fn a_spilled_reply_comes_back(full: bool) {
         lose_the_store(&fixture, &process, full).await;
         let slots = filled_slots(&fixture);
         let (path, bytes) = &slots[0];
-        assert_eq!(std::fs::metadata(path).expect("the scene is set").permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(path).expect("the fixture is ready").permissions().mode() & 0o777,
+            0o600
+        );
         assert!(!holds(bytes, "emr_") && !holds(bytes, "ema_"), "the slot holds a token in clear");
         let seen = inspect_spill_slots(&fixture.place().data_dir).expect("the slots can be read");
         let (free, filled): (Vec<_>, Vec<_>) =
@@ -66,12 +69,12 @@ async fn a_spilled_reply_comes_back(full: bool) {
         process.store.faults().set_read_only(false);
     };
     let (token, ()) = tokio::join!(process.token(ACME), watch);
-    assert!(fixture.emulator.accepts(token.expect("the scene is set").access.reveal()));
+    assert!(fixture.emulator.accepts(token.expect("the fixture is ready").access.reveal()));
     assert_eq!(process.row(ACME).await.generation.0, 2);
     assert_eq!(filled_slots(&fixture), []);
     fixture.assert_spent_once();
     // The chain goes on.
-    process.force(ACME).await.expect("the scene is set");
+    process.force(ACME).await.expect("the fixture is ready");
     fixture.assert_spent_once();
 }
 
@@ -131,7 +134,7 @@ pub(crate) fn die_with_a_filled_slot(fixture: &Arc<Fixture>) {
             .worker_threads(2)
             .enable_all()
             .build()
-            .expect("the scene is set");
+            .expect("the fixture is ready");
         runtime.block_on(async {
             let process = fixture.process().await;
             process.connect(ACME, fixture.expired_grant()).await;
@@ -143,7 +146,7 @@ pub(crate) fn die_with_a_filled_slot(fixture: &Arc<Fixture>) {
         // Every task is dropped where it stands.
         runtime.shutdown_timeout(Duration::from_secs(1));
     });
-    dying.join().expect("the scene is set");
+    dying.join().expect("the fixture is ready");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -32,11 +32,11 @@ async fn ambiguous(ending: FaultKind) -> (Fixture, Process) {
 /// The raw reply that was kept, opened.
 async fn kept(fixture: &Fixture, process: &Process) -> Option<String> {
     let attempt = process.last_attempt(ACME).await.id;
-    let sealed = process.store.find_kept_reply(attempt).await.expect("the scene is set")?;
+    let sealed = process.store.find_kept_reply(attempt).await.expect("the fixture is ready")?;
     let row = attempt.to_string();
     let place = SealContext { table: "attempts", row: &row, field: "kept_reply", generation: 0 };
-    let opened = fixture.sealer(process).await.open(&sealed, place).expect("the scene is set");
-    let text = String::from_utf8(opened.to_vec()).expect("the scene is set");
+    let opened = fixture.sealer(process).await.open(&sealed, place).expect("the fixture is ready");
+    let text = String::from_utf8(opened.to_vec()).expect("the fixture is ready");
     assert!(!sealed.windows(8).any(|window| text.as_bytes().windows(8).any(|plain| plain == window)));
     Some(text)
 }

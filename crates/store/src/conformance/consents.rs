@@ -137,8 +137,8 @@ pub async fn an_answer_that_does_not_fit_changes_nothing(fixture: &Fixture) -> T
     assert_eq!(fixture.store.record_callback(unknown).await?, CallbackAnswer::Unknown);
     for bearer in [AnsweredBy::Browser(None), AnsweredBy::Browser(Some(print(3, 9))), AnsweredBy::Terminal] {
         let stranger = Callback { answered_by: bearer, ..callback(1, exchange(fixture).1) };
-        let unfit = CallbackAnswer::Refused(CallbackRefusal::AnotherBrowser);
-        assert_eq!(fixture.store.record_callback(stranger).await?, unfit);
+        let refusal = CallbackAnswer::Refused(CallbackRefusal::AnotherBrowser);
+        assert_eq!(fixture.store.record_callback(stranger).await?, refusal);
     }
     assert_eq!(found(fixture, 1).await?.consent.outcome, None);
     fixture.clock.step(LIFE);

@@ -101,17 +101,17 @@ pub async fn a_suspended_grant_stays_due(fixture: &Fixture) -> TestResult {
 
 /// The id of the attempt makes the second order harmless.
 pub async fn a_failure_that_is_sent_again_counts_once(fixture: &Fixture) -> TestResult {
-    for verdict in [FailureEffect::Retry, FailureEffect::Unknown, FailureEffect::State(GrantState::Dead)] {
+    for effect in [FailureEffect::Retry, FailureEffect::Unknown, FailureEffect::State(GrantState::Dead)] {
         let name = format!("acme-{}", fixture.now().as_secs());
         let number = u8::try_from(fixture.now().as_secs() % 200).unwrap_or(0);
         let row = fixture.connected(&name, number).await?;
         let claim = fixture.won(fixture.claim(&row)).await?;
-        let fail = failure(&claim, verdict, "broken");
+        let fail = failure(&claim, effect, "broken");
         fixture.store.fail(fail.clone()).await?;
         let once = fixture.find(&name).await?;
         fixture.clock.step(Duration::from_secs(1));
         fixture.store.fail(fail).await?;
-        assert_eq!(fixture.find(&name).await?, once, "{verdict:?}");
+        assert_eq!(fixture.find(&name).await?, once, "{effect:?}");
     }
     Ok(())
 }

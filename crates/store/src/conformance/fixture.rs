@@ -208,12 +208,12 @@ impl<S: Store + ?Sized> Fixture<S> {
 }
 
 /// The failure of a claim.
-pub(super) fn failure(claim: &Claim, verdict: FailureEffect, code: &str) -> Fail {
+pub(super) fn failure(claim: &Claim, effect: FailureEffect, code: &str) -> Fail {
     Fail {
         connection: claim.connection.clone(),
         attempt: claim.attempt,
         generation: claim.generation,
-        effect: verdict,
+        effect,
         code: code.to_owned(),
         http_status: Some(400),
         message: "The provider refused.".into(),

@@ -29,14 +29,14 @@ enum Step {
     ClaimAgain(usize),
     Commit { won: usize, process: bool },
     CommitAgain(usize),
-    Fail { won: usize, verdict: FailureEffect },
+    Fail { won: usize, effect: FailureEffect },
     Reject { number: usize },
     Order(OperatorCommand),
     Pass { secs: u64 },
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
-    let verdict = prop_oneof![
+    let effect = prop_oneof![
         4 => Just(FailureEffect::Retry),
         5 => Just(FailureEffect::Unknown),
         1 => Just(FailureEffect::State(GrantState::Dead)),
@@ -56,7 +56,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => any::<usize>().prop_map(Step::ClaimAgain),
         4 => (any::<usize>(), any::<bool>()).prop_map(|(won, process)| Step::Commit { won, process }),
         1 => any::<usize>().prop_map(Step::CommitAgain),
-        4 => (any::<usize>(), verdict).prop_map(|(won, verdict)| Step::Fail { won, verdict }),
+        4 => (any::<usize>(), effect).prop_map(|(won, effect)| Step::Fail { won, effect }),
         1 => any::<usize>().prop_map(|number| Step::Reject { number }),
         1 => order.prop_map(Step::Order),
         4 => prop_oneof![1 => Just(1_u64), 2 => Just(5), 4 => Just(45), 1 => Just(4000)].prop_map(|secs| Step::Pass { secs }),
@@ -151,9 +151,9 @@ impl Interleaving {
                     assert_eq!(self.fixture.store.commit(commit.clone()).await?, self.model.commit(&commit));
                 }
             }
-            Step::Fail { won, verdict } => {
+            Step::Fail { won, effect } => {
                 if let Some(WonClaim { claim, .. }) = pick(&self.won, won) {
-                    let fail = failure(&claim, verdict, "broken");
+                    let fail = failure(&claim, effect, "broken");
                     self.fixture.store.fail(fail.clone()).await?;
                     self.model.fail(&fail, now);
                     self.promises.fate_is_known(&fail);

@@ -148,9 +148,9 @@ impl Model {
     }
 
     pub(super) fn reject(&mut self, rejection: &Rejection, now: Timestamp) -> RejectionAnswer {
-        let (answer, brake) = rejection::answer(self.row.as_ref(), rejection, now);
-        if let (Some(row), Some(brake)) = (self.row.as_mut(), brake) {
-            row.backoff = Some(brake);
+        let (answer, backoff) = rejection::answer(self.row.as_ref(), rejection, now);
+        if let (Some(row), Some(backoff)) = (self.row.as_mut(), backoff) {
+            row.backoff = Some(backoff);
         }
         answer
     }

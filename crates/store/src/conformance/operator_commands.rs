@@ -133,7 +133,7 @@ pub async fn a_rejection_of_a_token_born_of_a_rejection_brakes_and_the_brake_is_
         assert_eq!(fixture.store.reject(rejection(number)).await?, braked);
         assert_eq!(fixture.another_process().await.reject(rejection(number)).await?, braked);
         row = fixture.find("acme").await?;
-        assert_eq!(row.backoff.map(|brake| (brake.until, brake.step)), Some((until, step)));
+        assert_eq!(row.backoff.map(|backoff| (backoff.until, backoff.step)), Some((until, step)));
         fixture.clock.step(step);
         assert_eq!(fixture.store.reject(rejection(number)).await?, RejectionAnswer::Refresh);
     }

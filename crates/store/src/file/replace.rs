@@ -11,23 +11,24 @@ use crate::path_checks::{PRIVATE, beside, folder_of};
 ///
 /// The temporary file beside it always has the same name: what a process left that was killed is taken away by the next.
 pub(super) fn replace(path: &Path, text: &[u8]) -> io::Result<File> {
-    let tx = beside(path, ".new");
-    remove(&tx)?;
-    let written = write(&tx, text).and_then(|file| {
-        fs::rename(&tx, path)?;
+    let temporary = beside(path, ".new");
+    remove(&temporary)?;
+    let written = write(&temporary, text).and_then(|file| {
+        fs::rename(&temporary, path)?;
         Ok(file)
     });
     if written.is_err() {
         // On a full disk every byte counts; the error that matters is the first one.
-        drop(remove(&tx));
+        drop(remove(&temporary));
     }
     let file = written?;
     File::open(folder_of(path))?.sync_all()?;
     Ok(file)
 }
 
-fn write(tx: &Path, text: &[u8]) -> io::Result<File> {
-    let mut file = OpenOptions::new().read(true).write(true).create_new(true).mode(PRIVATE).open(tx)?;
+fn write(temporary: &Path, text: &[u8]) -> io::Result<File> {
+    let mut file =
+        OpenOptions::new().read(true).write(true).create_new(true).mode(PRIVATE).open(temporary)?;
     // The mode above is cut by the umask; this one is not.
     file.set_permissions(Permissions::from_mode(PRIVATE))?;
     file.write_all(text)?;
@@ -35,8 +36,8 @@ fn write(tx: &Path, text: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
-fn remove(tx: &Path) -> io::Result<()> {
-    match fs::remove_file(tx) {
+fn remove(temporary: &Path) -> io::Result<()> {
+    match fs::remove_file(temporary) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }

@@ -111,17 +111,17 @@ async fn a_failure_that_a_sleeper_brings_after_its_attempt_was_forgotten_is_take
     store.fail(failure(&unheard_of, FailureEffect::Retry)).await.unwrap_err();
 }
 
-fn failure(claim: &Claim, verdict: FailureEffect) -> Fail {
+fn failure(claim: &Claim, effect: FailureEffect) -> Fail {
     Fail {
         connection: claim.connection.clone(),
         attempt: claim.attempt,
         generation: claim.generation,
-        effect: verdict,
+        effect,
         code: "ambiguous".into(),
         http_status: None,
         message: "Nobody knows.".into(),
         cooldown: Duration::ZERO,
         due_in: None,
-        kept_reply: (verdict == FailureEffect::Unknown).then(|| vec![7; 32]),
+        kept_reply: (effect == FailureEffect::Unknown).then(|| vec![7; 32]),
     }
 }

@@ -81,12 +81,12 @@ async fn attempt(store: &SqliteStore, id: AttemptId) -> Attempt {
     store.find_attempt(id).await.unwrap().unwrap()
 }
 
-fn failed(claim: &Claim, verdict: FailureEffect, cooldown: u64) -> Fail {
+fn failed(claim: &Claim, effect: FailureEffect, cooldown: u64) -> Fail {
     Fail {
         connection: claim.connection.clone(),
         attempt: claim.attempt,
         generation: claim.generation,
-        effect: verdict,
+        effect,
         code: "no_reply".to_owned(),
         http_status: None,
         message: "it broke off".to_owned(),

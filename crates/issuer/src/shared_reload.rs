@@ -1,4 +1,4 @@
-//! One refresh of the cache at a time, shared by all who need one.
+//! One reload of the cache at a time, shared by all who need one.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
@@ -8,30 +8,30 @@ use jeton_core::keep::ports::StoreError;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
 
-/// The shortest time between the beginnings of two refreshes: however many wrong tokens are presented, the store is asked no
+/// The shortest time between the beginnings of two reloads: however many wrong tokens are presented, the store is asked no
 /// more often.
 const MIN_PERIOD: Duration = Duration::from_millis(20);
 
-/// Hands out the results of refreshes: each caller gets that of one which began after its call.
+/// Hands out the results of reloads: each caller gets that of one which began after its call.
 #[derive(Debug, Default)]
-pub(crate) struct Refreshes {
+pub(crate) struct SharedReload {
     begun: AtomicU64,
-    last: Mutex<Option<LastRefresh>>,
+    last: Mutex<Option<LastReload>>,
 }
 
 #[derive(Debug)]
-struct LastRefresh {
+struct LastReload {
     number: u64,
     began: Instant,
     result: Result<(), StoreError>,
 }
 
-impl Refreshes {
-    /// Runs `refresh`, or shares the run of another caller that began after this call. A caller who leaves cancels its run;
+impl SharedReload {
+    /// Runs `reload`, or shares the run of another caller that began after this call. A caller who leaves cancels its run;
     /// those who wait for it then run their own in turn.
     pub(crate) async fn share(
         &self,
-        refresh: impl AsyncFnOnce() -> Result<(), StoreError>,
+        reload: impl AsyncFnOnce() -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let called_after = self.begun.load(SeqCst);
         let mut last = self.last.lock().await;
@@ -42,8 +42,8 @@ impl Refreshes {
             sleep_until(last.began + MIN_PERIOD).await;
         }
         let (number, began) = (self.begun.fetch_add(1, SeqCst) + 1, Instant::now());
-        let result = refresh().await;
-        *last = Some(LastRefresh { number, began, result: result.clone() });
+        let result = reload().await;
+        *last = Some(LastReload { number, began, result: result.clone() });
         result
     }
 }
@@ -62,40 +62,40 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_thousand_callers_at_once_share_two_refreshes_at_most() {
-        let (refreshes, count) = (Refreshes::default(), AtomicUsize::new(0));
-        let refresh = || {
-            refreshes.share(async || {
+    async fn a_thousand_callers_at_once_share_two_reloads_at_most() {
+        let (shared, count) = (SharedReload::default(), AtomicUsize::new(0));
+        let reload = || {
+            shared.share(async || {
                 count.fetch_add(1, SeqCst);
                 sleep(Duration::from_millis(5)).await;
                 failed()
             })
         };
-        let results = join_all((0..1_000).map(|_| refresh())).await;
+        let results = join_all((0..1_000).map(|_| reload())).await;
         assert!(results.iter().all(Result::is_err), "errors are shared too");
         assert!(count.load(SeqCst) <= 2, "{count:?}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn refreshes_keep_their_distance_however_often_they_are_called() {
-        let (refreshes, begun) = (Refreshes::default(), Instant::now());
+    async fn reloads_keep_their_distance_however_often_they_are_called() {
+        let (shared, begun) = (SharedReload::default(), Instant::now());
         for _ in 0..11 {
-            refreshes.share(async || Ok(())).await.unwrap();
+            shared.share(async || Ok(())).await.unwrap();
         }
         assert_eq!(begun.elapsed().as_millis() / 10, 20);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_refresh_that_began_before_the_call_is_never_shared() {
-        let (refreshes, count) = (Refreshes::default(), AtomicUsize::new(0));
-        let slow = refreshes.share(async || {
+    async fn a_reload_that_began_before_the_call_is_never_shared() {
+        let (shared, count) = (SharedReload::default(), AtomicUsize::new(0));
+        let slow = shared.share(async || {
             count.fetch_add(1, SeqCst);
             sleep(Duration::from_millis(50)).await;
             Ok(())
         });
         let late = async {
             sleep(Duration::from_millis(10)).await;
-            refreshes
+            shared
                 .share(async || {
                     count.fetch_add(1, SeqCst);
                     Ok(())
@@ -109,10 +109,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_caller_who_leaves_leaves_nobody_waiting() {
-        let refreshes = Refreshes::default();
-        let leaving =
-            timeout(Duration::from_millis(5), refreshes.share(async || std::future::pending().await));
-        let (left, stayed) = join(leaving, refreshes.share(async || Ok(()))).await;
+        let shared = SharedReload::default();
+        let leaving = timeout(Duration::from_millis(5), shared.share(async || std::future::pending().await));
+        let (left, stayed) = join(leaving, shared.share(async || Ok(()))).await;
         assert!(left.is_err());
         assert!(stayed.is_ok());
     }
