@@ -20,15 +20,11 @@ form = { grant_type = "client_credentials" }
 
 /// A grant where there is one, client credentials where there is none or it is dead.
 pub(crate) const EITHER: &str = own_provider!(
+    one_time_tokens,
     r#"
-[refresh]
-url = "${token_url}"
-form = { grant_type = "refresh_token", refresh_token = "${refresh}" }
 [acquire]
 url = "${token_url}"
 form = { grant_type = "client_credentials" }
-[policy]
-rotation = "single_use"
 "#
 );
 

@@ -191,15 +191,7 @@ async fn a_provider_that_asks_for_no_wait_at_all_is_not_asked_without_one() {
 async fn what_one_provider_gave_is_not_shown_to_another() {
     let (mut fixture, process) = Fixture::usual().await;
     process.connect(ACME, fixture.expired_grant()).await;
-    fixture.options.provider = Some(own_provider!(
-        r#"
-[refresh]
-url = "${token_url}"
-form = { grant_type = "refresh_token", refresh_token = "${refresh}" }
-[policy]
-rotation = "single_use"
-"#
-    ));
+    fixture.options.provider = Some(own_provider!(one_time_tokens, ""));
     let redefined = fixture.process().await;
     let refused = redefined.token(ACME).await;
     assert!(matches!(refused, Err(TokenError::GrantUnusable { .. })), "{refused:?}");

@@ -6,6 +6,13 @@
 
 /// The file of a provider of one test: what is given follows the part that all of them share.
 macro_rules! own_provider {
+    (one_time_tokens, $rest:expr) => {
+        own_provider!(concat!(
+            "[policy]\nrotation = \"single_use\"\n[refresh]\nurl = \"${token_url}\"\n",
+            "form = { grant_type = \"refresh_token\", refresh_token = \"${refresh}\" }",
+            $rest
+        ))
+    };
     ($rest:expr) => {
         concat!(
             "name = \"own\"\ntitle = \"Own\"\nabout = \"a provider of one test\"\nhosts = []\n",

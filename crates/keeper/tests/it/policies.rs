@@ -16,10 +16,8 @@ use crate::process::Process;
 
 /// Redeems, and finds words of its own for what a reply says.
 const OUTSPOKEN: &str = own_provider!(
+    one_time_tokens,
     r#"
-[refresh]
-url = "${token_url}"
-form = { grant_type = "refresh_token", refresh_token = "${refresh}" }
 take = { refresh_expires = { path = "expires_in", as = "epoch_s" } }
 [[errors]]
 when = { status = 401 }
@@ -29,8 +27,6 @@ code = "account_closed"
 when = { status = 429 }
 class = "too_early"
 code = "not_yet"
-[policy]
-rotation = "single_use"
 "#
 );
 

@@ -8,13 +8,9 @@ use crate::fixture::{ACME, Fixture, Options};
 
 /// Looks for the access token where this provider does not put it.
 const MISTAKEN: &str = own_provider!(
+    one_time_tokens,
     r#"
-[refresh]
-url = "${token_url}"
-form = { grant_type = "refresh_token", refresh_token = "${refresh}" }
 take = { access = "data.access_token" }
-[policy]
-rotation = "single_use"
 "#
 );
 

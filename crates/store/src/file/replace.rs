@@ -19,7 +19,7 @@ pub(super) fn replace(path: &Path, text: &[u8]) -> io::Result<File> {
     });
     if written.is_err() {
         // On a full disk every byte counts; the error that matters is the first one.
-        drop(remove(&temporary));
+        let _ = remove(&temporary);
     }
     let file = written?;
     File::open(folder_of(path))?.sync_all()?;

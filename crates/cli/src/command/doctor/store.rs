@@ -56,14 +56,12 @@ pub(super) async fn check(settings: &Settings, host: &HostEnv, report: &mut Repo
 /// How the background tasks of each running node do.
 fn background_tasks(nodes: &[LiveNode], report: &mut Report) {
     for node in nodes {
-        let mut failing = node.tasks.iter().filter(|task| task.last_error.is_some()).peekable();
-        if failing.peek().is_none() {
-            report.ok(TASKS, format!("all {} of the node {} run", node.tasks.len(), node.name));
-        }
-        for task in failing {
-            let error = task.last_error.as_deref().unwrap_or_default();
-            let text = format!("`{}` of the node {} fails: {error}; it is tried again", task.name, node.name);
-            report.warning(TASKS, text);
+        for task in &node.tasks {
+            let name = format!("`{}` of the node {}", task.name, node.name);
+            match &task.last_error {
+                None => report.ok(TASKS, format!("{name} runs")),
+                Some(error) => report.warning(TASKS, format!("{name} fails: {error}; it is tried again")),
+            }
         }
     }
 }
