@@ -115,7 +115,7 @@ impl Options {
 /// What the test command runs on PostgreSQL: half a minute, with as many callers as a small machine can serve.
 ///
 /// # Errors
-/// As [`run`].
+/// As [`run()`].
 pub(crate) fn run_short_on_postgres() -> Result<()> {
     let options =
         Options { store: SoakStore::Postgres, connections: Some(40), callers: 60, ..Options::short() };
