@@ -4,7 +4,7 @@
 //! grace kills the whole grant with all its tokens (RFC 9700, section 4.14.2). It is *faulty* as real networks
 //! are: replies come late, half, as garbage or not at all, after the token has been spent.
 //!
-//! It can also play any provider from its file: see [`Settings::playing`].
+//! It can also act as any provider of the catalogue: see [`Settings::for_provider`].
 //!
 //! And it keeps a record of each request: whether it *accepted* the token and whether the reply was *written* to the last
 //! byte, so that every loss that a client suffers is explained or is a bug of that client.
