@@ -105,7 +105,7 @@ impl Caller {
         if self.connection.can_have_token() {
             self.count_problem(|counts| &mut counts.errors, &problem);
         } else {
-            self.connection.calls.lock().told += 1;
+            self.connection.calls.lock().refused += 1;
         }
         None
     }

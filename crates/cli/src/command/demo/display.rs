@@ -114,8 +114,8 @@ fn opening(info: &RunInfo, state: &DemoState) -> String {
 fn progress_line(state: &DemoState) -> String {
     let (at, calls, tokens) = (clock(state.elapsed), &state.calls, &state.tokens);
     format!(
-        "{at:>5}  callers: {} served, {} told why not, {} errors, {} dead; tokens: {} requests, {} accepted, {} lost",
-        calls.served, calls.told, calls.errors, calls.dead, tokens.requests, tokens.accepted, tokens.lost,
+        "{at:>5}  callers: {} served, {} refused, {} errors, {} dead; tokens: {} requests, {} accepted, {} lost",
+        calls.served, calls.refused, calls.errors, calls.dead, tokens.requests, tokens.accepted, tokens.lost,
     )
 }
 
@@ -130,7 +130,7 @@ fn summary(info: &RunInfo, state: &DemoState) -> String {
         ("upstream", tokens.lost_upstream, "replies the provider lost after it had spent the token"),
         ("lost", tokens.lost, "token sets reached jeton and are not in its store"),
         ("served", calls.served, "calls had a token that the provider's API accepted"),
-        ("told", calls.told, "calls were told why there is no token"),
+        ("refused", calls.refused, "calls were refused with the reason: there can be no token"),
         ("revoked", calls.revoked, "calls had a token whose grant the user had revoked"),
         ("errors", calls.errors, "calls got no token though there could be one"),
         ("dead", calls.dead, "dead tokens were served"),

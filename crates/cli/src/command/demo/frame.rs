@@ -219,7 +219,7 @@ fn totals(state: &DemoState) -> [Line; 4] {
     };
     let calls = [
         (PLAIN, calls.served, "served"),
-        (PLAIN, calls.told, "told why not"),
+        (PLAIN, calls.refused, "refused"),
         (zero_style(calls.errors), calls.errors, "errors"),
         (zero_style(calls.dead), calls.dead, "dead"),
     ];
@@ -272,7 +272,7 @@ mod tests {
                 row("doomed", Condition::Dead, None),
             ],
             events: [event(2, "flaky", "the first event"), event(62, "flaky", "the last event")].into(),
-            calls: CallCounts { served: 123_456, told: 402, ..CallCounts::default() },
+            calls: CallCounts { served: 123_456, refused: 402, ..CallCounts::default() },
             tokens: TokenCounts { requests: 34, accepted: 22, lost_upstream: 1, lost: 0 },
             ..DemoState::default()
         };
@@ -310,7 +310,7 @@ mod tests {
  flaky         interrupted  ████···· 15s   9s   12 12,345   0  HTTP 502
  doomed        dead         no token        -   12 12,345   0  HTTP 502
 
- callers 123,456 served     402 told why not    0 errors    0 dead
+ callers 123,456 served     402 refused         0 errors    0 dead
  tokens       34 requests    22 accepted        0 lost      1 lost upstream
 
   0:02  flaky         the first event

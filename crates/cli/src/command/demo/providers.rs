@@ -128,8 +128,8 @@ pub(super) const SCENARIOS: [Scenario; 7] = [
 pub(super) struct CallCounts {
     /// Got a token that the API accepted.
     pub(super) served: u64,
-    /// Were told why there is no token, of a connection that could have none.
-    pub(super) told: u64,
+    /// Were refused with the reason, for a connection that can have no token.
+    pub(super) refused: u64,
     /// Got no token though the connection could have one.
     pub(super) errors: u64,
     /// Got a token that should have been alive and was not.
@@ -144,7 +144,7 @@ pub(super) struct CallCounts {
 impl CallCounts {
     pub(super) fn add(&mut self, other: &Self) {
         self.served += other.served;
-        self.told += other.told;
+        self.refused += other.refused;
         self.errors += other.errors;
         self.dead += other.dead;
         self.revoked += other.revoked;
