@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interrupted_acquiring_does_not_make_a_token_of_unknown_fate_fresh_again() {
+    fn an_interrupted_acquiring_does_not_make_a_token_of_unknown_outcome_fresh_again() {
         let open = redeem();
         let acquire = Attempt { act: Act::Acquire, fingerprint: None, recovers: Some(open.id), ..redeem() };
         let chain = [acquire, open];

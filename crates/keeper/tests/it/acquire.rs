@@ -70,7 +70,7 @@ async fn in_place_of_a_dead_grant_a_token_set_is_acquired_and_the_caller_does_no
 }
 
 #[tokio::test]
-async fn in_place_of_a_token_of_unknown_fate_a_token_set_is_acquired_at_once() {
+async fn in_place_of_a_token_of_unknown_outcome_a_token_set_is_acquired_at_once() {
     let (fixture, process) = Fixture::with(options(EITHER)).await;
     process.connect(ACME, fixture.expired_grant()).await;
     fixture.emulator.enqueue([Fault::lose_reply()]);
@@ -81,7 +81,7 @@ async fn in_place_of_a_token_of_unknown_fate_a_token_set_is_acquired_at_once() {
 }
 
 #[tokio::test]
-async fn where_policy_says_ask_nobody_but_a_person_sends_a_token_of_unknown_fate() {
+async fn where_policy_says_ask_nobody_but_a_person_sends_a_token_of_unknown_outcome() {
     let policy = PolicyOverrides { on_unknown: Some(OnUnknown::Ask), ..PolicyOverrides::default() };
     let (fixture, process) = Fixture::with(Options { policy, ..Options::default() }).await;
     process.connect(ACME, fixture.expired_grant()).await;

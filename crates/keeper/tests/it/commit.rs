@@ -235,7 +235,7 @@ async fn connecting_a_token_that_was_spent_is_refused_and_connecting_the_same_on
 }
 
 #[tokio::test]
-async fn a_token_of_unknown_fate_cannot_be_connected_again() {
+async fn a_token_of_unknown_outcome_cannot_be_connected_again() {
     let (fixture, process) = Fixture::usual().await;
     let grant = fixture.expired_grant();
     process.connect(ACME, grant.clone()).await;

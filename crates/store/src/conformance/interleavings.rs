@@ -156,7 +156,7 @@ impl Interleaving {
                     let fail = failure(&claim, effect, "broken");
                     self.fixture.store.fail(fail.clone()).await?;
                     self.model.fail(&fail, now);
-                    self.promises.fate_is_known(&fail);
+                    self.promises.outcome_is_known(&fail);
                 }
             }
             Step::Reject { number } => {
@@ -294,7 +294,7 @@ impl Promises {
         self.open.insert(claim.attempt, (spends, until));
     }
 
-    fn fate_is_known(&mut self, fail: &Fail) {
+    fn outcome_is_known(&mut self, fail: &Fail) {
         let Some((fingerprint, _)) = self.open.get(&fail.attempt).copied() else { return };
         if fail.effect == FailureEffect::Unknown {
             // It is not being sent any more, but it may have been accepted.

@@ -5,7 +5,7 @@ use jeton_emulator::{Behaviour, Fault, FaultKind};
 use crate::fixture::{Fixture, connection};
 
 #[tokio::test]
-async fn forcing_all_decides_nothing_about_a_token_of_unknown_fate_and_forcing_it_by_its_name_does() {
+async fn forcing_all_decides_nothing_about_a_token_of_unknown_outcome_and_forcing_it_by_its_name_does() {
     let mut fixture = Fixture::new().await;
     fixture.home.add_connection("beta", connection(&fixture.emulator)).unwrap();
     fixture.connect("acme").await;
