@@ -99,7 +99,11 @@ impl From<ConsentError> for CommandError {
 
 impl From<StoreError> for CommandError {
     fn from(error: StoreError) -> Self {
-        Self::new(ErrorCode::StoreUnavailable, error.to_string())
+        let text = match error {
+            StoreError::NotMigrated(text) => format!("{text} with `jeton migrate`"),
+            error => error.to_string(),
+        };
+        Self::new(ErrorCode::StoreUnavailable, text)
     }
 }
 

@@ -24,6 +24,9 @@ pub enum StoreError {
     /// It will not be opened as it is: a newer schema, a network file system, wrong permissions.
     #[error("{0}")]
     Refused(String),
+    /// Its schema is older than this build needs, and it was opened without leave to migrate it.
+    #[error("{0}")]
+    NotMigrated(String),
 }
 
 impl StoreError {

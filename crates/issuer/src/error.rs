@@ -19,9 +19,7 @@ pub enum AccessError {
     )]
     Conflicting,
     /// Its scopes do not grant this.
-    #[error(
-        "the service `{service}` lacks the scope {missing}; `jeton service-token create NAME --scope ...` makes a token that has it"
-    )]
+    #[error("the service `{service}` lacks the scope {missing}; use a token that has it, or create one")]
     Insufficient {
         /// The caller's service.
         service: ServiceName,
@@ -91,7 +89,7 @@ impl AccessError {
 #[derive(Debug, thiserror::Error)]
 pub enum TokenCommandError {
     /// There is no such token.
-    #[error("there is no service token `{id}`; `jeton service-token list` shows those there are")]
+    #[error("there is no service token `{id}`; look for it in the list of service tokens")]
     Unknown {
         /// The id that was given.
         id: ServiceTokenId,
@@ -127,7 +125,7 @@ pub enum TokenCommandError {
 fn reason(refusal: &RotateRefusal) -> String {
     match refusal {
         RotateRefusal::Ended(status) => {
-            format!("it is {status}; create a new one with `jeton service-token create`")
+            format!("it is {status}; create a new one")
         }
         RotateRefusal::Rotated(successor) => {
             format!("it was rotated before; rotate its successor `{successor}`")

@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal as _, Read as _};
 use std::path::PathBuf;
 
 use jeton_core::secret::Secret;
-use jeton_keeper::{Connected, Grant};
+use jeton_keeper::{Connected, Grant, TokenError};
 use serde_json::json;
 
 use self::link::ConsentResult;
@@ -17,6 +17,7 @@ use crate::actor;
 use crate::app::with_app;
 use crate::command_error::CommandError;
 use crate::env_vars::EnvVars;
+use crate::error_code::ErrorCode;
 use crate::output::{self, Output};
 use crate::settings::Settings;
 
@@ -78,7 +79,16 @@ impl ConnectArgs {
                     "`{name}` needs no consent; leave `--code` out, or see what its provider needs with `jeton provider show`"
                 )));
             }
-            let connected = app.vault.connect(&name, grant, &actor::current()).await?;
+            let connected = match app.vault.connect(&name, grant, &actor::current()).await {
+                Err(TokenError::GrantRefused { message, .. }) if !has_grant => {
+                    return Err(CommandError::new(ErrorCode::GrantRefused, format!(
+                        "{message}: pipe a refresh token into `jeton connect {name} --refresh-token-stdin`, or give `--import \
+                         FILE`; to have a person consent in a browser, set the provider's page, such as `authorize_url` under \
+                         [connections.{name}.vars]"
+                    )));
+                }
+                connected => connected?,
+            };
             let (text, result) = match connected {
                 Connected::Stored { .. } if has_grant => {
                     let text = format!(

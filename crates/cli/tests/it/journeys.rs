@@ -164,7 +164,9 @@ async fn a_tokens_json_of_an_older_program_is_taken_over() {
 async fn a_connection_that_needs_a_grant_says_how_to_give_one() {
     let fixture = Fixture::new().await;
     let sentence = error_line(&fixture.run(["connect", "acme"]).await, 1);
-    assert!(sentence.contains("--refresh-token-stdin"), "{sentence}");
+    for cure in ["needs a grant to begin with", "--refresh-token-stdin", "--import", "`authorize_url`"] {
+        assert!(sentence.contains(cure), "{sentence}");
+    }
     let finished = fixture.run(["connect", "acme", "--refresh-token-stdin", "--import", "x"]).await;
     assert_eq!(finished.code, Some(2), "{finished:?}");
 }

@@ -18,10 +18,7 @@ pub struct UnusableKey;
 
 /// A text that is no hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "is not a SHA-256 in 64 hexadecimal digits; `echo -n RAW | sha256sum` or `jeton service-token hash` prints the one \
-     of a raw token"
-)]
+#[error("is not a SHA-256 in 64 hexadecimal digits; `echo -n RAW | sha256sum` prints the one of a raw token")]
 pub struct UnusableHash;
 
 /// The SHA-256 of a credential's UTF-8 text. Two are compared in a time that does not depend on where they differ.

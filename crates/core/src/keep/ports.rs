@@ -245,7 +245,7 @@ pub type ListedConnection = Result<Connection, UnreadableRow>;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the row of `{name}` cannot be read: {table}.{column} {what}; put it back from a backup of the database, or delete the \
-     rows of that connection from `strays`, `tokens` and `connections` and run `jeton connect {name}`"
+     rows of that connection from `strays`, `tokens` and `connections` and connect it anew"
 )]
 pub struct UnreadableRow {
     /// The connection.

@@ -83,7 +83,7 @@ fn check(def: &ConnectionDef, grant: &Grant) -> Result<(), String> {
         )),
         Some(token) => printable("refresh token", token),
         None if grant.access.is_none() && def.acquiring() == AcquirePolicy::Never => Err(format!(
-            "`{}` needs a grant to begin with; pipe a refresh token into `--refresh-token-stdin`, or give `--import`",
+            "`{}` needs a grant to begin with; give a refresh token, or an access token",
             def.provider
         )),
         None => Ok(()),

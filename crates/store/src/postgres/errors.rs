@@ -153,7 +153,7 @@ impl PostgresError {
             Self::Standby => read_only(place),
             Self::WrongDatabase(WrongDatabase { expected, found }) => StoreError::Unavailable(format!(
                 "{place} leads to another database ({found}) than when this process was started ({expected}): let the name or \
-                 address lead back, or, if the database was moved, end the processes on both, start one anew and run `jeton adopt`"
+                 address lead back, or, if the database was moved, end the processes on both, start one anew and adopt the database there"
             )),
             Self::Lost => StoreError::Unavailable(format!("the connection to {place} was lost: try again")),
         }

@@ -42,8 +42,8 @@ impl PostgresStore {
         let sessions = Sessions::trying(&address, &options)?;
         if let Some(lacking) = lacking(&sessions, &address, true).await?.first() {
             if !options.migrate {
-                return Err(StoreError::Refused(format!(
-                    "the schema of {} lacks migration {} ({}): run `jeton migrate`",
+                return Err(StoreError::NotMigrated(format!(
+                    "the schema of {} lacks migration {} ({}): migrate it",
                     address.shown, lacking.number, lacking.name
                 )));
             }

@@ -99,7 +99,7 @@ async fn a_user_who_may_make_no_tables_is_told_so_before_and_when_it_tries() {
     let cautious = PostgresOptions { migrate: false, ..guest };
     assert!(inspect(&cautious).await.unwrap().missing_migrations > 0);
     let refused = PostgresStore::open(cautious).await.unwrap_err().to_string();
-    assert!(refused.contains("lacks migration 1 (keep): run `jeton migrate`"), "{refused}");
+    assert!(refused.contains("lacks migration 1 (keep): migrate it"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -41,7 +41,7 @@ async fn what_is_pending_is_told_and_applied_only_when_it_may_be() {
     assert_eq!((found.missing_migrations, found.identity), (all.len(), None));
     let cautious = PostgresOptions { migrate: false, ..asked.clone() };
     let refused = PostgresStore::open(cautious.clone()).await.unwrap_err().to_string();
-    assert!(refused.contains("lacks migration 1 (keep): run `jeton migrate`"), "{refused}");
+    assert!(refused.contains("lacks migration 1 (keep): migrate it"), "{refused}");
     assert_eq!(numbers(PostgresStore::migrate(&asked).await.unwrap()), all);
     assert!(PostgresStore::pending(&asked).await.unwrap().is_empty());
     let store = PostgresStore::open(cautious).await.unwrap();
