@@ -1,6 +1,6 @@
 //! Who may come in, and how far.
 //!
-//! * [`raw`]: a service token as its holder has it; [`hash`]: what is kept of it.
+//! * [`raw`]: a service token as its holder has it; [`hash`]: what is kept of it; [`strength`]: how hard a chosen one is to guess.
 //! * [`token`]: its row: whom it names, until when, and the rule of rotation.
 //! * [`scope`]: what it grants; [`permission`]: what an endpoint requires; [`glob`], [`path`]: which names and paths a scope covers.
 //! * [`ports`]: what a store must be able to do.
@@ -12,6 +12,7 @@ pub mod permission;
 pub mod ports;
 pub mod raw;
 pub mod scope;
+pub mod strength;
 pub mod token;
 
 pub use hash::{TokenHash, UnusableHash, UnusableKey};

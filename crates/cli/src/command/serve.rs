@@ -1,15 +1,14 @@
 //! `jeton serve`.
 
+mod first_key;
 mod startup;
 
 use std::io;
 use std::net::SocketAddr;
 
-use jeton_core::access::{TokenHash, raw};
 use jeton_gateway::Gateway;
 use jeton_issuer::Access;
 use jeton_server::{AppState, Limits};
-use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -21,13 +20,10 @@ use crate::settings::Settings;
 use crate::stop_signals::StopSignals;
 use crate::stop_signals::stopped_by;
 
-/// The name under which the store keeps the hash of a generated key.
-const API_KEY_HASH: &str = "api_key_hash";
-
 /// Refresh all connections and serve the API, until SIGTERM or SIGINT
 ///
-/// Without `API_KEY` in the environment, the first start generates an API key and prints it once. A second signal ends the
-/// process at once.
+/// Without `API_KEY` in the environment, the first start generates an API key. It prints the key where standard output is a
+/// terminal, else it writes the key to the file `api-key` in the data directory. A second signal ends the process at once.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServeArgs {
     /// Listen here instead of at `server.listen`
@@ -43,14 +39,14 @@ impl ServeArgs {
 
     pub(crate) async fn run(self, settings: Settings, output: Output) -> Result<(), CommandError> {
         let mut stop_signals = StopSignals::listen()?;
-        let address = settings.listen;
+        let (address, data_dir) = (settings.listen, settings.data_dir.clone());
         let (access, imports) = (settings.access.clone(), settings.imports.clone());
         let (aliases, call_limits) = (settings.aliases.clone(), settings.gateway.clone());
         let app = App::open(settings, HostEnv::system()).await?;
         let listener = bind(address).await?;
         let api_key = match access.api_key {
             Some(key) => key,
-            None => stored_api_key(&app, output).await?,
+            None => first_key::stored_api_key(&app, &data_dir, output).await?,
         };
         let limits = access.limits;
         let access = app::open_access(&app.store, access.with_key(api_key), limits, &app.host).await?;
@@ -131,35 +127,6 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, CommandError> {
             _ => format!("nothing can listen at {address}: {error}; change `server.listen`"),
         };
         CommandError::new(ErrorCode::ListeningFailed, text)
-    })
-}
-
-/// The key whose hash the store keeps; the first start generates it and prints it once.
-async fn stored_api_key(app: &App, output: Output) -> Result<TokenHash, CommandError> {
-    if let Some(hash) = app.store.find_setting(API_KEY_HASH).await? {
-        return read_hash(&hash);
-    }
-    let (text, key) = raw::generate_api_key(&*app.host.entropy);
-    let kept = read_hash(&app.store.insert_setting(API_KEY_HASH, key.as_bytes().to_vec()).await?)?;
-    // Another process may have been faster: then its key counts, and it has printed it.
-    if kept == key {
-        let said = format!(
-            "The API key of this installation, shown only now (jeton keeps its hash):\n\n    {}\n\nSend it as the header \
-             X-API-KEY. If you lose it, set your own key in the environment as API_KEY, which replaces it.",
-            text.reveal()
-        );
-        output.print(&said, &json!({ "api_key": text.reveal() }))?;
-    }
-    Ok(kept)
-}
-
-fn read_hash(bytes: &[u8]) -> Result<TokenHash, CommandError> {
-    bytes.try_into().map(TokenHash::from_bytes).map_err(|_| {
-        let text = format!(
-            "the store keeps {} bytes as `{API_KEY_HASH}`, which is no SHA-256; set API_KEY instead",
-            bytes.len()
-        );
-        CommandError::new(ErrorCode::StoreUnavailable, text)
     })
 }
 

@@ -4,7 +4,9 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use clap::Subcommand;
-use jeton_core::access::{Scope, Scopes, ServiceName, ServiceToken, ServiceTokenId, TokenHash, TokenStatus};
+use jeton_core::access::{
+    Scope, Scopes, ServiceName, ServiceToken, ServiceTokenId, TokenHash, TokenStatus, strength,
+};
 use jeton_core::keep::provider::DurationText;
 use jeton_core::secret::Secret;
 use jeton_issuer::{Access, Environment, NewToken, Rotated, TokenView};
@@ -14,7 +16,7 @@ use crate::actor;
 use crate::app::{self, HostEnv};
 use crate::command_error::CommandError;
 use crate::error_code::ErrorCode;
-use crate::output::{Output, Table};
+use crate::output::{self, Output, Table};
 use crate::settings::Settings;
 use crate::time_format::relative;
 
@@ -244,6 +246,12 @@ fn hash(output: Output) -> Result<(), CommandError> {
     let line = Secret::new(line.strip_suffix('\r').unwrap_or(line));
     let hash = TokenHash::of_presentable(&line)
         .map_err(|error| CommandError::usage(format!("standard input is no token: {error}")))?;
+    if strength::is_guessable(line.reveal()) {
+        output::print_note(
+            "warning: this token can be guessed, because it has less than 128 random bits; replace it by one of `jeton service-token \
+             create NAME`",
+        )?;
+    }
     Ok(output.print(&hash.to_hex(), &json!({ "hash": hash.to_hex() }))?)
 }
 

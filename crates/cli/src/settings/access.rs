@@ -1,6 +1,6 @@
 //! Credentials from the environment: the API key, and services by the hash of their token.
 
-use jeton_core::access::{API_KEY_SERVICE, Scopes, ServiceName, TokenHash};
+use jeton_core::access::{API_KEY_SERVICE, Scopes, ServiceName, TokenHash, UnusableKey};
 use jeton_issuer::{Environment, Settings};
 
 use super::reader::Reader;
@@ -43,8 +43,15 @@ pub(crate) fn variables(environment: &EnvVars) -> impl Iterator<Item = &str> {
 }
 
 fn api_key(reader: &mut Reader<'_>) -> Option<TokenHash> {
-    let key = TokenHash::of_presentable(&reader.secret_variable(API_KEY_VARIABLE)?);
-    key.map_err(|error| reader.variable_fault(API_KEY_VARIABLE, error.to_string())).ok()
+    let key = TokenHash::of_chosen(&reader.secret_variable(API_KEY_VARIABLE)?);
+    let problem = |error| match error {
+        UnusableKey::Guessable => format!(
+            "{error}; make one with `openssl rand -hex 32`, or leave it out and `jeton serve` makes one. To keep a key that programs \
+             have, give its SHA-256 as SERVICE_TOKEN_<NAME>_HASH instead"
+        ),
+        UnusableKey::NotPresentable => error.to_string(),
+    };
+    key.map_err(|error| reader.variable_fault(API_KEY_VARIABLE, problem(error))).ok()
 }
 
 fn services(reader: &mut Reader<'_>) -> Vec<(ServiceName, TokenHash, Scopes)> {

@@ -1,17 +1,14 @@
 //! `jeton init`: what it writes can be used at once, and what was there stays as it was.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read as _, Write as _};
+use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::process::Command;
 
 use jeton_testkit::{TestInstallation, jeton_binary};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::fixture::{error_line, run};
+use crate::terminal::Person;
 
 const ADD: [&str; 13] = [
     "init",
@@ -157,67 +154,6 @@ async fn a_file_that_cannot_take_the_connection_stays_as_it_was() {
         assert!(finished.stderr.contains(why), "{finished:?}");
         assert_eq!(fs::read_to_string(home.settings()).unwrap(), before);
         assert_eq!(names(&home), ["jeton.toml"]);
-    }
-}
-
-/// A person at a terminal in which jeton runs. Dropping it ends jeton.
-struct Person {
-    child: Child,
-    keyboard: File,
-    screen: Receiver<u8>,
-    seen: String,
-}
-
-impl Person {
-    fn run(home: &TestInstallation, arguments: &[&str]) -> Self {
-        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&terminal).unwrap();
-        unlockpt(&terminal).unwrap();
-        let name = ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
-        let end = || Stdio::from(OpenOptions::new().read(true).write(true).open(&name).unwrap());
-        let child = Command::new(jeton_binary().unwrap())
-            .arg("--config")
-            .arg(home.settings())
-            .args(arguments)
-            .current_dir(home.path())
-            .env_clear()
-            .stdin(end())
-            .stdout(end())
-            .stderr(end())
-            .spawn()
-            .unwrap();
-        let keyboard = File::from(terminal);
-        let mut glass = keyboard.try_clone().unwrap();
-        let (shown, screen) = channel();
-        std::thread::spawn(move || {
-            let mut byte = [0];
-            while matches!(glass.read(&mut byte), Ok(1)) && shown.send(byte[0]).is_ok() {}
-        });
-        Self { child, keyboard, screen, seen: String::new() }
-    }
-
-    /// Waits until the screen says this, beyond what was read before.
-    #[track_caller]
-    fn reads(&mut self, text: &str) {
-        let from = self.seen.len();
-        while !self.seen[from..].contains(text) {
-            match self.screen.recv_timeout(Duration::from_secs(20)) {
-                Ok(byte) => self.seen.push(char::from(byte)),
-                Err(error) => panic!("{text:?} is not shown ({error}): {}", self.seen),
-            }
-        }
-    }
-
-    fn types(&mut self, text: &str) {
-        self.keyboard.write_all(format!("{text}\n").as_bytes()).unwrap();
-    }
-}
-
-impl Drop for Person {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

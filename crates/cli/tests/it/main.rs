@@ -24,4 +24,5 @@ mod rolled_back_store;
 mod secrets;
 mod serve;
 mod service_tokens;
+mod terminal;
 mod unknown_outcome;

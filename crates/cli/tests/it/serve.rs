@@ -1,13 +1,16 @@
 //! `jeton serve`: the key, the signals, and commands beside it.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use jeton_emulator::{Behaviour, Fault, Settings};
-use jeton_testkit::{Client, grep_tree};
+use jeton_testkit::{Client, TestInstallation, grep_tree};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::fixture::{Fixture, PATIENCE};
+use crate::terminal::Person;
 
 async fn token(client: &Client) -> Option<Value> {
     let reply = client.get("/api/v1/connections/acme/token").await.unwrap();
@@ -56,17 +59,20 @@ async fn connections_are_kept_alive_with_nobody_asking_and_nothing_being_logged(
 }
 
 #[tokio::test]
-async fn a_key_is_made_at_the_first_start_shown_once_and_kept_as_a_hash() {
+async fn a_key_is_made_at_the_first_start_given_once_in_a_private_file_and_kept_as_a_hash() {
     let (fixture, _) = Fixture::connected().await;
     let start = || fixture.home.command(["serve"]).unwrap().without_env("API_KEY").serve().unwrap();
     let mut server = start();
     server.wait_until_ready(PATIENCE).await.unwrap();
+    let file = fixture.home.data_dir().join("api-key");
+    let key = fs::read_to_string(&file).unwrap().trim_end().to_owned();
+    assert!(key.starts_with("jtk_"));
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let written = server.output().unwrap();
-    let key = written
-        .split_whitespace()
-        .find(|word| word.starts_with("jtk_"))
-        .expect("the key is shown")
-        .to_owned();
+    assert!(!written.contains("jtk_"), "standard output may be a log: {written}");
+    assert!(written.contains(&format!("file={}", file.display())), "{written}");
+    let left = fs::read_dir(fixture.home.data_dir()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(left.filter(|name| name.to_string_lossy().contains("api-key")).count(), 1);
     let client = |key: &str, base: &str| Client::new(base).with_header("x-api-key", key);
     let get =
         async |key: &str, base: &str| client(key, base).get("/api/v1/connections").await.unwrap().status;
@@ -75,11 +81,25 @@ async fn a_key_is_made_at_the_first_start_shown_once_and_kept_as_a_hash() {
     server.terminate().unwrap();
     server.wait(PATIENCE).await.unwrap();
 
+    fs::remove_file(&file).unwrap();
     let mut server = start();
     server.wait_until_ready(PATIENCE).await.unwrap();
-    assert!(!server.output().unwrap().contains("jtk_"), "it is shown once");
+    assert!(!file.exists(), "it is given once");
     assert_eq!(get(&key, &server.base_url()).await, 200);
     assert_eq!(grep_tree(&fixture.home.data_dir(), &key).unwrap(), []);
+}
+
+#[test]
+fn at_a_terminal_the_first_key_is_shown_there_and_written_nowhere() {
+    let home = TestInstallation::new().unwrap();
+    let mut person = Person::run(&home, &["serve", "--listen", "127.0.0.1:0"]);
+    person.reads("shown only now");
+    person.reads("X-API-KEY");
+    let key = person.seen.split_whitespace().find(|word| word.starts_with("jtk_")).expect("it is shown");
+    person.child.kill().unwrap();
+    person.child.wait().unwrap();
+    assert!(!home.data_dir().join("api-key").exists());
+    assert_eq!(grep_tree(&home.data_dir(), key).unwrap(), []);
 }
 
 #[tokio::test]
@@ -93,6 +113,22 @@ async fn a_key_that_no_header_can_carry_is_refused() {
         ),
         "{sentence}"
     );
+}
+
+#[tokio::test]
+async fn a_key_that_can_be_guessed_is_refused_at_the_start_and_by_the_doctor_with_the_cure() {
+    let fixture = Fixture::new().await;
+    for weak in ["a", "short", "0123456789abcdef0123456789abcdef", "my-secure-bot1-token-2024"] {
+        let serve = fixture.home.command(["serve"]).unwrap().env("API_KEY", weak);
+        let sentence = crate::fixture::error_line(&serve.run(PATIENCE).await.unwrap(), 1);
+        assert!(sentence.starts_with("environment API_KEY: a key that can be guessed"), "{sentence}");
+        assert!(sentence.contains("`openssl rand -hex 32`"), "{sentence}");
+        assert!(weak.len() == 1 || !sentence.contains(weak), "{sentence}");
+        let doctor = fixture.home.command(["doctor", "--offline"]).unwrap().env("API_KEY", weak);
+        let found = doctor.run(PATIENCE).await.unwrap();
+        assert_eq!(found.code, Some(1), "{found:?}");
+        assert!(found.stdout.contains("environment API_KEY: a key that can be guessed"), "{found:?}");
+    }
 }
 
 #[tokio::test]

@@ -137,7 +137,9 @@ async fn the_hash_of_a_raw_token_is_what_sha256sum_prints() {
     for text in ["my-secure-bot1-token-2024", "my-secure-bot1-token-2024\n", "my-secure-bot1-token-2024\r\n"]
     {
         let hash = fixture.home.command(["service-token", "hash"]).unwrap().stdin(text);
-        let said = hash.run(PATIENCE).await.unwrap().success().unwrap();
+        let printed = hash.run(PATIENCE).await.unwrap();
+        assert!(printed.stderr.contains("this token can be guessed"), "{printed:?}");
+        let said = printed.success().unwrap();
         assert_eq!(said, "dea244adcea81f0e1c11ce64497e369c808a1812ace2398b4a85c0b8a68b214c\n", "{text:?}");
     }
     let empty =

@@ -6,15 +6,25 @@ use std::hash::{Hash, Hasher};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 
+use crate::access::strength;
 use crate::secret::Secret;
 
-/// A text that no request could present.
+/// Why a text cannot be a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a key or service token is one or more visible ASCII characters without spaces, because it travels in a header; \
-     choose another, or leave it out and one is made"
-)]
-pub struct UnusableKey;
+pub enum UnusableKey {
+    /// No request could present it.
+    #[error(
+        "a key or service token is one or more visible ASCII characters without spaces, because it travels in a header; \
+         choose another, or leave it out and one is made"
+    )]
+    NotPresentable,
+    /// Somebody could guess it.
+    #[error(
+        "a key that can be guessed is not accepted: it must have 128 random bits, which are 32 hexadecimal digits or 22 letters \
+         and digits, without words, runs or repetitions"
+    )]
+    Guessable,
+}
 
 /// A text that is no hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,13 +43,22 @@ impl TokenHash {
         Self(hash)
     }
 
-    /// The hash of a credential that a person chose.
+    /// The hash of a credential that exists, however weak it is.
     ///
     /// # Errors
     /// No header could carry it: it is empty, or holds spaces or characters beyond ASCII.
     pub fn of_presentable(raw: &Secret) -> Result<Self, UnusableKey> {
         let carried = !raw.is_empty() && raw.reveal().bytes().all(|byte| byte.is_ascii_graphic());
-        if carried { Ok(Self::of(raw.reveal().as_bytes())) } else { Err(UnusableKey) }
+        if carried { Ok(Self::of(raw.reveal().as_bytes())) } else { Err(UnusableKey::NotPresentable) }
+    }
+
+    /// The hash of a credential that a person chose.
+    ///
+    /// # Errors
+    /// No header could carry it, or it [can be guessed](strength::is_guessable).
+    pub fn of_chosen(raw: &Secret) -> Result<Self, UnusableKey> {
+        let hash = Self::of_presentable(raw)?;
+        if strength::is_guessable(raw.reveal()) { Err(UnusableKey::Guessable) } else { Ok(hash) }
     }
 
     /// The hash whose bytes a store keeps.
@@ -125,8 +144,18 @@ mod tests {
     #[test]
     fn a_key_that_no_header_could_carry_is_refused() {
         for bad in ["", " ", " key", "key\n", "ключ", "a b", "\u{7f}"] {
-            assert_eq!(TokenHash::of_presentable(&bad.into()), Err(UnusableKey), "{bad:?}");
+            assert_eq!(TokenHash::of_presentable(&bad.into()), Err(UnusableKey::NotPresentable), "{bad:?}");
+            assert_eq!(TokenHash::of_chosen(&bad.into()), Err(UnusableKey::NotPresentable), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_chosen_key_that_can_be_guessed_is_refused_and_an_existing_token_is_not() {
+        let weak = "my-secure-bot1-token-2024".into();
+        assert_eq!(TokenHash::of_chosen(&weak), Err(UnusableKey::Guessable));
+        assert!(TokenHash::of_presentable(&weak).is_ok());
+        let random = "9f86d081884c7d659a2feaa0c55ad015";
+        assert_eq!(TokenHash::of_chosen(&random.into()), Ok(TokenHash::of(random.as_bytes())));
     }
 
     proptest! {

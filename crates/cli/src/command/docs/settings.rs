@@ -18,8 +18,8 @@ const OLD_NAMES: &str = "## Names of the amoCRM gateway\n\n\
 
 const SECRETS: &str = "## Secrets of the environment\n\n\
     | variable | meaning |\n| --- | --- |\n\
-    | `API_KEY` | the key that callers of the API send as `X-API-KEY`; without it one is made at the first start, \
-    printed once and kept as a hash. It names the service `api-key`, which has every scope but `admin` |\n\
+    | `API_KEY` | the key that callers of the API send as `X-API-KEY`; at least as hard to guess as 128 random bits, \
+    such as `openssl rand -hex 32` makes. Without it one is made at the first start, shown once and kept as a hash. It names the service `api-key`, which has every scope but `admin` |\n\
     | `SERVICE_TOKEN_<NAME>_HASH` | the SHA-256, in hexadecimal digits, of the token of the service NAME in lower case, \
     such as `SERVICE_TOKEN_BOT1_HASH` for `bot1`; `echo -n RAW \\| sha256sum` prints it |\n\
     | `SERVICE_TOKEN_<NAME>_SCOPES` | what that service may do, scopes with spaces between them; without it every scope but \
