@@ -1,6 +1,7 @@
 //! What may happen: the rules of jeton and the ports it needs, with no I/O.
 //!
 //! * [`access`]: who may come in: service tokens, and what their scopes grant.
+//! * [`address_race`]: which of several addresses of one host is taken.
 //! * [`audit`]: what was done, and who did it.
 //! * [`keep`]: connections, providers as data, token replies, due times, and the ports of the stores.
 //! * [`seal`]: encryption at rest and the fingerprints that name a token in records.
@@ -9,6 +10,7 @@
 #![warn(missing_docs)]
 
 pub mod access;
+pub mod address_race;
 pub mod audit;
 pub mod entropy;
 pub mod id;

@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use jeton_core::problem::Problem;
 use jeton_core::time::whole_seconds;
 use jeton_issuer::AccessError;
-use jeton_keeper::TokenError;
+use jeton_keeper::{DialError, TokenError};
 use jeton_server::token_problem;
 use serde_json::Value;
 
@@ -50,6 +50,8 @@ pub(crate) enum ProxyError {
     Unreachable(String),
     #[error("the API gave no whole answer: {0}")]
     Broken(String),
+    #[error("the API could not be reached in time: {0}; see `gateway.connect_timeout`")]
+    ConnectTimeout(String),
     #[error("the API {what} within {} s; see `gateway.{setting}`", .limit.as_secs_f32())]
     TooSlow { what: &'static str, limit: Duration, setting: &'static str },
     #[error("too many WebSockets are open; see `gateway.tunnels`")]
@@ -73,7 +75,9 @@ impl ProxyError {
             Self::BodyTooSlow(_) => (408, "REQUEST_TIMEOUT", "The body arrives too slowly"),
             Self::Unreachable(_) => (502, "UPSTREAM_UNREACHABLE", "The API cannot be reached"),
             Self::Broken(_) => (502, "UPSTREAM_BROKEN", "The API gave no whole answer"),
-            Self::TooSlow { .. } => (504, "UPSTREAM_TIMEOUT", "The API takes too long"),
+            Self::ConnectTimeout(_) | Self::TooSlow { .. } => {
+                (504, "UPSTREAM_TIMEOUT", "The API takes too long")
+            }
             Self::TooManyTunnels => (503, "BUSY", "Too much at once"),
             Self::RateLimited(_) => (429, "UPSTREAM_RATE_LIMITED", "The API asked for fewer calls"),
             Self::Internal => (500, "INTERNAL", "Internal error"),
@@ -113,6 +117,13 @@ impl ErrorResponse {
 
     pub(crate) fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}
+
+impl From<DialError> for ProxyError {
+    fn from(error: DialError) -> Self {
+        let why = error.to_string();
+        if error.is_timeout() { Self::ConnectTimeout(why) } else { Self::Unreachable(why) }
     }
 }
 

@@ -190,16 +190,12 @@ impl UpstreamClient {
     }
 
     async fn connect(&self, base: &Endpoint) -> Result<Sender, ProxyError> {
-        let connecting = async {
-            let stream =
-                self.dialer.dial(&base.url, base.captured_host).await.map_err(ProxyError::Unreachable)?;
-            let handshake =
-                http1::Builder::new().max_buf_size(MAX_HEAD).handshake::<_, Body>(TokioIo::new(stream));
-            handshake.await.map_err(|error| ProxyError::Unreachable(describe_http_error(&error)))
-        };
-        let limit = self.connect_timeout;
-        let late = |_| ProxyError::TooSlow { what: "was not reached", limit, setting: "connect_timeout" };
-        let (sender, connection) = timeout(limit, connecting).await.map_err(late)??;
+        let stream = self.dialer.dial(&base.url, base.captured_host, self.connect_timeout).await?;
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(MAX_HEAD)
+            .handshake::<_, Body>(TokioIo::new(stream))
+            .await
+            .map_err(|error| ProxyError::Unreachable(describe_http_error(&error)))?;
         self.tasks.spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
                 // The call that waits for an answer gets an error of its own.

@@ -84,7 +84,9 @@ mod outbound {
     pub(crate) mod dial;
     pub(crate) mod exchange;
     pub(crate) mod guard;
+    pub(crate) mod public_address;
     pub(crate) mod roots;
+    pub(crate) mod stream;
 }
 
 /// What operators do to connections, and what they see of them.
@@ -105,9 +107,10 @@ pub use installation::{Installation, InstallationError, JoinMode, KeySource};
 pub use memory::high_water::Hold;
 pub use operator::connection_check::{ConnectionCheck, ConnectionSetup};
 pub use operator::status::Status;
-pub use outbound::dial::{Dialer, Stream};
+pub use outbound::dial::{DialError, Dialer};
 pub use outbound::exchange::describe_http_error;
 pub use outbound::roots::Roots;
+pub use outbound::stream::Stream;
 pub use peers::heartbeat::Peers;
 pub use refresh::store_writer::{GRANT_HELD, GRANT_SUPERSEDED};
 pub use settings::Settings;

@@ -3,7 +3,8 @@
 //! * [`TestInstallation`] is a settings file with a data directory and a store; [`JetonCommand`] and [`ServerProcess`] are
 //!   the binary run on it.
 //! * [`Client`] sends HTTP requests to a server on loopback.
-//! * [`TestApi`] is the API of a provider, played by a function; [`TestServer`] is any other server.
+//! * [`TestApi`] is the API of a provider, played by a function; [`TestServer`] is any other server, and
+//!   [`SilentListener`] an address that never answers.
 //! * [`OidcRig`] is an OAuth server that others wrote.
 //! * [`PgCluster`] is a PostgreSQL of the tests' own, and [`PgDatabase`] a fresh database of one test.
 //! * [`Browser`] is a browser as a person uses it.
@@ -25,6 +26,7 @@ mod paths;
 mod port;
 mod postgres;
 mod process;
+mod silent;
 
 pub use api::{Received, TestApi, TestServer};
 pub use browser::{Browser, PageContent, PageLayout};
@@ -41,3 +43,4 @@ pub use paths::{
 pub use port::FreePort;
 pub use postgres::{PgBouncer, PgCluster, PgDatabase, postgres_programs, test_store_is_postgres};
 pub use process::{CommandOutput, JetonCommand, ServerProcess, stop_nginx};
+pub use silent::SilentListener;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::body::Body;
 use http::Response;
 use jeton_gateway::Settings;
-use jeton_testkit::{TestApi, TestServer};
+use jeton_testkit::{SilentListener, TestApi, TestServer};
 use tokio::time::Instant;
 
 use crate::fixture::{API_KEY, Fixture, echo_api, error_code, raw_head, read_head, send};
@@ -29,6 +29,19 @@ async fn an_api_that_is_down_is_502() {
     let fixture = Fixture::new(&api.base_url()).await;
     let reply = fixture.get("/x").await;
     assert_eq!(error_code(&reply, 502), "UPSTREAM_UNREACHABLE");
+}
+
+#[tokio::test]
+async fn an_api_whose_address_does_not_answer_is_504_within_the_time_for_connecting_and_names_the_address() {
+    let api = SilentListener::bind("127.0.0.1").unwrap();
+    let base = format!("http://{}", api.address());
+    let settings = Settings { connect_timeout: Duration::from_millis(400), ..short_timeouts() };
+    let fixture = Fixture::with_settings(&base, settings).await;
+    let reply = fixture.get("/x").await;
+    assert_eq!(error_code(&reply, 504), "UPSTREAM_TIMEOUT");
+    let said = reply.text();
+    assert!(said.contains(&format!("{} (no answer)", api.address())), "{said}");
+    assert!(said.contains("see `gateway.connect_timeout`"), "{said}");
 }
 
 #[tokio::test]

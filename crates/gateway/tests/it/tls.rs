@@ -73,7 +73,7 @@ async fn an_api_that_a_private_authority_certifies_is_called_only_where_it_is_tr
         let fixture = Fixture::with_options(&base, trusting(roots)).await;
         let reply = fixture.get("/x").await;
         assert_eq!(error_code(&reply, 502), "UPSTREAM_UNREACHABLE");
-        assert!(reply.text().contains("no TLS with 127.0.0.1"), "{}", reply.text());
+        assert!(reply.text().contains("no TLS with `127.0.0.1`"), "{}", reply.text());
     }
     assert_eq!(api.received().len(), 2, "no request was sent without trust");
 }

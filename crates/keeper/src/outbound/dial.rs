@@ -1,23 +1,20 @@
 //! Reaching the hosts of a provider, and no others.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::pin::Pin;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
+use jeton_core::address_race::{NEXT_ADDRESS_DELAY, race};
 use jeton_core::keep::provider::Endpoint;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use url::Url;
 
+use super::public_address::is_public;
 use super::roots::Roots;
-
-/// How long one address may take to accept a connection before the next is tried.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+use super::stream::{Stream, Transport};
 
 /// Connects to hosts of providers, by one set of rules for token endpoints and APIs.
 #[derive(Clone, Debug)]
@@ -43,24 +40,16 @@ impl Dialer {
         Self { tls: Arc::new(tls), allow_private_captured_hosts }
     }
 
-    /// Resolves the host, connects, and shakes hands for TLS where the URL says so. No byte of a request is sent.
-    ///
-    /// # Errors
-    /// What failed, in words, or that it took longer than `limit`.
-    pub async fn probe(&self, endpoint: &Endpoint, limit: Duration) -> Result<(), String> {
-        match timeout(limit, self.dial(&endpoint.url, endpoint.captured_host)).await {
-            Ok(reached) => reached.map(drop),
-            Err(_) => Err(format!("no answer within {} s", limit.as_secs_f32())),
-        }
+    /// Resolves the host, connects, and shakes hands for TLS where the URL says so; says which address it reached. No byte
+    /// of a request is sent.
+    pub async fn probe(&self, endpoint: &Endpoint, limit: Duration) -> Result<SocketAddr, DialError> {
+        self.dial(&endpoint.url, endpoint.captured_host, limit).await.map(|stream| stream.peer)
     }
 
-    /// A fresh connection to the host of `url`, with TLS where its scheme says so. A host that was captured must be a
-    /// public one.
-    ///
-    /// # Errors
-    /// What failed, in words.
-    pub async fn dial(&self, url: &Url, captured_host: bool) -> Result<Stream, String> {
-        self.connect(url, captured_host, QueuedBytes::Send).await
+    /// A fresh connection to the host of `url`, with TLS where its scheme says so, within `limit`. A host that was captured
+    /// must be a public one.
+    pub async fn dial(&self, url: &Url, captured_host: bool, limit: Duration) -> Result<Stream, DialError> {
+        self.connect(url, captured_host, QueuedBytes::Send, limit).await
     }
 
     pub(super) async fn connect(
@@ -68,40 +57,103 @@ impl Dialer {
         url: &Url,
         captured_host: bool,
         queued: QueuedBytes,
-    ) -> Result<Stream, String> {
-        let host = url.host_str().ok_or("the URL names no host")?;
-        let port = url.port_or_known_default().ok_or("the URL names no port")?;
-        let addresses = self.resolve(host, port, captured_host).await?;
-        let tcp = connect(&addresses, host).await?;
-        tcp.set_nodelay(true).map_err(|error| format!("{host}: {error}"))?;
-        if let QueuedBytes::DropAt(deadline) = queued {
-            tcp.set_zero_linger().map_err(|error| format!("{host}: {error}"))?;
-            give_up_at(&tcp, deadline).map_err(|error| format!("{host}: {error}"))?;
-        }
+        limit: Duration,
+    ) -> Result<Stream, DialError> {
+        let deadline = Instant::now() + limit;
+        let host = url.host_str().ok_or_else(|| DialError::new("the URL names no host"))?;
+        let port = url.port_or_known_default().ok_or_else(|| DialError::new("the URL names no port"))?;
+        let resolved = timeout_at(deadline, self.resolve(host, port, captured_host)).await;
+        let addresses = resolved.map_err(|_| {
+            DialError::timeout(format!("the name `{host}` was not resolved within {}", seconds(limit)))
+        })??;
+        let (tcp, peer) = connect_to_any(&addresses, host, limit, deadline).await?;
+        prepare(&tcp, queued)
+            .map_err(|error| DialError::new(format!("no connection to `{host}`: {error}")))?;
         if url.scheme() != "https" {
-            return Ok(Stream(Transport::Plain(tcp)));
+            return Ok(Stream { transport: Transport::Plain(tcp), peer });
         }
         let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
-            .map_err(|_| format!("{host} is not a name that a certificate can have"))?;
-        let tls = tokio_rustls::TlsConnector::from(Arc::clone(&self.tls))
-            .connect(name, tcp)
-            .await
-            .map_err(|error| format!("no TLS with {host}: {error}"))?;
-        Ok(Stream(Transport::Tls(Box::new(tls))))
+            .map_err(|_| DialError::new(format!("`{host}` is not a name that a certificate can have")))?;
+        let handshake = tokio_rustls::TlsConnector::from(Arc::clone(&self.tls)).connect(name, tcp);
+        let failed = |why: String| format!("no TLS with `{host}` at {peer}: {why}");
+        match timeout_at(deadline, handshake).await {
+            Ok(Ok(tls)) => Ok(Stream { transport: Transport::Tls(Box::new(tls)), peer }),
+            Ok(Err(error)) => Err(DialError::new(failed(error.to_string()))),
+            Err(_) => Err(DialError::timeout(failed(format!("no answer within {}", seconds(limit))))),
+        }
     }
 
-    async fn resolve(&self, host: &str, port: u16, captured: bool) -> Result<Vec<SocketAddr>, String> {
+    async fn resolve(&self, host: &str, port: u16, captured: bool) -> Result<Vec<SocketAddr>, DialError> {
         let plain = host.trim_matches(['[', ']']);
         let found = tokio::net::lookup_host((plain, port))
             .await
-            .map_err(|error| format!("the host {host} is not known: {error}"))?;
+            .map_err(|error| DialError::new(format!("the host `{host}` is not known: {error}")))?;
         let public_only = captured && !self.allow_private_captured_hosts;
         let addresses: Vec<_> = found.filter(|address| !public_only || is_public(address.ip())).collect();
         if addresses.is_empty() {
-            return Err(format!("the host {host} has no public address"));
+            return Err(DialError::new(format!("the host `{host}` has no public address")));
         }
         Ok(addresses)
     }
+}
+
+/// Why a host was not reached. No byte of a request was sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct DialError {
+    why: String,
+    timed_out: bool,
+}
+
+impl DialError {
+    fn new(why: impl Into<String>) -> Self {
+        Self { why: why.into(), timed_out: false }
+    }
+
+    fn timeout(why: String) -> Self {
+        Self { why, timed_out: true }
+    }
+
+    /// Whether the time ran out, rather than that somebody refused.
+    pub fn is_timeout(&self) -> bool {
+        self.timed_out
+    }
+}
+
+fn seconds(limit: Duration) -> String {
+    format!("{} s", limit.as_secs_f32())
+}
+
+/// A connection to the address that accepts one first.
+async fn connect_to_any(
+    addresses: &[SocketAddr],
+    host: &str,
+    limit: Duration,
+    deadline: Instant,
+) -> Result<(TcpStream, SocketAddr), DialError> {
+    let connect = async |address| TcpStream::connect(address).await.map(|tcp| (tcp, address));
+    let pause = || sleep(NEXT_ADDRESS_DELAY);
+    let raced = race(addresses, connect, pause, sleep_until(deadline)).await;
+    raced.map_err(|tried| {
+        let timed_out = tried.iter().any(|(_, error)| error.is_none());
+        let within = if timed_out { format!(" within {}", seconds(limit)) } else { String::new() };
+        let each = tried.iter().map(|(address, error)| match error {
+            Some(error) => format!("{address} ({error})"),
+            None => format!("{address} (no answer)"),
+        });
+        let why = format!("no connection to `{host}`{within}: {}", each.collect::<Vec<_>>().join(", "));
+        DialError { why, timed_out }
+    })
+}
+
+/// Sets the options of a new connection.
+fn prepare(tcp: &TcpStream, queued: QueuedBytes) -> io::Result<()> {
+    tcp.set_nodelay(true)?;
+    if let QueuedBytes::DropAt(deadline) = queued {
+        tcp.set_zero_linger()?;
+        give_up_at(tcp, deadline)?;
+    }
+    Ok(())
 }
 
 /// What is queued on a broken path must not arrive after `deadline`, though the path heals and this process was stopped
@@ -122,63 +174,6 @@ fn give_up_at(_: &TcpStream, _: Instant) -> io::Result<()> {
     Ok(())
 }
 
-async fn connect(addresses: &[SocketAddr], host: &str) -> Result<TcpStream, String> {
-    let mut last = format!("the host {host} has no address");
-    for address in addresses {
-        match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
-            Ok(Ok(tcp)) => return Ok(tcp),
-            Ok(Err(error)) => last = format!("no connection to {host} at {address}: {error}"),
-            Err(_) => last = format!("no connection to {host} at {address} within {CONNECT_TIMEOUT:?}"),
-        }
-    }
-    Err(last)
-}
-
-/// Whether an address is on the public internet. A name that came from outside must not lead a client secret to
-/// this machine, to its local network, or to a cloud's metadata service.
-fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => is_public_v4(address),
-        IpAddr::V6(address) => match address.to_ipv4_mapped().or_else(|| translated(address)) {
-            Some(inner) => is_public_v4(inner),
-            None => is_public_v6(address),
-        },
-    }
-}
-
-/// Ranges of the IANA special-purpose registry (RFC 6890 and its updates).
-fn is_public_v4(address: Ipv4Addr) -> bool {
-    let [a, b, c, _] = address.octets();
-    !(address.is_private()
-        || address.is_loopback()
-        || address.is_link_local()
-        || address.is_multicast()
-        || address.is_broadcast()
-        || address.is_documentation()
-        || a == 0
-        || a >= 240
-        || (a == 100 && (64..128).contains(&b))
-        || (a == 192 && b == 0 && c == 0)
-        || (a == 192 && b == 88 && c == 99)
-        || (a == 198 && (18..20).contains(&b)))
-}
-
-fn is_public_v6(address: Ipv6Addr) -> bool {
-    let [first, second, ..] = address.segments();
-    // Global unicast is 2000::/3; within it, the documentation, benchmarking and tunnelling prefixes are not hosts.
-    (first & 0xe000) == 0x2000
-        && first != 0x2002
-        && !(first == 0x2001 && (second < 0x0200 || second == 0x0db8))
-        && !(first == 0x3fff && second < 0x1000)
-}
-
-/// The IPv4 address inside one of the well-known translation prefix (`64:ff9b::/96`, RFC 6052).
-fn translated(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let octets = address.octets();
-    let prefix = [0x00, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0];
-    (octets[..12] == prefix).then(|| Ipv4Addr::new(octets[12], octets[13], octets[14], octets[15]))
-}
-
 /// What becomes of bytes that are queued when a connection is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum QueuedBytes {
@@ -189,127 +184,92 @@ pub(crate) enum QueuedBytes {
     Send,
 }
 
-/// A connection to a host of a provider.
-#[derive(Debug)]
-pub struct Stream(Transport);
-
-#[derive(Debug)]
-enum Transport {
-    Plain(TcpStream),
-    Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().0 {
-            Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().0 {
-            Transport::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Transport::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().0 {
-            Transport::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Transport::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().0 {
-            Transport::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Transport::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        pieces: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().0 {
-            Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
-            Transport::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match &self.0 {
-            Transport::Plain(stream) => stream.is_write_vectored(),
-            Transport::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use jeton_testkit::SilentListener;
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    const LONG: Duration = Duration::from_secs(20);
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn the_kernel_gives_up_no_later_than_the_redeem_and_keeps_nothing_of_it() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/token", listener.local_addr().unwrap()).parse().unwrap();
         let dialer = Dialer::new(false, &Roots::default());
-        let dial = |left| dialer.connect(&url, false, QueuedBytes::DropAt(Instant::now() + left));
-        let Stream(Transport::Plain(tcp)) = dial(Duration::from_secs(7)).await.unwrap() else {
-            panic!("no TLS")
+        let dial = async |left| {
+            let queued = QueuedBytes::DropAt(Instant::now() + left);
+            let stream = dialer.connect(&url, false, queued, LONG).await.unwrap();
+            let Transport::Plain(tcp) = stream.transport else { panic!("no TLS") };
+            tcp
         };
+        let tcp = dial(Duration::from_secs(7)).await;
         let millis = rustix::net::sockopt::tcp_user_timeout(&tcp).unwrap();
         assert!((1..=7_000).contains(&millis) && millis > 5_000, "{millis}");
         assert_eq!(rustix::net::sockopt::socket_linger(&tcp).unwrap(), Some(Duration::ZERO));
-        let Stream(Transport::Plain(tcp)) = dial(Duration::ZERO).await.unwrap() else { panic!("no TLS") };
+        let tcp = dial(Duration::ZERO).await;
         assert_eq!(rustix::net::sockopt::tcp_user_timeout(&tcp).unwrap(), 1, "0 would mean the usual one");
-    }
-
-    #[test]
-    fn a_captured_host_never_leads_to_this_machine_its_neighbours_or_a_metadata_service() {
-        for private in [
-            "127.0.0.1",
-            "10.1.2.3",
-            "172.16.0.1",
-            "192.168.0.1",
-            "169.254.169.254",
-            "100.64.0.1",
-            "0.0.0.0",
-            "255.255.255.255",
-            "224.0.0.1",
-            "::1",
-            "::",
-            "fe80::1",
-            "fd00::1",
-            "::ffff:127.0.0.1",
-            "64:ff9b::7f00:1",
-            "2002:7f00:1::",
-            "2001:db8::1",
-        ] {
-            assert!(!is_public(private.parse().unwrap()), "{private}");
-        }
-        for public in ["1.1.1.1", "93.184.216.34", "2606:4700:4700::1111", "64:ff9b::101:101"] {
-            assert!(is_public(public.parse().unwrap()), "{public}");
-        }
     }
 
     #[tokio::test]
     async fn a_captured_host_is_dialled_only_where_it_is_public_whatever_its_name_says() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         for host in ["localhost", "127.0.0.1", "[::ffff:127.0.0.1]"] {
             let url: Url = format!("http://{host}:{port}/").parse().unwrap();
             let strict = Dialer::new(false, &Roots::default());
-            let refused = strict.dial(&url, true).await.unwrap_err();
+            let refused = strict.dial(&url, true, LONG).await.unwrap_err().to_string();
             assert!(refused.contains("has no public address"), "{refused}");
             let lenient = Dialer::new(true, &Roots::default());
-            assert!(lenient.dial(&url, true).await.is_ok(), "{host}");
-            assert!(strict.dial(&url, false).await.is_ok(), "{host}");
+            assert!(lenient.dial(&url, true, LONG).await.is_ok(), "{host}");
+            assert!(strict.dial(&url, false, LONG).await.is_ok(), "{host}");
         }
+    }
+
+    async fn race_to(addresses: &[SocketAddr], limit: Duration) -> Result<SocketAddr, DialError> {
+        let raced = connect_to_any(addresses, "sso.test", limit, Instant::now() + limit).await;
+        raced.map(|(_, address)| address)
+    }
+
+    #[tokio::test]
+    async fn an_address_behind_silent_ones_is_reached_long_before_they_are_given_up() {
+        let silent = [(); 3].map(|()| SilentListener::bind("127.0.0.1").unwrap());
+        let good = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good = good.local_addr().unwrap();
+        let [a, b, c] = silent.each_ref().map(SilentListener::address);
+        let begun = Instant::now();
+        assert_eq!(race_to(&[a, b, c, good], LONG).await, Ok(good));
+        let took = begun.elapsed();
+        assert!(took >= NEXT_ADDRESS_DELAY * 3 && took < Duration::from_secs(5), "{took:?}");
+    }
+
+    #[tokio::test]
+    async fn an_address_behind_one_that_refuses_is_reached_at_once() {
+        let refuses = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let good = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good = good.local_addr().unwrap();
+        let begun = Instant::now();
+        assert_eq!(race_to(&[refuses, good], LONG).await, Ok(good));
+        assert!(begun.elapsed() < NEXT_ADDRESS_DELAY, "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
+    async fn every_address_that_was_tried_is_named_with_its_reason_once_the_time_is_over() {
+        let silent = SilentListener::bind("127.0.0.1").unwrap();
+        let refuses = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let limit = Duration::from_millis(600);
+        let begun = Instant::now();
+        let failed = race_to(&[silent.address(), refuses], limit).await.unwrap_err();
+        assert!(begun.elapsed() >= limit && failed.is_timeout(), "{failed}");
+        let said = failed.to_string();
+        let expected = format!(
+            "no connection to `sso.test` within 0.6 s: {} (no answer), {refuses} (",
+            silent.address()
+        );
+        assert!(said.starts_with(&expected) && said.contains("refused"), "{said}");
+        let failed = race_to(&[refuses], LONG).await.unwrap_err();
+        assert!(!failed.is_timeout() && !failed.to_string().contains("within"), "{failed}");
     }
 }

@@ -15,6 +15,10 @@ use super::dial::{Dialer, QueuedBytes};
 use super::guard::{GuardedStream, WriteWindow};
 use crate::node::Node;
 
+/// How long connecting may take: name lookup, TCP and TLS together. An endpoint that does not answer gives its turn to
+/// others long before the end of the exchange.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// The longest reply that is read, in bytes.
 pub(crate) const MAX_REPLY: usize = 1024 * 1024;
 
@@ -72,7 +76,9 @@ impl Outbound {
         recheck: impl Future<Output = Result<(), String>>,
     ) -> Result<Reply, String> {
         let queued = QueuedBytes::DropAt(deadline);
-        let stream = self.dialer.connect(&request.url, request.captured_host, queued).await?;
+        let limit = CONNECT_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
+        let dialled = self.dialer.connect(&request.url, request.captured_host, queued, limit).await;
+        let stream = dialled.map_err(|error| error.to_string())?;
         recheck.await?;
         let guarded = GuardedStream::new(stream, Arc::clone(window));
         let (mut sender, connection) = hyper::client::conn::http1::Builder::new()

@@ -13,7 +13,7 @@ use super::options::PostgresOptions;
 use crate::migration::{Migration, up_to};
 
 /// How long connecting to one address may take, unless the URL says otherwise: a packet that is lost is sent again within it.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long sent bytes may stay unacknowledged before the connection counts as lost.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(15);
@@ -186,7 +186,7 @@ fn decoded(value: &str) -> String {
 }
 
 /// The port of a host of the URL: one port may stand for all of them.
-fn port(config: &Config, number: usize) -> u16 {
+pub(super) fn port(config: &Config, number: usize) -> u16 {
     let ports = config.get_ports();
     ports.get(number).or(ports.first()).copied().unwrap_or(5432)
 }

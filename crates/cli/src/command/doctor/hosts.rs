@@ -47,7 +47,7 @@ pub(super) async fn check(settings: &Settings, found: &StoreFindings, report: &m
     for (origin, needed_by, reached) in tried {
         let who = who(&needed_by);
         match reached {
-            Ok(()) => report.ok(HOST, format!("{origin} answers ({who})")),
+            Ok(address) => report.ok(HOST, format!("{origin} answers at {address} ({who})")),
             Err(why) => {
                 let text = format!(
                     "{origin} cannot be reached: {why}; {who} cannot be refreshed until it can: check the name, the name \
