@@ -66,6 +66,7 @@ fn run(command: Command, sources: &SettingSources, output: Output) -> Result<(),
     let ended = runtime.block_on(command.run(sources, output));
     // The command has drained its refreshes. A DNS lookup that still runs is not waited for.
     runtime.shutdown_background();
+    telemetry::flush();
     match ended {
         // The reader has what it wanted: `jeton status | head -1`.
         Err(failure) if failure.is_broken_pipe() => Ok(()),

@@ -1,10 +1,16 @@
 //! Log lines: how much, in which form, and never what libraries of others would say of requests and replies.
 
+mod repeats;
+
 use std::fmt;
 use std::io::{self, IsTerminal as _};
 use std::str::FromStr;
+use std::sync::OnceLock;
+use std::thread;
+use std::time::Duration;
 
 use jeton_core::suggest;
+use repeats::Repeats;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
@@ -26,7 +32,11 @@ impl Level {
     pub(crate) const OFF: Self = Self { all: LevelFilter::OFF, parts: Vec::new() };
 
     fn targets(&self) -> Targets {
-        Targets::new().with_default(self.all).with_targets(self.parts.iter().cloned())
+        // Whatever part repeats its warnings, their count is logged.
+        Targets::new()
+            .with_default(self.all)
+            .with_targets(self.parts.iter().cloned())
+            .with_target(repeats::TARGET, LevelFilter::WARN)
     }
 }
 
@@ -94,7 +104,20 @@ impl fmt::Display for Format {
     }
 }
 
-/// Writes log lines to standard error from now on.
+/// How often repetitions are counted.
+const REPORT_PERIOD: Duration = Duration::from_mins(1);
+
+/// The repetitions of this process.
+static REPEATS: OnceLock<Repeats> = OnceLock::new();
+
+/// Logs what was repeated and not counted yet: at the end of the process.
+pub(crate) fn flush() {
+    if let Some(repeats) = REPEATS.get() {
+        repeats.report();
+    }
+}
+
+/// Writes log lines to standard error from now on. Warnings and errors that repeat themselves are counted once a minute.
 ///
 /// Libraries of others are held at `info` whatever is asked for: below it some of them print headers and URLs, which
 /// may hold secrets, and no filter of ours could tell.
@@ -104,11 +127,20 @@ impl fmt::Display for Format {
 pub(crate) fn begin(level: &Level, format: Format) -> Result<(), TryInitError> {
     let cap = Targets::new().with_default(LevelFilter::INFO).with_target(OURS, LevelFilter::TRACE);
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
-    let registry = tracing_subscriber::registry().with(cap).with(level.targets());
+    let repeats = REPEATS.get_or_init(Repeats::default);
+    let registry = tracing_subscriber::registry().with(cap).with(level.targets()).with(repeats.clone());
     match format {
         Format::Text => registry.with(lines.with_ansi(io::stderr().is_terminal())).try_init(),
         Format::Json => registry.with(lines.json().flatten_event(true)).try_init(),
-    }
+    }?;
+    // A thread of its own: the runtime may be what is in trouble.
+    thread::spawn(move || {
+        loop {
+            thread::sleep(REPORT_PERIOD);
+            repeats.report();
+        }
+    });
+    Ok(())
 }
 
 #[cfg(test)]
