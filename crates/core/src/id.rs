@@ -148,6 +148,27 @@ id_type! {
     /// One consent: it stays the same through all refreshes and changes when a connection is connected anew.
     GrantId
 }
+
+impl GrantId {
+    /// The largest count of milliseconds that an id has room for.
+    const LATEST: u64 = (1 << 48) - 1;
+
+    /// The same id, with its time set so that it sorts after `last`: to `now`, or to the millisecond after that of `last` where
+    /// the clock is not past it (RFC 9562, section 6.2). A store gives its grants their order by it, whatever its clock says.
+    #[must_use]
+    pub fn after(self, last: Option<Self>, now: Timestamp) -> Self {
+        let now = u64::try_from(now.as_micros() / 1_000).unwrap_or(0);
+        let next = last.map_or(0, |last| last.millis() + 1);
+        let mut bytes = *self.as_bytes();
+        bytes[..6].copy_from_slice(&now.max(next).min(Self::LATEST).to_be_bytes()[2..]);
+        Self::from_bytes(bytes)
+    }
+
+    fn millis(self) -> u64 {
+        self.as_bytes()[..6].iter().fold(0, |millis, byte| millis << 8 | u64::from(*byte))
+    }
+}
+
 id_type! {
     /// One asking of a person for consent, from the printed link to what came of it.
     ConsentId
@@ -195,6 +216,20 @@ impl Revision {
 mod tests {
     use super::*;
     use crate::entropy::SystemEntropy;
+
+    #[test]
+    fn a_grant_sorts_after_the_last_one_whatever_the_clock_says() {
+        let id = GrantId::from_bytes([0xab; 16]);
+        let at = |secs| Timestamp::from_secs(secs);
+        let first = id.after(None, at(1_000));
+        assert_eq!(first.millis(), 1_000_000);
+        assert_eq!(first.as_bytes()[6..], [0xab; 10], "what is random in it stays");
+        let second = GrantId::from_bytes([0; 16]).after(Some(first), at(5));
+        assert_eq!((second > first, second.millis()), (true, 1_000_001));
+        assert_eq!(id.after(Some(second), at(2_000)).millis(), 2_000_000, "the clock is right again");
+        let end = GrantId::from_bytes([0xff; 16]);
+        assert_eq!(id.after(Some(end), at(-7)).millis(), GrantId::LATEST);
+    }
 
     #[test]
     fn names_that_could_not_stand_in_a_url_are_refused() {

@@ -13,6 +13,7 @@ use jeton_core::keep::ports::{
 };
 use jeton_core::time::Timestamp;
 
+use crate::grant_writes::place_grant;
 use crate::write_tx::WriteTx;
 
 /// How long consents are remembered after their links have lapsed.
@@ -84,7 +85,8 @@ pub(crate) async fn record_callback<T: WriteTx>(
     };
     if consent.outcome.as_ref() == Some(&outcome) {
         // The same request again.
-        return Ok(CallbackAnswer::Taken);
+        let begun = tx.attempt(callback.action.attempt()).await?.map(|(attempt, _)| attempt.started_at);
+        return Ok(CallbackAnswer::Taken { at: begun.unwrap_or(tx.now()) });
     }
     if let Err(refusal) = consent::takes(&consent, callback.answered_by, tx.now()) {
         return Ok(CallbackAnswer::Refused(refusal));
@@ -95,9 +97,15 @@ pub(crate) async fn record_callback<T: WriteTx>(
     }
     tx.write_consent(&consent).await?;
     let row = tx.find(&consent.connection).await?;
+    let grant = match &callback.action {
+        CallbackAction::Exchange { grant, .. } => {
+            place_grant(tx, *grant, row.as_ref().map(|row| row.grant)).await?
+        }
+        CallbackAction::Refuse { grant, .. } => *grant,
+    };
     let attempt = callback_attempt(consent, &callback.action, row, tx.now());
-    tx.write_attempt(&attempt, callback.action.grant()).await?;
-    Ok(CallbackAnswer::Taken)
+    tx.write_attempt(&attempt, grant).await?;
+    Ok(CallbackAnswer::Taken { at: tx.now() })
 }
 
 /// Records that the exchange of a code failed, unless it has an outcome already.

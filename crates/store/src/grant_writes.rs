@@ -1,7 +1,7 @@
 //! What people and callers do to a connection: connect, administer, report a rejection.
 
 use jeton_core::audit::Actor;
-use jeton_core::id::{ConnectionName, Generation, OperationId};
+use jeton_core::id::{ConnectionName, Generation, GrantId, OperationId};
 use jeton_core::keep::attempt::{Act, Attempt, AttemptStatus, Trigger};
 use jeton_core::keep::connection::{Connection, GrantState};
 use jeton_core::keep::ports::{Connect, ConnectAnswer, OperatorCommand};
@@ -11,16 +11,30 @@ use jeton_core::time::Timestamp;
 use crate::rules;
 use crate::write_tx::WriteTx;
 
+/// Gives a grant its place after all others of the store. `held` is the one that its connection has: where an older program
+/// put it there, the store has not counted it.
+pub(crate) async fn place_grant<T: WriteTx>(
+    tx: &mut T,
+    grant: GrantId,
+    held: Option<GrantId>,
+) -> Result<GrantId, T::Error> {
+    let placed = grant.after(tx.last_grant().await?.max(held), tx.now());
+    tx.set_last_grant(placed).await?;
+    Ok(placed)
+}
+
 pub(crate) async fn connect<T: WriteTx>(tx: &mut T, connect: &Connect) -> Result<ConnectAnswer, T::Error> {
-    let known = tx.attempt(connect.attempt).await?.map(|(attempt, _)| attempt);
-    if let Some(done) = known.as_ref().filter(|attempt| attempt.status == AttemptStatus::Success) {
+    let known = tx.attempt(connect.attempt).await?;
+    let done = known.as_ref().map(|(attempt, _)| attempt);
+    if let Some(done) = done.filter(|attempt| attempt.status == AttemptStatus::Success) {
         let generation = done.new_generation.unwrap_or(done.generation);
         return Ok(ConnectAnswer::Connected { generation });
     }
     // The provider has just given it for a code: then it lives, and is new even where its text is not.
     let exchanged = known.is_some();
     let before = tx.find(&connect.connection).await?;
-    if exchanged && before.as_ref().is_some_and(|row| row.grant > connect.grant) {
+    let held = before.as_ref().map(|row| row.grant);
+    if known.as_ref().is_some_and(|(_, began)| held > Some(*began)) {
         return Ok(ConnectAnswer::Superseded);
     }
     let generation = before.as_ref().map_or(Generation(0), |row| row.generation);
@@ -39,6 +53,11 @@ pub(crate) async fn connect<T: WriteTx>(tx: &mut T, connect: &Connect) -> Result
             return Ok(ConnectAnswer::HeldBy { connection });
         }
     }
+    let grant = match known {
+        Some((_, began)) => began,
+        None => place_grant(tx, connect.grant, held).await?,
+    };
+    let connect = &Connect { grant, ..connect.clone() };
     let mut row = before.clone().unwrap_or_else(|| rules::first_row(connect, tx.now()));
     if let Some(closing) = rules::connect(&mut row, connect.clone(), tx.now()) {
         tx.close_attempt(closing).await?;
@@ -102,7 +121,13 @@ pub(crate) async fn administer<T: WriteTx>(
         return Ok(true);
     }
     let mut row = before.clone();
-    if let Some(closing) = rules::administer(&mut row, act, operation, tx.now()) {
+    let given_up_as = match act {
+        OperatorCommand::Disconnect => {
+            place_grant(tx, GrantId::from_bytes(*operation.as_bytes()), Some(row.grant)).await?
+        }
+        OperatorCommand::Pause | OperatorCommand::Resume => row.grant,
+    };
+    if let Some(closing) = rules::administer(&mut row, act, given_up_as, tx.now()) {
         tx.close_attempt(closing).await?;
     }
     if act == OperatorCommand::Disconnect {

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use jeton_core::id::{AttemptId, Generation, GrantId, OperationId, Revision};
+use jeton_core::id::{AttemptId, Generation, GrantId, Revision};
 use jeton_core::keep::attempt::{Act, AttemptStatus, Trigger};
 use jeton_core::keep::claim::Claim;
 use jeton_core::keep::connection::{Connection, GrantState, Lease, OrphanReply, SealedTokens};
@@ -25,6 +25,9 @@ pub(crate) const MOVED: &str = "moved";
 
 /// How long a silent node is remembered.
 pub(crate) const NODES_REMEMBERED: Duration = Duration::from_hours(24);
+
+/// The setting that keeps the grant that was given its place last.
+pub(crate) const LAST_GRANT: &str = "last_grant";
 
 /// An attempt that must be closed as interrupted, and the code it gets unless it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -240,11 +243,11 @@ fn forget_troubles(row: &mut Connection) {
     row.backoff = None;
 }
 
-/// What an operator ordered. Answers the attempt that was under way on a grant that is given up.
+/// What an operator ordered; `given_up_as` names the grant that takes the place of one that is given up. Answers the attempt that was under way on a grant that is given up.
 pub(crate) fn administer(
     row: &mut Connection,
     act: OperatorCommand,
-    operation: OperationId,
+    given_up_as: GrantId,
     now: Timestamp,
 ) -> Option<Closing> {
     match act {
@@ -259,8 +262,8 @@ pub(crate) fn administer(
         }
         OperatorCommand::Disconnect => {
             row.generation = row.generation.next();
-            // Named by the operation, so that a reply that is still under way belongs to no grant of this row.
-            row.grant = GrantId::from_bytes(*operation.as_bytes());
+            // So that a reply that is still under way belongs to no grant of this row.
+            row.grant = given_up_as;
             row.state = GrantState::None;
             row.tokens = None;
             row.orphans.clear();

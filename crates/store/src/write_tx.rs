@@ -50,6 +50,12 @@ pub(crate) trait WriteTx: Send {
         name: &ConnectionName,
     ) -> impl Future<Output = Result<Option<ConnectionName>, Self::Error>> + Send;
 
+    /// The grant that was given its place last.
+    fn last_grant(&mut self) -> impl Future<Output = Result<Option<GrantId>, Self::Error>> + Send;
+
+    /// Remembers the grant that was given its place last.
+    fn set_last_grant(&mut self, grant: GrantId) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
     /// The attempt of that id, and the grant that it was made under.
     fn attempt(
         &mut self,

@@ -43,7 +43,8 @@ pub struct Connect {
     pub connection: ConnectionName,
     /// Its provider.
     pub provider: ProviderName,
-    /// The new grant.
+    /// The new grant. The store sets its time, so that it sorts after every grant before it; that of an exchange got its place
+    /// when the exchange began.
     pub grant: GrantId,
     /// The generation that the caller saw, 0 for a connection that is not there: `tokens` are sealed for the next.
     pub generation: Generation,
@@ -103,7 +104,7 @@ pub enum ConnectAnswer {
         connection: ConnectionName,
     },
     /// Of an exchange alone: after it had begun, somebody connected the connection anew or gave it up, and has the last
-    /// word. Which began later is told by the ids of the grants.
+    /// word. Which began later is told by the order of the grants, which the store gives.
     Superseded,
     /// That attempt spent this refresh token, or may have: it must not be sent again.
     Spent {

@@ -236,7 +236,7 @@ impl Answer<'_> {
         let order = Callback { state, answered_by: self.answered_by, action: then };
         let store = &self.spender.store.ports.consents;
         match self.spender.store.with_retry(|| store.record_callback(order.clone())).await? {
-            CallbackAnswer::Taken => Ok(()),
+            CallbackAnswer::Taken { .. } => Ok(()),
             CallbackAnswer::Unknown => Err(ConsentError::UnknownState),
             CallbackAnswer::Refused(refusal) => {
                 let found =

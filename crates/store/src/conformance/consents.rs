@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use jeton_core::id::{AttemptId, ConsentId, Generation};
+use jeton_core::entropy::SystemEntropy;
+use jeton_core::id::{AttemptId, ConsentId, Generation, GrantId, OperationId};
 use jeton_core::keep::attempt::{Act, AttemptStatus};
 use jeton_core::keep::claim::ClaimAnswer;
 use jeton_core::keep::consent::{
@@ -110,11 +111,14 @@ pub async fn an_answer_is_taken_once_and_opens_its_attempt(fixture: &Fixture) ->
     asked(fixture, 1).await?;
     let (attempt, then) = exchange(fixture);
     let order = callback(1, then);
-    assert_eq!(fixture.store.record_callback(order.clone()).await?, CallbackAnswer::Taken);
-    assert_eq!(fixture.store.record_callback(order).await?, CallbackAnswer::Taken, "sent again");
+    let at = fixture.now();
+    let taken = CallbackAnswer::Taken { at };
+    assert_eq!(fixture.store.record_callback(order.clone()).await?, taken);
+    fixture.clock.step(Duration::from_secs(1));
+    assert_eq!(fixture.store.record_callback(order).await?, taken, "sent again");
     let open = fixture.attempt(attempt).await?;
     assert_eq!((open.act, open.status), (Act::Connect, AttemptStatus::Running));
-    assert_eq!(open.lease_until, Some(fixture.now() + LEASE));
+    assert_eq!((open.started_at, open.lease_until), (at, Some(at + LEASE)));
     let consent = found(fixture, 1).await?.consent;
     assert_eq!(consent.outcome, Some(ConsentOutcome::Exchange(attempt)));
     assert_eq!(consent.authorization.expect("it was opened").verifier, None);
@@ -161,7 +165,7 @@ pub async fn a_refusal_ends_the_consent(fixture: &Fixture) -> TestResult {
     };
     for sent in ["once", "again after an unknown COMMIT"] {
         let answer = fixture.store.record_callback(callback(1, refuse.clone())).await?;
-        assert_eq!(answer, CallbackAnswer::Taken, "{sent}");
+        assert_eq!(answer, CallbackAnswer::Taken { at: fixture.now() }, "{sent}");
     }
     let logged = fixture.attempt(attempt).await?;
     assert_eq!((logged.act, logged.status), (Act::Connect, AttemptStatus::Failed));
@@ -244,6 +248,40 @@ pub async fn what_began_later_has_the_last_word(fixture: &Fixture) -> TestResult
     Ok(())
 }
 
+/// What is connected or given up while a clock is wrong, that of the store or that of the node which made the ids, does not put
+/// the consents that begin once it is right in the past.
+pub async fn a_clock_that_was_a_day_ahead_does_not_decide_which_consent_began_later(
+    fixture: &Fixture,
+) -> TestResult {
+    const DAY: i64 = 86_400;
+    let ahead = || fixture.now() + Duration::from_secs(DAY.unsigned_abs());
+    let consent = async |number, generation| {
+        asked(fixture, number).await?;
+        let (attempt, then) = exchange(fixture);
+        fixture.store.record_callback(callback(number, then)).await?;
+        fixture
+            .store
+            .connect(Connect { attempt, ..fixture.connect("acme", number, Generation(generation)) })
+            .await
+    };
+    let connected = |generation| ConnectAnswer::Connected { generation: Generation(generation) };
+    // The clock of the store.
+    fixture.clock.set(DAY);
+    fixture.connected("acme", 1).await?;
+    fixture.clock.set(-DAY);
+    assert_eq!(consent(2, 1).await?, connected(2));
+    // Those of nodes.
+    let grant = GrantId::generate(ahead(), &SystemEntropy);
+    let taken_over = Connect { grant, ..fixture.connect("acme", 3, Generation(2)) };
+    assert_eq!(fixture.store.connect(taken_over).await?, connected(3));
+    assert_eq!(consent(4, 3).await?, connected(4));
+    let operation = OperationId::generate(ahead(), &SystemEntropy);
+    let (acme, by) = (name("acme"), operator());
+    fixture.store.administer(&acme, OperatorCommand::Disconnect, operation, &by).await?;
+    assert_eq!(consent(6, 5).await?, connected(6));
+    Ok(())
+}
+
 /// Some providers give the refresh token again that they gave before. While that one is being sent, nobody else may.
 pub async fn a_grant_whose_refresh_token_is_being_sent_leaves_the_lease_alone(
     fixture: &Fixture,
@@ -307,7 +345,6 @@ pub async fn an_exchange_that_fails_leaves_the_connection_alone(fixture: &Fixtur
 pub async fn a_kept_reply_of_an_exchange_is_wiped_once_its_grant_is_stored(fixture: &Fixture) -> TestResult {
     asked(fixture, 1).await?;
     let (attempt, then) = exchange(fixture);
-    let grant = then.grant();
     fixture.store.record_callback(callback(1, then)).await?;
     let fail = FailExchange {
         connection: name("acme"),
@@ -319,7 +356,7 @@ pub async fn a_kept_reply_of_an_exchange_is_wiped_once_its_grant_is_stored(fixtu
         kept_reply: Some(vec![7; 40]),
     };
     fixture.store.fail_exchange(fail).await?;
-    let connect = Connect { attempt, grant, ..fixture.connect("acme", 1, Generation(0)) };
+    let connect = Connect { attempt, ..fixture.connect("acme", 1, Generation(0)) };
     let connected = ConnectAnswer::Connected { generation: Generation(1) };
     assert_eq!(fixture.store.connect(connect).await?, connected);
     assert_eq!(how_far(fixture, 1).await?, Progress::Done { generation: Generation(1) });

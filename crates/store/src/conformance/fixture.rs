@@ -29,30 +29,45 @@ pub(super) const COOLDOWN: Duration = Duration::from_secs(5);
 
 /// A clock that stands still until it is moved.
 #[derive(Debug)]
-pub struct SteppedClock(AtomicI64);
+pub struct SteppedClock {
+    civil: AtomicI64,
+    /// How far the civil clock was set, in all.
+    set: AtomicI64,
+}
 
 impl SteppedClock {
-    /// Moves the clock forward.
+    /// Moves the clock forward: time passes.
     pub fn step(&self, by: Duration) {
         let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
-        self.0.fetch_add(micros, Ordering::SeqCst);
+        self.civil.fetch_add(micros, Ordering::SeqCst);
+    }
+
+    /// Sets the civil clock: it shows so many seconds more, and no time passes.
+    pub fn set(&self, secs: i64) {
+        let micros = secs.saturating_mul(1_000_000);
+        self.civil.fetch_add(micros, Ordering::SeqCst);
+        self.set.fetch_add(micros, Ordering::SeqCst);
     }
 }
 
 impl Default for SteppedClock {
     /// Some day in November 2026.
     fn default() -> Self {
-        Self(AtomicI64::new(Timestamp::from_secs(1_795_249_800).as_micros()))
+        Self {
+            civil: AtomicI64::new(Timestamp::from_secs(1_795_249_800).as_micros()),
+            set: AtomicI64::new(0),
+        }
     }
 }
 
 impl Clock for SteppedClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_micros(self.0.load(Ordering::SeqCst))
+        Timestamp::from_micros(self.civil.load(Ordering::SeqCst))
     }
 
     fn uptime(&self) -> Duration {
-        self.now().since(Timestamp::default())
+        let counted = self.civil.load(Ordering::SeqCst) - self.set.load(Ordering::SeqCst);
+        Duration::from_micros(counted.unsigned_abs())
     }
 }
 

@@ -70,6 +70,7 @@ macro_rules! conformance_tests {
             consents::a_refusal_ends_the_consent,
             consents::an_exchange_that_succeeds_connects_under_its_attempt,
             consents::what_began_later_has_the_last_word,
+            consents::a_clock_that_was_a_day_ahead_does_not_decide_which_consent_began_later,
             consents::a_grant_whose_refresh_token_is_being_sent_leaves_the_lease_alone,
             consents::an_exchange_that_fails_leaves_the_connection_alone,
             consents::a_kept_reply_of_an_exchange_is_wiped_once_its_grant_is_stored,

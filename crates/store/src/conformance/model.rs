@@ -30,6 +30,7 @@ pub(super) struct ModelAttempt {
 pub(super) struct Model {
     pub(super) row: Option<Connection>,
     pub(super) attempts: BTreeMap<AttemptId, ModelAttempt>,
+    last_grant: Option<GrantId>,
 }
 
 impl Model {
@@ -39,6 +40,12 @@ impl Model {
         {
             noted.status = AttemptStatus::Interrupted;
         }
+    }
+
+    fn place_grant(&mut self, grant: GrantId, now: Timestamp) -> GrantId {
+        let placed = grant.after(self.last_grant, now);
+        self.last_grant = Some(placed);
+        placed
     }
 
     pub(super) fn connect(&mut self, connect: &Connect, now: Timestamp) -> ConnectAnswer {
@@ -63,6 +70,7 @@ impl Model {
         if let Some((attempt, _)) = spent {
             return ConnectAnswer::Spent { attempt: *attempt };
         }
+        let connect = &Connect { grant: self.place_grant(connect.grant, now), ..connect.clone() };
         let mut row = self.row.take().unwrap_or_else(|| rules::first_row(connect, now));
         let closing = rules::connect(&mut row, connect.clone(), now);
         self.close(closing);
@@ -162,8 +170,15 @@ impl Model {
         operation: OperationId,
         now: Timestamp,
     ) -> bool {
-        let Some(row) = self.row.as_mut() else { return false };
-        let closing = rules::administer(row, act, operation, now);
+        if self.row.is_none() {
+            return false;
+        }
+        let given_up_as = match act {
+            OperatorCommand::Disconnect => self.place_grant(GrantId::from_bytes(*operation.as_bytes()), now),
+            OperatorCommand::Pause | OperatorCommand::Resume => GrantId::from_bytes([0; 16]),
+        };
+        let row = self.row.as_mut().expect("it is there");
+        let closing = rules::administer(row, act, given_up_as, now);
         self.close(closing);
         true
     }

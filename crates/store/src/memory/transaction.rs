@@ -13,7 +13,7 @@ use jeton_core::seal::Fingerprint;
 use jeton_core::time::Timestamp;
 
 use super::snapshot::{AttemptEntry, Operation, SealedBytes, Snapshot, StoredConnection};
-use crate::rules::Closing;
+use crate::rules::{Closing, LAST_GRANT};
 use crate::write_tx::WriteTx;
 
 /// A transaction over a snapshot.
@@ -89,6 +89,17 @@ impl WriteTx for Transaction<'_> {
                 && tokens.is_some_and(|tokens| tokens.refresh_fingerprint == Some(refresh))
         };
         Ok(self.snapshot().connections.values().find(holds).map(|row| row.connection.name.clone()))
+    }
+
+    async fn last_grant(&mut self) -> Result<Option<GrantId>, StoreError> {
+        let kept = self.snapshot().settings.get(LAST_GRANT);
+        Ok(kept.and_then(|bytes| bytes.0.clone().try_into().ok()).map(GrantId::from_bytes))
+    }
+
+    async fn set_last_grant(&mut self, grant: GrantId) -> Result<(), StoreError> {
+        let bytes = SealedBytes(grant.as_bytes().to_vec());
+        self.change().settings.insert(LAST_GRANT.to_owned(), bytes);
+        Ok(())
     }
 
     async fn attempt(&mut self, id: AttemptId) -> Result<Option<(Attempt, GrantId)>, StoreError> {

@@ -17,8 +17,9 @@ use super::records::{self, AUDIT_COLUMNS, CONSENT_COLUMNS, LIVE_NODE_COLUMNS};
 use super::row_reader::{RowReader, SqlRow};
 use super::statement::{Statement, values};
 use super::store::SqlStore;
-use super::write_tx::{attempt_by_id, attempts_by_ids, consent_by_key, lock_connection};
+use super::write_tx::{attempt_by_id, attempts_by_ids, consent_by_key, lock_connection, lock_store, setting};
 use crate::consent_writes;
+use crate::rules::LAST_GRANT;
 use crate::rules::NODES_REMEMBERED;
 
 impl<D: Database> SqlStore<D> {
@@ -57,7 +58,11 @@ impl<D: Database> ConsentStore for SqlStore<D> {
     }
 
     async fn record_callback(&self, callback: Callback) -> Result<CallbackAnswer, StoreError> {
-        let first = vec![consent_by_key(ConsentKey::State(callback.state), D::Tx::DIALECT.for_update)];
+        let first = vec![
+            consent_by_key(ConsentKey::State(callback.state), D::Tx::DIALECT.for_update),
+            lock_store(D::Tx::DIALECT),
+            setting(LAST_GRANT),
+        ];
         let record = self
             .database
             .write(first, callback, |tx, callback| Box::pin(consent_writes::record_callback(tx, callback)));
@@ -160,11 +165,6 @@ pub(crate) fn read_identity(rows: &[SqlRow]) -> Result<Option<Identity>, StoreEr
     let instance = columns.bytes_or_null("instance", InstanceId::from_bytes)?;
     let key_check = columns.blob_or_null("key_check")?;
     Ok(instance.zip(key_check).map(|(instance, key_check)| Identity { instance, key_check }))
-}
-
-/// The value of a setting.
-fn setting(name: &str) -> Statement {
-    Statement::new("SELECT value FROM settings WHERE name = $1", values![name])
 }
 
 fn read_setting(rows: &[SqlRow]) -> Result<Option<Vec<u8>>, StoreError> {

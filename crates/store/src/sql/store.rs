@@ -22,8 +22,10 @@ use super::records::{self, ATTEMPT_COLUMNS};
 use super::row_reader::RowReader;
 use super::statement::{Statement, ToValue, Value, values};
 use super::write_tx::{
-    attempt_by_id, lock_connection, operation_by_id, origin_of, other_holder_of, spender_of, with_drift,
+    attempt_by_id, lock_connection, lock_store, operation_by_id, origin_of, other_holder_of, setting,
+    spender_of, with_drift,
 };
+use crate::rules::LAST_GRANT;
 use crate::{grant_writes, refresh_writes};
 
 /// A store over a database.
@@ -144,8 +146,7 @@ impl<D: Database> ConnectionStore for SqlStore<D> {
 
     async fn connect(&self, connect: Connect) -> Result<ConnectAnswer, StoreError> {
         // Connects wait for each other, in all processes, so that two connections never take one refresh token.
-        let lock_store = format!("SELECT key_check FROM store{}", Self::DIALECT.for_update);
-        let mut first = vec![Statement::new(lock_store, Vec::new())];
+        let mut first = vec![lock_store(Self::DIALECT), setting(LAST_GRANT)];
         first.extend(Self::begin_with(&connect.connection, Some(connect.attempt)));
         let refresh = connect.tokens.as_ref().and_then(|tokens| tokens.refresh_fingerprint);
         if let Some(refresh) = refresh.filter(|_| connect.single_use) {
@@ -194,7 +195,11 @@ impl<D: Database> ConnectionStore for SqlStore<D> {
         operation: OperationId,
         by: &Actor,
     ) -> Result<bool, StoreError> {
-        let mut first = Self::begin_with(name, None);
+        let mut first = Vec::new();
+        if act == OperatorCommand::Disconnect {
+            first.extend([lock_store(Self::DIALECT), setting(LAST_GRANT)]);
+        }
+        first.extend(Self::begin_with(name, None));
         first.push(operation_by_id(operation));
         let request = (name.clone(), act, operation, by.clone());
         self.database

@@ -14,7 +14,7 @@ use super::database::{Dialect, SqlTransaction};
 use super::records::{self, ATTEMPT_COLUMNS, AUDIT_COLUMNS, CONNECTION_COLUMNS, CONSENT_COLUMNS};
 use super::row_reader::{RowReader, SqlRow, TOKEN_COLUMNS};
 use super::statement::{Statement, ToValue as _, Value, values};
-use crate::rules::Closing;
+use crate::rules::{Closing, LAST_GRANT};
 use crate::write_tx::WriteTx;
 
 /// Locks a connection, if it is there.
@@ -70,6 +70,16 @@ pub(super) fn consent_by_key(key: ConsentKey, lock: &str) -> Statement {
     };
     let sql = format!("SELECT {CONSENT_COLUMNS} FROM consents WHERE {column} = $1{lock}");
     Statement::new(sql, values![&bytes[..]])
+}
+
+/// Locks the one row of the store, for what all connections share.
+pub(super) fn lock_store(dialect: &Dialect) -> Statement {
+    Statement::new(format!("SELECT key_check FROM store{}", dialect.for_update), Vec::new())
+}
+
+/// The value of a setting.
+pub(super) fn setting(name: &str) -> Statement {
+    Statement::new("SELECT value FROM settings WHERE name = $1", values![name])
 }
 
 /// The columns of a row that keeps its drift.
@@ -160,6 +170,18 @@ impl<S: SqlTransaction> WriteTx for S {
         let rows = self.query(other_holder_of(refresh, name)).await?;
         let read = |row| RowReader::new(row, "tokens").named("connection", |holder| holder.parse().ok());
         Ok(rows.first().map(read).transpose()?)
+    }
+
+    async fn last_grant(&mut self) -> Result<Option<GrantId>, S::Error> {
+        let rows = self.query(setting(LAST_GRANT)).await?;
+        let read =
+            |row| RowReader::new(row, "settings").keyed(&LAST_GRANT).bytes("value", GrantId::from_bytes);
+        Ok(rows.first().map(read).transpose()?)
+    }
+
+    async fn set_last_grant(&mut self, grant: GrantId) -> Result<(), S::Error> {
+        let parameters = values![LAST_GRANT, grant];
+        self.execute(Statement::upsert("settings", "name", "name, value", &[], None, parameters)).await
     }
 
     async fn attempt(&mut self, id: AttemptId) -> Result<Option<(Attempt, GrantId)>, S::Error> {

@@ -81,7 +81,7 @@ pub enum CallbackAction {
     Exchange {
         /// The attempt.
         attempt: AttemptId,
-        /// The grant that it will bring.
+        /// The grant that it will bring. The store sets its time, so that it sorts after every grant before it.
         grant: GrantId,
         /// The process that makes it.
         node: NodeId,
@@ -104,10 +104,10 @@ pub enum CallbackAction {
 }
 
 impl CallbackAction {
-    /// The grant that belongs to it.
-    pub fn grant(&self) -> GrantId {
+    /// The attempt that belongs to it.
+    pub fn attempt(&self) -> AttemptId {
         match self {
-            Self::Exchange { grant, .. } | Self::Refuse { grant, .. } => *grant,
+            Self::Exchange { attempt, .. } | Self::Refuse { attempt, .. } => *attempt,
         }
     }
 }
@@ -127,7 +127,10 @@ pub struct Callback {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallbackAnswer {
     /// The state is used up, and what was to be done is recorded.
-    Taken,
+    Taken {
+        /// When, by the clock of the store.
+        at: Timestamp,
+    },
     /// Nothing was changed.
     Refused(CallbackRefusal),
     /// There is no such state.

@@ -19,7 +19,7 @@ async fn open_postgres() -> Fixture {
 /// The same database for each run, emptied before it.
 async fn open_postgres_often() -> Fixture {
     static DATABASE: LazyLock<PgDatabase> = LazyLock::new(database);
-    let empty = "TRUNCATE connections, tokens, strays, attempts, kept_replies, operations, audit";
+    let empty = "TRUNCATE connections, tokens, strays, attempts, kept_replies, operations, audit, settings";
     DATABASE.query(empty).unwrap();
     let url = with_what_is_asked_for(&DATABASE).await;
     fixture(options(&url), |store| Arc::new(store) as Arc<dyn Store>, ()).await
