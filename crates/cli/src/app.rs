@@ -6,10 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jeton_core::entropy::{Entropy, SystemEntropy};
+use jeton_core::keep::ports::StoreError;
 use jeton_core::time::{Clock, SystemClock};
 use jeton_issuer::{Access, Environment, SYNC_PERIOD};
-use jeton_keeper::{Installation, JoinMode, Ports, Vault};
-use jeton_store::{PostgresStore, ServerStore, SqliteOptions, SqliteStore};
+use jeton_keeper::{Installation, InstallationError, JoinMode, Ports, RememberedStore, Vault};
+use jeton_store::{PostgresOptions, PostgresStore, ServerStore, SqliteOptions, SqliteStore};
 
 use crate::command_error::CommandError;
 use crate::error_code::ErrorCode;
@@ -29,6 +30,17 @@ impl HostEnv {
     }
 }
 
+/// What a command may create.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OpenMode {
+    /// Nothing: there must be an installation.
+    Existing,
+    /// An installation, where there was none.
+    Create,
+    /// A new installation in the place of one whose store is gone; it joins a data directory to a store that is there.
+    Adopt,
+}
+
 /// What commands on connections work with.
 pub(crate) struct App {
     pub(crate) store: Arc<dyn ServerStore>,
@@ -40,8 +52,12 @@ pub(crate) struct App {
 
 impl App {
     /// Opens everything. Spends no token.
-    pub(crate) async fn open(settings: Settings, host: HostEnv) -> Result<Self, CommandError> {
-        let (store, installation) = open_installation(&settings, &host).await?;
+    pub(crate) async fn open(
+        settings: Settings,
+        host: HostEnv,
+        mode: OpenMode,
+    ) -> Result<Self, CommandError> {
+        let (store, installation) = open_installation(&settings, &host, mode).await?;
         let ports = Ports {
             connections: store.clone(),
             feed: store.clone(),
@@ -60,10 +76,11 @@ impl App {
 /// wait; what was sent is in the refresh log.
 pub(crate) async fn with_app(
     settings: Settings,
+    mode: OpenMode,
     act: impl AsyncFnOnce(&App) -> Result<(), CommandError>,
 ) -> Result<(), CommandError> {
     let mut signals = StopSignals::listen()?;
-    let app = App::open(settings, HostEnv::system()).await?;
+    let app = App::open(settings, HostEnv::system(), mode).await?;
     let result = tokio::select! {
         result = act(&app) => result,
         signal = signals.next() => Err(stopped_by(signal)),
@@ -78,32 +95,90 @@ pub(crate) async fn with_app(
 pub(crate) async fn open_installation(
     settings: &Settings,
     host: &HostEnv,
+    mode: OpenMode,
 ) -> Result<(Arc<dyn ServerStore>, Installation), CommandError> {
-    create_private_dir(&settings.data_dir, "data_dir", "JETON__DATA_DIR")?;
-    reject_network_dir(&settings.data_dir)?;
-    let store = open_store(settings, host).await?;
-    if matches!(settings.store, StoreSettings::Postgres(_)) {
-        Installation::join(&*store, &settings.data_dir, JoinMode::IfNew, &*host.entropy).await?;
+    let data_dir = &settings.data_dir;
+    if mode == OpenMode::Create {
+        create_private_dir(data_dir, "data_dir", "JETON__DATA_DIR")?;
     }
-    let installation =
-        Installation::open(&*store, &settings.data_dir, &settings.key, &*host.clock, &*host.entropy).await?;
+    reject_network_dir(data_dir)?;
+    let store = open_store(settings, host, mode).await?;
+    match mode {
+        OpenMode::Existing if !data_dir.exists() => {
+            return Err(no_installation(&format!(
+                "the data directory {} does not exist",
+                data_dir.display()
+            )));
+        }
+        OpenMode::Adopt => create_private_dir(data_dir, "data_dir", "JETON__DATA_DIR")?,
+        OpenMode::Existing | OpenMode::Create => {}
+    }
+    if matches!(settings.store, StoreSettings::Postgres(_)) {
+        Installation::join(&*store, data_dir, JoinMode::IfNew, &*host.entropy).await?;
+    }
+    let open = || Installation::open(&*store, data_dir, &settings.key, &*host.clock, &*host.entropy);
+    let installation = match open().await {
+        Err(InstallationError::StoreLost { .. }) if mode == OpenMode::Adopt => {
+            Installation::forget(data_dir)?;
+            open().await?
+        }
+        opened => opened?,
+    };
     Ok((store, installation))
 }
 
-/// Opens the store and migrates its schema.
+/// Opens the store and migrates its schema. Where the data directory belongs to a store that is not there, only
+/// [`OpenMode::Adopt`] creates another.
 pub(crate) async fn open_store(
     settings: &Settings,
     host: &HostEnv,
+    mode: OpenMode,
 ) -> Result<Arc<dyn ServerStore>, CommandError> {
-    match &settings.store {
+    let remembered = Installation::remembered(&settings.data_dir)?;
+    let create = match mode {
+        OpenMode::Existing => false,
+        OpenMode::Create => remembered.is_none(),
+        OpenMode::Adopt => remembered.is_some(),
+    };
+    let opened: Result<Arc<dyn ServerStore>, StoreError> = match &settings.store {
         StoreSettings::Sqlite(database) => {
-            if let Some(folder) = database.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            if let Some(folder) = database.parent().filter(|folder| !folder.as_os_str().is_empty() && create)
+            {
                 create_private_dir(folder, "store.url", "JETON__STORE__URL")?;
             }
-            Ok(Arc::new(SqliteStore::open(database, SqliteOptions::new(Arc::clone(&host.clock)))?))
+            let options = SqliteOptions { create, ..SqliteOptions::new(Arc::clone(&host.clock)) };
+            SqliteStore::open(database, options).map(|store| Arc::new(store) as _)
         }
-        StoreSettings::Postgres(options) => Ok(Arc::new(PostgresStore::open((**options).clone()).await?)),
+        StoreSettings::Postgres(options) => {
+            let options = PostgresOptions { create, ..(**options).clone() };
+            PostgresStore::open(options).await.map(|store| Arc::new(store) as _)
+        }
+    };
+    opened.map_err(|error| store_error(error, settings, remembered))
+}
+
+/// What it means that a store does not open, by what the data directory remembers of it.
+pub(crate) fn store_error(
+    error: StoreError,
+    settings: &Settings,
+    remembered: Option<RememberedStore>,
+) -> CommandError {
+    match (error, remembered) {
+        (StoreError::Missing(why), Some(remembered)) => {
+            InstallationError::StoreLost { why, data_dir: settings.data_dir.clone(), remembered }.into()
+        }
+        (StoreError::Missing(why), None) => no_installation(&why),
+        (error, _) => error.into(),
     }
+}
+
+/// The error of a command that needs an installation.
+fn no_installation(why: &str) -> CommandError {
+    let text = format!(
+        "there is no installation yet: {why}; `jeton connect NAME` or `jeton serve` creates it, or correct `data_dir` and \
+         `store.url`"
+    );
+    CommandError::new(ErrorCode::InstallationUnusable, text)
 }
 
 /// Reads the service tokens. [`sync_service_tokens`] follows their changes.

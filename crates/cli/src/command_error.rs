@@ -21,6 +21,10 @@ pub(crate) enum Exit {
     Usage = 2,
 }
 
+/// What to do about a store that is gone.
+pub(crate) const STORE_LOST_CURE: &str = "mount its disk, correct `data_dir` or `store.url`, or restore a backup; `jeton adopt` \
+    begins anew without it";
+
 /// Why a command failed.
 #[derive(Debug)]
 pub(crate) struct CommandError {
@@ -117,6 +121,9 @@ impl From<InstallationError> for CommandError {
     fn from(error: InstallationError) -> Self {
         match error {
             InstallationError::Store(error) => error.into(),
+            error @ InstallationError::StoreLost { .. } => {
+                Self::new(ErrorCode::InstallationUnusable, format!("{error}; {STORE_LOST_CURE}"))
+            }
             error => Self::new(ErrorCode::InstallationUnusable, error.to_string()),
         }
     }

@@ -27,6 +27,9 @@ pub enum StoreError {
     /// Its schema is older than this build needs, and it was opened without leave to migrate it.
     #[error("{0}")]
     NotMigrated(String),
+    /// It does not exist or is empty, and was not to be created.
+    #[error("{0}")]
+    Missing(String),
 }
 
 impl StoreError {

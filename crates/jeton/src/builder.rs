@@ -233,7 +233,7 @@ impl Builder {
         self
     }
 
-    /// Takes over a copied or restored store. Without this, the vault returns tokens that are still live and refreshes nothing.
+    /// Takes over a copied or restored store, or begins anew where the store is gone. Without this, the vault returns tokens that are still live and refreshes nothing.
     /// Do so only if the original is no longer used: two owners would spend a refresh token twice.
     #[must_use]
     pub fn adopt(mut self) -> Self {
@@ -264,7 +264,7 @@ impl Builder {
             }
             None => KeySource::File(data_dir.join("key")),
         };
-        let store = self.storage.store(self.clock.as_ref()).await?;
+        let store = self.storage.store(&data_dir, self.clock.as_ref(), self.adopt).await?;
         let definitions = definitions(self.files, self.connections)?;
         let installation =
             self.storage.installation(&*store, &data_dir, &key, &*clock, &*entropy, self.adopt).await?;

@@ -32,7 +32,10 @@ pub enum OpenError {
     Store(#[from] StoreError),
     /// Store, data directory and key do not match, or cannot be used.
     #[error(transparent)]
-    Installation(#[from] InstallationError),
+    Installation(InstallationError),
+    /// The data directory belongs to a store that is gone or empty.
+    #[error("{0}; put the store back or name the right one, or begin anew without it by `Builder::adopt`")]
+    StoreLost(InstallationError),
     /// The vault cannot start.
     #[error(transparent)]
     Keeper(#[from] VaultError),
@@ -41,6 +44,15 @@ pub enum OpenError {
         "no temporary folder can be made ({0}); free some space, or set TMPDIR to a folder that can be written"
     )]
     Temporary(std::io::Error),
+}
+
+impl From<InstallationError> for OpenError {
+    fn from(error: InstallationError) -> Self {
+        match error {
+            lost @ InstallationError::StoreLost { .. } => Self::StoreLost(lost),
+            error => Self::Installation(error),
+        }
+    }
 }
 
 /// Why a caller gets no token. The message says what to do, and has no secret.

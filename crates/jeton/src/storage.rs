@@ -116,20 +116,52 @@ impl Storage {
         })
     }
 
+    /// Opens the store. Where the data directory belongs to one that is gone, only `adopt` makes another.
+    pub(crate) async fn store(
+        &self,
+        data_dir: &Path,
+        clock: Option<&Arc<dyn Clock>>,
+        adopt: bool,
+    ) -> Result<Arc<dyn Store>, OpenError> {
+        let mut remembered = Installation::remembered(data_dir)?;
+        if matches!(self, Self::Memory) && remembered.take().is_some() {
+            // Every vault in memory is a new one.
+            Installation::forget(data_dir)?;
+        }
+        let opened = self.open_store(clock, adopt || remembered.is_none()).await;
+        opened.map_err(|error| match (error, remembered) {
+            (StoreError::Missing(why), Some(remembered)) => {
+                InstallationError::StoreLost { why, data_dir: data_dir.to_owned(), remembered }.into()
+            }
+            (error, _) => error.into(),
+        })
+    }
+
     #[cfg_attr(
         not(feature = "postgres"),
         expect(clippy::unused_async, reason = "a database over the network is waited for")
     )]
-    pub(crate) async fn store(&self, clock: Option<&Arc<dyn Clock>>) -> Result<Arc<dyn Store>, StoreError> {
+    async fn open_store(
+        &self,
+        clock: Option<&Arc<dyn Clock>>,
+        create: bool,
+    ) -> Result<Arc<dyn Store>, StoreError> {
         let clock_or_system = || clock.cloned().unwrap_or_else(|| Arc::new(SystemClock));
         Ok(match self {
             Self::Memory => Arc::new(MemoryStore::new(clock_or_system())),
-            Self::File(path) => Arc::new(FileStore::open(path, FileOptions::new(clock_or_system()))?),
+            Self::File(path) => {
+                let options = FileOptions { create, ..FileOptions::new(clock_or_system()) };
+                Arc::new(FileStore::open(path, options)?)
+            }
             #[cfg(feature = "sqlite")]
-            Self::Sqlite(path) => Arc::new(SqliteStore::open(path, SqliteOptions::new(clock_or_system()))?),
+            Self::Sqlite(path) => {
+                let options = SqliteOptions { create, ..SqliteOptions::new(clock_or_system()) };
+                Arc::new(SqliteStore::open(path, options)?)
+            }
             #[cfg(feature = "postgres")]
             Self::Postgres { database, .. } => {
-                Arc::new(PostgresStore::open(database.options(clock.cloned())).await?)
+                let options = PostgresOptions { create, ..database.options(clock.cloned()) };
+                Arc::new(PostgresStore::open(options).await?)
             }
         })
     }
@@ -145,11 +177,18 @@ impl Storage {
         adopt: bool,
     ) -> Result<Installation, InstallationError> {
         let open = || Installation::open(store, data_dir, key, clock, entropy);
+        let open_or_begin_anew = async || match open().await {
+            Err(InstallationError::StoreLost { .. }) if adopt => {
+                Installation::forget(data_dir)?;
+                open().await
+            }
+            opened => opened,
+        };
         #[cfg(feature = "postgres")]
         if let Self::Postgres { .. } = self {
             let join = |joining| Installation::join(store, data_dir, joining, entropy);
             join(JoinMode::IfNew).await?;
-            let installation = open().await?;
+            let installation = open_or_begin_anew().await?;
             if !adopt || !installation.on_hold() {
                 return Ok(installation);
             }
@@ -157,7 +196,7 @@ impl Storage {
             join(JoinMode::InAnyCase).await?;
             return open().await;
         }
-        let mut installation = open().await?;
+        let mut installation = open_or_begin_anew().await?;
         if adopt && installation.on_hold() {
             installation.adopt(store, clock, entropy).await?;
         }

@@ -85,9 +85,38 @@ pub enum InstallationError {
         /// What is wrong.
         source: SealError,
     },
+    /// The data directory belongs to a store that is not there.
+    #[error("{why}, and the data directory {} belongs to {remembered}", .data_dir.display())]
+    StoreLost {
+        /// What is there instead.
+        why: String,
+        /// The data directory.
+        data_dir: PathBuf,
+        /// What it says of its store.
+        remembered: RememberedStore,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// What a data directory says of the store that it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RememberedStore {
+    /// The instance id of the store; absent where the file of it cannot be understood.
+    pub instance: Option<InstanceId>,
+    /// A change that the store had reached, if anything was spent.
+    pub revision: Option<Revision>,
+}
+
+impl fmt::Display for RememberedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.instance {
+            Some(instance) => write!(f, "the instance {instance}")?,
+            None => f.write_str("an instance")?,
+        }
+        self.revision.map_or(Ok(()), |revision| write!(f, ", which had come to change {}", revision.0))
+    }
 }
 
 /// Which data directories join a store that many machines share.
@@ -103,6 +132,7 @@ pub enum JoinMode {
 #[derive(Debug)]
 pub struct Installation {
     pub(crate) sealer: Sealer,
+    instance: InstanceId,
     pub(crate) data_dir: PathBuf,
     /// A revision that the store has reached.
     pub(crate) seen: Revision,
@@ -116,6 +146,10 @@ impl Installation {
     /// A store whose instance id the data directory does not know was copied or restored, and one that is behind the
     /// high-water mark of the data directory is a backup that was put back: the installation is opened *on hold*,
     /// which serves what lives and spends nothing until [`Installation::adopt`].
+    ///
+    /// # Errors
+    /// [`InstallationError::StoreLost`] for a store that is new while the data directory belongs to another one, until
+    /// [`Installation::forget`].
     pub async fn open(
         store: &dyn Maintenance,
         data_dir: &Path,
@@ -124,11 +158,24 @@ impl Installation {
         entropy: &dyn Entropy,
     ) -> Result<Self, InstallationError> {
         make_directory(data_dir, entropy)?;
-        let known = match store.identity().await? {
-            Some(identity) => identity,
-            None => initialise(store, data_dir, key, clock, entropy).await?,
+        // Before the store is asked: what another process makes meanwhile is not taken for a loss.
+        let remembered = Self::remembered(data_dir)?;
+        let (known, is_new) = match (store.identity().await?, remembered) {
+            (Some(identity), _) => (identity, false),
+            (None, Some(remembered)) => {
+                let (why, data_dir) = ("the store is empty".to_owned(), data_dir.to_owned());
+                return Err(InstallationError::StoreLost { why, data_dir, remembered });
+            }
+            (None, None) => (initialise(store, key, clock, entropy).await?, true),
         };
-        let mut installation = Self::of(&known, store.revision().await?, data_dir, key)?;
+        // Before the instance file is read: whoever spends anything has published it.
+        let revision = store.revision().await?;
+        if is_new || revision == Revision(0) {
+            // A store that holds nothing yet can be no copy; its maker may have been killed before it came to this.
+            let path = data_dir.join(INSTANCE_FILE);
+            publish(&path, |file| instance_text(known.instance, file), Publish::UnlessThere, entropy)?;
+        }
+        let mut installation = Self::of(&known, revision, data_dir, key)?;
         if installation.hold.is_none() && store.is_copy().await? {
             installation.hold = Some(Hold::Copied);
         }
@@ -180,12 +227,46 @@ impl Installation {
         let went_back = mark.filter(|mark| revision < *mark);
         let went_back = went_back.map(|seen| Hold::RolledBack { found: revision, seen });
         let hold = copied.or(went_back);
-        Ok(Self { sealer, data_dir: data_dir.to_owned(), seen: revision, hold })
+        Ok(Self { sealer, instance: known.instance, data_dir: data_dir.to_owned(), seen: revision, hold })
     }
 
-    /// Whether this data directory belongs to a store already, whichever.
-    pub fn is_initialised(data_dir: &Path) -> bool {
-        data_dir.join(INSTANCE_FILE).exists()
+    /// The store that this data directory belongs to, whichever; `None` for one that belongs to none yet. A high-water mark
+    /// without an instance file tells of a store too.
+    ///
+    /// # Errors
+    /// A file of it cannot be read.
+    pub fn remembered(data_dir: &Path) -> Result<Option<RememberedStore>, InstallationError> {
+        let path = data_dir.join(INSTANCE_FILE);
+        let text = match fs::read(&path) {
+            Ok(text) => Some(text),
+            Err(error) if is_absent(&error) => None,
+            Err(source) => {
+                return Err(InstallationError::File { path, cure: "jeton must be able to read it", source });
+            }
+        };
+        let mark = high_water::read(data_dir).map_err(|source| unusable_mark(data_dir, source))?;
+        let revision = mark.filter(|mark| *mark > Revision(0));
+        if text.is_none() && revision.is_none() {
+            return Ok(None);
+        }
+        let instance = text.and_then(|text| parse_instance(&String::from_utf8_lossy(&text)));
+        Ok(Some(RememberedStore { instance, revision }))
+    }
+
+    /// Makes a data directory forget the store that it belongs to, which is gone for good: the next [`Installation::open`]
+    /// begins a new one in it. The sealing key and the spill slots stay.
+    ///
+    /// # Errors
+    /// A file of it cannot be changed.
+    pub fn forget(data_dir: &Path) -> Result<(), InstallationError> {
+        high_water::reset(data_dir, Revision(0)).map_err(|source| unusable_mark(data_dir, source))?;
+        let path = data_dir.join(INSTANCE_FILE);
+        match fs::remove_file(&path) {
+            Err(error) if !is_absent(&error) => {
+                Err(InstallationError::File { path, cure: "jeton must be able to remove it", source: error })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The variables that consents and replies of a connection have brought; none where they cannot be opened.
@@ -208,6 +289,7 @@ impl Installation {
     ) -> Result<(), InstallationError> {
         let instance = InstanceId::generate(clock.now(), entropy);
         store.adopt(instance).await?;
+        self.instance = instance;
         let path = self.data_dir.join(INSTANCE_FILE);
         publish(&path, |file| instance_text(instance, file), Publish::Replace, entropy)?;
         self.seen = store.revision().await?;
@@ -215,6 +297,11 @@ impl Installation {
             .map_err(|source| unusable_mark(&self.data_dir, source))?;
         self.hold = None;
         Ok(())
+    }
+
+    /// The instance id of the store.
+    pub fn instance(&self) -> InstanceId {
+        self.instance
     }
 
     /// Whether nothing may be spent.
@@ -228,11 +315,10 @@ impl Installation {
     }
 }
 
-/// Makes key, instance file and identity of a new installation. Several processes may do so at once: the first to
-/// publish each of them wins, and all of them go on with the winner's.
+/// Makes key and identity of a new installation. Several processes may do so at once: the first to publish each of them
+/// wins, and all of them go on with the winner's.
 async fn initialise(
     store: &dyn Maintenance,
-    data_dir: &Path,
     key: &KeySource,
     clock: &dyn Clock,
     entropy: &dyn Entropy,
@@ -242,23 +328,13 @@ async fn initialise(
     }
     let ring = read_ring(key)?.ok_or_else(|| InstallationError::KeyMissing { key: key.to_string() })?;
     let instance = InstanceId::generate(clock.now(), entropy);
-    let path = data_dir.join(INSTANCE_FILE);
-    publish(&path, |file| instance_text(instance, file), Publish::UnlessThere, entropy)?;
-    let instance = if let Some(found) = read_instance(data_dir)? {
-        found
-    } else {
-        // What lay there was copied from elsewhere, and its store did not come with it.
-        publish(&path, |file| instance_text(instance, file), Publish::Replace, entropy)?;
-        instance
-    };
     let (_, key_check) = Sealer::create(ring, entropy);
-    let ours = Identity { instance, key_check };
-    let known = store.initialise(ours.clone()).await?;
-    if known == ours {
-        // What was seen of an earlier store says nothing about this one, which is new and holds nothing.
-        high_water::reset(data_dir, Revision(0)).map_err(|source| unusable_mark(data_dir, source))?;
-    }
-    Ok(known)
+    Ok(store.initialise(Identity { instance, key_check }).await?)
+}
+
+/// Whether a path leads nowhere.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 fn unusable_mark(data_dir: &Path, source: io::Error) -> InstallationError {
@@ -296,14 +372,15 @@ fn read_instance(data_dir: &Path) -> Result<Option<InstanceId>, InstallationErro
     match read {
         // A file that is not the one that was made here says nothing about this store: the installation is on hold, as
         // without the file.
-        Ok((file, text)) => Ok(text
-            .split_whitespace()
-            .next()
-            .and_then(|id| id.parse().ok())
-            .filter(|id| instance_text(*id, &file).reveal() == text)),
+        Ok((file, text)) => Ok(parse_instance(&text).filter(|id| instance_text(*id, &file).reveal() == text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(InstallationError::File { path, cure: "jeton must be able to read it", source }),
     }
+}
+
+/// The id in the text of an instance file.
+fn parse_instance(text: &str) -> Option<InstanceId> {
+    text.split_whitespace().next()?.parse().ok()
 }
 
 /// What stands in the instance file: the id, and which very file it is. A copy of the whole data directory has the same

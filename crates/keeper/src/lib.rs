@@ -103,7 +103,7 @@ pub use consent::link::{AuthorizationRedirect, ConsentLink, LinkPreview};
 pub use consent::progress::ConsentStatus;
 pub use consent::terminal::{PastedAnswer, TerminalConsent};
 pub use error::TokenError;
-pub use installation::{Installation, InstallationError, JoinMode, KeySource};
+pub use installation::{Installation, InstallationError, JoinMode, KeySource, RememberedStore};
 pub use memory::high_water::Hold;
 pub use operator::connection_check::{ConnectionCheck, ConnectionSetup};
 pub use operator::status::Status;

@@ -45,6 +45,8 @@ const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;
 pub struct FileOptions {
     /// The clock of the store. All processes of one file read the clock of their one machine.
     pub clock: Arc<dyn Clock>,
+    /// Whether a file that is missing is created; otherwise it gets [`StoreError::Missing`].
+    pub create: bool,
     /// How long a call waits while other processes hold the file, before it gets [`StoreError::Unavailable`].
     pub busy_timeout: Duration,
     /// How many rows of the refresh log are kept of each connection, besides those that it still hangs on.
@@ -54,7 +56,7 @@ pub struct FileOptions {
 impl FileOptions {
     /// 10 s of patience, 50 rows of the log.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, busy_timeout: Duration::from_secs(10), attempts: DEFAULT_ATTEMPTS }
+        Self { clock, create: true, busy_timeout: Duration::from_secs(10), attempts: DEFAULT_ATTEMPTS }
     }
 }
 
@@ -62,13 +64,17 @@ impl FileOptions {
 pub type FileStore = InMemory<FilePersistence>;
 
 impl FileStore {
-    /// Opens the file, and makes it when it is missing (mode 0600).
+    /// Opens the file, and makes it when it is missing (mode 0600) and `create` says so.
     ///
     /// # Errors
     /// [`StoreError::Refused`], in one sentence that names the cure, for a path that cannot be a token file: a folder, a
     /// folder that is missing or cannot be written, a network file system, a file that is damaged, of another program, or
     /// of a newer jeton. [`StoreError::Unavailable`] when other processes hold it for longer than `busy_timeout`.
+    /// [`StoreError::Missing`] for a file that is missing, unless `create` is set.
     pub fn open(path: &Path, options: FileOptions) -> Result<Self, StoreError> {
+        if !options.create && !path.exists() {
+            return Err(StoreError::Missing(format!("the token file {} does not exist", path.display())));
+        }
         let path = path_checks::prepare(path)?;
         let persistence =
             FilePersistence { path, busy_timeout: options.busy_timeout, loaded: Mutex::default() };
@@ -190,7 +196,7 @@ impl LoadError {
         match self {
             // A new one would forget every grant, and what was spent.
             Self::Missing => StoreError::Unavailable(format!(
-                "the token file {} is gone: put it back, or start the program anew to begin with an empty one",
+                "the token file {} is gone: put it back, or restore a copy of it",
                 path.display()
             )),
             Self::Failed(error) => error,

@@ -24,6 +24,9 @@ pub struct ConnectionSettings {
     /// The base URL of an emulated provider, in place of the provider's own hosts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub emulated_at: Option<String>,
+    /// A file with the first tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub import: Option<String>,
     /// The provider's variables.
     pub vars: BTreeMap<String, String>,
     /// Id and secret at the provider, and how they are sent.
@@ -43,6 +46,7 @@ impl ConnectionSettings {
         Self {
             provider: "oauth2".to_owned(),
             emulated_at: None,
+            import: None,
             vars: text(&[("token_url", token_url), ("api_base", api_base)]),
             client: text(&[("id", client_id), ("secret", client_secret)]),
             policy: BTreeMap::new(),

@@ -5,7 +5,7 @@ use jeton_core::id::ServiceName;
 use jeton_core::time::Timestamp;
 use serde_json::Value;
 
-use crate::app::{self, HostEnv};
+use crate::app::{self, HostEnv, OpenMode};
 use crate::command_error::CommandError;
 use crate::output::{Output, Table};
 use crate::settings::Settings;
@@ -22,7 +22,7 @@ pub(crate) struct AuditArgs {
 
 impl AuditArgs {
     pub(crate) async fn run(self, settings: &Settings, output: Output) -> Result<(), CommandError> {
-        let (store, _) = app::open_installation(settings, &HostEnv::system()).await?;
+        let (store, _) = app::open_installation(settings, &HostEnv::system(), OpenMode::Existing).await?;
         let filter = AuditFilter { before: None, subject: self.name.map(|name| name.to_string()) };
         let rows = store.list_audit_rows(filter, usize::from(self.lines)).await?;
         let mut table = Table::new(["AT", "WHO", "WHAT", "NAME", "DETAILS"], "the audit log is empty");

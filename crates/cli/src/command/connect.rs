@@ -14,7 +14,7 @@ use serde_json::json;
 use self::link::ConsentResult;
 use super::import;
 use crate::actor;
-use crate::app::with_app;
+use crate::app::{OpenMode, with_app};
 use crate::command_error::CommandError;
 use crate::env_vars::EnvVars;
 use crate::error_code::ErrorCode;
@@ -65,7 +65,7 @@ impl ConnectArgs {
             }
             None => Grant::default(),
         };
-        with_app(settings, async |app| {
+        with_app(settings, OpenMode::Create, async |app| {
             if !has_grant && app.vault.asks_for_consent(&name)? {
                 let consented = if self.code {
                     paste::consent(&app.vault, &name).await?

@@ -14,6 +14,9 @@ use crate::error_code::ErrorCode;
 /// From here on (year 2286) a number cannot be epoch seconds: it is milliseconds, say.
 const MAX_EPOCH_SECONDS: i64 = 10_000_000_000;
 
+/// The member of a file that was imported and could not be renamed.
+pub(super) const MARK: &str = "jeton_imported";
+
 /// Reads the file. The note says what of it was left out.
 pub(super) fn read(file: &Path) -> Result<(Grant, Option<String>), CommandError> {
     let shown = file.display();
@@ -35,6 +38,11 @@ fn grant(text: &str) -> Result<(Grant, Option<String>), String> {
     let Value::Object(members) = value else {
         return Err("is not a JSON object with `access_token`, `refresh_token` and `expires_at`".to_owned());
     };
+    if members.contains_key(MARK) {
+        return Err(format!(
+            "was imported before, and its tokens may be spent; remove `{MARK}` from it to import them all the same"
+        ));
+    }
     let mut grant = Grant {
         refresh: token(&members, "refresh_token")?,
         access: token(&members, "access_token")?,

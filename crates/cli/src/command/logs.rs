@@ -4,7 +4,7 @@ use jeton_core::id::ConnectionName;
 use jeton_core::keep::attempt::Attempt;
 use jeton_core::keep::ports::AttemptFilter;
 
-use crate::app::with_app;
+use crate::app::{OpenMode, with_app};
 use crate::command_error::CommandError;
 use crate::output::{Output, Table};
 use crate::settings::Settings;
@@ -30,7 +30,7 @@ impl LogsArgs {
             failed_only: self.failed,
             ..AttemptFilter::default()
         };
-        with_app(settings, async |app| {
+        with_app(settings, OpenMode::Existing, async |app| {
             let attempts = app.vault.attempts(&filter, usize::from(self.lines)).await?;
             let mut table = Table::new(
                 ["STARTED", "CONNECTION", "TRIGGER", "ACT", "STATUS", "GENERATION", "MESSAGE"],

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use jeton_store::PostgresStore;
+use jeton_keeper::Installation;
 use jeton_store::sqlite;
+use jeton_store::{PostgresOptions, PostgresStore};
 use serde_json::json;
 use tokio::task::spawn_blocking;
 
-use crate::app::{self, HostEnv};
+use crate::app::{self, HostEnv, OpenMode};
 use crate::command_error::CommandError;
 use crate::error_code::ErrorCode;
 use crate::output::Output;
@@ -97,11 +98,17 @@ enum Before {
 /// Makes the changes.
 async fn migrate(settings: &Settings) -> Result<Before, CommandError> {
     match &settings.store {
-        StoreSettings::Postgres(options) => Ok(Before::Lacked(PostgresStore::migrate(options).await?.len())),
+        StoreSettings::Postgres(options) => {
+            let remembered = Installation::remembered(&settings.data_dir)?;
+            let options = PostgresOptions { create: remembered.is_none(), ..(**options).clone() };
+            let made = PostgresStore::migrate(&options).await;
+            let made = made.map_err(|error| app::store_error(error, settings, remembered))?;
+            Ok(Before::Lacked(made.len()))
+        }
         StoreSettings::Sqlite(database) => {
             let before =
                 if database.exists() { Before::Lacked(missing(settings).await?) } else { Before::NoFile };
-            app::open_store(settings, &HostEnv::system()).await?;
+            app::open_store(settings, &HostEnv::system(), OpenMode::Create).await?;
             Ok(before)
         }
     }

@@ -4,7 +4,7 @@ use jeton_core::keep::ports::OperatorCommand;
 use serde_json::json;
 
 use crate::actor;
-use crate::app::with_app;
+use crate::app::{OpenMode, with_app};
 use crate::command_error::CommandError;
 use crate::output::Output;
 use crate::settings::Settings;
@@ -30,7 +30,7 @@ impl OperateArgs {
                 "its tokens are deleted here; revoke the grant at the provider too, where that is possible",
             ),
         };
-        with_app(settings, async |app| {
+        with_app(settings, OpenMode::Existing, async |app| {
             app.vault.administer(&self.name, command, &actor::current()).await?;
             let text = format!("`{}` is {result}: {effect}", self.name);
             Ok(output.print(&text, &json!({ "connection": self.name, "result": result }))?)

@@ -10,7 +10,7 @@ use jeton_server::{token_message, token_problem};
 use serde_json::{Value, json};
 
 use super::status::all_statuses;
-use crate::app::with_app;
+use crate::app::{OpenMode, with_app};
 use crate::command_error::CommandError;
 use crate::error_code::ErrorCode;
 use crate::output::{Output, Table};
@@ -57,7 +57,7 @@ enum RefreshResult {
 
 impl RefreshArgs {
     pub(crate) async fn run(self, settings: Settings, output: Output) -> Result<(), CommandError> {
-        with_app(settings, async |app| {
+        with_app(settings, OpenMode::Existing, async |app| {
             let names = self.names(&app.vault).await?;
             let trigger = if self.force { Trigger::Forced } else { Trigger::Manual };
             let one = async |name: String| {

@@ -1,6 +1,7 @@
 //! `jeton serve`.
 
 mod first_key;
+mod imports;
 mod startup;
 
 use std::io;
@@ -12,7 +13,7 @@ use jeton_server::{AppState, Limits};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{self, App, HostEnv};
+use crate::app::{self, App, HostEnv, OpenMode};
 use crate::command_error::CommandError;
 use crate::error_code::ErrorCode;
 use crate::output::Output;
@@ -42,7 +43,7 @@ impl ServeArgs {
         let (address, data_dir) = (settings.listen, settings.data_dir.clone());
         let (access, imports) = (settings.access.clone(), settings.imports.clone());
         let (aliases, call_limits) = (settings.aliases.clone(), settings.gateway.clone());
-        let app = App::open(settings, HostEnv::system()).await?;
+        let app = App::open(settings, HostEnv::system(), OpenMode::Create).await?;
         let listener = bind(address).await?;
         let api_key = match access.api_key {
             Some(key) => key,
@@ -50,7 +51,7 @@ impl ServeArgs {
         };
         let limits = access.limits;
         let access = app::open_access(&app.store, access.with_key(api_key), limits, &app.host).await?;
-        startup::run_imports(&app.vault, &imports).await?;
+        imports::run_imports(&app.vault, &data_dir, &imports, &*app.host.entropy).await?;
         app.vault.start().await?;
         log_listening(&app, listener.local_addr().unwrap_or(address));
         app.vault.announce(app.store.clone(), &node_name());

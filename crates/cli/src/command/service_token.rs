@@ -13,7 +13,7 @@ use jeton_issuer::{Access, Environment, NewToken, Rotated, TokenView};
 use serde_json::json;
 
 use crate::actor;
-use crate::app::{self, HostEnv};
+use crate::app::{self, HostEnv, OpenMode};
 use crate::command_error::CommandError;
 use crate::error_code::ErrorCode;
 use crate::output::{self, Output, Table};
@@ -86,7 +86,8 @@ impl ServiceTokenCommand {
             return hash(output);
         }
         let host = HostEnv::system();
-        let (store, _) = app::open_installation(settings, &host).await?;
+        let mode = if self.needs_installation() { OpenMode::Existing } else { OpenMode::Create };
+        let (store, _) = app::open_installation(settings, &host, mode).await?;
         let access = app::open_access(&store, Environment::default(), settings.access.limits, &host).await?;
         match self {
             Self::Create(create) => create.run(&access, output).await,

@@ -7,7 +7,7 @@ use jeton_core::time::Timestamp;
 use jeton_keeper::{Peers, Status, Vault};
 use serde_json::{Value, json};
 
-use crate::app::with_app;
+use crate::app::{OpenMode, with_app};
 use crate::command_error::CommandError;
 use crate::output::{self, Output, Table};
 use crate::settings::Settings;
@@ -27,7 +27,7 @@ pub(crate) struct StatusArgs {
 
 impl StatusArgs {
     pub(crate) async fn run(self, settings: Settings, output: Output) -> Result<(), CommandError> {
-        with_app(settings, async |app| {
+        with_app(settings, OpenMode::Existing, async |app| {
             let now = app.host.clock.now();
             let Peers { nodes, warnings } = app.vault.peers(&*app.store).await?;
             if !output.json {

@@ -64,6 +64,7 @@ async fn the_members_of_every_answer_are_these() {
 #[tokio::test]
 async fn an_error_is_a_problem_document_on_standard_error() {
     let fixture = Fixture::new().await;
+    fixture.home.service_token("first", &[]).await.unwrap();
     let finished = fixture.run(["token", "acme", "--json"]).await;
     assert_eq!((finished.code, finished.stdout.as_str()), (Some(1), ""));
     let problem: Value = serde_json::from_str(&finished.stderr).unwrap();

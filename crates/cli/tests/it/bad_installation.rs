@@ -107,8 +107,8 @@ async fn a_data_directory_that_cannot_be_written_is_named_with_its_setting() {
     let fixture = Fixture::new().await;
     // Below a file nothing can be made, not even by root.
     let below = fixture.home.settings().join("data");
-    let status = fixture.home.command(["status"]).unwrap().env("JETON__DATA_DIR", below.to_str().unwrap());
-    let sentence = error_line(&status.run(PATIENCE).await.unwrap(), 1);
+    let serve = fixture.home.command(["serve"]).unwrap().env("JETON__DATA_DIR", below.to_str().unwrap());
+    let sentence = error_line(&serve.run(PATIENCE).await.unwrap(), 1);
     assert!(sentence.contains(&format!("{} cannot be created", below.display())), "{sentence}");
     assert!(sentence.contains("`data_dir` (or JETON__DATA_DIR)"), "{sentence}");
 }

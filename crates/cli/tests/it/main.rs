@@ -16,6 +16,7 @@ mod gateway;
 
 mod init;
 mod journeys;
+mod lost_store;
 mod nodes;
 mod old_gateway;
 mod postgres;

@@ -122,7 +122,7 @@ async fn a_node_with_other_settings_or_another_key_is_told_so() {
 
     let third = other.another_node().unwrap();
     let own = third.path().join("own-key");
-    let key = third.command(["status"]).unwrap().env("JETON__KEY_FILE", &own.display().to_string());
+    let key = third.command(["serve"]).unwrap().env("JETON__KEY_FILE", &own.display().to_string());
     let error = error_line(&key.run(PATIENCE).await.unwrap(), 1);
     assert!(error.contains("own-key") && error.contains("is missing"), "{error}");
 }

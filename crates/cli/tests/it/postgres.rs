@@ -54,6 +54,7 @@ async fn the_password_may_stand_in_a_file_and_is_never_shown() {
     let error = error_line(&run(&home, ["status"]).await, 1);
     assert!(error.contains("store.password_file") && error.contains("chmod 600"), "{error}");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    home.service_token("first", &[]).await.unwrap();
     run(&home, ["status"]).await.success().unwrap();
 
     home.set("store", "url", with).unwrap();
@@ -81,13 +82,14 @@ async fn migrate_says_what_is_missing_and_makes_it_once() {
     assert_eq!(check.code, Some(1), "{check:?}");
     assert!(check.stdout.contains("lacks") && check.stdout.contains("`jeton migrate`"), "{check:?}");
     home.set("store", "migrate", false).unwrap();
-    let error = error_line(&run(&home, ["status"]).await, 1);
+    let error = error_line(&run(&home, ["serve"]).await, 1);
     assert!(error.contains("jeton migrate"), "{error}");
     let made = run(&home, ["migrate", "--json"]).await.json().unwrap();
     assert!(made["applied"].as_u64().unwrap() >= 1, "{made}");
     let again = run(&home, ["migrate", "--json"]).await.json().unwrap();
     assert_eq!(again["applied"], 0, "{again}");
     run(&home, ["migrate", "--check"]).await.success().unwrap();
+    home.service_token("first", &[]).await.unwrap();
     run(&home, ["status"]).await.success().unwrap();
 }
 
@@ -123,7 +125,7 @@ async fn a_database_newer_than_the_binary_is_refused_in_words() {
 #[tokio::test]
 async fn a_copied_database_is_on_hold_even_for_a_new_node_until_it_is_adopted() {
     let home = TestInstallation::on_postgres().unwrap();
-    run(&home, ["status"]).await.success().unwrap();
+    home.service_token("first", &[]).await.unwrap();
     let copy = TestInstallation::on_database(home.postgres().unwrap().copy().unwrap()).unwrap();
     fs::set_permissions(copy.settings(), fs::Permissions::from_mode(0o600)).unwrap();
     fs::create_dir(copy.data_dir()).unwrap();
@@ -148,7 +150,7 @@ async fn the_doctor_looks_at_the_database_and_at_its_clock() {
     fs::set_permissions(home.settings(), fs::Permissions::from_mode(0o600)).unwrap();
     let new = run(&home, ["doctor", "--offline"]).await.success().unwrap();
     assert!(new.contains("the database is new and has no key yet"), "{new}");
-    run(&home, ["status"]).await.success().unwrap();
+    home.service_token("first", &[]).await.unwrap();
     let report = run(&home, ["doctor", "--offline"]).await.success().unwrap();
     for part in
         ["(PostgreSQL ", "answers and holds 0 of the connections", "agree about the time", "opens the store"]

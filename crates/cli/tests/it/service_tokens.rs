@@ -273,6 +273,7 @@ async fn of_a_service_that_is_rotated_while_it_calls_two_servers_no_call_is_refu
 #[tokio::test]
 async fn orders_that_mean_nobody_or_too_many_are_refused_in_words() {
     let home = TestInstallation::new().unwrap();
+    home.service_token("bot2", &["read"]).await.unwrap();
     for words in [["service-token", "revoke", "bot1"], ["service-token", "rotate", "bot1"]] {
         let sentence = error_line(&run(&home, words).await, 1);
         assert!(sentence.contains("the store has no service token of `bot1`"), "{sentence}");

@@ -140,6 +140,35 @@ async fn a_copy_spends_nothing_until_it_is_taken_over() {
 }
 
 #[tokio::test]
+async fn a_token_file_that_is_gone_is_refused_and_begun_anew_only_on_purpose() {
+    let fixture = Fixture::new().await;
+    let (_folder, path) = token_file();
+    let vault = fixture.connected_on(Vault::on_file(&path)).await;
+    vault.close().await;
+    std::fs::remove_file(&path).unwrap();
+    for _ in 0..2 {
+        let text = open_error(Vault::on_file(&path).connection(ACME, fixture.acme())).await;
+        assert!(text.contains("tokens.json does not exist, and the data directory"), "{text}");
+        assert!(text.contains("`Builder::adopt`") && !path.exists(), "{text}");
+    }
+    let anew = fixture.vault(Vault::on_file(&path).adopt()).await;
+    assert_eq!(anew.token(ACME).await.unwrap_err().code(), "NOT_CONNECTED");
+    anew.close().await;
+    fixture.vault(Vault::on_file(&path)).await;
+}
+
+#[tokio::test]
+async fn a_vault_in_memory_begins_anew_in_a_data_directory_that_was_used_before() {
+    let fixture = Fixture::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        let vault = fixture.connected_on(Vault::in_memory().data_dir(folder.path().join("data"))).await;
+        vault.token(ACME).await.unwrap();
+        vault.close().await;
+    }
+}
+
+#[tokio::test]
 async fn a_seed_is_taken_on_the_first_start_alone() {
     let fixture = Fixture::new().await;
     let (_folder, path) = token_file();

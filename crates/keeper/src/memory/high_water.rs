@@ -109,7 +109,9 @@ pub(crate) fn read(data_dir: &Path) -> io::Result<Option<Revision>> {
             }
             Ok(mark)
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }

@@ -218,3 +218,40 @@ async fn a_data_directory_that_is_copied_as_a_whole_is_on_hold_and_spends_nothin
     assert_eq!(fixture.requests(), 0);
     assert!(!fixture.process().await.vault.on_hold(), "the original goes on");
 }
+
+#[tokio::test]
+async fn a_first_start_that_was_killed_before_its_instance_file_is_no_copy_and_no_loss() {
+    let (fixture, process) = Fixture::usual().await;
+    process.vault.drain().await;
+    drop(process);
+    let instance = fixture.place().data_dir.join("instance");
+    fs::remove_file(&instance).unwrap();
+    let process = fixture.process().await;
+    assert!(!process.vault.on_hold() && instance.exists(), "nothing was ever stored");
+    process.connect(ACME, fixture.expired_grant()).await;
+    process.vault.drain().await;
+    drop(process);
+    fs::remove_file(&instance).unwrap();
+    assert!(fixture.process().await.vault.on_hold(), "now there is something to spend");
+    assert!(!instance.exists());
+}
+
+#[tokio::test]
+async fn a_data_directory_tells_of_its_store_by_its_instance_file_or_by_its_mark() {
+    let (fixture, process) = Fixture::usual().await;
+    process.connect(ACME, fixture.expired_grant()).await;
+    process.token(ACME).await.unwrap();
+    drop(process);
+    let data_dir = fixture.place().data_dir;
+    let (instance, mark) = (data_dir.join("instance"), data_dir.join("high-water"));
+    let remembered = || Installation::remembered(&data_dir).unwrap();
+    let whole = remembered().unwrap();
+    assert!(whole.instance.is_some() && whole.revision.is_some());
+    fs::write(&instance, "no id").unwrap();
+    assert_eq!(remembered().unwrap().instance, None, "something is there all the same");
+    fs::remove_file(&instance).unwrap();
+    assert_eq!(remembered().unwrap().revision, whole.revision);
+    fs::remove_file(&mark).unwrap();
+    assert_eq!(remembered(), None);
+    assert_eq!(Installation::remembered(&data_dir.join("nothing")).unwrap(), None);
+}

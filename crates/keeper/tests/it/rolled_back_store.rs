@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jeton_core::entropy::SystemEntropy;
-use jeton_core::id::OperationId;
+use jeton_core::id::{OperationId, Revision};
 use jeton_core::keep::ports::OperatorCommand;
 use jeton_core::time::Clock as _;
-use jeton_keeper::{Hold, Installation, JoinMode, KeySource, TokenError};
+use jeton_keeper::{Hold, Installation, InstallationError, JoinMode, KeySource, TokenError};
 use jeton_store::sqlite::faults::NoSqliteHooks;
 use tokio::time::{Instant, sleep};
 
-use crate::fixture::{ACME, Fixture, Options, PATIENCE, names};
+use crate::fixture::{ACME, Fixture, Options, PATIENCE, names, short_settings};
 use crate::process::{Process, operator};
 use crate::stores::Database;
 
@@ -95,14 +95,28 @@ async fn a_rotation_of_one_connection_is_noticed_though_another_one_changed_last
 }
 
 #[tokio::test]
-async fn a_new_store_beside_an_old_data_directory_has_no_past_to_go_back_to() {
+async fn a_new_store_beside_an_old_data_directory_is_refused_until_that_forgets_the_old_one() {
     let (mut fixture, process) = Fixture::usual().await;
     process.connect(ACME, fixture.expired_grant()).await;
     process.token(ACME).await.unwrap();
+    let known = process.store.identity().await.unwrap().unwrap();
     end(process).await;
     fixture.database = Database::new(fixture.home.path().join("new.db")).await;
-    let process = fixture.process().await;
-    assert_eq!(process.vault.hold(), None);
+    let place = fixture.place();
+    let open = || fixture.process_at(&place, short_settings(), Arc::new(NoSqliteHooks));
+    for _ in 0..2 {
+        let Err(refused) = open().await else { panic!("the old store is remembered") };
+        let InstallationError::StoreLost { remembered, .. } = &refused else { panic!("{refused}") };
+        assert!(remembered.instance == Some(known.instance) && remembered.revision > Some(Revision(0)));
+        let words = refused.to_string();
+        assert!(
+            words.contains(&known.instance.to_string()) && words.contains("had come to change"),
+            "{words}"
+        );
+    }
+    Installation::forget(&place.data_dir).unwrap();
+    let process = open().await.unwrap();
+    assert_eq!(process.vault.hold(), None, "it has no past to go back to");
     process.connect(ACME, fixture.expired_grant()).await;
     assert!(process.token(ACME).await.is_ok());
 }

@@ -27,6 +27,8 @@ pub struct PostgresInspection {
     pub encrypted: bool,
     /// The instant by its clock, which decides leases and due times.
     pub now: Timestamp,
+    /// Whether it holds nothing of ours yet.
+    pub is_empty: bool,
     /// How many changes of the schema this binary would make first. Until then nothing else is read.
     pub missing_migrations: usize,
     /// Which installation it belongs to, once there is one.
@@ -61,12 +63,14 @@ async fn look(
 ) -> Result<PostgresInspection, PostgresError> {
     let server = migrate::check_server(sessions, address).await?;
     privileges::check(sessions, address).await?;
+    let missing = migrate::lacking(sessions, address).await?.len();
     let mut found = PostgresInspection {
         server_version: server.version,
         shown_url: address.shown.clone(),
         encrypted: server.encrypted,
         now: read_instant(&sessions.rows(&instant()).await?)?,
-        missing_migrations: migrate::lacking(sessions, address).await?.len(),
+        is_empty: missing == address.schema.len(),
+        missing_migrations: missing,
         identity: None,
         is_copy: false,
         connections: Vec::new(),

@@ -28,6 +28,8 @@ pub struct PostgresOptions {
     pub application_name: String,
     /// Whether [`super::PostgresStore::open`] brings the schema up to date; otherwise it refuses a schema that is not.
     pub migrate: bool,
+    /// Whether an empty database gets a schema; otherwise it gets [`jeton_core::keep::ports::StoreError::Missing`].
+    pub create: bool,
     /// The last migration that this program knows, in tests: so an older one is opened beside it. Its statements are those
     /// of this build.
     pub last_migration: Option<u32>,
@@ -48,6 +50,7 @@ impl PostgresOptions {
             most_waiting: 4096,
             application_name: "jeton".into(),
             migrate: true,
+            create: true,
             last_migration: None,
             clock: None,
             hooks: Arc::new(NoPostgresHooks),

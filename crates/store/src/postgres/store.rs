@@ -36,11 +36,14 @@ impl PostgresStore {
     /// One sentence with the cure. [`StoreError::Refused`] for what does not pass by itself: a URL that cannot be read, a
     /// wrong password or name of the database, TLS that fails, a server before PostgreSQL 14, missing rights, a schema that
     /// is newer than this binary or not whole. [`StoreError::Unavailable`] for a server that cannot be reached or takes no
-    /// more connections, [`StoreError::Unwritable`] for a standby.
+    /// more connections, [`StoreError::Unwritable`] for a standby. [`StoreError::Missing`] for an empty database, unless
+    /// `create` is set.
     pub async fn open(options: PostgresOptions) -> Result<Self, StoreError> {
         let address = Address::of(&options)?;
         let sessions = Sessions::trying(&address, &options)?;
-        if let Some(lacking) = lacking(&sessions, &address, true).await?.first() {
+        let missing = lacking(&sessions, &address, true).await?;
+        if let Some(lacking) = missing.first() {
+            check_not_empty(&options, missing, &address)?;
             if !options.migrate {
                 return Err(StoreError::NotMigrated(format!(
                     "the schema of {} lacks migration {} ({}): migrate it",
@@ -89,6 +92,7 @@ impl PostgresStore {
         let sessions = Sessions::new(&address, &patient)?;
         let work = async {
             migrate::check_server(&sessions, &address).await?;
+            check_not_empty(options, migrate::lacking(&sessions, &address).await?, &address)?;
             migrate::migrate(&sessions, &address).await
         };
         let done = work.await.map_err(|failure| failure.into_store_error(&address));
@@ -128,6 +132,18 @@ impl PostgresStore {
     pub fn shown_url(&self) -> &str {
         &self.database.shared.address.shown
     }
+}
+
+/// Refuses an empty database, unless one may be set up.
+fn check_not_empty(
+    options: &PostgresOptions,
+    missing: &[Migration],
+    address: &Address,
+) -> Result<(), StoreError> {
+    if options.create || missing.len() < address.schema.len() {
+        return Ok(());
+    }
+    Err(StoreError::Missing(format!("the database {} is empty", address.shown)))
 }
 
 /// Sees that the server can be the store, for one that works in it or for one that only looks; answers what its schema lacks.

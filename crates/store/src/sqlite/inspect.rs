@@ -21,6 +21,8 @@ const MAX_DAMAGE_LINES: usize = 5;
 pub struct SqliteInspection {
     /// What SQLite finds damaged, a few of it; empty when nothing is. A damaged database is not read any further.
     pub damage: Vec<String>,
+    /// Whether it holds nothing of ours yet.
+    pub is_empty: bool,
     /// How many changes of the schema this binary would make first. Until then nothing else is read.
     pub missing_migrations: usize,
     /// Which installation it belongs to, once there is one.
@@ -45,12 +47,30 @@ pub fn inspect(path: &Path, busy_timeout: Duration) -> Result<Option<SqliteInspe
     look(path, busy_timeout).map(Some).map_err(|failure| failure.into_store_error(path))
 }
 
+/// Sees that the database exists and has tables of ours, without changing it: an empty one may have lost all that it held with its
+/// write-ahead log.
+///
+/// # Errors
+/// [`StoreError::Missing`]; what keeps the file from being read.
+pub(super) fn check_in_use(path: &Path, busy_timeout: Duration) -> Result<(), StoreError> {
+    if !path.exists() {
+        return Err(StoreError::Missing(format!("the database {} does not exist", path.display())));
+    }
+    let conn = open::reader(path, busy_timeout);
+    match conn.and_then(|conn| migrate::is_new(&conn, path)) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(StoreError::Missing(format!("the database {} is empty", path.display()))),
+        Err(failure) => Err(failure.into_store_error(path)),
+    }
+}
+
 fn look(path: &Path, busy_timeout: Duration) -> Result<SqliteInspection, SqliteError> {
     let conn = open::reader(path, busy_timeout)?;
     // One snapshot for everything: a server may be writing.
     let snapshot = conn.unchecked_transaction()?;
     let mut found = SqliteInspection {
         damage: Vec::new(),
+        is_empty: false,
         missing_migrations: 0,
         identity: None,
         revision: Revision::default(),
@@ -58,7 +78,7 @@ fn look(path: &Path, busy_timeout: Duration) -> Result<SqliteInspection, SqliteE
         nodes: Vec::new(),
     };
     if migrate::is_new(&snapshot, path)? {
-        found.missing_migrations = migrate::MIGRATIONS.len();
+        (found.is_empty, found.missing_migrations) = (true, migrate::MIGRATIONS.len());
         return Ok(found);
     }
     found.damage = damage(&snapshot)?;

@@ -16,6 +16,9 @@ use super::faults::{NoSqliteHooks, SqliteHooks};
 pub struct SqliteOptions {
     /// The clock of the store. All processes of one file read the clock of their one machine.
     pub clock: Arc<dyn Clock>,
+    /// Whether a database that is missing or empty is created; otherwise it gets [`StoreError::Missing`], and nothing is
+    /// changed.
+    pub create: bool,
     /// Names this boot of the machine; without a name, leases and holds hang on the civil clock.
     pub boot: Option<String>,
     /// How long a call waits while another process writes, before it gets [`StoreError::Unavailable`].
@@ -38,6 +41,7 @@ impl SqliteOptions {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             clock,
+            create: true,
             boot: boot_clock::boot(),
             busy_timeout: Duration::from_secs(10),
             readers: 4,

@@ -11,7 +11,7 @@ use super::faults::Faults;
 use super::options::SqliteOptions;
 use super::read_pool::ReadPool;
 use super::writer::{self, Sqlite, SqliteShared};
-use super::{boot_clock, migrate, open, path_checks};
+use super::{boot_clock, inspect, migrate, open, path_checks};
 use crate::migration::up_to;
 use crate::sql::SqlStore;
 
@@ -21,14 +21,17 @@ use crate::sql::SqlStore;
 pub type SqliteStore = SqlStore<Sqlite>;
 
 impl SqliteStore {
-    /// Opens the database, makes it when it is missing (mode 0600), and brings its schema up to date.
+    /// Opens the database, makes it when it is missing (mode 0600) and `create` says so, and brings its schema up to date.
     ///
     /// # Errors
     /// [`StoreError::Refused`], in one sentence that names the cure, for a path that cannot be a database: a folder, a
     /// folder that is missing or cannot be written, a network file system, another kind of file, the database of
     /// another program, a schema newer than this binary. [`StoreError::Unavailable`] when another process holds it for
-    /// longer than `busy_timeout`.
+    /// longer than `busy_timeout`. [`StoreError::Missing`] for a database that is missing or empty, unless `create` is set.
     pub fn open(path: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
+        if !options.create {
+            inspect::check_in_use(path, options.busy_timeout)?;
+        }
         let path = path_checks::prepare(path)?;
         let open = || -> Result<_, SqliteError> {
             let mut conn = open::writer(&path, options.busy_timeout)?;

@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 use super::callers;
 use super::providers::{self, CLIENT_ID, DemoConnection};
 use crate::actor;
-use crate::app::{self, App, HostEnv};
+use crate::app::{self, App, HostEnv, OpenMode};
 use crate::command_error::CommandError;
 use crate::env_vars::EnvVars;
 use crate::error_code::ErrorCode;
@@ -96,7 +96,7 @@ impl DemoRun {
             let begun = telemetry::begin(&settings.level, settings.format);
             begun.map_err(refused("log lines cannot be written", ""))?;
         }
-        let app = App::open(settings, host).await?;
+        let app = App::open(settings, host, OpenMode::Create).await?;
         let api_key = api_key(address, &*app.host.entropy);
         app.vault.start().await?;
         for connection in &connections {

@@ -13,6 +13,7 @@ use tokio::task::spawn_blocking;
 
 use super::report::Report;
 use crate::app::HostEnv;
+use crate::command_error::STORE_LOST_CURE;
 use crate::settings::{Settings, StoreSettings};
 
 const STORE: &str = "store";
@@ -44,8 +45,8 @@ struct StoreContents {
 
 pub(super) async fn check(settings: &Settings, host: &HostEnv, report: &mut Report) -> StoreFindings {
     let contents = match &settings.store {
-        StoreSettings::Sqlite(database) => check_sqlite(database, report).await,
-        StoreSettings::Postgres(options) => check_postgres(options, host, report).await,
+        StoreSettings::Sqlite(database) => check_sqlite(database, &settings.data_dir, report).await,
+        StoreSettings::Postgres(options) => check_postgres(options, &settings.data_dir, host, report).await,
     };
     let Some(contents) = contents else { return StoreFindings::default() };
     let installation = installation(settings, &contents, report);
@@ -66,11 +67,14 @@ fn background_tasks(nodes: &[LiveNode], report: &mut Report) {
     }
 }
 
-async fn check_sqlite(database: &Path, report: &mut Report) -> Option<StoreContents> {
+async fn check_sqlite(database: &Path, data_dir: &Path, report: &mut Report) -> Option<StoreContents> {
     let file = database.to_owned();
     let shown = database.display();
     let found = match spawn_blocking(move || inspect(&file, PATIENCE)).await {
         Ok(Ok(Some(found))) => found,
+        Ok(Ok(None)) if store_is_lost(format!("the database {shown} does not exist"), data_dir, report) => {
+            return None;
+        }
         Ok(Ok(None)) => {
             let text = format!(
                 "the database {shown} does not exist yet; the first `jeton connect` or `jeton serve` creates it"
@@ -95,6 +99,9 @@ async fn check_sqlite(database: &Path, report: &mut Report) -> Option<StoreConte
         report.fault(STORE, text);
         return None;
     }
+    if found.is_empty && store_is_lost(format!("the database {shown} is empty"), data_dir, report) {
+        return None;
+    }
     if found.missing_migrations > 0 {
         report.warning(STORE, outdated_message(&shown.to_string()));
         return None;
@@ -103,6 +110,22 @@ async fn check_sqlite(database: &Path, report: &mut Report) -> Option<StoreConte
     report.ok(STORE, format!("{shown} is sound and holds {count} of the connections"));
     let (connections, nodes) = (found.connections, found.nodes);
     Some(StoreContents { connections, nodes, revision: found.revision, identity: found.identity })
+}
+
+/// Reports a store that is gone although the data directory belongs to one. Returns whether it does.
+fn store_is_lost(why: String, data_dir: &Path, report: &mut Report) -> bool {
+    match Installation::remembered(data_dir) {
+        Ok(None) => false,
+        Ok(Some(remembered)) => {
+            let lost = InstallationError::StoreLost { why, data_dir: data_dir.to_owned(), remembered };
+            report.fault(STORE, format!("{lost}; {STORE_LOST_CURE}"));
+            true
+        }
+        Err(error) => {
+            report.fault("files", error.to_string());
+            true
+        }
+    }
 }
 
 /// The message about missing migrations.
@@ -114,6 +137,13 @@ fn outdated_message(shown: &str) -> String {
 
 fn installation(settings: &Settings, contents: &StoreContents, report: &mut Report) -> Option<Installation> {
     let Some(identity) = &contents.identity else {
+        if store_is_lost(
+            format!("the database {} is empty", settings.store.redacted()),
+            &settings.data_dir,
+            report,
+        ) {
+            return None;
+        }
         report.warning(KEY, "the database is new and has no key yet; the next start creates one");
         return None;
     };
@@ -135,7 +165,7 @@ fn hold(settings: &Settings, installation: &Installation, report: &mut Report) {
     let Some(hold) = installation.hold() else { return };
     let text = match (&settings.store, hold) {
         // A new node joins when it starts.
-        (StoreSettings::Postgres(_), Hold::Copied) if !Installation::is_initialised(&settings.data_dir) => return,
+        (StoreSettings::Postgres(_), Hold::Copied) if matches!(Installation::remembered(&settings.data_dir), Ok(None)) => return,
         (StoreSettings::Postgres(_), Hold::Copied) => {
             "this node is on hold because its data directory belongs to another database, or is a copy of another \
              node's, and nothing is refreshed; correct `data_dir` or `store.url`, or run `jeton adopt` to make it a node \
@@ -206,6 +236,7 @@ pub(super) fn spill_slots(data_dir: &Path, report: &mut Report) {
 /// Checks a PostgreSQL database, and that its clock agrees with ours.
 async fn check_postgres(
     options: &PostgresOptions,
+    data_dir: &Path,
     host: &HostEnv,
     report: &mut Report,
 ) -> Option<StoreContents> {
@@ -229,6 +260,9 @@ async fn check_postgres(
             "the connection to {shown} is not encrypted; add `sslmode=verify-full` to `store.url`, unless only you use the network between"
         );
         report.warning(STORE, text);
+    }
+    if found.is_empty && store_is_lost(format!("the database {shown} is empty"), data_dir, report) {
+        return None;
     }
     if found.missing_migrations > 0 {
         report.warning(STORE, outdated_message(shown));

@@ -1,0 +1,183 @@
+//! A store that is not there although the data directory belongs to one: refused until it is back, or a person begins anew.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use jeton_testkit::{PgCluster, TestInstallation};
+use rusqlite::Connection as Database;
+use serde_json::json;
+
+use crate::fixture::{Fixture, PATIENCE, connection, error_line, run};
+
+/// The database and the files that SQLite keeps beside it.
+fn files(database: &Path) -> [PathBuf; 3] {
+    ["", "-wal", "-shm"].map(|suffix| PathBuf::from(format!("{}{suffix}", database.display())))
+}
+
+/// The instance id that the data directory belongs to.
+fn instance(home: &TestInstallation) -> String {
+    let text = fs::read_to_string(home.data_dir().join("instance")).unwrap();
+    text.split_whitespace().next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_database_that_is_gone_is_refused_and_not_made_anew_and_nothing_is_lost_when_it_is_back() {
+    let (fixture, _) = Fixture::connected().await;
+    fixture.run(["refresh", "--force", "--sync"]).await.success().unwrap();
+    let (database, aside) = (fixture.home.database(), fixture.home.path().join("aside"));
+    let spent = fixture.spent();
+    fs::create_dir(&aside).unwrap();
+    for file in files(&database).iter().filter(|file| file.exists()) {
+        fs::rename(file, aside.join(file.file_name().unwrap())).unwrap();
+    }
+    for arguments in [
+        &["token", "acme"][..],
+        &["status"],
+        &["logs"],
+        &["audit"],
+        &["refresh"],
+        &["pause", "acme"],
+        &["connect", "acme"],
+        &["service-token", "list"],
+        &["service-token", "create", "bot1"],
+        &["migrate"],
+        &["serve"],
+    ] {
+        let finished = fixture.home.command(arguments.iter().copied()).unwrap().run(PATIENCE).await.unwrap();
+        let sentence = error_line(&finished, 1);
+        assert!(
+            sentence.contains(&format!("the database {} does not exist", database.display())),
+            "{sentence}"
+        );
+        assert!(sentence.contains(&instance(&fixture.home)), "{sentence}");
+        assert!(sentence.contains("had come to change"), "{sentence}");
+        for cure in ["mount its disk", "`store.url`", "restore a backup", "`jeton adopt`"] {
+            assert!(sentence.contains(cure), "{arguments:?}: {sentence}");
+        }
+        assert!(!database.exists(), "{arguments:?} made an empty one");
+    }
+    let doctor = fixture.run(["doctor", "--offline"]).await;
+    assert_eq!(doctor.code, Some(1), "{doctor:?}");
+    let fault = doctor.stdout.lines().find(|line| line.starts_with("fault")).unwrap();
+    assert!(fault.contains("does not exist") && fault.contains("`jeton adopt`"), "{fault}");
+
+    for file in fs::read_dir(&aside).unwrap() {
+        let file = file.unwrap();
+        fs::rename(file.path(), fixture.home.data_dir().join(file.file_name())).unwrap();
+    }
+    assert_eq!(fixture.spent(), spent);
+    fixture.run(["refresh", "--force", "--sync"]).await.success().unwrap();
+    assert_eq!(fixture.emulator.stats().reuse_kills, 0);
+}
+
+#[tokio::test]
+async fn a_database_that_has_become_empty_is_refused_as_it_is() {
+    let (fixture, _) = Fixture::connected().await;
+    let database = fixture.home.database();
+    let [main, log, _] = files(&database);
+    let empty = |name: &str| fixture.home.path().join(name);
+    // Everything of a small database is in its log for a while: without it, the file has a header and nothing more.
+    drop(Database::open(empty("header")).unwrap().pragma_update(None, "journal_mode", "WAL"));
+    fs::write(empty("nothing"), "").unwrap();
+    let ruins = [("nothing", Vec::new()), ("header", Vec::new()), ("header", vec![0x5a; 100_000])];
+    for (file, garbage) in ruins {
+        for file in files(&database).iter().filter(|file| file.exists()) {
+            fs::remove_file(file).unwrap();
+        }
+        fs::copy(empty(file), &main).unwrap();
+        if !garbage.is_empty() {
+            fs::write(&log, &garbage).unwrap();
+        }
+        for arguments in [&["token", "acme"][..], &["serve"], &["status"]] {
+            let finished =
+                fixture.home.command(arguments.iter().copied()).unwrap().run(PATIENCE).await.unwrap();
+            let sentence = error_line(&finished, 1);
+            let expected = format!("the database {} is empty, and the data directory", database.display());
+            assert!(sentence.contains(&expected), "{file}: {sentence}");
+        }
+        assert_eq!(fs::read(&main).unwrap(), fs::read(empty(file)).unwrap(), "nothing was written");
+        assert!(
+            garbage.is_empty() || fs::read(&log).unwrap() == garbage,
+            "what is left stays for whoever can read it"
+        );
+        let doctor = fixture.run(["doctor", "--offline"]).await;
+        assert!(doctor.stdout.contains("is empty, and the data directory"), "{doctor:?}");
+    }
+    assert_eq!(fixture.spent(), 0);
+}
+
+#[tokio::test]
+async fn adopt_begins_anew_where_the_store_is_gone_and_says_so() {
+    let (fixture, _) = Fixture::connected().await;
+    fixture.run(["refresh", "--force", "--sync"]).await.success().unwrap();
+    let old = instance(&fixture.home);
+    for file in files(&fixture.home.database()).iter().filter(|file| file.exists()) {
+        fs::remove_file(file).unwrap();
+    }
+    let adopted = fixture.run(["adopt", "--json"]).await.json().unwrap();
+    assert_eq!(adopted, json!({ "adopted": true, "new": true }));
+    assert_ne!(instance(&fixture.home), old);
+    let again = fixture.run(["adopt", "--json"]).await.json().unwrap();
+    assert_eq!(again, json!({ "adopted": false, "new": false }));
+    assert_eq!(fixture.run(["status", "--json"]).await.json().unwrap()[0]["condition"], "pending");
+    fixture.connect("acme").await;
+    fixture.run(["token", "acme"]).await.success().unwrap();
+    fixture.run(["doctor", "--offline"]).await.success().unwrap();
+}
+
+#[tokio::test]
+async fn a_node_that_comes_to_an_empty_database_of_postgresql_makes_no_table_there() {
+    let home = TestInstallation::on_postgres().unwrap();
+    run(&home, ["service-token", "create", "bot1"]).await.success().unwrap();
+    let empty = PgCluster::shared().unwrap().empty_database().unwrap();
+    for arguments in [&["status"][..], &["serve"], &["migrate"]] {
+        let command = home.command(arguments.iter().copied()).unwrap().env("JETON__STORE__URL", empty.url());
+        let sentence = error_line(&command.run(PATIENCE).await.unwrap(), 1);
+        assert!(sentence.contains("is empty, and the data directory"), "{arguments:?}: {sentence}");
+        assert!(sentence.contains(&instance(&home)) && sentence.contains("`jeton adopt`"), "{sentence}");
+    }
+    let tables = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace";
+    assert_eq!(empty.query(tables).unwrap()[0][0].as_deref(), Some("0"));
+    let doctor = home.command(["doctor", "--offline"]).unwrap().env("JETON__STORE__URL", empty.url());
+    assert!(doctor.run(PATIENCE).await.unwrap().stdout.contains("is empty, and the data directory"));
+    run(&home, ["status"]).await.success().unwrap();
+}
+
+#[tokio::test]
+async fn a_file_that_was_imported_is_taken_out_of_use_and_its_token_never_comes_back_with_a_new_store() {
+    let mut fixture = Fixture::new().await;
+    let file = fixture.home.path().join("tokens.json");
+    let tokens = json!({ "refresh_token": fixture.emulator.mint(1)[0].reveal() }).to_string();
+    fs::write(&file, &tokens).unwrap();
+    let mut acme = connection(&fixture.emulator);
+    acme.import = Some(file.display().to_string());
+    fixture.home.add_connection("acme", acme).unwrap();
+    let start = async || {
+        let mut server = fixture.home.command(["serve"]).unwrap().serve().unwrap();
+        server.wait_until_ready(PATIENCE).await.unwrap();
+        let answer = server.client().get("/api/v1/connections/acme/token").await.unwrap();
+        server.terminate().unwrap();
+        server.wait(PATIENCE).await.unwrap();
+        (answer.status.as_u16(), server.output().unwrap())
+    };
+    assert_eq!(start().await.0, 200);
+    assert!(!file.exists(), "it is used up");
+    let renamed = fixture.home.path().join("tokens.json.imported");
+    assert_eq!(fs::read_to_string(renamed).unwrap(), tokens);
+
+    // Somebody puts it back, and the store is lost.
+    fs::write(&file, &tokens).unwrap();
+    assert_eq!(start().await.0, 200);
+    for file in files(&fixture.home.database()).iter().filter(|file| file.exists()) {
+        fs::remove_file(file).unwrap();
+    }
+    assert_eq!(error_line(&fixture.run(["serve"]).await, 1).matches("`jeton adopt`").count(), 1);
+    fixture.run(["adopt"]).await.success().unwrap();
+    let (answered, log) = start().await;
+    assert_eq!(answered, 424, "{log}");
+    assert!(log.contains("they were imported before, and may be spent"), "{log}");
+    let stats = fixture.emulator.stats();
+    assert_eq!((stats.accepted, stats.reuse_kills, stats.invalid_grant), (1, 0, 0), "{stats:?}");
+    // A person may know better.
+    fixture.run(["connect", "acme", "--import", &file.display().to_string()]).await.success().unwrap();
+}
