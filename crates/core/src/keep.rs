@@ -7,6 +7,7 @@
 //! * [`consent`]: a person consents in a browser.
 //! * [`rejection`]: what follows when a caller says that a token was refused.
 //! * [`due`]: when a token set must be refreshed, and what becomes of an attempt whose outcome is not known.
+//! * [`force`]: how often a service may force a refresh.
 //! * [`plan`]: what to do next for a connection.
 //! * [`ports`]: what a store must be able to do.
 
@@ -17,6 +18,7 @@ pub mod consent;
 pub mod due;
 #[cfg(test)]
 mod fixture;
+pub mod force;
 pub mod plan;
 pub mod ports;
 pub mod provider;

@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use jeton_core::audit::Actor;
-use jeton_core::keep::attempt::Trigger;
 use jeton_core::keep::connection::Condition;
 use jeton_core::keep::ports::OperatorCommand;
 use jeton_core::secret::Secret;
-use jeton_keeper::{Connected, Grant, Refreshed, Status, Token, TokenError, TokenRequest};
+use jeton_keeper::{Connected, Grant, RefreshMode, Refreshed, Status, Token, TokenError, TokenRequest};
 use tempfile::TempDir;
 
 use crate::error::NoToken;
@@ -107,7 +106,7 @@ impl Vault {
     /// Refreshes now: also where nothing is due, during a cool-down, and where the outcome of the last attempt is unknown. It is
     /// for a person who decides so.
     pub async fn refresh(&self, name: &str) -> Result<Refreshed, NoToken> {
-        Ok(self.keeper.refresh(name, Trigger::Forced).await?)
+        Ok(self.keeper.refresh(name, RefreshMode::ForcedByPerson).await?)
     }
 
     /// Refreshes nothing for this connection until [`Vault::resume`]; callers get the current token as long as it is live.

@@ -117,5 +117,5 @@ pub use settings::Settings;
 pub use spill::inspect::{SlotState, inspect_spill_slots};
 pub use store_access::{Ports, VaultError};
 pub use tokens::api_call::{ApiVerdict, Call};
-pub use tokens::request::{Connected, Grant, Refreshed, Token, TokenRequest};
+pub use tokens::request::{Connected, Grant, RefreshMode, Refreshed, Token, TokenRequest};
 pub use vault::Vault;

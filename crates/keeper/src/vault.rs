@@ -8,7 +8,7 @@ use std::time::Duration;
 use jeton_core::audit::Actor;
 use jeton_core::entropy::Entropy;
 use jeton_core::id::{ConnectionName, ConsentId, NodeId};
-use jeton_core::keep::attempt::{Attempt, Trigger};
+use jeton_core::keep::attempt::Attempt;
 use jeton_core::keep::ports::{AttemptFilter, BackgroundTask, NodeStore, OperatorCommand, StoreError};
 use jeton_core::keep::provider::{CallbackParams, Definition};
 use jeton_core::seal::Fingerprint;
@@ -47,7 +47,7 @@ use crate::store_access::{Ports, StoreAccess, VaultError};
 use crate::tokens::api_call::{ApiVerdict, Call};
 use crate::tokens::early_expiry::EarlyExpiryTracker;
 use crate::tokens::get::Tokens;
-use crate::tokens::request::{Connected, Grant, Refreshed, Token, TokenRequest};
+use crate::tokens::request::{Connected, Grant, RefreshMode, Refreshed, Token, TokenRequest};
 use crate::tokens::single_flight::SingleFlight;
 use crate::tokens::wait::Waiters;
 
@@ -343,9 +343,9 @@ impl Vault {
         self.parts.tokens.replace_refused(name, refused, request).await
     }
 
-    /// Refreshes a connection because a person asks for it: [`Trigger::Forced`] though it is not due, else if it is.
-    pub async fn refresh(&self, name: &str, trigger: Trigger) -> Result<Refreshed, TokenError> {
-        self.parts.operator.refresh(name, trigger).await
+    /// Refreshes a connection because somebody asks for it.
+    pub async fn refresh(&self, name: &str, mode: RefreshMode) -> Result<Refreshed, TokenError> {
+        self.parts.operator.refresh(name, mode).await
     }
 
     /// Takes a grant over, or makes a connection whose provider acquires its own. Who orders it is audited.

@@ -23,6 +23,10 @@ pub(crate) enum RequiredScope {
     Read,
     /// `token:NAME`, for the connection in the URL.
     Token,
+    /// `operate:NAME`, for the connection in the URL.
+    Operate,
+    /// Either of both.
+    TokenOrOperate,
     /// `admin`.
     Admin,
 }
@@ -59,10 +63,16 @@ async fn check_scope(
     match required {
         RequiredScope::Read => Ok(caller.require(&Permission::Read)?),
         RequiredScope::Admin => Ok(caller.require(&Permission::Admin)?),
-        RequiredScope::Token => {
+        RequiredScope::Token | RequiredScope::Operate | RequiredScope::TokenOrOperate => {
             let path = Path::<String>::from_request_parts(parts, &()).await;
             let Path(name) = path.map_err(|_| RequestError::UnknownUrl)?;
-            let Err(insufficient) = caller.require(&Permission::Token(&name)) else { return Ok(()) };
+            let (token, operate) = (Permission::Token(&name), Permission::Operate(&name));
+            let required = match required {
+                RequiredScope::TokenOrOperate if caller.require(&operate).is_ok() => operate,
+                RequiredScope::Operate => operate,
+                _ => token,
+            };
+            let Err(insufficient) = caller.require(&required) else { return Ok(()) };
             let is_defined = vault.names().iter().any(|defined| defined.as_str() == name);
             let unknown =
                 || TokenError::UnknownConnection { name: name.chars().take(64).collect(), near: Vec::new() };

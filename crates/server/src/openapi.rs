@@ -164,8 +164,9 @@ fn operation(route: &Route, schemas: &mut Schemas, catalogue: &BTreeMap<&str, Pr
     let mut operation =
         json!({ "tags": [route.tag], "operationId": route.operation_id, "summary": route.summary });
     operation["security"] = security;
-    if let Some(scope) = scope(route.auth) {
-        operation["description"] = format!("Requires the scope `{scope}`.").into();
+    let scopes = scopes(route.auth);
+    if !scopes.is_empty() {
+        operation["description"] = format!("Requires the scope `{}`.", scopes.join("` or `")).into();
     }
     if !doc.parameters.is_empty() {
         operation["parameters"] = std::mem::take(&mut doc.parameters).into();
@@ -187,25 +188,31 @@ fn security(auth: Auth, doc: &mut OperationDoc) -> Value {
             doc.add_errors(&["CONFLICTING_CREDENTIALS", "SCOPE_INSUFFICIENT"]);
         }
     }
-    let mut requirements = any_header(scope(auth));
+    let mut requirements = any_header(scopes(auth));
     if auth == Auth::TicketOrRead {
         requirements.push(json!({}));
     }
     requirements.into()
 }
 
-/// A service token with this scope, in one of the three headers.
-fn any_header(scope: Option<&str>) -> Vec<Value> {
-    let scopes: Vec<&str> = scope.into_iter().collect();
-    ["serviceToken", "apiKey", "bearer"].map(|scheme| json!({ scheme: scopes })).into()
+/// A service token with one of these scopes, or with any where there are none, in one of the three headers.
+fn any_header(scopes: &[&str]) -> Vec<Value> {
+    let each = |scopes: &[&str]| ["serviceToken", "apiKey", "bearer"].map(|scheme| json!({ scheme: scopes }));
+    if scopes.is_empty() {
+        return each(&[]).into();
+    }
+    scopes.iter().flat_map(|scope| each(&[scope])).collect()
 }
 
-fn scope(auth: Auth) -> Option<&'static str> {
+/// The scopes of which a caller needs one.
+fn scopes(auth: Auth) -> &'static [&'static str] {
     match auth {
-        Auth::None | Auth::AnyToken => None,
-        Auth::Scope(RequiredScope::Read) | Auth::TicketOrRead => Some("read"),
-        Auth::Scope(RequiredScope::Token) => Some("token:NAME"),
-        Auth::Scope(RequiredScope::Admin) => Some("admin"),
+        Auth::None | Auth::AnyToken => &[],
+        Auth::Scope(RequiredScope::Read) | Auth::TicketOrRead => &["read"],
+        Auth::Scope(RequiredScope::Token) => &["token:NAME"],
+        Auth::Scope(RequiredScope::Operate) => &["operate:NAME"],
+        Auth::Scope(RequiredScope::TokenOrOperate) => &["token:NAME", "operate:NAME"],
+        Auth::Scope(RequiredScope::Admin) => &["admin"],
     }
 }
 
@@ -319,7 +326,7 @@ fn proxy_operations() -> Map<String, Value> {
             "description": "Requires the scope `proxy:NAME`, which may be limited to methods and paths. All methods but CONNECT and \
                 TRACE are forwarded, with query, headers and body; the caller's own credential is removed. If the API rejects \
                 the token, jeton refreshes it and sends the call once more.",
-            "security": any_header(Some("proxy:NAME")),
+            "security": any_header(&["proxy:NAME"]),
             "parameters": parameters,
             "responses": {
                 "default": {

@@ -16,6 +16,8 @@ use crate::state::AppState;
 
 const READ: Auth = Auth::Scope(RequiredScope::Read);
 const TOKEN: Auth = Auth::Scope(RequiredScope::Token);
+const OPERATE: Auth = Auth::Scope(RequiredScope::Operate);
+const TOKEN_OR_OPERATE: Auth = Auth::Scope(RequiredScope::TokenOrOperate);
 /// The API key does not have this scope.
 const ADMIN: Auth = Auth::Scope(RequiredScope::Admin);
 
@@ -70,11 +72,11 @@ fn connections() -> Vec<Route> {
             .errors(errors::CHANGE_GRANT),
         Route::new(Method::POST, "/api/v1/connections/{name}/pause", connections::pause)
             .doc("pauseConnection", "Stops all refreshes of a connection until it is resumed.")
-            .auth(ADMIN)
+            .auth(OPERATE)
             .errors(errors::CHANGE_GRANT),
         Route::new(Method::POST, "/api/v1/connections/{name}/resume", connections::resume)
             .doc("resumeConnection", "Resumes a paused connection.")
-            .auth(ADMIN)
+            .auth(OPERATE)
             .errors(errors::CHANGE_GRANT),
     ]
 }
@@ -113,7 +115,7 @@ fn tokens() -> Vec<Route> {
                 "refresh",
                 "Refreshes the token now, if it is due or `force` is set, and waits for the outcome.",
             )
-            .auth(TOKEN)
+            .auth(TOKEN_OR_OPERATE)
             .errors(errors::GET_TOKEN),
     ]
 }

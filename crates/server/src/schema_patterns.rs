@@ -17,7 +17,7 @@ macro_rules! segment {
 /// A scope as core reads it: no segment of its path is empty but the last, none is `.` or `..` in any spelling, and no slash
 /// is escaped.
 const SCOPE: &str = concat!(
-    "^(read|sessions|admin|token:[a-z0-9._*-]{1,128}|proxy:[a-z0-9._*-]{1,128}",
+    "^(read|sessions|admin|(token|operate):[a-z0-9._*-]{1,128}|proxy:[a-z0-9._*-]{1,128}",
     "(:[A-Z-]{1,16}(,[A-Z-]{1,16}){0,6})?",
     "(:/(",
     segment!(),
@@ -79,6 +79,6 @@ patterns! {
     /// A scope without wildcards.
     Need = {
         "type": "string",
-        "pattern": "^(read|sessions|admin|token:[a-z0-9][a-z0-9._-]{0,63}|proxy:[a-z0-9][a-z0-9._-]{0,63}(:[A-Z-]{1,16}:/[ -~]*)?)$",
+        "pattern": "^(read|sessions|admin|(token|operate):[a-z0-9][a-z0-9._-]{0,63}|proxy:[a-z0-9][a-z0-9._-]{0,63}(:[A-Z-]{1,16}:/[ -~]*)?)$",
     }
 }

@@ -1,11 +1,10 @@
 //! `jeton refresh`.
 
 use futures_util::{StreamExt as _, stream};
-use jeton_core::keep::attempt::Trigger;
 use jeton_core::keep::connection::Condition;
 use jeton_core::suggest;
 use jeton_core::time::Timestamp;
-use jeton_keeper::{Refreshed, Status, TokenError, Vault};
+use jeton_keeper::{RefreshMode, Refreshed, Status, TokenError, Vault};
 use jeton_server::{token_message, token_problem};
 use serde_json::{Value, json};
 
@@ -59,9 +58,9 @@ impl RefreshArgs {
     pub(crate) async fn run(self, settings: Settings, output: Output) -> Result<(), CommandError> {
         with_app(settings, OpenMode::Existing, async |app| {
             let names = self.names(&app.vault).await?;
-            let trigger = if self.force { Trigger::Forced } else { Trigger::Manual };
+            let mode = if self.force { RefreshMode::ForcedByPerson } else { RefreshMode::IfDue };
             let one = async |name: String| {
-                let result = self.classify(app.vault.refresh(&name, trigger).await);
+                let result = self.classify(app.vault.refresh(&name, mode).await);
                 (name, result)
             };
             let mut results = stream::iter(names).map(one).buffer_unordered(CONCURRENCY);

@@ -47,7 +47,7 @@ pub(crate) enum ServiceTokenCommand {
 pub(crate) struct CreateArgs {
     /// The service that it belongs to; a service may have several tokens
     name: ServiceName,
-    /// What it grants: token:NAME, proxy:NAME, proxy:NAME:GET,HEAD:/api/**, read, sessions or admin; may be given several
+    /// What it grants: token:NAME, operate:NAME, proxy:NAME, proxy:NAME:GET,HEAD:/api/**, read, sessions or admin; may be given several
     /// times. `*` in NAME is any run of characters. Without a scope it only identifies the service
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<Scope>,

@@ -10,7 +10,7 @@ use std::io::{BufRead as _, BufReader};
 use jeton_core::keep::provider::{Catalogue, Definition, Emulation, Provider, Setup, Step};
 use jeton_core::secret::Secret;
 use jeton_emulator::{Emulator, RequestOutcome, Settings};
-use jeton_testkit::{ServerProcess, TestInstallation, jeton_binary};
+use jeton_testkit::{Client, TestInstallation, jeton_binary};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -101,8 +101,7 @@ impl Played {
 }
 
 /// Refreshes at once what would not be due for hours.
-async fn refresh_what_lasts(server: &ServerProcess, all: &[Played]) {
-    let client = server.client();
+async fn refresh_what_lasts(client: &Client, all: &[Played]) {
     for played in all.iter().filter(|played| played.lasts && played.refreshed() < REFRESHES) {
         let path = format!("/api/v1/connections/{}/refresh", played.name());
         let reply = client.post(&path, &json!({ "force": true })).await.unwrap();
@@ -125,11 +124,13 @@ async fn a_connection_of_every_provider_is_kept_alive_for_ten_refreshes_against_
 
     let mut server = home.command(["serve"]).unwrap().serve().unwrap();
     server.wait_until_ready(PATIENCE).await.unwrap();
+    let raw = home.service_token("operator", &["admin"]).await.unwrap();
+    let admin = Client::new(&server.base_url()).with_header("x-service-token", &raw);
     let begun = Instant::now();
     while all.iter().any(|played| played.refreshed() < REFRESHES) {
         let counts: Vec<_> = all.iter().map(|played| (played.name(), played.refreshed())).collect();
         assert!(begun.elapsed() < Duration::from_secs(30), "{counts:?}\n{}", server.output().unwrap());
-        refresh_what_lasts(&server, &all).await;
+        refresh_what_lasts(&admin, &all).await;
         sleep(Duration::from_millis(100)).await;
     }
     let client = server.client();

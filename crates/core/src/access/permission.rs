@@ -7,6 +7,8 @@ use crate::id::ConnectionName;
 pub enum Permission<'a> {
     /// Seeing the token of this connection.
     Token(&'a str),
+    /// Operating this connection: refreshing it by force, pausing it, resuming it.
+    Operate(&'a str),
     /// One call through the gateway.
     Proxy {
         /// On this connection.
@@ -27,7 +29,7 @@ pub enum Permission<'a> {
 }
 
 impl<'a> Permission<'a> {
-    /// Reads what is needed as text: `token:NAME`, `proxy:NAME` for every call, `proxy:NAME:METHOD:PATH` for one, `read`,
+    /// Reads what is needed as text: `token:NAME`, `operate:NAME`, `proxy:NAME` for every call, `proxy:NAME:METHOD:PATH` for one, `read`,
     /// `sessions` or `admin`. Names are whole: what is needed is no pattern.
     pub fn parse(text: &'a str) -> Option<Self> {
         let whole = |name: &'a str| name.parse::<ConnectionName>().is_ok().then_some(name);
@@ -39,6 +41,7 @@ impl<'a> Permission<'a> {
                 _ => None,
             },
             Some(("token", name)) => whole(name).map(Self::Token),
+            Some(("operate", name)) => whole(name).map(Self::Operate),
             Some(("proxy", rest)) => match rest.split_once(':') {
                 None => whole(rest).map(Self::EveryCall),
                 Some((name, call)) => {

@@ -2,18 +2,19 @@
 //!
 //! | scope | grants |
 //! |---|---|
-//! | `token:NAME` | seeing the token of that connection: asking for it, reporting that it was rejected, refreshing it |
+//! | `token:NAME` | seeing the token of that connection: asking for it, reporting that it was rejected, refreshing it when it is due |
+//! | `operate:NAME` | operating that connection: refreshing it, also by force, pausing it, resuming it |
 //! | `proxy:NAME` | calling through the gateway on that connection |
 //! | `proxy:NAME:METHODS`, `proxy:NAME:PATH`, `proxy:NAME:METHODS:PATH` | the same, with these methods and paths only |
 //! | `read` | seeing what there is and how it stands |
 //! | `sessions` | opening sessions for users |
-//! | `admin` | pausing, resuming, disconnecting, service tokens; and `read` |
+//! | `admin` | disconnecting, service tokens; and `operate:*` and `read` |
 //!
 //! In NAME `*` is any run of characters. METHODS are separated by commas: `GET,HEAD`. PATH is the path at the upstream,
 //! from its first `/`, without the query: in it `*` stays within a segment and `**` crosses segments. A scope holds no space,
 //! so that several stand in one text with spaces between them.
 //!
-//! `token:` and `proxy:` grant nothing of each other: the audit log names who received a token, and the access log whose calls were made.
+//! `token:`, `proxy:` and `operate:` grant nothing of each other: the audit log names who received a token, and the access log whose calls were made.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -34,7 +35,7 @@ const MOST: usize = 64;
 /// A text is no scope; the message says why, and what one looks like.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the scope {text:?} {why}; write token:NAME, proxy:NAME, proxy:NAME:GET,HEAD:/api/**, read, sessions or admin"
+    "the scope {text:?} {why}; write token:NAME, operate:NAME, proxy:NAME, proxy:NAME:GET,HEAD:/api/**, read, sessions or admin"
 )]
 pub struct InvalidScope {
     text: String,
@@ -46,6 +47,8 @@ pub struct InvalidScope {
 pub enum Scope {
     /// Seeing the tokens of the connections whose names are covered.
     Token(Glob),
+    /// Operating the connections whose names are covered.
+    Operate(Glob),
     /// Calling through the gateway.
     Proxy {
         /// On these connections.
@@ -67,7 +70,8 @@ impl Scope {
     /// Whether this scope alone grants what is needed.
     pub fn covers(&self, need: &Permission<'_>) -> bool {
         match (self, need) {
-            (Self::Token(connections), Permission::Token(connection)) => connections.covers(connection),
+            (Self::Token(connections), Permission::Token(connection))
+            | (Self::Operate(connections), Permission::Operate(connection)) => connections.covers(connection),
             (Self::Proxy { path, .. }, Permission::Proxy { connection, method, path: asked }) => {
                 self.lets_call(connection, method)
                     && path
@@ -79,7 +83,7 @@ impl Scope {
             }
             (Self::Read | Self::Admin, Permission::Read)
             | (Self::Sessions, Permission::Sessions)
-            | (Self::Admin, Permission::Admin) => true,
+            | (Self::Admin, Permission::Admin | Permission::Operate(_)) => true,
             _ => false,
         }
     }
@@ -93,7 +97,9 @@ impl Scope {
     /// Whether it speaks of this connection.
     fn names(&self, connection: &str) -> bool {
         match self {
-            Self::Token(connections) | Self::Proxy { connections, .. } => connections.covers(connection),
+            Self::Token(connections) | Self::Operate(connections) | Self::Proxy { connections, .. } => {
+                connections.covers(connection)
+            }
             Self::Read | Self::Admin => true,
             Self::Sessions => false,
         }
@@ -113,10 +119,11 @@ impl FromStr for Scope {
                 "read" => Ok(Self::Read),
                 "sessions" => Ok(Self::Sessions),
                 "admin" => Ok(Self::Admin),
-                "token" | "proxy" => Err(invalid("names no connection")),
+                "token" | "operate" | "proxy" => Err(invalid("names no connection")),
                 _ => Err(invalid("is not known")),
             },
             Some(("token", name)) => name_glob(name).map(Self::Token).map_err(invalid),
+            Some(("operate", name)) => name_glob(name).map(Self::Operate).map_err(invalid),
             Some(("proxy", rest)) => proxy(rest).map_err(invalid),
             Some(_) => Err(invalid("is not known")),
         }
@@ -166,6 +173,7 @@ impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Token(connections) => write!(f, "token:{}", connections.as_str()),
+            Self::Operate(connections) => write!(f, "operate:{}", connections.as_str()),
             Self::Proxy { connections, methods, path } => {
                 write!(f, "proxy:{}", connections.as_str())?;
                 for (at, method) in methods.iter().enumerate() {
@@ -202,7 +210,8 @@ impl Scopes {
     pub fn all_but_admin() -> Self {
         let (any, methods) = (Glob::new("*"), BTreeSet::new());
         let proxy = Scope::Proxy { connections: any.clone(), methods, path: None };
-        Self(BTreeSet::from([Scope::Token(any), proxy, Scope::Read, Scope::Sessions]))
+        let (token, operate) = (Scope::Token(any.clone()), Scope::Operate(any));
+        Self(BTreeSet::from([token, operate, proxy, Scope::Read, Scope::Sessions]))
     }
 
     /// These scopes.
@@ -248,6 +257,7 @@ impl Scopes {
         }
         Some(match need {
             Permission::Token(connection) => format!("token:{connection}"),
+            Permission::Operate(connection) => format!("operate:{connection}"),
             Permission::Proxy { connection, method, .. } => {
                 let proxies =
                     |scope: &&Scope| matches!(scope, Scope::Proxy { .. }) && scope.names(connection);

@@ -26,6 +26,7 @@ fn a_scope_grants_what_it_names_and_nothing_beside() {
 fn admin_administers_and_reads_and_sees_no_token() {
     let held = scopes("admin");
     assert!(held.cover(&Permission::Admin) && held.cover(&Permission::Read));
+    assert!(held.cover(&Permission::Operate("acme")));
     assert!(
         !held.cover(&Permission::Token("acme"))
             && !held.cover(&call("acme", "GET", "/"))
@@ -36,13 +37,32 @@ fn admin_administers_and_reads_and_sees_no_token() {
 #[test]
 fn what_the_environment_lets_in_may_do_everything_but_administer() {
     let held = Scopes::all_but_admin();
-    assert_eq!(held.to_string(), "token:* proxy:* read sessions");
-    for need in
-        [Permission::Token("acme"), call("acme", "PATCH", "/a/../b"), Permission::Read, Permission::Sessions]
-    {
+    assert_eq!(held.to_string(), "token:* operate:* proxy:* read sessions");
+    for need in [
+        Permission::Token("acme"),
+        Permission::Operate("acme"),
+        call("acme", "PATCH", "/a/../b"),
+        Permission::Read,
+        Permission::Sessions,
+    ] {
         assert!(held.cover(&need), "{need:?}");
     }
     assert!(!held.cover(&Permission::Admin));
+}
+
+#[test]
+fn whoever_may_see_a_token_may_not_operate_its_connection_and_the_other_way_round() {
+    let sees = scopes("token:* proxy:* read sessions");
+    assert!(!sees.cover(&Permission::Operate("acme")));
+    assert_eq!(sees.missing(&Permission::Operate("acme")).as_deref(), Some("operate:acme"));
+    let operates = scopes("operate:shop-*");
+    assert!(operates.cover(&Permission::Operate("shop-eu")) && !operates.cover(&Permission::Operate("acme")));
+    for need in
+        [Permission::Token("shop-eu"), Permission::EveryCall("shop-eu"), Permission::Read, Permission::Admin]
+    {
+        assert!(!operates.cover(&need), "{need:?}");
+    }
+    assert!(operates.name("shop-eu") && !operates.name("acme"));
 }
 
 #[test]
@@ -76,6 +96,7 @@ fn what_is_missing_is_named_by_the_scope_that_would_do() {
 #[test]
 fn what_is_needed_is_read_from_text_and_is_no_pattern() {
     assert_eq!(Permission::parse("token:acme"), Some(Permission::Token("acme")));
+    assert_eq!(Permission::parse("operate:acme"), Some(Permission::Operate("acme")));
     assert_eq!(Permission::parse("proxy:acme"), Some(Permission::EveryCall("acme")));
     assert_eq!(Permission::parse("proxy:acme:GET:/a:b/c"), Some(call("acme", "GET", "/a:b/c")));
     assert_eq!(Permission::parse("admin"), Some(Permission::Admin));
@@ -84,6 +105,8 @@ fn what_is_needed_is_read_from_text_and_is_no_pattern() {
         "*",
         "token:",
         "token:*",
+        "operate:*",
+        "operate:",
         "proxy:a*",
         "proxy:acme:GET",
         "proxy:acme:/a",
@@ -123,6 +146,9 @@ fn what_is_no_scope_is_refused_with_the_syntax() {
         "token:",
         "token:Acme",
         "token:a/b",
+        "operate",
+        "operate:",
+        "operate:acme:GET",
         "proxy:",
         "proxy::GET",
         "proxy:a:",
@@ -160,6 +186,7 @@ fn any_scope() -> impl Strategy<Value = String> {
         Just("sessions".to_owned()),
         Just("admin".to_owned()),
         name.prop_map(|name| format!("token:{name}")),
+        name.prop_map(|name| format!("operate:{name}")),
         name.prop_map(|name| format!("proxy:{name}")),
         (name, "(GET|PUT|HEAD)(,(GET|POST))?").prop_map(|(name, methods)| format!("proxy:{name}:{methods}")),
         (name, path).prop_map(|(name, path)| format!("proxy:{name}:{path}")),
@@ -194,13 +221,13 @@ proptest! {
     ) {
         let before = scopes(&few.join(" "));
         let after = scopes(&format!("{} {more}", few.join(" ")));
-        for need in [Permission::Token(&name), call(&name, "GET", &path), Permission::Read, Permission::Sessions, Permission::Admin] {
+        for need in [Permission::Token(&name), Permission::Operate(&name), call(&name, "GET", &path), Permission::Read, Permission::Sessions, Permission::Admin] {
             prop_assert!(after.cover(&need) || !before.cover(&need));
         }
     }
 
     #[test]
-    fn no_text_makes_the_reader_panic(text in "(token:|proxy:)?\\PC{0,40}") {
+    fn no_text_makes_the_reader_panic(text in "(token:|operate:|proxy:)?\\PC{0,40}") {
         let _ = text.parse::<Scope>();
         let _ = text.parse::<Scopes>();
     }

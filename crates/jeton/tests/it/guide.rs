@@ -127,11 +127,8 @@ async fn callers_in_three_languages_get_living_tokens_over_http_also_when_one_is
             (after.requests - before.requests, after.api_401 - before.api_401, after.api_ok - before.api_ok);
         assert_eq!(change, (1, 1, 1), "{program}: one refresh, one refusal, one repetition");
         // A manual refresh ends the pause after rejections, so that the next language begins without one.
-        server
-            .client()
-            .post("/api/v1/connections/acme/refresh", &serde_json::json!({ "force": true }))
-            .await
-            .unwrap();
+        let force = home.command(["refresh", "--connection", "acme", "--force", "--sync"]).unwrap();
+        force.run(TIMEOUT).await.unwrap().success().unwrap();
     }
 }
 

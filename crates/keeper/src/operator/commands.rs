@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use jeton_core::audit::Actor;
 use jeton_core::id::{ConnectionName, Generation, OperationId};
-use jeton_core::keep::attempt::{Attempt, Trigger};
+use jeton_core::keep::attempt::Attempt;
 use jeton_core::keep::connection::Condition;
-use jeton_core::keep::plan::Goal;
+use jeton_core::keep::force;
 use jeton_core::keep::ports::{AttemptFilter, OperatorCommand, name_of};
 use tokio::time::Instant;
 
@@ -15,12 +15,13 @@ use super::take_over::take_over;
 use crate::definitions::{ConnectionDef, Definitions};
 use crate::error::TokenError;
 use crate::memory::apply::Memory;
+use crate::memory::cache::CachedConnection;
 use crate::node::Node;
 use crate::operator::status::Status;
 use crate::refresh::run::RefreshRequest;
 use crate::store_access::StoreAccess;
 use crate::tokens::get::Tokens;
-use crate::tokens::request::{Connected, Grant, Refreshed};
+use crate::tokens::request::{Connected, Grant, RefreshMode, Refreshed};
 use crate::tokens::wait::WaitBudget;
 
 /// Does what operators order, and shows what they ask for.
@@ -34,17 +35,23 @@ pub(crate) struct Operator {
 }
 
 impl Operator {
-    /// Refreshes a connection because a person asks for it: [`Trigger::Forced`] though it is not due, else if it is.
-    pub(crate) async fn refresh(&self, name: &str, trigger: Trigger) -> Result<Refreshed, TokenError> {
+    /// Refreshes a connection because somebody asks for it.
+    pub(crate) async fn refresh(&self, name: &str, mode: RefreshMode) -> Result<Refreshed, TokenError> {
         let def = self.definitions.get(name)?;
         let before = self.memory.reload(&def.name).await?;
+        let expires_at =
+            |known: &CachedConnection| known.row.tokens.as_ref().and_then(|tokens| tokens.access_expires_at);
+        if let Some(known) = before.as_ref().filter(|_| mode == RefreshMode::Forced)
+            && force::is_fresh(&known.row, self.node.clock.now())
+        {
+            return Ok(Refreshed::NotDue { expires_at: expires_at(known) });
+        }
         let generation = before.as_ref().map_or(Generation::default(), |known| known.row.generation);
-        let goal = if trigger == Trigger::Forced { Goal::Beyond(generation) } else { Goal::NotDue };
-        let request = RefreshRequest { goal, trigger, person_decides: trigger == Trigger::Forced };
+        let request = RefreshRequest::asked_for(mode, generation);
         let longest = self.node.settings.wait + self.node.settings.claim_wait;
         let budget = WaitBudget::new(Instant::now() + longest, self.node.clock.now());
         let known = self.tokens.wait_until(def, request, budget).await?;
-        let expires_at = known.row.tokens.as_ref().and_then(|tokens| tokens.access_expires_at);
+        let expires_at = expires_at(&known);
         if known.row.generation > generation {
             Ok(Refreshed::Done { generation: known.row.generation, expires_at })
         } else {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jeton_core::id::AttemptId;
-use jeton_core::keep::attempt::{Act, Attempt, Trigger};
+use jeton_core::keep::attempt::{Act, Attempt};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
 use jeton_core::keep::connection::{Connection, SealedTokens};
 use jeton_core::keep::due::{self, RECOVERY_REFUSED};
@@ -225,7 +225,7 @@ impl<'a> Refresh<'a> {
             generation: row.generation,
             spends: row.tokens.as_ref().filter(|_| spends).and_then(|tokens| tokens.refresh_fingerprint),
             lease_ttl: self.parts.node.settings.lease,
-            through_cooldown: self.request.trigger == Trigger::Forced,
+            through_cooldown: self.request.at_once,
             recovers: prepared.recovers,
         }
     }

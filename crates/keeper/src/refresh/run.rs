@@ -8,9 +8,9 @@ use std::time::Duration;
 use jeton_core::id::{AttemptId, Generation};
 use jeton_core::keep::attempt::{Attempt, Trigger};
 use jeton_core::keep::connection::Connection;
-use jeton_core::keep::due;
 use jeton_core::keep::plan::{self, Capabilities, Goal, InterruptedAttempt, Plan};
 use jeton_core::keep::ports::Skip;
+use jeton_core::keep::{due, force};
 use jeton_core::time::Timestamp;
 use tokio::time::timeout;
 
@@ -23,6 +23,7 @@ use crate::memory::cache::CachedConnection;
 use crate::node::Node;
 use crate::peers::peer_liveness::PeerLiveness;
 use crate::store_access::StoreAccess;
+use crate::tokens::request::RefreshMode;
 use crate::tokens::single_flight::{Follower, Join, SingleFlight, TaskOutcome};
 
 /// More attempts than any honest course of events needs: rules that contradict each other end here, and do not spin.
@@ -38,14 +39,28 @@ pub(crate) struct RefreshRequest {
     pub(crate) goal: Goal,
     /// What asked for it.
     pub(crate) trigger: Trigger,
-    /// A person decided that a token with an unknown outcome may be sent.
+    /// Who asked decided that a token with an unknown outcome may be sent.
     pub(crate) person_decides: bool,
+    /// It is made at once, through every cool-down.
+    pub(crate) at_once: bool,
 }
 
 impl RefreshRequest {
     /// A request that no person decided about.
     pub(crate) fn new(goal: Goal, trigger: Trigger) -> Self {
-        Self { goal, trigger, person_decides: false }
+        Self { goal, trigger, person_decides: false, at_once: false }
+    }
+
+    /// What somebody asks for who saw this generation.
+    pub(crate) fn asked_for(mode: RefreshMode, seen: Generation) -> Self {
+        match mode {
+            RefreshMode::IfDue => Self::new(Goal::NotDue, Trigger::Manual),
+            RefreshMode::Forced | RefreshMode::ForcedByPerson => Self {
+                person_decides: true,
+                at_once: mode == RefreshMode::ForcedByPerson,
+                ..Self::new(Goal::Beyond(seen), Trigger::Forced)
+            },
+        }
     }
 }
 
@@ -186,6 +201,7 @@ impl<'a> Refresh<'a> {
                 continue;
             }
             self.recovers_since = chain.last().map(|first| self.to_local(first.started_at));
+            self.check_interval(&chain, store_now)?;
             let plan = self.plan(row, &chain, store_now);
             self.chain = chain;
             match self.carry_out(plan, row, now).await? {
@@ -242,9 +258,10 @@ impl<'a> Refresh<'a> {
         let _ = timeout(pause, changes.changed()).await;
     }
 
-    /// Nothing needs to be spent; a visit leaves its row in the log and sets the next one.
+    /// Nothing needs to be spent. A visit leaves its row in the log and sets the next one; asking for what is not due leaves
+    /// none, however often it is done.
     async fn satisfied(&self, row: &Connection, now: Timestamp) -> TaskOutcome {
-        let visit = row.due_at.is_some_and(|due_at| due_at <= now) || self.request.trigger == Trigger::Manual;
+        let visit = row.due_at.is_some_and(|due_at| due_at <= now);
         if let (Goal::NotDue, true, Some(tokens)) = (self.request.goal, visit, &row.tokens) {
             let skip = Skip {
                 connection: row.name.clone(),
@@ -258,6 +275,22 @@ impl<'a> Refresh<'a> {
             self.parts.store.ports.connections.skip(skip).await?;
         }
         Ok(())
+    }
+
+    /// A service that forces refreshes waits longer from one send of unknown outcome to the next.
+    fn check_interval(&self, chain: &[Attempt], now: Timestamp) -> Result<(), TokenError> {
+        let decides = self.request.person_decides && !self.request.at_once && self.left_unknown == 0;
+        match force::next_resend(chain).filter(|next| decides && now < *next) {
+            None => Ok(()),
+            Some(next) => Err(TokenError::CoolingDown {
+                name: self.def.name.clone(),
+                code: chain
+                    .first()
+                    .and_then(|attempt| attempt.code.clone())
+                    .unwrap_or_else(|| "interrupted".to_owned()),
+                retry_after: next.since(now),
+            }),
+        }
     }
 
     fn plan(&self, row: &Connection, chain: &[Attempt], now: Timestamp) -> Plan {

@@ -49,6 +49,18 @@ pub struct Grant {
     pub refresh_expires_at: Option<Timestamp>,
 }
 
+/// How urgently a refresh is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefreshMode {
+    /// Only if it is due.
+    IfDue,
+    /// Though it is not due, and though a refresh token is sent again whose outcome is unknown. A cool-down is kept, and what
+    /// is asked for again within [`FORCE_INTERVAL`](jeton_core::keep::force::FORCE_INTERVAL) gets what there is: for services.
+    Forced,
+    /// The same at once, through every cool-down: for a person who decides so.
+    ForcedByPerson,
+}
+
 /// The outcome of a refresh.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Refresh"))]
@@ -61,7 +73,7 @@ pub enum Refreshed {
         /// When its access token expires.
         expires_at: Option<Timestamp>,
     },
-    /// It was not due and not forced; nothing was spent.
+    /// Nothing was spent: it was not due and not forced, or a service forced it less than 5 s after the last refresh.
     NotDue {
         /// When the access token expires.
         expires_at: Option<Timestamp>,

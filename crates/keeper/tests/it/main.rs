@@ -32,6 +32,7 @@ mod cost;
 mod damaged;
 mod exchange;
 mod fixture;
+mod force;
 mod grace;
 mod hold;
 mod introspection;

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use futures_util::future::join;
-use jeton_core::keep::attempt::{AttemptStatus, Trigger};
+use jeton_core::keep::attempt::AttemptStatus;
 use jeton_core::keep::connection::{Condition, GrantState};
 use jeton_core::keep::provider::{Budget, BudgetPer, DurationText, ErrorClass, PolicyOverrides};
 use jeton_core::time::Clock as _;
 use jeton_emulator::{Fault, FaultKind};
-use jeton_keeper::{Grant, Refreshed, Settings, TokenError};
+use jeton_keeper::{Grant, RefreshMode, Refreshed, Settings, TokenError};
 use tokio::time::sleep;
 
 use crate::fixture::{ACME, Fixture, Options, eventually, names, short_settings};
@@ -111,7 +111,7 @@ async fn a_provider_that_was_asked_too_early_is_asked_again_when_it_says_and_the
     let longer = process.token_for(ACME, Duration::from_hours(2)).await.unwrap();
     assert_eq!(longer.access.reveal(), "an-access-token-that-lives", "the caller has what there is");
     fixture.clock.advance(Duration::from_secs(21));
-    process.vault.refresh(ACME, Trigger::Forced).await.unwrap();
+    process.vault.refresh(ACME, RefreshMode::ForcedByPerson).await.unwrap();
     assert_eq!((fixture.requests(), process.row(ACME).await.generation.0), (2, 2));
 }
 
@@ -178,14 +178,14 @@ async fn an_expiry_of_the_refresh_token_that_was_over_before_it_came_is_ignored(
     let taken_over = process.token(ACME).await.unwrap();
     assert_ne!(taken_over.access, token.access);
     fixture.clock.advance(Duration::from_mins(1));
-    let not_due = process.vault.refresh(ACME, Trigger::Manual).await;
+    let not_due = process.vault.refresh(ACME, RefreshMode::IfDue).await;
     assert!(matches!(not_due, Ok(Refreshed::NotDue { .. })), "{not_due:?}");
     assert_eq!(fixture.requests(), 1);
 }
 
 /// Whether a look finds it due.
 async fn is_due(process: &Process) -> bool {
-    match process.vault.refresh(ACME, Trigger::Manual).await.expect("the fixture is ready") {
+    match process.vault.refresh(ACME, RefreshMode::IfDue).await.expect("the fixture is ready") {
         Refreshed::Done { .. } => true,
         Refreshed::NotDue { .. } => false,
     }

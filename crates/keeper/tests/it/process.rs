@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jeton_core::audit::Actor;
-use jeton_core::keep::attempt::{Attempt, Trigger};
+use jeton_core::keep::attempt::Attempt;
 use jeton_core::keep::connection::Connection;
 use jeton_core::keep::ports::{AttemptFilter, OperatorCommand};
-use jeton_keeper::{Connected, Grant, Refreshed, Token, TokenError, TokenRequest, Vault};
+use jeton_keeper::{Connected, Grant, RefreshMode, Refreshed, Token, TokenError, TokenRequest, Vault};
 use tokio::time::{Instant, sleep};
 
 use crate::fixture::PATIENCE;
@@ -46,7 +46,7 @@ impl Process {
     }
 
     pub(crate) async fn force(&self, name: &str) -> Result<Refreshed, TokenError> {
-        self.vault.refresh(name, Trigger::Forced).await
+        self.vault.refresh(name, RefreshMode::ForcedByPerson).await
     }
 
     pub(crate) async fn connect(&self, name: &str, grant: Grant) -> Connected {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use jeton_core::keep::attempt::{Act, Attempt, AttemptStatus, Trigger};
+use jeton_core::keep::attempt::{Act, Attempt, AttemptStatus};
 use jeton_core::keep::connection::refresh_context;
 use jeton_core::keep::ports::AttemptFilter;
 use jeton_core::keep::provider::{DurationText, PolicyOverrides};
@@ -77,7 +77,7 @@ async fn call(fixture: &Fixture, processes: &[Process], random: SeededEntropy, u
                     drop(process.reject(name, token).await);
                 }
             }
-            70..80 => drop(process.vault.refresh(&name, Trigger::Manual).await),
+            70..80 => drop(process.vault.refresh(&name, jeton_keeper::RefreshMode::IfDue).await),
             80..82 => drop(process.try_connect(&name, new_grant(fixture)).await),
             // Callers go away in the middle.
             82..92 => {

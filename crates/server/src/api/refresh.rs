@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::{Extension, Json};
-use jeton_core::keep::attempt::Trigger;
+use jeton_core::access::Permission;
 use jeton_issuer::Caller;
-use jeton_keeper::Refreshed;
+use jeton_keeper::{RefreshMode, Refreshed};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -19,12 +19,25 @@ use crate::state::AppState;
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RefreshOptions {
-    /// Refresh even if it is not due.
+    /// Refresh even if it is not due, and even if the outcome of the last refresh is unknown; requires `operate:NAME`. Unless
+    /// the caller has `admin`, pauses after failures are kept, and a token that was refreshed less than 5 s ago stays as it is.
     force: bool,
 }
 
 impl RequestShape for RefreshOptions {
     const EXPECTED: &'static str = "nothing, or an object with `force` (true or false)";
+}
+
+impl RefreshOptions {
+    /// How urgently this caller may have it: what a service asks for in a loop is spaced, and what an administrator asks for is not.
+    fn mode(&self, caller: &Caller, name: &str) -> Result<RefreshMode, ApiError> {
+        if !self.force {
+            return Ok(RefreshMode::IfDue);
+        }
+        caller.require(&Permission::Operate(name))?;
+        let administers = caller.require(&Permission::Admin).is_ok();
+        Ok(if administers { RefreshMode::ForcedByPerson } else { RefreshMode::Forced })
+    }
 }
 
 /// `POST /api/v1/connections/{name}/refresh`: refreshes now, if it is due or forced, and waits for the outcome.
@@ -34,8 +47,7 @@ pub(crate) async fn refresh(
     ConnectionPath(name): ConnectionPath,
     OptionalJsonBody(options): OptionalJsonBody<RefreshOptions>,
 ) -> Result<Json<Refreshed>, ApiError> {
-    let forced = options.unwrap_or_default().force;
-    let trigger = if forced { Trigger::Forced } else { Trigger::Manual };
-    let refreshed = app.vault.refresh(&name, trigger).await;
+    let mode = options.unwrap_or_default().mode(&caller, &name)?;
+    let refreshed = app.vault.refresh(&name, mode).await;
     Ok(Json(refreshed.map_err(|error| limit_suggestions(&app.vault, &caller, error))?))
 }

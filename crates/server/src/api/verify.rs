@@ -26,8 +26,8 @@ pub(crate) struct VerifyParams {
     /// The service that the token must belong to.
     #[schemars(with = "Option<ServiceName>")]
     service: Option<String>,
-    /// A scope that the token must grant: `token:NAME`, `proxy:NAME`, `proxy:NAME:METHOD:/PATH`, `read`, `sessions` or `admin`,
-    /// without wildcards.
+    /// A scope that the token must grant: `token:NAME`, `operate:NAME`, `proxy:NAME`, `proxy:NAME:METHOD:/PATH`, `read`,
+    /// `sessions` or `admin`, without wildcards.
     #[schemars(with = "Option<schema_patterns::Need>")]
     scope: Option<String>,
 }
@@ -44,7 +44,7 @@ impl VerifyParams {
 
     fn need(&self) -> Result<Option<Permission<'_>>, RequestError> {
         let invalid = RequestError::Query(
-            "`scope` is token:NAME, proxy:NAME, proxy:NAME:METHOD:/PATH, read, sessions or admin, without wildcards",
+            "`scope` is token:NAME, operate:NAME, proxy:NAME, proxy:NAME:METHOD:/PATH, read, sessions or admin, without wildcards",
         );
         self.scope.as_deref().map(|scope| Permission::parse(scope).ok_or(invalid)).transpose()
     }

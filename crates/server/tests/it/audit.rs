@@ -48,8 +48,9 @@ async fn what_an_operator_does_over_http_is_audited_under_its_name() {
 #[tokio::test]
 async fn a_rejected_request_leaves_no_audit_entry() {
     let (_env, server) = TestEnv::start_connected().await;
+    let bot = server.service("bot", "token:acme").await;
     let before = acts(&server, "subject=acme").await;
-    let refused = server.client().post("/api/v1/connections/acme/pause", &json!({})).await.unwrap();
+    let refused = bot.post("/api/v1/connections/acme/pause", &json!({})).await.unwrap();
     assert_eq!(refused.status, 403, "{}", refused.text());
     assert_eq!(acts(&server, "subject=acme").await, before);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jeton_core::keep::attempt::{Act, AttemptStatus, Trigger};
+use jeton_core::keep::attempt::{Act, AttemptStatus};
 use jeton_core::keep::ports::AttemptFilter;
 use jeton_core::keep::provider::{RequestValues, Step};
 use jeton_core::time::Clock as _;
@@ -23,7 +23,7 @@ async fn a_consent_ends_in_a_connection_that_refreshes() {
     assert_eq!(app.progress().await["state"], "done");
     let given = app.server.client().get_json("/api/v1/connections/acme/token").await.unwrap();
     assert!(app.emulator.accepts(given["access_token"].as_str().unwrap()));
-    app.server.vault.refresh("acme", Trigger::Forced).await.unwrap();
+    app.server.vault.refresh("acme", jeton_keeper::RefreshMode::ForcedByPerson).await.unwrap();
     let stats = app.emulator.stats();
     assert_eq!((stats.requests, stats.accepted, stats.rotations), (2, 2, 1));
     let log = app.server.vault.attempts(&AttemptFilter::default(), 10).await.unwrap();

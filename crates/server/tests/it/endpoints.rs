@@ -65,7 +65,7 @@ async fn an_installation_on_hold_serves_valid_tokens_spends_nothing_and_is_ready
     let ready = ok(&copy.anonymous().get("/readyz").await.unwrap());
     assert_eq!(ready, json!({"status": "ok", "hold": true}));
     assert_eq!(ok(&copy.client().get(TOKEN).await.unwrap())["access_token"], given["access_token"]);
-    let refused = copy.client().post(REFRESH, &json!({"force": true})).await.unwrap();
+    let refused = copy.admin().await.post(REFRESH, &json!({"force": true})).await.unwrap();
     assert_eq!((refused.status.as_u16(), text(&refused.json().unwrap()["code"])), (503, "ON_HOLD"));
     assert_eq!(env.emulator.stats().accepted, 1);
 }
@@ -120,7 +120,8 @@ async fn a_refresh_is_made_when_it_is_due_or_forced() {
 
     let not_due = ok(&client.post(REFRESH, &json!({})).await.unwrap());
     assert_eq!(not_due, json!({"status": "not_due", "expires_at": first["expires_at"]}));
-    let forced = ok(&client.post(REFRESH, &json!({"force": true})).await.unwrap());
+    let admin = server.admin().await;
+    let forced = ok(&admin.post(REFRESH, &json!({"force": true})).await.unwrap());
     assert_eq!(forced["status"], "done");
     assert_eq!(forced["generation"].as_u64(), first["generation"].as_u64().map(|before| before + 1));
     assert!(forced["expires_at"].is_string());

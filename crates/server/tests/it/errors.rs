@@ -84,7 +84,6 @@ fn with_an_unknown_url_or_method() -> Vec<Case> {
         case("GET", "/api/v1/connections/ACME", 404, "UNKNOWN_CONNECTION"),
         case("POST", "/api/v1/connections/..%2f..%2fetc/refresh", 404, "UNKNOWN_CONNECTION"),
         // The API key has every scope but `admin`.
-        case("POST", "/api/v1/connections/acme/pause", 403, "SCOPE_INSUFFICIENT"),
         case("DELETE", "/api/v1/connections/acme", 403, "SCOPE_INSUFFICIENT"),
         case("GET", "/api/v1/service-tokens", 403, "SCOPE_INSUFFICIENT"),
         case("POST", TOKEN, 405, "METHOD_NOT_ALLOWED"),

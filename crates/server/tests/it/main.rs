@@ -13,6 +13,7 @@ mod consent_exchange;
 mod diagnostics;
 mod endpoints;
 mod errors;
+mod force;
 mod limits;
 mod logs;
 mod nginx;

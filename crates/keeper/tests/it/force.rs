@@ -1,0 +1,89 @@
+//! What services force, and what people do.
+
+use std::time::Duration;
+
+use jeton_core::keep::provider::{OnUnknown, PolicyOverrides};
+use jeton_emulator::{Fault, FaultKind};
+use jeton_keeper::{RefreshMode, Refreshed, TokenError};
+
+use crate::fixture::{ACME, Fixture, Options};
+use crate::process::Process;
+use crate::recovery::assert_interrupted;
+
+/// A connection whose policy asks a person about an attempt of unknown outcome, and one such attempt.
+async fn undecided() -> (Fixture, Process) {
+    let policy = PolicyOverrides { on_unknown: Some(OnUnknown::Ask), ..PolicyOverrides::default() };
+    let (fixture, process) = Fixture::with(Options { policy, ..Options::default() }).await;
+    process.connect(ACME, fixture.expired_grant()).await;
+    fixture.emulator.enqueue(vec![Fault::new(FaultKind::CutBefore); 40]);
+    assert_interrupted(&process.token(ACME).await);
+    (fixture, process)
+}
+
+fn wait(answer: &Result<Refreshed, TokenError>) -> Duration {
+    match answer {
+        Err(TokenError::CoolingDown { retry_after, .. }) => *retry_after,
+        other => panic!("it was not held back: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_service_does_not_send_a_refresh_token_of_unknown_outcome_in_a_loop() {
+    let (fixture, process) = undecided().await;
+    let force = || process.vault.refresh(ACME, RefreshMode::Forced);
+    let rows = process.attempts(ACME).await.len();
+    for _ in 0..20 {
+        assert!(wait(&force().await) <= Duration::from_secs(5));
+    }
+    assert_eq!((fixture.requests(), process.attempts(ACME).await.len()), (1, rows));
+    for (sends, pause) in [(2, 5), (3, 10), (4, 20)] {
+        fixture.clock.advance(Duration::from_secs(pause));
+        assert_interrupted(&force().await);
+        assert_eq!(fixture.requests(), sends, "whoever operates it may decide to send it again");
+        assert!(wait(&force().await) > Duration::from_secs(pause), "and waits twice as long for the next");
+    }
+    for _ in 0..3 {
+        assert_interrupted(&process.force(ACME).await);
+    }
+    assert_eq!(fixture.requests(), 7, "a person is not held back");
+}
+
+#[tokio::test]
+async fn a_service_that_forces_keeps_the_pause_after_a_failure_and_a_person_does_not() {
+    let (fixture, process) = Fixture::usual().await;
+    process.connect(ACME, fixture.living_grant(Duration::from_mins(10))).await;
+    fixture.emulator.enqueue(vec![Fault::new(FaultKind::RateLimited { retry_after_secs: 20 }); 2]);
+    let force = || process.vault.refresh(ACME, RefreshMode::Forced);
+    assert!(matches!(force().await, Err(TokenError::Failed { .. })));
+    assert!(wait(&force().await) > Duration::from_secs(10));
+    assert_eq!(fixture.requests(), 1);
+    assert!(matches!(process.force(ACME).await, Err(TokenError::Failed { .. })));
+    assert_eq!(fixture.requests(), 2);
+}
+
+#[tokio::test]
+async fn what_a_service_forces_right_after_a_refresh_is_what_there_is() {
+    let (fixture, process) = Fixture::usual().await;
+    process.connect(ACME, fixture.expired_grant()).await;
+    let token = process.token(ACME).await.unwrap();
+    let force = || process.vault.refresh(ACME, RefreshMode::Forced);
+    let current = Refreshed::NotDue { expires_at: token.expires_at };
+    assert_eq!(force().await, Ok(current));
+    fixture.clock.advance(Duration::from_secs(6));
+    assert!(matches!(force().await, Ok(Refreshed::Done { .. })));
+    fixture.assert_spent_once();
+    assert_eq!(fixture.requests(), 2);
+}
+
+#[tokio::test]
+async fn asking_for_what_is_not_due_leaves_no_row_however_often_it_is_done() {
+    let (fixture, process) = Fixture::usual().await;
+    process.connect(ACME, fixture.expired_grant()).await;
+    process.token(ACME).await.unwrap();
+    let rows = process.attempts(ACME).await.len();
+    for _ in 0..20 {
+        let answer = process.vault.refresh(ACME, RefreshMode::IfDue).await;
+        assert!(matches!(answer, Ok(Refreshed::NotDue { .. })), "{answer:?}");
+    }
+    assert_eq!(process.attempts(ACME).await.len(), rows);
+}

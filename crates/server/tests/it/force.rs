@@ -1,0 +1,100 @@
+//! Who may force a refresh, and how often.
+
+use jeton_core::keep::ports::AttemptFilter;
+use jeton_testkit::{Client, Reply};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::app::{TestEnv, TestServer};
+
+const ACME: &str = "/api/v1/connections/acme";
+
+async fn refresh(client: &Client, force: bool) -> Reply {
+    client.post(&format!("{ACME}/refresh"), &json!({ "force": force })).await.unwrap()
+}
+
+/// The status of a refresh that went well.
+async fn refreshed(client: &Client, force: bool) -> String {
+    let reply = refresh(client, force).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    reply.json().unwrap()["status"].as_str().unwrap().to_owned()
+}
+
+/// How many rows the refresh log has.
+async fn rows(server: &TestServer) -> usize {
+    server.vault.attempts(&AttemptFilter::default(), 10_000).await.unwrap().len()
+}
+
+fn missing_scope(reply: &Reply) -> Value {
+    let body = reply.json().unwrap();
+    assert_eq!((reply.status.as_u16(), &body["code"]), (403, &"SCOPE_INSUFFICIENT".into()), "{body}");
+    body["missing_scope"].clone()
+}
+
+#[tokio::test]
+async fn a_service_that_may_see_a_token_may_neither_force_its_refresh_nor_pause_or_resume_it() {
+    let (env, server) = TestEnv::start_connected().await;
+    let bot = server.service("bot", "token:* proxy:* read sessions operate:shop").await;
+    assert_eq!(refreshed(&bot, false).await, "done", "it is due, and whoever may see the token may ask");
+    let before = (env.emulator.stats().requests, rows(&server).await);
+    assert_eq!(missing_scope(&refresh(&bot, true).await), "operate:acme");
+    for command in ["pause", "resume"] {
+        let reply = bot.post(&format!("{ACME}/{command}"), &json!({})).await.unwrap();
+        assert_eq!(missing_scope(&reply), "operate:acme");
+    }
+    assert_eq!((env.emulator.stats().requests, rows(&server).await), before);
+}
+
+#[tokio::test]
+async fn a_service_that_operates_a_connection_forces_pauses_and_resumes_it_and_sees_no_token() {
+    let (env, server) = TestEnv::start_connected().await;
+    let night = server.service("night", "operate:ac*").await;
+    assert_eq!(refreshed(&night, true).await, "done");
+    for (command, paused) in [("pause", true), ("resume", false)] {
+        let reply = night.post(&format!("{ACME}/{command}"), &json!({})).await.unwrap();
+        assert_eq!(reply.json().unwrap()["paused"], paused, "{}", reply.text());
+    }
+    assert_eq!(missing_scope(&night.get(&format!("{ACME}/token")).await.unwrap()), "token:acme");
+    assert_eq!(missing_scope(&night.get(ACME).await.unwrap()), "read");
+    assert_eq!(missing_scope(&night.delete(ACME).await.unwrap()), "admin");
+    assert_eq!(env.emulator.stats().accepted, 1);
+}
+
+#[tokio::test]
+async fn a_loop_of_forces_by_a_service_spends_one_token_and_leaves_one_row() {
+    let (env, server) = TestEnv::start_connected().await;
+    let night = server.service("night", "operate:acme").await;
+    let before = rows(&server).await;
+    assert_eq!(refreshed(&night, true).await, "done");
+    let begun = Instant::now();
+    for _ in 0..100 {
+        refreshed(&night, true).await;
+    }
+    // A machine so slow that the loop outlasts the interval may refresh once more for each.
+    let most = 1 + begun.elapsed().as_secs() / 5;
+    let accepted = env.emulator.stats().accepted;
+    assert!(accepted <= most, "{accepted} refreshes in {:?}", begun.elapsed());
+    assert_eq!(rows(&server).await - before, usize::try_from(accepted).unwrap());
+}
+
+#[tokio::test]
+async fn an_administrator_forces_as_often_as_it_likes() {
+    let (env, server) = TestEnv::start_connected().await;
+    let admin = server.admin().await;
+    for _ in 0..3 {
+        assert_eq!(refreshed(&admin, true).await, "done");
+    }
+    assert_eq!(env.emulator.stats().accepted, 3);
+}
+
+#[tokio::test]
+async fn a_loop_of_asking_for_what_is_not_due_leaves_no_row() {
+    let (env, server) = TestEnv::start_connected().await;
+    let bot = server.service("bot", "token:acme").await;
+    assert_eq!(refreshed(&bot, false).await, "done");
+    let before = rows(&server).await;
+    for _ in 0..50 {
+        assert_eq!(refreshed(&bot, false).await, "not_due");
+    }
+    assert_eq!((rows(&server).await, env.emulator.stats().accepted), (before, 1));
+}
