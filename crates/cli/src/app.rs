@@ -15,7 +15,7 @@ use jeton_store::{PostgresOptions, PostgresStore, ServerStore, SqliteOptions, Sq
 use crate::command_error::CommandError;
 use crate::error_code::ErrorCode;
 use crate::settings::{Settings, StoreSettings};
-use crate::stop_signals::{StopSignals, stopped_by};
+use crate::signals::{Signals, stopped_by};
 
 /// The clock and the random numbers of the operating system.
 #[derive(Clone)]
@@ -79,7 +79,7 @@ pub(crate) async fn with_app(
     mode: OpenMode,
     act: impl AsyncFnOnce(&App) -> Result<(), CommandError>,
 ) -> Result<(), CommandError> {
-    let mut signals = StopSignals::listen()?;
+    let mut signals = Signals::to_stop()?;
     let app = App::open(settings, HostEnv::system(), mode).await?;
     let result = tokio::select! {
         result = act(&app) => result,
@@ -87,7 +87,7 @@ pub(crate) async fn with_app(
     };
     tokio::select! {
         () = app.vault.drain() => result,
-        signal = signals.next() => result.and(Err(stopped_by(signal))),
+        signal = signals.next_impatient() => result.and(Err(stopped_by(signal))),
     }
 }
 

@@ -13,7 +13,7 @@ mod error_code;
 mod http;
 mod output;
 mod settings;
-mod stop_signals;
+mod signals;
 mod telemetry;
 mod time_format;
 
@@ -63,7 +63,10 @@ fn run(command: Command, sources: &SettingSources, output: Output) -> Result<(),
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
         CommandError::new(ErrorCode::SystemRefused, format!("no thread can be started: {error}"))
     })?;
-    let ended = runtime.block_on(command.run(sources, output));
+    let ended = runtime.block_on(async {
+        signals::survive_others()?;
+        command.run(sources, output).await
+    });
     // The command has drained its refreshes. A DNS lookup that still runs is not waited for.
     runtime.shutdown_background();
     telemetry::flush();

@@ -126,7 +126,9 @@ pub(crate) fn flush() {
 /// This process logs already.
 pub(crate) fn begin(level: &Level, format: Format) -> Result<(), TryInitError> {
     let cap = Targets::new().with_default(LevelFilter::INFO).with_target(OURS, LevelFilter::TRACE);
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    // A line that cannot be written is lost: to report that on standard error, which is where the line could not go, would
+    // panic in the task that logs.
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).log_internal_errors(false);
     let repeats = REPEATS.get_or_init(Repeats::default);
     let registry = tracing_subscriber::registry().with(cap).with(level.targets()).with(repeats.clone());
     match format {

@@ -281,7 +281,8 @@ impl ServerProcess {
         Ok(status)
     }
 
-    fn signal(&self, signal: Signal) -> Result<()> {
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
         // After its end the number may name another process.
         ensure!(!self.ended, "the server has ended");
         kill_process(Pid::from_child(&self.child), signal).context("signalling the server")

@@ -20,7 +20,6 @@ use std::time::Duration;
 
 use jeton_core::keep::provider::DurationText;
 use jeton_core::secret::Secret;
-use tokio::signal::unix::{Signal, SignalKind};
 use tokio::time::{MissedTickBehavior, interval};
 
 use self::display::Display;
@@ -30,7 +29,7 @@ use self::state::DemoState;
 use crate::command_error::CommandError;
 use crate::output::Output;
 use crate::settings::SettingSources;
-use crate::stop_signals::{StopSignals, listen, stopped_by};
+use crate::signals::{Signals, stopped_by};
 
 /// How often the demo is observed.
 const TICK: Duration = Duration::from_millis(250);
@@ -66,7 +65,7 @@ impl DemoArgs {
             let text = "the demo makes its own settings and would ignore these; leave `--config` out, or run `jeton serve`";
             return Err(CommandError::usage(text));
         }
-        let mut signals = DemoSignals { stop: StopSignals::listen()?, hangup: listen(SignalKind::hangup())? };
+        let mut signals = Signals::to_stop()?;
         let schema = match &self.store {
             Some(url) => Some(DemoSchema::create(url).await?),
             None => None,
@@ -84,7 +83,7 @@ impl DemoArgs {
     async fn run_in(
         &self,
         store: Option<&Secret>,
-        signals: &mut DemoSignals,
+        signals: &mut Signals,
         sources: &SettingSources,
         output: Output,
     ) -> Result<(), CommandError> {
@@ -97,24 +96,18 @@ impl DemoArgs {
     }
 }
 
-struct DemoSignals {
-    stop: StopSignals,
-    /// The terminal was closed.
-    hangup: Signal,
-}
-
 /// Shows the demo until it is time to end, ends it, and says whether every promise was kept.
 async fn show(
     run: &mut DemoRun,
     mut display: Display,
-    signals: &mut DemoSignals,
+    signals: &mut Signals,
 ) -> Result<(), CommandError> {
     let mut state = DemoState::default();
     let shown = show_until_end(run, &mut state, &mut display, signals).await;
     // Refreshes under way finish, unless a second signal says that nobody waits for them.
     let finished = tokio::select! {
         result = run.finish() => result,
-        signal = signals.stop.next() => Err(stopped_by(signal)),
+        signal = signals.next_impatient() => Err(stopped_by(signal)),
     };
     shown?;
     finished?;
@@ -127,7 +120,7 @@ async fn show_until_end(
     run: &DemoRun,
     state: &mut DemoState,
     display: &mut Display,
-    signals: &mut DemoSignals,
+    signals: &mut Signals,
 ) -> Result<(), CommandError> {
     let length = run.info.length;
     let mut revoke_at = Some(length.map_or(REVOKE_AFTER, |length| REVOKE_AFTER.min(length * 2 / 5)));
@@ -139,8 +132,7 @@ async fn show_until_end(
         display.update(&run.info, state, &new_events)?;
         tokio::select! {
             _ = ticks.tick() => {}
-            _ = signals.stop.next() => break,
-            _ = signals.hangup.recv() => break,
+            _ = signals.next() => break,
         }
         let mut revoked = None;
         if revoke_at.take_if(|at| *at <= run.elapsed()).is_some()

@@ -4,6 +4,7 @@ mod first_key;
 mod imports;
 mod startup;
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 
@@ -18,10 +19,9 @@ use crate::command_error::CommandError;
 use crate::error_code::ErrorCode;
 use crate::output::Output;
 use crate::settings::Settings;
-use crate::stop_signals::StopSignals;
-use crate::stop_signals::stopped_by;
+use crate::signals::{Signals, stopped_by};
 
-/// Refresh all connections and serve the API, until SIGTERM or SIGINT
+/// Refresh all connections and serve the API, until SIGTERM, SIGINT or SIGQUIT
 ///
 /// Without `API_KEY` in the environment, the first start generates an API key. It prints the key where standard output is a
 /// terminal, else it writes the key to the file `api-key` in the data directory. A second signal ends the process at once.
@@ -39,7 +39,7 @@ impl ServeArgs {
     }
 
     pub(crate) async fn run(self, settings: Settings, output: Output) -> Result<(), CommandError> {
-        let mut stop_signals = StopSignals::listen()?;
+        let mut signals = ServerSignals { stop: Signals::to_stop_server()?, others: Signals::without_effect()? };
         let (address, data_dir) = (settings.listen, settings.data_dir.clone());
         let (access, imports) = (settings.access.clone(), settings.imports.clone());
         let (aliases, call_limits) = (settings.aliases.clone(), settings.gateway.clone());
@@ -58,7 +58,7 @@ impl ServeArgs {
         app::sync_service_tokens(&app.vault, &access);
         let clock = std::sync::Arc::clone(&app.host.clock);
         let gateway = Gateway::new(app.vault.clone(), access.clone(), aliases, call_limits, clock);
-        serve(&app, listener, &access, &gateway, &mut stop_signals).await
+        serve(&app, listener, &access, &gateway, &mut signals).await
     }
 }
 
@@ -68,13 +68,33 @@ fn node_name() -> String {
     format!("{}/{}", machine.nodename().to_string_lossy(), std::process::id())
 }
 
+/// The signals that a server receives.
+struct ServerSignals {
+    stop: Signals,
+    others: Signals,
+}
+
+/// Logs what does not follow from signals that do not end a server.
+async fn log_others(signals: &mut Signals) -> Infallible {
+    loop {
+        match signals.next().await {
+            "SIGHUP" => tracing::warn!(
+                "SIGHUP changes nothing: settings are read at the start only; restart jeton to apply changed ones"
+            ),
+            signal => {
+                tracing::info!(signal, "the signal changes nothing: the log goes to standard error, not to a file");
+            }
+        }
+    }
+}
+
 /// Serves until a signal; then accepts nothing more, answers requests under way and drains the vault.
 async fn serve(
     app: &App,
     listener: TcpListener,
     access: &Access,
     gateway: &Gateway,
-    stop_signals: &mut StopSignals,
+    signals: &mut ServerSignals,
 ) -> Result<(), CommandError> {
     let stop = CancellationToken::new();
     let router = jeton_server::router(AppState {
@@ -96,11 +116,12 @@ async fn serve(
     };
     let watching = async {
         // Not inside the macro: a level that leaves the line out would leave the wait out.
-        let signal = stop_signals.next().await;
+        let signal = signals.stop.next().await;
         tracing::info!(signal, "shutting down: refreshes under way finish first");
         stop.cancel();
-        stop_signals.next().await
+        signals.stop.next().await
     };
+    let others = log_others(&mut signals.others);
     tokio::select! {
         (served, _, ()) = futures_util::future::join3(serving, logging, draining) => {
             served.map_err(|error| {
@@ -109,6 +130,7 @@ async fn serve(
             })
         }
         signal = watching => Err(stopped_by(signal)),
+        never = others => match never {},
     }
 }
 

@@ -25,5 +25,6 @@ mod rolled_back_store;
 mod secrets;
 mod serve;
 mod service_tokens;
+mod signals;
 mod terminal;
 mod unknown_outcome;

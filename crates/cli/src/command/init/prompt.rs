@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 use super::answers::Answers;
 use crate::command_error::CommandError;
 use crate::error_code::ErrorCode;
-use crate::stop_signals::StopSignals;
+use crate::signals::Signals;
 
 /// The terminal, and its mode at the start.
 #[derive(Clone, Debug)]
@@ -58,7 +58,7 @@ pub(super) async fn ask_for_missing(
     provider: Arc<Provider>,
     answers: Answers,
 ) -> Result<(Answers, Definition), CommandError> {
-    let mut stop_signals = StopSignals::listen()?;
+    let mut stop_signals = Signals::to_stop()?;
     let asking = terminal.clone();
     tokio::select! {
         answered = spawn_blocking(move || ask_all(&asking, &provider, answers)) => {

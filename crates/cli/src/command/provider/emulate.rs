@@ -19,7 +19,7 @@ use crate::command_error::CommandError;
 use crate::error_code::ErrorCode;
 use crate::output::Output;
 use crate::settings::{self, LoadedSettings};
-use crate::stop_signals::StopSignals;
+use crate::signals::Signals;
 
 /// How often new requests are printed.
 const POLL: Duration = Duration::from_millis(100);
@@ -59,7 +59,7 @@ fn pair(text: &str) -> Result<(String, String), &'static str> {
 
 impl Emulate {
     pub(super) async fn run(self, loaded: &LoadedSettings, output: Output) -> Result<(), CommandError> {
-        let mut stop_signals = StopSignals::listen()?;
+        let mut stop_signals = Signals::to_stop()?;
         let provider = by_name_or_file(&loaded.catalogue, &self.provider)?;
         let setup = self.setup(&provider, loaded);
         let definition = provider.define(setup.clone()).map_err(|error| {
