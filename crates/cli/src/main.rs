@@ -8,6 +8,7 @@ mod actor;
 mod app;
 mod command;
 mod command_error;
+mod descriptors;
 mod env_vars;
 mod error_code;
 mod http;

@@ -29,6 +29,7 @@ const BODY_TOO_LARGE: &str = "body-too-large";
 
 /// What the API answered in the end.
 struct Answered {
+    caller: Caller,
     response: UpstreamResponse,
     access_ended: AccessEnded,
     /// Why the call was not repeated though its token had expired.
@@ -49,8 +50,12 @@ pub(crate) async fn run(
             let tunnel = Tunnel { caller, access_ended, _permit: permit };
             Ok(upgrade(state, response, tunnel, entry))
         }
-        Ok(Answered { response, access_ended, not_retried, .. }) => {
-            Ok(response.into_response(entry, state.settings.idle_timeout, not_retried, access_ended))
+        Ok(Answered { caller, response, access_ended, not_retried, .. }) => {
+            let timeout = state.settings.idle_timeout;
+            let mut response = response.into_response(entry, timeout, not_retried, access_ended);
+            // The server keeps the connections of callers with a valid credential longest.
+            response.extensions_mut().insert(caller);
+            Ok(response)
         }
     }
 }
@@ -103,7 +108,7 @@ async fn call(
         let unasked = || ProxyError::Broken("it switches to a protocol that nobody asked for".to_owned());
         upgrade = Some(request.upgrade.take().zip(permit).ok_or_else(unasked)?);
     }
-    Ok(Answered { response, access_ended, not_retried, upgrade })
+    Ok(Answered { caller, response, access_ended, not_retried, upgrade })
 }
 
 /// Who calls?

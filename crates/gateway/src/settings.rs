@@ -18,6 +18,8 @@ pub struct Settings {
     pub tunnel_idle_timeout: Duration,
     /// How many upgraded connections may be open at once; more are refused.
     pub tunnels: usize,
+    /// How many idle connections to APIs are kept in all, for the next calls.
+    pub idle_connections: usize,
     /// How much of a request body is kept to send it once more, in bytes.
     pub replay_body: usize,
     /// How much of the bodies of all calls under way is kept together, in bytes; a body beyond that is not kept.
@@ -36,6 +38,7 @@ impl Default for Settings {
             idle_timeout: Duration::from_mins(1),
             tunnel_idle_timeout: Duration::from_mins(10),
             tunnels: 1_000,
+            idle_connections: 1_000,
             replay_body: 1024 * 1024,
             replay_memory: 64 * 1024 * 1024,
             allow_private_captured_hosts: false,

@@ -32,7 +32,10 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const IDLE_TIMEOUT_UNREPEATABLE: Duration = Duration::from_secs(2);
 
 /// How many idle connections are kept for one [`Origin`].
-const MAX_IDLE: usize = 64;
+const MAX_IDLE_PER_ORIGIN: usize = 64;
+
+/// How often connections that are idle for too long are closed, whether their API is called or not.
+const SWEEP_PERIOD: Duration = Duration::from_secs(5);
 
 /// How long a connection that has just answered may take to be ready for the next call.
 const READY_TIMEOUT: Duration = Duration::from_millis(20);
@@ -56,11 +59,33 @@ struct Idle {
     since: Instant,
 }
 
-/// Idle connections by origin; `None` once it is closed.
+/// Idle connections.
 #[derive(Debug)]
-struct Pool(Mutex<Option<HashMap<Origin, Vec<Idle>>>>);
+struct Pool {
+    /// The most that are kept in all.
+    limit: usize,
+    idle: Mutex<IdleConnections>,
+}
+
+#[derive(Debug)]
+struct IdleConnections {
+    /// By origin; `None` once the pool is closed.
+    by_origin: Option<HashMap<Origin, Vec<Idle>>>,
+    swept_at: Instant,
+}
+
+impl Idle {
+    fn is_usable(&self) -> bool {
+        !self.sender.is_closed() && self.since.elapsed() < IDLE_TIMEOUT
+    }
+}
 
 impl Pool {
+    fn new(limit: usize) -> Self {
+        let idle = IdleConnections { by_origin: Some(HashMap::new()), swept_at: Instant::now() };
+        Self { limit, idle: Mutex::new(idle) }
+    }
+
     /// A connection that is ready for a call, if there is one.
     async fn take(&self, origin: &Origin, method: &Method) -> Option<Sender> {
         let longest = if method.is_safe() { IDLE_TIMEOUT } else { IDLE_TIMEOUT_UNREPEATABLE };
@@ -74,9 +99,9 @@ impl Pool {
 
     /// The connection that became idle last, if it is idle for less than `longest`.
     fn pop(&self, origin: &Origin, longest: Duration) -> Option<Sender> {
-        let mut all = self.0.lock();
-        let idle = all.as_mut()?.get_mut(origin)?;
-        idle.retain(|one| !one.sender.is_closed() && one.since.elapsed() < IDLE_TIMEOUT);
+        let mut idle = self.idle.lock();
+        let idle = idle.by_origin.as_mut()?.get_mut(origin)?;
+        idle.retain(Idle::is_usable);
         let index = idle.iter().rposition(|one| one.since.elapsed() < longest)?;
         Some(idle.remove(index).sender)
     }
@@ -85,12 +110,27 @@ impl Pool {
         if sender.is_closed() {
             return;
         }
-        let mut all = self.0.lock();
-        let Some(all) = all.as_mut() else { return };
-        let idle = all.entry(origin.clone()).or_default();
-        idle.push(Idle { sender, since: Instant::now() });
-        let surplus = idle.len().saturating_sub(MAX_IDLE);
-        idle.drain(..surplus);
+        let mut idle = self.idle.lock();
+        let IdleConnections { by_origin: Some(by_origin), swept_at } = &mut *idle else { return };
+        let now = Instant::now();
+        let own = by_origin.entry(origin.clone()).or_default();
+        own.push(Idle { sender, since: now });
+        let surplus = own.len().saturating_sub(MAX_IDLE_PER_ORIGIN);
+        own.drain(..surplus);
+        let too_many =
+            |by_origin: &HashMap<_, Vec<Idle>>| by_origin.values().map(Vec::len).sum::<usize>() > self.limit;
+        if now - *swept_at > SWEEP_PERIOD || too_many(by_origin) {
+            *swept_at = now;
+            by_origin.retain(|_, idle| {
+                idle.retain(Idle::is_usable);
+                !idle.is_empty()
+            });
+        }
+        if too_many(by_origin) {
+            let oldest =
+                by_origin.values_mut().filter(|idle| !idle.is_empty()).min_by_key(|idle| idle[0].since);
+            oldest.map(|idle| idle.remove(0));
+        }
     }
 }
 
@@ -132,7 +172,7 @@ impl UpstreamClient {
     pub(crate) fn new(tasks: TaskTracker, settings: &Settings) -> Self {
         Self {
             dialer: Dialer::new(settings.allow_private_captured_hosts, &settings.roots),
-            pool: Arc::new(Pool(Mutex::new(Some(HashMap::new())))),
+            pool: Arc::new(Pool::new(settings.idle_connections)),
             tasks,
             connect_timeout: settings.connect_timeout,
             first_byte_timeout: settings.first_byte_timeout,
@@ -141,7 +181,7 @@ impl UpstreamClient {
 
     /// Closes idle connections, and keeps none from now on.
     pub(crate) fn close(&self) {
-        *self.pool.0.lock() = None;
+        self.pool.idle.lock().by_origin = None;
     }
 
     /// Sends a call of the connection `name`, and waits for the head of its answer.

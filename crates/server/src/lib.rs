@@ -16,6 +16,7 @@ mod error_catalogue;
 mod extract;
 mod middleware;
 mod oauth;
+mod open_connections;
 mod openapi;
 mod response;
 mod route;

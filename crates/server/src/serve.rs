@@ -2,26 +2,31 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::response::Response;
+use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::{Request, Response};
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::open_connections::{OpenConnection, OpenConnections};
 use crate::write_timeout::WriteTimeout;
 
 /// The pause when the process has no file descriptor left: an immediate retry would only burn the processor.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
+
+/// How long an answer may still be written to a caller with a valid credential whose connection gives way to another.
+const GIVE_WAY_TIME: Duration = Duration::from_secs(1);
 
 /// The smallest read buffer that HTTP/1.1 works with.
 const MIN_BUFFER_BYTES: usize = 8 * 1024;
@@ -30,7 +35,8 @@ const MIN_BUFFER_BYTES: usize = 8 * 1024;
 /// arrive within 10 s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The most open connections; more wait in the system's backlog until one ends.
+    /// The most open connections. For one more, an idle one is closed: first those without a valid credential, the longest
+    /// idle one first. While none is idle, more wait.
     pub connections: usize,
     /// The most bytes of request line and headers together (else 431).
     pub header_bytes: usize,
@@ -81,7 +87,7 @@ struct Server {
     router: TowerToHyperService<Router>,
     protocol: http1::Builder,
     limits: Limits,
-    permits: Arc<Semaphore>,
+    open: Arc<OpenConnections>,
     connections: TaskTracker,
     /// Finish running requests.
     closing: CancellationToken,
@@ -101,7 +107,7 @@ impl Server {
             router: TowerToHyperService::new(router),
             protocol,
             limits,
-            permits: Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS))),
+            open: OpenConnections::new(limits.connections),
             connections: TaskTracker::new(),
             closing: CancellationToken::new(),
             closed: CancellationToken::new(),
@@ -110,31 +116,34 @@ impl Server {
 
     async fn accept(&self, listener: &TcpListener) -> io::Result<Infallible> {
         loop {
-            let permit =
-                Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed");
             match listener.accept().await {
-                Ok((stream, _)) => self.spawn_connection(stream, permit),
+                Ok((stream, _)) => self.spawn_connection(stream, self.open.admit().await),
                 Err(error) if is_connection_error(&error) => {}
                 Err(error) if is_listener_error(&error) => return Err(error),
                 Err(error) => {
                     tracing::warn!(%error, "accepting a connection failed; trying again");
+                    self.open.close_one_idle();
                     sleep(ACCEPT_RETRY_DELAY).await;
                 }
             }
         }
     }
 
-    fn spawn_connection(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
+    fn spawn_connection(&self, stream: TcpStream, open: OpenConnection) {
         if let Err(error) = stream.set_nodelay(true) {
             // The caller is gone already, or only slower to serve.
             tracing::debug!(%error, "TCP_NODELAY cannot be set; small writes are delayed");
         }
         let io = TokioIo::new(WriteTimeout::new(stream, self.limits.write_stall));
-        let connection = self.protocol.serve_connection(io, self.router.clone()).with_upgrades();
+        let open = Arc::new(open);
+        let service = ConnectionService { router: self.router.clone(), open: Arc::clone(&open) };
+        let connection = self.protocol.serve_connection(io, service).with_upgrades();
         let (closing, closed) = (self.closing.clone(), self.closed.clone());
         self.connections.spawn(async move {
-            let _permit = permit;
-            drive(connection, closing, closed).await;
+            tokio::select! {
+                () = drive(connection, &open, closing) => {}
+                () = closed.cancelled() => {}
+            }
         });
     }
 
@@ -152,20 +161,46 @@ impl Server {
     }
 }
 
-type HttpConnection<S> = http1::UpgradeableConnection<TokioIo<WriteTimeout<TcpStream>>, S>;
+/// The router, for the requests of one connection.
+struct ConnectionService {
+    router: TowerToHyperService<Router>,
+    open: Arc<OpenConnection>,
+}
 
-async fn drive<S>(connection: HttpConnection<S>, closing: CancellationToken, closed: CancellationToken)
-where
-    S: hyper::service::Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
-{
+impl Service<Request<Incoming>> for ConnectionService {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let Some(under_way) = self.open.begin_request() else {
+            // The connection is closed before this is waited for in vain.
+            return Box::pin(std::future::pending());
+        };
+        let answer = self.router.call(request);
+        Box::pin(async move { answer.await.map(|response| under_way.answered(response)) })
+    }
+}
+
+type HttpConnection = http1::UpgradeableConnection<TokioIo<WriteTimeout<TcpStream>>, ConnectionService>;
+
+/// Serves a connection until it ends, or gives way to another one.
+async fn drive(connection: HttpConnection, open: &OpenConnection, closing: CancellationToken) {
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = closing.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = closed.cancelled() => return,
+            connection.as_mut().await
+        }
+        () = open.must_give_way() => {
+            if !open.is_authenticated() {
+                return;
+            }
+            connection.as_mut().graceful_shutdown();
+            match timeout(GIVE_WAY_TIME, connection.as_mut()).await {
+                Ok(ended) => ended,
+                Err(_) => return,
             }
         }
     };

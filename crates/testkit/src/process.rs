@@ -105,6 +105,26 @@ impl JetonCommand {
         self
     }
 
+    /// Starts it with these limits of open files, soft and hard (`ulimit -n`).
+    #[must_use]
+    pub fn with_open_files(mut self, soft: u32, hard: u32) -> Self {
+        let mut limited = Command::new("sh");
+        limited
+            .args(["-c", r#"ulimit -Sn "$0" && ulimit -Hn "$1" && shift && exec "$@""#])
+            .args([soft.to_string(), hard.to_string()])
+            .arg(self.process.get_program())
+            .args(self.process.get_args())
+            .env_clear();
+        for (name, value) in self.process.get_envs() {
+            limited.env(name, value.unwrap_or_default());
+        }
+        if let Some(directory) = self.process.get_current_dir() {
+            limited.current_dir(directory);
+        }
+        self.process = limited;
+        self
+    }
+
     /// The whole of its standard input.
     #[must_use]
     pub fn stdin(mut self, text: &str) -> Self {

@@ -97,11 +97,7 @@ impl DemoArgs {
 }
 
 /// Shows the demo until it is time to end, ends it, and says whether every promise was kept.
-async fn show(
-    run: &mut DemoRun,
-    mut display: Display,
-    signals: &mut Signals,
-) -> Result<(), CommandError> {
+async fn show(run: &mut DemoRun, mut display: Display, signals: &mut Signals) -> Result<(), CommandError> {
     let mut state = DemoState::default();
     let shown = show_until_end(run, &mut state, &mut display, signals).await;
     // Refreshes under way finish, unless a second signal says that nobody waits for them.

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{self, App, HostEnv, OpenMode};
 use crate::command_error::CommandError;
+use crate::descriptors::DescriptorShares;
 use crate::error_code::ErrorCode;
 use crate::output::Output;
 use crate::settings::Settings;
@@ -39,10 +40,18 @@ impl ServeArgs {
     }
 
     pub(crate) async fn run(self, settings: Settings, output: Output) -> Result<(), CommandError> {
-        let mut signals = ServerSignals { stop: Signals::to_stop_server()?, others: Signals::without_effect()? };
+        let mut signals =
+            ServerSignals { stop: Signals::to_stop_server()?, others: Signals::without_effect()? };
         let (address, data_dir) = (settings.listen, settings.data_dir.clone());
         let (access, imports) = (settings.access.clone(), settings.imports.clone());
-        let (aliases, call_limits) = (settings.aliases.clone(), settings.gateway.clone());
+        let shares = DescriptorShares::reserve(&settings)?;
+        log_shares(&shares, &settings);
+        let call_limits = jeton_gateway::Settings {
+            tunnels: shares.tunnels,
+            idle_connections: shares.idle_connections,
+            ..settings.gateway.clone()
+        };
+        let aliases = settings.aliases.clone();
         let app = App::open(settings, HostEnv::system(), OpenMode::Create).await?;
         let listener = bind(address).await?;
         let api_key = match access.api_key {
@@ -58,7 +67,7 @@ impl ServeArgs {
         app::sync_service_tokens(&app.vault, &access);
         let clock = std::sync::Arc::clone(&app.host.clock);
         let gateway = Gateway::new(app.vault.clone(), access.clone(), aliases, call_limits, clock);
-        serve(&app, listener, &access, &gateway, &mut signals).await
+        serve(&app, listener, &access, &gateway, shares, &mut signals).await
     }
 }
 
@@ -66,6 +75,17 @@ impl ServeArgs {
 fn node_name() -> String {
     let machine = rustix::system::uname();
     format!("{}/{}", machine.nodename().to_string_lossy(), std::process::id())
+}
+
+/// Says where the limit of open files takes something away.
+fn log_shares(shares: &DescriptorShares, settings: &Settings) {
+    let (limit, connections, tunnels) = (shares.limit, shares.connections, shares.tunnels);
+    if tunnels < settings.gateway.tunnels {
+        tracing::warn!(
+            "the limit of open files is {limit}: at most {connections} connections and {tunnels} WebSockets are open at \
+             once, fewer than `gateway.tunnels`; raise it, for systemd with `LimitNOFILE`"
+        );
+    }
 }
 
 /// The signals that a server receives.
@@ -82,7 +102,10 @@ async fn log_others(signals: &mut Signals) -> Infallible {
                 "SIGHUP changes nothing: settings are read at the start only; restart jeton to apply changed ones"
             ),
             signal => {
-                tracing::info!(signal, "the signal changes nothing: the log goes to standard error, not to a file");
+                tracing::info!(
+                    signal,
+                    "the signal changes nothing: the log goes to standard error, not to a file"
+                );
             }
         }
     }
@@ -94,6 +117,7 @@ async fn serve(
     listener: TcpListener,
     access: &Access,
     gateway: &Gateway,
+    shares: DescriptorShares,
     signals: &mut ServerSignals,
 ) -> Result<(), CommandError> {
     let stop = CancellationToken::new();
@@ -103,8 +127,9 @@ async fn serve(
         storage: app.storage.clone(),
     });
     let router = router.merge(gateway.router());
+    let limits = Limits { connections: shares.connections, ..Limits::default() };
     let serving = async {
-        let ended = jeton_server::serve(listener, router, Limits::default(), stop.cancelled()).await;
+        let ended = jeton_server::serve(listener, router, limits, stop.cancelled()).await;
         stop.cancel();
         ended
     };

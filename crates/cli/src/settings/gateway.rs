@@ -33,6 +33,8 @@ pub(super) fn settings(
         idle_timeout: reader.duration("gateway.idle_timeout", MS),
         tunnel_idle_timeout: reader.duration("gateway.tunnel_idle_timeout", MS),
         tunnels: reader.count("gateway.tunnels", 1_000_000),
+        // `jeton serve` keeps fewer where file descriptors are few.
+        idle_connections: Settings::default().idle_connections,
         replay_body: reader.count("gateway.replay_body", LARGEST_REPLAY),
         replay_memory: reader.count("gateway.replay_memory", MOST_MEMORY),
         allow_private_captured_hosts,

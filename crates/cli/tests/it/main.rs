@@ -19,6 +19,7 @@ mod journeys;
 mod lost_store;
 mod nodes;
 mod old_gateway;
+mod open_files;
 mod postgres;
 mod rights;
 mod rolled_back_store;

@@ -26,7 +26,7 @@ async fn refresh_under_way(fixture: &Fixture) {
 async fn assert_refreshed(fixture: &Fixture) {
     let state = fixture.run(["status", "acme", "--json"]).await.json().unwrap();
     assert_eq!((&state[0]["condition"], &state[0]["generation"]), (&"live".into(), &2.into()), "{state}");
-    assert_eq!(fixture.emulator.stats().reused, 0);
+    assert_eq!(fixture.emulator.stats().replays, 0);
 }
 
 fn serve(fixture: &Fixture) -> JetonCommand {

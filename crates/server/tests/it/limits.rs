@@ -67,20 +67,53 @@ async fn headers_that_trickle_in_end_their_connection() {
 }
 
 #[tokio::test]
-async fn one_connection_too_many_waits_until_another_ends() {
+async fn one_connection_too_many_takes_the_place_of_an_idle_one() {
     let env = TestEnv::new().await;
-    let server = env.serve(&[], Limits { connections: 1, ..Limits::default() }).await;
-    let mut first = TcpStream::connect(server.address).await.unwrap();
-    first.write_all(format!("{HEALTH}\r\n").as_bytes()).await.unwrap();
+    let server = env.serve(&[], Limits { connections: 3, ..Limits::default() }).await;
+    let mut silent = TcpStream::connect(server.address).await.unwrap();
+    let mut halfway = TcpStream::connect(server.address).await.unwrap();
+    halfway.write_all(HEALTH.as_bytes()).await.unwrap();
+    let mut authenticated = TcpStream::connect(server.address).await.unwrap();
+    let list = format!("GET /api/v1/connections HTTP/1.1\r\nHost: x\r\nX-API-KEY: {API_KEY}\r\n\r\n");
+    authenticated.write_all(list.as_bytes()).await.unwrap();
     let mut answer = [0; 15];
-    first.read_exact(&mut answer).await.unwrap();
+    authenticated.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200 OK");
+    let mut newcomers = Vec::new();
+    for given_way in [&mut silent, &mut halfway] {
+        let mut newcomer = TcpStream::connect(server.address).await.unwrap();
+        newcomer.write_all(format!("{HEALTH}\r\n").as_bytes()).await.unwrap();
+        timeout(SOON, newcomer.read_exact(&mut answer)).await.expect("it is admitted").unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200 OK");
+        newcomers.push(newcomer);
+        let mut byte = [0];
+        let closed = timeout(SOON, given_way.read(&mut byte)).await.expect("it is closed");
+        assert!(matches!(closed, Ok(0) | Err(_)));
+    }
+    authenticated.write_all(list.as_bytes()).await.unwrap();
+    let mut rest = vec![0; 4096];
+    let read = timeout(SOON, authenticated.read(&mut rest)).await.unwrap().unwrap();
+    assert!(read > 0, "a caller with a credential keeps its connection while others can give way");
+}
 
-    let short = server.anonymous().with_deadline(Duration::from_millis(300));
-    assert!(short.get("/healthz").await.is_err(), "there is one permit, and it is taken");
-    drop(first);
-    let long = server.anonymous().with_deadline(SOON);
-    assert_eq!(long.get("/healthz").await.unwrap().status, 200);
+#[tokio::test]
+async fn a_connection_with_a_request_under_way_never_gives_way() {
+    let env = TestEnv::new().await;
+    let server = env.serve(&["acme"], Limits { connections: 1, ..Limits::default() }).await;
+    server.connect(&env, "acme").await;
+    env.emulator.set_behaviour(Behaviour::from_queue([Fault::none().slow_after(Duration::from_secs(2))]));
+    let client = server.client();
+    let under_way = client.get("/api/v1/connections/acme/token");
+    let another = async {
+        while env.emulator.stats().in_flight == 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+        let short = server.anonymous().with_deadline(Duration::from_millis(300));
+        assert!(short.get("/healthz").await.is_err(), "there is one place, and it is taken");
+    };
+    let (answer, ()) = tokio::join!(under_way, another);
+    assert_eq!(answer.unwrap().status, 200);
+    assert_eq!(server.anonymous().with_deadline(SOON).get("/healthz").await.unwrap().status, 200);
 }
 
 #[tokio::test]

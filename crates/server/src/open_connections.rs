@@ -1,0 +1,256 @@
+//! The open connections of a server: how many there may be, and which give way to a new one.
+//!
+//! Anybody can open connections and say nothing. So a new connection is always admitted while another one is idle: the idle
+//! one is closed, first those whose caller never showed a valid credential, the longest idle one first. One that has a
+//! request under way is never closed for another.
+
+use std::collections::BTreeMap;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
+use jeton_issuer::Caller;
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// How long a connection must be idle to give way: what has just been accepted may have a request that was not read yet.
+const MIN_IDLE: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether one may give way, while one more waits.
+const RETRY_DELAY: Duration = Duration::from_millis(50);
+
+#[derive(Debug)]
+struct IdleConnection {
+    since: Instant,
+    give_way: CancellationToken,
+}
+
+/// The idle ones, numbered in the order in which they became idle.
+#[derive(Debug, Default)]
+struct IdleConnections {
+    unauthenticated: BTreeMap<u64, IdleConnection>,
+    authenticated: BTreeMap<u64, IdleConnection>,
+    last_number: u64,
+}
+
+impl IdleConnections {
+    fn class(&mut self, authenticated: bool) -> &mut BTreeMap<u64, IdleConnection> {
+        if authenticated { &mut self.authenticated } else { &mut self.unauthenticated }
+    }
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(crate) struct OpenConnections {
+    permits: Arc<Semaphore>,
+    idle: Mutex<IdleConnections>,
+}
+
+impl OpenConnections {
+    /// Admits at most `limit` at once.
+    pub(crate) fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self {
+            permits: Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS))),
+            idle: Mutex::default(),
+        })
+    }
+
+    /// Waits until one more fits. If none does, an idle one is closed; while none is idle, it waits.
+    pub(crate) async fn admit(self: &Arc<Self>) -> OpenConnection {
+        let mut permit = pin!(Arc::clone(&self.permits).acquire_owned());
+        let mut wait = Duration::ZERO;
+        let mut has_closed = false;
+        let permit = loop {
+            if let Ok(permit) = timeout(wait, &mut permit).await {
+                break permit.expect("the semaphore is never closed");
+            }
+            wait = RETRY_DELAY;
+            has_closed = has_closed || self.close_one_idle();
+        };
+        OpenConnection::new(Arc::clone(self), permit)
+    }
+
+    /// Closes the idle connection that gives way first; whether there is one.
+    pub(crate) fn close_one_idle(&self) -> bool {
+        let mut idle = self.idle.lock();
+        for authenticated in [false, true] {
+            let class = idle.class(authenticated);
+            if let Some(oldest) = class.first_entry()
+                && oldest.get().since.elapsed() >= MIN_IDLE
+            {
+                oldest.remove().give_way.cancel();
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// One of them, with its permit.
+#[derive(Debug)]
+pub(crate) struct OpenConnection {
+    all: Arc<OpenConnections>,
+    state: Mutex<ConnectionState>,
+    give_way: CancellationToken,
+    _permit: OwnedSemaphorePermit,
+}
+
+#[derive(Debug, Default)]
+struct ConnectionState {
+    authenticated: bool,
+    /// Its number while it is idle.
+    idle: Option<u64>,
+}
+
+impl OpenConnection {
+    /// It is idle until its first request is read.
+    fn new(all: Arc<OpenConnections>, permit: OwnedSemaphorePermit) -> Self {
+        let new = Self { all, state: Mutex::default(), give_way: CancellationToken::new(), _permit: permit };
+        new.become_idle();
+        new
+    }
+
+    /// Ready once it must be closed at once, for another one.
+    pub(crate) async fn must_give_way(&self) {
+        self.give_way.cancelled().await;
+    }
+
+    /// Whether its caller has shown a valid credential.
+    pub(crate) fn is_authenticated(&self) -> bool {
+        self.state.lock().authenticated
+    }
+
+    /// A request was read. `None` if the connection is being closed for another one: then nothing of it may be done.
+    pub(crate) fn begin_request(self: &Arc<Self>) -> Option<RequestUnderWay> {
+        self.end_idle().then(|| RequestUnderWay(Arc::clone(self)))
+    }
+
+    fn become_idle(&self) {
+        let mut state = self.state.lock();
+        let mut idle = self.all.idle.lock();
+        idle.last_number += 1;
+        let number = idle.last_number;
+        let connection = IdleConnection { since: Instant::now(), give_way: self.give_way.clone() };
+        idle.class(state.authenticated).insert(number, connection);
+        state.idle = Some(number);
+    }
+
+    /// Whether it was idle, and need not give way.
+    fn end_idle(&self) -> bool {
+        let mut state = self.state.lock();
+        let Some(number) = state.idle.take() else { return false };
+        self.all.idle.lock().class(state.authenticated).remove(&number).is_some()
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.end_idle();
+    }
+}
+
+/// A request of a connection that is not answered to its end. Dropped, it leaves the connection idle.
+#[derive(Debug)]
+pub(crate) struct RequestUnderWay(Arc<OpenConnection>);
+
+impl RequestUnderWay {
+    /// The answer, which ends the request when its body ends.
+    pub(crate) fn answered(self, response: Response) -> Response {
+        if response.extensions().get::<Caller>().is_some() {
+            self.0.state.lock().authenticated = true;
+        }
+        response.map(|body| Body::new(AnswerBody { body, _under_way: self }))
+    }
+}
+
+impl Drop for RequestUnderWay {
+    fn drop(&mut self) {
+        self.0.become_idle();
+    }
+}
+
+struct AnswerBody {
+    body: Body,
+    _under_way: RequestUnderWay,
+}
+
+impl HttpBody for AnswerBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn open(all: &Arc<OpenConnections>, count: usize) -> Vec<Arc<OpenConnection>> {
+        let mut open = Vec::new();
+        for _ in 0..count {
+            open.push(Arc::new(all.admit().await));
+        }
+        open
+    }
+
+    /// Which ones must give way so that one more is admitted.
+    async fn given_way(all: &Arc<OpenConnections>, open: &[Arc<OpenConnection>]) -> Vec<usize> {
+        assert!(timeout(MIN_IDLE * 2, all.admit()).await.is_err(), "nobody has left");
+        (0..open.len()).filter(|index| open[*index].give_way.is_cancelled()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_longest_idle_one_gives_way_first_and_those_with_a_credential_last() {
+        let all = OpenConnections::new(4);
+        let open = open(&all, 4).await;
+        let authenticated = open[0].begin_request().unwrap();
+        open[0].state.lock().authenticated = true;
+        drop(authenticated);
+        // It is idle anew, and no longer the one that is idle longest.
+        drop(open[1].begin_request());
+        let busy = open[3].begin_request().unwrap();
+        assert_eq!(given_way(&all, &open).await, [2]);
+        assert_eq!(given_way(&all, &open).await, [1, 2]);
+        assert_eq!(given_way(&all, &open).await, [0, 1, 2]);
+        assert!(open[2].begin_request().is_none(), "what gives way begins nothing");
+        assert_eq!(given_way(&all, &open).await, [0, 1, 2], "a request under way is left alone");
+        drop(busy);
+        assert_eq!(given_way(&all, &open).await, [0, 1, 2, 3]);
+        drop(open);
+        all.admit().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_was_just_accepted_has_time_for_its_request() {
+        let all = OpenConnections::new(1);
+        let first = Arc::new(all.admit().await);
+        assert!(timeout(MIN_IDLE / 2, all.admit()).await.is_err());
+        assert!(!first.give_way.is_cancelled());
+        let gives_way = async {
+            first.must_give_way().await;
+            drop(first);
+        };
+        let begun = Instant::now();
+        tokio::join!(all.admit(), gives_way);
+        assert!(begun.elapsed() <= MIN_IDLE, "{:?}", begun.elapsed());
+    }
+}
