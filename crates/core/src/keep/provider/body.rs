@@ -13,13 +13,23 @@ const MAX_BODY: usize = 1 << 20;
 pub(super) struct JsonPath(Vec<String>);
 
 impl JsonPath {
-    /// Reads a dotted path.
+    /// Reads a dotted path. A key in double quotes is taken as it is, so that it may hold dots.
     pub(super) fn parse(text: &str) -> Result<Self, Flaw> {
-        let keys: Vec<_> = text.split('.').map(str::to_owned).collect();
-        if keys.iter().any(String::is_empty) {
-            return Err(Flaw::new(format!(
-                "`{text}` is not a path: write keys joined by dots, such as `result.value`"
-            )));
+        let mut keys = Vec::new();
+        let mut rest = Some(text);
+        while let Some(left) = rest {
+            let (key, after) = match left.strip_prefix('"') {
+                Some(quoted) => quoted.split_once('"').unwrap_or_default(),
+                None => left.split_at(left.find('.').unwrap_or(left.len())),
+            };
+            rest = after.strip_prefix('.');
+            if key.is_empty() || (rest.is_none() && !after.is_empty()) {
+                return Err(Flaw::new(format!(
+                    "`{text}` is not a path: write keys joined by dots, such as `result.value`, and put a key that holds dots in \
+                     double quotes, such as `\"token.value\"`"
+                )));
+            }
+            keys.push(key.to_owned());
         }
         Ok(Self(keys))
     }
@@ -82,7 +92,11 @@ impl JsonPath {
 
 impl std::fmt::Display for JsonPath {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0.join("."))
+        for (index, key) in self.0.iter().enumerate() {
+            let dot = if index == 0 { "" } else { "." };
+            if key.contains('.') { write!(f, "{dot}\"{key}\"")? } else { write!(f, "{dot}{key}")? }
+        }
+        Ok(())
     }
 }
 
@@ -213,7 +227,25 @@ mod tests {
         assert_eq!(find("errors.2.code"), [json!("b")]);
         assert_eq!(find("x.0"), [json!(7)]);
         assert!(find("errors.code").is_empty() && find("errors.9").is_empty() && find("x.0.y").is_empty());
-        assert!(JsonPath::parse("a..b").is_err() && JsonPath::parse("").is_err());
+        for bad in ["a..b", "", ".expires", "a.", "\"a", "\"a\"b", "\"\"", "a.\"b\"c"] {
+            assert!(JsonPath::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_key_in_quotes_may_hold_dots() {
+        let body = json!({".expires": 1, "token.value": {"a.b": 2, "c": 3}, "token": {"value": 4}});
+        for (written, value) in [
+            ("\".expires\"", 1),
+            ("\"token.value\".\"a.b\"", 2),
+            ("\"token.value\".c", 3),
+            ("token.value", 4),
+            ("\"token\".value", 4),
+        ] {
+            let path = JsonPath::parse(written).unwrap();
+            assert_eq!(path.first(&body), Some(&json!(value)), "{written}");
+            assert_eq!(JsonPath::parse(&path.to_string()), Ok(path), "{written}");
+        }
     }
 
     #[test]
