@@ -246,7 +246,7 @@ impl Definition {
         auth: ClientAuth,
     ) -> Result<(), DefineError> {
         let written = spec.names().iter().any(|(hole, optional)| *hole == name && !optional);
-        if present || !(written || matches!(auth, ClientAuth::Basic | ClientAuth::Post)) {
+        if present || !(written || auth.sends_secret()) {
             return Ok(());
         }
         let problem =

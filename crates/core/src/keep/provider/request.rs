@@ -129,10 +129,15 @@ impl Definition {
             return Ok(added);
         }
         match auth {
-            ClientAuth::Basic => {
+            ClientAuth::Basic | ClientAuth::BasicRaw => {
                 let id = filler.required(&Name::ClientId)?;
                 let secret = filler.required(&Name::ClientSecret)?;
-                added.basic = Some(basic(id.text, secret.text));
+                if auth == ClientAuth::BasicRaw && id.text.contains(':') {
+                    return Err(filler.refused(
+                        "a client id with a colon cannot be sent as `basic-raw`: the server would cut it there".to_owned(),
+                    ));
+                }
+                added.basic = Some(basic(id.text, secret.text, auth));
             }
             ClientAuth::Post => {
                 if !spec.mentions(&Name::ClientId) {
@@ -169,11 +174,16 @@ struct AuthFields {
     fields: Vec<(&'static str, Secret)>,
 }
 
-fn basic(id: &str, secret: &str) -> Secret {
+fn basic(id: &str, secret: &str, auth: ClientAuth) -> Secret {
     let mut pair = Zeroizing::new(String::new());
-    pair.extend(form_urlencoded::byte_serialize(id.as_bytes()));
-    pair.push(':');
-    pair.extend(form_urlencoded::byte_serialize(secret.as_bytes()));
+    for (part, text) in [("", id), (":", secret)] {
+        pair.push_str(part);
+        if auth == ClientAuth::BasicRaw {
+            pair.push_str(text);
+        } else {
+            pair.extend(form_urlencoded::byte_serialize(text.as_bytes()));
+        }
+    }
     let encoded = Zeroizing::new(STANDARD.encode(pair.as_bytes()));
     Secret::new(format!("Basic {}", encoded.as_str()))
 }

@@ -71,6 +71,15 @@ named_enum! {
         Post = "post",
         /// In an `Authorization: Basic` header, both form-encoded first (RFC 6749, section 2.3.1).
         Basic = "basic",
+        /// The same header with both as they are: what many servers expect, against the RFC.
+        BasicRaw = "basic-raw",
+    }
+}
+
+impl ClientAuth {
+    /// Whether a client secret is needed.
+    pub(super) fn sends_secret(self) -> bool {
+        matches!(self, Self::Basic | Self::BasicRaw | Self::Post)
     }
 }
 
@@ -90,7 +99,7 @@ impl AuthChoice {
             text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')).and_then(|name| vars.get(name));
         let Some(var) = var else {
             return Err(Flaw::new(format!(
-                "`{text}` is no way to authenticate: write `basic`, `post`, `none` or `${{VARIABLE}}`"
+                "`{text}` is no way to authenticate: write `basic`, `basic-raw`, `post`, `none` or `${{VARIABLE}}`"
             )));
         };
         let listed =
@@ -98,7 +107,7 @@ impl AuthChoice {
         let valued = var.default_value().is_some() || var.is_mandatory();
         if !listed || !valued {
             return Err(Flaw::new(format!(
-                "the variable `{}` needs an `enum` of `basic`, `post` and `none`, and a `default` or to be mandatory",
+                "the variable `{}` needs an `enum` of `basic`, `basic-raw`, `post` and `none`, and a `default` or to be mandatory",
                 var.name()
             )));
         }
