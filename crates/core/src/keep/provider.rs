@@ -19,6 +19,7 @@ mod catalogue;
 mod catalogue_tests;
 mod class;
 mod condition;
+mod date;
 mod definition;
 mod duration;
 mod emulation;

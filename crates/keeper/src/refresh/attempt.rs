@@ -451,7 +451,7 @@ impl TokenAge {
     fn expiry(self, reply: &TokenReply) -> Option<Timestamp> {
         let aged = self.sent_at.since(self.issued_at);
         let over = reply.over && !aged.is_zero();
-        reply.expires_at.map(|expiry| expiry - aged).or(over.then_some(self.sent_at))
+        if over { Some(self.sent_at) } else { reply.expires_at.map(|expiry| expiry - aged) }
     }
 
     /// Whether the set is past its end already, as one that is given a second time may be.

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::class::ErrorClass;
 use super::condition::ErrorRule;
+use super::date::ZoneOffset;
 use super::definition::Definition;
 use super::expiry::{ExpirySource, WhichToken};
 use super::extract::Extract;
@@ -206,16 +207,16 @@ fn say(sources: &[ExpirySource], body: &mut Value, at: Timestamp, now: Timestamp
         .iter()
         .take_while(decides)
         .filter_map(|source| match source {
-            ExpirySource::Path(path, unit) => Some((path, *unit)),
+            ExpirySource::Path(path, unit, zone) => Some((path, *unit, *zone)),
             _ => None,
         })
         .collect();
-    let mut said: Vec<_> = paths.iter().filter(|(path, _)| path.first(body).is_some()).collect();
+    let mut said: Vec<_> = paths.iter().filter(|(path, ..)| path.first(body).is_some()).collect();
     if said.is_empty() {
         said.extend(paths.first());
     }
-    for (path, unit) in said {
-        let value = in_unit(*unit, at, now);
+    for (path, unit, zone) in said {
+        let value = in_unit(*unit, *zone, at, now);
         let as_text = path.first(body).is_some_and(Value::is_string);
         let value = if as_text && value.is_number() { Value::String(value.to_string()) } else { value };
         path.put(body, value);
@@ -223,14 +224,17 @@ fn say(sources: &[ExpirySource], body: &mut Value, at: Timestamp, now: Timestamp
 }
 
 /// Rounded down, so that no reply promises more than the token holds.
-fn in_unit(unit: Unit, at: Timestamp, now: Timestamp) -> Value {
+fn in_unit(unit: Unit, zone: Option<ZoneOffset>, at: Timestamp, now: Timestamp) -> Value {
     let life = at.since(now);
     match unit {
+        Unit::M => (life.as_secs() / 60).into(),
         Unit::S => life.as_secs().into(),
         Unit::Ms => u64::try_from(life.as_millis()).unwrap_or(u64::MAX).into(),
         Unit::EpochS => at.as_secs().into(),
         Unit::EpochMs => at.as_micros().div_euclid(1000).into(),
         Unit::Rfc3339 => at.to_string().into(),
+        Unit::HttpDate => at.format("%a, %d %b %Y %H:%M:%S GMT").into(),
+        Unit::Date => zone.map_or(at, |zone| zone.local(at)).format("%Y-%m-%d %H:%M:%S").into(),
     }
 }
 

@@ -4,8 +4,10 @@
 //! warning and never makes a token set unusable:
 //!
 //! * a number may be an integer, a float, or either as text;
-//! * zero, negative, past or unreadable values are as good as absent: the next source is tried, and with none left
-//!   the expiry is unknown. (Believing them would spend one refresh token after the other.)
+//! * zero, negative, past or unreadable values are as good as absent: the next source is tried. (Believing them would spend one
+//!   refresh token after the other.) With none left, a zero or negative life leaves the expiry unknown, for servers that mean
+//!   "for ever" by it; a value that cannot be read, or that is past, is taken for an hour from now: such a token does not live
+//!   for ever.
 //! * more than 100 years is cut to 100 years.
 
 use std::time::Duration;
@@ -15,6 +17,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
 use super::body::JsonPath;
+use super::date::{ZoneOffset, read_date};
 use super::fault::{Flaw, Under};
 use super::one_or_many::{OneOrMany, TextOr};
 use super::schema::{self, Unit};
@@ -24,10 +27,14 @@ use crate::time::Timestamp;
 /// A hundred years, beyond which nobody means what they say.
 const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
 
+/// How long an access token is taken to live whose expiry is there and cannot be read.
+const ASSUMED_LIFE: Duration = Duration::from_hours(1);
+
 /// One way of learning an expiry.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum ExpirySource {
-    Path(JsonPath, Unit),
+    /// A value of the reply; a date without a zone is local time of the one given.
+    Path(JsonPath, Unit, Option<ZoneOffset>),
     /// The claim of a token that is a JWT. Its signature is not checked: it says when to refresh, not whom to trust.
     Jwt(WhichToken, String),
     Introspect,
@@ -72,14 +79,18 @@ fn compile_table(table: &schema::ExpiryTable) -> Result<ExpirySource, Flaw> {
     if ways.iter().filter(|written| **written).count() != 1 {
         return Err(Flaw::new("write exactly one of `path`, `jwt`, `introspect`, `fixed` and `none`"));
     }
-    if table.path.is_none() && table.unit.is_some() {
-        return Err(Flaw::new("`as` belongs to `path`"));
+    if table.path.is_none() && (table.unit.is_some() || table.zone.is_some()) {
+        return Err(Flaw::new("`as` and `zone` belong to `path`"));
     }
     if let Some(path) = &table.path {
         let unit = table.unit.ok_or_else(|| {
-            Flaw::new("say how to read it: `as` = `s`, `ms`, `epoch_s`, `epoch_ms` or `rfc3339`")
+            Flaw::new("say how to read it: `as` = `s`, `m`, `ms`, `epoch_s`, `epoch_ms`, `rfc3339`, `http_date` or `date`")
         })?;
-        return Ok(ExpirySource::Path(JsonPath::parse(path).under("path")?, unit));
+        let zone = table.zone.as_deref().map(|zone| ZoneOffset::parse(zone).under("zone")).transpose()?;
+        if zone.is_some() && !unit.is_date() {
+            return Err(Flaw::new("belongs to dates: write `as = \"date\"`, or leave it out").under("zone"));
+        }
+        return Ok(ExpirySource::Path(JsonPath::parse(path).under("path")?, unit, zone));
     }
     if let Some(jwt) = &table.jwt {
         let (token, claim) = jwt.split_once('.').unwrap_or((jwt, "exp"));
@@ -108,6 +119,8 @@ pub(super) struct ExpiryReading {
     pub(super) ask_introspection: bool,
     /// A source said that it is over already, and no later one gave an instant.
     pub(super) over: bool,
+    /// An hour from now, where a source gave something that cannot be believed, and none gave an instant.
+    pub(super) assumed: Option<Timestamp>,
     pub(super) warnings: Vec<String>,
 }
 
@@ -132,9 +145,12 @@ pub(super) fn read(sources: &[ExpirySource], evidence: ReplyTokens<'_>, what: &s
                 reading.ask_introspection = true;
                 None
             }
-            ExpirySource::Path(path, unit) => {
-                path.first(evidence.body).map(|value| instant(value, *unit, evidence.sent_at))
-            }
+            ExpirySource::Path(path, unit, zone) => path.first(evidence.body).map(|value| {
+                if zone.is_none() && unit.is_date() && lacks_zone(value) {
+                    reading.warnings.push(format!("{what} has no zone and was read as UTC"));
+                }
+                instant(value, *unit, *zone, evidence.sent_at)
+            }),
             ExpirySource::Jwt(token, claim) => {
                 let token = match token {
                     WhichToken::Access => evidence.access,
@@ -142,14 +158,17 @@ pub(super) fn read(sources: &[ExpirySource], evidence: ReplyTokens<'_>, what: &s
                 };
                 token
                     .and_then(|token| jwt_claim(token.reveal(), claim))
-                    .map(|value| instant(&value, Unit::EpochS, evidence.sent_at))
+                    .map(|value| instant(&value, Unit::EpochS, None, evidence.sent_at))
             }
         };
         match found {
             None => {}
-            Some(Err(ExpiryProblem { over, problem })) => {
-                reading.over |= over;
-                reading.warnings.push(format!("{what} {problem}"));
+            Some(Err(problem)) => {
+                reading.over |= problem != ExpiryProblem::Unreadable;
+                if problem != ExpiryProblem::NoLife {
+                    reading.assumed = Some(evidence.sent_at + ASSUMED_LIFE);
+                }
+                reading.warnings.push(format!("{what} {}", problem.words()));
             }
             Some(Ok(at)) => {
                 let latest = evidence.sent_at + LONGEST;
@@ -157,7 +176,7 @@ pub(super) fn read(sources: &[ExpirySource], evidence: ReplyTokens<'_>, what: &s
                     reading.warnings.push(format!("{what} is more than 100 years away and was cut to that"));
                 }
                 reading.at = Some(at.min(latest));
-                reading.over = false;
+                (reading.over, reading.assumed) = (false, None);
                 return reading;
             }
         }
@@ -169,32 +188,49 @@ pub(super) fn read(sources: &[ExpirySource], evidence: ReplyTokens<'_>, what: &s
 }
 
 /// Why a value is as good as absent.
-struct ExpiryProblem {
-    /// It is an instant, or the want of one, and it is over.
-    over: bool,
-    problem: &'static str,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ExpiryProblem {
+    Unreadable,
+    NoLife,
+    Past,
 }
 
-fn unreadable(problem: &'static str) -> ExpiryProblem {
-    ExpiryProblem { over: false, problem }
+impl ExpiryProblem {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Unreadable => "cannot be read as the provider file says",
+            Self::NoLife => "is zero or negative and was not believed",
+            Self::Past => "is past already and was not believed",
+        }
+    }
 }
 
-fn instant(value: &Value, unit: Unit, sent_at: Timestamp) -> Result<Timestamp, ExpiryProblem> {
-    let at = if unit == Unit::Rfc3339 {
-        value.as_str().and_then(Timestamp::parse_rfc3339).ok_or(unreadable("is not an RFC 3339 instant"))?
+fn lacks_zone(value: &Value) -> bool {
+    value.as_str().and_then(|text| read_date(text, None)).is_some_and(|reading| reading.zone_assumed)
+}
+
+fn instant(
+    value: &Value,
+    unit: Unit,
+    zone: Option<ZoneOffset>,
+    sent_at: Timestamp,
+) -> Result<Timestamp, ExpiryProblem> {
+    let at = if unit.is_date() {
+        let reading = value.as_str().and_then(|text| read_date(text, zone));
+        reading.ok_or(ExpiryProblem::Unreadable)?.at
     } else {
-        let amount = number(value).ok_or(unreadable("is not a number"))?;
+        let amount = number(value).ok_or(ExpiryProblem::Unreadable)?;
         if amount <= 0.0 {
-            return Err(ExpiryProblem { over: true, problem: "is zero or negative and was not believed" });
+            return Err(ExpiryProblem::NoLife);
         }
         let micros = whole(amount * if matches!(unit, Unit::Ms | Unit::EpochMs) { 1e3 } else { 1e6 });
-        let relative = matches!(unit, Unit::S | Unit::Ms);
-        Timestamp::from_micros(if relative { sent_at.as_micros().saturating_add(micros) } else { micros })
+        Timestamp::from_micros(match unit {
+            Unit::S | Unit::Ms => sent_at.as_micros().saturating_add(micros),
+            Unit::M => sent_at.as_micros().saturating_add(micros.saturating_mul(60)),
+            _ => micros,
+        })
     };
-    if at <= sent_at {
-        return Err(ExpiryProblem { over: true, problem: "is past already and was not believed" });
-    }
-    Ok(at)
+    if at <= sent_at { Err(ExpiryProblem::Past) } else { Ok(at) }
 }
 
 #[expect(

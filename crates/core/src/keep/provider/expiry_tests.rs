@@ -33,6 +33,34 @@ fn an_expiry_is_read_in_every_unit_and_spelling() {
     assert_eq!(seconds(&path("epoch_s"), &json!({"e": 1_700_000_060})), Some(60));
     assert_eq!(seconds(&path("epoch_ms"), &json!({"e": 1_700_000_060_000_i64})), Some(60));
     assert_eq!(seconds(&path("rfc3339"), &json!({"e": "2023-11-14T22:14:20Z"})), Some(60));
+    assert_eq!(seconds(&path("m"), &json!({"e": "90"})), Some(5_400));
+    for unit in ["rfc3339", "http_date", "date"] {
+        for date in ["2023-11-14T22:14:20Z", "2023-11-14 22:14:20", "Tue, 14 Nov 2023 22:14:20 GMT"] {
+            assert_eq!(seconds(&path(unit), &json!({"e": date})), Some(60), "{unit} {date}");
+        }
+    }
+    let local = "{ path = 'e', as = 'date', zone = '+03:30' }";
+    assert_eq!(seconds(local, &json!({"e": "2023-11-15 01:44:20"})), Some(60));
+}
+
+#[test]
+fn an_expiry_that_cannot_be_read_is_an_hour_away_unless_the_file_says_otherwise() {
+    let hour = Some(SENT + Duration::from_hours(1));
+    let date = "{ path = 'e', as = 'date' }";
+    for value in
+        [json!("next week"), json!("14/11/2023"), json!(true), json!({}), json!("2001-01-01 00:00:00")]
+    {
+        let reading = read_one(date, &json!({"e": value}));
+        assert_eq!((reading.at, reading.assumed), (None, hour), "{value}");
+        let fallback = read_one(&format!("[{date}, {{ fixed = '2h' }}]"), &json!({"e": value}));
+        assert_eq!((fallback.at, fallback.assumed), (Some(SENT + Duration::from_hours(2)), None), "{value}");
+    }
+    assert_eq!(read_one("{ path = 'e', as = 's' }", &json!({"e": "soon"})).assumed, hour);
+    for forever in [json!(0), json!(-1), json!("0"), json!(null)] {
+        assert_eq!(read_one("{ path = 'e', as = 's' }", &json!({"e": forever})).assumed, None, "{forever}");
+    }
+    let warned = read_one(date, &json!({"e": "2023-11-14 22:14:20"}));
+    assert_eq!(warned.warnings, ["the expiry has no zone and was read as UTC"]);
 }
 
 #[test]
@@ -85,6 +113,9 @@ fn sources_that_mean_nothing_are_refused() {
         "{ path = 'e', as = 's', fixed = '1h' }",
         "{ jwt = 'id.exp' }",
         "{ none = false }",
+        "{ path = 'e', as = 's', zone = 'UTC' }",
+        "{ path = 'e', as = 'date', zone = 'Mars' }",
+        "{ fixed = '1h', zone = 'UTC' }",
         "'expires_in'",
         "{}",
     ] {
@@ -107,9 +138,9 @@ fn any_scalar() -> impl Strategy<Value = Value> {
 proptest! {
     #[test]
     fn no_value_makes_the_reader_panic_and_every_result_lies_ahead(
-        value in any_scalar(), unit in 0_usize..5, sent in any::<i64>(),
+        value in any_scalar(), unit in 0_usize..8, sent in any::<i64>(),
     ) {
-        let unit = ["s", "ms", "epoch_s", "epoch_ms", "rfc3339"][unit];
+        let unit = ["s", "m", "ms", "epoch_s", "epoch_ms", "rfc3339", "http_date", "date"][unit];
         let sources = sources(&format!("{{ path = 'e', as = '{unit}' }}")).unwrap();
         let sent_at = Timestamp::from_micros(sent);
         let body = json!({"e": value});

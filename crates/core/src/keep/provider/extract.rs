@@ -37,9 +37,9 @@ impl Extract {
             }
         };
         let standard_expiry = if introspecting {
-            ExpirySource::Path(JsonPath::key("exp"), Unit::EpochS)
+            ExpirySource::Path(JsonPath::key("exp"), Unit::EpochS, None)
         } else {
-            ExpirySource::Path(JsonPath::key("expires_in"), Unit::S)
+            ExpirySource::Path(JsonPath::key("expires_in"), Unit::S, None)
         };
         let vars =
             written.vars.iter().map(|(name, text)| Ok((name.clone(), JsonPath::parse(text).under(name)?)));

@@ -21,6 +21,7 @@ use super::address::{SourcedValue, UrlFault, ValueSource};
 use super::body::{Body, JsonPath, scalar_text};
 use super::class::ErrorClass;
 use super::condition::is_code_byte;
+use super::date::http_date;
 use super::definition::Definition;
 use super::expiry::{self, ReplyTokens};
 use super::extract::Extract;
@@ -87,6 +88,9 @@ impl Definition {
         let evidence = ReplyTokens { body, access: Some(&access), refresh: refresh.as_ref(), sent_at };
         let expires = expiry::read(&take.expires, evidence, "the expiry of the access token");
         warnings.extend(expires.warnings);
+        if expires.assumed.is_some() {
+            warnings.push("the access token is taken to expire in an hour".to_owned());
+        }
         let refresh_expires_at = if refresh.is_some() {
             let said = expiry::read(&take.refresh_expires, evidence, "the expiry of the refresh token");
             warnings.extend(said.warnings);
@@ -102,7 +106,7 @@ impl Definition {
             access,
             refresh,
             rotated,
-            expires_at: expires.at,
+            expires_at: expires.at.or(expires.assumed),
             ask_introspection: expires.ask_introspection,
             over: expires.over,
             refresh_expires_at,
@@ -215,7 +219,7 @@ fn introspection(spec: &StepSpec, body: &Body<'_>, sent_at: Timestamp) -> Option
     };
     Some(StepOutcome::Introspection(Introspection {
         active,
-        expires_at: reading.at,
+        expires_at: reading.at.or(reading.assumed),
         warnings: reading.warnings,
     }))
 }
@@ -311,7 +315,7 @@ impl Definition {
             Some(class) => return (class, true),
             None => {}
         }
-        let basic = self.client_auth(*step) == ClientAuth::Basic;
+        let basic = matches!(self.client_auth(*step), ClientAuth::Basic | ClientAuth::BasicRaw);
         if reply.status == 401 && basic && code.is_none() {
             return (ErrorClass::BadClient, true);
         }
@@ -358,6 +362,13 @@ fn is_front_end(reply: &Reply, body: &Body<'_>) -> bool {
     }
 }
 
+/// The code of a standard that a text begins with, in any letter case: some servers write an explanation after it.
+fn standard_code(text: &str) -> Option<String> {
+    let end = text.find(|c: char| c == ':' || c == ',' || c.is_whitespace()).unwrap_or(text.len());
+    let code = text[..end].to_ascii_lowercase();
+    standard(&code).is_some().then_some(code)
+}
+
 /// The class of an error that a standard names.
 fn standard(code: &str) -> Option<ErrorClass> {
     match code {
@@ -372,17 +383,40 @@ fn standard(code: &str) -> Option<ErrorClass> {
 }
 
 /// Where providers put their codes, most usual first.
-const CODE_PATHS: [&str; 8] =
-    ["error", "error.code", "error.type", "error_code", "errorCode", "code", "errors.0.code", "hint"];
+const CODE_PATHS: [&str; 18] = [
+    "error",
+    "error.code",
+    "error.type",
+    "error.errorType",
+    "error.error",
+    "error_code",
+    "errorCode",
+    "ErrorCode",
+    "errorType",
+    "error_type",
+    "code",
+    "errors.0",
+    "errors.0.code",
+    "errors.0.errorType",
+    "errors.0.type",
+    "errors.0.error",
+    "fault.detail.errorcode",
+    "hint",
+];
 
-/// The provider's own code for what went wrong, as it is.
+/// The provider's own code for what went wrong: that of a standard if there is one in any of the usual places, else the first
+/// that is there, as it is.
 fn provider_code(body: &Value) -> Option<String> {
     let first = if let Value::Array(items) = body { items.first()? } else { body };
-    CODE_PATHS.iter().find_map(|path| {
-        let path = JsonPath::parse(path).ok()?;
-        let found = path.first(first).filter(|value| !value.is_boolean()).and_then(scalar_text)?;
-        (!found.trim().is_empty()).then_some(found)
-    })
+    let codes: Vec<_> = CODE_PATHS
+        .iter()
+        .filter_map(|path| {
+            let path = JsonPath::parse(path).ok()?;
+            path.first(first).filter(|value| !value.is_boolean()).and_then(scalar_text)
+        })
+        .filter(|code| !code.trim().is_empty())
+        .collect();
+    codes.iter().find_map(|code| standard_code(code.trim())).or_else(|| codes.into_iter().next())
 }
 
 fn has_error(body: &Value) -> bool {
@@ -425,12 +459,6 @@ pub fn read_retry_after(text: &str, date: Option<&str>, now: Timestamp) -> Optio
     // The provider counts by its own clock, which its `Date` shows.
     let now = date.and_then(http_date).unwrap_or(now);
     Some(until.since(now))
-}
-
-/// Reads the one form of date that senders may write (RFC 9110, section 5.6.7).
-fn http_date(text: &str) -> Option<Timestamp> {
-    let zoned = jiff::fmt::rfc2822::parse(text.trim()).ok()?;
-    Some(Timestamp::from_micros(zoned.timestamp().as_microsecond()))
 }
 
 fn message(class: ErrorClass, code: &str, refusal: &FailedReply<'_>, unusable: Option<&str>) -> String {

@@ -1,6 +1,6 @@
 //! Properties of reading replies and making requests that hold for every provider.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -297,7 +297,71 @@ proptest! {
         let line = line % lines.len();
         if double { lines.insert(line, lines[line]); } else { lines.remove(line); }
         if let Ok(provider) = Provider::from_toml("x", &lines.join("\n")) {
-            let _ = std::sync::Arc::new(provider).run_tests();
+            let _ = Arc::new(provider).run_tests();
         }
     }
+}
+
+#[test]
+fn a_standard_code_is_found_where_servers_put_it_and_however_they_write_it() {
+    let definition = define("oauth2", &[("token_url", "https://sso.example.com/token")]);
+    let class = |status, body: serde_json::Value| {
+        let failed =
+            failure(definition.read(Step::Refresh, &reply(status, body.to_string()), SENT, &values()));
+        (failed.class, failed.code)
+    };
+    let dead = (ErrorClass::DeadGrant, "invalid_grant".to_owned());
+    for body in [
+        json!({"error": "invalid_grant"}),
+        json!({"error": "INVALID_GRANT"}),
+        json!({"error": " invalid_grant: Token is expired or invalid."}),
+        json!({"error": "invalid_grant Token is expired"}),
+        json!({"error": {"type": "Invalid_Grant", "message": "over"}}),
+        json!({"error": {"error": "invalid_grant"}}),
+        json!({"errors": [{"errorType": "invalid_grant", "message": "Refresh token invalid: x"}], "success": false}),
+        json!({"errors": ["invalid_grant"]}),
+        json!({"errors": [{"type": "invalid_grant"}], "code": 400}),
+        json!([{"error": "invalid_grant"}]),
+        json!({"error": "Bad Request", "code": 400, "error_code": "invalid_grant"}),
+        json!({"fault": {"faultstring": "over", "detail": {"errorcode": "invalid_grant"}}}),
+    ] {
+        for status in [400, 401, 403, 200] {
+            assert_eq!(class(status, body.clone()), dead, "{status} {body}");
+        }
+    }
+    for body in [
+        json!({"error": "invalid_grants"}),
+        json!({"error": "not invalid_grant"}),
+        json!({"error_description": "invalid_grant"}),
+        json!({"message": "invalid_grant"}),
+        json!({"error": "invalid_request", "error_description": "invalid_grant"}),
+    ] {
+        assert_ne!(class(400, body.clone()).0, ErrorClass::DeadGrant, "{body}");
+    }
+    assert_eq!(class(401, json!({"errors": [{"errorType": "invalid_client"}]})).0, ErrorClass::BadClient);
+}
+
+#[test]
+fn a_secret_is_sent_as_it_is_to_a_server_that_does_not_decode_it() {
+    use base64::Engine as _;
+    let sent = |auth: &str, id: &str| {
+        let client = Client {
+            id: Some(id.to_owned()),
+            secret: Some(Secret::new("z/tZ9+Vw=~x$%2")),
+            ..Client::default()
+        };
+        let vars = [("token_url", "https://sso.example.com/token"), ("client_auth", auth)];
+        let vars = vars.map(|(name, value)| (name.to_owned(), Secret::new(value))).into();
+        let provider = Arc::clone(Catalogue::builtin().get("oauth2").unwrap());
+        let definition = provider.define(Setup { vars, client, ..Setup::default() }).unwrap();
+        let request = definition.request(Step::Refresh, &values())?;
+        let (_, header) = request.headers.iter().find(|(name, _)| name == "authorization").unwrap().clone();
+        let pair = header.reveal().strip_prefix("Basic ").unwrap().to_owned();
+        let pair = base64::engine::general_purpose::STANDARD.decode(pair).unwrap();
+        Ok::<_, RequestError>(String::from_utf8(pair).unwrap())
+    };
+    assert_eq!(sent("basic-raw", "app-1").unwrap(), "app-1:z/tZ9+Vw=~x$%2");
+    assert_eq!(sent("basic", "app-1").unwrap(), "app-1:z%2FtZ9%2BVw%3D%7Ex%24%252");
+    let refused = sent("basic-raw", "app:1").unwrap_err().to_string();
+    assert!(refused.contains("colon") && refused.contains("basic-raw"), "{refused}");
 }

@@ -179,6 +179,7 @@ pub(super) struct ExpiryTable {
     pub(super) path: Option<String>,
     #[serde(rename = "as")]
     pub(super) unit: Option<Unit>,
+    pub(super) zone: Option<String>,
     pub(super) jwt: Option<String>,
     pub(super) introspect: Option<bool>,
     pub(super) fixed: Option<DurationText>,
@@ -188,11 +189,21 @@ pub(super) struct ExpiryTable {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Unit {
+    M,
     S,
     Ms,
     EpochS,
     EpochMs,
     Rfc3339,
+    HttpDate,
+    Date,
+}
+
+impl Unit {
+    /// Whether the value is a text that holds a date.
+    pub(super) fn is_date(self) -> bool {
+        matches!(self, Self::Rfc3339 | Self::HttpDate | Self::Date)
+    }
 }
 
 #[derive(Debug, Deserialize)]
