@@ -23,6 +23,7 @@ mod date;
 mod definition;
 mod duration;
 mod emulation;
+mod error_codes;
 mod expiry;
 mod extract;
 mod fault;

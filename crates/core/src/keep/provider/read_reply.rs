@@ -8,7 +8,7 @@
 //! | any other 5xx | `ambiguous` when the step spends (unless `policy.ambiguous_5xx = false`), else `transient` |
 //! | 429 | `rate_limited` |
 //! | 408 | `transient`: the server gave up before it had the whole request |
-//! | `error` of RFC 6749, section 5.2, and of OpenID Connect, section 3.1.2.6, with 2xx or 4xx | see [`standard`] |
+//! | `error` of RFC 6749, section 5.2, and of OpenID Connect, section 3.1.2.6, with 2xx or 4xx | see `error_codes.rs` |
 //! | 401 with nothing readable, to a request with Basic credentials | `bad_client`: RFC 6749, section 5.2, makes 401 the answer to credentials in that header; a gateway's 401 looks the same, and neither says anything about the grant |
 //! | 2xx that cannot be read, or brings no access token and no error | `ambiguous` when the step spends, else `unknown` |
 //! | anything else: 3xx, other 4xx, an error nobody knows | `unknown` |
@@ -18,11 +18,12 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::address::{SourcedValue, UrlFault, ValueSource};
-use super::body::{Body, JsonPath, scalar_text};
+use super::body::{Body, JsonPath};
 use super::class::ErrorClass;
 use super::condition::is_code_byte;
 use super::date::http_date;
 use super::definition::Definition;
+use super::error_codes::{provider_code, standard};
 use super::expiry::{self, ReplyTokens};
 use super::extract::Extract;
 use super::fault::DefineError;
@@ -360,63 +361,6 @@ fn is_front_end(reply: &Reply, body: &Body<'_>) -> bool {
         503 => body.value.is_none() && (is_page || reply.retry_after.is_some()),
         _ => false,
     }
-}
-
-/// The code of a standard that a text begins with, in any letter case: some servers write an explanation after it.
-fn standard_code(text: &str) -> Option<String> {
-    let end = text.find(|c: char| c == ':' || c == ',' || c.is_whitespace()).unwrap_or(text.len());
-    let code = text[..end].to_ascii_lowercase();
-    standard(&code).is_some().then_some(code)
-}
-
-/// The class of an error that a standard names.
-fn standard(code: &str) -> Option<ErrorClass> {
-    match code {
-        "invalid_grant" | "interaction_required" | "login_required" | "consent_required" => {
-            Some(ErrorClass::DeadGrant)
-        }
-        "invalid_client" | "unauthorized_client" => Some(ErrorClass::BadClient),
-        "temporarily_unavailable" | "server_error" => Some(ErrorClass::Transient),
-        "slow_down" => Some(ErrorClass::RateLimited),
-        _ => None,
-    }
-}
-
-/// Where providers put their codes, most usual first.
-const CODE_PATHS: [&str; 18] = [
-    "error",
-    "error.code",
-    "error.type",
-    "error.errorType",
-    "error.error",
-    "error_code",
-    "errorCode",
-    "ErrorCode",
-    "errorType",
-    "error_type",
-    "code",
-    "errors.0",
-    "errors.0.code",
-    "errors.0.errorType",
-    "errors.0.type",
-    "errors.0.error",
-    "fault.detail.errorcode",
-    "hint",
-];
-
-/// The provider's own code for what went wrong: that of a standard if there is one in any of the usual places, else the first
-/// that is there, as it is.
-fn provider_code(body: &Value) -> Option<String> {
-    let first = if let Value::Array(items) = body { items.first()? } else { body };
-    let codes: Vec<_> = CODE_PATHS
-        .iter()
-        .filter_map(|path| {
-            let path = JsonPath::parse(path).ok()?;
-            path.first(first).filter(|value| !value.is_boolean()).and_then(scalar_text)
-        })
-        .filter(|code| !code.trim().is_empty())
-        .collect();
-    codes.iter().find_map(|code| standard_code(code.trim())).or_else(|| codes.into_iter().next())
 }
 
 fn has_error(body: &Value) -> bool {
