@@ -11,7 +11,7 @@ use jeton_core::access::Permission;
 use jeton_core::keep::provider::Definition;
 use jeton_issuer::{AccessError, Caller};
 use jeton_keeper::{ApiVerdict, Call, TokenError, TokenRequest};
-use jeton_server::limit_suggestions;
+use jeton_server::unknown_connection;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::access_log::AccessLogEntry;
@@ -123,8 +123,8 @@ fn select<'g>(
     request: &ProxyRequest,
 ) -> Result<&'g Definition, ErrorResponse> {
     let name = request.connection.as_str();
-    let definition = state.vault.definition(name);
-    let definition = definition.map_err(|error| limit_suggestions(&state.vault, caller, error))?;
+    let definition = state.vault.definition(name).ok().filter(|_| caller.may_see(name));
+    let definition = definition.ok_or_else(|| unknown_connection(&state.vault, caller, name))?;
     path_check::check(&request.path).map_err(ProxyError::Path)?;
     let (method, path) = (request.method.as_str(), request.path.as_str());
     caller.require(&Permission::Proxy { connection: name, method, path })?;

@@ -73,16 +73,21 @@ async fn check_scope(
                 _ => token,
             };
             let Err(insufficient) = caller.require(&required) else { return Ok(()) };
-            let is_defined = vault.names().iter().any(|defined| defined.as_str() == name);
-            let unknown =
-                || TokenError::UnknownConnection { name: name.chars().take(64).collect(), near: Vec::new() };
-            Err(if is_defined {
+            // One that the caller may not see is answered like one that does not exist.
+            let is_visible = caller.may_see(&name) && vault.definition(&name).is_ok();
+            Err(if is_visible {
                 insufficient.into()
             } else {
-                limit_suggestions(vault, caller, unknown()).into()
+                unknown_connection(vault, caller, &name).into()
             })
         }
     }
+}
+
+/// The error for a connection that does not exist, or that this caller may not see.
+pub fn unknown_connection(vault: &Vault, caller: &Caller, name: &str) -> TokenError {
+    let name = name.chars().take(64).collect();
+    limit_suggestions(vault, caller, TokenError::UnknownConnection { name, near: Vec::new() })
 }
 
 /// The error as this caller may see it: only connections that it may see are suggested for an unknown name.

@@ -26,7 +26,7 @@ mod serve;
 mod state;
 mod write_timeout;
 
-pub use auth::limit_suggestions;
+pub use auth::{limit_suggestions, unknown_connection};
 pub use error::{consent_message, token_message, token_problem};
 pub use router::{openapi, router};
 pub use serve::{Limits, serve};

@@ -50,6 +50,19 @@ async fn a_missing_scope_is_named_and_limits_of_method_and_path_hold() {
 }
 
 #[tokio::test]
+async fn a_connection_that_the_caller_may_not_see_is_answered_like_one_that_does_not_exist() {
+    let (api, fixture) = Fixture::with_echo().await;
+    let bot = fixture.service("bot", "proxy:other token:other").await;
+    for path in ["/x", "/..%2Fx", ""] {
+        let foreign = bot.get(&format!("/api/v1/proxy/acme{path}")).await.unwrap();
+        let unknown = bot.get(&format!("/api/v1/proxy/none{path}")).await.unwrap();
+        assert_eq!(error_code(&foreign, 404), "UNKNOWN_CONNECTION");
+        assert_eq!(foreign.text().replace("acme", "none"), unknown.text(), "{path}");
+    }
+    assert_eq!(api.received().len(), 0);
+}
+
+#[tokio::test]
 async fn an_unknown_connection_is_404_with_the_near_names_that_the_caller_may_see() {
     let (_api, fixture) = Fixture::with_echo().await;
     let reply = fixture.client().get("/api/v1/proxy/acmee/x").await.unwrap();

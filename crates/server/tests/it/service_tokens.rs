@@ -106,6 +106,23 @@ async fn each_endpoint_requires_its_scope_and_names_it() {
 }
 
 #[tokio::test]
+async fn a_connection_that_the_caller_may_not_see_is_answered_like_one_that_does_not_exist() {
+    let (_env, server) = TestEnv::start(&["acme", "shop"]).await;
+    let bot = server.service("bot1", "token:acme").await;
+    for (path, method) in [("token", "GET"), ("token/reject", "POST"), ("refresh", "POST")] {
+        let ask = async |name: &str| {
+            let path = format!("/api/v1/connections/{name}/{path}");
+            let reply =
+                if method == "GET" { bot.get(&path).await } else { bot.post(&path, &json!({})).await };
+            reply.unwrap()
+        };
+        let (foreign, unknown) = (ask("shop").await, ask("none").await);
+        assert_eq!((foreign.status.as_u16(), unknown.status.as_u16()), (404, 404), "{path}");
+        assert_eq!(foreign.text().replace("shop", "none"), unknown.text());
+    }
+}
+
+#[tokio::test]
 async fn only_connections_that_the_caller_may_see_are_suggested() {
     let (_env, server) = TestEnv::start(&["acme", "acme-secret"]).await;
     let told = async |client: Client, name: &str| {
