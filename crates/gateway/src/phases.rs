@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::response::Response;
 use futures_util::FutureExt as _;
-use http::{HeaderMap, StatusCode, header};
+use http::{StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 use jeton_core::access::Permission;
 use jeton_core::keep::provider::Definition;
@@ -66,7 +66,7 @@ async fn call(
     request: &mut ProxyRequest,
     entry: &mut AccessLogEntry,
 ) -> Result<Answered, ErrorResponse> {
-    let caller = authenticate(state, &request.caller_headers).await?;
+    let caller = authenticate(state, request).await?;
     entry.service = Some(caller.service().to_string());
     let definition = select(state, &caller, request)?;
     entry.connection = Some(request.connection.clone());
@@ -112,8 +112,8 @@ async fn call(
 }
 
 /// Who calls?
-async fn authenticate(state: &GatewayState, headers: &HeaderMap) -> Result<Caller, ErrorResponse> {
-    Ok(state.access.authenticate(headers).await?)
+async fn authenticate(state: &GatewayState, request: &ProxyRequest) -> Result<Caller, ErrorResponse> {
+    Ok(state.access.authenticate(&request.caller_headers, request.client).await?)
 }
 
 /// Which connection, and may the caller make this call with it?

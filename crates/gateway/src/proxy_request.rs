@@ -1,5 +1,7 @@
 //! The request of a caller: which of its headers go on to the API, and what is refused.
 
+use std::net::IpAddr;
+
 use http::header::{
     ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT, VIA,
@@ -8,6 +10,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use hyper::upgrade::OnUpgrade;
 use jeton_issuer::CREDENTIAL_HEADERS;
+use jeton_server::ClientAddress;
 
 use crate::error::ProxyError;
 use crate::replay_body::ReplayBody;
@@ -59,7 +62,9 @@ pub(crate) struct ProxyRequest {
     pub(crate) query: Option<String>,
     /// The headers as they were sent, for authenticating the caller.
     pub(crate) caller_headers: HeaderMap,
-    /// What goes on of them.
+    /// Where the request comes from.
+    pub(crate) client: Option<IpAddr>,
+    /// What goes on of the headers.
     pub(crate) head: SanitizedHead,
     pub(crate) body: ReplayBody,
     /// The caller's connection, in case the API agrees to an upgrade.
@@ -94,6 +99,7 @@ impl ProxyRequest {
             method: head.method,
             path,
             query: head.uri.query().map(str::to_owned),
+            client: ClientAddress::of(&head.extensions),
             caller_headers: head.headers,
             head: sanitized,
             body,

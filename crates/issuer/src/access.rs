@@ -1,6 +1,7 @@
 //! Checks credentials against a cache of the store's service tokens, and keeps that cache up to date.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::caller::Caller;
 use crate::credential;
 use crate::environment::Environment;
 use crate::error::AccessError;
+use crate::failure_limit::FailureLimit;
 use crate::shared_reload::SharedReload;
 
 /// How many rows are read at once.
@@ -64,6 +66,7 @@ pub(crate) struct Shared {
     confirmed: AtomicU64,
     reload: SharedReload,
     uses: PendingUses,
+    failures: FailureLimit,
 }
 
 impl fmt::Debug for Access {
@@ -95,6 +98,7 @@ impl Access {
             confirmed: AtomicU64::new(0),
             reload: SharedReload::default(),
             uses: PendingUses::default(),
+            failures: FailureLimit::default(),
         };
         shared.read_changes().await?;
         Ok(Self { shared: Arc::new(shared) })
@@ -116,12 +120,22 @@ impl Access {
         reloaded
     }
 
-    /// The caller that sends these headers: `X-SERVICE-TOKEN`, `X-API-KEY` or `Authorization: Bearer`.
+    /// The caller that sends these headers: `X-SERVICE-TOKEN`, `X-API-KEY` or `Authorization: Bearer`. An address `client` that
+    /// sends many wrong credentials is answered slowly; a valid one is accepted at once, whatever came before it.
     ///
     /// # Errors
     /// There is no credential, there are two that differ, it is not valid, or the store must be asked and does not answer.
-    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, AccessError> {
-        self.verify(credential::from_headers(headers)?).await
+    pub async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        client: Option<IpAddr>,
+    ) -> Result<Caller, AccessError> {
+        let verified = self.verify(credential::from_headers(headers)?).await;
+        let (Err(AccessError::Invalid), Some(client)) = (&verified, client) else { return verified };
+        match self.shared.failures.count(client, self.shared.clock.uptime()).await {
+            Some(retry_after) => Err(AccessError::TooManyFailures { retry_after }),
+            None => verified,
+        }
     }
 
     /// The caller that a credential belongs to: a service token of the store, else one of the environment.

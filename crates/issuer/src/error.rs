@@ -1,8 +1,11 @@
 //! Why a caller is refused, and why a command about service tokens fails.
 
+use std::time::Duration;
+
 use jeton_core::access::{API_KEY_SERVICE, RotateRefusal, ServiceName, ServiceTokenId};
 use jeton_core::keep::ports::StoreError;
 use jeton_core::problem::Problem;
+use jeton_core::time::whole_seconds;
 
 /// Why a caller is refused. No text repeats its credential.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +37,14 @@ pub enum AccessError {
         /// The service of the credential.
         service: ServiceName,
     },
+    /// The credential is not valid, as many before it from the same address. A valid one would be accepted.
+    #[error(
+        "too many wrong credentials come from this address; send a valid one, which is accepted at once, or wait before the next try"
+    )]
+    TooManyFailures {
+        /// When the next one is in order.
+        retry_after: Duration,
+    },
     /// The store has been silent for so long that a revocation may have gone unnoticed.
     #[error(
         "service tokens cannot be checked: the store does not answer; retry in a moment, or use the API key, which needs no \
@@ -51,6 +62,7 @@ impl AccessError {
             Self::Conflicting => "CONFLICTING_CREDENTIALS",
             Self::Insufficient { .. } => "SCOPE_INSUFFICIENT",
             Self::WrongService { .. } => "WRONG_SERVICE",
+            Self::TooManyFailures { .. } => "TOO_MANY_WRONG_CREDENTIALS",
             Self::Unavailable => "STORE_UNAVAILABLE",
         }
     }
@@ -64,6 +76,7 @@ impl AccessError {
             Self::Conflicting => (400, "Conflicting credentials"),
             Self::Insufficient { .. } => (403, "A scope is missing"),
             Self::WrongService { .. } => (403, "Another service is demanded here"),
+            Self::TooManyFailures { .. } => (429, "Too many wrong credentials"),
             Self::Unavailable => (503, "The store is not available"),
         };
         let problem = Problem::new(status, self.code(), title, self.to_string());
@@ -79,6 +92,7 @@ impl AccessError {
                 problem.with("service", service.as_str()).with("missing_scope", missing.as_str())
             }
             Self::WrongService { service } => problem.with("service", service.as_str()),
+            Self::TooManyFailures { retry_after } => problem.with("retry_after", whole_seconds(*retry_after)),
             Self::Unavailable => problem.with("retry_after", 1),
             Self::Conflicting => problem,
         }

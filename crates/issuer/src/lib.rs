@@ -14,6 +14,7 @@ mod commands;
 mod credential;
 mod environment;
 mod error;
+mod failure_limit;
 mod shared_reload;
 mod views;
 

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts as _, Path, Request, State};
-use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use jeton_core::access::Permission;
 use jeton_core::audit::Actor;
 use jeton_core::id::ConnectionName;
-use jeton_issuer::Caller;
+use jeton_issuer::{AccessError, Caller};
 use jeton_keeper::{TokenError, Vault};
 
+use crate::client_address::ClientAddress;
 use crate::error::{ApiError, RequestError};
 use crate::state::AppState;
 
@@ -39,7 +39,7 @@ pub(crate) async fn require_scope(
     next: Next,
 ) -> Response {
     let (mut parts, body) = request.into_parts();
-    let caller = match app.access.authenticate(&parts.headers).await {
+    let caller = match authenticate(&app, &parts).await {
         Ok(caller) => caller,
         Err(error) => return ApiError::from(error).into_response(),
     };
@@ -52,6 +52,11 @@ pub(crate) async fn require_scope(
     };
     response.extensions_mut().insert(caller);
     response
+}
+
+/// Who sends this request.
+pub(crate) async fn authenticate(app: &AppState, parts: &Parts) -> Result<Caller, AccessError> {
+    app.access.authenticate(&parts.headers, ClientAddress::of(&parts.extensions)).await
 }
 
 async fn check_scope(
@@ -108,8 +113,8 @@ pub(crate) fn actor(caller: &Caller) -> Actor {
 }
 
 /// Checks the scope `read`, for a handler that accepts a ticket instead.
-pub(crate) async fn require_read(app: &AppState, headers: &HeaderMap) -> Result<Caller, ApiError> {
-    let caller = app.access.authenticate(headers).await?;
+pub(crate) async fn require_read(app: &AppState, parts: &Parts) -> Result<Caller, ApiError> {
+    let caller = authenticate(app, parts).await?;
     caller.require(&Permission::Read)?;
     Ok(caller)
 }

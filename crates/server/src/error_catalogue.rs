@@ -14,7 +14,7 @@ use crate::error::{RequestError, token_problem};
 
 /// Errors of every route that checks a service token.
 pub(crate) const CREDENTIAL: &[&str] =
-    &["SERVICE_TOKEN_REQUIRED", "SERVICE_TOKEN_INVALID", "STORE_UNAVAILABLE"];
+    &["SERVICE_TOKEN_REQUIRED", "SERVICE_TOKEN_INVALID", "TOO_MANY_WRONG_CREDENTIALS", "STORE_UNAVAILABLE"];
 
 /// Errors of reading a connection.
 pub(crate) const READ_CONNECTION: &[&str] = &["UNKNOWN_CONNECTION", "STORE_UNAVAILABLE"];
@@ -58,6 +58,7 @@ pub(crate) fn catalogue() -> BTreeMap<&'static str, Problem> {
         AccessError::Conflicting,
         AccessError::Insufficient { service: service.clone(), missing: "read".to_owned() },
         AccessError::WrongService { service },
+        AccessError::TooManyFailures { retry_after: Duration::ZERO },
         AccessError::Unavailable,
     ];
     let commands = [TokenCommandError::Unknown { id }, TokenCommandError::HashTaken { id }];

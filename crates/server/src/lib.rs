@@ -11,6 +11,7 @@
 
 mod api;
 mod auth;
+mod client_address;
 mod error;
 mod error_catalogue;
 mod extract;
@@ -27,6 +28,7 @@ mod state;
 mod write_timeout;
 
 pub use auth::{limit_suggestions, unknown_connection};
+pub use client_address::{ClientAddress, TrustedProxies};
 pub use error::{consent_message, token_message, token_problem};
 pub use router::{openapi, router};
 pub use serve::{Limits, serve};

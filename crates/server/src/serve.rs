@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::client_address::TrustedProxies;
 use crate::open_connections::{OpenConnection, OpenConnections};
 use crate::write_timeout::WriteTimeout;
 
@@ -61,7 +63,8 @@ impl Default for Limits {
 }
 
 /// Serves HTTP/1.1 on `listener` until `shutdown` is ready. Then it accepts no more connections, answers running requests, and
-/// returns when they are done or after [`Limits::drain`].
+/// returns when they are done or after [`Limits::drain`]. Each request has its [`ClientAddress`](crate::ClientAddress), which
+/// `proxies` may say.
 ///
 /// # Errors
 /// A permanent error of the listener. An error of one connection ends that connection only.
@@ -69,9 +72,10 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     limits: Limits,
+    proxies: TrustedProxies,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let server = Server::new(router, limits);
+    let server = Server::new(router, limits, proxies);
     let ended = tokio::select! {
         biased;
         () = shutdown => Ok(()),
@@ -88,6 +92,7 @@ struct Server {
     protocol: http1::Builder,
     limits: Limits,
     open: Arc<OpenConnections>,
+    proxies: Arc<TrustedProxies>,
     connections: TaskTracker,
     /// Finish running requests.
     closing: CancellationToken,
@@ -96,7 +101,7 @@ struct Server {
 }
 
 impl Server {
-    fn new(router: Router, limits: Limits) -> Self {
+    fn new(router: Router, limits: Limits, proxies: TrustedProxies) -> Self {
         let mut protocol = http1::Builder::new();
         protocol
             .timer(TokioTimer::new())
@@ -108,6 +113,7 @@ impl Server {
             protocol,
             limits,
             open: OpenConnections::new(limits.connections),
+            proxies: Arc::new(proxies),
             connections: TaskTracker::new(),
             closing: CancellationToken::new(),
             closed: CancellationToken::new(),
@@ -117,7 +123,7 @@ impl Server {
     async fn accept(&self, listener: &TcpListener) -> io::Result<Infallible> {
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => self.spawn_connection(stream, self.open.admit().await),
+                Ok((stream, peer)) => self.spawn_connection(stream, peer.ip(), self.open.admit().await),
                 Err(error) if is_connection_error(&error) => {}
                 Err(error) if is_listener_error(&error) => return Err(error),
                 Err(error) => {
@@ -129,14 +135,19 @@ impl Server {
         }
     }
 
-    fn spawn_connection(&self, stream: TcpStream, open: OpenConnection) {
+    fn spawn_connection(&self, stream: TcpStream, peer: IpAddr, open: OpenConnection) {
         if let Err(error) = stream.set_nodelay(true) {
             // The caller is gone already, or only slower to serve.
             tracing::debug!(%error, "TCP_NODELAY cannot be set; small writes are delayed");
         }
         let io = TokioIo::new(WriteTimeout::new(stream, self.limits.write_stall));
         let open = Arc::new(open);
-        let service = ConnectionService { router: self.router.clone(), open: Arc::clone(&open) };
+        let service = ConnectionService {
+            router: self.router.clone(),
+            open: Arc::clone(&open),
+            peer,
+            proxies: Arc::clone(&self.proxies),
+        };
         let connection = self.protocol.serve_connection(io, service).with_upgrades();
         let (closing, closed) = (self.closing.clone(), self.closed.clone());
         self.connections.spawn(async move {
@@ -165,6 +176,8 @@ impl Server {
 struct ConnectionService {
     router: TowerToHyperService<Router>,
     open: Arc<OpenConnection>,
+    peer: IpAddr,
+    proxies: Arc<TrustedProxies>,
 }
 
 impl Service<Request<Incoming>> for ConnectionService {
@@ -172,11 +185,13 @@ impl Service<Request<Incoming>> for ConnectionService {
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let Some(under_way) = self.open.begin_request() else {
             // The connection is closed before this is waited for in vain.
             return Box::pin(std::future::pending());
         };
+        let client = self.proxies.client_of(self.peer, request.headers());
+        request.extensions_mut().insert(client);
         let answer = self.router.call(request);
         Box::pin(async move { answer.await.map(|response| under_way.answered(response)) })
     }

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 
 use jeton_gateway::Gateway;
 use jeton_issuer::Access;
-use jeton_server::{AppState, Limits};
+use jeton_server::{AppState, Limits, TrustedProxies};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -52,6 +52,7 @@ impl ServeArgs {
             ..settings.gateway.clone()
         };
         let aliases = settings.aliases.clone();
+        let proxies = settings.trusted_proxies.clone();
         let app = App::open(settings, HostEnv::system(), OpenMode::Create).await?;
         let listener = bind(address).await?;
         let api_key = match access.api_key {
@@ -67,7 +68,7 @@ impl ServeArgs {
         app::sync_service_tokens(&app.vault, &access);
         let clock = std::sync::Arc::clone(&app.host.clock);
         let gateway = Gateway::new(app.vault.clone(), access.clone(), aliases, call_limits, clock);
-        serve(&app, listener, &access, &gateway, shares, &mut signals).await
+        serve(&app, listener, proxies, &access, &gateway, shares, &mut signals).await
     }
 }
 
@@ -115,6 +116,7 @@ async fn log_others(signals: &mut Signals) -> Infallible {
 async fn serve(
     app: &App,
     listener: TcpListener,
+    proxies: TrustedProxies,
     access: &Access,
     gateway: &Gateway,
     shares: DescriptorShares,
@@ -129,7 +131,7 @@ async fn serve(
     let router = router.merge(gateway.router());
     let limits = Limits { connections: shares.connections, ..Limits::default() };
     let serving = async {
-        let ended = jeton_server::serve(listener, router, limits, stop.cancelled()).await;
+        let ended = jeton_server::serve(listener, router, limits, proxies, stop.cancelled()).await;
         stop.cancel();
         ended
     };

@@ -10,12 +10,13 @@ use jeton_core::id::ConnectionName;
 use jeton_core::keep::provider::{Catalogue, Definition};
 use jeton_gateway::ConnectionAlias;
 use jeton_keeper::{KeySource, Roots};
+use jeton_server::TrustedProxies;
 use url::Url;
 
 use super::access::AccessSettings;
 use super::connections::{self, DefinitionContext};
 use super::fault::{Origin, SettingFault};
-use super::reader::{Reader, join, text};
+use super::reader::{Reader, join, text, texts};
 use super::store::{StoreSettings, store};
 use super::values::{Section, path};
 use super::{catalogue, gateway};
@@ -29,6 +30,7 @@ pub(crate) struct Settings {
     pub(crate) key: KeySource,
     pub(crate) store: StoreSettings,
     pub(crate) listen: SocketAddr,
+    pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) access: AccessSettings,
     pub(crate) level: Level,
     /// Whether the environment or a flag sets the level.
@@ -40,6 +42,19 @@ pub(crate) struct Settings {
     pub(crate) definitions: BTreeMap<ConnectionName, Definition>,
     /// Files with the first tokens of connections.
     pub(crate) imports: BTreeMap<ConnectionName, PathBuf>,
+}
+
+impl Settings {
+    /// What is wrong with plain HTTP on an address that other machines reach, unless a proxy is there to add TLS.
+    pub(super) fn plain_http(&self) -> Option<String> {
+        let (address, has_proxy) = (self.listen, !self.trusted_proxies.is_empty());
+        (!address.ip().to_canonical().is_loopback() && !has_proxy).then(|| {
+            format!(
+                "server.listen: other machines reach {address} over plain HTTP, so that whoever is between can read keys and \
+                 tokens; listen on 127.0.0.1, or put a proxy with TLS in front and name its address in `server.trusted_proxies`"
+            )
+        })
+    }
 }
 
 /// The settings, and the providers that they were checked against.
@@ -68,6 +83,7 @@ pub(super) fn assemble(mut reader: Reader<'_>) -> Assembled {
         key: reader.secret_variable(KEY_VARIABLE).map_or(KeySource::File(key_file), KeySource::Text),
         store: store(reader, &data_dir),
         listen: listen(reader),
+        trusted_proxies: trusted_proxies(reader),
         access: AccessSettings::read(reader),
         level: reader.read("log.level", |value| text(value)?.parse::<Level>()).unwrap_or_default(),
         level_is_explicit: matches!(
@@ -138,6 +154,16 @@ fn listen(reader: &mut Reader<'_>) -> SocketAddr {
             .map_err(|_| format!("{text:?} is not an address with a port; write one such as 127.0.0.1:9095"))
     });
     read.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)))
+}
+
+fn trusted_proxies(reader: &mut Reader<'_>) -> TrustedProxies {
+    let read = reader.read("server.trusted_proxies", |value| {
+        let texts = texts(value, "addresses")?;
+        TrustedProxies::parse(texts.iter().map(String::as_str)).map_err(|wrong| {
+            format!("{wrong:?} is neither an address nor a network; write one such as 10.0.0.7 or 10.0.0.0/8")
+        })
+    });
+    read.unwrap_or_default()
 }
 
 /// The redirect URI of clients that have none of their own, by `server.public_url`.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use jeton_core::keep::provider::Catalogue;
 
 use super::fault::SettingFault;
-use super::reader::{Reader, wrong_type};
+use super::reader::{Reader, texts};
 use super::values::path;
 
 const SETTING: &str = "providers.paths";
@@ -17,13 +17,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> (Catalogue, Vec<String>) {
     let mut catalogue = Catalogue::builtin();
     let mut added = Vec::new();
     let origin = reader.values.origin(&path(SETTING));
-    let written = reader.read(SETTING, |value| {
-        let list = value.as_array().ok_or_else(|| wrong_type("a list of paths", value))?;
-        let text = |item: &toml::Value| {
-            item.as_str().map(str::to_owned).ok_or_else(|| wrong_type("paths in quotes", item))
-        };
-        list.iter().map(text).collect::<Result<Vec<_>, _>>()
-    });
+    let written = reader.read(SETTING, |value| texts(value, "paths"));
     for text in written.unwrap_or_default() {
         match files(&reader.resolve(&text, origin.as_ref())) {
             Ok(files) => {

@@ -117,13 +117,14 @@ fn load_layers(
     }
     let folder = file.and_then(|(file, _)| file.parent()).unwrap_or(Path::new(""));
     let assembled = assemble(Reader { values: &values, environment: &sources.environment, faults, folder });
-    let warnings = file.and_then(|(file, _)| exposed_secret(file, &values, &assembled.catalogue));
+    let exposed = file.and_then(|(file, _)| exposed_secret(file, &values, &assembled.catalogue));
+    let plain = assembled.settings.as_ref().ok().and_then(Settings::plain_http);
     LoadedSettings {
         has_file: file.is_some(),
         values,
         catalogue: assembled.catalogue,
         added_providers: assembled.added_providers,
-        warnings: warnings.into_iter().collect(),
+        warnings: exposed.into_iter().chain(plain).collect(),
         settings: assembled.settings,
     }
 }

@@ -209,6 +209,15 @@ fn duration(value: &Value) -> Result<Duration, String> {
     }
 }
 
+/// The texts of a list of `things`, such as `paths`.
+pub(crate) fn texts(value: &Value, things: &str) -> Result<Vec<String>, String> {
+    let list = value.as_array().ok_or_else(|| wrong_type(&format!("a list of {things}"), value))?;
+    let text = |item: &Value| {
+        item.as_str().map(str::to_owned).ok_or_else(|| wrong_type(&format!("{things} in quotes"), item))
+    };
+    list.iter().map(text).collect()
+}
+
 /// The message for a value of the wrong type. It shows the type and not the value, which may be a secret.
 pub(crate) fn wrong_type(expected: &str, value: &Value) -> String {
     let found = match value {

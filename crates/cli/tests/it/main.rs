@@ -29,3 +29,4 @@ mod service_tokens;
 mod signals;
 mod terminal;
 mod unknown_outcome;
+mod wrong_credentials;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use jeton_core::access::{Permission, ServiceName};
 use jeton_issuer::{AccessError, Caller};
@@ -11,6 +12,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::auth::authenticate;
 use crate::error::{ApiError, RequestError};
 use crate::extract::{QueryParams, RequestShape};
 use crate::openapi::operation::{DescribeOutput, OperationDoc, ResponseDoc};
@@ -71,20 +73,23 @@ impl DescribeOutput for Verified {
         doc.response(204, response.with_header("X-Jeton-Service", "The service it belongs to.", &name));
         doc.add_errors(&["SCOPE_INSUFFICIENT", "WRONG_SERVICE"]);
         doc.add_error_with_status(403, "CONFLICTING_CREDENTIALS");
+        doc.add_error_with_status(403, "TOO_MANY_WRONG_CREDENTIALS");
     }
 }
 
 /// `GET /api/v1/verify?service=&scope=`: 204 with `X-Jeton-Service` if the service token of this request is valid, else 403. Reverse
-/// proxies take any other status for a failure, so two different credentials are a 403 here as well.
+/// proxies take any other status for a failure, so every error of a credential is a 403 here.
 pub(crate) async fn verify(
     State(app): State<Arc<AppState>>,
-    headers: HeaderMap,
+    request: Parts,
     QueryParams(params): QueryParams<VerifyParams>,
 ) -> Result<Verified, ApiError> {
     let (service, need) = (params.service()?, params.need()?);
-    let admitted = app.access.authenticate(&headers).await;
+    let admitted = authenticate(&app, &request).await;
     let caller = admitted.map_err(|error| match error {
-        AccessError::Conflicting => ApiError::from(error).with_status(StatusCode::FORBIDDEN),
+        AccessError::Conflicting | AccessError::TooManyFailures { .. } => {
+            ApiError::from(error).with_status(StatusCode::FORBIDDEN)
+        }
         error => error.into(),
     })?;
     if service.is_some_and(|service| service != *caller.service()) {

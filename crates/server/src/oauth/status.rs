@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::request::Parts;
 use jeton_core::id::{ConnectionName, ProviderName};
 use jeton_core::keep::connection::Condition;
 use jeton_core::secret::Secret;
@@ -66,14 +66,14 @@ pub(crate) enum ConsentReply {
 /// every connection.
 pub(crate) async fn status(
     State(app): State<Arc<AppState>>,
-    headers: HeaderMap,
+    request: Parts,
     QueryParams(params): QueryParams<StatusParams>,
 ) -> Result<Json<ConsentReply>, ApiError> {
     if let Some(ticket) = params.ticket {
         let consent = app.vault.consent_by_ticket(&ticket).await?;
         return Ok(Json(ConsentReply::One(consent.ok_or(RequestError::UnknownLink)?)));
     }
-    require_read(&app, &headers).await?;
+    require_read(&app, &request).await?;
     let range = PageParams::<ConnectionName>::new(params.after, params.limit).read()?;
     let statuses = app.vault.statuses(range.after.as_ref(), range.fetch_limit()).await?;
     let consents = app.vault.consents(range.after.as_ref(), MAX_CONSENTS).await?;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::extract::State;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use axum::{Extension, Json};
@@ -74,7 +75,7 @@ macro_rules! describes_nothing {
     )+};
 }
 
-describes_nothing!(State<Arc<AppState>>, Extension<Caller>, HeaderMap, Method);
+describes_nothing!(State<Arc<AppState>>, Extension<Caller>, HeaderMap, Method, Parts);
 
 impl<T: JsonSchema> DescribeOutput for Json<T> {
     fn describe(doc: &mut OperationDoc) {

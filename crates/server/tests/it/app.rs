@@ -17,7 +17,7 @@ use jeton_core::time::{Clock, SystemClock};
 use jeton_emulator::Emulator;
 use jeton_issuer::{Access, Environment, NewToken};
 use jeton_keeper::{Grant, Installation, KeySource, Ports, Settings, Vault};
-use jeton_server::{AppState, Limits, router, serve};
+use jeton_server::{AppState, Limits, TrustedProxies, router, serve};
 use jeton_store::sqlite::faults::NoSqliteHooks;
 use jeton_store::{SqliteOptions, SqliteStore};
 use jeton_testkit::Client;
@@ -165,7 +165,9 @@ impl TestServer {
         let stop = CancellationToken::new();
         let (tell, ended) = oneshot::channel();
         let shutdown = stop.clone().cancelled_owned();
-        TaskTracker::new().spawn(async move { tell.send(serve(listener, router, limits, shutdown).await) });
+        TaskTracker::new().spawn(async move {
+            tell.send(serve(listener, router, limits, TrustedProxies::default(), shutdown).await)
+        });
         Self { vault, access, address, stop, ended }
     }
 

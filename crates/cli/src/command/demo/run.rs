@@ -13,7 +13,7 @@ use jeton_core::secret::Secret;
 use jeton_core::time::Timestamp;
 use jeton_issuer::{Access, Environment};
 use jeton_keeper::Grant;
-use jeton_server::{AppState, Limits};
+use jeton_server::{AppState, Limits, TrustedProxies};
 use jeton_store::{PostgresOptions, PostgresStore};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -114,7 +114,13 @@ impl DemoRun {
         app::sync_service_tokens(&app.vault, &access);
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let ending = stop.clone().cancelled_owned();
-        let serving = tasks.spawn(jeton_server::serve(listener, router, Limits::default(), ending));
+        let serving = tasks.spawn(jeton_server::serve(
+            listener,
+            router,
+            Limits::default(),
+            TrustedProxies::default(),
+            ending,
+        ));
         let near = local_address(address);
         let base_url = format!("http://{near}");
         let hints = hints(&base_url, &api_key, &file);
