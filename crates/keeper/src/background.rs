@@ -67,6 +67,11 @@ impl BackgroundTasks {
         self.tasks.lock().clone()
     }
 
+    /// Why the last run of the task of this name failed, if it did.
+    pub(crate) fn last_error(&self, name: &str) -> Option<String> {
+        self.tasks.lock().iter().find(|task| task.name == name)?.last_error.clone()
+    }
+
     /// Runs `step` at once, and again whenever it is time or it is woken.
     pub(crate) fn start(self: &Arc<Self>, name: &'static str, mut step: impl Step) {
         let index = {

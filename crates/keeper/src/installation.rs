@@ -396,18 +396,30 @@ fn make_directory(path: &Path, entropy: &dyn Entropy) -> Result<(), Installation
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
     // Only writing shows that it can be written: modes, read-only mounts and full disks differ.
     let probe = path.join(format!(".probe-{}", unlike_any_other(entropy)));
-    write_private(&probe, |_| Secret::new("probe")).map_err(unusable)?;
-    fs::remove_file(&probe).map_err(unusable)
+    match write_private(&probe, |_| Secret::new("probe")) {
+        // What lives can be served without writing, and nothing is spent until the store can record it.
+        Err(error) if is_full(&error) && path.join(INSTANCE_FILE).exists() => {
+            tracing::warn!(
+                data_dir = %path.display(), %error,
+                "the data directory is full: living tokens are served, and nothing is refreshed until there is space"
+            );
+            Ok(())
+        }
+        written => written.and_then(|()| fs::remove_file(&probe)).map_err(unusable),
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 /// What helps against a data directory that cannot be written.
 fn cure_for_directory(error: &io::Error) -> &'static str {
-    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-    match error.kind() {
-        StorageFull | QuotaExceeded | FileTooLarge => {
-            "free space there, or raise the quota or limit of the user that jeton runs as"
-        }
-        _ => "give the data directory a path that jeton may write to (`data_dir`, or JETON__DATA_DIR)",
+    if is_full(error) {
+        "free space there, or raise the quota or limit of the user that jeton runs as"
+    } else {
+        "give the data directory a path that jeton may write to (`data_dir`, or JETON__DATA_DIR)"
     }
 }
 

@@ -292,13 +292,19 @@ impl Vault {
         self.parts.node.sealer.fingerprint(token)
     }
 
-    /// Asks the store whether it answers.
+    /// Asks the store whether it answers, and whether it took what was written last: the heartbeat of an announced vault, every
+    /// few seconds. A full disk can be read.
     ///
     /// # Errors
     /// [`TokenError::Store`] when it does not.
     pub async fn ping(&self) -> Result<(), TokenError> {
         self.parts.store.ports.feed.revision().await?;
-        Ok(())
+        match self.parts.heartbeats.failure() {
+            Some(error) => {
+                Err(TokenError::Store { message: format!("the store cannot be written: {error}") })
+            }
+            None => Ok(()),
+        }
     }
 
     /// A living access token, from memory wherever it lives long enough.

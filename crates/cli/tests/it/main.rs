@@ -12,6 +12,7 @@ mod docs;
 mod doctor;
 mod emulate;
 mod fixture;
+mod full_disk;
 mod gateway;
 
 mod init;

@@ -17,6 +17,9 @@ use crate::definitions::{ConnectionDef, Definitions};
 use crate::lifecycle::Lifecycle;
 use crate::node::Node;
 
+/// The name of the background task.
+const TASK: &str = "heartbeat";
+
 /// How far heartbeats are apart.
 const INTERVAL: Duration = Duration::from_secs(5);
 
@@ -56,7 +59,7 @@ impl Heartbeats {
         }
         let (heartbeats, warned) = (Arc::clone(self), Warned::default());
         let step = Announce { heartbeats, nodes, name: name.to_owned(), heartbeat: None, warned };
-        self.background.start("heartbeat", step);
+        self.background.start(TASK, step);
     }
 
     /// The other nodes that are alive, and what people should know of them.
@@ -74,6 +77,11 @@ impl Heartbeats {
         warnings.extend(reply.others.iter().filter_map(|other| difference(&question, other)));
         warnings.extend(reply.others.iter().flat_map(failing_tasks));
         Ok(Peers { nodes: reply.others, warnings })
+    }
+
+    /// Why the last heartbeat is not in the store, if that is so.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.background.last_error(TASK)
     }
 
     fn heartbeat(&self, name: &str, life: Duration) -> Heartbeat {
@@ -121,7 +129,9 @@ impl Step for Announce {
                 liveness.note_failure();
                 Run::failed(
                     INTERVAL,
-                    &format!("it is not recorded, and other nodes count this one as gone: {error}"),
+                    &format!(
+                        "the heartbeat is not recorded, and other nodes count this one as gone: {error}"
+                    ),
                 )
             }
         }

@@ -39,7 +39,7 @@ pub(crate) async fn liveness() -> Json<Liveness> {
     Json(Liveness { status: "ok" })
 }
 
-/// The store responds.
+/// The store responds and can be written.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Readiness {
     status: &'static str,
@@ -47,7 +47,7 @@ pub(crate) struct Readiness {
     hold: bool,
 }
 
-/// `GET /readyz`: the store responds, so that tokens can be refreshed.
+/// `GET /readyz`: the store responds and can be written, so that tokens can be refreshed.
 pub(crate) async fn readiness(State(app): State<Arc<AppState>>) -> Result<Json<Readiness>, ApiError> {
     let message = || format!("the store did not respond within {} s", STORE_TIMEOUT.as_secs());
     let ping = tokio::time::timeout(STORE_TIMEOUT, app.vault.ping()).await;

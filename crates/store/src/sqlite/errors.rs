@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use jeton_core::keep::ports::StoreError;
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 
 /// Why a call on a connection failed, before it is put into the words of the ports.
 #[derive(Debug)]
@@ -65,13 +65,17 @@ fn explain(error: &rusqlite::Error, path: &Path) -> StoreError {
             "the database {path} answered what no statement of ours asks: {error}"
         ));
     };
+    let full =
+        || StoreError::Unwritable(format!("no space is left for the database {path}: free some on its disk"));
+    // The index of the log, which even reading needs, finds no room.
+    if error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_SHMSIZE) {
+        return full();
+    }
     match code {
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => StoreError::Unavailable(format!(
             "another process holds the database {path}; if it lasts, look for a long transaction or a stopped process"
         )),
-        ErrorCode::DiskFull => {
-            StoreError::Unwritable(format!("no space is left for the database {path}: free some on its disk"))
-        }
+        ErrorCode::DiskFull => full(),
         ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied => {
             StoreError::Unwritable(format!(
                 "the database {path} is read-only: let this user write to the file and to its folder"

@@ -66,8 +66,17 @@ pub(super) fn writer(path: &Path, busy_timeout: Duration) -> Result<Connection, 
          PRAGMA temp_store = MEMORY;
          PRAGMA journal_size_limit = 67108864;",
     )?;
+    // The last connection would remove the files beside the database, and on a full disk nobody could make them again: not even
+    // to read. The writer empties the log itself when it ends.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     keep_statements(&conn)?;
     Ok(conn)
+}
+
+/// Copies the log into the database and empties it: whoever copies the database file of a stopped program has all of it. Where
+/// another process is in the way, it does so at its end.
+pub(super) fn empty_log(conn: &Connection) -> rusqlite::Result<()> {
+    conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))
 }
 
 /// A connection that only reads.

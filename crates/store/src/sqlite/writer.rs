@@ -226,6 +226,12 @@ impl Writer {
             let calls = std::iter::once(first).chain(waiting.try_iter().take(MAX_BATCH - 1)).collect();
             self.serve(calls, waiting);
         }
+        if let Some(tx) = &self.tx
+            && let Err(error) = open::empty_log(&tx.conn)
+        {
+            // Nothing is lost: the next process reads the log.
+            tracing::debug!(%error, "the log of the database is not emptied");
+        }
     }
 
     fn serve(&mut self, mut calls: Vec<Box<dyn WriteCall>>, waiting: &Receiver<Box<dyn WriteCall>>) {

@@ -113,7 +113,8 @@ fn files(settings: &Settings, report: &mut Report) {
     let mut count = 0;
     for path in all {
         match fs::metadata(&path) {
-            Ok(found) if found.permissions().mode() & OTHERS_READ == 0 => count += 1,
+            // An empty file shows nothing; SQLite gives its empty log the mode that the database has.
+            Ok(found) if found.permissions().mode() & OTHERS_READ == 0 || found.len() == 0 => count += 1,
             Ok(_) => {
                 let shown = path.display();
                 let text = format!(
