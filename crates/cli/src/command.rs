@@ -26,6 +26,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use jeton_core::keep::ports::OperatorCommand;
 
 use crate::command_error::CommandError;
+use crate::core_dump;
 use crate::error_code::ErrorCode;
 use crate::output::Output;
 use crate::settings::{self, LoadedSettings, SettingSources, Settings};
@@ -157,6 +158,11 @@ fn start_logging(
     // Freeing very many values takes a moment, and nothing waits for it.
     thread::spawn(move || drop(values));
     let settings = settings?;
+    if settings.allow_core_dumps {
+        core_dump::allow().map_err(|error| {
+            CommandError::new(ErrorCode::SystemRefused, format!("core files cannot be allowed: {error}"))
+        })?;
+    }
     let level = if is_server || settings.level_is_explicit { &settings.level } else { &Level::OFF };
     telemetry::begin(level, settings.format).map_err(|error| {
         CommandError::new(ErrorCode::SystemRefused, format!("log lines cannot be written: {error}"))

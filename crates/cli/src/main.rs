@@ -8,6 +8,7 @@ mod actor;
 mod app;
 mod command;
 mod command_error;
+mod core_dump;
 mod descriptors;
 mod env_vars;
 mod error_code;
@@ -31,6 +32,11 @@ use output::Output;
 use settings::SettingSources;
 
 fn main() -> ExitCode {
+    // Before the first secret is read.
+    if let Err(error) = core_dump::forbid() {
+        // Without standard error nobody can be told.
+        let _ = output::print_note(&format!("warning: core files of this process cannot be forbidden: {error}"));
+    }
     let Arguments { global, command } = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return reject(&error),

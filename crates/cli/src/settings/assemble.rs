@@ -28,6 +28,8 @@ use crate::telemetry::{Format, Level};
 pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
     pub(crate) key: KeySource,
+    /// Whether core files and debuggers may see the memory of the process.
+    pub(crate) allow_core_dumps: bool,
     pub(crate) store: StoreSettings,
     pub(crate) listen: SocketAddr,
     pub(crate) trusted_proxies: TrustedProxies,
@@ -81,6 +83,7 @@ pub(super) fn assemble(mut reader: Reader<'_>) -> Assembled {
     let private_hosts = reader.boolean("keeper.allow_private_captured_hosts");
     let settings = Settings {
         key: reader.secret_variable(KEY_VARIABLE).map_or(KeySource::File(key_file), KeySource::Text),
+        allow_core_dumps: reader.boolean("allow_core_dumps"),
         store: store(reader, &data_dir),
         listen: listen(reader),
         trusted_proxies: trusted_proxies(reader),

@@ -1,12 +1,17 @@
 //! No secret in anything that is written, at the most talkative level.
 
+use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jeton_emulator::{Behaviour, Fault, FaultKind, Settings};
-use jeton_testkit::{Client, FreePort, TestInstallation, grep_tree};
+use jeton_testkit::{Client, FreePort, TestInstallation, grep_tree, jeton_binary};
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -104,7 +109,7 @@ async fn tapped(provider: SocketAddr) -> (String, Arc<Mutex<String>>) {
 
 /// Everything that was written below `home` holds none of `secrets`, but for the line that shows the link to a person.
 fn holds_none(home: &Path, said: &Path, secrets: &[(&str, String)]) {
-    let shown = std::fs::read_to_string(said).unwrap();
+    let shown = fs::read_to_string(said).unwrap();
     let besides: Vec<&str> = shown.lines().filter(|line| !line.starts_with("{\"link\":")).collect();
     assert!(besides.len() < shown.lines().count(), "{shown}");
     for (what, secret) in secrets {
@@ -174,4 +179,25 @@ async fn no_secret_of_a_consent_is_written_at_trace_level() {
     let written = server.output().unwrap();
     assert!(written.contains("connected by consent"), "the consent is in the log: {written}");
     holds_none(home.path(), &said_at.unwrap(), &secrets);
+}
+
+#[test]
+fn no_other_process_of_the_user_can_read_the_memory_and_no_core_file_is_left() {
+    let mut emulate = Command::new(jeton_binary().unwrap());
+    emulate.args(["provider", "emulate", "oauth2", "--listen", "127.0.0.1:0"]);
+    emulate.current_dir("/").env_clear().stdout(Stdio::piped());
+    // The files of a process that root runs are root's in any case.
+    if rustix::process::geteuid().is_root() {
+        emulate.uid(65_534);
+    }
+    let mut process = emulate.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let [environment, limits] = ["environ", "limits"].map(|file| format!("/proc/{}/{file}", process.id()));
+    let owner = fs::metadata(environment).unwrap().uid();
+    let limits = fs::read_to_string(limits).unwrap();
+    process.kill().unwrap();
+    process.wait().unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!((owner, core.split_whitespace().nth(4)), (0, Some("0")), "{core}");
 }
