@@ -10,6 +10,7 @@ use jeton_server::{consent_message, token_problem};
 use serde_json::Value;
 
 use crate::error_code::ErrorCode;
+use crate::printable::single_line;
 use crate::settings::SettingFault;
 
 /// The exit codes besides 0 for what is done.
@@ -82,7 +83,7 @@ impl CommandError {
 impl fmt::Display for CommandError {
     /// One line for each sentence, `error: ` before it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.sentences.iter().try_for_each(|sentence| writeln!(f, "error: {sentence}"))
+        self.sentences.iter().try_for_each(|sentence| writeln!(f, "error: {}", single_line(sentence)))
     }
 }
 

@@ -14,6 +14,7 @@ mod env_vars;
 mod error_code;
 mod http;
 mod output;
+mod printable;
 mod settings;
 mod signals;
 mod telemetry;
@@ -29,13 +30,15 @@ use command_error::CommandError;
 use env_vars::EnvVars;
 use error_code::ErrorCode;
 use output::Output;
+use printable::is_printable;
 use settings::SettingSources;
 
 fn main() -> ExitCode {
     // Before the first secret is read.
     if let Err(error) = core_dump::forbid() {
         // Without standard error nobody can be told.
-        let _ = output::print_note(&format!("warning: core files of this process cannot be forbidden: {error}"));
+        let _ =
+            output::print_note(&format!("warning: core files of this process cannot be forbidden: {error}"));
     }
     let Arguments { global, command } = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -58,7 +61,14 @@ fn reject(error: &clap::Error) -> ExitCode {
         let sentence = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
         return fail(&CommandError::usage(sentence), Output { json: true });
     }
-    let printed = error.print().is_ok();
+    let typed = std::env::args_os().skip(1);
+    let is_clean = typed.into_iter().all(|argument| argument.to_str().is_some_and(is_printable));
+    let printed = if is_clean {
+        error.print().is_ok()
+    } else {
+        // It repeats what was typed.
+        output::print_note(error.render().to_string().trim_end()).is_ok()
+    };
     if printed && !error.use_stderr() {
         ExitCode::SUCCESS
     } else {

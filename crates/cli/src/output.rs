@@ -4,6 +4,8 @@ use std::io::{self, Write as _};
 
 use serde::Serialize;
 
+use crate::printable::{printable, single_line};
+
 /// Standard output, in the form that was asked for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Output {
@@ -17,23 +19,35 @@ impl Output {
         if self.json { Self::print_json(value) } else { Self::print_line(text) }
     }
 
-    /// Writes one line.
+    /// Writes one line for people.
     pub(crate) fn print_line(text: &str) -> io::Result<()> {
-        let mut out = io::stdout().lock();
-        writeln!(out, "{text}")?;
-        out.flush()
+        Self::write(&[&printable(text), "\n"])
     }
 
-    /// Writes text that ends its lines itself.
+    /// Writes text for people that ends its lines itself.
     pub(crate) fn print_text(text: &str) -> io::Result<()> {
-        let mut out = io::stdout().lock();
-        out.write_all(text.as_bytes())?;
-        out.flush()
+        Self::write(&[&printable(text)])
+    }
+
+    /// Writes text with the codes that a terminal is to obey.
+    pub(crate) fn draw(text: &str) -> io::Result<()> {
+        Self::write(&[text])
     }
 
     /// Writes one JSON document and a line end.
     pub(crate) fn print_json(value: &impl Serialize) -> io::Result<()> {
-        Self::print_line(&serde_json::to_string_pretty(value)?)
+        Self::write(&[&serde_json::to_string_pretty(value)?, "\n"])
+    }
+
+    /// Writes one JSON document in one line.
+    pub(crate) fn print_json_line(value: &impl Serialize) -> io::Result<()> {
+        Self::write(&[&serde_json::to_string(value)?, "\n"])
+    }
+
+    fn write(parts: &[&str]) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        parts.iter().try_for_each(|part| out.write_all(part.as_bytes()))?;
+        out.flush()
     }
 
     /// Writes a table, or the JSON of the same rows.
@@ -44,7 +58,7 @@ impl Output {
 
 /// Says something beside the answer, for people: on standard error.
 pub(crate) fn print_note(text: &str) -> io::Result<()> {
-    writeln!(io::stderr().lock(), "{text}")
+    writeln!(io::stderr().lock(), "{}", printable(text))
 }
 
 /// Rows of aligned columns.
@@ -63,8 +77,7 @@ impl Table {
 
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
         // A line end in a cell would break the table, and could pass for another row.
-        let clean = |cell: String| cell.replace(|c: char| c.is_control(), " ");
-        self.rows.push(cells.into_iter().map(clean).collect());
+        self.rows.push(cells.into_iter().map(|cell| single_line(&cell)).collect());
     }
 
     fn to_text(&self) -> String {

@@ -82,6 +82,8 @@ pub(crate) enum RequestError {
     IncompleteBody,
     #[error("unexpected body: this URL takes {0}")]
     InvalidBody(&'static str),
+    #[error("invalid body: {0}")]
+    Value(&'static str),
     #[error("the body is not declared as JSON; send `Content-Type: application/json`")]
     NotJsonContentType,
     #[error("the body is larger than {limit} bytes, the most that this URL takes")]
@@ -105,7 +107,7 @@ pub(crate) enum RequestError {
 impl RequestError {
     pub(crate) fn problem(self) -> Problem {
         let (status, code, title) = match self {
-            Self::Query(_) | Self::NotJson { .. } | Self::IncompleteBody => {
+            Self::Query(_) | Self::Value(_) | Self::NotJson { .. } | Self::IncompleteBody => {
                 (400, "BAD_REQUEST", "The request cannot be read")
             }
             Self::InvalidBody(_) => (422, "UNPROCESSABLE_BODY", "The body does not fit"),

@@ -158,7 +158,10 @@ fn health() -> Vec<Route> {
         Route::new(Method::GET, "/healthz", health::liveness)
             .doc("liveness", "Says that the process responds; checks nothing else."),
         Route::new(Method::GET, "/readyz", health::readiness)
-            .doc("readiness", "Says whether the store responds and can be written, so that tokens can be refreshed.")
+            .doc(
+                "readiness",
+                "Says whether the store responds and can be written, so that tokens can be refreshed.",
+            )
             .errors(&["STORE_UNAVAILABLE"]),
     ]
 }

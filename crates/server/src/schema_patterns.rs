@@ -67,6 +67,14 @@ patterns! {
             "^(([0-5]?[0-9]{1,2}|600)s?|([0-9]m)?[0-5]?[0-9]s|([0-9]|10)m|([0-9]{1,5}|[1-5][0-9]{5}|600000)ms)$",
     }
 
+    /// How long a token lives: seconds, or a duration with units, and not nothing.
+    Life = {
+        "anyOf": [
+            { "type": "integer", "minimum": 1, "maximum": 18_446_744_073_709_551_615_u64 },
+            { "type": "string", "pattern": "^([0-9]{1,9}(ms|s|m|h|d|w)){0,5}[1-9][0-9]{0,8}(s|m|h|d|w)$" },
+        ],
+    }
+
     /// How many items a page has at most.
     PageSize = { "type": "integer", "minimum": 1, "maximum": 1000, "default": 100 }
 

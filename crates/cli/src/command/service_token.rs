@@ -52,7 +52,7 @@ pub(crate) struct CreateArgs {
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<Scope>,
     /// How long it is valid, such as 90d [default: forever]
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", value_parser = life)]
     expires: Option<DurationText>,
     /// A note for people
     #[arg(long, value_name = "TEXT")]
@@ -71,8 +71,17 @@ pub(crate) struct RotateArgs {
     #[arg(long, value_name = "DURATION", default_value = "24h")]
     overlap: DurationText,
     /// How long the new token is valid [default: as long as the old one was]
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", value_parser = life)]
     expires: Option<DurationText>,
+}
+
+/// How long a token lives.
+fn life(text: &str) -> Result<DurationText, String> {
+    let life = text.parse::<DurationText>().map_err(|error| error.to_string())?;
+    if life.0 < Duration::from_secs(1) {
+        return Err("it is shorter than a second; give a longer time, or leave it out".to_owned());
+    }
+    Ok(life)
 }
 
 impl ServiceTokenCommand {
@@ -273,6 +282,10 @@ mod tests {
         assert!(rejection(&["create", "Bot"]).contains("1 to 64 of a-z"));
         assert!(rejection(&["create", "bot1", "--scope", "root"]).contains("write token:NAME"));
         assert!(rejection(&["create", "bot1", "--expires", "90"]).contains("such as 250ms"));
+        for none in ["0s", "999ms"] {
+            assert!(rejection(&["create", "bot1", "--expires", none]).contains("shorter than a second"));
+            assert!(rejection(&["rotate", "bot1", "--expires", none]).contains("shorter than a second"));
+        }
         assert!(rejection(&["create", "bot1", "--hash", "12"]).contains("sha256sum"));
     }
 }

@@ -126,3 +126,49 @@ async fn provider_files_are_listed_shown_and_tested() {
     let listed = run(&home, ["provider", "list"]).await.success().unwrap();
     assert!(listed.lines().any(|line| line.starts_with("mine ") && line.contains(" file ")), "{listed}");
 }
+
+#[tokio::test]
+async fn what_was_typed_or_written_is_shown_without_what_a_terminal_would_obey() {
+    let (fixture, _) = Fixture::connected().await;
+    let evil = "\u{1b}]0;x\u{7}\u{202e}\u{9b}31m";
+    for arguments in [
+        vec!["token", evil],
+        vec!["refresh", "--connection", evil],
+        vec!["status", evil],
+        vec!["logs", evil],
+        vec!["connect", evil],
+        vec!["pause", evil],
+        vec![evil],
+        vec!["token", "acme", "--min-ttl", evil],
+        vec!["provider", "show", evil],
+        vec!["service-token", "create", evil],
+        vec!["service-token", "revoke", evil],
+        vec!["--set", evil, "status"],
+    ] {
+        let finished = fixture.home.command(arguments.clone()).unwrap().run(PATIENCE).await.unwrap();
+        for written in [&finished.stdout, &finished.stderr] {
+            let is_bad = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+            assert!(!written.contains(is_bad), "{arguments:?}: {written:?}");
+        }
+    }
+    let notes = format!("of the shop {evil}");
+    let create = ["service-token", "create", "bot1", "--notes", notes.as_str()];
+    fixture.run(create).await.success().unwrap();
+    let listed = fixture.run(["service-token", "list"]).await.success().unwrap();
+    assert!(listed.contains("of the shop \\u{1b}]0;x\\u{7}\\u{202e}\\u{9b}31m"), "{listed:?}");
+    let json = fixture.run(["service-token", "list", "--json"]).await.json().unwrap();
+    assert_eq!(json[0]["notes"], notes.as_str(), "programs get what was written");
+}
+
+#[tokio::test]
+async fn a_command_says_once_what_is_wrong() {
+    let (fixture, token) = Fixture::connected().await;
+    fixture.emulator.revoke_grant(token.reveal());
+    for _ in 0..4 {
+        fixture.run(["refresh", "--connection", "acme", "--force", "--sync"]).await;
+    }
+    let finished = fixture.run(["token", "acme"]).await;
+    assert_eq!(finished.code, Some(1), "{finished:?}");
+    assert_eq!(finished.stderr.lines().count(), 1, "no log line above it: {finished:?}");
+    assert!(finished.stderr.starts_with("error: "), "{finished:?}");
+}

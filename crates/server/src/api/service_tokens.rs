@@ -82,6 +82,7 @@ pub(crate) struct NewServiceToken {
     #[schemars(with = "Option<schema_patterns::Notes>")]
     notes: Option<String>,
     /// How long it is valid; for ever if absent.
+    #[schemars(with = "Option<schema_patterns::Life>")]
     expires_in: Option<DurationParam>,
     /// The SHA-256 of an existing raw token.
     #[schemars(with = "Option<schema_patterns::Sha256>")]
@@ -110,10 +111,20 @@ impl NewServiceToken {
             service: self.name,
             scopes: Scopes::new(self.scopes).map_err(|_| invalid())?,
             notes: self.notes,
-            life: self.expires_in.map(Duration::from),
+            life: life(self.expires_in)?,
             hash: hash.map_err(|_| invalid())?,
         })
     }
+}
+
+/// How long a token lives. One that is dead when it is made is nobody's wish.
+fn life(expires_in: Option<DurationParam>) -> Result<Option<Duration>, RequestError> {
+    let life = expires_in.map(Duration::from);
+    if life.is_some_and(|life| life < Duration::from_secs(1)) {
+        let problem = "`expires_in` is shorter than a second; give a longer time, or leave it out";
+        return Err(RequestError::Value(problem));
+    }
+    Ok(life)
 }
 
 /// `POST /api/v1/service-tokens`: creates a token; only this response contains its text.
@@ -133,6 +144,7 @@ pub(crate) struct Rotation {
     /// How long the old token stays valid; 24 hours by default.
     overlap: Option<DurationParam>,
     /// How long the new token is valid; as long as the old one was by default.
+    #[schemars(with = "Option<schema_patterns::Life>")]
     expires_in: Option<DurationParam>,
 }
 
@@ -158,7 +170,7 @@ pub(crate) async fn rotate(
 ) -> Result<Json<Rotated>, ApiError> {
     let rotation = rotation.unwrap_or_default();
     let overlap = rotation.overlap.map_or(DEFAULT_OVERLAP, Duration::from);
-    let life = rotation.expires_in.map(Duration::from);
+    let life = life(rotation.expires_in)?;
     let rotated = app.access.rotate(id, overlap, life, &actor(&caller)).await?;
     let (new, replaces) = (app.access.view_issued(rotated.new), app.access.view(rotated.old));
     Ok(Json(Rotated { new, replaces }))

@@ -230,12 +230,20 @@ async fn bad_requests_are_rejected_and_not_repeated() {
         (json!({"name": "bot1", "scopes": vec!["read"; 65]}), 422, "UNPROCESSABLE_BODY"),
         (json!({"name": "bot1", "scopes": [], "expires_in": 60.5}), 422, "UNPROCESSABLE_BODY"),
         (json!({"name": "bot1", "scopes": [], "expires_in": -60.0}), 422, "UNPROCESSABLE_BODY"),
+        (json!({"name": "bot1", "scopes": [], "expires_in": 0}), 400, "BAD_REQUEST"),
+        (json!({"name": "bot1", "scopes": [], "expires_in": 0.0}), 400, "BAD_REQUEST"),
+        (json!({"name": "bot1", "scopes": [], "expires_in": "0s"}), 400, "BAD_REQUEST"),
+        (json!({"name": "bot1", "scopes": [], "expires_in": "999ms"}), 400, "BAD_REQUEST"),
         (json!({"name": "api-key", "scopes": []}), 409, "SERVICE_TOKEN_CONFLICT"),
     ] {
         let reply = admin.post(TOKENS, &body).await.unwrap();
         assert_eq!(code(&reply), (status, expected.to_owned()), "{body}");
         assert!(!reply.text().contains("planted"), "{}", reply.text());
+        assert_eq!(reply.text().contains("`expires_in` is shorter"), status == 400, "{}", reply.text());
     }
+    let id = server.create_token("bot1", "read").await.0;
+    let rotated = admin.post(&format!("{TOKENS}/{id}/rotate"), &json!({"expires_in": 0})).await.unwrap();
+    assert_eq!(code(&rotated), (400, "BAD_REQUEST".into()));
     for id in ["planted-5f1c", "00000000-0000-7000-8000-000000000000"] {
         let reply = admin.delete(&format!("{TOKENS}/{id}")).await.unwrap();
         assert_eq!(code(&reply), (404, "UNKNOWN_SERVICE_TOKEN".into()), "{id}");

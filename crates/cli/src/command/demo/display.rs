@@ -90,13 +90,13 @@ impl Display {
             }));
         }
         drop(self);
-        Output::print_text(&(text + &summary(info, state)))
+        Output::draw(&(text + &summary(info, state)))
     }
 }
 
 /// Prints a line of JSON.
 fn print(value: &Value) -> io::Result<()> {
-    Output::print_line(&value.to_string())
+    Output::print_json_line(value)
 }
 
 fn opening(info: &RunInfo, state: &DemoState) -> String {

@@ -68,7 +68,7 @@ impl Screen {
         text += &self.render(lines).join("\x1b[K\r\n");
         text += "\x1b[K";
         text += END;
-        Output::print_text(&text)
+        Output::draw(&text)
     }
 
     /// The lines as the terminal takes them.
@@ -100,7 +100,7 @@ fn leave(before: &Termios) -> io::Result<()> {
     tcsetattr(io::stdout(), OptionalActions::Now, before)?;
     tcflush(io::stdout(), QueueSelector::IFlush)?;
     if SHOWN.swap(false, Ordering::AcqRel) {
-        Output::print_text(LEAVE)?;
+        Output::draw(LEAVE)?;
     }
     Ok(())
 }

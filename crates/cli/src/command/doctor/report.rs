@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::output::Output;
+use crate::printable::single_line;
 
 /// How serious a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -75,7 +76,7 @@ impl Report {
         let width = self.findings.iter().map(|finding| finding.check.chars().count()).max().unwrap_or(0);
         for finding in &self.findings {
             // A line end in a detail could pass for another finding.
-            let detail = finding.detail.replace(|c: char| c.is_control(), " ");
+            let detail = single_line(&finding.detail);
             Output::print_line(&format!(
                 "{:7}  {:width$}  {detail}",
                 finding.severity.as_str(),

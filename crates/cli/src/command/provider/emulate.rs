@@ -138,7 +138,7 @@ impl Emulated<'_> {
                 },
                 "refresh_token": refresh.map(Secret::reveal),
             });
-            return Ok(Output::print_line(&announced.to_string())?);
+            return Ok(Output::print_json_line(&announced)?);
         }
         Output::print_text(&self.settings_text(&url))?;
         if acquires {
@@ -198,7 +198,7 @@ async fn print_requests(emulator: &Emulator, output: Output) -> Result<(), Comma
             }
             shown = record.sequence;
             if output.json {
-                Output::print_line(&serde_json::to_string(record).map_err(io::Error::from)?)?;
+                Output::print_json_line(record)?;
             } else {
                 // A comment, so that the whole output can be used as the settings file.
                 Output::print_line(&format!("# {}", line(record)))?;

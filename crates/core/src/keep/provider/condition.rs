@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use regex_lite::Regex;
+use regex_lite::{Regex, RegexBuilder};
 use serde_json::Value;
 
 use super::body::{Body, JsonPath, scalar_text};
@@ -127,7 +127,7 @@ impl ReplyCondition {
             return false;
         }
         let Some(paths) = &self.paths else {
-            return self.regex.as_ref().is_none_or(|regex| regex.is_match(&body.text()));
+            return self.regex.as_ref().is_none_or(|regex| matches(regex, &body.text()));
         };
         let found: Vec<_> =
             body.value.iter().flat_map(|value| paths.iter().flat_map(|path| path.find(value))).collect();
@@ -136,7 +136,7 @@ impl ReplyCondition {
         }
         let texts: Vec<_> = found.into_iter().filter_map(scalar_text).collect();
         let listed = self.one_of.as_ref().is_none_or(|listed| texts.iter().any(|text| listed.contains(text)));
-        listed && self.regex.as_ref().is_none_or(|regex| texts.iter().any(|text| regex.is_match(text)))
+        listed && self.regex.as_ref().is_none_or(|regex| texts.iter().any(|text| matches(regex, text)))
     }
 }
 
@@ -147,9 +147,30 @@ fn paths(written: &OneOrMany<String>) -> Result<Vec<JsonPath>, Flaw> {
     written.0.iter().enumerate().map(|(index, text)| JsonPath::parse(text).under(index)).collect()
 }
 
+/// The longest regular expression, in characters.
+const MAX_PATTERN: usize = 1_000;
+
+/// The most memory of a compiled one, in bytes. Searching takes this times the length of the text.
+const MAX_COMPILED: usize = 64 * 1024;
+
+/// How much of a text is searched, in bytes.
+const MAX_SEARCHED: usize = 64 * 1024;
+
 /// Compiles a regular expression.
 pub(super) fn pattern(text: &str) -> Result<Regex, Flaw> {
-    Regex::new(text).map_err(|error| Flaw::new(format!("not a regular expression: {error}")))
+    let length = text.chars().count();
+    if length > MAX_PATTERN {
+        let text =
+            format!("a regular expression of {length} characters: shorten it to {MAX_PATTERN} or fewer");
+        return Err(Flaw::new(text));
+    }
+    let compiled = RegexBuilder::new(text).size_limit(MAX_COMPILED).build();
+    compiled.map_err(|error| Flaw::new(format!("not a regular expression: {error}")))
+}
+
+/// Whether a regular expression matches the first 64 KiB of a text: what others send has any length.
+pub(super) fn matches(regex: &Regex, text: &str) -> bool {
+    regex.is_match(&text[..text.floor_char_boundary(MAX_SEARCHED)])
 }
 
 fn scalar(value: &toml::Value) -> Result<String, Flaw> {
@@ -307,5 +328,19 @@ mod tests {
             let written: schema::ConditionTable = toml::from_str(bad).unwrap();
             assert!(ReplyCondition::compile(&written).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_regular_expression_that_could_take_long_is_refused_and_only_the_beginning_of_a_text_is_searched() {
+        let flaw = |regex: &str| {
+            let written: schema::ConditionTable = toml::from_str(&format!("regex = '{regex}'")).unwrap();
+            ReplyCondition::compile(&written).unwrap_err().problem
+        };
+        assert!(flaw(&"a".repeat(100_000)).contains("shorten it to 1000"), "{}", flaw(&"a".repeat(2_000)));
+        assert!(flaw("((a{100}){100}){100}").contains("not a regular expression"));
+        let long = |before: usize| format!("{}needle", "x".repeat(before));
+        assert!(holds("regex = 'needle'", 200, &long(60_000)));
+        assert!(!holds("regex = 'needle'", 200, &long(70_000)));
+        assert!(!holds("regex = 'needle'", 200, &"é".repeat(40_000)), "no character is cut in two");
     }
 }

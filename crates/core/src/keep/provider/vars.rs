@@ -9,6 +9,9 @@ use super::schema;
 use super::template::BUILT_IN;
 use crate::secret::Secret;
 
+/// The longest value of a variable with a pattern, in bytes.
+const MAX_VALUE: usize = 8 * 1024;
+
 /// Where the value of a variable is captured, unless the connection sets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Capture {
@@ -138,6 +141,10 @@ impl Var {
             let cure = crate::suggest::hint(value, one_of.iter().map(String::as_str));
             let cure = if self.secret { "see the provider file".to_owned() } else { cure };
             return Err(format!("{} is not one of its values; {cure}", shown()));
+        }
+        // A pattern must see the whole value.
+        if self.pattern.is_some() && value.len() > MAX_VALUE {
+            return Err(format!("has {} bytes: the most is {MAX_VALUE}", value.len()));
         }
         if let Some((text, regex)) = &self.pattern
             && !regex.is_match(value)
