@@ -153,7 +153,7 @@ impl<B: RequestShape> DescribeInput for JsonBody<B> {
     }
 }
 
-async fn read_body(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, RequestError> {
+pub(crate) async fn read_body(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, RequestError> {
     let too_large = RequestError::BodyTooLarge { limit: BODY_LIMIT };
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: u64| length > BODY_LIMIT as u64) {

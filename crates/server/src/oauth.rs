@@ -6,7 +6,7 @@ pub(crate) mod status;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, Query, State};
+use axum::extract::{FromRequest, FromRequestParts, Query, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -15,7 +15,10 @@ use jeton_core::keep::provider::CallbackParams;
 use jeton_core::seal::Fingerprint;
 use jeton_core::secret::Secret;
 use jeton_keeper::{AuthorizationRedirect, ConsentError, ConsentStatus, LinkPreview};
+use serde_json::json;
+use url::form_urlencoded;
 
+use crate::extract::read_body;
 use crate::openapi::operation::{DescribeInput, OperationDoc};
 use crate::response::NoContent;
 use crate::state::AppState;
@@ -69,8 +72,16 @@ pub(crate) const RESULT_PAGES: &[(u16, &str)] = &[
     (503, "The result cannot be read at the moment; the page tries again by itself."),
 ];
 
-/// How many characters of the state are in the cookie's name, so that consents in several tabs have a cookie each.
-const COOKIE_STATE_CHARS: usize = 12;
+/// The pages of [`callback_form`].
+pub(crate) const CALLBACK_FORM_PAGES: &[(u16, &str)] =
+    &[(303, "The browser brings the answer again, in the address."), (400, "The answer cannot be read.")];
+
+/// What a cookie of a consent begins with. The state follows, so that consents in several tabs have a cookie each, and so that
+/// a refusal that came without its state is known by its cookie.
+const COOKIE_PREFIX: &str = "jeton-";
+
+/// The longest answer that is passed on in an address, in bytes.
+const MAX_ANSWER: usize = 16 * 1024;
 
 /// `GET /`: for people who open the server's address.
 pub(crate) async fn home() -> Response {
@@ -114,10 +125,14 @@ pub(crate) async fn callback(
     State(app): State<Arc<AppState>>,
     method: Method,
     headers: HeaderMap,
-    CallbackQuery(params): CallbackQuery,
+    CallbackQuery(mut params): CallbackQuery,
 ) -> Response {
     if let Some(response) = reject_prefetch(&method, &headers) {
         return response;
+    }
+    if params.contains_key("error") && !params.contains_key("code") && !params.contains_key("state") {
+        // Some providers leave the state out of a refusal, against RFC 6749, section 4.1.2.1. A code without it is never taken.
+        params.extend(only_state(&headers).map(|state| ("state".to_owned(), state)));
     }
     let state = Secret::new(params.get("state").map(String::as_str).unwrap_or_default());
     let cookie = find_cookie(&headers, &cookie_name(state.reveal()));
@@ -141,6 +156,18 @@ pub(crate) async fn callback(
     let location = format!("result?consent={}", app.vault.fingerprint(&state));
     let response = (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response();
     clear_cookie(secure(response), cookie.as_ref())
+}
+
+/// `POST /oauth/callback`: receives the answer of a provider that sends it as a form (OAuth 2.0 Form Post Response Mode). A browser
+/// sends no cookie with a form of another site, so it brings the answer once more, by itself and with its cookie.
+pub(crate) async fn callback_form(CallbackForm(mut params): CallbackForm) -> Response {
+    // Tokens have no place in an address, and nothing here reads them.
+    params.retain(|name, _| !matches!(name.as_str(), "access_token" | "id_token"));
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(&params).finish();
+    if query.len() > MAX_ANSWER {
+        return BadParameters.into_response();
+    }
+    secure((StatusCode::SEE_OTHER, [(header::LOCATION, format!("callback?{query}"))]).into_response())
 }
 
 /// `GET /oauth/result?consent=`: what became of a provider's answer. The parameter is the fingerprint of its state, which
@@ -231,6 +258,29 @@ impl<S: Send + Sync> FromRequestParts<S> for CallbackQuery {
     }
 }
 
+/// The same as a form in the body.
+pub(crate) struct CallbackForm(CallbackParams);
+
+impl<S: Send + Sync> FromRequest<S> for CallbackForm {
+    type Rejection = BadParameters;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, BadParameters> {
+        let (parts, body) = request.into_parts();
+        let body = read_body(&parts.headers, body).await.map_err(|_| BadParameters)?;
+        let text = std::str::from_utf8(&body).map_err(|_| BadParameters)?;
+        unique(form_urlencoded::parse(text.as_bytes()).into_owned()).map(Self)
+    }
+}
+
+impl DescribeInput for CallbackForm {
+    fn describe(doc: &mut OperationDoc) {
+        let schema = json!({ "type": "object", "additionalProperties": { "type": "string" } });
+        let content = json!({ "application/x-www-form-urlencoded": { "schema": schema } });
+        let description = "The parameters of the provider's answer.";
+        doc.body = Some(json!({ "description": description, "required": true, "content": content }));
+    }
+}
+
 impl DescribeInput for CallbackQuery {
     fn describe(doc: &mut OperationDoc) {
         for (name, description) in [
@@ -270,6 +320,10 @@ impl DescribeInput for ResultQuery {
 /// The query parameters; one that comes twice is an error (RFC 6749, section 3.1).
 fn parameters(uri: &Uri) -> Result<CallbackParams, BadParameters> {
     let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).map_err(|_| BadParameters)?;
+    unique(pairs)
+}
+
+fn unique(pairs: impl IntoIterator<Item = (String, String)>) -> Result<CallbackParams, BadParameters> {
     let mut params = BTreeMap::new();
     for (name, value) in pairs {
         if params.insert(name, value).is_some() {
@@ -305,17 +359,27 @@ fn cookie_line(name: &str, value: &str, life: u64) -> String {
 
 fn cookie_name(state: &str) -> String {
     let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-    format!("jeton-{}", state.chars().filter(plain).take(COOKIE_STATE_CHARS).collect::<String>())
+    format!("{COOKIE_PREFIX}{}", state.chars().filter(plain).collect::<String>())
 }
 
 /// The full name and the value of a cookie, which may have the secure prefix.
 fn find_cookie(headers: &HeaderMap, name: &str) -> Option<(String, Secret)> {
-    let pairs = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    pairs.flat_map(|line| line.split(';')).find_map(|pair| {
-        let (found, value) = pair.trim().split_once('=')?;
-        let matches = found == name || found.strip_prefix(SECURE_PREFIX) == Some(name);
-        matches.then(|| (found.to_owned(), Secret::new(value)))
-    })
+    cookies(headers)
+        .find(|(found, _)| *found == name || found.strip_prefix(SECURE_PREFIX) == Some(name))
+        .map(|(found, value)| (found.to_owned(), Secret::new(value)))
+}
+
+/// The state of the one consent that this browser has begun; absent where there are several.
+fn only_state(headers: &HeaderMap) -> Option<String> {
+    let mut states = cookies(headers)
+        .filter_map(|(name, _)| name.strip_prefix(SECURE_PREFIX).unwrap_or(name).strip_prefix(COOKIE_PREFIX));
+    let state = states.next()?;
+    states.next().is_none().then(|| state.to_owned())
+}
+
+fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+    let lines = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='))
 }
 
 fn clear_cookie(mut response: Response, cookie: Option<&(String, Secret)>) -> Response {
@@ -340,11 +404,14 @@ mod tests {
 
     #[test]
     fn a_cookie_is_found_by_the_state_among_others() {
-        let line = HeaderValue::from_static("a=1; __Secure-jeton-abcdefghijkl=secret;jeton-other=2");
-        let headers = HeaderMap::from_iter([(header::COOKIE, line)]);
-        let (name, value) = find_cookie(&headers, &cookie_name("abcdefghijklmnop")).unwrap();
+        let with = |line| HeaderMap::from_iter([(header::COOKIE, HeaderValue::from_static(line))]);
+        let headers = with("a=1; __Secure-jeton-abcdefghijkl=secret;jeton-other=2");
+        let (name, value) = find_cookie(&headers, &cookie_name("abcdefghijkl")).unwrap();
         assert_eq!((name.as_str(), value.reveal()), ("__Secure-jeton-abcdefghijkl", "secret"));
         assert!(find_cookie(&headers, &cookie_name("abcdefghijkx")).is_none());
+        assert_eq!(only_state(&headers), None, "there are two");
+        assert_eq!(only_state(&with("a=1; __Secure-jeton-abc=secret")).as_deref(), Some("abc"));
+        assert_eq!(only_state(&with("a=1")), None);
         assert_eq!(cookie_name("a;b\r\n=c"), "jeton-abc");
     }
 }

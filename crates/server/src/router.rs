@@ -178,6 +178,9 @@ fn consent() -> Vec<Route> {
         Route::new(Method::GET, "/oauth/callback", oauth::callback)
             .doc("callback", "Receives the provider's answer from the browser.")
             .pages(oauth::CALLBACK_PAGES),
+        Route::new(Method::POST, "/oauth/callback", oauth::callback_form)
+            .doc("callbackForm", "Receives the provider's answer as a form (`response_mode=form_post`).")
+            .pages(oauth::CALLBACK_FORM_PAGES),
         Route::new(Method::GET, "/oauth/result", oauth::result)
             .doc("consentResult", "Shows what became of the provider's answer.")
             .pages(oauth::RESULT_PAGES),

@@ -236,3 +236,48 @@ async fn a_link_says_what_access_is_requested_at_which_server_and_how_long_it_wo
     }
     assert!(!html.contains("OAuth 2.0") && html.contains("Continue to 127.0.0.1"), "{html}");
 }
+
+#[tokio::test]
+async fn an_answer_that_comes_as_a_form_is_brought_again_with_the_cookie() {
+    for (refused, title, status) in [(false, "Connected", 200), (true, "Consent refused", 403)] {
+        let app = ConsentApp::of("amocrm").await;
+        let mut back = app.consent().await.with("id_token", "a.b.c");
+        if refused {
+            back = back.without("code").with("error", "access_denied");
+        }
+        // A form of another site comes without the cookie (SameSite=Lax); the redirect that follows is a GET with it.
+        let form: Vec<_> = back.params.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let posted = app.server.anonymous().post_form("/oauth/callback", &form).await.unwrap();
+        assert_eq!(posted.status, 303, "{}", posted.text());
+        let again = posted.headers["location"].to_str().unwrap();
+        assert!(again.starts_with("callback?") && !again.contains("id_token"), "{again}");
+        assert_eq!(app.emulator.stats().requests, 0, "nothing is used up without the cookie");
+        let browser = app.server.anonymous().with_header("cookie", &back.cookie);
+        let reply = browser.get(&format!("/oauth/{again}")).await.unwrap();
+        page(&app.server.anonymous().get(&result_path(&reply)).await.unwrap(), status, title);
+    }
+}
+
+#[tokio::test]
+async fn a_form_that_is_no_answer_is_refused_with_a_page() {
+    let app = ConsentApp::of("amocrm").await;
+    let long = "x".repeat(20_000);
+    for form in [&[("state", "a"), ("state", "b")][..], &[("code", &long)]] {
+        let posted = app.server.anonymous().post_form("/oauth/callback", form).await.unwrap();
+        page(&posted, 400, "Unreadable address");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_without_its_state_is_known_by_the_cookie() {
+    let app = ConsentApp::of("amocrm").await;
+    let back = app.consent().await;
+    let refusal = back.clone().without("code").without("state").with("error", "access_denied");
+    let two = format!("{}; jeton-another=1", back.cookie);
+    page(&app.call_back_with_cookie(&two, &refusal).await, 400, "Nothing to do here");
+    page(&app.call_back_with_cookie("a=1", &refusal).await, 400, "Nothing to do here");
+    page(&app.call_back(&back.clone().without("state")).await, 400, "Nothing to do here");
+    assert_eq!(app.progress().await["state"], "asked", "a code without its state is never taken");
+    page(&app.call_back(&refusal).await, 403, "Consent refused");
+    assert_eq!(app.progress().await["state"], "refused");
+}
