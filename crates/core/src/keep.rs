@@ -8,6 +8,8 @@
 //! * [`rejection`]: what follows when a caller says that a token was refused.
 //! * [`due`]: when a token set must be refreshed, and what becomes of an attempt whose outcome is not known.
 //! * [`force`]: how often a service may force a refresh.
+//! * [`refusal`]: what refusals by a token endpoint add up to.
+//! * [`pause`]: how long nothing is sent after failures.
 //! * [`plan`]: what to do next for a connection.
 //! * [`ports`]: what a store must be able to do.
 
@@ -19,7 +21,9 @@ pub mod due;
 #[cfg(test)]
 mod fixture;
 pub mod force;
+pub mod pause;
 pub mod plan;
 pub mod ports;
 pub mod provider;
+pub mod refusal;
 pub mod rejection;

@@ -39,6 +39,8 @@ pub enum FaultKind {
         /// The status.
         status: u16,
     },
+    /// A 400 `invalid_grant`, though the grant lives; the token is *not* accepted.
+    RefuseGrant,
     /// A 302 to another path of the same server; the token is *not* accepted.
     Redirect,
     /// A 401 `invalid_client`, whatever the credentials; the token is *not* accepted.
@@ -79,6 +81,7 @@ impl FaultKind {
                 | Self::FailBefore { .. }
                 | Self::FrontEnd { .. }
                 | Self::Bare { .. }
+                | Self::RefuseGrant
                 | Self::Redirect
                 | Self::WrongClient
         )

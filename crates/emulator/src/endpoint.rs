@@ -105,6 +105,8 @@ fn redeem(exchange: &Exchange, sequence: u64, form: &ParsedRequest) -> (RequestO
             let redeemed = shared.redeem(sequence, presented);
             let reply = match &redeemed.issued {
                 Some(issued) => token_reply(issued),
+                // White space says as little as an empty body, which nobody would ask for.
+                None if exchange.settings.bare_refusals => text(StatusCode::BAD_REQUEST, "text/html", " "),
                 None => bad("invalid_grant", why_invalid(redeemed.outcome)),
             };
             (redeemed.outcome, reply)
@@ -176,6 +178,9 @@ fn refuse(shared: &SharedState, kind: FaultKind) -> Result<Response<ReplyBody>, 
         }
         FaultKind::Bare { status } => {
             json(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST), &json!({}))
+        }
+        FaultKind::RefuseGrant => {
+            error(StatusCode::BAD_REQUEST, "invalid_grant", "token request is already being processed")
         }
         FaultKind::Redirect => {
             let mut reply = error(StatusCode::FOUND, unavailable, "moved");

@@ -28,6 +28,9 @@ pub struct Settings {
     pub client_id: String,
     /// Its secret.
     pub client_secret: Secret,
+    /// Whether a refresh token that is not accepted gets a 400 that says nothing, as from some servers, instead of
+    /// `invalid_grant`.
+    pub bare_refusals: bool,
     /// The provider file to behave by, instead of a plain RFC 6749 endpoint at `/token`. The client is the one of its definition
     /// then.
     pub emulation: Option<Arc<Emulation>>,
@@ -48,6 +51,7 @@ impl Default for Settings {
             old_access: OldAccess::Lives,
             client_id: "emulated".to_owned(),
             client_secret: Secret::new("emulated-secret"),
+            bare_refusals: false,
             emulation: None,
             seed: 1,
             max_records: 200_000,

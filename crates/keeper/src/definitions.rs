@@ -136,6 +136,7 @@ fn recovery(definition: &Definition) -> RecoveryPolicy {
     RecoveryPolicy {
         hold: policy.unknown_hold,
         reuse_grace: policy.reuse_grace,
+        confirm_dead: policy.confirm_dead,
         after_hold: match policy.on_unknown {
             OnUnknown::Resend => AfterHold::Resend,
             OnUnknown::Ask => AfterHold::Ask,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jeton_core::id::{AttemptId, ConnectionName, Revision};
 use jeton_core::keep::ports::StoreError;
 use jeton_core::keep::provider::ErrorClass;
-use jeton_core::time::Timestamp;
+use jeton_core::time::{Timestamp, whole_seconds};
 
 use crate::memory::high_water::Hold;
 
@@ -78,8 +78,8 @@ pub enum TokenError {
         /// When the next attempt may be made.
         retry_after: Option<Duration>,
     },
-    /// The last attempt failed a moment ago.
-    #[error("`{name}` failed a moment ago ({code}) and cools down")]
+    /// The last attempt failed, and nothing is sent for a while.
+    #[error("`{name}` cools down after a failure ({code}): the next refresh is tried in {} s", whole_seconds(*.retry_after))]
     CoolingDown {
         /// The connection.
         name: ConnectionName,

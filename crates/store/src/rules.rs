@@ -44,8 +44,11 @@ fn supersede(row: &mut Connection, by: AttemptId) -> Option<Closing> {
 /// The claim is won: the lease is given and the attempt opened. Answers the attempt that is recovered.
 ///
 /// The connection is due again when the lease lapses, so that an attempt whose process died is found, however far
-/// away the next refresh was.
+/// away the next refresh was. A dead grant that is redeemed once more is in doubt again: it lives, refused once.
 pub(crate) fn take_lease(row: &mut Connection, claim: &Claim, until: Timestamp) -> Option<Closing> {
+    if row.state == GrantState::Dead && claim.act == Act::Redeem {
+        row.state = GrantState::Live;
+    }
     row.lease = Some(Lease { attempt: claim.attempt, node: claim.node, until });
     row.due_at = Some(row.due_at.map_or(until, |due| due.min(until)));
     row.open_attempt.replace(claim.attempt).map(|attempt| Closing { attempt, code: INTERRUPTED })
@@ -110,8 +113,10 @@ pub(crate) fn fail(
     row.lease = None;
     row.failures = row.failures.saturating_add(1);
     row.last_error = Some(fail.code.clone());
-    row.cooling_until = (!fail.cooldown.is_zero()).then(|| now + fail.cooldown);
-    row.due_at = fail.due_in.map(|due_in| now + due_in);
+    let cooling = (!fail.cooldown.is_zero()).then(|| now + fail.cooldown);
+    // A person may try during a pause. A failure of that try does not end the pause.
+    row.cooling_until = cooling.max(row.cooling_until.filter(|until| *until > now));
+    row.due_at = fail.due_in.map(|due_in| (now + due_in).max(row.cooling_until.unwrap_or(now)));
     if fail.effect != FailureEffect::Unknown {
         row.open_attempt = reopens;
     }
@@ -125,14 +130,14 @@ pub(crate) fn fail(
         if state == GrantState::Dead {
             row.open_attempt = None;
             row.due_at = None;
-            if trigger == Trigger::Rejected {
-                end_access(row, now);
-            }
+        }
+        if state != GrantState::Suspended && trigger == Trigger::Rejected {
+            end_access(row, now);
         }
     }
 }
 
-/// The API refused the access token, and the grant that could have cured it is dead: so is the token.
+/// The API refused the access token, and the provider the grant that could have cured it: so the token is dead.
 fn end_access(row: &mut Connection, now: Timestamp) {
     if let Some(tokens) = &mut row.tokens {
         tokens.access_expires_at = Some(tokens.access_expires_at.map_or(now, |expiry| expiry.min(now)));

@@ -40,6 +40,8 @@ const EVERY: Duration = Duration::from_secs(4);
 const GRACE: Duration = Duration::from_mins(2);
 /// How long a token with an unknown outcome is left alone.
 const UNKNOWN_HOLD: Duration = Duration::from_secs(1);
+/// How long after a refusal the token is sent once more.
+const CONFIRM_DEAD: Duration = Duration::from_secs(2);
 /// The lease of a claim, and how long a redeem may take: a pause outlives the first within a round.
 pub(super) const LEASE: Duration = Duration::from_secs(3);
 const REDEEM_TIMEOUT: Duration = Duration::from_secs(2);
@@ -71,6 +73,7 @@ impl Environment {
             let connection = setup::connection(&emulator)
                 .with_policy("margin", &seconds(margin(plan.life)))
                 .with_policy("unknown_hold", &seconds(UNKNOWN_HOLD))
+                .with_policy("confirm_dead", &seconds(CONFIRM_DEAD))
                 .with_policy("reuse_grace", &seconds(reuse_grace));
             installation.add_connection(name, connection)?;
         }

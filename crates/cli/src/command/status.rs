@@ -118,12 +118,12 @@ fn row(state: &Status, now: Timestamp, is_served: bool) -> [String; 7] {
         relative(state.expires_at, now),
         relative(state.due_at, now),
         state.generation.0.to_string(),
-        note(state, is_served),
+        note(state, now, is_served),
     ]
 }
 
 /// What a person should know, and do.
-fn note(state: &Status, is_served: bool) -> String {
+fn note(state: &Status, now: Timestamp, is_served: bool) -> String {
     let mut notes = Vec::new();
     if state.orphaned {
         notes.push("its definition was removed, the grant is kept".to_owned());
@@ -134,6 +134,15 @@ fn note(state: &Status, is_served: bool) -> String {
             let code = state.code.as_deref().unwrap_or("dead");
             notes.push(format!("`jeton connect {}` ({code})", state.name));
         }
+        _ if let Some(code) = state.refused() => {
+            let next = match state.due_at {
+                Some(due_at) => {
+                    format!("sent again {} before the grant is taken for dead", relative(Some(due_at), now))
+                }
+                None => format!("`jeton refresh --connection {} --force` sends it again", state.name),
+            };
+            notes.push(format!("refused once ({code}), {next}"));
+        }
         (Condition::Interrupted, Some(attempt)) => {
             notes.push(format!("attempt {attempt} may have spent the token"));
         }
@@ -143,7 +152,7 @@ fn note(state: &Status, is_served: bool) -> String {
         }
         _ => {}
     }
-    if state.condition == Condition::Stale && !is_served {
+    if (state.condition == Condition::Stale || state.refused().is_some()) && !is_served {
         notes.push("no `jeton serve` runs".to_owned());
     }
     if state.paused && state.condition != Condition::Paused {

@@ -54,9 +54,10 @@ impl Fixture {
     }
 }
 
-/// The definition of a connection at an emulator.
+/// The definition of a connection at an emulator, whose refusals are confirmed at once.
 pub(crate) fn connection(emulator: &Emulator) -> ConnectionSettings {
     ConnectionSettings::oauth2(&emulator.token_url(), &emulator.api_base(), "emulated", "emulated-secret")
+        .with_policy("confirm_dead", "0s")
 }
 
 /// Runs the binary to its end.

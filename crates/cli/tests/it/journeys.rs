@@ -5,7 +5,7 @@ use std::fs;
 use futures_util::future::join_all;
 use jeton_emulator::{Behaviour, Fault, FaultKind};
 
-use crate::fixture::{Fixture, PATIENCE, error_line, until};
+use crate::fixture::{Fixture, PATIENCE, connection, error_line, until};
 
 #[tokio::test]
 async fn a_token_is_printed_as_itself_as_a_header_or_in_full() {
@@ -183,6 +183,46 @@ async fn a_command_that_fails_prints_one_sentence_and_no_log_line() {
         error_line(&finished, 1);
         assert_eq!(finished.stderr.lines().count() > 1, logs, "{finished:?}");
     }
+}
+
+#[tokio::test]
+async fn a_refusal_is_shown_with_what_follows_until_the_second_one_ends_the_grant() {
+    let mut fixture = Fixture::new().await;
+    let patient = connection(&fixture.emulator).with_policy("confirm_dead", "1h");
+    fixture.home.add_connection("beta", patient).unwrap();
+    let token = fixture.connect("beta").await;
+    fixture.emulator.revoke_grant(token.reveal());
+    let refused = fixture.run(["token", "beta"]).await;
+    let sentence = error_line(&refused, 1);
+    assert!(sentence.contains("is sent once more before the grant is taken for dead"), "{sentence}");
+    for _ in 0..2 {
+        let sentence = error_line(&fixture.run(["token", "beta"]).await, 1);
+        assert!(
+            sentence.contains("cools down after a failure (invalid_grant): the next refresh is tried in"),
+            "{sentence}"
+        );
+    }
+    assert_eq!(fixture.emulator.records().len(), 1, "whoever asks meanwhile causes no send");
+    let status = fixture.run(["status", "beta"]).await.success().unwrap();
+    let note = "refused once (invalid_grant), sent again in 1h";
+    assert!(status.contains("failing") && status.contains(note), "{status}");
+    let shown = fixture.run(["status", "beta", "--json"]).await.json().unwrap();
+    assert_eq!((&shown[0]["condition"], &shown[0]["code"]), (&"failing".into(), &"invalid_grant".into()));
+    let report = fixture.run(["doctor", "--offline"]).await.stdout;
+    let line = report.lines().find(|line| line.contains("grant beta")).unwrap();
+    assert!(
+        line.starts_with("warning") && line.contains("refused its refresh token once (invalid_grant)"),
+        "{line}"
+    );
+    assert!(line.contains("`jeton serve` sends it once more at 20"), "{line}");
+    let logs = fixture.run(["logs", "--failed"]).await.success().unwrap();
+    assert!(logs.contains("invalid_grant"), "{logs}");
+
+    let finished = fixture.run(["refresh", "--connection", "beta", "--force"]).await;
+    assert!(finished.stdout.contains("the grant of `beta` is dead (invalid_grant)"), "{finished:?}");
+    let status = fixture.run(["status", "beta"]).await.success().unwrap();
+    assert!(status.contains("dead") && status.contains("`jeton connect beta` (invalid_grant)"), "{status}");
+    assert_eq!(fixture.emulator.records().len(), 2);
 }
 
 #[tokio::test]

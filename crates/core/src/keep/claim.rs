@@ -29,7 +29,7 @@ pub struct Claim {
     pub spends: Option<Fingerprint>,
     /// How long the lease shall run.
     pub lease_ttl: Duration,
-    /// Go on though the connection cools down after a failure: a person asked for it.
+    /// Go on though the connection cools down after a failure, or its grant is dead: a person asked for it.
     pub through_cooldown: bool,
     /// The interrupted attempt whose recovery this claim is; it must be the one that is open.
     pub recovers: Option<AttemptId>,
@@ -97,12 +97,16 @@ pub fn answer(row: Option<&Connection>, claim: &Claim, now: Timestamp) -> ClaimA
     }
 }
 
-/// A dead grant is not redeemed again, but acquiring needs no grant, and an orphan reply may still be usable.
+/// A dead grant is redeemed again by a person alone, but acquiring needs no grant, and an orphan reply may still be usable.
 fn may_try(row: &Connection, claim: &Claim) -> bool {
     match claim.act {
         Act::Acquire | Act::Connect => true,
         Act::Orphan => row.usable_orphan().is_some(),
-        Act::Redeem | Act::Visit => matches!(row.state, GrantState::Live | GrantState::Suspended),
+        Act::Redeem | Act::Visit => match row.state {
+            GrantState::Live | GrantState::Suspended => true,
+            GrantState::Dead => claim.through_cooldown,
+            GrantState::None => false,
+        },
     }
 }
 
@@ -172,6 +176,8 @@ mod tests {
         assert_eq!(answer(Some(&paused), &claim(&paused), at(0)), ClaimAnswer::Closed);
         let dead = Connection { state: GrantState::Dead, ..live() };
         assert_eq!(answer(Some(&dead), &claim(&dead), at(0)), ClaimAnswer::Closed);
+        let person = Claim { through_cooldown: true, ..claim(&dead) };
+        assert!(matches!(answer(Some(&dead), &person, at(0)), ClaimAnswer::Won { .. }));
         let acquire = Claim { act: Act::Acquire, ..claim(&dead) };
         assert!(matches!(answer(Some(&dead), &acquire, at(0)), ClaimAnswer::Won { .. }));
     }

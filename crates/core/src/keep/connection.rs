@@ -119,7 +119,8 @@ pub struct Connection {
     pub grant: GrantId,
     /// What became of the grant.
     pub state: GrantState,
-    /// Why the grant is in that state: a stable code such as `invalid_grant` or `interrupted`.
+    /// Why the grant is in that state: a stable code such as `invalid_grant` or `interrupted`. Of a grant that is live, the code
+    /// with which the provider refused it, see [`Connection::refused`].
     pub state_code: Option<String>,
     /// An operator asked that nothing be spent.
     pub paused: bool,
@@ -167,6 +168,11 @@ impl Connection {
     /// The oldest orphan reply of the present grant.
     pub fn usable_orphan(&self) -> Option<&OrphanReply> {
         self.orphans.iter().find(|orphan| orphan.grant == self.grant)
+    }
+
+    /// The code with which the provider refused this grant as dead, once: it is tried again before it is taken for dead.
+    pub fn refused(&self) -> Option<&str> {
+        self.state_code.as_deref().filter(|_| self.state == GrantState::Live)
     }
 
     /// Whether the access token is there and lives at `now` for at least `ttl` more.

@@ -1,5 +1,6 @@
 //! When a token set must be refreshed, and what becomes of an attempt whose outcome is not known.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::time::Timestamp;
@@ -19,6 +20,17 @@ const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The longest pause before a refresh token with an unknown outcome is sent again.
 const LONGEST_RECOVERY_PAUSE: Duration = Duration::from_mins(15);
+
+/// The shortest and the longest pause before a refused refresh token is sent once more, unless policy says another: long
+/// enough for what passes by itself, short enough that whoever must consent again hears of it soon.
+const CONFIRMATION_PAUSE: RangeInclusive<Duration> = Duration::from_mins(2)..=Duration::from_mins(15);
+
+/// Servers count in whole seconds: that much after its expiry an access token has expired for them too.
+const SURELY_EXPIRED: Duration = Duration::from_secs(1);
+
+/// How many attempts of a chain of recoveries are read, counted from the last. With 15 minutes between two sends that is
+/// more than two days.
+pub const LONGEST_CHAIN: usize = 256;
 
 /// The code of a recovery that the token endpoint answered with a refusal, for the first time: the refusal is confirmed by one
 /// more send.
@@ -104,7 +116,14 @@ pub fn is_due(tokens: &SealedTokens, timing: &RefreshTiming, now: Timestamp) -> 
     due_at(tokens, &RefreshTiming { visit: Duration::MAX, ..*timing }, now, 1.0) <= now
 }
 
-/// What policy says about attempts whose outcome is not known.
+/// Until when the provider refuses to refresh: absent where it does not, where that time has come, and where the access
+/// token is absent or has no known expiry.
+pub fn too_early_until(tokens: &SealedTokens, timing: &RefreshTiming, now: Timestamp) -> Option<Timestamp> {
+    let expiry = tokens.access_expires_at.filter(|_| tokens.access.is_some())?;
+    Some(expiry - timing.earliest?).filter(|until| now < *until)
+}
+
+/// What policy says about attempts whose outcome is not known, and about refusals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecoveryPolicy {
     /// How long to wait before the token is sent once more: a late reply may still come.
@@ -113,6 +132,9 @@ pub struct RecoveryPolicy {
     pub reuse_grace: Duration,
     /// What follows the hold.
     pub after_hold: AfterHold,
+    /// How long after a refusal the refresh token is sent once more, before the grant is taken for dead; absent to wait for
+    /// the expiry of the access token, between 2 and 15 minutes.
+    pub confirm_dead: Option<Duration>,
 }
 
 impl RecoveryPolicy {
@@ -123,9 +145,11 @@ impl RecoveryPolicy {
         self.hold.saturating_mul(1 << doublings).min(LONGEST_RECOVERY_PAUSE.max(self.hold))
     }
 
-    /// How long after the first refusal of a recovery the token is sent once more, before the grant is taken for dead.
-    pub fn confirmation_pause(&self) -> Duration {
-        self.pause(2)
+    /// How long after the first refusal the refresh token is sent once more, before the grant is taken for dead. `access_left`
+    /// is the rest of the access token's life: some providers refuse to refresh while it lives, in the words of a dead grant.
+    pub fn confirmation_pause(&self, access_left: Duration) -> Duration {
+        let (shortest, longest) = CONFIRMATION_PAUSE.into_inner();
+        self.confirm_dead.unwrap_or_else(|| (access_left + SURELY_EXPIRED).clamp(shortest, longest))
     }
 }
 
@@ -159,13 +183,15 @@ pub enum Recovery {
 }
 
 /// What to do at `now` about an attempt whose outcome is not known. `chain` is that attempt, the one that it was to
-/// recover, and so on back to the one that began it.
+/// recover, and so on back to the one that began it, or to the last that is read ([`LONGEST_CHAIN`]). Where that one is not the
+/// first, the grace of the first is over.
 pub fn recovery(chain: &[Attempt], policy: &RecoveryPolicy, now: Timestamp) -> Recovery {
     let sends: Vec<_> = chain.iter().filter(|attempt| attempt.fingerprint.is_some()).collect();
     // What never sent a refresh token that can be used up can simply be done again.
     let (Some(last), Some(first)) = (sends.first(), sends.last()) else { return Recovery::Again };
     // The attempt is recorded before its token is sent, so the grace runs at least until then.
-    let grace_ends = first.started_at + policy.reuse_grace;
+    let grace = if chain.len() < LONGEST_CHAIN { policy.reuse_grace } else { Duration::ZERO };
+    let grace_ends = first.started_at + grace;
     if now < grace_ends {
         return Recovery::InGrace(grace_ends);
     }
@@ -175,12 +201,14 @@ pub fn recovery(chain: &[Attempt], policy: &RecoveryPolicy, now: Timestamp) -> R
         AfterHold::Resend => {
             // An attempt whose recovery could not be sent was closed by it, and has been unknown for longer than that.
             let known = [last.completed_at, last.lease_until].into_iter().flatten().min();
+            let known = known.unwrap_or(last.started_at);
             let pause = if last.code.as_deref() == Some(RECOVERY_REFUSED) {
-                policy.confirmation_pause()
+                let access_left = last.old_expires_at.map_or(Duration::ZERO, |expiry| expiry.since(known));
+                policy.confirmation_pause(access_left)
             } else {
                 policy.pause(sends.iter().filter(|send| send.started_at >= grace_ends).count())
             };
-            let until = known.unwrap_or(last.started_at) + pause;
+            let until = known + pause;
             if now < until { Recovery::Wait(until) } else { Recovery::Resend }
         }
     }
@@ -275,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_recovery_is_confirmed_after_twice_the_hold_however_many_sends_there_were() {
+    fn a_refused_recovery_is_confirmed_after_two_minutes_however_many_sends_there_were() {
         let open = redeem();
         let refused = Attempt {
             recovers: Some(open.id),
@@ -288,6 +316,40 @@ mod tests {
         let chain = [refused, redeem(), redeem(), redeem(), open];
         assert_eq!(recovery(&chain, &POLICY, at(1_120)), Recovery::Wait(at(1_121)));
         assert_eq!(recovery(&chain, &POLICY, at(1_121)), Recovery::Resend);
+        let at_once = RecoveryPolicy { confirm_dead: Some(Duration::ZERO), ..POLICY };
+        assert_eq!(recovery(&chain, &at_once, at(1_001)), Recovery::Resend);
+        let [mut refused, ..] = chain;
+        refused.old_expires_at = Some(at(1_301));
+        assert_eq!(recovery(&[refused], &POLICY, at(1_301)), Recovery::Wait(at(1_302)), "it lives till then");
+    }
+
+    #[test]
+    fn a_refusal_is_confirmed_when_the_access_token_has_expired_within_bounds() {
+        let pause = |left| POLICY.confirmation_pause(Duration::from_secs(left)).as_secs();
+        assert_eq!((pause(0), pause(119), pause(120), pause(300)), (120, 120, 121, 301));
+        assert_eq!((pause(899), pause(900), pause(86_400)), (900, 900, 900));
+        let policy = RecoveryPolicy { confirm_dead: Some(Duration::from_secs(7)), ..POLICY };
+        assert_eq!(policy.confirmation_pause(Duration::from_hours(9)), Duration::from_secs(7));
+    }
+
+    #[test]
+    fn a_chain_that_was_not_read_to_its_beginning_has_no_grace_left() {
+        let policy = RecoveryPolicy { reuse_grace: Duration::from_hours(24 * 30), ..POLICY };
+        let link = |index: i64| Attempt { started_at: at(1_000 + index), ..redeem() };
+        let mut chain: Vec<_> = (0..).map(link).take(LONGEST_CHAIN).collect();
+        chain.reverse();
+        assert!(matches!(recovery(&chain[1..], &policy, at(9_000)), Recovery::InGrace(_)));
+        assert_eq!(recovery(&chain, &policy, at(9_000)), Recovery::Resend);
+    }
+
+    #[test]
+    fn a_provider_that_refreshes_late_is_too_early_asked_until_then() {
+        let timing = RefreshTiming { earliest: Some(Duration::from_secs(30)), ..TIMING };
+        assert_eq!(too_early_until(&tokens(600), &timing, at(569)), Some(at(570)));
+        assert_eq!(too_early_until(&tokens(600), &timing, at(570)), None);
+        assert_eq!(too_early_until(&tokens(600), &TIMING, at(0)), None);
+        let refresh_alone = SealedTokens { access: None, ..tokens(600) };
+        assert_eq!(too_early_until(&refresh_alone, &timing, at(0)), None, "there is nothing to go on with");
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub(super) const POLICY: RecoveryPolicy = RecoveryPolicy {
     hold: Duration::from_mins(1),
     reuse_grace: Duration::ZERO,
     after_hold: AfterHold::Resend,
+    confirm_dead: None,
 };
 
 pub(super) fn at(seconds: i64) -> Timestamp {

@@ -20,7 +20,8 @@ pub enum Goal {
     NotDue,
     /// A token set later than this one.
     Beyond(Generation),
-    /// An access token that lives for `ttl`, or one that was issued after `asked_at`, however short its life.
+    /// An access token that lives for `ttl`, or one that was issued after `asked_at`, however short its life, or any that
+    /// lives while the provider refuses to refresh it.
     Living {
         /// How long it must live.
         ttl: Duration,
@@ -40,7 +41,11 @@ impl Goal {
             Self::NotDue => row.open_attempt.is_none() && !due::is_due(tokens, timing, now),
             Self::Beyond(generation) => row.generation > generation,
             Self::Living { ttl, asked_at } => {
-                row.refreshed_since(asked_at) || row.lives(now, capped(ttl, row))
+                // While the provider refuses to refresh, nobody can have a better token than the one that lives.
+                let is_best = || due::too_early_until(tokens, timing, now).is_some();
+                row.refreshed_since(asked_at)
+                    || row.lives(now, capped(ttl, row))
+                    || (row.lives(now, Duration::ZERO) && is_best())
             }
             Self::Other(refused) => {
                 tokens.access_fingerprint != Some(refused) && row.lives(now, Duration::ZERO)
@@ -73,6 +78,17 @@ pub enum AcquirePolicy {
     WhenDead,
 }
 
+/// Whether somebody forces a refresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Force {
+    /// Nobody does.
+    No,
+    /// A service decided to send a token with an unknown outcome.
+    ByService,
+    /// A person decided so, and to send a token before the provider allows it, or of a dead grant.
+    ByPerson,
+}
+
 /// What the connection is able to do and may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
@@ -82,8 +98,10 @@ pub struct Capabilities {
     pub acquire: AcquirePolicy,
     /// The refresh token was refused as dead a moment ago, in this very refresh.
     pub refused_as_dead: bool,
-    /// A person asked, and so decided, to send a token with an unknown outcome.
-    pub person_decides: bool,
+    /// Whether somebody forces it.
+    pub force: Force,
+    /// The provider refuses to refresh before then, see [`due::too_early_until`].
+    pub too_early_until: Option<Timestamp>,
 }
 
 /// What is known of an attempt whose outcome is not known.
@@ -121,6 +139,11 @@ pub enum Plan {
         /// The attempt.
         attempt: AttemptId,
     },
+    /// The provider refuses to refresh before then, whoever asks.
+    TooEarly {
+        /// When it no longer does.
+        until: Timestamp,
+    },
     /// The grant is dead and a person must consent again.
     Dead,
     /// Nothing is connected.
@@ -141,8 +164,13 @@ pub fn next(
     }
     match interrupted {
         Some(interrupted) => recover(row, capabilities, interrupted, now),
-        None => fresh(row, capabilities)
-            .map_or_else(|plan| plan, |act| Plan::Do { act, recovers: None, before: None }),
+        None => match (fresh(row, capabilities), capabilities.too_early_until) {
+            (Ok(Act::Redeem), Some(until)) if capabilities.force != Force::ByPerson => {
+                Plan::TooEarly { until }
+            }
+            (Ok(act), _) => Plan::Do { act, recovers: None, before: None },
+            (Err(plan), _) => plan,
+        },
     }
 }
 
@@ -159,7 +187,7 @@ fn recover(
     };
     match due::recovery(interrupted.chain, &interrupted.policy, now) {
         Recovery::Again | Recovery::Resend => again(None),
-        Recovery::InGrace(_) | Recovery::Wait(_) | Recovery::Ask if capabilities.person_decides => {
+        Recovery::InGrace(_) | Recovery::Wait(_) | Recovery::Ask if capabilities.force != Force::No => {
             again(None)
         }
         Recovery::InGrace(until) => again(Some(until)),
@@ -172,17 +200,19 @@ fn recover(
 /// The act for a row with no open attempt, or why there is none.
 fn fresh(row: &Connection, capabilities: Capabilities) -> Result<Act, Plan> {
     let has_refresh = row.tokens.as_ref().is_some_and(|tokens| tokens.refresh.is_some());
+    let redeems = capabilities.can_redeem && has_refresh;
     if capabilities.refused_as_dead || row.state == GrantState::Dead {
         if row.usable_orphan().is_some() {
             return Ok(Act::Orphan);
         }
-        return if capabilities.acquire == AcquirePolicy::WhenDead {
-            Ok(Act::Acquire)
-        } else {
-            Err(Plan::Dead)
-        };
+        if capabilities.acquire == AcquirePolicy::WhenDead {
+            return Ok(Act::Acquire);
+        }
+        // A person may have it sent once more: providers and their files are wrong at times.
+        let by_person = capabilities.force == Force::ByPerson && !capabilities.refused_as_dead;
+        return if redeems && by_person { Ok(Act::Redeem) } else { Err(Plan::Dead) };
     }
-    if capabilities.can_redeem && has_refresh && row.state != GrantState::None {
+    if redeems && row.state != GrantState::None {
         return Ok(Act::Redeem);
     }
     if capabilities.acquire != AcquirePolicy::Never {
@@ -202,7 +232,8 @@ mod tests {
         can_redeem: true,
         acquire: AcquirePolicy::Never,
         refused_as_dead: false,
-        person_decides: false,
+        force: Force::No,
+        too_early_until: None,
     };
 
     fn act(act: Act) -> Plan {
@@ -216,6 +247,43 @@ mod tests {
         assert!(goal(2800).is_satisfied_by(&row, &TIMING, at(600)));
         assert!(!goal(3000).is_satisfied_by(&row, &TIMING, at(800)));
         assert!(goal(9999).is_satisfied_by(&row, &TIMING, at(600)), "nobody can have more than 80 % of it");
+    }
+
+    #[test]
+    fn nobody_is_sent_to_a_provider_that_refuses_to_refresh_yet_but_by_a_person() {
+        let timing = RefreshTiming { earliest: Some(Duration::from_secs(30)), ..TIMING };
+        let row = live();
+        let longer = Goal::Living { ttl: Duration::from_mins(1), asked_at: at(1) };
+        assert!(longer.is_satisfied_by(&row, &timing, at(3_569)), "no better one can be had");
+        assert!(!longer.is_satisfied_by(&row, &timing, at(3_570)), "now it can");
+        assert!(!longer.is_satisfied_by(&row, &TIMING, at(3_569)));
+        let early = Capabilities { too_early_until: Some(at(3_570)), ..REDEEMS };
+        assert_eq!(next(&row, early, None, at(0)), Plan::TooEarly { until: at(3_570) });
+        let person = Capabilities { force: Force::ByPerson, ..early };
+        assert_eq!(next(&row, person, None, at(0)), act(Act::Redeem));
+        // What acquires spends nothing, and what is dead or not connected has its own answer.
+        let acquires = Capabilities { can_redeem: false, acquire: AcquirePolicy::WithoutGrant, ..early };
+        assert_eq!(next(&row, acquires, None, at(0)), act(Act::Acquire));
+        let dead = Connection { state: GrantState::Dead, ..live() };
+        assert_eq!(next(&dead, early, None, at(0)), Plan::Dead);
+        // A recovery is not asked for: it settles what was sent before.
+        let open = redeem();
+        let interrupted =
+            Some(InterruptedAttempt { open: open.id, chain: std::slice::from_ref(&open), policy: POLICY });
+        let resend = Plan::Do { act: Act::Redeem, recovers: Some(open.id), before: None };
+        assert_eq!(next(&row, early, interrupted, at(105)), resend);
+    }
+
+    #[test]
+    fn a_person_may_have_the_token_of_a_dead_grant_sent_once_more() {
+        let dead = Connection { state: GrantState::Dead, ..live() };
+        let person = Capabilities { force: Force::ByPerson, ..REDEEMS };
+        assert_eq!(next(&dead, REDEEMS, None, at(0)), Plan::Dead);
+        assert_eq!(next(&dead, person, None, at(0)), act(Act::Redeem));
+        let refused = Capabilities { refused_as_dead: true, ..person };
+        assert_eq!(next(&dead, refused, None, at(0)), Plan::Dead, "not twice in one refresh");
+        let acquires = Capabilities { acquire: AcquirePolicy::WhenDead, ..person };
+        assert_eq!(next(&dead, acquires, None, at(0)), act(Act::Acquire));
     }
 
     #[test]
@@ -279,7 +347,7 @@ mod tests {
             Some(InterruptedAttempt { open: open.id, chain: std::slice::from_ref(&open), policy: POLICY });
         let hold = Plan::Hold { attempt: open.id, until: at(105) };
         assert_eq!(next(&live(), REDEEMS, interrupted, at(50)), hold);
-        let person = Capabilities { person_decides: true, ..REDEEMS };
+        let person = Capabilities { force: Force::ByPerson, ..REDEEMS };
         let resend = Plan::Do { act: Act::Redeem, recovers: Some(open.id), before: None };
         assert_eq!(next(&live(), person, interrupted, at(50)), resend);
         assert_eq!(next(&live(), REDEEMS, interrupted, at(200)), resend);
@@ -294,7 +362,7 @@ mod tests {
             Some(InterruptedAttempt { open: open.id, chain: std::slice::from_ref(&open), policy });
         let resend = |before| Plan::Do { act: Act::Redeem, recovers: Some(open.id), before };
         assert_eq!(next(&live(), REDEEMS, interrupted, at(50)), resend(Some(at(100))));
-        let person = Capabilities { person_decides: true, ..REDEEMS };
+        let person = Capabilities { force: Force::ByPerson, ..REDEEMS };
         assert_eq!(next(&live(), person, interrupted, at(50)), resend(None));
     }
 }

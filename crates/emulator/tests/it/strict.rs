@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use jeton_core::time::{Clock as _, SystemClock};
-use jeton_emulator::{Emulator, GrantEnd, Settings};
+use jeton_emulator::{Emulator, Fault, FaultKind, GrantEnd, Settings};
 use tokio::net::TcpStream;
 
 use crate::client::{FORM, basic, call, refresh, refresh_form, send, start};
@@ -176,4 +176,15 @@ async fn a_closed_port_refuses_and_an_opened_one_serves_the_same_grants() {
     emulator.accept_connections().await.unwrap();
     assert_eq!(refresh(&emulator, &token).await.status, 200);
     emulator.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_refusal_may_say_nothing_or_be_untrue() {
+    let (emulator, first) = start(Settings { bare_refusals: true, ..Settings::default() }).await;
+    emulator.enqueue([Fault::new(FaultKind::RefuseGrant)]);
+    assert_eq!(refresh(&emulator, &first).await.text("error"), "invalid_grant");
+    assert_eq!(refresh(&emulator, &first).await.status, 200, "nothing was accepted before");
+    let again = refresh(&emulator, &first).await;
+    assert_eq!((again.status, again.body.trim()), (400, ""));
+    assert_eq!(emulator.grants()[0].ended, Some(GrantEnd::Reuse));
 }

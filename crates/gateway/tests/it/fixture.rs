@@ -13,7 +13,9 @@ use hyper_util::service::TowerToHyperService;
 use jeton_core::access::{ServiceTokenId, TokenHash};
 use jeton_core::audit::Actor;
 use jeton_core::entropy::SystemEntropy;
-use jeton_core::keep::provider::{Catalogue, Client as ProviderClient, Definition, Provider, Setup};
+use jeton_core::keep::provider::{
+    Catalogue, Client as ProviderClient, Definition, DurationText, PolicyOverrides, Provider, Setup,
+};
 use jeton_core::secret::Secret;
 use jeton_core::time::SystemClock;
 use jeton_emulator::Emulator;
@@ -208,7 +210,11 @@ fn definition(emulator: &Emulator, base: &str, options: &Options) -> Definition 
             secret: Some("emulated-secret".into()),
             redirect_uri: Some("https://jeton.example.com/oauth/callback".to_owned()),
         },
-        ..Setup::default()
+        // A refusal is confirmed at once.
+        policy: PolicyOverrides {
+            confirm_dead: Some(DurationText(Duration::ZERO)),
+            ..PolicyOverrides::default()
+        },
     };
     options.provider.define(setup).unwrap()
 }

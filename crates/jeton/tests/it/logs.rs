@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jeton::policy::{DurationText, PolicyOverrides};
 use jeton::{TokenRequest, Vault};
 use jeton_emulator::Fault;
 use jeton_testkit::CapturedLog;
@@ -65,7 +66,10 @@ async fn a_wait_that_took_too_long_and_going_on_with_the_current_token_are_logge
 async fn a_grant_that_is_dead_is_logged_at_error() {
     let (log, _guard) = capture();
     let fixture = Fixture::new().await;
-    let vault = fixture.vault(Vault::in_memory()).await;
+    let at_once =
+        PolicyOverrides { confirm_dead: Some(DurationText(Duration::ZERO)), ..PolicyOverrides::default() };
+    let acme = fixture.acme().policy(at_once);
+    let vault = Vault::in_memory().clock(fixture.clock.clone()).connection(ACME, acme).open().await.unwrap();
     let token = fixture.refresh_token();
     assert!(fixture.provider.revoke_grant(token.reveal()));
     vault.connect(ACME, token).await.unwrap();

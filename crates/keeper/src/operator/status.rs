@@ -2,9 +2,13 @@
 
 use jeton_core::id::{AttemptId, ConnectionName, Generation, ProviderName};
 use jeton_core::keep::connection::{Condition, Connection};
+use jeton_core::keep::due::RECOVERY_REFUSED;
 use jeton_core::seal::Fingerprint;
 use jeton_core::time::Timestamp;
 use serde::Serialize;
+
+/// The code of a connection whose row cannot be read.
+const UNREADABLE: &str = "unreadable";
 
 /// The state of a connection; it holds no secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -16,7 +20,8 @@ pub struct Status {
     pub provider: ProviderName,
     /// Its condition in one word.
     pub condition: Condition,
-    /// Why it is in that condition, such as `invalid_grant` or `interrupted`.
+    /// Why it is in that condition, such as `invalid_grant` or `interrupted`. With the condition `failing`: the code with which
+    /// the provider refused the grant once. The refresh token is sent again at `due_at`, before the grant is taken for dead.
     pub code: Option<String>,
     /// Whether an operator paused its refreshes.
     pub paused: bool,
@@ -68,9 +73,18 @@ impl Status {
         }
     }
 
+    /// The code with which the provider refused the refresh token once: it is sent once more before the grant is taken for dead.
+    pub fn refused(&self) -> Option<&str> {
+        match self.condition {
+            Condition::Failing => self.code.as_deref().filter(|code| *code != UNREADABLE),
+            Condition::Interrupted => self.last_error.as_deref().filter(|code| *code == RECOVERY_REFUSED),
+            _ => None,
+        }
+    }
+
     /// The status of a connection whose row cannot be read.
     pub(crate) fn unreadable(name: ConnectionName, provider: ProviderName) -> Self {
-        let code = Some("unreadable".to_owned());
+        let code = Some(UNREADABLE.to_owned());
         Self { condition: Condition::Failing, code, ..Self::unconnected(name, provider) }
     }
 

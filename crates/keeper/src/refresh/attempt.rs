@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use jeton_core::id::AttemptId;
-use jeton_core::keep::attempt::{Act, Attempt};
+use jeton_core::keep::attempt::{Act, Attempt, Trigger};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
 use jeton_core::keep::connection::{Connection, SealedTokens};
-use jeton_core::keep::due::{self, RECOVERY_REFUSED};
-use jeton_core::keep::ports::{Commit, CommitAnswer, Fail};
+use jeton_core::keep::due;
+use jeton_core::keep::ports::{AttemptFilter, Commit, CommitAnswer, Fail};
 use jeton_core::keep::provider::{ErrorClass, OutboundRequest, RequestValues, TokenReply};
+use jeton_core::keep::refusal::{self, REFUSALS_READ, RepeatedRefusal};
 use jeton_core::time::Timestamp;
 
 use super::budget::{self, ExhaustedBudget};
-use super::consequence::{self, Circumstances, Consequence, FollowUp, Recovered};
+use super::consequence::{self, Circumstances, Consequence, FollowUp};
 use super::kept_reply::KeptReply;
 use super::run::{NextRound, Refresh, RefreshProgress};
 use super::spend::{
@@ -60,10 +61,14 @@ struct ClaimedRow<'a> {
     row: &'a Connection,
     attempt: AttemptId,
     act: Act,
-    /// What it is to recover, where it sends a refresh token again.
-    recovered: Option<Recovered>,
+    /// How often the refresh token was sent before without a known outcome, where it is sent again.
+    resends: Option<usize>,
+    /// The provider has refused the refresh token before.
+    refused_before: bool,
     /// When the attempt began that is recovered: inside the provider's grace the token set may have been issued then.
     reissued_since: Option<Timestamp>,
+    /// The rest of the access token's life: nothing where an API has refused it.
+    access_left: Duration,
     /// Moves the next refresh, between 0 and 1.
     jitter: f64,
 }
@@ -297,8 +302,13 @@ impl<'a> Refresh<'a> {
     ) -> Result<NextRound, TokenError> {
         let Prepared { act, recovers, inputs: RequestInputs { opened, values, metadata }, request } =
             prepared;
-        let recovered = self.recovered().filter(|_| recovers.is_some() && act == Act::Redeem);
-        let target = ClaimedRow { recovered, ..self.target(row, turn.attempt, act) };
+        let recovered: &[Attempt] = if recovers.is_some() && act == Act::Redeem { &self.chain } else { &[] };
+        let sends = recovered.iter().filter(|attempt| attempt.fingerprint.is_some()).count();
+        let target = ClaimedRow {
+            resends: (sends > 0).then_some(sends),
+            refused_before: act == Act::Redeem && refusal::is_confirmed(row, recovered),
+            ..self.target(row, turn.attempt, act)
+        };
         let Some(request) = request else {
             if let Some(commit) = target.orphan_commit(&opened) {
                 target.log(&turn.store(&StoreWrite::Commit(commit)).await?);
@@ -334,25 +344,21 @@ impl<'a> Refresh<'a> {
     {
         let node = &*self.parts.node;
         let reissued_since = self.recovers_since.filter(|_| act == Act::Redeem);
+        let tokens = row.tokens.as_ref().filter(|_| self.request.trigger != Trigger::Rejected);
+        let expiry = tokens.and_then(|tokens| tokens.access_expires_at);
+        let access_left = expiry.map_or(Duration::ZERO, |expiry| expiry.since(node.clock.now()));
         ClaimedRow {
             node,
             def: self.def,
             row,
             attempt,
             act,
-            recovered: None,
+            resends: None,
+            refused_before: false,
             reissued_since,
+            access_left,
             jitter: node.jitter(),
         }
-    }
-
-    /// What a recovery of the open attempt must know of it.
-    fn recovered(&self) -> Option<Recovered> {
-        let open = self.chain.first()?;
-        Some(Recovered {
-            sends: self.chain.iter().filter(|attempt| attempt.fingerprint.is_some()).count(),
-            confirms: self.request.person_decides || open.code.as_deref() == Some(RECOVERY_REFUSED),
-        })
     }
 
     /// Stores the token set of a kept reply in `chain`, if one can be read by now: as if it came now, and before anything is
@@ -423,17 +429,41 @@ impl<'a> Refresh<'a> {
                 self.parts.lifecycle.pause(pause).await;
                 Ok(NextRound::AtOnce)
             }
+            FollowUp::Confirm => Ok(NextRound::AtOnce),
             FollowUp::GiveUp if consequence.is_dead() => {
                 Err(TokenError::Dead { name, code: consequence.code })
             }
-            FollowUp::GiveUp => Err(TokenError::Failed {
-                name,
-                class: refusal.class,
-                code: refusal.code,
-                message: refusal.message,
-                retry_after: Some(consequence.cooldown),
-            }),
+            FollowUp::GiveUp => {
+                if refusal.class == ErrorClass::Unknown
+                    && let Err(error) = self.report_lasting_refusal().await
+                {
+                    tracing::warn!(connection = %name, %error, "how long it has been refused is not known");
+                }
+                Err(TokenError::Failed {
+                    name,
+                    class: refusal.class,
+                    code: refusal.code,
+                    message: consequence.message,
+                    retry_after: Some(consequence.cooldown),
+                })
+            }
         }
+    }
+
+    /// Tells people, once, of a refusal that nothing explains and that is repeated for an hour.
+    async fn report_lasting_refusal(&self) -> Result<(), TokenError> {
+        let filter = AttemptFilter { connection: Some(self.def.name.clone()), ..AttemptFilter::default() };
+        let log = &self.parts.store.ports.log;
+        let attempts = self.parts.store.with_retry(|| log.list_attempts(&filter, REFUSALS_READ)).await?;
+        if let Some(RepeatedRefusal { code, count, since, .. }) =
+            RepeatedRefusal::that_became_lasting(&attempts)
+        {
+            tracing::error!(
+                connection = %self.def.name, code, count, %since,
+                "CRITICAL: the provider goes on refusing the refresh token, and its file does not explain why"
+            );
+        }
+        Ok(())
     }
 }
 
@@ -504,9 +534,12 @@ impl ClaimedRow<'_> {
         let circumstances = Circumstances {
             pause: self.node.settings.cooldown,
             failures: self.row.failures,
-            recovered: self.recovered,
+            resends: self.resends,
+            refused_before: self.refused_before,
             act: self.act,
             has_orphan: self.act == Act::Redeem && self.row.usable_orphan().is_some(),
+            access_left: self.access_left,
+            jitter: self.jitter,
         };
         consequence::of(failure, self.def, circumstances)
     }
@@ -545,7 +578,7 @@ impl SpendTarget for ClaimedRow<'_> {
     }
 
     fn failure_write(&self, failure: &RedeemFailure, kept_reply: Option<Vec<u8>>) -> StoreWrite {
-        let Consequence { effect, code, cooldown, due_in, .. } = self.consequence(failure);
+        let Consequence { effect, code, message, cooldown, due_in, .. } = self.consequence(failure);
         StoreWrite::Fail(Fail {
             connection: self.row.name.clone(),
             attempt: self.attempt,
@@ -553,7 +586,7 @@ impl SpendTarget for ClaimedRow<'_> {
             effect,
             code,
             http_status: failure.status,
-            message: failure.message.clone(),
+            message,
             cooldown,
             due_in,
             kept_reply,
@@ -569,6 +602,12 @@ impl SpendTarget for ClaimedRow<'_> {
             tracing::error!(
                 connection = %name, code, class, status, reason,
                 "CRITICAL: refresh token revoked, manual re-authorization required"
+            );
+        } else if consequence.is_to_be_confirmed() {
+            let again_in = consequence.cooldown.as_secs();
+            tracing::warn!(
+                connection = %name, code, class, status, reason, again_in,
+                "refused once: the refresh token is sent once more before the grant is taken for dead"
             );
         } else {
             tracing::warn!(connection = %name, act = self.act.as_str(), code, class, status, reason, "refresh failed");

@@ -1,10 +1,11 @@
-//! What a failed token request means for its connection: by the class of the failure alone.
+//! What a failed token request means for its connection: by the class of the failure, and by what was refused before.
 
 use std::time::Duration;
 
 use jeton_core::keep::attempt::Act;
 use jeton_core::keep::connection::GrantState;
-use jeton_core::keep::due::RECOVERY_REFUSED;
+use jeton_core::keep::due::{AfterHold, RECOVERY_REFUSED};
+use jeton_core::keep::pause;
 use jeton_core::keep::plan::AcquirePolicy;
 use jeton_core::keep::ports::FailureEffect;
 use jeton_core::keep::provider::ErrorClass;
@@ -14,6 +15,13 @@ use crate::definitions::ConnectionDef;
 
 /// The longest that automatic attempts are apart after failures.
 const LONGEST_BACKOFF: Duration = Duration::from_mins(5);
+
+/// The longest that callers wait for the next attempt where the provider could not answer: it may be back at any moment.
+const LONGEST_COOLDOWN: Duration = Duration::from_mins(1);
+
+/// The longest pause after a refusal that nothing explains: only a person can do something about it, and asking less often
+/// loses nothing.
+const LONGEST_REFUSED_PAUSE: Duration = Duration::from_mins(15);
 
 /// How long nobody tries after a refusal of our credentials: it fails every connection of the client alike, and
 /// some providers block a whole address for it.
@@ -36,6 +44,8 @@ pub(super) enum FollowUp {
     Acquire,
     /// The outcome is not known; the plan for interrupted attempts decides.
     Resolve,
+    /// The refusal is confirmed at once, by one more send.
+    Confirm,
 }
 
 /// What a failure means for its connection.
@@ -43,6 +53,8 @@ pub(super) enum FollowUp {
 pub(super) struct Consequence {
     pub(super) effect: FailureEffect,
     pub(super) code: String,
+    /// One sentence for people.
+    pub(super) message: String,
     /// How long nothing is tried now.
     pub(super) cooldown: Duration,
     /// How long until the keeper tries by itself; absent when only a person can help.
@@ -54,15 +66,19 @@ impl Consequence {
     pub(super) fn is_dead(&self) -> bool {
         self.effect == FailureEffect::State(GrantState::Dead)
     }
-}
 
-/// An interrupted attempt, as far as its recovery must know it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Recovered {
-    /// How often the refresh token was sent before, without a known outcome.
-    pub(super) sends: usize,
-    /// A refusal now is the second one, or a person decided to send the token: the grant is dead.
-    pub(super) confirms: bool,
+    /// Whether the provider has refused the grant, and is asked once more before it is taken for dead.
+    pub(super) fn is_to_be_confirmed(&self) -> bool {
+        self.effect == FailureEffect::State(GrantState::Live) || self.code == RECOVERY_REFUSED
+    }
+
+    fn spread(self, jitter: f64) -> Self {
+        Self {
+            cooldown: pause::spread(self.cooldown, jitter),
+            due_in: self.due_in.map(|due_in| pause::spread(due_in, jitter)),
+            ..self
+        }
+    }
 }
 
 /// Under which circumstances an attempt failed.
@@ -72,67 +88,67 @@ pub(super) struct Circumstances {
     pub(super) pause: Duration,
     /// How many failures in a row there were before.
     pub(super) failures: u32,
-    /// What the attempt was to recover, where it sent a refresh token again.
-    pub(super) recovered: Option<Recovered>,
+    /// How often the refresh token was sent before without a known outcome; absent where the attempt recovers nothing.
+    pub(super) resends: Option<usize>,
+    /// The provider has refused this refresh token before, see [`jeton_core::keep::refusal::is_confirmed`].
+    pub(super) refused_before: bool,
     /// What was attempted.
     pub(super) act: Act,
     /// An orphan reply lies beside the connection.
     pub(super) has_orphan: bool,
+    /// The rest of the access token's life.
+    pub(super) access_left: Duration,
+    /// Lengthens every pause, between 0 and 1.
+    pub(super) jitter: f64,
 }
 
 /// What `refusal` means for its connection.
 pub(super) fn of(refusal: &RedeemFailure, def: &ConnectionDef, circumstances: Circumstances) -> Consequence {
-    let Circumstances { pause, failures, recovered, act, has_orphan } = circumstances;
+    before_jitter(refusal, def, circumstances).spread(circumstances.jitter)
+}
+
+fn before_jitter(refusal: &RedeemFailure, def: &ConnectionDef, circumstances: Circumstances) -> Consequence {
+    let Circumstances { pause, failures, resends, act, has_orphan, access_left, .. } = circumstances;
     // A provider that asks for no wait at all is not asked without one.
     let asked = refusal.retry_after.map(|asked| asked.max(pause));
     let retry = |cooldown: Duration, due_in: Duration| Consequence {
         effect: FailureEffect::Retry,
         code: refusal.code.clone(),
+        message: refusal.message.clone(),
         cooldown,
         due_in: Some(due_in.max(cooldown)),
         next: FollowUp::GiveUp,
     };
-    let grown = backoff(pause, failures);
+    let grown = |first, longest| asked.unwrap_or_else(|| pause::grown(first, failures, longest));
     // The outcome stays unknown, and the token is sent again after that.
     let unknown = |wait: Duration| Consequence {
         effect: FailureEffect::Unknown,
-        code: refusal.code.clone(),
         cooldown: asked.unwrap_or(Duration::ZERO),
         due_in: Some(asked.map_or(wait, |asked| asked.max(wait))),
         next: FollowUp::Resolve,
+        ..retry(Duration::ZERO, Duration::ZERO)
     };
-    let sends = recovered.map_or(0, |recovered| recovered.sends);
+    let bad_client = || retry(asked.unwrap_or(BAD_CLIENT_PAUSE), grown(BAD_CLIENT_PAUSE, LONGEST_BACKOFF));
     match refusal.class {
         // Nothing was granted that could be dead: our own credentials were refused.
-        ErrorClass::DeadGrant if act == Act::Acquire => {
-            retry(asked.unwrap_or(BAD_CLIENT_PAUSE), backoff(BAD_CLIENT_PAUSE, failures))
-        }
+        ErrorClass::DeadGrant if act == Act::Acquire => bad_client(),
         ErrorClass::DeadGrant if has_orphan => {
             Consequence { next: FollowUp::UseOrphan, ..retry(Duration::ZERO, Duration::ZERO) }
         }
         ErrorClass::DeadGrant if def.acquiring() == AcquirePolicy::WhenDead => {
             Consequence { next: FollowUp::Acquire, ..retry(Duration::ZERO, Duration::ZERO) }
         }
-        ErrorClass::DeadGrant | ErrorClass::Unknown
-            if recovered.is_some_and(|recovered| !recovered.confirms) && answered(refusal) =>
-        {
-            let wait = def.recovery.confirmation_pause();
-            Consequence {
-                code: RECOVERY_REFUSED.to_owned(),
-                cooldown: asked.unwrap_or(wait),
-                next: FollowUp::GiveUp,
-                ..unknown(wait)
-            }
+        ErrorClass::DeadGrant | ErrorClass::Unknown if is_refused(refusal, resends.is_some()) => {
+            let wait = def.recovery.confirmation_pause(access_left);
+            let wait = asked.map_or(wait, |asked| asked.max(wait));
+            refused(retry(wait, wait), refusal, def, circumstances)
         }
-        ErrorClass::Unknown if recovered.is_some() && answered(refusal) => dead("interrupted"),
-        ErrorClass::DeadGrant => dead(if recovered.is_some() { "interrupted" } else { &refusal.code }),
         // It says nothing of the send before, and the next one need not be far.
-        ErrorClass::TooEarly if recovered.is_some() => {
-            Consequence { next: FollowUp::GiveUp, ..unknown(def.recovery.pause(sends + 1)) }
-        }
-        ErrorClass::BadClient => {
-            retry(asked.unwrap_or(BAD_CLIENT_PAUSE), backoff(BAD_CLIENT_PAUSE, failures))
-        }
+        ErrorClass::TooEarly if resends.is_some() => Consequence {
+            next: FollowUp::GiveUp,
+            ..unknown(def.recovery.pause(resends.unwrap_or_default() + 1))
+        },
+        ErrorClass::BadClient => bad_client(),
         ErrorClass::Suspended => Consequence {
             effect: FailureEffect::State(GrantState::Suspended),
             ..retry(asked.unwrap_or(BAD_CLIENT_PAUSE), SUSPENDED_PAUSE)
@@ -141,31 +157,58 @@ pub(super) fn of(refusal: &RedeemFailure, def: &ConnectionDef, circumstances: Ci
             let wait = asked.unwrap_or(RATE_LIMIT_PAUSE);
             retry(wait, wait)
         }
-        ErrorClass::TooEarly | ErrorClass::Transient | ErrorClass::Unknown => {
-            retry(asked.unwrap_or(pause), asked.unwrap_or(grown))
+        ErrorClass::TooEarly | ErrorClass::Transient => {
+            retry(grown(pause, LONGEST_COOLDOWN), grown(pause, LONGEST_BACKOFF))
         }
-        ErrorClass::Ambiguous => unknown(def.recovery.pause(sends + 1)),
+        ErrorClass::DeadGrant | ErrorClass::Unknown => {
+            let wait = grown(pause, LONGEST_REFUSED_PAUSE);
+            retry(wait, wait)
+        }
+        ErrorClass::Ambiguous => unknown(def.recovery.pause(resends.unwrap_or_default() + 1)),
     }
 }
 
-/// The grant is dead of `code`.
-fn dead(code: &str) -> Consequence {
+/// What a refusal of the grant means that is confirmed after the pauses of `again`, unless it is the second one.
+fn refused(
+    again: Consequence,
+    refusal: &RedeemFailure,
+    def: &ConnectionDef,
+    circumstances: Circumstances,
+) -> Consequence {
+    let recovery = circumstances.resends.is_some();
+    if circumstances.refused_before || refusal.is_final {
+        return dead(refusal, recovery);
+    }
+    let message = format!(
+        "{}; the refresh token is sent once more before the grant is taken for dead",
+        refusal.message
+    );
+    let next = if again.cooldown.is_zero() { FollowUp::Confirm } else { FollowUp::GiveUp };
+    if recovery {
+        // Whether the send before was accepted is as unknown as it was.
+        let due_in = again.due_in.filter(|_| def.recovery.after_hold != AfterHold::Ask);
+        let (effect, code) = (FailureEffect::Unknown, RECOVERY_REFUSED.to_owned());
+        Consequence { effect, code, message, due_in, next, ..again }
+    } else {
+        Consequence { effect: FailureEffect::State(GrantState::Live), message, next, ..again }
+    }
+}
+
+/// The grant is dead.
+fn dead(refusal: &RedeemFailure, recovery: bool) -> Consequence {
     Consequence {
         effect: FailureEffect::State(GrantState::Dead),
-        code: code.to_owned(),
+        code: if recovery { "interrupted".to_owned() } else { refusal.code.clone() },
+        message: refusal.message.clone(),
         cooldown: Duration::ZERO,
         due_in: None,
         next: FollowUp::GiveUp,
     }
 }
 
-/// Whether the token endpoint itself said no to what was sent.
-fn answered(refusal: &RedeemFailure) -> bool {
-    refusal.class == ErrorClass::DeadGrant
-        || refusal.status.is_some_and(|status| matches!(status, 200..=299 | 400..=499))
-}
-
-/// `first`, doubled with every failure in a row, up to [`LONGEST_BACKOFF`].
-fn backoff(first: Duration, failures: u32) -> Duration {
-    first.saturating_mul(1 << failures.min(16)).min(LONGEST_BACKOFF.max(first))
+/// Whether the token endpoint itself said no to the grant. To a recovery any answer of its own says so: the token was
+/// accepted before.
+fn is_refused(refusal: &RedeemFailure, recovery: bool) -> bool {
+    let answered = refusal.status.is_some_and(|status| matches!(status, 200..=299 | 400..=499));
+    refusal.class == ErrorClass::DeadGrant || (recovery && answered)
 }

@@ -8,8 +8,9 @@ use std::time::Duration;
 use jeton_core::id::{AttemptId, Generation};
 use jeton_core::keep::attempt::{Attempt, Trigger};
 use jeton_core::keep::connection::Connection;
-use jeton_core::keep::plan::{self, Capabilities, Goal, InterruptedAttempt, Plan};
+use jeton_core::keep::plan::{self, Capabilities, Force, Goal, InterruptedAttempt, Plan};
 use jeton_core::keep::ports::Skip;
+use jeton_core::keep::provider::ErrorClass;
 use jeton_core::keep::{due, force};
 use jeton_core::time::Timestamp;
 use tokio::time::timeout;
@@ -202,7 +203,7 @@ impl<'a> Refresh<'a> {
             }
             self.recovers_since = chain.last().map(|first| self.to_local(first.started_at));
             self.check_interval(&chain, store_now)?;
-            let plan = self.plan(row, &chain, store_now);
+            let plan = self.plan(row, &chain, now, store_now);
             self.chain = chain;
             match self.carry_out(plan, row, now).await? {
                 NextRound::AtOnce => {}
@@ -293,23 +294,32 @@ impl<'a> Refresh<'a> {
         }
     }
 
-    fn plan(&self, row: &Connection, chain: &[Attempt], now: Timestamp) -> Plan {
+    fn plan(&self, row: &Connection, chain: &[Attempt], now: Timestamp, store_now: Timestamp) -> Plan {
+        let tokens = row.tokens.as_ref();
         let capabilities = Capabilities {
             can_redeem: self.def.can_redeem(),
             acquire: self.def.acquiring(),
             refused_as_dead: self.progress == RefreshProgress::RefusedAsDead,
-            person_decides: self.request.person_decides && self.left_unknown == 0,
+            force: match self.request {
+                // Whoever forced it has not decided about the outcome of that very send.
+                _ if self.left_unknown > 0 => Force::No,
+                RefreshRequest { at_once: true, .. } => Force::ByPerson,
+                RefreshRequest { person_decides: true, .. } => Force::ByService,
+                RefreshRequest { .. } => Force::No,
+            },
+            too_early_until: tokens.and_then(|tokens| due::too_early_until(tokens, &self.def.timing, now)),
         };
         let interrupted =
             chain.first().map(|open| InterruptedAttempt { open: open.id, chain, policy: self.def.recovery });
-        plan::next(row, capabilities, interrupted, now)
+        plan::next(row, capabilities, interrupted, store_now)
     }
 
-    /// The attempt whose outcome is not known, the one that it was to recover, and so on back to the one that began it.
+    /// The attempt whose outcome is not known, the one that it was to recover, and so on back to the one that began it, or to
+    /// the last that is read ([`due::LONGEST_CHAIN`]).
     async fn chain(&self, open: Option<AttemptId>) -> Result<Vec<Attempt>, TokenError> {
         let mut chain = Vec::new();
         let mut next = open;
-        while let Some(id) = next {
+        while let Some(id) = next.filter(|_| chain.len() < due::LONGEST_CHAIN) {
             let found = self.parts.store.with_retry(|| self.parts.store.ports.log.find_attempt(id)).await?;
             let attempt = found.ok_or_else(|| TokenError::Store {
                 message: format!("the attempt {id} is not in the refresh log"),
@@ -334,6 +344,13 @@ impl<'a> Refresh<'a> {
                 Err(TokenError::Interrupted { name: name(), attempt, until: Some(until) })
             }
             Plan::AskAbout { attempt } => Err(TokenError::Interrupted { name: name(), attempt, until: None }),
+            Plan::TooEarly { until } => Err(TokenError::Failed {
+                name: name(),
+                class: ErrorClass::TooEarly,
+                code: "too_early".to_owned(),
+                message: format!("nothing was sent: the provider does not refresh it before {until}"),
+                retry_after: Some(until.since(now)),
+            }),
             Plan::Dead => {
                 let code = row.state_code.clone().or_else(|| row.last_error.clone());
                 Err(TokenError::Dead { name: name(), code: code.unwrap_or_else(|| "dead_grant".to_owned()) })

@@ -126,13 +126,23 @@ pub(crate) struct RedeemFailure {
     pub(crate) status: Option<u16>,
     pub(crate) message: String,
     pub(crate) retry_after: Option<Duration>,
+    /// The provider file says that it ends the grant for certain.
+    pub(crate) is_final: bool,
     /// A 2xx reply that could not be read.
     pub(crate) unread: Option<Zeroizing<Vec<u8>>>,
 }
 
 impl RedeemFailure {
     fn without_reply(class: ErrorClass, code: &str, message: String) -> Self {
-        Self { class, code: code.to_owned(), status: None, message, retry_after: None, unread: None }
+        Self {
+            class,
+            code: code.to_owned(),
+            status: None,
+            message,
+            retry_after: None,
+            is_final: false,
+            unread: None,
+        }
     }
 
     /// Whether what was sent may have been spent.
@@ -285,6 +295,7 @@ fn refused(failure: StepFailure, reply: Reply) -> RedeemFailure {
         status: Some(failure.status),
         message: failure.message,
         retry_after: failure.retry_after,
+        is_final: failure.is_final,
         unread: failure.keep_reply.then_some(reply.body),
     }
 }

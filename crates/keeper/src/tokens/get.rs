@@ -253,8 +253,13 @@ fn shorter_than_asked(known: &CachedConnection, request: TokenRequest, now: Time
     if !known.lives(now, Duration::ZERO) {
         return Some("the token is past its expiry already: the provider gave it hardly any life".to_owned());
     }
-    let asked = request.min_ttl.filter(|ttl| !known.lives(now, *ttl))?;
-    Some(format!("the token lives shorter than the {} s that were asked for", asked.as_secs()))
+    if known.lives(now, min_ttl(request, known)) {
+        return None;
+    }
+    Some(match request.min_ttl {
+        Some(asked) => format!("the token lives shorter than the {} s that were asked for", asked.as_secs()),
+        None => "the token expires in a moment, and the provider does not refresh it before".to_owned(),
+    })
 }
 
 /// A token, and the row that it is from: what else the row says belongs to this token and to no other.

@@ -17,7 +17,7 @@ use jeton_keeper::{Connected, Settings, TokenError};
 use jeton_store::sqlite::faults::{NoSqliteHooks, SqliteHooks};
 use tokio::time::{Instant, sleep};
 
-use crate::fixture::{ACME, Fixture, Options, graceful, short_settings};
+use crate::fixture::{ACME, Fixture, Options, confirming, graceful, short_settings};
 use crate::process::Process;
 use crate::stores::Database;
 
@@ -74,7 +74,8 @@ async fn a_reply_that_a_recovery_has_overtaken_is_kept_as_an_orphan() {
 
 #[tokio::test]
 async fn a_reply_for_a_grant_that_was_replaced_is_kept_and_never_used() {
-    let (fixture, process) = Fixture::usual().await;
+    let policy = confirming(Duration::ZERO);
+    let (fixture, process) = Fixture::with(Options { policy, ..Options::default() }).await;
     process.connect(ACME, fixture.expired_grant()).await;
     fixture.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(900))]);
     let second = fixture.expired_grant();

@@ -71,6 +71,17 @@ pub(crate) fn holding(hold: Duration) -> PolicyOverrides {
     PolicyOverrides { unknown_hold: Some(DurationText(hold)), ..PolicyOverrides::default() }
 }
 
+/// A policy that confirms a refusal this long after it.
+pub(crate) fn confirming(pause: Duration) -> PolicyOverrides {
+    PolicyOverrides { confirm_dead: Some(DurationText(pause)), ..PolicyOverrides::default() }
+}
+
+/// `actual` is `pause`, lengthened by a quarter at most.
+#[track_caller]
+pub(crate) fn assert_spread(actual: Duration, pause: Duration) {
+    assert!(actual >= pause && actual <= pause + pause / 4, "{actual:?} instead of {pause:?}");
+}
+
 /// A policy that counts on a grace of the provider.
 pub(crate) fn graceful(grace: Duration) -> PolicyOverrides {
     PolicyOverrides { reuse_grace: Some(DurationText(grace)), ..PolicyOverrides::default() }

@@ -44,6 +44,7 @@ mod policies;
 mod process;
 mod reconciler;
 mod recovery;
+mod refusal;
 mod rejection;
 mod reread;
 mod retry_pauses;

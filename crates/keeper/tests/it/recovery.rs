@@ -8,10 +8,11 @@ use jeton_core::id::{AttemptId, NodeId};
 use jeton_core::keep::attempt::{Act, AttemptStatus, Trigger};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
 use jeton_core::keep::connection::Condition;
+use jeton_core::keep::due::LONGEST_CHAIN;
 use jeton_core::keep::provider::{PolicyOverrides, Rotation};
 use jeton_core::time::Clock as _;
 use jeton_emulator::{Fault, FaultKind, RequestOutcome};
-use jeton_keeper::{Installation, KeySource, TokenError};
+use jeton_keeper::{Installation, KeySource, RefreshMode, TokenError};
 use jeton_store::sqlite::faults::NoSqliteHooks;
 use jeton_testkit::OffsetClock;
 use tokio::time::{Instant, sleep};
@@ -21,6 +22,8 @@ use crate::process::Process;
 
 /// The hold where nothing else is said.
 const USUAL_HOLD: Duration = Duration::from_mins(1);
+/// How long after a refusal it is confirmed where the access token has expired, and nothing else is said.
+const CONFIRMATION: Duration = Duration::from_mins(2);
 
 pub(crate) fn assert_interrupted<T: std::fmt::Debug>(answer: &Result<T, TokenError>) {
     assert!(matches!(answer, Err(TokenError::Interrupted { .. })), "{answer:?}");
@@ -46,17 +49,17 @@ async fn a_reply_lost_after_acceptance_is_held_then_sent_again_and_the_grant_die
     let recovery = process.last_attempt(ACME).await;
     assert_eq!(recovery.recovers, Some(first.id));
 
-    fixture.clock.advance(USUAL_HOLD);
+    fixture.clock.advance(CONFIRMATION.saturating_sub(Duration::from_secs(5)));
     assert!(process.token(ACME).await.is_err());
     assert_eq!(fixture.requests(), 2, "the refusal is not confirmed at once");
-    fixture.clock.advance(USUAL_HOLD + Duration::from_secs(1));
+    fixture.clock.advance(CONFIRMATION / 4 + Duration::from_secs(6));
     let dead = process.token(ACME).await;
     assert!(matches!(&dead, Err(TokenError::Dead { code, .. }) if code == "interrupted"), "{dead:?}");
 
     for _ in 0..3 {
         fixture.clock.advance(Duration::from_hours(1));
         assert!(matches!(process.token(ACME).await, Err(TokenError::Dead { .. })));
-        assert!(process.force(ACME).await.is_err());
+        assert!(process.vault.refresh(ACME, RefreshMode::IfDue).await.is_err());
     }
     assert_eq!(fixture.requests(), 3, "there is no fourth time");
     let status = process.vault.status(ACME).await.unwrap();
@@ -112,7 +115,7 @@ async fn a_recovery_that_was_refused_or_could_not_be_sent_leaves_the_outcome_unk
     fixture.clock.advance(Duration::from_secs(2));
     // The loss is named what it is, however many recoveries did not come through.
     assert_refused_once(&process).await;
-    fixture.clock.advance(USUAL_HOLD * 2 + Duration::from_secs(1));
+    fixture.clock.advance(CONFIRMATION * 5 / 4 + Duration::from_secs(1));
     let dead = process.token(ACME).await;
     assert!(matches!(&dead, Err(TokenError::Dead { code, .. }) if code == "interrupted"), "{dead:?}");
 }
@@ -145,7 +148,7 @@ async fn a_provider_that_names_a_pause_while_an_outcome_is_unknown_gets_it() {
     fixture.clock.advance(USUAL_HOLD * 5);
     assert!(process.token(ACME).await.is_err());
     assert_eq!(fixture.requests(), 1);
-    fixture.clock.advance(USUAL_HOLD * 5 + Duration::from_secs(1));
+    fixture.clock.advance(USUAL_HOLD * 5 + USUAL_HOLD * 10 / 4 + Duration::from_secs(1));
     process.token(ACME).await.unwrap();
 }
 
@@ -158,7 +161,7 @@ async fn a_bare_refusal_of_a_recovery_is_confirmed_once_and_then_ends_the_grant(
     assert_interrupted(&process.token(ACME).await);
     fixture.clock.advance(USUAL_HOLD + Duration::from_secs(1));
     assert_refused_once(&process).await;
-    fixture.clock.advance(USUAL_HOLD * 2 + Duration::from_secs(1));
+    fixture.clock.advance(CONFIRMATION * 5 / 4 + Duration::from_secs(1));
     let dead = process.token(ACME).await;
     assert!(matches!(&dead, Err(TokenError::Dead { code, .. }) if code == "interrupted"), "{dead:?}");
     for _ in 0..20 {
@@ -282,11 +285,28 @@ pub(crate) async fn claim_and_die(fixture: &Fixture, process: &Process, lease: D
         spends: row.tokens.as_ref().and_then(|tokens| tokens.refresh_fingerprint),
         lease_ttl: lease,
         through_cooldown: false,
-        recovers: None,
+        recovers: row.open_attempt,
     };
     let answer = process.store.claim(claim).await.expect("the fixture is ready");
     assert!(matches!(answer, ClaimAnswer::Won { .. }), "{answer:?}");
     attempt
+}
+
+#[tokio::test]
+async fn a_chain_of_very_many_recoveries_is_not_read_to_its_beginning_and_has_no_grace_left() {
+    let policy = graceful(Duration::from_hours(24 * 30));
+    let (fixture, process) = Fixture::with(Options { policy, ..Options::default() }).await;
+    process.connect(ACME, fixture.expired_grant()).await;
+    let lease = Duration::from_secs(1);
+    for _ in 0..LONGEST_CHAIN {
+        claim_and_die(&fixture, &process, lease).await;
+        fixture.clock.advance(lease);
+    }
+    assert_interrupted(&process.token(ACME).await);
+    assert_eq!(fixture.requests(), 0, "the grace that is left is not known, so it is none");
+    fixture.clock.advance(Duration::from_mins(15));
+    let token = process.token(ACME).await.unwrap();
+    assert!(fixture.emulator.accepts(token.access.reveal()));
 }
 
 #[tokio::test]

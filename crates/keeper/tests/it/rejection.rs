@@ -7,7 +7,7 @@ use jeton_core::keep::ports::OperatorCommand;
 use jeton_emulator::Fault;
 use jeton_keeper::TokenError;
 
-use crate::fixture::{ACME, Fixture, Options};
+use crate::fixture::{ACME, Fixture, Options, confirming};
 use crate::process::Process;
 
 /// Tokens that outlive every backoff.
@@ -136,7 +136,8 @@ async fn a_rejected_token_is_never_handed_out_again_in_answer_to_its_rejection()
 
 #[tokio::test]
 async fn a_refused_token_of_a_grant_that_turns_out_dead_is_given_to_nobody_any_more() {
-    let (fixture, process) = Fixture::usual().await;
+    let policy = confirming(Duration::ZERO);
+    let (fixture, process) = Fixture::with(Options { policy, ..Options::default() }).await;
     let grant = fixture.living_grant(Duration::from_hours(1));
     process.connect(ACME, grant.clone()).await;
     let token = process.token(ACME).await.unwrap();
@@ -145,5 +146,5 @@ async fn a_refused_token_of_a_grant_that_turns_out_dead_is_given_to_nobody_any_m
     assert!(matches!(rejected, Err(TokenError::Dead { .. })), "{rejected:?}");
     let later = process.token(ACME).await;
     assert!(matches!(later, Err(TokenError::Dead { .. })), "{later:?}");
-    assert_eq!(fixture.requests(), 1);
+    assert_eq!(fixture.requests(), 2);
 }

@@ -89,6 +89,7 @@ async fn no_token_and_no_client_secret_is_ever_shown() {
         jeton_emulator::Settings { client_secret: Secret::new(CLIENT_SECRET), ..Default::default() };
     let policy = PolicyOverrides {
         unknown_hold: Some(DurationText(Duration::from_secs(10))),
+        confirm_dead: Some(DurationText(Duration::from_secs(10))),
         ..PolicyOverrides::default()
     };
     let (fixture, process) = Fixture::with(Options { emulator, policy, ..Options::default() }).await;

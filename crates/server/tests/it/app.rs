@@ -5,13 +5,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jeton_core::access::{ServiceTokenId, TokenHash};
 use jeton_core::audit::Actor;
 use jeton_core::entropy::SystemEntropy;
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::ports::ChangeFeed;
-use jeton_core::keep::provider::{Catalogue, Client as ProviderClient, Definition, Setup};
+use jeton_core::keep::provider::{
+    Catalogue, Client as ProviderClient, Definition, DurationText, PolicyOverrides, Setup,
+};
 use jeton_core::secret::Secret;
 use jeton_core::time::{Clock, SystemClock};
 use jeton_emulator::Emulator;
@@ -55,7 +58,11 @@ impl TestEnv {
                 secret: Some("emulated-secret".into()),
                 redirect_uri: None,
             },
-            ..Setup::default()
+            // A refusal is confirmed at once.
+            policy: PolicyOverrides {
+                confirm_dead: Some(DurationText(Duration::ZERO)),
+                ..PolicyOverrides::default()
+            },
         };
         Catalogue::builtin().get("oauth2").unwrap().define(setup).unwrap()
     }

@@ -73,6 +73,73 @@ pub async fn a_refused_access_token_dies_with_its_grant(fixture: &Fixture) -> Te
     let dead = fixture.find("acme").await?;
     assert!(!dead.lives(fixture.now(), Duration::ZERO));
     assert!(dead.tokens.is_some_and(|tokens| tokens.refresh.is_some()), "it is not deleted");
+    // The same when the provider has refused the grant once.
+    let row = fixture.connected("other", 2).await?;
+    let claim = Claim { trigger: Trigger::Rejected, ..fixture.claim(&row) };
+    let claim = fixture.won(claim).await?;
+    fixture.store.fail(failure(&claim, FailureEffect::State(GrantState::Live), "invalid_grant")).await?;
+    assert!(!fixture.find("other").await?.lives(fixture.now(), Duration::ZERO));
+    Ok(())
+}
+
+/// A refusal is remembered through other failures, until it is confirmed or a refresh succeeds.
+pub async fn a_refused_grant_lives_in_doubt_until_a_refresh_succeeds(fixture: &Fixture) -> TestResult {
+    let (row, claim) = fixture.claimed().await?;
+    fixture.store.fail(failure(&claim, FailureEffect::State(GrantState::Live), "invalid_grant")).await?;
+    let refused = fixture.find("acme").await?;
+    assert_eq!((refused.state, refused.refused()), (GrantState::Live, Some("invalid_grant")));
+    assert_eq!((refused.open_attempt, refused.failures), (None, 1));
+    assert_eq!(refused.due_at, Some(fixture.now() + Duration::from_secs(30)));
+    fixture.clock.step(COOLDOWN);
+    let claim = fixture.won(fixture.claim(&row)).await?;
+    fixture.store.fail(failure(&claim, FailureEffect::Retry, "not_sent")).await?;
+    assert_eq!(fixture.find("acme").await?.refused(), Some("invalid_grant"));
+    fixture.clock.step(COOLDOWN);
+    let claim = fixture.won(fixture.claim(&row)).await?;
+    fixture.store.commit(fixture.commit(&claim, 2)).await?;
+    let fresh = fixture.find("acme").await?;
+    assert_eq!((fresh.state, fresh.refused(), fresh.state_code.as_deref()), (GrantState::Live, None, None));
+    Ok(())
+}
+
+/// Nobody but a person has it sent once more; then it is as if it had been refused once.
+pub async fn a_dead_grant_that_a_person_has_redeemed_is_in_doubt_again(fixture: &Fixture) -> TestResult {
+    let (row, claim) = fixture.claimed().await?;
+    fixture.store.fail(failure(&claim, FailureEffect::State(GrantState::Dead), "invalid_grant")).await?;
+    fixture.clock.step(COOLDOWN);
+    assert_eq!(fixture.store.claim(fixture.claim(&row)).await?, ClaimAnswer::Closed);
+    let forced =
+        |fixture: &Fixture| Claim { through_cooldown: true, trigger: Trigger::Forced, ..fixture.claim(&row) };
+    let claim = fixture.won(forced(fixture)).await?;
+    let sent = fixture.find("acme").await?;
+    assert_eq!((sent.state, sent.refused()), (GrantState::Live, Some("invalid_grant")));
+    fixture.store.fail(failure(&claim, FailureEffect::State(GrantState::Dead), "invalid_grant")).await?;
+    let dead = fixture.find("acme").await?;
+    assert_eq!((dead.state, dead.due_at, dead.open_attempt), (GrantState::Dead, None, None));
+    let claim = fixture.won(forced(fixture)).await?;
+    fixture.store.commit(fixture.commit(&claim, 2)).await?;
+    let revived = fixture.find("acme").await?;
+    assert_eq!((revived.state, revived.state_code), (GrantState::Live, None));
+    Ok(())
+}
+
+/// A person's try in a pause is no reason to end the pause.
+pub async fn a_failure_does_not_end_a_longer_cool_down(fixture: &Fixture) -> TestResult {
+    let (row, claim) = fixture.claimed().await?;
+    let pause = COOLDOWN * 100;
+    let long = Fail { cooldown: pause, due_in: Some(pause), ..failure(&claim, FailureEffect::Retry, "slow") };
+    fixture.store.fail(long).await?;
+    let until = Some(fixture.now() + pause);
+    fixture.clock.step(COOLDOWN);
+    let forced = Claim { through_cooldown: true, trigger: Trigger::Forced, ..fixture.claim(&row) };
+    let claim = fixture.won(forced).await?;
+    fixture.store.fail(failure(&claim, FailureEffect::Retry, "not_sent")).await?;
+    let cooling = fixture.find("acme").await?;
+    assert_eq!((cooling.cooling_until, cooling.due_at), (until, until));
+    fixture.clock.step(pause);
+    let claim = fixture.won(fixture.claim(&row)).await?;
+    fixture.store.fail(failure(&claim, FailureEffect::Retry, "not_sent")).await?;
+    assert_eq!(fixture.find("acme").await?.cooling_until, Some(fixture.now() + COOLDOWN));
     Ok(())
 }
 

@@ -222,6 +222,9 @@ impl Interleaving {
         let answer = store.claim(claim.clone()).await?;
         assert_eq!(answer, self.model.claim(&claim, self.fixture.now()));
         if let ClaimAnswer::Won { until } = answer {
+            if row.state == GrantState::Dead && insist {
+                self.promises.a_person_decides(&claim, self.fixture.now());
+            }
             self.promises.nothing_is_spent_twice(&claim, until, self.fixture.now());
             self.won.push(WonClaim { claim, held });
         }
@@ -292,6 +295,11 @@ impl Promises {
             }
         }
         self.open.insert(claim.attempt, (spends, until));
+    }
+
+    /// The grant is dead: that settled what was unknown of its token, and a person may have it sent once more.
+    fn a_person_decides(&mut self, claim: &Claim, now: Timestamp) {
+        self.open.retain(|_, (open, lease)| Some(*open) != claim.spends || *lease > now);
     }
 
     fn outcome_is_known(&mut self, fail: &Fail) {

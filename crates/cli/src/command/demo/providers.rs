@@ -114,7 +114,13 @@ pub(super) const SCENARIOS: [Scenario; 7] = [
         failures: |random| vec![FaultKind::RateLimited { retry_after_secs: 3 }; one_or_two(random)],
         ..Scenario::HEALTHY
     },
-    Scenario { name: "doomed", about: "its user revokes the grant", is_doomed: true, ..Scenario::HEALTHY },
+    Scenario {
+        name: "doomed",
+        about: "its user revokes the grant",
+        policy: r#"{ confirm_dead = "3s" }"#,
+        is_doomed: true,
+        ..Scenario::HEALTHY
+    },
     Scenario {
         name: "wrong-client",
         about: "has a wrong client secret",

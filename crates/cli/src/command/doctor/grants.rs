@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jeton_core::keep::connection::{Condition, Connection};
+use jeton_core::keep::due::RECOVERY_REFUSED;
 use jeton_core::keep::provider::{Definition, OnDead, OnUnknown, Step};
 use jeton_core::time::Timestamp;
 
@@ -69,6 +70,17 @@ fn check_grant(
             );
             Some((Severity::Fault, text))
         }
+        Condition::Interrupted | Condition::Failing
+            if row.refused().is_some() || is_recovery_refused(row) =>
+        {
+            let at = row.due_at.map(|at| format!(" at {at}")).unwrap_or_default();
+            let code = row.refused().or(row.last_error.as_deref()).unwrap_or("unknown");
+            let text = format!(
+                "the provider refused its refresh token once ({code}); `jeton serve` sends it once more{at}, and a second refusal \
+                 ends the grant"
+            );
+            Some((Severity::Warning, text))
+        }
         Condition::Interrupted => {
             let attempt = row.open_attempt.map(|attempt| attempt.to_string()).unwrap_or_default();
             let next = match definition.policy().on_unknown {
@@ -90,11 +102,19 @@ fn check_grant(
         )),
         Condition::Failing => {
             let (count, code) = (row.failures, row.last_error.as_deref().unwrap_or("unknown"));
-            let text = format!("{count} refreshes in a row have failed ({code}); see `jeton logs --failed`");
+            let at = row.due_at.map(|at| format!(" at {at}")).unwrap_or_default();
+            let text = format!(
+                "{count} refreshes in a row have failed ({code}); `jeton serve` tries again{at}; see `jeton logs --failed`"
+            );
             Some((Severity::Warning, text))
         }
         Condition::Live | Condition::Stale | Condition::Refreshing => check_expiry(row, definition, now),
     }
+}
+
+/// Whether the provider refused the send of a refresh token that may have been spent before, and is asked once more.
+fn is_recovery_refused(row: &Connection) -> bool {
+    row.open_attempt.is_some() && row.due_at.is_some() && row.last_error.as_deref() == Some(RECOVERY_REFUSED)
 }
 
 /// Whether its tokens expire before a refresh renews them.

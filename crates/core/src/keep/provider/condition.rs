@@ -236,6 +236,8 @@ pub(super) struct ErrorRule {
     pub(super) code: Option<String>,
     /// For how long to wait when the reply has no `Retry-After` of its own.
     pub(super) retry_after: Option<Duration>,
+    /// The grant is over for certain: one such answer ends it.
+    pub(super) is_final: bool,
 }
 
 impl ErrorRule {
@@ -256,11 +258,17 @@ impl ErrorRule {
                 Some(duration.map_err(|e| Flaw::new(format!("{e}, or `header`"))).under("retry_after")?.0)
             }
         };
+        if written.is_final && written.class != ErrorClass::DeadGrant {
+            let problem =
+                "only an answer of class `dead_grant` ends a grant; leave `final` out, or change the class";
+            return Err(Flaw::new(problem).under("final"));
+        }
         Ok(Self {
             when: ReplyCondition::compile(&written.when).under("when")?,
             class: written.class,
             code: written.code.clone(),
             retry_after,
+            is_final: written.is_final,
         })
     }
 }

@@ -147,6 +147,8 @@ pub struct StepFailure {
     /// The reply said yes by its status, yet we cannot read it: keep it sealed, because a mended provider file may
     /// find the tokens in it.
     pub keep_reply: bool,
+    /// The provider file says that this answer is the last word on the grant: no second try can change it.
+    pub is_final: bool,
 }
 
 /// What a reply means.

@@ -114,6 +114,7 @@ policy_overrides! {
     on_unknown: OnUnknown,
     on_dead: OnDead,
     unknown_hold: DurationText,
+    confirm_dead: DurationText,
     margin: DurationText,
     earliest: DurationText,
     refresh_ttl: DurationText,
@@ -143,6 +144,9 @@ pub struct Policy {
     /// How long a refresh token with an unknown outcome is left alone before `on_unknown` acts; 60 s by default, twice the
     /// deadline of a redeem, so that a slow provider has certainly made up its mind.
     pub unknown_hold: Duration,
+    /// How long after a refusal that means a dead grant the refresh token is sent once more: only a second refusal ends the
+    /// grant. `None` (the default) waits until the access token has expired, at least 2 and at most 15 minutes.
+    pub confirm_dead: Option<Duration>,
     /// How long before an access token's expiry it is refreshed; `None` leaves it to the general rule.
     pub margin: Option<Duration>,
     /// The provider refuses a refresh sooner than this before the access token's expiry; `None` is no such rule.
@@ -184,6 +188,7 @@ impl Policy {
             on_unknown: written.on_unknown.unwrap_or(on_unknown),
             on_dead: written.on_dead.unwrap_or(on_dead),
             unknown_hold: plain(written.unknown_hold).unwrap_or(DEFAULT_UNKNOWN_HOLD),
+            confirm_dead: plain(written.confirm_dead),
             margin: plain(written.margin),
             earliest: plain(written.earliest),
             refresh_ttl: plain(written.refresh_ttl),

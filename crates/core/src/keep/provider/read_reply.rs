@@ -292,6 +292,7 @@ impl Definition {
                 .map(|wait| wait.min(MAX_RETRY_AFTER)),
             message: message(class, &code, refusal, refusal.unusable.filter(|_| !explained)),
             code,
+            is_final: rule.is_some_and(|rule| rule.is_final),
             keep_reply: accepted && !explained && !reply.body.is_empty() && step.gives_tokens(),
         }
     }

@@ -213,6 +213,8 @@ pub(super) struct RuleTable {
     pub(super) class: ErrorClass,
     pub(super) code: Option<String>,
     pub(super) retry_after: Option<String>,
+    #[serde(default, rename = "final")]
+    pub(super) is_final: bool,
 }
 
 #[derive(Debug, Deserialize)]

@@ -81,6 +81,8 @@ pub(super) struct Expected {
     pub(super) code: Option<String>,
     pub(super) retry_after: Option<DurationText>,
     pub(super) keep_reply: Option<bool>,
+    #[serde(rename = "final")]
+    pub(super) is_final: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

@@ -349,6 +349,7 @@ fn failed(expected: &Expected, got: &StepFailure, differences: &mut Differences)
     let wait = got.retry_after.map(DurationText);
     same("expect.retry_after", expected.retry_after.map(Some).as_ref(), &wait, differences);
     same("expect.keep_reply", expected.keep_reply.as_ref(), &got.keep_reply, differences);
+    same("expect.final", expected.is_final.as_ref(), &got.is_final, differences);
 }
 
 fn compare_instant(
