@@ -1,7 +1,5 @@
 //! Opens the store, the installation and the vault, and connects them: the only place that knows which store it is.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -215,8 +213,7 @@ fn reject_network_dir(data_dir: &Path) -> Result<(), CommandError> {
 
 /// Creates a folder that only its owner can open, unless it exists.
 fn create_private_dir(folder: &Path, setting: &str, variable: &str) -> Result<(), CommandError> {
-    let created = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    created.map_err(|error| {
+    jeton_keeper::create_private_dir(folder).map_err(|error| {
         let text = format!(
             "the folder {} cannot be created: {error}; give `{setting}` (or {variable}) a path that jeton may write to",
             folder.display()

@@ -25,7 +25,7 @@ use std::thread;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use jeton_core::keep::ports::OperatorCommand;
 
-use crate::command_error::CommandError;
+use crate::command_error::{CommandError, UNCONFIGURED};
 use crate::core_dump;
 use crate::error_code::ErrorCode;
 use crate::output::Output;
@@ -150,9 +150,7 @@ fn start_logging(
     may_create: bool,
 ) -> Result<Settings, CommandError> {
     if !may_create && loaded.is_unconfigured() {
-        let text = "no jeton.toml was found here, and no data directory; run this in the folder of jeton.toml, name the file \
-                    with --config, or create one with `jeton init`";
-        return Err(CommandError::new(ErrorCode::InstallationUnusable, text));
+        return Err(CommandError::new(ErrorCode::InstallationUnusable, UNCONFIGURED));
     }
     let LoadedSettings { settings, values, warnings, .. } = loaded;
     // Freeing very many values takes a moment, and nothing waits for it.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::{self, Metadata, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -17,6 +17,7 @@ use jeton_core::secret::Secret;
 use jeton_core::time::Clock;
 
 use crate::memory::high_water::{self, Hold};
+use crate::private_file::{create_private_dir, open_private};
 use crate::token_crypto::unseal_tokens;
 use crate::token_metadata::TokenMetadata;
 
@@ -393,7 +394,7 @@ fn instance_text(instance: InstanceId, file: &Metadata) -> Secret {
 fn make_directory(path: &Path, entropy: &dyn Entropy) -> Result<(), InstallationError> {
     let unusable =
         |source| InstallationError::File { path: path.to_owned(), cure: cure_for_directory(&source), source };
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
+    create_private_dir(path).map_err(unusable)?;
     // Only writing shows that it can be written: modes, read-only mounts and full disks differ.
     let probe = path.join(format!(".probe-{}", unlike_any_other(entropy)));
     match write_private(&probe, |_| Secret::new("probe")) {
@@ -466,7 +467,7 @@ fn unlike_any_other(entropy: &dyn Entropy) -> String {
 }
 
 fn write_private(path: &Path, content: impl FnOnce(&Metadata) -> Secret) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = open_private(OpenOptions::new().write(true).create_new(true), path)?;
     let written = file
         .metadata()
         .and_then(|made| file.write_all(content(&made).reveal().as_bytes()))

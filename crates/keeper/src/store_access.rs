@@ -37,7 +37,8 @@ impl std::fmt::Debug for Ports {
 pub enum VaultError {
     /// The spill slots cannot be made: without one, nothing may be spent.
     #[error(
-        "the spill slots below {} cannot be made: {source}; they need {mib} MiB of space, see `keeper.spill_slots`",
+        "the spill slots below {} cannot be used: {source}; jeton must be able to write there, and they need {mib} MiB of space \
+         (`keeper.spill_slots`)",
         .data_dir.display()
     )]
     SpillSlots {

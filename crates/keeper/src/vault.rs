@@ -1,6 +1,8 @@
 //! The entry point to everything that the keeper does. What its methods do is in the folders.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -86,13 +88,8 @@ impl Parts {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, VaultError> {
-        let slots = SpillSlots::open(&installation.data_dir, settings.spill_slots).map_err(|source| {
-            VaultError::SpillSlots {
-                data_dir: installation.data_dir.clone(),
-                mib: settings.spill_slots * 2,
-                source,
-            }
-        })?;
+        let slots = SpillSlots::open(&installation.data_dir, settings.spill_slots)
+            .map_err(|source| slots_unusable(&installation.data_dir, &settings, source))?;
         let lifecycle = Arc::new(Lifecycle::default());
         let definitions = Arc::new(Definitions::new(definitions, &settings));
         let store = Arc::new(StoreAccess::new(ports, &installation, &settings));
@@ -180,6 +177,10 @@ impl Parts {
     }
 }
 
+fn slots_unusable(data_dir: &Path, settings: &Settings, source: io::Error) -> VaultError {
+    VaultError::SpillSlots { data_dir: data_dir.to_owned(), mib: settings.spill_slots * 2, source }
+}
+
 impl Parts {
     /// Offers what lies in spill slots to the store, and reads the kept replies to exchanges until it got through once: the
     /// provider files are as they are until the process ends.
@@ -205,7 +206,7 @@ impl Vault {
     /// Opens a vault over a store, and gives the store what lies in spill slots. Nothing is spent.
     ///
     /// # Errors
-    /// The spill slots cannot be made.
+    /// The spill slots cannot be read.
     pub async fn open(
         ports: Ports,
         installation: Installation,
@@ -220,13 +221,14 @@ impl Vault {
         Ok(Self { parts: Arc::new(assembled) })
     }
 
-    /// Begins to keep every connection alive by itself, until [`Vault::drain`]: refreshes what is due, follows what others
+    /// Begins to keep every connection alive by itself, until [`Vault::drain`]: makes the spill slots, refreshes what is due, follows what others
     /// change, returns what was spilled, and reads every connection into memory ([`Vault::loaded`]).
     ///
     /// # Errors
-    /// The store could not be asked how far it has come; nothing has begun.
+    /// No spill slot can be made, or the store could not be asked how far it has come; nothing has begun.
     pub async fn start(&self) -> Result<(), VaultError> {
         let Parts { store, memory, background, .. } = &*self.parts;
+        self.make_spill_slots()?;
         let seen = store.ports.feed.revision().await?;
         // A backup may have been put in its place since it was opened.
         if seen < store.high_water.seen() {
@@ -237,6 +239,15 @@ impl Vault {
         background.start("return_spilled", self.parts.return_spilled());
         background.start("load_connections", LoadAll::new(Arc::clone(memory)));
         Ok(())
+    }
+
+    /// Makes the spill slots that do not exist yet. [`Vault::start`] does so; without it each is made when it is first needed.
+    ///
+    /// # Errors
+    /// None of them can be made.
+    pub fn make_spill_slots(&self) -> Result<(), VaultError> {
+        let Parts { node, writer, .. } = &*self.parts;
+        writer.slots.allocate().map_err(|source| slots_unusable(&node.data_dir, &node.settings, source))
     }
 
     /// Returns once every connection has been read into memory. Until then, whoever asks for one that was not read yet

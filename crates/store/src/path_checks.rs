@@ -2,7 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use jeton_core::keep::ports::StoreError;
@@ -54,6 +54,18 @@ pub(crate) fn make_private(path: &Path, thing: &str) -> Result<(), StoreError> {
         "the {thing} could be read by others; its mode is 600 now"
     );
     Ok(())
+}
+
+/// Gives a file that root made to the owner of its folder, who must be able to use it. A file system that knows no owners leaves
+/// it as it is.
+pub(crate) fn give_to_owner_of_folder(path: &Path) {
+    let (Ok(folder), Ok(made)) = (fs::metadata(folder_of(path)), fs::metadata(path)) else { return };
+    if !rustix::process::geteuid().is_root() || (folder.uid(), folder.gid()) == (made.uid(), made.gid()) {
+        return;
+    }
+    if let Err(error) = chown(path, Some(folder.uid()), Some(folder.gid())) {
+        tracing::warn!(path = %path.display(), %error, "a file stays root's: the owner of its folder may not be able to use it");
+    }
 }
 
 /// It will not be used as it is.

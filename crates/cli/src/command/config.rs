@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use crate::command_error::CommandError;
+use crate::command_error::{CommandError, UNCONFIGURED};
 use crate::env_vars::EnvVars;
 use crate::error_code::ErrorCode;
 use crate::output::{self, Output};
@@ -34,6 +34,9 @@ impl ConfigCommand {
 
 fn check(loaded: &LoadedSettings, output: Output) -> Result<(), CommandError> {
     let faults = loaded.faults();
+    if faults.is_empty() && loaded.is_unconfigured() {
+        return Err(CommandError::new(ErrorCode::InstallationUnusable, UNCONFIGURED));
+    }
     if output.json {
         Output::print_json(&json!({
             "ok": faults.is_empty(),
@@ -47,7 +50,10 @@ fn check(loaded: &LoadedSettings, output: Output) -> Result<(), CommandError> {
         Err(_) if output.json => Err(CommandError::reported(ErrorCode::SettingsInvalid)),
         Err(faults) => Err(faults.clone().into()),
         Ok(_) if output.json => Ok(()),
-        Ok(settings) => Ok(Output::print_line(&format!("OK (connections: {})", settings.definitions.len()))?),
+        Ok(settings) => {
+            let from = if loaded.has_file() { "" } else { "; no settings file" };
+            Ok(Output::print_line(&format!("OK (connections: {}{from})", settings.definitions.len()))?)
+        }
     }
 }
 

@@ -11,7 +11,7 @@ mod report;
 mod store;
 
 use crate::app::HostEnv;
-use crate::command_error::CommandError;
+use crate::command_error::{CommandError, UNCONFIGURED};
 use crate::error_code::ErrorCode;
 use crate::output::Output;
 use crate::settings::{LoadedSettings, Settings};
@@ -31,6 +31,9 @@ pub(crate) struct DoctorArgs {
 impl DoctorArgs {
     pub(crate) async fn run(self, loaded: LoadedSettings, output: Output) -> Result<(), CommandError> {
         let mut report = Report::default();
+        if loaded.settings.is_ok() && loaded.is_unconfigured() {
+            report.fault("settings", UNCONFIGURED);
+        }
         for warning in &loaded.warnings {
             report.warning("settings", warning);
         }
@@ -54,7 +57,7 @@ impl DoctorArgs {
         files::check(settings, report);
         machine::disk(&settings.data_dir, report);
         let findings = store::check(settings, &host, report).await;
-        store::spill_slots(&settings.data_dir, report);
+        store::spill_slots(&settings.data_dir, settings.keeper.spill_slots, report);
         machine::clock(now, &findings.connections, report);
         grants::check(settings, &findings.connections, now, report);
         if !self.offline {

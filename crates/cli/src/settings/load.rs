@@ -65,6 +65,11 @@ impl LoadedSettings {
             && self.values.connections().next().is_none()
     }
 
+    /// Whether there is a settings file.
+    pub(crate) fn has_file(&self) -> bool {
+        self.has_file
+    }
+
     /// Everything that is wrong with the settings.
     pub(crate) fn faults(&self) -> &[SettingFault] {
         self.settings.as_ref().err().map_or(&[], Vec::as_slice)

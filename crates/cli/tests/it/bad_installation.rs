@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use jeton_testkit::{FreePort, TestInstallation, jeton_binary};
@@ -195,6 +196,7 @@ async fn without_settings_and_data_directory_commands_say_so_and_create_nothing(
         &["service-token", "list"],
         &["service-token", "rotate", "bot1"],
         &["service-token", "revoke", "bot1"],
+        &["config", "check"],
     ] {
         let output = Command::new(jeton_binary().unwrap())
             .args(arguments)
@@ -208,4 +210,125 @@ async fn without_settings_and_data_directory_commands_say_so_and_create_nothing(
         assert!(error.starts_with("error: no jeton.toml was found here"), "{arguments:?}: {error}");
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "{arguments:?}");
     }
+}
+
+#[tokio::test]
+async fn commands_that_look_create_nothing_where_there_are_settings_alone() {
+    let fixture = Fixture::new().await;
+    let before = fs::read_dir(fixture.home.path()).unwrap().count();
+    for arguments in [
+        &["status"][..],
+        &["logs"],
+        &["audit"],
+        &["token", "acme"],
+        &["refresh"],
+        &["pause", "acme"],
+        &["resume", "acme"],
+        &["disconnect", "acme"],
+        &["adopt"],
+        &["service-token", "list"],
+        &["service-token", "revoke", "bot1"],
+    ] {
+        let finished = fixture.home.command(arguments.iter().copied()).unwrap().run(PATIENCE).await.unwrap();
+        let sentence = error_line(&finished, 1);
+        assert!(sentence.starts_with("there is no installation yet: "), "{arguments:?}: {sentence}");
+        assert!(sentence.contains("`jeton connect NAME` or `jeton serve` creates it"), "{sentence}");
+        assert_eq!(fs::read_dir(fixture.home.path()).unwrap().count(), before, "{arguments:?}");
+    }
+    let doctor = fixture.run(["doctor", "--offline"]).await;
+    assert!(doctor.stdout.contains("does not exist yet"), "{doctor:?}");
+    assert_eq!(fs::read_dir(fixture.home.path()).unwrap().count(), before);
+}
+
+#[tokio::test]
+async fn commands_that_look_make_no_spill_slot_and_a_server_makes_those_that_are_missing() {
+    let (fixture, _) = Fixture::connected().await;
+    let spill = fixture.home.data_dir().join("spill");
+    let count = || fs::read_dir(&spill).map_or(0, Iterator::count);
+    for arguments in [["status"], ["logs"], ["audit"]] {
+        let command = fixture.home.command(arguments).unwrap().env("JETON__KEEPER__SPILL_SLOTS", "20");
+        command.run(PATIENCE).await.unwrap().success().unwrap();
+        assert_eq!(count(), 0, "{arguments:?}");
+    }
+    fixture.run(["token", "acme"]).await.success().unwrap();
+    assert_eq!(count(), 1, "the one that it needed");
+    let mut server = fixture.home.command(["serve"]).unwrap().serve().unwrap();
+    server.wait_until_ready(PATIENCE).await.unwrap();
+    assert_eq!(count(), 16);
+    server.terminate().unwrap();
+    server.wait(PATIENCE).await.unwrap();
+}
+
+/// Every file of the installation, with its owner.
+fn owners(folder: &Path) -> Vec<(PathBuf, u32)> {
+    let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
+    let owned = entries.flat_map(|entry| {
+        let below = if entry.path().is_dir() { owners(&entry.path()) } else { Vec::new() };
+        below.into_iter().chain([(entry.path(), entry.metadata().unwrap().uid())])
+    });
+    owned.collect()
+}
+
+/// The user of a service.
+const SERVICE: u32 = 23_456;
+
+#[tokio::test]
+async fn what_root_makes_in_the_folder_of_a_service_belongs_to_the_service() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let fixture = Fixture::new().await;
+    fs::create_dir(fixture.home.data_dir()).unwrap();
+    chown(fixture.home.data_dir(), Some(SERVICE), Some(SERVICE)).unwrap();
+    fixture.connect("acme").await;
+    fixture.run(["token", "acme"]).await.success().unwrap();
+    let mut server = fixture.home.command(["serve"]).unwrap().serve().unwrap();
+    server.wait_until_ready(PATIENCE).await.unwrap();
+    let found = owners(&fixture.home.data_dir());
+    assert!(found.len() > 20, "{found:?}");
+    assert!(found.iter().all(|(_, owner)| *owner == SERVICE), "{found:?}");
+    drop(server);
+}
+
+#[tokio::test]
+async fn slots_of_another_user_stop_nobody_while_one_can_be_used_and_are_named_with_the_cure_when_none_can() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let (fixture, _) = Fixture::connected().await;
+    fixture.run(["token", "acme"]).await.success().unwrap();
+    // The service may go through the folder of the test, and has its own data directory.
+    let data_dir = fixture.home.data_dir();
+    for (path, _) in owners(&data_dir).into_iter().chain([(data_dir.clone(), 0)]) {
+        chown(path, Some(SERVICE), Some(SERVICE)).unwrap();
+    }
+    fs::set_permissions(fixture.home.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let as_service = async |arguments: &[&str]| {
+        let mut command = Command::new(jeton_binary().unwrap());
+        command.args(arguments).arg("--config").arg(fixture.home.settings()).env_clear();
+        command.current_dir("/").stdin(Stdio::null()).uid(SERVICE).gid(SERVICE);
+        // The provider answers on this thread.
+        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    };
+    let slots = data_dir.join("spill");
+    let give_to_root = |name: &str| {
+        fs::File::create(slots.join(name)).unwrap();
+        fs::set_permissions(slots.join(name), fs::Permissions::from_mode(0o600)).unwrap();
+        chown(slots.join(name), Some(0), Some(0)).unwrap();
+    };
+    give_to_root("slot-16");
+    give_to_root("slot-01");
+    let refreshed = as_service(&["refresh", "--force", "--sync"]).await;
+    assert!(refreshed.status.success(), "{refreshed:?}");
+    for slot in 0..16 {
+        give_to_root(&format!("slot-{slot:02}"));
+    }
+    let spent = fixture.spent();
+    let refused = as_service(&["serve", "--set", "server.listen=127.0.0.1:0"]).await;
+    let error = String::from_utf8(refused.stderr).unwrap();
+    let slot = slots.join("slot-00");
+    let cure =
+        format!("it belongs to user 0, and this is user {SERVICE}: run `chown {SERVICE} {}`", slot.display());
+    assert!(error.contains(&cure) && !refused.status.success(), "{error}");
+    assert_eq!(fixture.spent(), spent);
 }

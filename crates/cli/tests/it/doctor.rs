@@ -152,6 +152,7 @@ async fn a_copied_database_is_on_hold_until_it_is_adopted() {
 #[tokio::test]
 async fn a_spill_slot_that_holds_no_reply_is_a_fault() {
     let (fixture, _) = Fixture::connected().await;
+    fixture.run(["token", "acme"]).await.success().unwrap();
     let slot = fixture.home.data_dir().join("spill").join("slot-00");
     let mut file = OpenOptions::new().write(true).open(slot).unwrap();
     file.write_all(&5_u64.to_be_bytes()).unwrap();
@@ -163,6 +164,7 @@ async fn a_spill_slot_that_holds_no_reply_is_a_fault() {
 #[tokio::test]
 async fn a_reply_that_the_database_contradicts_is_kept_and_told_until_a_person_has_looked_at_it() {
     let (fixture, _) = Fixture::connected().await;
+    fixture.run(["token", "acme"]).await.success().unwrap();
     let attempt = "01a1fcfe-c1e2-7b80-b058-2b068ee28f9d";
     let text = format!(
         r#"{{"fail": {{"connection": "ghost", "attempt": "{attempt}", "generation": 1, "verdict": "Unknown",

@@ -10,11 +10,12 @@
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use jeton_core::id::Revision;
+
+use crate::private_file::open_private;
 
 const FILE: &str = "high-water";
 
@@ -125,7 +126,7 @@ pub(crate) fn reset(data_dir: &Path, revision: Revision) -> io::Result<()> {
 fn write(data_dir: &Path, change: impl FnOnce(Option<Revision>) -> Option<Revision>) -> io::Result<()> {
     let path = data_dir.join(FILE);
     let mut file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        open_private(OpenOptions::new().read(true).write(true).create(true).truncate(false), &path)?;
     file.lock()?;
     let before = parse(&mut file)?;
     let after = change(before);

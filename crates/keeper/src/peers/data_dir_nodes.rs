@@ -3,10 +3,11 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use jeton_core::id::NodeId;
+
+use crate::private_file::open_private;
 
 const FILE: &str = "nodes";
 
@@ -15,13 +16,9 @@ const MOST: usize = 500;
 
 /// Remembers a node, one to a line. A file that was torn by a crash forgets some: they are waited for.
 pub(crate) fn register(data_dir: &Path, node: NodeId) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(data_dir.join(FILE))?;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    let mut file = open_private(&mut options, &data_dir.join(FILE))?;
     file.lock()?;
     let mut known = String::new();
     file.read_to_string(&mut known)?;

@@ -92,8 +92,9 @@ impl StoreWriter {
     ) -> Result<StoreAnswer, TokenError> {
         let (name, _) = write.names();
         let mut pause = self.node.settings.poll;
-        let mut spilled = slot.is_filled();
         loop {
+            // Looked at each time: the folder of the slots may be removed under it.
+            let mut spilled = slot.is_filled();
             if let Err(held) = self.store.check_hold() {
                 if !spilled {
                     spilled = fill(&mut slot, write, &held, name).await;

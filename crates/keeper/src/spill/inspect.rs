@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use jeton_core::id::{AttemptId, ConnectionName};
 
-use super::slot_file::{length_of, read_text};
+use super::slot_file::{length_of, read_text, unusable};
 
 /// How the names of slots begin.
 pub(super) const SLOT: &str = "slot-";
@@ -51,7 +51,8 @@ pub fn inspect_spill_slots(data_dir: &Path) -> io::Result<Vec<(PathBuf, SlotStat
     let directory = directory(data_dir);
     let inspect_each = |start: &str| {
         let states = named(&directory, start)?.into_iter().map(|path| {
-            let state = inspect_slot(&mut File::open(&path)?)?;
+            let mut file = File::open(&path).map_err(|error| unusable(&path, &error))?;
+            let state = inspect_slot(&mut file)?;
             Ok((path, state))
         });
         states.collect::<io::Result<Vec<_>>>()

@@ -1,12 +1,13 @@
 //! The file of a spill slot: a length, and behind it the text of a write.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 
 use super::store_write::StoreWrite;
 use crate::outbound::exchange::MAX_REPLY;
+use crate::private_file::{create_private_dir, open_private, owner_cure};
 
 /// Room for the longest reply, sealed and in base64, with what surrounds it.
 pub(super) const SLOT_BYTES: u64 = MAX_REPLY as u64 * 2;
@@ -14,16 +15,54 @@ pub(super) const SLOT_BYTES: u64 = MAX_REPLY as u64 * 2;
 /// Length of the spilled text, in front of it; zero means that the slot is free.
 pub(super) const LENGTH_BYTES: usize = 8;
 
-/// Opens the file of a slot; makes it, and the room that it needs, where there is none.
+/// Opens the file of a slot that exists.
+///
+/// # Errors
+/// The message names the file, and its owner where that is why.
+pub(super) fn open_existing(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(path).map_err(|error| unusable(path, &error))
+}
+
+/// Opens the file of a slot; makes it, its folder and the room that it needs, where there is none.
+///
+/// # Errors
+/// As [`open_existing`].
 pub(super) fn open_slot(path: &Path) -> io::Result<File> {
-    let file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    allocate(path).map_err(|error| unusable(path, &error))
+}
+
+/// An error that names the file, and its owner where that is why.
+pub(super) fn unusable(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}{}", path.display(), owner_cure(path, error)))
+}
+
+fn allocate(path: &Path) -> io::Result<File> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    // Not the data directory above it: a new one would not be the one that the installation has.
+    if folder.parent().is_some_and(Path::is_dir) {
+        create_private_dir(folder)?;
+    }
+    let file = open_private(OpenOptions::new().read(true).write(true).create(true).truncate(false), path)?;
     if file.metadata()?.len() < SLOT_BYTES {
         // Allocating does not change what is there, so a slot that another process has filled meanwhile stays filled.
         rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, SLOT_BYTES)?;
         file.sync_all()?;
+        // The folder itself is an entry of its parent, and may be as new as the slot.
+        for folder in path.ancestors().skip(1).take(2).filter(|folder| !folder.as_os_str().is_empty()) {
+            File::open(folder)?.sync_all()?;
+        }
     }
     Ok(file)
+}
+
+/// Whether the path still leads to this file, with its room, and it can be written there. One that lost its name holds nothing for
+/// whoever looks next.
+pub(super) fn is_in_place(file: &File, path: &Path) -> bool {
+    let same = file.metadata().and_then(|held| {
+        let there = fs::metadata(path)?;
+        Ok((held.dev(), held.ino()) == (there.dev(), there.ino()) && held.len() >= SLOT_BYTES)
+    });
+    same.unwrap_or(false) && rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok()
 }
 
 /// A part of a slot. Parts are written in their order, each durable before the next is begun, so that whatever survives
@@ -84,9 +123,6 @@ pub(super) fn read_text(file: &mut File, length: u64) -> io::Result<Option<Store
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::os::unix::fs::MetadataExt as _;
-
     use super::super::inspect::{SlotState, inspect_slot};
     use super::super::slots::tests::write;
     use super::*;

@@ -11,9 +11,9 @@
 //! A write that the store refuses for good is set aside: it is kept in a file of its own beside the slots, and its slot
 //! is free again.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::mem;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
@@ -21,23 +21,42 @@ use tokio::task::spawn_blocking;
 
 use super::inspect::{ASIDE, SLOT, directory, named};
 use super::slot_file::{
-    LENGTH_BYTES, SLOT_BYTES, SlotPart, emptying, filling, length_of, open_slot, read_text,
+    LENGTH_BYTES, SLOT_BYTES, SlotPart, emptying, filling, is_in_place, length_of, open_existing, open_slot,
+    read_text,
 };
 use super::store_write::StoreWrite;
+use crate::private_file::open_private;
 
 /// The spill slots of a data directory.
 #[derive(Debug)]
 pub(crate) struct SpillSlots {
     directory: PathBuf,
-    usual: Vec<Mutex<Option<File>>>,
+    usual: Vec<SlotPlace>,
     /// Slots of a time when there were more of them: they are not reserved any more, and what is in them returns.
-    beyond: Vec<Mutex<Option<File>>>,
+    beyond: Vec<SlotPlace>,
+}
+
+/// Where a slot is, and its file while nobody has it.
+#[derive(Debug)]
+struct SlotPlace {
+    path: PathBuf,
+    file: Mutex<SlotFile>,
+}
+
+#[derive(Debug)]
+enum SlotFile {
+    /// It does not exist yet, or cannot be opened.
+    Closed,
+    /// It is open, and nobody has it.
+    Idle(File),
+    /// A [`SpillSlot`] has it.
+    Taken,
 }
 
 /// A reserved slot. Dropping it frees the slot, unless it was filled: then it stays filled for whoever returns it.
 #[derive(Debug)]
 pub(crate) struct SpillSlot<'a> {
-    origin: &'a Mutex<Option<File>>,
+    origin: &'a SlotPlace,
     /// Absent when the slot is dropped, and while it is written: one that nobody waits for any more is missing until the
     /// process ends, and never shared.
     file: Option<File>,
@@ -46,29 +65,52 @@ pub(crate) struct SpillSlot<'a> {
 }
 
 impl SpillSlots {
-    /// Opens `count` slots below `data_dir` and allocates what is not allocated yet.
+    /// Opens those of `count` slots below `data_dir` that exist, and makes none: whoever only looks leaves nothing behind. One
+    /// that cannot be opened stops no other.
     pub(crate) fn open(data_dir: &Path, count: usize) -> io::Result<Self> {
         let directory = directory(data_dir);
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
-        let usual = (0..count)
-            .map(|index| open_slot(&slot_path(&directory, index)).map(|file| Mutex::new(Some(file))))
-            .collect::<io::Result<_>>()?;
-        let beyond = slots_beyond(&directory, count)?;
-        File::open(&directory)?.sync_all()?;
-        // The folder itself is an entry of its parent, and may be as new as the slots.
-        File::open(data_dir)?.sync_all()?;
+        let usual: Vec<_> =
+            (0..count).map(|index| SlotPlace::open(directory.join(format!("{SLOT}{index:02}")))).collect();
+        let all = match named(&directory, SLOT) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            all => all?,
+        };
+        let is_beyond = |path: &PathBuf| usual.iter().all(|slot| slot.path != *path);
+        let beyond = all.into_iter().filter(is_beyond).map(SlotPlace::open).collect();
         Ok(Self { directory, usual, beyond })
     }
 
-    /// A free slot, or none while all of them are taken or filled.
+    /// Makes the slots that do not exist yet, with the room that they need.
+    ///
+    /// # Errors
+    /// None can be used. While some can, the others are logged.
+    pub(crate) fn allocate(&self) -> io::Result<()> {
+        let unusable: Vec<io::Error> = self.usual.iter().filter_map(|slot| slot.allocate().err()).collect();
+        if unusable.len() < self.usual.len() {
+            for error in unusable {
+                tracing::warn!(%error, "a spill slot cannot be used; the others do its work");
+            }
+            return Ok(());
+        }
+        unusable.into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// A free slot, or none while all of them are taken or filled. A slot whose file is gone is made anew.
+    ///
+    /// # Errors
+    /// There is none, and one could not be made.
     pub(crate) fn reserve(&self) -> io::Result<Option<SpillSlot<'_>>> {
-        for slot in locked(&self.usual) {
-            let mut slot = slot?;
-            if slot.length()? == 0 {
-                return Ok(Some(slot));
+        let mut unusable = None;
+        for place in &self.usual {
+            match place.lock_free() {
+                Ok(None) => {}
+                Ok(free) => return Ok(free),
+                Err(error) => {
+                    unusable.get_or_insert(error);
+                }
             }
         }
-        Ok(None)
+        unusable.map_or(Ok(None), Err)
     }
 
     /// Slots that hold a write and that nobody else holds.
@@ -110,7 +152,7 @@ pub(crate) struct SetAside {
 }
 
 fn keep_aside(path: PathBuf, parts: &[SlotPart]) -> io::Result<SetAside> {
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+    let file = open_private(OpenOptions::new().write(true).create(true).truncate(true), &path)?;
     parts.iter().try_for_each(|part| part.write(&file))?;
     let directory = path.parent().expect("it was joined to the folder of the slots");
     File::open(directory)?.sync_all()?;
@@ -118,30 +160,96 @@ fn keep_aside(path: PathBuf, parts: &[SlotPart]) -> io::Result<SetAside> {
     Ok(SetAside { path, count })
 }
 
-/// The slots that could be locked now, each unlocked when it is dropped.
-fn locked(slots: &[Mutex<Option<File>>]) -> impl Iterator<Item = io::Result<SpillSlot<'_>>> {
-    slots.iter().filter_map(|origin| {
-        let file = origin.lock().take()?;
-        let locked = file.try_lock();
-        // From here on, dropping the slot puts the file back.
-        let slot = SpillSlot { origin, file: Some(file), filled: false };
-        match locked {
-            Ok(()) => Some(Ok(slot)),
-            Err(TryLockError::WouldBlock) => None,
-            Err(TryLockError::Error(error)) => Some(Err(error)),
+impl SlotPlace {
+    fn open(path: PathBuf) -> Self {
+        let file = match open_existing(&path) {
+            Ok(file) => SlotFile::Idle(file),
+            Err(error) => {
+                if error.kind() != io::ErrorKind::NotFound {
+                    tracing::warn!(%error, "a spill slot cannot be opened");
+                }
+                SlotFile::Closed
+            }
+        };
+        Self { path, file: Mutex::new(file) }
+    }
+
+    /// Makes its file, unless it is open.
+    fn allocate(&self) -> io::Result<()> {
+        let mut file = self.file.lock();
+        if matches!(*file, SlotFile::Closed) {
+            *file = SlotFile::Idle(open_slot(&self.path)?);
         }
-    })
+        Ok(())
+    }
+
+    /// The slot, unless it is closed or somebody has it. It is unlocked when it is dropped.
+    fn lock(&self) -> io::Result<Option<SpillSlot<'_>>> {
+        let mut file = self.file.lock();
+        if !matches!(*file, SlotFile::Idle(_)) {
+            return Ok(None);
+        }
+        let SlotFile::Idle(taken) = mem::replace(&mut *file, SlotFile::Taken) else { return Ok(None) };
+        drop(file);
+        let locked = taken.try_lock();
+        // From here on, dropping the slot puts the file back.
+        let slot = SpillSlot { origin: self, file: Some(taken), filled: false };
+        match locked {
+            Ok(()) => Ok(Some(slot)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    /// The slot, if it is free. Its file is made where there is none.
+    fn lock_free(&self) -> io::Result<Option<SpillSlot<'_>>> {
+        self.allocate()?;
+        let Some(mut slot) = self.lock()? else { return Ok(None) };
+        if slot.length()? > 0 {
+            return Ok(None);
+        }
+        let file = slot.file()?;
+        if !is_in_place(file, &self.path) {
+            *file = another(&self.path)?;
+        }
+        Ok(Some(slot))
+    }
 }
 
-fn slot_path(directory: &Path, index: usize) -> PathBuf {
-    directory.join(format!("{SLOT}{index:02}"))
+/// The slots that could be locked now.
+fn locked(slots: &[SlotPlace]) -> impl Iterator<Item = io::Result<SpillSlot<'_>>> {
+    slots.iter().filter_map(|slot| slot.lock().transpose())
 }
 
-/// The slots that there are besides the first `count`.
-fn slots_beyond(directory: &Path, count: usize) -> io::Result<Vec<Mutex<Option<File>>>> {
-    let used: Vec<_> = (0..count).map(|index| slot_path(directory, index)).collect();
-    let beyond = named(directory, SLOT)?.into_iter().filter(|path| !used.contains(path));
-    beyond.map(|path| open_slot(&path).map(|file| Mutex::new(Some(file)))).collect()
+/// A new file in the place of one that lost its name, locked.
+fn another(path: &Path) -> io::Result<File> {
+    let mut file = open_slot(path)?;
+    file.try_lock()?;
+    if length_of(&mut file)? > 0 {
+        return Err(io::Error::other(format!("{} was put there by somebody else", path.display())));
+    }
+    tracing::warn!(path = %path.display(), "the file of a spill slot was removed or replaced; it is made anew");
+    Ok(file)
+}
+
+/// Fills a slot where whoever looks next finds it: in another file, if its own has lost its name. Answers the file.
+fn fill_in_place(mut file: File, path: &Path, parts: &[SlotPart]) -> (File, io::Result<()>) {
+    for _ in 0..2 {
+        if !is_in_place(&file, path) {
+            match another(path) {
+                Ok(made) => file = made,
+                Err(error) => return (file, Err(error)),
+            }
+        }
+        if let Err(error) = parts.iter().try_for_each(|part| part.write(&file)) {
+            return (file, Err(error));
+        }
+        // It may have been removed while it was written.
+        if is_in_place(&file, path) {
+            return (file, Ok(()));
+        }
+    }
+    (file, Err(io::Error::other(format!("{} is removed as often as it is made", path.display()))))
 }
 
 impl SpillSlot<'_> {
@@ -159,14 +267,15 @@ impl SpillSlot<'_> {
         if (text.len() + LENGTH_BYTES) as u64 > SLOT_BYTES {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the write is larger than a spill slot"));
         }
-        self.write(filling(text)).await?;
+        let path = self.origin.path.clone();
+        self.write(move |file| fill_in_place(file, &path, &filling(text))).await?;
         self.filled = true;
         Ok(())
     }
 
-    /// Whether [`SpillSlot::fill`] has made a write durable here.
+    /// Whether [`SpillSlot::fill`] has made a write durable here, and it is still where whoever looks next finds it.
     pub(crate) fn is_filled(&self) -> bool {
-        self.filled
+        self.filled && self.file.as_ref().is_some_and(|file| is_in_place(file, &self.origin.path))
     }
 
     fn read(&mut self) -> io::Result<Option<StoreWrite>> {
@@ -177,17 +286,21 @@ impl SpillSlot<'_> {
     /// Frees the slot for good: the store has taken the write.
     pub(crate) async fn clear(&mut self) -> io::Result<()> {
         let length = self.length()?;
-        self.write(emptying(length)).await
+        self.filled = false;
+        self.write(move |file| {
+            let emptied = emptying(length).iter().try_for_each(|part| part.write(&file));
+            (file, emptied)
+        })
+        .await
     }
 
     /// Writes away from the tasks of the runtime: a disk that takes its time must not keep callers waiting.
-    async fn write(&mut self, parts: [SlotPart; 2]) -> io::Result<()> {
+    async fn write(
+        &mut self,
+        write: impl FnOnce(File) -> (File, io::Result<()>) + Send + 'static,
+    ) -> io::Result<()> {
         let file = self.file.take().ok_or_else(lost)?;
-        let writing = spawn_blocking(move || {
-            let written = parts.iter().try_for_each(|part| part.write(&file));
-            (file, written)
-        });
-        let (file, written) = writing.await.map_err(io::Error::other)?;
+        let (file, written) = spawn_blocking(move || write(file)).await.map_err(io::Error::other)?;
         self.file = Some(file);
         written
     }
@@ -204,13 +317,14 @@ impl Drop for SpillSlot<'_> {
             if let Err(error) = file.unlock() {
                 tracing::warn!(%error, "a spill slot could not be unlocked");
             }
-            *self.origin.lock() = Some(file);
+            *self.origin.file.lock() = SlotFile::Idle(file);
         }
     }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::fs;
     use std::pin::pin;
     use std::sync::mpsc;
     use std::time::Duration;
@@ -262,5 +376,108 @@ pub(super) mod tests {
             occupied.await.unwrap();
         });
         assert_eq!(slot.read().unwrap(), Some(write));
+    }
+
+    #[test]
+    fn whoever_opens_slots_makes_none_and_whoever_reserves_one_makes_that() {
+        let home = tempfile::tempdir().unwrap();
+        let slots = SpillSlots::open(home.path(), 3).unwrap();
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+        let count = || fs::read_dir(home.path().join("spill")).unwrap().count();
+        let first = slots.reserve().unwrap().unwrap();
+        assert_eq!(count(), 1);
+        let second = slots.reserve().unwrap().unwrap();
+        assert_eq!(count(), 2);
+        drop((first, second));
+        slots.allocate().unwrap();
+        assert_eq!(count(), 3);
+    }
+
+    #[test]
+    fn a_slot_that_cannot_be_opened_stops_no_other_and_the_last_one_is_named() {
+        let home = tempfile::tempdir().unwrap();
+        let slot = |index: usize| home.path().join(format!("spill/slot-0{index}"));
+        // A folder is no slot, not even for root.
+        fs::create_dir_all(slot(0)).unwrap();
+        let slots = SpillSlots::open(home.path(), 2).unwrap();
+        slots.allocate().unwrap();
+        let other = slots.reserve().unwrap().unwrap();
+        assert!(slots.reserve().unwrap_err().to_string().starts_with(&*slot(0).to_string_lossy()));
+        drop(other);
+        drop(slots);
+        fs::remove_file(slot(1)).unwrap();
+        fs::create_dir(slot(1)).unwrap();
+        let slots = SpillSlots::open(home.path(), 2).unwrap();
+        assert!(slots.allocate().unwrap_err().to_string().starts_with(&*slot(0).to_string_lossy()));
+        assert!(slots.reserve().is_err());
+    }
+
+    /// What a new process finds in the slots.
+    fn found(home: &Path) -> Vec<StoreWrite> {
+        let slots = SpillSlots::open(home, 2).unwrap();
+        slots.filled().unwrap().into_iter().map(|(_, write)| write).collect()
+    }
+
+    /// Ways in which the files of the slots lose their names.
+    fn displaced(home: &Path, how: usize) {
+        let spill = home.join("spill");
+        match how {
+            0 => fs::remove_dir_all(&spill).unwrap(),
+            1 => fs::rename(&spill, home.join("elsewhere")).unwrap(),
+            2 => {
+                fs::rename(&spill, home.join("elsewhere")).unwrap();
+                fs::create_dir(&spill).unwrap();
+                File::create(spill.join("slot-00")).unwrap();
+            }
+            _ => fs::remove_file(spill.join("slot-00")).unwrap(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reply_is_where_the_next_process_finds_it_though_the_folder_was_removed_or_replaced() {
+        for how in 0..4 {
+            // Before the slot is reserved, before it is filled, after it was filled.
+            for moment in 0..3 {
+                let home = tempfile::tempdir().unwrap();
+                let slots = SpillSlots::open(home.path(), 2).unwrap();
+                slots.allocate().unwrap();
+                let displace = |now: usize| {
+                    if now == moment {
+                        displaced(home.path(), how);
+                    }
+                };
+                displace(0);
+                let mut slot = slots.reserve().unwrap().unwrap();
+                displace(1);
+                slot.fill(&write()).await.unwrap();
+                displace(2);
+                if moment == 2 {
+                    assert!(!slot.is_filled(), "{how}: it is noticed");
+                    slot.fill(&write()).await.unwrap();
+                }
+                assert!(slot.is_filled());
+                drop(slot);
+                drop(slots);
+                assert_eq!(found(home.path()).len(), 1, "{how}, {moment}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn no_slot_is_made_below_a_data_directory_that_is_gone() {
+        let home = tempfile::tempdir().unwrap();
+        let data_dir = home.path().join("data");
+        fs::create_dir(&data_dir).unwrap();
+        let slots = SpillSlots::open(&data_dir, 2).unwrap();
+        slots.allocate().unwrap();
+        let mut slot = slots.reserve().unwrap().unwrap();
+        fs::rename(&data_dir, home.path().join("elsewhere")).unwrap();
+        slot.fill(&write()).await.unwrap_err();
+        assert!(!slot.is_filled());
+        slots.reserve().unwrap_err();
+        assert!(!data_dir.exists());
+        fs::rename(home.path().join("elsewhere"), &data_dir).unwrap();
+        slot.fill(&write()).await.unwrap();
+        assert!(slot.is_filled() && slots.reserve().unwrap().is_some(), "it is back");
     }
 }

@@ -195,6 +195,7 @@ impl Fixture {
             Vault::open(ports, installation, self.definitions(), settings, clock, Arc::new(SystemEntropy))
                 .await
                 .expect("the vault opens");
+        vault.make_spill_slots().expect("there is room for them");
         Process { vault, store, probe }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jeton_core::keep::ports::StoreError;
 
 use super::path_checks;
-use crate::path_checks::{PRIVATE, beside};
+use crate::path_checks::{PRIVATE, beside, give_to_owner_of_folder};
 
 /// The first pause between two looks at a lock that others hold; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
@@ -60,6 +60,7 @@ impl Lock {
 fn try_take(path: &Path, mode: LockMode) -> io::Result<Option<Lock>> {
     let file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(PRIVATE).open(path)?;
+    give_to_owner_of_folder(path);
     let taken = match mode {
         LockMode::Shared => file.try_lock_shared(),
         LockMode::Exclusive => file.try_lock(),

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use crate::path_checks::{PRIVATE, beside, folder_of};
+use crate::path_checks::{PRIVATE, beside, folder_of, give_to_owner_of_folder};
 
 /// Puts `text` in the place of what `path` holds, and answers the new file. Only one process may do so at a time.
 ///
@@ -29,6 +29,7 @@ pub(super) fn replace(path: &Path, text: &[u8]) -> io::Result<File> {
 fn write(temporary: &Path, text: &[u8]) -> io::Result<File> {
     let mut file =
         OpenOptions::new().read(true).write(true).create_new(true).mode(PRIVATE).open(temporary)?;
+    give_to_owner_of_folder(temporary);
     // The mode above is cut by the umask; this one is not.
     file.set_permissions(Permissions::from_mode(PRIVATE))?;
     file.write_all(text)?;

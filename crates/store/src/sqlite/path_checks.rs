@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use jeton_core::keep::ports::StoreError;
 use rustix::fs::Access;
 
-use crate::path_checks::{PRIVATE, beside, folder_of, make_private, refuse_network, refused, unreadable};
+use crate::path_checks::{
+    PRIVATE, beside, folder_of, give_to_owner_of_folder, make_private, refuse_network, refused, unreadable,
+};
 
 /// What the file is called in messages.
 const THING: &str = "database";
@@ -52,6 +54,7 @@ fn check_folder(folder: &Path) -> Result<(), StoreError> {
 fn create(path: &Path, folder: &Path) -> Result<(), StoreError> {
     match OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(path) {
         Ok(file) => {
+            give_to_owner_of_folder(path);
             // The mode above is cut by the umask; this one is not.
             file.set_permissions(Permissions::from_mode(PRIVATE))
                 .and_then(|()| file.sync_all())

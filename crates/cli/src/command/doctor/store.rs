@@ -180,7 +180,8 @@ fn hold(settings: &Settings, installation: &Installation, report: &mut Report) {
     report.fault("hold", text);
 }
 
-pub(super) fn spill_slots(data_dir: &Path, report: &mut Report) {
+/// Checks the slots below `data_dir`. Those of `count` that do not exist yet are made when they are needed.
+pub(super) fn spill_slots(data_dir: &Path, count: usize, report: &mut Report) {
     let slots = match inspect_spill_slots(data_dir) {
         Ok(slots) => slots,
         Err(error) => {
@@ -228,7 +229,7 @@ pub(super) fn spill_slots(data_dir: &Path, report: &mut Report) {
             count => format!("all {count} are free"),
         };
         report.ok(SPILL, text);
-    } else if free == 0 {
+    } else if free == 0 && slots.len() >= count {
         report.fault(SPILL, "none is free, and without one nothing is refreshed; see above");
     }
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use jeton_core::entropy::{Entropy as _, SystemEntropy};
@@ -142,7 +142,7 @@ impl Drop for PendingFile {
 }
 
 fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = jeton_keeper::open_private(OpenOptions::new().write(true).create_new(true), path)?;
     file.write_all(content)?;
     file.sync_all()
 }

@@ -40,6 +40,7 @@ pub(super) async fn stored_api_key(
         _ if kept != key => {}
         Some(file) => {
             file.persist(&path).map_err(|error| not_written(&path, &error.error))?;
+            jeton_keeper::give_to_owner_of_folder(&path);
             tracing::warn!(
                 file = %path.display(),
                 "the API key of this installation is in a file; keep it elsewhere, and delete the file"

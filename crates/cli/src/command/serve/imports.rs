@@ -8,14 +8,13 @@
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use jeton_core::access::TokenHash;
 use jeton_core::entropy::Entropy;
 use jeton_core::id::{ConnectionName, Generation};
 use jeton_core::secret::Secret;
-use jeton_keeper::Vault;
+use jeton_keeper::{Vault, open_private};
 
 use crate::actor;
 use crate::command::import;
@@ -99,7 +98,7 @@ fn record(data_dir: &Path, token: &Secret, entropy: &dyn Entropy) {
         }
         let mut salt = [0; 16];
         entropy.fill(&mut salt);
-        let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
+        let mut file = open_private(OpenOptions::new().append(true).create(true), &path)?;
         file.write_all(
             format!("{}\n", line(&format!("{:032x}", u128::from_be_bytes(salt)), token)).as_bytes(),
         )?;
