@@ -138,6 +138,30 @@ pub struct Installation {
     /// A revision that the store has reached.
     pub(crate) seen: Revision,
     hold: Option<Hold>,
+    pub(crate) instance_file: InstanceFile,
+}
+
+/// The instance file as it was when the installation was opened, by its device and its number there.
+#[derive(Clone, Debug)]
+pub(crate) struct InstanceFile {
+    path: PathBuf,
+    id: Option<(u64, u64)>,
+}
+
+impl InstanceFile {
+    fn of(data_dir: &Path) -> Self {
+        let path = data_dir.join(INSTANCE_FILE);
+        Self { id: file_id(&path), path }
+    }
+
+    /// Whether the data directory is not the one that was opened: it was removed, or another is in its place.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.id.is_some() && self.id != file_id(&self.path)
+    }
+}
+
+fn file_id(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
 impl Installation {
@@ -228,7 +252,14 @@ impl Installation {
         let went_back = mark.filter(|mark| revision < *mark);
         let went_back = went_back.map(|seen| Hold::RolledBack { found: revision, seen });
         let hold = copied.or(went_back);
-        Ok(Self { sealer, instance: known.instance, data_dir: data_dir.to_owned(), seen: revision, hold })
+        Ok(Self {
+            sealer,
+            instance: known.instance,
+            data_dir: data_dir.to_owned(),
+            seen: revision,
+            hold,
+            instance_file: InstanceFile::of(data_dir),
+        })
     }
 
     /// The store that this data directory belongs to, whichever; `None` for one that belongs to none yet. A high-water mark
@@ -293,6 +324,7 @@ impl Installation {
         self.instance = instance;
         let path = self.data_dir.join(INSTANCE_FILE);
         publish(&path, |file| instance_text(instance, file), Publish::Replace, entropy)?;
+        self.instance_file = InstanceFile::of(&self.data_dir);
         self.seen = store.revision().await?;
         high_water::reset(&self.data_dir, self.seen)
             .map_err(|source| unusable_mark(&self.data_dir, source))?;

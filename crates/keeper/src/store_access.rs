@@ -9,7 +9,7 @@ use jeton_core::keep::ports::{AttemptLog, ChangeFeed, ConnectionStore, ConsentSt
 use tokio::time::{Instant, sleep};
 
 use crate::error::TokenError;
-use crate::installation::Installation;
+use crate::installation::{Installation, InstanceFile};
 use crate::memory::high_water::{HighWater, Hold};
 use crate::settings::Settings;
 
@@ -60,6 +60,7 @@ pub(crate) struct StoreAccess {
     pub(crate) ports: Ports,
     pub(crate) high_water: HighWater,
     hold: OnceLock<Hold>,
+    instance_file: InstanceFile,
     retry_for: Duration,
     poll: Duration,
 }
@@ -70,6 +71,7 @@ impl StoreAccess {
             ports,
             high_water: HighWater::new(installation.data_dir.clone(), installation.seen),
             hold: installation.hold().map_or_else(OnceLock::new, OnceLock::from),
+            instance_file: installation.instance_file.clone(),
             retry_for: settings.claim_wait,
             poll: settings.poll,
         }
@@ -96,6 +98,17 @@ impl StoreAccess {
     /// Why nothing may be spent, where that is so.
     pub(crate) fn hold(&self) -> Option<Hold> {
         self.hold.get().copied()
+    }
+
+    /// Refuses what would spend while the data directory is not the one that was opened: no reply would be safe there.
+    pub(crate) fn check_data_dir(&self) -> Result<(), TokenError> {
+        if !self.instance_file.is_gone() {
+            return Ok(());
+        }
+        let data_dir = self.high_water.data_dir().display();
+        let message =
+            format!("the data directory {data_dir} was removed or replaced while it was in use: put it back");
+        Err(TokenError::Store { message })
     }
 
     /// Refuses what would spend while the installation is on hold.

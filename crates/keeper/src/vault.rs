@@ -304,12 +304,13 @@ impl Vault {
     }
 
     /// Asks the store whether it answers, and whether it took what was written last: the heartbeat of an announced vault, every
-    /// few seconds. A full disk can be read.
+    /// few seconds. A full disk can be read. Also sees that the data directory is there.
     ///
     /// # Errors
-    /// [`TokenError::Store`] when it does not.
+    /// [`TokenError::Store`] when not.
     pub async fn ping(&self) -> Result<(), TokenError> {
         self.parts.store.ports.feed.revision().await?;
+        self.parts.store.check_data_dir()?;
         match self.parts.heartbeats.failure() {
             Some(error) => {
                 Err(TokenError::Store { message: format!("the store cannot be written: {error}") })

@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use jeton_testkit::{PgCluster, TestInstallation};
+use jeton_emulator::Fault;
+use jeton_testkit::{Client, PgCluster, ServerProcess, TestInstallation};
 use rusqlite::Connection as Database;
 use serde_json::json;
 
-use crate::fixture::{Fixture, PATIENCE, connection, error_line, run};
+use crate::fixture::{Fixture, PATIENCE, connection, error_line, run, until};
 
 /// The database and the files that SQLite keeps beside it.
 fn files(database: &Path) -> [PathBuf; 3] {
@@ -180,4 +182,114 @@ async fn a_file_that_was_imported_is_taken_out_of_use_and_its_token_never_comes_
     assert_eq!((stats.accepted, stats.reuse_kills, stats.invalid_grant), (1, 0, 0), "{stats:?}");
     // A person may know better.
     fixture.run(["connect", "acme", "--import", &file.display().to_string()]).await.success().unwrap();
+}
+
+/// A client that may force a refresh.
+async fn operator(fixture: &Fixture, server: &ServerProcess) -> Client {
+    let token = fixture.home.service_token("operator", &["admin", "token:acme"]).await.unwrap();
+    Client::new(&server.base_url()).with_header("X-SERVICE-TOKEN", &token)
+}
+
+/// What a server says whose files are touched by `displace`, and whether it goes on once `put_back` is done.
+async fn displaced(displace: impl Fn(&Path), put_back: impl Fn(&Path), what: &str) {
+    let (fixture, _) = Fixture::connected().await;
+    let mut server = fixture.home.command(["serve"]).unwrap().serve().unwrap();
+    server.wait_until_ready(PATIENCE).await.unwrap();
+    let client = operator(&fixture, &server).await;
+    let token = async || client.get("/api/v1/connections/acme/token").await.unwrap();
+    assert_eq!(token().await.status.as_u16(), 200);
+    let spent = fixture.spent();
+
+    displace(&fixture.home.data_dir());
+    let ready = client.get("/readyz").await.unwrap();
+    assert_eq!(ready.status.as_u16(), 503, "{what}");
+    let refused = client.post("/api/v1/connections/acme/refresh", &json!({ "force": true })).await.unwrap();
+    assert_eq!(refused.status.as_u16(), 503, "{what}: {refused:?}");
+    let detail = refused.json().unwrap()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("while it was") && detail.contains("put "), "{what}: {detail}");
+    assert_eq!(token().await.status.as_u16(), 200, "{what}: what lives is served");
+    assert_eq!(fixture.spent(), spent, "{what}");
+
+    put_back(&fixture.home.data_dir());
+    until("it is ready again", async || client.get("/readyz").await.unwrap().status.as_u16() == 200).await;
+    fixture.run(["refresh", "--force", "--sync"]).await.success().unwrap();
+    server.terminate().unwrap();
+    assert_eq!(server.wait(PATIENCE).await.unwrap().code(), Some(0));
+    assert_eq!(fixture.emulator.stats().reuse_kills, 0);
+}
+
+fn aside(data_dir: &Path) -> PathBuf {
+    data_dir.with_extension("aside")
+}
+
+#[tokio::test]
+async fn a_file_of_the_database_that_is_removed_or_replaced_under_a_server_is_noticed_before_anything_is_spent()
+ {
+    for name in ["jeton.sqlite", "jeton.sqlite-wal", "jeton.sqlite-shm"] {
+        for replaced in [false, true] {
+            let displace = |data_dir: &Path| {
+                fs::rename(data_dir.join(name), aside(data_dir)).unwrap();
+                if replaced {
+                    fs::copy(aside(data_dir), data_dir.join(name)).unwrap();
+                }
+            };
+            let put_back = |data_dir: &Path| fs::rename(aside(data_dir), data_dir.join(name)).unwrap();
+            displaced(displace, put_back, &format!("{name}, {replaced}")).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_data_directory_that_is_moved_or_replaced_under_a_server_is_noticed_before_anything_is_spent() {
+    for replaced in [false, true] {
+        let displace = |data_dir: &Path| {
+            fs::rename(data_dir, aside(data_dir)).unwrap();
+            if replaced {
+                fs::create_dir(data_dir).unwrap();
+            }
+        };
+        let put_back = |data_dir: &Path| {
+            if replaced {
+                fs::remove_dir_all(data_dir).unwrap();
+            }
+            fs::rename(aside(data_dir), data_dir).unwrap();
+        };
+        displaced(displace, put_back, &format!("the data directory, {replaced}")).await;
+    }
+    let instance = |data_dir: &Path| data_dir.join("instance");
+    displaced(
+        |data_dir| fs::rename(instance(data_dir), aside(data_dir)).unwrap(),
+        |data_dir| fs::rename(aside(data_dir), instance(data_dir)).unwrap(),
+        "the instance file",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_reply_that_comes_when_the_database_was_removed_is_spilled_and_comes_back_with_it() {
+    let (fixture, _) = Fixture::connected().await;
+    let mut server = fixture.home.command(["serve"]).unwrap().serve().unwrap();
+    server.wait_until_ready(PATIENCE).await.unwrap();
+    let client = operator(&fixture, &server).await;
+    assert_eq!(client.get("/api/v1/connections/acme/token").await.unwrap().status.as_u16(), 200);
+    fixture.emulator.enqueue([Fault::none().slow_after(Duration::from_secs(2))]);
+    let accepted = fixture.spent();
+    let data_dir = fixture.home.data_dir();
+    let (database, kept) = (fixture.home.database(), aside(&data_dir));
+    let body = json!({ "force": true });
+    let refresh = client.post("/api/v1/connections/acme/refresh", &body);
+    let remove = async {
+        until("it is accepted", async || fixture.spent() > accepted).await;
+        fs::rename(&database, &kept).unwrap();
+        fs::remove_dir_all(data_dir.join("spill")).unwrap();
+        until("it is spilled", async || server.output().unwrap().contains("it is spilled")).await;
+        server.kill().await.unwrap();
+        server.wait(PATIENCE).await.unwrap();
+    };
+    let (_, ()) = tokio::join!(refresh, remove);
+    assert!(error_line(&fixture.run(["token", "acme"]).await, 1).contains("does not exist"));
+    fs::rename(&kept, &database).unwrap();
+    fixture.run(["refresh", "--force", "--sync"]).await.success().unwrap();
+    let stats = fixture.emulator.stats();
+    assert_eq!((stats.accepted, stats.reuse_kills, stats.invalid_grant), (accepted + 2, 0, 0), "{stats:?}");
 }

@@ -68,6 +68,11 @@ impl HighWater {
         Self { data_dir, seen: AtomicU64::new(seen.0), marked: AtomicU64::new(0) }
     }
 
+    /// Where the mark is.
+    pub(crate) fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
     /// The store has reached this revision.
     pub(crate) fn see(&self, revision: Revision) {
         self.seen.fetch_max(revision.0, Ordering::AcqRel);

@@ -69,6 +69,7 @@ impl StoreWriter {
     pub(crate) async fn reserve(&self) -> Result<SpillSlot<'_>, TokenError> {
         let deadline = Instant::now() + self.node.settings.claim_wait;
         loop {
+            self.store.check_data_dir()?;
             let reserved = self.slots.reserve().map_err(|error| TokenError::Store {
                 message: format!("a spill slot cannot be reserved: {error}"),
             })?;

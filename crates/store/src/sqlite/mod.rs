@@ -14,6 +14,7 @@ mod feed;
 mod inspect;
 mod migrate;
 mod open;
+mod opened_files;
 mod options;
 mod path_checks;
 mod read_pool;

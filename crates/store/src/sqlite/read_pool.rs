@@ -12,12 +12,14 @@ use tokio::sync::Semaphore;
 
 use super::errors::SqliteError;
 use super::open;
+use super::opened_files::OpenedFiles;
 use super::options::SqliteOptions;
 
 /// The pool. Connections are opened when they are first needed.
 #[derive(Debug)]
 pub(super) struct ReadPool {
     path: PathBuf,
+    files: Arc<OpenedFiles>,
     busy_timeout: Duration,
     idle: Mutex<Vec<Connection>>,
     turns: Arc<Semaphore>,
@@ -27,9 +29,10 @@ pub(super) struct ReadPool {
 }
 
 impl ReadPool {
-    pub(super) fn new(path: PathBuf, options: &SqliteOptions) -> Self {
+    pub(super) fn new(path: PathBuf, files: Arc<OpenedFiles>, options: &SqliteOptions) -> Self {
         Self {
             path,
+            files,
             busy_timeout: options.busy_timeout,
             idle: Mutex::new(Vec::new()),
             turns: Arc::new(Semaphore::new(options.readers.max(1))),
@@ -71,6 +74,7 @@ impl ReadPool {
         &self,
         look: impl FnOnce(&Connection) -> Result<T, SqliteError>,
     ) -> Result<T, StoreError> {
+        self.files.verify()?;
         let idle = self.idle.lock().pop();
         let read = || {
             let conn = idle.map_or_else(|| self.another(), Ok)?;

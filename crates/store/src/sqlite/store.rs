@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::errors::SqliteError;
 use super::faults::Faults;
+use super::opened_files::{OpenedFiles, file_id};
 use super::options::SqliteOptions;
 use super::read_pool::ReadPool;
 use super::writer::{self, Sqlite, SqliteShared};
@@ -33,6 +34,7 @@ impl SqliteStore {
             inspect::check_in_use(path, options.busy_timeout)?;
         }
         let path = path_checks::prepare(path)?;
+        let id = file_id(&path);
         let open = || -> Result<_, SqliteError> {
             let mut conn = open::writer(&path, options.busy_timeout)?;
             let schema = up_to(migrate::MIGRATIONS, options.last_migration);
@@ -44,9 +46,12 @@ impl SqliteStore {
             Ok((conn, revision, clock))
         };
         let (conn, revision, clock) = open().map_err(|failure| failure.into_store_error(&path))?;
-        let readers = ReadPool::new(path.clone(), &options);
+        let files = Arc::new(OpenedFiles::new(&path, id));
+        let readers = ReadPool::new(path.clone(), Arc::clone(&files), &options);
+        files.verify()?;
         let shared = SqliteShared {
             path,
+            files,
             clock,
             busy_timeout: options.busy_timeout,
             hooks: options.hooks,

@@ -20,6 +20,7 @@ use super::boot_clock::{BootClock, ClockDrift};
 use super::errors::{SqliteError, is_busy};
 use super::faults::{AppliedFaults, Faults, SqliteHooks};
 use super::open::{self, retry_while_busy};
+use super::opened_files::OpenedFiles;
 use super::read_pool::ReadPool;
 use super::rows;
 use crate::changes::announce;
@@ -193,6 +194,7 @@ impl<R: Send, T: Send> WriteCall for WaitingCall<R, T> {
 #[derive(Debug)]
 pub(super) struct SqliteShared {
     pub(super) path: PathBuf,
+    pub(super) files: Arc<OpenedFiles>,
     pub(super) clock: BootClock,
     pub(super) busy_timeout: Duration,
     pub(super) hooks: Arc<dyn SqliteHooks>,
@@ -260,9 +262,13 @@ impl Writer {
         calls: &mut [Box<dyn WriteCall>],
     ) -> Result<Vec<Result<(), StoreError>>, SqliteError> {
         let shared = Arc::clone(&self.shared);
-        if self.tx.is_none() {
+        if self.tx.is_some() {
+            shared.files.verify()?;
+        } else {
+            shared.files.verify_database()?;
             let mut conn = open::writer(&shared.path, shared.busy_timeout)?;
             open::count(&mut conn, shared.statements.as_ref())?;
+            shared.files.note_beside();
             self.tx = Some(Self::idle(&shared, conn));
             self.applied = AppliedFaults::default();
         }
@@ -295,6 +301,7 @@ impl Writer {
         let Some(tx) = &self.tx else { return };
         let rolled_back = tx.conn.is_autocommit() || tx.conn.execute_batch("ROLLBACK").is_ok();
         if !rolled_back || failure.breaks_connection() {
+            self.shared.files.forget_beside();
             self.tx = None;
         }
     }
