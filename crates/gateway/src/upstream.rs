@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use jeton_core::keep::provider::Endpoint;
-use jeton_keeper::{Dialer, describe_http_error};
+use jeton_keeper::Dialer;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::task::TaskTracker;
@@ -289,4 +289,16 @@ impl UpstreamClient {
             }
         }
     }
+}
+
+/// What went wrong, in words that hold nothing of the request.
+fn describe_http_error(error: &hyper::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }

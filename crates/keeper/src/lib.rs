@@ -82,10 +82,13 @@ mod spill {
 
 /// Requests to token endpoints.
 mod outbound {
+    pub(crate) mod content_coding;
     pub(crate) mod dial;
     pub(crate) mod exchange;
     pub(crate) mod guard;
     pub(crate) mod public_address;
+    pub(crate) mod request_bytes;
+    pub(crate) mod response;
     pub(crate) mod roots;
     pub(crate) mod stream;
 }
@@ -109,7 +112,6 @@ pub use memory::high_water::Hold;
 pub use operator::connection_check::{ConnectionCheck, ConnectionSetup};
 pub use operator::status::Status;
 pub use outbound::dial::{DialError, Dialer};
-pub use outbound::exchange::describe_http_error;
 pub use outbound::roots::Roots;
 pub use outbound::stream::Stream;
 pub use peers::heartbeat::Peers;

@@ -17,6 +17,7 @@ mod body;
 mod catalogue;
 #[cfg(test)]
 mod catalogue_tests;
+mod charset;
 mod class;
 mod condition;
 mod date;
@@ -31,6 +32,7 @@ mod fault;
 mod file_tests;
 mod hosts;
 mod http_types;
+mod json;
 mod load;
 mod locate;
 mod one_or_many;
@@ -49,6 +51,7 @@ mod vector_schema;
 mod vectors;
 
 pub use alias::{Alias, AliasFault};
+pub use body::is_whole_document;
 pub use catalogue::{Catalogue, UnknownProvider};
 pub use class::ErrorClass;
 pub use definition::{Definition, Setup};

@@ -1,36 +1,46 @@
 //! One exchange with a token endpoint: on a fresh connection, sent once, and never sent late.
 
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_util::rt::TokioIo;
 use jeton_core::keep::provider::{OutboundRequest, Reply};
+use rustls::{AlertDescription, ProtocolVersion};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
 use super::dial::{Dialer, QueuedBytes};
 use super::guard::{GuardedStream, WriteWindow};
+use super::request_bytes::request_bytes;
+use super::response::{Ending, ResponseReader, Unfinished};
+use super::stream::Stream;
 use crate::node::Node;
 
 /// How long connecting may take: name lookup, TCP and TLS together. An endpoint that does not answer gives its turn to
 /// others long before the end of the exchange.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The longest reply that is read, in bytes.
-pub(crate) const MAX_REPLY: usize = 1024 * 1024;
+/// How long a reply may pause once it holds a whole JSON document: then its length is wrong, and nothing more comes.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How much is read at once, in bytes.
+const PIECE: usize = 16 * 1024;
 
 /// What became of an exchange.
 #[derive(Debug)]
 pub(crate) enum ExchangeOutcome {
     /// A whole reply came.
     Replied(Reply),
-    /// Not a byte of the request was written.
+    /// Nothing was sent, or a server refused TLS before it read anything.
     NotSent(String),
-    /// Something was written, and no whole reply came.
-    Broken(String),
+    /// Something was sent, and no whole reply came.
+    Broken {
+        why: String,
+        /// The status and what came of the body.
+        received: Option<(u16, Zeroizing<Vec<u8>>)>,
+    },
 }
 
 /// Sends requests to token endpoints.
@@ -55,117 +65,162 @@ impl Outbound {
         write_until: Duration,
         recheck: impl Future<Output = Result<(), String>>,
     ) -> ExchangeOutcome {
-        let window = Arc::new(WriteWindow::new(Arc::clone(&self.node.clock), write_until));
         let deadline = Instant::now() + timeout;
-        let outcome = match timeout_at(deadline, self.send(request, deadline, &window, recheck)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(format!("no whole reply within {} s", timeout.as_secs_f32())),
+        let connecting = async {
+            let bytes = request_bytes(&request)?;
+            let queued = QueuedBytes::DropAt(deadline);
+            let limit = CONNECT_TIMEOUT.min(timeout);
+            let dialled = self.dialer.connect(&request.url, request.captured_host, queued, limit).await;
+            let stream = dialled.map_err(|error| error.to_string())?;
+            recheck.await?;
+            Ok((bytes, stream))
         };
-        match outcome {
-            Ok(reply) => ExchangeOutcome::Replied(reply),
-            Err(why) if window.untouched() => ExchangeOutcome::NotSent(why),
-            Err(why) => ExchangeOutcome::Broken(why),
-        }
+        let late = |_| Err(format!("the provider was not reached within {} s", timeout.as_secs_f32()));
+        let (bytes, stream) = match timeout_at(deadline, connecting).await.unwrap_or_else(late) {
+            Ok(connected) => connected,
+            Err(why) => return ExchangeOutcome::NotSent(why),
+        };
+        let window = Arc::new(WriteWindow::new(Arc::clone(&self.node.clock), write_until));
+        let host = request.url.host_str().unwrap_or_default();
+        let server = Server {
+            name: format!("`{host}` at {}", stream.peer),
+            tls: stream.tls_version(),
+            deadline,
+            timeout,
+        };
+        server.talk(GuardedStream::new(stream, Arc::clone(&window)), &window, &bytes).await
     }
+}
 
-    async fn send(
+/// Who is talked to, and until when.
+struct Server {
+    name: String,
+    tls: Option<ProtocolVersion>,
+    deadline: Instant,
+    timeout: Duration,
+}
+
+impl Server {
+    /// Sends a request and reads its reply, both at once: a server may answer before it has read all, and close.
+    async fn talk(
         &self,
-        request: OutboundRequest,
-        deadline: Instant,
-        window: &Arc<WriteWindow>,
-        recheck: impl Future<Output = Result<(), String>>,
-    ) -> Result<Reply, String> {
-        let queued = QueuedBytes::DropAt(deadline);
-        let limit = CONNECT_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
-        let dialled = self.dialer.connect(&request.url, request.captured_host, queued, limit).await;
-        let stream = dialled.map_err(|error| error.to_string())?;
-        recheck.await?;
-        let guarded = GuardedStream::new(stream, Arc::clone(window));
-        let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
-            .max_buf_size(64 * 1024)
-            .handshake::<_, Full<Bytes>>(TokioIo::new(guarded))
-            .await
-            .map_err(|error| describe_http_error(&error))?;
-        let request = outgoing(&request)?;
-        let mut exchange = pin!(async move {
-            let response = sender.send_request(request).await.map_err(|error| describe_http_error(&error))?;
-            read_reply(response).await
+        stream: GuardedStream<Stream>,
+        window: &WriteWindow,
+        request: &[u8],
+    ) -> ExchangeOutcome {
+        let (mut incoming, mut outgoing) = tokio::io::split(stream);
+        let mut sending = pin!(async {
+            outgoing.write_all(request).await?;
+            outgoing.flush().await
         });
-        let connection = pin!(connection);
-        tokio::select! {
-            biased;
-            reply = &mut exchange => reply,
-            // The connection is done first when the server closes it behind its reply; what it read is still there.
-            _ = connection => exchange.await,
-        }
-    }
-}
-
-fn outgoing(request: &OutboundRequest) -> Result<hyper::Request<Full<Bytes>>, String> {
-    let mut path = request.url.path().to_owned();
-    if let Some(query) = request.url.query() {
-        path.push('?');
-        path.push_str(query);
-    }
-    let mut builder = hyper::Request::builder()
-        .method(request.method.as_str())
-        .uri(path)
-        .header("host", host_header(&request.url))
-        .header("user-agent", concat!("jeton/", env!("CARGO_PKG_VERSION")))
-        // One request per connection: a connection that was idle may be gone, and then nobody knows what arrived.
-        .header("connection", "close");
-    for (name, value) in &request.headers {
-        let mut value = http::HeaderValue::from_str(value.reveal()).map_err(|_| {
-            format!("the value of the header `{name}` holds a character that headers cannot hold")
-        })?;
-        value.set_sensitive(true);
-        builder = builder.header(name, value);
-    }
-    builder
-        .body(Full::new(Bytes::copy_from_slice(&request.body)))
-        .map_err(|error| format!("the request cannot be built: {error}"))
-}
-
-fn host_header(url: &url::Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
-}
-
-async fn read_reply(response: hyper::Response<hyper::body::Incoming>) -> Result<Reply, String> {
-    let header = |name: http::HeaderName| {
-        response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
-    };
-    let mut reply = Reply {
-        status: response.status().as_u16(),
-        retry_after: header(http::header::RETRY_AFTER),
-        content_type: header(http::header::CONTENT_TYPE),
-        date: header(http::header::DATE),
-        body: Zeroizing::default(),
-    };
-    let mut body = Limited::new(response.into_body(), MAX_REPLY);
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| {
-            if error.is::<http_body_util::LengthLimitError>() {
-                format!("the reply is longer than {MAX_REPLY} bytes")
-            } else {
-                "the reply broke off".to_owned()
+        let mut sent: Option<io::Result<()>> = None;
+        let mut reader = ResponseReader::new();
+        let mut piece = Zeroizing::new(vec![0; PIECE]);
+        let mut wake = self.deadline;
+        let ending = loop {
+            let read = tokio::select! {
+                biased;
+                result = &mut sending, if sent.is_none() => match result {
+                    Err(error) if window.untouched() => return ExchangeOutcome::NotSent(error.to_string()),
+                    // A server that refused to read on may have said why.
+                    result => {
+                        sent = Some(result);
+                        continue;
+                    }
+                },
+                read = timeout_at(wake, incoming.read(&mut piece)) => read,
+            };
+            match read {
+                Ok(Ok(0)) => break self.closed(),
+                Ok(Ok(length)) => match reader.push(&piece[..length]) {
+                    Ok(()) if reader.is_complete() => break self.closed(),
+                    Ok(()) => wake = self.deadline.min(Instant::now() + PAUSE),
+                    Err(why) => return ExchangeOutcome::Broken { why, received: None },
+                },
+                Ok(Err(error)) => {
+                    if let Some(alert) = self.refusal_of_handshake(&error).filter(|_| reader.is_empty()) {
+                        let server = &self.name;
+                        return ExchangeOutcome::NotSent(format!(
+                            "no TLS with {server}: the server sent the fatal alert `{alert:?}`"
+                        ));
+                    }
+                    break self.failed(&error);
+                }
+                Err(_) if wake == self.deadline => {
+                    let what = format!("{} s had passed", self.timeout.as_secs_f32());
+                    break Ending { in_order: false, what };
+                }
+                Err(_) if reader.holds_whole_document() => {
+                    break Ending {
+                        in_order: false,
+                        what: format!("nothing more came for {} s", PAUSE.as_secs_f32()),
+                    };
+                }
+                Err(_) => wake = self.deadline,
             }
-        })?;
-        if let Some(piece) = frame.data_ref() {
-            reply.body.extend_from_slice(piece);
+        };
+        let unsent = sent.and_then(Result::err).filter(|_| reader.is_empty());
+        match (reader.finish(&ending), unsent) {
+            (Ok(reply), _) => ExchangeOutcome::Replied(reply),
+            (Err(Unfinished { received, .. }), Some(error)) => {
+                ExchangeOutcome::Broken { why: format!("it could not be sent whole: {error}"), received }
+            }
+            (Err(Unfinished { why, received }), None) => ExchangeOutcome::Broken { why, received },
         }
     }
-    Ok(reply)
+
+    /// An alert that says that the server did not accept the handshake, and so has read nothing that came after it. With TLS 1.3
+    /// a client may send before the server has judged its certificate (RFC 8446, section 4.4.2.4); with TLS 1.2 it may not.
+    fn refusal_of_handshake(&self, error: &io::Error) -> Option<AlertDescription> {
+        alert_of(error)
+            .filter(|alert| self.tls == Some(ProtocolVersion::TLSv1_3) && refuses_handshake(*alert))
+    }
+
+    /// The server closed the connection as its protocols ask for.
+    fn closed(&self) -> Ending {
+        let how = if self.tls.is_some() { "ended TLS" } else { "closed the TCP connection" };
+        Ending { in_order: true, what: format!("the server {how}") }
+    }
+
+    /// The connection ended otherwise.
+    fn failed(&self, error: &io::Error) -> Ending {
+        let what = match (error.kind(), alert_of(error)) {
+            (_, Some(alert)) => format!("the server sent the TLS alert `{alert:?}`"),
+            (io::ErrorKind::UnexpectedEof, _) if self.tls.is_some() => {
+                "the server closed the TCP connection without ending TLS (no close_notify)".to_owned()
+            }
+            (io::ErrorKind::ConnectionReset, _) => "the TCP connection was reset".to_owned(),
+            _ => {
+                let layer = if self.tls.is_some() { "TLS" } else { "TCP" };
+                format!("the {layer} connection failed ({error})")
+            }
+        };
+        Ending { in_order: false, what }
+    }
 }
 
-/// What went wrong, in words that hold nothing of the request.
-pub fn describe_http_error(error: &hyper::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
+fn alert_of(error: &io::Error) -> Option<AlertDescription> {
+    match error.get_ref()?.downcast_ref()? {
+        rustls::Error::AlertReceived(alert) => Some(*alert),
+        _ => None,
     }
-    text
+}
+
+/// Whether an alert is one with which a server refuses a client, its certificate or what it offers.
+fn refuses_handshake(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied
+            | AlertDescription::HandshakeFailure
+            | AlertDescription::InsufficientSecurity
+            | AlertDescription::UnrecognisedName
+            | AlertDescription::NoApplicationProtocol
+    )
 }

@@ -15,6 +15,9 @@ use crate::node::Node;
 use crate::store_access::StoreAccess;
 use crate::token_metadata::TokenMetadata;
 
+/// The code of an attempt whose reply did not come, or not to its end. What is kept of such a reply may be the half of one.
+pub(super) const BROKEN_OFF: &str = "no_reply";
+
 /// Length of the variables, in front of them; the reply follows.
 const LENGTH_BYTES: usize = 4;
 
@@ -45,11 +48,14 @@ fn unseal(node: &Node, attempt: &Attempt, sealed: &[u8]) -> Option<KeptReply> {
     let (length, rest) = clear.split_first_chunk::<LENGTH_BYTES>()?;
     let (vars, body) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
     let vars = Secret::new(std::str::from_utf8(vars).ok()?);
-    let body = Zeroizing::new(body.to_vec());
-    Some(KeptReply {
-        captured: TokenMetadata::from_text(Some(&vars)).vars,
-        reply: Reply { status: attempt.http_status.unwrap_or(200), body, ..Reply::default() },
-    })
+    let reply = Reply {
+        status: attempt.http_status.unwrap_or(200),
+        body: Zeroizing::new(body.to_vec()),
+        cut_short: (attempt.code.as_deref() == Some(BROKEN_OFF))
+            .then(|| attempt.message.clone().unwrap_or_default()),
+        ..Reply::default()
+    };
+    Some(KeptReply { captured: TokenMetadata::from_text(Some(&vars)).vars, reply })
 }
 
 impl KeptReply {

@@ -128,7 +128,7 @@ pub(crate) struct RedeemFailure {
     pub(crate) retry_after: Option<Duration>,
     /// The provider file says that it ends the grant for certain.
     pub(crate) is_final: bool,
-    /// A 2xx reply that could not be read.
+    /// The body of a 2xx reply that could not be read, or what came of it.
     pub(crate) unread: Option<Zeroizing<Vec<u8>>>,
 }
 
@@ -261,10 +261,14 @@ impl Turn<'_> {
                 "not_sent",
                 format!("nothing was sent: {why}"),
             )),
-            ExchangeOutcome::Broken(why) => {
+            ExchangeOutcome::Broken { why, received } => {
                 let class = if spends { ErrorClass::Ambiguous } else { ErrorClass::Transient };
                 let message = format!("the request was sent and no whole reply came: {why}");
-                Err(RedeemFailure::without_reply(class, "no_reply", message))
+                let failure = RedeemFailure::without_reply(class, kept_reply::BROKEN_OFF, message);
+                let status = received.as_ref().map(|(status, _)| *status);
+                let accepted = received
+                    .filter(|(status, body)| spends && (200..=299).contains(status) && !body.is_empty());
+                Err(RedeemFailure { status, unread: accepted.map(|(_, body)| body), ..failure })
             }
         }
     }
@@ -279,7 +283,12 @@ fn read(
 ) -> Result<Box<TokenReply>, RedeemFailure> {
     match def.definition.read(step_of(act), &reply, sent_at, values) {
         StepOutcome::Tokens(tokens) => Ok(tokens),
-        StepOutcome::Failed(failure) => Err(refused(failure, reply)),
+        StepOutcome::Failed(failure) => {
+            for warning in &reply.warnings {
+                tracing::warn!(connection = %def.name, warning, "the reply is strange");
+            }
+            Err(refused(failure, reply))
+        }
         StepOutcome::Introspection(_) | StepOutcome::Done => {
             let message = "the provider file reads no token set from this step".to_owned();
             let failure = RedeemFailure::without_reply(ErrorClass::Unknown, "not_a_token_step", message);

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 
 use super::store_write::StoreWrite;
-use crate::outbound::exchange::MAX_REPLY;
+use crate::outbound::response::MAX_REPLY;
 use crate::private_file::{create_private_dir, open_private, owner_cure};
 
 /// Room for the longest reply, sealed and in base64, with what surrounds it.

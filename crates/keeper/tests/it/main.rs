@@ -23,6 +23,7 @@ macro_rules! own_provider {
 }
 
 mod acquire;
+mod broken_replies;
 mod budget;
 mod calls;
 mod classes;

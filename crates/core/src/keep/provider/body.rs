@@ -1,9 +1,12 @@
 //! The body of a reply, read leniently, and paths into it.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use super::fault::Flaw;
 use super::http_types::Reply;
+use super::{charset, json};
 
 /// The longest body that is read; token replies are a few KiB.
 const MAX_BODY: usize = 1 << 20;
@@ -135,46 +138,87 @@ fn step_into<'v>(value: &'v Value, key: &str) -> Vec<&'v Value> {
 pub(super) struct Body<'r> {
     pub(super) raw: &'r [u8],
     pub(super) value: Option<Value>,
+    /// What was strange about the reply, one sentence each.
+    pub(super) warnings: Vec<String>,
 }
 
 impl<'r> Body<'r> {
-    /// Reads JSON, whatever the media type claims; or a form, where the media type names one or is silent or plain
-    /// text. Longer bodies than 1 MiB and JSON nested deeper than 128 levels are not read.
+    /// Reads JSON or a form, whatever the media type and the character set are said to be. Longer bodies than 1 MiB and
+    /// JSON nested deeper than 1,000 levels are not read. Of a reply that was cut short only JSON is read, and only where
+    /// it is whole: an object ends where it says, and a form may lack the half of a token.
     pub(super) fn read(reply: &'r Reply) -> Self {
         let raw = reply.body.as_slice();
-        Self { raw, value: parse(raw, reply.content_type.as_deref()) }
+        let mut warnings = reply.warnings.clone();
+        let value = match (parse_json(raw), &reply.cut_short) {
+            (Some(Document { value, rest }), cut_short) => {
+                if let Some(why) = cut_short {
+                    warnings.push(format!("the reply was read although it broke off: {why}"));
+                } else if rest {
+                    warnings.push("something follows the JSON of the reply, and was not read".to_owned());
+                }
+                Some(value).filter(|value| cut_short.is_none() || is_container(value))
+            }
+            (None, None) => parse_form(raw, reply.content_type.as_deref()),
+            (None, Some(_)) => None,
+        };
+        Self { raw, value, warnings }
+    }
+
+    /// Reads JSON and nothing else.
+    pub(super) fn json(raw: &'r [u8]) -> Self {
+        Self { raw, value: parse_json(raw).map(|document| document.value), warnings: Vec::new() }
     }
 
     /// The body as text, for a regular expression over all of it.
-    pub(super) fn text(&self) -> std::borrow::Cow<'_, str> {
-        String::from_utf8_lossy(&self.raw[..self.raw.len().min(MAX_BODY)])
+    pub(super) fn text(&self) -> Cow<'_, str> {
+        charset::decode(&self.raw[..self.raw.len().min(MAX_BODY)])
     }
 }
 
-/// Reads a body of that media type; `None` when it is neither JSON nor a form.
-pub(super) fn parse(raw: &[u8], content_type: Option<&str>) -> Option<Value> {
+/// Whether a body holds a JSON object or array from its beginning to its end. What is missing of a reply after such a body is
+/// no part of the document.
+pub fn is_whole_document(body: &[u8]) -> bool {
+    parse_json(body).is_some_and(|document| is_container(&document.value))
+}
+
+/// The JSON that a body begins with.
+struct Document {
+    value: Value,
+    /// Something follows it that is neither white space nor zeros.
+    rest: bool,
+}
+
+/// An object or an array, which ends where it says.
+fn is_container(value: &Value) -> bool {
+    value.is_object() || value.is_array()
+}
+
+fn parse_json(raw: &[u8]) -> Option<Document> {
     if raw.len() > MAX_BODY {
         return None;
     }
-    let raw = raw.strip_prefix("\u{feff}".as_bytes()).unwrap_or(raw);
-    if let Ok(value) = serde_json::from_slice(raw) {
-        return Some(value);
-    }
-    let media_type =
-        content_type.and_then(|full| full.split(';').next()).map(|kind| kind.trim().to_ascii_lowercase());
-    let may_be_form =
-        matches!(media_type.as_deref(), None | Some("" | "text/plain" | "application/x-www-form-urlencoded"));
-    let text = std::str::from_utf8(raw).ok()?.trim();
-    let looks_like_form =
-        text.contains('=') && !text.starts_with(['{', '[', '<', '"']) && !text.contains(['\n', ' ']);
-    if !may_be_form || !looks_like_form {
+    let text = charset::decode(raw);
+    let (value, rest) = json::read(&text)?;
+    let rest = !rest.trim_matches(|c: char| c.is_whitespace() || c == '\0').is_empty();
+    // A number or a word that goes on is none.
+    (!rest || is_container(&value)).then_some(Document { value, rest })
+}
+
+fn parse_form(raw: &[u8], content_type: Option<&str>) -> Option<Value> {
+    if raw.len() > MAX_BODY {
         return None;
     }
-    let mut form = Map::new();
-    for (key, value) in url::form_urlencoded::parse(text.as_bytes()) {
-        form.insert(key.into_owned(), Value::String(value.into_owned()));
-    }
-    Some(Value::Object(form))
+    let media_type = content_type.and_then(|full| full.split(';').next()).map(str::trim);
+    let said = media_type.is_some_and(|kind| kind.eq_ignore_ascii_case("application/x-www-form-urlencoded"));
+    let text = charset::decode(raw);
+    let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\0');
+    let is_form = text.contains('=')
+        && !text.starts_with(['{', '[', '<', '"'])
+        && (said || !text.contains(char::is_whitespace));
+    is_form.then(|| {
+        let fields = url::form_urlencoded::parse(text.as_bytes());
+        fields.map(|(key, value)| (key.into_owned(), Value::String(value.into_owned()))).collect()
+    })
 }
 
 /// A scalar as text, so that `true` and `"true"`, or `200` and `"200"`, compare equal.
@@ -194,28 +238,99 @@ mod tests {
 
     use super::*;
 
+    fn reply(body: &[u8], content_type: Option<&str>) -> Reply {
+        Reply {
+            status: 200,
+            body: body.to_vec().into(),
+            content_type: content_type.map(str::to_owned),
+            ..Reply::default()
+        }
+    }
+
+    fn parse(body: &[u8], content_type: Option<&str>) -> Option<Value> {
+        Body::read(&reply(body, content_type)).value
+    }
+
     #[test]
-    fn json_is_read_whatever_the_media_type_claims() {
-        for kind in [Some("text/html"), Some("application/json; charset=utf-8"), None] {
+    fn json_is_read_whatever_the_media_type_and_the_character_set_are_said_to_be() {
+        let utf_16: Vec<u8> = "{\"a\":1}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for kind in [Some("text/html"), Some("application/json; charset=utf-8"), Some("nonsense"), None] {
             assert_eq!(parse("\u{feff}{\"a\":1}".as_bytes(), kind), Some(json!({"a": 1})));
+            assert_eq!(parse(&utf_16, kind), Some(json!({"a": 1})));
+            assert_eq!(
+                parse(b"{\"a\":1,\"name\":\"M\xfcller\"}", kind),
+                Some(json!({"a": 1, "name": "Müller"}))
+            );
         }
     }
 
     #[test]
-    fn a_form_is_read_where_it_may_be_one() {
-        let body = b"access_token=a%2Bb&expires_in=60";
+    fn a_form_is_read_where_it_looks_like_one() {
+        let body = b"access_token=a%2Bb&expires_in=60\r\n";
         let expected = Some(json!({"access_token": "a+b", "expires_in": "60"}));
-        assert_eq!(parse(body, Some("application/x-www-form-urlencoded; charset=utf-8")), expected);
-        assert_eq!(parse(body, Some("text/plain")), expected);
-        assert_eq!(parse(body, Some("text/html")), None);
+        for kind in [Some("application/x-www-form-urlencoded; charset=utf-8"), Some("text/html"), None] {
+            assert_eq!(parse(body, kind), expected);
+        }
         assert_eq!(parse(b"<html a=b>", None), None);
         assert_eq!(parse(b"{\"access_token\":\"a=b", None), None);
+        let spaced = b"access_token=a&scope=read write";
+        assert_eq!(parse(spaced, None), None, "this may be prose");
+        let expected = json!({"access_token": "a", "scope": "read write"});
+        assert_eq!(parse(spaced, Some("Application/X-WWW-Form-Urlencoded")), Some(expected));
     }
 
     #[test]
     fn deep_and_huge_bodies_are_not_read() {
         assert_eq!(parse("[".repeat(100_000).as_bytes(), None), None);
         assert_eq!(parse(format!("\"{}\"", "a".repeat(MAX_BODY)).as_bytes(), None), None);
+        assert_eq!(parse(format!("a={}", "a".repeat(MAX_BODY)).as_bytes(), None), None);
+    }
+
+    #[test]
+    fn what_follows_a_whole_object_is_left_with_a_warning_unless_it_is_white_space_or_zeros() {
+        for (body, warns) in
+            [("{\"a\":1}\n\0\0", false), ("{\"a\":1}<br />Notice", true), ("{\"a\":1}{\"a\":2}", true)]
+        {
+            let reply = reply(body.as_bytes(), None);
+            let read = Body::read(&reply);
+            assert_eq!(
+                (read.value, read.warnings.len()),
+                (Some(json!({"a": 1})), usize::from(warns)),
+                "{body}"
+            );
+        }
+        assert_eq!(parse(b"123 abc", None), None);
+    }
+
+    #[test]
+    fn of_a_reply_that_was_cut_short_only_a_whole_document_is_read() {
+        let cut =
+            |body: &str| Reply { cut_short: Some("it ended".to_owned()), ..reply(body.as_bytes(), None) };
+        for (body, read) in [
+            ("{\"a\":1}", true),
+            ("[1]\r\n0", true),
+            ("{\"a\":1", false),
+            ("a=1&b=2", false),
+            ("123", false),
+            ("\"abc\"", false),
+            ("", false),
+        ] {
+            let reply = cut(body);
+            assert_eq!(is_whole_document(&reply.body), read, "{body}");
+            let body = Body::read(&reply);
+            assert_eq!(body.value.is_some(), read);
+            assert!(!read || body.warnings[0].ends_with("it ended"));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_beginning_of_a_document_is_taken_for_the_whole(
+            texts in proptest::collection::vec("\\PC*", 0..4), cut in any::<proptest::sample::Index>()
+        ) {
+            let whole = json!({"texts": texts, "more": [{}, [1.5, null]]}).to_string();
+            prop_assert!(!is_whole_document(&whole.as_bytes()[..cut.index(whole.len())]));
+        }
     }
 
     #[test]
@@ -273,6 +388,7 @@ mod tests {
         #[test]
         fn no_body_makes_the_reader_panic(raw in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = parse(&raw, None);
+            let _ = parse(&raw, Some("application/x-www-form-urlencoded"));
         }
     }
 }

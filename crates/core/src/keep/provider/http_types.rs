@@ -73,8 +73,12 @@ pub struct Reply {
     pub content_type: Option<String>,
     /// The value of `Date`.
     pub date: Option<String>,
-    /// The whole body.
+    /// The body, without its content coding.
     pub body: Zeroizing<Vec<u8>>,
+    /// Why the body may lack its end; `None` where it is whole.
+    pub cut_short: Option<String>,
+    /// What was strange about the message, one sentence each.
+    pub warnings: Vec<String>,
 }
 
 impl fmt::Debug for Reply {
@@ -85,6 +89,8 @@ impl fmt::Debug for Reply {
             .field("content_type", &self.content_type)
             .field("date", &self.date)
             .field("body_bytes", &self.body.len())
+            .field("cut_short", &self.cut_short)
+            .field("warnings", &self.warnings)
             .finish()
     }
 }
@@ -162,6 +168,19 @@ pub enum StepOutcome {
     Done,
     /// It was not done, or nobody knows.
     Failed(StepFailure),
+}
+
+impl StepOutcome {
+    /// Adds what was strange about the message, before what was strange about its content.
+    pub(super) fn add_warnings(&mut self, mut warnings: Vec<String>) {
+        let own = match self {
+            Self::Tokens(tokens) => &mut tokens.warnings,
+            Self::Introspection(introspection) => &mut introspection.warnings,
+            Self::Done | Self::Failed(_) => return,
+        };
+        warnings.append(own);
+        *own = warnings;
+    }
 }
 
 /// What a step's credential is put into for a call to the provider's API.

@@ -52,7 +52,7 @@ impl Definition {
         if !spec.ok.status_holds(reply.status) {
             return fail(None);
         }
-        match step {
+        let mut outcome = match step {
             Step::Authorize | Step::Revoke | Step::Probe => {
                 if spec.ok.holds(reply.status, &body) {
                     StepOutcome::Done
@@ -67,7 +67,9 @@ impl Definition {
             Step::Exchange | Step::Acquire | Step::Refresh => self
                 .tokens(step, &spec.take, body.value.as_ref().unwrap_or(&Value::Null), sent_at, values)
                 .unwrap_or_else(|unusable| fail(Some(unusable))),
-        }
+        };
+        outcome.add_warnings(body.warnings);
+        outcome
     }
 
     fn tokens(
@@ -356,7 +358,7 @@ impl Definition {
 /// Whether a front end refused the request, so that the token endpoint never had it. 504, 520, 522 and 524 are not among them:
 /// there the front end gave up on an endpoint that may have done its work.
 fn is_front_end(reply: &Reply, body: &Body<'_>) -> bool {
-    let is_page = reply.body.trim_ascii_start().first() == Some(&b'<');
+    let is_page = body.text().trim_start().starts_with('<');
     match reply.status {
         403 | 502 | 521 | 523 | 530 => body.value.is_none() && is_page,
         503 => body.value.is_none() && (is_page || reply.retry_after.is_some()),

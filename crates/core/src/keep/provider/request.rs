@@ -7,7 +7,7 @@ use url::form_urlencoded;
 use zeroize::Zeroizing;
 
 use super::address::{SourcedValue, UrlFault, UrlTemplate};
-use super::body::{self, Body};
+use super::body::Body;
 use super::definition::Definition;
 use super::http_types::{Endpoint, Injection, Method, OutboundRequest};
 use super::load::{InjectPlace, Rate};
@@ -390,8 +390,7 @@ impl Definition {
     /// Whether an API reply means that the access token it was asked with is not accepted; a body that is not given
     /// has nothing in it.
     pub fn api_expired(&self, status: u16, raw: Option<&[u8]>) -> bool {
-        let raw = raw.unwrap_or_default();
-        let body = Body { raw, value: body::parse(raw, Some("application/json")) };
+        let body = Body::json(raw.unwrap_or_default());
         self.expired_signals().any(|signal| signal.holds(status, &body))
     }
 
