@@ -41,6 +41,7 @@ mod late_write;
 mod memory;
 mod nodes;
 mod not_sent;
+mod odd_replies;
 mod policies;
 mod process;
 mod reconciler;
