@@ -469,6 +469,10 @@ fn publish(
     how: Publish,
     entropy: &dyn Entropy,
 ) -> Result<(), InstallationError> {
+    // A node joins its store at every start, also on a full disk.
+    if how == Publish::UnlessThere && path.exists() {
+        return Ok(());
+    }
     let cure = "jeton must be able to write there";
     let unusable = |source| InstallationError::File { path: path.to_owned(), cure, source };
     let mut draft = path.as_os_str().to_owned();
