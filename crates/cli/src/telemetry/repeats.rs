@@ -32,9 +32,10 @@ struct Message {
     target: &'static str,
     text: String,
     connection: Option<String>,
-    task: Option<String>,
     code: Option<String>,
     attempt: Option<String>,
+    /// A background task warns when a failure begins, and not with each run: that is no repetition.
+    is_of_task: bool,
 }
 
 impl Repeats {
@@ -48,10 +49,10 @@ impl Repeats {
             }
             held_back > 0
         });
-        for (Message { target, text, connection, task, code, attempt }, times) in repeated {
+        for (Message { target, text, connection, code, attempt, .. }, times) in repeated {
             tracing::warn!(
                 target: TARGET,
-                part = target, connection, task, code, attempt, times,
+                part = target, connection, code, attempt, times,
                 "\"{text}\" {times} more times in the last minute"
             );
         }
@@ -87,7 +88,7 @@ impl<S: Subscriber> Layer<S> for Repeats {
         if *metadata.level() == Level::WARN {
             message.attempt = None;
         }
-        message.text.starts_with(CRITICAL) || self.is_first(message)
+        message.is_of_task || message.text.starts_with(CRITICAL) || self.is_first(message)
     }
 }
 
@@ -96,7 +97,7 @@ impl Visit for Message {
         match field.name() {
             "message" => value.clone_into(&mut self.text),
             "connection" => self.connection = Some(value.to_owned()),
-            "task" => self.task = Some(value.to_owned()),
+            "task" => self.is_of_task = true,
             "code" => self.code = Some(value.to_owned()),
             "attempt" => self.attempt = Some(value.to_owned()),
             _ => {}
@@ -178,6 +179,16 @@ mod tests {
         assert_eq!(lines.iter().filter(|line| line.contains("CRITICAL")).count(), 3, "{lines:?}");
         assert_eq!(lines.iter().filter(|line| line.contains("spilled")).count(), 2, "{lines:?}");
         assert_eq!(lines.iter().filter(|line| line.contains("request")).count(), 3, "{lines:?}");
+    }
+
+    #[test]
+    fn a_background_task_that_fails_again_after_a_good_run_is_logged_again() {
+        let lines = logged(&Repeats::default(), || {
+            for _ in 0..2 {
+                tracing::warn!(task = "heartbeat", "a background task failed, and is tried again");
+            }
+        });
+        assert_eq!(lines.len(), 2, "{lines:?}");
     }
 
     #[test]
