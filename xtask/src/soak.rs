@@ -17,19 +17,21 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use jeton_core::keep::provider::DurationText;
 
-use self::environment::SoakPlan;
+use self::environment::{SoakPlan, SoakProvider};
 use crate::oidc_run::CallerPlan;
 use crate::proof;
 
-/// What the provider forgives.
+/// What the provider forgives, and what it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Mode {
-    /// Nothing: a token that was spent without a reply is lost, and must be named.
+    /// It forgives nothing: a token that was spent without a reply is lost, and must be named.
     Strict,
-    /// A second use inside a documented grace: nothing may be lost.
+    /// It forgives a second use inside a documented grace: nothing may be lost.
     Grace,
-    /// One after the other, half of the rounds each.
-    Both,
+    /// It forgives nothing, and refuses with a 400 that says nothing: no token may be sent again and again for that.
+    Bare,
+    /// One after the other, a third of the rounds each.
+    All,
 }
 
 /// The store under the processes.
@@ -67,8 +69,8 @@ pub(crate) struct Options {
     /// How many processes share the database
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
     processes: u8,
-    /// What the provider forgives
-    #[arg(long, value_enum, default_value = "both")]
+    /// What the provider forgives, and what it says
+    #[arg(long, value_enum, default_value = "all")]
     mode: Mode,
     /// How long an access token lives; however long, it is refreshed every few seconds [default: 4s, on PostgreSQL 10s]
     #[arg(long)]
@@ -83,24 +85,25 @@ impl Options {
             nodes: 4,
             callers: 200,
             seed: 1,
-            rounds: 12,
+            rounds: 15,
             minutes: None,
             connections: Some(4),
             processes: 2,
-            mode: Mode::Both,
+            mode: Mode::All,
             life: None,
         }
     }
 
     fn plans(&self) -> Vec<SoakPlan> {
-        let graces = match self.mode {
-            Mode::Strict => vec![false],
-            Mode::Grace => vec![true],
-            Mode::Both => vec![false, true],
+        let providers = match self.mode {
+            Mode::Strict => vec![SoakProvider::Strict],
+            Mode::Grace => vec![SoakProvider::Grace],
+            Mode::Bare => vec![SoakProvider::Bare],
+            Mode::All => vec![SoakProvider::Strict, SoakProvider::Grace, SoakProvider::Bare],
         };
-        let share = u32::try_from(graces.len()).expect("there are one or two");
-        let plan = |grace| SoakPlan {
-            grace,
+        let share = u32::try_from(providers.len()).expect("there are three at most");
+        let plan = |provider| SoakPlan {
+            provider,
             seed: self.seed,
             rounds: self.minutes.is_none().then(|| self.rounds.div_ceil(share)),
             length: self.minutes.map(|minutes| Duration::from_mins(u64::from(minutes)) / share),
@@ -108,7 +111,7 @@ impl Options {
             processes: self.processes,
             life: self.life.map_or(Duration::from_secs(4), |life| life.0),
         };
-        graces.into_iter().map(plan).collect()
+        providers.into_iter().map(plan).collect()
     }
 }
 

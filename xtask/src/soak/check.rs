@@ -135,7 +135,8 @@ impl Comparison<'_> {
         self.both.disturbances.iter().any(|span| span.from <= until && record.at <= span.to)
     }
 
-    /// A token that may have been accepted is sent again only as a recovery that is in the log, and not after two refusals.
+    /// A token that may have been accepted is sent again only as a recovery that is in the log, and not after two refusals
+    /// that were read.
     fn is_sent_again_only_as_recovery(&self, index: usize, results: &mut SoakResults) {
         let record = &self.both.records[index];
         let earlier = self.both.records[..index].iter().enumerate();
@@ -152,8 +153,10 @@ impl Comparison<'_> {
             return;
         }
         results.recoveries += 1;
+        // A refusal that came while a process was killed or paused may never have been read.
         let refused = |other: &&&RequestRecord| {
             matches!(other.outcome, RequestOutcome::Reuse | RequestOutcome::DeadGrant)
+                && !self.was_disturbed(other)
         };
         if sends.iter().filter(refused).count() > 1 {
             results.findings.push(format!("a token was sent again after two refusals: {}", describe(record)));

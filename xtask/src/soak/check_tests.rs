@@ -174,8 +174,13 @@ fn a_token_sent_again_without_a_recovery_is_found_and_so_is_a_send_after_two_ref
     let confirmed = [sent(), vec![refused(4_010)]].concat();
     let results = provider.results(confirmed.clone(), attempts(2), vec![]);
     assert_eq!(results.findings, Vec::<String>::new());
-    let again = [confirmed, vec![refused(6_010)]].concat();
-    finds(&provider.results(again, attempts(3), vec![]), "after two refusals");
+    let again = || [confirmed.clone(), vec![refused(6_010)]].concat();
+    finds(&provider.results(again(), attempts(3), vec![]), "after two refusals");
+    // One of them came to a process that was killed, and was never read.
+    let killed = Span { from: at(4_000), to: at(4_020) };
+    assert_eq!(provider.results(again(), attempts(3), vec![killed]).findings, Vec::<String>::new());
+    let again = [again(), vec![refused(8_010)]].concat();
+    finds(&provider.results(again, attempts(4), vec![killed]), "after two refusals");
 }
 
 #[test]

@@ -8,16 +8,30 @@ use anyhow::{Context, Result};
 use jeton_core::keep::connection::Condition;
 use jeton_emulator::{EmulatedGrantId, Emulator, SeededEntropy, Settings};
 use jeton_testkit::{Client, ServerProcess, TestInstallation};
+use serde::Serialize;
 
 use super::log::AttemptLog;
 use crate::proof;
 use crate::refresh_log::{self, Attempt};
 use crate::setup;
 
-/// One run: a provider that forgives a second use of a refresh token, or one that does not.
+/// How the provider of a run treats the second use of a refresh token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum SoakProvider {
+    /// It kills the grant.
+    #[default]
+    Strict,
+    /// It forgives it for a while.
+    Grace,
+    /// It kills the grant, and answers with a 400 that says nothing.
+    Bare,
+}
+
+/// One run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SoakPlan {
-    pub(super) grace: bool,
+    pub(super) provider: SoakProvider,
     pub(super) seed: u64,
     /// How many rounds; without it, as long as `length`.
     pub(super) rounds: Option<u32>,
@@ -30,7 +44,12 @@ pub(super) struct SoakPlan {
 
 impl SoakPlan {
     pub(super) fn name(&self) -> String {
-        format!("soak, seed {}, {}", self.seed, if self.grace { "grace" } else { "strict" })
+        let provider = match self.provider {
+            SoakProvider::Strict => "strict",
+            SoakProvider::Grace => "grace",
+            SoakProvider::Bare => "bare",
+        };
+        format!("soak, seed {}, {provider}", self.seed)
     }
 }
 
@@ -49,6 +68,7 @@ const REDEEM_TIMEOUT: Duration = Duration::from_secs(2);
 /// Everything that runs.
 pub(super) struct Environment {
     pub(super) emulator: Arc<Emulator>,
+    provider: SoakProvider,
     installation: TestInstallation,
     processes: Vec<ServerProcess>,
     names: Vec<String>,
@@ -60,9 +80,14 @@ pub(super) struct Environment {
 impl Environment {
     /// Starts the provider, connects everything and starts the processes.
     pub(super) async fn start(plan: &SoakPlan) -> Result<Self> {
-        let reuse_grace = if plan.grace { GRACE } else { Duration::ZERO };
-        let settings =
-            Settings { access_ttl: plan.life, reuse_grace, seed: plan.seed, ..Settings::default() };
+        let reuse_grace = if plan.provider == SoakProvider::Grace { GRACE } else { Duration::ZERO };
+        let settings = Settings {
+            access_ttl: plan.life,
+            reuse_grace,
+            bare_refusals: plan.provider == SoakProvider::Bare,
+            seed: plan.seed,
+            ..Settings::default()
+        };
         let emulator = Emulator::start(settings).await?;
         let mut installation = TestInstallation::new()?;
         installation.set("keeper", "lease", seconds(LEASE))?;
@@ -79,6 +104,7 @@ impl Environment {
         }
         let mut environment = Self {
             emulator: Arc::new(emulator),
+            provider: plan.provider,
             installation,
             processes: Vec::new(),
             names,
@@ -104,8 +130,18 @@ impl Environment {
 
     /// Gives new grants to the connections whose grant is dead; returns their names.
     pub(super) async fn reconnect_the_dead(&mut self) -> Result<Vec<String>> {
+        let connections = refresh_log::connections(&self.installation).await?;
+        self.log.add_newest(refresh_log::newest(&self.installation, None).await?)?;
         let mut dead = self.killed();
-        dead.extend(self.needing_a_person().await?);
+        if self.provider == SoakProvider::Bare {
+            // What such a provider refuses must come to its end by itself: it never says that the grant is dead.
+            let unsettled = [Condition::Interrupted, Condition::Refreshing];
+            dead.retain(|name| {
+                connections.iter().all(|it| it.name != *name || !unsettled.contains(&it.condition))
+            });
+        }
+        let needing = connections.into_iter().filter(|connection| connection.condition == Condition::Dead);
+        dead.extend(needing.map(|connection| connection.name));
         dead.sort();
         dead.dedup();
         for name in &dead {
@@ -120,14 +156,6 @@ impl Environment {
         let living = grants.iter().filter(|grant| grant.is_alive());
         let with_grant: Vec<&String> = living.filter_map(|grant| self.owners.get(&grant.id)).collect();
         self.names.iter().filter(|name| !with_grant.contains(name)).cloned().collect()
-    }
-
-    /// The connections that only a person can help.
-    async fn needing_a_person(&mut self) -> Result<Vec<String>> {
-        let all = refresh_log::connections(&self.installation).await?;
-        self.log.add_newest(refresh_log::newest(&self.installation, None).await?)?;
-        let needing = all.into_iter().filter(|connection| connection.condition == Condition::Dead);
-        Ok(needing.map(|connection| connection.name).collect())
     }
 
     /// One of the processes.

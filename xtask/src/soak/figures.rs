@@ -6,13 +6,14 @@ use jeton_core::time::Timestamp;
 use jeton_emulator::Stats;
 use serde::Serialize;
 
+use super::environment::SoakProvider;
 use crate::token_reply::TokenReply;
 
 /// What happened in one run.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct SoakFigures {
     pub(super) seed: u64,
-    pub(super) grace: bool,
+    pub(super) provider_is: SoakProvider,
     pub(super) seconds: f64,
     pub(super) rounds: u32,
     pub(super) connections: u16,

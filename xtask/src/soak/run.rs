@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::callers;
 use super::check::{SoakRecords, Span, check_results};
-use super::environment::{Environment, LEASE, SoakPlan};
+use super::environment::{Environment, LEASE, SoakPlan, SoakProvider};
 use super::figures::SoakFigures;
 use crate::proof;
 
@@ -22,16 +22,17 @@ const LONGEST_AIM: Duration = Duration::from_secs(2);
 /// Returns the figures, and what no rule explains.
 pub(super) async fn run(plan: &SoakPlan) -> Result<(SoakFigures, Vec<String>)> {
     let begun = Instant::now();
+    let grace = plan.provider == SoakProvider::Grace;
     let mut environment = Environment::start(plan).await?;
     let mut figures = SoakFigures {
         seed: plan.seed,
-        grace: plan.grace,
+        provider_is: plan.provider,
         connections: plan.connections,
         processes: plan.processes,
         life_seconds: plan.life.as_secs(),
         ..SoakFigures::default()
     };
-    let random = SeededEntropy::new(plan.seed ^ u64::from(plan.grace));
+    let random = SeededEntropy::new(plan.seed ^ plan.provider as u64);
     let (mut disturbances, mut given_up) = (Vec::new(), Vec::new());
     environment.emulator.set_behaviour(provider_faults());
     while goes_on(plan, figures.rounds, begun) {
@@ -56,11 +57,11 @@ pub(super) async fn run(plan: &SoakPlan) -> Result<(SoakFigures, Vec<String>)> {
         owners: environment.owners.clone(),
         disturbances,
         grants: environment.emulator.grants(),
-        grace: plan.grace,
+        grace,
     };
     let mut results = check_results(&records);
     results.findings.extend(figures.callers.findings());
-    if plan.grace {
+    if grace {
         let lost = |name| format!("{name} needed a person though the provider forgives");
         results.findings.extend(given_up.iter().map(lost));
     }

@@ -17,6 +17,9 @@ const NOTICE: Duration = Duration::from_hours(7 * 24);
 /// How overdue a refresh may be before nothing seems to refresh at all.
 const OVERDUE: Duration = Duration::from_mins(5);
 
+/// From how many failures in a row on the provider's words may mean that the grant is over.
+const MANY_FAILURES: u32 = 6;
+
 pub(super) fn check(settings: &Settings, rows: &[Connection], now: Timestamp, report: &mut Report) {
     let mut healthy = 0;
     for row in rows {
@@ -103,8 +106,13 @@ fn check_grant(
         Condition::Failing => {
             let (count, code) = (row.failures, row.last_error.as_deref().unwrap_or("unknown"));
             let at = row.due_at.map(|at| format!(" at {at}")).unwrap_or_default();
+            let over = if count < MANY_FAILURES {
+                String::new()
+            } else {
+                format!(", and run `jeton connect {name}` if it says that the grant is over")
+            };
             let text = format!(
-                "{count} refreshes in a row have failed ({code}); `jeton serve` tries again{at}; see `jeton logs --failed`"
+                "{count} refreshes in a row have failed ({code}); `jeton serve` tries again{at}; see `jeton logs --failed`{over}"
             );
             Some((Severity::Warning, text))
         }
