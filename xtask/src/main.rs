@@ -2,6 +2,7 @@
 
 mod arch;
 mod callers;
+mod clocks;
 mod concurrent_refresh;
 mod conformance;
 mod gateway;
@@ -45,6 +46,8 @@ enum Task {
     Soak(soak::Options),
     /// Rotates a refresh token of a server that others wrote, while many callers use the access token
     KeepAlive(keep_alive::Options),
+    /// Sets the clocks of real processes and of their database by hours and days: no token is given past its life
+    Clocks(clocks::Options),
     /// Asks for an expired token with many tasks in several processes at once: it is spent once
     ConcurrentRefresh(concurrent_refresh::Options),
     /// Rotates a service token again and again while its service calls: no call is refused
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Task::Lines => arch::lines(jeton_testkit::project_root()),
         Task::Soak(options) => soak::run(&options),
         Task::KeepAlive(options) => keep_alive::run(&options),
+        Task::Clocks(options) => clocks::run(&options),
         Task::ConcurrentRefresh(options) => concurrent_refresh::run(&options),
         Task::Rotation(options) => rotation::run(&options),
         Task::TokenSpeed(options) => token_speed::run(&options),

@@ -10,7 +10,8 @@ use jeton_testkit::project_root;
 
 use crate::tools::{cargo, print_line, run as run_command};
 use crate::{
-    arch, concurrent_refresh, conformance, gateway, keep_alive, many_connections, rig, rotation, soak, tools,
+    arch, clocks, concurrent_refresh, conformance, gateway, keep_alive, many_connections, rig, rotation,
+    soak, tools,
 };
 
 #[derive(Args)]
@@ -25,7 +26,7 @@ struct TestStep {
     act: fn() -> Result<()>,
 }
 
-const STEPS: [TestStep; 18] = [
+const STEPS: [TestStep; 19] = [
     TestStep { name: "tools", act: tools },
     TestStep { name: "fmt", act: || run_command(cargo(&["fmt", "--all", "--check"])) },
     TestStep { name: "clippy", act: clippy },
@@ -42,6 +43,7 @@ const STEPS: [TestStep; 18] = [
         name: "concurrent-refresh",
         act: || concurrent_refresh::run(&concurrent_refresh::Options::short()),
     },
+    TestStep { name: "clocks", act: clocks::run_short },
     TestStep { name: "rotation", act: || rotation::run(&rotation::Options::short()) },
     TestStep { name: "gateway", act: || gateway::run(&gateway::Options::short()) },
     TestStep { name: "many-connections", act: many_connections::run_short },

@@ -12,6 +12,7 @@
 pub mod access;
 pub mod address_race;
 pub mod audit;
+pub mod clocks;
 pub mod entropy;
 pub mod id;
 pub mod keep;

@@ -145,22 +145,25 @@ where
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
+    use jeton_core::clocks::StoreReading;
     use jeton_core::entropy::SystemEntropy;
     use jeton_core::id::NodeId;
     use jeton_core::seal::{KeyRing, Sealer};
-    use jeton_core::time::SystemClock;
+    use jeton_core::time::{Clock as _, SystemClock};
 
     use super::*;
     use crate::settings::Settings;
+    use crate::store_time::StoreTime;
 
     fn tasks() -> Arc<BackgroundTasks> {
         let (sealer, _) = Sealer::create(KeyRing::generate(&SystemEntropy), &SystemEntropy);
+        let reading = StoreReading { now: SystemClock.now(), civil: None };
         let node = Node {
             id: NodeId::from_bytes([1; 16]),
             data_dir: "unused".into(),
             sealer,
             settings: Settings::default(),
-            clock: Arc::new(SystemClock),
+            clock: Arc::new(StoreTime::new(Arc::new(SystemClock), reading, SystemClock.uptime())),
             entropy: Arc::new(SystemEntropy),
         };
         Arc::new(BackgroundTasks::new(Arc::new(node), Arc::default()))

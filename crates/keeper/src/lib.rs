@@ -17,6 +17,7 @@ mod node;
 mod private_file;
 mod settings;
 mod store_access;
+mod store_time;
 mod token_crypto;
 mod token_metadata;
 mod vault;

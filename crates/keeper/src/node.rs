@@ -6,9 +6,9 @@ use std::sync::Arc;
 use jeton_core::entropy::{Entropy, unit_fraction};
 use jeton_core::id::NodeId;
 use jeton_core::seal::Sealer;
-use jeton_core::time::Clock;
 
 use crate::settings::Settings;
+use crate::store_time::StoreTime;
 
 /// This node: who it is, where its files are, what it seals with, what time it is, and the limits that it goes by.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(crate) struct Node {
     pub(crate) data_dir: PathBuf,
     pub(crate) sealer: Sealer,
     pub(crate) settings: Settings,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<StoreTime>,
     pub(crate) entropy: Arc<dyn Entropy>,
 }
 

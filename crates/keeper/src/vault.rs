@@ -15,7 +15,7 @@ use jeton_core::keep::ports::{AttemptFilter, BackgroundTask, NodeStore, Operator
 use jeton_core::keep::provider::{CallbackParams, Definition};
 use jeton_core::seal::Fingerprint;
 use jeton_core::secret::Secret;
-use jeton_core::time::Clock;
+use jeton_core::time::{Clock, Timestamp};
 
 use crate::background::{BackgroundTasks, Periodic, Step};
 use crate::consent::error::ConsentError;
@@ -46,12 +46,16 @@ use crate::refresh::store_writer::StoreWriter;
 use crate::settings::Settings;
 use crate::spill::slots::SpillSlots;
 use crate::store_access::{Ports, StoreAccess, VaultError};
+use crate::store_time::StoreTime;
 use crate::tokens::api_call::{ApiVerdict, Call};
 use crate::tokens::early_expiry::EarlyExpiryTracker;
 use crate::tokens::get::Tokens;
 use crate::tokens::request::{Connected, Grant, RefreshMode, Refreshed, Token, TokenRequest};
 use crate::tokens::single_flight::SingleFlight;
 use crate::tokens::wait::Waiters;
+
+/// How often the store is asked what time it is.
+const CLOCK_PERIOD: Duration = Duration::from_secs(5);
 
 /// How often the spill slots are read through.
 const SPILL_PERIOD: Duration = Duration::from_secs(2);
@@ -85,7 +89,7 @@ impl Parts {
         installation: Installation,
         definitions: BTreeMap<ConnectionName, Definition>,
         settings: Settings,
-        clock: Arc<dyn Clock>,
+        clock: Arc<StoreTime>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, VaultError> {
         let slots = SpillSlots::open(&installation.data_dir, settings.spill_slots)
@@ -135,7 +139,7 @@ impl Parts {
             memory: Arc::clone(&memory),
             refresher: Arc::clone(&refresher),
             lifecycle: Arc::clone(&lifecycle),
-            early_expiry: EarlyExpiryTracker::new(Arc::clone(&node.clock)),
+            early_expiry: EarlyExpiryTracker::new(Arc::clone(&node.clock) as _),
             waiters: Waiters::new(node.settings.waiters),
         });
         let consents = Consents {
@@ -202,11 +206,32 @@ impl Parts {
     }
 }
 
+impl Parts {
+    /// Learns what time it is by the clock of the store. It fails where the clock of this node is off from that: then
+    /// whoever looks at the nodes sees by how much.
+    fn compare_clocks(self: &Arc<Self>) -> impl Step + use<> {
+        let parts = Arc::clone(self);
+        let step = move || {
+            let parts = Arc::clone(&parts);
+            async move {
+                let clock = &parts.node.clock;
+                let (before, asked) = (clock.node_clock(), clock.uptime());
+                // A store that does not answer is told of by those who need it.
+                let Ok(reading) = parts.store.ports.feed.clock().await else { return Ok(()) };
+                clock.learn(reading.now, asked);
+                clock.warning(reading.now, before).map_or(Ok(()), Err)
+            }
+        };
+        Periodic { period: CLOCK_PERIOD, step }
+    }
+}
+
 impl Vault {
-    /// Opens a vault over a store, and gives the store what lies in spill slots. Nothing is spent.
+    /// Opens a vault over a store, and gives the store what lies in spill slots. Nothing is spent. `clock` is that of this
+    /// machine; lives, leases and due times go by the clock of the store.
     ///
     /// # Errors
-    /// The spill slots cannot be read.
+    /// The spill slots cannot be read, or the store does not answer.
     pub async fn open(
         ports: Ports,
         installation: Installation,
@@ -215,6 +240,9 @@ impl Vault {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, VaultError> {
+        let asked = clock.uptime();
+        let reading = ports.feed.clock().await?;
+        let clock = Arc::new(StoreTime::new(clock, reading, asked));
         let assembled = Parts::new(ports, installation, definitions, settings, clock, entropy)?;
         // What stays is logged, and tried again once the vault is started.
         let _ = assembled.writer.return_spilled().await;
@@ -236,6 +264,7 @@ impl Vault {
         }
         background.start("follow_changes", FollowChanges::new(Arc::clone(memory), seen));
         background.start("refresh_due", Reconciler::new(Arc::clone(&self.parts.refresher)));
+        background.start("compare_clocks", self.parts.compare_clocks());
         background.start("return_spilled", self.parts.return_spilled());
         background.start("load_connections", LoadAll::new(Arc::clone(memory)));
         Ok(())
@@ -268,6 +297,11 @@ impl Vault {
         Fut: Future<Output = Result<(), String>> + Send + 'static,
     {
         self.parts.background.start(name, Periodic { period, step });
+    }
+
+    /// What time it is for people: the clock of the store, or the civil clock of this machine where the store lives on it.
+    pub fn now(&self) -> Timestamp {
+        self.parts.node.clock.readings().civil
     }
 
     /// How each background task of this process does.

@@ -1,6 +1,7 @@
 //! Clocks that a test moves.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use jeton_core::time::{Clock, SystemClock, Timestamp};
@@ -26,24 +27,52 @@ impl Clock for ManualClock {
     }
 }
 
-/// The clock of this machine, which a test can move ahead.
+/// The clock of this machine, which a test can move ahead, and whose civil time it can set.
 #[derive(Debug, Default)]
-pub struct OffsetClock(Microseconds);
+pub struct OffsetClock {
+    passed: Microseconds,
+    /// How far the civil clock was set, in all, in microseconds.
+    set: AtomicI64,
+}
 
 impl OffsetClock {
-    /// Moves it further ahead.
+    /// Moves it further ahead: time passes.
     pub fn advance(&self, time: Duration) {
-        self.0.add(time);
+        self.passed.add(time);
+    }
+
+    /// Sets the civil clock: it shows so many seconds more, and no time passes.
+    pub fn set_civil(&self, secs: i64) {
+        self.set.fetch_add(secs * 1_000_000, Ordering::SeqCst);
+    }
+
+    fn right_time(&self) -> Timestamp {
+        SystemClock.now() + self.passed.get()
+    }
+}
+
+/// The same clock, as it would be if nobody set its civil time: that of others, such as a provider.
+#[derive(Debug)]
+pub struct RightClock(pub Arc<OffsetClock>);
+
+impl Clock for RightClock {
+    fn now(&self) -> Timestamp {
+        self.0.right_time()
+    }
+
+    fn uptime(&self) -> Duration {
+        self.0.uptime()
     }
 }
 
 impl Clock for OffsetClock {
     fn now(&self) -> Timestamp {
-        SystemClock.now() + self.0.get()
+        let right = self.right_time();
+        Timestamp::from_micros(right.as_micros() + self.set.load(Ordering::SeqCst))
     }
 
     fn uptime(&self) -> Duration {
-        SystemClock.uptime() + self.0.get()
+        SystemClock.uptime() + self.passed.get()
     }
 }
 

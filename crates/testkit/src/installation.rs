@@ -89,11 +89,15 @@ impl TestInstallation {
 
     /// An installation on PostgreSQL, whatever `JETON_TEST_STORE` says.
     pub fn on_postgres() -> Result<Self> {
+        Self::on_cluster(PgCluster::shared()?)
+    }
+
+    /// An installation on a cluster of the test's own.
+    pub fn on_cluster(cluster: &PgCluster) -> Result<Self> {
         let binary = jeton_binary()?;
         let program = binary.clone();
         let migrate = |url: String| async move { migrate(&program, &url) };
-        let database = PgCluster::shared()?.database(&binary, migrate)?;
-        Self::on_database(database)
+        Self::on_database(cluster.database(&binary, migrate)?)
     }
 
     /// An installation on this database.

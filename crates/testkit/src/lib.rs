@@ -8,7 +8,7 @@
 //! * [`OidcRig`] is an OAuth server that others wrote.
 //! * [`PgCluster`] is a PostgreSQL of the tests' own, and [`PgDatabase`] a fresh database of one test.
 //! * [`Browser`] is a browser as a person uses it.
-//! * [`ManualClock`] and [`OffsetClock`] are clocks that a test moves, and [`CapturedLog`] is what was logged.
+//! * [`ManualClock`] and [`OffsetClock`] are clocks that a test moves, [`ShiftedClock`] is that of other processes, and [`CapturedLog`] is what was logged.
 //! * [`matches_template`] finds the path of an `OpenAPI` document that a request is about.
 //! * [`grep_tree`] looks for secrets in everything that was written.
 #![warn(missing_docs)]
@@ -26,12 +26,13 @@ mod paths;
 mod port;
 mod postgres;
 mod process;
+mod shifted_clock;
 mod silent;
 
 pub use api::{Received, TestApi, TestServer};
 pub use browser::{Browser, PageContent, PageLayout};
 pub use client::{Client, ClientConnection, Reply};
-pub use clock::{ManualClock, OffsetClock};
+pub use clock::{ManualClock, OffsetClock, RightClock};
 pub use installation::{ConnectionSettings, TestInstallation};
 pub use leaks::{Leak, grep_tree};
 pub use log::CapturedLog;
@@ -43,4 +44,5 @@ pub use paths::{
 pub use port::FreePort;
 pub use postgres::{PgBouncer, PgCluster, PgDatabase, postgres_programs, test_store_is_postgres};
 pub use process::{CommandOutput, JetonCommand, ServerProcess, stop_nginx};
+pub use shifted_clock::ShiftedClock;
 pub use silent::SilentListener;

@@ -24,6 +24,7 @@ pub use bouncer::PgBouncer;
 pub use database::PgDatabase;
 pub use programs::postgres_programs;
 
+use crate::shifted_clock::ShiftedClock;
 use server::PgServer;
 use supervisor::Supervisor;
 
@@ -83,14 +84,22 @@ impl PgCluster {
     /// # Errors
     /// PostgreSQL is not installed, or does not start; then the error holds what it said.
     pub fn private(settings: &[(&str, &str)], files: &[(&str, &[u8])]) -> Result<Self> {
-        Self::start_private(|server| server.create(settings, files))
+        Self::start_private(Vec::new(), |server| server.create(settings, files))
     }
 
-    fn start_private(create: impl FnOnce(&PgServer) -> Result<()>) -> Result<Self> {
+    /// A cluster of the test's own that goes by a clock which the test sets.
+    pub fn with_clock(clock: &ShiftedClock) -> Result<Self> {
+        Self::start_private(clock.environment().to_vec(), |server| server.create(&[], &[]))
+    }
+
+    fn start_private(
+        environment: Vec<(&'static str, String)>,
+        create: impl FnOnce(&PgServer) -> Result<()>,
+    ) -> Result<Self> {
         let folder = TempDir::with_prefix("jeton-pg-").context("creating a folder for PostgreSQL")?.keep();
         let lock = folder.join("lock");
         let needed = supervisor::hold_lock(&lock)?;
-        let server = PgServer::new(&folder)?;
+        let server = PgServer::new(&folder)?.with_environment(environment);
         Supervisor { lock: &lock, folder: &folder, linger: Duration::ZERO }.start(server.user())?;
         create(&server)?;
         server.start()?;
@@ -100,7 +109,7 @@ impl PgCluster {
     /// A hot standby of this server: it can be read and not written, until it is promoted.
     pub fn standby(&self) -> Result<Self> {
         let primary = self.own()?;
-        Self::start_private(|server| server.copy_from(primary))
+        Self::start_private(Vec::new(), |server| server.copy_from(primary))
     }
 
     /// Makes a standby a primary.

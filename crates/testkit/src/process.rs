@@ -98,6 +98,13 @@ impl JetonCommand {
         self
     }
 
+    /// Sets environment variables, such as those of a [`ShiftedClock`](crate::ShiftedClock).
+    #[must_use]
+    pub fn envs<'a>(mut self, variables: impl IntoIterator<Item = (&'a str, String)>) -> Self {
+        self.process.envs(variables);
+        self
+    }
+
     /// Removes an environment variable that every command has, such as `API_KEY`.
     #[must_use]
     pub fn without_env(mut self, name: &str) -> Self {

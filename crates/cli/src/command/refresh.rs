@@ -67,12 +67,12 @@ impl RefreshArgs {
             let mut ended = Vec::new();
             while let Some((name, result)) = results.next().await {
                 if !self.sync && !output.json {
-                    Output::print_line(&format!("{name}: {}", result.text(app.host.clock.now())))?;
+                    Output::print_line(&format!("{name}: {}", result.text(app.vault.now())))?;
                 }
                 ended.push((name, result));
             }
             ended.sort_by(|(one, _), (other, _)| one.cmp(other));
-            self.print_results(&ended, app.host.clock.now(), output)
+            self.print_results(&ended, app.vault.now(), output)
         })
         .await
     }

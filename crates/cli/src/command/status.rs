@@ -28,7 +28,7 @@ pub(crate) struct StatusArgs {
 impl StatusArgs {
     pub(crate) async fn run(self, settings: Settings, output: Output) -> Result<(), CommandError> {
         with_app(settings, OpenMode::Existing, async |app| {
-            let now = app.host.clock.now();
+            let now = app.vault.now();
             let Peers { nodes, warnings } = app.vault.peers(&*app.store).await?;
             if !output.json {
                 warnings.iter().try_for_each(|warning| output::print_note(&format!("warning: {warning}")))?;

@@ -19,6 +19,7 @@ use super::claim::{Claim, ClaimAnswer};
 use super::connection::{Connection, GrantState, SealedTokens};
 use super::rejection::{Rejection, RejectionAnswer};
 use crate::audit::{Actor, AuditAction, AuditRow};
+use crate::clocks::StoreReading;
 use crate::id::{
     AttemptId, ConnectionName, Generation, GrantId, InstanceId, NodeId, OperationId, ProviderName, Revision,
 };
@@ -31,7 +32,7 @@ pub use consents::{
     Callback, CallbackAction, CallbackAnswer, ConsentKey, ConsentStart, ConsentStartAnswer, ConsentStore,
     FailExchange, FoundConsent, Invite,
 };
-pub use nodes::{BackgroundTask, CLOCK_TOLERANCE, Heartbeat, HeartbeatReply, LiveNode, NodeStore};
+pub use nodes::{BackgroundTask, Heartbeat, HeartbeatReply, LiveNode, NodeStore};
 
 /// Puts a grant into a connection: a new one, one that replaces another, or none yet for a provider that acquires.
 ///
@@ -350,6 +351,9 @@ pub trait ConnectionStore: Send + Sync {
 /// when it was opened, or later.
 #[async_trait]
 pub trait ChangeFeed: Send + Sync {
+    /// The instant by the clock of the store.
+    async fn clock(&self) -> Result<StoreReading, StoreError>;
+
     /// The last change of the store. It goes back only when a backup is put in the place of the store.
     async fn revision(&self) -> Result<Revision, StoreError>;
 
@@ -426,9 +430,6 @@ pub trait Maintenance: ChangeFeed {
     async fn is_copy(&self) -> Result<bool, StoreError> {
         Ok(false)
     }
-
-    /// The instant by the clock of the store.
-    async fn now(&self) -> Result<Timestamp, StoreError>;
 
     /// The value kept under a name, such as the hash of the first API key.
     async fn find_setting(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;

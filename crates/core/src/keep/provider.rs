@@ -59,7 +59,7 @@ pub use duration::{DurationText, InvalidDuration};
 pub use emulation::{Emulation, Issued, TokenKind};
 pub use fault::{DefineError, FileError};
 pub use http_types::{
-    CallbackParams, Endpoint, Injection, Introspection, Method, OutboundRequest, Reply, StepFailure,
+    CallbackParams, Endpoint, Injection, Introspection, Method, OutboundRequest, Reply, SentAt, StepFailure,
     StepOutcome, TokenReply,
 };
 pub use load::{Provider, Rate};

@@ -21,7 +21,7 @@ use super::progress::{self, ConsentStatus, renews};
 use crate::definitions::ConnectionDef;
 use crate::error::TokenError;
 use crate::refresh::spend::{
-    ReceivedTokens, RedeemFailure, SpendOutcome, SpendRequest, SpendTarget, Spender, StoredTokens,
+    ReceivedTokens, Recorded, RedeemFailure, SpendOutcome, SpendRequest, SpendTarget, Spender, StoredTokens,
 };
 use crate::refresh::store_writer::{self, StoreAnswer};
 use crate::spill::store_write::StoreWrite;
@@ -61,16 +61,19 @@ pub(super) async fn run(
     let (node, attempt) = (&spender.node, turn.attempt);
     let grant = GrantId::generate(node.clock.now(), &*node.entropy);
     let lease_ttl = node.settings.lease;
-    answer.consume(CallbackAction::Exchange { attempt, grant, node: node.id, lease_ttl }).await?;
+    let at = answer.consume(CallbackAction::Exchange { attempt, grant, node: node.id, lease_ttl }).await?;
+    let recorded = Recorded::now(node, at);
     let target = NewGrant { spender, def, attempt, grant, by: Some(Actor::Consent(consent.id)) };
     let metadata = TokenMetadata { vars: values.captured.clone(), ..TokenMetadata::default() };
     let sent = SpendRequest { act: Act::Connect, request, values };
     // A code is spent once whatever becomes of the connection meanwhile: there is nothing to check again.
-    match turn.spend(sent, metadata, async { Ok(()) }, &target).await {
+    match turn.spend(sent, recorded, metadata, async { Ok(()) }, &target).await {
         SpendOutcome::Tokens { received, stored } => {
             // What ends this without an answer of the store leaves the grant in its spill slot.
             let stored = stored
                 .map_err(|error| ConsentError::Kept { name: def.name.clone(), message: cause(error) })?;
+            let shown = stored.access_expires_at.map(|expiry| node.clock.shown(expiry));
+            let stored = StoredTokens { access_expires_at: shown, ..stored };
             report(def, stored, renews(def, received.reply.refresh.is_some()))
         }
         SpendOutcome::Failed { failure, recorded } => {
@@ -229,14 +232,14 @@ impl Answer<'_> {
         Ok(refused)
     }
 
-    /// Uses the state up: from here on, nobody else can bring this answer.
-    async fn consume(&self, then: CallbackAction) -> Result<(), ConsentError> {
+    /// Uses the state up: from here on, nobody else can bring this answer. Tells when that was, by the clock of the store.
+    async fn consume(&self, then: CallbackAction) -> Result<Timestamp, ConsentError> {
         let state =
             self.consent.authorization.as_ref().map(|asked| asked.state).ok_or(ConsentError::UnknownState)?;
         let order = Callback { state, answered_by: self.answered_by, action: then };
         let store = &self.spender.store.ports.consents;
         match self.spender.store.with_retry(|| store.record_callback(order.clone())).await? {
-            CallbackAnswer::Taken { .. } => Ok(()),
+            CallbackAnswer::Taken { at } => Ok(at),
             CallbackAnswer::Unknown => Err(ConsentError::UnknownState),
             CallbackAnswer::Refused(refusal) => {
                 let found =

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jeton_core::clocks::CLOCK_STEP;
 use jeton_core::id::ConnectionName;
-use jeton_core::keep::connection::Connection;
+use jeton_core::keep::connection::{Connection, SealedTokens};
 use jeton_core::keep::ports::{ListedConnection, StoreError};
+use jeton_core::time::Timestamp;
 use tokio::sync::{Notify, SetOnce};
 
 use super::cache::{Cache, CachedConnection};
@@ -69,7 +71,8 @@ impl Memory {
             return known;
         }
         self.store.high_water.see(row.revision);
-        entry.put(self.opened(row, asked_at))
+        let known = entry.known();
+        entry.put(self.opened(row, asked_at, known.as_deref()))
     }
 
     /// Puts a row of a list into memory. One that cannot be read is passed over: the others go on.
@@ -86,8 +89,19 @@ impl Memory {
         }
     }
 
-    /// A row with its access token opened.
-    fn opened(&self, row: Connection, asked_at: Duration) -> CachedConnection {
+    /// A row with its access token opened. `before` is what memory has of the connection.
+    fn opened(
+        &self,
+        mut row: Connection,
+        asked_at: Duration,
+        before: Option<&CachedConnection>,
+    ) -> CachedConnection {
+        let before = before.filter(|before| before.row.generation == row.generation);
+        let learned = before.map_or_else(|| self.node.clock.readings(), |before| before.learned);
+        if let Some(tokens) = &mut row.tokens {
+            let known = before.and_then(|before| before.row.tokens.as_ref()?.access_expires_at);
+            tokens.access_expires_at = believable_expiry(tokens, known, learned.store);
+        }
         let opened = row
             .tokens
             .as_ref()
@@ -99,7 +113,7 @@ impl Memory {
         let ClearTokens { access, extras, .. } = opened.unwrap_or_default();
         let extras = TokenMetadata::from_text(extras.as_ref());
         let token_type = extras.token_type.unwrap_or_else(|| "Bearer".to_owned());
-        CachedConnection { row, access, token_type, captured: extras.vars, asked_at }
+        CachedConnection { row, access, token_type, captured: extras.vars, asked_at, learned }
     }
 
     /// Serves the token set of a reply that lies in its spill slot while the installation is on hold: the one before it may
@@ -116,7 +130,7 @@ impl Memory {
             tokens: Some(commit.tokens.clone()),
             ..known.row.clone()
         };
-        entry.put(self.opened(row, self.node.clock.uptime()));
+        entry.put(self.opened(row, self.node.clock.uptime(), Some(&known)));
     }
 
     /// Reads a row of the store, for at most `claim_wait`, and puts it into memory.
@@ -163,6 +177,22 @@ impl Memory {
             }
         };
         follower.outcome().await.unwrap_or(Err(TokenError::ShuttingDown))
+    }
+}
+
+/// Until when the access token is known to live, for a process that learned of it at `learned`. `known` is what was believed of it
+/// before, and is never exceeded. A set that was obtained after it was learned of shows that the clock of the store was set back
+/// since: nobody knows how long it lives, and it is refreshed.
+fn believable_expiry(
+    tokens: &SealedTokens,
+    known: Option<Timestamp>,
+    learned: Timestamp,
+) -> Option<Timestamp> {
+    let from_the_future = tokens.obtained_at > learned + CLOCK_STEP;
+    let limit = if from_the_future { Some(learned) } else { known };
+    match (tokens.access_expires_at, limit) {
+        (Some(expiry), Some(limit)) => Some(expiry.min(limit)),
+        (expiry, _) => expiry,
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
+use jeton_core::clocks::ClockReadings;
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::connection::Connection;
 use jeton_core::keep::provider::Vars;
@@ -28,9 +29,17 @@ pub(crate) struct CachedConnection {
     pub(crate) captured: Vars,
     /// The instant before the store was asked for the row, by the clock that counts suspension.
     pub(crate) asked_at: Duration,
+    /// What the clocks showed when this process learned of the token set.
+    pub(crate) learned: ClockReadings,
 }
 
 impl CachedConnection {
+    /// The instant that the life of the token set is judged by: the one at which this process learned of it, and as much time as any
+    /// clock says has passed since.
+    pub(crate) fn now(&self, readings: ClockReadings) -> Timestamp {
+        self.learned.store + readings.passed_since(&self.learned)
+    }
+
     /// How long the access token lives as a whole.
     pub(crate) fn life(&self) -> Option<Duration> {
         let tokens = self.row.tokens.as_ref()?;

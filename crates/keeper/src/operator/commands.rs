@@ -39,8 +39,10 @@ impl Operator {
     pub(crate) async fn refresh(&self, name: &str, mode: RefreshMode) -> Result<Refreshed, TokenError> {
         let def = self.definitions.get(name)?;
         let before = self.memory.reload(&def.name).await?;
-        let expires_at =
-            |known: &CachedConnection| known.row.tokens.as_ref().and_then(|tokens| tokens.access_expires_at);
+        let expires_at = |known: &CachedConnection| {
+            let expiry = known.row.tokens.as_ref().and_then(|tokens| tokens.access_expires_at);
+            expiry.map(|expiry| self.node.clock.shown(expiry))
+        };
         if let Some(known) = before.as_ref().filter(|_| mode == RefreshMode::Forced)
             && force::is_fresh(&known.row, self.node.clock.now())
         {
@@ -49,7 +51,7 @@ impl Operator {
         let generation = before.as_ref().map_or(Generation::default(), |known| known.row.generation);
         let request = RefreshRequest::asked_for(mode, generation);
         let longest = self.node.settings.wait + self.node.settings.claim_wait;
-        let budget = WaitBudget::new(Instant::now() + longest, self.node.clock.now());
+        let budget = WaitBudget::new(Instant::now() + longest, self.node.clock.earliest());
         let known = self.tokens.wait_until(def, request, budget).await?;
         let expires_at = expires_at(&known);
         if known.row.generation > generation {
@@ -91,27 +93,31 @@ impl Operator {
     /// The status of one connection, which has a definition, a row, or both.
     pub(crate) async fn status(&self, name: &str) -> Result<Status, TokenError> {
         let name = self.any_name(name).await?;
-        let now = self.node.clock.now();
         let def = self.definitions.find(name.as_str());
         match (self.memory.reload(&name).await?, def) {
-            (Some(known), _) => Ok(Status::of(&known.row, now, def.is_none())),
+            (Some(known), _) => Ok(self.known_status(&known, def.is_none())),
             (None, Some(def)) => Ok(Status::unconnected(name, def.provider.clone())),
             (None, None) => Err(self.unknown(name.as_str())),
         }
     }
 
+    fn known_status(&self, known: &CachedConnection, orphaned: bool) -> Status {
+        let now = known.now(self.node.clock.readings());
+        Status::of(&known.row, now, orphaned).shown_by(&self.node.clock)
+    }
+
     /// The status of every connection that needs a person or waits for one, as memory holds it once the vault was started: what is
     /// not connected, dead, interrupted, or stored without a definition. By name; the store is not asked.
     pub(crate) fn needing_attention(&self) -> Vec<Status> {
-        let now = self.node.clock.now();
+        let readings = self.node.clock.readings();
         let (mut statuses, mut defined_rows) = (Vec::new(), 0);
         for def in self.definitions.all() {
             let entry = self.memory.cache.find(def.name.as_str());
             let known = entry.as_ref().and_then(|entry| entry.known());
             defined_rows += usize::from(known.is_some());
-            match known.as_ref().map(|known| known.row.condition(now)) {
+            match known.as_ref().map(|known| known.row.condition(known.now(readings))) {
                 Some(Condition::Pending | Condition::Dead | Condition::Interrupted) => {
-                    statuses.extend(known.map(|known| Status::of(&known.row, now, false)));
+                    statuses.extend(known.map(|known| self.known_status(&known, false)));
                 }
                 None if entry.is_none_or(|entry| !entry.is_unreadable()) => {
                     statuses.push(Status::unconnected(def.name.clone(), def.provider.clone()));
@@ -124,7 +130,7 @@ impl Operator {
         if all.len() > defined_rows {
             let orphaned =
                 all.iter().filter(|known| self.definitions.find(known.row.name.as_str()).is_none());
-            statuses.extend(orphaned.map(|known| Status::of(&known.row, now, true)));
+            statuses.extend(orphaned.map(|known| self.known_status(known, true)));
         }
         statuses.sort_by(|one, other| one.name.cmp(&other.name));
         statuses
@@ -151,7 +157,7 @@ impl Operator {
         for row in rows {
             let def = self.definitions.find(name_of(&row).as_str());
             let status = match (row, def) {
-                (Ok(row), _) => Status::of(&row, now, def.is_none()),
+                (Ok(row), _) => Status::of(&row, now, def.is_none()).shown_by(&self.node.clock),
                 (Err(row), Some(def)) => Status::unreadable(row.name, def.provider.clone()),
                 // Nobody here can say whose it is, and the log has named it.
                 (Err(_), None) => continue,
@@ -172,6 +178,12 @@ impl Operator {
             self.store.with_retry(|| self.store.ports.log.list_attempts(filter, limit)).await?;
         for attempt in &mut attempts {
             attempt.status = attempt.status_at(now);
+            let Attempt { started_at, completed_at, lease_until, old_expires_at, new_expires_at, .. } =
+                attempt;
+            for instant in [completed_at, lease_until, old_expires_at, new_expires_at].into_iter().flatten() {
+                *instant = self.node.clock.shown(*instant);
+            }
+            *started_at = self.node.clock.shown(*started_at);
         }
         Ok(attempts)
     }

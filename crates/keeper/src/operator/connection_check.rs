@@ -86,7 +86,7 @@ impl Operator {
         let def = self.definitions.get(name)?;
         let not_connected = || TokenError::NotConnected { name: def.name.clone() };
         let known = self.memory.reload(&def.name).await?.ok_or_else(not_connected)?;
-        let (row, now) = (&known.row, self.node.clock.now());
+        let (row, clock) = (&known.row, &self.node.clock);
         let tokens = row.tokens.as_ref().ok_or_else(not_connected)?;
         let opened =
             unseal_tokens(&self.node.sealer, &row.name, row.generation, tokens).map_err(|error| {
@@ -97,8 +97,8 @@ impl Operator {
             })?;
         Ok(ConnectionCheck {
             problems: problems(&opened, def.definition.policy(), def.can_redeem()),
-            expires_at: tokens.access_expires_at,
-            now,
+            expires_at: tokens.access_expires_at.map(|expiry| clock.shown(expiry)),
+            now: clock.readings().civil,
             access_preview: opened.access.as_ref().map(preview),
             refresh_length: opened.refresh.as_ref().map_or(0, Secret::len),
         })

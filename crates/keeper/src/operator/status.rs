@@ -7,6 +7,8 @@ use jeton_core::seal::Fingerprint;
 use jeton_core::time::Timestamp;
 use serde::Serialize;
 
+use crate::store_time::StoreTime;
+
 /// The code of a connection whose row cannot be read.
 const UNREADABLE: &str = "unreadable";
 
@@ -80,6 +82,16 @@ impl Status {
             Condition::Interrupted => self.last_error.as_deref().filter(|code| *code == RECOVERY_REFUSED),
             _ => None,
         }
+    }
+
+    /// The same, with its instants as people are shown them.
+    pub(crate) fn shown_by(mut self, clock: &StoreTime) -> Self {
+        let instants =
+            [&mut self.obtained_at, &mut self.expires_at, &mut self.refresh_expires_at, &mut self.due_at];
+        for instant in instants.into_iter().flatten() {
+            *instant = clock.shown(*instant);
+        }
+        self
     }
 
     /// The status of a connection whose row cannot be read.

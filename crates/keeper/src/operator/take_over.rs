@@ -28,7 +28,7 @@ pub(crate) async fn take_over(
 ) -> Result<Connected, TokenError> {
     let refused = |message: String| TokenError::GrantRefused { name: def.name.clone(), message };
     check(def, &grant).map_err(refused)?;
-    let now = node.clock.now();
+    let now = node.clock.earliest();
     let attempt = AttemptId::generate(now, &*node.entropy);
     let consent = GrantId::generate(now, &*node.entropy);
     loop {
@@ -116,9 +116,10 @@ fn seal(
     let opened = ClearTokens { access: grant.access.clone(), refresh: grant.refresh.clone(), extras: None };
     let refresh_ttl = def.definition.policy().refresh_ttl;
     Some(SealedTokens {
-        access_expires_at: grant.access_expires_at,
+        access_expires_at: grant.access_expires_at.map(|expiry| node.clock.meant(expiry)),
         refresh_expires_at: grant
             .refresh_expires_at
+            .map(|expiry| node.clock.meant(expiry))
             .or_else(|| grant.refresh.as_ref().and(refresh_ttl).map(|ttl| now + ttl)),
         ..seal_tokens(&node.sealer, &*node.entropy, &def.name, generation, &opened, now)
     })

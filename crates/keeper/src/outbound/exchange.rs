@@ -80,7 +80,7 @@ impl Outbound {
             Ok(connected) => connected,
             Err(why) => return ExchangeOutcome::NotSent(why),
         };
-        let window = Arc::new(WriteWindow::new(Arc::clone(&self.node.clock), write_until));
+        let window = Arc::new(WriteWindow::new(Arc::clone(&self.node.clock) as _, write_until));
         let host = request.url.host_str().unwrap_or_default();
         let server = Server {
             name: format!("`{host}` at {}", stream.peer),

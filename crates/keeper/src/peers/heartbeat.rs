@@ -69,11 +69,11 @@ impl Heartbeats {
     pub(crate) async fn peers(&self, nodes: &dyn NodeStore) -> Result<Peers, StoreError> {
         // It asks and lives for no time: nobody ever counts this process among the nodes.
         let question = self.heartbeat("", Duration::ZERO);
-        let before = self.node.clock.now();
+        let before = self.node.clock.node_clock();
         let reply = nodes.record_heartbeat(question.clone()).await?;
-        let after = self.node.clock.now();
+        let clock = self.node.clock.warning(reply.now, before);
         nodes.forget(question.node).await?;
-        let mut warnings: Vec<String> = reply.clock_warning(before, after).into_iter().collect();
+        let mut warnings: Vec<String> = clock.into_iter().collect();
         warnings.extend(reply.others.iter().filter_map(|other| difference(&question, other)));
         warnings.extend(reply.others.iter().flat_map(failing_tasks));
         Ok(Peers { nodes: reply.others, warnings })
@@ -111,16 +111,16 @@ impl Step for Announce {
         let Heartbeats { node, liveness, lifecycle, .. } = &*self.heartbeats;
         let heartbeat = self.heartbeat.get_or_insert_with(|| self.heartbeats.heartbeat(&self.name, TTL));
         heartbeat.tasks = self.heartbeats.background.list();
-        let (before, asked_at) = (node.clock.now(), node.clock.uptime());
+        let asked_at = node.clock.uptime();
         let answer = tokio::select! {
             answer = self.nodes.record_heartbeat(heartbeat.clone()) => answer,
             () = lifecycle.closed() => return Run::done(INTERVAL),
         };
         match answer {
             Ok(reply) => {
+                node.clock.learn(reply.now, asked_at);
                 liveness.note_reply(&reply, asked_at);
-                let clock = reply.clock_warning(before, node.clock.now());
-                for warning in self.warned.new_warnings(heartbeat, &reply, clock) {
+                for warning in self.warned.new_differences(heartbeat, &reply) {
                     tracing::warn!("{warning}");
                 }
                 Run::done(INTERVAL)
@@ -152,20 +152,12 @@ impl Step for Announce {
 struct Warned {
     /// The definitions of each node whose difference was logged.
     differences: HashMap<NodeId, String>,
-    clock: bool,
 }
 
 impl Warned {
-    /// The warnings that are new.
-    fn new_warnings(
-        &mut self,
-        own: &Heartbeat,
-        reply: &HeartbeatReply,
-        clock: Option<String>,
-    ) -> Vec<String> {
+    /// One sentence for each difference that is new.
+    fn new_differences(&mut self, own: &Heartbeat, reply: &HeartbeatReply) -> Vec<String> {
         let mut warnings = Vec::new();
-        let clock_was_told = std::mem::replace(&mut self.clock, clock.is_some());
-        warnings.extend(clock.filter(|_| !clock_was_told));
         for other in &reply.others {
             if self.differences.get(&other.node) == Some(&other.definitions) {
                 continue;
@@ -269,21 +261,12 @@ mod tests {
     }
 
     #[test]
-    fn each_warning_is_given_once_and_again_when_something_else_differs() {
+    fn each_difference_is_told_once_and_again_when_something_else_differs() {
         let mut warned = Warned::default();
-        let late = || Some("the clock is late".to_owned());
-        let mut count = |definitions: &str, clock| {
+        let mut count = |definitions: &str| {
             let reply = HeartbeatReply { now: Timestamp::from_secs(5), others: vec![other(definitions)] };
-            warned.new_warnings(&own(), &reply, clock).len()
+            warned.new_differences(&own(), &reply).len()
         };
-        assert_eq!(count("bb", late()), 2);
-        assert_eq!(count("bb", late()), 0);
-        assert_eq!(count("cc", None), 1);
-        assert_eq!(
-            count("aa", late()),
-            1,
-            "the clock went wrong again, and the definitions are the same now"
-        );
-        assert_eq!(count("bb", late()), 1);
+        assert_eq!(["bb", "bb", "cc", "aa", "bb"].map(&mut count), [1, 0, 1, 0, 1]);
     }
 }

@@ -17,7 +17,7 @@ use super::consequence::{self, Circumstances, Consequence, FollowUp};
 use super::kept_reply::KeptReply;
 use super::run::{NextRound, Refresh, RefreshProgress};
 use super::spend::{
-    ReceivedTokens, RedeemFailure, SpendOutcome, SpendRequest, SpendTarget, StoredTokens, Turn,
+    ReceivedTokens, Recorded, RedeemFailure, SpendOutcome, SpendRequest, SpendTarget, StoredTokens, Turn,
 };
 use super::store_writer::StoreAnswer;
 use super::withdraw;
@@ -100,10 +100,11 @@ impl<'a> Refresh<'a> {
             self.parts.store.with_retry(|| self.parts.store.ports.connections.claim(claim.clone())).await;
         let answer = answer.inspect_err(|error| withdraw::unless_refused(self.parts, &claim, error))?;
         match answer {
-            ClaimAnswer::Won { .. } => {
+            ClaimAnswer::Won { until } => {
+                let recorded = Recorded::now(&self.parts.node, until - claim.lease_ttl);
                 // Whatever the store had come to before, the claim is at least one change more.
                 self.parts.store.high_water.mark(seen.next());
-                self.spend_claimed(row, prepared, turn).await
+                self.spend_claimed(row, prepared, turn, recorded).await
             }
             ClaimAnswer::Held { .. } => Ok(NextRound::After(self.parts.node.settings.poll)),
             ClaimAnswer::Moved { .. } | ClaimAnswer::Interrupted { .. } | ClaimAnswer::Closed => {
@@ -299,6 +300,7 @@ impl<'a> Refresh<'a> {
         row: &Connection,
         prepared: Prepared,
         turn: Turn<'_>,
+        recorded: Recorded,
     ) -> Result<NextRound, TokenError> {
         let Prepared { act, recovers, inputs: RequestInputs { opened, values, metadata }, request } =
             prepared;
@@ -318,7 +320,7 @@ impl<'a> Refresh<'a> {
         };
         let recheck = self.check_claim(row, turn.attempt, turn.claimed_at);
         let sent = SpendRequest { act, request, values };
-        match turn.spend(sent, metadata, recheck, &target).await {
+        match turn.spend(sent, recorded, metadata, recheck, &target).await {
             SpendOutcome::Tokens { received, stored } => {
                 let (progress, of) = if !target.log(&stored?) {
                     (RefreshProgress::Begun, row.generation)

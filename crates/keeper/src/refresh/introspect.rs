@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use jeton_core::keep::provider::{Introspection, RequestValues, Step, StepOutcome};
+use jeton_core::keep::provider::{Introspection, RequestValues, SentAt, Step, StepOutcome};
 use jeton_core::time::Timestamp;
 
 use crate::definitions::ConnectionDef;
@@ -45,7 +45,8 @@ async fn ask(
     let values = RequestValues { access: opened.access.clone(), captured, ..RequestValues::default() };
     let definition = &def.definition;
     let request = definition.request(Step::Introspect, &values).map_err(|error| error.to_string())?;
-    let asked_at = outbound.node.clock.now();
+    let instant = outbound.node.clock.earliest();
+    let asked_at = SentAt { instant, civil: outbound.node.clock.shown(instant) };
     let write_until = outbound.node.clock.uptime() + ANSWER_TIMEOUT;
     match outbound.exchange(request, ANSWER_TIMEOUT, write_until, async { Ok(()) }).await {
         ExchangeOutcome::NotSent(why) | ExchangeOutcome::Broken { why, .. } => Err(why),

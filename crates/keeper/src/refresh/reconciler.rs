@@ -97,7 +97,9 @@ impl Reconciler {
     async fn start_due(&mut self) -> Result<Duration, StoreError> {
         let mut after: Option<Due> = None;
         loop {
+            let asked = self.parts.node.clock.uptime();
             let (now, page) = self.parts.store.ports.connections.due(HORIZON, after.as_ref(), PAGE).await?;
+            self.parts.node.clock.learn(now, asked);
             let full = page.len() == PAGE;
             for due in page {
                 if due.due_at > now {

@@ -30,9 +30,6 @@ use crate::tokens::single_flight::{Follower, Join, SingleFlight, TaskOutcome};
 /// More attempts than any honest course of events needs: rules that contradict each other end here, and do not spin.
 const MOST_ROUNDS: usize = 32;
 
-/// Clocks that are less apart than this count as one: asking takes a while.
-const SAME_CLOCK: Duration = Duration::from_secs(1);
-
 /// What a refresh is for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RefreshRequest {
@@ -124,7 +121,7 @@ pub(super) struct Refresh<'a> {
     pub(super) chain: Vec<Attempt>,
     /// The instant of the store that leases, holds and graces are judged by.
     pub(super) store_clock: StoreClock,
-    /// When the attempt began, by our own clock, that the present one recovers: a token given a second time may be as old as that.
+    /// When the attempt began that the present one recovers: a token given a second time may be as old as that.
     pub(super) recovers_since: Option<Timestamp>,
 }
 
@@ -176,7 +173,7 @@ impl<'a> Refresh<'a> {
         while rounds < MOST_ROUNDS {
             let known = self.read().await?;
             let row = &known.row;
-            let now = self.parts.node.clock.now();
+            let now = known.now(self.parts.node.clock.readings());
             if self.progress == RefreshProgress::Committed {
                 return Ok(());
             }
@@ -201,7 +198,7 @@ impl<'a> Refresh<'a> {
             if self.parts.store.hold().is_none() && self.read_kept_replies(row, &chain).await? {
                 continue;
             }
-            self.recovers_since = chain.last().map(|first| self.to_local(first.started_at));
+            self.recovers_since = chain.last().map(|first| first.started_at);
             self.check_interval(&chain, store_now)?;
             let plan = self.plan(row, &chain, now, store_now);
             self.chain = chain;
@@ -234,18 +231,8 @@ impl<'a> Refresh<'a> {
         }
         let store = &self.parts.store.ports.connections;
         let (now, _) = self.parts.store.with_retry(|| store.due(Duration::ZERO, None, 0)).await?;
+        self.parts.node.clock.learn(now, uptime);
         Ok(StoreClock { now, uptime })
-    }
-
-    /// An instant of the store by our own clock, which lives are counted by.
-    fn to_local(&self, instant: Timestamp) -> Timestamp {
-        let now = self.parts.node.clock.now();
-        let store_now =
-            self.store_clock.now + self.parts.node.clock.uptime().saturating_sub(self.store_clock.uptime);
-        if now.since(store_now).max(store_now.since(now)) < SAME_CLOCK {
-            return instant;
-        }
-        now - store_now.since(instant)
     }
 
     /// Waits until the row changes in memory, or for `pause`.

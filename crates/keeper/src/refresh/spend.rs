@@ -10,7 +10,7 @@ use std::time::Duration;
 use jeton_core::id::AttemptId;
 use jeton_core::keep::attempt::Act;
 use jeton_core::keep::provider::{
-    ErrorClass, OutboundRequest, Reply, RequestValues, Step, StepFailure, StepOutcome, TokenReply,
+    ErrorClass, OutboundRequest, Reply, RequestValues, SentAt, Step, StepFailure, StepOutcome, TokenReply,
 };
 use jeton_core::time::Timestamp;
 use tokio::sync::SemaphorePermit;
@@ -56,6 +56,25 @@ pub(crate) struct Turn<'a> {
     pub(crate) write_until: Duration,
 }
 
+/// When an attempt was recorded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Recorded {
+    at: Timestamp,
+    answered: Duration,
+}
+
+impl Recorded {
+    /// At that instant of the store, which has just answered so.
+    pub(crate) fn now(node: &Node, at: Timestamp) -> Self {
+        Self { at, answered: node.clock.uptime() }
+    }
+
+    /// The present instant by the clock of the store, and no later: no clock that was set meanwhile has a part in it.
+    fn instant(self, node: &Node) -> Timestamp {
+        self.at + node.clock.uptime().saturating_sub(self.answered)
+    }
+}
+
 /// What is sent.
 pub(crate) struct SpendRequest {
     pub(crate) act: Act,
@@ -79,7 +98,7 @@ pub(crate) trait SpendTarget {
 #[derive(Debug)]
 pub(crate) struct ReceivedTokens {
     pub(crate) reply: Box<TokenReply>,
-    /// The instant before the request was sent.
+    /// The instant before the request was sent, by the clock of the store.
     pub(crate) sent_at: Timestamp,
     /// What was known besides the tokens before the reply.
     pub(crate) metadata: TokenMetadata,
@@ -199,17 +218,18 @@ impl Spender {
 }
 
 impl Turn<'_> {
-    /// Sends the request once and stores the result. `recheck` runs when the connection to the provider is ready, before a
+    /// Sends the request once and stores the result. What it brings is as old as the time since `recorded` says. `recheck` runs when the connection to the provider is ready, before a
     /// byte of the request is written; what it objects to is not sent.
     pub(crate) async fn spend(
         self,
         sent: SpendRequest,
+        recorded: Recorded,
         metadata: TokenMetadata,
         recheck: impl Future<Output = Result<(), String>>,
         target: &impl SpendTarget,
     ) -> SpendOutcome {
         let (spender, def) = (self.spender, self.def);
-        let sent_at = spender.node.clock.now();
+        let sent_at = recorded.instant(&spender.node);
         let captured = sent.values.captured.clone();
         match self.redeem(sent, sent_at, recheck).await {
             Ok(reply) => {
@@ -255,7 +275,10 @@ impl Turn<'_> {
         let left = (self.claimed_at + node.settings.lease).saturating_sub(node.clock.uptime());
         let timeout = node.settings.redeem_timeout.min(left);
         match self.spender.outbound.exchange(request, timeout, self.write_until, recheck).await {
-            ExchangeOutcome::Replied(reply) => read(def, act, reply, &values, sent_at),
+            ExchangeOutcome::Replied(reply) => {
+                let sent_at = SentAt { instant: sent_at, civil: node.clock.shown(sent_at) };
+                read(def, act, reply, &values, sent_at)
+            }
             ExchangeOutcome::NotSent(why) => Err(RedeemFailure::without_reply(
                 ErrorClass::Transient,
                 "not_sent",
@@ -279,7 +302,7 @@ fn read(
     act: Act,
     reply: Reply,
     values: &RequestValues,
-    sent_at: Timestamp,
+    sent_at: SentAt,
 ) -> Result<Box<TokenReply>, RedeemFailure> {
     match def.definition.read(step_of(act), &reply, sent_at, values) {
         StepOutcome::Tokens(tokens) => Ok(tokens),

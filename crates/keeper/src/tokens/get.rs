@@ -47,7 +47,7 @@ impl Tokens {
     /// A living access token, from memory wherever it lives long enough, and the row that it is from.
     pub(crate) async fn living(&self, name: &str, request: TokenRequest) -> Result<ServedToken, TokenError> {
         let def = self.definitions.get(name)?;
-        let asked_at = self.node.clock.now();
+        let asked_at = self.node.clock.earliest();
         let deadline = self.deadline(request);
         let Some(known) = self.known(def, deadline).await? else {
             return Err(TokenError::NotConnected { name: def.name.clone() });
@@ -83,7 +83,7 @@ impl Tokens {
             return Ok(Some(known));
         }
         // Nobody waits for the store with a token that lives: it is looked at, and then given.
-        let lives = known.lives(self.node.clock.now(), Duration::ZERO);
+        let lives = known.lives(known.now(self.node.clock.readings()), Duration::ZERO);
         let until = if lives { Instant::now() + MIN_RELOAD } else { deadline };
         let reload = async {
             self.memory.reload_shared(&def.name, Reload::Once).await?;
@@ -111,9 +111,10 @@ impl Tokens {
         def: &Arc<ConnectionDef>,
         known: &Arc<CachedConnection>,
         request: TokenRequest,
-        now: Timestamp,
+        asked_at: Timestamp,
     ) -> Option<ServedToken> {
-        let goal = Goal::Living { ttl: min_ttl(request, known), asked_at: now };
+        let goal = Goal::Living { ttl: min_ttl(request, known), asked_at };
+        let now = known.now(self.node.clock.readings());
         if !goal.is_satisfied_by(&known.row, &def.timing, now) {
             return None;
         }
@@ -121,7 +122,7 @@ impl Tokens {
             // The caller is served at once; the refresh goes on behind its back.
             self.refresher.start(def, RefreshRequest::new(Goal::NotDue, Trigger::OnDemand));
         }
-        token_of(known, now, shorter_than_asked(known, request, now))
+        self.token_of(known, now, shorter_than_asked(known, request, now))
     }
 
     async fn wait_for(
@@ -133,7 +134,7 @@ impl Tokens {
     ) -> Result<ServedToken, TokenError> {
         match self.wait_until(def, refresh, budget).await {
             Ok(known) => self.given(def, &known, request),
-            Err(error) => self.current_instead(def, error, budget.asked_at),
+            Err(error) => self.current_instead(def, error),
         }
     }
 
@@ -172,9 +173,10 @@ impl Tokens {
             outcome => outcome?,
         }
         let known = self.memory.known(&def.name);
-        let now = self.node.clock.now();
+        let readings = self.node.clock.readings();
         // It may have been started for another goal than ours: then ours needs one more.
         Ok(known.filter(|known| {
+            let now = known.now(readings);
             let is_new = known.refreshed_since(budget.asked_at) && !request.goal.refuses(&known.row);
             is_new || request.goal.is_satisfied_by(&known.row, &def.timing, now)
         }))
@@ -197,8 +199,8 @@ impl Tokens {
         known: &Arc<CachedConnection>,
         request: TokenRequest,
     ) -> Result<ServedToken, TokenError> {
-        let now = self.node.clock.now();
-        token_of(known, now, shorter_than_asked(known, request, now)).ok_or_else(|| {
+        let now = known.now(self.node.clock.readings());
+        self.token_of(known, now, shorter_than_asked(known, request, now)).ok_or_else(|| {
             let name = def.name.clone();
             if known.access.is_none()
                 && known.row.tokens.as_ref().is_some_and(|tokens| tokens.access.is_some())
@@ -210,17 +212,14 @@ impl Tokens {
     }
 
     /// After a failure or a timeout: the current token if it still lives, with a warning, else the error.
-    fn current_instead(
-        &self,
-        def: &ConnectionDef,
-        error: TokenError,
-        asked_at: Timestamp,
-    ) -> Result<ServedToken, TokenError> {
-        let known = self.memory.known(&def.name);
-        let now = self.node.clock.now().max(asked_at);
-        let living = known
-            .filter(|known| known.lives(now, Duration::ZERO) && known.row.state != GrantState::None)
-            .and_then(|known| token_of(&known, now, Some(format!("the current token is given: {error}"))));
+    fn current_instead(&self, def: &ConnectionDef, error: TokenError) -> Result<ServedToken, TokenError> {
+        let readings = self.node.clock.readings();
+        let living = self.memory.known(&def.name).and_then(|known| {
+            let now = known.now(readings);
+            let lives = known.lives(now, Duration::ZERO) && known.row.state != GrantState::None;
+            let warning = || Some(format!("the current token is given: {error}"));
+            if lives { self.token_of(&known, now, warning()) } else { None }
+        });
         match living {
             Some(given) => {
                 tracing::warn!(connection = %def.name, %error, "going on with the current token");
@@ -228,6 +227,28 @@ impl Tokens {
             }
             None => Err(error),
         }
+    }
+
+    fn token_of(
+        &self,
+        known: &Arc<CachedConnection>,
+        now: Timestamp,
+        warning: Option<String>,
+    ) -> Option<ServedToken> {
+        let tokens = known.row.tokens.as_ref()?;
+        let last = (known.row.state == GrantState::Dead).then(|| {
+            "the grant is dead, and this is the last token of it; a person must consent again".to_owned()
+        });
+        let token = Token {
+            access: known.access.clone()?,
+            token_type: known.token_type.clone(),
+            expires_at: tokens.access_expires_at.map(|expiry| self.node.clock.shown(expiry)),
+            expires_in: tokens.access_expires_at.map(|expiry| expiry.since(now)),
+            generation: known.row.generation,
+            fingerprint: tokens.access_fingerprint?,
+            warning: warning.or(last),
+        };
+        Some(ServedToken { token, known: Arc::clone(known) })
     }
 }
 
@@ -267,21 +288,4 @@ fn shorter_than_asked(known: &CachedConnection, request: TokenRequest, now: Time
 pub(crate) struct ServedToken {
     pub(crate) token: Token,
     pub(crate) known: Arc<CachedConnection>,
-}
-
-fn token_of(known: &Arc<CachedConnection>, now: Timestamp, warning: Option<String>) -> Option<ServedToken> {
-    let tokens = known.row.tokens.as_ref()?;
-    let last = (known.row.state == GrantState::Dead).then(|| {
-        "the grant is dead, and this is the last token of it; a person must consent again".to_owned()
-    });
-    let token = Token {
-        access: known.access.clone()?,
-        token_type: known.token_type.clone(),
-        expires_at: tokens.access_expires_at,
-        expires_in: tokens.access_expires_at.map(|expiry| expiry.since(now)),
-        generation: known.row.generation,
-        fingerprint: tokens.access_fingerprint?,
-        warning: warning.or(last),
-    };
-    Some(ServedToken { token, known: Arc::clone(known) })
 }

@@ -27,7 +27,7 @@ impl Tokens {
         if let Some(until) = self.known_backoff(def, fingerprint) {
             return Err(self.rejected_again(def, until));
         }
-        let asked_at = self.node.clock.now();
+        let asked_at = self.node.clock.earliest();
         let deadline = self.deadline(request);
         let mut rejection = Rejection { connection: def.name.clone(), fingerprint, helped_before };
         let refresh = RefreshRequest::new(Goal::Other(fingerprint), Trigger::Rejected);

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep};
 use crate::process::Process;
 use crate::store_probe::StoreProbe;
 use crate::stores::{Database, Kept};
-use jeton_testkit::OffsetClock;
+use jeton_testkit::{OffsetClock, RightClock};
 
 /// The one connection that most tests are about.
 pub(crate) const ACME: &str = "acme";
@@ -112,7 +112,8 @@ pub(crate) struct Place {
 impl Fixture {
     pub(crate) async fn start(options: Options) -> Self {
         let clock = Arc::new(OffsetClock::default());
-        let emulator = Emulator::start_with_clock(options.emulator.clone(), Arc::clone(&clock) as _)
+        let provider_clock = Arc::new(RightClock(Arc::clone(&clock)));
+        let emulator = Emulator::start_with_clock(options.emulator.clone(), provider_clock)
             .await
             .expect("a port is free on loopback");
         let home = tempfile::tempdir().expect("there is room for a temporary folder");

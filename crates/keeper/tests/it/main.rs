@@ -27,6 +27,7 @@ mod broken_replies;
 mod budget;
 mod calls;
 mod classes;
+mod clocks;
 mod commit;
 mod copies;
 mod cost;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jeton_core::audit::Actor;
+use jeton_core::clocks::StoreReading;
 use jeton_core::id::{ConnectionName, Generation, OperationId, Revision};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
 use jeton_core::keep::connection::{Connection, SealedTokens};
@@ -153,6 +154,10 @@ impl ConnectionStore for StoreProbe {
 /// What follows the store is not counted, and goes through a closed probe.
 #[async_trait]
 impl ChangeFeed for StoreProbe {
+    async fn clock(&self) -> Result<StoreReading, StoreError> {
+        self.behind().clock().await
+    }
+
     async fn revision(&self) -> Result<Revision, StoreError> {
         self.behind().revision().await
     }

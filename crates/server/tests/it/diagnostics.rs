@@ -63,7 +63,10 @@ async fn the_background_tasks_of_a_started_vault_are_listed() {
     let answer = app.server.client().get_json("/api/v1/diagnostics/background-tasks").await.unwrap();
     let tasks = answer["tasks"].as_array().unwrap();
     let names: Vec<_> = tasks.iter().map(|task| task["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["follow_changes", "refresh_due", "return_spilled", "load_connections"]);
+    assert_eq!(
+        names,
+        ["follow_changes", "refresh_due", "compare_clocks", "return_spilled", "load_connections"]
+    );
     assert!(tasks.iter().all(|task| task["last_error"].is_null() && task["panics"] == 0), "{answer}");
     app.server.vault.drain().await;
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jeton_core::audit::Actor;
+use jeton_core::clocks::StoreReading;
 use jeton_core::id::{AttemptId, ConnectionName, InstanceId, NodeId, OperationId, Revision};
 use jeton_core::keep::attempt::{Attempt, AttemptStatus};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
@@ -145,6 +146,10 @@ impl<P: Persistence> ConnectionStore for InMemory<P> {
 
 #[async_trait]
 impl<P: Persistence> ChangeFeed for InMemory<P> {
+    async fn clock(&self) -> Result<StoreReading, StoreError> {
+        Ok(StoreReading { now: self.shared.clock.now(), civil: None })
+    }
+
     async fn revision(&self) -> Result<Revision, StoreError> {
         self.read(|snapshot, _| snapshot.revision).await
     }
@@ -281,10 +286,6 @@ impl<P: Persistence> Maintenance for InMemory<P> {
             Ok(())
         })
         .await
-    }
-
-    async fn now(&self) -> Result<Timestamp, StoreError> {
-        Ok(self.shared.clock.now())
     }
 
     async fn find_setting(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use jeton_core::clocks::StoreReading;
 use jeton_core::keep::ports::StoreError;
 use jeton_core::time::Timestamp;
 use tokio::time::timeout;
@@ -94,8 +95,8 @@ async fn write_once<R, T>(
 impl Database for Postgres {
     type Tx = PostgresTx;
 
-    fn reading(&self) -> (Option<Timestamp>, i64) {
-        (self.shared.clock.as_ref().map(|clock| clock.now()), 0)
+    fn now_of_reads(&self) -> Option<Timestamp> {
+        self.shared.clock.as_ref().map(|clock| clock.now())
     }
 
     async fn read(&self, statement: Statement) -> Result<Vec<SqlRow>, StoreError> {
@@ -111,15 +112,16 @@ impl Database for Postgres {
             Ok((answers.pop().unwrap_or_default(), now))
         };
         let (rows, now) = shared.retry(ask).await?;
-        Ok((rows, self.reading().0.unwrap_or(now)))
+        Ok((rows, self.now_of_reads().unwrap_or(now)))
     }
 
-    async fn now(&self) -> Result<Timestamp, StoreError> {
+    async fn clock(&self) -> Result<StoreReading, StoreError> {
         let shared = &*self.shared;
-        match self.reading().0 {
-            Some(now) => Ok(now),
-            None => shared.retry(|| async { read_instant(&shared.sessions.rows(&instant()).await?) }).await,
-        }
+        let now = match self.now_of_reads() {
+            Some(now) => now,
+            None => shared.retry(|| async { read_instant(&shared.sessions.rows(&instant()).await?) }).await?,
+        };
+        Ok(StoreReading { now, civil: None })
     }
 
     async fn write<R: Send + Sync + 'static, T: Send + 'static>(

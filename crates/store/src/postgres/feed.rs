@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jeton_core::clocks::StoreReading;
 use jeton_core::id::Revision;
 use jeton_core::keep::ports::{ChangeFeed, ListedConnection, StoreError, revision_of};
 use tokio::time::{Instant, timeout};
@@ -76,6 +77,10 @@ async fn look(shared: &PostgresShared) -> Result<VisibleChanges, PostgresError> 
 
 #[async_trait]
 impl ChangeFeed for PostgresStore {
+    async fn clock(&self) -> Result<StoreReading, StoreError> {
+        self.database.clock().await
+    }
+
     async fn revision(&self) -> Result<Revision, StoreError> {
         let shared = &*self.database.shared;
         if shared.cursor.floor().is_some() {

@@ -30,7 +30,7 @@ pub(super) async fn pipeline(
 /// A parameter as the driver takes it.
 fn parameter(value: &Value) -> (&(dyn ToSql + Sync), Type) {
     match value {
-        Value::Number(number) => (number, Type::INT8),
+        Value::Number(number) | Value::Instant(number) => (number, Type::INT8),
         Value::Text(text) => (text, Type::TEXT),
         Value::Bytes(bytes) => (bytes, Type::BYTEA),
         Value::Bool(truth) => (truth, Type::BOOL),

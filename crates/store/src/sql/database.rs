@@ -1,6 +1,7 @@
 //! What a database brings to the store over it: its dialect, a way to read, and transactions.
 
 use futures_util::future::BoxFuture;
+use jeton_core::clocks::StoreReading;
 use jeton_core::keep::ports::StoreError;
 use jeton_core::time::Timestamp;
 
@@ -10,9 +11,9 @@ use super::statement::Statement;
 /// What the databases say differently.
 #[derive(Debug)]
 pub struct Dialect {
-    /// The instant of a statement that only reads, whose parameter `$1` is [`Database::reading`].
+    /// The instant of a statement that only reads, whose parameter `$1` is [`Database::now_of_reads`].
     pub(crate) now: &'static str,
-    /// Where rows keep how far the steady clock was ahead of the civil one, the name of that column.
+    /// Where rows of earlier versions keep how far the steady clock was ahead of their instants, the name of that column.
     pub(crate) drift: Option<&'static str>,
     /// What counts the revision of the store up, where that is a statement of its own.
     pub(crate) count_revision: Option<&'static str>,
@@ -29,9 +30,8 @@ pub trait Database: Send + Sync + 'static {
     /// Its transactions.
     type Tx: SqlTransaction;
 
-    /// The instant for a statement that only reads, absent where the database's own clock decides, and how far the steady
-    /// clock is ahead of it.
-    fn reading(&self) -> (Option<Timestamp>, i64);
+    /// The instant for a statement that only reads, absent where the database's own clock decides.
+    fn now_of_reads(&self) -> Option<Timestamp>;
 
     /// The rows that a statement finds, outside of a transaction.
     fn read(&self, statement: Statement) -> impl Future<Output = Result<Vec<SqlRow>, StoreError>> + Send;
@@ -43,7 +43,7 @@ pub trait Database: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(Vec<SqlRow>, Timestamp), StoreError>> + Send;
 
     /// The instant by the clock of the store.
-    fn now(&self) -> impl Future<Output = Result<Timestamp, StoreError>> + Send;
+    fn clock(&self) -> impl Future<Output = Result<StoreReading, StoreError>> + Send;
 
     /// Runs `work` in a transaction, which is committed unless it fails. It may be run again, and goes on when the caller
     /// stops waiting. `first` are the locks that it needs and the queries that it begins with: a database behind a network
@@ -80,11 +80,6 @@ pub trait SqlTransaction: Send + 'static {
 
     /// The instant by the clock of the store, after the locks were had.
     fn now(&self) -> Timestamp;
-
-    /// How far the steady clock is ahead of it, in microseconds.
-    fn drift(&self) -> i64 {
-        0
-    }
 
     /// The rows that a statement finds.
     fn query(

@@ -224,10 +224,6 @@ where
         self.database.is_copy().await
     }
 
-    async fn now(&self) -> Result<Timestamp, StoreError> {
-        self.database.now().await
-    }
-
     async fn find_setting(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         read_setting(&self.database.read(setting(name)).await?)
     }

@@ -63,7 +63,9 @@ impl<'r> RowReader<'r> {
         self.at += 1;
         match cell {
             None => Err(self.wrong(column, "is missing")),
-            Some(Value::Number(None) | Value::Text(None) | Value::Bytes(None)) => Ok(None),
+            Some(Value::Number(None) | Value::Instant(None) | Value::Text(None) | Value::Bytes(None)) => {
+                Ok(None)
+            }
             Some(cell) => read(cell).cloned().ok_or_else(|| self.wrong(column, "has another type")),
         }
     }
@@ -153,7 +155,11 @@ impl<'r> RowReader<'r> {
 
     /// The next column, an instant or nothing.
     pub(crate) fn instant_or_null(&mut self, column: &'static str) -> Result<Option<Timestamp>, StoreError> {
-        Ok(self.number_or_null(column)?.map(Timestamp::from_micros))
+        let instant = self.next(column, |cell| match cell {
+            Value::Instant(instant) | Value::Number(instant) => Some(instant),
+            _ => None,
+        })?;
+        Ok(instant.map(Timestamp::from_micros))
     }
 
     fn fingerprint(&mut self, column: &'static str) -> Result<Option<Fingerprint>, StoreError> {

@@ -13,8 +13,10 @@ use jeton_core::time::Timestamp;
 /// A value of a parameter or of a cell. It is typed where it is NULL too, because PostgreSQL wants to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// A number, an instant or a duration in microseconds.
+    /// A number, or a duration in microseconds.
     Number(Option<i64>),
+    /// An instant, in microseconds since the Unix epoch.
+    Instant(Option<i64>),
     /// A text.
     Text(Option<String>),
     /// Bytes.
@@ -68,6 +70,9 @@ to_value! { Number:
     u64 => |number| i64::try_from(number).unwrap_or(i64::MAX),
     usize => |number| i64::try_from(number.min(MAX_ROWS)).unwrap_or(0),
     Duration => |duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX),
+}
+
+to_value! { Instant:
     Timestamp => |instant| instant.as_micros(),
 }
 

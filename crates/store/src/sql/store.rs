@@ -39,7 +39,7 @@ impl<D: fmt::Debug> fmt::Debug for SqlStore<D> {
     }
 }
 
-/// What is due at the instant `$1`, which the steady clock is ahead of by `$2`.
+/// What is due at the instant `$1`.
 ///
 /// No row is locked and none is skipped: whoever works on a connection claims it, and a claim under a live lease is refused.
 pub(crate) fn due_sql(dialect: &Dialect) -> String {
@@ -48,13 +48,13 @@ pub(crate) fn due_sql(dialect: &Dialect) -> String {
     let unpaused = if dialect.drift.is_some() { "paused = 0" } else { "NOT paused" };
     format!(
         "SELECT due_at, name FROM connections
-         WHERE {unpaused} AND due_at <= {now} + $3 AND (due_at, name) > ($4, $5)
-            AND (lease_until IS NULL OR lease_until{drift} <= {now} + $2)
-         ORDER BY due_at, name LIMIT $6"
+         WHERE {unpaused} AND due_at <= {now} + $2 AND (due_at, name) > ($3, $4)
+            AND (lease_until IS NULL OR lease_until{drift} <= {now})
+         ORDER BY due_at, name LIMIT $5"
     )
 }
 
-/// The attempts that a filter admits, newest first. Its first parameters are those of [`due_sql`].
+/// The attempts that a filter admits, newest first. Its first parameters are the instant and the limit.
 fn attempts_sql(dialect: &Dialect, filter: &AttemptFilter, parameters: &mut Vec<Value>) -> String {
     let mut conditions = vec!["true".to_owned()];
     let mut add = |condition: &str, value: Option<Value>| {
@@ -74,11 +74,11 @@ fn attempts_sql(dialect: &Dialect, filter: &AttemptFilter, parameters: &mut Vec<
         let drift = drift.map_or(String::new(), |drift| format!(" + {drift}"));
         // What still runs under a lapsed lease is interrupted, though nobody has recorded it yet.
         conditions.push(format!(
-            "(status IN ('failed', 'interrupted') OR (status = 'running' AND lease_until{drift} <= {now} + $2))"
+            "(status IN ('failed', 'interrupted') OR (status = 'running' AND lease_until{drift} <= {now}))"
         ));
     }
     let (columns, conditions) = (with_drift(dialect, ATTEMPT_COLUMNS), conditions.join(" AND "));
-    format!("SELECT {columns} FROM attempts WHERE {conditions} ORDER BY id DESC LIMIT $3")
+    format!("SELECT {columns} FROM attempts WHERE {conditions} ORDER BY id DESC LIMIT $2")
 }
 
 impl<D: Database> SqlStore<D> {
@@ -94,10 +94,9 @@ impl<D: Database> SqlStore<D> {
         first
     }
 
-    /// The parameters `$1` and `$2` of a statement that reads by the clock of the store.
-    fn reading(&self) -> Vec<Value> {
-        let (now, drift) = self.database.reading();
-        values![now, drift]
+    /// The parameter `$1` of a statement that reads by the clock of the store.
+    fn now_of_reads(&self) -> Vec<Value> {
+        values![self.database.now_of_reads()]
     }
 }
 
@@ -125,10 +124,10 @@ impl<D: Database> ConnectionStore for SqlStore<D> {
         after: Option<&Due>,
         limit: usize,
     ) -> Result<(Timestamp, Vec<Due>), StoreError> {
-        let mut parameters = self.reading();
+        let mut parameters = self.now_of_reads();
         parameters.extend(values![
             horizon,
-            after.map_or(i64::MIN, |after| after.due_at.as_micros()),
+            after.map_or(Timestamp::from_micros(i64::MIN), |after| after.due_at),
             after.map_or("", |after| after.connection.as_str()),
             limit,
         ]);
@@ -218,7 +217,7 @@ impl<D: Database> AttemptLog for SqlStore<D> {
     }
 
     async fn list_attempts(&self, filter: &AttemptFilter, limit: usize) -> Result<Vec<Attempt>, StoreError> {
-        let mut parameters = self.reading();
+        let mut parameters = self.now_of_reads();
         parameters.extend(values![limit]);
         let sql = attempts_sql(Self::DIALECT, filter, &mut parameters);
         let rows = self.database.read(Statement::new(sql, parameters)).await?;

@@ -82,15 +82,15 @@ pub(super) fn setting(name: &str) -> Statement {
     Statement::new("SELECT value FROM settings WHERE name = $1", values![name])
 }
 
-/// The columns of a row that keeps its drift.
+/// The columns of a row that kept its drift in earlier versions.
 pub(super) fn with_drift(dialect: &Dialect, columns: &str) -> String {
     dialect.drift.map_or(columns.to_owned(), |drift| format!("{columns}, {drift}"))
 }
 
-/// Adds the drift to the parameters of a row that keeps it.
-fn and_drift<S: SqlTransaction>(tx: &S, mut parameters: Vec<Value>) -> Vec<Value> {
-    if S::DIALECT.drift.is_some() {
-        parameters.extend(values![tx.drift()]);
+/// Adds to the parameters of such a row that its instants are steady ones.
+fn and_no_drift(dialect: &Dialect, mut parameters: Vec<Value>) -> Vec<Value> {
+    if dialect.drift.is_some() {
+        parameters.extend(values![0_i64]);
     }
     parameters
 }
@@ -129,7 +129,7 @@ impl<S: SqlTransaction> WriteTx for S {
             self.execute(Statement::new(count, Vec::new())).await?;
         }
         let columns = with_drift(S::DIALECT, CONNECTION_COLUMNS);
-        let parameters = and_drift(self, records::connection_values(&row));
+        let parameters = and_no_drift(S::DIALECT, records::connection_values(&row));
         let revision = Some(("revision", S::DIALECT.next_revision));
         self.execute(Statement::upsert(
             "connections",
@@ -203,7 +203,7 @@ impl<S: SqlTransaction> WriteTx for S {
             "grant_id",
         ];
         let columns = with_drift(S::DIALECT, ATTEMPT_COLUMNS);
-        let parameters = and_drift(self, records::attempt_values(attempt, grant));
+        let parameters = and_no_drift(S::DIALECT, records::attempt_values(attempt, grant));
         self.execute(Statement::upsert("attempts", "id", &columns, FIXED, None, parameters)).await
     }
 
@@ -214,8 +214,8 @@ impl<S: SqlTransaction> WriteTx for S {
                 code = coalesce(code, $3)
              WHERE id = $1 AND status IN ('running', 'interrupted')"
         );
-        let steady = SqlTransaction::now(self).as_micros().saturating_add(self.drift());
-        self.execute(Statement::new(sql, values![closing.attempt, steady, closing.code])).await
+        let now = SqlTransaction::now(self);
+        self.execute(Statement::new(sql, values![closing.attempt, now, closing.code])).await
     }
 
     async fn spender(&mut self, refresh: Fingerprint) -> Result<Option<AttemptId>, S::Error> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jeton_core::clocks::StoreReading;
 use jeton_core::id::Revision;
 use jeton_core::keep::ports::{ChangeFeed, ListedConnection, StoreError};
 
@@ -23,6 +24,10 @@ pub(super) fn changed_since(seen: Revision, limit: usize) -> Statement {
 
 #[async_trait]
 impl ChangeFeed for SqliteStore {
+    async fn clock(&self) -> Result<StoreReading, StoreError> {
+        self.database.clock().await
+    }
+
     async fn revision(&self) -> Result<Revision, StoreError> {
         self.database.readers.read(|conn| Ok(read_revision(conn)?)).await
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jeton_core::id::Revision;
 use jeton_core::keep::connection::Connection;
 use jeton_core::keep::ports::{Identity, LiveNode, StoreError};
-use jeton_core::time::{Clock as _, SystemClock};
+use jeton_core::time::SystemClock;
 
 use super::errors::SqliteError;
 use super::writer::{DIALECT, read_revision};
@@ -87,13 +87,13 @@ fn look(path: &Path, busy_timeout: Duration) -> Result<SqliteInspection, SqliteE
     }
     found.missing_migrations = migrate::lacking(&snapshot, path, migrate::MIGRATIONS)?.len();
     if found.missing_migrations == 0 {
-        let clock = boot_clock::drift(&snapshot, &SystemClock)?;
-        found.identity = ports::read_identity(&rows::run(&snapshot, &ports::identity(), clock)?)?;
+        let (now, shift) = boot_clock::inspect(&snapshot, &SystemClock)?;
+        found.identity = ports::read_identity(&rows::run(&snapshot, &ports::identity(), shift)?)?;
         found.revision = read_revision(&snapshot)?;
         let all = connection_rows::select("SELECT * FROM connections", "name", DIALECT.drift, Vec::new());
-        found.connections = connection_rows::read(&rows::run(&snapshot, &all, clock)?)?;
-        let nodes = ports::live_nodes(SystemClock.now());
-        found.nodes = ports::read_nodes(&rows::run(&snapshot, &nodes, clock)?)?;
+        found.connections = connection_rows::read(&rows::run(&snapshot, &all, shift)?)?;
+        let nodes = ports::live_nodes(now);
+        found.nodes = ports::read_nodes(&rows::run(&snapshot, &nodes, shift)?)?;
     }
     snapshot.rollback()?;
     Ok(found)

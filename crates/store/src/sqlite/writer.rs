@@ -10,13 +10,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use jeton_core::clocks::StoreReading;
 use jeton_core::id::Revision;
 use jeton_core::keep::ports::StoreError;
 use jeton_core::time::Timestamp;
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
-use super::boot_clock::{BootClock, ClockDrift};
+use super::boot_clock::BootClock;
 use super::errors::{SqliteError, is_busy};
 use super::faults::{AppliedFaults, Faults, SqliteHooks};
 use super::open::{self, retry_while_busy};
@@ -61,24 +62,22 @@ impl Sqlite {
 impl Database for Sqlite {
     type Tx = SqliteTx;
 
-    fn reading(&self) -> (Option<Timestamp>, i64) {
-        let reading = self.shared.clock.read();
-        (Some(reading.now), reading.drift.0)
+    fn now_of_reads(&self) -> Option<Timestamp> {
+        Some(self.shared.clock.now())
     }
 
     async fn read(&self, statement: Statement) -> Result<Vec<SqlRow>, StoreError> {
-        let drift = self.shared.clock.read().drift;
-        self.readers.read(move |conn| rows::run(conn, &statement, drift)).await
+        let shift = self.shared.clock.shift();
+        self.readers.read(move |conn| rows::run(conn, &statement, shift)).await
     }
 
     async fn read_with_now(&self, statement: Statement) -> Result<(Vec<SqlRow>, Timestamp), StoreError> {
-        let reading = self.shared.clock.read();
-        let rows = self.readers.read(move |conn| rows::run(conn, &statement, reading.drift)).await?;
-        Ok((rows, reading.now))
+        let now = self.shared.clock.now();
+        Ok((self.read(statement).await?, now))
     }
 
-    async fn now(&self) -> Result<Timestamp, StoreError> {
-        Ok(self.shared.clock.read().now)
+    async fn clock(&self) -> Result<StoreReading, StoreError> {
+        Ok(self.shared.clock.reading())
     }
 
     /// Runs `work` in a transaction of the writer, together with other calls that wait.
@@ -130,7 +129,7 @@ pub(super) const DIALECT: Dialect = Dialect {
 pub struct SqliteTx {
     pub(super) conn: Connection,
     now: Timestamp,
-    drift: ClockDrift,
+    shift: i64,
 }
 
 impl SqlTransaction for SqliteTx {
@@ -142,19 +141,15 @@ impl SqlTransaction for SqliteTx {
         self.now
     }
 
-    fn drift(&self) -> i64 {
-        self.drift.0
-    }
-
     fn query(
         &mut self,
         statement: Statement,
     ) -> impl Future<Output = Result<Vec<SqlRow>, SqliteError>> + Send {
-        std::future::ready(rows::run(&self.conn, &statement, self.drift))
+        std::future::ready(rows::run(&self.conn, &statement, self.shift))
     }
 
     fn execute(&mut self, statement: Statement) -> impl Future<Output = Result<(), SqliteError>> + Send {
-        std::future::ready(rows::run(&self.conn, &statement, self.drift).map(|_| ()))
+        std::future::ready(rows::run(&self.conn, &statement, self.shift).map(|_| ()))
     }
 }
 
@@ -218,8 +213,7 @@ impl Writer {
     }
 
     fn idle(shared: &SqliteShared, conn: Connection) -> SqliteTx {
-        let reading = shared.clock.read();
-        SqliteTx { conn, now: reading.now, drift: reading.drift }
+        SqliteTx { conn, now: shared.clock.now(), shift: shared.clock.shift() }
     }
 
     /// Works until the store is dropped; what was ordered before that is still done.
@@ -278,12 +272,12 @@ impl Writer {
         let changes_before = tx.conn.total_changes();
         let mut outcomes = Vec::with_capacity(calls.len());
         for call in calls {
-            let reading = shared.clock.read();
-            (tx.now, tx.drift) = (reading.now, reading.drift);
+            tx.now = shared.clock.now();
             let outcome = run_in_savepoint(tx, call.as_mut())?;
             outcomes.push(outcome.map_err(|failure| failure.into_store_error(&shared.path)));
         }
         if tx.conn.total_changes() != changes_before {
+            shared.clock.mark(&tx.conn)?;
             self.applied.exhaust(&tx.conn)?;
         }
         shared.hooks.before_commit()?;

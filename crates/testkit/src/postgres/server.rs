@@ -43,6 +43,8 @@ pub(super) struct PgServer {
     pub(super) port: u16,
     programs: PathBuf,
     user: User,
+    /// What its processes have in their environment besides.
+    environment: Vec<(&'static str, String)>,
 }
 
 impl PgServer {
@@ -68,7 +70,13 @@ impl PgServer {
             "{} is too long a path for a socket: set TMPDIR to a shorter one",
             socket.display()
         );
-        Ok(Self { folder: folder.to_owned(), port, programs, user: User::ordinary()? })
+        let (folder, user) = (folder.to_owned(), User::ordinary()?);
+        Ok(Self { folder, port, programs, user, environment: Vec::new() })
+    }
+
+    /// The same server, whose processes have these variables.
+    pub(super) fn with_environment(self, environment: Vec<(&'static str, String)>) -> Self {
+        Self { environment, ..self }
     }
 
     pub(super) fn user(&self) -> User {
@@ -188,6 +196,7 @@ impl PgServer {
 
     fn run(&self, program: &str, first: &[&str], then: &[&str]) -> Result<()> {
         let mut command = self.user.command(&self.programs.join(program), &self.folder);
+        command.envs(self.environment.iter().cloned());
         command.arg("-D").arg(self.data()).args(first).args(then);
         // A server inherits its output: the reader of a pipe would wait for the server's end.
         let file = self.folder.join(format!("{program}.out"));

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
+use jeton_core::clocks::StoreReading;
 use jeton_core::id::Revision;
 use jeton_core::keep::connection::Connection;
-use jeton_core::keep::ports::{HeartbeatReply, Identity, LiveNode};
+use jeton_core::keep::ports::{Identity, LiveNode};
 use jeton_keeper::{Hold, Installation, InstallationError, SlotState, inspect_spill_slots};
 use jeton_store::PostgresOptions;
 use jeton_store::sqlite::inspect;
@@ -252,7 +253,7 @@ async fn check_postgres(
         }
     };
     let shown = &found.shown_url;
-    match (HeartbeatReply { now: found.now, others: Vec::new() }).clock_warning(before, after) {
+    match (StoreReading { now: found.now, civil: None }).clock_warning(before, after) {
         Some(warning) => report.fault("database clock", warning),
         None => report.ok("database clock", "the database and this machine agree about the time"),
     }

@@ -9,9 +9,6 @@ use crate::id::NodeId;
 use crate::store_error::StoreError;
 use crate::time::Timestamp;
 
-/// How far the clock of a node may be from the clock of its store before people are told.
-pub const CLOCK_TOLERANCE: Duration = Duration::from_mins(1);
-
 /// How a background task of a node does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -75,25 +72,6 @@ pub struct HeartbeatReply {
     pub others: Vec<LiveNode>,
 }
 
-impl HeartbeatReply {
-    /// One sentence when the clock of this node, read before and after the heartbeat, is more than [`CLOCK_TOLERANCE`] off
-    /// the clock of the store.
-    pub fn clock_warning(&self, before: Timestamp, after: Timestamp) -> Option<String> {
-        let (off, way) = if self.now < before {
-            (before.since(self.now), "ahead of")
-        } else {
-            (self.now.since(after), "behind")
-        };
-        (off > CLOCK_TOLERANCE).then(|| {
-            format!(
-                "the clock of this machine is {} s {way} the clock of the store, which decides leases and due times: \
-                 let both follow NTP",
-                off.as_secs()
-            )
-        })
-    }
-}
-
 /// The nodes of an installation. They are equal: a node that is gone leaves nothing behind but its leases, which lapse.
 #[async_trait]
 pub trait NodeStore: Send + Sync {
@@ -102,21 +80,4 @@ pub trait NodeStore: Send + Sync {
 
     /// Forgets a node that ends.
     async fn forget(&self, node: NodeId) -> Result<(), StoreError>;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_clock_that_is_minutes_off_is_told_with_its_cure() {
-        let heard = HeartbeatReply { now: Timestamp::from_secs(1000), others: Vec::new() };
-        let told =
-            |before, after| heard.clock_warning(Timestamp::from_secs(before), Timestamp::from_secs(after));
-        assert_eq!(told(999, 1001), None);
-        assert_eq!(told(1060, 1070), None, "a minute is borne");
-        assert_eq!(told(900, 960), None, "the heartbeat may have taken long");
-        assert!(told(1200, 1201).unwrap().contains("200 s ahead of"));
-        assert!(told(699, 700).unwrap().contains("300 s behind"));
-    }
 }

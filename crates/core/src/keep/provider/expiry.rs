@@ -9,6 +9,10 @@
 //!   "for ever" by it; a value that cannot be read, or that is past, is taken for an hour from now: such a token does not live
 //!   for ever.
 //! * more than 100 years is cut to 100 years.
+//!
+//! A provider that names an instant means a life: what is left until then by its own clock, which the `Date` of its reply shows, or
+//! by ours. Where these say different lives the shorter one counts, unless it is none at all. So a civil clock that is wrong by a day
+//! neither ends a token nor makes it live a day longer.
 
 use std::time::Duration;
 
@@ -19,6 +23,7 @@ use serde_json::Value;
 use super::body::JsonPath;
 use super::date::{ZoneOffset, read_date};
 use super::fault::{Flaw, Under};
+use super::http_types::SentAt;
 use super::one_or_many::{OneOrMany, TextOr};
 use super::schema::{self, Unit};
 use crate::secret::Secret;
@@ -130,8 +135,9 @@ pub(super) struct ReplyTokens<'r> {
     pub(super) body: &'r Value,
     pub(super) access: Option<&'r Secret>,
     pub(super) refresh: Option<&'r Secret>,
-    /// The instant before the request was sent, so that a slow reply never makes a token look younger than it is.
-    pub(super) sent_at: Timestamp,
+    pub(super) sent_at: SentAt,
+    /// What the clock of the provider showed when it replied.
+    pub(super) date: Option<Timestamp>,
 }
 
 /// Tries the sources in order. `what` begins the warnings, such as "the expiry of the access token".
@@ -140,7 +146,7 @@ pub(super) fn read(sources: &[ExpirySource], evidence: ReplyTokens<'_>, what: &s
     for source in sources {
         let found = match source {
             ExpirySource::Never => return reading,
-            ExpirySource::Fixed(life) => Some(Ok(evidence.sent_at + *life)),
+            ExpirySource::Fixed(life) => Some(Ok(evidence.sent_at.instant + *life)),
             ExpirySource::Introspect => {
                 reading.ask_introspection = true;
                 None
@@ -149,7 +155,7 @@ pub(super) fn read(sources: &[ExpirySource], evidence: ReplyTokens<'_>, what: &s
                 if zone.is_none() && unit.is_date() && lacks_zone(value) {
                     reading.warnings.push(format!("{what} has no zone and was read as UTC"));
                 }
-                instant(value, *unit, *zone, evidence.sent_at)
+                evidence.instant(value, *unit, *zone)
             }),
             ExpirySource::Jwt(token, claim) => {
                 let token = match token {
@@ -158,7 +164,7 @@ pub(super) fn read(sources: &[ExpirySource], evidence: ReplyTokens<'_>, what: &s
                 };
                 token
                     .and_then(|token| jwt_claim(token.reveal(), claim))
-                    .map(|value| instant(&value, Unit::EpochS, None, evidence.sent_at))
+                    .map(|value| evidence.instant(&value, Unit::EpochS, None))
             }
         };
         match found {
@@ -166,12 +172,12 @@ pub(super) fn read(sources: &[ExpirySource], evidence: ReplyTokens<'_>, what: &s
             Some(Err(problem)) => {
                 reading.over |= problem != ExpiryProblem::Unreadable;
                 if problem != ExpiryProblem::NoLife {
-                    reading.assumed = Some(evidence.sent_at + ASSUMED_LIFE);
+                    reading.assumed = Some(evidence.sent_at.instant + ASSUMED_LIFE);
                 }
                 reading.warnings.push(format!("{what} {}", problem.words()));
             }
             Some(Ok(at)) => {
-                let latest = evidence.sent_at + LONGEST;
+                let latest = evidence.sent_at.instant + LONGEST;
                 if at > latest {
                     reading.warnings.push(format!("{what} is more than 100 years away and was cut to that"));
                 }
@@ -209,28 +215,39 @@ fn lacks_zone(value: &Value) -> bool {
     value.as_str().and_then(|text| read_date(text, None)).is_some_and(|reading| reading.zone_assumed)
 }
 
-fn instant(
-    value: &Value,
-    unit: Unit,
-    zone: Option<ZoneOffset>,
-    sent_at: Timestamp,
-) -> Result<Timestamp, ExpiryProblem> {
-    let at = if unit.is_date() {
-        let reading = value.as_str().and_then(|text| read_date(text, zone));
-        reading.ok_or(ExpiryProblem::Unreadable)?.at
-    } else {
-        let amount = number(value).ok_or(ExpiryProblem::Unreadable)?;
-        if amount <= 0.0 {
-            return Err(ExpiryProblem::NoLife);
-        }
-        let micros = whole(amount * if matches!(unit, Unit::Ms | Unit::EpochMs) { 1e3 } else { 1e6 });
-        Timestamp::from_micros(match unit {
-            Unit::S | Unit::Ms => sent_at.as_micros().saturating_add(micros),
-            Unit::M => sent_at.as_micros().saturating_add(micros.saturating_mul(60)),
-            _ => micros,
-        })
-    };
-    if at <= sent_at { Err(ExpiryProblem::Past) } else { Ok(at) }
+impl ReplyTokens<'_> {
+    /// When it is over by this value, by the clock of the request's `instant`.
+    fn instant(
+        &self,
+        value: &Value,
+        unit: Unit,
+        zone: Option<ZoneOffset>,
+    ) -> Result<Timestamp, ExpiryProblem> {
+        let life = if unit.is_date() {
+            let reading = value.as_str().and_then(|text| read_date(text, zone));
+            self.life_until(reading.ok_or(ExpiryProblem::Unreadable)?.at)
+        } else {
+            let amount = number(value).ok_or(ExpiryProblem::Unreadable)?;
+            if amount <= 0.0 {
+                return Err(ExpiryProblem::NoLife);
+            }
+            let micros = whole(amount * if matches!(unit, Unit::Ms | Unit::EpochMs) { 1e3 } else { 1e6 });
+            let life = Duration::from_micros(micros.unsigned_abs());
+            match unit {
+                Unit::S | Unit::Ms => Some(life),
+                Unit::M => Some(life.saturating_mul(60)),
+                _ => self.life_until(Timestamp::from_micros(micros)),
+            }
+        };
+        let life = life.filter(|life| !life.is_zero()).ok_or(ExpiryProblem::Past)?;
+        Ok(self.sent_at.instant + life)
+    }
+
+    /// How long it is until `at`: by the provider's clock or by ours, whichever says less and not nothing.
+    fn life_until(&self, at: Timestamp) -> Option<Duration> {
+        let clocks = [Some(self.sent_at.civil), self.date];
+        clocks.into_iter().flatten().map(|clock| at.since(clock)).filter(|life| !life.is_zero()).min()
+    }
 }
 
 #[expect(

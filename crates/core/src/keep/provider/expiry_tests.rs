@@ -15,7 +15,7 @@ fn sources(written: &str) -> Result<Vec<ExpirySource>, Flaw> {
 }
 
 fn read_one(written: &str, body: &Value) -> ExpiryReading {
-    let evidence = ReplyTokens { body, access: None, refresh: None, sent_at: SENT };
+    let evidence = ReplyTokens { body, access: None, refresh: None, sent_at: SENT.into(), date: None };
     read(&sources(written).unwrap(), evidence, "the expiry")
 }
 
@@ -95,7 +95,13 @@ fn a_jwt_says_when_it_expires_and_anything_else_is_passed_over() {
     let token = |claims: &str| Secret::new(format!("e30.{}.sig", URL_SAFE_NO_PAD.encode(claims)));
     let read_jwt = |token: Secret| {
         let body = json!({});
-        let evidence = ReplyTokens { body: &body, access: Some(&token), refresh: None, sent_at: SENT };
+        let evidence = ReplyTokens {
+            body: &body,
+            access: Some(&token),
+            refresh: None,
+            sent_at: SENT.into(),
+            date: None,
+        };
         read(&sources("['jwt', 'none']").unwrap(), evidence, "the expiry").at
     };
     assert_eq!(read_jwt(token(r#"{"exp":1700000060}"#)), Some(Timestamp::from_secs(1_700_000_060)));
@@ -144,7 +150,7 @@ proptest! {
         let sources = sources(&format!("{{ path = 'e', as = '{unit}' }}")).unwrap();
         let sent_at = Timestamp::from_micros(sent);
         let body = json!({"e": value});
-        let reading = read(&sources, ReplyTokens { body: &body, access: None, refresh: None, sent_at }, "it");
+        let reading = read(&sources, ReplyTokens { body: &body, access: None, refresh: None, sent_at: sent_at.into(), date: None }, "it");
         prop_assert!(reading.at.is_none_or(|at| at > sent_at && at <= sent_at + LONGEST));
         prop_assert!(reading.at.is_some() || !reading.warnings.is_empty());
     }
@@ -155,4 +161,35 @@ proptest! {
         let at = |life: f64| read_one("{ path = 'e', as = 's' }", &json!({"e": life})).at.unwrap();
         prop_assert!(at(short) <= at(long));
     }
+}
+
+/// What an expiry that is an instant means, to a node whose civil clock is `off` by so many seconds from that of the provider.
+fn seen_from(off: i64, date: Option<i64>) -> Option<i64> {
+    let at = |secs| Timestamp::from_secs(SENT.as_secs() + secs);
+    let body = json!({ "at": SENT.as_secs() + 3_600 });
+    let evidence = ReplyTokens {
+        body: &body,
+        access: None,
+        refresh: None,
+        sent_at: SentAt { instant: SENT, civil: at(off) },
+        date: date.map(at),
+    };
+    let source = ExpirySource::Path(JsonPath::parse("at").unwrap(), Unit::EpochS, None);
+    read(&[source], evidence, "it").at.map(|at| at.as_secs() - SENT.as_secs())
+}
+
+#[test]
+fn an_expiry_that_is_an_instant_is_a_life_by_the_clock_of_the_provider_or_by_ours() {
+    const DAY: i64 = 86_400;
+    assert_eq!(seen_from(0, None), Some(3_600));
+    assert_eq!(seen_from(0, Some(0)), Some(3_600));
+    // Our clock is wrong, and the provider's `Date` is not.
+    for off in [DAY, -DAY, 3_600, -3_600] {
+        assert_eq!(seen_from(off, Some(1)), Some(3_599), "{off}");
+    }
+    // The other way round: a `Date` that no clock shows.
+    for date in [-SENT.as_secs(), DAY, -DAY, 3_600] {
+        assert_eq!(seen_from(0, Some(date)), Some(3_600), "{date}");
+    }
+    assert_eq!(seen_from(DAY, None), None, "nobody believes that it is over already");
 }

@@ -62,6 +62,22 @@ impl fmt::Debug for OutboundRequest {
     }
 }
 
+/// When a request was sent: the instant before it was, so that a slow reply never makes a token look younger than it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SentAt {
+    /// By the clock that expiries are given by: that of the store.
+    pub instant: Timestamp,
+    /// By the civil clock, which a provider means that names an instant.
+    pub civil: Timestamp,
+}
+
+impl From<Timestamp> for SentAt {
+    /// Where one clock is both.
+    fn from(instant: Timestamp) -> Self {
+        Self { instant, civil: instant }
+    }
+}
+
 /// A reply as it came in. `Debug` shows no byte of its body.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Reply {

@@ -27,7 +27,7 @@ use super::error_codes::{provider_code, standard};
 use super::expiry::{self, ReplyTokens};
 use super::extract::Extract;
 use super::fault::DefineError;
-use super::http_types::{CallbackParams, Introspection, Reply, StepFailure, StepOutcome, TokenReply};
+use super::http_types::{CallbackParams, Introspection, Reply, SentAt, StepFailure, StepOutcome, TokenReply};
 use super::request::{Filler, RequestError};
 use super::request_values::{RequestValues, Vars};
 use super::schema::Absent;
@@ -38,11 +38,18 @@ use crate::secret::Secret;
 use crate::time::Timestamp;
 
 impl Definition {
-    /// Says what the reply to a step means. `sent_at` is the instant before the request was sent; `values` are those
-    /// that it was made with.
+    /// Says what the reply to a step means. `sent_at` is when the request was sent; `values` are those that it was made with.
     ///
     /// Every reply has an outcome: nothing a server can send is an error of this function.
-    pub fn read(&self, step: Step, reply: &Reply, sent_at: Timestamp, values: &RequestValues) -> StepOutcome {
+    pub fn read(
+        &self,
+        step: Step,
+        reply: &Reply,
+        sent_at: impl Into<SentAt>,
+        values: &RequestValues,
+    ) -> StepOutcome {
+        let sent_at = sent_at.into();
+        let date = reply.date.as_deref().and_then(http_date);
         let body = Body::read(reply);
         let refusal = |unusable| FailedReply { step, reply, body: &body, sent_at, values, unusable };
         let fail = |unusable| StepOutcome::Failed(self.classify(&refusal(unusable)));
@@ -62,10 +69,16 @@ impl Definition {
             }
             _ if body.value.is_none() => fail(Some("the reply is neither JSON nor a form that can be read")),
             _ if !spec.ok.holds(reply.status, &body) => fail(None),
-            Step::Introspect => introspection(spec, &body, sent_at)
+            Step::Introspect => introspection(spec, &body, sent_at, date)
                 .unwrap_or_else(|| fail(Some("the reply does not say whether the token is active"))),
             Step::Exchange | Step::Acquire | Step::Refresh => self
-                .tokens(step, &spec.take, body.value.as_ref().unwrap_or(&Value::Null), sent_at, values)
+                .tokens(
+                    step,
+                    &spec.take,
+                    (body.value.as_ref().unwrap_or(&Value::Null), date),
+                    sent_at,
+                    values,
+                )
                 .unwrap_or_else(|unusable| fail(Some(unusable))),
         };
         outcome.add_warnings(body.warnings);
@@ -76,8 +89,8 @@ impl Definition {
         &self,
         step: Step,
         take: &Extract,
-        body: &Value,
-        sent_at: Timestamp,
+        (body, date): (&Value, Option<Timestamp>),
+        sent_at: SentAt,
         values: &RequestValues,
     ) -> Result<StepOutcome, &'static str> {
         let access = take.access.text(body).ok_or("the reply brings no access token")?;
@@ -88,7 +101,7 @@ impl Definition {
         let mut warnings = Vec::new();
         let Successor { token: refresh, rotated, kept } =
             self.successor(step, take, body, values, &mut warnings)?;
-        let evidence = ReplyTokens { body, access: Some(&access), refresh: refresh.as_ref(), sent_at };
+        let evidence = ReplyTokens { body, access: Some(&access), refresh: refresh.as_ref(), sent_at, date };
         let expires = expiry::read(&take.expires, evidence, "the expiry of the access token");
         warnings.extend(expires.warnings);
         if expires.assumed.is_some() {
@@ -97,7 +110,7 @@ impl Definition {
         let refresh_expires_at = if refresh.is_some() {
             let said = expiry::read(&take.refresh_expires, evidence, "the expiry of the refresh token");
             warnings.extend(said.warnings);
-            said.at.or_else(|| self.refresh_life(kept, sent_at, values))
+            said.at.or_else(|| self.refresh_life(kept, sent_at.instant, values))
         } else {
             None
         };
@@ -206,7 +219,12 @@ struct Successor {
     kept: bool,
 }
 
-fn introspection(spec: &StepSpec, body: &Body<'_>, sent_at: Timestamp) -> Option<StepOutcome> {
+fn introspection(
+    spec: &StepSpec,
+    body: &Body<'_>,
+    sent_at: SentAt,
+    date: Option<Timestamp>,
+) -> Option<StepOutcome> {
     let value = body.value.as_ref()?;
     let active = match spec.take.active.first(value)? {
         Value::Bool(active) => *active,
@@ -214,7 +232,7 @@ fn introspection(spec: &StepSpec, body: &Body<'_>, sent_at: Timestamp) -> Option
         Value::String(text) if text.eq_ignore_ascii_case("false") => false,
         _ => return None,
     };
-    let evidence = ReplyTokens { body: value, access: None, refresh: None, sent_at };
+    let evidence = ReplyTokens { body: value, access: None, refresh: None, sent_at, date };
     let reading = if active {
         expiry::read(&spec.take.expires, evidence, "the expiry of the token")
     } else {
@@ -261,7 +279,7 @@ pub(super) struct FailedReply<'r> {
     pub(super) step: Step,
     pub(super) reply: &'r Reply,
     pub(super) body: &'r Body<'r>,
-    pub(super) sent_at: Timestamp,
+    pub(super) sent_at: SentAt,
     pub(super) values: &'r RequestValues,
     /// Said instead of the class's own words, for a success that cannot be used.
     pub(super) unusable: Option<&'static str>,
@@ -272,7 +290,7 @@ impl Definition {
         let FailedReply { step, reply, body, .. } = refusal;
         let own = self.provider.steps.get(step).map(|spec| spec.errors.as_slice()).unwrap_or_default();
         let rule = own.iter().chain(&self.provider.errors).find(|rule| rule.when.holds(reply.status, body));
-        let asked = retry_after(reply, refusal.sent_at);
+        let asked = retry_after(reply, refusal.sent_at.civil);
         let said = body.value.as_ref().and_then(provider_code);
         let (class, explained) = match rule {
             Some(rule) => (rule.class, true),

@@ -3,8 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use jeton_core::id::NodeId;
-use jeton_core::keep::ports::{ConnectionStore as _, Heartbeat, NodeStore as _, StoreError};
+use jeton_core::keep::ports::{ChangeFeed as _, ConnectionStore as _, StoreError};
 use jeton_core::time::{Clock as _, SystemClock};
 use jeton_store::postgres::inspect;
 use jeton_store::{PostgresOptions, PostgresStore};
@@ -201,22 +200,14 @@ async fn a_server_that_is_too_old_is_refused_with_its_version() {
 async fn a_node_whose_clock_is_minutes_off_the_database_s_is_told_so() {
     let database = database();
     let store = open(database.url()).await;
-    let beat = Heartbeat {
-        node: NodeId::from_bytes([1; 16]),
-        name: "web-1".into(),
-        version: "1".into(),
-        definitions: String::new(),
-        tasks: Vec::new(),
-        life: Duration::from_secs(20),
-    };
     let minutes = Duration::from_mins(5);
     let before = SystemClock.now();
-    let heard = store.record_heartbeat(beat).await.unwrap();
+    let reading = store.clock().await.unwrap();
     let after = SystemClock.now();
-    assert_eq!(heard.clock_warning(before, after), None, "both clocks are this machine's");
-    let ahead = heard.clock_warning(before + minutes, after + minutes).unwrap();
+    assert_eq!(reading.clock_warning(before, after), None, "both clocks are this machine's");
+    let ahead = reading.clock_warning(before + minutes, after + minutes).unwrap();
     assert!(ahead.contains("s ahead of the clock of the store") && ahead.contains("NTP"), "{ahead}");
-    let behind = heard.clock_warning(before - minutes, after - minutes).unwrap();
+    let behind = reading.clock_warning(before - minutes, after - minutes).unwrap();
     assert!(behind.contains("s behind the clock of the store") && behind.contains("NTP"), "{behind}");
 }
 

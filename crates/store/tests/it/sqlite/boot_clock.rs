@@ -1,4 +1,4 @@
-//! What runs for a duration, when somebody sets the civil clock or the machine starts anew.
+//! What time it is by the clock of the store, when somebody sets the civil clock or the machine starts anew.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use jeton_core::keep::attempt::{Attempt, AttemptStatus, Trigger};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
 use jeton_core::keep::connection::Connection;
 use jeton_core::keep::ports::{
-    AttemptFilter, AttemptLog as _, Commit, ConnectionStore as _, Fail, FailureEffect, Maintenance as _,
+    AttemptFilter, AttemptLog as _, ChangeFeed as _, Commit, ConnectionStore as _, Fail, FailureEffect,
 };
 use jeton_core::keep::rejection::{Rejection, RejectionAnswer};
 use jeton_core::seal::Fingerprint;
@@ -73,6 +73,15 @@ fn name() -> ConnectionName {
     "acme".parse().unwrap()
 }
 
+async fn now(store: &SqliteStore) -> Timestamp {
+    store.clock().await.unwrap().now
+}
+
+/// How many seconds ago, or ahead where that is negative, an instant is by the clock of the store.
+async fn ago(store: &SqliteStore, instant: Timestamp) -> i64 {
+    now(store).await.as_secs() - instant.as_secs()
+}
+
 async fn row(store: &SqliteStore) -> Connection {
     store.find(&name()).await.unwrap().unwrap()
 }
@@ -117,14 +126,14 @@ async fn a_lease_of_another_process_runs_its_time_whoever_sets_the_clock() {
             assert!(matches!(one.claim(first.clone()).await.unwrap(), ClaimAnswer::Won { .. }));
             machine.set(step);
             machine.pass(44);
-            let until = machine.now() + Duration::from_secs(1);
+            let until = now(&other).await + Duration::from_secs(1);
             let second = claim("acme", 1);
             assert_eq!(other.claim(second.clone()).await.unwrap(), ClaimAnswer::Held { until });
             assert_eq!(other.claim(first.clone()).await.unwrap(), ClaimAnswer::Won { until });
             assert_eq!(row(&other).await.lease.unwrap().until, until);
             let under_way = attempt(&other, first.attempt).await;
             assert_eq!(
-                (under_way.lease_until, under_way.status_at(machine.now())),
+                (under_way.lease_until, under_way.status_at(now(&other).await)),
                 (Some(until), AttemptStatus::Running)
             );
             let due = async |store: &SqliteStore| {
@@ -155,7 +164,7 @@ async fn a_cool_down_runs_its_time_whoever_sets_the_clock() {
         one.fail(failed(&first, FailureEffect::Retry, 60)).await.unwrap();
         machine.set(step);
         machine.pass(59);
-        let until = machine.now() + Duration::from_secs(1);
+        let until = now(&other).await + Duration::from_secs(1);
         assert_eq!(other.claim(claim("acme", 1)).await.unwrap(), ClaimAnswer::CoolingDown { until });
         machine.pass(1);
         assert!(matches!(other.claim(claim("acme", 1)).await.unwrap(), ClaimAnswer::Won { .. }));
@@ -176,10 +185,10 @@ async fn what_a_hold_is_counted_from_stays_as_long_ago_as_it_is_whoever_sets_the
         one.fail(failed(&first, FailureEffect::Unknown, 0)).await.unwrap();
         machine.set(step);
         machine.pass(4);
-        let ago = |secs| machine.now() - Duration::from_secs(secs);
         let unknown = attempt(&other, first.attempt).await;
         assert_eq!(unknown.status, AttemptStatus::Interrupted);
-        assert_eq!((unknown.started_at, unknown.completed_at), (ago(9), Some(ago(4))));
+        assert_eq!(ago(&other, unknown.started_at).await, 9);
+        assert_eq!(ago(&other, unknown.completed_at.unwrap()).await, 4);
 
         // Its recovery closes it, and what is known of it stays; one whose process died is closed by the recovery.
         let second = Claim { recovers: Some(first.attempt), ..claim("acme", 1) };
@@ -188,12 +197,12 @@ async fn what_a_hold_is_counted_from_stays_as_long_ago_as_it_is_whoever_sets_the
         machine.set(step);
         let third = Claim { recovers: Some(second.attempt), ..claim("acme", 1) };
         assert!(matches!(one.claim(third).await.unwrap(), ClaimAnswer::Won { .. }));
-        assert_eq!(attempt(&other, first.attempt).await.completed_at, Some(ago(64)));
+        let closed = attempt(&other, first.attempt).await.completed_at.unwrap();
+        assert_eq!(ago(&other, closed).await, 64);
         let died = attempt(&one, second.attempt).await;
-        assert_eq!(
-            (died.started_at, died.lease_until, died.completed_at),
-            (ago(60), Some(ago(15)), Some(ago(0)))
-        );
+        for (instant, secs) in [(Some(died.started_at), 60), (died.lease_until, 15), (died.completed_at, 0)] {
+            assert_eq!(ago(&one, instant.unwrap()).await, secs);
+        }
     }
 }
 
@@ -208,53 +217,132 @@ async fn the_brake_on_rejections_holds_its_time_whoever_sets_the_clock() {
         let access = Fingerprint::from_bytes([9; 16]);
         let mut brought = tokens(2);
         brought.access_fingerprint = Some(access);
-        brought.obtained_at = machine.now();
+        brought.obtained_at = now(&one).await;
         one.commit(Commit { tokens: brought, ..commit(&first, 2) }).await.unwrap();
         let rejection = Rejection { connection: name(), fingerprint: access, helped_before: false };
         let reject = async |store: &SqliteStore| store.reject(rejection.clone()).await.unwrap();
-        let braked = |left| RejectionAnswer::BackingOff { until: machine.now() + Duration::from_secs(left) };
-        assert_eq!(reject(&one).await, braked(60));
+        let braked = async |store: &SqliteStore, left| RejectionAnswer::BackingOff {
+            until: now(store).await + Duration::from_secs(left),
+        };
+        assert_eq!(reject(&one).await, braked(&one, 60).await);
         machine.set(step);
         machine.pass(59);
-        assert_eq!(reject(&other).await, braked(1));
+        assert_eq!(reject(&other).await, braked(&other, 1).await);
         machine.pass(1);
         assert_eq!(reject(&other).await, RejectionAnswer::Refresh);
     }
 }
 
+/// Connects `acme` with an access token that lives for so many seconds, and is due then.
+async fn connect_for(store: &SqliteStore, life: i64) {
+    let (mut order, now) = (connect("acme", 1), now(store).await);
+    let expiry = now + Duration::from_secs(life.unsigned_abs());
+    order.due_at = expiry;
+    let tokens = order.tokens.as_mut().unwrap();
+    (tokens.obtained_at, tokens.access_expires_at) = (now, Some(expiry));
+    store.connect(order).await.unwrap();
+}
+
+/// How many seconds the access token of `acme` has left, and whether the connection is due.
+async fn left(store: &SqliteStore) -> (i64, bool) {
+    let expiry = row(store).await.tokens.unwrap().access_expires_at.unwrap();
+    let due = store.due(Duration::ZERO, None, 9).await.unwrap().1;
+    (-ago(store, expiry).await, due.iter().any(|due| due.connection == name()))
+}
+
+/// Another change of the store, such as a heartbeat, by which it notices how its clocks do.
+async fn something_else(store: &SqliteStore, number: u8) {
+    store.connect(connect(&format!("other-{number}"), number)).await.unwrap();
+}
+
 #[tokio::test]
-async fn due_times_and_expiries_mean_the_civil_time() {
+async fn a_life_lasts_as_long_as_it_does_whoever_sets_the_clock_back() {
+    for before in [0, 86_400, -86_400] {
+        let (_folder, path) = folder();
+        let (machine, one, other) = two_processes(&path, before);
+        connect_for(&one, 3_600).await;
+        machine.set(-86_400);
+        machine.pass(60);
+        something_else(&one, 2).await;
+        let late = open(&path, &machine, Some("boot 1"));
+        for store in [&one, &other, &late] {
+            assert_eq!(left(store).await, (3_540, false));
+        }
+        assert_eq!(now(&late).await, machine.now(), "what has just begun shows the civil time");
+        machine.pass(3_540);
+        assert_eq!(left(&late).await, (0, true));
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_was_ahead_while_a_token_was_obtained_does_not_make_it_live_longer() {
     let (_folder, path) = folder();
-    let (machine, one, _other) = two_processes(&path, 0);
-    let mut order = connect("acme", 1);
-    let at = machine.now() + Duration::from_secs(30);
-    order.due_at = at;
-    order.tokens.as_mut().unwrap().access_expires_at = Some(at);
-    one.connect(order).await.unwrap();
+    let machine = Machine::new();
+    machine.set(86_400);
+    let store = open(&path, &machine, Some("boot 1"));
+    connect_for(&store, 3_600).await;
+    machine.set(-86_400);
+    machine.pass(3_599);
+    let late = open(&path, &machine, Some("boot 1"));
+    assert_eq!((left(&store).await, left(&late).await), ((1, false), (1, false)));
+    assert_eq!(
+        row(&late).await.tokens.unwrap().access_expires_at,
+        Some(machine.now() + Duration::from_secs(1))
+    );
+}
+
+#[tokio::test]
+async fn time_that_the_steady_clock_may_have_missed_is_taken_off_what_was_obtained_before() {
+    let (_folder, path) = folder();
+    let (machine, one, other) = two_processes(&path, 0);
+    connect_for(&one, 3_600).await;
+    // The machine was paused for ten minutes, and its civil clock was put right.
     machine.set(TEN_MINUTES);
-    let (now, due) = one.due(Duration::ZERO, None, 9).await.unwrap();
-    assert_eq!((now, due.len(), due[0].due_at), (machine.now(), 1, at));
-    assert_eq!(one.now().await.unwrap(), machine.now());
-    let row = row(&one).await;
-    assert_eq!((row.due_at, row.tokens.unwrap().access_expires_at), (Some(at), Some(at)));
+    something_else(&one, 2).await;
+    something_else(&other, 3).await;
+    assert_eq!((left(&one).await, left(&other).await), ((3_000, false), (3_000, false)), "and once only");
+    connect_again(&one, 3_600).await;
+    something_else(&one, 4).await;
+    assert_eq!(left(&one).await, (3_600, false), "what came after that lost nothing");
+    // Whoever opens the store notices it as well.
+    machine.set(3_600);
+    let late = open(&path, &machine, Some("boot 1"));
+    assert_eq!((left(&late).await, left(&one).await), ((0, true), (0, true)));
+}
+
+/// A refresh that brings an access token which lives for so many seconds.
+async fn connect_again(store: &SqliteStore, life: i64) {
+    let claim = claim("acme", 1);
+    assert!(matches!(store.claim(claim.clone()).await.unwrap(), ClaimAnswer::Won { .. }));
+    let (mut commit, now) = (commit(&claim, 2), now(store).await);
+    let expiry = now + Duration::from_secs(life.unsigned_abs());
+    (commit.tokens.obtained_at, commit.tokens.access_expires_at) = (now, Some(expiry));
+    commit.due_at = Some(expiry);
+    store.commit(commit).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_machine_that_starts_anew_takes_durations_up_where_they_were_whatever_its_clock_says() {
     let half_a_century = -50 * 365 * 86_400;
-    for (off, left) in [(0, 35), (20, 15), (half_a_century, 45)] {
+    for (off, lease, life) in [(0, 35, 3_590), (20, 15, 3_570), (half_a_century, 45, 0)] {
         let (_folder, path) = folder();
         let (machine, one, other) = two_processes(&path, -3_600);
-        one.connect(connect("acme", 1)).await.unwrap();
+        connect_for(&one, 3_600).await;
         let first = claim("acme", 1);
         one.claim(first.clone()).await.unwrap();
         machine.pass(10);
         drop((one, other));
         machine.start_anew(off);
         let store = open(&path, &machine, Some("boot 2"));
-        // The clock is put right at last, which changes nothing.
+        let until = now(&store).await + Duration::from_secs(lease);
+        assert_eq!(store.claim(claim("acme", 1)).await.unwrap(), ClaimAnswer::Held { until }, "{off}");
+        assert_eq!(
+            left(&store).await.0,
+            life,
+            "{off}: of a clock that is behind nobody knows how long it was off"
+        );
+        // The clock is put right at last, which ends no lease.
         machine.set(-half_a_century);
-        let until = machine.now() + Duration::from_secs(left);
         assert_eq!(store.claim(claim("acme", 1)).await.unwrap(), ClaimAnswer::Held { until }, "{off}");
         machine.pass(45);
         let interrupted = ClaimAnswer::Interrupted { attempt: first.attempt };
@@ -264,18 +352,71 @@ async fn a_machine_that_starts_anew_takes_durations_up_where_they_were_whatever_
 }
 
 #[tokio::test]
-async fn where_boots_have_no_name_durations_hang_on_the_civil_clock() {
+async fn a_clock_that_stood_still_while_the_machine_was_off_costs_the_tokens_what_it_jumps_ahead() {
+    let (_folder, path) = folder();
+    let machine = Machine::new();
+    let store = open(&path, &machine, Some("boot 1"));
+    connect_for(&store, 3_600).await;
+    drop(store);
+    // A machine without a clock of its own begins where it ended, and learns the time a little later.
+    machine.start_anew(1);
+    let store = open(&path, &machine, Some("boot 2"));
+    assert_eq!(left(&store).await, (3_599, false));
+    machine.set(8 * 3_600);
+    something_else(&store, 2).await;
+    let (left, due) = left(&store).await;
+    assert!(left < 0 && due, "{left}");
+}
+
+#[tokio::test]
+async fn where_boots_have_no_name_each_process_takes_the_clock_up_where_the_civil_clock_says() {
     let (_folder, path) = folder();
     let machine = Machine::new();
     let store = open(&path, &machine, None);
     store.connect(connect("acme", 1)).await.unwrap();
     let first = claim("acme", 1);
     store.claim(first.clone()).await.unwrap();
-    machine.set(44);
+    machine.pass(44);
     assert!(matches!(store.claim(claim("acme", 1)).await.unwrap(), ClaimAnswer::Held { .. }));
-    machine.set(1);
+    machine.set(-600);
+    machine.pass(1);
     let interrupted = ClaimAnswer::Interrupted { attempt: first.attempt };
     assert_eq!(store.claim(claim("acme", 1)).await.unwrap(), interrupted);
+}
+
+#[tokio::test]
+async fn rows_of_an_earlier_version_mean_what_they_meant() {
+    let (_folder, path) = folder();
+    let machine = Machine::new();
+    let store = open(&path, &machine, Some("boot 1"));
+    connect_for(&store, 3_600).await;
+    store.claim(claim("acme", 1)).await.unwrap();
+    drop(store);
+    // As an earlier version wrote them: civil instants, an hour behind a steady clock that said so.
+    let editor = rusqlite::Connection::open(&path).unwrap();
+    let hour = 3_600_000_000_i64;
+    for (table, columns) in [
+        ("tokens", "obtained_at access_expires_at"),
+        ("connections", "due_at lease_until created_at"),
+        ("attempts", "started_at lease_until old_expires_at"),
+    ] {
+        for column in columns.split(' ') {
+            editor.execute(&format!("UPDATE {table} SET {column} = {column} - ?"), [hour]).unwrap();
+        }
+        if table != "tokens" {
+            editor.execute(&format!("UPDATE {table} SET drift = ?"), [hour]).unwrap();
+        }
+    }
+    editor.execute("DELETE FROM settings WHERE name = 'steady_mark'", ()).unwrap();
+    drop(editor);
+    for _ in 0..2 {
+        let store = open(&path, &machine, Some("boot 1"));
+        assert_eq!(left(&store).await.0, 3_600);
+        let row = row(&store).await;
+        assert_eq!(ago(&store, row.lease.unwrap().until).await, -45);
+        let attempt = attempt(&store, row.open_attempt.unwrap()).await;
+        assert_eq!(ago(&store, attempt.started_at).await, 0);
+    }
 }
 
 #[tokio::test]

@@ -1,9 +1,7 @@
 //! What it says of rows that somebody else has changed, and of its clock.
 
 use jeton_core::id::Revision;
-use jeton_core::keep::ports::{
-    ChangeFeed as _, ConnectionStore as _, Maintenance as _, name_of, revision_of,
-};
+use jeton_core::keep::ports::{ChangeFeed as _, ConnectionStore as _, name_of, revision_of};
 use jeton_core::time::{Clock as _, SystemClock};
 
 use super::fixture::{claim, connect, folder, open};
@@ -38,7 +36,7 @@ async fn the_instant_of_the_store_is_that_of_its_clock() {
     let (_folder, path) = folder();
     let store = open(&path);
     let before = SystemClock.now();
-    assert!(store.now().await.unwrap() >= before);
+    assert!(store.clock().await.unwrap().now >= before);
 }
 
 #[tokio::test]
