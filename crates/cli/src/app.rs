@@ -7,7 +7,7 @@ use jeton_core::entropy::{Entropy, SystemEntropy};
 use jeton_core::keep::ports::StoreError;
 use jeton_core::time::{Clock, SystemClock};
 use jeton_issuer::{Access, Environment, SYNC_PERIOD};
-use jeton_keeper::{Installation, InstallationError, JoinMode, Ports, RememberedStore, Vault};
+use jeton_keeper::{Host, Installation, InstallationError, JoinMode, Ports, RememberedStore, Vault};
 use jeton_store::{PostgresOptions, PostgresStore, ServerStore, SqliteOptions, SqliteStore};
 
 use crate::command_error::CommandError;
@@ -115,14 +115,21 @@ pub(crate) async fn open_installation(
         Installation::join(&*store, data_dir, JoinMode::IfNew, &*host.entropy).await?;
     }
     let open = || Installation::open(&*store, data_dir, &settings.key, &*host.clock, &*host.entropy);
-    let installation = match open().await {
+    let mut installation = match open().await {
         Err(InstallationError::StoreLost { .. }) if mode == OpenMode::Adopt => {
             Installation::forget(data_dir)?;
             open().await?
         }
         opened => opened?,
     };
+    installation.check_host(&host_of(settings))?;
     Ok((store, installation))
+}
+
+/// What tells this machine from others.
+pub(crate) fn host_of(settings: &Settings) -> Host {
+    let host = Host::system(settings.mark_dir.clone());
+    if settings.bound_to_machine { host } else { Host { machine: None, ..host } }
 }
 
 /// Opens the store and migrates its schema. Where the data directory belongs to a store that is not there, only

@@ -97,7 +97,7 @@ impl fmt::Display for NoToken {
                 "`Vault::refresh` sends it once more, and `Vault::connect` replaces the grant"
             }
             TokenError::Paused { .. } => "resume it where it was paused",
-            TokenError::OnHold | TokenError::RolledBack { .. } => {
+            TokenError::OnHold(_) | TokenError::RolledBack { .. } => {
                 "if the original is no longer used, `Builder::adopt` takes this store over"
             }
             TokenError::GrantUnusable { .. } => "`Vault::connect` replaces the grant",

@@ -53,9 +53,9 @@ pub enum TokenError {
         /// The connection.
         name: ConnectionName,
     },
-    /// The database was copied or restored, and nothing is spent until a person says so.
-    #[error("this installation is on hold because its database was copied or restored")]
-    OnHold,
+    /// The database or the data directory may be a copy, and nothing is spent until a person says so.
+    #[error("this installation is on hold because {0}")]
+    OnHold(Hold),
     /// A backup was put in place of the database, and nothing is spent until a person says so.
     #[error("{}", Hold::RolledBack { found: *found, seen: *seen })]
     RolledBack {
@@ -180,7 +180,7 @@ impl TokenError {
             Self::Dead { .. } => "REAUTHORIZATION_REQUIRED",
             Self::Interrupted { .. } => "INTERRUPTED",
             Self::Paused { .. } => "PAUSED",
-            Self::OnHold | Self::RolledBack { .. } => "ON_HOLD",
+            Self::OnHold(_) | Self::RolledBack { .. } => "ON_HOLD",
             Self::Failed { .. } => "REFRESH_FAILED",
             Self::CoolingDown { .. } => "COOLING_DOWN",
             Self::WaitTimeout { .. } => "WAIT_TIMEOUT",

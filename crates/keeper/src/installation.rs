@@ -16,12 +16,11 @@ use jeton_core::seal::{KeyRing, SealError, Sealer};
 use jeton_core::secret::Secret;
 use jeton_core::time::Clock;
 
+use crate::host::{self, Host, HostRecord, HostRecorder, INSTANCE_FILE};
 use crate::memory::high_water::{self, Hold};
 use crate::private_file::{create_private_dir, open_private};
 use crate::token_crypto::unseal_tokens;
 use crate::token_metadata::TokenMetadata;
-
-const INSTANCE_FILE: &str = "instance";
 
 /// Where the sealing keys come from.
 #[derive(Clone, Debug)]
@@ -139,6 +138,7 @@ pub struct Installation {
     pub(crate) seen: Revision,
     hold: Option<Hold>,
     pub(crate) instance_file: InstanceFile,
+    pub(crate) recorder: HostRecorder,
 }
 
 /// The instance file as it was when the installation was opened, by its device and its number there.
@@ -229,6 +229,7 @@ impl Installation {
             // Whatever this data directory has seen before, it follows the store from where that is now.
             let revision = store.revision().await?;
             high_water::reset(data_dir, revision).map_err(|source| unusable_mark(data_dir, source))?;
+            forget_machine(data_dir)?;
         }
         Ok(())
     }
@@ -259,7 +260,27 @@ impl Installation {
             seen: revision,
             hold,
             instance_file: InstanceFile::of(data_dir),
+            recorder: HostRecorder::default(),
         })
+    }
+
+    /// Compares this machine, and what is recorded outside the data directory, with what was recorded when something was spent
+    /// last; records it anew from then on. What does not fit puts the installation on hold. Answers what is recorded.
+    ///
+    /// # Errors
+    /// A file of the data directory cannot be read.
+    pub fn check_host(&mut self, host: &Host) -> Result<HostRecord, InstallationError> {
+        let path = self.data_dir.join(INSTANCE_FILE);
+        let unusable =
+            |source| InstallationError::File { path, cure: "jeton must be able to read it", source };
+        let text = match fs::read_to_string(self.data_dir.join(INSTANCE_FILE)) {
+            Err(error) if is_absent(&error) => return Ok(HostRecord::default()),
+            text => text,
+        };
+        let record = text.and_then(|text| HostRecord::read(&self.data_dir, &text, host)).map_err(unusable)?;
+        self.hold = self.hold.or_else(|| record.hold(&self.data_dir, host, self.seen));
+        self.recorder = HostRecorder::new(host.clone(), record.mark.clone());
+        Ok(record)
     }
 
     /// The store that this data directory belongs to, whichever; `None` for one that belongs to none yet. A high-water mark
@@ -328,8 +349,15 @@ impl Installation {
         self.seen = store.revision().await?;
         high_water::reset(&self.data_dir, self.seen)
             .map_err(|source| unusable_mark(&self.data_dir, source))?;
+        forget_machine(&self.data_dir)?;
+        self.recorder = HostRecorder::default();
         self.hold = None;
         Ok(())
+    }
+
+    /// The data directory.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
     }
 
     /// The instance id of the store.
@@ -368,6 +396,15 @@ async fn initialise(
 /// Whether a path leads nowhere.
 fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn forget_machine(data_dir: &Path) -> Result<(), InstallationError> {
+    let cure = "jeton must be able to remove files there";
+    host::forget_machine(data_dir).map_err(|source| InstallationError::File {
+        path: data_dir.to_owned(),
+        cure,
+        source,
+    })
 }
 
 fn unusable_mark(data_dir: &Path, source: io::Error) -> InstallationError {

@@ -11,6 +11,7 @@
 mod background;
 mod definitions;
 mod error;
+mod host;
 mod installation;
 mod lifecycle;
 mod node;
@@ -108,6 +109,7 @@ pub use consent::link::{AuthorizationRedirect, ConsentLink, LinkPreview};
 pub use consent::progress::ConsentStatus;
 pub use consent::terminal::{PastedAnswer, TerminalConsent};
 pub use error::TokenError;
+pub use host::{Host, HostRecord};
 pub use installation::{Installation, InstallationError, JoinMode, KeySource, RememberedStore};
 pub use memory::high_water::Hold;
 pub use operator::connection_check::{ConnectionCheck, ConnectionSetup};

@@ -9,6 +9,7 @@ use jeton_core::keep::ports::{AttemptLog, ChangeFeed, ConnectionStore, ConsentSt
 use tokio::time::{Instant, sleep};
 
 use crate::error::TokenError;
+use crate::host::HostRecorder;
 use crate::installation::{Installation, InstanceFile};
 use crate::memory::high_water::{HighWater, Hold};
 use crate::settings::Settings;
@@ -61,17 +62,19 @@ pub(crate) struct StoreAccess {
     pub(crate) high_water: HighWater,
     hold: OnceLock<Hold>,
     instance_file: InstanceFile,
+    recorder: HostRecorder,
     retry_for: Duration,
     poll: Duration,
 }
 
 impl StoreAccess {
-    pub(crate) fn new(ports: Ports, installation: &Installation, settings: &Settings) -> Self {
+    pub(crate) fn new(ports: Ports, installation: &mut Installation, settings: &Settings) -> Self {
         Self {
             ports,
             high_water: HighWater::new(installation.data_dir.clone(), installation.seen),
             hold: installation.hold().map_or_else(OnceLock::new, OnceLock::from),
             instance_file: installation.instance_file.clone(),
+            recorder: std::mem::take(&mut installation.recorder),
             retry_for: settings.claim_wait,
             poll: settings.poll,
         }
@@ -100,6 +103,12 @@ impl StoreAccess {
         self.hold.get().copied()
     }
 
+    /// Something is spent that the store has recorded at `revision`, or later.
+    pub(crate) fn mark_spent(&self, revision: Revision) {
+        self.high_water.mark(revision);
+        self.recorder.record(self.high_water.data_dir(), revision);
+    }
+
     /// Refuses what would spend while the data directory is not the one that was opened: no reply would be safe there.
     pub(crate) fn check_data_dir(&self) -> Result<(), TokenError> {
         if !self.instance_file.is_gone() {
@@ -115,7 +124,7 @@ impl StoreAccess {
     pub(crate) fn check_hold(&self) -> Result<(), TokenError> {
         match self.hold() {
             None => Ok(()),
-            Some(Hold::Copied) => Err(TokenError::OnHold),
+            Some(hold @ (Hold::Copied | Hold::OtherMachine | Hold::Cloned)) => Err(TokenError::OnHold(hold)),
             Some(Hold::RolledBack { found, seen }) => Err(TokenError::RolledBack { found, seen }),
         }
     }

@@ -86,7 +86,7 @@ impl Parts {
     #[expect(clippy::too_many_lines, reason = "it lists the parts and what each of them takes")]
     fn new(
         ports: Ports,
-        installation: Installation,
+        mut installation: Installation,
         definitions: BTreeMap<ConnectionName, Definition>,
         settings: Settings,
         clock: Arc<StoreTime>,
@@ -96,7 +96,7 @@ impl Parts {
             .map_err(|source| slots_unusable(&installation.data_dir, &settings, source))?;
         let lifecycle = Arc::new(Lifecycle::default());
         let definitions = Arc::new(Definitions::new(definitions, &settings));
-        let store = Arc::new(StoreAccess::new(ports, &installation, &settings));
+        let store = Arc::new(StoreAccess::new(ports, &mut installation, &settings));
         let node = Arc::new(Node {
             id: NodeId::generate(clock.now(), &*entropy),
             data_dir: installation.data_dir,

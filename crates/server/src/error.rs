@@ -132,7 +132,7 @@ pub fn token_problem(error: &TokenError) -> Problem {
         TokenError::Dead { .. } => (424, "A person must consent again"),
         TokenError::Interrupted { .. } => (503, "The outcome of a refresh is unknown"),
         TokenError::Paused { .. } => (409, "The connection is paused"),
-        TokenError::OnHold | TokenError::RolledBack { .. } => (503, "The installation is on hold"),
+        TokenError::OnHold(_) | TokenError::RolledBack { .. } => (503, "The installation is on hold"),
         TokenError::Failed { .. } => (503, "The refresh failed"),
         TokenError::CoolingDown { .. } => (503, "The connection pauses after a failure"),
         TokenError::WaitTimeout { .. } => (504, "The refresh takes too long"),
@@ -176,7 +176,7 @@ pub fn token_message(error: &TokenError) -> String {
              connect {name}` replaces the grant"
         ),
         TokenError::Paused { name } => format!("`jeton resume {name}` goes on"),
-        TokenError::OnHold => "if the original no longer runs, `jeton adopt` takes it over".to_owned(),
+        TokenError::OnHold(_) => "if the original no longer runs, `jeton adopt` takes it over".to_owned(),
         TokenError::RolledBack { .. } => {
             "put the newer database back, or `jeton adopt` goes on with this one, and what \
                                           was spent since must be connected again"
@@ -262,7 +262,7 @@ mod tests {
         assert_eq!(response.headers()["content-type"], "application/problem+json");
         assert!(!response.headers().contains_key("www-authenticate"));
 
-        let response = ApiError::from(TokenError::OnHold).into_response();
+        let response = ApiError::from(TokenError::OnHold(jeton_keeper::Hold::Copied)).into_response();
         assert!(!response.headers().contains_key("retry-after"));
     }
 
@@ -274,7 +274,7 @@ mod tests {
         let code = "invalid_grant".to_owned();
         assert!(named(TokenError::Dead { name: name.clone(), code }).ends_with("`jeton connect acme`"));
         assert!(named(TokenError::Paused { name: name.clone() }).contains("`jeton resume acme`"));
-        assert!(named(TokenError::OnHold).contains("`jeton adopt`"));
+        assert!(named(TokenError::OnHold(jeton_keeper::Hold::Copied)).contains("`jeton adopt`"));
         let by = "other".parse().unwrap();
         assert!(named(TokenError::GrantHeld { name: name.clone(), by }).contains("`jeton disconnect other`"));
         let message = "it does not open".to_owned();

@@ -88,7 +88,7 @@ fn token_errors() -> [TokenError; 14] {
         TokenError::Dead { name: name(), code: code() },
         TokenError::Interrupted { name: name(), attempt: AttemptId::from_bytes([0; 16]), until: None },
         TokenError::Paused { name: name() },
-        TokenError::OnHold,
+        TokenError::OnHold(jeton_keeper::Hold::Copied),
         TokenError::Failed {
             name: name(),
             class: ErrorClass::RateLimited,

@@ -1,8 +1,9 @@
 //! `jeton doctor`: checks everything that an installation needs, changes nothing, and says what to do.
 //!
 //! * Findings: [`report`]. Folders, files and their modes: [`files`]. Database, key, hold and spill slots: [`store`]. Disk and
-//!   clock: [`machine`]. Grants: [`grants`]. Hosts of token endpoints: [`hosts`].
+//!   clock: [`machine`]. Grants: [`grants`]. What tells copies: [`clones`]. Hosts of token endpoints: [`hosts`].
 
+mod clones;
 mod files;
 mod grants;
 mod hosts;
@@ -26,6 +27,9 @@ pub(crate) struct DoctorArgs {
     /// Do not connect to the hosts of token endpoints
     #[arg(long)]
     offline: bool,
+    /// Show what the installation is known by, and which copies of it would be noticed
+    #[arg(long)]
+    clones: bool,
 }
 
 impl DoctorArgs {
@@ -56,7 +60,7 @@ impl DoctorArgs {
         definitions(settings, report);
         files::check(settings, report);
         machine::disk(&settings.data_dir, report);
-        let findings = store::check(settings, &host, report).await;
+        let findings = store::check(settings, &host, self.clones, report).await;
         store::spill_slots(&settings.data_dir, settings.keeper.spill_slots, report);
         machine::clock(now, &findings.connections, report);
         grants::check(settings, &findings.connections, now, report);

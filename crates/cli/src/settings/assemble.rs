@@ -27,6 +27,10 @@ use crate::telemetry::{Format, Level};
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
+    /// Where marks are kept outside the data directory.
+    pub(crate) mark_dir: Option<PathBuf>,
+    /// Whether the data directory belongs to one machine.
+    pub(crate) bound_to_machine: bool,
     pub(crate) key: KeySource,
     /// Whether core files and debuggers may see the memory of the process.
     pub(crate) allow_core_dumps: bool,
@@ -81,7 +85,16 @@ pub(super) fn assemble(mut reader: Reader<'_>) -> Assembled {
     let roots = roots(reader);
     // One setting for both: a host that may get a client secret may get a token.
     let private_hosts = reader.boolean("keeper.allow_private_captured_hosts");
+    let state = |name: &str, below: &str| {
+        let folder = reader.environment.get(name).ok().flatten()?;
+        Some(Path::new(folder.reveal()).join(below)).filter(|folder| folder.is_absolute())
+    };
+    let mark_dir = reader.file("mark_dir");
+    let mark_dir =
+        mark_dir.or_else(|| state("XDG_STATE_HOME", "jeton").or_else(|| state("HOME", ".local/state/jeton")));
     let settings = Settings {
+        mark_dir,
+        bound_to_machine: reader.boolean("bound_to_machine"),
         key: reader.secret_variable(KEY_VARIABLE).map_or(KeySource::File(key_file), KeySource::Text),
         allow_core_dumps: reader.boolean("allow_core_dumps"),
         store: store(reader, &data_dir),

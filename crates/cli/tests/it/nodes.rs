@@ -73,7 +73,9 @@ async fn what_a_node_had_in_its_hands_when_it_was_killed_is_recovered_by_another
     let mut one = home.command(["serve"]).unwrap().serve().unwrap();
     until("its request is under way", async || emulator.stats().in_flight == 1).await;
     one.kill().await.unwrap();
-    let two = serve(&home.another_node().unwrap()).await;
+    // Its data directory lasts as long as it does.
+    let other = home.another_node().unwrap();
+    let two = serve(&other).await;
     until("the other has recovered it", async || {
         two.client().get("/api/v1/connections/acme/token?wait=0").await.unwrap().status == 200
     })

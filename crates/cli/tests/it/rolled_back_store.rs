@@ -1,9 +1,11 @@
 //! A backup that was put back in place of the database: every command says so, and nothing is spent.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command as Process;
 
 use rusqlite::Connection as Database;
+use serde_json::json;
 
 use crate::fixture::{Fixture, PATIENCE};
 
@@ -47,4 +49,121 @@ async fn a_backup_put_back_in_place_of_the_database_is_named_by_every_command_un
     // The provider knows that the refresh token in the backup was spent.
     let finished = fixture.run(refresh).await;
     assert!(finished.stdout.contains("the grant of `acme` is dead (invalid_grant)"), "{finished:?}");
+}
+
+#[tokio::test]
+async fn a_disk_that_is_rolled_back_to_a_snapshot_is_on_hold_by_the_mark_outside_of_it() {
+    let (fixture, _) = Fixture::connected().await;
+    let refresh = ["refresh", "--force", "--sync"];
+    fixture.run(refresh).await.success().unwrap();
+    let database = fixture.home.database();
+    let files = [database.clone(), fixture.home.data_dir().join("high-water")];
+    let snapshot = |file: &Path| file.with_extension("snapshot");
+    fold(&database);
+    for file in &files {
+        fs::copy(file, snapshot(file)).unwrap();
+    }
+    fixture.run(refresh).await.success().unwrap();
+    fold(&database);
+    for file in &files {
+        fs::copy(snapshot(file), file).unwrap();
+    }
+    let spent = fixture.spent();
+
+    let refused = fixture.run(refresh).await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(
+        format!("{}{}", refused.stdout, refused.stderr).contains("the store went back in time"),
+        "{refused:?}"
+    );
+    let doctor = fixture.run(["doctor", "--offline", "--clones"]).await;
+    assert_eq!(doctor.code, Some(1), "{doctor:?}");
+    assert!(
+        doctor.stdout.contains("the mark outside is") && doctor.stdout.contains("`jeton adopt`"),
+        "{doctor:?}"
+    );
+    assert_eq!(fixture.spent(), spent);
+    fixture.run(["adopt"]).await.success().unwrap();
+    fixture.run(["doctor", "--offline"]).await.success().unwrap();
+}
+
+#[tokio::test]
+async fn the_doctor_shows_what_an_installation_is_known_by() {
+    let (fixture, _) = Fixture::connected().await;
+    let clones = async |set: &str| {
+        let arguments = ["doctor", "--offline", "--clones", "--set", set];
+        fixture.run(arguments).await.success().unwrap()
+    };
+    let before = clones("bound_to_machine=true").await;
+    assert!(before.contains("the first refresh writes it") && before.contains("this boot is "), "{before}");
+    fixture.run(["token", "acme"]).await.success().unwrap();
+    let after = clones("bound_to_machine=true").await;
+    let here = fixture.home.data_dir().canonicalize().unwrap();
+    assert!(after.contains(&format!("of {} at change", here.display())), "{after}");
+    assert!(after.contains("the clone of a whole machine"), "{after}");
+    let free = clones("bound_to_machine=false").await;
+    assert!(free.contains("a disk that is copied to another machine is not noticed"), "{free}");
+}
+
+/// A file system in a file, mounted until the value is dropped.
+struct MountedImage(PathBuf);
+
+impl MountedImage {
+    /// `None` where this process may not mount anything.
+    fn mount(image: &Path, at: &Path) -> Option<Self> {
+        fs::create_dir_all(at).unwrap();
+        let mounted = Process::new("mount").args(["-o", "loop"]).arg(image).arg(at).output().unwrap();
+        mounted.status.success().then(|| Self(at.to_owned()))
+    }
+}
+
+impl Drop for MountedImage {
+    fn drop(&mut self) {
+        let unmounted = Process::new("umount").arg(&self.0).output();
+        assert!(unmounted.is_ok_and(|output| output.status.success()), "{} stays mounted", self.0.display());
+    }
+}
+
+#[tokio::test]
+async fn the_clone_of_a_disk_is_on_hold_beside_the_original() {
+    let (fixture, _) = Fixture::connected().await;
+    let [image, copy, one, two] = ["image", "copy", "one", "two"].map(|name| fixture.home.path().join(name));
+    fs::File::create(&image).unwrap().set_len(96 * 1024 * 1024).unwrap();
+    let made = Process::new("mkfs.ext4").arg("-q").arg(&image).output();
+    if !rustix::process::geteuid().is_root() || !made.is_ok_and(|output| output.status.success()) {
+        return;
+    }
+    let Some(original) = MountedImage::mount(&image, &one) else { return };
+    let place = |at: &Path| {
+        [
+            ("JETON__DATA_DIR", at.join("data").display().to_string()),
+            ("JETON__STORE__URL", format!("sqlite:{}", at.join("data/jeton.sqlite").display())),
+        ]
+    };
+    let run = async |fixture: &Fixture, at: &Path, arguments: &[&str]| {
+        let command = fixture.home.command(arguments.iter().copied()).unwrap();
+        let command = place(at).iter().fold(command, |command, (name, value)| command.env(name, value));
+        command.run(PATIENCE).await.unwrap()
+    };
+    let file = fixture.home.path().join("tokens.json");
+    fs::write(&file, json!({ "refresh_token": fixture.emulator.mint(1)[0].reveal() }).to_string()).unwrap();
+    let import = file.display().to_string();
+    run(&fixture, &one, &["connect", "acme", "--import", &import]).await.success().unwrap();
+    let refresh = ["refresh", "--force", "--sync"];
+    run(&fixture, &one, &refresh).await.success().unwrap();
+    drop(original);
+    fs::copy(&image, &copy).unwrap();
+    let _original = MountedImage::mount(&image, &one).unwrap();
+    let _clone = MountedImage::mount(&copy, &two).unwrap();
+
+    let spent = fixture.spent();
+    let refused = run(&fixture, &two, &refresh).await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(
+        format!("{}{}", refused.stdout, refused.stderr).contains("as on the clone of a disk"),
+        "{refused:?}"
+    );
+    assert_eq!(fixture.spent(), spent);
+    run(&fixture, &one, &refresh).await.success().unwrap();
+    assert_eq!(fixture.emulator.stats().reuse_kills, 0);
 }

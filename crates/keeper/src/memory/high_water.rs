@@ -27,6 +27,10 @@ const LONGEST: u64 = 64;
 pub enum Hold {
     /// The data directory does not know the instance id of the store: one of the two was copied or restored.
     Copied,
+    /// The data directory was used on another machine before: one of the two has a copy of the disk.
+    OtherMachine,
+    /// Another data directory has the same identity, in another file: one of the two is on a clone of the disk.
+    Cloned,
     /// The store is behind what this data directory has seen of it: a backup was put in its place.
     RolledBack {
         /// Where the store is.
@@ -40,6 +44,8 @@ impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Copied => f.write_str("the database was copied or restored"),
+            Self::OtherMachine => f.write_str("its data directory was used on another machine before"),
+            Self::Cloned => f.write_str("its data directory is there twice, as on the clone of a disk"),
             Self::RolledBack { found, seen } if found >= seen => write!(
                 f,
                 "the store went back in time: a connection is older at change {} than it was at change {}",
@@ -89,7 +95,7 @@ impl HighWater {
         if self.marked.load(Ordering::Acquire) >= revision.0 {
             return;
         }
-        match write(&self.data_dir, |mark| mark.max(Some(revision))) {
+        match raise(&self.data_dir, revision) {
             Ok(()) => {
                 self.marked.fetch_max(revision.0, Ordering::AcqRel);
             }
@@ -125,6 +131,11 @@ pub(crate) fn read(data_dir: &Path) -> io::Result<Option<Revision>> {
 /// Sets the mark, lower than before too: a person, or the founding of a new store, begins anew.
 pub(crate) fn reset(data_dir: &Path, revision: Revision) -> io::Result<()> {
     write(data_dir, |_| Some(revision))
+}
+
+/// Sets the mark, unless it is as high already.
+pub(crate) fn raise(folder: &Path, revision: Revision) -> io::Result<()> {
+    write(folder, |mark| mark.max(Some(revision)))
 }
 
 /// Puts `change` of the mark in its place, while no other process looks.

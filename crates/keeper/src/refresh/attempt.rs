@@ -103,7 +103,7 @@ impl<'a> Refresh<'a> {
             ClaimAnswer::Won { until } => {
                 let recorded = Recorded::now(&self.parts.node, until - claim.lease_ttl);
                 // Whatever the store had come to before, the claim is at least one change more.
-                self.parts.store.high_water.mark(seen.next());
+                self.parts.store.mark_spent(seen.next());
                 self.spend_claimed(row, prepared, turn, recorded).await
             }
             ClaimAnswer::Held { .. } => Ok(NextRound::After(self.parts.node.settings.poll)),

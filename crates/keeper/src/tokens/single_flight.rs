@@ -89,9 +89,15 @@ mod tests {
         let name: ConnectionName = "acme".parse().unwrap();
         let Join::Leader(leader, first) = in_progress.join(&name) else { panic!("the first one leads") };
         let Join::Follower(second) = in_progress.join(&name) else { panic!("the second one waits") };
-        leader.finish(Err(TokenError::OnHold));
-        assert_eq!(first.outcome().await, Some(Err(TokenError::OnHold)));
-        assert_eq!(second.outcome().await, Some(Err(TokenError::OnHold)));
+        leader.finish(Err(TokenError::OnHold(crate::memory::high_water::Hold::Copied)));
+        assert_eq!(
+            first.outcome().await,
+            Some(Err(TokenError::OnHold(crate::memory::high_water::Hold::Copied)))
+        );
+        assert_eq!(
+            second.outcome().await,
+            Some(Err(TokenError::OnHold(crate::memory::high_water::Hold::Copied)))
+        );
         assert!(matches!(in_progress.join(&name), Join::Leader(..)));
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jeton_core::entropy::SystemEntropy;
 use jeton_core::seal::KeyRing;
 use jeton_core::secret::Secret;
-use jeton_keeper::{Installation, InstallationError, KeySource, TokenError};
+use jeton_keeper::{Hold, Installation, InstallationError, KeySource, TokenError};
 use jeton_store::sqlite::faults::NoSqliteHooks;
 
 use crate::fixture::{ACME, Fixture, Options, Place, short_settings};
@@ -44,8 +44,8 @@ async fn a_copied_database_serves_what_lives_and_spends_nothing_until_it_is_adop
     assert!(process.vault.on_hold());
     process.vault.start().await.unwrap();
     assert!(process.token("c0").await.is_ok());
-    assert_eq!(process.token("c1").await, Err(TokenError::OnHold));
-    assert_eq!(process.force("c0").await, Err(TokenError::OnHold));
+    assert_eq!(process.token("c1").await, Err(TokenError::OnHold(Hold::Copied)));
+    assert_eq!(process.force("c0").await, Err(TokenError::OnHold(Hold::Copied)));
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(fixture.requests(), 0);
     process.vault.drain().await;
@@ -214,7 +214,7 @@ async fn a_data_directory_that_is_copied_as_a_whole_is_on_hold_and_spends_nothin
     fs::copy(instance(&fixture.place()), instance(&copy)).unwrap();
     let elsewhere = fixture.process_at(&copy, short_settings(), Arc::new(NoSqliteHooks)).await.unwrap();
     assert!(elsewhere.vault.on_hold());
-    assert_eq!(elsewhere.token(ACME).await, Err(TokenError::OnHold));
+    assert_eq!(elsewhere.token(ACME).await, Err(TokenError::OnHold(Hold::Copied)));
     assert_eq!(fixture.requests(), 0);
     assert!(!fixture.process().await.vault.on_hold(), "the original goes on");
 }

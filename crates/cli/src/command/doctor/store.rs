@@ -12,8 +12,9 @@ use jeton_store::PostgresOptions;
 use jeton_store::sqlite::inspect;
 use tokio::task::spawn_blocking;
 
+use super::clones;
 use super::report::Report;
-use crate::app::HostEnv;
+use crate::app::{self, HostEnv};
 use crate::command_error::STORE_LOST_CURE;
 use crate::settings::{Settings, StoreSettings};
 
@@ -44,13 +45,18 @@ struct StoreContents {
     identity: Option<Identity>,
 }
 
-pub(super) async fn check(settings: &Settings, host: &HostEnv, report: &mut Report) -> StoreFindings {
+pub(super) async fn check(
+    settings: &Settings,
+    host: &HostEnv,
+    with_clones: bool,
+    report: &mut Report,
+) -> StoreFindings {
     let contents = match &settings.store {
         StoreSettings::Sqlite(database) => check_sqlite(database, &settings.data_dir, report).await,
         StoreSettings::Postgres(options) => check_postgres(options, &settings.data_dir, host, report).await,
     };
     let Some(contents) = contents else { return StoreFindings::default() };
-    let installation = installation(settings, &contents, report);
+    let installation = installation(settings, &contents, with_clones, report);
     background_tasks(&contents.nodes, report);
     StoreFindings { connections: contents.connections, installation }
 }
@@ -136,7 +142,12 @@ fn outdated_message(shown: &str) -> String {
     )
 }
 
-fn installation(settings: &Settings, contents: &StoreContents, report: &mut Report) -> Option<Installation> {
+fn installation(
+    settings: &Settings,
+    contents: &StoreContents,
+    with_clones: bool,
+    report: &mut Report,
+) -> Option<Installation> {
     let Some(identity) = &contents.identity else {
         if store_is_lost(
             format!("the database {} is empty", settings.store.redacted()),
@@ -149,8 +160,14 @@ fn installation(settings: &Settings, contents: &StoreContents, report: &mut Repo
         return None;
     };
     match Installation::of(identity, contents.revision, &settings.data_dir, &settings.key) {
-        Ok(installation) => {
+        Ok(mut installation) => {
             report.ok(KEY, format!("{} opens the store; keep a copy apart from the database", settings.key));
+            let host = app::host_of(settings);
+            match installation.check_host(&host) {
+                Ok(record) if with_clones => clones::report(&installation, &host, &record, report),
+                Ok(_) => {}
+                Err(error) => report.fault("files", error.to_string()),
+            }
             hold(settings, &installation, report);
             Some(installation)
         }
