@@ -103,21 +103,24 @@ fn check_grant(
             Severity::Warning,
             format!("it is paused, so nothing refreshes it; run `jeton resume {name}`"),
         )),
-        Condition::Failing => {
-            let (count, code) = (row.failures, row.last_error.as_deref().unwrap_or("unknown"));
-            let at = row.due_at.map(|at| format!(" at {at}")).unwrap_or_default();
-            let over = if count < MANY_FAILURES {
-                String::new()
-            } else {
-                format!(", and run `jeton connect {name}` if it says that the grant is over")
-            };
-            let text = format!(
-                "{count} refreshes in a row have failed ({code}); `jeton serve` tries again{at}; see `jeton logs --failed`{over}"
-            );
-            Some((Severity::Warning, text))
-        }
+        Condition::Failing => Some((Severity::Warning, failing_message(row))),
         Condition::Live | Condition::Stale | Condition::Refreshing => check_expiry(row, definition, now),
     }
+}
+
+/// What to do about a connection whose last refreshes have failed.
+fn failing_message(row: &Connection) -> String {
+    let name = &row.name;
+    let (count, code) = (row.failures, row.last_error.as_deref().unwrap_or("unknown"));
+    let at = row.due_at.map(|at| format!(" at {at}")).unwrap_or_default();
+    let over = if count < MANY_FAILURES {
+        String::new()
+    } else {
+        format!(", and run `jeton connect {name}` if it says that the grant is over")
+    };
+    format!(
+        "{count} refreshes in a row have failed ({code}); `jeton serve` tries again{at}; see `jeton logs --failed`{over}"
+    )
 }
 
 /// Whether the provider refused the send of a refresh token that may have been spent before, and is asked once more.
