@@ -321,6 +321,19 @@ mod tests {
     }
 
     #[test]
+    fn only_a_dead_grant_can_be_final() {
+        let rule = |class: &str| {
+            let text = format!("when = {{ status = 400 }}\nclass = '{class}'\nfinal = true");
+            ErrorRule::compile(&toml::from_str(&text).unwrap())
+        };
+        assert!(rule("dead_grant").unwrap().is_final);
+        for class in ErrorClass::ALL.iter().filter(|class| **class != ErrorClass::DeadGrant) {
+            let flaw = rule(class.as_str()).unwrap_err();
+            assert_eq!(flaw.at, ["final"], "{}", flaw.problem);
+        }
+    }
+
+    #[test]
     fn conditions_that_mean_nothing_are_refused() {
         for bad in [
             "",
