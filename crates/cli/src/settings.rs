@@ -3,7 +3,7 @@
 //!
 //! * Which settings are there? `config.default.toml` at the root of the repository, read by [`schema`].
 //! * In which order are they read? [`load`]; a file by [`document`], into [`values`].
-//! * What does each become? [`assemble`], [`connections`], [`gateway`], [`store`], [`access`], by a [`reader`].
+//! * What does each become? [`assemble`], [`connections`], [`gateway`], [`store`], [`outbound`], [`access`], by a [`reader`].
 
 mod access;
 mod assemble;
@@ -13,6 +13,7 @@ mod document;
 mod fault;
 mod gateway;
 mod load;
+mod outbound;
 mod reader;
 mod schema;
 pub(crate) mod show;

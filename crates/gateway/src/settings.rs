@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jeton_keeper::Roots;
+use jeton_keeper::OutboundSettings;
 
 /// The times and limits of the gateway; [`Settings::default`] is what `config.default.toml` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,10 +24,8 @@ pub struct Settings {
     pub replay_body: usize,
     /// How much of the bodies of all calls under way is kept together, in bytes; a body beyond that is not kept.
     pub replay_memory: usize,
-    /// Whether an API whose host comes from a captured variable may have a private or loopback address.
-    pub allow_private_captured_hosts: bool,
-    /// Certificate authorities that are trusted besides the public ones.
-    pub roots: Roots,
+    /// How APIs are reached.
+    pub outbound: OutboundSettings,
 }
 
 impl Default for Settings {
@@ -41,8 +39,7 @@ impl Default for Settings {
             idle_connections: 1_000,
             replay_body: 1024 * 1024,
             replay_memory: 64 * 1024 * 1024,
-            allow_private_captured_hosts: false,
-            roots: Roots::default(),
+            outbound: OutboundSettings::default(),
         }
     }
 }

@@ -171,7 +171,7 @@ enum SendError {
 impl UpstreamClient {
     pub(crate) fn new(tasks: TaskTracker, settings: &Settings) -> Self {
         Self {
-            dialer: Dialer::new(settings.allow_private_captured_hosts, &settings.roots),
+            dialer: Dialer::new(&settings.outbound),
             pool: Arc::new(Pool::new(settings.idle_connections)),
             tasks,
             connect_timeout: settings.connect_timeout,
@@ -230,7 +230,7 @@ impl UpstreamClient {
     }
 
     async fn connect(&self, base: &Endpoint) -> Result<Sender, ProxyError> {
-        let stream = self.dialer.dial(&base.url, base.captured_host, self.connect_timeout).await?;
+        let stream = self.dialer.dial(base, self.connect_timeout).await?;
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(MAX_HEAD)
             .handshake::<_, Body>(TokioIo::new(stream))

@@ -88,11 +88,13 @@ mod outbound {
     pub(crate) mod dial;
     pub(crate) mod exchange;
     pub(crate) mod guard;
+    pub(crate) mod proxy;
     pub(crate) mod public_address;
     pub(crate) mod request_bytes;
     pub(crate) mod response;
     pub(crate) mod roots;
     pub(crate) mod stream;
+    pub(crate) mod tls_client;
 }
 
 /// What operators do to connections, and what they see of them.
@@ -114,13 +116,15 @@ pub use installation::{Installation, InstallationError, JoinMode, KeySource, Rem
 pub use memory::high_water::Hold;
 pub use operator::connection_check::{ConnectionCheck, ConnectionSetup};
 pub use operator::status::Status;
-pub use outbound::dial::{DialError, Dialer};
+pub use outbound::dial::{DialError, Dialer, Route};
+pub use outbound::proxy::{Bypass, NoProxy, Proxy};
 pub use outbound::roots::Roots;
 pub use outbound::stream::Stream;
+pub use outbound::tls_client::check_client_certificate;
 pub use peers::heartbeat::Peers;
 pub use private_file::{create_private_dir, give_to_owner_of_folder, open_private};
 pub use refresh::store_writer::{GRANT_HELD, GRANT_SUPERSEDED};
-pub use settings::Settings;
+pub use settings::{OutboundSettings, Settings};
 pub use spill::inspect::{SlotState, inspect_spill_slots};
 pub use store_access::{Ports, VaultError};
 pub use tokens::api_call::{ApiVerdict, Call};

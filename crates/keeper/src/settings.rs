@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::outbound::proxy::Proxy;
 use crate::outbound::roots::Roots;
 
 /// The times and limits of the keeper; [`Settings::default`] is what `config.default.toml` says.
@@ -31,10 +32,19 @@ pub struct Settings {
     pub waiters: usize,
     /// How long shutdown waits for redeems under way before their replies are spilled or left to recovery.
     pub drain: Duration,
-    /// Whether token endpoints may be on private or loopback addresses though a captured variable names them.
+    /// How token endpoints are reached.
+    pub outbound: OutboundSettings,
+}
+
+/// How hosts of providers are reached: token endpoints and APIs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OutboundSettings {
+    /// Whether they may be on private or loopback addresses though a captured variable names them.
     pub allow_private_captured_hosts: bool,
-    /// Whom token endpoints may be certified by besides the public authorities.
+    /// Whom they may be certified by besides the public authorities.
     pub roots: Roots,
+    /// What they are reached through.
+    pub proxy: Option<Proxy>,
 }
 
 impl Default for Settings {
@@ -52,8 +62,7 @@ impl Default for Settings {
             memory_age: Duration::from_millis(250),
             waiters: 10_000,
             drain: Duration::from_secs(35),
-            allow_private_captured_hosts: false,
-            roots: Roots::default(),
+            outbound: OutboundSettings::default(),
         }
     }
 }

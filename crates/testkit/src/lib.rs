@@ -5,6 +5,7 @@
 //! * [`Client`] sends HTTP requests to a server on loopback.
 //! * [`TestApi`] is the API of a provider, played by a function; [`TestServer`] is any other server, and
 //!   [`SilentListener`] an address that never answers.
+//! * [`TestAuthority`] puts TLS in front of a server, and [`TestProxy`] is a way there.
 //! * [`OidcRig`] is an OAuth server that others wrote.
 //! * [`PgCluster`] is a PostgreSQL of the tests' own, and [`PgDatabase`] a fresh database of one test.
 //! * [`Browser`] is a browser as a person uses it.
@@ -28,6 +29,7 @@ mod postgres;
 mod process;
 mod shifted_clock;
 mod silent;
+mod tls;
 
 pub use api::{Received, TestApi, TestServer};
 pub use browser::{Browser, PageContent, PageLayout};
@@ -46,3 +48,4 @@ pub use postgres::{PgBouncer, PgCluster, PgDatabase, postgres_programs, test_sto
 pub use process::{CommandOutput, JetonCommand, ServerProcess, stop_nginx};
 pub use shifted_clock::ShiftedClock;
 pub use silent::SilentListener;
+pub use tls::{TestAuthority, TestProxy};

@@ -1,7 +1,6 @@
 //! From written values to the settings of a run.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,7 +8,7 @@ use std::time::Duration;
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::provider::{Catalogue, Definition};
 use jeton_gateway::ConnectionAlias;
-use jeton_keeper::{KeySource, Roots};
+use jeton_keeper::{KeySource, OutboundSettings};
 use jeton_server::TrustedProxies;
 use url::Url;
 
@@ -19,7 +18,7 @@ use super::fault::{Origin, SettingFault};
 use super::reader::{Reader, join, text, texts};
 use super::store::{StoreSettings, store};
 use super::values::{Section, path};
-use super::{catalogue, gateway};
+use super::{catalogue, gateway, outbound};
 use crate::env_vars::KEY_VARIABLE;
 use crate::telemetry::{Format, Level};
 
@@ -80,11 +79,13 @@ pub(super) fn assemble(mut reader: Reader<'_>) -> Assembled {
     let data_dir = reader.file("data_dir").unwrap_or_default();
     let key_file = join(&data_dir, Path::new(&reader.read("key_file", text).unwrap_or_default()));
     let callback = callback(reader);
-    let context = DefinitionContext { catalogue: &catalogue, callback: callback.as_ref() };
+    let context = DefinitionContext {
+        catalogue: &catalogue,
+        callback: callback.as_ref(),
+        plain_http_hosts: outbound::plain_http_hosts(reader),
+    };
     let definitions = connections::definitions(reader, &context);
-    let roots = roots(reader);
-    // One setting for both: a host that may get a client secret may get a token.
-    let private_hosts = reader.boolean("keeper.allow_private_captured_hosts");
+    let outbound = outbound::settings(reader);
     let state = |name: &str, below: &str| {
         let folder = reader.environment.get(name).ok().flatten()?;
         Some(Path::new(folder.reveal()).join(below)).filter(|folder| folder.is_absolute())
@@ -107,8 +108,8 @@ pub(super) fn assemble(mut reader: Reader<'_>) -> Assembled {
             Some(Origin::Environment(_) | Origin::Flag(_))
         ),
         format: reader.read("log.format", |value| text(value)?.parse::<Format>()).unwrap_or_default(),
-        keeper: keeper(reader, roots.clone(), private_hosts),
-        gateway: gateway::settings(reader, roots, private_hosts),
+        keeper: keeper(reader, outbound.clone()),
+        gateway: gateway::settings(reader, outbound),
         aliases: gateway::aliases(reader, &definitions),
         definitions,
         imports: connections::imports(reader),
@@ -119,11 +120,7 @@ pub(super) fn assemble(mut reader: Reader<'_>) -> Assembled {
     Assembled { catalogue, added_providers, settings }
 }
 
-fn keeper(
-    reader: &mut Reader<'_>,
-    roots: Roots,
-    allow_private_captured_hosts: bool,
-) -> jeton_keeper::Settings {
+fn keeper(reader: &mut Reader<'_>, outbound: OutboundSettings) -> jeton_keeper::Settings {
     let settings = jeton_keeper::Settings {
         lease: reader.duration("keeper.lease", MS),
         redeem_timeout: reader.duration("keeper.redeem_timeout", MS),
@@ -137,8 +134,7 @@ fn keeper(
         memory_age: reader.duration("keeper.memory_age", Duration::ZERO),
         waiters: reader.count("keeper.waiters", 1_000_000),
         drain: reader.duration("keeper.drain", Duration::ZERO),
-        allow_private_captured_hosts,
-        roots,
+        outbound,
     };
     if !["keeper.lease", "keeper.redeem_timeout"].iter().any(|name| reader.has_fault(name))
         && settings.lease <= settings.redeem_timeout
@@ -147,20 +143,6 @@ fn keeper(
         reader.fault(&path("keeper.lease"), problem);
     }
     settings
-}
-
-/// The authorities that hosts of providers may be certified by, besides the public ones.
-fn roots(reader: &mut Reader<'_>) -> Roots {
-    let Some(file) = reader.file("outbound.ca_file") else { return Roots::default() };
-    let read = fs::read(&file).map_err(|error| format!("cannot be read: {error}"));
-    read.and_then(|text| Roots::from_pem(&text)).unwrap_or_else(|problem| {
-        let shown = file.display();
-        reader.fault(
-            &path("outbound.ca_file"),
-            format!("the file {shown} {problem}; name one with certificates in PEM, or leave it out"),
-        );
-        Roots::default()
-    })
 }
 
 fn listen(reader: &mut Reader<'_>) -> SocketAddr {

@@ -6,10 +6,11 @@ use std::io::ErrorKind;
 use std::num::NonZero;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 
 use jeton_core::id::ConnectionName;
-use jeton_core::keep::provider::{Catalogue, Client, Definition, PolicyOverrides, Setup};
+use jeton_core::keep::provider::{Catalogue, Client, ClientCertificate, Definition, PolicyOverrides, Setup};
 use jeton_core::secret::Secret;
 use toml::{Table, Value};
 use url::Url;
@@ -25,6 +26,8 @@ pub(crate) struct DefinitionContext<'a> {
     pub(crate) catalogue: &'a Catalogue,
     /// The redirect URI of clients that have none of their own.
     pub(crate) callback: Option<&'a Url>,
+    /// Hosts that plain http may go to.
+    pub(crate) plain_http_hosts: Arc<[String]>,
 }
 
 /// The definitions of all connections that are right.
@@ -111,7 +114,9 @@ fn definition(
         vars: vars(reader, &at.section("vars")),
         client: client(reader, context, &at.section("client")),
         policy: policy(reader, &at.section("policy")),
+        plain_http_hosts: Arc::clone(&context.plain_http_hosts),
     };
+    let certificate = certificate(reader, &at.section("client"));
     let emulator = reader.read_in(at, "emulated_at", |value| {
         let problem =
             "is not a URL; write the one that `jeton provider emulate` prints, such as http://127.0.0.1:9096";
@@ -127,6 +132,19 @@ fn definition(
         Some(emulator) => defined.and_then(|definition| definition.emulated_at(emulator)),
         None => defined,
     };
+    let defined = match certificate {
+        Some(certificate) => defined.map(|definition| definition.with_certificate(certificate)),
+        None => defined,
+    };
+    if let Ok(definition) = &defined
+        && definition.needs_certificate()
+        && definition.certificate().is_none()
+    {
+        let problem =
+            "is missing: this client proves itself by a certificate, so name its file, and `key_file`";
+        reader.fault(&at.section("client").path_of("cert_file"), problem);
+        return None;
+    }
     defined
         .map_err(|error| {
             let mut field: Vec<&str> = error.field.split('.').collect();
@@ -164,6 +182,35 @@ fn client(reader: &mut Reader<'_>, context: &DefinitionContext<'_>, section: &Se
         secret: secret(reader, section),
         redirect_uri: redirect_uri.or_else(|| context.callback.map(Url::to_string)),
     }
+}
+
+/// What the client shows to hosts that ask for a certificate.
+fn certificate(reader: &mut Reader<'_>, section: &SectionRef<'_>) -> Option<ClientCertificate> {
+    let (written, missing) = match ["cert_file", "key_file"].map(|name| section.value(name).is_some()) {
+        [false, false] => return None,
+        [true, true] => ("", ""),
+        [true, false] => ("cert_file", "key_file"),
+        [false, true] => ("key_file", "cert_file"),
+    };
+    if !missing.is_empty() {
+        reader.fault(&section.path_of(written), format!("is set, and `{missing}` is not; set both"));
+        return None;
+    }
+    let mut file = |name: &str| {
+        let origin = section.value(name).map(|value| value.origin.clone());
+        reader.read_in(section, name, text).map(|file| reader.resolve(&file, origin.as_ref()))
+    };
+    let (chain, key) = (file("cert_file")?, file("key_file")?);
+    let chain = reader.read_in(section, "cert_file", |_| {
+        fs::read_to_string(&chain).map_err(|error| {
+            format!("{} cannot be read: {error}; let the user that runs jeton read it", chain.display())
+        })
+    });
+    let key = reader.read_in(section, "key_file", |_| secret_from_file(&key));
+    let certificate = ClientCertificate { chain: chain?, key: key? };
+    let checked = |_: &Value| jeton_keeper::check_client_certificate(&certificate);
+    reader.read_in(section, "cert_file", checked)?;
+    Some(certificate)
 }
 
 /// The client secret, from the one setting that gives it.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::provider::{Alias, Definition};
 use jeton_gateway::{ConnectionAlias, Settings, is_reserved_path};
-use jeton_keeper::Roots;
+use jeton_keeper::OutboundSettings;
 use toml::{Table, Value};
 
 use super::connections::connection_sections;
@@ -22,11 +22,7 @@ const LARGEST_REPLAY: usize = 64 * 1024 * 1024;
 const MOST_MEMORY: usize = 1024 * 1024 * 1024 * 1024;
 
 /// The timeouts and limits of the gateway.
-pub(super) fn settings(
-    reader: &mut Reader<'_>,
-    roots: Roots,
-    allow_private_captured_hosts: bool,
-) -> Settings {
+pub(super) fn settings(reader: &mut Reader<'_>, outbound: OutboundSettings) -> Settings {
     Settings {
         connect_timeout: reader.duration("gateway.connect_timeout", MS),
         first_byte_timeout: reader.duration("gateway.first_byte_timeout", MS),
@@ -37,8 +33,7 @@ pub(super) fn settings(
         idle_connections: Settings::default().idle_connections,
         replay_body: reader.count("gateway.replay_body", LARGEST_REPLAY),
         replay_memory: reader.count("gateway.replay_memory", MOST_MEMORY),
-        allow_private_captured_hosts,
-        roots,
+        outbound,
     }
 }
 

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use jeton_core::keep::provider::{Catalogue, Var};
+use jeton_keeper::{NoProxy, Proxy};
 use serde_json::{Value, json};
 
 use super::access;
@@ -40,6 +41,10 @@ pub(crate) fn shown(values: &Section, catalogue: &Catalogue, environment: &EnvVa
         name: dotted(&path),
         value: match written.value.as_str() {
             Some(url) if path == ["store", "url"] => Some(store_url::redacted(url).into()),
+            // What is no URL of a proxy may be one with a typing error, and hold a password all the same.
+            Some(url) if path == ["outbound", "proxy"] && url.contains('@') => {
+                Proxy::parse(url, NoProxy::default()).ok().map(|proxy| proxy.shown().into())
+            }
             _ => (!is_secret(&path, values, catalogue).unwrap_or(true)).then(|| written.value.clone()),
         },
         origin: written.origin.clone(),
@@ -56,13 +61,17 @@ pub(crate) fn shown(values: &Section, catalogue: &Catalogue, environment: &EnvVa
     settings.chain(secrets).collect()
 }
 
-/// Whether the value at `path` is a secret, or holds one: a client secret, a URL of a store with a password, or a variable
+/// Whether the value at `path` is a secret, or holds one: a client secret, a URL of a store or a proxy with a password, or a variable
 /// that its provider calls secret. Absent for a variable that no provider knows.
 fn is_secret(path: &[String], values: &Section, catalogue: &Catalogue) -> Option<bool> {
     match path {
         [section, url] if section == "store" && url == "url" => {
             let url = values.get(path).and_then(|written| written.value.as_str());
             Some(url.is_some_and(store_url::holds_password))
+        }
+        [section, proxy] if section == "outbound" && proxy == "proxy" => {
+            let url = values.get(path).and_then(|written| written.value.as_str());
+            Some(url.is_some_and(|url| url.contains('@')))
         }
         [section, _, client, key] if section == "connections" && client == "client" => Some(key == "secret"),
         [section, name, vars, key] if section == "connections" && vars == "vars" => {

@@ -240,7 +240,7 @@ fn the_authorities_of_a_company_are_trusted_for_token_endpoints_and_apis_alike()
     folder.write("ca.pem", &made.cert.pem(), 0o644);
     let settings = folder.load(EnvVars::default()).settings.unwrap();
     let roots = jeton_keeper::Roots::from_pem(made.cert.pem().as_bytes()).unwrap();
-    assert_eq!((&settings.keeper.roots, &settings.gateway.roots), (&roots, &roots));
+    assert_eq!((&settings.keeper.outbound.roots, &settings.gateway.outbound.roots), (&roots, &roots));
 
     let broken = made.cert.pem().replacen("MII", "M!!", 1);
     for (text, problem) in [

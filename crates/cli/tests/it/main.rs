@@ -18,6 +18,7 @@ mod gateway;
 mod init;
 mod journeys;
 mod lost_store;
+mod networks;
 mod nodes;
 mod old_gateway;
 mod open_files;

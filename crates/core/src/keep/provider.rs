@@ -59,8 +59,8 @@ pub use duration::{DurationText, InvalidDuration};
 pub use emulation::{Emulation, Issued, TokenKind};
 pub use fault::{DefineError, FileError};
 pub use http_types::{
-    CallbackParams, Endpoint, Injection, Introspection, Method, OutboundRequest, Reply, SentAt, StepFailure,
-    StepOutcome, TokenReply,
+    CallbackParams, ClientCertificate, Endpoint, Injection, Introspection, Method, OutboundRequest, Reply,
+    SentAt, StepFailure, StepOutcome, TokenReply,
 };
 pub use load::{Provider, Rate};
 pub use policy::{

@@ -120,7 +120,7 @@ impl Fixture {
         ]);
         let settings = jeton_keeper::Settings {
             spill_slots: 2,
-            roots: options.settings.roots.clone(),
+            outbound: options.settings.outbound.clone(),
             ..jeton_keeper::Settings::default()
         };
         let vault = Vault::open(ports, installation, definitions, settings, clock.clone(), entropy.clone())
@@ -215,6 +215,7 @@ fn definition(emulator: &Emulator, base: &str, options: &Options) -> Definition 
             confirm_dead: Some(DurationText(Duration::ZERO)),
             ..PolicyOverrides::default()
         },
+        ..Setup::default()
     };
     options.provider.define(setup).unwrap()
 }

@@ -1,66 +1,33 @@
 //! A provider and an API behind TLS, certified by an authority that only the settings name.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use jeton_gateway::Settings;
-use jeton_keeper::{Roots, TokenRequest};
-use jeton_testkit::TestServer;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use tokio::io::copy_bidirectional;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use jeton_keeper::{OutboundSettings, Roots, TokenRequest};
+use jeton_testkit::TestAuthority;
 
 use crate::fixture::{Fixture, Options, echo_api, error_code};
 
-/// An authority, made for one test.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new([]).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    fn roots(&self) -> Roots {
-        Roots::from_pem(self.0.pem().as_bytes()).unwrap()
-    }
-
-    /// TLS in front of a plain server, with a certificate for the loopback address.
-    async fn tls_in_front_of(&self, server: SocketAddr) -> TestServer {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &self.0).unwrap();
-        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let config = ServerConfig::builder().with_no_client_auth();
-        let config = config.with_single_cert(vec![certificate.der().clone()], key).unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        TestServer::accepting(move |stream| {
-            let acceptor = acceptor.clone();
-            async move {
-                // A caller that does not trust the certificate ends it here.
-                let Ok(mut outside) = acceptor.accept(stream).await else { return };
-                let mut inside = TcpStream::connect(server).await.unwrap();
-                let _ = copy_bidirectional(&mut outside, &mut inside).await;
-            }
-        })
-        .await
-    }
+fn roots(authority: &TestAuthority) -> Roots {
+    Roots::from_pem(authority.pem().as_bytes()).unwrap()
 }
 
 fn trusting(roots: Roots) -> Options {
-    Options { settings: Settings { roots, ..Settings::default() }, ..Options::default() }
+    Options {
+        settings: Settings {
+            outbound: OutboundSettings { roots, ..OutboundSettings::default() },
+            ..Settings::default()
+        },
+        ..Options::default()
+    }
 }
 
 #[tokio::test]
 async fn an_api_that_a_private_authority_certifies_is_called_only_where_it_is_trusted() {
-    let (authority, other) = (Authority::new(), Authority::new());
+    let (authority, other) = (TestAuthority::new(), TestAuthority::new());
     let api = echo_api().await;
-    let base = format!("https://{}", authority.tls_in_front_of(api.address()).await.address);
-    let fixture = Fixture::with_options(&base, trusting(authority.roots())).await;
+    let base = format!("https://{}", authority.tls_in_front_of(api.address(), "127.0.0.1").await.address);
+    let fixture = Fixture::with_options(&base, trusting(roots(&authority))).await;
     let token = fixture.access_token().await;
     for _ in 0..2 {
         assert_eq!(fixture.get("/x").await.status, 200);
@@ -69,7 +36,7 @@ async fn an_api_that_a_private_authority_certifies_is_called_only_where_it_is_tr
         api.received().len() == 2 && api.received().iter().all(|request| request.bearer() == token.reveal())
     );
 
-    for roots in [other.roots(), Roots::default()] {
+    for roots in [roots(&other), Roots::default()] {
         let fixture = Fixture::with_options(&base, trusting(roots)).await;
         let reply = fixture.get("/x").await;
         assert_eq!(error_code(&reply, 502), "UPSTREAM_UNREACHABLE");
@@ -80,11 +47,12 @@ async fn an_api_that_a_private_authority_certifies_is_called_only_where_it_is_tr
 
 #[tokio::test]
 async fn a_token_endpoint_that_a_private_authority_certifies_is_trusted_by_the_same_setting() {
-    let authority = Authority::new();
-    for (roots, trusted) in [(authority.roots(), true), (Roots::default(), false)] {
+    let authority = TestAuthority::new();
+    for (roots, trusted) in [(roots(&authority), true), (Roots::default(), false)] {
         let emulator = jeton_emulator::Emulator::start(jeton_emulator::Settings::default()).await.unwrap();
         let inside: SocketAddr = emulator.base_url().strip_prefix("http://").unwrap().parse().unwrap();
-        let token_url = format!("https://{}/token", authority.tls_in_front_of(inside).await.address);
+        let token_url =
+            format!("https://{}/token", authority.tls_in_front_of(inside, "127.0.0.1").await.address);
         let options = Options { token_url: Some(token_url), ..trusting(roots) };
         let fixture = Fixture::with_emulator(emulator, "http://127.0.0.1:1", options).await;
         let given = fixture.vault.token("acme", TokenRequest::default()).await;
@@ -95,12 +63,12 @@ async fn a_token_endpoint_that_a_private_authority_certifies_is_trusted_by_the_s
 
 #[tokio::test]
 async fn the_certificate_must_be_for_the_host_that_is_called() {
-    let authority = Authority::new();
+    let authority = TestAuthority::new();
     let api = echo_api().await;
-    let front = authority.tls_in_front_of(api.address()).await;
+    let front = authority.tls_in_front_of(api.address(), "127.0.0.1").await;
     let fixture = Fixture::with_options(
         &format!("https://localhost:{}", front.address.port()),
-        trusting(authority.roots()),
+        trusting(roots(&authority)),
     )
     .await;
     let reply = fixture.get("/x").await;

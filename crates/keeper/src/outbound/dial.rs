@@ -1,100 +1,237 @@
 //! Reaching the hosts of a provider, and no others.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use jeton_core::address_race::{NEXT_ADDRESS_DELAY, race};
-use jeton_core::keep::provider::Endpoint;
+use jeton_core::keep::provider::{ClientCertificate, Endpoint};
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio_rustls::TlsConnector;
 use url::Url;
 
+use super::proxy::Proxy;
 use super::public_address::is_public;
-use super::roots::Roots;
 use super::stream::{Stream, Transport};
+use super::tls_client::TlsClient;
+use crate::settings::OutboundSettings;
 
 /// Connects to hosts of providers, by one set of rules for token endpoints and APIs.
 #[derive(Clone, Debug)]
 pub struct Dialer {
-    tls: Arc<rustls::ClientConfig>,
+    tls: TlsClient,
+    proxy: Option<Proxy>,
     allow_private_captured_hosts: bool,
 }
 
+/// How a host was reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The address that the connection leads to: the host's, or the proxy's.
+    pub address: SocketAddr,
+    /// The proxy between, without its credentials.
+    pub proxy: Option<String>,
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.proxy {
+            Some(proxy) => write!(f, "through the proxy {proxy} at {}", self.address),
+            None => write!(f, "at {}", self.address),
+        }
+    }
+}
+
+/// Which addresses of a host may be connected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AddressRule {
+    Any,
+    /// A host that came from outside must not lead into this machine's network.
+    Public,
+    /// What goes there is readable on the way, so that it must not leave this machine's network.
+    Private,
+}
+
+/// What connecting may take, and until when.
+#[derive(Clone, Copy, Debug)]
+struct TimeLimit {
+    limit: Duration,
+    deadline: Instant,
+}
+
+impl TimeLimit {
+    fn new(limit: Duration) -> Self {
+        Self { limit, deadline: Instant::now() + limit }
+    }
+
+    /// What `step` comes to, or what could not be done in time.
+    async fn bound<T>(
+        self,
+        step: impl Future<Output = T>,
+        late: impl FnOnce() -> String,
+    ) -> Result<T, DialError> {
+        timeout_at(self.deadline, step)
+            .await
+            .map_err(|_| DialError::timeout(format!("{} within {} s", late(), self.limit.as_secs_f32())))
+    }
+}
+
 impl Dialer {
-    /// The arguments are the [settings](crate::Settings) of these names.
-    ///
-    /// # Panics
-    /// Never: the crypto provider that is built in supports TLS 1.2 and 1.3.
-    pub fn new(allow_private_captured_hosts: bool, roots: &Roots) -> Self {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("the crypto provider supports TLS 1.2 and 1.3")
-            .with_root_certificates(roots.store())
-            .with_no_client_auth();
-        // HTTP/1.1 only: an HTTP/2 connection may be shared and its requests re-sent by layers below us.
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Self { tls: Arc::new(tls), allow_private_captured_hosts }
+    /// Connects by these settings.
+    pub fn new(settings: &OutboundSettings) -> Self {
+        Self {
+            tls: TlsClient::new(&settings.roots),
+            proxy: settings.proxy.clone(),
+            allow_private_captured_hosts: settings.allow_private_captured_hosts,
+        }
     }
 
-    /// Resolves the host, connects, and shakes hands for TLS where the URL says so; says which address it reached. No byte
-    /// of a request is sent.
-    pub async fn probe(&self, endpoint: &Endpoint, limit: Duration) -> Result<SocketAddr, DialError> {
-        self.dial(&endpoint.url, endpoint.captured_host, limit).await.map(|stream| stream.peer)
+    /// Resolves the host, connects, and shakes hands for TLS where the URL says so; says how it reached the host. No byte of
+    /// a request is sent.
+    pub async fn probe(&self, to: &Endpoint, limit: Duration) -> Result<Route, DialError> {
+        let proxy = self.proxy_for(to).map(Proxy::shown);
+        self.dial(to, limit).await.map(|stream| Route { address: stream.peer, proxy })
     }
 
-    /// A fresh connection to the host of `url`, with TLS where its scheme says so, within `limit`. A host that was captured
-    /// must be a public one.
-    pub async fn dial(&self, url: &Url, captured_host: bool, limit: Duration) -> Result<Stream, DialError> {
-        self.connect(url, captured_host, QueuedBytes::Send, limit).await
+    /// A fresh connection to the host of an endpoint, within `limit`; with TLS where the scheme says so, and then through the
+    /// proxy, if there is one for the host.
+    pub async fn dial(&self, to: &Endpoint, limit: Duration) -> Result<Stream, DialError> {
+        self.connect(to, QueuedBytes::Send, limit).await
     }
 
     pub(super) async fn connect(
         &self,
-        url: &Url,
-        captured_host: bool,
+        to: &Endpoint,
         queued: QueuedBytes,
         limit: Duration,
     ) -> Result<Stream, DialError> {
-        let deadline = Instant::now() + limit;
-        let host = url.host_str().ok_or_else(|| DialError::new("the URL names no host"))?;
-        let port = url.port_or_known_default().ok_or_else(|| DialError::new("the URL names no port"))?;
-        let resolved = timeout_at(deadline, self.resolve(host, port, captured_host)).await;
-        let addresses = resolved.map_err(|_| {
-            DialError::timeout(format!("the name `{host}` was not resolved within {}", seconds(limit)))
-        })??;
-        let (tcp, peer) = connect_to_any(&addresses, host, limit, deadline).await?;
-        prepare(&tcp, queued)
-            .map_err(|error| DialError::new(format!("no connection to `{host}`: {error}")))?;
-        if url.scheme() != "https" {
-            return Ok(Stream { transport: Transport::Plain(tcp), peer });
+        let time = TimeLimit::new(limit);
+        let (host, port) = host_and_port(&to.url)?;
+        let rule = match to.url.scheme() {
+            "http" => AddressRule::Private,
+            _ if to.captured_host && !self.allow_private_captured_hosts => AddressRule::Public,
+            _ => AddressRule::Any,
+        };
+        let stream = match self.proxy_for(to) {
+            None => connect_tcp(host, port, rule, queued, time).await?,
+            Some(proxy) => {
+                let tunnel = self.open_tunnel(proxy, host, port, rule, queued, time).await;
+                tunnel.map_err(|error| DialError {
+                    why: format!("no way to `{host}` through the proxy {}: {}", proxy.shown(), error.why),
+                    ..error
+                })?
+            }
+        };
+        if to.url.scheme() != "https" {
+            return Ok(stream);
         }
-        let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
-            .map_err(|_| DialError::new(format!("`{host}` is not a name that a certificate can have")))?;
-        let handshake = tokio_rustls::TlsConnector::from(Arc::clone(&self.tls)).connect(name, tcp);
-        let failed = |why: String| format!("no TLS with `{host}` at {peer}: {why}");
-        match timeout_at(deadline, handshake).await {
-            Ok(Ok(tls)) => Ok(Stream { transport: Transport::Tls(Box::new(tls)), peer }),
-            Ok(Err(error)) => Err(DialError::new(failed(error.to_string()))),
-            Err(_) => Err(DialError::timeout(failed(format!("no answer within {}", seconds(limit))))),
-        }
+        self.start_tls(host, stream, to.certificate.as_deref(), time).await
     }
 
-    async fn resolve(&self, host: &str, port: u16, captured: bool) -> Result<Vec<SocketAddr>, DialError> {
-        let plain = host.trim_matches(['[', ']']);
-        let found = tokio::net::lookup_host((plain, port))
-            .await
-            .map_err(|error| DialError::new(format!("the host `{host}` is not known: {error}")))?;
-        let public_only = captured && !self.allow_private_captured_hosts;
-        let addresses: Vec<_> = found.filter(|address| !public_only || is_public(address.ip())).collect();
-        if addresses.is_empty() {
-            return Err(DialError::new(format!("the host `{host}` has no public address")));
-        }
-        Ok(addresses)
+    /// The proxy that an endpoint is reached through. Plain http never leaves this machine's network, so that it needs none.
+    fn proxy_for(&self, to: &Endpoint) -> Option<&Proxy> {
+        let (host, port) = host_and_port(&to.url).ok()?;
+        self.proxy.as_ref().filter(|proxy| to.url.scheme() == "https" && proxy.serves(host, port))
     }
+
+    async fn open_tunnel(
+        &self,
+        proxy: &Proxy,
+        host: &str,
+        port: u16,
+        rule: AddressRule,
+        queued: QueuedBytes,
+        time: TimeLimit,
+    ) -> Result<Stream, DialError> {
+        if rule == AddressRule::Public {
+            refuse_private(host, port, time).await?;
+        }
+        let (proxy_host, proxy_port) = host_and_port(proxy.url())?;
+        let mut stream = connect_tcp(proxy_host, proxy_port, AddressRule::Any, queued, time).await?;
+        if proxy.url().scheme() == "https" {
+            stream = self.start_tls(proxy_host, stream, None, time).await?;
+        }
+        let opened =
+            time.bound(proxy.open_tunnel(&mut stream, host, port), || "it did not answer".to_owned());
+        opened.await?.map_err(DialError::new)?;
+        Ok(stream)
+    }
+
+    async fn start_tls(
+        &self,
+        host: &str,
+        stream: Stream,
+        certificate: Option<&ClientCertificate>,
+        time: TimeLimit,
+    ) -> Result<Stream, DialError> {
+        let peer = stream.peer;
+        let failed = |why: &str| format!("no TLS with `{host}` at {peer}: {why}");
+        let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
+            .map_err(|_| DialError::new(failed("it is not a name that a certificate can have")))?;
+        let config = self.tls.config(certificate).map_err(|why| DialError::new(failed(&why)))?;
+        let handshake = TlsConnector::from(config).connect(name, stream);
+        let tls = time.bound(handshake, || failed("no answer")).await?;
+        let tls = tls.map_err(|error| DialError::new(failed(&error.to_string())))?;
+        Ok(Stream { transport: Transport::Tls(Box::new(tls)), peer })
+    }
+}
+
+fn host_and_port(url: &Url) -> Result<(&str, u16), DialError> {
+    let host = url.host_str().ok_or_else(|| DialError::new("the URL names no host"))?;
+    let port = url.port_or_known_default().ok_or_else(|| DialError::new("the URL names no port"))?;
+    Ok((host, port))
+}
+
+/// A connection to a host, at an address that the rule allows.
+async fn connect_tcp(
+    host: &str,
+    port: u16,
+    rule: AddressRule,
+    queued: QueuedBytes,
+    time: TimeLimit,
+) -> Result<Stream, DialError> {
+    let addresses = resolve(host, port, time).await?;
+    let allowed: Vec<_> = addresses
+        .into_iter()
+        .filter(|address| match rule {
+            AddressRule::Any => true,
+            AddressRule::Public => is_public(address.ip()),
+            AddressRule::Private => !is_public(address.ip()),
+        })
+        .collect();
+    if allowed.is_empty() {
+        return Err(DialError::new(match rule {
+            AddressRule::Private => format!(
+                "plain http is for this machine and private networks, and `{host}` has a public address: use https"
+            ),
+            _ => format!("the host `{host}` has no public address"),
+        }));
+    }
+    let (tcp, peer) = connect_to_any(&allowed, host, time).await?;
+    prepare(&tcp, queued).map_err(|error| DialError::new(format!("no connection to `{host}`: {error}")))?;
+    Ok(Stream { transport: Transport::Plain(tcp), peer })
+}
+
+/// Refuses a host that this machine knows under private addresses only. The proxy resolves its name again, and may know one
+/// that this machine does not: there the rule is the proxy's.
+async fn refuse_private(host: &str, port: u16, time: TimeLimit) -> Result<(), DialError> {
+    match resolve(host, port, time).await {
+        Ok(addresses) if !addresses.iter().any(|address| is_public(address.ip())) => {
+            Err(DialError::new(format!("the host `{host}` has no public address")))
+        }
+        Err(error) if error.timed_out => Err(error),
+        _ => Ok(()),
+    }
+}
+
+async fn resolve(host: &str, port: u16, time: TimeLimit) -> Result<Vec<SocketAddr>, DialError> {
+    let lookup = lookup_host((host.trim_matches(['[', ']']), port));
+    let found = time.bound(lookup, || format!("the name `{host}` was not resolved")).await?;
+    let found = found.map_err(|error| DialError::new(format!("the host `{host}` is not known: {error}")))?;
+    Ok(found.collect())
 }
 
 /// Why a host was not reached. No byte of a request was sent.
@@ -120,23 +257,19 @@ impl DialError {
     }
 }
 
-fn seconds(limit: Duration) -> String {
-    format!("{} s", limit.as_secs_f32())
-}
-
 /// A connection to the address that accepts one first.
 async fn connect_to_any(
     addresses: &[SocketAddr],
     host: &str,
-    limit: Duration,
-    deadline: Instant,
+    time: TimeLimit,
 ) -> Result<(TcpStream, SocketAddr), DialError> {
     let connect = async |address| TcpStream::connect(address).await.map(|tcp| (tcp, address));
     let pause = || sleep(NEXT_ADDRESS_DELAY);
-    let raced = race(addresses, connect, pause, sleep_until(deadline)).await;
+    let raced = race(addresses, connect, pause, sleep_until(time.deadline)).await;
     raced.map_err(|tried| {
         let timed_out = tried.iter().any(|(_, error)| error.is_none());
-        let within = if timed_out { format!(" within {}", seconds(limit)) } else { String::new() };
+        let within =
+            if timed_out { format!(" within {} s", time.limit.as_secs_f32()) } else { String::new() };
         let each = tried.iter().map(|(address, error)| match error {
             Some(error) => format!("{address} ({error})"),
             None => format!("{address} (no answer)"),
@@ -186,9 +319,14 @@ pub(crate) enum QueuedBytes {
 
 #[cfg(test)]
 mod tests {
-    use jeton_testkit::SilentListener;
+    use std::sync::Arc;
+
+    use jeton_testkit::{SilentListener, TestServer};
+    use parking_lot::Mutex;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
+    use super::super::proxy::NoProxy;
     use super::*;
 
     const LONG: Duration = Duration::from_secs(20);
@@ -197,11 +335,11 @@ mod tests {
     #[tokio::test]
     async fn the_kernel_gives_up_no_later_than_the_redeem_and_keeps_nothing_of_it() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/token", listener.local_addr().unwrap()).parse().unwrap();
-        let dialer = Dialer::new(false, &Roots::default());
+        let to = endpoint(&format!("http://{}/token", listener.local_addr().unwrap()), false);
+        let dialer = Dialer::new(&OutboundSettings::default());
         let dial = async |left| {
             let queued = QueuedBytes::DropAt(Instant::now() + left);
-            let stream = dialer.connect(&url, false, queued, LONG).await.unwrap();
+            let stream = dialer.connect(&to, queued, LONG).await.unwrap();
             let Transport::Plain(tcp) = stream.transport else { panic!("no TLS") };
             tcp
         };
@@ -218,18 +356,89 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         for host in ["localhost", "127.0.0.1", "[::ffff:127.0.0.1]"] {
-            let url: Url = format!("http://{host}:{port}/").parse().unwrap();
-            let strict = Dialer::new(false, &Roots::default());
-            let refused = strict.dial(&url, true, LONG).await.unwrap_err().to_string();
+            let captured = endpoint(&format!("https://{host}:{port}/"), true);
+            let strict = Dialer::new(&OutboundSettings::default());
+            let refused = strict.dial(&captured, LONG).await.unwrap_err().to_string();
             assert!(refused.contains("has no public address"), "{refused}");
-            let lenient = Dialer::new(true, &Roots::default());
-            assert!(lenient.dial(&url, true, LONG).await.is_ok(), "{host}");
-            assert!(strict.dial(&url, false, LONG).await.is_ok(), "{host}");
+            let settings =
+                OutboundSettings { allow_private_captured_hosts: true, ..OutboundSettings::default() };
+            let soon = Duration::from_millis(300);
+            let no_tls = Dialer::new(&settings).dial(&captured, soon).await.unwrap_err().to_string();
+            assert!(no_tls.contains("no TLS with"), "{host}: {no_tls}");
+            let own = endpoint(&format!("http://{host}:{port}/"), false);
+            assert!(strict.dial(&own, LONG).await.is_ok(), "{host}");
         }
     }
 
+    #[tokio::test]
+    async fn plain_http_never_goes_to_a_public_address() {
+        let dialer = Dialer::new(&OutboundSettings::default());
+        let refused = dialer.dial(&endpoint("http://1.1.1.1/token", false), LONG).await.unwrap_err();
+        assert!(refused.to_string().contains("`1.1.1.1` has a public address: use https"), "{refused}");
+    }
+
+    /// A proxy that answers in one way, and what it was asked.
+    async fn proxy_answering(answer: &'static str) -> (Proxy, Arc<Mutex<String>>) {
+        let asked = Arc::new(Mutex::new(String::new()));
+        let heard = Arc::clone(&asked);
+        let server = TestServer::accepting(move |mut stream| {
+            let heard = Arc::clone(&heard);
+            async move {
+                let mut bytes = vec![0; 4096];
+                let count = stream.read(&mut bytes).await.unwrap_or(0);
+                heard.lock().push_str(&String::from_utf8_lossy(&bytes[..count]));
+                // Who dials may have gone.
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        })
+        .await;
+        let url = format!("http://me:hush@{}", server.address);
+        (Proxy::parse(&url, NoProxy::default()).unwrap(), asked)
+    }
+
+    #[tokio::test]
+    async fn a_proxy_is_asked_for_the_name_and_a_refusal_names_the_proxy_and_no_password() {
+        for (answer, why) in [
+            (
+                "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n",
+                "does not accept the user name and password",
+            ),
+            (
+                "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n",
+                "it refuses to connect to `sso.test:443` (HTTP 403)",
+            ),
+            ("SSH-2.0-OpenSSH\r\n\r\n", "it does not answer in HTTP/1.1"),
+            ("", "it closed the connection without an answer"),
+            ("HTTP/1.1 200 OK\r\n\r\n", "no TLS with `sso.test`"),
+        ] {
+            let (proxy, asked) = proxy_answering(answer).await;
+            let shown = proxy.shown();
+            let dialer = Dialer::new(&OutboundSettings { proxy: Some(proxy), ..OutboundSettings::default() });
+            let failed = dialer.dial(&endpoint("https://sso.test/token", false), LONG).await.unwrap_err();
+            let said = failed.to_string();
+            assert!(said.contains(why) && !said.contains("hush"), "{said}");
+            assert!(said.contains(&shown) || answer.contains("200"), "{said}");
+            let asked = asked.lock().clone();
+            assert!(asked.starts_with("CONNECT sso.test:443 HTTP/1.1\r\nHost: sso.test:443\r\n"), "{asked}");
+            assert!(asked.contains("Proxy-Authorization: Basic bWU6aHVzaA==\r\n"), "{asked}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_captured_host_that_is_private_is_refused_before_the_proxy_is_asked() {
+        let (proxy, asked) = proxy_answering("HTTP/1.1 200 OK\r\n\r\n").await;
+        let dialer = Dialer::new(&OutboundSettings { proxy: Some(proxy), ..OutboundSettings::default() });
+        let refused = dialer.dial(&endpoint("https://10.1.2.3/token", true), LONG).await.unwrap_err();
+        assert!(refused.to_string().contains("has no public address"), "{refused}");
+        assert_eq!(*asked.lock(), "");
+    }
+
+    fn endpoint(url: &str, captured_host: bool) -> Endpoint {
+        Endpoint { url: url.parse().unwrap(), captured_host, certificate: None }
+    }
+
     async fn race_to(addresses: &[SocketAddr], limit: Duration) -> Result<SocketAddr, DialError> {
-        let raced = connect_to_any(addresses, "sso.test", limit, Instant::now() + limit).await;
+        let raced = connect_to_any(addresses, "sso.test", TimeLimit::new(limit)).await;
         raced.map(|(_, address)| address)
     }
 

@@ -52,7 +52,7 @@ pub(crate) struct Outbound {
 
 impl Outbound {
     pub(crate) fn new(node: Arc<Node>) -> Self {
-        let dialer = Dialer::new(node.settings.allow_private_captured_hosts, &node.settings.roots);
+        let dialer = Dialer::new(&node.settings.outbound);
         Self { node, dialer }
     }
 
@@ -70,7 +70,7 @@ impl Outbound {
             let bytes = request_bytes(&request)?;
             let queued = QueuedBytes::DropAt(deadline);
             let limit = CONNECT_TIMEOUT.min(timeout);
-            let dialled = self.dialer.connect(&request.url, request.captured_host, queued, limit).await;
+            let dialled = self.dialer.connect(&request.endpoint(), queued, limit).await;
             let stream = dialled.map_err(|error| error.to_string())?;
             recheck.await?;
             Ok((bytes, stream))

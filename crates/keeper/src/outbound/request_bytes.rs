@@ -79,6 +79,7 @@ mod tests {
             body: body.as_bytes().to_vec().into(),
             content_type: None,
             captured_host: false,
+            certificate: None,
         }
     }
 

@@ -4,7 +4,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-/// Certificate authorities that are trusted besides the public ones.
+/// Certificate authorities that are trusted besides the public ones that are built in and those of the operating system.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Roots(Vec<CertificateDer<'static>>);
 
@@ -30,11 +30,18 @@ impl Roots {
         Ok(Self(roots))
     }
 
-    /// All that are trusted: the public authorities, and these.
+    /// All that are trusted: the public authorities, these, and those of the operating system, as a company installs its own
+    /// on every machine. On Linux `SSL_CERT_FILE` and `SSL_CERT_DIR` say where the latter are, else the usual places are
+    /// read.
     pub(super) fn store(&self) -> RootCertStore {
         let mut store = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         // Each was taken by a store before.
         store.add_parsable_certificates(self.0.iter().cloned());
+        let found = rustls_native_certs::load_native_certs();
+        for error in &found.errors {
+            tracing::debug!(%error, "an authority that the system trusts cannot be read");
+        }
+        store.add_parsable_certificates(found.certs);
         store
     }
 }

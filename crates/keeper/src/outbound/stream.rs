@@ -19,7 +19,8 @@ pub struct Stream {
 #[derive(Debug)]
 pub(super) enum Transport {
     Plain(TcpStream),
-    Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+    /// Over a TCP connection; through a proxy with TLS of its own, over that.
+    Tls(Box<tokio_rustls::client::TlsStream<Stream>>),
 }
 
 impl Stream {

@@ -99,7 +99,7 @@ async fn over_tcp(reply: String) -> TestServer {
 async fn connected(scheme: &str, server: &TestServer, roots: Roots) -> (Fixture, Process) {
     let token_url = Some(format!("{scheme}://{}/token", server.address));
     let settings = Settings {
-        roots,
+        outbound: jeton_keeper::OutboundSettings { roots, ..Default::default() },
         lease: Duration::from_secs(20),
         redeem_timeout: Duration::from_secs(15),
         wait: Duration::from_secs(30),

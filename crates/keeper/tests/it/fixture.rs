@@ -213,7 +213,7 @@ impl Fixture {
             redirect_uri: Some("https://jeton.example.com/oauth/callback".to_owned()),
         };
         let vars = BTreeMap::from([("token_url".to_owned(), Secret::new(token_url))]);
-        let setup = Setup { vars, client, policy: self.options.policy.clone() };
+        let setup = Setup { vars, client, policy: self.options.policy.clone(), ..Setup::default() };
         let mut catalogue = Catalogue::builtin();
         let name = self.options.provider.map_or("oauth2".to_owned(), |text| {
             catalogue.add_file("own.toml", text).expect("the file is right").to_string()

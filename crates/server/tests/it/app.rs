@@ -63,6 +63,7 @@ impl TestEnv {
                 confirm_dead: Some(DurationText(Duration::ZERO)),
                 ..PolicyOverrides::default()
             },
+            ..Setup::default()
         };
         Catalogue::builtin().get("oauth2").unwrap().define(setup).unwrap()
     }

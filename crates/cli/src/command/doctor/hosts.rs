@@ -29,8 +29,7 @@ struct NeededHost {
 }
 
 pub(super) async fn check(settings: &Settings, found: &StoreFindings, report: &mut Report) {
-    let keeper = &settings.keeper;
-    let reach = Dialer::new(keeper.allow_private_captured_hosts, &keeper.roots);
+    let reach = Dialer::new(&settings.keeper.outbound);
     let hosts = hosts(settings, found);
     let mut tried: Vec<_> = stream::iter(hosts)
         .map(|(origin, host)| {
@@ -47,7 +46,7 @@ pub(super) async fn check(settings: &Settings, found: &StoreFindings, report: &m
     for (origin, needed_by, reached) in tried {
         let who = who(&needed_by);
         match reached {
-            Ok(address) => report.ok(HOST, format!("{origin} answers at {address} ({who})")),
+            Ok(route) => report.ok(HOST, format!("{origin} answers {route} ({who})")),
             Err(why) => {
                 let text = format!(
                     "{origin} cannot be reached: {why}; {who} cannot be refreshed until it can: check the name, the name \

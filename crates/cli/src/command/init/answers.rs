@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use jeton_core::keep::provider::{Client, DefineError, Definition, PolicyOverrides, Provider, Setup};
+use jeton_core::keep::provider::{Client, DefineError, Definition, Provider, Setup};
 use jeton_core::secret::Secret;
 
 use crate::command_error::CommandError;
@@ -95,11 +95,7 @@ impl Answers {
 
     /// The connection, or the first answer that is missing or does not match its pattern.
     pub(super) fn define(&self, provider: &Arc<Provider>) -> Result<Definition, MissingAnswer> {
-        let setup = Setup {
-            vars: self.vars.clone(),
-            client: self.client.clone(),
-            policy: PolicyOverrides::default(),
-        };
+        let setup = Setup { vars: self.vars.clone(), client: self.client.clone(), ..Setup::default() };
         provider.define(setup).map_err(|error| MissingAnswer { given: self.has(&error.field), error })
     }
 }

@@ -6,7 +6,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::fault::Flaw;
-use super::hosts::{self, HostFrom, HostPattern};
+use super::hosts::{self, AllowedHosts, HostFrom};
 use super::http_types::Endpoint;
 use super::template::{AllowedNames, Name, Template, TemplatePart};
 
@@ -120,7 +120,7 @@ impl UrlTemplate {
     pub(super) fn fill<'v>(
         &self,
         value: impl Fn(&Name) -> Option<SourcedValue<'v>>,
-        allowed: &[HostPattern],
+        allowed: AllowedHosts<'_>,
     ) -> Result<Option<Endpoint>, UrlFault> {
         let mut text = Zeroizing::new(String::new());
         let mut from = HostFrom::File;
@@ -147,7 +147,7 @@ impl UrlTemplate {
         let url =
             Url::parse(&text).map_err(|e| UrlFault::Bad(decided_by.clone(), format!("not a URL: {e}")))?;
         hosts::check(&url, from, allowed).map_err(|problem| UrlFault::Bad(decided_by, problem))?;
-        Ok(Some(Endpoint { url, captured_host: from == HostFrom::Captured }))
+        Ok(Some(Endpoint { url, captured_host: from == HostFrom::Captured, certificate: None }))
     }
 }
 

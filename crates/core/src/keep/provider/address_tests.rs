@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
+use super::super::hosts::HostPattern;
 use super::*;
 
 fn template(text: &str) -> Result<UrlTemplate, Flaw> {
@@ -11,7 +12,9 @@ fn template(text: &str) -> Result<UrlTemplate, Flaw> {
 
 fn fill(text: &str, value: &str, source: ValueSource) -> Result<String, UrlFault> {
     let hosts = ["*.amocrm.ru", "api.example.com"].map(|host| HostPattern::parse(host).unwrap());
-    let target = template(text).unwrap().fill(|_| Some(SourcedValue { text: value, source }), &hosts)?;
+    let target = template(text)
+        .unwrap()
+        .fill(|_| Some(SourcedValue { text: value, source }), AllowedHosts::of_file(&hosts))?;
     Ok(target.unwrap().url.to_string())
 }
 
@@ -71,8 +74,15 @@ fn the_target_says_that_its_host_was_captured() {
     let hosts = [HostPattern::parse("*.amocrm.ru").unwrap()];
     let value = |source| move |_: &Name| Some(SourcedValue { text: "acme.amocrm.ru", source });
     let url = template("https://${a}/t").unwrap();
-    assert!(url.fill(value(ValueSource::Captured), &hosts).unwrap().unwrap().captured_host);
-    assert!(!url.fill(value(ValueSource::Operator), &hosts).unwrap().unwrap().captured_host);
+    assert!(
+        url.fill(value(ValueSource::Captured), AllowedHosts::of_file(&hosts)).unwrap().unwrap().captured_host
+    );
+    assert!(
+        !url.fill(value(ValueSource::Operator), AllowedHosts::of_file(&hosts))
+            .unwrap()
+            .unwrap()
+            .captured_host
+    );
 }
 
 #[test]

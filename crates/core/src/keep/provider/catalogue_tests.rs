@@ -55,7 +55,7 @@ pub(super) fn define(name: &str, vars: &[(&str, &str)]) -> Definition {
             secret: Some(Secret::new("hush-hush-hush-hush")),
             redirect_uri: Some("https://jeton.example.com/oauth/callback".into()),
         },
-        policy: PolicyOverrides::default(),
+        ..Setup::default()
     };
     Catalogue::builtin().get(name).unwrap().define(setup).unwrap()
 }
@@ -168,6 +168,7 @@ fn a_connection_may_say_that_tokens_last_and_then_nothing_is_spent() {
         vars: [("token_url".to_owned(), Secret::new("https://sso.example.com/token"))].into(),
         client: Client { id: Some("app".into()), secret: Some(Secret::new("hush")), redirect_uri: None },
         policy: PolicyOverrides { rotation: Some(Rotation::None), ..PolicyOverrides::default() },
+        ..Setup::default()
     };
     let catalogue = Catalogue::builtin();
     let provider = catalogue.get("oauth2").unwrap();

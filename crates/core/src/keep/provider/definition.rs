@@ -8,7 +8,8 @@ use url::Url;
 
 use super::address::{SourcedValue, UrlFault, ValueSource};
 use super::fault::DefineError;
-use super::hosts;
+use super::hosts::{self, AllowedHosts};
+use super::http_types::ClientCertificate;
 use super::load::Provider;
 use super::policy::{self, Policy, PolicyOverrides, Rotation};
 use super::request_values::{Client, RequestValues, VarValue, Vars};
@@ -26,6 +27,8 @@ pub struct Setup {
     pub client: Client,
     /// Settings of `policy` that differ from the provider's file.
     pub policy: PolicyOverrides,
+    /// Hosts in a private network that may be reached by plain http, as they stand in URLs.
+    pub plain_http_hosts: Arc<[String]>,
 }
 
 /// A provider with a connection's variables and client credentials: everything about a connection but its tokens.
@@ -35,6 +38,9 @@ pub struct Definition {
     pub(super) vars: Vars,
     pub(super) client: Client,
     policy: Policy,
+    plain_http_hosts: Arc<[String]>,
+    /// What it shows to its provider's hosts that ask for it.
+    certificate: Option<Arc<ClientCertificate>>,
     /// Where every URL leads instead of its own host.
     pub(super) emulator: Option<Url>,
 }
@@ -65,8 +71,15 @@ impl Provider {
             return Err(DefineError::new(format!("policy.{key}"), problem));
         }
         let policy = Policy::from_written(setup.policy.over(self.policy.clone()), has_acquire);
-        let definition =
-            Definition { provider: Arc::clone(self), vars, client: setup.client, policy, emulator: None };
+        let definition = Definition {
+            provider: Arc::clone(self),
+            vars,
+            client: setup.client,
+            policy,
+            plain_http_hosts: setup.plain_http_hosts,
+            certificate: None,
+            emulator: None,
+        };
         definition.check_mandatory()?;
         definition.check_client()?;
         definition.check_urls()?;
@@ -96,6 +109,33 @@ impl Definition {
         }
         self.emulator = Some(emulator);
         Ok(self)
+    }
+
+    /// The same connection, which shows this certificate to every host of its provider that asks for one (RFC 8705).
+    #[must_use]
+    pub fn with_certificate(mut self, certificate: ClientCertificate) -> Self {
+        self.certificate = Some(Arc::new(certificate));
+        self
+    }
+
+    /// The certificate that it shows, if any. An emulated provider gets none.
+    pub fn certificate(&self) -> Option<&Arc<ClientCertificate>> {
+        self.certificate.as_ref().filter(|_| self.emulator.is_none())
+    }
+
+    /// Whether some request authenticates it by a certificate.
+    pub fn needs_certificate(&self) -> bool {
+        self.emulator.is_none()
+            && self
+                .provider
+                .steps
+                .keys()
+                .any(|step| self.has(*step) && self.client_auth(*step) == ClientAuth::Mtls)
+    }
+
+    /// Which hosts its secrets may go to.
+    pub(super) fn allowed_hosts(&self) -> AllowedHosts<'_> {
+        AllowedHosts { listed: &self.provider.hosts, plain_http: &self.plain_http_hosts }
     }
 
     /// Where the emulated provider is, if this connection is kept at one.
@@ -246,7 +286,12 @@ impl Definition {
         auth: ClientAuth,
     ) -> Result<(), DefineError> {
         let written = spec.names().iter().any(|(hole, optional)| *hole == name && !optional);
-        if present || !(written || auth.sends_secret()) {
+        let needed = match name {
+            Name::ClientId => auth.sends_id(),
+            Name::ClientSecret => auth.sends_secret(),
+            _ => false,
+        };
+        if present || !(written || needed) {
             return Ok(());
         }
         let problem =
@@ -263,7 +308,7 @@ impl Definition {
         }
         let values = RequestValues::default();
         for (key, url) in self.provider.urls() {
-            match url.fill(|name| self.value(name, &values), &self.provider.hosts) {
+            match url.fill(|name| self.value(name, &values), self.allowed_hosts()) {
                 Err(UrlFault::Bad(Some(name), problem)) => {
                     return Err(DefineError::new(format!("vars.{name}"), problem));
                 }

@@ -155,7 +155,7 @@ fn wrong_settings_of_a_connection_name_the_field_and_the_cure() {
     let provider = Arc::new(Provider::from_toml("acme.toml", RIGHT).unwrap());
     let refused = |vars: &[(&str, &str)], client: Client| {
         let vars = vars.iter().map(|(name, value)| ((*name).to_owned(), Secret::new(*value))).collect();
-        let error = provider.define(Setup { vars, client, policy: PolicyOverrides::default() }).unwrap_err();
+        let error = provider.define(Setup { vars, client, ..Setup::default() }).unwrap_err();
         error.to_string()
     };
     let client = || Client { id: Some("a".into()), secret: Some(Secret::new("b")), redirect_uri: None };
@@ -182,7 +182,7 @@ fn the_operator_may_write_any_https_host_and_captured_ones_are_held_to_the_list(
         let mut vars: std::collections::BTreeMap<_, _> = [("key".to_owned(), Secret::new("k-1"))].into();
         vars.extend(site.map(|site| ("site".to_owned(), Secret::new(site))));
         let client = Client { id: Some("a".into()), secret: Some(Secret::new("b")), redirect_uri: None };
-        provider.define(Setup { vars, client, policy: PolicyOverrides::default() })
+        provider.define(Setup { vars, client, ..Setup::default() })
     };
     let own = define(Some("sso.corp.internal:8443")).unwrap();
     let values = RequestValues { refresh: Some(Secret::new("rt")), ..RequestValues::default() };

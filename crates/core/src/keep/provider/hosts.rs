@@ -88,16 +88,40 @@ pub(super) enum HostFrom {
     Captured,
 }
 
+/// Which hosts a secret may go to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AllowedHosts<'a> {
+    /// By the provider's file.
+    pub(super) listed: &'a [HostPattern],
+    /// Those in a private network that may be reached by plain http, by the operator's word.
+    pub(super) plain_http: &'a [String],
+}
+
+impl<'a> AllowedHosts<'a> {
+    pub(super) fn of_file(listed: &'a [HostPattern]) -> Self {
+        Self { listed, plain_http: &[] }
+    }
+}
+
 /// Refuses a URL that a secret must not be sent to.
-pub(super) fn check(url: &Url, from: HostFrom, hosts: &[HostPattern]) -> Result<(), String> {
+pub(super) fn check(url: &Url, from: HostFrom, allowed: AllowedHosts<'_>) -> Result<(), String> {
+    let hosts = allowed.listed;
     let host = url.host_str().unwrap_or_default();
     if !url.username().is_empty() || url.password().is_some() {
         return Err("a URL must not carry a user name or password".to_owned());
     }
     match url.scheme() {
         "https" => {}
-        "http" if from != HostFrom::Captured && is_loopback(url) => {}
-        "http" => return Err(format!("plain http is for this machine alone: use https for `{host}`")),
+        "http" if from == HostFrom::Captured => {
+            return Err(format!("plain http is not for captured hosts: use https for `{host}`"));
+        }
+        "http" if is_loopback(url) || allowed.plain_http.iter().any(|name| name == host) => {}
+        "http" => {
+            return Err(format!(
+                "plain http is for this machine alone: use https for `{host}`, or, if it is in your private network, list \
+                 it in `outbound.plain_http_hosts`"
+            ));
+        }
         other => return Err(format!("`{other}` is not a scheme that tokens are fetched with: use https")),
     }
     if from == HostFrom::Captured && (url.port().is_some() || is_loopback(url)) {
@@ -119,7 +143,9 @@ mod tests {
     fn allowed(url: &str, from: HostFrom) -> bool {
         let hosts =
             ["*.amocrm.ru", "api.example.com", "localhost"].map(|host| HostPattern::parse(host).unwrap());
-        check(&Url::parse(url).unwrap(), from, &hosts).is_ok()
+        let plain_http = ["keycloak".to_owned(), "10.1.2.3".to_owned(), "[fd00::1]".to_owned()];
+        let allowed = AllowedHosts { listed: &hosts, plain_http: &plain_http };
+        check(&Url::parse(url).unwrap(), from, allowed).is_ok()
     }
 
     #[test]
@@ -152,6 +178,18 @@ mod tests {
         assert!(!allowed("http://sso.internal/token", HostFrom::Operator));
         assert!(!allowed("http://127.0.0.1.nip.io/token", HostFrom::Operator));
         assert!(!allowed("https://u@sso.internal/token", HostFrom::Operator));
+    }
+
+    #[test]
+    fn plain_http_goes_to_hosts_that_the_operator_lists_and_never_where_somebody_outside_says() {
+        for listed in ["http://keycloak:8080/token", "http://10.1.2.3/token", "http://[fd00::1]/token"] {
+            assert!(allowed(listed, HostFrom::Operator), "{listed}");
+            assert!(!allowed(listed, HostFrom::Captured), "{listed}");
+        }
+        for other in ["http://keycloak.evil.com/token", "http://xkeycloak/token", "http://10.1.2.4/token"] {
+            assert!(!allowed(other, HostFrom::Operator), "{other}");
+        }
+        assert!(!allowed("http://keycloak/token", HostFrom::File), "the file must list it too");
     }
 
     #[test]

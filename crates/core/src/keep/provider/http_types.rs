@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
@@ -46,6 +47,28 @@ pub struct OutboundRequest {
     pub content_type: Option<&'static str>,
     /// The host came from a captured variable, that is from outside: it must resolve to public addresses only.
     pub captured_host: bool,
+    /// What is shown to the host if it asks for a certificate.
+    pub certificate: Option<Arc<ClientCertificate>>,
+}
+
+/// A certificate of ours, and its key, both in PEM (RFC 7468).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The certificate, and those between it and an authority that the host trusts.
+    pub chain: String,
+    /// Its private key.
+    pub key: Secret,
+}
+
+impl OutboundRequest {
+    /// Where it goes.
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint {
+            url: self.url.clone(),
+            captured_host: self.captured_host,
+            certificate: self.certificate.clone(),
+        }
+    }
 }
 
 impl fmt::Debug for OutboundRequest {
@@ -58,6 +81,7 @@ impl fmt::Debug for OutboundRequest {
             .field("content_type", &self.content_type)
             .field("body_bytes", &self.body.len())
             .field("captured_host", &self.captured_host)
+            .field("shows_certificate", &self.certificate.is_some())
             .finish()
     }
 }
@@ -219,6 +243,8 @@ pub struct Endpoint {
     pub url: Url,
     /// See [`OutboundRequest::captured_host`].
     pub captured_host: bool,
+    /// See [`OutboundRequest::certificate`].
+    pub certificate: Option<Arc<ClientCertificate>>,
 }
 
 /// Parameters of a callback, by name, as the browser brought them.

@@ -10,7 +10,7 @@ use super::condition::ErrorRule;
 use super::condition::ReplyCondition;
 use super::expiry::ExpirySource;
 use super::fault::{FileError, Flaw, Under};
-use super::hosts::HostPattern;
+use super::hosts::{AllowedHosts, HostPattern};
 use super::locate;
 use super::payload::check_header_name;
 use super::policy::{self, Policy, PolicyOverrides, Rotation};
@@ -340,7 +340,7 @@ impl Provider {
                     let stand_in = SourcedValue { text: "x", source: ValueSource::File };
                     value(name).or_else(|| (!in_host.contains(&name)).then_some(stand_in))
                 },
-                &self.hosts,
+                AllowedHosts::of_file(&self.hosts),
             );
             if let Err(UrlFault::Bad(name, problem)) = filled {
                 let flaw = match name {

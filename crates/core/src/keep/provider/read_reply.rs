@@ -503,7 +503,7 @@ impl Definition {
                 own.map(|text| SourcedValue { text, source: ValueSource::Operator })
                     .or(Some(SourcedValue { text: "x", source: ValueSource::File }))
             };
-            if let Err(UrlFault::Bad(_, problem)) = url.fill(stand_in, &self.provider.hosts) {
+            if let Err(UrlFault::Bad(_, problem)) = url.fill(stand_in, self.allowed_hosts()) {
                 return Err(problem);
             }
         }

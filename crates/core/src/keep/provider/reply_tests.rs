@@ -123,6 +123,7 @@ fn the_file_may_say_that_5xx_replies_spend_nothing() {
         vars,
         client: Client { id: Some("app".into()), secret: Some(Secret::new("hush")), redirect_uri: None },
         policy: PolicyOverrides { ambiguous_5xx: Some(false), ..PolicyOverrides::default() },
+        ..Setup::default()
     };
     let definition = Catalogue::builtin().get("oauth2").unwrap().define(setup).unwrap();
     let read = failure(definition.read(Step::Refresh, &reply(500, ""), SENT, &values()));
@@ -167,7 +168,7 @@ fn a_short_client_secret_does_not_hide_the_words_of_the_standard() {
     let setup = Setup {
         vars: [("token_url".to_owned(), Secret::new("https://sso.example.com/token"))].into(),
         client: Client { id: Some("app".into()), secret: Some(Secret::new("grant")), redirect_uri: None },
-        policy: PolicyOverrides::default(),
+        ..Setup::default()
     };
     let definition = Catalogue::builtin().get("oauth2").unwrap().define(setup).unwrap();
     let gone = reply(400, r#"{"error":"invalid_grant"}"#);

@@ -114,6 +114,7 @@ impl Definition {
             body,
             content_type,
             captured_host: target.captured_host,
+            certificate: target.certificate,
         })
     }
 
@@ -138,6 +139,11 @@ impl Definition {
                     ));
                 }
                 added.basic = Some(basic(id.text, secret.text, auth));
+            }
+            ClientAuth::Mtls => {
+                if !spec.mentions(&Name::ClientId) {
+                    added.fields.push(("client_id", Secret::new(filler.required(&Name::ClientId)?.text)));
+                }
             }
             ClientAuth::Post => {
                 if !spec.mentions(&Name::ClientId) {
@@ -226,18 +232,21 @@ impl<'a> Filler<'a> {
     }
 
     pub(super) fn url(&self, url: &UrlTemplate) -> Result<Option<Endpoint>, RequestError> {
-        let filled = url.fill(|name| self.value(name), &self.definition.provider.hosts);
+        let filled = url.fill(|name| self.value(name), self.definition.allowed_hosts());
         let target = filled.map_err(|fault| match fault {
             UrlFault::Unfilled(name) => self.missing(&name),
             UrlFault::Bad(Some(name), problem) => self.refused(format!("vars.{name}: {problem}")),
             UrlFault::Bad(None, problem) => self.refused(problem),
         })?;
-        let Some(emulator) = &self.definition.emulator else { return Ok(target) };
+        let Some(emulator) = &self.definition.emulator else {
+            let certificate = self.definition.certificate().cloned();
+            return Ok(target.map(|target| Endpoint { certificate, ..target }));
+        };
         Ok(target.map(|target| {
             let mut moved = emulator.clone();
             moved.set_path(target.url.path());
             moved.set_query(target.url.query());
-            Endpoint { url: moved, captured_host: false }
+            Endpoint { url: moved, captured_host: false, certificate: None }
         }))
     }
 

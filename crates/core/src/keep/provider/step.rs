@@ -73,6 +73,8 @@ named_enum! {
         Basic = "basic",
         /// The same header with both as they are: what many servers expect, against the RFC.
         BasicRaw = "basic-raw",
+        /// By a certificate in the TLS handshake, with `client_id` in the body and no secret (RFC 8705, section 2).
+        Mtls = "mtls",
     }
 }
 
@@ -80,6 +82,11 @@ impl ClientAuth {
     /// Whether a client secret is needed.
     pub(super) fn sends_secret(self) -> bool {
         matches!(self, Self::Basic | Self::BasicRaw | Self::Post)
+    }
+
+    /// Whether a client id is needed.
+    pub(super) fn sends_id(self) -> bool {
+        self.sends_secret() || self == Self::Mtls
     }
 }
 
@@ -99,7 +106,7 @@ impl AuthChoice {
             text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')).and_then(|name| vars.get(name));
         let Some(var) = var else {
             return Err(Flaw::new(format!(
-                "`{text}` is no way to authenticate: write `basic`, `basic-raw`, `post`, `none` or `${{VARIABLE}}`"
+                "`{text}` is no way to authenticate: write `basic`, `basic-raw`, `post`, `mtls`, `none` or `${{VARIABLE}}`"
             )));
         };
         let listed =
@@ -107,7 +114,7 @@ impl AuthChoice {
         let valued = var.default_value().is_some() || var.is_mandatory();
         if !listed || !valued {
             return Err(Flaw::new(format!(
-                "the variable `{}` needs an `enum` of `basic`, `basic-raw`, `post` and `none`, and a `default` or to be mandatory",
+                "the variable `{}` needs an `enum` of `basic`, `basic-raw`, `post`, `mtls` and `none`, and a `default` or to be mandatory",
                 var.name()
             )));
         }

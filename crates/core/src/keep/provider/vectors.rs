@@ -11,7 +11,6 @@ use super::http_types::{
     Introspection, Method, OutboundRequest, Reply, StepFailure, StepOutcome, TokenReply,
 };
 use super::load::Provider;
-use super::policy::PolicyOverrides;
 use super::request_values::{RequestValues, Vars};
 use super::step::Step;
 use super::vector_schema::{Expected, ExpectedOutcome, Vector, VectorReply, VectorRequest};
@@ -135,8 +134,12 @@ impl Provider {
 
     /// The definition and values of a vector, with what its callback captures.
     pub(super) fn prepare(self: &Arc<Self>, vector: &Vector) -> Result<(Definition, RequestValues), String> {
-        let setup =
-            Setup { vars: vector.vars.clone(), client: vector.client.clone(), policy: vector.policy.clone() };
+        let setup = Setup {
+            vars: vector.vars.clone(),
+            client: vector.client.clone(),
+            policy: vector.policy.clone(),
+            ..Setup::default()
+        };
         let definition = self.define(setup).map_err(|error| error.to_string())?;
         let mut captured = self.given(&vector.captured)?;
         if let Some(callback) = &vector.callback {
@@ -216,7 +219,7 @@ impl Provider {
         let (definition, values) = self.prepare(vector).ok()?;
         let given = definition.vars().iter().chain(&values.captured);
         let vars = given.map(|(name, value)| (name.clone(), Secret::new(value.reveal()))).collect();
-        Some(Setup { vars, client: definition.client().clone(), policy: PolicyOverrides::default() })
+        Some(Setup { vars, client: definition.client().clone(), ..Setup::default() })
     }
 
     fn is_complete(self: &Arc<Self>, setup: &Setup) -> bool {
