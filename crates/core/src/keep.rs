@@ -3,6 +3,7 @@
 //! * [`provider`]: a kind of token endpoint, described as data.
 //! * [`connection`]: one grant that we hold at a provider, as its store row says it.
 //! * [`attempt`]: one row of the refresh log.
+//! * [`breaker`]: whether token requests go to a token endpoint that may be down.
 //! * [`claim`]: who may spend a refresh token now.
 //! * [`consent`]: a person consents in a browser.
 //! * [`rejection`]: what follows when a caller says that a token was refused.
@@ -14,6 +15,7 @@
 //! * [`ports`]: what a store must be able to do.
 
 pub mod attempt;
+pub mod breaker;
 pub mod claim;
 pub mod connection;
 pub mod consent;

@@ -1,19 +1,21 @@
 //! The connections that are defined, with what follows from their definitions.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jeton_core::id::{ConnectionName, ProviderName};
 use jeton_core::keep::attempt::Act;
+use jeton_core::keep::breaker::BreakerRules;
 use jeton_core::keep::due::{AfterHold, RecoveryPolicy, RefreshTiming};
 use jeton_core::keep::plan::AcquirePolicy;
 use jeton_core::keep::provider::{Definition, OldAccess, OnDead, OnUnknown, Step};
 use jeton_core::suggest;
-use tokio::sync::Semaphore;
+use jeton_core::time::Clock;
 
 use crate::error::TokenError;
+use crate::outbound::limiter::{ClientAtServer, EndpointLimiter};
 use crate::settings::Settings;
 
 /// A defined connection, with what follows from its definition.
@@ -24,8 +26,8 @@ pub(crate) struct ConnectionDef {
     pub(crate) provider: ProviderName,
     pub(crate) timing: RefreshTiming,
     pub(crate) recovery: RecoveryPolicy,
-    /// Bounds how many redeems run at once at this provider.
-    pub(crate) permits: Arc<Semaphore>,
+    /// What its token requests wait for: shared by the connections of one client at one token endpoint.
+    pub(crate) limiter: Arc<EndpointLimiter>,
 }
 
 impl ConnectionDef {
@@ -64,31 +66,57 @@ pub(crate) fn step_of(act: Act) -> Step {
 
 /// All definitions of this process, by name.
 #[derive(Debug)]
-pub(crate) struct Definitions(BTreeMap<String, Arc<ConnectionDef>>);
+pub(crate) struct Definitions {
+    by_name: BTreeMap<String, Arc<ConnectionDef>>,
+    limiters: Vec<Arc<EndpointLimiter>>,
+}
 
 impl Definitions {
-    pub(crate) fn new(definitions: BTreeMap<ConnectionName, Definition>, settings: &Settings) -> Self {
-        let mut permits: HashMap<ProviderName, Arc<Semaphore>> = HashMap::new();
-        let define = |(name, definition): (ConnectionName, Definition)| {
-            let provider = definition.provider().name().clone();
-            let permits = permits
-                .entry(provider.clone())
-                .or_insert_with(|| Arc::new(Semaphore::new(settings.provider_concurrency)));
-            let def = ConnectionDef {
-                timing: timing(&definition, settings.visit),
-                recovery: recovery(&definition),
-                permits: Arc::clone(permits),
-                provider,
-                definition,
-                name: name.clone(),
+    pub(crate) fn new(
+        definitions: BTreeMap<ConnectionName, Definition>,
+        settings: &Settings,
+        clock: &Arc<dyn Clock>,
+    ) -> Self {
+        let mut by_client: BTreeMap<ClientAtServer, Vec<(ConnectionName, Definition)>> = BTreeMap::new();
+        for (name, definition) in definitions {
+            let whose =
+                ClientAtServer { client: definition.client().id.clone(), server: definition.token_server() };
+            by_client.entry(whose).or_default().push((name, definition));
+        }
+        let (mut by_name, mut limiters) = (BTreeMap::new(), Vec::new());
+        for (whose, members) in by_client {
+            let names: Vec<_> = members.iter().map(|(name, _)| name.clone()).collect();
+            let rules = BreakerRules {
+                concurrency: settings.provider_concurrency,
+                connections: names.len(),
+                first_pause: settings.cooldown,
+                longest_pause: settings.outage_retry,
             };
-            (name.as_str().to_owned(), Arc::new(def))
-        };
-        Self(definitions.into_iter().map(define).collect())
+            let limiter =
+                Arc::new(EndpointLimiter::new(limiters.len(), whose, names, rules, Arc::clone(clock)));
+            limiters.push(Arc::clone(&limiter));
+            for (name, definition) in members {
+                let def = ConnectionDef {
+                    timing: timing(&definition, settings.visit),
+                    recovery: recovery(&definition),
+                    limiter: Arc::clone(&limiter),
+                    provider: definition.provider().name().clone(),
+                    definition,
+                    name: name.clone(),
+                };
+                by_name.insert(name.as_str().to_owned(), Arc::new(def));
+            }
+        }
+        Self { by_name, limiters }
+    }
+
+    /// The limiters of all clients at all token endpoints.
+    pub(crate) fn limiters(&self) -> &[Arc<EndpointLimiter>] {
+        &self.limiters
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<&Arc<ConnectionDef>> {
-        self.0.get(name)
+        self.by_name.get(name)
     }
 
     /// The definition of that name.
@@ -98,7 +126,7 @@ impl Definitions {
     pub(crate) fn get(&self, name: &str) -> Result<&Arc<ConnectionDef>, TokenError> {
         self.find(name).ok_or_else(|| TokenError::UnknownConnection {
             name: name.chars().take(64).collect(),
-            near: suggest::nearest_name(name, self.0.keys().map(String::as_str))
+            near: suggest::nearest_name(name, self.by_name.keys().map(String::as_str))
                 .map(str::to_owned)
                 .into_iter()
                 .collect(),
@@ -107,7 +135,7 @@ impl Definitions {
 
     /// All of them, by name.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<ConnectionDef>> {
-        self.0.values()
+        self.by_name.values()
     }
 
     /// Those whose names come after `after`, by name.
@@ -116,7 +144,7 @@ impl Definitions {
         after: Option<&ConnectionName>,
     ) -> impl Iterator<Item = &Arc<ConnectionDef>> {
         let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.as_str()));
-        self.0.range::<str, _>((from, Bound::Unbounded)).map(|(_, def)| def)
+        self.by_name.range::<str, _>((from, Bound::Unbounded)).map(|(_, def)| def)
     }
 }
 

@@ -88,6 +88,19 @@ pub enum TokenError {
         /// How long still.
         retry_after: Duration,
     },
+    /// The token endpoint is down, and the current token is dead.
+    #[error(
+        "no token for `{name}`: its provider has not answered since {}; it is tried again in {} s",
+        .since.to_the_second(), whole_seconds(*.retry_after)
+    )]
+    ProviderUnavailable {
+        /// The connection.
+        name: ConnectionName,
+        /// When the first request was sent that got no answer.
+        since: Timestamp,
+        /// How long until the provider is tried again.
+        retry_after: Duration,
+    },
     /// Waiting took longer than the caller allowed.
     #[error("`{name}` is being refreshed, and that took longer than {} ms", .waited.as_millis())]
     WaitTimeout {
@@ -183,6 +196,7 @@ impl TokenError {
             Self::OnHold(_) | Self::RolledBack { .. } => "ON_HOLD",
             Self::Failed { .. } => "REFRESH_FAILED",
             Self::CoolingDown { .. } => "COOLING_DOWN",
+            Self::ProviderUnavailable { .. } => "PROVIDER_UNAVAILABLE",
             Self::WaitTimeout { .. } => "WAIT_TIMEOUT",
             Self::RejectedAgain { .. } => "REJECTED_AGAIN",
             Self::Busy { .. } => "BUSY",
@@ -197,9 +211,9 @@ impl TokenError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Failed { retry_after, .. } => *retry_after,
-            Self::CoolingDown { retry_after, .. } | Self::RejectedAgain { retry_after, .. } => {
-                Some(*retry_after)
-            }
+            Self::CoolingDown { retry_after, .. }
+            | Self::ProviderUnavailable { retry_after, .. }
+            | Self::RejectedAgain { retry_after, .. } => Some(*retry_after),
             Self::Busy { .. } | Self::Store { .. } | Self::ShuttingDown | Self::WaitTimeout { .. } => {
                 Some(Duration::from_secs(1))
             }

@@ -88,6 +88,7 @@ mod outbound {
     pub(crate) mod dial;
     pub(crate) mod exchange;
     pub(crate) mod guard;
+    pub(crate) mod limiter;
     pub(crate) mod proxy;
     pub(crate) mod public_address;
     pub(crate) mod request_bytes;

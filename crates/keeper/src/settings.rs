@@ -22,9 +22,12 @@ pub struct Settings {
     pub cooldown: Duration,
     /// How often every connection is looked at, due or not.
     pub visit: Duration,
-    /// How many redeems run at once at one provider.
+    /// How many redeems of one client run at once at one token endpoint.
     pub provider_concurrency: usize,
-    /// How many redeems run at once in this process; each has its spill slot.
+    /// How long apart requests to a token endpoint that is down are at most: one connection at a time tries it.
+    pub outage_retry: Duration,
+    /// How many redeems run at once in this process; each has its spill slot, and one client at one token endpoint has no more of
+    /// them than it leaves free.
     pub spill_slots: usize,
     /// How old memory may be for a provider whose old access token dies on refresh.
     pub memory_age: Duration,
@@ -58,6 +61,7 @@ impl Default for Settings {
             cooldown: Duration::from_secs(5),
             visit: Duration::from_hours(12),
             provider_concurrency: 8,
+            outage_retry: Duration::from_mins(1),
             spill_slots: 16,
             memory_age: Duration::from_millis(250),
             waiters: 10_000,

@@ -95,7 +95,7 @@ impl Parts {
         let slots = SpillSlots::open(&installation.data_dir, settings.spill_slots)
             .map_err(|source| slots_unusable(&installation.data_dir, &settings, source))?;
         let lifecycle = Arc::new(Lifecycle::default());
-        let definitions = Arc::new(Definitions::new(definitions, &settings));
+        let definitions = Arc::new(Definitions::new(definitions, &settings, &(Arc::clone(&clock) as _)));
         let store = Arc::new(StoreAccess::new(ports, &mut installation, &settings));
         let node = Arc::new(Node {
             id: NodeId::generate(clock.now(), &*entropy),

@@ -135,6 +135,7 @@ pub fn token_problem(error: &TokenError) -> Problem {
         TokenError::OnHold(_) | TokenError::RolledBack { .. } => (503, "The installation is on hold"),
         TokenError::Failed { .. } => (503, "The refresh failed"),
         TokenError::CoolingDown { .. } => (503, "The connection pauses after a failure"),
+        TokenError::ProviderUnavailable { .. } => (503, "The provider does not answer"),
         TokenError::WaitTimeout { .. } => (504, "The refresh takes too long"),
         TokenError::RejectedAgain { .. } => (409, "The API rejects a token that was just refreshed"),
         TokenError::Busy { .. } => (503, "A limit is reached"),

@@ -7,6 +7,7 @@ use jeton_core::access::{ServiceName, ServiceTokenId};
 use jeton_core::id::{AttemptId, ConnectionName};
 use jeton_core::keep::provider::ErrorClass;
 use jeton_core::problem::Problem;
+use jeton_core::time::Timestamp;
 use jeton_issuer::{AccessError, TokenCommandError};
 use jeton_keeper::TokenError;
 
@@ -37,6 +38,7 @@ pub(crate) const REJECT_TOKEN: &[&str] = &[
     "ON_HOLD",
     "REFRESH_FAILED",
     "COOLING_DOWN",
+    "PROVIDER_UNAVAILABLE",
     "WAIT_TIMEOUT",
     "BUSY",
     "STORE_UNAVAILABLE",
@@ -78,7 +80,7 @@ pub(crate) fn catalogue() -> BTreeMap<&'static str, Problem> {
     token.into_iter().chain(rest).map(|problem| (problem.code, problem)).collect()
 }
 
-fn token_errors() -> [TokenError; 14] {
+fn token_errors() -> [TokenError; 15] {
     let name: ConnectionName = "acme".parse().expect("it is a name");
     let name = || name.clone();
     let (code, retry_after) = (|| "invalid_grant".to_owned(), Duration::from_secs(5));
@@ -97,6 +99,7 @@ fn token_errors() -> [TokenError; 14] {
             retry_after: Some(retry_after),
         },
         TokenError::CoolingDown { name: name(), code: code(), retry_after },
+        TokenError::ProviderUnavailable { name: name(), since: Timestamp::from_secs(0), retry_after },
         TokenError::WaitTimeout { name: name(), waited: Duration::ZERO },
         TokenError::RejectedAgain { name: name(), retry_after },
         TokenError::Busy { what: "callers" },

@@ -130,6 +130,7 @@ fn keeper(reader: &mut Reader<'_>, outbound: OutboundSettings) -> jeton_keeper::
         cooldown: reader.duration("keeper.cooldown", Duration::ZERO),
         visit: reader.duration("keeper.visit", Duration::from_secs(1)),
         provider_concurrency: reader.count("keeper.provider_concurrency", 10_000),
+        outage_retry: reader.duration("keeper.outage_retry", MS),
         spill_slots: reader.count("keeper.spill_slots", 1_000),
         memory_age: reader.duration("keeper.memory_age", Duration::ZERO),
         waiters: reader.count("keeper.waiters", 1_000_000),

@@ -214,6 +214,15 @@ pub fn recovery(chain: &[Attempt], policy: &RecoveryPolicy, now: Timestamp) -> R
     }
 }
 
+/// When no reply to the last send of `chain` is expected any more: what [`recovery`] waits for beyond that is the growth of its
+/// pauses, which a provider that has come back makes pointless. `None` where a refusal waits for its confirmation.
+pub fn hold_ends(chain: &[Attempt], policy: &RecoveryPolicy) -> Option<Timestamp> {
+    let last = chain.iter().find(|attempt| attempt.fingerprint.is_some())?;
+    let known = [last.completed_at, last.lease_until].into_iter().flatten().min();
+    let refused = last.code.as_deref() == Some(RECOVERY_REFUSED);
+    (!refused).then(|| known.unwrap_or(last.started_at) + policy.pause(1))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -288,6 +297,28 @@ mod tests {
         }
         let told = Attempt { status: AttemptStatus::Interrupted, completed_at: Some(at(3)), ..redeem() };
         assert_eq!(recovery(&[told], &POLICY, at(4)), Recovery::Wait(at(63)));
+    }
+
+    #[test]
+    fn the_hold_of_the_last_send_ends_long_before_its_grown_pause_unless_it_was_refused() {
+        let open = redeem();
+        let last = Attempt {
+            recovers: Some(open.id),
+            started_at: at(1_000),
+            completed_at: Some(at(1_001)),
+            lease_until: Some(at(1_045)),
+            ..redeem()
+        };
+        let mut chain = vec![last, redeem(), redeem(), open];
+        assert_eq!(recovery(&chain, &POLICY, at(1_061)), Recovery::Wait(at(1_481)));
+        assert_eq!(hold_ends(&chain, &POLICY), Some(at(1_061)));
+        chain[0].code = Some(RECOVERY_REFUSED.to_owned());
+        assert_eq!(hold_ends(&chain, &POLICY), None);
+        assert_eq!(
+            hold_ends(&[redeem()], &POLICY),
+            Some(at(105)),
+            "after a crash, once the lease has lapsed"
+        );
     }
 
     #[test]

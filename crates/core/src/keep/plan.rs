@@ -113,6 +113,8 @@ pub struct InterruptedAttempt<'a> {
     pub chain: &'a [Attempt],
     /// The policy.
     pub policy: RecoveryPolicy,
+    /// The pauses need not grow any further: the provider is tried, or has come back since the last send.
+    pub early: bool,
 }
 
 /// What to do next.
@@ -192,7 +194,11 @@ fn recover(
         }
         Recovery::InGrace(until) => again(Some(until)),
         Recovery::Acquire => Plan::Do { act: Act::Acquire, recovers: Some(attempt), before: None },
-        Recovery::Wait(until) => Plan::Hold { attempt, until },
+        Recovery::Wait(until) => {
+            let hold = due::hold_ends(interrupted.chain, &interrupted.policy).filter(|_| interrupted.early);
+            let until = hold.map_or(until, |hold| hold.min(until));
+            if now < until { Plan::Hold { attempt, until } } else { again(None) }
+        }
         Recovery::Ask => Plan::AskAbout { attempt },
     }
 }
@@ -268,8 +274,12 @@ mod tests {
         assert_eq!(next(&dead, early, None, at(0)), Plan::Dead);
         // A recovery is not asked for: it settles what was sent before.
         let open = redeem();
-        let interrupted =
-            Some(InterruptedAttempt { open: open.id, chain: std::slice::from_ref(&open), policy: POLICY });
+        let interrupted = Some(InterruptedAttempt {
+            open: open.id,
+            chain: std::slice::from_ref(&open),
+            policy: POLICY,
+            early: false,
+        });
         let resend = Plan::Do { act: Act::Redeem, recovers: Some(open.id), before: None };
         assert_eq!(next(&row, early, interrupted, at(105)), resend);
     }
@@ -343,8 +353,12 @@ mod tests {
     #[test]
     fn a_person_may_decide_what_policy_would_hold() {
         let open = redeem();
-        let interrupted =
-            Some(InterruptedAttempt { open: open.id, chain: std::slice::from_ref(&open), policy: POLICY });
+        let interrupted = Some(InterruptedAttempt {
+            open: open.id,
+            chain: std::slice::from_ref(&open),
+            policy: POLICY,
+            early: false,
+        });
         let hold = Plan::Hold { attempt: open.id, until: at(105) };
         assert_eq!(next(&live(), REDEEMS, interrupted, at(50)), hold);
         let person = Capabilities { force: Force::ByPerson, ..REDEEMS };
@@ -354,12 +368,35 @@ mod tests {
     }
 
     #[test]
+    fn a_provider_that_came_back_is_not_kept_waiting_by_grown_pauses_but_by_the_hold() {
+        let open = redeem();
+        let second =
+            Attempt { recovers: Some(open.id), started_at: at(200), lease_until: Some(at(245)), ..redeem() };
+        let chain = [second, open];
+        let interrupted =
+            |early| Some(InterruptedAttempt { open: chain[0].id, chain: &chain, policy: POLICY, early });
+        let held = |until| Plan::Hold { attempt: chain[0].id, until: at(until) };
+        assert_eq!(next(&live(), REDEEMS, interrupted(false), at(310)), held(365));
+        assert_eq!(next(&live(), REDEEMS, interrupted(true), at(304)), held(305));
+        let resend = Plan::Do { act: Act::Redeem, recovers: Some(chain[0].id), before: None };
+        assert_eq!(next(&live(), REDEEMS, interrupted(true), at(310)), resend);
+        let policy = RecoveryPolicy { reuse_grace: Duration::from_secs(400), ..POLICY };
+        let graceful = InterruptedAttempt { open: chain[0].id, chain: &chain, policy, early: true };
+        let in_grace = Plan::Do { act: Act::Redeem, recovers: Some(chain[0].id), before: Some(at(400)) };
+        assert_eq!(next(&live(), REDEEMS, Some(graceful), at(310)), in_grace);
+    }
+
+    #[test]
     fn the_leave_that_a_grace_gives_ends_with_the_grace_unless_a_person_decides() {
         let open = redeem();
         let grace = Duration::from_secs(100);
         let policy = RecoveryPolicy { reuse_grace: grace, after_hold: AfterHold::Ask, ..POLICY };
-        let interrupted =
-            Some(InterruptedAttempt { open: open.id, chain: std::slice::from_ref(&open), policy });
+        let interrupted = Some(InterruptedAttempt {
+            open: open.id,
+            chain: std::slice::from_ref(&open),
+            policy,
+            early: false,
+        });
         let resend = |before| Plan::Do { act: Act::Redeem, recovers: Some(open.id), before };
         assert_eq!(next(&live(), REDEEMS, interrupted, at(50)), resend(Some(at(100))));
         let person = Capabilities { force: Force::ByPerson, ..REDEEMS };

@@ -57,7 +57,8 @@ pub(super) async fn run(
         Ok(fit) => fit,
         Err(refused) => return Err(answer.refuse(refused).await?),
     };
-    let turn = spender.take_turn(def, async { Ok(()) }).await?;
+    // A person waits, and the code lives for a moment: it is sent though the provider may be down.
+    let turn = spender.take_turn(def, true, async { Ok(()) }).await?;
     let (node, attempt) = (&spender.node, turn.attempt);
     let grant = GrantId::generate(node.clock.now(), &*node.entropy);
     let lease_ttl = node.settings.lease;

@@ -18,6 +18,7 @@ use super::kept_reply::KeptReply;
 use super::run::{NextRound, Refresh, RefreshProgress};
 use super::spend::{
     ReceivedTokens, Recorded, RedeemFailure, SpendOutcome, SpendRequest, SpendTarget, StoredTokens, Turn,
+    provider_unavailable,
 };
 use super::store_writer::StoreAnswer;
 use super::withdraw;
@@ -85,16 +86,24 @@ impl<'a> Refresh<'a> {
         // Queueing and dialling take a while: the leave to send it ends when it ends, and not when it was planned.
         let sendable_until = before.map(|before| self.uptime_at(before));
         self.check_provider(row)?;
+        // A person decides for themselves, a grace does not wait, and an orphan reply calls nobody.
+        let regardless = self.request.at_once || before.is_some() || act == Act::Orphan;
+        let limiter = &self.def.limiter;
+        if let Some(down) = limiter.outage().filter(|_| !regardless && !limiter.may_start(&self.def.name)) {
+            return Err(provider_unavailable(self.def, down));
+        }
         let prepared = self.prepare(row, act, recovers)?;
+        let skips_cooldown = limiter.may_skip_cooldown(&self.def.name, row.last_error.as_deref());
         let check = self.check_before_claim(act, recovers.is_some());
-        let mut turn = self.parts.spender.take_turn(self.def, check).await?;
+        let mut turn = self.parts.spender.take_turn(self.def, regardless, check).await?;
         if let Some(until) = sendable_until {
             if until <= turn.claimed_at {
                 return Ok(NextRound::AtOnce);
             }
             turn.write_until = turn.write_until.min(until);
         }
-        let claim = self.claim(row, &prepared, turn.attempt);
+        let mut claim = self.claim(row, &prepared, turn.attempt);
+        claim.through_cooldown |= skips_cooldown;
         let seen = self.parts.store.high_water.seen();
         let answer =
             self.parts.store.with_retry(|| self.parts.store.ports.connections.claim(claim.clone())).await;

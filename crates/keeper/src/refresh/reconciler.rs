@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::attempt::Trigger;
+use jeton_core::keep::connection::GrantState;
 use jeton_core::keep::plan::Goal;
 use jeton_core::keep::ports::{Due, StoreError};
 use tokio::sync::mpsc;
@@ -31,7 +32,7 @@ const SHORTEST_SLEEP: Duration = Duration::from_millis(20);
 const PAGE: usize = 256;
 
 /// How many automatic refreshes are under way at once.
-const MAX_REFRESHES: usize = 256;
+const MAX_REFRESHES: usize = 1024;
 
 /// How long a connection whose automatic refresh ended without a new due time is left alone.
 const RETRY: Duration = Duration::from_secs(1);
@@ -45,16 +46,43 @@ type FinishedRefresh = (ConnectionName, Duration);
 /// Refreshes what is due.
 pub(crate) struct Reconciler {
     parts: Arc<Refresher>,
-    /// Connections that are under way (no instant) or left alone until an instant.
-    busy: HashMap<ConnectionName, Option<Instant>>,
+    busy: HashMap<ConnectionName, Busy>,
     running: usize,
+    /// By the index of its limiter.
+    endpoints: Vec<EndpointWork>,
     ended: mpsc::UnboundedSender<FinishedRefresh>,
     endings: mpsc::UnboundedReceiver<FinishedRefresh>,
+}
+
+/// Why no refresh of a connection is started.
+#[derive(Clone, Copy, Debug)]
+enum Busy {
+    /// One is under way.
+    UnderWay {
+        /// The limiter that its request goes through.
+        limiter: usize,
+        /// Its last request got no answer.
+        down: bool,
+    },
+    /// It is left alone until then.
+    Until(Instant),
+}
+
+/// What is under way at a token endpoint.
+#[derive(Debug, Default)]
+struct EndpointWork {
+    running: usize,
+    running_down: usize,
+    /// How often the endpoint had come back when that was last looked at.
+    closings: u64,
+    /// What failed or was interrupted before it came back, and need not wait any longer.
+    released: Vec<ConnectionName>,
 }
 
 impl Step for Reconciler {
     async fn run(&mut self) -> Run {
         self.collect();
+        self.start_waiting();
         match self.start_due().await {
             Ok(sleep) => Run::done(sleep),
             Err(error) => Run::failed(RETRY, &error),
@@ -73,7 +101,8 @@ impl Step for Reconciler {
 impl Reconciler {
     pub(crate) fn new(parts: Arc<Refresher>) -> Self {
         let (ended, endings) = mpsc::unbounded_channel();
-        Self { parts, busy: HashMap::new(), running: 0, ended, endings }
+        let endpoints = parts.definitions.limiters().iter().map(|_| EndpointWork::default()).collect();
+        Self { parts, busy: HashMap::new(), running: 0, endpoints, ended, endings }
     }
 
     fn collect(&mut self) {
@@ -81,16 +110,64 @@ impl Reconciler {
             self.end(ending);
         }
         let now = Instant::now();
-        self.busy.retain(|_, until| until.is_none_or(|until| until > now));
+        self.busy.retain(|_, busy| !matches!(busy, Busy::Until(until) if *until <= now));
     }
 
     fn end(&mut self, (name, pause): FinishedRefresh) {
         self.running -= 1;
+        let until = Busy::Until(Instant::now() + pause);
+        if let Some(Busy::UnderWay { limiter, down }) = self.busy.insert(name.clone(), until) {
+            self.endpoints[limiter].running -= 1;
+            self.endpoints[limiter].running_down -= usize::from(down);
+        }
         if pause.is_zero() {
             self.busy.remove(&name);
-        } else {
-            self.busy.insert(name, Some(Instant::now() + pause));
         }
+    }
+
+    /// Starts what the store does not call due, because its pauses have grown: the trial of an endpoint that is down, and what
+    /// waited for one that has come back.
+    fn start_waiting(&mut self) {
+        let parts = Arc::clone(&self.parts);
+        for limiter in parts.definitions.limiters() {
+            let closings = limiter.closings();
+            if self.endpoints[limiter.index].closings != closings {
+                let released: Vec<_> =
+                    limiter.connections().iter().filter(|name| self.is_failing(name)).cloned().collect();
+                for name in &released {
+                    if let Some(Busy::Until(_)) = self.busy.get(name) {
+                        self.busy.remove(name);
+                    }
+                }
+                let work = &mut self.endpoints[limiter.index];
+                (work.closings, work.released) = (closings, released);
+            }
+            let mut waiting = limiter.down();
+            waiting.extend(std::mem::take(&mut self.endpoints[limiter.index].released));
+            waiting.retain(|name| limiter.may_retry_early(name) && self.is_failing(name));
+            if limiter.outage().is_none() {
+                for name in &waiting {
+                    self.begin(name);
+                }
+                waiting.retain(|name| !limiter.is_down(name));
+                self.endpoints[limiter.index].released = waiting;
+                continue;
+            }
+            waiting.retain(|name| !self.busy.contains_key(name));
+            // The one that was due first has waited longest.
+            let due_at = |name: &ConnectionName| parts.memory.known(name).and_then(|known| known.row.due_at);
+            if let Some(name) = waiting.into_iter().min_by_key(due_at) {
+                self.begin(&name);
+            }
+        }
+    }
+
+    /// Whether the last attempt of a connection failed, or its outcome is not known.
+    fn is_failing(&self, name: &ConnectionName) -> bool {
+        self.parts.memory.known(name).is_some_and(|known| {
+            let row = &known.row;
+            !row.paused && row.state == GrantState::Live && (row.failures > 0 || row.open_attempt.is_some())
+        })
     }
 
     /// Begins what is due; answers how long to sleep.
@@ -118,22 +195,41 @@ impl Reconciler {
         }
     }
 
-    /// How long until the first of those that are left alone is to be looked at again.
+    /// How long until the first of those that are left alone is to be looked at again, or the next trial of an endpoint that is
+    /// down is due.
     fn shortest_rest(&self) -> Duration {
-        let first = self.busy.values().flatten().min();
-        first.map_or(LONGEST_SLEEP, |until| until.saturating_duration_since(Instant::now()))
+        let now = Instant::now();
+        let left_alone = self.busy.values().filter_map(|busy| match busy {
+            Busy::Until(until) => Some(until.saturating_duration_since(now)),
+            Busy::UnderWay { .. } => None,
+        });
+        let trials = self
+            .parts
+            .definitions
+            .limiters()
+            .iter()
+            .filter_map(|limiter| limiter.outage().map(|down| down.retry_after.max(limiter.step())));
+        left_alone.chain(trials).min().unwrap_or(LONGEST_SLEEP)
     }
 
-    /// Starts a refresh of a connection that is defined here and not under way or left alone.
+    /// Starts a refresh of a connection that is defined here and not under way or left alone, if its token endpoint has room for
+    /// it: what may hang leaves room for what does not.
     fn begin(&mut self, name: &ConnectionName) {
         let Some(def) = self.parts.definitions.find(name.as_str()) else { return };
+        let (limiter, down) = (&def.limiter, def.limiter.is_down(name));
+        let work = &mut self.endpoints[limiter.index];
+        let (most, most_down) = limiter.concurrency();
         if self.parts.store.hold().is_some()
             || self.busy.contains_key(name)
-            || def.permits.available_permits() == 0
+            || work.running >= most
+            || (down && work.running_down >= most_down)
+            || !limiter.may_start(name)
         {
             return;
         }
-        self.busy.insert(name.clone(), None);
+        work.running += 1;
+        work.running_down += usize::from(down);
+        self.busy.insert(name.clone(), Busy::UnderWay { limiter: limiter.index, down });
         self.running += 1;
         let request = RefreshRequest::new(Goal::NotDue, Trigger::Automatic);
         let follower = self.parts.start(def, request).follower;
@@ -164,6 +260,8 @@ fn left_alone_for(name: &ConnectionName, error: &TokenError) -> Duration {
             tracing::warn!(connection = %name, %error, "no attempt could be made");
             UNUSABLE_RETRY
         }
+        // The limiter knows when it is worth another look.
+        TokenError::ProviderUnavailable { .. } => Duration::ZERO,
         // Only a person can help, and what the person does changes the row.
         TokenError::Interrupted { until: None, .. } => LONGEST_SLEEP,
         // The row says when it is due again; a person may change that at any moment.

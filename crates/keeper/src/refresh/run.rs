@@ -296,8 +296,12 @@ impl<'a> Refresh<'a> {
             },
             too_early_until: tokens.and_then(|tokens| due::too_early_until(tokens, &self.def.timing, now)),
         };
-        let interrupted =
-            chain.first().map(|open| InterruptedAttempt { open: open.id, chain, policy: self.def.recovery });
+        let interrupted = chain.first().map(|open| InterruptedAttempt {
+            open: open.id,
+            chain,
+            policy: self.def.recovery,
+            early: self.def.limiter.may_retry_early(&self.def.name),
+        });
         plan::next(row, capabilities, interrupted, store_now)
     }
 

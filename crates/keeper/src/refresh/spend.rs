@@ -5,15 +5,16 @@
 //! callback of a consent, and [`Turn::spend`] sends the request once and stores the result. No layer sends it again.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jeton_core::id::AttemptId;
 use jeton_core::keep::attempt::Act;
+use jeton_core::keep::breaker::{EndpointVerdict, RequestResult};
 use jeton_core::keep::provider::{
     ErrorClass, OutboundRequest, Reply, RequestValues, SentAt, Step, StepFailure, StepOutcome, TokenReply,
 };
 use jeton_core::time::Timestamp;
-use tokio::sync::SemaphorePermit;
 use zeroize::Zeroizing;
 
 use super::store_writer::{StoreAnswer, StoreWriter, spill_first};
@@ -24,6 +25,7 @@ use crate::lifecycle::Lifecycle;
 use crate::memory::apply::Memory;
 use crate::node::Node;
 use crate::outbound::exchange::{ExchangeOutcome, Outbound};
+use crate::outbound::limiter::{RequestPermit, Unavailable};
 use crate::spill::slots::SpillSlot;
 use crate::spill::store_write::StoreWrite;
 use crate::store_access::StoreAccess;
@@ -45,7 +47,7 @@ pub(crate) struct Spender {
 pub(crate) struct Turn<'a> {
     spender: &'a Spender,
     def: &'a ConnectionDef,
-    _permit: SemaphorePermit<'a>,
+    permit: RequestPermit<'a>,
     slot: SpillSlot<'a>,
     /// The attempt that is recorded for it.
     pub(crate) attempt: AttemptId,
@@ -171,25 +173,31 @@ impl RedeemFailure {
 }
 
 impl Spender {
-    /// Waits for a turn. `check` runs once the provider has a permit: waiting for that takes a while.
+    /// Waits for a turn. `check` runs once the provider has a permit: waiting for that takes a while. What goes `regardless` is
+    /// sent though the provider is down.
     ///
     /// # Errors
-    /// What `check` says; no spill slot is free, or this process ends.
+    /// What `check` says; the provider is down, no spill slot is free, or this process ends.
     pub(crate) async fn take_turn<'a>(
         &'a self,
         def: &'a ConnectionDef,
+        regardless: bool,
         check: impl Future<Output = Result<(), TokenError>>,
     ) -> Result<Turn<'a>, TokenError> {
-        let permit = def.permits.acquire().await.map_err(|_| TokenError::ShuttingDown)?;
+        let entered = tokio::select! {
+            entered = def.limiter.enter(&def.name, regardless) => entered,
+            () = self.lifecycle.closed() => return Err(TokenError::ShuttingDown),
+        };
+        let mut permit = entered.map_err(|down| provider_unavailable(def, down))?;
         check.await?;
-        let slot = self.writer.reserve().await?;
+        let slot = self.writer.reserve_for(&mut permit).await?;
         if self.lifecycle.is_closing() {
             return Err(TokenError::ShuttingDown);
         }
         let attempt = AttemptId::generate(self.node.clock.now(), &*self.node.entropy);
         let claimed_at = self.node.clock.uptime();
         let write_until = claimed_at + self.node.settings.lease;
-        Ok(Turn { spender: self, def, _permit: permit, slot, attempt, claimed_at, write_until })
+        Ok(Turn { spender: self, def, permit, slot, attempt, claimed_at, write_until })
     }
 
     /// Stores a token set. Where the reply does not say how long it lives, the provider is asked, once the set is durable.
@@ -221,7 +229,7 @@ impl Turn<'_> {
     /// Sends the request once and stores the result. What it brings is as old as the time since `recorded` says. `recheck` runs when the connection to the provider is ready, before a
     /// byte of the request is written; what it objects to is not sent.
     pub(crate) async fn spend(
-        self,
+        mut self,
         sent: SpendRequest,
         recorded: Recorded,
         metadata: TokenMetadata,
@@ -231,7 +239,15 @@ impl Turn<'_> {
         let (spender, def) = (self.spender, self.def);
         let sent_at = recorded.instant(&spender.node);
         let captured = sent.values.captured.clone();
-        match self.redeem(sent, sent_at, recheck).await {
+        let given_up = AtomicBool::new(false);
+        let recheck = async {
+            let checked = recheck.await;
+            given_up.store(checked.is_err(), Ordering::Relaxed);
+            checked
+        };
+        let redeemed = self.redeem(sent, sent_at, recheck).await;
+        self.permit.end(result_of(redeemed.as_ref().err(), given_up.into_inner()));
+        match redeemed {
             Ok(reply) => {
                 let mut received = ReceivedTokens::new(reply, sent_at, metadata);
                 let stored = spender.store_tokens(def, &mut received, self.slot, target).await;
@@ -295,6 +311,27 @@ impl Turn<'_> {
             }
         }
     }
+}
+
+/// The error of a request that is not sent because the provider is down.
+pub(crate) fn provider_unavailable(
+    def: &ConnectionDef,
+    Unavailable { since, retry_after }: Unavailable,
+) -> TokenError {
+    TokenError::ProviderUnavailable { name: def.name.clone(), since, retry_after }
+}
+
+/// What a request says of its token endpoint. One that was `given_up` for a reason of ours says nothing.
+fn result_of(failure: Option<&RedeemFailure>, given_up: bool) -> RequestResult<'_> {
+    let Some(failure) = failure else {
+        return RequestResult { verdict: EndpointVerdict::Answered, code: "", retry_after: None };
+    };
+    let verdict = if given_up {
+        EndpointVerdict::Unclear
+    } else {
+        EndpointVerdict::of_failure(failure.class, failure.status)
+    };
+    RequestResult { verdict, code: &failure.code, retry_after: failure.retry_after }
 }
 
 fn read(

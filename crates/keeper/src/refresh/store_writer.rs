@@ -13,7 +13,8 @@ use crate::error::TokenError;
 use crate::lifecycle::Lifecycle;
 use crate::memory::apply::Memory;
 use crate::node::Node;
-use crate::spill::slots::{SetAside, SpillSlot, SpillSlots};
+use crate::outbound::limiter::RequestPermit;
+use crate::spill::slots::{SetAside, SlotShare, SpillSlot, SpillSlots};
 use crate::spill::store_write::StoreWrite;
 use crate::store_access::StoreAccess;
 use crate::token_crypto::{seal_tokens, unseal_tokens};
@@ -65,12 +66,27 @@ pub(crate) struct StoreWriter {
 }
 
 impl StoreWriter {
-    /// A spill slot, waiting for one for at most `claim_wait`: without one, nothing may be spent.
+    /// A spill slot for a request, waiting for one for at most `claim_wait`: without one, nothing may be spent.
+    pub(crate) async fn reserve_for(
+        &self,
+        permit: &mut RequestPermit<'_>,
+    ) -> Result<SpillSlot<'_>, TokenError> {
+        let share = SlotShare { held: permit.slots_held(), doubtful: permit.is_doubtful() };
+        let slot = self.reserve_within(Some(share)).await?;
+        permit.note_slot();
+        Ok(slot)
+    }
+
+    /// A spill slot for a reply that is here already.
     pub(crate) async fn reserve(&self) -> Result<SpillSlot<'_>, TokenError> {
+        self.reserve_within(None).await
+    }
+
+    async fn reserve_within(&self, share: Option<SlotShare<'_>>) -> Result<SpillSlot<'_>, TokenError> {
         let deadline = Instant::now() + self.node.settings.claim_wait;
         loop {
             self.store.check_data_dir()?;
-            let reserved = self.slots.reserve().map_err(|error| TokenError::Store {
+            let reserved = self.slots.reserve(share).map_err(|error| TokenError::Store {
                 message: format!("a spill slot cannot be reserved: {error}"),
             })?;
             match reserved {

@@ -15,6 +15,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::mem;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tokio::task::spawn_blocking;
@@ -34,6 +35,17 @@ pub(crate) struct SpillSlots {
     usual: Vec<SlotPlace>,
     /// Slots of a time when there were more of them: they are not reserved any more, and what is in them returns.
     beyond: Vec<SlotPlace>,
+    /// Held while slots are counted and one is taken.
+    reserving: Mutex<()>,
+}
+
+/// Whose slots one more is reserved for. However many providers hang, there are slots left for those that do not.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SlotShare<'a> {
+    /// How many slots the requests of this client at its token endpoint hold; the new one is added.
+    pub(crate) held: &'a AtomicUsize,
+    /// Nobody should count on an answer to this request.
+    pub(crate) doubtful: bool,
 }
 
 /// Where a slot is, and its file while nobody has it.
@@ -77,7 +89,7 @@ impl SpillSlots {
         };
         let is_beyond = |path: &PathBuf| usual.iter().all(|slot| slot.path != *path);
         let beyond = all.into_iter().filter(is_beyond).map(SlotPlace::open).collect();
-        Ok(Self { directory, usual, beyond })
+        Ok(Self { directory, usual, beyond, reserving: Mutex::new(()) })
     }
 
     /// Makes the slots that do not exist yet, with the room that they need.
@@ -95,22 +107,34 @@ impl SpillSlots {
         unusable.into_iter().next().map_or(Ok(()), Err)
     }
 
-    /// A free slot, or none while all of them are taken or filled. A slot whose file is gone is made anew.
+    /// A free slot, or none while all of them are taken or filled. Within a share: a client at an endpoint takes no more slots
+    /// than it leaves free, and requests that may well hang take none of the last half. A slot whose file is gone is made anew.
     ///
     /// # Errors
     /// There is none, and one could not be made.
-    pub(crate) fn reserve(&self) -> io::Result<Option<SpillSlot<'_>>> {
-        let mut unusable = None;
+    pub(crate) fn reserve(&self, share: Option<SlotShare<'_>>) -> io::Result<Option<SpillSlot<'_>>> {
+        let _counting = self.reserving.lock();
+        let (mut free, mut unusable) = (Vec::new(), None);
         for place in &self.usual {
             match place.lock_free() {
-                Ok(None) => {}
-                Ok(free) => return Ok(free),
+                Ok(Some(slot)) if share.is_none() => return Ok(Some(slot)),
+                Ok(slot) => free.extend(slot),
                 Err(error) => {
                     unusable.get_or_insert(error);
                 }
             }
         }
-        unusable.map_or(Ok(None), Err)
+        if free.is_empty() {
+            return unusable.map_or(Ok(None), Err);
+        }
+        if let Some(SlotShare { held, doubtful }) = share {
+            let of_last_half = doubtful && free.len() * 2 <= self.usual.len();
+            if free.len() <= held.load(Ordering::Relaxed) || of_last_half {
+                return Ok(None);
+            }
+            held.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(free.into_iter().next())
     }
 
     /// Slots that hold a write and that nobody else holds.
@@ -354,10 +378,35 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_client_takes_no_more_slots_than_it_leaves_free_and_what_may_hang_none_of_the_last_half() {
+        let home = tempfile::tempdir().unwrap();
+        let slots = SpillSlots::open(home.path(), 8).unwrap();
+        let held: [AtomicUsize; 5] = Default::default();
+        let take = |client: usize, doubtful| {
+            slots.reserve(Some(SlotShare { held: &held[client], doubtful })).unwrap()
+        };
+        let mut taken: Vec<_> = (0..8).filter_map(|_| take(0, false)).collect();
+        assert_eq!(taken.len(), 4);
+        assert!(take(1, true).is_none(), "half of them are for those that may be answered");
+        taken.extend((1..5).flat_map(|client| [client; 8]).filter_map(|client| take(client, false)));
+        assert_eq!(held.each_ref().map(|held| held.load(Ordering::Relaxed)), [4, 2, 1, 1, 0]);
+        assert!(slots.reserve(None).unwrap().is_none(), "all of them are taken");
+        drop(taken);
+        assert!(take(4, true).is_some());
+        let sole_home = tempfile::tempdir().unwrap();
+        let sole = SpillSlots::open(sole_home.path(), 1).unwrap();
+        let share = SlotShare { held: &AtomicUsize::new(0), doubtful: true };
+        assert!(
+            sole.reserve(Some(share)).unwrap().is_some(),
+            "where there is one slot, everybody may have it"
+        );
+    }
+
+    #[test]
     fn a_slot_is_written_where_a_slow_disk_keeps_no_task_waiting() {
         let home = tempfile::tempdir().unwrap();
         let slots = SpillSlots::open(home.path(), 1).unwrap();
-        let mut slot = slots.reserve().unwrap().unwrap();
+        let mut slot = slots.reserve(None).unwrap().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
         let (release, busy) = mpsc::channel::<()>();
         let write = write();
@@ -384,9 +433,9 @@ pub(super) mod tests {
         let slots = SpillSlots::open(home.path(), 3).unwrap();
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
         let count = || fs::read_dir(home.path().join("spill")).unwrap().count();
-        let first = slots.reserve().unwrap().unwrap();
+        let first = slots.reserve(None).unwrap().unwrap();
         assert_eq!(count(), 1);
-        let second = slots.reserve().unwrap().unwrap();
+        let second = slots.reserve(None).unwrap().unwrap();
         assert_eq!(count(), 2);
         drop((first, second));
         slots.allocate().unwrap();
@@ -401,15 +450,15 @@ pub(super) mod tests {
         fs::create_dir_all(slot(0)).unwrap();
         let slots = SpillSlots::open(home.path(), 2).unwrap();
         slots.allocate().unwrap();
-        let other = slots.reserve().unwrap().unwrap();
-        assert!(slots.reserve().unwrap_err().to_string().starts_with(&*slot(0).to_string_lossy()));
+        let other = slots.reserve(None).unwrap().unwrap();
+        assert!(slots.reserve(None).unwrap_err().to_string().starts_with(&*slot(0).to_string_lossy()));
         drop(other);
         drop(slots);
         fs::remove_file(slot(1)).unwrap();
         fs::create_dir(slot(1)).unwrap();
         let slots = SpillSlots::open(home.path(), 2).unwrap();
         assert!(slots.allocate().unwrap_err().to_string().starts_with(&*slot(0).to_string_lossy()));
-        assert!(slots.reserve().is_err());
+        assert!(slots.reserve(None).is_err());
     }
 
     /// What a new process finds in the slots.
@@ -447,7 +496,7 @@ pub(super) mod tests {
                     }
                 };
                 displace(0);
-                let mut slot = slots.reserve().unwrap().unwrap();
+                let mut slot = slots.reserve(None).unwrap().unwrap();
                 displace(1);
                 slot.fill(&write()).await.unwrap();
                 displace(2);
@@ -470,14 +519,14 @@ pub(super) mod tests {
         fs::create_dir(&data_dir).unwrap();
         let slots = SpillSlots::open(&data_dir, 2).unwrap();
         slots.allocate().unwrap();
-        let mut slot = slots.reserve().unwrap().unwrap();
+        let mut slot = slots.reserve(None).unwrap().unwrap();
         fs::rename(&data_dir, home.path().join("elsewhere")).unwrap();
         slot.fill(&write()).await.unwrap_err();
         assert!(!slot.is_filled());
-        slots.reserve().unwrap_err();
+        slots.reserve(None).unwrap_err();
         assert!(!data_dir.exists());
         fs::rename(home.path().join("elsewhere"), &data_dir).unwrap();
         slot.fill(&write()).await.unwrap();
-        assert!(slot.is_filled() && slots.reserve().unwrap().is_some(), "it is back");
+        assert!(slot.is_filled() && slots.reserve(None).unwrap().is_some(), "it is back");
     }
 }

@@ -118,7 +118,7 @@ impl Tokens {
         if !goal.is_satisfied_by(&known.row, &def.timing, now) {
             return None;
         }
-        if may_refresh_behind(known, def, now) {
+        if may_refresh_behind(known, def, now) && def.limiter.may_start(&def.name) {
             // The caller is served at once; the refresh goes on behind its back.
             self.refresher.start(def, RefreshRequest::new(Goal::NotDue, Trigger::OnDemand));
         }

@@ -34,6 +34,8 @@ pub(crate) struct Options {
     pub(crate) names: Vec<String>,
     /// Instead of the emulator's own.
     pub(crate) token_url: Option<String>,
+    /// The token endpoints of connections that have another one.
+    pub(crate) other_urls: BTreeMap<String, String>,
     /// The file of a provider, instead of `oauth2`.
     pub(crate) provider: Option<&'static str>,
 }
@@ -46,6 +48,7 @@ impl Default for Options {
             policy: PolicyOverrides::default(),
             names: vec![ACME.to_owned()],
             token_url: None,
+            other_urls: BTreeMap::new(),
             provider: None,
         }
     }
@@ -201,12 +204,20 @@ impl Fixture {
     }
 
     fn definitions(&self) -> BTreeMap<jeton_core::id::ConnectionName, Definition> {
-        let define = |name: &String| (name.parse().expect("a usable name"), self.definition());
+        let define = |name: &String| {
+            let other = self.options.other_urls.get(name).cloned();
+            (name.parse().expect("a usable name"), self.definition_at(other))
+        };
         self.options.names.iter().map(define).collect()
     }
 
     pub(crate) fn definition(&self) -> Definition {
-        let token_url = self.options.token_url.clone().unwrap_or_else(|| self.emulator.token_url());
+        self.definition_at(None)
+    }
+
+    fn definition_at(&self, other_url: Option<String>) -> Definition {
+        let token_url = other_url.or_else(|| self.options.token_url.clone());
+        let token_url = token_url.unwrap_or_else(|| self.emulator.token_url());
         let client = Client {
             id: Some(self.options.emulator.client_id.clone()),
             secret: Some(self.options.emulator.client_secret.clone()),

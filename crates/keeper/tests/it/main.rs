@@ -43,6 +43,7 @@ mod memory;
 mod nodes;
 mod not_sent;
 mod odd_replies;
+mod outage;
 mod policies;
 mod process;
 mod reconciler;

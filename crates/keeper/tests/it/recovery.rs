@@ -122,20 +122,27 @@ async fn a_recovery_that_was_refused_or_could_not_be_sent_leaves_the_outcome_unk
 
 #[tokio::test]
 async fn a_recovery_whose_outcome_is_not_known_either_is_sent_again_after_a_longer_pause() {
-    let (fixture, process) = Fixture::usual().await;
+    // The provider answers another connection meanwhile: it is not down as a whole.
+    let names = vec![ACME.to_owned(), "other".to_owned()];
+    let (fixture, process) = Fixture::with(Options { names, ..Options::default() }).await;
     process.connect(ACME, fixture.expired_grant()).await;
-    fixture.emulator.enqueue([(); 3].map(|()| Fault::new(FaultKind::CutBefore)));
+    process.connect("other", fixture.expired_grant()).await;
+    fixture.emulator.enqueue([Fault::new(FaultKind::CutBefore)]);
     assert_interrupted(&process.token(ACME).await);
     for (sent, pause) in (1..).zip([USUAL_HOLD, USUAL_HOLD * 2, USUAL_HOLD * 4]) {
         fixture.clock.advance(pause.saturating_sub(Duration::from_secs(1)));
         let held = process.token(ACME).await;
         assert!(matches!(held, Err(TokenError::Interrupted { until: Some(_), .. })), "{held:?}");
-        assert_eq!(fixture.requests(), sent, "nothing is sent before the pause is over");
+        process.force("other").await.unwrap();
+        assert_eq!(fixture.requests(), 2 * sent, "nothing is sent before the pause is over");
         fixture.clock.advance(Duration::from_secs(2));
+        if sent < 3 {
+            fixture.emulator.enqueue([Fault::new(FaultKind::CutBefore)]);
+        }
         assert_eq!(process.token(ACME).await.is_ok(), sent == 3, "{sent}");
     }
     let stats = fixture.emulator.stats();
-    assert_eq!((fixture.requests(), stats.rotations, stats.overlaps), (4, 1, 0));
+    assert_eq!((fixture.requests(), stats.rotations, stats.overlaps), (7, 4, 0));
 }
 
 #[tokio::test]

@@ -343,7 +343,8 @@ async fn a_provider_that_cannot_answer_is_not_asked_every_few_seconds_because_ca
     let unavailable = Fault::new(FaultKind::FrontEnd { status: 503, retry_after_secs: None });
     fixture.emulator.set_behaviour(Behaviour::faultless().with_chance(1.0, unavailable));
     let (longest, requests) = ask_for(&fixture, &process, Duration::from_mins(30)).await;
-    assert!((20..=36).contains(&requests), "{requests} requests in half an hour");
+    // Tries of a provider that is down are 45 to 60 seconds apart, after the first few.
+    assert!((20..=45).contains(&requests), "{requests} requests in half an hour");
     // Whoever waits has it back within a minute, and the quarter that spreads connections.
     assert!(longest <= Duration::from_secs(85), "{longest:?}");
 }

@@ -179,3 +179,15 @@ fn every_built_in_provider_that_asks_for_consent_ties_the_callback_to_the_browse
     assert!(with_page.len() > 5);
     assert!(with_page.iter().all(|(_, ties)| *ties), "{with_page:?}");
 }
+
+#[test]
+fn connections_share_a_token_server_by_host_and_port_or_by_provider_where_each_account_has_a_host() {
+    let at = |url: &str| definition("oauth2", &[("token_url", url)], client()).token_server();
+    assert_eq!(at("https://sso.example.com/token"), "sso.example.com");
+    assert_eq!(at("https://sso.example.com:8443/token"), "sso.example.com:8443");
+    assert_eq!(at("http://[::1]:9000/token"), "[::1]:9000");
+    assert_ne!(at("http://127.0.0.1:9000/a"), at("http://127.0.0.1:9001/a"));
+    for vars in [&[][..], &[("domain", "acme.amocrm.ru")], &[("domain", "other.amocrm.ru")]] {
+        assert_eq!(definition("amocrm", vars, client()).token_server(), "amocrm");
+    }
+}

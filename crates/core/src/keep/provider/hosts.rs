@@ -44,6 +44,11 @@ impl HostPattern {
         Ok(Self { name: name.to_owned(), below })
     }
 
+    /// Whether it stands for many hosts of one provider, and this is one of them.
+    pub(super) fn admits_below(&self, host: &str) -> bool {
+        self.below && self.admits(host)
+    }
+
     fn admits(&self, host: &str) -> bool {
         if self.below {
             host.strip_suffix(&self.name)

@@ -385,6 +385,22 @@ impl Definition {
         filler.url(&spec.url)
     }
 
+    /// Names the server that token requests go to, as far as connections share it: its host and port, or the name of the provider
+    /// where each account has a host of its own there.
+    pub fn token_server(&self) -> String {
+        let step = [Step::Refresh, Step::Acquire].into_iter().find(|step| self.has(*step));
+        let endpoint = self.endpoint(step.unwrap_or(Step::Exchange), &Vars::new());
+        let url = endpoint.ok().flatten().map(|endpoint| endpoint.url);
+        let host = url.as_ref().and_then(|url| url.host_str()).filter(|host| {
+            self.emulator.is_some() || !self.provider.hosts.iter().any(|pattern| pattern.admits_below(host))
+        });
+        match (host, url.as_ref().and_then(url::Url::port)) {
+            (None, _) => self.provider.name().to_string(),
+            (Some(host), None) => host.to_owned(),
+            (Some(host), Some(port)) => format!("{host}:{port}"),
+        }
+    }
+
     /// Whether an API reply of that status may mean that the access token died, but only its JSON body can tell. A
     /// caller that streams bodies needs to hold back no others.
     pub fn api_wants_body(&self, status: u16) -> bool {
