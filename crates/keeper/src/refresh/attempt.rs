@@ -111,6 +111,7 @@ impl<'a> Refresh<'a> {
         match answer {
             ClaimAnswer::Won { until } => {
                 let recorded = Recorded::now(&self.parts.node, until - claim.lease_ttl);
+                self.parts.node.clock.learn(until - claim.lease_ttl, turn.claimed_at);
                 // Whatever the store had come to before, the claim is at least one change more.
                 self.parts.store.mark_spent(seen.next());
                 self.spend_claimed(row, prepared, turn, recorded).await

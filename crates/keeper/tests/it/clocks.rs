@@ -7,9 +7,10 @@ use jeton_core::keep::provider::PolicyOverrides;
 use jeton_core::time::Clock as _;
 use jeton_keeper::{Installation, KeySource};
 use jeton_store::sqlite::faults::NoSqliteHooks;
-use jeton_testkit::OffsetClock;
+use jeton_testkit::{OffsetClock, test_store_is_postgres};
+use tokio::time::{Instant, sleep};
 
-use crate::fixture::{ACME, Fixture, Options};
+use crate::fixture::{ACME, Fixture, Options, PATIENCE};
 use crate::process::Process;
 
 const LIFE: Duration = Duration::from_mins(10);
@@ -40,7 +41,8 @@ async fn a_token_that_was_obtained_while_the_clock_was_wrong_dies_when_it_does()
         fixture.clock.set_civil(-off);
         assert_gives_a_living_token(&fixture, &process, "once it is right").await;
         let shown = process.token(ACME).await.unwrap().expires_at.unwrap();
-        assert!(shown <= fixture.clock.now() + LIFE, "{off}: {shown}");
+        // A database whose clock was wrong said so itself.
+        assert!(test_store_is_postgres() || shown <= fixture.clock.now() + LIFE, "{off}: {shown}");
         let begun_since = fixture.process().await;
         assert_gives_a_living_token(&fixture, &begun_since, "in a process that has just begun").await;
         fixture.clock.advance(LIFE + Duration::from_secs(1));
@@ -93,9 +95,17 @@ async fn what_may_have_died_while_the_machine_was_paused_is_refreshed_once() {
     let before = assert_gives_a_living_token(&fixture, &process, "before").await;
     // The steady clock of a virtual machine does not count a pause, and its civil clock is put right afterwards.
     fixture.clock.set_civil(HOUR);
-    let reconsidered = fixture.process().await;
-    for process in [&process, &reconsidered, &process] {
-        let generation = assert_gives_a_living_token(&fixture, process, "after").await;
+    // A process on a database elsewhere learns of it when it asks what time it is.
+    process.vault.start().await.unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while assert_gives_a_living_token(&fixture, &process, "after").await == before {
+        assert!(Instant::now() < deadline, "it is not refreshed");
+        sleep(Duration::from_millis(10)).await;
+    }
+    let begun_since = fixture.process().await;
+    for process in [&process, &begun_since, &process] {
+        let generation = assert_gives_a_living_token(&fixture, process, "once more").await;
         assert_eq!(generation, before + 1);
     }
+    process.vault.drain().await;
 }
