@@ -56,5 +56,5 @@ async fn a_row_that_cannot_be_read_has_its_place_in_lists_and_feeds_and_keeps_no
         listed.iter().map(|row| (name_of(row).as_str(), revision_of(row), row.is_ok())).collect();
     assert_eq!(seen, [("a", Revision(1), false), ("b", Revision(2), false), ("c", Revision(3), true)]);
     let words = listed[1].as_ref().unwrap_err().to_string();
-    assert!(words.contains("connections.state") && words.contains("`jeton connect b`"), "{words}");
+    assert!(words.contains("connections.state") && words.contains("connect it anew"), "{words}");
 }
