@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jeton_core::clocks::CLOCK_STEP;
 use jeton_core::id::ConnectionName;
-use jeton_core::keep::connection::{Connection, SealedTokens};
+use jeton_core::keep::connection::Connection;
 use jeton_core::keep::ports::{ListedConnection, StoreError};
 use jeton_core::time::Timestamp;
 use tokio::sync::{Notify, SetOnce};
@@ -100,7 +100,13 @@ impl Memory {
         let learned = before.map_or_else(|| self.node.clock.readings(), |before| before.learned);
         if let Some(tokens) = &mut row.tokens {
             let known = before.and_then(|before| before.row.tokens.as_ref()?.access_expires_at);
-            tokens.access_expires_at = believable_expiry(tokens, known, learned.store);
+            if tokens.obtained_at > learned.store + CLOCK_STEP {
+                // The clock of the store was set back since it was obtained, or this process has not learned yet that it was set
+                // ahead: nobody knows how long it lives, and it is no answer to whoever asks for a new one.
+                tokens.obtained_at = Timestamp::default();
+                tokens.access_expires_at = Some(learned.store);
+            }
+            tokens.access_expires_at = earlier(tokens.access_expires_at, known);
         }
         let opened = row
             .tokens
@@ -180,18 +186,10 @@ impl Memory {
     }
 }
 
-/// Until when the access token is known to live, for a process that learned of it at `learned`. `known` is what was believed of it
-/// before, and is never exceeded. A set that was obtained after it was learned of shows that the clock of the store was set back
-/// since: nobody knows how long it lives, and it is refreshed.
-fn believable_expiry(
-    tokens: &SealedTokens,
-    known: Option<Timestamp>,
-    learned: Timestamp,
-) -> Option<Timestamp> {
-    let from_the_future = tokens.obtained_at > learned + CLOCK_STEP;
-    let limit = if from_the_future { Some(learned) } else { known };
-    match (tokens.access_expires_at, limit) {
-        (Some(expiry), Some(limit)) => Some(expiry.min(limit)),
+/// What a token set says of its expiry, and at most what was believed of it before.
+fn earlier(expiry: Option<Timestamp>, known: Option<Timestamp>) -> Option<Timestamp> {
+    match (expiry, known) {
+        (Some(expiry), Some(known)) => Some(expiry.min(known)),
         (expiry, _) => expiry,
     }
 }
