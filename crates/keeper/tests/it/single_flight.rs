@@ -73,7 +73,7 @@ async fn a_refresh_that_failed_leaves_nothing_behind_that_stops_the_next() {
         fixture.emulator.enqueue([Fault::new(FaultKind::RateLimited { retry_after_secs: 5 })]);
         assert!(matches!(process.token(ACME).await, Err(TokenError::Failed { .. })));
         assert!(process.row(ACME).await.lease.is_none());
-        fixture.clock.advance(Duration::from_secs(6));
+        fixture.clock.advance(Duration::from_secs(7));
     }
     assert!(process.token(ACME).await.is_ok());
     assert_eq!(fixture.emulator.stats().rotations, 1);
