@@ -8,6 +8,7 @@ use futures_util::FutureExt as _;
 use http::{StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 use jeton_core::access::Permission;
+use jeton_core::audit::Actor;
 use jeton_core::keep::provider::Definition;
 use jeton_issuer::{AccessError, Caller};
 use jeton_keeper::{ApiVerdict, Call, TokenError, TokenRequest};
@@ -142,9 +143,14 @@ fn access_ended(state: &GatewayState, caller: Caller) -> AccessEnded {
     async move { access.wait_until_refused(&caller).await }.boxed().shared()
 }
 
+/// A token for this caller, whom the refresh log names where a refresh begins with it.
+fn token_request(caller: &Caller) -> TokenRequest {
+    TokenRequest { by: Some(Actor::Service(caller.service().clone())), ..TokenRequest::default() }
+}
+
 /// A live token, and where to send it.
 async fn take(state: &GatewayState, caller: &Caller, name: &str) -> Result<Call, ErrorResponse> {
-    match state.vault.call(name, TokenRequest::default()).await {
+    match state.vault.call(name, token_request(caller)).await {
         Ok(token) => Ok(token),
         Err(error) => Err(state.no_token(caller, error).await),
     }
@@ -194,7 +200,7 @@ async fn replace_token(
     name: &str,
     rejected: &Call,
 ) -> Result<Option<Call>, ErrorResponse> {
-    match state.vault.replace_refused(name, rejected, TokenRequest::default()).await {
+    match state.vault.replace_refused(name, rejected, token_request(caller)).await {
         Ok(token) => Ok(Some(token)),
         Err(TokenError::RejectedAgain { .. }) => Ok(None),
         Err(error) => Err(state.no_token(caller, error).await),

@@ -10,6 +10,7 @@ use jeton_core::secret::Secret;
 use jeton_core::time::Clock;
 use jeton_issuer::{Access, Caller};
 use jeton_keeper::{TokenError, Vault};
+use jeton_server::visible_error;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -64,7 +65,7 @@ impl GatewayState {
     /// The answer to a caller for whom there is no token. Where the grant is dead, an administrator gets a consent link.
     pub(crate) async fn no_token(&self, caller: &Caller, error: TokenError) -> ErrorResponse {
         let dead = if let TokenError::Dead { name, .. } = &error { Some(name.clone()) } else { None };
-        let response = ErrorResponse::from(error);
+        let response = ErrorResponse::from(visible_error(&self.vault, caller, error));
         let Some(name) = dead.filter(|_| caller.require(&Permission::Admin).is_ok()) else { return response };
         match self.consent_link(name.as_str(), caller).await {
             Some(link) => response.with("consent_link", link.reveal()),

@@ -106,7 +106,7 @@ impl Vault {
     /// Refreshes now: also where nothing is due, during a cool-down, and where the outcome of the last attempt is unknown. It is
     /// for a person who decides so.
     pub async fn refresh(&self, name: &str) -> Result<Refreshed, NoToken> {
-        Ok(self.keeper.refresh(name, RefreshMode::ForcedByPerson).await?)
+        Ok(self.keeper.refresh(name, RefreshMode::ForcedByPerson, &this_program()).await?)
     }
 
     /// Refreshes nothing for this connection until [`Vault::resume`]; callers get the current token as long as it is live.

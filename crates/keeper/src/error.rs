@@ -75,6 +75,8 @@ pub enum TokenError {
         code: String,
         /// One sentence.
         message: String,
+        /// What the provider said in its own words, for whoever may operate the connection.
+        provider_message: Option<String>,
         /// When the next attempt may be made.
         retry_after: Option<Duration>,
     },

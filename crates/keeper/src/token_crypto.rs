@@ -36,7 +36,7 @@ fn text(bytes: &[u8]) -> Result<Secret, SealError> {
     std::str::from_utf8(bytes).map(Secret::new).map_err(|_| SealError::DoesNotOpen)
 }
 
-/// Seals a token set for `generation` of `name`. Expiries are unknown until the caller sets them.
+/// Seals a token set for `generation` of `name`. Expiries and scopes are unknown until the caller sets them.
 pub(crate) fn seal_tokens(
     sealer: &Sealer,
     entropy: &dyn Entropy,
@@ -57,6 +57,7 @@ pub(crate) fn seal_tokens(
         obtained_at,
         access_expires_at: None,
         refresh_expires_at: None,
+        scope: None,
     }
 }
 

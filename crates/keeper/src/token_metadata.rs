@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jeton_core::keep::provider::{TokenReply, VarValue, Vars};
+use jeton_core::keep::provider::{Definition, TokenReply, VarValue, Vars, scope_list};
 use jeton_core::secret::Secret;
 use serde::{Deserialize, Serialize};
 
@@ -28,12 +28,19 @@ struct WrittenVar {
     hidden: bool,
 }
 
+/// The scopes that a new grant is asked for, which a silent reply grants; absent where none are named.
+pub(crate) fn asked_scope(definition: &Definition) -> Option<String> {
+    Some(definition.asked_scopes().join(" ")).filter(|scope| !scope.is_empty())
+}
+
 impl TokenMetadata {
     /// What `reply` gave, over what was known before: a reply leaves out what stays as it was.
     pub(crate) fn after(mut self, reply: &TokenReply) -> Self {
         self.vars.extend(reply.vars.clone());
         self.token_type = Some(reply.token_type.clone());
-        self.scope = reply.scope.clone().or(self.scope);
+        // A silent reply leaves the scopes as they were: those asked for, or of the set before (RFC 6749, sections 5.1 and 6).
+        let granted = reply.scope.as_deref().map(|text| scope_list(text).join(" "));
+        self.scope = granted.filter(|text| !text.is_empty()).or(self.scope);
         self
     }
 

@@ -395,9 +395,9 @@ impl Vault {
         self.parts.tokens.replace_refused(name, refused, request).await
     }
 
-    /// Refreshes a connection because somebody asks for it.
-    pub async fn refresh(&self, name: &str, mode: RefreshMode) -> Result<Refreshed, TokenError> {
-        self.parts.operator.refresh(name, mode).await
+    /// Refreshes a connection because somebody asks for it, whom the refresh log names.
+    pub async fn refresh(&self, name: &str, mode: RefreshMode, by: &Actor) -> Result<Refreshed, TokenError> {
+        self.parts.operator.refresh(name, mode, by).await
     }
 
     /// Takes a grant over, or makes a connection whose provider acquires its own. Who orders it is audited.

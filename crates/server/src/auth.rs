@@ -92,12 +92,20 @@ async fn check_scope(
 /// The error for a connection that does not exist, or that this caller may not see.
 pub fn unknown_connection(vault: &Vault, caller: &Caller, name: &str) -> TokenError {
     let name = name.chars().take(64).collect();
-    limit_suggestions(vault, caller, TokenError::UnknownConnection { name, near: Vec::new() })
+    visible_error(vault, caller, TokenError::UnknownConnection { name, near: Vec::new() })
 }
 
-/// The error as this caller may see it: only connections that it may see are suggested for an unknown name.
-pub fn limit_suggestions(vault: &Vault, caller: &Caller, error: TokenError) -> TokenError {
+/// The error as this caller may see it: only connections that it may see are suggested for an unknown name, and what a provider
+/// said in its own words is for those who operate the connection or read how it stands.
+pub fn visible_error(vault: &Vault, caller: &Caller, error: TokenError) -> TokenError {
     match error {
+        TokenError::Failed { name, class, code, message, provider_message, retry_after } => {
+            let may_read = [Permission::Read, Permission::Operate(name.as_str())]
+                .iter()
+                .any(|permission| caller.require(permission).is_ok());
+            let provider_message = provider_message.filter(|_| may_read);
+            TokenError::Failed { name, class, code, message, provider_message, retry_after }
+        }
         TokenError::UnknownConnection { name, .. } => {
             let names = vault.names();
             let near = caller.suggest(&name, names.iter().map(ConnectionName::as_str));

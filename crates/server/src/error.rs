@@ -153,8 +153,12 @@ pub fn token_problem(error: &TokenError) -> Problem {
         problem = problem.with("retry_after", whole_seconds(after));
     }
     match error {
-        TokenError::Failed { class, code, .. } => {
-            problem.with("class", class.as_str()).with("provider_code", code.as_str())
+        TokenError::Failed { class, code, provider_message, .. } => {
+            let problem = problem.with("class", class.as_str()).with("provider_code", code.as_str());
+            match provider_message {
+                Some(words) => problem.with("provider_message", words.as_str()),
+                None => problem,
+            }
         }
         TokenError::Interrupted { attempt, .. } => problem.with("attempt", attempt.to_string()),
         _ => problem,
@@ -187,13 +191,24 @@ pub fn token_message(error: &TokenError) -> String {
         TokenError::GrantHeld { by, .. } => {
             format!("use that connection, or `jeton disconnect {by}` first")
         }
+        TokenError::Failed { provider_message: Some(words), .. } => provider_says(words),
         _ => return error.to_string(),
     };
     format!("{error}; {cure}")
 }
 
+/// What the provider said in its own words, as a part of a sentence.
+pub fn provider_says(words: &str) -> String {
+    format!("the provider says: {words:?}")
+}
+
 /// The error of a consent in one sentence, with what to do.
 pub fn consent_message(error: &ConsentError) -> String {
+    let said = match error {
+        ConsentError::Denied { provider_message: Some(words), .. }
+        | ConsentError::Failed { provider_message: Some(words), .. } => format!("{}; ", provider_says(words)),
+        _ => String::new(),
+    };
     let again = |name: &ConnectionName| format!("begin again with `jeton connect {name}`");
     let cure = match error {
         ConsentError::UnknownLink => "ask for a new one with `jeton connect NAME`".to_owned(),
@@ -239,7 +254,7 @@ pub fn consent_message(error: &ConsentError) -> String {
         | ConsentError::Unknown { name, .. }
         | ConsentError::Defect { name } => again(name),
     };
-    format!("{error}; {cure}")
+    format!("{error}; {said}{cure}")
 }
 
 #[cfg(test)]
@@ -255,6 +270,7 @@ mod tests {
             class: ErrorClass::RateLimited,
             code: "rate_limited".to_owned(),
             message: "the provider limits the rate".to_owned(),
+            provider_message: None,
             retry_after: Some(Duration::from_millis(1_200)),
         };
         let response = ApiError::from(failed).into_response();

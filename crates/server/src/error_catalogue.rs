@@ -96,6 +96,7 @@ fn token_errors() -> [TokenError; 15] {
             class: ErrorClass::RateLimited,
             code: code(),
             message: String::new(),
+            provider_message: Some("Too many requests.".to_owned()),
             retry_after: Some(retry_after),
         },
         TokenError::CoolingDown { name: name(), code: code(), retry_after },

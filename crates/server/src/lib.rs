@@ -27,9 +27,9 @@ mod serve;
 mod state;
 mod write_timeout;
 
-pub use auth::{limit_suggestions, unknown_connection};
+pub use auth::{unknown_connection, visible_error};
 pub use client_address::{ClientAddress, TrustedProxies};
-pub use error::{consent_message, token_message, token_problem};
+pub use error::{consent_message, provider_says, token_message, token_problem};
 pub use router::{openapi, router};
 pub use serve::{Limits, serve};
 pub use state::AppState;

@@ -192,7 +192,7 @@ async fn result_page(app: &AppState, consent: &ConsentStatus) -> HtmlPage {
     // Where the connection is no longer known, the page says what the consent brought about.
     let renews = app.vault.renews(name.as_str()).await.unwrap_or(true);
     let status = app.vault.status(name.as_str()).await.ok().filter(|status| status.generation == generation);
-    HtmlPage::connected(name, renews, status.and_then(|status| status.expires_at))
+    HtmlPage::connected(name, renews, status.as_ref())
 }
 
 /// The page of an error; operators find the reason in the log.

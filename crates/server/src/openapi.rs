@@ -293,6 +293,7 @@ fn problem_schema() -> Value {
             "provider_code": text("The provider's error code."),
             "attempt": { "type": "string", "format": "uuid", "description": "The attempt whose outcome is unknown." },
             "service": text("The service that the token belongs to."),
+            "provider_message": text("What the provider said in its own words, for callers with `read` or `operate:NAME`."),
             "missing_scope": text("The scope that would be enough."),
             "error": {
                 "type": "object",

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use jeton_core::audit::Actor;
 use jeton_core::id::Generation;
 use jeton_core::keep::attempt::{Act, Attempt, AttemptStatus, Trigger};
 use jeton_core::keep::connection::Connection;
@@ -79,9 +80,11 @@ pub(crate) async fn record_callback<T: WriteTx>(
     };
     let outcome = match &callback.action {
         CallbackAction::Exchange { attempt, .. } => ConsentOutcome::Exchange(*attempt),
-        CallbackAction::Refuse { code, message, .. } => {
-            ConsentOutcome::Refused { code: code.clone(), message: message.clone() }
-        }
+        CallbackAction::Refuse { code, message, provider_message, .. } => ConsentOutcome::Refused {
+            code: code.clone(),
+            message: message.clone(),
+            provider_message: provider_message.clone(),
+        },
     };
     if consent.outcome.as_ref() == Some(&outcome) {
         // The same request again.
@@ -125,6 +128,7 @@ pub(crate) async fn fail_exchange<T: WriteTx>(tx: &mut T, fail: &FailExchange) -
     attempt.code = Some(fail.code.clone());
     attempt.http_status = fail.http_status;
     attempt.message = Some(fail.message.clone());
+    attempt.provider_message.clone_from(&fail.provider_message);
     tx.write_attempt(&attempt, grant).await?;
     if let Some(reply) = &fail.kept_reply {
         tx.keep_reply(attempt.id, &attempt.connection, reply).await?;
@@ -145,17 +149,19 @@ fn callback_attempt(
     let generation = row.as_ref().map_or(Generation(0), |row| row.generation);
     let open = Attempt {
         trigger: Trigger::Manual,
+        asked_by: Some(Actor::Consent(consent.id)),
         act: Act::Connect,
         old_expires_at: row.and_then(|row| row.tokens?.access_expires_at),
         ..Attempt::begin(*attempt, *node, consent.connection, consent.provider, generation, now)
     };
     match then {
         CallbackAction::Exchange { lease_ttl, .. } => Attempt { lease_until: Some(now + *lease_ttl), ..open },
-        CallbackAction::Refuse { code, message, .. } => Attempt {
+        CallbackAction::Refuse { code, message, provider_message, .. } => Attempt {
             status: AttemptStatus::Failed,
             completed_at: Some(now),
             code: Some(code.clone()),
             message: Some(message.clone()),
+            provider_message: provider_message.clone(),
             ..open
         },
     }

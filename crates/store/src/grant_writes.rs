@@ -63,7 +63,8 @@ pub(crate) async fn connect<T: WriteTx>(tx: &mut T, connect: &Connect) -> Result
         tx.close_attempt(closing).await?;
     }
     let generation = row.generation;
-    let attempt = connect_attempt(connect, before.as_ref(), &row, tx.now());
+    let asked_by = known.and_then(|(attempt, _)| attempt.asked_by).or_else(|| connect.by.clone());
+    let attempt = Attempt { asked_by, ..connect_attempt(connect, before.as_ref(), &row, tx.now()) };
     tx.write_attempt(&attempt, row.grant).await?;
     tx.save(before.as_ref(), row, Some(connect.attempt)).await?;
     let replaced = before.is_some_and(|row| row.state != GrantState::None);

@@ -31,12 +31,6 @@ impl Migration {
     }
 }
 
-/// What a program knows whose last migration is `last`: all of them, where nothing is said.
-pub fn up_to(all: &'static [Migration], last: Option<u32>) -> &'static [Migration] {
-    let known = all.iter().take_while(|migration| last.is_none_or(|last| migration.number <= last)).count();
-    &all[..known]
-}
-
 /// What a database says of one migration that it has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppliedMigration {

@@ -41,6 +41,7 @@ pub(crate) async fn claim<T: WriteTx>(tx: &mut T, claim: &Claim) -> Result<Claim
     }
     let attempt = Attempt {
         trigger: claim.trigger,
+        asked_by: claim.asked_by.clone(),
         act: claim.act,
         fingerprint: claim.spends,
         recovers: claim.recovers,
@@ -104,6 +105,7 @@ pub(crate) async fn commit<T: WriteTx>(tx: &mut T, commit: &Commit) -> Result<Co
     if let Some(mut attempt) = attempt {
         attempt.completed_at = Some(tx.now());
         attempt.message.clone_from(&commit.message);
+        attempt.provider_message = None;
         tx.write_attempt(&attempt, grant).await?;
         tx.drop_reply(attempt.id).await?;
     }
@@ -159,6 +161,7 @@ pub(crate) async fn fail<T: WriteTx>(tx: &mut T, fail: &Fail) -> Result<(), T::E
     attempt.code = Some(fail.code.clone());
     attempt.http_status = fail.http_status;
     attempt.message = Some(fail.message.clone());
+    attempt.provider_message.clone_from(&fail.provider_message);
     tx.write_attempt(&attempt, grant).await?;
     match &fail.kept_reply {
         Some(reply) => tx.keep_reply(attempt.id, &row.name, reply).await?,
@@ -178,6 +181,7 @@ pub(crate) async fn skip<T: WriteTx>(tx: &mut T, skip: &Skip) -> Result<(), T::E
     }
     let attempt = Attempt {
         trigger: skip.trigger,
+        asked_by: skip.asked_by.clone(),
         act: Act::Visit,
         status: AttemptStatus::Skipped,
         completed_at: Some(tx.now()),

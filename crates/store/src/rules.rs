@@ -71,6 +71,7 @@ pub(crate) fn commit(row: &mut Connection, commit: Commit, trigger: Option<Trigg
     row.cooling_until = None;
     row.failures = 0;
     row.last_error = None;
+    row.provider_message = None;
     row.orphans.retain(|orphan| Some(orphan.attempt) != commit.orphan);
     supersede(row, commit.attempt)
 }
@@ -113,6 +114,7 @@ pub(crate) fn fail(
     row.lease = None;
     row.failures = row.failures.saturating_add(1);
     row.last_error = Some(fail.code.clone());
+    row.provider_message.clone_from(&fail.provider_message);
     let cooling = (!fail.cooldown.is_zero()).then(|| now + fail.cooldown);
     // A person may try during a pause. A failure of that try does not end the pause.
     row.cooling_until = cooling.max(row.cooling_until.filter(|until| *until > now));
@@ -191,6 +193,7 @@ pub(crate) fn first_row(connect: &Connect, now: Timestamp) -> Connection {
         cooling_until: None,
         failures: 0,
         last_error: None,
+        provider_message: None,
         backoff: None,
         orphans: Vec::new(),
         created_at: now,
@@ -245,6 +248,7 @@ fn forget_troubles(row: &mut Connection) {
     row.cooling_until = None;
     row.failures = 0;
     row.last_error = None;
+    row.provider_message = None;
     row.backoff = None;
 }
 

@@ -109,6 +109,7 @@ fn tokens(
         obtained_at,
         access_expires_at,
         refresh_expires_at: None,
+        scope: None,
     }
 }
 
@@ -131,6 +132,7 @@ pub(super) async fn claim(
             attempt,
             node,
             trigger: Trigger::Automatic,
+            asked_by: None,
             act: Act::Redeem,
             generation: row.generation,
             spends: row.tokens.as_ref().and_then(|tokens| tokens.refresh_fingerprint),
@@ -150,6 +152,7 @@ pub(super) async fn claim(
             code: "not_sent".to_owned(),
             http_status: None,
             message: "nothing was sent".to_owned(),
+            provider_message: None,
             cooldown: Duration::ZERO,
             due_in: None,
             kept_reply: None,

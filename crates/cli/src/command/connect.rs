@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal as _, Read as _};
 use std::path::PathBuf;
 
 use jeton_core::secret::Secret;
-use jeton_keeper::{Connected, Grant, TokenError};
+use jeton_keeper::{Connected, Grant, Status, TokenError};
 use serde_json::json;
 
 use self::link::ConsentResult;
@@ -72,7 +72,8 @@ impl ConnectArgs {
                 } else {
                     link::consent(&app.vault, &name, listen, environment, output).await?
                 };
-                return Ok(print_consented(&name, consented, output)?);
+                let status = app.vault.status(&name).await?;
+                return Ok(print_consented(&name, consented, &status, output)?);
             }
             if self.code {
                 return Err(CommandError::usage(format!(
@@ -108,8 +109,13 @@ impl ConnectArgs {
     }
 }
 
-fn print_consented(name: &str, consented: ConsentResult, output: Output) -> io::Result<()> {
+fn print_consented(name: &str, consented: ConsentResult, status: &Status, output: Output) -> io::Result<()> {
     let ConsentResult { generation, renews } = consented;
+    let (granted, missing) = (&status.granted_scopes, &status.missing_scopes);
+    let granted_words = match granted.as_ref().filter(|granted| !granted.is_empty()) {
+        Some(granted) => format!("; it was granted {}", granted.join(" ")),
+        None => String::new(),
+    };
     let text = if renews {
         format!("`{name}` is connected")
     } else {
@@ -118,8 +124,17 @@ fn print_consented(name: &str, consented: ConsentResult, output: Output) -> io::
              for offline access, then connect again"
         )
     };
-    let value = json!({ "connection": name, "result": "stored", "generation": generation, "renews": renews });
-    output.print(&text, &value)
+    if !missing.is_empty() {
+        output::print_note(&format!(
+            "warning: the provider did not grant {}; allow it there and connect again, or ask for fewer scopes",
+            missing.join(" ")
+        ))?;
+    }
+    let value = json!({
+        "connection": name, "result": "stored", "generation": generation, "renews": renews,
+        "granted_scopes": granted, "missing_scopes": missing,
+    });
+    output.print(&format!("{text}{granted_words}"), &value)
 }
 
 fn from_stdin(name: &str) -> Result<Secret, CommandError> {

@@ -1,8 +1,10 @@
 //! `jeton logs`.
 
+use jeton_core::audit::Actor;
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::attempt::Attempt;
 use jeton_core::keep::ports::AttemptFilter;
+use jeton_server::provider_says;
 
 use crate::app::{OpenMode, with_app};
 use crate::command_error::CommandError;
@@ -33,7 +35,7 @@ impl LogsArgs {
         with_app(settings, OpenMode::Existing, async |app| {
             let attempts = app.vault.attempts(&filter, usize::from(self.lines)).await?;
             let mut table = Table::new(
-                ["STARTED", "CONNECTION", "TRIGGER", "ACT", "STATUS", "GENERATION", "MESSAGE"],
+                ["STARTED", "CONNECTION", "TRIGGER", "ASKED BY", "ACT", "STATUS", "GENERATION", "MESSAGE"],
                 "the refresh log is empty",
             );
             for attempt in &attempts {
@@ -45,7 +47,7 @@ impl LogsArgs {
     }
 }
 
-fn row(attempt: &Attempt) -> [String; 7] {
+fn row(attempt: &Attempt) -> [String; 8] {
     let generation = match attempt.new_generation {
         Some(new) => format!("{} -> {}", attempt.generation.0, new.0),
         None => attempt.generation.0.to_string(),
@@ -54,11 +56,13 @@ fn row(attempt: &Attempt) -> [String; 7] {
         attempt.code.clone(),
         attempt.http_status.map(|status| format!("HTTP {status}")),
         attempt.message.clone(),
+        attempt.provider_message.as_deref().map(provider_says),
     ];
     [
         attempt.started_at.to_the_second().to_string(),
         attempt.connection.to_string(),
         attempt.trigger.as_str().to_owned(),
+        attempt.asked_by.as_ref().map_or("-".to_owned(), Actor::to_string),
         attempt.act.as_str().to_owned(),
         attempt.status.as_str().to_owned(),
         generation,

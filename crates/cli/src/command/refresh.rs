@@ -9,6 +9,7 @@ use jeton_server::{token_message, token_problem};
 use serde_json::{Value, json};
 
 use super::status::all_statuses;
+use crate::actor;
 use crate::app::{OpenMode, with_app};
 use crate::command_error::CommandError;
 use crate::error_code::ErrorCode;
@@ -59,8 +60,9 @@ impl RefreshArgs {
         with_app(settings, OpenMode::Existing, async |app| {
             let names = self.names(&app.vault).await?;
             let mode = if self.force { RefreshMode::ForcedByPerson } else { RefreshMode::IfDue };
+            let by = actor::current();
             let one = async |name: String| {
-                let result = self.classify(app.vault.refresh(&name, mode).await);
+                let result = self.classify(app.vault.refresh(&name, mode, &by).await);
                 (name, result)
             };
             let mut results = stream::iter(names).map(one).buffer_unordered(CONCURRENCY);

@@ -5,6 +5,7 @@ use jeton_core::keep::connection::Condition;
 use jeton_core::keep::ports::{BackgroundTask, LiveNode};
 use jeton_core::time::Timestamp;
 use jeton_keeper::{Peers, Status, Vault};
+use jeton_server::provider_says;
 use serde_json::{Value, json};
 
 use crate::app::{OpenMode, with_app};
@@ -151,6 +152,10 @@ fn note(state: &Status, now: Timestamp, is_served: bool) -> String {
             notes.push(format!("{code}, {} in a row", state.failures));
         }
         _ => {}
+    }
+    notes.extend(state.provider_message.as_deref().map(provider_says));
+    if !state.missing_scopes.is_empty() {
+        notes.push(format!("not granted: {}", state.missing_scopes.join(" ")));
     }
     if (state.condition == Condition::Stale || state.refused().is_some()) && !is_served {
         notes.push("no `jeton serve` runs".to_owned());

@@ -5,6 +5,7 @@ use jeton_core::keep::provider::DurationText;
 use jeton_keeper::{Token, TokenRequest};
 use serde_json::{Value, json};
 
+use crate::actor;
 use crate::app::{OpenMode, with_app};
 use crate::command_error::CommandError;
 use crate::output::{self, Output};
@@ -36,7 +37,8 @@ enum TokenFormat {
 impl TokenArgs {
     pub(crate) async fn run(self, settings: Settings, output: Output) -> Result<(), CommandError> {
         let form = self.format.unwrap_or(if output.json { TokenFormat::Json } else { TokenFormat::Raw });
-        let request = TokenRequest { min_ttl: self.min_ttl.map(|text| text.0), wait: None };
+        let min_ttl = self.min_ttl.map(|text| text.0);
+        let request = TokenRequest { min_ttl, wait: None, by: Some(actor::current()) };
         with_app(settings, OpenMode::Existing, async |app| {
             let token = app.vault.token(&self.name, request).await?;
             if let (Some(warning), false) = (&token.warning, form == TokenFormat::Json) {

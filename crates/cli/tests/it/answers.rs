@@ -34,6 +34,9 @@ async fn the_members_of_every_answer_are_these() {
         "due_at",
         "failures",
         "last_error",
+        "missing_scopes",
+        "granted_scopes",
+        "provider_message",
         "interrupted_attempt",
         "strays",
     ];

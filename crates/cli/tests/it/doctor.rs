@@ -247,8 +247,10 @@ async fn grants_that_have_ended_or_will_end_are_told_apart() {
 
     let (code, report) = examine(&fixture.home).await;
     assert_eq!(code, Some(1), "{report}");
+    let dead = line(&report, "fault", "grant dead");
     assert!(
-        line(&report, "fault", "grant dead").contains("ended (invalid_grant); run `jeton connect dead`"),
+        dead.contains("ended (invalid_grant); the provider says: ")
+            && dead.ends_with("run `jeton connect dead`"),
         "{report}"
     );
     assert!(line(&report, "warning", "grant orphan").contains("`jeton disconnect orphan`"), "{report}");

@@ -111,6 +111,24 @@ async fn a_paused_connection_spends_nothing_until_it_is_resumed() {
 }
 
 #[tokio::test]
+async fn logs_status_and_doctor_say_who_asked_and_what_the_provider_said() {
+    let (fixture, _) = Fixture::connected().await;
+    fixture.emulator.enqueue([Fault::new(FaultKind::WrongClient)]);
+    let words = "the client did not prove who it is";
+    let refresh = fixture.run(["refresh", "--connection", "acme", "--force", "--sync"]).await;
+    assert!(refresh.stdout.contains(words), "{refresh:?}");
+    for command in [&["logs"][..], &["status"], &["doctor"]] {
+        let shown = fixture.home.command(command.iter().copied()).unwrap().run(PATIENCE).await.unwrap();
+        assert!(shown.stdout.contains(&format!("the provider says: \"{words}\"")), "{command:?}: {shown:?}");
+    }
+    let logs = fixture.run(["logs", "--json"]).await.json().unwrap();
+    assert_eq!(logs[0]["provider_message"], words, "{logs}");
+    assert!(logs[0]["asked_by"].as_str().unwrap().starts_with("shell:"), "{logs}");
+    let status = fixture.run(["status", "acme", "--json"]).await.json().unwrap();
+    assert_eq!(status[0]["provider_message"], words, "{status}");
+}
+
+#[tokio::test]
 async fn a_disconnected_connection_has_no_token_and_keeps_its_log() {
     let (fixture, _) = Fixture::connected().await;
     fixture.run(["token", "acme"]).await.success().unwrap();

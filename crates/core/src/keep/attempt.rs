@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::audit::Actor;
 use crate::id::{AttemptId, ConnectionName, Generation, NodeId, ProviderName};
 use crate::named_enum::named_enum;
 use crate::seal::Fingerprint;
@@ -95,6 +96,12 @@ pub struct Attempt {
     pub http_status: Option<u16>,
     /// One sentence for people; it holds no secret.
     pub message: Option<String>,
+    /// What the provider said, as [`StepFailure::provider_message`](super::provider::StepFailure::provider_message) has it.
+    #[serde(default)]
+    pub provider_message: Option<String>,
+    /// Who asked for it; absent where jeton began it by itself.
+    #[serde(default)]
+    pub asked_by: Option<Actor>,
     /// Expiry of the access token before.
     pub old_expires_at: Option<Timestamp>,
     /// Expiry of the access token it brought.
@@ -129,6 +136,8 @@ impl Attempt {
             code: None,
             http_status: None,
             message: None,
+            provider_message: None,
+            asked_by: None,
             old_expires_at: None,
             new_expires_at: None,
         }

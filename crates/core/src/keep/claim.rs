@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::audit::Actor;
 use crate::id::{AttemptId, ConnectionName, Generation, NodeId};
 use crate::seal::Fingerprint;
 use crate::time::Timestamp;
@@ -21,6 +22,8 @@ pub struct Claim {
     pub node: NodeId,
     /// What asked for the refresh.
     pub trigger: Trigger,
+    /// Who asked for the refresh; absent where the process began it by itself.
+    pub asked_by: Option<Actor>,
     /// What it will do upstream.
     pub act: Act,
     /// The generation that the claimer saw.

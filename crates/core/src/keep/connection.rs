@@ -47,6 +47,9 @@ pub struct SealedTokens {
     pub access_expires_at: Option<Timestamp>,
     /// When the refresh token dies; absent when the provider does not say.
     pub refresh_expires_at: Option<Timestamp>,
+    /// The scopes that it is good for, with spaces between them; absent when nobody knows.
+    #[serde(default)]
+    pub scope: Option<String>,
 }
 
 fn place<'a>(connection: &'a ConnectionName, field: &'a str, generation: Generation) -> SealContext<'a> {
@@ -146,6 +149,10 @@ pub struct Connection {
     pub failures: u32,
     /// The code of the last failure since the last success.
     pub last_error: Option<String>,
+    /// What the provider said with that failure, as [`Attempt::provider_message`](super::attempt::Attempt::provider_message)
+    /// has it.
+    #[serde(default)]
+    pub provider_message: Option<String>,
     /// The backoff on rejections.
     pub backoff: Option<RejectionBackoff>,
     /// Replies that came too late, oldest first.

@@ -77,6 +77,9 @@ pub enum ConsentOutcome {
         code: String,
         /// One sentence for people, with no secret.
         message: String,
+        /// What the provider said, as [`Attempt::provider_message`] has it.
+        #[serde(default)]
+        provider_message: Option<String>,
     },
 }
 
@@ -185,6 +188,10 @@ pub enum Progress {
         code: String,
         /// One sentence for people.
         message: String,
+        /// What the provider said in its own words, shortened and without anything that looks like a secret. Absent where it said
+        /// nothing of that kind, and for whoever holds the link alone.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        provider_message: Option<String>,
     },
     /// The exchange failed; the code is worth nothing any more.
     Failed {
@@ -192,6 +199,10 @@ pub enum Progress {
         code: String,
         /// One sentence for people.
         message: String,
+        /// What the provider said in its own words, shortened and without anything that looks like a secret. Absent where it said
+        /// nothing of that kind, and for whoever holds the link alone.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        provider_message: Option<String>,
     },
     /// The code may have been sent, and nobody knows what became of it.
     Unknown,
@@ -200,6 +211,15 @@ pub enum Progress {
 }
 
 impl Progress {
+    /// The same for whoever holds the link alone: what the provider said in its own words is for operators.
+    #[must_use]
+    pub fn without_provider_message(mut self) -> Self {
+        if let Self::Refused { provider_message, .. } | Self::Failed { provider_message, .. } = &mut self {
+            *provider_message = None;
+        }
+        self
+    }
+
     /// Whether nothing more will come of it.
     pub fn is_over(&self) -> bool {
         !matches!(self, Self::Waiting { .. } | Self::Asked { .. } | Self::Exchanging)
@@ -209,9 +229,11 @@ impl Progress {
 /// How far `consent` has come at `now`; `attempt` is the one of its [`ConsentOutcome::Exchange`].
 pub fn progress(consent: &Consent, attempt: Option<&Attempt>, now: Timestamp) -> Progress {
     match (&consent.outcome, &consent.authorization) {
-        (Some(ConsentOutcome::Refused { code, message }), _) => {
-            Progress::Refused { code: code.clone(), message: message.clone() }
-        }
+        (Some(ConsentOutcome::Refused { code, message, provider_message }), _) => Progress::Refused {
+            code: code.clone(),
+            message: message.clone(),
+            provider_message: provider_message.clone(),
+        },
         (Some(ConsentOutcome::Exchange(_)), _) => exchanged(attempt, now),
         (None, Some(asked)) if now < asked.until => Progress::Asked { until: asked.until },
         (None, None) if now < consent.link_until => Progress::Waiting { until: consent.link_until },
@@ -230,6 +252,7 @@ fn exchanged(attempt: Option<&Attempt>, now: Timestamp) -> Progress {
         AttemptStatus::Failed | AttemptStatus::Skipped => Progress::Failed {
             code: attempt.code.clone().unwrap_or_else(|| "failed".to_owned()),
             message: attempt.message.clone().unwrap_or_else(|| "the exchange failed".to_owned()),
+            provider_message: attempt.provider_message.clone(),
         },
         AttemptStatus::Interrupted => Progress::Unknown,
     }

@@ -50,6 +50,7 @@ pub(super) fn tokens(life: i64) -> SealedTokens {
         obtained_at: at(0),
         access_expires_at: Some(at(life)),
         refresh_expires_at: None,
+        scope: None,
     }
 }
 
@@ -72,6 +73,7 @@ pub(super) fn live() -> Connection {
         cooling_until: None,
         failures: 0,
         last_error: None,
+        provider_message: None,
         backoff: None,
         orphans: Vec::new(),
         created_at: at(0),
@@ -84,6 +86,7 @@ pub(super) fn claim(row: &Connection) -> Claim {
         attempt: attempt_id(),
         node: NodeId::generate(at(0), &SystemEntropy),
         trigger: Trigger::Automatic,
+        asked_by: None,
         act: Act::Redeem,
         generation: row.generation,
         spends: Some(fingerprint(2)),

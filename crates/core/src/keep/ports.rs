@@ -181,6 +181,9 @@ pub struct Fail {
     pub http_status: Option<u16>,
     /// One sentence for people, with no secret.
     pub message: String,
+    /// What the provider said, as [`Attempt::provider_message`] has it.
+    #[serde(default)]
+    pub provider_message: Option<String>,
     /// How long nothing is tried now.
     pub cooldown: Duration,
     /// How long until the keeper must look again; absent when only a person can help.
@@ -201,6 +204,8 @@ pub struct Skip {
     pub generation: Generation,
     /// What asked for it.
     pub trigger: Trigger,
+    /// Who asked for it; absent where the process looked by itself.
+    pub asked_by: Option<Actor>,
     /// The process that looked.
     pub node: NodeId,
     /// One sentence for people.

@@ -7,7 +7,7 @@
 //!
 //! * Which key? [`schema`](Provider::from_toml), described in `docs/reference/provider-format.md`.
 //! * What is sent, and where may it go? `address`, `hosts`, `template`, `request`.
-//! * What does the reply mean? `read`, `expiry`, `classify`.
+//! * What does the reply mean? `read`, `expiry`, `classify`. Which of its words are shown? `provider_message`.
 //! * Are the files right? `vectors`, run by [`Provider::run_tests`].
 //! * What would the provider's own server answer? [`Emulation`].
 
@@ -38,12 +38,14 @@ mod locate;
 mod one_or_many;
 mod payload;
 mod policy;
+mod provider_message;
 mod read_reply;
 #[cfg(test)]
 mod reply_tests;
 mod request;
 mod request_values;
 mod schema;
+mod scopes;
 mod step;
 mod template;
 mod vars;
@@ -70,6 +72,7 @@ pub use read_reply::{CaptureError, read_retry_after};
 pub use request::RequestError;
 pub use request_values::{Client, RequestValues, VarValue, Vars};
 pub use schema::Confidence;
+pub use scopes::scope_list;
 pub use step::{ClientAuth, Step};
 pub use vars::{Capture, Var};
 pub use vectors::{Difference, VectorResult};

@@ -313,7 +313,11 @@ async fn bodies_beyond_the_budget_are_not_sent_twice_and_the_answer_says_so() {
         (reply.status.as_u16(), &reply.headers["x-jeton-retry"]),
         (401, &"body-too-large".parse().unwrap())
     );
-    fixture.vault.refresh("acme", jeton_keeper::RefreshMode::ForcedByPerson).await.unwrap();
+    fixture
+        .vault
+        .refresh("acme", jeton_keeper::RefreshMode::ForcedByPerson, &crate::fixture::operator())
+        .await
+        .unwrap();
     rejected.add_current_token_of(&fixture).await;
     for _ in 0..5 {
         let reply = fixture.client().post("/api/v1/proxy/acme/leads", &json!({})).await.unwrap();

@@ -102,14 +102,13 @@ async fn a_caller_waits_as_long_as_it_says_and_goes_on_with_the_current_token() 
     fixture.clock.advance(Duration::from_secs(30));
     fixture.provider.enqueue([Fault::none().slow_after(Duration::from_secs(2))]);
     let begun = Instant::now();
-    let request =
-        TokenRequest { min_ttl: Some(Duration::from_secs(40)), wait: Some(Duration::from_millis(100)) };
+    let later = TokenRequest { min_ttl: Some(Duration::from_secs(40)), ..TokenRequest::default() };
+    let request = TokenRequest { wait: Some(Duration::from_millis(100)), ..later.clone() };
     let token = vault.token_with(ACME, request).await.unwrap();
     assert!(begun.elapsed() < Duration::from_millis(1_800));
     assert_eq!(token.access, current.access);
     assert!(token.warning.unwrap().contains("took longer than"));
     // The refresh went on: whoever has more patience gets its token.
-    let later = TokenRequest { wait: None, ..request };
     assert_ne!(vault.token_with(ACME, later).await.unwrap().access, current.access);
     assert_eq!(fixture.requests(), 2);
 }

@@ -55,8 +55,11 @@ async fn a_wait_that_took_too_long_and_going_on_with_the_current_token_are_logge
     vault.token(ACME).await.unwrap();
     fixture.clock.advance(Duration::from_secs(30));
     fixture.provider.enqueue([Fault::none().slow_after(Duration::from_millis(500))]);
-    let request =
-        TokenRequest { min_ttl: Some(Duration::from_secs(40)), wait: Some(Duration::from_millis(50)) };
+    let request = TokenRequest {
+        min_ttl: Some(Duration::from_secs(40)),
+        wait: Some(Duration::from_millis(50)),
+        by: None,
+    };
     vault.token_with(ACME, request).await.unwrap();
     assert_logged(&log, "WARN", "waiting for the refresh took too long");
     assert_logged(&log, "WARN", "going on with the current token");

@@ -78,6 +78,8 @@ pub enum ConsentError {
         name: ConnectionName,
         /// The provider's code, such as `access_denied`.
         code: String,
+        /// What the provider said in its own words, for whoever operates jeton.
+        provider_message: Option<String>,
     },
     /// The answer names something that is not this provider's. Nothing was sent to it.
     #[error("the answer for `{name}` was not taken, and no secret was sent: {message}")]
@@ -96,6 +98,8 @@ pub enum ConsentError {
         code: String,
         /// What happened.
         message: String,
+        /// What the provider said in its own words, for whoever operates jeton.
+        provider_message: Option<String>,
     },
     /// The code may have been sent, and nobody knows what became of it. It is not sent again.
     #[error(

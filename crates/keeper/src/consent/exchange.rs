@@ -26,7 +26,7 @@ use crate::refresh::spend::{
 use crate::refresh::store_writer::{self, StoreAnswer};
 use crate::spill::store_write::StoreWrite;
 use crate::token_crypto::seal_tokens;
-use crate::token_metadata::TokenMetadata;
+use crate::token_metadata::{TokenMetadata, asked_scope};
 
 /// The longest code of a provider's error that is kept and shown.
 const LONGEST_CODE: usize = 64;
@@ -65,7 +65,8 @@ pub(super) async fn run(
     let at = answer.consume(CallbackAction::Exchange { attempt, grant, node: node.id, lease_ttl }).await?;
     let recorded = Recorded::now(node, at);
     let target = NewGrant { spender, def, attempt, grant, by: Some(Actor::Consent(consent.id)) };
-    let metadata = TokenMetadata { vars: values.captured.clone(), ..TokenMetadata::default() };
+    let scope = asked_scope(&def.definition);
+    let metadata = TokenMetadata { vars: values.captured.clone(), scope, ..TokenMetadata::default() };
     let sent = SpendRequest { act: Act::Connect, request, values };
     // A code is spent once whatever becomes of the connection meanwhile: there is nothing to check again.
     match turn.spend(sent, recorded, metadata, async { Ok(()) }, &target).await {
@@ -85,7 +86,12 @@ pub(super) async fn run(
             Err(if failure.is_unknown() {
                 ConsentError::Unknown { name, message }
             } else {
-                ConsentError::Failed { name, code: failure.code, message }
+                ConsentError::Failed {
+                    name,
+                    code: failure.code,
+                    message,
+                    provider_message: failure.provider_message,
+                }
             })
         }
     }
@@ -134,6 +140,7 @@ impl SpendTarget for NewGrant<'_> {
         let tokens = SealedTokens {
             access_expires_at: expires_at.or(received.reply.expires_at),
             refresh_expires_at: received.reply.refresh_expires_at,
+            scope: received.scope(),
             ..seal_tokens(&node.sealer, &*node.entropy, name, generation.next(), &clear, sent_at)
         };
         StoreWrite::Connect(Connect {
@@ -158,6 +165,7 @@ impl SpendTarget for NewGrant<'_> {
             code: failure.code.clone(),
             http_status: failure.status,
             message: self.failure_message(failure),
+            provider_message: failure.provider_message.clone(),
             kept_reply,
         })
     }
@@ -165,14 +173,17 @@ impl SpendTarget for NewGrant<'_> {
     fn log_failure(&self, failure: &RedeemFailure) {
         let (name, attempt, code) = (&self.def.name, self.attempt, &failure.code);
         let (class, status) = (failure.class.as_str(), failure.status.unwrap_or_default());
-        let reason = self.failure_message(failure);
+        let (reason, provider_message) = (self.failure_message(failure), failure.provider_message.as_deref());
         if failure.unread.is_some() {
             tracing::error!(
-                connection = %name, %attempt, code, class, status, reason,
+                connection = %name, %attempt, code, class, status, reason, provider_message,
                 "the answer to the exchange of a code cannot be read"
             );
         } else {
-            tracing::warn!(connection = %name, %attempt, code, class, status, reason, "the exchange of a code failed");
+            tracing::warn!(
+                connection = %name, %attempt, code, class, status, reason, provider_message,
+                "the exchange of a code failed"
+            );
         }
     }
 }
@@ -185,13 +196,15 @@ impl Answer<'_> {
         let definition = &self.def.definition;
         definition.check_issuer(params).map_err(|error| foreign(error.to_string()))?;
         if let Some(error) = params.get("error") {
-            return Err(ConsentError::Denied { name: name(), code: plain(error) });
+            let provider_message = definition.callback_message(params);
+            return Err(ConsentError::Denied { name: name(), code: plain(error), provider_message });
         }
         let captured = definition.capture(params).map_err(|error| foreign(error.to_string()))?;
         let failed = |code: &str, message: String| ConsentError::Failed {
             name: name(),
             code: code.to_owned(),
             message,
+            provider_message: None,
         };
         let code = params.get("code").filter(|code| !code.is_empty());
         let code = code.ok_or_else(|| failed("no_code", "the answer brings no code".to_owned()))?;
@@ -219,7 +232,13 @@ impl Answer<'_> {
             ConsentError::Denied { code, .. } | ConsentError::Failed { code, .. } => code.clone(),
             _ => "foreign".to_owned(),
         };
-        tracing::warn!(connection = %self.def.name, code, reason = %refused, "a consent came to nothing");
+        let provider_message = match &refused {
+            ConsentError::Denied { provider_message, .. } => provider_message.clone(),
+            _ => None,
+        };
+        tracing::warn!(
+            connection = %self.def.name, code, reason = %refused, provider_message, "a consent came to nothing"
+        );
         let node = &self.spender.node;
         let now = node.clock.now();
         let then = CallbackAction::Refuse {
@@ -228,6 +247,7 @@ impl Answer<'_> {
             node: node.id,
             code,
             message: refused.to_string(),
+            provider_message,
         };
         self.consume(then).await?;
         Ok(refused)
@@ -271,11 +291,13 @@ fn report(
         StoreAnswer::Connect(ConnectAnswer::HeldBy { connection }) => Err(ConsentError::Failed {
             message: store_writer::held_by(&connection),
             code: store_writer::GRANT_HELD.to_owned(),
+            provider_message: None,
             name,
         }),
         StoreAnswer::Connect(ConnectAnswer::Superseded) => Err(ConsentError::Failed {
             message: store_writer::superseded(&name),
             code: store_writer::GRANT_SUPERSEDED.to_owned(),
+            provider_message: None,
             name,
         }),
         other => {

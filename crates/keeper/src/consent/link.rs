@@ -109,7 +109,7 @@ impl Consents {
             name: consent.connection,
             provider: title(def),
             host: page.and_then(|page| page.url.host_str().map(str::to_owned)),
-            scopes: def.definition.consent_scopes(),
+            scopes: def.definition.asked_scopes(),
             left: consent.link_until.since(self.node.clock.now()),
             callback: callback(def)?,
         })

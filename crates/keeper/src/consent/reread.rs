@@ -14,7 +14,7 @@ use crate::error::TokenError;
 use crate::refresh::kept_reply::KeptReply;
 use crate::refresh::spend::{ReceivedTokens, Spender};
 use crate::refresh::store_writer::StoreAnswer;
-use crate::token_metadata::TokenMetadata;
+use crate::token_metadata::{TokenMetadata, asked_scope};
 
 /// How many attempts of unknown outcome are looked through, newest first.
 const MOST: usize = 1_000;
@@ -50,7 +50,8 @@ async fn read(spender: &Spender, definitions: &Definitions, attempt: &Attempt) -
     let Some(kept) = KeptReply::find(&spender.node, &spender.store, attempt).await? else { return Ok(()) };
     let values = RequestValues { captured: kept.captured.clone(), ..RequestValues::default() };
     let Some(reply) = kept.tokens(def, attempt, &values) else { return Ok(()) };
-    let metadata = TokenMetadata { vars: kept.captured, ..TokenMetadata::default() };
+    let scope = asked_scope(&def.definition);
+    let metadata = TokenMetadata { vars: kept.captured, scope, ..TokenMetadata::default() };
     let mut received = ReceivedTokens::new(reply, attempt.started_at, metadata);
     // As old as its exchange: what was connected or given up since has the last word.
     let grant = GrantId::generate(attempt.started_at, &*spender.node.entropy);

@@ -35,8 +35,13 @@ pub(crate) struct Operator {
 }
 
 impl Operator {
-    /// Refreshes a connection because somebody asks for it.
-    pub(crate) async fn refresh(&self, name: &str, mode: RefreshMode) -> Result<Refreshed, TokenError> {
+    /// Refreshes a connection because somebody asks for it, whom the refresh log names.
+    pub(crate) async fn refresh(
+        &self,
+        name: &str,
+        mode: RefreshMode,
+        by: &Actor,
+    ) -> Result<Refreshed, TokenError> {
         let def = self.definitions.get(name)?;
         let before = self.memory.reload(&def.name).await?;
         let expires_at = |known: &CachedConnection| {
@@ -49,10 +54,10 @@ impl Operator {
             return Ok(Refreshed::NotDue { expires_at: expires_at(known) });
         }
         let generation = before.as_ref().map_or(Generation::default(), |known| known.row.generation);
-        let request = RefreshRequest::asked_for(mode, generation);
+        let request = RefreshRequest::asked_for(mode, generation, by);
         let longest = self.node.settings.wait + self.node.settings.claim_wait;
         let budget = WaitBudget::new(Instant::now() + longest, self.node.clock.earliest());
-        let known = self.tokens.wait_until(def, request, budget).await?;
+        let known = self.tokens.wait_until(def, &request, budget).await?;
         let expires_at = expires_at(&known);
         if known.row.generation > generation {
             Ok(Refreshed::Done { generation: known.row.generation, expires_at })
@@ -95,15 +100,15 @@ impl Operator {
         let name = self.any_name(name).await?;
         let def = self.definitions.find(name.as_str());
         match (self.memory.reload(&name).await?, def) {
-            (Some(known), _) => Ok(self.known_status(&known, def.is_none())),
+            (Some(known), _) => Ok(self.known_status(&known, def.map(|def| &**def))),
             (None, Some(def)) => Ok(Status::unconnected(name, def.provider.clone())),
             (None, None) => Err(self.unknown(name.as_str())),
         }
     }
 
-    fn known_status(&self, known: &CachedConnection, orphaned: bool) -> Status {
+    fn known_status(&self, known: &CachedConnection, def: Option<&ConnectionDef>) -> Status {
         let now = known.now(self.node.clock.readings());
-        Status::of(&known.row, now, orphaned).shown_by(&self.node.clock)
+        Status::of(&known.row, now, def).shown_by(&self.node.clock)
     }
 
     /// The status of every connection that needs a person or waits for one, as memory holds it once the vault was started: what is
@@ -117,7 +122,7 @@ impl Operator {
             defined_rows += usize::from(known.is_some());
             match known.as_ref().map(|known| known.row.condition(known.now(readings))) {
                 Some(Condition::Pending | Condition::Dead | Condition::Interrupted) => {
-                    statuses.extend(known.map(|known| self.known_status(&known, false)));
+                    statuses.extend(known.map(|known| self.known_status(&known, Some(def))));
                 }
                 None if entry.is_none_or(|entry| !entry.is_unreadable()) => {
                     statuses.push(Status::unconnected(def.name.clone(), def.provider.clone()));
@@ -130,7 +135,7 @@ impl Operator {
         if all.len() > defined_rows {
             let orphaned =
                 all.iter().filter(|known| self.definitions.find(known.row.name.as_str()).is_none());
-            statuses.extend(orphaned.map(|known| self.known_status(known, true)));
+            statuses.extend(orphaned.map(|known| self.known_status(known, None)));
         }
         statuses.sort_by(|one, other| one.name.cmp(&other.name));
         statuses
@@ -157,7 +162,7 @@ impl Operator {
         for row in rows {
             let def = self.definitions.find(name_of(&row).as_str());
             let status = match (row, def) {
-                (Ok(row), _) => Status::of(&row, now, def.is_none()).shown_by(&self.node.clock),
+                (Ok(row), _) => Status::of(&row, now, def.map(|def| &**def)).shown_by(&self.node.clock),
                 (Err(row), Some(def)) => Status::unreadable(row.name, def.provider.clone()),
                 // Nobody here can say whose it is, and the log has named it.
                 (Err(_), None) => continue,

@@ -3,10 +3,12 @@
 use jeton_core::id::{AttemptId, ConnectionName, Generation, ProviderName};
 use jeton_core::keep::connection::{Condition, Connection};
 use jeton_core::keep::due::RECOVERY_REFUSED;
+use jeton_core::keep::provider::scope_list;
 use jeton_core::seal::Fingerprint;
 use jeton_core::time::Timestamp;
 use serde::Serialize;
 
+use crate::definitions::ConnectionDef;
 use crate::store_time::StoreTime;
 
 /// The code of a connection whose row cannot be read.
@@ -45,6 +47,13 @@ pub struct Status {
     pub failures: u32,
     /// The code of the last failure since the last success.
     pub last_error: Option<String>,
+    /// What the provider said with that failure in its own words, shortened and without anything that looks like a secret; null
+    /// where it said nothing of that kind.
+    pub provider_message: Option<String>,
+    /// The scopes that the token set is good for; null where nobody knows.
+    pub granted_scopes: Option<Vec<String>>,
+    /// The scopes that its definition asks for and that were not granted.
+    pub missing_scopes: Vec<String>,
     /// The attempt whose outcome is unknown.
     pub interrupted_attempt: Option<AttemptId>,
     /// How many replies came too late and are kept.
@@ -52,16 +61,18 @@ pub struct Status {
 }
 
 impl Status {
-    /// The status of a row at `now`.
-    pub(crate) fn of(row: &Connection, now: Timestamp, orphaned: bool) -> Self {
+    /// The status of a row at `now`, which has a definition or is orphaned.
+    pub(crate) fn of(row: &Connection, now: Timestamp, def: Option<&ConnectionDef>) -> Self {
         let tokens = row.tokens.as_ref();
+        let scope = tokens.and_then(|tokens| tokens.scope.as_deref());
+        let missing = def.zip(scope).map(|(def, scope)| def.definition.missing_scopes(scope));
         Self {
             name: row.name.clone(),
             provider: row.provider.clone(),
             condition: row.condition(now),
             code: row.state_code.clone(),
             paused: row.paused,
-            orphaned,
+            orphaned: def.is_none(),
             generation: row.generation,
             fingerprint: tokens.and_then(|tokens| tokens.access_fingerprint),
             obtained_at: tokens.map(|tokens| tokens.obtained_at),
@@ -70,6 +81,9 @@ impl Status {
             due_at: row.due_at,
             failures: row.failures,
             last_error: row.last_error.clone(),
+            provider_message: row.provider_message.clone(),
+            granted_scopes: scope.map(|scope| scope_list(scope).into_iter().map(str::to_owned).collect()),
+            missing_scopes: missing.unwrap_or_default(),
             interrupted_attempt: row.interrupted_attempt(now),
             strays: row.orphans.len(),
         }
@@ -117,6 +131,9 @@ impl Status {
             due_at: None,
             failures: 0,
             last_error: None,
+            provider_message: None,
+            granted_scopes: None,
+            missing_scopes: Vec::new(),
             interrupted_attempt: None,
             strays: 0,
         }

@@ -57,6 +57,7 @@ struct Head {
     retry_after: Option<String>,
     content_type: Option<String>,
     date: Option<String>,
+    location: Option<String>,
     /// In the order in which they were applied.
     content_codings: Vec<String>,
     transfer_codings: Vec<String>,
@@ -195,6 +196,7 @@ impl ResponseReader {
             retry_after: self.head.retry_after,
             content_type: self.head.content_type,
             date: self.head.date,
+            location: self.head.location,
             body: decoded.body,
             cut_short: fault,
             warnings,
@@ -284,6 +286,7 @@ impl ResponseReader {
             b"retry-after" => _ = head.retry_after.get_or_insert(value),
             b"content-type" => _ = head.content_type.get_or_insert(value),
             b"date" => _ = head.date.get_or_insert(value),
+            b"location" => _ = head.location.get_or_insert(value),
             _ => {}
         }
     }

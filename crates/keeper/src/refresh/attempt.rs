@@ -30,7 +30,7 @@ use crate::peers::peer_liveness::GONE_AFTER;
 use crate::spill::inspect::{SlotState, inspect_spill_slots};
 use crate::spill::store_write::StoreWrite;
 use crate::token_crypto::{ClearTokens, DOES_NOT_OPEN, seal_tokens, unseal_tokens};
-use crate::token_metadata::TokenMetadata;
+use crate::token_metadata::{TokenMetadata, asked_scope};
 
 /// How long the first resend inside the provider's grace waits for the send before it; each further one waits twice
 /// as long.
@@ -225,6 +225,7 @@ impl<'a> Refresh<'a> {
                     "the provider allows {} token requests in {}, and they are used up",
                     budget.max, budget.within
                 ),
+                provider_message: None,
                 retry_after: Some(rest),
             })
         })
@@ -237,6 +238,7 @@ impl<'a> Refresh<'a> {
             attempt,
             node: self.parts.node.id,
             trigger: self.request.trigger,
+            asked_by: self.request.by.clone(),
             act: prepared.act,
             generation: row.generation,
             spends: row.tokens.as_ref().filter(|_| spends).and_then(|tokens| tokens.refresh_fingerprint),
@@ -293,7 +295,10 @@ impl<'a> Refresh<'a> {
                 .map_err(|_| self.grant_unusable(DOES_NOT_OPEN.to_owned()))?,
             None => ClearTokens::default(),
         };
-        let metadata = TokenMetadata::from_text(opened.extras.as_ref());
+        let mut metadata = TokenMetadata::from_text(opened.extras.as_ref());
+        if act == Act::Acquire {
+            metadata.scope = asked_scope(&self.def.definition);
+        }
         let values = RequestValues {
             access: opened.access.clone(),
             refresh: opened.refresh.clone(),
@@ -456,6 +461,7 @@ impl<'a> Refresh<'a> {
                     class: refusal.class,
                     code: refusal.code,
                     message: consequence.message,
+                    provider_message: refusal.provider_message,
                     retry_after: Some(consequence.cooldown),
                 })
             }
@@ -517,6 +523,7 @@ impl ClaimedRow<'_> {
         let tokens = SealedTokens {
             access_expires_at: orphan.tokens.access_expires_at,
             refresh_expires_at: orphan.tokens.refresh_expires_at,
+            scope: orphan.tokens.scope.clone(),
             ..self.seal(opened, orphan.tokens.obtained_at)
         };
         let message = format!("the reply of attempt {} came too late then and is used now", orphan.attempt);
@@ -583,6 +590,7 @@ impl SpendTarget for ClaimedRow<'_> {
         let tokens = SealedTokens {
             access_expires_at: expires_at.or_else(|| age.expiry(&received.reply)),
             refresh_expires_at: received.reply.refresh_expires_at,
+            scope: received.scope(),
             ..self.seal(&received.clear_tokens(), age.issued_at)
         };
         let due_at = due::due_at(&tokens, &self.def.timing, tokens.obtained_at, self.jitter);
@@ -599,6 +607,7 @@ impl SpendTarget for ClaimedRow<'_> {
             code,
             http_status: failure.status,
             message,
+            provider_message: failure.provider_message.clone(),
             cooldown,
             due_in,
             kept_reply,
@@ -610,9 +619,10 @@ impl SpendTarget for ClaimedRow<'_> {
         let (name, code) = (&self.row.name, &consequence.code);
         let (class, reason) = (failure.class.as_str(), &failure.message);
         let status = failure.status.unwrap_or_default();
+        let provider_message = failure.provider_message.as_deref();
         if consequence.is_dead() {
             tracing::error!(
-                connection = %name, code, class, status, reason,
+                connection = %name, code, class, status, reason, provider_message,
                 "CRITICAL: refresh token revoked, manual re-authorization required"
             );
         } else if consequence.is_to_be_confirmed() {
@@ -622,7 +632,8 @@ impl SpendTarget for ClaimedRow<'_> {
                 "refused once: the refresh token is sent once more before the grant is taken for dead"
             );
         } else {
-            tracing::warn!(connection = %name, act = self.act.as_str(), code, class, status, reason, "refresh failed");
+            let act = self.act.as_str();
+            tracing::warn!(connection = %name, act, code, class, status, reason, provider_message, "refresh failed");
         }
     }
 }

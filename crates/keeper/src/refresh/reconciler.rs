@@ -231,8 +231,8 @@ impl Reconciler {
         work.running_down += usize::from(down);
         self.busy.insert(name.clone(), Busy::UnderWay { limiter: limiter.index, down });
         self.running += 1;
-        let request = RefreshRequest::new(Goal::NotDue, Trigger::Automatic);
-        let follower = self.parts.start(def, request).follower;
+        let request = RefreshRequest::new(Goal::NotDue, Trigger::Automatic, None);
+        let follower = self.parts.start(def, &request).follower;
         let (ended, name, now) = (self.ended.clone(), name.clone(), self.parts.node.clock.now());
         self.parts.lifecycle.attempts.spawn(async move {
             let pause = match follower.outcome().await {

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jeton_core::audit::Actor;
 use jeton_core::id::{AttemptId, Generation};
 use jeton_core::keep::attempt::{Attempt, Trigger};
 use jeton_core::keep::connection::Connection;
@@ -31,12 +32,14 @@ use crate::tokens::single_flight::{Follower, Join, SingleFlight, TaskOutcome};
 const MOST_ROUNDS: usize = 32;
 
 /// What a refresh is for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RefreshRequest {
     /// What must be reached.
     pub(crate) goal: Goal,
     /// What asked for it.
     pub(crate) trigger: Trigger,
+    /// Who asked for it; absent where this process begins it by itself.
+    pub(crate) by: Option<Actor>,
     /// Who asked decided that a token with an unknown outcome may be sent.
     pub(crate) person_decides: bool,
     /// It is made at once, through every cool-down.
@@ -45,18 +48,19 @@ pub(crate) struct RefreshRequest {
 
 impl RefreshRequest {
     /// A request that no person decided about.
-    pub(crate) fn new(goal: Goal, trigger: Trigger) -> Self {
-        Self { goal, trigger, person_decides: false, at_once: false }
+    pub(crate) fn new(goal: Goal, trigger: Trigger, by: Option<Actor>) -> Self {
+        Self { goal, trigger, by, person_decides: false, at_once: false }
     }
 
     /// What somebody asks for who saw this generation.
-    pub(crate) fn asked_for(mode: RefreshMode, seen: Generation) -> Self {
+    pub(crate) fn asked_for(mode: RefreshMode, seen: Generation, by: &Actor) -> Self {
+        let by = Some(by.clone());
         match mode {
-            RefreshMode::IfDue => Self::new(Goal::NotDue, Trigger::Manual),
+            RefreshMode::IfDue => Self::new(Goal::NotDue, Trigger::Manual, by),
             RefreshMode::Forced | RefreshMode::ForcedByPerson => Self {
                 person_decides: true,
                 at_once: mode == RefreshMode::ForcedByPerson,
-                ..Self::new(Goal::Beyond(seen), Trigger::Forced)
+                ..Self::new(Goal::Beyond(seen), Trigger::Forced, by)
             },
         }
     }
@@ -88,7 +92,7 @@ impl Refresher {
     pub(crate) fn start(
         self: &Arc<Self>,
         def: &Arc<ConnectionDef>,
-        request: RefreshRequest,
+        request: &RefreshRequest,
     ) -> RefreshHandle {
         match self.running.join(&def.name) {
             Join::Follower(follower) => {
@@ -96,7 +100,7 @@ impl Refresher {
                 RefreshHandle { follower, own: false }
             }
             Join::Leader(leader, follower) => {
-                let (parts, def) = (Arc::clone(self), Arc::clone(def));
+                let (parts, def, request) = (Arc::clone(self), Arc::clone(def), request.clone());
                 self.lifecycle.attempts.spawn(async move {
                     let refresh = Refresh::new(&parts, &def, request);
                     leader.finish(refresh.run().await);
@@ -256,6 +260,7 @@ impl<'a> Refresh<'a> {
                 attempt: AttemptId::generate(now, &*self.parts.node.entropy),
                 generation: row.generation,
                 trigger: self.request.trigger,
+                asked_by: self.request.by.clone(),
                 node: self.parts.node.id,
                 message: "Token doesn't need refresh yet".to_owned(),
                 due_at: due::due_at(tokens, &self.def.timing, now, self.parts.node.jitter()),
@@ -340,6 +345,7 @@ impl<'a> Refresh<'a> {
                 class: ErrorClass::TooEarly,
                 code: "too_early".to_owned(),
                 message: format!("nothing was sent: the provider does not refresh it before {until}"),
+                provider_message: None,
                 retry_after: Some(until.since(now)),
             }),
             Plan::Dead => {

@@ -114,6 +114,23 @@ impl ReceivedTokens {
         Self { reply, sent_at, metadata, message }
     }
 
+    /// The scopes that the token set is good for.
+    pub(crate) fn scope(&self) -> Option<String> {
+        self.metadata.clone().after(&self.reply).scope
+    }
+
+    /// Warns of a grant that lacks scopes that were asked for, when they become known, and not again with every refresh.
+    fn warn_of_missing_scopes(&self, def: &ConnectionDef) {
+        let Some(scope) = self.scope().filter(|scope| Some(scope) != self.metadata.scope.as_ref()) else {
+            return;
+        };
+        let missing = def.definition.missing_scopes(&scope);
+        if !missing.is_empty() {
+            let missing = missing.join(" ");
+            tracing::warn!(connection = %def.name, scope, missing, "the provider granted fewer scopes than were asked for");
+        }
+    }
+
     /// The secrets of the token set that the reply makes of the one before it.
     pub(crate) fn clear_tokens(&self) -> ClearTokens {
         ClearTokens {
@@ -146,6 +163,8 @@ pub(crate) struct RedeemFailure {
     pub(crate) code: String,
     pub(crate) status: Option<u16>,
     pub(crate) message: String,
+    /// See [`StepFailure::provider_message`].
+    pub(crate) provider_message: Option<String>,
     pub(crate) retry_after: Option<Duration>,
     /// The provider file says that it ends the grant for certain.
     pub(crate) is_final: bool,
@@ -160,6 +179,7 @@ impl RedeemFailure {
             code: code.to_owned(),
             status: None,
             message,
+            provider_message: None,
             retry_after: None,
             is_final: false,
             unread: None,
@@ -211,6 +231,7 @@ impl Spender {
         for warning in &received.reply.warnings {
             tracing::warn!(connection = %def.name, warning, "the token reply is strange");
         }
+        received.warn_of_missing_scopes(def);
         let mut write = target.token_write(received, None);
         if received.reply.ask_introspection && spill_first(&mut slot, &write).await {
             let introspected = introspect::expiry(&self.outbound, def, &received.clear_tokens()).await;
@@ -363,6 +384,7 @@ fn refused(failure: StepFailure, reply: Reply) -> RedeemFailure {
         code: failure.code,
         status: Some(failure.status),
         message: failure.message,
+        provider_message: failure.provider_message,
         retry_after: failure.retry_after,
         is_final: failure.is_final,
         unread: failure.keep_reply.then_some(reply.body),

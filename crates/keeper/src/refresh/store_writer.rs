@@ -192,6 +192,7 @@ impl StoreWriter {
                 code: code.to_owned(),
                 http_status: None,
                 message,
+                provider_message: None,
                 kept_reply: None,
             };
             self.store.ports.consents.fail_exchange(fail).await?;
@@ -271,6 +272,7 @@ fn sealed_for(node: &Node, connect: Connect, generation: Generation) -> Result<C
     let tokens = SealedTokens {
         access_expires_at: tokens.access_expires_at,
         refresh_expires_at: tokens.refresh_expires_at,
+        scope: tokens.scope.clone(),
         ..sealed
     };
     Ok(Connect { generation, tokens: Some(tokens), ..connect })

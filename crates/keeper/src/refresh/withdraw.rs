@@ -34,6 +34,7 @@ pub(super) fn unless_refused(parts: &Refresher, claim: &Claim, error: &StoreErro
         code: "not_sent".to_owned(),
         http_status: None,
         message: "nothing was sent: the store did not say in time whether it took the claim".to_owned(),
+        provider_message: None,
         cooldown: Duration::ZERO,
         due_in: Some(parts.node.settings.cooldown),
         kept_reply: None,

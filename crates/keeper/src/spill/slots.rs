@@ -371,6 +371,7 @@ pub(super) mod tests {
             code: "ambiguous".to_owned(),
             http_status: Some(200),
             message: "nobody knows".to_owned(),
+            provider_message: None,
             cooldown: Duration::ZERO,
             due_in: None,
             kept_reply: Some(vec![7; 5_000]),

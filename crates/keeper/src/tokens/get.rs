@@ -48,20 +48,20 @@ impl Tokens {
     pub(crate) async fn living(&self, name: &str, request: TokenRequest) -> Result<ServedToken, TokenError> {
         let def = self.definitions.get(name)?;
         let asked_at = self.node.clock.earliest();
-        let deadline = self.deadline(request);
+        let deadline = self.deadline(&request);
         let Some(known) = self.known(def, deadline).await? else {
             return Err(TokenError::NotConnected { name: def.name.clone() });
         };
-        if let Some(given) = self.served_from_memory(def, &known, request, asked_at) {
+        if let Some(given) = self.served_from_memory(def, &known, &request, asked_at) {
             return Ok(given);
         }
-        let goal = Goal::Living { ttl: min_ttl(request, &known), asked_at };
-        let refresh = RefreshRequest::new(goal, Trigger::OnDemand);
-        self.wait_for(def, refresh, request, WaitBudget::new(deadline, asked_at)).await
+        let goal = Goal::Living { ttl: min_ttl(&request, &known), asked_at };
+        let refresh = RefreshRequest::new(goal, Trigger::OnDemand, request.by.clone());
+        self.wait_for(def, &refresh, &request, WaitBudget::new(deadline, asked_at)).await
     }
 
     /// Until when this caller waits.
-    pub(super) fn deadline(&self, request: TokenRequest) -> Instant {
+    pub(super) fn deadline(&self, request: &TokenRequest) -> Instant {
         Instant::now() + request.wait.unwrap_or(self.node.settings.wait)
     }
 
@@ -110,7 +110,7 @@ impl Tokens {
         &self,
         def: &Arc<ConnectionDef>,
         known: &Arc<CachedConnection>,
-        request: TokenRequest,
+        request: &TokenRequest,
         asked_at: Timestamp,
     ) -> Option<ServedToken> {
         let goal = Goal::Living { ttl: min_ttl(request, known), asked_at };
@@ -120,7 +120,8 @@ impl Tokens {
         }
         if may_refresh_behind(known, def, now) && def.limiter.may_start(&def.name) {
             // The caller is served at once; the refresh goes on behind its back.
-            self.refresher.start(def, RefreshRequest::new(Goal::NotDue, Trigger::OnDemand));
+            self.refresher
+                .start(def, &RefreshRequest::new(Goal::NotDue, Trigger::OnDemand, request.by.clone()));
         }
         self.token_of(known, now, shorter_than_asked(known, request, now))
     }
@@ -128,8 +129,8 @@ impl Tokens {
     async fn wait_for(
         &self,
         def: &Arc<ConnectionDef>,
-        refresh: RefreshRequest,
-        request: TokenRequest,
+        refresh: &RefreshRequest,
+        request: &TokenRequest,
         budget: WaitBudget,
     ) -> Result<ServedToken, TokenError> {
         match self.wait_until(def, refresh, budget).await {
@@ -142,7 +143,7 @@ impl Tokens {
     pub(crate) async fn wait_until(
         &self,
         def: &Arc<ConnectionDef>,
-        request: RefreshRequest,
+        request: &RefreshRequest,
         budget: WaitBudget,
     ) -> Result<Arc<CachedConnection>, TokenError> {
         let _waiting = self.waiters.enter()?;
@@ -157,7 +158,7 @@ impl Tokens {
     pub(super) async fn join_refresh(
         &self,
         def: &Arc<ConnectionDef>,
-        request: RefreshRequest,
+        request: &RefreshRequest,
         budget: WaitBudget,
     ) -> Result<Option<Arc<CachedConnection>>, TokenError> {
         let RefreshHandle { follower, own } = self.refresher.start(def, request);
@@ -197,7 +198,7 @@ impl Tokens {
         &self,
         def: &ConnectionDef,
         known: &Arc<CachedConnection>,
-        request: TokenRequest,
+        request: &TokenRequest,
     ) -> Result<ServedToken, TokenError> {
         let now = known.now(self.node.clock.readings());
         self.token_of(known, now, shorter_than_asked(known, request, now)).ok_or_else(|| {
@@ -264,13 +265,13 @@ fn may_refresh_behind(known: &CachedConnection, def: &ConnectionDef, now: Timest
 }
 
 /// What a caller who says nothing needs: a tenth of the life, between a second and 30 s.
-fn min_ttl(request: TokenRequest, known: &CachedConnection) -> Duration {
+fn min_ttl(request: &TokenRequest, known: &CachedConnection) -> Duration {
     request.min_ttl.unwrap_or_else(|| {
         known.life().map_or(USUAL_MIN_TTL, |life| (life / 10).clamp(LEAST_MIN_TTL, USUAL_MIN_TTL))
     })
 }
 
-fn shorter_than_asked(known: &CachedConnection, request: TokenRequest, now: Timestamp) -> Option<String> {
+fn shorter_than_asked(known: &CachedConnection, request: &TokenRequest, now: Timestamp) -> Option<String> {
     if !known.lives(now, Duration::ZERO) {
         return Some("the token is past its expiry already: the provider gave it hardly any life".to_owned());
     }

@@ -28,9 +28,9 @@ impl Tokens {
             return Err(self.rejected_again(def, until));
         }
         let asked_at = self.node.clock.earliest();
-        let deadline = self.deadline(request);
+        let deadline = self.deadline(&request);
         let mut rejection = Rejection { connection: def.name.clone(), fingerprint, helped_before };
-        let refresh = RefreshRequest::new(Goal::Other(fingerprint), Trigger::Rejected);
+        let refresh = RefreshRequest::new(Goal::Other(fingerprint), Trigger::Rejected, request.by.clone());
         let budget = WaitBudget::new(deadline, asked_at);
         let mut waiting = None;
         loop {
@@ -59,8 +59,8 @@ impl Tokens {
                         waiting = Some(self.waiters.enter()?);
                     }
                     // The current token is no help to a caller whom the API refused it: an error goes through.
-                    if let Some(known) = self.join_refresh(def, refresh, budget).await? {
-                        return Ok((self.given(def, &known, request)?, true));
+                    if let Some(known) = self.join_refresh(def, &refresh, budget).await? {
+                        return Ok((self.given(def, &known, &request)?, true));
                     }
                     // A refresh that brought the refused token once more is judged by the store before there is another,
                     // and what helped before has not helped now.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jeton_core::audit::Actor;
 use jeton_core::id::Generation;
 use jeton_core::seal::Fingerprint;
 use jeton_core::secret::Secret;
@@ -28,12 +29,14 @@ pub struct Token {
 }
 
 /// How a caller wants its token.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenRequest {
     /// How long the token must live at least; capped at 80 % of the life of a token set.
     pub min_ttl: Option<Duration>,
     /// How long to wait for a refresh under way; by default as the settings say.
     pub wait: Option<Duration>,
+    /// Who asks: the refresh log names whoever began a refresh.
+    pub by: Option<Actor>,
 }
 
 /// A grant to take over: a refresh token, an access token, or both.

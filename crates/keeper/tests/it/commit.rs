@@ -153,6 +153,7 @@ async fn sealed(
         obtained_at: now,
         access_expires_at: Some(now + life),
         refresh_expires_at: None,
+        scope: None,
     }
 }
 
@@ -164,6 +165,7 @@ async fn claim(fixture: &Fixture, process: &Process, recovers: Option<AttemptId>
         attempt,
         node: NodeId::generate(fixture.clock.now(), &SystemEntropy),
         trigger: Trigger::Automatic,
+        asked_by: None,
         act: Act::Redeem,
         generation: row.generation,
         spends: row.tokens.as_ref().and_then(|tokens| tokens.refresh_fingerprint),

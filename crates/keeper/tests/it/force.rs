@@ -7,7 +7,7 @@ use jeton_emulator::{Fault, FaultKind};
 use jeton_keeper::{RefreshMode, Refreshed, TokenError};
 
 use crate::fixture::{ACME, Fixture, Options};
-use crate::process::Process;
+use crate::process::{Process, operator};
 use crate::recovery::assert_interrupted;
 
 /// A connection whose policy asks a person about an attempt of unknown outcome, and one such attempt.
@@ -30,7 +30,8 @@ fn wait(answer: &Result<Refreshed, TokenError>) -> Duration {
 #[tokio::test]
 async fn a_service_does_not_send_a_refresh_token_of_unknown_outcome_in_a_loop() {
     let (fixture, process) = undecided().await;
-    let force = || process.vault.refresh(ACME, RefreshMode::Forced);
+    let by = operator();
+    let force = || process.vault.refresh(ACME, RefreshMode::Forced, &by);
     let rows = process.attempts(ACME).await.len();
     for _ in 0..20 {
         assert!(wait(&force().await) <= Duration::from_secs(5));
@@ -53,7 +54,8 @@ async fn a_service_that_forces_keeps_the_pause_after_a_failure_and_a_person_does
     let (fixture, process) = Fixture::usual().await;
     process.connect(ACME, fixture.living_grant(Duration::from_mins(10))).await;
     fixture.emulator.enqueue(vec![Fault::new(FaultKind::RateLimited { retry_after_secs: 20 }); 2]);
-    let force = || process.vault.refresh(ACME, RefreshMode::Forced);
+    let by = operator();
+    let force = || process.vault.refresh(ACME, RefreshMode::Forced, &by);
     assert!(matches!(force().await, Err(TokenError::Failed { .. })));
     assert!(wait(&force().await) > Duration::from_secs(10));
     assert_eq!(fixture.requests(), 1);
@@ -66,7 +68,8 @@ async fn what_a_service_forces_right_after_a_refresh_is_what_there_is() {
     let (fixture, process) = Fixture::usual().await;
     process.connect(ACME, fixture.expired_grant()).await;
     let token = process.token(ACME).await.unwrap();
-    let force = || process.vault.refresh(ACME, RefreshMode::Forced);
+    let by = operator();
+    let force = || process.vault.refresh(ACME, RefreshMode::Forced, &by);
     let current = Refreshed::NotDue { expires_at: token.expires_at };
     assert_eq!(force().await, Ok(current));
     fixture.clock.advance(Duration::from_secs(6));
@@ -82,7 +85,7 @@ async fn asking_for_what_is_not_due_leaves_no_row_however_often_it_is_done() {
     process.token(ACME).await.unwrap();
     let rows = process.attempts(ACME).await.len();
     for _ in 0..20 {
-        let answer = process.vault.refresh(ACME, RefreshMode::IfDue).await;
+        let answer = process.vault.refresh(ACME, RefreshMode::IfDue, &operator()).await;
         assert!(matches!(answer, Ok(Refreshed::NotDue { .. })), "{answer:?}");
     }
     assert_eq!(process.attempts(ACME).await.len(), rows);

@@ -46,6 +46,7 @@ mod odd_replies;
 mod outage;
 mod policies;
 mod process;
+mod provider_words;
 mod reconciler;
 mod recovery;
 mod refusal;

@@ -187,7 +187,7 @@ async fn a_caller_waits_no_longer_for_the_first_read_of_the_store_than_it_said()
     fresh.probe.delay_reads_by(Duration::ZERO);
     fresh.probe.set_out_of_reach(true);
     let started = Instant::now();
-    let request = TokenRequest { wait: Some(brief), min_ttl: None };
+    let request = TokenRequest { wait: Some(brief), ..TokenRequest::default() };
     let refused = fresh.vault.reject(ACME, token.fingerprint, request).await;
     assert!(matches!(refused, Err(TokenError::Store { .. })), "{refused:?}");
     assert!(started.elapsed() < Duration::from_millis(800), "{:?}", started.elapsed());

@@ -93,6 +93,7 @@ async fn an_attempt_of_another_node_is_left_to_it_until_it_is_gone() {
         attempt: AttemptId::generate(fixture.clock.now(), &SystemEntropy),
         node: other,
         trigger: Trigger::Automatic,
+        asked_by: None,
         act: Act::Redeem,
         generation: row.generation,
         spends: row.tokens.as_ref().and_then(|tokens| tokens.refresh_fingerprint),

@@ -110,7 +110,7 @@ async fn a_provider_that_was_asked_too_early_is_asked_again_when_it_says_and_the
     let longer = process.token_for(ACME, Duration::from_hours(2)).await.unwrap();
     assert_eq!(longer.access.reveal(), "an-access-token-that-lives", "the caller has what there is");
     fixture.clock.advance(Duration::from_secs(26));
-    process.vault.refresh(ACME, RefreshMode::ForcedByPerson).await.unwrap();
+    process.vault.refresh(ACME, RefreshMode::ForcedByPerson, &crate::process::operator()).await.unwrap();
     assert_eq!((fixture.requests(), process.row(ACME).await.generation.0), (2, 2));
 }
 
@@ -178,14 +178,19 @@ async fn an_expiry_of_the_refresh_token_that_was_over_before_it_came_is_ignored(
     let taken_over = process.token(ACME).await.unwrap();
     assert_ne!(taken_over.access, token.access);
     fixture.clock.advance(Duration::from_mins(1));
-    let not_due = process.vault.refresh(ACME, RefreshMode::IfDue).await;
+    let not_due = process.vault.refresh(ACME, RefreshMode::IfDue, &crate::process::operator()).await;
     assert!(matches!(not_due, Ok(Refreshed::NotDue { .. })), "{not_due:?}");
     assert_eq!(fixture.requests(), 1);
 }
 
 /// Whether a look finds it due.
 async fn is_due(process: &Process) -> bool {
-    match process.vault.refresh(ACME, RefreshMode::IfDue).await.expect("the fixture is ready") {
+    match process
+        .vault
+        .refresh(ACME, RefreshMode::IfDue, &crate::process::operator())
+        .await
+        .expect("the fixture is ready")
+    {
         Refreshed::Done { .. } => true,
         Refreshed::NotDue { .. } => false,
     }

@@ -34,11 +34,11 @@ impl Process {
 
     /// A token, for a caller who waits no longer than `wait`.
     pub(crate) async fn token_within(&self, name: &str, wait: Duration) -> Result<Token, TokenError> {
-        self.vault.token(name, TokenRequest { wait: Some(wait), min_ttl: None }).await
+        self.vault.token(name, TokenRequest { wait: Some(wait), ..TokenRequest::default() }).await
     }
 
     pub(crate) async fn token_for(&self, name: &str, min_ttl: Duration) -> Result<Token, TokenError> {
-        self.vault.token(name, TokenRequest { wait: None, min_ttl: Some(min_ttl) }).await
+        self.vault.token(name, TokenRequest { min_ttl: Some(min_ttl), ..TokenRequest::default() }).await
     }
 
     pub(crate) async fn reject(&self, name: &str, token: &Token) -> Result<Token, TokenError> {
@@ -46,7 +46,7 @@ impl Process {
     }
 
     pub(crate) async fn force(&self, name: &str) -> Result<Refreshed, TokenError> {
-        self.vault.refresh(name, RefreshMode::ForcedByPerson).await
+        self.vault.refresh(name, RefreshMode::ForcedByPerson, &operator()).await
     }
 
     pub(crate) async fn connect(&self, name: &str, grant: Grant) -> Connected {

@@ -59,7 +59,7 @@ async fn a_reply_lost_after_acceptance_is_held_then_sent_again_and_the_grant_die
     for _ in 0..3 {
         fixture.clock.advance(Duration::from_hours(1));
         assert!(matches!(process.token(ACME).await, Err(TokenError::Dead { .. })));
-        assert!(process.vault.refresh(ACME, RefreshMode::IfDue).await.is_err());
+        assert!(process.vault.refresh(ACME, RefreshMode::IfDue, &crate::process::operator()).await.is_err());
     }
     assert_eq!(fixture.requests(), 3, "there is no fourth time");
     let status = process.vault.status(ACME).await.unwrap();
@@ -287,6 +287,7 @@ pub(crate) async fn claim_and_die(fixture: &Fixture, process: &Process, lease: D
         attempt,
         node: NodeId::generate(now, &SystemEntropy),
         trigger: Trigger::Automatic,
+        asked_by: None,
         act: Act::Redeem,
         generation: row.generation,
         spends: row.tokens.as_ref().and_then(|tokens| tokens.refresh_fingerprint),

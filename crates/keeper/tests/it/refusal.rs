@@ -158,7 +158,10 @@ async fn a_person_may_have_the_token_of_a_dead_grant_sent_once_more_and_it_lives
     for _ in 0..3 {
         fixture.clock.advance(Duration::from_hours(1));
         assert_dead(&process.token(ACME).await, "invalid_grant");
-        assert_dead(&process.vault.refresh(ACME, RefreshMode::IfDue).await, "invalid_grant");
+        assert_dead(
+            &process.vault.refresh(ACME, RefreshMode::IfDue, &crate::process::operator()).await,
+            "invalid_grant",
+        );
     }
     assert_eq!(fixture.requests(), 3);
     process.force(ACME).await.unwrap();
@@ -179,13 +182,16 @@ async fn a_person_may_have_the_token_of_a_dead_grant_sent_once_more_and_it_lives
 async fn a_service_that_forces_refreshes_neither_confirms_a_refusal_nor_has_the_token_of_a_dead_grant_sent() {
     let (fixture, process) = refused_once(Options::default()).await;
     for _ in 0..3 {
-        let cooling = process.vault.refresh(ACME, RefreshMode::Forced).await;
+        let cooling = process.vault.refresh(ACME, RefreshMode::Forced, &crate::process::operator()).await;
         assert!(matches!(cooling, Err(TokenError::CoolingDown { .. })), "{cooling:?}");
     }
     fixture.emulator.enqueue([refuse()]);
     assert_dead(&process.force(ACME).await, "invalid_grant");
     for _ in 0..3 {
-        assert_dead(&process.vault.refresh(ACME, RefreshMode::Forced).await, "invalid_grant");
+        assert_dead(
+            &process.vault.refresh(ACME, RefreshMode::Forced, &crate::process::operator()).await,
+            "invalid_grant",
+        );
     }
     assert_eq!(fixture.requests(), 2);
 }
@@ -383,7 +389,7 @@ async fn nothing_is_sent_before_the_time_that_a_provider_sets_whoever_asks() {
             let left = same.expires_in.unwrap();
             assert_eq!(same.warning.is_some(), left <= Duration::from_secs(ttl), "{ttl} s of {left:?}");
         }
-        let manual = process.vault.refresh(ACME, RefreshMode::IfDue).await;
+        let manual = process.vault.refresh(ACME, RefreshMode::IfDue, &crate::process::operator()).await;
         assert!(matches!(manual, Ok(jeton_keeper::Refreshed::NotDue { .. })), "{manual:?}");
     }
     // Whoever says nothing gets it too, and learns that it will not last.

@@ -21,6 +21,7 @@ async fn skip(fixture: &Fixture, process: &Process) {
         attempt: AttemptId::generate(now, &SystemEntropy),
         generation: row.generation,
         trigger: Trigger::Automatic,
+        asked_by: None,
         node: NodeId::generate(now, &SystemEntropy),
         message: "Token doesn't need refresh yet".to_owned(),
         due_at: now + Duration::from_hours(12),

@@ -77,7 +77,12 @@ async fn call(fixture: &Fixture, processes: &[Process], random: SeededEntropy, u
                     drop(process.reject(name, token).await);
                 }
             }
-            70..80 => drop(process.vault.refresh(&name, jeton_keeper::RefreshMode::IfDue).await),
+            70..80 => drop(
+                process
+                    .vault
+                    .refresh(&name, jeton_keeper::RefreshMode::IfDue, &crate::process::operator())
+                    .await,
+            ),
             80..82 => drop(process.try_connect(&name, new_grant(fixture)).await),
             // Callers go away in the middle.
             82..92 => {

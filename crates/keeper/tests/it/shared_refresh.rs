@@ -93,14 +93,14 @@ async fn what_helped_before_and_comes_again_unchanged_is_refreshed_once_and_then
     let (fixture, process) = Fixture::with(options).await;
     process.connect(ACME, fixture.living_grant(Duration::from_hours(1))).await;
     let (vault, request) = (&process.vault, TokenRequest::default());
-    let call = vault.call(ACME, request).await.unwrap();
+    let call = vault.call(ACME, request.clone()).await.unwrap();
     vault.note_verdict(ACME, &call, ApiVerdict::Refused);
-    let cured = vault.replace_refused(ACME, &call, request).await.unwrap();
+    let cured = vault.replace_refused(ACME, &call, request.clone()).await.unwrap();
     vault.note_verdict(ACME, &cured, ApiVerdict::Accepted);
     assert_eq!((cured.token.access.reveal(), requests.load(Ordering::SeqCst)), (SAME, 1));
-    let call = vault.call(ACME, request).await.unwrap();
+    let call = vault.call(ACME, request.clone()).await.unwrap();
     vault.note_verdict(ACME, &call, ApiVerdict::Refused);
-    let refused = vault.replace_refused(ACME, &call, request).await;
+    let refused = vault.replace_refused(ACME, &call, request.clone()).await;
     assert!(matches!(refused, Err(TokenError::RejectedAgain { .. })), "{refused:?}");
     assert_eq!(requests.load(Ordering::SeqCst), 2);
 }

@@ -51,6 +51,7 @@ async fn after_the_wait_a_token_that_still_lives_is_given_with_a_warning() {
     let request = jeton_keeper::TokenRequest {
         min_ttl: Some(Duration::from_secs(40)),
         wait: Some(Duration::from_millis(100)),
+        by: None,
     };
     let token = process.vault.token(ACME, request).await.unwrap();
     assert_eq!(token.access, old.access);

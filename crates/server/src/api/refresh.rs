@@ -10,7 +10,7 @@ use jeton_keeper::{RefreshMode, Refreshed};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::auth::limit_suggestions;
+use crate::auth::{actor, visible_error};
 use crate::error::ApiError;
 use crate::extract::{ConnectionPath, OptionalJsonBody, RequestShape};
 use crate::state::AppState;
@@ -48,6 +48,6 @@ pub(crate) async fn refresh(
     OptionalJsonBody(options): OptionalJsonBody<RefreshOptions>,
 ) -> Result<Json<Refreshed>, ApiError> {
     let mode = options.unwrap_or_default().mode(&caller, &name)?;
-    let refreshed = app.vault.refresh(&name, mode).await;
-    Ok(Json(refreshed.map_err(|error| limit_suggestions(&app.vault, &caller, error))?))
+    let refreshed = app.vault.refresh(&name, mode, &actor(&caller)).await;
+    Ok(Json(refreshed.map_err(|error| visible_error(&app.vault, &caller, error))?))
 }

@@ -13,7 +13,7 @@ use jeton_keeper::{Token, TokenRequest};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::auth::limit_suggestions;
+use crate::auth::{actor, visible_error};
 use crate::error::{ApiError, RequestError};
 use crate::extract::{self, ConnectionPath, JsonBody, QueryParams, RequestShape};
 use crate::schema_patterns::{DurationOrSeconds, Wait};
@@ -36,10 +36,11 @@ impl RequestShape for TokenParams {
 }
 
 impl TokenParams {
-    fn request(&self) -> Result<TokenRequest, RequestError> {
+    fn request(&self, caller: &Caller) -> Result<TokenRequest, RequestError> {
         Ok(TokenRequest {
             min_ttl: self.min_ttl.as_deref().map(extract::min_ttl).transpose()?,
             wait: self.wait.as_deref().map(extract::wait).transpose()?,
+            by: Some(actor(caller)),
         })
     }
 }
@@ -87,8 +88,8 @@ pub(crate) async fn get(
     ConnectionPath(name): ConnectionPath,
     QueryParams(params): QueryParams<TokenParams>,
 ) -> Result<Json<TokenReply>, ApiError> {
-    let token = app.vault.token(&name, params.request()?).await;
-    Ok(Json(token.map_err(|error| limit_suggestions(&app.vault, &caller, error))?.into()))
+    let token = app.vault.token(&name, params.request(&caller)?).await;
+    Ok(Json(token.map_err(|error| visible_error(&app.vault, &caller, error))?.into()))
 }
 
 /// The token that the API rejected: its fingerprint or its text.
@@ -122,6 +123,6 @@ pub(crate) async fn reject(
         RejectedToken::Fingerprint { fingerprint } => fingerprint,
         RejectedToken::Text { access_token } => app.vault.fingerprint(&access_token),
     };
-    let token = app.vault.reject(&name, fingerprint, params.request()?).await;
-    Ok(Json(token.map_err(|error| limit_suggestions(&app.vault, &caller, error))?.into()))
+    let token = app.vault.reject(&name, fingerprint, params.request(&caller)?).await;
+    Ok(Json(token.map_err(|error| visible_error(&app.vault, &caller, error))?.into()))
 }

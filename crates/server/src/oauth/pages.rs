@@ -14,8 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::consent::Progress;
-use jeton_core::time::Timestamp;
-use jeton_keeper::{AuthorizationRedirect, ConsentError, LinkPreview, TokenError};
+use jeton_keeper::{AuthorizationRedirect, ConsentError, LinkPreview, Status, TokenError};
 
 use crate::error::ApiError;
 
@@ -135,9 +134,16 @@ impl HtmlPage {
         }
     }
 
-    /// The connection works, until `ends` where it cannot be renewed.
-    pub(super) fn connected(name: &ConnectionName, renews: bool, ends: Option<Timestamp>) -> Self {
-        let page = if renews {
+    /// The connection works, until it expires where it cannot be renewed. `status` is how it stands, where that is known.
+    pub(super) fn connected(name: &ConnectionName, renews: bool, status: Option<&Status>) -> Self {
+        let missing = status.map(|status| status.missing_scopes.as_slice()).unwrap_or_default();
+        let page = if renews && !missing.is_empty() {
+            let text = format!(
+                "`{name}` is connected and stays connected, with less access than was asked for. Please tell whoever sent you the \
+                 link what is missing. You can close this page."
+            );
+            Self::new(200, PageKind::Pending, "Connected with less access", &text)
+        } else if renews {
             let text = format!("`{name}` is connected and stays connected. You can close this page.");
             Self::new(200, PageKind::Success, "Connected", &text)
         } else {
@@ -147,10 +153,18 @@ impl HtmlPage {
             );
             Self::new(200, PageKind::Pending, "Connected for now", &text)
         };
-        match ends.filter(|_| !renews) {
+        let ends = status.and_then(|status| status.expires_at).filter(|_| !renews);
+        let page = match ends {
             Some(ends) => page.with("Works until", ends.format(DATE_AND_TIME)),
             None => page,
-        }
+        };
+        let granted =
+            status.and_then(|status| status.granted_scopes.as_ref()).filter(|scopes| !scopes.is_empty());
+        let page = match granted {
+            Some(scopes) => page.with("Access granted", scopes.join(", ")),
+            None => page,
+        };
+        if missing.is_empty() { page } else { page.with("Access missing", missing.join(", ")) }
     }
 
     /// What became of an answer of the provider that did not connect `name`, or not yet.
@@ -383,6 +397,8 @@ fn minutes(left: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use jeton_core::time::Timestamp;
+
     use super::*;
 
     #[test]

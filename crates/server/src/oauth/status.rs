@@ -70,8 +70,9 @@ pub(crate) async fn status(
     QueryParams(params): QueryParams<StatusParams>,
 ) -> Result<Json<ConsentReply>, ApiError> {
     if let Some(ticket) = params.ticket {
-        let consent = app.vault.consent_by_ticket(&ticket).await?;
-        return Ok(Json(ConsentReply::One(consent.ok_or(RequestError::UnknownLink)?)));
+        let consent = app.vault.consent_by_ticket(&ticket).await?.ok_or(RequestError::UnknownLink)?;
+        let progress = consent.progress.without_provider_message();
+        return Ok(Json(ConsentReply::One(ConsentStatus { progress, ..consent })));
     }
     require_read(&app, &request).await?;
     let range = PageParams::<ConnectionName>::new(params.after, params.limit).read()?;

@@ -9,7 +9,9 @@ use jeton_core::time::Clock as _;
 use jeton_testkit::Client;
 use serde_json::Value;
 
-use crate::consent_app::{ConsentApp, page, provider_url, result_path, set_cookie};
+use crate::consent_app::{
+    ConsentApp, ConsentEnv, default_settings, page, provider_url, result_path, set_cookie,
+};
 use crate::consent_exchange::all_slots_are_free;
 
 #[tokio::test]
@@ -23,7 +25,11 @@ async fn a_consent_ends_in_a_connection_that_refreshes() {
     assert_eq!(app.progress().await["state"], "done");
     let given = app.server.client().get_json("/api/v1/connections/acme/token").await.unwrap();
     assert!(app.emulator.accepts(given["access_token"].as_str().unwrap()));
-    app.server.vault.refresh("acme", jeton_keeper::RefreshMode::ForcedByPerson).await.unwrap();
+    app.server
+        .vault
+        .refresh("acme", jeton_keeper::RefreshMode::ForcedByPerson, &crate::app::operator())
+        .await
+        .unwrap();
     let stats = app.emulator.stats();
     assert_eq!((stats.requests, stats.accepted, stats.rotations), (2, 2, 1));
     let log = app.server.vault.attempts(&AttemptFilter::default(), 10).await.unwrap();
@@ -280,4 +286,51 @@ async fn a_refusal_without_its_state_is_known_by_the_cookie() {
     assert_eq!(app.progress().await["state"], "asked", "a code without its state is never taken");
     page(&app.call_back(&refusal).await, 403, "Consent refused");
     assert_eq!(app.progress().await["state"], "refused");
+}
+
+#[tokio::test]
+async fn a_grant_of_fewer_scopes_than_were_asked_for_is_shown_to_the_person_and_to_operators() {
+    let page_url = [("authorize_url", "https://sso.example.com/authorize"), ("scope", "read write")];
+    let env = ConsentEnv::with("oauth2", &page_url).await;
+    let mut setup = env.real.provider().example().unwrap();
+    setup.client.redirect_uri.clone_from(&env.real.client().redirect_uri);
+    setup.vars.insert("authorize_url".into(), "https://sso.example.com/authorize".into());
+    setup.vars.insert("scope".into(), "read write delete".into());
+    let definition = env.real.provider().define(setup).unwrap();
+    let definition = definition.emulated_at(env.emulator.base_url().parse().unwrap()).unwrap();
+    let app = env.open_defining(default_settings(), [("acme".parse().unwrap(), definition)].into()).await;
+    let opened = app.open(&app.link().await).await;
+    // The person allows less on the provider's page than the link asks for.
+    let there = provider_url(&opened).replace("scope=read+write+delete", "scope=read+write");
+    let reply = app.call_back(&app.consent_at_provider(&there, set_cookie(&opened)).await).await;
+    let sentence = page(&reply, 200, "Connected with less access");
+    assert!(sentence.contains("with less access than was asked for"), "{sentence}");
+    let html = reply.text();
+    assert!(
+        html.contains("read, write") && html.contains("Access missing") && html.contains("delete"),
+        "{html}"
+    );
+    let state = app.server.client().get_json("/api/v1/connections/acme").await.unwrap();
+    assert_eq!(state["granted_scopes"], serde_json::json!(["read", "write"]), "{state}");
+    assert_eq!(state["missing_scopes"], serde_json::json!(["delete"]), "{state}");
+}
+
+#[tokio::test]
+async fn what_the_provider_says_in_a_callback_is_for_operators_and_not_for_the_person() {
+    let app = ConsentApp::with("oauth2", &[("authorize_url", "https://sso.example.com/authorize")]).await;
+    let link = app.link().await;
+    let (_, ticket) = link.split_once("ticket=").unwrap();
+    let opened = app.open(&link).await;
+    let back = app.consent_at_provider(&provider_url(&opened), set_cookie(&opened)).await;
+    let words = "The scope read:x is not allowed.";
+    let refused = back.without("code").with("error", "invalid_scope").with("error_description", words);
+    let reply = app.call_back(&refused).await;
+    page(&reply, 400, "The provider refused");
+    assert!(!reply.text().contains("read:x"), "anybody could have put it into the address: {}", reply.text());
+    let holder = app.server.anonymous().get_json(&format!("/oauth/status?ticket={ticket}")).await.unwrap();
+    assert_eq!((&holder["code"], &holder["provider_message"]), (&"invalid_scope".into(), &Value::Null));
+    assert_eq!(app.progress().await["provider_message"], words);
+    let log = app.server.vault.attempts(&AttemptFilter::default(), 1).await.unwrap();
+    assert_eq!(log[0].provider_message.as_deref(), Some(words));
+    assert!(matches!(log[0].asked_by, Some(jeton_core::audit::Actor::Consent(_))), "{:?}", log[0]);
 }

@@ -1,11 +1,12 @@
 //! Who may force a refresh, and how often.
 
-use jeton_core::keep::ports::AttemptFilter;
+use jeton_core::keep::ports::{AttemptFilter, OperatorCommand};
+use jeton_emulator::{Fault, FaultKind};
 use jeton_testkit::{Client, Reply};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::app::{TestEnv, TestServer};
+use crate::app::{TestEnv, TestServer, operator};
 
 const ACME: &str = "/api/v1/connections/acme";
 
@@ -97,4 +98,33 @@ async fn a_loop_of_asking_for_what_is_not_due_leaves_no_row() {
         assert_eq!(refreshed(&bot, false).await, "not_due");
     }
     assert_eq!((rows(&server).await, env.emulator.stats().accepted), (before, 1));
+}
+
+#[tokio::test]
+async fn the_refresh_log_names_the_service_that_asked() {
+    let (_env, server) = TestEnv::start_connected().await;
+    let bot = server.service("bot", "token:acme").await;
+    bot.get(&format!("{ACME}/token")).await.unwrap();
+    refreshed(&server.admin().await, true).await;
+    let log = server.vault.attempts(&AttemptFilter::default(), 10).await.unwrap();
+    let asked: Vec<String> =
+        log.iter().map(|attempt| attempt.asked_by.as_ref().unwrap().to_string()).collect();
+    assert_eq!(asked, ["service:operator", "service:bot", "shell:operator@test"]);
+}
+
+#[tokio::test]
+async fn what_a_provider_says_is_for_those_who_operate_a_connection_or_read_how_it_stands() {
+    let (env, server) = TestEnv::start_connected().await;
+    let words = async |scopes: &str| {
+        env.emulator.enqueue([Fault::new(FaultKind::WrongClient)]);
+        let name: String = scopes.chars().filter(char::is_ascii_lowercase).collect();
+        let reply = server.service(&name, scopes).await.post(&format!("{ACME}/refresh"), &json!({})).await;
+        server.vault.administer("acme", OperatorCommand::Resume, &operator()).await.unwrap();
+        let body = reply.unwrap().json().unwrap();
+        assert_eq!(body["code"], "REFRESH_FAILED", "{body}");
+        body["provider_message"].is_string()
+    };
+    assert!(!words("token:acme").await);
+    assert!(words("token:acme read").await);
+    assert!(words("operate:acme").await);
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jeton_core::audit::Actor;
 use jeton_core::entropy::SystemEntropy;
 use jeton_core::id::{AttemptId, ConsentId, Generation, GrantId, OperationId};
 use jeton_core::keep::attempt::{Act, AttemptStatus};
@@ -162,6 +163,7 @@ pub async fn a_refusal_ends_the_consent(fixture: &Fixture) -> TestResult {
         node: node(1),
         code: "access_denied".into(),
         message: "The person said no.".into(),
+        provider_message: Some("Not today.".into()),
     };
     for sent in ["once", "again after an unknown COMMIT"] {
         let answer = fixture.store.record_callback(callback(1, refuse.clone())).await?;
@@ -170,7 +172,13 @@ pub async fn a_refusal_ends_the_consent(fixture: &Fixture) -> TestResult {
     let logged = fixture.attempt(attempt).await?;
     assert_eq!((logged.act, logged.status), (Act::Connect, AttemptStatus::Failed));
     assert_eq!(logged.code.as_deref(), Some("access_denied"), "it is in the log");
-    let refused = Progress::Refused { code: "access_denied".into(), message: "The person said no.".into() };
+    assert_eq!(logged.provider_message.as_deref(), Some("Not today."));
+    assert!(matches!(logged.asked_by, Some(Actor::Consent(_))), "{logged:?}");
+    let refused = Progress::Refused {
+        code: "access_denied".into(),
+        message: "The person said no.".into(),
+        provider_message: Some("Not today.".into()),
+    };
     assert_eq!(how_far(fixture, 1).await?, refused);
     let late = callback(1, exchange(fixture).1);
     assert_eq!(fixture.store.record_callback(late).await?, CallbackAnswer::Refused(CallbackRefusal::Used));
@@ -319,6 +327,7 @@ pub async fn an_exchange_that_fails_leaves_the_connection_alone(fixture: &Fixtur
             code: "invalid_grant".into(),
             http_status: Some(400),
             message: "The provider refused the code.".into(),
+            provider_message: Some("The code is over.".into()),
             kept_reply: kept_reply.clone(),
         };
         fixture.store.fail_exchange(fail.clone()).await?;
@@ -333,6 +342,7 @@ pub async fn an_exchange_that_fails_leaves_the_connection_alone(fixture: &Fixtur
             Progress::Failed {
                 code: "invalid_grant".into(),
                 message: "The provider refused the code.".into(),
+                provider_message: Some("The code is over.".into()),
             }
         };
         assert_eq!(how_far(fixture, number).await?, expected);
@@ -353,6 +363,7 @@ pub async fn a_kept_reply_of_an_exchange_is_wiped_once_its_grant_is_stored(fixtu
         code: "no_access_token".into(),
         http_status: Some(200),
         message: "The reply could not be read.".into(),
+        provider_message: None,
         kept_reply: Some(vec![7; 40]),
     };
     fixture.store.fail_exchange(fail).await?;

@@ -272,6 +272,7 @@ fn skip(fixture: &Fixture, row: &Connection) -> Skip {
         attempt: fixture.attempt_id(),
         generation: row.generation,
         trigger: Trigger::Automatic,
+        asked_by: None,
         node: node(1),
         message: "Nothing was due.".into(),
         due_at: fixture.now() + Duration::from_mins(1),

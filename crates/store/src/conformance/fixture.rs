@@ -144,6 +144,7 @@ impl<S: Store + ?Sized> Fixture<S> {
             obtained_at: self.now(),
             access_expires_at: Some(self.now() + Duration::from_hours(1)),
             refresh_expires_at: None,
+            scope: Some(format!("read write-{number}")),
         }
     }
 
@@ -184,6 +185,7 @@ impl<S: Store + ?Sized> Fixture<S> {
             attempt: self.attempt_id(),
             node: node(1),
             trigger: Trigger::Automatic,
+            asked_by: None,
             act: Act::Redeem,
             generation: row.generation,
             spends: row.tokens.as_ref().and_then(|tokens| tokens.refresh_fingerprint),
@@ -232,6 +234,7 @@ pub(super) fn failure(claim: &Claim, effect: FailureEffect, code: &str) -> Fail 
         code: code.to_owned(),
         http_status: Some(400),
         message: "The provider refused.".into(),
+        provider_message: Some("the account is closed".into()),
         cooldown: COOLDOWN,
         due_in: Some(Duration::from_secs(30)),
         kept_reply: None,

@@ -124,6 +124,7 @@ macro_rules! conformance_tests {
             refresh_log::attempts_are_listed_newest_first_page_by_page,
             refresh_log::attempts_are_filtered_by_every_field,
             refresh_log::an_attempt_whose_lease_lapsed_counts_as_failed,
+            refresh_log::who_asked_and_what_the_provider_said_are_on_record,
             refresh_log::a_new_store_takes_one_identity_and_keeps_it,
             refresh_log::adopting_changes_the_instance_alone,
             refresh_log::the_first_value_of_a_setting_stays,

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use jeton_core::audit::Actor;
 use jeton_core::id::{AttemptId, Generation, InstanceId};
 use jeton_core::keep::attempt::{AttemptStatus, Trigger};
 use jeton_core::keep::claim::Claim;
 use jeton_core::keep::ports::{AttemptFilter, Connect, FailureEffect, Identity, StoreError};
 
-use super::fixture::{COOLDOWN, Fixture, LEASE, TestResult, failure, provider};
+use super::fixture::{COOLDOWN, Fixture, LEASE, TestResult, failure, operator, provider};
 
 async fn ids(fixture: &Fixture, filter: AttemptFilter) -> Result<Vec<AttemptId>, StoreError> {
     Ok(fixture.store.list_attempts(&filter, 100).await?.iter().map(|attempt| attempt.id).collect())
@@ -69,6 +70,34 @@ pub async fn an_attempt_whose_lease_lapsed_counts_as_failed(fixture: &Fixture) -
     assert!(ids(fixture, failed()).await?.is_empty());
     fixture.clock.step(LEASE.max(COOLDOWN));
     assert_eq!(ids(fixture, failed()).await?, [claim.attempt]);
+    Ok(())
+}
+
+/// Who asked stays with the attempt whatever becomes of it; the words of the provider come with its failure and go with the
+/// success after it.
+pub async fn who_asked_and_what_the_provider_said_are_on_record(fixture: &Fixture) -> TestResult {
+    let row = fixture.connected("acme", 1).await?;
+    assert_eq!(row.tokens.as_ref().and_then(|tokens| tokens.scope.as_deref()), Some("read write-1"));
+    let connected = &fixture.store.list_attempts(&AttemptFilter::default(), 1).await?[0];
+    assert_eq!(connected.asked_by, Some(operator()), "whoever connects asks for the first token set");
+    let asked_by = Actor::parse("shell:root@web-1");
+    let claim = fixture.won(Claim { asked_by: asked_by.clone(), ..fixture.claim(&row) }).await?;
+    assert_eq!(fixture.attempt(claim.attempt).await?.asked_by, asked_by);
+    let fail = failure(&claim, FailureEffect::Retry, "invalid_request");
+    fixture.store.fail(fail.clone()).await?;
+    let failed = fixture.attempt(claim.attempt).await?;
+    assert_eq!((&failed.asked_by, &failed.provider_message), (&asked_by, &fail.provider_message));
+    let row = fixture.find("acme").await?;
+    assert_eq!(row.provider_message.as_deref(), Some("the account is closed"));
+
+    fixture.clock.step(COOLDOWN);
+    let claim = fixture.won(fixture.claim(&row)).await?;
+    fixture.store.commit(fixture.commit(&claim, 2)).await?;
+    let row = fixture.another_process().await.find(&row.name).await?.expect("it is connected");
+    assert_eq!(row.provider_message, None, "a success ends it");
+    assert_eq!(row.tokens.and_then(|tokens| tokens.scope).as_deref(), Some("read write-2"));
+    let brought = fixture.attempt(claim.attempt).await?;
+    assert_eq!((brought.asked_by, brought.provider_message), (None, None), "nobody asked");
     Ok(())
 }
 

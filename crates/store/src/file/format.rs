@@ -11,7 +11,7 @@ const FORMAT: &str = "jeton tokens";
 
 /// The version that is written, and the latest that is read. Fields that a version does not have are refused, because whoever
 /// does not know them would lose them when it writes.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// What is done about a damaged file.
 const RESTORE: &str = "put back a copy of it that is whole, or move it away to begin with an empty one";
@@ -123,7 +123,7 @@ mod tests {
             wrong(&ours.replace("\"revision\": 0", "\"revision\": -1")).what.contains("damaged at line 5")
         );
         assert!(wrong(&ours.replace("\"revision\"", "\"revisions\"")).what.contains("is damaged"));
-        assert!(wrong(&ours.replace("\"version\": 2", "\"version\": 7")).what.contains("version 7"));
+        assert!(wrong(&ours.replace("\"version\": 3", "\"version\": 7")).what.contains("version 7"));
     }
 
     proptest! {

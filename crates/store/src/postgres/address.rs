@@ -8,9 +8,8 @@ use jeton_core::secret::Secret;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
-use super::migrations::MIGRATIONS;
 use super::options::PostgresOptions;
-use crate::migration::{Migration, up_to};
+use crate::migration::Migration;
 
 /// How long connecting to one address may take, unless the URL says otherwise: a packet that is lost is sent again within it.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -132,7 +131,7 @@ impl Address {
             config.options(given.into_iter().chain(ours).collect::<Vec<_>>().join(" "));
         }
         let shown = shown(&config);
-        let schema = up_to(MIGRATIONS, options.last_migration);
+        let schema = options.migrations;
         Ok(Self { config, encryption, root_certificates, shown, pooler: options.pooler, schema })
     }
 

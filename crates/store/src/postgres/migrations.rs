@@ -3,7 +3,7 @@
 use crate::migration::Migration;
 
 /// The migrations of PostgreSQL.
-pub(super) const MIGRATIONS: &[Migration] = &[
+pub const MIGRATIONS: &[Migration] = &[
     Migration { number: 1, name: "keep", sql: include_str!("../../migrations/postgres/0001_keep.sql") },
     Migration {
         number: 2,
@@ -27,6 +27,11 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         number: 8,
         name: "node_tasks",
         sql: include_str!("../../migrations/postgres/0008_node_tasks.sql"),
+    },
+    Migration {
+        number: 9,
+        name: "provider_words",
+        sql: include_str!("../../migrations/postgres/0009_provider_words.sql"),
     },
 ];
 

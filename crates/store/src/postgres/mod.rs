@@ -32,6 +32,7 @@ mod tls;
 mod transaction;
 
 pub use inspect::{PostgresInspection, inspect};
+pub use migrations::MIGRATIONS;
 pub use options::PostgresOptions;
 pub use session::Counts;
 pub use store::PostgresStore;

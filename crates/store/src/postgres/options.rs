@@ -7,6 +7,8 @@ use jeton_core::secret::Secret;
 use jeton_core::time::Clock;
 
 use super::faults::{NoPostgresHooks, PostgresHooks};
+use super::migrations::MIGRATIONS;
+use crate::migration::Migration;
 
 /// How a PostgreSQL store works.
 #[derive(Clone, Debug)]
@@ -30,9 +32,9 @@ pub struct PostgresOptions {
     pub migrate: bool,
     /// Whether an empty database gets a schema; otherwise it gets [`jeton_core::keep::ports::StoreError::Missing`].
     pub create: bool,
-    /// The last migration that this program knows, in tests: so an older one is opened beside it. Its statements are those
-    /// of this build.
-    pub last_migration: Option<u32>,
+    /// The migrations that this program knows. Tests leave some out, or add what a later program may bring; the statements are
+    /// those of this build.
+    pub migrations: &'static [Migration],
     /// Takes the place of the database's clock, in tests.
     pub clock: Option<Arc<dyn Clock>>,
     /// Where tests step in; [`NoPostgresHooks`] in earnest.
@@ -51,7 +53,7 @@ impl PostgresOptions {
             application_name: "jeton".into(),
             migrate: true,
             create: true,
-            last_migration: None,
+            migrations: MIGRATIONS,
             clock: None,
             hooks: Arc::new(NoPostgresHooks),
         }

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::address::Address;
 use super::change_cursor::ChangeCursor;
 use super::database::Postgres;
+use super::migrations::MIGRATIONS;
 use super::options::PostgresOptions;
 use super::session::{Counts, Sessions};
 use super::shared::PostgresShared;
@@ -52,7 +53,7 @@ impl PostgresStore {
             }
             Self::migrate(&options).await?;
         }
-        if options.last_migration.is_none() {
+        if options.migrations.len() >= MIGRATIONS.len() {
             let checked = migrate::check_tables(&sessions, &address).await;
             checked.map_err(|failure| failure.into_store_error(&address))?;
         }
@@ -214,6 +215,7 @@ mod tests {
             attempt: AttemptId::from_bytes(attempt),
             node: NodeId::from_bytes([1; 16]),
             trigger: Trigger::Automatic,
+            asked_by: None,
             act: Act::Redeem,
             generation: Generation(1),
             spends: None,

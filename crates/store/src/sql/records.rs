@@ -24,7 +24,7 @@ use super::statement::{Value, values};
 /// The columns of a connection without its tokens, in the order that [`connection`] reads them.
 pub(crate) const CONNECTION_COLUMNS: &str = "name, provider, grant_id, state, state_code, paused, generation, \
     revision, born_of, lease_attempt, lease_node, lease_until, open_attempt, due_at, cooling_until, failures, \
-    last_error, brake_generation, brake_until, brake_step, created_at";
+    last_error, provider_message, brake_generation, brake_until, brake_step, created_at";
 
 /// Reads [`CONNECTION_COLUMNS`], and leaves the columns that follow to the caller. Token set and orphan
 /// replies come from their own tables.
@@ -49,6 +49,7 @@ pub(crate) fn connection(row: &SqlRow) -> Result<(Connection, RowReader<'_>), St
         cooling_until: columns.instant_or_null("cooling_until")?,
         failures: u32::try_from(columns.count("failures")?).unwrap_or(u32::MAX),
         last_error: columns.text_or_null("last_error")?,
+        provider_message: columns.text_or_null("provider_message")?,
         backoff: rejection_backoff(&mut columns)?,
         orphans: Vec::new(),
         created_at: columns.instant("created_at")?,
@@ -102,6 +103,7 @@ pub(crate) fn connection_values(row: &Connection) -> Vec<Value> {
         row.cooling_until,
         row.failures,
         row.last_error.as_deref(),
+        row.provider_message.as_deref(),
         backoff.map(|backoff| backoff.generation.0),
         backoff.map(|backoff| backoff.until),
         backoff.map(|backoff| backoff.step),
@@ -120,6 +122,7 @@ pub(crate) fn token_values(tokens: &SealedTokens) -> Vec<Value> {
         tokens.obtained_at,
         tokens.access_expires_at,
         tokens.refresh_expires_at,
+        tokens.scope.as_deref(),
     ]
 }
 
@@ -154,7 +157,7 @@ pub(crate) fn orphan(attempt: AttemptId, columns: &mut RowReader<'_>) -> Result<
 /// The columns of an attempt, in the order that [`attempt`] reads them.
 pub(crate) const ATTEMPT_COLUMNS: &str = "id, connection, provider, trigger, act, status, node, generation, \
     new_generation, fingerprint, recovers, started_at, completed_at, lease_until, code, http_status, message, \
-    old_expires_at, new_expires_at, grant_id";
+    provider_message, asked_by, old_expires_at, new_expires_at, grant_id";
 
 /// Reads [`ATTEMPT_COLUMNS`]: the attempt, and the grant that it was made under.
 pub(crate) fn attempt(row: &SqlRow) -> Result<(Attempt, GrantId), StoreError> {
@@ -179,6 +182,8 @@ pub(crate) fn attempt(row: &SqlRow) -> Result<(Attempt, GrantId), StoreError> {
         code: columns.text_or_null("code")?,
         http_status: columns.count_or_null("http_status")?.and_then(|status| u16::try_from(status).ok()),
         message: columns.text_or_null("message")?,
+        provider_message: columns.text_or_null("provider_message")?,
+        asked_by: columns.named_or_null("asked_by", Actor::parse)?,
         old_expires_at: columns.instant_or_null("old_expires_at")?,
         new_expires_at: columns.instant_or_null("new_expires_at")?,
     };
@@ -205,6 +210,8 @@ pub(crate) fn attempt_values(attempt: &Attempt, grant: GrantId) -> Vec<Value> {
         attempt.code.as_deref(),
         attempt.http_status,
         attempt.message.as_deref(),
+        attempt.provider_message.as_deref(),
+        attempt.asked_by.as_ref().map(Actor::to_string),
         attempt.old_expires_at,
         attempt.new_expires_at,
         grant,
@@ -213,7 +220,7 @@ pub(crate) fn attempt_values(attempt: &Attempt, grant: GrantId) -> Vec<Value> {
 
 /// The columns of a consent, in the order that [`consent`] reads them.
 pub(crate) const CONSENT_COLUMNS: &str = "id, connection, provider, ticket, created_at, link_until, state, browser, verifier, \
-    asked_at, asked_until, attempt, refused_code, refused_message";
+    asked_at, asked_until, attempt, refused_code, refused_message, refused_provider_message";
 
 pub(crate) fn consent(row: &SqlRow) -> Result<Consent, StoreError> {
     let mut columns = RowReader::new(row, "consents");
@@ -250,17 +257,21 @@ fn ending(columns: &mut RowReader<'_>) -> Result<Option<ConsentOutcome>, StoreEr
     let attempt = columns.bytes_or_null("attempt", AttemptId::from_bytes)?;
     let code = columns.text_or_null("refused_code")?;
     let message = columns.text_or_null("refused_message")?;
-    let refused = code.zip(message).map(|(code, message)| ConsentOutcome::Refused { code, message });
+    let provider_message = columns.text_or_null("refused_provider_message")?;
+    let refused = code.zip(message);
+    let refused = refused.map(|(code, message)| ConsentOutcome::Refused { code, message, provider_message });
     Ok(attempt.map(ConsentOutcome::Exchange).or(refused))
 }
 
 /// The parameters of [`CONSENT_COLUMNS`].
 pub(crate) fn consent_values(consent: &Consent) -> Vec<Value> {
     let asked = consent.authorization.as_ref();
-    let (attempt, code, message) = match &consent.outcome {
-        Some(ConsentOutcome::Exchange(attempt)) => (Some(*attempt), None, None),
-        Some(ConsentOutcome::Refused { code, message }) => (None, Some(code), Some(message)),
-        None => (None, None, None),
+    let (attempt, code, message, provider_message) = match &consent.outcome {
+        Some(ConsentOutcome::Exchange(attempt)) => (Some(*attempt), None, None, None),
+        Some(ConsentOutcome::Refused { code, message, provider_message }) => {
+            (None, Some(code), Some(message), provider_message.as_ref())
+        }
+        None => (None, None, None, None),
     };
     values![
         consent.id,
@@ -277,6 +288,7 @@ pub(crate) fn consent_values(consent: &Consent) -> Vec<Value> {
         attempt,
         code,
         message,
+        provider_message,
     ]
 }
 

@@ -9,7 +9,7 @@ use super::statement::Value;
 
 /// The columns of a token set, in the order that [`RowReader::tokens`] reads them.
 pub(crate) const TOKEN_COLUMNS: &str = "access, refresh, extras, access_fingerprint, refresh_fingerprint, \
-    obtained_at, access_expires_at, refresh_expires_at";
+    obtained_at, access_expires_at, refresh_expires_at, scope";
 
 /// One row of a result.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,6 +177,7 @@ impl<'r> RowReader<'r> {
             obtained_at: self.instant("obtained_at")?,
             access_expires_at: self.instant_or_null("access_expires_at")?,
             refresh_expires_at: self.instant_or_null("refresh_expires_at")?,
+            scope: self.text_or_null("scope")?,
         })
     }
 }

@@ -199,6 +199,7 @@ impl<S: SqlTransaction> WriteTx for S {
             "generation",
             "fingerprint",
             "recovers",
+            "asked_by",
             "old_expires_at",
             "grant_id",
         ];

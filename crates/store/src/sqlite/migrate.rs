@@ -12,7 +12,7 @@ use super::open::retry_while_busy;
 use crate::migration::{AppliedMigration, Migration, missing};
 
 /// The migrations of SQLite.
-pub(super) const MIGRATIONS: &[Migration] = &[
+pub const MIGRATIONS: &[Migration] = &[
     Migration { number: 1, name: "keep", sql: include_str!("../../migrations/sqlite/0001_keep.sql") },
     Migration { number: 2, name: "consents", sql: include_str!("../../migrations/sqlite/0002_consents.sql") },
     Migration { number: 3, name: "steady", sql: include_str!("../../migrations/sqlite/0003_steady.sql") },
@@ -32,6 +32,11 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         number: 8,
         name: "node_tasks",
         sql: include_str!("../../migrations/sqlite/0008_node_tasks.sql"),
+    },
+    Migration {
+        number: 9,
+        name: "provider_words",
+        sql: include_str!("../../migrations/sqlite/0009_provider_words.sql"),
     },
 ];
 

@@ -23,5 +23,6 @@ mod store;
 mod writer;
 
 pub use inspect::{SqliteInspection, inspect};
+pub use migrate::MIGRATIONS;
 pub use options::SqliteOptions;
 pub use store::SqliteStore;

@@ -10,6 +10,8 @@ use jeton_core::time::Clock;
 
 use super::boot_clock;
 use super::faults::{NoSqliteHooks, SqliteHooks};
+use super::migrate::MIGRATIONS;
+use crate::migration::Migration;
 
 /// How a SQLite store works.
 #[derive(Clone, Debug)]
@@ -27,9 +29,9 @@ pub struct SqliteOptions {
     pub readers: usize,
     /// How many calls may wait, to write and to read each, before more get [`StoreError::Unavailable`].
     pub most_waiting: usize,
-    /// The last migration that this program knows, in tests: so an older one is opened beside it. Its statements are those
-    /// of this build.
-    pub last_migration: Option<u32>,
+    /// The migrations that this program knows. Tests leave some out, or add what a later program may bring; the statements are
+    /// those of this build.
+    pub migrations: &'static [Migration],
     /// Where tests step in; [`NoSqliteHooks`] in earnest.
     pub hooks: Arc<dyn SqliteHooks>,
     /// Counts the statements that are run once the store is open, where somebody wants to know.
@@ -46,7 +48,7 @@ impl SqliteOptions {
             busy_timeout: Duration::from_secs(10),
             readers: 4,
             most_waiting: 4096,
-            last_migration: None,
+            migrations: MIGRATIONS,
             hooks: Arc::new(NoSqliteHooks),
             statements: None,
         }

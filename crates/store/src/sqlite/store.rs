@@ -13,7 +13,6 @@ use super::options::SqliteOptions;
 use super::read_pool::ReadPool;
 use super::writer::{self, Sqlite, SqliteShared};
 use super::{boot_clock, inspect, migrate, open, path_checks};
-use crate::migration::up_to;
 use crate::sql::SqlStore;
 
 /// A store in one SQLite file. It must be used within a tokio runtime, which reads for it.
@@ -37,8 +36,7 @@ impl SqliteStore {
         let id = file_id(&path);
         let open = || -> Result<_, SqliteError> {
             let mut conn = open::writer(&path, options.busy_timeout)?;
-            let schema = up_to(migrate::MIGRATIONS, options.last_migration);
-            migrate::migrate(&conn, &path, schema, options.clock.now(), options.busy_timeout)?;
+            migrate::migrate(&conn, &path, options.migrations, options.clock.now(), options.busy_timeout)?;
             let revision = writer::read_revision(&conn)?;
             let civil = Arc::clone(&options.clock);
             let clock = boot_clock::open(&conn, civil, options.boot.as_deref(), options.busy_timeout)?;

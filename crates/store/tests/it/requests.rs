@@ -23,6 +23,7 @@ pub(crate) fn tokens(number: u8) -> SealedTokens {
         obtained_at: Timestamp::from_secs(1_795_249_800),
         access_expires_at: None,
         refresh_expires_at: None,
+        scope: None,
     }
 }
 
@@ -51,6 +52,7 @@ pub(crate) fn claim(name: &str, number: u8) -> Claim {
         attempt: attempt_id(),
         node: NodeId::from_bytes([1; 16]),
         trigger: Trigger::Automatic,
+        asked_by: None,
         act: Act::Redeem,
         generation: Generation(1),
         spends: tokens(number).refresh_fingerprint,

@@ -1,7 +1,8 @@
-//! A rolling upgrade: a program that knows one migration less goes on while a newer one changes the schema under it, and
+//! A rolling upgrade: a program goes on while a newer one, which knows one migration more, changes the schema under it, and
 //! then both work on the same rows.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jeton_core::id::Generation;
@@ -11,6 +12,7 @@ use jeton_core::keep::connection::SealedTokens;
 use jeton_core::keep::ports::{AttemptFilter, Commit, CommitAnswer, Connect, ConnectAnswer, StoreError};
 use jeton_core::seal::Fingerprint;
 use jeton_store::Store;
+use jeton_store::migration::Migration;
 
 use crate::requests::{claim, commit, connect, refusal, tokens};
 
@@ -134,9 +136,35 @@ async fn assert_nothing_is_lost(store: &dyn Store, connections: &[TestConnection
     assert_eq!(redeemed as u64, refreshed, "each refresh is in the log");
 }
 
+/// What a later program knows: these migrations, and one that adds a column to every table of connections.
+pub(crate) fn later(known: &[Migration]) -> &'static [Migration] {
+    let number = known.last().unwrap().number + 1;
+    let sql = "ALTER TABLE connections ADD COLUMN later TEXT; ALTER TABLE tokens ADD COLUMN later TEXT;
+         ALTER TABLE strays ADD COLUMN later TEXT; ALTER TABLE attempts ADD COLUMN later TEXT;
+         ALTER TABLE consents ADD COLUMN later TEXT;";
+    [known, &[Migration { number, name: "later", sql }]].concat().leak()
+}
+
+/// Columns by table and name, and whether a statement may leave them out.
+pub(crate) type Columns = BTreeMap<(String, String), bool>;
+
+/// Sees that programs which do not know `migration` can go on: what they name is there, and what they do not name of tables
+/// that they know may be left out.
+pub(crate) fn assert_only_adds(migration: &Migration, before: &Columns, after: &Columns) {
+    for ((table, column), optional) in after {
+        let known_table = before.keys().any(|(name, _)| name == table);
+        let known = before.contains_key(&(table.clone(), column.clone()));
+        assert!(known || !known_table || *optional, "{migration:?}: {table}.{column} must be given");
+    }
+    for (table, column) in before.keys() {
+        let key = (table.clone(), column.clone());
+        assert!(after.contains_key(&key), "{migration:?}: {table}.{column} is gone");
+    }
+}
+
 /// What the older program is told when it is started once more.
-pub(crate) fn assert_needs_newer<T>(opened: Result<T, StoreError>, last: u32) {
-    let text = refusal(opened);
+pub(crate) fn assert_needs_newer<T>(opened: Result<T, StoreError>, newest: &[Migration]) {
+    let (text, last) = (refusal(opened), newest.last().unwrap().number);
     let told = format!("has schema {last}, and this jeton knows schemas up to {}", last - 1);
     assert!(text.contains(&told) && text.contains("start the newer jeton"), "{text}");
 }

@@ -10,6 +10,7 @@ use jeton_core::keep::consent::Progress;
 use jeton_core::secret::Secret;
 use jeton_core::time::Timestamp;
 use jeton_keeper::{ConsentStatus, Vault};
+use jeton_server::provider_says;
 use serde_json::json;
 use tokio::process::Command;
 use tokio::time::sleep;
@@ -92,8 +93,12 @@ fn show(link: &Secret, until: Timestamp, output: Output) -> io::Result<()> {
 fn end_message(name: &str, progress: Progress, opened: bool) -> String {
     let again = format!("start again with `jeton connect {name}`");
     match progress {
-        Progress::Refused { message, .. } => message,
-        Progress::Failed { message, .. } => format!("`{name}` was not connected: {message}; {again}"),
+        Progress::Refused { message, provider_message, .. } => {
+            format!("{message}{}", said(provider_message.as_deref()))
+        }
+        Progress::Failed { message, provider_message, .. } => {
+            format!("`{name}` was not connected: {message}{}; {again}", said(provider_message.as_deref()))
+        }
         Progress::Unknown => format!(
             "the code for `{name}` may have been spent, and no usable answer came (see `jeton logs`); a code is never sent \
              twice: {again}"
@@ -101,6 +106,10 @@ fn end_message(name: &str, progress: Progress, opened: bool) -> String {
         _ if opened => format!("no answer came from the provider within 10 minutes; {again}"),
         _ => format!("nobody opened the link within 10 minutes; {again}"),
     }
+}
+
+fn said(provider_message: Option<&str>) -> String {
+    provider_message.map(|words| format!("; {}", provider_says(words))).unwrap_or_default()
 }
 
 fn has_desktop(environment: &EnvVars) -> bool {
@@ -129,7 +138,14 @@ mod tests {
     fn every_failed_consent_says_what_to_do() {
         let text = |text: &str| text.to_owned();
         let ends = [
-            (Progress::Failed { code: text("x"), message: text("the provider said no") }, true),
+            (
+                Progress::Failed {
+                    code: text("x"),
+                    message: text("the provider said no"),
+                    provider_message: Some(text("Not today.")),
+                },
+                true,
+            ),
             (Progress::Unknown, true),
             (Progress::Expired, true),
             (Progress::Expired, false),

@@ -6,6 +6,7 @@ use jeton_core::keep::connection::{Condition, Connection};
 use jeton_core::keep::due::RECOVERY_REFUSED;
 use jeton_core::keep::provider::{Definition, OnDead, OnUnknown, Step};
 use jeton_core::time::Timestamp;
+use jeton_server::provider_says;
 
 use super::report::{Report, Severity};
 use crate::settings::Settings;
@@ -60,16 +61,18 @@ fn check_grant(
         return Some((Severity::Fault, text));
     }
     let code = row.state_code.as_deref().unwrap_or("no reason is recorded");
+    let said = row.provider_message.as_deref().map(|words| format!("; {}", provider_says(words)));
+    let said = said.unwrap_or_default();
     match row.condition(now) {
         Condition::Pending => {
             Some((Severity::Warning, format!("it has no grant; run `jeton connect {name}`")))
         }
         Condition::Dead => {
-            Some((Severity::Fault, format!("its grant has ended ({code}); run `jeton connect {name}`")))
+            Some((Severity::Fault, format!("its grant has ended ({code}){said}; run `jeton connect {name}`")))
         }
         Condition::Suspended => {
             let text = format!(
-                "the provider has suspended the account ({code}); settle it there, then run `jeton refresh --connection {name}`"
+                "the provider has suspended the account ({code}){said}; settle it there, then run `jeton refresh --connection {name}`"
             );
             Some((Severity::Fault, text))
         }
@@ -103,13 +106,15 @@ fn check_grant(
             Severity::Warning,
             format!("it is paused, so nothing refreshes it; run `jeton resume {name}`"),
         )),
-        Condition::Failing => Some((Severity::Warning, failing_message(row))),
-        Condition::Live | Condition::Stale | Condition::Refreshing => check_expiry(row, definition, now),
+        Condition::Failing => Some((Severity::Warning, failing_message(row, &said))),
+        Condition::Live | Condition::Stale | Condition::Refreshing => {
+            check_expiry(row, definition, now).or_else(|| check_scopes(row, definition))
+        }
     }
 }
 
-/// What to do about a connection whose last refreshes have failed.
-fn failing_message(row: &Connection) -> String {
+/// What to do about a connection whose last refreshes have failed; `said` is what the provider said of it.
+fn failing_message(row: &Connection, said: &str) -> String {
     let name = &row.name;
     let (count, code) = (row.failures, row.last_error.as_deref().unwrap_or("unknown"));
     let at = row.due_at.map(|at| format!(" at {at}")).unwrap_or_default();
@@ -119,13 +124,27 @@ fn failing_message(row: &Connection) -> String {
         format!(", and run `jeton connect {name}` if it says that the grant is over")
     };
     format!(
-        "{count} refreshes in a row have failed ({code}); `jeton serve` tries again{at}; see `jeton logs --failed`{over}"
+        "{count} refreshes in a row have failed ({code}){said}; `jeton serve` tries again{at}; see `jeton logs --failed`{over}"
     )
 }
 
 /// Whether the provider refused the send of a refresh token that may have been spent before, and is asked once more.
 fn is_recovery_refused(row: &Connection) -> bool {
     row.open_attempt.is_some() && row.due_at.is_some() && row.last_error.as_deref() == Some(RECOVERY_REFUSED)
+}
+
+/// Whether the provider granted all that the definition asks for.
+fn check_scopes(row: &Connection, definition: &Definition) -> Option<(Severity, String)> {
+    let missing = definition.missing_scopes(row.tokens.as_ref()?.scope.as_deref()?);
+    (!missing.is_empty()).then(|| {
+        let text = format!(
+            "the provider granted fewer scopes than its settings ask for, without {}; allow them at the provider and run `jeton \
+             connect {}`, or ask for fewer",
+            missing.join(" "),
+            row.name
+        );
+        (Severity::Warning, text)
+    })
 }
 
 /// Whether its tokens expire before a refresh renews them.

@@ -100,6 +100,8 @@ pub enum CallbackAction {
         code: String,
         /// One sentence for people, with no secret.
         message: String,
+        /// What the provider said, as [`Attempt::provider_message`] has it.
+        provider_message: Option<String>,
     },
 }
 
@@ -152,6 +154,9 @@ pub struct FailExchange {
     pub http_status: Option<u16>,
     /// One sentence for people, with no secret.
     pub message: String,
+    /// What the provider said, as [`Attempt::provider_message`] has it.
+    #[serde(default)]
+    pub provider_message: Option<String>,
     /// The reply, sealed, when it could not be read: it may hold the grant.
     #[serde(with = "crate::seal::text")]
     pub kept_reply: Option<Vec<u8>>,

@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
+use super::body::JsonPath;
 use super::class::ErrorClass;
 use super::condition::ErrorRule;
 use super::date::ZoneOffset;
@@ -120,8 +121,18 @@ impl Emulation {
             None => take.refresh.remove(&mut body),
         }
         say(&take.expires, &mut body, issued.access_expires_at, now);
+        self.grant_scopes(&take.scope, &mut body);
         fill(&mut reply, &body);
         reply
+    }
+
+    /// Grants what is asked for, where the reply says what it grants, and in the form in which it does.
+    fn grant_scopes(&self, path: &JsonPath, body: &mut Value) {
+        let (asked, shown) = (self.definition.asked_scopes(), path.first(body));
+        if let Some(shown) = shown.filter(|_| !asked.is_empty()) {
+            let granted = if shown.is_array() { asked.into() } else { asked.join(" ").into() };
+            path.put(body, granted);
+        }
     }
 
     /// The reply to an introspection of a token that lives until `until`, or does not live.

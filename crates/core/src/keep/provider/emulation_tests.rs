@@ -148,8 +148,8 @@ class = "dead_grant"
 fn numbers_stay_text_where_the_provider_writes_text_and_promise_no_more_than_the_token_holds() {
     let at = NOW + Duration::from_millis(1_999);
     let sources = [
-        ExpirySource::Path(super::super::body::JsonPath::key("expires_in"), Unit::S, None),
-        ExpirySource::Path(super::super::body::JsonPath::key("exp"), Unit::EpochMs, None),
+        ExpirySource::Path(JsonPath::key("expires_in"), Unit::S, None),
+        ExpirySource::Path(JsonPath::key("exp"), Unit::EpochMs, None),
     ];
     let mut body = json!({ "expires_in": "3600" });
     say(&sources, &mut body, at, NOW);

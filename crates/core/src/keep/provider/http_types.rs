@@ -113,6 +113,8 @@ pub struct Reply {
     pub content_type: Option<String>,
     /// The value of `Date`.
     pub date: Option<String>,
+    /// The value of `Location`; it may hold secrets.
+    pub location: Option<String>,
     /// The body, without its content coding.
     pub body: Zeroizing<Vec<u8>>,
     /// Why the body may lack its end; `None` where it is whole.
@@ -128,6 +130,7 @@ impl fmt::Debug for Reply {
             .field("retry_after", &self.retry_after)
             .field("content_type", &self.content_type)
             .field("date", &self.date)
+            .field("location_bytes", &self.location.as_ref().map(String::len))
             .field("body_bytes", &self.body.len())
             .field("cut_short", &self.cut_short)
             .field("warnings", &self.warnings)
@@ -190,6 +193,9 @@ pub struct StepFailure {
     pub retry_after: Option<Duration>,
     /// One sentence that says what happened, with no secret and nothing of the body but the code.
     pub message: String,
+    /// What the provider said in its own words: on one line of at most 300 characters, with nothing invisible, no secret that
+    /// was sent or came, and nothing that looks like a token. For operators; `None` where it said nothing of that kind.
+    pub provider_message: Option<String>,
     /// The reply said yes by its status, yet we cannot read it: keep it sealed, because a mended provider file may
     /// find the tokens in it.
     pub keep_reply: bool,

@@ -20,7 +20,6 @@ use serde_json::Value;
 use super::address::{SourcedValue, UrlFault, ValueSource};
 use super::body::{Body, JsonPath};
 use super::class::ErrorClass;
-use super::condition::is_code_byte;
 use super::date::http_date;
 use super::definition::Definition;
 use super::error_codes::{provider_code, standard};
@@ -28,9 +27,11 @@ use super::expiry::{self, ReplyTokens};
 use super::extract::Extract;
 use super::fault::DefineError;
 use super::http_types::{CallbackParams, Introspection, Reply, SentAt, StepFailure, StepOutcome, TokenReply};
+use super::provider_message::{self, code_text, repeats};
 use super::request::{Filler, RequestError};
 use super::request_values::{RequestValues, Vars};
 use super::schema::Absent;
+use super::scopes;
 use super::step::{ClientAuth, Step, StepSpec};
 use super::template::Name;
 use super::vars::{Capture, Var};
@@ -271,8 +272,6 @@ fn token_type(path: &JsonPath, body: &Value) -> Option<String> {
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 /// The longest code.
 const MAX_CODE: usize = 64;
-/// How much of a secret a code may repeat before it is taken for a piece of it.
-const ECHO: usize = 12;
 
 /// Why a reply is no success.
 pub(super) struct FailedReply<'r> {
@@ -311,10 +310,19 @@ impl Definition {
                 .or(rule.and_then(|rule| rule.retry_after))
                 .map(|wait| wait.min(MAX_RETRY_AFTER)),
             message: message(class, &code, refusal, refusal.unusable.filter(|_| !explained)),
+            provider_message: self.provider_message(refusal),
             code,
             is_final: rule.is_some_and(|rule| rule.is_final),
             keep_reply: accepted && !explained && !reply.body.is_empty() && step.gives_tokens(),
         }
+    }
+
+    fn provider_message(&self, refusal: &FailedReply<'_>) -> Option<String> {
+        let FailedReply { step, reply, body, values, .. } = refusal;
+        let take = self.provider.steps.get(step).map(|spec| &spec.take);
+        let paths = take.into_iter().flat_map(|take| [&take.access, &take.refresh]);
+        let taken = paths.filter_map(|path| path.text(body.value.as_ref()?)).map(Secret::new).collect();
+        provider_message::of_reply(reply, body, taken, &|text| self.repeats_a_secret(text, values))
     }
 
     /// The class by the standards, and whether they explain the reply.
@@ -354,7 +362,6 @@ impl Definition {
 
     /// Whether a text may hold a piece of something secret that the request carried.
     pub(super) fn repeats_a_secret(&self, text: &str, values: &RequestValues) -> bool {
-        let text = sanitise_all(text);
         let slot_secrets = [
             &values.access,
             &values.refresh,
@@ -369,7 +376,7 @@ impl Definition {
             .flatten()
             .map(Secret::reveal)
             .chain(vars.map(super::request_values::VarValue::reveal))
-            .any(|secret| shares_piece(&text, &sanitise_all(secret)))
+            .any(|secret| repeats(text, secret))
     }
 }
 
@@ -390,23 +397,10 @@ fn has_error(body: &Value) -> bool {
         .any(|key| body.get(key).is_some_and(|error| !error.is_null() && *error != Value::Bool(false)))
 }
 
-fn sanitise_all(text: &str) -> String {
-    text.trim().bytes().map(|byte| if is_code_byte(byte) { char::from(byte) } else { '_' }).collect()
-}
-
 fn sanitise(text: &str) -> String {
-    let mut code = sanitise_all(text);
+    let mut code = code_text(text);
     code.truncate(MAX_CODE);
     code
-}
-
-fn shares_piece(text: &str, secret: &str) -> bool {
-    // Both are ASCII by now, so that any cut falls between characters.
-    let piece = ECHO.min(secret.len());
-    if piece < 4 || text.len() < piece {
-        return false;
-    }
-    (0..=text.len() - piece).any(|start| secret.contains(&text[start..start + piece]))
 }
 
 fn retry_after(reply: &Reply, sent_at: Timestamp) -> Option<Duration> {
@@ -523,13 +517,23 @@ impl Definition {
         self.has(Step::Authorize) && self.has(Step::Exchange)
     }
 
-    /// The scopes that a person is asked for, as the URL of the provider's page names them.
-    pub fn consent_scopes(&self) -> Vec<String> {
-        let Ok(request) = self.request(Step::Authorize, &placeholders()) else { return Vec::new() };
-        let scopes = request.url.query_pairs().filter(|(name, _)| name == "scope" || name == "user_scope");
-        let words =
-            |text: &str| text.split([' ', ',']).filter(|word| !word.is_empty()).map(str::to_owned).collect();
-        scopes.flat_map(|(_, text)| -> Vec<String> { words(&text) }).collect()
+    /// The scopes that the grant of this connection is asked for: at the consent, or where there is none, at each acquiring.
+    pub fn asked_scopes(&self) -> Vec<String> {
+        let step = if self.asks_for_consent() { Step::Authorize } else { Step::Acquire };
+        self.request(step, &placeholders()).map_or_else(|_| Vec::new(), |request| scopes::asked(&request))
+    }
+
+    /// The scopes among them that a grant with the scopes of this text lacks.
+    pub fn missing_scopes(&self, granted: &str) -> Vec<String> {
+        scopes::missing(self.asked_scopes(), granted)
+    }
+
+    /// What the provider said in a callback that is an error (RFC 6749, section 4.1.2.1), for operators: as in
+    /// [`StepFailure::provider_message`](super::StepFailure::provider_message). It came through a browser, where anybody could
+    /// have changed it.
+    pub fn callback_message(&self, callback: &CallbackParams) -> Option<String> {
+        let values = RequestValues::default();
+        provider_message::of_callback(callback, &|text| self.repeats_a_secret(text, &values))
     }
 
     /// Checks everything that a consent needs before anybody is asked, because a code is good once.

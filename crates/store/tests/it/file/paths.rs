@@ -93,7 +93,7 @@ fn a_file_of_somebody_else_is_refused_and_left_alone() {
         ("", "is empty, as no token file ever is: put back a copy"),
         ("This is a letter.", "is not a token file of jeton: name another file"),
         (r#"{"access_token": "hush", "refresh_token": "hush"}"#, "is JSON, and not a token file of jeton"),
-        (r#"{"format": "jeton tokens", "version": 99, "more": []}"#, "version 99, this one knows 2"),
+        (r#"{"format": "jeton tokens", "version": 99, "more": []}"#, "version 99, this one knows 3"),
         ("\u{0}\u{1}\u{2}", "is not a token file"),
     ] {
         fs::write(&path, text).unwrap();

@@ -1,4 +1,4 @@
-//! A file that an older jeton wrote, in version 1 of the format, opens as it is and goes on in version 2.
+//! A file that an older jeton wrote, in version 1 of the format, opens as it is and goes on in the version of today.
 
 use std::fs;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::requests::connect;
 const FILE: &str = include_str!("version_1.json");
 
 #[tokio::test]
-async fn all_that_a_file_of_version_1_holds_is_there_and_stays_in_version_2() {
+async fn all_that_a_file_of_version_1_holds_is_there_and_stays_in_the_version_of_today() {
     let (_folder, path) = folder();
     fs::write(&path, FILE).unwrap();
     let store = open(&path);
@@ -47,7 +47,7 @@ async fn all_that_a_file_of_version_1_holds_is_there_and_stays_in_version_2() {
 
     store.connect(connect("other", 77)).await.unwrap();
     let text = fs::read_to_string(&path).unwrap();
-    assert!(text.contains("\"version\": 2") && text.contains("web-1"), "it is written anew");
+    assert!(text.contains("\"version\": 3") && text.contains("web-1"), "it is written anew");
     let again = open(&path);
     assert_eq!(row(&again).await, acme);
     assert_eq!(again.list_attempts(&AttemptFilter::default(), 100).await.unwrap().len(), attempts.len() + 1);

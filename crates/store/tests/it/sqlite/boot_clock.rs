@@ -99,6 +99,7 @@ fn failed(claim: &Claim, effect: FailureEffect, cooldown: u64) -> Fail {
         code: "no_reply".to_owned(),
         http_status: None,
         message: "it broke off".to_owned(),
+        provider_message: None,
         cooldown: Duration::from_secs(cooldown),
         due_in: Some(Duration::from_secs(cooldown)),
         kept_reply: None,

@@ -1,34 +1,43 @@
-//! A rolling upgrade. What the older program is here knows the migrations up to the last but one, and speaks by the
-//! statements of this build.
+//! A rolling upgrade to a program that adds to the tables.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jeton_store::sqlite::MIGRATIONS;
 use jeton_store::{SqliteOptions, SqliteStore, Store};
 
 use super::fixture::{folder, open, options};
-use crate::rolling_upgrade::{assert_needs_newer, upgrade_under};
+use crate::rolling_upgrade::{Columns, assert_needs_newer, assert_only_adds, later, upgrade_under};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_older_program_goes_on_beside_a_newer_one_that_has_migrated() {
-    let (folder, path) = folder();
-    let complete = folder.path().join("complete.db");
-    drop(open(&complete));
-    let number = |file| -> u32 {
-        let look = rusqlite::Connection::open(file).unwrap();
-        look.query_row("SELECT max(number) FROM migrations", (), |row| row.get(0)).unwrap()
-    };
-    let last = number(&complete);
-    let old = SqliteOptions { last_migration: Some(last - 1), ..options() };
-    let older = SqliteStore::open(&path, old.clone()).unwrap();
-    assert_eq!(number(&path), last - 1);
-
+    let (_folder, path) = folder();
+    let older = open(&path);
+    let newest = later(MIGRATIONS);
     let upgrade = async {
-        let path = path.clone();
-        let newer = tokio::task::spawn_blocking(move || open(&path)).await.unwrap();
-        Arc::new(newer) as Arc<dyn Store>
+        let (path, newer) = (path.clone(), SqliteOptions { migrations: newest, ..options() });
+        let newer = tokio::task::spawn_blocking(move || SqliteStore::open(&path, newer).unwrap()).await;
+        Arc::new(newer.unwrap()) as Arc<dyn Store>
     };
     upgrade_under(&older, upgrade).await;
-    assert_eq!(number(&path), last);
+    assert_needs_newer(SqliteStore::open(&path, options()), newest);
+}
 
-    assert_needs_newer(SqliteStore::open(&path, old), last);
+#[test]
+fn each_migration_only_adds_what_older_programs_may_leave_out() {
+    let database = rusqlite::Connection::open_in_memory().unwrap();
+    let mut before = Columns::new();
+    for migration in MIGRATIONS {
+        database.execute_batch(migration.sql).unwrap();
+        let mut found = database
+            .prepare(
+                "SELECT t.name, c.name, c.\"notnull\" = 0 OR c.dflt_value IS NOT NULL
+                 FROM sqlite_schema AS t, pragma_table_info(t.name) AS c WHERE t.type = 'table'",
+            )
+            .unwrap();
+        let rows = found.query_map((), |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?))).unwrap();
+        let after: BTreeMap<_, _> = rows.collect::<Result<_, _>>().unwrap();
+        assert_only_adds(migration, &before, &after);
+        before = after;
+    }
 }

@@ -1,0 +1,9 @@
+-- Who asked for a refresh and what the provider said, in the refresh log; what it said last, with the connection; what a
+-- token set is good for, beside it.
+
+ALTER TABLE attempts ADD COLUMN asked_by TEXT;
+ALTER TABLE attempts ADD COLUMN provider_message TEXT;
+ALTER TABLE connections ADD COLUMN provider_message TEXT;
+ALTER TABLE tokens ADD COLUMN scope TEXT;
+ALTER TABLE strays ADD COLUMN scope TEXT;
+ALTER TABLE consents ADD COLUMN refused_provider_message TEXT;
