@@ -114,27 +114,34 @@ impl SpillSlots {
     /// There is none, and one could not be made.
     pub(crate) fn reserve(&self, share: Option<SlotShare<'_>>) -> io::Result<Option<SpillSlot<'_>>> {
         let _counting = self.reserving.lock();
-        let (mut free, mut unusable) = (Vec::new(), None);
+        let (mut first, mut free, mut unusable) = (None, 0, None);
         for place in &self.usual {
+            if first.is_some() && place.is_missing() {
+                free += 1;
+                continue;
+            }
             match place.lock_free() {
-                Ok(Some(slot)) if share.is_none() => return Ok(Some(slot)),
-                Ok(slot) => free.extend(slot),
+                Ok(None) => {}
+                Ok(Some(slot)) => {
+                    free += 1;
+                    first.get_or_insert(slot);
+                }
                 Err(error) => {
                     unusable.get_or_insert(error);
                 }
             }
         }
-        if free.is_empty() {
+        if first.is_none() {
             return unusable.map_or(Ok(None), Err);
         }
         if let Some(SlotShare { held, doubtful }) = share {
-            let of_last_half = doubtful && free.len() * 2 <= self.usual.len();
-            if free.len() <= held.load(Ordering::Relaxed) || of_last_half {
+            let of_last_half = doubtful && free * 2 <= self.usual.len();
+            if free <= held.load(Ordering::Relaxed) || of_last_half {
                 return Ok(None);
             }
             held.fetch_add(1, Ordering::Relaxed);
         }
-        Ok(free.into_iter().next())
+        Ok(first)
     }
 
     /// Slots that hold a write and that nobody else holds.
@@ -223,6 +230,11 @@ impl SlotPlace {
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
+    }
+
+    /// Whether its file does not exist yet: it can be made when it is needed.
+    fn is_missing(&self) -> bool {
+        matches!(*self.file.lock(), SlotFile::Closed) && !self.path.exists()
     }
 
     /// The slot, if it is free. Its file is made where there is none.
