@@ -228,7 +228,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_hundred_thousand_connections_are_looked_at_through_indexes() {
         let (_database, store) = with_many(100_000).await;
-        let parameters = values![None::<i64>, 0_i64, 10_000_000_i64, i64::MIN, "", 100_usize];
+        let parameters = values![None::<i64>, 10_000_000_i64, i64::MIN, "", 100_usize];
         let due = plan(&store, Statement::new(due_sql(&DIALECT), parameters)).await;
         assert!(
             due.contains("Index Scan using connections_by_due")
