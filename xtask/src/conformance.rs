@@ -111,7 +111,10 @@ impl Target {
         }
         let hash = TokenHash::of(CREDENTIAL.as_bytes()).to_hex();
         let name = SERVICE.to_ascii_uppercase();
-        let serve = installation.command(["serve"])?.env(&format!("SERVICE_TOKEN_{name}_HASH"), &hash);
+        let proxies = "server.trusted_proxies=[\"127.0.0.1\"]";
+        let serve = installation
+            .command(["serve", "--set", proxies])?
+            .env(&format!("SERVICE_TOKEN_{name}_HASH"), &hash);
         let scopes = "admin sessions token:* proxy:*";
         let mut server = serve.env(&format!("SERVICE_TOKEN_{name}_SCOPES"), scopes).serve()?;
         server.wait_until_ready(TIMEOUT).await?;
@@ -143,6 +146,8 @@ impl Target {
             .args(["--report", "har", "--report-har-path"])
             .arg(record)
             .current_dir(self.installation.path())
+            .env("PYTHONPATH", project_root().join("rigs/python"))
+            .env("SCHEMATHESIS_HOOKS", "hooks")
             .kill_on_drop(true);
         let output = timeout(LONGEST, command.output()).await.context("schemathesis does not end")??;
         let text = String::from_utf8_lossy(&output.stdout);

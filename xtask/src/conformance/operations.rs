@@ -11,7 +11,7 @@ use serde_json::Value;
 pub(super) const PROXIED: &str = "gateway";
 
 /// Operations that only a person in a browser completes.
-const FOR_PEOPLE: [&str; 4] = ["showLink", "openLink", "callback", "consentResult"];
+const FOR_PEOPLE: [&str; 5] = ["showLink", "openLink", "callback", "callbackForm", "consentResult"];
 
 /// One operation of the document.
 #[derive(Serialize)]
