@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use jeton_emulator::Fault;
 use jeton_testkit::{Client, PgCluster, ServerProcess, TestInstallation};
 use rusqlite::Connection as Database;
@@ -225,23 +226,25 @@ fn aside(data_dir: &Path) -> PathBuf {
 #[tokio::test]
 async fn a_file_of_the_database_that_is_removed_or_replaced_under_a_server_is_noticed_before_anything_is_spent()
  {
-    for name in ["jeton.sqlite", "jeton.sqlite-wal", "jeton.sqlite-shm"] {
-        for replaced in [false, true] {
-            let displace = |data_dir: &Path| {
-                fs::rename(data_dir.join(name), aside(data_dir)).unwrap();
-                if replaced {
-                    fs::copy(aside(data_dir), data_dir.join(name)).unwrap();
-                }
-            };
-            let put_back = |data_dir: &Path| fs::rename(aside(data_dir), data_dir.join(name)).unwrap();
-            displaced(displace, put_back, &format!("{name}, {replaced}")).await;
-        }
-    }
+    // Each waits for its refusal as long as a caller waits for the store, so they run side by side.
+    let cases = ["jeton.sqlite", "jeton.sqlite-wal", "jeton.sqlite-shm"];
+    let cases = cases.into_iter().flat_map(|name| [(name, false), (name, true)]);
+    join_all(cases.map(async |(name, replaced)| {
+        let displace = |data_dir: &Path| {
+            fs::rename(data_dir.join(name), aside(data_dir)).unwrap();
+            if replaced {
+                fs::copy(aside(data_dir), data_dir.join(name)).unwrap();
+            }
+        };
+        let put_back = |data_dir: &Path| fs::rename(aside(data_dir), data_dir.join(name)).unwrap();
+        displaced(displace, put_back, &format!("{name}, {replaced}")).await;
+    }))
+    .await;
 }
 
 #[tokio::test]
 async fn a_data_directory_that_is_moved_or_replaced_under_a_server_is_noticed_before_anything_is_spent() {
-    for replaced in [false, true] {
+    let whole = join_all([false, true].map(async |replaced| {
         let displace = |data_dir: &Path| {
             fs::rename(data_dir, aside(data_dir)).unwrap();
             if replaced {
@@ -255,14 +258,14 @@ async fn a_data_directory_that_is_moved_or_replaced_under_a_server_is_noticed_be
             fs::rename(aside(data_dir), data_dir).unwrap();
         };
         displaced(displace, put_back, &format!("the data directory, {replaced}")).await;
-    }
+    }));
     let instance = |data_dir: &Path| data_dir.join("instance");
-    displaced(
+    let instance_file = displaced(
         |data_dir| fs::rename(instance(data_dir), aside(data_dir)).unwrap(),
         |data_dir| fs::rename(aside(data_dir), instance(data_dir)).unwrap(),
         "the instance file",
-    )
-    .await;
+    );
+    tokio::join!(whole, instance_file);
 }
 
 #[tokio::test]
