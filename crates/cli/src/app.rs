@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jeton_core::entropy::{Entropy, SystemEntropy};
+use jeton_core::id::ConnectionName;
 use jeton_core::keep::ports::StoreError;
 use jeton_core::time::{Clock, SystemClock};
 use jeton_issuer::{Access, Environment, SYNC_PERIOD};
@@ -46,6 +47,8 @@ pub(crate) struct App {
     pub(crate) host: HostEnv,
     /// Where the tokens are stored, without a password.
     pub(crate) storage: String,
+    /// The connection that takes the place of the one of an amoCRM gateway.
+    pub(crate) old_gateway: Option<ConnectionName>,
 }
 
 impl App {
@@ -63,10 +66,10 @@ impl App {
             consents: store.clone(),
         };
         let (clock, entropy) = (Arc::clone(&host.clock), Arc::clone(&host.entropy));
-        let storage = settings.store.redacted();
+        let (storage, old_gateway) = (settings.store.redacted(), settings.old_gateway);
         let vault =
             Vault::open(ports, installation, settings.definitions, settings.keeper, clock, entropy).await?;
-        Ok(Self { store, vault, host, storage })
+        Ok(Self { store, vault, host, storage, old_gateway })
     }
 }
 

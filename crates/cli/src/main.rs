@@ -10,6 +10,7 @@ mod command;
 mod command_error;
 mod core_dump;
 mod descriptors;
+mod env_file;
 mod env_vars;
 mod error_code;
 mod http;
@@ -27,7 +28,7 @@ use clap::Parser as _;
 
 use command::{Arguments, Command};
 use command_error::CommandError;
-use env_vars::EnvVars;
+use env_vars::{ENV_FILE, EnvVars};
 use error_code::ErrorCode;
 use output::Output;
 use printable::is_printable;
@@ -47,7 +48,8 @@ fn main() -> ExitCode {
     let output = Output { json: global.json };
     let mut flags: Vec<_> = global.set.into_iter().map(|(name, text)| ("--set", name, text)).collect();
     flags.extend(command.setting_flag());
-    let sources = SettingSources { config: global.config, flags, environment: EnvVars::of_process() };
+    let environment = EnvVars::of_process(ENV_FILE.as_ref());
+    let sources = SettingSources { config: global.config, flags, environment };
     match run(command, &sources, output) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => fail(&failure, output),

@@ -13,6 +13,7 @@ mod document;
 mod fault;
 mod gateway;
 mod load;
+mod old_gateway;
 mod outbound;
 mod reader;
 mod schema;

@@ -57,19 +57,13 @@ fn failure(error: &str, details: Option<&str>) -> String {
     format!(r#"{{"success":false,"error":{}{details}}}"#, Value::from(error))
 }
 
-/// An error of the gateway in the envelope. There, a missing or wrong key is 401 with a text of its own.
+/// An error of the gateway in the envelope.
 fn error_response(error: &ErrorResponse) -> Response {
     let problem = &*error.0;
-    let mut response = if matches!(problem.code, "SERVICE_TOKEN_REQUIRED" | "SERVICE_TOKEN_INVALID") {
-        let text = concat!(
-            r#"{"success":false,"error":"Invalid or missing API key","#,
-            r#""message":"Please provide valid X-API-KEY header"}"#
-        );
-        json_response(StatusCode::UNAUTHORIZED, text.to_owned())
-    } else {
+    let mut response = error.invalid_key().unwrap_or_else(|| {
         let details = json!(problem).to_string();
         json_response(error.status(), failure(&problem.detail, Some(&details)))
-    };
+    });
     error.set_headers(&mut response);
     response
 }

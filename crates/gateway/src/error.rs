@@ -91,6 +91,9 @@ impl ProxyError {
     }
 }
 
+/// The status of a missing or wrong key where an amoCRM gateway is replaced; no other error has it.
+const INVALID_KEY: u16 = 401;
+
 /// An error as an answer of the gateway itself.
 #[derive(Clone, Debug)]
 pub(crate) struct ErrorResponse(pub(crate) Box<Problem>);
@@ -99,6 +102,17 @@ impl ErrorResponse {
     /// Adds a member to the problem.
     pub(crate) fn with(self, name: &str, value: impl Into<Value>) -> Self {
         Self(Box::new(self.0.with(name, value)))
+    }
+
+    /// The same error as clients of an amoCRM gateway know it.
+    pub(crate) fn as_invalid_key(mut self) -> Self {
+        self.0.status = INVALID_KEY;
+        self
+    }
+
+    /// The answer that those clients know, if this is that error.
+    pub(crate) fn invalid_key(&self) -> Option<Response> {
+        (self.0.status == INVALID_KEY).then(jeton_server::invalid_key)
     }
 
     /// Sets the headers that every such answer has, whatever its body.
@@ -149,9 +163,12 @@ impl From<TokenError> for ErrorResponse {
 
 impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
-        let mut response = (self.status(), Json(&*self.0)).into_response();
-        let problem = HeaderValue::from_static("application/problem+json");
-        response.headers_mut().insert(header::CONTENT_TYPE, problem);
+        let mut response = self.invalid_key().unwrap_or_else(|| {
+            let mut response = (self.status(), Json(&*self.0)).into_response();
+            let problem = HeaderValue::from_static("application/problem+json");
+            response.headers_mut().insert(header::CONTENT_TYPE, problem);
+            response
+        });
         self.set_headers(&mut response);
         response
     }

@@ -24,6 +24,8 @@ pub struct Settings {
     pub replay_body: usize,
     /// How much of the bodies of all calls under way is kept together, in bytes; a body beyond that is not kept.
     pub replay_memory: usize,
+    /// Whether jeton takes the place of an amoCRM gateway: a missing or wrong key is 401 in its words.
+    pub old_gateway: bool,
     /// How APIs are reached.
     pub outbound: OutboundSettings,
 }
@@ -39,6 +41,7 @@ impl Default for Settings {
             idle_connections: 1_000,
             replay_body: 1024 * 1024,
             replay_memory: 64 * 1024 * 1024,
+            old_gateway: false,
             outbound: OutboundSettings::default(),
         }
     }

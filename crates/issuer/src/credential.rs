@@ -5,7 +5,8 @@ use http::{HeaderMap, HeaderName};
 
 use crate::error::AccessError;
 
-const SERVICE_TOKEN: HeaderName = HeaderName::from_static("x-service-token");
+/// The header of service tokens.
+pub const SERVICE_TOKEN: HeaderName = HeaderName::from_static("x-service-token");
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// The headers that may carry a credential of jeton. None of them is sent upstream.

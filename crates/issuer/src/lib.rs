@@ -21,7 +21,7 @@ mod views;
 pub use access::{Access, SYNC_PERIOD, Settings};
 pub use caller::Caller;
 pub use commands::{Issued, NewToken, Rotated};
-pub use credential::CREDENTIAL_HEADERS;
+pub use credential::{CREDENTIAL_HEADERS, SERVICE_TOKEN};
 pub use environment::Environment;
 pub use error::{AccessError, TokenCommandError};
 pub use views::{RawToken, TokenView};

@@ -14,6 +14,7 @@ use jeton_keeper::{TokenError, Vault};
 
 use crate::client_address::ClientAddress;
 use crate::error::{ApiError, RequestError};
+use crate::old_gateway;
 use crate::state::AppState;
 
 /// The scope that a route requires.
@@ -41,7 +42,7 @@ pub(crate) async fn require_scope(
     let (mut parts, body) = request.into_parts();
     let caller = match authenticate(&app, &parts).await {
         Ok(caller) => caller,
-        Err(error) => return ApiError::from(error).into_response(),
+        Err(error) => return old_gateway::denial(&app, error, &parts.headers),
     };
     let mut response = match check_scope(&app.vault, &caller, required, &mut parts).await {
         Ok(()) => {

@@ -23,10 +23,6 @@ pub(crate) const READ_CONNECTION: &[&str] = &["UNKNOWN_CONNECTION", "STORE_UNAVA
 /// Errors of changing a grant.
 pub(crate) const CHANGE_GRANT: &[&str] = &["UNKNOWN_CONNECTION", "NOT_CONNECTED", "STORE_UNAVAILABLE"];
 
-/// Errors of checking the stored tokens.
-pub(crate) const EXAMINE_GRANT: &[&str] =
-    &["UNKNOWN_CONNECTION", "NOT_CONNECTED", "STORE_UNAVAILABLE", "DEFINITION_UNUSABLE"];
-
 /// Errors of reporting a rejected token: those of [`GET_TOKEN`], after one of its own.
 pub(crate) const REJECT_TOKEN: &[&str] = &[
     "REJECTED_AGAIN",

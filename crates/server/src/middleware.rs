@@ -13,10 +13,9 @@ use tokio::time::Instant;
 
 use crate::error::{ApiError, RequestError};
 
-/// Adds what all responses have in common, those to unknown URLs included. The last layer is the outermost.
+/// Adds what all responses have in common, those of the fallback included. The last layer is the outermost.
 pub(crate) fn add_layers<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
     router
-        .fallback(async || ApiError::from(RequestError::UnknownUrl))
         .method_not_allowed_fallback(async || ApiError::from(RequestError::MethodNotAllowed))
         .layer(from_fn(catch_panic))
         .layer(from_fn(set_common_headers))

@@ -13,6 +13,7 @@ use crate::oauth::{self, status};
 use crate::openapi::{self, Document};
 use crate::route::{Auth, Route};
 use crate::state::AppState;
+use crate::unknown_url::unknown_url;
 
 const READ: Auth = Auth::Scope(RequiredScope::Read);
 const TOKEN: Auth = Auth::Scope(RequiredScope::Token);
@@ -27,7 +28,8 @@ pub fn router(state: AppState) -> Router {
     let router = routes()
         .into_iter()
         .fold(Router::new(), |router, route| router.route(route.path, route.into_method_router(&app)));
-    add_layers(router.layer(Extension(&*DOCUMENT))).with_state(app)
+    let router = router.fallback(unknown_url).layer(Extension(&*DOCUMENT));
+    add_layers(router).with_state(app)
 }
 
 static DOCUMENT: LazyLock<Document> = LazyLock::new(|| Document::new(&routes()));
@@ -84,9 +86,12 @@ fn connections() -> Vec<Route> {
 fn diagnostics() -> Vec<Route> {
     vec![
         Route::new(Method::GET, "/api/v1/diagnostics/token-status", diagnostics::token_status)
-            .doc("examineToken", "Checks the stored tokens of a connection; refreshes nothing.")
+            .doc(
+                "examineToken",
+                "Checks the stored tokens of a connection, if there are any; refreshes nothing.",
+            )
             .auth(READ)
-            .errors(errors::EXAMINE_GRANT),
+            .errors(errors::READ_CONNECTION),
         Route::new(Method::GET, "/api/v1/diagnostics/config", diagnostics::config)
             .doc("showConfig", "Shows the configuration of a connection, without secrets.")
             .auth(READ)

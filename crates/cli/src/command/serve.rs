@@ -127,8 +127,13 @@ async fn serve(
         vault: app.vault.clone(),
         access: access.clone(),
         storage: app.storage.clone(),
+        old_gateway: app.old_gateway.clone(),
     });
     let router = router.merge(gateway.router());
+    let router = match app.old_gateway {
+        Some(_) => jeton_server::ignore_trailing_slash(router),
+        None => router,
+    };
     let limits = Limits { connections: shares.connections, ..Limits::default() };
     let serving = async {
         let ended = jeton_server::serve(listener, router, limits, proxies, stop.cancelled()).await;

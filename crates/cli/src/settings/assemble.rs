@@ -18,7 +18,7 @@ use super::fault::{Origin, SettingFault};
 use super::reader::{Reader, join, text, texts};
 use super::store::{StoreSettings, store};
 use super::values::{Section, path};
-use super::{catalogue, gateway, outbound};
+use super::{catalogue, gateway, old_gateway, outbound};
 use crate::env_vars::KEY_VARIABLE;
 use crate::telemetry::{Format, Level};
 
@@ -44,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) keeper: jeton_keeper::Settings,
     pub(crate) gateway: jeton_gateway::Settings,
     pub(crate) aliases: Vec<ConnectionAlias>,
+    /// The connection that takes the place of the one of an amoCRM gateway.
+    pub(crate) old_gateway: Option<ConnectionName>,
     pub(crate) definitions: BTreeMap<ConnectionName, Definition>,
     /// Files with the first tokens of connections.
     pub(crate) imports: BTreeMap<ConnectionName, PathBuf>,
@@ -105,12 +107,13 @@ pub(super) fn assemble(mut reader: Reader<'_>) -> Assembled {
         level: reader.read("log.level", |value| text(value)?.parse::<Level>()).unwrap_or_default(),
         level_is_explicit: matches!(
             reader.values.origin(&path("log.level")),
-            Some(Origin::Environment(_) | Origin::Flag(_))
+            Some(Origin::Environment(_) | Origin::EnvFile { .. } | Origin::Flag(_))
         ),
         format: reader.read("log.format", |value| text(value)?.parse::<Format>()).unwrap_or_default(),
         keeper: keeper(reader, outbound.clone()),
         gateway: gateway::settings(reader, outbound),
         aliases: gateway::aliases(reader, &definitions),
+        old_gateway: old_gateway::connection(reader),
         definitions,
         imports: connections::imports(reader),
         data_dir,

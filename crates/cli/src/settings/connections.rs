@@ -15,6 +15,7 @@ use jeton_core::secret::Secret;
 use toml::{Table, Value};
 use url::Url;
 
+use super::old_gateway;
 use super::reader::{Reader, SectionRef, text, wrong_type};
 use crate::env_vars::EnvVars;
 
@@ -149,16 +150,19 @@ fn definition(
         .map_err(|error| {
             let mut field: Vec<&str> = error.field.split('.').collect();
             let mut problem = error.problem;
-            if error.field == "client.secret" {
-                problem.push_str(", as `secret_file`, `secret_env` or `secret`");
-            }
             // A field that is no setting, such as the URL of a step, belongs to the connection as a whole.
             if field.iter().any(|key| key.contains(' ')) {
                 problem = format!("{}: {problem}", error.field);
                 field.clear();
             }
             let path = at.path.iter().cloned().chain(field.into_iter().map(str::to_owned));
-            reader.fault(&path.collect::<Vec<_>>(), problem);
+            let path: Vec<String> = path.collect();
+            if let Some(variable) = old_gateway::missing_variable(reader.values, &path) {
+                problem = format!("{problem}; set {variable}, in the environment or in `.env`");
+            } else if error.field == "client.secret" {
+                problem.push_str(", as `secret_file`, `secret_env` or `secret`");
+            }
+            reader.fault(&path, problem);
         })
         .ok()
 }

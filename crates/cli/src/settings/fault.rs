@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::env_vars::{ENV_FILE, EnvVars};
+
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
@@ -18,16 +20,42 @@ pub(crate) enum Origin {
     },
     /// The name of an environment variable.
     Environment(String),
+    /// A variable of the file `.env`.
+    EnvFile {
+        variable: String,
+        /// Where it begins, counted from 1.
+        line: usize,
+    },
     /// A flag of the command line.
     Flag(&'static str),
 }
 
 impl Origin {
+    /// The origin of a variable of the environment, or of `.env`.
+    pub(crate) fn variable(name: &str, environment: &EnvVars) -> Self {
+        let variable = name.to_owned();
+        match environment.line(name) {
+            Some(line) => Self::EnvFile { variable, line },
+            None => Self::Environment(variable),
+        }
+    }
+
+    /// The variable that a value comes from.
+    pub(crate) fn variable_name(&self) -> Option<&str> {
+        match self {
+            Self::Environment(variable) | Self::EnvFile { variable, .. } => Some(variable),
+            Self::Default | Self::File { .. } | Self::Flag(_) => None,
+        }
+    }
+
     pub(crate) fn to_json(&self) -> Value {
         match self {
             Self::Default => json!({ "source": "default" }),
             Self::File { path, line } => json!({ "source": "file", "file": &**path, "line": line }),
             Self::Environment(name) => json!({ "source": "environment", "variable": name }),
+            Self::EnvFile { variable, line } => {
+                json!({ "source": "env_file", "file": ENV_FILE, "line": line, "variable": variable })
+            }
             Self::Flag(name) => json!({ "source": "flag", "flag": name }),
         }
     }
@@ -39,6 +67,7 @@ impl fmt::Display for Origin {
             Self::Default => f.write_str("default"),
             Self::File { path, line } => write!(f, "{path}:{line}"),
             Self::Environment(name) => write!(f, "environment {name}"),
+            Self::EnvFile { variable, line } => write!(f, "{ENV_FILE}:{line}: {variable}"),
             Self::Flag(name) => f.write_str(name),
         }
     }

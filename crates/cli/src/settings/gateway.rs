@@ -10,8 +10,9 @@ use jeton_keeper::OutboundSettings;
 use toml::{Table, Value};
 
 use super::connections::connection_sections;
-use super::fault::Origin;
+use super::old_gateway;
 use super::reader::{Reader, SectionRef, boolean, text, wrong_type};
+use super::values::path;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -33,6 +34,7 @@ pub(super) fn settings(reader: &mut Reader<'_>, outbound: OutboundSettings) -> S
         idle_connections: Settings::default().idle_connections,
         replay_body: reader.count("gateway.replay_body", LARGEST_REPLAY),
         replay_memory: reader.count("gateway.replay_memory", MOST_MEMORY),
+        old_gateway: reader.values.get(&path("old_gateway.connection")).is_some(),
         outbound,
     }
 }
@@ -66,7 +68,7 @@ pub(super) fn aliases(
         };
         let provider = definition.provider();
         // Aliases that the environment of the amoCRM gateway implies give way to every alias that is written.
-        let implied = section.value("aliases").is_some_and(|value| is_of_old_gateway(&value.origin));
+        let implied = section.value("aliases").is_some_and(|value| old_gateway::is_origin(&value.origin));
         if provider.aliases().is_empty() && !implied {
             reader.fault(&at, format!("the provider `{}` has no aliases: leave it out", provider.name()));
         }
@@ -82,10 +84,6 @@ pub(super) fn aliases(
     }
     check_each_other(reader, &found);
     found.into_iter().map(|(_, alias)| alias).collect()
-}
-
-fn is_of_old_gateway(origin: &Origin) -> bool {
-    matches!(origin, Origin::Environment(variable) if !variable.starts_with("JETON__"))
 }
 
 fn alias(value: &Value) -> Result<ConnectionAlias, String> {

@@ -1,4 +1,4 @@
-//! Reads the layers of settings: defaults, settings file, environment, flags.
+//! Reads the layers of settings: defaults, settings file, environment and `.env`, flags.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -6,29 +6,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jeton_core::keep::provider::Catalogue;
-use jeton_core::secret::Secret;
 
 use super::assemble::{Settings, assemble};
 use super::document;
 use super::fault::{Origin, SettingFault};
+use super::old_gateway;
 use super::reader::Reader;
-use super::schema::{self, DEFAULTS, PathKind};
-use super::show::exposed_secret;
+use super::schema::DEFAULTS;
+use super::show::{exposed_secret, exposed_variable};
 use super::values::{Section, path};
-use crate::env_vars::{EnvVars, KEY_VARIABLE};
+use crate::env_file::EnvFault;
+use crate::env_vars::{ENV_FILE, EnvVars, KEY_VARIABLE};
 
 /// The settings file that is read where none is named.
 const DEFAULT_FILE: &str = "jeton.toml";
-
-/// The variables of the amoCRM gateway, and the settings that they set: they make a connection `amocrm`, with its aliases,
-/// without a settings file. A settings file overrides them.
-const AMO_VARIABLES: [(&str, &str); 5] = [
-    ("AMO_DOMAIN", "connections.amocrm.vars.domain"),
-    ("AMO_CLIENT_ID", "connections.amocrm.client.id"),
-    ("AMO_CLIENT_SECRET", "connections.amocrm.client.secret"),
-    ("AMO_REDIRECT_URI", "connections.amocrm.client.redirect_uri"),
-    ("TOKEN_STORAGE_PATH", "connections.amocrm.import"),
-];
 
 /// Where settings come from, besides the defaults.
 #[derive(Debug, Default)]
@@ -110,7 +101,11 @@ fn load_layers(
 ) -> LoadedSettings {
     let mut values = Section::default();
     document::read(DEFAULTS, &|_| Origin::Default, &mut values, &mut faults);
-    read_amo_variables(&sources.environment, &mut values, &mut faults);
+    for EnvFault { line, problem } in sources.environment.file_faults() {
+        let origin = Origin::File { path: Arc::from(ENV_FILE), line: *line };
+        faults.push(SettingFault::new(Some(origin), "", problem.as_str()));
+    }
+    old_gateway::read(&sources.environment, &mut values, &mut faults);
     if let Some((file, text)) = file {
         let shown = Arc::from(file.display().to_string());
         let origin = |line| Origin::File { path: Arc::clone(&shown), line };
@@ -118,36 +113,21 @@ fn load_layers(
     }
     read_environment(&sources.environment, &mut values, &mut faults);
     for (flag, name, text) in &sources.flags {
-        faults.extend(set_text(&path(name), text, Origin::Flag(flag), &mut values).err());
+        faults.extend(values.set_text(&path(name), text, Origin::Flag(flag)).err());
     }
+    old_gateway::check(&sources.environment, &values, &mut faults);
     let folder = file.and_then(|(file, _)| file.parent()).unwrap_or(Path::new(""));
     let assembled = assemble(Reader { values: &values, environment: &sources.environment, faults, folder });
     let exposed = file.and_then(|(file, _)| exposed_secret(file, &values, &assembled.catalogue));
+    let in_env_file = exposed_variable(&sources.environment, &values, &assembled.catalogue);
     let plain = assembled.settings.as_ref().ok().and_then(Settings::plain_http);
     LoadedSettings {
         has_file: file.is_some(),
         values,
         catalogue: assembled.catalogue,
         added_providers: assembled.added_providers,
-        warnings: exposed.into_iter().chain(plain).collect(),
+        warnings: exposed.into_iter().chain(in_env_file).chain(plain).collect(),
         settings: assembled.settings,
-    }
-}
-
-fn read_amo_variables(environment: &EnvVars, values: &mut Section, faults: &mut Vec<SettingFault>) {
-    // Other programs have variables named TOKEN_STORAGE_PATH too.
-    if !matches!(environment.get("AMO_CLIENT_ID"), Ok(Some(_))) {
-        return;
-    }
-    for (setting, text) in [("connections.amocrm.provider", "amocrm"), ("connections.amocrm.aliases", "true")]
-    {
-        let origin = Origin::Environment("AMO_CLIENT_ID".to_owned());
-        faults.extend(set_text(&path(setting), text, origin, values).err());
-    }
-    for (variable, setting) in AMO_VARIABLES {
-        if !matches!(environment.get(variable), Ok(None)) {
-            set_variable(variable, &path(setting), environment, values, faults);
-        }
     }
 }
 
@@ -165,29 +145,6 @@ fn read_environment(environment: &EnvVars, values: &mut Section, faults: &mut Ve
         {
             known.clone_into(connection);
         }
-        set_variable(variable, &path, environment, values, faults);
+        faults.extend(values.set_variable(&path, variable, environment).err());
     }
-}
-
-fn set_variable(
-    variable: &str,
-    path: &[String],
-    environment: &EnvVars,
-    values: &mut Section,
-    faults: &mut Vec<SettingFault>,
-) {
-    let origin = Origin::Environment(variable.to_owned());
-    let set = match environment.get(variable) {
-        Ok(text) => set_text(path, text.as_ref().map_or("", Secret::reveal), origin, values),
-        Err(problem) => Err(SettingFault::new(Some(origin), path.join("."), problem)),
-    };
-    faults.extend(set.err());
-}
-
-fn set_text(path: &[String], text: &str, origin: Origin, values: &mut Section) -> Result<(), SettingFault> {
-    let value = match schema::path_kind(path) {
-        PathKind::Setting(example) => schema::from_text(example, text),
-        _ => text.into(),
-    };
-    values.set(path, value, origin)
 }

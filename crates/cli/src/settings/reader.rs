@@ -130,7 +130,7 @@ impl Reader<'_> {
         self.read(name, boolean).unwrap_or_default()
     }
 
-    /// A path, resolved against the folder of the settings file or, from the environment and flags, the working directory.
+    /// A path, resolved against the folder of the settings file or, from the environment, `.env` and flags, the working directory.
     pub(crate) fn file(&mut self, name: &str) -> Option<PathBuf> {
         let text = self.read(name, text)?;
         Some(self.resolve(&text, self.values.origin(&path(name)).as_ref()))
@@ -139,8 +139,8 @@ impl Reader<'_> {
     /// The path that `text`, written at `origin`, stands for.
     pub(crate) fn resolve(&self, text: &str, origin: Option<&Origin>) -> PathBuf {
         match origin {
-            Some(Origin::Environment(_) | Origin::Flag(_)) => PathBuf::from(text),
-            _ => join(self.folder, Path::new(text)),
+            None | Some(Origin::Default | Origin::File { .. }) => join(self.folder, Path::new(text)),
+            Some(Origin::Environment(_) | Origin::EnvFile { .. } | Origin::Flag(_)) => PathBuf::from(text),
         }
     }
 
@@ -161,7 +161,8 @@ impl Reader<'_> {
 
     /// Adds a fault of an environment variable that is no setting.
     pub(crate) fn variable_fault(&mut self, name: &str, problem: impl Into<String>) {
-        self.faults.push(SettingFault::new(Some(Origin::Environment(name.to_owned())), "", problem));
+        let origin = Origin::variable(name, self.environment);
+        self.faults.push(SettingFault::new(Some(origin), "", problem));
     }
 
     /// Adds a fault of the setting at `path`, with the place where it, or what is around it, is written.

@@ -12,7 +12,7 @@ use super::access;
 use super::fault::Origin;
 use super::store_url;
 use super::values::Section;
-use crate::env_vars::{API_KEY_VARIABLE, EnvVars, KEY_VARIABLE};
+use crate::env_vars::{API_KEY_VARIABLE, ENV_FILE, EnvVars, KEY_VARIABLE};
 
 /// One setting as it may be shown.
 pub(crate) struct ShownSetting {
@@ -56,7 +56,7 @@ pub(crate) fn shown(values: &Section, catalogue: &Catalogue, environment: &EnvVa
     let secrets = secrets.map(|name| ShownSetting {
         name: name.to_owned(),
         value: None,
-        origin: Origin::Environment(name.to_owned()),
+        origin: Origin::variable(name, environment),
     });
     settings.chain(secrets).collect()
 }
@@ -85,16 +85,48 @@ fn is_secret(path: &[String], values: &Section, catalogue: &Catalogue) -> Option
 
 /// A warning about a settings file that holds a secret and that others can read.
 pub(super) fn exposed_secret(file: &Path, values: &Section, catalogue: &Catalogue) -> Option<String> {
-    let others_can_read = fs::metadata(file).ok()?.permissions().mode() & 0o007 != 0;
-    // Of very many values none is looked at where it makes no difference.
-    let (path, _) = values.iter().take_while(|_| others_can_read).find(|(path, written)| {
-        matches!(written.origin, Origin::File { .. }) && is_secret(path, values, catalogue) == Some(true)
-    })?;
+    if !others_can_read(file) {
+        return None;
+    }
+    let is_of_file = |origin: &Origin| matches!(origin, Origin::File { .. });
+    let (path, _) = secrets(is_of_file, values, catalogue).next()?;
     Some(format!(
         "{file} holds {} and can be read by others; run `chmod 600 {file}`, or move the secret to a file of its own",
         path.join("."),
         file = file.display()
     ))
+}
+
+/// The same for `.env`.
+pub(super) fn exposed_variable(
+    environment: &EnvVars,
+    values: &Section,
+    catalogue: &Catalogue,
+) -> Option<String> {
+    if !others_can_read(Path::new(ENV_FILE)) {
+        return None;
+    }
+    let is_of_file = |origin: &Origin| matches!(origin, Origin::EnvFile { .. });
+    let setting = secrets(is_of_file, values, catalogue).find_map(|(_, origin)| origin.variable_name());
+    let own = || [API_KEY_VARIABLE, KEY_VARIABLE].into_iter().find(|name| environment.line(name).is_some());
+    let variable = setting.or_else(own)?;
+    Some(format!("{ENV_FILE} holds {variable} and can be read by others; run `chmod 600 {ENV_FILE}`"))
+}
+
+fn others_can_read(file: &Path) -> bool {
+    fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & 0o007 != 0)
+}
+
+/// The secrets that stand where `is_of_file` says.
+fn secrets<'v>(
+    is_of_file: impl Fn(&Origin) -> bool,
+    values: &'v Section,
+    catalogue: &Catalogue,
+) -> impl Iterator<Item = (Vec<String>, &'v Origin)> {
+    values.iter().filter_map(move |(path, written)| {
+        let is = is_of_file(&written.origin) && is_secret(&path, values, catalogue) == Some(true);
+        is.then_some((path, &written.origin))
+    })
 }
 
 /// A path as TOML writes it.

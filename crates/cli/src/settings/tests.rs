@@ -152,6 +152,7 @@ fn the_names_of_the_old_gateway_set_up_a_connection_and_a_settings_file_counts_m
     assert_eq!(definition.client().secret.as_ref().unwrap().reveal(), "hush");
     assert_eq!(settings.imports[&amocrm], Path::new("/var/lib/gateway/tokens.json"));
     assert!(settings.aliases.iter().any(|alias| alias.alias.path() == "/api/v1/info/account"));
+    assert_eq!(settings.old_gateway.as_ref(), Some(&amocrm));
 
     let own =
         "[[alias]]\npath = '/api/v1/info/account'\nconnection = 'amocrm'\nupstream = '/api/v4/account'\n";
@@ -169,11 +170,48 @@ fn the_names_of_the_old_gateway_set_up_a_connection_and_a_settings_file_counts_m
     let settings = folder.load(old()).settings.unwrap();
     assert_eq!(settings.definitions[&amocrm].vars()["domain"].reveal(), "other.kommo.com");
 
-    let alone = EnvVars::from([("TOKEN_STORAGE_PATH", "/tmp/x"), ("AMO_DOMAIN", "acme.amocrm.ru")]);
+    let alone = EnvVars::from([("TOKEN_STORAGE_PATH", "/tmp/x")]);
     assert!(Folder::new("").load(alone).settings.unwrap().definitions.is_empty());
     let wrong = EnvVars::from([("AMO_CLIENT_ID", "me"), ("AMO_DOMAIN", "acme.example.com")]);
     let faults = Folder::new("").faults(wrong);
     assert!(faults[0].starts_with("environment AMO_DOMAIN: connections.amocrm.vars.domain: "), "{faults:?}");
+}
+
+#[test]
+fn the_variable_of_the_old_gateway_that_is_missing_is_named() {
+    let all = [
+        ("AMO_DOMAIN", "acme.amocrm.ru"),
+        ("AMO_CLIENT_ID", "me"),
+        ("AMO_CLIENT_SECRET", "hush"),
+        ("AMO_REDIRECT_URI", "https://gw.example.com/oauth/callback"),
+    ];
+    for (missing, _) in all {
+        for text in ["", " "] {
+            let variables = all.map(|(name, value)| (name, if name == missing { text } else { value }));
+            let faults = Folder::new("").faults(EnvVars::from(variables));
+            assert!(faults.len() == 1 && faults[0].contains(missing), "{missing}: {faults:?}");
+            assert!(faults[0].ends_with("in the environment or in `.env`"), "{faults:?}");
+        }
+    }
+    // A settings file may use one of the names for itself.
+    let own = format!("{ACME}[connections.acme.client]\nid = 'me'\nsecret_env = 'AMO_CLIENT_SECRET'\n");
+    let loaded = Folder::new(&own).load([("AMO_CLIENT_SECRET", "hush")].into());
+    assert_eq!(loaded.faults(), []);
+}
+
+#[test]
+fn the_connection_in_the_place_of_the_old_gateway_is_one_that_there_is() {
+    let own = format!(
+        "[old_gateway]\nconnection = 'acme'\n{ACME}[connections.acme.client]\nid = 'me'\nsecret = 'x'\n"
+    );
+    let settings = Folder::new(&own).load(EnvVars::default()).settings.unwrap();
+    assert_eq!(settings.old_gateway, Some("acme".parse().unwrap()));
+    assert!(settings.gateway.old_gateway);
+    let faults = faults(&own.replace("= 'acme'", "= 'other'"));
+    assert_eq!(
+        faults,
+        ["jeton.toml:2: old_gateway.connection: there is no [connections.other]; name one that there is"]
+    );
 }
 
 #[test]

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use jeton_core::secret::Secret;
 use toml::Value;
 
 use super::fault::{Origin, SettingFault};
 use super::schema::{self, PathKind};
+use crate::env_vars::EnvVars;
 
 /// A value and where it was written.
 #[derive(Clone)]
@@ -44,6 +46,34 @@ impl Section {
             }
             (PathKind::Section | PathKind::List, _) => Err(value_for_section(path, origin)),
             _ => Err(unknown_setting(path, origin)),
+        }
+    }
+
+    /// Sets the value at `path` to a text, read by the type of the setting.
+    pub(super) fn set_text(
+        &mut self,
+        path: &[String],
+        text: &str,
+        origin: Origin,
+    ) -> Result<(), SettingFault> {
+        let value = match schema::path_kind(path) {
+            PathKind::Setting(example) => schema::from_text(example, text),
+            _ => text.into(),
+        };
+        self.set(path, value, origin)
+    }
+
+    /// Sets the value at `path` to that of a variable.
+    pub(super) fn set_variable(
+        &mut self,
+        path: &[String],
+        variable: &str,
+        environment: &EnvVars,
+    ) -> Result<(), SettingFault> {
+        let origin = Origin::variable(variable, environment);
+        match environment.get(variable) {
+            Ok(text) => self.set_text(path, text.as_ref().map_or("", Secret::reveal), origin),
+            Err(problem) => Err(SettingFault::new(Some(origin), path.join("."), problem)),
         }
     }
 

@@ -89,6 +89,38 @@ async fn tokens_that_cannot_be_taken_over_are_said_and_keep_nobody_waiting() {
     assert!(said.contains("were not imported") && !said.contains("too-short"), "{said}");
 }
 
+#[tokio::test]
+async fn a_file_env_is_enough_to_go_on_and_what_it_lacks_is_named() {
+    let mut old = Old::new().await;
+    old.leave_tokens(old.emulator.mint(1)[0].reveal());
+    let key = "0f1e2d3c4b5a69788796a5b4c3d2e1f0";
+    let lines: Vec<String> =
+        old.environment.drain(..).map(|(name, value)| format!("{name}={value}")).collect();
+    let file = |lines: &[String]| {
+        let text = format!("# The old gateway\n\nAPI_KEY=\"{key}\"\n{}\n", lines.join("\n"));
+        std::fs::write(old.home.path().join(".env"), text).unwrap();
+    };
+    file(&lines.iter().filter(|line| !line.starts_with("AMO_CLIENT_SECRET")).cloned().collect::<Vec<_>>());
+    let refused = run(&old.home, ["config", "check"]).await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    let said = format!("{}{}", refused.stdout, refused.stderr);
+    assert!(said.contains(".env:5: AMO_CLIENT_ID: ") && said.contains("set AMO_CLIENT_SECRET"), "{said}");
+
+    file(&lines);
+    let serve = old.home.command(["serve"]).unwrap().without_env("API_KEY");
+    let mut server = serve.serve().unwrap();
+    server.wait_until_ready(PATIENCE).await.unwrap();
+    let client = jeton_testkit::Client::new(&server.base_url()).with_header("x-api-key", key);
+    client.get_json("/api/v1/connections/amocrm/token").await.unwrap();
+    let said = server.output().unwrap();
+    assert!(said.contains(".env holds AMO_CLIENT_SECRET and can be read by others"), "{said}");
+    // The environment counts more.
+    let shown = old.home.command(["config", "show"]).unwrap().env("AMO_DOMAIN", "other.amocrm.ru");
+    let shown = shown.run(PATIENCE).await.unwrap().success().unwrap();
+    assert!(shown.contains("other.amocrm.ru") && shown.contains(".env:5: AMO_CLIENT_ID"), "{shown}");
+    assert!(!shown.contains(key), "{shown}");
+}
+
 /// What the commands print, run as they were typed at the old gateway, with its address in place of `localhost:9095`.
 async fn typed(server: &ServerProcess, commands: &str) -> String {
     let mut shell = Command::new("sh");
@@ -138,6 +170,18 @@ async fn its_commands_do_what_they_did() {
     let domain = typed(&server, &format!("{at}/config | jq -r .data.domain")).await;
     assert_eq!(domain, old.environment[0].1);
     assert_eq!(typed(&server, "curl -s http://localhost:9095/health | jq -r .data.status").await, "ok");
+    let status = typed(&server, "curl -s http://localhost:9095/oauth/status").await;
+    assert_eq!(status, r#"{"has_token":true,"status":"authorized"}"#);
+    for path in ["diagnostics/config", "info/account/", "proxy/amocrm/api/v4/leads", "leads/unknown"] {
+        let coded =
+            format!("curl -s -w ' %{{http_code}}' -H 'X-API-KEY: wrong' http://localhost:9095/api/v1/{path}");
+        let refused = typed(&server, &coded).await;
+        assert!(
+            refused.starts_with(r#"{"success":false,"error":"Invalid or missing API key""#),
+            "{path}: {refused}"
+        );
+        assert!(refused.ends_with(" 401"), "{path}: {refused}");
+    }
 
     // A bot, by the token whose hash the environment holds.
     let post = format!(

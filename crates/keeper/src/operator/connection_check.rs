@@ -1,5 +1,6 @@
 //! Whether a stored token set is what its provider's tokens are, for people who look for a fault.
 
+use jeton_core::keep::connection::GrantState;
 use jeton_core::keep::provider::{AccessFormat, Policy, Step, Vars};
 use jeton_core::secret::Secret;
 use jeton_core::time::Timestamp;
@@ -24,6 +25,8 @@ const JWT_PARTS: usize = 3;
 pub struct ConnectionCheck {
     /// What is wrong with it, one sentence each, with no secret; nothing is wrong where it is empty.
     pub problems: Vec<String>,
+    /// Whether there is an access token.
+    pub has_access: bool,
     /// When the access token expires, where that is known.
     pub expires_at: Option<Timestamp>,
     /// The instant at which all this was found.
@@ -35,9 +38,9 @@ pub struct ConnectionCheck {
 }
 
 impl ConnectionCheck {
-    /// Whether the access token has expired.
+    /// Whether no access token lives: there is none, or it has expired.
     pub fn is_expired(&self) -> bool {
-        self.expires_at.is_some_and(|at| at <= self.now)
+        !self.has_access || self.expires_at.is_some_and(|at| at <= self.now)
     }
 }
 
@@ -78,30 +81,42 @@ impl Operator {
         })
     }
 
-    /// Examines what is stored of a connection. Nothing is refreshed, and nothing is asked of the provider.
+    /// Examines what is stored of a connection, which may be nothing. Nothing is refreshed, and nothing is asked of the provider.
     ///
     /// # Errors
-    /// There is no such connection, it has no token set, or the store cannot be reached.
+    /// There is no such connection, or the store cannot be reached.
     pub(crate) async fn check_connection(&self, name: &str) -> Result<ConnectionCheck, TokenError> {
         let def = self.definitions.get(name)?;
-        let not_connected = || TokenError::NotConnected { name: def.name.clone() };
-        let known = self.memory.reload(&def.name).await?.ok_or_else(not_connected)?;
-        let (row, clock) = (&known.row, &self.node.clock);
-        let tokens = row.tokens.as_ref().ok_or_else(not_connected)?;
-        let opened =
-            unseal_tokens(&self.node.sealer, &row.name, row.generation, tokens).map_err(|error| {
-                TokenError::Definition {
-                    name: def.name.clone(),
-                    message: format!("a stored token does not open: {error}"),
-                }
-            })?;
-        Ok(ConnectionCheck {
-            problems: problems(&opened, def.definition.policy(), def.can_redeem()),
-            expires_at: tokens.access_expires_at.map(|expiry| clock.shown(expiry)),
+        let known = self.memory.reload(&def.name).await?;
+        let clock = &self.node.clock;
+        let mut check = ConnectionCheck {
+            problems: Vec::new(),
+            has_access: false,
+            expires_at: None,
             now: clock.readings().civil,
-            access_preview: opened.access.as_ref().map(preview),
-            refresh_length: opened.refresh.as_ref().map_or(0, Secret::len),
-        })
+            access_preview: None,
+            refresh_length: 0,
+        };
+        let row = known.as_ref().map(|known| &known.row);
+        if let Some(row) = row.filter(|row| row.state == GrantState::Dead) {
+            let code = row.state_code.as_deref().or(row.last_error.as_deref()).unwrap_or("dead_grant");
+            check.problems.push(format!("the grant is dead ({code}): a person must consent again"));
+        }
+        let Some((row, tokens)) = row.and_then(|row| Some((row, row.tokens.as_ref()?))) else {
+            check.problems.push("nothing is connected: there are no tokens".to_owned());
+            return Ok(check);
+        };
+        check.expires_at = tokens.access_expires_at.map(|expiry| clock.shown(expiry));
+        match unseal_tokens(&self.node.sealer, &row.name, row.generation, tokens) {
+            Ok(opened) => {
+                check.problems.extend(problems(&opened, def.definition.policy(), def.can_redeem()));
+                check.has_access = opened.access.is_some();
+                check.access_preview = opened.access.as_ref().map(preview);
+                check.refresh_length = opened.refresh.as_ref().map_or(0, Secret::len);
+            }
+            Err(error) => check.problems.push(format!("a stored token does not open: {error}")),
+        }
+        Ok(check)
     }
 
     /// Whether the grant of a connection outlives its access token: the provider gave a refresh token, or new tokens can

@@ -24,7 +24,7 @@ const DATE_AND_TIME: &str = "%Y-%m-%d %H:%M:%S";
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ConnectionParams {
-    /// The name of a connection; optional if only one is defined.
+    /// The name of a connection; optional if only one is defined, or `old_gateway.connection` is set.
     #[schemars(with = "Option<ConnectionName>", example = &"acme")]
     connection: Option<String>,
 }
@@ -35,13 +35,14 @@ impl RequestShape for ConnectionParams {
 
 impl ConnectionParams {
     fn name(self, app: &AppState) -> Result<String, RequestError> {
+        let named = self.connection.or_else(|| app.old_gateway.as_ref().map(ToString::to_string));
         let names = app.vault.names();
-        match (self.connection, names.as_slice()) {
+        match (named, names.as_slice()) {
             (Some(name), _) => Ok(name),
             (None, [only]) => Ok(only.to_string()),
             (None, []) => Err(RequestError::Query("no connection is defined; define one in jeton.toml")),
             (None, _) => Err(RequestError::Query(
-                "there is more than one connection; name one with `?connection=NAME` (GET /api/v1/connections lists them)",
+                "there is more than one connection; name one with `?connection=NAME` (GET /api/v1/connections lists them), or set `old_gateway.connection`",
             )),
         }
     }

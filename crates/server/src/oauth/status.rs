@@ -52,7 +52,7 @@ pub(crate) struct ConnectionConsent {
     consent: Option<ConsentStatus>,
 }
 
-/// The consent of one link, or a page of all connections.
+/// The consent of one link, a page of all connections, or whether one is connected.
 #[derive(Serialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum ConsentReply {
@@ -60,10 +60,35 @@ pub(crate) enum ConsentReply {
     One(ConsentStatus),
     /// Without a ticket.
     All(Page<ConnectionConsent, ConnectionName>),
+    /// Without a query, in the place of an amoCRM gateway.
+    Old(Authorization),
+}
+
+/// Whether a connection is connected, as an amoCRM gateway said it.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Authorization {
+    has_token: bool,
+    status: AuthorizationStatus,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum AuthorizationStatus {
+    Authorized,
+    NotAuthorized,
+}
+
+impl From<Condition> for Authorization {
+    fn from(condition: Condition) -> Self {
+        let has_token = !matches!(condition, Condition::Pending | Condition::Dead);
+        let status =
+            if has_token { AuthorizationStatus::Authorized } else { AuthorizationStatus::NotAuthorized };
+        Self { has_token, status }
+    }
 }
 
 /// `GET /oauth/status?ticket=`: the progress of that consent. Without a ticket, and with the scope `read`: the latest consent of
-/// every connection.
+/// every connection. In the place of an amoCRM gateway and without a query: whether its connection is connected, for everyone.
 pub(crate) async fn status(
     State(app): State<Arc<AppState>>,
     request: Parts,
@@ -73,6 +98,10 @@ pub(crate) async fn status(
         let consent = app.vault.consent_by_ticket(&ticket).await?.ok_or(RequestError::UnknownLink)?;
         let progress = consent.progress.without_provider_message();
         return Ok(Json(ConsentReply::One(ConsentStatus { progress, ..consent })));
+    }
+    if let Some(connection) = app.old_gateway.as_ref().filter(|_| request.uri.query().is_none()) {
+        let status = app.vault.status(connection.as_str()).await?;
+        return Ok(Json(ConsentReply::Old(status.condition.into())));
     }
     require_read(&app, &request).await?;
     let range = PageParams::<ConnectionName>::new(params.after, params.limit).read()?;

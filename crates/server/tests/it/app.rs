@@ -20,7 +20,7 @@ use jeton_core::time::{Clock, SystemClock};
 use jeton_emulator::Emulator;
 use jeton_issuer::{Access, Environment, NewToken};
 use jeton_keeper::{Grant, Installation, KeySource, Ports, Settings, Vault};
-use jeton_server::{AppState, Limits, TrustedProxies, router, serve};
+use jeton_server::{AppState, Limits, TrustedProxies, ignore_trailing_slash, router, serve};
 use jeton_store::sqlite::faults::NoSqliteHooks;
 use jeton_store::{SqliteOptions, SqliteStore};
 use jeton_testkit::Client;
@@ -166,10 +166,21 @@ pub(crate) struct TestServer {
 
 impl TestServer {
     pub(crate) async fn open(vault: Vault, access: Access, limits: Limits) -> Self {
+        Self::open_as(vault, access, limits, None).await
+    }
+
+    /// A server in the place of an amoCRM gateway, with this connection in the place of its own.
+    pub(crate) async fn open_as(
+        vault: Vault,
+        access: Access,
+        limits: Limits,
+        old_gateway: Option<ConnectionName>,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let storage = "the-store".to_owned();
-        let router = router(AppState { vault: vault.clone(), access: access.clone(), storage });
+        let (storage, is_old) = ("the-store".to_owned(), old_gateway.is_some());
+        let router = router(AppState { vault: vault.clone(), access: access.clone(), storage, old_gateway });
+        let router = if is_old { ignore_trailing_slash(router) } else { router };
         let stop = CancellationToken::new();
         let (tell, ended) = oneshot::channel();
         let shutdown = stop.clone().cancelled_owned();

@@ -89,6 +89,37 @@ async fn what_is_wrong_with_the_tokens_is_listed() {
 }
 
 #[tokio::test]
+async fn what_is_not_connected_and_what_is_dead_is_told_in_the_same_shape() {
+    let (env, server) = TestEnv::start(&["acme"]).await;
+    let names = [
+        "access_token_preview",
+        "current_datetime",
+        "current_time",
+        "expires_datetime",
+        "refresh_token_length",
+        "storage_path",
+        "token_validation",
+    ];
+    let before = server.client().get_json(STATUS).await.unwrap();
+    assert_eq!(keys(&before["data"]), names);
+    let expected = json!({ "valid": false, "expired": true, "expires_at": null, "expires_in": null,
+        "errors": ["nothing is connected: there are no tokens"] });
+    assert_eq!(before["data"]["token_validation"], expected);
+    assert_eq!(before["data"]["refresh_token_length"], 0);
+
+    let refresh = server.connect(&env, "acme").await;
+    assert!(env.emulator.revoke_grant(refresh.reveal()));
+    let refused = server.client().get("/api/v1/connections/acme/token").await.unwrap();
+    assert_eq!(refused.status, 424, "{}", refused.text());
+    let dead = server.client().get_json(STATUS).await.unwrap();
+    assert_eq!(keys(&dead["data"]), names);
+    let validation = &dead["data"]["token_validation"];
+    assert_eq!((&validation["valid"], &validation["expired"]), (&json!(false), &json!(true)));
+    let why = validation["errors"][0].as_str().unwrap();
+    assert!(why.starts_with("the grant is dead (invalid_grant)"), "{dead}");
+}
+
+#[tokio::test]
 async fn the_configuration_is_shown_to_the_letter_and_without_secrets() {
     let app = ConsentApp::of("amocrm").await;
     let before = app.server.client().get_json(CONFIG).await.unwrap();
@@ -112,8 +143,6 @@ async fn with_more_than_one_connection_the_caller_names_one() {
     assert!(asked.text().contains("?connection=NAME"), "{}", asked.text());
     let named = server.client().get_json(&format!("{STATUS}?connection=other")).await.unwrap();
     assert_eq!(named["data"]["token_validation"]["errors"], json!(["there is no access token"]));
-    let missing = server.client().get(&format!("{STATUS}?connection=acme")).await.unwrap();
-    assert_eq!(missing.json().unwrap()["code"], "NOT_CONNECTED");
     assert_eq!(server.client().get(&format!("{CONFIG}?connection=nobody")).await.unwrap().status, 404);
     assert_eq!(server.anonymous().get(STATUS).await.unwrap().status, 403);
 }

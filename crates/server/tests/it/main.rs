@@ -17,6 +17,7 @@ mod force;
 mod limits;
 mod logs;
 mod nginx;
+mod old_gateway;
 mod openapi;
 mod service_tokens;
 #[expect(dead_code, reason = "these tests neither copy nor fill a database, nor count its statements")]

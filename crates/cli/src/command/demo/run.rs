@@ -110,6 +110,7 @@ impl DemoRun {
             vault: app.vault.clone(),
             access: access.clone(),
             storage: app.storage.clone(),
+            old_gateway: None,
         });
         app::sync_service_tokens(&app.vault, &access);
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());

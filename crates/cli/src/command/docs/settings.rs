@@ -8,7 +8,9 @@ const HEAD: &str =
     "# Settings\n\n<!-- Made from config.default.toml by `jeton docs settings`; change it there. -->\n\n";
 
 const OLD_NAMES: &str = "## Names of the amoCRM gateway\n\n\
-    Where `AMO_CLIENT_ID` is set, these make a connection `amocrm`, with its aliases, with no settings file; a settings file counts more.\n\n\
+    Where `AMO_CLIENT_ID` is set, in the environment or in `.env`, these make a connection `amocrm`, with its aliases, with no settings \
+    file; a settings file counts more. The other three `AMO_` variables are then needed too. `old_gateway.connection` is `amocrm`, so \
+    that clients of that gateway get the answers they know.\n\n\
     | variable | setting |\n| --- | --- |\n\
     | `AMO_DOMAIN` | `connections.amocrm.vars.domain` |\n\
     | `AMO_CLIENT_ID` | `connections.amocrm.client.id` |\n\
