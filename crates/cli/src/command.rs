@@ -162,7 +162,7 @@ fn start_logging(
         })?;
     }
     let level = if is_server || settings.level_is_explicit { &settings.level } else { &Level::OFF };
-    telemetry::begin(level, settings.format).map_err(|error| {
+    telemetry::begin(level, settings.access_log, settings.format).map_err(|error| {
         CommandError::new(ErrorCode::SystemRefused, format!("log lines cannot be written: {error}"))
     })?;
     if is_server {

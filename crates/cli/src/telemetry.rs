@@ -1,5 +1,6 @@
 //! Log lines: how much, in which form, and never what libraries of others would say of requests and replies.
 
+mod access_log;
 mod repeats;
 
 use std::fmt;
@@ -9,6 +10,8 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
+use access_log::AccessLogFilter;
+pub(crate) use access_log::AccessLog;
 use jeton_core::suggest;
 use repeats::Repeats;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -124,13 +127,15 @@ pub(crate) fn flush() {
 ///
 /// # Errors
 /// This process logs already.
-pub(crate) fn begin(level: &Level, format: Format) -> Result<(), TryInitError> {
+pub(crate) fn begin(level: &Level, access: AccessLog, format: Format) -> Result<(), TryInitError> {
     let cap = Targets::new().with_default(LevelFilter::INFO).with_target(OURS, LevelFilter::TRACE);
     // A line that cannot be written is lost: to report that on standard error, which is where the line could not go, would
     // panic in the task that logs.
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).log_internal_errors(false);
     let repeats = REPEATS.get_or_init(Repeats::default);
-    let registry = tracing_subscriber::registry().with(cap).with(level.targets()).with(repeats.clone());
+    let access = AccessLogFilter::new(access);
+    let registry = tracing_subscriber::registry().with(cap).with(level.targets());
+    let registry = registry.with(access).with(repeats.clone());
     match format {
         Format::Text => registry.with(lines.with_ansi(io::stderr().is_terminal())).try_init(),
         Format::Json => registry.with(lines.json().flatten_event(true)).try_init(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::{Method, StatusCode};
+use jeton_server::ACCESS_LOG;
 use tokio::time::Instant;
 
 use crate::error::ErrorResponse;
@@ -93,6 +94,7 @@ impl Drop for AccessLogEntry {
         let known = |text: &Option<String>| text.clone().unwrap_or_else(|| UNKNOWN.to_owned());
         let method = self.method.as_str();
         tracing::info!(
+            target: ACCESS_LOG,
             service = known(&self.service),
             connection = known(&self.connection),
             method = if METHODS.contains(&method) { method } else { UNKNOWN },

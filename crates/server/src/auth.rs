@@ -32,8 +32,21 @@ pub(crate) enum RequiredScope {
     Admin,
 }
 
+/// The connection that a URL names: an extension of the response, for the access log. Only names that are defined are logged,
+/// because a caller may have put a token in their place.
+#[derive(Clone, Debug)]
+pub(crate) struct NamedConnection(pub(crate) ConnectionName);
+
+impl NamedConnection {
+    async fn find(vault: &Vault, parts: &mut Parts) -> Option<Self> {
+        let Path(name) = Path::<String>::from_request_parts(parts, &()).await.ok()?;
+        vault.definition(&name).ok()?;
+        name.parse().ok().map(Self)
+    }
+}
+
 /// Lets a request through whose caller has the scope. Its [`Caller`] becomes an extension of the request, for the handler,
-/// and of the response, for the access log.
+/// and of the response, for the access log; so does the connection.
 pub(crate) async fn require_scope(
     State((app, required)): State<(Arc<AppState>, RequiredScope)>,
     request: Request,
@@ -44,6 +57,7 @@ pub(crate) async fn require_scope(
         Ok(caller) => caller,
         Err(error) => return old_gateway::denial(&app, error, &parts.headers),
     };
+    let connection = NamedConnection::find(&app.vault, &mut parts).await;
     let mut response = match check_scope(&app.vault, &caller, required, &mut parts).await {
         Ok(()) => {
             parts.extensions.insert(caller.clone());
@@ -52,6 +66,9 @@ pub(crate) async fn require_scope(
         Err(error) => error.into_response(),
     };
     response.extensions_mut().insert(caller);
+    if let Some(connection) = connection {
+        response.extensions_mut().insert(connection);
+    }
     response
 }
 

@@ -11,7 +11,10 @@ use futures_util::FutureExt as _;
 use jeton_issuer::Caller;
 use tokio::time::Instant;
 
+use crate::auth::NamedConnection;
+use crate::client_address::ClientAddress;
 use crate::error::{ApiError, RequestError};
+use crate::request_id::{REQUEST_ID, RequestId};
 
 /// Adds what all responses have in common, those of the fallback included. The last layer is the outermost.
 pub(crate) fn add_layers<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
@@ -25,21 +28,35 @@ pub(crate) fn add_layers<S: Clone + Send + Sync + 'static>(router: Router<S>) ->
 /// Stands in the access log for what is not known, or is free text that may hold a token.
 const UNKNOWN: &str = "-";
 
-/// Writes one line to the access log: method, route pattern (never the path or query), status, service, duration.
+/// The target of the lines of the access log, here and in the gateway.
+pub const ACCESS_LOG: &str = "jeton_access";
+
+/// Writes one line to the access log: method, route pattern (never the path or query), connection, status, service, address of the
+/// client, id of the request, duration. The answer has that id in `X-Request-ID`.
 async fn log_request(request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let response = next.run(request).await;
+    let client = ClientAddress::of(request.extensions());
+    let id = RequestId::of(request.extensions()).cloned();
+    let mut response = next.run(request).await;
     let caller = response.extensions().get::<Caller>();
+    let connection = response.extensions().get::<NamedConnection>();
     tracing::info!(
+        target: ACCESS_LOG,
         method = if is_standard_method(&method) { method.as_str() } else { UNKNOWN },
         route = route.as_ref().map_or(UNKNOWN, MatchedPath::as_str),
+        connection = connection.map_or(UNKNOWN, |connection| connection.0.as_str()),
         status = response.status().as_u16(),
         service = caller.map_or(UNKNOWN, |caller| caller.service().as_str()),
+        client = client.map(tracing::field::display),
+        request_id = id.as_ref().map_or(UNKNOWN, RequestId::as_str),
         ms = started.elapsed().as_millis(),
         "request"
     );
+    if let Some(id) = id {
+        response.headers_mut().insert(REQUEST_ID, id.to_header());
+    }
     response
 }
 

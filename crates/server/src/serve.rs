@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::client_address::TrustedProxies;
 use crate::open_connections::{OpenConnection, OpenConnections};
+use crate::request_id::RequestIds;
 use crate::write_timeout::WriteTimeout;
 
 /// The pause when the process has no file descriptor left: an immediate retry would only burn the processor.
@@ -64,7 +65,7 @@ impl Default for Limits {
 
 /// Serves HTTP/1.1 on `listener` until `shutdown` is ready. Then it accepts no more connections, answers running requests, and
 /// returns when they are done or after [`Limits::drain`]. Each request has its [`ClientAddress`](crate::ClientAddress), which
-/// `proxies` may say.
+/// `proxies` may say, and its [`RequestId`](crate::RequestId).
 ///
 /// # Errors
 /// A permanent error of the listener. An error of one connection ends that connection only.
@@ -73,9 +74,10 @@ pub async fn serve(
     router: Router,
     limits: Limits,
     proxies: TrustedProxies,
+    request_ids: RequestIds,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let server = Server::new(router, limits, proxies);
+    let server = Server::new(router, limits, proxies, request_ids);
     let ended = tokio::select! {
         biased;
         () = shutdown => Ok(()),
@@ -93,6 +95,7 @@ struct Server {
     limits: Limits,
     open: Arc<OpenConnections>,
     proxies: Arc<TrustedProxies>,
+    request_ids: RequestIds,
     connections: TaskTracker,
     /// Finish running requests.
     closing: CancellationToken,
@@ -101,7 +104,7 @@ struct Server {
 }
 
 impl Server {
-    fn new(router: Router, limits: Limits, proxies: TrustedProxies) -> Self {
+    fn new(router: Router, limits: Limits, proxies: TrustedProxies, request_ids: RequestIds) -> Self {
         let mut protocol = http1::Builder::new();
         protocol
             .timer(TokioTimer::new())
@@ -114,6 +117,7 @@ impl Server {
             limits,
             open: OpenConnections::new(limits.connections),
             proxies: Arc::new(proxies),
+            request_ids,
             connections: TaskTracker::new(),
             closing: CancellationToken::new(),
             closed: CancellationToken::new(),
@@ -147,6 +151,7 @@ impl Server {
             open: Arc::clone(&open),
             peer,
             proxies: Arc::clone(&self.proxies),
+            request_ids: self.request_ids.clone(),
         };
         let connection = self.protocol.serve_connection(io, service).with_upgrades();
         let (closing, closed) = (self.closing.clone(), self.closed.clone());
@@ -178,6 +183,7 @@ struct ConnectionService {
     open: Arc<OpenConnection>,
     peer: IpAddr,
     proxies: Arc<TrustedProxies>,
+    request_ids: RequestIds,
 }
 
 impl Service<Request<Incoming>> for ConnectionService {
@@ -191,7 +197,9 @@ impl Service<Request<Incoming>> for ConnectionService {
             return Box::pin(std::future::pending());
         };
         let client = self.proxies.client_of(self.peer, request.headers());
+        let id = self.request_ids.id_of(request.headers());
         request.extensions_mut().insert(client);
+        request.extensions_mut().insert(id);
         let answer = self.router.call(request);
         Box::pin(async move { answer.await.map(|response| under_way.answered(response)) })
     }

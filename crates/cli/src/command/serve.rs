@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 
 use jeton_gateway::Gateway;
 use jeton_issuer::Access;
-use jeton_server::{AppState, Limits, TrustedProxies};
+use jeton_server::{AppState, Limits, RequestIds, TrustedProxies};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -136,7 +136,8 @@ async fn serve(
     };
     let limits = Limits { connections: shares.connections, ..Limits::default() };
     let serving = async {
-        let ended = jeton_server::serve(listener, router, limits, proxies, stop.cancelled()).await;
+        let ids = RequestIds::new(&*app.host.entropy);
+        let ended = jeton_server::serve(listener, router, limits, proxies, ids, stop.cancelled()).await;
         stop.cancel();
         ended
     };

@@ -20,7 +20,7 @@ use super::store::{StoreSettings, store};
 use super::values::{Section, path};
 use super::{catalogue, gateway, old_gateway, outbound};
 use crate::env_vars::KEY_VARIABLE;
-use crate::telemetry::{Format, Level};
+use crate::telemetry::{AccessLog, Format, Level};
 
 /// The settings of a run.
 #[derive(Debug)]
@@ -40,6 +40,7 @@ pub(crate) struct Settings {
     pub(crate) level: Level,
     /// Whether the environment or a flag sets the level.
     pub(crate) level_is_explicit: bool,
+    pub(crate) access_log: AccessLog,
     pub(crate) format: Format,
     pub(crate) keeper: jeton_keeper::Settings,
     pub(crate) gateway: jeton_gateway::Settings,
@@ -109,6 +110,7 @@ pub(super) fn assemble(mut reader: Reader<'_>) -> Assembled {
             reader.values.origin(&path("log.level")),
             Some(Origin::Environment(_) | Origin::EnvFile { .. } | Origin::Flag(_))
         ),
+        access_log: reader.read("log.access", |value| text(value)?.parse::<AccessLog>()).unwrap_or_default(),
         format: reader.read("log.format", |value| text(value)?.parse::<Format>()).unwrap_or_default(),
         keeper: keeper(reader, outbound.clone()),
         gateway: gateway::settings(reader, outbound),

@@ -20,7 +20,9 @@ use jeton_core::time::{Clock, SystemClock};
 use jeton_emulator::Emulator;
 use jeton_issuer::{Access, Environment, NewToken};
 use jeton_keeper::{Grant, Installation, KeySource, Ports, Settings, Vault};
-use jeton_server::{AppState, Limits, TrustedProxies, ignore_trailing_slash, router, serve};
+use jeton_server::{
+    AppState, Limits, RequestIds, TrustedProxies, ignore_trailing_slash, router, serve,
+};
 use jeton_store::sqlite::faults::NoSqliteHooks;
 use jeton_store::{SqliteOptions, SqliteStore};
 use jeton_testkit::Client;
@@ -185,7 +187,8 @@ impl TestServer {
         let (tell, ended) = oneshot::channel();
         let shutdown = stop.clone().cancelled_owned();
         TaskTracker::new().spawn(async move {
-            tell.send(serve(listener, router, limits, TrustedProxies::default(), shutdown).await)
+            let ids = RequestIds::new(&SystemEntropy);
+            tell.send(serve(listener, router, limits, TrustedProxies::default(), ids, shutdown).await)
         });
         Self { vault, access, address, stop, ended }
     }

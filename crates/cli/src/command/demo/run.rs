@@ -13,7 +13,7 @@ use jeton_core::secret::Secret;
 use jeton_core::time::Timestamp;
 use jeton_issuer::{Access, Environment};
 use jeton_keeper::Grant;
-use jeton_server::{AppState, Limits, TrustedProxies};
+use jeton_server::{AppState, Limits, RequestIds, TrustedProxies};
 use jeton_store::{PostgresOptions, PostgresStore};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -93,7 +93,7 @@ impl DemoRun {
         let settings = write_settings(&file, &connections, address, store, flags)?;
         // The demo shows itself what goes wrong, and much does: log lines only for those who set a level.
         if settings.level_is_explicit && !quiet {
-            let begun = telemetry::begin(&settings.level, settings.format);
+            let begun = telemetry::begin(&settings.level, settings.access_log, settings.format);
             begun.map_err(refused("log lines cannot be written", ""))?;
         }
         let app = App::open(settings, host, OpenMode::Create).await?;
@@ -120,6 +120,7 @@ impl DemoRun {
             router,
             Limits::default(),
             TrustedProxies::default(),
+            RequestIds::new(&*app.host.entropy),
             ending,
         ));
         let near = local_address(address);
