@@ -18,6 +18,7 @@ pub(crate) mod serve;
 pub(crate) mod service_token;
 pub(crate) mod status;
 pub(crate) mod token;
+mod token_form;
 
 use std::path::PathBuf;
 use std::thread;

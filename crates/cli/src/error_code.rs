@@ -52,7 +52,7 @@ codes! {
     ListeningFailed = "LISTENING_FAILED", "The port cannot be listened at",
         "free the port, or give `server.listen` another";
     GrantRefused = "GRANT_REFUSED", "The grant cannot be taken over",
-        "the file of `--import` holds no usable tokens; the connection is as it was";
+        "`detail` says what is wrong with the token or the file; the connection is as it was";
     ConsentFailed = "CONSENT_FAILED", "The consent did not come about",
         "`detail` says whether it was refused, came too late or was not taken; the connection is as it was";
     ServerAbsent = "SERVER_ABSENT", "No server answers",

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use jeton_core::audit::Actor;
-use jeton_core::keep::connection::Condition;
 use jeton_core::keep::ports::OperatorCommand;
 use jeton_core::secret::Secret;
 use jeton_keeper::{Connected, Grant, RefreshMode, Refreshed, Status, Token, TokenError, TokenRequest};
@@ -73,28 +72,14 @@ impl Vault {
     }
 
     /// Stores a refresh token, unless the connection has a grant already. It is for programs that have their first refresh token
-    /// in their settings, and start with the same one each time.
+    /// in their settings, and start with the same one each time. Where the grant has died, a refresh token that the connection
+    /// has never had takes its place; the one that died changes nothing.
+    ///
+    /// # Errors
+    /// As [`Vault::connect`].
     pub async fn seed(&self, name: &str, refresh_token: impl Into<Secret>) -> Result<Connected, NoToken> {
-        if self.is_connected(name).await? {
-            return Ok(Connected::Unchanged);
-        }
-        match self.connect(name, refresh_token).await {
-            // Another process seeded it first, and may have spent it by now.
-            Err(error)
-                if matches!(error.why(), TokenError::GrantRefused { .. } | TokenError::GrantHeld { .. }) =>
-            {
-                if self.is_connected(name).await? {
-                    Ok(Connected::Unchanged)
-                } else {
-                    Err(error)
-                }
-            }
-            connected => connected,
-        }
-    }
-
-    async fn is_connected(&self, name: &str) -> Result<bool, NoToken> {
-        Ok(self.status(name).await?.condition != Condition::Pending)
+        let grant = Grant { refresh: Some(refresh_token.into()), ..Grant::default() };
+        Ok(self.keeper.seed(name, grant, &this_program()).await?)
     }
 
     /// Stores a grant that another program obtained, with an access token that may still be live. A provider that needs no

@@ -102,6 +102,7 @@ mod outbound {
 mod operator {
     pub(crate) mod commands;
     pub(crate) mod connection_check;
+    pub(crate) mod replace;
     pub(crate) mod status;
     pub(crate) mod take_over;
 }
@@ -116,6 +117,7 @@ pub use host::{Host, HostRecord};
 pub use installation::{Installation, InstallationError, JoinMode, KeySource, RememberedStore};
 pub use memory::high_water::Hold;
 pub use operator::connection_check::{ConnectionCheck, ConnectionSetup};
+pub use operator::replace::Replaced;
 pub use operator::status::Status;
 pub use outbound::dial::{DialError, Dialer, Route};
 pub use outbound::proxy::{Bypass, NoProxy, Proxy};

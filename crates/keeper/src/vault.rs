@@ -35,6 +35,7 @@ use crate::memory::load::LoadAll;
 use crate::node::Node;
 use crate::operator::commands::Operator;
 use crate::operator::connection_check::{ConnectionCheck, ConnectionSetup};
+use crate::operator::replace::Replaced;
 use crate::operator::status::Status;
 use crate::outbound::exchange::Outbound;
 use crate::peers::heartbeat::{Heartbeats, Peers};
@@ -147,7 +148,7 @@ impl Parts {
             definitions: Arc::clone(&definitions),
             store: Arc::clone(&store),
             lifecycle: Arc::clone(&lifecycle),
-            spender,
+            spender: Arc::clone(&spender),
         };
         let operator = Operator {
             node: Arc::clone(&node),
@@ -155,6 +156,7 @@ impl Parts {
             store: Arc::clone(&store),
             memory: Arc::clone(&memory),
             tokens: Arc::clone(&tokens),
+            spender,
         };
         let background = Arc::new(BackgroundTasks::new(Arc::clone(&node), Arc::clone(&lifecycle)));
         let heartbeats = Arc::new(Heartbeats {
@@ -400,7 +402,26 @@ impl Vault {
         self.parts.operator.refresh(name, mode, by).await
     }
 
-    /// Takes a grant over, or makes a connection whose provider acquires its own. Who orders it is audited.
+    /// Takes a grant over untried where a connection has none, or a dead one with another refresh token: for programs that have
+    /// their first refresh token in their settings.
+    ///
+    /// # Errors
+    /// As [`Vault::connect`] says, where it is not unchanged.
+    pub async fn seed(&self, name: &str, grant: Grant, by: &Actor) -> Result<Connected, TokenError> {
+        self.parts.operator.seed(name, grant, by).await
+    }
+
+    /// Puts a grant in place of the one that a connection has. Where that one works, the new refresh token is spent first, and
+    /// nothing is changed unless it brings a token set. Who orders it is audited.
+    ///
+    /// # Errors
+    /// The grant cannot be one of this provider, was spent before or belongs to another connection; nothing may be spent now.
+    pub async fn replace(&self, name: &str, grant: Grant, by: &Actor) -> Result<Replaced, TokenError> {
+        self.parts.operator.replace(name, grant, by).await
+    }
+
+    /// Takes a grant over untried, whatever the connection has; or makes a connection whose provider acquires its own. Who
+    /// orders it is audited.
     pub async fn connect(&self, name: &str, grant: Grant, by: &Actor) -> Result<Connected, TokenError> {
         self.parts.operator.connect(name, grant, by).await
     }

@@ -4,7 +4,9 @@ use jeton_core::audit::Actor;
 use jeton_core::id::{ConnectionName, Generation, GrantId, OperationId};
 use jeton_core::keep::attempt::{Act, Attempt, AttemptStatus, Trigger};
 use jeton_core::keep::connection::{Connection, GrantState};
-use jeton_core::keep::ports::{Connect, ConnectAnswer, OperatorCommand};
+use jeton_core::keep::ports::{
+    BeginConnect, BeginConnectAnswer, Connect, ConnectAnswer, OperatorCommand,
+};
 use jeton_core::keep::rejection::{self, Rejection, RejectionAnswer};
 use jeton_core::time::Timestamp;
 
@@ -30,7 +32,7 @@ pub(crate) async fn connect<T: WriteTx>(tx: &mut T, connect: &Connect) -> Result
         let generation = done.new_generation.unwrap_or(done.generation);
         return Ok(ConnectAnswer::Connected { generation });
     }
-    // The provider has just given it for a code: then it lives, and is new even where its text is not.
+    // The provider has just given it for a code or a refresh token: then it lives, and is new even where its text is not.
     let exchanged = known.is_some();
     let before = tx.find(&connect.connection).await?;
     let held = before.as_ref().map(|row| row.grant);
@@ -63,8 +65,11 @@ pub(crate) async fn connect<T: WriteTx>(tx: &mut T, connect: &Connect) -> Result
         tx.close_attempt(closing).await?;
     }
     let generation = row.generation;
-    let asked_by = known.and_then(|(attempt, _)| attempt.asked_by).or_else(|| connect.by.clone());
-    let attempt = Attempt { asked_by, ..connect_attempt(connect, before.as_ref(), &row, tx.now()) };
+    let (asked_by, fingerprint) =
+        known.map_or((None, None), |(attempt, _)| (attempt.asked_by, attempt.fingerprint));
+    let asked_by = asked_by.or_else(|| connect.by.clone());
+    let attempt =
+        Attempt { asked_by, fingerprint, ..connect_attempt(connect, before.as_ref(), &row, tx.now()) };
     tx.write_attempt(&attempt, row.grant).await?;
     tx.save(before.as_ref(), row, Some(connect.attempt)).await?;
     let replaced = before.is_some_and(|row| row.state != GrantState::None);
@@ -74,6 +79,43 @@ pub(crate) async fn connect<T: WriteTx>(tx: &mut T, connect: &Connect) -> Result
         tx.drop_reply(connect.attempt).await?;
     }
     Ok(ConnectAnswer::Connected { generation })
+}
+
+/// Opens the attempt that spends a new refresh token before it is stored. The row is read alone.
+pub(crate) async fn begin_connect<T: WriteTx>(
+    tx: &mut T,
+    begin: &BeginConnect,
+) -> Result<BeginConnectAnswer, T::Error> {
+    if let Some((begun, _)) = tx.attempt(begin.attempt).await? {
+        // The same request again.
+        return Ok(BeginConnectAnswer::Begun { at: begun.started_at });
+    }
+    let row = tx.find(&begin.connection).await?;
+    if row.as_ref().is_some_and(|row| rules::holds(row, &begin.provider, begin.refresh)) {
+        return Ok(BeginConnectAnswer::Unchanged);
+    }
+    if begin.single_use {
+        if let Some(attempt) = tx.spender(begin.refresh).await? {
+            return Ok(BeginConnectAnswer::Spent { attempt });
+        }
+        if let Some(connection) = tx.other_holder(begin.refresh, &begin.connection).await? {
+            return Ok(BeginConnectAnswer::HeldBy { connection });
+        }
+    }
+    let grant = place_grant(tx, begin.grant, row.as_ref().map(|row| row.grant)).await?;
+    let (now, generation) = (tx.now(), row.as_ref().map_or(Generation(0), |row| row.generation));
+    let (name, provider) = (begin.connection.clone(), begin.provider.clone());
+    let attempt = Attempt {
+        trigger: Trigger::Manual,
+        act: Act::Connect,
+        asked_by: Some(begin.by.clone()),
+        fingerprint: Some(begin.refresh),
+        lease_until: Some(now + begin.lease_ttl),
+        old_expires_at: row.and_then(|row| row.tokens?.access_expires_at),
+        ..Attempt::begin(begin.attempt, begin.node, name, provider, generation, now)
+    };
+    tx.write_attempt(&attempt, grant).await?;
+    Ok(BeginConnectAnswer::Begun { at: now })
 }
 
 fn connect_attempt(

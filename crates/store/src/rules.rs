@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use jeton_core::id::{AttemptId, Generation, GrantId, Revision};
+use jeton_core::id::{AttemptId, Generation, GrantId, ProviderName, Revision};
 use jeton_core::keep::attempt::{Act, AttemptStatus, Trigger};
 use jeton_core::keep::claim::Claim;
 use jeton_core::keep::connection::{Connection, GrantState, Lease, OrphanReply, SealedTokens};
@@ -203,16 +203,21 @@ pub(crate) fn first_row(connect: &Connect, now: Timestamp) -> Connection {
 /// Whether the row has already what `connect` brings: the same refresh token, or, when it brings none, a grant of
 /// the same provider that works.
 pub(crate) fn has_already(row: &Connection, connect: &Connect) -> bool {
-    let works =
-        matches!(row.state, GrantState::Live | GrantState::Suspended) && row.provider == connect.provider;
-    let same = match &connect.tokens {
-        None => row.tokens.is_some(),
+    match &connect.tokens {
+        None => works_at(row, &connect.provider) && row.tokens.is_some(),
         Some(new) => {
-            let held = refresh_of(row.tokens.as_ref());
-            held.is_some() && held == new.refresh_fingerprint
+            new.refresh_fingerprint.is_some_and(|refresh| holds(row, &connect.provider, refresh))
         }
-    };
-    works && same
+    }
+}
+
+/// Whether the row holds that refresh token of that provider, and its grant works.
+pub(crate) fn holds(row: &Connection, provider: &ProviderName, refresh: Fingerprint) -> bool {
+    works_at(row, provider) && refresh_of(row.tokens.as_ref()) == Some(refresh)
+}
+
+fn works_at(row: &Connection, provider: &ProviderName) -> bool {
+    matches!(row.state, GrantState::Live | GrantState::Suspended) && row.provider == *provider
 }
 
 /// The grant takes its place. Answers the attempt that was under way on the old one.

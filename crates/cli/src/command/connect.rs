@@ -8,18 +8,20 @@ use std::io::{self, IsTerminal as _, Read as _};
 use std::path::PathBuf;
 
 use jeton_core::secret::Secret;
-use jeton_keeper::{Connected, Grant, Status, TokenError};
+use jeton_core::time::Timestamp;
+use jeton_keeper::{Connected, Grant, Replaced, Status, TokenError};
 use serde_json::json;
 
 use self::link::ConsentResult;
-use super::import;
+use super::{import, token_form};
 use crate::actor;
-use crate::app::{OpenMode, with_app};
+use crate::app::{App, OpenMode, with_app};
 use crate::command_error::CommandError;
 use crate::env_vars::EnvVars;
 use crate::error_code::ErrorCode;
 use crate::output::{self, Output};
 use crate::settings::Settings;
+use crate::time_format::relative;
 
 /// The longest refresh token that is read, in bytes; a longer input is a file that was piped by mistake.
 const MAX_TOKEN: u64 = 64 * 1024;
@@ -28,7 +30,8 @@ const MAX_TOKEN: u64 = 64 * 1024;
 ///
 /// Where the provider asks a person, it prints a link that is good for 10 minutes and for one browser, and waits for the
 /// answer; `jeton serve` must run. A refresh token or a tokens.json needs no consent, and a provider that issues tokens to
-/// the client itself needs nothing. Connecting again replaces the grant.
+/// the client itself needs nothing. A connection whose grant works keeps it until the new one has given a token: a refresh
+/// token is then used at once, while one for a connection without a grant is stored, and used when it is due.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ConnectArgs {
     /// The connection
@@ -39,6 +42,9 @@ pub(crate) struct ConnectArgs {
     /// Read `access_token`, `refresh_token` and `expires_at` (epoch seconds or RFC 3339) from a JSON file
     #[arg(long, value_name = "FILE")]
     import: Option<PathBuf>,
+    /// Store the tokens as they are, without using them first, in place of a grant that may work
+    #[arg(long, conflicts_with = "code")]
+    force: bool,
     /// Consent without a browser on this machine: open the provider's page anywhere, and paste the address it ends on here
     #[arg(long, conflicts_with_all = ["import", "refresh_token_stdin"])]
     code: bool,
@@ -54,19 +60,28 @@ impl ConnectArgs {
         let name = self.name;
         let listen = settings.listen;
         let has_grant = self.import.is_some() || self.refresh_token_stdin;
+        if self.force && !has_grant {
+            return Err(CommandError::usage(
+                "`--force` stores tokens that are given; add `--refresh-token-stdin` or `--import FILE`",
+            ));
+        }
         let grant = match self.import {
             Some(file) => {
-                let (grant, note) = import::read(&file)?;
+                let read = if self.force { import::read_as_it_is(&file) } else { import::read(&file) };
+                let (grant, note) = read?;
                 note.iter().try_for_each(|text| output::print_note(text))?;
                 grant
             }
             None if self.refresh_token_stdin => {
-                Grant { refresh: Some(from_stdin(&name)?), ..Grant::default() }
+                Grant { refresh: Some(from_stdin(&name, self.force)?), ..Grant::default() }
             }
             None => Grant::default(),
         };
         with_app(settings, OpenMode::Create, async |app| {
-            if !has_grant && app.vault.asks_for_consent(&name)? {
+            if has_grant {
+                return store_grant(app, &name, grant, self.force, output).await;
+            }
+            if app.vault.asks_for_consent(&name)? {
                 let consented = if self.code {
                     paste::consent(&app.vault, &name).await?
                 } else {
@@ -81,7 +96,7 @@ impl ConnectArgs {
                 )));
             }
             let connected = match app.vault.connect(&name, grant, &actor::current()).await {
-                Err(TokenError::GrantRefused { message, .. }) if !has_grant => {
+                Err(TokenError::GrantRefused { message, .. }) => {
                     return Err(CommandError::new(ErrorCode::GrantRefused, format!(
                         "{message}: pipe a refresh token into `jeton connect {name} --refresh-token-stdin`, or give `--import \
                          FILE`; to have a person consent in a browser, set the provider's page, such as `authorize_url` under \
@@ -91,15 +106,9 @@ impl ConnectArgs {
                 connected => connected?,
             };
             let (text, result) = match connected {
-                Connected::Stored { .. } if has_grant => {
-                    let text = format!(
-                        "`{name}` has its grant, which is not checked yet; check it with `jeton refresh --connection {name} --force --sync`"
-                    );
-                    (text, "stored")
-                }
                 Connected::Stored { .. } => (format!("`{name}` is connected"), "stored"),
                 Connected::Unchanged => {
-                    (format!("`{name}` holds this refresh token already; nothing was changed"), "unchanged")
+                    (format!("`{name}` is connected already; nothing was changed"), "unchanged")
                 }
             };
             let generation = app.vault.status(&name).await?.generation;
@@ -107,6 +116,70 @@ impl ConnectArgs {
         })
         .await
     }
+}
+
+/// Stores a grant that was given, and says what is known of it.
+async fn store_grant(
+    app: &App,
+    name: &str,
+    grant: Grant,
+    untried: bool,
+    output: Output,
+) -> Result<(), CommandError> {
+    let (vault, by) = (&app.vault, actor::current());
+    let has_refresh = grant.refresh.is_some();
+    let replaced = if untried {
+        Replaced::Untried(vault.connect(name, grant, &by).await?)
+    } else {
+        vault.replace(name, grant, &by).await?
+    };
+    let status = vault.status(name).await?;
+    let (text, result, tried) = match replaced {
+        Replaced::Tried { expires_at, .. } => {
+            let expires = match expires_at {
+                Some(_) => format!("expires {}", relative(expires_at, vault.now())),
+                None => "has no known expiry".to_owned(),
+            };
+            let text = format!("`{name}` is connected: its new refresh token gave an access token that {expires}");
+            (text, "stored", true)
+        }
+        Replaced::Untried(Connected::Stored { .. }) => {
+            let is_served = !vault.peers(&*app.store).await?.nodes.is_empty();
+            (describe_untried(&status, vault.now(), has_refresh, is_served), "stored", false)
+        }
+        Replaced::Untried(Connected::Unchanged) => {
+            let text = format!("`{name}` holds this refresh token already; nothing was changed");
+            (text, "unchanged", false)
+        }
+        Replaced::Kept { message, may_be_spent } => {
+            let cure = if may_be_spent {
+                "use that refresh token nowhere else, and get a new one"
+            } else {
+                "correct it, or add `--force` to store it without trying it"
+            };
+            let text = format!("`{name}` keeps the grant that it has: {message}; {cure}");
+            return Err(CommandError::new(ErrorCode::GrantRefused, text));
+        }
+    };
+    let generation = status.generation;
+    let value = json!({ "connection": name, "result": result, "tried": tried, "generation": generation });
+    Ok(output.print(&text, &value)?)
+}
+
+/// What happens to a grant that was stored and not used.
+fn describe_untried(status: &Status, now: Timestamp, has_refresh: bool, is_served: bool) -> String {
+    let name = &status.name;
+    let next = match status.due_at {
+        _ if !has_refresh => "it has no refresh token, so it ends with its access token".to_owned(),
+        _ if !is_served => format!(
+            "`jeton serve` does not run, so nobody refreshes it; `jeton refresh --connection {name} --force --sync` does"
+        ),
+        due_at if due_at.is_some_and(|due_at| due_at > now) => {
+            format!("`jeton serve` refreshes it first {}", relative(due_at, now))
+        }
+        _ => format!("`jeton serve` refreshes it now; `jeton status {name}` shows the result"),
+    };
+    format!("the grant of `{name}` is stored and was not tried: {next}")
 }
 
 fn print_consented(name: &str, consented: ConsentResult, status: &Status, output: Output) -> io::Result<()> {
@@ -137,7 +210,8 @@ fn print_consented(name: &str, consented: ConsentResult, status: &Status, output
     output.print(&format!("{text}{granted_words}"), &value)
 }
 
-fn from_stdin(name: &str) -> Result<Secret, CommandError> {
+/// Reads a refresh token. Unless it is taken `as_it_is`, it must be the token alone.
+fn from_stdin(name: &str, as_it_is: bool) -> Result<Secret, CommandError> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
         return Err(CommandError::usage(format!(
@@ -158,12 +232,19 @@ fn from_stdin(name: &str) -> Result<Secret, CommandError> {
         }
         Ok(_) => {}
     }
-    let token = text.reveal().trim_end_matches(['\r', '\n']);
-    if token.trim().is_empty() {
+    let lines = text.reveal().trim_end_matches(['\r', '\n']);
+    let token = if as_it_is { lines } else { lines.trim() };
+    if token.is_empty() {
         return Err(wrong("standard input is empty"));
     }
     if token.contains(['\r', '\n']) {
         return Err(wrong("standard input holds several lines"));
+    }
+    if let Some(problem) = token_form::check(token).err().filter(|_| !as_it_is) {
+        return Err(CommandError::usage(format!(
+            "standard input {problem}; pipe the refresh token alone into `--refresh-token-stdin`, or add `--force` if it is \
+             the token as the provider gave it"
+        )));
     }
     Ok(token.into())
 }

@@ -8,6 +8,7 @@ use jeton_core::time::Timestamp;
 use jeton_keeper::Grant;
 use serde_json::{Map, Value};
 
+use super::token_form;
 use crate::command_error::CommandError;
 use crate::error_code::ErrorCode;
 
@@ -17,8 +18,21 @@ const MAX_EPOCH_SECONDS: i64 = 10_000_000_000;
 /// The member of a file that was imported and could not be renamed.
 pub(super) const MARK: &str = "jeton_imported";
 
-/// Reads the file. The note says what of it was left out.
+/// Reads the file; its tokens may be no more than the tokens alone. The note says what of it was left out.
 pub(super) fn read(file: &Path) -> Result<(Grant, Option<String>), CommandError> {
+    let (grant, note) = read_as_it_is(file)?;
+    for (member, token) in [("refresh_token", &grant.refresh), ("access_token", &grant.access)] {
+        if let Some(Err(wrong)) = token.as_ref().map(|token| token_form::check(token.reveal())) {
+            let text =
+                format!("{}: the text of `{member}` {wrong}; give the token alone", file.display());
+            return Err(CommandError::new(ErrorCode::GrantRefused, text));
+        }
+    }
+    Ok((grant, note))
+}
+
+/// The same, whatever the texts of its tokens look like.
+pub(super) fn read_as_it_is(file: &Path) -> Result<(Grant, Option<String>), CommandError> {
     let shown = file.display();
     let text = fs::read_to_string(file).map(Secret::from).map_err(|error| {
         CommandError::usage(format!(

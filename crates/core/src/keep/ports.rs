@@ -29,15 +29,15 @@ use crate::time::Timestamp;
 
 pub use crate::store_error::StoreError;
 pub use consents::{
-    Callback, CallbackAction, CallbackAnswer, ConsentKey, ConsentStart, ConsentStartAnswer, ConsentStore,
-    FailExchange, FoundConsent, Invite,
+    BeginConnect, BeginConnectAnswer, Callback, CallbackAction, CallbackAnswer, ConsentKey, ConsentStart,
+    ConsentStartAnswer, ConsentStore, FailExchange, FoundConsent, Invite,
 };
 pub use nodes::{BackgroundTask, Heartbeat, HeartbeatReply, LiveNode, NodeStore};
 
 /// Puts a grant into a connection: a new one, one that replaces another, or none yet for a provider that acquires.
 ///
-/// Its attempt may be under way already, as the exchange of a code: then the provider has just given this token set, and
-/// it is stored whatever is known of its refresh token, unless another connection holds that.
+/// Its attempt may be under way already, as the exchange of a code or by [`BeginConnect`]: then the provider has just given this
+/// token set, and it is stored whatever is known of its refresh token, unless another connection holds that.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connect {
     /// The connection; its row is made when it is missing.

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use jeton::policy::{DurationText, PolicyOverrides};
 use jeton::{Builder, Connected, Connection, Grant, OpenError, Secret, TokenError, Vault};
 use jeton_core::entropy::SystemEntropy;
 use jeton_core::seal::KeyRing;
@@ -191,6 +192,59 @@ async fn a_seed_is_taken_on_the_first_start_alone() {
     // Where it would have to be sent again it is refused.
     let spent = vault.connect(ACME, first).await.unwrap_err();
     assert!(matches!(spent.why(), TokenError::GrantRefused { .. }), "{spent}");
+}
+
+/// A policy that confirms a refusal at once.
+fn confirming_at_once() -> PolicyOverrides {
+    PolicyOverrides { confirm_dead: Some(DurationText(Duration::ZERO)), ..PolicyOverrides::default() }
+}
+
+#[tokio::test]
+async fn a_seed_that_was_wrong_is_replaced_by_a_right_one_at_the_next_start() {
+    // Refused for good, and refused once.
+    for policy in [confirming_at_once(), PolicyOverrides::default()] {
+        let fixture = Fixture::new().await;
+        let (_folder, path) = token_file();
+        let (wrong, right) =
+            (Secret::new("a-refresh-token-that-nobody-issued"), fixture.refresh_token());
+        let start = async |seed: &Secret| {
+            let acme = fixture.acme().policy(policy.clone());
+            let vault = Vault::on_file(&path).clock(fixture.clock.clone()).connection(ACME, acme).open().await;
+            let vault = vault.unwrap();
+            let seeded = vault.seed(ACME, seed.clone()).await.unwrap();
+            let token = vault.token(ACME).await;
+            vault.close().await;
+            (matches!(seeded, Connected::Stored { .. }), token.is_ok())
+        };
+        assert_eq!(start(&wrong).await, (true, false));
+        let sent = fixture.requests();
+        assert_eq!(start(&wrong).await, (false, false));
+        assert_eq!(fixture.requests(), sent, "what the provider refused is not sent at each start");
+        assert_eq!(start(&right).await, (true, true));
+        assert_eq!(start(&wrong).await, (false, true), "a grant that works stays");
+    }
+}
+
+#[tokio::test]
+async fn the_seed_that_a_dead_grant_began_with_is_not_sent_again() {
+    let fixture = Fixture::new().await;
+    let (_folder, path) = token_file();
+    let seed = fixture.refresh_token();
+    for start in 1..=2 {
+        let acme = fixture.acme().policy(confirming_at_once());
+        let vault = Vault::on_file(&path).clock(fixture.clock.clone()).connection(ACME, acme).open().await;
+        let vault = vault.unwrap();
+        let seeded = vault.seed(ACME, seed.clone()).await.unwrap();
+        assert_eq!(matches!(seeded, Connected::Stored { .. }), start == 1);
+        if start == 1 {
+            vault.token(ACME).await.unwrap();
+            fixture.provider.revoke_grant(seed.reveal());
+            fixture.clock.advance(Duration::from_mins(2));
+        }
+        assert_eq!(vault.token(ACME).await.unwrap_err().code(), "REAUTHORIZATION_REQUIRED");
+        vault.close().await;
+    }
+    assert_eq!(fixture.requests(), 3, "one refresh, and two refusals of what it brought");
 }
 
 #[tokio::test]

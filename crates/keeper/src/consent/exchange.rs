@@ -64,7 +64,14 @@ pub(super) async fn run(
     let lease_ttl = node.settings.lease;
     let at = answer.consume(CallbackAction::Exchange { attempt, grant, node: node.id, lease_ttl }).await?;
     let recorded = Recorded::now(node, at);
-    let target = NewGrant { spender, def, attempt, grant, by: Some(Actor::Consent(consent.id)) };
+    let target = NewGrant {
+        spender,
+        def,
+        attempt,
+        grant,
+        by: Some(Actor::Consent(consent.id)),
+        what: "the exchange of a code",
+    };
     let scope = asked_scope(&def.definition);
     let metadata = TokenMetadata { vars: values.captured.clone(), scope, ..TokenMetadata::default() };
     let sent = SpendRequest { act: Act::Connect, request, values };
@@ -105,19 +112,21 @@ struct Answer<'a> {
     answered_by: AnsweredBy,
 }
 
-/// A new grant: where the result of an exchange goes.
-pub(super) struct NewGrant<'a> {
-    pub(super) spender: &'a Spender,
-    pub(super) def: &'a ConnectionDef,
-    pub(super) attempt: AttemptId,
-    pub(super) grant: GrantId,
-    /// Who consented; absent where this process reads by itself what it kept.
-    pub(super) by: Option<Actor>,
+/// A new grant: where the result of an exchange goes, or of the first use of a refresh token.
+pub(crate) struct NewGrant<'a> {
+    pub(crate) spender: &'a Spender,
+    pub(crate) def: &'a ConnectionDef,
+    pub(crate) attempt: AttemptId,
+    pub(crate) grant: GrantId,
+    /// Who gives it; absent where this process reads by itself what it kept.
+    pub(crate) by: Option<Actor>,
+    /// What is sent, for the log.
+    pub(crate) what: &'static str,
 }
 
 impl NewGrant<'_> {
     /// What people are told of a failure.
-    fn failure_message(&self, failure: &RedeemFailure) -> String {
+    pub(crate) fn failure_message(&self, failure: &RedeemFailure) -> String {
         if failure.unread.is_none() {
             return failure.message.clone();
         }
@@ -177,12 +186,12 @@ impl SpendTarget for NewGrant<'_> {
         if failure.unread.is_some() {
             tracing::error!(
                 connection = %name, %attempt, code, class, status, reason, provider_message,
-                "the answer to the exchange of a code cannot be read"
+                "the answer to {} cannot be read", self.what
             );
         } else {
             tracing::warn!(
                 connection = %name, %attempt, code, class, status, reason, provider_message,
-                "the exchange of a code failed"
+                "{} failed", self.what
             );
         }
     }

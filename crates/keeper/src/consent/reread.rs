@@ -50,12 +50,17 @@ async fn read(spender: &Spender, definitions: &Definitions, attempt: &Attempt) -
     let Some(kept) = KeptReply::find(&spender.node, &spender.store, attempt).await? else { return Ok(()) };
     let values = RequestValues { captured: kept.captured.clone(), ..RequestValues::default() };
     let Some(reply) = kept.tokens(def, attempt, &values) else { return Ok(()) };
+    // A refresh token that stays the same is not in the reply, and nothing kept it: whoever has it gives it again.
+    if attempt.fingerprint.is_some() && reply.refresh.is_none() {
+        return Ok(());
+    }
     let scope = asked_scope(&def.definition);
     let metadata = TokenMetadata { vars: kept.captured, scope, ..TokenMetadata::default() };
     let mut received = ReceivedTokens::new(reply, attempt.started_at, metadata);
     // As old as its exchange: what was connected or given up since has the last word.
     let grant = GrantId::generate(attempt.started_at, &*spender.node.entropy);
-    let target = NewGrant { spender, def, attempt: attempt.id, grant, by: None };
+    let target =
+        NewGrant { spender, def, attempt: attempt.id, grant, by: None, what: "the exchange of a code" };
     let slot = spender.writer.reserve().await?;
     match spender.store_tokens(def, &mut received, slot, &target).await?.answer {
         StoreAnswer::Connect(ConnectAnswer::Connected { generation }) => tracing::info!(

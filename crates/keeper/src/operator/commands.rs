@@ -11,7 +11,8 @@ use jeton_core::keep::force;
 use jeton_core::keep::ports::{AttemptFilter, OperatorCommand, name_of};
 use tokio::time::Instant;
 
-use super::take_over::take_over;
+use super::replace::{Replaced, replace};
+use super::take_over::{seed, take_over};
 use crate::definitions::{ConnectionDef, Definitions};
 use crate::error::TokenError;
 use crate::memory::apply::Memory;
@@ -19,6 +20,7 @@ use crate::memory::cache::CachedConnection;
 use crate::node::Node;
 use crate::operator::status::Status;
 use crate::refresh::run::RefreshRequest;
+use crate::refresh::spend::Spender;
 use crate::store_access::StoreAccess;
 use crate::tokens::get::Tokens;
 use crate::tokens::request::{Connected, Grant, RefreshMode, Refreshed};
@@ -32,6 +34,7 @@ pub(crate) struct Operator {
     pub(crate) store: Arc<StoreAccess>,
     pub(crate) memory: Arc<Memory>,
     pub(crate) tokens: Arc<Tokens>,
+    pub(crate) spender: Arc<Spender>,
 }
 
 impl Operator {
@@ -75,6 +78,36 @@ impl Operator {
     ) -> Result<Connected, TokenError> {
         let def = self.definitions.get(name)?;
         take_over(&self.node, &self.store, &self.memory, def, grant, by).await
+    }
+
+    /// Takes a grant over where it is better than what the connection has.
+    pub(crate) async fn seed(&self, name: &str, grant: Grant, by: &Actor) -> Result<Connected, TokenError> {
+        let def = self.definitions.get(name)?;
+        seed(&self.node, &self.store, &self.memory, def, grant, by).await
+    }
+
+    /// Puts a grant in place of one that may work. It goes to its end though whoever ordered it goes away.
+    pub(crate) async fn replace(
+        &self,
+        name: &str,
+        grant: Grant,
+        by: &Actor,
+    ) -> Result<Replaced, TokenError> {
+        let def = Arc::clone(self.definitions.get(name)?);
+        let lifecycle = &self.spender.lifecycle;
+        if lifecycle.is_closing() {
+            return Err(TokenError::ShuttingDown);
+        }
+        let (spender, by) = (Arc::clone(&self.spender), by.clone());
+        let (name, task) = (
+            def.name.clone(),
+            lifecycle.attempts.spawn(async move { replace(&spender, &def, grant, &by).await }),
+        );
+        task.await.unwrap_or_else(|error| {
+            tracing::error!(connection = %name, %error, "a new grant met a defect");
+            let message = "a defect ended it, and nobody knows whether its refresh token was spent".to_owned();
+            Err(TokenError::GrantRefused { name, message })
+        })
     }
 
     /// Pauses, resumes or disconnects. The audit log names who ordered it.

@@ -3,8 +3,8 @@
 //! A 2xx that cannot be read may hold the only live refresh token of a grant, or the grant that a person has just given.
 
 use jeton_core::id::AttemptId;
-use jeton_core::keep::attempt::Attempt;
-use jeton_core::keep::provider::{Reply, RequestValues, StepOutcome, TokenReply, Vars};
+use jeton_core::keep::attempt::{Act, Attempt};
+use jeton_core::keep::provider::{Reply, RequestValues, Step, StepOutcome, TokenReply, Vars};
 use jeton_core::seal::SealContext;
 use jeton_core::secret::Secret;
 use zeroize::Zeroizing;
@@ -87,7 +87,12 @@ impl KeptReply {
         attempt: &Attempt,
         values: &RequestValues,
     ) -> Option<Box<TokenReply>> {
-        match def.definition.read(step_of(attempt.act), &self.reply, attempt.started_at, values) {
+        // A connect that spent a refresh token exchanged no code.
+        let step = match attempt.act {
+            Act::Connect if attempt.fingerprint.is_some() => Step::Refresh,
+            act => step_of(act),
+        };
+        match def.definition.read(step, &self.reply, attempt.started_at, values) {
             StepOutcome::Tokens(tokens) => Some(tokens),
             _ => None,
         }

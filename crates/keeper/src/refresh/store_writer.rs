@@ -33,8 +33,7 @@ pub const GRANT_SUPERSEDED: &str = "superseded";
 
 pub(crate) fn superseded(connection: &ConnectionName) -> String {
     format!(
-        "`{connection}` was connected anew or given up after this consent had been answered, so what it brought is not \
-         used"
+        "`{connection}` was connected anew or given up after this grant had been given, so it is not used"
     )
 }
 
@@ -51,7 +50,7 @@ pub(crate) enum StoreAnswer {
     Commit(CommitAnswer),
     /// To a failure: it is recorded.
     Fail,
-    /// To a grant from an exchanged code; never `Moved`.
+    /// To a new grant; never `Moved`.
     Connect(ConnectAnswer),
 }
 
@@ -171,8 +170,8 @@ impl StoreWriter {
         }
     }
 
-    /// Offers a grant from an exchanged code, whatever the generation has become meanwhile: the person who consented meant it
-    /// to replace what is there. What began later has the last word all the same.
+    /// Offers a new grant, whatever the generation has become meanwhile: the person who gave it meant it to replace what is
+    /// there. What began later has the last word all the same.
     async fn offer_grant(&self, mut connect: Connect) -> Result<ConnectAnswer, StoreError> {
         loop {
             let answer = self.store.ports.connections.connect(connect.clone()).await?;

@@ -51,6 +51,7 @@ mod reconciler;
 mod recovery;
 mod refusal;
 mod rejection;
+mod replace;
 mod reread;
 mod retry_pauses;
 mod rolled_back_store;

@@ -12,9 +12,9 @@ use jeton_core::id::{ConnectionName, Generation, OperationId, Revision};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
 use jeton_core::keep::connection::{Connection, SealedTokens};
 use jeton_core::keep::ports::{
-    Callback, CallbackAnswer, ChangeFeed, Commit, CommitAnswer, Connect, ConnectAnswer, ConnectionStore,
-    ConsentKey, ConsentStart, ConsentStartAnswer, ConsentStore, Due, Fail, FailExchange, FoundConsent,
-    Invite, ListedConnection, OperatorCommand, Skip, StoreError,
+    BeginConnect, BeginConnectAnswer, Callback, CallbackAnswer, ChangeFeed, Commit, CommitAnswer, Connect,
+    ConnectAnswer, ConnectionStore, ConsentKey, ConsentStart, ConsentStartAnswer, ConsentStore, Due, Fail,
+    FailExchange, FoundConsent, Invite, ListedConnection, OperatorCommand, Skip, StoreError,
 };
 use jeton_core::keep::rejection::{Rejection, RejectionAnswer};
 use jeton_core::time::Timestamp;
@@ -183,6 +183,10 @@ impl ConsentStore for StoreProbe {
 
     async fn record_callback(&self, callback: Callback) -> Result<CallbackAnswer, StoreError> {
         self.through()?.record_callback(callback).await
+    }
+
+    async fn begin_connect(&self, begin: BeginConnect) -> Result<BeginConnectAnswer, StoreError> {
+        self.through()?.begin_connect(begin).await
     }
 
     async fn fail_exchange(&self, fail: FailExchange) -> Result<(), StoreError> {

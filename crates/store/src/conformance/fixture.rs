@@ -12,7 +12,7 @@ use jeton_core::id::{AttemptId, ConnectionName, Generation, GrantId, NodeId, Ope
 use jeton_core::keep::attempt::{Act, Attempt, Trigger};
 use jeton_core::keep::claim::{Claim, ClaimAnswer};
 use jeton_core::keep::connection::{Connection, SealedTokens};
-use jeton_core::keep::ports::{Commit, Connect, Fail, FailureEffect, StoreError};
+use jeton_core::keep::ports::{BeginConnect, Commit, Connect, Fail, FailureEffect, StoreError};
 use jeton_core::seal::Fingerprint;
 use jeton_core::time::{Clock, Timestamp};
 
@@ -161,6 +161,21 @@ impl<S: Store + ?Sized> Fixture<S> {
             attempt: self.attempt_id(),
             node: node(1),
             by: Some(operator()),
+        }
+    }
+
+    /// The beginning of a connect that spends the refresh token of token set `number` first.
+    pub(super) fn begin_connect(&self, connection: &str, number: u8) -> BeginConnect {
+        BeginConnect {
+            connection: name(connection),
+            provider: provider("strict"),
+            attempt: self.attempt_id(),
+            grant: self.grant_id(),
+            node: node(1),
+            refresh: refresh_print(number),
+            single_use: true,
+            lease_ttl: LEASE,
+            by: operator(),
         }
     }
 

@@ -1,10 +1,15 @@
 //! How a grant comes into a connection.
 
+use std::time::Duration;
+
 use jeton_core::id::Generation;
 use jeton_core::keep::attempt::{Act, AttemptStatus};
 use jeton_core::keep::claim::Claim;
 use jeton_core::keep::connection::GrantState;
-use jeton_core::keep::ports::{CommitAnswer, Connect, ConnectAnswer, FailureEffect, OperatorCommand};
+use jeton_core::keep::ports::{
+    BeginConnect, BeginConnectAnswer, CommitAnswer, Connect, ConnectAnswer, FailExchange, FailureEffect,
+    OperatorCommand,
+};
 
 use super::fixture::{COOLDOWN, Fixture, TestResult, failure, name, operator, provider};
 
@@ -73,6 +78,82 @@ pub async fn the_refresh_token_that_is_held_already_changes_nothing(fixture: &Fi
     assert_eq!(fixture.store.connect(again.clone()).await?, ConnectAnswer::Unchanged);
     assert_eq!(fixture.find("acme").await?, row);
     assert_eq!(fixture.store.find_attempt(again.attempt).await?, None);
+    Ok(())
+}
+
+/// It is spent at the provider before it is stored, and its attempt is on record before that.
+pub async fn a_grant_that_is_used_first_opens_its_attempt_and_leaves_the_row_alone(
+    fixture: &Fixture,
+) -> TestResult {
+    let row = fixture.connected("acme", 1).await?;
+    let begin = fixture.begin_connect("acme", 2);
+    let begun = BeginConnectAnswer::Begun { at: fixture.now() };
+    assert_eq!(fixture.store.begin_connect(begin.clone()).await?, begun);
+    fixture.clock.step(Duration::from_secs(1));
+    assert_eq!(fixture.store.begin_connect(begin.clone()).await?, begun, "sent again");
+    assert_eq!(fixture.find("acme").await?, row);
+    let open = fixture.attempt(begin.attempt).await?;
+    assert_eq!((open.act, open.status), (Act::Connect, AttemptStatus::Running));
+    assert_eq!((open.fingerprint, open.asked_by), (Some(begin.refresh), Some(begin.by.clone())));
+    // Another process may not send it too, for this connection or another.
+    for connection in ["acme", "other"] {
+        let again = fixture.begin_connect(connection, 2);
+        let answer = fixture.another_process().await.begin_connect(again).await?;
+        assert_eq!(answer, BeginConnectAnswer::Spent { attempt: begin.attempt });
+    }
+    // The token set that it brought replaces the grant, whatever the row has become.
+    let claim = fixture.won(fixture.claim(&row)).await?;
+    fixture.store.commit(fixture.commit(&claim, 3)).await?;
+    let connect = Connect {
+        attempt: begin.attempt,
+        grant: begin.grant,
+        ..fixture.connect("acme", 4, Generation(2))
+    };
+    let answer = fixture.store.connect(connect.clone()).await?;
+    assert_eq!(answer, ConnectAnswer::Connected { generation: Generation(3) });
+    let done = fixture.attempt(begin.attempt).await?;
+    assert_eq!((done.status, done.fingerprint), (AttemptStatus::Success, Some(begin.refresh)));
+    assert_eq!(fixture.find("acme").await?.tokens, connect.tokens);
+    Ok(())
+}
+
+/// What cannot be used is said before anything is sent.
+pub async fn a_grant_that_is_held_already_is_not_used_first(fixture: &Fixture) -> TestResult {
+    fixture.connected("acme", 1).await?;
+    fixture.connected("other", 2).await?;
+    let own = fixture.begin_connect("acme", 1);
+    assert_eq!(fixture.store.begin_connect(own.clone()).await?, BeginConnectAnswer::Unchanged);
+    let held = BeginConnectAnswer::HeldBy { connection: name("other") };
+    assert_eq!(fixture.store.begin_connect(fixture.begin_connect("acme", 2)).await?, held);
+    assert_eq!(fixture.store.find_attempt(own.attempt).await?, None);
+    let shared = BeginConnect { single_use: false, ..fixture.begin_connect("acme", 2) };
+    let answer = fixture.store.begin_connect(shared).await?;
+    assert!(matches!(answer, BeginConnectAnswer::Begun { .. }), "{answer:?}");
+    Ok(())
+}
+
+/// The refresh token may be tried again, and nothing else has changed.
+pub async fn a_grant_that_was_refused_when_it_was_used_first_leaves_the_row_alone(
+    fixture: &Fixture,
+) -> TestResult {
+    let row = fixture.connected("acme", 1).await?;
+    let begin = fixture.begin_connect("acme", 2);
+    fixture.store.begin_connect(begin.clone()).await?;
+    let fail = FailExchange {
+        connection: name("acme"),
+        attempt: begin.attempt,
+        unknown: false,
+        code: "invalid_grant".to_owned(),
+        http_status: Some(400),
+        message: "The provider refused.".to_owned(),
+        provider_message: None,
+        kept_reply: None,
+    };
+    fixture.store.fail_exchange(fail).await?;
+    assert_eq!(fixture.find("acme").await?, row);
+    assert_eq!(fixture.attempt(begin.attempt).await?.status, AttemptStatus::Failed);
+    let answer = fixture.store.begin_connect(fixture.begin_connect("acme", 2)).await?;
+    assert!(matches!(answer, BeginConnectAnswer::Begun { .. }), "{answer:?}");
     Ok(())
 }
 

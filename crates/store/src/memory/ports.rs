@@ -13,7 +13,7 @@ use jeton_core::keep::claim::{Claim, ClaimAnswer};
 use jeton_core::keep::connection::Connection;
 use jeton_core::keep::consent::{Consent, ConsentOutcome};
 use jeton_core::keep::ports::{
-    AttemptFilter, AttemptLog, Callback, CallbackAnswer, ChangeFeed, Commit, CommitAnswer, Connect,
+    AttemptFilter, AttemptLog, BeginConnect, BeginConnectAnswer, Callback, CallbackAnswer, ChangeFeed, Commit, CommitAnswer, Connect,
     ConnectAnswer, ConnectionStore, ConsentKey, ConsentStart, ConsentStartAnswer, ConsentStore, Due, Fail,
     FailExchange, FoundConsent, Heartbeat, HeartbeatReply, Identity, Invite, ListedConnection, LiveNode,
     Maintenance, NodeStore, OperatorCommand, Skip, StoreError,
@@ -223,6 +223,10 @@ impl<P: Persistence> ConsentStore for InMemory<P> {
 
     async fn record_callback(&self, callback: Callback) -> Result<CallbackAnswer, StoreError> {
         self.write(move |tx| run_ready(consent_writes::record_callback(tx, &callback))).await
+    }
+
+    async fn begin_connect(&self, begin: BeginConnect) -> Result<BeginConnectAnswer, StoreError> {
+        self.write(move |tx| run_ready(grant_writes::begin_connect(tx, &begin))).await
     }
 
     async fn fail_exchange(&self, fail: FailExchange) -> Result<(), StoreError> {

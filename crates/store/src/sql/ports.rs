@@ -6,9 +6,9 @@ use jeton_core::id::{AttemptId, ConnectionName, InstanceId, NodeId};
 use jeton_core::keep::attempt::Attempt;
 use jeton_core::keep::consent::{Consent, ConsentOutcome};
 use jeton_core::keep::ports::{
-    Callback, CallbackAnswer, ChangeFeed, ConsentKey, ConsentStart, ConsentStartAnswer, ConsentStore,
-    FailExchange, FoundConsent, Heartbeat, HeartbeatReply, Identity, Invite, LiveNode, Maintenance,
-    NodeStore, StoreError,
+    BeginConnect, BeginConnectAnswer, Callback, CallbackAnswer, ChangeFeed, ConsentKey, ConsentStart,
+    ConsentStartAnswer, ConsentStore, FailExchange, FoundConsent, Heartbeat, HeartbeatReply, Identity,
+    Invite, LiveNode, Maintenance, NodeStore, StoreError,
 };
 use jeton_core::time::Timestamp;
 
@@ -17,10 +17,13 @@ use super::records::{self, AUDIT_COLUMNS, CONSENT_COLUMNS, LIVE_NODE_COLUMNS};
 use super::row_reader::{RowReader, SqlRow};
 use super::statement::{Statement, values};
 use super::store::SqlStore;
-use super::write_tx::{attempt_by_id, attempts_by_ids, consent_by_key, lock_connection, lock_store, setting};
-use crate::consent_writes;
+use super::write_tx::{
+    attempt_by_id, attempts_by_ids, consent_by_key, lock_connection, lock_store, other_holder_of, setting,
+    spender_of,
+};
 use crate::rules::LAST_GRANT;
 use crate::rules::NODES_REMEMBERED;
+use crate::{consent_writes, grant_writes};
 
 impl<D: Database> SqlStore<D> {
     /// Consents with the attempts that exchanged their codes.
@@ -67,6 +70,15 @@ impl<D: Database> ConsentStore for SqlStore<D> {
             .database
             .write(first, callback, |tx, callback| Box::pin(consent_writes::record_callback(tx, callback)));
         record.await
+    }
+
+    async fn begin_connect(&self, begin: BeginConnect) -> Result<BeginConnectAnswer, StoreError> {
+        let mut first = vec![lock_store(D::Tx::DIALECT), setting(LAST_GRANT)];
+        first.extend(Self::begin_with(&begin.connection, Some(begin.attempt)));
+        if begin.single_use {
+            first.extend([spender_of(begin.refresh), other_holder_of(begin.refresh, &begin.connection)]);
+        }
+        self.database.write(first, begin, |tx, begin| Box::pin(grant_writes::begin_connect(tx, begin))).await
     }
 
     async fn fail_exchange(&self, fail: FailExchange) -> Result<(), StoreError> {

@@ -85,7 +85,7 @@ impl<D: Database> SqlStore<D> {
     const DIALECT: &'static Dialect = D::Tx::DIALECT;
 
     /// What a call over a connection and an attempt begins with.
-    fn begin_with(connection: &ConnectionName, attempt: Option<AttemptId>) -> Vec<Statement> {
+    pub(super) fn begin_with(connection: &ConnectionName, attempt: Option<AttemptId>) -> Vec<Statement> {
         let mut first = vec![
             lock_connection(Self::DIALECT, connection),
             connection_rows::by_name(connection, Self::DIALECT.drift),

@@ -139,7 +139,53 @@ pub enum CallbackAnswer {
     Unknown,
 }
 
-/// Records that the exchange of a code failed. No connection is touched.
+/// Opens the attempt that spends a new refresh token before it replaces the grant of its connection. The row stays as it is; the
+/// grant is stored by [`super::ConnectionStore::connect`] under the same attempt, and a failure by [`FailExchange`].
+#[derive(Clone, Debug)]
+pub struct BeginConnect {
+    /// The connection.
+    pub connection: ConnectionName,
+    /// Its provider.
+    pub provider: ProviderName,
+    /// The attempt, which is also the operation id.
+    pub attempt: AttemptId,
+    /// The grant that it will bring. The store sets its time, so that it sorts after every grant before it.
+    pub grant: GrantId,
+    /// The process that makes it.
+    pub node: NodeId,
+    /// Names the refresh token that is spent.
+    pub refresh: Fingerprint,
+    /// Whether the refresh token may be spent only once, as in [`super::Connect`].
+    pub single_use: bool,
+    /// After which time without an outcome the attempt counts as interrupted.
+    pub lease_ttl: Duration,
+    /// Who orders it.
+    pub by: Actor,
+}
+
+/// The answer to [`BeginConnect`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BeginConnectAnswer {
+    /// The attempt is open: the refresh token may be sent once.
+    Begun {
+        /// Since when, by the clock of the store.
+        at: Timestamp,
+    },
+    /// The connection holds this very refresh token already; nothing was changed.
+    Unchanged,
+    /// Another connection holds this single-use refresh token.
+    HeldBy {
+        /// That connection.
+        connection: ConnectionName,
+    },
+    /// That attempt spent this refresh token, or may have: it must not be sent again.
+    Spent {
+        /// The attempt.
+        attempt: AttemptId,
+    },
+}
+
+/// Records that the exchange of a code, or the spend of [`BeginConnect`], failed. No connection is touched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailExchange {
     /// The connection.
@@ -182,7 +228,7 @@ pub struct FoundConsent {
     pub attempt: Option<Attempt>,
 }
 
-/// The consents of an installation.
+/// The consents of an installation, and the grants that are spent once before they are stored.
 #[async_trait]
 pub trait ConsentStore: Send + Sync {
     /// Makes a link, with its audit row as in [`super::ConnectionStore`]; returns until when it can be opened. Consents
@@ -194,6 +240,9 @@ pub trait ConsentStore: Send + Sync {
 
     /// Uses a state up by the rule of [`crate::keep::consent::takes`], wipes the verifier, and records what follows.
     async fn record_callback(&self, callback: Callback) -> Result<CallbackAnswer, StoreError>;
+
+    /// Opens the attempt that spends a new refresh token before it is stored.
+    async fn begin_connect(&self, begin: BeginConnect) -> Result<BeginConnectAnswer, StoreError>;
 
     /// Records that an exchange failed, unless it has an outcome already. One that succeeds is recorded by
     /// [`super::ConnectionStore::connect`] under the id of the same attempt.
