@@ -10,8 +10,8 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
-use access_log::AccessLogFilter;
 pub(crate) use access_log::AccessLog;
+use access_log::AccessLogFilter;
 use jeton_core::suggest;
 use repeats::Repeats;
 use tracing_subscriber::filter::{LevelFilter, Targets};

@@ -39,7 +39,8 @@ impl RequestId {
         let text = values.next().filter(|_| values.next().is_none())?.to_str().ok()?;
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         // A service token that was put into the wrong header is no id.
-        let is_id = (1..=MAX_LENGTH).contains(&text.len()) && text.bytes().all(plain) && !text.contains("jts_");
+        let is_id =
+            (1..=MAX_LENGTH).contains(&text.len()) && text.bytes().all(plain) && !text.contains("jts_");
         is_id.then(|| Self(text.into()))
     }
 }

@@ -4,9 +4,7 @@ use jeton_core::audit::Actor;
 use jeton_core::id::{ConnectionName, Generation, GrantId, OperationId};
 use jeton_core::keep::attempt::{Act, Attempt, AttemptStatus, Trigger};
 use jeton_core::keep::connection::{Connection, GrantState};
-use jeton_core::keep::ports::{
-    BeginConnect, BeginConnectAnswer, Connect, ConnectAnswer, OperatorCommand,
-};
+use jeton_core::keep::ports::{BeginConnect, BeginConnectAnswer, Connect, ConnectAnswer, OperatorCommand};
 use jeton_core::keep::rejection::{self, Rejection, RejectionAnswer};
 use jeton_core::time::Timestamp;
 

@@ -205,9 +205,7 @@ pub(crate) fn first_row(connect: &Connect, now: Timestamp) -> Connection {
 pub(crate) fn has_already(row: &Connection, connect: &Connect) -> bool {
     match &connect.tokens {
         None => works_at(row, &connect.provider) && row.tokens.is_some(),
-        Some(new) => {
-            new.refresh_fingerprint.is_some_and(|refresh| holds(row, &connect.provider, refresh))
-        }
+        Some(new) => new.refresh_fingerprint.is_some_and(|refresh| holds(row, &connect.provider, refresh)),
     }
 }
 

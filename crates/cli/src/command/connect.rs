@@ -140,7 +140,8 @@ async fn store_grant(
                 Some(_) => format!("expires {}", relative(expires_at, vault.now())),
                 None => "has no known expiry".to_owned(),
             };
-            let text = format!("`{name}` is connected: its new refresh token gave an access token that {expires}");
+            let text =
+                format!("`{name}` is connected: its new refresh token gave an access token that {expires}");
             (text, "stored", true)
         }
         Replaced::Untried(Connected::Stored { .. }) => {

@@ -23,8 +23,7 @@ pub(super) fn read(file: &Path) -> Result<(Grant, Option<String>), CommandError>
     let (grant, note) = read_as_it_is(file)?;
     for (member, token) in [("refresh_token", &grant.refresh), ("access_token", &grant.access)] {
         if let Some(Err(wrong)) = token.as_ref().map(|token| token_form::check(token.reveal())) {
-            let text =
-                format!("{}: the text of `{member}` {wrong}; give the token alone", file.display());
+            let text = format!("{}: the text of `{member}` {wrong}; give the token alone", file.display());
             return Err(CommandError::new(ErrorCode::GrantRefused, text));
         }
     }

@@ -22,9 +22,9 @@ pub(super) fn check(text: &str) -> Result<(), &'static str> {
 /// `NAME=value`, `refresh_token=value`. The `=` at the end of a text in base64 is none, and neither is one after other text.
 fn is_assignment(text: &str) -> bool {
     let Some((name, value)) = text.split_once('=') else { return false };
-    let word = name.strip_prefix(|first: char| first.is_ascii_alphabetic() || first == '_').is_some_and(|rest| {
-        rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-    });
+    let word = name
+        .strip_prefix(|first: char| first.is_ascii_alphabetic() || first == '_')
+        .is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'));
     let variable = name.contains('_') && !name.bytes().any(|byte| byte.is_ascii_lowercase());
     word && (variable || name.to_ascii_lowercase().contains("token")) && value.trim_matches('=') != ""
 }

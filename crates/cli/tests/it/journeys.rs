@@ -165,7 +165,10 @@ async fn a_tokens_json_of_an_older_program_is_taken_over() {
     fs::write(&file, json).unwrap();
     let path = file.to_str().unwrap();
     let said = fixture.run(["connect", "acme", "--import", path]).await.success().unwrap();
-    assert!(said.starts_with("the grant of `acme` is stored and was not tried: `jeton serve` does not run"), "{said}");
+    assert!(
+        said.starts_with("the grant of `acme` is stored and was not tried: `jeton serve` does not run"),
+        "{said}"
+    );
     assert_eq!(fixture.run(["token", "acme"]).await.success().unwrap(), "still-alive\n");
     fixture.run(["refresh", "--force", "--sync"]).await.success().unwrap();
     assert_eq!(fixture.spent(), 1);
@@ -183,21 +186,29 @@ async fn a_wrong_refresh_token_does_not_take_the_place_of_a_grant_that_works() {
     let (fixture, _) = Fixture::connected().await;
     fixture.run(["token", "acme"]).await.success().unwrap();
     let connect = async |text: &str, force: bool| {
-        let arguments = ["connect", "acme", "--refresh-token-stdin"].into_iter().chain(force.then_some("--force"));
+        let arguments =
+            ["connect", "acme", "--refresh-token-stdin"].into_iter().chain(force.then_some("--force"));
         fixture.home.command(arguments).unwrap().stdin(text).run(PATIENCE).await.unwrap()
     };
     for line in ["export REFRESH_TOKEN=oops", "REFRESH_TOKEN=oops", "\"oops\"", "Bearer oops"] {
         let sentence = error_line(&connect(line, false).await, 2);
-        assert!(sentence.contains("pipe the refresh token alone") && !sentence.contains("oops"), "{sentence}");
+        assert!(
+            sentence.contains("pipe the refresh token alone") && !sentence.contains("oops"),
+            "{sentence}"
+        );
     }
     let sentence = error_line(&connect("oops-the-wrong-one", false).await, 1);
-    let said = "`acme` keeps the grant that it has: the provider refused the new refresh token (invalid_grant)";
+    let said =
+        "`acme` keeps the grant that it has: the provider refused the new refresh token (invalid_grant)";
     assert!(sentence.starts_with(said) && sentence.contains("`--force`"), "{sentence}");
     fixture.run(["refresh", "--force", "--sync"]).await.success().unwrap();
 
     let good = fixture.emulator.mint(1).remove(0);
     let said = connect(good.reveal(), false).await.success().unwrap();
-    assert!(said.starts_with("`acme` is connected: its new refresh token gave an access token that expires in"), "{said}");
+    assert!(
+        said.starts_with("`acme` is connected: its new refresh token gave an access token that expires in"),
+        "{said}"
+    );
     let said = connect("oops the wrong one", true).await.success().unwrap();
     assert!(said.contains("is stored and was not tried"), "{said}");
     let sentence = error_line(&fixture.run(["connect", "acme", "--force"]).await, 2);
@@ -211,7 +222,10 @@ async fn an_access_token_alone_says_that_it_cannot_be_renewed() {
     fs::write(&file, r#"{"access_token": "alone"}"#).unwrap();
     let path = file.to_str().unwrap();
     let sentence = error_line(&fixture.run(["connect", "acme", "--import", path]).await, 1);
-    assert!(sentence.contains("`acme` keeps the grant that it has: the new grant has no refresh token"), "{sentence}");
+    assert!(
+        sentence.contains("`acme` keeps the grant that it has: the new grant has no refresh token"),
+        "{sentence}"
+    );
     let said = fixture.run(["connect", "acme", "--import", path, "--force"]).await.success().unwrap();
     assert!(said.contains("it has no refresh token, so it ends with its access token"), "{said}");
     fs::write(&file, r#"{"refresh_token": "REFRESH_TOKEN=oops"}"#).unwrap();

@@ -205,11 +205,11 @@ async fn a_seed_that_was_wrong_is_replaced_by_a_right_one_at_the_next_start() {
     for policy in [confirming_at_once(), PolicyOverrides::default()] {
         let fixture = Fixture::new().await;
         let (_folder, path) = token_file();
-        let (wrong, right) =
-            (Secret::new("a-refresh-token-that-nobody-issued"), fixture.refresh_token());
+        let (wrong, right) = (Secret::new("a-refresh-token-that-nobody-issued"), fixture.refresh_token());
         let start = async |seed: &Secret| {
             let acme = fixture.acme().policy(policy.clone());
-            let vault = Vault::on_file(&path).clock(fixture.clock.clone()).connection(ACME, acme).open().await;
+            let vault =
+                Vault::on_file(&path).clock(fixture.clock.clone()).connection(ACME, acme).open().await;
             let vault = vault.unwrap();
             let seeded = vault.seed(ACME, seed.clone()).await.unwrap();
             let token = vault.token(ACME).await;

@@ -87,12 +87,7 @@ impl Operator {
     }
 
     /// Puts a grant in place of one that may work. It goes to its end though whoever ordered it goes away.
-    pub(crate) async fn replace(
-        &self,
-        name: &str,
-        grant: Grant,
-        by: &Actor,
-    ) -> Result<Replaced, TokenError> {
+    pub(crate) async fn replace(&self, name: &str, grant: Grant, by: &Actor) -> Result<Replaced, TokenError> {
         let def = Arc::clone(self.definitions.get(name)?);
         let lifecycle = &self.spender.lifecycle;
         if lifecycle.is_closing() {
@@ -105,7 +100,8 @@ impl Operator {
         );
         task.await.unwrap_or_else(|error| {
             tracing::error!(connection = %name, %error, "a new grant met a defect");
-            let message = "a defect ended it, and nobody knows whether its refresh token was spent".to_owned();
+            let message =
+                "a defect ended it, and nobody knows whether its refresh token was spent".to_owned();
             Err(TokenError::GrantRefused { name, message })
         })
     }

@@ -98,7 +98,8 @@ async fn use_first(
         ..RequestValues::default()
     };
     let request = def.definition.request(Step::Refresh, &values);
-    let request = request.map_err(|error| refused(def, format!("its refresh token cannot be sent: {error}")))?;
+    let request =
+        request.map_err(|error| refused(def, format!("its refresh token cannot be sent: {error}")))?;
     // A person waits.
     let turn = spender.take_turn(def, true, async { Ok(()) }).await?;
     let begin = BeginConnect {

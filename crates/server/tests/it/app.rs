@@ -20,9 +20,7 @@ use jeton_core::time::{Clock, SystemClock};
 use jeton_emulator::Emulator;
 use jeton_issuer::{Access, Environment, NewToken};
 use jeton_keeper::{Grant, Installation, KeySource, Ports, Settings, Vault};
-use jeton_server::{
-    AppState, Limits, RequestIds, TrustedProxies, ignore_trailing_slash, router, serve,
-};
+use jeton_server::{AppState, Limits, RequestIds, TrustedProxies, ignore_trailing_slash, router, serve};
 use jeton_store::sqlite::faults::NoSqliteHooks;
 use jeton_store::{SqliteOptions, SqliteStore};
 use jeton_testkit::Client;

@@ -30,11 +30,14 @@ async fn the_access_log_has_each_request_and_no_secret() {
     let log = captured.text();
     let line = |route: &str, connection: &str, status: u16, service: &str| {
         log.lines().any(|line| {
-            let request =
-                format!("route=\"{route}\" connection=\"{connection}\" status={status} service=\"{service}\"");
+            let request = format!(
+                "route=\"{route}\" connection=\"{connection}\" status={status} service=\"{service}\""
+            );
             line.contains(" INFO jeton_access:")
                 && line.contains(&request)
-                && ["method=\"", "client=127.0.0.1", "request_id=\"", "ms="].iter().all(|part| line.contains(part))
+                && ["method=\"", "client=127.0.0.1", "request_id=\"", "ms="]
+                    .iter()
+                    .all(|part| line.contains(part))
         })
     };
     assert!(line("/api/v1/connections/{name}/token", "acme", 200, "api-key"), "{log}");

@@ -81,7 +81,7 @@ pub async fn the_refresh_token_that_is_held_already_changes_nothing(fixture: &Fi
     Ok(())
 }
 
-/// It is spent at the provider before it is stored, and its attempt is on record before that.
+/// It is spent at the provider before it is stored, and its attempt is in the refresh log before that.
 pub async fn a_grant_that_is_used_first_opens_its_attempt_and_leaves_the_row_alone(
     fixture: &Fixture,
 ) -> TestResult {
@@ -104,11 +104,8 @@ pub async fn a_grant_that_is_used_first_opens_its_attempt_and_leaves_the_row_alo
     // The token set that it brought replaces the grant, whatever the row has become.
     let claim = fixture.won(fixture.claim(&row)).await?;
     fixture.store.commit(fixture.commit(&claim, 3)).await?;
-    let connect = Connect {
-        attempt: begin.attempt,
-        grant: begin.grant,
-        ..fixture.connect("acme", 4, Generation(2))
-    };
+    let connect =
+        Connect { attempt: begin.attempt, grant: begin.grant, ..fixture.connect("acme", 4, Generation(2)) };
     let answer = fixture.store.connect(connect.clone()).await?;
     assert_eq!(answer, ConnectAnswer::Connected { generation: Generation(3) });
     let done = fixture.attempt(begin.attempt).await?;

@@ -13,10 +13,10 @@ use jeton_core::keep::claim::{Claim, ClaimAnswer};
 use jeton_core::keep::connection::Connection;
 use jeton_core::keep::consent::{Consent, ConsentOutcome};
 use jeton_core::keep::ports::{
-    AttemptFilter, AttemptLog, BeginConnect, BeginConnectAnswer, Callback, CallbackAnswer, ChangeFeed, Commit, CommitAnswer, Connect,
-    ConnectAnswer, ConnectionStore, ConsentKey, ConsentStart, ConsentStartAnswer, ConsentStore, Due, Fail,
-    FailExchange, FoundConsent, Heartbeat, HeartbeatReply, Identity, Invite, ListedConnection, LiveNode,
-    Maintenance, NodeStore, OperatorCommand, Skip, StoreError,
+    AttemptFilter, AttemptLog, BeginConnect, BeginConnectAnswer, Callback, CallbackAnswer, ChangeFeed,
+    Commit, CommitAnswer, Connect, ConnectAnswer, ConnectionStore, ConsentKey, ConsentStart,
+    ConsentStartAnswer, ConsentStore, Due, Fail, FailExchange, FoundConsent, Heartbeat, HeartbeatReply,
+    Identity, Invite, ListedConnection, LiveNode, Maintenance, NodeStore, OperatorCommand, Skip, StoreError,
 };
 use jeton_core::keep::rejection::{self, Rejection, RejectionAnswer};
 use jeton_core::time::Timestamp;
