@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::error::{ErrorResponse, ProxyError};
-use crate::response::RETRY_HEADER;
+use crate::header_names::RETRY_HEADER;
 
 /// The largest answer that is wrapped, in bytes: it has to be read whole to be known as JSON.
 const MAX_SIZE: usize = 8 * 1024 * 1024;

@@ -180,7 +180,7 @@ async fn forward(
         biased;
         () = access_ended => Err(AccessError::Invalid.into()),
         sent = state.upstream.send(&request.connection, &token.base, &head, &body) => {
-            Ok(UpstreamResponse::new(sent?)?)
+            Ok(UpstreamResponse::new(sent?, &request.method)?)
         }
     }
 }

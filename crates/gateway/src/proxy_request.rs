@@ -2,56 +2,15 @@
 
 use std::net::IpAddr;
 
-use http::header::{
-    ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT, VIA,
-};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE, USER_AGENT};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderValue, Method, Version};
 use hyper::upgrade::OnUpgrade;
-use jeton_issuer::CREDENTIAL_HEADERS;
 use jeton_server::ClientAddress;
 
 use crate::error::ProxyError;
+use crate::header_names::{connection_options, sanitize_request};
 use crate::replay_body::ReplayBody;
-
-/// Headers of one connection (RFC 9110, section 7.6.1), besides those that `Connection` names.
-pub(crate) const HOP_BY_HOP: [HeaderName; 9] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    HeaderName::from_static("proxy-connection"),
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
-
-/// Headers that are meant for jeton and not for the API: who and where the caller is, and what this server does by itself.
-const FOR_JETON: [HeaderName; 20] = [
-    HOST,
-    COOKIE,
-    EXPECT,
-    FORWARDED,
-    VIA,
-    HeaderName::from_static("x-forwarded-for"),
-    HeaderName::from_static("x-forwarded-host"),
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("x-forwarded-proto"),
-    HeaderName::from_static("x-real-ip"),
-    HeaderName::from_static("http2-settings"),
-    // An API may take these for the method or the path, which the caller's scopes were checked against.
-    HeaderName::from_static("x-original-url"),
-    HeaderName::from_static("x-rewrite-url"),
-    HeaderName::from_static("x-http-method"),
-    HeaderName::from_static("x-http-method-override"),
-    HeaderName::from_static("x-method-override"),
-    HeaderName::from_static("x-forwarded-method"),
-    HeaderName::from_static("x-forwarded-path"),
-    HeaderName::from_static("x-forwarded-prefix"),
-    HeaderName::from_static("x-forwarded-uri"),
-];
 
 /// A call that a caller asks for.
 pub(crate) struct ProxyRequest {
@@ -139,30 +98,11 @@ fn sanitize(head: &Parts) -> Result<SanitizedHead, ProxyError> {
     }
     let mut headers = head.headers.clone();
     let upgrade_to = requested_upgrade(head);
-    remove_connection_options(&mut headers);
-    for name in HOP_BY_HOP.iter().chain(&FOR_JETON).chain(&CREDENTIAL_HEADERS) {
-        headers.remove(name);
-    }
+    sanitize_request(&mut headers);
     headers
         .entry(USER_AGENT)
         .or_insert_with(|| HeaderValue::from_static(concat!("jeton/", env!("CARGO_PKG_VERSION"))));
     Ok(SanitizedHead { headers, chunked: chunked.is_some(), upgrade_to })
-}
-
-/// Removes the headers that `Connection` names.
-pub(crate) fn remove_connection_options(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = connection_options(headers).filter_map(|name| name.parse().ok()).collect();
-    for name in named {
-        // Nobody may remove the header that says where the body ends.
-        if name != CONTENT_LENGTH {
-            headers.remove(name);
-        }
-    }
-}
-
-fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    let lines = headers.get_all(CONNECTION).iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).map(str::trim)
 }
 
 /// The protocol of an upgrade that is asked for: WebSocket (RFC 6455), which begins with a GET without a body. Others are
@@ -176,7 +116,7 @@ fn requested_upgrade(head: &Parts) -> Option<HeaderValue> {
 
 #[cfg(test)]
 mod tests {
-    use http::Request;
+    use http::{HeaderName, Request};
 
     use super::*;
 

@@ -10,11 +10,8 @@ use axum::body::{Body, HttpBody};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::header::{
-    ALT_SVC, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, DATE, RETRY_AFTER, SET_COOKIE,
-    STRICT_TRANSPORT_SECURITY, TRANSFER_ENCODING,
-};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, response};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, DATE, RETRY_AFTER, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, response};
 use http_body_util::BodyExt as _;
 use hyper::body::{Frame, Incoming, SizeHint};
 use jeton_core::keep::provider::{Definition, read_retry_after};
@@ -23,34 +20,13 @@ use jeton_core::time::Timestamp;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use crate::access_log::AccessLogEntry;
-use crate::error::{ERROR_HEADER, ProxyError};
-use crate::proxy_request::{HOP_BY_HOP, remove_connection_options};
+use crate::error::ProxyError;
+use crate::header_names::{RETRY_HEADER, sanitize_answer};
 use crate::replay_body::{AccessEnded, BodyAborted};
 use crate::upstream::PooledConnection;
 
-/// The header that says why a call was not repeated though its token had expired.
-pub(crate) const RETRY_HEADER: HeaderName = HeaderName::from_static("x-jeton-retry");
-
 /// The longest body that is searched for a report that the token expired, in bytes.
 const SEARCH_LIMIT: usize = 64 * 1024;
-
-/// Headers by which an API instructs browsers about its host, or its own proxy: a browser would apply them to this host, and
-/// the proxy before jeton would obey them.
-const FOR_ITS_HOST: [HeaderName; 13] = [
-    SET_COOKIE,
-    ALT_SVC,
-    STRICT_TRANSPORT_SECURITY,
-    HeaderName::from_static("set-cookie2"),
-    HeaderName::from_static("clear-site-data"),
-    HeaderName::from_static("service-worker-allowed"),
-    HeaderName::from_static("x-accel-buffering"),
-    HeaderName::from_static("x-accel-charset"),
-    HeaderName::from_static("x-accel-expires"),
-    HeaderName::from_static("x-accel-limit-rate"),
-    HeaderName::from_static("x-accel-redirect"),
-    HeaderName::from_static("x-lighttpd-send-file"),
-    HeaderName::from_static("x-sendfile"),
-];
 
 /// Headers for shared caches alone, beside `Cache-Control` (RFC 9213).
 const FOR_SHARED_CACHES: [HeaderName; 4] = [
@@ -69,17 +45,23 @@ pub(crate) struct UpstreamResponse {
     searched: VecDeque<Bytes>,
     body: Incoming,
     connection: PooledConnection,
+    /// It answers a HEAD, so that the length of its body says nothing.
+    to_head: bool,
 }
 
 impl UpstreamResponse {
+    /// The answer to a request with this method.
+    ///
     /// # Errors
     /// Two readers could see its end at different places (RFC 9112, section 6.3).
     pub(crate) fn new(
         (response, connection): (http::Response<Incoming>, PooledConnection),
+        method: &Method,
     ) -> Result<Self, ProxyError> {
-        let (head, body) = response.into_parts();
-        check_framing(&head.headers).map_err(|problem| ProxyError::Broken(problem.to_owned()))?;
-        Ok(Self { head, searched: VecDeque::new(), body, connection })
+        let (mut head, body) = response.into_parts();
+        check_framing(&mut head.headers).map_err(|problem| ProxyError::Broken(problem.to_owned()))?;
+        let to_head = method == Method::HEAD;
+        Ok(Self { head, searched: VecDeque::new(), body, connection, to_head })
     }
 
     /// Whether the answer says that the token is not accepted.
@@ -130,7 +112,7 @@ impl UpstreamResponse {
         not_retried: Option<&'static str>,
         access_ended: AccessEnded,
     ) -> Response {
-        let Self { mut head, searched, body, connection } = self;
+        let Self { mut head, searched, body, connection, to_head } = self;
         sanitize(&mut head);
         make_private(&mut head.headers);
         if let Some(reason) = not_retried {
@@ -139,7 +121,8 @@ impl UpstreamResponse {
         entry.status = Some(head.status);
         let stalled = Box::pin(sleep_until(Instant::now() + idle));
         let connection = Some(connection);
-        let mut body = PassThroughBody { searched, body, connection, idle, stalled, access_ended, entry };
+        let mut body =
+            PassThroughBody { searched, body, connection, to_head, idle, stalled, access_ended, entry };
         body.finish_if_ended();
         Response::from_parts(head, Body::new(body))
     }
@@ -150,7 +133,15 @@ impl UpstreamResponse {
     }
 }
 
-fn check_framing(headers: &HeaderMap) -> Result<(), &'static str> {
+/// Makes one number of a length that is given more than once (RFC 9110, section 8.6).
+fn check_framing(headers: &mut HeaderMap) -> Result<(), &'static str> {
+    let mut lines = headers.get_all(CONTENT_LENGTH).iter();
+    let first = lines.next();
+    let is_plain = |line: &HeaderValue| line.as_bytes().iter().all(u8::is_ascii_digit);
+    if lines.next().is_some() || !first.is_none_or(is_plain) {
+        let length = one_length(headers).ok_or("its answer gives more than one length in Content-Length")?;
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     let Some(coding) = codings.next() else { return Ok(()) };
     if headers.contains_key(CONTENT_LENGTH) {
@@ -162,6 +153,22 @@ fn check_framing(headers: &HeaderMap) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// The length that all lines and all members of them give.
+fn one_length(headers: &HeaderMap) -> Option<u64> {
+    let mut length = None;
+    for line in headers.get_all(CONTENT_LENGTH) {
+        for member in line.to_str().ok()?.split(',') {
+            let member = member.trim();
+            let number =
+                member.parse::<u64>().ok().filter(|_| member.bytes().all(|byte| byte.is_ascii_digit()))?;
+            if length.replace(number).is_some_and(|before| before != number) {
+                return None;
+            }
+        }
+    }
+    length
+}
+
 fn is_searchable(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let length = text(CONTENT_LENGTH).and_then(|length| length.parse::<usize>().ok());
@@ -171,11 +178,10 @@ fn is_searchable(headers: &HeaderMap) -> bool {
 /// Removes what does not go on from the head of an answer. Beside headers that is its reason phrase, which HTTP keeps in the
 /// extensions: it means nothing to programs (RFC 9112, section 4), and may hold anything, such as the token.
 pub(crate) fn sanitize(head: &mut response::Parts) {
-    remove_connection_options(&mut head.headers);
-    for name in HOP_BY_HOP.iter().chain(&FOR_ITS_HOST).chain([&ERROR_HEADER, &RETRY_HEADER]) {
-        head.headers.remove(name);
-    }
+    sanitize_answer(&mut head.headers);
     head.extensions.clear();
+    // Each connection has a version of its own (RFC 9110, section 2.5): an answer from HTTP/1.0 would end without a mark.
+    head.version = Version::HTTP_11;
 }
 
 /// Forbids shared caches to store an answer.
@@ -225,6 +231,7 @@ struct PassThroughBody {
     searched: VecDeque<Bytes>,
     body: Incoming,
     connection: Option<PooledConnection>,
+    to_head: bool,
     idle: Duration,
     stalled: Pin<Box<Sleep>>,
     access_ended: AccessEnded,
@@ -295,6 +302,10 @@ impl HttpBody for PassThroughBody {
     }
 
     fn size_hint(&self) -> SizeHint {
+        // An answer to HEAD has the length that its header says, and no other (RFC 9110, section 9.3.2).
+        if self.to_head {
+            return SizeHint::default();
+        }
         let searched: u64 = self.searched.iter().map(|piece| piece.len() as u64).sum();
         let rest = self.body.size_hint();
         let mut hint = SizeHint::default();
@@ -310,22 +321,23 @@ impl HttpBody for PassThroughBody {
 mod tests {
     use super::*;
 
+    fn framing_of(lengths: &[&'static str]) -> Result<HeaderMap, &'static str> {
+        let lines = lengths.iter().map(|line| (CONTENT_LENGTH, HeaderValue::from_static(line)));
+        let mut headers = lines.collect::<HeaderMap>();
+        check_framing(&mut headers)?;
+        Ok(headers)
+    }
+
     #[test]
-    fn an_answer_has_no_headers_about_this_host() {
-        let mut head = http::Response::new(()).into_parts().0;
-        for name in [
-            "connection",
-            "x-named",
-            "set-cookie",
-            "x-accel-redirect",
-            "x-jeton-error",
-            "x-jeton-retry",
-            "content-type",
-        ] {
-            head.headers.insert(name, HeaderValue::from_static("x-named"));
+    fn a_length_goes_on_as_one_number_or_not_at_all() {
+        for lengths in [&["2"][..], &["2, 2"], &["2", "2"], &["2,2 ,2", "2"], &["02, 2"]] {
+            let headers = framing_of(lengths).unwrap();
+            assert_eq!(headers.get_all(CONTENT_LENGTH).iter().collect::<Vec<_>>(), ["2"], "{lengths:?}");
         }
-        sanitize(&mut head);
-        assert_eq!(head.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["content-type"]);
+        for lengths in [&["2, 3"][..], &["2", "3"], &["+2"], &["2,"], &["2 2"], &["0x2"], &["2;2"]] {
+            assert!(framing_of(lengths).is_err(), "{lengths:?}");
+        }
+        assert!(framing_of(&[]).unwrap().is_empty());
     }
 
     fn cache_control_of(lines: &[&'static str]) -> String {

@@ -20,6 +20,10 @@ pub struct Settings {
     pub tunnels: usize,
     /// How many idle connections to APIs are kept in all, for the next calls.
     pub idle_connections: usize,
+    /// The largest head of an answer, in bytes: status line and headers together.
+    pub max_header_bytes: usize,
+    /// The most header lines of an answer.
+    pub max_headers: usize,
     /// How much of a request body is kept to send it once more, in bytes.
     pub replay_body: usize,
     /// How much of the bodies of all calls under way is kept together, in bytes; a body beyond that is not kept.
@@ -39,6 +43,8 @@ impl Default for Settings {
             tunnel_idle_timeout: Duration::from_mins(10),
             tunnels: 1_000,
             idle_connections: 1_000,
+            max_header_bytes: 64 * 1024,
+            max_headers: 256,
             replay_body: 1024 * 1024,
             replay_memory: 64 * 1024 * 1024,
             old_gateway: false,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use http::request::Parts;
-use http::{Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -18,18 +18,24 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::error::ProxyError;
+use crate::read_after_reset::ReadAfterReset;
 use crate::replay_body::ReplayBody;
 use crate::settings::Settings;
 use crate::upstream_request::UpstreamBody;
 
-/// The longest head of an answer that is read, in bytes.
-const MAX_HEAD: usize = 64 * 1024;
+/// The smallest read buffer that HTTP/1.1 works with.
+const MIN_BUFFER_BYTES: usize = 8 * 1024;
 
 /// How long an idle connection is kept for the next call.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The same for a call that must not be repeated where the API closes the connection just then: few servers close sooner.
-const IDLE_TIMEOUT_UNREPEATABLE: Duration = Duration::from_secs(2);
+/// The same for a call that must not be repeated where the API closes the connection just then. Servers that do not say how
+/// long they keep a connection keep it for 2 s or more; [`CLOSING_MARGIN`] less is safe.
+const IDLE_TIMEOUT_UNREPEATABLE: Duration = Duration::from_secs(1);
+
+/// How long before an API closes an idle connection such a call does not use it any more: the way there and back, and what
+/// both clocks differ by.
+const CLOSING_MARGIN: Duration = Duration::from_secs(1);
 
 /// How many idle connections are kept for one [`Origin`].
 const MAX_IDLE_PER_ORIGIN: usize = 64;
@@ -57,6 +63,8 @@ type Sender = SendRequest<Body>;
 struct Idle {
     sender: Sender,
     since: Instant,
+    /// How long the API says it keeps the connection.
+    promised: Option<Duration>,
 }
 
 /// Idle connections.
@@ -75,9 +83,39 @@ struct IdleConnections {
 }
 
 impl Idle {
-    fn is_usable(&self) -> bool {
-        !self.sender.is_closed() && self.since.elapsed() < IDLE_TIMEOUT
+    /// How long it can be used: for a call that can be repeated until it is closed, for others until that comes near.
+    fn usable_for(&self, repeatable: bool) -> Duration {
+        let promised = self.promised.unwrap_or(Duration::MAX);
+        match (repeatable, self.promised) {
+            (true, _) => IDLE_TIMEOUT.min(promised),
+            (false, Some(promised)) => IDLE_TIMEOUT.min(promised.saturating_sub(CLOSING_MARGIN)),
+            (false, None) => IDLE_TIMEOUT_UNREPEATABLE,
+        }
     }
+
+    fn is_usable(&self, repeatable: bool) -> bool {
+        !self.sender.is_closed() && self.since.elapsed() < self.usable_for(repeatable)
+    }
+}
+
+/// How long an API says that it keeps an idle connection: `Keep-Alive: timeout=5, max=100`, where `max` is the number of
+/// requests that it still takes (RFC 2068, section 19.7.1.1). `None` where it says nothing.
+fn promised_idle_time(headers: &HeaderMap) -> Option<Duration> {
+    let mut promised = None;
+    for line in headers.get_all("keep-alive") {
+        for parameter in line.to_str().unwrap_or_default().split([',', ';']) {
+            let Some((name, value)) = parameter.split_once('=') else { continue };
+            let Ok(value) = value.trim().trim_matches('"').parse::<u64>() else { continue };
+            match name.trim().to_ascii_lowercase().as_str() {
+                "timeout" => {
+                    promised = Some(promised.unwrap_or(Duration::MAX).min(Duration::from_secs(value)))
+                }
+                "max" if value == 0 => promised = Some(Duration::ZERO),
+                _ => {}
+            }
+        }
+    }
+    promised
 }
 
 impl Pool {
@@ -88,8 +126,7 @@ impl Pool {
 
     /// A connection that is ready for a call, if there is one.
     async fn take(&self, origin: &Origin, method: &Method) -> Option<Sender> {
-        let longest = if method.is_safe() { IDLE_TIMEOUT } else { IDLE_TIMEOUT_UNREPEATABLE };
-        while let Some(mut sender) = self.pop(origin, longest) {
+        while let Some(mut sender) = self.pop(origin, method.is_safe()) {
             if sender.is_ready() || matches!(timeout(READY_TIMEOUT, sender.ready()).await, Ok(Ok(()))) {
                 return Some(sender);
             }
@@ -97,24 +134,24 @@ impl Pool {
         None
     }
 
-    /// The connection that became idle last, if it is idle for less than `longest`.
-    fn pop(&self, origin: &Origin, longest: Duration) -> Option<Sender> {
+    /// The connection that became idle last, of those that such a call can use.
+    fn pop(&self, origin: &Origin, repeatable: bool) -> Option<Sender> {
         let mut idle = self.idle.lock();
         let idle = idle.by_origin.as_mut()?.get_mut(origin)?;
-        idle.retain(Idle::is_usable);
-        let index = idle.iter().rposition(|one| one.since.elapsed() < longest)?;
+        idle.retain(|one| one.is_usable(true));
+        let index = idle.iter().rposition(|one| one.is_usable(repeatable))?;
         Some(idle.remove(index).sender)
     }
 
-    fn push(&self, origin: &Origin, sender: Sender) {
-        if sender.is_closed() {
+    fn push(&self, origin: &Origin, sender: Sender, promised: Option<Duration>) {
+        if sender.is_closed() || promised == Some(Duration::ZERO) {
             return;
         }
         let mut idle = self.idle.lock();
         let IdleConnections { by_origin: Some(by_origin), swept_at } = &mut *idle else { return };
         let now = Instant::now();
         let own = by_origin.entry(origin.clone()).or_default();
-        own.push(Idle { sender, since: now });
+        own.push(Idle { sender, since: now, promised });
         let surplus = own.len().saturating_sub(MAX_IDLE_PER_ORIGIN);
         own.drain(..surplus);
         let too_many =
@@ -122,7 +159,7 @@ impl Pool {
         if now - *swept_at > SWEEP_PERIOD || too_many(by_origin) {
             *swept_at = now;
             by_origin.retain(|_, idle| {
-                idle.retain(Idle::is_usable);
+                idle.retain(|one| one.is_usable(true));
                 !idle.is_empty()
             });
         }
@@ -138,13 +175,14 @@ impl Pool {
 pub(crate) struct PooledConnection {
     origin: Origin,
     sender: Sender,
+    promised: Option<Duration>,
     pool: Arc<Pool>,
 }
 
 impl PooledConnection {
     /// Makes it available for the next call.
     pub(crate) fn release(self) {
-        self.pool.push(&self.origin, self.sender);
+        self.pool.push(&self.origin, self.sender, self.promised);
     }
 }
 
@@ -155,8 +193,11 @@ pub(crate) struct UpstreamClient {
     pool: Arc<Pool>,
     /// The tasks that move the bytes of connections.
     tasks: TaskTracker,
+    protocol: http1::Builder,
     connect_timeout: Duration,
     first_byte_timeout: Duration,
+    /// The largest head of an answer: bytes, and header lines.
+    max_head: (usize, usize),
 }
 
 /// Why a request that was sent has no answer.
@@ -170,7 +211,17 @@ enum SendError {
 
 impl UpstreamClient {
     pub(crate) fn new(tasks: TaskTracker, settings: &Settings) -> Self {
+        let mut protocol = http1::Builder::new();
+        // A space before the colon is removed, and a folded line becomes one (RFC 9112, sections 5.1 and 5.2).
+        protocol
+            .max_header_size(settings.max_header_bytes)
+            .max_headers(settings.max_headers)
+            .max_buf_size(settings.max_header_bytes.max(MIN_BUFFER_BYTES))
+            .allow_spaces_after_header_name_in_responses(true)
+            .allow_obsolete_multiline_headers_in_responses(true);
         Self {
+            protocol,
+            max_head: (settings.max_header_bytes, settings.max_headers),
             dialer: Dialer::new(&settings.outbound),
             pool: Arc::new(Pool::new(settings.idle_connections)),
             tasks,
@@ -211,7 +262,9 @@ impl UpstreamClient {
             let request = Request::from_parts(head.clone(), body.start().ok_or_else(gone)?);
             match self.exchange(&mut sender, request, &body.replay).await {
                 Ok(response) => {
-                    let connection = PooledConnection { origin, sender, pool: Arc::clone(&self.pool) };
+                    let promised = promised_idle_time(response.headers());
+                    let pool = Arc::clone(&self.pool);
+                    let connection = PooledConnection { origin, sender, promised, pool };
                     return Ok((response, connection));
                 }
                 Err(SendError::Other(error)) => return Err(error),
@@ -231,11 +284,11 @@ impl UpstreamClient {
 
     async fn connect(&self, base: &Endpoint) -> Result<Sender, ProxyError> {
         let stream = self.dialer.dial(base, self.connect_timeout).await?;
-        let (sender, connection) = http1::Builder::new()
-            .max_buf_size(MAX_HEAD)
-            .handshake::<_, Body>(TokioIo::new(stream))
+        let (sender, connection) = self
+            .protocol
+            .handshake::<_, Body>(TokioIo::new(ReadAfterReset::new(stream)))
             .await
-            .map_err(|error| ProxyError::Unreachable(describe_http_error(&error)))?;
+            .map_err(|error| ProxyError::Unreachable(self.describe(&error)))?;
         self.tasks.spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
                 // The call that waits for an answer gets an error of its own.
@@ -257,9 +310,28 @@ impl UpstreamClient {
             Err(_) if body.is_aborted() => Err(SendError::Other(ProxyError::BodyBroken)),
             Err(mut error) => Err(match error.take_message() {
                 Some(_) => SendError::NotSent,
-                None => SendError::Interrupted(describe_http_error(error.error())),
+                None => SendError::Interrupted(self.describe(error.error())),
             }),
         }
+    }
+
+    /// What went wrong, in words that hold nothing of the request.
+    fn describe(&self, error: &hyper::Error) -> String {
+        if error.is_parse_too_large() {
+            let (bytes, lines) = self.max_head;
+            return format!(
+                "the head of its answer has more than {bytes} bytes or {lines} lines; see `gateway.max_header_bytes` and \
+                 `gateway.max_headers`"
+            );
+        }
+        let mut text = error.to_string();
+        let mut source = std::error::Error::source(error);
+        while let Some(cause) = source {
+            text.push_str(": ");
+            text.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        text
     }
 
     /// Waits for the head of an answer as long as the body moves, and `first_byte_timeout` longer.
@@ -291,14 +363,29 @@ impl UpstreamClient {
     }
 }
 
-/// What went wrong, in words that hold nothing of the request.
-fn describe_http_error(error: &hyper::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_api_says_of_its_idle_connections_is_read() {
+        let said = |lines: &[&str]| {
+            let lines =
+                lines.iter().map(|line| (http::HeaderName::from_static("keep-alive"), line.parse().unwrap()));
+            promised_idle_time(&lines.collect())
+        };
+        for (lines, seconds) in [
+            (&["timeout=5"][..], Some(5)),
+            (&["timeout=5, max=100"], Some(5)),
+            (&["max=100;Timeout = \"15\""], Some(15)),
+            (&["timeout=5", "timeout=3"], Some(3)),
+            (&["timeout=5, max=0"], Some(0)),
+            (&["max=100"], None),
+            (&["timeout=soon"], None),
+            (&["timeout=-1"], None),
+            (&[], None),
+        ] {
+            assert_eq!(said(lines), seconds.map(Duration::from_secs), "{lines:?}");
+        }
     }
-    text
 }

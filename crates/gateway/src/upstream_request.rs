@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use url::{Url, form_urlencoded};
 
 use crate::error::ProxyError;
+use crate::header_names::remove_other_spellings;
 use crate::proxy_request::ProxyRequest;
 use crate::replay_body::ReplayBody;
 
@@ -122,6 +123,7 @@ fn inject_into_headers(headers: &mut HeaderMap, injections: &[Injection]) -> Res
                     .map_err(|_| ProxyError::Unreachable(format!("`{name}` is no name of a header")))?;
                 let mut value = HeaderValue::from_str(value.reveal()).map_err(invalid)?;
                 value.set_sensitive(true);
+                remove_other_spellings(headers, &name);
                 headers.insert(name, value);
             }
             Injection::Cookie(name, value) => {
@@ -221,6 +223,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append("x-token", HeaderValue::from_static("mine"));
         headers.append("x-token", HeaderValue::from_static("mine too"));
+        headers.append("x_token", HeaderValue::from_static("mine, respelled"));
         let injections = [
             Injection::Header("x-token".to_owned(), "at-1".into()),
             Injection::Cookie("a".to_owned(), "at-1".into()),
@@ -228,6 +231,7 @@ mod tests {
         ];
         inject_into_headers(&mut headers, &injections).unwrap();
         assert_eq!(headers.get_all("x-token").iter().collect::<Vec<_>>(), ["at-1"]);
+        assert!(!headers.contains_key("x_token"), "a server may read both as one");
         assert_eq!(headers["cookie"], "a=at-1; b=2");
         assert!(headers["x-token"].is_sensitive() && headers["cookie"].is_sensitive());
     }

@@ -96,6 +96,16 @@ pub(crate) enum RequestError {
     UnknownLink,
     #[error("no service token has this id; `jeton service-token list` shows all of them")]
     UnknownServiceToken,
+    #[error(
+        "the head of the request is too large: request line and headers may have {bytes} bytes and {lines} lines; send less, such \
+         as fewer cookies, or see `server.max_header_bytes` and `server.max_headers`"
+    )]
+    HeadTooLarge { bytes: usize, lines: usize },
+    #[error(
+        "the request is not HTTP that can be read: its line, its version or a header is broken; escape spaces and `<`, `>` and \
+         `\"` in the URL, and write each header as `Name: value`"
+    )]
+    UnreadableHead,
     #[error("unknown URL; see /openapi.json")]
     UnknownUrl,
     #[error("this URL does not support the method; the header `Allow` lists those it does")]
@@ -107,13 +117,16 @@ pub(crate) enum RequestError {
 impl RequestError {
     pub(crate) fn problem(self) -> Problem {
         let (status, code, title) = match self {
-            Self::Query(_) | Self::Value(_) | Self::NotJson { .. } | Self::IncompleteBody => {
-                (400, "BAD_REQUEST", "The request cannot be read")
-            }
+            Self::Query(_)
+            | Self::Value(_)
+            | Self::NotJson { .. }
+            | Self::IncompleteBody
+            | Self::UnreadableHead => (400, "BAD_REQUEST", "The request cannot be read"),
             Self::InvalidBody(_) => (422, "UNPROCESSABLE_BODY", "The body does not fit"),
             Self::NotJsonContentType => (415, "UNSUPPORTED_MEDIA_TYPE", "The body is not declared as JSON"),
             Self::BodyTooLarge { .. } => (413, "PAYLOAD_TOO_LARGE", "The body is too large"),
             Self::BodyTooSlow(_) => (408, "REQUEST_TIMEOUT", "The body arrives too slowly"),
+            Self::HeadTooLarge { .. } => (431, "HEADERS_TOO_LARGE", "The headers are too large"),
             Self::UnknownLink => (404, "UNKNOWN_LINK", "Unknown consent link"),
             Self::UnknownServiceToken => (404, "UNKNOWN_SERVICE_TOKEN", "Unknown service token"),
             Self::UnknownUrl => (404, "NOT_FOUND", "Unknown URL"),

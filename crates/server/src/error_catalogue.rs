@@ -66,6 +66,7 @@ pub(crate) fn catalogue() -> BTreeMap<&'static str, Problem> {
         RequestError::NotJsonContentType,
         RequestError::BodyTooLarge { limit: 0 },
         RequestError::BodyTooSlow(Duration::ZERO),
+        RequestError::HeadTooLarge { bytes: 0, lines: 0 },
         RequestError::UnknownLink,
         RequestError::UnknownUrl,
         RequestError::MethodNotAllowed,

@@ -7,12 +7,14 @@
 use std::collections::BTreeMap;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
-use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
+use hyper::Version;
+use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
 use jeton_issuer::Caller;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -98,6 +100,10 @@ pub(crate) struct OpenConnection {
     all: Arc<OpenConnections>,
     state: Mutex<ConnectionState>,
     give_way: CancellationToken,
+    /// The caller speaks HTTP/1.0, where an answer may end with its connection.
+    answers_end_with_connection: AtomicBool,
+    /// A request was answered before it was read to its end.
+    left_unread: AtomicBool,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -111,7 +117,14 @@ struct ConnectionState {
 impl OpenConnection {
     /// It is idle until its first request is read.
     fn new(all: Arc<OpenConnections>, permit: OwnedSemaphorePermit) -> Self {
-        let new = Self { all, state: Mutex::default(), give_way: CancellationToken::new(), _permit: permit };
+        let new = Self {
+            all,
+            state: Mutex::default(),
+            give_way: CancellationToken::new(),
+            answers_end_with_connection: AtomicBool::new(false),
+            left_unread: AtomicBool::new(false),
+            _permit: permit,
+        };
         new.become_idle();
         new
     }
@@ -124,6 +137,31 @@ impl OpenConnection {
     /// Whether its caller has shown a valid credential.
     pub(crate) fn is_authenticated(&self) -> bool {
         self.state.lock().authenticated
+    }
+
+    /// Whether no request is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.state.lock().idle.is_some()
+    }
+
+    /// Whether the end of the connection may be all that says where an answer ends.
+    pub(crate) fn answers_end_with_connection(&self) -> bool {
+        self.answers_end_with_connection.load(Ordering::Relaxed)
+    }
+
+    /// Whether the caller may still be sending what nobody reads.
+    pub(crate) fn has_left_unread(&self) -> bool {
+        self.left_unread.load(Ordering::Relaxed)
+    }
+
+    /// Remembers that the caller may still be sending what nobody reads.
+    pub(crate) fn leave_unread(&self) {
+        self.left_unread.store(true, Ordering::Relaxed);
+    }
+
+    /// Remembers by the version of a request how its answer may end.
+    pub(crate) fn note_version(&self, version: Version) {
+        self.answers_end_with_connection.store(version < Version::HTTP_11, Ordering::Relaxed);
     }
 
     /// A request was read. `None` if the connection is being closed for another one: then nothing of it may be done.
@@ -189,6 +227,50 @@ impl HttpBody for AnswerBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The body of a request, which is noted where nobody reads it to its end.
+pub(crate) struct RequestBody {
+    body: Incoming,
+    ended: bool,
+    open: Arc<OpenConnection>,
+}
+
+impl RequestBody {
+    pub(crate) fn new(body: Incoming, open: Arc<OpenConnection>) -> Self {
+        Self { ended: body.is_end_stream(), body, open }
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if !self.ended && !self.body.is_end_stream() {
+            self.open.leave_unread();
+        }
+    }
+}
+
+impl HttpBody for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = self.get_mut();
+        let frame = Pin::new(&mut this.body).poll_frame(cx);
+        this.ended |= matches!(frame, Poll::Ready(None));
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

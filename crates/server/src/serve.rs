@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::{StatusCode, header};
 use axum::response::Response;
 use hyper::Request;
 use hyper::body::Incoming;
@@ -20,10 +21,11 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::caller_stream::CallerStream;
 use crate::client_address::TrustedProxies;
-use crate::open_connections::{OpenConnection, OpenConnections};
+use crate::limits::Limits;
+use crate::open_connections::{OpenConnection, OpenConnections, RequestBody};
 use crate::request_id::RequestIds;
-use crate::write_timeout::WriteTimeout;
 
 /// The pause when the process has no file descriptor left: an immediate retry would only burn the processor.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
@@ -33,35 +35,6 @@ const GIVE_WAY_TIME: Duration = Duration::from_secs(1);
 
 /// The smallest read buffer that HTTP/1.1 works with.
 const MIN_BUFFER_BYTES: usize = 8 * 1024;
-
-/// Limits for one caller or for all together. Besides, a request has at most 100 headers, and a body at most 64 KiB that
-/// arrive within 10 s.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// The most open connections. For one more, an idle one is closed: first those without a valid credential, the longest
-    /// idle one first. While none is idle, more wait.
-    pub connections: usize,
-    /// The most bytes of request line and headers together (else 431).
-    pub header_bytes: usize,
-    /// The time for request line and headers to arrive; also how long an idle connection stays open.
-    pub header_time: Duration,
-    /// How long a caller may read nothing of a response.
-    pub write_stall: Duration,
-    /// How long shutdown waits for running requests.
-    pub drain: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: 10_000,
-            header_bytes: 16 * 1024,
-            header_time: Duration::from_secs(30),
-            write_stall: Duration::from_secs(30),
-            drain: Duration::from_secs(45),
-        }
-    }
-}
 
 /// Serves HTTP/1.1 on `listener` until `shutdown` is ready. Then it accepts no more connections, answers running requests, and
 /// returns when they are done or after [`Limits::drain`]. Each request has its [`ClientAddress`](crate::ClientAddress), which
@@ -108,6 +81,9 @@ impl Server {
         let mut protocol = http1::Builder::new();
         protocol
             .timer(TokioTimer::new())
+            // A caller that sends no more may still wait for its answer (RFC 9112, section 9.6).
+            .half_close(true)
+            .max_headers(limits.header_lines)
             .header_read_timeout(limits.header_time)
             .max_header_size(limits.header_bytes)
             .max_buf_size(limits.header_bytes.max(MIN_BUFFER_BYTES));
@@ -144,8 +120,8 @@ impl Server {
             // The caller is gone already, or only slower to serve.
             tracing::debug!(%error, "TCP_NODELAY cannot be set; small writes are delayed");
         }
-        let io = TokioIo::new(WriteTimeout::new(stream, self.limits.write_stall));
         let open = Arc::new(open);
+        let io = TokioIo::new(CallerStream::new(stream, Arc::clone(&open), self.limits));
         let service = ConnectionService {
             router: self.router.clone(),
             open: Arc::clone(&open),
@@ -196,16 +172,27 @@ impl Service<Request<Incoming>> for ConnectionService {
             // The connection is closed before this is waited for in vain.
             return Box::pin(std::future::pending());
         };
+        self.open.note_version(request.version());
         let client = self.proxies.client_of(self.peer, request.headers());
         let id = self.request_ids.id_of(request.headers());
         request.extensions_mut().insert(client);
         request.extensions_mut().insert(id);
-        let answer = self.router.call(request);
-        Box::pin(async move { answer.await.map(|response| under_way.answered(response)) })
+        let answer = self.router.call(request.map(|body| RequestBody::new(body, Arc::clone(&self.open))));
+        Box::pin(
+            async move { answer.await.map(|response| under_way.answered(without_false_length(response))) },
+        )
     }
 }
 
-type HttpConnection = http1::UpgradeableConnection<TokioIo<WriteTimeout<TcpStream>>, ConnectionService>;
+/// A 204 has no length, not even of nothing (RFC 9110, section 8.6).
+fn without_false_length(mut response: Response) -> Response {
+    if response.status() == StatusCode::NO_CONTENT {
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+    response
+}
+
+type HttpConnection = http1::UpgradeableConnection<TokioIo<CallerStream>, ConnectionService>;
 
 /// Serves a connection until it ends, or gives way to another one.
 async fn drive(connection: HttpConnection, open: &OpenConnection, closing: CancellationToken) {

@@ -22,6 +22,10 @@ impl<S> WriteTimeout<S> {
         Self { stream, limit, deadline: None }
     }
 
+    pub(crate) fn get_ref(&self) -> &S {
+        &self.stream
+    }
+
     fn check_progress<T>(
         &mut self,
         cx: &mut Context<'_>,

@@ -53,14 +53,15 @@ impl ServeArgs {
         };
         let aliases = settings.aliases.clone();
         let proxies = settings.trusted_proxies.clone();
+        let limits = Limits { connections: shares.connections, ..settings.limits };
         let app = App::open(settings, HostEnv::system(), OpenMode::Create).await?;
         let listener = bind(address).await?;
         let api_key = match access.api_key {
             Some(key) => key,
             None => first_key::stored_api_key(&app, &data_dir, output).await?,
         };
-        let limits = access.limits;
-        let access = app::open_access(&app.store, access.with_key(api_key), limits, &app.host).await?;
+        let access_limits = access.limits;
+        let access = app::open_access(&app.store, access.with_key(api_key), access_limits, &app.host).await?;
         imports::run_imports(&app.vault, &data_dir, &imports, &*app.host.entropy).await?;
         app.vault.start().await?;
         log_listening(&app, listener.local_addr().unwrap_or(address));
@@ -68,7 +69,7 @@ impl ServeArgs {
         app::sync_service_tokens(&app.vault, &access);
         let clock = std::sync::Arc::clone(&app.host.clock);
         let gateway = Gateway::new(app.vault.clone(), access.clone(), aliases, call_limits, clock);
-        serve(&app, listener, proxies, &access, &gateway, shares, &mut signals).await
+        serve(&app, listener, proxies, &access, &gateway, limits, &mut signals).await
     }
 }
 
@@ -119,7 +120,7 @@ async fn serve(
     proxies: TrustedProxies,
     access: &Access,
     gateway: &Gateway,
-    shares: DescriptorShares,
+    limits: Limits,
     signals: &mut ServerSignals,
 ) -> Result<(), CommandError> {
     let stop = CancellationToken::new();
@@ -134,7 +135,6 @@ async fn serve(
         Some(_) => jeton_server::ignore_trailing_slash(router),
         None => router,
     };
-    let limits = Limits { connections: shares.connections, ..Limits::default() };
     let serving = async {
         let ids = RequestIds::new(&*app.host.entropy);
         let ended = jeton_server::serve(listener, router, limits, proxies, ids, stop.cancelled()).await;

@@ -9,7 +9,7 @@ use jeton_core::id::ConnectionName;
 use jeton_core::keep::provider::{Catalogue, Definition};
 use jeton_gateway::ConnectionAlias;
 use jeton_keeper::{KeySource, OutboundSettings};
-use jeton_server::TrustedProxies;
+use jeton_server::{Limits, TrustedProxies};
 use url::Url;
 
 use super::access::AccessSettings;
@@ -36,6 +36,8 @@ pub(crate) struct Settings {
     pub(crate) store: StoreSettings,
     pub(crate) listen: SocketAddr,
     pub(crate) trusted_proxies: TrustedProxies,
+    /// What callers may send, and how long they may take.
+    pub(crate) limits: Limits,
     pub(crate) access: AccessSettings,
     pub(crate) level: Level,
     /// Whether the environment or a flag sets the level.
@@ -104,6 +106,7 @@ pub(super) fn assemble(mut reader: Reader<'_>) -> Assembled {
         store: store(reader, &data_dir),
         listen: listen(reader),
         trusted_proxies: trusted_proxies(reader),
+        limits: limits(reader),
         access: AccessSettings::read(reader),
         level: reader.read("log.level", |value| text(value)?.parse::<Level>()).unwrap_or_default(),
         level_is_explicit: matches!(
@@ -158,6 +161,15 @@ fn listen(reader: &mut Reader<'_>) -> SocketAddr {
             .map_err(|_| format!("{text:?} is not an address with a port; write one such as 127.0.0.1:9095"))
     });
     read.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)))
+}
+
+fn limits(reader: &mut Reader<'_>) -> Limits {
+    Limits {
+        header_bytes: reader.count("server.max_header_bytes", gateway::MOST_HEADER_BYTES),
+        header_lines: reader.count("server.max_headers", gateway::MOST_HEADERS),
+        write_timeout: reader.duration("server.write_timeout", MS),
+        ..Limits::default()
+    }
 }
 
 fn trusted_proxies(reader: &mut Reader<'_>) -> TrustedProxies {

@@ -19,6 +19,12 @@ const MS: Duration = Duration::from_millis(1);
 /// The largest request body that a call may keep for its retry, in bytes.
 const LARGEST_REPLAY: usize = 64 * 1024 * 1024;
 
+/// The largest head of a request or an answer that can be allowed, in bytes.
+pub(super) const MOST_HEADER_BYTES: usize = 1024 * 1024;
+
+/// The most header lines that can be allowed.
+pub(super) const MOST_HEADERS: usize = 10_000;
+
 /// The most that all calls together may keep, in bytes: what a machine may have.
 const MOST_MEMORY: usize = 1024 * 1024 * 1024 * 1024;
 
@@ -33,6 +39,8 @@ pub(super) fn settings(reader: &mut Reader<'_>, outbound: OutboundSettings) -> S
         // `jeton serve` keeps fewer where file descriptors are few.
         idle_connections: Settings::default().idle_connections,
         replay_body: reader.count("gateway.replay_body", LARGEST_REPLAY),
+        max_header_bytes: reader.count("gateway.max_header_bytes", MOST_HEADER_BYTES),
+        max_headers: reader.count("gateway.max_headers", MOST_HEADERS),
         replay_memory: reader.count("gateway.replay_memory", MOST_MEMORY),
         old_gateway: reader.values.get(&path("old_gateway.connection")).is_some(),
         outbound,

@@ -1,15 +1,13 @@
 //! A gateway in this process, with a real vault, store and provider; the API is played by the test.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use http::{HeaderName, HeaderValue, Response};
-use hyper::server::conn::http1;
-use hyper_util::rt::TokioIo;
-use hyper_util::service::TowerToHyperService;
 use jeton_core::access::{ServiceTokenId, TokenHash};
 use jeton_core::audit::Actor;
 use jeton_core::entropy::SystemEntropy;
@@ -22,12 +20,15 @@ use jeton_emulator::Emulator;
 use jeton_gateway::{ConnectionAlias, Gateway, Settings};
 use jeton_issuer::{Access, Environment, NewToken};
 use jeton_keeper::{Grant, Installation, KeySource, Ports, Vault};
+use jeton_server::{Limits, RequestIds, TrustedProxies, serve};
 use jeton_store::sqlite::faults::NoSqliteHooks;
-use jeton_testkit::{Client, Reply, TestApi, TestServer};
+use jeton_testkit::{Client, Reply, TestApi};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
 
 use crate::stores::Database;
 
@@ -36,6 +37,7 @@ pub(crate) const API_KEY: &str = "the-key-of-this-fixture-0123456789";
 /// What a fixture is made of.
 pub(crate) struct Options {
     pub(crate) settings: Settings,
+    pub(crate) limits: Limits,
     pub(crate) emulated: jeton_emulator::Settings,
     pub(crate) provider: Arc<Provider>,
     /// Instead of the emulator's own.
@@ -49,6 +51,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             settings: Settings::default(),
+            limits: Limits::default(),
             emulated: jeton_emulator::Settings::default(),
             provider: Arc::clone(Catalogue::builtin().get("oauth2").unwrap()),
             token_url: None,
@@ -64,7 +67,7 @@ pub(crate) struct Fixture {
     pub(crate) vault: Vault,
     pub(crate) access: Access,
     pub(crate) gateway: Gateway,
-    server: TestServer,
+    server: Served,
     pub(crate) refresh_token: Secret,
     _database: Database,
     _home: TempDir,
@@ -135,7 +138,7 @@ impl Fixture {
         );
         let access = access.await.unwrap();
         let gateway = Gateway::new(vault.clone(), access.clone(), options.aliases, options.settings, clock);
-        let server = serve(gateway.router()).await;
+        let server = Served::start(gateway.router(), options.limits).await;
         let refresh_token = emulator.mint(1).remove(0);
         let grant = Grant { refresh: Some(refresh_token.clone()), ..Grant::default() };
         vault.connect("acme", grant, &operator()).await.unwrap();
@@ -149,7 +152,7 @@ impl Fixture {
 
     /// A client with no key.
     pub(crate) fn client_without_key(&self) -> Client {
-        Client::new(&self.server.base_url())
+        Client::new(&format!("http://{}", self.server.address))
     }
 
     /// `GET` a path of the connection `acme` with the right key.
@@ -244,18 +247,24 @@ rotation = "single_use"
     Arc::new(Provider::from_toml("acme.toml", &text).unwrap())
 }
 
-/// Serves a router as `jeton serve` does.
-async fn serve(router: Router) -> TestServer {
-    TestServer::accepting(move |stream| {
-        let service = TowerToHyperService::new(router.clone());
-        async move {
-            let mut protocol = http1::Builder::new();
-            protocol.max_header_size(16 * 1024).max_buf_size(16 * 1024);
-            // What a client does wrong is what these tests are about: its connection ends with an error.
-            let _ = protocol.serve_connection(TokioIo::new(stream), service).with_upgrades().await;
-        }
-    })
-    .await
+/// Where the gateway is served, until this is dropped.
+struct Served {
+    address: SocketAddr,
+    _stop: DropGuard,
+}
+
+impl Served {
+    /// Serves a router as `jeton serve` does.
+    async fn start(router: Router, limits: Limits) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let stopped = stop.clone().cancelled_owned();
+        let limits = Limits { drain: Duration::ZERO, ..limits };
+        let ids = RequestIds::new(&SystemEntropy);
+        TaskTracker::new().spawn(serve(listener, router, limits, TrustedProxies::default(), ids, stopped));
+        Self { address, _stop: stop.drop_guard() }
+    }
 }
 
 /// An API that answers each call with what it received.

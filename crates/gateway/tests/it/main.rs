@@ -21,3 +21,4 @@ mod streaming;
 mod tls;
 mod token_replacement;
 mod upgrades;
+mod wire;

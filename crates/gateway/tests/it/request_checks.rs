@@ -141,11 +141,11 @@ async fn line_breaks_inside_headers_are_refused() {
 async fn oversize_heads_are_refused() {
     let fixture = EchoFixture::new().await;
     let line = "GET /api/v1/proxy/acme/x HTTP/1.1";
-    fixture.assert_refused(line, &format!("Host: jeton\r\nX-A: {}\r\n", "a".repeat(20_000)), "").await;
-    fixture.assert_refused(line, &format!("Host: jeton\r\n{}", "X-A: 1\r\n".repeat(120)), "").await;
+    fixture.assert_refused(line, &format!("Host: jeton\r\nX-A: {}\r\n", "a".repeat(70_000)), "").await;
+    fixture.assert_refused(line, &format!("Host: jeton\r\n{}", "X-A: 1\r\n".repeat(300)), "").await;
     fixture
         .assert_refused(
-            &format!("GET /api/v1/proxy/acme/{} HTTP/1.1", "a".repeat(20_000)),
+            &format!("GET /api/v1/proxy/acme/{} HTTP/1.1", "a".repeat(70_000)),
             "Host: jeton\r\n",
             "",
         )

@@ -125,15 +125,17 @@ async fn an_api_is_not_read_faster_than_the_caller_reads() {
 }
 
 #[tokio::test]
-async fn a_caller_that_leaves_ends_the_call_upstream() {
+async fn a_caller_that_leaves_ends_the_call_upstream_with_the_next_bytes_of_its_answer() {
     let (notify, mut events) = tokio::sync::mpsc::unbounded_channel();
     let api = TestServer::accepting(move |mut stream| {
         let notify = notify.clone();
         async move {
             read_head(&mut stream).await;
+            send(&mut stream, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
             notify.send("called").unwrap();
-            let mut byte = [0];
-            let _ = stream.read(&mut byte).await;
+            while stream.write_all(b"4\r\nmore\r\n").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
             notify.send("left").unwrap();
         }
     })

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jeton_emulator::{Behaviour, Fault};
 use jeton_server::Limits;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
@@ -16,13 +17,70 @@ const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: x\r\n";
 #[tokio::test]
 async fn headers_beyond_the_limits_are_refused() {
     let (_env, server) = TestEnv::start(&[]).await;
-    let large = server.raw(format!("{HEALTH}X-Large: {}\r\n\r\n", "x".repeat(17 * 1024))).await;
-    assert!(large.starts_with("HTTP/1.1 431 "), "{large}");
-    let many = server.raw(format!("{HEALTH}{}\r\n", "X-Many: 1\r\n".repeat(100))).await;
-    assert!(many.starts_with("HTTP/1.1 431 "), "{many}");
-    let fits = format!("{HEALTH}Connection: close\r\nX-Large: {}\r\n\r\n", "x".repeat(15 * 1024));
+    let large = server.raw(format!("{HEALTH}X-Large: {}\r\n\r\n", "x".repeat(65 * 1024))).await;
+    let many = server.raw(format!("{HEALTH}{}\r\n", "X-Many: 1\r\n".repeat(256))).await;
+    for refused in [large, many] {
+        assert!(refused.starts_with("HTTP/1.1 431 "), "{refused}");
+        assert!(refused.contains("\r\nx-jeton-error: HEADERS_TOO_LARGE\r\n"), "{refused}");
+        let problem: Value = serde_json::from_str(refused.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+        assert_eq!((&problem["status"], &problem["code"]), (&json!(431), &json!("HEADERS_TOO_LARGE")));
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(
+            detail.contains("65536 bytes and 256 lines") && detail.contains("`server.max_headers`"),
+            "{detail}"
+        );
+    }
+    let fits = format!(
+        "{HEALTH}Connection: close\r\nX-Large: {}\r\n{}\r\n",
+        "x".repeat(60 * 1024),
+        "X-Many: 1\r\n".repeat(240)
+    );
     assert!(server.raw(fits).await.starts_with("HTTP/1.1 200 "));
-    assert!(server.raw("\x16\x03\x01 hello\r\n\r\n").await.starts_with("HTTP/1.1 400 "));
+}
+
+#[tokio::test]
+async fn what_is_not_http_is_answered_with_what_is_wrong() {
+    let (_env, server) = TestEnv::start(&[]).await;
+    for request in [
+        "\x16\x03\x01 hello\r\n\r\n".to_owned(),
+        format!("GET /x?a=<b> HTTP/1.1\r\nHost: x\r\n\r\n"),
+        "GET /x HTTP/3.0\r\nHost: x\r\n\r\n".to_owned(),
+        format!("{HEALTH}No colon here\r\n\r\n"),
+        format!("{HEALTH}Content-Length: two\r\n\r\n"),
+    ] {
+        let refused = server.raw(&request).await;
+        assert!(refused.starts_with("HTTP/1.1 400 "), "{request}: {refused}");
+        assert!(refused.contains("\r\nx-jeton-error: BAD_REQUEST\r\n"), "{request}: {refused}");
+        let problem: Value = serde_json::from_str(refused.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+        assert_eq!(problem["code"], "BAD_REQUEST", "{request}");
+    }
+    // What was read before is answered first.
+    let second = server.raw(format!("{HEALTH}\r\nbroken \r\n\r\n")).await;
+    assert!(second.starts_with("HTTP/1.1 200 ") && second.contains("HTTP/1.1 400 "), "{second}");
+    assert!(second.contains("BAD_REQUEST"), "{second}");
+}
+
+#[tokio::test]
+async fn a_caller_that_sends_no_more_gets_its_answer() {
+    let (_env, server) = TestEnv::start(&[]).await;
+    let mut caller = TcpStream::connect(server.address).await.unwrap();
+    caller.write_all(format!("{HEALTH}\r\n").as_bytes()).await.unwrap();
+    caller.shutdown().await.unwrap();
+    let mut answer = String::new();
+    timeout(SOON, caller.read_to_string(&mut answer)).await.expect("it is closed then").unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test]
+async fn an_answer_without_a_body_has_no_length_of_one() {
+    let (_env, server) = TestEnv::start(&[]).await;
+    for method in ["GET", "HEAD"] {
+        let request = format!(
+            "{method} /api/v1/verify HTTP/1.1\r\nHost: x\r\nX-API-KEY: {API_KEY}\r\nConnection: close\r\n\r\n"
+        );
+        let answer = server.raw(request).await;
+        assert!(answer.starts_with("HTTP/1.1 204 ") && !answer.contains("content-length"), "{answer}");
+    }
 }
 
 #[tokio::test]
