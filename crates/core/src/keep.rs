@@ -13,6 +13,7 @@
 //! * [`pause`]: how long nothing is sent after failures.
 //! * [`plan`]: what to do next for a connection.
 //! * [`ports`]: what a store must be able to do.
+//! * [`unavailable`]: what people are told of a token endpoint that does not answer.
 
 pub mod attempt;
 pub mod breaker;
@@ -29,3 +30,4 @@ pub mod ports;
 pub mod provider;
 pub mod refusal;
 pub mod rejection;
+pub mod unavailable;

@@ -93,9 +93,10 @@ impl fmt::Display for NoToken {
             TokenError::Dead { .. } => {
                 "a person must consent again, and `Vault::connect` takes the new refresh token"
             }
-            TokenError::Interrupted { .. } => {
+            TokenError::Interrupted { until: None, .. } => {
                 "`Vault::refresh` sends it once more, and `Vault::connect` replaces the grant"
             }
+            TokenError::Interrupted { .. } => "ask again later, and the refresh goes on",
             TokenError::Paused { .. } => "resume it where it was paused",
             TokenError::OnHold(_) | TokenError::RolledBack { .. } => {
                 "if the original is no longer used, `Builder::adopt` takes this store over"

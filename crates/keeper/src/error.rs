@@ -5,6 +5,7 @@ use std::time::Duration;
 use jeton_core::id::{AttemptId, ConnectionName, Revision};
 use jeton_core::keep::ports::StoreError;
 use jeton_core::keep::provider::ErrorClass;
+use jeton_core::keep::unavailable::UnavailableEndpoint;
 use jeton_core::time::{Timestamp, whole_seconds};
 
 use crate::memory::high_water::Hold;
@@ -33,11 +34,14 @@ pub enum TokenError {
         name: ConnectionName,
         /// Why it is dead, such as `invalid_grant` or `interrupted`.
         code: String,
+        /// What the provider said in its own words, for whoever may operate the connection.
+        provider_message: Option<String>,
     },
-    /// The outcome of an attempt is unknown: the connection goes on at `until`, or waits for a person.
+    /// The outcome of an attempt is unknown: the connection goes on at `until`, once the provider answers again, or waits for a
+    /// person.
     #[error(
         "attempt {attempt} of `{name}` was interrupted after its refresh token was sent, and the provider may have \
-         spent it"
+         spent it{}", describe(.endpoint.as_deref())
     )]
     Interrupted {
         /// The connection.
@@ -46,6 +50,8 @@ pub enum TokenError {
         attempt: AttemptId,
         /// When policy will go on by itself, if it will.
         until: Option<Timestamp>,
+        /// The token endpoint does not answer: what is sent next is a trial of any connection, and then this one goes on.
+        endpoint: Option<Box<UnavailableEndpoint>>,
     },
     /// An operator paused it.
     #[error("`{name}` is paused and its token has died")]
@@ -87,19 +93,18 @@ pub enum TokenError {
         name: ConnectionName,
         /// The code of that failure.
         code: String,
+        /// What the provider said in its own words, for whoever may operate the connection.
+        provider_message: Option<String>,
         /// How long still.
         retry_after: Duration,
     },
     /// The token endpoint is down, and the current token is dead.
-    #[error(
-        "no token for `{name}`: its provider has not answered since {}; it is tried again in {} s",
-        .since.to_the_second(), whole_seconds(*.retry_after)
-    )]
+    #[error("no token for `{name}`: {endpoint}; the next trial is due in {} s", whole_seconds(*.retry_after))]
     ProviderUnavailable {
         /// The connection.
         name: ConnectionName,
-        /// When the first request was sent that got no answer.
-        since: Timestamp,
+        /// The token endpoint, since when it does not answer, and why.
+        endpoint: Box<UnavailableEndpoint>,
         /// How long until the provider is tried again.
         retry_after: Duration,
     },
@@ -173,6 +178,10 @@ pub enum TokenError {
     ShuttingDown,
 }
 
+fn describe(endpoint: Option<&UnavailableEndpoint>) -> String {
+    endpoint.map(|endpoint| format!("; {endpoint}")).unwrap_or_default()
+}
+
 fn nearest(near: &[String]) -> String {
     match near {
         [] => String::new(),
@@ -207,6 +216,61 @@ impl TokenError {
             Self::GrantRefused { .. } | Self::GrantHeld { .. } => "GRANT_REFUSED",
             Self::ShuttingDown => "SHUTTING_DOWN",
         }
+    }
+
+    /// The connection that it is about, where that exists.
+    pub fn connection(&self) -> Option<&ConnectionName> {
+        match self {
+            Self::NotConnected { name }
+            | Self::Dead { name, .. }
+            | Self::Interrupted { name, .. }
+            | Self::Paused { name }
+            | Self::Failed { name, .. }
+            | Self::CoolingDown { name, .. }
+            | Self::ProviderUnavailable { name, .. }
+            | Self::WaitTimeout { name, .. }
+            | Self::RejectedAgain { name, .. }
+            | Self::Definition { name, .. }
+            | Self::GrantUnusable { name, .. }
+            | Self::GrantHeld { name, .. }
+            | Self::GrantRefused { name, .. } => Some(name),
+            Self::UnknownConnection { .. }
+            | Self::OnHold(_)
+            | Self::RolledBack { .. }
+            | Self::Busy { .. }
+            | Self::Store { .. }
+            | Self::ShuttingDown => None,
+        }
+    }
+
+    /// What the provider said in its own words. No text of an error has it, because it is not for every caller.
+    pub fn provider_message(&self) -> Option<&str> {
+        match self {
+            Self::Dead { provider_message, .. }
+            | Self::Failed { provider_message, .. }
+            | Self::CoolingDown { provider_message, .. } => provider_message.as_deref(),
+            Self::ProviderUnavailable { endpoint, .. }
+            | Self::Interrupted { endpoint: Some(endpoint), .. } => {
+                endpoint.last_failure.provider_message.as_deref()
+            }
+            _ => None,
+        }
+    }
+
+    /// The same without [the provider's words](Self::provider_message).
+    #[must_use]
+    pub fn without_provider_message(mut self) -> Self {
+        match &mut self {
+            Self::Dead { provider_message, .. }
+            | Self::Failed { provider_message, .. }
+            | Self::CoolingDown { provider_message, .. } => *provider_message = None,
+            Self::ProviderUnavailable { endpoint, .. }
+            | Self::Interrupted { endpoint: Some(endpoint), .. } => {
+                endpoint.last_failure.provider_message = None;
+            }
+            _ => {}
+        }
+        self
     }
 
     /// How long a caller should wait before it asks again, where that is known.

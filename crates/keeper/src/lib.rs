@@ -72,6 +72,7 @@ mod peers {
     pub(crate) mod data_dir_nodes;
     pub(crate) mod heartbeat;
     pub(crate) mod peer_liveness;
+    pub(crate) mod unavailable;
 }
 
 /// Where a reply is stored while the store does not take it.
@@ -118,7 +119,7 @@ pub use installation::{Installation, InstallationError, JoinMode, KeySource, Rem
 pub use memory::high_water::Hold;
 pub use operator::connection_check::{ConnectionCheck, ConnectionSetup};
 pub use operator::replace::Replaced;
-pub use operator::status::Status;
+pub use operator::status::{ProviderOutage, Status};
 pub use outbound::dial::{DialError, Dialer, Route};
 pub use outbound::proxy::{Bypass, NoProxy, Proxy};
 pub use outbound::roots::Roots;

@@ -36,10 +36,11 @@ use crate::node::Node;
 use crate::operator::commands::Operator;
 use crate::operator::connection_check::{ConnectionCheck, ConnectionSetup};
 use crate::operator::replace::Replaced;
-use crate::operator::status::Status;
+use crate::operator::status::{ProviderOutage, Status};
 use crate::outbound::exchange::Outbound;
 use crate::peers::heartbeat::{Heartbeats, Peers};
 use crate::peers::peer_liveness::PeerLiveness;
+use crate::peers::unavailable::UnavailableEndpoints;
 use crate::refresh::reconciler::Reconciler;
 use crate::refresh::run::Refresher;
 use crate::refresh::spend::Spender;
@@ -150,6 +151,7 @@ impl Parts {
             lifecycle: Arc::clone(&lifecycle),
             spender: Arc::clone(&spender),
         };
+        let unavailable = Arc::new(UnavailableEndpoints::new(Arc::clone(&definitions)));
         let operator = Operator {
             node: Arc::clone(&node),
             definitions: Arc::clone(&definitions),
@@ -157,12 +159,14 @@ impl Parts {
             memory: Arc::clone(&memory),
             tokens: Arc::clone(&tokens),
             spender,
+            unavailable: Arc::clone(&unavailable),
         };
         let background = Arc::new(BackgroundTasks::new(Arc::clone(&node), Arc::clone(&lifecycle)));
         let heartbeats = Arc::new(Heartbeats {
             node: Arc::clone(&node),
             definitions: Arc::clone(&definitions),
             liveness,
+            unavailable,
             lifecycle: Arc::clone(&lifecycle),
             background: Arc::clone(&background),
         });
@@ -558,6 +562,12 @@ impl Vault {
     /// Differences to other nodes are logged, each once.
     pub fn announce(&self, nodes: Arc<dyn NodeStore>, name: &str) {
         self.parts.heartbeats.announce(nodes, name);
+    }
+
+    /// The token endpoints that do not answer this process, or a peer, as its last heartbeat said. A vault that is not announced
+    /// learns of peers by [`Vault::peers`].
+    pub fn unavailable_endpoints(&self) -> Vec<ProviderOutage> {
+        self.parts.operator.unavailable()
     }
 
     /// The other nodes that are alive, and what people should know of them.

@@ -116,14 +116,9 @@ pub fn unknown_connection(vault: &Vault, caller: &Caller, name: &str) -> TokenEr
 /// The error as this caller may see it: only connections that it may see are suggested for an unknown name, and what a provider
 /// said in its own words is for those who operate the connection or read how it stands.
 pub fn visible_error(vault: &Vault, caller: &Caller, error: TokenError) -> TokenError {
-    match error {
-        TokenError::Failed { name, class, code, message, provider_message, retry_after } => {
-            let may_read = [Permission::Read, Permission::Operate(name.as_str())]
-                .iter()
-                .any(|permission| caller.require(permission).is_ok());
-            let provider_message = provider_message.filter(|_| may_read);
-            TokenError::Failed { name, class, code, message, provider_message, retry_after }
-        }
+    let operates = |name: &ConnectionName| caller.require(&Permission::Operate(name.as_str())).is_ok();
+    let may_read = caller.require(&Permission::Read).is_ok() || error.connection().is_some_and(operates);
+    match if may_read { error } else { error.without_provider_message() } {
         TokenError::UnknownConnection { name, .. } => {
             let names = vault.names();
             let near = caller.suggest(&name, names.iter().map(ConnectionName::as_str));

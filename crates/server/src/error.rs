@@ -165,29 +165,36 @@ pub fn token_problem(error: &TokenError) -> Problem {
     if let Some(after) = error.retry_after() {
         problem = problem.with("retry_after", whole_seconds(after));
     }
+    if let Some(words) = error.provider_message() {
+        problem = problem.with("provider_message", words);
+    }
     match error {
-        TokenError::Failed { class, code, provider_message, .. } => {
-            let problem = problem.with("class", class.as_str()).with("provider_code", code.as_str());
-            match provider_message {
-                Some(words) => problem.with("provider_message", words.as_str()),
-                None => problem,
-            }
+        TokenError::Failed { class, code, .. } => {
+            problem.with("class", class.as_str()).with("provider_code", code.as_str())
         }
         TokenError::Interrupted { attempt, .. } => problem.with("attempt", attempt.to_string()),
         _ => problem,
     }
 }
 
+/// The cure of what passes by itself.
+const NOBODY_IS_NEEDED: &str = "while `jeton serve` runs, nobody needs to do anything";
+
 /// The error of a refresh or a token in one sentence, with what to do.
 pub fn token_message(error: &TokenError) -> String {
+    let said =
+        error.provider_message().map(|words| format!("; {}", provider_says(words))).unwrap_or_default();
     let cure = match error {
         TokenError::UnknownConnection { name, .. } => {
             format!("define it under [connections.{name}] in jeton.toml")
         }
         TokenError::NotConnected { name } => format!("run `jeton connect {name}`"),
         TokenError::Dead { name, .. } => format!("a person must consent again: `jeton connect {name}`"),
+        TokenError::Interrupted { endpoint: Some(_), .. } => {
+            format!("`jeton serve` goes on once the token endpoint answers; {NOBODY_IS_NEEDED}")
+        }
         TokenError::Interrupted { until: Some(until), .. } => {
-            format!("`jeton serve` sends it again at {until}, unless its reply comes to light before")
+            format!("`jeton serve` goes on at {until}, or when its reply comes to light; {NOBODY_IS_NEEDED}")
         }
         TokenError::Interrupted { name, until: None, .. } => format!(
             "look at `jeton logs`, then `jeton refresh --connection {name} --force` sends it once more, or `jeton \
@@ -204,10 +211,10 @@ pub fn token_message(error: &TokenError) -> String {
         TokenError::GrantHeld { by, .. } => {
             format!("use that connection, or `jeton disconnect {by}` first")
         }
-        TokenError::Failed { provider_message: Some(words), .. } => provider_says(words),
-        _ => return error.to_string(),
+        TokenError::ProviderUnavailable { .. } => NOBODY_IS_NEEDED.to_owned(),
+        _ => return format!("{error}{said}"),
     };
-    format!("{error}; {cure}")
+    format!("{error}{said}; {cure}")
 }
 
 /// What the provider said in its own words, as a part of a sentence.
@@ -272,7 +279,10 @@ pub fn consent_message(error: &ConsentError) -> String {
 
 #[cfg(test)]
 mod tests {
+    use jeton_core::id::AttemptId;
     use jeton_core::keep::provider::ErrorClass;
+    use jeton_core::keep::unavailable::{EndpointFailure, UnavailableEndpoint};
+    use jeton_core::time::Timestamp;
 
     use super::*;
 
@@ -297,12 +307,59 @@ mod tests {
     }
 
     #[test]
+    fn what_passes_by_itself_asks_nobody_for_anything_and_what_does_not_never_says_that_it_does() {
+        let name: ConnectionName = "acme".parse().unwrap();
+        let attempt = AttemptId::from_bytes([7; 16]);
+        let endpoint = || {
+            Box::new(UnavailableEndpoint {
+                client: Some("id".to_owned()),
+                server: "auth.example.com".to_owned(),
+                since: Timestamp::from_secs(60),
+                next_trial: Timestamp::from_secs(120),
+                last_failure: EndpointFailure {
+                    message: "the provider answered with HTTP 503".to_owned(),
+                    provider_message: Some("Under maintenance.".to_owned()),
+                    ..EndpointFailure::default()
+                },
+            })
+        };
+        let unavailable = TokenError::ProviderUnavailable {
+            name: name.clone(),
+            endpoint: endpoint(),
+            retry_after: Duration::from_secs(9),
+        };
+        let text = "no token for `acme`: the token endpoint at `auth.example.com` for the client `id` has not answered since \
+                    1970-01-01T00:01:00Z (the provider answered with HTTP 503); the next trial is due in 9 s; the provider \
+                    says: \"Under maintenance.\"; while `jeton serve` runs, nobody needs to do anything";
+        assert_eq!(token_message(&unavailable), text);
+        assert!(!token_message(&unavailable.without_provider_message()).contains("maintenance"));
+        let interrupted = |until, endpoint| {
+            token_message(&TokenError::Interrupted { name: name.clone(), attempt, until, endpoint })
+        };
+        let until = Some(Timestamp::from_secs(60));
+        for passes in [interrupted(until, None), interrupted(until, Some(endpoint()))] {
+            assert!(
+                passes.contains("`jeton serve` goes on") && passes.ends_with(NOBODY_IS_NEEDED),
+                "{passes}"
+            );
+            assert!(!passes.contains("--force"), "{passes}");
+        }
+        let down = interrupted(until, Some(endpoint()));
+        assert!(down.contains("auth.example.com") && !down.contains("at 1970-01-01T00:01:00Z"), "{down}");
+        let asks = interrupted(None, None);
+        assert!(asks.contains("`jeton refresh --connection acme --force`"), "{asks}");
+        assert!(!asks.contains("nobody") && !asks.contains("goes on"), "{asks}");
+    }
+
+    #[test]
     fn what_only_a_person_can_mend_names_the_command() {
         let name: ConnectionName = "acme".parse().unwrap();
         let named = |error: TokenError| token_problem(&error).detail;
         assert!(named(TokenError::NotConnected { name: name.clone() }).ends_with("run `jeton connect acme`"));
-        let code = "invalid_grant".to_owned();
-        assert!(named(TokenError::Dead { name: name.clone(), code }).ends_with("`jeton connect acme`"));
+        let (code, words) = ("invalid_grant".to_owned(), Some("The account is closed.".to_owned()));
+        let dead = named(TokenError::Dead { name: name.clone(), code, provider_message: words });
+        assert!(dead.contains("(invalid_grant); the provider says: \"The account is closed.\"; "), "{dead}");
+        assert!(dead.ends_with("`jeton connect acme`"), "{dead}");
         assert!(named(TokenError::Paused { name: name.clone() }).contains("`jeton resume acme`"));
         assert!(named(TokenError::OnHold(jeton_keeper::Hold::Copied)).contains("`jeton adopt`"));
         let by = "other".parse().unwrap();

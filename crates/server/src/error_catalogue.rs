@@ -6,6 +6,7 @@ use std::time::Duration;
 use jeton_core::access::{ServiceName, ServiceTokenId};
 use jeton_core::id::{AttemptId, ConnectionName};
 use jeton_core::keep::provider::ErrorClass;
+use jeton_core::keep::unavailable::{EndpointFailure, UnavailableEndpoint};
 use jeton_core::problem::Problem;
 use jeton_core::time::Timestamp;
 use jeton_issuer::{AccessError, TokenCommandError};
@@ -81,11 +82,23 @@ fn token_errors() -> [TokenError; 15] {
     let name: ConnectionName = "acme".parse().expect("it is a name");
     let name = || name.clone();
     let (code, retry_after) = (|| "invalid_grant".to_owned(), Duration::from_secs(5));
+    let endpoint = UnavailableEndpoint {
+        client: None,
+        server: String::new(),
+        since: Timestamp::from_secs(0),
+        next_trial: Timestamp::from_secs(0),
+        last_failure: EndpointFailure::default(),
+    };
     [
         TokenError::UnknownConnection { name: "acmee".to_owned(), near: Vec::new() },
         TokenError::NotConnected { name: name() },
-        TokenError::Dead { name: name(), code: code() },
-        TokenError::Interrupted { name: name(), attempt: AttemptId::from_bytes([0; 16]), until: None },
+        TokenError::Dead { name: name(), code: code(), provider_message: None },
+        TokenError::Interrupted {
+            name: name(),
+            attempt: AttemptId::from_bytes([0; 16]),
+            until: None,
+            endpoint: None,
+        },
         TokenError::Paused { name: name() },
         TokenError::OnHold(jeton_keeper::Hold::Copied),
         TokenError::Failed {
@@ -96,8 +109,8 @@ fn token_errors() -> [TokenError; 15] {
             provider_message: Some("Too many requests.".to_owned()),
             retry_after: Some(retry_after),
         },
-        TokenError::CoolingDown { name: name(), code: code(), retry_after },
-        TokenError::ProviderUnavailable { name: name(), since: Timestamp::from_secs(0), retry_after },
+        TokenError::CoolingDown { name: name(), code: code(), provider_message: None, retry_after },
+        TokenError::ProviderUnavailable { name: name(), endpoint: Box::new(endpoint), retry_after },
         TokenError::WaitTimeout { name: name(), waited: Duration::ZERO },
         TokenError::RejectedAgain { name: name(), retry_after },
         TokenError::Busy { what: "callers" },

@@ -102,6 +102,12 @@ fn diagnostics() -> Vec<Route> {
                 "Lists the background tasks of this process: when each ran last, and why it failed.",
             )
             .auth(READ),
+        Route::new(Method::GET, "/api/v1/diagnostics/token-endpoints", diagnostics::token_endpoints)
+            .doc(
+                "listUnavailableTokenEndpoints",
+                "Lists the token endpoints that do not answer: since when, why, and when each is tried next.",
+            )
+            .auth(READ),
     ]
 }
 

@@ -70,6 +70,7 @@ pub(crate) fn commit(row: &mut Connection, commit: Commit, trigger: Option<Trigg
     row.due_at = commit.due_at;
     row.cooling_until = None;
     row.failures = 0;
+    row.failing_since = None;
     row.last_error = None;
     row.provider_message = None;
     row.orphans.retain(|orphan| Some(orphan.attempt) != commit.orphan);
@@ -112,6 +113,9 @@ pub(crate) fn fail(
     now: Timestamp,
 ) {
     row.lease = None;
+    if row.failures == 0 {
+        row.failing_since = Some(now);
+    }
     row.failures = row.failures.saturating_add(1);
     row.last_error = Some(fail.code.clone());
     row.provider_message.clone_from(&fail.provider_message);
@@ -192,6 +196,7 @@ pub(crate) fn first_row(connect: &Connect, now: Timestamp) -> Connection {
         due_at: None,
         cooling_until: None,
         failures: 0,
+        failing_since: None,
         last_error: None,
         provider_message: None,
         backoff: None,
@@ -250,6 +255,7 @@ fn forget_troubles(row: &mut Connection) {
     row.refresh_trigger = None;
     row.cooling_until = None;
     row.failures = 0;
+    row.failing_since = None;
     row.last_error = None;
     row.provider_message = None;
     row.backoff = None;

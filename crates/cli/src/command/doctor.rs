@@ -1,13 +1,15 @@
 //! `jeton doctor`: checks everything that an installation needs, changes nothing, and says what to do.
 //!
 //! * Findings: [`report`]. Folders, files and their modes: [`files`]. Database, key, hold and spill slots: [`store`]. Disk and
-//!   clock: [`machine`]. Grants: [`grants`]. What tells copies: [`clones`]. Hosts of token endpoints: [`hosts`].
+//!   clock: [`machine`]. Grants: [`grants`]. What tells copies: [`clones`]. Hosts of token endpoints: [`hosts`], and
+//!   those that do not answer: [`outages`].
 
 mod clones;
 mod files;
 mod grants;
 mod hosts;
 mod machine;
+mod outages;
 mod report;
 mod store;
 
@@ -63,7 +65,8 @@ impl DoctorArgs {
         let findings = store::check(settings, &host, self.clones, report).await;
         store::spill_slots(&settings.data_dir, settings.keeper.spill_slots, report);
         machine::clock(now, &findings.connections, report);
-        grants::check(settings, &findings.connections, now, report);
+        let outages = outages::check(settings, &findings, report);
+        grants::check(settings, &findings, &outages, now, report);
         if !self.offline {
             hosts::check(settings, &findings, report).await;
         }

@@ -3,8 +3,9 @@
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::connection::Condition;
 use jeton_core::keep::ports::{BackgroundTask, LiveNode};
+use jeton_core::keep::unavailable::UnavailableEndpoint;
 use jeton_core::time::Timestamp;
-use jeton_keeper::{Peers, Status, Vault};
+use jeton_keeper::{Peers, ProviderOutage, Status, Vault};
 use jeton_server::provider_says;
 use serde_json::{Value, json};
 
@@ -53,15 +54,28 @@ impl StatusArgs {
             for state in &states {
                 table.row(row(state, now, !nodes.is_empty()));
             }
+            if !output.json {
+                print_outages(&app.vault.unavailable_endpoints())?;
+            }
             Ok(output.print_table(&table, &states)?)
         })
         .await
     }
 }
 
+/// One note for each token endpoint that does not answer.
+fn print_outages(outages: &[ProviderOutage]) -> Result<(), CommandError> {
+    for ProviderOutage { endpoint, summary } in outages {
+        let said = endpoint.last_failure.provider_message.as_deref();
+        let said = said.map(|words| format!("; {}", provider_says(words))).unwrap_or_default();
+        output::print_note(&format!("unavailable: {summary}{said}"))?;
+    }
+    Ok(())
+}
+
 fn show_nodes(nodes: &[LiveNode], now: Timestamp, output: Output) -> Result<(), CommandError> {
     let mut table = Table::new(
-        ["NODE", "NAME", "VERSION", "STARTED", "LAST SEEN", "BACKGROUND TASKS"],
+        ["NODE", "NAME", "VERSION", "STARTED", "LAST SEEN", "BACKGROUND TASKS", "UNAVAILABLE"],
         "no `jeton serve` runs on this store",
     );
     for node in nodes {
@@ -72,6 +86,7 @@ fn show_nodes(nodes: &[LiveNode], now: Timestamp, output: Output) -> Result<(), 
             relative(Some(node.started_at), now),
             relative(Some(node.seen_at), now),
             background(&node.tasks),
+            unavailable(&node.unavailable),
         ]);
     }
     let listed: Vec<Value> = nodes
@@ -80,6 +95,7 @@ fn show_nodes(nodes: &[LiveNode], now: Timestamp, output: Output) -> Result<(), 
             json!({
                 "node": node.node.to_string(), "name": node.name, "version": node.version,
                 "started_at": node.started_at, "seen_at": node.seen_at, "background_tasks": node.tasks,
+                "unavailable": node.unavailable,
             })
         })
         .collect();
@@ -95,6 +111,12 @@ fn background(tasks: &[BackgroundTask]) -> String {
     } else {
         format!("failing: {}", failing.join(", "))
     }
+}
+
+/// The token endpoints that do not answer a node, in a few words.
+fn unavailable(endpoints: &[UnavailableEndpoint]) -> String {
+    let servers: Vec<&str> = endpoints.iter().map(|endpoint| endpoint.server.as_str()).collect();
+    if servers.is_empty() { "-".to_owned() } else { servers.join(", ") }
 }
 
 /// The status of every connection that is defined or stored.
@@ -117,10 +139,15 @@ fn row(state: &Status, now: Timestamp, is_served: bool) -> [String; 7] {
         state.provider.to_string(),
         state.condition.as_str().to_owned(),
         relative(state.expires_at, now),
-        relative(state.due_at, now),
+        relative(next_look(state), now),
         state.generation.0.to_string(),
         note(state, now, is_served),
     ]
+}
+
+/// When something is sent for it next.
+fn next_look(state: &Status) -> Option<Timestamp> {
+    state.unavailable.as_ref().map(|outage| outage.endpoint.next_trial).or(state.due_at)
 }
 
 /// What a person should know, and do.
@@ -149,16 +176,25 @@ fn note(state: &Status, now: Timestamp, is_served: bool) -> String {
         }
         _ if state.failures > 0 => {
             let code = state.last_error.as_deref().unwrap_or("unknown");
-            notes.push(format!("{code}, {} in a row", state.failures));
+            let since =
+                state.failing_since.map(|since| format!(", the first {}", relative(Some(since), now)));
+            notes.push(format!("{code}, {} in a row{}", state.failures, since.unwrap_or_default()));
         }
         _ => {}
+    }
+    if let Some(ProviderOutage { endpoint, .. }) = &state.unavailable {
+        let (server, since) = (&endpoint.server, endpoint.since.to_the_second());
+        let next = relative(Some(endpoint.next_trial), now);
+        notes.push(format!("`{server}` unavailable since {since}, next trial {next}, nobody is needed"));
     }
     notes.extend(state.provider_message.as_deref().map(provider_says));
     if !state.missing_scopes.is_empty() {
         notes.push(format!("not granted: {}", state.missing_scopes.join(" ")));
     }
-    if (state.condition == Condition::Stale || state.refused().is_some()) && !is_served {
-        notes.push("no `jeton serve` runs".to_owned());
+    let waits_for_server =
+        matches!(state.condition, Condition::Stale | Condition::Failing | Condition::Interrupted);
+    if waits_for_server && !is_served {
+        notes.push("nobody tries again until `jeton serve` runs".to_owned());
     }
     if state.paused && state.condition != Condition::Paused {
         notes.push("paused".to_owned());

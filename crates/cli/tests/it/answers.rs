@@ -33,12 +33,14 @@ async fn the_members_of_every_answer_are_these() {
         "refresh_expires_at",
         "due_at",
         "failures",
+        "failing_since",
         "last_error",
         "missing_scopes",
         "granted_scopes",
         "provider_message",
         "interrupted_attempt",
         "strays",
+        "unavailable",
     ];
     assert_eq!(members(&status[0]), expected.into());
     assert_eq!(status[0]["condition"], "live");

@@ -22,6 +22,7 @@ mod networks;
 mod nodes;
 mod old_gateway;
 mod open_files;
+mod outage;
 mod postgres;
 mod rights;
 mod rolled_back_store;

@@ -147,6 +147,9 @@ pub struct Connection {
     pub cooling_until: Option<Timestamp>,
     /// Failures in a row.
     pub failures: u32,
+    /// When the first of them was recorded; absent without any, and of those that an older version recorded.
+    #[serde(default)]
+    pub failing_since: Option<Timestamp>,
     /// The code of the last failure since the last success.
     pub last_error: Option<String>,
     /// What the provider said with that failure, as [`Attempt::provider_message`](super::attempt::Attempt::provider_message)

@@ -72,6 +72,7 @@ pub(super) fn live() -> Connection {
         due_at: None,
         cooling_until: None,
         failures: 0,
+        failing_since: None,
         last_error: None,
         provider_message: None,
         backoff: None,

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use jeton_core::audit::Actor;
 use jeton_core::id::{ConnectionName, Generation, OperationId};
 use jeton_core::keep::attempt::Attempt;
-use jeton_core::keep::connection::Condition;
+use jeton_core::keep::connection::{Condition, Connection};
 use jeton_core::keep::force;
 use jeton_core::keep::ports::{AttemptFilter, OperatorCommand, name_of};
+use jeton_core::time::Timestamp;
 use tokio::time::Instant;
 
 use super::replace::{Replaced, replace};
@@ -18,7 +19,8 @@ use crate::error::TokenError;
 use crate::memory::apply::Memory;
 use crate::memory::cache::CachedConnection;
 use crate::node::Node;
-use crate::operator::status::Status;
+use crate::operator::status::{ProviderOutage, Status};
+use crate::peers::unavailable::UnavailableEndpoints;
 use crate::refresh::run::RefreshRequest;
 use crate::refresh::spend::Spender;
 use crate::store_access::StoreAccess;
@@ -35,6 +37,7 @@ pub(crate) struct Operator {
     pub(crate) memory: Arc<Memory>,
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) spender: Arc<Spender>,
+    pub(crate) unavailable: Arc<UnavailableEndpoints>,
 }
 
 impl Operator {
@@ -136,8 +139,22 @@ impl Operator {
     }
 
     fn known_status(&self, known: &CachedConnection, def: Option<&ConnectionDef>) -> Status {
-        let now = known.now(self.node.clock.readings());
-        Status::of(&known.row, now, def).shown_by(&self.node.clock)
+        self.status_of(&known.row, known.now(self.node.clock.readings()), def)
+    }
+
+    fn status_of(&self, row: &Connection, now: Timestamp, def: Option<&ConnectionDef>) -> Status {
+        let mut status = Status::of(row, now, def).shown_by(&self.node.clock);
+        let unavailable = def.filter(|def| status.waits_for_provider(def));
+        status.unavailable = unavailable
+            .and_then(|def| self.unavailable.find(def))
+            .map(|endpoint| ProviderOutage::new(endpoint, &self.node.clock));
+        status
+    }
+
+    /// The token endpoints that do not answer this process or a peer.
+    pub(crate) fn unavailable(&self) -> Vec<ProviderOutage> {
+        let all = self.unavailable.all().into_iter();
+        all.map(|endpoint| ProviderOutage::new(endpoint, &self.node.clock)).collect()
     }
 
     /// The status of every connection that needs a person or waits for one, as memory holds it once the vault was started: what is
@@ -191,7 +208,7 @@ impl Operator {
         for row in rows {
             let def = self.definitions.find(name_of(&row).as_str());
             let status = match (row, def) {
-                (Ok(row), _) => Status::of(&row, now, def.map(|def| &**def)).shown_by(&self.node.clock),
+                (Ok(row), _) => self.status_of(&row, now, def.map(|def| &**def)),
                 (Err(row), Some(def)) => Status::unreadable(row.name, def.provider.clone()),
                 // Nobody here can say whose it is, and the log has named it.
                 (Err(_), None) => continue,

@@ -2,8 +2,9 @@
 
 use jeton_core::id::{AttemptId, ConnectionName, Generation, ProviderName};
 use jeton_core::keep::connection::{Condition, Connection};
-use jeton_core::keep::due::RECOVERY_REFUSED;
+use jeton_core::keep::due::{AfterHold, RECOVERY_REFUSED};
 use jeton_core::keep::provider::scope_list;
+use jeton_core::keep::unavailable::UnavailableEndpoint;
 use jeton_core::seal::Fingerprint;
 use jeton_core::time::Timestamp;
 use serde::Serialize;
@@ -41,10 +42,12 @@ pub struct Status {
     pub expires_at: Option<Timestamp>,
     /// When the refresh token expires.
     pub refresh_expires_at: Option<Timestamp>,
-    /// When jeton checks it next.
+    /// When jeton checks it next. While `unavailable` is there, a trial by any connection decides instead.
     pub due_at: Option<Timestamp>,
     /// Consecutive failures.
     pub failures: u32,
+    /// When the first of them was recorded.
+    pub failing_since: Option<Timestamp>,
     /// The code of the last failure since the last success.
     pub last_error: Option<String>,
     /// What the provider said with that failure in its own words, shortened and without anything that looks like a secret; null
@@ -58,6 +61,28 @@ pub struct Status {
     pub interrupted_attempt: Option<AttemptId>,
     /// How many replies came too late and are kept.
     pub strays: usize,
+    /// The token endpoint does not answer, and its next refresh waits for that alone: nobody needs to do anything. Null otherwise,
+    /// and where only a person can help.
+    pub unavailable: Option<ProviderOutage>,
+}
+
+/// A token endpoint that does not answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ProviderOutage {
+    /// Which one, for which client, since when and why.
+    #[serde(flatten)]
+    pub endpoint: UnavailableEndpoint,
+    /// All of it in one sentence for people.
+    pub summary: String,
+}
+
+impl ProviderOutage {
+    /// `endpoint` with its instants as people are shown them.
+    pub(crate) fn new(endpoint: UnavailableEndpoint, clock: &StoreTime) -> Self {
+        let endpoint = endpoint.map_instants(|instant| clock.shown(instant));
+        Self { summary: endpoint.describe(), endpoint }
+    }
 }
 
 impl Status {
@@ -80,12 +105,24 @@ impl Status {
             refresh_expires_at: tokens.and_then(|tokens| tokens.refresh_expires_at),
             due_at: row.due_at,
             failures: row.failures,
+            failing_since: row.failing_since,
             last_error: row.last_error.clone(),
             provider_message: row.provider_message.clone(),
             granted_scopes: scope.map(|scope| scope_list(scope).into_iter().map(str::to_owned).collect()),
             missing_scopes: missing.unwrap_or_default(),
             interrupted_attempt: row.interrupted_attempt(now),
             strays: row.orphans.len(),
+            unavailable: None,
+        }
+    }
+
+    /// Whether its next refresh waits for the provider alone, where the token endpoint does not answer.
+    pub(crate) fn waits_for_provider(&self, def: &ConnectionDef) -> bool {
+        match self.condition {
+            _ if self.paused => false,
+            Condition::Live | Condition::Stale | Condition::Failing | Condition::Refreshing => true,
+            Condition::Interrupted => def.recovery.after_hold != AfterHold::Ask,
+            Condition::Pending | Condition::Paused | Condition::Suspended | Condition::Dead => false,
         }
     }
 
@@ -100,8 +137,8 @@ impl Status {
 
     /// The same, with its instants as people are shown them.
     pub(crate) fn shown_by(mut self, clock: &StoreTime) -> Self {
-        let instants =
-            [&mut self.obtained_at, &mut self.expires_at, &mut self.refresh_expires_at, &mut self.due_at];
+        let Self { obtained_at, expires_at, refresh_expires_at, due_at, failing_since, .. } = &mut self;
+        let instants = [obtained_at, expires_at, refresh_expires_at, due_at, failing_since];
         for instant in instants.into_iter().flatten() {
             *instant = clock.shown(*instant);
         }
@@ -130,12 +167,14 @@ impl Status {
             refresh_expires_at: None,
             due_at: None,
             failures: 0,
+            failing_since: None,
             last_error: None,
             provider_message: None,
             granted_scopes: None,
             missing_scopes: Vec::new(),
             interrupted_attempt: None,
             strays: 0,
+            unavailable: None,
         }
     }
 }

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::breaker::{
-    Admission, Breaker, BreakerChange, BreakerRules, Outage, RequestResult, RunningRequest,
+    Admission, Breaker, BreakerChange, BreakerRules, EndpointVerdict, Outage, RequestResult, RunningRequest,
 };
-use jeton_core::time::{Clock, Timestamp};
+use jeton_core::keep::unavailable::{EndpointFailure, UnavailableEndpoint};
+use jeton_core::time::Clock;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -49,13 +50,14 @@ struct Inner {
     /// Who waits: those whose last request got no answer come after the others.
     queue: BTreeSet<(bool, u64)>,
     tickets: u64,
+    /// Of the last request that got no answer.
+    last_failure: EndpointFailure,
 }
 
 /// A token endpoint is down, as people are told.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Unavailable {
-    /// When the first request was sent that got no answer.
-    pub(crate) since: Timestamp,
+    pub(crate) endpoint: UnavailableEndpoint,
     /// How long until it is tried again.
     pub(crate) retry_after: Duration,
 }
@@ -68,7 +70,12 @@ impl EndpointLimiter {
         rules: BreakerRules,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let inner = Inner { breaker: Breaker::new(rules), queue: BTreeSet::new(), tickets: 0 };
+        let inner = Inner {
+            breaker: Breaker::new(rules),
+            queue: BTreeSet::new(),
+            tickets: 0,
+            last_failure: EndpointFailure::default(),
+        };
         Self {
             index,
             whose,
@@ -85,6 +92,11 @@ impl EndpointLimiter {
         &self.connections
     }
 
+    /// Whether its requests go to that endpoint.
+    pub(crate) fn is_of(&self, endpoint: &UnavailableEndpoint) -> bool {
+        (&endpoint.client, &endpoint.server) == (&self.whose.client, &self.whose.server)
+    }
+
     /// Waits for the turn of `connection`. A request that goes `regardless` of the breaker waits as well.
     ///
     /// # Errors
@@ -99,7 +111,10 @@ impl EndpointLimiter {
             let changed = self.changed.notified();
             let pause = match waiting.admit(connection, regardless) {
                 Admission::Now(request) => return Ok(RequestPermit::new(self, request)),
-                Admission::Unavailable(outage) => return Err(self.unavailable(outage)),
+                Admission::Unavailable(outage) => {
+                    let last_failure = self.inner.lock().last_failure.clone();
+                    return Err(self.unavailable(outage, last_failure));
+                }
                 Admission::Later(pause) => pause.unwrap_or(LONGEST_LOOK).min(LONGEST_LOOK),
             };
             // Either way it looks again.
@@ -115,18 +130,21 @@ impl EndpointLimiter {
         Waiting { limiter: self, place }
     }
 
-    fn unavailable(&self, outage: Outage) -> Unavailable {
-        let now = self.clock.uptime();
-        Unavailable {
-            since: self.clock.now() - now.saturating_sub(outage.since),
-            retry_after: outage.next_trial.saturating_sub(now).max(Duration::from_millis(1)),
-        }
+    fn unavailable(&self, outage: Outage, last_failure: EndpointFailure) -> Unavailable {
+        let (uptime, now) = (self.clock.uptime(), self.clock.now());
+        let retry_after = outage.next_trial.saturating_sub(uptime).max(Duration::from_millis(1));
+        let ClientAtServer { client, server } = self.whose.clone();
+        let (since, next_trial) = (now - uptime.saturating_sub(outage.since), now + retry_after);
+        let endpoint = UnavailableEndpoint { client, server, since, next_trial, last_failure };
+        Unavailable { endpoint, retry_after }
     }
 
     /// Whether the endpoint is down.
     pub(crate) fn outage(&self) -> Option<Unavailable> {
-        let outage = self.inner.lock().breaker.outage();
-        outage.map(|outage| self.unavailable(outage))
+        let inner = self.inner.lock();
+        let (outage, last_failure) = (inner.breaker.outage()?, inner.last_failure.clone());
+        drop(inner);
+        Some(self.unavailable(outage, last_failure))
     }
 
     /// Whether a request of `connection` is worth the preparation now.
@@ -170,22 +188,27 @@ impl EndpointLimiter {
         self.inner.lock().breaker.closings()
     }
 
-    fn note(&self, change: BreakerChange) {
+    fn log(&self, change: BreakerChange, last_failure: EndpointFailure) {
         let (client, server) = (self.whose.client.as_deref().unwrap_or_default(), &self.whose.server);
         match change {
             BreakerChange::None => {}
             BreakerChange::Opened(outage) => {
-                let Unavailable { since, retry_after } = self.unavailable(outage);
+                let Unavailable { endpoint, retry_after } = self.unavailable(outage, last_failure);
+                let UnavailableEndpoint { since, next_trial, last_failure, .. } = endpoint;
+                let EndpointFailure { code, http_status, message, provider_message } = last_failure;
+                let (status, provider_message) =
+                    (http_status.unwrap_or_default(), provider_message.as_deref());
                 let retry_after_s = retry_after.as_secs_f32();
                 tracing::warn!(
-                    client, server, %since, retry_after_s,
+                    client, server, %since, %next_trial, retry_after_s, code, status, reason = message, provider_message,
                     "the token endpoint is unavailable: several requests in a row got no answer; one at a time tries it until \
-                     it answers"
+                     it answers, and nobody needs to do anything"
                 );
             }
             BreakerChange::Closed { since } => {
-                let down_for_s = self.clock.uptime().saturating_sub(since).as_secs();
-                tracing::info!(client, server, down_for_s, "the token endpoint answers again");
+                let down_for = self.clock.uptime().saturating_sub(since);
+                let (since, down_for_s) = (self.clock.now() - down_for, down_for.as_secs());
+                tracing::info!(client, server, %since, down_for_s, "the token endpoint answers again");
             }
         }
     }
@@ -247,11 +270,18 @@ impl<'a> RequestPermit<'a> {
         self.holds_slot = true;
     }
 
-    /// The request has ended. What it held of the endpoint's concurrency is free from now on.
-    pub(crate) fn end(&mut self, result: RequestResult<'_>) {
+    /// The request has ended. What it held of the endpoint's concurrency is free from now on. `failure` says why there is no
+    /// token set, where that is so.
+    pub(crate) fn end(&mut self, result: RequestResult<'_>, failure: Option<EndpointFailure>) {
         let Some(request) = self.request.take() else { return };
-        let change = self.limiter.inner.lock().breaker.end(request, result, self.limiter.clock.uptime());
-        self.limiter.note(change);
+        let mut inner = self.limiter.inner.lock();
+        if result.verdict == EndpointVerdict::Down {
+            inner.last_failure = failure.unwrap_or_default();
+        }
+        let change = inner.breaker.end(request, result, self.limiter.clock.uptime());
+        let last_failure = inner.last_failure.clone();
+        drop(inner);
+        self.limiter.log(change, last_failure);
         self.limiter.changed.notify_waiters();
     }
 }

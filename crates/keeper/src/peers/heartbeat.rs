@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::data_dir_nodes;
 use super::peer_liveness::PeerLiveness;
+use super::unavailable::UnavailableEndpoints;
 use crate::background::{BackgroundTasks, Run, Step};
 use crate::definitions::{ConnectionDef, Definitions};
 use crate::lifecycle::Lifecycle;
@@ -44,6 +45,7 @@ pub(crate) struct Heartbeats {
     pub(crate) node: Arc<Node>,
     pub(crate) definitions: Arc<Definitions>,
     pub(crate) liveness: Arc<PeerLiveness>,
+    pub(crate) unavailable: Arc<UnavailableEndpoints>,
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) background: Arc<BackgroundTasks>,
 }
@@ -73,6 +75,7 @@ impl Heartbeats {
         let reply = nodes.record_heartbeat(question.clone()).await?;
         let clock = self.node.clock.warning(reply.now, before);
         nodes.forget(question.node).await?;
+        self.unavailable.note_peers(&reply.others);
         let mut warnings: Vec<String> = clock.into_iter().collect();
         warnings.extend(reply.others.iter().filter_map(|other| difference(&question, other)));
         warnings.extend(reply.others.iter().flat_map(failing_tasks));
@@ -91,6 +94,7 @@ impl Heartbeats {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             definitions: digest(&self.node, &self.definitions),
             tasks: Vec::new(),
+            unavailable: self.unavailable.own(),
             life,
         }
     }
@@ -108,9 +112,10 @@ struct Announce {
 
 impl Step for Announce {
     async fn run(&mut self) -> Run {
-        let Heartbeats { node, liveness, lifecycle, .. } = &*self.heartbeats;
+        let Heartbeats { node, liveness, unavailable, lifecycle, .. } = &*self.heartbeats;
         let heartbeat = self.heartbeat.get_or_insert_with(|| self.heartbeats.heartbeat(&self.name, TTL));
         heartbeat.tasks = self.heartbeats.background.list();
+        heartbeat.unavailable = unavailable.own();
         let asked_at = node.clock.uptime();
         let answer = tokio::select! {
             answer = self.nodes.record_heartbeat(heartbeat.clone()) => answer,
@@ -120,6 +125,7 @@ impl Step for Announce {
             Ok(reply) => {
                 node.clock.learn(reply.now, asked_at);
                 liveness.note_reply(&reply, asked_at);
+                unavailable.note_peers(&reply.others);
                 for warning in self.warned.new_differences(heartbeat, &reply) {
                     tracing::warn!("{warning}");
                 }
@@ -127,6 +133,7 @@ impl Step for Announce {
             }
             Err(error) => {
                 liveness.note_failure();
+                unavailable.note_peers(&[]);
                 Run::failed(
                     INTERVAL,
                     &format!(
@@ -234,6 +241,7 @@ mod tests {
             version: "1.0.0".to_owned(),
             definitions: "aa".to_owned(),
             tasks: Vec::new(),
+            unavailable: Vec::new(),
             life: TTL,
         }
     }
@@ -245,6 +253,7 @@ mod tests {
             version: "1.0.0".to_owned(),
             definitions: definitions.to_owned(),
             tasks: Vec::new(),
+            unavailable: Vec::new(),
             started_at: Timestamp::from_secs(1),
             seen_at: Timestamp::from_secs(2),
         }

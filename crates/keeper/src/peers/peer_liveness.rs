@@ -80,6 +80,7 @@ mod tests {
             version: String::new(),
             definitions: String::new(),
             tasks: Vec::new(),
+            unavailable: Vec::new(),
             started_at: Timestamp::default(),
             seen_at: Timestamp::default(),
         };

@@ -125,6 +125,7 @@ impl<'a> Refresh<'a> {
                 Err(TokenError::CoolingDown {
                     name: self.def.name.clone(),
                     code: row.last_error.clone().unwrap_or_else(|| "failed".to_owned()),
+                    provider_message: row.provider_message.clone(),
                     retry_after: until.since(self.parts.node.clock.now()),
                 })
             }
@@ -198,7 +199,7 @@ impl<'a> Refresh<'a> {
                 let name = self.def.name.clone();
                 tracing::debug!(connection = %name, attempt = %attempt.id, node = %attempt.node, "left to its node");
                 let until = Some(self.parts.node.clock.now() + GONE_AFTER);
-                Err(TokenError::Interrupted { name, attempt: attempt.id, until })
+                Err(TokenError::Interrupted { name, attempt: attempt.id, until, endpoint: None })
             }
         }
     }
@@ -448,7 +449,8 @@ impl<'a> Refresh<'a> {
             }
             FollowUp::Confirm => Ok(NextRound::AtOnce),
             FollowUp::GiveUp if consequence.is_dead() => {
-                Err(TokenError::Dead { name, code: consequence.code })
+                let (code, provider_message) = (consequence.code, refusal.provider_message);
+                Err(TokenError::Dead { name, code, provider_message })
             }
             FollowUp::GiveUp => {
                 if refusal.class == ErrorClass::Unknown

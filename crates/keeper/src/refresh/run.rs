@@ -281,6 +281,7 @@ impl<'a> Refresh<'a> {
                     .first()
                     .and_then(|attempt| attempt.code.clone())
                     .unwrap_or_else(|| "interrupted".to_owned()),
+                provider_message: chain.first().and_then(|attempt| attempt.provider_message.clone()),
                 retry_after: next.since(now),
             }),
         }
@@ -337,9 +338,12 @@ impl<'a> Refresh<'a> {
             Plan::Do { act, recovers, before } => self.attempt(row, act, recovers, before).await,
             Plan::Hold { attempt, until } => {
                 tracing::debug!(connection = %name(), %attempt, %until, now = %now, "an interrupted attempt is on hold");
-                Err(TokenError::Interrupted { name: name(), attempt, until: Some(until) })
+                let endpoint = self.def.limiter.outage().map(|outage| Box::new(outage.endpoint));
+                Err(TokenError::Interrupted { name: name(), attempt, until: Some(until), endpoint })
             }
-            Plan::AskAbout { attempt } => Err(TokenError::Interrupted { name: name(), attempt, until: None }),
+            Plan::AskAbout { attempt } => {
+                Err(TokenError::Interrupted { name: name(), attempt, until: None, endpoint: None })
+            }
             Plan::TooEarly { until } => Err(TokenError::Failed {
                 name: name(),
                 class: ErrorClass::TooEarly,
@@ -350,7 +354,8 @@ impl<'a> Refresh<'a> {
             }),
             Plan::Dead => {
                 let code = row.state_code.clone().or_else(|| row.last_error.clone());
-                Err(TokenError::Dead { name: name(), code: code.unwrap_or_else(|| "dead_grant".to_owned()) })
+                let code = code.unwrap_or_else(|| "dead_grant".to_owned());
+                Err(TokenError::Dead { name: name(), code, provider_message: row.provider_message.clone() })
             }
             Plan::NotConnected => Err(TokenError::NotConnected { name: name() }),
             Plan::Paused => Err(TokenError::Paused { name: name() }),

@@ -14,6 +14,7 @@ use jeton_core::keep::breaker::{EndpointVerdict, RequestResult};
 use jeton_core::keep::provider::{
     ErrorClass, OutboundRequest, Reply, RequestValues, SentAt, Step, StepFailure, StepOutcome, TokenReply,
 };
+use jeton_core::keep::unavailable::EndpointFailure;
 use jeton_core::time::Timestamp;
 use zeroize::Zeroizing;
 
@@ -186,6 +187,16 @@ impl RedeemFailure {
         }
     }
 
+    /// What it says of the token endpoint.
+    fn of_endpoint(&self) -> EndpointFailure {
+        EndpointFailure {
+            code: self.code.clone(),
+            http_status: self.status,
+            message: self.message.clone(),
+            provider_message: self.provider_message.clone(),
+        }
+    }
+
     /// Whether what was sent may have been spent.
     pub(crate) fn is_unknown(&self) -> bool {
         self.unread.is_some() || self.class.may_have_spent()
@@ -267,7 +278,8 @@ impl Turn<'_> {
             checked
         };
         let redeemed = self.redeem(sent, sent_at, recheck).await;
-        self.permit.end(result_of(redeemed.as_ref().err(), given_up.into_inner()));
+        let failure = redeemed.as_ref().err();
+        self.permit.end(result_of(failure, given_up.into_inner()), failure.map(RedeemFailure::of_endpoint));
         match redeemed {
             Ok(reply) => {
                 let mut received = ReceivedTokens::new(reply, sent_at, metadata);
@@ -337,9 +349,9 @@ impl Turn<'_> {
 /// The error of a request that is not sent because the provider is down.
 pub(crate) fn provider_unavailable(
     def: &ConnectionDef,
-    Unavailable { since, retry_after }: Unavailable,
+    Unavailable { endpoint, retry_after }: Unavailable,
 ) -> TokenError {
-    TokenError::ProviderUnavailable { name: def.name.clone(), since, retry_after }
+    TokenError::ProviderUnavailable { name: def.name.clone(), endpoint: Box::new(endpoint), retry_after }
 }
 
 /// What a request says of its token endpoint. One that was `given_up` for a reason of ours says nothing.

@@ -63,6 +63,7 @@ async fn a_node_that_dies_counts_as_gone_soon() {
         version: String::new(),
         definitions: String::new(),
         tasks: Vec::new(),
+        unavailable: Vec::new(),
         life: Duration::from_secs(20),
     };
     asking.store.record_heartbeat(silent).await.unwrap();
@@ -84,6 +85,7 @@ async fn an_attempt_of_another_node_is_left_to_it_until_it_is_gone() {
         version: String::new(),
         definitions: String::new(),
         tasks: Vec::new(),
+        unavailable: Vec::new(),
         life: Duration::from_hours(1),
     };
     node.store.record_heartbeat(beat).await.unwrap();

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use jeton_core::keep::attempt::AttemptStatus;
-use jeton_core::keep::provider::{DurationText, PolicyOverrides};
+use jeton_core::keep::ports::OperatorCommand;
+use jeton_core::keep::provider::{DurationText, OnUnknown, PolicyOverrides};
 use jeton_emulator::{Behaviour, EmulatedGrant, Fault, FaultKind};
 use jeton_keeper::{Settings, TokenError};
 use tokio::net::TcpListener;
@@ -58,11 +59,12 @@ async fn a_provider_that_is_down_gets_a_request_at_a_time_and_callers_are_told_s
     let (fixture, process) =
         down(30, front_end(None), Options { settings: settings(), ..Options::default() }).await;
     process.vault.start().await.unwrap();
-    let TokenError::ProviderUnavailable { since, retry_after, .. } = until_unavailable(&process, "c9").await
+    let TokenError::ProviderUnavailable { endpoint, retry_after, .. } =
+        until_unavailable(&process, "c9").await
     else {
         unreachable!()
     };
-    assert!(since <= fixture.emulator.records()[2].at && retry_after <= Duration::from_secs(1));
+    assert!(endpoint.since <= fixture.emulator.records()[2].at && retry_after <= Duration::from_secs(1));
     let before = fixture.requests();
     assert!(before <= 30, "each was sent once at most");
     let callers = async {
@@ -170,6 +172,65 @@ async fn refusals_and_rate_limits_do_not_count_as_an_outage() {
         assert!(matches!(refused, Err(TokenError::Failed { .. })), "{refused:?}");
     }
     assert_eq!(fixture.requests(), 16);
+}
+
+#[tokio::test]
+async fn who_waits_for_the_provider_alone_is_told_by_every_process_and_who_waits_for_a_person_is_not() {
+    let policy = PolicyOverrides { on_unknown: Some(OnUnknown::Ask), ..PolicyOverrides::default() };
+    let options = Options { settings: settings(), policy, ..Options::default() };
+    let (fixture, process) = down(6, front_end(None), options).await;
+    fixture.emulator.enqueue([Fault::new(FaultKind::CutBefore)]);
+    assert!(matches!(process.token("c4").await, Err(TokenError::Interrupted { until: None, .. })));
+    process.administer("c5", OperatorCommand::Pause).await.unwrap();
+    process.vault.start().await.unwrap();
+    process.vault.announce(process.store.shared(), "server");
+    until_unavailable(&process, "c1").await;
+
+    let asking = fixture.process().await;
+    let begun = Instant::now();
+    while asking.vault.unavailable_endpoints().is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "no heartbeat tells of the outage");
+        asking.vault.peers(&*asking.store).await.unwrap();
+        sleep(Duration::from_millis(100)).await;
+    }
+    for vault in [&process.vault, &asking.vault] {
+        for name in ["c0", "c1", "c2", "c3"] {
+            let outage = vault.status(name).await.unwrap().unavailable.expect("it waits for the provider");
+            assert_eq!(outage.endpoint.client.as_ref(), Some(&fixture.options.emulator.client_id));
+            assert_eq!(outage.endpoint.last_failure.http_status, Some(503));
+            assert!(outage.endpoint.since < outage.endpoint.next_trial, "{outage:?}");
+        }
+        for name in ["c4", "c5"] {
+            assert_eq!(vault.status(name).await.unwrap().unavailable, None, "{name} waits for a person");
+        }
+    }
+    fixture.emulator.set_behaviour(Behaviour::faultless());
+    process.until_generation("c0", 2).await;
+    assert_eq!(process.vault.status("c0").await.unwrap().unavailable, None);
+    process.vault.drain().await;
+    asking.vault.peers(&*asking.store).await.unwrap();
+    assert_eq!(asking.vault.unavailable_endpoints(), [], "nobody runs who could say so");
+}
+
+#[tokio::test]
+async fn a_token_of_unknown_outcome_is_said_to_wait_for_the_provider_and_for_no_time_of_its_own() {
+    let policy = holding(Duration::from_mins(10));
+    let options = Options { settings: settings(), policy, ..Options::default() };
+    let (fixture, process) = down(4, Fault::new(FaultKind::CutBefore), options).await;
+    let first = process.token("c0").await;
+    assert!(
+        matches!(&first, Err(TokenError::Interrupted { until: Some(_), endpoint: None, .. })),
+        "{first:?}"
+    );
+    for name in ["c1", "c2"] {
+        process.token(name).await.unwrap_err();
+    }
+    let waits = process.token("c0").await;
+    let Err(TokenError::Interrupted { endpoint: Some(endpoint), .. }) = &waits else {
+        panic!("the provider is down: {waits:?}")
+    };
+    assert_eq!(endpoint.last_failure.code, "no_reply");
+    assert_eq!(fixture.requests(), 3);
 }
 
 /// One connection at a provider that answers, and others of the same client at one that takes connections and never answers.

@@ -1,4 +1,4 @@
-//! Diagnostics: of connections in the format of the older gateway, to the letter, and of background tasks.
+//! Diagnostics: of connections in the format of the older gateway, to the letter, of background tasks, and of token endpoints.
 
 use std::sync::Arc;
 
@@ -7,6 +7,7 @@ use axum::extract::State;
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::ports::BackgroundTask;
 use jeton_core::time::Timestamp;
+use jeton_keeper::ProviderOutage;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -138,6 +139,18 @@ pub(crate) async fn config(
         redirect_uri: setup.redirect_uri,
         token_storage_path: app.storage.clone(),
     }))
+}
+
+/// The token endpoints that do not answer.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct TokenEndpoints {
+    /// Each is tried by one request at a time until it answers; nobody needs to do anything.
+    unavailable: Vec<ProviderOutage>,
+}
+
+/// `GET /api/v1/diagnostics/token-endpoints`: the token endpoints that do not answer this node, or another one.
+pub(crate) async fn token_endpoints(State(app): State<Arc<AppState>>) -> Json<TokenEndpoints> {
+    Json(TokenEndpoints { unavailable: app.vault.unavailable_endpoints() })
 }
 
 /// How the background tasks of this process do.

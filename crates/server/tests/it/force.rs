@@ -128,3 +128,34 @@ async fn what_a_provider_says_is_for_those_who_operate_a_connection_or_read_how_
     assert!(words("token:acme read").await);
     assert!(words("operate:acme").await);
 }
+
+#[tokio::test]
+async fn a_pause_and_a_dead_grant_carry_the_words_of_the_provider_to_those_callers_alone() {
+    let (env, server) = TestEnv::start_connected().await;
+    let mut clients = Vec::new();
+    for (name, scopes, reads) in
+        [("bot", "token:acme", false), ("reader", "token:acme read", true), ("night", "operate:acme", true)]
+    {
+        clients.push((server.service(name, scopes).await, reads));
+    }
+    let assert_told = async |code: &str| {
+        for (client, reads) in &clients {
+            let body = refresh(client, false).await.json().unwrap();
+            assert_eq!(body["code"], code, "{body}");
+            let detail = body["detail"].as_str().unwrap();
+            assert_eq!(
+                (body["provider_message"].is_string(), detail.contains("the provider says: ")),
+                (*reads, *reads),
+                "{body}"
+            );
+        }
+    };
+    env.emulator.enqueue([Fault::new(FaultKind::WrongClient)]);
+    assert_eq!(refresh(&clients[0].0, false).await.json().unwrap()["code"], "REFRESH_FAILED");
+    assert_told("COOLING_DOWN").await;
+    server.vault.administer("acme", OperatorCommand::Resume, &operator()).await.unwrap();
+    // Refused and confirmed: the first caller hears of it from the provider, the others from the row.
+    env.emulator.enqueue(vec![Fault::new(FaultKind::RefuseGrant); 2]);
+    assert_told("REAUTHORIZATION_REQUIRED").await;
+    assert_eq!(env.emulator.stats().requests, 3);
+}

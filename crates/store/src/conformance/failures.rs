@@ -13,11 +13,13 @@ use super::fixture::{COOLDOWN, Fixture, LEASE, TestResult, failure, node};
 /// Nothing was spent: try again soon.
 pub async fn a_failure_that_spent_nothing_cools_down_and_counts(fixture: &Fixture) -> TestResult {
     let row = fixture.connected("acme", 1).await?;
+    let began = fixture.now();
     for count in 1..=2 {
         let claim = fixture.won(fixture.claim(&row)).await?;
         fixture.store.fail(failure(&claim, FailureEffect::Retry, "not_sent")).await?;
         let failed = fixture.find("acme").await?;
         assert_eq!((failed.failures, failed.last_error.as_deref()), (count, Some("not_sent")));
+        assert_eq!(failed.failing_since, Some(began), "as the first of them says");
         assert_eq!((failed.lease, failed.open_attempt), (None, None));
         assert_eq!(failed.cooling_until, Some(fixture.now() + COOLDOWN));
         assert_eq!(failed.due_at, Some(fixture.now() + Duration::from_secs(30)));
@@ -99,6 +101,7 @@ pub async fn a_refused_grant_lives_in_doubt_until_a_refresh_succeeds(fixture: &F
     fixture.store.commit(fixture.commit(&claim, 2)).await?;
     let fresh = fixture.find("acme").await?;
     assert_eq!((fresh.state, fresh.refused(), fresh.state_code.as_deref()), (GrantState::Live, None, None));
+    assert_eq!((fresh.failures, fresh.failing_since), (0, None));
     Ok(())
 }
 

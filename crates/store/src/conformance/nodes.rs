@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use jeton_core::keep::ports::{BackgroundTask, Heartbeat, HeartbeatReply, LiveNode};
+use jeton_core::keep::unavailable::{EndpointFailure, UnavailableEndpoint};
+use jeton_core::time::Timestamp;
 
 use super::fixture::{Fixture, TestResult, node};
 
@@ -19,6 +21,19 @@ fn tasks() -> Vec<BackgroundTask> {
     vec![failed]
 }
 
+/// A token endpoint that is down for an hour at `now`.
+fn unavailable(now: Timestamp) -> Vec<UnavailableEndpoint> {
+    let last_failure = EndpointFailure {
+        code: "http_503".into(),
+        http_status: Some(503),
+        message: "the provider answered with a \"page\"".into(),
+        provider_message: Some("Under maintenance.".into()),
+    };
+    let (since, next_trial) = (now - Duration::from_hours(1), now + Duration::from_secs(40));
+    let (client, server) = (Some("client".into()), "auth.example.com".into());
+    vec![UnavailableEndpoint { client, server, since, next_trial, last_failure }]
+}
+
 fn beat(number: u8) -> Heartbeat {
     Heartbeat {
         node: node(number),
@@ -26,6 +41,7 @@ fn beat(number: u8) -> Heartbeat {
         version: "0.1.0".into(),
         definitions: format!("digest-{number}"),
         tasks: tasks(),
+        unavailable: Vec::new(),
         life: LIFE,
     }
 }
@@ -34,7 +50,7 @@ fn beat(number: u8) -> Heartbeat {
 pub async fn a_node_hears_of_the_others_that_live(fixture: &Fixture) -> TestResult {
     let began = fixture.now();
     assert_eq!(
-        fixture.store.record_heartbeat(beat(1)).await?,
+        fixture.store.record_heartbeat(Heartbeat { unavailable: unavailable(began), ..beat(1) }).await?,
         HeartbeatReply { now: began, others: Vec::new() }
     );
     fixture.clock.step(LIFE.saturating_sub(Duration::from_secs(1)));
@@ -44,6 +60,7 @@ pub async fn a_node_hears_of_the_others_that_live(fixture: &Fixture) -> TestResu
         version: "0.1.0".into(),
         definitions: "digest-1".into(),
         tasks: tasks(),
+        unavailable: unavailable(began),
         started_at: began,
         seen_at: began,
     };
@@ -56,7 +73,8 @@ pub async fn a_node_hears_of_the_others_that_live(fixture: &Fixture) -> TestResu
     let heard = fixture.store.record_heartbeat(changed).await?;
     assert_eq!(heard.others.iter().map(|other| other.node).collect::<Vec<_>>(), [node(2)]);
     let heard = other_process.record_heartbeat(beat(2)).await?;
-    let again = LiveNode { definitions: "other".into(), seen_at: fixture.now(), ..first };
+    let again =
+        LiveNode { definitions: "other".into(), unavailable: Vec::new(), seen_at: fixture.now(), ..first };
     assert_eq!(heard.others, [again]);
     fixture.clock.step(LIFE);
     assert!(other_process.record_heartbeat(beat(2)).await?.others.is_empty(), "the first fell silent");

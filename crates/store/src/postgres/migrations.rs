@@ -33,6 +33,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "provider_words",
         sql: include_str!("../../migrations/postgres/0009_provider_words.sql"),
     },
+    Migration {
+        number: 10,
+        name: "outages",
+        sql: include_str!("../../migrations/postgres/0010_outages.sql"),
+    },
 ];
 
 #[cfg(test)]

@@ -13,7 +13,9 @@ use jeton_core::keep::connection::{
 };
 use jeton_core::keep::consent::{AuthorizationRequest, Consent, ConsentOutcome};
 use jeton_core::keep::ports::{ListedConnection, LiveNode, StoreError, UnreadableRow};
+use jeton_core::keep::unavailable::UnavailableEndpoint;
 use jeton_core::seal::Fingerprint;
+use jeton_core::time::Timestamp;
 
 use super::row_reader::{RowReader, SqlRow};
 use super::statement::{Value, values};
@@ -24,7 +26,7 @@ use super::statement::{Value, values};
 /// The columns of a connection without its tokens, in the order that [`connection`] reads them.
 pub(crate) const CONNECTION_COLUMNS: &str = "name, provider, grant_id, state, state_code, paused, generation, \
     revision, born_of, lease_attempt, lease_node, lease_until, open_attempt, due_at, cooling_until, failures, \
-    last_error, provider_message, brake_generation, brake_until, brake_step, created_at";
+    failing_since, last_error, provider_message, brake_generation, brake_until, brake_step, created_at";
 
 /// Reads [`CONNECTION_COLUMNS`], and leaves the columns that follow to the caller. Token set and orphan
 /// replies come from their own tables.
@@ -48,6 +50,7 @@ pub(crate) fn connection(row: &SqlRow) -> Result<(Connection, RowReader<'_>), St
         due_at: columns.instant_or_null("due_at")?,
         cooling_until: columns.instant_or_null("cooling_until")?,
         failures: u32::try_from(columns.count("failures")?).unwrap_or(u32::MAX),
+        failing_since: columns.instant_or_null("failing_since")?,
         last_error: columns.text_or_null("last_error")?,
         provider_message: columns.text_or_null("provider_message")?,
         backoff: rejection_backoff(&mut columns)?,
@@ -102,6 +105,7 @@ pub(crate) fn connection_values(row: &Connection) -> Vec<Value> {
         row.due_at,
         row.cooling_until,
         row.failures,
+        row.failing_since,
         row.last_error.as_deref(),
         row.provider_message.as_deref(),
         backoff.map(|backoff| backoff.generation.0),
@@ -293,7 +297,8 @@ pub(crate) fn consent_values(consent: &Consent) -> Vec<Value> {
 }
 
 /// The columns of a node, in the order that [`live_node`] reads them.
-pub(crate) const LIVE_NODE_COLUMNS: &str = "id, name, version, definitions, started_at, seen_at, tasks";
+pub(crate) const LIVE_NODE_COLUMNS: &str =
+    "id, name, version, definitions, started_at, seen_at, tasks, unavailable";
 
 /// Reads [`LIVE_NODE_COLUMNS`].
 pub(crate) fn live_node(row: &SqlRow) -> Result<LiveNode, StoreError> {
@@ -301,7 +306,7 @@ pub(crate) fn live_node(row: &SqlRow) -> Result<LiveNode, StoreError> {
     let node = columns.bytes("id", NodeId::from_bytes)?;
     let mut columns = columns.keyed(&node);
     let text = |found: &str| Some(found.to_owned());
-    Ok(LiveNode {
+    let mut node = LiveNode {
         node,
         name: columns.named("name", text)?,
         version: columns.named("version", text)?,
@@ -309,7 +314,28 @@ pub(crate) fn live_node(row: &SqlRow) -> Result<LiveNode, StoreError> {
         started_at: columns.instant("started_at")?,
         seen_at: columns.instant("seen_at")?,
         tasks: columns.named("tasks", |found| serde_json::from_str(found).ok())?,
-    })
+        unavailable: Vec::new(),
+    };
+    let read = |found: &str| serde_json::from_str::<Vec<UnavailableEndpoint>>(found).ok();
+    let unavailable = columns.named("unavailable", read)?;
+    node.unavailable = move_instants(unavailable, Timestamp::default(), node.seen_at);
+    Ok(node)
+}
+
+/// The column `unavailable` of a heartbeat at `now`. Its instants count from the heartbeat: the instants of two processes have one
+/// scale only where the database tells them.
+pub(crate) fn unavailable_value(endpoints: &[UnavailableEndpoint], now: Timestamp) -> String {
+    let endpoints = move_instants(endpoints.to_vec(), now, Timestamp::default());
+    serde_json::to_string(&endpoints).expect("texts, counts and instants are always JSON")
+}
+
+fn move_instants(
+    endpoints: Vec<UnavailableEndpoint>,
+    from: Timestamp,
+    to: Timestamp,
+) -> Vec<UnavailableEndpoint> {
+    let moved = |at: Timestamp| Timestamp::from_micros(at.as_micros() - from.as_micros() + to.as_micros());
+    endpoints.into_iter().map(|endpoint| endpoint.map_instants(moved)).collect()
 }
 
 /// The columns of a service token, in the order that [`service_token`] reads them.

@@ -38,6 +38,7 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "provider_words",
         sql: include_str!("../../migrations/sqlite/0009_provider_words.sql"),
     },
+    Migration { number: 10, name: "outages", sql: include_str!("../../migrations/sqlite/0010_outages.sql") },
 ];
 
 /// Marks the file as ours (`PRAGMA application_id`): "jetn".

@@ -87,5 +87,5 @@ impl InstantColumns {
 
 /// Whether a column holds instants, by its name.
 fn is_instant(column: &str) -> bool {
-    column == "at" || column.ends_with("_at") || column.ends_with("_until")
+    column == "at" || ["_at", "_until", "_since"].iter().any(|end| column.ends_with(end))
 }

@@ -5,10 +5,12 @@ use std::time::Duration;
 use jeton_core::keep::connection::{Condition, Connection};
 use jeton_core::keep::due::RECOVERY_REFUSED;
 use jeton_core::keep::provider::{Definition, OnDead, OnUnknown, Step};
+use jeton_core::keep::unavailable::UnavailableEndpoint;
 use jeton_core::time::Timestamp;
 use jeton_server::provider_says;
 
 use super::report::{Report, Severity};
+use super::store::StoreFindings;
 use crate::settings::Settings;
 use crate::time_format::relative;
 
@@ -18,20 +20,48 @@ const NOTICE: Duration = Duration::from_hours(7 * 24);
 /// How overdue a refresh may be before nothing seems to refresh at all.
 const OVERDUE: Duration = Duration::from_mins(5);
 
-/// From how many failures in a row on the provider's words may mean that the grant is over.
-const MANY_FAILURES: u32 = 6;
+/// After failures for that long the provider's words may mean that the grant is over.
+const LONG_FAILURE: Duration = Duration::from_hours(1);
 
-pub(super) fn check(settings: &Settings, rows: &[Connection], now: Timestamp, report: &mut Report) {
-    let mut healthy = 0;
+/// What a grant depends on besides its row.
+#[derive(Clone, Copy)]
+struct Circumstances {
+    now: Timestamp,
+    /// A `jeton serve` runs on the store.
+    is_served: bool,
+    /// Its token endpoint does not answer.
+    is_unavailable: bool,
+}
+
+pub(super) fn check(
+    settings: &Settings,
+    found: &StoreFindings,
+    outages: &[UnavailableEndpoint],
+    now: Timestamp,
+    report: &mut Report,
+) {
+    let rows = &found.connections;
+    let is_served = !found.nodes.is_empty();
+    let (mut healthy, mut waiting) = (0, 0);
     for row in rows {
         let definition = settings.definitions.get(&row.name);
-        match check_grant(row, definition, now) {
+        let is_unavailable =
+            definition.is_some_and(|definition| outages.iter().any(|outage| outage.serves(definition)));
+        match check_grant(row, definition, Circumstances { now, is_served, is_unavailable }) {
             Some((verdict, text)) => report.add(format!("grant {}", row.name), verdict, text),
+            None if is_unavailable => waiting += 1,
             None => healthy += 1,
         }
     }
     for name in settings.definitions.keys().filter(|name| rows.iter().all(|row| row.name != **name)) {
         report.warning(format!("grant {name}"), format!("it has no grant yet; run `jeton connect {name}`"));
+    }
+    if waiting > 0 {
+        let text = format!(
+            "{waiting} of {} wait for a token endpoint that does not answer, and need nothing else",
+            rows.len()
+        );
+        report.ok("grants", text);
     }
     if healthy > 0 {
         report.ok("grants", format!("{healthy} of {} are alive and stay so", rows.len()));
@@ -42,8 +72,9 @@ pub(super) fn check(settings: &Settings, rows: &[Connection], now: Timestamp, re
 fn check_grant(
     row: &Connection,
     definition: Option<&Definition>,
-    now: Timestamp,
+    circumstances: Circumstances,
 ) -> Option<(Severity, String)> {
+    let Circumstances { now, is_unavailable, .. } = circumstances;
     let name = &row.name;
     let Some(definition) = definition else {
         let text = format!(
@@ -79,24 +110,24 @@ fn check_grant(
         Condition::Interrupted | Condition::Failing
             if row.refused().is_some() || is_recovery_refused(row) =>
         {
-            let at = row.due_at.map(|at| format!(" at {at}")).unwrap_or_default();
             let code = row.refused().or(row.last_error.as_deref()).unwrap_or("unknown");
+            let next = next_try(row, "sends it once more", circumstances);
             let text = format!(
-                "the provider refused its refresh token once ({code}); `jeton serve` sends it once more{at}, and a second refusal \
-                 ends the grant"
+                "the provider refused its refresh token once ({code}); {next}, and a second refusal ends the grant"
             );
             Some((Severity::Warning, text))
         }
+        Condition::Interrupted if is_unavailable && definition.policy().on_unknown != OnUnknown::Ask => None,
         Condition::Interrupted => {
             let attempt = row.open_attempt.map(|attempt| attempt.to_string()).unwrap_or_default();
             let next = match definition.policy().on_unknown {
                 OnUnknown::Ask => format!(
                     "its policy asks a person: `jeton refresh --connection {name} --force` sends it again"
                 ),
-                OnUnknown::Acquire => "`jeton serve` acquires a new token set".to_owned(),
+                OnUnknown::Acquire => next_try(row, "acquires a new token set", circumstances),
                 OnUnknown::Resend => {
-                    let at = row.due_at.map(|at| format!(" at {at}")).unwrap_or_default();
-                    format!("`jeton serve` sends it again{at}, and goes on until the outcome is known")
+                    let next = next_try(row, "sends it again", circumstances);
+                    format!("{next}, and goes on until the outcome is known")
                 }
             };
             let text = format!("attempt {attempt} may have spent its refresh token; {next}");
@@ -106,26 +137,39 @@ fn check_grant(
             Severity::Warning,
             format!("it is paused, so nothing refreshes it; run `jeton resume {name}`"),
         )),
-        Condition::Failing => Some((Severity::Warning, failing_message(row, &said))),
+        Condition::Failing if is_unavailable => None,
+        Condition::Failing => Some((Severity::Warning, failing_message(row, &said, circumstances))),
         Condition::Live | Condition::Stale | Condition::Refreshing => {
-            check_expiry(row, definition, now).or_else(|| check_scopes(row, definition))
+            check_expiry(row, definition, circumstances).or_else(|| check_scopes(row, definition))
         }
     }
 }
 
 /// What to do about a connection whose last refreshes have failed; `said` is what the provider said of it.
-fn failing_message(row: &Connection, said: &str) -> String {
+fn failing_message(row: &Connection, said: &str, circumstances: Circumstances) -> String {
     let name = &row.name;
-    let (count, code) = (row.failures, row.last_error.as_deref().unwrap_or("unknown"));
-    let at = row.due_at.map(|at| format!(" at {at}")).unwrap_or_default();
-    let over = if count < MANY_FAILURES {
+    let code = row.last_error.as_deref().unwrap_or("unknown");
+    let lasts = row.failing_since.map(|since| circumstances.now.since(since));
+    let since =
+        row.failing_since.map(|since| format!(" since {}", since.to_the_second())).unwrap_or_default();
+    // What nobody answered, or answered without a reason, says nothing of the grant.
+    let over = if said.is_empty() || lasts.is_none_or(|lasts| lasts < LONG_FAILURE) {
         String::new()
     } else {
         format!(", and run `jeton connect {name}` if it says that the grant is over")
     };
-    format!(
-        "{count} refreshes in a row have failed ({code}){said}; `jeton serve` tries again{at}; see `jeton logs --failed`{over}"
-    )
+    let next = next_try(row, "tries again", circumstances);
+    format!("its refreshes have failed{since} ({code}){said}; {next}; see `jeton logs --failed`{over}")
+}
+
+/// Who goes on with a connection, and when.
+fn next_try(row: &Connection, what: &str, circumstances: Circumstances) -> String {
+    if !circumstances.is_served {
+        return format!("`jeton serve` {what}, and none runs: start it");
+    }
+    let at = row.due_at.map(|at| format!(" at {}", at.to_the_second())).unwrap_or_default();
+    let at = if circumstances.is_unavailable { " once its token endpoint answers".to_owned() } else { at };
+    format!("`jeton serve` {what}{at}")
 }
 
 /// Whether the provider refused the send of a refresh token that may have been spent before, and is asked once more.
@@ -148,7 +192,11 @@ fn check_scopes(row: &Connection, definition: &Definition) -> Option<(Severity, 
 }
 
 /// Whether its tokens expire before a refresh renews them.
-fn check_expiry(row: &Connection, definition: &Definition, now: Timestamp) -> Option<(Severity, String)> {
+fn check_expiry(
+    row: &Connection,
+    definition: &Definition,
+    Circumstances { now, is_unavailable, .. }: Circumstances,
+) -> Option<(Severity, String)> {
     let name = &row.name;
     let acquires = definition.has(Step::Acquire) && definition.policy().on_dead == OnDead::Acquire;
     let tokens = row.tokens.as_ref()?;
@@ -174,7 +222,8 @@ fn check_expiry(row: &Connection, definition: &Definition, now: Timestamp) -> Op
             return Some((Severity::Warning, text));
         }
     }
-    let late = row.due_at.filter(|due| *due + OVERDUE < now && row.live_lease(now).is_none())?;
+    let waits = row.live_lease(now).is_some() || is_unavailable;
+    let late = row.due_at.filter(|due| *due + OVERDUE < now && !waits)?;
     let text = format!(
         "it was due {}, and nothing has refreshed it; start `jeton serve`",
         relative(Some(late), now)

@@ -49,8 +49,9 @@ pub(super) async fn check(settings: &Settings, found: &StoreFindings, report: &m
             Ok(route) => report.ok(HOST, format!("{origin} answers {route} ({who})")),
             Err(why) => {
                 let text = format!(
-                    "{origin} cannot be reached: {why}; {who} cannot be refreshed until it can: check the name, the name \
-                     resolution and the firewall of this machine"
+                    "{origin} cannot be reached: {why}; {who} cannot be refreshed until it can: if it can be reached from \
+                     elsewhere, check the name, the name resolution and the firewall of this machine; if not, nobody needs to \
+                     do anything, and `jeton serve` tries it until it answers"
                 );
                 report.fault(HOST, text);
             }

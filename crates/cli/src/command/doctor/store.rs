@@ -30,6 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub(super) struct StoreFindings {
     pub(super) connections: Vec<Connection>,
+    /// The nodes that are alive.
+    pub(super) nodes: Vec<LiveNode>,
     /// The installation, if its key is right.
     pub(super) installation: Option<Installation>,
 }
@@ -58,7 +60,7 @@ pub(super) async fn check(
     let Some(contents) = contents else { return StoreFindings::default() };
     let installation = installation(settings, &contents, with_clones, report);
     background_tasks(&contents.nodes, report);
-    StoreFindings { connections: contents.connections, installation }
+    StoreFindings { connections: contents.connections, nodes: contents.nodes, installation }
 }
 
 /// How the background tasks of each running node do.

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::id::NodeId;
+use crate::keep::unavailable::UnavailableEndpoint;
 use crate::store_error::StoreError;
 use crate::time::Timestamp;
 
@@ -38,6 +39,8 @@ pub struct Heartbeat {
     pub definitions: String,
     /// How its background tasks do.
     pub tasks: Vec<BackgroundTask>,
+    /// The token endpoints that do not answer it.
+    pub unavailable: Vec<UnavailableEndpoint>,
     /// How long a node counts as live after its last heartbeat.
     pub life: Duration,
 }
@@ -61,6 +64,9 @@ pub struct LiveNode {
     /// How its background tasks did then.
     #[serde(default)]
     pub tasks: Vec<BackgroundTask>,
+    /// The token endpoints that did not answer it then.
+    #[serde(default)]
+    pub unavailable: Vec<UnavailableEndpoint>,
 }
 
 /// The answer to a [`Heartbeat`].

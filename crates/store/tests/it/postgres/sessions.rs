@@ -46,6 +46,7 @@ async fn writes_are_bounded_and_durable(database: &PgDatabase, options: Postgres
         version: "1".into(),
         definitions: String::new(),
         tasks: Vec::new(),
+        unavailable: Vec::new(),
         life: Duration::from_secs(20),
     };
     store.record_heartbeat(beat).await.unwrap();
