@@ -102,6 +102,7 @@ impl TokenInjector {
     ) -> Result<Option<Url>, NotSent> {
         self.check_target(&call.base.url, url)?;
         let mut replaced = None;
+        let mut cookies = String::new();
         for injection in &call.injections {
             match injection {
                 Injection::Header(name, value) => {
@@ -110,8 +111,9 @@ impl TokenInjector {
                     headers.insert(name, self.sensitive(value.reveal())?);
                 }
                 Injection::Cookie(name, value) => {
-                    let cookie = format!("{name}={}", value.reveal());
-                    headers.insert(header::COOKIE, self.sensitive(&cookie)?);
+                    let separator = if cookies.is_empty() { "" } else { "; " };
+                    cookies.extend([separator, name.as_str(), "=", value.reveal()]);
+                    headers.insert(header::COOKIE, self.sensitive(&cookies)?);
                 }
                 Injection::Query(name, value) => {
                     let mut target = replaced.take().unwrap_or_else(|| url.clone());

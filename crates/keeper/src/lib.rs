@@ -122,6 +122,7 @@ pub use operator::replace::Replaced;
 pub use operator::status::{ProviderOutage, Status};
 pub use outbound::dial::{DialError, Dialer, Route};
 pub use outbound::proxy::{Bypass, NoProxy, Proxy};
+pub use outbound::request_bytes::title_case;
 pub use outbound::roots::Roots;
 pub use outbound::stream::Stream;
 pub use outbound::tls_client::check_client_certificate;

@@ -12,7 +12,7 @@ use jeton_core::entropy::Entropy;
 use jeton_core::id::{ConnectionName, ConsentId, NodeId};
 use jeton_core::keep::attempt::Attempt;
 use jeton_core::keep::ports::{AttemptFilter, BackgroundTask, NodeStore, OperatorCommand, StoreError};
-use jeton_core::keep::provider::{CallbackParams, Definition};
+use jeton_core::keep::provider::{CallbackParams, Definition, Injection};
 use jeton_core::seal::Fingerprint;
 use jeton_core::secret::Secret;
 use jeton_core::time::{Clock, Timestamp};
@@ -380,6 +380,18 @@ impl Vault {
     /// As [`Vault::token`] says; [`TokenError::Definition`] where nobody says where the API is.
     pub async fn call(&self, name: &str, request: TokenRequest) -> Result<Call, TokenError> {
         self.parts.tokens.call(name, request).await
+    }
+
+    /// [`Vault::token`], and what a call that the caller makes itself carries, and where, as the provider's file says.
+    ///
+    /// # Errors
+    /// As [`Vault::token`] says; [`TokenError::Definition`] where the token cannot be put there.
+    pub async fn injections(
+        &self,
+        name: &str,
+        request: TokenRequest,
+    ) -> Result<(Token, Vec<Injection>), TokenError> {
+        self.parts.tokens.injections(name, request).await
     }
 
     /// Notes what the API said to the token of a call. Whoever makes calls says it of each: it tells a token that expired early

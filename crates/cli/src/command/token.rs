@@ -1,8 +1,9 @@
 //! `jeton token`.
 
 use clap::ValueEnum;
-use jeton_core::keep::provider::DurationText;
-use jeton_keeper::{Token, TokenRequest};
+use jeton_core::keep::provider::{DurationText, Injection};
+use jeton_core::secret::Secret;
+use jeton_keeper::{Token, TokenRequest, title_case};
 use serde_json::{Value, json};
 
 use crate::actor;
@@ -19,7 +20,7 @@ pub(crate) struct TokenArgs {
     /// How long the token must still live at least, such as 60s
     #[arg(long, value_name = "DURATION")]
     min_ttl: Option<DurationText>,
-    /// What is printed: the token alone, all about it, or a header line [default: raw]
+    /// What is printed: the token alone, all about it, or header lines [default: raw]
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Option<TokenFormat>,
 }
@@ -30,7 +31,7 @@ enum TokenFormat {
     Raw,
     /// Everything about it, as JSON; --json is the same
     Json,
-    /// `Authorization: Bearer TOKEN`
+    /// The header lines that a call carries, such as `Authorization: Bearer TOKEN`
     Header,
 }
 
@@ -40,30 +41,56 @@ impl TokenArgs {
         let min_ttl = self.min_ttl.map(|text| text.0);
         let request = TokenRequest { min_ttl, wait: None, by: Some(actor::current()) };
         with_app(settings, OpenMode::Existing, async |app| {
-            let token = app.vault.token(&self.name, request).await?;
+            let (token, headers) = if form == TokenFormat::Header {
+                let (token, injections) = app.vault.injections(&self.name, request).await?;
+                (token, Some(header_lines(&self.name, &injections)?))
+            } else {
+                (app.vault.token(&self.name, request).await?, None)
+            };
             if let (Some(warning), false) = (&token.warning, form == TokenFormat::Json) {
                 output::print_note(&format!("warning: {warning}"))?;
             }
-            match form {
-                TokenFormat::Raw => Output::print_line(token.access.reveal())?,
-                TokenFormat::Header => {
-                    Output::print_line(&format!(
-                        "Authorization: {} {}",
-                        scheme(&token),
-                        token.access.reveal()
-                    ))?;
-                }
+            Ok(match form {
                 TokenFormat::Json => Output::print_json(&to_json(&token))?,
-            }
-            Ok(())
+                TokenFormat::Raw | TokenFormat::Header => {
+                    Output::print_line(headers.as_ref().unwrap_or(&token.access).reveal())?;
+                }
+            })
         })
         .await
     }
 }
 
-/// Some providers write `bearer`, and some APIs accept only `Bearer`.
-fn scheme(token: &Token) -> &str {
-    if token.token_type.eq_ignore_ascii_case("bearer") { "Bearer" } else { &token.token_type }
+/// The header lines of a call, as `inject` of the provider's file says, and not by the word that a reply calls the token.
+fn header_lines(name: &str, injections: &[Injection]) -> Result<Secret, CommandError> {
+    let elsewhere = |place: &str, field: &str| {
+        CommandError::usage(format!(
+            "the token of `{name}` is not in headers alone: its provider takes the token in the {place} `{field}`; use `--format raw` and \
+             put it there, or call through the gateway"
+        ))
+    };
+    let (mut lines, mut cookies) = (String::new(), String::new());
+    for injection in injections {
+        match injection {
+            Injection::Header(header, value) => {
+                push(&mut lines, "\n", &[&title_case(header), ": ", value.reveal()]);
+            }
+            Injection::Cookie(cookie, value) => push(&mut cookies, "; ", &[cookie, "=", value.reveal()]),
+            Injection::Query(field, _) => return Err(elsewhere("query parameter", field)),
+            Injection::Body(field, _) => return Err(elsewhere("field of the body", field)),
+        }
+    }
+    if !cookies.is_empty() {
+        push(&mut lines, "\n", &["Cookie: ", &cookies]);
+    }
+    Ok(lines.into())
+}
+
+fn push(text: &mut String, separator: &str, parts: &[&str]) {
+    if !text.is_empty() {
+        text.push_str(separator);
+    }
+    text.extend(parts.iter().copied());
 }
 
 /// The members that the API answers with, too.

@@ -1,11 +1,13 @@
 //! From nothing to a token, and what people do to a connection afterwards.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use futures_util::future::join_all;
-use jeton_emulator::{Behaviour, Fault, FaultKind};
+use jeton_emulator::{Behaviour, Emulator, Fault, FaultKind};
+use jeton_testkit::{ConnectionSettings, TestInstallation};
 
-use crate::fixture::{Fixture, PATIENCE, connection, error_line, until};
+use crate::fixture::{Fixture, PATIENCE, connection, error_line, run, until};
 
 #[tokio::test]
 async fn a_token_is_printed_as_itself_as_a_header_or_in_full() {
@@ -31,6 +33,46 @@ async fn a_token_is_printed_as_itself_as_a_header_or_in_full() {
             .unwrap()
     );
     assert_eq!(fixture.spent(), 1, "a living token is not refreshed");
+}
+
+/// An installation whose connection `acme` has a token `at-1`, which its provider wants in these places.
+async fn with_injections(inject: &str) -> TestInstallation {
+    let mut home = TestInstallation::new().unwrap();
+    let file = format!(
+        "name = 'mine'\ntitle = 'Mine'\nhosts = ['login.example.com']\n[refresh]\nurl = 'https://login.example.com/t'\n\
+         form = {{ grant_type = 'refresh_token', refresh_token = '${{refresh}}' }}\n[client]\nauth = 'none'\n{inject}"
+    );
+    fs::write(home.path().join("mine.toml"), file).unwrap();
+    fs::write(
+        home.path().join("tokens.json"),
+        r#"{"access_token": "at-1", "refresh_token": "rt-1", "expires_at": 4102444800}"#,
+    )
+    .unwrap();
+    home.set("providers", "paths", vec![toml::Value::from("mine.toml")]).unwrap();
+    let client = BTreeMap::from([("id".to_owned(), "my-app".to_owned())]);
+    let connection =
+        ConnectionSettings { provider: "mine".to_owned(), client, ..ConnectionSettings::default() };
+    home.add_connection("acme", connection).unwrap();
+    let tokens = home.path().join("tokens.json");
+    run(&home, ["connect", "acme", "--import", tokens.to_str().unwrap()]).await.success().unwrap();
+    home
+}
+
+#[tokio::test]
+async fn the_header_lines_of_a_token_are_those_that_its_provider_wants() {
+    let home = with_injections(
+        "[[inject]]\nheader = 'X-Token'\nvalue = 'jwt ${access}'\n[[inject]]\ncookie = 'session'\nvalue = '${access}'\n\
+         [[inject]]\nheader = 'x-client-id'\nvalue = '${client.id}'\n[[inject]]\ncookie = 'app'\nvalue = '${client.id}'",
+    )
+    .await;
+    let lines = run(&home, ["token", "acme", "--format", "header"]).await.success().unwrap();
+    assert_eq!(lines, "X-Token: jwt at-1\nX-Client-Id: my-app\nCookie: session=at-1; app=my-app\n");
+
+    let home = with_injections("[[inject]]\nquery = 'key'\nvalue = '${access}'").await;
+    let sentence = error_line(&run(&home, ["token", "acme", "--format", "header"]).await, 2);
+    let expected = "the token of `acme` is not in headers alone: its provider takes the token in the query parameter `key`; use ";
+    assert!(sentence.starts_with(expected), "{sentence}");
+    assert_eq!(run(&home, ["token", "acme"]).await.success().unwrap(), "at-1\n");
 }
 
 #[tokio::test]

@@ -197,12 +197,13 @@ async fn the_token_goes_where_the_provider_wants_it() {
         let target = api.calls().last().unwrap().uri.to_string();
         assert_eq!(target, format!("/v1/orders?page=2&key={}", newer.access.reveal()));
 
-        let cookie = "cookie = \"session\"\nvalue = \"${access}\"";
+        let cookie = "cookie = \"session\"\nvalue = \"${access}\"\n[[inject]]\ncookie = \"key\"\nvalue = \"k-${access}\"";
         let (vault, token) =
             connected(&fixture, own_provider(&fixture, &api, cookie, "{ status = 401 }")).await;
         assert_eq!(client(&vault).post(&api.url("/v1/orders")).await.0, 200);
         let sent = api.calls().last().unwrap().header("cookie").to_owned();
-        assert_eq!(sent, format!("session={}", token.access.reveal()));
+        let token = token.access.reveal();
+        assert_eq!(sent, format!("session={token}; key=k-{token}"));
     }
 }
 

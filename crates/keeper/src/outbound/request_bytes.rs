@@ -53,8 +53,8 @@ pub(super) fn request_bytes(request: &OutboundRequest) -> Result<Zeroizing<Vec<u
     Ok(bytes)
 }
 
-/// `user-agent` as `User-Agent`: some old servers look for no other case.
-fn title_case(name: &str) -> String {
+/// The name of a header as people write it: `user-agent` as `User-Agent`. Some old servers look for no other case.
+pub fn title_case(name: &str) -> String {
     let mut first = true;
     let letter = |c: char| {
         let shown = if first { c.to_ascii_uppercase() } else { c };

@@ -3,6 +3,7 @@
 use jeton_core::keep::provider::{Endpoint, Injection, RequestValues, Vars};
 
 use super::get::Tokens;
+use crate::definitions::ConnectionDef;
 use crate::error::TokenError;
 use crate::tokens::get::ServedToken;
 use crate::tokens::request::{Token, TokenRequest};
@@ -33,6 +34,17 @@ impl Tokens {
     pub(crate) async fn call(&self, name: &str, request: TokenRequest) -> Result<Call, TokenError> {
         let ServedToken { token, known } = self.living(name, request).await?;
         self.made_of(name, token, &known.captured)
+    }
+
+    /// A living token, and what a call of one's own carries, wherever the API is.
+    pub(crate) async fn injections(
+        &self,
+        name: &str,
+        request: TokenRequest,
+    ) -> Result<(Token, Vec<Injection>), TokenError> {
+        let ServedToken { token, known } = self.living(name, request).await?;
+        let injections = injections_of(self.definitions.get(name)?, &token, &known.captured)?;
+        Ok((token, injections))
     }
 
     pub(crate) fn note_verdict(&self, name: &str, call: &Call, verdict: ApiVerdict) {
@@ -67,18 +79,22 @@ impl Tokens {
     fn made_of(&self, name: &str, token: Token, captured: &Vars) -> Result<Call, TokenError> {
         let def = self.definitions.get(name)?;
         let unusable = |message: String| TokenError::Definition { name: def.name.clone(), message };
-        let definition = &def.definition;
-        let base = definition.api_base(captured).map_err(|error| unusable(error.to_string()))?;
+        let base = def.definition.api_base(captured).map_err(|error| unusable(error.to_string()))?;
         let base = base.ok_or_else(|| {
             let provider = &def.provider;
             unusable(format!("`{provider}` does not say where its API is; give the variable of `api.base`"))
         })?;
-        let values = RequestValues {
-            access: Some(token.access.clone()),
-            captured: captured.clone(),
-            ..RequestValues::default()
-        };
-        let injections = definition.inject(&values).map_err(|error| unusable(error.to_string()))?;
+        let injections = injections_of(def, &token, captured)?;
         Ok(Call { token, base, injections, is_replacement: false })
     }
+}
+
+fn injections_of(def: &ConnectionDef, token: &Token, captured: &Vars) -> Result<Vec<Injection>, TokenError> {
+    let values = RequestValues {
+        access: Some(token.access.clone()),
+        captured: captured.clone(),
+        ..RequestValues::default()
+    };
+    let injections = def.definition.inject(&values);
+    injections.map_err(|error| TokenError::Definition { name: def.name.clone(), message: error.to_string() })
 }

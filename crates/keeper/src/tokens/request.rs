@@ -14,7 +14,8 @@ use serde::Serialize;
 pub struct Token {
     /// The access token.
     pub access: Secret,
-    /// Its type as the provider says it, `Bearer` where it says nothing.
+    /// Its type as the provider says it, `Bearer` where it says nothing. Providers write what they like here, and it does not
+    /// say how a call carries the token: `inject` of the provider's file does.
     pub token_type: String,
     /// When it dies; absent when the provider does not say.
     pub expires_at: Option<Timestamp>,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use jeton_core::keep::provider::Injection;
 use jeton_keeper::{Call, TokenRequest};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -46,7 +47,7 @@ async fn moving() -> (String, tokio::task::JoinSet<()>) {
                 continue;
             }
             let body = format!(
-                "{{\"access_token\":\"access-for-h{number}\",\"token_type\":\"Bearer\",\"expires_in\":3600,\
+                "{{\"access_token\":\"access-for-h{number}\",\"token_type\":\"jwt\",\"expires_in\":3600,\
                  \"refresh_token\":\"a-refresh-token-{number}-that-is-long-enough\",\"domain\":\"h{number}.example.com\"}}"
             );
             let head =
@@ -98,4 +99,18 @@ async fn a_token_goes_to_the_host_that_came_with_it_however_fast_both_change() {
     let late = process.vault.replace_refused(ACME, &refused, TokenRequest::default()).await.unwrap();
     assert_together(&late);
     assert_eq!(late.token.access, cured.token.access, "it was there already");
+}
+
+#[tokio::test]
+async fn a_call_carries_the_token_as_the_file_says_whatever_word_the_reply_calls_it_by() {
+    let (token_url, _server) = moving().await;
+    let options = Options { token_url: Some(token_url), provider: Some(MOVING), ..Options::default() };
+    let (fixture, process) = Fixture::with(options).await;
+    process.connect(ACME, fixture.expired_grant()).await;
+    let (token, injections) = process.vault.injections(ACME, TokenRequest::default()).await.unwrap();
+    assert_eq!(token.token_type, "jwt");
+    let bearer = format!("Bearer {}", token.access.reveal());
+    assert_eq!(injections, [Injection::Header("authorization".to_owned(), bearer.into())]);
+    let call = process.vault.call(ACME, TokenRequest::default()).await.unwrap();
+    assert_eq!(call.injections, injections);
 }

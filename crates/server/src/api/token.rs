@@ -52,7 +52,8 @@ pub(crate) struct TokenReply {
     #[serde(serialize_with = "secret::reveal_into")]
     #[schemars(with = "String")]
     access_token: Secret,
-    /// How to send it, such as `Bearer`.
+    /// The word that the provider calls it by, `Bearer` where it says none. Send the token as the provider's documentation
+    /// says, nearly always as `Authorization: Bearer TOKEN`, whatever this word is.
     token_type: String,
     /// When it expires; null if the provider does not say.
     expires_at: Option<Timestamp>,
