@@ -1,6 +1,7 @@
 //! Reads a request into its parts, strictly, and the credentials of its client.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -112,12 +113,20 @@ pub(crate) fn fields(content_type: Option<&str>, body: &[u8]) -> Result<Fields, 
     }
 }
 
-/// Reads a form or a query; a parameter that comes twice makes it bad (RFC 6749, section 3.2).
+/// Reads a form or a query; a parameter that comes twice makes it bad (RFC 6749, section 3.2), but for `resource` (RFC 8707,
+/// section 2), whose values are joined by spaces.
 pub(crate) fn form(text: &[u8]) -> Result<Fields, &'static str> {
     let mut fields = Fields::new();
     for (name, value) in form_urlencoded::parse(text) {
-        if fields.insert(name.into_owned(), value.into_owned()).is_some() {
-            return Err("a parameter comes twice");
+        match fields.entry(name.into_owned()) {
+            Entry::Vacant(entry) => {
+                entry.insert(value.into_owned());
+            }
+            Entry::Occupied(mut entry) if entry.key() == "resource" => {
+                entry.get_mut().push(' ');
+                entry.get_mut().push_str(&value);
+            }
+            Entry::Occupied(_) => return Err("a parameter comes twice"),
         }
     }
     Ok(fields)

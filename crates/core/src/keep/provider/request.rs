@@ -15,7 +15,7 @@ use super::payload::{BodyTemplate, Fields, JsonTemplate};
 use super::request_values::{RequestValues, Vars};
 use super::step::{ClientAuth, Step, StepSpec};
 use super::template::{Name, Template, Unfilled};
-use super::vars::Capture;
+use super::vars::{Capture, Var};
 use crate::secret::Secret;
 
 /// A request cannot be made; nothing was sent, so nothing was spent.
@@ -85,7 +85,7 @@ impl Definition {
             return Err(no_step(cure));
         };
         let mut url = target.url;
-        let query = filler.fields(&spec.query)?;
+        let query = filler.parameters(&spec.query)?;
         if !query.is_empty() {
             let mut pairs = url.query_pairs_mut();
             for (name, value) in &query {
@@ -231,6 +231,26 @@ impl<'a> Filler<'a> {
         Ok(filled)
     }
 
+    /// The parameters of a query or a form: one that is a list comes once for each of its values.
+    fn parameters(&self, fields: &Fields) -> Result<Vec<(String, Secret)>, RequestError> {
+        let mut filled = Vec::with_capacity(fields.len());
+        for (name, template) in fields {
+            let Some(value) = self.text(template)? else { continue };
+            if self.is_list(template) {
+                let values = value.reveal().split_ascii_whitespace();
+                filled.extend(values.map(|value| (name.clone(), Secret::new(value))));
+            } else {
+                filled.push((name.clone(), value));
+            }
+        }
+        Ok(filled)
+    }
+
+    fn is_list(&self, template: &Template) -> bool {
+        let Some(Name::Var(var)) = template.only_hole() else { return false };
+        self.definition.provider.vars.get(var).is_some_and(Var::is_list)
+    }
+
     pub(super) fn url(&self, url: &UrlTemplate) -> Result<Option<Endpoint>, RequestError> {
         let filled = url.fill(|name| self.value(name), self.definition.allowed_hosts());
         let target = filled.map_err(|fault| match fault {
@@ -267,16 +287,20 @@ impl<'a> Filler<'a> {
             }
             BodyTemplate::None if added.is_empty() => Ok((Zeroizing::default(), None)),
             BodyTemplate::None => Ok((form(&[], &added), Some(FORM))),
-            BodyTemplate::Form(fields) => Ok((form(&self.fields(fields)?, &added), Some(FORM))),
+            BodyTemplate::Form(fields) => Ok((form(&self.parameters(fields)?, &added), Some(FORM))),
         }
     }
 
     fn json(&self, template: &JsonTemplate) -> Result<Option<Value>, RequestError> {
         match template {
             JsonTemplate::Literal(value) => Ok(Some(value.clone())),
-            JsonTemplate::Text(template) => {
-                Ok(self.text(template)?.map(|text| Value::String(text.reveal().to_owned())))
-            }
+            JsonTemplate::Text(template) => Ok(self.text(template)?.map(|text| {
+                if self.is_list(template) {
+                    text.reveal().split_ascii_whitespace().collect()
+                } else {
+                    Value::String(text.reveal().to_owned())
+                }
+            })),
             JsonTemplate::Array(items) => {
                 let items: Result<Vec<_>, _> = items.iter().map(|item| self.json(item)).collect();
                 Ok(Some(Value::Array(items?.into_iter().flatten().collect())))

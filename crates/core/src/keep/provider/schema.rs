@@ -75,6 +75,8 @@ pub(super) struct VarTable {
     pub(super) default: Option<String>,
     #[serde(default)]
     pub(super) optional: bool,
+    #[serde(default)]
+    pub(super) list: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -140,6 +140,14 @@ impl Template {
         })
     }
 
+    /// The hole that is all of it.
+    pub(super) fn only_hole(&self) -> Option<&Name> {
+        match self.parts.as_slice() {
+            [TemplatePart::Hole { name, .. }] => Some(name),
+            _ => None,
+        }
+    }
+
     /// Fills the holes: `None` when an optional one has no value, which leaves the whole field out.
     pub(super) fn fill<'v>(
         &self,

@@ -32,6 +32,7 @@ pub struct Var {
     one_of: Option<Vec<String>>,
     default: Option<String>,
     optional: bool,
+    list: bool,
 }
 
 impl Var {
@@ -71,6 +72,7 @@ impl Var {
             one_of: written.one_of,
             default: written.default,
             optional: written.optional,
+            list: written.list,
         };
         if let Some(default) = &var.default {
             var.check(default).map_err(|problem| Flaw::new(problem).under("default"))?;
@@ -116,6 +118,11 @@ impl Var {
         self.one_of.as_deref()
     }
 
+    /// Whether its value is several, separated by spaces, each of which a query or a form carries by itself.
+    pub fn is_list(&self) -> bool {
+        self.list
+    }
+
     /// Its value where nobody gives one.
     pub fn default_value(&self) -> Option<&str> {
         self.default.as_deref()
@@ -149,7 +156,8 @@ impl Var {
         if let Some((text, regex)) = &self.pattern
             && !regex.is_match(value)
         {
-            return Err(format!("{} does not match the pattern {text}", shown()));
+            let about = self.about.as_ref().map(|about| format!("; it is {about}")).unwrap_or_default();
+            return Err(format!("{} does not match the pattern {text}{about}", shown()));
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::class::ErrorClass;
 use super::duration::DurationText;
 use super::http_types::Method;
+use super::one_or_many::OneOrMany;
 use super::policy::PolicyOverrides;
 use super::request_values::Client;
 use super::request_values::RequestValues;
@@ -43,7 +44,7 @@ pub(super) struct VectorRequest {
     pub(super) url: Option<String>,
     #[serde(default)]
     pub(super) headers: BTreeMap<String, String>,
-    pub(super) form: Option<BTreeMap<String, String>>,
+    pub(super) form: Option<BTreeMap<String, OneOrMany<String>>>,
     pub(super) json: Option<toml::Table>,
     pub(super) captured_host: Option<bool>,
 }

@@ -256,8 +256,12 @@ fn compare_request(expected: &VectorRequest, got: &OutboundRequest, differences:
         same(&field, Some(&Some(value.clone()).filter(|value| !value.is_empty())), &found, differences);
     }
     if let Some(form) = &expected.form {
-        let pairs: BTreeMap<_, _> = url::form_urlencoded::parse(&got.body).into_owned().collect();
-        fields("request.form", form, &pairs, differences);
+        let promised = form.iter().map(|(name, values)| (name.clone(), values.0.clone())).collect();
+        let mut sent: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (name, value) in url::form_urlencoded::parse(&got.body).into_owned() {
+            sent.entry(name).or_default().push(value);
+        }
+        fields("request.form", &promised, &sent, differences);
         let media_type = Some("application/x-www-form-urlencoded");
         same("request.content_type", Some(&media_type), &got.content_type, differences);
     }
@@ -271,10 +275,10 @@ fn compare_request(expected: &VectorRequest, got: &OutboundRequest, differences:
     }
 }
 
-fn fields(
+fn fields<V: PartialEq + Debug>(
     field: &str,
-    expected: &BTreeMap<String, String>,
-    got: &BTreeMap<String, String>,
+    expected: &BTreeMap<String, V>,
+    got: &BTreeMap<String, V>,
     differences: &mut Differences,
 ) {
     for (name, value) in expected {
