@@ -53,6 +53,7 @@ mod refresh {
     pub(crate) mod reconciler;
     pub(crate) mod run;
     pub(crate) mod spend;
+    pub(crate) mod start_connections;
     pub(crate) mod store_writer;
     pub(crate) mod withdraw;
 }

@@ -44,6 +44,7 @@ use crate::peers::unavailable::UnavailableEndpoints;
 use crate::refresh::reconciler::Reconciler;
 use crate::refresh::run::Refresher;
 use crate::refresh::spend::Spender;
+use crate::refresh::start_connections::StartConnections;
 use crate::refresh::store_writer::StoreWriter;
 use crate::settings::Settings;
 use crate::spill::slots::SpillSlots;
@@ -273,6 +274,7 @@ impl Vault {
         background.start("compare_clocks", self.parts.compare_clocks());
         background.start("return_spilled", self.parts.return_spilled());
         background.start("load_connections", LoadAll::new(Arc::clone(memory)));
+        background.start("start_connections", StartConnections(Arc::clone(&self.parts.refresher)));
         Ok(())
     }
 

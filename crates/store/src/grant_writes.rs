@@ -124,8 +124,9 @@ fn connect_attempt(
 ) -> Attempt {
     let expiry = |row: &Connection| row.tokens.as_ref().and_then(|tokens| tokens.access_expires_at);
     let (name, provider) = (row.name.clone(), row.provider.clone());
+    let begins_itself = connect.by.is_none() && connect.tokens.is_none();
     Attempt {
-        trigger: Trigger::Manual,
+        trigger: if begins_itself { Trigger::Automatic } else { Trigger::Manual },
         act: Act::Connect,
         status: AttemptStatus::Success,
         new_generation: Some(row.generation),

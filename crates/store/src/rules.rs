@@ -207,8 +207,12 @@ pub(crate) fn first_row(connect: &Connect, now: Timestamp) -> Connection {
 
 /// Whether the row has already what `connect` brings: the same refresh token, or, when it brings none, a grant of
 /// the same provider that works.
+///
+/// A process that begins by itself finds a row when another process, or a person, came before it, and changes nothing.
 pub(crate) fn has_already(row: &Connection, connect: &Connect) -> bool {
+    let begins_by_itself = connect.tokens.is_none() && connect.by.is_none();
     match &connect.tokens {
+        None if begins_by_itself => true,
         None => works_at(row, &connect.provider) && row.tokens.is_some(),
         Some(new) => new.refresh_fingerprint.is_some_and(|refresh| holds(row, &connect.provider, refresh)),
     }

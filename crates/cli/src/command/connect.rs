@@ -29,9 +29,10 @@ const MAX_TOKEN: u64 = 64 * 1024;
 /// Give a connection its grant: by a person's consent in a browser, or from a token that you have
 ///
 /// Where the provider asks a person, it prints a link that is good for 10 minutes and for one browser, and waits for the
-/// answer; `jeton serve` must run. A refresh token or a tokens.json needs no consent, and a provider that issues tokens to
-/// the client itself needs nothing. A connection whose grant works keeps it until the new one has given a token: a refresh
-/// token is then used at once, while one for a connection without a grant is stored, and used when it is due.
+/// answer; `jeton serve` must run. A refresh token or a tokens.json needs no consent. A connection whose provider issues tokens
+/// to the client itself starts by itself, and needs this only after `jeton disconnect`. A connection whose grant works keeps it
+/// until the new one has given a token: a refresh token is then used at once, while one for a connection without a grant is
+/// stored, and used when it is due.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ConnectArgs {
     /// The connection
@@ -106,7 +107,13 @@ impl ConnectArgs {
                 connected => connected?,
             };
             let (text, result) = match connected {
-                Connected::Stored { .. } => (format!("`{name}` is connected"), "stored"),
+                Connected::Stored { .. } => {
+                    let text = format!(
+                        "`{name}` needs no consent: its provider gives tokens to the client itself; `jeton serve` gets the first one, \
+                         and so does `jeton token {name}`"
+                    );
+                    (text, "stored")
+                }
                 Connected::Unchanged => {
                     (format!("`{name}` is connected already; nothing was changed"), "unchanged")
                 }

@@ -157,6 +157,9 @@ fn note(state: &Status, now: Timestamp, is_served: bool) -> String {
         notes.push("its definition was removed, the grant is kept".to_owned());
     }
     match (state.condition, state.interrupted_attempt) {
+        (Condition::Pending, _) if state.starts_itself => {
+            notes.push("`jeton serve` gets its first token by itself".to_owned());
+        }
         (Condition::Pending, _) => notes.push(format!("`jeton connect {}`", state.name)),
         (Condition::Dead, _) => {
             let code = state.code.as_deref().unwrap_or("dead");
@@ -191,10 +194,14 @@ fn note(state: &Status, now: Timestamp, is_served: bool) -> String {
     if !state.missing_scopes.is_empty() {
         notes.push(format!("not granted: {}", state.missing_scopes.join(" ")));
     }
+    let starts = state.condition == Condition::Pending && state.starts_itself;
     let waits_for_server =
         matches!(state.condition, Condition::Stale | Condition::Failing | Condition::Interrupted);
-    if waits_for_server && !is_served {
-        notes.push("nobody tries again until `jeton serve` runs".to_owned());
+    if (waits_for_server || starts) && !is_served {
+        notes.push(
+            if starts { "no `jeton serve` runs" } else { "nobody tries again until `jeton serve` runs" }
+                .to_owned(),
+        );
     }
     if state.paused && state.condition != Condition::Paused {
         notes.push("paused".to_owned());

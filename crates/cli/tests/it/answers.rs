@@ -24,6 +24,7 @@ async fn the_members_of_every_answer_are_these() {
         "provider",
         "condition",
         "code",
+        "starts_itself",
         "paused",
         "orphaned",
         "generation",

@@ -365,3 +365,34 @@ async fn the_status_of_a_connection_that_nobody_refreshes_says_so() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_connection_of_the_client_alone_starts_by_itself_and_says_so() {
+    let emulator = Emulator::start(jeton_emulator::Settings::default()).await.unwrap();
+    let mut home = TestInstallation::new().unwrap();
+    let mut machine = connection(&emulator);
+    machine.vars.insert("grant".to_owned(), "client_credentials".to_owned());
+    machine.vars.insert("resource".to_owned(), "https://api.example.com/ urn:example:files".to_owned());
+    home.add_connection("reports", machine).unwrap();
+    // Something must have made the installation: `status` does not.
+    run(&home, ["service-token", "create", "bot1"]).await.success().unwrap();
+    let table = run(&home, ["status"]).await.success().unwrap();
+    assert!(table.contains("`jeton serve` gets its first token by itself; no `jeton serve` runs"), "{table}");
+    let mut server = home.command(["serve"]).unwrap().serve().unwrap();
+    server.wait_until_ready(PATIENCE).await.unwrap();
+    until("it has a token", async || {
+        run(&home, ["status", "reports", "--json"]).await.json().unwrap()[0]["condition"] == "live"
+    })
+    .await;
+    assert!(emulator.accepts(run(&home, ["token", "reports"]).await.success().unwrap().trim_end()));
+    assert_eq!(emulator.records().len(), 1);
+    let said = run(&home, ["connect", "reports"]).await.success().unwrap();
+    assert_eq!(said, "`reports` is connected already; nothing was changed\n");
+    run(&home, ["disconnect", "reports"]).await.success().unwrap();
+    let table = run(&home, ["status"]).await.success().unwrap();
+    assert!(table.contains("`jeton connect reports`"), "{table}");
+    let said = run(&home, ["connect", "reports"]).await.success().unwrap();
+    let expected = "`reports` needs no consent: its provider gives tokens to the client itself; ";
+    assert!(said.starts_with(expected), "{said}");
+    run(&home, ["token", "reports"]).await.success().unwrap();
+}

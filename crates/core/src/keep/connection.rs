@@ -165,6 +165,11 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// Whether somebody gave its grant up, and nothing follows from that by itself.
+    pub fn is_given_up(&self) -> bool {
+        self.state == GrantState::None && self.due_at.is_none() && self.open_attempt.is_none()
+    }
+
     /// The lease, if it still runs at `now` by the clock of the store.
     pub fn live_lease(&self, now: Timestamp) -> Option<&Lease> {
         self.lease.as_ref().filter(|lease| now < lease.until)
@@ -208,6 +213,7 @@ impl Connection {
             return Condition::Interrupted;
         }
         match self.state {
+            GrantState::None if self.failures > 0 => Condition::Failing,
             GrantState::None => Condition::Pending,
             GrantState::Dead => Condition::Dead,
             _ if self.paused => Condition::Paused,
@@ -223,7 +229,7 @@ named_enum! {
     /// The condition of a connection in one word.
     #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
     Condition {
-        /// Nothing is connected yet.
+        /// Nothing is connected yet, or the first token is still to come.
         Pending = "pending",
         /// The access token lives and the last refresh succeeded.
         Live = "live",

@@ -221,7 +221,7 @@ fn fresh(row: &Connection, capabilities: Capabilities) -> Result<Act, Plan> {
     if redeems && row.state != GrantState::None {
         return Ok(Act::Redeem);
     }
-    if capabilities.acquire != AcquirePolicy::Never {
+    if capabilities.acquire != AcquirePolicy::Never && !row.is_given_up() {
         return Ok(Act::Acquire);
     }
     Err(if row.state == GrantState::None { Plan::NotConnected } else { Plan::Dead })
@@ -343,9 +343,11 @@ mod tests {
         assert_eq!(next(&row, REDEEMS, None, at(0)), Plan::Dead);
         let acquires = Capabilities { acquire: AcquirePolicy::WhenDead, ..REDEEMS };
         assert_eq!(next(&row, acquires, None, at(0)), act(Act::Acquire));
-        let none = Connection { state: GrantState::None, tokens: None, ..live() };
+        let none = Connection { state: GrantState::None, tokens: None, due_at: Some(at(0)), ..live() };
         assert_eq!(next(&none, acquires, None, at(0)), act(Act::Acquire));
         assert_eq!(next(&none, REDEEMS, None, at(0)), Plan::NotConnected);
+        let given_up = Connection { due_at: None, ..none };
+        assert_eq!(next(&given_up, acquires, None, at(0)), Plan::NotConnected, "somebody disconnected it");
         let paused = Connection { paused: true, ..live() };
         assert_eq!(next(&paused, acquires, None, at(0)), Plan::Paused);
     }

@@ -133,7 +133,7 @@ impl Operator {
         let def = self.definitions.find(name.as_str());
         match (self.memory.reload(&name).await?, def) {
             (Some(known), _) => Ok(self.known_status(&known, def.map(|def| &**def))),
-            (None, Some(def)) => Ok(Status::unconnected(name, def.provider.clone())),
+            (None, Some(def)) => Ok(Status::unconnected(def)),
             (None, None) => Err(self.unknown(name.as_str())),
         }
     }
@@ -171,7 +171,7 @@ impl Operator {
                     statuses.extend(known.map(|known| self.known_status(&known, Some(def))));
                 }
                 None if entry.is_none_or(|entry| !entry.is_unreadable()) => {
-                    statuses.push(Status::unconnected(def.name.clone(), def.provider.clone()));
+                    statuses.push(Status::unconnected(def));
                 }
                 _ => {}
             }
@@ -183,6 +183,7 @@ impl Operator {
                 all.iter().filter(|known| self.definitions.find(known.row.name.as_str()).is_none());
             statuses.extend(orphaned.map(|known| self.known_status(known, None)));
         }
+        statuses.retain(|status| status.condition != Condition::Pending || !status.starts_itself);
         statuses.sort_by(|one, other| one.name.cmp(&other.name));
         statuses
     }
@@ -196,9 +197,7 @@ impl Operator {
         let now = self.node.clock.now();
         let rows = self.store.with_retry(|| self.store.ports.connections.list(after, limit)).await?;
         // No more than `limit` of them: with very many definitions each page would cost as much as all pages.
-        let unconnected = |def: &Arc<ConnectionDef>| {
-            (def.name.clone(), Status::unconnected(def.name.clone(), def.provider.clone()))
-        };
+        let unconnected = |def: &Arc<ConnectionDef>| (def.name.clone(), Status::unconnected(def));
         let mut statuses: BTreeMap<ConnectionName, Status> =
             self.definitions.later_than(after).take(limit).map(unconnected).collect();
         // Beyond the last row of a full page the store has more to say: those definitions belong to later pages.
@@ -209,7 +208,7 @@ impl Operator {
             let def = self.definitions.find(name_of(&row).as_str());
             let status = match (row, def) {
                 (Ok(row), _) => self.status_of(&row, now, def.map(|def| &**def)),
-                (Err(row), Some(def)) => Status::unreadable(row.name, def.provider.clone()),
+                (Err(_), Some(def)) => Status::unreadable(def),
                 // Nobody here can say whose it is, and the log has named it.
                 (Err(_), None) => continue,
             };

@@ -28,6 +28,9 @@ pub struct Status {
     /// Why it is in that condition, such as `invalid_grant` or `interrupted`. With the condition `failing`: the code with which
     /// the provider refused the grant once. The refresh token is sent again at `due_at`, before the grant is taken for dead.
     pub code: Option<String>,
+    /// Whether it gets its first token without anybody connecting it: the client's own credentials are enough, and nobody has
+    /// disconnected it.
+    pub starts_itself: bool,
     /// Whether an operator paused its refreshes.
     pub paused: bool,
     /// Whether its definition was removed; the grant is kept.
@@ -96,6 +99,7 @@ impl Status {
             provider: row.provider.clone(),
             condition: row.condition(now),
             code: row.state_code.clone(),
+            starts_itself: !row.is_given_up() && def.is_some_and(|def| def.definition.starts_itself()),
             paused: row.paused,
             orphaned: def.is_none(),
             generation: row.generation,
@@ -146,18 +150,19 @@ impl Status {
     }
 
     /// The status of a connection whose row cannot be read.
-    pub(crate) fn unreadable(name: ConnectionName, provider: ProviderName) -> Self {
+    pub(crate) fn unreadable(def: &ConnectionDef) -> Self {
         let code = Some(UNREADABLE.to_owned());
-        Self { condition: Condition::Failing, code, ..Self::unconnected(name, provider) }
+        Self { condition: Condition::Failing, code, ..Self::unconnected(def) }
     }
 
     /// The status of a connection that is defined and has no row yet.
-    pub(crate) fn unconnected(name: ConnectionName, provider: ProviderName) -> Self {
+    pub(crate) fn unconnected(def: &ConnectionDef) -> Self {
         Self {
-            name,
-            provider,
+            name: def.name.clone(),
+            provider: def.provider.clone(),
             condition: Condition::Pending,
             code: None,
+            starts_itself: def.definition.starts_itself(),
             paused: false,
             orphaned: false,
             generation: Generation::default(),

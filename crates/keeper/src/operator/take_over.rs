@@ -1,5 +1,7 @@
 //! Taking a grant over.
 
+use std::sync::Arc;
+
 use jeton_core::audit::Actor;
 use jeton_core::id::{AttemptId, Generation, GrantId};
 use jeton_core::keep::connection::{Connection, GrantState, SealedTokens};
@@ -12,6 +14,7 @@ use jeton_core::time::Timestamp;
 use crate::definitions::ConnectionDef;
 use crate::error::TokenError;
 use crate::memory::apply::Memory;
+use crate::memory::cache::CachedConnection;
 use crate::node::Node;
 use crate::store_access::StoreAccess;
 use crate::token_crypto::{ClearTokens, seal_tokens};
@@ -117,6 +120,38 @@ async fn store_grant(
             }
         }
     }
+}
+
+/// Makes the row of a connection that starts by itself ([`Definition::starts_itself`]), unless there is one. The first token is
+/// due at once. Answers the row.
+///
+/// [`Definition::starts_itself`]: jeton_core::keep::provider::Definition::starts_itself
+pub(crate) async fn begin(
+    node: &Node,
+    store: &StoreAccess,
+    memory: &Memory,
+    def: &ConnectionDef,
+) -> Result<Option<Arc<CachedConnection>>, TokenError> {
+    store.check_hold()?;
+    let now = node.clock.earliest();
+    let connect = Connect {
+        connection: def.name.clone(),
+        provider: def.provider.clone(),
+        grant: GrantId::generate(now, &*node.entropy),
+        generation: Generation::default(),
+        tokens: None,
+        single_use: def.spends(),
+        due_at: now,
+        attempt: AttemptId::generate(now, &*node.entropy),
+        node: node.id,
+        by: None,
+    };
+    // Whatever the answer is, there is a row now.
+    let answer = store.with_retry(|| store.ports.connections.connect(connect.clone())).await?;
+    if matches!(answer, ConnectAnswer::Connected { .. }) {
+        tracing::info!(connection = %def.name, "nobody needs to connect it: its first token is acquired now");
+    }
+    memory.reload(&def.name).await
 }
 
 /// What the answer of the store means for whoever gave the grant.

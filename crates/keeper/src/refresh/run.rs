@@ -23,6 +23,7 @@ use crate::lifecycle::Lifecycle;
 use crate::memory::apply::Memory;
 use crate::memory::cache::CachedConnection;
 use crate::node::Node;
+use crate::operator::take_over::begin;
 use crate::peers::peer_liveness::PeerLiveness;
 use crate::store_access::StoreAccess;
 use crate::tokens::request::RefreshMode;
@@ -219,11 +220,12 @@ impl<'a> Refresh<'a> {
     }
 
     async fn read(&self) -> Result<Arc<CachedConnection>, TokenError> {
-        self.parts
-            .memory
-            .reload(&self.def.name)
-            .await?
-            .ok_or_else(|| TokenError::NotConnected { name: self.def.name.clone() })
+        let Refresher { node, store, memory, .. } = self.parts;
+        let known = match memory.reload(&self.def.name).await? {
+            None if self.def.definition.starts_itself() => begin(node, store, memory, self.def).await?,
+            known => known,
+        };
+        known.ok_or_else(|| TokenError::NotConnected { name: self.def.name.clone() })
     }
 
     /// The instant that the leases and attempts of `row` are judged by: where there are any, that of the store, whose clock set

@@ -18,6 +18,7 @@ use crate::lifecycle::Lifecycle;
 use crate::memory::apply::{Memory, Reload};
 use crate::memory::cache::CachedConnection;
 use crate::node::Node;
+use crate::operator::take_over::begin;
 use crate::refresh::run::{RefreshHandle, RefreshRequest, Refresher};
 use crate::store_access::StoreAccess;
 use crate::token_crypto::DOES_NOT_OPEN;
@@ -49,7 +50,13 @@ impl Tokens {
         let def = self.definitions.get(name)?;
         let asked_at = self.node.clock.earliest();
         let deadline = self.deadline(&request);
-        let Some(known) = self.known(def, deadline).await? else {
+        let known = match self.known(def, deadline).await? {
+            None if def.definition.starts_itself() => {
+                with_deadline(deadline, begin(&self.node, &self.store, &self.memory, def)).await?
+            }
+            known => known,
+        };
+        let Some(known) = known else {
             return Err(TokenError::NotConnected { name: def.name.clone() });
         };
         if let Some(given) = self.served_from_memory(def, &known, &request, asked_at) {

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use jeton_core::keep::attempt::{Act, AttemptStatus};
+use jeton_core::keep::attempt::{Act, AttemptStatus, Trigger};
+use jeton_core::keep::connection::Condition;
+use jeton_core::keep::ports::{AttemptFilter, OperatorCommand};
 use jeton_core::keep::provider::{OnUnknown, PolicyOverrides};
 use jeton_emulator::{Fault, FaultKind};
 use jeton_keeper::{Connected, Grant, TokenError};
+use tokio::time::{Instant, sleep};
 
-use crate::fixture::{ACME, Fixture, Options};
+use crate::fixture::{ACME, Fixture, Options, PATIENCE};
 
 /// Nothing but client credentials.
 const MACHINE: &str = own_provider!(
@@ -33,16 +36,71 @@ fn options(provider: &'static str) -> Options {
 }
 
 #[tokio::test]
-async fn a_provider_that_acquires_needs_nothing_but_to_be_connected() {
+async fn a_connection_of_the_client_alone_has_its_first_token_when_one_is_asked_for() {
     let (fixture, process) = Fixture::with(options(MACHINE)).await;
-    assert!(matches!(process.token(ACME).await, Err(TokenError::NotConnected { .. })));
-    assert!(matches!(process.connect(ACME, Grant::default()).await, Connected::Stored { .. }));
+    let before = process.vault.status(ACME).await.unwrap();
+    assert_eq!((before.condition, before.starts_itself), (Condition::Pending, true));
     let token = process.token(ACME).await.unwrap();
     assert!(fixture.emulator.accepts(token.access.reveal()));
     fixture.clock.advance(Duration::from_secs(61));
     assert_ne!(process.token(ACME).await.unwrap().access, token.access);
-    assert!(process.attempts(ACME).await.iter().all(|attempt| attempt.act == Act::Acquire));
+    let acts: Vec<_> = process.attempts(ACME).await.iter().map(|attempt| attempt.act).collect();
+    assert_eq!(acts, [Act::Acquire, Act::Acquire]);
     assert_eq!(fixture.requests(), 2);
+}
+
+#[tokio::test]
+async fn a_server_starts_what_needs_no_grant_and_waits_for_nobody() {
+    let names = vec![ACME.to_owned(), "other".to_owned()];
+    let fixture = Fixture::start(Options { names, ..options(MACHINE) }).await;
+    let (one, two) = (fixture.process().await, fixture.process().await);
+    one.vault.start().await.unwrap();
+    two.vault.start().await.unwrap();
+    for name in [ACME, "other"] {
+        let begun = Instant::now();
+        while one.vault.status(name).await.unwrap().generation.0 < 1 {
+            assert!(begun.elapsed() < PATIENCE, "{name} got no token");
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+    let filter = AttemptFilter::default();
+    let attempts = one.vault.attempts(&filter, 100).await.unwrap();
+    let begun = attempts.iter().filter(|attempt| attempt.act == Act::Connect);
+    let by_itself: Vec<_> = begun.map(|attempt| (attempt.trigger, attempt.asked_by.is_none())).collect();
+    assert_eq!(by_itself, [(Trigger::Automatic, true); 2], "the second process finds the rows of the first");
+    assert_eq!(fixture.requests(), 2);
+    one.vault.drain().await;
+    two.vault.drain().await;
+}
+
+#[tokio::test]
+async fn what_was_disconnected_does_not_start_again_until_it_is_connected() {
+    let (fixture, process) = Fixture::with(options(MACHINE)).await;
+    process.token(ACME).await.unwrap();
+    process.administer(ACME, OperatorCommand::Disconnect).await.unwrap();
+    let status = process.vault.status(ACME).await.unwrap();
+    assert_eq!((status.condition, status.starts_itself), (Condition::Pending, false));
+    assert!(matches!(process.token(ACME).await, Err(TokenError::NotConnected { .. })));
+    assert!(matches!(process.force(ACME).await, Err(TokenError::NotConnected { .. })));
+    let again = fixture.process().await;
+    again.vault.start().await.unwrap();
+    again.vault.loaded().await;
+    assert!(matches!(again.token(ACME).await, Err(TokenError::NotConnected { .. })));
+    again.vault.drain().await;
+    assert_eq!(fixture.requests(), 1);
+    assert!(matches!(process.connect(ACME, Grant::default()).await, Connected::Stored { .. }));
+    process.token(ACME).await.unwrap();
+    assert_eq!(fixture.requests(), 2);
+}
+
+#[tokio::test]
+async fn a_connection_whose_first_token_is_refused_is_failing_and_not_waiting_for_a_grant() {
+    let (fixture, process) = Fixture::with(options(MACHINE)).await;
+    fixture.emulator.enqueue([Fault::new(FaultKind::WrongClient)]);
+    assert!(matches!(process.token(ACME).await, Err(TokenError::Failed { .. })));
+    let status = process.vault.status(ACME).await.unwrap();
+    assert_eq!((status.condition, status.failures), (Condition::Failing, 1));
+    assert!(status.due_at.is_some(), "it is tried again by itself");
 }
 
 #[tokio::test]

@@ -228,6 +228,32 @@ pub async fn connecting_without_tokens_waits_for_the_first_acquire(fixture: &Fix
     Ok(())
 }
 
+/// Two processes that start at once, or one that starts after a person has disconnected.
+pub async fn a_process_that_begins_by_itself_makes_the_row_and_changes_none(fixture: &Fixture) -> TestResult {
+    let begin = |seed| Connect {
+        tokens: None,
+        by: None,
+        due_at: fixture.now(),
+        ..fixture.connect("acme", seed, Generation(0))
+    };
+    let answer = fixture.store.connect(begin(1)).await?;
+    assert_eq!(answer, ConnectAnswer::Connected { generation: Generation(0) });
+    let row = fixture.find("acme").await?;
+    assert_eq!((row.state, row.due_at), (GrantState::None, Some(fixture.now())));
+    fixture.won(Claim { act: Act::Acquire, ..fixture.claim(&row) }).await?;
+    let claimed = fixture.find("acme").await?;
+    assert_eq!(fixture.store.connect(begin(2)).await?, ConnectAnswer::Unchanged);
+    assert_eq!(fixture.find("acme").await?, claimed, "the attempt of the other process goes on");
+    let disconnect = OperatorCommand::Disconnect;
+    assert!(fixture.store.administer(&row.name, disconnect, fixture.operation_id(), &operator()).await?);
+    let given_up = fixture.find("acme").await?;
+    assert!(given_up.is_given_up());
+    let late = Connect { generation: given_up.generation, ..begin(3) };
+    assert_eq!(fixture.store.connect(late).await?, ConnectAnswer::Unchanged);
+    assert_eq!(fixture.find("acme").await?, given_up);
+    Ok(())
+}
+
 /// There is nothing to replace it with yet.
 pub async fn connecting_without_tokens_leaves_a_working_grant_alone(fixture: &Fixture) -> TestResult {
     let row = fixture.connected("acme", 1).await?;

@@ -106,6 +106,7 @@ macro_rules! conformance_tests {
             grants::a_refresh_token_of_a_failed_attempt_may_be_connected_again,
             grants::connecting_supersedes_the_attempt_under_way,
             grants::connecting_without_tokens_waits_for_the_first_acquire,
+            grants::a_process_that_begins_by_itself_makes_the_row_and_changes_none,
             grants::connecting_without_tokens_leaves_a_working_grant_alone,
             grants::connecting_without_tokens_to_another_provider_gives_the_old_tokens_up,
             operator_commands::a_paused_connection_is_neither_due_nor_claimed_until_it_is_resumed,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jeton_core::id::ConnectionName;
 use jeton_core::keep::connection::{Condition, Connection};
 use jeton_core::keep::due::RECOVERY_REFUSED;
 use jeton_core::keep::provider::{Definition, OnDead, OnUnknown, Step};
@@ -53,8 +54,14 @@ pub(super) fn check(
             None => healthy += 1,
         }
     }
-    for name in settings.definitions.keys().filter(|name| rows.iter().all(|row| row.name != **name)) {
-        report.warning(format!("grant {name}"), format!("it has no grant yet; run `jeton connect {name}`"));
+    let missing = |(name, _): &(&ConnectionName, _)| rows.iter().all(|row| row.name != **name);
+    for (name, definition) in settings.definitions.iter().filter(missing) {
+        if definition.starts_itself() {
+            report.ok(format!("grant {name}"), "it needs none; `jeton serve` gets its first token by itself");
+        } else {
+            report
+                .warning(format!("grant {name}"), format!("it has no grant yet; run `jeton connect {name}`"));
+        }
     }
     if waiting > 0 {
         let text = format!(
@@ -95,6 +102,7 @@ fn check_grant(
     let said = row.provider_message.as_deref().map(|words| format!("; {}", provider_says(words)));
     let said = said.unwrap_or_default();
     match row.condition(now) {
+        Condition::Pending if definition.starts_itself() && !row.is_given_up() => None,
         Condition::Pending => {
             Some((Severity::Warning, format!("it has no grant; run `jeton connect {name}`")))
         }

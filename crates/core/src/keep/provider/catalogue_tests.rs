@@ -26,7 +26,8 @@ pub(super) fn every_definition(secret: &str) -> Vec<Definition> {
         let vars: Vec<_> = vars.iter().map(|(name, value)| (*name, value.as_str())).collect();
         define(provider.name().as_str(), &vars)
     };
-    catalogue.iter().map(define_one).collect()
+    let machine = [("grant", "client_credentials"), ("token_url", "https://sso.example.com/token")];
+    catalogue.iter().map(define_one).chain([define("oauth2", &machine)]).collect()
 }
 
 /// The value that a vector of the file which is not about refusal gives a variable.

@@ -64,7 +64,8 @@ impl Provider {
         for (name, value) in &setup.vars {
             vars.insert(name.clone(), self.operator_var(name, value)?);
         }
-        let has_acquire = self.steps.contains_key(&Step::Acquire);
+        let own = |name: &str| vars.get(name).map(VarValue::reveal);
+        let has_acquire = self.has_step(Step::Acquire, own);
         if let Some((key, problem)) =
             policy::contradiction(&setup.policy.clone().over(self.policy.clone()), has_acquire)
         {
@@ -84,6 +85,12 @@ impl Provider {
         definition.check_client()?;
         definition.check_urls()?;
         Ok(definition)
+    }
+
+    /// Whether a connection that sets these variables has the step.
+    pub(super) fn has_step<'v>(&'v self, step: Step, own: impl Fn(&str) -> Option<&'v str>) -> bool {
+        let value = |name: &str| own(name).or_else(|| self.vars.get(name)?.default_value());
+        self.steps.get(&step).is_some_and(|spec| spec.applies(value))
     }
 
     fn operator_var(&self, name: &str, value: &Secret) -> Result<VarValue, DefineError> {
@@ -163,10 +170,16 @@ impl Definition {
         &self.vars
     }
 
-    /// Whether the step can be requested: the provider has it, and every optional variable that its URL hangs on is
-    /// set or may be captured.
+    /// The step, where this connection has it by the values of its variables.
+    pub(super) fn spec(&self, step: Step) -> Option<&StepSpec> {
+        let own = |name: &str| self.vars.get(name).map(VarValue::reveal);
+        self.provider.steps.get(&step).filter(|_| self.provider.has_step(step, own))
+    }
+
+    /// Whether the step can be requested: the provider has it for such a connection, and every optional variable that its URL
+    /// hangs on is set or may be captured.
     pub fn has(&self, step: Step) -> bool {
-        self.provider.steps.get(&step).is_some_and(|spec| {
+        self.spec(step).is_some_and(|spec| {
             spec.url.names().all(|(name, optional)| {
                 let Name::Var(var) = name else { return true };
                 let capturable = self.provider.vars.get(var).is_some_and(|var| var.capture().is_some());
@@ -177,7 +190,7 @@ impl Definition {
 
     /// Whether the step spends what it sends: after it was sent, nobody may send the same again.
     pub fn spends(&self, step: Step) -> bool {
-        let Some(spec) = self.provider.steps.get(&step) else { return false };
+        let Some(spec) = self.spec(step) else { return false };
         match step {
             // An operator who knows that tokens rotate is believed over a file that says they do not.
             Step::Refresh if self.policy.rotation != Rotation::None => true,
@@ -192,7 +205,7 @@ impl Definition {
         if !step.authenticates_client() {
             return ClientAuth::None;
         }
-        let own = self.provider.steps.get(&step).and_then(|spec| spec.auth.as_ref());
+        let own = self.spec(step).and_then(|spec| spec.auth.as_ref());
         match own.unwrap_or(&self.provider.auth) {
             AuthChoice::Fixed(auth) => *auth,
             AuthChoice::Var(var) => {

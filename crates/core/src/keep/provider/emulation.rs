@@ -82,7 +82,8 @@ impl Emulation {
             TokenKind::Access => WhichToken::Access,
             TokenKind::Refresh => WhichToken::Refresh,
         };
-        let takes = self.definition.provider.steps.values().map(|spec| &spec.take);
+        let steps = Step::ALL.iter().filter_map(|step| self.definition.spec(*step));
+        let takes = steps.map(|spec| &spec.take);
         let claim =
             takes.flat_map(|take| take.expires.iter().chain(&take.refresh_expires)).find_map(|source| {
                 match source {
@@ -179,7 +180,7 @@ impl Emulation {
     }
 
     fn spec(&self, step: Step) -> Option<&StepSpec> {
-        self.definition.provider.steps.get(&step).filter(|_| self.definition.has(step))
+        self.definition.spec(step).filter(|_| self.definition.has(step))
     }
 
     /// The first vector of a step that has a JSON reply and is `wanted`; one that brings a refresh token comes first.

@@ -248,3 +248,86 @@ fn the_example_of_the_reference_page_keeps_its_promise() {
     let results = provider.run_tests();
     assert!(!results.is_empty() && results.iter().all(VectorResult::passed), "{results:?}");
 }
+
+/// A file with two kinds of grant.
+const KINDS: &str = r#"name = "kinds"
+title = "Kinds"
+hosts = ["login.acme.com"]
+
+[vars.grant]
+enum = ["person", "machine"]
+default = "person"
+
+[vars.groups]
+list = true
+optional = true
+
+[acquire]
+where = { grant = "machine" }
+url = "https://login.acme.com/token"
+headers = { X-Groups = "${groups?}" }
+json = { groups = "${groups?}", text = "in ${groups?}" }
+
+[refresh]
+where = { grant = "person" }
+url = "https://login.acme.com/token"
+form = { refresh_token = "${refresh}" }
+"#;
+
+fn of_kind(vars: &[(&str, &str)]) -> Definition {
+    let provider = Arc::new(Provider::from_toml("kinds.toml", KINDS).unwrap());
+    let vars = vars.iter().map(|(name, value)| ((*name).to_owned(), Secret::new(*value))).collect();
+    let client = Client { id: Some("app".into()), secret: Some(Secret::new("hush")), ..Client::default() };
+    provider.define(Setup { vars, client, ..Setup::default() }).unwrap()
+}
+
+#[test]
+fn a_connection_has_the_steps_and_the_policy_of_its_kind_of_grant() {
+    let person = of_kind(&[]);
+    assert!(person.has(Step::Refresh) && !person.has(Step::Acquire));
+    assert_eq!(person.policy().on_dead, OnDead::Ask);
+    assert_eq!(person.provider().policy().on_dead, OnDead::Ask, "what is said of the provider");
+    let machine = of_kind(&[("grant", "machine")]);
+    assert!(machine.has(Step::Acquire) && !machine.has(Step::Refresh));
+    assert_eq!(
+        (machine.policy().on_dead, machine.policy().on_unknown),
+        (OnDead::Acquire, OnUnknown::Acquire)
+    );
+    let policy = PolicyOverrides { on_dead: Some(OnDead::Acquire), ..PolicyOverrides::default() };
+    let refused = Arc::clone(person.provider()).define(Setup { policy, ..Setup::default() }).unwrap_err();
+    assert_eq!(refused.field, "policy.on_dead");
+}
+
+#[test]
+fn a_list_is_a_list_in_json_and_a_text_among_other_text() {
+    let machine = of_kind(&[("grant", "machine"), ("groups", "a  b")]);
+    let request = machine.request(Step::Acquire, &RequestValues::default()).unwrap();
+    let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+    assert_eq!(body, serde_json::json!({ "groups": ["a", "b"], "text": "in a  b" }));
+    let header = request.headers.iter().find(|(name, _)| name == "x-groups").unwrap();
+    assert_eq!(header.1.reveal(), "a  b");
+}
+
+#[test]
+fn what_decides_about_a_step_is_one_of_a_few_values_and_always_known() {
+    for (right, wrong, key, problem) in [
+        (
+            "{ grant = \"machine\" }",
+            "{ grnat = \"machine\" }",
+            "acquire.where.grnat",
+            "did you mean `grant`?",
+        ),
+        (
+            "{ grant = \"machine\" }",
+            "{ grant = \"machin\" }",
+            "acquire.where.grant",
+            "did you mean `machine`?",
+        ),
+        ("{ grant = \"machine\" }", "{ groups = \"a\" }", "acquire.where.groups", "needs an `enum`"),
+        ("default = \"person\"", "optional = true", "acquire.where.grant", "a `default` or to be mandatory"),
+    ] {
+        let error = Provider::from_toml("kinds.toml", &KINDS.replacen(right, wrong, 1)).unwrap_err();
+        assert_eq!(error.key, key, "{error}");
+        assert!(error.problem.contains(problem), "{error}");
+    }
+}

@@ -168,9 +168,9 @@ impl Provider {
         self.steps.keys().copied()
     }
 
-    /// Its policy, with every default filled in.
+    /// Its policy, with every default filled in, for a connection that sets no variables.
     pub fn policy(&self) -> Policy {
-        Policy::from_written(self.policy.clone(), self.steps.contains_key(&Step::Acquire))
+        Policy::from_written(self.policy.clone(), self.has_step(Step::Acquire, |_| None))
     }
 
     /// Paths of the gateway that stand for calls to its API, for connections that want them.

@@ -54,7 +54,7 @@ impl Definition {
         let body = Body::read(reply);
         let refusal = |unusable| FailedReply { step, reply, body: &body, sent_at, values, unusable };
         let fail = |unusable| StepOutcome::Failed(self.classify(&refusal(unusable)));
-        let Some(spec) = self.provider.steps.get(&step) else {
+        let Some(spec) = self.spec(step) else {
             return fail(Some("the provider has no such step"));
         };
         if !spec.ok.status_holds(reply.status) {
@@ -287,7 +287,7 @@ pub(super) struct FailedReply<'r> {
 impl Definition {
     pub(super) fn classify(&self, refusal: &FailedReply<'_>) -> StepFailure {
         let FailedReply { step, reply, body, .. } = refusal;
-        let own = self.provider.steps.get(step).map(|spec| spec.errors.as_slice()).unwrap_or_default();
+        let own = self.spec(*step).map(|spec| spec.errors.as_slice()).unwrap_or_default();
         let rule = own.iter().chain(&self.provider.errors).find(|rule| rule.when.holds(reply.status, body));
         let asked = retry_after(reply, refusal.sent_at.civil);
         let said = body.value.as_ref().and_then(provider_code);
@@ -302,7 +302,7 @@ impl Definition {
         let code = code.unwrap_or_else(|| format!("http_{}", reply.status));
         // Also a yes of another kind than the file expects: it may hold tokens all the same.
         let accepted = (200..=299).contains(&reply.status)
-            || self.provider.steps.get(step).is_some_and(|spec| spec.ok.status_holds(reply.status));
+            || self.spec(*step).is_some_and(|spec| spec.ok.status_holds(reply.status));
         StepFailure {
             class,
             status: reply.status,
@@ -319,7 +319,7 @@ impl Definition {
 
     fn provider_message(&self, refusal: &FailedReply<'_>) -> Option<String> {
         let FailedReply { step, reply, body, values, .. } = refusal;
-        let take = self.provider.steps.get(step).map(|spec| &spec.take);
+        let take = self.spec(*step).map(|spec| &spec.take);
         let paths = take.into_iter().flat_map(|take| [&take.access, &take.refresh]);
         let taken = paths.filter_map(|path| path.text(body.value.as_ref()?)).map(Secret::new).collect();
         provider_message::of_reply(reply, body, taken, &|text| self.repeats_a_secret(text, values))
@@ -517,6 +517,17 @@ impl Definition {
         self.has(Step::Authorize) && self.has(Step::Exchange)
     }
 
+    /// Whether it gets its first token with nothing but its settings, so that nobody needs to connect it: no person is asked, and
+    /// the `acquire` step needs nothing that a callback or a reply would bring.
+    pub fn starts_itself(&self) -> bool {
+        self.has(Step::Acquire)
+            && !self.asks_for_consent()
+            && !matches!(
+                self.request(Step::Acquire, &RequestValues::default()),
+                Err(RequestError::Missing { .. })
+            )
+    }
+
     /// The scopes that the grant of this connection is asked for: at the consent, or where there is none, at each acquiring.
     pub fn asked_scopes(&self) -> Vec<String> {
         let step = if self.asks_for_consent() { Step::Authorize } else { Step::Acquire };
@@ -540,7 +551,7 @@ impl Definition {
     pub fn check_consent(&self) -> Result<(), DefineError> {
         let provider = self.provider.name();
         for step in [Step::Authorize, Step::Exchange] {
-            let Some(spec) = self.provider.steps.get(&step).filter(|_| self.has(step)) else {
+            let Some(spec) = self.spec(step).filter(|_| self.has(step)) else {
                 let problem =
                     format!("the provider `{provider}` gives no grant in the browser to this connection");
                 return Err(DefineError::new(format!("{step} step"), problem));
@@ -555,7 +566,7 @@ impl Definition {
                 "is where the provider sends the browser back to: set it, or set `server.public_url`";
             return Err(DefineError::new("client.redirect_uri", problem));
         }
-        let ties = self.provider.steps.get(&Step::Authorize).is_some_and(|spec| spec.mentions(&Name::State));
+        let ties = self.spec(Step::Authorize).is_some_and(|spec| spec.mentions(&Name::State));
         if !ties {
             let problem = "sends no `${state}`, so that nobody could tell a forged callback: add it to the provider file";
             return Err(DefineError::new("authorize step", problem));
@@ -568,7 +579,7 @@ impl Definition {
     /// Checks that the request which spends a code can be made of what is known, and of what its callback brings.
     fn check_exchange(&self) -> Result<(), DefineError> {
         let values = placeholders();
-        let spec = self.provider.steps.get(&Step::Exchange);
+        let spec = self.spec(Step::Exchange);
         let holes = spec.into_iter().flat_map(|spec| spec.names());
         let needed = holes.filter(|(name, optional)| !optional && self.value(name, &values).is_none());
         if let Some(unknown) = needed.map(|(name, _)| name).find(|name| !self.is_brought(name)) {
@@ -601,7 +612,7 @@ impl Definition {
     /// then (RFC 7636), by which a provider that keeps to it gives nothing for a code of another consent; and nothing else of
     /// the callback is needed.
     pub fn takes_bare_code(&self) -> bool {
-        let mentions = |step, name| self.provider.steps.get(&step).is_some_and(|spec| spec.mentions(name));
+        let mentions = |step, name| self.spec(step).is_some_and(|spec| spec.mentions(name));
         mentions(Step::Authorize, &Name::CodeChallenge)
             && mentions(Step::Exchange, &Name::CodeVerifier)
             && self.issuer().is_none()

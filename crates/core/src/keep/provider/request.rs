@@ -68,7 +68,7 @@ impl Definition {
     pub fn request(&self, step: Step, values: &RequestValues) -> Result<OutboundRequest, RequestError> {
         let no_step =
             |cure: String| RequestError::NoStep { provider: self.provider.name().to_string(), step, cure };
-        let spec = self.provider.steps.get(&step).ok_or_else(|| no_step(String::new()))?;
+        let spec = self.spec(step).ok_or_else(|| no_step(self.cure_of_missing(step)))?;
         let least = self.policy().min_refresh_length;
         if let (Step::Refresh, Some(refresh)) = (step, &values.refresh)
             && refresh.len() < least
@@ -116,6 +116,13 @@ impl Definition {
             captured_host: target.captured_host,
             certificate: target.certificate,
         })
+    }
+
+    /// What would give this connection a step that its provider has for others; begins with a semicolon, or is empty.
+    fn cure_of_missing(&self, step: Step) -> String {
+        let wanted = self.provider.steps.get(&step).into_iter().flat_map(|spec| &spec.only_where);
+        let wanted: Vec<_> = wanted.map(|(var, value)| format!("vars.{var} to {value:?}")).collect();
+        if wanted.is_empty() { String::new() } else { format!("; set {} to have one", wanted.join(" and ")) }
     }
 
     fn authenticate(
@@ -403,7 +410,7 @@ impl Definition {
     /// # Errors
     /// The host comes with a consent or a reply that `captured` does not have.
     pub fn endpoint(&self, step: Step, captured: &Vars) -> Result<Option<Endpoint>, RequestError> {
-        let Some(spec) = self.provider.steps.get(&step) else { return Ok(None) };
+        let Some(spec) = self.spec(step) else { return Ok(None) };
         let values = RequestValues { captured: captured.clone(), ..RequestValues::default() };
         let filler = Filler { definition: self, values: &values, step: step.as_str() };
         filler.url(&spec.url)

@@ -99,6 +99,8 @@ pub(super) struct StepTable {
     pub(super) json: Option<toml::Table>,
     pub(super) spends: Option<Vec<Spent>>,
     pub(super) issuer: Option<String>,
+    #[serde(default, rename = "where")]
+    pub(super) only_where: BTreeMap<String, String>,
     pub(super) ok: Option<SuccessTable>,
     pub(super) take: Option<ExtractTable>,
     #[serde(default)]

@@ -13,6 +13,7 @@ use super::schema::{self, Spent};
 use super::template::{AllowedNames, Name, Template};
 use super::vars::Var;
 use crate::named_enum::named_enum;
+use crate::suggest;
 
 named_enum! {
     /// A request that a provider knows.
@@ -135,6 +136,8 @@ pub(super) struct StepSpec {
     pub(super) spends: Option<bool>,
     /// Who the callback must say it comes from (RFC 9207); of `authorize` alone.
     pub(super) issuer: Option<Template>,
+    /// The values of variables without which a connection does not have the step.
+    pub(super) only_where: BTreeMap<String, String>,
     pub(super) ok: Success,
     pub(super) take: Extract,
     pub(super) errors: Vec<ErrorRule>,
@@ -174,6 +177,7 @@ impl StepSpec {
             body: payload::body(written, known)?,
             spends: spends(step, written.spends.as_deref()).under("spends")?,
             issuer: issuer(step, written.issuer.as_deref(), around.names).under("issuer")?,
+            only_where: only_where(&written.only_where, around.vars).under("where")?,
             ok: Success::compile(
                 written.ok.as_ref().or(shared_ok).unwrap_or(&schema::SuccessTable::default()),
             )
@@ -217,6 +221,11 @@ impl StepSpec {
         Ok(())
     }
 
+    /// Whether a connection has the step whose variables have these values.
+    pub(super) fn applies<'v>(&self, value: impl Fn(&str) -> Option<&'v str>) -> bool {
+        self.only_where.iter().all(|(var, wanted)| value(var) == Some(wanted))
+    }
+
     /// Whether any field is filled with that.
     pub(super) fn mentions(&self, wanted: &Name) -> bool {
         self.names().iter().any(|(name, _)| *name == wanted)
@@ -236,6 +245,30 @@ fn issuer(step: Step, written: Option<&str>, vars: &BTreeSet<String>) -> Result<
         return Err(Flaw::new("only a callback names its issuer: write it under [authorize]"));
     }
     written.map(|text| Template::parse(text, AllowedNames { vars, built_in: &[] })).transpose()
+}
+
+/// A step must be there or not from the beginning on: what decides about it has a value, and always one of a few.
+fn only_where(
+    written: &BTreeMap<String, String>,
+    vars: &BTreeMap<String, Var>,
+) -> Result<BTreeMap<String, String>, Flaw> {
+    for (name, wanted) in written {
+        let Some(var) = vars.get(name) else {
+            let cure = suggest::hint(name, vars.keys().map(String::as_str));
+            return Err(Flaw::new(format!("`{name}` is not a variable; {cure}")).under(name));
+        };
+        let values = var.one_of().unwrap_or_default();
+        let has_value = var.default_value().is_some() || var.is_mandatory();
+        if values.is_empty() || !has_value {
+            let problem = "decides about a step, so it needs an `enum`, and a `default` or to be mandatory";
+            return Err(Flaw::new(problem).under(name));
+        }
+        if !values.contains(wanted) {
+            let cure = suggest::hint(wanted, values.iter().map(String::as_str));
+            return Err(Flaw::new(format!("`{wanted}` is not one of its values; {cure}")).under(name));
+        }
+    }
+    Ok(written.clone())
 }
 
 fn spends(step: Step, written: Option<&[Spent]>) -> Result<Option<bool>, Flaw> {
