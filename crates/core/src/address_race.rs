@@ -1,5 +1,6 @@
 //! Which of several addresses of one host lets us in first (RFC 8305, "Happy Eyeballs").
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
@@ -48,6 +49,14 @@ where
             Either::Right((Either::Left(_), _)) => {}
         }
     }
+}
+
+/// The places that were tried, in this order, each with what it failed with in the words of `why`.
+pub fn describe<A: Display, E>(failed: &[(A, Option<E>)], why: impl Fn(&E) -> String) -> String {
+    let each = failed.iter().map(|(place, error)| {
+        format!("{place} ({})", error.as_ref().map_or_else(|| "no answer".to_owned(), &why))
+    });
+    each.collect::<Vec<_>>().join(", ")
 }
 
 /// The addresses in the order of the resolver, except that the two families take turns, so that a family that leads nowhere
@@ -129,6 +138,8 @@ mod tests {
         assert_eq!(refused, Err(vec![(all[0], Some("refused")), (all[1], Some("refused"))]));
         let silent = run(race(&all, |_| pending::<Result<(), &str>>(), pending::<()>, ready(())));
         assert_eq!(silent, Err(vec![(all[0], None)]), "the second was not tried in time");
+        let both = describe(&[(all[0], Some("refused")), (all[1], None)], ToString::to_string);
+        assert_eq!(both, "1.1.1.1:1 (refused), [::2]:1 (no answer)");
         assert_eq!(run(race(&[], refuse, pending::<()>, pending())), Err(Vec::new()));
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use jeton_core::address_race::{NEXT_ADDRESS_DELAY, race};
+use jeton_core::address_race::{NEXT_ADDRESS_DELAY, describe, race};
 use jeton_core::keep::provider::{ClientCertificate, Endpoint};
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, lookup_host};
@@ -270,11 +270,7 @@ async fn connect_to_any(
         let timed_out = tried.iter().any(|(_, error)| error.is_none());
         let within =
             if timed_out { format!(" within {} s", time.limit.as_secs_f32()) } else { String::new() };
-        let each = tried.iter().map(|(address, error)| match error {
-            Some(error) => format!("{address} ({error})"),
-            None => format!("{address} (no answer)"),
-        });
-        let why = format!("no connection to `{host}`{within}: {}", each.collect::<Vec<_>>().join(", "));
+        let why = format!("no connection to `{host}`{within}: {}", describe(&tried, ToString::to_string));
         DialError { why, timed_out }
     })
 }

@@ -59,7 +59,7 @@ impl Encryption {
 pub(super) struct Address {
     pub(super) config: Config,
     pub(super) encryption: Encryption,
-    /// PEM file of the certificates to trust; absent for those that the web trusts.
+    /// PEM file of the certificates to trust; absent for those that the web and the operating system trust.
     pub(super) root_certificates: Option<PathBuf>,
     /// The URL without its password, for people.
     pub(super) shown: String,

@@ -3,11 +3,13 @@
 use std::error::Error as _;
 use std::time::Duration;
 
-use deadpool_postgres::{PoolError, TimeoutType};
+use deadpool::managed::{PoolError, TimeoutType};
+use jeton_core::address_race::describe;
 use jeton_core::keep::ports::StoreError;
 use tokio_postgres::error::{DbError, SqlState};
 
 use super::address::Address;
+use super::connect::{AddressError, ConnectError};
 use super::database_identity::WrongDatabase;
 
 /// Why a call on a connection failed, before it is put into the words of the ports.
@@ -15,6 +17,8 @@ use super::database_identity::WrongDatabase;
 pub enum PostgresError {
     /// PostgreSQL or the connection says so.
     Sql(tokio_postgres::Error),
+    /// No host of the URL let us in.
+    Connect(ConnectError),
     /// All connections were busy for that long.
     Busy(Duration),
     /// There was no answer for that long.
@@ -48,9 +52,9 @@ impl From<StoreError> for PostgresError {
 }
 
 impl PostgresError {
-    pub(super) fn of_pool(error: PoolError, waited: Duration) -> Self {
+    pub(super) fn of_pool(error: PoolError<ConnectError>, waited: Duration) -> Self {
         match error {
-            PoolError::Backend(error) => Self::Sql(error),
+            PoolError::Backend(error) => Self::Connect(error),
             PoolError::Timeout(TimeoutType::Wait) => Self::Busy(waited),
             PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle) => Self::Silent(waited),
             PoolError::Closed | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => {
@@ -72,27 +76,11 @@ impl PostgresError {
         match self {
             // The name, or another host of the URL, may lead to the right one again.
             Self::Silent(_) | Self::Lost | Self::Standby | Self::WrongDatabase(_) => true,
-            Self::Sql(error) => match error.code() {
-                Some(state) => {
-                    let class = &state.code()[..2];
-                    class == "08"
-                        || [
-                            SqlState::ADMIN_SHUTDOWN,
-                            SqlState::CRASH_SHUTDOWN,
-                            SqlState::CANNOT_CONNECT_NOW,
-                            SqlState::T_R_DEADLOCK_DETECTED,
-                            SqlState::T_R_SERIALIZATION_FAILURE,
-                            SqlState::LOCK_NOT_AVAILABLE,
-                            SqlState::TOO_MANY_CONNECTIONS,
-                            // Another host of the URL may be the primary by now, or this one again.
-                            SqlState::READ_ONLY_SQL_TRANSACTION,
-                            SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
-                        ]
-                        .contains(state)
-                            && !is_setup(error)
-                }
-                None => error.is_closed() || is_io(error),
-            },
+            Self::Sql(error) => passes(error),
+            Self::Connect(ConnectError(tried)) => tried.iter().any(|(_, error)| match error {
+                Some(AddressError::Driver(error)) => passes(error),
+                Some(AddressError::Unknown(_)) | None => true,
+            }),
             Self::Busy(_) | Self::Store(_) => false,
         }
     }
@@ -107,6 +95,9 @@ impl PostgresError {
     pub(super) fn is_of_the_connection(&self) -> bool {
         match self {
             Self::Silent(_) | Self::Lost | Self::Standby => true,
+            Self::Connect(ConnectError(tried)) => tried
+                .iter()
+                .any(|(_, error)| driver_error(error.as_ref()).is_none_or(|error| error.code().is_none())),
             Self::Sql(error) => {
                 error.code().is_none_or(|state| *state == SqlState::READ_ONLY_SQL_TRANSACTION)
             }
@@ -141,6 +132,7 @@ impl PostgresError {
         match self {
             Self::Store(error) => error,
             Self::Sql(error) => explain(&error, address),
+            Self::Connect(error) => explain_connect(&error, address),
             Self::Busy(waited) => StoreError::Unavailable(format!(
                 "all connections to {place} were busy for {} s: raise `pool` in [store], or look for slow \
                  statements in the database",
@@ -157,6 +149,34 @@ impl PostgresError {
             )),
             Self::Lost => StoreError::Unavailable(format!("the connection to {place} was lost: try again")),
         }
+    }
+}
+
+/// Whether another try may well succeed in a moment.
+fn passes(error: &tokio_postgres::Error) -> bool {
+    let Some(state) = error.code() else { return error.is_closed() || is_io(error) };
+    let class = &state.code()[..2];
+    class == "08"
+        || [
+            SqlState::ADMIN_SHUTDOWN,
+            SqlState::CRASH_SHUTDOWN,
+            SqlState::CANNOT_CONNECT_NOW,
+            SqlState::T_R_DEADLOCK_DETECTED,
+            SqlState::T_R_SERIALIZATION_FAILURE,
+            SqlState::LOCK_NOT_AVAILABLE,
+            SqlState::TOO_MANY_CONNECTIONS,
+            // Another host of the URL may be the primary by now, or this one again.
+            SqlState::READ_ONLY_SQL_TRANSACTION,
+            SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+        ]
+        .contains(state)
+            && !is_setup(error)
+}
+
+fn driver_error(error: Option<&AddressError>) -> Option<&tokio_postgres::Error> {
+    match error? {
+        AddressError::Driver(error) => Some(error),
+        AddressError::Unknown(_) => None,
     }
 }
 
@@ -183,13 +203,60 @@ fn causes(error: &tokio_postgres::Error) -> impl Iterator<Item = &(dyn std::erro
     std::iter::successors(error.source(), |cause: &&(dyn std::error::Error + 'static)| (*cause).source())
 }
 
+/// The driver says what it was doing; the innermost cause says what was wrong.
+fn innermost(error: &tokio_postgres::Error) -> String {
+    causes(error).last().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+/// What was wrong with one address.
+fn why(error: &AddressError) -> String {
+    match error {
+        AddressError::Unknown(why) => format!("the name is not known: {why}"),
+        AddressError::Driver(error) => innermost(error),
+    }
+}
+
+/// How much a failure tells: a server that answers and refuses tells more than a standby, and that more than silence.
+fn tells(error: &tokio_postgres::Error) -> u8 {
+    match (is_read_only(error), error.is_closed() || is_io(error)) {
+        (true, _) => 1,
+        (false, true) => 0,
+        (false, false) => 2,
+    }
+}
+
+/// The failure that tells most, in its own words, and each address with its own failure.
+fn explain_connect(ConnectError(tried): &ConnectError, address: &Address) -> StoreError {
+    let answers = tried.iter().rev().filter_map(|(at, error)| Some((at, driver_error(error.as_ref())?)));
+    match answers.filter(|(_, error)| tells(error) > 0).max_by_key(|(_, error)| tells(error)) {
+        None => StoreError::Unavailable(format!(
+            "{} cannot be reached: {}; see that PostgreSQL runs there and that store.url names its host and port",
+            address.shown,
+            describe(tried, why)
+        )),
+        Some((_, error)) if tried.len() == 1 => explain(error, address),
+        Some((at, error)) => {
+            let others: Vec<_> = tried
+                .iter()
+                .filter(|(other, _)| other != at)
+                .map(|(at, error)| (at, error.as_ref()))
+                .collect();
+            let shown = format!(
+                "{} at {at} (besides tried: {})",
+                address.shown,
+                describe(&others, |error| why(error))
+            );
+            explain(error, &Address { shown, ..address.clone() })
+        }
+    }
+}
+
 fn explain(error: &tokio_postgres::Error, address: &Address) -> StoreError {
     let place = &address.shown;
     if let Some(said) = error.as_db_error() {
         return explain_state(said, address);
     }
-    // The driver says what it was doing; the innermost cause says what was wrong.
-    let why = causes(error).last().map_or_else(|| error.to_string(), ToString::to_string);
+    let why = innermost(error);
     if is_tls(error) {
         return StoreError::Refused(format!(
             "{place} cannot be reached by TLS ({why}): mend the certificates, or sslmode and sslrootcert in store.url"

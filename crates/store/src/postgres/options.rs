@@ -14,8 +14,8 @@ use crate::migration::Migration;
 #[derive(Clone, Debug)]
 pub struct PostgresOptions {
     /// Where the database is: `postgres://user:password@host:port/database`, with the parameters of libpq that the driver
-    /// knows, and `sslmode` and `sslrootcert` as libpq means them. Without `sslrootcert` the authorities of the web are
-    /// trusted.
+    /// knows, and `sslmode` and `sslrootcert` as libpq means them. Without `sslrootcert` the authorities of the web
+    /// and those of the operating system are trusted.
     pub url: Secret,
     /// The most connections at once, besides the one that listens; at least 2. Half of them write.
     pub pool: usize,

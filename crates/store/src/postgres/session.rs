@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use deadpool::Runtime;
+use deadpool::managed::{Object, Pool};
 use jeton_core::keep::ports::StoreError;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::Client;
@@ -53,7 +54,7 @@ impl Counters {
 
 /// The pool.
 pub(super) struct Sessions {
-    pool: Pool,
+    pool: Pool<Connector>,
     connector: Connector,
     expected: ExpectedDatabase,
     patience: Duration,
@@ -79,18 +80,11 @@ impl Sessions {
         address: &Address,
         options: &PostgresOptions,
     ) -> Result<Arc<Self>, StoreError> {
-        let connector = Connector::of(address)?;
-        let manager = Manager::from_connect(
-            address.config.clone(),
-            connector.clone(),
-            ManagerConfig { recycling_method: RecyclingMethod::Fast },
-        );
-        let pool = Pool::builder(manager)
+        let connector = Connector::of(address, options.patience)?;
+        let pool = Pool::builder(connector.clone())
             .max_size(options.pool.max(2))
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(options.patience))
-            .create_timeout(Some(options.patience))
-            .recycle_timeout(Some(options.patience))
             .build()
             .map_err(|error| StoreError::Unavailable(format!("no pool can be made: {error}")))?;
         let (patience, pooler) = (options.patience, address.pooler);
@@ -121,7 +115,7 @@ impl Sessions {
 
     /// A connection outside of the pool, which must be driven. Whoever has it verifies it before using it.
     pub(super) async fn open_one(&self) -> Result<(Client, ConnectionTask), PostgresError> {
-        Ok(self.connector.open().await?)
+        self.connector.open().await.map_err(PostgresError::Connect)
     }
 
     /// Sees that a connection leads where the first one led; answers where.
@@ -139,7 +133,7 @@ impl Sessions {
         };
         let row = answers.first().and_then(|rows| rows.first()).ok_or(PostgresError::Lost)?;
         let identity = DatabaseIdentity::read(row, 0)?;
-        self.expected.verify(identity).inspect_err(|_| self.connector.shuffle_hosts())?;
+        self.expected.verify(identity).inspect_err(|_| self.connector.take_turns())?;
         Ok(identity)
     }
 
@@ -213,7 +207,7 @@ const SET_LOCALLY: &str = "SELECT set_config('synchronous_commit', 'on', true), 
 
 /// A connection that is in use. Dropped before it is released, it is closed, so that nobody finds a transaction of ours open.
 pub(super) struct Session {
-    client: Option<Object>,
+    client: Option<Object<Connector>>,
     sessions: Arc<Sessions>,
     counted: bool,
     /// No transaction is opened in it, so that it may be given back at any time.

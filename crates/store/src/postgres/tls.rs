@@ -25,7 +25,9 @@ pub(super) fn connector(address: &Address) -> Result<MakeRustlsConnect, StoreErr
             let pinned = certificates(address)?;
             let mut roots = RootCertStore::empty();
             if pinned.is_empty() {
+                // As for token endpoints: a company installs its own authority on every machine.
                 roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             }
             roots.add_parsable_certificates(pinned.iter().cloned());
             let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
@@ -61,7 +63,9 @@ fn unusable(address: &Address, why: &str) -> StoreError {
     let file = address
         .root_certificates
         .as_ref()
-        .map_or("the built-in list".into(), |path| path.display().to_string());
+        .map_or("the built-in list and that of the operating system".into(), |path| {
+            path.display().to_string()
+        });
     StoreError::Refused(format!(
         "the certificates to trust for {} cannot be used ({file}: {why}): name a PEM file by sslrootcert in store.url",
         address.shown

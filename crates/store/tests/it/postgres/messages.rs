@@ -1,7 +1,8 @@
 //! What it says when it cannot be used: one sentence with the cure, and never the password.
 
-use std::fs;
+use std::process::Command;
 use std::time::Duration;
+use std::{env, fs};
 
 use jeton_core::keep::ports::{ChangeFeed as _, ConnectionStore as _, StoreError};
 use jeton_core::time::{Clock as _, SystemClock};
@@ -9,7 +10,8 @@ use jeton_store::postgres::inspect;
 use jeton_store::{PostgresOptions, PostgresStore};
 use jeton_testkit::PgCluster;
 
-use super::fixture::{claim, commit, connect, connected, database, open, options};
+use super::fixture::{claim, commit, connect, connected, database, of_hosts, open, options};
+use super::proxy::SilentServer;
 
 const AUTHORITY: &[u8] = include_bytes!("certificates/authority.pem");
 const CERTIFICATE: &[u8] = include_bytes!("certificates/server.pem");
@@ -39,6 +41,34 @@ async fn a_server_that_cannot_be_reached_is_told_with_its_place() {
     let text = error.to_string();
     assert!(text.contains("postgres://jeton@127.0.0.1:1/jeton cannot be reached"), "{text}");
     assert!(text.contains("see that PostgreSQL runs there"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_address_that_was_tried_is_named_with_its_own_failure() {
+    let silent = SilentServer::new();
+    let places = format!("127.0.0.1:1,nowhere.invalid:5432,127.0.0.1:{}", silent.port());
+    let error = error(&format!("postgres://jeton:hush@{places}/jeton")).await;
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    let text = error.to_string();
+    for part in [
+        "cannot be reached: 127.0.0.1:1 (Connection refused",
+        "nowhere.invalid:5432 (the name is not known: ",
+        &format!("127.0.0.1:{} (no answer); see that PostgreSQL runs there", silent.port()),
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_several_hosts_the_refusal_that_tells_most_is_told_wherever_it_stands() {
+    let cluster = PgCluster::shared().unwrap();
+    for ports in [[1, cluster.port()], [cluster.port(), 1]] {
+        let url = of_hosts(cluster, "nowhere", &ports);
+        refusal(&url, "there is no database \"nowhere\" at postgres://", "createdb --owner jeton nowhere")
+            .await;
+        let at = format!("at 127.0.0.1:{} (besides tried: 127.0.0.1:1 (Connection refused", cluster.port());
+        refusal(&url, &at, "or mend its name in store.url").await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -102,6 +132,37 @@ async fn each_sslmode_trusts_whom_libpq_would_trust() {
     refusal(&url("verify-ca", ""), "cannot be reached by TLS", "sslrootcert").await;
     refusal(&url("verify-ca", &named(&empty)), "it holds no certificate", "name a PEM file").await;
     refusal(&url("verify-ca", &named("/nowhere.pem")), "/nowhere.pem", "name a PEM file").await;
+}
+
+/// Names the database to the process of the test below whose system trusts the authority.
+const TRUSTED: &str = "JETON_TEST_TRUSTED";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_authority_that_the_system_trusts_is_trusted() {
+    if let Ok(url) = env::var(TRUSTED) {
+        assert!(inspect(&options(&url)).await.unwrap().encrypted);
+        return;
+    }
+    let files = [("server.crt", CERTIFICATE), ("server.key", KEY)];
+    let cluster = PgCluster::private(&[("ssl", "on"), ("fsync", "off")], &files).unwrap();
+    let database = cluster.empty_database().unwrap();
+    let url = format!("{}?sslmode=verify-full", database.tcp_url()).replace("127.0.0.1", "localhost");
+    refusal(&url, "cannot be reached by TLS", "sslrootcert").await;
+    let folder = tempfile::tempdir().unwrap();
+    let authorities = folder.path().join("authorities.pem");
+    fs::write(&authorities, AUTHORITY).unwrap();
+    let trusting = Command::new(env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "postgres::messages::an_authority_that_the_system_trusts_is_trusted",
+            "--nocapture",
+        ])
+        .env(TRUSTED, url)
+        .env("SSL_CERT_FILE", authorities)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&trusting.stdout);
+    assert!(trusting.status.success() && said.contains("1 passed"), "{trusting:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
