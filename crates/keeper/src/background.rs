@@ -148,6 +148,7 @@ mod tests {
     use jeton_core::clocks::StoreReading;
     use jeton_core::entropy::SystemEntropy;
     use jeton_core::id::NodeId;
+    use jeton_core::keep::ports::NodeHost;
     use jeton_core::seal::{KeyRing, Sealer};
     use jeton_core::time::{Clock as _, SystemClock};
 
@@ -161,6 +162,7 @@ mod tests {
         let node = Node {
             id: NodeId::from_bytes([1; 16]),
             data_dir: "unused".into(),
+            host: NodeHost::default(),
             sealer,
             settings: Settings::default(),
             clock: Arc::new(StoreTime::new(Arc::new(SystemClock), reading, SystemClock.uptime())),

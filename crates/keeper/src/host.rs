@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use jeton_core::access::TokenHash;
 use jeton_core::id::Revision;
+use jeton_core::keep::ports::NodeHost;
 
 use crate::memory::high_water::{self, Hold};
 use crate::private_file::{create_private_dir, open_private};
@@ -50,6 +51,16 @@ impl Host {
             machine: machine.map(|id| digest(&format!("jeton machine {id}"))),
             boot: read("/proc/sys/kernel/random/boot_id").filter(|id| !id.is_empty()),
             mark_dir,
+        }
+    }
+
+    /// What other nodes learn of one here, on the data directory whose instance file has this text and is on this device.
+    pub(crate) fn of_node(&self, instance_text: &str, device: Option<u64>) -> NodeHost {
+        NodeHost {
+            machine: self.machine.clone(),
+            boot: self.boot.clone(),
+            data_dir: Some(digest(&format!("jeton data directory {instance_text}"))),
+            device,
         }
     }
 }

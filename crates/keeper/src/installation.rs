@@ -10,7 +10,7 @@ use std::time::UNIX_EPOCH;
 use jeton_core::entropy::Entropy;
 use jeton_core::id::{InstanceId, Revision};
 use jeton_core::keep::connection::Connection;
-use jeton_core::keep::ports::{Identity, Maintenance, StoreError};
+use jeton_core::keep::ports::{Identity, Maintenance, NodeHost, StoreError};
 use jeton_core::keep::provider::Vars;
 use jeton_core::seal::{KeyRing, SealError, Sealer};
 use jeton_core::secret::Secret;
@@ -139,6 +139,7 @@ pub struct Installation {
     hold: Option<Hold>,
     pub(crate) instance_file: InstanceFile,
     pub(crate) recorder: HostRecorder,
+    pub(crate) node_host: NodeHost,
 }
 
 /// The instance file as it was when the installation was opened, by its device and its number there.
@@ -157,6 +158,13 @@ impl InstanceFile {
     /// Whether the data directory is not the one that was opened: it was removed, or another is in its place.
     pub(crate) fn is_gone(&self) -> bool {
         self.id.is_some() && self.id != file_id(&self.path)
+    }
+
+    /// From now on the data directory belongs to no store: it is the clone of one that does.
+    pub(crate) fn mark_cloned(&self) -> io::Result<()> {
+        let text = fs::read_to_string(&self.path)?;
+        let instance = text.split_whitespace().next().unwrap_or_default();
+        fs::write(&self.path, format!("{instance} cloned\n"))
     }
 }
 
@@ -261,6 +269,7 @@ impl Installation {
             hold,
             instance_file: InstanceFile::of(data_dir),
             recorder: HostRecorder::default(),
+            node_host: NodeHost::default(),
         })
     }
 
@@ -271,13 +280,16 @@ impl Installation {
     /// A file of the data directory cannot be read.
     pub fn check_host(&mut self, host: &Host) -> Result<HostRecord, InstallationError> {
         let path = self.data_dir.join(INSTANCE_FILE);
+        let read = fs::read_to_string(&path);
         let unusable =
             |source| InstallationError::File { path, cure: "jeton must be able to read it", source };
-        let text = match fs::read_to_string(self.data_dir.join(INSTANCE_FILE)) {
+        let text = match read {
             Err(error) if is_absent(&error) => return Ok(HostRecord::default()),
-            text => text,
+            Err(error) => return Err(unusable(error)),
+            Ok(text) => text,
         };
-        let record = text.and_then(|text| HostRecord::read(&self.data_dir, &text, host)).map_err(unusable)?;
+        let record = HostRecord::read(&self.data_dir, &text, host).map_err(unusable)?;
+        self.node_host = host.of_node(&text, self.instance_file.id.map(|(device, _)| device));
         self.hold = self.hold.or_else(|| record.hold(&self.data_dir, host, self.seen));
         self.recorder = HostRecorder::new(host.clone(), record.mark.clone());
         Ok(record)
@@ -363,6 +375,11 @@ impl Installation {
     /// The instance id of the store.
     pub fn instance(&self) -> InstanceId {
         self.instance
+    }
+
+    /// What a node of it tells the others of where it runs, once [`Installation::check_host`] has looked.
+    pub fn node_host(&self) -> &NodeHost {
+        &self.node_host
     }
 
     /// Whether nothing may be spent.

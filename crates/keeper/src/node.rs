@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jeton_core::entropy::{Entropy, unit_fraction};
 use jeton_core::id::NodeId;
+use jeton_core::keep::ports::NodeHost;
 use jeton_core::seal::Sealer;
 
 use crate::settings::Settings;
@@ -15,6 +16,8 @@ use crate::store_time::StoreTime;
 pub(crate) struct Node {
     pub(crate) id: NodeId,
     pub(crate) data_dir: PathBuf,
+    /// Where it runs.
+    pub(crate) host: NodeHost,
     pub(crate) sealer: Sealer,
     pub(crate) settings: Settings,
     pub(crate) clock: Arc<StoreTime>,

@@ -129,6 +129,21 @@ impl StoreAccess {
         }
     }
 
+    /// Another node, of this name, lives on the data directory of this one in another place. Nothing is spent from now on.
+    pub(crate) fn mark_cloned(&self, other: &str) {
+        if self.hold.set(Hold::Cloned).is_ok() {
+            // No later process spends anything here either: the other node may be out of reach by then, and not gone.
+            if let Err(error) = self.instance_file.mark_cloned() {
+                tracing::warn!(%error, "the data directory cannot be marked as a clone; after a restart the nodes are compared anew");
+            }
+            tracing::error!(
+                "on hold: {}, and the node {other} lives on the other; living tokens are served, and nothing is spent until this \
+                 data directory is adopted",
+                Hold::Cloned
+            );
+        }
+    }
+
     /// The store is at `found`, and was further before, or contradicts what it said. Nothing is spent from now on, and by no
     /// later process either.
     pub(crate) fn mark_rolled_back(&self, found: Revision) {

@@ -103,6 +103,7 @@ impl Parts {
         let node = Arc::new(Node {
             id: NodeId::generate(clock.now(), &*entropy),
             data_dir: installation.data_dir,
+            host: installation.node_host,
             sealer: installation.sealer,
             settings,
             clock,
@@ -166,6 +167,7 @@ impl Parts {
         let heartbeats = Arc::new(Heartbeats {
             node: Arc::clone(&node),
             definitions: Arc::clone(&definitions),
+            store: Arc::clone(&store),
             liveness,
             unavailable,
             lifecycle: Arc::clone(&lifecycle),

@@ -4,10 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command as Process;
 
+use jeton_emulator::{Emulator, Settings};
+use jeton_testkit::{ServerProcess, TestInstallation};
 use rusqlite::Connection as Database;
 use serde_json::json;
 
-use crate::fixture::{Fixture, PATIENCE};
+use crate::fixture::{Fixture, PATIENCE, connection, until};
 
 /// Folds the write-ahead log into the database, as the last process that closes it does.
 fn fold(database: &Path) {
@@ -166,4 +168,58 @@ async fn the_clone_of_a_disk_is_on_hold_beside_the_original() {
     assert_eq!(fixture.spent(), spent);
     run(&fixture, &one, &refresh).await.success().unwrap();
     assert_eq!(fixture.emulator.stats().reuse_kills, 0);
+}
+
+#[tokio::test]
+async fn a_node_on_the_clone_of_a_disk_is_on_hold_while_another_on_its_database_runs_on_the_original() {
+    let emulator = Emulator::start(Settings::default()).await.unwrap();
+    let mut home = TestInstallation::on_postgres().unwrap();
+    home.add_connection("acme", connection(&emulator)).unwrap();
+    let [image, copy, one, two] = ["image", "copy", "one", "two"].map(|name| home.path().join(name));
+    fs::File::create(&image).unwrap().set_len(256 * 1024 * 1024).unwrap();
+    let made = Process::new("mkfs.ext4").arg("-q").arg(&image).output();
+    if !rustix::process::geteuid().is_root() || !made.is_ok_and(|output| output.status.success()) {
+        return;
+    }
+    let Some(original) = MountedImage::mount(&image, &one) else { return };
+    // Each has marks of its own, as on two machines.
+    let command = |at: &Path, arguments: &[&str]| {
+        let [data, marks] =
+            [at.join("data"), at.with_extension("marks")].map(|path| path.display().to_string());
+        let command = home.command(arguments.iter().copied()).unwrap();
+        command.env("JETON__DATA_DIR", &data).env("JETON__MARK_DIR", &marks)
+    };
+    let token = emulator.mint(1).remove(0);
+    let connect = command(&one, &["connect", "acme", "--refresh-token-stdin"]).stdin(token.reveal());
+    connect.run(PATIENCE).await.unwrap().success().unwrap();
+    drop(original);
+    fs::copy(&image, &copy).unwrap();
+    let _original = MountedImage::mount(&image, &one).unwrap();
+    let _clone = MountedImage::mount(&copy, &two).unwrap();
+
+    let mut servers = Vec::new();
+    for at in [&one, &two] {
+        let mut server = command(at, &["serve"]).serve().unwrap();
+        server.wait_until_ready(PATIENCE).await.unwrap();
+        servers.push(server);
+    }
+    let on_hold = async |server: &ServerProcess| {
+        server.client().get_json("/readyz").await.is_ok_and(|ready| ready["hold"] == true)
+    };
+    until("the clone is on hold", async || on_hold(&servers[1]).await).await;
+    assert!(!on_hold(&servers[0]).await);
+    let said = servers[1].output().unwrap();
+    assert!(said.contains("as on the clone of a disk") && said.contains("lives on the other"), "{said}");
+
+    let doctor = command(&two, &["doctor", "--offline", "--clones"]).run(PATIENCE).await.unwrap();
+    assert_eq!(doctor.code, Some(1), "{doctor:?}");
+    for part in ["runs on the machine ", "is a copy of another node's", "`jeton adopt`"] {
+        assert!(doctor.stdout.contains(part), "{part}: {doctor:?}");
+    }
+    let mut clone = servers.remove(1);
+    clone.terminate().unwrap();
+    clone.wait(PATIENCE).await.unwrap();
+    command(&two, &["adopt"]).run(PATIENCE).await.unwrap().success().unwrap();
+    command(&two, &["doctor", "--offline"]).run(PATIENCE).await.unwrap().success().unwrap();
+    assert!(!on_hold(&servers[0]).await);
 }

@@ -32,7 +32,7 @@ pub use consents::{
     BeginConnect, BeginConnectAnswer, Callback, CallbackAction, CallbackAnswer, ConsentKey, ConsentStart,
     ConsentStartAnswer, ConsentStore, FailExchange, FoundConsent, Invite,
 };
-pub use nodes::{BackgroundTask, Heartbeat, HeartbeatReply, LiveNode, NodeStore};
+pub use nodes::{BackgroundTask, Heartbeat, HeartbeatReply, LiveNode, NodeHost, NodeStore};
 
 /// Puts a grant into a connection: a new one, one that replaces another, or none yet for a provider that acquires.
 ///

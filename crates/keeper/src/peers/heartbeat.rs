@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jeton_core::id::NodeId;
-use jeton_core::keep::ports::{Heartbeat, HeartbeatReply, LiveNode, NodeStore, StoreError};
+use jeton_core::keep::ports::{Heartbeat, HeartbeatReply, LiveNode, NodeHost, NodeStore, StoreError};
 use jeton_core::secret::Secret;
+use jeton_core::time::Timestamp;
 use tokio::time::timeout;
 
 use super::data_dir_nodes;
@@ -17,6 +18,7 @@ use crate::background::{BackgroundTasks, Run, Step};
 use crate::definitions::{ConnectionDef, Definitions};
 use crate::lifecycle::Lifecycle;
 use crate::node::Node;
+use crate::store_access::StoreAccess;
 
 /// The name of the background task.
 const TASK: &str = "heartbeat";
@@ -44,6 +46,7 @@ pub struct Peers {
 pub(crate) struct Heartbeats {
     pub(crate) node: Arc<Node>,
     pub(crate) definitions: Arc<Definitions>,
+    pub(crate) store: Arc<StoreAccess>,
     pub(crate) liveness: Arc<PeerLiveness>,
     pub(crate) unavailable: Arc<UnavailableEndpoints>,
     pub(crate) lifecycle: Arc<Lifecycle>,
@@ -60,7 +63,8 @@ impl Heartbeats {
             tracing::warn!(%data_dir, %error, "this node cannot be registered; after a crash its attempts wait a little longer");
         }
         let (heartbeats, warned) = (Arc::clone(self), Warned::default());
-        let step = Announce { heartbeats, nodes, name: name.to_owned(), heartbeat: None, warned };
+        let step =
+            Announce { heartbeats, nodes, name: name.to_owned(), heartbeat: None, began: None, warned };
         self.background.start(TASK, step);
     }
 
@@ -78,6 +82,7 @@ impl Heartbeats {
         self.unavailable.note_peers(&reply.others);
         let mut warnings: Vec<String> = clock.into_iter().collect();
         warnings.extend(reply.others.iter().filter_map(|other| difference(&question, other)));
+        warnings.extend(reply.others.iter().filter_map(|other| clone_warning(&self.node.host, other)));
         warnings.extend(reply.others.iter().flat_map(failing_tasks));
         Ok(Peers { nodes: reply.others, warnings })
     }
@@ -95,7 +100,21 @@ impl Heartbeats {
             definitions: digest(&self.node, &self.definitions),
             tasks: Vec::new(),
             unavailable: self.unavailable.own(),
+            host: self.node.host.clone(),
             life,
+        }
+    }
+
+    /// Stops spending where a clone of this data directory has another node that was there before. It is alive for certain only
+    /// once it was heard of after `began`, when this one was first heard of: a node that died leaves a heartbeat behind, and its
+    /// disk may have moved here.
+    fn check_clones(&self, reply: &HeartbeatReply, began: Timestamp) {
+        let host = &self.node.host;
+        let before = |other: &&LiveNode| (other.started_at, other.node) < (began, self.node.id);
+        let clone =
+            reply.others.iter().filter(|other| host.is_clone_of(&other.host) && other.seen_at > began);
+        if let Some(other) = clone.filter(before).next() {
+            self.store.mark_cloned(&other.name);
         }
     }
 }
@@ -107,15 +126,21 @@ struct Announce {
     name: String,
     /// Made by the first run: with very many definitions their digest takes a moment, and nobody's start waits for it.
     heartbeat: Option<Heartbeat>,
+    /// The first heartbeat, by the clock of the store.
+    began: Option<Timestamp>,
     warned: Warned,
 }
 
 impl Step for Announce {
     async fn run(&mut self) -> Run {
-        let Heartbeats { node, liveness, unavailable, lifecycle, .. } = &*self.heartbeats;
+        let Heartbeats { node, store, liveness, unavailable, lifecycle, .. } = &*self.heartbeats;
         let heartbeat = self.heartbeat.get_or_insert_with(|| self.heartbeats.heartbeat(&self.name, TTL));
         heartbeat.tasks = self.heartbeats.background.list();
         heartbeat.unavailable = unavailable.own();
+        if store.hold().is_some() {
+            // It spends nothing, and is in the way of no other node on this data directory or a clone of it.
+            heartbeat.host.data_dir = None;
+        }
         let asked_at = node.clock.uptime();
         let answer = tokio::select! {
             answer = self.nodes.record_heartbeat(heartbeat.clone()) => answer,
@@ -126,6 +151,7 @@ impl Step for Announce {
                 node.clock.learn(reply.now, asked_at);
                 liveness.note_reply(&reply, asked_at);
                 unavailable.note_peers(&reply.others);
+                self.heartbeats.check_clones(&reply, *self.began.get_or_insert(reply.now));
                 for warning in self.warned.new_differences(heartbeat, &reply) {
                     tracing::warn!("{warning}");
                 }
@@ -190,6 +216,17 @@ fn difference(own: &Heartbeat, other: &LiveNode) -> Option<String> {
     })
 }
 
+/// One sentence where another node lives on a clone of this data directory.
+fn clone_warning(own: &NodeHost, other: &LiveNode) -> Option<String> {
+    own.is_clone_of(&other.host).then(|| {
+        format!(
+            "the node {} has this data directory in another place, as on the clone of a disk: end one of the two, and adopt the \
+             data directory of the one that is to be a node of its own",
+            other.name
+        )
+    })
+}
+
 /// One sentence for each background task of another node whose last run failed.
 fn failing_tasks(other: &LiveNode) -> impl Iterator<Item = String> {
     other.tasks.iter().filter_map(|task| {
@@ -230,8 +267,6 @@ fn text(def: &ConnectionDef) -> String {
 
 #[cfg(test)]
 mod tests {
-    use jeton_core::time::Timestamp;
-
     use super::*;
 
     fn own() -> Heartbeat {
@@ -242,6 +277,7 @@ mod tests {
             definitions: "aa".to_owned(),
             tasks: Vec::new(),
             unavailable: Vec::new(),
+            host: NodeHost::default(),
             life: TTL,
         }
     }
@@ -254,6 +290,7 @@ mod tests {
             definitions: definitions.to_owned(),
             tasks: Vec::new(),
             unavailable: Vec::new(),
+            host: NodeHost::default(),
             started_at: Timestamp::from_secs(1),
             seen_at: Timestamp::from_secs(2),
         }

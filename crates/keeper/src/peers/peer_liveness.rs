@@ -64,7 +64,7 @@ impl PeerLiveness {
 
 #[cfg(test)]
 mod tests {
-    use jeton_core::keep::ports::LiveNode;
+    use jeton_core::keep::ports::{LiveNode, NodeHost};
     use jeton_core::time::Timestamp;
 
     use super::*;
@@ -81,6 +81,7 @@ mod tests {
             definitions: String::new(),
             tasks: Vec::new(),
             unavailable: Vec::new(),
+            host: NodeHost::default(),
             started_at: Timestamp::default(),
             seen_at: Timestamp::default(),
         };

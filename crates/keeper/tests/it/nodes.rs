@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jeton_core::audit::Actor;
 use jeton_core::entropy::SystemEntropy;
 use jeton_core::id::{AttemptId, NodeId};
 use jeton_core::keep::attempt::{Act, Trigger};
 use jeton_core::keep::claim::Claim;
-use jeton_core::keep::ports::Heartbeat;
+use jeton_core::keep::ports::{Heartbeat, NodeHost};
 use jeton_core::time::Clock as _;
 use jeton_emulator::Fault;
+use jeton_keeper::{Hold, Host, Installation, KeySource, RefreshMode, TokenError};
 use jeton_store::sqlite::faults::NoSqliteHooks;
 use tokio::time::{Instant, sleep};
 
@@ -54,6 +56,81 @@ async fn nodes_see_each_other_until_they_end_and_whoever_only_asks_is_none() {
     until_seen(&asking, 0).await;
 }
 
+/// The same data directory under another kernel.
+async fn booted(fixture: &Fixture, boot: &str) -> (Process, NodeHost) {
+    let place = fixture.place();
+    let store = fixture.store_at(&place, Arc::new(NoSqliteHooks)).await;
+    let key = KeySource::File(place.key.clone());
+    let opened = Installation::open(&*store, &place.data_dir, &key, &*fixture.clock, &SystemEntropy).await;
+    let mut installation = opened.expect("the installation is in order");
+    installation.check_host(&Host { boot: Some(boot.to_owned()), ..Host::default() }).unwrap();
+    let host = installation.node_host().clone();
+    (fixture.process_of(store, installation, fixture.options.settings.clone()).await, host)
+}
+
+/// Longer than it takes to hear of another node twice.
+const HEARD_TWICE: Duration = Duration::from_secs(12);
+
+#[tokio::test]
+async fn a_node_on_a_clone_of_the_data_directory_spends_nothing_and_the_original_goes_on_and_may_restart() {
+    let (fixture, asking) = Fixture::usual().await;
+    asking.connect(ACME, fixture.living_grant(Duration::from_hours(1))).await;
+    let (original, _) = booted(&fixture, "one").await;
+    live(&original, "original");
+    until_seen(&asking, 1).await;
+    let instance_file = fixture.place().data_dir.join("instance");
+    let instance = std::fs::read(&instance_file).unwrap();
+    let (clone, _) = booted(&fixture, "two").await;
+    live(&clone, "clone");
+    let deadline = Instant::now() + PATIENCE;
+    while clone.vault.hold().is_none() {
+        assert!(Instant::now() < deadline, "it does not notice the other node");
+        sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!((clone.vault.hold(), original.vault.hold()), (Some(Hold::Cloned), None));
+    assert!(clone.token(ACME).await.is_ok(), "what lives is served");
+    let person = Actor::CommandLine("ann".to_owned());
+    let forced = clone.vault.refresh(ACME, RefreshMode::ForcedByPerson, &person).await.unwrap_err();
+    assert!(matches!(forced, TokenError::OnHold(Hold::Cloned)), "{forced:?}");
+    assert_eq!(fixture.requests(), 0);
+    assert!(fixture.process().await.vault.on_hold(), "and so is every later process there");
+
+    // The original has a file of its own.
+    std::fs::write(&instance_file, instance).unwrap();
+    let (third, _) = booted(&fixture, "three").await;
+    let warnings = until_seen(&third, 2).await;
+    let warned =
+        |warning: &String| warning.contains("the node original has this data directory in another place");
+    assert!(warnings.iter().any(warned), "{warnings:?}");
+    original.vault.drain().await;
+    let (restarted, _) = booted(&fixture, "one").await;
+    live(&restarted, "restarted");
+    sleep(HEARD_TWICE).await;
+    assert_eq!((restarted.vault.hold(), clone.vault.hold()), (None, Some(Hold::Cloned)));
+}
+
+#[tokio::test]
+async fn a_data_directory_that_moved_with_its_disk_from_a_node_that_died_is_used_at_once() {
+    let (fixture, asking) = Fixture::usual().await;
+    let (node, host) = booted(&fixture, "two").await;
+    let died = Heartbeat {
+        node: NodeId::from_bytes([9; 16]),
+        name: "died".to_owned(),
+        version: String::new(),
+        definitions: String::new(),
+        tasks: Vec::new(),
+        unavailable: Vec::new(),
+        host: NodeHost { boot: Some("one".to_owned()), ..host.clone() },
+        life: Duration::from_hours(1),
+    };
+    assert!(host.is_clone_of(&died.host));
+    asking.store.record_heartbeat(died).await.unwrap();
+    live(&node, "node");
+    until_seen(&asking, 2).await;
+    sleep(HEARD_TWICE).await;
+    assert_eq!(node.vault.hold(), None);
+}
+
 #[tokio::test]
 async fn a_node_that_dies_counts_as_gone_soon() {
     let (fixture, asking) = Fixture::usual().await;
@@ -64,6 +141,7 @@ async fn a_node_that_dies_counts_as_gone_soon() {
         definitions: String::new(),
         tasks: Vec::new(),
         unavailable: Vec::new(),
+        host: NodeHost::default(),
         life: Duration::from_secs(20),
     };
     asking.store.record_heartbeat(silent).await.unwrap();
@@ -86,6 +164,7 @@ async fn an_attempt_of_another_node_is_left_to_it_until_it_is_gone() {
         definitions: String::new(),
         tasks: Vec::new(),
         unavailable: Vec::new(),
+        host: NodeHost::default(),
         life: Duration::from_hours(1),
     };
     node.store.record_heartbeat(beat).await.unwrap();

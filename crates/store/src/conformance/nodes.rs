@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jeton_core::keep::ports::{BackgroundTask, Heartbeat, HeartbeatReply, LiveNode};
+use jeton_core::keep::ports::{BackgroundTask, Heartbeat, HeartbeatReply, LiveNode, NodeHost};
 use jeton_core::keep::unavailable::{EndpointFailure, UnavailableEndpoint};
 use jeton_core::time::Timestamp;
 
@@ -34,6 +34,12 @@ fn unavailable(now: Timestamp) -> Vec<UnavailableEndpoint> {
     vec![UnavailableEndpoint { client, server, since, next_trial, last_failure }]
 }
 
+fn host(number: u8) -> NodeHost {
+    let known = |what: &str| Some(format!("{what}-{number}"));
+    // The highest number that a device can have.
+    NodeHost { machine: None, boot: known("boot"), data_dir: known("data"), device: Some(u64::MAX) }
+}
+
 fn beat(number: u8) -> Heartbeat {
     Heartbeat {
         node: node(number),
@@ -42,6 +48,7 @@ fn beat(number: u8) -> Heartbeat {
         definitions: format!("digest-{number}"),
         tasks: tasks(),
         unavailable: Vec::new(),
+        host: host(number),
         life: LIFE,
     }
 }
@@ -61,6 +68,7 @@ pub async fn a_node_hears_of_the_others_that_live(fixture: &Fixture) -> TestResu
         definitions: "digest-1".into(),
         tasks: tasks(),
         unavailable: unavailable(began),
+        host: host(1),
         started_at: began,
         seen_at: began,
     };

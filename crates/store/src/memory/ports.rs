@@ -315,9 +315,10 @@ fn beat(tx: &mut Transaction<'_>, beat: Heartbeat) -> HeartbeatReply {
     let snapshot = tx.change();
     snapshot.nodes.retain(|_, known| known.node.seen_at >= now - NODES_REMEMBERED);
     let started_at = snapshot.nodes.get(&beat.node).map_or(now, |known| known.node.started_at);
-    let Heartbeat { node: id, name, version, definitions, tasks, unavailable, life } = beat;
+    let Heartbeat { node: id, name, version, definitions, tasks, unavailable, host, life } = beat;
     let seen_at = now;
-    let node = LiveNode { node: id, name, version, definitions, started_at, seen_at, tasks, unavailable };
+    let node =
+        LiveNode { node: id, name, version, definitions, started_at, seen_at, tasks, unavailable, host };
     snapshot.nodes.insert(id, NodeRow { node, live_until: now + life });
     let others = snapshot.nodes.values().filter(|other| other.node.node != id && now < other.live_until);
     HeartbeatReply { now, others: others.map(|other| other.node.clone()).collect() }

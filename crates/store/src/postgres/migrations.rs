@@ -38,6 +38,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "outages",
         sql: include_str!("../../migrations/postgres/0010_outages.sql"),
     },
+    Migration {
+        number: 11,
+        name: "node_hosts",
+        sql: include_str!("../../migrations/postgres/0011_node_hosts.sql"),
+    },
 ];
 
 #[cfg(test)]

@@ -119,7 +119,8 @@ async fn record_heartbeat<S: SqlTransaction>(
     let forget = Statement::new("DELETE FROM nodes WHERE seen_at < $1", values![now - NODES_REMEMBERED]);
     tx.execute(forget).await?;
     let tasks = serde_json::to_string(&heartbeat.tasks).expect("names, counts and texts are always JSON");
-    let columns = "id, name, version, definitions, started_at, seen_at, live_until, tasks, unavailable";
+    let host = serde_json::to_string(&heartbeat.host).expect("texts and numbers are always JSON");
+    let columns = "id, name, version, definitions, started_at, seen_at, live_until, tasks, unavailable, host";
     let parameters = values![
         heartbeat.node,
         &heartbeat.name,
@@ -130,6 +131,7 @@ async fn record_heartbeat<S: SqlTransaction>(
         now + heartbeat.life,
         &tasks,
         records::unavailable_value(&heartbeat.unavailable, now),
+        &host,
     ];
     tx.execute(Statement::upsert("nodes", "id", columns, &["started_at"], None, parameters)).await?;
     let mut others = read_nodes(&tx.query(live_nodes(now)).await?)?;

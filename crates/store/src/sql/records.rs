@@ -12,7 +12,7 @@ use jeton_core::keep::connection::{
     Connection, GrantState, Lease, OrphanReply, RejectionBackoff, SealedTokens,
 };
 use jeton_core::keep::consent::{AuthorizationRequest, Consent, ConsentOutcome};
-use jeton_core::keep::ports::{ListedConnection, LiveNode, StoreError, UnreadableRow};
+use jeton_core::keep::ports::{ListedConnection, LiveNode, NodeHost, StoreError, UnreadableRow};
 use jeton_core::keep::unavailable::UnavailableEndpoint;
 use jeton_core::seal::Fingerprint;
 use jeton_core::time::Timestamp;
@@ -298,7 +298,7 @@ pub(crate) fn consent_values(consent: &Consent) -> Vec<Value> {
 
 /// The columns of a node, in the order that [`live_node`] reads them.
 pub(crate) const LIVE_NODE_COLUMNS: &str =
-    "id, name, version, definitions, started_at, seen_at, tasks, unavailable";
+    "id, name, version, definitions, started_at, seen_at, tasks, unavailable, host";
 
 /// Reads [`LIVE_NODE_COLUMNS`].
 pub(crate) fn live_node(row: &SqlRow) -> Result<LiveNode, StoreError> {
@@ -315,9 +315,11 @@ pub(crate) fn live_node(row: &SqlRow) -> Result<LiveNode, StoreError> {
         seen_at: columns.instant("seen_at")?,
         tasks: columns.named("tasks", |found| serde_json::from_str(found).ok())?,
         unavailable: Vec::new(),
+        host: NodeHost::default(),
     };
     let read = |found: &str| serde_json::from_str::<Vec<UnavailableEndpoint>>(found).ok();
     let unavailable = columns.named("unavailable", read)?;
+    node.host = columns.named("host", |found| serde_json::from_str(found).ok())?;
     node.unavailable = move_instants(unavailable, Timestamp::default(), node.seen_at);
     Ok(node)
 }

@@ -39,6 +39,11 @@ pub const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../../migrations/sqlite/0009_provider_words.sql"),
     },
     Migration { number: 10, name: "outages", sql: include_str!("../../migrations/sqlite/0010_outages.sql") },
+    Migration {
+        number: 11,
+        name: "node_hosts",
+        sql: include_str!("../../migrations/sqlite/0011_node_hosts.sql"),
+    },
 ];
 
 /// Marks the file as ours (`PRAGMA application_id`): "jetn".

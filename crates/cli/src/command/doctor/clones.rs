@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::MetadataExt as _;
 
+use jeton_core::keep::ports::{LiveNode, NodeHost};
 use jeton_keeper::{Host, HostRecord, Installation};
 
 use super::report::Report;
@@ -24,7 +25,7 @@ pub(super) fn report(installation: &Installation, host: &Host, record: &HostReco
         (None, _) => report.warning(
             CLONES,
             "this machine has no id of its own (a container, or `bound_to_machine = false`): a disk that is copied to another \
-             machine is not noticed by it",
+             machine is not noticed by it, and on PostgreSQL by its nodes alone, while both run",
         ),
         (Some(machine), None) => {
             report.ok(CLONES, format!("the machine is {machine}; the first refresh records it"));
@@ -67,4 +68,33 @@ pub(super) fn report(installation: &Installation, host: &Host, record: &HostReco
         CLONES,
         "the clone of a whole machine, with its id and its marks, cannot be noticed: never start jeton on both",
     );
+}
+
+/// Where each running node is, as the others know it.
+pub(super) fn list_nodes(nodes: &[LiveNode], report: &mut Report) {
+    for node in nodes {
+        let NodeHost { machine, boot, data_dir, device } = &node.host;
+        let known = |what: &Option<String>| what.clone().unwrap_or_else(|| "unknown".to_owned());
+        let device = device.map_or_else(|| "unknown".to_owned(), |device| device.to_string());
+        let text = format!(
+            "the node {} runs on the machine {}, boot {}, with the data directory {} on device {device}",
+            node.name,
+            known(machine),
+            known(boot),
+            known(data_dir)
+        );
+        report.ok(CLONES, text);
+    }
+}
+
+/// Reports the nodes that live on a clone of this data directory.
+pub(super) fn check_nodes(installation: &Installation, nodes: &[LiveNode], report: &mut Report) {
+    for node in nodes.iter().filter(|node| installation.node_host().is_clone_of(&node.host)) {
+        let text = format!(
+            "the node {} has this data directory in another place, as on the clone of a disk; stop one of the two, and run \
+             `jeton adopt` where the data directory is to be a node of its own (of a node that died, this passes within 20 s)",
+            node.name
+        );
+        report.fault(CLONES, text);
+    }
 }

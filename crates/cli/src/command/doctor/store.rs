@@ -166,8 +166,13 @@ fn installation(
             report.ok(KEY, format!("{} opens the store; keep a copy apart from the database", settings.key));
             let host = app::host_of(settings);
             match installation.check_host(&host) {
-                Ok(record) if with_clones => clones::report(&installation, &host, &record, report),
-                Ok(_) => {}
+                Ok(record) => {
+                    if with_clones {
+                        clones::report(&installation, &host, &record, report);
+                        clones::list_nodes(&contents.nodes, report);
+                    }
+                    clones::check_nodes(&installation, &contents.nodes, report);
+                }
                 Err(error) => report.fault("files", error.to_string()),
             }
             hold(settings, &installation, report);

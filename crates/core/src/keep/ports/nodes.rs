@@ -26,6 +26,36 @@ pub struct BackgroundTask {
     pub panics: u64,
 }
 
+/// Where a node runs and on which data directory, as far as is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeHost {
+    /// A digest of the id of its machine.
+    pub machine: Option<String>,
+    /// The id of this boot of the kernel.
+    pub boot: Option<String>,
+    /// A digest that its data directory has in common with its clones alone. Absent for a node that spends nothing.
+    pub data_dir: Option<String>,
+    /// The number of the device that the data directory is on. It means something under one kernel only.
+    pub device: Option<u64>,
+}
+
+impl NodeHost {
+    /// Whether another node has the same data directory in another place, so that one of the two is on a clone of the disk.
+    /// What is not known of either says nothing.
+    pub fn is_clone_of(&self, other: &Self) -> bool {
+        let differ =
+            |one: &Option<String>, other: &Option<String>| one.is_some() && other.is_some() && one != other;
+        let same_boot = self.boot.is_some() && self.boot == other.boot;
+        let elsewhere = if same_boot {
+            self.device.zip(other.device).is_some_and(|(one, other)| one != other)
+        } else {
+            differ(&self.boot, &other.boot) || differ(&self.machine, &other.machine)
+        };
+        self.data_dir.is_some() && self.data_dir == other.data_dir && elsewhere
+    }
+}
+
 /// A heartbeat. Each one replaces the last of the same node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
@@ -41,6 +71,8 @@ pub struct Heartbeat {
     pub tasks: Vec<BackgroundTask>,
     /// The token endpoints that do not answer it.
     pub unavailable: Vec<UnavailableEndpoint>,
+    /// Where it runs.
+    pub host: NodeHost,
     /// How long a node counts as live after its last heartbeat.
     pub life: Duration,
 }
@@ -67,6 +99,9 @@ pub struct LiveNode {
     /// The token endpoints that did not answer it then.
     #[serde(default)]
     pub unavailable: Vec<UnavailableEndpoint>,
+    /// Where it ran then.
+    #[serde(default)]
+    pub host: NodeHost,
 }
 
 /// The answer to a [`Heartbeat`].
@@ -86,4 +121,52 @@ pub trait NodeStore: Send + Sync {
 
     /// Forgets a node that ends.
     async fn forget(&self, node: NodeId) -> Result<(), StoreError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(machine: &str, boot: &str, data_dir: &str, device: u64) -> NodeHost {
+        let known = |text: &str| Some(text.to_owned()).filter(|text| text != "-");
+        NodeHost {
+            machine: known(machine),
+            boot: known(boot),
+            data_dir: known(data_dir),
+            device: Some(device).filter(|device| *device > 0),
+        }
+    }
+
+    #[test]
+    fn a_clone_is_one_data_directory_in_two_places_and_what_is_unknown_says_nothing() {
+        let here = host("m1", "b1", "d1", 1);
+        for clone in [
+            host("m2", "b2", "d1", 1),
+            host("m1", "b2", "d1", 1),
+            host("-", "b2", "d1", 0),
+            host("m2", "-", "d1", 1),
+            host("m1", "b1", "d1", 2),
+            host("-", "b1", "d1", 2),
+        ] {
+            assert!(here.is_clone_of(&clone) && clone.is_clone_of(&here), "{clone:?}");
+        }
+        for other in [
+            // Processes that share it, in a container or not.
+            here.clone(),
+            host("-", "b1", "d1", 1),
+            host("m2", "b1", "d1", 1),
+            // Another data directory.
+            host("m1", "b1", "d2", 2),
+            host("m2", "b2", "d2", 1),
+            // Nobody knows.
+            host("m1", "-", "d1", 2),
+            host("-", "-", "d1", 2),
+            host("m1", "b1", "d1", 0),
+            host("m2", "b2", "-", 1),
+            NodeHost::default(),
+        ] {
+            assert!(!here.is_clone_of(&other) && !other.is_clone_of(&here), "{other:?}");
+        }
+        assert!(!host("m1", "b1", "-", 1).is_clone_of(&host("m2", "b2", "-", 1)));
+    }
 }

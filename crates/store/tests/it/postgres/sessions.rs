@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jeton_core::id::NodeId;
-use jeton_core::keep::ports::{ConnectionStore as _, Heartbeat, NodeStore as _};
+use jeton_core::keep::ports::{ConnectionStore as _, Heartbeat, NodeHost, NodeStore as _};
 use jeton_store::{PostgresOptions, PostgresStore};
 use jeton_testkit::{PgBouncer, PgCluster, PgDatabase};
 
@@ -47,6 +47,7 @@ async fn writes_are_bounded_and_durable(database: &PgDatabase, options: Postgres
         definitions: String::new(),
         tasks: Vec::new(),
         unavailable: Vec::new(),
+        host: NodeHost::default(),
         life: Duration::from_secs(20),
     };
     store.record_heartbeat(beat).await.unwrap();
