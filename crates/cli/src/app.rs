@@ -49,6 +49,8 @@ pub(crate) struct App {
     pub(crate) storage: String,
     /// The connection that takes the place of the one of an amoCRM gateway.
     pub(crate) old_gateway: Option<ConnectionName>,
+    /// Whether a client secret could not be read.
+    pub(crate) lacks_secrets: bool,
 }
 
 impl App {
@@ -67,9 +69,10 @@ impl App {
         };
         let (clock, entropy) = (Arc::clone(&host.clock), Arc::clone(&host.entropy));
         let (storage, old_gateway) = (settings.store.redacted(), settings.old_gateway);
+        let lacks_secrets = settings.lacks_secrets;
         let vault =
             Vault::open(ports, installation, settings.definitions, settings.keeper, clock, entropy).await?;
-        Ok(Self { store, vault, host, storage, old_gateway })
+        Ok(Self { store, vault, host, storage, old_gateway, lacks_secrets })
     }
 }
 

@@ -55,7 +55,7 @@ pub(crate) struct Arguments {
 /// Flags that every command takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct GlobalFlags {
-    /// The settings file [default: jeton.toml in the working directory, if it exists]
+    /// The settings file [default: that of JETON_CONFIG, else jeton.toml in the working directory, else /etc/jeton/jeton.toml]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Answer in JSON; errors are problem documents (RFC 9457) on standard error
@@ -107,6 +107,32 @@ impl Command {
         match self {
             Self::Serve(serve) => serve.setting_flag(),
             _ => None,
+        }
+    }
+
+    /// Whether this command works without client secrets, because it sends nothing to a provider: where a service manager
+    /// gives them to the server, the shell of an operator has none.
+    pub(crate) fn asks_no_provider(&self) -> bool {
+        match self {
+            Self::Status(_)
+            | Self::Logs(_)
+            | Self::Audit(_)
+            | Self::Pause(_)
+            | Self::Resume(_)
+            | Self::ServiceToken(_)
+            | Self::Migrate(_)
+            | Self::Adopt(_) => true,
+            Self::Init(_)
+            | Self::Demo(_)
+            | Self::Serve(_)
+            | Self::Connect(_)
+            | Self::Disconnect(_)
+            | Self::Token(_)
+            | Self::Refresh(_)
+            | Self::Provider(_)
+            | Self::Config(_)
+            | Self::Doctor(_)
+            | Self::Docs(_) => false,
         }
     }
 

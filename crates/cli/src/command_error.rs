@@ -23,8 +23,8 @@ pub(crate) enum Exit {
 }
 
 /// There is nothing to work with.
-pub(crate) const UNCONFIGURED: &str = "no jeton.toml was found here, and no data directory; run this in the folder of jeton.toml, \
-    name the file with --config, or create one with `jeton init`";
+pub(crate) const UNCONFIGURED: &str = "no settings file was found, neither jeton.toml here nor /etc/jeton/jeton.toml, and no data \
+    directory; run this in the folder of jeton.toml, name the file with --config or JETON_CONFIG, or create one with `jeton init`";
 
 /// What to do about a store that is gone.
 pub(crate) const STORE_LOST_CURE: &str = "mount its disk, correct `data_dir` or `store.url`, or restore a backup; `jeton adopt` \

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jeton_core::secret::Secret;
 
@@ -14,6 +14,9 @@ const PREFIX: &str = "JETON__";
 
 /// The variable that holds sealing keys in place of the key file.
 pub(crate) const KEY_VARIABLE: &str = "JETON__KEY";
+
+/// The variable that names the settings file.
+pub(crate) const CONFIG_VARIABLE: &str = "JETON_CONFIG";
 
 /// The variable that holds the API key.
 pub(crate) const API_KEY_VARIABLE: &str = "API_KEY";
@@ -72,6 +75,12 @@ impl EnvVars {
     pub(crate) fn get(&self, name: &str) -> Result<Option<Secret>, &'static str> {
         let Some(variable) = self.variables.get(name) else { return Ok(None) };
         variable.value.to_str().map(|text| Some(Secret::new(text))).ok_or("is not text in UTF-8")
+    }
+
+    /// The path that a variable holds; none where it is empty.
+    pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
+        let value = &self.variables.get(name)?.value;
+        (!value.is_empty()).then(|| PathBuf::from(value))
     }
 
     /// The names of all variables.

@@ -69,6 +69,8 @@ codes! {
         "the answer names each golden vector that came out differently";
     RefreshFailed = "REFRESH_FAILED", "A refresh failed",
         "the answer names each connection and why; `jeton logs --failed`";
+    PersonNeeded = "PERSON_NEEDED", "A connection needs a person",
+        "the answer of `jeton status --check` names each connection and what to do";
     FaultsFound = "FAULTS_FOUND", "The installation has faults",
         "the answer names each fault and what to do about it";
     PromiseBroken = "PROMISE_BROKEN", "The demo broke a promise of jeton",

@@ -28,7 +28,7 @@ use clap::Parser as _;
 
 use command::{Arguments, Command};
 use command_error::CommandError;
-use env_vars::{ENV_FILE, EnvVars};
+use env_vars::{CONFIG_VARIABLE, ENV_FILE, EnvVars};
 use error_code::ErrorCode;
 use output::Output;
 use printable::is_printable;
@@ -49,7 +49,12 @@ fn main() -> ExitCode {
     let mut flags: Vec<_> = global.set.into_iter().map(|(name, text)| ("--set", name, text)).collect();
     flags.extend(command.setting_flag());
     let environment = EnvVars::of_process(ENV_FILE.as_ref());
-    let sources = SettingSources { config: global.config, flags, environment };
+    let sources = SettingSources {
+        config: global.config.or_else(|| environment.path(CONFIG_VARIABLE)),
+        without_secrets: command.asks_no_provider(),
+        flags,
+        environment,
+    };
     match run(command, &sources, output) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => fail(&failure, output),

@@ -155,7 +155,7 @@ impl From<AccessError> for ErrorResponse {
 
 impl From<TokenError> for ErrorResponse {
     fn from(error: TokenError) -> Self {
-        let problem = token_problem(&error);
+        let problem = token_problem(&error).for_callers();
         let unknown = matches!(error, TokenError::Failed { retry_after: None, .. });
         Self(Box::new(if unknown { problem.with("retry_after", whole_seconds(COOLDOWN)) } else { problem }))
     }

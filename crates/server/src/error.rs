@@ -40,7 +40,7 @@ impl From<RequestError> for ApiError {
 
 impl From<TokenError> for ApiError {
     fn from(error: TokenError) -> Self {
-        Self(Box::new(token_problem(&error)))
+        Self(Box::new(token_problem(&error).for_callers()))
     }
 }
 
@@ -52,7 +52,7 @@ impl From<AccessError> for ApiError {
 
 impl From<TokenCommandError> for ApiError {
     fn from(error: TokenCommandError) -> Self {
-        Self(Box::new(error.problem()))
+        Self(Box::new(error.problem().for_callers()))
     }
 }
 
@@ -186,7 +186,7 @@ pub fn token_message(error: &TokenError) -> String {
         error.provider_message().map(|words| format!("; {}", provider_says(words))).unwrap_or_default();
     let cure = match error {
         TokenError::UnknownConnection { name, .. } => {
-            format!("define it under [connections.{name}] in jeton.toml")
+            format!("define it under [connections.{name}] in jeton.toml, and restart `jeton serve`")
         }
         TokenError::NotConnected { name } => format!("run `jeton connect {name}`"),
         TokenError::Dead { name, .. } => format!("a person must consent again: `jeton connect {name}`"),

@@ -51,7 +51,11 @@ fn check(loaded: &LoadedSettings, output: Output) -> Result<(), CommandError> {
         Err(faults) => Err(faults.clone().into()),
         Ok(_) if output.json => Ok(()),
         Ok(settings) => {
-            let from = if loaded.has_file() { "" } else { "; no settings file" };
+            let from = match (&loaded.file, loaded.machine_file()) {
+                (None, _) => "; no settings file".to_owned(),
+                (_, Some(file)) => format!("; {}", file.display()),
+                _ => String::new(),
+            };
             Ok(Output::print_line(&format!("OK (connections: {}{from})", settings.definitions.len()))?)
         }
     }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use jeton_core::secret::Secret;
 use jeton_core::time::Timestamp;
-use jeton_keeper::{Connected, Grant, Replaced, Status, TokenError};
+use jeton_keeper::{Connected, Grant, Peers, Replaced, Status, TokenError};
 use serde_json::json;
 
 use self::link::ConsentResult;
@@ -152,8 +152,8 @@ async fn store_grant(
             (text, "stored", true)
         }
         Replaced::Untried(Connected::Stored { .. }) => {
-            let is_served = !vault.peers(&*app.store).await?.nodes.is_empty();
-            (describe_untried(&status, vault.now(), has_refresh, is_served), "stored", false)
+            let peers = vault.peers(&*app.store).await?;
+            (describe_untried(&status, vault.now(), has_refresh, &peers), "stored", false)
         }
         Replaced::Untried(Connected::Unchanged) => {
             let text = format!("`{name}` holds this refresh token already; nothing was changed");
@@ -175,12 +175,15 @@ async fn store_grant(
 }
 
 /// What happens to a grant that was stored and not used.
-fn describe_untried(status: &Status, now: Timestamp, has_refresh: bool, is_served: bool) -> String {
+fn describe_untried(status: &Status, now: Timestamp, has_refresh: bool, peers: &Peers) -> String {
     let name = &status.name;
     let next = match status.due_at {
         _ if !has_refresh => "it has no refresh token, so it ends with its access token".to_owned(),
-        _ if !is_served => format!(
+        _ if peers.nodes.is_empty() => format!(
             "`jeton serve` does not run, so nobody refreshes it; `jeton refresh --connection {name} --force --sync` does"
+        ),
+        _ if !peers.other_definitions.is_empty() => format!(
+            "`jeton serve` runs with other settings than these; restart it, so that it knows `{name}` as it is defined now"
         ),
         due_at if due_at.is_some_and(|due_at| due_at > now) => {
             format!("`jeton serve` refreshes it first {}", relative(due_at, now))
@@ -249,10 +252,13 @@ fn from_stdin(name: &str, as_it_is: bool) -> Result<Secret, CommandError> {
         return Err(wrong("standard input holds several lines"));
     }
     if let Some(problem) = token_form::check(token).err().filter(|_| !as_it_is) {
-        return Err(CommandError::usage(format!(
-            "standard input {problem}; pipe the refresh token alone into `--refresh-token-stdin`, or add `--force` if it is \
+        return Err(CommandError::new(
+            ErrorCode::GrantRefused,
+            format!(
+                "standard input {problem}; pipe the refresh token alone into `--refresh-token-stdin`, or add `--force` if it is \
              the token as the provider gave it"
-        )));
+            ),
+        ));
     }
     Ok(token.into())
 }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::app::{OpenMode, with_app};
 use crate::command_error::CommandError;
+use crate::error_code::ErrorCode;
 use crate::output::{self, Output, Table};
 use crate::settings::Settings;
 use crate::time_format::relative;
@@ -18,6 +19,9 @@ use crate::time_format::relative;
 const PAGE: usize = 500;
 
 /// Show the state of every connection
+///
+/// With --check the exit code is 1 if a person is needed: for a connection that has no grant, whose grant died or that waits for
+/// a decision, or for an installation on hold.
 #[derive(Debug, clap::Args)]
 pub(crate) struct StatusArgs {
     /// Only this connection
@@ -25,13 +29,20 @@ pub(crate) struct StatusArgs {
     /// Show the running `jeton serve` processes instead
     #[arg(long, conflicts_with = "name")]
     nodes: bool,
+    /// Fail if a connection needs a person
+    #[arg(long, conflicts_with = "nodes")]
+    check: bool,
 }
 
 impl StatusArgs {
     pub(crate) async fn run(self, settings: Settings, output: Output) -> Result<(), CommandError> {
         with_app(settings, OpenMode::Existing, async |app| {
             let now = app.vault.now();
-            let Peers { nodes, warnings } = app.vault.peers(&*app.store).await?;
+            let Peers { nodes, mut warnings, other_definitions } = app.vault.peers(&*app.store).await?;
+            // Without its secret, each definition is another one.
+            if !app.lacks_secrets {
+                warnings.extend(other_definitions);
+            }
             if !output.json {
                 warnings.iter().try_for_each(|warning| output::print_note(&format!("warning: {warning}")))?;
             }
@@ -57,7 +68,13 @@ impl StatusArgs {
             if !output.json {
                 print_outages(&app.vault.unavailable_endpoints())?;
             }
-            Ok(output.print_table(&table, &states)?)
+            output.print_table(&table, &states)?;
+            let is_needed = app.vault.on_hold() || states.iter().any(Status::needs_person);
+            if self.check && is_needed {
+                Err(CommandError::reported(ErrorCode::PersonNeeded))
+            } else {
+                Ok(())
+            }
         })
         .await
     }

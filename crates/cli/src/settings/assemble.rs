@@ -50,6 +50,8 @@ pub(crate) struct Settings {
     /// The connection that takes the place of the one of an amoCRM gateway.
     pub(crate) old_gateway: Option<ConnectionName>,
     pub(crate) definitions: BTreeMap<ConnectionName, Definition>,
+    /// Whether a client secret could not be read, and a definition stands without it.
+    pub(crate) lacks_secrets: bool,
     /// Files with the first tokens of connections.
     pub(crate) imports: BTreeMap<ConnectionName, PathBuf>,
 }
@@ -120,6 +122,7 @@ pub(super) fn assemble(mut reader: Reader<'_>) -> Assembled {
         aliases: gateway::aliases(reader, &definitions),
         old_gateway: old_gateway::connection(reader),
         definitions,
+        lacks_secrets: reader.lacks_secrets,
         imports: connections::imports(reader),
         data_dir,
     };

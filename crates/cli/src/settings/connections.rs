@@ -46,7 +46,7 @@ pub(crate) fn definitions(
                 let mut own = Reader { faults: Vec::new(), ..*reader };
                 scope.spawn(move || {
                     let found = definitions_of(&mut own, context, sections);
-                    (found, own.faults)
+                    (found, own)
                 })
             })
             .collect();
@@ -55,9 +55,10 @@ pub(crate) fn definitions(
         workers.into_iter().map(join).collect::<Vec<_>>()
     });
     let mut definitions = BTreeMap::new();
-    for (found, faults) in each {
+    for (found, own) in each {
         definitions.extend(found);
-        reader.faults.extend(faults);
+        reader.faults.extend(own.faults);
+        reader.lacks_secrets |= own.lacks_secrets;
     }
     definitions
 }
@@ -117,7 +118,7 @@ fn definition(
         policy: policy(reader, &at.section("policy")),
         plain_http_hosts: Arc::clone(&context.plain_http_hosts),
     };
-    let certificate = certificate(reader, &at.section("client"));
+    let certificate = if reader.without_secrets { None } else { certificate(reader, &at.section("client")) };
     let emulator = reader.read_in(at, "emulated_at", |value| {
         let problem =
             "is not a URL; write the one that `jeton provider emulate` prints, such as http://127.0.0.1:9096";
@@ -128,7 +129,16 @@ fn definition(
     if reader.faults.len() > faults {
         return None;
     }
-    let defined = provider.define(setup);
+    let again = reader.without_secrets.then(|| setup.clone());
+    let defined = match (provider.define(setup), again) {
+        // The server may have it in its environment.
+        (Err(error), Some(mut setup)) if error.field == "client.secret" => {
+            reader.lacks_secrets = true;
+            setup.client.secret = Some(UNREAD.into());
+            provider.define(setup)
+        }
+        (defined, _) => defined,
+    };
     let defined = match emulator {
         Some(emulator) => defined.and_then(|definition| definition.emulated_at(emulator)),
         None => defined,
@@ -138,6 +148,7 @@ fn definition(
         None => defined,
     };
     if let Ok(definition) = &defined
+        && !reader.without_secrets
         && definition.needs_certificate()
         && definition.certificate().is_none()
     {
@@ -217,6 +228,9 @@ fn certificate(reader: &mut Reader<'_>, section: &SectionRef<'_>) -> Option<Clie
     Some(certificate)
 }
 
+/// Stands for a secret that this command neither has nor needs.
+const UNREAD: &str = "unread";
+
 /// The client secret, from the one setting that gives it.
 fn secret(reader: &mut Reader<'_>, section: &SectionRef<'_>) -> Option<Secret> {
     let keys = ["secret", "secret_env", "secret_file"];
@@ -229,11 +243,15 @@ fn secret(reader: &mut Reader<'_>, section: &SectionRef<'_>) -> Option<Secret> {
     let environment = reader.environment;
     let file = value.value.as_str().filter(|_| key == "secret_file");
     let file = file.map(|file| reader.resolve(file, Some(&value.origin)));
-    reader.read_in(section, key, |value| match key {
-        "secret" => text(value).map(Secret::from),
-        "secret_env" => from_environment(environment, &text(value)?),
-        _ => secret_from_file(&file.ok_or_else(|| wrong_type("a path in quotes", value))?),
-    })
+    let without = reader.without_secrets;
+    let if_needed = |read: Result<Secret, String>| if without { Ok(read.ok()) } else { read.map(Some) };
+    let secret = reader.read_in(section, key, |value| match key {
+        "secret" => text(value).map(|text| Some(text.into())),
+        "secret_env" => if_needed(from_environment(environment, &text(value)?)),
+        _ => if_needed(secret_from_file(&file.ok_or_else(|| wrong_type("a path in quotes", value))?)),
+    })?;
+    reader.lacks_secrets |= secret.is_none();
+    secret
 }
 
 fn from_environment(environment: &EnvVars, name: &str) -> Result<Secret, String> {

@@ -18,14 +18,19 @@ use super::values::{Section, path};
 use crate::env_file::EnvFault;
 use crate::env_vars::{ENV_FILE, EnvVars, KEY_VARIABLE};
 
-/// The settings file that is read where none is named.
+/// The settings file of the working directory.
 const DEFAULT_FILE: &str = "jeton.toml";
+
+/// The settings file of a machine, which is read where none is named and the working directory has none.
+const MACHINE_FILE: &str = "/etc/jeton/jeton.toml";
 
 /// Where settings come from, besides the defaults.
 #[derive(Debug, Default)]
 pub(crate) struct SettingSources {
-    /// The file of `--config`.
+    /// The file of `--config` or of `JETON_CONFIG`.
     pub(crate) config: Option<PathBuf>,
+    /// Client secrets that cannot be read are no fault: the command asks no provider for anything.
+    pub(crate) without_secrets: bool,
     /// Flags that are settings: the flag, the setting, its text.
     pub(crate) flags: Vec<(&'static str, String, String)>,
     pub(crate) environment: EnvVars,
@@ -33,8 +38,8 @@ pub(crate) struct SettingSources {
 
 /// What was read, right or wrong.
 pub(crate) struct LoadedSettings {
-    /// Whether there is a settings file.
-    has_file: bool,
+    /// The settings file, if there is one.
+    pub(crate) file: Option<PathBuf>,
     pub(crate) values: Section,
     pub(crate) catalogue: Catalogue,
     /// The names of providers from files of the operator.
@@ -48,17 +53,17 @@ impl LoadedSettings {
     /// Whether nothing says where an installation is: no settings file, no connection, no database and no data directory.
     pub(crate) fn is_unconfigured(&self) -> bool {
         let is_default = |name: &str| self.values.origin(&path(name)) == Some(Origin::Default);
-        let has_data_dir = self.settings.as_ref().is_ok_and(|settings| settings.data_dir.exists());
-        !self.has_file
-            && !has_data_dir
+        self.file.is_none()
+            // What is wrong, such as a file that is named and not there, is said instead.
+            && self.settings.as_ref().is_ok_and(|settings| !settings.data_dir.exists())
             && is_default("data_dir")
             && is_default("store.url")
             && self.values.connections().next().is_none()
     }
 
-    /// Whether there is a settings file.
-    pub(crate) fn has_file(&self) -> bool {
-        self.has_file
+    /// The settings file, where nobody named it and it is not that of the working directory.
+    pub(crate) fn machine_file(&self) -> Option<&Path> {
+        self.file.as_deref().filter(|file| *file == Path::new(MACHINE_FILE))
     }
 
     /// Everything that is wrong with the settings.
@@ -67,14 +72,26 @@ impl LoadedSettings {
     }
 }
 
-/// The path of the settings file, whether it exists or not.
+/// The path of the settings file that a command writes, whether it exists or not.
 pub(crate) fn settings_file(sources: &SettingSources) -> PathBuf {
     sources.config.clone().unwrap_or_else(|| DEFAULT_FILE.into())
 }
 
+/// The file that is read: the one that is named, else that of the working directory, else that of the machine. One that
+/// cannot be looked at is there, and is read in vain.
+fn readable_file(sources: &SettingSources, machine_file: &Path) -> PathBuf {
+    let own = settings_file(sources);
+    let is_there = |file: &Path| file.try_exists().unwrap_or(true);
+    if sources.config.is_some() || is_there(&own) || !is_there(machine_file) {
+        own
+    } else {
+        machine_file.to_owned()
+    }
+}
+
 /// Reads all settings. Opens only the files that they name.
 pub(crate) fn load(sources: &SettingSources) -> LoadedSettings {
-    let file = settings_file(sources);
+    let file = readable_file(sources, Path::new(MACHINE_FILE));
     match fs::read_to_string(&file) {
         Ok(text) => load_text(sources, &file, &text),
         Err(error) if error.kind() == ErrorKind::NotFound && sources.config.is_none() => {
@@ -117,12 +134,20 @@ fn load_layers(
     }
     old_gateway::check(&sources.environment, &values, &mut faults);
     let folder = file.and_then(|(file, _)| file.parent()).unwrap_or(Path::new(""));
-    let assembled = assemble(Reader { values: &values, environment: &sources.environment, faults, folder });
+    let reader = Reader {
+        values: &values,
+        environment: &sources.environment,
+        without_secrets: sources.without_secrets,
+        lacks_secrets: false,
+        faults,
+        folder,
+    };
+    let assembled = assemble(reader);
     let exposed = file.and_then(|(file, _)| exposed_secret(file, &values, &assembled.catalogue));
     let in_env_file = exposed_variable(&sources.environment, &values, &assembled.catalogue);
     let plain = assembled.settings.as_ref().ok().and_then(Settings::plain_http);
     LoadedSettings {
-        has_file: file.is_some(),
+        file: file.map(|(file, _)| file.to_owned()),
         values,
         catalogue: assembled.catalogue,
         added_providers: assembled.added_providers,
@@ -146,5 +171,23 @@ fn read_environment(environment: &EnvVars, values: &mut Section, faults: &mut Ve
             known.clone_into(connection);
         }
         faults.extend(values.set_variable(&path, variable, environment).err());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_that_is_named_is_read_then_that_of_the_folder_then_that_of_the_machine() {
+        let folder = tempfile::tempdir().unwrap();
+        let machine = folder.path().join("etc-jeton.toml");
+        let named =
+            |config: Option<&str>| SettingSources { config: config.map(PathBuf::from), ..Default::default() };
+        // Tests run in the folder of their crate, which has no jeton.toml.
+        assert_eq!(readable_file(&named(None), &machine), Path::new(DEFAULT_FILE));
+        fs::write(&machine, "").unwrap();
+        assert_eq!(readable_file(&named(None), &machine), machine);
+        assert_eq!(readable_file(&named(Some("/nowhere.toml")), &machine), Path::new("/nowhere.toml"));
     }
 }

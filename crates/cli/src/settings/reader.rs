@@ -53,6 +53,10 @@ impl<'v> SectionRef<'v> {
 pub(crate) struct Reader<'v> {
     pub(crate) values: &'v Section,
     pub(crate) environment: &'v EnvVars,
+    /// Client secrets that cannot be read are no fault.
+    pub(crate) without_secrets: bool,
+    /// One of them could not be read.
+    pub(crate) lacks_secrets: bool,
     pub(crate) faults: Vec<SettingFault>,
     /// Relative paths of the settings file start here.
     pub(crate) folder: &'v Path,

@@ -32,7 +32,8 @@ impl Folder {
     }
 
     fn load(&self, environment: EnvVars) -> LoadedSettings {
-        load(&SettingSources { config: Some(self.path("jeton.toml")), flags: Vec::new(), environment })
+        let config = Some(self.path("jeton.toml"));
+        load(&SettingSources { config, environment, ..SettingSources::default() })
     }
 
     /// Every fault as one sentence, without the path of the folder.
@@ -98,6 +99,7 @@ fn every_setting_is_read_and_rejects_a_value_of_the_wrong_type_with_its_line() {
 fn later_places_cover_earlier_ones_and_each_value_knows_where_it_came_from() {
     let folder = Folder::new("data_dir = 'd'\n[log]\nlevel = 'warn'\n[keeper]\nwait = '1s'\n");
     let loaded = load(&SettingSources {
+        without_secrets: false,
         config: Some(folder.path("jeton.toml")),
         flags: vec![("--set", "keeper.wait".to_owned(), "3s".to_owned())],
         environment: [("JETON__KEEPER__WAIT", "2s"), ("JETON__LOG__LEVEL", "debug"), ("OTHER", "x")].into(),

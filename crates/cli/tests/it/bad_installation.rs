@@ -207,7 +207,12 @@ async fn without_settings_and_data_directory_commands_say_so_and_create_nothing(
             .unwrap();
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {error}");
-        assert!(error.starts_with("error: no jeton.toml was found here"), "{arguments:?}: {error}");
+        assert!(
+            error.starts_with(
+                "error: no settings file was found, neither jeton.toml here nor /etc/jeton/jeton.toml"
+            ),
+            "{arguments:?}: {error}"
+        );
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "{arguments:?}");
     }
 }

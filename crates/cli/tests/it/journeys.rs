@@ -117,6 +117,35 @@ async fn a_failed_refresh_fails_the_command_only_where_it_was_waited_for() {
 }
 
 #[tokio::test]
+async fn a_check_of_the_status_fails_where_a_person_is_needed() {
+    let fixture = Fixture::new().await;
+    let token = fixture.connect("acme").await;
+    fixture.run(["status", "--check"]).await.success().unwrap();
+    fixture.run(["token", "acme"]).await.success().unwrap();
+    let all = fixture.run(["status", "--check"]).await.success().unwrap();
+    assert_eq!(fixture.run(["status"]).await.success().unwrap().lines().count(), all.lines().count());
+    // What goes on by itself needs nobody.
+    fixture
+        .emulator
+        .set_behaviour(Behaviour::from_queue([Fault::new(FaultKind::RateLimited { retry_after_secs: 1 })]));
+    fixture.run(["refresh", "--force", "--sync"]).await;
+    fixture.run(["status", "acme", "--check"]).await.success().unwrap();
+    fixture.emulator.revoke_grant(token.reveal());
+    fixture.run(["refresh", "--force", "--sync"]).await;
+    for arguments in
+        [&["status", "--check"][..], &["status", "acme", "--check"], &["status", "--check", "--json"]]
+    {
+        let needed = fixture.home.command(arguments.iter().copied()).unwrap().run(PATIENCE).await.unwrap();
+        assert_eq!((needed.code, needed.stderr.as_str()), (Some(1), ""), "{needed:?}");
+        assert!(needed.stdout.contains("dead"), "{needed:?}");
+    }
+    let plain = fixture.run(["status"]).await;
+    assert_eq!(plain.code, Some(0), "{plain:?}");
+    fixture.run(["disconnect", "acme"]).await.success().unwrap();
+    assert_eq!(fixture.run(["status", "--check"]).await.code, Some(1), "nobody has connected it");
+}
+
+#[tokio::test]
 async fn a_group_is_chosen_by_provider_and_a_wrong_name_is_told() {
     let (fixture, _) = Fixture::connected().await;
     let line = fixture.run(["refresh", "--provider", "oauth2", "--force"]).await.success().unwrap();
@@ -233,7 +262,7 @@ async fn a_wrong_refresh_token_does_not_take_the_place_of_a_grant_that_works() {
         fixture.home.command(arguments).unwrap().stdin(text).run(PATIENCE).await.unwrap()
     };
     for line in ["export REFRESH_TOKEN=oops", "REFRESH_TOKEN=oops", "\"oops\"", "Bearer oops"] {
-        let sentence = error_line(&connect(line, false).await, 2);
+        let sentence = error_line(&connect(line, false).await, 1);
         assert!(
             sentence.contains("pipe the refresh token alone") && !sentence.contains("oops"),
             "{sentence}"

@@ -208,6 +208,10 @@ async fn displaced(displace: impl Fn(&Path), put_back: impl Fn(&Path), what: &st
     assert_eq!(refused.status.as_u16(), 503, "{what}: {refused:?}");
     let detail = refused.json().unwrap()["detail"].as_str().unwrap().to_owned();
     assert!(detail.contains("while it was") && detail.contains("put "), "{what}: {detail}");
+    let home = fixture.home.path().to_str().unwrap();
+    for answer in [&ready, &refused] {
+        assert!(!answer.text().contains(home), "a caller sees no folder of the server: {}", answer.text());
+    }
     assert_eq!(token().await.status.as_u16(), 200, "{what}: what lives is served");
     assert_eq!(fixture.spent(), spent, "{what}");
 

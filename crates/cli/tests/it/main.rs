@@ -26,6 +26,7 @@ mod outage;
 mod postgres;
 mod rights;
 mod rolled_back_store;
+mod second_terminal;
 mod secrets;
 mod serve;
 mod service_tokens;

@@ -139,6 +139,20 @@ impl Status {
         }
     }
 
+    /// Whether nothing goes on until a person does something: connects it, decides, or mends its client at the provider.
+    pub fn needs_person(&self) -> bool {
+        let is_unreadable = self.code.as_deref() == Some(UNREADABLE);
+        match self.condition {
+            Condition::Pending | Condition::Dead | Condition::Suspended => true,
+            Condition::Interrupted => self.due_at.is_none(),
+            Condition::Failing => {
+                is_unreadable
+                    || matches!(self.last_error.as_deref(), Some("invalid_client" | "unauthorized_client"))
+            }
+            Condition::Live | Condition::Refreshing | Condition::Stale | Condition::Paused => false,
+        }
+    }
+
     /// The same, with its instants as people are shown them.
     pub(crate) fn shown_by(mut self, clock: &StoreTime) -> Self {
         let Self { obtained_at, expires_at, refresh_expires_at, due_at, failing_since, .. } = &mut self;

@@ -39,6 +39,8 @@ pub struct Peers {
     pub nodes: Vec<LiveNode>,
     /// One sentence for each thing that keeps them from working as one.
     pub warnings: Vec<String>,
+    /// One sentence for each that has other definitions than this process.
+    pub other_definitions: Vec<String>,
 }
 
 /// The heartbeats of this node.
@@ -81,10 +83,11 @@ impl Heartbeats {
         nodes.forget(question.node).await?;
         self.unavailable.note_peers(&reply.others);
         let mut warnings: Vec<String> = clock.into_iter().collect();
-        warnings.extend(reply.others.iter().filter_map(|other| difference(&question, other)));
+        let other_definitions =
+            reply.others.iter().filter_map(|other| difference(&question, other)).collect();
         warnings.extend(reply.others.iter().filter_map(|other| clone_warning(&self.node.host, other)));
         warnings.extend(reply.others.iter().flat_map(failing_tasks));
-        Ok(Peers { nodes: reply.others, warnings })
+        Ok(Peers { nodes: reply.others, warnings, other_definitions })
     }
 
     /// Why the last heartbeat is not in the store, if that is so.
@@ -210,7 +213,7 @@ fn difference(own: &Heartbeat, other: &LiveNode) -> Option<String> {
     differs.then(|| {
         format!(
             "the node {} has other definitions than this one, and each keeps alive only what it defines: give all nodes \
-             the same settings",
+             the same settings, and restart those that started with older ones",
             other.name
         )
     })

@@ -26,7 +26,7 @@ async fn until_seen(process: &Process, count: usize) -> Vec<String> {
     loop {
         let seen = process.vault.peers(&*process.store).await.expect("the store answers");
         if seen.nodes.len() == count {
-            return seen.warnings;
+            return [seen.warnings, seen.other_definitions].concat();
         }
         assert!(Instant::now() < deadline, "{count} nodes were expected, and there are {:?}", seen.nodes);
         sleep(Duration::from_millis(10)).await;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::{Extension, Json};
 use jeton_core::id::Generation;
+use jeton_core::problem::without_folders;
 use jeton_core::seal::Fingerprint;
 use jeton_core::secret::{self, Secret};
 use jeton_core::time::Timestamp;
@@ -77,7 +78,7 @@ impl From<Token> for TokenReply {
             expires_in: token.expires_in.map(|left| left.as_secs()),
             generation: token.generation,
             fingerprint: token.fingerprint,
-            warning: token.warning,
+            warning: token.warning.as_deref().map(without_folders),
         }
     }
 }

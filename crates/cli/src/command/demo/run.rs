@@ -26,7 +26,6 @@ use super::providers::{self, CLIENT_ID, DemoConnection};
 use crate::actor;
 use crate::app::{self, App, HostEnv, OpenMode};
 use crate::command_error::CommandError;
-use crate::env_vars::EnvVars;
 use crate::error_code::ErrorCode;
 use crate::http::local_address;
 use crate::settings::{self, SettingSources, Settings};
@@ -238,11 +237,8 @@ fn write_settings(
     }
     std::fs::write(file, text).map_err(refused(&format!("{} cannot be written", file.display()), ""))?;
     // The environment belongs to another installation.
-    let sources = SettingSources {
-        config: Some(file.to_owned()),
-        flags: flags.to_vec(),
-        environment: EnvVars::default(),
-    };
+    let sources =
+        SettingSources { config: Some(file.to_owned()), flags: flags.to_vec(), ..SettingSources::default() };
     Ok(settings::load(&sources).settings?)
 }
 
