@@ -1,10 +1,11 @@
 //! The access log: one line for each call, written when its last byte has been sent, however it ended.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::{Method, StatusCode};
-use jeton_server::ACCESS_LOG;
+use jeton_server::{ACCESS_LOG, RequestId};
 use tokio::time::Instant;
 
 use crate::error::ErrorResponse;
@@ -46,6 +47,11 @@ fn is_plain(segment: &str) -> bool {
 #[derive(Debug)]
 pub(crate) struct AccessLogEntry {
     started: Instant,
+    /// Where the call comes from.
+    pub(crate) client: Option<IpAddr>,
+    pub(crate) request_id: Option<RequestId>,
+    /// The trace that the call belongs to.
+    pub(crate) trace_id: Option<String>,
     pub(crate) service: Option<String>,
     pub(crate) connection: Option<String>,
     method: Method,
@@ -66,6 +72,9 @@ impl AccessLogEntry {
     pub(crate) fn new(method: Method) -> Self {
         Self {
             started: Instant::now(),
+            client: None,
+            request_id: None,
+            trace_id: None,
             service: None,
             connection: None,
             method,
@@ -101,6 +110,9 @@ impl Drop for AccessLogEntry {
             path = self.path.as_deref().map_or_else(|| UNKNOWN.to_owned(), redact_path),
             status = self.status.map_or(0, |status| status.as_u16()),
             error = self.error.unwrap_or(UNKNOWN),
+            client = self.client.map(tracing::field::display),
+            request_id = self.request_id.as_ref().map_or(UNKNOWN, RequestId::as_str),
+            trace_id = self.trace_id.as_deref().unwrap_or(UNKNOWN),
             bytes_in = self.received.load(Ordering::Relaxed),
             bytes_out = self.sent.load(Ordering::Relaxed),
             ms = self.started.elapsed().as_millis(),

@@ -21,6 +21,9 @@ const COOLDOWN: Duration = Duration::from_secs(5);
 /// The `Retry-After` where too many tunnels are open.
 const TUNNEL_WAIT: Duration = Duration::from_secs(10);
 
+/// What `Allow` says of the gateway, which forwards any other method too but CONNECT and TRACE.
+const FORWARDED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
 /// Why a call was not made, or has no answer. No message repeats what the caller sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ProxyError {
@@ -30,8 +33,8 @@ pub(crate) enum ProxyError {
     Head(&'static str),
     #[error("the method cannot be forwarded: CONNECT and TRACE concern one connection alone")]
     Method,
-    #[error("this alias accepts {0} only")]
-    AliasMethod(&'static str),
+    #[error("this alias accepts {method} only")]
+    AliasMethod { method: &'static str, allowed: &'static str },
     #[error(
         "the body is too large: the provider takes the token in the body, which may have {limit} bytes then, as long as \
          memory is left; see `gateway.replay_body` and `gateway.replay_memory`"
@@ -56,8 +59,15 @@ pub(crate) enum ProxyError {
     TooSlow { what: &'static str, limit: Duration, setting: &'static str },
     #[error("too many WebSockets are open; see `gateway.tunnels`")]
     TooManyTunnels,
-    #[error("the API asked for fewer calls, and is not called before the time in `retry_after`")]
+    #[error(
+        "the API asked for fewer calls, and is not called before the time in `retry_after`; see `rate_limit_reach`"
+    )]
     RateLimited(Duration),
+    #[error(
+        "the calls of this connection are more than the API allows, and waiting for a turn would take longer than \
+         `gateway.rate_wait`; call again after the time in `retry_after`"
+    )]
+    TooManyCalls(Duration),
     #[error("the request failed by a bug of jeton, which is logged; other requests are not affected")]
     Internal,
 }
@@ -69,7 +79,7 @@ impl ProxyError {
             Self::Path(_) | Self::Head(_) | Self::BodyBroken => {
                 (400, "BAD_REQUEST", "The request cannot be forwarded")
             }
-            Self::Method | Self::AliasMethod(_) => (405, "METHOD_NOT_ALLOWED", "Method not allowed"),
+            Self::Method | Self::AliasMethod { .. } => (405, "METHOD_NOT_ALLOWED", "Method not allowed"),
             Self::BodyTooLarge { .. } => (413, "PAYLOAD_TOO_LARGE", "The body is too large"),
             Self::BodyKind => (415, "UNSUPPORTED_MEDIA_TYPE", "The body cannot carry the token"),
             Self::BodyTooSlow(_) => (408, "REQUEST_TIMEOUT", "The body arrives too slowly"),
@@ -80,11 +90,16 @@ impl ProxyError {
             }
             Self::TooManyTunnels => (503, "BUSY", "Too much at once"),
             Self::RateLimited(_) => (429, "UPSTREAM_RATE_LIMITED", "The API asked for fewer calls"),
+            Self::TooManyCalls(_) => (429, "CALL_RATE_EXCEEDED", "The API allows fewer calls"),
             Self::Internal => (500, "INTERNAL", "Internal error"),
         };
         let problem = Problem::new(status, code, title, self.to_string());
         match self {
-            Self::RateLimited(wait) => problem.with("retry_after", whole_seconds(*wait)),
+            Self::RateLimited(wait) | Self::TooManyCalls(wait) => {
+                problem.with("retry_after", whole_seconds(*wait))
+            }
+            Self::Method => problem.with("allow", FORWARDED_METHODS),
+            Self::AliasMethod { allowed, .. } => problem.with("allow", *allowed),
             Self::TooManyTunnels => problem.with("retry_after", whole_seconds(TUNNEL_WAIT)),
             _ => problem,
         }
@@ -122,6 +137,11 @@ impl ErrorResponse {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = self.0.members.get("retry_after").and_then(Value::as_u64) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(methods) = self.0.members.get("allow").and_then(Value::as_str)
+            && let Ok(methods) = HeaderValue::from_str(methods)
+        {
+            headers.insert(header::ALLOW, methods);
         }
         // The rest of a request that was not read whole would be taken for the next one.
         if self.0.status < 500 && self.0.code == "BAD_REQUEST" {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::any;
+use axum::routing::{any, delete};
+use jeton_core::entropy::Entropy;
 use jeton_core::time::Clock;
 use jeton_issuer::Access;
 use jeton_keeper::Vault;
@@ -33,14 +34,16 @@ impl Gateway {
         aliases: Vec<ConnectionAlias>,
         settings: Settings,
         clock: Arc<dyn Clock>,
+        entropy: &dyn Entropy,
     ) -> Self {
-        Self { state: Arc::new(GatewayState::new(vault, access, settings, clock)), aliases }
+        Self { state: Arc::new(GatewayState::new(vault, access, settings, clock, entropy)), aliases }
     }
 
     /// The routes: the proxy and the aliases. They write their own access log, format their own errors and catch panics.
     pub fn router(&self) -> Router {
         let proxy = Router::new()
             .route(&format!("{PROXY_PREFIX}{{*rest}}"), any(handlers::proxy))
+            .route("/api/v1/connections/{name}/rate-limits", delete(handlers::clear_rate_limits))
             .with_state(Arc::clone(&self.state));
         self.aliases.iter().fold(proxy, |router, alias| {
             let route = AliasRoute { state: Arc::clone(&self.state), alias: alias.clone() };

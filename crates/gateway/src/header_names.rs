@@ -4,8 +4,10 @@
 //! (RFC 9110, section 17.10). So what ends here ends in every such spelling: all bytes but letters and digits count as one.
 
 use http::header::{
-    ALT_SVC, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALT_SVC, CONNECTION,
+    CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE,
+    STRICT_TRANSPORT_SECURITY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{HeaderMap, HeaderName};
 use jeton_issuer::CREDENTIAL_HEADERS;
@@ -69,10 +71,17 @@ const FOR_JETON_FAMILIES: [&str; 6] =
 
 /// Headers by which an API instructs browsers about its host, or its own proxy: a browser would apply them to this host, and
 /// the proxy before jeton would obey them. `X-Accel-Buffering: no` goes on: it only makes a proxy pass on sooner.
-const FOR_ITS_HOST: [HeaderName; 12] = [
+const FOR_ITS_HOST: [HeaderName; 18] = [
     SET_COOKIE,
     ALT_SVC,
     STRICT_TRANSPORT_SECURITY,
+    // Which pages may call is the gateway's to say.
+    ACCESS_CONTROL_ALLOW_CREDENTIALS,
+    ACCESS_CONTROL_ALLOW_HEADERS,
+    ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS,
+    ACCESS_CONTROL_MAX_AGE,
     HeaderName::from_static("set-cookie2"),
     HeaderName::from_static("clear-site-data"),
     HeaderName::from_static("service-worker-allowed"),

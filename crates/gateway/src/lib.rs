@@ -5,7 +5,7 @@
 //! says that the token expired, the gateway gets another one and forwards the call once more, never twice.
 //!
 //! * [`Gateway::router`] has its routes, which are merged with those of the server; [`Gateway::drain`] ends it.
-//! * [`Settings`] has its times and limits.
+//! * [`Settings`] has its times and limits, and [`CallSettings`] those that a connection may have of its own.
 //!
 //! Answers of an API pass through unchanged, but for headers that concern one connection or one host. Answers of the gateway
 //! itself are problem details (RFC 9457) with the header `X-Jeton-Error`; each code has a page under `docs/errors/`.
@@ -13,6 +13,8 @@
 
 mod access_log;
 mod alias;
+mod call_rate;
+mod cors;
 mod envelope;
 mod error;
 mod gateway;
@@ -21,17 +23,19 @@ mod header_names;
 mod path_check;
 mod phases;
 mod proxy_request;
-mod rate;
+mod rate_limits;
 mod read_after_reset;
 mod redact_response;
 mod replay_body;
 mod response;
 mod settings;
 mod state;
+mod trace_context;
 mod tunnel;
 mod upstream;
 mod upstream_request;
 
 pub use alias::{ConnectionAlias, is_reserved_path};
+pub use cors::is_origin;
 pub use gateway::Gateway;
-pub use settings::Settings;
+pub use settings::{CallSettings, Settings};

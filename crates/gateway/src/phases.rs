@@ -9,18 +9,21 @@ use http::{StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 use jeton_core::access::Permission;
 use jeton_core::audit::Actor;
-use jeton_core::keep::provider::Definition;
+use jeton_core::keep::provider::{Definition, Rate, RateLimitReach};
 use jeton_issuer::{AccessError, Caller};
 use jeton_keeper::{ApiVerdict, Call, TokenError, TokenRequest};
 use jeton_server::unknown_connection;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::sleep_until;
 
 use crate::access_log::AccessLogEntry;
 use crate::error::{ErrorResponse, ProxyError};
 use crate::proxy_request::ProxyRequest;
+use crate::rate_limits::LimitedCall;
 use crate::replay_body::AccessEnded;
 use crate::response::{self, UpstreamResponse};
 use crate::state::GatewayState;
+use crate::trace_context::trace_id;
 use crate::tunnel::Tunnel;
 use crate::upstream_request::{self, UpstreamBody};
 use crate::{path_check, redact_response};
@@ -52,7 +55,7 @@ pub(crate) async fn run(
             Ok(upgrade(state, response, tunnel, entry))
         }
         Ok(Answered { caller, response, access_ended, not_retried, .. }) => {
-            let timeout = state.settings.idle_timeout;
+            let timeout = state.settings.of(&request.connection).idle_timeout;
             let mut response = response.into_response(entry, timeout, not_retried, access_ended);
             // The server keeps the connections of callers with a valid credential longest.
             response.extensions_mut().insert(caller);
@@ -71,8 +74,10 @@ async fn call(
     entry.service = Some(caller.service().to_string());
     let definition = select(state, &caller, request)?;
     entry.connection = Some(request.connection.clone());
-    entry.path = Some(request.path.clone());
-    if let Some(wait) = state.rate_limits.wait(&request.connection) {
+    entry.path = Some(request.checked_path().to_owned());
+    state.traces.continue_or_begin(&mut request.head.headers);
+    entry.trace_id = trace_id(&request.head.headers).map(str::to_owned);
+    if let Some(wait) = state.rate_limits.wait(limited_call(&caller, request)) {
         return Err(ProxyError::RateLimited(wait).into());
     }
     if definition.api_reads_bodies() || request.reads_answer {
@@ -82,6 +87,8 @@ async fn call(
     let mut token = take(state, &caller, &request.connection).await?;
     let mut access_ended = access_ended(state, caller.clone());
     request.body.abort_on(access_ended.clone());
+    let rate = definition.api_rate();
+    await_turn(state, &request.connection, rate).await?;
     let mut response = forward(state, request, &token, &mut access_ended).await?;
     let mut not_retried = None;
     let mut rejected = is_rejected(state, request, &token, &mut response).await?;
@@ -90,6 +97,7 @@ async fn call(
             entry.retried = true;
             drop(response);
             token = newer;
+            await_turn(state, &request.connection, rate).await?;
             response = forward(state, request, &token, &mut access_ended).await?;
             rejected = is_rejected(state, request, &token, &mut response).await?;
         } else {
@@ -101,7 +109,9 @@ async fn call(
         state.vault.note_verdict(&request.connection, &token, ApiVerdict::Accepted);
     }
     if let Some(wait) = response.retry_after(state.clock.now()) {
-        state.rate_limits.remember(&request.connection, wait);
+        let calls = state.settings.of(&request.connection);
+        let reach = calls.rate_limit_reach.or(definition.rate_limit_reach()).unwrap_or(RateLimitReach::Route);
+        state.rate_limits.remember(limited_call(&caller, request), reach, wait.min(calls.max_retry_after));
     }
     redact_response::redact(&mut response.head.headers, &token);
     let mut upgrade = None;
@@ -134,10 +144,29 @@ fn select<'g>(
     let name = request.connection.as_str();
     let definition = state.vault.definition(name).ok().filter(|_| caller.may_see(name));
     let definition = definition.ok_or_else(|| unknown_connection(&state.vault, caller, name))?;
-    path_check::check(&request.path).map_err(ProxyError::Path)?;
-    let (method, path) = (request.method.as_str(), request.path.as_str());
+    let (method, path) = (request.method.as_str(), request.checked_path());
+    path_check::check(path).map_err(ProxyError::Path)?;
     caller.require(&Permission::Proxy { connection: name, method, path })?;
     Ok(definition)
+}
+
+/// The call as far as a 429 concerns it.
+fn limited_call<'c>(caller: &'c Caller, request: &'c ProxyRequest) -> LimitedCall<'c> {
+    LimitedCall {
+        connection: &request.connection,
+        service: caller.service().as_str(),
+        method: request.method.as_str(),
+        path: request.checked_path(),
+    }
+}
+
+/// Waits until the API takes one more call.
+async fn await_turn(state: &GatewayState, connection: &str, rate: Option<Rate>) -> Result<(), ProxyError> {
+    let Some(rate) = rate else { return Ok(()) };
+    let longest = state.settings.of(connection).rate_wait;
+    let turn = state.call_rates.reserve(connection, rate, longest).map_err(ProxyError::TooManyCalls)?;
+    sleep_until(turn).await;
+    Ok(())
 }
 
 /// A permit for one more upgraded connection, before the API opens its side.
@@ -172,14 +201,14 @@ async fn forward(
     token: &Call,
     access_ended: &mut AccessEnded,
 ) -> Result<UpstreamResponse, ErrorResponse> {
-    let settings = &state.settings;
+    let settings = state.settings.of(&request.connection);
     let body = UpstreamBody::new(request, token, settings.replay_body, settings.idle_timeout).await?;
     let head = upstream_request::head(request, token, &body)?;
     tokio::select! {
         // The end of access aborts the body, too; it comes first, for it is what the caller is told.
         biased;
         () = access_ended => Err(AccessError::Invalid.into()),
-        sent = state.upstream.send(&request.connection, &token.base, &head, &body) => {
+        sent = state.upstream.send(&request.connection, settings, &token.base, &head, &body) => {
             Ok(UpstreamResponse::new(sent?, &request.method)?)
         }
     }
@@ -193,7 +222,9 @@ async fn is_rejected(
     response: &mut UpstreamResponse,
 ) -> Result<bool, ErrorResponse> {
     let definition = state.vault.definition(&request.connection)?;
-    let rejected = response.reports_expired_token(definition, state.settings.idle_timeout).await?;
+    let rejected = response
+        .reports_expired_token(definition, state.settings.of(&request.connection).idle_timeout)
+        .await?;
     if rejected {
         state.vault.note_verdict(&request.connection, token, ApiVerdict::Refused);
     }

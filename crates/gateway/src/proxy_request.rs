@@ -6,7 +6,7 @@ use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPG
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Version};
 use hyper::upgrade::OnUpgrade;
-use jeton_server::ClientAddress;
+use jeton_server::{ClientAddress, REQUEST_ID, RequestId};
 
 use crate::error::ProxyError;
 use crate::header_names::{connection_options, sanitize_request};
@@ -16,7 +16,7 @@ use crate::replay_body::ReplayBody;
 pub(crate) struct ProxyRequest {
     pub(crate) connection: String,
     pub(crate) method: Method,
-    /// The path below the base of the API, as it was sent.
+    /// The path below the base of the API, as it was sent; empty for the base itself.
     pub(crate) path: String,
     pub(crate) query: Option<String>,
     /// The headers as they were sent, for authenticating the caller.
@@ -52,7 +52,10 @@ impl ProxyRequest {
         body: ReplayBody,
         reads_answer: bool,
     ) -> Result<Self, ProxyError> {
-        let sanitized = sanitize(&head)?;
+        let mut sanitized = sanitize(&head)?;
+        if let Some(id) = RequestId::of(&head.extensions) {
+            sanitized.headers.entry(REQUEST_ID).or_insert_with(|| id.to_header());
+        }
         Ok(Self {
             connection,
             method: head.method,
@@ -65,6 +68,11 @@ impl ProxyRequest {
             upgrade: head.extensions.remove::<OnUpgrade>(),
             reads_answer,
         })
+    }
+
+    /// The path as scopes and the access log know it.
+    pub(crate) fn checked_path(&self) -> &str {
+        if self.path.is_empty() { "/" } else { &self.path }
     }
 
     /// Asks the API for an answer that the gateway can read.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jeton_core::access::Permission;
 use jeton_core::audit::Actor;
+use jeton_core::entropy::Entropy;
 use jeton_core::secret::Secret;
 use jeton_core::time::Clock;
 use jeton_issuer::{Access, Caller};
@@ -16,10 +17,12 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::call_rate::CallRates;
 use crate::error::ErrorResponse;
-use crate::rate::RateLimits;
+use crate::rate_limits::RateLimits;
 use crate::replay_body::ReplayBudget;
 use crate::settings::Settings;
+use crate::trace_context::Traces;
 use crate::upstream::UpstreamClient;
 
 /// How long administrators are given the same consent link: each new one is a row in the store.
@@ -32,6 +35,8 @@ pub(crate) struct GatewayState {
     pub(crate) access: Access,
     pub(crate) upstream: UpstreamClient,
     pub(crate) rate_limits: RateLimits,
+    pub(crate) call_rates: CallRates,
+    pub(crate) traces: Traces,
     /// The memory for bodies that may be sent once more.
     pub(crate) replay_budget: Arc<ReplayBudget>,
     /// A permit for each upgraded connection that may be open.
@@ -45,13 +50,21 @@ pub(crate) struct GatewayState {
 }
 
 impl GatewayState {
-    pub(crate) fn new(vault: Vault, access: Access, settings: Settings, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(
+        vault: Vault,
+        access: Access,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        entropy: &dyn Entropy,
+    ) -> Self {
         let tasks = TaskTracker::new();
         Self {
             vault,
             access,
             upstream: UpstreamClient::new(tasks.clone(), &settings),
             rate_limits: RateLimits::new(Arc::clone(&clock)),
+            call_rates: CallRates::default(),
+            traces: Traces::new(entropy),
             replay_budget: Arc::new(ReplayBudget::new(settings.replay_memory)),
             tunnels: Arc::new(Semaphore::new(settings.tunnels.min(Semaphore::MAX_PERMITS))),
             settings,

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::error::ProxyError;
 use crate::read_after_reset::ReadAfterReset;
 use crate::replay_body::ReplayBody;
-use crate::settings::Settings;
+use crate::settings::{CallSettings, Settings};
 use crate::upstream_request::UpstreamBody;
 
 /// The smallest read buffer that HTTP/1.1 works with.
@@ -194,8 +194,6 @@ pub(crate) struct UpstreamClient {
     /// The tasks that move the bytes of connections.
     tasks: TaskTracker,
     protocol: http1::Builder,
-    connect_timeout: Duration,
-    first_byte_timeout: Duration,
     /// The largest head of an answer: bytes, and header lines.
     max_head: (usize, usize),
 }
@@ -225,8 +223,6 @@ impl UpstreamClient {
             dialer: Dialer::new(&settings.outbound),
             pool: Arc::new(Pool::new(settings.idle_connections)),
             tasks,
-            connect_timeout: settings.connect_timeout,
-            first_byte_timeout: settings.first_byte_timeout,
         }
     }
 
@@ -243,6 +239,7 @@ impl UpstreamClient {
     pub(crate) async fn send(
         &self,
         name: &str,
+        settings: &CallSettings,
         base: &Endpoint,
         head: &Parts,
         body: &UpstreamBody,
@@ -257,10 +254,10 @@ impl UpstreamClient {
             let is_new = idle.is_none();
             let mut sender = match idle.take() {
                 Some(sender) => sender,
-                None => self.connect(base).await?,
+                None => self.connect(base, settings).await?,
             };
             let request = Request::from_parts(head.clone(), body.start().ok_or_else(gone)?);
-            match self.exchange(&mut sender, request, &body.replay).await {
+            match self.exchange(&mut sender, request, &body.replay, settings.first_byte_timeout).await {
                 Ok(response) => {
                     let promised = promised_idle_time(response.headers());
                     let pool = Arc::clone(&self.pool);
@@ -282,10 +279,12 @@ impl UpstreamClient {
         }
     }
 
-    async fn connect(&self, base: &Endpoint) -> Result<Sender, ProxyError> {
-        let stream = self.dialer.dial(base, self.connect_timeout).await?;
+    async fn connect(&self, base: &Endpoint, settings: &CallSettings) -> Result<Sender, ProxyError> {
+        let stream = self.dialer.dial(base, settings.connect_timeout).await?;
         let (sender, connection) = self
             .protocol
+            .clone()
+            .title_case_headers(settings.title_case_headers)
             .handshake::<_, Body>(TokioIo::new(ReadAfterReset::new(stream)))
             .await
             .map_err(|error| ProxyError::Unreachable(self.describe(&error)))?;
@@ -303,8 +302,10 @@ impl UpstreamClient {
         sender: &mut Sender,
         request: Request<Body>,
         body: &ReplayBody,
+        first_byte_timeout: Duration,
     ) -> Result<Response<Incoming>, SendError> {
-        let answered = self.with_first_byte_timeout(body, sender.try_send_request(request)).await;
+        let answered =
+            with_first_byte_timeout(body, first_byte_timeout, sender.try_send_request(request)).await;
         match answered.map_err(SendError::Other)? {
             Ok(response) => Ok(response),
             Err(_) if body.is_aborted() => Err(SendError::Other(ProxyError::BodyBroken)),
@@ -333,31 +334,30 @@ impl UpstreamClient {
         }
         text
     }
+}
 
-    /// Waits for the head of an answer as long as the body moves, and `first_byte_timeout` longer.
-    async fn with_first_byte_timeout<F: Future>(
-        &self,
-        body: &ReplayBody,
-        head: F,
-    ) -> Result<F::Output, ProxyError> {
-        let limit = self.first_byte_timeout;
-        let mut head = std::pin::pin!(head);
-        loop {
-            let (moved_at, _) = body.progress();
-            tokio::select! {
-                biased;
-                head = &mut head => return Ok(head),
-                () = sleep_until(moved_at + limit) => {
-                    let (moved_at, waits_for_caller) = body.progress();
-                    if moved_at + limit > Instant::now() {
-                        continue;
-                    }
-                    return Err(if waits_for_caller {
-                        ProxyError::BodyTooSlow(limit)
-                    } else {
-                        ProxyError::TooSlow { what: "did not answer", limit, setting: "first_byte_timeout" }
-                    });
+/// Waits for the head of an answer as long as the body moves, and `limit` longer.
+async fn with_first_byte_timeout<F: Future>(
+    body: &ReplayBody,
+    limit: Duration,
+    head: F,
+) -> Result<F::Output, ProxyError> {
+    let mut head = std::pin::pin!(head);
+    loop {
+        let (moved_at, _) = body.progress();
+        tokio::select! {
+            biased;
+            head = &mut head => return Ok(head),
+            () = sleep_until(moved_at + limit) => {
+                let (moved_at, waits_for_caller) = body.progress();
+                if moved_at + limit > Instant::now() {
+                    continue;
                 }
+                return Err(if waits_for_caller {
+                    ProxyError::BodyTooSlow(limit)
+                } else {
+                    ProxyError::TooSlow { what: "did not answer", limit, setting: "first_byte_timeout" }
+                });
             }
         }
     }

@@ -58,7 +58,8 @@ fn authority(url: &Url) -> String {
 
 fn target(request: &ProxyRequest, call: &Call) -> Result<Uri, ProxyError> {
     // The path is joined as text: nothing in it is read as a URL, so that nothing in it can change the host.
-    let mut target = call.base.url.path().trim_end_matches('/').to_owned();
+    let base = call.base.url.path();
+    let mut target = if request.path.is_empty() { base } else { base.trim_end_matches('/') }.to_owned();
     target.push_str(&request.path);
     if let Some(query) = inject_into_query(request.query.as_deref(), &call.injections) {
         target.push('?');

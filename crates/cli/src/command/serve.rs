@@ -68,7 +68,8 @@ impl ServeArgs {
         app.vault.announce(app.store.clone(), &node_name());
         app::sync_service_tokens(&app.vault, &access);
         let clock = std::sync::Arc::clone(&app.host.clock);
-        let gateway = Gateway::new(app.vault.clone(), access.clone(), aliases, call_limits, clock);
+        let gateway =
+            Gateway::new(app.vault.clone(), access.clone(), aliases, call_limits, clock, &*app.host.entropy);
         serve(&app, listener, proxies, &access, &gateway, limits, &mut signals).await
     }
 }

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jeton_core::id::ConnectionName;
-use jeton_core::keep::provider::{Alias, Definition};
-use jeton_gateway::{ConnectionAlias, Settings, is_reserved_path};
+use jeton_core::keep::provider::{Alias, Definition, RateLimitReach};
+use jeton_gateway::{CallSettings, ConnectionAlias, Settings, is_origin, is_reserved_path};
 use jeton_keeper::OutboundSettings;
 use toml::{Table, Value};
 
 use super::connections::connection_sections;
 use super::old_gateway;
-use super::reader::{Reader, SectionRef, boolean, text, wrong_type};
+use super::reader::{Reader, SectionRef, boolean, count_of, duration_of, text, texts, wrong_type};
 use super::values::path;
 
 const MS: Duration = Duration::from_millis(1);
@@ -30,20 +30,68 @@ const MOST_MEMORY: usize = 1024 * 1024 * 1024 * 1024;
 
 /// The timeouts and limits of the gateway.
 pub(super) fn settings(reader: &mut Reader<'_>, outbound: OutboundSettings) -> Settings {
+    let all = SectionRef::of(reader.values, vec!["gateway".to_owned()]);
+    let calls = calls(reader, &all, &CallSettings::default());
+    let mut connections = BTreeMap::new();
+    for section in connection_sections(reader) {
+        let own = section.section("gateway");
+        if own.value_keys().next().is_some() {
+            connections.insert(section.key().to_owned(), self::calls(reader, &own, &calls));
+        }
+    }
     Settings {
-        connect_timeout: reader.duration("gateway.connect_timeout", MS),
-        first_byte_timeout: reader.duration("gateway.first_byte_timeout", MS),
-        idle_timeout: reader.duration("gateway.idle_timeout", MS),
+        calls,
+        connections,
         tunnel_idle_timeout: reader.duration("gateway.tunnel_idle_timeout", MS),
         tunnels: reader.count("gateway.tunnels", 1_000_000),
         // `jeton serve` keeps fewer where file descriptors are few.
         idle_connections: Settings::default().idle_connections,
-        replay_body: reader.count("gateway.replay_body", LARGEST_REPLAY),
         max_header_bytes: reader.count("gateway.max_header_bytes", MOST_HEADER_BYTES),
         max_headers: reader.count("gateway.max_headers", MOST_HEADERS),
         replay_memory: reader.count("gateway.replay_memory", MOST_MEMORY),
         old_gateway: reader.values.get(&path("old_gateway.connection")).is_some(),
         outbound,
+    }
+}
+
+/// Those of calls in a section, over those that hold where it says nothing.
+fn calls(reader: &mut Reader<'_>, section: &SectionRef<'_>, general: &CallSettings) -> CallSettings {
+    let mut time = |key, least: Duration, general: Duration| {
+        reader.read_in(section, key, |value| duration_of(value, least)).unwrap_or(general)
+    };
+    let connect_timeout = time("connect_timeout", MS, general.connect_timeout);
+    let first_byte_timeout = time("first_byte_timeout", MS, general.first_byte_timeout);
+    let idle_timeout = time("idle_timeout", MS, general.idle_timeout);
+    let max_retry_after = time("max_retry_after", Duration::ZERO, general.max_retry_after);
+    let rate_wait = time("rate_wait", Duration::ZERO, general.rate_wait);
+    let replay_body = reader.read_in(section, "replay_body", |value| count_of(value, LARGEST_REPLAY));
+    let reach = reader.read_in(section, "rate_limit_reach", |value| {
+        let name = text(value)?;
+        RateLimitReach::parse(&name).ok_or_else(|| {
+            let all: Vec<_> = RateLimitReach::ALL.iter().map(|reach| reach.as_str()).collect();
+            format!("{name:?} is not known; write one of {}", all.join(", "))
+        })
+    });
+    let origins = reader.read_in(section, "allowed_origins", |value| {
+        let origins = texts(value, "origins")?;
+        match origins.iter().find(|origin| !is_origin(origin)) {
+            Some(wrong) => Err(format!(
+                "{wrong:?} is not an origin; write scheme and host alone, such as https://app.example.com, or \"*\" for all"
+            )),
+            None => Ok(origins),
+        }
+    });
+    let title_case = reader.read_in(section, "title_case_headers", boolean);
+    CallSettings {
+        connect_timeout,
+        first_byte_timeout,
+        idle_timeout,
+        replay_body: replay_body.unwrap_or(general.replay_body),
+        rate_limit_reach: reach.or(general.rate_limit_reach),
+        max_retry_after,
+        rate_wait,
+        title_case_headers: title_case.unwrap_or(general.title_case_headers),
+        allowed_origins: origins.unwrap_or_else(|| general.allowed_origins.clone()),
     }
 }
 

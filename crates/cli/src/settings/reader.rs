@@ -107,26 +107,12 @@ impl Reader<'_> {
 
     /// A duration of `least` or more.
     pub(crate) fn duration(&mut self, name: &str, least: Duration) -> Duration {
-        let read = |value: &Value| {
-            let duration = duration(value)?;
-            if duration < least {
-                return Err(format!("must be {} or more", DurationText(least)));
-            }
-            Ok(duration)
-        };
-        self.read(name, read).unwrap_or_default()
+        self.read(name, |value| duration_of(value, least)).unwrap_or_default()
     }
 
     /// A whole number from 1 to `most`.
     pub(crate) fn count(&mut self, name: &str, most: usize) -> usize {
-        let read = |value: &Value| match value {
-            Value::Integer(number) => usize::try_from(*number)
-                .ok()
-                .filter(|number| (1..=most).contains(number))
-                .ok_or_else(|| format!("must be from 1 to {most}, and is {number}")),
-            other => Err(wrong_type("a whole number", other)),
-        };
-        self.read(name, read).unwrap_or(1)
+        self.read(name, |value| count_of(value, most)).unwrap_or(1)
     }
 
     /// `true` or `false`.
@@ -203,6 +189,26 @@ pub(crate) fn text(value: &Value) -> Result<String, String> {
 /// `true` or `false`.
 pub(crate) fn boolean(value: &Value) -> Result<bool, String> {
     value.as_bool().ok_or_else(|| wrong_type("true or false", value))
+}
+
+/// A duration of `least` or more.
+pub(crate) fn duration_of(value: &Value, least: Duration) -> Result<Duration, String> {
+    let duration = duration(value)?;
+    if duration < least {
+        return Err(format!("must be {} or more", DurationText(least)));
+    }
+    Ok(duration)
+}
+
+/// A whole number from 1 to `most`.
+pub(crate) fn count_of(value: &Value, most: usize) -> Result<usize, String> {
+    match value {
+        Value::Integer(number) => usize::try_from(*number)
+            .ok()
+            .filter(|number| (1..=most).contains(number))
+            .ok_or_else(|| format!("must be from 1 to {most}, and is {number}")),
+        other => Err(wrong_type("a whole number", other)),
+    }
 }
 
 fn duration(value: &Value) -> Result<Duration, String> {

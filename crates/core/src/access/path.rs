@@ -8,6 +8,26 @@ use std::fmt::Write as _;
 /// Nothing comes of a path with `.`, `..` or empty segments, with an escaped or a reversed slash, with a broken escape, or
 /// with a character that stands in no path: a limit that guessed what the upstream makes of those could be walked around.
 pub fn canonical(path: &str) -> Option<String> {
+    spell(path, None)
+}
+
+/// Whether a limit covers a path in whatever way the upstream reads it: an escaped slash may stand for a character of a name,
+/// or for a slash.
+pub(super) fn is_covered(path: &str, covers: impl Fn(&str) -> bool) -> bool {
+    match canonical(path) {
+        Some(path) => covers(&path),
+        None => ["%2F", "/"].iter().all(|slash| spell(path, Some(slash)).is_some_and(|path| covers(&path))),
+    }
+}
+
+/// Whether a path has an escaped slash.
+pub(super) fn has_escaped_slash(path: &str) -> bool {
+    path.to_ascii_uppercase().contains("%2F")
+}
+
+/// The canonical spelling, with `escaped_slash` in the place of each escaped slash; nothing where there is one and `escaped_slash` is
+/// `None`.
+fn spell(path: &str, escaped_slash: Option<&str>) -> Option<String> {
     let mut out = String::with_capacity(path.len());
     let mut bytes = path.bytes();
     while let Some(byte) = bytes.next() {
@@ -16,7 +36,8 @@ pub fn canonical(path: &str) -> Option<String> {
                 let mut digit = || bytes.next().and_then(|digit| char::from(digit).to_digit(16));
                 let value = u8::try_from(digit()? * 16 + digit()?).ok()?;
                 match value {
-                    b'/' | b'\\' | 0..=0x1f | 0x7f => return None,
+                    b'/' => out.push_str(escaped_slash?),
+                    b'\\' | 0..=0x1f | 0x7f => return None,
                     b'-' | b'.' | b'_' | b'~' => out.push(char::from(value)),
                     value if value.is_ascii_alphanumeric() => out.push(char::from(value)),
                     value => write!(out, "%{value:02X}").expect("a String takes everything"),
@@ -86,6 +107,25 @@ mod tests {
             "/a%0ab",
         ] {
             assert_eq!(canonical(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn an_escaped_slash_is_covered_where_it_is_covered_in_both_readings() {
+        for (pattern, path, covered) in [
+            ("/projects/**", "/projects/group%2Fname", true),
+            ("/projects/**/issues", "/projects/group%2fname/issues", true),
+            ("/projects/*/issues", "/projects/group%2Fname/issues", false),
+            ("/projects/*", "/projects/group%2Fname", false),
+            ("/projects/a/b", "/projects/a%2Fb", false),
+            ("/projects/**", "/projects%2Fx", false),
+            ("/**", "/a%2F..%2Fb", false),
+            ("/**", "/a%2F%2Fb", false),
+            ("/**", "/a%5Cb", false),
+            ("/projects/**", "/projects/a%2Fb%2Fc", true),
+        ] {
+            let glob = crate::access::glob::Glob::new(pattern);
+            assert_eq!(is_covered(path, |path| glob.covers(path)), covered, "{pattern} {path}");
         }
     }
 

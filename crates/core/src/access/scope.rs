@@ -23,7 +23,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::glob::Glob;
-use super::path::canonical;
+use super::path::{canonical, has_escaped_slash, is_covered};
 use super::permission::Permission;
 
 /// The longest scope that is taken, in bytes.
@@ -74,9 +74,7 @@ impl Scope {
             | (Self::Operate(connections), Permission::Operate(connection)) => connections.covers(connection),
             (Self::Proxy { path, .. }, Permission::Proxy { connection, method, path: asked }) => {
                 self.lets_call(connection, method)
-                    && path
-                        .as_ref()
-                        .is_none_or(|path| canonical(asked).is_some_and(|asked| path.covers(&asked)))
+                    && path.as_ref().is_none_or(|path| is_covered(asked, |asked| path.covers(asked)))
             }
             (Self::Proxy { connections, methods, path: None }, Permission::EveryCall(connection)) => {
                 methods.is_empty() && connections.covers(connection)
@@ -258,13 +256,18 @@ impl Scopes {
         Some(match need {
             Permission::Token(connection) => format!("token:{connection}"),
             Permission::Operate(connection) => format!("operate:{connection}"),
-            Permission::Proxy { connection, method, .. } => {
+            Permission::Proxy { connection, method, path } => {
                 let proxies =
                     |scope: &&Scope| matches!(scope, Scope::Proxy { .. }) && scope.names(connection);
                 if !self.0.iter().any(|scope| proxies(&scope)) {
                     format!("proxy:{connection}")
                 } else if self.0.iter().any(|scope| scope.lets_call(connection, method)) {
-                    format!("proxy:{connection} with this path")
+                    let readings = if has_escaped_slash(path) {
+                        ", whether `%2F` in it is read as a slash or not"
+                    } else {
+                        ""
+                    };
+                    format!("proxy:{connection} with this path{readings}")
                 } else {
                     format!("proxy:{connection}:{method}")
                 }

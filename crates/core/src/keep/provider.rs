@@ -71,7 +71,7 @@ pub use policy::{
 pub use read_reply::{CaptureError, read_retry_after};
 pub use request::RequestError;
 pub use request_values::{Client, RequestValues, VarValue, Vars};
-pub use schema::Confidence;
+pub use schema::{Confidence, RateLimitReach};
 pub use scopes::scope_list;
 pub use step::{ClientAuth, Step};
 pub use vars::{Capture, Var};

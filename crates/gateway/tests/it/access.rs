@@ -44,9 +44,12 @@ async fn a_missing_scope_is_named_and_limits_of_method_and_path_hold() {
     for path in ["/api/v1/proxy/acme/v5/leads", "/api/v1/proxy/acme/v4%2Fleads"] {
         assert_eq!(error_code(&bot2.get(path).await.unwrap(), 403), "SCOPE_INSUFFICIENT", "{path}");
     }
+    let refused = bot2.get("/api/v1/proxy/acme/v4%2Fleads").await.unwrap();
+    assert!(refused.text().contains("whether `%2F` in it is read as a slash or not"), "{}", refused.text());
+    assert_eq!(bot2.get("/api/v1/proxy/acme/v4/group%2Fname").await.unwrap().status, 200);
     let posted = bot2.post("/api/v1/proxy/acme/v4/leads", &serde_json::json!({})).await.unwrap();
     assert_eq!(error_code(&posted, 403), "SCOPE_INSUFFICIENT");
-    assert_eq!(api.received().len(), 2);
+    assert_eq!(api.received().len(), 3);
 }
 
 #[tokio::test]

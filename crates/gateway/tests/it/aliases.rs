@@ -1,5 +1,6 @@
 //! Aliases, in the envelope of the gateway that jeton replaces.
 
+use http::Method;
 use jeton_core::keep::provider::{Alias, Catalogue};
 use jeton_gateway::ConnectionAlias;
 use jeton_testkit::TestApi;
@@ -142,4 +143,30 @@ async fn aliases_may_share_a_prefix_and_the_most_specific_answers() {
     ] {
         assert_eq!(fixture.client().get_json(path).await.unwrap(), json!(upstream), "{path}");
     }
+}
+
+#[tokio::test]
+async fn head_and_options_work_on_an_alias_and_other_methods_are_named() {
+    let (api, fixture) = amo().await;
+    let get = fixture.client().get("/api/v1/info/account").await.unwrap();
+    let head = fixture.client().send(Method::HEAD, "/api/v1/info/account", &[], "").await.unwrap();
+    assert_eq!((head.status.as_u16(), head.body.len()), (200, 0));
+    assert_eq!(head.headers["content-length"], get.headers["content-length"]);
+    assert_eq!(api.received().len(), 2);
+    let options =
+        fixture.client_without_key().send(Method::OPTIONS, "/api/v1/info/account", &[], "").await.unwrap();
+    assert_eq!(
+        (options.status.as_u16(), &options.headers["allow"]),
+        (200, &"GET, HEAD, OPTIONS".parse().unwrap())
+    );
+    for method in [Method::DELETE, Method::TRACE] {
+        let refused = fixture.client().send(method, "/api/v1/info/account", &[], "").await.unwrap();
+        assert_eq!(
+            (refused.status.as_u16(), &refused.headers["allow"]),
+            (405, &"GET, HEAD, OPTIONS".parse().unwrap())
+        );
+    }
+    let traced = fixture.client().send(Method::TRACE, "/api/v1/proxy/acme/x", &[], "").await.unwrap();
+    assert_eq!(traced.status, 405);
+    assert!(traced.headers["allow"].to_str().unwrap().contains("PATCH"), "{:?}", traced.headers);
 }

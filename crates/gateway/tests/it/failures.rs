@@ -7,19 +7,20 @@ use std::time::Duration;
 
 use axum::body::Body;
 use http::Response;
-use jeton_gateway::Settings;
+use jeton_gateway::{CallSettings, Settings};
 use jeton_testkit::{SilentListener, TestApi, TestServer};
 use tokio::time::Instant;
 
 use crate::fixture::{API_KEY, Fixture, echo_api, error_code, raw_head, read_head, send};
 
 fn short_timeouts() -> Settings {
-    Settings {
+    let calls = CallSettings {
         connect_timeout: Duration::from_secs(2),
         first_byte_timeout: Duration::from_millis(300),
         idle_timeout: Duration::from_millis(300),
-        ..Settings::default()
-    }
+        ..CallSettings::default()
+    };
+    Settings { calls, ..Settings::default() }
 }
 
 #[tokio::test]
@@ -35,7 +36,8 @@ async fn an_api_that_is_down_is_502() {
 async fn an_api_whose_address_does_not_answer_is_504_within_the_time_for_connecting_and_names_the_address() {
     let api = SilentListener::bind("127.0.0.1").unwrap();
     let base = format!("http://{}", api.address());
-    let settings = Settings { connect_timeout: Duration::from_millis(400), ..short_timeouts() };
+    let mut settings = short_timeouts();
+    settings.calls.connect_timeout = Duration::from_millis(400);
     let fixture = Fixture::with_settings(&base, settings).await;
     let reply = fixture.get("/x").await;
     assert_eq!(error_code(&reply, 504), "UPSTREAM_TIMEOUT");
@@ -225,34 +227,6 @@ async fn errors_of_the_api_pass_untouched() {
     let reply = fixture.get("/x").await;
     assert_eq!((reply.status.as_u16(), reply.text().as_str()), (502, "<h1>Bad</h1>"));
     assert!(!reply.headers.contains_key("x-jeton-error"));
-}
-
-#[tokio::test]
-async fn a_429_is_passed_on_and_remembered_for_its_time() {
-    let api = TestApi::answering(|request| match request.uri.path() {
-        "/limited" => {
-            Response::builder().status(429).header("retry-after", "2").body(Body::from("slow down")).unwrap()
-        }
-        "/vague" => Response::builder().status(429).body(Body::from("slow down")).unwrap(),
-        _ => Response::new(Body::from("ok")),
-    })
-    .await;
-    let fixture = Fixture::new(&api.base_url()).await;
-    let reply = fixture.get("/vague").await;
-    assert_eq!(reply.status, 429);
-    assert_eq!(fixture.get("/x").await.status, 200, "no time, nothing to remember");
-
-    let reply = fixture.get("/limited").await;
-    assert_eq!((reply.status.as_u16(), reply.text().as_str()), (429, "slow down"), "the API's own answer");
-    assert!(!reply.headers.contains_key("x-jeton-error"));
-    let calls = api.received().len();
-    let reply = fixture.get("/x").await;
-    assert_eq!(error_code(&reply, 429), "UPSTREAM_RATE_LIMITED");
-    let wait: u64 = reply.headers["retry-after"].to_str().unwrap().parse().unwrap();
-    assert!((1..=2).contains(&wait), "{wait}");
-    assert_eq!(api.received().len(), calls, "the API is left alone");
-    tokio::time::sleep(Duration::from_secs(wait)).await;
-    assert_eq!(fixture.get("/x").await.status, 200);
 }
 
 #[tokio::test]

@@ -137,7 +137,14 @@ impl Fixture {
             entropy,
         );
         let access = access.await.unwrap();
-        let gateway = Gateway::new(vault.clone(), access.clone(), options.aliases, options.settings, clock);
+        let gateway = Gateway::new(
+            vault.clone(),
+            access.clone(),
+            options.aliases,
+            options.settings,
+            clock,
+            &SystemEntropy,
+        );
         let server = Served::start(gateway.router(), options.limits).await;
         let refresh_token = emulator.mint(1).remove(0);
         let grant = Grant { refresh: Some(refresh_token.clone()), ..Grant::default() };

@@ -43,7 +43,10 @@ async fn method_path_query_headers_and_body_go_on_as_they_are() {
     assert_eq!(request.body, "hello");
     let mut names: Vec<_> = request.headers.keys().map(http::HeaderName::as_str).collect();
     names.sort_unstable();
-    assert_eq!(names, ["authorization", "content-length", "host", "user-agent", "x-mine"]);
+    assert_eq!(
+        names,
+        ["authorization", "content-length", "host", "traceparent", "user-agent", "x-mine", "x-request-id"]
+    );
     assert_eq!(request.headers["host"], api.address().to_string());
 }
 
@@ -55,6 +58,14 @@ async fn the_base_itself_can_be_called_with_and_without_a_slash() {
     }
     let uris: Vec<_> = api.received().iter().map(|request| request.uri.to_string()).collect();
     assert_eq!(uris, ["/", "/", "/?a=1"]);
+    let fixture = Fixture::new(&format!("{}/graphql", api.base_url())).await;
+    for path in
+        ["/api/v1/proxy/acme", "/api/v1/proxy/acme?a=1", "/api/v1/proxy/acme/", "/api/v1/proxy/acme/x"]
+    {
+        assert_eq!(fixture.client().get(path).await.unwrap().status, 200, "{path}");
+    }
+    let uris: Vec<_> = api.received()[3..].iter().map(|request| request.uri.to_string()).collect();
+    assert_eq!(uris, ["/graphql", "/graphql?a=1", "/graphql/", "/graphql/x"]);
 }
 
 #[tokio::test]

@@ -7,9 +7,11 @@
 
 mod access;
 mod aliases;
+mod browsers;
 mod failures;
 mod fixture;
 mod forwarding;
+mod rates;
 mod request_checks;
 #[expect(
     dead_code,

@@ -235,7 +235,8 @@ async fn a_body_beyond_the_limit_is_not_sent_twice_and_the_answer_says_so() {
 
 #[tokio::test]
 async fn a_body_of_exactly_the_limit_is_sent_again_also_in_chunks() {
-    let settings = jeton_gateway::Settings { replay_body: 8, ..jeton_gateway::Settings::default() };
+    let mut settings = jeton_gateway::Settings::default();
+    settings.calls.replay_body = 8;
     for (body, status) in [("12345678", 200), ("123456789", 401)] {
         let (api, rejected) = rejecting_api(unauthorized).await;
         let fixture = Fixture::with_settings(&api.base_url(), settings.clone()).await;

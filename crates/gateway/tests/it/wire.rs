@@ -48,7 +48,7 @@ async fn what_ends_at_jeton_ends_there_in_every_spelling_that_a_program_may_read
     let [request] = api.received().try_into().unwrap();
     let mut names: Vec<_> = request.headers.keys().map(http::HeaderName::as_str).collect();
     names.sort_unstable();
-    assert_eq!(names, ["api_key", "authorization", "host", "user-agent"]);
+    assert_eq!(names, ["api_key", "authorization", "host", "traceparent", "user-agent", "x-request-id"]);
 }
 
 #[tokio::test]
@@ -335,4 +335,82 @@ async fn a_head_that_is_too_large_is_answered_in_the_format_of_all_errors() {
     assert!(api.received().is_empty());
     let reply = fixture.client_without_key().get("/api/v1/proxy/acme/x").await.unwrap();
     assert_eq!(error_code(&reply, 403), "SERVICE_TOKEN_REQUIRED");
+}
+
+#[tokio::test]
+async fn an_upload_in_chunks_leaves_the_connection_open() {
+    let (api, fixture) = Fixture::with_echo().await;
+    let request = raw_head("POST /api/v1/proxy/acme/x", API_KEY, "Transfer-Encoding: chunked\r\n");
+    let mut caller = fixture.open("").await;
+    for _ in 0..2 {
+        send(&mut caller, &format!("{request}2\r\nhi\r\n0\r\n\r\n")).await;
+        let head = read_head(&mut caller).await.to_ascii_lowercase();
+        assert!(head.starts_with("http/1.1 200 ") && !head.contains("connection: close"), "{head}");
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+        let mut body = vec![0; length.parse().unwrap()];
+        caller.read_exact(&mut body).await.unwrap();
+    }
+    assert!(api.received().iter().all(|request| request.body == "hi"));
+}
+
+#[tokio::test]
+async fn a_call_has_an_id_and_a_trace_on_its_way_and_they_are_those_of_its_caller() {
+    let (api, fixture) = Fixture::with_echo().await;
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let client = fixture.client().with_header("x-request-id", "order-7").with_header("traceparent", trace);
+    let reply = client.get("/api/v1/proxy/acme/x").await.unwrap();
+    assert_eq!(reply.headers["x-request-id"], "order-7");
+    let made = fixture.client().get("/api/v1/proxy/acme/x").await.unwrap();
+    let refused = fixture.client_without_key().get("/api/v1/proxy/acme/x").await.unwrap();
+    assert!(refused.headers.contains_key("x-request-id"));
+    let [own, other] = api.received().try_into().unwrap();
+    assert_eq!((own.header("x-request-id"), own.header("traceparent")), ("order-7", trace));
+    assert_eq!(made.headers["x-request-id"], other.header("x-request-id"));
+    assert_eq!(other.header("traceparent").len(), trace.len());
+    assert_ne!(other.header("traceparent"), trace);
+}
+
+#[tokio::test]
+async fn header_names_are_written_in_title_case_where_the_settings_say_so() {
+    let api = TestServer::accepting(|mut stream| async move {
+        let head = read_head(&mut stream).await;
+        send(&mut stream, &format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{head}", head.len())).await;
+    })
+    .await;
+    let mut settings = jeton_gateway::Settings::default();
+    for title_case in [false, true] {
+        settings.calls.title_case_headers = title_case;
+        let fixture = Fixture::with_settings(&api.base_url(), settings.clone()).await;
+        let head = fixture
+            .client()
+            .with_header("x-mixed-case", "1")
+            .get("/api/v1/proxy/acme/x")
+            .await
+            .unwrap()
+            .text();
+        assert_eq!(head.contains("\r\nX-Mixed-Case: 1\r\n"), title_case, "{head}");
+        assert_eq!(head.contains("\r\nx-mixed-case: 1\r\n"), !title_case, "{head}");
+    }
+}
+
+#[tokio::test]
+async fn each_connection_has_its_own_times() {
+    let api = TestServer::accepting(|mut stream| async move {
+        read_head(&mut stream).await;
+        sleep(Duration::from_millis(800)).await;
+        send(&mut stream, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    })
+    .await;
+    let short = jeton_gateway::CallSettings {
+        first_byte_timeout: Duration::from_millis(200),
+        ..jeton_gateway::CallSettings::default()
+    };
+    let general = jeton_gateway::Settings { calls: short.clone(), ..jeton_gateway::Settings::default() };
+    let own = jeton_gateway::CallSettings { first_byte_timeout: SOON, ..short };
+    let longer =
+        jeton_gateway::Settings { connections: [("acme".to_owned(), own)].into(), ..general.clone() };
+    for (settings, status) in [(general, 504), (longer, 200)] {
+        let fixture = Fixture::with_settings(&api.base_url(), settings).await;
+        assert_eq!(fixture.get("/x").await.status, status);
+    }
 }

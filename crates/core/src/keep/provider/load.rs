@@ -14,7 +14,7 @@ use super::hosts::{AllowedHosts, HostPattern};
 use super::locate;
 use super::payload::check_header_name;
 use super::policy::{self, Policy, PolicyOverrides, Rotation};
-use super::schema::{self, Confidence};
+use super::schema::{self, Confidence, RateLimitReach};
 use super::step::ClientAuth;
 use super::step::{AuthChoice, FileDefaults, Step, StepSpec};
 use super::template::{AllowedNames, Name, Template};
@@ -46,6 +46,7 @@ pub(super) struct ApiSpec {
     pub(super) base: UrlTemplate,
     pub(super) expired: Vec<ReplyCondition>,
     pub(super) rate: Option<Rate>,
+    pub(super) rate_limit_reach: Option<RateLimitReach>,
 }
 
 /// A provider file that was loaded and found right.
@@ -253,7 +254,13 @@ fn api(
         Some(written) => ReplyCondition::compile_all(written).under("expired")?,
         None => vec![ReplyCondition::on_status(401)],
     };
-    Ok(ApiSpec { base, expired, rate: table.rate.map(|rate| Rate { max: rate.max, within: rate.within.0 }) })
+    let rate = match table.rate {
+        Some(rate) if rate.max == 0 || rate.within.0.is_zero() => {
+            return Err(Flaw::new("allows no call: `max` and `in` are 1 or more").under("rate"));
+        }
+        rate => rate.map(|rate| Rate { max: rate.max, within: rate.within.0 }),
+    };
+    Ok(ApiSpec { base, expired, rate, rate_limit_reach: table.rate_limit_reach })
 }
 
 impl Provider {

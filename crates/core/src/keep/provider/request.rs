@@ -13,6 +13,7 @@ use super::http_types::{Endpoint, Injection, Method, OutboundRequest};
 use super::load::{InjectPlace, Rate};
 use super::payload::{BodyTemplate, Fields, JsonTemplate};
 use super::request_values::{RequestValues, Vars};
+use super::schema::RateLimitReach;
 use super::step::{ClientAuth, Step, StepSpec};
 use super::template::{Name, Template, Unfilled};
 use super::vars::{Capture, Var};
@@ -453,6 +454,11 @@ impl Definition {
     /// How many calls the API allows.
     pub fn api_rate(&self) -> Option<Rate> {
         self.provider.api.as_ref().and_then(|api| api.rate)
+    }
+
+    /// Which calls wait after a 429, where the file says so.
+    pub fn rate_limit_reach(&self) -> Option<RateLimitReach> {
+        self.provider.api.as_ref().and_then(|api| api.rate_limit_reach)
     }
 
     fn expired_signals(&self) -> impl Iterator<Item = &super::condition::ReplyCondition> {

@@ -231,12 +231,25 @@ pub(super) struct InjectTable {
     pub(super) value: String,
 }
 
+named_enum! {
+    /// Which calls wait after the API has answered one with 429 and `Retry-After`.
+    RateLimitReach {
+        /// Calls of the same service with the same method and path.
+        Route = "route",
+        /// Every call of the connection: the limit is the account's.
+        Connection = "connection",
+        /// None: the answer passes, and callers decide.
+        None = "none",
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ApiTable {
     pub(super) base: String,
     pub(super) expired: Option<Vec<ConditionTable>>,
     pub(super) rate: Option<RateTable>,
+    pub(super) rate_limit_reach: Option<RateLimitReach>,
 }
 
 #[derive(Debug, Deserialize)]
