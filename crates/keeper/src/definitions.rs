@@ -1,6 +1,6 @@
 //! The connections that are defined, with what follows from their definitions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use jeton_core::keep::attempt::Act;
 use jeton_core::keep::breaker::BreakerRules;
 use jeton_core::keep::due::{AfterHold, RecoveryPolicy, RefreshTiming};
 use jeton_core::keep::plan::AcquirePolicy;
-use jeton_core::keep::provider::{Definition, OldAccess, OnDead, OnUnknown, Step};
+use jeton_core::keep::provider::{Definition, KnownMetadata, OldAccess, OnDead, OnUnknown, Step};
 use jeton_core::suggest;
 use jeton_core::time::Clock;
 
@@ -78,7 +78,12 @@ impl Definitions {
         clock: &Arc<dyn Clock>,
     ) -> Self {
         let mut by_client: BTreeMap<ClientAtServer, Vec<(ConnectionName, Definition)>> = BTreeMap::new();
-        for (name, definition) in definitions {
+        let mut by_issuer: HashMap<String, Arc<KnownMetadata>> = HashMap::new();
+        for (name, mut definition) in definitions {
+            if let Some(issuer) = definition.discovers() {
+                let known = by_issuer.entry(issuer.reveal().to_owned()).or_default();
+                definition.share_metadata(Arc::clone(known));
+            }
             let whose =
                 ClientAtServer { client: definition.client().id.clone(), server: definition.token_server() };
             by_client.entry(whose).or_default().push((name, definition));

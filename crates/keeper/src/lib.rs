@@ -88,6 +88,7 @@ mod spill {
 mod outbound {
     pub(crate) mod content_coding;
     pub(crate) mod dial;
+    pub(crate) mod discovery;
     pub(crate) mod exchange;
     pub(crate) mod guard;
     pub(crate) mod limiter;
@@ -122,6 +123,7 @@ pub use operator::connection_check::{ConnectionCheck, ConnectionSetup};
 pub use operator::replace::Replaced;
 pub use operator::status::{ProviderOutage, Status};
 pub use outbound::dial::{DialError, Dialer, Route};
+pub use outbound::discovery::read_server_metadata;
 pub use outbound::proxy::{Bypass, NoProxy, Proxy};
 pub use outbound::request_bytes::title_case;
 pub use outbound::roots::Roots;

@@ -37,6 +37,7 @@ use crate::operator::commands::Operator;
 use crate::operator::connection_check::{ConnectionCheck, ConnectionSetup};
 use crate::operator::replace::Replaced;
 use crate::operator::status::{ProviderOutage, Status};
+use crate::outbound::discovery::Discovery;
 use crate::outbound::exchange::Outbound;
 use crate::peers::heartbeat::{Heartbeats, Peers};
 use crate::peers::peer_liveness::PeerLiveness;
@@ -123,6 +124,11 @@ impl Parts {
             memory: Arc::clone(&memory),
             writer: Arc::clone(&writer),
             outbound: Arc::new(Outbound::new(Arc::clone(&node))),
+            discovery: Discovery::new(
+                &node.settings.outbound,
+                Arc::clone(&node.clock) as _,
+                node.data_dir.clone(),
+            ),
             lifecycle: Arc::clone(&lifecycle),
         });
         let liveness = Arc::new(PeerLiveness::default());

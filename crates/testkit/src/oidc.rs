@@ -123,10 +123,12 @@ impl OidcRig {
         ConnectionSettings::oauth2(&format!("{base}/token"), &format!("{base}/api"), "vault", "vault-secret")
     }
 
-    /// The same connection, to which a person consents on the server's own pages.
+    /// The same connection, to which a person consents on the server's own pages. Its token endpoint stands in the server's
+    /// metadata.
     pub fn consented_connection(&self) -> ConnectionSettings {
         let base = self.base_url();
         let mut connection = self.connection();
+        connection.vars.remove("token_url");
         for (name, value) in [
             ("authorize_url", format!("{base}/auth?prompt=consent")),
             ("issuer", base),

@@ -23,10 +23,10 @@ use report::Report;
 /// Check the installation and say what to do
 ///
 /// It changes nothing and spends no token. It connects to the hosts of token endpoints, up to the TLS handshake, and sends
-/// no request.
+/// no request but for the public metadata of an issuer.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DoctorArgs {
-    /// Do not connect to the hosts of token endpoints
+    /// Do not connect to the hosts of token endpoints, nor to issuers
     #[arg(long)]
     offline: bool,
     /// Show what the installation is known by, and which copies of it would be noticed
@@ -68,7 +68,7 @@ impl DoctorArgs {
         let outages = outages::check(settings, &findings, report);
         grants::check(settings, &findings, &outages, now, report);
         if !self.offline {
-            hosts::check(settings, &findings, report).await;
+            hosts::check(settings, &findings, &host.clock, report).await;
         }
     }
 }

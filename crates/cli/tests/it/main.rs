@@ -8,6 +8,7 @@ mod bad_settings;
 mod consent;
 mod consent_browser;
 mod demo;
+mod discovery;
 mod docs;
 mod doctor;
 mod emulate;

@@ -8,6 +8,7 @@
 //! * Which key? [`schema`](Provider::from_toml), described in `docs/reference/provider-format.md`.
 //! * What is sent, and where may it go? `address`, `hosts`, `template`, `request`.
 //! * What does the reply mean? `read`, `expiry`, `classify`. Which of its words are shown? `provider_message`.
+//! * What does the server say of itself? `server_metadata`.
 //! * Are the files right? `vectors`, run by [`Provider::run_tests`].
 //! * What would the provider's own server answer? [`Emulation`].
 
@@ -46,6 +47,7 @@ mod request;
 mod request_values;
 mod schema;
 mod scopes;
+mod server_metadata;
 mod step;
 mod template;
 mod vars;
@@ -71,8 +73,9 @@ pub use policy::{
 pub use read_reply::{CaptureError, read_retry_after};
 pub use request::RequestError;
 pub use request_values::{Client, RequestValues, VarValue, Vars};
-pub use schema::{Confidence, RateLimitReach};
+pub use schema::{Confidence, MetadataMember, RateLimitReach};
 pub use scopes::scope_list;
+pub use server_metadata::{KnownMetadata, ServerMetadata};
 pub use step::{ClientAuth, Step};
 pub use vars::{Capture, Var};
 pub use vectors::{Difference, VectorResult};

@@ -93,7 +93,7 @@ pub(crate) struct Consents {
 impl Consents {
     /// Makes a link for the person who consents to a connection. The audit log names who ordered it.
     pub(crate) async fn invite(&self, name: &str, by: &Actor) -> Result<ConsentLink, ConsentError> {
-        let def = self.check_ready(name)?;
+        let def = self.check_ready(name).await?;
         let ticket = one_time_text(&*self.node.entropy);
         let link = link(def, &ticket)?;
         let (id, until) = self.create_consent(def, &ticket, by).await?;
@@ -132,7 +132,7 @@ impl Consents {
         let Some(FoundConsent { consent, .. }) = found else { return Err(ConsentError::UnknownLink) };
         let closed = |closed| ConsentError::of_closed(consent.connection.clone(), closed);
         opens(&consent, self.node.clock.now()).map_err(closed)?;
-        let def = self.definition_of(&consent)?;
+        let def = self.definition_of(&consent).await?;
         Ok((consent, def))
     }
 
@@ -163,7 +163,7 @@ impl Consents {
             return Err(ConsentError::of_refusal(connection, refusal, progress));
         }
         let consent = found.consent;
-        let def = Arc::clone(self.definition_of(&consent)?);
+        let def = Arc::clone(self.definition_of(&consent).await?);
         if self.lifecycle.is_closing() {
             return Err(TokenError::ShuttingDown.into());
         }
@@ -228,9 +228,10 @@ impl Consents {
     }
 
     /// A connection that consents can be asked for now.
-    pub(super) fn check_ready(&self, name: &str) -> Result<&Arc<ConnectionDef>, TokenError> {
+    pub(super) async fn check_ready(&self, name: &str) -> Result<&Arc<ConnectionDef>, TokenError> {
         let def = self.definitions.get(name)?;
         self.store.check_hold()?;
+        self.spender.discover(def).await?;
         def.definition.check_consent().map_err(|error| TokenError::Definition {
             name: def.name.clone(),
             message: format!("{}: {}", error.field, error.problem),
@@ -239,8 +240,8 @@ impl Consents {
     }
 
     /// The connection of a consent, if consents can be asked for now and it is still defined as it was.
-    pub(super) fn definition_of(&self, consent: &Consent) -> Result<&Arc<ConnectionDef>, ConsentError> {
-        let def = self.check_ready(consent.connection.as_str())?;
+    pub(super) async fn definition_of(&self, consent: &Consent) -> Result<&Arc<ConnectionDef>, ConsentError> {
+        let def = self.check_ready(consent.connection.as_str()).await?;
         if def.provider == consent.provider {
             return Ok(def);
         }

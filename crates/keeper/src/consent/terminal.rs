@@ -43,7 +43,7 @@ impl Consents {
         name: &str,
         by: &Actor,
     ) -> Result<TerminalConsent, ConsentError> {
-        let def = self.check_ready(name)?;
+        let def = self.check_ready(name).await?;
         let ticket = one_time_text(&*self.node.entropy);
         let (id, _) = self.create_consent(def, &ticket, by).await?;
         let found =
@@ -74,7 +74,7 @@ impl Consents {
                 params
             }
             PastedAnswer::Code(code) => {
-                if !self.definition_of(&found.consent)?.definition.takes_bare_code() {
+                if !self.definition_of(&found.consent).await?.definition.takes_bare_code() {
                     return Err(stateless());
                 }
                 CallbackParams::from([("code".to_owned(), code.reveal().to_owned())])

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jeton_core::keep::provider::{OutboundRequest, Reply};
+use jeton_core::time::Clock;
 use rustls::{AlertDescription, ProtocolVersion};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout_at};
@@ -56,8 +57,7 @@ impl Outbound {
         Self { node, dialer }
     }
 
-    /// Sends `request` once, within `timeout`. No byte of it is written once the clock that counts suspension has
-    /// reached `write_until`, nor when `recheck`, which runs once the connection is ready, objects.
+    /// As [`exchange`], by the clock of this node.
     pub(crate) async fn exchange(
         &self,
         request: OutboundRequest,
@@ -65,31 +65,41 @@ impl Outbound {
         write_until: Duration,
         recheck: impl Future<Output = Result<(), String>>,
     ) -> ExchangeOutcome {
-        let deadline = Instant::now() + timeout;
-        let connecting = async {
-            let bytes = request_bytes(&request)?;
-            let queued = QueuedBytes::DropAt(deadline);
-            let limit = CONNECT_TIMEOUT.min(timeout);
-            let dialled = self.dialer.connect(&request.endpoint(), queued, limit).await;
-            let stream = dialled.map_err(|error| error.to_string())?;
-            recheck.await?;
-            Ok((bytes, stream))
-        };
-        let late = |_| Err(format!("the provider was not reached within {} s", timeout.as_secs_f32()));
-        let (bytes, stream) = match timeout_at(deadline, connecting).await.unwrap_or_else(late) {
-            Ok(connected) => connected,
-            Err(why) => return ExchangeOutcome::NotSent(why),
-        };
-        let window = Arc::new(WriteWindow::new(Arc::clone(&self.node.clock) as _, write_until));
-        let host = request.url.host_str().unwrap_or_default();
-        let server = Server {
-            name: format!("`{host}` at {}", stream.peer),
-            tls: stream.tls_version(),
-            deadline,
-            timeout,
-        };
-        server.talk(GuardedStream::new(stream, Arc::clone(&window)), &window, &bytes).await
+        let clock = Arc::clone(&self.node.clock) as _;
+        exchange(&self.dialer, &clock, request, timeout, write_until, recheck).await
     }
+}
+
+/// Sends `request` once, within `timeout`. No byte of it is written once the clock that counts suspension has
+/// reached `write_until`, nor when `recheck`, which runs once the connection is ready, objects.
+pub(crate) async fn exchange(
+    dialer: &Dialer,
+    clock: &Arc<dyn Clock>,
+    request: OutboundRequest,
+    timeout: Duration,
+    write_until: Duration,
+    recheck: impl Future<Output = Result<(), String>>,
+) -> ExchangeOutcome {
+    let deadline = Instant::now() + timeout;
+    let connecting = async {
+        let bytes = request_bytes(&request)?;
+        let queued = QueuedBytes::DropAt(deadline);
+        let limit = CONNECT_TIMEOUT.min(timeout);
+        let dialled = dialer.connect(&request.endpoint(), queued, limit).await;
+        let stream = dialled.map_err(|error| error.to_string())?;
+        recheck.await?;
+        Ok((bytes, stream))
+    };
+    let late = |_| Err(format!("the provider was not reached within {} s", timeout.as_secs_f32()));
+    let (bytes, stream) = match timeout_at(deadline, connecting).await.unwrap_or_else(late) {
+        Ok(connected) => connected,
+        Err(why) => return ExchangeOutcome::NotSent(why),
+    };
+    let window = Arc::new(WriteWindow::new(Arc::clone(clock), write_until));
+    let host = request.url.host_str().unwrap_or_default();
+    let server =
+        Server { name: format!("`{host}` at {}", stream.peer), tls: stream.tls_version(), deadline, timeout };
+    server.talk(GuardedStream::new(stream, Arc::clone(&window)), &window, &bytes).await
 }
 
 /// Who is talked to, and until when.

@@ -92,6 +92,9 @@ impl<'a> Refresh<'a> {
         if let Some(down) = limiter.outage().filter(|_| !regardless && !limiter.may_start(&self.def.name)) {
             return Err(provider_unavailable(self.def, down));
         }
+        if act != Act::Orphan {
+            self.parts.spender.discover(self.def).await?;
+        }
         let prepared = self.prepare(row, act, recovers)?;
         let skips_cooldown = limiter.may_skip_cooldown(&self.def.name, row.last_error.as_deref());
         let check = self.check_before_claim(act, recovers.is_some());

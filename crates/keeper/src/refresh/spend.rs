@@ -25,6 +25,7 @@ use crate::error::TokenError;
 use crate::lifecycle::Lifecycle;
 use crate::memory::apply::Memory;
 use crate::node::Node;
+use crate::outbound::discovery::{Discovery, FIRST_RETRY};
 use crate::outbound::exchange::{ExchangeOutcome, Outbound};
 use crate::outbound::limiter::{RequestPermit, Unavailable};
 use crate::spill::slots::SpillSlot;
@@ -42,6 +43,7 @@ pub(crate) struct Spender {
     pub(crate) writer: Arc<StoreWriter>,
     pub(crate) outbound: Arc<Outbound>,
     pub(crate) lifecycle: Arc<Lifecycle>,
+    pub(crate) discovery: Discovery,
 }
 
 /// Leave to spend at a provider, and a place for the reply.
@@ -204,6 +206,21 @@ impl RedeemFailure {
 }
 
 impl Spender {
+    /// Sees to it that the metadata of its issuer is known, where a connection needs any.
+    ///
+    /// # Errors
+    /// [`TokenError::Failed`], where nothing is known; nothing was sent to a token endpoint.
+    pub(crate) async fn discover(&self, def: &ConnectionDef) -> Result<(), TokenError> {
+        self.discovery.ensure(&def.definition).await.map_err(|message| TokenError::Failed {
+            name: def.name.clone(),
+            class: ErrorClass::Transient,
+            code: "discovery".to_owned(),
+            message,
+            provider_message: None,
+            retry_after: Some(FIRST_RETRY),
+        })
+    }
+
     /// Waits for a turn. `check` runs once the provider has a permit: waiting for that takes a while. What goes `regardless` is
     /// sent though the provider is down.
     ///

@@ -1,13 +1,15 @@
-//! Whether the hosts of token endpoints can be reached.
+//! Whether the hosts of token endpoints can be reached, and what issuers say of themselves.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use jeton_core::id::ConnectionName;
-use jeton_core::keep::provider::{Definition, Endpoint, Step, Vars};
-use jeton_keeper::Dialer;
+use jeton_core::keep::provider::{Definition, Endpoint, MetadataMember, Step, Vars};
+use jeton_core::time::Clock;
+use jeton_keeper::{Dialer, read_server_metadata};
 
 use super::report::Report;
 use super::store::StoreFindings;
@@ -28,7 +30,14 @@ struct NeededHost {
     needed_by: Vec<ConnectionName>,
 }
 
-pub(super) async fn check(settings: &Settings, found: &StoreFindings, report: &mut Report) {
+pub(super) async fn check(
+    settings: &Settings,
+    found: &StoreFindings,
+    clock: &Arc<dyn Clock>,
+    report: &mut Report,
+) {
+    // It says where the token endpoints are.
+    metadata(settings, clock, report).await;
     let reach = Dialer::new(&settings.keeper.outbound);
     let hosts = hosts(settings, found);
     let mut tried: Vec<_> = stream::iter(hosts)
@@ -60,6 +69,50 @@ pub(super) async fn check(settings: &Settings, found: &StoreFindings, report: &m
 }
 
 const HOST: &str = "host";
+const ISSUER: &str = "issuer";
+
+/// Reads the metadata of each issuer, for every connection that needs it.
+async fn metadata(settings: &Settings, clock: &Arc<dyn Clock>, report: &mut Report) {
+    let mut issuers: BTreeMap<String, Vec<(&ConnectionName, &Definition)>> = BTreeMap::new();
+    for (name, definition) in &settings.definitions {
+        if let Some(issuer) = definition.discovers() {
+            issuers.entry(issuer.reveal().to_owned()).or_default().push((name, definition));
+        }
+    }
+    for (issuer, members) in issuers {
+        let names: Vec<_> = members.iter().map(|(name, _)| (*name).clone()).collect();
+        let who = who(&names);
+        let Some((_, first)) = members.first() else { continue };
+        let outbound = &settings.keeper.outbound;
+        let read = read_server_metadata(first, outbound, Arc::clone(clock), &settings.data_dir).await;
+        let metadata = match read {
+            Ok(metadata) => metadata,
+            Err(why) => {
+                report.fault(ISSUER, format!("{issuer}: {why} ({who})"));
+                continue;
+            }
+        };
+        let endpoint = metadata.endpoint(MetadataMember::TokenEndpoint).unwrap_or_default();
+        report.ok(ISSUER, format!("{issuer} names its endpoints; tokens come from {endpoint} ({who})"));
+        if metadata.lacks_pkce() {
+            let text = format!(
+                "{issuer} does not list S256 among its PKCE methods, so that a stolen code is not found out; `jeton connect --code` \
+                 takes the whole address only ({who})"
+            );
+            report.warning(ISSUER, text);
+        }
+        if let Some(methods) = metadata.auth_methods().filter(|_| metadata.client_auth().is_none()) {
+            let text = format!(
+                "{issuer} accepts clients by {} alone; set `client_auth` to one of them that jeton has ({who})",
+                methods.join(", ")
+            );
+            report.warning(ISSUER, text);
+        }
+        for (_, definition) in members {
+            definition.take_metadata(metadata.clone());
+        }
+    }
+}
 
 /// The connections in words; many of them share a host.
 fn who(names: &[ConnectionName]) -> String {

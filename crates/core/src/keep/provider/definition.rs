@@ -4,17 +4,22 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use serde_json::Value;
 use url::Url;
+use zeroize::Zeroizing;
 
 use super::address::{SourcedValue, UrlFault, ValueSource};
+use super::body::Body;
 use super::fault::DefineError;
 use super::hosts::{self, AllowedHosts};
-use super::http_types::ClientCertificate;
+use super::http_types::{ClientCertificate, Method, OutboundRequest, Reply};
 use super::load::Provider;
 use super::policy::{self, Policy, PolicyOverrides, Rotation};
 use super::request_values::{Client, RequestValues, VarValue, Vars};
+use super::server_metadata::{KnownMetadata, ServerMetadata, issuer_url, metadata_urls};
 use super::step::{AuthChoice, ClientAuth, Step, StepSpec};
-use super::template::Name;
+use super::template::{Name, Template};
+use super::vars::Var;
 use crate::secret::Secret;
 use crate::suggest;
 
@@ -39,6 +44,8 @@ pub struct Definition {
     pub(super) client: Client,
     policy: Policy,
     plain_http_hosts: Arc<[String]>,
+    /// What is known of the issuer's metadata, for a connection that leaves out what stands there.
+    pub(super) metadata: Option<Arc<KnownMetadata>>,
     /// What it shows to its provider's hosts that ask for it.
     certificate: Option<Arc<ClientCertificate>>,
     /// Where every URL leads instead of its own host.
@@ -72,15 +79,17 @@ impl Provider {
             return Err(DefineError::new(format!("policy.{key}"), problem));
         }
         let policy = Policy::from_written(setup.policy.over(self.policy.clone()), has_acquire);
-        let definition = Definition {
+        let mut definition = Definition {
             provider: Arc::clone(self),
             vars,
             client: setup.client,
             policy,
             plain_http_hosts: setup.plain_http_hosts,
+            metadata: None,
             certificate: None,
             emulator: None,
         };
+        definition.find_issuer()?;
         definition.check_mandatory()?;
         definition.check_client()?;
         definition.check_urls()?;
@@ -115,6 +124,8 @@ impl Definition {
             return Err(DefineError::new("emulated_at", problem));
         }
         self.emulator = Some(emulator);
+        // Nobody is asked where the real endpoints are.
+        self.metadata = None;
         Ok(self)
     }
 
@@ -182,8 +193,10 @@ impl Definition {
         self.spec(step).is_some_and(|spec| {
             spec.url.names().all(|(name, optional)| {
                 let Name::Var(var) = name else { return true };
-                let capturable = self.provider.vars.get(var).is_some_and(|var| var.capture().is_some());
-                !optional || capturable || self.value(name, &RequestValues::default()).is_some()
+                let var = self.provider.vars.get(var);
+                let capturable = var.is_some_and(|var| var.capture().is_some());
+                let unread = self.awaits_metadata() && var.is_some_and(|var| var.discover().is_some());
+                !optional || capturable || unread || self.value(name, &RequestValues::default()).is_some()
             })
         })
     }
@@ -235,6 +248,9 @@ impl Definition {
                 if let Some(value) = values.captured.get(var.name()).filter(|_| var.capture().is_some()) {
                     return given(value.reveal(), ValueSource::Captured);
                 }
+                if let Some(text) = self.discovered(var) {
+                    return given(text, ValueSource::Operator);
+                }
                 var.default_value().and_then(|text| given(text, ValueSource::File))
             }
             Name::ClientId => plain(&self.client.id),
@@ -250,12 +266,24 @@ impl Definition {
     }
 
     fn check_mandatory(&self) -> Result<(), DefineError> {
-        let missing =
-            self.provider.vars().find(|var| var.is_mandatory() && !self.vars.contains_key(var.name()));
-        let Some(var) = missing else { return Ok(()) };
+        let Some(var) = self.left_out().find(|var| self.metadata.is_none() || var.discover().is_none())
+        else {
+            return Ok(());
+        };
         let about = var.about().map(|about| format!(" ({about})")).unwrap_or_default();
-        let problem = format!("the provider `{}` cannot do without it{about}: set it", self.provider.name());
+        let issuer = self.provider.issuer_template().filter(|_| var.discover().is_some());
+        let or = match issuer.and_then(Template::only_hole) {
+            Some(name) => format!(", or set vars.{name}, whose metadata has it"),
+            None => String::new(),
+        };
+        let problem =
+            format!("the provider `{}` cannot do without it{about}: set it{or}", self.provider.name());
         Err(DefineError::new(format!("vars.{}", var.name()), problem))
+    }
+
+    /// The variables that a connection must set, and this one does not.
+    pub(super) fn left_out(&self) -> impl Iterator<Item = &Var> {
+        self.provider.vars().filter(|var| var.is_mandatory() && !self.vars.contains_key(var.name()))
     }
 
     fn check_client(&self) -> Result<(), DefineError> {
@@ -332,5 +360,96 @@ impl Definition {
             }
         }
         Ok(())
+    }
+}
+
+impl Definition {
+    /// Finds the issuer whose metadata this connection takes endpoints from: one is named, and a variable is left out that must have
+    /// a value and may have it from there. A connection that sets all of them reads no metadata.
+    pub(super) fn find_issuer(&mut self) -> Result<(), DefineError> {
+        if !self.left_out().any(|var| var.discover().is_some()) {
+            return Ok(());
+        }
+        let Some(issuer) = self.issuer() else { return Ok(()) };
+        let name = self.provider.issuer_template().and_then(Template::only_hole);
+        issuer_url(issuer.reveal(), self.allowed_hosts().plain_http).map_err(|problem| {
+            let field = name.map_or_else(|| "authorize.issuer".to_owned(), |name| format!("vars.{name}"));
+            DefineError::new(field, problem)
+        })?;
+        self.metadata = Some(Arc::default());
+        Ok(())
+    }
+
+    /// The issuer whose metadata this connection needs; `None` where it needs none.
+    pub fn discovers(&self) -> Option<Secret> {
+        self.metadata.as_ref().and_then(|_| self.issuer())
+    }
+
+    /// The metadata that was read last.
+    pub fn metadata(&self) -> Option<&ServerMetadata> {
+        self.metadata.as_ref()?.latest()
+    }
+
+    /// Whether it needs metadata that was not read yet.
+    pub fn awaits_metadata(&self) -> bool {
+        self.metadata.as_ref().is_some_and(|known| known.latest().is_none())
+    }
+
+    /// Takes metadata that [`Definition::read_metadata`] or [`Definition::check_metadata`] found right. Other connections that
+    /// share what is known have it, too.
+    pub fn take_metadata(&self, metadata: ServerMetadata) {
+        if let Some(known) = &self.metadata {
+            known.put(metadata);
+        }
+    }
+
+    /// Shares what is known of the issuer with other connections.
+    pub fn share_metadata(&mut self, known: Arc<KnownMetadata>) {
+        if self.metadata.is_some() {
+            self.metadata = Some(known);
+        }
+    }
+
+    /// The requests that ask for the metadata, in the order in which they are sent until one brings it.
+    pub fn metadata_requests(&self) -> Vec<OutboundRequest> {
+        let issuer = self.discovers().and_then(|issuer| issuer.reveal().parse::<Url>().ok());
+        let request = |url| OutboundRequest {
+            method: Method::Get,
+            url,
+            headers: vec![("accept".to_owned(), Secret::new("application/json"))],
+            body: Zeroizing::default(),
+            content_type: None,
+            captured_host: false,
+            certificate: None,
+        };
+        issuer.iter().flat_map(metadata_urls).map(request).collect()
+    }
+
+    /// Reads the reply to one of these requests.
+    ///
+    /// # Errors
+    /// One sentence that says why it brings no metadata.
+    pub fn read_metadata(&self, reply: &Reply) -> Result<ServerMetadata, String> {
+        if reply.status != 200 {
+            return Err(format!("HTTP {}", reply.status));
+        }
+        let body = Body::read(reply);
+        let document = body.value.filter(Value::is_object).ok_or("HTTP 200 with no JSON object")?;
+        let issuer = self.discovers().ok_or("it needs no metadata")?;
+        ServerMetadata::read(issuer.reveal(), &document, self.allowed_hosts().plain_http)
+    }
+
+    /// Checks metadata that was kept.
+    ///
+    /// # Errors
+    /// One sentence that says why it does not count any more.
+    pub fn check_metadata(&self, metadata: &ServerMetadata) -> Result<(), String> {
+        let issuer = self.discovers().ok_or("it needs no metadata")?;
+        metadata.check(issuer.reveal(), self.allowed_hosts().plain_http)
+    }
+
+    /// The value that the metadata gives a variable.
+    pub(super) fn discovered(&self, var: &Var) -> Option<&str> {
+        self.metadata()?.value(var.discover()?)
     }
 }

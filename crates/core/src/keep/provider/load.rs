@@ -189,6 +189,11 @@ impl Provider {
         self.vectors.len()
     }
 
+    /// Who the issuer is, where the file says so.
+    pub(super) fn issuer_template(&self) -> Option<&Template> {
+        self.steps.get(&Step::Authorize)?.issuer.as_ref()
+    }
+
     /// Every URL that tokens or credentials may go to, with the key of its table.
     pub(super) fn urls(&self) -> impl Iterator<Item = (&'static str, &UrlTemplate)> {
         let steps = self.steps.iter().map(|(step, spec)| (step.as_str(), &spec.url));
@@ -269,6 +274,7 @@ impl Provider {
         self.check_tokens()?;
         self.check_policy()?;
         self.check_captures()?;
+        self.check_discovery()?;
         self.check_hosts()
     }
 
@@ -328,6 +334,14 @@ impl Provider {
             }
         }
         Ok(())
+    }
+
+    /// Metadata is that of the issuer, so that a file that reads any must say who the issuer is.
+    fn check_discovery(&self) -> Result<(), Flaw> {
+        let reads = self.vars.values().find(|var| var.discover().is_some());
+        let Some(var) = reads.filter(|_| self.issuer_template().is_none()) else { return Ok(()) };
+        let problem = "is read of the issuer's metadata: say who that is, by `issuer` under [authorize]";
+        Err(Flaw::new(problem).under("discover").under(var.name()).under("vars"))
     }
 
     /// Checks the hosts of all URLs that the file itself decides, defaults of variables included.

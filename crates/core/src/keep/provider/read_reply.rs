@@ -32,6 +32,7 @@ use super::request::{Filler, RequestError};
 use super::request_values::{RequestValues, Vars};
 use super::schema::Absent;
 use super::scopes;
+use super::server_metadata::ServerMetadata;
 use super::step::{ClientAuth, Step, StepSpec};
 use super::template::Name;
 use super::vars::{Capture, Var};
@@ -517,17 +518,6 @@ impl Definition {
         self.has(Step::Authorize) && self.has(Step::Exchange)
     }
 
-    /// Whether it gets its first token with nothing but its settings, so that nobody needs to connect it: no person is asked, and
-    /// the `acquire` step needs nothing that a callback or a reply would bring.
-    pub fn starts_itself(&self) -> bool {
-        self.has(Step::Acquire)
-            && !self.asks_for_consent()
-            && !matches!(
-                self.request(Step::Acquire, &RequestValues::default()),
-                Err(RequestError::Missing { .. })
-            )
-    }
-
     /// The scopes that the grant of this connection is asked for: at the consent, or where there is none, at each acquiring.
     pub fn asked_scopes(&self) -> Vec<String> {
         let step = if self.asks_for_consent() { Step::Authorize } else { Step::Acquire };
@@ -613,9 +603,14 @@ impl Definition {
     /// the callback is needed.
     pub fn takes_bare_code(&self) -> bool {
         let mentions = |step, name| self.spec(step).is_some_and(|spec| spec.mentions(name));
+        let names_issuer = match self.metadata() {
+            Some(metadata) => metadata.sends_issuer(),
+            None => self.issuer().is_some(),
+        };
         mentions(Step::Authorize, &Name::CodeChallenge)
             && mentions(Step::Exchange, &Name::CodeVerifier)
-            && self.issuer().is_none()
+            && !self.metadata().is_some_and(ServerMetadata::lacks_pkce)
+            && !names_issuer
             && !self.provider.vars().any(|var| self.is_brought_by_callback(var))
     }
 
@@ -636,6 +631,8 @@ impl Definition {
                 clip(named),
                 expected.reveal()
             )),
+            // Its metadata says that it sends none (RFC 9207, section 3).
+            (Some(_), None) if self.metadata().is_some_and(|metadata| !metadata.sends_issuer()) => Ok(()),
             (Some(expected), None) => refuse(format!(
                 "it is missing, and {:?}, the issuer that the settings name, sends it with every answer; if yours sends none, \
                  leave the issuer out of the settings",
@@ -661,8 +658,8 @@ impl Definition {
     }
 
     /// Who callbacks come from, where that is known.
-    fn issuer(&self) -> Option<Secret> {
-        let template = self.provider.steps.get(&Step::Authorize)?.issuer.as_ref()?;
+    pub(super) fn issuer(&self) -> Option<Secret> {
+        let template = self.provider.issuer_template()?;
         let filler =
             Filler { definition: self, values: &RequestValues::default(), step: Step::Authorize.as_str() };
         // One that hangs on a variable without a value is not known.

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
-use url::form_urlencoded;
+use url::{Url, form_urlencoded};
 use zeroize::Zeroizing;
 
 use super::address::{SourcedValue, UrlFault, UrlTemplate};
@@ -338,6 +338,9 @@ impl<'a> Filler<'a> {
                 Some(Capture::Take) => {
                     format!(": it comes with a token reply; refresh the connection, or set vars.{var}")
                 }
+                None if self.definition.awaits_metadata() => {
+                    format!(": the metadata of the issuer has it, and was not read yet; or set vars.{var}")
+                }
                 None => format!(": set vars.{var}"),
             },
             Name::ClientId | Name::ClientSecret | Name::RedirectUri => format!(": set {name}"),
@@ -417,16 +420,34 @@ impl Definition {
         filler.url(&spec.url)
     }
 
+    /// Whether it gets its first token with nothing but its settings, so that nobody needs to connect it: no person is asked, and
+    /// the `acquire` step needs nothing that a callback or a reply would bring.
+    pub fn starts_itself(&self) -> bool {
+        self.has(Step::Acquire)
+            && !self.asks_for_consent()
+            && (self.awaits_metadata()
+                || !matches!(
+                    self.request(Step::Acquire, &RequestValues::default()),
+                    Err(RequestError::Missing { .. })
+                ))
+    }
+
     /// Names the server that token requests go to, as far as connections share it: its host and port, or the name of the provider
     /// where each account has a host of its own there.
     pub fn token_server(&self) -> String {
         let step = [Step::Refresh, Step::Acquire].into_iter().find(|step| self.has(*step));
-        let endpoint = self.endpoint(step.unwrap_or(Step::Exchange), &Vars::new());
-        let url = endpoint.ok().flatten().map(|endpoint| endpoint.url);
+        let url: Option<Url> = match self.discovers() {
+            // Before its metadata was read and afterwards.
+            Some(issuer) => issuer.reveal().parse().ok(),
+            None => {
+                let endpoint = self.endpoint(step.unwrap_or(Step::Exchange), &Vars::new());
+                endpoint.ok().flatten().map(|endpoint| endpoint.url)
+            }
+        };
         let host = url.as_ref().and_then(|url| url.host_str()).filter(|host| {
             self.emulator.is_some() || !self.provider.hosts.iter().any(|pattern| pattern.admits_below(host))
         });
-        match (host, url.as_ref().and_then(url::Url::port)) {
+        match (host, url.as_ref().and_then(Url::port)) {
             (None, _) => self.provider.name().to_string(),
             (Some(host), None) => host.to_owned(),
             (Some(host), Some(port)) => format!("{host}:{port}"),

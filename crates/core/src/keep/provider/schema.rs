@@ -27,6 +27,22 @@ named_enum! {
     }
 }
 
+named_enum! {
+    /// A member of the metadata that a variable may take its value from (RFC 8414, section 2).
+    MetadataMember {
+        /// The page a person consents on.
+        AuthorizationEndpoint = "authorization_endpoint",
+        /// The token endpoint.
+        TokenEndpoint = "token_endpoint",
+        /// The revocation endpoint (RFC 7009).
+        RevocationEndpoint = "revocation_endpoint",
+        /// The introspection endpoint (RFC 7662).
+        IntrospectionEndpoint = "introspection_endpoint",
+        /// How clients may authenticate at the token endpoint.
+        TokenEndpointAuthMethods = "token_endpoint_auth_methods_supported",
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ProviderFile {
@@ -77,6 +93,7 @@ pub(super) struct VarTable {
     pub(super) optional: bool,
     #[serde(default)]
     pub(super) list: bool,
+    pub(super) discover: Option<MetadataMember>,
 }
 
 #[derive(Debug, Default, Deserialize)]

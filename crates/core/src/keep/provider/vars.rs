@@ -5,7 +5,7 @@ use regex_lite::Regex;
 use super::condition;
 use super::fault::{Flaw, Under};
 use super::request_values::VarValue;
-use super::schema;
+use super::schema::{self, MetadataMember};
 use super::template::BUILT_IN;
 use crate::secret::Secret;
 
@@ -33,6 +33,7 @@ pub struct Var {
     default: Option<String>,
     optional: bool,
     list: bool,
+    discover: Option<MetadataMember>,
 }
 
 impl Var {
@@ -73,6 +74,7 @@ impl Var {
             default: written.default,
             optional: written.optional,
             list: written.list,
+            discover: written.discover,
         };
         if let Some(default) = &var.default {
             var.check(default).map_err(|problem| Flaw::new(problem).under("default"))?;
@@ -121,6 +123,11 @@ impl Var {
     /// Whether its value is several, separated by spaces, each of which a query or a form carries by itself.
     pub fn is_list(&self) -> bool {
         self.list
+    }
+
+    /// The member of the issuer's metadata that gives its value, unless the connection sets it.
+    pub fn discover(&self) -> Option<MetadataMember> {
+        self.discover
     }
 
     /// Its value where nobody gives one.
