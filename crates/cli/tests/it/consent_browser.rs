@@ -254,3 +254,43 @@ async fn a_grant_without_a_refresh_token_looks_like_one_that_ends() {
     .await;
     finished.success().unwrap();
 }
+
+#[tokio::test]
+async fn an_answer_that_the_provider_posts_as_a_form_from_another_site_connects_too() {
+    let port = FreePort::find().unwrap();
+    // Another site than that of the provider, whose form comes without cookies (SameSite=Lax).
+    let base = format!("http://localhost:{}", port.number());
+    let redirect_uri = Some(format!("{base}/oauth/callback"));
+    let rig = OidcRig::start(OidcSettings { redirect_uri, ..OidcSettings::default() }).await.unwrap();
+    let mut connection = rig.consented_connection();
+    let page = format!("{}/auth?prompt=consent&response_mode=form_post", rig.base_url());
+    connection.vars.insert("authorize_url".to_owned(), page);
+    let mut home = TestInstallation::new().unwrap();
+    home.add_connection("acme", connection).unwrap();
+    settled(&mut home, &port);
+    home.set("server", "public_url", base.as_str()).unwrap();
+    let _server = serve(&home, port).await;
+
+    let finished = connect_beside(&home, async |link, _| {
+        assert!(link.starts_with(&base), "{link}");
+        let plan = sign_in(press(Browser::new(), "own", &link), "own").click("own", "button[type=submit]");
+        let plan = plan.until("own", "You can close this page").read("own").reload("own").read("own");
+        let saw = plan.run().await.unwrap();
+        for page in [seen(&saw[0]), seen(&saw[1])] {
+            assert_eq!((page.status, page.title.as_str()), (200, "Connected · jeton"), "{page:?}");
+            assert!(!page.url.contains("code=") && !page.url.contains("state="), "{page:?}");
+        }
+    })
+    .await;
+    assert_eq!(finished.json().unwrap()["result"], "stored");
+
+    // The person says no: the refusal is posted too.
+    let finished = connect_beside(&home, async |link, _| {
+        let plan = sign_in(press(Browser::new(), "own", &link), "own").click("own", "a[href$=abort]");
+        let saw = plan.until("own", "Consent refused").read("own").run().await.unwrap();
+        assert_eq!(seen(&saw[0]).status, 403);
+    })
+    .await;
+    assert_eq!(finished.code, Some(1), "{finished:?}");
+    assert_eq!(rig.stats().await.unwrap().code_ok, 1);
+}
