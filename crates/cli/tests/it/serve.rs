@@ -22,6 +22,9 @@ async fn what_is_connected_beside_a_running_server_is_served_by_it() {
     let fixture = Fixture::new().await;
     let mut server = fixture.home.command(["serve"]).unwrap().serve().unwrap();
     server.wait_until_ready(PATIENCE).await.unwrap();
+    let log = server.output().unwrap();
+    let migrated: Vec<&str> = log.lines().filter(|line| line.contains("the schema of the store")).collect();
+    assert!(matches!(migrated[..], [one] if one.contains("from=0 to=")), "{log}");
     assert_eq!(token(&server.client()).await, None);
     fixture.connect("acme").await;
     let begun = Instant::now();

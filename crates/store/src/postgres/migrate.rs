@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::address::Address;
 use super::errors::{PostgresError, incomplete_schema, not_whole};
 use super::session::{Session, Sessions};
-use crate::migration::{AppliedMigration, Migration, missing};
+use crate::migration::{AppliedMigration, Migration, log_applied, missing};
 use crate::sql::records::{
     ATTEMPT_COLUMNS, AUDIT_COLUMNS, CONNECTION_COLUMNS, CONSENT_COLUMNS, LIVE_NODE_COLUMNS,
     SERVICE_TOKEN_COLUMNS,
@@ -158,12 +158,11 @@ pub(super) async fn migrate(
         match step {
             Ok(MigrationStep::Applied(migration)) => {
                 session.release();
-                let (number, name) = (migration.number, migration.name);
-                tracing::info!(number, name, "the schema of the store is migrated");
                 done.push(*migration);
             }
             Ok(MigrationStep::Complete) => {
                 session.rollback().await;
+                log_applied(&done);
                 return Ok(done);
             }
             Ok(MigrationStep::Locked) => {
@@ -180,6 +179,7 @@ pub(super) async fn migrate(
             }
             Err(failure) => {
                 session.rollback().await;
+                log_applied(&done);
                 return Err(failure);
             }
         }

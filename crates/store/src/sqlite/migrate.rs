@@ -9,7 +9,7 @@ use rusqlite::{Connection, params};
 
 use super::errors::SqliteError;
 use super::open::retry_while_busy;
-use crate::migration::{AppliedMigration, Migration, missing};
+use crate::migration::{AppliedMigration, Migration, log_applied, missing};
 
 /// The migrations of SQLite.
 pub const MIGRATIONS: &[Migration] = &[
@@ -61,7 +61,10 @@ pub(super) fn migrate(
     let done = apply_missing(conn, path, schema, now);
     let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
     let ended = conn.execute_batch(end);
-    done.and_then(|()| Ok(ended?))
+    let applied = done?;
+    ended?;
+    log_applied(applied);
+    Ok(())
 }
 
 fn apply_missing(
@@ -69,7 +72,7 @@ fn apply_missing(
     path: &Path,
     schema: &'static [Migration],
     now: Timestamp,
-) -> Result<(), SqliteError> {
+) -> Result<&'static [Migration], SqliteError> {
     if is_new(conn, path)? {
         conn.execute_batch(&format!("PRAGMA application_id = {APPLICATION_ID}"))?;
     }
@@ -81,19 +84,15 @@ fn apply_missing(
             applied_at INTEGER NOT NULL
         ) STRICT",
     )?;
-    for migration in lacking(conn, path, schema)? {
+    let lacking = lacking(conn, path, schema)?;
+    for migration in lacking {
         conn.execute_batch(migration.sql)?;
         conn.execute(
             "INSERT INTO migrations (number, name, checksum, applied_at) VALUES (?, ?, ?, ?)",
             params![migration.number, migration.name, migration.checksum(), now.as_micros()],
         )?;
-        tracing::info!(
-            number = migration.number,
-            name = migration.name,
-            "the schema of the store is migrated"
-        );
     }
-    Ok(())
+    Ok(lacking)
 }
 
 /// The migrations of `schema` that a database of ours lacks.
