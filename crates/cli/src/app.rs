@@ -107,6 +107,16 @@ pub(crate) async fn open_installation(
     }
     reject_network_dir(data_dir)?;
     let store = open_store(settings, host, mode).await?;
+    if mode != OpenMode::Create
+        && Installation::remembered(data_dir)?.is_none()
+        && store.identity().await?.is_none()
+    {
+        let nothing = if mode == OpenMode::Adopt { ": there is nothing to adopt" } else { "" };
+        let database = settings.store.redacted();
+        return Err(no_installation(&format!(
+            "the database {database} is new and belongs to nobody{nothing}"
+        )));
+    }
     match mode {
         OpenMode::Existing if !data_dir.exists() => {
             return Err(no_installation(&format!(

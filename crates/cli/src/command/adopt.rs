@@ -37,6 +37,8 @@ impl AdoptArgs {
             "the store was gone, and this data directory begins a new one; connect its connections with `jeton connect`"
         } else if on_hold {
             "this installation has taken over the database and refreshes its connections; restart `jeton serve` if it runs"
+        } else if belonged_to.is_none() {
+            "the data directory had no database and belongs to this one now; there was nothing to take over"
         } else {
             "the database belongs to this installation already; nothing was changed"
         };

@@ -300,3 +300,36 @@ async fn a_reply_that_comes_when_the_database_was_removed_is_spilled_and_comes_b
     let stats = fixture.emulator.stats();
     assert_eq!((stats.accepted, stats.reuse_kills, stats.invalid_grant), (accepted + 2, 0, 0), "{stats:?}");
 }
+
+#[tokio::test]
+async fn a_database_that_is_new_has_nothing_to_adopt_and_no_command_that_looks_begins_it() {
+    let postgres = || TestInstallation::on_postgres().unwrap();
+    let migrated = || {
+        let home = TestInstallation::new().unwrap();
+        fs::create_dir(home.data_dir()).unwrap();
+        home
+    };
+    for home in [postgres(), migrated()] {
+        run(&home, ["migrate"]).await.success().unwrap();
+        for command in ["adopt", "status"] {
+            let error = error_line(&run(&home, [command]).await, 1);
+            assert!(error.starts_with("there is no installation yet: the database "), "{error}");
+            assert!(error.contains("is new and belongs to nobody"), "{error}");
+            assert_eq!(error.contains("there is nothing to adopt"), command == "adopt", "{error}");
+        }
+        let doctor = run(&home, ["doctor", "--offline"]).await.stdout;
+        assert!(doctor.contains("the database is new and has no key yet"), "{doctor}");
+        assert!(!home.data_dir().join("instance").exists() && !home.data_dir().join("key").exists());
+    }
+}
+
+#[tokio::test]
+async fn a_new_node_that_adopts_is_told_that_it_has_joined() {
+    let home = TestInstallation::on_postgres().unwrap();
+    home.service_token("first", &[]).await.unwrap();
+    let node = home.another_node().unwrap();
+    let joined = run(&node, ["adopt"]).await.success().unwrap();
+    assert!(joined.contains("had no database and belongs to this one now"), "{joined}");
+    let again = run(&node, ["adopt"]).await.success().unwrap();
+    assert!(again.contains("belongs to this installation already"), "{again}");
+}
