@@ -3,6 +3,7 @@
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::connection::Condition;
 use jeton_core::keep::ports::{BackgroundTask, LiveNode};
+use jeton_core::keep::provider::OnUnknown;
 use jeton_core::keep::unavailable::UnavailableEndpoint;
 use jeton_core::time::Timestamp;
 use jeton_keeper::{Peers, ProviderOutage, Status, Vault};
@@ -63,7 +64,9 @@ impl StatusArgs {
                 "no connection is defined; write [connections.NAME] into jeton.toml",
             );
             for state in &states {
-                table.row(row(state, now, !nodes.is_empty()));
+                let definition = app.vault.definition(state.name.as_str()).ok();
+                let on_unknown = definition.map(|definition| definition.policy().on_unknown);
+                table.row(row(state, on_unknown, now, !nodes.is_empty()));
             }
             if !output.json {
                 print_outages(&app.vault.unavailable_endpoints())?;
@@ -150,16 +153,21 @@ pub(super) async fn all_statuses(vault: &Vault) -> Result<Vec<Status>, CommandEr
     }
 }
 
-fn row(state: &Status, now: Timestamp, is_served: bool) -> [String; 7] {
+fn row(state: &Status, on_unknown: Option<OnUnknown>, now: Timestamp, is_served: bool) -> [String; 7] {
+    let asks = state.condition == Condition::Interrupted && on_unknown == Some(OnUnknown::Ask);
     [
         state.name.to_string(),
         state.provider.to_string(),
         state.condition.as_str().to_owned(),
         relative(state.expires_at, now),
-        relative(next_look(state), now),
+        relative(next_look(state).filter(|_| !asks), now),
         state.generation.0.to_string(),
-        note(state, now, is_served),
+        note(state, asks, now, is_served),
     ]
+}
+
+fn forced_resend(state: &Status) -> String {
+    format!("a person decides: `jeton refresh --connection {} --force` sends it again", state.name)
 }
 
 /// When something is sent for it next.
@@ -167,8 +175,8 @@ fn next_look(state: &Status) -> Option<Timestamp> {
     state.unavailable.as_ref().map(|outage| outage.endpoint.next_trial).or(state.due_at)
 }
 
-/// What a person should know, and do.
-fn note(state: &Status, now: Timestamp, is_served: bool) -> String {
+/// What a person should know, and do. Where an attempt of unknown outcome `asks` for a person, nobody else goes on.
+fn note(state: &Status, asks: bool, now: Timestamp, is_served: bool) -> String {
     let mut notes = Vec::new();
     if state.orphaned {
         notes.push("its definition was removed, the grant is kept".to_owned());
@@ -183,16 +191,16 @@ fn note(state: &Status, now: Timestamp, is_served: bool) -> String {
             notes.push(format!("`jeton connect {}` ({code})", state.name));
         }
         _ if let Some(code) = state.refused() => {
-            let next = match state.due_at {
-                Some(due_at) => {
-                    format!("sent again {} before the grant is taken for dead", relative(Some(due_at), now))
-                }
-                None => format!("`jeton refresh --connection {} --force` sends it again", state.name),
+            let next = if asks {
+                forced_resend(state)
+            } else {
+                format!("sent again {} before the grant is taken for dead", relative(next_look(state), now))
             };
             notes.push(format!("refused once ({code}), {next}"));
         }
         (Condition::Interrupted, Some(attempt)) => {
-            notes.push(format!("attempt {attempt} may have spent the token"));
+            let next = if asks { format!(", {}", forced_resend(state)) } else { String::new() };
+            notes.push(format!("attempt {attempt} may have spent the token{next}"));
         }
         _ if state.failures > 0 => {
             let code = state.last_error.as_deref().unwrap_or("unknown");
@@ -214,7 +222,7 @@ fn note(state: &Status, now: Timestamp, is_served: bool) -> String {
     let starts = state.condition == Condition::Pending && state.starts_itself;
     let waits_for_server =
         matches!(state.condition, Condition::Stale | Condition::Failing | Condition::Interrupted);
-    if (waits_for_server || starts) && !is_served {
+    if ((waits_for_server && !asks) || starts) && !is_served {
         notes.push(
             if starts { "no `jeton serve` runs" } else { "nobody tries again until `jeton serve` runs" }
                 .to_owned(),

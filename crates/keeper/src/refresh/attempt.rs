@@ -467,7 +467,7 @@ impl<'a> Refresh<'a> {
                     code: refusal.code,
                     message: consequence.message,
                     provider_message: refusal.provider_message,
-                    retry_after: Some(consequence.cooldown),
+                    retry_after: consequence.due_in.map(|_| consequence.cooldown),
                 })
             }
         }
@@ -630,10 +630,15 @@ impl SpendTarget for ClaimedRow<'_> {
                 connection = %name, code, class, status, reason, provider_message,
                 "CRITICAL: refresh token revoked, manual re-authorization required"
             );
+        } else if consequence.is_to_be_confirmed() && consequence.due_in.is_none() {
+            tracing::warn!(
+                connection = %name, code, class, status, reason, provider_message,
+                "refused once: a person decides whether the refresh token is sent once more"
+            );
         } else if consequence.is_to_be_confirmed() {
             let again_in = consequence.cooldown.as_secs();
             tracing::warn!(
-                connection = %name, code, class, status, reason, again_in,
+                connection = %name, code, class, status, reason, provider_message, again_in,
                 "refused once: the refresh token is sent once more before the grant is taken for dead"
             );
         } else {

@@ -179,14 +179,17 @@ fn refused(
     if circumstances.refused_before || refusal.is_final {
         return dead(refusal, recovery);
     }
-    let message = format!(
-        "{}; the refresh token is sent once more before the grant is taken for dead",
-        refusal.message
-    );
-    let next = if again.cooldown.is_zero() { FollowUp::Confirm } else { FollowUp::GiveUp };
+    // Whether the send before was accepted stays as unknown as it was, and that may be for a person to decide about.
+    let asks = recovery && def.recovery.after_hold == AfterHold::Ask;
+    let follows = if asks {
+        "whether the refresh token is sent once more is for a person to decide"
+    } else {
+        "the refresh token is sent once more before the grant is taken for dead"
+    };
+    let message = format!("{}; {follows}", refusal.message);
+    let next = if again.cooldown.is_zero() && !asks { FollowUp::Confirm } else { FollowUp::GiveUp };
     if recovery {
-        // Whether the send before was accepted is as unknown as it was.
-        let due_in = again.due_in.filter(|_| def.recovery.after_hold != AfterHold::Ask);
+        let due_in = again.due_in.filter(|_| !asks);
         let (effect, code) = (FailureEffect::Unknown, RECOVERY_REFUSED.to_owned());
         Consequence { effect, code, message, due_in, next, ..again }
     } else {

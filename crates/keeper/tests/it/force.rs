@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jeton_core::keep::provider::{OnUnknown, PolicyOverrides};
-use jeton_emulator::{Fault, FaultKind};
+use jeton_emulator::{Behaviour, Fault, FaultKind};
 use jeton_keeper::{RefreshMode, Refreshed, TokenError};
 
 use crate::fixture::{ACME, Fixture, Options};
@@ -89,4 +89,25 @@ async fn asking_for_what_is_not_due_leaves_no_row_however_often_it_is_done() {
         assert!(matches!(answer, Ok(Refreshed::NotDue { .. })), "{answer:?}");
     }
     assert_eq!(process.attempts(ACME).await.len(), rows);
+}
+
+#[tokio::test]
+async fn where_policy_asks_a_person_a_refusal_of_what_the_person_sent_promises_no_second_send() {
+    let (fixture, process) = undecided().await;
+    fixture.emulator.set_behaviour(Behaviour::from_queue([Fault::new(FaultKind::RefuseGrant)]));
+    let Err(TokenError::Failed { message, retry_after, .. }) = process.force(ACME).await else {
+        panic!("the provider refused it")
+    };
+    assert!(
+        message.ends_with("whether the refresh token is sent once more is for a person to decide"),
+        "{message}"
+    );
+    assert_eq!(retry_after, None, "nobody goes on by waiting");
+    let (row, last) = (process.row(ACME).await, process.last_attempt(ACME).await);
+    assert_eq!((row.due_at, last.message), (None, Some(message)));
+    process.vault.start().await.unwrap();
+    fixture.clock.advance(Duration::from_hours(1));
+    assert_interrupted(&process.token(ACME).await);
+    process.vault.drain().await;
+    assert_eq!(fixture.requests(), 2, "nobody else sends it");
 }

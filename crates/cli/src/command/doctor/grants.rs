@@ -138,7 +138,12 @@ fn check_grant(
                     format!("{next}, and goes on until the outcome is known")
                 }
             };
-            let text = format!("attempt {attempt} may have spent its refresh token; {next}");
+            let refused = if row.last_error.as_deref() == Some(RECOVERY_REFUSED) {
+                format!(", which the provider refused when it was sent again{said}")
+            } else {
+                String::new()
+            };
+            let text = format!("attempt {attempt} may have spent its refresh token{refused}; {next}");
             Some((Severity::Warning, text))
         }
         Condition::Paused => Some((
