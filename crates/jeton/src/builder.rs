@@ -1,6 +1,7 @@
 //! Builds a vault: its store, its providers and its connections.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,13 +13,13 @@ use jeton_core::keep::provider::{Catalogue, Client, Definition, PolicyOverrides,
 use jeton_core::seal::KeyRing;
 use jeton_core::secret::Secret;
 use jeton_core::time::{Clock, SystemClock};
-use jeton_keeper::{KeySource, Ports, Settings};
+use jeton_keeper::{KeySource, NoProxy, Ports, Proxy, Settings};
 use url::Url;
 
 use crate::error::OpenError;
 #[cfg(feature = "postgres")]
 use crate::storage::Postgres;
-use crate::storage::Storage;
+use crate::storage::{Opening, Storage};
 use crate::vault::Vault;
 
 /// How many refreshes a process makes at once, each with 2 MiB of disk: a program has fewer connections than a server.
@@ -110,6 +111,9 @@ pub struct Builder {
     connections: Vec<(String, Connection)>,
     settings: Settings,
     adopt: bool,
+    bound_to_machine: bool,
+    mark_dir: Option<PathBuf>,
+    reads_environment: bool,
     clock: Option<Arc<dyn Clock>>,
 }
 
@@ -179,6 +183,9 @@ impl Builder {
             connections: Vec::new(),
             settings: Settings { spill_slots: SPILL_SLOTS, ..Settings::default() },
             adopt: false,
+            bound_to_machine: true,
+            mark_dir: None,
+            reads_environment: true,
             clock: None,
         }
     }
@@ -241,6 +248,31 @@ impl Builder {
         self
     }
 
+    /// Whether the data directory belongs to the machine on which something was spent last, by its `/etc/machine-id`: yes, unless
+    /// this says no. On another machine the vault returns tokens that are still live and refreshes nothing until
+    /// [`Builder::adopt`], because the disk may be a copy. In containers the id says nothing and is not compared.
+    #[must_use]
+    pub fn bound_to_machine(mut self, bound: bool) -> Self {
+        self.bound_to_machine = bound;
+        self
+    }
+
+    /// A folder outside the data directory, at best on another disk, where the vault marks how far its store had come. By it a
+    /// disk is noticed that was cloned on this machine or rolled back to a snapshot. There is none unless this names one.
+    #[must_use]
+    pub fn mark_dir(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.mark_dir = Some(folder.into());
+        self
+    }
+
+    /// Reads no proxy from the environment: token endpoints are reached as [`Settings::outbound`] says. A proxy there goes before
+    /// the environment in any case.
+    #[must_use]
+    pub fn ignore_environment(mut self) -> Self {
+        self.reads_environment = false;
+        self
+    }
+
     /// Replaces the clock of this machine and of the database, for tests.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
@@ -253,7 +285,10 @@ impl Builder {
     /// # Errors
     /// A connection or a provider file is wrong, the store cannot be opened, or the key is missing or wrong. The message is one
     /// sentence that says what to do.
-    pub async fn open(self) -> Result<Vault, OpenError> {
+    pub async fn open(mut self) -> Result<Vault, OpenError> {
+        if self.reads_environment && self.settings.outbound.proxy.is_none() {
+            self.settings.outbound.proxy = proxy_of_environment(|name| env::var(name).ok())?;
+        }
         let clock = self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock));
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let (data_dir, temporary) = self.storage.data_dir(self.data_dir)?;
@@ -266,8 +301,16 @@ impl Builder {
         };
         let store = self.storage.store(&data_dir, self.clock.as_ref(), self.adopt).await?;
         let definitions = definitions(self.files, self.connections)?;
-        let installation =
-            self.storage.installation(&*store, &data_dir, &key, &*clock, &*entropy, self.adopt).await?;
+        let host = self.storage.host(self.bound_to_machine, self.mark_dir);
+        let opening = Opening {
+            store: &*store,
+            data_dir: &data_dir,
+            key: &key,
+            clock: &*clock,
+            entropy: &*entropy,
+            host,
+        };
+        let installation = self.storage.installation(&opening, self.adopt).await?;
         let ports = Ports {
             connections: store.clone(),
             feed: store.clone(),
@@ -279,6 +322,20 @@ impl Builder {
                 .await?;
         Ok(Vault::new(keeper, temporary))
     }
+}
+
+/// The proxy that the variables name, if any.
+fn proxy_of_environment(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Proxy>, OpenError> {
+    let first = |names: &[&'static str]| {
+        names.iter().find_map(|name| {
+            let text = variable(name)?.trim().to_owned();
+            (!text.is_empty()).then_some((*name, text))
+        })
+    };
+    let Some((name, url)) = first(&Proxy::VARIABLES) else { return Ok(None) };
+    let bypass =
+        first(&NoProxy::VARIABLES).map(|(_, listed)| NoProxy::of_variable(&listed)).unwrap_or_default();
+    Proxy::parse(&url, bypass).map(Some).map_err(|problem| OpenError::Proxy { variable: name, problem })
 }
 
 fn definitions(
@@ -294,4 +351,36 @@ fn definitions(
         Ok((name.parse::<ConnectionName>()?, definition))
     };
     connections.into_iter().map(define).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proxy(variables: &[(&str, &str)]) -> Result<Option<Proxy>, OpenError> {
+        let found = |name: &str| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, text)| (*text).to_owned())
+        };
+        proxy_of_environment(found)
+    }
+
+    #[test]
+    fn the_proxy_of_the_environment_is_used_and_one_that_cannot_be_used_is_named_without_its_password() {
+        let url = "http://me:hush@proxy.test:3128";
+        for name in Proxy::VARIABLES {
+            let found = proxy(&[(name, url), ("HTTP_PROXY", "http://other.test")]).unwrap().unwrap();
+            assert_eq!(found.shown(), "http://proxy.test:3128", "{name}");
+        }
+        let both = proxy(&[
+            ("ALL_PROXY", "http://second.test"),
+            ("HTTPS_PROXY", " "),
+            ("no_proxy", "a.test, *.b.test"),
+        ]);
+        let bypass = NoProxy::of_variable("a.test *.b.test");
+        assert_eq!(both.unwrap(), Some(Proxy::parse("http://second.test", bypass).unwrap()));
+        assert!(proxy(&[]).unwrap().is_none() && proxy(&[("HTTP_PROXY", url)]).unwrap().is_none());
+        let refused = proxy(&[("ALL_PROXY", "socks5://me:hush@proxy.test")]).unwrap_err().to_string();
+        assert!(refused.starts_with("ALL_PROXY: a proxy of the kind `socks5`"), "{refused}");
+        assert!(refused.contains("`Builder::ignore_environment`") && !refused.contains("hush"), "{refused}");
+    }
 }

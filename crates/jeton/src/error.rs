@@ -36,6 +36,16 @@ pub enum OpenError {
     /// The data directory belongs to a store that is gone or empty.
     #[error("{0}; put the store back or name the right one, or begin anew without it by `Builder::adopt`")]
     StoreLost(InstallationError),
+    /// A variable of the environment names a proxy that cannot be used.
+    #[error(
+        "{variable}: {problem}; correct the variable, or leave proxies to the program by `Builder::ignore_environment`"
+    )]
+    Proxy {
+        /// The variable.
+        variable: &'static str,
+        /// What is wrong, without the URL, which may hold a password.
+        problem: String,
+    },
     /// The vault cannot start.
     #[error(transparent)]
     Keeper(#[from] VaultError),

@@ -64,6 +64,15 @@
 //! With the feature `reqwest` or `tower`, a layer for your HTTP client adds the token to each call. When the API rejects the
 //! token, the layer gets another one, with one refresh for all callers, and repeats the call once.
 //!
+//! # Copies and networks
+//!
+//! A store or data directory that was copied, restored, or moved to another machine with its disk spends nothing until
+//! [`Builder::adopt`]: two owners would spend a refresh token twice. Files are known by themselves, a disk by the machine
+//! ([`Builder::bound_to_machine`]) and by a mark outside of it ([`Builder::mark_dir`]).
+//!
+//! Token endpoints are reached through the proxy that `HTTPS_PROXY` or `ALL_PROXY` names, but for the hosts of `NO_PROXY`
+//! ([`Builder::ignore_environment`]), and may be certified by the authorities of the operating system.
+//!
 //! # Waiting, failures and logs
 //!
 //! * A caller waits for a refresh for at most [`Builder::wait`] (30 s), or for the time in its [`TokenRequest`]. After that it
@@ -101,7 +110,8 @@ pub use jeton_core::seal::Fingerprint;
 pub use jeton_core::secret::Secret;
 pub use jeton_core::time::{Clock, Timestamp};
 pub use jeton_keeper::{
-    Connected, Grant, KeySource, Refreshed, Settings, Status, Token, TokenError, TokenRequest,
+    Connected, Grant, KeySource, NoProxy, OutboundSettings, Proxy, Refreshed, Roots, Settings, Status, Token,
+    TokenError, TokenRequest,
 };
 #[cfg(feature = "postgres")]
 pub use storage::Postgres;

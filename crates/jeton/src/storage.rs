@@ -10,7 +10,7 @@ use jeton_core::secret::Secret;
 use jeton_core::time::{Clock, SystemClock};
 #[cfg(feature = "postgres")]
 use jeton_keeper::JoinMode;
-use jeton_keeper::{Installation, InstallationError, KeySource};
+use jeton_keeper::{Host, Installation, InstallationError, KeySource};
 use jeton_store::{FileOptions, FileStore, MemoryStore, Store};
 #[cfg(feature = "postgres")]
 use jeton_store::{PostgresOptions, PostgresStore};
@@ -166,26 +166,31 @@ impl Storage {
         })
     }
 
+    /// What tells this machine from others; nothing where the store ends with the process.
+    pub(crate) fn host(&self, bound_to_machine: bool, mark_dir: Option<PathBuf>) -> Host {
+        if matches!(self, Self::Memory) {
+            return Host::default();
+        }
+        let host = Host::system(mark_dir);
+        if bound_to_machine { host } else { Host { machine: None, ..host } }
+    }
+
     /// Opens the installation on this store; with `adopt`, takes over a copied or restored one.
     pub(crate) async fn installation(
         &self,
-        store: &dyn Store,
-        data_dir: &Path,
-        key: &KeySource,
-        clock: &dyn Clock,
-        entropy: &dyn Entropy,
+        opening: &Opening<'_>,
         adopt: bool,
     ) -> Result<Installation, InstallationError> {
-        let open = || Installation::open(store, data_dir, key, clock, entropy);
-        let open_or_begin_anew = async || match open().await {
+        let open_or_begin_anew = async || match opening.open().await {
             Err(InstallationError::StoreLost { .. }) if adopt => {
-                Installation::forget(data_dir)?;
-                open().await
+                Installation::forget(opening.data_dir)?;
+                opening.open().await
             }
             opened => opened,
         };
         #[cfg(feature = "postgres")]
         if let Self::Postgres { .. } = self {
+            let Opening { store, data_dir, entropy, .. } = *opening;
             let join = |joining| Installation::join(store, data_dir, joining, entropy);
             join(JoinMode::IfNew).await?;
             let installation = open_or_begin_anew().await?;
@@ -194,12 +199,33 @@ impl Storage {
             }
             // Other data directories belong to this database already: it keeps its identity, and this one joins it.
             join(JoinMode::InAnyCase).await?;
-            return open().await;
+            return opening.open().await;
         }
         let mut installation = open_or_begin_anew().await?;
         if adopt && installation.on_hold() {
-            installation.adopt(store, clock, entropy).await?;
+            installation.adopt(opening.store, opening.clock, opening.entropy).await?;
+            installation.check_host(&opening.host)?;
         }
+        Ok(installation)
+    }
+}
+
+/// What an installation is opened with.
+pub(crate) struct Opening<'a> {
+    pub(crate) store: &'a dyn Store,
+    pub(crate) data_dir: &'a Path,
+    pub(crate) key: &'a KeySource,
+    pub(crate) clock: &'a dyn Clock,
+    pub(crate) entropy: &'a dyn Entropy,
+    pub(crate) host: Host,
+}
+
+impl Opening<'_> {
+    /// Opens it, and compares the machine with the one that is recorded.
+    async fn open(&self) -> Result<Installation, InstallationError> {
+        let mut installation =
+            Installation::open(self.store, self.data_dir, self.key, self.clock, self.entropy).await?;
+        installation.check_host(&self.host)?;
         Ok(installation)
     }
 }

@@ -13,11 +13,6 @@ use super::values::path;
 /// What `outbound.proxy` says where no proxy is to be used, whatever the environment says.
 const NO_PROXY: &str = "none";
 
-/// The variables that name a proxy for https, and those that list hosts without one; of each, the first that is not empty
-/// counts. `HTTP_PROXY` is for plain http, which jeton sends to this machine and private networks only.
-const PROXY_VARIABLES: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
-const BYPASS_VARIABLES: [&str; 2] = ["no_proxy", "NO_PROXY"];
-
 /// Reads the section. One setting for token endpoints and APIs: a host that may get a client secret may get a token.
 pub(super) fn settings(reader: &mut Reader<'_>) -> OutboundSettings {
     OutboundSettings {
@@ -50,7 +45,7 @@ fn proxy(reader: &mut Reader<'_>) -> Option<Proxy> {
         };
         return reader.read("outbound.proxy", read).flatten();
     }
-    let (name, url) = first_variable(reader, &PROXY_VARIABLES)?;
+    let (name, url) = first_variable(reader, &Proxy::VARIABLES)?;
     let cure = format!("; correct the variable, or set `outbound.proxy`, to `{NO_PROXY}` for none");
     Proxy::parse(&url, bypass).map_err(|problem| reader.variable_fault(name, problem + &cure)).ok()
 }
@@ -62,10 +57,8 @@ fn bypass(reader: &mut Reader<'_>) -> NoProxy {
             |value: &Value| texts(value, "hosts")?.iter().map(|entry| entry.parse::<Bypass>()).collect();
         return reader.read("outbound.no_proxy", read).unwrap_or_default();
     }
-    let listed = first_variable(reader, &BYPASS_VARIABLES).map(|(_, text)| text).unwrap_or_default();
-    // Other programs read the variable too, and may understand what means nothing here.
-    let entries = listed.split([',', ' ']).filter(|entry| !entry.is_empty());
-    entries.filter_map(|entry| entry.parse::<Bypass>().ok()).collect()
+    let listed = first_variable(reader, &NoProxy::VARIABLES).map(|(_, text)| text).unwrap_or_default();
+    NoProxy::of_variable(&listed)
 }
 
 /// The first of these variables that is not empty, and its text.

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jeton::policy::{DurationText, PolicyOverrides};
@@ -9,7 +10,12 @@ use jeton::{Builder, Connected, Connection, Grant, OpenError, Secret, TokenError
 use jeton_core::entropy::SystemEntropy;
 use jeton_core::seal::KeyRing;
 
-use crate::fixture::{ACME, Fixture, token_file};
+use jeton_keeper::Host;
+use jeton_testkit::TestServer;
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::fixture::{ACME, Fixture, spawn_test, token_file};
 
 async fn open_error(builder: Builder) -> String {
     let text = builder.open().await.unwrap_err().to_string();
@@ -138,6 +144,87 @@ async fn a_copy_spends_nothing_until_it_is_taken_over() {
     held.close().await;
     let adopted = fixture.vault(open().adopt()).await;
     assert!(adopted.token(ACME).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_folder_that_is_rolled_back_as_a_whole_is_noticed_by_the_mark_outside() {
+    let fixture = Fixture::new().await;
+    let (folder, path) = token_file();
+    let open = || Vault::on_file(&path).mark_dir(folder.path().join("marks"));
+    let vault = fixture.connected_on(open()).await;
+    vault.token(ACME).await.unwrap();
+    vault.close().await;
+    let files = [path.clone(), folder.path().join("tokens.json.d/high-water")];
+    let snapshot = files.each_ref().map(|file| std::fs::read(file).unwrap());
+    let vault = fixture.vault(open()).await;
+    vault.refresh(ACME).await.unwrap();
+    vault.close().await;
+    for (file, text) in files.iter().zip(snapshot) {
+        std::fs::write(file, text).unwrap();
+    }
+    let held = fixture.vault(open()).await;
+    let error = held.refresh(ACME).await.unwrap_err();
+    assert!(error.to_string().contains("`Builder::adopt`"), "{error}");
+    held.close().await;
+    fixture.assert_spent_once();
+    let adopted = fixture.vault(open().adopt()).await;
+    adopted.close().await;
+    assert!(!fixture.vault(open()).await.keeper().on_hold());
+}
+
+#[tokio::test]
+async fn a_data_directory_of_another_machine_spends_nothing_until_it_is_taken_over() {
+    let fixture = Fixture::new().await;
+    let (folder, path) = token_file();
+    let open = || Vault::on_file(&path);
+    fixture.connected_on(open()).await.close().await;
+    std::fs::write(folder.path().join("tokens.json.d/host"), "another-machine another-boot\n").unwrap();
+    assert!(!fixture.vault(open().bound_to_machine(false)).await.keeper().on_hold());
+    // A container has no id that would say anything.
+    let has_id = Host::system(None).machine.is_some();
+    assert_eq!(fixture.vault(open()).await.keeper().on_hold(), has_id);
+    let adopted = fixture.vault(open().adopt()).await;
+    assert!(adopted.token(ACME).await.is_ok());
+    adopted.close().await;
+    assert!(!fixture.vault(open()).await.keeper().on_hold());
+}
+
+#[tokio::test]
+#[ignore = "a child of another test"]
+async fn asks_a_host_that_only_the_proxy_knows() {
+    let acme = || Connection::at("oauth2").var("token_url", "https://sso.test/token").client("id", "secret");
+    for (builder, by_proxy) in [(Vault::in_memory(), true), (Vault::in_memory().ignore_environment(), false)]
+    {
+        let vault = builder.connection(ACME, acme()).open().await.unwrap();
+        vault.connect(ACME, "the-first-refresh-token").await.unwrap();
+        let error = vault.token(ACME).await.unwrap_err().to_string();
+        assert_eq!(error.contains("through the proxy"), by_proxy, "{error}");
+        vault.close().await;
+    }
+}
+
+#[tokio::test]
+async fn the_proxy_of_the_environment_is_used_unless_the_program_says_otherwise() {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let hears = Arc::clone(&heard);
+    let proxy = TestServer::accepting(move |mut stream| {
+        let hears = Arc::clone(&hears);
+        async move {
+            let mut bytes = vec![0; 4096];
+            let count = stream.read(&mut bytes).await.unwrap_or(0);
+            let line = String::from_utf8_lossy(&bytes[..count]).lines().next().unwrap_or_default().to_owned();
+            hears.lock().push(line);
+            // Who asked may have gone.
+            let _ = stream.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n").await;
+        }
+    })
+    .await;
+    let url = format!("http://{}", proxy.address);
+    let mut child =
+        spawn_test("open::asks_a_host_that_only_the_proxy_knows", [("HTTPS_PROXY", url.as_str())]);
+    let ended = tokio::task::spawn_blocking(move || child.wait()).await.unwrap().unwrap();
+    assert!(ended.success());
+    assert_eq!(*heard.lock(), ["CONNECT sso.test:443 HTTP/1.1"]);
 }
 
 #[tokio::test]

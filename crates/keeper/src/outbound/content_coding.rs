@@ -27,7 +27,7 @@ pub(super) struct Decoded {
     pub(super) unknown: Option<String>,
 }
 
-/// Undoes what `codings` names, in lower case and in the order in which they were applied, and gzip that nobody named. At
+/// Undoes what `codings` names, in lower case and in the order in which they were applied, and gzip or zlib that nobody named. At
 /// most `limit` bytes come out.
 pub(super) fn undo(body: &[u8], codings: &[String], limit: usize) -> Decoded {
     let mut decoded = Decoded { body: body.to_vec().into(), damage: None, unknown: None };
@@ -44,6 +44,11 @@ pub(super) fn undo(body: &[u8], codings: &[String], limit: usize) -> Decoded {
                 codings.extend(named.filter(|named| !is_gzip(named)));
                 gunzip(coded, limit)
             }
+            None if is_zlib(coded) => match inflate(&mut &coded[2..], limit) {
+                // Text may begin in the same way, and is no whole stream.
+                Inflated { damage: Some(_), .. } => break,
+                whole => whole,
+            },
             None => break,
             Some("deflate") if is_zlib(coded) => inflate(&mut &coded[2..], limit),
             // Without the frame of zlib, as some servers understand `deflate`.

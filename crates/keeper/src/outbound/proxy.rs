@@ -25,6 +25,10 @@ pub struct Proxy {
 }
 
 impl Proxy {
+    /// The variables of the environment that name a proxy for https; the first that is not empty counts. `HTTP_PROXY` is for plain
+    /// http, which goes to this machine and private networks only.
+    pub const VARIABLES: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+
     /// Reads the URL of a proxy, such as `http://user:password@proxy.example.com:3128`; without a scheme, `http` is meant.
     /// Hosts that `bypass` names, and this machine itself, are reached without it.
     ///
@@ -144,6 +148,15 @@ async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, Str
 pub struct NoProxy(Vec<Bypass>);
 
 impl NoProxy {
+    /// The variables of the environment that list hosts without a proxy; the first that is not empty counts.
+    pub const VARIABLES: [&str; 2] = ["no_proxy", "NO_PROXY"];
+
+    /// Reads the text of such a variable. Other programs read it too, and may understand what means nothing here.
+    pub fn of_variable(text: &str) -> Self {
+        let entries = text.split([',', ' ']).filter(|entry| !entry.is_empty());
+        entries.filter_map(|entry| entry.parse::<Bypass>().ok()).collect()
+    }
+
     /// Whether a host is among them. Names are not resolved.
     fn contains(&self, host: &str, port: u16) -> bool {
         self.0.iter().any(|bypass| bypass.matches(host, port))

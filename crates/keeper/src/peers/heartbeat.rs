@@ -113,10 +113,11 @@ impl Heartbeats {
     /// disk may have moved here.
     fn check_clones(&self, reply: &HeartbeatReply, began: Timestamp) {
         let host = &self.node.host;
-        let before = |other: &&LiveNode| (other.started_at, other.node) < (began, self.node.id);
-        let clone =
-            reply.others.iter().filter(|other| host.is_clone_of(&other.host) && other.seen_at > began);
-        if let Some(other) = clone.filter(before).next() {
+        let is_first = |other: &&LiveNode| {
+            let was_before = (other.started_at, other.node) < (began, self.node.id);
+            was_before && other.seen_at > began && host.is_clone_of(&other.host)
+        };
+        if let Some(other) = reply.others.iter().find(is_first) {
             self.store.mark_cloned(&other.name);
         }
     }

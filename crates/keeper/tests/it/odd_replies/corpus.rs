@@ -558,6 +558,10 @@ pub(crate) fn codings() -> Vec<OddReply> {
     let body = gzip(JSON);
     let chunks = chunked(&body, 50, line, "\r\n", "0\r\n\r\n");
     replies.push(framed("gzip without a header", &format!("Content-Length: {}\r\n", body.len()), &body));
+    let bare = zlib(JSON);
+    replies.push(framed("zlib without a header", &format!("Content-Length: {}\r\n", bare.len()), &bare));
+    replies.push(framed("zlib without a header, up to the end", "", &bare));
+    replies.push(framed("zlib without a header, cut", "", &bare[..bare.len() / 2]).unreadable());
     replies.push(framed("gzip twice without a header", "", &gzip(&body)));
     replies.push(framed("gzip of the transfer", "Transfer-Encoding: gzip, chunked\r\n", &chunks));
     replies.push(framed("gzip of the transfer without chunks", "Transfer-Encoding: gzip\r\n", &body));
