@@ -2,6 +2,7 @@
 
 pub(crate) mod adopt;
 pub(crate) mod audit;
+pub(crate) mod backup;
 pub(crate) mod config;
 pub(crate) mod connect;
 pub(crate) mod demo;
@@ -77,7 +78,7 @@ pub(crate) enum Command {
     Demo(demo::DemoArgs),
     Serve(serve::ServeArgs),
     Connect(connect::ConnectArgs),
-    /// Delete the tokens of a connection; its definition and its log stay
+    /// Delete the tokens of a connection, and have its provider revoke the grant if it can; definition and log stay
     Disconnect(operate::OperateArgs),
     /// Stop refreshing a connection until it is resumed; its current token is still served
     Pause(operate::OperateArgs),
@@ -95,6 +96,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Config(config::ConfigCommand),
     Migrate(migrate::MigrateArgs),
+    Backup(backup::BackupArgs),
+    Restore(backup::RestoreArgs),
     Adopt(adopt::AdoptArgs),
     Doctor(doctor::DoctorArgs),
     #[command(subcommand, hide = true)]
@@ -121,6 +124,8 @@ impl Command {
             | Self::Resume(_)
             | Self::ServiceToken(_)
             | Self::Migrate(_)
+            | Self::Backup(_)
+            | Self::Restore(_)
             | Self::Adopt(_) => true,
             Self::Init(_)
             | Self::Demo(_)
@@ -150,7 +155,7 @@ impl Command {
             Self::Config(config) => config.run(&load(), &sources.environment, output),
             Self::Provider(provider) => provider.run(&load(), output).await,
             Self::Init(init) => init.run(sources, output).await,
-            Self::Doctor(doctor) => doctor.run(load(), output).await,
+            Self::Doctor(doctor) => doctor.run(sources, output).await,
             Self::Demo(demo) => demo.run(sources, output).await,
             Self::Serve(serve) => serve.run(ready()?, output).await,
             Self::Connect(connect) => connect.run(ready()?, &sources.environment, output).await,
@@ -163,6 +168,8 @@ impl Command {
             Self::Logs(logs) => logs.run(ready()?, output).await,
             Self::Audit(audit) => audit.run(&ready()?, output).await,
             Self::Migrate(migrate) => migrate.run(&ready()?, output).await,
+            Self::Backup(backup) => backup.run(&ready()?, output).await,
+            Self::Restore(restore) => restore.run(&ready()?, output).await,
             Self::ServiceToken(token) => token.run(&ready()?, output).await,
             Self::Adopt(adopt) => adopt.run(&ready()?, output).await,
         }

@@ -106,6 +106,7 @@ mod operator {
     pub(crate) mod commands;
     pub(crate) mod connection_check;
     pub(crate) mod replace;
+    pub(crate) mod revoke;
     pub(crate) mod status;
     pub(crate) mod take_over;
 }
@@ -121,6 +122,7 @@ pub use installation::{Installation, InstallationError, JoinMode, KeySource, Rem
 pub use memory::high_water::Hold;
 pub use operator::connection_check::{ConnectionCheck, ConnectionSetup};
 pub use operator::replace::Replaced;
+pub use operator::revoke::Revocation;
 pub use operator::status::{ProviderOutage, Status};
 pub use outbound::dial::{DialError, Dialer, Route};
 pub use outbound::discovery::read_server_metadata;

@@ -36,6 +36,7 @@ use crate::node::Node;
 use crate::operator::commands::Operator;
 use crate::operator::connection_check::{ConnectionCheck, ConnectionSetup};
 use crate::operator::replace::Replaced;
+use crate::operator::revoke::Revocation;
 use crate::operator::status::{ProviderOutage, Status};
 use crate::outbound::discovery::Discovery;
 use crate::outbound::exchange::Outbound;
@@ -450,6 +451,12 @@ impl Vault {
     /// orders it is audited.
     pub async fn connect(&self, name: &str, grant: Grant, by: &Actor) -> Result<Connected, TokenError> {
         self.parts.operator.connect(name, grant, by).await
+    }
+
+    /// Gives the grant of a connection up. Where its provider can revoke it, it is asked once to do so, for 5 s at most. Who orders
+    /// it is audited.
+    pub async fn disconnect(&self, name: &str, by: &Actor) -> Result<Revocation, TokenError> {
+        self.parts.operator.disconnect(name, by).await
     }
 
     /// Pauses, resumes or disconnects. Who orders it is audited.

@@ -17,7 +17,7 @@ use crate::app::HostEnv;
 use crate::command_error::{CommandError, UNCONFIGURED};
 use crate::error_code::ErrorCode;
 use crate::output::Output;
-use crate::settings::{LoadedSettings, Settings};
+use crate::settings::{self, SettingSources, Settings};
 use report::Report;
 
 /// Check the installation and say what to do
@@ -35,7 +35,8 @@ pub(crate) struct DoctorArgs {
 }
 
 impl DoctorArgs {
-    pub(crate) async fn run(self, loaded: LoadedSettings, output: Output) -> Result<(), CommandError> {
+    pub(crate) async fn run(self, sources: &SettingSources, output: Output) -> Result<(), CommandError> {
+        let loaded = settings::load(sources);
         let mut report = Report::default();
         if loaded.settings.is_ok() && loaded.is_unconfigured() {
             report.fault("settings", UNCONFIGURED);
@@ -45,12 +46,22 @@ impl DoctorArgs {
         }
         match &loaded.settings {
             Ok(settings) => self.check(settings, &mut report).await,
-            Err(faults) => {
-                for fault in faults {
-                    report.fault("settings", fault.to_string());
+            Err(faults) => match settings::load_without_secrets(sources).settings {
+                // All else is right, and the server may have them.
+                Ok(settings) => {
+                    for fault in faults {
+                        let text = format!("{fault}, where `jeton serve` starts; this shell lacks it");
+                        report.warning("settings", text);
+                    }
+                    self.check(&settings, &mut report).await;
                 }
-                report.warning("settings", "nothing else can be checked until they are right");
-            }
+                Err(_) => {
+                    for fault in faults {
+                        report.fault("settings", fault.to_string());
+                    }
+                    report.warning("settings", "nothing else can be checked until they are right");
+                }
+            },
         }
         report.print(output)?;
         if report.has_faults() { Err(CommandError::reported(ErrorCode::FaultsFound)) } else { Ok(()) }

@@ -106,6 +106,17 @@ pub(crate) fn load(sources: &SettingSources) -> LoadedSettings {
     }
 }
 
+/// The same, where client secrets that cannot be read are no fault.
+pub(crate) fn load_without_secrets(sources: &SettingSources) -> LoadedSettings {
+    let SettingSources { config, flags, environment, .. } = sources;
+    load(&SettingSources {
+        config: config.clone(),
+        flags: flags.clone(),
+        environment: environment.clone(),
+        without_secrets: true,
+    })
+}
+
 /// Reads all settings as they would be if the settings file `file` held `text`.
 pub(crate) fn load_text(sources: &SettingSources, file: &Path, text: &str) -> LoadedSettings {
     load_layers(sources, Some((file, text)), Vec::new())

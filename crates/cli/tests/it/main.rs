@@ -3,6 +3,7 @@
 
 mod answers;
 mod audit;
+mod backup;
 mod bad_installation;
 mod bad_settings;
 mod consent;

@@ -15,7 +15,7 @@ pub enum ConsentError {
     #[error("no consent has this link")]
     UnknownLink,
     /// The link was opened before.
-    #[error("this link was opened before, and opens once")]
+    #[error("this link was used before, and works once")]
     UsedLink {
         /// The connection.
         name: ConnectionName,

@@ -35,7 +35,7 @@ const CALLBACK_PATH: &str = "/oauth/callback";
 /// Where printed links lead.
 const LINK_PATH: &str = "/oauth/authorize";
 
-/// A link for the person who consents. It opens once.
+/// A link for the person who consents. It works once.
 #[derive(Clone, Debug)]
 pub struct ConsentLink {
     /// Names the consent.

@@ -13,6 +13,7 @@ use jeton_core::time::Timestamp;
 use tokio::time::Instant;
 
 use super::replace::{Replaced, replace};
+use super::revoke::{Revocation, revocable, revoke};
 use super::take_over::{seed, take_over};
 use crate::definitions::{ConnectionDef, Definitions};
 use crate::error::TokenError;
@@ -109,6 +110,28 @@ impl Operator {
         })
     }
 
+    /// Gives the grant of a connection up, and asks its provider once to revoke it. The audit log names who ordered it.
+    pub(crate) async fn disconnect(&self, name: &str, by: &Actor) -> Result<Revocation, TokenError> {
+        let name = self.any_name(name).await?;
+        let def = self.definitions.find(name.as_str()).cloned();
+        let known = self.memory.reload(&name).await?;
+        // On hold this may be a copy: the grant is that of another installation.
+        let def = def.filter(|_| self.store.hold().is_none());
+        let given_up = def.zip(known).and_then(|(def, known)| {
+            let tokens = revocable(&self.node, &def, &known.row)?;
+            Some((def, tokens))
+        });
+        self.order(name.clone(), OperatorCommand::Disconnect, by).await?;
+        let Some((def, tokens)) = given_up else { return Ok(Revocation::NotAsked) };
+        let outbound = Arc::clone(&self.spender.outbound);
+        let attempts = &self.spender.lifecycle.attempts;
+        let asked = attempts.spawn(async move { revoke(&outbound, &def, &tokens).await }).await;
+        Ok(asked.unwrap_or_else(|error| {
+            tracing::error!(connection = %name, %error, "the revocation of a grant met a defect");
+            Revocation::Failed { message: "a defect ended it".to_owned() }
+        }))
+    }
+
     /// Pauses, resumes or disconnects. The audit log names who ordered it.
     pub(crate) async fn administer(
         &self,
@@ -116,7 +139,22 @@ impl Operator {
         act: OperatorCommand,
         by: &Actor,
     ) -> Result<(), TokenError> {
-        let name = self.any_name(name).await?;
+        match act {
+            OperatorCommand::Disconnect => self.disconnect(name, by).await.map(drop),
+            OperatorCommand::Pause | OperatorCommand::Resume => {
+                let name = self.any_name(name).await?;
+                self.order(name, act, by).await
+            }
+        }
+    }
+
+    /// Has the store do it.
+    async fn order(
+        &self,
+        name: ConnectionName,
+        act: OperatorCommand,
+        by: &Actor,
+    ) -> Result<(), TokenError> {
         let operation = OperationId::generate(self.node.clock.now(), &*self.node.entropy);
         let connections = &self.store.ports.connections;
         let done = self.store.with_retry(|| connections.administer(&name, act, operation, by)).await?;

@@ -54,6 +54,7 @@ mod rejection;
 mod replace;
 mod reread;
 mod retry_pauses;
+mod revoke;
 mod rolled_back_store;
 mod schedule;
 mod secrets;

@@ -7,8 +7,9 @@ use jeton_core::keep::ports::{AttemptFilter, OperatorCommand};
 use jeton_core::secret::Secret;
 use jeton_emulator::{Fault, FaultKind};
 use jeton_keeper::{Connected, Grant, Replaced, TokenError};
+use tokio::time::{Instant, sleep};
 
-use crate::fixture::{ACME, Fixture, Options, confirming};
+use crate::fixture::{ACME, Fixture, Options, PATIENCE, confirming};
 use crate::process::{Process, operator};
 
 fn refresh_only(refresh: Secret) -> Grant {
@@ -139,7 +140,7 @@ async fn a_store_that_fails_after_the_first_use_does_not_lose_the_new_grant() {
     };
     fixture.until_accepted(2).await;
     process.probe.set_out_of_reach(true);
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    sleep(Duration::from_millis(1500)).await;
     process.probe.set_out_of_reach(false);
     let replaced = asking.await.unwrap().unwrap();
     assert!(matches!(replaced, Replaced::Tried { .. }), "{replaced:?}");
@@ -166,7 +167,11 @@ async fn a_reply_that_could_not_be_read_is_read_when_the_provider_file_is_mended
     let mended = fixture.process().await;
     mended.vault.start().await.unwrap();
     mended.until_generation(ACME, 2).await;
-    let token = mended.token(ACME).await.unwrap();
-    assert!(fixture.emulator.accepts(token.access.reveal()));
+    // Memory follows the store a moment later.
+    let deadline = Instant::now() + PATIENCE;
+    while !fixture.emulator.accepts(mended.token(ACME).await.unwrap().access.reveal()) {
+        assert!(Instant::now() < deadline, "the new grant is not served");
+        sleep(Duration::from_millis(5)).await;
+    }
     assert_eq!(fixture.requests(), 1, "it was spent once");
 }

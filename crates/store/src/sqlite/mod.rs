@@ -4,9 +4,10 @@
 //!   say in SQL is in `crate::sql`; rows and parameters: `rows`. Who follows the changes: `feed`.
 //! * Before SQLite sees the file: `path_checks`. Opening connections: `open`. The schema: `migrate`.
 //! * What runs for a duration, whoever sets the civil clock: `boot_clock`.
-//! * How it is opened: `options`, `store`. Looking at a file that may be wrong: `inspect`.
+//! * How it is opened: `options`, `store`. Looking at a file that may be wrong: `inspect`. Copies: `backup`.
 //! * Where tests make it fail: [`faults`].
 
+mod backup;
 mod boot_clock;
 mod errors;
 pub mod faults;
@@ -22,6 +23,7 @@ mod rows;
 mod store;
 mod writer;
 
+pub use backup::{backup, restore, usable};
 pub use inspect::{SqliteInspection, inspect};
 pub use migrate::MIGRATIONS;
 pub use options::SqliteOptions;

@@ -76,7 +76,7 @@ impl Display {
         let mut text = String::new();
         if let Self::Table(screen) = &self {
             let (width, _) = Screen::size();
-            text = screen.render(&table(&state.rows, width)).join("\n") + "\n";
+            text = screen.render(&table(&state.rows, width, false)).join("\n") + "\n";
         } else {
             self.update(info, state, new)?;
         }
@@ -104,10 +104,11 @@ fn opening(info: &RunInfo, state: &DemoState) -> String {
     let connections = state.rows.iter().map(|row| format!("   {:<14}{}\n", row.name, row.about));
     format!(
         "jeton demo: {} connections at emulated providers, listening at {base_url}{port_note}; seed {seed}\n\n\
-         Type in another terminal:\n\n   {}\n\n{}\n{DEVIATIONS}\n\n",
+         Type in another terminal:\n\n   {}\n\n{}\n{}\n\n",
         state.rows.len(),
         hints.join("\n   "),
         connections.collect::<String>(),
+        DEVIATIONS.join(" "),
     )
 }
 

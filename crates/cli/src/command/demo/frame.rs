@@ -28,11 +28,15 @@ const WIDE: usize = 160;
 /// From this many columns on, the last event of a connection is a sentence: most of them fit.
 const SENTENCE: usize = 53;
 
-const LEGEND: [&str; 3] = [
+const LEGEND: [&str; 4] = [
     "errors: callers who got no token though there could be one. doomed and",
     "wrong-client can have none, and say why. dead: dead tokens that were served.",
-    DEVIATIONS,
+    DEVIATIONS[0],
+    DEVIATIONS[1],
 ];
+
+/// How long the narrow table shows the same in its last column.
+const TURN: Duration = Duration::from_secs(4);
 
 /// One line in pieces of different colours. Each character takes one column.
 #[derive(Clone, Debug, Default)]
@@ -69,7 +73,9 @@ pub(super) fn frame(info: &RunInfo, state: &DemoState, width: usize, rows: usize
         lines.extend(hints(info, width));
         legend.extend(LEGEND.map(|text| Line::of(FAINT, format!(" {text}"))));
     }
-    lines.extend(table(&state.rows, width));
+    // Every third turn, in a table that has no room for both.
+    let shows_provider = (state.elapsed.as_secs() / TURN.as_secs()) % 3 == 1;
+    lines.extend(table(&state.rows, width, shows_provider));
     lines.extend(totals(state));
     let room = rows.saturating_sub(lines.len() + legend.len());
     let shown = if room > 5 { room - 1 } else { room };
@@ -116,13 +122,16 @@ fn hints(info: &RunInfo, width: usize) -> Vec<Line> {
     lines
 }
 
-/// The table: a head, and a row for each connection. Bars and the last event take the columns that are free.
-pub(super) fn table(rows: &[ConnectionRow], width: usize) -> Vec<Line> {
-    let about = if width < WIDE { 0 } else { 36 };
+/// The table: a head, and a row for each connection. Bars and the last event take the columns that are free. Where those are few,
+/// the last column has the last event, or `shows_provider`.
+pub(super) fn table(rows: &[ConnectionRow], width: usize, shows_provider: bool) -> Vec<Line> {
+    let about = if width < WIDE { 0 } else { 20 };
     let life_width = 12 + (width.saturating_sub(80) / 4).min(12);
     let room = width.saturating_sub(51 + about + life_width);
+    let shows_provider = shows_provider && about == 0;
+    let last = if shows_provider { "ITS PROVIDER" } else { "LAST EVENT" };
     let head = format!(
-        " {:<12}{:<about$.about$}  {:<11}  {:<life_width$} {:>4}  {:>3} {:>6} {:>3}  LAST EVENT",
+        " {:<12}{:<about$.about$}  {:<11}  {:<life_width$} {:>4}  {:>3} {:>6} {:>3}  {last}",
         "CONNECTION", "  ITS PROVIDER", "STATE", "TOKEN LIFE", "NEXT", "GEN", "SERVED", "ERR"
     );
     let mut lines = vec![Line::of(FAINT, head)];
@@ -146,6 +155,7 @@ pub(super) fn table(rows: &[ConnectionRow], width: usize) -> Vec<Line> {
         let served =
             if row.served < 100_000 { count(row.served) } else { format!("{}k", row.served / 1_000) };
         let (style, last) = match &row.last {
+            _ if shows_provider => (FAINT, row.about),
             Some(event) if room < SENTENCE => (level_style(event.level), &*event.short),
             Some(event) => (level_style(event.level), &*event.long),
             None => (FAINT, row.about),
@@ -252,6 +262,10 @@ mod tests {
     }
 
     fn shown(columns: usize, rows: usize, colour: bool) -> Vec<String> {
+        shown_at(Duration::from_secs(75), columns, rows, colour)
+    }
+
+    fn shown_at(elapsed: Duration, columns: usize, rows: usize, colour: bool) -> Vec<String> {
         let row = |name: &str, condition, left: Option<u64>| ConnectionRow {
             name: name.to_owned(),
             about: "answers at once",
@@ -264,7 +278,7 @@ mod tests {
             errors: 0,
         };
         let state = DemoState {
-            elapsed: Duration::from_secs(75),
+            elapsed,
             rows: vec![
                 row("calm", Condition::Live, Some(24)),
                 row("slow", Condition::Refreshing, Some(6)),
@@ -316,11 +330,28 @@ mod tests {
   0:02  flaky         the first event
   1:02  flaky         the last event
 
-
  errors: callers who got no token though there could be one. doomed and
  wrong-client can have none, and say why. dead: dead tokens that were served.
- flaky sets ambiguous_5xx = false; lossy's provider has 20 s of reuse_grace.";
+ not the defaults: flaky ambiguous_5xx = false, unknown_hold = 2s; lossy
+ reuse_grace = 20s; doomed confirm_dead = 3s; margins of 8 to 15 s.";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn eighty_columns_say_by_turns_what_each_provider_does() {
+        let turns: Vec<_> = [0, 4, 8, 12, 16].map(Duration::from_secs).into();
+        let said = turns.iter().map(|elapsed| shown_at(*elapsed, 80, 24, false).join("\n"));
+        let said: Vec<bool> = said
+            .map(|text| {
+                let provider = text.contains("ITS PROVIDER") && text.contains("answers at once");
+                assert_eq!(text.contains("LAST EVENT"), !provider, "{text}");
+                provider
+            })
+            .collect();
+        assert_eq!(said, [false, true, false, false, true]);
+        for scenario in &crate::command::demo::providers::SCENARIOS {
+            assert!(scenario.about.len() <= 17, "{}", scenario.about);
+        }
     }
 
     #[test]

@@ -19,8 +19,10 @@ pub(super) const CLIENT_ID: &str = "demo";
 const CLIENT_SECRET: &str = "demo-secret";
 
 /// How connections of the demo differ from the defaults, for people who compare them with their own.
-pub(super) const DEVIATIONS: &str =
-    "flaky sets ambiguous_5xx = false; lossy's provider has 20 s of reuse_grace.";
+pub(super) const DEVIATIONS: [&str; 2] = [
+    "not the defaults: flaky ambiguous_5xx = false, unknown_hold = 2s; lossy",
+    "reuse_grace = 20s; doomed confirm_dead = 3s; margins of 8 to 15 s.",
+];
 
 /// How many answers are planned: more than two days of a connection that refreshes twice a minute. Later requests are
 /// answered as the standard says.
@@ -35,7 +37,7 @@ fn one_or_two(random: &SeededEntropy) -> usize {
 #[derive(Debug)]
 pub(super) struct Scenario {
     pub(super) name: &'static str,
-    /// How its provider behaves, in a few words.
+    /// How its provider behaves, in 17 characters: what is free beside the table in 80 columns.
     pub(super) about: &'static str,
     /// The policy of the connection, as the settings file has it.
     pub(super) policy: &'static str,
@@ -83,14 +85,14 @@ pub(super) const SCENARIOS: [Scenario; 7] = [
     Scenario::HEALTHY,
     Scenario {
         name: "slow",
-        about: "takes 2 to 4 s to answer",
+        about: "takes 2 to 4 s",
         policy: r#"{ margin = "10s" }"#,
         delay: (2_000, 4_000),
         ..Scenario::HEALTHY
     },
     Scenario {
         name: "flaky",
-        about: "fails with 5xx, or just hangs up",
+        about: "5xx, or hangs up",
         policy: r#"{ margin = "13s", ambiguous_5xx = false, unknown_hold = "2s" }"#,
         failures: |random| match random.between(0, 6) {
             0 | 1 => vec![FaultKind::CutBefore],
@@ -101,7 +103,7 @@ pub(super) const SCENARIOS: [Scenario; 7] = [
     },
     Scenario {
         name: "lossy",
-        about: "accepts the token, loses the reply",
+        about: "loses its replies",
         policy: r#"{ margin = "8s", reuse_grace = "20s" }"#,
         failures: |random| vec![FaultKind::LoseReply; one_or_two(random)],
         reuse_grace: Duration::from_secs(20),
@@ -109,21 +111,21 @@ pub(super) const SCENARIOS: [Scenario; 7] = [
     },
     Scenario {
         name: "limited",
-        about: "answers 429 with Retry-After",
+        about: "429, Retry-After",
         policy: r#"{ margin = "15s" }"#,
         failures: |random| vec![FaultKind::RateLimited { retry_after_secs: 3 }; one_or_two(random)],
         ..Scenario::HEALTHY
     },
     Scenario {
         name: "doomed",
-        about: "its user revokes the grant",
+        about: "user revokes it",
         policy: r#"{ confirm_dead = "3s" }"#,
         is_doomed: true,
         ..Scenario::HEALTHY
     },
     Scenario {
         name: "wrong-client",
-        about: "has a wrong client secret",
+        about: "wrong secret",
         client_secret: "not-the-secret",
         ..Scenario::HEALTHY
     },
