@@ -26,9 +26,7 @@ pub(crate) use assemble::{Settings, public_callback};
 pub(crate) use catalogue::add as add_provider;
 pub(crate) use connections::secret_from_file;
 pub(crate) use fault::SettingFault;
-pub(crate) use load::{
-    LoadedSettings, SettingSources, load, load_text, load_without_secrets, settings_file,
-};
+pub(crate) use load::{LoadedSettings, SettingSources, load, load_text, load_without_secrets, settings_file};
 pub(crate) use schema::DEFAULTS;
 pub(crate) use store::StoreSettings;
 

@@ -48,7 +48,8 @@ impl BackupArgs {
              copy elsewhere",
             settings.key
         );
-        Ok(output.print(&text, &json!({ "file": self.file, "connections": count, "revision": made.revision }))?)
+        Ok(output
+            .print(&text, &json!({ "file": self.file, "connections": count, "revision": made.revision }))?)
     }
 }
 
@@ -65,19 +66,21 @@ impl RestoreArgs {
         })
         .await?;
         if let Some(node) = running.first() {
-            let text = format!("`jeton serve` runs on this database ({}); stop it, and restore then", node.name);
+            let text =
+                format!("`jeton serve` runs on this database ({}); stop it, and restore then", node.name);
             return Err(CommandError::new(ErrorCode::InstallationUnusable, text));
         }
         check_key(settings, &backup)?;
         create_private_dir(&folder).map_err(|error| {
-            let text = format!("the folder {} cannot be created: {error}; correct `store.url`", folder.display());
+            let text =
+                format!("the folder {} cannot be created: {error}; correct `store.url`", folder.display());
             CommandError::new(ErrorCode::InstallationUnusable, text)
         })?;
         let (file, shown) = (self.file.clone(), database.display().to_string());
         let kept = blocking(move || sqlite::restore(&file, &database)).await?;
-        let before = kept.as_ref().map_or_else(String::new, |kept| {
-            format!("; what was there is now {}", kept.display())
-        });
+        let before = kept
+            .as_ref()
+            .map_or_else(String::new, |kept| format!("; what was there is now {}", kept.display()));
         let text = format!(
             "{shown} is as it was when the backup was made, with {} of the connections{before}; `jeton doctor` says whether it is \
              on hold until `jeton adopt`",

@@ -44,7 +44,9 @@ impl OperateArgs {
 fn print_disconnected(name: &str, revocation: &Revocation, output: Output) -> Result<(), CommandError> {
     let (effect, revoked) = match revocation {
         Revocation::Revoked => ("its provider has revoked the grant".to_owned(), true),
-        Revocation::NotAsked => ("revoke the grant at the provider too, where that is possible".to_owned(), false),
+        Revocation::NotAsked => {
+            ("revoke the grant at the provider too, where that is possible".to_owned(), false)
+        }
         Revocation::Failed { message } => {
             (format!("its provider did not revoke the grant ({message}); revoke it there"), false)
         }

@@ -19,7 +19,10 @@ async fn a_backup_of_a_running_server_is_whole_private_and_sealed() {
     let bytes = fs::read(&file).unwrap();
     let access = fixture.run(["token", "acme"]).await.success().unwrap();
     for secret in [token.reveal(), access.trim_end(), "emulated-secret"] {
-        assert!(!bytes.windows(secret.len()).any(|part| part == secret.as_bytes()), "{secret} is in the backup");
+        assert!(
+            !bytes.windows(secret.len()).any(|part| part == secret.as_bytes()),
+            "{secret} is in the backup"
+        );
     }
     // Nothing is written over.
     let sentence = error_line(&fixture.run(["backup", path]).await, 1);
@@ -46,7 +49,10 @@ async fn a_restored_backup_serves_what_it_has_and_spends_nothing_until_it_is_ado
     let said = fixture.run(["restore", path]).await.success().unwrap();
     assert!(said.contains("jeton.sqlite.before-restore") && said.contains("`jeton adopt`"), "{said}");
     let status = fixture.run(["status"]).await;
-    assert!(status.stdout.contains("acme") && status.stderr.contains("the store went back in time"), "{status:?}");
+    assert!(
+        status.stdout.contains("acme") && status.stderr.contains("the store went back in time"),
+        "{status:?}"
+    );
     assert_eq!(fixture.run(["refresh", "--force", "--sync"]).await.code, Some(1));
     assert_eq!(fixture.spent(), spent);
     let sentence = error_line(&fixture.run(["restore", path]).await, 1);
@@ -72,7 +78,11 @@ async fn a_database_that_is_lost_comes_back_from_its_backup() {
     }
     assert_eq!(fixture.run(["status"]).await.code, Some(1));
     fixture.run(["restore", file.to_str().unwrap()]).await.success().unwrap();
-    fixture.run(["refresh", "--force", "--sync"]).await.success().expect("nothing was spent since the backup");
+    fixture
+        .run(["refresh", "--force", "--sync"])
+        .await
+        .success()
+        .expect("nothing was spent since the backup");
 }
 
 #[tokio::test]
@@ -85,7 +95,9 @@ async fn what_is_no_backup_of_this_installation_is_not_put_back() {
     run(&other.home, ["backup", path]).await.success().unwrap();
     let sentence = error_line(&fixture.run(["restore", path]).await, 1);
     assert!(sentence.contains("key"), "another key made it: {sentence}");
-    for (text, why) in [("not a database, but long enough to be read as one".repeat(40), ""), (String::new(), "empty")] {
+    for (text, why) in
+        [("not a database, but long enough to be read as one".repeat(40), ""), (String::new(), "empty")]
+    {
         fs::write(&file, text).unwrap();
         let sentence = error_line(&fixture.run(["restore", path]).await, 1);
         assert!(sentence.contains(path) && sentence.contains(why), "{sentence}");

@@ -371,7 +371,7 @@ async fn a_refusal_is_shown_with_what_follows_until_the_second_one_ends_the_gran
         line.starts_with("warning") && line.contains("refused its refresh token once (invalid_grant)"),
         "{line}"
     );
-    assert!(line.contains("`jeton serve` sends it once more at 20"), "{line}");
+    assert!(line.contains("`jeton serve` sends it once more, and none runs: start it"), "{line}");
     let logs = fixture.run(["logs", "--failed"]).await.success().unwrap();
     assert!(logs.contains("invalid_grant"), "{logs}");
 
@@ -386,11 +386,14 @@ async fn a_refusal_is_shown_with_what_follows_until_the_second_one_ends_the_gran
 async fn the_status_of_a_connection_that_nobody_refreshes_says_so() {
     let (fixture, _) = Fixture::connected().await;
     let status = fixture.run(["status"]).await.success().unwrap();
-    assert!(status.contains("stale") && status.contains("no `jeton serve` runs"), "{status}");
+    assert!(
+        status.contains("stale") && status.contains("nobody tries again until `jeton serve` runs"),
+        "{status}"
+    );
     let mut server = fixture.home.command(["serve"]).unwrap().serve().unwrap();
     server.wait_until_ready(PATIENCE).await.unwrap();
     until("the server is seen", async || {
-        !fixture.run(["status"]).await.success().unwrap().contains("no `jeton serve` runs")
+        !fixture.run(["status"]).await.success().unwrap().contains("until `jeton serve` runs")
     })
     .await;
 }

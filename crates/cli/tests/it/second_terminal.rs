@@ -53,7 +53,10 @@ async fn commands_that_ask_no_provider_need_no_client_secret() {
     // The doctor names it, and checks the rest.
     let examined = fixture.run(["doctor", "--offline"]).await;
     assert_eq!(examined.code, Some(0), "{examined:?}");
-    assert!(examined.stdout.contains("warning  settings") && examined.stdout.contains("ACME_SECRET"), "{examined:?}");
+    assert!(
+        examined.stdout.contains("warning  settings") && examined.stdout.contains("ACME_SECRET"),
+        "{examined:?}"
+    );
     assert!(examined.stdout.contains("is sound and holds 1 of the connections"), "{examined:?}");
     assert_eq!(fixture.spent(), 1);
 }

@@ -149,12 +149,7 @@ impl Operator {
     }
 
     /// Has the store do it.
-    async fn order(
-        &self,
-        name: ConnectionName,
-        act: OperatorCommand,
-        by: &Actor,
-    ) -> Result<(), TokenError> {
+    async fn order(&self, name: ConnectionName, act: OperatorCommand, by: &Actor) -> Result<(), TokenError> {
         let operation = OperationId::generate(self.node.clock.now(), &*self.node.entropy);
         let connections = &self.store.ports.connections;
         let done = self.store.with_retry(|| connections.administer(&name, act, operation, by)).await?;

@@ -30,7 +30,8 @@ pub enum Revocation {
 
 /// The tokens of a row that its provider can revoke.
 pub(super) fn revocable(node: &Node, def: &ConnectionDef, row: &Connection) -> Option<ClearTokens> {
-    let tokens = row.tokens.as_ref().filter(|_| def.definition.has(Step::Revoke) && row.provider == def.provider)?;
+    let tokens =
+        row.tokens.as_ref().filter(|_| def.definition.has(Step::Revoke) && row.provider == def.provider)?;
     unseal_tokens(&node.sealer, &row.name, row.generation, tokens).ok()
 }
 

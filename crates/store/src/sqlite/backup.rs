@@ -62,7 +62,9 @@ pub fn usable(copy: &Path, busy_timeout: Duration) -> Result<SqliteInspection, S
     let wrong = |what: &str| refused(copy, what, "name a backup of a database of jeton");
     match inspect(copy, busy_timeout)? {
         None => Err(wrong("does not exist")),
-        Some(found) if !found.damage.is_empty() => Err(wrong(&format!("is damaged ({})", found.damage.join(", ")))),
+        Some(found) if !found.damage.is_empty() => {
+            Err(wrong(&format!("is damaged ({})", found.damage.join(", "))))
+        }
         Some(found) if found.is_empty => Err(wrong("is an empty database")),
         Some(found) => Ok(found),
     }
@@ -109,5 +111,9 @@ fn synced(file: &File, path: &Path) -> io::Result<()> {
 }
 
 fn unwritable(path: &Path, error: &io::Error) -> StoreError {
-    refused(path, &format!("cannot be written ({error})"), "name a file in a folder that this user may write to, with space")
+    refused(
+        path,
+        &format!("cannot be written ({error})"),
+        "name a file in a folder that this user may write to, with space",
+    )
 }
