@@ -55,8 +55,10 @@ pub(crate) struct AccessLogEntry {
     pub(crate) service: Option<String>,
     pub(crate) connection: Option<String>,
     method: Method,
-    /// The path below the API's base, without its query.
+    /// The path below the API's base, without its query; of an alias the path at jeton.
     pub(crate) path: Option<String>,
+    /// The path below the API's base that an alias stands for.
+    pub(crate) upstream: Option<String>,
     /// `None` where the caller left before there was an answer.
     pub(crate) status: Option<StatusCode>,
     /// The code of an error of the gateway itself.
@@ -66,6 +68,8 @@ pub(crate) struct AccessLogEntry {
     pub(crate) retried: bool,
     /// The answer was sent to its end.
     pub(crate) whole: bool,
+    /// Writes no line: another entry goes on with the call.
+    silent: bool,
 }
 
 impl AccessLogEntry {
@@ -79,13 +83,29 @@ impl AccessLogEntry {
             connection: None,
             method,
             path: None,
+            upstream: None,
             status: None,
             error: None,
             received: Arc::default(),
             sent: Arc::default(),
             retried: false,
             whole: false,
+            silent: false,
         }
+    }
+
+    /// An entry for the answer of an API that is read here and goes no further: it writes no line.
+    pub(crate) fn silent(&self) -> Self {
+        let mut silent = Self::new(self.method.clone());
+        silent.silent = true;
+        silent
+    }
+
+    /// Ends the call with an answer of `size` bytes that was made here.
+    pub(crate) fn answer(mut self, status: StatusCode, size: usize) {
+        self.status = Some(status);
+        self.sent = Arc::new(AtomicU64::new(size as u64));
+        self.whole = true;
     }
 
     /// Ends the call with an error of the gateway itself.
@@ -100,6 +120,10 @@ impl AccessLogEntry {
 
 impl Drop for AccessLogEntry {
     fn drop(&mut self) {
+        if self.silent {
+            return;
+        }
+        let path = |path: &Option<String>| path.as_deref().map_or_else(|| UNKNOWN.to_owned(), redact_path);
         let known = |text: &Option<String>| text.clone().unwrap_or_else(|| UNKNOWN.to_owned());
         let method = self.method.as_str();
         tracing::info!(
@@ -107,7 +131,7 @@ impl Drop for AccessLogEntry {
             service = known(&self.service),
             connection = known(&self.connection),
             method = if METHODS.contains(&method) { method } else { UNKNOWN },
-            path = self.path.as_deref().map_or_else(|| UNKNOWN.to_owned(), redact_path),
+            path = path(&self.path),
             status = self.status.map_or(0, |status| status.as_u16()),
             error = self.error.unwrap_or(UNKNOWN),
             client = self.client.map(tracing::field::display),
@@ -118,6 +142,7 @@ impl Drop for AccessLogEntry {
             ms = self.started.elapsed().as_millis(),
             retried = self.retried,
             whole = self.whole,
+            upstream = path(&self.upstream),
             "call"
         );
     }

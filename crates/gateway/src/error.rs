@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
+use jeton_core::keep::provider::BodyError;
 use jeton_core::problem::Problem;
 use jeton_core::time::whole_seconds;
 use jeton_issuer::AccessError;
@@ -40,6 +41,8 @@ pub(crate) enum ProxyError {
          memory is left; see `gateway.replay_body` and `gateway.replay_memory`"
     )]
     BodyTooLarge { limit: usize },
+    #[error("the body is too large: this alias takes {limit} bytes; see `gateway.replay_body`")]
+    AliasBodyTooLarge { limit: usize },
     #[error(
         "the body cannot carry the token: the provider takes the token in the body, which must be a JSON object or a form \
          then; send it with its `Content-Type`"
@@ -80,7 +83,9 @@ impl ProxyError {
                 (400, "BAD_REQUEST", "The request cannot be forwarded")
             }
             Self::Method | Self::AliasMethod { .. } => (405, "METHOD_NOT_ALLOWED", "Method not allowed"),
-            Self::BodyTooLarge { .. } => (413, "PAYLOAD_TOO_LARGE", "The body is too large"),
+            Self::BodyTooLarge { .. } | Self::AliasBodyTooLarge { .. } => {
+                (413, "PAYLOAD_TOO_LARGE", "The body is too large")
+            }
             Self::BodyKind => (415, "UNSUPPORTED_MEDIA_TYPE", "The body cannot carry the token"),
             Self::BodyTooSlow(_) => (408, "REQUEST_TIMEOUT", "The body arrives too slowly"),
             Self::Unreachable(_) => (502, "UPSTREAM_UNREACHABLE", "The API cannot be reached"),
@@ -105,6 +110,12 @@ impl ProxyError {
         }
     }
 }
+
+/// The member of a problem that says what is wrong with each field of a body.
+pub(crate) const FIELDS: &str = "errors";
+
+/// The member of a problem that says where a body is not JSON.
+pub(crate) const JSON_ERROR: &str = "json_error";
 
 /// The status of a missing or wrong key where an amoCRM gateway is replaced; no other error has it.
 const INVALID_KEY: u16 = 401;
@@ -164,6 +175,33 @@ impl From<DialError> for ProxyError {
 impl From<ProxyError> for ErrorResponse {
     fn from(error: ProxyError) -> Self {
         Self(Box::new(error.problem()))
+    }
+}
+
+impl From<BodyError> for ErrorResponse {
+    fn from(error: BodyError) -> Self {
+        let text = error.to_string();
+        let problem = match error {
+            BodyError::NotJson { .. } => {
+                Problem::new(400, "BAD_REQUEST", "The request cannot be read", text.clone())
+                    .with(JSON_ERROR, text)
+            }
+            BodyError::Fields(fields) => {
+                let problem = Problem::new(422, "UNPROCESSABLE_BODY", "The body does not fit", text);
+                problem.with(
+                    FIELDS,
+                    fields
+                        .into_iter()
+                        .map(|(field, why)| (field, why.into()))
+                        .collect::<serde_json::Map<_, _>>(),
+                )
+            }
+            BodyError::Template(_) => {
+                tracing::error!("{text}; mend `body` of the alias, or `fields`");
+                Problem::new(500, "INTERNAL", "Internal error", text)
+            }
+        };
+        Self(Box::new(problem))
     }
 }
 

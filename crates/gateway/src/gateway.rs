@@ -34,7 +34,7 @@ impl Gateway {
         aliases: Vec<ConnectionAlias>,
         settings: Settings,
         clock: Arc<dyn Clock>,
-        entropy: &dyn Entropy,
+        entropy: Arc<dyn Entropy>,
     ) -> Self {
         Self { state: Arc::new(GatewayState::new(vault, access, settings, clock, entropy)), aliases }
     }
@@ -46,9 +46,10 @@ impl Gateway {
             .route("/api/v1/connections/{name}/rate-limits", delete(handlers::clear_rate_limits))
             .with_state(Arc::clone(&self.state));
         self.aliases.iter().fold(proxy, |router, alias| {
-            let route = AliasRoute { state: Arc::clone(&self.state), alias: alias.clone() };
-            let path = alias.alias.path();
-            router.merge(Router::new().route(path, any(handlers::alias)).with_state(Arc::new(route)))
+            let ConnectionAlias { connection, alias } = alias.clone();
+            let path = alias.path().to_owned();
+            let route = AliasRoute { state: Arc::clone(&self.state), connection, alias: Arc::new(alias) };
+            router.merge(Router::new().route(&path, any(handlers::alias)).with_state(Arc::new(route)))
         })
     }
 

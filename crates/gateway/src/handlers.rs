@@ -9,10 +9,11 @@ use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
 use http::{HeaderValue, Method, StatusCode, header};
 use jeton_core::access::Permission;
-use jeton_server::{ClientAddress, REQUEST_ID, RequestId, unknown_connection};
+use jeton_core::id::ConnectionName;
+use jeton_core::keep::provider::Alias;
+use jeton_server::{ClientAddress, REQUEST_ID, RequestId, allow_every_origin, unknown_connection};
 
 use crate::access_log::AccessLogEntry;
-use crate::alias::ConnectionAlias;
 use crate::cors::AllowedOrigin;
 use crate::error::{ErrorResponse, ProxyError};
 use crate::proxy_request::ProxyRequest;
@@ -26,7 +27,8 @@ pub(crate) const PROXY_PREFIX: &str = "/api/v1/proxy/";
 /// What the handler of one alias uses.
 pub(crate) struct AliasRoute {
     pub(crate) state: Arc<GatewayState>,
-    pub(crate) alias: ConnectionAlias,
+    pub(crate) connection: ConnectionName,
+    pub(crate) alias: Arc<Alias>,
 }
 
 /// `ANY /api/v1/proxy/{connection}/{path}`: forwards the call as it is, with the token put in.
@@ -42,47 +44,58 @@ pub(crate) async fn proxy(State(state): State<Arc<GatewayState>>, request: Reque
         return answer;
     }
     let id = RequestId::of(request.extensions()).cloned();
-    let answer = catch_panic(call(&state, name, path, request, false)).await;
-    finish(answer.unwrap_or_else(ErrorResponse::into_response), id.as_ref(), origin.as_ref())
+    let answer = catch_panic(call(&state, name, path, request, None)).await;
+    let response = answer.map_or_else(ErrorResponse::into_response, |(response, _)| response);
+    finish(response, id.as_ref(), origin.as_ref())
 }
 
-/// The path of an alias: forwards the call that the alias stands for.
-pub(crate) async fn alias(State(route): State<Arc<AliasRoute>>, mut request: Request) -> Response {
-    let ConnectionAlias { connection, alias } = &route.alias;
+/// The path of an alias: forwards the call that the alias stands for. A `HEAD` is answered like a `GET`, without the body.
+pub(crate) async fn alias(State(route): State<Arc<AliasRoute>>, request: Request) -> Response {
+    let AliasRoute { state, connection, alias } = &*route;
     let method = alias.method().as_str();
     let allowed = allowed_methods(method);
-    let origin =
-        AllowedOrigin::of(request.headers(), &route.state.settings.of(connection.as_str()).allowed_origins);
+    let origins = &state.settings.of(connection.as_str()).allowed_origins;
+    let origin = AllowedOrigin::of(request.headers(), origins);
+    // Origins of the operator's own count more than what a preset allows.
+    let is_open = alias.allows_every_origin() && origins.is_empty();
     if request.method() == Method::OPTIONS {
+        let mut entry = log_entry(&request);
+        entry.path = Some(request.uri().path().to_owned());
         let methods = Some(HeaderValue::from_static(allowed));
         let preflight =
             origin.as_ref().and_then(|origin| origin.preflight(request.method(), request.headers(), methods));
         let options = || ([(header::ALLOW, allowed)], Body::empty()).into_response();
-        return preflight.unwrap_or_else(options);
+        let mut response = preflight.unwrap_or_else(options);
+        if is_open {
+            allow_every_origin(response.headers_mut());
+        }
+        entry.answer(response.status(), 0);
+        return response;
     }
     let id = RequestId::of(request.extensions()).cloned();
-    // HTTP leaves the body of the answer out.
-    if request.method() == Method::HEAD && method == Method::GET.as_str() {
-        *request.method_mut() = Method::GET;
-    }
     let answer = catch_panic(async {
-        if request.method().as_str() != method {
-            return Err(reject(request.method(), ProxyError::AliasMethod { method, allowed }));
+        let is_read = request.method() == Method::HEAD && method == Method::GET.as_str();
+        if request.method().as_str() != method && !is_read {
+            return Err(reject(&request, ProxyError::AliasMethod { method, allowed }));
         }
         let Some(path) = alias.resolve(request.uri().path()) else {
-            return Err(reject(request.method(), ProxyError::Path("it does not match this alias")));
+            return Err(reject(&request, ProxyError::Path("it does not match this alias")));
         };
-        call(&route.state, connection.to_string(), path, request, alias.envelope().is_some()).await
+        call(state, connection.to_string(), path, request, Some(Arc::clone(alias))).await
     });
-    let answer = answer.await;
-    let response = match alias.envelope() {
-        None => answer.unwrap_or_else(ErrorResponse::into_response),
-        Some(message) => {
-            let definition = route.state.vault.definition(connection.as_str());
+    let mut response = match answer.await {
+        // There is nothing to wrap.
+        Ok((response, None)) => response,
+        answer if alias.envelope().is_some() => {
+            let definition = state.vault.definition(connection.as_str());
             let title = definition.map_or("The API", |definition| definition.provider().title());
-            envelope::wrap(answer, title, message).await
+            envelope::wrap(answer, title, alias).await
         }
+        answer => answer.map_or_else(ErrorResponse::into_response, |(response, _)| response),
     };
+    if is_open {
+        allow_every_origin(response.headers_mut());
+    }
     finish(response, id.as_ref(), origin.as_ref())
 }
 
@@ -132,30 +145,43 @@ async fn call(
     connection: String,
     path: String,
     request: Request,
-    reads_answer: bool,
-) -> Result<Response, ErrorResponse> {
-    let (head, body) = request.into_parts();
-    let mut entry = AccessLogEntry::new(head.method.clone());
-    entry.client = ClientAddress::of(&head.extensions);
-    entry.request_id = RequestId::of(&head.extensions).cloned();
+    alias: Option<Arc<Alias>>,
+) -> Result<(Response, Option<AccessLogEntry>), ErrorResponse> {
+    let mut entry = log_entry(&request);
+    let (mut head, body) = request.into_parts();
+    if alias.is_some() {
+        entry.path = Some(head.uri.path().to_owned());
+        // HTTP leaves the body of the answer out.
+        if head.method == Method::HEAD {
+            head.method = Method::GET;
+        }
+    }
     let limit = state.settings.of(&connection).replay_body;
     let (budget, received) = (Arc::clone(&state.replay_budget), Arc::clone(&entry.received));
     let body = ReplayBody::new(Body::new(body), limit, budget, received);
-    match ProxyRequest::new(connection, path, head, body, reads_answer) {
+    match ProxyRequest::new(connection, path, head, body, alias) {
         Ok(request) => phases::run(state, request, entry).await,
         Err(error) => Err(entry.fail(error)),
     }
 }
 
+/// The beginning of the line of a request in the access log.
+fn log_entry(request: &Request) -> AccessLogEntry {
+    let mut entry = AccessLogEntry::new(request.method().clone());
+    entry.client = ClientAddress::of(request.extensions());
+    entry.request_id = RequestId::of(request.extensions()).cloned();
+    entry
+}
+
 /// Answers before there is a call, with a line in the access log.
-fn reject(method: &Method, error: ProxyError) -> ErrorResponse {
-    AccessLogEntry::new(method.clone()).fail(error)
+fn reject(request: &Request, error: ProxyError) -> ErrorResponse {
+    let mut entry = log_entry(request);
+    entry.path = Some(request.uri().path().to_owned());
+    entry.fail(error)
 }
 
 /// A call that panics answers 500; its connection and all others go on.
-async fn catch_panic(
-    call: impl Future<Output = Result<Response, ErrorResponse>>,
-) -> Result<Response, ErrorResponse> {
+async fn catch_panic<T>(call: impl Future<Output = Result<T, ErrorResponse>>) -> Result<T, ErrorResponse> {
     AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|_| {
         tracing::error!("a call panicked; the panic message on standard error names the place");
         Err(ProxyError::Internal.into())

@@ -13,6 +13,7 @@
 
 mod access_log;
 mod alias;
+mod alias_body;
 mod call_rate;
 mod cors;
 mod envelope;

@@ -26,7 +26,7 @@ use crate::state::GatewayState;
 use crate::trace_context::trace_id;
 use crate::tunnel::Tunnel;
 use crate::upstream_request::{self, UpstreamBody};
-use crate::{path_check, redact_response};
+use crate::{alias_body, path_check, redact_response};
 
 /// Why a call whose token expired was not repeated.
 const BODY_TOO_LARGE: &str = "body-too-large";
@@ -42,24 +42,27 @@ struct Answered {
     upgrade: Option<(OnUpgrade, OwnedSemaphorePermit)>,
 }
 
-/// Makes a call, and writes its line in the access log once it is over.
+/// Makes a call, and writes its line in the access log once it is over; or gives the entry back, where the answer goes into an
+/// envelope.
 pub(crate) async fn run(
     state: &GatewayState,
     mut request: ProxyRequest,
     mut entry: AccessLogEntry,
-) -> Result<Response, ErrorResponse> {
+) -> Result<(Response, Option<AccessLogEntry>), ErrorResponse> {
     match call(state, &mut request, &mut entry).await {
         Err(error) => Err(entry.fail(error)),
         Ok(Answered { response, access_ended, upgrade: Some((caller, permit)), .. }) => {
             let tunnel = Tunnel { caller, access_ended, _permit: permit };
-            Ok(upgrade(state, response, tunnel, entry))
+            Ok((upgrade(state, response, tunnel, entry), None))
         }
         Ok(Answered { caller, response, access_ended, not_retried, .. }) => {
             let timeout = state.settings.of(&request.connection).idle_timeout;
+            let (entry, rest) =
+                if request.reads_answer() { (entry.silent(), Some(entry)) } else { (entry, None) };
             let mut response = response.into_response(entry, timeout, not_retried, access_ended);
             // The server keeps the connections of callers with a valid credential longest.
             response.extensions_mut().insert(caller);
-            Ok(response)
+            Ok((response, rest))
         }
     }
 }
@@ -74,13 +77,21 @@ async fn call(
     entry.service = Some(caller.service().to_string());
     let definition = select(state, &caller, request)?;
     entry.connection = Some(request.connection.clone());
-    entry.path = Some(request.checked_path().to_owned());
+    let path = request.checked_path().to_owned();
+    if request.alias.is_some() {
+        entry.upstream = Some(path);
+    } else {
+        entry.path = Some(path);
+    }
+    if let Some(alias) = request.alias.clone().filter(|alias| alias.has_body_template()) {
+        alias_body::replace(state, request, &alias).await?;
+    }
     state.traces.continue_or_begin(&mut request.head.headers);
     entry.trace_id = trace_id(&request.head.headers).map(str::to_owned);
     if let Some(wait) = state.rate_limits.wait(limited_call(&caller, request)) {
         return Err(ProxyError::RateLimited(wait).into());
     }
-    if definition.api_reads_bodies() || request.reads_answer {
+    if definition.api_reads_bodies() || request.reads_answer() {
         request.ask_uncompressed();
     }
     let permit = request.head.upgrade_to.as_ref().map(|_| reserve_tunnel(state)).transpose()?;
@@ -128,7 +139,7 @@ async fn authenticate(state: &GatewayState, request: &ProxyRequest) -> Result<Ca
     state.access.authenticate(headers, request.client).await.map_err(|error| {
         // Clients of an alias with an envelope know no other answer, whichever header they send.
         let is_refused = matches!(error, AccessError::Missing | AccessError::Invalid);
-        let old = request.reads_answer && is_refused
+        let old = request.reads_answer() && is_refused
             || state.settings.old_gateway && jeton_server::is_invalid_key(&error, headers);
         let response = ErrorResponse::from(error);
         if old { response.as_invalid_key() } else { response }

@@ -1,11 +1,13 @@
 //! The request of a caller: which of its headers go on to the API, and what is refused.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Version};
 use hyper::upgrade::OnUpgrade;
+use jeton_core::keep::provider::Alias;
 use jeton_server::{ClientAddress, REQUEST_ID, RequestId};
 
 use crate::error::ProxyError;
@@ -28,8 +30,8 @@ pub(crate) struct ProxyRequest {
     pub(crate) body: ReplayBody,
     /// The caller's connection, in case the API agrees to an upgrade.
     pub(crate) upgrade: Option<OnUpgrade>,
-    /// The gateway reads the answer, which must not be compressed then.
-    pub(crate) reads_answer: bool,
+    /// The alias that the caller asked for.
+    pub(crate) alias: Option<Arc<Alias>>,
 }
 
 /// The part of a request's head that goes on to the API.
@@ -50,7 +52,7 @@ impl ProxyRequest {
         path: String,
         mut head: Parts,
         body: ReplayBody,
-        reads_answer: bool,
+        alias: Option<Arc<Alias>>,
     ) -> Result<Self, ProxyError> {
         let mut sanitized = sanitize(&head)?;
         if let Some(id) = RequestId::of(&head.extensions) {
@@ -66,13 +68,18 @@ impl ProxyRequest {
             head: sanitized,
             body,
             upgrade: head.extensions.remove::<OnUpgrade>(),
-            reads_answer,
+            alias,
         })
     }
 
     /// The path as scopes and the access log know it.
     pub(crate) fn checked_path(&self) -> &str {
         if self.path.is_empty() { "/" } else { &self.path }
+    }
+
+    /// Whether the gateway reads the answer, which must not be compressed then.
+    pub(crate) fn reads_answer(&self) -> bool {
+        self.alias.as_ref().is_some_and(|alias| alias.envelope().is_some())
     }
 
     /// Asks the API for an answer that the gateway can read.

@@ -43,6 +43,7 @@ pub(crate) struct GatewayState {
     pub(crate) tunnels: Arc<Semaphore>,
     pub(crate) settings: Settings,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) tasks: TaskTracker,
     pub(crate) closing: CancellationToken,
     /// Consent links by connection, with the uptime at which each was made.
@@ -55,7 +56,7 @@ impl GatewayState {
         access: Access,
         settings: Settings,
         clock: Arc<dyn Clock>,
-        entropy: &dyn Entropy,
+        entropy: Arc<dyn Entropy>,
     ) -> Self {
         let tasks = TaskTracker::new();
         Self {
@@ -64,11 +65,12 @@ impl GatewayState {
             upstream: UpstreamClient::new(tasks.clone(), &settings),
             rate_limits: RateLimits::new(Arc::clone(&clock)),
             call_rates: CallRates::default(),
-            traces: Traces::new(entropy),
+            traces: Traces::new(&*entropy),
             replay_budget: Arc::new(ReplayBudget::new(settings.replay_memory)),
             tunnels: Arc::new(Semaphore::new(settings.tunnels.min(Semaphore::MAX_PERMITS))),
             settings,
             clock,
+            entropy,
             tasks,
             closing: CancellationToken::new(),
             links: Mutex::default(),

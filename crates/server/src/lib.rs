@@ -37,7 +37,7 @@ pub use client_address::{ClientAddress, TrustedProxies};
 pub use error::{consent_message, provider_says, token_message, token_problem};
 pub use limits::Limits;
 pub use middleware::ACCESS_LOG;
-pub use old_gateway::{ignore_trailing_slash, invalid_key, is_invalid_key};
+pub use old_gateway::{allow_every_origin, ignore_trailing_slash, invalid_key, is_invalid_key};
 pub use request_id::{REQUEST_ID, RequestId, RequestIds};
 pub use router::{openapi, router};
 pub use serve::serve;

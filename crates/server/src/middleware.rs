@@ -16,13 +16,9 @@ use crate::client_address::ClientAddress;
 use crate::error::{ApiError, RequestError};
 use crate::request_id::{REQUEST_ID, RequestId};
 
-/// Adds what all responses have in common, those of the fallback included. The last layer is the outermost.
+/// Adds what all responses have in common, those of the fallbacks included. The last layer is the outermost.
 pub(crate) fn add_layers<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
-    router
-        .method_not_allowed_fallback(async || ApiError::from(RequestError::MethodNotAllowed))
-        .layer(from_fn(catch_panic))
-        .layer(from_fn(set_common_headers))
-        .layer(from_fn(log_request))
+    router.layer(from_fn(catch_panic)).layer(from_fn(set_common_headers)).layer(from_fn(log_request))
 }
 
 /// Stands in the access log for what is not known, or is free text that may hold a token.

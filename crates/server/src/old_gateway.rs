@@ -3,8 +3,8 @@
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
-use axum::middleware::map_request;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::{Next, map_request};
 use axum::response::{IntoResponse as _, Response};
 use jeton_issuer::{AccessError, SERVICE_TOKEN};
 use serde_json::json;
@@ -15,6 +15,10 @@ use crate::state::AppState;
 
 /// Below this path calls are forwarded as they are.
 const FORWARDED: &str = "/api/v1/proxy/";
+
+/// Below this path are the pages of a consent, and one that programs read.
+const CONSENT: &str = "/oauth/";
+const STATUS: &str = "/oauth/status";
 
 /// Its answer to a missing or wrong key, with the status 401.
 const INVALID_KEY: &str = concat!(
@@ -47,6 +51,32 @@ pub(crate) fn denial(app: &AppState, error: AccessError, headers: &HeaderMap) ->
 pub(crate) fn unknown_url(path: &str) -> Response {
     let body = json!({ "success": false, "error": format!("Endpoint not found: {path}") });
     json_response(StatusCode::NOT_FOUND, body.to_string())
+}
+
+/// Answers `OPTIONS` and lets pages of every origin read, as that gateway did; the pages of a consent excepted.
+pub(crate) async fn allow_browsers(request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    if path.starts_with(CONSENT) && path != STATUS {
+        return next.run(request).await;
+    }
+    let mut response = if request.method() == Method::OPTIONS {
+        StatusCode::OK.into_response()
+    } else {
+        next.run(request).await
+    };
+    allow_every_origin(response.headers_mut());
+    response
+}
+
+/// Lets pages of every origin read an answer, in the words of that gateway (the CORS protocol of the Fetch standard).
+pub fn allow_every_origin(headers: &mut HeaderMap) {
+    for (name, value) in [
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, OPTIONS"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "Content-Type, X-API-KEY"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
 }
 
 /// The router, with a `/` at the end of a URL ignored as that gateway did; not of one that is forwarded to an API.

@@ -3,13 +3,16 @@
 use std::sync::{Arc, LazyLock};
 
 use axum::http::Method;
+use axum::middleware::from_fn;
 use axum::{Extension, Router};
 
 use crate::api::{audit, connections, diagnostics, health, refresh, service_tokens, token, verify};
 use crate::auth::RequiredScope;
+use crate::error::{ApiError, RequestError};
 use crate::error_catalogue as errors;
 use crate::middleware::add_layers;
 use crate::oauth::{self, status};
+use crate::old_gateway;
 use crate::openapi::{self, Document};
 use crate::route::{Auth, Route};
 use crate::state::AppState;
@@ -28,7 +31,12 @@ pub fn router(state: AppState) -> Router {
     let router = routes()
         .into_iter()
         .fold(Router::new(), |router, route| router.route(route.path, route.into_method_router(&app)));
-    let router = router.fallback(unknown_url).layer(Extension(&*DOCUMENT));
+    let router = router
+        .fallback(unknown_url)
+        .method_not_allowed_fallback(async || ApiError::from(RequestError::MethodNotAllowed))
+        .layer(Extension(&*DOCUMENT));
+    let router =
+        if app.old_gateway.is_some() { router.layer(from_fn(old_gateway::allow_browsers)) } else { router };
     add_layers(router).with_state(app)
 }
 

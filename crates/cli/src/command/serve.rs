@@ -67,9 +67,8 @@ impl ServeArgs {
         log_listening(&app, listener.local_addr().unwrap_or(address));
         app.vault.announce(app.store.clone(), &node_name());
         app::sync_service_tokens(&app.vault, &access);
-        let clock = std::sync::Arc::clone(&app.host.clock);
-        let gateway =
-            Gateway::new(app.vault.clone(), access.clone(), aliases, call_limits, clock, &*app.host.entropy);
+        let HostEnv { clock, entropy } = app.host.clone();
+        let gateway = Gateway::new(app.vault.clone(), access.clone(), aliases, call_limits, clock, entropy);
         serve(&app, listener, proxies, &access, &gateway, limits, &mut signals).await
     }
 }

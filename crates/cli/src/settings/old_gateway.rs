@@ -21,10 +21,9 @@ const CLIENT_ID: &str = "AMO_CLIENT_ID";
 const DOMAIN: &str = "connections.amocrm.vars.domain";
 
 /// What its environment implies, besides the values of its variables.
-const IMPLIED: [(&str, &str); 4] = [
+const IMPLIED: [(&str, &str); 3] = [
     ("connections.amocrm.provider", "amocrm"),
     ("connections.amocrm.aliases", "true"),
-    ("connections.amocrm.gateway.allowed_origins", "*"),
     ("old_gateway.connection", "amocrm"),
 ];
 

@@ -159,12 +159,12 @@ fn the_names_of_the_old_gateway_set_up_a_connection_and_a_settings_file_counts_m
     let own =
         "[[alias]]\npath = '/api/v1/info/account'\nconnection = 'amocrm'\nupstream = '/api/v4/account'\n";
     let aliases = Folder::new(own).load(old()).settings.unwrap().aliases;
-    assert_eq!((aliases.len(), aliases[0].alias.path()), (5, "/api/v1/info/account"));
+    assert_eq!((aliases.len(), aliases[0].alias.path()), (6, "/api/v1/info/account"));
     let elsewhere = "[[alias]]\npath = '/api/v1/info/account'\nconnection = 'other'\nupstream = '/api/v4/account'\n\
          [connections.other]\nprovider = 'amocrm'\n[connections.other.vars]\ndomain = 'other.amocrm.ru'\n\
          [connections.other.client]\nid = 'me'\nsecret = 'hush'\nredirect_uri = 'https://gw.example.com/oauth/callback'\n";
     let aliases = Folder::new(elsewhere).load(old()).settings.unwrap().aliases;
-    assert_eq!((aliases.len(), aliases[0].connection.as_str()), (5, "other"), "what is written counts");
+    assert_eq!((aliases.len(), aliases[0].connection.as_str()), (6, "other"), "what is written counts");
     let folder = Folder::new("[connections.amocrm]\naliases = false\n");
     assert_eq!(folder.load(old()).settings.unwrap().aliases, []);
 
@@ -507,7 +507,8 @@ fn aliases_are_those_that_are_written_and_those_that_a_connection_wants() {
             "/api/v1/info/pipelines",
             "/api/v1/info/pipelines/{id}",
             "/api/v1/info/lead-fields",
-            "/api/v1/info/contact-fields"
+            "/api/v1/info/contact-fields",
+            "/api/v1/leads/unsorted"
         ]
     );
     assert!(aliases.iter().all(|alias| alias.connection.as_str() == "crm"));

@@ -14,6 +14,7 @@
 
 mod address;
 mod alias;
+mod alias_body;
 mod body;
 mod catalogue;
 #[cfg(test)]
@@ -50,11 +51,14 @@ mod scopes;
 mod server_metadata;
 mod step;
 mod template;
+#[cfg(test)]
+mod unsorted_tests;
 mod vars;
 mod vector_schema;
 mod vectors;
 
-pub use alias::{Alias, AliasFault};
+pub use alias::{Alias, AliasFailure, AliasFault};
+pub use alias_body::{BodyError, BodyValues};
 pub use body::is_whole_document;
 pub use catalogue::{Catalogue, UnknownProvider};
 pub use class::ErrorClass;

@@ -2,12 +2,19 @@
 
 use http::Method;
 use jeton_core::keep::provider::{Alias, Catalogue};
-use jeton_gateway::ConnectionAlias;
+use jeton_gateway::{CallSettings, ConnectionAlias, Settings};
 use jeton_testkit::TestApi;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 use crate::fixture::{API_KEY, Fixture, Options, json_response, raw_head};
+
+/// The body of a form that has all that it must.
+fn form() -> Value {
+    json!({ "source": "site", "form_name": "Callback", "lead": { "name": "A lead" }, "contact": { "phone": "+998901234567" } })
+}
+
+const UNSORTED: &str = "/api/v1/leads/unsorted";
 
 fn presets() -> Vec<ConnectionAlias> {
     let provider = Arc::clone(Catalogue::builtin().get("amocrm").unwrap());
@@ -169,4 +176,125 @@ async fn head_and_options_work_on_an_alias_and_other_methods_are_named() {
     let traced = fixture.client().send(Method::TRACE, "/api/v1/proxy/acme/x", &[], "").await.unwrap();
     assert_eq!(traced.status, 405);
     assert!(traced.headers["allow"].to_str().unwrap().contains("PATCH"), "{:?}", traced.headers);
+}
+
+#[tokio::test]
+async fn a_form_becomes_an_unsorted_lead_and_the_answer_is_that_of_the_old_gateway() {
+    let (api, fixture) = amo().await;
+    let reply = fixture.client().post(UNSORTED, &form()).await.unwrap();
+    let said = reply.json().unwrap();
+    assert_eq!((reply.status.as_u16(), &said["success"]), (200, &json!(true)), "{said}");
+    assert_eq!(said["message"], "Unsorted lead created successfully");
+    let received = api.received();
+    let sent: Value = serde_json::from_slice(&received[0].body).unwrap();
+    assert_eq!(received[0].uri.path(), "/api/v4/leads/unsorted/forms");
+    assert_eq!(
+        (&received[0].headers["content-type"], &sent[0]["source_name"]),
+        (&"application/json".parse().unwrap(), &json!("site"))
+    );
+    assert_eq!(received[0].headers["content-length"], received[0].body.len().to_string());
+    let created = sent[0]["created_at"].as_i64().unwrap();
+    assert_eq!(sent[0]["metadata"]["form_sent_at"], created);
+    assert!(created > 1_700_000_000, "{sent}");
+
+    // A client that sends it in chunks, and one that repeats it: each call has an id of its own.
+    let body = form().to_string();
+    let chunked = format!(
+        "POST {UNSORTED} HTTP/1.1\r\nHost: x\r\nX-API-KEY: {API_KEY}\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+        body.len()
+    );
+    let answer = fixture.send_raw(chunked).await;
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("Unsorted lead created"), "{answer}");
+    let again: Value = serde_json::from_slice(&api.received()[1].body).unwrap();
+    assert_ne!(sent[0]["source_uid"], again[0]["source_uid"]);
+    assert!(sent[0]["source_uid"].as_str().unwrap().starts_with("gw_"));
+}
+
+#[tokio::test]
+async fn a_form_that_lacks_something_is_422_by_field_and_nothing_is_sent() {
+    let (api, fixture) = amo().await;
+    let reply =
+        fixture.client().post(UNSORTED, &json!({ "source": "s", "lead": {}, "contact": {} })).await.unwrap();
+    let expected = json!({ "success": false, "error": "Validation failed", "details": {
+        "form_name": "form_name is required", "lead.name": "lead.name is required",
+        "contact": "At least one contact field (name, phone, email) is required" } });
+    assert_eq!((reply.status.as_u16(), reply.json().unwrap()), (422, expected));
+    for body in ["", "{\"source\": \"hush\"", "nonsense"] {
+        let head = format!("Connection: close\r\nContent-Length: {}\r\n", body.len());
+        let answer = fixture.send_raw(raw_head(&format!("POST {UNSORTED}"), API_KEY, &head) + body).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{body:?}: {answer}");
+        assert!(
+            answer.contains(
+                r#"{"success":false,"error":"Invalid JSON","details":{"json_error":"invalid JSON at line 1"#
+            ),
+            "{answer}"
+        );
+        assert!(!answer.contains("hush"), "{answer}");
+    }
+    let refused = fixture.client_without_key().post(UNSORTED, &json!({})).await.unwrap();
+    assert_eq!(refused.status, 401, "the key comes first");
+    let reader = fixture.service("bot", "proxy:acme:GET").await;
+    assert_eq!(reader.post(UNSORTED, &json!({})).await.unwrap().status, 403, "and then the scope");
+    assert!(api.received().is_empty());
+}
+
+#[tokio::test]
+async fn a_lead_that_the_api_refuses_is_500_with_its_answer_and_a_dead_token_is_replaced_first() {
+    let refusal = json!({ "title": "Bad Request", "status": 400 });
+    let api = TestApi::answering({
+        let refusal = refusal.clone();
+        move |_| json_response(400, &refusal)
+    })
+    .await;
+    let options = Options { aliases: presets(), ..Options::default() };
+    let fixture = Fixture::with_options(&api.base_url(), options).await;
+    let reply = fixture.client().post(UNSORTED, &form()).await.unwrap();
+    let expected = json!({ "success": false, "error": "Failed to create lead in AmoCRM",
+        "details": { "amocrm_error": refusal, "http_code": 400 } });
+    assert_eq!((reply.status.as_u16(), reply.json().unwrap()), (500, expected));
+
+    let alias = toml("path = '/form'\nupstream = '/form'\nmethod = 'POST'\nbody = '{\"a\": {{ a }}}'");
+    let aliases = vec![ConnectionAlias { connection: "acme".parse().unwrap(), alias }];
+    let fixture = Fixture::with_emulated_api(Options { aliases, ..Options::default() }).await;
+    fixture.emulator.revoke_access(fixture.access_token().await.reveal());
+    let reply = fixture.client().post("/form", &json!({ "a": 1 })).await.unwrap();
+    assert_eq!(reply.status, 200, "the same body was sent again: {}", reply.text());
+    let reply = fixture.client().post("/form", &json!("text")).await.unwrap();
+    assert_eq!(reply.status, 200, "a template may need nothing: {}", reply.text());
+}
+
+#[tokio::test]
+async fn a_page_of_any_origin_may_call_the_presets_unless_origins_are_listed() {
+    let (api, fixture) = amo().await;
+    let preflight = "OPTIONS /api/v1/info/account HTTP/1.1\r\nHost: x\r\nOrigin: https://app.example.com\r\n\
+        Access-Control-Request-Method: GET\r\nConnection: close\r\n\r\n";
+    let answer = fixture.send_raw(preflight).await.to_ascii_lowercase();
+    assert!(answer.starts_with("http/1.1 200 ") && answer.ends_with("\r\n\r\n"), "{answer}");
+    for line in [
+        "access-control-allow-origin: *\r\n",
+        "access-control-allow-methods: get, post, options\r\n",
+        "access-control-allow-headers: content-type, x-api-key\r\n",
+    ] {
+        assert!(answer.contains(line), "{line}: {answer}");
+    }
+    assert!(api.received().is_empty());
+    // Errors can be read there, too.
+    let wrong = fixture.client_without_key().get("/api/v1/info/account").await.unwrap();
+    assert_eq!(
+        (wrong.status.as_u16(), &wrong.headers["access-control-allow-origin"]),
+        (401, &"*".parse().unwrap())
+    );
+
+    let calls = CallSettings {
+        allowed_origins: vec!["https://app.example.com".to_owned()],
+        ..CallSettings::default()
+    };
+    let settings = Settings { calls, ..Settings::default() };
+    let options = Options { aliases: presets(), settings, ..Options::default() };
+    let fixture = Fixture::with_options(&api.base_url(), options).await;
+    for (origin, allowed) in [("https://app.example.com", true), ("https://evil.example", false)] {
+        let reply = fixture.client().with_header("origin", origin).get("/api/v1/info/account").await.unwrap();
+        let header = reply.headers.get("access-control-allow-origin");
+        assert_eq!((reply.status.as_u16(), header.is_some_and(|value| value == origin)), (200, allowed));
+    }
 }

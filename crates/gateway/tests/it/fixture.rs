@@ -143,7 +143,7 @@ impl Fixture {
             options.aliases,
             options.settings,
             clock,
-            &SystemEntropy,
+            Arc::new(SystemEntropy),
         );
         let server = Served::start(gateway.router(), options.limits).await;
         let refresh_token = emulator.mint(1).remove(0);

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::alias_body::{self, BodyError, BodyValues, FieldRules};
 use super::fault::{Flaw, Under};
 use super::http_types::Method;
 
@@ -16,6 +17,26 @@ pub struct Alias {
     #[serde(default)]
     envelope: bool,
     message: Option<String>,
+    failure: Option<AliasFailure>,
+    body: Option<String>,
+    #[serde(default)]
+    fields: FieldRules,
+    #[serde(default)]
+    any_origin: bool,
+}
+
+/// How an alias with an envelope says that the API refused a call.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AliasFailure {
+    /// The status.
+    pub status: u16,
+    /// The text of `error`.
+    pub error: String,
+    /// The member of `details` with the answer of the API.
+    pub answer: String,
+    /// The member of `details` with its status.
+    pub code: String,
 }
 
 fn get() -> Method {
@@ -53,6 +74,32 @@ impl Alias {
     /// What `message` says where answers are wrapped in an envelope; `None` where they are not.
     pub fn envelope(&self) -> Option<&str> {
         self.message.as_deref().filter(|_| self.envelope)
+    }
+
+    /// How failures of the API are told, if not with its own status.
+    pub fn failure(&self) -> Option<&AliasFailure> {
+        self.failure.as_ref()
+    }
+
+    /// Whether the body of the call is made from that of the request.
+    pub fn has_body_template(&self) -> bool {
+        self.body.is_some()
+    }
+
+    /// The body of the call that a request with `body` stands for; the same where the alias has no template.
+    ///
+    /// # Errors
+    /// The body is not JSON, breaks a rule, or does not fit the template.
+    pub fn make_body(&self, body: &[u8], values: &BodyValues) -> Result<Vec<u8>, BodyError> {
+        match &self.body {
+            Some(template) => alias_body::make(template, &self.fields, body, values),
+            None => Ok(body.to_vec()),
+        }
+    }
+
+    /// Whether pages of every origin may call it from a browser.
+    pub fn allows_every_origin(&self) -> bool {
+        self.any_origin
     }
 
     /// Whether the two answer the same requests.
@@ -116,6 +163,26 @@ impl Alias {
             let problem =
                 format!("`{{{name}}}` is not in `path`: write it there, or the segment itself here");
             return Err(AliasFault { key: "upstream", problem });
+        }
+        match &self.body {
+            Some(body) => {
+                alias_body::check(body, &self.fields).map_err(|(key, problem)| AliasFault { key, problem })?
+            }
+            None if !self.fields.is_empty() => {
+                return Err(fault("fields", "are for a body template: add `body`, or leave them out"));
+            }
+            None => {}
+        }
+        if self.body.is_some() && self.method == Method::Get {
+            return Err(fault("body", "does not go with GET: add `method = \"POST\"`, or leave it out"));
+        }
+        if let Some(failure) = &self.failure {
+            if !self.envelope {
+                return Err(fault("failure", "is for envelopes: add `envelope = true`, or leave it out"));
+            }
+            if !(400..600).contains(&failure.status) {
+                return Err(fault("failure", "must have a `status` from 400 to 599"));
+            }
         }
         match (self.envelope, &self.message) {
             (true, None) => Err(fault("message", "is missing: say what `message` of the envelope is")),
@@ -214,6 +281,13 @@ mod tests {
             ("path = '/x'\nupstream = '/{id}'", "upstream"),
             ("path = '/x'\nupstream = '/y'\nenvelope = true", "message"),
             ("path = '/x'\nupstream = '/y'\nmessage = 'm'", "message"),
+            ("path = '/x'\nupstream = '/y'\nbody = '1'", "body"),
+            ("path = '/x'\nupstream = '/y'\nmethod = 'POST'\nbody = '{{'", "body"),
+            ("path = '/x'\nupstream = '/y'\nfields = { a = { required = true } }", "fields"),
+            (
+                "path = '/x'\nupstream = '/y'\nfailure = { status = 500, error = 'e', answer = 'a', code = 'c' }",
+                "failure",
+            ),
         ] {
             assert_eq!(alias(text).check().unwrap_err().key, key, "{text}");
         }
