@@ -19,6 +19,7 @@ use serde_json::json;
 use url::form_urlencoded;
 
 use crate::extract::read_body;
+use crate::open_connections::OpenConnection;
 use crate::openapi::operation::{DescribeInput, OperationDoc};
 use crate::response::NoContent;
 use crate::state::AppState;
@@ -266,7 +267,12 @@ impl<S: Send + Sync> FromRequest<S> for CallbackForm {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, BadParameters> {
         let (parts, body) = request.into_parts();
-        let body = read_body(&parts.headers, body).await.map_err(|_| BadParameters)?;
+        let read = read_body(&parts.headers, body);
+        let body = match parts.extensions.get::<Arc<OpenConnection>>() {
+            Some(open) => open.idle_while(read).await.ok_or(BadParameters)?,
+            None => read.await,
+        };
+        let body = body.map_err(|_| BadParameters)?;
         let text = std::str::from_utf8(&body).map_err(|_| BadParameters)?;
         unique(form_urlencoded::parse(text.as_bytes()).into_owned()).map(Self)
     }

@@ -2,7 +2,8 @@
 //!
 //! Anybody can open connections and say nothing. So a new connection is always admitted while another one is idle: the idle
 //! one is closed, first those whose caller never showed a valid credential, the longest idle one first. One that has a
-//! request under way is never closed for another.
+//! request under way is never closed for another, but for one that sends its request where no credential is needed: it may never
+//! send the rest.
 
 use std::collections::BTreeMap;
 use std::pin::{Pin, pin};
@@ -169,8 +170,20 @@ impl OpenConnection {
         self.end_idle().then(|| RequestUnderWay(Arc::clone(self)))
     }
 
+    /// What `read` comes to, which waits for the rest of a request without a credential: meanwhile the connection gives way as an
+    /// idle one does. `None` if it is being closed for another one.
+    pub(crate) async fn idle_while<T>(&self, read: impl Future<Output = T>) -> Option<T> {
+        self.become_idle();
+        let done = read.await;
+        self.end_idle().then_some(done)
+    }
+
+    /// Whoever stops waiting in [`OpenConnection::idle_while`] leaves it idle.
     fn become_idle(&self) {
         let mut state = self.state.lock();
+        if state.idle.is_some() {
+            return;
+        }
         let mut idle = self.all.idle.lock();
         idle.last_number += 1;
         let number = idle.last_number;

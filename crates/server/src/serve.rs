@@ -175,6 +175,7 @@ impl Service<Request<Incoming>> for ConnectionService {
         self.open.note_version(request.version());
         let client = self.proxies.client_of(self.peer, request.headers());
         let id = self.request_ids.id_of(request.headers());
+        request.extensions_mut().insert(Arc::clone(&self.open));
         request.extensions_mut().insert(client);
         request.extensions_mut().insert(id);
         let answer = self.router.call(request.map(|body| RequestBody::new(body, Arc::clone(&self.open))));

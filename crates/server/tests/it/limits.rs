@@ -155,6 +155,35 @@ async fn one_connection_too_many_takes_the_place_of_an_idle_one() {
 }
 
 #[tokio::test]
+async fn a_form_without_a_credential_that_does_not_end_gives_way_and_one_that_ends_is_answered() {
+    let env = TestEnv::new().await;
+    let server = env.serve(&[], Limits { connections: 3, ..Limits::default() }).await;
+    let head =
+        "POST /oauth/callback HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n";
+    let begun = format!("{head}Content-Length: 100\r\n\r\nstate=");
+    let mut slow = Vec::new();
+    for _ in 0..3 {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(begun.as_bytes()).await.unwrap();
+        slow.push(stream);
+    }
+    // Long before the time for a body is over.
+    let client = server.anonymous().with_deadline(Duration::from_secs(6));
+    for _ in 0..3 {
+        assert_eq!(client.get("/healthz").await.unwrap().status, 200);
+    }
+    let mut ends = TcpStream::connect(server.address).await.unwrap();
+    ends.write_all(format!("{head}Content-Length: 9\r\n\r\nstate").as_bytes()).await.unwrap();
+    sleep(Duration::from_millis(200)).await;
+    ends.write_all(b"=abc").await.unwrap();
+    let mut answer = [0; 12];
+    timeout(SOON, ends.read_exact(&mut answer)).await.expect("it is answered").unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 "), "{answer:?}");
+    // After its answer the connection is idle as any other.
+    assert_eq!(client.get("/healthz").await.unwrap().status, 200);
+}
+
+#[tokio::test]
 async fn a_connection_with_a_request_under_way_never_gives_way() {
     let env = TestEnv::new().await;
     let server = env.serve(&["acme"], Limits { connections: 1, ..Limits::default() }).await;
