@@ -131,7 +131,7 @@ impl ErrorResponse {
     }
 
     /// The same error as clients of an amoCRM gateway know it.
-    pub(crate) fn as_invalid_key(mut self) -> Self {
+    pub(crate) fn with_invalid_key(mut self) -> Self {
         self.0.status = INVALID_KEY;
         self
     }

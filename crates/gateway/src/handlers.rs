@@ -44,7 +44,7 @@ pub(crate) async fn proxy(State(state): State<Arc<GatewayState>>, request: Reque
         return answer;
     }
     let id = RequestId::of(request.extensions()).cloned();
-    let answer = catch_panic(call(&state, name, path, request, None)).await;
+    let answer = Box::pin(catch_panic(call(&state, name, path, request, None))).await;
     let response = answer.map_or_else(ErrorResponse::into_response, |(response, _)| response);
     finish(response, id.as_ref(), origin.as_ref())
 }
@@ -83,7 +83,7 @@ pub(crate) async fn alias(State(route): State<Arc<AliasRoute>>, request: Request
         };
         call(state, connection.to_string(), path, request, Some(Arc::clone(alias))).await
     });
-    let mut response = match answer.await {
+    let mut response = match Box::pin(answer).await {
         // There is nothing to wrap.
         Ok((response, None)) => response,
         answer if alias.envelope().is_some() => {

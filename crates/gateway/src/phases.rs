@@ -142,7 +142,7 @@ async fn authenticate(state: &GatewayState, request: &ProxyRequest) -> Result<Ca
         let old = request.reads_answer() && is_refused
             || state.settings.old_gateway && jeton_server::is_invalid_key(&error, headers);
         let response = ErrorResponse::from(error);
-        if old { response.as_invalid_key() } else { response }
+        if old { response.with_invalid_key() } else { response }
     })
 }
 

@@ -108,7 +108,7 @@ fn promised_idle_time(headers: &HeaderMap) -> Option<Duration> {
             let Ok(value) = value.trim().trim_matches('"').parse::<u64>() else { continue };
             match name.trim().to_ascii_lowercase().as_str() {
                 "timeout" => {
-                    promised = Some(promised.unwrap_or(Duration::MAX).min(Duration::from_secs(value)))
+                    promised = Some(promised.unwrap_or(Duration::MAX).min(Duration::from_secs(value)));
                 }
                 "max" if value == 0 => promised = Some(Duration::ZERO),
                 _ => {}

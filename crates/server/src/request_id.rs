@@ -29,6 +29,9 @@ impl RequestId {
     }
 
     /// The same as the value of a header.
+    ///
+    /// # Panics
+    /// Never: an id holds letters, digits and three signs alone.
     pub fn to_header(&self) -> HeaderValue {
         HeaderValue::from_str(&self.0).expect("an id holds letters, digits and three signs alone")
     }

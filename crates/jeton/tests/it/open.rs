@@ -206,14 +206,14 @@ async fn asks_a_host_that_only_the_proxy_knows() {
 #[tokio::test]
 async fn the_proxy_of_the_environment_is_used_unless_the_program_says_otherwise() {
     let heard = Arc::new(Mutex::new(Vec::new()));
-    let hears = Arc::clone(&heard);
+    let lines = Arc::clone(&heard);
     let proxy = TestServer::accepting(move |mut stream| {
-        let hears = Arc::clone(&hears);
+        let lines = Arc::clone(&lines);
         async move {
             let mut bytes = vec![0; 4096];
             let count = stream.read(&mut bytes).await.unwrap_or(0);
             let line = String::from_utf8_lossy(&bytes[..count]).lines().next().unwrap_or_default().to_owned();
-            hears.lock().push(line);
+            lines.lock().push(line);
             // Who asked may have gone.
             let _ = stream.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n").await;
         }

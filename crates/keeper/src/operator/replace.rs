@@ -153,12 +153,12 @@ async fn use_first(
                 let attempt = target.attempt;
                 tracing::error!(connection = %def.name, %attempt, %error, "the failure waits in its spill slot");
             }
-            Ok(kept(&failure, target.failure_message(&failure), def.spends()))
+            Ok(kept(&failure, &target.failure_message(&failure), def.spends()))
         }
     }
 }
 
-fn kept(failure: &RedeemFailure, why: String, single_use: bool) -> Replaced {
+fn kept(failure: &RedeemFailure, why: &str, single_use: bool) -> Replaced {
     let unknown = failure.is_unknown();
     let message = if unknown {
         format!("the new refresh token was sent, and nobody knows whether the provider took it: {why}")

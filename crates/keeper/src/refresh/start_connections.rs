@@ -20,7 +20,7 @@ impl Step for StartConnections {
         let Self(parts) = &*self;
         tokio::select! {
             () = parts.lifecycle.closed() => return Run::done(Duration::ZERO),
-            _ = parts.memory.loaded.wait() => {}
+            () = parts.memory.loaded.wait() => {}
         }
         if parts.store.hold().is_some() {
             return Run::done(PAUSE);

@@ -36,9 +36,9 @@ impl RequestShape for ConnectionParams {
 
 impl ConnectionParams {
     fn name(self, app: &AppState) -> Result<String, RequestError> {
-        let named = self.connection.or_else(|| app.old_gateway.as_ref().map(ToString::to_string));
+        let asked = self.connection.or_else(|| app.old_gateway.as_ref().map(ToString::to_string));
         let names = app.vault.names();
-        match (named, names.as_slice()) {
+        match (asked, names.as_slice()) {
             (Some(name), _) => Ok(name),
             (None, [only]) => Ok(only.to_string()),
             (None, []) => Err(RequestError::Query("no connection is defined; define one in jeton.toml")),

@@ -87,10 +87,10 @@ pub async fn a_grant_that_is_used_first_opens_its_attempt_and_leaves_the_row_alo
 ) -> TestResult {
     let row = fixture.connected("acme", 1).await?;
     let begin = fixture.begin_connect("acme", 2);
-    let begun = BeginConnectAnswer::Begun { at: fixture.now() };
-    assert_eq!(fixture.store.begin_connect(begin.clone()).await?, begun);
+    let answer = BeginConnectAnswer::Begun { at: fixture.now() };
+    assert_eq!(fixture.store.begin_connect(begin.clone()).await?, answer);
     fixture.clock.step(Duration::from_secs(1));
-    assert_eq!(fixture.store.begin_connect(begin.clone()).await?, begun, "sent again");
+    assert_eq!(fixture.store.begin_connect(begin.clone()).await?, answer, "sent again");
     assert_eq!(fixture.find("acme").await?, row);
     let open = fixture.attempt(begin.attempt).await?;
     assert_eq!((open.act, open.status), (Act::Connect, AttemptStatus::Running));

@@ -436,13 +436,12 @@ impl Definition {
     /// where each account has a host of its own there.
     pub fn token_server(&self) -> String {
         let step = [Step::Refresh, Step::Acquire].into_iter().find(|step| self.has(*step));
-        let url: Option<Url> = match self.discovers() {
+        let url: Option<Url> = if let Some(issuer) = self.discovers() {
             // Before its metadata was read and afterwards.
-            Some(issuer) => issuer.reveal().parse().ok(),
-            None => {
-                let endpoint = self.endpoint(step.unwrap_or(Step::Exchange), &Vars::new());
-                endpoint.ok().flatten().map(|endpoint| endpoint.url)
-            }
+            issuer.reveal().parse().ok()
+        } else {
+            let endpoint = self.endpoint(step.unwrap_or(Step::Exchange), &Vars::new());
+            endpoint.ok().flatten().map(|endpoint| endpoint.url)
         };
         let host = url.as_ref().and_then(|url| url.host_str()).filter(|host| {
             self.emulator.is_some() || !self.provider.hosts.iter().any(|pattern| pattern.admits_below(host))

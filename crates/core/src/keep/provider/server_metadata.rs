@@ -1,4 +1,4 @@
-//! What an authorization server says of itself (RFC 8414; OpenID Connect Discovery 1.0): where its endpoints are, and what it
+//! What an authorization server says of itself (RFC 8414; `OpenID` Connect Discovery 1.0): where its endpoints are, and what it
 //! supports.
 //!
 //! Secrets go where this document says. So it counts only from the issuer itself, it may name no weaker way than the issuer's
@@ -24,7 +24,7 @@ const ENDPOINTS: [MetadataMember; 4] = [
 ];
 
 /// Where the metadata of an issuer is: the path of RFC 8414, section 3.1, between host and path of the issuer, and that of
-/// OpenID Connect Discovery, section 4.1, behind its path.
+/// `OpenID` Connect Discovery, section 4.1, behind its path.
 const OAUTH_PATH: &str = "/.well-known/oauth-authorization-server";
 const OPENID_PATH: &str = "/.well-known/openid-configuration";
 
