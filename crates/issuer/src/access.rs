@@ -58,7 +58,7 @@ pub(crate) struct Shared {
     pub(crate) cache: TokenCache,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
-    environment: Environment,
+    pub(crate) environment: Environment,
     settings: Settings,
     /// The last revision in the cache.
     seen: AtomicU64,

@@ -29,8 +29,8 @@ const RETRY_DELAY: Duration = Duration::from_millis(100);
 pub struct NewToken {
     /// The service that it names.
     pub service: ServiceName,
-    /// What it grants.
-    pub scopes: Scopes,
+    /// What it grants. Where it is absent: what the environment grants the service with this `hash`, else nothing.
+    pub scopes: Option<Scopes>,
     /// Notes for people, of at most 500 characters.
     pub notes: Option<String>,
     /// How long it lives; without end where it is absent.
@@ -76,6 +76,7 @@ impl Access {
             (Some(raw), hash)
         };
         let NewToken { service, scopes, notes, life, .. } = new;
+        let scopes = scopes.unwrap_or_else(|| self.shared.environment.scopes_of(&hash));
         let by = by.clone();
         let create = Create { id: self.new_id(), service, hash, scopes, notes, life, by };
         match with_retries(|| self.shared.store.create_token(create.clone())).await? {

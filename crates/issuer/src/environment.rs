@@ -28,6 +28,11 @@ impl Environment {
         self
     }
 
+    /// What the service with that hash may do; nothing where there is none.
+    pub(crate) fn scopes_of(&self, hash: &TokenHash) -> Scopes {
+        self.find(hash).map(|caller| caller.scopes().clone()).unwrap_or_default()
+    }
+
     /// The caller of that hash. Every entry is compared, each in constant time.
     pub(crate) fn find(&self, hash: &TokenHash) -> Option<&Caller> {
         self.0.iter().fold(None, |found, (known, caller)| {

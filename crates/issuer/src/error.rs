@@ -67,8 +67,8 @@ impl AccessError {
         }
     }
 
-    /// The error as callers see it. For a missing and for an invalid token it also has `error.code` and `error.detail`, which
-    /// clients of older gateways read.
+    /// The error as callers see it. For a missing, an invalid and a wrong token it also has `error.code`, `error.detail` and
+    /// `error.message`, which clients of older gateways read.
     pub fn problem(&self) -> Problem {
         let (status, title) = match self {
             Self::Missing => (403, "A service token is needed"),
@@ -81,21 +81,26 @@ impl AccessError {
         };
         let problem = Problem::new(status, self.code(), title, self.to_string());
         match self {
-            Self::Missing | Self::Invalid => {
-                let error = [("code", self.code().to_owned()), ("detail", self.to_string())];
-                problem.with(
-                    "error",
-                    serde_json::Map::from_iter(error.map(|(name, text)| (name.to_owned(), text.into()))),
-                )
-            }
+            Self::Missing | Self::Invalid => problem.with("error", self.old_body()),
             Self::Insufficient { service, missing } => {
                 problem.with("service", service.as_str()).with("missing_scope", missing.as_str())
             }
-            Self::WrongService { service } => problem.with("service", service.as_str()),
+            Self::WrongService { service } => {
+                problem.with("service", service.as_str()).with("error", self.old_body())
+            }
             Self::TooManyFailures { retry_after } => problem.with("retry_after", whole_seconds(*retry_after)),
             Self::Unavailable => problem.with("retry_after", 1),
             Self::Conflicting => problem,
         }
+    }
+}
+
+impl AccessError {
+    /// The error as clients of older gateways read it.
+    fn old_body(&self) -> serde_json::Map<String, serde_json::Value> {
+        let text = self.to_string();
+        let members = [("code", self.code().to_owned()), ("detail", text.clone()), ("message", text)];
+        members.into_iter().map(|(name, text)| (name.to_owned(), text.into())).collect()
     }
 }
 

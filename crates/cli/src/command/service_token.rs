@@ -9,7 +9,7 @@ use jeton_core::access::{
 };
 use jeton_core::keep::provider::DurationText;
 use jeton_core::secret::Secret;
-use jeton_issuer::{Access, Environment, NewToken, Rotated, TokenView};
+use jeton_issuer::{Access, NewToken, Rotated, TokenView};
 use serde_json::json;
 
 use crate::actor;
@@ -48,7 +48,8 @@ pub(crate) struct CreateArgs {
     /// The service that it belongs to; a service may have several tokens
     name: ServiceName,
     /// What it grants: token:NAME, operate:NAME, proxy:NAME, proxy:NAME:GET,HEAD:/api/**, read, sessions or admin; may be given several
-    /// times. `*` in NAME is any run of characters. Without a scope it only identifies the service
+    /// times. `*` in NAME is any run of characters. Without a scope it only identifies the service; with `--hash` it keeps what the
+    /// environment grants that hash
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<Scope>,
     /// How long it is valid, such as 90d [default: forever]
@@ -97,7 +98,9 @@ impl ServiceTokenCommand {
         let host = HostEnv::system();
         let mode = if self.needs_installation() { OpenMode::Existing } else { OpenMode::Create };
         let (store, _) = app::open_installation(settings, &host, mode).await?;
-        let access = app::open_access(&store, Environment::default(), settings.access.limits, &host).await?;
+        let access =
+            app::open_access(&store, settings.access.clone().environment(), settings.access.limits, &host)
+                .await?;
         match self {
             Self::Create(create) => create.run(&access, output).await,
             Self::List => list(&access, &host, output).await,
@@ -110,9 +113,11 @@ impl ServiceTokenCommand {
 
 impl CreateArgs {
     async fn run(self, access: &Access, output: Output) -> Result<(), CommandError> {
+        let keeps = self.hash.is_some() && self.scopes.is_empty();
+        let scopes = Scopes::new(self.scopes).map_err(|error| CommandError::usage(error.to_string()))?;
         let new = NewToken {
             service: self.name,
-            scopes: Scopes::new(self.scopes).map_err(|error| CommandError::usage(error.to_string()))?,
+            scopes: (!keeps).then_some(scopes),
             notes: self.notes,
             life: self.expires.map(|life| life.0),
             hash: self.hash,

@@ -132,6 +132,11 @@ impl Section {
         self.below.iter().filter_map(|(key, node)| matches!(node, Node::Setting(_)).then_some(key.as_str()))
     }
 
+    /// The keys that hold a section, in order.
+    pub(super) fn section_keys(&self) -> impl Iterator<Item = &str> {
+        self.below.iter().filter_map(|(key, node)| matches!(node, Node::Section(_)).then_some(key.as_str()))
+    }
+
     /// The names of all connections, in order.
     pub(crate) fn connections(&self) -> impl Iterator<Item = &str> {
         self.section("connections").into_iter().flat_map(|section| section.below.keys().map(String::as_str))

@@ -141,6 +141,7 @@ async fn its_commands_do_what_they_did() {
     let hashed =
         std::process::Command::new("sh").args(["-c", &format!("echo -n {raw} | sha256sum")]).output();
     old.environment.push(("SERVICE_TOKEN_BOT1_HASH", String::from_utf8(hashed.unwrap().stdout).unwrap()));
+    old.environment.push(("SERVICE_TOKEN_BOT1_SCOPES", "proxy:amocrm".to_owned()));
 
     // A token that lives, whose `expires_at` is edited to the past: the call that follows refreshes it.
     old.leave_tokens(old.emulator.mint(1)[0].reveal());
@@ -228,6 +229,9 @@ async fn its_commands_do_what_they_did() {
     assert_eq!(typed(&server, &post).await, r#"{"ok":true}"#);
     let refused = post.replace(raw, "another");
     let refused = typed(&server, &format!("{refused} | jq -c .error")).await;
-    assert_eq!(refused, r#"{"code":"SERVICE_TOKEN_INVALID","detail":"Invalid service token."}"#);
+    assert_eq!(
+        refused,
+        r#"{"code":"SERVICE_TOKEN_INVALID","detail":"Invalid service token.","message":"Invalid service token."}"#
+    );
     assert_eq!(old.emulator.stats().accepted, 1);
 }

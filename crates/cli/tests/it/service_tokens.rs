@@ -161,13 +161,17 @@ async fn the_old_procedure_with_a_hash_in_the_environment_works() {
     let mut server = command.serve().unwrap();
     server.wait_until_ready(PATIENCE).await.unwrap();
     let old = bot(&server, "my-secure-bot1-token-2024");
-    assert_eq!(status(&old).await, 200);
+    let refused = old.get(LIST).await.unwrap().json().unwrap();
+    assert_eq!(refused["code"], "SCOPE_INSUFFICIENT", "it is known, and may do nothing");
     let verified = old.get("/api/v1/verify?service=bot1").await.unwrap();
     assert_eq!(
         (verified.status.as_u16(), &verified.headers["x-jeton-service"]),
         (204, &"bot1".parse().unwrap())
     );
     assert_eq!(status(&bot(&server, "another")).await, 403);
+    let wrong = old.get("/api/v1/verify?service=bot2").await.unwrap().json().unwrap();
+    assert_eq!((&wrong["code"], &wrong["error"]["code"]), (&json!("WRONG_SERVICE"), &json!("WRONG_SERVICE")));
+    assert_eq!(wrong["error"]["message"], wrong["detail"]);
 
     // Taken over into the store and revoked there, the hash of the environment counts no more.
     let hash = &line[..64];
@@ -178,7 +182,41 @@ async fn the_old_procedure_with_a_hash_in_the_environment_works() {
         .unwrap();
     assert!(made.get("token").is_none(), "{made}");
     fixture.run(["service-token", "revoke", "bot1"]).await.success().unwrap();
-    assert!(until_refused(&old).await < Duration::from_secs(5));
+    let begun = Instant::now();
+    while old.get("/api/v1/verify").await.unwrap().status != 403 {
+        assert!(begun.elapsed() < Duration::from_secs(5), "it is still let in");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_settings_grant_a_service_of_the_environment_what_it_keeps_in_the_store() {
+    let mut fixture = Fixture::new().await;
+    let hash = "dea244adcea81f0e1c11ce64497e369c808a1812ace2398b4a85c0b8a68b214c";
+    let scopes =
+        toml::Table::from_iter([("scopes".to_owned(), toml::Value::from(vec!["read", "token:acme"]))]);
+    fixture.home.set("services", "bot1", scopes).unwrap();
+    let in_environment = |words: &[&'static str]| {
+        fixture.home.command(words.iter().copied()).unwrap().env("SERVICE_TOKEN_BOT1_HASH", hash)
+    };
+    let mut server = in_environment(&["serve"]).serve().unwrap();
+    server.wait_until_ready(PATIENCE).await.unwrap();
+    assert_eq!(status(&bot(&server, "my-secure-bot1-token-2024")).await, 200);
+
+    let create = ["service-token", "create", "bot1", "--hash", hash, "--json"];
+    let kept = in_environment(&create).run(PATIENCE).await.unwrap().json().unwrap();
+    assert_eq!(kept["scopes"], json!(["token:acme", "read"]));
+    let other = [
+        "service-token",
+        "create",
+        "bot2",
+        "--json",
+        "--hash",
+        "aea244adcea81f0e1c11ce64497e369c808a1812ace2398b4a85c0b8a68b214c",
+    ];
+    let none = in_environment(&other).run(PATIENCE).await.unwrap().json().unwrap();
+    assert_eq!(none["scopes"], json!([]), "nobody granted it anything");
+    assert_eq!(status(&bot(&server, "my-secure-bot1-token-2024")).await, 200);
 }
 
 #[tokio::test]

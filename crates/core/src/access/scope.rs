@@ -204,7 +204,7 @@ impl<'de> Deserialize<'de> for Scope {
 pub struct Scopes(BTreeSet<Scope>);
 
 impl Scopes {
-    /// A token from the environment may do all of this: everything but administering.
+    /// The API key may do all of this: everything but administering.
     pub fn all_but_admin() -> Self {
         let (any, methods) = (Glob::new("*"), BTreeSet::new());
         let proxy = Scope::Proxy { connections: any.clone(), methods, path: None };

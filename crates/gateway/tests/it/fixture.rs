@@ -197,7 +197,7 @@ impl Fixture {
         life: Option<Duration>,
     ) -> (ServiceTokenId, Secret) {
         let (service, scopes) = (name.parse().unwrap(), scopes.parse().unwrap());
-        let new = NewToken { service, scopes, notes: None, life, hash: None };
+        let new = NewToken { service, scopes: Some(scopes), notes: None, life, hash: None };
         let issued = self.access.create(new, &operator()).await.unwrap();
         (issued.token.id, issued.raw.unwrap())
     }

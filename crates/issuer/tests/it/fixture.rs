@@ -158,7 +158,7 @@ pub(crate) fn operator() -> Actor {
 pub(crate) fn new_token(name: &str) -> NewToken {
     NewToken {
         service: name.parse().unwrap(),
-        scopes: "token:*".parse().unwrap(),
+        scopes: Some("token:*".parse().unwrap()),
         notes: None,
         life: None,
         hash: None,

@@ -109,7 +109,7 @@ impl NewServiceToken {
         let hash = self.hash.as_deref().map(TokenHash::from_hex).transpose();
         Ok(NewToken {
             service: self.name,
-            scopes: Scopes::new(self.scopes).map_err(|_| invalid())?,
+            scopes: Some(Scopes::new(self.scopes).map_err(|_| invalid())?),
             notes: self.notes,
             life: life(self.expires_in)?,
             hash: hash.map_err(|_| invalid())?,

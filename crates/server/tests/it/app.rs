@@ -199,7 +199,7 @@ impl TestServer {
     /// A new service token that has these scopes: its id and its text.
     pub(crate) async fn create_token(&self, name: &str, scopes: &str) -> (ServiceTokenId, Secret) {
         let (service, scopes) = (name.parse().unwrap(), scopes.parse().unwrap());
-        let new = NewToken { service, scopes, notes: None, life: None, hash: None };
+        let new = NewToken { service, scopes: Some(scopes), notes: None, life: None, hash: None };
         let issued = self.access.create(new, &operator()).await.unwrap();
         (issued.token.id, issued.raw.unwrap())
     }

@@ -37,11 +37,13 @@ async fn missing_and_invalid_tokens_are_answered_to_the_letter() {
                 "status": 403,
                 "code": "SERVICE_TOKEN_REQUIRED",
                 "detail": "X-SERVICE-TOKEN header is required.",
-                "error": {"code": "SERVICE_TOKEN_REQUIRED", "detail": "X-SERVICE-TOKEN header is required."},
+                "error": {"code": "SERVICE_TOKEN_REQUIRED", "detail": "X-SERVICE-TOKEN header is required.",
+                    "message": "X-SERVICE-TOKEN header is required."},
             })
         )
     );
-    let invalid = json!({"code": "SERVICE_TOKEN_INVALID", "detail": "Invalid service token."});
+    let text = "Invalid service token.";
+    let invalid = json!({"code": "SERVICE_TOKEN_INVALID", "detail": text, "message": text});
     for wrong in ["my-secure-bot1-token-2024", "jts_0000", "Bearer"] {
         let (status, body) = answered(&with(&server, "x-service-token", wrong).get(TOKEN).await.unwrap());
         assert_eq!((status, &body["error"], &body["code"]), (403, &invalid, &invalid["code"]), "{wrong}");

@@ -24,8 +24,8 @@ const SECRETS: &str = "## Secrets of the environment\n\n\
     such as `openssl rand -hex 32` makes. Without it one is made at the first start, shown once and kept as a hash. It names the service `api-key`, which has every scope but `admin` |\n\
     | `SERVICE_TOKEN_<NAME>_HASH` | the SHA-256, in hexadecimal digits, of the token of the service NAME in lower case, \
     such as `SERVICE_TOKEN_BOT1_HASH` for `bot1`; `echo -n RAW \\| sha256sum` prints it |\n\
-    | `SERVICE_TOKEN_<NAME>_SCOPES` | what that service may do, scopes with spaces between them; without it every scope but \
-    `admin` |\n\
+    | `SERVICE_TOKEN_<NAME>_SCOPES` | what that service may do, scopes with spaces between them; without it what `services.NAME.scopes` says, \
+    and without that nothing but to be checked by `GET /api/v1/verify` |\n\
     | `JETON__KEY` | the sealing keys, as in `key_file`, lines separated by commas; used instead of that file |\n";
 
 /// A item of the file, as it is read from top to bottom.
