@@ -175,7 +175,7 @@ async fn faults_of_a_client_certificate_name_the_setting_and_hold_nothing_of_the
             acme.client.insert("key_file".to_owned(), "client.key".to_owned());
         }
         network.home.add_connection("acme", acme).unwrap();
-        let said = error_line(&network.command(["status"]).run(PATIENCE).await.unwrap(), 1);
+        let said = error_line(&network.command(["token", "acme"]).run(PATIENCE).await.unwrap(), 1);
         assert!(said.contains("connections.acme.client.cert_file: ") && said.contains(expected), "{said}");
         assert!(!said.contains("PRIVATE"), "{said}");
     };
