@@ -20,7 +20,7 @@ use crate::shared_refresh::{SAME, stubborn};
 use crate::spill::filled_slots;
 
 /// A provider of consents, with a place for what it takes from the reply.
-fn provider(take: &str) -> &'static str {
+pub(crate) fn provider(take: &str) -> &'static str {
     let file = own_provider!(
         r#"
 [authorize]

@@ -21,7 +21,7 @@ use crate::spill::filled_slots;
 const LIFE: Duration = Duration::from_mins(17);
 
 /// A provider whose replies leave the expiry out, and that is asked for it at `url`.
-fn provider(url: &str) -> &'static str {
+pub(crate) fn provider(url: &str) -> &'static str {
     let file = format!(
         r#"
 name = "own"

@@ -11,12 +11,15 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use jeton_core::secret::Secret;
-use jeton_keeper::{Grant, Settings, TokenError};
+use jeton_core::time::Clock as _;
+use jeton_keeper::{Grant, PastedAnswer, Settings, TokenError};
 use jeton_testkit::TestServer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::fixture::{Fixture, Options, names, short_settings};
+use crate::fixture::{ACME, Fixture, Options, names, short_settings};
+use crate::process::operator;
+use crate::{exchange, introspection};
 use corpus::{ACCESS, OddReply, REFRESH, Then, codings, contents, corpus, ends, heads};
 
 /// Answers the request that names `case-N` with the reply of that index.
@@ -132,6 +135,85 @@ async fn a_reply_is_read_whatever_its_coding() {
 #[tokio::test]
 async fn a_reply_is_read_whatever_its_character_set_and_dialect() {
     assert_read(contents()).await;
+}
+
+#[tokio::test]
+async fn the_reply_to_the_code_of_a_consent_is_read_like_that_to_a_refresh() {
+    let odd = [heads(), codings(), contents()].concat();
+    let replies: Arc<Vec<_>> = Arc::new(odd.into_iter().filter(|reply| reply.readable).step_by(4).collect());
+    assert!(replies.len() > 40, "{}", replies.len());
+    let server = serve(Arc::clone(&replies)).await;
+    let token_url = Some(format!("http://{}/token", server.address));
+    let options = Options { provider: Some(exchange::provider("")), token_url, ..Options::default() };
+    let (fixture, process) = Fixture::with(options).await;
+    for (index, reply) in replies.iter().enumerate() {
+        let consent = process.vault.start_terminal_consent(ACME, &operator()).await.unwrap();
+        let state = consent.url.query_pairs().find(|(key, _)| key == "state").expect("it has a state").1;
+        let params = [("state", state.into_owned()), ("code", format!("case-{index}"))];
+        let params = params.map(|(name, value)| (name.to_owned(), value)).into();
+        let taken = process.vault.finish_terminal_consent(consent.id, PastedAnswer::Address(params)).await;
+        assert!(taken.is_ok(), "{}: {taken:?}", reply.name);
+        let held = fixture.held_access(&process, ACME).await;
+        assert_eq!(held, Some(Secret::new(ACCESS)), "{}", reply.name);
+    }
+}
+
+/// Introspections that say in odd ways that a token expires at this second.
+fn introspections(expiry: u64) -> Vec<(&'static str, Vec<u8>)> {
+    let json = format!("{{\"active\":true,\"exp\":{expiry},\"note\":\"caf\u{e9}\"}}");
+    let with = |head: &str, body: &[u8]| {
+        let head = format!("HTTP/1.1 200 OK\r\n{head}Content-Length: {}\r\n\r\n", body.len());
+        [head.as_bytes(), body].concat()
+    };
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(json.as_bytes()).unwrap();
+    let latin: Vec<u8> = json.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
+    let lines: String = (0..200).map(|number| format!("X-Line-{number}: x\r\n")).collect();
+    let chunk =
+        format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{json}\r\n", json.len());
+    vec![
+        ("plain", with("", json.as_bytes())),
+        ("a byte order mark", with("", format!("\u{feff}{json}").as_bytes())),
+        ("gzip without a header", with("Content-Type: application/json\r\n", &gzip.finish().unwrap())),
+        ("another character set", with("Content-Type: application/json; charset=iso-8859-1\r\n", &latin)),
+        ("a form", with("Content-Type: text/plain\r\n", format!("active=true&exp={expiry}").as_bytes())),
+        ("many lines in its head", with(&lines, json.as_bytes())),
+        ("no last chunk", chunk.into_bytes()),
+    ]
+}
+
+#[tokio::test]
+async fn an_introspection_is_read_like_the_reply_to_a_refresh() {
+    const LIFE: u64 = 1_000;
+    let shape = introspections(0).len();
+    for index in 0..shape {
+        let bytes: Arc<parking_lot::Mutex<Vec<u8>>> = Arc::default();
+        let shown = Arc::clone(&bytes);
+        let server = TestServer::accepting(move |mut stream: TcpStream| {
+            let shown = Arc::clone(&shown);
+            async move {
+                if read_request(&mut stream).await.is_some() {
+                    let bytes = shown.lock().clone();
+                    // A client may have gone by then.
+                    let _ = stream.write_all(&bytes).await;
+                }
+            }
+        })
+        .await;
+        let provider = introspection::provider(&format!("http://{}/introspect", server.address));
+        let provider = &*provider.replace("hosts = []", "hosts = ['127.0.0.1']").leak();
+        let (fixture, process) =
+            Fixture::with(Options { provider: Some(provider), ..Options::default() }).await;
+        let expiry = fixture.clock.now().as_secs().unsigned_abs() + LIFE;
+        let (name, reply) = introspections(expiry).swap_remove(index);
+        *bytes.lock() = reply;
+        process.connect(ACME, fixture.expired_grant()).await;
+        process.token(ACME).await.unwrap();
+        let tokens = process.row(ACME).await.tokens.expect("a token set is there");
+        let life = tokens.access_expires_at.expect("it is known").since(fixture.clock.now());
+        assert!(life <= Duration::from_secs(LIFE + 1), "{name}: {life:?}");
+        assert_eq!(process.last_attempt(ACME).await.message, None, "{name}");
+    }
 }
 
 /// The lists that a program prints.
