@@ -14,15 +14,18 @@ use std::sync::Arc;
 
 use jeton_core::id::ConnectionName;
 use jeton_core::keep::provider::{Definition, Provider, Step};
+use jeton_keeper::read_server_metadata;
 use serde_json::json;
+use tokio::runtime::Handle;
 
+use crate::app::HostEnv;
 use crate::command_error::CommandError;
 use crate::error_code::ErrorCode;
 use crate::output::{self, Output};
 use crate::settings::{self, LoadedSettings, SettingFault, SettingSources};
 use answers::{Answers, SecretSource};
 use files::PendingFile;
-use prompt::Terminal;
+use prompt::{ReadMetadata, Terminal};
 
 /// A new settings file.
 const TEMPLATE: &str = include_str!("init/jeton.toml");
@@ -144,12 +147,24 @@ impl InitArgs {
         }
         let interactive = !output.json && std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
         if interactive {
-            prompt::ask_for_missing(Terminal::open()?, Arc::clone(provider), answers).await
+            let read = read_metadata(loaded);
+            prompt::ask_for_missing(Terminal::open()?, Arc::clone(provider), answers, read).await
         } else {
             let definition = answers.define(provider).map_err(|missing| missing.into_error(provider))?;
             Ok((answers, definition))
         }
     }
+}
+
+/// Reads the metadata of an issuer as a connection would.
+fn read_metadata(loaded: &LoadedSettings) -> ReadMetadata {
+    let settings = loaded.settings.as_ref().ok();
+    let outbound = settings.map(|settings| settings.keeper.outbound.clone()).unwrap_or_default();
+    let data_dir = settings.map(|settings| settings.data_dir.clone()).unwrap_or_default();
+    let (clock, runtime) = (HostEnv::system().clock, Handle::current());
+    Box::new(move |definition| {
+        runtime.block_on(read_server_metadata(definition, &outbound, Arc::clone(&clock), &data_dir))
+    })
 }
 
 fn new_file(path: &Path, exists: bool, output: Output) -> Result<(), CommandError> {
@@ -213,8 +228,12 @@ fn write(
 
 /// What to type next.
 fn next(definition: &Definition, name: &ConnectionName) -> String {
-    let consents = definition.has(Step::Authorize) && definition.has(Step::Exchange);
-    if consents || definition.has(Step::Acquire) {
+    let is_reached = definition.client().redirect_uri.is_some();
+    if definition.starts_itself() {
+        "jeton serve".to_owned()
+    } else if definition.asks_for_consent() && !is_reached {
+        format!("set `server.public_url`, then `jeton connect {name}`")
+    } else if definition.asks_for_consent() || definition.has(Step::Acquire) {
         format!("jeton connect {name}")
     } else {
         format!("jeton connect {name} --refresh-token-stdin < refresh-token.txt")

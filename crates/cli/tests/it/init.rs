@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use jeton_testkit::{TestInstallation, jeton_binary};
+use jeton_testkit::{OidcRig, OidcSettings, TestInstallation, jeton_binary};
 
 use crate::fixture::{error_line, run};
 use crate::terminal::Person;
@@ -216,4 +216,87 @@ fn a_signal_in_the_middle_leaves_no_file_and_restores_the_terminal() {
     let modes = rustix::termios::tcgetattr(&person.keyboard).unwrap().local_modes;
     assert!(modes.contains(rustix::termios::LocalModes::ECHO), "the terminal shows again what is typed");
     assert_eq!(names(&home), [] as [&str; 0]);
+}
+
+/// The rest of a dialogue about `oauth2`, after its URLs.
+fn finishes_public(person: &mut Person, next: &str) {
+    person.reads("client id at ");
+    person.types("id-1");
+    person.reads("Enter for a public client, which has none): ");
+    person.types("");
+    person.reads("it is a public client");
+    person.reads("scope (");
+    person.types("read write");
+    person.reads("the URL at which browsers reach this server");
+    person.types("tokens.example.com");
+    person.reads("not a URL that begins with http:// or https://");
+    person.types("https://tokens.example.com/");
+    person.reads(next);
+    assert!(person.child.wait().unwrap().success());
+}
+
+#[test]
+fn a_person_without_an_issuer_is_asked_for_urls_and_each_answer_is_judged_at_once() {
+    let home = without_settings();
+    let mut person = Person::run(&home, &["init", "--provider", "oauth2", "--name", "acme"]);
+    person.reads("issuer (");
+    person.types("sso.example.com");
+    person.reads("not a URL");
+    person.reads("issuer (");
+    person.types("http://127.0.0.1:1/none");
+    person.reads("/none/.well-known/openid-configuration: ");
+    person.reads("you are asked for the URLs instead");
+    person.reads("token_url (");
+    person.types("http://sso.example.com/token");
+    person.reads("plain http is for this machine alone");
+    person.reads("token_url (");
+    person.types("https://sso.example.com/token");
+    person.reads("client id at ");
+    person.types("id-1");
+    person.reads("Enter for a public client, which has none): ");
+    person.types("");
+    person.reads("it is a public client");
+    person.reads("authorize_url (");
+    person.types("https://sso.example.com/authorize");
+    person.reads("scope (");
+    person.types("");
+    person.reads("the URL at which browsers reach this server");
+    person.types("");
+    person.reads("next: set `server.public_url`, then `jeton connect acme`");
+    assert!(person.child.wait().unwrap().success());
+    let settings = fs::read_to_string(home.settings()).unwrap();
+    for line in
+        ["client_auth = \"none\"", "authorize_url = \"https://sso.example.com/authorize\"", "#issuer = "]
+    {
+        assert!(settings.contains(&format!("\n{line}")), "{line}: {settings}");
+    }
+    assert!(!home.path().join("acme.secret").exists(), "{settings}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_with_an_issuer_is_asked_for_little_else_and_the_next_step_works() {
+    let rig = OidcRig::start(OidcSettings::default()).await.unwrap();
+    let (home, issuer) = (without_settings(), rig.base_url());
+    let (home, settings) = tokio::task::spawn_blocking(move || {
+        let mut person = Person::run(&home, &["init", "--provider", "oauth2", "--name", "acme"]);
+        person.reads("issuer (");
+        person.types(&issuer);
+        person.reads(&format!("tokens come from {issuer}/token"));
+        finishes_public(&mut person, "next: jeton connect acme");
+        assert!(
+            !person.seen.contains("token_url (") && !person.seen.contains("authorize_url ("),
+            "{}",
+            person.seen
+        );
+        let settings = fs::read_to_string(home.settings()).unwrap();
+        (home, settings)
+    })
+    .await
+    .unwrap();
+    assert!(settings.contains("redirect_uri = \"https://tokens.example.com/oauth/callback\""), "{settings}");
+    assert_eq!(run(&home, ["config", "check"]).await.success().unwrap(), "OK (connections: 1)\n");
+    // The terminal shows the page that the metadata names.
+    let asked = home.command(["connect", "acme", "--code"]).unwrap().stdin("\n");
+    let asked = asked.run(crate::fixture::PATIENCE).await.unwrap();
+    assert!(asked.stderr.contains(&format!("{}/auth?", rig.base_url())), "{asked:?}");
 }

@@ -70,7 +70,7 @@ pub use http_types::{
     CallbackParams, ClientCertificate, Endpoint, Injection, Introspection, Method, OutboundRequest, Reply,
     SentAt, StepFailure, StepOutcome, TokenReply,
 };
-pub use load::{Provider, Rate};
+pub use load::{PUBLIC_CLIENT, Provider, Rate};
 pub use policy::{
     AccessFormat, Budget, BudgetPer, OldAccess, OnDead, OnUnknown, Policy, PolicyOverrides, Rotation,
 };

@@ -84,13 +84,20 @@ impl Answers {
         }
     }
 
-    fn has(&self, field: &str) -> bool {
+    pub(super) fn has(&self, field: &str) -> bool {
         match field {
             "client.id" => self.client.id.is_some(),
             "client.secret" => self.client.secret.is_some(),
             "client.redirect_uri" => self.client.redirect_uri.is_some(),
             field => field.strip_prefix("vars.").is_none_or(|name| self.vars.contains_key(name)),
         }
+    }
+
+    /// The connection as far as its variables are known, with a client that is made up.
+    pub(super) fn trial(&self, provider: &Arc<Provider>) -> Result<Definition, DefineError> {
+        let made_up = Some("x".to_owned());
+        let client = Client { id: made_up.clone(), secret: made_up.map(Secret::from), redirect_uri: None };
+        provider.define(Setup { vars: self.vars.clone(), client, ..Setup::default() })
     }
 
     /// The connection, or the first answer that is missing or does not match its pattern.

@@ -90,9 +90,10 @@ impl Provider {
             emulator: None,
         };
         definition.find_issuer()?;
+        // What is there and wrong comes before what is missing.
+        definition.check_urls()?;
         definition.check_mandatory()?;
         definition.check_client()?;
-        definition.check_urls()?;
         Ok(definition)
     }
 

@@ -49,6 +49,9 @@ pub(super) struct ApiSpec {
     pub(super) rate_limit_reach: Option<RateLimitReach>,
 }
 
+/// The word for a client without a secret.
+pub const PUBLIC_CLIENT: &str = ClientAuth::None.as_str();
+
 /// A provider file that was loaded and found right.
 pub struct Provider {
     name: ProviderName,
@@ -187,6 +190,20 @@ impl Provider {
     /// How many golden vectors the file has.
     pub fn test_count(&self) -> usize {
         self.vectors.len()
+    }
+
+    /// The variable that names the issuer, where a connection can have its endpoints from the issuer's metadata.
+    pub fn issuer_variable(&self) -> Option<&Var> {
+        let Name::Var(name) = self.issuer_template()?.only_hole()? else { return None };
+        self.vars.get(name).filter(|_| self.vars.values().any(|var| var.discover().is_some()))
+    }
+
+    /// The variable by which a connection says that its client has no secret, where the file leaves that to the connection.
+    pub fn public_client_variable(&self) -> Option<&Var> {
+        let AuthChoice::Var(name) = &self.auth else { return None };
+        let listed =
+            |var: &&Var| var.one_of().is_some_and(|one_of| one_of.iter().any(|one| one == PUBLIC_CLIENT));
+        self.vars.get(name).filter(listed)
     }
 
     /// Who the issuer is, where the file says so.

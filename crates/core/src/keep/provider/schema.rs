@@ -80,6 +80,7 @@ pub(super) struct ProviderFile {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the file")]
 pub(super) struct VarTable {
     pub(super) about: Option<String>,
     pub(super) capture: Option<String>,
@@ -94,6 +95,8 @@ pub(super) struct VarTable {
     #[serde(default)]
     pub(super) list: bool,
     pub(super) discover: Option<MetadataMember>,
+    #[serde(default)]
+    pub(super) ask: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]

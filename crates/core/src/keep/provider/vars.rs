@@ -23,6 +23,7 @@ pub enum Capture {
 
 /// A variable.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the file")]
 pub struct Var {
     name: String,
     about: Option<String>,
@@ -34,6 +35,7 @@ pub struct Var {
     optional: bool,
     list: bool,
     discover: Option<MetadataMember>,
+    ask: bool,
 }
 
 impl Var {
@@ -75,6 +77,7 @@ impl Var {
             optional: written.optional,
             list: written.list,
             discover: written.discover,
+            ask: written.ask,
         };
         if let Some(default) = &var.default {
             var.check(default).map_err(|problem| Flaw::new(problem).under("default"))?;
@@ -128,6 +131,11 @@ impl Var {
     /// The member of the issuer's metadata that gives its value, unless the connection sets it.
     pub fn discover(&self) -> Option<MetadataMember> {
         self.discover
+    }
+
+    /// Whether a person who describes a connection is asked for it, though it may be left out.
+    pub fn is_asked(&self) -> bool {
+        self.ask
     }
 
     /// Its value where nobody gives one.
