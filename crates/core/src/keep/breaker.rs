@@ -4,6 +4,9 @@
 //! a row got no answer, it *opens*: from then on one request at a time, a *trial*, finds out whether the endpoint is back. The
 //! first answer closes it, and the requests that waited start slowly.
 //!
+//! A breaker begins closed, and *untried* until the first answer: no more requests run at once than would open it, so that a process
+//! that is started again and again during an outage sends few.
+//!
 //! Instants are durations of one clock that never goes back; whose clock that is makes no difference here.
 
 use std::collections::HashMap;
@@ -45,12 +48,16 @@ pub enum EndpointVerdict {
     Answered,
     /// It did not: it cannot be reached, does not answer, or something else answers in its place.
     Down,
-    /// Neither: a rate limit, or a request that was given up before it was sent.
+    /// Neither: a rate limit, or a request that was not sent for a reason of this machine.
     Unclear,
 }
 
 impl EndpointVerdict {
     /// What a failed request says of the endpoint; `status` is that of the reply, where there was one.
+    ///
+    /// A reply with a status of success that cannot be read counts as no answer, whoever wrote it: where it is the page of something
+    /// in front of the endpoint that is so, and where the provider has changed its replies each further request would spend one
+    /// more refresh token for a reply that cannot be used.
     pub fn of_failure(class: ErrorClass, status: Option<u16>) -> Self {
         match (class, status) {
             (ErrorClass::RateLimited, _) | (_, Some(429)) => Self::Unclear,
@@ -214,8 +221,11 @@ impl Breaker {
             State::Closed { closed_at, next_start } => {
                 let (concurrency, interval) = self.slow_start(closed_at, now);
                 // What may hang leaves room for what does not.
-                let doubtful = (concurrency / 2).max(1);
-                if self.running >= concurrency || (was_down && self.running_doubtful >= doubtful) {
+                let doubtful = if self.is_untried() { 1 } else { (concurrency / 2).max(1) };
+                let others = self.running - self.running_doubtful;
+                let is_enough =
+                    if was_down { self.running_doubtful >= doubtful } else { others >= self.most_untried() };
+                if self.running >= concurrency || is_enough {
                     return Admission::Later(None);
                 }
                 if now < next_start {
@@ -279,9 +289,9 @@ impl Breaker {
         self.answers += 1;
         self.downs = 0;
         self.down.remove(connection);
+        self.not_before = Duration::ZERO;
         let State::Open { since, .. } = self.state else { return BreakerChange::None };
         self.closings += 1;
-        self.not_before = Duration::ZERO;
         self.state = State::Closed { closed_at: Some(now), next_start: now };
         BreakerChange::Closed { since }
     }
@@ -359,7 +369,8 @@ impl Breaker {
             return self.trial_is_due(connection, now);
         }
         let Some(last) = self.down.get(connection) else { return self.closings > 0 };
-        let nobody_knows = self.downs >= OPENS_AFTER && !last.alone && last.answers == self.answers;
+        let nobody_knows =
+            (self.downs >= OPENS_AFTER || self.is_untried()) && !last.alone && last.answers == self.answers;
         last.closings < self.closings || (nobody_knows && now >= last.ended + self.rules.longest_pause)
     }
 
@@ -383,9 +394,14 @@ impl Breaker {
         self.down.keys()
     }
 
-    /// How often the endpoint has come back.
-    pub fn closings(&self) -> u64 {
-        self.closings
+    /// Whether nobody has been answered yet.
+    pub fn is_untried(&self) -> bool {
+        self.answers == 0
+    }
+
+    /// How often what failed was given a new chance: with the first answer of all, and each time the endpoint came back.
+    pub fn returns(&self) -> u64 {
+        self.closings + u64::from(!self.is_untried())
     }
 
     /// How many requests run at once.
@@ -396,6 +412,11 @@ impl Breaker {
     /// How long each step of a slow start takes, and how long a trial that was not sent leaves the next one.
     pub fn step(&self) -> Duration {
         self.rules.longest_pause / STEPS_IN_PAUSE
+    }
+
+    /// How many connections that did not fail send at once before the first answer: as many as it takes to find the endpoint down.
+    fn most_untried(&self) -> usize {
+        if self.is_untried() { OPENS_AFTER.saturating_sub(self.downs).max(1) } else { usize::MAX }
     }
 
     /// How many requests run at once at `now`, and how long after each start the next one may follow.

@@ -40,8 +40,15 @@ fn send(
     admitted(breaker, number, now).map(|request| breaker.end(request, result, now))
 }
 
-fn opened(rules: BreakerRules) -> Breaker {
+/// A breaker whose endpoint has answered.
+fn answered(rules: BreakerRules) -> Breaker {
     let mut breaker = Breaker::new(rules);
+    send(&mut breaker, 199, ANSWERED, at(0));
+    breaker
+}
+
+fn opened(rules: BreakerRules) -> Breaker {
+    let mut breaker = answered(rules);
     for number in 0..3 {
         send(&mut breaker, number, DOWN, at(100));
     }
@@ -60,6 +67,80 @@ fn three_connections_in_a_row_without_an_answer_open_it() {
     assert_eq!(breaker.outage(), None, "an answer came between");
     let outage = Outage { since: at(4), next_trial: at(6) + at(5) / 4 * 3 };
     assert_eq!(send(&mut breaker, 5, DOWN, at(6)), Some(BreakerChange::Opened(outage)));
+}
+
+#[test]
+fn before_the_first_answer_no_more_requests_run_than_open_it() {
+    let mut breaker = Breaker::new(RULES);
+    let mut running: Vec<_> = (0..50).filter_map(|number| admitted(&mut breaker, number, at(1))).collect();
+    assert_eq!(running.len(), 3);
+    for end in 2..5 {
+        let request = running.pop().unwrap();
+        breaker.end(request, DOWN, at(end));
+        assert_eq!(admitted(&mut breaker, 60, at(end)), None);
+    }
+    assert!(breaker.outage().is_some(), "three requests are all that were sent");
+
+    let mut breaker = answered(RULES);
+    assert_eq!((0..50).filter_map(|number| admitted(&mut breaker, number, at(1))).count(), 8);
+}
+
+#[test]
+fn a_connection_that_hangs_alone_does_not_keep_the_others_from_their_first_answer() {
+    let mut breaker = Breaker::new(RULES);
+    let hanging = admitted(&mut breaker, 0, at(1)).unwrap();
+    assert!(send(&mut breaker, 1, ANSWERED, at(2)).is_some());
+    assert_eq!((2..50).filter_map(|number| admitted(&mut breaker, number, at(3))).count(), 7);
+    breaker.end(hanging, DOWN, at(31));
+    assert_eq!(breaker.outage(), None);
+}
+
+#[test]
+fn before_the_first_answer_one_that_failed_and_is_sent_again_keeps_nobody_waiting() {
+    let mut breaker = Breaker::new(RULES);
+    for number in 0..2 {
+        send(&mut breaker, number, DOWN, at(1));
+    }
+    let again: Vec<_> = (0..2).filter_map(|number| admitted(&mut breaker, number, at(60))).collect();
+    assert_eq!(again.len(), 1);
+    assert!(send(&mut breaker, 5, ANSWERED, at(61)).is_some(), "it is not behind what may hang");
+}
+
+#[test]
+fn before_the_first_answer_a_connection_that_fails_is_retried_at_the_pace_of_trials() {
+    let mut breaker = Breaker::new(BreakerRules { connections: 1, ..RULES });
+    for round in 0..3 {
+        assert!(send(&mut breaker, 0, DOWN, at(round * 60)).is_some());
+        let retried = |second| breaker.may_retry_early(&name(0), at(round * 60 + second));
+        assert!(round == 2 || (!retried(59) && retried(60)));
+    }
+    assert!(breaker.outage().is_some());
+}
+
+#[test]
+fn the_first_answer_of_all_and_each_return_give_what_failed_a_new_chance() {
+    let mut breaker = Breaker::new(RULES);
+    assert!(breaker.is_untried() && breaker.returns() == 0);
+    send(&mut breaker, 0, DOWN, at(1));
+    assert_eq!(breaker.returns(), 0);
+    send(&mut breaker, 1, ANSWERED, at(2));
+    send(&mut breaker, 2, ANSWERED, at(3));
+    assert!(!breaker.is_untried() && breaker.returns() == 1);
+    let mut breaker = opened(RULES);
+    send(&mut breaker, 1, ANSWERED, at(110));
+    assert_eq!(breaker.returns(), 2);
+}
+
+#[test]
+fn a_wait_that_one_connection_was_asked_for_does_not_delay_a_later_trial_once_others_were_answered() {
+    let mut breaker = answered(RULES);
+    let limited = RequestResult { verdict: EndpointVerdict::Unclear, retry_after: Some(at(600)), ..DOWN };
+    send(&mut breaker, 0, limited, at(1));
+    send(&mut breaker, 1, ANSWERED, at(2));
+    for number in 2..5 {
+        send(&mut breaker, number, DOWN, at(10));
+    }
+    assert_eq!(breaker.outage().unwrap().next_trial, at(10) + at(5) / 4 * 3);
 }
 
 #[test]
@@ -94,7 +175,7 @@ fn connections_that_fail_while_others_are_answered_do_not_open_it_again_and_agai
 
 #[test]
 fn the_one_connection_that_fails_at_a_quiet_endpoint_is_retried_until_another_one_is_answered() {
-    let mut breaker = Breaker::new(RULES);
+    let mut breaker = answered(RULES);
     for second in [0, 60, 180] {
         assert!(!breaker.may_retry_early(&name(0), at(second)));
         send(&mut breaker, 0, DOWN, at(second));
@@ -250,7 +331,7 @@ fn what_waits_for_the_endpoint_is_sent_early_once_after_it_came_back() {
 
 #[test]
 fn what_may_hang_leaves_half_of_the_requests_to_what_does_not() {
-    let mut breaker = Breaker::new(RULES);
+    let mut breaker = answered(RULES);
     let first: Vec<_> = (0..2).map(|number| admitted(&mut breaker, number, at(0)).unwrap()).collect();
     for request in first {
         breaker.end(request, DOWN, at(30));

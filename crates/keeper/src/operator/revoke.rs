@@ -64,7 +64,7 @@ async fn ask(outbound: &Outbound, def: &ConnectionDef, tokens: &ClearTokens) -> 
     let asked_at = SentAt { instant, civil: clock.shown(instant) };
     let write_until = clock.uptime() + ANSWER_TIMEOUT;
     match outbound.exchange(request, ANSWER_TIMEOUT, write_until, async { Ok(()) }).await {
-        ExchangeOutcome::NotSent(why) | ExchangeOutcome::Broken { why, .. } => Err(why),
+        ExchangeOutcome::NotSent { why, .. } | ExchangeOutcome::Broken { why, .. } => Err(why),
         ExchangeOutcome::Replied(reply) => match definition.read(Step::Revoke, &reply, asked_at, &values) {
             StepOutcome::Failed(failure) => Err(failure.message),
             StepOutcome::Done | StepOutcome::Tokens(_) | StepOutcome::Introspection(_) => Ok(()),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jeton_core::address_race::{NEXT_ADDRESS_DELAY, describe, race};
 use jeton_core::keep::provider::{ClientCertificate, Endpoint};
+use rustix::io::Errno;
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
@@ -211,7 +212,8 @@ async fn connect_tcp(
         }));
     }
     let (tcp, peer) = connect_to_any(&allowed, host, time).await?;
-    prepare(&tcp, queued).map_err(|error| DialError::new(format!("no connection to `{host}`: {error}")))?;
+    prepare(&tcp, queued)
+        .map_err(|error| DialError::system(format!("no connection to `{host}`: {error}"), &error))?;
     Ok(Stream { transport: Transport::Plain(tcp), peer })
 }
 
@@ -230,7 +232,8 @@ async fn refuse_private(host: &str, port: u16, time: TimeLimit) -> Result<(), Di
 async fn resolve(host: &str, port: u16, time: TimeLimit) -> Result<Vec<SocketAddr>, DialError> {
     let lookup = lookup_host((host.trim_matches(['[', ']']), port));
     let found = time.bound(lookup, || format!("the name `{host}` was not resolved")).await?;
-    let found = found.map_err(|error| DialError::new(format!("the host `{host}` is not known: {error}")))?;
+    let found = found
+        .map_err(|error| DialError::system(format!("the host `{host}` is not known: {error}"), &error))?;
     Ok(found.collect())
 }
 
@@ -240,21 +243,38 @@ async fn resolve(host: &str, port: u16, time: TimeLimit) -> Result<Vec<SocketAdd
 pub struct DialError {
     why: String,
     timed_out: bool,
+    is_ours: bool,
 }
 
 impl DialError {
     fn new(why: impl Into<String>) -> Self {
-        Self { why: why.into(), timed_out: false }
+        Self { why: why.into(), timed_out: false, is_ours: false }
     }
 
     fn timeout(why: String) -> Self {
-        Self { why, timed_out: true }
+        Self { why, timed_out: true, is_ours: false }
+    }
+
+    /// A system call failed, for a reason of this machine where it has run out of something.
+    fn system(why: String, error: &io::Error) -> Self {
+        Self { why, timed_out: false, is_ours: is_exhaustion(error) }
     }
 
     /// Whether the time ran out, rather than that somebody refused.
     pub fn is_timeout(&self) -> bool {
         self.timed_out
     }
+
+    /// Whether this machine has run out of descriptors, ports or memory: that says nothing about the host.
+    pub(super) fn is_ours(&self) -> bool {
+        self.is_ours
+    }
+}
+
+/// Whether this machine has run out of descriptors, ports or memory.
+fn is_exhaustion(error: &io::Error) -> bool {
+    let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
+    Errno::from_io_error(error).is_some_and(|errno| exhausted.contains(&errno))
 }
 
 /// A connection to the address that accepts one first.
@@ -271,7 +291,8 @@ async fn connect_to_any(
         let within =
             if timed_out { format!(" within {} s", time.limit.as_secs_f32()) } else { String::new() };
         let why = format!("no connection to `{host}`{within}: {}", describe(&tried, ToString::to_string));
-        DialError { why, timed_out }
+        let is_ours = tried.iter().all(|(_, error)| error.as_ref().is_some_and(is_exhaustion));
+        DialError { why, timed_out, is_ours }
     })
 }
 
@@ -326,6 +347,21 @@ mod tests {
     use super::*;
 
     const LONG: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn what_this_machine_has_run_out_of_says_nothing_about_the_host() {
+        for (errno, is_ours) in [
+            (Errno::MFILE, true),
+            (Errno::NFILE, true),
+            (Errno::ADDRNOTAVAIL, true),
+            (Errno::CONNREFUSED, false),
+            (Errno::HOSTUNREACH, false),
+        ] {
+            let error = DialError::system("no connection".to_owned(), &errno.into());
+            assert_eq!((error.is_ours(), error.is_timeout()), (is_ours, false), "{errno:?}");
+        }
+        assert!(!DialError::timeout("no answer".to_owned()).is_ours());
+    }
 
     #[cfg(target_os = "linux")]
     #[tokio::test]

@@ -172,7 +172,7 @@ async fn fetch(
                 Ok(metadata) => return Ok(metadata),
                 Err(why) => why,
             },
-            ExchangeOutcome::NotSent(why) | ExchangeOutcome::Broken { why, .. } => why,
+            ExchangeOutcome::NotSent { why, .. } | ExchangeOutcome::Broken { why, .. } => why,
         };
         tried.push(format!("{url}: {why}"));
     }

@@ -35,7 +35,11 @@ pub(crate) enum ExchangeOutcome {
     /// A whole reply came.
     Replied(Reply),
     /// Nothing was sent, or a server refused TLS before it read anything.
-    NotSent(String),
+    NotSent {
+        why: String,
+        /// The reason lies in this process or its machine, and says nothing about the server.
+        is_ours: bool,
+    },
     /// Something was sent, and no whole reply came.
     Broken {
         why: String,
@@ -82,18 +86,19 @@ pub(crate) async fn exchange(
 ) -> ExchangeOutcome {
     let deadline = Instant::now() + timeout;
     let connecting = async {
-        let bytes = request_bytes(&request)?;
+        let ours = |why| (why, true);
+        let bytes = request_bytes(&request).map_err(ours)?;
         let queued = QueuedBytes::DropAt(deadline);
         let limit = CONNECT_TIMEOUT.min(timeout);
         let dialled = dialer.connect(&request.endpoint(), queued, limit).await;
-        let stream = dialled.map_err(|error| error.to_string())?;
-        recheck.await?;
+        let stream = dialled.map_err(|error| (error.to_string(), error.is_ours()))?;
+        recheck.await.map_err(ours)?;
         Ok((bytes, stream))
     };
-    let late = |_| Err(format!("the provider was not reached within {} s", timeout.as_secs_f32()));
+    let late = |_| Err((format!("the provider was not reached within {} s", timeout.as_secs_f32()), false));
     let (bytes, stream) = match timeout_at(deadline, connecting).await.unwrap_or_else(late) {
         Ok(connected) => connected,
-        Err(why) => return ExchangeOutcome::NotSent(why),
+        Err((why, is_ours)) => return ExchangeOutcome::NotSent { why, is_ours },
     };
     let window = Arc::new(WriteWindow::new(Arc::clone(clock), write_until));
     let host = request.url.host_str().unwrap_or_default();
@@ -131,7 +136,9 @@ impl Server {
             let read = tokio::select! {
                 biased;
                 result = &mut sending, if sent.is_none() => match result {
-                    Err(error) if window.untouched() => return ExchangeOutcome::NotSent(error.to_string()),
+                    Err(error) if window.untouched() => {
+                        return ExchangeOutcome::NotSent { why: error.to_string(), is_ours: true };
+                    }
                     // A server that refused to read on may have said why.
                     result => {
                         sent = Some(result);
@@ -150,9 +157,9 @@ impl Server {
                 Ok(Err(error)) => {
                     if let Some(alert) = self.refusal_of_handshake(&error).filter(|_| reader.is_empty()) {
                         let server = &self.name;
-                        return ExchangeOutcome::NotSent(format!(
-                            "no TLS with {server}: the server sent the fatal alert `{alert:?}`"
-                        ));
+                        let why =
+                            format!("no TLS with {server}: the server sent the fatal alert `{alert:?}`");
+                        return ExchangeOutcome::NotSent { why, is_ours: false };
                     }
                     break self.failed(&error);
                 }

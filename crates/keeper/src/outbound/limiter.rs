@@ -162,6 +162,11 @@ impl EndpointLimiter {
         self.inner.lock().breaker.may_skip_cooldown(connection, code, self.clock.uptime())
     }
 
+    /// Whether no request of this process has been answered yet.
+    pub(crate) fn is_untried(&self) -> bool {
+        self.inner.lock().breaker.is_untried()
+    }
+
     /// The connections whose last request got no answer.
     pub(crate) fn down(&self) -> Vec<ConnectionName> {
         self.inner.lock().breaker.down().cloned().collect()
@@ -183,9 +188,9 @@ impl EndpointLimiter {
         self.inner.lock().breaker.step()
     }
 
-    /// How often the endpoint has come back.
-    pub(crate) fn closings(&self) -> u64 {
-        self.inner.lock().breaker.closings()
+    /// How often what failed was given a new chance, see [`Breaker::returns`].
+    pub(crate) fn returns(&self) -> u64 {
+        self.inner.lock().breaker.returns()
     }
 
     fn log(&self, change: BreakerChange, last_failure: EndpointFailure) {

@@ -49,7 +49,7 @@ async fn ask(
     let asked_at = SentAt { instant, civil: outbound.node.clock.shown(instant) };
     let write_until = outbound.node.clock.uptime() + ANSWER_TIMEOUT;
     match outbound.exchange(request, ANSWER_TIMEOUT, write_until, async { Ok(()) }).await {
-        ExchangeOutcome::NotSent(why) | ExchangeOutcome::Broken { why, .. } => Err(why),
+        ExchangeOutcome::NotSent { why, .. } | ExchangeOutcome::Broken { why, .. } => Err(why),
         ExchangeOutcome::Replied(reply) => {
             match definition.read(Step::Introspect, &reply, asked_at, &values) {
                 StepOutcome::Introspection(said) => Ok(said),

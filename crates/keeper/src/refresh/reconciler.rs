@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep};
 use super::run::{RefreshRequest, Refresher};
 use crate::background::{Run, Step};
 use crate::error::TokenError;
+use crate::outbound::limiter::EndpointLimiter;
 
 /// How far ahead due connections are looked up.
 const HORIZON: Duration = Duration::from_mins(1);
@@ -50,6 +51,8 @@ pub(crate) struct Reconciler {
     running: usize,
     /// By the index of its limiter.
     endpoints: Vec<EndpointWork>,
+    /// What was failing at the start is known.
+    loaded: bool,
     ended: mpsc::UnboundedSender<FinishedRefresh>,
     endings: mpsc::UnboundedReceiver<FinishedRefresh>,
 }
@@ -73,9 +76,9 @@ enum Busy {
 struct EndpointWork {
     running: usize,
     running_down: usize,
-    /// How often the endpoint had come back when that was last looked at.
-    closings: u64,
-    /// What failed or was interrupted before it came back, and need not wait any longer.
+    /// How often what failed had been given a new chance when that was last looked at.
+    returns: u64,
+    /// What failed or was interrupted before it came back, or before this process began, and need not wait any longer.
     released: Vec<ConnectionName>,
 }
 
@@ -102,7 +105,7 @@ impl Reconciler {
     pub(crate) fn new(parts: Arc<Refresher>) -> Self {
         let (ended, endings) = mpsc::unbounded_channel();
         let endpoints = parts.definitions.limiters().iter().map(|_| EndpointWork::default()).collect();
-        Self { parts, busy: HashMap::new(), running: 0, endpoints, ended, endings }
+        Self { parts, busy: HashMap::new(), running: 0, endpoints, loaded: false, ended, endings }
     }
 
     fn collect(&mut self) {
@@ -125,40 +128,73 @@ impl Reconciler {
         }
     }
 
-    /// Starts what the store does not call due, because its pauses have grown: the trial of an endpoint that is down, and what
-    /// waited for one that has come back.
+    /// Starts what the store does not call due, because its pauses have grown: the trial of an endpoint that is down or that
+    /// this process has not tried, and what waited for one that has come back.
     fn start_waiting(&mut self) {
         let parts = Arc::clone(&self.parts);
+        let first = !self.loaded && parts.memory.loaded.initialized();
+        self.loaded |= first;
         for limiter in parts.definitions.limiters() {
-            let closings = limiter.closings();
-            if self.endpoints[limiter.index].closings != closings {
-                let released: Vec<_> =
-                    limiter.connections().iter().filter(|name| self.is_failing(name)).cloned().collect();
-                for name in &released {
-                    if let Some(Busy::Until(_)) = self.busy.get(name) {
-                        self.busy.remove(name);
-                    }
-                }
-                let work = &mut self.endpoints[limiter.index];
-                (work.closings, work.released) = (closings, released);
+            let returns = limiter.returns();
+            if first || self.endpoints[limiter.index].returns != returns {
+                self.release(limiter, returns);
             }
+            let work = &mut self.endpoints[limiter.index];
             let mut waiting = limiter.down();
-            waiting.extend(std::mem::take(&mut self.endpoints[limiter.index].released));
-            waiting.retain(|name| limiter.may_retry_early(name) && self.is_failing(name));
-            if limiter.outage().is_none() {
-                for name in &waiting {
-                    self.begin(name);
+            waiting.extend(std::mem::take(&mut work.released));
+            let idle = work.running == 0;
+            waiting.sort();
+            waiting.dedup();
+            waiting.retain(|name| self.is_failing(name));
+            let may_try = |name: &&ConnectionName| !limiter.is_down(name) || limiter.may_retry_early(name);
+            if limiter.outage().is_some() {
+                self.begin_one_of(limiter, waiting.iter().filter(|name| limiter.may_retry_early(name)));
+            } else if limiter.is_untried() {
+                // Unless something is due there anyway, one that failed finds out whether the endpoint is back.
+                if idle {
+                    self.begin_one_of(limiter, waiting.iter().filter(may_try));
+                }
+                self.endpoints[limiter.index].released = waiting;
+            } else {
+                for name in waiting.iter().filter(may_try) {
+                    self.begin(name, true);
                 }
                 waiting.retain(|name| !limiter.is_down(name));
                 self.endpoints[limiter.index].released = waiting;
-                continue;
             }
-            waiting.retain(|name| !self.busy.contains_key(name));
-            // The one that was due first has waited longest.
-            let due_at = |name: &ConnectionName| parts.memory.known(name).and_then(|known| known.row.due_at);
-            if let Some(name) = waiting.into_iter().min_by_key(due_at) {
-                self.begin(&name);
+        }
+    }
+
+    /// The connections of an endpoint that has come back so often, and whose last attempts failed, need not wait any longer.
+    fn release(&mut self, limiter: &EndpointLimiter, returns: u64) {
+        let released: Vec<_> =
+            limiter.connections().iter().filter(|name| self.is_failing(name)).cloned().collect();
+        for name in &released {
+            if let Some(Busy::Until(_)) = self.busy.get(name) {
+                self.busy.remove(name);
             }
+        }
+        let work = &mut self.endpoints[limiter.index];
+        (work.returns, work.released) = (returns, released);
+    }
+
+    /// Begins the one of `waiting` that was due first, because it has waited longest, among those that nothing else holds up.
+    fn begin_one_of<'a>(
+        &mut self,
+        limiter: &EndpointLimiter,
+        waiting: impl Iterator<Item = &'a ConnectionName>,
+    ) {
+        let now = self.parts.node.clock.now();
+        let known = |name: &ConnectionName| self.parts.memory.known(name);
+        // The cool-down of a request that got no answer is skipped by who made it, and by no other process.
+        let cools = |name: &ConnectionName| {
+            !limiter.is_down(name)
+                && known(name).and_then(|known| known.row.cooling_until).is_some_and(|until| now < until)
+        };
+        let free = waiting.filter(|name| !self.busy.contains_key(*name) && !cools(name));
+        let first = free.min_by_key(|name| known(name).and_then(|known| known.row.due_at)).cloned();
+        if let Some(name) = first {
+            self.begin(&name, true);
         }
     }
 
@@ -186,7 +222,7 @@ impl Reconciler {
                 if self.running >= MAX_REFRESHES {
                     return Ok(LONGEST_SLEEP);
                 }
-                self.begin(&due.connection);
+                self.begin(&due.connection, false);
                 after = Some(due);
             }
             if !full {
@@ -213,8 +249,8 @@ impl Reconciler {
     }
 
     /// Starts a refresh of a connection that is defined here and not under way or left alone, if its token endpoint has room for
-    /// it: what may hang leaves room for what does not.
-    fn begin(&mut self, name: &ConnectionName) {
+    /// it: what may hang leaves room for what does not. One that is `early` need not wait for pauses that have grown.
+    fn begin(&mut self, name: &ConnectionName, early: bool) {
         let Some(def) = self.parts.definitions.find(name.as_str()) else { return };
         let (limiter, down) = (&def.limiter, def.limiter.is_down(name));
         let work = &mut self.endpoints[limiter.index];
@@ -231,7 +267,7 @@ impl Reconciler {
         work.running_down += usize::from(down);
         self.busy.insert(name.clone(), Busy::UnderWay { limiter: limiter.index, down });
         self.running += 1;
-        let request = RefreshRequest::new(Goal::NotDue, Trigger::Automatic, None);
+        let request = RefreshRequest { early, ..RefreshRequest::new(Goal::NotDue, Trigger::Automatic, None) };
         let follower = self.parts.start(def, &request).follower;
         let (ended, name, now) = (self.ended.clone(), name.clone(), self.parts.node.clock.now());
         self.parts.lifecycle.attempts.spawn(async move {

@@ -45,12 +45,14 @@ pub(crate) struct RefreshRequest {
     pub(crate) person_decides: bool,
     /// It is made at once, through every cool-down.
     pub(crate) at_once: bool,
+    /// It need not wait for pauses that have grown: the provider is tried, or has come back.
+    pub(crate) early: bool,
 }
 
 impl RefreshRequest {
     /// A request that no person decided about.
     pub(crate) fn new(goal: Goal, trigger: Trigger, by: Option<Actor>) -> Self {
-        Self { goal, trigger, by, person_decides: false, at_once: false }
+        Self { goal, trigger, by, person_decides: false, at_once: false, early: false }
     }
 
     /// What somebody asks for who saw this generation.
@@ -308,7 +310,7 @@ impl<'a> Refresh<'a> {
             open: open.id,
             chain,
             policy: self.def.recovery,
-            early: self.def.limiter.may_retry_early(&self.def.name),
+            early: self.request.early || self.def.limiter.may_retry_early(&self.def.name),
         });
         plan::next(row, capabilities, interrupted, store_now)
     }

@@ -5,7 +5,6 @@
 //! callback of a consent, and [`Turn::spend`] sends the request once and stores the result. No layer sends it again.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jeton_core::id::AttemptId;
@@ -171,6 +170,8 @@ pub(crate) struct RedeemFailure {
     pub(crate) retry_after: Option<Duration>,
     /// The provider file says that it ends the grant for certain.
     pub(crate) is_final: bool,
+    /// Nothing was sent, for a reason of this process or its machine.
+    pub(crate) is_ours: bool,
     /// The body of a 2xx reply that could not be read, or what came of it.
     pub(crate) unread: Option<Zeroizing<Vec<u8>>>,
 }
@@ -185,6 +186,7 @@ impl RedeemFailure {
             provider_message: None,
             retry_after: None,
             is_final: false,
+            is_ours: false,
             unread: None,
         }
     }
@@ -288,15 +290,9 @@ impl Turn<'_> {
         let (spender, def) = (self.spender, self.def);
         let sent_at = recorded.instant(&spender.node);
         let captured = sent.values.captured.clone();
-        let given_up = AtomicBool::new(false);
-        let recheck = async {
-            let checked = recheck.await;
-            given_up.store(checked.is_err(), Ordering::Relaxed);
-            checked
-        };
         let redeemed = self.redeem(sent, sent_at, recheck).await;
         let failure = redeemed.as_ref().err();
-        self.permit.end(result_of(failure, given_up.into_inner()), failure.map(RedeemFailure::of_endpoint));
+        self.permit.end(result_of(failure), failure.map(RedeemFailure::of_endpoint));
         match redeemed {
             Ok(reply) => {
                 let mut received = ReceivedTokens::new(reply, sent_at, metadata);
@@ -345,11 +341,11 @@ impl Turn<'_> {
                 let sent_at = SentAt { instant: sent_at, civil: node.clock.shown(sent_at) };
                 read(def, act, reply, &values, sent_at)
             }
-            ExchangeOutcome::NotSent(why) => Err(RedeemFailure::without_reply(
-                ErrorClass::Transient,
-                "not_sent",
-                format!("nothing was sent: {why}"),
-            )),
+            ExchangeOutcome::NotSent { why, is_ours } => {
+                let message = format!("nothing was sent: {why}");
+                let failure = RedeemFailure::without_reply(ErrorClass::Transient, "not_sent", message);
+                Err(RedeemFailure { is_ours, ..failure })
+            }
             ExchangeOutcome::Broken { why, received } => {
                 let class = if spends { ErrorClass::Ambiguous } else { ErrorClass::Transient };
                 let message = format!("the request was sent and no whole reply came: {why}");
@@ -371,12 +367,12 @@ pub(crate) fn provider_unavailable(
     TokenError::ProviderUnavailable { name: def.name.clone(), endpoint: Box::new(endpoint), retry_after }
 }
 
-/// What a request says of its token endpoint. One that was `given_up` for a reason of ours says nothing.
-fn result_of(failure: Option<&RedeemFailure>, given_up: bool) -> RequestResult<'_> {
+/// What a request says of its token endpoint. One that was not sent for a reason of ours says nothing.
+fn result_of(failure: Option<&RedeemFailure>) -> RequestResult<'_> {
     let Some(failure) = failure else {
         return RequestResult { verdict: EndpointVerdict::Answered, code: "", retry_after: None };
     };
-    let verdict = if given_up {
+    let verdict = if failure.is_ours {
         EndpointVerdict::Unclear
     } else {
         EndpointVerdict::of_failure(failure.class, failure.status)
@@ -416,6 +412,23 @@ fn refused(failure: StepFailure, reply: Reply) -> RedeemFailure {
         provider_message: failure.provider_message,
         retry_after: failure.retry_after,
         is_final: failure.is_final,
+        is_ours: false,
         unread: failure.keep_reply.then_some(reply.body),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_was_not_sent_for_a_reason_of_ours_says_nothing_about_the_endpoint() {
+        let not_sent = |is_ours| RedeemFailure {
+            is_ours,
+            ..RedeemFailure::without_reply(ErrorClass::Transient, "not_sent", "nothing was sent".to_owned())
+        };
+        assert_eq!(result_of(Some(&not_sent(false))).verdict, EndpointVerdict::Down);
+        assert_eq!(result_of(Some(&not_sent(true))).verdict, EndpointVerdict::Unclear);
+        assert_eq!(result_of(None).verdict, EndpointVerdict::Answered);
     }
 }

@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use jeton_core::keep::attempt::AttemptStatus;
 use jeton_core::keep::ports::OperatorCommand;
 use jeton_core::keep::provider::{DurationText, OnUnknown, PolicyOverrides};
+use jeton_core::time::Clock as _;
 use jeton_emulator::{Behaviour, EmulatedGrant, Fault, FaultKind};
 use jeton_keeper::{Settings, TokenError};
 use tokio::net::TcpListener;
@@ -107,6 +108,58 @@ async fn after_an_outage_that_left_outcomes_unknown_nobody_waits_for_pauses_that
         let resent = attempts.iter().skip(1).all(|attempt| attempt.recovers.is_some());
         assert!(resent, "each send after an unknown one is on record as its recovery: {attempts:?}");
     }
+}
+
+#[tokio::test]
+async fn a_process_that_starts_during_an_outage_sends_three_requests_and_then_one_at_a_time() {
+    let settings =
+        Settings { outage_retry: Duration::from_mins(10), cooldown: Duration::from_mins(5), ..settings() };
+    let (fixture, process) = down(30, front_end(None), Options { settings, ..Options::default() }).await;
+    process.vault.start().await.unwrap();
+    until_unavailable(&process, "c9").await;
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(fixture.requests(), 3);
+    process.vault.drain().await;
+    let another = fixture.process().await;
+    let sent = fixture.requests();
+    another.vault.start().await.unwrap();
+    until_unavailable(&another, "c9").await;
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(fixture.requests() - sent, 3, "and so does the next one");
+    another.vault.drain().await;
+}
+
+#[tokio::test]
+async fn what_failed_before_a_restart_does_not_wait_for_its_grown_pauses_once_the_provider_is_back() {
+    let policy = holding(Duration::from_millis(1_200));
+    let options = Options { settings: settings(), policy, ..Options::default() };
+    let (fixture, process) = down(3, Fault::new(FaultKind::CutBefore), options).await;
+    process.vault.start().await.unwrap();
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(20) {
+        let mut sends = Vec::new();
+        for name in names(3) {
+            sends.push(process.attempts(&name).await.len());
+        }
+        if sends.iter().all(|sends| *sends >= 4) {
+            break;
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    process.vault.drain().await;
+    drop(process);
+    fixture.emulator.set_behaviour(Behaviour::faultless());
+    let next = fixture.process().await;
+    for name in names(3) {
+        let due_at = next.row(&name).await.due_at.unwrap();
+        assert!(due_at > fixture.clock.now() + Duration::from_secs(7), "its pause has grown");
+    }
+    next.vault.start().await.unwrap();
+    let took = until_all_are_back(&next, 3, 2).await;
+    assert!(took < Duration::from_secs(6), "{took:?}");
+    next.vault.drain().await;
+    let stats = fixture.emulator.stats();
+    assert_eq!((stats.overlaps, stats.reuse_kills, stats.rotations), (0, 0, 3), "{stats:?}");
 }
 
 #[tokio::test]
