@@ -10,6 +10,7 @@
 //! * [`PgCluster`] is a PostgreSQL of the tests' own, and [`PgDatabase`] a fresh database of one test.
 //! * [`Browser`] is a browser as a person uses it.
 //! * [`ManualClock`] and [`OffsetClock`] are clocks that a test moves, [`ShiftedClock`] is that of other processes, and [`CapturedLog`] is what was logged.
+//! * [`TestResolver`] decides which names other processes resolve.
 //! * [`matches_template`] finds the path of an `OpenAPI` document that a request is about.
 //! * [`grep_tree`] looks for secrets in everything that was written.
 #![warn(missing_docs)]
@@ -26,9 +27,11 @@ mod path_template;
 mod paths;
 mod port;
 mod postgres;
+mod preload;
 mod process;
 mod shifted_clock;
 mod silent;
+mod test_resolver;
 mod tls;
 
 pub use api::{Received, TestApi, TestServer};
@@ -48,4 +51,5 @@ pub use postgres::{PgBouncer, PgCluster, PgDatabase, postgres_programs, test_sto
 pub use process::{CommandOutput, JetonCommand, ServerProcess, stop_nginx};
 pub use shifted_clock::ShiftedClock;
 pub use silent::SilentListener;
+pub use test_resolver::TestResolver;
 pub use tls::{TestAuthority, TestProxy};

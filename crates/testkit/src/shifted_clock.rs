@@ -1,21 +1,20 @@
 //! The civil clock of other processes, which a test sets while they run.
 
-use std::fs::{self, File, Permissions};
-use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
-use std::process::Command;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
 
-use anyhow::{Context, Result, ensure};
-use tempfile::TempDir;
+use anyhow::{Context, Result};
+
+use crate::preload::Preload;
 
 const SOURCE: &str = include_str!("shifted_clock.c");
+const SHIFT: &str = "shift";
 
 /// A civil clock for processes that are started with its environment: right at first, and off by so much as it is set. The
 /// steady clocks of those processes stay as they are.
-///
-/// The C compiler that links the tests makes it: a library that the processes load first.
 #[derive(Debug)]
 pub struct ShiftedClock {
-    folder: TempDir,
+    library: Preload,
     shift: File,
 }
 
@@ -25,20 +24,11 @@ impl ShiftedClock {
     /// # Errors
     /// It cannot be compiled.
     pub fn new() -> Result<Self> {
-        let folder = TempDir::with_prefix("jeton-clock-").context("making a folder for a clock")?;
-        // Servers of another user load it as well.
-        fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
-        let source = folder.path().join("shifted_clock.c");
-        fs::write(&source, SOURCE)?;
-        let library = folder.path().join("shifted_clock.so");
-        let mut compile = Command::new("cc");
-        compile.args(["-shared", "-fPIC", "-O2", "-o"]).arg(&library).arg(&source);
-        let output = compile.output().context("starting `cc`")?;
-        ensure!(output.status.success(), "`cc` failed: {}", String::from_utf8_lossy(&output.stderr));
-        let path = folder.path().join("shift");
+        let library = Preload::compile("shifted_clock", SOURCE)?;
+        let path = library.folder().join(SHIFT);
         fs::write(&path, [0; 8])?;
         let shift = File::options().write(true).open(&path).context("opening the shift of a clock")?;
-        Ok(Self { folder, shift })
+        Ok(Self { library, shift })
     }
 
     /// Sets it: it is so many seconds ahead of the right time from now on, or behind where that is negative.
@@ -48,13 +38,14 @@ impl ShiftedClock {
 
     /// What processes that go by it have in their environment.
     pub fn environment(&self) -> [(&'static str, String); 2] {
-        let path = |name: &str| self.folder.path().join(name).display().to_string();
-        [("LD_PRELOAD", path("shifted_clock.so")), ("JETON_TEST_CLOCK", path("shift"))]
+        self.library.environment("JETON_TEST_CLOCK", SHIFT)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     fn year_in_a_process(clock: &ShiftedClock) -> String {
