@@ -6,11 +6,13 @@ mod clocks;
 mod concurrent_refresh;
 mod conformance;
 mod gateway;
+mod isolation;
 mod keep_alive;
 mod latency;
 mod load;
 mod many_connections;
 mod oidc_run;
+mod outage;
 mod proof;
 mod refresh_log;
 mod rig;
@@ -46,6 +48,10 @@ enum Task {
     Soak(soak::Options),
     /// Rotates a refresh token of a server that others wrote, while many callers use the access token
     KeepAlive(keep_alive::Options),
+    /// Takes providers down in every way for seconds, minutes and half an hour: nobody is called, and all grants live on
+    Outage(outage::Options),
+    /// Keeps one connection alive beside hundreds whose provider takes requests and never answers
+    Isolation(isolation::Options),
     /// Sets the clocks of real processes and of their database by hours and days: no token is given past its life
     Clocks(clocks::Options),
     /// Asks for an expired token with many tasks in several processes at once: it is spent once
@@ -71,6 +77,8 @@ fn main() -> ExitCode {
         Task::Lines => arch::lines(jeton_testkit::project_root()),
         Task::Soak(options) => soak::run(&options),
         Task::KeepAlive(options) => keep_alive::run(&options),
+        Task::Outage(options) => outage::run(&options),
+        Task::Isolation(options) => isolation::run(&options),
         Task::Clocks(options) => clocks::run(&options),
         Task::ConcurrentRefresh(options) => concurrent_refresh::run(&options),
         Task::Rotation(options) => rotation::run(&options),

@@ -1,9 +1,12 @@
 //! Installations that are connected to an emulated provider, and their servers.
 
+use std::fs;
+
 use anyhow::{Context, Result};
 use jeton_core::secret::Secret;
 use jeton_emulator::{Emulator, Settings};
 use jeton_testkit::{ConnectionSettings, ServerProcess, TestInstallation};
+use serde_json::json;
 
 use crate::proof::TIMEOUT;
 
@@ -30,6 +33,22 @@ pub(crate) async fn connect(
     let command = installation.command(["connect", name, "--refresh-token-stdin"])?;
     let output = command.stdin(refresh_token.reveal()).run(TIMEOUT).await?;
     output.success().map(drop).with_context(|| format!("connecting {name}"))
+}
+
+/// Writes a connection whose refresh token `jeton serve` imports as it starts.
+///
+/// # Errors
+/// The file of the token or the settings file cannot be written.
+pub(crate) fn import(
+    installation: &mut TestInstallation,
+    name: &str,
+    connection: ConnectionSettings,
+    refresh_token: &Secret,
+) -> Result<()> {
+    let file = installation.path().join(format!("{name}.json"));
+    fs::write(&file, json!({"refresh_token": refresh_token.reveal()}).to_string())?;
+    let import = Some(file.display().to_string());
+    installation.add_connection(name, ConnectionSettings { import, ..connection })
 }
 
 /// Starts `jeton serve`, and waits until it is ready.

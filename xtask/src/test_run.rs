@@ -10,8 +10,8 @@ use jeton_testkit::project_root;
 
 use crate::tools::{cargo, print_line, run as run_command};
 use crate::{
-    arch, clocks, concurrent_refresh, conformance, gateway, keep_alive, many_connections, rig, rotation,
-    soak, tools,
+    arch, clocks, concurrent_refresh, conformance, gateway, isolation, keep_alive, many_connections, outage,
+    rig, rotation, soak, tools,
 };
 
 #[derive(Args)]
@@ -26,7 +26,7 @@ struct TestStep {
     act: fn() -> Result<()>,
 }
 
-const STEPS: [TestStep; 19] = [
+const STEPS: [TestStep; 21] = [
     TestStep { name: "tools", act: tools },
     TestStep { name: "fmt", act: || run_command(cargo(&["fmt", "--all", "--check"])) },
     TestStep { name: "clippy", act: clippy },
@@ -44,6 +44,8 @@ const STEPS: [TestStep; 19] = [
         act: || concurrent_refresh::run(&concurrent_refresh::Options::short()),
     },
     TestStep { name: "clocks", act: clocks::run_short },
+    TestStep { name: "outage", act: outage::run_short },
+    TestStep { name: "isolation", act: || isolation::run(&isolation::Options::short()) },
     TestStep { name: "rotation", act: || rotation::run(&rotation::Options::short()) },
     TestStep { name: "gateway", act: || gateway::run(&gateway::Options::short()) },
     TestStep { name: "many-connections", act: many_connections::run_short },
