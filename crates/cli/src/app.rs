@@ -139,6 +139,7 @@ pub(crate) async fn open_installation(
         opened => opened?,
     };
     installation.check_host(&host_of(settings))?;
+    installation.look_again(&*store).await?;
     Ok((store, installation))
 }
 

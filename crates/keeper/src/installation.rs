@@ -209,6 +209,7 @@ impl Installation {
             publish(&path, |file| instance_text(known.instance, file), Publish::UnlessThere, entropy)?;
         }
         let mut installation = Self::of(&known, revision, data_dir, key)?;
+        installation.look_again(store).await?;
         if installation.hold.is_none() && store.is_copy().await? {
             installation.hold = Some(Hold::Copied);
         }
@@ -293,6 +294,33 @@ impl Installation {
         self.hold = self.hold.or_else(|| record.hold(&self.data_dir, host, self.seen));
         self.recorder = HostRecorder::new(host.clone(), record.mark.clone());
         Ok(record)
+    }
+
+    /// Asks the store once more how far it has come, where it seems to have gone back in time: another process may have spent something,
+    /// and marked it, since it was asked. Whoever compares marks with a store that others use does this after it.
+    ///
+    /// # Errors
+    /// The store cannot be asked.
+    pub async fn look_again(&mut self, store: &dyn Maintenance) -> Result<(), InstallationError> {
+        if self.seems_rolled_back() {
+            self.note_revision(store.revision().await?);
+        }
+        Ok(())
+    }
+
+    /// Whether the store is behind a mark, as far as it had come when it was asked.
+    pub fn seems_rolled_back(&self) -> bool {
+        matches!(self.hold, Some(Hold::RolledBack { .. }))
+    }
+
+    /// The store has come to `revision` by now: a mark that is no higher holds nothing up.
+    pub fn note_revision(&mut self, revision: Revision) {
+        self.seen = self.seen.max(revision);
+        self.hold = match self.hold {
+            Some(Hold::RolledBack { seen, .. }) if revision >= seen => None,
+            Some(Hold::RolledBack { seen, .. }) => Some(Hold::RolledBack { found: revision, seen }),
+            hold => hold,
+        };
     }
 
     /// The store that this data directory belongs to, whichever; `None` for one that belongs to none yet. A high-water mark
@@ -576,6 +604,7 @@ mod tests {
     use std::process::Command;
 
     use jeton_core::entropy::SystemEntropy;
+    use jeton_core::time::SystemClock;
 
     use super::*;
 
@@ -602,6 +631,25 @@ mod tests {
         let said = String::from_utf8_lossy(&written.stdout);
         assert!(written.status.success() && said.contains("1 passed"), "{written:?}");
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_mark_that_was_raised_while_the_store_was_read_is_no_sign_of_a_rollback() {
+        let home = tempfile::tempdir().unwrap();
+        let text = KeyRing::generate(&SystemEntropy).to_text();
+        let (_, key_check) = Sealer::create(KeyRing::parse(text.reveal()).unwrap(), &SystemEntropy);
+        let key = KeySource::Text(text);
+        let instance = InstanceId::generate(SystemClock.now(), &SystemEntropy);
+        let known = Identity { instance, key_check };
+        let path = home.path().join(INSTANCE_FILE);
+        publish(&path, |file| instance_text(instance, file), Publish::UnlessThere, &SystemEntropy).unwrap();
+        high_water::raise(home.path(), Revision(9)).unwrap();
+        let mut installation = Installation::of(&known, Revision(7), home.path(), &key).unwrap();
+        assert!(installation.seems_rolled_back());
+        installation.note_revision(Revision(8));
+        assert_eq!(installation.hold(), Some(Hold::RolledBack { found: Revision(8), seen: Revision(9) }));
+        installation.note_revision(Revision(9));
+        assert_eq!(installation.hold(), None);
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub(super) async fn check(
         StoreSettings::Postgres(options) => check_postgres(options, &settings.data_dir, host, report).await,
     };
     let Some(contents) = contents else { return StoreFindings::default() };
-    let installation = installation(settings, &contents, with_clones, report);
+    let installation = installation(settings, &contents, with_clones, report).await;
     background_tasks(&contents.nodes, report);
     StoreFindings { connections: contents.connections, nodes: contents.nodes, installation }
 }
@@ -144,7 +144,7 @@ fn outdated_message(shown: &str) -> String {
     )
 }
 
-fn installation(
+async fn installation(
     settings: &Settings,
     contents: &StoreContents,
     with_clones: bool,
@@ -175,6 +175,11 @@ fn installation(
                 }
                 Err(error) => report.fault("files", error.to_string()),
             }
+            if installation.seems_rolled_back()
+                && let Some(revision) = revision_by_now(&settings.store).await
+            {
+                installation.note_revision(revision);
+            }
             hold(settings, &installation, report);
             Some(installation)
         }
@@ -182,6 +187,21 @@ fn installation(
             let check = if matches!(error, InstallationError::File { .. }) { "files" } else { KEY };
             report.fault(check, error.to_string());
             None
+        }
+    }
+}
+
+/// How far the store has come by now; none where it cannot be read any more. Reading all of it takes a while, and a running server
+/// goes on meanwhile.
+async fn revision_by_now(store: &StoreSettings) -> Option<Revision> {
+    match store {
+        StoreSettings::Sqlite(database) => {
+            let file = database.clone();
+            let found = spawn_blocking(move || inspect(&file, PATIENCE)).await.ok()?;
+            Some(found.ok()??.revision)
+        }
+        StoreSettings::Postgres(options) => {
+            Some(jeton_store::postgres::inspect(options).await.ok()?.revision)
         }
     }
 }
