@@ -32,6 +32,9 @@ struct Message {
     target: &'static str,
     text: String,
     connection: Option<String>,
+    /// A token endpoint and its client.
+    server: Option<String>,
+    client: Option<String>,
     code: Option<String>,
     attempt: Option<String>,
     /// A background task warns when a failure begins, and not with each run: that is no repetition.
@@ -49,10 +52,11 @@ impl Repeats {
             }
             held_back > 0
         });
-        for (Message { target, text, connection, code, attempt, .. }, times) in repeated {
+        for (message, times) in repeated {
+            let Message { target, text, connection, server, client, code, attempt, .. } = message;
             tracing::warn!(
                 target: TARGET,
-                part = target, connection, code, attempt, times,
+                part = target, connection, server, client, code, attempt, times,
                 "\"{text}\" {times} more times in the last minute"
             );
         }
@@ -97,6 +101,8 @@ impl Visit for Message {
         match field.name() {
             "message" => value.clone_into(&mut self.text),
             "connection" => self.connection = Some(value.to_owned()),
+            "server" => self.server = Some(value.to_owned()),
+            "client" => self.client = Some(value.to_owned()),
             "task" => self.is_of_task = true,
             "code" => self.code = Some(value.to_owned()),
             "attempt" => self.attempt = Some(value.to_owned()),
@@ -105,7 +111,7 @@ impl Visit for Message {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if ["message", "connection", "task", "code", "attempt"].contains(&field.name()) {
+        if ["message", "connection", "server", "client", "task", "code", "attempt"].contains(&field.name()) {
             self.record_str(field, &format!("{value:?}"));
         }
     }
@@ -162,6 +168,12 @@ mod tests {
             }
         });
         assert_eq!(lines.len(), 4, "{lines:?}");
+        let lines = logged(&repeats, || {
+            for (server, client) in [("one", "a"), ("two", "a"), ("one", "b"), ("two", "a")] {
+                tracing::warn!(server, client, "the token endpoint is unavailable");
+            }
+        });
+        assert_eq!(lines.len(), 3, "{lines:?}");
         let counts = logged(&repeats, || repeats.report());
         assert!(counts.iter().any(|line| line.contains("connection=\"acme\"") && line.contains("times=3")));
     }
