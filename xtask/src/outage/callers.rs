@@ -17,6 +17,9 @@ use crate::token_reply::{TokenReply, error_code};
 
 const CALLERS: u64 = 4;
 
+/// A server that counts in whole seconds ends a token up to a second before its expiry.
+const WHOLE_SECONDS: Duration = Duration::from_secs(1);
+
 /// What the callers were answered.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct OutageCalls {
@@ -75,7 +78,7 @@ impl OutageCaller {
                 Some(token) => {
                     // A provider that cannot be asked says nothing.
                     let accepted = vendor.accepts(token.access_token.reveal()).await.unwrap_or(true);
-                    let lived = token.expires_at() > SystemClock.now();
+                    let lived = token.expires_at() > SystemClock.now() + WHOLE_SECONDS;
                     let lost = !accepted && vendor.proxy.journal().lost().contains(name);
                     let mut calls = self.calls.lock();
                     match (accepted, lived, lost) {

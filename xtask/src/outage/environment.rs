@@ -23,7 +23,8 @@ use crate::proof::{self, TIMEOUT};
 use crate::refresh_log::ConnectionStatus;
 use crate::setup;
 
-/// The name of the provider that has TLS.
+/// The provider that has TLS, and its host.
+const TLS: &str = "tls";
 const TLS_HOST: &str = "tls.test";
 
 /// The client that all connections to emulated providers have, at both of them.
@@ -63,6 +64,12 @@ impl Vendor {
         }
     }
 
+    /// Its host and port, as jeton names it.
+    pub(super) fn server(&self) -> String {
+        let address = self.proxy.address();
+        if self.name == TLS { format!("{TLS_HOST}:{}", address.port()) } else { address.to_string() }
+    }
+
     async fn mint(&self, count: usize) -> Result<Vec<Secret>> {
         match &self.issuer {
             Issuer::Emulated(emulator) => Ok(emulator.mint(count)),
@@ -79,10 +86,8 @@ impl Vendor {
             }
         };
         let address = self.proxy.address();
-        let url = match self.name {
-            "tls" => format!("https://{TLS_HOST}:{}/token", address.port()),
-            _ => format!("http://{address}/token"),
-        };
+        let scheme = if self.name == TLS { "https" } else { "http" };
+        let url = format!("{scheme}://{}/token", self.server());
         ConnectionSettings::oauth2(&url, &format!("http://{address}/api"), &id, secret.reveal())
     }
 }
@@ -269,8 +274,8 @@ async fn start_vendors(
     let plain = Vendor { name: "plain", proxy, connections, issuer: Issuer::Emulated(Box::new(plain)) };
     let tls = emulate(seed.wrapping_add(1)).await?;
     let proxy = FaultProxy::start_tls(tls.address(), seed, TLS_HOST, authority).await?;
-    let connections = names("tls", share);
-    let tls = Vendor { name: "tls", proxy, connections, issuer: Issuer::Emulated(Box::new(tls)) };
+    let connections = names(TLS, share);
+    let tls = Vendor { name: TLS, proxy, connections, issuer: Issuer::Emulated(Box::new(tls)) };
     let rig = OidcRig::start(OidcSettings { access_ttl: life, ..OidcSettings::default() }).await?;
     let address = rig.base_url().trim_start_matches("http://").parse()?;
     let proxy = FaultProxy::start(address, seed).await?;

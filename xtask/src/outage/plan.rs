@@ -70,6 +70,16 @@ impl OutagePlan {
         !matches!(self.disturbance, Disturbance::Flapping | Disturbance::Half)
     }
 
+    /// Whether it lasts long enough for everybody to be told of it.
+    pub(super) fn is_told(&self) -> bool {
+        self.is_whole() && self.length >= Duration::from_mins(5)
+    }
+
+    /// The longest pause between two trials of it.
+    pub(super) fn longest_wait(&self, timing: Timing) -> Duration {
+        timing.longest_pause().max(Duration::from_secs(retry_after(timing)))
+    }
+
     /// How long after its end every connection of the provider of this index must be live again: a minute in use, after what the
     /// provider asked for and after the hold of a send of unknown outcome.
     pub(super) fn recovery(&self, index: usize, timing: Timing) -> Duration {

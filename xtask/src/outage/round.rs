@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use futures_util::future::join_all;
+use jeton_core::time::{Clock, SystemClock};
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
@@ -97,7 +98,8 @@ pub(super) async fn run(
         findings.push(format!("{error:#}"));
         BTreeMap::new()
     });
-    findings.extend(samples::after(environment, &lost, &logged).await?);
+    let is_seen = plan.is_told() && plan.disturbance != Disturbance::KillAtTheEnd;
+    findings.extend(samples::after(environment, &lost, &logged, is_seen).await?);
     let mut vendors = BTreeMap::new();
     for (index, vendor) in environment.vendors.iter().enumerate() {
         let span = RoundSpan { began: began[index], ended: ended[index], settled: settled[index] };
@@ -157,7 +159,7 @@ async fn outage(
     length: Duration,
     clients: &Clients,
 ) -> Result<Vec<String>> {
-    let (timing, began) = (environment.timing, Instant::now());
+    let (timing, began, began_at) = (environment.timing, Instant::now(), SystemClock.now());
     let until = |part: Duration| sleep(part.saturating_sub(began.elapsed()));
     let treatments = plan.treatments(timing);
     environment.begin_outage(&treatments)?;
@@ -192,7 +194,11 @@ async fn outage(
     }
     until(length / 100 * LOOK_AT).await;
     let lost = lost(environment);
-    let findings = samples::during(environment, &lost).await?;
+    if !plan.is_told() {
+        until(length).await;
+        return Ok(Vec::new());
+    }
+    let findings = samples::during(environment, &lost, began_at, plan.longest_wait(timing)).await?;
     until(length).await;
     Ok(findings)
 }
