@@ -23,7 +23,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use self::callers::OutageCalls;
-use self::environment::{Environment, EnvironmentPlan};
+use self::environment::{EnvironmentPlan, OutageEnvironment};
 use self::plan::OutagePlan;
 use self::round::RoundFigures;
 use self::timing::Timing;
@@ -127,7 +127,7 @@ async fn measure(options: &Options, plans: Vec<OutagePlan>) -> Result<(OutageFig
         grants: options.grants.into(),
         postgres: options.store == OutageStore::Postgres,
     };
-    let mut environment = Environment::start(plan).await?;
+    let mut environment = OutageEnvironment::start(plan).await?;
     let clients = Arc::new(Mutex::new(environment.clients()));
     let callers = callers::start(options.seed, &environment.vendors, &clients);
     let (mut outages, mut findings) = (BTreeMap::new(), Vec::new());
@@ -173,7 +173,7 @@ async fn measure(options: &Options, plans: Vec<OutagePlan>) -> Result<(OutageFig
 }
 
 /// Waits until the grants whose reply was lost are known to be dead; returns those, and all that are dead.
-async fn settle_lost(environment: &Environment) -> Result<(BTreeSet<String>, BTreeSet<String>)> {
+async fn settle_lost(environment: &OutageEnvironment) -> Result<(BTreeSet<String>, BTreeSet<String>)> {
     let lost = round::lost(environment);
     let limit = environment.timing.of(FINDING_DEAD) + Duration::from_secs(10);
     let began = Instant::now();

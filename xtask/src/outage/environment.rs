@@ -100,7 +100,7 @@ struct OutageNode {
 }
 
 /// Everything that runs.
-pub(super) struct Environment {
+pub(super) struct OutageEnvironment {
     pub(super) vendors: Vec<Arc<Vendor>>,
     pub(super) timing: Timing,
     resolver: TestResolver,
@@ -117,7 +117,7 @@ pub(super) struct EnvironmentPlan {
     pub(super) postgres: bool,
 }
 
-impl Environment {
+impl OutageEnvironment {
     /// Starts the providers, imports a grant for each connection, and starts the processes.
     pub(super) async fn start(plan: EnvironmentPlan) -> Result<Self> {
         let EnvironmentPlan { timing, seed, grants, postgres } = plan;

@@ -11,7 +11,7 @@ use super::timing::Timing;
 /// What happens besides an outage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Disturbance {
+pub(super) enum OutageDisturbance {
     Nothing,
     /// It begins while many requests are in progress, and their replies are lost.
     LosesReplies,
@@ -33,7 +33,7 @@ pub(super) struct OutagePlan {
     /// How long it is in use.
     pub(super) length: Duration,
     pub(super) kinds: [OutageKind; 3],
-    pub(super) disturbance: Disturbance,
+    pub(super) disturbance: OutageDisturbance,
 }
 
 /// How long a provider is up or down that flaps.
@@ -43,15 +43,15 @@ pub(super) const FLAP: Duration = Duration::from_secs(20);
 const RETRY_AFTER: Duration = Duration::from_secs(90);
 
 impl OutagePlan {
-    fn new(minutes: u64, kinds: [OutageKind; 3], disturbance: Disturbance) -> Self {
+    fn new(minutes: u64, kinds: [OutageKind; 3], disturbance: OutageDisturbance) -> Self {
         Self { length: Duration::from_mins(minutes), kinds, disturbance }
     }
 
     /// How requests are treated, in the order of the providers.
     pub(super) fn treatments(&self, timing: Timing) -> Vec<Treatment> {
         let treat = |kind| Treatment {
-            percent: if self.disturbance == Disturbance::Half { 50 } else { 100 },
-            loses_replies: self.disturbance == Disturbance::LosesReplies,
+            percent: if self.disturbance == OutageDisturbance::Half { 50 } else { 100 },
+            loses_replies: self.disturbance == OutageDisturbance::LosesReplies,
             retry_after: retry_after(timing),
             ..Treatment::down(kind)
         };
@@ -67,7 +67,7 @@ impl OutagePlan {
 
     /// Whether it is one that the breaker makes promises about.
     pub(super) fn is_whole(&self) -> bool {
-        !matches!(self.disturbance, Disturbance::Flapping | Disturbance::Half)
+        !matches!(self.disturbance, OutageDisturbance::Flapping | OutageDisturbance::Half)
     }
 
     /// Whether it lasts long enough for everybody to be told of it.
@@ -85,7 +85,7 @@ impl OutagePlan {
     pub(super) fn recovery(&self, index: usize, timing: Timing) -> Duration {
         let kind = self.kinds[index];
         let unknown = if kind.leaves_unknown() { timing.hold() + timing.exchange() } else { Duration::ZERO };
-        let limited = self.disturbance == Disturbance::RateLimit || kind.retry_after(1).is_some();
+        let limited = self.disturbance == OutageDisturbance::RateLimit || kind.retry_after(1).is_some();
         let asked = if limited { Duration::from_secs(retry_after(timing)) } else { Duration::ZERO };
         timing.of(Duration::from_mins(1)) + unknown + asked
     }
@@ -96,7 +96,7 @@ impl OutagePlan {
             seconds => format!("{seconds} s"),
         };
         match self.disturbance {
-            Disturbance::Nothing => length,
+            OutageDisturbance::Nothing => length,
             disturbance => format!("{length}, {disturbance:?}"),
         }
     }
@@ -114,38 +114,38 @@ pub(super) fn all(seed: u64) -> Vec<OutagePlan> {
         TlsAlert, Unavailable, UnavailableFor, WrongCertificate,
     };
     let five = |kinds, disturbance| OutagePlan::new(5, kinds, disturbance);
-    let mut short = five([Hang, NoName, ServerError], Disturbance::Nothing);
+    let mut short = five([Hang, NoName, ServerError], OutageDisturbance::Nothing);
     if seed.is_multiple_of(2) {
         short.kinds = [ResetAfter, TlsAlert, BadGateway];
     }
     short.length = Duration::from_secs(30);
     vec![
-        five([Refused, NoName, Hang], Disturbance::Nothing),
+        five([Refused, NoName, Hang], OutageDisturbance::Nothing),
         short,
-        five([ResetAfter, TlsAlert, ServerError], Disturbance::Nothing),
-        five([HtmlPage, WrongCertificate, Unavailable], Disturbance::Nothing),
-        five([BadGateway, ResetBefore, UnavailableFor], Disturbance::Nothing),
-        five([LostReply, Hang, Refused], Disturbance::Nothing),
-        five([ServerError; 3], Disturbance::LosesReplies),
-        five([Hang, NoName, Unavailable], Disturbance::Kill),
-        five([ResetAfter, TlsAlert, BadGateway], Disturbance::KillAtTheEnd),
-        five([Unavailable, Refused, ResetAfter], Disturbance::Flapping),
-        five([BadGateway; 3], Disturbance::Half),
-        five([Unavailable, BadGateway, ServerError], Disturbance::RateLimit),
-        OutagePlan::new(30, [Hang, NoName, Unavailable], Disturbance::Nothing),
+        five([ResetAfter, TlsAlert, ServerError], OutageDisturbance::Nothing),
+        five([HtmlPage, WrongCertificate, Unavailable], OutageDisturbance::Nothing),
+        five([BadGateway, ResetBefore, UnavailableFor], OutageDisturbance::Nothing),
+        five([LostReply, Hang, Refused], OutageDisturbance::Nothing),
+        five([ServerError; 3], OutageDisturbance::LosesReplies),
+        five([Hang, NoName, Unavailable], OutageDisturbance::Kill),
+        five([ResetAfter, TlsAlert, BadGateway], OutageDisturbance::KillAtTheEnd),
+        five([Unavailable, Refused, ResetAfter], OutageDisturbance::Flapping),
+        five([BadGateway; 3], OutageDisturbance::Half),
+        five([Unavailable, BadGateway, ServerError], OutageDisturbance::RateLimit),
+        OutagePlan::new(30, [Hang, NoName, Unavailable], OutageDisturbance::Nothing),
     ]
 }
 
 /// What the test command runs: one outage, half way through which the process is killed.
 pub(super) fn short() -> Vec<OutagePlan> {
     let kinds = [OutageKind::Unavailable, OutageKind::NoName, OutageKind::ResetAfter];
-    vec![OutagePlan::new(5, kinds, Disturbance::Kill)]
+    vec![OutagePlan::new(5, kinds, OutageDisturbance::Kill)]
 }
 
 /// One outage of so many minutes.
 pub(super) fn single(minutes: u64) -> Vec<OutagePlan> {
     let kinds = [OutageKind::Hang, OutageKind::NoName, OutageKind::Unavailable];
-    vec![OutagePlan::new(minutes, kinds, Disturbance::Nothing)]
+    vec![OutagePlan::new(minutes, kinds, OutageDisturbance::Nothing)]
 }
 
 #[cfg(test)]
@@ -167,9 +167,9 @@ mod tests {
 
     #[test]
     fn only_what_leaves_outcomes_unknown_may_take_longer_than_a_minute() {
-        let refused = OutagePlan::new(5, [OutageKind::Refused; 3], Disturbance::Nothing);
+        let refused = OutagePlan::new(5, [OutageKind::Refused; 3], OutageDisturbance::Nothing);
         assert_eq!(refused.recovery(0, Timing(1)), Duration::from_mins(1));
-        let hang = OutagePlan::new(5, [OutageKind::Hang; 3], Disturbance::Nothing);
+        let hang = OutagePlan::new(5, [OutageKind::Hang; 3], OutageDisturbance::Nothing);
         assert_eq!(hang.recovery(2, Timing(1)), Duration::from_secs(150));
     }
 }

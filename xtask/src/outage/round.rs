@@ -11,10 +11,10 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::callers::Clients;
-use super::environment::{Environment, Vendor};
+use super::environment::{OutageEnvironment, Vendor};
 use super::journal::Journal;
 use super::kind::OutageKind;
-use super::plan::{Disturbance, FLAP, OutagePlan};
+use super::plan::{FLAP, OutageDisturbance, OutagePlan};
 use super::proxy::Treatment;
 use super::samples;
 use super::timing::{FirstRequests, SLOW_START_STEPS, Timing};
@@ -70,13 +70,13 @@ struct RoundSpan {
 
 /// Carries out an outage; returns its figures, and what no rule explains.
 pub(super) async fn run(
-    environment: &mut Environment,
+    environment: &mut OutageEnvironment,
     plan: &OutagePlan,
     clients: &Clients,
 ) -> Result<(RoundFigures, Vec<String>)> {
     let timing = environment.timing;
     let mut findings = Vec::new();
-    if plan.disturbance == Disturbance::LosesReplies {
+    if plan.disturbance == OutageDisturbance::LosesReplies {
         fill(environment).await;
     }
     let logged = log_lengths(environment)?;
@@ -85,7 +85,7 @@ pub(super) async fn run(
     findings.extend(outage(environment, plan, length, clients).await?);
     let ended = uptimes(environment);
     let attempts = attempts(environment, &logged)?;
-    if plan.disturbance == Disturbance::KillAtTheEnd {
+    if plan.disturbance == OutageDisturbance::KillAtTheEnd {
         environment.kill_all().await?;
         *clients.lock() = environment.clients();
     }
@@ -98,7 +98,7 @@ pub(super) async fn run(
         findings.push(format!("{error:#}"));
         BTreeMap::new()
     });
-    let is_seen = plan.is_told() && plan.disturbance != Disturbance::KillAtTheEnd;
+    let is_seen = plan.is_told() && plan.disturbance != OutageDisturbance::KillAtTheEnd;
     findings.extend(samples::after(environment, &lost, &logged, is_seen).await?);
     let mut vendors = BTreeMap::new();
     for (index, vendor) in environment.vendors.iter().enumerate() {
@@ -121,7 +121,7 @@ pub(super) async fn run(
 }
 
 /// Brings many requests in progress at each provider.
-async fn fill(environment: &Environment) {
+async fn fill(environment: &OutageEnvironment) {
     for vendor in &environment.vendors {
         vendor.proxy.treat(Treatment { latency: Duration::from_secs(1), ..Treatment::NONE });
     }
@@ -154,7 +154,7 @@ async fn fill(environment: &Environment) {
 
 /// The outage itself; answers what people were told wrongly meanwhile.
 async fn outage(
-    environment: &mut Environment,
+    environment: &mut OutageEnvironment,
     plan: &OutagePlan,
     length: Duration,
     clients: &Clients,
@@ -164,7 +164,7 @@ async fn outage(
     let treatments = plan.treatments(timing);
     environment.begin_outage(&treatments)?;
     match plan.disturbance {
-        Disturbance::Flapping => {
+        OutageDisturbance::Flapping => {
             let mut flaps = 1;
             while began.elapsed() < length {
                 until((timing.of(FLAP) * flaps).min(length)).await;
@@ -177,20 +177,20 @@ async fn outage(
             }
             return Ok(Vec::new());
         }
-        Disturbance::Half => {
+        OutageDisturbance::Half => {
             until(length).await;
             return Ok(Vec::new());
         }
-        Disturbance::Kill => {
+        OutageDisturbance::Kill => {
             until(length / 2).await;
             environment.kill_all().await?;
             *clients.lock() = environment.clients();
         }
-        Disturbance::RateLimit => {
+        OutageDisturbance::RateLimit => {
             until(length / 2).await;
             environment.begin_outage(&OutagePlan::rate_limits(timing))?;
         }
-        Disturbance::Nothing | Disturbance::LosesReplies | Disturbance::KillAtTheEnd => {}
+        OutageDisturbance::Nothing | OutageDisturbance::LosesReplies | OutageDisturbance::KillAtTheEnd => {}
     }
     until(length / 100 * LOOK_AT).await;
     let lost = lost(environment);
@@ -204,21 +204,21 @@ async fn outage(
 }
 
 /// The connections whose successor token was in a reply that never arrived.
-pub(super) fn lost(environment: &Environment) -> BTreeSet<String> {
+pub(super) fn lost(environment: &OutageEnvironment) -> BTreeSet<String> {
     environment.vendors.iter().flat_map(|vendor| vendor.proxy.journal().lost()).collect()
 }
 
-fn uptimes(environment: &Environment) -> Vec<Duration> {
+fn uptimes(environment: &OutageEnvironment) -> Vec<Duration> {
     environment.vendors.iter().map(|vendor| vendor.proxy.uptime()).collect()
 }
 
 /// How much each node has logged.
-fn log_lengths(environment: &Environment) -> Result<Vec<usize>> {
+fn log_lengths(environment: &OutageEnvironment) -> Result<Vec<usize>> {
     Ok(environment.logs()?.iter().map(String::len).collect())
 }
 
 /// How many attempts at each provider the nodes have logged since their logs were so long.
-fn attempts(environment: &Environment, logged: &[usize]) -> Result<Vec<usize>> {
+fn attempts(environment: &OutageEnvironment, logged: &[usize]) -> Result<Vec<usize>> {
     let logs = environment.logs()?;
     let new: Vec<&str> = logs.iter().zip(logged).map(|(log, from)| &log[*from..]).collect();
     let of = |vendor: &str| {
@@ -280,7 +280,7 @@ fn check_vendor(
             findings.push(format!("{peak} requests at once {when}, where {at_once} are the most"));
         }
     }
-    if plan.is_whole() && plan.disturbance != Disturbance::KillAtTheEnd && nodes == 1 {
+    if plan.is_whole() && plan.disturbance != OutageDisturbance::KillAtTheEnd && nodes == 1 {
         findings.extend(check_slow_start(&journal, first, timing));
     }
     (figures, findings)
@@ -290,7 +290,7 @@ fn most_attempts(plan: &OutagePlan, timing: Timing) -> usize {
     let length = timing.of(plan.length);
     let known = FirstRequests::AfterAnswers { concurrency: CONCURRENCY };
     match plan.disturbance {
-        Disturbance::Kill => {
+        OutageDisturbance::Kill => {
             timing.most_sends(length / 2, known) + timing.most_sends(length / 2, FirstRequests::OfAProcess)
         }
         // The rate limit answers each that comes, and is no outage: a process that finds it first has its usual concurrency.

@@ -9,7 +9,7 @@ use jeton_testkit::CommandOutput;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::environment::{Environment, Vendor};
+use super::environment::{OutageEnvironment, Vendor};
 
 /// A node tells of what it holds for unavailable this often, and a busy machine needs a while.
 const TOLD_WITHIN: Duration = Duration::from_secs(12);
@@ -23,7 +23,7 @@ const NOBODY: &str = "nobody needs to do anything";
 /// Looks during an outage that began at `began` and whose trials are at most `longest_pause` apart; answers what is wrong with what
 /// is shown.
 pub(super) async fn during(
-    environment: &Environment,
+    environment: &OutageEnvironment,
     lost: &BTreeSet<String>,
     began: Timestamp,
     longest_pause: Duration,
@@ -61,7 +61,7 @@ pub(super) async fn during(
 
 /// Looks after an outage, whose log begins where each node had logged so much. `is_seen` where a process that found it down saw it end.
 pub(super) async fn after(
-    environment: &Environment,
+    environment: &OutageEnvironment,
     lost: &BTreeSet<String>,
     logged: &[usize],
     is_seen: bool,
@@ -97,7 +97,7 @@ pub(super) async fn after(
 
 /// The connections as `jeton status --json` shows them once `condition` holds for them; none where it does not in time.
 async fn wait_for(
-    environment: &Environment,
+    environment: &OutageEnvironment,
     limit: Duration,
     condition: impl Fn(&[Value]) -> bool,
 ) -> Result<Option<Vec<Value>>> {
@@ -135,7 +135,7 @@ fn check_told(told: &Value, began: Timestamp, longest_pause: Duration) -> Option
 
 /// What is wrong with what the API says of a connection, and what a caller is told who gets no token.
 async fn check_api(
-    environment: &Environment,
+    environment: &OutageEnvironment,
     vendor: &Vendor,
     lost: &BTreeSet<String>,
     began: Timestamp,
@@ -168,7 +168,11 @@ async fn check_api(
 }
 
 /// Neither `status` nor `doctor` asks for a person, but for a grant whose reply was lost.
-async fn calls_nobody(environment: &Environment, lost: &BTreeSet<String>, when: &str) -> Result<Vec<String>> {
+async fn calls_nobody(
+    environment: &OutageEnvironment,
+    lost: &BTreeSet<String>,
+    when: &str,
+) -> Result<Vec<String>> {
     let status = environment.run(["status"]).await?;
     let doctor = environment.run(["doctor", "--offline"]).await?;
     let mut findings = Vec::new();
