@@ -56,7 +56,7 @@ pub(crate) struct Arguments {
 /// Flags that every command takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct GlobalFlags {
-    /// The settings file [default: that of JETON_CONFIG, else jeton.toml in the working directory, else /etc/jeton/jeton.toml]
+    /// The settings file [default: that of `JETON_CONFIG`, else jeton.toml in the working directory, else /etc/jeton/jeton.toml]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Answer in JSON; errors are problem documents (RFC 9457) on standard error

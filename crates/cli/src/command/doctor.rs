@@ -46,22 +46,21 @@ impl DoctorArgs {
         }
         match &loaded.settings {
             Ok(settings) => self.check(settings, &mut report).await,
-            Err(faults) => match settings::load_without_secrets(sources).settings {
-                // All else is right, and the server may have them.
-                Ok(settings) => {
+            Err(faults) => {
+                if let Ok(settings) = settings::load_without_secrets(sources).settings {
+                    // All else is right, and the server may have them.
                     for fault in faults {
                         let text = format!("{fault}, where `jeton serve` starts; this shell lacks it");
                         report.warning("settings", text);
                     }
                     self.check(&settings, &mut report).await;
-                }
-                Err(_) => {
+                } else {
                     for fault in faults {
                         report.fault("settings", fault.to_string());
                     }
                     report.warning("settings", "nothing else can be checked until they are right");
                 }
-            },
+            }
         }
         report.print(output)?;
         if report.has_faults() { Err(CommandError::reported(ErrorCode::FaultsFound)) } else { Ok(()) }

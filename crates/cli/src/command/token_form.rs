@@ -26,7 +26,7 @@ fn is_assignment(text: &str) -> bool {
         .strip_prefix(|first: char| first.is_ascii_alphabetic() || first == '_')
         .is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'));
     let variable = name.contains('_') && !name.bytes().any(|byte| byte.is_ascii_lowercase());
-    word && (variable || name.to_ascii_lowercase().contains("token")) && value.trim_matches('=') != ""
+    word && (variable || name.to_ascii_lowercase().contains("token")) && !value.trim_matches('=').is_empty()
 }
 
 #[cfg(test)]

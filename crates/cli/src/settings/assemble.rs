@@ -23,6 +23,7 @@ use crate::env_vars::KEY_VARIABLE;
 use crate::telemetry::{AccessLog, Format, Level};
 
 /// The settings of a run.
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own, or says how they were read")]
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,

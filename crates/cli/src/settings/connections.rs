@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::thread;
 
 use jeton_core::id::ConnectionName;
-use jeton_core::keep::provider::{Catalogue, Client, ClientCertificate, Definition, PolicyOverrides, Setup};
+use jeton_core::keep::provider::{
+    Catalogue, Client, ClientCertificate, DefineError, Definition, PolicyOverrides, Provider, Setup,
+};
 use jeton_core::secret::Secret;
 use toml::{Table, Value};
 use url::Url;
@@ -129,16 +131,7 @@ fn definition(
     if reader.faults.len() > faults {
         return None;
     }
-    let again = reader.without_secrets.then(|| setup.clone());
-    let defined = match (provider.define(setup), again) {
-        // The server may have it in its environment.
-        (Err(error), Some(mut setup)) if error.field == "client.secret" => {
-            reader.lacks_secrets = true;
-            setup.client.secret = Some(UNREAD.into());
-            provider.define(setup)
-        }
-        (defined, _) => defined,
-    };
+    let defined = define(reader, &provider, setup);
     let defined = match emulator {
         Some(emulator) => defined.and_then(|definition| definition.emulated_at(emulator)),
         None => defined,
@@ -176,6 +169,24 @@ fn definition(
             reader.fault(&path, problem);
         })
         .ok()
+}
+
+/// The definition of this set-up. Where secrets may be missing, it is made without the one that it needs.
+fn define(
+    reader: &mut Reader<'_>,
+    provider: &Arc<Provider>,
+    setup: Setup,
+) -> Result<Definition, DefineError> {
+    let again = reader.without_secrets.then(|| setup.clone());
+    match (provider.define(setup), again) {
+        // The server may have it in its environment.
+        (Err(error), Some(mut setup)) if error.field == "client.secret" => {
+            reader.lacks_secrets = true;
+            setup.client.secret = Some(UNREAD.into());
+            provider.define(setup)
+        }
+        (defined, _) => defined,
+    }
 }
 
 fn vars(reader: &mut Reader<'_>, section: &SectionRef<'_>) -> BTreeMap<String, Secret> {

@@ -67,7 +67,7 @@ async fn a_secret_file_of_another_user_stops_no_command_that_does_not_send_it() 
     let settings = fs::read_to_string(fixture.home.settings()).unwrap();
     let missing = settings.replace("secret_env = \"ACME_SECRET\"", "secret_file = \"of-another-user\"");
     fixture.home.write_settings(&missing).unwrap();
-    fixture.run(["migrate"]).await.success().unwrap();
+    fixture.run(["service-token", "create", "bot1"]).await.success().unwrap();
     assert!(fixture.run(["status"]).await.success().unwrap().contains("pending"));
     let sentence = error_line(&fixture.run(["token", "acme"]).await, 1);
     assert!(sentence.contains("of-another-user cannot be read"), "{sentence}");
