@@ -203,14 +203,15 @@ fn no_installation(why: &str) -> CommandError {
     CommandError::new(ErrorCode::InstallationUnusable, text)
 }
 
-/// Reads the service tokens. [`sync_service_tokens`] follows their changes.
+/// Reads the service tokens, which expire by `clock`, that of the store. [`sync_service_tokens`] follows their changes.
 pub(crate) async fn open_access(
     store: &Arc<dyn ServerStore>,
     environment: Environment,
     limits: jeton_issuer::Settings,
+    clock: Arc<dyn Clock>,
     host: &HostEnv,
 ) -> Result<Access, CommandError> {
-    let (clock, entropy) = (Arc::clone(&host.clock), Arc::clone(&host.entropy));
+    let entropy = Arc::clone(&host.entropy);
     Ok(Access::open(store.clone(), environment, limits, clock, entropy).await?)
 }
 

@@ -137,6 +137,7 @@ pub use refresh::store_writer::{GRANT_HELD, GRANT_SUPERSEDED};
 pub use settings::{OutboundSettings, Settings};
 pub use spill::inspect::{SlotState, inspect_spill_slots};
 pub use store_access::{Ports, VaultError};
+pub use store_time::store_clock;
 pub use tokens::api_call::{ApiVerdict, Call};
 pub use tokens::request::{Connected, Grant, RefreshMode, Refreshed, Token, TokenRequest};
 pub use vault::Vault;

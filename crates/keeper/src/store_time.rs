@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jeton_core::clocks::{ClockReadings, StoreOffset, StoreReading};
+use jeton_core::keep::ports::{ChangeFeed, StoreError};
 use jeton_core::time::{Clock, Timestamp};
 
 /// Below this difference the clock of the store shows the civil time: reading two clocks takes a while.
@@ -90,6 +91,16 @@ impl StoreTime {
         let (ahead, behind) = (civil.since(store), store.since(civil));
         if ahead.max(behind) < SAME_TIME { shown } else { shown + behind - ahead }
     }
+}
+
+/// The clock of the store behind `feed`, for whoever judges its rows without a vault. `clock` is that of this machine.
+///
+/// # Errors
+/// The store does not answer.
+pub async fn store_clock(feed: &dyn ChangeFeed, clock: Arc<dyn Clock>) -> Result<Arc<dyn Clock>, StoreError> {
+    let asked = clock.uptime();
+    let reading = feed.clock().await?;
+    Ok(Arc::new(StoreTime::new(clock, reading, asked)))
 }
 
 impl Clock for StoreTime {

@@ -321,6 +321,11 @@ impl Vault {
         self.parts.node.clock.readings().civil
     }
 
+    /// The clock of the store, as this process knows it. It decides when what the store holds expires.
+    pub fn store_clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.parts.node.clock) as _
+    }
+
     /// How each background task of this process does.
     pub fn background_tasks(&self) -> Vec<BackgroundTask> {
         self.parts.background.list()

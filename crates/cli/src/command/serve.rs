@@ -61,7 +61,9 @@ impl ServeArgs {
             None => first_key::stored_api_key(&app, &data_dir, output).await?,
         };
         let access_limits = access.limits;
-        let access = app::open_access(&app.store, access.with_key(api_key), access_limits, &app.host).await?;
+        let clock = app.vault.store_clock();
+        let access =
+            app::open_access(&app.store, access.with_key(api_key), access_limits, clock, &app.host).await?;
         imports::run_imports(&app.vault, &data_dir, &imports, &*app.host.entropy).await?;
         app.vault.start().await?;
         log_listening(&app, listener.local_addr().unwrap_or(address));

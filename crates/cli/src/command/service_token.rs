@@ -1,6 +1,7 @@
 //! `jeton service-token`.
 
 use std::io::Read as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Subcommand;
@@ -9,6 +10,7 @@ use jeton_core::access::{
 };
 use jeton_core::keep::provider::DurationText;
 use jeton_core::secret::Secret;
+use jeton_core::time::Timestamp;
 use jeton_issuer::{Access, NewToken, Rotated, TokenView};
 use serde_json::json;
 
@@ -98,12 +100,12 @@ impl ServiceTokenCommand {
         let host = HostEnv::system();
         let mode = if self.needs_installation() { OpenMode::Existing } else { OpenMode::Create };
         let (store, _) = app::open_installation(settings, &host, mode).await?;
-        let access =
-            app::open_access(&store, settings.access.clone().environment(), settings.access.limits, &host)
-                .await?;
+        let clock = jeton_keeper::store_clock(&*store, Arc::clone(&host.clock)).await?;
+        let (now, environment) = (clock.now(), settings.access.clone().environment());
+        let access = app::open_access(&store, environment, settings.access.limits, clock, &host).await?;
         match self {
             Self::Create(create) => create.run(&access, output).await,
-            Self::List => list(&access, &host, output).await,
+            Self::List => list(&access, now, output).await,
             Self::Rotate(rotate) => rotate.run(&access, output).await,
             Self::Revoke { which } => revoke(&access, &which, output).await,
             Self::Hash => hash(output),
@@ -144,7 +146,7 @@ fn created_text(shown: &TokenView) -> String {
     format!("{text} It {expiry}. Scopes: {scopes}. Id: {}.", shown.id)
 }
 
-async fn list(access: &Access, host: &HostEnv, output: Output) -> Result<(), CommandError> {
+async fn list(access: &Access, now: Timestamp, output: Output) -> Result<(), CommandError> {
     let mut all = Vec::new();
     loop {
         let page = access.list(all.last().map(|last: &ServiceToken| last.id), PAGE).await?;
@@ -154,7 +156,6 @@ async fn list(access: &Access, host: &HostEnv, output: Output) -> Result<(), Com
             break;
         }
     }
-    let now = host.clock.now();
     let head = ["NAME", "ID", "STANDING", "EXPIRES", "LAST USED", "SCOPES", "NOTES"];
     let mut table =
         Table::new(head, "there are no service tokens; create one with `jeton service-token create NAME`");

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use jeton_testkit::{Client, ServerProcess, TestInstallation, grep_tree};
+use jeton_testkit::{Client, ServerProcess, ShiftedClock, TestInstallation, grep_tree};
 use parking_lot::RwLock;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -325,4 +325,31 @@ async fn orders_that_mean_nobody_or_too_many_are_refused_in_words() {
     run(&home, ["service-token", "rotate", "bot1"]).await.success().unwrap();
     let reserved = error_line(&run(&home, ["service-token", "create", "api-key"]).await, 1);
     assert!(reserved.contains("is reserved for the API key"), "{reserved}");
+}
+
+#[tokio::test]
+async fn a_civil_clock_that_is_a_day_off_neither_ends_a_service_token_nor_lengthens_its_life() {
+    const DAY: i64 = 24 * 3_600;
+    for home in [TestInstallation::new().unwrap(), TestInstallation::on_postgres().unwrap()] {
+        let clock = ShiftedClock::new().unwrap();
+        let serve = home.command(["serve"]).unwrap().envs(clock.environment());
+        let mut server = serve.serve().unwrap();
+        server.wait_until_ready(PATIENCE).await.unwrap();
+        let create = async |life: &str| {
+            let create = ["service-token", "create", "bot1", "--scope", "read", "--expires", life, "--json"];
+            let made = home.command(create).unwrap().envs(clock.environment()).run(PATIENCE).await.unwrap();
+            bot(&server, made.json().unwrap()["token"].as_str().unwrap())
+        };
+        let lasting = create("1h").await;
+        assert_eq!(status(&lasting).await, 200);
+        clock.set(DAY).unwrap();
+        assert_eq!(status(&lasting).await, 200, "its hour is not over");
+        let list = home.command(["service-token", "list"]).unwrap().envs(clock.environment());
+        let listed = list.run(PATIENCE).await.unwrap().success().unwrap();
+        assert!(listed.contains("live") && !listed.contains("expired"), "{listed}");
+        clock.set(-DAY).unwrap();
+        let short = create("3s").await;
+        until_refused(&short).await;
+        assert_eq!(status(&lasting).await, 200);
+    }
 }

@@ -104,7 +104,8 @@ impl DemoRun {
         }
         let environment = Environment::with_api_key(TokenHash::of(api_key.reveal().as_bytes()));
         let limits = jeton_issuer::Settings::default();
-        let access = app::open_access(&app.store, environment, limits, &app.host).await?;
+        let access =
+            app::open_access(&app.store, environment, limits, app.vault.store_clock(), &app.host).await?;
         let router = jeton_server::router(AppState {
             vault: app.vault.clone(),
             access: access.clone(),
