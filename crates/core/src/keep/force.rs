@@ -2,6 +2,10 @@
 //!
 //! A force refreshes what is not due, and sends a refresh token again whose outcome is unknown. A person decides that each
 //! time; a program may do it in a loop. So what a service forces is spaced, per connection.
+//!
+//! Who may do what: a service that operates a connection keeps its cool-downs, and sends nothing of a dead grant. One that
+//! administers goes through cool-downs, and may have the refresh token of a dead grant sent once more, which revives the grant
+//! where the provider accepts it; that is spaced as well. A person at the command line is not held back.
 
 use std::time::Duration;
 
@@ -22,8 +26,8 @@ pub fn is_fresh(row: &Connection, now: Timestamp) -> bool {
 }
 
 /// From when on a service may force one more send of a refresh token that was sent by the attempts of `chain`, newest
-/// first, without a known outcome; absent where none was sent. The wait doubles with each send: a provider may take each for
-/// a reuse.
+/// first, without a known outcome, or though each of them was refused; absent where none was sent. The wait doubles with each
+/// send: a provider may take each for a reuse.
 pub fn next_resend(chain: &[Attempt]) -> Option<Timestamp> {
     let mut sends = chain.iter().filter(|attempt| attempt.fingerprint.is_some());
     let last = sends.next()?;

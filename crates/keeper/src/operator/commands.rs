@@ -6,9 +6,10 @@ use std::sync::Arc;
 use jeton_core::audit::Actor;
 use jeton_core::id::{ConnectionName, Generation, OperationId};
 use jeton_core::keep::attempt::Attempt;
-use jeton_core::keep::connection::{Condition, Connection};
+use jeton_core::keep::connection::{Condition, Connection, GrantState};
 use jeton_core::keep::force;
 use jeton_core::keep::ports::{AttemptFilter, OperatorCommand, name_of};
+use jeton_core::keep::refusal::REFUSALS_READ;
 use jeton_core::time::Timestamp;
 use tokio::time::Instant;
 
@@ -60,6 +61,9 @@ impl Operator {
         {
             return Ok(Refreshed::NotDue { expires_at: expires_at(known) });
         }
+        if let Some(known) = before.as_ref().filter(|_| mode == RefreshMode::ForcedByAdministrator) {
+            self.check_dead_resend(&known.row).await?;
+        }
         let generation = before.as_ref().map_or(Generation::default(), |known| known.row.generation);
         let request = RefreshRequest::asked_for(mode, generation, by);
         let longest = self.node.settings.wait + self.node.settings.claim_wait;
@@ -70,6 +74,27 @@ impl Operator {
             Ok(Refreshed::Done { generation: known.row.generation, expires_at })
         } else {
             Ok(Refreshed::NotDue { expires_at })
+        }
+    }
+
+    /// A service may have the refresh token of a dead grant sent once more, and not in a loop: a dead grant has no cool-down.
+    async fn check_dead_resend(&self, row: &Connection) -> Result<(), TokenError> {
+        if row.state != GrantState::Dead {
+            return Ok(());
+        }
+        let filter = AttemptFilter { connection: Some(row.name.clone()), ..AttemptFilter::default() };
+        let mut sends =
+            self.store.with_retry(|| self.store.ports.log.list_attempts(&filter, REFUSALS_READ)).await?;
+        sends.retain(|attempt| attempt.generation == row.generation);
+        let now = self.node.clock.now();
+        match force::next_resend(&sends).filter(|next| now < *next) {
+            None => Ok(()),
+            Some(next) => Err(TokenError::CoolingDown {
+                name: row.name.clone(),
+                code: row.state_code.clone().unwrap_or_else(|| "dead_grant".to_owned()),
+                provider_message: row.provider_message.clone(),
+                retry_after: next.since(now),
+            }),
         }
     }
 

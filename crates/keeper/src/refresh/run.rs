@@ -60,9 +60,9 @@ impl RefreshRequest {
         let by = Some(by.clone());
         match mode {
             RefreshMode::IfDue => Self::new(Goal::NotDue, Trigger::Manual, by),
-            RefreshMode::Forced | RefreshMode::ForcedByPerson => Self {
+            RefreshMode::Forced | RefreshMode::ForcedByAdministrator | RefreshMode::ForcedByPerson => Self {
                 person_decides: true,
-                at_once: mode == RefreshMode::ForcedByPerson,
+                at_once: mode != RefreshMode::Forced,
                 ..Self::new(Goal::Beyond(seen), Trigger::Forced, by)
             },
         }

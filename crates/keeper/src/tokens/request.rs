@@ -61,7 +61,10 @@ pub enum RefreshMode {
     /// Though it is not due, and though a refresh token is sent again whose outcome is unknown. A cool-down is kept, and what
     /// is asked for again within [`FORCE_INTERVAL`](jeton_core::keep::force::FORCE_INTERVAL) gets what there is: for services.
     Forced,
-    /// The same at once, through every cool-down: for a person who decides so.
+    /// The same at once, through every cool-down, and of a dead grant, whose refresh token is sent once more: for a service that
+    /// administers. What it sends of a dead grant is spaced, see [`next_resend`](jeton_core::keep::force::next_resend).
+    ForcedByAdministrator,
+    /// The same with no spacing at all: for a person who decides so.
     ForcedByPerson,
 }
 

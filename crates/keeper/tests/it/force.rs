@@ -6,7 +6,7 @@ use jeton_core::keep::provider::{OnUnknown, PolicyOverrides};
 use jeton_emulator::{Behaviour, Fault, FaultKind};
 use jeton_keeper::{RefreshMode, Refreshed, TokenError};
 
-use crate::fixture::{ACME, Fixture, Options};
+use crate::fixture::{ACME, Fixture, Options, confirming};
 use crate::process::{Process, operator};
 use crate::recovery::assert_interrupted;
 
@@ -110,4 +110,47 @@ async fn where_policy_asks_a_person_a_refusal_of_what_the_person_sent_promises_n
     assert_interrupted(&process.token(ACME).await);
     process.vault.drain().await;
     assert_eq!(fixture.requests(), 2, "nobody else sends it");
+}
+
+#[tokio::test]
+async fn a_dead_grant_is_sent_again_by_an_administrator_with_growing_pauses_and_by_no_other_service() {
+    let options = Options { policy: confirming(Duration::ZERO), ..Options::default() };
+    let (fixture, process) = Fixture::with(options).await;
+    process.connect(ACME, fixture.expired_grant()).await;
+    fixture.emulator.enqueue(vec![Fault::new(FaultKind::RefuseGrant); 3]);
+    assert!(matches!(process.token(ACME).await, Err(TokenError::Dead { .. })));
+    // A token set is not due in its first second, whatever its expiry.
+    fixture.clock.advance(Duration::from_secs(1));
+    let by = operator();
+    let force = |mode| process.vault.refresh(ACME, mode, &by);
+    let administrate = || force(RefreshMode::ForcedByAdministrator);
+    let rows = process.attempts(ACME).await.len();
+    for _ in 0..20 {
+        assert!(matches!(force(RefreshMode::Forced).await, Err(TokenError::Dead { .. })));
+        assert!(matches!(force(RefreshMode::IfDue).await, Err(TokenError::Dead { .. })));
+        assert!(matches!(process.token(ACME).await, Err(TokenError::Dead { .. })));
+        assert!(wait(&administrate().await) <= Duration::from_secs(10));
+    }
+    let sent = (fixture.requests(), process.attempts(ACME).await.len());
+    assert_eq!(sent, (2, rows), "a loop of asking sends nothing and leaves no row");
+    fixture.clock.advance(Duration::from_secs(10));
+    assert!(matches!(administrate().await, Err(TokenError::Dead { .. })), "refused once more");
+    assert_eq!(fixture.requests(), 3);
+    assert!(wait(&administrate().await) > Duration::from_secs(10));
+    fixture.clock.advance(Duration::from_secs(10));
+    assert!(wait(&administrate().await) > Duration::ZERO, "the pauses grow");
+    fixture.clock.advance(Duration::from_secs(10));
+    assert!(matches!(administrate().await, Ok(Refreshed::Done { .. })), "it lives again");
+    assert_eq!(fixture.requests(), 4);
+}
+
+#[tokio::test]
+async fn a_person_has_the_token_of_a_dead_grant_sent_at_once() {
+    let options = Options { policy: confirming(Duration::ZERO), ..Options::default() };
+    let (fixture, process) = Fixture::with(options).await;
+    process.connect(ACME, fixture.expired_grant()).await;
+    fixture.emulator.enqueue(vec![Fault::new(FaultKind::RefuseGrant); 3]);
+    assert!(matches!(process.token(ACME).await, Err(TokenError::Dead { .. })));
+    assert!(matches!(process.force(ACME).await, Err(TokenError::Dead { .. })));
+    assert!(matches!(process.force(ACME).await, Ok(Refreshed::Done { .. })));
 }

@@ -20,7 +20,8 @@ use crate::state::AppState;
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RefreshOptions {
     /// Refresh even if it is not due, and even if the outcome of the last refresh is unknown; requires `operate:NAME`. Unless
-    /// the caller has `admin`, pauses after failures are kept, and a token that was refreshed less than 5 s ago stays as it is.
+    /// the caller has `admin`, pauses after failures are kept, a token that was refreshed less than 5 s ago stays as it is, and
+    /// nothing is sent of a dead grant. With `admin` the refresh token of a dead grant is sent once more, with growing pauses.
     force: bool,
 }
 
@@ -29,14 +30,15 @@ impl RequestShape for RefreshOptions {
 }
 
 impl RefreshOptions {
-    /// How urgently this caller may have it: what a service asks for in a loop is spaced, and what an administrator asks for is not.
+    /// How urgently this caller may have it: what a service asks for in a loop is spaced, and what an administrator asks for only
+    /// where the grant is dead.
     fn mode(&self, caller: &Caller, name: &str) -> Result<RefreshMode, ApiError> {
         if !self.force {
             return Ok(RefreshMode::IfDue);
         }
         caller.require(&Permission::Operate(name))?;
         let administers = caller.require(&Permission::Admin).is_ok();
-        Ok(if administers { RefreshMode::ForcedByPerson } else { RefreshMode::Forced })
+        Ok(if administers { RefreshMode::ForcedByAdministrator } else { RefreshMode::Forced })
     }
 }
 

@@ -1,10 +1,12 @@
 //! Who may force a refresh, and how often.
 
+use std::time::Duration;
+
 use jeton_core::keep::ports::{AttemptFilter, OperatorCommand};
 use jeton_emulator::{Fault, FaultKind};
 use jeton_testkit::{Client, Reply};
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::app::{TestEnv, TestServer, operator};
 
@@ -158,4 +160,26 @@ async fn a_pause_and_a_dead_grant_carry_the_words_of_the_provider_to_those_calle
     env.emulator.enqueue(vec![Fault::new(FaultKind::RefuseGrant); 2]);
     assert_told("REAUTHORIZATION_REQUIRED").await;
     assert_eq!(env.emulator.stats().requests, 3);
+}
+
+#[tokio::test]
+async fn a_dead_grant_is_sent_again_for_an_administrator_alone_and_not_in_a_loop() {
+    let (env, server) = TestEnv::start_connected().await;
+    let (bot, night) =
+        (server.service("bot", "token:acme").await, server.service("night", "operate:acme").await);
+    let admin = server.admin().await;
+    env.emulator.enqueue(vec![Fault::new(FaultKind::RefuseGrant); 2]);
+    assert_eq!(refresh(&bot, false).await.json().unwrap()["code"], "REAUTHORIZATION_REQUIRED");
+    let before = (env.emulator.stats().requests, rows(&server).await);
+    assert_eq!(missing_scope(&refresh(&bot, true).await), "operate:acme");
+    for _ in 0..5 {
+        assert_eq!(refresh(&night, true).await.json().unwrap()["code"], "REAUTHORIZATION_REQUIRED");
+        let spaced = refresh(&admin, true).await.json().unwrap();
+        assert_eq!(spaced["code"], "COOLING_DOWN", "{spaced}");
+        assert!(spaced["retry_after"].as_u64().unwrap() <= 10, "{spaced}");
+    }
+    assert_eq!((env.emulator.stats().requests, rows(&server).await), before);
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(refreshed(&admin, true).await, "done", "the provider accepts it, and the grant lives again");
+    assert_eq!(refreshed(&night, true).await, "not_due");
 }
