@@ -183,13 +183,13 @@ fn security(auth: Auth, doc: &mut OperationDoc) -> Value {
     match auth {
         Auth::None => return json!([]),
         Auth::AnyToken => doc.add_errors(CREDENTIAL),
-        Auth::Scope(_) | Auth::TicketOrRead => {
+        Auth::Scope(_) | Auth::ReadOrOldGateway => {
             doc.add_errors(CREDENTIAL);
             doc.add_errors(&["CONFLICTING_CREDENTIALS", "SCOPE_INSUFFICIENT"]);
         }
     }
     let mut requirements = any_header(scopes(auth));
-    if auth == Auth::TicketOrRead {
+    if auth == Auth::ReadOrOldGateway {
         requirements.push(json!({}));
     }
     requirements.into()
@@ -208,7 +208,7 @@ fn any_header(scopes: &[&str]) -> Vec<Value> {
 fn scopes(auth: Auth) -> &'static [&'static str] {
     match auth {
         Auth::None | Auth::AnyToken => &[],
-        Auth::Scope(RequiredScope::Read) | Auth::TicketOrRead => &["read"],
+        Auth::Scope(RequiredScope::Read) | Auth::ReadOrOldGateway => &["read"],
         Auth::Scope(RequiredScope::Token) => &["token:NAME"],
         Auth::Scope(RequiredScope::Operate) => &["operate:NAME"],
         Auth::Scope(RequiredScope::TokenOrOperate) => &["token:NAME", "operate:NAME"],

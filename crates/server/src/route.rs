@@ -19,8 +19,8 @@ pub(crate) enum Auth {
     Scope(RequiredScope),
     /// Any valid service token, which the handler checks.
     AnyToken,
-    /// The ticket of a consent link, or a service token with the scope `read`; the handler checks both.
-    TicketOrRead,
+    /// A service token with the scope `read`, or nothing in the place of an amoCRM gateway; the handler checks both.
+    ReadOrOldGateway,
 }
 
 /// One method of one URL.
@@ -92,7 +92,7 @@ impl Route {
             Auth::Scope(scope) => {
                 self.handler.route_layer(from_fn_with_state((Arc::clone(app), scope), require_scope))
             }
-            Auth::None | Auth::AnyToken | Auth::TicketOrRead => self.handler,
+            Auth::None | Auth::AnyToken | Auth::ReadOrOldGateway => self.handler,
         }
     }
 }

@@ -204,11 +204,11 @@ fn consent() -> Vec<Route> {
             .doc("consentResult", "Shows what became of the provider's answer.")
             .pages(oauth::RESULT_PAGES),
         Route::new(Method::GET, "/oauth/status", status::status)
-            .doc(
-                "consentStatus",
-                "Shows the progress of one consent by its ticket, or the latest consent of every connection.",
-            )
-            .auth(Auth::TicketOrRead)
+            .doc("consentStatus", "Shows the latest consent of every connection.")
+            .auth(Auth::ReadOrOldGateway)
+            .errors(&["STORE_UNAVAILABLE"]),
+        Route::new(Method::POST, "/oauth/status", status::progress)
+            .doc("consentProgress", "Shows the progress of one consent by the ticket of its link.")
             .errors(&["UNKNOWN_LINK", "STORE_UNAVAILABLE"]),
     ]
 }

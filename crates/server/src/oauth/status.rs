@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::paging::{Page, PageParams};
 use crate::auth::require_read;
 use crate::error::{ApiError, RequestError};
-use crate::extract::{QueryParams, RequestShape};
+use crate::extract::{JsonBody, QueryParams, RequestShape};
 use crate::schema_patterns::PageSize;
 use crate::state::AppState;
 
@@ -26,9 +26,6 @@ const MAX_CONSENTS: usize = 10_000;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct StatusParams {
-    /// The ticket of a consent link; then no service token is needed.
-    #[schemars(with = "Option<String>")]
-    ticket: Option<Secret>,
     /// Continue after this item: the `next` of the previous page.
     #[schemars(with = "Option<ConnectionName>")]
     after: Option<String>,
@@ -38,8 +35,21 @@ pub(crate) struct StatusParams {
 }
 
 impl RequestShape for StatusParams {
-    const EXPECTED: &'static str =
-        "this URL takes `ticket`, or with the scope `read` `after` and `limit`, each at most once";
+    const EXPECTED: &'static str = "this URL takes `after` and `limit`, each at most once; the ticket of a link goes into the \
+                                    body of a POST, so that no log of a proxy has it";
+}
+
+/// Which consent is asked about.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ConsentTicket {
+    /// The ticket of a consent link.
+    #[schemars(with = "String")]
+    ticket: Secret,
+}
+
+impl RequestShape for ConsentTicket {
+    const EXPECTED: &'static str = "an object with `ticket`, that of a consent link";
 }
 
 /// A connection and its latest consent.
@@ -52,13 +62,11 @@ pub(crate) struct ConnectionConsent {
     consent: Option<ConsentStatus>,
 }
 
-/// The consent of one link, a page of all connections, or whether one is connected.
+/// A page of all connections, or whether one is connected.
 #[derive(Serialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum ConsentReply {
-    /// With a ticket.
-    One(ConsentStatus),
-    /// Without a ticket.
+    /// For callers with the scope `read`.
     All(Page<ConnectionConsent, ConnectionName>),
     /// Without a query, in the place of an amoCRM gateway.
     Old(Authorization),
@@ -87,18 +95,23 @@ impl From<Condition> for Authorization {
     }
 }
 
-/// `GET /oauth/status?ticket=`: the progress of that consent. Without a ticket, and with the scope `read`: the latest consent of
-/// every connection. In the place of an amoCRM gateway and without a query: whether its connection is connected, for everyone.
+/// `POST /oauth/status`: the progress of the consent whose ticket is in the body. No service token is needed.
+pub(crate) async fn progress(
+    State(app): State<Arc<AppState>>,
+    JsonBody(ConsentTicket { ticket }): JsonBody<ConsentTicket>,
+) -> Result<Json<ConsentStatus>, ApiError> {
+    let consent = app.vault.consent_by_ticket(&ticket).await?.ok_or(RequestError::UnknownLink)?;
+    let progress = consent.progress.without_provider_message();
+    Ok(Json(ConsentStatus { progress, ..consent }))
+}
+
+/// `GET /oauth/status`, with the scope `read`: the latest consent of every connection. In the place of an amoCRM gateway and
+/// without a query: whether its connection is connected, for everyone.
 pub(crate) async fn status(
     State(app): State<Arc<AppState>>,
     request: Parts,
     QueryParams(params): QueryParams<StatusParams>,
 ) -> Result<Json<ConsentReply>, ApiError> {
-    if let Some(ticket) = params.ticket {
-        let consent = app.vault.consent_by_ticket(&ticket).await?.ok_or(RequestError::UnknownLink)?;
-        let progress = consent.progress.without_provider_message();
-        return Ok(Json(ConsentReply::One(ConsentStatus { progress, ..consent })));
-    }
     if let Some(connection) = app.old_gateway.as_ref().filter(|_| request.uri.query().is_none()) {
         let status = app.vault.status(connection.as_str()).await?;
         return Ok(Json(ConsentReply::Old(status.condition.into())));

@@ -7,7 +7,7 @@ use jeton_core::keep::ports::AttemptFilter;
 use jeton_core::keep::provider::{RequestValues, Step};
 use jeton_core::time::Clock as _;
 use jeton_testkit::Client;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::consent_app::{
     ConsentApp, ConsentEnv, default_settings, page, provider_url, result_path, set_cookie,
@@ -173,7 +173,9 @@ async fn the_progress_of_consents_is_shown_to_the_api_key_and_to_the_ticket() {
     let link = app.link().await;
     let (_, ticket) = link.split_once("ticket=").unwrap();
     let anonymous: Client = app.server.anonymous();
-    let asked = anonymous.get(&format!("/oauth/status?ticket={ticket}")).await.unwrap();
+    let ask =
+        async |ticket: &str| anonymous.post("/oauth/status", &json!({ "ticket": ticket })).await.unwrap();
+    let asked = ask(ticket).await;
     assert_eq!(asked.headers["cache-control"], "no-store");
     let asked: Value = asked.json().unwrap();
     assert_eq!((&asked["state"], &asked["connection"]), (&"waiting".into(), &"acme".into()));
@@ -186,13 +188,20 @@ async fn the_progress_of_consents_is_shown_to_the_api_key_and_to_the_ticket() {
     assert!(!all.to_string().contains(ticket));
 
     assert_eq!(anonymous.get("/oauth/status").await.unwrap().status, 403);
-    let unknown = anonymous.get("/oauth/status?ticket=none").await.unwrap();
+    let unknown = ask("none").await;
     assert_eq!((unknown.status.as_u16(), &unknown.json().unwrap()["code"]), (404, &"UNKNOWN_LINK".into()));
-    assert_eq!(app.server.client().get("/oauth/status?tiket=x").await.unwrap().status, 400);
+    // No proxy logs a body, and a ticket in the address is refused.
+    let in_query = app.server.client().get(&format!("/oauth/status?ticket={ticket}")).await.unwrap();
+    assert_eq!(in_query.status, 400);
+    assert!(
+        in_query.text().contains("the body of a POST") && !in_query.text().contains(ticket),
+        "{}",
+        in_query.text()
+    );
     // A connection that nobody was asked about says so.
     app.clock.advance(Duration::from_hours(8 * 24));
     app.link().await;
-    assert_eq!(anonymous.get(&format!("/oauth/status?ticket={ticket}")).await.unwrap().status, 404);
+    assert_eq!(ask(ticket).await.status, 404);
 }
 
 #[tokio::test]
@@ -327,7 +336,8 @@ async fn what_the_provider_says_in_a_callback_is_for_operators_and_not_for_the_p
     let reply = app.call_back(&refused).await;
     page(&reply, 400, "The provider refused");
     assert!(!reply.text().contains("read:x"), "anybody could have put it into the address: {}", reply.text());
-    let holder = app.server.anonymous().get_json(&format!("/oauth/status?ticket={ticket}")).await.unwrap();
+    let holder = app.server.anonymous().post("/oauth/status", &json!({ "ticket": ticket })).await.unwrap();
+    let holder = holder.json().unwrap();
     assert_eq!((&holder["code"], &holder["provider_message"]), (&"invalid_scope".into(), &Value::Null));
     assert_eq!(app.progress().await["provider_message"], words);
     let log = app.server.vault.attempts(&AttemptFilter::default(), 1).await.unwrap();
