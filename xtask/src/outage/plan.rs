@@ -75,8 +75,8 @@ impl OutagePlan {
         self.is_whole() && self.length >= Duration::from_mins(5)
     }
 
-    /// The longest pause between two trials of it.
-    pub(super) fn longest_wait(&self, timing: Timing) -> Duration {
+    /// The longest pause between two trials of any outage.
+    pub(super) fn longest_wait(timing: Timing) -> Duration {
         timing.longest_pause().max(Duration::from_secs(retry_after(timing)))
     }
 

@@ -198,7 +198,7 @@ async fn outage(
         until(length).await;
         return Ok(Vec::new());
     }
-    let findings = samples::during(environment, &lost, began_at, plan.longest_wait(timing)).await?;
+    let findings = samples::during(environment, &lost, began_at, OutagePlan::longest_wait(timing)).await?;
     until(length).await;
     Ok(findings)
 }
