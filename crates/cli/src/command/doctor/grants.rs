@@ -127,24 +127,7 @@ fn check_grant(
         }
         Condition::Interrupted if is_unavailable && definition.policy().on_unknown != OnUnknown::Ask => None,
         Condition::Interrupted => {
-            let attempt = row.open_attempt.map(|attempt| attempt.to_string()).unwrap_or_default();
-            let next = match definition.policy().on_unknown {
-                OnUnknown::Ask => format!(
-                    "its policy asks a person: `jeton refresh --connection {name} --force` sends it again"
-                ),
-                OnUnknown::Acquire => next_try(row, "acquires a new token set", circumstances),
-                OnUnknown::Resend => {
-                    let next = next_try(row, "sends it again", circumstances);
-                    format!("{next}, and goes on until the outcome is known")
-                }
-            };
-            let refused = if row.last_error.as_deref() == Some(RECOVERY_REFUSED) {
-                format!(", which the provider refused when it was sent again{said}")
-            } else {
-                String::new()
-            };
-            let text = format!("attempt {attempt} may have spent its refresh token{refused}; {next}");
-            Some((Severity::Warning, text))
+            Some((Severity::Warning, interrupted_message(row, definition, &said, circumstances)))
         }
         Condition::Paused => Some((
             Severity::Warning,
@@ -156,6 +139,33 @@ fn check_grant(
             check_expiry(row, definition, circumstances).or_else(|| check_scopes(row, definition))
         }
     }
+}
+
+/// What follows an attempt of unknown outcome; `said` is what the provider said of it.
+fn interrupted_message(
+    row: &Connection,
+    definition: &Definition,
+    said: &str,
+    circumstances: Circumstances,
+) -> String {
+    let name = &row.name;
+    let attempt = row.open_attempt.map(|attempt| attempt.to_string()).unwrap_or_default();
+    let next = match definition.policy().on_unknown {
+        OnUnknown::Ask => {
+            format!("its policy asks a person: `jeton refresh --connection {name} --force` sends it again")
+        }
+        OnUnknown::Acquire => next_try(row, "acquires a new token set", circumstances),
+        OnUnknown::Resend => {
+            let next = next_try(row, "sends it again", circumstances);
+            format!("{next}, and goes on until the outcome is known")
+        }
+    };
+    let refused = if row.last_error.as_deref() == Some(RECOVERY_REFUSED) {
+        format!(", which the provider refused when it was sent again{said}")
+    } else {
+        String::new()
+    };
+    format!("attempt {attempt} may have spent its refresh token{refused}; {next}")
 }
 
 /// What to do about a connection whose last refreshes have failed; `said` is what the provider said of it.
