@@ -50,12 +50,13 @@ impl TokenArgs {
             if let (Some(warning), false) = (&token.warning, form == TokenFormat::Json) {
                 output::print_note(&format!("warning: {warning}"))?;
             }
-            Ok(match form {
+            match form {
                 TokenFormat::Json => Output::print_json(&to_json(&token))?,
                 TokenFormat::Raw | TokenFormat::Header => {
                     Output::print_line(headers.as_ref().unwrap_or(&token.access).reveal())?;
                 }
-            })
+            }
+            Ok(())
         })
         .await
     }

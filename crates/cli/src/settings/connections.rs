@@ -150,25 +150,26 @@ fn definition(
         reader.fault(&at.section("client").path_of("cert_file"), problem);
         return None;
     }
-    defined
-        .map_err(|error| {
-            let mut field: Vec<&str> = error.field.split('.').collect();
-            let mut problem = error.problem;
-            // A field that is no setting, such as the URL of a step, belongs to the connection as a whole.
-            if field.iter().any(|key| key.contains(' ')) {
-                problem = format!("{}: {problem}", error.field);
-                field.clear();
-            }
-            let path = at.path.iter().cloned().chain(field.into_iter().map(str::to_owned));
-            let path: Vec<String> = path.collect();
-            if let Some(variable) = old_gateway::missing_variable(reader.values, &path) {
-                problem = format!("{problem}; set {variable}, in the environment or in `.env`");
-            } else if error.field == "client.secret" {
-                problem.push_str(", as `secret_file`, `secret_env` or `secret`");
-            }
-            reader.fault(&path, problem);
-        })
-        .ok()
+    defined.map_err(|error| report(reader, at, error)).ok()
+}
+
+/// Adds what is wrong with the definition of a connection to the faults, with its place and its cure.
+fn report(reader: &mut Reader<'_>, at: &SectionRef<'_>, error: DefineError) {
+    let mut field: Vec<&str> = error.field.split('.').collect();
+    let mut problem = error.problem;
+    // A field that is no setting, such as the URL of a step, belongs to the connection as a whole.
+    if field.iter().any(|key| key.contains(' ')) {
+        problem = format!("{}: {problem}", error.field);
+        field.clear();
+    }
+    let path = at.path.iter().cloned().chain(field.into_iter().map(str::to_owned));
+    let path: Vec<String> = path.collect();
+    if let Some(variable) = old_gateway::missing_variable(reader.values, &path) {
+        problem = format!("{problem}; set {variable}, in the environment or in `.env`");
+    } else if error.field == "client.secret" {
+        problem.push_str(", as `secret_file`, `secret_env` or `secret`");
+    }
+    reader.fault(&path, problem);
 }
 
 /// The definition of this set-up. Where secrets may be missing, it is made without the one that it needs.

@@ -134,6 +134,45 @@ async fn typed(server: &ServerProcess, commands: &str) -> String {
     said.trim_end().to_owned()
 }
 
+/// Its form, with what is wrong by field; its answers to browsers; and what the log says of them.
+async fn form_and_preflights(server: &ServerProcess) {
+    let form = r#"{"source":"site","form_name":"Callback","lead":{"name":"A lead"},"contact":{"phone":"+998901234567"}}"#;
+    let unsorted = |body: &str| {
+        format!(
+            "curl -s -H \"X-API-KEY: $API_KEY\" -H 'Content-Type: application/json' -d '{body}' \
+             http://localhost:9095/api/v1/leads/unsorted/"
+        )
+    };
+    let created = typed(server, &format!("{} | jq -r .message", unsorted(form))).await;
+    assert_eq!(created, "Unsorted lead created successfully");
+    let lacking = typed(server, &unsorted("{}")).await;
+    assert!(
+        lacking.starts_with(r#"{"success":false,"error":"Validation failed","details":{"contact":"#),
+        "{lacking}"
+    );
+    for path in ["info/account", "diagnostics/token-status", "leads/unsorted", "unknown"] {
+        let preflight = format!("curl -s -i -X OPTIONS http://localhost:9095/api/v1/{path}");
+        let answer = typed(server, &preflight).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 200 ") && answer.contains("access-control-allow-origin: *"),
+            "{answer}"
+        );
+    }
+    let missing = "curl -s -o /dev/null -I http://localhost:9095/api/v1/info/account";
+    typed(server, missing).await;
+    let log = server.output().unwrap();
+    for (asked, upstream) in [
+        (r#"method="POST" path="/api/v1/leads/unsorted" status=200"#, "/api/v4/leads/unsorted/forms"),
+        (r#"method="POST" path="/api/v1/leads/unsorted" status=422"#, "/api/v4/leads/unsorted/forms"),
+        (r#"method="OPTIONS" path="/api/v1/info/account" status=200"#, "-"),
+        (r#"method="HEAD" path="/api/v1/info/account" status=401"#, "-"),
+    ] {
+        let upstream = format!("upstream={upstream:?}");
+        let is_it = |line: &str| line.contains(asked) && line.contains(&upstream);
+        assert!(log.lines().any(is_it), "{asked}: {log}");
+    }
+}
+
 #[tokio::test]
 async fn its_commands_do_what_they_did() {
     let mut old = Old::new().await;
@@ -184,42 +223,7 @@ async fn its_commands_do_what_they_did() {
         assert!(refused.ends_with(" 401"), "{path}: {refused}");
     }
 
-    // Its form, with what is wrong by field; its answers to browsers; and what the log says of them.
-    let form = r#"{"source":"site","form_name":"Callback","lead":{"name":"A lead"},"contact":{"phone":"+998901234567"}}"#;
-    let unsorted = |body: &str| {
-        format!(
-            "curl -s -H \"X-API-KEY: $API_KEY\" -H 'Content-Type: application/json' -d '{body}' \
-             http://localhost:9095/api/v1/leads/unsorted/"
-        )
-    };
-    let created = typed(&server, &format!("{} | jq -r .message", unsorted(form))).await;
-    assert_eq!(created, "Unsorted lead created successfully");
-    let lacking = typed(&server, &unsorted("{}")).await;
-    assert!(
-        lacking.starts_with(r#"{"success":false,"error":"Validation failed","details":{"contact":"#),
-        "{lacking}"
-    );
-    for path in ["info/account", "diagnostics/token-status", "leads/unsorted", "unknown"] {
-        let preflight = format!("curl -s -i -X OPTIONS http://localhost:9095/api/v1/{path}");
-        let answer = typed(&server, &preflight).await;
-        assert!(
-            answer.starts_with("HTTP/1.1 200 ") && answer.contains("access-control-allow-origin: *"),
-            "{answer}"
-        );
-    }
-    let missing = "curl -s -o /dev/null -I http://localhost:9095/api/v1/info/account";
-    typed(&server, missing).await;
-    let log = server.output().unwrap();
-    for (asked, upstream) in [
-        (r#"method="POST" path="/api/v1/leads/unsorted" status=200"#, "/api/v4/leads/unsorted/forms"),
-        (r#"method="POST" path="/api/v1/leads/unsorted" status=422"#, "/api/v4/leads/unsorted/forms"),
-        (r#"method="OPTIONS" path="/api/v1/info/account" status=200"#, "-"),
-        (r#"method="HEAD" path="/api/v1/info/account" status=401"#, "-"),
-    ] {
-        let upstream = format!("upstream={upstream:?}");
-        let is_it = |line: &str| line.contains(asked) && line.contains(&upstream);
-        assert!(log.lines().any(is_it), "{asked}: {log}");
-    }
+    form_and_preflights(&server).await;
 
     // A bot, by the token whose hash the environment holds.
     let post = format!(

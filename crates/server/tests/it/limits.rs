@@ -43,7 +43,7 @@ async fn what_is_not_http_is_answered_with_what_is_wrong() {
     let (_env, server) = TestEnv::start(&[]).await;
     for request in [
         "\x16\x03\x01 hello\r\n\r\n".to_owned(),
-        format!("GET /x?a=<b> HTTP/1.1\r\nHost: x\r\n\r\n"),
+        "GET /x?a=<b> HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
         "GET /x HTTP/3.0\r\nHost: x\r\n\r\n".to_owned(),
         format!("{HEALTH}No colon here\r\n\r\n"),
         format!("{HEALTH}Content-Length: two\r\n\r\n"),

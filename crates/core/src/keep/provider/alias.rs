@@ -166,7 +166,8 @@ impl Alias {
         }
         match &self.body {
             Some(body) => {
-                alias_body::check(body, &self.fields).map_err(|(key, problem)| AliasFault { key, problem })?
+                alias_body::check(body, &self.fields)
+                    .map_err(|(key, problem)| AliasFault { key, problem })?;
             }
             None if !self.fields.is_empty() => {
                 return Err(fault("fields", "are for a body template: add `body`, or leave them out"));
