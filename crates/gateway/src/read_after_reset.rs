@@ -122,7 +122,7 @@ mod tests {
         server.write_all(b"answer").await.unwrap();
         // What was not read makes it a reset.
         drop(server);
-        let failing = async { while client.write_all(&[0; 64 * 1024]).await.is_ok() {} };
+        let failing = async { while client.write_all(&vec![0; 64 * 1024]).await.is_ok() {} };
         assert!(timeout(Duration::from_millis(300), failing).await.is_err(), "a failed write waits");
         let mut answer = [0; 6];
         client.read_exact(&mut answer).await.unwrap();

@@ -63,7 +63,8 @@ async fn booted(fixture: &Fixture, boot: &str) -> (Process, NodeHost) {
     let key = KeySource::File(place.key.clone());
     let opened = Installation::open(&*store, &place.data_dir, &key, &*fixture.clock, &SystemEntropy).await;
     let mut installation = opened.expect("the installation is in order");
-    installation.check_host(&Host { boot: Some(boot.to_owned()), ..Host::default() }).unwrap();
+    let host = Host { boot: Some(boot.to_owned()), ..Host::default() };
+    installation.check_host(&host).expect("the data directory can be written");
     let host = installation.node_host().clone();
     (fixture.process_of(store, installation, fixture.options.settings.clone()).await, host)
 }

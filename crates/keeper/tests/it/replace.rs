@@ -32,7 +32,7 @@ async fn kept(process: &Process, grant: Grant) -> (String, bool) {
 async fn working() -> (Fixture, Process) {
     let (fixture, process) = Fixture::usual().await;
     process.connect(ACME, fixture.expired_grant()).await;
-    process.token(ACME).await.unwrap();
+    process.token(ACME).await.expect("the grant works");
     (fixture, process)
 }
 
@@ -134,15 +134,15 @@ async fn a_grant_is_stored_untried_where_there_is_nothing_to_lose() {
 async fn a_store_that_fails_after_the_first_use_does_not_lose_the_new_grant() {
     let (fixture, process) = working().await;
     fixture.emulator.enqueue([Fault::none().slow_after(Duration::from_millis(300))]);
-    let asking = {
-        let (process, refresh) = (process.clone(), fixture.emulator.mint(1).remove(0));
-        tokio::spawn(async move { replace(&process, refresh_only(refresh)).await })
+    let refresh = fixture.emulator.mint(1).remove(0);
+    let outage = async {
+        fixture.until_accepted(2).await;
+        process.probe.set_out_of_reach(true);
+        sleep(Duration::from_millis(1500)).await;
+        process.probe.set_out_of_reach(false);
     };
-    fixture.until_accepted(2).await;
-    process.probe.set_out_of_reach(true);
-    sleep(Duration::from_millis(1500)).await;
-    process.probe.set_out_of_reach(false);
-    let replaced = asking.await.unwrap().unwrap();
+    let (replaced, ()) = tokio::join!(replace(&process, refresh_only(refresh)), outage);
+    let replaced = replaced.unwrap();
     assert!(matches!(replaced, Replaced::Tried { .. }), "{replaced:?}");
     process.force(ACME).await.expect("the refresh token that it brought is the living one");
     fixture.assert_spent_once();

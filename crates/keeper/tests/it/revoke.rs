@@ -25,7 +25,8 @@ form = { token = "${refresh}", token_type_hint = "refresh_token" }
 async fn fixture(below: impl FnOnce(&str) -> String) -> (Fixture, Process) {
     let mut fixture = Fixture::start(Options { provider: Some(REVOKING), ..Options::default() }).await;
     let token_url = fixture.emulator.token_url();
-    fixture.options.token_url = Some(below(token_url.strip_suffix("/token").unwrap()));
+    fixture.options.token_url =
+        Some(below(token_url.strip_suffix("/token").expect("the emulator has it at /token")));
     let process = fixture.process().await;
     (fixture, process)
 }

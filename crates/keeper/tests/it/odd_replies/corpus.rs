@@ -555,6 +555,14 @@ pub(crate) fn codings() -> Vec<OddReply> {
             &chunks,
         ));
     }
+    replies.extend(undeclared_codings());
+    replies
+}
+
+/// Replies whose coding no header tells, or another one than usual.
+fn undeclared_codings() -> Vec<OddReply> {
+    let line = |length: usize| format!("{length:x}\r\n");
+    let mut replies = Vec::new();
     let body = gzip(JSON);
     let chunks = chunked(&body, 50, line, "\r\n", "0\r\n\r\n");
     replies.push(framed("gzip without a header", &format!("Content-Length: {}\r\n", body.len()), &body));
