@@ -42,6 +42,7 @@ async fn a_user_who_may_only_read_is_told_at_the_start_and_by_the_doctor_and_the
     assert!(fault.contains(" store ") && served.contains(grants(fault)), "{fault}");
 
     home.postgres().unwrap().query(grants(fault)).unwrap();
+    run(&home, ["service-token", "create", "bot1"]).await.success().unwrap();
     run(&home, ["status"]).await.success().unwrap();
     let looked = run(&home, ["doctor", "--offline"]).await.success().unwrap();
     assert!(looked.contains("\n0 faults, "), "{looked}");

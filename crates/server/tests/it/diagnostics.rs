@@ -65,7 +65,14 @@ async fn the_background_tasks_of_a_started_vault_are_listed() {
     let names: Vec<_> = tasks.iter().map(|task| task["name"].as_str().unwrap()).collect();
     assert_eq!(
         names,
-        ["follow_changes", "refresh_due", "compare_clocks", "return_spilled", "load_connections"]
+        [
+            "follow_changes",
+            "refresh_due",
+            "compare_clocks",
+            "return_spilled",
+            "load_connections",
+            "start_connections"
+        ]
     );
     assert!(tasks.iter().all(|task| task["last_error"].is_null() && task["panics"] == 0), "{answer}");
     app.server.vault.drain().await;
