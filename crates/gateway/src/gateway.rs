@@ -12,7 +12,8 @@ use jeton_keeper::Vault;
 use tokio::time::timeout;
 
 use crate::alias::ConnectionAlias;
-use crate::handlers::{self, AliasRoute, PROXY_PREFIX};
+use crate::handlers::{self, AliasRoute};
+use crate::proxy_request::PROXY_PREFIX;
 use crate::settings::Settings;
 use crate::state::GatewayState;
 

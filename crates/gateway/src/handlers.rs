@@ -16,13 +16,10 @@ use jeton_server::{ClientAddress, REQUEST_ID, RequestId, allow_every_origin, unk
 use crate::access_log::AccessLogEntry;
 use crate::cors::AllowedOrigin;
 use crate::error::{ErrorResponse, ProxyError};
-use crate::proxy_request::ProxyRequest;
+use crate::proxy_request::{PROXY_PREFIX, ProxyRequest};
 use crate::replay_body::ReplayBody;
 use crate::state::GatewayState;
 use crate::{envelope, phases};
-
-/// The path before the name of the connection.
-pub(crate) const PROXY_PREFIX: &str = "/api/v1/proxy/";
 
 /// What the handler of one alias uses.
 pub(crate) struct AliasRoute {

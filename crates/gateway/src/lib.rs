@@ -21,6 +21,7 @@ mod error;
 mod gateway;
 mod handlers;
 mod header_names;
+mod location;
 mod path_check;
 mod phases;
 mod proxy_request;

@@ -26,7 +26,7 @@ use crate::state::GatewayState;
 use crate::trace_context::trace_id;
 use crate::tunnel::Tunnel;
 use crate::upstream_request::{self, UpstreamBody};
-use crate::{alias_body, path_check, redact_response};
+use crate::{alias_body, location, path_check, redact_response};
 
 /// Why a call whose token expired was not repeated.
 const BODY_TOO_LARGE: &str = "body-too-large";
@@ -125,6 +125,10 @@ async fn call(
         state.rate_limits.remember(limited_call(&caller, request), reach, wait.min(calls.max_retry_after));
     }
     redact_response::redact(&mut response.head.headers, &token);
+    if response.head.headers.contains_key(header::LOCATION) {
+        let target = upstream_request::target(request, &token)?;
+        location::rewrite(&mut response.head.headers, &request.connection, &token.base.url, &target);
+    }
     let mut upgrade = None;
     if status == StatusCode::SWITCHING_PROTOCOLS {
         let unasked = || ProxyError::Broken("it switches to a protocol that nobody asked for".to_owned());

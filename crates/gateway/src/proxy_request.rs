@@ -14,6 +14,9 @@ use crate::error::ProxyError;
 use crate::header_names::{connection_options, sanitize_request};
 use crate::replay_body::ReplayBody;
 
+/// The path before the name of the connection.
+pub(crate) const PROXY_PREFIX: &str = "/api/v1/proxy/";
+
 /// A call that a caller asks for.
 pub(crate) struct ProxyRequest {
     pub(crate) connection: String,

@@ -56,7 +56,8 @@ fn authority(url: &Url) -> String {
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-fn target(request: &ProxyRequest, call: &Call) -> Result<Uri, ProxyError> {
+/// Where the call goes at the host of the API.
+pub(crate) fn target(request: &ProxyRequest, call: &Call) -> Result<Uri, ProxyError> {
     // The path is joined as text: nothing in it is read as a URL, so that nothing in it can change the host.
     let base = call.base.url.path();
     let mut target = if request.path.is_empty() { base } else { base.trim_end_matches('/') }.to_owned();

@@ -130,7 +130,24 @@ impl Access {
         headers: &HeaderMap,
         client: Option<IpAddr>,
     ) -> Result<Caller, AccessError> {
-        let verified = self.verify(credential::from_headers(headers)?).await;
+        self.admit(credential::from_headers(headers)?, client).await
+    }
+
+    /// The same for a request that another server received and asks about. Its `Authorization` counts only where neither
+    /// `X-SERVICE-TOKEN` nor `X-API-KEY` carries a credential.
+    ///
+    /// # Errors
+    /// As [`Access::authenticate`].
+    pub async fn authenticate_forwarded(
+        &self,
+        headers: &HeaderMap,
+        client: Option<IpAddr>,
+    ) -> Result<Caller, AccessError> {
+        self.admit(credential::from_forwarded_headers(headers)?, client).await
+    }
+
+    async fn admit(&self, presented: &[u8], client: Option<IpAddr>) -> Result<Caller, AccessError> {
+        let verified = self.verify(presented).await;
         let (Err(AccessError::Invalid), Some(client)) = (&verified, client) else { return verified };
         match self.shared.failures.count(client, self.shared.clock.uptime()).await {
             Some(retry_after) => Err(AccessError::TooManyFailures { retry_after }),

@@ -1,7 +1,7 @@
 //! Reads the credential of a request from its headers.
 
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::error::AccessError;
 
@@ -19,11 +19,23 @@ pub const CREDENTIAL_HEADERS: [HeaderName; 3] = [SERVICE_TOKEN, API_KEY, AUTHORI
 /// There is none, or there are two that differ.
 pub(crate) fn from_headers(headers: &HeaderMap) -> Result<&[u8], AccessError> {
     let plain = [SERVICE_TOKEN, API_KEY].map(|name| headers.get_all(name).into_iter());
-    let plain = plain.into_iter().flatten().map(http::HeaderValue::as_bytes);
+    let plain = plain.into_iter().flatten().map(HeaderValue::as_bytes);
     let bearer = headers.get_all(AUTHORIZATION).into_iter().filter_map(|value| bearer(value.as_bytes()));
     let mut all = plain.chain(bearer).filter(|credential| !credential.is_empty());
     let first = all.next().ok_or(AccessError::Missing)?;
     if all.all(|other| other == first) { Ok(first) } else { Err(AccessError::Conflicting) }
+}
+
+/// The credential of a request that another server received and asks about: its `Authorization` may be for that server, so that it
+/// counts only where no header of jeton's own carries one.
+///
+/// # Errors
+/// There is none, or there are two that differ.
+pub(crate) fn from_forwarded_headers(headers: &HeaderMap) -> Result<&[u8], AccessError> {
+    let own = [SERVICE_TOKEN, API_KEY].map(|name| headers.get_all(name).into_iter());
+    let mut own = own.into_iter().flatten().map(HeaderValue::as_bytes).filter(|value| !value.is_empty());
+    let Some(first) = own.next() else { return from_headers(headers) };
+    if own.all(|other| other == first) { Ok(first) } else { Err(AccessError::Conflicting) }
 }
 
 /// The token of the scheme `Bearer` (RFC 6750, section 2.1). Scheme names ignore case (RFC 9110, section 11.1).
@@ -34,7 +46,6 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
     use proptest::prelude::*;
 
     use super::*;
@@ -77,6 +88,22 @@ mod tests {
         }
         let pairs = [(AUTHORIZATION, "Bearer b"), (SERVICE_TOKEN, "a")];
         assert_eq!(from_headers(&headers(&pairs)), Err(AccessError::Conflicting));
+    }
+
+    #[test]
+    fn the_authorization_of_a_forwarded_request_is_its_own_affair_beside_a_header_of_jeton() {
+        for own in [SERVICE_TOKEN, API_KEY] {
+            let pairs = [(own, "a"), (AUTHORIZATION, "Bearer theirs")];
+            assert_eq!(from_forwarded_headers(&headers(&pairs)), Ok(&b"a"[..]));
+        }
+        assert_eq!(from_forwarded_headers(&headers(&[(AUTHORIZATION, "Bearer a")])), Ok(&b"a"[..]));
+        assert_eq!(
+            from_forwarded_headers(&headers(&[(API_KEY, ""), (AUTHORIZATION, "Bearer a")])),
+            Ok(&b"a"[..])
+        );
+        assert_eq!(from_forwarded_headers(&headers(&[])), Err(AccessError::Missing));
+        let two = headers(&[(SERVICE_TOKEN, "a"), (API_KEY, "b"), (AUTHORIZATION, "Bearer a")]);
+        assert_eq!(from_forwarded_headers(&two), Err(AccessError::Conflicting));
     }
 
     proptest! {

@@ -72,6 +72,11 @@ pub(crate) async fn require_scope(
     response
 }
 
+/// Who sent a request that another server received and asks about.
+pub(crate) async fn authenticate_forwarded(app: &AppState, parts: &Parts) -> Result<Caller, AccessError> {
+    app.access.authenticate_forwarded(&parts.headers, ClientAddress::of(&parts.extensions)).await
+}
+
 /// Who sends this request.
 pub(crate) async fn authenticate(app: &AppState, parts: &Parts) -> Result<Caller, AccessError> {
     app.access.authenticate(&parts.headers, ClientAddress::of(&parts.extensions)).await

@@ -19,7 +19,7 @@ use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
 use jeton_issuer::Caller;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// How long a connection must be idle to give way: what has just been accepted may have a request that was not read yet.
@@ -113,6 +113,8 @@ struct ConnectionState {
     authenticated: bool,
     /// Its number while it is idle.
     idle: Option<u64>,
+    /// How many requests are under way: HTTP/2 carries several at once.
+    under_way: usize,
 }
 
 impl OpenConnection {
@@ -126,7 +128,7 @@ impl OpenConnection {
             left_unread: AtomicBool::new(false),
             _permit: permit,
         };
-        new.become_idle();
+        new.become_idle(&mut new.state.lock());
         new
     }
 
@@ -167,20 +169,42 @@ impl OpenConnection {
 
     /// A request was read. `None` if the connection is being closed for another one: then nothing of it may be done.
     pub(crate) fn begin_request(self: &Arc<Self>) -> Option<RequestUnderWay> {
-        self.end_idle().then(|| RequestUnderWay(Arc::clone(self)))
+        let mut state = self.state.lock();
+        // HTTP/2 carries several at once.
+        let begins = if state.idle.is_some() { self.end_idle(&mut state) } else { state.under_way > 0 };
+        state.under_way += usize::from(begins);
+        begins.then(|| RequestUnderWay(Arc::clone(self)))
     }
 
     /// What `read` comes to, which waits for the rest of a request without a credential: meanwhile the connection gives way as an
-    /// idle one does. `None` if it is being closed for another one.
+    /// idle one does, unless it carries other requests. `None` if it is being closed for another one.
     pub(crate) async fn idle_while<T>(&self, read: impl Future<Output = T>) -> Option<T> {
-        self.become_idle();
+        {
+            let mut state = self.state.lock();
+            if state.under_way <= 1 {
+                self.become_idle(&mut state);
+            }
+        }
         let done = read.await;
-        self.end_idle().then_some(done)
+        let mut state = self.state.lock();
+        let stays =
+            if state.idle.is_some() { self.end_idle(&mut state) } else { !self.give_way.is_cancelled() };
+        stays.then_some(done)
+    }
+
+    /// Ready once no request has been under way for this long.
+    pub(crate) async fn idle_for(&self, limit: Duration) {
+        loop {
+            let number = self.state.lock().idle;
+            sleep(limit).await;
+            if number.is_some() && self.state.lock().idle == number {
+                return;
+            }
+        }
     }
 
     /// Whoever stops waiting in [`OpenConnection::idle_while`] leaves it idle.
-    fn become_idle(&self) {
-        let mut state = self.state.lock();
+    fn become_idle(&self, state: &mut ConnectionState) {
         if state.idle.is_some() {
             return;
         }
@@ -193,8 +217,7 @@ impl OpenConnection {
     }
 
     /// Whether it was idle, and need not give way.
-    fn end_idle(&self) -> bool {
-        let mut state = self.state.lock();
+    fn end_idle(&self, state: &mut ConnectionState) -> bool {
         let Some(number) = state.idle.take() else { return false };
         self.all.idle.lock().class(state.authenticated).remove(&number).is_some()
     }
@@ -202,7 +225,7 @@ impl OpenConnection {
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        self.end_idle();
+        self.end_idle(&mut self.state.lock());
     }
 }
 
@@ -222,7 +245,11 @@ impl RequestUnderWay {
 
 impl Drop for RequestUnderWay {
     fn drop(&mut self) {
-        self.0.become_idle();
+        let mut state = self.0.state.lock();
+        state.under_way -= 1;
+        if state.under_way == 0 {
+            self.0.become_idle(&mut state);
+        }
     }
 }
 

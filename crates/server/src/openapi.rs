@@ -109,9 +109,12 @@ impl DescribeOutput for DocumentResponse {
 
 const ABOUT: &str = "jeton stores the OAuth tokens that your programs use to call other APIs, refreshes each one in time, and serves it \
     over HTTP. It also issues the service tokens by which your programs call jeton.\n\nEvery error is a problem document (RFC 9457) \
-    with a stable `code`. Two errors have no body, because HTTP itself rejects the request: headers beyond the limit (431) \
-    and bytes that are not HTTP (400).\n\nSend the service token in one of three headers. A request with two different ones is \
+    with a stable `code`, also where HTTP itself rejects the request: headers beyond the limit (431), and bytes that are not \
+    HTTP (400).\n\nSend the service token in one of three headers. A request with two different ones is \
     rejected.";
+
+/// The methods besides its own of a route that answers every method.
+const ANY_METHOD: [&str; 6] = ["Head", "Post", "Put", "Patch", "Delete", "Options"];
 
 /// The tags of the operations, in reading order.
 const TAGS: [(&str, &str); 8] = [
@@ -131,6 +134,11 @@ fn document(routes: &[Route]) -> Value {
     for route in routes {
         let operation = operation(route, &mut schemas, &catalogue);
         let methods = paths.entry(route.path).or_default();
+        for other in ANY_METHOD.into_iter().filter(|_| route.any_method) {
+            let mut operation = operation.clone();
+            operation["operationId"] = format!("{}{other}", route.operation_id).into();
+            methods.insert(other.to_ascii_lowercase(), operation);
+        }
         let previous = methods.insert(route.method.as_str().to_ascii_lowercase(), operation);
         assert!(previous.is_none(), "two routes for {} {}", route.method, route.path);
     }

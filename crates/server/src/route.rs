@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::handler::Handler;
 use axum::http::Method;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodFilter, MethodRouter, on};
+use axum::routing::{MethodFilter, MethodRouter, any, on};
 
 use crate::auth::{RequiredScope, require_scope};
 use crate::openapi::operation::{DescribeHandler, OperationDoc};
@@ -36,10 +37,28 @@ pub(crate) struct Route {
     /// Pages that it shows to people, by status.
     pub(crate) pages: &'static [(u16, &'static str)],
     pub(crate) describe: fn(&mut OperationDoc),
+    /// It answers every method alike, not only its own.
+    pub(crate) any_method: bool,
+    /// What comes behind its path does not matter.
+    any_rest: bool,
     handler: MethodRouter<Arc<AppState>>,
 }
 
 impl Route {
+    /// A route that answers every method alike.
+    pub(crate) fn for_any_method<H, T>(path: &'static str, handler: H) -> Self
+    where
+        H: Handler<T, Arc<AppState>> + DescribeHandler<T>,
+        T: 'static,
+    {
+        Self { handler: any(handler.clone()), any_method: true, ..Self::new(Method::GET, path, handler) }
+    }
+
+    /// The same, with whatever comes behind its path.
+    pub(crate) fn and_any_rest(self) -> Self {
+        Self { any_rest: true, ..self }
+    }
+
     pub(crate) fn new<H, T>(method: Method, path: &'static str, handler: H) -> Self
     where
         H: Handler<T, Arc<AppState>> + DescribeHandler<T>,
@@ -56,6 +75,8 @@ impl Route {
             errors: &[],
             pages: &[],
             describe: <H as DescribeHandler<T>>::describe,
+            any_method: false,
+            any_rest: false,
             handler: on(filter, handler),
         }
     }
@@ -86,8 +107,20 @@ impl Route {
         self
     }
 
+    /// The router with this route.
+    pub(crate) fn add_to(self, router: Router<Arc<AppState>>, app: &Arc<AppState>) -> Router<Arc<AppState>> {
+        let (path, any_rest) = (self.path, self.any_rest);
+        let handler = self.into_method_router(app);
+        if !any_rest {
+            return router.route(path, handler);
+        }
+        let rest = [format!("{path}/"), format!("{path}/{{*rest}}")];
+        rest.iter()
+            .fold(router.route(path, handler.clone()), |router, path| router.route(path, handler.clone()))
+    }
+
     /// The handler, behind the check of its scope.
-    pub(crate) fn into_method_router(self, app: &Arc<AppState>) -> MethodRouter<Arc<AppState>> {
+    fn into_method_router(self, app: &Arc<AppState>) -> MethodRouter<Arc<AppState>> {
         match self.auth {
             Auth::Scope(scope) => {
                 self.handler.route_layer(from_fn_with_state((Arc::clone(app), scope), require_scope))

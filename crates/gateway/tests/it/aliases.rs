@@ -200,7 +200,7 @@ async fn a_form_becomes_an_unsorted_lead_and_the_answer_is_that_of_the_old_gatew
     // A client that sends it in chunks, and one that repeats it: each call has an id of its own.
     let body = form().to_string();
     let chunked = format!(
-        "POST {UNSORTED} HTTP/1.1\r\nHost: x\r\nX-API-KEY: {API_KEY}\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+        "POST {UNSORTED} HTTP/1.1\r\nHost: x\r\nX-API-KEY: {API_KEY}\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
         body.len()
     );
     let answer = fixture.send_raw(chunked).await;

@@ -172,6 +172,11 @@ impl Fixture {
         self.client_without_key().send_raw(bytes).await.unwrap()
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.server.address
+    }
+
     /// Opens a connection to the gateway, and sends the beginning of a request.
     pub(crate) async fn open(&self, text: impl AsRef<str>) -> TcpStream {
         let mut stream = TcpStream::connect(self.server.address).await.unwrap();

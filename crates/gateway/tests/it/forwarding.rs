@@ -114,6 +114,27 @@ async fn no_redirect_is_followed() {
 }
 
 #[tokio::test]
+async fn a_redirect_within_the_api_leads_to_the_gateway() {
+    let api = TestApi::answering(|request| match request.uri.path() {
+        "/v2/old" => {
+            Response::builder().status(307).header("location", "/v2/new?a=1").body(Body::empty()).unwrap()
+        }
+        "/v2/out" => Response::builder().status(302).header("location", "/v1/x").body(Body::empty()).unwrap(),
+        path => Response::new(Body::from(path.to_owned())),
+    })
+    .await;
+    let fixture = Fixture::new(&format!("{}/v2", api.base_url())).await;
+    let reply = fixture.get("/old").await;
+    assert_eq!(
+        (reply.status.as_u16(), &reply.headers["location"]),
+        (307, &"/api/v1/proxy/acme/new?a=1".parse().unwrap())
+    );
+    let followed = fixture.client().get(reply.headers["location"].to_str().unwrap()).await.unwrap();
+    assert_eq!(followed.text(), "/v2/new");
+    assert_eq!(fixture.get("/out").await.headers["location"], "/v1/x", "the gateway does not lead there");
+}
+
+#[tokio::test]
 async fn a_head_request_and_an_empty_answer_have_no_body() {
     let api = TestApi::answering(|request| {
         let status = if request.uri.path() == "/gone" { 204 } else { 200 };
@@ -246,7 +267,7 @@ async fn a_token_in_the_query_does_not_come_back_in_a_header_of_the_answer() {
     assert_eq!(reply.status, 302);
     let token = fixture.access_token().await;
     assert!(api.received()[0].uri.query().unwrap().contains(token.reveal()), "the API got it");
-    assert_eq!(reply.headers["location"], "/next?page=2&a=1&token=REDACTED");
+    assert_eq!(reply.headers["location"], "/api/v1/proxy/acme/next?page=2&a=1&token=REDACTED");
     assert_eq!(reply.headers["link"], "</x?a=1&token=REDACTED>; rel=\"next\", </y>; rel=\"prev\"");
     assert_eq!(reply.headers["refresh"], "0; url=/login?to=%2Fx%3Fa=1&token=REDACTED");
     assert_eq!(reply.headers["x-theirs"], "a=1");

@@ -244,8 +244,11 @@ async fn a_body_of_exactly_the_limit_is_sent_again_also_in_chunks() {
         let (left, right) = body.split_at(4);
         let answer = fixture
             .send_raw(
-                raw_head("POST /api/v1/proxy/acme/x", API_KEY, "Transfer-Encoding: chunked\r\n")
-                    + &format!("4\r\n{left}\r\n{:x}\r\n{right}\r\n0\r\n\r\n", right.len()),
+                raw_head(
+                    "POST /api/v1/proxy/acme/x",
+                    API_KEY,
+                    "Connection: close\r\nTransfer-Encoding: chunked\r\n",
+                ) + &format!("4\r\n{left}\r\n{:x}\r\n{right}\r\n0\r\n\r\n", right.len()),
             )
             .await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");

@@ -414,3 +414,38 @@ async fn each_connection_has_its_own_times() {
         assert_eq!(fixture.get("/x").await.status, status);
     }
 }
+
+#[tokio::test]
+async fn a_caller_may_speak_http2_from_the_first_byte() {
+    use http_body_util::{BodyExt as _, Full};
+    let (api, fixture) = Fixture::with_echo().await;
+    let stream = TcpStream::connect(fixture.address()).await.unwrap();
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let (sender, connection) = hyper::client::conn::http2::handshake(executor, io).await.unwrap();
+    tokio_util::task::TaskTracker::new().spawn(connection);
+    let large = bytes::Bytes::from(vec![b'x'; 3 * 1024 * 1024]);
+    let call = |path: &str, key: &str, body: bytes::Bytes| {
+        let request = http::Request::post(format!("http://jeton.example{path}")).header("x-api-key", key);
+        let sent = sender.clone().send_request(request.body(Full::new(body)).unwrap());
+        async move {
+            let (head, body) = sent.await.unwrap().into_parts();
+            assert_eq!(head.version, http::Version::HTTP_2);
+            (head.status.as_u16(), body.collect().await.unwrap().to_bytes())
+        }
+    };
+    // All at once, over one connection.
+    let ((up, echo), (refused, problem), (bad, _), (health, _)) = tokio::join!(
+        call("/api/v1/proxy/acme/x?a=1", API_KEY, large.clone()),
+        call("/api/v1/proxy/acme/x", "wrong", large),
+        call("/api/v1/proxy/acme/a/../b", API_KEY, bytes::Bytes::new()),
+        call("/api/v1/proxy/acme/y", API_KEY, bytes::Bytes::new()),
+    );
+    assert_eq!((up, refused, bad, health), (200, 403, 400, 200));
+    assert!(echo.len() > 3 * 1024 * 1024);
+    assert!(String::from_utf8_lossy(&problem).contains("SERVICE_TOKEN_INVALID"));
+    let received = api.received();
+    let request = received.iter().find(|request| request.uri == "/x?a=1").unwrap();
+    assert_eq!(request.headers["host"], api.address().to_string());
+    assert_eq!(request.body.len(), 3 * 1024 * 1024);
+}

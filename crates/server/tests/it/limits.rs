@@ -247,3 +247,18 @@ async fn shutdown_waits_no_longer_than_its_limit() {
     let (answer, ()) = tokio::join!(hung, stopping);
     assert!(answer.is_err(), "the connection was cut");
 }
+
+#[tokio::test]
+async fn an_idle_connection_of_http2_is_closed_like_any_other() {
+    let env = TestEnv::new().await;
+    let limits = Limits { header_time: Duration::from_millis(300), ..Limits::default() };
+    let server = env.serve(&[], limits).await;
+    // The preface in two parts, and an empty frame of settings.
+    let mut idle = TcpStream::connect(server.address).await.unwrap();
+    idle.write_all(b"PRI * HTTP/2.0\r\n").await.unwrap();
+    sleep(Duration::from_millis(50)).await;
+    idle.write_all(b"\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    let mut said = Vec::new();
+    let _ = timeout(SOON, idle.read_to_end(&mut said)).await.expect("it is closed");
+    assert_eq!(said[3], 4, "it begins with settings");
+}

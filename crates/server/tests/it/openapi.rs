@@ -79,5 +79,5 @@ async fn every_documented_url_exists() {
             routes += usize::from(!is_of_the_gateway);
         }
     }
-    assert_eq!(routes, 31);
+    assert_eq!(routes, 44);
 }
