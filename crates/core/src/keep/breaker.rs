@@ -371,7 +371,9 @@ impl Breaker {
         let Some(last) = self.down.get(connection) else { return self.closings > 0 };
         let nobody_knows =
             (self.downs >= OPENS_AFTER || self.is_untried()) && !last.alone && last.answers == self.answers;
-        last.closings < self.closings || (nobody_knows && now >= last.ended + self.rules.longest_pause)
+        // A cool-down that was set to more is meant so.
+        let pause = self.rules.longest_pause.max(self.rules.first_pause);
+        last.closings < self.closings || (nobody_knows && now >= last.ended + pause)
     }
 
     /// Whether that goes for a cool-down as well, whose code is `code`: it must come from the request that got no answer, and

@@ -269,6 +269,17 @@ fn a_wait_that_a_reply_asks_for_holds_for_the_trial_of_any_connection() {
 }
 
 #[test]
+fn a_cool_down_that_is_set_to_more_than_the_pause_between_trials_is_not_cut_short() {
+    for (first_pause, until) in [(5, 160), (600, 700)] {
+        let (first_pause, early, until) = (at(first_pause), at(until - 1), at(until));
+        let mut breaker = Breaker::new(BreakerRules { first_pause, ..RULES });
+        send(&mut breaker, 0, DOWN, at(100));
+        assert!(!breaker.may_skip_cooldown(&name(0), Some("http_503"), early));
+        assert!(breaker.may_skip_cooldown(&name(0), Some("http_503"), until));
+    }
+}
+
+#[test]
 fn a_person_and_a_grace_go_through_an_open_breaker_and_their_answer_closes_it() {
     let mut breaker = opened(RULES);
     let Admission::Now(request) = breaker.admit(&name(7), true, at(100)) else { panic!("it is let through") };
