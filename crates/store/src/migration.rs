@@ -65,7 +65,7 @@ pub fn missing<'k>(known: &'k [Migration], applied: &[AppliedMigration]) -> Resu
 }
 
 /// Logs, in one line, that a schema was brought up to date by these migrations.
-pub(crate) fn log_applied(applied: &[Migration]) {
+pub fn log_applied(applied: &[Migration]) {
     if let [first, .., last] | [first @ last] = applied {
         tracing::info!(from = first.number - 1, to = last.number, "the schema of the store is migrated");
     }

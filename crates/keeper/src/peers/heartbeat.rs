@@ -304,7 +304,12 @@ mod tests {
     fn a_difference_names_the_node_and_the_cure() {
         let warning = difference(&own(), &other("bb")).unwrap();
         assert!(warning.starts_with("the node two has other definitions"), "{warning}");
-        assert!(warning.ends_with("give all nodes the same settings"), "{warning}");
+        assert!(
+            warning.ends_with(
+                "give all nodes the same settings, and restart those that started with older ones"
+            ),
+            "{warning}"
+        );
         assert_eq!(difference(&own(), &other("aa")), None);
         let newer = LiveNode { version: "1.1.0".to_owned(), ..other("bb") };
         assert_eq!(difference(&own(), &newer), None, "another version digests otherwise");
