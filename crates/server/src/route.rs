@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::handler::Handler;
-use axum::http::Method;
+use axum::http::{Method, header};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodFilter, MethodRouter, any, on};
 
 use crate::auth::{RequiredScope, require_scope};
+use crate::error::{ApiError, RequestError};
 use crate::openapi::operation::{DescribeHandler, OperationDoc};
 use crate::state::AppState;
 
@@ -37,7 +38,7 @@ pub(crate) struct Route {
     /// Pages that it shows to people, by status.
     pub(crate) pages: &'static [(u16, &'static str)],
     pub(crate) describe: fn(&mut OperationDoc),
-    /// It answers every method alike, not only its own.
+    /// It answers every method of [`Route::for_any_method`] alike, not only its own.
     pub(crate) any_method: bool,
     /// What comes behind its path does not matter.
     any_rest: bool,
@@ -45,13 +46,18 @@ pub(crate) struct Route {
 }
 
 impl Route {
-    /// A route that answers every method alike.
+    /// A route that answers every method alike but TRACE and CONNECT, which are about the connection itself.
     pub(crate) fn for_any_method<H, T>(path: &'static str, handler: H) -> Self
     where
         H: Handler<T, Arc<AppState>> + DescribeHandler<T>,
         T: 'static,
     {
-        Self { handler: any(handler.clone()), any_method: true, ..Self::new(Method::GET, path, handler) }
+        let refused = async || {
+            let allowed = [(header::ALLOW, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")];
+            (allowed, ApiError::from(RequestError::MethodNotAllowed))
+        };
+        let handlers = any(handler.clone()).trace(refused).connect(refused);
+        Self { handler: handlers, any_method: true, ..Self::new(Method::GET, path, handler) }
     }
 
     /// The same, with whatever comes behind its path.

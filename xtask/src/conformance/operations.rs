@@ -10,8 +10,9 @@ use serde_json::Value;
 /// The tag of the operations of the gateway: the answers are those of a provider's API, and not in the document.
 pub(super) const PROXIED: &str = "gateway";
 
-/// Operations that only a person in a browser completes.
-const FOR_PEOPLE: [&str; 5] = ["showLink", "openLink", "callback", "callbackForm", "consentResult"];
+/// Operations that only a person completes, in a browser or with the ticket of a link.
+const FOR_PEOPLE: [&str; 6] =
+    ["showLink", "openLink", "callback", "callbackForm", "consentResult", "consentProgress"];
 
 /// One operation of the document.
 #[derive(Serialize)]

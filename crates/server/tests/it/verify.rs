@@ -98,4 +98,9 @@ async fn any_method_is_checked_and_the_status_is_the_one_that_is_asked_for() {
             assert_eq!(reply.status, 403, "{method} {path}");
         }
     }
+    for path in [VERIFY, "/api/v1/verify/envoy"] {
+        let reply = bot.send(axum::http::Method::TRACE, path, &[], "").await.unwrap();
+        assert_eq!(reply.status, 405, "{path}");
+        assert!(reply.headers["allow"].to_str().unwrap().contains("GET"), "{path}");
+    }
 }
