@@ -21,7 +21,7 @@ pub(crate) fn connection(emulator: &Emulator) -> ConnectionSettings {
     )
 }
 
-/// Gives a connection its refresh token.
+/// Gives a connection its refresh token, untried: its first use belongs to the run, also where it takes the place of another.
 ///
 /// # Errors
 /// `jeton connect` failed.
@@ -30,7 +30,7 @@ pub(crate) async fn connect(
     name: &str,
     refresh_token: &Secret,
 ) -> Result<()> {
-    let command = installation.command(["connect", name, "--refresh-token-stdin"])?;
+    let command = installation.command(["connect", name, "--refresh-token-stdin", "--force"])?;
     let output = command.stdin(refresh_token.reveal()).run(TIMEOUT).await?;
     output.success().map(drop).with_context(|| format!("connecting {name}"))
 }
