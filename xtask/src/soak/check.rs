@@ -153,13 +153,18 @@ impl Comparison<'_> {
             return;
         }
         results.recoveries += 1;
-        // A refusal that came while a process was killed or paused may never have been read.
+        // A refusal whose reply was lost was never read, and one that came while a process was killed or paused may not have been.
         let refused = |other: &&&RequestRecord| {
             matches!(other.outcome, RequestOutcome::Reuse | RequestOutcome::DeadGrant)
-                && !self.was_disturbed(other)
+                && !(is_withheld(other) || self.was_disturbed(other))
         };
         if sends.iter().filter(refused).count() > 1 {
-            results.findings.push(format!("a token was sent again after two refusals: {}", describe(record)));
+            let earlier: Vec<_> = sends.iter().map(|other| describe(other)).collect();
+            results.findings.push(format!(
+                "a token was sent again after two refusals: {}; before that: {}",
+                describe(record),
+                earlier.join("; ")
+            ));
         }
     }
 

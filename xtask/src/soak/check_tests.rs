@@ -176,6 +176,10 @@ fn a_token_sent_again_without_a_recovery_is_found_and_so_is_a_send_after_two_ref
     assert_eq!(results.findings, Vec::<String>::new());
     let again = || [confirmed.clone(), vec![refused(6_010)]].concat();
     finds(&provider.results(again(), attempts(3), vec![]), "after two refusals");
+    // The reply of one of them was lost.
+    let mut lost = again();
+    lost[1].reply_written = false;
+    assert_eq!(provider.results(lost, attempts(3), vec![]).findings, Vec::<String>::new());
     // One of them came to a process that was killed, and was never read.
     let killed = Span { from: at(4_000), to: at(4_020) };
     assert_eq!(provider.results(again(), attempts(3), vec![killed]).findings, Vec::<String>::new());
